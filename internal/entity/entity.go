@@ -1,0 +1,133 @@
+// Package entity is what metrics are about: an id of one of the three types that analytics.entity_id can have.
+//
+// An [ID] is kept as bytes whose order is the order Postgres gives the values, so ids of every type are compared,
+// sorted and used as map keys alike, and a batch's bounds mean the same in Go as in SQL.
+package entity
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// Type is the type that analytics.entity_id has in a database, chosen once at installation.
+type Type string
+
+// The types an entity's id can have.
+const (
+	UUID   Type = "uuid"
+	Bigint Type = "bigint"
+	Text   Type = "text"
+)
+
+// ErrType is returned for a name that is not one of the three types.
+var ErrType = errors.New("entity type must be uuid, bigint or text")
+
+// ParseType reads the name of a type.
+func ParseType(name string) (Type, error) {
+	switch t := Type(name); t {
+	case UUID, Bigint, Text:
+		return t, nil
+	default:
+		return "", fmt.Errorf("%w, not %q", ErrType, name)
+	}
+}
+
+// ID is an entity's id as order-preserving bytes: a uuid's 16 bytes, a bigint's 8 bytes big-endian with the sign bit
+// flipped, or a text's UTF-8. Only its [Type] can render it.
+type ID string
+
+const signBit = 1 << 63
+
+// ScanInt64 reads a bigint.
+func (id *ID) ScanInt64(v pgtype.Int8) error {
+	if !v.Valid {
+		return errNull
+	}
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(v.Int64)^signBit) //nolint:gosec // The bits are what is wanted.
+	*id = ID(b[:])
+	return nil
+}
+
+// ScanUUID reads a uuid.
+func (id *ID) ScanUUID(v pgtype.UUID) error {
+	if !v.Valid {
+		return errNull
+	}
+	*id = ID(v.Bytes[:])
+	return nil
+}
+
+// ScanText reads a text.
+func (id *ID) ScanText(v pgtype.Text) error {
+	if !v.Valid {
+		return errNull
+	}
+	*id = ID(v.String)
+	return nil
+}
+
+var errNull = errors.New("an entity's id is null")
+
+// Parse reads an id as people and SQL write it. The error says what the type expects.
+func (t Type) Parse(text string) (ID, error) {
+	switch t {
+	case UUID:
+		u, err := uuid.Parse(text)
+		if err != nil {
+			return "", fmt.Errorf("entity id %q is not a uuid", clip(text))
+		}
+		return ID(u[:]), nil
+	case Bigint:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return "", fmt.Errorf("entity id %q is not a whole number of 64 bits", clip(text))
+		}
+		var id ID
+		err = id.ScanInt64(pgtype.Int8{Int64: n, Valid: true})
+		return id, err
+	case Text:
+		if !utf8.ValidString(text) {
+			return "", fmt.Errorf("entity id %q is not UTF-8", clip(text))
+		}
+		return ID(text), nil
+	default:
+		return "", ErrType
+	}
+}
+
+// Format renders an id as SQL reads it.
+func (t Type) Format(id ID) string {
+	switch {
+	case t == UUID && len(id) == 16:
+		return uuid.UUID([]byte(id)).String()
+	case t == Bigint && len(id) == 8:
+		return strconv.FormatInt(int64(binary.BigEndian.Uint64([]byte(id))^signBit), 10) //nolint:gosec // As above.
+	default:
+		return string(id)
+	}
+}
+
+// FormatPointer is Format for a bound that may be absent.
+func (t Type) FormatPointer(id *ID) *string {
+	if id == nil {
+		return nil
+	}
+	text := t.Format(*id)
+	return &text
+}
+
+// clip keeps a hostile id from filling a log line.
+func clip(text string) string {
+	const most = 60
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}

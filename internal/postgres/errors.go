@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// parseError says that a URL is wrong without showing it, for it may hold a password.
+func parseError(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		if cause := parse.Unwrap(); cause != nil {
+			err = cause
+		}
+	}
+	_ = err // Causes quote parts of the URL.
+	return errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database")
+}
+
+// connectError says in one sentence who did not answer, and why.
+func connectError(config *pgx.ConnConfig, err error) error {
+	cause := err.Error()
+	var server *pgconn.PgError
+	var network *net.OpError
+	switch {
+	case errors.As(err, &server):
+		cause = server.Message
+	case errors.As(err, &network):
+		cause = network.Err.Error()
+	}
+	return fmt.Errorf("%w at %s (database %q, user %q): %s", ErrConnect, address(config), config.Database, config.User, cause)
+}
+
+// Code is the SQLSTATE of an error from the server, or "".
+func Code(err error) string {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return server.Code
+	}
+	return ""
+}
+
+// IsTimeout reports whether a statement was ended by its statement_timeout (or by an administrator: Postgres gives
+// both the same code).
+func IsTimeout(err error) bool { return Code(err) == pgerrcode.QueryCanceled }
+
+// IsLockTimeout reports whether a statement waited longer than lock_timeout for a lock.
+func IsLockTimeout(err error) bool { return Code(err) == pgerrcode.LockNotAvailable }
+
+// IsMissing reports whether a statement names a schema, table, column or function that is not there: the database is
+// not migrated.
+func IsMissing(err error) bool {
+	switch Code(err) {
+	case pgerrcode.InvalidSchemaName, pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.UndefinedObject:
+		return true
+	default:
+		return false
+	}
+}

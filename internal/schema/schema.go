@@ -1,0 +1,300 @@
+// Package schema installs and upgrades the schema "analytics": it runs the files of package migrations.
+//
+// It is written here, and is no library, for two things that the known ones lack: everything happens in one
+// transaction, so a failed or interrupted upgrade changes nothing, and the lock is that transaction's own, so it also
+// holds behind a pooler in transaction mode, where a session's advisory lock would be left on some other connection.
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/migrations"
+)
+
+// Defaults of the first installation.
+const (
+	DefaultEntityType  = entity.UUID
+	DefaultTimeZone    = "UTC"
+	DefaultRiverSchema = "public"
+)
+
+// ErrNotMigrated says that the schema is missing or older than this binary.
+var ErrNotMigrated = errors.New("the database is not migrated: run `daymill migrate`")
+
+// advisoryLock is held by the transaction that migrates; the number is arbitrary and Daymill's own.
+const advisoryLock = 6_107_330_081
+
+// Installation is what was decided once for a database.
+type Installation struct {
+	EntityType  entity.Type
+	TimeZone    string
+	Zone        *time.Location
+	RiverSchema string
+}
+
+// Migration is one numbered pair of files.
+type Migration struct {
+	Version   int
+	Name      string
+	Up, Down  string
+	AppliedAt *time.Time // nil where it is not applied
+}
+
+// Options of Up. Empty fields mean the recorded value, or the default at the first installation.
+type Options struct {
+	EntityType  entity.Type
+	TimeZone    string
+	RiverSchema string
+	DryRun      bool
+
+	// River brings River's own tables up to date in the schema it is given. It is called under the lock, before
+	// Daymill's migrations, which put triggers on them.
+	River func(ctx context.Context, riverSchema string) error
+}
+
+// All returns every migration of this binary, oldest first.
+func All() ([]Migration, error) {
+	names, err := fs.Glob(migrations.FS, "*.up.sql")
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	slices.Sort(names)
+	all := make([]Migration, len(names))
+	for i, name := range names {
+		number, rest, _ := strings.Cut(strings.TrimSuffix(name, ".up.sql"), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil || version != i+1 {
+			return nil, fmt.Errorf("migration %s: the number should be %04d", name, i+1)
+		}
+		up, err := migrations.FS.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read migration: %w", err)
+		}
+		down, err := migrations.FS.ReadFile(strings.TrimSuffix(name, ".up.sql") + ".down.sql")
+		if err != nil {
+			return nil, fmt.Errorf("read migration: %w", err)
+		}
+		all[i] = Migration{Version: version, Name: rest, Up: string(up), Down: string(down)}
+	}
+	return all, nil
+}
+
+// Get reads the installation, or returns ErrNotMigrated where the schema is missing or lacks a migration.
+func Get(ctx context.Context, conn *postgres.DB) (Installation, error) {
+	all, err := Status(ctx, conn)
+	if err != nil {
+		return Installation{}, err
+	}
+	for _, m := range all {
+		if m.AppliedAt == nil {
+			return Installation{}, ErrNotMigrated
+		}
+	}
+	return get(ctx, conn)
+}
+
+func get(ctx context.Context, on postgres.DBTX) (Installation, error) {
+	row, err := db.New(on).InstallationGet(ctx)
+	if err != nil {
+		return Installation{}, fmt.Errorf("read the installation: %w", err)
+	}
+	zone, err := time.LoadLocation(row.TimeZone)
+	if err != nil {
+		return Installation{}, fmt.Errorf("load the reporting zone: %w", err)
+	}
+	return Installation{
+		EntityType: entity.Type(row.EntityType), TimeZone: row.TimeZone, Zone: zone, RiverSchema: row.RiverSchema,
+	}, nil
+}
+
+// Status returns every migration with the time it was applied.
+func Status(ctx context.Context, conn *postgres.DB) ([]Migration, error) {
+	return status(ctx, conn)
+}
+
+func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
+	all, err := All()
+	if err != nil {
+		return nil, err
+	}
+	var installed bool
+	err = on.QueryRow(ctx, "SELECT to_regclass('analytics.schema_migrations') IS NOT NULL").Scan(&installed)
+	if err != nil {
+		return nil, fmt.Errorf("look for the schema: %w", err)
+	}
+	if !installed {
+		return all, nil
+	}
+	rows, err := on.Query(ctx, "SELECT m.version, m.applied_at FROM analytics.schema_migrations AS m ORDER BY m.version")
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	var version int
+	var appliedAt time.Time
+	_, err = pgx.ForEachRow(rows, []any{&version, &appliedAt}, func() error {
+		if version > len(all) {
+			return fmt.Errorf("the database has migration %d, which this daymill does not know: deploy a newer one", version)
+		}
+		at := appliedAt
+		all[version-1].AppliedAt = &at
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	return all, nil
+}
+
+// Up applies the migrations that are missing, and returns them. Called twice, or by two processes at once, it applies
+// them once. It refuses an entity type, reporting zone or River schema that contradicts the recorded one.
+func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, error) {
+	var pending []Migration
+	err := locked(ctx, conn, func(tx pgx.Tx) error {
+		all, err := status(ctx, tx)
+		if err != nil {
+			return err
+		}
+		pending = slices.DeleteFunc(all, func(m Migration) bool { return m.AppliedAt != nil })
+		decided, err := decide(ctx, tx, options, len(pending) == len(all))
+		if err != nil || options.DryRun {
+			return err
+		}
+		if options.River != nil {
+			if err := options.River(ctx, decided.RiverSchema); err != nil {
+				return err
+			}
+		}
+		return apply(ctx, tx, pending, decided)
+	})
+	return pending, err
+}
+
+// apply runs migrations with the decided values at hand as settings.
+func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installation) error {
+	if len(pending) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `SELECT set_config('daymill.entity_type', $1, true),
+		set_config('daymill.time_zone', $2, true), set_config('daymill.river_schema', $3, true)`,
+		string(decided.EntityType), decided.TimeZone, decided.RiverSchema)
+	if err != nil {
+		return fmt.Errorf("prepare migrations: %w", err)
+	}
+	// CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists, which an owner of just
+	// this schema does not have.
+	_, err = tx.Exec(ctx, `
+		DO $$ BEGIN
+			IF to_regnamespace('analytics') IS NULL THEN CREATE SCHEMA analytics; END IF;
+		END $$;
+		CREATE TABLE IF NOT EXISTS analytics.schema_migrations (
+			version integer PRIMARY KEY,
+			name text NOT NULL,
+			applied_at timestamptz NOT NULL DEFAULT now()
+		);`)
+	if err != nil {
+		return fmt.Errorf("create the schema analytics: %w", err)
+	}
+	for _, m := range pending {
+		if _, err := tx.Exec(ctx, m.Up); err != nil {
+			return fmt.Errorf("migration %04d_%s: %w", m.Version, m.Name, err)
+		}
+		_, err := tx.Exec(ctx, "INSERT INTO analytics.schema_migrations (version, name) VALUES ($1, $2)", m.Version, m.Name)
+		if err != nil {
+			return fmt.Errorf("record migration %04d_%s: %w", m.Version, m.Name, err)
+		}
+	}
+	return nil
+}
+
+// Down reverts the latest migrations, newest first: steps of them, or all where steps is 0. River's tables stay, for
+// the application may have jobs of its own in them. It refuses to drop metrics unless force is set.
+func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool) ([]Migration, error) {
+	var applied []Migration
+	err := locked(ctx, conn, func(tx pgx.Tx) error {
+		all, err := status(ctx, tx)
+		if err != nil {
+			return err
+		}
+		applied = slices.DeleteFunc(all, func(m Migration) bool { return m.AppliedAt == nil })
+		if len(applied) == 0 {
+			return nil
+		}
+		slices.Reverse(applied)
+		if steps > 0 && steps < len(applied) {
+			applied = applied[:steps]
+		}
+		if dryRun {
+			return nil
+		}
+		if !force {
+			if err := refuseLoss(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return revert(ctx, tx, applied)
+	})
+	return applied, err
+}
+
+// ErrLoss is returned by Down where it would drop metrics or the ledger.
+var ErrLoss = errors.New("there are metrics that this would drop: add --force to drop them")
+
+func refuseLoss(ctx context.Context, tx pgx.Tx) error {
+	has, err := db.New(tx).InstallationHasMetrics(ctx)
+	switch {
+	case postgres.IsMissing(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for metrics: %w", err)
+	case has:
+		return ErrLoss
+	default:
+		return nil
+	}
+}
+
+func revert(ctx context.Context, tx pgx.Tx, applied []Migration) error {
+	for _, m := range applied {
+		if _, err := tx.Exec(ctx, m.Down); err != nil {
+			return fmt.Errorf("revert migration %04d_%s: %w", m.Version, m.Name, err)
+		}
+		if _, err := tx.Exec(ctx, "DELETE FROM analytics.schema_migrations WHERE version = $1", m.Version); err != nil {
+			return fmt.Errorf("record the revert: %w", err)
+		}
+	}
+	if applied[len(applied)-1].Version > 1 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "DROP TABLE analytics.schema_migrations; DROP SCHEMA analytics"); err != nil {
+		return fmt.Errorf("drop the schema analytics: %w", err)
+	}
+	return nil
+}
+
+// locked runs do in a transaction that no other migration runs beside.
+func locked(ctx context.Context, conn *postgres.DB, do func(tx pgx.Tx) error) error {
+	return conn.Tx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			SET LOCAL statement_timeout = '15min';
+			SET LOCAL idle_in_transaction_session_timeout = '15min';
+			SET LOCAL lock_timeout = '15min';
+			SELECT pg_advisory_xact_lock(`+strconv.Itoa(advisoryLock)+`);
+			SET LOCAL lock_timeout = '10s';`)
+		if err != nil {
+			return fmt.Errorf("wait for another migration: %w", err)
+		}
+		return do(tx)
+	})
+}

@@ -1,0 +1,194 @@
+-- The ways to ask for a rollup. All of them append to analytics.rollup_requests in the caller's transaction and touch
+-- nothing else, so none waits for a worker, for another caller, or makes one wait. The functions run with the rights
+-- of Daymill's owner: a role that may use the schema may enqueue, and needs no right on the ledger.
+
+-- SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-31');  returns the number of dates requested.
+-- Today is accepted and waits until the date is over; later dates are refused, as are ranges beyond ten years.
+CREATE FUNCTION analytics.enqueue_rollup(first_date date, last_date date, via text DEFAULT 'sql') RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    today date := analytics.date_of(now());
+BEGIN
+    IF first_date IS NULL OR last_date IS NULL OR NOT isfinite(first_date) OR NOT isfinite(last_date) THEN
+        RAISE EXCEPTION 'a rollup needs a date, not %', coalesce(first_date, last_date)
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a date such as 2026-03-01.';
+    ELSIF last_date < first_date THEN
+        RAISE EXCEPTION 'the range %..% is reversed', first_date, last_date
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Give the earlier date first.';
+    ELSIF last_date > today THEN
+        RAISE EXCEPTION '% is in the future: today is % in %', last_date, today, analytics.time_zone()
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Give dates up to today.';
+    ELSIF last_date - first_date >= 3660 THEN
+        RAISE EXCEPTION 'the range %..% has % dates, more than 3660', first_date, last_date, last_date - first_date + 1
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Enqueue at most ten years at a time.';
+    END IF;
+
+    INSERT INTO analytics.rollup_requests (metric_date, requested_via)
+    SELECT first_date + i, coalesce(via, 'sql')
+    FROM generate_series(0, last_date - first_date) AS i;
+
+    RETURN last_date - first_date + 1;
+END
+$$;
+
+-- SELECT analytics.enqueue_rollup('2026-03-01');
+CREATE FUNCTION analytics.enqueue_rollup(metric_date date) RETURNS integer
+LANGUAGE sql
+AS $$ SELECT analytics.enqueue_rollup(metric_date, metric_date, 'sql') $$;
+
+-- The date of a rollup_day job's arguments, or NULL where there is none in them: the worker cancels such a job with
+-- the reason, which an application's transaction should not have to fail for.
+CREATE FUNCTION analytics.job_date(args jsonb) RETURNS date
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    IF args ->> 'date' ~ '^\d{4}-\d{2}-\d{2}$' THEN
+        RETURN to_date(args ->> 'date', 'YYYY-MM-DD');
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN datetime_field_overflow THEN
+    RETURN NULL;
+END
+$$;
+
+-- A plain River insert of kind rollup_day, by any client in any language, is a request as well. River skips an insert
+-- as a duplicate while a job of that date is there, even one that is running and may have passed the entity already;
+-- a BEFORE INSERT trigger runs before the conflict is found, so the request is appended all the same. Jobs that
+-- Daymill makes of requests carry {"daymill": …} in their metadata and are none.
+CREATE FUNCTION analytics.request_from_job_insert() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job_date date := analytics.job_date(NEW.args);
+BEGIN
+    IF job_date <= analytics.date_of(now()) THEN
+        INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- What dashboards do to a job is a wish about its date: a retry of a finished job asks again, and a job that was
+-- cancelled, discarded after its last attempt, or deleted takes the date's open requests with it. A request that no
+-- run has claimed yet survives a discarded job, for its events came after the attempts that failed.
+CREATE FUNCTION analytics.request_from_job_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job_date date := analytics.job_date(OLD.args);
+    was_open boolean := OLD.state::text NOT IN ('cancelled', 'completed', 'discarded');
+    outcome text;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        outcome := CASE WHEN was_open THEN 'cancelled' END;
+    ELSIF was_open AND NEW.state::text = 'cancelled' THEN
+        outcome := 'cancelled';
+    ELSIF was_open AND NEW.state::text = 'discarded' THEN
+        outcome := 'failed';
+    ELSIF NOT was_open AND NEW.state::text IN ('available', 'scheduled') AND job_date <= analytics.date_of(now()) THEN
+        INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
+    END IF;
+
+    IF outcome IS NOT NULL THEN
+        UPDATE analytics.rollup_requests
+        SET resolved_at = now(), resolution = outcome
+        WHERE metric_date = job_date AND resolved_at IS NULL
+            AND (outcome = 'cancelled' OR run_id IS NOT NULL);
+
+        UPDATE analytics.rollup_dates
+        SET state = outcome
+        WHERE metric_date = job_date AND state IN ('interrupted', 'failed');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- Jobs of dead workers. River itself never rescues a rollup_day job, which has no timeout; it lives as long as its run
+-- gives signs of life in the ledger. One without any for `silence` goes back to the queue, or is discarded after its
+-- last attempt. A row that an application's transaction has locked is left for the next look.
+--
+-- This function and the next are the only ones that read River's tables. Their text is made here because River's
+-- schema is known at installation only, and as text it keeps no migration of River's from changing a column.
+DO $install$
+DECLARE
+    river_schema text := current_setting('daymill.river_schema');
+BEGIN
+    EXECUTE format($create$
+        CREATE FUNCTION analytics.rescue_jobs(silence interval)
+        RETURNS TABLE (job_id bigint, metric_date date, state text)
+        LANGUAGE sql
+        AS $$
+            UPDATE %1$I.river_job AS j
+            SET
+                state = (CASE WHEN j.attempt >= j.max_attempts THEN 'discarded' ELSE 'available' END)
+                    ::%1$I.river_job_state,
+                finalized_at = CASE WHEN j.attempt >= j.max_attempts THEN now() END,
+                scheduled_at = now(),
+                errors = array_append(j.errors, jsonb_build_object(
+                    'at', now(), 'attempt', j.attempt, 'trace', '',
+                    'error', 'its worker gave no sign of life for ' || silence || ' and is taken for dead'
+                ))
+            FROM (
+                SELECT r.id, analytics.job_date(r.args) AS metric_date
+                FROM %1$I.river_job AS r
+                WHERE r.state = 'running' AND r.kind = 'rollup_day' AND r.attempted_at < now() - silence
+                    AND NOT EXISTS (
+                        SELECT FROM analytics.rollup_dates AS d
+                        INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
+                        WHERE d.metric_date = analytics.job_date(r.args) AND d.heartbeat_at >= now() - silence
+                            AND n.job_id = r.id AND n.attempt = r.attempt
+                    )
+                FOR UPDATE OF r SKIP LOCKED
+            ) AS dead
+            WHERE j.id = dead.id
+            RETURNING j.id, dead.metric_date, j.state::text
+        $$
+    $create$, river_schema);
+
+    -- Dates with an open request, over by `today`, that no job and no live run is going to satisfy.
+    EXECUTE format($create$
+        CREATE FUNCTION analytics.dates_without_job(today date, silence interval)
+        RETURNS TABLE (metric_date date, priority smallint)
+        LANGUAGE sql STABLE
+        AS $$
+            SELECT q.metric_date, min(q.priority)
+            FROM analytics.rollup_requests AS q
+            WHERE q.resolved_at IS NULL AND q.metric_date < today
+                AND NOT EXISTS (
+                    SELECT FROM analytics.rollup_dates AS d
+                    WHERE d.metric_date = q.metric_date AND d.state = 'running'
+                        AND d.heartbeat_at >= now() - silence
+                )
+                AND to_char(q.metric_date, 'YYYY-MM-DD') NOT IN (
+                    SELECT coalesce(j.args ->> 'date', '')
+                    FROM %1$I.river_job AS j
+                    WHERE j.kind = 'rollup_day'
+                        AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+                )
+            GROUP BY q.metric_date
+        $$
+    $create$, river_schema);
+
+    EXECUTE format($create$
+        CREATE TRIGGER daymill_request_insert
+        BEFORE INSERT ON %1$I.river_job
+        FOR EACH ROW WHEN (NEW.kind = 'rollup_day' AND NOT NEW.metadata ? 'daymill')
+        EXECUTE FUNCTION analytics.request_from_job_insert()
+    $create$, river_schema);
+
+    EXECUTE format($create$
+        CREATE TRIGGER daymill_request_update
+        AFTER UPDATE OF state ON %1$I.river_job
+        FOR EACH ROW WHEN (NEW.kind = 'rollup_day' AND NEW.state IS DISTINCT FROM OLD.state)
+        EXECUTE FUNCTION analytics.request_from_job_change()
+    $create$, river_schema);
+
+    EXECUTE format($create$
+        CREATE TRIGGER daymill_request_delete
+        AFTER DELETE ON %1$I.river_job
+        FOR EACH ROW WHEN (OLD.kind = 'rollup_day')
+        EXECUTE FUNCTION analytics.request_from_job_change()
+    $create$, river_schema);
+END
+$install$;

@@ -1,0 +1,20 @@
+-- name: InstallationGet :one
+-- What was decided at installation.
+SELECT
+    i.entity_type,
+    i.time_zone,
+    i.river_schema,
+    i.installed_at
+FROM analytics.installation AS i;
+
+-- name: InstallationSetTimeZone :exec
+UPDATE analytics.installation SET time_zone = @time_zone::text;
+
+-- name: InstallationHasMetrics :one
+-- Whether any date has metrics or a run, made in the reporting zone that was in force.
+SELECT
+    (EXISTS(SELECT FROM analytics.daily_entity_metrics) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean;
+
+-- name: TimeZoneName :one
+-- The name of a time zone as the tz database spells it.
+SELECT z.name::text FROM pg_catalog.pg_timezone_names AS z WHERE lower(z.name) = lower(@name::text);

@@ -1,0 +1,51 @@
+-- name: MetricRange :many
+-- Rows of a date in key order after an entity, to compare with what the scan counted.
+SELECT
+    m.entity_id,
+    m.views_count,
+    m.clicks_count,
+    m.saves_count,
+    m.skips_count,
+    m.other_counts
+FROM analytics.daily_entity_metrics AS m
+WHERE m.metric_date = @metric_date::date
+    AND (sqlc.narg('after_entity')::text IS NULL OR m.entity_id > sqlc.narg('after_entity')::text::analytics.entity_id)
+ORDER BY m.entity_id
+LIMIT @max_rows::integer;
+
+-- name: MetricUpsert :exec
+-- Writes the rows of a batch that are new or differ. Entities ascend, so the index is walked in order.
+INSERT INTO analytics.daily_entity_metrics AS m
+(entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
+SELECT
+    r.entity_id::analytics.entity_id,
+    @metric_date::date,
+    r.views_count,
+    r.clicks_count,
+    r.saves_count,
+    r.skips_count,
+    r.other_counts::jsonb
+FROM (
+    SELECT
+        unnest(@entity_ids::text[]) AS entity_id,
+        unnest(@views_counts::integer[]) AS views_count,
+        unnest(@clicks_counts::integer[]) AS clicks_count,
+        unnest(@saves_counts::integer[]) AS saves_count,
+        unnest(@skips_counts::integer[]) AS skips_count,
+        unnest(@other_counts::text[]) AS other_counts
+) AS r
+ON CONFLICT (metric_date, entity_id) DO UPDATE
+    SET
+        views_count = excluded.views_count,
+        clicks_count = excluded.clicks_count,
+        saves_count = excluded.saves_count,
+        skips_count = excluded.skips_count,
+        other_counts = excluded.other_counts,
+        last_updated_at = now();
+
+-- name: MetricDelete :exec
+-- Removes the rows of a batch whose entity has no event on the date any more.
+DELETE FROM analytics.daily_entity_metrics AS m
+USING (SELECT unnest(@entity_ids::text[]) AS entity_id) AS r
+WHERE m.metric_date = @metric_date::date
+    AND m.entity_id = r.entity_id::analytics.entity_id;
