@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Exit codes, documented in docs/configuration.md.
+const (
+	exitOK         = 0
+	exitFailed     = 1 // the command could not do what it was asked
+	exitUsage      = 2 // the command line or the input is wrong; nothing was changed
+	exitNoDatabase = 3 // the database cannot be reached, or is not migrated
+)
+
+// cli is the one table of verbs, options, environment variables, defaults and help texts: the command line is parsed
+// by it, and docs/configuration.md is checked against it.
+type cli struct {
+	globals
+
+	Migrate migrateCmd `cmd:"" help:"Install or upgrade the schema, and River's tables."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// globals are the options that every verb has.
+type globals struct {
+	DatabaseURL string          `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"The Postgres to work on: postgres://user:password@host:5432/database."`
+	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"What stands before Postgres: auto finds out, transaction is PgBouncer's mode of that name (${enum})."`
+	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"The most connections a process opens to the database."`
+	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"How log lines are written (${enum})."`
+	LogLevel    slog.Level      `env:"DAYMILL_LOG_LEVEL" default:"info" help:"The least severe log lines to write: debug, info, warn or error."`
+}
+
+// app is what a verb works with: its streams, its clock and the options of the process.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	now            func() time.Time
+
+	globals
+}
+
+// usageError is a mistake on the command line or in the input.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, arguments ...any) error { return usageError{fmt.Errorf(format, arguments...)} }
+
+// exited carries the exit code out of kong, which wants to end the process after printing help.
+type exited int
+
+// run is main without the process: it parses the command line, runs the verb and returns the exit code.
+func run(ctx context.Context, a *app, args []string) (code int) {
+	defer func() {
+		if exit, ok := recover().(exited); ok {
+			code = int(exit)
+		}
+	}()
+	var line cli
+	parser, err := kong.New(&line,
+		kong.Name("daymill"),
+		kong.Description("Exact daily metrics per entity, from the raw events in your Postgres."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		return a.fail(err)
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return a.fail(usageError{err})
+	}
+	a.globals = line.globals
+	if err := command.Run(a); err != nil {
+		return a.fail(err)
+	}
+	return exitOK
+}
+
+// fail prints an error as one line and returns the exit code that goes with it.
+func (a *app) fail(err error) int {
+	fmt.Fprintf(a.stderr, "daymill: %s\n", err)
+	var usage usageError
+	var parse *kong.ParseError
+	switch {
+	case errors.As(err, &usage), errors.As(err, &parse):
+		return exitUsage
+	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, schema.ErrNotMigrated):
+		return exitNoDatabase
+	default:
+		return exitFailed
+	}
+}
+
+// printf writes a line of a report to standard output.
+func (a *app) printf(format string, arguments ...any) { fmt.Fprintf(a.stdout, format, arguments...) }
+
+// tablef writes a row of a table, whose Flush reports errors.
+func (*app) tablef(w io.Writer, format string, arguments ...any) { fmt.Fprintf(w, format, arguments...) }
+
+// logger writes to standard error, structured.
+func (a *app) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: a.LogLevel}
+	if a.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, options))
+}
+
+// terminal reports whether progress bars and colours are welcome on standard error.
+func (a *app) terminal() bool {
+	file, ok := a.stderr.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// open connects to the database. The verb is shown in pg_stat_activity.
+func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
+	if a.PoolSize < 1 || a.PoolSize > 1000 {
+		return nil, usagef("--pool-size is %d: give a number from 1 to 1000", a.PoolSize)
+	}
+	return postgres.Open(ctx, postgres.Config{
+		URL: a.DatabaseURL, ApplicationName: "daymill " + verb, PoolSize: a.PoolSize, Pooler: a.Pooler,
+	})
+}
+
+// openInstalled connects to a database that is migrated, and returns what was decided at its installation.
+func (a *app) openInstalled(ctx context.Context, verb string) (*postgres.DB, schema.Installation, error) {
+	db, err := a.open(ctx, verb)
+	if err != nil {
+		return nil, schema.Installation{}, err
+	}
+	installation, err := schema.Get(ctx, db)
+	if err != nil {
+		db.Close()
+		return nil, schema.Installation{}, err
+	}
+	return db, installation, nil
+}
+

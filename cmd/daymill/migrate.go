@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"text/tabwriter"
+	"time"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
+)
+
+type migrateCmd struct {
+	Apply  migrateApplyCmd  `cmd:"" default:"withargs" help:"Install or upgrade (what a bare migrate does), or revert with --down."`
+	Status migrateStatusCmd `cmd:"" help:"List the migrations and when each was applied."`
+}
+
+type migrateApplyCmd struct {
+	EntityType  string `env:"DAYMILL_ENTITY_TYPE" placeholder:"TYPE" help:"What names an entity: uuid, bigint or text. Decided at the first installation (uuid where not given)."`
+	Timezone    string `env:"DAYMILL_TIMEZONE" placeholder:"ZONE" help:"The reporting zone, an IANA name: dates begin at its midnights. Decided at the first installation (UTC)."`
+	RiverSchema string `env:"DAYMILL_RIVER_SCHEMA" placeholder:"SCHEMA" help:"Where River's tables are or shall be. Decided at the first installation (public)."`
+	Down        bool   `help:"Revert the latest migration instead. River's tables stay."`
+	Steps       int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
+	Force       bool   `help:"With --down: drop metrics and the ledger, too."`
+	DryRun      bool   `help:"Say what would be done, and do nothing."`
+}
+
+// Run applies what is missing, or reverts.
+func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
+	options := schema.Options{TimeZone: c.Timezone, RiverSchema: c.RiverSchema, DryRun: c.DryRun}
+	if c.EntityType != "" {
+		entityType, err := entity.ParseType(c.EntityType)
+		if err != nil {
+			return usageError{err}
+		}
+		options.EntityType = entityType
+	}
+	if c.Steps < 0 {
+		return usagef("--steps is %d: give 0 for all, or a number of migrations", c.Steps)
+	}
+	db, err := a.open(ctx, "migrate")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+
+	verb, conditional := "applied", ""
+	if c.DryRun {
+		conditional = "would be "
+	}
+	var changed []schema.Migration
+	if c.Down {
+		verb = "reverted"
+		changed, err = schema.Down(ctx, db, c.Steps, c.Force, c.DryRun)
+	} else {
+		options.River = func(ctx context.Context, riverSchema string) error {
+			count, err := jobs.MigrateRiver(ctx, db.Pool, riverSchema)
+			if count > 0 {
+				a.printf("applied %d of River's migrations in schema %s\n", count, riverSchema)
+			}
+			return err
+		}
+		changed, err = schema.Up(ctx, db, options)
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range changed {
+		a.printf("%s%s %04d_%s\n", conditional, verb, m.Version, m.Name)
+	}
+	if len(changed) == 0 {
+		a.printf("nothing to do: the schema is as it should be\n")
+	}
+	return nil
+}
+
+type migrateStatusCmd struct{}
+
+// Run lists the migrations.
+func (migrateStatusCmd) Run(ctx context.Context, a *app) error {
+	db, err := a.open(ctx, "migrate status")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	all, err := schema.Status(ctx, db)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	pending := 0
+	for _, m := range all {
+		applied := "pending"
+		if m.AppliedAt != nil {
+			applied = m.AppliedAt.UTC().Format(time.DateTime) + " UTC"
+		} else {
+			pending++
+		}
+		a.tablef(table, "%04d\t%s\t%s\n", m.Version, m.Name, applied)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if pending > 0 {
+		return schema.ErrNotMigrated
+	}
+	installation, err := schema.Get(ctx, db)
+	if err != nil {
+		return err
+	}
+	a.printf("entities are %s, the reporting zone is %s, River's tables are in %s\n",
+		installation.EntityType, installation.TimeZone, installation.RiverSchema)
+	return nil
+}
