@@ -14,6 +14,9 @@ CREATE TABLE analytics.rollup_dates (
     scan_run_id bigint NOT NULL,
     -- Entities up to here are published; NULL before the first batch. Set only while a run is under way or broke off.
     cursor analytics.entity_id,
+    -- What is published up to the cursor.
+    cursor_events bigint NOT NULL DEFAULT 0,
+    cursor_entities bigint NOT NULL DEFAULT 0,
     -- Moves at least every few seconds while a run is alive, and tells a dead worker from a slow one.
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
     -- The last completion; NULL while the date has never been complete.

@@ -10,7 +10,7 @@ BEGIN
 END
 $remove$;
 
-DROP FUNCTION analytics.dates_without_job(date, interval);
+DROP FUNCTION analytics.dates_with_job();
 DROP FUNCTION analytics.rescue_jobs(interval);
 DROP FUNCTION analytics.request_from_job_change();
 DROP FUNCTION analytics.request_from_job_insert();

@@ -65,6 +65,10 @@ BEGIN
     IF job_date <= analytics.date_of(now()) THEN
         INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
     END IF;
+    -- A client that names no queue knows nothing of Daymill's; nobody else could work the job.
+    IF NEW.queue = 'default' THEN
+        NEW.queue := 'daymill';
+    END IF;
     RETURN NEW;
 END
 $$;
@@ -116,7 +120,7 @@ DECLARE
 BEGIN
     EXECUTE format($create$
         CREATE FUNCTION analytics.rescue_jobs(silence interval)
-        RETURNS TABLE (job_id bigint, metric_date date, state text)
+        RETURNS SETOF date
         LANGUAGE sql
         AS $$
             UPDATE %1$I.river_job AS j
@@ -142,31 +146,19 @@ BEGIN
                 FOR UPDATE OF r SKIP LOCKED
             ) AS dead
             WHERE j.id = dead.id
-            RETURNING j.id, dead.metric_date, j.state::text
+            RETURNING dead.metric_date
         $$
     $create$, river_schema);
 
-    -- Dates with an open request, over by `today`, that no job and no live run is going to satisfy.
+    -- Dates that a job is there for, waiting or at work.
     EXECUTE format($create$
-        CREATE FUNCTION analytics.dates_without_job(today date, silence interval)
-        RETURNS TABLE (metric_date date, priority smallint)
+        CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date
         LANGUAGE sql STABLE
         AS $$
-            SELECT q.metric_date, min(q.priority)
-            FROM analytics.rollup_requests AS q
-            WHERE q.resolved_at IS NULL AND q.metric_date < today
-                AND NOT EXISTS (
-                    SELECT FROM analytics.rollup_dates AS d
-                    WHERE d.metric_date = q.metric_date AND d.state = 'running'
-                        AND d.heartbeat_at >= now() - silence
-                )
-                AND to_char(q.metric_date, 'YYYY-MM-DD') NOT IN (
-                    SELECT coalesce(j.args ->> 'date', '')
-                    FROM %1$I.river_job AS j
-                    WHERE j.kind = 'rollup_day'
-                        AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-                )
-            GROUP BY q.metric_date
+            SELECT analytics.job_date(j.args)
+            FROM %1$I.river_job AS j
+            WHERE j.kind = 'rollup_day' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+                AND analytics.job_date(j.args) IS NOT NULL
         $$
     $create$, river_schema);
 

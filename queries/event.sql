@@ -15,3 +15,14 @@ GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');
 -- name: EventExistsBefore :one
 -- Whether any event happened before an instant.
 SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < @before_instant::timestamptz);
+
+-- name: EventDates :many
+-- Which of some dates have events: one look into the index each.
+SELECT d.metric_date::date AS metric_date
+FROM (SELECT unnest(@metric_dates::date[]) AS metric_date) AS d
+WHERE EXISTS (
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= analytics.date_start(d.metric_date)
+        AND e.created_at < analytics.date_start(d.metric_date + 1)
+        AND e.entity_id IS NOT NULL
+);

@@ -9,8 +9,41 @@ import (
 	"context"
 	"time"
 
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 )
+
+const eventDates = `-- name: EventDates :many
+SELECT d.metric_date::date AS metric_date
+FROM (SELECT unnest($1::date[]) AS metric_date) AS d
+WHERE EXISTS (
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= analytics.date_start(d.metric_date)
+        AND e.created_at < analytics.date_start(d.metric_date + 1)
+        AND e.entity_id IS NOT NULL
+)
+`
+
+// Which of some dates have events: one look into the index each.
+func (q *Queries) EventDates(ctx context.Context, metricDates []date.Date) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, eventDates, metricDates)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
 
 const eventExistsBefore = `-- name: EventExistsBefore :one
 SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < $1::timestamptz)

@@ -85,16 +85,18 @@ type AnalyticsInstallation struct {
 }
 
 type AnalyticsRollupDate struct {
-	MetricDate    date.Date
-	State         string
-	RunID         int64
-	ScanRunID     int64
-	Cursor        *entity.ID
-	HeartbeatAt   time.Time
-	CompleteRunID *int64
-	CompletedAt   *time.Time
-	Events        *int64
-	Entities      *int64
+	MetricDate     date.Date
+	State          string
+	RunID          int64
+	ScanRunID      int64
+	Cursor         *entity.ID
+	CursorEvents   int64
+	CursorEntities int64
+	HeartbeatAt    time.Time
+	CompleteRunID  *int64
+	CompletedAt    *time.Time
+	Events         *int64
+	Entities       *int64
 }
 
 type AnalyticsRollupRequest struct {

@@ -1,0 +1,250 @@
+// Package batch publishes what a pass counted: entities go out in key order, a batch per transaction. Rows that are new
+// are inserted, rows that differ are updated, rows whose entity has no event on the date any more are deleted, and
+// rows that are right already are not touched.
+//
+// What is stored is read in ranges of the primary key and compared here rather than in a join: the reading needs no
+// lock and no transaction (a date has one writer, which the fence in each batch's transaction makes sure of), and a
+// date that is right costs reads only.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/merge"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// ErrTooSlow is returned where even a batch of one row does not get in within a minute.
+var ErrTooSlow = errors.New("one row of metrics cannot be written within a minute: something holds the table or the disk")
+
+const (
+	firstRows = 1_000
+	// mostRows bounds the memory of a batch and of the rows that are read to compare with.
+	mostRows = 50_000
+	// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
+	patience = 10 * time.Second
+)
+
+// Figures is what publishing came to.
+type Figures struct {
+	Inserted, Updated, Deleted int64
+	Batches                    int
+}
+
+// Publisher publishes a date for a run.
+type Publisher struct {
+	Session *postgres.Session
+	Type    entity.Type
+	Pacer   *pace.Pacer
+	Date    date.Date
+
+	// Advance moves the run's cursor in the batch's transaction, or fails because the run may not write any more. It
+	// is called before anything is written.
+	Advance func(ctx context.Context, queries *db.Queries, upTo entity.ID, totals Totals) error
+	// Alive is called before each read.
+	Alive func() error
+
+	// Totals is what is published of the date, up to the cursor.
+	Totals  Totals
+	Figures Figures
+
+	reads, writes *pace.Size
+}
+
+// Publish makes the date's rows above after, and not above upTo where it is given, equal to the counted ones, which
+// ascend. It returns ctx's cause soon after ctx is done, once the batch under way is in.
+func (p *Publisher) Publish(ctx context.Context, counted []merge.Row, after, upTo *entity.ID) error {
+	if p.reads == nil {
+		p.reads = pace.NewSize(firstRows, 1, mostRows)
+		p.writes = pace.NewSize(firstRows, 1, mostRows)
+	}
+	for more := true; more; {
+		if err := p.Alive(); err != nil {
+			return err
+		}
+		stored, end, err := p.read(ctx, after, upTo)
+		if err != nil {
+			return err
+		}
+		// Up to end, or to the pass's own bound, what is stored is known.
+		part := counted
+		if more = end != nil; more {
+			n := sort.Search(len(counted), func(i int) bool { return counted[i].ID > *end })
+			part, counted = counted[:n], counted[n:]
+			after = end
+		}
+		if err := p.publish(ctx, part, stored); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish writes the changes of a part in batches. The counted rows are taken in stretches, so that the changes of a
+// large part do not fill the memory.
+func (p *Publisher) publish(ctx context.Context, counted []merge.Row, stored []db.MetricRangeRow) error {
+	for {
+		stretch, known := counted, stored
+		if len(counted) > mostRows {
+			last := counted[mostRows-1].ID
+			n := sort.Search(len(stored), func(i int) bool { return stored[i].EntityID > last })
+			stretch, known = counted[:mostRows], stored[:n]
+		}
+		counted, stored = counted[len(stretch):], stored[len(known):]
+		changes, totals := diff(stretch, known, p.Totals)
+		if err := p.write(ctx, changes); err != nil {
+			return err
+		}
+		p.Totals = totals
+		if len(counted) == 0 {
+			return nil
+		}
+	}
+}
+
+// read returns the stored rows above after, and the last entity it has read up to: nil where there are no more.
+func (p *Publisher) read(ctx context.Context, after, upTo *entity.ID) ([]db.MetricRangeRow, *entity.ID, error) {
+	for {
+		size := int32(p.reads.Value())
+		rows, took, err := p.readRange(ctx, after, size, p.reads.Limit())
+		if postgres.IsTimeout(err) {
+			if !p.reads.TimedOut(float64(size)) {
+				return nil, nil, ErrTooSlow
+			}
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("read metrics: %w", err)
+		}
+		if pauseErr := p.Pacer.Pause(ctx, took); pauseErr != nil {
+			return nil, nil, pauseErr
+		}
+		if err != nil {
+			continue
+		}
+		var end *entity.ID
+		if len(rows) == int(size) {
+			p.reads.Took(float64(size), took)
+			last := rows[len(rows)-1].EntityID
+			end = &last
+		}
+		if upTo != nil {
+			n := sort.Search(len(rows), func(i int) bool { return rows[i].EntityID > *upTo })
+			if n < len(rows) {
+				rows, end = rows[:n], nil
+			}
+		}
+		return rows, end, nil
+	}
+}
+
+func (p *Publisher) readRange(
+	ctx context.Context, after *entity.ID, size int32, limit time.Duration,
+) (rows []db.MetricRangeRow, took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
+	defer cancel()
+	took, err = p.Pacer.Do(func() error {
+		return p.Session.Read(ctx, limit, func(on postgres.DBTX) error {
+			rows, err = db.New(on).MetricRange(ctx, db.MetricRangeParams{
+				MetricDate: p.Date, AfterEntity: p.Type.FormatPointer(after), MaxRows: size,
+			})
+			return err
+		})
+	})
+	return rows, took, err
+}
+
+// write brings changes in, a batch after another.
+func (p *Publisher) write(ctx context.Context, changes []change) error {
+	for len(changes) > 0 {
+		size := min(len(changes), int(p.writes.Value()))
+		took, err := p.writeBatch(ctx, changes[:size], p.writes.Limit())
+		if postgres.IsTimeout(err) {
+			if !p.writes.TimedOut(float64(size)) {
+				return ErrTooSlow
+			}
+		} else if err != nil {
+			return err
+		} else {
+			p.Figures.Batches++
+			p.writes.Took(float64(size), took)
+			p.count(changes[:size])
+			changes = changes[size:]
+		}
+		if err := p.Pacer.Pause(ctx, took); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) count(changes []change) {
+	for _, c := range changes {
+		switch {
+		case c.row == nil:
+			p.Figures.Deleted++
+		case c.isNew:
+			p.Figures.Inserted++
+		default:
+			p.Figures.Updated++
+		}
+	}
+}
+
+// writeBatch is one transaction: the fence and the cursor, then the rows.
+func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
+	upsert, gone, err := p.parameters(changes)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
+	defer cancel()
+	return p.Pacer.Do(func() error {
+		return p.Session.Tx(ctx, limit, func(on postgres.DBTX) error {
+			queries := db.New(on)
+			last := changes[len(changes)-1]
+			if err := p.Advance(ctx, queries, last.id, last.through); err != nil {
+				return err
+			}
+			if len(upsert.EntityIds) > 0 {
+				if err := queries.MetricUpsert(ctx, upsert); err != nil {
+					return fmt.Errorf("write metrics: %w", err)
+				}
+			}
+			if len(gone.EntityIds) > 0 {
+				if err := queries.MetricDelete(ctx, gone); err != nil {
+					return fmt.Errorf("delete metrics: %w", err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func (p *Publisher) parameters(changes []change) (db.MetricUpsertParams, db.MetricDeleteParams, error) {
+	upsert, gone := db.MetricUpsertParams{MetricDate: p.Date}, db.MetricDeleteParams{MetricDate: p.Date}
+	for _, c := range changes {
+		id := p.Type.Format(c.id)
+		if c.row == nil {
+			gone.EntityIds = append(gone.EntityIds, id)
+			continue
+		}
+		other, err := otherJSON(c.row)
+		if err != nil {
+			return upsert, gone, err
+		}
+		upsert.EntityIds = append(upsert.EntityIds, id)
+		upsert.ViewsCounts = append(upsert.ViewsCounts, c.row.Views)
+		upsert.ClicksCounts = append(upsert.ClicksCounts, c.row.Clicks)
+		upsert.SavesCounts = append(upsert.SavesCounts, c.row.Saves)
+		upsert.SkipsCounts = append(upsert.SkipsCounts, c.row.Skips)
+		upsert.OtherCounts = append(upsert.OtherCounts, other)
+	}
+	return upsert, gone, nil
+}

@@ -1,0 +1,177 @@
+package event
+
+import (
+	"bufio"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// row is what a file says about one event. The texts are valid until the next row is read.
+type row struct {
+	line               int
+	entity, kind, time string
+}
+
+// rows are the rows of a file in its order. next returns io.EOF after the last, a *RowError where the rows after a bad
+// one can still be read, and any other error where they cannot.
+type rows interface {
+	next(r *row) error
+}
+
+// csvRows are the rows of a CSV file, RFC 4180 as encoding/csv reads it.
+type csvRows struct {
+	reader *csv.Reader
+	quota  *quota
+
+	entity, kind, time int // the fields' positions; kind is -1 where the type is not in the file
+	line               int // of the latest row
+}
+
+func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, error) {
+	q := &quota{reader: text}
+	c := &csvRows{reader: csv.NewReader(q), quota: q, kind: -1}
+	c.reader.Comma = delimiter
+	c.reader.ReuseRecord = true
+
+	find := columnNumber
+	if !options.NoHeader {
+		q.refill()
+		header, err := c.reader.Read()
+		c.line = 1
+		var syntax *csv.ParseError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, inputf("it is empty: the first line should name the columns")
+		case errors.Is(err, errRowTooLong):
+			return nil, inputf("the first line is longer than %d bytes: it should name the columns", MaxRow)
+		case errors.As(err, &syntax):
+			return nil, inputf("line %d: the header is not CSV: %w", syntax.StartLine, syntax.Err)
+		case err != nil:
+			return nil, readError(err)
+		}
+		header = slices.Clone(header)
+		find = func(name, option string) (int, error) { return columnNamed(header, name, option) }
+	}
+	var err error
+	if c.entity, err = find(options.Columns.Entity, "--entity"); err != nil {
+		return nil, err
+	}
+	if options.TypeValue == "" {
+		if c.kind, err = find(options.Columns.Type, "--type"); err != nil {
+			return nil, err
+		}
+	}
+	c.time, err = find(options.Columns.Time, "--time")
+	return c, err
+}
+
+// columnNamed returns where a header has a column.
+func columnNamed(header []string, name, option string) (int, error) {
+	at := slices.Index(header, name)
+	switch {
+	case at < 0:
+		return 0, inputf("there is no column %q; say which to take with %s; there are %s", name, option, listed(header))
+	case slices.Contains(header[at+1:], name):
+		return 0, inputf("there are two columns %q: rename one", name)
+	default:
+		return at, nil
+	}
+}
+
+// columnNumber reads a column's number, counted from 1, for files without a header.
+func columnNumber(name, option string) (int, error) {
+	number, err := strconv.Atoi(name)
+	const most = 10_000
+	if err != nil || number < 1 || number > most {
+		return 0, inputf("without a header columns go by number, the first is 1: give %s a number, not %q", option, name)
+	}
+	return number - 1, nil
+}
+
+func listed(names []string) string {
+	const most = 40
+	var list strings.Builder
+	for i, name := range names {
+		if i == most {
+			fmt.Fprintf(&list, " and %d more", len(names)-most)
+			break
+		}
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		list.WriteString(clip(name))
+	}
+	return list.String()
+}
+
+func (c *csvRows) next(r *row) error {
+	c.quota.refill()
+	fields, err := c.reader.Read()
+	if err != nil {
+		return c.failed(fields, err)
+	}
+	c.line, _ = c.reader.FieldPos(0)
+	r.line = c.line
+	if last := max(c.entity, c.kind, c.time); last >= len(fields) {
+		return &RowError{Line: r.line, Err: fmt.Errorf("there are %d columns, and no number %d", len(fields), last+1)}
+	}
+	r.entity, r.time = fields[c.entity], fields[c.time]
+	if c.kind >= 0 {
+		r.kind = fields[c.kind]
+	}
+	return nil
+}
+
+// failed tells a bad row from the end of what can be read: where a quote went wrong over several lines, any number of
+// good rows may be inside of what looks like one bad row, and none may be lost without being counted.
+func (c *csvRows) failed(fields []string, err error) error {
+	if errors.Is(err, errRowTooLong) {
+		return inputf("the row after line %d is longer than %d bytes: is a quote not closed?", c.line, MaxRow)
+	}
+	var syntax *csv.ParseError
+	if !errors.As(err, &syntax) {
+		return readError(err)
+	}
+	line, reason, overLines := syntax.StartLine, "", syntax.Line > syntax.StartLine
+	c.line = line
+	switch {
+	case errors.Is(syntax.Err, csv.ErrFieldCount):
+		reason = fmt.Sprintf("there are %d fields where %d are expected", len(fields), c.reader.FieldsPerRecord)
+		overLines = slices.ContainsFunc(fields, func(field string) bool { return strings.Contains(field, "\n") })
+	case errors.Is(syntax.Err, csv.ErrQuote):
+		reason = "a quote inside a quoted field is not doubled, or not closed"
+	case errors.Is(syntax.Err, csv.ErrBareQuote):
+		reason = "there is a quote in a field that is not quoted"
+	default:
+		return inputf("line %d: %w", line, syntax.Err)
+	}
+	if overLines {
+		return inputf("line %d: %s, and the row goes on over several lines, so rows may be hidden in it", line, reason)
+	}
+	return &RowError{Line: line, Err: errors.New(reason)}
+}
+
+// errRowTooLong ends the reading of a file: a quote that is never closed would draw all of it into memory.
+var errRowTooLong = errors.New("the row is too long")
+
+// quota lets through at most MaxRow bytes per row, and what is read ahead.
+type quota struct {
+	reader *bufio.Reader
+	left   int
+}
+
+func (q *quota) refill() { q.left = MaxRow }
+
+func (q *quota) Read(p []byte) (int, error) {
+	if q.left <= 0 {
+		return 0, errRowTooLong
+	}
+	n, err := q.reader.Read(p)
+	q.left -= n
+	return n, err
+}

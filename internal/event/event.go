@@ -1,0 +1,71 @@
+// Package event reads events from files and copies them into the table that analytics.events is made of.
+//
+// A file is CSV or NDJSON, plain or compressed. Its rows are checked in Go, so that a bad one is named by its line,
+// and copied in chunks by one transaction, which also appends the requests for exactly the dates it touched:
+//
+//	file ─▶ decompress ─▶ csvRows or jsonRows ─▶ checker ─▶ chunk ─▶ COPY ─▶ requests ─▶ commit
+//	        ╰────────────── one goroutine (Reader) ──────────────╯    ╰── another (Importer) ──╯
+//
+// Memory is bounded by two chunks, however long the file or its rows are.
+package event
+
+import (
+	"fmt"
+
+	"github.com/daymill/daymill/internal/entity"
+)
+
+// Event is one row of a file.
+type Event struct {
+	Entity entity.ID
+	Type   string
+	// At is in microseconds since 1970 in UTC, which is as fine as Postgres keeps an instant. Finer digits are cut off.
+	At int64
+	// Line is where the row begins in the uncompressed file; the first line is 1.
+	Line int
+}
+
+// Limits of what a row may hold.
+const (
+	// MaxLength is the most bytes an entity's id or an event type may have. Indexes hold values up to about 2,700 bytes.
+	MaxLength = 1000
+	// MaxRow is the most bytes a row may have. A longer one nearly always is a quote that was never closed.
+	MaxRow = 1 << 20
+
+	firstYear, lastYear = 1970, 2200
+)
+
+// RowError says why one row cannot be imported. The rows after it still can.
+type RowError struct {
+	Line int // where the row begins
+	Err  error
+}
+
+// Error names the line.
+func (e *RowError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Err) }
+
+// Unwrap returns the reason.
+func (e *RowError) Unwrap() error { return e.Err }
+
+// InputError says that a file cannot be imported as it is, or not with these options: nothing is wrong with the
+// database.
+type InputError struct{ Err error }
+
+// Error is the reason.
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *InputError) Unwrap() error { return e.Err }
+
+func inputf(format string, arguments ...any) error {
+	return &InputError{Err: fmt.Errorf(format, arguments...)}
+}
+
+// clip keeps a long value from filling a line of a report.
+func clip(text string) string {
+	const most = 60
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}

@@ -1,0 +1,174 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// ErrBadRows says that more rows of a file were bad than may be.
+var ErrBadRows = errors.New("there are bad rows")
+
+// Importer copies files into the target, each in a transaction of its own.
+type Importer struct {
+	DB      *postgres.DB
+	Target  Target
+	Options Options
+
+	MaxErrors int64 // how many bad rows a file may have; they are left out
+	Chunk     int   // rows per COPY; DefaultChunk where 0
+	DryRun    bool  // read and check all of a file, and write nothing
+
+	// Bad is called for the first bad rows of a file, Observe after every chunk; both may be nil. They are called by
+	// Import, never at the same time.
+	Bad     func(*RowError)
+	Observe func(Progress)
+}
+
+// Progress is how far the reading of a file has come.
+type Progress struct {
+	Rows   int64 // read, bad ones included
+	Bad    int64
+	Stored int64 // bytes of the file as it is stored
+}
+
+// Report is what became of a file. Where Import returns an error nothing of the file is in the database, and only the
+// progress counts.
+type Report struct {
+	Progress
+
+	Imported int64
+	Dates    []date.Date // those its events belong to, earliest first; each of them is requested
+}
+
+func (i *Importer) chunkRows() int {
+	if i.Chunk == 0 {
+		return DefaultChunk
+	}
+	return i.Chunk
+}
+
+func (i *Importer) tooManyBad(progress Progress) error {
+	return inputf("%w: %d of %d rows read, and at most %d may be", ErrBadRows, progress.Bad, progress.Rows, i.MaxErrors)
+}
+
+// Import copies one file and asks for a rollup of exactly the dates it touched, all or nothing. The name tells the
+// format, and may be empty.
+func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Report, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the reading
+	var report Report
+	err := i.DB.Tx(ctx, func(tx pgx.Tx) error {
+		// A chunk's COPY waits for whatever the table's triggers and indexes take, and for nobody else's lock long.
+		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'"); err != nil {
+			return fmt.Errorf("set timeouts: %w", err)
+		}
+		columns, err := i.Target.describe(ctx, tx, i.Options.EntityType)
+		if err != nil {
+			return err
+		}
+		dates := newTouched(db.New(tx))
+		feed := newFeed(ctx, i, columns, name, input)
+		for {
+			c, err := feed.next(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if c == nil {
+				break
+			}
+			if err := i.take(ctx, tx, c, columns, dates, &report); err != nil {
+				return err
+			}
+			feed.free <- c
+		}
+		report.Dates = dates.sorted()
+		return i.finish(ctx, tx, report)
+	})
+	return report, err
+}
+
+// next returns the next chunk, or nil after the last. Meanwhile it keeps the server from ending the transaction, which
+// it does to one that is idle for long, for what writes to a pipe may take its time.
+func (f *feed) next(ctx context.Context, tx pgx.Tx) (*chunk, error) {
+	const often = 15 * time.Second
+	alive := time.NewTicker(often)
+	defer alive.Stop()
+	for {
+		select {
+		case c := <-f.chunks:
+			if c == nil {
+				return nil, ctx.Err()
+			}
+			return c, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-alive.C:
+			if _, err := tx.Exec(ctx, "SELECT 1"); err != nil {
+				return nil, fmt.Errorf("keep the transaction: %w", err)
+			}
+		}
+	}
+}
+
+// take copies a chunk.
+func (i *Importer) take(ctx context.Context, tx pgx.Tx, c *chunk, columns columns, dates *touched, report *Report) error {
+	report.Progress = c.Progress
+	if i.Bad != nil {
+		for _, bad := range c.shown {
+			i.Bad(bad)
+		}
+	}
+	if c.err != nil {
+		return c.err
+	}
+	for n := range c.events {
+		if err := dates.add(ctx, c.events[n].At); err != nil {
+			return err
+		}
+	}
+	if !i.DryRun && len(c.events) > 0 {
+		source := newCopySource(c.events, columns)
+		_, err := tx.CopyFrom(ctx, i.Target.Table, i.Target.columns(), source)
+		if err != nil {
+			return i.copyError(err, c)
+		}
+	}
+	report.Imported += int64(len(c.events))
+	if i.Observe != nil {
+		i.Observe(c.Progress)
+	}
+	return nil
+}
+
+func (i *Importer) copyError(err error, c *chunk) error {
+	explained := i.Target.explain(err)
+	if line, has := lineOf(err, c.events); has {
+		return fmt.Errorf("line %d: the database refuses the row: %w", line, explained)
+	}
+	return fmt.Errorf("copy rows: %w", explained)
+}
+
+// finish asks for the dates, last of all: a worker that listens begins as soon as the transaction commits.
+func (i *Importer) finish(ctx context.Context, tx pgx.Tx, report Report) error {
+	if report.Bad > i.MaxErrors {
+		return i.tooManyBad(report.Progress)
+	}
+	if i.DryRun || len(report.Dates) == 0 {
+		return nil
+	}
+	// Not enqueue_rollup, which refuses dates to come: these wait until they are over.
+	err := db.New(tx).RequestAppend(ctx, db.RequestAppendParams{MetricDates: report.Dates, RequestedVia: "import", Priority: 1})
+	if err != nil {
+		return fmt.Errorf("request the dates: %w", err)
+	}
+	return nil
+}

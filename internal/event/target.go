@@ -1,0 +1,182 @@
+package event
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/daymill/daymill/internal/entity"
+)
+
+// Target is the table that events are copied into: the one that analytics.events reads.
+type Target struct {
+	Table                                pgx.Identifier
+	EntityColumn, TypeColumn, TimeColumn string
+	// TimeZone is the zone of a time column without time zone. It is not used where the column has one.
+	TimeZone *time.Location
+}
+
+func (t Target) columns() []string { return []string{t.EntityColumn, t.TypeColumn, t.TimeColumn} }
+
+// columns is how a target's columns want their values.
+type columns struct {
+	entityType entity.Type // what analytics.entity_id is
+	columnType entity.Type // what the table's column is
+	low, high  int64       // the range of a column that is some integer
+	zone       *zone       // of a time column without time zone, else nil
+}
+
+// describe asks which types the columns have. Domains are told by what they are over.
+func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type) (columns, error) {
+	c := columns{entityType: entityType, low: math.MinInt64, high: math.MaxInt64}
+	quoted := make([]string, 0, len(t.columns()))
+	for _, name := range t.columns() {
+		quoted = append(quoted, pgx.Identifier{name}.Sanitize())
+	}
+	rows, err := tx.Query(ctx, "SELECT "+strings.Join(quoted, ", ")+" FROM "+t.Table.Sanitize()+" LIMIT 0")
+	if err != nil {
+		return c, t.explain(err)
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return c, t.explain(err)
+	}
+	fields := rows.FieldDescriptions()
+	switch fields[0].DataTypeOID {
+	case pgtype.UUIDOID:
+		c.columnType = entity.UUID
+	case pgtype.Int8OID:
+		c.columnType = entity.Bigint
+	case pgtype.Int4OID:
+		c.columnType, c.low, c.high = entity.Bigint, math.MinInt32, math.MaxInt32
+	case pgtype.Int2OID:
+		c.columnType, c.low, c.high = entity.Bigint, math.MinInt16, math.MaxInt16
+	default:
+		c.columnType = entity.Text
+		if !isText(tx, fields[0].DataTypeOID) {
+			return c, t.refuse(tx, t.EntityColumn, fields[0].DataTypeOID, "a uuid, an integer or a text")
+		}
+	}
+	if !isText(tx, fields[1].DataTypeOID) {
+		return c, t.refuse(tx, t.TypeColumn, fields[1].DataTypeOID, "a text or an enum")
+	}
+	switch fields[2].DataTypeOID {
+	case pgtype.TimestamptzOID:
+	case pgtype.TimestampOID:
+		if t.TimeZone == nil {
+			return c, fmt.Errorf("%s.%s is a timestamp without time zone, and it is not recorded which zone it is in: "+
+				"run `daymill source set` with --time-zone", t.Table.Sanitize(), pgx.Identifier{t.TimeColumn}.Sanitize())
+		}
+		c.zone = newZone(t.TimeZone)
+	default:
+		return c, t.refuse(tx, t.TimeColumn, fields[2].DataTypeOID, "a timestamp")
+	}
+	return c, nil
+}
+
+// isText reports whether the column's values are sent as nothing but their text. That holds of enums, whose type pgx
+// does not know, and of citext.
+func isText(tx pgx.Tx, oid uint32) bool {
+	switch oid {
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID:
+		return true
+	default:
+		_, known := tx.Conn().TypeMap().TypeForOID(oid)
+		return !known
+	}
+}
+
+func (t Target) refuse(tx pgx.Tx, column string, oid uint32, expected string) error {
+	name := "an unknown type"
+	if known, has := tx.Conn().TypeMap().TypeForOID(oid); has {
+		name = known.Name
+	}
+	return fmt.Errorf("%s.%s is of type %s: import writes only to %s",
+		t.Table.Sanitize(), pgx.Identifier{column}.Sanitize(), name, expected)
+}
+
+// fit makes an event what the columns keep of it, or says why they cannot keep it.
+func (c columns) fit(e *Event) error {
+	if c.columnType != c.entityType {
+		id, err := c.columnType.Parse(c.entityType.Format(e.Entity))
+		if err != nil {
+			return err
+		}
+		e.Entity = id
+	}
+	if c.columnType == entity.Bigint {
+		if n := number(e.Entity); n < c.low || n > c.high {
+			return fmt.Errorf("the entity id %d does not fit the column, which holds %d to %d", n, c.low, c.high)
+		}
+	}
+	if c.zone != nil {
+		// When the clock goes back, two instants have the same reading, and the view takes the later one.
+		seconds := floorSecond(e.At)
+		e.At += (c.zone.instant(c.zone.reading(seconds)) - seconds) * microsPerSecond
+	}
+	return nil
+}
+
+const microsPerSecond = 1_000_000
+
+func floorSecond(micros int64) int64 {
+	seconds := micros / microsPerSecond
+	if micros%microsPerSecond < 0 {
+		seconds--
+	}
+	return seconds
+}
+
+// number is a bigint of the bytes that package entity documents.
+func number(id entity.ID) int64 {
+	const signBit = 1 << 63
+	return int64(binary.BigEndian.Uint64([]byte(id)) ^ signBit) //nolint:gosec // The bits are what is wanted.
+}
+
+// copySource hands a chunk's events to COPY.
+type copySource struct {
+	events  []Event
+	columns columns
+	at      int
+	values  []any
+}
+
+func newCopySource(events []Event, columns columns) *copySource {
+	return &copySource{events: events, columns: columns, at: -1, values: make([]any, 3)}
+}
+
+// Next moves to the next event.
+func (s *copySource) Next() bool {
+	s.at++
+	return s.at < len(s.events)
+}
+
+// Values are entity, type and instant as the columns want them.
+func (s *copySource) Values() ([]any, error) {
+	e := &s.events[s.at]
+	switch s.columns.columnType {
+	case entity.UUID:
+		s.values[0] = pgtype.UUID{Bytes: [16]byte([]byte(e.Entity)), Valid: true}
+	case entity.Bigint:
+		s.values[0] = number(e.Entity)
+	default:
+		s.values[0] = string(e.Entity)
+	}
+	s.values[1] = e.Type
+	at := e.At
+	if s.columns.zone != nil {
+		seconds := floorSecond(at)
+		at += (s.columns.zone.reading(seconds) - seconds) * microsPerSecond
+	}
+	s.values[2] = time.UnixMicro(at).UTC()
+	return s.values, nil
+}
+
+// Err is nil: the events are in memory.
+func (*copySource) Err() error { return nil }

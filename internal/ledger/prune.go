@@ -1,0 +1,53 @@
+// Package ledger is what Daymill remembers: the states of dates, runs, requests and backfills.
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// DefaultRetention is how long finished runs, resolved requests and ended backfills are kept. Dates stay for good, and
+// so does the last run of each.
+const DefaultRetention = 400 * 24 * time.Hour
+
+// pruneRows is how many rows one statement deletes.
+const pruneRows = 1_000
+
+// Prune deletes what ended before an instant, a thousand rows at a time, with a pause after each statement, and returns
+// how many rows it deleted.
+func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace.Pacer) (int64, error) {
+	queries := db.New(conn)
+	steps := []func() (int64, error){
+		func() (int64, error) {
+			return queries.PruneRequests(ctx, db.PruneRequestsParams{Before: &before, MaxRows: pruneRows})
+		},
+		func() (int64, error) {
+			return queries.PruneRuns(ctx, db.PruneRunsParams{Before: &before, MaxRows: pruneRows})
+		},
+		func() (int64, error) {
+			return queries.PruneBackfills(ctx, db.PruneBackfillsParams{Before: &before, MaxRows: pruneRows})
+		},
+	}
+	var total int64
+	for _, step := range steps {
+		for deleted := int64(pruneRows); deleted == pruneRows; {
+			took, err := pacer.Do(func() (err error) {
+				deleted, err = step()
+				return err
+			})
+			total += deleted
+			if err == nil {
+				err = pacer.Pause(ctx, took)
+			}
+			if err != nil {
+				return total, fmt.Errorf("prune the ledger: %w", err)
+			}
+		}
+	}
+	return total, nil
+}

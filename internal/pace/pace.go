@@ -1,0 +1,82 @@
+// Package pace keeps a run from being noticed: it sizes statements so that each takes about a tenth of a second,
+// pauses after each one for as long as the statement took (times the pace), and counts what that came to.
+package pace
+
+import (
+	"context"
+	"time"
+)
+
+// Defaults of a run.
+const (
+	// DefaultPace pauses for as long as the statement took: half of the time the database hears nothing of the run.
+	DefaultPace = 1.0
+	// Target is how long a statement should take. A tenth of a second is short enough not to be felt by others that
+	// wait for a lock or the disk, and long enough to make the round trip negligible.
+	Target = 100 * time.Millisecond
+	// Limit is the statement_timeout of a statement that can be done again in smaller parts.
+	Limit = 250 * time.Millisecond
+
+	// maxPause bounds a pause, so that a run's sign of life never stays away for long, whatever the pace.
+	maxPause = 10 * time.Second
+)
+
+// Clock is the time, so that tests may have their own.
+type Clock interface {
+	Now() time.Time
+	// Sleep returns after d, or ctx's cause once ctx is done.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// SystemClock is the time of the machine.
+type SystemClock struct{}
+
+// Now is the current time.
+func (SystemClock) Now() time.Time { return time.Now() } //nolint:forbidigo // This is the clock that others take.
+
+// Sleep waits.
+func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Pacer times statements and pauses after them.
+type Pacer struct {
+	Clock Clock
+	// Pace is the length of a pause as a multiple of how long the statement took; 0 means no pauses.
+	Pace float64
+
+	// Longest is the longest statement, Worked the time in statements, Paused the time in pauses.
+	Longest, Worked, Paused time.Duration
+}
+
+// Do runs one statement, or one transaction of statements, and returns how long it took.
+func (p *Pacer) Do(statement func() error) (time.Duration, error) {
+	start := p.Clock.Now()
+	err := statement()
+	took := p.Clock.Now().Sub(start)
+	p.Worked += took
+	p.Longest = max(p.Longest, took)
+	return took, err
+}
+
+// Pause waits after a statement that took so long. No transaction may be open.
+func (p *Pacer) Pause(ctx context.Context, took time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	pause := min(time.Duration(float64(took)*p.Pace), maxPause)
+	if pause <= 0 {
+		return nil
+	}
+	start := p.Clock.Now()
+	err := p.Clock.Sleep(ctx, pause)
+	p.Paused += p.Clock.Now().Sub(start)
+	return err
+}

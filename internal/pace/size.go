@@ -1,0 +1,50 @@
+package pace
+
+import "time"
+
+// Size is how much one statement takes on, in whatever unit: it follows how long statements of that size take.
+type Size struct {
+	current, least, most float64
+
+	limit    time.Duration
+	timeouts int // in a row
+}
+
+// maxLimit is where a statement that cannot be made any smaller is given up.
+const maxLimit = time.Minute
+
+// NewSize returns a size that starts at first and stays between least and most.
+func NewSize(first, least, most float64) *Size {
+	return &Size{current: first, least: least, most: most, limit: Limit}
+}
+
+// Value is the size of the next statement.
+func (s *Size) Value() float64 { return s.current }
+
+// Limit is the statement_timeout of the next statement.
+func (s *Size) Limit() time.Duration { return s.limit }
+
+// Took adapts the size after a statement of the given size. It grows at most fourfold, since what comes next may be
+// denser, and is halved at most, since what was slow may have been the disk's first touch.
+func (s *Size) Took(size float64, took time.Duration) {
+	s.timeouts, s.limit = 0, Limit
+	factor := 4.0
+	if took > 0 {
+		factor = min(4, max(0.5, float64(Target)/float64(took)))
+	}
+	s.current = min(s.most, max(s.least, size*factor))
+}
+
+// TimedOut adapts the size after a statement that ran into its limit, and reports whether to try again. Where smaller
+// does not help (every event of a day at one instant, or a disk that stalls) the limit is doubled, up to a minute.
+func (s *Size) TimedOut(size float64) bool {
+	s.timeouts++
+	if s.timeouts > 2 || size <= s.least {
+		if s.limit >= maxLimit {
+			return false
+		}
+		s.limit *= 2
+	}
+	s.current = max(s.least, size/2)
+	return true
+}

@@ -1,0 +1,127 @@
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MinMajor is the oldest major version of Postgres that Daymill works with.
+const MinMajor = 14
+
+// BinEnv is the environment variable that names the directory of the server's programs, to work with another version
+// than the one Find would take.
+const BinEnv = "DAYMILL_PG_BIN"
+
+// ErrNotFound is returned by Look where the machine has no Postgres server of a version that will do.
+var ErrNotFound = fmt.Errorf("there is no Postgres server (version %d or later) on this machine", MinMajor)
+
+// Binaries are the programs of one installed Postgres server.
+type Binaries struct {
+	Dir     string // the directory of initdb, postgres and their kin
+	Version string // as the server says it: 15.14, 18beta1
+	Major   int    // 15, 18
+}
+
+func (b Binaries) program(name string) string { return filepath.Join(b.Dir, name) }
+
+// Find returns the server's programs: those in the directory that DAYMILL_PG_BIN names, else those on the machine,
+// else it installs some, by apt-get where it may, or by a download into the user's cache. Before it installs anything
+// it writes one line to out that says so.
+func Find(ctx context.Context, out io.Writer) (Binaries, error) {
+	found, err := Look(ctx)
+	if !errors.Is(err, ErrNotFound) {
+		return found, err
+	}
+	return install(ctx, out)
+}
+
+// Look is Find without installing anything: it returns ErrNotFound instead.
+func Look(ctx context.Context) (Binaries, error) {
+	if dir := os.Getenv(BinEnv); dir != "" {
+		found, err := At(ctx, dir)
+		if err != nil {
+			return Binaries{}, fmt.Errorf("%s: %w", BinEnv, err)
+		}
+		return found, nil
+	}
+	for _, dir := range directories(ctx) {
+		if found, err := At(ctx, dir); err == nil {
+			return found, nil
+		}
+	}
+	return Binaries{}, ErrNotFound
+}
+
+// versionPattern matches what `postgres --version` prints: postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1).
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
+
+// At returns the programs in a directory, or says why they will not do.
+func At(ctx context.Context, dir string) (Binaries, error) {
+	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
+		return Binaries{}, fmt.Errorf("there is no Postgres server in %s: %w", dir, err)
+	}
+	output, err := exec.CommandContext(ctx, filepath.Join(dir, "postgres"), "--version").Output()
+	if err != nil {
+		return Binaries{}, fmt.Errorf("ask the Postgres in %s for its version: %w", dir, err)
+	}
+	match := versionPattern.FindSubmatch(output)
+	if match == nil {
+		return Binaries{}, fmt.Errorf("the Postgres in %s has no version that can be read: %q", dir, output)
+	}
+	major, err := strconv.Atoi(string(match[2]))
+	if err != nil || major < MinMajor {
+		return Binaries{}, fmt.Errorf("the Postgres in %s is version %s: %d or later is needed", dir, match[1], MinMajor)
+	}
+	return Binaries{Dir: dir, Version: string(match[1]), Major: major}, nil
+}
+
+// directories are the places where a server may be, best first.
+func directories(ctx context.Context) []string {
+	var dirs []string
+	// Debian's initdb is not on the PATH, and what is there in its name elsewhere may be a link or a wrapper: the
+	// programs look for the others beside themselves, so the real directory is wanted.
+	for _, name := range []string{"initdb", "postgres", "pg_ctl"} {
+		if path, err := exec.LookPath(name); err == nil {
+			if real, err := filepath.EvalSymlinks(path); err == nil {
+				dirs = append(dirs, filepath.Dir(real))
+			}
+		}
+	}
+	if output, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		dirs = append(dirs, strings.TrimSpace(string(output)))
+	}
+	dirs = append(dirs, newestFirst("/usr/lib/postgresql/*/bin")...) // Debian
+	dirs = append(dirs, newestFirst("/usr/pgsql-*/bin")...)          // Red Hat, from postgresql.org
+	dirs = append(dirs, newestFirst("/opt/homebrew/opt/postgresql*/bin")...)
+	dirs = append(dirs, newestFirst("/usr/local/opt/postgresql*/bin")...)
+	dirs = append(dirs, newestFirst("/Applications/Postgres.app/Contents/Versions/*/bin")...)
+	if dir, err := downloadDir(); err == nil {
+		dirs = append(dirs, filepath.Join(dir, "bin"))
+	}
+	return slices.Compact(dirs)
+}
+
+var numberPattern = regexp.MustCompile(`\d+`)
+
+// newestFirst expands a pattern and orders the paths by the first number in each.
+func newestFirst(pattern string) []string {
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil
+	}
+	number := func(path string) int {
+		n, _ := strconv.Atoi(numberPattern.FindString(path)) //nolint:errcheck // A path without a number comes last.
+		return n
+	}
+	slices.SortStableFunc(paths, func(a, b string) int { return number(b) - number(a) })
+	return paths
+}

@@ -1,0 +1,30 @@
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+)
+
+// Follower makes a streaming follower of a running server, with the same settings, on a port and in a temporary
+// directory of its own. It answers queries when Follower returns; what is written from then on reaches it in a moment.
+// It is stopped and closed like any server, before or after the one it follows.
+func (s *Server) Follower(ctx context.Context) (*Server, error) {
+	f, err := prepare(s.Binaries, "")
+	if err != nil {
+		return nil, err
+	}
+	f.settings = maps.Clone(s.settings)
+	err = f.run(ctx, "pg_basebackup", "--pgdata", f.data(), "--dbname", s.URL("postgres"),
+		"--wal-method", "stream", "--checkpoint", "fast", "--no-sync", "--write-recovery-conf")
+	if err != nil {
+		err = fmt.Errorf("copy the cluster for a follower: %w", err)
+	} else {
+		err = f.startSomewhere(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,94 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgserver"
+)
+
+// cluster is the process's own, started by the first test that needs it.
+type cluster struct {
+	once      sync.Once
+	server    *pgserver.Server
+	err       error
+	templates templates
+}
+
+// shared is the one global: what lives as long as the test process has no other place.
+//
+//nolint:gochecknoglobals // See above.
+var shared = &cluster{}
+
+// Main runs a package's tests and then removes the cluster they worked on. Its exit code is the tests'.
+func Main(m *testing.M) {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Close(); err != nil {
+			_, _ = io.WriteString(os.Stderr, "pgtest: "+err.Error()+"\n")
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+func (c *cluster) start() (*pgserver.Server, error) {
+	c.once.Do(func() {
+		// The process's, not the test's: the cluster stays when the test that came first has ended.
+		c.server, c.err = startServer(context.Background(), nil)
+		c.templates.server = c.server
+	})
+	return c.server, c.err
+}
+
+// settings of every cluster. Autovacuum is off because it would keep templates from being copied now and then, and make
+// plans differ between two runs of a test: one that needs statistics says ANALYZE.
+func settings() map[string]string {
+	all := pgserver.Throwaway()
+	maps.Copy(all, map[string]string{
+		"autovacuum":      "off",
+		"log_statement":   "none",
+		"max_connections": "300",
+		"shared_buffers":  "128MB",
+		"timezone":        "Asia/Kathmandu",
+	})
+	return all
+}
+
+func startServer(ctx context.Context, override map[string]string) (*pgserver.Server, error) {
+	binaries, err := pgserver.Find(ctx, os.Stderr)
+	if err != nil {
+		return nil, fmt.Errorf("find Postgres for the tests: %w", err)
+	}
+	all := settings()
+	maps.Copy(all, override)
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: all})
+	if err != nil {
+		return nil, fmt.Errorf("start Postgres for the tests: %w", err)
+	}
+	return server, nil
+}
+
+// Server starts a cluster for one test, which may stop, crash, follow or reconfigure it. The settings are added to
+// those of every cluster, or replace them. [On] installs Daymill in it.
+func Server(t testing.TB, override map[string]string) *pgserver.Server {
+	t.Helper()
+	server, err := startServer(t.Context(), override)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		err := server.Close()
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Logf("the server's log is %s", server.LogFile())
+		}
+		require.NoError(t, err)
+	})
+	return server
+}

@@ -1,0 +1,203 @@
+// Package schedule decides which dates the daily job asks for: yesterday and the lookback days before it, whose events
+// may have come late, and every date since the first event that is not complete, whatever kept it from being.
+//
+// River's periodic jobs live in memory: a process that was off at the hour has missed it, and knows nothing of that.
+// The ledger remembers for which instant of the schedule the work was last done, so doing it again is harmless, and
+// the first process that starts again does what was missed.
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Name is the daily job's in the ledger.
+const Name = "daily_rollup"
+
+// Defaults of Daily.
+const (
+	DefaultHour     = 2
+	DefaultLookback = 2
+)
+
+const (
+	// probe is how many dates one statement looks for events in.
+	probe = 50
+	// readLimit is the time limit of a statement on the source.
+	readLimit = 5 * time.Second
+	via       = "schedule"
+	priority  = 2
+)
+
+// earliest is where the search for the first event begins. Events before it are not found by the schedule; their dates
+// can be enqueued.
+var earliest = date.New(1970, time.January, 1)
+
+// Daily is the schedule of the daily job.
+type Daily struct {
+	Zone *time.Location
+	// Hour is the local hour it is due at, from 0 to 23. Where a clock skips the hour it is due when the clock resumes.
+	Hour int
+	// Lookback is how many days before yesterday are rolled up again every day.
+	Lookback int
+}
+
+// Next returns the first instant after t at which the job is due. River's periodic jobs call it.
+func (d Daily) Next(t time.Time) time.Time {
+	local := t.In(d.Zone)
+	for days := 0; ; days++ {
+		due := time.Date(local.Year(), local.Month(), local.Day()+days, d.Hour, 0, 0, 0, d.Zone)
+		if due.After(t) {
+			return due
+		}
+	}
+}
+
+// Last returns the latest instant, not after t, at which the job was due.
+func (d Daily) Last(t time.Time) time.Time {
+	local := t.In(d.Zone)
+	for days := 0; ; days-- {
+		due := time.Date(local.Year(), local.Month(), local.Day()+days, d.Hour, 0, 0, 0, d.Zone)
+		if !due.After(t) {
+			return due
+		}
+	}
+}
+
+// Planner requests dates.
+type Planner struct {
+	Primary, Source *postgres.DB
+	Daily           Daily
+	Clock           pace.Clock
+	Pace            float64
+}
+
+// Plan requests what is due, and returns the dates. Called again, it requests none of them twice.
+func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) {
+	now := p.Clock.Now()
+	yesterday := date.Of(now, p.Daily.Zone).AddDays(-1)
+	gaps, err := p.gaps(ctx, yesterday)
+	if err != nil {
+		return nil, err
+	}
+	var dates []date.Date
+	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		dates = gaps
+		queries := db.New(tx)
+		due := p.Daily.Last(now)
+		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
+			return fmt.Errorf("make the schedule's row: %w", err)
+		}
+		isDue, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due})
+		if err != nil {
+			return fmt.Errorf("lock the schedule: %w", err)
+		}
+		if isDue {
+			for day := yesterday.AddDays(-p.Daily.Lookback); !day.After(yesterday); day = day.AddDays(1) {
+				dates = append(dates, day)
+			}
+			slices.SortFunc(dates, date.Date.Compare)
+			dates = slices.Compact(dates)
+		}
+		if len(dates) > 0 {
+			err := queries.RequestAppend(ctx, db.RequestAppendParams{MetricDates: dates, RequestedVia: via, Priority: priority})
+			if err != nil {
+				return fmt.Errorf("request dates: %w", err)
+			}
+		}
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: Name, DueAt: due})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dates, nil
+}
+
+// Overdue reports whether the daily job has missed its last instant by more than grace.
+func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (bool, error) {
+	overdue, err := db.New(p.Primary).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
+		Name: Name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the schedule: %w", err)
+	}
+	return overdue, nil
+}
+
+// gaps returns the dates up to last that have events and are neither complete nor requested.
+func (p *Planner) gaps(ctx context.Context, last date.Date) ([]date.Date, error) {
+	source, err := p.Source.Session(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", err)
+	}
+	defer source.Release(context.WithoutCancel(ctx))
+	pacer := &pace.Pacer{Clock: p.Clock, Pace: p.Pace}
+
+	first, err := p.firstDate(ctx, source, pacer, last)
+	if err != nil || first.After(last) {
+		return nil, err
+	}
+	candidates, err := db.New(p.Primary).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
+	if err != nil {
+		return nil, fmt.Errorf("look for gaps: %w", err)
+	}
+	var gaps []date.Date
+	for chunk := range slices.Chunk(candidates, probe) {
+		err := p.read(ctx, source, pacer, func(queries *db.Queries) error {
+			found, err := queries.EventDates(ctx, chunk)
+			gaps = append(gaps, found...)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for events: %w", err)
+		}
+	}
+	return gaps, nil
+}
+
+// firstDate finds the date of the first event by bisection: some fifteen looks into the index, of whatever kind it is,
+// where min(created_at) would read a whole table that has a BRIN index only.
+func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, last date.Date) (date.Date, error) {
+	// Invariant: no event before low's beginning, and some before high's or none at all.
+	low, high := earliest, last.AddDays(1)
+	for low.Before(high) {
+		middle := low.AddDays(high.Sub(low)/2 + 1)
+		exists := false
+		err := p.read(ctx, source, pacer, func(queries *db.Queries) error {
+			bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: middle, NextDate: middle})
+			if err != nil {
+				return err
+			}
+			exists, err = queries.EventExistsBefore(ctx, bounds.FromInstant)
+			return err
+		})
+		if err != nil {
+			return date.Date{}, fmt.Errorf("look for the first event: %w", err)
+		}
+		if exists {
+			high = middle.AddDays(-1)
+		} else {
+			low = middle
+		}
+	}
+	return low, nil
+}
+
+func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
+	took, err := pacer.Do(func() error {
+		return source.Read(ctx, readLimit, func(on postgres.DBTX) error { return do(db.New(on)) })
+	})
+	if err != nil {
+		return err
+	}
+	return pacer.Pause(ctx, took)
+}

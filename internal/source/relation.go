@@ -1,0 +1,132 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// relation is a table, or what can stand for one.
+type relation struct {
+	schema, name string
+	db.SourceRelationRow
+
+	columns []db.SourceColumnsRow
+}
+
+// What pg_class.relkind can be for something that has rows.
+const (
+	kindTable       = "r"
+	kindPartitioned = "p"
+	kindView        = "v"
+	kindMatview     = "m"
+	kindForeign     = "f"
+)
+
+const publicSchema = "public"
+
+// parseName returns the parts of a name as SQL reads it, or nil where it is no name.
+func parseName(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
+	var parts []string
+	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+		parts, err = db.New(tx).SourceParseName(ctx, name)
+		return err
+	})
+	switch {
+	case err == nil:
+		return parts, nil
+	case postgres.Code(err) == pgerrcode.InvalidParameterValue:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("read the name %q: %w", name, err)
+	}
+}
+
+// find looks a table up as SQL would, and where that finds none, by the name as it stands: app.Events is then the
+// "Events" that some tools create and nobody remembers to quote.
+func find(ctx context.Context, tx pgx.Tx, name string) (relation, error) {
+	parts, err := parseName(ctx, tx, name)
+	if err != nil {
+		return relation{}, err
+	}
+	verbatim := strings.SplitN(name, ".", 2)
+	for _, candidate := range [][]string{parts, verbatim} {
+		if len(candidate) == 1 {
+			candidate = []string{publicSchema, candidate[0]}
+		}
+		if len(candidate) != 2 {
+			continue
+		}
+		found, err := lookup(ctx, tx, candidate[0], candidate[1])
+		if err != nil || found.name != "" {
+			return found, err
+		}
+	}
+	if len(parts) > 2 {
+		return relation{}, refusef("%q has too many parts: write a table as schema.table", name)
+	}
+	return relation{}, refusef("there is no table %q: write it as schema.table, or as schema.\"Table\" "+
+		"where the name has capitals, blanks or dots", name)
+}
+
+// lookup returns a relation by its exact name, or a zero one.
+func lookup(ctx context.Context, tx pgx.Tx, schema, name string) (relation, error) {
+	queries := db.New(tx)
+	row, err := queries.SourceRelation(ctx, db.SourceRelationParams{TableSchema: schema, TableName: name})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return relation{}, nil
+	}
+	if err != nil {
+		return relation{}, fmt.Errorf("look up %s: %w", name, err)
+	}
+	columns, err := queries.SourceColumns(ctx, row.ID)
+	if err != nil {
+		return relation{}, fmt.Errorf("look up the columns of %s: %w", row.Quoted, err)
+	}
+	return relation{schema: schema, name: name, SourceRelationRow: row, columns: columns}, nil
+}
+
+// usable refuses what is no source of rows, and what Daymill itself made.
+func (r relation) usable() error {
+	switch {
+	case r.schema == "analytics":
+		return refusef("%s belongs to Daymill: name a table of the application's", r.Quoted)
+	case !strings.Contains(kindTable+kindPartitioned+kindView+kindMatview+kindForeign, r.Kind):
+		return refusef("%s is neither a table nor a view", r.Quoted)
+	case !r.SchemaUsable:
+		return refusef("the role %s may not use the schema of %s: run GRANT USAGE ON SCHEMA %s TO %s;",
+			r.RoleQuoted, r.Quoted, r.SchemaQuoted, r.RoleQuoted)
+	default:
+		return nil
+	}
+}
+
+// column finds a column as find does a table.
+func (r relation) column(ctx context.Context, tx pgx.Tx, flag, name string) (db.SourceColumnsRow, error) {
+	parts, err := parseName(ctx, tx, name)
+	if err != nil {
+		return db.SourceColumnsRow{}, err
+	}
+	candidates := []string{name}
+	if len(parts) == 1 {
+		candidates = []string{parts[0], name}
+	}
+	known := make([]string, len(r.columns))
+	for _, candidate := range candidates {
+		for i, column := range r.columns {
+			if column.Name == candidate {
+				return column, nil
+			}
+			known[i] = column.Quoted
+		}
+	}
+	return db.SourceColumnsRow{}, refusef("%s has no column %q for --%s; it has %s",
+		r.Quoted, name, flag, strings.Join(known, ", "))
+}

@@ -1,0 +1,230 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Options say which table and columns the events are in. Names are read as SQL reads them, and where that finds
+// nothing, as they stand.
+type Options struct {
+	Table string // schema.table, or a table of the schema public
+
+	Entity string // the column that names the entity
+	Type   string // the column with the event type
+	Time   string // the column with the instant
+
+	// TimeZone is the zone that a timestamp without time zone is in; UTC where empty. Other columns need none.
+	TimeZone string
+	// Map renames event types, from what the table calls them to what Daymill shall. Others keep their names.
+	Map map[string]string
+	// Where is a condition in SQL on the table's rows; rows that do not meet it are no events.
+	Where string
+}
+
+// advisoryLock is held by a transaction that replaces the view: two at a time would disturb each other in the
+// catalog. The number is arbitrary and Daymill's own.
+const advisoryLock = 6_107_330_082
+
+// Set makes analytics.events read a table. It replaces the view in one transaction: where anything is wrong, nothing
+// has changed, and where the table or the options are, the error is ErrRefused.
+func Set(ctx context.Context, conn *postgres.DB, installation schema.Installation, options Options) error {
+	return locked(ctx, conn, func(tx pgx.Tx) error { return set(ctx, tx, installation, options) })
+}
+
+// What Create creates and Adopt takes up.
+const rawEvents = "raw_events"
+
+func rawEventsOptions() Options {
+	return Options{Table: publicSchema + "." + rawEvents, Entity: "entity_id", Type: "event_type", Time: "created_at"}
+}
+
+// Create makes the table public.raw_events, for an application that records no events yet, and sets it as the source.
+// It refuses where there is such a table, or any other source.
+func Create(ctx context.Context, conn *postgres.DB, installation schema.Installation) error {
+	return locked(ctx, conn, func(tx pgx.Tx) error {
+		existing, err := lookup(ctx, tx, publicSchema, rawEvents)
+		if err != nil {
+			return err
+		}
+		if existing.name != "" {
+			return refusef("public.raw_events exists already: run `daymill source set --table public.raw_events " +
+				"--entity … --type … --time …` to read it")
+		}
+		current, err := show(ctx, tx)
+		switch {
+		case err == nil:
+			return refusef("analytics.events already reads %s: `daymill source set` changes that", strings.Join(current.Reads, ", "))
+		case !errors.Is(err, ErrNone):
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			CREATE TABLE public.raw_events (
+				id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+				entity_id `+string(installation.EntityType)+` NOT NULL,
+				event_type text NOT NULL,
+				created_at timestamptz NOT NULL DEFAULT now()
+			);
+			CREATE INDEX raw_events_created_at ON public.raw_events (created_at);`)
+		if err != nil {
+			return fmt.Errorf("create public.raw_events: %w", err)
+		}
+		return set(ctx, tx, installation, rawEventsOptions())
+	})
+}
+
+// Adopt sets public.raw_events as the source where there is none yet and the table is there, and reports whether it
+// did. A table of that name that is no source is ErrRefused: the caller can go on without one, and should say why.
+func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installation) (bool, error) {
+	exists, err := Exists(ctx, conn)
+	if err != nil || exists {
+		return false, err
+	}
+	adopted := false
+	err = locked(ctx, conn, func(tx pgx.Tx) error {
+		exists, err := existsIn(ctx, tx)
+		if err != nil || exists {
+			return err
+		}
+		table, err := lookup(ctx, tx, publicSchema, rawEvents)
+		if err != nil || table.name == "" {
+			return err
+		}
+		adopted = true
+		return set(ctx, tx, installation, rawEventsOptions())
+	})
+	return adopted && err == nil, err
+}
+
+// locked runs do in a transaction beside which nobody else sets the source.
+func locked(ctx context.Context, conn *postgres.DB, do func(tx pgx.Tx) error) error {
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(advisoryLock)); err != nil {
+			return fmt.Errorf("wait for another change of the source: %w", err)
+		}
+		return do(tx)
+	})
+	if postgres.IsLockTimeout(err) {
+		return fmt.Errorf("analytics.events or the table is locked by another transaction: run it again in a moment: %w", err)
+	}
+	return err
+}
+
+func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, options Options) error {
+	source, v, err := options.settle(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := v.write(ctx, tx, source, installation.EntityType); err != nil {
+		return err
+	}
+	if err := replace(ctx, tx, v.query); err != nil {
+		return err
+	}
+	if err := refuseUnreadable(ctx, tx); err != nil {
+		return err
+	}
+	return source.record(ctx, tx)
+}
+
+// settle finds what the options name.
+func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
+	table, err := find(ctx, tx, o.Table)
+	if err != nil {
+		return Source{}, view{}, err
+	}
+	if err := table.usable(); err != nil {
+		return Source{}, view{}, err
+	}
+	v := view{table: table}
+	for _, wanted := range []struct {
+		column     *db.SourceColumnsRow
+		flag, name string
+	}{{&v.entity, "entity", o.Entity}, {&v.kind, "type", o.Type}, {&v.time, "time", o.Time}} {
+		if *wanted.column, err = table.column(ctx, tx, wanted.flag, wanted.name); err != nil {
+			return Source{}, view{}, err
+		}
+	}
+	source := Source{
+		Schema: table.schema, Table: table.name,
+		Entity: v.entity.Name, Type: v.kind.Name, Time: v.time.Name,
+		Map: o.Map, Where: strings.TrimSpace(o.Where),
+	}
+	source.TimeZone, err = zone(ctx, tx, v.time, o.TimeZone)
+	return source, v, err
+}
+
+// replace gives analytics.events another query. It never drops the view: others depend on it, and rights lie on it.
+func replace(ctx context.Context, tx pgx.Tx, query string) error {
+	role, err := db.New(tx).SourceRole(ctx)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows): // Somebody has dropped the view; it is made anew.
+	case err != nil:
+		return fmt.Errorf("look at the role: %w", err)
+	case !role.Owns:
+		return refusef("the role %s does not own analytics.events: run this as %s", role.RoleQuoted, role.OwnerQuoted)
+	}
+	err = execute(ctx, tx, "CREATE OR REPLACE VIEW analytics.events AS "+query)
+	if postgres.Code(err) == pgerrcode.InvalidTableDefinition {
+		return refusef("analytics.events has other columns than entity_id, event_type and created_at, and a view that others " +
+			"depend on keeps its columns: go on writing it by hand, with CREATE OR REPLACE VIEW")
+	}
+	if err != nil {
+		return fmt.Errorf("replace analytics.events: %w", err)
+	}
+	return nil
+}
+
+// record keeps how the view was made.
+func (s Source) record(ctx context.Context, tx pgx.Tx) error {
+	if s.Map == nil {
+		s.Map = map[string]string{}
+	}
+	typeMap, err := json.Marshal(s.Map)
+	if err != nil {
+		return fmt.Errorf("write --map as JSON: %w", err)
+	}
+	made, err := definition(ctx, tx, viewName)
+	if err != nil {
+		return err
+	}
+	params := db.SourceSetParams{
+		TableSchema: s.Schema, TableName: s.Table,
+		EntityColumn: s.Entity, TypeColumn: s.Type, TimeColumn: s.Time,
+		TypeMap: typeMap, ViewDefinition: made,
+	}
+	if s.TimeZone != "" {
+		params.TimeColumnZone = &s.TimeZone
+	}
+	if s.Where != "" {
+		params.Condition = &s.Where
+	}
+	if err := db.New(tx).SourceSet(ctx, params); err != nil {
+		return fmt.Errorf("record the source: %w", err)
+	}
+	return nil
+}
+
+// refuseUnreadable refuses a source that Postgres would not let a run read.
+func refuseUnreadable(ctx context.Context, tx pgx.Tx) error {
+	findings, err := checkRights(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, finding := range findings {
+		if finding.Level == Failure {
+			return refusef("%s: %s", finding.Sentence, strings.Join(finding.Mend, " "))
+		}
+	}
+	return nil
+}

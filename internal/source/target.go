@@ -1,0 +1,70 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Target is where `daymill import` writes events, so that analytics.events shows them.
+type Target struct {
+	Schema, Table string // exact, without quotes
+
+	Entity, Type, Time TargetColumn
+
+	// TimeZone is the zone that Time is in where it is a timestamp without time zone; empty where it is a timestamptz.
+	TimeZone string
+	// Map renames event types on the way out of the table, from the table's name to Daymill's.
+	Map map[string]string
+	// Where is the condition that a row has to meet to be an event; empty where there is none.
+	Where string
+}
+
+// TargetColumn is a column and its native type, as SQL writes it: uuid, character varying(20), app.kind.
+type TargetColumn struct {
+	Name, Type string
+}
+
+// FindTarget returns the table behind analytics.events. It is ErrNone where there is none, ErrHandWritten where the
+// view was not made by Set, and ErrRefused where it reads something that takes no rows, such as a view.
+func FindTarget(ctx context.Context, conn *postgres.DB) (Target, error) {
+	var target Target
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		source, err := show(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if source.HandWritten {
+			return fmt.Errorf("%w: `daymill source set` makes it read one table, which rows can then be written to", ErrHandWritten)
+		}
+		table, err := lookup(ctx, tx, source.Schema, source.Table)
+		if err != nil {
+			return err
+		}
+		if slices.Contains([]string{kindView, kindMatview}, table.Kind) {
+			return refusef("the source %s is a view, which takes no rows: write them to the table behind it", table.Quoted)
+		}
+		target = Target{
+			Schema: source.Schema, Table: source.Table,
+			TimeZone: source.TimeZone, Map: source.Map, Where: source.Where,
+		}
+		for _, column := range table.columns {
+			found := TargetColumn{Name: column.Name, Type: column.Type}
+			if column.Name == source.Entity {
+				target.Entity = found
+			}
+			if column.Name == source.Type {
+				target.Type = found
+			}
+			if column.Name == source.Time {
+				target.Time = found
+			}
+		}
+		return nil
+	})
+	return target, err
+}

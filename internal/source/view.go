@@ -1,0 +1,134 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+)
+
+// defaultZone is what most frameworks keep in a timestamp without time zone.
+const defaultZone = "UTC"
+
+// view is the query that a source makes of a table.
+type view struct {
+	table              relation
+	entity, kind, time db.SourceColumnsRow
+	query              string
+}
+
+// view puts the query together. The names in s are exact.
+func (s Source) view(ctx context.Context, tx pgx.Tx, installed entity.Type) (view, error) {
+	table, err := lookup(ctx, tx, s.Schema, s.Table)
+	if err != nil {
+		return view{}, err
+	}
+	v := view{table: table}
+	for _, column := range table.columns {
+		if column.Name == s.Entity {
+			v.entity = column
+		}
+		if column.Name == s.Type {
+			v.kind = column
+		}
+		if column.Name == s.Time {
+			v.time = column
+		}
+	}
+	return v, v.write(ctx, tx, s, installed)
+}
+
+// write makes the query's text. Every literal is quoted by Postgres, every identifier too.
+func (v *view) write(ctx context.Context, tx pgx.Tx, s Source, installed entity.Type) error {
+	names := slices.Sorted(maps.Keys(s.Map))
+	values := []string{s.TimeZone}
+	for _, name := range names {
+		values = append(values, name, s.Map[name])
+	}
+	literals, err := db.New(tx).SourceLiterals(ctx, values)
+	if err != nil {
+		return fmt.Errorf("quote the values of --map: %w", err)
+	}
+	entityID, err := entityExpression(v.entity, installed)
+	if err != nil {
+		return err
+	}
+	eventType, err := typeExpression(v.kind)
+	if err != nil {
+		return err
+	}
+	createdAt, err := timeExpression(v.time, literals[0])
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		var mapped strings.Builder
+		mapped.WriteString("CASE " + eventType)
+		for pair := range slices.Chunk(literals[1:], 2) {
+			mapped.WriteString(" WHEN " + pair[0] + " THEN " + pair[1])
+		}
+		eventType = mapped.String() + " ELSE " + eventType + " END"
+	}
+	v.query = "SELECT " + entityID + " AS entity_id, " + eventType + " AS event_type, " + createdAt + " AS created_at" +
+		" FROM " + v.table.Quoted
+	if s.Where == "" {
+		return nil
+	}
+	if err := v.testCondition(ctx, tx, s.Where); err != nil {
+		return err
+	}
+	v.query += " WHERE (\n" + s.Where + "\n)"
+	return nil
+}
+
+// testCondition refuses text that is not one expression. Postgres parses it, in two places that only an expression
+// fits into: text that closes the parenthesis and opens another, such as "a) OR (b", does not fit between brackets.
+func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) error {
+	for _, statement := range []string{
+		"SELECT ARRAY[\n" + condition + "\n] FROM " + v.table.Quoted,
+		"SELECT FROM " + v.table.Quoted + " WHERE (\n" + condition + "\n)",
+	} {
+		described, err := tx.Prepare(ctx, "", statement)
+		var server *pgconn.PgError
+		switch {
+		case errors.As(err, &server):
+			return refusef("--where is not a condition on the rows of %s: %s", v.table.Quoted, server.Message)
+		case err != nil:
+			return fmt.Errorf("try the condition: %w", err)
+		case len(described.ParamOIDs) > 0:
+			return refusef("--where has a parameter such as $1: write the value itself")
+		}
+	}
+	return nil
+}
+
+// zone settles the zone that a column is in: empty where it needs none.
+func zone(ctx context.Context, tx pgx.Tx, column db.SourceColumnsRow, name string) (string, error) {
+	if column.BaseID != pgtype.TimestampOID {
+		if name != "" {
+			return "", refusef("--time-zone is for a timestamp without time zone, and %s is %s: leave the option out",
+				column.Quoted, column.Type)
+		}
+		return "", nil
+	}
+	if name == "" {
+		return defaultZone, nil
+	}
+	spelled, err := db.New(tx).TimeZoneName(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", refusef("there is no time zone %q: give an IANA name such as UTC or Europe/London", name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("look the time zone up: %w", err)
+	}
+	return spelled, nil
+}

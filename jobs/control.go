@@ -1,0 +1,110 @@
+package jobs
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+)
+
+// controlTimeout bounds a control job; what it had done by then is committed and is not done again. rescueAfter is when
+// River takes one of a dead worker for stuck: as soon as it cannot be at work any more.
+const (
+	controlTimeout = 2 * time.Minute
+	rescueAfter    = controlTimeout + 10*time.Second
+)
+
+// dailyRollupWorker asks for the dates that are due.
+type dailyRollupWorker struct {
+	river.WorkerDefaults[DailyRollupArgs]
+
+	planner *schedule.Planner
+	done    func()
+}
+
+// Timeout is that of control jobs.
+func (*dailyRollupWorker) Timeout(*river.Job[DailyRollupArgs]) time.Duration { return controlTimeout }
+
+// Work requests the dates, and leaves the rest to the reconciler.
+func (w *dailyRollupWorker) Work(ctx context.Context, _ *river.Job[DailyRollupArgs]) error {
+	dates, err := w.planner.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	w.done()
+	return river.RecordOutput(ctx, map[string]int{"dates_requested": len(dates)})
+}
+
+// backfillWorker starts backfills.
+type backfillWorker struct {
+	river.WorkerDefaults[BackfillArgs]
+
+	db    *postgres.DB
+	clock pace.Clock
+	zone  *time.Location
+	done  func()
+}
+
+// Timeout is that of control jobs.
+func (*backfillWorker) Timeout(*river.Job[BackfillArgs]) time.Duration { return controlTimeout }
+
+// Work records the backfill, once however often it is tried.
+func (w *backfillWorker) Work(ctx context.Context, job *river.Job[BackfillArgs]) error {
+	plan := backfill.Plan{
+		Range:       date.Range{First: job.Args.From, Last: job.Args.To},
+		NewestFirst: job.Args.NewestFirst,
+		EveryDate:   job.Args.EveryDate,
+		InFlight:    job.Args.InFlight,
+		Pause:       time.Duration(job.Args.PauseSeconds) * time.Second,
+		By:          job.Args.RequestedBy,
+		Via:         "river",
+		JobID:       &job.ID,
+	}
+	if err := plan.Validate(date.Of(w.clock.Now(), w.zone)); err != nil {
+		return river.JobCancel(err)
+	}
+	var id int64
+	err := w.db.Tx(ctx, func(tx pgx.Tx) (err error) {
+		id, _, err = backfill.Start(ctx, tx, plan)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.done()
+	return river.RecordOutput(ctx, map[string]int64{"backfill_id": id})
+}
+
+// pruneLedgerWorker deletes what the ledger has kept for long enough.
+type pruneLedgerWorker struct {
+	river.WorkerDefaults[PruneLedgerArgs]
+
+	db        *postgres.DB
+	clock     pace.Clock
+	pace      float64
+	retention time.Duration
+}
+
+// Timeout is that of control jobs.
+func (*pruneLedgerWorker) Timeout(*river.Job[PruneLedgerArgs]) time.Duration { return controlTimeout }
+
+// Work deletes.
+func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[PruneLedgerArgs]) error {
+	if w.retention <= 0 {
+		return nil
+	}
+	pacer := &pace.Pacer{Clock: w.clock, Pace: w.pace}
+	deleted, err := ledger.Prune(ctx, w.db, w.clock.Now().Add(-w.retention), pacer)
+	if err != nil {
+		return err
+	}
+	return river.RecordOutput(ctx, map[string]int64{"rows_deleted": deleted})
+}

@@ -1,0 +1,42 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/riverqueue/river"
+)
+
+// EnqueueDay asks for a rollup of one date in the caller's transaction: once that commits, a run follows that counts
+// everything committed by then. It does so any number of times, and never waits: neither for a worker nor for another
+// transaction that has asked for the same date and is still open, and it makes nobody wait either, however long the
+// caller's transaction stays open. (A plain insert of RollupDayArgs is as safe, but River's own check for duplicates
+// makes two open transactions wait for each other; insert last in the transaction then.)
+//
+// A date that is not over waits until it is; later dates are an error. The client may be insert-only, and of any
+// driver: its driver is what the statement is sent through.
+func EnqueueDay[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], day Date) error {
+	return EnqueueRange(ctx, tx, client, day, day)
+}
+
+// EnqueueRange asks for a rollup of every date from first to last, both included, as EnqueueDay does. It takes at most
+// ten years at a time; for a long history consider [BackfillArgs], which goes at a pace.
+func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], first, last Date) error {
+	if first.IsZero() || last.IsZero() {
+		return errors.New("enqueue a rollup: a date is missing")
+	}
+	err := client.Driver().UnwrapExecutor(tx).
+		Exec(ctx, "SELECT analytics.enqueue_rollup($1::text::date, $2::text::date, 'go')", first.String(), last.String())
+	if err != nil {
+		return fmt.Errorf("enqueue a rollup of %s: %w", rangeString(first, last), err)
+	}
+	return nil
+}
+
+func rangeString(first, last Date) string {
+	if first == last {
+		return first.String()
+	}
+	return first.String() + ".." + last.String()
+}

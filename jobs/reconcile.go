@@ -1,0 +1,212 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/schedule"
+)
+
+const (
+	// reconcileEvery is how soon an open request is seen where nobody can listen for it.
+	reconcileEvery = time.Second
+	// maintainEvery is how often dead workers' jobs and a missed schedule are looked for although nothing is asked.
+	maintainEvery = 30 * time.Second
+	// scheduleGrace is how late the daily job may be before it is taken for missed: the elected leader may be a client
+	// of the application's own, which does not know Daymill's periodic jobs.
+	scheduleGrace = 2 * time.Minute
+	// reconcileDates is the most jobs that one look makes.
+	reconcileDates = 500
+	// insertLockTimeout is how long an insert waits for another transaction that has inserted a job of the same date
+	// and is still open.
+	insertLockTimeout = "100ms"
+
+	reconcileKey   = 6_107_330_082 // of an advisory lock; arbitrary
+	requestChannel = "daymill_request"
+)
+
+// reconciler turns open requests into jobs: it runs in every worker process, and any one of them suffices. It also
+// moves backfills on and hands jobs of dead workers to others.
+type reconciler struct {
+	db      *postgres.DB
+	client  *river.Client[pgx.Tx]
+	clock   pace.Clock
+	zone    *time.Location
+	planner *schedule.Planner
+	logger  *slog.Logger
+	wake    chan struct{} // of capacity 1
+}
+
+// poke makes the reconciler look at once.
+func (r *reconciler) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks whenever something is asked, and once a second, until ctx is done.
+func (r *reconciler) run(ctx context.Context) {
+	ticker := time.NewTicker(reconcileEvery)
+	defer ticker.Stop()
+	maintained := time.Time{}
+	for {
+		now := r.clock.Now()
+		maintain := now.Sub(maintained) >= maintainEvery || now.Before(maintained)
+		if maintain {
+			maintained = now
+		}
+		if err := r.look(ctx, maintain); err != nil && ctx.Err() == nil {
+			r.logger.WarnContext(ctx, "the reconciler will try again", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-ticker.C:
+		}
+	}
+}
+
+// look does what there is to do.
+func (r *reconciler) look(ctx context.Context, maintain bool) error {
+	today := date.Of(r.clock.Now(), r.zone)
+	needed, err := db.New(r.db).ReconcileNeeded(ctx, today)
+	if err != nil {
+		return fmt.Errorf("look for requests: %w", err)
+	}
+	if maintain {
+		if err := r.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	if !needed && !maintain {
+		return nil
+	}
+	var dates []db.ReconcileDatesRow
+	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		mine, err := queries.ReconcileLock(ctx, reconcileKey)
+		if err != nil || !mine {
+			return err
+		}
+		rescued, err := queries.ReconcileRescue(ctx, run.Silence)
+		if err != nil {
+			return fmt.Errorf("rescue jobs of dead workers: %w", err)
+		}
+		for _, day := range rescued {
+			r.logger.WarnContext(ctx, "handed a dead worker's date to another", slog.String("date", day.String()))
+		}
+		if err := backfill.Advance(ctx, tx); err != nil {
+			return err
+		}
+		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
+			Today: today, Silence: run.Silence, MaxRows: reconcileDates,
+		})
+		if err != nil {
+			return fmt.Errorf("look for dates without a job: %w", err)
+		}
+		return nil
+	})
+	if err != nil || len(dates) == 0 {
+		return err
+	}
+	return r.insert(ctx, dates)
+}
+
+// insert makes jobs of dates, in one statement where nobody is in the way. Where an application's open transaction has
+// inserted a job of one of them, that date is left until it ends, and the others are inserted one by one.
+func (r *reconciler) insert(ctx context.Context, dates []db.ReconcileDatesRow) error {
+	err := r.insertTx(ctx, dates)
+	if !postgres.IsLockTimeout(err) {
+		return err
+	}
+	for i := range dates {
+		if err := r.insertTx(ctx, dates[i:i+1]); err != nil && !postgres.IsLockTimeout(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow) error {
+	// The mark tells the trigger on River's jobs that this job is made of a request, and is none.
+	metadata, err := json.Marshal(map[string]string{"daymill": "request"})
+	if err != nil {
+		return fmt.Errorf("mark jobs: %w", err)
+	}
+	params := make([]river.InsertManyParams, len(dates))
+	for i, d := range dates {
+		params[i] = river.InsertManyParams{
+			Args:       RollupDayArgs{Date: d.MetricDate},
+			InsertOpts: &river.InsertOpts{Priority: int(d.Priority), Metadata: metadata},
+		}
+	}
+	return r.db.Tx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+insertLockTimeout+"'"); err != nil {
+			return fmt.Errorf("limit waiting: %w", err)
+		}
+		if _, err := r.client.InsertManyTx(ctx, tx, params); err != nil {
+			return fmt.Errorf("insert jobs: %w", err)
+		}
+		return nil
+	})
+}
+
+// catchUp inserts the daily job where its hour has passed and nobody has.
+func (r *reconciler) catchUp(ctx context.Context) error {
+	overdue, err := r.planner.Overdue(ctx, scheduleGrace)
+	if err != nil || !overdue {
+		return err
+	}
+	if _, err := r.client.Insert(ctx, DailyRollupArgs{}, nil); err != nil {
+		return fmt.Errorf("insert the daily job: %w", err)
+	}
+	return nil
+}
+
+// listen pokes whenever a request commits. Without it, behind a pooler in transaction mode or while the connection is
+// lost, requests are seen within a second.
+func (r *reconciler) listen(ctx context.Context) {
+	if r.db.Pooled() {
+		return
+	}
+	for ctx.Err() == nil {
+		err := r.listenOnce(ctx)
+		if ctx.Err() == nil {
+			r.logger.DebugContext(ctx, "listening again", slog.String("error", err.Error()))
+			_ = r.clock.Sleep(ctx, reconcileEvery) // Its error is that ctx is done.
+		}
+	}
+}
+
+func (r *reconciler) listenOnce(ctx context.Context) error {
+	conn, err := r.db.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	// A connection that listens does not go back to the pool.
+	dedicated := conn.Hijack()
+	defer dedicated.Close(context.WithoutCancel(ctx)) //nolint:errcheck // There is nothing to lose.
+	if _, err := dedicated.Exec(ctx, "LISTEN "+requestChannel); err != nil {
+		return err
+	}
+	for {
+		if _, err := dedicated.WaitForNotification(ctx); err != nil {
+			return err
+		}
+		r.poke()
+	}
+}

@@ -1,0 +1,151 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/merge"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Defaults of Config.
+const (
+	DefaultWorkers = 2
+	// softStop is how long a stopping worker lets runs finish before it gives their dates back: long enough for most
+	// days of a small application, and a small part of the half minute that platforms grant.
+	softStop = 2 * time.Second
+)
+
+// Config is how a worker process works.
+type Config struct {
+	DB *postgres.DB
+	// Source is where events are read: DB where nil, or a follower.
+	Source       *postgres.DB
+	Installation schema.Installation
+	Logger       *slog.Logger
+	Clock        pace.Clock // the system's where nil
+
+	Workers     int     // dates rolled up at a time by this process; DefaultWorkers where 0
+	Pace        float64 // see pace.Pacer
+	MaxEntities int     // see merge.New
+	DailyHour   int     // see schedule.Daily
+	Lookback    int     // see schedule.Daily
+	Retention   time.Duration
+	Name        string // of the process, in the ledger and in River's
+}
+
+// DefaultConfig is a config with every default but DB, Installation and Logger.
+func DefaultConfig() Config {
+	return Config{
+		Clock: pace.SystemClock{}, Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
+		DailyHour: schedule.DefaultHour, Lookback: schedule.DefaultLookback, Retention: ledger.DefaultRetention,
+	}
+}
+
+// Worker is a worker process.
+type Worker struct {
+	config     Config
+	client     *river.Client[pgx.Tx]
+	reconciler *reconciler
+}
+
+// NewWorker assembles a worker: River's client with the workers and the periodic jobs, and the reconciler.
+func NewWorker(config Config) (*Worker, error) {
+	if config.Source == nil {
+		config.Source = config.DB
+	}
+	if config.Clock == nil {
+		config.Clock = pace.SystemClock{}
+	}
+	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
+	planner := &schedule.Planner{
+		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.Pace,
+	}
+	reconcile := &reconciler{
+		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
+		wake: make(chan struct{}, 1),
+	}
+	runner := &run.Runner{
+		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
+		Options: run.Options{Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name},
+	}
+
+	workers := river.NewWorkers()
+	river.AddWorker(workers, newRollupDayWorker(config.DB, runner, config.Installation.RiverSchema, reconcile.poke))
+	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
+	river.AddWorker(workers, &backfillWorker{
+		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, done: reconcile.poke,
+	})
+	river.AddWorker(workers, &pruneLedgerWorker{
+		db: config.DB, clock: config.Clock, pace: config.Pace, retention: config.Retention,
+	})
+
+	client, err := river.NewClient(riverpgxv5.New(config.DB.Pool), &river.Config{
+		ID:                  config.Name,
+		Schema:              config.Installation.RiverSchema,
+		Logger:              config.Logger,
+		Workers:             workers,
+		FetchOnlyKnownKinds: true,
+		PollOnly:            config.DB.Pooled(),
+		Queues: map[string]river.QueueConfig{
+			QueueRollup:  {MaxWorkers: config.Workers},
+			QueueControl: {MaxWorkers: 1},
+		},
+		// Every client that may lead has to know them: only worker processes start a client that does.
+		PeriodicJobs: []*river.PeriodicJob{
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return DailyRollupArgs{}, nil },
+				&river.PeriodicJobOpts{ID: DailyRollupArgs{}.Kind(), RunOnStart: true}),
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return PruneLedgerArgs{}, nil },
+				&river.PeriodicJobOpts{ID: PruneLedgerArgs{}.Kind()}),
+		},
+		RescueStuckJobsAfter: rescueAfter,
+		SoftStopTimeout:      softStop,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make River's client: %w", err)
+	}
+	reconcile.client = client
+	return &Worker{config: config, client: client, reconciler: reconcile}, nil
+}
+
+// Client is the worker's River client.
+func (w *Worker) Client() *river.Client[pgx.Tx] { return w.client }
+
+// Run works until ctx is done. Then it takes no more jobs, lets what is running finish for two seconds, ends the
+// statements under way, gives the jobs back, and returns nil.
+func (w *Worker) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	// River's client is stopped by Stop, not by ctx, whose end would be a stop without a word on how it went.
+	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start River's client: %w", err)
+	}
+	group.Go(func() error { w.reconciler.run(ctx); return nil })
+	group.Go(func() error { w.reconciler.listen(ctx); return nil })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-w.client.Stopped():
+			return errors.New("River's client has stopped by itself")
+		}
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		if err := w.client.Stop(stop); err != nil {
+			return fmt.Errorf("stop River's client: %w", err)
+		}
+		return nil
+	})
+	return group.Wait()
+}

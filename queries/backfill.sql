@@ -1,0 +1,164 @@
+-- name: BackfillInsert :one
+-- Starts a backfill; no row where the job has started one before.
+INSERT INTO analytics.backfills
+(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via)
+VALUES
+(
+    @first_date, @last_date, @newest_first, @every_date, @in_flight, @pause_ms, sqlc.narg('job_id'),
+    coalesce(nullif(@requested_by::text, ''), session_user), @requested_via
+)
+ON CONFLICT (job_id) DO NOTHING
+RETURNING id;
+
+-- name: BackfillFillDates :execrows
+-- The dates of a backfill: all of its range, or those that are not complete.
+INSERT INTO analytics.backfill_dates (backfill_id, metric_date)
+SELECT
+    b.id,
+    b.first_date + i
+FROM analytics.backfills AS b
+CROSS JOIN LATERAL generate_series(0, b.last_date - b.first_date) AS i
+WHERE b.id = @id
+    AND (
+        b.every_date
+        OR NOT EXISTS (
+            SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = b.first_date + i AND d.state = 'complete'
+        )
+        OR EXISTS (
+            SELECT FROM analytics.rollup_requests AS q
+            WHERE q.metric_date = b.first_date + i AND q.resolved_at IS NULL
+        )
+    );
+
+-- name: BackfillPreviewDates :one
+-- How many dates a backfill would have.
+SELECT count(*)
+FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
+WHERE @every_date::boolean
+    OR NOT EXISTS (
+        SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = cast(@first_date AS date) + i AND d.state = 'complete'
+    )
+    OR EXISTS (
+        SELECT FROM analytics.rollup_requests AS q
+        WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL
+    );
+
+-- name: BackfillRunning :many
+-- The backfills under way, locked until the transaction ends.
+SELECT
+    b.id,
+    b.newest_first,
+    b.in_flight
+FROM analytics.backfills AS b
+WHERE b.state = 'running'
+ORDER BY b.id
+FOR UPDATE SKIP LOCKED;
+
+-- name: BackfillCollect :execrows
+-- Takes note of the dates whose request has been resolved.
+UPDATE analytics.backfill_dates AS d
+SET
+    state = CASE q.resolution WHEN 'satisfied' THEN 'complete' ELSE q.resolution END,
+    finished_at = q.resolved_at
+FROM analytics.rollup_requests AS q
+WHERE d.backfill_id = @id AND d.state = 'requested'
+    AND q.backfill_id = d.backfill_id AND q.metric_date = d.metric_date AND q.resolved_at IS NOT NULL;
+
+-- name: BackfillCollected :exec
+UPDATE analytics.backfills SET last_finished_at = now() WHERE id = @id;
+
+-- name: BackfillRested :one
+-- Whether the pause after the date that finished last is over.
+SELECT
+    (b.last_finished_at IS NULL OR b.last_finished_at + b.pause_ms * interval '1 millisecond' <= now())::boolean AS rested
+FROM analytics.backfills AS b
+WHERE b.id = @id;
+
+-- name: BackfillInFlight :one
+SELECT count(*) FROM analytics.backfill_dates AS d WHERE d.backfill_id = @id AND d.state = 'requested';
+
+-- name: BackfillTake :many
+-- The next dates of a backfill, which the caller requests in the same transaction.
+UPDATE analytics.backfill_dates AS d
+SET state = 'requested', requested_at = clock_timestamp()
+WHERE d.backfill_id = @id AND d.metric_date IN (
+    SELECT w.metric_date
+    FROM analytics.backfill_dates AS w
+    WHERE w.backfill_id = @id AND w.state = 'waiting'
+    ORDER BY
+        CASE WHEN @newest_first::boolean THEN w.metric_date END DESC,
+        w.metric_date
+    LIMIT @max_rows::integer
+)
+RETURNING d.metric_date;
+
+-- name: BackfillRequest :exec
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, priority, backfill_id)
+SELECT
+    unnest(@metric_dates::date[]),
+    b.requested_by,
+    'backfill',
+    3,
+    b.id
+FROM analytics.backfills AS b
+WHERE b.id = @id;
+
+-- name: BackfillBegin :exec
+UPDATE analytics.backfills SET started_at = now() WHERE id = @id AND started_at IS NULL;
+
+-- name: BackfillFinish :execrows
+-- Completes a backfill that has no date left.
+UPDATE analytics.backfills AS b
+SET state = 'complete', finished_at = now()
+WHERE b.id = @id AND b.state = 'running' AND NOT EXISTS (
+    SELECT FROM analytics.backfill_dates AS d WHERE d.backfill_id = b.id AND d.state IN ('waiting', 'requested')
+);
+
+-- name: BackfillLock :one
+SELECT b.state FROM analytics.backfills AS b WHERE b.id = @id FOR UPDATE;
+
+-- name: BackfillSetState :exec
+UPDATE analytics.backfills
+SET
+    state = @state::text,
+    finished_at = CASE WHEN @state::text = 'cancelled' THEN now() END
+WHERE id = @id;
+
+-- name: BackfillCancelDates :exec
+UPDATE analytics.backfill_dates
+SET state = 'cancelled', finished_at = now()
+WHERE backfill_id = @id AND state IN ('waiting', 'requested');
+
+-- name: BackfillCancelRequests :exec
+-- Withdraws the requests of a backfill that no run has claimed yet.
+UPDATE analytics.rollup_requests
+SET resolved_at = clock_timestamp(), resolution = 'cancelled'
+WHERE backfill_id = @id AND resolved_at IS NULL AND run_id IS NULL;
+
+-- name: BackfillList :many
+-- The latest backfills with how far they are, before an id where one is given.
+SELECT
+    sqlc.embed(b),
+    c.dates,
+    c.requested,
+    c.complete,
+    c.failed,
+    c.cancelled,
+    c.seconds_per_date
+FROM analytics.backfills AS b
+CROSS JOIN LATERAL (
+    SELECT
+        count(*)::bigint AS dates,
+        (count(*) FILTER (WHERE d.state = 'requested'))::bigint AS requested,
+        (count(*) FILTER (WHERE d.state = 'complete'))::bigint AS complete,
+        (count(*) FILTER (WHERE d.state = 'failed'))::bigint AS failed,
+        (count(*) FILTER (WHERE d.state = 'cancelled'))::bigint AS cancelled,
+        coalesce(
+            avg(extract(EPOCH FROM d.finished_at - d.requested_at)) FILTER (WHERE d.state = 'complete'), 0
+        )::double precision AS seconds_per_date
+    FROM analytics.backfill_dates AS d
+    WHERE d.backfill_id = b.id
+) AS c
+WHERE b.id < @before_id::bigint
+ORDER BY b.id DESC
+LIMIT @max_rows::integer;

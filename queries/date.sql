@@ -1,0 +1,78 @@
+-- name: DateBounds :one
+-- The instants a date begins and ends in the reporting zone.
+SELECT
+    analytics.date_start(@metric_date) AS from_instant,
+    analytics.date_start(@next_date) AS to_instant;
+
+-- name: DateEnsure :exec
+-- Makes the row of a date that no run ever began for, for DateLock to lock.
+INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
+VALUES (@metric_date, 'interrupted', 0, 0)
+ON CONFLICT (metric_date) DO NOTHING;
+
+-- name: DateLock :one
+-- The date as its last run left it, locked until the transaction ends.
+SELECT
+    d.state,
+    d.run_id,
+    d.scan_run_id,
+    d.cursor,
+    d.cursor_events,
+    d.cursor_entities,
+    (d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval)::boolean AS alive,
+    r.job_id,
+    coalesce(r.attempt, 0)::integer AS attempt,
+    coalesce(r.worker, '')::text AS worker
+FROM analytics.rollup_dates AS d
+LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
+WHERE d.metric_date = @metric_date
+FOR UPDATE OF d;
+
+-- name: DateBegin :exec
+-- Hands the date to a run: from now on only that run may write.
+UPDATE analytics.rollup_dates
+SET
+    state = 'running',
+    run_id = @run_id,
+    scan_run_id = @scan_run_id,
+    cursor = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN NULL ELSE cursor END,
+    cursor_events = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN 0 ELSE cursor_events END,
+    cursor_entities = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN 0 ELSE cursor_entities END,
+    heartbeat_at = clock_timestamp()
+WHERE metric_date = @metric_date;
+
+-- name: DateHeartbeat :execrows
+-- The fence: gives a sign of life, and updates no row once another run has begun. As the first statement of a batch
+-- it also keeps the next run from beginning before the batch is in.
+UPDATE analytics.rollup_dates
+SET heartbeat_at = clock_timestamp()
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+
+-- name: DateAdvance :execrows
+-- The fence, and the cursor: everything up to the entity is published.
+UPDATE analytics.rollup_dates
+SET
+    heartbeat_at = clock_timestamp(),
+    cursor = cast(sqlc.arg('up_to_entity')::text AS analytics.entity_id),
+    cursor_events = @events,
+    cursor_entities = @entities
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+
+-- name: DateComplete :execrows
+-- The fence, and the end of the run.
+UPDATE analytics.rollup_dates
+SET
+    state = 'complete',
+    cursor = NULL,
+    heartbeat_at = clock_timestamp(),
+    complete_run_id = @run_id::bigint,
+    completed_at = clock_timestamp(),
+    events = @events::bigint,
+    entities = @entities::bigint
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+
+-- name: DateBreakOff :exec
+-- The end of a run that did not complete; nothing where another run has begun.
+UPDATE analytics.rollup_dates
+SET state = @state, heartbeat_at = clock_timestamp()
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';

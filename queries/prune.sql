@@ -1,0 +1,38 @@
+-- name: PruneRequests :execrows
+-- Resolved requests, oldest first. Those of a backfill that is under way stay, for it looks at them.
+DELETE FROM analytics.rollup_requests
+WHERE id IN (
+    SELECT q.id
+    FROM analytics.rollup_requests AS q
+    WHERE q.resolved_at < @before
+        AND NOT EXISTS (
+            SELECT FROM analytics.backfills AS b WHERE b.id = q.backfill_id AND b.state IN ('running', 'paused')
+        )
+    ORDER BY q.resolved_at, q.id
+    LIMIT @max_rows::integer
+);
+
+-- name: PruneRuns :execrows
+-- Finished runs, oldest first. The last of each date stays.
+DELETE FROM analytics.rollup_runs
+WHERE id IN (
+    SELECT r.id
+    FROM analytics.rollup_runs AS r
+    WHERE r.finished_at < @before
+        AND NOT EXISTS (
+            SELECT FROM analytics.rollup_dates AS d
+            WHERE d.metric_date = r.metric_date AND (d.run_id = r.id OR d.complete_run_id = r.id)
+        )
+    ORDER BY r.finished_at, r.id
+    LIMIT @max_rows::integer
+);
+
+-- name: PruneBackfills :execrows
+DELETE FROM analytics.backfills
+WHERE id IN (
+    SELECT b.id
+    FROM analytics.backfills AS b
+    WHERE b.finished_at < @before
+    ORDER BY b.id
+    LIMIT @max_rows::integer
+);

@@ -1,0 +1,31 @@
+-- name: ReconcileNeeded :one
+-- Whether a look at requests and backfills is worth a transaction.
+SELECT (
+    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < @today)
+    OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
+)::boolean AS needed;
+
+-- name: ReconcileLock :one
+-- One reconciler at a time; the lock goes with the transaction.
+SELECT pg_try_advisory_xact_lock(@key::bigint);
+
+-- name: ReconcileRescue :many
+-- Jobs whose worker is dead go back to the queue; returns their dates.
+SELECT analytics.rescue_jobs(@silence)::date AS metric_date;
+
+-- name: ReconcileDates :many
+-- Dates that are over and have an open request, but no job and no live run to satisfy it.
+SELECT
+    q.metric_date,
+    min(q.priority)::smallint AS priority
+FROM analytics.rollup_requests AS q
+WHERE q.resolved_at IS NULL
+    AND q.metric_date < @today
+    AND NOT EXISTS (
+        SELECT FROM analytics.rollup_dates AS d
+        WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval
+    )
+    AND q.metric_date NOT IN (SELECT analytics.dates_with_job())
+GROUP BY q.metric_date
+ORDER BY min(q.priority), q.metric_date DESC
+LIMIT @max_rows::integer;

@@ -1,0 +1,49 @@
+-- name: RequestOpen :one
+-- How many requests of a date are open, and whether any of them has come since the last run claimed them.
+SELECT
+    count(*) AS requests,
+    (count(*) FILTER (WHERE q.run_id IS NULL) > 0)::boolean AS unclaimed
+FROM (
+    SELECT r.run_id
+    FROM analytics.rollup_requests AS r
+    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL
+    ORDER BY r.run_id NULLS FIRST
+    LIMIT 1000
+) AS q;
+
+-- name: RequestClaim :execrows
+-- Takes the open requests of a date that are visible now, at most max_rows at a time: what was committed before them
+-- is visible to every slice that the run is going to read.
+UPDATE analytics.rollup_requests
+SET run_id = @run_id::bigint
+WHERE id IN (
+    SELECT r.id
+    FROM analytics.rollup_requests AS r
+    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.run_id IS DISTINCT FROM @run_id::bigint
+    ORDER BY r.id
+    LIMIT @max_rows::integer
+);
+
+-- name: RequestSatisfy :execrows
+-- Resolves requests that a run claimed when its scan began, at most max_rows at a time.
+UPDATE analytics.rollup_requests
+SET resolved_at = clock_timestamp(), resolution = 'satisfied'
+WHERE id IN (
+    SELECT r.id
+    FROM analytics.rollup_requests AS r
+    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.run_id = @run_id::bigint
+    ORDER BY r.id
+    LIMIT @max_rows::integer
+);
+
+-- name: RequestAppend :exec
+-- Asks for a rollup of some dates.
+INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority)
+SELECT
+    unnest(@metric_dates::date[]),
+    @requested_via,
+    @priority;
+
+-- name: RequestEnqueue :one
+-- Asks for a rollup of a range, as every other client does; returns the number of dates.
+SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;

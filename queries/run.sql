@@ -1,0 +1,33 @@
+-- name: RunInsert :one
+INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id)
+VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id)
+RETURNING id;
+
+-- name: RunLose :exec
+-- Marks a run that gave no sign of life when another took its date over.
+UPDATE analytics.rollup_runs
+SET state = 'lost', finished_at = clock_timestamp(), error = 'its worker gave no sign of life'
+WHERE id = @id AND state = 'running';
+
+-- name: RunProgress :exec
+UPDATE analytics.rollup_runs
+SET
+    phase = @phase,
+    progress = @progress,
+    events = @events,
+    entities = @entities,
+    rows_inserted = @rows_inserted,
+    rows_updated = @rows_updated,
+    rows_deleted = @rows_deleted,
+    passes = @passes,
+    slices = @slices,
+    batches = @batches,
+    longest_statement_ms = @longest_statement_ms,
+    worked_ms = @worked_ms,
+    paused_ms = @paused_ms
+WHERE id = @id;
+
+-- name: RunFinish :exec
+UPDATE analytics.rollup_runs
+SET state = @state, finished_at = clock_timestamp(), error = @error
+WHERE id = @id AND state = 'running';

@@ -1,0 +1,188 @@
+-- name: SourceGet :one
+-- How analytics.events was made; no row where `daymill source set` never made it.
+SELECT
+    s.table_schema,
+    s.table_name,
+    s.entity_column,
+    s.type_column,
+    s.time_column,
+    s.time_column_zone,
+    s.type_map,
+    s.condition,
+    s.view_definition,
+    s.set_at
+FROM analytics.source AS s;
+
+-- name: SourceSet :exec
+INSERT INTO analytics.source AS s
+(
+    table_schema, table_name, entity_column, type_column, time_column, time_column_zone, type_map, condition,
+    view_definition
+)
+VALUES (
+    @table_schema, @table_name, @entity_column, @type_column, @time_column, sqlc.narg('time_column_zone'), @type_map,
+    sqlc.narg('condition'), @view_definition
+)
+ON CONFLICT (singleton) DO UPDATE
+    SET
+        table_schema = excluded.table_schema,
+        table_name = excluded.table_name,
+        entity_column = excluded.entity_column,
+        type_column = excluded.type_column,
+        time_column = excluded.time_column,
+        time_column_zone = excluded.time_column_zone,
+        type_map = excluded.type_map,
+        condition = excluded.condition,
+        view_definition = excluded.view_definition,
+        set_at = now();
+
+-- name: SourceExists :one
+-- Whether analytics.events reads anything: a relation, or a function, which may read one where Postgres does not look.
+SELECT
+    EXISTS(
+        SELECT FROM pg_catalog.pg_rewrite AS r
+        INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        LEFT JOIN pg_catalog.pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+        WHERE r.ev_class = to_regclass('analytics.events')
+            AND (
+                d.refclassid = 'pg_proc'::regclass
+                OR (c.oid <> r.ev_class AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+            )
+    )::boolean;
+
+-- name: SourceDefinition :one
+-- What Postgres makes of a view; empty where there is none. Names are qualified by what the search path lacks.
+SELECT coalesce(pg_get_viewdef(to_regclass(@view_name::text)::oid), '')::text;
+
+-- name: SourceParseName :one
+-- The parts of a name as SQL reads them: folded to lower case unless quoted, and cut to 63 bytes.
+SELECT parse_ident(@name::text)::name []::text [];
+
+-- name: SourceLiterals :many
+-- Values as SQL literals.
+SELECT quote_literal(v.value)::text FROM unnest(@literals::text []) WITH ORDINALITY AS v (value, place) ORDER BY v.place;
+
+-- name: SourceRelation :one
+-- A relation by its exact name. Rows are the planner's estimate, or a guess from the size where there is none yet.
+SELECT
+    c.oid::bigint AS id,
+    c.relkind::text AS kind,
+    format('%I.%I', n.nspname, c.relname)::text AS quoted,
+    quote_ident(n.nspname)::text AS schema_quoted,
+    quote_ident(current_user)::text AS role_quoted,
+    (has_schema_privilege(n.oid, 'USAGE'))::boolean AS schema_usable,
+    (c.reltuples >= 0)::boolean AS analyzed,
+    (CASE
+        WHEN c.reltuples >= 0 THEN c.reltuples
+        WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 * 50
+        ELSE 0
+    END)::bigint AS row_estimate,
+    coalesce(pg_partition_root(c.oid), c.oid)::oid::bigint AS root_id,
+    (SELECT format('%I.%I', rn.nspname, r.relname)
+    FROM pg_catalog.pg_class AS r
+    INNER JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
+    WHERE r.oid = coalesce(pg_partition_root(c.oid), c.oid))::text AS root_quoted
+FROM pg_catalog.pg_class AS c
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = @table_schema::text AND c.relname = @table_name::text;
+
+-- name: SourceColumns :many
+-- The columns of a relation. The base type is the type itself, or the one a domain is over.
+SELECT
+    a.attname::text AS name,
+    quote_ident(a.attname)::text AS quoted,
+    format_type(a.atttypid, a.atttypmod)::text AS type,
+    coalesce(b.oid, t.oid)::bigint AS base_id,
+    coalesce(b.typname, t.typname)::text AS base_name,
+    coalesce(b.typtype, t.typtype)::text AS base_kind,
+    coalesce(b.typcategory, t.typcategory)::text AS base_category,
+    (a.attnotnull OR t.typnotnull)::boolean AS required,
+    (a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation))::boolean AS collated
+FROM pg_catalog.pg_attribute AS a
+INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type AS b ON b.oid = t.typbasetype
+WHERE a.attrelid = CAST(@relation_id::bigint AS oid) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum;
+
+-- name: SourceReads :many
+-- The relations that analytics.events reads, through views too, with the role whose rights Postgres checks for each:
+-- the owner of the view that reads it, or whoever asks where that view is a security_invoker.
+WITH RECURSIVE views AS (
+    SELECT to_regclass('analytics.events')::oid AS view_id
+    UNION
+    SELECT d.refobjid
+    FROM views AS v
+    INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+    INNER JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+),
+
+reads AS (
+    SELECT DISTINCT
+        d.refobjid AS relation_id,
+        CASE
+            WHEN array_to_string(w.reloptions, ' ') ~* 'security_invoker=(true|on|yes|1)'
+                THEN (SELECT u.oid FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user)
+            ELSE w.relowner
+        END AS role_id
+    FROM views AS v
+    INNER JOIN pg_catalog.pg_class AS w ON w.oid = v.view_id
+    INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+    INNER JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    WHERE d.refobjid <> v.view_id
+)
+
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS quoted,
+    c.relkind::text AS kind,
+    quote_ident(o.rolname)::text AS role_quoted,
+    (
+        has_table_privilege(o.oid, c.oid, 'SELECT') OR has_any_column_privilege(o.oid, c.oid, 'SELECT')
+    )::boolean AS readable,
+    (
+        c.relrowsecurity AND NOT o.rolbypassrls AND NOT o.rolsuper
+        AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
+    )::boolean AS row_security
+FROM reads AS d
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = d.relation_id AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+INNER JOIN pg_catalog.pg_roles AS o ON o.oid = d.role_id
+ORDER BY n.nspname, c.relname, o.rolname;
+
+-- name: SourceIndexes :many
+-- The indexes of a relation with their keys, as expressions.
+SELECT
+    format('%I.%I', n.nspname, i.relname)::text AS quoted,
+    i.relname::text AS name,
+    m.amname::text AS method,
+    x.indisvalid AS valid,
+    (x.indpred IS NOT NULL)::boolean AS partial,
+    ARRAY(
+        SELECT pg_get_indexdef(x.indexrelid, k.place, false)
+        FROM generate_series(1, x.indnkeyatts::integer) AS k (place)
+        ORDER BY k.place
+    )::text [] AS keys
+FROM pg_catalog.pg_index AS x
+INNER JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = i.relnamespace
+INNER JOIN pg_catalog.pg_am AS m ON m.oid = i.relam
+WHERE x.indrelid = CAST(@relation_id::bigint AS oid)
+ORDER BY i.relname;
+
+-- name: SourceRole :one
+-- Who asks, who owns analytics.events, and whether the former may read it.
+SELECT
+    quote_ident(current_user)::text AS role_quoted,
+    quote_ident(pg_get_userbyid(c.relowner))::text AS owner_quoted,
+    (pg_has_role(c.relowner, 'USAGE'))::boolean AS owns,
+    (has_table_privilege(c.oid, 'SELECT'))::boolean AS readable
+FROM pg_catalog.pg_class AS c
+WHERE c.oid = to_regclass('analytics.events');
+
+-- name: SourceSlice :one
+-- An hour in the middle of yesterday, as a slice of it would be asked for.
+SELECT
+    (analytics.date_start(analytics.date_of(now()) - 1) + interval '12 hours')::text AS from_instant,
+    (analytics.date_start(analytics.date_of(now()) - 1) + interval '13 hours')::text AS to_instant;
