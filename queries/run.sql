@@ -31,3 +31,19 @@ WHERE id = @id;
 UPDATE analytics.rollup_runs
 SET state = @state, finished_at = clock_timestamp(), error = @error
 WHERE id = @id AND state = 'running';
+
+-- name: RunRecentCost :one
+-- What the latest complete runs came to: events, and seconds from beginning to end.
+SELECT
+    coalesce(sum(r.events), 0)::bigint AS events,
+    coalesce(sum(extract(EPOCH FROM r.finished_at - r.started_at)), 0)::double precision AS seconds
+FROM (
+    SELECT
+        n.events,
+        n.started_at,
+        n.finished_at
+    FROM analytics.rollup_runs AS n
+    WHERE n.state = 'complete' AND n.resumed_run_id IS NULL
+    ORDER BY n.id DESC
+    LIMIT 50
+) AS r;

@@ -7,11 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 )
@@ -29,8 +29,14 @@ const (
 type cli struct {
 	globals
 
-	Migrate migrateCmd `cmd:"" help:"Install or upgrade the schema, and River's tables."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Migrate  migrateCmd  `cmd:"" help:"Install or upgrade the schema, and River's tables."`
+	Worker   workerCmd   `cmd:"" help:"Roll dates up as they are asked for, and yesterday every day."`
+	Rollup   rollupCmd   `cmd:"" help:"Roll a date up here and now."`
+	Enqueue  enqueueCmd  `cmd:"" help:"Ask the workers to roll a date or a range up."`
+	Backfill backfillCmd `cmd:"" help:"Roll a long range up at a pace, watch it, pause it."`
+	Import   importCmd   `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
+	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // globals are the options that every verb has.
@@ -46,7 +52,7 @@ type globals struct {
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	now            func() time.Time
+	testClock      pace.Clock // nil but in tests
 
 	globals
 }
@@ -56,13 +62,15 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-func usagef(format string, arguments ...any) error { return usageError{fmt.Errorf(format, arguments...)} }
+func usagef(format string, arguments ...any) error {
+	return usageError{fmt.Errorf(format, arguments...)}
+}
 
 // exited carries the exit code out of kong, which wants to end the process after printing help.
 type exited int
 
-// run is main without the process: it parses the command line, runs the verb and returns the exit code.
-func run(ctx context.Context, a *app, args []string) (code int) {
+// execute is main without the process: it parses the command line, runs the verb and returns the exit code.
+func execute(ctx context.Context, a *app, args []string) (code int) {
 	defer func() {
 		if exit, ok := recover().(exited); ok {
 			code = int(exit)
@@ -111,7 +119,9 @@ func (a *app) fail(err error) int {
 func (a *app) printf(format string, arguments ...any) { fmt.Fprintf(a.stdout, format, arguments...) }
 
 // tablef writes a row of a table, whose Flush reports errors.
-func (*app) tablef(w io.Writer, format string, arguments ...any) { fmt.Fprintf(w, format, arguments...) }
+func (*app) tablef(w io.Writer, format string, arguments ...any) {
+	fmt.Fprintf(w, format, arguments...)
+}
 
 // logger writes to standard error, structured.
 func (a *app) logger() *slog.Logger {
@@ -151,4 +161,3 @@ func (a *app) openInstalled(ctx context.Context, verb string) (*postgres.DB, sch
 	}
 	return db, installation, nil
 }
-

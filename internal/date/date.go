@@ -171,6 +171,16 @@ func ParseRange(text string) (Range, error) {
 	return NewRange(f, l)
 }
 
+// UnmarshalText reads a range as ParseRange does.
+func (r *Range) UnmarshalText(text []byte) error {
+	parsed, err := ParseRange(string(text))
+	if err != nil {
+		return err
+	}
+	*r = parsed
+	return nil
+}
+
 // Len is the number of dates.
 func (r Range) Len() int { return r.Last.Sub(r.First) + 1 }
 

@@ -122,3 +122,32 @@ func (q *Queries) RunProgress(ctx context.Context, arg RunProgressParams) error 
 	)
 	return err
 }
+
+const runRecentCost = `-- name: RunRecentCost :one
+SELECT
+    coalesce(sum(r.events), 0)::bigint AS events,
+    coalesce(sum(extract(EPOCH FROM r.finished_at - r.started_at)), 0)::double precision AS seconds
+FROM (
+    SELECT
+        n.events,
+        n.started_at,
+        n.finished_at
+    FROM analytics.rollup_runs AS n
+    WHERE n.state = 'complete' AND n.resumed_run_id IS NULL
+    ORDER BY n.id DESC
+    LIMIT 50
+) AS r
+`
+
+type RunRecentCostRow struct {
+	Events  int64
+	Seconds float64
+}
+
+// What the latest complete runs came to: events, and seconds from beginning to end.
+func (q *Queries) RunRecentCost(ctx context.Context) (RunRecentCostRow, error) {
+	row := q.db.QueryRow(ctx, runRecentCost)
+	var i RunRecentCostRow
+	err := row.Scan(&i.Events, &i.Seconds)
+	return i, err
+}

@@ -339,7 +339,7 @@ SELECT
     (c.reltuples >= 0)::boolean AS analyzed,
     (CASE
         WHEN c.reltuples >= 0 THEN c.reltuples
-        WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 * 50
+        WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 8192 * 100
         ELSE 0
     END)::bigint AS row_estimate,
     coalesce(pg_partition_root(c.oid), c.oid)::oid::bigint AS root_id,

@@ -31,7 +31,12 @@ type Importer struct {
 	// Import, never at the same time.
 	Bad     func(*RowError)
 	Observe func(Progress)
+
+	keepAlive time.Duration // how often an idle transaction gives a sign of life; keepAliveEvery where 0
 }
+
+// keepAliveEvery is well below the minute after which the server ends an idle transaction of Daymill's.
+const keepAliveEvery = 15 * time.Second
 
 // Progress is how far the reading of a file has come.
 type Progress struct {
@@ -68,7 +73,11 @@ func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Re
 	var report Report
 	err := i.DB.Tx(ctx, func(tx pgx.Tx) error {
 		// A chunk's COPY waits for whatever the table's triggers and indexes take, and for nobody else's lock long.
-		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'"); err != nil {
+		settings := "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min';"
+		if i.DryRun {
+			settings += " SET TRANSACTION READ ONLY"
+		}
+		if _, err := tx.Exec(ctx, settings); err != nil {
 			return fmt.Errorf("set timeouts: %w", err)
 		}
 		columns, err := i.Target.describe(ctx, tx, i.Options.EntityType)
@@ -99,8 +108,11 @@ func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Re
 // next returns the next chunk, or nil after the last. Meanwhile it keeps the server from ending the transaction, which
 // it does to one that is idle for long, for what writes to a pipe may take its time.
 func (f *feed) next(ctx context.Context, tx pgx.Tx) (*chunk, error) {
-	const often = 15 * time.Second
-	alive := time.NewTicker(often)
+	every := f.importer.keepAlive
+	if every == 0 {
+		every = keepAliveEvery
+	}
+	alive := time.NewTicker(every)
 	defer alive.Stop()
 	for {
 		select {

@@ -89,7 +89,10 @@ func decompress(stored *file) (text *bufio.Reader, release func(), err error) {
 	switch {
 	case bytes.HasPrefix(magic, []byte("\x1f\x8b")):
 		reader, err := gzip.NewReader(text)
-		if err != nil {
+		switch {
+		case stored.err != nil:
+			return nil, nil, readError(stored.err)
+		case err != nil:
 			return nil, nil, inputf("the file begins like gzip but is not: %w", err)
 		}
 		text = bufio.NewReaderSize(unzipped{reader, stored}, bufferSize)

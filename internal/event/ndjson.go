@@ -91,13 +91,13 @@ func (j *jsonRows) parse(line []byte, r *row) error {
 	if err := json.Unmarshal(line, &j.top); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
-			return fmt.Errorf("the line is not a JSON object but a %s", kind.Value)
+			return fmt.Errorf("the line is not a JSON object (%s)", kind.Value)
 		}
 		return fmt.Errorf("the line is not JSON: %w", err)
 	}
 	if j.top == nil {
 		j.top = map[string]json.RawMessage{}
-		return errors.New("the line is not a JSON object but null")
+		return errors.New("the line is not a JSON object (null)")
 	}
 	var err error
 	if r.entity, err = j.entity.text(j.top); err != nil {

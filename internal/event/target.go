@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,13 +29,34 @@ func (t Target) columns() []string { return []string{t.EntityColumn, t.TypeColum
 type columns struct {
 	entityType entity.Type // what analytics.entity_id is
 	columnType entity.Type // what the table's column is
-	low, high  int64       // the range of a column that is some integer
-	zone       *zone       // of a time column without time zone, else nil
+	entity     whole       // where columnType is Bigint
+	kind       whole
+	zone       *zone // of a time column without time zone, else nil
 }
+
+// whole is the range of a column of integers. The zero value is a column of something else.
+type whole struct {
+	low, high int64
+}
+
+func wholeOf(oid uint32) whole {
+	switch oid {
+	case pgtype.Int2OID:
+		return whole{math.MinInt16, math.MaxInt16}
+	case pgtype.Int4OID:
+		return whole{math.MinInt32, math.MaxInt32}
+	case pgtype.Int8OID:
+		return whole{math.MinInt64, math.MaxInt64}
+	default:
+		return whole{}
+	}
+}
+
+func (w whole) holds(n int64) bool { return n >= w.low && n <= w.high }
 
 // describe asks which types the columns have. Domains are told by what they are over.
 func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type) (columns, error) {
-	c := columns{entityType: entityType, low: math.MinInt64, high: math.MaxInt64}
+	c := columns{entityType: entityType}
 	quoted := make([]string, 0, len(t.columns()))
 	for _, name := range t.columns() {
 		quoted = append(quoted, pgx.Identifier{name}.Sanitize())
@@ -48,23 +70,19 @@ func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type)
 		return c, t.explain(err)
 	}
 	fields := rows.FieldDescriptions()
-	switch fields[0].DataTypeOID {
-	case pgtype.UUIDOID:
+	c.entity, c.kind = wholeOf(fields[0].DataTypeOID), wholeOf(fields[1].DataTypeOID)
+	switch {
+	case fields[0].DataTypeOID == pgtype.UUIDOID:
 		c.columnType = entity.UUID
-	case pgtype.Int8OID:
+	case c.entity != whole{}:
 		c.columnType = entity.Bigint
-	case pgtype.Int4OID:
-		c.columnType, c.low, c.high = entity.Bigint, math.MinInt32, math.MaxInt32
-	case pgtype.Int2OID:
-		c.columnType, c.low, c.high = entity.Bigint, math.MinInt16, math.MaxInt16
-	default:
+	case isText(tx, fields[0].DataTypeOID):
 		c.columnType = entity.Text
-		if !isText(tx, fields[0].DataTypeOID) {
-			return c, t.refuse(tx, t.EntityColumn, fields[0].DataTypeOID, "a uuid, an integer or a text")
-		}
+	default:
+		return c, t.refuse(tx, t.EntityColumn, fields[0].DataTypeOID, "a uuid, an integer or a text")
 	}
-	if !isText(tx, fields[1].DataTypeOID) {
-		return c, t.refuse(tx, t.TypeColumn, fields[1].DataTypeOID, "a text or an enum")
+	if c.kind == (whole{}) && !isText(tx, fields[1].DataTypeOID) {
+		return c, t.refuse(tx, t.TypeColumn, fields[1].DataTypeOID, "a text, an enum or an integer")
 	}
 	switch fields[2].DataTypeOID {
 	case pgtype.TimestamptzOID:
@@ -111,8 +129,13 @@ func (c columns) fit(e *Event) error {
 		e.Entity = id
 	}
 	if c.columnType == entity.Bigint {
-		if n := number(e.Entity); n < c.low || n > c.high {
-			return fmt.Errorf("the entity id %d does not fit the column, which holds %d to %d", n, c.low, c.high)
+		if n := number(e.Entity); !c.entity.holds(n) {
+			return fmt.Errorf("the entity id %d does not fit the column, which holds %d to %d", n, c.entity.low, c.entity.high)
+		}
+	}
+	if c.kind != (whole{}) {
+		if n, err := strconv.ParseInt(e.Type, 10, 64); err != nil || !c.kind.holds(n) {
+			return fmt.Errorf("the event type %q is not a whole number that the column holds", clip(e.Type))
 		}
 	}
 	if c.zone != nil {
@@ -142,7 +165,7 @@ func number(id entity.ID) int64 {
 // copySource hands a chunk's events to COPY.
 type copySource struct {
 	events  []Event
-	columns columns
+	columns columns // shared with the feed, which alone may call zone.instant
 	at      int
 	values  []any
 }
@@ -169,6 +192,13 @@ func (s *copySource) Values() ([]any, error) {
 		s.values[0] = string(e.Entity)
 	}
 	s.values[1] = e.Type
+	if s.columns.kind != (whole{}) {
+		n, err := strconv.ParseInt(e.Type, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("event type: %w", err) // fit has refused it.
+		}
+		s.values[1] = n
+	}
 	at := e.At
 	if s.columns.zone != nil {
 		seconds := floorSecond(at)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func FindBouncer(ctx context.Context, out io.Writer) (string, error) {
 	return "", ErrNoBouncer
 }
 
-func lookBouncer() (path string, ok bool) {
+func lookBouncer() (string, bool) {
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", "/opt/homebrew/bin/pgbouncer", "/usr/local/bin/pgbouncer"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, true
@@ -78,12 +79,12 @@ func StartBouncer(ctx context.Context, config BouncerConfig) (*Bouncer, error) {
 		return nil, err
 	}
 	b := &Bouncer{dir: dir}
-	b.watchdog, err = watch(dir, b.pidFile(), true)
+	b.watchdog, err = watch(ctx, dir, b.pidFile(), true)
 	if err == nil {
 		err = b.start(ctx, config)
 	}
 	if err != nil {
-		return nil, errors.Join(err, b.Close())
+		return nil, errors.Join(err, b.close(ctx))
 	}
 	return b, nil
 }
@@ -117,7 +118,7 @@ func (b *Bouncer) startHere(ctx context.Context, config BouncerConfig) error {
 	); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), config.Path, configFile) //nolint:gosec // From FindBouncer.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), config.Path, configFile)
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = b.dir, environment(), attributes()
 	var err error
 	if b.process, err = launch(log, cmd); err != nil {
@@ -130,7 +131,7 @@ func (b *Bouncer) startHere(ctx context.Context, config BouncerConfig) error {
 			return conn.Close()
 		}
 		if !b.process.alive() {
-			content, _ := os.ReadFile(log) //nolint:errcheck // Without it there is less to say.
+			content, _ := os.ReadFile(log) // Without it there is less to say.
 			if bytes.Contains(content, []byte("ddress already in use")) {
 				return fmt.Errorf("start PgBouncer on port %d: %w", b.Port, errPortTaken)
 			}
@@ -157,9 +158,7 @@ func (b *Bouncer) config(config BouncerConfig) []byte {
 		"pool_mode":         "transaction",
 		"unix_socket_dir":   "",
 	}
-	for name, value := range config.Settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, config.Settings)
 	var text strings.Builder
 	text.WriteString("[databases]\n* = host=127.0.0.1 port=" + strconv.Itoa(config.Server.Port) + "\n[pgbouncer]\n")
 	writeLines(&text, settings, func(value string) string { return value })
@@ -172,8 +171,10 @@ func (b *Bouncer) address() string { return net.JoinHostPort("127.0.0.1", strcon
 func (b *Bouncer) URL(database string) string { return loopbackURL(b.Port, database) }
 
 // Close ends PgBouncer, and with it every connection through it.
-func (b *Bouncer) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func (b *Bouncer) Close() error { return b.close(context.Background()) }
+
+func (b *Bouncer) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	var err error
 	if b.process.alive() {

@@ -91,8 +91,8 @@ func directories(ctx context.Context) []string {
 	// programs look for the others beside themselves, so the real directory is wanted.
 	for _, name := range []string{"initdb", "postgres", "pg_ctl"} {
 		if path, err := exec.LookPath(name); err == nil {
-			if real, err := filepath.EvalSymlinks(path); err == nil {
-				dirs = append(dirs, filepath.Dir(real))
+			if program, err := filepath.EvalSymlinks(path); err == nil {
+				dirs = append(dirs, filepath.Dir(program))
 			}
 		}
 	}
@@ -119,7 +119,7 @@ func newestFirst(pattern string) []string {
 		return nil
 	}
 	number := func(path string) int {
-		n, _ := strconv.Atoi(numberPattern.FindString(path)) //nolint:errcheck // A path without a number comes last.
+		n, _ := strconv.Atoi(numberPattern.FindString(path)) // A path without a number comes last.
 		return n
 	}
 	slices.SortStableFunc(paths, func(a, b string) int { return number(b) - number(a) })

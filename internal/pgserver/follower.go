@@ -11,7 +11,7 @@ import (
 // directory of its own. It answers queries when Follower returns; what is written from then on reaches it in a moment.
 // It is stopped and closed like any server, before or after the one it follows.
 func (s *Server) Follower(ctx context.Context) (*Server, error) {
-	f, err := prepare(s.Binaries, "")
+	f, err := prepare(ctx, s.Binaries, "")
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (s *Server) Follower(ctx context.Context) (*Server, error) {
 		err = f.startSomewhere(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.close(ctx))
 	}
 	return f, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -45,8 +46,8 @@ func install(ctx context.Context, out io.Writer) (Binaries, error) {
 	return download(ctx, out)
 }
 
-// lock is held by the one process that installs.
-func lock() (unlock func(), err error) {
+// lock is held by the one process that installs, until it calls what is returned.
+func lock() (func(), error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ get "$1" || { apt-get -qq update && get "$1"; }
 
 func (a aptGet) install(ctx context.Context, out io.Writer, name string) error {
 	fmt.Fprintf(out, "installing the package %s with apt-get\n", name)
-	arguments := append(a[1:len(a):len(a)], "-c", aptScript, "apt-get", name)
+	arguments := slices.Concat(a[1:], aptGet{"-c", aptScript, "apt-get", name})
 	output, err := exec.CommandContext(ctx, a[0], arguments...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("install the package %s with apt-get: %w: %s", name, err, lastLines(output, 3))
@@ -143,7 +144,7 @@ func download(ctx context.Context, out io.Writer) (Binaries, error) {
 	if err != nil {
 		return Binaries{}, fmt.Errorf("make a directory to download to: %w", err)
 	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // It is in the temporary directory.
+	defer os.RemoveAll(scratch)
 
 	var log bytes.Buffer
 	once := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().

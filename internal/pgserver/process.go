@@ -21,7 +21,7 @@ func launch(logFile string, cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open its log: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // The child has its own.
+	defer log.Close() // The child has its own.
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -62,7 +62,9 @@ func (p *process) end(ctx context.Context, signal syscall.Signal) error {
 }
 
 // kill ends it for certain.
-func (p *process) kill() error { return p.end(context.Background(), syscall.SIGKILL) }
+func (p *process) kill(ctx context.Context) error {
+	return p.end(context.WithoutCancel(ctx), syscall.SIGKILL)
+}
 
 // watchdog is a shell that waits for the end of this process: it reads from a pipe that nobody writes to, and comes to
 // its end when the last one who could has gone.
@@ -80,17 +82,17 @@ while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 `
 
 // watch starts a watchdog over the server whose process is in a file.
-func watch(dir, pidFile string, remove bool) (*watchdog, error) {
+func watch(ctx context.Context, dir, pidFile string, remove bool) (*watchdog, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("watch over the server: %w", err)
 	}
-	defer reader.Close() //nolint:errcheck // The child has its own.
+	defer reader.Close() // The child has its own.
 	removed := ""
 	if remove {
 		removed = dir
 	}
-	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", watchScript, "daymill-watchdog", pidFile, removed)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", watchScript, "daymill-watchdog", pidFile, removed)
 	cmd.Stdin = reader
 	cmd.Dir = "/"
 	cmd.SysProcAttr = attributes()

@@ -65,26 +65,26 @@ type Server struct {
 
 // Start makes a cluster, or resumes the one in config.Dir, and returns it when it accepts connections.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s, err := prepare(config.Binaries, config.Dir)
+	s, err := prepare(ctx, config.Binaries, config.Dir)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx, config); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
 
 // prepare makes the directory of a server, and its watchdog.
-func prepare(binaries Binaries, dir string) (*Server, error) {
+func prepare(ctx context.Context, binaries Binaries, dir string) (*Server, error) {
 	s := &Server{Binaries: binaries, remove: dir == ""}
 	var err error
 	if s.dir, err = ownDir(dir); err != nil {
 		return nil, err
 	}
-	s.watchdog, err = watch(s.dir, filepath.Join(s.data(), pidFile), s.remove)
+	s.watchdog, err = watch(ctx, s.dir, filepath.Join(s.data(), pidFile), s.remove)
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
@@ -195,12 +195,14 @@ func (s *Server) Restart(ctx context.Context, mode Mode) error {
 }
 
 // Close ends the server for good, at once where its directory is temporary and goes with it.
-func (s *Server) Close() error {
+func (s *Server) Close() error { return s.close(context.Background()) }
+
+func (s *Server) close(ctx context.Context) error {
 	mode := Fast
 	if s.remove {
 		mode = Immediate
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	err := s.Stop(ctx, mode)
 	s.watchdog.end()

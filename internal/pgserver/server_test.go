@@ -21,9 +21,9 @@ import (
 func TestAt(t *testing.T) {
 	t.Parallel()
 
-	program := func(t *testing.T, version string) (dir string) {
+	program := func(t *testing.T, version string) string {
 		t.Helper()
-		dir = t.TempDir()
+		dir := t.TempDir()
 		for _, name := range []string{"initdb", "postgres"} {
 			script := "#!/bin/sh\necho '" + version + "'\n"
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)) //nolint:gosec // A program.
@@ -75,8 +75,9 @@ func execute(t *testing.T, server *pgserver.Server, sql string) {
 	require.NoError(t, err)
 }
 
-func query(t *testing.T, server *pgserver.Server, sql string) (text string) {
+func query(t *testing.T, server *pgserver.Server, sql string) string {
 	t.Helper()
+	var text string
 	require.NoError(t, connect(t, server).QueryRow(t.Context(), sql).Scan(&text))
 	return text
 }
@@ -109,7 +110,8 @@ func TestServer(t *testing.T) {
 	})
 	t.Run("KeepsAGivenDirectory", func(t *testing.T) {
 		t.Parallel()
-		dir, err := os.MkdirTemp("", "daymill-pg-test-")
+		// Not t.TempDir, which is closed to the user that the server runs as when root tests.
+		dir, err := os.MkdirTemp("", "daymill-pg-test-") //nolint:usetesting // See above.
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 

@@ -77,7 +77,7 @@ func (s *Server) startHere(ctx context.Context) error {
 			return s.startError(from)
 		}
 		if err := wait(ctx, pollInterval); err != nil {
-			return errors.Join(fmt.Errorf("start Postgres: it is not ready: %w: %s", err, s.logTail(from)), s.process.kill())
+			return errors.Join(fmt.Errorf("start Postgres: it is not ready: %w: %s", err, s.logTail(from)), s.process.kill(ctx))
 		}
 	}
 	return nil
@@ -130,7 +130,7 @@ func (s *Server) run(ctx context.Context, name string, arguments ...string) erro
 }
 
 func (s *Server) command(ctx context.Context, name string, arguments ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, s.Binaries.program(name), arguments...) //nolint:gosec // The server's programs.
+	cmd := exec.CommandContext(ctx, s.Binaries.program(name), arguments...)
 	cmd.Dir = s.dir
 	cmd.Env = environment()
 	cmd.SysProcAttr = attributes()
@@ -154,7 +154,7 @@ func freePort() (int, error) {
 	const first, count, tries = 15_000, 15_000, 100
 	var err error
 	for range tries {
-		port := first + rand.IntN(count) //nolint:gosec // Nobody has to be kept from guessing it.
+		port := first + rand.IntN(count)
 		var listener net.Listener
 		listener, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err == nil {

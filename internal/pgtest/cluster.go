@@ -79,16 +79,16 @@ func startServer(ctx context.Context, override map[string]string) (*pgserver.Ser
 
 // Server starts a cluster for one test, which may stop, crash, follow or reconfigure it. The settings are added to
 // those of every cluster, or replace them. [On] installs Daymill in it.
-func Server(t testing.TB, override map[string]string) *pgserver.Server {
-	t.Helper()
-	server, err := startServer(t.Context(), override)
-	require.NoError(t, err)
-	t.Cleanup(func() {
+func Server(tb testing.TB, override map[string]string) *pgserver.Server {
+	tb.Helper()
+	server, err := startServer(tb.Context(), override)
+	require.NoError(tb, err)
+	tb.Cleanup(func() {
 		err := server.Close()
 		if errors.Is(err, context.DeadlineExceeded) {
-			t.Logf("the server's log is %s", server.LogFile())
+			tb.Logf("the server's log is %s", server.LogFile())
 		}
-		require.NoError(t, err)
+		require.NoError(tb, err)
 	})
 	return server
 }

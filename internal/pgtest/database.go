@@ -26,57 +26,57 @@ type DB struct {
 }
 
 // Database returns a database in which Daymill is installed, without a source.
-func Database(t testing.TB, installed Installed) *DB {
-	t.Helper()
+func Database(tb testing.TB, installed Installed) *DB {
+	tb.Helper()
 	server, err := shared.start()
-	require.NoError(t, err)
-	from, err := shared.templates.installed(context.WithoutCancel(t.Context()), installed)
-	require.NoError(t, err)
-	return newDB(t, server, from).installation(t)
+	require.NoError(tb, err)
+	from, err := shared.templates.installed(context.WithoutCancel(tb.Context()), installed)
+	require.NoError(tb, err)
+	return newDB(tb, server, from).installation(tb)
 }
 
 // Empty returns a database in which nothing is installed.
-func Empty(t testing.TB) *DB {
-	t.Helper()
+func Empty(tb testing.TB) *DB {
+	tb.Helper()
 	server, err := shared.start()
-	require.NoError(t, err)
-	from, err := shared.templates.empty(context.WithoutCancel(t.Context()))
-	require.NoError(t, err)
-	return newDB(t, server, from)
+	require.NoError(tb, err)
+	from, err := shared.templates.empty(context.WithoutCancel(tb.Context()))
+	require.NoError(tb, err)
+	return newDB(tb, server, from)
 }
 
 // On installs Daymill in a new database of a test's own cluster. The database goes with the cluster.
-func On(t testing.TB, server *pgserver.Server, installed Installed) *DB {
-	t.Helper()
+func On(tb testing.TB, server *pgserver.Server, installed Installed) *DB {
+	tb.Helper()
 	name := newName()
-	require.NoError(t, createEmpty(t.Context(), server, name))
-	require.NoError(t, install(t.Context(), server.URL(name), installed))
-	return openDB(t, server, name).installation(t)
+	require.NoError(tb, createEmpty(tb.Context(), server, name))
+	require.NoError(tb, install(tb.Context(), server.URL(name), installed))
+	return openDB(tb, server, name).installation(tb)
 }
 
 // newDB copies a template.
-func newDB(t testing.TB, server *pgserver.Server, from string) *DB {
-	t.Helper()
+func newDB(tb testing.TB, server *pgserver.Server, from string) *DB {
+	tb.Helper()
 	name := newName()
-	require.NoError(t, create(t.Context(), server, name, from))
-	t.Cleanup(func() { require.NoError(t, drop(context.WithoutCancel(t.Context()), server, name)) })
-	return openDB(t, server, name)
+	require.NoError(tb, create(tb.Context(), server, name, from))
+	tb.Cleanup(func() { require.NoError(tb, drop(context.WithoutCancel(tb.Context()), server, name)) })
+	return openDB(tb, server, name)
 }
 
-func openDB(t testing.TB, server *pgserver.Server, name string) *DB {
-	t.Helper()
+func openDB(tb testing.TB, server *pgserver.Server, name string) *DB {
+	tb.Helper()
 	url := server.URL(name)
-	db, err := open(t.Context(), url)
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
+	db, err := open(tb.Context(), url)
+	require.NoError(tb, err)
+	tb.Cleanup(db.Close)
 	return &DB{DB: db, Name: name, URL: url, Server: server}
 }
 
-func (db *DB) installation(t testing.TB) *DB {
-	t.Helper()
+func (db *DB) installation(tb testing.TB) *DB {
+	tb.Helper()
 	var err error
-	db.Installation, err = schema.Get(t.Context(), db.DB)
-	require.NoError(t, err)
+	db.Installation, err = schema.Get(tb.Context(), db.DB)
+	require.NoError(tb, err)
 	return db
 }
 

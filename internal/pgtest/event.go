@@ -22,9 +22,9 @@ type Event struct {
 //	public.raw_events (id bigserial, entity_id <the entity type>, event_type text, created_at timestamptz)
 //
 // with an index on created_at, and lets analytics.events read it.
-func (db *DB) RawEvents(t testing.TB) {
-	t.Helper()
-	_, err := db.Exec(t.Context(), `
+func (db *DB) RawEvents(tb testing.TB) {
+	tb.Helper()
+	_, err := db.Exec(tb.Context(), `
 		CREATE TABLE public.raw_events (
 			id bigserial PRIMARY KEY,
 			entity_id `+db.nativeType()+` NOT NULL,
@@ -34,7 +34,7 @@ func (db *DB) RawEvents(t testing.TB) {
 		CREATE INDEX raw_events_created_at ON public.raw_events (created_at);
 		CREATE OR REPLACE VIEW analytics.events AS
 		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events;`)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // nativeType is the entity's type as an application declares it.
@@ -43,26 +43,26 @@ func (db *DB) nativeType() string {
 }
 
 // Insert adds events to public.raw_events.
-func (db *DB) Insert(t testing.TB, events ...Event) {
-	t.Helper()
+func (db *DB) Insert(tb testing.TB, events ...Event) {
+	tb.Helper()
 	ids, types, instants := make([]string, len(events)), make([]string, len(events)), make([]time.Time, len(events))
 	for i, e := range events {
 		ids[i], types[i], instants[i] = e.Entity, e.Type, e.At
 	}
-	_, err := db.Exec(t.Context(), `
+	_, err := db.Exec(tb.Context(), `
 		INSERT INTO public.raw_events (entity_id, event_type, created_at)
 		SELECT e.entity_id::`+db.nativeType()+`, e.event_type, e.created_at
 		FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS e (entity_id, event_type, created_at)`,
 		ids, types, instants)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // InsertDate adds count events to a date, the same ones each time: spread over the whole date, its first and last
 // instant included, over the given number of entities (some with many events, most with few) and over the four types
 // that have a column, "comment" and "share". Entities are those of [DB.Entity] from 0.
-func (db *DB) InsertDate(t testing.TB, d date.Date, count, entities int) {
-	t.Helper()
-	_, err := db.Exec(t.Context(), `
+func (db *DB) InsertDate(tb testing.TB, d date.Date, count, entities int) {
+	tb.Helper()
+	_, err := db.Exec(tb.Context(), `
 		INSERT INTO public.raw_events (entity_id, event_type, created_at)
 		SELECT
 			`+db.entitySQL(`floor($3::integer * power(hashint4(i) / 4294967296.0 + 0.5, 2))::integer`)+`,
@@ -71,13 +71,14 @@ func (db *DB) InsertDate(t testing.TB, d date.Date, count, entities int) {
 		FROM generate_series(0, $2::integer - 1) AS i,
 			(SELECT analytics.date_start($1), analytics.date_start($1 + 1) - interval '1 microsecond') AS b (first, last)`,
 		d, count, entities)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // Entity is the n-th entity of InsertDate, as SQL writes it.
-func (db *DB) Entity(t testing.TB, n int) (text string) {
-	t.Helper()
-	require.NoError(t, db.QueryRow(t.Context(), "SELECT ("+db.entitySQL("$1::integer")+")::text", n).Scan(&text))
+func (db *DB) Entity(tb testing.TB, n int) string {
+	tb.Helper()
+	var text string
+	require.NoError(tb, db.QueryRow(tb.Context(), "SELECT ("+db.entitySQL("$1::integer")+")::text", n).Scan(&text))
 	return text
 }
 

@@ -87,33 +87,33 @@ FROM unnest($1::date[]) AS d`
 // RequireExact fails the test unless the metrics of the dates equal a plain recount of their events, row for row, and
 // all counts add up to the number of events. Without dates it takes every date that has events or metrics, and all
 // events there are. It returns what it counted.
-func RequireExact(t testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
-	t.Helper()
+func RequireExact(tb testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
+	tb.Helper()
 	var events int64
 	if len(dates) == 0 {
-		dates = allDates(t, on)
-		err := on.QueryRow(t.Context(), "SELECT count(*) FROM analytics.events WHERE entity_id IS NOT NULL").Scan(&events)
-		require.NoError(t, err)
+		dates = allDates(tb, on)
+		err := on.QueryRow(tb.Context(), "SELECT count(*) FROM analytics.events WHERE entity_id IS NOT NULL").Scan(&events)
+		require.NoError(tb, err)
 	} else {
-		require.NoError(t, on.QueryRow(t.Context(), eventsSQL, dates).Scan(&events))
+		require.NoError(tb, on.QueryRow(tb.Context(), eventsSQL, dates).Scan(&events))
 	}
 
-	rows, err := on.Query(t.Context(), differenceSQL, dates)
-	require.NoError(t, err)
+	rows, err := on.Query(tb.Context(), differenceSQL, dates)
+	require.NoError(tb, err)
 	differences, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	require.Empty(t, differences, "the metrics differ from a recount (date, entity, views, clicks, saves, skips, other)")
+	require.NoError(tb, err)
+	require.Empty(tb, differences, "the metrics differ from a recount (date, entity, views, clicks, saves, skips, other)")
 
 	var recount Recount
-	err = on.QueryRow(t.Context(), sumSQL, dates).Scan(&recount.Dates, &recount.Rows, &recount.Events)
-	require.NoError(t, err)
-	require.Equal(t, events, recount.Events, "the sum of all counts should be the number of events")
+	err = on.QueryRow(tb.Context(), sumSQL, dates).Scan(&recount.Dates, &recount.Rows, &recount.Events)
+	require.NoError(tb, err)
+	require.Equal(tb, events, recount.Events, "the sum of all counts should be the number of events")
 	return recount
 }
 
-func allDates(t testing.TB, on postgres.DBTX) []date.Date {
-	t.Helper()
-	rows, err := on.Query(t.Context(), `
+func allDates(tb testing.TB, on postgres.DBTX) []date.Date {
+	tb.Helper()
+	rows, err := on.Query(tb.Context(), `
 		SELECT b.first + i
 		FROM (
 			SELECT analytics.date_of(min(e.created_at)) AS first, analytics.date_of(max(e.created_at)) AS last
@@ -121,8 +121,8 @@ func allDates(t testing.TB, on postgres.DBTX) []date.Date {
 		) AS b, generate_series(0, b.last - b.first) AS i
 		UNION
 		SELECT m.metric_date FROM analytics.daily_entity_metrics AS m`)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	dates, err := pgx.CollectRows(rows, pgx.RowTo[date.Date])
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return dates
 }

@@ -130,14 +130,14 @@ func (r *recorder) Errorf(format string, arguments ...any) {
 
 func (*recorder) FailNow() { runtime.Goexit() }
 
-// failure returns what a test that does this would fail with.
-func failure(t *testing.T, do func(t testing.TB)) string {
+// failure returns what a test that requires the dates to be exact would fail with.
+func failure(t *testing.T, db *pgtest.DB, dates ...date.Date) string {
 	t.Helper()
 	r := &recorder{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		do(r)
+		pgtest.RequireExact(r, db, dates...)
 	}()
 	<-done
 	return r.failure
@@ -192,7 +192,7 @@ func TestRequireExact(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
 		change(t, db, "UPDATE analytics.daily_entity_metrics SET views_count = 1 WHERE views_count = 2")
-		message := failure(t, func(t testing.TB) { pgtest.RequireExact(t, db) })
+		message := failure(t, db)
 		require.Contains(t, message, "missing: (2026-03-01,-7,2,0,0,0,")
 		require.Contains(t, message, "too many: (2026-03-01,-7,1,0,0,0,")
 		pgtest.RequireExact(t, db, march2)
@@ -201,19 +201,19 @@ func TestRequireExact(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
 		change(t, db, `UPDATE analytics.daily_entity_metrics SET other_counts = '{"like": 1}' WHERE views_count = 2`)
-		require.Contains(t, failure(t, func(t testing.TB) { pgtest.RequireExact(t, db, march1) }), "too many")
+		require.Contains(t, failure(t, db, march1), "too many")
 	})
 	t.Run("RowOfADateWithoutEvents", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
 		change(t, db, "INSERT INTO analytics.daily_entity_metrics (metric_date, entity_id) VALUES ('2020-01-01', 1)")
-		require.Contains(t, failure(t, func(t testing.TB) { pgtest.RequireExact(t, db) }), "too many: (2020-01-01,1,0,0,0,0,{})")
+		require.Contains(t, failure(t, db), "too many: (2020-01-01,1,0,0,0,0,{})")
 	})
 	t.Run("RowOfAVanishedEntity", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
 		change(t, db, "DELETE FROM public.raw_events WHERE entity_id = 8")
-		require.Contains(t, failure(t, func(t testing.TB) { pgtest.RequireExact(t, db, march1) }), "too many: (2026-03-01,8,")
+		require.Contains(t, failure(t, db, march1), "too many: (2026-03-01,8,")
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgserver"
@@ -43,8 +42,8 @@ type template struct {
 // empty is the kind of the template without an installation, from which the others are made.
 type empty struct{}
 
-// get returns the name of the template of a kind, which make fills the first time.
-func (t *templates) get(kind any, make func(name string) error) (string, error) {
+// get returns the name of the template of a kind, which fill makes the first time.
+func (t *templates) get(kind any, fill func(name string) error) (string, error) {
 	t.mu.Lock()
 	if t.byKind == nil {
 		t.byKind = map[any]*template{}
@@ -56,7 +55,7 @@ func (t *templates) get(kind any, make func(name string) error) (string, error) 
 		t.byKind[kind] = tpl
 	}
 	t.mu.Unlock()
-	tpl.once.Do(func() { tpl.err = make(tpl.name) })
+	tpl.once.Do(func() { tpl.err = fill(tpl.name) })
 	return tpl.name, tpl.err
 }
 
@@ -106,8 +105,7 @@ func administer(ctx context.Context, server *pgserver.Server, sql string) error 
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
 	_, err = conn.Exec(ctx, sql)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
+	if postgres.Code(err) != "" {
 		err = fmt.Errorf("%s: %w", sql, err)
 	}
 	return errors.Join(err, conn.Close(ctx))

@@ -188,6 +188,7 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
+	a.report()
 	now := a.Clock.Now()
 	if now.Sub(a.checkedIn) < signOfLifeEvery {
 		return nil
@@ -197,7 +198,6 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 	if first {
 		return nil // It has just begun.
 	}
-	a.report()
 	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		if err := a.fence(ctx, queries); err != nil {
 			return err

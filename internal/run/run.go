@@ -71,7 +71,7 @@ type Order struct {
 	// JobID and Attempt are the River job's; nil and 0 where there is none.
 	JobID   *int64
 	Attempt int
-	// Progress, where not nil, is told how far the run is, about once a second and at its end.
+	// Progress, where not nil, is told how far the run is, before each slice and batch and at its end.
 	Progress func(Figures)
 }
 

@@ -2,85 +2,175 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Level says how grave a finding is.
-type Level string
-
-// The levels, from what is right to what keeps a run from being exact or gentle.
-const (
-	OK      Level = "ok"
-	Warning Level = "warning"
-	Failure Level = "failure"
-)
-
-// Finding is one thing that Check looked at.
-type Finding struct {
-	Level    Level
-	Sentence string
-	// Mend are the lines that set it right: statements to run, or advice. Empty where nothing is wrong.
-	Mend []string
-}
-
-// Report is what Check found, in the order it looked.
-type Report []Finding
-
-// Failed reports whether any finding is a failure.
-func (r Report) Failed() bool { return r.count(Failure) > 0 }
-
-// Warnings is the number of warnings.
-func (r Report) Warnings() int { return r.count(Warning) }
-
-// Failures is the number of failures.
-func (r Report) Failures() int { return r.count(Failure) }
-
-func (r Report) count(level Level) (count int) {
-	for _, finding := range r {
-		if finding.Level == level {
-			count++
-		}
-	}
-	return count
-}
-
-func (r *Report) addf(level Level, format string, arguments ...any) *Finding {
-	*r = append(*r, Finding{Level: level, Sentence: fmt.Sprintf(format, arguments...)})
-	return &(*r)[len(*r)-1]
-}
-
 // Check looks whether analytics.events is what runs need: its columns, the right to read it, an index on the instant,
 // and a plan for a slice that reads no whole table. It only plans, and reads no event. A view written by hand is
-// checked in the same way as one that Set made.
+// checked in the same way as one that Set made. Where a step fails, those that need it are left out.
 func Check(ctx context.Context, conn *postgres.DB, installation schema.Installation) (Report, error) {
 	var report Report
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
-		// Plans are compared with text, so instants have to be written in one way.
+		// Plans are compared as text, so instants have to be written in one way.
 		if _, err := tx.Exec(ctx, "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"); err != nil {
 			return fmt.Errorf("make settings: %w", err)
 		}
 		for _, step := range []func(context.Context, pgx.Tx) (Report, error){
-			func(ctx context.Context, tx pgx.Tx) (Report, error) { return checkView(ctx, tx, installation) },
-			checkRights, checkInstant, checkSlice, checkColumns,
+			checkView, checkRights, checkEntity(installation.EntityType), checkInstant, checkSlice,
 		} {
 			findings, err := step(ctx, tx)
 			if err != nil {
 				return err
 			}
 			report = append(report, findings...)
-			if findings.Failed() && len(findings) == 1 || step == nil {
+			if findings.Failed() {
 				return nil
 			}
 		}
 		return nil
 	})
 	return report, err
+}
+
+// checkView looks at what the view reads and at its columns.
+func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
+	var report Report
+	view, err := lookup(ctx, tx, "analytics", "events")
+	if err != nil {
+		return nil, err
+	}
+	if view.name == "" {
+		report.addf(Failure, "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)").
+			mend("run `daymill source set`, which makes it anew")
+		return report, nil
+	}
+	source, err := show(ctx, tx)
+	switch {
+	case errors.Is(err, ErrNone):
+		report.addf(Failure, "analytics.events reads no table").mend("run `daymill source set --table … --entity … --type … " +
+			"--time …`, or `daymill source create` for a new table")
+		return report, nil
+	case err != nil:
+		return nil, err
+	case source.HandWritten:
+		report.addf(OK, "analytics.events is written by hand and reads %s", strings.Join(source.Reads, ", "))
+	default:
+		report.addf(OK, "analytics.events reads %s", strings.Join(source.Reads, ", "))
+	}
+
+	want := []struct{ name, kind, cast string }{
+		{"entity_id", "analytics.entity_id", "entity_id::analytics.entity_id"},
+		{"event_type", "text", "event_type::text"},
+		{"created_at", "timestamp with time zone", "created_at::timestamptz"},
+	}
+	for _, w := range want {
+		i := slices.IndexFunc(view.columns, func(c db.SourceColumnsRow) bool { return c.Name == w.name })
+		switch {
+		case i < 0:
+			report.addf(Failure, "analytics.events has no column %s", w.name).mend("select it, as " + w.cast)
+		case view.columns[i].Type != w.kind && view.columns[i].Type != strings.TrimPrefix(w.kind, "analytics."):
+			report.addf(Failure, "the column %s of analytics.events is %s, not %s", w.name, view.columns[i].Type, w.kind).
+				mend("cast it in the view: " + w.cast)
+		}
+	}
+	if !report.Failed() {
+		report.addf(OK, "its columns have the types that runs expect")
+	}
+	return report, nil
+}
+
+// checkRights looks whether runs may read everything behind the view.
+func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
+	var report Report
+	queries := db.New(tx)
+	role, err := queries.SourceRole(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at the role: %w", err)
+	}
+	reads, err := queries.SourceReads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look behind analytics.events: %w", err)
+	}
+	if !role.Readable {
+		report.addf(Failure, "the role %s may not read analytics.events", role.RoleQuoted).
+			mend("GRANT SELECT ON analytics.events TO " + role.RoleQuoted + ";")
+	}
+	for _, read := range reads {
+		if !read.Readable {
+			report.addf(Failure, "the role %s may not read %s", read.RoleQuoted, read.Quoted).
+				mend("GRANT SELECT ON " + read.Quoted + " TO " + read.RoleQuoted + ";")
+		}
+	}
+	if report.Failed() {
+		return report, nil
+	}
+
+	// Rights on single columns and on functions show only when a statement begins.
+	err = attempt(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT e.entity_id, e.event_type, e.created_at FROM analytics.events AS e LIMIT 0")
+		return err
+	})
+	var server *pgconn.PgError
+	switch {
+	case errors.As(err, &server) && server.Code == pgerrcode.InsufficientPrivilege:
+		report.addf(Failure, "analytics.events cannot be read: %s", server.Message).
+			mend("grant the role " + role.OwnerQuoted + ", which owns the view, what is missing")
+		return report, nil
+	case err != nil:
+		return nil, fmt.Errorf("read analytics.events: %w", err)
+	}
+	report.addf(OK, "the role %s may read it", role.RoleQuoted)
+	for _, read := range reads {
+		if read.RowSecurity {
+			report.addf(Warning, "row-level security is on for %s: rows that its policies hide from %s are not counted",
+				read.Quoted, read.RoleQuoted).mend("add a policy that shows " + read.RoleQuoted +
+				" every row, or ALTER ROLE " + read.RoleQuoted + " BYPASSRLS;")
+		}
+	}
+	return report, nil
+}
+
+// checkEntity looks at what the entity's column lets through. Behind a view written by hand nobody knows the column.
+func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Report, error) {
+	return func(ctx context.Context, tx pgx.Tx) (Report, error) {
+		source, err := show(ctx, tx)
+		if err != nil || source.HandWritten {
+			return nil, err
+		}
+		table, err := lookup(ctx, tx, source.Schema, source.Table)
+		if err != nil {
+			return nil, err
+		}
+		var report Report
+		for _, column := range table.columns {
+			if column.Name != source.Entity {
+				continue
+			}
+			if !column.Required && slices.Contains([]string{kindTable, kindPartitioned}, table.Kind) {
+				report.addf(Warning, "%s.%s can be null: rows without an entity are not counted", table.Quoted, column.Quoted).
+					mend("nothing, where such rows are no events; else ALTER TABLE … ALTER COLUMN … SET NOT NULL")
+			}
+			switch {
+			case column.BaseName == "citext":
+				report.addf(Warning, "%s.%s is citext: ids that differ in case only are counted as different entities",
+					table.Quoted, column.Quoted).mend("write the view by hand, with lower(…), where they are the same to the application")
+			case installed == entity.Text && (isWhole(column) || column.BaseID == pgtype.UUIDOID):
+				report.addf(OK, "entities are named by the text of %s.%s, which is %s", table.Quoted, column.Quoted, column.Type)
+			}
+		}
+		return report, nil
+	}
 }

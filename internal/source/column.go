@@ -78,7 +78,7 @@ func timeExpression(column db.SourceColumnsRow, zone string) (string, error) {
 	case pgtype.TimestamptzOID:
 		return column.Quoted + "::timestamptz", nil
 	case pgtype.TimestampOID:
-		return "(" + column.Quoted + "::timestamp AT TIME ZONE " + zone + ")", nil
+		return "(" + column.Quoted + " AT TIME ZONE " + zone + ")", nil
 	case pgtype.DateOID:
 		return "", refusef("the date column %s names no instant: name a timestamptz column, or "+byHand+
 			"(%s::timestamp AT TIME ZONE 'UTC') AS created_at, and an index on that expression", column.Quoted, column.Quoted)

@@ -83,16 +83,16 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 	})
 }
 
-// Adopt sets public.raw_events as the source where there is none yet and the table is there, and reports whether it
-// did. A table of that name that is no source is ErrRefused: the caller can go on without one, and should say why.
-func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installation) (bool, error) {
+// Adopt sets public.raw_events as the source where there is none yet and that table is there, and does nothing
+// otherwise. A table of that name that makes no source is ErrRefused: nothing was changed, so a caller may say so and
+// go on.
+func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installation) error {
 	exists, err := Exists(ctx, conn)
 	if err != nil || exists {
-		return false, err
+		return err
 	}
-	adopted := false
-	err = locked(ctx, conn, func(tx pgx.Tx) error {
-		exists, err := existsIn(ctx, tx)
+	return locked(ctx, conn, func(tx pgx.Tx) error {
+		exists, err := existsIn(ctx, tx) // Another process may have been first.
 		if err != nil || exists {
 			return err
 		}
@@ -100,10 +100,11 @@ func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installat
 		if err != nil || table.name == "" {
 			return err
 		}
-		adopted = true
-		return set(ctx, tx, installation, rawEventsOptions())
+		if err := set(ctx, tx, installation, rawEventsOptions()); err != nil {
+			return fmt.Errorf("read public.raw_events, the source out of the box: %w", err)
+		}
+		return nil
 	})
-	return adopted && err == nil, err
 }
 
 // locked runs do in a transaction beside which nobody else sets the source.
@@ -139,6 +140,14 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 
 // settle finds what the options name.
 func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
+	if strings.ContainsRune(o.Table+o.Entity+o.Type+o.Time+o.TimeZone+o.Where, 0) {
+		return Source{}, view{}, refusef("an option contains a NUL character, which SQL cannot")
+	}
+	for from, to := range o.Map {
+		if strings.ContainsRune(from+to, 0) {
+			return Source{}, view{}, refusef("--map contains a NUL character, which text in Postgres cannot")
+		}
+	}
 	table, err := find(ctx, tx, o.Table)
 	if err != nil {
 		return Source{}, view{}, err

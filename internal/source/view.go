@@ -101,7 +101,8 @@ func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) e
 		var server *pgconn.PgError
 		switch {
 		case errors.As(err, &server):
-			return refusef("--where is not a condition on the rows of %s: %s", v.table.Quoted, server.Message)
+			return refusef("--where is not a condition on the rows of %s: %s", v.table.Quoted,
+				strings.Join(strings.Fields(server.Message), " "))
 		case err != nil:
 			return fmt.Errorf("try the condition: %w", err)
 		case len(described.ParamOIDs) > 0:

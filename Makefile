@@ -1,0 +1,72 @@
+# Everything here sets up what it needs: the tools are pinned in internal/tools/go.mod and built by `go tool`, and the
+# tests find or install Postgres and PgBouncer themselves. Go, git and make are enough.
+
+# Nothing needs a C compiler but the race detector. The binary is static, and runs in the slimmest container.
+export CGO_ENABLED ?= 0
+
+TOOL := go tool -modfile=internal/tools/go.mod
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GENERATED := internal/db ui
+TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
+
+# The packages in which goroutines share something.
+RACE_PACKAGES ?= ./cmd/... ./jobs/... ./internal/event/... ./internal/pgserver/... ./internal/run/...
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/daymill.
+	go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/daymill ./cmd/daymill
+
+.PHONY: demo
+demo: build ## Build, and run the demo on a Postgres of its own.
+	bin/daymill demo
+
+# Without the race detector, which needs a C compiler and takes three times as long on two cores; `make race` has it.
+# -count=1, because the tests' outcome depends on the server that is installed, which the test cache does not know.
+.PHONY: test
+test: ## Run all tests. Installs Postgres and PgBouncer where they are missing.
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -count=1 -timeout 9m ./...
+
+.PHONY: race
+race: ## Run the tests of what runs concurrently under the race detector.
+	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 20m $(RACE_PACKAGES)
+
+.PHONY: generate
+generate: ## Generate the Go of the queries and the pages.
+	$(TOOL) sqlc generate
+ifneq ($(TEMPLATES),)
+	$(TOOL) templ generate -log-level error -path ui
+endif
+
+.PHONY: format
+format: ## Format the Go and the pages.
+	$(TOOL) golangci-lint fmt
+ifneq ($(TEMPLATES),)
+	$(TOOL) templ fmt ui
+endif
+
+.PHONY: lint
+lint: ## Run the linters.
+	go vet ./...
+	$(TOOL) golangci-lint run ./...
+ifneq ($(TEMPLATES),)
+	$(TOOL) templ fmt -fail ui
+endif
+
+# What was generated is committed (or at least staged), and is what the queries and pages say.
+.PHONY: fresh
+fresh: generate ## Check that the generated files and go.mod are up to date.
+	@git diff --exit-code --stat -- $(wildcard $(GENERATED)) && \
+		test -z "$$(git ls-files --others --exclude-standard -- $(wildcard $(GENERATED)))" || \
+		{ echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
+	go mod tidy -diff
+
+.PHONY: ci
+ci: fresh lint test race ## Everything that must hold before a change is merged.
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/user"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/estimate"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+type backfillCmd struct {
+	Start  backfillStartCmd  `cmd:"" help:"Roll a range of dates up, one after another."`
+	List   backfillListCmd   `cmd:"" help:"List backfills, the latest first."`
+	Show   backfillShowCmd   `cmd:"" help:"Show how far a backfill is."`
+	Pause  backfillPauseCmd  `cmd:"" help:"Take no further dates until it is resumed."`
+	Resume backfillResumeCmd `cmd:"" help:"Go on with a paused backfill."`
+	Cancel backfillCancelCmd `cmd:"" help:"End a backfill; dates that are running come to their end."`
+}
+
+type backfillStartCmd struct {
+	Dates       date.Range    `arg:"" name:"from..to" help:"The range, as 2026-03-01..2026-03-31."`
+	NewestFirst bool          `help:"Take the dates from the last to the first."`
+	EveryDate   bool          `help:"Take dates that are complete, too."`
+	InFlight    int           `default:"1" help:"How many dates at a time, over all workers together."`
+	Pause       time.Duration `default:"0s" help:"How long to wait after each date."`
+	By          string        `placeholder:"NAME" help:"Who asks, for the history; your user name where not given."`
+	DryRun      bool          `help:"Say how many dates and events it would be and how long it would take, and do nothing."`
+}
+
+// Run starts a backfill, or says what it would be.
+func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "backfill")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	plan := backfill.Plan{
+		Range: c.Dates, NewestFirst: c.NewestFirst, EveryDate: c.EveryDate, InFlight: c.InFlight, Pause: c.Pause,
+		By: c.By, Via: "cli",
+	}
+	if plan.By == "" {
+		if u, err := user.Current(); err == nil {
+			plan.By = u.Username
+		}
+	}
+	if err := plan.Validate(date.Of(a.clock().Now(), installation.Zone)); err != nil {
+		return usageError{err}
+	}
+	if c.InFlight < 1 {
+		return usageError{backfill.ErrInFlight}
+	}
+	if c.DryRun {
+		return c.preview(ctx, a, db, plan)
+	}
+	var id, dates int64
+	err = db.Tx(ctx, func(tx pgx.Tx) (err error) {
+		id, dates, err = backfill.Start(ctx, tx, plan)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.printf("backfill %d started: %s; watch it with `daymill backfill show %d`\n", id, plural(dates, "date"), id)
+	return nil
+}
+
+func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB, plan backfill.Plan) error {
+	dates, err := backfill.Preview(ctx, db, plan)
+	if err != nil {
+		return err
+	}
+	cost, err := estimate.Range(ctx, db, plan.Range)
+	if err != nil {
+		return err
+	}
+	part := float64(dates) / float64(plan.Range.Len())
+	took := time.Duration(float64(cost.Time) * part / float64(plan.InFlight))
+	took += time.Duration(float64(plan.Pause) * float64(dates) / float64(plan.InFlight))
+	a.printf("%s of %s, about %s events, about %s; nothing was started\n", plural(dates, "date"), plan.Range,
+		number(int64(float64(cost.Events)*part)), duration(took))
+	return nil
+}
+
+type backfillListCmd struct {
+	Limit int  `default:"20" help:"How many at most."`
+	JSON  bool `name:"json" help:"Print JSON."`
+}
+
+// Run lists backfills.
+func (c *backfillListCmd) Run(ctx context.Context, a *app) error {
+	if c.Limit < 1 || c.Limit > 1000 {
+		return usagef("--limit is %d: give a number from 1 to 1000", c.Limit)
+	}
+	db, _, err := a.openInstalled(ctx, "backfill")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	all, err := backfill.List(ctx, db, 0, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(all)
+	}
+	if len(all) == 0 {
+		a.printf("there are no backfills: start one with `daymill backfill start FROM..TO`\n")
+		return nil
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "ID\tSTATE\tRANGE\tDONE\tFAILED\tLEFT\tBY\n")
+	for _, b := range all {
+		a.tablef(table, "%d\t%s\t%s..%s\t%d/%d\t%d\t%s\t%s (%s)\n",
+			b.ID, b.State, b.First, b.Last, b.Done(), b.Dates, b.DatesFailed, remaining(b), b.By, b.Via)
+	}
+	return table.Flush()
+}
+
+type backfillShowCmd struct {
+	ID   int64 `arg:"" help:"The backfill's number."`
+	JSON bool  `name:"json" help:"Print JSON."`
+}
+
+// Run shows one backfill.
+func (c *backfillShowCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "backfill")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	b, err := backfill.Get(ctx, db, c.ID)
+	if err != nil {
+		return notFound(err)
+	}
+	if c.JSON {
+		return a.printJSON(b)
+	}
+	a.printf("backfill %d is %s: %d of %s done\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"))
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	order := "oldest first"
+	if b.NewestFirst {
+		order = "newest first"
+	}
+	which := "incomplete dates"
+	if b.EveryDate {
+		which = "every date"
+	}
+	a.tablef(table, "range\t%s..%s, %s, %s\n", b.First, b.Last, which, order)
+	a.tablef(table, "in flight\t%d of at most %d\n", b.DatesRequested, b.InFlight)
+	a.tablef(table, "complete\t%d\n", b.DatesComplete)
+	a.tablef(table, "failed\t%d\n", b.DatesFailed)
+	a.tablef(table, "cancelled\t%d\n", b.DatesCancelled)
+	a.tablef(table, "left\t%s\n", remaining(b))
+	a.tablef(table, "asked for\t%s by %s (%s)\n",
+		b.RequestedAt.In(installation.Zone).Format("2006-01-02 15:04:05 MST"), b.By, b.Via)
+	return table.Flush()
+}
+
+type backfillID struct {
+	ID int64 `arg:"" help:"The backfill's number."`
+}
+
+type (
+	backfillPauseCmd  struct{ backfillID }
+	backfillResumeCmd struct{ backfillID }
+	backfillCancelCmd struct{ backfillID }
+)
+
+// Run pauses a backfill.
+func (c *backfillPauseCmd) Run(ctx context.Context, a *app) error {
+	return c.set(ctx, a, backfill.Paused)
+}
+
+// Run resumes a backfill.
+func (c *backfillResumeCmd) Run(ctx context.Context, a *app) error {
+	return c.set(ctx, a, backfill.Running)
+}
+
+// Run cancels a backfill.
+func (c *backfillCancelCmd) Run(ctx context.Context, a *app) error {
+	return c.set(ctx, a, backfill.Cancelled)
+}
+
+func (c backfillID) set(ctx context.Context, a *app, state string) error {
+	db, _, err := a.openInstalled(ctx, "backfill")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := backfill.SetState(ctx, db, c.ID, state); err != nil {
+		return notFound(err)
+	}
+	a.printf("backfill %d is %s\n", c.ID, state)
+	return nil
+}
+
+func notFound(err error) error {
+	if errors.Is(err, backfill.ErrNotFound) || errors.Is(err, backfill.ErrEnded) {
+		return usageError{err}
+	}
+	return err
+}
+
+func remaining(b backfill.Status) string {
+	switch {
+	case b.FinishedAt != nil:
+		return "nothing"
+	case b.RemainingSeconds == nil:
+		return "not known yet"
+	default:
+		return "about " + duration(time.Duration(*b.RemainingSeconds*float64(time.Second)))
+	}
+}
+
+func (a *app) printJSON(value any) error {
+	encoder := json.NewEncoder(a.stdout)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print JSON: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/daymill/daymill"
+
+// listed is what `go list -json` says of a package: what its files import, and what arrives with that.
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+// within reports whether a package is one of the named or below it.
+func within(path string, roots ...string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool {
+		return path == root || strings.HasPrefix(path, root+"/")
+	})
+}
+
+// TestLayout holds who may import whom. golangci-lint's depguard says the same while one writes, but skips generated
+// files and what arrives through another package.
+func TestLayout(t *testing.T) {
+	t.Parallel()
+
+	type rule struct {
+		forbidden  []string // packages, and all below them
+		transitive bool     // whether they may not arrive through another package either
+		from       []string // for packages here, and all below them
+		except     []string
+	}
+	rules := map[string]rule{
+		"InternalKnowsNoHTTP": {
+			forbidden: []string{"net/http"},
+			from:      []string{module + "/internal"},
+		},
+		"OnlyPackagesBelowReadTheDatabase": {
+			forbidden: []string{module + "/internal/db"},
+			from:      []string{module},
+			except:    []string{module + "/internal", module + "/jobs", module + "/cmd"},
+		},
+		"OnlyJobsAndCmdKnowRiver": {
+			forbidden:  []string{"github.com/riverqueue"},
+			transitive: true,
+			from:       []string{module},
+			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
+			except: []string{module + "/cmd", module + "/jobs", module + "/internal/pgtest", module + "/ui"},
+		},
+		"PagesKnowNoRiver": {
+			forbidden: []string{"github.com/riverqueue"},
+			from:      []string{module + "/ui"},
+		},
+		"TestHelpersStayInTests": {
+			forbidden:  []string{module + "/internal/pgtest", "github.com/stretchr"},
+			transitive: true,
+			from:       []string{module},
+			except:     []string{module + "/internal/pgtest"},
+		},
+	}
+
+	packages := listPackages(t)
+	for name, rule := range rules {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, p := range packages {
+				if !within(p.ImportPath, rule.from...) || within(p.ImportPath, rule.except...) {
+					continue
+				}
+				arrives := p.Imports
+				if rule.transitive {
+					arrives = p.Deps
+				}
+				for _, path := range arrives {
+					require.False(t, within(path, rule.forbidden...), "%s may not depend on %s", p.ImportPath, path)
+				}
+			}
+		})
+	}
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	cmd.Stderr = &stderr
+	output, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+
+	var packages []listed
+	decoder := json.NewDecoder(bytes.NewReader(output))
+	for {
+		var p listed
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		packages = append(packages, p)
+	}
+	require.Greater(t, len(packages), 10)
+	return packages
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/run"
+)
+
+type rollupCmd struct {
+	engineOptions
+
+	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
+}
+
+// Run rolls dates up in this process, while the user watches.
+func (c *rollupCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	conn, installation, err := a.openInstalled(ctx, "rollup")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	today := date.Of(a.clock().Now(), installation.Zone)
+	if !c.Dates.Last.Before(today) {
+		return usagef("%s is not over: today is %s in %s; today's figures so far are in analytics.daily_entity_metrics_live",
+			c.Dates.Last, today, installation.TimeZone)
+	}
+	events, err := c.open(ctx, a, conn, "rollup")
+	if err != nil {
+		return err
+	}
+	if events != conn {
+		defer events.Close()
+	}
+	runner := c.runner(a, conn, events, installation)
+	for day := c.Dates.First; !day.After(c.Dates.Last); day = day.AddDays(1) {
+		if err := c.rollup(ctx, a, conn, runner, day); err != nil {
+			return fmt.Errorf("%s: %w", day, err)
+		}
+	}
+	return nil
+}
+
+func (*rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
+	// The request makes sure that a worker takes over should this process not come to an end.
+	_, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{FirstDate: day, LastDate: day, Via: "cli"})
+	if err != nil {
+		return fmt.Errorf("request the rollup: %w", err)
+	}
+	start := a.clock().Now()
+	meter := a.meter(day.String(), 1000)
+	figures, err := runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Figures) {
+		// The scan is about half of the work, where the date has not been rolled up before.
+		part := f.Progress / 2
+		if f.Phase != run.PhaseScan {
+			part += 0.5
+		}
+		meter.set(int64(part*1000), f.Phase)
+	}})
+	meter.finish()
+	switch {
+	case errors.Is(err, run.ErrNothingToDo):
+		a.printf("%s: a worker has just rolled it up\n", day)
+		return nil
+	case err != nil && ctx.Err() != nil:
+		return errors.New("interrupted; a worker takes over where it was left, or run the command again")
+	case err != nil:
+		return err
+	}
+	a.printf("%s: %s events of %s entities in %s (%s inserted, %s updated, %s deleted; "+
+		"%d slices, %d batches, longest statement %s)\n",
+		day, number(figures.Events), number(figures.Entities), a.clock().Now().Sub(start).Round(time.Millisecond),
+		number(figures.Inserted), number(figures.Updated), number(figures.Deleted),
+		figures.Slices, figures.Batches, figures.Longest.Round(time.Millisecond))
+	return nil
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/daymill/daymill/internal/source"
+)
+
+type sourceCmd struct {
+	Set    sourceSetCmd    `cmd:"" help:"Let analytics.events read a table of the application's."`
+	Show   sourceShowCmd   `cmd:"" help:"Print what analytics.events reads, and how."`
+	Check  sourceCheckCmd  `cmd:"" help:"Verify column types, rights, the index on the instant and the plan of a slice."`
+	Create sourceCreateCmd `cmd:"" help:"Make the table public.raw_events, and let analytics.events read it."`
+}
+
+type sourceSetCmd struct {
+	Table    string   `required:"" placeholder:"TABLE" help:"The table, as schema.table."`
+	Entity   string   `required:"" placeholder:"COLUMN" help:"The column that names the entity."`
+	Type     string   `required:"" placeholder:"COLUMN" help:"The column with the event type."`
+	Time     string   `required:"" placeholder:"COLUMN" help:"The column with the instant: a timestamptz, or a timestamp."`
+	TimeZone string   `placeholder:"ZONE" help:"The zone that a timestamp without time zone is in (UTC)."`
+	Map      []string `placeholder:"FROM=TO,…" help:"Event types to rename, such as LIKE=click. The others keep their names."`
+	Where    string   `placeholder:"CONDITION" help:"A condition in SQL that rows have to meet to be events."`
+}
+
+// Run replaces the view, and checks it.
+func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
+	options := source.Options{
+		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where,
+		Map: map[string]string{},
+	}
+	for _, pair := range c.Map {
+		at := strings.LastIndex(pair, "=")
+		if at < 1 || at == len(pair)-1 {
+			return usagef("--map %q: write it as FROM=TO, such as LIKE=click", pair)
+		}
+		from, to := pair[:at], pair[at+1:]
+		if before, twice := options.Map[from]; twice && before != to {
+			return usagef("--map renames %q twice, to %q and to %q", from, before, to)
+		}
+		options.Map[from] = to
+	}
+	db, installation, err := a.openInstalled(ctx, "source set")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	former, err := source.Show(ctx, db)
+	if err != nil && !errors.Is(err, source.ErrNone) {
+		return err
+	}
+	had := err == nil
+	if err := source.Set(ctx, db, installation, options); err != nil {
+		return refused(err)
+	}
+	current, err := source.Show(ctx, db)
+	if err != nil {
+		return err
+	}
+	if had && former.HandWritten {
+		a.printf("analytics.events was written by hand; its definition was:\n%s\n", former.Definition)
+	}
+	a.printf("analytics.events now reads %s\n", strings.Join(current.Reads, ", "))
+	if had && former.Definition != current.Definition {
+		a.printf("dates that are complete keep the counts they have until they are rolled up again\n")
+	}
+	report, err := source.Check(ctx, db, installation)
+	if err != nil {
+		return err
+	}
+	a.printReport(report)
+	return nil
+}
+
+type sourceShowCmd struct {
+	JSON bool `help:"Print it as JSON."`
+}
+
+// Run prints the source.
+func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
+	db, _, err := a.openInstalled(ctx, "source show")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	shown, err := source.Show(ctx, db)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		encoder := json.NewEncoder(a.stdout)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(shown)
+	}
+
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	if shown.HandWritten {
+		a.tablef(table, "analytics.events\tis written by hand, or was changed since `daymill source set` made it\n")
+	} else {
+		a.tablef(table, "table\t%s.%s\n", shown.Schema, shown.Table)
+		a.tablef(table, "entity\t%s\n", shown.Entity)
+		a.tablef(table, "type\t%s\n", shown.Type)
+		for _, from := range slices.Sorted(maps.Keys(shown.Map)) {
+			a.tablef(table, "\t%s → %s\n", from, shown.Map[from])
+		}
+		a.tablef(table, "time\t%s\n", strings.TrimSuffix(shown.Time+", in "+shown.TimeZone, ", in "))
+		if shown.Where != "" {
+			a.tablef(table, "where\t%s\n", strings.Join(strings.Fields(shown.Where), " "))
+		}
+		a.tablef(table, "set\t%s\n", shown.SetAt.UTC().Format(time.DateTime)+" UTC")
+	}
+	a.tablef(table, "reads\t%s\n", strings.Join(shown.Reads, ", "))
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	a.printf("view\n%s\n", shown.Definition)
+	return nil
+}
+
+type sourceCheckCmd struct{}
+
+// Run prints what was found, and fails where a finding is a failure.
+func (sourceCheckCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "source check")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	report, err := source.Check(ctx, db, installation)
+	if err != nil {
+		return err
+	}
+	a.printReport(report)
+	if report.Failed() {
+		return errors.New("analytics.events is not fit to be rolled up: see the failures above, and what mends them")
+	}
+	return nil
+}
+
+type sourceCreateCmd struct{}
+
+// Run makes the table.
+func (sourceCreateCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "source create")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := source.Create(ctx, db, installation); err != nil {
+		return err
+	}
+	a.printf("created public.raw_events (id, entity_id %s, event_type, created_at), which analytics.events now reads\n",
+		installation.EntityType)
+	return nil
+}
+
+// refused makes a usage error of options that make no source.
+func refused(err error) error {
+	if errors.Is(err, source.ErrRefused) {
+		return usageError{err}
+	}
+	return err
+}
+
+// printReport prints findings, one a line, with what mends them indented below.
+func (a *app) printReport(report source.Report) {
+	for _, finding := range report {
+		a.printf("%-8s %s\n", finding.Level, finding.Sentence)
+		for _, line := range finding.Mend {
+			a.printf("%s%s\n", strings.Repeat(" ", len(fmt.Sprintf("%-8s ", finding.Level))), line)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/jobs"
+)
+
+// engineOptions are how dates are run, by the worker and by `rollup`.
+type engineOptions struct {
+	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed what was committed."`
+	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means not at all."`
+	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"1000000" help:"How many entities a run keeps in memory; a date with more is taken in several passes."`
+}
+
+// check finds what the option table cannot.
+func (o engineOptions) check() error {
+	switch {
+	case o.Pace < 0 || o.Pace > 1000:
+		return usagef("--pace is %g: give a number from 0 (no pauses) to 1000", o.Pace)
+	case o.MaxEntities < 1:
+		return usagef("--max-entities is %d: give at least 1", o.MaxEntities)
+	default:
+		return nil
+	}
+}
+
+// open returns where events are read: db itself, or the follower. The caller closes it where it is another.
+func (o engineOptions) open(ctx context.Context, a *app, db *postgres.DB, verb string) (*postgres.DB, error) {
+	if o.SourceURL == "" {
+		return db, nil
+	}
+	follower, err := postgres.Open(ctx, postgres.Config{
+		URL: o.SourceURL, ApplicationName: "daymill " + verb + " source", PoolSize: a.PoolSize, Pooler: a.Pooler,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", err)
+	}
+	return follower, nil
+}
+
+type workerCmd struct {
+	engineOptions
+	workerOptions
+}
+
+// workerOptions are those of a process that works jobs.
+type workerOptions struct {
+	Workers   int           `env:"DAYMILL_WORKERS" default:"2" help:"How many dates this process rolls up at a time."`
+	DailyHour int           `env:"DAYMILL_DAILY_HOUR" default:"2" help:"The hour of the day, in the reporting zone, at which yesterday is rolled up."`
+	Lookback  int           `env:"DAYMILL_LOOKBACK" default:"2" help:"How many days before yesterday are rolled up again every day, for events that came late."`
+	Retention time.Duration `env:"DAYMILL_RETENTION" default:"9600h" help:"How long the ledger keeps finished runs and requests; 0 means for good. Metrics are never deleted."`
+}
+
+func (o workerOptions) check() error {
+	switch {
+	case o.Workers < 1 || o.Workers > 100:
+		return usagef("--workers is %d: give a number from 1 to 100", o.Workers)
+	case o.DailyHour < 0 || o.DailyHour > 23:
+		return usagef("--daily-hour is %d: give an hour from 0 to 23", o.DailyHour)
+	case o.Lookback < 0 || o.Lookback > 366:
+		return usagef("--lookback is %d: give a number of days from 0 to 366", o.Lookback)
+	case o.Retention < 0:
+		return usagef("--retention is %s: give a duration, or 0 to keep everything", o.Retention)
+	default:
+		return nil
+	}
+}
+
+// Run works until the process is told to stop.
+func (c *workerCmd) Run(ctx context.Context, a *app) error {
+	if err := c.engineOptions.check(); err != nil {
+		return err
+	}
+	if err := c.workerOptions.check(); err != nil {
+		return err
+	}
+	// A worker's connections: one listens, one is River's that listens, and River and the reconciler take turns on one
+	// or two more; each date that is rolled up holds one.
+	if need := c.Workers + 4; a.PoolSize < need {
+		a.PoolSize = need
+	}
+	db, installation, err := a.openInstalled(ctx, "worker")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	events, err := c.open(ctx, a, db, "worker")
+	if err != nil {
+		return err
+	}
+	if events != db {
+		defer events.Close()
+	}
+	if err := source.Adopt(ctx, db, installation); err != nil {
+		return err
+	}
+	logger := a.logger()
+	worker, err := jobs.NewWorker(jobs.Config{
+		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
+		Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
+		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(),
+	})
+	if err != nil {
+		return err
+	}
+	logger.InfoContext(ctx, "worker started",
+		slog.String("version", versionString()), slog.String("database", postgres.Host(a.DatabaseURL)),
+		slog.String("time_zone", installation.TimeZone), slog.Int("workers", c.Workers),
+		slog.Float64("pace", c.Pace), slog.Bool("pooler", db.Pooled()))
+	err = worker.Run(ctx)
+	logger.InfoContext(context.WithoutCancel(ctx), "worker stopped")
+	return err
+}
+
+// processName names a process in the ledger: the platform's name for it, or the host's, and the process id.
+func processName() string {
+	host := os.Getenv("DYNO") // Heroku: worker.1
+	if host == "" {
+		host, _ = os.Hostname() // Without one, the process id has to do.
+	}
+	return host + "/" + strconv.Itoa(os.Getpid())
+}
+
+// runner returns what runs dates in this process.
+func (o engineOptions) runner(a *app, db, events *postgres.DB, installation schema.Installation) *run.Runner {
+	return &run.Runner{
+		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
+		Options: run.Options{Pace: o.Pace, MaxEntities: o.MaxEntities, Worker: processName()},
+	}
+}
+
+// clock is the process's.
+func (a *app) clock() pace.Clock {
+	if a.testClock != nil {
+		return a.testClock
+	}
+	return pace.SystemClock{}
+}

@@ -1,0 +1,216 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/daymill/daymill/internal/db"
+)
+
+const timestamptz = pgtype.TimestamptzOID
+
+// sentinel is an instant that is found again in a plan's text. It lies before all events, so that no partition is
+// left out.
+const sentinel = "2001-02-03 04:05:06.789+00"
+
+const manyRows = 10_000
+
+// checkInstant looks for an index on the instant of every relation that holds events. Whole-table reads are made as
+// dear as can be, so where the plan has one, no index serves; and what the plan compares with the bound is, letter for
+// letter, what has to be indexed. That holds for unions, joins and expressions in views written by hand, too.
+func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
+	var plan node
+	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+		if _, err = tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+			return fmt.Errorf("make settings: %w", err)
+		}
+		plan, err = explain(ctx, tx, "SELECT e.entity_id, e.event_type FROM analytics.events AS e WHERE e.created_at >= '"+
+			sentinel+"'")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	var report Report
+	type instant struct { // one per table, or more where a union reads the same table by two columns
+		root       int64
+		expression string
+	}
+	var instants []instant
+	parts := map[instant][]indexed{}
+	for _, s := range plan.scans() {
+		compared := ""
+		for _, condition := range s.conditions() {
+			if compared == "" {
+				compared = operand(condition, sentinel)
+			}
+		}
+		switch {
+		case s.Type == nodeForeignScan && (compared != "" || strings.Contains(s.RemoteSQL, sentinel)):
+			if err := report.foreign(ctx, tx, s); err != nil {
+				return nil, err
+			}
+		case compared == "" || s.lookup && !s.whole() && !s.findsInstant():
+			// It is read for its own sake, row by row or whole: checkSlice says whether it is too large for that.
+		case s.Type == nodeCustomScan:
+			report.addf(Warning, "%s.%s is read by an extension's own scan, which cannot be judged here", s.Schema, s.Relation).
+				mend("time a day's query by hand")
+		default:
+			x, err := examine(ctx, tx, s, compared)
+			if err != nil {
+				return nil, err
+			}
+			of := instant{x.RootID, x.expression}
+			if !slices.Contains(instants, of) {
+				instants = append(instants, of)
+			}
+			parts[of] = append(parts[of], x)
+		}
+	}
+	for _, of := range instants {
+		if err := report.instant(ctx, tx, parts[of]); err != nil {
+			return nil, err
+		}
+	}
+	if len(report) == 0 {
+		report.unreached(plan)
+	}
+	return report, nil
+}
+
+// findsInstant reports whether an index is asked for the instant.
+func (s scan) findsInstant() bool {
+	return slices.ContainsFunc(s.indexes, func(index node) bool { return operand(index.IndexCond, sentinel) != "" })
+}
+
+// foreign says what can be said of a table on another server.
+func (r *Report) foreign(ctx context.Context, tx pgx.Tx, s scan) error {
+	table, err := lookup(ctx, tx, s.Schema, s.Relation)
+	if err != nil {
+		return err
+	}
+	if operand(s.Filter, sentinel) != "" {
+		r.addf(Failure, "the foreign table %s is fetched whole for each slice: its wrapper does not send the condition on the instant",
+			table.Quoted).mend("copy the events into a table of this database")
+		return nil
+	}
+	r.addf(Warning, "%s is a foreign table: whether its instant is indexed cannot be seen from here", table.Quoted).
+		mend("see that the table behind it, on its own server, has an index on the instant")
+	return nil
+}
+
+// unreached explains a plan in which no relation is compared with the instant.
+func (r *Report) unreached(plan node) {
+	scans := plan.scans()
+	if len(scans) == 0 {
+		r.addf(Warning, "the planner sees no table behind analytics.events, as where a partitioned table has no partition yet").
+			mend("run `daymill source check` again when there is one")
+		return
+	}
+	var names []string
+	for _, s := range scans {
+		if name := s.Schema + "." + s.Relation; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	r.addf(Failure, "a condition on created_at reaches none of the tables, so each slice reads all of %s", strings.Join(names, ", ")).
+		mend("compute created_at from one row of one table: a condition does not reach through DISTINCT ON, LIMIT, window " +
+			"functions, aggregates or WITH … AS MATERIALIZED")
+}
+
+// instant reports on the index of one table: a relation, or all scanned partitions of one.
+func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error {
+	var missing []indexed
+	var found db.SourceIndexesRow
+	for _, x := range parts {
+		if index, ok := x.serving(); ok {
+			found = index
+		} else if !slices.ContainsFunc(missing, func(m indexed) bool { return m.ID == x.ID }) {
+			missing = append(missing, x)
+		}
+	}
+	first := parts[0]
+	if len(missing) == 0 {
+		of := ""
+		if first.RootID != first.ID {
+			of = fmt.Sprintf(", and alike on the other partitions of %s", first.RootQuoted)
+		}
+		r.addf(OK, "the index %s (%s) on %s finds a slice's events%s", found.Quoted, found.Method, first.expression, of)
+		return nil
+	}
+
+	first = missing[0]
+	can, err := first.indexable(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if !can {
+		r.addf(Failure, "created_at is computed from %s as %s, which Postgres cannot index, since it depends on settings",
+			first.RootQuoted, first.expression).
+			mend("compute it immutably: AT TIME ZONE 'UTC' makes a timestamptz of a timestamp, to_timestamp(…) one of a number")
+		return nil
+	}
+	partitioned := first.RootID != first.ID
+	finding := r.addf(Failure, "%s has no index that serves a span of %s: each slice would read the whole table",
+		first.RootQuoted, first.expression)
+	for _, x := range missing {
+		for _, index := range x.broken() {
+			finding.mend("DROP INDEX CONCURRENTLY " + index + "; -- invalid: its creation failed")
+		}
+		finding.mend("CREATE INDEX CONCURRENTLY ON " + x.Quoted + " " + x.key() + ";")
+	}
+	if partitioned {
+		finding.mend("CREATE INDEX ON " + first.RootQuoted + " " + first.key() + "; -- after those: it takes them up, and is quick")
+	}
+	finding.mend("where rows come in the order of time and are not updated, USING brin " + first.key() +
+		" WITH (autosummarize = on) serves as well, and is far smaller")
+	return nil
+}
+
+// checkSlice plans a slice as a run asks for it, an hour of yesterday, and looks whether a large relation would be read
+// whole all the same: for want of statistics, or because a BRIN index is on rows that are in no order.
+func checkSlice(ctx context.Context, tx pgx.Tx) (Report, error) {
+	bounds, err := db.New(tx).SourceSlice(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the bounds of yesterday: %w", err)
+	}
+	plan, err := explain(ctx, tx, `
+		SELECT e.entity_id, coalesce(e.event_type, 'unknown'), count(*)
+		FROM analytics.events AS e
+		WHERE e.created_at >= '`+bounds.FromInstant+`' AND e.created_at < '`+bounds.ToInstant+`' AND e.entity_id IS NOT NULL
+		GROUP BY e.entity_id, coalesce(e.event_type, 'unknown')`)
+	if err != nil {
+		return nil, err
+	}
+	var report Report
+	for _, s := range plan.scans() {
+		if !s.whole() {
+			continue
+		}
+		table, err := lookup(ctx, tx, s.Schema, s.Relation)
+		if err != nil {
+			return nil, err
+		}
+		if table.RowEstimate <= manyRows {
+			continue
+		}
+		finding := report.addf(Warning, "a slice of an hour would read all of %s, about %d rows", table.Quoted, table.RowEstimate)
+		switch {
+		case !table.Analyzed:
+			finding.mend("ANALYZE " + table.Quoted + ";")
+		default:
+			finding.mend("ANALYZE "+table.Quoted+"; and where that changes nothing: a BRIN index does not serve rows that are in no "+
+				"order of time, a B-tree does", "a table that is joined needs an index on the column it is joined by")
+		}
+	}
+	if len(report) == 0 {
+		report.addf(OK, "the plan of a slice reads no large table whole")
+	}
+	return report, nil
+}
