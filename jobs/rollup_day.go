@@ -102,4 +102,3 @@ func await(ctx context.Context, hold func() bool) {
 		}
 	}
 }
-

@@ -27,6 +27,8 @@ const (
 	// softStop is how long a stopping worker lets runs finish before it gives their dates back: long enough for most
 	// days of a small application, and a small part of the half minute that platforms grant.
 	softStop = 2 * time.Second
+	// fetchCooldown is the least time between two looks into the queue.
+	fetchCooldown = 10 * time.Millisecond
 )
 
 // Config is how a worker process works.
@@ -100,6 +102,8 @@ func NewWorker(config Config) (*Worker, error) {
 		Workers:             workers,
 		FetchOnlyKnownKinds: true,
 		PollOnly:            config.DB.Pooled(),
+		// Small dates take a few milliseconds: with the default of 100 ms the queue would set the pace.
+		FetchCooldown: fetchCooldown,
 		Queues: map[string]river.QueueConfig{
 			QueueRollup:  {MaxWorkers: config.Workers},
 			QueueControl: {MaxWorkers: 1},

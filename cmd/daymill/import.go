@@ -24,19 +24,19 @@ import (
 type importCmd struct {
 	Files []string `arg:"" optional:"" name:"file" help:"CSV or NDJSON, plain, gzip or zstd; - or nothing is standard input. Each file is imported as a whole or not at all."`
 
-	Entity     string            `default:"entity_id" placeholder:"COLUMN" help:"The column that names the entity; in NDJSON a field, a.b is b in the object a (${default})."`
-	Type       string            `default:"event_type" placeholder:"COLUMN" xor:"type" help:"The column of the event type (${default})."`
-	TypeValue  string            `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without such a column."`
-	Map        map[string]string `mapsep:"," placeholder:"FROM=TO,…" help:"Event types by another name, such as VIEW=view,LIKE=click. Types not in it stay as they are."`
-	Time       string            `default:"created_at" placeholder:"COLUMN" help:"The column of the instant (${default})."`
-	TimeFormat string            `default:"iso" placeholder:"FORMAT" help:"How instants are written: iso (2026-03-01T12:34:56Z and its kin, with or without an offset), rfc3339 (an offset is required), datetime (without an offset), date, epoch, epoch-ms, epoch-us, epoch-ns, or a layout of Go's package time (${default})."`
-	TimeZone   string            `default:"UTC" placeholder:"ZONE" help:"The zone of instants without an offset, an IANA name (${default})."`
-	Format     event.Format      `enum:"auto,csv,ndjson" default:"auto" help:"How rows are written: auto goes by the file's name, then by its first byte (${enum})."`
-	Delimiter  string            `placeholder:"CHARACTER" help:"What is between the fields of CSV (a comma; a tab where the file is called .tsv)."`
-	NoHeader   bool              `help:"The first line of CSV is a row already: columns go by number, the first is 1."`
-	MaxErrors  int64             `default:"0" placeholder:"N" help:"How many bad rows a file may have: they are shown and left out. With one more nothing of the file is imported (${default})."`
-	Chunk      int               `default:"50000" placeholder:"ROWS" help:"Rows per COPY (${default})."`
-	DryRun     bool              `help:"Read and check everything, say what would be imported, and write nothing."`
+	Entity     string       `default:"entity_id" placeholder:"COLUMN" help:"The column that names the entity; in NDJSON a field, a.b is b in the object a (${default})."`
+	Type       string       `default:"event_type" placeholder:"COLUMN" xor:"type" help:"The column of the event type (${default})."`
+	TypeValue  string       `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without such a column."`
+	Map        []string     `placeholder:"FROM=TO,…" help:"Event types by another name, such as VIEW=view,LIKE=click. Types not in it stay as they are."`
+	Time       string       `default:"created_at" placeholder:"COLUMN" help:"The column of the instant (${default})."`
+	TimeFormat string       `default:"iso" placeholder:"FORMAT" help:"How instants are written: iso (2026-03-01T12:34:56Z and its kin, with or without an offset), rfc3339 (an offset is required), datetime (without an offset), date, epoch, epoch-ms, epoch-us, epoch-ns, or a layout of Go's package time (${default})."`
+	TimeZone   string       `default:"UTC" placeholder:"ZONE" help:"The zone of instants without an offset, an IANA name (${default})."`
+	Format     event.Format `enum:"auto,csv,ndjson" default:"auto" help:"How rows are written: auto goes by the file's name, then by its first byte (${enum})."`
+	Delimiter  string       `placeholder:"CHARACTER" help:"What is between the fields of CSV (a comma; a tab where the file is called .tsv)."`
+	NoHeader   bool         `help:"The first line of CSV is a row already: columns go by number, the first is 1."`
+	MaxErrors  int64        `default:"0" placeholder:"N" help:"How many bad rows a file may have: they are shown and left out. With one more nothing of the file is imported (${default})."`
+	Chunk      int          `default:"50000" placeholder:"ROWS" help:"Rows per COPY (${default})."`
+	DryRun     bool         `help:"Read and check everything, say what would be imported, and write nothing."`
 }
 
 // standardInput is how the command line names it.
@@ -102,14 +102,35 @@ func (c *importCmd) importer() (*event.Importer, error) {
 	if c.Chunk < 1 || c.Chunk > event.MaxChunk {
 		return nil, usagef("--chunk is %d: give a number from 1 to %d", c.Chunk, event.MaxChunk)
 	}
+	types, err := typeMap(c.Map)
+	if err != nil {
+		return nil, err
+	}
 	return &event.Importer{
 		Options: event.Options{
 			Format: c.Format, Delimiter: delimiter, NoHeader: c.NoHeader,
 			Columns:   event.Columns{Entity: c.Entity, Type: c.Type, Time: c.Time},
-			TypeValue: c.TypeValue, TypeMap: c.Map, TimeFormat: format, TimeZone: zone,
+			TypeValue: c.TypeValue, TypeMap: types, TimeFormat: format, TimeZone: zone,
 		},
 		MaxErrors: c.MaxErrors, Chunk: c.Chunk, DryRun: c.DryRun,
 	}, nil
+}
+
+// typeMap reads FROM=TO pairs.
+func typeMap(pairs []string) (map[string]string, error) {
+	types := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		at := strings.LastIndex(pair, "=")
+		if at < 1 || at == len(pair)-1 {
+			return nil, usagef("--map %q: write it as FROM=TO, such as LIKE=click", pair)
+		}
+		from, to := pair[:at], pair[at+1:]
+		if before, twice := types[from]; twice && before != to {
+			return nil, usagef("--map gives %q two names, %q and %q", from, before, to)
+		}
+		types[from] = to
+	}
+	return types, nil
 }
 
 // files looks whether everything is there before anything is imported.
@@ -202,11 +223,11 @@ func (c *importCmd) reportLine(name string, report event.Report, took time.Durat
 		line += fmt.Sprintf(", %s bad", number(report.Bad))
 	}
 	if n := len(report.Dates); n > 0 {
-		line += fmt.Sprintf(", of %s between %s and %s", plural(int64(n), "date"), report.Dates[0], report.Dates[n-1])
+		line += fmt.Sprintf(", %s (%s)", plural(int64(n), "date"), date.Range{First: report.Dates[0], Last: report.Dates[n-1]})
 	}
-	line += ", in " + duration(took)
+	line += ", " + duration(took)
 	if took > 0 && report.Rows > 0 {
-		line += fmt.Sprintf(" (%s rows/s)", number(int64(float64(report.Rows)/took.Seconds())))
+		line += fmt.Sprintf(", %s rows/s", number(int64(float64(report.Rows)/took.Seconds())))
 	}
 	return line
 }

@@ -27,7 +27,7 @@ type sourceSetCmd struct {
 	Type     string   `required:"" placeholder:"COLUMN" help:"The column with the event type."`
 	Time     string   `required:"" placeholder:"COLUMN" help:"The column with the instant: a timestamptz, or a timestamp."`
 	TimeZone string   `placeholder:"ZONE" help:"The zone that a timestamp without time zone is in (UTC)."`
-	Map      []string `placeholder:"FROM=TO,…" help:"Event types to rename, such as LIKE=click. The others keep their names."`
+	Map      []string `placeholder:"FROM=TO" help:"Event types to rename, such as LIKE=click. The others keep their names."`
 	Where    string   `placeholder:"CONDITION" help:"A condition in SQL that rows have to meet to be events."`
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrBadRows says that more rows of a file were bad than may be.
-var ErrBadRows = errors.New("there are bad rows")
+var ErrBadRows = errors.New("too many bad rows")
 
 // Importer copies files into the target, each in a transaction of its own.
 type Importer struct {
@@ -62,7 +62,7 @@ func (i *Importer) chunkRows() int {
 }
 
 func (i *Importer) tooManyBad(progress Progress) error {
-	return inputf("%w: %d of %d rows read, and at most %d may be", ErrBadRows, progress.Bad, progress.Rows, i.MaxErrors)
+	return inputf("%w: %d among the %d read, where at most %d may be", ErrBadRows, progress.Bad, progress.Rows, i.MaxErrors)
 }
 
 // Import copies one file and asks for a rollup of exactly the dates it touched, all or nothing. The name tells the

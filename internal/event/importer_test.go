@@ -92,7 +92,7 @@ func TestImporter(t *testing.T) {
 		b.importer.Chunk = 10
 		report, err := b.run(t, header+strings.Repeat(goodRow, 25)+badRow)
 		require.ErrorIs(t, err, ErrBadRows)
-		require.EqualError(t, err, "there are bad rows: 1 of 26 rows read, and at most 0 may be")
+		require.EqualError(t, err, "too many bad rows: 1 among the 26 read, where at most 0 may be")
 		require.EqualValues(t, 26, report.Rows)
 		require.Len(t, b.bad, 1)
 		require.Contains(t, b.bad[0], `line 27: the time "yesterday" is not of the format`)

@@ -11,8 +11,8 @@ import (
 
 // TestMemory imports a file of rows of 2 KB with ids of 1 KB, half a gigabyte of it: the memory in use is that of the
 // chunks, and the same at the end as at the beginning.
-func TestMemory(t *testing.T) {
-	b := setup(t, textInUTC) // Not parallel: other tests take memory, too.
+func TestMemory(t *testing.T) { //nolint:paralleltest // Other tests take memory, too.
+	b := setup(t, textInUTC)
 	b.importer.DryRun = true
 	b.importer.MaxErrors = 1 << 40
 	row := strings.Repeat("é", MaxLength/2) + ",view,2026-03-01T00:00:00Z," + strings.Repeat("x", 1000) + "\n"

@@ -128,7 +128,7 @@ func TestCreate(t *testing.T) {
 		db := setup(t, entity.Bigint)
 		db.exec(t, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 		conn, _ := db.as(t, ownership()...)
-		require.ErrorContains(t, source.Create(t.Context(), conn, db.Installation), "create public.raw_events: ")
+		require.ErrorContains(t, source.Create(t.Context(), conn, db.Installation), "GRANT CREATE ON SCHEMA public")
 		exists, err := source.Exists(t.Context(), db.DB.DB)
 		require.NoError(t, err)
 		require.False(t, exists)

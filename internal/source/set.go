@@ -76,7 +76,11 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 				created_at timestamptz NOT NULL DEFAULT now()
 			);
 			CREATE INDEX raw_events_created_at ON public.raw_events (created_at);`)
-		if err != nil {
+		switch {
+		case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
+			return refusef("this role may not create tables in the schema public: run GRANT CREATE ON SCHEMA public TO it, " +
+				"or let another create one and run `daymill source set`")
+		case err != nil:
 			return fmt.Errorf("create public.raw_events: %w", err)
 		}
 		return set(ctx, tx, installation, rawEventsOptions())
