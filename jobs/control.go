@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/source"
 )
 
 // controlTimeout bounds a control job; what it had done by then is committed and is not done again. rescueAfter is when
@@ -36,6 +38,10 @@ func (*dailyRollupWorker) Timeout(*river.Job[DailyRollupArgs]) time.Duration { r
 // Work requests the dates, and leaves the rest to the reconciler.
 func (w *dailyRollupWorker) Work(ctx context.Context, _ *river.Job[DailyRollupArgs]) error {
 	dates, err := w.planner.Plan(ctx)
+	if errors.Is(err, source.ErrNone) {
+		// A worker that was deployed before a source was set; the reconciler brings the job back once there is one.
+		return river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
+	}
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/source"
 )
 
 const (
@@ -169,6 +170,9 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 func (r *reconciler) catchUp(ctx context.Context) error {
 	overdue, err := r.planner.Overdue(ctx, scheduleGrace)
 	if err != nil || !overdue {
+		return err
+	}
+	if exists, err := source.Exists(ctx, r.db); err != nil || !exists {
 		return err
 	}
 	if _, err := r.client.Insert(ctx, DailyRollupArgs{}, nil); err != nil {

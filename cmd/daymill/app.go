@@ -36,6 +36,7 @@ type cli struct {
 	Backfill backfillCmd `cmd:"" help:"Roll a long range up at a pace, watch it, pause it."`
 	Import   importCmd   `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
 	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
+	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -25,7 +25,7 @@ type importCmd struct {
 	Files []string `arg:"" optional:"" name:"file" help:"CSV or NDJSON, plain, gzip or zstd; - or nothing is standard input. Each file is imported as a whole or not at all."`
 
 	Entity     string       `default:"entity_id" placeholder:"COLUMN" help:"The column that names the entity; in NDJSON a field, a.b is b in the object a (${default})."`
-	Type       string       `default:"event_type" placeholder:"COLUMN" xor:"type" help:"The column of the event type (${default})."`
+	Type       string       `placeholder:"COLUMN" xor:"type" help:"The column of the event type (event_type)."`
 	TypeValue  string       `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without such a column."`
 	Map        []string     `placeholder:"FROM=TO,…" help:"Event types by another name, such as VIEW=view,LIKE=click. Types not in it stay as they are."`
 	Time       string       `default:"created_at" placeholder:"COLUMN" help:"The column of the instant (${default})."`
@@ -41,6 +41,14 @@ type importCmd struct {
 
 // standardInput is how the command line names it.
 const standardInput = "-"
+
+// shownName is a file's name in reports.
+func shownName(name string) string {
+	if name == standardInput {
+		return "standard input"
+	}
+	return filepath.Base(name)
+}
 
 // Run imports the files one after another, and stops at the first that fails.
 func (c *importCmd) Run(ctx context.Context, a *app) error {
@@ -102,6 +110,10 @@ func (c *importCmd) importer() (*event.Importer, error) {
 	if c.Chunk < 1 || c.Chunk > event.MaxChunk {
 		return nil, usagef("--chunk is %d: give a number from 1 to %d", c.Chunk, event.MaxChunk)
 	}
+	columns := event.Columns{Entity: c.Entity, Type: c.Type, Time: c.Time}
+	if columns.Type == "" {
+		columns.Type = "event_type"
+	}
 	types, err := typeMap(c.Map)
 	if err != nil {
 		return nil, err
@@ -109,7 +121,7 @@ func (c *importCmd) importer() (*event.Importer, error) {
 	return &event.Importer{
 		Options: event.Options{
 			Format: c.Format, Delimiter: delimiter, NoHeader: c.NoHeader,
-			Columns:   event.Columns{Entity: c.Entity, Type: c.Type, Time: c.Time},
+			Columns:   columns,
 			TypeValue: c.TypeValue, TypeMap: types, TimeFormat: format, TimeZone: zone,
 		},
 		MaxErrors: c.MaxErrors, Chunk: c.Chunk, DryRun: c.DryRun,
@@ -183,14 +195,14 @@ func setTarget(ctx context.Context, conn *postgres.DB, importer *event.Importer)
 func (c *importCmd) importFile(
 	ctx context.Context, a *app, importer *event.Importer, name string, dates map[date.Date]struct{},
 ) error {
-	input, size, shown := a.stdin, int64(-1), "standard input"
+	input, size, shown := a.stdin, int64(-1), shownName(name)
 	if name != standardInput {
 		file, err := os.Open(name)
 		if err != nil {
 			return usageError{err}
 		}
 		defer file.Close() //nolint:errcheck // It is only read.
-		input, shown = file, filepath.Base(name)
+		input = file
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
 			size = info.Size()
 		}
@@ -254,7 +266,7 @@ func (c *importCmd) stopped(ctx context.Context, err error, files []string, at i
 	var input *event.InputError
 	wrongInput := errors.As(err, &input)
 	if ctx.Err() != nil {
-		err = fmt.Errorf("import %s: interrupted", files[at])
+		err = fmt.Errorf("import %s: interrupted", shownName(files[at]))
 	}
 	outcome := "nothing of it was imported"
 	if c.DryRun {

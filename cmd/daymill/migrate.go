@@ -7,6 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/source"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -67,6 +68,15 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	}
 	for _, m := range changed {
 		a.printf("%s%s %04d_%s\n", conditional, verb, m.Version, m.Name)
+	}
+	if !c.Down && !c.DryRun {
+		installation, err := schema.Get(ctx, db)
+		if err != nil {
+			return err
+		}
+		if err := source.Adopt(ctx, db, installation); err != nil {
+			return err
+		}
 	}
 	if len(changed) == 0 {
 		a.printf("nothing to do: the schema is as it should be\n")

@@ -106,6 +106,13 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	logger := a.logger()
+	exists, err := source.Exists(ctx, db)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		logger.WarnContext(ctx, source.ErrNone.Error())
+	}
 	worker, err := jobs.NewWorker(jobs.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
 		Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,

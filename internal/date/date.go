@@ -117,10 +117,14 @@ func (d *Date) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ScanDate reads a Postgres date.
+// ScanDate reads a Postgres date; NULL is no date.
 func (d *Date) ScanDate(v pgtype.Date) error {
-	if !v.Valid || v.InfinityModifier != pgtype.Finite {
-		return errors.New("a date is null or infinite")
+	if !v.Valid {
+		*d = Date{}
+		return nil
+	}
+	if v.InfinityModifier != pgtype.Finite {
+		return errors.New("a date is infinite")
 	}
 	*d = fromUTC(v.Time)
 	return nil

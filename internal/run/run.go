@@ -12,6 +12,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/slice"
+	"github.com/daymill/daymill/internal/source"
 )
 
 // Silence is how long a run may go without a sign of life before it is taken for dead and its date is handed to
@@ -120,6 +122,9 @@ type attempt struct {
 // Run rolls one date up. Once ctx is done it ends the statement under way, gives the date back so that another run can
 // resume at the cursor, and returns ctx's cause.
 func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
+	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
+		return Figures{Date: order.Date}, cmp.Or(err, source.ErrNone)
+	}
 	a := &attempt{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
 	if err := a.open(ctx); err != nil {
 		return a.figures(), err

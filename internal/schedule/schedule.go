@@ -7,6 +7,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/source"
 )
 
 // Name is the daily job's in the ledger.
@@ -83,9 +85,12 @@ type Planner struct {
 
 // Plan requests what is due, and returns the dates. Called again, it requests none of them twice.
 func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) {
+	if exists, err := source.Exists(ctx, p.Primary); err != nil || !exists {
+		return nil, cmp.Or(err, source.ErrNone)
+	}
 	now := p.Clock.Now()
 	yesterday := date.Of(now, p.Daily.Zone).AddDays(-1)
-	gaps, err := p.gaps(ctx, yesterday)
+	gaps, err := p.Gaps(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +138,9 @@ func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (bool, error
 	return overdue, nil
 }
 
-// gaps returns the dates up to last that have events and are neither complete nor requested.
-func (p *Planner) gaps(ctx context.Context, last date.Date) ([]date.Date, error) {
+// Gaps returns the dates up to yesterday that have events and are neither complete nor asked for.
+func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
+	last := date.Of(p.Clock.Now(), p.Daily.Zone).AddDays(-1)
 	source, err := p.Source.Session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", err)

@@ -213,7 +213,7 @@ func TestShow(t *testing.T) {
 		options.Map = map[string]string{"LIKE": "click"}
 		options.Where = "kind <> 'bot'"
 		db.set(t, options)
-		db.exec(t, "UPDATE analytics.source SET view_definition = replace(view_definition, 'events.', '')")
+		db.exec(t, "UPDATE analytics.source SET view_definition = view_definition || ' -- in other words'")
 		shown := db.show(t)
 		require.False(t, shown.HandWritten)
 		require.Equal(t, "app", shown.Schema)

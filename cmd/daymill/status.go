@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/jobs"
+)
+
+type statusCmd struct {
+	Runs int  `default:"5" help:"How many of the latest runs to list."`
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// status is the whole report, as JSON.
+type status struct {
+	TimeZone   string    `json:"time_zone"`
+	EntityType string    `json:"entity_type"`
+	Today      date.Date `json:"today"`
+	HasSource  bool      `json:"has_source"`
+	ledger.Status
+
+	// Gaps have events, and are neither complete nor asked for.
+	Gaps []date.Date `json:"gaps"`
+
+	Queue     jobs.Depth        `json:"queue"`
+	Backfills []backfill.Status `json:"open_backfills"`
+}
+
+// Run reports how things stand: dates, gaps, the queue and the last runs.
+func (c *statusCmd) Run(ctx context.Context, a *app) error {
+	if c.Runs < 0 || c.Runs > 1000 {
+		return usagef("--runs is %d: give a number from 0 to 1000", c.Runs)
+	}
+	db, installation, err := a.openInstalled(ctx, "status")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	s := status{
+		TimeZone: installation.TimeZone, EntityType: string(installation.EntityType),
+		Today: date.Of(a.clock().Now(), installation.Zone), Backfills: []backfill.Status{},
+	}
+	if s.HasSource, err = source.Exists(ctx, db); err != nil {
+		return err
+	}
+	if s.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
+		return err
+	}
+	if s.Gaps, err = gaps(ctx, a, db, installation); err != nil {
+		return err
+	}
+	if s.Queue, err = jobs.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
+		return err
+	}
+	latest, err := backfill.List(ctx, db, 0, 20)
+	if err != nil {
+		return err
+	}
+	for _, b := range latest {
+		if b.FinishedAt == nil {
+			s.Backfills = append(s.Backfills, b)
+		}
+	}
+	if c.JSON {
+		return a.printJSON(s)
+	}
+	return a.printStatus(s, installation.Zone)
+}
+
+func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
+	planner := &schedule.Planner{
+		Primary: db, Source: db, Daily: schedule.Daily{Zone: installation.Zone}, Clock: a.clock(),
+	}
+	found, err := planner.Gaps(ctx)
+	return slices.Concat([]date.Date{}, found), err // Not null in JSON.
+}
+
+func (a *app) printStatus(s status, zone *time.Location) error {
+	a.printf("%s\n\n", s.verdict())
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "today\t%s in %s\n", s.Today, s.TimeZone)
+	if s.Dates["complete"] > 0 {
+		a.tablef(table, "complete\t%s, %s to %s\n", plural(s.Dates["complete"], "date"), s.FirstComplete, s.LastComplete)
+	}
+	for _, state := range []string{"running", "requested", "retrying", "failed", "cancelled"} {
+		if n := s.Dates[state]; n > 0 {
+			a.tablef(table, "%s\t%s\n", state, plural(n, "date"))
+		}
+	}
+	if n := len(s.Gaps); n > 0 {
+		a.tablef(table, "gaps\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(s.Gaps))
+	}
+	a.tablef(table, "queue\t%s\n", queueText(s.Queue, a.clock().Now()))
+	if s.LastSchedule != nil {
+		a.tablef(table, "schedule\tlast run %s\n", s.LastSchedule.In(zone).Format("2006-01-02 15:04:05 MST"))
+	}
+	for _, b := range s.Backfills {
+		a.tablef(table, "backfill %d\t%s, %d of %s done, left: %s\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"), remaining(b))
+	}
+	for _, b := range s.Broken {
+		a.tablef(table, "%s\t%s: %s\n", b.Date, b.State, oneLine(b.Error))
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the status: %w", err)
+	}
+	return a.printRuns(s.Runs, zone)
+}
+
+func (a *app) printRuns(runs []ledger.Run, zone *time.Location) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	a.printf("\n")
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "RUN\tDATE\tSTATE\tSTARTED (%s)\tTOOK\tEVENTS\tENTITIES\tROWS +/~/-\tWORKER\n", zone)
+	for _, r := range runs {
+		took := "…"
+		if r.FinishedAt != nil {
+			took = duration(r.FinishedAt.Sub(r.StartedAt))
+		}
+		a.tablef(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%d/%d\t%s\n", r.ID, r.Date, r.State,
+			r.StartedAt.In(zone).Format(time.DateTime), took, number(r.Events), number(r.Entities),
+			r.Inserted, r.Updated, r.Deleted, r.Worker)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the runs: %w", err)
+	}
+	return nil
+}
+
+// verdict is one sentence: whether all is well, and if not, what to do.
+func (s status) verdict() string {
+	switch {
+	case !s.HasSource:
+		return "No source is set: run `daymill source set` or `daymill source create`."
+	case s.Dates["failed"] > 0:
+		return "Some dates have failed: see their errors below, mend the cause, and run `daymill enqueue DATE`."
+	case s.Queue.OldestWaiting != nil && s.Dates["running"] == 0 && s.Queue.ByState["running"] == 0:
+		return "Jobs are waiting and none is running: is a worker up? Start one with `daymill worker`."
+	case s.Dates["running"]+s.Dates["requested"]+s.Dates["retrying"] > 0:
+		return "Dates are being rolled up."
+	case len(s.Gaps) > 0:
+		return "Dates are missing: a running worker catches up on them by itself; start one with `daymill worker`."
+	case s.Dates["complete"] == 0:
+		return "Nothing has been rolled up yet: start `daymill worker`, or run `daymill rollup DATE`."
+	default:
+		return "All is well: every date that was asked for is complete."
+	}
+}
+
+func queueText(queue jobs.Depth, now time.Time) string {
+	var parts []string
+	for _, state := range []string{"available", "running", "retryable", "scheduled", "pending"} {
+		if n := queue.ByState[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", number(n), state))
+		}
+	}
+	if len(parts) == 0 {
+		return "empty"
+	}
+	text := strings.Join(parts, ", ")
+	if queue.OldestWaiting != nil {
+		text += ", the oldest waiting for " + duration(now.Sub(*queue.OldestWaiting))
+	}
+	return text
+}
+
+// abridged lists a few dates.
+func abridged(dates []date.Date) string {
+	const most = 3
+	names := make([]string, 0, most)
+	for _, d := range dates[:min(most, len(dates))] {
+		names = append(names, d.String())
+	}
+	text := strings.Join(names, ", ")
+	if len(dates) > most {
+		text += ", …"
+	}
+	return text
+}
+
+// oneLine keeps a hostile or long error from spoiling a table.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	const most = 200
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return text
+}
