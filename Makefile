@@ -28,7 +28,7 @@ demo: build ## Build, and run the demo on a Postgres of its own.
 # -count=1, because the tests' outcome depends on the server that is installed, which the test cache does not know.
 .PHONY: test
 test: ## Run all tests. Installs Postgres and PgBouncer where they are missing.
-	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -count=1 -timeout 9m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails -- -count=1 -timeout 9m ./...
 
 .PHONY: race
 race: ## Run the tests of what runs concurrently under the race detector.

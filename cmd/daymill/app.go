@@ -37,6 +37,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
 	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
 	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
+	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
@@ -54,6 +55,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	testClock      pace.Clock // nil but in tests
+	throwaway      bool       // the database goes when the process does
 
 	globals
 }

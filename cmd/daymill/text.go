@@ -15,9 +15,6 @@ func plural(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if last := noun[len(noun)-1]; last == 'y' {
-		return number(n) + " " + noun[:len(noun)-1] + "ies"
-	}
 	return number(n) + " " + noun + "s"
 }
 

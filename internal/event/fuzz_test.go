@@ -1,6 +1,8 @@
 package event
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -85,13 +87,42 @@ func FuzzNDJSON(f *testing.F) {
 	f.Add("{\"entity_id\":-12.5e3,\"event_type\":1,\"created_at\":\"2026-03-01 00:00\"}\n\n[]\nnull\n{")
 	f.Add(`{"entity_id":"\ud83d\u0000","event_type":{"a":[]},"created_at":true}`)
 	f.Add("\xff\n{\"a\":\xff}")
+	f.Add(`{"entity_id":"\u00e9\"\\ \ud83d\ude00", "entity\u005fid" : 1, "entity_id":{"entity_id":"x"},"entity_id": "last"}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		_, complete := requireSound(t, "events.ndjson", "\n"+text, Options{
 			Format: NDJSON, Columns: Columns{Entity: "entity_id", Type: "event_type", Time: "created_at"},
 			EntityType: entity.Text, TimeFormat: format(t, ""),
 		})
 		require.True(t, complete)
+		requireAsEncodingJSON(t, strings.TrimSpace(strings.SplitN(text, "\n", 2)[0]))
 	})
+}
+
+// requireAsEncodingJSON compares one line's field with what package encoding/json makes of it.
+func requireAsEncodingJSON(t *testing.T, line string) {
+	t.Helper()
+	var object map[string]json.RawMessage
+	if !utf8.ValidString(line) || json.Unmarshal([]byte(line), &object) != nil || object == nil {
+		return
+	}
+	rows := newJSONRows(bufio.NewReader(strings.NewReader("")), Options{Columns: Columns{Entity: "entity_id", Type: "x", Time: "y"}})
+	_ = rows.parse([]byte(line), &row{})
+	got, err := rows.entity.text()
+	want, has := object["entity_id"]
+	switch {
+	case !has || want[0] == '{' || want[0] == '[' || want[0] == 'n' || want[0] == 't' || want[0] == 'f':
+		require.Error(t, err)
+	case want[0] == '"':
+		var text string
+		require.NoError(t, json.Unmarshal(want, &text))
+		if err == nil || !strings.ContainsRune(text, utf8.RuneError) {
+			require.NoError(t, err)
+			require.Equal(t, text, got)
+		}
+	default:
+		require.NoError(t, err)
+		require.Equal(t, string(want), got)
+	}
 }
 
 func FuzzTime(f *testing.F) {

@@ -9,36 +9,38 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
 
 // jsonRows are the rows of an NDJSON file: one object per line. Empty lines are skipped.
 type jsonRows struct {
 	text *bufio.Reader
 	line int
-	top  map[string]json.RawMessage // reused
 
-	entity, kind, time jsonField // kind has no name where the type is not in the file
+	entity, kind, time *jsonField // kind is nil where the type is not in the file
+	fields             []*jsonField
 }
 
-// jsonField is a field of an object, or of an object in it: user.id is the field of that name, else id in user.
+// jsonField is a field of an object, or of an object in it: user.id is the field of that name, else id in user. Where a
+// name comes twice in an object the last one counts, as with most programs.
 type jsonField struct {
 	name string
 	path []string
-}
 
-func newJSONField(name string) jsonField {
-	return jsonField{name: name, path: strings.Split(name, ".")}
+	named, outer gjson.Result // of the current line: what has the name, and what has the path's first part for a name
 }
 
 func newJSONRows(text *bufio.Reader, options Options) *jsonRows {
-	j := &jsonRows{
-		text:   bufio.NewReaderSize(text, MaxRow),
-		top:    map[string]json.RawMessage{},
-		entity: newJSONField(options.Columns.Entity),
-		time:   newJSONField(options.Columns.Time),
+	j := &jsonRows{text: bufio.NewReaderSize(text, MaxRow)}
+	field := func(name string) *jsonField {
+		f := &jsonField{name: name, path: strings.Split(name, ".")}
+		j.fields = append(j.fields, f)
+		return f
 	}
+	j.entity, j.time = field(options.Columns.Entity), field(options.Columns.Time)
 	if options.TypeValue == "" {
-		j.kind = newJSONField(options.Columns.Type)
+		j.kind = field(options.Columns.Type)
 	}
 	return j
 }
@@ -84,80 +86,98 @@ func (j *jsonRows) nextLine() ([]byte, error) {
 }
 
 func (j *jsonRows) parse(line []byte, r *row) error {
-	if !utf8.Valid(line) { // which package json would mend
+	if !utf8.Valid(line) { // which packages for JSON mend or ignore
 		return errors.New("the line is not UTF-8")
 	}
-	clear(j.top)
-	if err := json.Unmarshal(line, &j.top); err != nil {
-		var kind *json.UnmarshalTypeError
-		if errors.As(err, &kind) {
-			return fmt.Errorf("the line is not a JSON object (%s)", kind.Value)
-		}
-		return fmt.Errorf("the line is not JSON: %w", err)
+	if !json.Valid(line) { // which gjson does not look at
+		var ignored json.RawMessage
+		return fmt.Errorf("the line is not JSON: %w", json.Unmarshal(line, &ignored))
 	}
-	if j.top == nil {
-		j.top = map[string]json.RawMessage{}
-		return errors.New("the line is not a JSON object (null)")
+	object := gjson.ParseBytes(line)
+	if !object.IsObject() {
+		return errors.New("the line is JSON, but not an object")
 	}
+	for _, f := range j.fields {
+		f.named, f.outer = gjson.Result{}, gjson.Result{}
+	}
+	object.ForEach(j.see)
+
 	var err error
-	if r.entity, err = j.entity.text(j.top); err != nil {
+	if r.entity, err = j.entity.text(); err != nil {
 		return err
 	}
-	if j.kind.name != "" {
-		if r.kind, err = j.kind.text(j.top); err != nil {
+	if j.kind != nil {
+		if r.kind, err = j.kind.text(); err != nil {
 			return err
 		}
 	}
-	r.time, err = j.time.text(j.top)
+	r.time, err = j.time.text()
 	return err
 }
 
+// see notes a field of the line's object. It returns true to see the next one.
+func (j *jsonRows) see(name, value gjson.Result) bool {
+	for _, f := range j.fields {
+		if name.Str == f.name {
+			f.named = value
+		}
+		if name.Str == f.path[0] {
+			f.outer = value
+		}
+	}
+	return true
+}
+
 // text returns a field's string, or its number as it is written, digit for digit.
-func (f jsonField) text(top map[string]json.RawMessage) (string, error) {
-	raw, has := top[f.name]
-	if !has && len(f.path) > 1 {
-		raw, has = f.nested(top)
+func (f *jsonField) text() (string, error) {
+	value := f.named
+	if !value.Exists() && len(f.path) > 1 {
+		value = inner(f.outer, f.path[1:])
 	}
 	switch {
-	case !has:
+	case !value.Exists():
 		return "", fmt.Errorf("there is no field %q", f.name)
-	case raw[0] == '"':
-		return f.unquote(raw)
-	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
-		return string(raw), nil
-	case raw[0] == 'n':
+	case value.Type == gjson.String:
+		return f.unquote(value)
+	case value.Type == gjson.Number:
+		return value.Raw, nil
+	case value.Type == gjson.Null:
 		return "", fmt.Errorf("the field %q is null", f.name)
 	default:
 		return "", fmt.Errorf("the field %q is neither a string nor a number", f.name)
 	}
 }
 
-func (f jsonField) nested(top map[string]json.RawMessage) (raw json.RawMessage, has bool) {
-	object := top
-	for i, name := range f.path {
-		raw, has = object[name]
-		if !has || i == len(f.path)-1 {
+// inner follows a path into objects.
+func inner(value gjson.Result, path []string) gjson.Result {
+	for _, part := range path {
+		outer := value
+		value = gjson.Result{}
+		if !outer.IsObject() {
 			break
 		}
-		object = nil
-		if json.Unmarshal(raw, &object) != nil {
-			return nil, false
-		}
+		outer.ForEach(func(name, field gjson.Result) bool {
+			if name.Str == part {
+				value = field
+			}
+			return true
+		})
 	}
-	return raw, has
+	return value
 }
 
-func (f jsonField) unquote(raw json.RawMessage) (string, error) {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), nil
+// unquote refuses half of a surrogate pair, for which U+FFFD is put, so that different ids would become equal.
+func (f *jsonField) unquote(value gjson.Result) (string, error) {
+	if !strings.ContainsRune(value.Str, utf8.RuneError) || !strings.Contains(value.Raw, `\u`) {
+		return value.Str, nil
 	}
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	if err := json.Unmarshal([]byte(value.Raw), &text); err != nil {
 		return "", fmt.Errorf("the field %q: %w", f.name, err)
 	}
-	// Package json puts U+FFFD for half of a surrogate pair, which would make different ids equal.
-	if strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) &&
-		!bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`)) {
+	const replacement = string(utf8.RuneError)
+	written := strings.Count(value.Raw, replacement) + strings.Count(strings.ToLower(value.Raw), `\ufffd`)
+	if strings.Count(text, replacement) > written {
 		return "", fmt.Errorf("the field %q has half of a surrogate pair", f.name)
 	}
 	return text, nil

@@ -32,15 +32,21 @@ func TestReaderNDJSON(t *testing.T) {
 		},
 		{"Empty", nil, "", nil},
 		{
+			"DuplicateNames", nil, `{"entity_id":"a","entity\u005fid":"b","event_type":"view","created_at":"2026-03-01T00:00:00Z"}`,
+			[]string{"1: b view " + at},
+		},
+		{
 			"Epoch", func(o *Options) { o.TimeFormat = format(t, "epoch-ms") },
 			`{"entity_id":"a","event_type":"view","created_at":1772323200123}`,
 			[]string{"1: a view 2026-03-01T00:00:00.123Z"},
 		},
 		{
-			"Escapes", nil, object(`"\u00e9\ud83d\ude00\n"`) + object(`"\ud83d"`) + object(`"\ufffd\u00e9"`) + object(`"\u0000"`),
+			"Escapes", nil, object(`"\u00e9\ud83d\ude00\n"`) + object(`"\ud83d"`) + object(`"\ufffd\u00e9"`) + object(`"\u0000"`) +
+				object(`"\ufffd\ud83d\u0041"`) + object(`"\ufffd\ud83d\ude00"`),
 			[]string{
 				"1: é😀\n view " + at, `2: bad: the field "entity_id" has half of a surrogate pair`, "3: \ufffdé view " + at,
 				`4: bad: the entity id "\x00" has a zero byte, which Postgres keeps in no text`,
+				`5: bad: the field "entity_id" has half of a surrogate pair`, "6: \ufffd😀 view " + at,
 			},
 		},
 		{
@@ -76,8 +82,8 @@ func TestReaderNDJSON(t *testing.T) {
 		{
 			"NotAnObject", nil, "{\"entity_id\n[1]\nnull\n5\n" + object(`"a"`) + `{"a":1} {"b":2}` + "\n",
 			[]string{
-				"1: bad: the line is not JSON: unexpected end of JSON input", "2: bad: the line is not a JSON object (array)",
-				"3: bad: the line is not a JSON object (null)", "4: bad: the line is not a JSON object (number)",
+				"1: bad: the line is not JSON: unexpected end of JSON input", "2: bad: the line is JSON, but not an object",
+				"3: bad: the line is JSON, but not an object", "4: bad: the line is JSON, but not an object",
 				"5: a view " + at, "6: bad: the line is not JSON: invalid character '{' after top-level value",
 			},
 		},

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/demo"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/jobs"
+)
+
+type demoCmd struct {
+	Days     int  `default:"90" help:"How many days of history to make up."`
+	Events   int  `default:"15000" help:"How many events an ordinary day has."`
+	Entities int  `default:"8000" help:"How many entities there are."`
+	Exit     bool `help:"End after the report, rather than keep the worker running."`
+}
+
+func (c *demoCmd) check() error {
+	switch {
+	case c.Days < 1 || c.Days > date.MaxDates:
+		return usagef("--days is %d: give a number from 1 to %d", c.Days, date.MaxDates)
+	case c.Events < 1 || c.Events > 10_000_000:
+		return usagef("--events is %d: give a number from 1 to 10,000,000", c.Events)
+	case c.Entities < 1 || c.Entities > 10_000_000:
+		return usagef("--entities is %d: give a number from 1 to 10,000,000", c.Entities)
+	default:
+		return nil
+	}
+}
+
+// Run shows the whole of Daymill on a made-up history.
+func (c *demoCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	err := c.run(ctx, a)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errors.New("the demo was interrupted")
+	}
+	return err
+}
+
+func (c *demoCmd) run(ctx context.Context, a *app) error {
+	if a.DatabaseURL == "" {
+		server, err := throwaway(ctx, a)
+		if err != nil {
+			return err
+		}
+		defer server.Close() //nolint:errcheck // It was made to be thrown away.
+		a.DatabaseURL = server.URL("postgres")
+	}
+	a.PoolSize = max(a.PoolSize, jobs.DefaultWorkers+6)
+	conn, err := a.open(ctx, "demo")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	a.printf("Postgres is at %s\n", withoutPassword(a.DatabaseURL))
+
+	installation, err := c.install(ctx, a, conn)
+	if err != nil {
+		return err
+	}
+	yesterday := date.Of(a.clock().Now(), installation.Zone).AddDays(-1)
+	history := demo.History{
+		Dates: date.Range{First: yesterday.AddDays(1 - c.Days), Last: yesterday}, Events: c.Events, Entities: c.Entities,
+	}
+	events, err := c.fill(ctx, a, conn, history)
+	if err != nil {
+		return err
+	}
+
+	// The worker's log would run into the bars; what goes wrong is said.
+	workerConfig := jobs.DefaultConfig()
+	workerConfig.DB, workerConfig.Installation, workerConfig.Name = conn, installation, processName()
+	workerConfig.Clock, workerConfig.Pace = a.clock(), 0
+	workerConfig.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	worker, err := jobs.NewWorker(workerConfig)
+	if err != nil {
+		return err
+	}
+	workerCtx, stopWorker := context.WithCancel(ctx)
+	defer stopWorker()
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(workerCtx) }()
+
+	err = c.show(ctx, a, conn, history, events)
+	if err != nil || c.Exit {
+		stopWorker()
+		return errors.Join(err, <-ended)
+	}
+	a.printf("\nThe worker keeps running; press Ctrl-C to end it%s.\n", c.farewell(a))
+	return <-ended
+}
+
+func (*demoCmd) farewell(a *app) string {
+	if a.throwaway {
+		return ", and to throw the database away"
+	}
+	return ""
+}
+
+// throwaway starts a Postgres that goes when the demo does.
+func throwaway(ctx context.Context, a *app) (*pgserver.Server, error) {
+	binaries, err := pgserver.Find(ctx, a.stderr)
+	if err != nil {
+		return nil, err
+	}
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries})
+	if err != nil {
+		return nil, err
+	}
+	a.throwaway = true
+	return server, nil
+}
+
+func (*demoCmd) install(ctx context.Context, a *app, conn *postgres.DB) (schema.Installation, error) {
+	if err := demo.Check(ctx, conn); err != nil {
+		return schema.Installation{}, usageError{err}
+	}
+	_, err := schema.Up(ctx, conn, schema.Options{
+		EntityType: entity.Bigint,
+		River: func(ctx context.Context, riverSchema string) error {
+			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			return err
+		},
+	})
+	if err != nil {
+		return schema.Installation{}, err
+	}
+	installation, err := schema.Get(ctx, conn)
+	if err != nil {
+		return schema.Installation{}, err
+	}
+	if err := source.Adopt(ctx, conn, installation); err != nil {
+		return schema.Installation{}, err
+	}
+	exists, err := source.Exists(ctx, conn)
+	if err == nil && !exists {
+		err = source.Create(ctx, conn, installation)
+	}
+	return installation, err
+}
+
+func (c *demoCmd) fill(ctx context.Context, a *app, conn *postgres.DB, history demo.History) (int64, error) {
+	a.printf("Making up the events of %s, %s to %s\n", plural(int64(c.Days), "day"), history.Dates.First, history.Dates.Last)
+	meter := a.meter("events", int64(c.Days))
+	defer meter.finish()
+	return demo.Fill(ctx, conn, history, func(d date.Date) {
+		meter.set(int64(d.Sub(history.Dates.First)+1), d.String())
+	})
+}
+
+// show rolls everything up by a backfill, lets late events come in, and reports.
+func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
+	a.printf("Rolling %s events up, day by day\n", number(events))
+	start := a.clock().Now()
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		_, _, err := backfill.Start(ctx, tx, backfill.Plan{
+			Range: history.Dates, InFlight: jobs.DefaultWorkers, EveryDate: true, By: "demo", Via: "cli",
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.watchBackfill(ctx, a, conn); err != nil {
+		return err
+	}
+	took := a.clock().Now().Sub(start)
+	queries := db.New(conn)
+	totals, err := queries.DemoTotals(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("add the runs up: %w", err)
+	}
+	lastRun, err := queries.DemoLastRun(ctx)
+	if err != nil {
+		return fmt.Errorf("find the last run: %w", err)
+	}
+	late, err := demo.Late(ctx, conn, history, max(1, c.Events/50))
+	if err != nil {
+		return err
+	}
+	if err := awaitDates(ctx, a, conn); err != nil {
+		return err
+	}
+	repaired, err := queries.DemoTotals(ctx, lastRun)
+	if err != nil {
+		return fmt.Errorf("add the runs up: %w", err)
+	}
+
+	a.printf("\n  %-20s %s, %s to %s\n", "days", number(int64(c.Days)), history.Dates.First, history.Dates.Last)
+	a.printf("  %-20s %s\n", "events", number(events))
+	a.printf("  %-20s %s rows of metrics, one per day and entity\n", "entities", number(totals.RowsInserted))
+	a.printf("  %-20s %s (%s events a second, without pauses)\n", "time", duration(took),
+		number(int64(float64(totals.Events)/took.Seconds())))
+	a.printf("  %-20s %.0f ms\n", "longest statement", totals.LongestStatementMs)
+	a.printf("  %-20s %s came in for %s; %s were corrected, the others not touched\n", "late events",
+		number(int64(len(late)*max(1, c.Events/50))), plural(int64(len(late)), "day"),
+		plural(repaired.RowsInserted+repaired.RowsUpdated, "row"))
+	c.suggest(a, history)
+	return nil
+}
+
+func (*demoCmd) suggest(a *app, history demo.History) {
+	a.printf("\nTry next, in another terminal:\n\n")
+	if a.throwaway {
+		a.printf("  export DATABASE_URL='%s'\n", a.DatabaseURL)
+	}
+	a.printf("  bin/daymill status\n")
+	a.printf("  bin/daymill rollup %s\n", history.Dates.Last)
+	a.printf("  psql \"$DATABASE_URL\" -c \"SELECT * FROM analytics.daily_entity_metrics_live WHERE entity_id = 1 ORDER BY metric_date DESC LIMIT 7\"\n")
+	a.printf("  psql \"$DATABASE_URL\" -c \"DELETE FROM raw_events WHERE entity_id = 1; SELECT analytics.enqueue_rollup('%s', '%s')\"\n",
+		history.Dates.First, history.Dates.Last)
+}
+
+// watchEvery is how often the demo looks how far the worker is.
+const watchEvery = 100 * time.Millisecond
+
+func (*demoCmd) watchBackfill(ctx context.Context, a *app, conn *postgres.DB) error {
+	latest, err := backfill.List(ctx, conn, 0, 1)
+	if err != nil {
+		return err
+	}
+	id := latest[0].ID
+	meter := a.meter("rollup", latest[0].Dates)
+	defer meter.finish()
+	for {
+		b, err := backfill.Get(ctx, conn, id)
+		if err != nil {
+			return err
+		}
+		meter.set(b.Done(), fmt.Sprintf("%d of %s", b.Done(), plural(b.Dates, "day")))
+		if b.DatesFailed > 0 {
+			return fmt.Errorf("%s failed: see `daymill status`", plural(b.DatesFailed, "day"))
+		}
+		if b.FinishedAt != nil {
+			return nil
+		}
+		if err := a.clock().Sleep(ctx, watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitDates waits until nothing is asked for any more.
+func awaitDates(ctx context.Context, a *app, conn *postgres.DB) error {
+	for {
+		open, err := db.New(conn).DemoOpen(ctx)
+		if err != nil {
+			return fmt.Errorf("look for requests: %w", err)
+		}
+		if open == 0 {
+			return nil
+		}
+		if err := a.clock().Sleep(ctx, watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// withoutPassword is a database's URL as it may be shown.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return postgres.Host(text)
+	}
+	return u.Redacted()
+}

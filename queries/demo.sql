@@ -1,0 +1,17 @@
+-- name: DemoOpen :one
+-- How many dates are asked for and not complete yet.
+SELECT count(DISTINCT q.metric_date) FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL;
+
+-- name: DemoTotals :one
+-- What the runs of a demo came to.
+SELECT
+    count(DISTINCT r.metric_date) AS dates,
+    coalesce(max(r.longest_statement_ms), 0)::double precision AS longest_statement_ms,
+    coalesce(sum(r.rows_inserted), 0)::bigint AS rows_inserted,
+    coalesce(sum(r.rows_updated), 0)::bigint AS rows_updated,
+    coalesce(sum(r.events), 0)::bigint AS events
+FROM analytics.rollup_runs AS r
+WHERE r.state = 'complete' AND r.id > @after_id::bigint;
+
+-- name: DemoLastRun :one
+SELECT coalesce(max(r.id), 0)::bigint AS id FROM analytics.rollup_runs AS r;
