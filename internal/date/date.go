@@ -27,11 +27,15 @@ var (
 
 // Date is a calendar date. The zero value is no date.
 type Date struct {
-	// days since 1970-01-01, plus one, so that the zero value is recognizably none.
+	// days since the last day before the year 0, which cannot be written as a date: the zero value is none.
 	ordinal int
 }
 
-const day = 24 * time.Hour
+const (
+	daySeconds = 24 * 60 * 60
+	// epoch is the ordinal of 1970-01-01.
+	epoch = 719_529
+)
 
 // New returns the date of a year, month and day, normalized as [time.Date] does.
 func New(year int, month time.Month, dayOfMonth int) Date {
@@ -62,15 +66,10 @@ func MustParse(text string) Date {
 }
 
 func fromUTC(t time.Time) Date {
-	seconds := t.Unix()
-	days := seconds / int64(day/time.Second)
-	if seconds%int64(day/time.Second) < 0 {
-		days--
-	}
-	return Date{ordinal: int(days) + 1}
+	return Date{ordinal: int(t.Unix()/daySeconds) + epoch}
 }
 
-func (d Date) utc() time.Time { return time.Unix(int64(d.ordinal-1)*int64(day/time.Second), 0).UTC() }
+func (d Date) utc() time.Time { return time.Unix(int64(d.ordinal-epoch)*daySeconds, 0).UTC() }
 
 // IsZero reports whether d is no date.
 func (d Date) IsZero() bool { return d == Date{} }

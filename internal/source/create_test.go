@@ -104,6 +104,25 @@ func TestCreate(t *testing.T) {
 			require.Equal(t, source.TargetColumn{Name: "entity_id", Type: string(entityType)}, found.Entity)
 		})
 	}
+	t.Run("AtOnce", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t, entity.Bigint)
+		errs := make([]error, 8)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() { errs[i] = source.Create(t.Context(), db.DB.DB, db.Installation) })
+		}
+		all.Wait()
+		created := 0
+		for _, err := range errs {
+			if err == nil {
+				created++
+			} else {
+				require.ErrorIs(t, err, source.ErrRefused)
+			}
+		}
+		require.Equal(t, 1, created)
+	})
 	t.Run("Existing", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)

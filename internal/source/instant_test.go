@@ -47,6 +47,9 @@ func TestCheckInstant(t *testing.T) {
 		"BtreeWithTheSameCondition":  {"(occurred_at) WHERE kind = 'LIKE'", "kind = 'LIKE'", true},
 		"BtreeWithAnotherCondition":  {"(occurred_at) WHERE kind = 'LIKE'", "kind = 'SEEN'", false},
 		"BtreeWithoutTheSameButElse": {"(occurred_at) WHERE kind = 'LIKE'", "", false},
+		"BtreeWithAnotherConditionNextToOther": {
+			"(kind); CREATE INDEX ON app.events (occurred_at) WHERE product_id = 5", "kind = 'LIKE'", false,
+		},
 		"Hash":                       {"USING hash (occurred_at)", "", false},
 		"Other":                      {"(kind)", "kind = 'LIKE'", false},
 	} {
@@ -90,6 +93,10 @@ func TestCheckInstant(t *testing.T) {
 		db, options := setupEvents(t)
 		db.exec(t, `CREATE INDEX "Half built" ON app.events (occurred_at);
 			UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'app."Half built"'::regclass`)
+		db.set(t, options)
+		require.Contains(t, db.check(t), `  DROP INDEX CONCURRENTLY app."Half built"; -- invalid: its creation failed`)
+		db.exec(t, "CREATE INDEX ON app.events (kind)")
+		options.Where = "kind = 'LIKE'"
 		db.set(t, options)
 		require.Contains(t, db.check(t), `  DROP INDEX CONCURRENTLY app."Half built"; -- invalid: its creation failed`)
 	})

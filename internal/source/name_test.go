@@ -37,7 +37,7 @@ func TestNames(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.UUID)
 		db.exec(t, `CREATE TABLE app.events ("productId" uuid, kind text, "KIND" text, "at" timestamptz)`)
-		db.set(t, source.Options{Table: "app.events", Entity: "productId", Type: "Kind", Time: "AT"})
+		db.set(t, source.Options{Table: "app.events", Entity: "productId", Type: "KIND", Time: "AT"})
 		shown := db.show(t)
 		require.Equal(t, "productId kind at", shown.Entity+" "+shown.Type+" "+shown.Time)
 		db.set(t, source.Options{Table: "app.events", Entity: `"productId"`, Type: `"KIND"`, Time: "at"})

@@ -1,0 +1,102 @@
+package pace_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/daymill/daymill/internal/pace"
+)
+
+// clock moves only when it is told to, or slept on.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
+	c.now = c.now.Add(d)
+	return context.Cause(ctx)
+}
+
+func TestPacer(t *testing.T) {
+	t.Parallel()
+
+	setup := func(p float64) (*clock, *pace.Pacer) {
+		c := &clock{now: time.Unix(0, 0)}
+		return c, &pace.Pacer{Clock: c, Pace: p}
+	}
+
+	t.Run("EndsWithItsContext", func(t *testing.T) {
+		t.Parallel()
+		_, pacer := setup(0)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		errStop := errors.New("stop")
+		cancel(errStop)
+		require.ErrorIs(t, pacer.Pause(ctx, time.Second), errStop)
+	})
+
+	t.Run("PausesByThePace", func(t *testing.T) {
+		t.Parallel()
+		c, pacer := setup(1.5)
+		for _, d := range []time.Duration{40 * time.Millisecond, 100 * time.Millisecond, 20 * time.Millisecond} {
+			took, err := pacer.Do(func() error { c.now = c.now.Add(d); return nil })
+			require.NoError(t, err)
+			require.Equal(t, d, took)
+			require.NoError(t, pacer.Pause(t.Context(), took))
+		}
+		require.Equal(t, 160*time.Millisecond, pacer.Worked)
+		require.Equal(t, 240*time.Millisecond, pacer.Paused)
+		require.Equal(t, 100*time.Millisecond, pacer.Longest)
+	})
+
+	t.Run("PausesNotForLongerThanASignOfLifeAllows", func(t *testing.T) {
+		t.Parallel()
+		_, pacer := setup(1000)
+		require.NoError(t, pacer.Pause(t.Context(), time.Second))
+		require.Equal(t, 10*time.Second, pacer.Paused)
+	})
+
+	t.Run("ZeroMeansNone", func(t *testing.T) {
+		t.Parallel()
+		_, pacer := setup(0)
+		require.NoError(t, pacer.Pause(t.Context(), time.Second))
+		require.Zero(t, pacer.Paused)
+	})
+}
+
+// Whatever the cost of a unit, the size ends up where a statement takes about the target.
+func TestSizeFindsTheTarget(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		perUnit := time.Duration(rapid.Int64Range(1, int64(50*time.Millisecond)).Draw(t, "cost of a unit"))
+		size := pace.NewSize(rapid.Float64Range(1, 1e6).Draw(t, "first"), 1, 1e9)
+		var took time.Duration
+		for range 60 {
+			value := float64(int(size.Value()))
+			took = time.Duration(value * float64(perUnit))
+			if took > size.Limit() {
+				require.True(t, size.TimedOut(value))
+				continue
+			}
+			size.Took(value, took)
+		}
+		require.InDelta(t, float64(pace.Target), float64(took), float64(pace.Target)/2)
+	})
+}
+
+func TestSizeGivesUp(t *testing.T) {
+	t.Parallel()
+	size := pace.NewSize(1000, 1, 1000)
+	tries := 0
+	for size.TimedOut(size.Value()) {
+		tries++
+		require.Less(t, tries, 30)
+	}
+	require.GreaterOrEqual(t, size.Limit(), time.Minute)
+	size.Took(1, time.Millisecond)
+	require.Equal(t, pace.Limit, size.Limit())
+}

@@ -1,0 +1,233 @@
+package schema_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func options(conn *postgres.DB, entityType entity.Type, zone string) schema.Options {
+	return schema.Options{
+		EntityType: entityType, TimeZone: zone,
+		River: func(ctx context.Context, riverSchema string) error {
+			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			return err
+		},
+	}
+}
+
+// objects lists what there is in the schema and on River's jobs, to compare two states of a database.
+func objects(t *testing.T, conn *postgres.DB) (all []string) {
+	t.Helper()
+	err := conn.QueryRow(t.Context(), `
+		SELECT coalesce(array_agg(o ORDER BY o), '{}') FROM (
+			SELECT 'relation ' || c.relkind::text || ' ' || c.relname FROM pg_class AS c
+			WHERE c.relnamespace = to_regnamespace('analytics')
+			UNION ALL
+			SELECT 'function ' || p.oid::regprocedure::text || ' ' || md5(p.prosrc) FROM pg_proc AS p
+			WHERE p.pronamespace = to_regnamespace('analytics')
+			UNION ALL
+			SELECT 'trigger ' || t.tgname FROM pg_trigger AS t WHERE t.tgname LIKE 'daymill%'
+			UNION ALL
+			SELECT 'column ' || a.attrelid::regclass || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+			FROM pg_attribute AS a INNER JOIN pg_class AS c ON c.oid = a.attrelid
+			WHERE c.relnamespace = to_regnamespace('analytics') AND c.relkind IN ('r', 'v') AND a.attnum > 0
+		) AS s (o)`).Scan(&all)
+	require.NoError(t, err)
+	return all
+}
+
+func TestUp(t *testing.T) {
+	t.Parallel()
+
+	t.Run("AtOnce", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		var group errgroup.Group
+		applied := make([]int, 4)
+		for i := range applied {
+			group.Go(func() error {
+				migrations, err := schema.Up(t.Context(), db.DB, options(db.DB, entity.Bigint, "UTC"))
+				applied[i] = len(migrations)
+				return err
+			})
+		}
+		require.NoError(t, group.Wait())
+		all, err := schema.All()
+		require.NoError(t, err)
+		require.ElementsMatch(t, []int{len(all), 0, 0, 0}, applied)
+	})
+
+	t.Run("DownUp", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		require.Empty(t, objects(t, db.DB))
+		_, err := schema.Up(t.Context(), db.DB, options(db.DB, entity.Text, "Europe/London"))
+		require.NoError(t, err)
+		before := objects(t, db.DB)
+		require.NotEmpty(t, before)
+
+		// One step at a time, each of which can be taken back.
+		all, err := schema.All()
+		require.NoError(t, err)
+		for range all {
+			_, err := schema.Down(t.Context(), db.DB, 1, false, false)
+			require.NoError(t, err)
+		}
+		require.Empty(t, objects(t, db.DB))
+		_, err = schema.Get(t.Context(), db.DB)
+		require.ErrorIs(t, err, schema.ErrNotMigrated)
+
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, entity.Text, "Europe/London"))
+		require.NoError(t, err)
+		require.Equal(t, before, objects(t, db.DB))
+		_, err = schema.Down(t.Context(), db.DB, 2, false, false)
+		require.NoError(t, err)
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", ""))
+		require.NoError(t, err)
+		require.Equal(t, before, objects(t, db.DB))
+	})
+
+	t.Run("DryRun", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		dry := options(db.DB, entity.Text, "UTC")
+		dry.DryRun = true
+		pending, err := schema.Up(t.Context(), db.DB, dry)
+		require.NoError(t, err)
+		require.NotEmpty(t, pending)
+		require.Empty(t, objects(t, db.DB))
+	})
+
+	t.Run("EntityType", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		_, err := schema.Up(t.Context(), db.DB, options(db.DB, entity.Bigint, ""))
+		require.ErrorIs(t, err, schema.ErrEntityType)
+		require.ErrorContains(t, err, "installed for uuid")
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, entity.UUID, "UTC"))
+		require.NoError(t, err)
+	})
+
+	t.Run("OwnerOfTheSchemaAlone", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		_, err := db.Exec(t.Context(), `
+			CREATE ROLE owner_alone LOGIN;
+			CREATE SCHEMA analytics AUTHORIZATION owner_alone;
+			CREATE SCHEMA river AUTHORIZATION owner_alone;`)
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY owner_alone CASCADE; DROP ROLE owner_alone")
+			require.NoError(t, err)
+		})
+		_, err = db.Exec(t.Context(), "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+		require.NoError(t, err)
+		config := db.Config().ConnConfig
+		conn, err := postgres.Open(t.Context(), postgres.Config{
+			URL: "postgres://owner_alone@" + postgres.Host(db.URL) + "/" + config.Database + "?sslmode=disable",
+		})
+		require.NoError(t, err)
+		defer conn.Close()
+		up := options(conn, entity.Bigint, "UTC")
+		up.RiverSchema = "river"
+		_, err = schema.Up(t.Context(), conn, up)
+		require.NoError(t, err)
+		installation, err := schema.Get(t.Context(), conn)
+		require.NoError(t, err)
+		require.Equal(t, "river", installation.RiverSchema)
+	})
+
+	t.Run("RiverSchema", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		up := options(db.DB, entity.Bigint, "UTC")
+		up.RiverSchema = `hostile "schema"; DROP`
+		_, err := schema.Up(t.Context(), db.DB, up)
+		require.NoError(t, err)
+		var triggers int
+		err = db.QueryRow(t.Context(), `SELECT count(*) FROM pg_trigger AS t INNER JOIN pg_class AS c ON c.oid = t.tgrelid
+			INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE n.nspname = $1 AND t.tgname LIKE 'daymill%'`, up.RiverSchema).Scan(&triggers)
+		require.NoError(t, err)
+		require.Equal(t, 3, triggers)
+		up.RiverSchema = "public"
+		_, err = schema.Up(t.Context(), db.DB, up)
+		require.ErrorIs(t, err, schema.ErrRiverSchema)
+	})
+
+	t.Run("TimeZone", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		_, err := schema.Up(t.Context(), db.DB, options(db.DB, "", "Mars/Olympus"))
+		require.ErrorIs(t, err, schema.ErrNoTimeZone)
+
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", "europe/london"))
+		require.NoError(t, err)
+		installation, err := schema.Get(t.Context(), db.DB)
+		require.NoError(t, err)
+		require.Equal(t, "Europe/London", installation.TimeZone)
+
+		_, err = db.Exec(t.Context(), `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
+			VALUES ('2026-03-01', 'complete', 1, 1)`)
+		require.NoError(t, err)
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", "UTC"))
+		require.ErrorIs(t, err, schema.ErrTimeZone)
+		require.ErrorContains(t, err, "TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates")
+
+		// The way out that the error spells works.
+		_, err = db.Exec(t.Context(), "TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates")
+		require.NoError(t, err)
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", "UTC"))
+		require.NoError(t, err)
+	})
+}
+
+func TestDownKeepsMetrics(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := db.Exec(t.Context(), "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date) VALUES (1, '2026-03-01')")
+	require.NoError(t, err)
+	before := objects(t, db.DB)
+	_, err = schema.Down(t.Context(), db.DB, 0, false, false)
+	require.ErrorIs(t, err, schema.ErrLoss)
+	require.Equal(t, before, objects(t, db.DB))
+	_, err = schema.Down(t.Context(), db.DB, 0, true, false)
+	require.NoError(t, err)
+	require.Empty(t, objects(t, db.DB))
+}
+
+// Dates tile the time line: what date_start draws and what date_of says agree at every border, in zones whose clocks
+// skip midnight, go back across it, or skip a whole date.
+func TestDates(t *testing.T) {
+	t.Parallel()
+	for _, zone := range []string{"America/Sao_Paulo", "America/St_Johns", "Asia/Kathmandu", "Europe/London", "Pacific/Apia", "UTC"} {
+		t.Run(zone, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: zone})
+			var wrong []string
+			err := db.QueryRow(t.Context(), `
+				SELECT coalesce(array_agg(d::text ORDER BY d), '{}')
+				FROM (
+					SELECT d::date AS d, analytics.date_start(d::date) AS s, analytics.date_start(d::date + 1) AS e
+					FROM generate_series('2009-01-01'::date, '2017-12-31', '1 day') AS d
+				) AS b
+				WHERE b.e < b.s OR b.e > b.s AND (
+					analytics.date_of(b.s) <> b.d OR analytics.date_of(b.e - interval '1 microsecond') <> b.d
+					OR analytics.date_of(b.s + (b.e - b.s) / 2) <> b.d
+				)`).Scan(&wrong)
+			require.NoError(t, err)
+			require.Empty(t, wrong)
+		})
+	}
+}
