@@ -109,7 +109,7 @@ func (a *app) fail(err error) int {
 	var usage usageError
 	var parse *kong.ParseError
 	switch {
-	case errors.As(err, &usage), errors.As(err, &parse):
+	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, postgres.ErrURL):
 		return exitUsage
 	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase

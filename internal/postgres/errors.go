@@ -10,17 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// parseError says that a URL is wrong without showing it, for it may hold a password.
-func parseError(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
-		if cause := parse.Unwrap(); cause != nil {
-			err = cause
-		}
-	}
-	_ = err // Causes quote parts of the URL.
-	return errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database")
-}
+// ErrURL says that a database URL is wrong. It does not show it, nor the cause, which quotes it: it may hold a password.
+var ErrURL = errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database")
 
 // connectError says in one sentence who did not answer, and why.
 func connectError(config *pgx.ConnConfig, err error) error {

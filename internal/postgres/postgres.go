@@ -67,7 +67,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	}
 	poolConfig, err := pgxpool.ParseConfig(config.URL)
 	if err != nil {
-		return nil, parseError(err)
+		return nil, ErrURL
 	}
 	connConfig := poolConfig.ConnConfig
 	if connConfig.ConnectTimeout == 0 || connConfig.ConnectTimeout > 2*connectTimeout {

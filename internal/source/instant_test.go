@@ -50,8 +50,8 @@ func TestCheckInstant(t *testing.T) {
 		"BtreeWithAnotherConditionNextToOther": {
 			"(kind); CREATE INDEX ON app.events (occurred_at) WHERE product_id = 5", "kind = 'LIKE'", false,
 		},
-		"Hash":                       {"USING hash (occurred_at)", "", false},
-		"Other":                      {"(kind)", "kind = 'LIKE'", false},
+		"Hash":  {"USING hash (occurred_at)", "", false},
+		"Other": {"(kind)", "kind = 'LIKE'", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -144,6 +144,20 @@ func TestCheckInstant(t *testing.T) {
 		db.exec(t, "ALTER TABLE app.products ADD PRIMARY KEY (id)")
 		require.Empty(t, db.check(t))
 	})
+	t.Run("ByHandJoinByTheInstantToo", func(t *testing.T) {
+		t.Parallel()
+		db, _ := setupEvents(t)
+		fill(t, db, "app.events")
+		db.exec(t, `
+			CREATE TABLE app.details AS SELECT e.id AS event_id, e.occurred_at, e.product_id FROM app.events AS e;
+			CREATE INDEX ON app.details (event_id);
+			CREATE INDEX ON app.events (occurred_at);
+			CREATE OR REPLACE VIEW analytics.events AS
+			SELECT d.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
+			FROM app.events AS e INNER JOIN app.details AS d ON d.event_id = e.id AND d.occurred_at = e.occurred_at`)
+		db.exec(t, "ANALYZE app.details")
+		require.Empty(t, db.check(t), "details are looked up by the event they belong to")
+	})
 	t.Run("ByHandOutOfReach", func(t *testing.T) {
 		t.Parallel()
 		for _, query := range []string{
@@ -184,12 +198,13 @@ func TestCheckInstant(t *testing.T) {
 		db, _ := setupEvents(t)
 		db.exec(t, `
 			ALTER TABLE app.events ADD COLUMN undone_at timestamptz;
-			CREATE INDEX ON app.events (occurred_at);
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT e.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
 			FROM app.events AS e
 			UNION ALL
 			SELECT e.product_id::bigint::analytics.entity_id, 'undo', e.undone_at FROM app.events AS e`)
+		require.Equal(t, missing+strings.ReplaceAll(missing, "occurred_at", "undone_at"), db.check(t))
+		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
 		report := db.check(t)
 		require.Contains(t, report, "  CREATE INDEX CONCURRENTLY ON app.events (undone_at);\n")
 		require.NotContains(t, report, "occurred_at")

@@ -1,0 +1,301 @@
+package jobs_test
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/jobs"
+)
+
+func TestMain(m *testing.M) {
+	// These tests wait, for a second's tick or for each other's locks, more than they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	pgtest.Main(m)
+}
+
+var day = date.MustParse("2026-03-01")
+
+// lowest and highest are the first and the last entity in key order. InsertDate makes neither.
+const (
+	lowest  = "-9223372036854775808"
+	highest = "9223372036854775807"
+)
+
+// patience is how long a test waits for what should take a second or two.
+const patience = 30 * time.Second
+
+type testBundle struct {
+	db *pgtest.DB
+	// app is an application's own client, which inserts only.
+	app *river.Client[pgx.Tx]
+}
+
+// setup installs Daymill with a source, an application's client, and a way to hold runs.
+func setup(t *testing.T) *testBundle {
+	t.Helper()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	app, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{})
+	require.NoError(t, err)
+	b := &testBundle{db: db, app: app}
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.dump(t)
+		}
+	})
+	b.exec(t, `
+		CREATE TABLE public.hold (metric_date date PRIMARY KEY);
+		CREATE FUNCTION public.wait_for_release() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			WHILE EXISTS (SELECT FROM public.hold AS h WHERE h.metric_date = NEW.metric_date) LOOP
+				PERFORM pg_sleep(0.005);
+			END LOOP;
+			RETURN NEW;
+		END
+		$$;
+		CREATE TRIGGER hold BEFORE INSERT ON analytics.daily_entity_metrics
+		FOR EACH ROW WHEN (NEW.entity_id = `+highest+`) EXECUTE FUNCTION public.wait_for_release()`)
+	return b
+}
+
+// setupUnscheduled is setup without the daily job, which would ask for every date that has events by itself: one of its
+// kind that is far in the future is there already, and its hour is not due.
+func setupUnscheduled(t *testing.T) *testBundle {
+	t.Helper()
+	b := setup(t)
+	_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
+	require.NoError(t, err)
+	b.exec(t, "INSERT INTO analytics.schedules (name, last_due_at) VALUES ('daily_rollup', 'infinity')")
+	return b
+}
+
+// process is a worker process, but within this one.
+type process struct {
+	*jobs.Worker
+
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// start starts a worker with connections as the product makes them, and stops it at the test's end.
+func (b *testBundle) start(t *testing.T, configure ...func(*jobs.Config)) *process {
+	t.Helper()
+	config := jobs.DefaultConfig()
+	config.Installation, config.Pace, config.Name = b.db.Installation, 0, "test"
+	config.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for _, c := range configure {
+		c(&config)
+	}
+	var err error
+	config.DB, err = postgres.Open(t.Context(), postgres.Config{
+		URL: b.db.URL, ApplicationName: "worker", PoolSize: config.Workers + 4,
+	})
+	require.NoError(t, err)
+	t.Cleanup(config.DB.Close)
+	worker, err := jobs.NewWorker(config)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	p := &process{Worker: worker, cancel: cancel, done: make(chan error, 1)}
+	go func() { p.done <- worker.Run(ctx) }()
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
+
+// stop stops a worker and waits for its end. It may be called again.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	p.cancel()
+	select {
+	case err, first := <-p.done:
+		if first {
+			require.NoError(t, err)
+			close(p.done)
+		}
+	case <-time.After(patience):
+		require.Fail(t, "the worker does not stop")
+	}
+}
+
+func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	_, err := b.db.Exec(t.Context(), sql, args...)
+	require.NoError(t, err)
+}
+
+// value returns one value of a query.
+func value[T any](t *testing.T, b *testBundle, sql string, args ...any) T {
+	t.Helper()
+	rows, err := b.db.Query(t.Context(), sql, args...)
+	require.NoError(t, err)
+	one, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	require.NoError(t, err, sql)
+	return one
+}
+
+// column returns the values of a query's only column.
+func column[T any](t *testing.T, b *testBundle, sql string, args ...any) []T {
+	t.Helper()
+	rows, err := b.db.Query(t.Context(), sql, args...)
+	require.NoError(t, err)
+	all, err := pgx.CollectRows(rows, pgx.RowTo[T])
+	require.NoError(t, err, sql)
+	return all
+}
+
+// wait returns once a condition holds.
+func (b *testBundle) wait(t *testing.T, condition string, args ...any) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(patience); !value[bool](t, b, "SELECT "+condition, args...); <-ticker.C {
+		require.True(t, time.Now().Before(deadline), "waited in vain until %s %v", condition, args)
+	}
+}
+
+// dates returns n dates from day on.
+func dates(n int) []date.Date {
+	all := make([]date.Date, n)
+	for i := range all {
+		all[i] = day.AddDays(i)
+	}
+	return all
+}
+
+// at is an hour of a date.
+func at(d date.Date, hour int) time.Time {
+	year, month, dayOfMonth := d.Date()
+	return time.Date(year, month, dayOfMonth, hour, 0, 0, 0, time.UTC)
+}
+
+// hold makes runs of dates stand still when they come to their last entity, which it inserts.
+func (b *testBundle) hold(t *testing.T, held ...date.Date) {
+	t.Helper()
+	for _, d := range held {
+		b.db.Insert(t, pgtest.Event{Entity: highest, Type: "view", At: at(d, 12)})
+	}
+	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
+}
+
+// release lets runs of dates go on.
+func (b *testBundle) release(t *testing.T, held ...date.Date) {
+	t.Helper()
+	b.exec(t, "DELETE FROM public.hold WHERE metric_date = ANY($1)", held)
+}
+
+// awaitHeld returns once the run of a date stands still, having passed every entity but the last.
+func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
+	t.Helper()
+	b.wait(t, `EXISTS(
+		SELECT FROM analytics.rollup_dates AS d
+		WHERE d.metric_date = $1 AND d.state = 'running' AND d.cursor_events = (
+			SELECT count(*) - 1 FROM public.raw_events AS e
+			WHERE e.created_at >= analytics.date_start($1) AND e.created_at < analytics.date_start($1 + 1)
+		))`, d)
+}
+
+func (b *testBundle) request(t *testing.T, requested ...date.Date) {
+	t.Helper()
+	b.exec(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
+}
+
+func (b *testBundle) openRequests(t *testing.T) int64 {
+	t.Helper()
+	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL")
+}
+
+func (b *testBundle) runs(t *testing.T) int64 {
+	t.Helper()
+	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs")
+}
+
+// resolutions are those of a date's requests, in the order in which they were made; "open" where there is none.
+func (b *testBundle) resolutions(t *testing.T, d date.Date) []string {
+	t.Helper()
+	return column[string](t, b,
+		"SELECT coalesce(resolution, 'open') FROM analytics.rollup_requests WHERE metric_date = $1 ORDER BY id", d)
+}
+
+// jobStates are those of a date's jobs, in the order in which they were made.
+func (b *testBundle) jobStates(t *testing.T, d date.Date) []string {
+	t.Helper()
+	return column[string](t, b,
+		"SELECT state::text FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1 ORDER BY id", d.String())
+}
+
+// awaitDone returns once no request is open and no job of a date is waiting or at work.
+func (b *testBundle) awaitDone(t *testing.T) {
+	t.Helper()
+	b.wait(t, `NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
+		AND NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`)
+}
+
+// requireQuiet makes the reconciler look three more times and fails if anything has come of it.
+func (b *testBundle) requireQuiet(t *testing.T) {
+	t.Helper()
+	b.awaitDone(t)
+	before := b.activity(t)
+	b.awaitLooks(t, 3)
+	b.awaitDone(t)
+	require.Equal(t, before, b.activity(t), "a run or a request came of nothing")
+}
+
+// activity is what happens without end where a date is rolled up for ever.
+func (b *testBundle) activity(t *testing.T) [3]int64 {
+	t.Helper()
+	return [3]int64{
+		b.runs(t),
+		value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"),
+		value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'rollup_day'"),
+	}
+}
+
+// awaitLooks pokes the reconciler and returns when it has looked n more times.
+func (b *testBundle) awaitLooks(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		since := value[time.Time](t, b, "SELECT clock_timestamp()")
+		b.wait(t, `(
+			SELECT count(*) FILTER (WHERE a.query_start > $1) > 0 FROM pg_stat_activity AS a
+			WHERE a.datname = current_database() AND a.query LIKE '%name: ReconcileNeeded %' AND a.application_name = 'worker'
+		) OR pg_notify('daymill_request', '')::text <> ''`, since)
+	}
+}
+
+// dump logs the ledger and the queue.
+func (b *testBundle) dump(t *testing.T) {
+	t.Helper()
+	for _, sql := range []string{
+		"SELECT to_jsonb(d) FROM analytics.rollup_dates AS d ORDER BY metric_date LIMIT 20",
+		"SELECT jsonb_strip_nulls(to_jsonb(r)) FROM analytics.rollup_runs AS r ORDER BY id LIMIT 20",
+		"SELECT jsonb_strip_nulls(to_jsonb(q)) FROM analytics.rollup_requests AS q ORDER BY id LIMIT 20",
+		`SELECT jsonb_strip_nulls(to_jsonb(j) - 'unique_key' - 'unique_states' - 'tags') FROM river_job AS j ORDER BY id LIMIT 20`,
+		`SELECT jsonb_build_object('pid', pid, 'name', application_name, 'state', state, 'wait', wait_event, 'query', left(query, 90))
+			FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+	} {
+		rows, err := b.db.Query(context.WithoutCancel(t.Context()), sql)
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		t.Log(sql, err)
+		for _, row := range all {
+			t.Log("  " + row)
+		}
+	}
+}

@@ -1,0 +1,257 @@
+package jobs_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// asks are the ways in which an import asks for a date.
+func asks() map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date) {
+	return map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date){
+		"EnqueueDay": func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date) {
+			t.Helper()
+			require.NoError(t, jobs.EnqueueDay(t.Context(), tx, b.app, d))
+		},
+		"RiverInsert": func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date) {
+			t.Helper()
+			_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: d}, nil)
+			require.NoError(t, err)
+		},
+		"SQL": func(t *testing.T, _ *testBundle, tx pgx.Tx, d date.Date) {
+			t.Helper()
+			_, err := tx.Exec(t.Context(), "SELECT analytics.enqueue_rollup($1)", d)
+			require.NoError(t, err)
+		},
+	}
+}
+
+// openImport begins an application's transaction, which the test commits. No statement in it waits for a lock.
+func (b *testBundle) openImport(t *testing.T) pgx.Tx {
+	t.Helper()
+	tx, err := b.db.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(t.Context()) }) // It is committed, or the test has failed.
+	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '50ms'")
+	require.NoError(t, err)
+	return tx
+}
+
+// awaitServed returns once dates are complete, and so are their jobs.
+func (b *testBundle) awaitServed(t *testing.T, served ...date.Date) {
+	t.Helper()
+	for _, d := range served {
+		b.wait(t, `EXISTS(SELECT FROM analytics.date_states AS s WHERE s.metric_date = $1 AND s.state = 'complete')
+			AND EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state = 'completed')
+			AND NOT EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state <> 'completed')`, d)
+	}
+}
+
+// TestOpenTransaction leaves an import open that has asked for a date. Until it commits, all other dates are served;
+// once it has, its own is exact.
+func TestOpenTransaction(t *testing.T) {
+	t.Parallel()
+	all := dates(4)
+	others := all[1:]
+
+	for name, ask := range asks() {
+		// The date's run is at work when the import asks, and comes to its end while the import is open.
+		t.Run("Running/"+name, func(t *testing.T) {
+			t.Parallel()
+			b := setupUnscheduled(t)
+			for _, d := range all {
+				b.db.InsertDate(t, d, 100, 40)
+			}
+			b.hold(t, day)
+			b.start(t)
+			b.request(t, day)
+			b.awaitHeld(t, day)
+
+			tx := b.openImport(t)
+			lateEvent(t, tx)
+			ask(t, b, tx, day)
+			b.request(t, others[0])
+			b.awaitServed(t, others[0])
+			b.release(t, day)
+			b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+			b.request(t, others...)
+			b.awaitServed(t, others...)
+			require.EqualValues(t, 101, pgtest.RequireExact(t, b.db, day).Events, "the import is still open")
+			require.NoError(t, tx.Commit(t.Context()))
+			b.awaitDone(t)
+			require.EqualValues(t, 402, pgtest.RequireExact(t, b.db).Events)
+			b.requireQuiet(t)
+		})
+
+		// A job of the date is in the queue when the import asks, and no worker has taken it yet.
+		t.Run("Waiting/"+name, func(t *testing.T) {
+			t.Parallel()
+			b := setupUnscheduled(t)
+			for _, d := range all {
+				b.db.InsertDate(t, d, 100, 40)
+			}
+			_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+			require.NoError(t, err)
+			tx := b.openImport(t)
+			lateEvent(t, tx)
+			ask(t, b, tx, day)
+			b.start(t)
+			b.request(t, others...)
+			b.awaitServed(t, others...)
+			require.NoError(t, tx.Commit(t.Context()))
+			b.awaitDone(t)
+			require.EqualValues(t, 401, pgtest.RequireExact(t, b.db).Events)
+			b.requireQuiet(t)
+		})
+
+		// Nobody has asked for the date before; then others ask, who are not to wait for the import.
+		t.Run("Unknown/"+name, func(t *testing.T) {
+			t.Parallel()
+			b := setupUnscheduled(t)
+			for _, d := range all {
+				b.db.InsertDate(t, d, 100, 40)
+			}
+			b.start(t)
+			tx := b.openImport(t)
+			lateEvent(t, tx)
+			ask(t, b, tx, day)
+			b.request(t, all...)
+			b.awaitServed(t, others...)
+			require.NoError(t, tx.Commit(t.Context()))
+			b.awaitDone(t)
+			require.EqualValues(t, 401, pgtest.RequireExact(t, b.db).Events)
+			b.requireQuiet(t)
+		})
+	}
+
+	t.Run("TwoForOneDate", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		first, second := b.openImport(t), b.openImport(t)
+		for _, tx := range []pgx.Tx{first, second} {
+			lateEvent(t, tx)
+			require.NoError(t, jobs.EnqueueDay(t.Context(), tx, b.app, day))
+		}
+		require.NoError(t, second.Commit(t.Context()))
+		b.wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
+		require.EqualValues(t, 101, pgtest.RequireExact(t, b.db).Events)
+		require.NoError(t, first.Commit(t.Context()))
+		b.awaitDone(t)
+		require.EqualValues(t, 102, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	t.Run("RolledBack", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		tx := b.openImport(t)
+		lateEvent(t, tx)
+		for _, ask := range asks() {
+			ask(t, b, tx, day)
+		}
+		require.NoError(t, tx.Rollback(t.Context()))
+		b.requireQuiet(t)
+		require.Zero(t, b.runs(t))
+		require.Empty(t, b.jobStates(t, day))
+	})
+}
+
+// TestOpenTransactionFailing is about a date whose run fails while an import is open that has asked for it: River is
+// not to wait for the import to record that, for it records the ends of several jobs in one statement.
+func TestOpenTransactionFailing(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	other := day.AddDays(1)
+	b.db.InsertDate(t, day, 100, 40)
+	b.db.InsertDate(t, other, 100, 40)
+	b.hold(t, day)
+	b.exec(t, `
+		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			RAISE EXCEPTION 'refused by the test';
+		END
+		$$;
+		CREATE TRIGGER refuse BEFORE INSERT ON analytics.daily_entity_metrics
+		FOR EACH ROW WHEN (NEW.entity_id = `+highest+`) EXECUTE FUNCTION public.refuse()`)
+	b.start(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	tx := b.openImport(t)
+	lateEvent(t, tx)
+	result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	require.True(t, result.UniqueSkippedAsDuplicate)
+	b.release(t, day)
+	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE metric_date = $1 AND state = 'failed')", day)
+
+	b.request(t, other)
+	b.awaitServed(t, other)
+	require.Equal(t, []string{string(rivertype.JobStateRunning)}, b.jobStates(t, day))
+	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics")
+	require.NoError(t, tx.Commit(t.Context()))
+	b.awaitDone(t)
+	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
+
+// TestOpenTransactionOneWorker is TestOpenTransaction for a process that runs one date at a time: the date whose run
+// has ended, and whose job's end cannot be recorded before the import's, is not to keep the others from running.
+func TestOpenTransactionOneWorker(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	other := day.AddDays(1)
+	b.db.InsertDate(t, day, 100, 40)
+	b.db.InsertDate(t, other, 100, 40)
+	b.hold(t, day)
+	b.start(t, func(config *jobs.Config) { config.Workers = 1 })
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	tx := b.openImport(t)
+	lateEvent(t, tx)
+	result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	require.True(t, result.UniqueSkippedAsDuplicate)
+	b.release(t, day)
+	b.request(t, other)
+	b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", other)
+	require.NoError(t, tx.Commit(t.Context()))
+	b.awaitDone(t)
+	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
+
+// TestOpenTransactionAfterRun opens the import in the moment between the end of the date's run and the end of its job.
+func TestOpenTransactionAfterRun(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	other := day.AddDays(1)
+	b.db.InsertDate(t, day, 100, 40)
+	b.db.InsertDate(t, other, 100, 40)
+	b.hold(t, day)
+	b.start(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	tx := b.openImport(t)
+	lateEvent(t, tx)
+	b.release(t, day)
+	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+	result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	t.Log("duplicate:", result.UniqueSkippedAsDuplicate)
+	b.request(t, other)
+	b.awaitServed(t, other)
+	require.NoError(t, tx.Commit(t.Context()))
+	b.awaitDone(t)
+	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
