@@ -13,6 +13,12 @@ import (
 	"github.com/daymill/daymill/internal/pgtest"
 )
 
+// How long a test waits for a condition, and how often it looks.
+const (
+	waitFor = 2 * time.Minute
+	tick    = 50 * time.Millisecond
+)
+
 // command runs a verb on a database and returns its exit code and output.
 func command(ctx context.Context, url string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
@@ -54,7 +60,7 @@ func awaitQuiet(t *testing.T, db *pgtest.DB) {
 		err := db.QueryRow(t.Context(),
 			"SELECT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)").Scan(&open)
 		return err == nil && !open
-	}, 2*time.Minute, 50*time.Millisecond)
+	}, waitFor, tick)
 }
 
 // Real events of a real system, from the file to the metrics, with the totals that are known of them.

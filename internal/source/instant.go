@@ -56,8 +56,8 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 			if err := report.foreign(ctx, tx, s); err != nil {
 				return nil, err
 			}
-		case compared == "" || s.lookup && !s.whole() && !s.findsInstant():
-			// It is read for its own sake, row by row or whole: checkSlice says whether it is too large for that.
+		case compared == "":
+			// It is joined, row by row or whole: checkSlice says whether it is too large for that.
 		case s.Type == nodeCustomScan:
 			report.addf(Warning, "%s.%s is read by an extension's own scan, which cannot be judged here", s.Schema, s.Relation).
 				mend("time a day's query by hand")
@@ -82,11 +82,6 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 		report.unreached(plan)
 	}
 	return report, nil
-}
-
-// findsInstant reports whether an index is asked for the instant.
-func (s scan) findsInstant() bool {
-	return slices.ContainsFunc(s.indexes, func(index node) bool { return operand(index.IndexCond, sentinel) != "" })
 }
 
 // foreign says what can be said of a table on another server.

@@ -51,16 +51,15 @@ type scan struct {
 	node
 
 	indexes []node // the index itself, or those that a bitmap was made of
-	lookup  bool   // a nested loop asks it for the rows that go with one
-	merged  bool   // a merge join reads it in order, and ends with the other side
+	bounded bool   // a join asks it for the rows that go with one, or ends it when the other side ends
 }
 
 // scans lists how a plan reads each relation.
-func (n node) scans() []scan { return n.scansWithin(false, false) }
+func (n node) scans() []scan { return n.scansWithin(false) }
 
-func (n node) scansWithin(lookup, merged bool) (all []scan) {
+func (n node) scansWithin(bounded bool) (all []scan) {
 	if n.Relation != "" {
-		s := scan{node: n, lookup: lookup, merged: merged}
+		s := scan{node: n, bounded: bounded}
 		if n.Index != "" {
 			s.indexes = []node{n}
 		}
@@ -69,9 +68,9 @@ func (n node) scansWithin(lookup, merged bool) (all []scan) {
 		}
 		all = append(all, s)
 	}
-	merged = merged || n.Type == nodeMergeJoin
 	for _, below := range n.Plans {
-		all = append(all, below.scansWithin(lookup || n.Type == nodeNestedLoop && below.Relationship == "Inner", merged)...)
+		joined := n.Type == nodeMergeJoin || n.Type == nodeNestedLoop && below.Relationship == "Inner"
+		all = append(all, below.scansWithin(bounded || joined)...)
 	}
 	return all
 }
@@ -103,7 +102,7 @@ func (s scan) whole() bool {
 	switch {
 	case s.Type == nodeSeqScan:
 		return true
-	case len(s.indexes) == 0 || s.lookup || s.merged:
+	case len(s.indexes) == 0 || s.bounded:
 		return false
 	}
 	for _, index := range s.indexes {
