@@ -230,7 +230,8 @@ func TestOpenTransactionOneWorker(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestOpenTransactionAfterRun opens the import in the moment between the end of the date's run and the end of its job.
+// TestOpenTransactionAfterRun opens the import in the moment between the end of the date's run and the end of its job,
+// which River records within a quarter of a second. (Where that was too short the import inserts a job of its own.)
 func TestOpenTransactionAfterRun(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -245,13 +246,39 @@ func TestOpenTransactionAfterRun(t *testing.T) {
 	lateEvent(t, tx)
 	b.release(t, day)
 	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
-	result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+	_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
 	require.NoError(t, err)
-	t.Log("duplicate:", result.UniqueSkippedAsDuplicate)
 	b.request(t, other)
 	b.awaitServed(t, other)
 	require.NoError(t, tx.Commit(t.Context()))
 	b.awaitDone(t)
 	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
+
+// TestOpenTransactionForLong leaves the import open for so long that the job whose end cannot be recorded looks like a
+// dead worker's.
+func TestOpenTransactionForLong(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	b.hold(t, day)
+	b.start(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	tx := b.openImport(t)
+	lateEvent(t, tx)
+	result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	require.True(t, result.UniqueSkippedAsDuplicate)
+	_, err = tx.Exec(t.Context(), "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day'")
+	require.NoError(t, err)
+	b.release(t, day)
+	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour'")
+	require.NoError(t, tx.Commit(t.Context()))
+	b.awaitDone(t)
+	require.EqualValues(t, 102, pgtest.RequireExact(t, b.db).Events)
+	require.Equal(t, []string{"satisfied", "satisfied"}, b.resolutions(t, day))
 	b.requireQuiet(t)
 }

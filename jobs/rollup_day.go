@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"github.com/daymill/daymill/internal/postgres"
@@ -19,22 +18,19 @@ import (
 type rollupDayWorker struct {
 	river.WorkerDefaults[RollupDayArgs]
 
-	db      *postgres.DB
-	runner  *run.Runner
-	jobRow  string // SQL that returns a job's state and attempt, in River's schema
-	jobFree string // SQL that returns a row unless somebody has the job locked
-	done    func() // tells the reconciler that a date has finished
+	db     *postgres.DB
+	runner *run.Runner
+	jobRow string // SQL that returns a job's state and attempt, in River's schema
+	done   func() // tells the reconciler that a date has finished
 }
 
-// awaitEvery is how often a worker looks again at a job row that is not its own to finish yet.
+// awaitEvery is how often a worker whose attempt was replaced looks whether the other has ended.
 const awaitEvery = 200 * time.Millisecond
 
-func newRollupDayWorker(db *postgres.DB, runner *run.Runner, riverSchema string, done func()) *rollupDayWorker {
-	table := pgx.Identifier{riverSchema, "river_job"}.Sanitize()
+func newRollupDayWorker(db *postgres.DB, runner *run.Runner, jobTable string, done func()) *rollupDayWorker {
 	return &rollupDayWorker{
 		db: db, runner: runner, done: done,
-		jobRow:  "SELECT state = 'running' AND attempt > $2 FROM " + table + " WHERE id = $1",
-		jobFree: "SELECT true FROM " + table + " WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED",
+		jobRow: "SELECT state = 'running' AND attempt > $2 FROM " + jobTable + " WHERE id = $1",
 	}
 }
 
@@ -56,45 +52,29 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[RollupDayArgs
 		w.awaitSuccessor(ctx, job.ID, job.Attempt)
 		return nil
 	case errors.Is(err, run.ErrBusy), errors.Is(err, run.ErrNothingToDo), errors.Is(err, run.ErrNotOver):
-		err = river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
+		return river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
 	case err == nil:
-		err = river.RecordOutput(ctx, map[string]int64{
+		w.done()
+		return river.RecordOutput(ctx, map[string]int64{
 			"run_id": figures.RunID, "events": figures.Events, "entities": figures.Entities,
 			"inserted": figures.Inserted, "updated": figures.Updated, "deleted": figures.Deleted,
 		})
-		w.done()
 	default:
 		return err
 	}
-	w.awaitUnlocked(ctx, job.ID)
-	return err
 }
 
 // awaitSuccessor waits until the attempt that fenced this one has ended. River tells attempts of a job apart by nothing
 // but its id: were this attempt to return while the other is at work, River would finish the other's job.
 func (w *rollupDayWorker) awaitSuccessor(ctx context.Context, jobID int64, attempt int) {
-	await(ctx, func() bool {
-		var working bool
-		err := w.db.QueryRow(ctx, w.jobRow, jobID, attempt).Scan(&working)
-		return err == nil && working
-	})
-}
-
-// awaitUnlocked waits until nobody has the job's row locked. An application's transaction that has inserted a duplicate
-// of this job has it locked until it ends. Were the job to be completed meanwhile, River would wait for that lock with
-// every other job that happens to be completed in the same statement.
-func (w *rollupDayWorker) awaitUnlocked(ctx context.Context, jobID int64) {
-	await(ctx, func() bool {
-		var free bool
-		err := w.db.QueryRow(ctx, w.jobFree, jobID).Scan(&free)
-		return errors.Is(err, pgx.ErrNoRows)
-	})
-}
-
-func await(ctx context.Context, hold func() bool) {
 	ticker := time.NewTicker(awaitEvery)
 	defer ticker.Stop()
-	for hold() {
+	for {
+		var working bool
+		err := w.db.QueryRow(ctx, w.jobRow, jobID, attempt).Scan(&working)
+		if err != nil || !working {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return

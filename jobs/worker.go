@@ -85,8 +85,10 @@ func NewWorker(config Config) (*Worker, error) {
 		Options: run.Options{Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name},
 	}
 
+	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
+
 	workers := river.NewWorkers()
-	river.AddWorker(workers, newRollupDayWorker(config.DB, runner, config.Installation.RiverSchema, reconcile.poke))
+	river.AddWorker(workers, newRollupDayWorker(config.DB, runner, jobTable, reconcile.poke))
 	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
 	river.AddWorker(workers, &backfillWorker{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, done: reconcile.poke,
@@ -95,7 +97,8 @@ func NewWorker(config Config) (*Worker, error) {
 		db: config.DB, clock: config.Clock, pace: config.Pace, retention: config.Retention,
 	})
 
-	client, err := river.NewClient(riverpgxv5.New(config.DB.Pool), &river.Config{
+	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}
+	client, err := river.NewClient(patient, &river.Config{
 		ID:                  config.Name,
 		Schema:              config.Installation.RiverSchema,
 		Logger:              config.Logger,

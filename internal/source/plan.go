@@ -10,6 +10,8 @@ import (
 )
 
 // node is a step of a plan, as EXPLAIN (VERBOSE, FORMAT JSON) writes it.
+//
+//nolint:tagliatelle // The names are Postgres's.
 type node struct {
 	Type         string `json:"Node Type"`
 	Relationship string `json:"Parent Relationship"`
@@ -39,7 +41,9 @@ func explain(ctx context.Context, tx pgx.Tx, query string) (node, error) {
 	if err := tx.QueryRow(ctx, "EXPLAIN (VERBOSE, FORMAT JSON) "+query).Scan(&text); err != nil {
 		return node{}, fmt.Errorf("plan a slice: %w", err)
 	}
-	var plans []struct{ Plan node }
+	var plans []struct {
+		Plan node `json:"Plan"` //nolint:tagliatelle // As above.
+	}
 	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
 		return node{}, fmt.Errorf("read the plan of a slice: %w", err)
 	}

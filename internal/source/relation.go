@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgerrcode"
@@ -15,10 +16,10 @@ import (
 
 // relation is a table, or what can stand for one.
 type relation struct {
-	schema, name string
 	db.SourceRelationRow
 
-	columns []db.SourceColumnsRow
+	schema, name string // exact, without quotes
+	columns      []db.SourceColumnsRow
 }
 
 // What pg_class.relkind can be for something that has rows.
@@ -98,7 +99,7 @@ func (r relation) usable() error {
 	switch {
 	case r.schema == "analytics":
 		return refusef("%s belongs to Daymill: name a table of the application's", r.Quoted)
-	case !strings.Contains(kindTable+kindPartitioned+kindView+kindMatview+kindForeign, r.Kind):
+	case !slices.Contains([]string{kindTable, kindPartitioned, kindView, kindMatview, kindForeign}, r.Kind):
 		return refusef("%s is neither a table nor a view", r.Quoted)
 	case !r.SchemaUsable:
 		return refusef("the role %s may not use the schema of %s: run GRANT USAGE ON SCHEMA %s TO %s;",

@@ -26,12 +26,12 @@ func (f *Finding) mend(lines ...string) { f.Mend = append(f.Mend, lines...) }
 type Report []Finding
 
 // Failed reports whether any finding is a failure.
-func (r Report) Failed() bool { return r.Count(Failure) > 0 }
+func (r *Report) Failed() bool { return r.Count(Failure) > 0 }
 
 // Count is the number of findings of a level.
-func (r Report) Count(level Level) int {
+func (r *Report) Count(level Level) int {
 	count := 0
-	for _, finding := range r {
+	for _, finding := range *r {
 		if finding.Level == level {
 			count++
 		}

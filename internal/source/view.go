@@ -48,11 +48,11 @@ func (s Source) view(ctx context.Context, tx pgx.Tx, installed entity.Type) (vie
 }
 
 // write makes the query's text. Every literal is quoted by Postgres, every identifier too.
-func (v *view) write(ctx context.Context, tx pgx.Tx, s Source, installed entity.Type) error {
-	names := slices.Sorted(maps.Keys(s.Map))
-	values := []string{s.TimeZone}
+func (v *view) write(ctx context.Context, tx pgx.Tx, source Source, installed entity.Type) error {
+	names := slices.Sorted(maps.Keys(source.Map))
+	values := append(make([]string, 0, 1+2*len(names)), source.TimeZone)
 	for _, name := range names {
-		values = append(values, name, s.Map[name])
+		values = append(values, name, source.Map[name])
 	}
 	literals, err := db.New(tx).SourceLiterals(ctx, values)
 	if err != nil {
@@ -80,13 +80,13 @@ func (v *view) write(ctx context.Context, tx pgx.Tx, s Source, installed entity.
 	}
 	v.query = "SELECT " + entityID + " AS entity_id, " + eventType + " AS event_type, " + createdAt + " AS created_at" +
 		" FROM " + v.table.Quoted
-	if s.Where == "" {
+	if source.Where == "" {
 		return nil
 	}
-	if err := v.testCondition(ctx, tx, s.Where); err != nil {
+	if err := v.testCondition(ctx, tx, source.Where); err != nil {
 		return err
 	}
-	v.query += " WHERE (\n" + s.Where + "\n)"
+	v.query += " WHERE (\n" + source.Where + "\n)"
 	return nil
 }
 

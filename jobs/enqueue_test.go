@@ -1,0 +1,132 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+func TestEnqueueDay(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Refuses", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		today := date.Of(time.Now(), time.UTC)
+		for name, test := range map[string]struct {
+			first, last date.Date
+			message     string
+		}{
+			"Future":   {today.AddDays(1), today.AddDays(1), "is in the future: today is " + today.String()},
+			"Missing":  {date.Date{}, date.Date{}, "a date is missing"},
+			"Reversed": {day, day.AddDays(-1), "the range 2026-03-01..2026-02-28 is reversed"},
+			"TooLong":  {day.AddDays(-3660), day, "has 3661 dates, more than 3660"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				tx, err := b.db.Begin(t.Context())
+				require.NoError(t, err)
+				defer tx.Rollback(t.Context()) //nolint:errcheck // There is nothing to lose.
+				require.ErrorContains(t, jobs.EnqueueRange(t.Context(), tx, b.app, test.first, test.last), test.message)
+			})
+		}
+	})
+
+	t.Run("Today", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		today := date.Of(time.Now(), time.UTC)
+		b.start(t)
+		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+			if err := jobs.EnqueueDay(t.Context(), tx, b.app, today); err != nil {
+				return err
+			}
+			_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: today}, nil)
+			return err
+		}))
+		b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
+		b.awaitLooks(t, 3)
+		require.Equal(t, []string{"open", "open"}, b.resolutions(t, today), "the requests wait until the date is over")
+		require.Equal(t, []string{"completed"}, b.jobStates(t, today))
+		require.Zero(t, b.runs(t))
+	})
+}
+
+// pauseQueue keeps workers from taking dates up.
+func (b *testBundle) pauseQueue(t *testing.T) {
+	t.Helper()
+	b.exec(t, "INSERT INTO river_queue (name, paused_at, created_at, updated_at) VALUES ($1, now(), now(), now())", jobs.QueueRollup)
+}
+
+// TestEnqueueRange asks for ten years in one call.
+func TestEnqueueRange(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.pauseQueue(t)
+	b.start(t)
+	const count = 3650
+	first := day.AddDays(1 - count)
+	for range 2 {
+		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+			return jobs.EnqueueRange(t.Context(), tx, b.app, first, day)
+		}))
+	}
+	require.EqualValues(t, 2*count, b.openRequests(t))
+	jobsOf := "SELECT count(DISTINCT args ->> 'date') = $1 AND count(*) = $1 FROM river_job WHERE kind = 'rollup_day'"
+	for !value[bool](t, b, jobsOf, count) {
+		b.awaitLooks(t, 1)
+	}
+	b.awaitLooks(t, 3)
+	require.True(t, value[bool](t, b, jobsOf, count), "a job was made twice")
+	require.Equal(t, []string{"available"}, b.jobStates(t, first))
+	require.Equal(t, []string{"available"}, b.jobStates(t, day))
+}
+
+// TestUnique asks many times in every way before any run begins, and gets one job and one run.
+func TestUnique(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+		for range 3 {
+			for _, ask := range asks() {
+				ask(t, b, tx, day)
+			}
+		}
+		return nil
+	}))
+	b.start(t)
+	b.start(t)
+	b.awaitDone(t)
+	require.Equal(t, []string{"completed"}, b.jobStates(t, day))
+	require.EqualValues(t, 1, b.runs(t))
+	require.Len(t, b.resolutions(t, day), 9)
+	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
+
+// TestRiverSchema has River's tables in a schema of their own.
+func TestRiverSchema(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC", RiverSchema: "Queue"})
+	db.RawEvents(t)
+	db.InsertDate(t, day, 100, 40)
+	app, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{Schema: "Queue"})
+	require.NoError(t, err)
+	b := &testBundle{db: db, app: app}
+	b.start(t)
+	_, err = app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+	require.EqualValues(t, 100, pgtest.RequireExact(t, db).Events)
+	b.wait(t, `EXISTS(SELECT FROM "Queue".river_job WHERE kind = 'rollup_day' AND state = 'completed')`)
+}
