@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
@@ -255,5 +257,44 @@ func TestTouchedDates(t *testing.T) {
 			got := b.query(t, "SELECT metric_date::text FROM analytics.rollup_requests ORDER BY id")
 			require.Equal(t, want, got)
 		})
+	}
+}
+
+// TestTouchedAt asks for the date of one instant at a time: at, before and after every midnight around changes of the
+// clock, and anywhere.
+func TestTouchedAt(t *testing.T) {
+	t.Parallel()
+
+	for zone, around := range map[string]string{
+		"America/Sao_Paulo": "2016-10-16", "America/St_Johns": "2010-11-07", "Pacific/Apia": "2011-12-30", "Pacific/Kiritimati": "1994-12-31",
+	} {
+		conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text, TimeZone: zone})
+		random := rand.New(rand.NewPCG(5, 6)) //nolint:gosec // Always the same.
+		var instants []time.Time
+		for range 1000 {
+			instants = append(instants, time.UnixMicro(firstInstant+random.Int64N(endInstant-firstInstant)))
+		}
+		rows, err := conn.Query(t.Context(), `
+			SELECT analytics.date_start($1::date + i) + j * interval '1 microsecond' + k * interval '10 minutes'
+			FROM generate_series(-5, 5) AS i, generate_series(-1, 1) AS j, generate_series(-10, 10) AS k ORDER BY i, j, k`, around)
+		require.NoError(t, err)
+		bounds, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
+		require.NoError(t, err)
+		instants = append(instants, bounds...)
+
+		rows, err = conn.Query(t.Context(), `
+			SELECT analytics.date_of(u.instant) FROM unnest($1::timestamptz[]) WITH ORDINALITY AS u (instant, n) ORDER BY n`, instants)
+		require.NoError(t, err)
+		want, err := pgx.CollectRows(rows, pgx.RowTo[date.Date])
+		require.NoError(t, err)
+
+		dates := newTouched(db.New(conn))
+		for i, instant := range instants {
+			clear(dates.dates)
+			dates.from, dates.to = 0, 0
+			require.NoError(t, dates.add(t.Context(), instant.UnixMicro()))
+			require.Equal(t, []date.Date{want[i]}, dates.sorted(), "%s in %s", instant.UTC(), zone)
+			require.True(t, dates.from <= instant.UnixMicro() && instant.UnixMicro() < dates.to)
+		}
 	}
 }

@@ -1,0 +1,349 @@
+package jobs_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// breakSource makes every read of the events fail, until mendSource.
+func (b *testBundle) breakSource(t *testing.T) {
+	t.Helper()
+	b.exec(t, `
+		CREATE TABLE IF NOT EXISTS public.broken (id integer);
+		INSERT INTO public.broken VALUES (1);
+		CREATE OR REPLACE FUNCTION public.check_source() RETURNS boolean LANGUAGE plpgsql AS $$
+		BEGIN
+			IF EXISTS (SELECT FROM public.broken) THEN
+				RAISE EXCEPTION 'the source is broken';
+			END IF;
+			RETURN true;
+		END
+		$$;
+		CREATE OR REPLACE VIEW analytics.events AS
+		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events
+		WHERE (SELECT public.check_source())`)
+}
+
+func (b *testBundle) mendSource(t *testing.T) {
+	t.Helper()
+	b.exec(t, "DELETE FROM public.broken")
+}
+
+// job is the only job of a date.
+func (b *testBundle) job(t *testing.T, d date.Date) *rivertype.JobRow {
+	t.Helper()
+	id := value[int64](t, b, "SELECT id FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1", d.String())
+	job, err := b.app.JobGet(t.Context(), id)
+	require.NoError(t, err)
+	return job
+}
+
+func (b *testBundle) dateState(t *testing.T, d date.Date) string {
+	t.Helper()
+	return value[string](t, b, "SELECT coalesce((SELECT state FROM analytics.date_states WHERE metric_date = $1), 'none')", d)
+}
+
+func (b *testBundle) awaitJobState(t *testing.T, id int64, state rivertype.JobState) {
+	t.Helper()
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE id = $1 AND state = $2)", id, string(state))
+}
+
+func TestFailing(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Discarded", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.breakSource(t)
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		id := result.Job.ID
+		b.start(t)
+
+		// The first attempt is repeated after a second, the second after 16.
+		b.awaitJobState(t, id, rivertype.JobStateRetryable)
+		job := b.job(t, day)
+		require.Equal(t, 2, job.Attempt)
+		require.Equal(t, 10, job.MaxAttempts)
+		require.WithinRange(t, job.ScheduledAt, job.AttemptedAt.Add(14*time.Second), job.AttemptedAt.Add(20*time.Second))
+		require.Len(t, job.Errors, 2)
+		require.Contains(t, job.Errors[0].Error, "the source is broken")
+		require.Equal(t, "retrying", b.dateState(t, day))
+		failed := "failed: read events from 2026-03-01T00:00:00Z: ERROR: the source is broken (SQLSTATE P0001)"
+		require.Equal(t, []string{failed, failed}, column[string](t, b, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
+
+		// Another request waits with the first: there is a job.
+		b.request(t, day)
+		b.awaitLooks(t, 3)
+		require.Equal(t, id, b.job(t, day).ID)
+		require.EqualValues(t, 2, b.runs(t))
+
+		b.exec(t, "UPDATE river_job SET attempt = 9, state = 'available', scheduled_at = now() WHERE id = $1", id)
+		b.awaitJobState(t, id, rivertype.JobStateDiscarded)
+		require.Equal(t, "failed", b.dateState(t, day))
+		require.Equal(t, []string{"failed", "failed"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+
+		b.mendSource(t)
+		b.request(t, day)
+		b.awaitDone(t)
+		require.Equal(t, []string{"discarded", "completed"}, b.jobStates(t, day))
+		require.Equal(t, []string{"failed", "failed", "satisfied"}, b.resolutions(t, day))
+		require.Equal(t, "complete", b.dateState(t, day))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	// A request that comes while the last attempt is at work does not go with it: its events may mend the date.
+	t.Run("RequestDuringLastAttempt", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.hold(t, day)
+		b.exec(t, "ALTER TABLE analytics.daily_entity_metrics ADD CONSTRAINT refuse CHECK (entity_id <> "+highest+") NOT VALID")
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		b.exec(t, "UPDATE river_job SET attempt = 9 WHERE id = $1", result.Job.ID)
+		b.start(t)
+		b.awaitHeld(t, day)
+		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), "DELETE FROM public.raw_events WHERE entity_id = "+highest)
+			if err == nil {
+				_, err = b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+			}
+			return err
+		}))
+		b.release(t, day)
+		b.awaitDone(t)
+		require.Equal(t, []string{"failed", "satisfied"}, b.resolutions(t, day))
+		require.Equal(t, []string{"discarded", "completed"}, b.jobStates(t, day))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+}
+
+// TestDashboard does to jobs what dashboards let people do.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+
+	// requireFresh asks again and sees the date complete.
+	requireFresh := func(t *testing.T, b *testBundle) {
+		t.Helper()
+		b.request(t, day)
+		b.awaitDone(t)
+		require.Equal(t, "complete", b.dateState(t, day))
+		require.Positive(t, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	}
+
+	t.Run("CancelRunning", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.hold(t, day)
+		b.start(t)
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		b.request(t, day)
+		id := b.job(t, day).ID
+		_, err := b.app.JobCancel(t.Context(), id)
+		require.NoError(t, err)
+		b.awaitJobState(t, id, rivertype.JobStateCancelled)
+		require.Equal(t, "cancelled", b.dateState(t, day))
+		require.Equal(t, []string{"cancelled", "cancelled"}, b.resolutions(t, day))
+		require.Equal(t, []string{"interrupted"}, column[string](t, b, "SELECT state FROM analytics.rollup_runs"))
+		b.requireQuiet(t)
+		b.release(t, day)
+		requireFresh(t, b)
+	})
+
+	t.Run("CancelWaiting", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		b.request(t, day)
+		require.Equal(t, "requested", b.dateState(t, day))
+		_, err = b.app.JobCancel(t.Context(), result.Job.ID)
+		require.NoError(t, err)
+		require.Equal(t, []string{"cancelled", "cancelled"}, b.resolutions(t, day))
+		require.Equal(t, "none", b.dateState(t, day))
+		b.start(t)
+		b.requireQuiet(t)
+		require.Zero(t, b.runs(t))
+		requireFresh(t, b)
+	})
+
+	t.Run("CancelRetryable", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.breakSource(t)
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		b.start(t)
+		b.awaitJobState(t, result.Job.ID, rivertype.JobStateRetryable)
+		b.mendSource(t)
+		_, err = b.app.JobCancel(t.Context(), result.Job.ID)
+		require.NoError(t, err)
+		require.Equal(t, "cancelled", b.dateState(t, day))
+		require.Equal(t, []string{"cancelled"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+		requireFresh(t, b)
+	})
+
+	t.Run("DeleteFinished", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		b.request(t, day)
+		b.awaitDone(t)
+		id := b.job(t, day).ID
+		b.hold(t, day)
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		_, err := b.app.JobDelete(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day), "a finished job takes no request with it")
+		b.release(t, day)
+		b.awaitDone(t)
+	})
+
+	t.Run("DeleteWaiting", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		_, err = b.app.JobDelete(t.Context(), result.Job.ID)
+		require.NoError(t, err)
+		require.Equal(t, []string{"cancelled"}, b.resolutions(t, day))
+		b.start(t)
+		b.requireQuiet(t)
+		require.Zero(t, b.runs(t))
+		requireFresh(t, b)
+	})
+
+	t.Run("RetryNow", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.breakSource(t)
+		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		b.start(t)
+		b.awaitJobState(t, result.Job.ID, rivertype.JobStateRetryable)
+		b.mendSource(t)
+		_, err = b.app.JobRetry(t.Context(), result.Job.ID)
+		require.NoError(t, err)
+		b.awaitDone(t)
+		require.Equal(t, []string{"satisfied"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+	})
+}
+
+// TestGarbage inserts jobs that name no date that could be rolled up. The inserting transaction is not harmed, and the
+// job says what is wrong with it, once.
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	tomorrow := date.Of(time.Now(), time.UTC).AddDays(1)
+	tests := map[string]struct{ args, message string }{
+		"Array":    {`[]`, "its arguments should be"},
+		"Empty":    {`{}`, "its arguments should be"},
+		"Infinity": {`{"date": "infinity"}`, "its arguments should be"},
+		"NoDate":   {`{"date": "2026-02-30"}`, "its arguments should be"},
+		"Null":     {`{"date": null}`, "its arguments should be"},
+		"Number":   {`{"date": 20260301}`, "its arguments should be"},
+		"Text":     {`{"date": "yesterday"}`, "its arguments should be"},
+		"Time":     {`{"date": "2026-03-01T00:00:00Z"}`, "its arguments should be"},
+		"Tomorrow": {fmt.Sprintf(`{"date": "%s"}`, tomorrow), "the date is not over"},
+	}
+	ids := make(map[string]int64)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+		for name, test := range tests {
+			var id int64
+			err := tx.QueryRow(t.Context(), `INSERT INTO river_job (args, kind, max_attempts)
+				VALUES ($1, 'rollup_day', 25) RETURNING id`, test.args).Scan(&id)
+			if err != nil {
+				return err
+			}
+			ids[name] = id
+		}
+		return nil
+	}))
+	b.start(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b.wait(t, "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)", ids[name])
+			job, err := b.app.JobGet(t.Context(), ids[name])
+			require.NoError(t, err)
+			text := string(job.Output())
+			if len(job.Errors) > 0 {
+				text = job.Errors[0].Error
+			}
+			require.Contains(t, text, test.message)
+			require.NotNil(t, job.FinalizedAt, "trying again is of no use: %s", text)
+			require.Equal(t, jobs.QueueRollup, job.Queue)
+		})
+	}
+	require.Zero(t, b.runs(t))
+	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"))
+
+	t.Run("Backfill", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			args    jobs.BackfillArgs
+			message string
+		}{
+			"Empty":    {jobs.BackfillArgs{}, "date"},
+			"Future":   {jobs.BackfillArgs{From: day, To: tomorrow}, "a backfill takes dates that are over"},
+			"InFlight": {jobs.BackfillArgs{From: day, To: day, InFlight: 101}, "the dates in flight must be from 1 to 100"},
+			"NoFrom":   {jobs.BackfillArgs{To: day}, "date"},
+			"NoTo":     {jobs.BackfillArgs{From: day}, "date"},
+			"Pause":    {jobs.BackfillArgs{From: day, To: day, PauseSeconds: -1}, "the pause must be from 0 to 24 hours"},
+			"Reversed": {jobs.BackfillArgs{From: day, To: day.AddDays(-1)}, "reversed"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				result, err := b.app.Insert(t.Context(), test.args, nil)
+				require.NoError(t, err)
+				b.wait(t, "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)", result.Job.ID)
+				job, err := b.app.JobGet(t.Context(), result.Job.ID)
+				require.NoError(t, err)
+				require.NotEmpty(t, job.Errors)
+				require.Contains(t, job.Errors[0].Error, test.message)
+				require.Equal(t, rivertype.JobStateCancelled, job.State, job.Errors[0].Error)
+			})
+		}
+	})
+}
+
+// TestScheduledForLater inserts a job that is to run later, for a date that is not over yet when it is inserted.
+func TestScheduledForLater(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	clock := newTestClock(at(day, 12))
+	b.start(t, func(config *jobs.Config) { config.Clock = clock })
+	_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	b.awaitLooks(t, 3)
+	require.Equal(t, []string{"scheduled"}, b.jobStates(t, day))
+	clock.set(at(day.AddDays(1), 3))
+	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day'")
+	b.awaitDone(t)
+	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
