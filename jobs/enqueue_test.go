@@ -54,7 +54,7 @@ func TestEnqueueDay(t *testing.T) {
 			return err
 		}))
 		b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
-		b.awaitLooks(t, 3)
+		b.awaitLooks(t)
 		require.Equal(t, []string{"open", "open"}, b.resolutions(t, today), "the requests wait until the date is over")
 		require.Equal(t, []string{"completed"}, b.jobStates(t, today))
 		require.Zero(t, b.runs(t))
@@ -83,9 +83,9 @@ func TestEnqueueRange(t *testing.T) {
 	require.EqualValues(t, 2*count, b.openRequests(t))
 	jobsOf := "SELECT count(DISTINCT args ->> 'date') = $1 AND count(*) = $1 FROM river_job WHERE kind = 'rollup_day'"
 	for !value[bool](t, b, jobsOf, count) {
-		b.awaitLooks(t, 1)
+		b.awaitLooks(t)
 	}
-	b.awaitLooks(t, 3)
+	b.awaitLooks(t)
 	require.True(t, value[bool](t, b, jobsOf, count), "a job was made twice")
 	require.Equal(t, []string{"available"}, b.jobStates(t, first))
 	require.Equal(t, []string{"available"}, b.jobStates(t, day))

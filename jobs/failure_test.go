@@ -85,7 +85,7 @@ func TestFailing(t *testing.T) {
 
 		// Another request waits with the first: there is a job.
 		b.request(t, day)
-		b.awaitLooks(t, 3)
+		b.awaitLooks(t)
 		require.Equal(t, id, b.job(t, day).ID)
 		require.EqualValues(t, 2, b.runs(t))
 
@@ -212,9 +212,10 @@ func TestDashboard(t *testing.T) {
 		b.request(t, day)
 		b.awaitDone(t)
 		id := b.job(t, day).ID
+		b.exec(t, lateEventSQL)
 		b.hold(t, day)
 		b.request(t, day)
-		b.awaitHeld(t, day)
+		b.wait(t, "(SELECT state = 'running' AND cursor IS NOT NULL FROM analytics.rollup_dates)")
 		_, err := b.app.JobDelete(t.Context(), id)
 		require.NoError(t, err)
 		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day), "a finished job takes no request with it")
@@ -255,6 +256,9 @@ func TestDashboard(t *testing.T) {
 	})
 }
 
+// attempted says that a job has ended, or is about to be tried again.
+const attempted = "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)"
+
 // TestGarbage inserts jobs that name no date that could be rolled up. The inserting transaction is not harmed, and the
 // job says what is wrong with it, once.
 func TestGarbage(t *testing.T) {
@@ -262,14 +266,14 @@ func TestGarbage(t *testing.T) {
 	b := setupUnscheduled(t)
 	tomorrow := date.Of(time.Now(), time.UTC).AddDays(1)
 	tests := map[string]struct{ args, message string }{
-		"Array":    {`[]`, "its arguments should be"},
+		"Array":    {`[]`, "cannot unmarshal array"},
 		"Empty":    {`{}`, "its arguments should be"},
-		"Infinity": {`{"date": "infinity"}`, "its arguments should be"},
-		"NoDate":   {`{"date": "2026-02-30"}`, "its arguments should be"},
+		"Infinity": {`{"date": "infinity"}`, `"infinity" is not a date: write it as 2026-03-01`},
+		"NoDate":   {`{"date": "2026-02-30"}`, `"2026-02-30" is not a date: write it as 2026-03-01`},
 		"Null":     {`{"date": null}`, "its arguments should be"},
-		"Number":   {`{"date": 20260301}`, "its arguments should be"},
-		"Text":     {`{"date": "yesterday"}`, "its arguments should be"},
-		"Time":     {`{"date": "2026-03-01T00:00:00Z"}`, "its arguments should be"},
+		"Number":   {`{"date": 20260301}`, "cannot unmarshal number into Go struct field RollupDayArgs.date"},
+		"Text":     {`{"date": "yesterday"}`, `"yesterday" is not a date: write it as 2026-03-01`},
+		"Time":     {`{"date": "2026-03-01T00:00:00Z"}`, `"2026-03-01T00:00:00Z" is not a date: write it as 2026-03-01`},
 		"Tomorrow": {fmt.Sprintf(`{"date": "%s"}`, tomorrow), "the date is not over"},
 	}
 	ids := make(map[string]int64)
@@ -288,7 +292,7 @@ func TestGarbage(t *testing.T) {
 	b.start(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b.wait(t, "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)", ids[name])
+			b.wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])
 			require.NoError(t, err)
 			text := string(job.Output())
@@ -304,29 +308,29 @@ func TestGarbage(t *testing.T) {
 	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"))
 
 	t.Run("Backfill", func(t *testing.T) {
-		for name, test := range map[string]struct {
-			args    jobs.BackfillArgs
-			message string
-		}{
-			"Empty":    {jobs.BackfillArgs{}, "date"},
-			"Future":   {jobs.BackfillArgs{From: day, To: tomorrow}, "a backfill takes dates that are over"},
-			"InFlight": {jobs.BackfillArgs{From: day, To: day, InFlight: 101}, "the dates in flight must be from 1 to 100"},
-			"NoFrom":   {jobs.BackfillArgs{To: day}, "date"},
-			"NoTo":     {jobs.BackfillArgs{From: day}, "date"},
-			"Pause":    {jobs.BackfillArgs{From: day, To: day, PauseSeconds: -1}, "the pause must be from 0 to 24 hours"},
-			"Reversed": {jobs.BackfillArgs{From: day, To: day.AddDays(-1)}, "reversed"},
+		for name, test := range map[string]struct{ args, message string }{
+			"Empty":    {`{}`, "a backfill needs a first and a last date"},
+			"Future":   {fmt.Sprintf(`{"from": "2026-03-01", "to": "%s"}`, tomorrow), "a backfill takes dates that are over"},
+			"InFlight": {`{"from": "2026-03-01", "to": "2026-03-01", "in_flight": 101}`, "the dates in flight must be from 1 to 100"},
+			"NoDate":   {`{"from": "2026-02-30", "to": "2026-03-01"}`, `"2026-02-30" is not a date: write it as 2026-03-01`},
+			"NoFrom":   {`{"to": "2026-03-01"}`, "a backfill needs a first and a last date"},
+			"NoTo":     {`{"from": "2026-03-01"}`, "a backfill needs a first and a last date"},
+			"Pause":    {`{"from": "2026-03-01", "to": "2026-03-01", "pause_seconds": -1}`, "the pause must be from 0 to 24 hours"},
+			"Reversed": {`{"from": "2026-03-01", "to": "2026-02-01"}`, "reversed"},
+			"Zero":     {`{"from": "", "to": ""}`, `"" is not a date: write it as 2026-03-01`},
 		} {
 			t.Run(name, func(t *testing.T) {
-				result, err := b.app.Insert(t.Context(), test.args, nil)
-				require.NoError(t, err)
-				b.wait(t, "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)", result.Job.ID)
-				job, err := b.app.JobGet(t.Context(), result.Job.ID)
+				id := value[int64](t, b, `INSERT INTO river_job (args, kind, max_attempts, queue)
+					VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
+				b.wait(t, attempted, id)
+				job, err := b.app.JobGet(t.Context(), id)
 				require.NoError(t, err)
 				require.NotEmpty(t, job.Errors)
 				require.Contains(t, job.Errors[0].Error, test.message)
 				require.Equal(t, rivertype.JobStateCancelled, job.State, job.Errors[0].Error)
 			})
 		}
+		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
 	})
 }
 
@@ -339,7 +343,7 @@ func TestScheduledForLater(t *testing.T) {
 	b.start(t, func(config *jobs.Config) { config.Clock = clock })
 	_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
 	require.NoError(t, err)
-	b.awaitLooks(t, 3)
+	b.awaitLooks(t)
 	require.Equal(t, []string{"scheduled"}, b.jobStates(t, day))
 	clock.set(at(day.AddDays(1), 3))
 	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day'")

@@ -134,8 +134,7 @@ func TestLostRequestRetry(t *testing.T) {
 			b.awaitDone(t)
 			pgtest.RequireExact(t, b.db)
 
-			_, err := b.db.Exec(t.Context(), lateEventSQL)
-			require.NoError(t, err)
+			b.exec(t, lateEventSQL)
 			test.retry(t, b, value[int64](t, b, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'"))
 			b.awaitDone(t)
 			require.EqualValues(t, 601, pgtest.RequireExact(t, b.db).Events)

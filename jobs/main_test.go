@@ -42,7 +42,8 @@ const patience = 30 * time.Second
 type testBundle struct {
 	db *pgtest.DB
 	// app is an application's own client, which inserts only.
-	app *river.Client[pgx.Tx]
+	app       *river.Client[pgx.Tx]
+	processes []*process
 }
 
 // setup installs Daymill with a source, an application's client, and a way to hold runs.
@@ -88,8 +89,10 @@ func setupUnscheduled(t *testing.T) *testBundle {
 type process struct {
 	*jobs.Worker
 
-	cancel context.CancelFunc
-	done   chan error
+	clock   *testClock
+	cancel  context.CancelFunc
+	done    chan error
+	stopped bool
 }
 
 // start starts a worker with connections as the product makes them, and stops it at the test's end.
@@ -98,9 +101,14 @@ func (b *testBundle) start(t *testing.T, configure ...func(*jobs.Config)) *proce
 	config := jobs.DefaultConfig()
 	config.Installation, config.Pace, config.Name = b.db.Installation, 0, "test"
 	config.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	clock := &testClock{}
 	for _, c := range configure {
 		c(&config)
 	}
+	if own, ok := config.Clock.(*testClock); ok {
+		clock = own
+	}
+	config.Clock = clock
 	var err error
 	config.DB, err = postgres.Open(t.Context(), postgres.Config{
 		URL: b.db.URL, ApplicationName: "worker", PoolSize: config.Workers + 4,
@@ -110,22 +118,24 @@ func (b *testBundle) start(t *testing.T, configure ...func(*jobs.Config)) *proce
 	worker, err := jobs.NewWorker(config)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	p := &process{Worker: worker, cancel: cancel, done: make(chan error, 1)}
-	go func() { p.done <- worker.Run(ctx) }()
+	p := &process{Worker: worker, clock: clock, cancel: cancel, done: make(chan error, 1)}
+	b.processes = append(b.processes, p)
 	t.Cleanup(func() { p.stop(t) })
+	go func() { p.done <- worker.Run(ctx) }()
 	return p
 }
 
 // stop stops a worker and waits for its end. It may be called again.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
+	if p.stopped {
+		return
+	}
+	p.stopped = true
 	p.cancel()
 	select {
-	case err, first := <-p.done:
-		if first {
-			require.NoError(t, err)
-			close(p.done)
-		}
+	case err := <-p.done:
+		require.NoError(t, err)
 	case <-time.After(patience):
 		require.Fail(t, "the worker does not stop")
 	}
@@ -249,7 +259,7 @@ func (b *testBundle) requireQuiet(t *testing.T) {
 	t.Helper()
 	b.awaitDone(t)
 	before := b.activity(t)
-	b.awaitLooks(t, 3)
+	b.awaitLooks(t)
 	b.awaitDone(t)
 	require.Equal(t, before, b.activity(t), "a run or a request came of nothing")
 }
@@ -264,15 +274,19 @@ func (b *testBundle) activity(t *testing.T) [3]int64 {
 	}
 }
 
-// awaitLooks pokes the reconciler and returns when it has looked n more times.
-func (b *testBundle) awaitLooks(t *testing.T, n int) {
+// awaitLooks pokes the reconcilers and returns when each has looked some ten more times: a look asks for the time
+// twice, and a run that stands still hardly ever does.
+func (b *testBundle) awaitLooks(t *testing.T) {
 	t.Helper()
-	for range n {
-		since := value[time.Time](t, b, "SELECT clock_timestamp()")
-		b.wait(t, `(
-			SELECT count(*) FILTER (WHERE a.query_start > $1) > 0 FROM pg_stat_activity AS a
-			WHERE a.datname = current_database() AND a.query LIKE '%name: ReconcileNeeded %' AND a.application_name = 'worker'
-		) OR pg_notify('daymill_request', '')::text <> ''`, since)
+	const enough = 20
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.Now().Add(patience)
+	for _, p := range b.processes {
+		for since := p.clock.calls.Load(); !p.stopped && p.clock.calls.Load() < since+enough; <-ticker.C {
+			b.exec(t, "SELECT pg_notify('daymill_request', '')")
+			require.True(t, time.Now().Before(deadline), "the reconciler does not look")
+		}
 	}
 }
 

@@ -118,6 +118,7 @@ func NewWorker(config Config) (*Worker, error) {
 			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return PruneLedgerArgs{}, nil },
 				&river.PeriodicJobOpts{ID: PruneLedgerArgs{}.Kind()}),
 		},
+		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout:      softStop,
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -102,10 +103,13 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if events != db {
 		defer events.Close()
 	}
-	if err := source.Adopt(ctx, db, installation); err != nil {
+	logger := a.logger()
+	// A table of that name that does not fit is somebody's own affair, and no reason not to work.
+	if err := source.Adopt(ctx, db, installation); errors.Is(err, source.ErrRefused) {
+		logger.WarnContext(ctx, "public.raw_events is not taken for the source", slog.String("error", err.Error()))
+	} else if err != nil {
 		return err
 	}
-	logger := a.logger()
 	exists, err := source.Exists(ctx, db)
 	if err != nil {
 		return err

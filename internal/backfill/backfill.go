@@ -24,6 +24,7 @@ const MaxInFlight = 100
 
 // Errors of a person's making.
 var (
+	ErrNoDate   = errors.New("a backfill needs a first and a last date")
 	ErrNotFound = errors.New("there is no such backfill: see `daymill backfill list`")
 	ErrEnded    = errors.New("the backfill has ended")
 	ErrFuture   = errors.New("a backfill takes dates that are over")
@@ -60,6 +61,8 @@ type Plan struct {
 // Validate checks a plan against the current date of the reporting zone.
 func (p Plan) Validate(today date.Date) error {
 	switch {
+	case p.Range.First.IsZero() || p.Range.Last.IsZero():
+		return ErrNoDate
 	case !p.Range.Last.Before(today):
 		return fmt.Errorf("%w: %s is not, today being %s", ErrFuture, p.Range.Last, today)
 	case p.InFlight < 0 || p.InFlight > MaxInFlight:

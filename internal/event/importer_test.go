@@ -99,6 +99,14 @@ func TestImporter(t *testing.T) {
 		b.requireNothing(t)
 	})
 
+	t.Run("BadRowEndsTheReading", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, textInUTC)
+		report, err := b.run(t, header+badRow+strings.Repeat(goodRow, 25))
+		require.ErrorIs(t, err, ErrBadRows)
+		require.EqualValues(t, 1, report.Rows)
+	})
+
 	t.Run("BadRowsLeftOut", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, textInUTC)

@@ -108,8 +108,8 @@ func TestReaderInput(t *testing.T) {
 
 	t.Run("WindowTooLarge", func(t *testing.T) {
 		t.Parallel()
-		// A frame that wants a window of 3.75 TiB.
-		lines := readAll("-", "\x28\xb5\x2f\xfd\x00\xff"+strings.Repeat("\x00", 20), textOptions(t))
+		// A frame that wants a window of 256 MiB.
+		lines := readAll("-", "\x28\xb5\x2f\xfd\x00\x90"+strings.Repeat("\x00", 20), textOptions(t))
 		require.Equal(t, []string{"error: the compressed file is damaged: window size exceeded"}, lines)
 	})
 }

@@ -203,6 +203,32 @@ func TestTarget(t *testing.T) {
 	})
 }
 
+// withoutZone makes the time column of public.raw_events a timestamp without time zone.
+func (b *testBundle) withoutZone(t *testing.T, zone string) {
+	t.Helper()
+	location, err := time.LoadLocation(zone)
+	require.NoError(t, err)
+	b.importer.Target.TimeZone = location
+	_, err = b.db.Exec(t.Context(), `DROP VIEW analytics.daily_entity_metrics_live; DROP VIEW analytics.events;
+		ALTER TABLE raw_events ALTER created_at TYPE timestamp;
+		CREATE VIEW analytics.events AS SELECT entity_id::analytics.entity_id, event_type,
+			created_at AT TIME ZONE '`+zone+`' AS created_at FROM raw_events`)
+	require.NoError(t, err)
+}
+
+// TestTouchedReadingTwice imports an instant whose reading comes twice. The column keeps the reading, the view takes it
+// for the later instant, and that is on the next date.
+func TestTouchedReadingTwice(t *testing.T) {
+	t.Parallel()
+	b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "Etc/GMT+2"})
+	b.withoutZone(t, "America/Sao_Paulo")
+	_, err := b.run(t, header+"a,view,2017-02-19T01:30:00Z\n")
+	require.NoError(t, err)
+	require.Equal(t, []string{"2017-02-18 23:30:00"}, b.query(t, "SELECT created_at::text FROM raw_events"))
+	require.Equal(t, []string{"2017-02-19"}, b.query(t, "SELECT analytics.date_of(created_at)::text FROM analytics.events"))
+	require.Equal(t, []string{"2017-02-19 import 1"}, b.requests(t))
+}
+
 // TestTouchedDates imports random instants, most of them around midnights and changes of the clock, and compares the
 // dates requested with what analytics.date_of says of the rows that came in.
 func TestTouchedDates(t *testing.T) {
@@ -223,14 +249,7 @@ func TestTouchedDates(t *testing.T) {
 			t.Parallel()
 			b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: test.zone})
 			if test.columnZone != "" {
-				location, err := time.LoadLocation(test.columnZone)
-				require.NoError(t, err)
-				b.importer.Target.TimeZone = location
-				_, err = b.db.Exec(t.Context(), `DROP VIEW analytics.daily_entity_metrics_live; DROP VIEW analytics.events;
-					ALTER TABLE raw_events ALTER created_at TYPE timestamp;
-					CREATE VIEW analytics.events AS SELECT entity_id::analytics.entity_id, event_type,
-						created_at AT TIME ZONE '`+test.columnZone+`' AS created_at FROM raw_events`)
-				require.NoError(t, err)
+				b.withoutZone(t, test.columnZone)
 			}
 			random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // Always the same.
 			var text strings.Builder
