@@ -306,32 +306,40 @@ func TestGarbage(t *testing.T) {
 	}
 	require.Zero(t, b.runs(t))
 	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"))
+}
 
-	t.Run("Backfill", func(t *testing.T) {
-		for name, test := range map[string]struct{ args, message string }{
-			"Empty":    {`{}`, "a backfill needs a first and a last date"},
-			"Future":   {fmt.Sprintf(`{"from": "2026-03-01", "to": "%s"}`, tomorrow), "a backfill takes dates that are over"},
-			"InFlight": {`{"from": "2026-03-01", "to": "2026-03-01", "in_flight": 101}`, "the dates in flight must be from 1 to 100"},
-			"NoDate":   {`{"from": "2026-02-30", "to": "2026-03-01"}`, `"2026-02-30" is not a date: write it as 2026-03-01`},
-			"NoFrom":   {`{"to": "2026-03-01"}`, "a backfill needs a first and a last date"},
-			"NoTo":     {`{"from": "2026-03-01"}`, "a backfill needs a first and a last date"},
-			"Pause":    {`{"from": "2026-03-01", "to": "2026-03-01", "pause_seconds": -1}`, "the pause must be from 0 to 24 hours"},
-			"Reversed": {`{"from": "2026-03-01", "to": "2026-02-01"}`, "reversed"},
-			"Zero":     {`{"from": "", "to": ""}`, `"" is not a date: write it as 2026-03-01`},
-		} {
-			t.Run(name, func(t *testing.T) {
-				id := value[int64](t, b, `INSERT INTO river_job (args, kind, max_attempts, queue)
-					VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
-				b.wait(t, attempted, id)
-				job, err := b.app.JobGet(t.Context(), id)
-				require.NoError(t, err)
-				require.NotEmpty(t, job.Errors)
-				require.Contains(t, job.Errors[0].Error, test.message)
-				require.Equal(t, rivertype.JobStateCancelled, job.State, job.Errors[0].Error)
-			})
-		}
-		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
-	})
+// TestGarbageBackfill is TestGarbage for the job that starts a backfill.
+func TestGarbageBackfill(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	tests := map[string]struct{ args, message string }{
+		"Empty":    {`{}`, "a backfill needs a first and a last date"},
+		"Future":   {`{"from": "2026-03-01", "to": "3026-03-01"}`, "a backfill takes dates that are over"},
+		"InFlight": {`{"from": "2026-03-01", "to": "2026-03-01", "in_flight": 101}`, "the dates in flight must be from 1 to 100"},
+		"NoDate":   {`{"from": "2026-02-30", "to": "2026-03-01"}`, `"2026-02-30" is not a date: write it as 2026-03-01`},
+		"NoFrom":   {`{"to": "2026-03-01"}`, "a backfill needs a first and a last date"},
+		"NoTo":     {`{"from": "2026-03-01"}`, "a backfill needs a first and a last date"},
+		"Pause":    {`{"from": "2026-03-01", "to": "2026-03-01", "pause_seconds": -1}`, "the pause must be from 0 to 24 hours"},
+		"Reversed": {`{"from": "2026-03-01", "to": "2026-02-01"}`, "reversed"},
+		"Zero":     {`{"from": "", "to": ""}`, `"" is not a date: write it as 2026-03-01`},
+	}
+	ids := make(map[string]int64)
+	for name, test := range tests {
+		ids[name] = value[int64](t, b, `INSERT INTO river_job (args, kind, max_attempts, queue)
+			VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
+	}
+	b.start(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b.wait(t, attempted, ids[name])
+			job, err := b.app.JobGet(t.Context(), ids[name])
+			require.NoError(t, err)
+			require.NotEmpty(t, job.Errors)
+			require.Contains(t, job.Errors[0].Error, test.message)
+			require.Equal(t, rivertype.JobStateCancelled, job.State, job.Errors[0].Error)
+		})
+	}
+	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
 }
 
 // TestScheduledForLater inserts a job that is to run later, for a date that is not over yet when it is inserted.

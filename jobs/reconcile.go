@@ -203,7 +203,7 @@ func (r *reconciler) listenOnce(ctx context.Context) error {
 	}
 	// A connection that listens does not go back to the pool.
 	dedicated := conn.Hijack()
-	defer dedicated.Close(context.WithoutCancel(ctx)) //nolint:errcheck // There is nothing to lose.
+	defer dedicated.Close(context.WithoutCancel(ctx))
 	if _, err := dedicated.Exec(ctx, "LISTEN "+requestChannel); err != nil {
 		return err
 	}

@@ -53,12 +53,12 @@ type globals struct {
 
 // app is what a verb works with: its streams, its clock and the options of the process.
 type app struct {
+	globals
+
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	testClock      pace.Clock // nil but in tests
 	throwaway      bool       // the database goes when the process does
-
-	globals
 }
 
 // usageError is a mistake on the command line or in the input.

@@ -60,7 +60,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		defer server.Close() //nolint:errcheck // It was made to be thrown away.
+		defer server.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
 		a.DatabaseURL = server.URL("postgres")
 	}
 	a.PoolSize = max(a.PoolSize, jobs.DefaultWorkers+6)
@@ -71,7 +71,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	defer conn.Close()
 	a.printf("Postgres is at %s\n", withoutPassword(a.DatabaseURL))
 
-	installation, err := c.install(ctx, a, conn)
+	installation, err := c.install(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func throwaway(ctx context.Context, a *app) (*pgserver.Server, error) {
 	return server, nil
 }
 
-func (*demoCmd) install(ctx context.Context, a *app, conn *postgres.DB) (schema.Installation, error) {
+func (*demoCmd) install(ctx context.Context, conn *postgres.DB) (schema.Installation, error) {
 	if err := demo.Check(ctx, conn); err != nil {
 		return schema.Installation{}, usageError{err}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func shownName(name string) string {
 	if name == standardInput {
 		return "standard input"
 	}
-	return filepath.Base(name)
+	return name
 }
 
 // Run imports the files one after another, and stops at the first that fails.
@@ -203,6 +202,8 @@ func (c *importCmd) importFile(
 		}
 		defer file.Close() //nolint:errcheck // It is only read.
 		input = file
+	}
+	if file, ok := input.(*os.File); ok {
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
 			size = info.Size()
 		}

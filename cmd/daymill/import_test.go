@@ -31,12 +31,13 @@ type importBundle struct {
 	stdout, stderr string // of the latest command
 }
 
-// run returns the exit code.
+// run returns the exit code. What is written names files without their directory.
 func (b *importBundle) run(ctx context.Context, args ...string) int {
 	var stdout, stderr bytes.Buffer
 	a := &app{stdin: b.stdin, stdout: &stdout, stderr: &stderr, testClock: stoppedClock{}}
 	code := execute(ctx, a, append([]string{"--database-url", b.db.URL}, args...))
-	b.stdout, b.stderr = stdout.String(), stderr.String()
+	names := strings.NewReplacer(b.dir+"/", "")
+	b.stdout, b.stderr = names.Replace(stdout.String()), names.Replace(stderr.String())
 	return code
 }
 
@@ -123,7 +124,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		b := setup(t, entity.Bigint, "America/Sao_Paulo")
 		require.Equal(t, exitOK, b.run(t.Context(), "import", filepath.Join(pgtest.Shared(t), "deskdrop.csv.zst"), "--entity", "contentId",
 			"--type", "eventType", "--time", "timestamp", "--time-format", "epoch", "--map", "VIEW=view,LIKE=click,BOOKMARK=save"), b.stderr)
-		require.Equal(t, "deskdrop.csv.zst: imported 72,312 of 72,312 rows, 341 dates (2016-03-14..2017-02-28), 0 ms\n"+
+		require.Equal(t, filepath.Join(pgtest.Shared(t), "deskdrop.csv.zst")+": imported 72,312 of 72,312 rows, 341 dates (2016-03-14..2017-02-28), 0 ms\n"+
 			"341 dates requested: a running worker rolls them up (`daymill worker` starts one)\n", b.stdout)
 		b.requireRows(t, 72_312, 341)
 	})
@@ -158,7 +159,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		require.Equal(t, exitFailed, b.run(t.Context(), "import", first, second, third))
 		require.Equal(t, imported, b.stdout)
 		require.Contains(t, b.stderr, "daymill: import b.csv: too many bad rows: 1 among the 2 read, where at most 0 may be (nothing of it "+
-			"was imported; before it: "+first+"; not tried: "+third+"; --dry-run shows all bad rows, --max-errors leaves some out)\n")
+			"was imported; before it: a.csv; not tried: c.csv; --dry-run shows all bad rows, --max-errors leaves some out)\n")
 		b.requireRows(t, 1, 1)
 
 		require.Equal(t, exitUsage, b.run(t.Context(), "import", first, b.dir+"/none.csv"))
@@ -186,7 +187,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 
 	t.Run("NoSource", func(t *testing.T) {
 		t.Parallel()
-		b := &importBundle{db: pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), stdin: strings.NewReader("")}
+		b := &importBundle{db: pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), dir: t.TempDir(), stdin: strings.NewReader("")}
 		require.Equal(t, exitFailed, b.run(t.Context(), "import"))
 		require.Contains(t, b.stderr, "no source is set: run `daymill source set")
 	})

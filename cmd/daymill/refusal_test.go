@@ -24,7 +24,7 @@ func contents(t *testing.T, db *pgtest.DB) (text string) {
 }
 
 // A mistake gets one sentence that says what is wrong and what mends it, and changes nothing.
-func TestRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
@@ -58,7 +58,7 @@ func TestRefusals(t *testing.T) {
 		"UnmigratedStatus":   {args: []string{"status"}, url: empty.URL, code: exitNoDatabase, want: "the database is not migrated: run `daymill migrate`"},
 		"URLBroken":          {args: []string{"status"}, url: "postgres://u:secret@[half", code: exitUsage, want: "the database URL cannot be read"},
 		"URLNoDatabase":      {args: []string{"status"}, url: strings.Replace(db.URL, db.Name, "nowhere", 1), code: exitNoDatabase, want: `database "nowhere" does not exist`},
-		"URLNobodyAnswers":   {args: []string{"status"}, url: "postgres://u:secret@127.0.0.1:1/x", code: exitNoDatabase, want: "the database cannot be reached at 127.0.0.1:1"},
+		"URLNobodyAnswers":   {args: []string{"status"}, url: "postgres://u:secret@127.0.0.1:1/x", code: exitNoDatabase, want: "the database cannot be reached at 127.0.0.1:1"}, //nolint:gosec // Of nobody.
 		"VerbUnknown":        {args: []string{"rolup"}, code: exitUsage, want: "rolup"},
 		"ZoneUnknown":        {args: []string{"migrate", "--timezone", "Europe/Nowhere"}, code: exitFailed, want: `there is no such time zone: "Europe/Nowhere"; give an IANA name`},
 		"WorkersTooMany":     {args: []string{"worker", "--workers", "1000"}, code: exitUsage, want: "--workers is 1000: give a number from 1 to 100"},
@@ -71,7 +71,7 @@ func TestRefusals(t *testing.T) {
 	}
 	db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: stoppedClock{}.Now()})
 	before, beforeEmpty := contents(t, db), contents(t, empty)
-	for name, c := range cases {
+	for name, c := range cases { //nolint:paralleltest // Each looks whether it has changed anything.
 		t.Run(name, func(t *testing.T) {
 			url := c.url
 			if url == "" {

@@ -25,12 +25,12 @@ type statusCmd struct {
 
 // status is the whole report, as JSON.
 type status struct {
+	ledger.Status
+
 	TimeZone   string    `json:"time_zone"`
 	EntityType string    `json:"entity_type"`
 	Today      date.Date `json:"today"`
 	HasSource  bool      `json:"has_source"`
-	ledger.Status
-
 	// Gaps have events, and are neither complete nor asked for.
 	Gaps []date.Date `json:"gaps"`
 
@@ -48,20 +48,20 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	s := status{
+	report := status{
 		TimeZone: installation.TimeZone, EntityType: string(installation.EntityType),
 		Today: date.Of(a.clock().Now(), installation.Zone), Backfills: []backfill.Status{},
 	}
-	if s.HasSource, err = source.Exists(ctx, db); err != nil {
+	if report.HasSource, err = source.Exists(ctx, db); err != nil {
 		return err
 	}
-	if s.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
+	if report.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
 		return err
 	}
-	if s.Gaps, err = gaps(ctx, a, db, installation); err != nil {
+	if report.Gaps, err = gaps(ctx, a, db, installation); err != nil {
 		return err
 	}
-	if s.Queue, err = jobs.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
+	if report.Queue, err = jobs.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
 		return err
 	}
 	latest, err := backfill.List(ctx, db, 0, 20)
@@ -70,13 +70,13 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	}
 	for _, b := range latest {
 		if b.FinishedAt == nil {
-			s.Backfills = append(s.Backfills, b)
+			report.Backfills = append(report.Backfills, b)
 		}
 	}
 	if c.JSON {
-		return a.printJSON(s)
+		return a.printJSON(report)
 	}
-	return a.printStatus(s, installation.Zone)
+	return a.printStatus(report, installation.Zone)
 }
 
 func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
@@ -87,35 +87,35 @@ func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Inst
 	return slices.Concat([]date.Date{}, found), err // Not null in JSON.
 }
 
-func (a *app) printStatus(s status, zone *time.Location) error {
-	a.printf("%s\n\n", s.verdict())
+func (a *app) printStatus(report status, zone *time.Location) error {
+	a.printf("%s\n\n", report.verdict())
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	a.tablef(table, "today\t%s in %s\n", s.Today, s.TimeZone)
-	if s.Dates["complete"] > 0 {
-		a.tablef(table, "complete\t%s, %s to %s\n", plural(s.Dates["complete"], "date"), s.FirstComplete, s.LastComplete)
+	a.tablef(table, "today\t%s in %s\n", report.Today, report.TimeZone)
+	if report.Dates["complete"] > 0 {
+		a.tablef(table, "complete\t%s, %s to %s\n", plural(report.Dates["complete"], "date"), report.FirstComplete, report.LastComplete)
 	}
 	for _, state := range []string{"running", "requested", "retrying", "failed", "cancelled"} {
-		if n := s.Dates[state]; n > 0 {
+		if n := report.Dates[state]; n > 0 {
 			a.tablef(table, "%s\t%s\n", state, plural(n, "date"))
 		}
 	}
-	if n := len(s.Gaps); n > 0 {
-		a.tablef(table, "gaps\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(s.Gaps))
+	if n := len(report.Gaps); n > 0 {
+		a.tablef(table, "gaps\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(report.Gaps))
 	}
-	a.tablef(table, "queue\t%s\n", queueText(s.Queue, a.clock().Now()))
-	if s.LastSchedule != nil {
-		a.tablef(table, "schedule\tlast run %s\n", s.LastSchedule.In(zone).Format("2006-01-02 15:04:05 MST"))
+	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
+	if report.LastSchedule != nil {
+		a.tablef(table, "schedule\tlast run %s\n", report.LastSchedule.In(zone).Format("2006-01-02 15:04:05 MST"))
 	}
-	for _, b := range s.Backfills {
+	for _, b := range report.Backfills {
 		a.tablef(table, "backfill %d\t%s, %d of %s done, left: %s\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"), remaining(b))
 	}
-	for _, b := range s.Broken {
+	for _, b := range report.Broken {
 		a.tablef(table, "%s\t%s: %s\n", b.Date, b.State, oneLine(b.Error))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the status: %w", err)
 	}
-	return a.printRuns(s.Runs, zone)
+	return a.printRuns(report.Runs, zone)
 }
 
 func (a *app) printRuns(runs []ledger.Run, zone *time.Location) error {

@@ -34,7 +34,7 @@ func TestWeb(t *testing.T) {
 		if err != nil {
 			return 0, "", nil
 		}
-		defer response.Body.Close() //nolint:errcheck // Read to its end.
+		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
 		return response.StatusCode, string(body), response.Header

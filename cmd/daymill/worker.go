@@ -115,7 +115,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if !exists {
-		logger.WarnContext(ctx, source.ErrNone.Error())
+		logger.WarnContext(ctx, "there is nothing to roll up yet", slog.String("error", source.ErrNone.Error()))
 	}
 	worker, err := jobs.NewWorker(jobs.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),

@@ -117,38 +117,38 @@ func Advance(ctx context.Context, on postgres.DBTX) error {
 	return nil
 }
 
-func advance(ctx context.Context, queries *db.Queries, b db.BackfillRunningRow) error {
-	collected, err := queries.BackfillCollect(ctx, b.ID)
+func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunningRow) error {
+	collected, err := queries.BackfillCollect(ctx, running.ID)
 	if err != nil {
 		return err
 	}
 	if collected > 0 {
-		if err := queries.BackfillCollected(ctx, b.ID); err != nil {
+		if err := queries.BackfillCollected(ctx, running.ID); err != nil {
 			return err
 		}
 	}
-	finished, err := queries.BackfillFinish(ctx, b.ID)
+	finished, err := queries.BackfillFinish(ctx, running.ID)
 	if err != nil || finished > 0 {
 		return err
 	}
-	rested, err := queries.BackfillRested(ctx, b.ID)
+	rested, err := queries.BackfillRested(ctx, running.ID)
 	if err != nil || !rested {
 		return err
 	}
-	inFlight, err := queries.BackfillInFlight(ctx, b.ID)
-	if err != nil || inFlight >= int64(b.InFlight) {
+	inFlight, err := queries.BackfillInFlight(ctx, running.ID)
+	if err != nil || inFlight >= int64(running.InFlight) {
 		return err
 	}
 	next, err := queries.BackfillTake(ctx, db.BackfillTakeParams{
-		ID: b.ID, NewestFirst: b.NewestFirst, MaxRows: b.InFlight - int32(inFlight), //nolint:gosec // At most 100.
+		ID: running.ID, NewestFirst: running.NewestFirst, MaxRows: running.InFlight - int32(inFlight), //nolint:gosec // At most 100.
 	})
 	if err != nil || len(next) == 0 {
 		return err
 	}
-	if err := queries.BackfillBegin(ctx, b.ID); err != nil {
+	if err := queries.BackfillBegin(ctx, running.ID); err != nil {
 		return err
 	}
-	return queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: b.ID, MetricDates: next})
+	return queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: running.ID, MetricDates: next})
 }
 
 // SetState pauses, resumes or cancels a backfill. Dates that are running end by themselves; cancelling withdraws the

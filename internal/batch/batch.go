@@ -165,13 +165,14 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 	for len(changes) > 0 {
 		size := min(len(changes), int(p.writes.Value()))
 		took, err := p.writeBatch(ctx, changes[:size], p.writes.Limit())
-		if postgres.IsTimeout(err) {
+		switch {
+		case postgres.IsTimeout(err):
 			if !p.writes.TimedOut(float64(size)) {
 				return ErrTooSlow
 			}
-		} else if err != nil {
+		case err != nil:
 			return err
-		} else {
+		default:
 			p.Figures.Batches++
 			p.writes.Took(float64(size), took)
 			p.count(changes[:size])

@@ -63,7 +63,7 @@ func planned(ctx context.Context, tx pgx.Tx, from, to time.Time) (int64, error) 
 	var plans []struct {
 		Plan struct {
 			Rows float64 `json:"Plan Rows"` //nolint:tagliatelle // Postgres's.
-		}
+		} `json:"Plan"` //nolint:tagliatelle // Postgres's.
 	}
 	if err := json.Unmarshal(text, &plans); err != nil || len(plans) == 0 {
 		return 0, fmt.Errorf("read the planner's answer: %w", err)

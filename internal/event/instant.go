@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TimeFormat says how a file writes instants. The zero value is ISO.
+// TimeFormat says how a file writes instants. ParseTimeFormat makes one.
 type TimeFormat struct {
 	name   string
 	parse  func(text string, zone *zone) (int64, error)

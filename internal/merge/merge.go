@@ -122,7 +122,7 @@ func (t *Table) cut() {
 	clear(t.index)
 	t.others = 0
 	for i := range t.rows {
-		t.index[t.rows[i].ID] = int32(i) //nolint:gosec // The table is bounded.
+		t.index[t.rows[i].ID] = int32(i)
 		t.others += len(t.rows[i].Other)
 	}
 }

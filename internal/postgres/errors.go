@@ -29,8 +29,7 @@ func connectError(config *pgx.ConnConfig, err error) error {
 
 // Code is the SQLSTATE of an error from the server, or "".
 func Code(err error) string {
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return server.Code
 	}
 	return ""

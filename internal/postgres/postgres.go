@@ -118,7 +118,7 @@ func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler)
 	if err != nil {
 		return false, connectError(config, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // Nothing was written.
+	defer conn.Close(context.WithoutCancel(ctx))
 	if pooler == PoolerNone || pooler == PoolerTransaction {
 		return pooler == PoolerTransaction, nil
 	}

@@ -42,6 +42,8 @@ const (
 
 // earliest is where the search for the first event begins. Events before it are not found by the schedule; their dates
 // can be enqueued.
+//
+//nolint:gochecknoglobals // A constant, were there constant dates.
 var earliest = date.New(1970, time.January, 1)
 
 // Daily is the schedule of the daily job.

@@ -102,4 +102,3 @@ func orDefault[T ~string](value, byDefault T) T {
 	}
 	return value
 }
-

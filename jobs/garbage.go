@@ -1,0 +1,32 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// cancelGarbage cancels jobs whose arguments cannot be read: another attempt would read them no better. What is wrong
+// with them is the job's error.
+type cancelGarbage struct{}
+
+// HandleError is told of every attempt that failed.
+func (cancelGarbage) HandleError(_ context.Context, job *rivertype.JobRow, _ error) *river.ErrorHandlerResult {
+	var args any
+	switch job.Kind {
+	case RollupDayArgs{}.Kind():
+		args = &RollupDayArgs{}
+	case BackfillArgs{}.Kind():
+		args = &BackfillArgs{}
+	default:
+		return nil
+	}
+	return &river.ErrorHandlerResult{SetCancelled: json.Unmarshal(job.EncodedArgs, args) != nil}
+}
+
+// HandlePanic leaves a panic to River's retries.
+func (cancelGarbage) HandlePanic(context.Context, *rivertype.JobRow, any, string) *river.ErrorHandlerResult {
+	return nil
+}

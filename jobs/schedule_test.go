@@ -1,0 +1,139 @@
+package jobs_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// requestsAndRuns are, by date, how many there are of either.
+func (b *testBundle) requestsAndRuns(t *testing.T) map[date.Date][2]int64 {
+	t.Helper()
+	rows, err := b.db.Query(t.Context(), `
+		SELECT q.metric_date, count(*), (SELECT count(*) FROM analytics.rollup_runs AS r WHERE r.metric_date = q.metric_date)
+		FROM analytics.rollup_requests AS q
+		GROUP BY q.metric_date`)
+	require.NoError(t, err)
+	all := make(map[date.Date][2]int64)
+	var d date.Date
+	var counts [2]int64
+	_, err = pgx.ForEachRow(rows, []any{&d, &counts[0], &counts[1]}, func() error {
+		all[d] = counts
+		return nil
+	})
+	require.NoError(t, err)
+	return all
+}
+
+// awaitDailyJobs returns once so many daily jobs are done, and what they have asked for.
+func (b *testBundle) awaitDailyJobs(t *testing.T, n int) {
+	t.Helper()
+	b.wait(t, "(SELECT count(*) = $1 FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed')", n)
+	b.requireQuiet(t)
+}
+
+// TestSevenDaysOff stops the worker for seven days. One start then repairs the week, and asks for no date twice.
+func TestSevenDaysOff(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	// Events on the first to the sixteenth, but none on the third and the twelfth.
+	all := dates(16)
+	without := map[date.Date]bool{all[2]: true, all[11]: true}
+	for _, d := range all[:9] {
+		if !without[d] {
+			b.db.InsertDate(t, d, 50, 20)
+		}
+	}
+	clock := newTestClock(at(day.AddDays(9), 3))
+	with := func(config *jobs.Config) { config.Clock = clock }
+
+	want := map[date.Date][2]int64{}
+	first := b.start(t, with)
+	b.awaitDailyJobs(t, 1)
+	first.stop(t)
+	for _, d := range all[:9] {
+		if !without[d] {
+			want[d] = [2]int64{1, 1}
+		}
+	}
+	require.Equal(t, want, b.requestsAndRuns(t), "every date that has events, up to yesterday")
+	require.EqualValues(t, 8*50, pgtest.RequireExact(t, b.db).Events)
+
+	// Seven days later. The twelfth has no events; a straggler has come for the fifth, which nobody has asked for since.
+	for _, d := range all[9:] {
+		if !without[d] {
+			b.db.InsertDate(t, d, 50, 20)
+		}
+	}
+	clock.set(at(day.AddDays(16), 3))
+	second := b.start(t, with)
+	b.awaitDailyJobs(t, 2)
+	second.stop(t)
+	for _, d := range all[9:] {
+		if !without[d] {
+			want[d] = [2]int64{1, 1}
+		}
+	}
+	require.Equal(t, want, b.requestsAndRuns(t), "the seven dates that were missed but for the one without events, once each")
+	require.EqualValues(t, 14*50, pgtest.RequireExact(t, b.db).Events)
+
+	// Another start on the same day has nothing to ask for.
+	clock.set(at(day.AddDays(16), 23))
+	third := b.start(t, with)
+	b.awaitDailyJobs(t, 3)
+	third.stop(t)
+	require.Equal(t, want, b.requestsAndRuns(t))
+
+	// The next day asks for yesterday, though it has no events, and for the two days before it.
+	clock.set(at(day.AddDays(17), 3))
+	b.start(t, with)
+	b.awaitDailyJobs(t, 4)
+	want[day.AddDays(16)] = [2]int64{1, 1}
+	want[all[15]], want[all[14]] = [2]int64{2, 2}, [2]int64{2, 2}
+	require.Equal(t, want, b.requestsAndRuns(t))
+}
+
+// TestScheduleWithoutLeader has an application's own client as the elected leader, which knows nothing of Daymill's
+// periodic jobs. The reconciler sees that the daily job is overdue.
+func TestScheduleWithoutLeader(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	workers := river.NewWorkers()
+	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[otherArgs]) error { return nil }))
+	leader, err := river.NewClient(riverpgxv5.New(b.db.Pool), &river.Config{
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}}, Workers: workers,
+	})
+	require.NoError(t, err)
+	require.NoError(t, leader.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, leader.Stop(context.WithoutCancel(t.Context()))) })
+	b.wait(t, "EXISTS(SELECT FROM river_leader WHERE leader_id = $1)", leader.ID())
+
+	b.db.InsertDate(t, day, 50, 20)
+	clock := newTestClock(at(day.AddDays(1), 3))
+	b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 0 })
+	b.awaitDailyJobs(t, 1)
+	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t))
+	require.Equal(t, leader.ID(), value[string](t, b, "SELECT leader_id FROM river_leader"))
+
+	// It is not overdue before its hour and the grace, and is after.
+	clock.set(at(day.AddDays(2), 2).Add(time.Minute))
+	b.awaitLooks(t)
+	require.Len(t, b.requestsAndRuns(t), 1)
+	clock.set(at(day.AddDays(2), 2).Add(3 * time.Minute))
+	b.awaitDailyJobs(t, 2)
+	require.Equal(t, map[date.Date][2]int64{day: {1, 1}, day.AddDays(1): {1, 1}}, b.requestsAndRuns(t))
+}
+
+// otherArgs are an application's own.
+type otherArgs struct{}
+
+func (otherArgs) Kind() string { return "other" }
