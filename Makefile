@@ -58,14 +58,17 @@ endif
 
 # What was generated is committed (or at least staged), and is what the queries and pages say.
 .PHONY: fresh
-fresh: generate ## Check that the generated files and go.mod are up to date.
+fresh: generate ## Check that the generated files are up to date.
 	@git diff --exit-code --stat -- $(wildcard $(GENERATED)) && \
 		test -z "$$(git ls-files --others --exclude-standard -- $(wildcard $(GENERATED)))" || \
 		{ echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
+
+.PHONY: tidy
+tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy.
 	go mod tidy -diff
 
 .PHONY: ci
-ci: fresh lint test race ## Everything that must hold before a change is merged.
+ci: fresh tidy lint test race ## Everything that must hold before a change is merged.
 
 .PHONY: clean
 clean: ## Remove what was built.

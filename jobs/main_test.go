@@ -172,7 +172,7 @@ func (b *testBundle) wait(t *testing.T, condition string, args ...any) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !value[bool](t, b, "SELECT "+condition, args...); <-ticker.C {
+	for deadline := time.Now().Add(patience); !value[bool](t, b, "SELECT coalesce(("+condition+"), false)", args...); <-ticker.C {
 		require.True(t, time.Now().Before(deadline), "waited in vain until %s %v", condition, args)
 	}
 }

@@ -68,7 +68,7 @@ func TestSevenDaysOff(t *testing.T) {
 	require.Equal(t, want, b.requestsAndRuns(t), "every date that has events, up to yesterday")
 	require.EqualValues(t, 8*50, pgtest.RequireExact(t, b.db).Events)
 
-	// Seven days later. The twelfth has no events; a straggler has come for the fifth, which nobody has asked for since.
+	// Seven days later. The twelfth has no events.
 	for _, d := range all[9:] {
 		if !without[d] {
 			b.db.InsertDate(t, d, 50, 20)

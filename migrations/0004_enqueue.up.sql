@@ -100,17 +100,32 @@ BEGIN
         WHERE metric_date = job_date AND resolved_at IS NULL
             AND (outcome = 'cancelled' OR run_id IS NOT NULL);
 
+        -- A run of this job that is still at work was lost with its worker, or else is fenced by this.
         UPDATE analytics.rollup_dates
         SET state = outcome
-        WHERE metric_date = job_date AND state IN ('interrupted', 'failed');
+        WHERE metric_date IN (
+            SELECT d.metric_date
+            FROM analytics.rollup_dates AS d
+            WHERE d.metric_date = job_date AND (
+                d.state IN ('interrupted', 'failed')
+                OR d.state = 'running' AND EXISTS (
+                    SELECT FROM analytics.rollup_runs AS n WHERE n.id = d.run_id AND n.job_id = OLD.id
+                )
+            )
+            FOR UPDATE SKIP LOCKED
+        );
+
+        UPDATE analytics.rollup_runs
+        SET state = 'lost', finished_at = clock_timestamp(), error = 'its worker gave no sign of life'
+        WHERE metric_date = job_date AND job_id = OLD.id AND state = 'running';
     END IF;
     RETURN NULL;
 END
 $$;
 
 -- Jobs of dead workers. River itself never rescues a rollup_day job, which has no timeout; it lives as long as its run
--- gives signs of life in the ledger. One without any for `silence` goes back to the queue, or is discarded after its
--- last attempt. A row that an application's transaction has locked is left for the next look.
+-- gives signs of life in the ledger. One without any for `silence` goes back to the queue, is discarded after its last
+-- attempt, or cancelled where somebody has asked for that. A row that an application's transaction has locked is left for the next look.
 --
 -- This function and the next are the only ones that read River's tables. Their text is made here because River's
 -- schema is known at installation only, and as text it keeps no migration of River's from changing a column.
@@ -125,16 +140,22 @@ BEGIN
         AS $$
             UPDATE %1$I.river_job AS j
             SET
-                state = (CASE WHEN j.attempt >= j.max_attempts THEN 'discarded' ELSE 'available' END)
-                    ::%1$I.river_job_state,
-                finalized_at = CASE WHEN j.attempt >= j.max_attempts THEN now() END,
+                state = dead.state::%1$I.river_job_state,
+                finalized_at = CASE WHEN dead.state <> 'available' THEN now() END,
                 scheduled_at = now(),
                 errors = array_append(j.errors, jsonb_build_object(
                     'at', now(), 'attempt', j.attempt, 'trace', '',
                     'error', 'its worker gave no sign of life for ' || silence || ' and is taken for dead'
                 ))
             FROM (
-                SELECT r.id, analytics.job_date(r.args) AS metric_date
+                SELECT
+                    r.id,
+                    analytics.job_date(r.args) AS metric_date,
+                    CASE
+                        WHEN r.metadata ? 'cancel_attempted_at' THEN 'cancelled'
+                        WHEN r.attempt >= r.max_attempts THEN 'discarded'
+                        ELSE 'available'
+                    END AS state
                 FROM %1$I.river_job AS r
                 WHERE r.state = 'running' AND r.kind = 'rollup_day' AND r.attempted_at < now() - silence
                     AND NOT EXISTS (

@@ -200,7 +200,7 @@ func (c *importCmd) importFile(
 		if err != nil {
 			return usageError{err}
 		}
-		defer file.Close() //nolint:errcheck // It is only read.
+		defer file.Close()
 		input = file
 	}
 	if file, ok := input.(*os.File); ok {

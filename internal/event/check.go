@@ -60,10 +60,9 @@ func (c *checker) kind(text string) (string, error) {
 	if kind, has := c.types[text]; has {
 		return kind, nil
 	}
-	raw, kind := strings.Clone(text), ""
-	if mapped, has := c.typeMap[raw]; has {
-		kind = mapped
-	} else {
+	raw := strings.Clone(text)
+	kind, has := c.typeMap[raw]
+	if !has {
 		kind = raw
 	}
 	if err := checkText("the event type", kind); err != nil {

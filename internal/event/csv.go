@@ -33,16 +33,16 @@ type csvRows struct {
 }
 
 func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, error) {
-	q := &quota{reader: text}
-	c := &csvRows{reader: csv.NewReader(q), quota: q, kind: -1}
-	c.reader.Comma = delimiter
-	c.reader.ReuseRecord = true
+	limited := &quota{reader: text}
+	rows := &csvRows{reader: csv.NewReader(limited), quota: limited, kind: -1}
+	rows.reader.Comma = delimiter
+	rows.reader.ReuseRecord = true
 
 	find := columnNumber
 	if !options.NoHeader {
-		q.refill()
-		header, err := c.reader.Read()
-		c.line = 1
+		limited.refill()
+		header, err := rows.reader.Read()
+		rows.line = 1
 		var syntax *csv.ParseError
 		switch {
 		case errors.Is(err, io.EOF):
@@ -58,16 +58,16 @@ func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, 
 		find = func(name, option string) (int, error) { return columnNamed(header, name, option) }
 	}
 	var err error
-	if c.entity, err = find(options.Columns.Entity, "--entity"); err != nil {
+	if rows.entity, err = find(options.Columns.Entity, "--entity"); err != nil {
 		return nil, err
 	}
 	if options.TypeValue == "" {
-		if c.kind, err = find(options.Columns.Type, "--type"); err != nil {
+		if rows.kind, err = find(options.Columns.Type, "--type"); err != nil {
 			return nil, err
 		}
 	}
-	c.time, err = find(options.Columns.Time, "--time")
-	return c, err
+	rows.time, err = find(options.Columns.Time, "--time")
+	return rows, err
 }
 
 // columnNamed returns where a header has a column.
@@ -137,8 +137,9 @@ func (c *csvRows) failed(fields []string, err error) error {
 	if !errors.As(err, &syntax) {
 		return readError(err)
 	}
-	line, reason, overLines := syntax.StartLine, "", syntax.Line > syntax.StartLine
+	line, overLines := syntax.StartLine, syntax.Line > syntax.StartLine
 	c.line = line
+	var reason string
 	switch {
 	case errors.Is(syntax.Err, csv.ErrFieldCount):
 		reason = fmt.Sprintf("there are %d fields where %d are expected", len(fields), c.reader.FieldsPerRecord)

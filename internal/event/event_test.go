@@ -17,19 +17,19 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // textOptions read files that have the columns entity_id, event_type and created_at in the default format.
-func textOptions(t testing.TB) Options {
-	t.Helper()
+func textOptions(tb testing.TB) Options {
+	tb.Helper()
 	return Options{
 		Columns:    Columns{Entity: "entity_id", Type: "event_type", Time: "created_at"},
 		EntityType: entity.Text,
-		TimeFormat: format(t, ""),
+		TimeFormat: format(tb, ""),
 	}
 }
 
-func format(t testing.TB, name string) TimeFormat {
-	t.Helper()
+func format(tb testing.TB, name string) TimeFormat {
+	tb.Helper()
 	f, err := ParseTimeFormat(name)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return f
 }
 

@@ -18,11 +18,11 @@ const mostShown = 20
 
 // chunk is some rows of a file.
 type chunk struct {
+	Progress // at the chunk's end
+
 	events []Event
 	shown  []*RowError
 	err    error // what ends the file before its end
-
-	Progress // at the chunk's end
 }
 
 // feed reads a file in the background, one chunk ahead of the one that is copied.

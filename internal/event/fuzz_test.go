@@ -131,15 +131,16 @@ func FuzzTime(f *testing.F) {
 	} {
 		f.Add(text)
 	}
-	zones := []*zone{newZone(time.UTC)}
-	for _, name := range []string{"America/St_Johns", "Pacific/Apia"} {
+	var zones [3]*zone
+	for i, name := range []string{"UTC", "America/St_Johns", "Pacific/Apia"} {
 		location, err := time.LoadLocation(name)
 		require.NoError(f, err)
-		zones = append(zones, newZone(location))
+		zones[i] = newZone(location)
 	}
-	var formats []TimeFormat
-	for _, name := range append(strings.Split(TimeFormats, ", "), "02/01/2006 15:04", time.RFC3339Nano) {
-		formats = append(formats, format(f, name))
+	names := append(strings.Split(TimeFormats, ", "), "02/01/2006 15:04", time.RFC3339Nano)
+	formats := make([]TimeFormat, len(names))
+	for i, name := range names {
+		formats[i] = format(f, name)
 	}
 	iso, goRFC3339 := formats[0], formats[len(formats)-1]
 	f.Fuzz(func(t *testing.T, text string) {

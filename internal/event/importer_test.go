@@ -132,7 +132,7 @@ func TestImporter(t *testing.T) {
 		b := setup(t, textInUTC)
 		var text strings.Builder
 		text.WriteString(header)
-		var want []string
+		want := make([]string, 0, 10)
 		for i := range 10 {
 			fmt.Fprintf(&text, "e%d,view,2026-03-%02dT00:00:00Z\n", i, 1+i)
 			want = append(want, fmt.Sprintf("e%d view 2026-03-%02d 00:00:00.000000", i, 1+i))

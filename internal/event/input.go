@@ -57,8 +57,7 @@ func (u unzipped) Read(p []byte) (int, error) {
 }
 
 func readError(err error) error {
-	var input *InputError
-	if errors.As(err, &input) {
+	if _, is := errors.AsType[*InputError](err); is {
 		return err
 	}
 	return fmt.Errorf("read: %w", err)
@@ -66,17 +65,6 @@ func readError(err error) error {
 
 // bufferSize is how much is read from a file at a time.
 const bufferSize = 64 << 10
-
-// magics are the first bytes of what cannot be read, and what to do about it.
-var magics = []struct{ magic, hint string }{
-	{"BZh", "it is compressed with bzip2: run bzip2 -dc FILE | daymill import -"},
-	{"\xfd7zXZ\x00", "it is compressed with xz: run xz -dc FILE | daymill import -"},
-	{"PK\x03\x04", "it is a zip archive: run unzip -p FILE | daymill import -"},
-	{"PAR1", "it is Parquet: have it written as CSV"},
-	{"\xff\xfe", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
-	{"\xfe\xff", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
-	{"PGCOPY\n", "it is Postgres's binary format: have it written WITH (FORMAT csv, HEADER)"},
-}
 
 // decompress recognizes gzip and zstd by their first bytes, and skips a byte order mark. Memory stays bounded whatever
 // a file claims to need: a zstd window may be 128 MiB at most, as with the zstd program.
@@ -117,9 +105,17 @@ func begin(text *bufio.Reader) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return readError(err)
 	}
-	for _, m := range magics {
-		if bytes.HasPrefix(first, []byte(m.magic)) {
-			return inputf("the file cannot be read: %s", m.hint)
+	for _, unfit := range []struct{ magic, hint string }{
+		{"BZh", "it is compressed with bzip2: run bzip2 -dc FILE | daymill import -"},
+		{"\xfd7zXZ\x00", "it is compressed with xz: run xz -dc FILE | daymill import -"},
+		{"PK\x03\x04", "it is a zip archive: run unzip -p FILE | daymill import -"},
+		{"PAR1", "it is Parquet: have it written as CSV"},
+		{"\xff\xfe", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
+		{"\xfe\xff", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
+		{"PGCOPY\n", "it is Postgres's binary format: have it written WITH (FORMAT csv, HEADER)"},
+	} {
+		if bytes.HasPrefix(first, []byte(unfit.magic)) {
+			return inputf("the file cannot be read: %s", unfit.hint)
 		}
 	}
 	const mark = "\ufeff"

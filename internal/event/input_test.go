@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func gzipped(t testing.TB, text string) string {
+func gzipped(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -23,7 +23,7 @@ func gzipped(t testing.TB, text string) string {
 	return b.String()
 }
 
-func zstded(t testing.TB, text string) string {
+func zstded(t *testing.T, text string) string {
 	t.Helper()
 	w, err := zstd.NewWriter(nil)
 	require.NoError(t, err)
@@ -143,8 +143,7 @@ func TestReaderEndlessRow(t *testing.T) {
 				break
 			}
 			err = reader.Read(&Event{})
-			var bad *RowError
-			if errors.As(err, &bad) {
+			if _, is := errors.AsType[*RowError](err); is {
 				err = nil
 			}
 		}

@@ -55,9 +55,12 @@ func (f TimeFormat) String() string { return f.name }
 var (
 	errSyntax = errors.New("syntax")
 	errRange  = fmt.Errorf("outside the years %d to %d", firstYear, lastYear)
+)
 
-	firstInstant = time.Date(firstYear, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
-	endInstant   = time.Date(lastYear+1, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+// The bounds of firstYear and lastYear, in microseconds since 1970: firstInstant is in, endInstant is out.
+const (
+	firstInstant = 0
+	endInstant   = 7_289_654_400 * microsPerSecond
 )
 
 // instant reads an instant, in microseconds since 1970. The errors say what is expected and what may be meant.

@@ -28,7 +28,7 @@ func epoch(places int) func(text string, _ *zone) (int64, error) {
 			return 0, errSyntax
 		}
 		value /= divisor
-		if err != nil || negative || value >= uint64(endInstant)/scale { //nolint:gosec // Positive.
+		if err != nil || negative || value >= uint64(endInstant)/scale {
 			return 0, errRange
 		}
 		return int64(value*scale) + micros, nil //nolint:gosec // Before endInstant.

@@ -85,7 +85,7 @@ func (j *jsonRows) nextLine() ([]byte, error) {
 	}
 }
 
-func (j *jsonRows) parse(line []byte, r *row) error {
+func (j *jsonRows) parse(line []byte, into *row) error {
 	if !utf8.Valid(line) { // which packages for JSON mend or ignore
 		return errors.New("the line is not UTF-8")
 	}
@@ -103,15 +103,15 @@ func (j *jsonRows) parse(line []byte, r *row) error {
 	object.ForEach(j.see)
 
 	var err error
-	if r.entity, err = j.entity.text(); err != nil {
+	if into.entity, err = j.entity.text(); err != nil {
 		return err
 	}
 	if j.kind != nil {
-		if r.kind, err = j.kind.text(); err != nil {
+		if into.kind, err = j.kind.text(); err != nil {
 			return err
 		}
 	}
-	r.time, err = j.time.text()
+	into.time, err = j.time.text()
 	return err
 }
 

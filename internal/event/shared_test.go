@@ -30,9 +30,9 @@ func (b *testBundle) importShared(t *testing.T, name string) Report {
 // requireDates compares the dates reported and requested with those of the rows.
 func (b *testBundle) requireDates(t *testing.T, dates []date.Date) {
 	t.Helper()
-	var text []string
-	for _, d := range dates {
-		text = append(text, d.String())
+	text := make([]string, len(dates))
+	for i, d := range dates {
+		text[i] = d.String()
 	}
 	require.Equal(t, text, b.query(t, "SELECT DISTINCT analytics.date_of(created_at)::text AS d FROM analytics.events ORDER BY d"))
 	require.Equal(t, text, b.query(t, "SELECT metric_date::text FROM analytics.rollup_requests ORDER BY id"))

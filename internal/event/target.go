@@ -56,46 +56,46 @@ func (w whole) holds(n int64) bool { return n >= w.low && n <= w.high }
 
 // describe asks which types the columns have. Domains are told by what they are over.
 func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type) (columns, error) {
-	c := columns{entityType: entityType}
+	found := columns{entityType: entityType}
 	quoted := make([]string, 0, len(t.columns()))
 	for _, name := range t.columns() {
 		quoted = append(quoted, pgx.Identifier{name}.Sanitize())
 	}
 	rows, err := tx.Query(ctx, "SELECT "+strings.Join(quoted, ", ")+" FROM "+t.Table.Sanitize()+" LIMIT 0")
 	if err != nil {
-		return c, t.explain(err)
+		return found, t.explain(err)
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
-		return c, t.explain(err)
+		return found, t.explain(err)
 	}
 	fields := rows.FieldDescriptions()
-	c.entity, c.kind = wholeOf(fields[0].DataTypeOID), wholeOf(fields[1].DataTypeOID)
+	found.entity, found.kind = wholeOf(fields[0].DataTypeOID), wholeOf(fields[1].DataTypeOID)
 	switch {
 	case fields[0].DataTypeOID == pgtype.UUIDOID:
-		c.columnType = entity.UUID
-	case c.entity != whole{}:
-		c.columnType = entity.Bigint
+		found.columnType = entity.UUID
+	case found.entity != whole{}:
+		found.columnType = entity.Bigint
 	case isText(tx, fields[0].DataTypeOID):
-		c.columnType = entity.Text
+		found.columnType = entity.Text
 	default:
-		return c, t.refuse(tx, t.EntityColumn, fields[0].DataTypeOID, "a uuid, an integer or a text")
+		return found, t.refuse(tx, t.EntityColumn, fields[0].DataTypeOID, "a uuid, an integer or a text")
 	}
-	if c.kind == (whole{}) && !isText(tx, fields[1].DataTypeOID) {
-		return c, t.refuse(tx, t.TypeColumn, fields[1].DataTypeOID, "a text, an enum or an integer")
+	if found.kind == (whole{}) && !isText(tx, fields[1].DataTypeOID) {
+		return found, t.refuse(tx, t.TypeColumn, fields[1].DataTypeOID, "a text, an enum or an integer")
 	}
 	switch fields[2].DataTypeOID {
 	case pgtype.TimestamptzOID:
 	case pgtype.TimestampOID:
 		if t.TimeZone == nil {
-			return c, fmt.Errorf("%s.%s is a timestamp without time zone, and it is not recorded which zone it is in: "+
+			return found, fmt.Errorf("%s.%s is a timestamp without time zone, and it is not recorded which zone it is in: "+
 				"run `daymill source set` with --time-zone", t.Table.Sanitize(), pgx.Identifier{t.TimeColumn}.Sanitize())
 		}
-		c.zone = newZone(t.TimeZone)
+		found.zone = newZone(t.TimeZone)
 	default:
-		return c, t.refuse(tx, t.TimeColumn, fields[2].DataTypeOID, "a timestamp")
+		return found, t.refuse(tx, t.TimeColumn, fields[2].DataTypeOID, "a timestamp")
 	}
-	return c, nil
+	return found, nil
 }
 
 // isText reports whether the column's values are sent as nothing but their text. That holds of enums, whose type pgx

@@ -1,0 +1,143 @@
+package jobs_test
+
+import (
+	"testing"
+
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// silence makes the run of a date, and its job, look as if they had given no sign of life for an hour.
+func (b *testBundle) silence(t *testing.T) {
+	t.Helper()
+	b.exec(t, "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day' AND state = 'running'")
+	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE state = 'running'")
+}
+
+// dead puts a job of a date into the state in which a killed worker leaves it, its run included.
+func (b *testBundle) dead(t *testing.T, attempt int) int64 {
+	t.Helper()
+	result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
+	require.NoError(t, err)
+	id := result.Job.ID
+	b.exec(t, `UPDATE river_job SET state = 'running', attempt = $2, attempted_at = now(), attempted_by = '{dead}' WHERE id = $1`,
+		id, attempt)
+	run := value[int64](t, b, `INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker)
+		VALUES ($1, $2, $3, 'dead') RETURNING id`, day, id, attempt)
+	b.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ($1, 'running', $2, $2)", day, run)
+	b.exec(t, "UPDATE analytics.rollup_requests SET run_id = $1", run)
+	return id
+}
+
+func (b *testBundle) runStates(t *testing.T) []string {
+	t.Helper()
+	return column[string](t, b, "SELECT state FROM analytics.rollup_runs ORDER BY id")
+}
+
+func TestRescue(t *testing.T) {
+	t.Parallel()
+
+	// A job whose cancelling was asked for while its worker was dying.
+	t.Run("Cancelled", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		id := b.dead(t, 1)
+		_, err := b.app.JobCancel(t.Context(), id)
+		require.NoError(t, err)
+		b.silence(t)
+		b.start(t)
+		b.awaitJobState(t, id, rivertype.JobStateCancelled)
+		require.Equal(t, []string{"cancelled"}, b.resolutions(t, day))
+		require.Equal(t, "cancelled", b.dateState(t, day))
+		require.Equal(t, []string{"lost"}, b.runStates(t))
+		b.requireQuiet(t)
+	})
+
+	t.Run("Dead", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		id := b.dead(t, 1)
+		b.start(t)
+		b.awaitLooks(t)
+		require.Equal(t, 1, b.job(t, day).Attempt, "it may be alive")
+		b.silence(t)
+		b.awaitDone(t)
+		job := b.job(t, day)
+		require.Equal(t, id, job.ID)
+		require.Equal(t, 2, job.Attempt)
+		require.Len(t, job.Errors, 1)
+		require.Contains(t, job.Errors[0].Error, "its worker gave no sign of life for")
+		require.Equal(t, []string{"lost", "complete"}, b.runStates(t))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	// The worker of the last attempt was killed: the date has failed, and is no longer shown as running.
+	t.Run("LastAttempt", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		id := b.dead(t, 10)
+		b.silence(t)
+		b.start(t)
+		b.awaitJobState(t, id, rivertype.JobStateDiscarded)
+		require.Equal(t, []string{"failed"}, b.resolutions(t, day))
+		require.Equal(t, "failed", b.dateState(t, day))
+		require.Equal(t, []string{"lost"}, b.runStates(t))
+		b.requireQuiet(t)
+		b.request(t, day)
+		b.awaitDone(t)
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	})
+
+	// A process that stood still for so long that it rescues a job from itself, and has no worker free for it.
+	t.Run("OwnOneWorker", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.hold(t, day)
+		b.start(t, func(config *jobs.Config) { config.Workers = 1 })
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		b.silence(t)
+		b.awaitJobState(t, b.job(t, day).ID, rivertype.JobStateAvailable)
+		b.release(t, day)
+		b.awaitDone(t)
+		require.Equal(t, []string{"complete"}, b.runStates(t))
+		require.Equal(t, 2, b.job(t, day).Attempt)
+		require.EqualValues(t, 101, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	// The same with a worker free: the job's second attempt fences the first, and neither keeps a worker for good.
+	t.Run("OwnTwoWorkers", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		all := dates(3)
+		for _, d := range all {
+			b.db.InsertDate(t, d, 100, 40)
+		}
+		b.hold(t, all...)
+		b.start(t)
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		b.silence(t)
+		b.wait(t, "(SELECT count(*) = 2 FROM analytics.rollup_runs)")
+		b.release(t, day)
+		b.awaitDone(t)
+		require.Equal(t, []string{"lost", "complete"}, b.runStates(t))
+		require.Equal(t, []string{"completed"}, b.jobStates(t, day))
+		b.request(t, all[1:]...)
+		b.awaitHeld(t, all[1])
+		b.awaitHeld(t, all[2])
+		b.release(t, all...)
+		b.awaitDone(t)
+		require.EqualValues(t, 303, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+}
