@@ -127,23 +127,6 @@ func (c *importCmd) importer() (*event.Importer, error) {
 	}, nil
 }
 
-// typeMap reads FROM=TO pairs.
-func typeMap(pairs []string) (map[string]string, error) {
-	types := make(map[string]string, len(pairs))
-	for _, pair := range pairs {
-		at := strings.LastIndex(pair, "=")
-		if at < 1 || at == len(pair)-1 {
-			return nil, usagef("--map %q: write it as FROM=TO, such as LIKE=click", pair)
-		}
-		from, to := pair[:at], pair[at+1:]
-		if before, twice := types[from]; twice && before != to {
-			return nil, usagef("--map gives %q two names, %q and %q", from, before, to)
-		}
-		types[from] = to
-	}
-	return types, nil
-}
-
 // files looks whether everything is there before anything is imported.
 func (c *importCmd) files(a *app) ([]string, error) {
 	files := c.Files

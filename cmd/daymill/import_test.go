@@ -223,7 +223,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 			{`--chunk is 0: give a number from 1 to 500000`, []string{"--chunk", "0"}},
 			{`--delimiter is "ab": give one character, such as ; or \t`, []string{"--delimiter", "ab"}},
 			{`--map "VIEW": write it as FROM=TO, such as LIKE=click`, []string{"--map", "VIEW"}},
-			{`--map gives "a" two names, "b" and "c"`, []string{"--map", "a=b,a=c"}},
+			{`--map renames "a" twice, to "b" and to "c"`, []string{"--map", "a=b,a=c"}},
 			{`--max-errors is -1: give 0 or more`, []string{"--max-errors=-1"}},
 			{`standard input can be read once only`, []string{"-", "-"}},
 			{`--time-format: "unix" is no time format`, []string{"--time-format", "unix"}},

@@ -33,20 +33,12 @@ type sourceSetCmd struct {
 
 // Run replaces the view, and checks it.
 func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
-	options := source.Options{
-		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where,
-		Map: map[string]string{},
+	types, err := typeMap(c.Map)
+	if err != nil {
+		return err
 	}
-	for _, pair := range c.Map {
-		at := strings.LastIndex(pair, "=")
-		if at < 1 || at == len(pair)-1 {
-			return usagef("--map %q: write it as FROM=TO, such as LIKE=click", pair)
-		}
-		from, to := pair[:at], pair[at+1:]
-		if before, twice := options.Map[from]; twice && before != to {
-			return usagef("--map renames %q twice, to %q and to %q", from, before, to)
-		}
-		options.Map[from] = to
+	options := source.Options{
+		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where, Map: types,
 	}
 	db, installation, err := a.openInstalled(ctx, "source set")
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -32,4 +33,21 @@ func duration(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d days", int(d.Hours()/24+0.5))
 	}
+}
+
+// typeMap reads FROM=TO pairs.
+func typeMap(pairs []string) (map[string]string, error) {
+	types := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		at := strings.LastIndex(pair, "=")
+		if at < 1 || at == len(pair)-1 {
+			return nil, usagef("--map %q: write it as FROM=TO, such as LIKE=click", pair)
+		}
+		from, to := pair[:at], pair[at+1:]
+		if before, twice := types[from]; twice && before != to {
+			return nil, usagef("--map renames %q twice, to %q and to %q", from, before, to)
+		}
+		types[from] = to
+	}
+	return types, nil
 }

@@ -57,10 +57,9 @@ type Daily struct {
 
 // Next returns the first instant after t at which the job is due. River's periodic jobs call it.
 func (d Daily) Next(t time.Time) time.Time {
-	local := t.In(d.Zone)
-	for days := 0; ; days++ {
-		due := time.Date(local.Year(), local.Month(), local.Day()+days, d.Hour, 0, 0, 0, d.Zone)
-		if due.After(t) {
+	// From the day before: a clock that goes back across midnight shows yesterday's date once more.
+	for day := date.Of(t, d.Zone).AddDays(-1); ; day = day.AddDays(1) {
+		if due, is := d.due(day); is && due.After(t) {
 			return due
 		}
 	}
@@ -68,13 +67,24 @@ func (d Daily) Next(t time.Time) time.Time {
 
 // Last returns the latest instant, not after t, at which the job was due.
 func (d Daily) Last(t time.Time) time.Time {
-	local := t.In(d.Zone)
-	for days := 0; ; days-- {
-		due := time.Date(local.Year(), local.Month(), local.Day()+days, d.Hour, 0, 0, 0, d.Zone)
-		if !due.After(t) {
+	for day := date.Of(t, d.Zone).AddDays(1); ; day = day.AddDays(-1) {
+		if due, is := d.due(day); is && !due.After(t) {
 			return due
 		}
 	}
+}
+
+// due returns the instant at which the job is due on a date; it is on none that the zone skipped. [time.Date] moves a
+// time that a clock skips by as much as the clock was moved, one way or the other, which may be to another date.
+func (d Daily) due(day date.Date) (time.Time, bool) {
+	year, month, dayOfMonth := day.Date()
+	due := time.Date(year, month, dayOfMonth, d.Hour, 0, 0, 0, d.Zone)
+	if at := date.Of(due, d.Zone); at.Before(day) || at == day && due.Hour() < d.Hour {
+		_, due = due.ZoneBounds()
+	} else if at.After(day) || due.Hour() > d.Hour {
+		due, _ = due.ZoneBounds()
+	}
+	return due, date.Of(due, d.Zone) == day
 }
 
 // Planner requests dates.
