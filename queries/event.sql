@@ -17,12 +17,21 @@ GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');
 SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < @before_instant::timestamptz);
 
 -- name: EventDates :many
--- Which of some dates have events: one look into the index each.
-SELECT d.metric_date::date AS metric_date
-FROM (SELECT unnest(@metric_dates::date[]) AS metric_date) AS d
-WHERE EXISTS (
-    SELECT FROM analytics.events AS e
-    WHERE e.created_at >= analytics.date_start(d.metric_date)
-        AND e.created_at < analytics.date_start(d.metric_date + 1)
-        AND e.entity_id IS NOT NULL
-);
+-- Which of some dates have events: one look into the index each. The bounds are computed once, and the look is no
+-- join, which the planner might do by reading the whole table for every date.
+WITH bounds AS MATERIALIZED (
+    SELECT
+        d.metric_date,
+        analytics.date_start(d.metric_date) AS from_instant,
+        analytics.date_start(d.metric_date + 1) AS to_instant
+    FROM (SELECT unnest(@metric_dates::date[]) AS metric_date) AS d
+)
+
+SELECT b.metric_date::date AS metric_date
+FROM bounds AS b
+CROSS JOIN LATERAL (
+    SELECT e.created_at
+    FROM analytics.events AS e
+    WHERE e.created_at >= b.from_instant AND e.created_at < b.to_instant AND e.entity_id IS NOT NULL
+    LIMIT 1
+) AS one;

@@ -14,17 +14,26 @@ import (
 )
 
 const eventDates = `-- name: EventDates :many
-SELECT d.metric_date::date AS metric_date
-FROM (SELECT unnest($1::date[]) AS metric_date) AS d
-WHERE EXISTS (
-    SELECT FROM analytics.events AS e
-    WHERE e.created_at >= analytics.date_start(d.metric_date)
-        AND e.created_at < analytics.date_start(d.metric_date + 1)
-        AND e.entity_id IS NOT NULL
+WITH bounds AS MATERIALIZED (
+    SELECT
+        d.metric_date,
+        analytics.date_start(d.metric_date) AS from_instant,
+        analytics.date_start(d.metric_date + 1) AS to_instant
+    FROM (SELECT unnest($1::date[]) AS metric_date) AS d
 )
+
+SELECT b.metric_date::date AS metric_date
+FROM bounds AS b
+CROSS JOIN LATERAL (
+    SELECT e.created_at
+    FROM analytics.events AS e
+    WHERE e.created_at >= b.from_instant AND e.created_at < b.to_instant AND e.entity_id IS NOT NULL
+    LIMIT 1
+) AS one
 `
 
-// Which of some dates have events: one look into the index each.
+// Which of some dates have events: one look into the index each. The bounds are computed once, and the look is no
+// join, which the planner might do by reading the whole table for every date.
 func (q *Queries) EventDates(ctx context.Context, metricDates []date.Date) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, eventDates, metricDates)
 	if err != nil {

@@ -1,8 +1,10 @@
 package pgserver_test
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +151,25 @@ func TestServer(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(log), "database system was not properly shut down")
 	})
+	t.Run("WaitsForItsPort", func(t *testing.T) {
+		t.Parallel()
+		server := start(t, pgserver.Config{})
+		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+		var config net.ListenConfig
+		squatter, err := config.Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(server.Port))
+		require.NoError(t, err)
+		go func() { // Leaves once the server has found the port taken.
+			defer squatter.Close()
+			for t.Context().Err() == nil {
+				log, err := os.ReadFile(server.LogFile())
+				if err != nil || bytes.Contains(log, []byte("could not bind")) {
+					return
+				}
+			}
+		}()
+		require.NoError(t, server.Start(t.Context()))
+		require.Equal(t, "1", query(t, server, "SELECT '1'"))
+	})
 }
 
 // ownerEnv makes this test binary the process that starts a cluster and is killed.
@@ -164,7 +185,7 @@ func TestServerDiesWithItsOwner(t *testing.T) {
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 	}
 
-	owner := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // This binary.
+	owner := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
 	owner.Env = append(os.Environ(), ownerEnv+"=1")
 	output, err := owner.Output()
 	require.ErrorContains(t, err, "signal: killed")

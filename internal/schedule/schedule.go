@@ -210,9 +210,16 @@ func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer
 	return low, nil
 }
 
+// read looks into the source. Statistics that are old or missing must not let the planner take a look into the index for
+// a reading of the table.
 func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
 	took, err := pacer.Do(func() error {
-		return source.Read(ctx, readLimit, func(on postgres.DBTX) error { return do(db.New(on)) })
+		return source.Tx(ctx, readLimit, func(on postgres.DBTX) error {
+			if _, err := on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
+			return do(db.New(on))
+		})
 	})
 	if err != nil {
 		return err
