@@ -16,6 +16,13 @@ GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');
 -- Whether any event happened before an instant.
 SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < @before_instant::timestamptz);
 
+-- name: EventExistsBetween :one
+-- Whether any event happened from an instant on and before another.
+SELECT EXISTS(
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
+);
+
 -- name: EventDates :many
 -- Which of some dates have events: one look into the index each. The bounds are computed once, and the look is no
 -- join, which the planner might do by reading the whole table for every date.

@@ -77,7 +77,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 			if url == "" {
 				url = db.URL
 			}
-			b := &importBundle{db: &pgtest.DB{URL: url}, stdin: strings.NewReader("")}
+			b := &importBundle{db: &pgtest.DB{URL: url}, dir: t.TempDir(), stdin: strings.NewReader("")}
 			code := b.run(t.Context(), c.args...)
 			require.Equal(t, c.code, code, b.stderr)
 			require.Contains(t, b.stderr, c.want)

@@ -66,6 +66,26 @@ func (q *Queries) EventExistsBefore(ctx context.Context, beforeInstant time.Time
 	return exists, err
 }
 
+const eventExistsBetween = `-- name: EventExistsBetween :one
+SELECT EXISTS(
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
+)
+`
+
+type EventExistsBetweenParams struct {
+	FromInstant time.Time
+	ToInstant   time.Time
+}
+
+// Whether any event happened from an instant on and before another.
+func (q *Queries) EventExistsBetween(ctx context.Context, arg EventExistsBetweenParams) (bool, error) {
+	row := q.db.QueryRow(ctx, eventExistsBetween, arg.FromInstant, arg.ToInstant)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const eventSlice = `-- name: EventSlice :many
 SELECT
     e.entity_id::analytics.entity_id AS entity_id,

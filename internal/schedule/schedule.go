@@ -170,7 +170,14 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	}
 	var gaps []date.Date
 	for chunk := range slices.Chunk(candidates, probe) {
-		err := p.read(ctx, source, pacer, func(queries *db.Queries) error {
+		exists, err := p.anyEvent(ctx, source, pacer, chunk[0], chunk[len(chunk)-1])
+		if err != nil {
+			return nil, fmt.Errorf("look for events: %w", err)
+		}
+		if !exists {
+			continue
+		}
+		err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
 			found, err := queries.EventDates(ctx, chunk)
 			gaps = append(gaps, found...)
 			return err
@@ -208,6 +215,24 @@ func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer
 		}
 	}
 	return low, nil
+}
+
+// anyEvent reports whether there is an event from the first to the last date. One stray event of long ago makes
+// thousands of dates without any, which need no look of their own.
+func (p *Planner) anyEvent(
+	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, first, last date.Date,
+) (exists bool, err error) {
+	err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
+		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: first, NextDate: last.AddDays(1)})
+		if err != nil {
+			return err
+		}
+		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{
+			FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant,
+		})
+		return err
+	})
+	return exists, err
 }
 
 // read looks into the source. Statistics that are old or missing must not let the planner take a look into the index for
