@@ -15,3 +15,16 @@ WHERE r.state = 'complete' AND r.id > @after_id::bigint;
 
 -- name: DemoLastRun :one
 SELECT coalesce(max(r.id), 0)::bigint AS id FROM analytics.rollup_runs AS r;
+
+-- name: DemoSums :one
+-- All events, and the sum of all counts: they should be the same.
+SELECT
+    (SELECT count(*) FROM analytics.events) AS events,
+    (
+        SELECT
+            coalesce(sum(
+                m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count
+                + (SELECT coalesce(sum(o.value::bigint), 0) FROM jsonb_each_text(m.other_counts) AS o)
+            ), 0)::bigint
+        FROM analytics.daily_entity_metrics AS m
+    )::bigint AS counted;

@@ -203,6 +203,14 @@ func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history d
 		return fmt.Errorf("add the runs up: %w", err)
 	}
 
+	sums, err := queries.DemoSums(ctx)
+	if err != nil {
+		return fmt.Errorf("check the sums: %w", err)
+	}
+	if sums.Counted != sums.Events {
+		return fmt.Errorf("the counts add up to %d, not to the %d events: this is a bug", sums.Counted, sums.Events)
+	}
+
 	a.printf("\n  %-20s %s, %s to %s\n", "days", number(int64(c.Days)), history.Dates.First, history.Dates.Last)
 	a.printf("  %-20s %s\n", "events", number(events))
 	a.printf("  %-20s %s rows of metrics, one per day and entity\n", "entities", number(totals.RowsInserted))
@@ -212,6 +220,7 @@ func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history d
 	a.printf("  %-20s %s came in for %s; %s were corrected, the others not touched\n", "late events",
 		number(int64(len(late)*max(1, c.Events/50))), plural(int64(len(late)), "day"),
 		plural(repaired.RowsInserted+repaired.RowsUpdated, "row"))
+	a.printf("  %-20s all counts add up to the %s events\n", "checked", number(sums.Events))
 	c.suggest(a, history)
 	return nil
 }

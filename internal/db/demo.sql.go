@@ -32,6 +32,32 @@ func (q *Queries) DemoOpen(ctx context.Context) (int64, error) {
 	return count, err
 }
 
+const demoSums = `-- name: DemoSums :one
+SELECT
+    (SELECT count(*) FROM analytics.events) AS events,
+    (
+        SELECT
+            coalesce(sum(
+                m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count
+                + (SELECT coalesce(sum(o.value::bigint), 0) FROM jsonb_each_text(m.other_counts) AS o)
+            ), 0)::bigint
+        FROM analytics.daily_entity_metrics AS m
+    )::bigint AS counted
+`
+
+type DemoSumsRow struct {
+	Events  int64
+	Counted int64
+}
+
+// All events, and the sum of all counts: they should be the same.
+func (q *Queries) DemoSums(ctx context.Context) (DemoSumsRow, error) {
+	row := q.db.QueryRow(ctx, demoSums)
+	var i DemoSumsRow
+	err := row.Scan(&i.Events, &i.Counted)
+	return i, err
+}
+
 const demoTotals = `-- name: DemoTotals :one
 SELECT
     count(DISTINCT r.metric_date) AS dates,
