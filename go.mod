@@ -3,7 +3,7 @@ module github.com/daymill/daymill
 // +heroku goVersion go1.26
 // +heroku install ./cmd/...
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/alecthomas/kong v1.17.0
