@@ -114,30 +114,40 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// The same with a worker free: the job's second attempt fences the first, and neither keeps a worker for good.
+	// The same with a worker free: the job's second attempt fences the first, which waits for it lest River should take
+	// the job for done; and in the end neither keeps a worker for good.
 	t.Run("OwnTwoWorkers", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		all := dates(3)
+		all := dates(4)
 		for _, d := range all {
 			b.db.InsertDate(t, d, 100, 40)
 		}
-		b.hold(t, all...)
-		b.start(t)
+		b.hold(t, all[:3]...)
+		first := b.start(t)
 		b.request(t, day)
 		b.awaitHeld(t, day)
 		b.silence(t)
-		b.wait(t, "(SELECT count(*) = 2 FROM analytics.rollup_runs)")
+		b.wait(t, `(SELECT count(*) = 2 FROM analytics.rollup_runs) AND (
+			SELECT count(*) = 1 AND bool_and(query LIKE '%name: MetricUpsert %') FROM pg_stat_activity
+			WHERE datname = current_database() AND state <> 'idle' AND application_name = 'worker')`)
+		// Another process rolls a date up, which takes longer than River needs to record the end of a job.
+		second := b.start(t)
+		b.request(t, all[3])
+		b.awaitServed(t, all[3])
+		second.stop(t)
+		require.Equal(t, []string{"running"}, b.jobStates(t, day))
 		b.release(t, day)
 		b.awaitDone(t)
-		require.Equal(t, []string{"lost", "complete"}, b.runStates(t))
+		require.Equal(t, []string{"lost", "complete", "complete"}, b.runStates(t))
 		require.Equal(t, []string{"completed"}, b.jobStates(t, day))
-		b.request(t, all[1:]...)
+		require.False(t, first.stopped)
+		b.request(t, all[1:3]...)
 		b.awaitHeld(t, all[1])
 		b.awaitHeld(t, all[2])
 		b.release(t, all...)
 		b.awaitDone(t)
-		require.EqualValues(t, 303, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 403, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 }

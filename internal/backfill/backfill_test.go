@@ -98,7 +98,6 @@ func TestAdvance(t *testing.T) {
 		require.NoError(t, err)
 		defer other.Rollback(t.Context()) //nolint:errcheck // It is committed, or the test has failed.
 		require.NoError(t, backfill.Advance(t.Context(), other))
-		b.exec(t, "SET lock_timeout = '1s'")
 		b.advance(t)
 		require.Empty(t, b.open(t))
 		require.NoError(t, other.Commit(t.Context()))

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"time"
@@ -215,12 +216,8 @@ func (s *Session) Tx(ctx context.Context, timeout time.Duration, do func(on DBTX
 	}
 	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 		if s.db.pooled {
-			settings := map[string]string{"statement_timeout": milliseconds(timeout)}
-			for name, value := range s.db.settings {
-				if name != "statement_timeout" {
-					settings[name] = value
-				}
-			}
+			settings := maps.Clone(s.db.settings)
+			maps.Copy(settings, sessionSettings(timeout))
 			if err := set(ctx, tx, true, settings); err != nil {
 				return err
 			}
@@ -229,11 +226,22 @@ func (s *Session) Tx(ctx context.Context, timeout time.Duration, do func(on DBTX
 	})
 }
 
+// sessionIdle is how long a session's transaction may be idle before Postgres ends it: a process that stands still, on a
+// machine that does, must have let go of its locks by the time that another takes its work over.
+const sessionIdle = 10 * time.Second
+
+func sessionSettings(timeout time.Duration) map[string]string {
+	return map[string]string{
+		"statement_timeout":                   milliseconds(timeout),
+		"idle_in_transaction_session_timeout": milliseconds(sessionIdle),
+	}
+}
+
 func (s *Session) limit(ctx context.Context, timeout time.Duration) error {
 	if s.timeout == timeout {
 		return nil
 	}
-	if err := set(ctx, s.conn, false, map[string]string{"statement_timeout": milliseconds(timeout)}); err != nil {
+	if err := set(ctx, s.conn, false, sessionSettings(timeout)); err != nil {
 		return err
 	}
 	s.timeout = timeout
