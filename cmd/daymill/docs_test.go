@@ -198,7 +198,7 @@ func shellWords(block string) (commands [][]string) {
 			if len(words) > 0 {
 				commands = append(commands, words)
 			}
-			words = nil
+			words = make([]string, 0, len(words))
 		default:
 			words = append(words, strings.NewReplacer("'", "", `"`, "").Replace(w))
 		}
