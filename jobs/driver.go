@@ -39,6 +39,15 @@ type executor struct {
 	driver *driver
 }
 
+// JobGetStuck returns the jobs that River may take for stuck: Daymill's own only. River discards a stuck job of a kind
+// that its client does not know, and an application that has its jobs in the same tables may know better.
+func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
+	jobs, err := e.Executor.JobGetStuck(ctx, params)
+	return slices.DeleteFunc(jobs, func(job *rivertype.JobRow) bool {
+		return job.Queue != QueueRollup && job.Queue != QueueControl
+	}), err
+}
+
 // JobSetStateIfRunningMany records the ends of jobs.
 func (e *executor) JobSetStateIfRunningMany(
 	ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams,

@@ -162,7 +162,7 @@ func TestDashboard(t *testing.T) {
 		b.awaitJobState(t, id, rivertype.JobStateCancelled)
 		require.Equal(t, "cancelled", b.dateState(t, day))
 		require.Equal(t, []string{"cancelled", "cancelled"}, b.resolutions(t, day))
-		require.Equal(t, []string{"interrupted"}, column[string](t, b, "SELECT state FROM analytics.rollup_runs"))
+		require.Equal(t, []string{"cancelled"}, column[string](t, b, "SELECT state FROM analytics.rollup_runs"))
 		b.requireQuiet(t)
 		b.release(t, day)
 		requireFresh(t, b)

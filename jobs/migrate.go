@@ -10,6 +10,24 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
+// RiverShared reports whether River's tables in a schema have jobs, or queues, of somebody else's: of an application that
+// uses River itself.
+func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (bool, error) {
+	table := func(name string) string { return pgx.Identifier{riverSchema, name}.Sanitize() }
+	var shared bool
+	err := pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table("river_job")).Scan(&shared)
+	if err == nil && shared {
+		err = pool.QueryRow(ctx, `SELECT
+			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue NOT IN ($1, $2))
+			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name NOT IN ($1, $2))`,
+			QueueRollup, QueueControl).Scan(&shared)
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at River's tables: %w", err)
+	}
+	return shared, nil
+}
+
 // MigrateRiver brings River's tables up to date in a schema, which it creates where it is missing, and returns how
 // many of River's migrations it applied.
 func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (int, error) {

@@ -34,7 +34,7 @@ const (
 	// and is still open.
 	insertLockTimeout = "100ms"
 
-	reconcileKey   = 6_107_330_082 // of an advisory lock; arbitrary
+	reconcileKey   = 6_107_330_083 // of an advisory lock; arbitrary
 	requestChannel = "daymill_request"
 )
 

@@ -30,9 +30,10 @@ VALUES (
     current_setting('daymill.river_schema')
 );
 
--- The reporting zone, as a function so that views and other functions need no join. The table has one row.
+-- The reporting zone, as a function so that views and other functions need no join. The table has one row. It runs with
+-- the rights of Daymill's owner: whoever may read the live view needs no right on the table.
 CREATE FUNCTION analytics.time_zone() RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT i.time_zone FROM analytics.installation AS i $$;
 
 -- The instant a date begins in the reporting zone. Where the clock skips midnight the date begins when the clock

@@ -118,6 +118,13 @@ BEGIN
         UPDATE analytics.rollup_runs
         SET state = 'lost', finished_at = clock_timestamp(), error = 'its worker gave no sign of life'
         WHERE metric_date = job_date AND job_id = OLD.id AND state = 'running';
+
+        -- A run that was stopped because its job was cancelled.
+        UPDATE analytics.rollup_runs AS r
+        SET state = 'cancelled'
+        FROM analytics.rollup_dates AS d
+        WHERE outcome = 'cancelled' AND d.metric_date = job_date AND r.id = d.run_id AND r.job_id = OLD.id
+            AND r.state = 'interrupted';
     END IF;
     RETURN NULL;
 END

@@ -14,12 +14,19 @@ UPDATE analytics.schedules SET last_due_at = @due_at, last_run_at = clock_timest
 SELECT NOT EXISTS(SELECT FROM analytics.schedules AS s WHERE s.name = @name AND s.last_due_at >= @due_at::timestamptz);
 
 -- name: ScheduleGaps :many
--- Dates of a range that are neither complete nor going to be: no open request, and no run at work.
+-- Dates of a range that are neither complete nor going to be: no open request, no run at work, and no backfill that
+-- has them before it, at a pace of its own.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast(@first_date AS date) + i AND d.state IN ('complete', 'running')
+)
+AND NOT EXISTS (
+    SELECT FROM analytics.backfill_dates AS w
+    INNER JOIN analytics.backfills AS b ON b.id = w.backfill_id
+    WHERE w.metric_date = cast(@first_date AS date) + i AND w.state IN ('waiting', 'requested')
+        AND b.state IN ('running', 'paused')
 )
 AND NOT EXISTS (
     SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL

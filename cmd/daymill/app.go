@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
@@ -58,7 +59,9 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	testClock      pace.Clock // nil but in tests
-	throwaway      bool       // the database goes when the process does
+	// statementTimeout is a verb's own; the usual where 0.
+	statementTimeout time.Duration
+	throwaway        bool // the database goes when the process does
 }
 
 // usageError is a mistake on the command line or in the input.
@@ -144,11 +147,13 @@ func (a *app) terminal() bool {
 
 // open connects to the database. The verb is shown in pg_stat_activity.
 func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
-	if a.PoolSize < 1 || a.PoolSize > 1000 {
-		return nil, usagef("--pool-size is %d: give a number from 1 to 1000", a.PoolSize)
+	// One for what a verb holds, one for what it asks meanwhile.
+	if a.PoolSize < 2 || a.PoolSize > 1000 {
+		return nil, usagef("--pool-size is %d: give a number from 2 to 1000", a.PoolSize)
 	}
 	return postgres.Open(ctx, postgres.Config{
 		URL: a.DatabaseURL, ApplicationName: "daymill " + verb, PoolSize: a.PoolSize, Pooler: a.Pooler,
+		StatementTimeout: a.statementTimeout,
 	})
 }
 

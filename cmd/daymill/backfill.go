@@ -117,10 +117,10 @@ func (c *backfillListCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	a.tablef(table, "ID\tSTATE\tRANGE\tDONE\tFAILED\tLEFT\tBY\n")
+	a.tablef(table, "ID\tSTATE\tRANGE\tCOMPLETE\tFAILED\tLEFT\tBY\n")
 	for _, b := range all {
 		a.tablef(table, "%d\t%s\t%s..%s\t%d/%d\t%d\t%s\t%s (%s)\n",
-			b.ID, b.State, b.First, b.Last, b.Done(), b.Dates, b.DatesFailed, remaining(b), b.By, b.Via)
+			b.ID, b.State, b.First, b.Last, b.DatesComplete, b.Dates, b.DatesFailed, remaining(b), b.By, b.Via)
 	}
 	return table.Flush()
 }
@@ -144,7 +144,7 @@ func (c *backfillShowCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.printJSON(b)
 	}
-	a.printf("backfill %d is %s: %d of %s done\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"))
+	a.printf("backfill %d is %s: %d of %s complete\n", b.ID, b.State, b.DatesComplete, plural(b.Dates, "date"))
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	order := "oldest first"
 	if b.NewestFirst {

@@ -93,6 +93,9 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := startBackfill(ctx, a, conn, history, events); err != nil {
+		return err
+	}
 	workerCtx, stopWorker := context.WithCancel(ctx)
 	defer stopWorker()
 	ended := make(chan error, 1)
@@ -165,19 +168,20 @@ func (c *demoCmd) fill(ctx context.Context, a *app, conn *postgres.DB, history d
 	})
 }
 
-// show rolls everything up by a backfill, lets late events come in, and reports.
-func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
+// startBackfill asks for everything, before the worker starts, whose daily job would ask for it otherwise.
+func startBackfill(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
 	a.printf("Rolling %s events up, day by day\n", number(events))
-	start := a.clock().Now()
-	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		_, _, err := backfill.Start(ctx, tx, backfill.Plan{
 			Range: history.Dates, InFlight: jobs.DefaultWorkers, EveryDate: true, By: "demo", Via: "cli",
 		})
 		return err
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// show watches the backfill, lets late events come in, and reports.
+func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
+	start := a.clock().Now()
 	if err := c.watchBackfill(ctx, a, conn); err != nil {
 		return err
 	}

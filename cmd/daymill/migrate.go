@@ -7,10 +7,14 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/source"
 	"github.com/daymill/daymill/jobs"
 )
+
+// migrateTimeout bounds a statement of a migration.
+const migrateTimeout = 15 * time.Minute
 
 type migrateCmd struct {
 	Apply  migrateApplyCmd  `cmd:"" default:"withargs" help:"Install or upgrade (what a bare migrate does), or revert with --down."`
@@ -40,6 +44,8 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	if c.Steps < 0 {
 		return usagef("--steps is %d: give 0 for all, or a number of migrations", c.Steps)
 	}
+	// River's migrations may have an index to build on a table of jobs that is not small.
+	a.statementTimeout = migrateTimeout
 	db, err := a.open(ctx, "migrate")
 	if err != nil {
 		return err
@@ -82,9 +88,31 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	if err := c.warnShared(ctx, a, db); err != nil {
+		return err
+	}
 	if len(changed) == 0 {
 		a.printf("nothing to do: the schema is as it should be\n")
 	}
+	return nil
+}
+
+// warnShared says what comes of having River's tables in common with an application: of all its clients River elects
+// one to keep the schedules, and it keeps only those it knows.
+func (c *migrateApplyCmd) warnShared(ctx context.Context, a *app, db *postgres.DB) error {
+	if c.Down || c.DryRun {
+		return nil
+	}
+	installation, err := schema.Get(ctx, db)
+	if err != nil {
+		return err
+	}
+	shared, err := jobs.RiverShared(ctx, db.Pool, installation.RiverSchema)
+	if err != nil || !shared {
+		return err
+	}
+	a.printf("an application has jobs of its own in River's tables in schema %s: while a Daymill worker leads, its periodic jobs "+
+		"rest; install with --river-schema to give Daymill tables of its own\n", installation.RiverSchema)
 	return nil
 }
 

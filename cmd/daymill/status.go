@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -84,7 +83,7 @@ func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Inst
 		Primary: db, Source: db, Daily: schedule.Daily{Zone: installation.Zone}, Clock: a.clock(),
 	}
 	found, err := planner.Gaps(ctx)
-	return slices.Concat([]date.Date{}, found), err // Not null in JSON.
+	return append([]date.Date{}, found...), err // Not null in JSON.
 }
 
 func (a *app) printStatus(report status, zone *time.Location) error {

@@ -49,7 +49,7 @@ type Publisher struct {
 	// Advance moves the run's cursor in the batch's transaction, or fails because the run may not write any more. It
 	// is called before anything is written.
 	Advance func(ctx context.Context, queries *db.Queries, upTo entity.ID, totals Totals) error
-	// Alive is called before each read.
+	// Alive is called before each read and each batch.
 	Alive func() error
 
 	// Totals is what is published of the date, up to the cursor.
@@ -163,6 +163,9 @@ func (p *Publisher) readRange(
 // write brings changes in, a batch after another.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
 	for len(changes) > 0 {
+		if err := p.Alive(); err != nil {
+			return err
+		}
 		size := min(len(changes), int(p.writes.Value()))
 		took, err := p.writeBatch(ctx, changes[:size], p.writes.Limit())
 		switch {
@@ -176,6 +179,7 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 			p.Figures.Batches++
 			p.writes.Took(float64(size), took)
 			p.count(changes[:size])
+			p.Totals = changes[size-1].through
 			changes = changes[size:]
 		}
 		if err := p.Pacer.Pause(ctx, took); err != nil {

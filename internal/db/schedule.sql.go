@@ -30,6 +30,12 @@ WHERE NOT EXISTS (
     WHERE d.metric_date = cast($1 AS date) + i AND d.state IN ('complete', 'running')
 )
 AND NOT EXISTS (
+    SELECT FROM analytics.backfill_dates AS w
+    INNER JOIN analytics.backfills AS b ON b.id = w.backfill_id
+    WHERE w.metric_date = cast($1 AS date) + i AND w.state IN ('waiting', 'requested')
+        AND b.state IN ('running', 'paused')
+)
+AND NOT EXISTS (
     SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL
 )
 ORDER BY i
@@ -40,7 +46,8 @@ type ScheduleGapsParams struct {
 	LastDate  date.Date
 }
 
-// Dates of a range that are neither complete nor going to be: no open request, and no run at work.
+// Dates of a range that are neither complete nor going to be: no open request, no run at work, and no backfill that
+// has them before it, at a pace of its own.
 func (q *Queries) ScheduleGaps(ctx context.Context, arg ScheduleGapsParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, scheduleGaps, arg.FirstDate, arg.LastDate)
 	if err != nil {

@@ -55,7 +55,10 @@ type Run struct {
 	LongestStatementMS float64    `json:"longest_statement_ms"`
 }
 
-// Read returns the status, with as many runs and broken dates as limit says.
+// mostBroken is how many broken dates are listed.
+const mostBroken = 20
+
+// Read returns the status, with as many runs as limit says.
 func Read(ctx context.Context, conn *postgres.DB, limit int) (Status, error) {
 	queries := db.New(conn)
 	dates, err := queries.LedgerDates(ctx)
@@ -70,7 +73,7 @@ func Read(ctx context.Context, conn *postgres.DB, limit int) (Status, error) {
 		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,
 		Broken: []Broken{}, Runs: []Run{},
 	}
-	broken, err := queries.LedgerBroken(ctx, int32(limit)) //nolint:gosec // A page.
+	broken, err := queries.LedgerBroken(ctx, mostBroken)
 	if err != nil {
 		return Status{}, fmt.Errorf("list broken dates: %w", err)
 	}

@@ -14,8 +14,9 @@ const (
 	// Target is how long a statement should take. A tenth of a second is short enough not to be felt by others that
 	// wait for a lock or the disk, and long enough to make the round trip negligible.
 	Target = 100 * time.Millisecond
-	// Limit is the statement_timeout of a statement that can be done again in smaller parts.
-	Limit = 250 * time.Millisecond
+	// Limit is the statement_timeout of a statement that can be done again in smaller parts. With what it takes to end
+	// the statement and to hear of it, none takes longer than a quarter of a second.
+	Limit = 200 * time.Millisecond
 
 	// maxPause bounds a pause, so that a run's sign of life never stays away for long, whatever the pace.
 	maxPause = 10 * time.Second

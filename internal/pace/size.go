@@ -24,13 +24,14 @@ func (s *Size) Value() float64 { return s.current }
 // Limit is the statement_timeout of the next statement.
 func (s *Size) Limit() time.Duration { return s.limit }
 
-// Took adapts the size after a statement of the given size. It grows at most fourfold, since what comes next may be
-// denser, and is halved at most, since what was slow may have been the disk's first touch.
+// Took adapts the size after a statement of the given size. It doubles at most, since what comes next may be denser, or
+// grows fourfold where the statement took next to no time; and is halved at most, since what was slow may have been the
+// disk's first touch.
 func (s *Size) Took(size float64, took time.Duration) {
 	s.timeouts, s.limit = 0, Limit
 	factor := 4.0
-	if took > 0 {
-		factor = min(4, max(0.5, float64(Target)/float64(took)))
+	if took > Target/20 {
+		factor = min(2, max(0.5, float64(Target)/float64(took)))
 	}
 	s.current = min(s.most, max(s.least, size*factor))
 }

@@ -275,7 +275,7 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	})
 	if err != nil {
 		// The ledger is out of reach. It will notice by itself that the run has fallen silent.
-		return errors.Join(reason, fmt.Errorf("record it: %w", err))
+		return fmt.Errorf("%w (and it could not be recorded: %w)", reason, err)
 	}
 	return reason
 }
