@@ -261,7 +261,7 @@ const attempted = "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(erro
 
 // TestGarbage inserts jobs that name no date that could be rolled up. The inserting transaction is not harmed, and the
 // job says what is wrong with it, once.
-func TestGarbage(t *testing.T) {
+func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 	t.Parallel()
 	b := setupUnscheduled(t)
 	tomorrow := date.Of(time.Now(), time.UTC).AddDays(1)
@@ -290,7 +290,7 @@ func TestGarbage(t *testing.T) {
 		return nil
 	}))
 	b.start(t)
-	for name, test := range tests {
+	for name, test := range tests { //nolint:paralleltest // As above.
 		t.Run(name, func(t *testing.T) {
 			b.wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])
@@ -309,7 +309,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // TestGarbageBackfill is TestGarbage for the job that starts a backfill.
-func TestGarbageBackfill(t *testing.T) {
+func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 	t.Parallel()
 	b := setupUnscheduled(t)
 	tests := map[string]struct{ args, message string }{
@@ -329,7 +329,7 @@ func TestGarbageBackfill(t *testing.T) {
 			VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
 	}
 	b.start(t)
-	for name, test := range tests {
+	for name, test := range tests { //nolint:paralleltest // As above.
 		t.Run(name, func(t *testing.T) {
 			b.wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])

@@ -87,33 +87,34 @@ func (b *testBundle) requireNothingMore(t *testing.T, stopped *process) {
 	pgtest.RequireExact(t, b.db)
 }
 
-// testStopped stops a worker that has read most of a date, for so long that the date is handed to the other, and until
-// the date's events have changed. It publishes nothing of what it had read.
+// testStopped stops a worker between two statements, when it has read some of a date, for so long that the date is handed
+// to another, and until the date's events have changed. It publishes nothing of what it had read.
 func testStopped(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
 	b.exec(t, `
-		CREATE TABLE public.hold_scan (id integer);
-		INSERT INTO public.hold_scan VALUES (1);
-		CREATE FUNCTION public.pass(created_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+		CREATE TABLE public.slow (id integer);
+		INSERT INTO public.slow VALUES (1);
+		CREATE FUNCTION public.dawdle() RETURNS boolean LANGUAGE plpgsql AS $$
 		BEGIN
-			WHILE created_at >= '2026-03-01 18:00+00' AND EXISTS (SELECT FROM public.hold_scan) LOOP
-				PERFORM pg_sleep(0.005);
-			END LOOP;
+			IF EXISTS (SELECT FROM public.slow) THEN
+				PERFORM pg_sleep(0.1);
+			END IF;
 			RETURN true;
 		END
 		$$;
 		CREATE OR REPLACE VIEW analytics.events AS
 		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events
-		WHERE public.pass(created_at)`)
-	all := []*process{b.worker(t), b.worker(t)}
+		WHERE (SELECT public.dawdle())`)
+	// After a slice of a tenth of a second it pauses for three.
+	stopped := b.worker(t, "--pace", "30")
 	b.request(t, day)
-	b.await(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE metric_date = $1 AND state = 'running' AND slices > 1)", day)
-	stopped := b.workerOf(t, day, all...)
+	b.await(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE state = 'running' AND slices > 1)")
+	b.await(t, `(SELECT bool_and(state = 'idle') FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE '%name: EventSlice %' AND pid <> pg_backend_pid())`)
 	stopped.signal(t, syscall.SIGSTOP)
-	b.await(t, `NOT EXISTS(SELECT FROM pg_stat_activity WHERE datname = current_database()
-		AND query LIKE '%name: EventSlice %' AND state = 'active' AND pid <> pg_backend_pid())`)
-	b.exec(t, "DELETE FROM public.hold_scan")
+	b.exec(t, "DELETE FROM public.slow")
+	b.worker(t)
 	b.awaitComplete(t, day)
 
 	b.exec(t, "DELETE FROM public.raw_events WHERE created_at < '2026-03-01 06:00+00'")

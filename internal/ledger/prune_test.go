@@ -51,9 +51,9 @@ func setup(t *testing.T) *testBundle {
 	return &testBundle{db: pgtest.Database(t, pgtest.Installed{}), pacer: &pace.Pacer{Clock: pace.SystemClock{}}}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+func (b *testBundle) exec(t *testing.T, sql string) {
 	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
+	_, err := b.db.Exec(t.Context(), sql)
 	require.NoError(t, err)
 }
 

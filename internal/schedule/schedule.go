@@ -227,9 +227,7 @@ func (p *Planner) anyEvent(
 		if err != nil {
 			return err
 		}
-		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{
-			FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant,
-		})
+		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams(bounds))
 		return err
 	})
 	return exists, err
