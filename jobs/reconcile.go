@@ -11,7 +11,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/daymill/daymill/internal/backfill"
-	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -83,8 +82,8 @@ func (r *reconciler) run(ctx context.Context) {
 
 // look does what there is to do.
 func (r *reconciler) look(ctx context.Context, maintain bool) error {
-	today := date.Of(r.clock.Now(), r.zone)
-	needed, err := db.New(r.db).ReconcileNeeded(ctx, today)
+	now := r.clock.Now()
+	needed, err := db.New(r.db).ReconcileNeeded(ctx, now)
 	if err != nil {
 		return fmt.Errorf("look for requests: %w", err)
 	}
@@ -114,7 +113,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 			return err
 		}
 		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
-			Today: today, Silence: run.Silence, MaxRows: reconcileDates,
+			AtInstant: now, Silence: run.Silence, MaxRows: reconcileDates,
 		})
 		if err != nil {
 			return fmt.Errorf("look for dates without a job: %w", err)

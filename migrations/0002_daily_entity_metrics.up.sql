@@ -18,8 +18,8 @@ WITH (fillfactor = 90);
 
 CREATE INDEX daily_entity_metrics_entity ON analytics.daily_entity_metrics (entity_id, metric_date);
 
--- Finished dates and today's events so far, in the same columns. today_start is one row of constants, so the planner
--- uses the index on the instant, and a condition on entity_id reaches both halves.
+-- Finished dates and today's events so far, in the same columns. What today is, is asked once and not for every row; the
+-- planner uses the index on the instant, and a condition on entity_id reaches both halves.
 CREATE VIEW analytics.daily_entity_metrics_live AS
 SELECT
     m.entity_id,
@@ -31,11 +31,11 @@ SELECT
     m.other_counts,
     m.last_updated_at
 FROM analytics.daily_entity_metrics AS m
-WHERE m.metric_date < analytics.date_of(now())
+WHERE m.metric_date < (SELECT analytics.date_of(now()))
 UNION ALL
 SELECT
     t.entity_id,
-    analytics.date_of(now()) AS metric_date,
+    (SELECT analytics.date_of(now())) AS metric_date,
     coalesce(sum(t.events) FILTER (WHERE t.event_type = 'view'), 0)::integer AS views_count,
     coalesce(sum(t.events) FILTER (WHERE t.event_type = 'click'), 0)::integer AS clicks_count,
     coalesce(sum(t.events) FILTER (WHERE t.event_type = 'save'), 0)::integer AS saves_count,
@@ -51,8 +51,8 @@ FROM (
         coalesce(e.event_type, 'unknown') AS event_type,
         count(*) AS events
     FROM analytics.events AS e
-    WHERE e.created_at >= analytics.date_start(analytics.date_of(now()))
-        AND e.created_at < analytics.date_start(analytics.date_of(now()) + 1)
+    WHERE e.created_at >= (SELECT analytics.date_start(analytics.date_of(now())))
+        AND e.created_at < (SELECT analytics.date_start(analytics.date_of(now()) + 1))
         AND e.entity_id IS NOT NULL
     GROUP BY e.entity_id, coalesce(e.event_type, 'unknown')
 ) AS t

@@ -102,7 +102,7 @@ WHERE state IN ('waiting', 'requested');
 -- for a worker, and no worker for an open transaction that has appended one.
 CREATE TABLE analytics.rollup_requests (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    metric_date date NOT NULL,
+    metric_date date NOT NULL CHECK (metric_date BETWEEN '0001-01-01' AND '9999-12-31'),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     requested_by text NOT NULL DEFAULT session_user,
     requested_via text NOT NULL DEFAULT 'sql',

@@ -13,6 +13,9 @@ BEGIN
     IF first_date IS NULL OR last_date IS NULL OR NOT isfinite(first_date) OR NOT isfinite(last_date) THEN
         RAISE EXCEPTION 'a rollup needs a date, not %', coalesce(first_date, last_date)
         USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a date such as 2026-03-01.';
+    ELSIF first_date < '0001-01-01' THEN
+        RAISE EXCEPTION '% is before our era', first_date
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a date such as 2026-03-01.';
     ELSIF last_date < first_date THEN
         RAISE EXCEPTION 'the range %..% is reversed', first_date, last_date
         USING ERRCODE = 'invalid_parameter_value', HINT = 'Give the earlier date first.';
@@ -65,10 +68,8 @@ BEGIN
     IF job_date <= analytics.date_of(now()) THEN
         INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
     END IF;
-    -- A client that names no queue knows nothing of Daymill's; nobody else could work the job.
-    IF NEW.queue = 'default' THEN
-        NEW.queue := 'daymill';
-    END IF;
+    -- Nobody else could work the job, and in a queue of its own it would keep the date from getting another.
+    NEW.queue := 'daymill';
     RETURN NEW;
 END
 $$;
@@ -83,6 +84,7 @@ DECLARE
     job_date date := analytics.job_date(OLD.args);
     was_open boolean := OLD.state::text NOT IN ('cancelled', 'completed', 'discarded');
     outcome text;
+    resolved bigint;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         outcome := CASE WHEN was_open THEN 'cancelled' END;
@@ -99,6 +101,7 @@ BEGIN
         SET resolved_at = now(), resolution = outcome
         WHERE metric_date = job_date AND resolved_at IS NULL
             AND (outcome = 'cancelled' OR run_id IS NOT NULL);
+        GET DIAGNOSTICS resolved = ROW_COUNT;
 
         -- A run of this job that is still at work was lost with its worker, or else is fenced by this.
         UPDATE analytics.rollup_dates
@@ -108,6 +111,8 @@ BEGIN
             FROM analytics.rollup_dates AS d
             WHERE d.metric_date = job_date AND (
                 d.state IN ('interrupted', 'failed')
+                -- What was asked for may be missing from it: not complete any more, so the daily job asks again.
+                OR d.state = 'complete' AND resolved > 0
                 OR d.state = 'running' AND EXISTS (
                     SELECT FROM analytics.rollup_runs AS n WHERE n.id = d.run_id AND n.job_id = OLD.id
                 )

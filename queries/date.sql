@@ -20,6 +20,7 @@ SELECT
     d.cursor_events,
     d.cursor_entities,
     (d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval)::boolean AS alive,
+    (d.heartbeat_at >= now() - interval '10 minutes')::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker

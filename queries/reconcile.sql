@@ -1,7 +1,8 @@
 -- name: ReconcileNeeded :one
 -- Whether a look at requests and backfills is worth a transaction.
 SELECT (
-    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < @today)
+    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < (SELECT analytics.date_of(@at_instant))
+    )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
 )::boolean AS needed;
 
@@ -20,7 +21,7 @@ SELECT
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL
-    AND q.metric_date < @today
+    AND q.metric_date < (SELECT analytics.date_of(@at_instant))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
         WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval

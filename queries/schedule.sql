@@ -7,7 +7,7 @@ INSERT INTO analytics.schedules (name, last_due_at) VALUES (@name, '-infinity') 
 SELECT (s.last_due_at < @due_at::timestamptz)::boolean AS due FROM analytics.schedules AS s WHERE s.name = @name FOR UPDATE;
 
 -- name: ScheduleRecord :exec
-UPDATE analytics.schedules SET last_due_at = @due_at, last_run_at = clock_timestamp() WHERE name = @name;
+UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, @due_at::timestamptz), last_run_at = clock_timestamp() WHERE name = @name;
 
 -- name: ScheduleOverdue :one
 -- Whether a periodic job has not done its work for an instant of its schedule.
@@ -20,7 +20,8 @@ SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
-    WHERE d.metric_date = cast(@first_date AS date) + i AND d.state IN ('complete', 'running')
+    WHERE d.metric_date = cast(@first_date AS date) + i
+        AND (d.state = 'complete' OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w

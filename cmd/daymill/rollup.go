@@ -70,6 +70,9 @@ func (*rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner 
 	case errors.Is(err, run.ErrNothingToDo):
 		a.printf("%s: a worker has just rolled it up\n", day)
 		return nil
+	case errors.Is(err, run.ErrBusy):
+		a.printf("%s: a worker is rolling it up just now: see `daymill status`\n", day)
+		return nil
 	case err != nil && ctx.Err() != nil:
 		return errors.New("interrupted; a worker takes over where it was left, or run the command again")
 	case err != nil:

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/pace"
@@ -134,13 +134,15 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// processName names a process in the ledger: the platform's name for it, or the host's, and the process id.
+// processName names a process in the ledger: the platform's name for it, or the host's, the process id, and a number by
+// chance.
 func processName() string {
 	host := os.Getenv("DYNO") // Heroku: worker.1
 	if host == "" {
 		host, _ = os.Hostname() // Without one, the process id has to do.
 	}
-	return host + "/" + strconv.Itoa(os.Getpid())
+	// Platforms give the processes of two deploys the same name, and containers the same process id.
+	return fmt.Sprintf("%s/%d/%04x", host, os.Getpid(), rand.Uint32N(1<<16)) //nolint:gosec // A name, no secret.
 }
 
 // runner returns what runs dates in this process.

@@ -22,8 +22,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrTooSlow is returned where even a batch of one row does not get in within a minute.
-var ErrTooSlow = errors.New("one row of metrics cannot be written within a minute: something holds the table or the disk")
+// ErrTooSlow is returned where even a batch of one row does not get in within some thirteen seconds.
+var ErrTooSlow = errors.New("one row of metrics cannot be written within thirteen seconds: something holds the table or the disk")
 
 const (
 	firstRows = 1_000

@@ -189,6 +189,7 @@ SELECT
     d.cursor_events,
     d.cursor_entities,
     (d.state = 'running' AND d.heartbeat_at >= now() - $1::interval)::boolean AS alive,
+    (d.heartbeat_at >= now() - interval '10 minutes')::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker
@@ -211,6 +212,7 @@ type DateLockRow struct {
 	CursorEvents   int64
 	CursorEntities int64
 	Alive          bool
+	Recent         bool
 	JobID          *int64
 	Attempt        int32
 	Worker         string
@@ -228,6 +230,7 @@ func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow
 		&i.CursorEvents,
 		&i.CursorEntities,
 		&i.Alive,
+		&i.Recent,
 		&i.JobID,
 		&i.Attempt,
 		&i.Worker,

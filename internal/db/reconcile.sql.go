@@ -7,9 +7,9 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/daymill/daymill/internal/date"
-	"time"
 )
 
 const reconcileDates = `-- name: ReconcileDates :many
@@ -18,7 +18,7 @@ SELECT
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL
-    AND q.metric_date < $1
+    AND q.metric_date < (SELECT analytics.date_of($1))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
         WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - $2::interval
@@ -30,9 +30,9 @@ LIMIT $3::integer
 `
 
 type ReconcileDatesParams struct {
-	Today   date.Date
-	Silence time.Duration
-	MaxRows int32
+	AtInstant time.Time
+	Silence   time.Duration
+	MaxRows   int32
 }
 
 type ReconcileDatesRow struct {
@@ -42,7 +42,7 @@ type ReconcileDatesRow struct {
 
 // Dates that are over and have an open request, but no job and no live run to satisfy it.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
-	rows, err := q.db.Query(ctx, reconcileDates, arg.Today, arg.Silence, arg.MaxRows)
+	rows, err := q.db.Query(ctx, reconcileDates, arg.AtInstant, arg.Silence, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +75,15 @@ func (q *Queries) ReconcileLock(ctx context.Context, key int64) (bool, error) {
 
 const reconcileNeeded = `-- name: ReconcileNeeded :one
 SELECT (
-    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < $1)
+    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < (SELECT analytics.date_of($1))
+    )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
 )::boolean AS needed
 `
 
 // Whether a look at requests and backfills is worth a transaction.
-func (q *Queries) ReconcileNeeded(ctx context.Context, today date.Date) (bool, error) {
-	row := q.db.QueryRow(ctx, reconcileNeeded, today)
+func (q *Queries) ReconcileNeeded(ctx context.Context, atInstant time.Time) (bool, error) {
+	row := q.db.QueryRow(ctx, reconcileNeeded, atInstant)
 	var needed bool
 	err := row.Scan(&needed)
 	return needed, err

@@ -27,7 +27,8 @@ SELECT (cast($1 AS date) + i)::date AS metric_date
 FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
-    WHERE d.metric_date = cast($1 AS date) + i AND d.state IN ('complete', 'running')
+    WHERE d.metric_date = cast($1 AS date) + i
+        AND (d.state = 'complete' OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w
@@ -103,7 +104,7 @@ func (q *Queries) ScheduleOverdue(ctx context.Context, arg ScheduleOverdueParams
 }
 
 const scheduleRecord = `-- name: ScheduleRecord :exec
-UPDATE analytics.schedules SET last_due_at = $1, last_run_at = clock_timestamp() WHERE name = $2
+UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, $1::timestamptz), last_run_at = clock_timestamp() WHERE name = $2
 `
 
 type ScheduleRecordParams struct {

@@ -96,7 +96,8 @@ func TestSizeGivesUp(t *testing.T) {
 		tries++
 		require.Less(t, tries, 30)
 	}
-	require.GreaterOrEqual(t, size.Limit(), time.Minute)
+	require.Greater(t, size.Limit(), 10*time.Second)
+	require.Less(t, size.Limit(), 15*time.Second)
 	size.Took(1, time.Millisecond)
 	require.Equal(t, pace.Limit, size.Limit())
 }

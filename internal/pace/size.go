@@ -10,8 +10,9 @@ type Size struct {
 	timeouts int // in a row
 }
 
-// maxLimit is where a statement that cannot be made any smaller is given up.
-const maxLimit = time.Minute
+// maxLimit is where a statement that cannot be made any smaller is given up. Together with the pause after it, it has to
+// be shorter than the silence for which a run is taken for dead.
+const maxLimit = 15 * time.Second
 
 // NewSize returns a size that starts at first and stays between least and most.
 func NewSize(first, least, most float64) *Size {
@@ -37,11 +38,11 @@ func (s *Size) Took(size float64, took time.Duration) {
 }
 
 // TimedOut adapts the size after a statement that ran into its limit, and reports whether to try again. Where smaller
-// does not help (every event of a day at one instant, or a disk that stalls) the limit is doubled, up to a minute.
+// does not help (every event of a day at one instant, or a disk that stalls) the limit is doubled, up to some thirteen seconds.
 func (s *Size) TimedOut(size float64) bool {
 	s.timeouts++
 	if s.timeouts > 2 || size <= s.least {
-		if s.limit >= maxLimit {
+		if 2*s.limit > maxLimit {
 			return false
 		}
 		s.limit *= 2

@@ -81,8 +81,8 @@ func (a *attempt) begin(ctx context.Context) error {
 	})
 }
 
-// takeOver puts this run in the place of the date's last one. It resumes what that one had published, unless requests
-// have come since: those want a scan from the start, which then serves everyone.
+// takeOver puts this run in the place of the date's last one. It resumes what that one has published within the last
+// ten minutes, unless requests have come since: those want a scan from the start, which then serves everyone.
 func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("make the date's row: %w", err)
@@ -101,7 +101,9 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool)
 	}
 	var totals batch.Totals
 	var resumed *int64
-	if last.Cursor != nil && !fresh {
+	// Events that have come late meanwhile, without anybody asking, may be below the cursor: after a longer while the scan
+	// begins anew.
+	if last.Cursor != nil && last.Recent && !fresh {
 		resumed, a.cursor, a.scanRun = &last.RunID, last.Cursor, last.ScanRunID
 		totals = batch.Totals{Events: last.CursorEvents, Entities: last.CursorEntities}
 	}

@@ -18,8 +18,8 @@ import (
 // Count is how many events of a type an entity has in a slice.
 type Count = db.EventSliceRow
 
-// ErrTooSlow is returned where even the shortest slice does not end within a minute.
-var ErrTooSlow = errors.New("the events of one instant cannot be read within a minute: see `daymill source check`")
+// ErrTooSlow is returned where even the shortest slice does not end within some thirteen seconds.
+var ErrTooSlow = errors.New("the events of one instant cannot be read within thirteen seconds: see `daymill source check`")
 
 const (
 	// firstPart is the first slice's part of a date. Dates are mostly denser at noon than at midnight, and a slice
