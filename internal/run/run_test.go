@@ -360,3 +360,19 @@ func TestRunZoneDays(t *testing.T) {
 		})
 	}
 }
+
+// A cursor from before a longer while is not resumed: late events that nobody asked for may be below it.
+func TestRunOldCursor(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 9_000, 4_000)
+	b.runner.Options.MaxEntities = 500
+	b.request(t, day)
+	b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 1_000 })
+	b.db.Insert(t, pgtest.Event{Entity: "-9223372036854775808", Type: "view", At: atNoon(t, b)})
+	_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET heartbeat_at = now() - interval '11 minutes'")
+	require.NoError(t, err)
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, err)
+	require.EqualValues(t, 9_001, pgtest.RequireExact(t, b.db).Events)
+}

@@ -1,0 +1,43 @@
+package jobs_test
+
+import (
+	"testing"
+
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgtest"
+)
+
+// Cancelling a job withdraws what was asked for, of whomever. The date does not go on saying that it is complete.
+func TestCancelledDateIsNotComplete(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 50, 20)
+	b.request(t, day)
+	process := b.start(t)
+	b.awaitDone(t)
+	require.Equal(t, "complete", b.dateState(t, day))
+	process.stop(t)
+
+	b.exec(t, "INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 25)",
+		day.String())
+	id := value[int64](t, b, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'")
+	_, err := b.app.JobCancel(t.Context(), id)
+	require.NoError(t, err)
+	b.awaitJobState(t, id, rivertype.JobStateCancelled)
+	require.Equal(t, "cancelled", b.dateState(t, day))
+	require.Zero(t, b.openRequests(t))
+}
+
+// A client that names another queue does not keep its date from being rolled up.
+func TestOtherQueue(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 50, 20)
+	b.exec(t, "INSERT INTO river_job (kind, args, queue, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 'imports', 25)",
+		day.String())
+	b.start(t)
+	b.awaitDone(t)
+	require.EqualValues(t, 50, pgtest.RequireExact(t, b.db).Events)
+}
