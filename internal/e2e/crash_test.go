@@ -102,7 +102,7 @@ func testStopped(t *testing.T, binary string) {
 		CREATE FUNCTION public.dawdle() RETURNS boolean LANGUAGE plpgsql AS $$
 		BEGIN
 			IF EXISTS (SELECT FROM public.slow) THEN
-				PERFORM pg_sleep(0.2);
+				PERFORM pg_sleep(0.05);
 			END IF;
 			RETURN true;
 		END
@@ -110,10 +110,10 @@ func testStopped(t *testing.T, binary string) {
 		CREATE OR REPLACE VIEW analytics.events AS
 		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events
 		WHERE (SELECT public.dawdle())`)
-	// After a slice of a fifth of a second it pauses for three.
-	stopped := b.worker(t, "--pace", "15")
+	// After a slice of a twentieth of a second it pauses for three seconds.
+	stopped := b.worker(t, "--pace", "60")
 	b.request(t, day)
-	b.await(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE state = 'running' AND slices > 1)")
+	b.await(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE state = 'running' AND slices > 0)")
 	b.await(t, `(SELECT bool_and(state = 'idle') FROM pg_stat_activity
 		WHERE datname = current_database() AND query LIKE '%name: EventSlice %' AND pid <> pg_backend_pid())`)
 	stopped.signal(t, syscall.SIGSTOP)

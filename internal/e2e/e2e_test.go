@@ -193,7 +193,7 @@ func (b *testBundle) awaitComplete(t *testing.T, dates ...date.Date) {
 // workerOf is the process at work on a date.
 func (b *testBundle) workerOf(t *testing.T, d date.Date, all ...*process) *process {
 	t.Helper()
-	pid := value[int](t, b, `SELECT split_part(worker, '/', 2)::integer FROM analytics.rollup_runs
+	pid := value[int](t, b, `SELECT substring(worker FROM '/(\d+)')::integer FROM analytics.rollup_runs
 		WHERE metric_date = $1 AND state = 'running'`, d)
 	for _, p := range all {
 		if p.cmd.Process.Pid == pid {

@@ -92,7 +92,7 @@ func TestSizeGivesUp(t *testing.T) {
 	t.Parallel()
 	size := pace.NewSize(1000, 1, 1000)
 	tries := 0
-	for size.TimedOut(size.Value()) {
+	for size.TimedOut(size.Value()) { // At every size, down to the least.
 		tries++
 		require.Less(t, tries, 30)
 	}

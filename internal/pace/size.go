@@ -42,10 +42,12 @@ func (s *Size) Took(size float64, took time.Duration) {
 func (s *Size) TimedOut(size float64) bool {
 	s.timeouts++
 	if s.timeouts > 2 || size <= s.least {
-		if 2*s.limit > maxLimit {
+		switch {
+		case 2*s.limit <= maxLimit:
+			s.limit *= 2
+		case size <= s.least:
 			return false
 		}
-		s.limit *= 2
 	}
 	s.current = max(s.least, size/2)
 	return true
