@@ -142,7 +142,7 @@ func processName() string {
 		host, _ = os.Hostname() // Without one, the process id has to do.
 	}
 	// Platforms give the processes of two deploys the same name, and containers the same process id.
-	return fmt.Sprintf("%s/%d/%04x", host, os.Getpid(), rand.Uint32N(1<<16)) //nolint:gosec // A name, no secret.
+	return fmt.Sprintf("%s/%d/%04x", host, os.Getpid(), rand.Uint32N(1<<16))
 }
 
 // runner returns what runs dates in this process.

@@ -59,7 +59,7 @@ var (
 )
 
 // patience is how long a test waits. A killed worker's date is handed on after half a minute.
-const patience = 50 * time.Second
+const patience = 80 * time.Second
 
 // Every date of prepare has so many events, of so many entities besides the last.
 const (
