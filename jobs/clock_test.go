@@ -4,18 +4,24 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/pace"
 )
 
 // testClock is the system's until it is set; then it stands still, and pauses are over at once. It counts how often it
-// was asked for the time.
+// was asked for the time, and can keep runs in their next pause, where they have no transaction open.
 type testClock struct {
 	calls atomic.Int64
 
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	keeping bool
+	kept    []context.Context // of the runs, in the order in which they came
+	let     map[context.Context]chan struct{}
 }
 
 var _ pace.Clock = (*testClock)(nil)
@@ -31,6 +37,10 @@ func (c *testClock) Now() time.Time {
 }
 
 func (c *testClock) Sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-c.letGo(ctx):
+	case <-ctx.Done():
+	}
 	if !c.isSetTo().IsZero() {
 		d = 0
 	}
@@ -47,4 +57,58 @@ func (c *testClock) set(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = now
+}
+
+// keep keeps every run that pauses from now on.
+func (c *testClock) keep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keeping, c.let = true, make(map[context.Context]chan struct{})
+}
+
+// letGo returns what is closed when a run may go on.
+func (c *testClock) letGo(run context.Context) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.keeping {
+		closed := make(chan struct{})
+		close(closed)
+		return closed
+	}
+	if c.let[run] == nil {
+		c.let[run] = make(chan struct{})
+		c.kept = append(c.kept, run)
+	}
+	return c.let[run]
+}
+
+// awaitKept returns when so many runs are kept, or were.
+func (c *testClock) awaitKept(t *testing.T, count int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.kept) == count
+	}, patience, 10*time.Millisecond)
+}
+
+// release lets the run go on that came as the n-th.
+func (c *testClock) release(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.let[c.kept[n]])
+}
+
+// releaseAll lets all runs go on, and keeps no others.
+func (c *testClock) releaseAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keeping = false
+	for _, let := range c.let {
+		select {
+		case <-let:
+		default:
+			close(let)
+		}
+	}
 }

@@ -342,20 +342,27 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
 }
 
-// TestScheduledForLater inserts a job that is to run later, for a date that is not over yet when it is inserted.
+// TestScheduledForLater inserts jobs that are to run later, of a date that is over and of one that is not even over the
+// day after tomorrow.
 func TestScheduledForLater(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	b.db.InsertDate(t, day, 100, 40)
-	clock := newTestClock(at(day, 12))
+	future := date.Of(time.Now(), time.UTC).AddDays(2)
+	clock := &testClock{}
 	b.start(t, func(config *jobs.Config) { config.Clock = clock })
-	_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
-	require.NoError(t, err)
+	for _, d := range []date.Date{day, future} {
+		b.db.InsertDate(t, d, 100, 40)
+		_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: d}, &river.InsertOpts{ScheduledAt: at(future.AddDays(1), 3)})
+		require.NoError(t, err)
+	}
 	b.awaitLooks(t)
-	require.Equal(t, []string{"scheduled"}, b.jobStates(t, day))
-	clock.set(at(day.AddDays(1), 3))
+	for _, d := range []date.Date{day, future} {
+		require.Equal(t, []string{"scheduled"}, b.jobStates(t, d))
+		require.Equal(t, []string{"open"}, b.resolutions(t, d))
+	}
+	clock.set(at(future.AddDays(1), 3))
 	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day'")
 	b.awaitDone(t)
-	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)
 	b.requireQuiet(t)
 }

@@ -17,14 +17,6 @@ func (b *testBundle) silence(t *testing.T) {
 	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE state = 'running'")
 }
 
-// disown is silence for a run that stands still in a transaction, which has its date locked: the signs of life look as
-// if they were another run's.
-func (b *testBundle) disown(t *testing.T) {
-	t.Helper()
-	b.exec(t, "UPDATE analytics.rollup_runs SET attempt = 0 WHERE state = 'running'")
-	b.exec(t, "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day' AND state = 'running'")
-}
-
 // dead puts a job of a date into the state in which a killed worker leaves it, its run included.
 func (b *testBundle) dead(t *testing.T, attempt int) int64 {
 	t.Helper()
@@ -108,17 +100,17 @@ func TestRescue(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
 		b.db.InsertDate(t, day, 100, 40)
-		b.hold(t, day)
-		b.start(t, func(config *jobs.Config) { config.Workers = 1 })
+		p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+		p.clock.keep()
 		b.request(t, day)
-		b.awaitHeld(t, day)
-		b.disown(t)
+		p.clock.awaitKept(t, 1)
+		b.silence(t)
 		b.awaitJobState(t, b.job(t, day).ID, rivertype.JobStateAvailable)
-		b.release(t, day)
+		p.clock.releaseAll()
 		b.awaitDone(t)
 		require.Equal(t, []string{"complete"}, b.runStates(t))
 		require.Equal(t, 2, b.job(t, day).Attempt)
-		require.EqualValues(t, 101, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 
@@ -131,31 +123,31 @@ func TestRescue(t *testing.T) {
 		for _, d := range all {
 			b.db.InsertDate(t, d, 100, 40)
 		}
-		b.hold(t, all[:3]...)
-		first := b.start(t)
+		p := b.start(t, func(config *jobs.Config) { config.Pace = 1 })
+		p.clock.keep()
 		b.request(t, day)
-		b.awaitHeld(t, day)
-		b.disown(t)
-		b.wait(t, `(SELECT count(*) = 2 FROM analytics.rollup_runs) AND (
-			SELECT count(*) = 1 AND bool_and(query LIKE '%name: MetricUpsert %') FROM pg_stat_activity
-			WHERE datname = current_database() AND state <> 'idle' AND application_name = 'worker')`)
+		p.clock.awaitKept(t, 1)
+		b.silence(t)
+		p.clock.awaitKept(t, 2)
+		p.clock.release(0)
 		// Another process rolls a date up, which takes longer than River needs to record the end of a job.
-		second := b.start(t)
+		other := b.start(t)
 		b.request(t, all[3])
 		b.awaitServed(t, all[3])
-		second.stop(t)
+		other.stop(t)
+		require.Equal(t, []string{"lost", "running", "complete"}, b.runStates(t))
 		require.Equal(t, []string{"running"}, b.jobStates(t, day))
-		b.release(t, day)
+		p.clock.releaseAll()
 		b.awaitDone(t)
 		require.Equal(t, []string{"lost", "complete", "complete"}, b.runStates(t))
 		require.Equal(t, []string{"completed"}, b.jobStates(t, day))
-		require.False(t, first.stopped)
+		b.hold(t, all[1:3]...)
 		b.request(t, all[1:3]...)
 		b.awaitHeld(t, all[1])
 		b.awaitHeld(t, all[2])
 		b.release(t, all...)
 		b.awaitDone(t)
-		require.EqualValues(t, 403, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 402, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 }

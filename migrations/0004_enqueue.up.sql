@@ -65,7 +65,8 @@ AS $$
 DECLARE
     job_date date := analytics.job_date(NEW.args);
 BEGIN
-    IF job_date <= analytics.date_of(now()) THEN
+    -- A job may be scheduled for when its date is over. The request waits for that as well.
+    IF job_date <= analytics.date_of(greatest(now(), NEW.scheduled_at)) THEN
         INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
     END IF;
     -- Nobody else could work the job, and in a queue of its own it would keep the date from getting another.
