@@ -47,3 +47,11 @@ SELECT
 -- name: RequestEnqueue :one
 -- Asks for a rollup of a range, as every other client does; returns the number of dates.
 SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;
+
+-- name: RequestAppendAs :exec
+-- Asks for a rollup of some dates on behalf of somebody.
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via)
+SELECT
+    unnest(@metric_dates::date[]),
+    @requested_by,
+    @requested_via;

@@ -1,45 +1,88 @@
-// Package ui is what Daymill shows in a browser, one handler and one template per page. So far it answers the
-// questions of whoever keeps processes running; the pages come next.
+// Package ui is what Daymill shows in a browser, and its HTTP API. Each page has one handler file and one template file
+// of its name: overview, dates, jobs, backfills, entities, schedule, audit. What every page shares is here:
+//
+//	ui.go       the handler and its routes
+//	secure.go   headers, hosts, origins, body sizes
+//	access.go   who may come in, and who may change something
+//	page.go     how a page is rendered, and how a mistake is shown
+//	format.go   numbers, durations and times as people read them
+//	layout.templ, parts.templ
+//	assets/     the stylesheet, the scripts and the icon, served by the binary
+//
+// Every page works without JavaScript: its state is in the URL, its changes are forms. htmx only refreshes what moves.
+// Templates get view structs, and never see the database.
 package ui
 
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
 )
 
 // readyTimeout is how long the database may take to say that it is there.
 const readyTimeout = 2 * time.Second
 
-// Handler returns the handler of every page. ready says whether the database can be reached and is migrated.
-func Handler(ready func(ctx context.Context) error) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		text(w, http.StatusOK, "ok\n")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		if err := ready(ctx); err != nil {
-			// The cause names hosts and users; it is in the log.
-			text(w, http.StatusServiceUnavailable, "not ready\n")
-			return
-		}
-		text(w, http.StatusOK, "ready\n")
-	})
-	return secured(mux)
+// Config is what the pages work with.
+type Config struct {
+	DB           *postgres.DB
+	Installation schema.Installation
+	// Jobs is what the pages do to River's jobs and queues.
+	Jobs   *jobs.Admin
+	Logger *slog.Logger
+	Clock  pace.Clock
+	Access Access
+	// BasePath is where a proxy has put the pages, such as /daymill; empty at the root.
+	BasePath string
+	// Ready says whether the database can be reached and is migrated. Its cause is for the log.
+	Ready func(ctx context.Context) error
 }
 
-// secured sets the headers that every response has.
-func secured(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
+// site is the pages over one database.
+type site struct {
+	Config
+
+	assets assets
+	guard  *guard
+}
+
+// Handler returns the handler of every page.
+func Handler(config Config) http.Handler {
+	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock)}
+	pages := http.NewServeMux()
+	s.routeOverview(pages)
+	s.routeDates(pages)
+	s.routeJobs(pages)
+	s.routeBackfills(pages)
+	s.routeEntities(pages)
+	s.routeSchedule(pages)
+	s.routeAudit(pages)
+	pages.Handle("/", s.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
+
+	root := http.NewServeMux()
+	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	root.HandleFunc("GET /readyz", s.readyz)
+	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
+	root.Handle("/api/", s.routeAPI())
+	root.Handle("/", s.authenticated(s.scoped(pages)))
+	return s.recovered(secured(s.limited(s.based(s.hosted(s.sameOrigin(root))))))
+}
+
+func (s *site) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		// The cause names hosts and users; it is in the log.
+		text(w, http.StatusServiceUnavailable, "not ready\n")
+		return
+	}
+	text(w, http.StatusOK, "ready\n")
 }
 
 func text(w http.ResponseWriter, status int, body string) {

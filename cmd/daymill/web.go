@@ -8,57 +8,125 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
 	"github.com/daymill/daymill/ui"
 )
 
 type webCmd struct {
-	Listen string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; every host's $PORT where the platform sets that, else 127.0.0.1:8080."`
+	webOptions
+}
+
+// webOptions are those of a process that serves pages.
+type webOptions struct {
+	Listen         string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; every host's $PORT where the platform sets that, else 127.0.0.1:8080. Without a password only this machine is listened to."`
+	BasePath       string `env:"DAYMILL_BASE_PATH" placeholder:"PATH" help:"Where a proxy has put the pages, such as /daymill."`
+	AdminPassword  string `env:"DAYMILL_ADMIN_PASSWORD" placeholder:"SECRET" help:"The password of user admin, who may do everything. Set it in the environment: a command line is seen by others."`
+	ViewerPassword string `env:"DAYMILL_VIEWER_PASSWORD" placeholder:"SECRET" help:"The password of user viewer, who may look."`
+	APIToken       string `name:"api-token" env:"DAYMILL_API_TOKEN" placeholder:"SECRET" help:"The bearer token of the API."`
+	CronSecret     string `env:"CRON_SECRET" placeholder:"SECRET" help:"The bearer token of schedulers that call /api/cron/daily-rollup."`
 }
 
 const (
-	shutdownTimeout   = 10 * time.Second
-	readHeaderTimeout = 5 * time.Second
+	shutdownTimeout = 10 * time.Second
+	// What a client may take to send a request and to read the answer: the slowest page is bounded by itself.
+	readTimeout  = 15 * time.Second
+	writeTimeout = 60 * time.Second
+	maxHeaders   = 64 << 10
 )
 
 // Run answers until the process is told to stop.
 func (c *webCmd) Run(ctx context.Context, a *app) error {
-	db, _, err := a.openInstalled(ctx, "web")
+	if err := c.check(); err != nil {
+		return err
+	}
+	db, installation, err := a.openInstalled(ctx, "web")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	logger := a.logger()
-	handler := ui.Handler(func(ctx context.Context) error {
-		_, err := schema.Get(ctx, db)
-		if err != nil {
-			logger.WarnContext(ctx, "not ready", slog.String("error", err.Error()))
-		}
-		return err
-	})
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.address())
-	if err != nil {
-		return usagef("cannot listen on %s: %w; give another --listen", c.address(), err)
+	return c.serve(ctx, a, db, installation)
+}
+
+func (o *webOptions) check() error {
+	o.BasePath = strings.TrimRight(o.BasePath, "/")
+	switch {
+	case o.BasePath != "" && !strings.HasPrefix(o.BasePath, "/"):
+		return usagef("--base-path is %q: give a path that begins with a slash, such as /daymill", o.BasePath)
+	case o.Listen != "" && o.access().Open() && !loopback(o.Listen):
+		return usagef("without a password the pages are for this machine only, and %s is more than that: "+
+			"set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1", o.Listen)
+	default:
+		return nil
 	}
-	logger.InfoContext(ctx, "web started", slog.String("address", "http://"+listener.Addr().String()))
+}
+
+func (o *webOptions) access() ui.Access {
+	return ui.Access{
+		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, CronSecret: o.CronSecret,
+	}
+}
+
+// serve answers until ctx is done.
+func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
+	admin, err := jobs.NewAdmin(db, installation)
+	if err != nil {
+		return err
+	}
+	logger := a.logger()
+	handler := ui.Handler(ui.Config{
+		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
+		Access: o.access(), BasePath: o.BasePath,
+		Ready: func(ctx context.Context) error {
+			_, err := schema.Get(ctx, db)
+			if err != nil {
+				logger.WarnContext(ctx, "not ready", slog.String("error", err.Error()))
+			}
+			return err
+		},
+	})
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
+	if err != nil {
+		return usagef("cannot listen on %s: %w; give another --listen", o.address(), err)
+	}
+	logger.InfoContext(ctx, "web started", slog.String("address", "http://"+listener.Addr().String()+o.BasePath+"/"))
+	if o.access().Open() {
+		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
+	}
 	return serve(ctx, listener, handler)
 }
 
-func (c *webCmd) address() string {
-	if c.Listen != "" {
-		return c.Listen
-	}
-	if port := os.Getenv("PORT"); port != "" {
+func (o *webOptions) address() string {
+	port := os.Getenv("PORT")
+	switch {
+	case o.Listen != "":
+		return o.Listen
+	case port != "" && o.access().Open():
+		return "127.0.0.1:" + port
+	case port != "":
 		return ":" + port
+	default:
+		return "127.0.0.1:8080"
 	}
-	return "127.0.0.1:8080"
+}
+
+// loopback reports whether only this machine can reach an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // serve answers until ctx is done, and then lets requests under way finish.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: time.Minute}
+	server := &http.Server{
+		Handler: handler, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
+		MaxHeaderBytes: maxHeaders,
+	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()

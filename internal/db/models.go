@@ -11,6 +11,16 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
+type AnalyticsAudit struct {
+	ID     int64
+	At     time.Time
+	Actor  string
+	Via    string
+	Action string
+	Target string
+	Detail []byte
+}
+
 type AnalyticsBackfill struct {
 	ID             int64
 	State          string
@@ -82,6 +92,27 @@ type AnalyticsInstallation struct {
 	TimeZone    string
 	RiverSchema string
 	InstalledAt time.Time
+}
+
+type AnalyticsJob struct {
+	ID          int64
+	Kind        string
+	MetricDate  *date.Date
+	Args        []byte
+	State       string
+	Queue       string
+	Priority    int16
+	Attempt     int16
+	MaxAttempts int16
+	AttemptedBy *string
+	CreatedAt   time.Time
+	ScheduledAt time.Time
+	AttemptedAt *time.Time
+	FinalizedAt *time.Time
+	Errors      []byte
+	Output      []byte
+	PrunedAt    *time.Time
+	Words       interface{}
 }
 
 type AnalyticsRollupDate struct {

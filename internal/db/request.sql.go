@@ -31,6 +31,26 @@ func (q *Queries) RequestAppend(ctx context.Context, arg RequestAppendParams) er
 	return err
 }
 
+const requestAppendAs = `-- name: RequestAppendAs :exec
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via)
+SELECT
+    unnest($1::date[]),
+    $2,
+    $3
+`
+
+type RequestAppendAsParams struct {
+	MetricDates  []date.Date
+	RequestedBy  string
+	RequestedVia string
+}
+
+// Asks for a rollup of some dates on behalf of somebody.
+func (q *Queries) RequestAppendAs(ctx context.Context, arg RequestAppendAsParams) error {
+	_, err := q.db.Exec(ctx, requestAppendAs, arg.MetricDates, arg.RequestedBy, arg.RequestedVia)
+	return err
+}
+
 const requestClaim = `-- name: RequestClaim :execrows
 UPDATE analytics.rollup_requests
 SET run_id = $1::bigint

@@ -1,0 +1,27 @@
+package jobs
+
+import (
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Admin is what a person does to jobs and queues, through a client that works none.
+type Admin struct {
+	db     *postgres.DB
+	client *river.Client[pgx.Tx]
+}
+
+// NewAdmin returns an Admin of a database.
+func NewAdmin(conn *postgres.DB, installation schema.Installation) (*Admin, error) {
+	client, err := river.NewClient(riverpgxv5.New(conn.Pool), &river.Config{Schema: installation.RiverSchema})
+	if err != nil {
+		return nil, fmt.Errorf("make River's client: %w", err)
+	}
+	return &Admin{db: conn, client: client}, nil
+}
