@@ -83,8 +83,8 @@ func TestFailing(t *testing.T) {
 		failed := "failed: read events from 2026-03-01T00:00:00Z: ERROR: the source is broken (SQLSTATE P0001)"
 		require.Equal(t, []string{failed, failed}, column[string](t, b, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
 
-		// Another request waits with the first: there is a job.
-		b.request(t, day)
+		// The schedule's request waits with the first: there is a job, and nobody has mended anything.
+		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
 		b.awaitLooks(t)
 		require.Equal(t, id, b.job(t, day).ID)
 		require.EqualValues(t, 2, b.runs(t))
@@ -305,7 +305,8 @@ func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 		})
 	}
 	require.Zero(t, b.runs(t))
-	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"))
+	require.Equal(t, []date.Date{tomorrow}, column[date.Date](t, b, "SELECT metric_date FROM analytics.rollup_requests"),
+		"that one waits until its date is over")
 }
 
 // TestGarbageBackfill is TestGarbage for the job that starts a backfill.
@@ -361,7 +362,7 @@ func TestScheduledForLater(t *testing.T) {
 		require.Equal(t, []string{"open"}, b.resolutions(t, d))
 	}
 	clock.set(at(future.AddDays(1), 3))
-	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day'")
+	b.arrive(t)
 	b.awaitDone(t)
 	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)
 	b.requireQuiet(t)

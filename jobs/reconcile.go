@@ -112,6 +112,9 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		if err := backfill.Advance(ctx, tx); err != nil {
 			return err
 		}
+		if _, err := queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: now, Silence: run.Silence}); err != nil {
+			return fmt.Errorf("bring jobs forward: %w", err)
+		}
 		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
 			AtInstant: now, Silence: run.Silence, MaxRows: reconcileDates,
 		})

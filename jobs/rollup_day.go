@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -40,6 +41,17 @@ func newRollupDayWorker(db *postgres.DB, runner *run.Runner, jobTable string, do
 // every worker process once a second, hands the job to another worker. A date of a killed worker therefore resumes
 // after about half a minute, at its cursor. Every statement has a time limit of its own, on both ends.
 func (*rollupDayWorker) Timeout(*river.Job[RollupDayArgs]) time.Duration { return -1 }
+
+// NextRetry is River's, but never longer than between the ninth attempt and the tenth: requests that come meanwhile add
+// attempts of their own (analytics.promote_jobs), whose backoff would come to be days.
+func (w *rollupDayWorker) NextRetry(job *river.Job[RollupDayArgs]) time.Time {
+	const most = rollupAttempts - 1
+	if len(job.Errors) < most {
+		return time.Time{} // River's own.
+	}
+	jitter := 0.9 + 0.2*rand.Float64()
+	return w.runner.Clock.Now().Add(time.Duration(jitter * most * most * most * most * float64(time.Second)))
+}
 
 // Work runs the date.
 func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[RollupDayArgs]) error {

@@ -104,6 +104,9 @@ CREATE TABLE analytics.rollup_requests (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     metric_date date NOT NULL CHECK (metric_date BETWEEN '0001-01-01' AND '9999-12-31'),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Until when it waits: a River job scheduled for later wants what is committed by then, not by now. Beside that, every
+    -- request waits until its date is over. Not clock_timestamp(): a request is due for whoever sees it.
+    due_at timestamptz NOT NULL DEFAULT now(),
     requested_by text NOT NULL DEFAULT session_user,
     requested_via text NOT NULL DEFAULT 'sql',
     -- The priority of the River job to make of it: 1 what somebody asked for, 2 the schedule, 3 backfills.
@@ -141,15 +144,19 @@ CREATE TRIGGER notify_request
 AFTER INSERT ON analytics.rollup_requests
 FOR EACH STATEMENT EXECUTE FUNCTION analytics.notify_request();
 
--- The state of every date in the ledger, requests included: one row per date that has a run or an open request.
+-- The state of every date in the ledger, requests included: one row per date that has a run or an open request. Requests
+-- that still wait, for their date to be over or for an instant of their own, do not change what a date is now. A run
+-- that has given no sign of life for half a minute is not at work, whatever its row says.
 CREATE VIEW analytics.date_states AS
 SELECT
     coalesce(d.metric_date, r.metric_date) AS metric_date,
     (
         CASE
-            WHEN d.state = 'running' THEN 'running'
-            WHEN r.requests IS NOT NULL AND d.state IN ('failed', 'interrupted') THEN 'retrying'
-            WHEN r.requests IS NOT NULL THEN 'requested'
+            WHEN d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds' THEN 'running'
+            WHEN r.due_requests > 0 AND d.state IN ('failed', 'interrupted', 'running') THEN 'retrying'
+            WHEN r.due_requests > 0 THEN 'requested'
+            WHEN d.state = 'running' THEN 'interrupted'
+            WHEN d.state IS NULL THEN 'waiting'
             ELSE d.state
         END
     )::text AS state,
@@ -158,12 +165,18 @@ SELECT
     d.entities,
     d.run_id,
     d.heartbeat_at,
-    coalesce(r.requests, 0)::bigint AS open_requests
+    coalesce(r.requests, 0)::bigint AS open_requests,
+    -- When the first of the open requests is, or was, due.
+    greatest(r.due_at, analytics.date_start(r.metric_date + 1))::timestamptz AS due_at
 FROM analytics.rollup_dates AS d
 FULL JOIN (
     SELECT
         q.metric_date,
-        count(*) AS requests
+        count(*) AS requests,
+        count(*) FILTER (
+            WHERE q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(now()))
+        ) AS due_requests,
+        min(q.due_at) AS due_at
     FROM analytics.rollup_requests AS q
     WHERE q.resolved_at IS NULL
     GROUP BY q.metric_date

@@ -46,7 +46,7 @@ CREATE FUNCTION analytics.job_date(args jsonb) RETURNS date
 LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
-    IF args ->> 'date' ~ '^\d{4}-\d{2}-\d{2}$' THEN
+    IF args ->> 'date' ~ '^\d{4}-\d{2}-\d{2}$' AND args ->> 'date' >= '0001' THEN
         RETURN to_date(args ->> 'date', 'YYYY-MM-DD');
     END IF;
     RETURN NULL;
@@ -65,9 +65,14 @@ AS $$
 DECLARE
     job_date date := analytics.job_date(NEW.args);
 BEGIN
-    -- A job may be scheduled for when its date is over. The request waits for that as well.
-    IF job_date <= analytics.date_of(greatest(now(), NEW.scheduled_at)) THEN
-        INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
+    IF NEW.state::text = 'pending' THEN
+        -- Its wish is made when somebody releases it, and only then. It is no duplicate of anything until then: it has to
+        -- be there to be released, and must not keep its date from getting another job, perhaps for ever.
+        NEW.unique_key := NULL;
+    ELSIF job_date IS NOT NULL THEN
+        -- A job may be scheduled for later, and be of a date that is not over. The request waits for both.
+        INSERT INTO analytics.rollup_requests (metric_date, requested_via, due_at)
+        VALUES (job_date, 'river', greatest(now(), NEW.scheduled_at));
     END IF;
     -- Nobody else could work the job, and in a queue of its own it would keep the date from getting another.
     NEW.queue := 'daymill';
@@ -75,15 +80,16 @@ BEGIN
 END
 $$;
 
--- What dashboards do to a job is a wish about its date: a retry of a finished job asks again, and a job that was
--- cancelled, discarded after its last attempt, or deleted takes the date's open requests with it. A request that no
--- run has claimed yet survives a discarded job, for its events came after the attempts that failed.
+-- What dashboards do to a job is a wish about its date: a retry of a finished job asks again, as does the release of a
+-- pending job and the early start of a scheduled one; and a job that was cancelled, discarded after its last attempt, or
+-- deleted takes the date's open requests with it, but for those that wait for longer than the job would have. A request
+-- that no run has claimed yet survives a discarded job, for its events came after the attempts that failed.
 CREATE FUNCTION analytics.request_from_job_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     job_date date := analytics.job_date(OLD.args);
-    was_open boolean := OLD.state::text NOT IN ('cancelled', 'completed', 'discarded');
+    was_open boolean := OLD.state::text NOT IN ('cancelled', 'completed', 'discarded', 'pending');
     outcome text;
     resolved bigint;
 BEGIN
@@ -93,14 +99,19 @@ BEGIN
         outcome := 'cancelled';
     ELSIF was_open AND NEW.state::text = 'discarded' THEN
         outcome := 'failed';
-    ELSIF NOT was_open AND NEW.state::text IN ('available', 'scheduled') AND job_date <= analytics.date_of(now()) THEN
-        INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES (job_date, 'river');
+    ELSIF job_date IS NOT NULL AND NEW.state::text IN ('available', 'scheduled') AND (
+        NOT was_open
+        -- Somebody has it start before its time. What analytics.promote_jobs promotes carries the mark.
+        OR OLD.state::text = 'scheduled' AND OLD.scheduled_at > now() AND NOT NEW.metadata ? 'daymill'
+    ) THEN
+        INSERT INTO analytics.rollup_requests (metric_date, requested_via, due_at)
+        VALUES (job_date, 'river', greatest(now(), NEW.scheduled_at));
     END IF;
 
     IF outcome IS NOT NULL THEN
         UPDATE analytics.rollup_requests
         SET resolved_at = now(), resolution = outcome
-        WHERE metric_date = job_date AND resolved_at IS NULL
+        WHERE metric_date = job_date AND resolved_at IS NULL AND due_at <= greatest(now(), OLD.scheduled_at)
             AND (outcome = 'cancelled' OR run_id IS NOT NULL);
         GET DIAGNOSTICS resolved = ROW_COUNT;
 
@@ -140,7 +151,7 @@ $$;
 -- gives signs of life in the ledger. One without any for `silence` goes back to the queue, is discarded after its last
 -- attempt, or cancelled where somebody has asked for that. A row that an application's transaction has locked is left for the next look.
 --
--- This function and the next are the only ones that read River's tables. Their text is made here because River's
+-- This function and the next two are the only ones that read River's tables. Their text is made here because River's
 -- schema is known at installation only, and as text it keeps no migration of River's from changing a column.
 DO $install$
 DECLARE
@@ -184,14 +195,73 @@ BEGIN
         $$
     $create$, river_schema);
 
-    -- Dates that a job is there for, waiting or at work.
+    -- Jobs that would begin later than what is asked for of their dates. River lets a date have one job at a time, so this
+    -- is the job that has to serve everybody: one that is scheduled for later begins now, and one that is waiting behind
+    -- others moves up. Requests that still wait stay open, and get a job of their own when they are due.
+    --
+    -- A job between two attempts keeps its backoff, which is there for the sake of whatever is broken; but where somebody
+    -- has asked since the last attempt failed (priority 1: neither the schedule nor a backfill), the cause may be mended, or
+    -- the new events may mend it. It begins at once then, once for all who have asked since, and the attempt is on top
+    -- of those that the job had, so that asking never makes a date fail sooner.
+    EXECUTE format($create$
+        CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval)
+        RETURNS SETOF date
+        LANGUAGE sql
+        AS $$
+            UPDATE %1$I.river_job AS j
+            SET
+                state = 'available',
+                scheduled_at = CASE WHEN late.begins THEN now() ELSE j.scheduled_at END,
+                priority = least(j.priority, late.priority),
+                max_attempts = CASE WHEN late.begins AND j.attempt > 0 THEN least(j.max_attempts + 1, 32000) ELSE j.max_attempts END,
+                -- Not a wish of the job's own: see analytics.request_from_job_change.
+                metadata = j.metadata || '{"daymill": "promoted"}'
+            FROM (
+                SELECT
+                    r.id,
+                    due.metric_date,
+                    due.priority,
+                    b.begins
+                FROM (
+                    SELECT
+                        q.metric_date,
+                        min(q.priority) AS priority,
+                        max(greatest(q.requested_at, q.due_at)) FILTER (WHERE q.priority = 1) AS asked_at
+                    FROM analytics.rollup_requests AS q
+                    WHERE q.resolved_at IS NULL AND q.due_at <= now()
+                        AND q.metric_date < (SELECT analytics.date_of(at_instant))
+                        AND NOT EXISTS (
+                            SELECT FROM analytics.rollup_dates AS d
+                            WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - silence
+                        )
+                    GROUP BY q.metric_date
+                ) AS due
+                INNER JOIN %1$I.river_job AS r
+                    ON r.kind = 'rollup_day' AND r.state IN ('available', 'retryable', 'scheduled')
+                        AND analytics.job_date(r.args) = due.metric_date
+                -- River calls a job that has failed available, too, where its backoff is but a second.
+                CROSS JOIN LATERAL (
+                    SELECT (r.state = 'scheduled' OR r.scheduled_at > now()) AND coalesce(
+                        (r.errors[array_upper(r.errors, 1)] ->> 'at')::timestamptz < due.asked_at,
+                        r.errors IS NULL OR array_upper(r.errors, 1) IS NULL
+                    ) AS begins
+                ) AS b
+                WHERE b.begins OR r.state = 'available' AND r.priority > due.priority
+                FOR UPDATE OF r SKIP LOCKED
+            ) AS late
+            WHERE j.id = late.id
+            RETURNING late.metric_date
+        $$
+    $create$, river_schema);
+
+    -- Dates that a job is there for, waiting or at work. A pending job is not: it waits for somebody to release it.
     EXECUTE format($create$
         CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date
         LANGUAGE sql STABLE
         AS $$
             SELECT analytics.job_date(j.args)
             FROM %1$I.river_job AS j
-            WHERE j.kind = 'rollup_day' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+            WHERE j.kind = 'rollup_day' AND j.state IN ('available', 'retryable', 'running', 'scheduled')
                 AND analytics.job_date(j.args) IS NOT NULL
         $$
     $create$, river_schema);

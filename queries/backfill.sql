@@ -26,7 +26,7 @@ WHERE b.id = @id
         )
         OR EXISTS (
             SELECT FROM analytics.rollup_requests AS q
-            WHERE q.metric_date = b.first_date + i AND q.resolved_at IS NULL
+            WHERE q.metric_date = b.first_date + i AND q.resolved_at IS NULL AND q.due_at <= now()
         )
     );
 
@@ -40,7 +40,7 @@ WHERE @every_date::boolean
     )
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q
-        WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL
+        WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
     );
 
 -- name: BackfillRunning :many

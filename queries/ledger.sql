@@ -4,6 +4,7 @@ SELECT
     (count(*) FILTER (WHERE s.state = 'complete'))::bigint AS complete,
     (count(*) FILTER (WHERE s.state = 'running'))::bigint AS running,
     (count(*) FILTER (WHERE s.state = 'requested'))::bigint AS requested,
+    (count(*) FILTER (WHERE s.state = 'waiting'))::bigint AS waiting,
     (count(*) FILTER (WHERE s.state IN ('retrying', 'interrupted')))::bigint AS retrying,
     (count(*) FILTER (WHERE s.state = 'failed'))::bigint AS failed,
     (count(*) FILTER (WHERE s.state = 'cancelled'))::bigint AS cancelled,

@@ -1,7 +1,9 @@
 -- name: ReconcileNeeded :one
 -- Whether a look at requests and backfills is worth a transaction.
 SELECT (
-    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < (SELECT analytics.date_of(@at_instant))
+    EXISTS(
+        SELECT FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(@at_instant))
     )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
 )::boolean AS needed;
@@ -14,13 +16,17 @@ SELECT pg_try_advisory_xact_lock(@key::bigint);
 -- Jobs whose worker is dead go back to the queue; returns their dates.
 SELECT analytics.rescue_jobs(@silence)::date AS metric_date;
 
+-- name: ReconcilePromote :many
+-- Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
+SELECT analytics.promote_jobs(@at_instant, @silence)::date AS metric_date;
+
 -- name: ReconcileDates :many
--- Dates that are over and have an open request, but no job and no live run to satisfy it.
+-- Dates that are over and have an open request that is due, but no job and no live run to satisfy it.
 SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
-WHERE q.resolved_at IS NULL
+WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of(@at_instant))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d

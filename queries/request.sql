@@ -1,25 +1,26 @@
 -- name: RequestOpen :one
--- How many requests of a date are open, and whether any of them has come since the last run claimed them.
+-- How many requests of a date are open and due, and whether any of them has come since the last run claimed them.
 SELECT
     count(*) AS requests,
     (count(*) FILTER (WHERE q.run_id IS NULL) > 0)::boolean AS unclaimed
 FROM (
     SELECT r.run_id
     FROM analytics.rollup_requests AS r
-    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL
+    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.due_at <= now()
     ORDER BY r.run_id NULLS FIRST
     LIMIT 1000
 ) AS q;
 
 -- name: RequestClaim :execrows
--- Takes the open requests of a date that are visible now, at most max_rows at a time: what was committed before them
--- is visible to every slice that the run is going to read.
+-- Takes the open requests of a date that are visible and due now, at most max_rows at a time: what was committed before
+-- them is visible to every slice that the run is going to read. One that waits for later wants what is committed by then.
 UPDATE analytics.rollup_requests
 SET run_id = @run_id::bigint
 WHERE id IN (
     SELECT r.id
     FROM analytics.rollup_requests AS r
-    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.run_id IS DISTINCT FROM @run_id::bigint
+    WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.due_at <= now()
+        AND r.run_id IS DISTINCT FROM @run_id::bigint
     ORDER BY r.id
     LIMIT @max_rows::integer
 );

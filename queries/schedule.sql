@@ -14,7 +14,7 @@ UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, @due_at::time
 SELECT NOT EXISTS(SELECT FROM analytics.schedules AS s WHERE s.name = @name AND s.last_due_at >= @due_at::timestamptz);
 
 -- name: ScheduleGaps :many
--- Dates of a range that are neither complete nor going to be: no open request, no run at work, and no backfill that
+-- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
 -- has them before it, at a pace of its own.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
@@ -30,6 +30,7 @@ AND NOT EXISTS (
         AND b.state IN ('running', 'paused')
 )
 AND NOT EXISTS (
-    SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL
+    SELECT FROM analytics.rollup_requests AS q
+    WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
 )
 ORDER BY i;

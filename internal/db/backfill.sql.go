@@ -86,7 +86,7 @@ WHERE b.id = $1
         )
         OR EXISTS (
             SELECT FROM analytics.rollup_requests AS q
-            WHERE q.metric_date = b.first_date + i AND q.resolved_at IS NULL
+            WHERE q.metric_date = b.first_date + i AND q.resolved_at IS NULL AND q.due_at <= now()
         )
     )
 `
@@ -276,7 +276,7 @@ WHERE $3::boolean
     )
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q
-        WHERE q.metric_date = cast($2 AS date) + i AND q.resolved_at IS NULL
+        WHERE q.metric_date = cast($2 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
     )
 `
 

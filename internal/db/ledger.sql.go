@@ -56,6 +56,7 @@ SELECT
     (count(*) FILTER (WHERE s.state = 'complete'))::bigint AS complete,
     (count(*) FILTER (WHERE s.state = 'running'))::bigint AS running,
     (count(*) FILTER (WHERE s.state = 'requested'))::bigint AS requested,
+    (count(*) FILTER (WHERE s.state = 'waiting'))::bigint AS waiting,
     (count(*) FILTER (WHERE s.state IN ('retrying', 'interrupted')))::bigint AS retrying,
     (count(*) FILTER (WHERE s.state = 'failed'))::bigint AS failed,
     (count(*) FILTER (WHERE s.state = 'cancelled'))::bigint AS cancelled,
@@ -68,6 +69,7 @@ type LedgerDatesRow struct {
 	Complete      int64
 	Running       int64
 	Requested     int64
+	Waiting       int64
 	Retrying      int64
 	Failed        int64
 	Cancelled     int64
@@ -83,6 +85,7 @@ func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 		&i.Complete,
 		&i.Running,
 		&i.Requested,
+		&i.Waiting,
 		&i.Retrying,
 		&i.Failed,
 		&i.Cancelled,

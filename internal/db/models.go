@@ -78,6 +78,7 @@ type AnalyticsDateState struct {
 	RunID        *int64
 	HeartbeatAt  *time.Time
 	OpenRequests int64
+	DueAt        time.Time
 }
 
 type AnalyticsEvent struct {
@@ -134,6 +135,7 @@ type AnalyticsRollupRequest struct {
 	ID           int64
 	MetricDate   date.Date
 	RequestedAt  time.Time
+	DueAt        time.Time
 	RequestedBy  string
 	RequestedVia string
 	Priority     int16

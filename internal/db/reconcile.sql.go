@@ -17,7 +17,7 @@ SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
-WHERE q.resolved_at IS NULL
+WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of($1))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
@@ -40,7 +40,7 @@ type ReconcileDatesRow struct {
 	Priority   int16
 }
 
-// Dates that are over and have an open request, but no job and no live run to satisfy it.
+// Dates that are over and have an open request that is due, but no job and no live run to satisfy it.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
 	rows, err := q.db.Query(ctx, reconcileDates, arg.AtInstant, arg.Silence, arg.MaxRows)
 	if err != nil {
@@ -75,7 +75,9 @@ func (q *Queries) ReconcileLock(ctx context.Context, key int64) (bool, error) {
 
 const reconcileNeeded = `-- name: ReconcileNeeded :one
 SELECT (
-    EXISTS(SELECT FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL AND q.metric_date < (SELECT analytics.date_of($1))
+    EXISTS(
+        SELECT FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of($1))
     )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
 )::boolean AS needed
@@ -87,6 +89,36 @@ func (q *Queries) ReconcileNeeded(ctx context.Context, atInstant time.Time) (boo
 	var needed bool
 	err := row.Scan(&needed)
 	return needed, err
+}
+
+const reconcilePromote = `-- name: ReconcilePromote :many
+SELECT analytics.promote_jobs($1, $2)::date AS metric_date
+`
+
+type ReconcilePromoteParams struct {
+	AtInstant time.Time
+	Silence   time.Duration
+}
+
+// Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
+func (q *Queries) ReconcilePromote(ctx context.Context, arg ReconcilePromoteParams) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, reconcilePromote, arg.AtInstant, arg.Silence)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const reconcileRescue = `-- name: ReconcileRescue :many

@@ -57,7 +57,8 @@ SET run_id = $1::bigint
 WHERE id IN (
     SELECT r.id
     FROM analytics.rollup_requests AS r
-    WHERE r.metric_date = $2 AND r.resolved_at IS NULL AND r.run_id IS DISTINCT FROM $1::bigint
+    WHERE r.metric_date = $2 AND r.resolved_at IS NULL AND r.due_at <= now()
+        AND r.run_id IS DISTINCT FROM $1::bigint
     ORDER BY r.id
     LIMIT $3::integer
 )
@@ -69,8 +70,8 @@ type RequestClaimParams struct {
 	MaxRows    int32
 }
 
-// Takes the open requests of a date that are visible now, at most max_rows at a time: what was committed before them
-// is visible to every slice that the run is going to read.
+// Takes the open requests of a date that are visible and due now, at most max_rows at a time: what was committed before
+// them is visible to every slice that the run is going to read. One that waits for later wants what is committed by then.
 func (q *Queries) RequestClaim(ctx context.Context, arg RequestClaimParams) (int64, error) {
 	result, err := q.db.Exec(ctx, requestClaim, arg.RunID, arg.MetricDate, arg.MaxRows)
 	if err != nil {
@@ -104,7 +105,7 @@ SELECT
 FROM (
     SELECT r.run_id
     FROM analytics.rollup_requests AS r
-    WHERE r.metric_date = $1 AND r.resolved_at IS NULL
+    WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.due_at <= now()
     ORDER BY r.run_id NULLS FIRST
     LIMIT 1000
 ) AS q
@@ -115,7 +116,7 @@ type RequestOpenRow struct {
 	Unclaimed bool
 }
 
-// How many requests of a date are open, and whether any of them has come since the last run claimed them.
+// How many requests of a date are open and due, and whether any of them has come since the last run claimed them.
 func (q *Queries) RequestOpen(ctx context.Context, metricDate date.Date) (RequestOpenRow, error) {
 	row := q.db.QueryRow(ctx, requestOpen, metricDate)
 	var i RequestOpenRow

@@ -37,7 +37,8 @@ AND NOT EXISTS (
         AND b.state IN ('running', 'paused')
 )
 AND NOT EXISTS (
-    SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL
+    SELECT FROM analytics.rollup_requests AS q
+    WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
 )
 ORDER BY i
 `
@@ -47,7 +48,7 @@ type ScheduleGapsParams struct {
 	LastDate  date.Date
 }
 
-// Dates of a range that are neither complete nor going to be: no open request, no run at work, and no backfill that
+// Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
 // has them before it, at a pace of its own.
 func (q *Queries) ScheduleGaps(ctx context.Context, arg ScheduleGapsParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, scheduleGaps, arg.FirstDate, arg.LastDate)

@@ -67,7 +67,7 @@ func Read(ctx context.Context, conn *postgres.DB, limit int) (Status, error) {
 	}
 	status := Status{
 		Dates: map[string]int64{
-			"complete": dates.Complete, "running": dates.Running, "requested": dates.Requested,
+			"complete": dates.Complete, "running": dates.Running, "requested": dates.Requested, "waiting": dates.Waiting,
 			"retrying": dates.Retrying, "failed": dates.Failed, "cancelled": dates.Cancelled,
 		},
 		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,

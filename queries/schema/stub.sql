@@ -5,3 +5,5 @@ CREATE SCHEMA analytics;
 CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;

@@ -1,0 +1,301 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// insert inserts a job of the date as an application does.
+func (b *testBundle) insert(t *testing.T, d date.Date, opts *river.InsertOpts) *rivertype.JobInsertResult {
+	t.Helper()
+	result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: d}, opts)
+	require.NoError(t, err)
+	return result
+}
+
+// arrive lets the instant come that waiting requests and jobs wait for.
+func (b *testBundle) arrive(t *testing.T) {
+	t.Helper()
+	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() WHERE due_at > now()")
+	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'scheduled'")
+}
+
+// TestScheduledJob inserts a job that is scheduled for later: what it asks for waits, and nothing else does.
+func TestScheduledJob(t *testing.T) {
+	t.Parallel()
+	later := time.Now().Add(100 * 24 * time.Hour).Truncate(time.Microsecond)
+	scheduled := &river.InsertOpts{ScheduledAt: later}
+
+	t.Run("Alone", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		b.insert(t, day, scheduled)
+		require.WithinDuration(t, later,
+			value[time.Time](t, b, "SELECT due_at FROM analytics.rollup_requests"), 0)
+		require.Equal(t, "waiting", b.dateState(t, day))
+		b.awaitLooks(t)
+		require.Zero(t, b.runs(t))
+		require.Equal(t, []string{"scheduled"}, b.jobStates(t, day))
+
+		b.arrive(t)
+		b.awaitDone(t)
+		require.Equal(t, []string{"completed"}, b.jobStates(t, day), "its own job serves it")
+		require.Equal(t, "complete", b.dateState(t, day))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	// Cancelling a job takes what waits as long as the job with it, and nothing that waits for longer.
+	t.Run("Cancelled", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		job := b.insert(t, day, scheduled).Job
+		b.insert(t, day, &river.InsertOpts{ScheduledAt: later.AddDate(0, 0, 1)})
+		_, err := b.app.JobCancel(t.Context(), job.ID)
+		require.NoError(t, err)
+		require.Equal(t, []string{"cancelled", "open"}, b.resolutions(t, day))
+		b.start(t)
+		b.arrive(t)
+		b.awaitDone(t)
+		require.Equal(t, []string{"cancelled", "satisfied"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+	})
+
+	// The daily job asks for a date although somebody has asked for it at a later time.
+	t.Run("Daily", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.insert(t, day, scheduled)
+		b.start(t)
+		b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+		require.Equal(t, []string{"open", "satisfied"}, b.resolutions(t, day))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	})
+
+	// Somebody has it start now.
+	t.Run("Early", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		job := b.insert(t, day, scheduled).Job
+		_, err := b.app.JobRetry(t.Context(), job.ID)
+		require.NoError(t, err)
+		b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+		require.Equal(t, []string{"open", "satisfied"}, b.resolutions(t, day))
+		b.arrive(t)
+		b.awaitDone(t)
+		require.Equal(t, []string{"satisfied", "satisfied"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+	})
+
+	// A request that is due now has the job begin now; what the job was to wait for gets a job of its own in time.
+	t.Run("Promoted", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		job := b.insert(t, day, &river.InsertOpts{ScheduledAt: later, Priority: 4}).Job
+		require.True(t, b.insert(t, day, scheduled).UniqueSkippedAsDuplicate)
+		b.request(t, day)
+		b.awaitJobState(t, job.ID, rivertype.JobStateCompleted)
+		require.Equal(t, []string{"open", "open", "satisfied"}, b.resolutions(t, day))
+		require.Equal(t, "complete", b.dateState(t, day))
+		require.Equal(t, jobs.PriorityRequest, b.job(t, day).Priority)
+		b.awaitLooks(t)
+		require.EqualValues(t, 1, b.runs(t), "nothing else is due")
+
+		b.exec(t, lateEventSQL)
+		b.arrive(t)
+		b.awaitDone(t)
+		require.Equal(t, []string{"completed", "completed"}, b.jobStates(t, day))
+		require.Equal(t, []string{"satisfied", "satisfied", "satisfied"}, b.resolutions(t, day))
+		require.EqualValues(t, 101, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	// A request that becomes due while a run is at work has seen less than it wants of what that run has read.
+	t.Run("RunUnderWay", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 600, 200)
+		b.hold(t, day)
+		b.start(t)
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		require.True(t, b.insert(t, day, scheduled).UniqueSkippedAsDuplicate)
+		b.exec(t, lateEventSQL)
+		b.release(t, day)
+		b.awaitJobState(t, b.job(t, day).ID, rivertype.JobStateCompleted)
+		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day))
+		b.arrive(t)
+		b.awaitDone(t)
+		require.EqualValues(t, 602, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 2, b.runs(t))
+		b.requireQuiet(t)
+	})
+}
+
+// TestFutureDate inserts a job of a date to come. It finds nothing to do; its request waits until the date is over.
+func TestFutureDate(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	clock := newTestClock(time.Now())
+	b.start(t, func(config *jobs.Config) { config.Clock = clock })
+	future := date.Of(time.Now(), time.UTC).AddDays(3)
+	b.insert(t, future, nil)
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
+	b.awaitLooks(t)
+	require.Equal(t, []string{"completed"}, b.jobStates(t, future))
+	require.Equal(t, []string{"open"}, b.resolutions(t, future))
+	require.Equal(t, "waiting", b.dateState(t, future))
+	require.True(t, value[bool](t, b,
+		"SELECT due_at = analytics.date_start($1::date + 1) FROM analytics.date_states WHERE metric_date = $1", future))
+	require.Zero(t, b.runs(t))
+
+	b.db.InsertDate(t, future, 100, 40)
+	clock.set(at(future.AddDays(1), 0))
+	b.awaitDone(t)
+	require.Equal(t, []string{"satisfied"}, b.resolutions(t, future))
+	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	b.requireQuiet(t)
+}
+
+// TestUnfitDate inserts a date that the ledger does not know: that fails nobody's transaction.
+func TestUnfitDate(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.exec(t, `INSERT INTO river_job (args, kind, max_attempts) VALUES ('{"date": "0000-01-01"}', 'rollup_day', 25)`)
+	require.Zero(t, b.openRequests(t))
+}
+
+// TestPendingJob inserts a job that waits until somebody releases it, which may be never.
+func TestPendingJob(t *testing.T) {
+	t.Parallel()
+	pending := &river.InsertOpts{Pending: true}
+
+	t.Run("Cancelled", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		job := b.insert(t, day, pending).Job
+		b.request(t, day)
+		_, err := b.app.JobCancel(t.Context(), job.ID)
+		require.NoError(t, err)
+		require.Equal(t, []string{"open"}, b.resolutions(t, day), "it has asked for nothing that it could take with it")
+	})
+
+	t.Run("Held", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.start(t)
+		b.insert(t, day, pending)
+		b.awaitLooks(t)
+		require.Zero(t, b.openRequests(t))
+		require.Equal(t, []string{"pending"}, b.jobStates(t, day))
+
+		// It holds nobody back.
+		b.request(t, day)
+		b.insert(t, day, nil)
+		b.wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		require.Equal(t, "pending", b.jobStates(t, day)[0])
+	})
+
+	t.Run("Released", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 600, 200)
+		b.hold(t, day)
+		b.start(t)
+		b.request(t, day)
+		b.awaitHeld(t, day)
+		result := b.insert(t, day, pending)
+		require.False(t, result.UniqueSkippedAsDuplicate, "it has to be there for its release")
+		b.exec(t, lateEventSQL)
+		_, err := b.app.JobRetry(t.Context(), result.Job.ID)
+		require.NoError(t, err)
+		b.release(t, day)
+		b.awaitDone(t)
+		require.EqualValues(t, 602, pgtest.RequireExact(t, b.db).Events)
+		require.Equal(t, []string{"satisfied", "satisfied"}, b.resolutions(t, day))
+		b.requireQuiet(t)
+	})
+}
+
+// TestBackoff has a job wait between two attempts, and others ask for its date meanwhile.
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	// failing has the date fail, and fall into a backoff that outlasts the test.
+	failing := func(t *testing.T) (*testBundle, int64) {
+		t.Helper()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		b.breakSource(t)
+		job := b.insert(t, day, nil).Job
+		b.exec(t, "UPDATE river_job SET attempt = 8, errors = ARRAY(SELECT jsonb_build_object('at', now(), 'error', '', 'attempt', i) "+
+			"FROM generate_series(1, 8) AS i) WHERE id = $1", job.ID)
+		b.start(t)
+		b.awaitJobState(t, job.ID, rivertype.JobStateRetryable)
+		return b, job.ID
+	}
+
+	t.Run("Person", func(t *testing.T) {
+		t.Parallel()
+		b, id := failing(t)
+		// Asking does not mend anything yet, and takes no attempt away.
+		b.request(t, day)
+		b.wait(t, "(SELECT attempt = 10 AND state = 'retryable' FROM river_job WHERE id = $1)", id)
+		b.awaitLooks(t)
+		job := b.job(t, day)
+		require.Equal(t, 10, job.Attempt, "once for all who have asked")
+		require.Equal(t, 11, job.MaxAttempts)
+		require.WithinDuration(t, job.AttemptedAt.Add(6561*time.Second), job.ScheduledAt, 660*time.Second)
+
+		b.mendSource(t)
+		b.request(t, day)
+		b.awaitDone(t)
+		require.Equal(t, []string{"completed"}, b.jobStates(t, day))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
+	t.Run("Schedule", func(t *testing.T) {
+		t.Parallel()
+		b, id := failing(t)
+		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
+		b.awaitLooks(t)
+		require.Equal(t, 9, b.job(t, day).Attempt)
+		b.awaitJobState(t, id, rivertype.JobStateRetryable)
+	})
+}
+
+// TestPriorityRaised asks for a date whose job waits behind others.
+func TestPriorityRaised(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	b.pauseQueue(t)
+	b.start(t)
+	b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 2)")
+	scheduledAt := b.job(t, day).ScheduledAt
+	b.request(t, day)
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 1)")
+	b.awaitLooks(t)
+	job := b.job(t, day)
+	require.Equal(t, scheduledAt, job.ScheduledAt)
+	require.Equal(t, rivertype.JobStateAvailable, job.State)
+}
