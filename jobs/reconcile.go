@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/run"
@@ -33,6 +34,9 @@ const (
 	// and is still open.
 	insertLockTimeout = "100ms"
 
+	// forgetTimeout is how long a worker that has stopped waits for the ledger.
+	forgetTimeout = 2 * time.Second
+
 	reconcileKey   = 6_107_330_083 // of an advisory lock; arbitrary
 	requestChannel = "daymill_request"
 )
@@ -47,6 +51,7 @@ type reconciler struct {
 	planner *schedule.Planner
 	logger  *slog.Logger
 	wake    chan struct{} // of capacity 1
+	self    ledger.Worker
 }
 
 // poke makes the reconciler look at once.
@@ -88,6 +93,10 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
+		err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
+		if err != nil {
+			return err
+		}
 		if err := r.catchUp(ctx); err != nil {
 			return err
 		}
@@ -127,6 +136,13 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return err
 	}
 	return r.insert(ctx, dates)
+}
+
+// forget takes the worker process out of the ledger: it has stopped.
+func (r *reconciler) forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
+	defer cancel()
+	return r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.ForgetWorker(ctx, tx, r.self.Name) })
 }
 
 // insert makes jobs of dates, in one statement where nobody is in the way. Where an application's open transaction has

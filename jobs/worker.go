@@ -46,7 +46,8 @@ type Config struct {
 	DailyHour   int     // see schedule.Daily
 	Lookback    int     // see schedule.Daily
 	Retention   time.Duration
-	Name        string // of the process, in the ledger and in River's
+	Name        string // of the process, in the ledger and in River's; one that no other process has
+	Version     string // of the program, in the ledger
 }
 
 // DefaultConfig is a config with every default but DB, Installation and Logger.
@@ -79,6 +80,11 @@ func NewWorker(config Config) (*Worker, error) {
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
 		wake: make(chan struct{}, 1),
+		self: ledger.Worker{
+			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
+			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
+			Retention: config.Retention, Follower: config.Source != config.DB,
+		},
 	}
 	runner := &run.Runner{
 		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
@@ -155,5 +161,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	reconcile := w.reconciler
+	if forget := reconcile.forget(context.WithoutCancel(ctx)); forget != nil {
+		// It is seen to be gone in a few minutes all the same.
+		reconcile.logger.WarnContext(ctx, "the ledger goes on naming this worker", slog.String("error", forget.Error()))
+	}
+	return err
 }

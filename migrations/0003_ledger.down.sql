@@ -1,4 +1,5 @@
 DROP VIEW analytics.date_states;
+DROP TABLE analytics.workers;
 DROP TABLE analytics.schedules;
 DROP TABLE analytics.rollup_requests;
 DROP FUNCTION analytics.notify_request();

@@ -129,6 +129,25 @@ CREATE TABLE analytics.schedules (
     last_run_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Worker processes that were seen within a week. Each writes itself about every half minute and removes itself when it
+-- stops, so that other processes know whether anybody works, and how: the page and `daymill status` have no other way
+-- to know at which hour the daily job is due.
+CREATE TABLE analytics.workers (
+    name text PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    version text NOT NULL,
+    -- How many dates it rolls up at a time.
+    workers integer NOT NULL,
+    pace double precision NOT NULL,
+    max_entities bigint NOT NULL,
+    daily_hour integer NOT NULL,
+    lookback integer NOT NULL,
+    retention_seconds bigint NOT NULL,
+    -- Whether it reads events from a follower.
+    follower boolean NOT NULL
+);
+
 -- Wakes the workers that listen; those that cannot (PgBouncer in transaction mode) look every second. Postgres sends
 -- equal notifications of one transaction once.
 CREATE FUNCTION analytics.notify_request() RETURNS trigger

@@ -12,6 +12,10 @@ SELECT
     (max(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS last_complete
 FROM analytics.date_states AS s;
 
+-- name: LedgerNextDue :one
+-- When the first of the requests that wait is due, where none of their dates is due before.
+SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND isfinite(s.due_at) ORDER BY s.due_at LIMIT 1;
+
 -- name: LedgerRuns :many
 -- The latest runs, the newest first.
 SELECT

@@ -87,7 +87,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	// The worker's log would run into the bars; what goes wrong is said.
 	workerConfig := jobs.DefaultConfig()
 	workerConfig.DB, workerConfig.Installation, workerConfig.Name = conn, installation, processName()
-	workerConfig.Clock, workerConfig.Pace = a.clock(), 0
+	workerConfig.Version, workerConfig.Clock, workerConfig.Pace = versionString(), a.clock(), 0
 	workerConfig.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	worker, err := jobs.NewWorker(workerConfig)
 	if err != nil {

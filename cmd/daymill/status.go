@@ -98,10 +98,14 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 			a.tablef(table, "%s\t%s\n", state, plural(n, "date"))
 		}
 	}
+	if n := report.Dates["waiting"]; n > 0 {
+		a.tablef(table, "waiting\t%s%s\n", plural(n, "date"), dueText(report.NextDue, zone))
+	}
 	if n := len(report.Gaps); n > 0 {
 		a.tablef(table, "gaps\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(report.Gaps))
 	}
 	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
+	a.tablef(table, "workers\t%s\n", workersText(report.Workers))
 	if report.LastSchedule != nil {
 		a.tablef(table, "schedule\tlast run %s\n", report.LastSchedule.In(zone).Format("2006-01-02 15:04:05 MST"))
 	}
@@ -146,17 +150,48 @@ func (s status) verdict() string {
 		return "No source is set: run `daymill source set` or `daymill source create`."
 	case s.Dates["failed"] > 0:
 		return "Some dates have failed: see their errors below, mend the cause, and run `daymill enqueue DATE`."
+	case s.Dates["requested"]+s.Dates["retrying"] > 0 && len(s.Workers) == 0:
+		return "Dates are asked for and no worker is alive: start one with `daymill worker`."
 	case s.Queue.OldestWaiting != nil && s.Dates["running"] == 0 && s.Queue.ByState["running"] == 0:
 		return "Jobs are waiting and none is running: is a worker up? Start one with `daymill worker`."
 	case s.Dates["running"]+s.Dates["requested"]+s.Dates["retrying"] > 0:
 		return "Dates are being rolled up."
 	case len(s.Gaps) > 0:
 		return "Dates are missing: a running worker catches up on them by itself; start one with `daymill worker`."
+	case s.Dates["waiting"] > 0 && s.Dates["complete"] == 0:
+		return "What was asked for waits until its date is over, or for the hour it was asked for."
 	case s.Dates["complete"] == 0:
 		return "Nothing has been rolled up yet: start `daymill worker`, or run `daymill rollup DATE`."
+	case s.Dates["waiting"] > 0:
+		return "All is well: every date that was asked for is complete, or waits until it is over."
 	default:
 		return "All is well: every date that was asked for is complete."
 	}
+}
+
+// dueText says when the first of the dates that wait is due.
+func dueText(due *time.Time, zone *time.Location) string {
+	if due == nil {
+		return ""
+	}
+	return ", due from " + due.In(zone).Format("2006-01-02 15:04:05 MST") + " on"
+}
+
+// workersText names the worker processes that are alive.
+func workersText(workers []ledger.Worker) string {
+	if len(workers) == 0 {
+		return "none seen in the last " + duration(ledger.WorkerAlive)
+	}
+	names := make([]string, len(workers))
+	for i, w := range workers {
+		names[i] = w.Name
+	}
+	const most = 5
+	text := number(int64(len(names))) + " alive: " + strings.Join(names[:min(most, len(names))], ", ")
+	if len(names) > most {
+		text += ", …"
+	}
+	return text
 }
 
 func queueText(queue jobs.Depth, now time.Time) string {

@@ -120,7 +120,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	worker, err := jobs.NewWorker(jobs.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
 		Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
-		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(),
+		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(), Version: versionString(),
 	})
 	if err != nil {
 		return err

@@ -95,6 +95,18 @@ func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 	return i, err
 }
 
+const ledgerNextDue = `-- name: LedgerNextDue :one
+SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND isfinite(s.due_at) ORDER BY s.due_at LIMIT 1
+`
+
+// When the first of the requests that wait is due, where none of their dates is due before.
+func (q *Queries) LedgerNextDue(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, ledgerNextDue)
+	var due_at time.Time
+	err := row.Scan(&due_at)
+	return due_at, err
+}
+
 const ledgerRuns = `-- name: LedgerRuns :many
 SELECT
     r.id,

@@ -190,3 +190,17 @@ type AnalyticsSource struct {
 	ViewDefinition string
 	SetAt          time.Time
 }
+
+type AnalyticsWorker struct {
+	Name             string
+	StartedAt        time.Time
+	LastSeenAt       time.Time
+	Version          string
+	Workers          int32
+	Pace             float64
+	MaxEntities      int64
+	DailyHour        int32
+	Lookback         int32
+	RetentionSeconds int64
+	Follower         bool
+}

@@ -27,6 +27,10 @@ type Status struct {
 	Runs []Run `json:"runs"`
 	// LastSchedule is when the daily job last did its work; nil where it never has.
 	LastSchedule *time.Time `json:"last_schedule,omitempty"`
+	// NextDue is when the first of the dates that wait is due; nil where none waits.
+	NextDue *time.Time `json:"next_due,omitempty"`
+	// Workers are the worker processes that are alive, those that started last first.
+	Workers []Worker `json:"workers"`
 }
 
 // Broken is a date that failed or was cancelled.
@@ -59,8 +63,16 @@ type Run struct {
 const mostBroken = 20
 
 // Read returns the status, with as many runs as limit says.
-func Read(ctx context.Context, conn *postgres.DB, limit int) (Status, error) {
-	queries := db.New(conn)
+func Read(ctx context.Context, conn *postgres.DB, limit int) (status Status, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		status, err = read(ctx, tx, limit)
+		return err
+	})
+	return status, err
+}
+
+func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
+	queries := db.New(on)
 	dates, err := queries.LedgerDates(ctx)
 	if err != nil {
 		return Status{}, fmt.Errorf("count dates: %w", err)
@@ -87,13 +99,22 @@ func Read(ctx context.Context, conn *postgres.DB, limit int) (Status, error) {
 	for _, r := range runs {
 		status.Runs = append(status.Runs, newRun(r))
 	}
-	last, err := queries.LedgerSchedule(ctx, schedule.Name)
-	if err == nil {
-		status.LastSchedule = &last
-	} else if !errors.Is(err, pgx.ErrNoRows) {
+	if status.LastSchedule, err = optional(queries.LedgerSchedule(ctx, schedule.Name)); err != nil {
 		return Status{}, fmt.Errorf("read the schedule: %w", err)
 	}
-	return status, nil
+	if status.NextDue, err = optional(queries.LedgerNextDue(ctx)); err != nil {
+		return Status{}, fmt.Errorf("look for dates that wait: %w", err)
+	}
+	status.Workers, err = Workers(ctx, on, WorkerAlive)
+	return status, err
+}
+
+// optional is an instant, or nil where there is no row.
+func optional(at time.Time, err error) (*time.Time, error) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // There is none, and that is no error.
+	}
+	return &at, err
 }
 
 func newRun(r db.LedgerRunsRow) Run {

@@ -1,0 +1,45 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/jobs"
+)
+
+// TestWorkersSeen has worker processes name themselves in the ledger while they are alive.
+func TestWorkersSeen(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	// Two that ended without a word: one within the week, and one before.
+	b.exec(t, `INSERT INTO analytics.workers (name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback,
+			retention_seconds, follower)
+		SELECT name, now() - ago, '', 1, 1, 1, 0, 0, 0, false
+		FROM (VALUES ('ancient', interval '169 hours'), ('killed', interval '3 minutes')) AS w (name, ago)`)
+	started := time.Now()
+	process := b.start(t, func(config *jobs.Config) {
+		config.Name, config.Version, config.Workers, config.Pace = "one", "v1.2.3", 3, 0.5
+		config.DailyHour, config.Lookback, config.MaxEntities, config.Retention = 4, 5, 6, time.Hour
+	})
+	b.wait(t, "EXISTS(SELECT FROM analytics.workers WHERE name = 'one')")
+	b.wait(t, "NOT EXISTS(SELECT FROM analytics.workers WHERE name = 'ancient')")
+	alive, err := ledger.Workers(t.Context(), b.db, ledger.WorkerAlive)
+	require.NoError(t, err)
+	require.Len(t, alive, 1)
+	require.WithinRange(t, alive[0].StartedAt, started.Add(-time.Second), time.Now().Add(time.Second))
+	require.Equal(t, ledger.Worker{
+		Name: "one", StartedAt: alive[0].StartedAt, LastSeenAt: alive[0].LastSeenAt, Version: "v1.2.3", Workers: 3, Pace: 0.5,
+		MaxEntities: 6, DailyHour: 4, Lookback: 5, Retention: time.Hour,
+	}, alive[0])
+
+	// Half a minute later it says so again.
+	process.clock.set(time.Now().Add(31 * time.Second))
+	b.wait(t, "EXISTS(SELECT FROM analytics.workers WHERE name = 'one' AND last_seen_at > $1)", alive[0].LastSeenAt)
+	require.Equal(t, alive[0].StartedAt, value[time.Time](t, b, "SELECT started_at FROM analytics.workers WHERE name = 'one'"))
+
+	process.stop(t)
+	require.Equal(t, []string{"killed"}, column[string](t, b, "SELECT name FROM analytics.workers"))
+}
