@@ -36,10 +36,15 @@ type dailyRollupWorker struct {
 func (*dailyRollupWorker) Timeout(*river.Job[DailyRollupArgs]) time.Duration { return controlTimeout }
 
 // Work requests the dates, and leaves the rest to the reconciler.
-func (w *dailyRollupWorker) Work(ctx context.Context, _ *river.Job[DailyRollupArgs]) error {
-	dates, err := w.planner.Plan(ctx)
-	if errors.Is(err, source.ErrNone) {
-		// A worker that was deployed before a source was set; the reconciler brings the job back once there is one.
+func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[DailyRollupArgs]) error {
+	plan := w.planner.Plan
+	if job.Args.Now {
+		plan = w.planner.PlanNow
+	}
+	dates, err := plan(ctx)
+	if errors.Is(err, source.ErrNone) || errors.Is(err, schedule.ErrPaused) {
+		// A worker that was deployed before a source was set, or a schedule that somebody has paused; the reconciler
+		// brings the job back once there is one, or it is resumed.
 		return river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
 	}
 	if err != nil {
@@ -55,7 +60,6 @@ type backfillWorker struct {
 
 	db    *postgres.DB
 	clock pace.Clock
-	zone  *time.Location
 	done  func()
 }
 
@@ -74,11 +78,15 @@ func (w *backfillWorker) Work(ctx context.Context, job *river.Job[BackfillArgs])
 		Via:         "river",
 		JobID:       &job.ID,
 	}
-	if err := plan.Validate(date.Of(w.clock.Now(), w.zone)); err != nil {
+	today, err := schedule.Today(ctx, w.db, w.clock)
+	if err != nil {
+		return err
+	}
+	if err := plan.Validate(today); err != nil {
 		return river.JobCancel(err)
 	}
 	var id int64
-	err := w.db.Tx(ctx, func(tx pgx.Tx) (err error) {
+	err = w.db.Tx(ctx, func(tx pgx.Tx) (err error) {
 		id, _, err = backfill.Start(ctx, tx, plan)
 		return err
 	})

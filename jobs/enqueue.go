@@ -34,6 +34,16 @@ func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx
 	return nil
 }
 
+// EnqueueDailyRollup inserts the daily job for now, in the caller's transaction: it asks for yesterday, the days before it,
+// and every date that has events and is not complete, as it does every day at its hour. It does so also while the
+// schedule is paused, which it stays. Asked for again before a worker has taken it up, it runs once.
+func EnqueueDailyRollup[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx]) error {
+	if _, err := client.InsertTx(ctx, tx, DailyRollupArgs{Now: true}, nil); err != nil {
+		return fmt.Errorf("insert the daily job: %w", err)
+	}
+	return nil
+}
+
 func rangeString(first, last Date) string {
 	if first == last {
 		return first.String()

@@ -101,7 +101,10 @@ func (BackfillArgs) Kind() string { return "backfill" }
 func (BackfillArgs) InsertOpts() river.InsertOpts { return controlOpts(false) }
 
 // DailyRollupArgs are the arguments of the periodic job that asks for the dates that are due.
-type DailyRollupArgs struct{}
+type DailyRollupArgs struct {
+	// Now asks for them although the job has done its work today, or is paused: see [EnqueueDailyRollup].
+	Now bool `json:"now,omitempty"`
+}
 
 // Kind is daily_rollup.
 func (DailyRollupArgs) Kind() string { return "daily_rollup" }

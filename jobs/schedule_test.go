@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -148,3 +150,36 @@ func TestScheduleWithoutLeader(t *testing.T) {
 type otherArgs struct{}
 
 func (otherArgs) Kind() string { return "other" }
+
+// TestSchedulePaused pauses the daily job, asks for it by hand, and resumes it.
+func TestSchedulePaused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.db.InsertDate(t, day, 50, 20)
+	require.NoError(t, schedule.Pause(t.Context(), b.db.DB))
+	clock := newTestClock(at(day.AddDays(1), 3))
+	process := b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 0 })
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
+	clock.set(at(day.AddDays(1), 4)) // Another look at what is overdue.
+	b.awaitLooks(t)
+	b.requireQuiet(t)
+	require.Empty(t, b.requestsAndRuns(t))
+
+	done := b.dailyJobs(t)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+		return errors.Join(jobs.EnqueueDailyRollup(t.Context(), tx, b.app), jobs.EnqueueDailyRollup(t.Context(), tx, b.app))
+	}))
+	b.awaitDailyJob(t, done)
+	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t), "once, though asked for twice")
+
+	// The next day it asks for nothing until it is resumed.
+	clock.set(at(day.AddDays(2), 3))
+	b.awaitLooks(t)
+	require.Len(t, b.requestsAndRuns(t), 1)
+	require.NoError(t, schedule.Resume(t.Context(), b.db.DB))
+	done = b.dailyJobs(t)
+	clock.set(at(day.AddDays(2), 4))
+	b.awaitDailyJob(t, done)
+	require.Equal(t, map[date.Date][2]int64{day: {1, 1}, day.AddDays(1): {1, 1}}, b.requestsAndRuns(t))
+	process.stop(t)
+}

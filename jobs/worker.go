@@ -96,9 +96,7 @@ func NewWorker(config Config) (*Worker, error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, newRollupDayWorker(config.DB, runner, jobTable, reconcile.poke))
 	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
-	river.AddWorker(workers, &backfillWorker{
-		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, done: reconcile.poke,
-	})
+	river.AddWorker(workers, &backfillWorker{db: config.DB, clock: config.Clock, done: reconcile.poke})
 	river.AddWorker(workers, &pruneLedgerWorker{
 		db: config.DB, clock: config.Clock, pace: config.Pace, retention: config.Retention,
 	})

@@ -122,11 +122,13 @@ CREATE INDEX rollup_requests_open ON analytics.rollup_requests (metric_date, id)
 CREATE INDEX rollup_requests_resolved ON analytics.rollup_requests (resolved_at, id) WHERE resolved_at IS NOT NULL;
 CREATE INDEX rollup_requests_backfill ON analytics.rollup_requests (backfill_id) WHERE backfill_id IS NOT NULL;
 
--- When each periodic job last did its work, and for which instant of its schedule: River keeps that in memory only.
+-- When each periodic job last did its work, and for which instant of its schedule: River keeps that in memory only. And
+-- since when somebody has paused it, if so.
 CREATE TABLE analytics.schedules (
     name text PRIMARY KEY,
     last_due_at timestamptz NOT NULL,
-    last_run_at timestamptz NOT NULL DEFAULT now()
+    last_run_at timestamptz,
+    paused_at timestamptz
 );
 
 -- Worker processes that were seen within a week. Each writes itself about every half minute and removes itself when it

@@ -4,6 +4,10 @@ SELECT
     analytics.date_start(@metric_date) AS from_instant,
     analytics.date_start(@next_date) AS to_instant;
 
+-- name: DateOf :one
+-- The date an instant belongs to in the reporting zone.
+SELECT analytics.date_of(@at_instant)::date AS metric_date;
+
 -- name: DateEnsure :exec
 -- Makes the row of a date that no run ever began for, for DateLock to lock.
 INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)

@@ -49,7 +49,3 @@ LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
 WHERE d.state IN ('failed', 'cancelled')
 ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
-
--- name: LedgerSchedule :one
--- When the daily job last did its work.
-SELECT s.last_run_at FROM analytics.schedules AS s WHERE s.name = @name;

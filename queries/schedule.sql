@@ -3,15 +3,40 @@
 INSERT INTO analytics.schedules (name, last_due_at) VALUES (@name, '-infinity') ON CONFLICT (name) DO NOTHING;
 
 -- name: ScheduleLock :one
--- Whether a periodic job has still to do its work for an instant of its schedule; locked until the transaction ends.
-SELECT (s.last_due_at < @due_at::timestamptz)::boolean AS due FROM analytics.schedules AS s WHERE s.name = @name FOR UPDATE;
+-- Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
+-- locked until the transaction ends.
+SELECT
+    (s.last_due_at < @due_at::timestamptz)::boolean AS due,
+    (s.paused_at IS NOT NULL)::boolean AS paused
+FROM analytics.schedules AS s
+WHERE s.name = @name
+FOR UPDATE;
 
 -- name: ScheduleRecord :exec
 UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, @due_at::timestamptz), last_run_at = clock_timestamp() WHERE name = @name;
 
 -- name: ScheduleOverdue :one
--- Whether a periodic job has not done its work for an instant of its schedule.
-SELECT NOT EXISTS(SELECT FROM analytics.schedules AS s WHERE s.name = @name AND s.last_due_at >= @due_at::timestamptz);
+-- Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
+SELECT NOT EXISTS(
+    SELECT FROM analytics.schedules AS s
+    WHERE s.name = @name AND (s.last_due_at >= @due_at::timestamptz OR s.paused_at IS NOT NULL)
+);
+
+-- name: ScheduleGet :one
+SELECT
+    s.last_run_at,
+    s.paused_at
+FROM analytics.schedules AS s
+WHERE s.name = @name;
+
+-- name: SchedulePause :exec
+-- Pauses a periodic job, which may never have run; one that is paused stays so since when it was.
+INSERT INTO analytics.schedules AS s (name, last_due_at, paused_at)
+VALUES (@name, '-infinity', clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at);
+
+-- name: ScheduleResume :exec
+UPDATE analytics.schedules SET paused_at = NULL WHERE name = @name;
 
 -- name: ScheduleGaps :many
 -- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/estimate"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
 )
 
 type backfillCmd struct {
@@ -38,11 +39,15 @@ type backfillStartCmd struct {
 
 // Run starts a backfill, or says what it would be.
 func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
-	db, installation, err := a.openInstalled(ctx, "backfill")
+	db, _, err := a.openInstalled(ctx, "backfill")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	today, err := schedule.Today(ctx, db, a.clock())
+	if err != nil {
+		return err
+	}
 	plan := backfill.Plan{
 		Range: c.Dates, NewestFirst: c.NewestFirst, EveryDate: c.EveryDate, InFlight: c.InFlight, Pause: c.Pause,
 		By: c.By, Via: "cli",
@@ -52,7 +57,7 @@ func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
 			plan.By = u.Username
 		}
 	}
-	if err := plan.Validate(date.Of(a.clock().Now(), installation.Zone)); err != nil {
+	if err := plan.Validate(today); err != nil {
 		return usageError{err}
 	}
 	if c.InFlight < 1 {

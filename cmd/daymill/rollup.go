@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/schedule"
 )
 
 type rollupCmd struct {
@@ -28,7 +29,10 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer conn.Close()
-	today := date.Of(a.clock().Now(), installation.Zone)
+	today, err := schedule.Today(ctx, conn, a.clock())
+	if err != nil {
+		return err
+	}
 	if !c.Dates.Last.Before(today) {
 		return usagef("%s is not over: today is %s in %s; today's figures so far are in analytics.daily_entity_metrics_live",
 			c.Dates.Last, today, installation.TimeZone)

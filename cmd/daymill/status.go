@@ -48,8 +48,10 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer db.Close()
 	report := status{
-		TimeZone: installation.TimeZone, EntityType: string(installation.EntityType),
-		Today: date.Of(a.clock().Now(), installation.Zone), Backfills: []backfill.Status{},
+		TimeZone: installation.TimeZone, EntityType: string(installation.EntityType), Backfills: []backfill.Status{},
+	}
+	if report.Today, err = schedule.Today(ctx, db, a.clock()); err != nil {
+		return err
 	}
 	if report.HasSource, err = source.Exists(ctx, db); err != nil {
 		return err
@@ -106,8 +108,8 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	}
 	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
 	a.tablef(table, "workers\t%s\n", workersText(report.Workers))
-	if report.LastSchedule != nil {
-		a.tablef(table, "schedule\tlast run %s\n", report.LastSchedule.In(zone).Format("2006-01-02 15:04:05 MST"))
+	if text := scheduleText(report, zone, a.clock().Now()); text != "" {
+		a.tablef(table, "schedule\t%s\n", text)
 	}
 	for _, b := range report.Backfills {
 		a.tablef(table, "backfill %d\t%s, %d of %s done, left: %s\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"), remaining(b))
@@ -156,6 +158,8 @@ func (s status) verdict() string {
 		return "Jobs are waiting and none is running: is a worker up? Start one with `daymill worker`."
 	case s.Dates["running"]+s.Dates["requested"]+s.Dates["retrying"] > 0:
 		return "Dates are being rolled up."
+	case len(s.Gaps) > 0 && s.SchedulePaused != nil:
+		return "Dates are missing and the daily job is paused: ask for them with `daymill enqueue DATE`."
 	case len(s.Gaps) > 0:
 		return "Dates are missing: a running worker catches up on them by itself; start one with `daymill worker`."
 	case s.Dates["waiting"] > 0 && s.Dates["complete"] == 0:
@@ -167,6 +171,21 @@ func (s status) verdict() string {
 	default:
 		return "All is well: every date that was asked for is complete."
 	}
+}
+
+// scheduleText says when the daily job last ran and when it is due, as far as anybody knows.
+func scheduleText(report status, zone *time.Location, now time.Time) string {
+	const layout = "2006-01-02 15:04:05 MST"
+	var parts []string
+	if report.LastSchedule != nil {
+		parts = append(parts, "last run "+report.LastSchedule.In(zone).Format(layout))
+	}
+	if report.SchedulePaused != nil {
+		parts = append(parts, "paused since "+report.SchedulePaused.In(zone).Format(layout))
+	} else if len(report.Workers) > 0 {
+		parts = append(parts, "due "+report.Workers[0].Daily(zone).Next(now).In(zone).Format(layout))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // dueText says when the first of the dates that wait is due.

@@ -237,3 +237,15 @@ func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow
 	)
 	return i, err
 }
+
+const dateOf = `-- name: DateOf :one
+SELECT analytics.date_of($1)::date AS metric_date
+`
+
+// The date an instant belongs to in the reporting zone.
+func (q *Queries) DateOf(ctx context.Context, atInstant time.Time) (date.Date, error) {
+	row := q.db.QueryRow(ctx, dateOf, atInstant)
+	var metric_date date.Date
+	err := row.Scan(&metric_date)
+	return metric_date, err
+}

@@ -183,15 +183,3 @@ func (q *Queries) LedgerRuns(ctx context.Context, maxRows int32) ([]LedgerRunsRo
 	}
 	return items, nil
 }
-
-const ledgerSchedule = `-- name: LedgerSchedule :one
-SELECT s.last_run_at FROM analytics.schedules AS s WHERE s.name = $1
-`
-
-// When the daily job last did its work.
-func (q *Queries) LedgerSchedule(ctx context.Context, name string) (time.Time, error) {
-	row := q.db.QueryRow(ctx, ledgerSchedule, name)
-	var last_run_at time.Time
-	err := row.Scan(&last_run_at)
-	return last_run_at, err
-}

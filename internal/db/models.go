@@ -174,7 +174,8 @@ type AnalyticsRollupRun struct {
 type AnalyticsSchedule struct {
 	Name      string
 	LastDueAt time.Time
-	LastRunAt time.Time
+	LastRunAt *time.Time
+	PausedAt  *time.Time
 }
 
 type AnalyticsSource struct {

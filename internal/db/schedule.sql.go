@@ -70,8 +70,33 @@ func (q *Queries) ScheduleGaps(ctx context.Context, arg ScheduleGapsParams) ([]d
 	return items, nil
 }
 
+const scheduleGet = `-- name: ScheduleGet :one
+SELECT
+    s.last_run_at,
+    s.paused_at
+FROM analytics.schedules AS s
+WHERE s.name = $1
+`
+
+type ScheduleGetRow struct {
+	LastRunAt *time.Time
+	PausedAt  *time.Time
+}
+
+func (q *Queries) ScheduleGet(ctx context.Context, name string) (ScheduleGetRow, error) {
+	row := q.db.QueryRow(ctx, scheduleGet, name)
+	var i ScheduleGetRow
+	err := row.Scan(&i.LastRunAt, &i.PausedAt)
+	return i, err
+}
+
 const scheduleLock = `-- name: ScheduleLock :one
-SELECT (s.last_due_at < $1::timestamptz)::boolean AS due FROM analytics.schedules AS s WHERE s.name = $2 FOR UPDATE
+SELECT
+    (s.last_due_at < $1::timestamptz)::boolean AS due,
+    (s.paused_at IS NOT NULL)::boolean AS paused
+FROM analytics.schedules AS s
+WHERE s.name = $2
+FOR UPDATE
 `
 
 type ScheduleLockParams struct {
@@ -79,16 +104,25 @@ type ScheduleLockParams struct {
 	Name  string
 }
 
-// Whether a periodic job has still to do its work for an instant of its schedule; locked until the transaction ends.
-func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (bool, error) {
+type ScheduleLockRow struct {
+	Due    bool
+	Paused bool
+}
+
+// Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
+// locked until the transaction ends.
+func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (ScheduleLockRow, error) {
 	row := q.db.QueryRow(ctx, scheduleLock, arg.DueAt, arg.Name)
-	var due bool
-	err := row.Scan(&due)
-	return due, err
+	var i ScheduleLockRow
+	err := row.Scan(&i.Due, &i.Paused)
+	return i, err
 }
 
 const scheduleOverdue = `-- name: ScheduleOverdue :one
-SELECT NOT EXISTS(SELECT FROM analytics.schedules AS s WHERE s.name = $1 AND s.last_due_at >= $2::timestamptz)
+SELECT NOT EXISTS(
+    SELECT FROM analytics.schedules AS s
+    WHERE s.name = $1 AND (s.last_due_at >= $2::timestamptz OR s.paused_at IS NOT NULL)
+)
 `
 
 type ScheduleOverdueParams struct {
@@ -96,12 +130,24 @@ type ScheduleOverdueParams struct {
 	DueAt time.Time
 }
 
-// Whether a periodic job has not done its work for an instant of its schedule.
+// Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
 func (q *Queries) ScheduleOverdue(ctx context.Context, arg ScheduleOverdueParams) (bool, error) {
 	row := q.db.QueryRow(ctx, scheduleOverdue, arg.Name, arg.DueAt)
 	var not_exists bool
 	err := row.Scan(&not_exists)
 	return not_exists, err
+}
+
+const schedulePause = `-- name: SchedulePause :exec
+INSERT INTO analytics.schedules AS s (name, last_due_at, paused_at)
+VALUES ($1, '-infinity', clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at)
+`
+
+// Pauses a periodic job, which may never have run; one that is paused stays so since when it was.
+func (q *Queries) SchedulePause(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, schedulePause, name)
+	return err
 }
 
 const scheduleRecord = `-- name: ScheduleRecord :exec
@@ -115,5 +161,14 @@ type ScheduleRecordParams struct {
 
 func (q *Queries) ScheduleRecord(ctx context.Context, arg ScheduleRecordParams) error {
 	_, err := q.db.Exec(ctx, scheduleRecord, arg.DueAt, arg.Name)
+	return err
+}
+
+const scheduleResume = `-- name: ScheduleResume :exec
+UPDATE analytics.schedules SET paused_at = NULL WHERE name = $1
+`
+
+func (q *Queries) ScheduleResume(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, scheduleResume, name)
 	return err
 }

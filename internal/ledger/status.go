@@ -27,6 +27,8 @@ type Status struct {
 	Runs []Run `json:"runs"`
 	// LastSchedule is when the daily job last did its work; nil where it never has.
 	LastSchedule *time.Time `json:"last_schedule,omitempty"`
+	// SchedulePaused is since when the daily job has been paused; nil where it is not.
+	SchedulePaused *time.Time `json:"schedule_paused,omitempty"`
 	// NextDue is when the first of the dates that wait is due; nil where none waits.
 	NextDue *time.Time `json:"next_due,omitempty"`
 	// Workers are the worker processes that are alive, those that started last first.
@@ -99,22 +101,19 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 	for _, r := range runs {
 		status.Runs = append(status.Runs, newRun(r))
 	}
-	if status.LastSchedule, err = optional(queries.LedgerSchedule(ctx, schedule.Name)); err != nil {
+	daily, err := queries.ScheduleGet(ctx, schedule.Name)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Status{}, fmt.Errorf("read the schedule: %w", err)
 	}
-	if status.NextDue, err = optional(queries.LedgerNextDue(ctx)); err != nil {
+	status.LastSchedule, status.SchedulePaused = daily.LastRunAt, daily.PausedAt
+	due, err := queries.LedgerNextDue(ctx)
+	if err == nil {
+		status.NextDue = &due
+	} else if !errors.Is(err, pgx.ErrNoRows) {
 		return Status{}, fmt.Errorf("look for dates that wait: %w", err)
 	}
 	status.Workers, err = Workers(ctx, on, WorkerAlive)
 	return status, err
-}
-
-// optional is an instant, or nil where there is no row.
-func optional(at time.Time, err error) (*time.Time, error) {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // There is none, and that is no error.
-	}
-	return &at, err
 }
 
 func newRun(r db.LedgerRunsRow) Run {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
 )
 
 // WorkerAlive is how long ago a worker process may have been seen and count as alive: it says so about every half
@@ -33,6 +34,11 @@ type Worker struct {
 	Retention time.Duration `json:"retention_ns"`
 	// Follower reports whether it reads events from a follower.
 	Follower bool `json:"follower"`
+}
+
+// Daily is the schedule of the worker's daily job, in the reporting zone.
+func (w Worker) Daily(zone *time.Location) schedule.Daily {
+	return schedule.Daily{Zone: zone, Hour: w.DailyHour, Lookback: w.Lookback}
 }
 
 // SeeWorker records that a worker process is alive, and forgets those that were not seen for a week. StartedAt and

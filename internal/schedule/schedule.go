@@ -95,13 +95,25 @@ type Planner struct {
 	Pace            float64
 }
 
-// Plan requests what is due, and returns the dates. Called again, it requests none of them twice.
-func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) {
+// Plan requests what is due, and returns the dates. Called again, it requests none of them twice. While the daily job is
+// paused it requests nothing, and the error is ErrPaused.
+func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, false) }
+
+// PlanNow does what Plan does at the job's hour, whatever the hour is and though it be paused: somebody asks for it.
+func (p *Planner) PlanNow(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, true) }
+
+func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 	if exists, err := source.Exists(ctx, p.Primary); err != nil || !exists {
 		return nil, cmp.Or(err, source.ErrNone)
 	}
+	state, err := Read(ctx, p.Primary)
+	if err != nil {
+		return nil, err
+	}
+	if state.PausedAt != nil && !asked {
+		return nil, ErrPaused
+	}
 	now := p.Clock.Now()
-	yesterday := date.Of(now, p.Daily.Zone).AddDays(-1)
 	gaps, err := p.Gaps(ctx)
 	if err != nil {
 		return nil, err
@@ -114,11 +126,19 @@ func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) {
 		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
 			return fmt.Errorf("make the schedule's row: %w", err)
 		}
-		isDue, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due})
-		if err != nil {
+		schedule, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due})
+		switch {
+		case err != nil:
 			return fmt.Errorf("lock the schedule: %w", err)
+		case schedule.Paused && !asked:
+			return ErrPaused
 		}
-		if isDue {
+		if schedule.Due || asked {
+			today, err := queries.DateOf(ctx, now)
+			if err != nil {
+				return fmt.Errorf("ask for the date: %w", err)
+			}
+			yesterday := today.AddDays(-1)
 			for day := yesterday.AddDays(-p.Daily.Lookback); !day.After(yesterday); day = day.AddDays(1) {
 				dates = append(dates, day)
 			}
@@ -139,10 +159,13 @@ func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) {
 	return dates, nil
 }
 
-// Overdue reports whether the daily job has missed its last instant by more than grace.
-func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (bool, error) {
-	overdue, err := db.New(p.Primary).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
-		Name: Name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+// Overdue reports whether the daily job has missed its last instant by more than grace, and is not paused.
+func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (overdue bool, err error) {
+	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		overdue, err = db.New(tx).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
+			Name: Name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+		})
+		return err
 	})
 	if err != nil {
 		return false, fmt.Errorf("read the schedule: %w", err)
@@ -152,7 +175,11 @@ func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (bool, error
 
 // Gaps returns the dates up to yesterday that have events and are neither complete nor asked for.
 func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
-	last := date.Of(p.Clock.Now(), p.Daily.Zone).AddDays(-1)
+	today, err := Today(ctx, p.Primary, p.Clock)
+	if err != nil {
+		return nil, err
+	}
+	last := today.AddDays(-1)
 	source, err := p.Source.Session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", err)
@@ -164,7 +191,11 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	if err != nil || first.After(last) {
 		return nil, err
 	}
-	candidates, err := db.New(p.Primary).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
+	var candidates []date.Date
+	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		candidates, err = db.New(tx).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look for gaps: %w", err)
 	}

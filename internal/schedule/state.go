@@ -1,0 +1,82 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// ErrPaused says that somebody has paused the daily job.
+var ErrPaused = errors.New("the daily job is paused")
+
+// State is what the ledger remembers of the daily job.
+type State struct {
+	// LastRunAt is when it last did its work; nil where it never has.
+	LastRunAt *time.Time
+	// PausedAt is since when it has been paused; nil where it is not.
+	PausedAt *time.Time
+}
+
+// Read returns the daily job's state, which is the zero value before its first run.
+func Read(ctx context.Context, conn *postgres.DB) (state State, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		row, err := db.New(tx).ScheduleGet(ctx, Name)
+		state = State{LastRunAt: row.LastRunAt, PausedAt: row.PausedAt}
+		return err
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return State{}, fmt.Errorf("read the schedule: %w", err)
+	}
+	return state, nil
+}
+
+// Next returns the first instant after now at which the daily job is due; nil while it is paused. The hour is the
+// workers' to know: see ledger.Worker.
+func (s State) Next(daily Daily, now time.Time) *time.Time {
+	if s.PausedAt != nil {
+		return nil
+	}
+	next := daily.Next(now)
+	return &next
+}
+
+// Pause keeps the daily job from asking for dates until Resume. What it has asked for is rolled up all the same, and so
+// is what others ask for. Pausing it again changes nothing.
+func Pause(ctx context.Context, conn *postgres.DB) error {
+	err := conn.Tx(ctx, func(tx pgx.Tx) error { return db.New(tx).SchedulePause(ctx, Name) })
+	if err != nil {
+		return fmt.Errorf("pause the schedule: %w", err)
+	}
+	return nil
+}
+
+// Resume lets the daily job ask for dates again: within a minute or so for those that it has missed, where its hour has
+// come meanwhile.
+func Resume(ctx context.Context, conn *postgres.DB) error {
+	err := conn.Tx(ctx, func(tx pgx.Tx) error { return db.New(tx).ScheduleResume(ctx, Name) })
+	if err != nil {
+		return fmt.Errorf("resume the schedule: %w", err)
+	}
+	return nil
+}
+
+// Today returns the current date of the reporting zone. It asks Postgres, which also says where dates begin: its time
+// zone database may differ from this process's.
+func Today(ctx context.Context, conn *postgres.DB, clock pace.Clock) (today date.Date, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		today, err = db.New(tx).DateOf(ctx, clock.Now())
+		return err
+	})
+	if err != nil {
+		return date.Date{}, fmt.Errorf("ask for the date: %w", err)
+	}
+	return today, nil
+}
