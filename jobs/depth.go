@@ -21,25 +21,28 @@ type Depth struct {
 // QueueDepth reads the queue.
 func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Depth, error) {
 	depth := Depth{ByState: map[string]int64{}}
-	rows, err := conn.Query(ctx, `
-		SELECT j.state::text, count(*), min(j.scheduled_at) FILTER (WHERE j.state = 'available')
-		FROM `+pgx.Identifier{riverSchema, "river_job"}.Sanitize()+` AS j
-		WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-			AND j.queue IN ($1, $2)
-		GROUP BY j.state`, QueueRollup, QueueControl)
-	if err != nil {
-		return Depth{}, fmt.Errorf("read the queue: %w", err)
-	}
-	var state string
-	var count int64
-	var oldest *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&state, &count, &oldest}, func() error {
-		depth.ByState[state] = count
-		if oldest != nil {
-			at := *oldest
-			depth.OldestWaiting = &at
+	err := conn.Read(ctx, func(on postgres.DBTX) error {
+		rows, err := on.Query(ctx, `
+			SELECT j.state::text, count(*), min(j.scheduled_at) FILTER (WHERE j.state = 'available')
+			FROM `+pgx.Identifier{riverSchema, "river_job"}.Sanitize()+` AS j
+			WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+				AND j.queue IN ($1, $2)
+			GROUP BY j.state`, QueueRollup, QueueControl)
+		if err != nil {
+			return err
 		}
-		return nil
+		var state string
+		var count int64
+		var oldest *time.Time
+		_, err = pgx.ForEachRow(rows, []any{&state, &count, &oldest}, func() error {
+			depth.ByState[state] = count
+			if oldest != nil {
+				at := *oldest
+				depth.OldestWaiting = &at
+			}
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return Depth{}, fmt.Errorf("read the queue: %w", err)

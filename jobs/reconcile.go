@@ -34,6 +34,8 @@ const (
 	// and is still open.
 	insertLockTimeout = "100ms"
 
+	// notifiedEvery is how soon after a notification the next one is heeded.
+	notifiedEvery = 100 * time.Millisecond
 	// forgetTimeout is how long a worker that has stopped waits for the ledger.
 	forgetTimeout = 2 * time.Second
 
@@ -51,7 +53,9 @@ type reconciler struct {
 	planner *schedule.Planner
 	logger  *slog.Logger
 	wake    chan struct{} // of capacity 1
-	self    ledger.Worker
+	// notified, of capacity 1, has that a notification came that was not forwarded yet.
+	notified chan struct{}
+	self     ledger.Worker
 }
 
 // poke makes the reconciler look at once.
@@ -87,8 +91,11 @@ func (r *reconciler) run(ctx context.Context) {
 
 // look does what there is to do.
 func (r *reconciler) look(ctx context.Context, maintain bool) error {
-	now := r.clock.Now()
-	needed, err := db.New(r.db).ReconcileNeeded(ctx, now)
+	now, needed := r.clock.Now(), false
+	err := r.db.Read(ctx, func(on postgres.DBTX) (err error) {
+		needed, err = db.New(on).ReconcileNeeded(ctx, now)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("look for requests: %w", err)
 	}
@@ -199,7 +206,7 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// listen pokes whenever a request commits. Without it, behind a pooler in transaction mode or while the connection is
+// listen takes note whenever a request commits. Without it, behind a pooler in transaction mode or while the connection is
 // lost, requests are seen within a second.
 func (r *reconciler) listen(ctx context.Context) {
 	if r.db.Pooled() {
@@ -229,6 +236,33 @@ func (r *reconciler) listenOnce(ctx context.Context) error {
 		if _, err := dedicated.WaitForNotification(ctx); err != nil {
 			return err
 		}
+		select {
+		case r.notified <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// forward pokes for notifications, the first at once and those that come during the rest after it together: whoever
+// commits a thousand requests one by one does not have each of them looked for in every worker process.
+func (r *reconciler) forward(ctx context.Context, rest func(context.Context)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.notified:
+		}
 		r.poke()
+		rest(ctx)
+	}
+}
+
+// restFor returns a rest.
+func restFor(d time.Duration) func(context.Context) {
+	return func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
 	}
 }

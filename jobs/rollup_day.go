@@ -83,7 +83,9 @@ func (w *rollupDayWorker) awaitSuccessor(ctx context.Context, jobID int64, attem
 	defer ticker.Stop()
 	for {
 		var working bool
-		err := w.db.QueryRow(ctx, w.jobRow, jobID, attempt).Scan(&working)
+		err := w.db.Read(ctx, func(on postgres.DBTX) error {
+			return on.QueryRow(ctx, w.jobRow, jobID, attempt).Scan(&working)
+		})
 		if err != nil || !working {
 			return
 		}

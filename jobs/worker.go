@@ -79,7 +79,7 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: ledger.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
@@ -146,6 +146,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { w.reconciler.run(ctx); return nil })
 	group.Go(func() error { w.reconciler.listen(ctx); return nil })
+	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -186,3 +186,32 @@ WHERE c.oid = to_regclass('analytics.events');
 SELECT
     (analytics.date_start(analytics.date_of(now()) - 1) + interval '12 hours')::text AS from_instant,
     (analytics.date_start(analytics.date_of(now()) - 1) + interval '13 hours')::text AS to_instant;
+
+-- name: SourceInterrupt :many
+-- Ends the runs at work, which have read from another source, and has their dates asked for again. What was published of
+-- it is no part of a run any more; a run that begins later reads the new source, for the view is locked until then.
+WITH broken AS (
+    UPDATE analytics.rollup_dates
+    SET
+        state = CASE state WHEN 'running' THEN 'interrupted' ELSE state END,
+        cursor = NULL,
+        cursor_events = 0,
+        cursor_entities = 0
+    WHERE state = 'running' OR cursor IS NOT NULL
+    RETURNING metric_date, run_id, state
+),
+
+ended AS (
+    UPDATE analytics.rollup_runs AS r
+    SET state = 'interrupted', finished_at = clock_timestamp(), error = 'the source was changed while it was at work'
+    FROM broken AS b
+    WHERE r.id = b.run_id AND r.state = 'running'
+)
+
+INSERT INTO analytics.rollup_requests (metric_date, requested_via)
+SELECT
+    b.metric_date,
+    'cli'
+FROM broken AS b
+WHERE b.state = 'interrupted'
+RETURNING metric_date;

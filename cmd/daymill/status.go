@@ -65,7 +65,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if report.Queue, err = jobs.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
 		return err
 	}
-	latest, err := backfill.List(ctx, db, 0, 20)
+	var latest []backfill.Status
+	err = db.Read(ctx, func(on postgres.DBTX) error {
+		latest, err = backfill.List(ctx, on, 0, 20)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,10 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
+// ErrTooLong is returned where an entity does not fit into an index.
+var ErrTooLong = errors.New("an entity is longer than the 2,700 bytes or so that fit into an index of Postgres: use a shorter key, or " +
+	"leave such rows out, as with `daymill source set … --where 'octet_length(ENTITY) <= 2000'`")
+
 // ErrTooSlow is returned where even a batch of one row does not get in within some thirteen seconds.
 var ErrTooSlow = errors.New("one row of metrics cannot be written within thirteen seconds: something holds the table or the disk")
 
@@ -218,7 +222,9 @@ func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time
 				return err
 			}
 			if len(upsert.EntityIds) > 0 {
-				if err := queries.MetricUpsert(ctx, upsert); err != nil {
+				if err := queries.MetricUpsert(ctx, upsert); postgres.IsTooLong(err) {
+					return fmt.Errorf("%w: %w", ErrTooLong, err)
+				} else if err != nil {
 					return fmt.Errorf("write metrics: %w", err)
 				}
 			}

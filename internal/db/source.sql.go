@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/daymill/daymill/internal/date"
 )
 
 const sourceColumns = `-- name: SourceColumns :many
@@ -202,6 +204,56 @@ func (q *Queries) SourceIndexes(ctx context.Context, relationID int64) ([]Source
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sourceInterrupt = `-- name: SourceInterrupt :many
+WITH broken AS (
+    UPDATE analytics.rollup_dates
+    SET
+        state = CASE state WHEN 'running' THEN 'interrupted' ELSE state END,
+        cursor = NULL,
+        cursor_events = 0,
+        cursor_entities = 0
+    WHERE state = 'running' OR cursor IS NOT NULL
+    RETURNING metric_date, run_id, state
+),
+
+ended AS (
+    UPDATE analytics.rollup_runs AS r
+    SET state = 'interrupted', finished_at = clock_timestamp(), error = 'the source was changed while it was at work'
+    FROM broken AS b
+    WHERE r.id = b.run_id AND r.state = 'running'
+)
+
+INSERT INTO analytics.rollup_requests (metric_date, requested_via)
+SELECT
+    b.metric_date,
+    'cli'
+FROM broken AS b
+WHERE b.state = 'interrupted'
+RETURNING metric_date
+`
+
+// Ends the runs at work, which have read from another source, and has their dates asked for again. What was published of
+// it is no part of a run any more; a run that begins later reads the new source, for the view is locked until then.
+func (q *Queries) SourceInterrupt(ctx context.Context) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, sourceInterrupt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

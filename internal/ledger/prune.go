@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -21,24 +23,25 @@ const pruneRows = 1_000
 // Prune deletes what ended before an instant, a thousand rows at a time, with a pause after each statement, and returns
 // how many rows it deleted.
 func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace.Pacer) (int64, error) {
-	queries := db.New(conn)
-	steps := []func() (int64, error){
-		func() (int64, error) {
+	steps := []func(queries *db.Queries) (int64, error){
+		func(queries *db.Queries) (int64, error) {
 			return queries.PruneRequests(ctx, db.PruneRequestsParams{Before: &before, MaxRows: pruneRows})
 		},
-		func() (int64, error) {
+		func(queries *db.Queries) (int64, error) {
 			return queries.PruneRuns(ctx, db.PruneRunsParams{Before: &before, MaxRows: pruneRows})
 		},
-		func() (int64, error) {
+		func(queries *db.Queries) (int64, error) {
 			return queries.PruneBackfills(ctx, db.PruneBackfillsParams{Before: &before, MaxRows: pruneRows})
 		},
 	}
 	var total int64
 	for _, step := range steps {
 		for deleted := int64(pruneRows); deleted == pruneRows; {
-			took, err := pacer.Do(func() (err error) {
-				deleted, err = step()
-				return err
+			took, err := pacer.Do(func() error {
+				return conn.Tx(ctx, func(tx pgx.Tx) (err error) {
+					deleted, err = step(db.New(tx))
+					return err
+				})
 			})
 			total += deleted
 			if err == nil {

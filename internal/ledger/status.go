@@ -66,8 +66,8 @@ const mostBroken = 20
 
 // Read returns the status, with as many runs as limit says.
 func Read(ctx context.Context, conn *postgres.DB, limit int) (status Status, err error) {
-	err = conn.Tx(ctx, func(tx pgx.Tx) error {
-		status, err = read(ctx, tx, limit)
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		status, err = read(ctx, on, limit)
 		return err
 	})
 	return status, err

@@ -42,6 +42,9 @@ func IsTimeout(err error) bool { return Code(err) == pgerrcode.QueryCanceled }
 // IsLockTimeout reports whether a statement waited longer than lock_timeout for a lock.
 func IsLockTimeout(err error) bool { return Code(err) == pgerrcode.LockNotAvailable }
 
+// IsTooLong reports whether a value is too long for an index: Postgres takes about 2,700 bytes.
+func IsTooLong(err error) bool { return Code(err) == pgerrcode.ProgramLimitExceeded }
+
 // IsMissing reports whether a statement names a schema, table, column or function that is not there: the database is
 // not migrated.
 func IsMissing(err error) bool {

@@ -162,6 +162,15 @@ func (db *DB) Tx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	})
 }
 
+// Read runs do, whose statements write nothing, with Daymill's settings whatever is in between. Without a pooler that needs
+// no transaction, and none is begun.
+func (db *DB) Read(ctx context.Context, do func(on DBTX) error) error {
+	if !db.pooled {
+		return do(db.Pool)
+	}
+	return db.Tx(ctx, func(tx pgx.Tx) error { return do(tx) })
+}
+
 // Session is one connection held for a run: its statements get a time limit of their own choosing.
 type Session struct {
 	db      *DB

@@ -161,8 +161,8 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 
 // Overdue reports whether the daily job has missed its last instant by more than grace, and is not paused.
 func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (overdue bool, err error) {
-	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
-		overdue, err = db.New(tx).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
+	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
+		overdue, err = db.New(on).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
 			Name: Name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
 		})
 		return err
@@ -192,8 +192,8 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 		return nil, err
 	}
 	var candidates []date.Date
-	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
-		candidates, err = db.New(tx).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
+	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
+		candidates, err = db.New(on).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
 		return err
 	})
 	if err != nil {

@@ -27,8 +27,8 @@ type State struct {
 
 // Read returns the daily job's state, which is the zero value before its first run.
 func Read(ctx context.Context, conn *postgres.DB) (state State, err error) {
-	err = conn.Tx(ctx, func(tx pgx.Tx) error {
-		row, err := db.New(tx).ScheduleGet(ctx, Name)
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		row, err := db.New(on).ScheduleGet(ctx, Name)
 		state = State{LastRunAt: row.LastRunAt, PausedAt: row.PausedAt}
 		return err
 	})
@@ -71,8 +71,8 @@ func Resume(ctx context.Context, conn *postgres.DB) error {
 // Today returns the current date of the reporting zone. It asks Postgres, which also says where dates begin: its time
 // zone database may differ from this process's.
 func Today(ctx context.Context, conn *postgres.DB, clock pace.Clock) (today date.Date, err error) {
-	err = conn.Tx(ctx, func(tx pgx.Tx) error {
-		today, err = db.New(tx).DateOf(ctx, clock.Now())
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		today, err = db.New(on).DateOf(ctx, clock.Now())
 		return err
 	})
 	if err != nil {

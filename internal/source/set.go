@@ -139,7 +139,14 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	if err := refuseUnreadable(ctx, tx); err != nil {
 		return err
 	}
-	return source.record(ctx, tx)
+	if err := source.record(ctx, tx); err != nil {
+		return err
+	}
+	// A run that has read the first half of its date from one source and the second from another has counted neither.
+	if _, err := db.New(tx).SourceInterrupt(ctx); err != nil {
+		return fmt.Errorf("end the runs at work: %w", err)
+	}
+	return nil
 }
 
 // settle finds what the options name.

@@ -1,0 +1,36 @@
+package jobs_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/jobs"
+)
+
+// TestSourceSetDuringRun sets another source while a run is at work: it comes to an end there, and its date is rolled up
+// from the new one.
+func TestSourceSetDuringRun(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+	p.clock.keep()
+	b.request(t, day)
+	p.clock.awaitKept(t, 1)
+	require.NoError(t, source.Set(t.Context(), b.db.DB, b.db.Installation, source.Options{
+		Table: "public.raw_events", Entity: "entity_id", Type: "event_type", Time: "created_at", Where: "entity_id % 2 = 0",
+	}))
+	require.Equal(t, "retrying", b.dateState(t, day))
+	p.clock.releaseAll()
+	b.awaitDone(t)
+	require.Equal(t, []string{"interrupted: the source was changed while it was at work", "complete: "},
+		column[string](t, b, "SELECT state || ': ' || coalesce(error, '') FROM analytics.rollup_runs ORDER BY id"))
+	events := pgtest.RequireExact(t, b.db).Events
+	require.Positive(t, events)
+	require.Less(t, events, int64(100))
+	require.Equal(t, "complete", b.dateState(t, day))
+	b.requireQuiet(t)
+}
