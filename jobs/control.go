@@ -102,6 +102,7 @@ type pruneLedgerWorker struct {
 	river.WorkerDefaults[PruneLedgerArgs]
 
 	db        *postgres.DB
+	planner   *schedule.Planner
 	clock     pace.Clock
 	pace      float64
 	retention time.Duration
@@ -112,12 +113,15 @@ func (*pruneLedgerWorker) Timeout(*river.Job[PruneLedgerArgs]) time.Duration { r
 
 // Work deletes.
 func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[PruneLedgerArgs]) error {
-	if w.retention <= 0 {
-		return nil
+	var deleted int64
+	if w.retention > 0 {
+		var err error
+		pacer := &pace.Pacer{Clock: w.clock, Pace: w.pace}
+		if deleted, err = ledger.Prune(ctx, w.db, w.clock.Now().Add(-w.retention), pacer); err != nil {
+			return err
+		}
 	}
-	pacer := &pace.Pacer{Clock: w.clock, Pace: w.pace}
-	deleted, err := ledger.Prune(ctx, w.db, w.clock.Now().Add(-w.retention), pacer)
-	if err != nil {
+	if err := w.planner.Record(ctx, schedule.PruneName); err != nil {
 		return err
 	}
 	return river.RecordOutput(ctx, map[string]int64{"rows_deleted": deleted})

@@ -25,7 +25,9 @@ const (
 	reconcileEvery = time.Second
 	// maintainEvery is how often dead workers' jobs and a missed schedule are looked for although nothing is asked.
 	maintainEvery = 30 * time.Second
-	// scheduleGrace is how late the daily job may be before it is taken for missed: the elected leader may be a client
+	// touchAfter is how old the attempted_at of a job may be whose run is alive.
+	touchAfter = time.Minute
+	// scheduleGrace is how late a periodic job may be before it is taken for missed: the elected leader may be a client
 	// of the application's own, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
 	// reconcileDates is the most jobs that one look makes.
@@ -125,6 +127,11 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		for _, day := range rescued {
 			r.logger.WarnContext(ctx, "handed a dead worker's date to another", slog.String("date", day.String()))
 		}
+		if maintain {
+			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: run.Silence, Older: touchAfter}); err != nil {
+				return fmt.Errorf("say that jobs are alive: %w", err)
+			}
+		}
 		if err := backfill.Advance(ctx, tx); err != nil {
 			return err
 		}
@@ -191,17 +198,28 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	})
 }
 
-// catchUp inserts the daily job where its hour has passed and nobody has.
+// catchUp inserts the periodic jobs where their hour has passed and nobody has.
 func (r *reconciler) catchUp(ctx context.Context) error {
-	overdue, err := r.planner.Overdue(ctx, scheduleGrace)
+	overdue, err := r.planner.Overdue(ctx, schedule.Name, scheduleGrace)
+	if err != nil {
+		return err
+	}
+	if overdue {
+		if overdue, err = source.Exists(ctx, r.db); err != nil {
+			return err
+		}
+	}
+	if overdue {
+		if _, err := r.client.Insert(ctx, DailyRollupArgs{}, nil); err != nil {
+			return fmt.Errorf("insert the daily job: %w", err)
+		}
+	}
+	overdue, err = r.planner.Overdue(ctx, schedule.PruneName, scheduleGrace)
 	if err != nil || !overdue {
 		return err
 	}
-	if exists, err := source.Exists(ctx, r.db); err != nil || !exists {
-		return err
-	}
-	if _, err := r.client.Insert(ctx, DailyRollupArgs{}, nil); err != nil {
-		return fmt.Errorf("insert the daily job: %w", err)
+	if _, err := r.client.Insert(ctx, PruneLedgerArgs{}, nil); err != nil {
+		return fmt.Errorf("insert the job that prunes the ledger: %w", err)
 	}
 	return nil
 }

@@ -77,6 +77,28 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
+	// A run takes so long that another client's rescuer would take its job for stuck: it looks at attempted_at alone.
+	t.Run("Long", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+		p.clock.keep()
+		b.request(t, day)
+		p.clock.awaitKept(t, 1)
+		id := b.job(t, day).ID
+		b.exec(t, "UPDATE river_job SET attempted_at = now() - interval '2 hours' WHERE id = $1", id)
+		b.start(t)
+		b.wait(t, `EXISTS(
+			SELECT FROM river_job AS j, analytics.rollup_dates AS d
+			WHERE j.id = $1 AND j.state = 'running' AND j.attempted_at > now() - interval '1 minute' AND j.attempted_at <= d.heartbeat_at
+		)`, id)
+		p.clock.releaseAll()
+		b.awaitDone(t)
+		require.Equal(t, []string{"complete"}, b.runStates(t))
+		require.Equal(t, 1, b.job(t, day).Attempt)
+	})
+
 	// The worker of the last attempt was killed: the date has failed, and is no longer shown as running.
 	t.Run("LastAttempt", func(t *testing.T) {
 		t.Parallel()

@@ -136,6 +136,8 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	b.awaitDailyJob(t, 0)
 	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t))
 	require.Equal(t, leader.ID(), value[string](t, b, "SELECT leader_id FROM river_leader"))
+	pruned := "(SELECT count(*) = $1 FROM river_job WHERE kind = 'prune_ledger' AND state = 'completed')"
+	b.wait(t, pruned, 1)
 
 	// It is not overdue before its hour and the grace, and is after.
 	clock.set(at(day.AddDays(2), 2).Add(time.Minute))
@@ -144,6 +146,10 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	clock.set(at(day.AddDays(2), 2).Add(3 * time.Minute))
 	b.awaitDailyJob(t, 1)
 	require.Equal(t, map[date.Date][2]int64{day: {1, 1}, day.AddDays(1): {1, 1}}, b.requestsAndRuns(t))
+	b.wait(t, pruned, 2)
+	clock.set(at(day.AddDays(2), 23))
+	b.awaitLooks(t)
+	require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'prune_ledger'"))
 }
 
 // otherArgs are an application's own.

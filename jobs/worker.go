@@ -98,7 +98,7 @@ func NewWorker(config Config) (*Worker, error) {
 	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
 	river.AddWorker(workers, &backfillWorker{db: config.DB, clock: config.Clock, done: reconcile.poke})
 	river.AddWorker(workers, &pruneLedgerWorker{
-		db: config.DB, clock: config.Clock, pace: config.Pace, retention: config.Retention,
+		db: config.DB, planner: planner, clock: config.Clock, pace: config.Pace, retention: config.Retention,
 	})
 
 	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}

@@ -12,6 +12,7 @@ $remove$;
 
 DROP FUNCTION analytics.dates_with_job();
 DROP FUNCTION analytics.promote_jobs(timestamptz, interval);
+DROP FUNCTION analytics.touch_jobs(interval, interval);
 DROP FUNCTION analytics.rescue_jobs(interval);
 DROP FUNCTION analytics.request_from_job_change();
 DROP FUNCTION analytics.request_from_job_insert();

@@ -151,7 +151,7 @@ $$;
 -- gives signs of life in the ledger. One without any for `silence` goes back to the queue, is discarded after its last
 -- attempt, or cancelled where somebody has asked for that. A row that an application's transaction has locked is left for the next look.
 --
--- This function and the next two are the only ones that read River's tables. Their text is made here because River's
+-- This function and the next three are the only ones that read River's tables. Their text is made here because River's
 -- schema is known at installation only, and as text it keeps no migration of River's from changing a column.
 DO $install$
 DECLARE
@@ -192,6 +192,33 @@ BEGIN
             ) AS dead
             WHERE j.id = dead.id
             RETURNING dead.metric_date
+        $$
+    $create$, river_schema);
+
+    -- Where a client of the application's own is the elected leader, its rescuer takes jobs for stuck by their attempted_at,
+    -- an hour old by default, and discards those of kinds it does not know. The jobs of long runs say that they are alive,
+    -- no later than their runs do in the ledger, so that analytics.rescue_jobs waits no longer for it.
+    EXECUTE format($create$
+        CREATE FUNCTION analytics.touch_jobs(silence interval, older interval)
+        RETURNS SETOF date
+        LANGUAGE sql
+        AS $$
+            UPDATE %1$I.river_job AS j
+            SET attempted_at = alive.heartbeat_at
+            FROM (
+                SELECT
+                    r.id,
+                    d.metric_date,
+                    d.heartbeat_at
+                FROM analytics.rollup_dates AS d
+                INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
+                INNER JOIN %1$I.river_job AS r ON r.id = n.job_id AND r.attempt = n.attempt
+                WHERE d.state = 'running' AND d.heartbeat_at >= now() - silence
+                    AND r.kind = 'rollup_day' AND r.state = 'running' AND r.attempted_at < d.heartbeat_at - older
+                FOR UPDATE OF r SKIP LOCKED
+            ) AS alive
+            WHERE j.id = alive.id
+            RETURNING alive.metric_date
         $$
     $create$, river_schema);
 

@@ -16,6 +16,10 @@ SELECT pg_try_advisory_xact_lock(@key::bigint);
 -- Jobs whose worker is dead go back to the queue; returns their dates.
 SELECT analytics.rescue_jobs(@silence)::date AS metric_date;
 
+-- name: ReconcileTouch :many
+-- Jobs of runs that are alive say so to whoever looks for stuck jobs; returns their dates.
+SELECT analytics.touch_jobs(@silence, @older)::date AS metric_date;
+
 -- name: ReconcilePromote :many
 -- Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
 SELECT analytics.promote_jobs(@at_instant, @silence)::date AS metric_date;

@@ -145,3 +145,33 @@ func (q *Queries) ReconcileRescue(ctx context.Context, silence time.Duration) ([
 	}
 	return items, nil
 }
+
+const reconcileTouch = `-- name: ReconcileTouch :many
+SELECT analytics.touch_jobs($1, $2)::date AS metric_date
+`
+
+type ReconcileTouchParams struct {
+	Silence time.Duration
+	Older   time.Duration
+}
+
+// Jobs of runs that are alive say so to whoever looks for stuck jobs; returns their dates.
+func (q *Queries) ReconcileTouch(ctx context.Context, arg ReconcileTouchParams) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, reconcileTouch, arg.Silence, arg.Older)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -22,8 +22,11 @@ import (
 	"github.com/daymill/daymill/internal/source"
 )
 
-// Name is the daily job's in the ledger.
-const Name = "daily_rollup"
+// Names of the periodic jobs in the ledger. Both are due at the same hour.
+const (
+	Name      = "daily_rollup"
+	PruneName = "prune_ledger"
+)
 
 // Defaults of Daily.
 const (
@@ -159,11 +162,26 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 	return dates, nil
 }
 
-// Overdue reports whether the daily job has missed its last instant by more than grace, and is not paused.
-func (p *Planner) Overdue(ctx context.Context, grace time.Duration) (overdue bool, err error) {
+// Record notes that a periodic job has done its work as of now. Plan does so itself.
+func (p *Planner) Record(ctx context.Context, name string) error {
+	err := p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		if err := queries.ScheduleEnsure(ctx, name); err != nil {
+			return err
+		}
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: name, DueAt: p.Daily.Last(p.Clock.Now())})
+	})
+	if err != nil {
+		return fmt.Errorf("record the schedule: %w", err)
+	}
+	return nil
+}
+
+// Overdue reports whether a periodic job has missed its last instant by more than grace, and is not paused.
+func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration) (overdue bool, err error) {
 	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
 		overdue, err = db.New(on).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
-			Name: Name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+			Name: name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
 		})
 		return err
 	})

@@ -239,7 +239,7 @@ func TestOverdue(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	overdue := func(grace time.Duration) bool {
-		is, err := b.planner.Overdue(t.Context(), grace)
+		is, err := b.planner.Overdue(t.Context(), schedule.Name, grace)
 		require.NoError(t, err)
 		return is
 	}

@@ -36,7 +36,7 @@ func TestPause(t *testing.T) {
 
 	_, err := b.planner.Plan(t.Context())
 	require.ErrorIs(t, err, schedule.ErrPaused)
-	overdue, err := b.planner.Overdue(t.Context(), 0)
+	overdue, err := b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)
 	require.False(t, overdue)
 
@@ -53,11 +53,11 @@ func TestPause(t *testing.T) {
 
 	require.NoError(t, schedule.Resume(t.Context(), b.db.DB))
 	require.Nil(t, read().PausedAt)
-	overdue, err = b.planner.Overdue(t.Context(), 0)
+	overdue, err = b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)
 	require.False(t, overdue, "its work for today was done when somebody asked")
 	b.setNow(today.AddDays(1), 3)
-	overdue, err = b.planner.Overdue(t.Context(), 0)
+	overdue, err = b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)
 	require.True(t, overdue)
 }

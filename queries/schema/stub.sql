@@ -7,3 +7,5 @@ CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGU
 CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION analytics.touch_jobs(silence interval, older interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
