@@ -227,9 +227,10 @@ BEGIN
     -- others moves up. Requests that still wait stay open, and get a job of their own when they are due.
     --
     -- A job between two attempts keeps its backoff, which is there for the sake of whatever is broken; but where somebody
-    -- has asked since the last attempt failed (priority 1: neither the schedule nor a backfill), the cause may be mended, or
-    -- the new events may mend it. It begins at once then, once for all who have asked since, and the attempt is on top
-    -- of those that the job had, so that asking never makes a date fail sooner.
+    -- has asked since the last attempt began (priority 1: neither the schedule nor a backfill), the cause may be mended, or
+    -- the new events may mend it. It begins a minute after that attempt then, once for all who have asked since. The
+    -- attempt is on top of those that the job had, so that asking never makes a date fail sooner. Both instants are of
+    -- this database's clock, unlike those in the job's errors.
     EXECUTE format($create$
         CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval)
         RETURNS SETOF date
@@ -268,9 +269,9 @@ BEGIN
                         AND analytics.job_date(r.args) = due.metric_date
                 -- River calls a job that has failed available, too, where its backoff is but a second.
                 CROSS JOIN LATERAL (
-                    SELECT (r.state = 'scheduled' OR r.scheduled_at > now()) AND coalesce(
-                        (r.errors[array_upper(r.errors, 1)] ->> 'at')::timestamptz < due.asked_at,
-                        r.errors IS NULL OR array_upper(r.errors, 1) IS NULL
+                    SELECT (r.state = 'scheduled' OR r.scheduled_at > now()) AND (
+                        coalesce(array_upper(r.errors, 1), 0) = 0
+                        OR coalesce(r.attempted_at < due.asked_at AND r.attempted_at < now() - interval '1 minute', false)
                     ) AS begins
                 ) AS b
                 WHERE b.begins OR r.state = 'available' AND r.priority > due.priority
