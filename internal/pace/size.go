@@ -37,8 +37,14 @@ func (s *Size) Took(size float64, took time.Duration) {
 	s.current = min(s.most, max(s.least, size*factor))
 }
 
+// Set chooses the size, where the caller knows better.
+func (s *Size) Set(size float64) {
+	s.timeouts, s.limit = 0, Limit
+	s.current = min(s.most, max(s.least, size))
+}
+
 // TimedOut adapts the size after a statement that ran into its limit, and reports whether to try again. Where smaller
-// does not help (every event of a day at one instant, or a disk that stalls) the limit is doubled, up to some thirteen seconds.
+// does not help (a lock, or a disk that stalls) the limit is doubled, up to some thirteen seconds.
 func (s *Size) TimedOut(size float64) bool {
 	s.timeouts++
 	if s.timeouts > 2 || size <= s.least {

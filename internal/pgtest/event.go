@@ -74,6 +74,21 @@ func (db *DB) InsertDate(tb testing.TB, d date.Date, count, entities int) {
 	require.NoError(tb, err)
 }
 
+// InsertInstant adds count events at one instant, over the given number of entities, every one of which gets some, and over
+// the types of InsertDate. Entities are those of [DB.Entity] from 0.
+func (db *DB) InsertInstant(tb testing.TB, at time.Time, count, entities int) {
+	tb.Helper()
+	_, err := db.Exec(tb.Context(), `
+		INSERT INTO public.raw_events (entity_id, event_type, created_at)
+		SELECT
+			`+db.entitySQL(`i % $3::integer`)+`,
+			(ARRAY['view', 'view', 'view', 'click', 'save', 'skip', 'comment', 'share'])[1 + (hashint4(i) & 7)],
+			$1
+		FROM generate_series(0, $2::integer - 1) AS i`,
+		at, count, entities)
+	require.NoError(tb, err)
+}
+
 // Entity is the n-th entity of InsertDate, as SQL writes it.
 func (db *DB) Entity(tb testing.TB, n int) string {
 	tb.Helper()

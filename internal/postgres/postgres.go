@@ -176,6 +176,7 @@ type Session struct {
 	db      *DB
 	conn    *pgxpool.Conn
 	timeout time.Duration // the session's statement_timeout; 0 where it has not been changed
+	busy    bool          // see Busy
 }
 
 // Session takes a connection from the pool. Release gives it back.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/daymill/daymill/internal/batch"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
@@ -54,6 +56,9 @@ func (a *attempt) close(ctx context.Context) {
 func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
 	defer cancel()
+	if a.primary.Busy() { // Events are being read through a cursor.
+		return a.Primary.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
+	}
 	return a.primary.Tx(ctx, ledgerLimit, func(on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 

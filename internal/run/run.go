@@ -94,6 +94,7 @@ type Figures struct {
 	Events, Entities           int64 // published, those of the run it resumed included
 	Inserted, Updated, Deleted int64
 	Passes, Slices, Batches    int
+	Fetches                    int // of dense slices, see slice.Scanner
 	Longest, Worked, Paused    time.Duration
 }
 
@@ -217,7 +218,7 @@ func (a *attempt) figures() Figures {
 		Longest: a.pacer.Longest, Worked: a.pacer.Worked, Paused: a.pacer.Paused,
 	}
 	if a.scanner != nil {
-		f.Slices = a.scanner.Slices
+		f.Slices, f.Fetches = a.scanner.Slices, a.scanner.Fetches
 	}
 	if p := a.publisher; p != nil {
 		f.Events, f.Entities = p.Totals.Events, p.Totals.Entities
