@@ -30,6 +30,9 @@ const (
 	// scheduleGrace is how late a periodic job may be before it is taken for missed: the elected leader may be a client
 	// of the application's own, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
+	// watchRest is how long a request of the triggers on the source rests before a job is made of it. A trickle of late
+	// events then costs a run every half minute at most, and not one after another.
+	watchRest = 30 * time.Second
 	// reconcileDates is the most jobs that one look makes.
 	reconcileDates = 500
 	// insertLockTimeout is how long an insert waits for another transaction that has inserted a job of the same date
@@ -139,7 +142,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 			return fmt.Errorf("bring jobs forward: %w", err)
 		}
 		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
-			AtInstant: now, Silence: run.Silence, MaxRows: reconcileDates,
+			AtInstant: now, Silence: run.Silence, RestedSince: now.Add(-watchRest), MaxRows: reconcileDates,
 		})
 		if err != nil {
 			return fmt.Errorf("look for dates without a job: %w", err)

@@ -12,6 +12,17 @@ WHERE id IN (
     LIMIT @max_rows::integer
 );
 
+-- name: PruneWatchRequests :execrows
+-- Resolved requests of the triggers on the source, oldest first: one for every transaction with late events.
+DELETE FROM analytics.rollup_requests
+WHERE id IN (
+    SELECT q.id
+    FROM analytics.rollup_requests AS q
+    WHERE q.resolved_at < now() - @keep::interval AND q.resolved_at IS NOT NULL AND q.requested_via = 'watch'
+    ORDER BY q.resolved_at, q.id
+    LIMIT @max_rows::integer
+);
+
 -- name: PruneRuns :execrows
 -- Finished runs, oldest first. The last of each date stays.
 DELETE FROM analytics.rollup_runs

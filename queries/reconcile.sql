@@ -25,13 +25,15 @@ SELECT analytics.touch_jobs(@silence, @older)::date AS metric_date;
 SELECT analytics.promote_jobs(@at_instant, @silence)::date AS metric_date;
 
 -- name: ReconcileDates :many
--- Dates that are over and have an open request that is due, but no job and no live run to satisfy it.
+-- Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
+-- triggers on the source rest for a while, so that one run serves a trickle of late events.
 SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of(@at_instant))
+    AND (q.requested_via <> 'watch' OR q.requested_at <= @rested_since)
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
         WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval

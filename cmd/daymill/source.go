@@ -19,6 +19,9 @@ type sourceCmd struct {
 	Show   sourceShowCmd   `cmd:"" help:"Print what analytics.events reads, and how."`
 	Check  sourceCheckCmd  `cmd:"" help:"Verify column types, rights, the index on the instant and the plan of a slice."`
 	Create sourceCreateCmd `cmd:"" help:"Make the table public.raw_events, and let analytics.events read it."`
+
+	Watch   sourceWatchCmd   `cmd:"" help:"Put triggers on the source's table that ask for the dates of late events, whoever writes them."`
+	Unwatch sourceUnwatchCmd `cmd:"" help:"Remove those triggers."`
 }
 
 type sourceSetCmd struct {
@@ -111,6 +114,9 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 		a.tablef(table, "set\t%s\n", shown.SetAt.UTC().Format(time.DateTime)+" UTC")
 	}
 	a.tablef(table, "reads\t%s\n", strings.Join(shown.Reads, ", "))
+	for _, watched := range shown.Watched {
+		a.tablef(table, "watched\t%s\n", watchedText(watched))
+	}
 	if err := table.Flush(); err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type status struct {
 	EntityType string    `json:"entity_type"`
 	Today      date.Date `json:"today"`
 	HasSource  bool      `json:"has_source"`
+	// Watched are the tables whose triggers ask for the dates of late events.
+	Watched []source.Watched `json:"watched"`
 	// Gaps have events, and are neither complete nor asked for.
 	Gaps []date.Date `json:"gaps"`
 
@@ -56,6 +58,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if report.HasSource, err = source.Exists(ctx, db); err != nil {
 		return err
 	}
+	watched, err := source.Watches(ctx, db)
+	if err != nil {
+		return err
+	}
+	report.Watched = append([]source.Watched{}, watched...) // Not null in JSON.
 	if report.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
 		return err
 	}
@@ -114,6 +121,9 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	a.tablef(table, "workers\t%s\n", workersText(report.Workers))
 	if text := scheduleText(report, zone, a.clock().Now()); text != "" {
 		a.tablef(table, "schedule\t%s\n", text)
+	}
+	for _, watched := range report.Watched {
+		a.tablef(table, "watched\t%s\n", watchedText(watched))
 	}
 	for _, b := range report.Backfills {
 		a.tablef(table, "backfill %d\t%s, %d of %s done, left: %s\n", b.ID, b.State, b.Done(), plural(b.Dates, "date"), remaining(b))

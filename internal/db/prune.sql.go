@@ -90,3 +90,28 @@ func (q *Queries) PruneRuns(ctx context.Context, arg PruneRunsParams) (int64, er
 	}
 	return result.RowsAffected(), nil
 }
+
+const pruneWatchRequests = `-- name: PruneWatchRequests :execrows
+DELETE FROM analytics.rollup_requests
+WHERE id IN (
+    SELECT q.id
+    FROM analytics.rollup_requests AS q
+    WHERE q.resolved_at < now() - $1::interval AND q.resolved_at IS NOT NULL AND q.requested_via = 'watch'
+    ORDER BY q.resolved_at, q.id
+    LIMIT $2::integer
+)
+`
+
+type PruneWatchRequestsParams struct {
+	Keep    time.Duration
+	MaxRows int32
+}
+
+// Resolved requests of the triggers on the source, oldest first: one for every transaction with late events.
+func (q *Queries) PruneWatchRequests(ctx context.Context, arg PruneWatchRequestsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneWatchRequests, arg.Keep, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}

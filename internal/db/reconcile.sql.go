@@ -19,20 +19,22 @@ SELECT
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of($1))
+    AND (q.requested_via <> 'watch' OR q.requested_at <= $2)
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
-        WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - $2::interval
+        WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - $3::interval
     )
     AND q.metric_date NOT IN (SELECT analytics.dates_with_job())
 GROUP BY q.metric_date
 ORDER BY min(q.priority), q.metric_date DESC
-LIMIT $3::integer
+LIMIT $4::integer
 `
 
 type ReconcileDatesParams struct {
-	AtInstant time.Time
-	Silence   time.Duration
-	MaxRows   int32
+	AtInstant   time.Time
+	RestedSince time.Time
+	Silence     time.Duration
+	MaxRows     int32
 }
 
 type ReconcileDatesRow struct {
@@ -40,9 +42,15 @@ type ReconcileDatesRow struct {
 	Priority   int16
 }
 
-// Dates that are over and have an open request that is due, but no job and no live run to satisfy it.
+// Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
+// triggers on the source rest for a while, so that one run serves a trickle of late events.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
-	rows, err := q.db.Query(ctx, reconcileDates, arg.AtInstant, arg.Silence, arg.MaxRows)
+	rows, err := q.db.Query(ctx, reconcileDates,
+		arg.AtInstant,
+		arg.RestedSince,
+		arg.Silence,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,10 @@ import (
 // so does the last run of each.
 const DefaultRetention = 400 * 24 * time.Hour
 
+// watchRetention is how long requests of the triggers on the source are kept once they are resolved: each says no more
+// than that a transaction had late events.
+const watchRetention = 7 * 24 * time.Hour
+
 // pruneRows is how many rows one statement deletes.
 const pruneRows = 1_000
 
@@ -26,6 +30,9 @@ func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace
 	steps := []func(queries *db.Queries) (int64, error){
 		func(queries *db.Queries) (int64, error) {
 			return queries.PruneRequests(ctx, db.PruneRequestsParams{Before: &before, MaxRows: pruneRows})
+		},
+		func(queries *db.Queries) (int64, error) {
+			return queries.PruneWatchRequests(ctx, db.PruneWatchRequestsParams{Keep: watchRetention, MaxRows: pruneRows})
 		},
 		func(queries *db.Queries) (int64, error) {
 			return queries.PruneRuns(ctx, db.PruneRunsParams{Before: &before, MaxRows: pruneRows})

@@ -133,6 +133,10 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	if err := v.write(ctx, tx, source, installation.EntityType); err != nil {
 		return err
 	}
+	former, err := recorded(ctx, tx)
+	if err != nil {
+		return err
+	}
 	if err := replace(ctx, tx, v.query); err != nil {
 		return err
 	}
@@ -146,7 +150,7 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	if _, err := db.New(tx).SourceInterrupt(ctx); err != nil {
 		return fmt.Errorf("end the runs at work: %w", err)
 	}
-	return nil
+	return rewatch(ctx, tx, former, source, installation.EntityType)
 }
 
 // settle finds what the options name.

@@ -59,6 +59,8 @@ type Source struct {
 	Reads []string `json:"reads"`
 	// Definition is the view's query as Postgres writes it.
 	Definition string `json:"definition"`
+	// Watched are the tables whose triggers ask for the dates of late events, whatever the view reads.
+	Watched []Watched `json:"watched,omitempty"`
 
 	recorded string // the definition when it was set
 }
@@ -128,7 +130,8 @@ func show(ctx context.Context, tx pgx.Tx) (Source, error) {
 			source.Reads = append(source.Reads, read.Quoted)
 		}
 	}
-	return source, nil
+	source.Watched, err = watches(ctx, tx)
+	return source, err
 }
 
 // recorded reads how the view was made; a zero Source where it is not recorded.

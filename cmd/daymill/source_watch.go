@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/source"
+)
+
+type sourceWatchCmd struct {
+	Table    string `placeholder:"TABLE" help:"The table, as schema.table, where the view was written by hand (the source's)."`
+	Time     string `placeholder:"COLUMN" help:"With --table: the column with the instant."`
+	TimeZone string `placeholder:"ZONE" help:"With --table: the zone that a timestamp without time zone is in (UTC)."`
+	Measure  bool   `negatable:"" default:"true" help:"Measure on a temporary copy what the triggers cost."`
+}
+
+// Run makes the triggers, or makes them anew, and measures what they cost.
+func (c *sourceWatchCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "source watch")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	watched, err := source.Watch(ctx, db, installation, source.WatchOptions{Table: c.Table, Time: c.Time, TimeZone: c.TimeZone})
+	if err != nil {
+		return refused(err)
+	}
+	a.printf("watched: %s\n", watchedText(watched))
+	if c.Measure {
+		return a.printWatchCost(ctx, db, watched)
+	}
+	return nil
+}
+
+func (a *app) printWatchCost(ctx context.Context, db *postgres.DB, watched source.Watched) error {
+	cost, err := source.MeasureWatch(ctx, db, watched.Table)
+	if errors.Is(err, source.ErrNotMeasured) {
+		a.printf("what that costs was not measured: this role may not create temporary tables\n")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, line := range []struct {
+		what string
+		cost source.Cost
+	}{
+		{"a statement that inserts one row of today", cost.Single},
+		{"a row of 10,000 of today in one statement", cost.Bulk},
+		{"a statement that inserts one late row", cost.Late},
+	} {
+		a.printf("%-42s %7.1f µs without, %7.1f µs with the triggers: %.2f times\n",
+			line.what, line.cost.Without, line.cost.With, line.cost.Ratio())
+	}
+	a.printf("(least of three rounds on a temporary copy, without the way to the server and the commit)\n")
+	return nil
+}
+
+type sourceUnwatchCmd struct {
+	Table string `placeholder:"TABLE" help:"The table, as schema.table (all that are watched)."`
+}
+
+// Run removes the triggers.
+func (c *sourceUnwatchCmd) Run(ctx context.Context, a *app) error {
+	db, _, err := a.openInstalled(ctx, "source unwatch")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	removed, err := source.Unwatch(ctx, db, c.Table)
+	if err != nil {
+		return refused(err)
+	}
+	for _, watched := range removed {
+		a.printf("no longer watched: %s\n", watched.Table)
+	}
+	if len(removed) == 0 {
+		a.printf("nothing to do: it is not watched\n")
+	}
+	return nil
+}
+
+// watchedText says in a line what is watched, and what is not.
+func watchedText(watched source.Watched) string {
+	text := watched.Table + " by " + watched.Time
+	if watched.Renamed != "" {
+		text += fmt.Sprintf(" (which was %s: run `daymill source watch` again)", watched.Renamed)
+	}
+	if watched.Tables > 1 {
+		text += fmt.Sprintf(", with %s", plural(int64(watched.Tables-1), "partition"))
+	}
+	if n := len(watched.Unwatched); n > 0 {
+		text += fmt.Sprintf("; lacking on %s: run `daymill source watch` again", strings.Join(watched.Unwatched[:min(n, 3)], ", "))
+		if n > 3 {
+			text += fmt.Sprintf(" and %d more", n-3)
+		}
+	}
+	return text
+}

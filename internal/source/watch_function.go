@@ -1,0 +1,141 @@
+package source
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+)
+
+// watchBody is the function of the triggers. What is between percent signs is put in.
+//
+// Most statements insert rows of today, and those pay for the smallest instant of the transition table and for where
+// today begins, once per statement. Rows of today and later need no request: the daily job takes every date once it
+// is over. What the clock says is taken, and not when the transaction began: one that stays open across midnight writes
+// late events from then on.
+//
+// The inner block is there for a column that was renamed since: the view follows, and this has to, or else the
+// application's inserts would fail. It only reads, so that requests are appended by the transaction itself, and by no
+// subtransaction of it.
+//
+// What lies before our era, and infinity, is no date that can be asked for.
+const watchBody = `
+#variable_conflict use_column
+DECLARE
+    daymill_clock timestamptz := clock_timestamp();
+    daymill_zone text;
+    daymill_today date;
+    daymill_today_from timestamptz;
+    daymill_earliest timestamptz;
+    daymill_first_at timestamptz[];
+    daymill_last_at timestamptz[];
+    daymill_instant text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
+        IF daymill_instant IS NOT NULL THEN
+            EXECUTE format('
+                SELECT array_agg(analytics.date_start(d.metric_date))
+                FROM analytics.rollup_dates AS d
+                WHERE EXISTS (
+                    SELECT FROM %1$s AS e
+                    WHERE %2$s >= analytics.date_start(d.metric_date) AND %2$s < analytics.date_start(d.metric_date + 1)
+                )', TG_RELID::regclass, daymill_instant)
+            INTO daymill_first_at;
+            PERFORM analytics.request_late(daymill_first_at, daymill_first_at, analytics.time_zone());
+        END IF;
+        RETURN NULL;
+    END IF;
+
+    SELECT i.time_zone INTO daymill_zone FROM analytics.installation AS i;
+    daymill_today := (daymill_clock AT TIME ZONE daymill_zone)::date;
+    daymill_today_from := (daymill_today + 1)::timestamp AT TIME ZONE daymill_zone;
+    IF daymill_clock < daymill_today_from THEN
+        daymill_today_from := daymill_today::timestamp AT TIME ZONE daymill_zone;
+    END IF;
+
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            SELECT min(%instant%) INTO daymill_earliest FROM inserted;
+        ELSIF TG_OP = 'DELETE' THEN
+            SELECT min(%instant%) INTO daymill_earliest FROM deleted;
+        ELSE
+            SELECT least((SELECT min(%instant%) FROM inserted), (SELECT min(%instant%) FROM deleted)) INTO daymill_earliest;
+        END IF;
+        IF daymill_earliest IS NULL OR daymill_earliest >= daymill_today_from THEN
+            RETURN NULL;
+        END IF;
+        IF TG_OP = 'INSERT' THEN
+            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
+                %dates% FROM (SELECT %instant% AS at FROM inserted) AS r %late%
+            ) AS s;
+        ELSIF TG_OP = 'DELETE' THEN
+            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
+                %dates% FROM (SELECT %instant% AS at FROM deleted) AS r %late%
+            ) AS s;
+        ELSE
+            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
+                %dates% FROM (%changed%) AS r %late%
+            ) AS s;
+        END IF;
+    EXCEPTION WHEN undefined_column THEN
+        daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
+        IF daymill_instant IS NULL THEN
+            RAISE WARNING 'daymill: % has no column % any more, so late events are not noticed', TG_RELID::regclass, TG_ARGV[0]
+            USING HINT = 'Run daymill source watch again, or daymill source unwatch.';
+            RETURN NULL;
+        END IF;
+        EXECUTE format(
+            'SELECT array_agg(s.first_at), array_agg(s.last_at) FROM (%dates% FROM (' || CASE TG_OP
+                WHEN 'INSERT' THEN 'SELECT %1$s AS at FROM inserted'
+                WHEN 'DELETE' THEN 'SELECT %1$s AS at FROM deleted'
+                ELSE 'SELECT %1$s AS at FROM inserted UNION ALL SELECT %1$s FROM deleted'
+            END || ') AS r %late_dynamic%) AS s', daymill_instant)
+        INTO daymill_first_at, daymill_last_at USING daymill_zone, daymill_today_from;
+    END;
+
+    IF daymill_first_at IS NOT NULL THEN
+        PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone);
+    END IF;
+    RETURN NULL;
+END
+`
+
+// Rows are put together by local date, which costs next to nothing, and what dates those instants belong to exactly is
+// asked for the first and the last of each.
+const (
+	watchDates = "SELECT min(r.at) AS first_at, max(r.at) AS last_at"
+	watchLate  = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
+)
+
+// function is the function's body, as a literal.
+func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
+	literals, err := db.New(tx).SourceLiterals(ctx, []string{w.zone})
+	if err != nil {
+		return "", err
+	}
+	instant := w.time.Quoted
+	if w.zone != "" {
+		instant = "(" + instant + " AT TIME ZONE " + literals[0] + ")"
+	}
+	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
+	body := strings.NewReplacer(
+		"%instant%", instant, "%dates%", watchDates, "%late%", watchLate, "%changed%", w.changed(instant), "%late_dynamic%", dynamic,
+	).Replace(watchBody)
+	quoted, err := db.New(tx).SourceLiterals(ctx, []string{body})
+	if err != nil {
+		return "", err
+	}
+	return quoted[0], nil
+}
+
+// changed are the instants of rows that an update has changed, as far as it can be told.
+func (w *watch) changed(instant string) string {
+	if len(w.counted) == 0 {
+		return "SELECT " + instant + " AS at FROM inserted UNION ALL SELECT " + instant + " FROM deleted"
+	}
+	row := "SELECT " + instant + " AS at, " + w.counted[0] + " AS entity_id, " + w.counted[1] + " AS event_type FROM "
+	return "(" + row + "inserted EXCEPT ALL " + row + "deleted) UNION ALL (" + row + "deleted EXCEPT ALL " + row + "inserted)"
+}

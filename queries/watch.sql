@@ -1,0 +1,122 @@
+-- name: WatchTree :many
+-- A table with its partitions or children, all the way down, and what has to hold of each for triggers on it.
+WITH RECURSIVE tree AS (
+    SELECT cast(sqlc.arg('relation_id')::bigint AS oid) AS id
+    UNION
+    SELECT i.inhrelid
+    FROM tree AS t
+    INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.id
+)
+
+SELECT
+    c.oid::bigint AS id,
+    c.relkind::text AS kind,
+    format('%I.%I', n.nspname, c.relname)::text AS quoted,
+    (has_table_privilege(c.oid, 'TRIGGER'))::boolean AS permitted,
+    quote_ident(pg_get_userbyid(c.relowner))::text AS owner_quoted,
+    coalesce((
+        SELECT a.attnum FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attname = @time_column::text AND NOT a.attisdropped
+    ), 0)::integer AS time_number,
+    coalesce((
+        SELECT p.proname FROM pg_catalog.pg_trigger AS g
+        INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+        WHERE g.tgrelid = c.oid AND g.tgname = 'daymill_watch_insert' AND p.pronamespace = 'analytics'::regnamespace
+    ), '')::text AS function_name
+FROM tree AS t
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = t.id
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY c.oid = cast(sqlc.arg('relation_id')::bigint AS oid) DESC, n.nspname, c.relname;
+
+-- name: WatchParent :one
+-- What a table is a partition or a child of; empty where it is none.
+SELECT coalesce((
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_inherits AS i
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE i.inhrelid = cast(sqlc.arg('relation_id')::bigint AS oid)
+    ORDER BY i.inhseqno
+    LIMIT 1
+), '')::text AS parent;
+
+-- name: WatchFunctions :many
+-- The functions of all watches, and how many tables each is on: none is left over from a table that was dropped.
+SELECT
+    p.proname::text AS name,
+    (SELECT count(DISTINCT g.tgrelid) FROM pg_catalog.pg_trigger AS g WHERE g.tgfoid = p.oid) AS tables
+FROM pg_catalog.pg_proc AS p
+WHERE p.pronamespace = 'analytics'::regnamespace AND p.proname ~ '^watch_[0-9]+$'
+    AND p.prorettype = 'trigger'::regtype
+ORDER BY length(p.proname), p.proname;
+
+-- name: WatchRole :one
+-- Whether this role may make functions in the schema that work as the owner of the ledger.
+SELECT
+    quote_ident(current_user)::text AS role_quoted,
+    quote_ident(pg_get_userbyid(c.relowner))::text AS owner_quoted,
+    (pg_has_role(c.relowner, 'USAGE'))::boolean AS owns,
+    (has_schema_privilege('analytics', 'CREATE'))::boolean AS may_create
+FROM pg_catalog.pg_class AS c
+WHERE c.oid = to_regclass('analytics.rollup_requests');
+
+-- name: WatchList :many
+-- Every watched table at the top of its tree: how many tables of the tree there are, and which of them lack a trigger or
+-- have one that is disabled.
+WITH RECURSIVE watched AS (
+    SELECT
+        g.tgrelid AS id,
+        g.tgfoid AS function_id,
+        count(*) FILTER (WHERE g.tgenabled <> 'D') AS triggers,
+        min(encode(g.tgargs, 'escape')) AS arguments
+    FROM pg_catalog.pg_trigger AS g
+    INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+    WHERE p.pronamespace = to_regnamespace('analytics')::oid AND p.proname ~ '^watch_[0-9]+$'
+    GROUP BY g.tgrelid, g.tgfoid
+),
+
+roots AS (
+    SELECT w.id, w.arguments FROM watched AS w
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_inherits AS i
+        INNER JOIN watched AS x ON x.id = i.inhparent
+        WHERE i.inhrelid = w.id
+    )
+),
+
+tree AS (
+    SELECT r.id AS root_id, r.id AS member_id FROM roots AS r
+    UNION
+    SELECT t.root_id, i.inhrelid
+    FROM tree AS t
+    INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.member_id
+),
+
+members AS (
+    SELECT
+        t.root_id,
+        count(*) AS members,
+        coalesce(array_agg(format('%I.%I', n.nspname, c.relname)::text ORDER BY c.relname)
+        FILTER (WHERE coalesce(w.triggers, 0) < 4), '{}')::text [] AS unwatched
+    FROM tree AS t
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = t.member_id
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN watched AS w ON w.id = t.member_id
+    GROUP BY t.root_id
+)
+
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS quoted,
+    convert_from(decode(split_part(r.arguments, '\000', 1), 'escape'), getdatabaseencoding())::text AS time_column,
+    split_part(r.arguments, '\000', 2)::integer AS time_number,
+    split_part(r.arguments, '\000', 3)::text AS time_column_zone,
+    coalesce(a.attname, '')::text AS time_column_now,
+    m.members::bigint AS tables,
+    m.unwatched::text [] AS unwatched
+FROM roots AS r
+INNER JOIN members AS m ON m.root_id = r.id
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.id
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_attribute AS a
+    ON a.attrelid = r.id AND NOT a.attisdropped AND a.attnum = split_part(r.arguments, '\000', 2)::smallint
+ORDER BY n.nspname, c.relname;
