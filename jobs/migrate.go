@@ -49,3 +49,23 @@ func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (
 	}
 	return len(result.Versions), nil
 }
+
+// RiverVersions returns the latest of River's migrations that is applied in a schema, 0 where none is, and the latest that
+// this binary knows.
+func RiverVersions(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (applied, newest int, err error) {
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: riverSchema})
+	if err != nil {
+		return 0, 0, fmt.Errorf("prepare River's migrations: %w", err)
+	}
+	for _, m := range migrator.AllVersions() {
+		newest = max(newest, m.Version)
+	}
+	existing, err := migrator.ExistingVersions(ctx)
+	if err != nil {
+		return 0, newest, fmt.Errorf("read River's migrations: %w", err)
+	}
+	for _, m := range existing {
+		applied = max(applied, m.Version)
+	}
+	return applied, newest, nil
+}

@@ -120,3 +120,9 @@ INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute AS a
     ON a.attrelid = r.id AND NOT a.attisdropped AND a.attnum = split_part(r.arguments, '\000', 2)::smallint
 ORDER BY n.nspname, c.relname;
+
+-- name: WatchViewVersion :one
+-- The transaction that wrote analytics.events as it is.
+SELECT coalesce((
+    SELECT v.xmin::text FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') LIMIT 1
+), '0')::text AS version;

@@ -39,6 +39,7 @@ type cli struct {
 	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
 	Web      webCmd      `cmd:"" help:"Answer health checks over HTTP; the pages come next."`
 	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what mends it."`
 	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

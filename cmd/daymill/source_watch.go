@@ -90,7 +90,7 @@ func watchedText(watched source.Watched) string {
 		text += fmt.Sprintf(" (which was %s: run `daymill source watch` again)", watched.Renamed)
 	}
 	if watched.Tables > 1 {
-		text += fmt.Sprintf(", with %s", plural(int64(watched.Tables-1), "partition"))
+		text += ", with " + plural(int64(watched.Tables-1), "partition")
 	}
 	if n := len(watched.Unwatched); n > 0 {
 		text += fmt.Sprintf("; lacking on %s: run `daymill source watch` again", strings.Join(watched.Unwatched[:min(n, 3)], ", "))

@@ -268,3 +268,17 @@ func (q *Queries) WatchTree(ctx context.Context, arg WatchTreeParams) ([]WatchTr
 	}
 	return items, nil
 }
+
+const watchViewVersion = `-- name: WatchViewVersion :one
+SELECT coalesce((
+    SELECT v.xmin::text FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') LIMIT 1
+), '0')::text AS version
+`
+
+// The transaction that wrote analytics.events as it is.
+func (q *Queries) WatchViewVersion(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, watchViewVersion)
+	var version string
+	err := row.Scan(&version)
+	return version, err
+}

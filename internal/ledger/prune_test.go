@@ -114,7 +114,7 @@ func TestPrune(t *testing.T) {
 		b.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 			SELECT '2024-01-01', '`+old+`'::timestamptz - i * interval '1 second', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		require.EqualValues(t, 2500, b.prune(t))
-		require.Equal(t, 5, clock.pauses, "one after each statement: three for requests, one each for runs and backfills")
+		require.Equal(t, 6, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs and backfills")
 		require.Equal(t, []string{"0"}, b.column(t, "SELECT count(*)::text FROM analytics.rollup_requests"))
 	})
 
@@ -129,6 +129,19 @@ func TestPrune(t *testing.T) {
 			('young', '2024-01-01', '`+old+`', '`+young+`', 'satisfied')`)
 		require.EqualValues(t, 3, b.prune(t))
 		require.Equal(t, []string{"open", "young"}, b.column(t, "SELECT requested_by FROM analytics.rollup_requests ORDER BY id"))
+	})
+
+	t.Run("RequestsOfTriggers", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.exec(t, `INSERT INTO analytics.rollup_requests (requested_by, requested_via, metric_date, resolved_at, resolution)
+			SELECT v.via || ' ' || v.days || coalesce(' ' || v.resolution, ''), v.via, '2024-01-01',
+				CASE WHEN v.resolution IS NOT NULL THEN now() - v.days * interval '1 day' END, v.resolution
+			FROM (VALUES ('watch', 8, 'satisfied'), ('watch', 8, NULL), ('watch', 6, 'satisfied'), ('sql', 8, 'satisfied'))
+				AS v (via, days, resolution)`)
+		require.EqualValues(t, 1, b.prune(t))
+		require.Equal(t, []string{"watch 8", "watch 6 satisfied", "sql 8 satisfied"},
+			b.column(t, "SELECT requested_by FROM analytics.rollup_requests ORDER BY id"))
 	})
 
 	t.Run("Runs", func(t *testing.T) {

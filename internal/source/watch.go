@@ -157,22 +157,22 @@ func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Ty
 	if err != nil {
 		return watch{}, err
 	}
-	w := watch{}
+	wanted := watch{}
 	switch {
 	case o.Table != "":
 		if o.Time == "" {
 			return watch{}, refusef("--table needs --time, the column with the instant")
 		}
-		if w.table, err = find(ctx, tx, o.Table); err != nil {
+		if wanted.table, err = find(ctx, tx, o.Table); err != nil {
 			return watch{}, err
 		}
-		if err := w.table.usable(); err != nil {
+		if err := wanted.table.usable(); err != nil {
 			return watch{}, err
 		}
-		if w.time, err = w.table.column(ctx, tx, "time", o.Time); err != nil {
+		if wanted.time, err = wanted.table.column(ctx, tx, "time", o.Time); err != nil {
 			return watch{}, err
 		}
-		if w.zone, err = zone(ctx, tx, w.time, o.TimeZone); err != nil {
+		if wanted.zone, err = zone(ctx, tx, wanted.time, o.TimeZone); err != nil {
 			return watch{}, err
 		}
 	case source.HandWritten:
@@ -185,14 +185,14 @@ func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Ty
 		if err != nil {
 			return watch{}, err
 		}
-		w.table, w.time, w.zone = v.table, v.time, source.TimeZone
+		wanted.table, wanted.time, wanted.zone = v.table, v.time, source.TimeZone
 	}
 	if !source.HandWritten {
-		if err := w.count(ctx, tx, source, installed); err != nil {
+		if err := wanted.count(ctx, tx, source, installed); err != nil {
 			return watch{}, err
 		}
 	}
-	return w, w.refuse()
+	return wanted, wanted.refuse()
 }
 
 // count sets what of a row an update has to change to matter, where the source is this very table.

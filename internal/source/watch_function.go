@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -75,9 +76,13 @@ BEGIN
             SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
                 %dates% FROM (SELECT %instant% AS at FROM deleted) AS r %late%
             ) AS s;
-        ELSE
+        ELSIF %counted% THEN
             SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
                 %dates% FROM (%changed%) AS r %late%
+            ) AS s;
+        ELSE
+            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
+                %dates% FROM (SELECT %instant% AS at FROM inserted UNION ALL SELECT %instant% FROM deleted) AS r %late%
             ) AS s;
         END IF;
     EXCEPTION WHEN undefined_column THEN
@@ -112,30 +117,39 @@ const (
 
 // function is the function's body, as a literal.
 func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
-	literals, err := db.New(tx).SourceLiterals(ctx, []string{w.zone})
+	queries := db.New(tx)
+	version, err := queries.WatchViewVersion(ctx)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("read the version of analytics.events: %w", err)
+	}
+	literals, err := queries.SourceLiterals(ctx, []string{w.zone, version})
+	if err != nil {
+		return "", fmt.Errorf("quote the zone: %w", err)
 	}
 	instant := w.time.Quoted
 	if w.zone != "" {
 		instant = "(" + instant + " AT TIME ZONE " + literals[0] + ")"
 	}
 	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
-	body := strings.NewReplacer(
-		"%instant%", instant, "%dates%", watchDates, "%late%", watchLate, "%changed%", w.changed(instant), "%late_dynamic%", dynamic,
-	).Replace(watchBody)
-	quoted, err := db.New(tx).SourceLiterals(ctx, []string{body})
+	counted, changed := w.changed(instant, literals[1])
+	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%late%", watchLate, "%late_dynamic%", dynamic,
+		"%counted%", counted, "%changed%", changed).Replace(watchBody)
+	quoted, err := queries.SourceLiterals(ctx, []string{body})
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("quote the function: %w", err)
 	}
 	return quoted[0], nil
 }
 
-// changed are the instants of rows that an update has changed, as far as it can be told.
-func (w *watch) changed(instant string) string {
+// changed is a query for the instants of rows that an update has changed in what is counted, and whether that can be told:
+// only while the view is the one that the function was made for. Once somebody has replaced it by hand, any column may
+// count. A view's rule is written anew when the view is replaced, by another transaction.
+func (w *watch) changed(instant, version string) (counted, query string) {
 	if len(w.counted) == 0 {
-		return "SELECT " + instant + " AS at FROM inserted UNION ALL SELECT " + instant + " FROM deleted"
+		return "false", "SELECT " + instant + " AS at FROM inserted"
 	}
+	counted = "EXISTS (SELECT FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') " +
+		"AND v.xmin = " + version + "::xid)"
 	row := "SELECT " + instant + " AS at, " + w.counted[0] + " AS entity_id, " + w.counted[1] + " AS event_type FROM "
-	return "(" + row + "inserted EXCEPT ALL " + row + "deleted) UNION ALL (" + row + "deleted EXCEPT ALL " + row + "inserted)"
+	return counted, "(" + row + "inserted EXCEPT ALL " + row + "deleted) UNION ALL (" + row + "deleted EXCEPT ALL " + row + "inserted)"
 }

@@ -225,6 +225,16 @@ func TestWatch(t *testing.T) {
 		db.set(t, options)
 		db.exec(t, "UPDATE app.events SET note = 'y'")
 		require.Equal(t, "2026-03-01", db.requests(t), "it decides now what is counted")
+
+		// The same by hand.
+		options.Where = ""
+		db.set(t, options)
+		db.exec(t, "UPDATE app.events SET note = NULL")
+		require.Empty(t, db.requests(t))
+		db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS SELECT product_id::bigint::analytics.entity_id AS entity_id,
+			kind::text AS event_type, occurred_at::timestamptz AS created_at FROM app.events WHERE note IS NULL`)
+		db.exec(t, "UPDATE app.events SET note = 'z'")
+		require.Equal(t, "2026-03-01", db.requests(t), "it decides again what is counted")
 	})
 	t.Run("Transactions", func(t *testing.T) {
 		t.Parallel()

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
+)
+
+type doctorCmd struct {
+	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that events are read from, to look at as well."`
+	JSON      bool   `name:"json" help:"Print JSON."`
+}
+
+var errDoctor = errors.New("something keeps Daymill from working: see the failures above, and what mends them")
+
+// Run prints what was found, and fails where a finding is a failure.
+func (c *doctorCmd) Run(ctx context.Context, a *app) error {
+	db, err := a.open(ctx, "doctor")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db)}
+	if c.SourceURL != "" {
+		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
+		if err != nil {
+			return err
+		}
+		defer config.Source.Close()
+	}
+	findings := doctor.Examine(ctx, config)
+	if c.JSON {
+		err = a.printJSON(findings)
+	} else {
+		a.printFindings(findings)
+	}
+	if err == nil && doctor.Failed(findings) {
+		err = errDoctor
+	}
+	return err
+}
+
+// river asks for the versions of River's tables.
+func river(ctx context.Context, db *postgres.DB) doctor.River {
+	found := doctor.River{Schema: schema.DefaultRiverSchema}
+	// Where nothing is installed, the default is where the tables will be.
+	if installation, err := schema.Get(ctx, db); err == nil {
+		found.Schema = installation.RiverSchema
+	}
+	found.Applied, found.Newest, found.Err = jobs.RiverVersions(ctx, db.Pool, found.Schema)
+	return found
+}
+
+func (a *app) printFindings(findings []doctor.Finding) {
+	for _, f := range findings {
+		a.printf("%-8s %-13s %s\n", f.Level, f.ID, oneLine(f.Sentence))
+		if f.Mend != "" && f.Level != doctor.OK {
+			a.printf("%s%s\n", strings.Repeat(" ", 23), f.Mend)
+		}
+	}
+}

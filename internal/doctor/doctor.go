@@ -1,0 +1,174 @@
+// Package doctor says what a Postgres allows and what Daymill makes of it: one [Finding] for everything that has kept an
+// installation from working, with a sentence and the command that mends it. `daymill doctor` prints them.
+//
+// Every look is a short statement of its own under a time limit. None needs a right beyond those Daymill has anyway: what
+// this role cannot see is a note. A look that fails is a finding, too, and the others go on.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Level says how grave a finding is.
+type Level string
+
+// The levels. OK is as it should be; a Note is good to know and needs nothing; a Warning will hurt some day; a Failure
+// keeps dates from being exact, or from being rolled up at all.
+const (
+	OK      Level = "ok"
+	Note    Level = "note"
+	Warning Level = "warning"
+	Failure Level = "failure"
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	ID       string `json:"id"` // of the look: version, rights, clock, …; several findings may share it
+	Level    Level  `json:"level"`
+	Sentence string `json:"sentence"` // what there is, and why it matters
+	Mend     string `json:"mend,omitempty"`
+}
+
+// Failed reports whether any finding is a failure.
+func Failed(findings []Finding) bool {
+	for _, f := range findings {
+		if f.Level == Failure {
+			return true
+		}
+	}
+	return false
+}
+
+// River is what there is to know about River's tables. Whoever knows River fills it in.
+type River struct {
+	Schema          string
+	Applied, Newest int // the versions of its migrations: in the database, and in this binary
+	Err             error
+}
+
+// Limits are from when on something is a finding. Zero values are the defaults.
+type Limits struct {
+	Transaction time.Duration // the age of an open transaction; an hour
+	Waiting     time.Duration // how long a request has waited without a worker; 5 minutes
+	DeadRows    int64         // of a table, besides a fifth of its rows; 10,000
+	Lag         int64         // bytes that a follower is behind; 256 MB
+}
+
+// Config says what to look at.
+type Config struct {
+	DB       *postgres.DB
+	Source   *postgres.DB // the follower that events are read from; nil where there is none
+	Clock    pace.Clock
+	PoolSize int // the connections of a worker
+	River    River
+	Limits   Limits
+}
+
+// statementTimeout bounds every look.
+const statementTimeout = "2s"
+
+type examination struct {
+	Config
+
+	installation schema.Installation
+	installed    bool   // the schema is complete, and the installation is known
+	role         string // quoted, as is database
+	database     string
+	findings     []Finding
+	id           string // of the look under way
+}
+
+// Examine looks at everything, in the order in which one thing needs another. It returns no error: what cannot be looked
+// at is a finding.
+func Examine(ctx context.Context, config Config) []Finding {
+	limits := &config.Limits
+	limits.Transaction = orDefault(limits.Transaction, time.Hour)
+	limits.Waiting = orDefault(limits.Waiting, 5*time.Minute)
+	limits.DeadRows = orDefault(limits.DeadRows, 10_000)
+	limits.Lag = orDefault(limits.Lag, 256<<20)
+	exam := &examination{Config: config}
+	for _, look := range []struct {
+		id        string
+		installed bool // whether it needs the schema
+		do        func(ctx context.Context, tx pgx.Tx) error
+	}{
+		{"version", false, exam.version},
+		{"primary", false, exam.primary},
+		{"schema", false, exam.schema},
+		{"river", false, exam.river},
+		{"rights", true, exam.rights},
+		{"pooler", false, exam.pooler},
+		{"connections", false, exam.connections},
+		{"timeouts", false, exam.timeouts},
+		{"clock", false, exam.clock},
+		{"time_zone", true, exam.timeZone},
+		{"source", true, exam.source},
+		{"watch", true, exam.watch},
+		{"follower", false, exam.follower},
+		{"workers", true, exam.workers},
+		{"schedule", true, exam.schedule},
+		{"transactions", false, exam.transactions},
+		{"autovacuum", false, exam.autovacuum},
+		{"bloat", true, exam.bloat},
+		{"wraparound", false, exam.wraparound},
+		{"replication", false, exam.replication},
+		{"extensions", false, exam.extensions},
+	} {
+		if look.installed && !exam.installed {
+			continue
+		}
+		exam.id = look.id
+		err := exam.DB.Tx(ctx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '"+statementTimeout+"'"); err != nil {
+				return fmt.Errorf("limit the statement: %w", err)
+			}
+			return look.do(ctx, tx)
+		})
+		exam.unseen(err)
+	}
+	return exam.findings
+}
+
+// unseen makes a finding of a look that failed.
+func (e *examination) unseen(err error) {
+	switch {
+	case err == nil:
+	case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
+		e.addf(Note, "cannot see: %s", message(err))
+	default:
+		e.addf(Warning, "could not be looked at: %s", message(err)).mendf("daymill doctor")
+	}
+}
+
+// message is an error in one line; what the server said, where it was the server.
+func message(err error) string {
+	if inner := errors.Unwrap(err); inner != nil && postgres.Code(err) != "" {
+		return message(inner)
+	}
+	return err.Error()
+}
+
+func (e *examination) addf(level Level, format string, arguments ...any) *Finding {
+	e.findings = append(e.findings, Finding{ID: e.id, Level: level, Sentence: fmt.Sprintf(format, arguments...)})
+	return &e.findings[len(e.findings)-1]
+}
+
+func (f *Finding) mendf(format string, arguments ...any) { f.Mend = fmt.Sprintf(format, arguments...) }
+
+func orDefault[T comparable](value, byDefault T) T {
+	var zero T
+	if value == zero {
+		return byDefault
+	}
+	return value
+}

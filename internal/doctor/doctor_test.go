@@ -1,0 +1,349 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/jobs"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// shifted is a clock that is ahead.
+type shifted struct {
+	pace.SystemClock
+
+	by time.Duration
+}
+
+func (c shifted) Now() time.Time { return c.SystemClock.Now().Add(c.by) }
+
+// of lists the levels of a look's findings, and the sentences.
+func of(findings []doctor.Finding, id string) (levels []doctor.Level, sentences string) {
+	for _, f := range findings {
+		if f.ID == id {
+			levels, sentences = append(levels, f.Level), sentences+f.Sentence+" | "+f.Mend+"\n"
+		}
+	}
+	return levels, sentences
+}
+
+func open(t *testing.T, url string) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	return db
+}
+
+// role makes a role that can log in, and returns it with its URL.
+func role(t *testing.T, db *pgtest.DB, attributes string) (name, url string) {
+	t.Helper()
+	name = "role_" + db.Name
+	_, err := db.Exec(t.Context(), "CREATE ROLE "+name+" LOGIN "+attributes)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+name+" CASCADE; DROP ROLE "+name)
+		require.NoError(t, err)
+	})
+	return name, strings.Replace(db.URL, "//postgres@", "//"+name+"@", 1)
+}
+
+const watched = `CREATE TABLE public.parts (who bigint NOT NULL, what text, at timestamptz NOT NULL) PARTITION BY RANGE (at);
+	CREATE TABLE public.parts_1 PARTITION OF public.parts DEFAULT;
+	CREATE INDEX ON public.parts (at)`
+
+// TestExamine sets a database up to have a fault, and expects the finding.
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	good := doctor.River{Schema: "public", Applied: 6, Newest: 6}
+	for name, c := range map[string]struct {
+		setup     string // DATABASE is the database's name
+		configure func(config *doctor.Config)
+		watch     bool // whether public.parts is watched before
+		id        string
+		levels    []doctor.Level
+		says      string
+	}{
+		"AutovacuumOff":      {id: "autovacuum", levels: []doctor.Level{doctor.Warning}, says: "autovacuum is off: the queue"}, // as in all tests
+		"AutovacuumOffTable": {setup: "ALTER TABLE river_job SET (autovacuum_enabled = off)", id: "autovacuum", levels: []doctor.Level{doctor.Warning, doctor.Warning}, says: "RESET (autovacuum_enabled)"},
+		"BloatNone":          {id: "bloat", levels: []doctor.Level{doctor.OK}},
+		"Clock":              {id: "clock", levels: []doctor.Level{doctor.OK}},
+		"ClockAhead": {
+			configure: func(c *doctor.Config) { c.Clock = shifted{by: time.Minute} },
+			id:        "clock", levels: []doctor.Level{doctor.Warning}, says: "apart",
+		},
+		"ClockBehind": {
+			configure: func(c *doctor.Config) { c.Clock = shifted{by: -time.Hour} },
+			id:        "clock", levels: []doctor.Level{doctor.Failure}, says: "dates would be taken for over",
+		},
+		"Connections": {id: "connections", levels: []doctor.Level{doctor.OK}},
+		"ConnectionsFew": {
+			configure: func(c *doctor.Config) { c.PoolSize = 400 },
+			id:        "connections", levels: []doctor.Level{doctor.Warning}, says: "max_connections is 300",
+		},
+		"Extension": {setup: "CREATE EXTENSION pg_stat_statements", id: "extensions", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "pg_stat_statements is installed"},
+		"Follower":  {id: "follower"},
+		"FollowerNone": {
+			configure: func(c *doctor.Config) { c.Source = c.DB },
+			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "no follower",
+		},
+		"Pooler":          {id: "pooler", levels: []doctor.Level{doctor.OK}},
+		"Primary":         {id: "primary", levels: []doctor.Level{doctor.OK}},
+		"PrimaryReadOnly": {setup: "ALTER DATABASE DATABASE SET default_transaction_read_only = on", id: "primary", levels: []doctor.Level{doctor.Failure}, says: "read-only"},
+		"Replication":     {id: "replication", levels: []doctor.Level{doctor.Note}, says: "wal_level is replica"},
+		"RightsSuperuser": {id: "rights", levels: []doctor.Level{doctor.Note}, says: "superuser"},
+		"River":           {id: "river", levels: []doctor.Level{doctor.OK}},
+		"RiverFails": {
+			configure: func(c *doctor.Config) { c.River.Err = errors.New("timeout") },
+			id:        "river", levels: []doctor.Level{doctor.Warning}, says: "could not be looked at: timeout",
+		},
+		"RiverMissing": {
+			configure: func(c *doctor.Config) { c.River.Applied = 0 },
+			id:        "river", levels: []doctor.Level{doctor.Failure}, says: "missing",
+		},
+		"RiverNewer": {
+			configure: func(c *doctor.Config) { c.River.Applied = 9 },
+			id:        "river", levels: []doctor.Level{doctor.Warning}, says: "newer",
+		},
+		"RiverOlder": {
+			configure: func(c *doctor.Config) { c.River.Applied = 5 },
+			id:        "river", levels: []doctor.Level{doctor.Failure}, says: "daymill migrate",
+		},
+		"ScheduleLate":  {setup: "INSERT INTO analytics.schedules VALUES ('daily_rollup', now(), now() - interval '27 hours')", id: "schedule", levels: []doctor.Level{doctor.Warning}, says: "27h0m"},
+		"ScheduleNever": {id: "schedule", levels: []doctor.Level{doctor.Note}},
+		"ScheduleOK":    {setup: "INSERT INTO analytics.schedules VALUES ('daily_rollup', now(), now() - interval '25 hours')", id: "schedule", levels: []doctor.Level{doctor.OK}},
+		"Schema":        {id: "schema", levels: []doctor.Level{doctor.OK}},
+		"SchemaMissing": {setup: "DROP SCHEMA analytics CASCADE", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "not installed"},
+		"SchemaNewer":   {setup: "INSERT INTO analytics.schema_migrations VALUES (9999, 'x')", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "deploy"},
+		"SchemaOlder":   {setup: "DELETE FROM analytics.schema_migrations WHERE version = 1", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "1 of"},
+		"SchemaZone":    {setup: "UPDATE analytics.installation SET time_zone = 'No/Where'", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "No/Where"},
+		"SourceNone":    {id: "source", levels: []doctor.Level{doctor.Failure}, says: "reads no table"},
+		"SourceNoIndex": {
+			setup: `CREATE TABLE public.e (a bigint, b text, c timestamptz); CREATE OR REPLACE VIEW analytics.events AS
+				SELECT a::analytics.entity_id AS entity_id, b AS event_type, c AS created_at FROM public.e`,
+			id: "source", levels: []doctor.Level{doctor.OK, doctor.OK, doctor.OK, doctor.Failure}, says: "CREATE INDEX CONCURRENTLY",
+		},
+		"TimeZone":        {id: "time_zone", levels: []doctor.Level{doctor.OK}},
+		"TimeZoneUnknown": {setup: "UPDATE analytics.installation SET time_zone = 'Local'", id: "time_zone", levels: []doctor.Level{doctor.Failure}, says: "does not know"},
+		"Timeouts":        {id: "timeouts", levels: []doctor.Level{doctor.OK}},
+		"TimeoutsIdle":    {setup: "ALTER DATABASE DATABASE SET idle_session_timeout = '30s'", id: "timeouts", levels: []doctor.Level{doctor.Warning}, says: "30s"},
+		"TimeoutsOwn":     {setup: "ALTER DATABASE DATABASE SET statement_timeout = '10s'", id: "timeouts", levels: []doctor.Level{doctor.Note}, says: "statement_timeout is 10s"},
+		"Transactions":    {id: "transactions", levels: []doctor.Level{doctor.OK}},
+		"Version":         {id: "version", levels: []doctor.Level{doctor.OK}},
+		"WatchAddedTo": {
+			setup: "CREATE TABLE public.parts_2 PARTITION OF public.parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')",
+			watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "late events in public.parts_2 are not noticed",
+		},
+		"WatchLost":    {setup: "ALTER TABLE public.parts DROP at2 CASCADE", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "lost the column"},
+		"WatchNone":    {id: "watch", levels: []doctor.Level{doctor.Note}, says: "daymill source watch"},
+		"WatchOK":      {setup: "SELECT 1", watch: true, id: "watch", levels: []doctor.Level{doctor.OK}},
+		"WatchRenamed": {setup: "ALTER TABLE public.parts RENAME at2 TO happened", watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "--time 'happened'"},
+		"Workers":      {id: "workers", levels: []doctor.Level{doctor.OK}, says: "no request waits"},
+		"WorkersAlive": {
+			setup: `INSERT INTO analytics.rollup_requests (metric_date, requested_at) VALUES ('2026-03-01', now() - interval '10 minutes');
+			INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-02', 'complete', 1, 1)`,
+			id: "workers", levels: []doctor.Level{doctor.OK}, says: "a worker is at them",
+		},
+		"WorkersJustAsked": {setup: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01')", id: "workers", levels: []doctor.Level{doctor.OK}},
+		"WorkersNone": {
+			setup: "INSERT INTO analytics.rollup_requests (metric_date, requested_at) VALUES ('2026-03-01', now() - interval '10 minutes')",
+			id:    "workers", levels: []doctor.Level{doctor.Failure}, says: "no worker was seen",
+		},
+		"Wraparound": {id: "wraparound", levels: []doctor.Level{doctor.OK}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint})
+			if c.watch {
+				_, err := db.Exec(t.Context(), strings.ReplaceAll(watched, "at timestamptz NOT NULL", "at timestamptz NOT NULL, at2 timestamptz"))
+				require.NoError(t, err)
+				require.NoError(t, source.Set(t.Context(), db.DB, db.Installation, source.Options{Table: "parts", Entity: "who", Type: "what", Time: "at"}))
+				_, err = source.Watch(t.Context(), db.DB, db.Installation, source.WatchOptions{Table: "parts", Time: "at2"})
+				require.NoError(t, err)
+			}
+			_, err := db.Exec(t.Context(), strings.ReplaceAll(c.setup, "DATABASE DATABASE", "DATABASE "+db.Name))
+			require.NoError(t, err)
+			config := doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}, PoolSize: 6, River: good}
+			if c.configure != nil {
+				c.configure(&config)
+			}
+			findings := doctor.Examine(t.Context(), config)
+			levels, sentences := of(findings, c.id)
+			require.Equal(t, c.levels, levels, sentences)
+			require.Contains(t, sentences, c.says)
+			for _, f := range findings {
+				require.False(t, f.Level == doctor.Failure && f.Mend == "", f.Sentence)
+			}
+		})
+	}
+}
+
+// TestExamineRoles looks with few rights.
+func TestExamineRoles(t *testing.T) {
+	t.Parallel()
+
+	examine := func(t *testing.T, url string) []doctor.Finding {
+		t.Helper()
+		return doctor.Examine(t.Context(), doctor.Config{
+			DB: open(t, url), Clock: pace.SystemClock{}, PoolSize: 6,
+			River: doctor.River{Schema: "river", Applied: 1, Newest: 1},
+		})
+	}
+	t.Run("ConnectionLimit", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{})
+		_, url := role(t, db, "CONNECTION LIMIT 3")
+		levels, sentences := of(examine(t, url), "connections")
+		require.Equal(t, []doctor.Level{doctor.Failure}, levels, sentences)
+		require.Contains(t, sentences, "the role may have 3")
+	})
+	t.Run("DatabaseLimit", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{})
+		_, err := db.Exec(t.Context(), "ALTER DATABASE "+db.Name+" CONNECTION LIMIT 8")
+		require.NoError(t, err)
+		_, url := role(t, db, "")
+		levels, sentences := of(examine(t, url), "connections")
+		require.Equal(t, []doctor.Level{doctor.Warning}, levels, sentences)
+		require.Contains(t, sentences, "the database may have 8")
+	})
+	t.Run("NoRights", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{})
+		_, url := role(t, db, "")
+		findings := examine(t, url)
+		levels, sentences := of(findings, "schema")
+		require.Equal(t, []doctor.Level{doctor.Note}, levels, sentences)
+		require.Contains(t, sentences, "cannot see: ")
+		levels, sentences = of(findings, "transactions")
+		require.Equal(t, []doctor.Level{doctor.OK, doctor.Note}, levels, sentences)
+	})
+	t.Run("NotAllRights", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{})
+		name, url := role(t, db, "")
+		_, err := db.Exec(t.Context(), "GRANT USAGE ON SCHEMA analytics TO "+name+"; GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO "+name)
+		require.NoError(t, err)
+		levels, sentences := of(examine(t, url), "rights")
+		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
+		require.Contains(t, sentences, "may not write analytics.backfill_dates, ")
+		_, err = db.Exec(t.Context(), "GRANT ALL ON ALL TABLES IN SCHEMA analytics, public TO "+name)
+		require.NoError(t, err)
+		levels, sentences = of(examine(t, url), "rights")
+		require.Equal(t, []doctor.Level{doctor.Warning}, levels, sentences)
+		require.Contains(t, sentences, "does not own the schema")
+	})
+	t.Run("Owner", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Empty(t)
+		name, url := role(t, db, "")
+		_, err := db.Exec(t.Context(), "GRANT CREATE ON DATABASE "+db.Name+" TO "+name+`; CREATE SCHEMA app;
+			CREATE TABLE app.events (who uuid NOT NULL, what text, at timestamptz); CREATE INDEX ON app.events (at);
+			GRANT USAGE ON SCHEMA app TO `+name+"; GRANT SELECT, TRIGGER ON app.events TO "+name)
+		require.NoError(t, err)
+		conn := open(t, url)
+		_, err = schema.Up(t.Context(), conn, schema.Options{RiverSchema: "river", River: func(ctx context.Context, in string) error {
+			_, err := jobs.MigrateRiver(ctx, conn.Pool, in)
+			return err
+		}})
+		require.NoError(t, err)
+		installation, err := schema.Get(t.Context(), conn)
+		require.NoError(t, err)
+		require.NoError(t, source.Set(t.Context(), conn, installation, source.Options{Table: "app.events", Entity: "who", Type: "what", Time: "at"}))
+		_, err = source.Watch(t.Context(), conn, installation, source.WatchOptions{})
+		require.NoError(t, err)
+		for _, f := range examine(t, url) {
+			require.NotEqual(t, doctor.Failure, f.Level, f.Sentence)
+			require.True(t, f.Level != doctor.Warning || f.ID == "autovacuum", "%s: %s", f.ID, f.Sentence)
+		}
+		levels, sentences := of(examine(t, url), "rights")
+		require.Equal(t, []doctor.Level{doctor.OK}, levels, sentences)
+	})
+	t.Run("Pooler", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{})
+		levels, sentences := of(examine(t, pgtest.PgBouncer(t, db)), "pooler")
+		require.Equal(t, []doctor.Level{doctor.Note}, levels, sentences)
+	})
+}
+
+// TestExamineCluster needs a cluster of its own, and a follower of it.
+func TestExamineCluster(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{
+		"autovacuum": "on", "max_prepared_transactions": "2", "wal_level": "logical", "max_replication_slots": "1",
+	})
+	db := pgtest.On(t, server, pgtest.Installed{})
+	follower, err := server.Follower(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, follower.Close()) })
+	replica := open(t, follower.URL(db.Name))
+	exec := func(t *testing.T, on *postgres.DB, sql string) {
+		t.Helper()
+		_, err := on.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	config := doctor.Config{DB: db.DB, Source: replica, Clock: pace.SystemClock{}, PoolSize: 6}
+	// eventually looks until a look finds what it should: statistics and followers take their time.
+	eventually := func(t *testing.T, config doctor.Config, id string, says string, levels ...doctor.Level) {
+		t.Helper()
+		var found []doctor.Level
+		var sentences string
+		require.Eventually(t, func() bool {
+			found, sentences = of(doctor.Examine(t.Context(), config), id)
+			return strings.Contains(sentences, says) && len(found) == len(levels) && found[0] == levels[0]
+		}, 30*time.Second, 50*time.Millisecond, "%s is %v: %s", id, &found, &sentences)
+		require.Equal(t, levels, found)
+	}
+
+	eventually(t, config, "autovacuum", "is on", doctor.OK)
+	eventually(t, config, "replication", "1 of 1 slots free", doctor.OK)
+	eventually(t, config, "follower", "keeps up", doctor.OK)
+	eventually(t, doctor.Config{DB: replica, Clock: pace.SystemClock{}}, "primary", "is a follower", doctor.Failure)
+
+	exec(t, db.DB, "CREATE ROLE plain LOGIN")
+	eventually(t, doctor.Config{DB: open(t, strings.Replace(db.URL, "//postgres@", "//plain@", 1)), Clock: pace.SystemClock{}},
+		"replication", "may not replicate", doctor.Note)
+	exec(t, db.DB, "SELECT pg_create_physical_replication_slot('taken')")
+	eventually(t, config, "replication", "are taken", doctor.Note)
+
+	exec(t, replica, "SELECT pg_wal_replay_pause()")
+	eventually(t, config, "follower", "paused", doctor.Failure)
+	exec(t, replica, "SELECT pg_wal_replay_resume()")
+	eventually(t, config, "follower", "keeps up", doctor.OK)
+	exec(t, replica, "ALTER SYSTEM SET recovery_min_apply_delay = '1h'")
+	exec(t, replica, "SELECT pg_reload_conf()")
+	exec(t, db.DB, "CREATE TABLE public.much AS SELECT i FROM generate_series(1, 1000) AS i")
+	config.Limits.Lag = 1
+	eventually(t, config, "follower", "MB behind", doctor.Warning)
+	config.Source = nil
+
+	exec(t, db.DB, "ALTER TABLE analytics.schedules SET (autovacuum_enabled = off)")
+	exec(t, db.DB, "INSERT INTO analytics.schedules SELECT i::text, now() FROM generate_series(1, 500) AS i; DELETE FROM analytics.schedules")
+	config.Limits.DeadRows = 100
+	eventually(t, config, "bloat", "analytics.schedules has 500 dead rows", doctor.Warning)
+
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	config.Limits.Transaction = time.Nanosecond
+	_, err = tx.Exec(t.Context(), "SELECT 1")
+	require.NoError(t, err)
+	eventually(t, config, "transactions", "pg_terminate_backend", doctor.Warning)
+	_, err = tx.Exec(t.Context(), "CREATE TABLE public.prepared (); PREPARE TRANSACTION 'it''s'")
+	require.NoError(t, err)
+	require.NoError(t, tx.Rollback(t.Context()))
+	eventually(t, config, "transactions", "ROLLBACK PREPARED 'it''s';", doctor.OK, doctor.Warning)
+}

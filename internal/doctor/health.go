@@ -1,0 +1,252 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// How far the clocks may be apart. The schedule goes by this machine's, the dates by the server's.
+const (
+	skewWarning = 5 * time.Second
+	skewFailure = 5 * time.Minute
+)
+
+func (e *examination) clock(ctx context.Context, tx pgx.Tx) error {
+	var server time.Time
+	before := e.Clock.Now()
+	if err := tx.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&server); err != nil {
+		return fmt.Errorf("read the server's clock: %w", err)
+	}
+	after := e.Clock.Now()
+	// It was read at some instant between the two: only what lies outside of them is skew.
+	skew := max(before.Sub(server), server.Sub(after), 0).Round(time.Millisecond)
+	switch {
+	case skew > skewFailure:
+		e.addf(Failure, "the server's clock and this machine's are %s apart: dates would be taken for over before they are", skew).
+			mendf("timedatectl set-ntp true")
+	case skew > skewWarning:
+		e.addf(Warning, "the server's clock and this machine's are %s apart: the daily job comes early or late by that", skew).
+			mendf("timedatectl set-ntp true")
+	default:
+		e.addf(OK, "the server's clock and this machine's agree")
+	}
+	return nil
+}
+
+// timeZone compares what Postgres and this binary know of the reporting zone, for the year around now.
+func (e *examination) timeZone(ctx context.Context, tx pgx.Tx) error {
+	name := e.installation.TimeZone
+	var known bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS(SELECT FROM pg_catalog.pg_timezone_names AS z WHERE z.name = $1)", name).Scan(&known)
+	if err != nil {
+		return fmt.Errorf("look the zone up: %w", err)
+	}
+	if !known {
+		e.addf(Failure, "Postgres does not know the reporting zone %s: no date has bounds", name).
+			mendf("install the tz database on the server, or daymill migrate --timezone UTC")
+		return nil
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT i, extract(epoch FROM (i AT TIME ZONE $1) - (i AT TIME ZONE 'UTC'))::integer
+		FROM generate_series(now() - interval '6 months', now() + interval '18 months', '1 week') AS i`, name)
+	if err != nil {
+		return fmt.Errorf("read the zone's offsets: %w", err)
+	}
+	var at time.Time
+	var offset int
+	var differs *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&at, &offset}, func() error {
+		if _, ours := at.In(e.installation.Zone).Zone(); ours != offset && differs == nil {
+			instant := at
+			differs = &instant
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the zone's offsets: %w", err)
+	case differs != nil:
+		e.addf(Warning, "Postgres and this daymill disagree about %s at %s: the daily job comes at another hour, dates are Postgres's",
+			name, differs.UTC().Format(time.DateOnly)).mendf("update the tz database of the server and deploy the newest daymill")
+	default:
+		e.addf(OK, "Postgres and this daymill agree about %s", name)
+	}
+	return nil
+}
+
+// follower looks at the database that events are read from.
+func (e *examination) follower(ctx context.Context, tx pgx.Tx) error {
+	if e.Source == nil {
+		return nil
+	}
+	var position string
+	if err := tx.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&position); err != nil {
+		return fmt.Errorf("ask for the primary's position: %w", err)
+	}
+	var recovery bool
+	var paused *bool
+	var behind *int64
+	err := e.Source.QueryRow(ctx, `
+		SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END,
+			CASE WHEN pg_is_in_recovery() THEN greatest(0, $1::pg_lsn - pg_last_wal_replay_lsn())::bigint END`, position).
+		Scan(&recovery, &paused, &behind)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the follower: %w", err)
+	case !recovery:
+		e.addf(Failure, "--source-url leads to no follower: runs refuse to read from it").mendf("give the URL of a read replica, or leave it out")
+	case paused != nil && *paused:
+		e.addf(Failure, "the follower's replay is paused: every run waits for it, and fails after ten minutes").
+			mendf("SELECT pg_wal_replay_resume(); on the follower")
+	case behind != nil && *behind > e.Limits.Lag:
+		e.addf(Warning, "the follower is %d MB behind: every run waits until it has caught up", *behind>>20).
+			mendf("see what holds it up: SELECT * FROM pg_stat_replication; on the primary")
+	default:
+		e.addf(OK, "the follower keeps up")
+	}
+	return nil
+}
+
+// transactions looks for those that keep dead rows from being removed, in all databases of the server.
+func (e *examination) transactions(ctx context.Context, tx pgx.Tx) error {
+	var pid, hidden *int64
+	var age *float64
+	var state *string
+	err := tx.QueryRow(ctx, `
+		SELECT o.pid, o.age, o.state, (
+			SELECT nullif(count(*), 0) FROM pg_catalog.pg_stat_activity AS a
+			WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.state IS NULL AND a.backend_type IS NULL
+		)
+		FROM (SELECT) AS one
+		LEFT JOIN LATERAL (
+			SELECT a.pid, extract(epoch FROM now() - a.xact_start)::float8 AS age, a.state
+			FROM pg_catalog.pg_stat_activity AS a
+			WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+				AND a.xact_start IS NOT NULL
+			ORDER BY a.xact_start LIMIT 1
+		) AS o ON true`).Scan(&pid, &age, &state, &hidden)
+	if err != nil {
+		return fmt.Errorf("look for open transactions: %w", err)
+	}
+	if pid != nil && *age > e.Limits.Transaction.Seconds() {
+		e.addf(Warning, "a transaction has been open for %s (process %d, %s): no dead row younger than it can be removed", seconds(age), *pid, *state).
+			mendf("SELECT pg_terminate_backend(%d);", *pid)
+	} else {
+		e.addf(OK, "no transaction that this role can see has been open for %s", e.Limits.Transaction)
+	}
+	if hidden != nil {
+		e.addf(Note, "cannot see what %d sessions of other roles are doing", *hidden).mendf("GRANT pg_read_all_stats TO %s;", e.role)
+	}
+
+	var name string
+	err = tx.QueryRow(ctx, `
+		SELECT p.gid, extract(epoch FROM now() - p.prepared)::float8 FROM pg_catalog.pg_prepared_xacts AS p
+		WHERE p.database = current_database() ORDER BY p.prepared LIMIT 1`).Scan(&name, &age)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+	case err != nil:
+		return fmt.Errorf("look for prepared transactions: %w", err)
+	case *age > e.Limits.Transaction.Seconds():
+		e.addf(Warning, "a prepared transaction has been left open for %s: it holds locks and dead rows, across restarts", seconds(age)).
+			mendf("ROLLBACK PREPARED %s;", literal(name))
+	}
+	return nil
+}
+
+func (e *examination) autovacuum(ctx context.Context, tx pgx.Tx) error {
+	var on bool
+	var off []string
+	err := tx.QueryRow(ctx, `
+		SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean, ARRAY(
+			SELECT format('%I.%I', n.nspname, c.relname)
+			FROM pg_catalog.pg_class AS c
+			INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE c.relkind = 'r' AND (n.nspname = 'analytics' OR c.relname LIKE 'river\_%')
+				AND array_to_string(c.reloptions, ' ') ~* 'autovacuum_enabled=(false|off|no|0)'
+			ORDER BY 1
+		)`).Scan(&on, &off)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at autovacuum: %w", err)
+	case !on:
+		e.addf(Warning, "autovacuum is off: the queue and the ledger grow with every run").mendf("ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();")
+	case len(off) == 0:
+		e.addf(OK, "autovacuum is on")
+	}
+	for _, table := range off {
+		e.addf(Warning, "autovacuum is off for %s: its dead rows are never removed", table).mendf("ALTER TABLE %s RESET (autovacuum_enabled);", table)
+	}
+	return nil
+}
+
+func (e *examination) bloat(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT format('%I.%I', s.schemaname, s.relname), s.n_dead_tup, s.n_live_tup,
+			coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum), 'YYYY-MM-DD'), 'never')
+		FROM pg_catalog.pg_stat_user_tables AS s
+		WHERE (s.schemaname = 'analytics' OR s.schemaname = $1 AND s.relname LIKE 'river\_%')
+			AND s.n_dead_tup > $2 AND s.n_dead_tup > s.n_live_tup / 5
+		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.installation.RiverSchema, e.Limits.DeadRows)
+	if err != nil {
+		return fmt.Errorf("count dead rows: %w", err)
+	}
+	var table, last string
+	var dead, live int64
+	found := false
+	_, err = pgx.ForEachRow(rows, []any{&table, &dead, &live, &last}, func() error {
+		found = true
+		e.addf(Warning, "%s has %d dead rows beside %d (vacuumed: %s): statements read past them", table, dead, live, last).mendf("VACUUM %s;", table)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count dead rows: %w", err)
+	}
+	if !found {
+		e.addf(OK, "Daymill's tables have few dead rows")
+	}
+	return nil
+}
+
+// How many transactions old the oldest row may be. Postgres refuses to write at 2,100 million.
+const (
+	ageWarning = 1_000_000_000
+	ageFailure = 1_800_000_000
+)
+
+func (e *examination) wraparound(ctx context.Context, tx pgx.Tx) error {
+	var age int64
+	err := tx.QueryRow(ctx, "SELECT age(d.datfrozenxid) FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()").Scan(&age)
+	if err != nil {
+		return fmt.Errorf("read the age of the oldest row: %w", err)
+	}
+	e.gradeAge(age)
+	return nil
+}
+
+func (e *examination) gradeAge(age int64) {
+	switch {
+	case age > ageFailure:
+		e.addf(Failure, "the oldest row is %d million transactions old: Postgres refuses all writes soon", age/1_000_000).mendf("VACUUM;")
+	case age > ageWarning:
+		e.addf(Warning, "the oldest row is %d million transactions old: vacuum does not keep up", age/1_000_000).mendf("VACUUM;")
+	default:
+		e.addf(OK, "the oldest row is %d million transactions old: transaction numbers are far from running out", age/1_000_000)
+	}
+}
+
+// literal quotes a text for SQL that a person will copy.
+func literal(text string) string {
+	quoted := make([]byte, 0, len(text)+2)
+	quoted = append(quoted, '\'')
+	for i := range len(text) {
+		if text[i] == '\'' {
+			quoted = append(quoted, '\'')
+		}
+		quoted = append(quoted, text[i])
+	}
+	return string(append(quoted, '\''))
+}

@@ -1,0 +1,209 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The versions of Postgres that Daymill's tests run on.
+const (
+	oldestMajor = 14
+	newestMajor = 18
+)
+
+func (e *examination) version(ctx context.Context, tx pgx.Tx) error {
+	var number int
+	var text string
+	err := tx.QueryRow(ctx, `
+		SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+			quote_ident(current_user), quote_ident(current_database())`).Scan(&number, &text, &e.role, &e.database)
+	if err != nil {
+		return fmt.Errorf("read the version: %w", err)
+	}
+	e.gradeVersion(number/10_000, text)
+	return nil
+}
+
+func (e *examination) gradeVersion(major int, text string) {
+	switch {
+	case major < oldestMajor:
+		e.addf(Failure, "Postgres %s lacks what Daymill needs: %d is the oldest that is supported", text, oldestMajor).
+			mendf("upgrade the server to Postgres %d or later", oldestMajor)
+	case major > newestMajor:
+		e.addf(Note, "Postgres %s is newer than %d, the newest that this daymill was tested on", text, newestMajor)
+	default:
+		e.addf(OK, "Postgres %s is supported", text)
+	}
+}
+
+// primary refuses a server that nothing can be written to.
+func (e *examination) primary(ctx context.Context, tx pgx.Tx) error {
+	var recovery, readOnly bool
+	err := tx.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean").
+		Scan(&recovery, &readOnly)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask whether it can be written: %w", err)
+	case recovery:
+		e.addf(Failure, "the database is a follower: metrics cannot be written to it").
+			mendf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
+	case readOnly:
+		e.addf(Failure, "transactions are read-only by default: metrics cannot be written").
+			mendf("ALTER ROLE %s SET default_transaction_read_only = off;", e.role)
+	default:
+		e.addf(OK, "the database is a primary and takes writes")
+	}
+	return nil
+}
+
+func (e *examination) pooler(context.Context, pgx.Tx) error {
+	if e.DB.Pooled() {
+		e.addf(Note, "a pooler in transaction mode is in between: no LISTEN, so a request is seen within a second and not at once; "+
+			"no prepared statements and no session settings; all else works").mendf("give the worker a direct URL where that matters")
+		return nil
+	}
+	e.addf(OK, "no pooler in transaction mode is in between: requests are noticed at once")
+	return nil
+}
+
+// spare are the connections that a worker opens besides its pool: two that listen.
+const spare = 2
+
+// connections looks whether a worker finds room.
+func (e *examination) connections(ctx context.Context, tx pgx.Tx) error {
+	var most, reserved, used, roleLimit, roleUsed, databaseLimit, databaseUsed int
+	var super bool
+	err := tx.QueryRow(ctx, `
+		SELECT
+			current_setting('max_connections')::integer,
+			current_setting('superuser_reserved_connections')::integer
+				+ coalesce(current_setting('reserved_connections', true), '0')::integer,
+			(SELECT count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid IS NOT NULL AND a.usesysid IS NOT NULL),
+			r.rolconnlimit, r.rolsuper,
+			(SELECT count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid AND a.datid IS NOT NULL),
+			d.datconnlimit,
+			(SELECT count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL)
+		FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
+		WHERE r.rolname = current_user AND d.datname = current_database()`).
+		Scan(&most, &reserved, &used, &roleLimit, &super, &roleUsed, &databaseLimit, &databaseUsed)
+	if err != nil {
+		return fmt.Errorf("count connections: %w", err)
+	}
+	free, of, mend := most-reserved-used, fmt.Sprintf("max_connections is %d", most), "raise max_connections, or run the worker with fewer --workers and a smaller --pool-size"
+	if left := roleLimit - roleUsed; roleLimit >= 0 && !super && left < free {
+		free, of, mend = left, fmt.Sprintf("the role may have %d", roleLimit), "ALTER ROLE "+e.role+" CONNECTION LIMIT -1;"
+	}
+	if left := databaseLimit - databaseUsed; databaseLimit >= 0 && !super && left < free {
+		free, of, mend = left, fmt.Sprintf("the database may have %d", databaseLimit), "ALTER DATABASE "+e.database+" CONNECTION LIMIT -1;"
+	}
+	need := e.PoolSize + spare
+	switch {
+	case free <= spare:
+		e.addf(Failure, "%d connections are free (%s): a worker, which opens up to %d, cannot start", max(free, 0), of, need).mendf("%s", mend)
+	case free < need:
+		e.addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail where it gets none",
+			free, of, need).mendf("%s", mend)
+	default:
+		e.addf(OK, "%d connections are free (%s), and a worker opens up to %d", free, of, need)
+	}
+	return nil
+}
+
+// timeouts looks at what the server, the database or the role sets. Daymill has limits of its own for what it knows of.
+func (e *examination) timeouts(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT s.name, s.reset_val::bigint
+		FROM pg_catalog.pg_settings AS s
+		WHERE s.name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
+			'transaction_timeout') AND s.reset_val <> '0'
+		ORDER BY s.name`)
+	if err != nil {
+		return fmt.Errorf("read the time limits: %w", err)
+	}
+	var name string
+	var limit int64
+	found := false
+	_, err = pgx.ForEachRow(rows, []any{&name, &limit}, func() error {
+		found = true
+		e.gradeTimeout(name, time.Duration(limit)*time.Millisecond)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the time limits: %w", err)
+	}
+	if !found {
+		e.addf(OK, "neither the server nor the role limits sessions; Daymill's own limits hold")
+	}
+	return nil
+}
+
+func (e *examination) gradeTimeout(name string, limit time.Duration) {
+	switch {
+	case name == "idle_session_timeout" && limit < 10*time.Minute:
+		e.addf(Warning, "idle_session_timeout is %s: connections of the pool are cut off while they rest, and LISTEN with them", limit).
+			mendf("ALTER ROLE %s SET idle_session_timeout = 0;", e.role)
+	case name == "transaction_timeout" && limit < time.Minute:
+		e.addf(Warning, "transaction_timeout is %s: a batch that waits for a lock or a slow disk is cut off", limit).
+			mendf("ALTER ROLE %s SET transaction_timeout = 0;", e.role)
+	default:
+		e.addf(Note, "%s is %s for this role: Daymill's sessions set limits of their own", name, limit)
+	}
+}
+
+// replication says what is allowed. Nothing of Daymill's needs it.
+func (e *examination) replication(ctx context.Context, tx pgx.Tx) error {
+	var level string
+	var may bool
+	var slots, used int
+	err := tx.QueryRow(ctx, `
+		SELECT current_setting('wal_level'), r.rolreplication OR r.rolsuper, current_setting('max_replication_slots')::integer,
+			(SELECT count(*) FROM pg_catalog.pg_replication_slots)
+		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&level, &may, &slots, &used)
+	if err != nil {
+		return fmt.Errorf("look at replication: %w", err)
+	}
+	switch {
+	case level != "logical":
+		e.addf(Note, "logical replication is not available (wal_level is %s): nothing that Daymill does needs it", level)
+	case !may:
+		e.addf(Note, "this role may not replicate: nothing that Daymill does needs it")
+	case used >= slots:
+		e.addf(Note, "all %d replication slots are taken: nothing that Daymill does needs one", slots)
+	default:
+		e.addf(OK, "logical replication is available, with %d of %d slots free; nothing that Daymill does needs it", slots-used, slots)
+	}
+	return nil
+}
+
+// extensions says which of those that help are there.
+func (e *examination) extensions(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT n.name, x.oid IS NOT NULL, a.name IS NOT NULL
+		FROM unnest('{pg_cron,pg_stat_statements}'::text[]) AS n (name)
+		LEFT JOIN pg_catalog.pg_extension AS x ON x.extname = n.name
+		LEFT JOIN pg_catalog.pg_available_extensions AS a ON a.name = n.name`)
+	if err != nil {
+		return fmt.Errorf("list extensions: %w", err)
+	}
+	use := map[string]string{
+		"pg_cron":            "it can enqueue rollups by a schedule of your own",
+		"pg_stat_statements": "it shows what Daymill's statements cost beside the application's",
+	}
+	var name string
+	var installed, available bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &installed, &available}, func() error {
+		switch {
+		case installed:
+			e.addf(OK, "the extension %s is installed: %s", name, use[name])
+		case available:
+			e.addf(Note, "the extension %s is available: %s; Daymill needs none", name, use[name]).mendf("CREATE EXTENSION %s;", name)
+		default:
+			e.addf(Note, "the extension %s is not available; Daymill needs none", name)
+		}
+		return nil
+	})
+	return err
+}
