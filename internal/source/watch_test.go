@@ -432,6 +432,11 @@ func TestWatchDates(t *testing.T) {
 					FROM (SELECT DISTINCT analytics.date_of(created_at) AS d FROM public.raw_events) AS e`).Scan(&expected))
 				require.Equal(t, expected, db.requests(t))
 			}
+			// By itself: in St. John's this minute has the local date of the next day, which begins an hour later.
+			db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2010-11-07 02:30:30+00')")
+			var expected string
+			require.NoError(t, db.QueryRow(t.Context(), "SELECT analytics.date_of('2010-11-07 02:30:30+00')::text").Scan(&expected))
+			require.Equal(t, expected, db.requests(t))
 		})
 	}
 }
