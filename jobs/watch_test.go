@@ -54,6 +54,18 @@ func TestWatch(t *testing.T) {
 		b.awaitDone(t)
 		require.Equal(t, int64(300), pgtest.RequireExact(t, b.db).Events)
 	})
+	t.Run("DuringARun", func(t *testing.T) {
+		t.Parallel()
+		b := setupWatched(t)
+		b.hold(t, day)
+		b.start(t, later)
+		b.awaitHeld(t, day)
+		// The run has claimed its requests and passed the entity; River skips another job of the date.
+		b.db.Insert(t, pgtest.Event{Entity: lowest, Type: "view", At: at(day, 12)})
+		b.release(t, day)
+		b.awaitDone(t)
+		pgtest.RequireExact(t, b.db)
+	})
 	t.Run("Rests", func(t *testing.T) {
 		t.Parallel()
 		b := setupWatched(t)
