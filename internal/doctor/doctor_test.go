@@ -239,7 +239,7 @@ func TestExamineRoles(t *testing.T) {
 		require.NoError(t, err)
 		levels, sentences := of(examine(t, url), "rights")
 		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
-		require.Contains(t, sentences, "may not write analytics.backfill_dates, ")
+		require.Contains(t, sentences, "may not write analytics.audit, ")
 		_, err = db.Exec(t.Context(), "GRANT ALL ON ALL TABLES IN SCHEMA analytics, public TO "+name)
 		require.NoError(t, err)
 		levels, sentences = of(examine(t, url), "rights")
