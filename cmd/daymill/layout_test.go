@@ -61,7 +61,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{module + "/internal/pgtest", "github.com/stretchr"},
 			transitive: true,
 			from:       []string{module},
-			except:     []string{module + "/internal/pgtest"},
+			except:     []string{module + "/internal/pgtest", module + "/internal/browser"},
 		},
 	}
 

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/daymill/daymill/internal/apt"
 )
 
 // ErrNoBouncer is returned by FindBouncer where there is no PgBouncer and none can be installed.
@@ -25,7 +27,7 @@ func FindBouncer(ctx context.Context, out io.Writer) (string, error) {
 	if path, ok := lookBouncer(); ok {
 		return path, nil
 	}
-	unlock, err := lock()
+	unlock, err := apt.Lock()
 	if err != nil {
 		return "", err
 	}
@@ -33,11 +35,7 @@ func FindBouncer(ctx context.Context, out io.Writer) (string, error) {
 	if path, ok := lookBouncer(); ok {
 		return path, nil
 	}
-	aptGet, ok := apt(ctx)
-	if !ok {
-		return "", ErrNoBouncer
-	}
-	if err := aptGet.install(ctx, out, "pgbouncer"); err != nil {
+	if err := apt.Install(ctx, out, "pgbouncer"); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoBouncer, err)
 	}
 	if path, ok := lookBouncer(); ok {

@@ -1,0 +1,293 @@
+// Package browser drives a real Chromium for tests: one process per test binary, a profile of its own per page.
+package browser
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/apt"
+)
+
+// patience is how long a page may take for what a test waits for, on a machine that is busy with other tests.
+const patience = time.Minute
+
+// ErrNotFound says that there is no browser and that none can be installed.
+var ErrNotFound = errors.New("there is no Chromium on this machine: install your system's package of it (chromium), or Google Chrome")
+
+// Find returns the path of a Chromium, which it installs with apt-get where it is missing and it may. Before that it
+// writes one line to out.
+func Find(ctx context.Context, out io.Writer) (string, error) {
+	if path, ok := look(); ok {
+		return path, nil
+	}
+	unlock, err := apt.Lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if path, ok := look(); ok {
+		return path, nil
+	}
+	if err := apt.Install(ctx, out, "chromium"); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	if path, ok := look(); ok {
+		return path, nil
+	}
+	return "", ErrNotFound
+}
+
+func look() (string, bool) {
+	for _, name := range []string{
+		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
+	} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// process is the browser of this test binary.
+type process struct {
+	once   sync.Once
+	ctx    context.Context //nolint:containedctx // It is chromedp's handle of the browser.
+	cancel func()
+	err    error
+}
+
+var shared process //nolint:gochecknoglobals // One browser for all tests of a binary.
+
+// Stop ends the browser of this test binary, for TestMain.
+func Stop() {
+	if shared.cancel != nil {
+		shared.cancel()
+	}
+}
+
+func (p *process) start() {
+	path, err := Find(context.Background(), os.Stderr)
+	if err != nil {
+		p.err = err
+		return
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		// Containers have neither the rights that its sandbox needs nor a large /dev/shm. It sees the test's pages only.
+		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.WSURLReadTimeout(patience),
+	)
+	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	p.ctx, p.cancel = ctx, func() { cancel(); cancelAllocator() }
+	p.err = chromedp.Do(ctx)
+}
+
+// Options of a page. The zero value is a light page 1280 pixels wide, with JavaScript and without credentials.
+type Options struct {
+	User, Password string
+	Dark           bool
+	Width, Height  int // in CSS pixels
+	NoJavaScript   bool
+}
+
+// Page is a tab with a profile of its own. A message of an error in its console, a violation of its Content-Security-
+// Policy included, fails the test at its end.
+type Page struct {
+	ctx context.Context //nolint:containedctx // It is chromedp's handle of the tab.
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// Open opens a page for a test, which closes it at its end.
+func Open(tb testing.TB, options Options) *Page {
+	tb.Helper()
+	shared.once.Do(shared.start)
+	require.NoError(tb, shared.err)
+	ctx, cancel := chromedp.NewContext(shared.ctx, chromedp.WithNewBrowserContext())
+	p := &Page{ctx: ctx}
+	tb.Cleanup(func() {
+		cancel()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		require.Empty(tb, p.problems, "the browser's console")
+	})
+	require.NoError(tb, chromedp.Listen(ctx, p.listen))
+
+	width, height := int64(options.Width), int64(options.Height)
+	if width == 0 {
+		width = 1280
+	}
+	if height == 0 {
+		height = 900
+	}
+	scheme := "light"
+	if options.Dark {
+		scheme = "dark"
+	}
+	require.NoError(tb, p.call(
+		command(network.Enable, network.EnableParams{}), command(log.Enable, cdp.Empty{}), command(runtime.Enable, cdp.Empty{}),
+		command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
+		}),
+		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}}),
+		command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: options.NoJavaScript}),
+	))
+	if options.User != "" {
+		credentials := base64.StdEncoding.EncodeToString([]byte(options.User + ":" + options.Password))
+		require.NoError(tb, p.call(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
+			Headers: network.Headers{"Authorization": "Basic " + credentials},
+		})))
+	}
+	return p
+}
+
+func (p *Page) call(commands ...func(ctx context.Context) error) error {
+	for _, c := range commands {
+		if err := c(p.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func command[P, R any](c cdp.Command[P, R], params P) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, c, params)
+		return err
+	}
+}
+
+func (p *Page) listen(event any) {
+	problem := ""
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		problem = fmt.Sprintf("%s %s", e.ExceptionDetails.Text, arguments([]*runtime.RemoteObject{e.ExceptionDetails.Exception}))
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			problem = fmt.Sprintf("console.%s: %s", e.Type, arguments(e.Args))
+		}
+	case *log.EventEntryAdded:
+		// That an answer had a status of 400 or more is what a test of a refusal asked for.
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			problem = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+		}
+	}
+	if problem != "" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.problems = append(p.problems, problem)
+	}
+}
+
+func arguments(all []*runtime.RemoteObject) string {
+	text := ""
+	for _, a := range all {
+		if a == nil {
+			continue
+		}
+		text += string(a.Value) + a.Description + " "
+	}
+	return text
+}
+
+// Do runs actions one after another, and fails the test where one does not succeed in time.
+func (p *Page) Do(tb testing.TB, actions ...chromedp.Action[chromedp.Void]) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		tb.Fatalf("the browser: %v; the page:\n%s", err, p.dump())
+	}
+}
+
+// get runs an action that returns something.
+func get[T any](tb testing.TB, p *Page, action chromedp.Action[T]) T {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, action)
+	if err != nil {
+		tb.Fatalf("the browser: %v; the page:\n%s", err, p.dump())
+	}
+	return value
+}
+
+// dump is the text of the page, for the message of a test that failed.
+func (p *Page) dump() string {
+	ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
+	defer cancel()
+	location, _ := chromedp.Run(ctx, chromedp.Location())                                   // It is for a message.
+	text, _ := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body"), chromedp.NodeVisible)) // As above.
+	return location + "\n" + text
+}
+
+// Go loads an address.
+func (p *Page) Go(tb testing.TB, address string) {
+	tb.Helper()
+	p.Do(tb, chromedp.Navigate(address))
+}
+
+// Location is the page's address.
+func (p *Page) Location(tb testing.TB) string {
+	tb.Helper()
+	return get(tb, p, chromedp.Location())
+}
+
+// Click clicks the first visible element that an XPath or CSS selector finds.
+func (p *Page) Click(tb testing.TB, selector string) {
+	tb.Helper()
+	p.Do(tb, chromedp.Click(selector, chromedp.NodeVisible))
+}
+
+// See waits until a selector finds something visible.
+func (p *Page) See(tb testing.TB, selector string) {
+	tb.Helper()
+	p.Do(tb, chromedp.WaitVisible(selector))
+}
+
+// Text is the text of what a selector finds first.
+func (p *Page) Text(tb testing.TB, selector string) string {
+	tb.Helper()
+	return get(tb, p, chromedp.Text(selector))
+}
+
+// Fill puts a value into a field, instead of what is there.
+func (p *Page) Fill(tb testing.TB, selector, value string) {
+	tb.Helper()
+	p.Do(tb, chromedp.SetValue(selector, value))
+}
+
+// Evaluate runs a script on a page, awaits its result where that is a promise, and returns it.
+func Evaluate[T any](tb testing.TB, p *Page, script string) T {
+	tb.Helper()
+	return get(tb, p, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+}
+
+// Screenshot is the whole page as PNG.
+func (p *Page) Screenshot(tb testing.TB) []byte {
+	tb.Helper()
+	return get(tb, p, chromedp.FullScreenshot(100))
+}
