@@ -160,7 +160,7 @@ func TestUp(t *testing.T) {
 			INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
 			WHERE n.nspname = $1 AND t.tgname LIKE 'daymill%'`, up.RiverSchema).Scan(&triggers)
 		require.NoError(t, err)
-		require.Equal(t, 3, triggers)
+		require.Equal(t, 6, triggers)
 		up.RiverSchema = "public"
 		_, err = schema.Up(t.Context(), db.DB, up)
 		require.ErrorIs(t, err, schema.ErrRiverSchema)
