@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -86,7 +87,7 @@ func Install(ctx context.Context, out io.Writer, name string) error {
 		return errors.New("there is no apt-get here, or this user may not install with it")
 	}
 	fmt.Fprintf(out, "installing the package %s with apt-get\n", name)
-	arguments := append(command[1:len(command):len(command)], "-c", script, "apt-get", name)
+	arguments := slices.Concat(command[1:], []string{"-c", script, "apt-get", name})
 	output, err := exec.CommandContext(ctx, command[0], arguments...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("install the package %s with apt-get: %w: %s", name, err, lastLines(output, 3))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,14 +126,14 @@ func Open(tb testing.TB, options Options) *Page {
 	shared.once.Do(shared.start)
 	require.NoError(tb, shared.err)
 	ctx, cancel := chromedp.NewContext(shared.ctx, chromedp.WithNewBrowserContext())
-	p := &Page{ctx: ctx}
+	page := &Page{ctx: ctx}
 	tb.Cleanup(func() {
 		cancel()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		require.Empty(tb, p.problems, "the browser's console")
+		page.mu.Lock()
+		defer page.mu.Unlock()
+		require.Empty(tb, page.problems, "the browser's console")
 	})
-	require.NoError(tb, chromedp.Listen(ctx, p.listen))
+	require.NoError(tb, chromedp.Listen(ctx, page.listen))
 
 	width, height := int64(options.Width), int64(options.Height)
 	if width == 0 {
@@ -145,7 +146,7 @@ func Open(tb testing.TB, options Options) *Page {
 	if options.Dark {
 		scheme = "dark"
 	}
-	require.NoError(tb, p.call(
+	require.NoError(tb, page.call(
 		command(network.Enable, network.EnableParams{}), command(log.Enable, cdp.Empty{}), command(runtime.Enable, cdp.Empty{}),
 		command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 			Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
@@ -157,11 +158,11 @@ func Open(tb testing.TB, options Options) *Page {
 	))
 	if options.User != "" {
 		credentials := base64.StdEncoding.EncodeToString([]byte(options.User + ":" + options.Password))
-		require.NoError(tb, p.call(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
+		require.NoError(tb, page.call(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
 			Headers: network.Headers{"Authorization": "Basic " + credentials},
 		})))
 	}
-	return p
+	return page
 }
 
 func (p *Page) call(commands ...func(ctx context.Context) error) error {
@@ -203,14 +204,13 @@ func (p *Page) listen(event any) {
 }
 
 func arguments(all []*runtime.RemoteObject) string {
-	text := ""
+	var text strings.Builder
 	for _, a := range all {
-		if a == nil {
-			continue
+		if a != nil {
+			fmt.Fprintf(&text, "%s%s ", a.Value, a.Description)
 		}
-		text += string(a.Value) + a.Description + " "
 	}
-	return text
+	return text.String()
 }
 
 // Do runs actions one after another, and fails the test where one does not succeed in time.

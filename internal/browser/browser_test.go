@@ -1,6 +1,7 @@
 package browser_test
 
 import (
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +23,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		_, _ = io.WriteString(w, `<!DOCTYPE html><title>x</title><h1>`+user+":"+password+`</h1>
+		_, _ = io.WriteString(w, `<!DOCTYPE html><title>x</title><h1>`+html.EscapeString(user+":"+password)+`</h1>
 			<p id="script">off</p><script>document.getElementById("script").textContent = "on"</script>`)
 	}))
 	t.Cleanup(server.Close)
@@ -40,7 +41,7 @@ func TestPage(t *testing.T) {
 		p := browser.Open(t, browser.Options{Dark: true, Width: 390})
 		p.Go(t, server.URL)
 		require.True(t, browser.Evaluate[bool](t, p, `matchMedia("(prefers-color-scheme: dark)").matches`))
-		require.EqualValues(t, 390, browser.Evaluate[int](t, p, `screen.width`))
+		require.Equal(t, 390, browser.Evaluate[int](t, p, `screen.width`))
 		require.NotEmpty(t, p.Screenshot(t))
 	})
 
