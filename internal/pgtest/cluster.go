@@ -28,9 +28,13 @@ type cluster struct {
 //nolint:gochecknoglobals // See above.
 var shared = &cluster{}
 
-// Main runs a package's tests and then removes the cluster they worked on. Its exit code is the tests'.
-func Main(m *testing.M) {
+// Main runs a package's tests, and then removes the cluster they worked on and does what else is to be done. Its exit
+// code is the tests'.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, do := range after {
+		do()
+	}
 	if shared.server != nil {
 		if err := shared.server.Close(); err != nil {
 			_, _ = io.WriteString(os.Stderr, "pgtest: "+err.Error()+"\n")
