@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pgtest"
@@ -161,7 +162,7 @@ func TestBackfillSurvives(t *testing.T) {
 	require.EqualValues(t, 1, status.DatesRequested)
 
 	second := b.start(t)
-	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused))
+	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused, audit.Who{Via: "test"}))
 	b.release(t, all[1])
 	b.awaitDone(t)
 	b.awaitLooks(t)
@@ -169,9 +170,9 @@ func TestBackfillSurvives(t *testing.T) {
 	second.stop(t)
 
 	b.start(t)
-	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running))
+	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running, audit.Who{Via: "test"}))
 	b.awaitHeld(t, all[3])
-	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled))
+	require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled, audit.Who{Via: "test"}))
 	b.release(t, all[3])
 	b.requireQuiet(t)
 	status = b.awaitBackfill(t, id, backfill.Cancelled)

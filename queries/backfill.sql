@@ -162,3 +162,32 @@ CROSS JOIN LATERAL (
 WHERE b.id < @before_id::bigint
 ORDER BY b.id DESC
 LIMIT @max_rows::integer;
+
+-- name: BackfillConflicts :one
+-- What is going on already in a range: open backfills that share dates with it, dates asked for, and dates at work.
+SELECT
+    (
+        SELECT count(*) FROM analytics.backfills AS b
+        WHERE b.state IN ('running', 'paused') AND b.first_date <= @last_date AND b.last_date >= @first_date
+    )::bigint AS backfills,
+    (
+        SELECT count(DISTINCT q.metric_date) FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.metric_date BETWEEN @first_date AND @last_date
+    )::bigint AS requested,
+    (
+        SELECT count(*) FROM analytics.rollup_dates AS d
+        WHERE d.state = 'running' AND d.metric_date BETWEEN @first_date AND @last_date
+    )::bigint AS running;
+
+-- name: BackfillDates :many
+-- The dates of a backfill in a state, or in any, after a date.
+SELECT
+    d.metric_date,
+    d.state,
+    d.requested_at,
+    d.finished_at
+FROM analytics.backfill_dates AS d
+WHERE d.backfill_id = @id AND d.metric_date > @after_date
+    AND (@state::text = '' OR d.state = @state::text)
+ORDER BY d.metric_date
+LIMIT @max_rows::integer;

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/estimate"
@@ -53,9 +54,7 @@ func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
 		By: c.By, Via: "cli",
 	}
 	if plan.By == "" {
-		if u, err := user.Current(); err == nil {
-			plan.By = u.Username
-		}
+		plan.By = userName()
 	}
 	if err := plan.Validate(today); err != nil {
 		return usageError{err}
@@ -201,11 +200,20 @@ func (c backfillID) set(ctx context.Context, a *app, state string) error {
 		return err
 	}
 	defer db.Close()
-	if err := backfill.SetState(ctx, db, c.ID, state); err != nil {
+	if err := backfill.SetState(ctx, db, c.ID, state, audit.Who{Actor: userName(), Via: audit.ViaCLI}); err != nil {
 		return notFound(err)
 	}
 	a.printf("backfill %d is %s\n", c.ID, state)
 	return nil
+}
+
+// userName is who sits at the terminal; empty where nobody knows.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }
 
 func notFound(err error) error {

@@ -19,10 +19,16 @@ const (
 	ViaWeb  = "web"
 )
 
+// Who did something.
+type Who struct {
+	Actor string // a user of the page; the database's role where empty
+	Via   string
+}
+
 // Entry is one thing that was done.
 type Entry struct {
-	Actor  string // a user of the page; the database's role where empty
-	Via    string
+	Who
+
 	Action string         // a verb and its noun: cancel backfill
 	Target string         // what it was done to, as a person names it
 	Detail map[string]any // in JSON; may be nil

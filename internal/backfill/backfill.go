@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
@@ -74,7 +76,7 @@ func (p Plan) Validate(today date.Date) error {
 	return err
 }
 
-// Start records a backfill in the caller's transaction, and returns its id and the number of its dates; 0 and 0 where
+// Start records a backfill in the caller's transaction, and who asked, and returns its id and the number of its dates; 0 and 0 where
 // the plan's job has started it already.
 func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, err error) {
 	queries := db.New(on)
@@ -97,6 +99,13 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("start the backfill: %w", err)
+	}
+	err = audit.Record(ctx, on, audit.Entry{
+		Who: audit.Who{Actor: plan.By, Via: plan.Via}, Action: "start backfill", Target: strconv.FormatInt(id, 10),
+		Detail: map[string]any{"range": plan.Range.String(), "dates": dates},
+	})
+	if err != nil {
+		return 0, 0, err
 	}
 	return id, dates, nil
 }
@@ -151,9 +160,9 @@ func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunnin
 	return queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: running.ID, MetricDates: next})
 }
 
-// SetState pauses, resumes or cancels a backfill. Dates that are running end by themselves; cancelling withdraws the
-// requests that no run has taken up.
-func SetState(ctx context.Context, conn *postgres.DB, id int64, state string) error {
+// SetState pauses, resumes or cancels a backfill, and writes down who did. Dates that are running end by themselves;
+// cancelling withdraws the requests that no run has taken up.
+func SetState(ctx context.Context, conn *postgres.DB, id int64, state string, who audit.Who) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
 		current, err := queries.BackfillLock(ctx, id)
@@ -176,7 +185,8 @@ func SetState(ctx context.Context, conn *postgres.DB, id int64, state string) er
 		if err != nil {
 			return fmt.Errorf("record the backfill's state: %w", err)
 		}
-		return nil
+		action := map[string]string{Paused: "pause backfill", Running: "resume backfill", Cancelled: "cancel backfill"}[state]
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: strconv.FormatInt(id, 10)})
 	})
 }
 
@@ -253,6 +263,45 @@ func status(row db.BackfillListRow) Status {
 		s.RemainingSeconds = &left
 	}
 	return s
+}
+
+// Conflicts is what is going on already in a range of dates.
+type Conflicts struct {
+	Backfills int64 // open ones that share dates with it
+	Requested int64 // dates that are asked for
+	Running   int64 // dates that are being rolled up
+}
+
+// FindConflicts looks for what is going on already in a range.
+func FindConflicts(ctx context.Context, on postgres.DBTX, dates date.Range) (Conflicts, error) {
+	row, err := db.New(on).BackfillConflicts(ctx, db.BackfillConflictsParams{FirstDate: dates.First, LastDate: dates.Last})
+	if err != nil {
+		return Conflicts{}, fmt.Errorf("look for conflicts: %w", err)
+	}
+	return Conflicts(row), nil
+}
+
+// Day is a date of a backfill.
+type Day struct {
+	Date        date.Date
+	State       string // waiting, requested, complete, failed, cancelled
+	RequestedAt *time.Time
+	FinishedAt  *time.Time
+}
+
+// Days lists the dates of a backfill after one, in a state where that is not empty, earliest first.
+func Days(ctx context.Context, on postgres.DBTX, id int64, state string, after date.Date, limit int) ([]Day, error) {
+	rows, err := db.New(on).BackfillDates(ctx, db.BackfillDatesParams{
+		ID: id, State: state, AfterDate: after, MaxRows: int32(limit), //nolint:gosec // A page.
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the backfill's dates: %w", err)
+	}
+	all := make([]Day, len(rows))
+	for i, row := range rows {
+		all[i] = Day{Date: row.MetricDate, State: row.State, RequestedAt: row.RequestedAt, FinishedAt: row.FinishedAt}
+	}
+	return all, nil
 }
 
 // Preview says how many dates a plan would take.

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pgtest"
@@ -246,7 +247,7 @@ func TestSetState(t *testing.T) {
 		b.resolve(t, "satisfied", d[0])
 		b.advance(t)
 		b.exec(t, "UPDATE analytics.rollup_requests SET run_id = 7 WHERE metric_date = $1", d[1])
-		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled))
+		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled, audit.Who{Via: "test"}))
 		require.Equal(t, d[1:2], b.open(t))
 		status := b.get(t, id)
 		require.Equal(t, backfill.Cancelled, status.State)
@@ -258,8 +259,8 @@ func TestSetState(t *testing.T) {
 		require.Empty(t, b.open(t))
 		require.Equal(t, status, b.get(t, id))
 
-		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled), "once more does no harm")
-		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running), backfill.ErrEnded)
+		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled, audit.Who{Via: "test"}), "once more does no harm")
+		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running, audit.Who{Via: "test"}), backfill.ErrEnded)
 	})
 
 	t.Run("Pause", func(t *testing.T) {
@@ -267,13 +268,13 @@ func TestSetState(t *testing.T) {
 		b := setup(t)
 		id, _ := b.start(t, backfill.Plan{Range: span(3)})
 		b.advance(t)
-		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused))
+		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused, audit.Who{Via: "test"}))
 		d := all(span(3))
 		b.resolve(t, "satisfied", d[0])
 		b.advance(t)
 		require.Empty(t, b.open(t))
 		require.Equal(t, backfill.Paused, b.get(t, id).State)
-		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running))
+		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Running, audit.Who{Via: "test"}))
 		b.advance(t)
 		require.Equal(t, d[1:2], b.open(t))
 		require.EqualValues(t, 1, b.get(t, id).DatesComplete)
@@ -282,13 +283,13 @@ func TestSetState(t *testing.T) {
 	t.Run("Unknown", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, 1, backfill.Paused), backfill.ErrNotFound)
+		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, 1, backfill.Paused, audit.Who{Via: "test"}), backfill.ErrNotFound)
 		id, _ := b.start(t, backfill.Plan{Range: span(1)})
 		b.complete(t, first)
 		b.advance(t)
 		b.resolve(t, "satisfied", first)
 		b.advance(t)
-		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused), backfill.ErrEnded)
+		require.ErrorIs(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Paused, audit.Who{Via: "test"}), backfill.ErrEnded)
 	})
 }
 

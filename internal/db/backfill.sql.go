@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/daymill/daymill/internal/date"
 )
@@ -69,6 +70,99 @@ UPDATE analytics.backfills SET last_finished_at = now() WHERE id = $1
 func (q *Queries) BackfillCollected(ctx context.Context, id int64) error {
 	_, err := q.db.Exec(ctx, backfillCollected, id)
 	return err
+}
+
+const backfillConflicts = `-- name: BackfillConflicts :one
+SELECT
+    (
+        SELECT count(*) FROM analytics.backfills AS b
+        WHERE b.state IN ('running', 'paused') AND b.first_date <= $1 AND b.last_date >= $2
+    )::bigint AS backfills,
+    (
+        SELECT count(DISTINCT q.metric_date) FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.metric_date BETWEEN $2 AND $1
+    )::bigint AS requested,
+    (
+        SELECT count(*) FROM analytics.rollup_dates AS d
+        WHERE d.state = 'running' AND d.metric_date BETWEEN $2 AND $1
+    )::bigint AS running
+`
+
+type BackfillConflictsParams struct {
+	LastDate  date.Date
+	FirstDate date.Date
+}
+
+type BackfillConflictsRow struct {
+	Backfills int64
+	Requested int64
+	Running   int64
+}
+
+// What is going on already in a range: open backfills that share dates with it, dates asked for, and dates at work.
+func (q *Queries) BackfillConflicts(ctx context.Context, arg BackfillConflictsParams) (BackfillConflictsRow, error) {
+	row := q.db.QueryRow(ctx, backfillConflicts, arg.LastDate, arg.FirstDate)
+	var i BackfillConflictsRow
+	err := row.Scan(&i.Backfills, &i.Requested, &i.Running)
+	return i, err
+}
+
+const backfillDates = `-- name: BackfillDates :many
+SELECT
+    d.metric_date,
+    d.state,
+    d.requested_at,
+    d.finished_at
+FROM analytics.backfill_dates AS d
+WHERE d.backfill_id = $1 AND d.metric_date > $2
+    AND ($3::text = '' OR d.state = $3::text)
+ORDER BY d.metric_date
+LIMIT $4::integer
+`
+
+type BackfillDatesParams struct {
+	ID        int64
+	AfterDate date.Date
+	State     string
+	MaxRows   int32
+}
+
+type BackfillDatesRow struct {
+	MetricDate  date.Date
+	State       string
+	RequestedAt *time.Time
+	FinishedAt  *time.Time
+}
+
+// The dates of a backfill in a state, or in any, after a date.
+func (q *Queries) BackfillDates(ctx context.Context, arg BackfillDatesParams) ([]BackfillDatesRow, error) {
+	rows, err := q.db.Query(ctx, backfillDates,
+		arg.ID,
+		arg.AfterDate,
+		arg.State,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BackfillDatesRow
+	for rows.Next() {
+		var i BackfillDatesRow
+		if err := rows.Scan(
+			&i.MetricDate,
+			&i.State,
+			&i.RequestedAt,
+			&i.FinishedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const backfillFillDates = `-- name: BackfillFillDates :execrows
