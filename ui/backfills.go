@@ -1,11 +1,213 @@
 package ui
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/estimate"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+)
+
+// backfillsShown is how many backfills a page lists.
+const backfillsShown = 25
 
 func (s *site) routeBackfills(mux *http.ServeMux) {
 	mux.Handle("GET /backfills", s.page(s.showBackfills))
+	mux.Handle("POST /backfills", s.page(s.startBackfill))
+	mux.Handle("GET /backfills/{id}", s.page(s.showBackfill))
+	mux.Handle("POST /backfills/{id}", s.page(s.changeBackfill))
 }
 
+// backfillForm is what the form has in it, as it was filled in.
+type backfillForm struct {
+	From, To, Which, Order, InFlight, Pause string
+}
+
+// backfillPreview is what would happen.
+type backfillPreview struct {
+	Dates     int64
+	Events    int64
+	Time      time.Duration
+	Conflicts backfill.Conflicts
+}
+
+// backfillsView is the list with the form.
+type backfillsView struct {
+	Form    backfillForm
+	Filled  bool
+	Wrong   string
+	Preview *backfillPreview
+	All     []backfill.Status
+	Older   url.Values // of the link to the page after; nil where there is none
+	First   bool
+}
+
+// newBackfillForm reads the form from a query, with its defaults.
+func newBackfillForm(values url.Values, today date.Date) backfillForm {
+	form := backfillForm{
+		From: values.Get("from"), To: values.Get("to"), Which: values.Get("which"), Order: values.Get("order"),
+		InFlight: values.Get("in_flight"), Pause: values.Get("pause"),
+	}
+	if form.Which != "all" {
+		form.Which = "incomplete"
+	}
+	if form.Order != "newest" {
+		form.Order = "oldest"
+	}
+	if form.InFlight == "" {
+		form.InFlight = "1"
+	}
+	if form.Pause == "" {
+		form.Pause = "0"
+	}
+	if form.From == "" && form.To == "" {
+		form.From, form.To = today.AddDays(-30).String(), today.AddDays(-1).String()
+	}
+	return form
+}
+
+// values are the form as a query.
+func (f backfillForm) values() url.Values {
+	return url.Values{
+		"from": {f.From}, "to": {f.To}, "which": {f.Which}, "order": {f.Order}, "in_flight": {f.InFlight}, "pause": {f.Pause},
+	}
+}
+
+// plan is what the form asks for. Its error is a person's.
+func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) {
+	first, err := date.Parse(f.From)
+	if err != nil {
+		return backfill.Plan{}, err
+	}
+	last, err := date.Parse(f.To)
+	if err != nil {
+		return backfill.Plan{}, err
+	}
+	dates, err := date.NewRange(first, last)
+	if err != nil {
+		return backfill.Plan{}, err
+	}
+	inFlight, err := strconv.Atoi(f.InFlight)
+	if err != nil || inFlight < 1 {
+		return backfill.Plan{}, backfill.ErrInFlight
+	}
+	pause, err := strconv.ParseFloat(f.Pause, 64)
+	if err != nil || pause < 0 || pause > 24*60*60 { // A number that is none is neither.
+		return backfill.Plan{}, backfill.ErrPause
+	}
+	plan := backfill.Plan{
+		Range: dates, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", InFlight: inFlight,
+		Pause: time.Duration(pause * float64(time.Second)), By: user, Via: audit.ViaWeb,
+	}
+	return plan, plan.Validate(today)
+}
+
+// showBackfills shows the form, what it would do once it is filled in, and the backfills there are.
 func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, http.StatusOK, "Backfills", backfillsPage())
+	ctx, query := r.Context(), r.URL.Query()
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	before, err := cursor(query, "before")
+	if err != nil {
+		return err
+	}
+	view := backfillsView{Form: newBackfillForm(query, today), Filled: query.Has("from"), First: before == 0}
+	if err := s.listBackfills(ctx, &view, before); err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if view.Filled {
+		plan, err := view.Form.plan(today, userOf(ctx))
+		if err != nil {
+			view.Wrong, status = sentence(err.Error()), http.StatusUnprocessableEntity
+		} else if view.Preview, err = s.previewBackfill(ctx, plan); err != nil {
+			return err
+		}
+	}
+	return s.render(w, r, status, "Backfills", backfillsPage(view))
+}
+
+func (s *site) listBackfills(ctx context.Context, view *backfillsView, before int64) error {
+	return s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		view.All, err = backfill.List(ctx, on, before, backfillsShown+1)
+		if len(view.All) > backfillsShown {
+			view.All = view.All[:backfillsShown]
+			view.Older = url.Values{"before": {strconv.FormatInt(view.All[backfillsShown-1].ID, 10)}}
+		}
+		return err
+	})
+}
+
+func (s *site) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfillPreview, error) {
+	preview := &backfillPreview{}
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		if preview.Dates, err = backfill.Preview(ctx, on, plan); err != nil {
+			return err
+		}
+		preview.Conflicts, err = backfill.FindConflicts(ctx, on, plan.Range)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	cost, err := estimate.Range(ctx, s.DB, plan.Range)
+	if err != nil {
+		return nil, err
+	}
+	share := float64(preview.Dates) / float64(plan.Range.Len())
+	preview.Events = int64(float64(cost.Events) * share)
+	preview.Time = time.Duration(float64(cost.Time)*share/float64(plan.InFlight)) +
+		time.Duration(float64(plan.Pause)*float64(preview.Dates)/float64(plan.InFlight))
+	return preview, nil
+}
+
+// startBackfill starts what the form says.
+func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := r.ParseForm(); err != nil {
+		return inputError{errors.New("the form cannot be read")}
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	plan, err := newBackfillForm(r.PostForm, today).plan(today, userOf(ctx))
+	if err != nil {
+		return inputError{err}
+	}
+	var id int64
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		id, _, err = backfill.Start(ctx, tx, plan)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.done(w, r, "started", nil, "backfills", strconv.FormatInt(id, 10))
+	return nil
+}
+
+// cursor reads the id that a page of a list goes on from; 0 where none is given.
+func cursor(query url.Values, name string) (int64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 {
+		return 0, inputError{errors.New("this page of the list does not exist")}
+	}
+	return id, nil
 }

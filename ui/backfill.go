@@ -1,0 +1,126 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// backfillDaysShown is how many dates of a backfill a page lists.
+const backfillDaysShown = 100
+
+// backfillView is one backfill and some of its dates.
+type backfillView struct {
+	backfill.Status
+
+	Days    []backfill.Day
+	State   string // of the dates that are listed; any where empty
+	Later   url.Values
+	Confirm bool // asks whether to cancel
+}
+
+// backfillStates are those that dates of a backfill may be in, in the order in which they are shown.
+func backfillStates() []string { return []string{"waiting", "requested", "complete", "failed", "cancelled"} }
+
+// count is how many dates are in a state.
+func (v backfillView) count(state string) int64 {
+	switch state {
+	case "requested":
+		return v.DatesRequested
+	case "complete":
+		return v.DatesComplete
+	case "failed":
+		return v.DatesFailed
+	case "cancelled":
+		return v.DatesCancelled
+	case "waiting":
+		return v.Dates - v.DatesRequested - v.Done()
+	default:
+		return v.Dates
+	}
+}
+
+func (v backfillView) name() string { return "Backfill " + strconv.FormatInt(v.ID, 10) }
+
+func (v backfillView) open() bool { return v.FinishedAt == nil }
+
+// showBackfill shows how far a backfill is.
+func (s *site) showBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	view := backfillView{State: query.Get("state"), Confirm: query.Has("cancel")}
+	after := date.Date{}
+	if text := query.Get("after"); text != "" {
+		if after, err = date.Parse(text); err != nil {
+			return inputError{err}
+		}
+	} else {
+		after = date.MustParse("0001-01-01")
+	}
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		if view.Status, err = backfill.Get(ctx, on, id); err != nil {
+			return err
+		}
+		view.Days, err = backfill.Days(ctx, on, id, view.State, after, backfillDaysShown+1)
+		return err
+	})
+	if errors.Is(err, backfill.ErrNotFound) {
+		return errNotFound
+	}
+	if err != nil {
+		return err
+	}
+	if len(view.Days) > backfillDaysShown {
+		view.Days = view.Days[:backfillDaysShown]
+		view.Later = url.Values{"after": {view.Days[backfillDaysShown-1].Date.String()}}
+		if view.State != "" {
+			view.Later.Set("state", view.State)
+		}
+	}
+	return s.render(w, r, http.StatusOK, view.name(), backfillPage(view))
+}
+
+// changeBackfill pauses, resumes or cancels a backfill.
+func (s *site) changeBackfill(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	change, ok := map[string]struct{ state, notice string }{
+		"pause":  {backfill.Paused, "paused"},
+		"resume": {backfill.Running, "resumed"},
+		"cancel": {backfill.Cancelled, "cancelled"},
+	}[r.PostFormValue("action")]
+	if !ok {
+		return inputError{errors.New("a backfill can be paused, resumed and cancelled")}
+	}
+	err = backfill.SetState(r.Context(), s.DB, id, change.state, audit.Who{Actor: userOf(r.Context()), Via: audit.ViaWeb})
+	switch {
+	case errors.Is(err, backfill.ErrNotFound):
+		return errNotFound
+	case errors.Is(err, backfill.ErrEnded):
+		return inputError{err}
+	case err != nil:
+		return err
+	}
+	s.done(w, r, change.notice, nil, "backfills", strconv.FormatInt(id, 10))
+	return nil
+}
+
+// pathID is the number in a page's address.
+func pathID(r *http.Request) (int64, error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return 0, errNotFound
+	}
+	return id, nil
+}
