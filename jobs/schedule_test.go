@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/schedule"
@@ -162,7 +163,7 @@ func TestSchedulePaused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.db.InsertDate(t, day, 50, 20)
-	require.NoError(t, schedule.Pause(t.Context(), b.db.DB))
+	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	clock := newTestClock(at(day.AddDays(1), 3))
 	process := b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 0 })
 	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
@@ -182,7 +183,7 @@ func TestSchedulePaused(t *testing.T) {
 	clock.set(at(day.AddDays(2), 3))
 	b.awaitLooks(t)
 	require.Len(t, b.requestsAndRuns(t), 1)
-	require.NoError(t, schedule.Resume(t.Context(), b.db.DB))
+	require.NoError(t, schedule.Resume(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	done = b.dailyJobs(t)
 	clock.set(at(day.AddDays(2), 4))
 	b.awaitDailyJob(t, done)

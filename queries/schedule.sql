@@ -59,3 +59,12 @@ AND NOT EXISTS (
     WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
 )
 ORDER BY i;
+
+-- name: ScheduleList :many
+-- What the ledger remembers of every periodic job.
+SELECT
+    s.name,
+    s.last_run_at,
+    s.paused_at
+FROM analytics.schedules AS s
+ORDER BY s.name;

@@ -90,6 +90,42 @@ func (q *Queries) ScheduleGet(ctx context.Context, name string) (ScheduleGetRow,
 	return i, err
 }
 
+const scheduleList = `-- name: ScheduleList :many
+SELECT
+    s.name,
+    s.last_run_at,
+    s.paused_at
+FROM analytics.schedules AS s
+ORDER BY s.name
+`
+
+type ScheduleListRow struct {
+	Name      string
+	LastRunAt *time.Time
+	PausedAt  *time.Time
+}
+
+// What the ledger remembers of every periodic job.
+func (q *Queries) ScheduleList(ctx context.Context) ([]ScheduleListRow, error) {
+	rows, err := q.db.Query(ctx, scheduleList)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ScheduleListRow
+	for rows.Next() {
+		var i ScheduleListRow
+		if err := rows.Scan(&i.Name, &i.LastRunAt, &i.PausedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const scheduleLock = `-- name: ScheduleLock :one
 SELECT
     (s.last_due_at < $1::timestamptz)::boolean AS due,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
@@ -49,9 +50,14 @@ func (s State) Next(daily Daily, now time.Time) *time.Time {
 }
 
 // Pause keeps the daily job from asking for dates until Resume. What it has asked for is rolled up all the same, and so
-// is what others ask for. Pausing it again changes nothing.
-func Pause(ctx context.Context, conn *postgres.DB) error {
-	err := conn.Tx(ctx, func(tx pgx.Tx) error { return db.New(tx).SchedulePause(ctx, Name) })
+// is what others ask for. Pausing it again changes nothing. Who did it is written down.
+func Pause(ctx context.Context, conn *postgres.DB, who audit.Who) error {
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		if err := db.New(tx).SchedulePause(ctx, Name); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "pause schedule", Target: Name})
+	})
 	if err != nil {
 		return fmt.Errorf("pause the schedule: %w", err)
 	}
@@ -59,9 +65,14 @@ func Pause(ctx context.Context, conn *postgres.DB) error {
 }
 
 // Resume lets the daily job ask for dates again: within a minute or so for those that it has missed, where its hour has
-// come meanwhile.
-func Resume(ctx context.Context, conn *postgres.DB) error {
-	err := conn.Tx(ctx, func(tx pgx.Tx) error { return db.New(tx).ScheduleResume(ctx, Name) })
+// come meanwhile. Who did it is written down.
+func Resume(ctx context.Context, conn *postgres.DB, who audit.Who) error {
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		if err := db.New(tx).ScheduleResume(ctx, Name); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "resume schedule", Target: Name})
+	})
 	if err != nil {
 		return fmt.Errorf("resume the schedule: %w", err)
 	}
@@ -79,4 +90,17 @@ func Today(ctx context.Context, conn *postgres.DB, clock pace.Clock) (today date
 		return date.Date{}, fmt.Errorf("ask for the date: %w", err)
 	}
 	return today, nil
+}
+
+// List returns the states of all periodic jobs that the ledger knows, by name.
+func List(ctx context.Context, on postgres.DBTX) (map[string]State, error) {
+	rows, err := db.New(on).ScheduleList(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the schedules: %w", err)
+	}
+	states := make(map[string]State, len(rows))
+	for _, row := range rows {
+		states[row.Name] = State{LastRunAt: row.LastRunAt, PausedAt: row.PausedAt}
+	}
+	return states, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/schedule"
 )
@@ -22,14 +23,14 @@ func TestPause(t *testing.T) {
 		return state
 	}
 	require.Equal(t, schedule.State{}, read())
-	require.NoError(t, schedule.Resume(t.Context(), b.db.DB), "it is not paused")
+	require.NoError(t, schedule.Resume(t.Context(), b.db.DB, audit.Who{Via: "test"}), "it is not paused")
 	due := time.Date(2026, time.March, 11, 2, 0, 0, 0, b.db.Installation.Zone)
 	require.Equal(t, due, *read().Next(b.planner.Daily, b.planner.Clock.Now()))
 
-	require.NoError(t, schedule.Pause(t.Context(), b.db.DB))
+	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	paused := read()
 	require.NotNil(t, paused.PausedAt)
-	require.NoError(t, schedule.Pause(t.Context(), b.db.DB))
+	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	require.Equal(t, paused, read(), "it was paused already")
 	require.Nil(t, paused.LastRunAt)
 	require.Nil(t, paused.Next(b.planner.Daily, b.planner.Clock.Now()))
@@ -51,7 +52,7 @@ func TestPause(t *testing.T) {
 	require.Equal(t, paused.PausedAt, read().PausedAt)
 	require.NotNil(t, read().LastRunAt)
 
-	require.NoError(t, schedule.Resume(t.Context(), b.db.DB))
+	require.NoError(t, schedule.Resume(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	require.Nil(t, read().PausedAt)
 	overdue, err = b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)

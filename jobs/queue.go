@@ -1,0 +1,91 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/daymill/daymill/internal/audit"
+)
+
+// ErrNoQueue says that no worker has ever worked a queue.
+var ErrNoQueue = errors.New("there is no such queue: start `daymill worker`, which makes it")
+
+// Queue is one of Daymill's queues as River knows it.
+type Queue struct {
+	Name string
+	// PausedAt is since when no job of it is taken up; nil where jobs are.
+	PausedAt *time.Time
+	// SeenAt is when a worker last said that it works the queue; the zero time where none ever has.
+	SeenAt time.Time
+}
+
+// Queues returns Daymill's queues, whether or not a worker has made them.
+func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
+	queues := []Queue{{Name: QueueRollup}, {Name: QueueControl}}
+	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
+		for i := range queues {
+			row, err := a.client.QueueGetTx(ctx, tx, queues[i].Name)
+			if errors.Is(err, rivertype.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			queues[i].PausedAt, queues[i].SeenAt = row.PausedAt, row.UpdatedAt
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the queues: %w", err)
+	}
+	return queues, nil
+}
+
+// PauseQueue keeps workers from taking up jobs of a queue, until ResumeQueue; it survives restarts. Jobs that run come
+// to their end. Who did it is written down.
+func (a *Admin) PauseQueue(ctx context.Context, name string, who audit.Who) error {
+	return a.changeQueue(ctx, name, audit.Entry{Who: who, Action: "pause queue", Target: name}, a.client.QueuePauseTx)
+}
+
+// ResumeQueue lets workers take up jobs of a queue again. Who did it is written down.
+func (a *Admin) ResumeQueue(ctx context.Context, name string, who audit.Who) error {
+	return a.changeQueue(ctx, name, audit.Entry{Who: who, Action: "resume queue", Target: name}, a.client.QueueResumeTx)
+}
+
+func (a *Admin) changeQueue(
+	ctx context.Context, name string, entry audit.Entry,
+	change func(ctx context.Context, tx pgx.Tx, name string, opts *river.QueuePauseOpts) error,
+) error {
+	if name != QueueRollup && name != QueueControl {
+		return ErrNoQueue
+	}
+	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
+		if err := change(ctx, tx, name, nil); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, entry)
+	})
+	if errors.Is(err, rivertype.ErrNotFound) {
+		return ErrNoQueue
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", entry.Action, name, err)
+	}
+	return nil
+}
+
+// RunDaily asks for the daily job to run now, as [EnqueueDailyRollup] does. Who did it is written down.
+func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
+	return a.db.Tx(ctx, func(tx pgx.Tx) error {
+		if err := EnqueueDailyRollup(ctx, tx, a.client); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: DailyRollupArgs{}.Kind()})
+	})
+}
