@@ -38,6 +38,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
 	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
 	Web      webCmd      `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
+	Serve    serveCmd    `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
 	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what mends it."`
 	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`

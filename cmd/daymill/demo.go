@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
@@ -26,10 +28,15 @@ type demoCmd struct {
 	Days     int  `default:"90" help:"How many days of history to make up."`
 	Events   int  `default:"15000" help:"How many events an ordinary day has."`
 	Entities int  `default:"8000" help:"How many entities there are."`
-	Exit     bool `help:"End after the report, rather than keep the worker running."`
+	Exit     bool `help:"End after the report, rather than keep the worker and the page running."`
+
+	webOptions
 }
 
 func (c *demoCmd) check() error {
+	if err := c.webOptions.check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Days < 1 || c.Days > date.MaxDates:
 		return usagef("--days is %d: give a number from 1 to %d", c.Days, date.MaxDates)
@@ -106,8 +113,33 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		stopWorker()
 		return errors.Join(err, <-ended)
 	}
-	a.printf("\nThe worker keeps running; press Ctrl-C to end it%s.\n", c.farewell(a))
-	return <-ended
+	listener, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	a.printf("\nThe page is at http://%s%s/\n", listener.Addr(), c.BasePath)
+	a.printf("The worker and the page keep running; press Ctrl-C to end them%s.\n", c.farewell(a))
+	a.LogLevel = max(a.LogLevel, slog.LevelWarn)
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		defer stopWorker()
+		return c.serveOn(bothCtx, a, conn, installation, listener)
+	})
+	both.Go(func() error { return <-ended })
+	return both.Wait()
+}
+
+// listen takes the address of the page, or any free port where another process has the usual one.
+func (c *demoCmd) listen(ctx context.Context) (net.Listener, error) {
+	config := &net.ListenConfig{}
+	listener, err := config.Listen(ctx, "tcp", c.address())
+	if err != nil && c.Listen == "" {
+		listener, err = config.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, usagef("cannot listen on %s: %w; give another --listen", c.address(), err)
+	}
+	return listener, nil
 }
 
 func (*demoCmd) farewell(a *app) string {

@@ -73,6 +73,22 @@ func (o *webOptions) access() ui.Access {
 
 // serve answers until ctx is done.
 func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
+	if err != nil {
+		return usagef("cannot listen on %s: %w; give another --listen", o.address(), err)
+	}
+	logger := a.logger()
+	logger.InfoContext(ctx, "web started", slog.String("address", "http://"+listener.Addr().String()+o.BasePath+"/"))
+	if o.access().Open() {
+		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
+	}
+	return o.serveOn(ctx, a, db, installation, listener)
+}
+
+// serveOn answers on a listener until ctx is done.
+func (o *webOptions) serveOn(
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener,
+) error {
 	admin, err := jobs.NewAdmin(db, installation)
 	if err != nil {
 		return err
@@ -89,14 +105,6 @@ func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, install
 			return err
 		},
 	})
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
-	if err != nil {
-		return usagef("cannot listen on %s: %w; give another --listen", o.address(), err)
-	}
-	logger.InfoContext(ctx, "web started", slog.String("address", "http://"+listener.Addr().String()+o.BasePath+"/"))
-	if o.access().Open() {
-		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
-	}
 	return serve(ctx, listener, handler)
 }
 

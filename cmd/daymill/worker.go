@@ -80,22 +80,32 @@ func (o workerOptions) check() error {
 
 // Run works until the process is told to stop.
 func (c *workerCmd) Run(ctx context.Context, a *app) error {
-	if err := c.engineOptions.check(); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	if err := c.workerOptions.check(); err != nil {
-		return err
-	}
-	// A worker's connections: one listens, one is River's that listens, and River and the reconciler take turns on one
-	// or two more; each date that is rolled up holds one.
-	if need := c.Workers + 4; a.PoolSize < need {
-		a.PoolSize = need
-	}
+	a.PoolSize = max(a.PoolSize, c.connections())
 	db, installation, err := a.openInstalled(ctx, "worker")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	return c.work(ctx, a, db, installation)
+}
+
+// check finds what the option table cannot.
+func (c *workerCmd) check() error {
+	if err := c.engineOptions.check(); err != nil {
+		return err
+	}
+	return c.workerOptions.check()
+}
+
+// connections are how many a worker needs: one listens, one is River's that listens, and River and the reconciler take
+// turns on one or two more; each date that is rolled up holds one.
+func (c *workerCmd) connections() int { return c.Workers + 4 }
+
+// work works until ctx is done.
+func (c *workerCmd) work(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
 	events, err := c.open(ctx, a, db, "worker")
 	if err != nil {
 		return err

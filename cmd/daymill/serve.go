@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// pageConnections are how many the pages need beside a worker's: they are short, and few look at a time.
+const pageConnections = 2
+
+type serveCmd struct {
+	workerCmd
+	webOptions
+}
+
+// Run works and answers until the process is told to stop, or until one of the two fails: then the other stops as well,
+// and the platform starts both anew.
+func (c *serveCmd) Run(ctx context.Context, a *app) error {
+	if err := c.workerCmd.check(); err != nil {
+		return err
+	}
+	if err := c.webOptions.check(); err != nil {
+		return err
+	}
+	a.PoolSize = max(a.PoolSize, c.connections()+pageConnections)
+	db, installation, err := a.openInstalled(ctx, "serve")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return c.work(ctx, a, db, installation) })
+	both.Go(func() error { return c.serve(ctx, a, db, installation) })
+	return both.Wait()
+}
