@@ -48,6 +48,18 @@ func (v backfillView) count(state string) int64 {
 
 func (v backfillView) name() string { return "Backfill " + strconv.FormatInt(v.ID, 10) }
 
+// which says which dates were asked for, and in what order.
+func (v backfillView) which() string {
+	text := "only incomplete ones"
+	if v.EveryDate {
+		text = "all, complete ones too"
+	}
+	if v.NewestFirst {
+		return text + ", newest first"
+	}
+	return text + ", oldest first"
+}
+
 func (v backfillView) open() bool { return v.FinishedAt == nil }
 
 // showBackfill shows how far a backfill is.

@@ -1,0 +1,221 @@
+package ui_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+)
+
+// value reads one value from the database.
+func value[T any](t *testing.T, s *site, sql string, arguments ...any) T {
+	t.Helper()
+	var v T
+	require.NoError(t, s.db.QueryRow(t.Context(), sql, arguments...).Scan(&v), sql)
+	return v
+}
+
+// exec runs a statement on the database.
+func (s *site) exec(t *testing.T, sql string, arguments ...any) {
+	t.Helper()
+	_, err := s.db.Exec(t.Context(), sql, arguments...)
+	require.NoError(t, err, sql)
+}
+
+func TestBackfills(t *testing.T) {
+	t.Parallel()
+	const form = "from=2026-03-01&to=2026-03-10&which=all&order=newest&in_flight=3&pause=1.5"
+
+	setup := func(t *testing.T) *site {
+		t.Helper()
+		return serve(t, database(t), nil)
+	}
+
+	t.Run("Change", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/backfills", form).status)
+		for _, c := range []struct{ action, state string }{
+			{"pause", "paused"}, {"pause", "paused"}, {"resume", "running"}, {"cancel", "cancelled"},
+		} {
+			answer := s.post(t, "/backfills/1", "action="+c.action)
+			require.Equal(t, http.StatusSeeOther, answer.status, c)
+			require.Equal(t, c.state, value[string](t, s, "SELECT state FROM analytics.backfills"))
+		}
+		answer := s.post(t, "/backfills/1", "action=resume")
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
+		require.Contains(t, answer.body, "has ended")
+		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills/1", "action=explode").status)
+		require.Equal(t, http.StatusNotFound, s.post(t, "/backfills/2", "action=pause").status)
+		require.Equal(t, "start backfill,pause backfill,resume backfill,cancel backfill",
+			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM analytics.audit WHERE actor = 'admin' AND via = 'web'"))
+	})
+
+	t.Run("Empty", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		require.Contains(t, s.get(t, "/backfills").body, "No backfill has been started yet.")
+		require.Equal(t, http.StatusNotFound, s.get(t, "/backfills/1").status)
+		require.Equal(t, http.StatusNotFound, s.get(t, "/backfills/x").status)
+	})
+
+	t.Run("Mistakes", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for query, want := range map[string]string{
+			"from=2026-03-01&to=2026-02-01":             "reversed",
+			"from=2026-03-01&to=2999-01-01":             "over",
+			"from=1900-01-01&to=2020-01-01":             "3660",
+			"from=2026-02-30&to=2026-03-01":             "2026-02-30",
+			"from=&to=":                                 "date",
+			"from=2026-03-01&to=2026-03-02&in_flight=0": "in flight",
+			"from=2026-03-01&to=2026-03-02&in_flight=x": "in flight",
+			"from=2026-03-01&to=2026-03-02&pause=-1":    "pause",
+			"from=2026-03-01&to=2026-03-02&pause=NaN":   "pause",
+			"before=x":                                  "does not exist",
+		} {
+			answer := s.get(t, "/backfills?"+query)
+			if query != "from=&to=" { // It is filled in with the last month.
+				require.Equal(t, http.StatusUnprocessableEntity, answer.status, query)
+				require.Contains(t, answer.body, want, query)
+			}
+			if query != "before=x" && query != "from=&to=" {
+				require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills", query).status, query)
+			}
+		}
+		require.Zero(t, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+	})
+
+	t.Run("Pages", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date, state, requested_by)
+			SELECT date '2026-01-01' + i, date '2026-01-01' + i, 'complete', '<b>' || i FROM generate_series(1, 30) AS i`)
+		s.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
+			SELECT 30, date '2025-01-01' + i, CASE WHEN i = 7 THEN 'failed' ELSE 'complete' END FROM generate_series(0, 149) AS i`)
+		first := s.get(t, "/backfills").body
+		require.Contains(t, first, `href="/backfills/6"`)
+		require.NotContains(t, first, `href="/backfills/5"`)
+		require.Contains(t, first, "&lt;b&gt;30")
+		second := s.get(t, "/backfills?before=6").body
+		require.Contains(t, second, `href="/backfills/5"`)
+		require.NotContains(t, second, `rel="next"`)
+		page := s.get(t, "/backfills/30").body
+		require.Contains(t, page, "2025-01-01")
+		require.Contains(t, page, `href="/backfills/30?after=2025-04-10"`)
+		page = s.get(t, "/backfills/30?after=2025-04-10").body
+		require.NotContains(t, page, "/dates/2025-04-10")
+		require.Contains(t, page, "/dates/2025-05-30")
+		page = s.get(t, "/backfills/30?state=failed").body
+		require.Contains(t, page, "/dates/2025-01-08")
+		require.NotContains(t, page, "/dates/2025-01-09")
+	})
+
+	t.Run("PreviewStartsNothing", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.db.RawEvents(t)
+		s.db.InsertDate(t, date.MustParse("2026-03-02"), 1000, 100)
+		s.exec(t, "ANALYZE raw_events")
+		s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-03-10', '2026-03-12')`)
+		s.exec(t, "SELECT analytics.enqueue_rollup('2026-03-02', '2026-03-04')")
+		body := s.get(t, "/backfills?"+form).body
+		require.Contains(t, body, "Preview: 2026-03-01 to 2026-03-10")
+		require.Contains(t, body, "1 open backfill shares dates")
+		require.Contains(t, body, "3 dates of the range are asked for already")
+		require.Contains(t, body, ">1,000<")
+		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+	})
+
+	t.Run("Start", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		answer := s.post(t, "/backfills", form)
+		require.Equal(t, "/backfills/1?notice=started", answer.header.Get("Location"))
+		require.Equal(t, "2026-03-01 2026-03-10 true true 3 1500 admin web", value[string](t, s, `SELECT concat_ws(' ', first_date, last_date,
+			newest_first::text, every_date::text, in_flight, pause_ms, requested_by, requested_via) FROM analytics.backfills`))
+		body := s.get(t, "/backfills/1?notice=started").body
+		require.Contains(t, body, "Started.")
+		require.Contains(t, body, "0 of 10 dates done")
+		require.Contains(t, s.get(t, "/backfills/1?cancel").body, "Cancel this backfill?")
+		// What is live is loaded by itself.
+		request := s.request(t, "admin", http.MethodGet, "/backfills/1", "")
+		request.Header.Set("HX-Request", "true")
+		request.Header.Set("HX-Request-Type", "partial")
+		request.Header.Set("HX-Target", "div#progress")
+		part := s.do(t, request).body
+		require.Contains(t, part, `id="progress"`)
+		require.NotContains(t, part, "<html")
+		require.NotContains(t, part, "Its dates")
+	})
+
+	t.Run("Viewer", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.post(t, "/backfills", form)
+		body := s.do(t, s.request(t, "viewer", http.MethodGet, "/backfills/1?cancel", "")).body
+		require.NotContains(t, body, "<form")
+		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/backfills?"+form, "")).body, "<form")
+		require.Equal(t, http.StatusForbidden, s.do(t, s.request(t, "viewer", http.MethodPost, "/backfills", form)).status)
+		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+	})
+}
+
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+
+	t.Run("NoWorker", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		body := s.get(t, "/schedule").body
+		require.Contains(t, body, "No worker has been seen")
+		require.Contains(t, body, "not known while no worker is alive")
+		answer := s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}.Encode())
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
+		require.Contains(t, answer.body, "start `daymill worker`")
+	})
+
+	t.Run("PauseAndResume", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=pause").status)
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM analytics.schedules"))
+		require.Contains(t, s.get(t, "/schedule").body, "Resume")
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=resume").status)
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM analytics.schedules"))
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=run").status)
+		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup'"))
+		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/schedule", "action=explode").status)
+		require.Equal(t, "pause schedule,resume schedule,run schedule",
+			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM analytics.audit WHERE actor = 'admin' AND via = 'web'"))
+	})
+
+	t.Run("Queue", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		s.exec(t, "INSERT INTO river_queue (name, created_at, updated_at) VALUES ('daymill', now(), now()), ('theirs', now(), now())")
+		form := url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", form.Encode()).status)
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM river_queue WHERE name = 'daymill'"))
+		form.Set("action", "resume-queue")
+		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", form.Encode()).status)
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'daymill'"))
+		require.Equal(t, http.StatusUnprocessableEntity,
+			s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"theirs"}}.Encode()).status)
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'theirs'"))
+	})
+
+	t.Run("Worker", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		s.exec(t, `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+			VALUES ('worker.1/<i>', 'v1', 2, 1, 1000, 4, 3, 0, false)`)
+		body := s.get(t, "/schedule").body
+		require.Contains(t, body, " 04:00:00 UTC")
+		require.Contains(t, body, "worker.1/&lt;i&gt;")
+		require.Contains(t, body, "lookback of 3 days")
+	})
+}
