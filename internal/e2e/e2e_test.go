@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/browser"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgtest"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, browser.Stop)
 }
 
 // TestWorker builds the command once for all.
