@@ -65,6 +65,9 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[RollupDayArgs
 		return nil
 	case errors.Is(err, run.ErrBusy), errors.Is(err, run.ErrNothingToDo), errors.Is(err, run.ErrNotOver):
 		return river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
+	case errors.Is(err, run.ErrProtected):
+		w.done()
+		return river.RecordOutput(ctx, map[string]string{"protected": err.Error()})
 	case err == nil:
 		w.done()
 		return river.RecordOutput(ctx, map[string]int64{

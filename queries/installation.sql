@@ -10,6 +10,13 @@ FROM analytics.installation AS i;
 -- name: InstallationSetTimeZone :exec
 UPDATE analytics.installation SET time_zone = @time_zone::text;
 
+-- name: InstallationRetention :one
+-- How long the application keeps events; 0 where nobody has said so.
+SELECT coalesce(i.event_retention, interval '0')::interval AS retention FROM analytics.installation AS i;
+
+-- name: InstallationSetRetention :exec
+UPDATE analytics.installation SET event_retention = nullif(cast(@retention AS interval), interval '0');
+
 -- name: InstallationHasMetrics :one
 -- Whether any date has metrics or a run, made in the reporting zone that was in force.
 SELECT

@@ -8,6 +8,8 @@ SELECT
     (count(*) FILTER (WHERE s.state IN ('retrying', 'interrupted')))::bigint AS retrying,
     (count(*) FILTER (WHERE s.state = 'failed'))::bigint AS failed,
     (count(*) FILTER (WHERE s.state = 'cancelled'))::bigint AS cancelled,
+    (count(*) FILTER (WHERE s.state = 'stale'))::bigint AS stale,
+    (count(*) FILTER (WHERE s.state = 'protected'))::bigint AS protected,
     (min(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS first_complete,
     (max(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS last_complete
 FROM analytics.date_states AS s;
@@ -43,9 +45,12 @@ LIMIT @max_rows::integer;
 SELECT
     d.metric_date,
     d.state,
-    coalesce(r.error, '')::text AS error
+    (CASE
+        WHEN d.state = 'stale' THEN 'its rows are not what its events come to: see `daymill verify ' || d.metric_date || '`'
+        ELSE coalesce(r.error, '')
+    END)::text AS error
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
-WHERE d.state IN ('failed', 'cancelled')
+WHERE d.state IN ('failed', 'cancelled', 'stale')
 ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;

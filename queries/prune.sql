@@ -38,6 +38,16 @@ WHERE id IN (
     LIMIT @max_rows::integer
 );
 
+-- name: PruneVerifications :execrows
+DELETE FROM analytics.verifications
+WHERE id IN (
+    SELECT v.id
+    FROM analytics.verifications AS v
+    WHERE v.finished_at < @before
+    ORDER BY v.finished_at, v.id
+    LIMIT @max_rows::integer
+);
+
 -- name: PruneBackfills :execrows
 DELETE FROM analytics.backfills
 WHERE id IN (

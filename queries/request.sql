@@ -47,7 +47,7 @@ SELECT
 
 -- name: RequestEnqueue :one
 -- Asks for a rollup of a range, as every other client does; returns the number of dates.
-SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;
+SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text, @erase::boolean)::integer AS dates;
 
 -- name: RequestAppendAs :exec
 -- Asks for a rollup of some dates on behalf of somebody.

@@ -40,13 +40,14 @@ UPDATE analytics.schedules SET paused_at = NULL WHERE name = @name;
 
 -- name: ScheduleGaps :many
 -- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
--- has them before it, at a pace of its own.
+-- has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
+-- have been dropped. One that is protected would be protected again.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast(@first_date AS date) + i
-        AND (d.state = 'complete' OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
+        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w

@@ -163,6 +163,7 @@ func (c *backfillShowCmd) Run(ctx context.Context, a *app) error {
 	a.tablef(table, "complete\t%d\n", b.DatesComplete)
 	a.tablef(table, "failed\t%d\n", b.DatesFailed)
 	a.tablef(table, "cancelled\t%d\n", b.DatesCancelled)
+	a.tablef(table, "protected\t%d\n", b.DatesProtected)
 	a.tablef(table, "left\t%s\n", remaining(b))
 	a.tablef(table, "asked for\t%s by %s (%s)\n",
 		b.RequestedAt.In(installation.Zone).Format("2006-01-02 15:04:05 MST"), b.By, b.Via)

@@ -13,6 +13,7 @@ import (
 
 type enqueueCmd struct {
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
+	Erase bool       `help:"Let the metrics follow the events even where those are gone: rows of dates without any are removed."`
 }
 
 // Run asks for a rollup of dates; the workers do it.
@@ -23,7 +24,7 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer conn.Close()
 	dates, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{
-		FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: "cli",
+		FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: "cli", Erase: c.Erase,
 	})
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "22023" {

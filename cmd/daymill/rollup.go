@@ -17,6 +17,7 @@ type rollupCmd struct {
 	engineOptions
 
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
+	Erase bool       `help:"Let the metrics follow the events even where those are gone: rows of dates without any are removed."`
 }
 
 // Run rolls dates up in this process, while the user watches.
@@ -45,17 +46,28 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		defer events.Close()
 	}
 	runner := c.runner(a, conn, events, installation)
+	var protected int64
 	for day := c.Dates.First; !day.After(c.Dates.Last); day = day.AddDays(1) {
-		if err := c.rollup(ctx, a, conn, runner, day); err != nil {
+		err := c.rollup(ctx, a, conn, runner, day)
+		if errors.Is(err, run.ErrProtected) {
+			protected++
+			a.printf("%s: %s\n", day, err)
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", day, err)
 		}
+	}
+	if protected > 0 {
+		return fmt.Errorf("%s not rolled up, so as not to erase metrics whose events are gone: "+
+			"give --erase if they were deleted on purpose", plural(protected, "date"))
 	}
 	return nil
 }
 
-func (*rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
+func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
 	// The request makes sure that a worker takes over should this process not come to an end.
-	_, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{FirstDate: day, LastDate: day, Via: "cli"})
+	_, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{
+		FirstDate: day, LastDate: day, Via: "cli", Erase: c.Erase,
+	})
 	if err != nil {
 		return fmt.Errorf("request the rollup: %w", err)
 	}

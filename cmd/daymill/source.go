@@ -22,6 +22,8 @@ type sourceCmd struct {
 
 	Watch   sourceWatchCmd   `cmd:"" help:"Put triggers on the source's table that ask for the dates of late events, whoever writes them."`
 	Unwatch sourceUnwatchCmd `cmd:"" help:"Remove those triggers."`
+
+	Retention sourceRetentionCmd `cmd:"" help:"Say how long the application keeps events, or print it: metrics of older dates stay as they are."`
 }
 
 type sourceSetCmd struct {
@@ -32,6 +34,8 @@ type sourceSetCmd struct {
 	TimeZone string   `placeholder:"ZONE" help:"The zone that a timestamp without time zone is in (UTC)."`
 	Map      []string `placeholder:"FROM=TO" help:"Event types to rename, such as LIKE=click. The others keep their names."`
 	Where    string   `placeholder:"CONDITION" help:"A condition in SQL that rows have to meet to be events."`
+
+	Retention *days `placeholder:"DURATION" help:"How long the application keeps events, such as 90d: metrics of dates that begin earlier stay as they are. 0 means for good; without the option, what was said before holds."`
 }
 
 // Run replaces the view, and checks it.
@@ -42,6 +46,7 @@ func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
 	}
 	options := source.Options{
 		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where, Map: types,
+		Retention: (*time.Duration)(c.Retention),
 	}
 	db, installation, err := a.openInstalled(ctx, "source set")
 	if err != nil {
@@ -97,6 +102,10 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 		return encoder.Encode(shown)
 	}
 
+	retention, err := source.Retention(ctx, db)
+	if err != nil {
+		return err
+	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	if shown.HandWritten {
 		a.tablef(table, "analytics.events\tis written by hand, or was changed since `daymill source set` made it\n")
@@ -116,6 +125,9 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 	a.tablef(table, "reads\t%s\n", strings.Join(shown.Reads, ", "))
 	for _, watched := range shown.Watched {
 		a.tablef(table, "watched\t%s\n", watchedText(watched))
+	}
+	if retention > 0 {
+		a.tablef(table, "keeps\tevents for %s: metrics of dates that begin earlier stay as they are\n", days(retention))
 	}
 	if err := table.Flush(); err != nil {
 		return err

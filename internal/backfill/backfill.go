@@ -210,13 +210,15 @@ type Status struct {
 	DatesComplete  int64 `json:"dates_complete"`
 	DatesFailed    int64 `json:"dates_failed"`
 	DatesCancelled int64 `json:"dates_cancelled"`
+	// DatesProtected kept their metrics, since their events are gone.
+	DatesProtected int64 `json:"dates_protected"`
 
 	// RemainingSeconds is an estimate from the dates that are complete; nil before the first, and once it has ended.
 	RemainingSeconds *float64 `json:"remaining_seconds,omitempty"`
 }
 
 // Done is the number of dates that have ended, one way or another.
-func (s Status) Done() int64 { return s.DatesComplete + s.DatesFailed + s.DatesCancelled }
+func (s Status) Done() int64 { return s.DatesComplete + s.DatesFailed + s.DatesCancelled + s.DatesProtected }
 
 // List returns the latest backfills, newest first: at most limit of them, those before an id where it is not 0.
 func List(ctx context.Context, on postgres.DBTX, beforeID int64, limit int) ([]Status, error) {
@@ -256,7 +258,7 @@ func status(row db.BackfillListRow) Status {
 		InFlight: int(b.InFlight), PauseSeconds: float64(b.PauseMs) / 1000, By: b.RequestedBy, Via: b.RequestedVia,
 		RequestedAt: b.RequestedAt, FinishedAt: b.FinishedAt,
 		Dates: row.Dates, DatesRequested: row.Requested, DatesComplete: row.Complete, DatesFailed: row.Failed,
-		DatesCancelled: row.Cancelled,
+		DatesCancelled: row.Cancelled, DatesProtected: row.Protected,
 	}
 	if row.Complete > 0 && b.FinishedAt == nil {
 		left := float64(s.Dates-s.Done()) * (row.SecondsPerDate + s.PauseSeconds) / float64(b.InFlight)

@@ -52,6 +52,27 @@ func (q *Queries) InstallationHasMetrics(ctx context.Context) (bool, error) {
 	return column_1, err
 }
 
+const installationRetention = `-- name: InstallationRetention :one
+SELECT coalesce(i.event_retention, interval '0')::interval AS retention FROM analytics.installation AS i
+`
+
+// How long the application keeps events; 0 where nobody has said so.
+func (q *Queries) InstallationRetention(ctx context.Context) (time.Duration, error) {
+	row := q.db.QueryRow(ctx, installationRetention)
+	var retention time.Duration
+	err := row.Scan(&retention)
+	return retention, err
+}
+
+const installationSetRetention = `-- name: InstallationSetRetention :exec
+UPDATE analytics.installation SET event_retention = nullif(cast($1 AS interval), interval '0')
+`
+
+func (q *Queries) InstallationSetRetention(ctx context.Context, retention time.Duration) error {
+	_, err := q.db.Exec(ctx, installationSetRetention, retention)
+	return err
+}
+
 const installationSetTimeZone = `-- name: InstallationSetTimeZone :exec
 UPDATE analytics.installation SET time_zone = $1::text
 `

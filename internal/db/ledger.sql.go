@@ -16,10 +16,13 @@ const ledgerBroken = `-- name: LedgerBroken :many
 SELECT
     d.metric_date,
     d.state,
-    coalesce(r.error, '')::text AS error
+    (CASE
+        WHEN d.state = 'stale' THEN 'its rows are not what its events come to: see ` + "`" + `daymill verify ' || d.metric_date || '` + "`" + `'
+        ELSE coalesce(r.error, '')
+    END)::text AS error
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
-WHERE d.state IN ('failed', 'cancelled')
+WHERE d.state IN ('failed', 'cancelled', 'stale')
 ORDER BY d.metric_date DESC
 LIMIT $1::integer
 `
@@ -60,6 +63,8 @@ SELECT
     (count(*) FILTER (WHERE s.state IN ('retrying', 'interrupted')))::bigint AS retrying,
     (count(*) FILTER (WHERE s.state = 'failed'))::bigint AS failed,
     (count(*) FILTER (WHERE s.state = 'cancelled'))::bigint AS cancelled,
+    (count(*) FILTER (WHERE s.state = 'stale'))::bigint AS stale,
+    (count(*) FILTER (WHERE s.state = 'protected'))::bigint AS protected,
     (min(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS first_complete,
     (max(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS last_complete
 FROM analytics.date_states AS s
@@ -73,6 +78,8 @@ type LedgerDatesRow struct {
 	Retrying      int64
 	Failed        int64
 	Cancelled     int64
+	Stale         int64
+	Protected     int64
 	FirstComplete date.Date
 	LastComplete  date.Date
 }
@@ -89,6 +96,8 @@ func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 		&i.Retrying,
 		&i.Failed,
 		&i.Cancelled,
+		&i.Stale,
+		&i.Protected,
 		&i.FirstComplete,
 		&i.LastComplete,
 	)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type AnalyticsAudit struct {
@@ -88,11 +89,12 @@ type AnalyticsEvent struct {
 }
 
 type AnalyticsInstallation struct {
-	Singleton   bool
-	EntityType  string
-	TimeZone    string
-	RiverSchema string
-	InstalledAt time.Time
+	Singleton      bool
+	EntityType     string
+	TimeZone       string
+	RiverSchema    string
+	InstalledAt    time.Time
+	EventRetention pgtype.Interval
 }
 
 type AnalyticsJob struct {
@@ -129,6 +131,7 @@ type AnalyticsRollupDate struct {
 	CompletedAt    *time.Time
 	Events         *int64
 	Entities       *int64
+	VerifiedAt     *time.Time
 }
 
 type AnalyticsRollupRequest struct {
@@ -143,6 +146,7 @@ type AnalyticsRollupRequest struct {
 	RunID        *int64
 	ResolvedAt   *time.Time
 	Resolution   *string
+	Erase        bool
 }
 
 type AnalyticsRollupRun struct {
@@ -190,6 +194,22 @@ type AnalyticsSource struct {
 	Condition      *string
 	ViewDefinition string
 	SetAt          time.Time
+}
+
+type AnalyticsVerification struct {
+	ID              int64
+	MetricDate      date.Date
+	RunID           *int64
+	Result          string
+	Entities        int64
+	DriftedEntities int64
+	EventsCounted   int64
+	EventsStored    int64
+	Repair          bool
+	StartedAt       time.Time
+	FinishedAt      time.Time
+	RequestedBy     string
+	RequestedVia    string
 }
 
 type AnalyticsWorker struct {

@@ -91,6 +91,30 @@ func (q *Queries) PruneRuns(ctx context.Context, arg PruneRunsParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const pruneVerifications = `-- name: PruneVerifications :execrows
+DELETE FROM analytics.verifications
+WHERE id IN (
+    SELECT v.id
+    FROM analytics.verifications AS v
+    WHERE v.finished_at < $1
+    ORDER BY v.finished_at, v.id
+    LIMIT $2::integer
+)
+`
+
+type PruneVerificationsParams struct {
+	Before  time.Time
+	MaxRows int32
+}
+
+func (q *Queries) PruneVerifications(ctx context.Context, arg PruneVerificationsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneVerifications, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const pruneWatchRequests = `-- name: PruneWatchRequests :execrows
 DELETE FROM analytics.rollup_requests
 WHERE id IN (

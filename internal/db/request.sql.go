@@ -81,18 +81,24 @@ func (q *Queries) RequestClaim(ctx context.Context, arg RequestClaimParams) (int
 }
 
 const requestEnqueue = `-- name: RequestEnqueue :one
-SELECT analytics.enqueue_rollup($1, $2, $3::text)::integer AS dates
+SELECT analytics.enqueue_rollup($1, $2, $3::text, $4::boolean)::integer AS dates
 `
 
 type RequestEnqueueParams struct {
 	FirstDate date.Date
 	LastDate  date.Date
 	Via       string
+	Erase     bool
 }
 
 // Asks for a rollup of a range, as every other client does; returns the number of dates.
 func (q *Queries) RequestEnqueue(ctx context.Context, arg RequestEnqueueParams) (int32, error) {
-	row := q.db.QueryRow(ctx, requestEnqueue, arg.FirstDate, arg.LastDate, arg.Via)
+	row := q.db.QueryRow(ctx, requestEnqueue,
+		arg.FirstDate,
+		arg.LastDate,
+		arg.Via,
+		arg.Erase,
+	)
 	var dates int32
 	err := row.Scan(&dates)
 	return dates, err

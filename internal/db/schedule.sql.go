@@ -28,7 +28,7 @@ FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast($1 AS date) + i
-        AND (d.state = 'complete' OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
+        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w
@@ -49,7 +49,8 @@ type ScheduleGapsParams struct {
 }
 
 // Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
-// has them before it, at a pace of its own.
+// has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
+// have been dropped. One that is protected would be protected again.
 func (q *Queries) ScheduleGaps(ctx context.Context, arg ScheduleGapsParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, scheduleGaps, arg.FirstDate, arg.LastDate)
 	if err != nil {

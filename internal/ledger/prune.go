@@ -38,6 +38,9 @@ func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace
 			return queries.PruneRuns(ctx, db.PruneRunsParams{Before: &before, MaxRows: pruneRows})
 		},
 		func(queries *db.Queries) (int64, error) {
+			return queries.PruneVerifications(ctx, db.PruneVerificationsParams{Before: before, MaxRows: pruneRows})
+		},
+		func(queries *db.Queries) (int64, error) {
 			return queries.PruneBackfills(ctx, db.PruneBackfillsParams{Before: &before, MaxRows: pruneRows})
 		},
 	}

@@ -114,7 +114,7 @@ func TestPrune(t *testing.T) {
 		b.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 			SELECT '2024-01-01', '`+old+`'::timestamptz - i * interval '1 second', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		require.EqualValues(t, 2500, b.prune(t))
-		require.Equal(t, 6, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs and backfills")
+		require.Equal(t, 7, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs, verifications and backfills")
 		require.Equal(t, []string{"0"}, b.column(t, "SELECT count(*)::text FROM analytics.rollup_requests"))
 	})
 

@@ -35,7 +35,7 @@ type Status struct {
 	Workers []Worker `json:"workers"`
 }
 
-// Broken is a date that failed or was cancelled.
+// Broken is a date that failed, was cancelled or is stale.
 type Broken struct {
 	Date  date.Date `json:"date"`
 	State string    `json:"state"`
@@ -83,6 +83,7 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 		Dates: map[string]int64{
 			"complete": dates.Complete, "running": dates.Running, "requested": dates.Requested, "waiting": dates.Waiting,
 			"retrying": dates.Retrying, "failed": dates.Failed, "cancelled": dates.Cancelled,
+			"stale": dates.Stale, "protected": dates.Protected,
 		},
 		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,
 		Broken: []Broken{}, Runs: []Run{},

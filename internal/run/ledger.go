@@ -260,6 +260,9 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	if errors.Is(reason, ErrFenced) {
 		return reason
 	}
+	if errors.Is(reason, ErrProtected) {
+		return a.protect(ctx, reason)
+	}
 	state, message := "failed", reason.Error()
 	var text *string
 	if ctx.Err() != nil {

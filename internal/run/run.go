@@ -2,6 +2,7 @@
 //
 //	begin    the date is handed to this run: the fence, against every earlier run of it
 //	claim    the requests that are open now are those the run will satisfy
+//	guard    metrics whose events are gone stay as they are, package guard; asked again before each publish
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
 //	publish  batch after batch, package batch
@@ -23,6 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/guard"
 	"github.com/daymill/daymill/internal/merge"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -45,6 +47,9 @@ var (
 	ErrNotOver = errors.New("the date is not over")
 	// ErrFenced says that another run of the date has begun: this one may write nothing more.
 	ErrFenced = errors.New("another run of the date has begun")
+	// ErrProtected says that the run has left the date's metrics as they are, since its events are gone. Its requests are
+	// resolved, and it need not be tried again.
+	ErrProtected = guard.ErrProtected
 	// ErrInexact says that fewer or more events were published than read: a bug, and nothing was marked complete.
 	ErrInexact = errors.New("what was published is not what was read")
 )
@@ -150,10 +155,16 @@ func (a *attempt) roll(ctx context.Context) error {
 	if err := a.follow(ctx); err != nil {
 		return err
 	}
+	if err := a.guard(ctx); err != nil {
+		return err
+	}
 	after := a.cursor
 	for {
 		counts, err := a.scan(ctx, after)
 		if err != nil {
+			return err
+		}
+		if err := a.guard(ctx); err != nil {
 			return err
 		}
 		upTo := counts.UpTo()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -30,6 +31,8 @@ type Options struct {
 	Map map[string]string
 	// Where is a condition in SQL on the table's rows; rows that do not meet it are no events.
 	Where string
+	// Retention is how long the application keeps events, 0 for as long as it may be; nil leaves what is recorded.
+	Retention *time.Duration
 }
 
 // advisoryLock is held by a transaction that replaces the view: two at a time would disturb each other in the
@@ -142,6 +145,11 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	}
 	if err := refuseUnreadable(ctx, tx); err != nil {
 		return err
+	}
+	if options.Retention != nil {
+		if err := setRetention(ctx, tx, *options.Retention); err != nil {
+			return err
+		}
 	}
 	if err := source.record(ctx, tx); err != nil {
 		return err

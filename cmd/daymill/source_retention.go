@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/source"
+)
+
+// days is a duration that is mostly one of days: 90d, 2160h, or 0.
+type days time.Duration
+
+// UnmarshalText reads one.
+func (d *days) UnmarshalText(text []byte) error {
+	if number, is := strings.CutSuffix(string(text), "d"); is {
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
+			*d = days(time.Duration(n) * 24 * time.Hour) //nolint:gosec // Of 16 bits.
+			return nil
+		}
+	} else if parsed, err := time.ParseDuration(string(text)); err == nil {
+		*d = days(parsed)
+		return nil
+	}
+	return fmt.Errorf("%q is no duration: write it as 90d or 2160h", text)
+}
+
+// String writes whole days as such.
+func (d days) String() string {
+	const day = days(24 * time.Hour)
+	if d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return time.Duration(d).String()
+}
+
+type sourceRetentionCmd struct {
+	Retention *days `arg:"" optional:"" name:"duration" help:"How long the application keeps events, such as 90d or 2160h; 0 means for good. Without it, what is recorded is printed."`
+}
+
+// Run records how long events are kept, or prints it.
+func (c *sourceRetentionCmd) Run(ctx context.Context, a *app) error {
+	db, _, err := a.openInstalled(ctx, "source retention")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if c.Retention != nil {
+		if err := source.SetRetention(ctx, db, time.Duration(*c.Retention)); err != nil {
+			return refused(err)
+		}
+	}
+	retention, err := source.Retention(ctx, db)
+	if err != nil {
+		return err
+	}
+	if retention == 0 {
+		a.printf("how long events are kept is not recorded: a date's metrics stay as they are once all of its events are gone\n")
+		return nil
+	}
+	a.printf("events are kept for %s: metrics of dates that begin earlier stay as they are\n", days(retention))
+	return nil
+}
