@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/verification"
 )
 
 // Defaults of Config.
@@ -29,6 +30,8 @@ const (
 	softStop = 2 * time.Second
 	// fetchCooldown is the least time between two looks into the queue.
 	fetchCooldown = 10 * time.Millisecond
+	// controlWorkers is how many control jobs a process works at a time: one may verify for long.
+	controlWorkers = 2
 )
 
 // Config is how a worker process works.
@@ -46,8 +49,12 @@ type Config struct {
 	DailyHour   int     // see schedule.Daily
 	Lookback    int     // see schedule.Daily
 	Retention   time.Duration
-	Name        string // of the process, in the ledger and in River's; one that no other process has
-	Version     string // of the program, in the ledger
+	// VerifyDates is how many finished dates are compared with their events every day, none where 0; VerifyRepair requests
+	// a rollup of those that differ, but for those that seem to have lost events.
+	VerifyDates  int
+	VerifyRepair bool
+	Name         string // of the process, in the ledger and in River's; one that no other process has
+	Version      string // of the program, in the ledger
 }
 
 // DefaultConfig is a config with every default but DB, Installation and Logger.
@@ -55,6 +62,7 @@ func DefaultConfig() Config {
 	return Config{
 		Clock: pace.SystemClock{}, Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
 		DailyHour: schedule.DefaultHour, Lookback: schedule.DefaultLookback, Retention: ledger.DefaultRetention,
+		VerifyDates: verification.DefaultDaily,
 	}
 }
 
@@ -100,6 +108,7 @@ func NewWorker(config Config) (*Worker, error) {
 	river.AddWorker(workers, &pruneLedgerWorker{
 		db: config.DB, planner: planner, clock: config.Clock, pace: config.Pace, retention: config.Retention,
 	})
+	river.AddWorker(workers, newVerifyDatesWorker(config, reconcile.poke))
 
 	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}
 	client, err := river.NewClient(patient, &river.Config{
@@ -113,7 +122,7 @@ func NewWorker(config Config) (*Worker, error) {
 		FetchCooldown: fetchCooldown,
 		Queues: map[string]river.QueueConfig{
 			QueueRollup:  {MaxWorkers: config.Workers},
-			QueueControl: {MaxWorkers: 1},
+			QueueControl: {MaxWorkers: controlWorkers},
 		},
 		// Every client that may lead has to know them: only worker processes start a client that does.
 		PeriodicJobs: []*river.PeriodicJob{
@@ -121,6 +130,8 @@ func NewWorker(config Config) (*Worker, error) {
 				&river.PeriodicJobOpts{ID: DailyRollupArgs{}.Kind(), RunOnStart: true}),
 			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return PruneLedgerArgs{}, nil },
 				&river.PeriodicJobOpts{ID: PruneLedgerArgs{}.Kind()}),
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return VerifyDatesArgs{}, nil },
+				&river.PeriodicJobOpts{ID: VerifyDatesArgs{}.Kind()}),
 		},
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,

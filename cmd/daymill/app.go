@@ -23,6 +23,7 @@ const (
 	exitFailed     = 1 // the command could not do what it was asked
 	exitUsage      = 2 // the command line or the input is wrong; nothing was changed
 	exitNoDatabase = 3 // the database cannot be reached, or is not migrated
+	exitDrift      = 4 // a verification has found metrics that are not what the events come to
 )
 
 // cli is the one table of verbs, options, environment variables, defaults and help texts: the command line is parsed
@@ -40,6 +41,7 @@ type cli struct {
 	Web      webCmd      `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
 	Serve    serveCmd    `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
 	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
+	Verify   verifyCmd   `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what mends it."`
 	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
@@ -119,6 +121,8 @@ func (a *app) fail(err error) int {
 		return exitUsage
 	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
+	case errors.Is(err, errDrift):
+		return exitDrift
 	default:
 		return exitFailed
 	}

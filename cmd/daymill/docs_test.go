@@ -151,7 +151,7 @@ func TestDocs(t *testing.T) {
 		for _, path := range paths {
 			text, err := migrations.FS.ReadFile(path)
 			require.NoError(t, err)
-			for _, check := range regexp.MustCompile(`\((?:state|phase|resolution) IN \(([^)]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			for _, check := range regexp.MustCompile(`\((?:state|phase|resolution|result) IN \(([^)]+)\)`).FindAllStringSubmatch(string(text), -1) {
 				for state := range strings.SplitSeq(check[1], ",") {
 					states++
 					require.Contains(t, doc, "`"+strings.Trim(state, " '")+"`")

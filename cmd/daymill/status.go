@@ -106,7 +106,7 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	if report.Dates["complete"] > 0 {
 		a.tablef(table, "complete\t%s, %s to %s\n", plural(report.Dates["complete"], "date"), report.FirstComplete, report.LastComplete)
 	}
-	for _, state := range []string{"running", "requested", "retrying", "failed", "cancelled"} {
+	for _, state := range []string{"running", "requested", "retrying", "failed", "cancelled", "stale", "protected"} {
 		if n := report.Dates[state]; n > 0 {
 			a.tablef(table, "%s\t%s\n", state, plural(n, "date"))
 		}
@@ -172,6 +172,8 @@ func (s status) verdict() string {
 		return "Jobs are waiting and none is running: is a worker up? Start one with `daymill worker`."
 	case s.Dates["running"]+s.Dates["requested"]+s.Dates["retrying"] > 0:
 		return "Dates are being rolled up."
+	case s.Dates["stale"] > 0:
+		return "Some dates have drifted from their events: see `daymill verify DATE`, then run `daymill enqueue DATE`."
 	case len(s.Gaps) > 0 && s.SchedulePaused != nil:
 		return "Dates are missing and the daily job is paused: ask for them with `daymill enqueue DATE`."
 	case len(s.Gaps) > 0:

@@ -61,6 +61,9 @@ type workerOptions struct {
 	DailyHour int           `env:"DAYMILL_DAILY_HOUR" default:"2" help:"The hour of the day, in the reporting zone, at which yesterday is rolled up."`
 	Lookback  int           `env:"DAYMILL_LOOKBACK" default:"2" help:"How many days before yesterday are rolled up again every day, for events that came late."`
 	Retention time.Duration `env:"DAYMILL_RETENTION" default:"9600h" help:"How long the ledger keeps finished runs and requests; 0 means for good. Metrics are never deleted."`
+
+	VerifyDates  int  `env:"DAYMILL_VERIFY_DATES" default:"7" help:"How many finished dates are compared with their events every day, those first that were not for longest; 0 means none."`
+	VerifyRepair bool `env:"DAYMILL_VERIFY_REPAIR" help:"Request a rollup of dates that differ, unless events seem to be gone from them."`
 }
 
 func (o workerOptions) check() error {
@@ -73,6 +76,8 @@ func (o workerOptions) check() error {
 		return usagef("--lookback is %d: give a number of days from 0 to 366", o.Lookback)
 	case o.Retention < 0:
 		return usagef("--retention is %s: give a duration, or 0 to keep everything", o.Retention)
+	case o.VerifyDates < 0 || o.VerifyDates > 1000:
+		return usagef("--verify-dates is %d: give a number of dates a day from 0 (none) to 1000", o.VerifyDates)
 	default:
 		return nil
 	}
@@ -131,6 +136,7 @@ func (c *workerCmd) work(ctx context.Context, a *app, db *postgres.DB, installat
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
 		Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(), Version: versionString(),
+		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair,
 	})
 	if err != nil {
 		return err

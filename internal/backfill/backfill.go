@@ -218,7 +218,9 @@ type Status struct {
 }
 
 // Done is the number of dates that have ended, one way or another.
-func (s Status) Done() int64 { return s.DatesComplete + s.DatesFailed + s.DatesCancelled + s.DatesProtected }
+func (s Status) Done() int64 {
+	return s.DatesComplete + s.DatesFailed + s.DatesCancelled + s.DatesProtected
+}
 
 // List returns the latest backfills, newest first: at most limit of them, those before an id where it is not 0.
 func List(ctx context.Context, on postgres.DBTX, beforeID int64, limit int) ([]Status, error) {

@@ -66,6 +66,14 @@ type Publisher struct {
 // Publish makes the date's rows above after, and not above upTo where it is given, equal to the counted ones, which
 // ascend. It returns ctx's cause soon after ctx is done, once the batch under way is in.
 func (p *Publisher) Publish(ctx context.Context, counted []merge.Row, after, upTo *entity.ID) error {
+	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
+}
+
+// walk reads what is stored above after, and not above upTo where it is given, and hands on in which rows it differs from
+// what was counted, a stretch at a time, so that the changes of a large part do not fill the memory.
+func (p *Publisher) walk(
+	ctx context.Context, counted []merge.Row, after, upTo *entity.ID, take func(changes []change) error,
+) error {
 	if p.reads == nil {
 		p.reads = pace.NewSize(firstRows, 1, mostRows)
 		p.writes = pace.NewSize(firstRows, 1, mostRows)
@@ -85,16 +93,14 @@ func (p *Publisher) Publish(ctx context.Context, counted []merge.Row, after, upT
 			part, counted = counted[:n], counted[n:]
 			after = end
 		}
-		if err := p.publish(ctx, part, stored); err != nil {
+		if err := p.stretch(part, stored, take); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// publish writes the changes of a part in batches. The counted rows are taken in stretches, so that the changes of a
-// large part do not fill the memory.
-func (p *Publisher) publish(ctx context.Context, counted []merge.Row, stored []db.MetricRangeRow) error {
+func (p *Publisher) stretch(counted []merge.Row, stored []db.MetricRangeRow, take func(changes []change) error) error {
 	for {
 		stretch, known := counted, stored
 		if len(counted) > mostRows {
@@ -104,7 +110,7 @@ func (p *Publisher) publish(ctx context.Context, counted []merge.Row, stored []d
 		}
 		counted, stored = counted[len(stretch):], stored[len(known):]
 		changes, totals := diff(stretch, known, p.Totals)
-		if err := p.write(ctx, changes); err != nil {
+		if err := take(changes); err != nil {
 			return err
 		}
 		p.Totals = totals

@@ -14,6 +14,7 @@ import (
 type change struct {
 	id      entity.ID
 	row     *merge.Row
+	was     *db.MetricRangeRow // what is stored; nil where nothing is
 	isNew   bool
 	through Totals // once this change is in
 }
@@ -29,7 +30,7 @@ func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]cha
 	var changes []change
 	for len(counted) > 0 || len(stored) > 0 {
 		if len(counted) == 0 || len(stored) > 0 && stored[0].EntityID < counted[0].ID {
-			changes = append(changes, change{id: stored[0].EntityID, through: totals})
+			changes = append(changes, change{id: stored[0].EntityID, was: &stored[0], through: totals})
 			stored = stored[1:]
 			continue
 		}
@@ -37,15 +38,14 @@ func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]cha
 		counted = counted[1:]
 		totals.Events += row.Events()
 		totals.Entities++
-		isNew := len(stored) == 0 || stored[0].EntityID != row.ID
-		if !isNew {
-			same := equal(row, &stored[0])
-			stored = stored[1:]
-			if same {
+		var was *db.MetricRangeRow
+		if len(stored) > 0 && stored[0].EntityID == row.ID {
+			was, stored = &stored[0], stored[1:]
+			if equal(row, was) {
 				continue
 			}
 		}
-		changes = append(changes, change{id: row.ID, row: row, isNew: isNew, through: totals})
+		changes = append(changes, change{id: row.ID, row: row, was: was, isNew: was == nil, through: totals})
 	}
 	return changes, totals
 }

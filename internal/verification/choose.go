@@ -1,0 +1,69 @@
+package verification
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// DefaultSample is how many dates `daymill verify` takes where it is not told which, and DefaultDaily how many the
+// periodic job takes a day: a year's dates come round in less than two months.
+const (
+	DefaultSample = 7
+	DefaultDaily  = 7
+)
+
+// InRange returns the dates of a range that there is something to compare of.
+func InRange(ctx context.Context, conn *postgres.DB, within date.Range) (dates []date.Date, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		dates, err = db.New(tx).VerificationDates(ctx, db.VerificationDatesParams{FirstDate: within.First, LastDate: within.Last})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for dates: %w", err)
+	}
+	return dates, nil
+}
+
+// Sample returns some complete dates by chance, in order, and how many there are to choose from. The same seed chooses the
+// same ones.
+func Sample(ctx context.Context, conn *postgres.DB, most int, seed int64) (dates []date.Date, of int64, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		if of, err = queries.VerificationCandidates(ctx); err != nil {
+			return err
+		}
+		dates, err = queries.VerificationSample(ctx, db.VerificationSampleParams{Seed: seed, MaxRows: int32(most)}) //nolint:gosec // An option, validated.
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("choose dates: %w", err)
+	}
+	return dates, of, nil
+}
+
+// Due returns the complete dates that were not verified for longest: as many as are left of most, after those that were
+// verified in the given way since an instant. So a job that is tried again goes on where it was.
+func Due(ctx context.Context, conn *postgres.DB, most int, since time.Time, via string) (dates []date.Date, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		done, err := queries.VerificationCount(ctx, db.VerificationCountParams{Since: since, RequestedVia: via})
+		if err != nil || done >= int64(most) {
+			return err
+		}
+		dates, err = queries.VerificationDue(ctx, db.VerificationDueParams{
+			Since: &since, MaxRows: int32(int64(most) - done), //nolint:gosec // An option, validated.
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for dates to verify: %w", err)
+	}
+	return dates, nil
+}

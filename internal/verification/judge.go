@@ -1,0 +1,77 @@
+package verification
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+)
+
+// judge decides what the comparison says, and records it, while the date is locked: no run begins before it is recorded.
+//
+// Where a run has begun since the verification did, some of the rows that were read may be of the one and some of the other,
+// and nothing is said of either. A request says that events have changed and that a run will follow, so a difference is
+// what one would expect. But events that came since the last run without anybody asking are drift: no run would count
+// them. An event that was committed with a request is seen by the scan only if the request is seen here as well.
+func (v *verification) judge(ctx context.Context) error {
+	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		steady, err := queries.VerificationSteady(ctx, db.VerificationSteadyParams{
+			RunID: v.begun.RunID, MetricDate: v.order.Date,
+		})
+		if err != nil {
+			return fmt.Errorf("look for runs: %w", err)
+		}
+		r := &v.result
+		r.Repair = false
+		switch {
+		case !steady.Same:
+			r.Result, r.Reason = Changed, "another run has begun meanwhile: not judged"
+		case r.Result == Protected:
+		case r.DriftedEntities == 0:
+			r.Result = Exact
+		case steady.Requested:
+			r.Result, r.Reason = Changed, "a rollup is asked for already: not judged"
+		default:
+			r.Result = Drifted
+			r.Repair = v.order.Repair == RepairAll || v.order.Repair == RepairGains && r.EventsCounted >= r.EventsStored
+		}
+		return v.record(ctx, queries)
+	})
+	if err != nil {
+		return fmt.Errorf("record the verification: %w", err)
+	}
+	return nil
+}
+
+func (v *verification) record(ctx context.Context, queries *db.Queries) error {
+	r := &v.result
+	complete, stale := "complete", "stale"
+	mark := db.VerificationMarkParams{MetricDate: v.order.Date}
+	switch r.Result {
+	case Exact:
+		mark.State = &complete
+	case Drifted:
+		mark.State = &stale
+	}
+	if r.Result != Changed {
+		if err := queries.VerificationMark(ctx, mark); err != nil {
+			return fmt.Errorf("mark the date: %w", err)
+		}
+	}
+	if r.Repair {
+		err := queries.RequestAppend(ctx, db.RequestAppendParams{
+			MetricDates: []date.Date{v.order.Date}, RequestedVia: via, Priority: priority,
+		})
+		if err != nil {
+			return fmt.Errorf("request a rollup: %w", err)
+		}
+	}
+	var err error
+	r.ID, err = queries.VerificationInsert(ctx, db.VerificationInsertParams{
+		MetricDate: r.Date, RunID: r.RunID, Result: r.Result, Entities: r.Entities, DriftedEntities: r.DriftedEntities,
+		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, StartedAt: v.begun.StartedAt,
+		RequestedBy: v.order.By, RequestedVia: v.order.Via,
+	})
+	return err
+}

@@ -1,0 +1,173 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// setupComplete has some dates that a run has completed, and a worker.
+func setupComplete(t *testing.T, n int, configure ...func(*jobs.Config)) (*testBundle, []date.Date) {
+	t.Helper()
+	b, all := setupUnscheduled(t), dates(n)
+	for _, d := range all {
+		b.db.InsertDate(t, d, 200, 50)
+	}
+	b.request(t, all...)
+	b.start(t, configure...)
+	b.awaitDone(t)
+	return b, all
+}
+
+// verify has the periodic job do its work, and returns what it says it has found.
+func (b *testBundle) verify(t *testing.T) string {
+	t.Helper()
+	result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{}, nil)
+	require.NoError(t, err)
+	b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
+	return value[string](t, b, "SELECT coalesce(metadata ->> 'output', '') FROM river_job WHERE id = $1", result.Job.ID)
+}
+
+func (b *testBundle) states(t *testing.T) []string {
+	t.Helper()
+	return column[string](t, b, "SELECT state FROM analytics.date_states ORDER BY metric_date")
+}
+
+const (
+	loseRow  = "DELETE FROM analytics.daily_entity_metrics WHERE metric_date = $1 AND entity_id % 7 = 0"
+	loseHalf = "DELETE FROM public.raw_events WHERE analytics.date_of(created_at) = $1 AND id % 2 = 0"
+	loseAll  = "DELETE FROM public.raw_events WHERE analytics.date_of(created_at) = $1"
+)
+
+func TestVerifyDates(t *testing.T) {
+	t.Parallel()
+
+	t.Run("InTurn", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 3, func(c *jobs.Config) { c.VerifyDates = 2 })
+		b.exec(t, loseRow, all[1])
+		require.JSONEq(t, `{"exact": 1, "drifted": 1}`, b.verify(t))
+		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
+		require.JSONEq(t, `{"exact": 2}`, b.verify(t))
+		require.Equal(t, []string{all[0].String(), all[1].String(), all[2].String(), all[0].String()},
+			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications ORDER BY id"))
+		b.requireQuiet(t) // What is stale is left to a person.
+		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
+	})
+
+	t.Run("None", func(t *testing.T) {
+		t.Parallel()
+		b, _ := setupComplete(t, 1, func(c *jobs.Config) { c.VerifyDates = 0 })
+		b.verify(t)
+		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.verifications"))
+	})
+
+	t.Run("Repair", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 3, func(c *jobs.Config) { c.VerifyRepair = true })
+		b.exec(t, loseRow, all[1])
+		b.exec(t, loseHalf, all[2])
+		require.JSONEq(t, `{"exact": 1, "drifted": 2}`, b.verify(t))
+		b.awaitDone(t)
+		require.Equal(t, []string{"complete", "complete", "stale"}, b.states(t), "what may have been dropped is left to a person")
+		pgtest.RequireExact(t, b.db, all[:2]...)
+	})
+
+	// A date that cannot be verified keeps no other from being so, and the job is tried again.
+	t.Run("Broken", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 3)
+		b.exec(t, `ALTER TABLE public.raw_events ADD COLUMN broken boolean NOT NULL DEFAULT false;
+			CREATE OR REPLACE VIEW analytics.events AS
+			SELECT entity_id::analytics.entity_id AS entity_id, CASE WHEN broken THEN (1 / (id - id))::text ELSE event_type END AS event_type, created_at
+			FROM public.raw_events`)
+		b.exec(t, "UPDATE public.raw_events SET broken = true WHERE analytics.date_of(created_at) = $1", all[0])
+		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{}, nil)
+		require.NoError(t, err)
+		b.wait(t, "SELECT coalesce(array_length(errors, 1), 0) > 0 FROM river_job WHERE id = $1", result.Job.ID)
+		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
+	})
+
+	t.Run("Schedule", func(t *testing.T) {
+		t.Parallel()
+		opts := jobs.VerifyDatesArgs{}.InsertOpts()
+		require.Equal(t, jobs.QueueControl, opts.Queue)
+		require.Equal(t, river.UniqueOpts{ByArgs: true, ByState: opts.UniqueOpts.ByState}, opts.UniqueOpts)
+	})
+}
+
+// Whoever asks for dates whose events were dropped, and however: their metrics stay, and everything comes to an end.
+func TestProtectedDates(t *testing.T) {
+	t.Parallel()
+
+	setup := func(t *testing.T) (*testBundle, []date.Date) {
+		t.Helper()
+		b, all := setupComplete(t, 3)
+		b.exec(t, loseAll, all[1])
+		return b, all
+	}
+	kept := func(t *testing.T, b *testBundle, d date.Date) int64 {
+		t.Helper()
+		return value[int64](t, b, "SELECT count(*) FROM analytics.daily_entity_metrics WHERE metric_date = $1", d)
+	}
+
+	t.Run("Backfill", func(t *testing.T) {
+		t.Parallel()
+		b, all := setup(t)
+		_, err := b.app.Insert(t.Context(), jobs.BackfillArgs{From: all[0], To: all[2], EveryDate: true}, nil)
+		require.NoError(t, err)
+		b.wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE state = 'complete')")
+		status, err := backfill.List(t.Context(), b.db, 0, 1)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, status[0].DatesComplete)
+		require.EqualValues(t, 1, status[0].DatesProtected)
+		require.EqualValues(t, 3, status[0].Done())
+		require.Positive(t, kept(t, b, all[1]))
+		require.Equal(t, []string{"complete", "protected", "complete"}, b.states(t))
+	})
+
+	t.Run("Requests", func(t *testing.T) {
+		t.Parallel()
+		b, all := setup(t)
+		b.request(t, all[1])
+		_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: all[1]}, nil)
+		require.NoError(t, err)
+		b.requireQuiet(t)
+		require.Equal(t, []string{"complete", "protected", "complete"}, b.states(t))
+		require.NotContains(t, b.resolutions(t, all[1]), "open")
+		require.Contains(t, b.resolutions(t, all[1]), "protected")
+		require.NotContains(t, b.jobStates(t, all[1]), "retryable")
+		require.Positive(t, kept(t, b, all[1]))
+
+		b.exec(t, "SELECT analytics.enqueue_rollup($1, $1, erase => true)", all[1])
+		b.requireQuiet(t)
+		require.Zero(t, kept(t, b, all[1]))
+		require.Equal(t, []string{"complete", "complete", "complete"}, b.states(t))
+	})
+
+	// The daily job asks for neither: the one would be protected again, and the other is a person's to judge.
+	t.Run("Schedule", func(t *testing.T) {
+		t.Parallel()
+		b, all := setup(t)
+		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'protected' WHERE metric_date = $1", all[0])
+		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
+		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
+		b.db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at(all[1], 12)})
+		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity'")
+		b.exec(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
+		before := time.Now()
+		_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)
+		require.NoError(t, err)
+		b.wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE requested_via = 'schedule' AND metric_date = $1)", all[1])
+		b.awaitDone(t)
+		require.Equal(t, []string{all[1].String()}, column[string](t, b, `SELECT metric_date::text FROM analytics.rollup_requests
+			WHERE requested_at >= $1 AND metric_date <= $2`, before, all[2]))
+	})
+}
