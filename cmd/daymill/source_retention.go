@@ -17,7 +17,7 @@ type days time.Duration
 func (d *days) UnmarshalText(text []byte) error {
 	if number, is := strings.CutSuffix(string(text), "d"); is {
 		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
-			*d = days(time.Duration(n) * 24 * time.Hour) //nolint:gosec // Of 16 bits.
+			*d = days(time.Duration(n) * 24 * time.Hour)
 			return nil
 		}
 	} else if parsed, err := time.ParseDuration(string(text)); err == nil {

@@ -44,6 +44,7 @@ func TestRunProtected(t *testing.T) {
 		figures, err := b.runner.Run(t.Context(), order)
 		require.ErrorIs(t, err, run.ErrProtected)
 		require.Zero(t, figures.Deleted)
+		require.Equal(t, order.Progress != nil, figures.Slices > 0, "what was gone before the run began need not be scanned")
 		require.Equal(t, before, rows(t, b))
 		require.Equal(t, "protected", b.state(t, day))
 		require.Zero(t, b.openRequests(t))
@@ -112,6 +113,14 @@ func TestRunProtected(t *testing.T) {
 		b := setup(t)
 		exec(t, b.testBundle, `ALTER TABLE public.raw_events ALTER COLUMN entity_id DROP NOT NULL;
 			UPDATE public.raw_events SET entity_id = NULL`)
+		requireProtected(t, b.testBundle, run.Order{})
+	})
+
+	t.Run("ManyRequests", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, `TRUNCATE public.raw_events;
+			INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-03-01' FROM generate_series(1, 12000)`)
 		requireProtected(t, b.testBundle, run.Order{})
 	})
 

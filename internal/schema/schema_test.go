@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,7 +42,7 @@ func objects(t *testing.T, conn *postgres.DB) (all []string) {
 			UNION ALL
 			SELECT 'column ' || a.attrelid::regclass || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 			FROM pg_attribute AS a INNER JOIN pg_class AS c ON c.oid = a.attrelid
-			WHERE c.relnamespace = to_regnamespace('analytics') AND c.relkind IN ('r', 'v') AND a.attnum > 0
+			WHERE c.relnamespace = to_regnamespace('analytics') AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
 		) AS s (o)`).Scan(&all)
 	require.NoError(t, err)
 	return all
@@ -96,6 +97,33 @@ func TestUp(t *testing.T) {
 		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", ""))
 		require.NoError(t, err)
 		require.Equal(t, before, objects(t, db.DB))
+	})
+
+	// States that an older schema has no word for are told in its words.
+	t.Run("DownTellsStates", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		_, err := db.Exec(t.Context(), `
+			INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
+			VALUES ('2026-03-01', 'stale', 1, 1), ('2026-03-02', 'protected', 2, 2), ('2026-03-03', 'failed', 3, 3);
+			INSERT INTO analytics.rollup_runs (metric_date, state, worker) VALUES ('2026-03-02', 'protected', 'w');
+			INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution, erase)
+			VALUES ('2026-03-02', now(), 'protected', true);
+			INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-03-02', '2026-03-02');
+			INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state) VALUES (1, '2026-03-02', 'protected')`)
+		require.NoError(t, err)
+		all, err := schema.All()
+		require.NoError(t, err)
+		at := slices.IndexFunc(all, func(m schema.Migration) bool { return m.Name == "verification" })
+		_, err = schema.Down(t.Context(), db.DB, len(all)-at, true, false)
+		require.NoError(t, err)
+		var told string
+		err = db.QueryRow(t.Context(), `SELECT concat_ws(' ',
+			(SELECT string_agg(state, ' ' ORDER BY metric_date) FROM analytics.rollup_dates),
+			(SELECT state FROM analytics.rollup_runs), (SELECT resolution FROM analytics.rollup_requests),
+			(SELECT state FROM analytics.backfill_dates), (SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-02', 'x')))`).Scan(&told)
+		require.NoError(t, err)
+		require.Equal(t, "complete complete failed failed failed failed 2", told)
 	})
 
 	t.Run("DryRun", func(t *testing.T) {

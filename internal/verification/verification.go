@@ -164,8 +164,8 @@ func (v *verification) close(ctx context.Context) {
 }
 
 func (v *verification) verify(ctx context.Context) error {
-	comparable, err := v.begin(ctx)
-	if err != nil || !comparable {
+	begun, err := v.begin(ctx)
+	if err != nil || !begun {
 		return err
 	}
 	if v.source != v.primary {
