@@ -81,7 +81,7 @@ func setupUnscheduled(t *testing.T) *testBundle {
 	b := setup(t)
 	_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
-	b.exec(t, "INSERT INTO analytics.schedules (name, last_due_at) VALUES ('daily_rollup', 'infinity'), ('prune_ledger', 'infinity')")
+	b.exec(t, "INSERT INTO analytics.schedules (name, last_due_at) VALUES ('daily_rollup', 'infinity'), ('verify_dates', 'infinity'), ('prune_ledger', 'infinity')")
 	return b
 }
 

@@ -217,12 +217,19 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 			return fmt.Errorf("insert the daily job: %w", err)
 		}
 	}
-	overdue, err = r.planner.Overdue(ctx, schedule.PruneName, scheduleGrace)
-	if err != nil || !overdue {
-		return err
-	}
-	if _, err := r.client.Insert(ctx, PruneLedgerArgs{}, nil); err != nil {
-		return fmt.Errorf("insert the job that prunes the ledger: %w", err)
+	for name, args := range map[string]river.JobArgs{
+		schedule.PruneName: PruneLedgerArgs{}, schedule.VerifyName: VerifyDatesArgs{},
+	} {
+		overdue, err := r.planner.Overdue(ctx, name, scheduleGrace)
+		if err != nil {
+			return err
+		}
+		if !overdue {
+			continue
+		}
+		if _, err := r.client.Insert(ctx, args, nil); err != nil {
+			return fmt.Errorf("insert the job %s: %w", name, err)
+		}
 	}
 	return nil
 }

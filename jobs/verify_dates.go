@@ -9,6 +9,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/verification"
 )
 
@@ -33,6 +34,7 @@ type verifyDatesWorker struct {
 	river.WorkerDefaults[VerifyDatesArgs]
 
 	db       *postgres.DB
+	planner  *schedule.Planner
 	verifier *verification.Verifier
 	most     int // dates a day; none where 0
 	repair   verification.Repair
@@ -40,13 +42,13 @@ type verifyDatesWorker struct {
 	done     func() // tells the reconciler that a rollup may have been requested
 }
 
-func newVerifyDatesWorker(config Config, done func()) *verifyDatesWorker {
+func newVerifyDatesWorker(config Config, planner *schedule.Planner, done func()) *verifyDatesWorker {
 	repair := verification.RepairNone
 	if config.VerifyRepair {
 		repair = verification.RepairGains
 	}
 	return &verifyDatesWorker{
-		db: config.DB, most: config.VerifyDates, repair: repair, logger: config.Logger, done: done,
+		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, logger: config.Logger, done: done,
 		verifier: &verification.Verifier{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
 			Options: verification.Options{Pace: config.Pace, MaxEntities: config.MaxEntities},
@@ -60,7 +62,7 @@ func (*verifyDatesWorker) Timeout(*river.Job[VerifyDatesArgs]) time.Duration { r
 // Work verifies. A date that cannot be verified keeps no other from being so.
 func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDatesArgs]) error {
 	if w.most <= 0 {
-		return nil
+		return w.planner.Record(ctx, schedule.VerifyName)
 	}
 	dates, err := verification.Due(ctx, w.db, w.most, job.CreatedAt, verifyVia)
 	if err != nil {
@@ -89,6 +91,9 @@ func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDates
 	}
 	if failed != nil {
 		return failed
+	}
+	if err := w.planner.Record(ctx, schedule.VerifyName); err != nil {
+		return err
 	}
 	return river.RecordOutput(ctx, found)
 }

@@ -49,6 +49,16 @@ const (
 func TestVerifyDates(t *testing.T) {
 	t.Parallel()
 
+	// The hour was missed, or the leader knows nothing of the job.
+	t.Run("CaughtUp", func(t *testing.T) {
+		t.Parallel()
+		b, _ := setupComplete(t, 2)
+		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity' WHERE name = 'verify_dates'")
+		b.start(t)
+		b.wait(t, "SELECT last_due_at > '-infinity' FROM analytics.schedules WHERE name = 'verify_dates'")
+		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
+	})
+
 	t.Run("InTurn", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3, func(c *jobs.Config) { c.VerifyDates = 2 })
@@ -160,7 +170,7 @@ func TestProtectedDates(t *testing.T) {
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
 		b.db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at(all[1], 12)})
-		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity'")
+		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity' WHERE name = 'daily_rollup'")
 		b.exec(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
 		before := time.Now()
 		_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)

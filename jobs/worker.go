@@ -108,7 +108,7 @@ func NewWorker(config Config) (*Worker, error) {
 	river.AddWorker(workers, &pruneLedgerWorker{
 		db: config.DB, planner: planner, clock: config.Clock, pace: config.Pace, retention: config.Retention,
 	})
-	river.AddWorker(workers, newVerifyDatesWorker(config, reconcile.poke))
+	river.AddWorker(workers, newVerifyDatesWorker(config, planner, reconcile.poke))
 
 	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}
 	client, err := river.NewClient(patient, &river.Config{

@@ -26,7 +26,9 @@ type backfillView struct {
 }
 
 // backfillStates are those that dates of a backfill may be in, in the order in which they are shown.
-func backfillStates() []string { return []string{"waiting", "requested", "complete", "failed", "cancelled"} }
+func backfillStates() []string {
+	return []string{"waiting", "requested", "complete", "failed", "cancelled", "protected"}
+}
 
 // count is how many dates are in a state.
 func (v backfillView) count(state string) int64 {
@@ -39,6 +41,8 @@ func (v backfillView) count(state string) int64 {
 		return v.DatesFailed
 	case "cancelled":
 		return v.DatesCancelled
+	case "protected":
+		return v.DatesProtected
 	case "waiting":
 		return v.Dates - v.DatesRequested - v.Done()
 	default:

@@ -26,6 +26,8 @@ import (
 const (
 	Name      = "daily_rollup"
 	PruneName = "prune_ledger"
+	// VerifyName is that of the job which compares finished dates with their events.
+	VerifyName = "verify_dates"
 )
 
 // Defaults of Daily.
