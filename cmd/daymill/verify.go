@@ -152,6 +152,8 @@ func (a *app) printVerified(r verification.Result) error {
 		if err := a.printDrifts(r); err != nil {
 			return err
 		}
+	case verification.Protected:
+		a.printf("%s: %s\n", r.Date, r.Reason)
 	default:
 		a.printf("%s: %s: %s\n", r.Date, r.Result, r.Reason)
 	}

@@ -106,8 +106,8 @@ func (c *workerCmd) check() error {
 }
 
 // connections are how many a worker needs: one listens, one is River's that listens, and River and the reconciler take
-// turns on one or two more; each date that is rolled up holds one.
-func (c *workerCmd) connections() int { return c.Workers + 4 }
+// turns on one or two more; each date that is rolled up holds one, and so does one that is verified.
+func (c *workerCmd) connections() int { return c.Workers + 5 }
 
 // work works until ctx is done.
 func (c *workerCmd) work(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
