@@ -34,6 +34,10 @@ test: ## Run all tests. Installs Postgres and PgBouncer where they are missing.
 race: ## Run the tests of what runs concurrently under the race detector.
 	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 20m $(RACE_PACKAGES)
 
+.PHONY: bench-pages
+bench-pages: ## Measure the pages over a million jobs and ten million rows of metrics. Takes some minutes.
+	go run ./internal/pagebench
+
 .PHONY: generate
 generate: ## Generate the Go of the queries and the pages.
 	$(TOOL) sqlc generate

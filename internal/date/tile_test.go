@@ -1,0 +1,71 @@
+package date_test
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var everyZone = flag.Bool("every-zone", false, "take every zone of the server's time zone database, and not only the odd ones")
+
+// oddZones have clocks that go back or forth across midnight, by half an hour, by two, or by a day.
+var oddZones = []string{
+	"Africa/Cairo", "America/Asuncion", "America/Havana", "America/Sao_Paulo", "America/St_Johns", "Antarctica/Troll",
+	"Asia/Beirut", "Asia/Tehran", "Australia/Lord_Howe", "Europe/London", "Pacific/Apia", "Pacific/Kwajalein", "UTC",
+}
+
+// tiles counts, over the dates from 1970 to 2037 as Postgres sees them in the reporting zone, those that begin before
+// the date before them has ended, and those whose first or last microsecond is taken for another date's. Only a date
+// that the zone skipped, or that its clock did not reach, has none.
+const tiles = `
+	WITH days AS MATERIALIZED (
+		SELECT
+			d::date AS metric_date,
+			analytics.date_start(d::date) AS from_instant,
+			analytics.date_start(d::date + 1) AS to_instant
+		FROM generate_series(timestamp '1970-01-01', timestamp '2037-12-31', interval '1 day') AS d
+	)
+
+	SELECT
+		count(*) FILTER (WHERE to_instant < from_instant),
+		count(*) FILTER (WHERE to_instant > from_instant AND analytics.date_of(from_instant) <> metric_date),
+		count(*) FILTER (WHERE to_instant > from_instant AND analytics.date_of(to_instant - interval '1 microsecond') <> metric_date),
+		count(*) FILTER (WHERE to_instant = from_instant)
+	FROM days`
+
+// TestTiles holds that dates tile the time line without gap or overlap, in every zone: a date's end is by definition the
+// next one's beginning, so what is left to hold is that none begins before its predecessor, and that date_of agrees.
+func TestTiles(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	zones := oddZones
+	if *everyZone {
+		err := db.QueryRow(t.Context(), `SELECT array_agg(name ORDER BY name) FROM pg_timezone_names
+			WHERE name NOT LIKE 'posix/%' AND name NOT LIKE 'right/%' AND name <> 'posixrules' AND name <> 'localtime'`).Scan(&zones)
+		require.NoError(t, err)
+		require.Greater(t, len(zones), 400)
+	}
+	skipped := make(map[string]int)
+	for _, zone := range zones {
+		// As a constant, which Postgres inlines: looked up a hundred thousand times, the zone takes seconds.
+		_, err := db.Exec(t.Context(), fmt.Sprintf(
+			"CREATE OR REPLACE FUNCTION analytics.time_zone() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '%s' $$", zone))
+		require.NoError(t, err)
+		var overlapping, wrongFirst, wrongLast, empty int
+		require.NoError(t, db.QueryRow(t.Context(), tiles+" -- "+zone).Scan(&overlapping, &wrongFirst, &wrongLast, &empty), zone)
+		require.Zero(t, overlapping, zone)
+		require.Zero(t, wrongFirst, zone)
+		require.Zero(t, wrongLast, zone)
+		skipped[zone] = empty
+	}
+	require.Equal(t, 1, skipped["Pacific/Apia"], "2011-12-30 never was")
+	require.Zero(t, skipped["Europe/London"])
+	t.Logf("%d zones", len(zones))
+}
