@@ -16,6 +16,10 @@ type Depth struct {
 	ByState map[string]int64 `json:"by_state"`
 	// OldestWaiting is since when the oldest job has been ready to be worked; nil where none is.
 	OldestWaiting *time.Time `json:"oldest_waiting,omitempty"`
+	// NextRetry is when the first of the jobs that failed is tried again; nil where none is to be.
+	NextRetry *time.Time `json:"next_retry,omitempty"`
+	// Paused has the queues of Daymill's that somebody has paused, and since when.
+	Paused map[string]time.Time `json:"paused,omitempty"`
 }
 
 // QueueDepth reads the queue.
@@ -23,23 +27,23 @@ func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Dep
 	depth := Depth{ByState: map[string]int64{}}
 	err := conn.Read(ctx, func(on postgres.DBTX) error {
 		rows, err := on.Query(ctx, `
-			SELECT j.state::text, count(*), min(j.scheduled_at) FILTER (WHERE j.state = 'available')
+			SELECT j.state::text, '', count(*), min(j.scheduled_at)
 			FROM `+pgx.Identifier{riverSchema, "river_job"}.Sanitize()+` AS j
 			WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 				AND j.queue IN ($1, $2)
-			GROUP BY j.state`, QueueRollup, QueueControl)
+			GROUP BY j.state
+			UNION ALL
+			SELECT '', q.name, 0, q.paused_at
+			FROM `+pgx.Identifier{riverSchema, "river_queue"}.Sanitize()+` AS q
+			WHERE q.name IN ($1, $2) AND q.paused_at IS NOT NULL`, QueueRollup, QueueControl)
 		if err != nil {
 			return err
 		}
-		var state string
+		var state, queue string
 		var count int64
-		var oldest *time.Time
-		_, err = pgx.ForEachRow(rows, []any{&state, &count, &oldest}, func() error {
-			depth.ByState[state] = count
-			if oldest != nil {
-				at := *oldest
-				depth.OldestWaiting = &at
-			}
+		var at time.Time
+		_, err = pgx.ForEachRow(rows, []any{&state, &queue, &count, &at}, func() error {
+			depth.add(state, queue, count, at)
 			return nil
 		})
 		return err
@@ -48,4 +52,23 @@ func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Dep
 		return Depth{}, fmt.Errorf("read the queue: %w", err)
 	}
 	return depth, nil
+}
+
+// add takes a row in: a state of jobs with the earliest instant they are due at, or a queue and since when it is paused.
+func (d *Depth) add(state, queue string, count int64, at time.Time) {
+	if queue != "" {
+		if d.Paused == nil {
+			d.Paused = make(map[string]time.Time)
+		}
+		d.Paused[queue] = at
+		return
+	}
+	d.ByState[state] = count
+	switch state {
+	case "available":
+		d.OldestWaiting = &at
+	case "retryable":
+		d.NextRetry = &at
+	default:
+	}
 }

@@ -1,11 +1,179 @@
 package ui
 
-import "net/http"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// datesPerPage is how many dates a page of the list has.
+const datesPerPage = 50
+
+// The dates that a filter without bounds goes from and to.
+//
+//nolint:gochecknoglobals // Constants, were there constant dates.
+var (
+	firstOfAll = date.New(1, time.January, 1)
+	lastOfAll  = date.New(9999, time.December, 31)
+)
+
+// stateName is what a state's name looks like.
+var stateName = regexp.MustCompile(`^[a-z_]{0,30}$`)
+
+// datesView is the list of dates.
+type datesView struct {
+	Filter dateFilterView
+	Rows   []dateRowView
+	// Newer and Older lead to the pages around this one; empty where there is none.
+	Newer, Older url.Values
+	// Missing says that the dates are not the ledger's: those of a year that have events and nobody has asked for.
+	Missing bool
+	Year    int  // of Missing
+	Known   bool // whether they were looked for already
+}
+
+type dateFilterView struct {
+	State, From, To string
+	States          []string
+}
+
+func (f dateFilterView) query() url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{"state": f.State, "from": f.From, "to": f.To} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return query
+}
+
+type dateRowView struct {
+	Date, State                   string
+	Complete                      bool // it was, at some time, and the figures are of the last
+	Events, Entities, RowsChanged int64
+	Took                          time.Duration
+	CompletedAt                   *time.Time
+}
 
 func (s *site) routeDates(mux *http.ServeMux) {
 	mux.Handle("GET /dates", s.page(s.showDates))
+	mux.Handle("GET /dates/{date}", s.page(s.showDate))
+	mux.Handle("POST /dates/{date}/request", s.page(s.requestDate))
 }
 
 func (s *site) showDates(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, http.StatusOK, "Dates", datesPage())
+	filter, err := dateFilter(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	view := datesView{Filter: dateFilterView{State: filter.State, From: r.URL.Query().Get("from"), To: r.URL.Query().Get("to")}}
+	view.Filter.States = append(view.Filter.States, calendarStates()...)
+	view.Filter.States = slices.DeleteFunc(view.Filter.States, func(state string) bool {
+		return state == ledger.StatePlanned || state == stateNoEvents
+	})
+	if filter.State == stateMissing {
+		err = s.readMissing(r.Context(), filter, &view)
+	} else {
+		err = s.readDates(r.Context(), filter, &view)
+	}
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "Dates", datesPage(view))
+}
+
+// dateFilter is the filter that a URL has.
+func dateFilter(query url.Values) (ledger.Filter, error) {
+	filter := ledger.Filter{State: query.Get("state"), Range: date.Range{First: firstOfAll, Last: lastOfAll}}
+	if !stateName.MatchString(filter.State) {
+		return filter, inputError{errors.New("there is no such state")}
+	}
+	var before, after date.Date
+	for name, into := range map[string]*date.Date{
+		"from": &filter.Range.First, "to": &filter.Range.Last, "before": &before, "after": &after,
+	} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		d, err := date.Parse(text)
+		if err != nil {
+			return filter, inputError{err}
+		}
+		*into = d
+	}
+	if filter.Range.Last.Before(filter.Range.First) {
+		return filter, inputError{date.ErrReversed}
+	}
+	switch {
+	case !before.IsZero():
+		filter.Before = &before
+	case !after.IsZero():
+		filter.After = &after
+	}
+	return filter, nil
+}
+
+func (s *site) readDates(ctx context.Context, filter ledger.Filter, view *datesView) error {
+	var list []ledger.DateFigures
+	var more bool
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		list, more, err = ledger.Dates(ctx, on, filter, datesPerPage)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		view.Rows = append(view.Rows, dateRowView{
+			Date: d.Date.String(), State: d.State, Complete: d.CompletedAt != nil, CompletedAt: d.CompletedAt,
+			Events: d.Events, Entities: d.Entities, RowsChanged: d.RowsChanged, Took: d.Took,
+		})
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if filter.Before != nil || filter.After != nil && more {
+		view.Newer = view.Filter.query()
+		view.Newer.Set("after", list[0].Date.String())
+	}
+	if filter.After != nil || more {
+		view.Older = view.Filter.query()
+		view.Older.Set("before", list[len(list)-1].Date.String())
+	}
+	return nil
+}
+
+// readMissing lists the missing dates of one year: the last of the range, or this one.
+func (s *site) readMissing(ctx context.Context, filter ledger.Filter, view *datesView) error {
+	sc := scopeOf(ctx)
+	view.Missing, view.Year = true, min(yearOf(sc.today), yearOf(filter.Range.Last))
+	missing := s.missing.of(ctx, view.Year, sc.today)
+	view.Known = missing.known
+	var days []ledger.Day
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		days, err = ledger.Calendar(ctx, on, yearRange(view.Year))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, month := range newCalendar(view.Year, days, missing, sc.today).Months {
+		for _, day := range month.Days {
+			if day.State == stateMissing && !day.Date.Before(filter.Range.First) && !day.Date.After(filter.Range.Last) {
+				view.Rows = append(view.Rows, dateRowView{Date: day.Date.String(), State: stateMissing})
+			}
+		}
+	}
+	slices.SortFunc(view.Rows, func(a, b dateRowView) int { return cmp.Compare(b.Date, a.Date) })
+	return nil
 }

@@ -1,11 +1,236 @@
 package ui
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/jobs"
+)
+
+// What the overview lists at most; there are pages for the rest.
+const (
+	mostFailures  = 6
+	mostBackfills = 5
+	mostProcesses = 8
+)
+
+// overviewView is the overview. It refreshes itself every ten seconds, with seven short queries; see missing.go for what
+// else it costs.
+type overviewView struct {
+	Status   statusView
+	Calendar calendarView
+}
+
+// statusView is how things stand now.
+type statusView struct {
+	Verdict verdict
+
+	NextRun   *time.Time // of the daily job; nil while it is paused, or nobody would do it
+	LastRun   *time.Time
+	PausedAt  *time.Time // since when the daily job is
+	Queue     []queueView
+	Oldest    *time.Time // since when the oldest job has been ready
+	NextRetry *time.Time
+	Workers   []workerView
+	Others    int // worker processes that are not listed
+	Backfills []backfillView
+	Failures  []failureView
+	Failing   int64 // dates, listed or not
+}
+
+type queueView struct {
+	State string
+	Jobs  int64
+}
+
+type workerView struct {
+	Name, Version string
+	SeenAt        time.Time
+	Workers       int
+}
+
+type backfillView struct {
+	ID          string
+	Title       string
+	State       string
+	Done, Dates int64
+	Progress    string // in words
+}
+
+type failureView struct {
+	Date, State, Error string
+	At                 *time.Time
+}
 
 func (s *site) routeOverview(mux *http.ServeMux) {
 	mux.Handle("GET /{$}", s.page(s.showOverview))
 }
 
 func (s *site) showOverview(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, http.StatusOK, "Overview", overviewPage())
+	ctx := r.Context()
+	year, err := yearParameter(r, scopeOf(ctx))
+	if err != nil {
+		return err
+	}
+	var view overviewView
+	if view.Calendar, err = s.readCalendar(ctx, year); err != nil {
+		return err
+	}
+	if view.Status, err = s.readStatus(ctx); err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "Overview", overviewPage(view))
+}
+
+// yearParameter is the year that is asked for, or this one.
+func yearParameter(r *http.Request, sc scope) (int, error) {
+	text := r.URL.Query().Get("year")
+	if text == "" {
+		return yearOf(sc.today), nil
+	}
+	year, err := strconv.Atoi(text)
+	if err != nil || year < 1 || year > 9999 {
+		return 0, inputError{errors.New("the year has to be a number such as 2026")}
+	}
+	return year, nil
+}
+
+func (s *site) readCalendar(ctx context.Context, year int) (calendarView, error) {
+	sc := scopeOf(ctx)
+	missing := s.missing.of(ctx, year, sc.today)
+	var view calendarView
+	err := s.DB.Read(ctx, func(on postgres.DBTX) error {
+		days, err := ledger.Calendar(ctx, on, yearRange(year))
+		view = newCalendar(year, days, missing, sc.today)
+		return err
+	})
+	if err != nil {
+		return calendarView{}, err
+	}
+	view.Years = s.years(ctx, year, missing)
+	return view, nil
+}
+
+// years can be switched to: from that of the first event to this one.
+func (*site) years(ctx context.Context, shown int, missing gaps) []int {
+	last := yearOf(scopeOf(ctx).today)
+	first := last
+	if !missing.first.IsZero() {
+		first = max(yearOf(missing.first), last-mostYears)
+	}
+	var years []int
+	for year := max(last, shown); year >= min(first, shown); year-- {
+		if year <= last && year >= first || year == shown {
+			years = append(years, year)
+		}
+	}
+	return years
+}
+
+func (s *site) readStatus(ctx context.Context) (statusView, error) {
+	sc := scopeOf(ctx)
+	missing := s.missing.of(ctx, yearOf(sc.today), sc.today)
+	var view statusView
+	var states []ledger.StateCount
+	var workers []ledger.Worker
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		if states, err = ledger.States(ctx, on); err != nil {
+			return err
+		}
+		if workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive); err != nil {
+			return err
+		}
+		failures, err := ledger.Failures(ctx, on, mostFailures)
+		if err != nil {
+			return err
+		}
+		view.Failures = newFailures(failures)
+		backfills, err := backfill.Open(ctx, on, mostBackfills)
+		view.Backfills = newBackfills(backfills)
+		return err
+	})
+	if err != nil {
+		return statusView{}, err
+	}
+	daily, err := schedule.Read(ctx, s.DB)
+	if err != nil {
+		return statusView{}, err
+	}
+	queue, err := jobs.QueueDepth(ctx, s.DB, s.Installation.RiverSchema)
+	if err != nil {
+		return statusView{}, err
+	}
+	view.takeSchedule(sc, daily, workers)
+	view.takeQueue(queue)
+	view.takeWorkers(workers)
+	f := facts{
+		now: sc.now, today: sc.today, missing: missing, workers: workers, daily: daily, next: view.NextRun, queue: queue,
+		states: make(map[string]ledger.StateCount),
+	}
+	for _, state := range states {
+		f.states[state.State] = state
+	}
+	for _, state := range []string{"failed", "retrying", "cancelled", "interrupted"} {
+		view.Failing += f.states[state].Dates
+	}
+	view.Verdict = judge(f)
+	return view, nil
+}
+
+func (v *statusView) takeSchedule(sc scope, daily schedule.State, workers []ledger.Worker) {
+	v.LastRun, v.PausedAt = daily.LastRunAt, daily.PausedAt
+	for _, w := range workers {
+		next := daily.Next(w.Daily(sc.zone), sc.now)
+		if next != nil && (v.NextRun == nil || next.Before(*v.NextRun)) {
+			v.NextRun = next
+		}
+	}
+}
+
+func (v *statusView) takeQueue(queue jobs.Depth) {
+	v.Oldest, v.NextRetry = queue.OldestWaiting, queue.NextRetry
+	for _, state := range []string{"running", "available", "retryable", "scheduled", "pending"} {
+		if n := queue.ByState[state]; n > 0 || state == "running" || state == "available" {
+			v.Queue = append(v.Queue, queueView{State: state, Jobs: n})
+		}
+	}
+}
+
+func (v *statusView) takeWorkers(workers []ledger.Worker) {
+	for _, w := range workers {
+		if len(v.Workers) == mostProcesses {
+			v.Others++
+			continue
+		}
+		v.Workers = append(v.Workers, workerView{Name: w.Name, Version: w.Version, SeenAt: w.LastSeenAt, Workers: w.Workers})
+	}
+}
+
+func newFailures(failures []ledger.Failure) []failureView {
+	views := make([]failureView, len(failures))
+	for i, f := range failures {
+		views[i] = failureView{Date: f.Date.String(), State: f.State, Error: shortened(f.Error, 160), At: f.At}
+	}
+	return views
+}
+
+func newBackfills(backfills []backfill.Status) []backfillView {
+	views := make([]backfillView, len(backfills))
+	for i, b := range backfills {
+		views[i] = backfillView{
+			ID: strconv.FormatInt(b.ID, 10), Title: b.First.String() + " to " + b.Last.String(), State: b.State,
+			Done: b.Done(), Dates: b.Dates, Progress: number(b.Done()) + " of " + plural(b.Dates, "date"),
+		}
+		if b.RemainingSeconds != nil && b.State == backfill.Running {
+			views[i].Progress += ", about " + duration(time.Duration(*b.RemainingSeconds * float64(time.Second))) + " left"
+		}
+	}
+	return views
 }

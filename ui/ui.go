@@ -48,13 +48,15 @@ type Config struct {
 type site struct {
 	Config
 
-	assets assets
-	guard  *guard
+	assets  assets
+	guard   *guard
+	missing *missing
 }
 
 // Handler returns the handler of every page.
 func Handler(config Config) http.Handler {
 	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock)}
+	s.missing = newMissing(config)
 	pages := http.NewServeMux()
 	s.routeOverview(pages)
 	s.routeDates(pages)

@@ -211,33 +211,7 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	if err != nil || first.After(last) {
 		return nil, err
 	}
-	var candidates []date.Date
-	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
-		candidates, err = db.New(on).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: first, LastDate: last})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for gaps: %w", err)
-	}
-	var gaps []date.Date
-	for chunk := range slices.Chunk(candidates, probe) {
-		exists, err := p.anyEvent(ctx, source, pacer, chunk[0], chunk[len(chunk)-1])
-		if err != nil {
-			return nil, fmt.Errorf("look for events: %w", err)
-		}
-		if !exists {
-			continue
-		}
-		err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
-			found, err := queries.EventDates(ctx, chunk)
-			gaps = append(gaps, found...)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("look for events: %w", err)
-		}
-	}
-	return gaps, nil
+	return p.gaps(ctx, source, pacer, date.Range{First: first, Last: last})
 }
 
 // firstDate finds the date of the first event by bisection: some fifteen looks into the index, of whatever kind it is,

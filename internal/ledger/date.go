@@ -1,0 +1,230 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// ErrUnknownDate says that no run ever began for a date, and that nothing asks for one.
+var ErrUnknownDate = errors.New("nobody has asked for the date")
+
+// Filter says which dates to list.
+type Filter struct {
+	State string // any where empty
+	Range date.Range
+	// Before lists those before a date, and After those after one: one of them is set, or none for the latest.
+	Before, After *date.Date
+}
+
+// DateFigures is a date and what its last completion came to.
+type DateFigures struct {
+	Date        date.Date
+	State       string
+	CompletedAt *time.Time // nil where it was never complete; the figures are 0 then
+	Events      int64
+	Entities    int64
+	RowsChanged int64         // inserted, updated and removed
+	Took        time.Duration // pauses included; 0 where the run is not kept any more
+}
+
+// Dates lists the dates of the ledger, the latest first and limit at most. more reports whether there are further ones,
+// in the direction that the filter goes.
+func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (list []DateFigures, more bool, err error) {
+	rows, err := db.New(on).LedgerDateList(ctx, db.LedgerDateListParams{
+		State: filter.State, FirstDate: filter.Range.First, LastDate: filter.Range.Last,
+		BeforeDate: filter.Before, AfterDate: filter.After, MaxRows: int32(limit) + 1, //nolint:gosec // A page.
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("list dates: %w", err)
+	}
+	if more = len(rows) > limit; more && filter.After != nil {
+		rows = rows[1:]
+	} else if more {
+		rows = rows[:limit]
+	}
+	list = make([]DateFigures, len(rows))
+	for i, r := range rows {
+		list[i] = DateFigures{
+			Date: r.MetricDate, State: r.State, CompletedAt: r.CompletedAt, Events: r.Events, Entities: r.Entities,
+			RowsChanged: r.RowsChanged, Took: time.Duration(r.TookMs) * time.Millisecond,
+		}
+	}
+	return list, more, nil
+}
+
+// Date is what the ledger knows of a date.
+type Date struct {
+	State       string
+	CompletedAt *time.Time // nil where it was never complete
+	Events      int64      // of its last completion, and so
+	Entities    int64
+	Requests    int64      // open ones
+	DueAt       *time.Time // of the first of them; nil where none is due at any time
+	// Complete is the run it was last complete by, and Last the latest; nil where there is none, or it is not kept any more.
+	Complete, Last *Attempt
+}
+
+// Attempt is a run with all its figures.
+type Attempt struct {
+	Run
+
+	JobID          *int64 // nil where `daymill rollup` ran it
+	Attempt        int    // of the job
+	ResumedRunID   *int64 // the run whose published entities it did not publish again
+	Passes         int
+	Slices         int
+	Batches        int
+	Worked, Paused time.Duration
+}
+
+func newAttempt(r db.AnalyticsRollupRun) Attempt {
+	a := Attempt{
+		Run: Run{
+			ID: r.ID, Date: r.MetricDate, State: r.State, Worker: r.Worker, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+			Phase: r.Phase, Progress: float64(r.Progress), Events: r.Events, Entities: r.Entities,
+			Inserted: r.RowsInserted, Updated: r.RowsUpdated, Deleted: r.RowsDeleted,
+			LongestStatementMS: float64(r.LongestStatementMs),
+		},
+		JobID: r.JobID, ResumedRunID: r.ResumedRunID, Passes: int(r.Passes), Slices: int(r.Slices), Batches: int(r.Batches),
+		Worked: time.Duration(r.WorkedMs) * time.Millisecond, Paused: time.Duration(r.PausedMs) * time.Millisecond,
+	}
+	if r.Error != nil {
+		a.Error = *r.Error
+	}
+	if r.Attempt != nil {
+		a.Attempt = int(*r.Attempt)
+	}
+	return a
+}
+
+// ReadDate returns a date, or ErrUnknownDate.
+func ReadDate(ctx context.Context, on postgres.DBTX, of date.Date) (Date, error) {
+	queries := db.New(on)
+	row, err := queries.LedgerDateGet(ctx, of)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Date{}, ErrUnknownDate
+	}
+	if err != nil {
+		return Date{}, fmt.Errorf("read the date: %w", err)
+	}
+	d := Date{
+		State: row.State, CompletedAt: row.CompletedAt, Events: row.Events, Entities: row.Entities, Requests: row.OpenRequests,
+	}
+	if row.OpenRequests > 0 && row.DueAt.Unix() != 0 {
+		d.DueAt = &row.DueAt
+	}
+	ids := []int64{row.RunID}
+	if row.CompleteRunID != nil {
+		ids = append(ids, *row.CompleteRunID)
+	}
+	runs, err := queries.LedgerRunGet(ctx, ids)
+	if err != nil {
+		return Date{}, fmt.Errorf("read the date's runs: %w", err)
+	}
+	for _, r := range runs {
+		a := newAttempt(r)
+		if r.ID == row.RunID {
+			d.Last = &a
+		}
+		if row.CompleteRunID != nil && r.ID == *row.CompleteRunID {
+			d.Complete = &a
+		}
+	}
+	return d, nil
+}
+
+// Attempts lists runs of a date, the latest first and limit at most: those before a run where before is not 0, those
+// after one where after is not 0, else the latest. more reports whether there are further ones in that direction.
+func Attempts(
+	ctx context.Context, on postgres.DBTX, of date.Date, before, after int64, limit int,
+) (list []Attempt, more bool, err error) {
+	queries := db.New(on)
+	most := int32(limit) + 1 //nolint:gosec // A page.
+	var rows []db.AnalyticsRollupRun
+	if after != 0 {
+		rows, err = queries.LedgerDateRunsAfter(ctx, db.LedgerDateRunsAfterParams{MetricDate: of, AfterID: after, MaxRows: most})
+	} else {
+		if before == 0 {
+			before = math.MaxInt64
+		}
+		rows, err = queries.LedgerDateRuns(ctx, db.LedgerDateRunsParams{MetricDate: of, BeforeID: before, MaxRows: most})
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list the date's runs: %w", err)
+	}
+	if more = len(rows) > limit; more {
+		rows = rows[:limit]
+	}
+	if after != 0 {
+		slices.Reverse(rows)
+	}
+	list = make([]Attempt, len(rows))
+	for i, r := range rows {
+		list[i] = newAttempt(r)
+	}
+	return list, more, nil
+}
+
+// Request is an open wish that a date be rolled up.
+type Request struct {
+	ID          int64
+	RequestedAt time.Time
+	DueAt       *time.Time // nil where it is due at no time
+	By, Via     string
+	BackfillID  *int64
+	RunID       *int64 // the run that has claimed it
+}
+
+// Requests lists the open requests of a date, the earliest first and limit at most.
+func Requests(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Request, error) {
+	rows, err := db.New(on).LedgerDateRequests(ctx, db.LedgerDateRequestsParams{MetricDate: of, MaxRows: int32(limit)}) //nolint:gosec // A page.
+	if err != nil {
+		return nil, fmt.Errorf("list the date's requests: %w", err)
+	}
+	all := make([]Request, len(rows))
+	for i, r := range rows {
+		all[i] = Request{
+			ID: r.ID, RequestedAt: r.RequestedAt, By: r.RequestedBy, Via: r.RequestedVia, BackfillID: r.BackfillID, RunID: r.RunID,
+		}
+		if r.DueAt.Unix() != 0 {
+			all[i].DueAt = &rows[i].DueAt
+		}
+	}
+	return all, nil
+}
+
+// Job is a River job of a date, as the history keeps it.
+type Job struct {
+	ID                     int64
+	State                  string
+	Attempt, MostAttempts  int
+	CreatedAt, ScheduledAt time.Time
+	FinalizedAt            *time.Time
+	Pruned                 bool // River has deleted its row
+}
+
+// Jobs lists the latest jobs of a date, the latest first and limit at most.
+func Jobs(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Job, error) {
+	rows, err := db.New(on).LedgerDateJobs(ctx, db.LedgerDateJobsParams{MetricDate: of, MaxRows: int32(limit)}) //nolint:gosec // A page.
+	if err != nil {
+		return nil, fmt.Errorf("list the date's jobs: %w", err)
+	}
+	all := make([]Job, len(rows))
+	for i, r := range rows {
+		all[i] = Job{
+			ID: r.ID, State: r.State, Attempt: int(r.Attempt), MostAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt,
+			ScheduledAt: r.ScheduledAt, FinalizedAt: r.FinalizedAt, Pruned: r.Pruned,
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,217 @@
+package ui
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+)
+
+// States of a calendar that the ledger does not know.
+const (
+	stateMissing  = "missing"
+	stateNoEvents = "no_events"
+	stateUnknown  = "unknown" // whether it has events is still being looked for
+	stateToday    = "today"   // not over, and nobody has asked for it
+	stateFuture   = "future"
+)
+
+// calendarView is a year of dates.
+type calendarView struct {
+	Year   int
+	Years  []int // that can be switched to, the latest first
+	Months []monthView
+	Legend []legendView
+	// Complete and Events are what the year has come to.
+	Complete, Events int64
+}
+
+type monthView struct {
+	Name string
+	Days []dayView
+}
+
+type dayView struct {
+	Date   date.Date
+	Number int
+	Column int // 1 on Mondays
+	State  string
+	Events int64
+	Volume int // of a complete date among those of its year: from 0, none, to 4
+}
+
+// legendView is a state of the legend, and how many dates of the year are in it.
+type legendView struct {
+	State string
+	Dates int64
+}
+
+// calendarStates is the order of the legend. States that it does not know come last.
+func calendarStates() []string {
+	return []string{
+		"complete", "stale", "protected", "running", "requested", "retrying", "failed", "cancelled", "interrupted", "waiting",
+		ledger.StatePlanned, stateMissing, stateNoEvents,
+	}
+}
+
+// newCalendar puts what the ledger knows and what is missing together.
+func newCalendar(year int, days []ledger.Day, missing gaps, today date.Date) calendarView {
+	view := calendarView{Year: year}
+	known := make(map[date.Date]ledger.Day, len(days))
+	for _, day := range days {
+		known[day.Date] = day
+	}
+	full := fullVolume(days)
+	counts := make(map[string]int64)
+	for month := time.January; month <= time.December; month++ {
+		first, next := date.New(year, month, 1), date.New(year, month+1, 1)
+		one := monthView{Name: month.String()[:3]}
+		for d := first; d.Before(next); d = d.AddDays(1) {
+			cell := dayView{Date: d, Number: d.Sub(first) + 1, Column: (int(d.Weekday())+6)%7 + 1}
+			day, is := known[d]
+			cell.State, cell.Events = stateIn(day, is, d, missing, today), day.Events
+			if cell.State == "complete" {
+				cell.Volume = volume(day.Events, full)
+				view.Complete++
+				view.Events += day.Events
+			}
+			counts[cell.State]++
+			one.Days = append(one.Days, cell)
+		}
+		view.Months = append(view.Months, one)
+	}
+	view.Legend = newLegend(counts)
+	return view
+}
+
+func stateIn(day ledger.Day, is bool, d date.Date, missing gaps, today date.Date) string {
+	switch {
+	case is:
+		return day.State
+	case d.After(today):
+		return stateFuture
+	case d == today:
+		return stateToday
+	case missing.dates[d]:
+		return stateMissing
+	case !missing.known:
+		return stateUnknown
+	default:
+		return stateNoEvents
+	}
+}
+
+func newLegend(counts map[string]int64) []legendView {
+	order := calendarStates()
+	var others []string
+	for state := range counts {
+		if !slices.Contains(order, state) && !slices.Contains([]string{stateFuture, stateToday, stateUnknown}, state) {
+			others = append(others, state)
+		}
+	}
+	slices.Sort(others)
+	var legend []legendView
+	for _, state := range slices.Concat(order, others) {
+		if counts[state] > 0 {
+			legend = append(legend, legendView{State: state, Dates: counts[state]})
+		}
+	}
+	return legend
+}
+
+// fullVolume is what the strongest shade stands for: nearly the busiest date, so that one day of an accident does not
+// make all the others pale.
+func fullVolume(days []ledger.Day) int64 {
+	var events []int64
+	for _, day := range days {
+		if day.State == "complete" && day.Events > 0 {
+			events = append(events, day.Events)
+		}
+	}
+	if len(events) == 0 {
+		return 1
+	}
+	slices.Sort(events)
+	return events[(len(events)-1)*95/100]
+}
+
+func volume(events, full int64) int {
+	if events == 0 {
+		return 0
+	}
+	return int(min(4, 1+events*4/(full+1)))
+}
+
+// label is a day for those who do not see its colour.
+func (d dayView) label() string {
+	text := d.Date.String() + ": " + calendarWord(d.State)
+	if d.Events > 0 {
+		text += ", " + plural(d.Events, "event")
+	}
+	return text
+}
+
+// mark is what stands in a day's cell: its number, or a sign for what is not as it should be.
+func (d dayView) mark() string {
+	switch d.State {
+	case "complete", stateToday, stateFuture, stateUnknown:
+		return strconv.Itoa(d.Number)
+	default:
+		return glyph(d.State)
+	}
+}
+
+// glyph is a state's sign, for those who do not tell its colour from others.
+func glyph(state string) string {
+	switch state {
+	case "complete":
+		return "✓"
+	case "running":
+		return "▶"
+	case "requested":
+		return "…"
+	case "retrying":
+		return "↻"
+	case "failed":
+		return "✕"
+	case "cancelled":
+		return "⊘"
+	case "interrupted":
+		return "‖"
+	case "waiting":
+		return "◷"
+	case ledger.StatePlanned:
+		return "◌"
+	case "stale":
+		return "≠"
+	case "protected":
+		return "◆"
+	case stateMissing:
+		return "!"
+	case stateNoEvents:
+		return "·"
+	default:
+		return "?"
+	}
+}
+
+// calendarWord is a state as a calendar writes it.
+func calendarWord(state string) string {
+	switch state {
+	case stateToday:
+		return "today, not over"
+	case stateUnknown:
+		return "not asked for"
+	default:
+		return stateWord(state)
+	}
+}
+
+// listQuery leads to the dates of a state in a year.
+func (v calendarView) listQuery(state string) url.Values {
+	of := yearRange(v.Year)
+	return url.Values{"state": {state}, "from": {of.First.String()}, "to": {of.Last.String()}}
+}

@@ -1,0 +1,317 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// What a date's page lists at most.
+const (
+	runsPerPage  = 10
+	mostRequests = 20
+	mostJobs     = 10
+)
+
+// dateView is a date's page.
+type dateView struct {
+	Date           string
+	Weekday        string
+	Before, After  string // the dates around it; After is empty today
+	State          string
+	Means          string // what the state means, and what moves it on
+	Requestable    bool
+	Live           bool // something is going to happen by itself
+	CompletedAt    *time.Time
+	Figures        *runView // of the run it is complete by
+	Events         int64    // of its last completion, which are kept longer than the run
+	Entities       int64
+	Running        *progressView
+	Runs           []runView
+	Newer, Older   url.Values
+	Requests       []requestView
+	OtherRequests  int64 // open ones that are not listed
+	Jobs           []dateJobView
+}
+
+// progressView is how far a run is.
+type progressView struct {
+	Phase    string
+	Done     int64 // of 1,000
+	Events   int64
+	Entities int64
+	Slices   int64
+	Batches  int64
+	Passes   int64
+	Since    time.Time
+	Worker   string
+}
+
+type runView struct {
+	ID, State, Worker, Error    string
+	StartedAt                   time.Time
+	FinishedAt                  *time.Time
+	Took                        time.Duration
+	Events, Entities            int64
+	Inserted, Updated, Removed  int64
+	Passes, Slices, Batches     int64
+	Longest, Worked, Paused     time.Duration
+	JobID, Attempt, ResumedFrom string
+}
+
+type requestView struct {
+	At         time.Time
+	DueAt      *time.Time
+	By, Via    string
+	BackfillID string
+	Claimed    bool
+}
+
+type dateJobView struct {
+	ID, State             string
+	Attempt, MostAttempts int64
+	CreatedAt             time.Time
+	FinalizedAt           *time.Time
+}
+
+// dateOf is the date in a request's path, or errNotFound.
+func dateOf(r *http.Request) (date.Date, error) {
+	d, err := date.Parse(r.PathValue("date"))
+	if err != nil {
+		return date.Date{}, errNotFound
+	}
+	return d, nil
+}
+
+func (s *site) showDate(w http.ResponseWriter, r *http.Request) error {
+	of, err := dateOf(r)
+	if err != nil {
+		return err
+	}
+	view, err := s.readDate(r.Context(), of, r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, of.String(), datePage(view))
+}
+
+func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (dateView, error) {
+	sc := scopeOf(ctx)
+	before, after, err := runBounds(query)
+	if err != nil {
+		return dateView{}, err
+	}
+	view := dateView{
+		Date: of.String(), Weekday: of.Weekday().String(), Before: of.AddDays(-1).String(), Requestable: of.Before(sc.today),
+	}
+	if of.Before(sc.today) {
+		view.After = of.AddDays(1).String()
+	}
+	var known ledger.Date
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		var err error
+		known, err = ledger.ReadDate(ctx, on, of)
+		if errors.Is(err, ledger.ErrUnknownDate) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return view.readLists(ctx, on, of, known, before, after)
+	})
+	if err != nil {
+		return dateView{}, err
+	}
+	if known.State == "" {
+		if of.After(sc.today) {
+			return dateView{}, errNotFound // It is nobody's wish yet.
+		}
+		known.State = stateIn(ledger.Day{}, false, of, s.missing.of(ctx, yearOf(of), sc.today), sc.today)
+	}
+	view.take(known)
+	return view, nil
+}
+
+// runBounds are the runs that a page of them is before or after; 0 where it is neither.
+func runBounds(query url.Values) (before, after int64, err error) {
+	for name, into := range map[string]*int64{"before": &before, "after": &after} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		if *into, err = strconv.ParseInt(text, 10, 64); err != nil || *into < 1 {
+			return 0, 0, inputError{errors.New("a run has a number")}
+		}
+	}
+	return before, after, nil
+}
+
+func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date, known ledger.Date, before, after int64) error {
+	runs, more, err := ledger.Attempts(ctx, on, of, before, after, runsPerPage)
+	if err != nil {
+		return err
+	}
+	for i := range runs {
+		v.Runs = append(v.Runs, newRunView(&runs[i]))
+	}
+	if len(runs) > 0 {
+		if before != 0 || after != 0 && more {
+			v.Newer = url.Values{"after": {v.Runs[0].ID}}
+		}
+		if after != 0 || more {
+			v.Older = url.Values{"before": {v.Runs[len(runs)-1].ID}}
+		}
+	}
+	jobs, err := ledger.Jobs(ctx, on, of, mostJobs)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		v.Jobs = append(v.Jobs, dateJobView{
+			ID: strconv.FormatInt(j.ID, 10), State: j.State, Attempt: int64(j.Attempt), MostAttempts: int64(j.MostAttempts),
+			CreatedAt: j.CreatedAt, FinalizedAt: j.FinalizedAt,
+		})
+	}
+	if known.Requests == 0 {
+		return nil
+	}
+	requests, err := ledger.Requests(ctx, on, of, mostRequests)
+	for _, q := range requests {
+		one := requestView{At: q.RequestedAt, DueAt: q.DueAt, By: q.By, Via: q.Via, Claimed: q.RunID != nil}
+		if q.BackfillID != nil {
+			one.BackfillID = strconv.FormatInt(*q.BackfillID, 10)
+		}
+		v.Requests = append(v.Requests, one)
+	}
+	v.OtherRequests = known.Requests - int64(len(requests))
+	return err
+}
+
+func (v *dateView) take(known ledger.Date) {
+	v.State, v.Means = known.State, stateMeaning(known.State)
+	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
+	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying"
+	if known.Complete != nil {
+		figures := newRunView(known.Complete)
+		v.Figures = &figures
+	}
+	if last := known.Last; last != nil && known.State == "running" {
+		v.Running = &progressView{
+			Phase: last.Phase, Done: int64(last.Progress * 1000), Events: last.Events, Entities: last.Entities,
+			Slices: int64(last.Slices), Batches: int64(last.Batches), Passes: int64(last.Passes), Since: last.StartedAt,
+			Worker: last.Worker,
+		}
+	}
+}
+
+func newRunView(a *ledger.Attempt) runView {
+	v := runView{
+		ID: strconv.FormatInt(a.ID, 10), State: a.State, Worker: a.Worker, Error: a.Error, StartedAt: a.StartedAt,
+		FinishedAt: a.FinishedAt, Events: a.Events, Entities: a.Entities, Inserted: a.Inserted, Updated: a.Updated,
+		Removed: a.Deleted, Passes: int64(a.Passes), Slices: int64(a.Slices), Batches: int64(a.Batches),
+		Longest: milliseconds(a.LongestStatementMS), Worked: a.Worked, Paused: a.Paused,
+	}
+	if a.FinishedAt != nil {
+		v.Took = a.FinishedAt.Sub(a.StartedAt)
+	}
+	if a.JobID != nil {
+		v.JobID, v.Attempt = strconv.FormatInt(*a.JobID, 10), strconv.Itoa(a.Attempt)
+	}
+	if a.ResumedRunID != nil {
+		v.ResumedFrom = strconv.FormatInt(*a.ResumedRunID, 10)
+	}
+	return v
+}
+
+// stateMeaning says what a state means and what moves it on, as docs/states.md does.
+func stateMeaning(state string) string {
+	switch state {
+	case "complete":
+		return "Its metrics equal its events, as of the last run's scan. A request, for events that came later, is what rolls it up again."
+	case "running":
+		return "A run is at work. It ends by itself; should its worker die, another takes over within half a minute."
+	case "requested":
+		return "Somebody has asked for it and no run has begun since: the next worker that is free takes it."
+	case "retrying":
+		return "The last run did not succeed. It is tried again by itself, later each time; asking again brings the next attempt forward."
+	case "failed":
+		return "All attempts failed. It stays so until somebody asks again, or the daily job does: mend the cause first, which the last run's error says."
+	case "cancelled":
+		return "Somebody cancelled or deleted its job. It stays so until somebody asks again, or the daily job does."
+	case "interrupted":
+		return "The last run was stopped, or fell silent, and nothing asks for the date any more. Ask again to have it rolled up."
+	case "waiting":
+		return "It was asked for and is not due yet: the date is not over, or the request waits for an instant of its own."
+	case "stale":
+		return "It was complete, and a verification has found that its metrics are not what its events come to. Ask again to bring it up to date."
+	case "protected":
+		return "Its events are gone, and the last run has left its metrics as they were. Asking again changes nothing unless the events are back; `daymill rollup --erase` removes the metrics."
+	case stateMissing:
+		return "It has events, and nobody has asked for it. The daily job will; ask now to have it sooner."
+	case stateNoEvents:
+		return "It has no events, so there is nothing to roll up."
+	case stateToday:
+		return "It is not over yet. The daily job rolls it up once it is."
+	case stateUnknown:
+		return "Nobody has asked for it. Whether it has events is being looked for."
+	default:
+		return ""
+	}
+}
+
+// phaseWord is what a run is doing.
+func phaseWord(phase string) string {
+	switch phase {
+	case "scan":
+		return "Reading events"
+	case "publish":
+		return "Writing metrics"
+	case "settle":
+		return "Finishing"
+	default:
+		return phase
+	}
+}
+
+// pageLink is the address of a page of a list; empty where there is none.
+func pageLink(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
+	if query == nil {
+		return ""
+	}
+	return toQuery(ctx, query, parts...)
+}
+
+// requestDate asks for a date.
+func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
+	of, err := dateOf(r)
+	if err != nil {
+		return err
+	}
+	if !of.Before(scopeOf(r.Context()).today) {
+		return inputError{fmt.Errorf("%s is not over: ask for it from the day after on", of)}
+	}
+	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
+		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, userOf(r.Context()), audit.ViaWeb)
+	})
+	if err != nil {
+		return err
+	}
+	if r.FormValue("back") == "overview" {
+		s.done(w, r, "requested", nil)
+	} else {
+		s.done(w, r, "requested", nil, "dates", of.String())
+	}
+	return nil
+}
