@@ -52,6 +52,7 @@ SELECT
     c.complete,
     c.failed,
     c.cancelled,
+    c.protected,
     c.seconds_per_date
 FROM analytics.backfills AS b
 CROSS JOIN LATERAL (
@@ -61,6 +62,7 @@ CROSS JOIN LATERAL (
         (count(*) FILTER (WHERE d.state = 'complete'))::bigint AS complete,
         (count(*) FILTER (WHERE d.state = 'failed'))::bigint AS failed,
         (count(*) FILTER (WHERE d.state = 'cancelled'))::bigint AS cancelled,
+        (count(*) FILTER (WHERE d.state = 'protected'))::bigint AS protected,
         coalesce(
             avg(extract(EPOCH FROM d.finished_at - d.requested_at)) FILTER (WHERE d.state = 'complete'), 0
         )::double precision AS seconds_per_date

@@ -35,19 +35,19 @@ type dateView struct {
 	Requestable    bool
 	Live           bool // something is going to happen by itself
 	CompletedAt    *time.Time
-	Figures        *runView // of the run it is complete by
+	Figures        *dateRunView // of the run it is complete by
 	Events         int64    // of its last completion, which are kept longer than the run
 	Entities       int64
-	Running        *progressView
-	Runs           []runView
+	Running        *dateProgressView
+	Runs           []dateRunView
 	Newer, Older   url.Values
-	Requests       []requestView
+	Requests       []dateRequestView
 	OtherRequests  int64 // open ones that are not listed
 	Jobs           []dateJobView
 }
 
-// progressView is how far a run is.
-type progressView struct {
+// dateProgressView is how far a run is.
+type dateProgressView struct {
 	Phase    string
 	Done     int64 // of 1,000
 	Events   int64
@@ -59,7 +59,7 @@ type progressView struct {
 	Worker   string
 }
 
-type runView struct {
+type dateRunView struct {
 	ID, State, Worker, Error    string
 	StartedAt                   time.Time
 	FinishedAt                  *time.Time
@@ -71,7 +71,7 @@ type runView struct {
 	JobID, Attempt, ResumedFrom string
 }
 
-type requestView struct {
+type dateRequestView struct {
 	At         time.Time
 	DueAt      *time.Time
 	By, Via    string
@@ -164,7 +164,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date
 		return err
 	}
 	for i := range runs {
-		v.Runs = append(v.Runs, newRunView(&runs[i]))
+		v.Runs = append(v.Runs, newDateRunView(&runs[i]))
 	}
 	if len(runs) > 0 {
 		if before != 0 || after != 0 && more {
@@ -189,7 +189,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date
 	}
 	requests, err := ledger.Requests(ctx, on, of, mostRequests)
 	for _, q := range requests {
-		one := requestView{At: q.RequestedAt, DueAt: q.DueAt, By: q.By, Via: q.Via, Claimed: q.RunID != nil}
+		one := dateRequestView{At: q.RequestedAt, DueAt: q.DueAt, By: q.By, Via: q.Via, Claimed: q.RunID != nil}
 		if q.BackfillID != nil {
 			one.BackfillID = strconv.FormatInt(*q.BackfillID, 10)
 		}
@@ -204,11 +204,11 @@ func (v *dateView) take(known ledger.Date) {
 	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
 	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying"
 	if known.Complete != nil {
-		figures := newRunView(known.Complete)
+		figures := newDateRunView(known.Complete)
 		v.Figures = &figures
 	}
 	if last := known.Last; last != nil && known.State == "running" {
-		v.Running = &progressView{
+		v.Running = &dateProgressView{
 			Phase: last.Phase, Done: int64(last.Progress * 1000), Events: last.Events, Entities: last.Entities,
 			Slices: int64(last.Slices), Batches: int64(last.Batches), Passes: int64(last.Passes), Since: last.StartedAt,
 			Worker: last.Worker,
@@ -216,8 +216,8 @@ func (v *dateView) take(known ledger.Date) {
 	}
 }
 
-func newRunView(a *ledger.Attempt) runView {
-	v := runView{
+func newDateRunView(a *ledger.Attempt) dateRunView {
+	v := dateRunView{
 		ID: strconv.FormatInt(a.ID, 10), State: a.State, Worker: a.Worker, Error: a.Error, StartedAt: a.StartedAt,
 		FinishedAt: a.FinishedAt, Events: a.Events, Entities: a.Entities, Inserted: a.Inserted, Updated: a.Updated,
 		Removed: a.Deleted, Passes: int64(a.Passes), Slices: int64(a.Slices), Batches: int64(a.Batches),

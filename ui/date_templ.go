@@ -238,7 +238,7 @@ func dateRequestLabel(v dateView) string {
 	}
 }
 
-func dateProgress(p progressView) templ.Component {
+func dateProgress(p dateProgressView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

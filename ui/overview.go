@@ -35,28 +35,28 @@ type statusView struct {
 	NextRun   *time.Time // of the daily job; nil while it is paused, or nobody would do it
 	LastRun   *time.Time
 	PausedAt  *time.Time // since when the daily job is
-	Queue     []queueView
+	Queue     []queueStateView
 	Oldest    *time.Time // since when the oldest job has been ready
 	NextRetry *time.Time
-	Workers   []workerView
+	Workers   []processView
 	Others    int // worker processes that are not listed
-	Backfills []backfillView
+	Backfills []openBackfillView
 	Failures  []failureView
 	Failing   int64 // dates, listed or not
 }
 
-type queueView struct {
+type queueStateView struct {
 	State string
 	Jobs  int64
 }
 
-type workerView struct {
+type processView struct {
 	Name, Version string
 	SeenAt        time.Time
 	Workers       int
 }
 
-type backfillView struct {
+type openBackfillView struct {
 	ID          string
 	Title       string
 	State       string
@@ -153,7 +153,7 @@ func (s *site) readStatus(ctx context.Context) (statusView, error) {
 		}
 		view.Failures = newFailures(failures)
 		backfills, err := backfill.Open(ctx, on, mostBackfills)
-		view.Backfills = newBackfills(backfills)
+		view.Backfills = newOpenBackfills(backfills)
 		return err
 	})
 	if err != nil {
@@ -198,7 +198,7 @@ func (v *statusView) takeQueue(queue jobs.Depth) {
 	v.Oldest, v.NextRetry = queue.OldestWaiting, queue.NextRetry
 	for _, state := range []string{"running", "available", "retryable", "scheduled", "pending"} {
 		if n := queue.ByState[state]; n > 0 || state == "running" || state == "available" {
-			v.Queue = append(v.Queue, queueView{State: state, Jobs: n})
+			v.Queue = append(v.Queue, queueStateView{State: state, Jobs: n})
 		}
 	}
 }
@@ -209,7 +209,7 @@ func (v *statusView) takeWorkers(workers []ledger.Worker) {
 			v.Others++
 			continue
 		}
-		v.Workers = append(v.Workers, workerView{Name: w.Name, Version: w.Version, SeenAt: w.LastSeenAt, Workers: w.Workers})
+		v.Workers = append(v.Workers, processView{Name: w.Name, Version: w.Version, SeenAt: w.LastSeenAt, Workers: w.Workers})
 	}
 }
 
@@ -221,10 +221,10 @@ func newFailures(failures []ledger.Failure) []failureView {
 	return views
 }
 
-func newBackfills(backfills []backfill.Status) []backfillView {
-	views := make([]backfillView, len(backfills))
+func newOpenBackfills(backfills []backfill.Status) []openBackfillView {
+	views := make([]openBackfillView, len(backfills))
 	for i, b := range backfills {
-		views[i] = backfillView{
+		views[i] = openBackfillView{
 			ID: strconv.FormatInt(b.ID, 10), Title: b.First.String() + " to " + b.Last.String(), State: b.State,
 			Done: b.Done(), Dates: b.Dates, Progress: number(b.Done()) + " of " + plural(b.Dates, "date"),
 		}

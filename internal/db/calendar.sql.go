@@ -20,6 +20,7 @@ SELECT
     c.complete,
     c.failed,
     c.cancelled,
+    c.protected,
     c.seconds_per_date
 FROM analytics.backfills AS b
 CROSS JOIN LATERAL (
@@ -29,6 +30,7 @@ CROSS JOIN LATERAL (
         (count(*) FILTER (WHERE d.state = 'complete'))::bigint AS complete,
         (count(*) FILTER (WHERE d.state = 'failed'))::bigint AS failed,
         (count(*) FILTER (WHERE d.state = 'cancelled'))::bigint AS cancelled,
+        (count(*) FILTER (WHERE d.state = 'protected'))::bigint AS protected,
         coalesce(
             avg(extract(EPOCH FROM d.finished_at - d.requested_at)) FILTER (WHERE d.state = 'complete'), 0
         )::double precision AS seconds_per_date
@@ -47,6 +49,7 @@ type BackfillOpenRow struct {
 	Complete          int64
 	Failed            int64
 	Cancelled         int64
+	Protected         int64
 	SecondsPerDate    float64
 }
 
@@ -81,6 +84,7 @@ func (q *Queries) BackfillOpen(ctx context.Context, maxRows int32) ([]BackfillOp
 			&i.Complete,
 			&i.Failed,
 			&i.Cancelled,
+			&i.Protected,
 			&i.SecondsPerDate,
 		); err != nil {
 			return nil, err
