@@ -13,8 +13,9 @@ import (
 
 // Admin is what a person does to jobs and queues, through a client that works none.
 type Admin struct {
-	db     *postgres.DB
-	client *river.Client[pgx.Tx]
+	db       *postgres.DB
+	client   *river.Client[pgx.Tx]
+	jobTable string // quoted, with its schema
 }
 
 // NewAdmin returns an Admin of a database.
@@ -23,5 +24,7 @@ func NewAdmin(conn *postgres.DB, installation schema.Installation) (*Admin, erro
 	if err != nil {
 		return nil, fmt.Errorf("make River's client: %w", err)
 	}
-	return &Admin{db: conn, client: client}, nil
+	return &Admin{
+		db: conn, client: client, jobTable: pgx.Identifier{installation.RiverSchema, "river_job"}.Sanitize(),
+	}, nil
 }

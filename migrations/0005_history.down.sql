@@ -14,4 +14,5 @@ DROP TRIGGER audit_requests ON analytics.rollup_requests;
 DROP FUNCTION analytics.audit_requests();
 DROP TABLE analytics.audit;
 DROP FUNCTION analytics.record_job();
+DROP FUNCTION analytics.job_words(text);
 DROP TABLE analytics.jobs;

@@ -25,6 +25,8 @@ CREATE TABLE analytics.jobs (
     output jsonb,
     -- When River's row went; NULL while it is there.
     pruned_at timestamptz,
+    -- When this row was last written. What acts on many jobs leaves those alone that have changed since somebody looked.
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- For the text filter. The bound keeps hostile arguments and errors below what an index entry may hold.
     words tsvector GENERATED ALWAYS AS (
         to_tsvector('simple', left(kind || ' ' || (args::text) || ' ' || (errors::text), 20000))
@@ -34,8 +36,18 @@ CREATE TABLE analytics.jobs (
 CREATE INDEX jobs_state ON analytics.jobs (state, id);
 CREATE INDEX jobs_kind_state ON analytics.jobs (kind, state, id);
 CREATE INDEX jobs_date ON analytics.jobs (metric_date, id) WHERE metric_date IS NOT NULL;
-CREATE INDEX jobs_finalized ON analytics.jobs (finalized_at) WHERE finalized_at IS NOT NULL;
-CREATE INDEX jobs_words ON analytics.jobs USING gin (words);
+CREATE INDEX jobs_pruned ON analytics.jobs (finalized_at, id) WHERE pruned_at IS NOT NULL;
+-- A search reads the entries that are not sorted in yet one by one, so there are few of them.
+CREATE INDEX jobs_words ON analytics.jobs USING gin (words) WITH (gin_pending_list_limit = 512);
+
+-- What somebody types into the text filter, as a query of the words: all of them, "phrases", -without, this or that. The
+-- last word may be the beginning of one, if it has three letters.
+CREATE FUNCTION analytics.job_words(typed text) RETURNS tsquery
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN w.query::text ~ '[^'']{3}''$' THEN (w.query::text || ':*')::tsquery ELSE w.query END
+    FROM websearch_to_tsquery('pg_catalog.simple', typed) AS w (query)
+$$;
 
 -- Keeps analytics.jobs as River's table is. A run's progress is not written here, so a job costs a write when it is
 -- inserted, taken and finished.
@@ -44,7 +56,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        UPDATE analytics.jobs SET pruned_at = clock_timestamp() WHERE id = OLD.id;
+        -- One that had not ended was deleted by somebody, which is the end of it.
+        UPDATE analytics.jobs
+        SET
+            pruned_at = clock_timestamp(),
+            changed_at = clock_timestamp(),
+            state = CASE WHEN finalized_at IS NULL THEN 'cancelled' ELSE state END,
+            finalized_at = coalesce(finalized_at, clock_timestamp())
+        WHERE id = OLD.id;
         RETURN NULL;
     END IF;
     INSERT INTO analytics.jobs AS j (
@@ -62,7 +81,7 @@ BEGIN
         queue = excluded.queue, priority = excluded.priority, attempt = excluded.attempt,
         max_attempts = excluded.max_attempts, attempted_by = excluded.attempted_by,
         created_at = excluded.created_at, scheduled_at = excluded.scheduled_at, attempted_at = excluded.attempted_at,
-        finalized_at = excluded.finalized_at, errors = excluded.errors, output = excluded.output, pruned_at = NULL;
+        finalized_at = excluded.finalized_at, errors = excluded.errors, output = excluded.output, pruned_at = NULL, changed_at = clock_timestamp();
     RETURN NULL;
 END
 $$;
@@ -84,6 +103,7 @@ CREATE TABLE analytics.audit (
 
 CREATE INDEX audit_action ON analytics.audit (action, id);
 CREATE INDEX audit_actor ON analytics.audit (actor, id);
+CREATE INDEX audit_via ON analytics.audit (via, id);
 CREATE INDEX audit_at ON analytics.audit (at);
 
 -- Requests come by many ways, most of them not through a process of Daymill's; the table itself writes them down. What a

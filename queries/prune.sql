@@ -57,3 +57,25 @@ WHERE id IN (
     ORDER BY b.id
     LIMIT @max_rows::integer
 );
+
+-- name: PruneJobs :execrows
+-- The history of jobs that ended, oldest first, once River has deleted them itself.
+DELETE FROM analytics.jobs
+WHERE id IN (
+    SELECT j.id
+    FROM analytics.jobs AS j
+    WHERE j.finalized_at < @before AND j.pruned_at IS NOT NULL
+    ORDER BY j.finalized_at, j.id
+    LIMIT @max_rows::integer
+);
+
+-- name: PruneAudit :execrows
+-- What was done, oldest first.
+DELETE FROM analytics.audit
+WHERE id IN (
+    SELECT a.id
+    FROM analytics.audit AS a
+    WHERE a.at < @before
+    ORDER BY a.at
+    LIMIT @max_rows::integer
+);

@@ -33,3 +33,258 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 	)
 	return err
 }
+
+const auditListNewer = `-- name: AuditListNewer :many
+SELECT
+    a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
+FROM (
+    SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
+    FROM analytics.audit AS e
+    WHERE e.id > $1
+        AND ($2::text = '' OR e.action = $2::text)
+        AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
+        AND ($2::text <> '' OR $3::text <> '' OR $4::text = '' OR e.via = $4::text)
+    ORDER BY e.id
+    LIMIT $5::integer
+) AS a
+WHERE ($3::text = '' OR a.actor = $3::text) AND ($4::text = '' OR a.via = $4::text)
+ORDER BY a.id
+LIMIT $6::integer
+`
+
+type AuditListNewerParams struct {
+	AfterID int64
+	Action  string
+	Actor   string
+	Via     string
+	Budget  int32
+	MaxRows int32
+}
+
+// As AuditListOlder, above an id and the oldest first.
+func (q *Queries) AuditListNewer(ctx context.Context, arg AuditListNewerParams) ([]AnalyticsAudit, error) {
+	rows, err := q.db.Query(ctx, auditListNewer,
+		arg.AfterID,
+		arg.Action,
+		arg.Actor,
+		arg.Via,
+		arg.Budget,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AnalyticsAudit
+	for rows.Next() {
+		var i AnalyticsAudit
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.Actor,
+			&i.Via,
+			&i.Action,
+			&i.Target,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditListOlder = `-- name: AuditListOlder :many
+SELECT
+    a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
+FROM (
+    SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
+    FROM analytics.audit AS e
+    WHERE e.id < $1
+        AND ($2::text = '' OR e.action = $2::text)
+        AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
+        AND ($2::text <> '' OR $3::text <> '' OR $4::text = '' OR e.via = $4::text)
+    ORDER BY e.id DESC
+    LIMIT $5::integer
+) AS a
+WHERE ($3::text = '' OR a.actor = $3::text) AND ($4::text = '' OR a.via = $4::text)
+ORDER BY a.id DESC
+LIMIT $6::integer
+`
+
+type AuditListOlderParams struct {
+	BeforeID int64
+	Action   string
+	Actor    string
+	Via      string
+	Budget   int32
+	MaxRows  int32
+}
+
+// What was done, below an id and the newest first: looks at no more than `budget` entries of one of the filters, and
+// returns those of them that match the others.
+func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) ([]AnalyticsAudit, error) {
+	rows, err := q.db.Query(ctx, auditListOlder,
+		arg.BeforeID,
+		arg.Action,
+		arg.Actor,
+		arg.Via,
+		arg.Budget,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AnalyticsAudit
+	for rows.Next() {
+		var i AnalyticsAudit
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.Actor,
+			&i.Via,
+			&i.Action,
+			&i.Target,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditReach = `-- name: AuditReach :one
+SELECT coalesce((
+    SELECT e.id
+    FROM analytics.audit AS e
+    WHERE e.id < $1
+        AND ($2::text = '' OR e.action = $2::text)
+        AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
+        AND ($2::text <> '' OR $3::text <> '' OR $4::text = '' OR e.via = $4::text)
+    ORDER BY e.id DESC
+    OFFSET $5::integer
+    LIMIT 1
+), 0)::bigint AS reached
+`
+
+type AuditReachParams struct {
+	BeforeID int64
+	Action   string
+	Actor    string
+	Via      string
+	Skip     int32
+}
+
+// How far a list has looked that did not fill its page: the id of the last entry within its budget, and 0 where there is
+// no more.
+func (q *Queries) AuditReach(ctx context.Context, arg AuditReachParams) (int64, error) {
+	row := q.db.QueryRow(ctx, auditReach,
+		arg.BeforeID,
+		arg.Action,
+		arg.Actor,
+		arg.Via,
+		arg.Skip,
+	)
+	var reached int64
+	err := row.Scan(&reached)
+	return reached, err
+}
+
+const auditReachNewer = `-- name: AuditReachNewer :one
+SELECT coalesce((
+    SELECT e.id
+    FROM analytics.audit AS e
+    WHERE e.id > $1
+        AND ($2::text = '' OR e.action = $2::text)
+        AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
+        AND ($2::text <> '' OR $3::text <> '' OR $4::text = '' OR e.via = $4::text)
+    ORDER BY e.id
+    OFFSET $5::integer
+    LIMIT 1
+), 0)::bigint AS reached
+`
+
+type AuditReachNewerParams struct {
+	AfterID int64
+	Action  string
+	Actor   string
+	Via     string
+	Skip    int32
+}
+
+// As AuditReach, above an id.
+func (q *Queries) AuditReachNewer(ctx context.Context, arg AuditReachNewerParams) (int64, error) {
+	row := q.db.QueryRow(ctx, auditReachNewer,
+		arg.AfterID,
+		arg.Action,
+		arg.Actor,
+		arg.Via,
+		arg.Skip,
+	)
+	var reached int64
+	err := row.Scan(&reached)
+	return reached, err
+}
+
+const auditWords = `-- name: AuditWords :many
+WITH RECURSIVE actors AS (
+    (SELECT e.actor AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.actor LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.actor FROM analytics.audit AS e WHERE e.actor > w.word ORDER BY e.actor LIMIT 1), w.n + 1
+    FROM actors AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
+),
+
+vias AS (
+    (SELECT e.via AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.via LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.via FROM analytics.audit AS e WHERE e.via > w.word ORDER BY e.via LIMIT 1), w.n + 1
+    FROM vias AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
+),
+
+actions AS (
+    (SELECT e.action AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.action LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.action FROM analytics.audit AS e WHERE e.action > w.word ORDER BY e.action LIMIT 1), w.n + 1
+    FROM actions AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
+)
+
+SELECT 'actor'::text AS kind, a.word::text AS word FROM actors AS a WHERE a.word IS NOT NULL
+UNION ALL
+SELECT 'via'::text, v.word::text FROM vias AS v WHERE v.word IS NOT NULL
+UNION ALL
+SELECT 'action'::text, c.word::text FROM actions AS c WHERE c.word IS NOT NULL
+`
+
+type AuditWordsRow struct {
+	Kind string
+	Word string
+}
+
+// The first few actors, ways and actions there are, each found by one step in its index.
+func (q *Queries) AuditWords(ctx context.Context, most int32) ([]AuditWordsRow, error) {
+	rows, err := q.db.Query(ctx, auditWords, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditWordsRow
+	for rows.Next() {
+		var i AuditWordsRow
+		if err := rows.Scan(&i.Kind, &i.Word); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -115,6 +115,7 @@ type AnalyticsJob struct {
 	Errors      []byte
 	Output      []byte
 	PrunedAt    *time.Time
+	ChangedAt   time.Time
 	Words       interface{}
 }
 

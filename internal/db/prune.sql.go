@@ -10,6 +10,31 @@ import (
 	"time"
 )
 
+const pruneAudit = `-- name: PruneAudit :execrows
+DELETE FROM analytics.audit
+WHERE id IN (
+    SELECT a.id
+    FROM analytics.audit AS a
+    WHERE a.at < $1
+    ORDER BY a.at
+    LIMIT $2::integer
+)
+`
+
+type PruneAuditParams struct {
+	Before  time.Time
+	MaxRows int32
+}
+
+// What was done, oldest first.
+func (q *Queries) PruneAudit(ctx context.Context, arg PruneAuditParams) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneAudit, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const pruneBackfills = `-- name: PruneBackfills :execrows
 DELETE FROM analytics.backfills
 WHERE id IN (
@@ -28,6 +53,31 @@ type PruneBackfillsParams struct {
 
 func (q *Queries) PruneBackfills(ctx context.Context, arg PruneBackfillsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, pruneBackfills, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const pruneJobs = `-- name: PruneJobs :execrows
+DELETE FROM analytics.jobs
+WHERE id IN (
+    SELECT j.id
+    FROM analytics.jobs AS j
+    WHERE j.finalized_at < $1 AND j.pruned_at IS NOT NULL
+    ORDER BY j.finalized_at, j.id
+    LIMIT $2::integer
+)
+`
+
+type PruneJobsParams struct {
+	Before  *time.Time
+	MaxRows int32
+}
+
+// The history of jobs that ended, oldest first, once River has deleted them itself.
+func (q *Queries) PruneJobs(ctx context.Context, arg PruneJobsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneJobs, arg.Before, arg.MaxRows)
 	if err != nil {
 		return 0, err
 	}

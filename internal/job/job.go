@@ -1,0 +1,244 @@
+// Package job is the history of Daymill's jobs: analytics.jobs, which triggers keep as River's table is, and which
+// outlives River's pruning.
+//
+// A filter has four parts, and a table of a million jobs has no index for every combination of them. So each question
+// takes one of three ways, none of which reads more than some ten thousand rows:
+//
+//   - by the dates, where the range has few jobs ([Narrow]);
+//   - by the words, where the planner expects few jobs with them;
+//   - by looking at the jobs of the states and the kind, in the order of their ids, [Budget] of them at a time. A page that
+//     is not full by then says how far it has looked, and the next goes on from there: no job is left out.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// States are River's, in the order in which a job goes through them.
+func States() []string {
+	return []string{"available", "running", "retryable", "scheduled", "pending", "completed", "cancelled", "discarded"}
+}
+
+// Kinds are those of Daymill's jobs, the ones that the triggers keep.
+func Kinds() []string { return []string{"rollup_day", "daily_rollup", "backfill", "verify_dates", "prune_ledger"} }
+
+// ErrNotFound says that there is no job of an id: there never was, or it was deleted, or is older than the retention.
+var ErrNotFound = errors.New("there is no such job")
+
+// Filter says which jobs are meant. The zero value means all.
+type Filter struct {
+	State string
+	Kind  string
+	// First and Last are dates of rollup_day jobs, both included; a zero one is no bound.
+	First, Last date.Date
+	// Text is words of the kind, the arguments and the errors, as people type them into a search.
+	Text string
+}
+
+// IsZero reports whether every job is meant.
+func (f Filter) IsZero() bool { return f == Filter{} }
+
+// indexed reports whether state and kind are all there is, for which there are indexes in the order of the ids.
+func (f Filter) indexed() bool { return !f.hasDates() && f.Text == "" }
+
+func (f Filter) hasDates() bool { return !f.First.IsZero() || !f.Last.IsZero() }
+
+func (f Filter) states() []string {
+	if f.State != "" {
+		return []string{f.State}
+	}
+	return States()
+}
+
+// dates are the bounds as Postgres gets them.
+func (f Filter) dates() (first, last date.Date) {
+	first, last = f.First, f.Last
+	if first.IsZero() {
+		first = date.New(1, time.January, 1)
+	}
+	if last.IsZero() {
+		last = date.New(9999, time.December, 31)
+	}
+	return first, last
+}
+
+// Job is a row of a list.
+type Job struct {
+	ID          int64
+	Kind        string
+	Date        date.Date // zero where it has none
+	State       string
+	Attempt     int
+	MaxAttempts int
+	CreatedAt   time.Time
+	ScheduledAt time.Time
+	AttemptedAt *time.Time
+	FinalizedAt *time.Time
+	Pruned      bool   // River has deleted its row
+	Error       string // the beginning of the last one
+}
+
+func list(ctx context.Context, on postgres.DBTX, ids []int64) ([]Job, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	rows, err := db.New(on).JobList(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	all := make([]Job, len(rows))
+	for i, r := range rows {
+		all[i] = Job{
+			ID: r.ID, Kind: r.Kind, Date: orZero(r.MetricDate), State: r.State,
+			Attempt: int(r.Attempt), MaxAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt, ScheduledAt: r.ScheduledAt,
+			AttemptedAt: r.AttemptedAt, FinalizedAt: r.FinalizedAt, Pruned: r.PrunedAt != nil, Error: r.Error,
+		}
+	}
+	return all, nil
+}
+
+func orZero(d *date.Date) date.Date {
+	if d == nil {
+		return date.Date{}
+	}
+	return *d
+}
+
+// Run is an attempt of a job in the ledger.
+type Run struct {
+	ID         int64
+	State      string
+	Attempt    int
+	Worker     string
+	StartedAt  time.Time
+	FinishedAt *time.Time
+	Phase      string
+	Progress   float64 // from 0 to 1
+	Events     int64
+	Entities   int64
+	Inserted   int64
+	Updated    int64
+	Deleted    int64
+}
+
+// Detail is a job with all that is known of it.
+type Detail struct {
+	Job
+
+	Args        string // JSON
+	Queue       string
+	Priority    int
+	AttemptedBy string // the process that tried last
+	Errors      string // JSON: River's objects with at, attempt, error and trace, oldest first
+	Output      string // JSON; empty where it has none
+	PrunedAt    *time.Time
+	Runs        []Run // the latest runsShown, newest first
+}
+
+const runsShown = 50
+
+// Get returns one job, or ErrNotFound.
+func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
+	queries := db.New(on)
+	r, err := queries.JobGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Detail{}, ErrNotFound
+	}
+	if err != nil {
+		return Detail{}, fmt.Errorf("read job %d: %w", id, err)
+	}
+	d := Detail{
+		Job: Job{
+			ID: r.ID, Kind: r.Kind, Date: orZero(r.MetricDate), State: r.State,
+			Attempt: int(r.Attempt), MaxAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt, ScheduledAt: r.ScheduledAt,
+			AttemptedAt: r.AttemptedAt, FinalizedAt: r.FinalizedAt, Pruned: r.PrunedAt != nil,
+		},
+		Args: r.Args, Queue: r.Queue, Priority: int(r.Priority), AttemptedBy: r.AttemptedBy, Errors: r.Errors, Output: r.Output,
+		PrunedAt: r.PrunedAt,
+	}
+	if d.Date.IsZero() {
+		return d, nil
+	}
+	runs, err := queries.JobRuns(ctx, db.JobRunsParams{MetricDate: d.Date, JobID: id, MaxRows: runsShown})
+	if err != nil {
+		return Detail{}, fmt.Errorf("read the runs of job %d: %w", id, err)
+	}
+	for _, n := range runs {
+		run := Run{
+			ID: n.ID, State: n.State, Worker: n.Worker, StartedAt: n.StartedAt, FinishedAt: n.FinishedAt, Phase: n.Phase,
+			Progress: float64(n.Progress), Events: n.Events, Entities: n.Entities,
+			Inserted: n.RowsInserted, Updated: n.RowsUpdated, Deleted: n.RowsDeleted,
+		}
+		if n.Attempt != nil {
+			run.Attempt = int(*n.Attempt)
+		}
+		d.Runs = append(d.Runs, run)
+	}
+	return d, nil
+}
+
+// Forget deletes the history of jobs, and returns of how many there was one.
+func Forget(ctx context.Context, on postgres.DBTX, ids []int64) (int64, error) {
+	forgotten, err := db.New(on).JobForget(ctx, ids)
+	if err != nil {
+		return 0, fmt.Errorf("delete the history of jobs: %w", err)
+	}
+	return forgotten, nil
+}
+
+// Snapshot is when somebody looked: jobs that came later, or have changed since, are not meant.
+type Snapshot struct {
+	MaxID int64
+	At    time.Time
+}
+
+// Now takes a snapshot, by the database's clock.
+func Now(ctx context.Context, on postgres.DBTX) (Snapshot, error) {
+	row, err := db.New(on).JobSnapshot(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("take a snapshot of the jobs: %w", err)
+	}
+	return Snapshot{MaxID: row.MaxID, At: row.At}, nil
+}
+
+// farFuture is after every change.
+func farFuture() time.Time { return time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC) }
+
+// Ref is what one has to know of a job to act on it.
+type Ref struct {
+	ID    int64
+	Kind  string
+	Date  date.Date
+	State string
+}
+
+// Still returns those of some jobs that match a filter and have not changed since a snapshot, the newest first. With a
+// zero snapshot, those that match.
+func Still(ctx context.Context, on postgres.DBTX, filter Filter, since Snapshot, ids []int64) ([]Ref, error) {
+	if since.At.IsZero() {
+		since.At = farFuture()
+	}
+	first, last := filter.dates()
+	rows, err := db.New(on).JobStill(ctx, db.JobStillParams{
+		Ids: ids, State: filter.State, Kind: filter.Kind, HasDates: filter.hasDates(), FirstDate: first, LastDate: last,
+		Typed: filter.Text, ChangedBy: since.At,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at jobs again: %w", err)
+	}
+	all := make([]Ref, len(rows))
+	for i, r := range rows {
+		all[i] = Ref{ID: r.ID, Kind: r.Kind, Date: orZero(r.MetricDate), State: r.State}
+	}
+	return slices.Clip(all), nil
+}

@@ -1,0 +1,278 @@
+-- name: JobCount :many
+-- How many jobs are in each state, of a kind or of all, counted up to most.
+SELECT
+    s.state::text AS state,
+    (
+        SELECT count(*) FROM (
+            SELECT FROM analytics.jobs AS j
+            WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text)
+            ORDER BY j.id DESC
+            LIMIT @most::integer
+        ) AS c
+    )::bigint AS jobs
+FROM unnest(@states::text[]) AS s (state);
+
+-- name: JobLookOlder :many
+-- Looks at jobs below an id, the newest first and at most `budget` of them, and returns those that match. Ids alone are
+-- merged from the index of the states; rows are fetched in that order until there are enough. Every row says how far it
+-- has looked; where nothing matches there is one row, without an id.
+WITH looked AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest(@states::text[]) AS s (state)
+    CROSS JOIN LATERAL (
+        SELECT j.id FROM analytics.jobs AS j
+        WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text) AND j.id < @before_id
+        ORDER BY j.id DESC
+        LIMIT @budget::integer
+    ) AS c
+    ORDER BY c.id DESC
+    LIMIT @budget::integer
+)
+
+SELECT
+    coalesce(m.id, 0)::bigint AS id,
+    coalesce(m.state, '')::text AS state,
+    l.looked,
+    l.reached
+FROM (SELECT count(*)::bigint AS looked, coalesce(min(k.id), 0)::bigint AS reached FROM looked AS k) AS l
+LEFT JOIN LATERAL (
+    SELECT j.id, j.state
+    FROM looked AS k
+    INNER JOIN LATERAL (SELECT r.* FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    WHERE (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
+        AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+        AND j.changed_at <= @changed_by::timestamptz
+    LIMIT @max_rows::integer
+) AS m ON true;
+
+-- name: JobLookNewer :many
+-- As JobLookOlder, above an id and the oldest first.
+WITH looked AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest(@states::text[]) AS s (state)
+    CROSS JOIN LATERAL (
+        SELECT j.id FROM analytics.jobs AS j
+        WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text) AND j.id > @after_id
+        ORDER BY j.id
+        LIMIT @budget::integer
+    ) AS c
+    ORDER BY c.id
+    LIMIT @budget::integer
+)
+
+SELECT
+    coalesce(m.id, 0)::bigint AS id,
+    coalesce(m.state, '')::text AS state,
+    l.looked,
+    l.reached
+FROM (SELECT count(*)::bigint AS looked, coalesce(max(k.id), 0)::bigint AS reached FROM looked AS k) AS l
+LEFT JOIN LATERAL (
+    SELECT j.id, j.state
+    FROM looked AS k
+    INNER JOIN LATERAL (SELECT r.* FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    WHERE (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
+        AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+    LIMIT @max_rows::integer
+) AS m ON true;
+
+-- name: JobCountDates :one
+-- How many jobs of dates within a range there are, counted up to most.
+SELECT count(*)::bigint
+FROM (
+    SELECT FROM analytics.jobs AS j
+    WHERE j.metric_date BETWEEN @first_date::date AND @last_date::date
+    ORDER BY j.metric_date, j.id
+    LIMIT @most::integer
+) AS c;
+
+-- name: JobNearestOlder :one
+-- The highest id below another of any job of a range of dates: one step in the index for each date. It is -1 where the
+-- range has more dates than most, or where one of the next jobs is of it anyway, and 0 where there is none.
+WITH bounds AS (
+    SELECT
+        greatest(
+            @first_date::date,
+            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+        ) AS low,
+        least(
+            @last_date::date,
+            (
+                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
+            )
+        ) AS high
+)
+
+SELECT
+    coalesce(CASE WHEN b.high - b.low > @most::integer OR EXISTS (
+        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id < @before_id ORDER BY j.id DESC LIMIT 500) AS n
+        WHERE n.metric_date BETWEEN b.low AND b.high
+    ) THEN -1 ELSE (
+        SELECT max(n.id)
+        FROM generate_series(0, b.high - b.low) AS i
+        CROSS JOIN LATERAL (
+            SELECT j.id FROM analytics.jobs AS j
+            WHERE j.metric_date = b.low + i AND j.id < @before_id
+            ORDER BY j.id DESC
+            LIMIT 1
+        ) AS n
+    ) END, 0)::bigint AS id
+FROM bounds AS b;
+
+-- name: JobNearestNewer :one
+-- As JobNearestOlder, the lowest id above another.
+WITH bounds AS (
+    SELECT
+        greatest(
+            @first_date::date,
+            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+        ) AS low,
+        least(
+            @last_date::date,
+            (
+                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
+            )
+        ) AS high
+)
+
+SELECT
+    coalesce(CASE WHEN b.high - b.low > @most::integer OR EXISTS (
+        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id > @after_id ORDER BY j.id LIMIT 500) AS n
+        WHERE n.metric_date BETWEEN b.low AND b.high
+    ) THEN -1 ELSE (
+        SELECT min(n.id)
+        FROM generate_series(0, b.high - b.low) AS i
+        CROSS JOIN LATERAL (
+            SELECT j.id FROM analytics.jobs AS j
+            WHERE j.metric_date = b.low + i AND j.id > @after_id
+            ORDER BY j.id
+            LIMIT 1
+        ) AS n
+    ) END, 0)::bigint AS id
+FROM bounds AS b;
+
+-- name: JobByDates :many
+-- The jobs of a range of dates that has few, which match the rest of a filter.
+SELECT
+    c.id,
+    c.state
+FROM (
+    SELECT j.id, j.state, j.kind, j.words, j.changed_at
+    FROM analytics.jobs AS j
+    WHERE j.metric_date BETWEEN @first_date::date AND @last_date::date
+    ORDER BY j.metric_date, j.id
+    LIMIT @most::integer
+) AS c
+WHERE (@kind::text = '' OR c.kind = @kind::text)
+    AND (@typed::text = '' OR c.words @@ analytics.job_words(@typed::text))
+    AND c.changed_at <= @changed_by::timestamptz;
+
+-- name: JobWordsNeeded :one
+-- Of what somebody typed, the words that a job should have; T where there are only such that it should not.
+SELECT querytree(websearch_to_tsquery('simple', @typed::text))::text AS needed;
+
+-- name: JobByWords :many
+-- The jobs with words that few have, and whether each matches the rest of a filter. As many as the limit are not few.
+SELECT
+    c.id,
+    c.state,
+    (
+        (@kind::text = '' OR c.kind = @kind::text)
+        AND (NOT @has_dates::boolean OR coalesce(c.metric_date BETWEEN @first_date::date AND @last_date::date, false))
+        AND c.changed_at <= @changed_by::timestamptz
+    )::boolean AS matches
+FROM (
+    SELECT j.id, j.state, j.kind, j.metric_date, j.changed_at
+    FROM analytics.jobs AS j
+    WHERE j.words @@ analytics.job_words(@typed::text)
+    LIMIT @most::integer
+) AS c;
+
+-- name: JobStill :many
+-- Which of some jobs match a filter and have not changed since an instant, the newest first.
+SELECT
+    j.id,
+    j.kind,
+    j.metric_date,
+    j.state
+FROM analytics.jobs AS j
+WHERE j.id = ANY(@ids::bigint[])
+    AND (@state::text = '' OR j.state = @state::text)
+    AND (@kind::text = '' OR j.kind = @kind::text)
+    AND (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
+    AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+    AND j.changed_at <= @changed_by::timestamptz
+ORDER BY j.id DESC;
+
+-- name: JobList :many
+-- Jobs by their ids, the newest first, with what a list shows of them.
+SELECT
+    j.id,
+    j.kind,
+    j.metric_date,
+    j.state,
+    j.attempt,
+    j.max_attempts,
+    j.created_at,
+    j.scheduled_at,
+    j.attempted_at,
+    j.finalized_at,
+    j.pruned_at,
+    coalesce(left(j.errors -> -1 ->> 'error', 300), '')::text AS error
+FROM analytics.jobs AS j
+WHERE j.id = ANY(@ids::bigint[])
+ORDER BY j.id DESC;
+
+-- name: JobGet :one
+SELECT
+    j.id,
+    j.kind,
+    j.metric_date,
+    j.args::text AS args,
+    j.state,
+    j.queue,
+    j.priority,
+    j.attempt,
+    j.max_attempts,
+    coalesce(j.attempted_by, '')::text AS attempted_by,
+    j.created_at,
+    j.scheduled_at,
+    j.attempted_at,
+    j.finalized_at,
+    j.errors::text AS errors,
+    coalesce(j.output::text, '')::text AS output,
+    j.pruned_at
+FROM analytics.jobs AS j
+WHERE j.id = @id;
+
+-- name: JobRuns :many
+-- The runs of a job, the newest first. They are found by its date.
+SELECT
+    r.id,
+    r.state,
+    r.attempt,
+    r.worker,
+    r.started_at,
+    r.finished_at,
+    r.phase,
+    r.progress,
+    r.events,
+    r.entities,
+    r.rows_inserted,
+    r.rows_updated,
+    r.rows_deleted
+FROM analytics.rollup_runs AS r
+WHERE r.metric_date = @metric_date AND r.job_id = @job_id::bigint
+ORDER BY r.id DESC
+LIMIT @max_rows::integer;
+
+-- name: JobSnapshot :one
+-- The highest id there is, and now.
+SELECT
+    coalesce((SELECT max(j.id) FROM analytics.jobs AS j), 0)::bigint AS max_id,
+    clock_timestamp()::timestamptz AS at;
+
+-- name: JobForget :execrows
+-- Deletes the history of jobs.
+DELETE FROM analytics.jobs WHERE id = ANY(@ids::bigint[]);
