@@ -1,11 +1,262 @@
 package ui
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/a-h/templ"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/job"
+	"github.com/daymill/daymill/internal/postgres"
+)
 
 func (s *site) routeJobs(mux *http.ServeMux) {
 	mux.Handle("GET /jobs", s.page(s.showJobs))
+	mux.Handle("GET /jobs/{id}", s.page(s.showJob))
+	mux.Handle("POST /jobs/{id}", s.page(s.changeJob))
+	mux.Handle("GET /jobs/bulk", s.page(s.confirmBulk))
+	mux.Handle("POST /jobs/bulk", s.page(s.doBulk))
+	mux.Handle("GET /jobs/bulk/result", s.page(s.showBulk))
+}
+
+const (
+	jobsPerPage = 50
+	// longestText is how long a text filter may be, in bytes.
+	longestText = 200
+)
+
+// jobsView is a page of the list.
+type jobsView struct {
+	filter job.Filter
+	query  url.Values // the filter
+	self   url.Values // what shows this page again
+	tabs   []jobTab
+	rows   []jobRow
+	live   bool
+	newer  templ.SafeURL
+	older  templ.SafeURL
+	// lookedOn says that the budget was spent before the page was full.
+	lookedOn bool
+}
+
+// jobTab is a state with how many jobs are in it.
+type jobTab struct {
+	name    string
+	count   string
+	address templ.SafeURL
+	current bool
+}
+
+// jobRow is a job in the list.
+type jobRow struct {
+	job.Job
+
+	id    string
+	when  string // what happens or happened last
+	error string
 }
 
 func (s *site) showJobs(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, http.StatusOK, "Jobs", jobsPage())
+	ctx, given := r.Context(), r.URL.Query()
+	filter, err := jobFilter(given)
+	if err != nil {
+		return err
+	}
+	at, err := cursorOf(given)
+	if err != nil {
+		return err
+	}
+	var page job.Page
+	var counts map[string]job.Count
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		page, counts, err = job.Reader{}.ListCounted(ctx, on, filter, job.Cursor(at), jobsPerPage)
+		if err == nil && at.After != 0 && page.Newer == (job.Cursor{}) && len(page.Jobs) < jobsPerPage {
+			at = cursor{} // The first page, in full.
+			page, err = job.Reader{}.List(ctx, on, filter, job.Cursor{}, jobsPerPage)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	view := jobsView{
+		filter: filter, query: jobQuery(filter), self: at.query(jobQuery(filter)), tabs: jobTabs(ctx, filter, counts),
+		live: at == cursor{}, lookedOn: page.Unfinished,
+	}
+	if page.Newer != (job.Cursor{}) {
+		view.newer = toQuery(ctx, cursor(page.Newer).query(view.query), "jobs")
+	}
+	if page.Older != (job.Cursor{}) {
+		view.older = toQuery(ctx, cursor(page.Older).query(view.query), "jobs")
+	}
+	for _, j := range page.Jobs {
+		view.rows = append(view.rows, newJobRow(scopeOf(ctx), j))
+	}
+	return s.render(w, r, http.StatusOK, "Jobs", jobsPage(view))
+}
+
+func newJobRow(sc scope, j job.Job) jobRow {
+	row := jobRow{Job: j, id: strconv.FormatInt(j.ID, 10), error: shortened(j.Error, 120)}
+	switch {
+	case j.FinalizedAt != nil:
+		row.when = "ended " + sc.relative(*j.FinalizedAt)
+	case j.State == "retryable" || j.State == "scheduled":
+		row.when = "next attempt " + sc.relative(j.ScheduledAt)
+	case j.State == "running" && j.AttemptedAt != nil:
+		row.when = "since " + sc.relative(*j.AttemptedAt)
+	default:
+		row.when = "waits since " + sc.relative(j.ScheduledAt)
+	}
+	return row
+}
+
+// jobTabs are the states, with all of them first. Those without jobs are left out, but for the one that is shown.
+func jobTabs(ctx context.Context, filter job.Filter, counts map[string]job.Count) []jobTab {
+	all := jobTab{name: "all", current: filter.State == ""}
+	tabs := []jobTab{{}}
+	var sum job.Count
+	for _, state := range job.States() {
+		count := counts[state]
+		sum.Jobs += count.Jobs
+		sum.More = sum.More || count.More
+		if count == (job.Count{}) && filter.State != state {
+			continue
+		}
+		of := filter
+		of.State = state
+		tabs = append(tabs, jobTab{
+			name: state, count: atLeast(count), current: filter.State == state, address: toQuery(ctx, jobQuery(of), "jobs"),
+		})
+	}
+	of := filter
+	of.State = ""
+	all.count, all.address = atLeast(sum), toQuery(ctx, jobQuery(of), "jobs")
+	tabs[0] = all
+	return tabs
+}
+
+// atLeast writes a count that may have been cut off: 1,234 or 10,000+.
+func atLeast(count job.Count) string {
+	if count.More {
+		return number(count.Jobs) + "+"
+	}
+	return number(count.Jobs)
+}
+
+// jobFilter reads a filter from a query or a form.
+func jobFilter(values url.Values) (job.Filter, error) {
+	filter := job.Filter{
+		State: strings.TrimSpace(values.Get("state")), Kind: strings.TrimSpace(values.Get("kind")),
+		Text: strings.TrimSpace(values.Get("q")),
+	}
+	if filter.State != "" && !slices.Contains(job.States(), filter.State) {
+		return job.Filter{}, inputError{fmt.Errorf("there is no state %q: it is one of %s",
+			shortened(filter.State, 40), strings.Join(job.States(), ", "))}
+	}
+	if filter.Kind != "" && !slices.Contains(job.Kinds(), filter.Kind) {
+		return job.Filter{}, inputError{fmt.Errorf("there is no kind %q: it is one of %s",
+			shortened(filter.Kind, 40), strings.Join(job.Kinds(), ", "))}
+	}
+	if len(filter.Text) > longestText {
+		return job.Filter{}, inputError{fmt.Errorf("the text has %d bytes: give at most %d", len(filter.Text), longestText)}
+	}
+	if strings.ContainsRune(filter.Text, 0) || !utf8.ValidString(filter.Text) {
+		return job.Filter{}, inputError{errors.New("the text has a character that no job can have")}
+	}
+	for name, d := range map[string]*date.Date{"from": &filter.First, "to": &filter.Last} {
+		text := strings.TrimSpace(values.Get(name))
+		if text == "" {
+			continue
+		}
+		var err error
+		if *d, err = date.Parse(text); err != nil {
+			return job.Filter{}, inputError{errors.New(shortened(err.Error(), 120))}
+		}
+	}
+	if !filter.First.IsZero() && !filter.Last.IsZero() && filter.Last.Before(filter.First) {
+		return job.Filter{}, inputError{fmt.Errorf("the dates %s to %s are reversed: give the earlier one first", filter.First, filter.Last)}
+	}
+	return filter, nil
+}
+
+// jobQuery writes a filter as a query or a form.
+func jobQuery(filter job.Filter) url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"state": filter.State, "kind": filter.Kind, "q": filter.Text, "from": filter.First.String(), "to": filter.Last.String(),
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return query
+}
+
+// describeJobs says which jobs a filter means: discarded jobs of kind rollup_day, of the dates from 2026-03-01 on.
+func describeJobs(filter job.Filter) string {
+	text := "all jobs"
+	if !filter.IsZero() {
+		text = strings.TrimSpace(filter.State + " jobs")
+	}
+	var parts []string
+	if filter.Kind != "" {
+		parts = append(parts, "of kind "+filter.Kind)
+	}
+	switch {
+	case !filter.First.IsZero() && !filter.Last.IsZero():
+		parts = append(parts, "of the dates "+date.Range{First: filter.First, Last: filter.Last}.String())
+	case !filter.First.IsZero():
+		parts = append(parts, "of the dates from "+filter.First.String()+" on")
+	case !filter.Last.IsZero():
+		parts = append(parts, "of the dates up to "+filter.Last.String())
+	}
+	if filter.Text != "" {
+		parts = append(parts, "with “"+filter.Text+"”")
+	}
+	if len(parts) == 0 {
+		return text
+	}
+	return text + " " + strings.Join(parts, ", ")
+}
+
+// cursor is a place in a list that is ordered by ids; zero is its beginning.
+type cursor struct{ Before, After int64 }
+
+func cursorOf(query url.Values) (cursor, error) {
+	var at cursor
+	for name, id := range map[string]*int64{"before": &at.Before, "after": &at.After} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 || n == 1<<63-1 {
+			return cursor{}, inputError{fmt.Errorf("%q is no place in the list: follow a link to it", shortened(text, 40))}
+		}
+		*id = n
+	}
+	return at, nil
+}
+
+// query adds the place to a filter's query, which it leaves as it is.
+func (at cursor) query(filter url.Values) url.Values {
+	query := url.Values{}
+	for name, values := range filter {
+		query[name] = values
+	}
+	if at.Before != 0 {
+		query.Set("before", strconv.FormatInt(at.Before, 10))
+	}
+	if at.After != 0 {
+		query.Set("after", strconv.FormatInt(at.After, 10))
+	}
+	return query
 }

@@ -130,6 +130,7 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"resumed":   "Resumed.",
 	"retried":   "Tried again: the workers take it up within a second or two.",
 	"started":   "Started.",
+	"stopping":  "Asked to stop: its worker ends it within a second or two.",
 }
 
 func noticeText(query url.Values) string { return notices[query.Get("notice")] }

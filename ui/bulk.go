@@ -1,0 +1,290 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/job"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/jobs"
+)
+
+// What is done to many jobs at once is done to the newest bulkMost of a filter, bulkChunk of them in a transaction, and no
+// longer than bulkTime for one click: where that is not enough, another goes on.
+const (
+	bulkMost  = 10_000
+	bulkChunk = 100
+	bulkTime  = 5 * time.Second
+)
+
+// bulkAction is something that is done to jobs.
+type bulkAction struct {
+	name   string // in forms and addresses
+	button string
+	done   string // what the jobs are then
+	note   string // what comes of it
+	danger bool
+}
+
+func bulkActions() []bulkAction {
+	return []bulkAction{
+		{
+			name: "retry", button: "Retry", done: "retried",
+			note: "Each is worked again as soon as a worker is free. Of a job that River has deleted by now the date is requested again.",
+		},
+		{
+			name: "cancel", button: "Cancel", done: "cancelled", danger: true,
+			note: "What is asked for of their dates by now is withdrawn with them. Jobs that run are asked to stop.",
+		},
+		{
+			name: "delete", button: "Delete", done: "deleted", danger: true,
+			note: "They are gone from River's table and from this history. What is asked for of the dates of jobs that have not ended " +
+				"is withdrawn with them. Jobs that run stay.",
+		},
+	}
+}
+
+func findBulkAction(name string) (bulkAction, error) {
+	for _, action := range bulkActions() {
+		if action.name == name {
+			return action, nil
+		}
+	}
+	return bulkAction{}, inputError{errors.New("say what to do: retry, cancel or delete")}
+}
+
+// bulkQuery is the address of an action's confirmation.
+func bulkQuery(action bulkAction, filter url.Values) url.Values {
+	query := cursor{}.query(filter)
+	query.Set("action", action.name)
+	return query
+}
+
+// reasons say why jobs were left alone, in the order of the result.
+func reasons() []struct {
+	reason jobs.Reason
+	text   string
+} {
+	return []struct {
+		reason jobs.Reason
+		text   string
+	}{
+		{jobs.Newer, "another job of the same date or kind is under way"},
+		{jobs.Running, "a worker is at it"},
+		{jobs.Waiting, "it waits for a worker already"},
+		{jobs.Ended, "it had ended already"},
+		{jobs.Pruned, "River has deleted it, and it has no date that could be requested"},
+		{jobs.Locked, "another transaction is at it: try again in a moment"},
+		{jobs.Changed, "it has changed since you looked, or is gone"},
+	}
+}
+
+func reasonText(reason jobs.Reason) string {
+	for _, r := range reasons() {
+		if r.reason == reason {
+			return r.text
+		}
+	}
+	return string(reason)
+}
+
+// bulk is an action on the jobs of a filter, from the confirmation to the result. It travels in forms and addresses.
+type bulk struct {
+	action bulkAction
+	filter job.Filter
+	since  job.Snapshot // jobs that came later, or have changed since, are left alone
+	shown  int          // how many the confirmation has said
+	before int64        // those from this id on are through; 0 where none is
+	done   int
+	skips  map[jobs.Reason]int
+}
+
+func (b bulk) handled() int {
+	n := b.done
+	for _, skipped := range b.skips {
+		n += skipped
+	}
+	return n
+}
+
+// left is how many are not through yet.
+func (b bulk) left() int { return max(0, b.shown-b.handled()) }
+
+func (b bulk) values() url.Values {
+	values := bulkQuery(b.action, jobQuery(b.filter))
+	values.Set("max_id", strconv.FormatInt(b.since.MaxID, 10))
+	values.Set("at", b.since.At.UTC().Format(time.RFC3339Nano))
+	values.Set("shown", strconv.Itoa(b.shown))
+	if b.before != 0 {
+		values.Set("before", strconv.FormatInt(b.before, 10))
+	}
+	if b.done != 0 {
+		values.Set("done", strconv.Itoa(b.done))
+	}
+	for reason, n := range b.skips {
+		values.Set("skip_"+string(reason), strconv.Itoa(n))
+	}
+	return values
+}
+
+func bulkOf(values url.Values) (b bulk, err error) {
+	if b.action, err = findBulkAction(values.Get("action")); err != nil {
+		return bulk{}, err
+	}
+	if b.filter, err = jobFilter(values); err != nil {
+		return bulk{}, err
+	}
+	errForm := inputError{errors.New("the form is not complete: begin at the list of jobs again")}
+	if b.since.MaxID, err = strconv.ParseInt(values.Get("max_id"), 10, 64); err != nil || b.since.MaxID < 0 || b.since.MaxID == 1<<63-1 {
+		return bulk{}, errForm
+	}
+	if b.since.At, err = time.Parse(time.RFC3339Nano, values.Get("at")); err != nil || b.since.At.Year() > 9999 || b.since.At.Year() < 1 {
+		return bulk{}, errForm
+	}
+	count := func(name string) int {
+		n, parseErr := strconv.Atoi(values.Get(name))
+		if values.Get(name) != "" && (parseErr != nil || n < 0 || n > bulkMost) {
+			err = errForm
+		}
+		return n
+	}
+	b.shown, b.done, b.skips = count("shown"), count("done"), make(map[jobs.Reason]int)
+	for _, r := range reasons() {
+		if n := count("skip_" + string(r.reason)); n > 0 {
+			b.skips[r.reason] = n
+		}
+	}
+	at, cursorErr := cursorOf(values)
+	if err != nil || cursorErr != nil {
+		return bulk{}, errForm
+	}
+	b.before = at.Before
+	return b, nil
+}
+
+// ids returns the jobs that are left, newest first.
+func (b bulk) ids(ctx context.Context, on postgres.DBTX, limit int) ([]int64, bool, error) {
+	since := b.since
+	if b.before != 0 {
+		since.MaxID = min(since.MaxID, b.before-1)
+	}
+	return job.Reader{}.IDs(ctx, on, b.filter, since, limit)
+}
+
+func (s *site) confirmBulk(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if !canChange(ctx) {
+		s.fail(w, r, http.StatusForbidden, "Not for viewers", "The viewer may look, and not change anything: log in as admin.")
+		return nil
+	}
+	var b bulk
+	var err error
+	if b.action, err = findBulkAction(r.URL.Query().Get("action")); err != nil {
+		return err
+	}
+	if b.filter, err = jobFilter(r.URL.Query()); err != nil {
+		return err
+	}
+	more := false
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		if b.since, err = job.Now(ctx, on); err != nil {
+			return err
+		}
+		var ids []int64
+		ids, more, err = b.ids(ctx, on, bulkMost)
+		b.shown = len(ids)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, b.action.button+" jobs", bulkPage(b, more))
+}
+
+func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := r.ParseForm(); err != nil {
+		return inputError{errors.New("the form cannot be read")}
+	}
+	b, err := bulkOf(r.PostForm)
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		ids, _, err = b.ids(ctx, on, min(bulkMost, b.left()))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Those that were shown and do not match any more.
+	if gone := b.left() - len(ids); gone > 0 {
+		b.skips[jobs.Changed] += gone
+	}
+	for start := s.Clock.Now(); len(ids) > 0 && s.Clock.Now().Sub(start) < bulkTime; {
+		chunk := ids[:min(bulkChunk, len(ids))]
+		outcome, err := s.actOn(ctx, b, chunk)
+		if err != nil {
+			// What is through stays so, and the result says what is left.
+			if b.before == 0 {
+				return err
+			}
+			s.Logger.ErrorContext(ctx, "a bulk change broke off", slog.String("error", err.Error()))
+			break
+		}
+		ids = ids[len(chunk):]
+		b.before = chunk[len(chunk)-1]
+		b.done += outcome.Done
+		for reason, n := range outcome.Skipped {
+			b.skips[reason] += n
+		}
+	}
+	http.Redirect(w, r, link(s.BasePath, "jobs", "bulk", "result")+"?"+b.values().Encode(), http.StatusSeeOther) //nolint:gosec // It begins with the base path.
+	return nil
+}
+
+// actOn acts on a chunk of jobs, and writes it down.
+func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome jobs.Outcome, err error) {
+	selection := jobs.Selection{Filter: b.filter, Since: b.since, IDs: ids}
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		switch b.action.name {
+		case "retry":
+			outcome, err = s.Jobs.Retry(ctx, tx, selection, userOf(ctx))
+		case "cancel":
+			outcome, err = s.Jobs.Cancel(ctx, tx, selection)
+		default:
+			outcome, err = s.Jobs.Delete(ctx, tx, selection)
+		}
+		if err != nil || outcome.Done == 0 {
+			return err
+		}
+		detail := map[string]any{
+			b.action.done: outcome.Done, "job ids": fmt.Sprintf("%d..%d", ids[len(ids)-1], ids[0]),
+		}
+		if skipped := len(ids) - outcome.Done; skipped > 0 {
+			detail["skipped"] = skipped
+		}
+		return audit.Record(ctx, tx, audit.Entry{
+			Actor: userOf(ctx), Via: audit.ViaWeb, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
+		})
+	})
+	return outcome, err
+}
+
+func (s *site) showBulk(w http.ResponseWriter, r *http.Request) error {
+	b, err := bulkOf(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "Jobs "+b.action.done, bulkResult(b))
+}
