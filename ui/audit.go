@@ -1,11 +1,223 @@
 package ui
 
-import "net/http"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/a-h/templ"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const auditPerPage = 50
 
 func (s *site) routeAudit(mux *http.ServeMux) {
 	mux.Handle("GET /audit", s.page(s.showAudit))
 }
 
+// auditView is a page of the audit.
+type auditView struct {
+	filter   audit.Filter
+	fields   []auditField
+	rows     []auditRow
+	newer    templ.SafeURL
+	older    templ.SafeURL
+	lookedOn bool // entries were looked at that did not match, and there are more
+}
+
+// auditField is a part of the filter, with the words there are.
+type auditField struct {
+	name, label, value string
+	words              []auditWord
+}
+
+type auditWord struct{ value, text string }
+
+type auditRow struct {
+	audit.Done
+
+	via     string
+	words   string
+	address templ.SafeURL // of what it was done to; empty where that has no page
+}
+
 func (s *site) showAudit(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, http.StatusOK, "Audit", auditPage())
+	ctx, given := r.Context(), r.URL.Query()
+	filter := audit.Filter{Actor: given.Get("actor"), Via: given.Get("via"), Action: given.Get("action")}
+	for _, value := range []string{filter.Actor, filter.Via, filter.Action} {
+		if len(value) > longestText || strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
+			return inputError{errors.New("the filter has a word that nobody can have used: choose another")}
+		}
+	}
+	at, err := cursorOf(given)
+	if err != nil {
+		return err
+	}
+	var page audit.Page
+	var words audit.Words
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		page, err = audit.List(ctx, on, filter, at.Before, at.After, auditPerPage)
+		if err == nil && at.After != 0 && page.Newer == 0 && len(page.Entries) < auditPerPage {
+			page, err = audit.List(ctx, on, filter, 0, 0, auditPerPage) // The first page, in full.
+		}
+		if err == nil {
+			words, err = audit.ListWords(ctx, on)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	view := auditView{filter: filter, lookedOn: page.Unfinished, fields: []auditField{
+		newAuditField("actor", "Who", filter.Actor, words.Actors, func(word string) string { return shortened(word, 40) }),
+		newAuditField("action", "What", filter.Action, words.Actions, func(word string) string { return shortened(word, 40) }),
+		newAuditField("via", "From where", filter.Via, words.Vias, viaText),
+	}}
+	query := auditQuery(filter)
+	if page.Newer != 0 {
+		view.newer = toQuery(ctx, cursor{After: page.Newer}.query(query), "audit")
+	}
+	if page.Older != 0 {
+		view.older = toQuery(ctx, cursor{Before: page.Older}.query(query), "audit")
+	}
+	for _, entry := range page.Entries {
+		row := auditRow{Done: entry, via: viaText(entry.Via), words: detailWords(entry.Detail)}
+		if parts := auditPlace(entry.Entry); parts != nil {
+			row.address = to(ctx, parts...)
+		}
+		view.rows = append(view.rows, row)
+	}
+	return s.render(w, r, http.StatusOK, "Audit", auditPage(view))
+}
+
+func newAuditField(name, label, value string, words []string, text func(string) string) auditField {
+	field := auditField{name: name, label: label, value: value}
+	if value != "" && !slices.Contains(words, value) {
+		words = append(words, value)
+	}
+	for _, word := range words {
+		field.words = append(field.words, auditWord{value: word, text: text(word)})
+	}
+	return field
+}
+
+func auditQuery(filter audit.Filter) url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{"actor": filter.Actor, "via": filter.Via, "action": filter.Action} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return query
+}
+
+// viaText says where something was done from.
+func viaText(via string) string {
+	switch via {
+	case "web":
+		return "this page"
+	case "api":
+		return "the API"
+	case "cli":
+		return "the command line"
+	case "cron":
+		return "a cron call"
+	case "go":
+		return "the application, in Go"
+	case "sql":
+		return "SQL"
+	case "river":
+		return "a River job"
+	case "schedule":
+		return "the schedule"
+	case "import":
+		return "an import"
+	case "watch":
+		return "triggers on the source"
+	case "backfill":
+		return "a backfill"
+	default:
+		return shortened(via, 40)
+	}
+}
+
+// auditPlace is the page of what something was done to; nil where it has none.
+func auditPlace(entry audit.Entry) []string {
+	_, noun, _ := strings.Cut(entry.Action, " ")
+	number, err := strconv.ParseInt(entry.Target, 10, 64)
+	isNumber := err == nil && number > 0
+	switch {
+	case noun == "job" && isNumber && entry.Action != "delete job":
+		return []string{"jobs", entry.Target}
+	case noun == "backfill" && isNumber:
+		return []string{"backfills", entry.Target}
+	case noun == "dates" && len(entry.Target) == len("2026-03-01"):
+		return []string{"dates", entry.Target}
+	default:
+		return nil
+	}
+}
+
+const detailPartsShown = 12
+
+// detailWords writes an entry's detail as words: kind rollup_day, 12 dates. What is nested is written as JSON.
+func detailWords(detail map[string]any) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(detail)) {
+		if len(parts) == detailPartsShown {
+			parts = append(parts, "…")
+			break
+		}
+		label := strings.ReplaceAll(shortened(name, 40), "_", " ")
+		switch value := detail[name].(type) {
+		case nil:
+		case bool:
+			if value {
+				parts = append(parts, label)
+			} else {
+				parts = append(parts, "not "+label)
+			}
+		case float64:
+			parts = append(parts, counted(value, label))
+		case string:
+			if value != "" {
+				parts = append(parts, label+" "+shortened(value, 120))
+			}
+		default:
+			text, err := json.Marshal(value)
+			if err != nil {
+				text = []byte(fmt.Sprint(value))
+			}
+			parts = append(parts, label+" "+shortened(string(text), 120))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// counted writes a number with what it counts: 1 date, 12 dates, 3 skipped, in flight 2, pause seconds 0.5.
+func counted(value float64, label string) string {
+	whole := value == float64(int64(value))
+	switch {
+	case whole && slices.Contains([]string{"dates", "jobs", "events", "entities", "migrations"}, label):
+		noun := strings.TrimSuffix(label, "s")
+		if label == "entities" {
+			noun = "entity"
+		}
+		return plural(int64(value), noun)
+	case whole && slices.Contains([]string{"retried", "cancelled", "deleted", "skipped"}, label):
+		return number(int64(value)) + " " + label
+	case whole:
+		return label + " " + number(int64(value))
+	default:
+		return label + " " + strconv.FormatFloat(value, 'g', 6, 64)
+	}
 }

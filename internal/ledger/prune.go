@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// DefaultRetention is how long finished runs, resolved requests and ended backfills are kept. Dates stay for good, and
+// DefaultRetention is how long finished runs, resolved requests, ended backfills, the history of jobs and the audit are kept. Dates stay for good, and
 // so does the last run of each.
 const DefaultRetention = 400 * 24 * time.Hour
 
@@ -42,6 +42,12 @@ func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace
 		},
 		func(queries *db.Queries) (int64, error) {
 			return queries.PruneBackfills(ctx, db.PruneBackfillsParams{Before: &before, MaxRows: pruneRows})
+		},
+		func(queries *db.Queries) (int64, error) {
+			return queries.PruneJobs(ctx, db.PruneJobsParams{Before: &before, MaxRows: pruneRows})
+		},
+		func(queries *db.Queries) (int64, error) {
+			return queries.PruneAudit(ctx, db.PruneAuditParams{Before: before, MaxRows: pruneRows})
 		},
 	}
 	var total int64
