@@ -119,7 +119,7 @@ func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	before, err := cursor(query, "before")
+	before, err := pageID(query, "before")
 	if err != nil {
 		return err
 	}
@@ -199,8 +199,8 @@ func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// cursor reads the id that a page of a list goes on from; 0 where none is given.
-func cursor(query url.Values, name string) (int64, error) {
+// pageID reads the id that a page of a list goes on from; 0 where none is given.
+func pageID(query url.Values, name string) (int64, error) {
 	text := query.Get(name)
 	if text == "" {
 		return 0, nil

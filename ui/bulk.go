@@ -275,7 +275,7 @@ func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome jobs.Out
 			detail["skipped"] = skipped
 		}
 		return audit.Record(ctx, tx, audit.Entry{
-			Actor: userOf(ctx), Via: audit.ViaWeb, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
+			Who: audit.Who{Actor: userOf(ctx), Via: audit.ViaWeb}, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
 		})
 	})
 	return outcome, err

@@ -211,7 +211,7 @@ func (s *site) changeJob(w http.ResponseWriter, r *http.Request) error {
 			return inputError{fmt.Errorf("job %d is not %s: %s", id, action.done, reasonText(reason))}
 		}
 		entry := audit.Entry{
-			Actor: userOf(ctx), Via: audit.ViaWeb, Action: action.name + " job", Target: strconv.FormatInt(id, 10),
+			Who: audit.Who{Actor: userOf(ctx), Via: audit.ViaWeb}, Action: action.name + " job", Target: strconv.FormatInt(id, 10),
 			Detail: map[string]any{"kind": detail.Kind, "state": detail.State},
 		}
 		if !detail.Date.IsZero() {

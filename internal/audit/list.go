@@ -98,7 +98,7 @@ func listNewer(ctx context.Context, on postgres.DBTX, filter Filter, after int64
 func entries(rows []db.AnalyticsAudit) []Done {
 	all := make([]Done, len(rows))
 	for i, r := range rows {
-		all[i] = Done{ID: r.ID, At: r.At, Entry: Entry{Actor: r.Actor, Via: r.Via, Action: r.Action, Target: r.Target}}
+		all[i] = Done{ID: r.ID, At: r.At, Entry: Entry{Who: Who{Actor: r.Actor, Via: r.Via}, Action: r.Action, Target: r.Target}}
 		if err := json.Unmarshal(r.Detail, &all[i].Detail); err != nil { // Not an object: somebody has written it by hand.
 			all[i].Detail = map[string]any{"detail": string(r.Detail)}
 		}
