@@ -1,0 +1,193 @@
+// Package metric reads what the rollups have written: the rows of analytics.daily_entity_metrics, of one entity over time
+// or of many on some dates. The pages and the API call it. Nothing here writes.
+//
+// Every read is bounded: an entity's rows by the length of a range, a search by its limit, and the top entities by how
+// many rows one statement can add up while somebody waits for a page.
+package metric
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Errors of a person's making.
+var (
+	ErrNoID = errors.New("give the id of an entity")
+	ErrNUL  = errors.New("an entity id has no NUL character: Postgres cannot hold one")
+)
+
+// Counts are how many events there were, by type.
+type Counts struct {
+	Views  int64
+	Clicks int64
+	Saves  int64
+	Skips  int64
+	Other  map[string]int64 // by event type, of every other one; may be nil
+}
+
+// Add adds others to the counts.
+func (c *Counts) Add(other Counts) {
+	c.Views += other.Views
+	c.Clicks += other.Clicks
+	c.Saves += other.Saves
+	c.Skips += other.Skips
+	for name, n := range other.Other {
+		if c.Other == nil {
+			c.Other = make(map[string]int64)
+		}
+		c.Other[name] += n
+	}
+}
+
+// Total is the number of all events.
+func (c Counts) Total() int64 {
+	total := c.Views + c.Clicks + c.Saves + c.Skips
+	for _, n := range c.Other {
+		total += n
+	}
+	return total
+}
+
+// Names are the other event types, the most frequent first.
+func (c Counts) Names() []string {
+	names := make([]string, 0, len(c.Other))
+	for name := range c.Other {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(c.Other[b], c.Other[a]), strings.Compare(a, b)) })
+	return names
+}
+
+// Day is an entity's counts of a date.
+type Day struct {
+	Counts
+
+	Date date.Date
+}
+
+// ID reads an entity's id as a person wrote it, and returns it as SQL writes it. Its error is a person's.
+func ID(entityType entity.Type, text string) (string, error) {
+	if entityType != entity.Text {
+		text = strings.TrimSpace(text)
+	}
+	switch {
+	case text == "":
+		return "", ErrNoID
+	case strings.ContainsRune(text, 0):
+		return "", ErrNUL
+	}
+	id, err := entityType.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	return entityType.Format(id), nil
+}
+
+// Bounds returns the first and the last date an entity has metrics of. known is false where it has none at all.
+func Bounds(ctx context.Context, on postgres.DBTX, id string) (bounds date.Range, known bool, err error) {
+	dates, err := db.New(on).MetricReadBounds(ctx, id)
+	if err != nil {
+		return date.Range{}, false, fmt.Errorf("look for the entity: %w", err)
+	}
+	if len(dates) == 0 {
+		return date.Range{}, false, nil
+	}
+	slices.SortFunc(dates, date.Date.Compare)
+	return date.Range{First: dates[0], Last: dates[len(dates)-1]}, true, nil
+}
+
+// Days returns an entity's counts from one date to another, earliest first and limit at most: those dates on which it has
+// events. An id is one that [ID] has returned.
+func Days(ctx context.Context, on postgres.DBTX, id string, dates date.Range, limit int) ([]Day, error) {
+	rows, err := db.New(on).MetricReadRange(ctx, db.MetricReadRangeParams{
+		EntityID: id, FirstDate: dates.First, LastDate: dates.Last, MaxRows: int32(min(limit, date.MaxDates)), //nolint:gosec // Bounded.
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the entity's metrics: %w", err)
+	}
+	days := make([]Day, len(rows))
+	for i, r := range rows {
+		days[i] = Day{Date: r.MetricDate, Counts: Counts{
+			Views: int64(r.ViewsCount), Clicks: int64(r.ClicksCount), Saves: int64(r.SavesCount), Skips: int64(r.SkipsCount),
+		}}
+		if err := json.Unmarshal(r.OtherCounts, &days[i].Other); err != nil {
+			return nil, fmt.Errorf("read the other counts of %s: %w", r.MetricDate, err)
+		}
+	}
+	return days, nil
+}
+
+// part is how many rows [Each] reads at a time.
+const part = 500
+
+// Each hands an entity's counts over date by date, earliest first. No statement or transaction is open while do takes its
+// time: a reader at the end of a slow line holds nothing back.
+func Each(ctx context.Context, conn *postgres.DB, id string, dates date.Range, do func(Day) error) error {
+	for !dates.Last.Before(dates.First) {
+		var days []Day
+		err := conn.Read(ctx, func(on postgres.DBTX) (err error) {
+			days, err = Days(ctx, on, id, dates, part)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, day := range days {
+			if err := do(day); err != nil {
+				return err
+			}
+		}
+		if len(days) < part {
+			return nil
+		}
+		dates.First = days[len(days)-1].Date.AddDays(1)
+	}
+	return nil
+}
+
+// WithPrefix returns the ids of type text that begin with a prefix, in key order, limit at most. It costs a look into the
+// index for each.
+func WithPrefix(ctx context.Context, on postgres.DBTX, prefix string, limit int) ([]string, error) {
+	params := db.MetricReadNextParams{FromEntity: prefix, MaxRows: int32(limit)} //nolint:gosec // A page.
+	if after, bounded := successor(prefix); bounded {
+		params.BeforeEntity = &after
+	}
+	found, err := db.New(on).MetricReadNext(ctx, params)
+	if err != nil {
+		return nil, fmt.Errorf("look for entities: %w", err)
+	}
+	ids := make([]string, len(found))
+	for i, id := range found {
+		ids[i] = entity.Text.Format(id)
+	}
+	return ids, nil
+}
+
+// successor is the first text, in the order of code points, that does not begin with a prefix and comes after all that do.
+// There is none where every character is the last there is.
+func successor(prefix string) (string, bool) {
+	for prefix != "" {
+		last, size := utf8.DecodeLastRuneInString(prefix)
+		prefix = prefix[:len(prefix)-size]
+		switch {
+		case last == utf8.MaxRune:
+			continue
+		case last == 0xD7FF:
+			return prefix + "\uE000", true // What is between is for UTF-16, and no character.
+		default:
+			return prefix + string(last+1), true
+		}
+	}
+	return "", false
+}

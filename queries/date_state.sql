@@ -1,0 +1,25 @@
+-- name: DateStateList :many
+-- Dates of a range as they are now, after a date, earliest first. An empty state is any.
+SELECT
+    s.metric_date::date AS metric_date,
+    s.state,
+    s.completed_at,
+    s.events,
+    s.entities,
+    s.open_requests
+FROM analytics.date_states AS s
+WHERE s.metric_date BETWEEN @first_date::date AND @last_date::date
+    AND s.metric_date > @after_date::date
+    AND (@state::text = '' OR s.state = @state::text)
+ORDER BY s.metric_date
+LIMIT @max_rows::integer;
+
+-- name: DateStateIncomplete :one
+-- How many dates of a range the ledger knows and are not complete now, counted up to a bound.
+SELECT count(*)::bigint AS dates
+FROM (
+    SELECT
+    FROM analytics.date_states AS s
+    WHERE s.metric_date BETWEEN @first_date::date AND @last_date::date AND s.state <> 'complete'
+    LIMIT @max_rows::integer
+) AS b;

@@ -1,0 +1,106 @@
+-- name: MetricReadRange :many
+-- Rows of an entity from one date to another, earliest first.
+SELECT
+    m.metric_date,
+    m.views_count,
+    m.clicks_count,
+    m.saves_count,
+    m.skips_count,
+    m.other_counts
+FROM analytics.daily_entity_metrics AS m
+WHERE m.entity_id = cast(sqlc.arg('entity_id')::text AS analytics.entity_id)
+    AND m.metric_date BETWEEN @first_date::date AND @last_date::date
+ORDER BY m.metric_date
+LIMIT @max_rows::integer;
+
+-- name: MetricReadBounds :many
+-- The first and the last date an entity has a row of; no row where it has none.
+(
+    SELECT m.metric_date
+    FROM analytics.daily_entity_metrics AS m
+    WHERE m.entity_id = cast(sqlc.arg('entity_id')::text AS analytics.entity_id)
+    ORDER BY m.metric_date
+    LIMIT 1
+)
+UNION ALL
+(
+    SELECT m.metric_date
+    FROM analytics.daily_entity_metrics AS m
+    WHERE m.entity_id = cast(sqlc.arg('entity_id')::text AS analytics.entity_id)
+    ORDER BY m.metric_date DESC
+    LIMIT 1
+);
+
+-- name: MetricReadNext :many
+-- Entities of a span of ids, in key order: from the first, before the second where there is one. Each is found by one look
+-- into the index, however many rows the one before it has.
+WITH RECURSIVE found AS (
+    (
+        SELECT m.entity_id
+        FROM analytics.daily_entity_metrics AS m
+        WHERE m.entity_id >= cast(sqlc.arg('from_entity')::text AS analytics.entity_id)
+        ORDER BY m.entity_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT n.entity_id
+        FROM analytics.daily_entity_metrics AS n
+        WHERE n.entity_id > f.entity_id
+        ORDER BY n.entity_id
+        LIMIT 1
+    )
+    FROM found AS f
+    WHERE f.entity_id IS NOT NULL
+        AND (sqlc.narg('before_entity')::text IS NULL OR f.entity_id < cast(sqlc.narg('before_entity')::text AS analytics.entity_id))
+)
+
+SELECT f.entity_id::analytics.entity_id AS entity_id
+FROM found AS f
+WHERE f.entity_id IS NOT NULL
+    AND (sqlc.narg('before_entity')::text IS NULL OR f.entity_id < cast(sqlc.narg('before_entity')::text AS analytics.entity_id))
+LIMIT @max_rows::integer;
+
+-- name: MetricReadDates :many
+-- Dates that were complete once, and how many rows each had then; the latest first.
+SELECT
+    d.metric_date,
+    coalesce(d.entities, 0)::bigint AS entities
+FROM analytics.rollup_dates AS d
+WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date AND d.completed_at IS NOT NULL
+ORDER BY d.metric_date DESC
+LIMIT @max_rows::integer;
+
+-- name: MetricReadTop :many
+-- The entities with the highest counts over some dates, in one of the four columns or of another event type.
+SELECT
+    m.entity_id,
+    sum(
+        CASE @metric::text
+            WHEN 'views' THEN m.views_count
+            WHEN 'clicks' THEN m.clicks_count
+            WHEN 'saves' THEN m.saves_count
+            WHEN 'skips' THEN m.skips_count
+            ELSE coalesce((m.other_counts ->> @event_type::text)::bigint, 0)
+        END
+    )::bigint AS total
+FROM analytics.daily_entity_metrics AS m
+WHERE m.metric_date = ANY(@metric_dates::date[])
+GROUP BY m.entity_id
+ORDER BY total DESC, m.entity_id
+LIMIT @max_rows::integer;
+
+-- name: MetricReadNames :many
+-- Names of other event types among the first rows of a date.
+SELECT DISTINCT k.name::text AS name
+FROM (
+    SELECT m.other_counts
+    FROM analytics.daily_entity_metrics AS m
+    WHERE m.metric_date = @metric_date::date
+    ORDER BY m.entity_id
+    LIMIT 1000
+) AS s
+CROSS JOIN LATERAL jsonb_object_keys(s.other_counts) AS k (name)
+WHERE length(k.name) <= @max_length::integer
+ORDER BY 1
+LIMIT @max_rows::integer;
