@@ -37,9 +37,11 @@ func (*dailyRollupWorker) Timeout(*river.Job[DailyRollupArgs]) time.Duration { r
 
 // Work requests the dates, and leaves the rest to the reconciler.
 func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[DailyRollupArgs]) error {
-	plan := w.planner.Plan
+	planner := *w.planner
+	planner.Via = job.Args.RequestedVia
+	plan := planner.Plan
 	if job.Args.Now {
-		plan = w.planner.PlanNow
+		plan = planner.PlanNow
 	}
 	dates, err := plan(ctx)
 	if errors.Is(err, source.ErrNone) || errors.Is(err, schedule.ErrPaused) {

@@ -103,7 +103,9 @@ func (BackfillArgs) InsertOpts() river.InsertOpts { return controlOpts(false) }
 // DailyRollupArgs are the arguments of the periodic job that asks for the dates that are due.
 type DailyRollupArgs struct {
 	// Now asks for them although the job has done its work today, or is paused: see [EnqueueDailyRollup].
-	Now bool `json:"now,omitempty"`
+	Now bool `json:"now,omitempty" river:"unique"`
+	// RequestedVia says how the job came about, for the history of what it asks for: schedule where empty.
+	RequestedVia string `json:"requested_via,omitempty"`
 }
 
 // Kind is daily_rollup.

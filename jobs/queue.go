@@ -89,3 +89,20 @@ func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: DailyRollupArgs{}.Kind()})
 	})
 }
+
+// AskDaily asks for the daily job to run now, as its hour does: for yesterday and the days before it once a day, for dates
+// that have events and are not complete each time, and for nothing while the schedule is paused. So it may be called at
+// any time, and any number of times. It returns false where the job waits or runs already. Who did it is written down.
+func (a *Admin) AskDaily(ctx context.Context, who audit.Who) (enqueued bool, err error) {
+	err = a.db.Tx(ctx, func(tx pgx.Tx) error {
+		inserted, err := a.client.InsertTx(ctx, tx, DailyRollupArgs{RequestedVia: who.Via}, nil)
+		if err != nil {
+			return fmt.Errorf("insert the daily job: %w", err)
+		}
+		if enqueued = !inserted.UniqueSkippedAsDuplicate; !enqueued {
+			return nil
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: DailyRollupArgs{}.Kind()})
+	})
+	return enqueued, err
+}

@@ -1,5 +1,5 @@
 -- name: DateStateList :many
--- Dates of a range as they are now, after a date, earliest first. An empty state is any.
+-- Dates of a range as they are now, after a date where there is one, earliest first. An empty state is any.
 SELECT
     s.metric_date::date AS metric_date,
     s.state,
@@ -9,7 +9,7 @@ SELECT
     s.open_requests
 FROM analytics.date_states AS s
 WHERE s.metric_date BETWEEN @first_date::date AND @last_date::date
-    AND s.metric_date > @after_date::date
+    AND (@after_date::date IS NULL OR s.metric_date > @after_date::date)
     AND (@state::text = '' OR s.state = @state::text)
 ORDER BY s.metric_date
 LIMIT @max_rows::integer;

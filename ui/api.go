@@ -1,8 +1,173 @@
 package ui
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
 
-// routeAPI is the API, for those who do not write Go.
-func (*site) routeAPI() http.Handler {
-	return http.NotFoundHandler()
+	"github.com/daymill/daymill/internal/audit"
+)
+
+// tokenUser is who has the API's token, as the audit names it.
+const tokenUser = "api"
+
+// apiTimeout is how long a call may take.
+const apiTimeout = 10 * time.Second
+
+// errAPITimeout is why a call's context ends when it takes too long.
+var errAPITimeout = context.DeadlineExceeded
+
+// apiAccess is who may make a call.
+type apiAccess int
+
+const (
+	byUser   apiAccess = iota // whoever has the token, or is a user of the pages; viewers may only look
+	byCron                    // whoever has the cron secret
+	byAnyone                  // what is no secret
+)
+
+// apiRoute is a call of the API's. openapi.json describes each of them, which a test holds.
+type apiRoute struct {
+	method, path string
+	access       apiAccess
+	handle       func(w http.ResponseWriter, r *http.Request) error
+}
+
+func (s *site) apiRoutes() []apiRoute {
+	return []apiRoute{
+		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
+		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
+		{http.MethodGet, "/api/cron/daily-rollup", byCron, s.apiDailyRollup},
+		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
+		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
+		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
+		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
+	}
+}
+
+// routeAPI is the API, for those who do not write Go. It lets callers in by itself, and every error of it is a problem.
+func (s *site) routeAPI() http.Handler {
+	mux := http.NewServeMux()
+	byPath := make(map[string][]apiRoute)
+	for _, route := range s.apiRoutes() {
+		byPath[route.path] = append(byPath[route.path], route)
+	}
+	for path, routes := range byPath {
+		mux.Handle(path, s.api(routes))
+	}
+	mux.Handle("/", s.api(nil))
+	return s.recovered(mux)
+}
+
+// api answers at a path, at which there are some calls or none.
+func (s *site) api(routes []apiRoute) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		access := byUser
+		if len(routes) > 0 {
+			access = routes[0].access
+		}
+		user, err := s.apiUser(w, r, access)
+		if err != nil {
+			s.failAPI(w, r, err)
+			return
+		}
+		method := r.Method
+		if method == http.MethodHead && access != byCron { // Looking twice does nothing, calling twice might.
+			method = http.MethodGet
+		}
+		at := slices.IndexFunc(routes, func(route apiRoute) bool { return route.method == method })
+		switch {
+		case len(routes) == 0:
+			err = apiError{http.StatusNotFound, "There is nothing at this address: see /api/openapi.json."}
+		case at < 0:
+			w.Header().Set("Allow", allowed(routes))
+			err = apiError{http.StatusMethodNotAllowed, "This address answers to " + allowed(routes) + "."}
+		case !mayChange(user, r):
+			err = apiError{http.StatusForbidden, "The viewer may look, and not change anything: use the token, or be admin."}
+		default:
+			err = routes[at].handle(w, r.WithContext(context.WithValue(ctx, userKey{}, user)))
+		}
+		if err != nil {
+			s.failAPI(w, r, err)
+		}
+	})
+}
+
+// allowed are the methods that an address answers to.
+func allowed(routes []apiRoute) string {
+	var methods []string
+	for _, route := range routes {
+		methods = append(methods, route.method)
+		if route.method == http.MethodGet && route.access != byCron {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return strings.Join(methods, ", ")
+}
+
+// apiUser is who makes a call. Failures count together with those at the pages.
+func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (string, error) {
+	open := access == byUser && s.Access.Open() && s.Access.APIToken == ""
+	switch {
+	case access == byAnyone:
+		return "", nil
+	case access == byCron && s.Access.CronSecret == "":
+		return "", apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
+	case open:
+		return adminUser, nil // Only this machine reaches it: see hosted.
+	}
+	client := clientOf(r)
+	if s.guard.throttled(client) {
+		w.Header().Set("Retry-After", "60")
+		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a minute."}
+	}
+	user, given := s.credentials(r, access)
+	if user != "" {
+		return user, nil
+	}
+	if given {
+		s.guard.failed(client)
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
+	if access == byCron {
+		return "", apiError{http.StatusUnauthorized, "Send the header Authorization: Bearer, and the CRON_SECRET of the web process."}
+	}
+	return "", apiError{http.StatusUnauthorized,
+		"Send the header Authorization: Bearer, and the DAYMILL_API_TOKEN of the web process; or the user and password of the pages."}
+}
+
+// credentials are whose they are; empty where they are wrong. given reports whether there are any.
+func (s *site) credentials(r *http.Request, access apiAccess) (user string, given bool) {
+	header := r.Header.Get("Authorization")
+	scheme, token, _ := strings.Cut(header, " ")
+	switch {
+	case access == byCron:
+		if strings.EqualFold(scheme, "Bearer") && equal(strings.TrimSpace(token), s.Access.CronSecret) {
+			return audit.ViaCron, true
+		}
+	case strings.EqualFold(scheme, "Bearer"):
+		if equal(strings.TrimSpace(token), s.Access.APIToken) {
+			return tokenUser, true
+		}
+	default:
+		if name, password, ok := r.BasicAuth(); ok {
+			return s.guard.user(name, password), true
+		}
+	}
+	return "", header != ""
+}
+
+// apiID is the number in a call's address.
+func apiID(r *http.Request, noun string) (int64, error) {
+	id, err := pathID(r)
+	if errors.Is(err, errNotFound) {
+		return 0, apiError{http.StatusNotFound, "There is no such " + noun + "."}
+	}
+	return id, err
 }

@@ -45,7 +45,7 @@ func (s *site) recovered(next http.Handler) http.Handler {
 			}
 			s.Logger.ErrorContext(r.Context(), "a page panicked", slog.String("path", r.URL.Path),
 				slog.String("panic", fmt.Sprint(bug)), slog.String("stack", string(debug.Stack())))
-			text(w, http.StatusInternalServerError, "Something went wrong here; the log says what.\n")
+			refuse(w, r, http.StatusInternalServerError, "Something went wrong here; the log says what.")
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -87,7 +87,7 @@ func (s *site) hosted(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopbackHost(r.Host) {
-			text(w, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages answer at 127.0.0.1 and localhost only.\n")
+			refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages answer at 127.0.0.1 and localhost only.")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -109,8 +109,8 @@ func isLoopbackHost(host string) bool {
 // sameOrigin refuses changes that a page of another site has sent.
 func (*site) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text(w, http.StatusForbidden, "This came from another site and was refused: nothing was changed.\n")
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusForbidden, "This came from another site and was refused: nothing was changed.")
 	}))
 	return protection.Handler(next)
 }

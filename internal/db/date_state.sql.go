@@ -46,7 +46,7 @@ SELECT
     s.open_requests
 FROM analytics.date_states AS s
 WHERE s.metric_date BETWEEN $1::date AND $2::date
-    AND s.metric_date > $3::date
+    AND ($3::date IS NULL OR s.metric_date > $3::date)
     AND ($4::text = '' OR s.state = $4::text)
 ORDER BY s.metric_date
 LIMIT $5::integer
@@ -69,7 +69,7 @@ type DateStateListRow struct {
 	OpenRequests int64
 }
 
-// Dates of a range as they are now, after a date, earliest first. An empty state is any.
+// Dates of a range as they are now, after a date where there is one, earliest first. An empty state is any.
 func (q *Queries) DateStateList(ctx context.Context, arg DateStateListParams) ([]DateStateListRow, error) {
 	rows, err := q.db.Query(ctx, dateStateList,
 		arg.FirstDate,

@@ -20,7 +20,7 @@ type DateState struct {
 	OpenRequests int64      `json:"open_requests"`
 }
 
-// DateStates lists the dates of a range that the ledger knows, after a date, earliest first and limit at most. An empty
+// DateStates lists the dates of a range that the ledger knows, after a date where that is one, earliest first and limit at most. An empty
 // state is any.
 func DateStates(
 	ctx context.Context, on postgres.DBTX, dates date.Range, after date.Date, state string, limit int,

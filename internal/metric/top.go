@@ -14,7 +14,7 @@ import (
 
 // What the top entities may cost: how many rows are added up, but for those of one date, and how long that may take.
 const (
-	topRows    = 50_000
+	topRows    = 100_000
 	topTimeout = 150 * time.Millisecond
 	// maxPeriod is the longest period, in days, that is looked at.
 	maxPeriod = 366
@@ -52,7 +52,7 @@ type Ranked struct {
 }
 
 // FindTop adds up the counts of a period, and returns the entities with the highest, limit at most. It takes as many
-// dates, from the latest on, as have 50,000 rows together, and one at least. The ledger knows how many rows a date has, so
+// dates, from the latest on, as have 100,000 rows together, and one at least. The ledger knows how many rows a date has, so
 // nothing has to be read to find out what is too much.
 func FindTop(
 	ctx context.Context, conn *postgres.DB, entityType entity.Type, metric Metric, period date.Range, limit int,

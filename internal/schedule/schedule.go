@@ -98,6 +98,8 @@ type Planner struct {
 	Daily           Daily
 	Clock           pace.Clock
 	Pace            float64
+	// Via says how its requests came about; schedule where empty.
+	Via string
 }
 
 // Plan requests what is due, and returns the dates. Called again, it requests none of them twice. While the daily job is
@@ -151,7 +153,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 			dates = slices.Compact(dates)
 		}
 		if len(dates) > 0 {
-			err := queries.RequestAppend(ctx, db.RequestAppendParams{MetricDates: dates, RequestedVia: via, Priority: priority})
+			err := queries.RequestAppend(ctx, db.RequestAppendParams{MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority})
 			if err != nil {
 				return fmt.Errorf("request dates: %w", err)
 			}

@@ -1,0 +1,89 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// How many dates a call lists.
+const (
+	apiDates     = 100
+	apiMostDates = 1000
+)
+
+// apiState is what the name of a state looks like.
+var apiState = regexp.MustCompile(`^[a-z_]{0,30}$`)
+
+type datesAnswer struct {
+	Dates []ledger.DateState `json:"dates"`
+	// NextCursor is the cursor of the next call; null where there are no more.
+	NextCursor *string `json:"next_cursor"`
+}
+
+// apiListDates lists dates as they are now, earliest first.
+func (s *site) apiListDates(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	dates := date.Range{First: date.New(1, time.January, 1), Last: date.New(9999, time.December, 31)}
+	after, limit := date.Date{}, apiDates
+	for name, into := range map[string]*date.Date{"from": &dates.First, "to": &dates.Last, "cursor": &after} {
+		if value := query.Get(name); value != "" {
+			parsed, err := date.Parse(shortened(value, 30))
+			if err != nil {
+				return unprocessable(err)
+			}
+			*into = parsed
+		}
+	}
+	if dates.Last.Before(dates.First) {
+		return unprocessable(date.ErrReversed)
+	}
+	if value := query.Get("limit"); value != "" {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > apiMostDates {
+			return unprocessable(errors.New("the limit is a number from 1 to " + strconv.Itoa(apiMostDates)))
+		}
+		limit = n
+	}
+	state := query.Get("state")
+	if !apiState.MatchString(state) {
+		return unprocessable(errors.New("there is no such state"))
+	}
+	answer := datesAnswer{}
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		answer.Dates, err = ledger.DateStates(ctx, on, dates, after, state, limit+1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(answer.Dates) > limit {
+		answer.Dates = answer.Dates[:limit]
+		next := answer.Dates[limit-1].Date.String()
+		answer.NextCursor = &next
+	}
+	writeJSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+type cronAnswer struct {
+	// Enqueued is false where the job waits or runs already.
+	Enqueued bool `json:"enqueued"`
+}
+
+// apiDailyRollup asks for the daily job, as its hour does. Called again that day it asks for nothing that is done.
+func (s *site) apiDailyRollup(w http.ResponseWriter, r *http.Request) error {
+	enqueued, err := s.Jobs.AskDaily(r.Context(), audit.Who{Actor: userOf(r.Context()), Via: audit.ViaCron})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, "application/json", http.StatusAccepted, cronAnswer{Enqueued: enqueued})
+	return nil
+}

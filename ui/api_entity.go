@@ -1,0 +1,120 @@
+package ui
+
+import (
+	_ "embed" // openapi.json
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/metric"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+// apiDescribe serves the OpenAPI document.
+func (*site) apiDescribe(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openAPI) // Whoever asked has gone.
+	return nil
+}
+
+// countsAnswer are counts by event type.
+type countsAnswer struct {
+	Views  int64            `json:"views"`
+	Clicks int64            `json:"clicks"`
+	Saves  int64            `json:"saves"`
+	Skips  int64            `json:"skips"`
+	Other  map[string]int64 `json:"other"`
+}
+
+func newCountsAnswer(c metric.Counts) countsAnswer {
+	if c.Other == nil {
+		c.Other = map[string]int64{}
+	}
+	return countsAnswer(c)
+}
+
+type dayAnswer struct {
+	Date date.Date `json:"date"`
+	countsAnswer
+}
+
+type metricsAnswer struct {
+	EntityID string       `json:"entity_id"`
+	From     date.Date    `json:"from"`
+	To       date.Date    `json:"to"`
+	Totals   countsAnswer `json:"totals"`
+	Metrics  []dayAnswer  `json:"metrics"`
+}
+
+// apiDays is how long the range of metrics is where none is given.
+const apiDays = 30
+
+// apiShowMetrics gives an entity's metrics, as JSON or CSV.
+func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	id, err := metric.ID(s.Installation.EntityType, r.PathValue("id"))
+	if err != nil {
+		return unprocessable(err)
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	dates := date.Range{First: today.AddDays(-apiDays), Last: today.AddDays(-1)}
+	if query.Get("from") != "" || query.Get("to") != "" {
+		if query.Get("from") == "" || query.Get("to") == "" {
+			return unprocessable(errors.New("give both from and to, or neither"))
+		}
+		if dates, err = parseRange(query.Get("from"), query.Get("to")); err != nil {
+			return unprocessable(err)
+		}
+	}
+	format := query.Get("format")
+	switch {
+	case format == "" && prefersCSV(r.Header.Get("Accept")):
+		format = "csv"
+	case format == "":
+		format = "json"
+	case format != "csv" && format != "json":
+		return unprocessable(errors.New("the format is json or csv"))
+	}
+	known := false
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		_, known, err = metric.Bounds(ctx, on, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !known {
+		return apiError{http.StatusNotFound, "No metrics are known of this entity: it has no event on any date that was rolled up."}
+	}
+	w.Header().Set("Vary", "Accept")
+	if format == "csv" {
+		return s.writeCSV(w, r, id, dates)
+	}
+	answer := metricsAnswer{EntityID: id, From: dates.First, To: dates.Last, Metrics: []dayAnswer{}}
+	var totals metric.Counts
+	err = metric.Each(ctx, s.DB, id, dates, func(day metric.Day) error {
+		totals.Add(day.Counts)
+		answer.Metrics = append(answer.Metrics, dayAnswer{Date: day.Date, countsAnswer: newCountsAnswer(day.Counts)})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	answer.Totals = newCountsAnswer(totals)
+	writeJSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// prefersCSV reports whether whoever sent an Accept header wants CSV and did not name JSON.
+func prefersCSV(accept string) bool {
+	accept = strings.ToLower(accept)
+	return strings.Contains(accept, "text/csv") && !strings.Contains(accept, "json")
+}

@@ -1,0 +1,173 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schedule"
+)
+
+// rollupRequest is either a date or a range.
+type rollupRequest struct {
+	Date string `json:"date"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+type rollupAnswer struct {
+	Dates int       `json:"dates"`
+	From  date.Date `json:"from"`
+	To    date.Date `json:"to"`
+}
+
+func (q rollupRequest) dates() (date.Range, error) {
+	switch {
+	case q.Date != "" && q.From == "" && q.To == "":
+		q.From, q.To = q.Date, q.Date
+	case q.Date != "" || q.From == "" || q.To == "":
+		return date.Range{}, errors.New("give either date, or from and to")
+	}
+	return parseRange(q.From, q.To)
+}
+
+func parseRange(from, to string) (date.Range, error) {
+	first, err := date.Parse(shortened(from, 30))
+	if err != nil {
+		return date.Range{}, err
+	}
+	last, err := date.Parse(shortened(to, 30))
+	if err != nil {
+		return date.Range{}, err
+	}
+	if first.Before(date.New(1, time.January, 1)) {
+		return date.Range{}, errors.New("dates begin with the year 1")
+	}
+	return date.NewRange(first, last)
+}
+
+// apiRequestDates asks for a rollup of a date or a range.
+func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var request rollupRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	dates, err := request.dates()
+	if err != nil {
+		return unprocessable(err)
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	if dates.Last.After(today) {
+		return unprocessable(errors.New(dates.Last.String() + " is in the future: today is " + today.String() + " in " + s.Installation.TimeZone))
+	}
+	all := make([]date.Date, dates.Len())
+	for i := range all {
+		all[i] = dates.First.AddDays(i)
+	}
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return ledger.RequestDates(ctx, tx, all, userOf(ctx), audit.ViaAPI) })
+	if err != nil {
+		return err
+	}
+	writeJSON(w, "application/json", http.StatusAccepted, rollupAnswer{Dates: len(all), From: dates.First, To: dates.Last})
+	return nil
+}
+
+// backfillRequest is what the form of the page asks for.
+type backfillRequest struct {
+	From         string  `json:"from"`
+	To           string  `json:"to"`
+	NewestFirst  bool    `json:"newest_first"`
+	EveryDate    bool    `json:"every_date"`
+	InFlight     *int    `json:"in_flight"` // 1 where absent
+	PauseSeconds float64 `json:"pause_seconds"`
+}
+
+func (q backfillRequest) plan(today date.Date, user string) (backfill.Plan, error) {
+	if q.From == "" || q.To == "" {
+		return backfill.Plan{}, backfill.ErrNoDate
+	}
+	dates, err := parseRange(q.From, q.To)
+	if err != nil {
+		return backfill.Plan{}, err
+	}
+	plan := backfill.Plan{
+		Range: dates, NewestFirst: q.NewestFirst, EveryDate: q.EveryDate, InFlight: 1, By: user, Via: audit.ViaAPI,
+	}
+	if q.InFlight != nil {
+		plan.InFlight = *q.InFlight
+	}
+	if plan.InFlight < 1 {
+		return backfill.Plan{}, backfill.ErrInFlight
+	}
+	if q.PauseSeconds < 0 || q.PauseSeconds > (24*time.Hour).Seconds() {
+		return backfill.Plan{}, backfill.ErrPause
+	}
+	plan.Pause = time.Duration(q.PauseSeconds * float64(time.Second))
+	return plan, plan.Validate(today)
+}
+
+// apiStartBackfill starts a backfill.
+func (s *site) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var request backfillRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	plan, err := request.plan(today, userOf(ctx))
+	if err != nil {
+		return unprocessable(err)
+	}
+	var started backfill.Status
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		id, _, err := backfill.Start(ctx, tx, plan)
+		if err != nil {
+			return err
+		}
+		started, err = backfill.Get(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", link(s.BasePath, "api", "backfills", strconv.FormatInt(started.ID, 10)))
+	writeJSON(w, "application/json", http.StatusCreated, started)
+	return nil
+}
+
+// apiShowBackfill says how far a backfill is.
+func (s *site) apiShowBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	id, err := apiID(r, "backfill")
+	if err != nil {
+		return err
+	}
+	var status backfill.Status
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		status, err = backfill.Get(ctx, on, id)
+		return err
+	})
+	if errors.Is(err, backfill.ErrNotFound) {
+		return apiError{http.StatusNotFound, "There is no such backfill."}
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, "application/json", http.StatusOK, status)
+	return nil
+}
