@@ -250,3 +250,15 @@ func TestOverdue(t *testing.T) {
 	require.True(t, overdue(29*time.Minute))
 	require.False(t, overdue(31*time.Minute), "it is half an hour late")
 }
+
+// TestVia has requests say how they came about.
+func TestVia(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.insert(t, today.AddDays(-1))
+	b.planner.Via = "cron"
+	require.Len(t, b.plan(t), 1)
+	var via string
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT requested_via FROM analytics.rollup_requests").Scan(&via))
+	require.Equal(t, "cron", via)
+}

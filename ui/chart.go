@@ -1,0 +1,158 @@
+package ui
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+)
+
+// chart is stacked columns, drawn by the server: it needs no script, and what it says is in the table below it as well.
+type chart struct {
+	Name        string // is part of ids, and of the class that chooses by the window's width
+	Title, Desc string
+	Width       float64
+	Height      float64
+	Left        float64 // where the columns begin
+	Right       float64
+	Bottom      float64 // where they stand
+	Marks       []mark  // of the vertical axis
+	Labels      []label // of the horizontal one
+	Areas       []area
+	Hits        []hit
+}
+
+type mark struct {
+	Y    float64
+	Text string
+}
+
+type label struct {
+	X      float64
+	Text   string
+	Anchor string
+}
+
+// area is all columns of a series, as one path.
+type area struct{ Class, Path string }
+
+// hit is what a pointer finds above a column.
+type hit struct {
+	X, Width float64
+	Title    string
+}
+
+// series are values of one kind, a column each.
+type series struct {
+	Name   string
+	Class  string // says the colour: see the stylesheet
+	Values []int64
+	Total  int64
+}
+
+// bucket is a column: a date, a week or a month.
+type bucket struct {
+	Label string // on the axis
+	Title string // in full
+}
+
+// size is what a chart has room for.
+type size struct {
+	name          string
+	width, height float64
+	labels        int
+}
+
+// newChart stacks series in columns.
+func newChart(at size, title, desc string, buckets []bucket, stack []series) chart {
+	const top, bottom, char = 10, 24, 7.2
+	c := chart{Name: at.name, Title: title, Desc: desc, Width: at.width, Height: at.height, Bottom: at.height - bottom, Right: at.width - 4}
+	sums := make([]int64, len(buckets))
+	var highest int64
+	for i := range buckets {
+		for _, s := range stack {
+			sums[i] += s.Values[i]
+		}
+		highest = max(highest, sums[i])
+	}
+	step := niceStep(highest, 4)
+	most := (highest + step - 1) / step * step
+	widest := 0
+	for value := int64(0); value <= most; value += step {
+		text := axisNumber(value)
+		widest = max(widest, utf8.RuneCountInString(text))
+		c.Marks = append(c.Marks, mark{Y: c.Bottom - (c.Bottom-top)*float64(value)/float64(most), Text: text})
+	}
+	c.Left = math.Ceil(float64(widest)*char) + 8
+	pitch := (c.Right - c.Left) / float64(max(1, len(buckets)))
+	gap := min(3, pitch*0.2)
+	base := make([]float64, len(buckets))
+	for _, s := range stack {
+		var path strings.Builder
+		for i, value := range s.Values {
+			if value == 0 {
+				continue
+			}
+			height := (c.Bottom - top) * float64(value) / float64(most)
+			path.WriteString("M" + decimal(c.Left+pitch*float64(i)+gap/2) + " " + decimal(c.Bottom-base[i]) +
+				"v-" + decimal(height) + "h" + decimal(pitch-gap) + "v" + decimal(height) + "z")
+			base[i] += height
+		}
+		if path.Len() > 0 {
+			c.Areas = append(c.Areas, area{Class: "fill-" + s.Class, Path: path.String()})
+		}
+	}
+	for i, b := range buckets {
+		title := b.Title + ": " + number(sums[i])
+		for _, s := range stack {
+			if s.Values[i] > 0 && len(stack) > 1 {
+				title += "\n" + s.Name + " " + number(s.Values[i])
+			}
+		}
+		c.Hits = append(c.Hits, hit{X: c.Left + pitch*float64(i), Width: pitch, Title: title})
+	}
+	c.label(buckets, pitch, at.labels)
+	return c
+}
+
+// label writes some of the columns' names below them, the last one always.
+func (c *chart) label(buckets []bucket, pitch float64, most int) {
+	every := max(1, int(math.Ceil(float64(len(buckets))/float64(most))))
+	for i := len(buckets) - 1; i >= 0; i -= every {
+		x, anchor := c.Left+pitch*(float64(i)+0.5), "middle"
+		half := float64(len(buckets[i].Label)) * 3.4
+		if x+half > c.Width {
+			x, anchor = c.Right, "end"
+		} else if x-half < 0 {
+			x, anchor = 0, "start"
+		}
+		c.Labels = append(c.Labels, label{X: x, Text: buckets[i].Label, Anchor: anchor})
+	}
+}
+
+// niceStep is the smallest of 1, 2, 5, 10, 20, 50, … that needs so many steps at most to reach a value.
+func niceStep(highest int64, steps int64) int64 {
+	for step := int64(1); ; step *= 10 {
+		for _, factor := range []int64{1, 2, 5} {
+			if highest <= step*factor*steps {
+				return step * factor
+			}
+		}
+		if step > math.MaxInt64/100 {
+			return step
+		}
+	}
+}
+
+// axisNumber is short: 500, 20,000, 1.5 M.
+func axisNumber(n int64) string {
+	if n < 1_000_000 {
+		return number(n)
+	}
+	value, unit := humanize.ComputeSI(float64(n))
+	return strconv.FormatFloat(value, 'f', -1, 64) + " " + unit
+}
+
+func decimal(x float64) string { return strconv.FormatFloat(math.Round(x*100)/100, 'f', -1, 64) }

@@ -1,0 +1,423 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/a-h/templ"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/metric"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const (
+	entityDays     = 90 // of the range, where none is given
+	entityRows     = 50 // of the table, a page
+	entityOthers   = 4  // other event types that are series of their own
+	daysAsDays     = 120
+	daysAsWeeks    = 800
+	restSeries     = "rest"
+	idShownAt      = 80
+	entityNotFound = "No metrics are known of this entity"
+)
+
+// entityView is an entity over time.
+type entityView struct {
+	ID       string
+	From, To string
+	Days     string // of the range, where it is one of those that are offered; else empty
+	Wrong    string
+	Unknown  bool
+	Known    *date.Range // the first and the last date with metrics
+
+	Totals     []series // of the range, every one there is
+	Shown      map[string]bool
+	Chosen     bool // some of them were chosen
+	Total      int64
+	Unit       string // of a column: date, week, month
+	Wide       chart
+	Narrow     chart
+	Rows       []entityDay
+	Older      url.Values
+	Newer      url.Values
+	Incomplete int64
+	Rest       int // event types that are one series together
+}
+
+// entityDay is a row of the table, with a value for every series that is shown.
+type entityDay struct {
+	Date   string
+	Values []int64
+	Total  int64
+}
+
+// shown are the series that are shown.
+func (v entityView) shown() []series {
+	return slices.DeleteFunc(slices.Clone(v.Totals), func(s series) bool { return !v.Shown[s.key()] })
+}
+
+// key names a series in a query.
+func (s series) key() string {
+	switch {
+	case s.Class == restSeries:
+		return restSeries
+	case strings.HasPrefix(s.Class, "other"):
+		return otherPrefix + s.Name
+	default:
+		return s.Name
+	}
+}
+
+// query is the address of the same view.
+func (v entityView) query() url.Values {
+	query := url.Values{"id": {v.ID}}
+	if v.Days != "" {
+		query.Set("days", v.Days)
+	} else {
+		query.Set("from", v.From)
+		query.Set("to", v.To)
+	}
+	if v.Chosen {
+		for _, s := range v.shown() {
+			query.Add("metric", s.key())
+		}
+	}
+	return query
+}
+
+// forDays is the address of the same view over another number of days.
+func (v entityView) forDays(days string) url.Values {
+	query := v.query()
+	query.Del("from")
+	query.Del("to")
+	query.Set("days", days)
+	return query
+}
+
+func withID(id string, also url.Values) url.Values {
+	query := url.Values{"id": {id}}
+	for name, values := range also {
+		query[name] = values
+	}
+	return query
+}
+
+// idShown is an id as pages write it: what cannot be seen is written so that it can.
+func idShown(id string) string {
+	id = shortened(id, idShownAt)
+	if id == strings.TrimSpace(id) && id != "" && strings.IndexFunc(id, func(c rune) bool { return !unicode.IsPrint(c) }) < 0 {
+		return id
+	}
+	return strconv.Quote(id)
+}
+
+// entityRange reads the range of a query.
+func entityRange(query url.Values, today date.Date) (dates date.Range, days string, err error) {
+	if from, to := query.Get("from"), query.Get("to"); from != "" || to != "" {
+		if from == "" || to == "" {
+			return date.Range{}, "", errRange
+		}
+		dates, err = parseRange(from, to)
+		return dates, "", err
+	}
+	days = query.Get("days")
+	n := map[string]int{"7": 7, "30": 30, "90": entityDays, "365": 365}[days]
+	if n == 0 {
+		n, days = entityDays, strconv.Itoa(entityDays)
+	}
+	return date.Range{First: today.AddDays(-n), Last: today.AddDays(-1)}, days, nil
+}
+
+// showEntity shows an entity over time.
+func (s *site) showEntity(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	id, err := metric.ID(s.Installation.EntityType, query.Get("id"))
+	if err != nil {
+		return inputError{err}
+	}
+	dates, days, err := entityRange(query, scopeOf(ctx).today)
+	if err != nil {
+		return inputError{err}
+	}
+	view := entityView{ID: id, From: dates.First.String(), To: dates.Last.String(), Days: days}
+	var rows []metric.Day
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		bounds, known, err := metric.Bounds(ctx, on, id)
+		if err != nil || !known {
+			view.Unknown = !known
+			return err
+		}
+		view.Known = &bounds
+		if rows, err = metric.Days(ctx, on, id, dates, date.MaxDates); err != nil {
+			return err
+		}
+		view.Incomplete, err = ledger.IncompleteDates(ctx, on, dates)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if view.Unknown {
+		return s.render(w, r, http.StatusNotFound, entityNotFound, entityPage(view))
+	}
+	view.total(rows, query["metric"])
+	before := date.Date{}
+	if text := query.Get("before"); text != "" {
+		if before, err = date.Parse(shortened(text, 30)); err != nil {
+			return inputError{err}
+		}
+	}
+	view.list(rows, before)
+	view.draw(rows, dates)
+	return s.render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(view))
+}
+
+// total adds the range up, and decides which series there are and which of them are shown.
+func (v *entityView) total(rows []metric.Day, chosen []string) {
+	var sum metric.Counts
+	for _, day := range rows {
+		sum.Add(day.Counts)
+	}
+	v.Totals = []series{
+		{Name: metric.Views, Class: metric.Views, Total: sum.Views}, {Name: metric.Clicks, Class: metric.Clicks, Total: sum.Clicks},
+		{Name: metric.Saves, Class: metric.Saves, Total: sum.Saves}, {Name: metric.Skips, Class: metric.Skips, Total: sum.Skips},
+	}
+	names := sum.Names()
+	rest := series{Class: restSeries}
+	for i, name := range names {
+		// A rest of one would hide a name for nothing.
+		if i < entityOthers || len(names) == entityOthers+1 {
+			v.Totals = append(v.Totals, series{Name: name, Class: "other" + strconv.Itoa(i+1), Total: sum.Other[name]})
+			continue
+		}
+		v.Rest++
+		rest.Total += sum.Other[name]
+	}
+	if v.Rest > 0 {
+		rest.Name = plural(int64(v.Rest), "other event type")
+		v.Totals = append(v.Totals, rest)
+	}
+	v.Shown = make(map[string]bool)
+	for _, s := range v.Totals {
+		if slices.Contains(chosen, s.key()) {
+			v.Shown[s.key()], v.Chosen = true, true
+		}
+	}
+	for _, s := range v.Totals {
+		v.Shown[s.key()] = v.Shown[s.key()] || !v.Chosen
+		if v.Shown[s.key()] {
+			v.Total += s.Total
+		}
+	}
+}
+
+// values are a day's counts of some series.
+func values(day metric.Day, all []series) []int64 {
+	counts := make([]int64, len(all))
+	named := int64(0)
+	for i, s := range all {
+		switch s.Class {
+		case metric.Views:
+			counts[i] = day.Views
+		case metric.Clicks:
+			counts[i] = day.Clicks
+		case metric.Saves:
+			counts[i] = day.Saves
+		case metric.Skips:
+			counts[i] = day.Skips
+		case restSeries:
+			counts[i] = day.Total() - day.Views - day.Clicks - day.Saves - day.Skips - named
+		default:
+			counts[i] = day.Other[s.Name]
+			named += counts[i]
+		}
+	}
+	return counts
+}
+
+// list makes a page of the table, the latest date first.
+func (v *entityView) list(rows []metric.Day, before date.Date) {
+	end := len(rows)
+	if !before.IsZero() {
+		end, _ = slices.BinarySearchFunc(rows, before, func(day metric.Day, d date.Date) int { return day.Date.Compare(d) })
+		v.Newer = v.query()
+		if newer := end + entityRows; newer < len(rows) {
+			v.Newer.Set("before", rows[newer].Date.String())
+		}
+	}
+	begin := max(0, end-entityRows)
+	for i := end - 1; i >= begin; i-- {
+		row := entityDay{Date: rows[i].Date.String()}
+		for j, n := range values(rows[i], v.Totals) {
+			if v.Shown[v.Totals[j].key()] {
+				row.Values = append(row.Values, n)
+				row.Total += n
+			}
+		}
+		v.Rows = append(v.Rows, row)
+	}
+	if begin > 0 {
+		v.Older = v.query()
+		v.Older.Set("before", rows[begin].Date.String())
+	}
+}
+
+// draw makes the chart.
+func (v *entityView) draw(rows []metric.Day, dates date.Range) {
+	buckets, index := newBuckets(dates)
+	v.Unit = index.unit
+	all := slices.Clone(v.Totals)
+	for i := range all {
+		all[i].Values = make([]int64, len(buckets))
+	}
+	for _, day := range rows {
+		at := index.of(day.Date)
+		for i, n := range values(day, v.Totals) {
+			all[i].Values[at] += n
+		}
+	}
+	all = slices.DeleteFunc(all, func(s series) bool { return !v.Shown[s.key()] })
+	title := "Events of " + idShown(v.ID) + " per " + v.Unit
+	desc := "From " + v.From + " to " + v.To + ": " + number(v.Total) + " in all"
+	for _, s := range all {
+		desc += ", " + shortened(s.Name, 40) + " " + number(s.Total)
+	}
+	v.Wide = newChart(size{name: "wide", width: 1040, height: 300, labels: 9}, title, desc+".", buckets, all)
+	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 4}, title, desc+".", buckets, all)
+}
+
+// bucketIndex finds the column of a date.
+type bucketIndex struct {
+	unit  string
+	first date.Date
+	start date.Date // the first column's, were it whole
+}
+
+// newBuckets divides a range into dates, into weeks from Monday on or into months, as many as a chart has room for.
+func newBuckets(dates date.Range) ([]bucket, bucketIndex) {
+	index := bucketIndex{unit: "month", first: dates.First}
+	switch {
+	case dates.Len() <= daysAsDays:
+		index.unit, index.start = "date", dates.First
+	case dates.Len() <= daysAsWeeks:
+		index.unit, index.start = "week", dates.First.AddDays(-(int(dates.First.Weekday())+6)%7)
+	default:
+		year, month, _ := dates.First.Date()
+		index.start = date.New(year, month, 1)
+	}
+	var all []bucket
+	for at := index.start; !at.After(dates.Last); {
+		next := index.next(at)
+		b := bucket{Label: at.String(), Title: at.String()}
+		switch index.unit {
+		case "week":
+			b.Title = "Week of " + at.String()
+		case "month":
+			b.Label = at.String()[:len("2026-03")]
+			b.Title = b.Label
+		}
+		if index.unit != "date" && (at.Before(dates.First) || next.AddDays(-1).After(dates.Last)) {
+			b.Title += " (a part of it)"
+		}
+		all = append(all, b)
+		at = next
+	}
+	return all, index
+}
+
+func (x bucketIndex) next(at date.Date) date.Date {
+	switch x.unit {
+	case "date":
+		return at.AddDays(1)
+	case "week":
+		return at.AddDays(7)
+	default:
+		year, month, _ := at.Date()
+		return date.New(year, month+1, 1)
+	}
+}
+
+func (x bucketIndex) of(d date.Date) int {
+	switch x.unit {
+	case "date":
+		return d.Sub(x.start)
+	case "week":
+		return d.Sub(x.start) / 7
+	default:
+		year, month, _ := d.Date()
+		firstYear, firstMonth, _ := x.start.Date()
+		return (year-firstYear)*12 + int(month) - int(firstMonth)
+	}
+}
+
+// downloadEntity sends a range as CSV.
+func (s *site) downloadEntity(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	id, err := metric.ID(s.Installation.EntityType, query.Get("id"))
+	if err != nil {
+		return inputError{err}
+	}
+	dates, _, err := entityRange(query, scopeOf(r.Context()).today)
+	if err != nil {
+		return inputError{err}
+	}
+	known := false
+	err = s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		_, known, err = metric.Bounds(r.Context(), on, id)
+		return err
+	})
+	if err == nil && !known {
+		err = errNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return s.writeCSV(w, r, id, dates)
+}
+
+// errRange is a mistake in the dates that a person has given.
+var errRange = errors.New("give both a first and a last date")
+
+// hostileID reports whether an id is none that a heading has room for.
+func hostileID(id string) bool { return utf8.RuneCountInString(id) > idShownAt }
+
+// csvQuery is the address of the range as CSV: with all metrics, whichever are shown.
+func csvQuery(view entityView) url.Values {
+	return url.Values{"id": {view.ID}, "from": {view.From}, "to": {view.To}}
+}
+
+func datesQuery(view entityView) url.Values { return url.Values{"from": {view.From}, "to": {view.To}} }
+
+// rangeQuery is the range in which an entity has metrics, or the end of it where it is too long.
+func rangeQuery(known *date.Range) url.Values {
+	first := known.First
+	if known.Len() > date.MaxDates {
+		first = known.Last.AddDays(1 - date.MaxDates)
+	}
+	return url.Values{"from": {first.String()}, "to": {known.Last.String()}}
+}
+
+// atLeast writes a count of dates that stops at a thousand.
+func atLeast(n int64) string {
+	if n >= 1000 {
+		return "1,000 dates or more"
+	}
+	return plural(n, "date")
+}
+
+// pageOf is the address of another page of the table; empty where there is none.
+func pageOf(ctx context.Context, query url.Values) templ.SafeURL {
+	if query == nil {
+		return ""
+	}
+	return toQuery(ctx, query, "entity") + "#by-date"
+}
