@@ -197,6 +197,11 @@ type AnalyticsSource struct {
 	SetAt          time.Time
 }
 
+type AnalyticsTopEntity struct {
+	MetricDate date.Date
+	Top        []byte
+}
+
 type AnalyticsVerification struct {
 	ID              int64
 	MetricDate      date.Date

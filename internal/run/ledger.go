@@ -248,6 +248,9 @@ func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 	if err != nil {
 		return err
 	}
+	if err := a.recordTop(ctx, queries); err != nil {
+		return err
+	}
 	if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ type attempt struct {
 	pacer     *pace.Pacer
 	scanner   *slice.Scanner
 	publisher *batch.Publisher
+	top       merge.Top // of the entities that this run has counted
 
 	phase     string
 	progress  float64
@@ -206,8 +207,10 @@ func (a *attempt) publish(ctx context.Context, counts *merge.Table, after, upTo 
 	rows := counts.Rows()
 	want := a.publisher.Totals
 	for i := range rows {
-		want.Events += rows[i].Events()
+		events := rows[i].Events()
+		want.Events += events
 		want.Entities++
+		a.top.Add(&rows[i], events)
 	}
 	before := a.publisher.Totals.Entities
 	a.publisher.Alive = func() error {

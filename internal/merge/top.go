@@ -1,0 +1,46 @@
+package merge
+
+import (
+	"slices"
+
+	"github.com/daymill/daymill/internal/entity"
+)
+
+// MostTop is how many entities a Top keeps of each count.
+const MostTop = 10
+
+// Top keeps the entities with the largest counts of those it has seen, a few for each kind of count. The zero value has
+// seen none.
+type Top struct {
+	Events, Views, Clicks, Saves, Skips []Ranked
+}
+
+// Ranked is an entity and a count of it.
+type Ranked struct {
+	ID    entity.ID
+	Count int64
+}
+
+// Add takes rows in, which ascend from call to call: of entities with the same count the first stays.
+func (t *Top) Add(row *Row, events int64) {
+	t.Events = rank(t.Events, row.ID, events)
+	t.Views = rank(t.Views, row.ID, int64(row.Views))
+	t.Clicks = rank(t.Clicks, row.ID, int64(row.Clicks))
+	t.Saves = rank(t.Saves, row.ID, int64(row.Saves))
+	t.Skips = rank(t.Skips, row.ID, int64(row.Skips))
+}
+
+// rank puts an entity into a list where it belongs there. Nearly always it does not, which one comparison says.
+func rank(list []Ranked, id entity.ID, count int64) []Ranked {
+	if count == 0 || len(list) == MostTop && count <= list[MostTop-1].Count {
+		return list
+	}
+	if len(list) == MostTop {
+		list = list[:MostTop-1]
+	}
+	at := len(list)
+	for at > 0 && list[at-1].Count < count {
+		at--
+	}
+	return slices.Insert(list, at, Ranked{ID: id, Count: count})
+}
