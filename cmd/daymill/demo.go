@@ -71,6 +71,14 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		a.DatabaseURL = server.URL("postgres")
 	}
 	a.PoolSize = max(a.PoolSize, jobs.DefaultWorkers+6)
+	a.LogLevel = max(a.LogLevel, slog.LevelWarn)
+	listener, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		defer listener.Close()
+	}
 	conn, err := a.open(ctx, "demo")
 	if err != nil {
 		return err
@@ -91,46 +99,49 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		return err
 	}
 
-	// The worker's log would run into the bars; what goes wrong is said.
-	workerConfig := jobs.DefaultConfig()
-	workerConfig.DB, workerConfig.Installation, workerConfig.Name = conn, installation, processName()
-	workerConfig.Version, workerConfig.Clock, workerConfig.Pace = versionString(), a.clock(), 0
-	workerConfig.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	worker, err := jobs.NewWorker(workerConfig)
-	if err != nil {
-		return err
-	}
 	if err := startBackfill(ctx, a, conn, history, events); err != nil {
 		return err
 	}
-	workerCtx, stopWorker := context.WithCancel(ctx)
-	defer stopWorker()
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(workerCtx) }()
-
-	err = c.show(ctx, a, conn, history, events)
-	if err != nil || c.Exit {
-		stopWorker()
-		return errors.Join(err, <-ended)
-	}
-	listener, err := c.listen(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	both, bothCtx := errgroup.WithContext(ctx)
+	worker, err := c.worker(a, conn, installation)
 	if err != nil {
 		return err
 	}
-	a.printf("\nThe page is at http://%s%s/\n", listener.Addr(), c.BasePath)
-	a.printf("The worker and the page keep running; press Ctrl-C to end them%s.\n", c.farewell(a))
-	a.LogLevel = max(a.LogLevel, slog.LevelWarn)
-	both, bothCtx := errgroup.WithContext(ctx)
-	both.Go(func() error {
-		defer stopWorker()
-		return c.serveOn(bothCtx, a, conn, installation, listener)
-	})
-	both.Go(func() error { return <-ended })
-	return both.Wait()
+	both.Go(func() error { return worker.Run(bothCtx) })
+	if listener != nil {
+		both.Go(func() error { return c.serveOn(bothCtx, a, conn, installation, listener) })
+	}
+	err = c.show(bothCtx, a, conn, history, events)
+	if err == nil && listener != nil {
+		a.printf("\nThe page is at http://%s%s/\n", listener.Addr(), c.BasePath)
+		a.printf("The worker and the page keep running; press Ctrl-C to end them%s.\n", c.farewell(a))
+		<-bothCtx.Done()
+	}
+	stop()
+	// Where one of the two has failed, that is why the report was broken off.
+	if failed := both.Wait(); failed != nil {
+		return failed
+	}
+	return err
 }
 
-// listen takes the address of the page, or any free port where another process has the usual one.
+// worker is one that does not pause. Its log would run into the bars; what goes wrong is said.
+func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*jobs.Worker, error) {
+	config := jobs.DefaultConfig()
+	config.DB, config.Installation, config.Name = conn, installation, processName()
+	config.Version, config.Clock, config.Pace = versionString(), a.clock(), 0
+	config.Logger = a.logger()
+	return jobs.NewWorker(config)
+}
+
+// listen takes the address of the page, or any free port where another process has the usual one, before any work is
+// done; nil where the demo ends after its report.
 func (c *demoCmd) listen(ctx context.Context) (net.Listener, error) {
+	if c.Exit {
+		return nil, nil //nolint:nilnil // No page is wanted.
+	}
 	config := &net.ListenConfig{}
 	listener, err := config.Listen(ctx, "tcp", c.address())
 	if err != nil && c.Listen == "" {

@@ -67,6 +67,13 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 		"MaxEntitiesTooFew":  {args: []string{"rollup", "2026-03-01", "--max-entities", "0"}, code: exitUsage, want: "--max-entities is 0: give at least 1"},
 		"SourceURLNobody":    {args: []string{"rollup", "2026-03-01", "--source-url", "postgres://u:secret@127.0.0.1:1/x"}, code: exitNoDatabase, want: "open source: the database cannot be reached at 127.0.0.1:1"},
 		"DemoDays":           {args: []string{"demo", "--days", "0"}, code: exitUsage, want: "--days is 0"},
+		"DemoNotLoopback":    {args: []string{"demo", "--listen", "0.0.0.0:0"}, code: exitUsage, want: "without a password the pages are for this machine only"},
+		"ServeNotLoopback":   {args: []string{"serve", "--listen", ":0"}, code: exitUsage, want: "without a password the pages are for this machine only"},
+		"ServeWorkers":       {args: []string{"serve", "--workers", "0"}, code: exitUsage, want: "--workers is 0"},
+		"WebBasePath":        {args: []string{"web", "--base-path", "daymill"}, code: exitUsage, want: "give a path that begins with a slash"},
+		"WebNotLoopback":     {args: []string{"web", "--listen", "0.0.0.0:0"}, code: exitUsage, want: "set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1"},
+		"WebNotLoopbackIPv6": {args: []string{"web", "--listen", "[::]:0"}, code: exitUsage, want: "without a password the pages are for this machine only"},
+		"WebViewerAlone":     {args: []string{"web", "--listen", "nowhere.invalid:0", "--viewer-password", "secret"}, code: exitUsage, want: "cannot listen on nowhere.invalid:0"},
 		"StatusRunsNegative": {args: []string{"status", "--runs=-1"}, code: exitUsage, want: "--runs is -1"},
 	}
 	db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: stoppedClock{}.Now()})

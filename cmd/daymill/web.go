@@ -79,7 +79,11 @@ func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, install
 	}
 	logger := a.logger()
 	logger.InfoContext(ctx, "web started", slog.String("address", "http://"+listener.Addr().String()+o.BasePath+"/"))
-	if o.access().Open() {
+	switch {
+	case o.access().Open() && o.Listen == "" && os.Getenv("PORT") != "":
+		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages, and the platform's router "+
+			"does not reach them: set DAYMILL_ADMIN_PASSWORD")
+	case o.access().Open():
 		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
 	}
 	return o.serveOn(ctx, a, db, installation, listener)
@@ -145,7 +149,11 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
-	if err := <-stopped; err != nil {
+	err := <-stopped
+	if errors.Is(err, context.DeadlineExceeded) { // A platform waits 30 s, and a client could wait for ever.
+		err = server.Close()
+	}
+	if err != nil {
 		return fmt.Errorf("stop serving: %w", err)
 	}
 	return nil

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+)
+
+// output is what a process that goes on has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// process is a verb that goes on until it is stopped.
+type process struct {
+	stdout, stderr output
+
+	cancel context.CancelFunc
+	code   chan int
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	p := &process{cancel: cancel, code: make(chan int, 1)}
+	a := &app{stdin: strings.NewReader(""), stdout: &p.stdout, stderr: &p.stderr}
+	go func() { p.code <- execute(ctx, a, args) }()
+	return p
+}
+
+// address waits until a process has said where its pages are.
+func (p *process) address(t *testing.T, from *output, pattern string) string {
+	t.Helper()
+	var found []string
+	require.Eventually(t, func() bool {
+		found = regexp.MustCompile(pattern).FindStringSubmatch(from.String())
+		return found != nil || len(p.code) > 0
+	}, waitFor, tick)
+	require.NotNil(t, found, "it has ended: %s", p.stderr.String())
+	return found[1]
+}
+
+// stop is a SIGTERM.
+func (p *process) stop(t *testing.T) int {
+	t.Helper()
+	p.cancel()
+	return <-p.code
+}
+
+// send sends a form, or nothing, and returns the answer to it, redirects followed.
+func send(t *testing.T, method, address string, form url.Values) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	request.SetBasicAuth("admin", "correct horse")
+	if form != nil {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(body)
+}
+
+func workersAlive(t *testing.T, db *pgtest.DB) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.workers").Scan(&n))
+	return n
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+
+	setup := func(t *testing.T) *pgtest.DB {
+		t.Helper()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+		db.RawEvents(t)
+		return db
+	}
+
+	// What is started on the page is worked by the same process.
+	t.Run("Both", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		first := date.MustParse("2026-03-01")
+		for i := range 3 {
+			db.InsertDate(t, first.AddDays(i), 100, 10)
+		}
+		p := start(t, "serve", "--database-url", db.URL, "--listen", "127.0.0.1:0", "--base-path", "/daymill/",
+			"--admin-password", "correct horse", "--pace", "0")
+		pages := p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/daymill/)`)
+		require.NotContains(t, p.stderr.String(), "correct horse")
+
+		status, body := send(t, http.MethodPost, pages+"backfills", url.Values{
+			"from": {"2026-03-01"}, "to": {"2026-03-03"}, "which": {"all"},
+		})
+		require.Equal(t, http.StatusOK, status, body)
+		require.Contains(t, body, "Started.")
+		require.Eventually(t, func() bool {
+			_, body := send(t, http.MethodGet, pages+"backfills/1", nil)
+			return strings.Contains(body, "3 of 3 dates done.")
+		}, waitFor, tick)
+		pgtest.RequireExact(t, db, first, first.AddDays(1), first.AddDays(2))
+		status, _ = send(t, http.MethodGet, strings.TrimSuffix(pages, "daymill/")+"backfills/1", nil)
+		require.Equal(t, http.StatusNotFound, status)
+		require.Equal(t, 1, workersAlive(t, db))
+
+		require.Equal(t, exitOK, p.stop(t), p.stderr.String())
+		require.Zero(t, workersAlive(t, db))
+		address, err := url.Parse(pages)
+		require.NoError(t, err)
+		_, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", address.Host)
+		require.Error(t, err)
+	})
+
+	t.Run("PageFails", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		p := start(t, "serve", "--database-url", db.URL, "--listen", taken.Addr().String())
+		require.Equal(t, exitUsage, <-p.code, p.stderr.String())
+		require.Contains(t, p.stderr.String(), "give another --listen")
+		require.Zero(t, workersAlive(t, db), "the worker has stopped as well, and said so")
+	})
+
+	t.Run("WorkerFails", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		p := start(t, "serve", "--database-url", db.URL, "--listen", "127.0.0.1:0",
+			"--source-url", "postgres://u:secret@127.0.0.1:1/x") //nolint:gosec // Of nobody.
+		require.Equal(t, exitNoDatabase, <-p.code, p.stderr.String())
+		require.Contains(t, p.stderr.String(), "open source: the database cannot be reached")
+	})
+}
+
+func TestDemoPage(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	// Whoever has the usual port, the demo finds another.
+	if taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:8080"); err == nil {
+		defer taken.Close()
+	}
+	p := start(t, "demo", "--database-url", db.URL, "--days", "3", "--events", "200", "--entities", "20")
+	pages := p.address(t, &p.stdout, `The page is at (http://127\.0\.0\.1:\d+/)`)
+	require.NotContains(t, pages, ":8080/")
+	status, body := send(t, http.MethodGet, pages+"backfills", nil)
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, body, "100 %")
+	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
+}
+
+// What a platform says is the port is listened to by everybody only where somebody has to log in.
+func TestWebAddress(t *testing.T) {
+	t.Setenv("PORT", "5000")
+	require.Equal(t, "127.0.0.1:5000", (&webOptions{}).address())
+	require.Equal(t, "127.0.0.1:5000", (&webOptions{APIToken: "token"}).address(), "the pages would be open")
+	require.Equal(t, ":5000", (&webOptions{AdminPassword: "secret"}).address())
+	require.Equal(t, ":5000", (&webOptions{ViewerPassword: "secret"}).address())
+	require.Equal(t, "10.0.0.1:80", (&webOptions{AdminPassword: "secret", Listen: "10.0.0.1:80"}).address())
+	t.Setenv("PORT", "")
+	require.Equal(t, "127.0.0.1:8080", (&webOptions{AdminPassword: "secret"}).address())
+}
