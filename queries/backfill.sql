@@ -30,9 +30,9 @@ WHERE b.id = @id
         )
     );
 
--- name: BackfillPreviewDates :one
--- How many dates a backfill would have.
-SELECT count(*)
+-- name: BackfillPreviewDates :many
+-- The dates that a backfill would have.
+SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE @every_date::boolean
     OR NOT EXISTS (
@@ -41,7 +41,8 @@ WHERE @every_date::boolean
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q
         WHERE q.metric_date = cast(@first_date AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
-    );
+    )
+ORDER BY i;
 
 -- name: BackfillRunning :many
 -- The backfills under way, locked until the transaction ends.
@@ -182,14 +183,16 @@ SELECT
     )::bigint AS running;
 
 -- name: BackfillDates :many
--- The dates of a backfill in a state, or in any, after a date.
+-- The dates of a backfill in a state, or in any; those that failed first. The page before ended with a date, which had
+-- failed or not.
 SELECT
     d.metric_date,
     d.state,
     d.requested_at,
     d.finished_at
 FROM analytics.backfill_dates AS d
-WHERE d.backfill_id = @id AND d.metric_date > @after_date
+WHERE d.backfill_id = @id
+    AND (d.state <> 'failed', d.metric_date) > (@past_failed::boolean, cast(@after_date AS date))
     AND (@state::text = '' OR d.state = @state::text)
-ORDER BY d.metric_date
+ORDER BY d.state <> 'failed', d.metric_date
 LIMIT @max_rows::integer;

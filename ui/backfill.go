@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -68,41 +69,52 @@ func (v backfillView) open() bool { return v.FinishedAt == nil }
 
 // showBackfill shows how far a backfill is.
 func (s *site) showBackfill(w http.ResponseWriter, r *http.Request) error {
-	ctx, query := r.Context(), r.URL.Query()
 	id, err := pathID(r)
 	if err != nil {
 		return err
 	}
-	view := backfillView{State: query.Get("state"), Confirm: query.Has("cancel")}
-	after := date.Date{}
+	view, err := s.readBackfill(r.Context(), id, r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, view.name(), backfillPage(*view))
+}
+
+// readBackfill reads a backfill and a page of its dates.
+func (s *site) readBackfill(ctx context.Context, id int64, query url.Values) (*backfillView, error) {
+	view := &backfillView{State: query.Get("state"), Confirm: query.Has("cancel")}
+	var err error
+	from := backfill.DayCursor{PastFailed: query.Has("past_failed")}
 	if text := query.Get("after"); text != "" {
-		if after, err = date.Parse(text); err != nil {
-			return inputError{err}
+		if from.After, err = date.Parse(text); err != nil {
+			return nil, inputError{err}
 		}
-	} else {
-		after = date.MustParse("0001-01-01")
 	}
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
 		if view.Status, err = backfill.Get(ctx, on, id); err != nil {
 			return err
 		}
-		view.Days, err = backfill.Days(ctx, on, id, view.State, after, backfillDaysShown+1)
+		view.Days, err = backfill.Days(ctx, on, id, view.State, from, backfillDaysShown+1)
 		return err
 	})
 	if errors.Is(err, backfill.ErrNotFound) {
-		return errNotFound
+		return nil, errNotFound
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(view.Days) > backfillDaysShown {
 		view.Days = view.Days[:backfillDaysShown]
-		view.Later = url.Values{"after": {view.Days[backfillDaysShown-1].Date.String()}}
+		last := view.Days[backfillDaysShown-1].Cursor()
+		view.Later = url.Values{"after": {last.After.String()}}
+		if last.PastFailed {
+			view.Later.Set("past_failed", "")
+		}
 		if view.State != "" {
 			view.Later.Set("state", view.State)
 		}
 	}
-	return s.render(w, r, http.StatusOK, view.name(), backfillPage(view))
+	return view, nil
 }
 
 // changeBackfill pauses, resumes or cancels a backfill.

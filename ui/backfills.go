@@ -36,7 +36,7 @@ type backfillForm struct {
 // backfillPreview is what would happen.
 type backfillPreview struct {
 	Dates     int64
-	Events    int64
+	Cost      estimate.Cost
 	Time      time.Duration
 	Conflicts backfill.Conflicts
 }
@@ -152,8 +152,9 @@ func (s *site) listBackfills(ctx context.Context, view *backfillsView, before in
 
 func (s *site) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfillPreview, error) {
 	preview := &backfillPreview{}
+	var dates []date.Date
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
-		if preview.Dates, err = backfill.Preview(ctx, on, plan); err != nil {
+		if dates, err = backfill.Preview(ctx, on, plan); err != nil {
 			return err
 		}
 		preview.Conflicts, err = backfill.FindConflicts(ctx, on, plan.Range)
@@ -162,16 +163,37 @@ func (s *site) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfi
 	if err != nil {
 		return nil, err
 	}
-	cost, err := estimate.Range(ctx, s.DB, plan.Range)
-	if err != nil {
+	if preview.Cost, err = estimate.Dates(ctx, s.DB, s.Clock, dates); err != nil {
 		return nil, err
 	}
-	share := float64(preview.Dates) / float64(plan.Range.Len())
-	preview.Events = int64(float64(cost.Events) * share)
-	preview.Time = time.Duration(float64(cost.Time)*share/float64(plan.InFlight)) +
-		time.Duration(float64(plan.Pause)*float64(preview.Dates)/float64(plan.InFlight))
+	preview.Dates = int64(len(dates))
+	preview.Time = preview.Cost.Alongside(plan.InFlight, plan.Pause, len(dates))
 	return preview, nil
 }
+
+// withEvents says how many of the dates have events.
+func (p backfillPreview) withEvents() string {
+	found := number(int64(p.Cost.WithEvents))
+	switch {
+	case int64(p.Cost.Looked) == p.Dates:
+		return found
+	case p.Cost.Looked == 0:
+		return "not known"
+	default:
+		return "at least " + found
+	}
+}
+
+// about is an estimate, or that there is none.
+func (p backfillPreview) about(figure string) string {
+	if !p.Cost.Known {
+		return "not known"
+	}
+	return figure
+}
+
+// withoutEvents is how many dates have none, as far as it was looked.
+func (p backfillPreview) withoutEvents() int64 { return int64(p.Cost.Looked - p.Cost.WithEvents) }
 
 // startBackfill starts what the form says.
 func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {

@@ -3,6 +3,7 @@ package ui_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,9 +20,9 @@ func value[T any](t *testing.T, s *site, sql string, arguments ...any) T {
 }
 
 // exec runs a statement on the database.
-func (s *site) exec(t *testing.T, sql string, arguments ...any) {
+func (s *site) exec(t *testing.T, sql string) {
 	t.Helper()
-	_, err := s.db.Exec(t.Context(), sql, arguments...)
+	_, err := s.db.Exec(t.Context(), sql)
 	require.NoError(t, err, sql)
 }
 
@@ -75,7 +76,7 @@ func TestBackfills(t *testing.T) {
 			"from=2026-03-01&to=2026-03-02&in_flight=x": "in flight",
 			"from=2026-03-01&to=2026-03-02&pause=-1":    "pause",
 			"from=2026-03-01&to=2026-03-02&pause=NaN":   "pause",
-			"before=x":                                  "does not exist",
+			"before=x": "does not exist",
 		} {
 			answer := s.get(t, "/backfills?"+query)
 			if query != "from=&to=" { // It is filled in with the last month.
@@ -105,10 +106,12 @@ func TestBackfills(t *testing.T) {
 		require.NotContains(t, second, `rel="next"`)
 		page := s.get(t, "/backfills/30").body
 		require.Contains(t, page, "2025-01-01")
-		require.Contains(t, page, `href="/backfills/30?after=2025-04-10"`)
-		page = s.get(t, "/backfills/30?after=2025-04-10").body
+		require.Contains(t, page, `href="/backfills/30?after=2025-04-10&amp;past_failed="`)
+		require.Less(t, strings.Index(page, "/dates/2025-01-08"), strings.Index(page, "/dates/2025-01-01"), "what has failed comes first")
+		page = s.get(t, "/backfills/30?after=2025-04-10&past_failed=").body
 		require.NotContains(t, page, "/dates/2025-04-10")
 		require.Contains(t, page, "/dates/2025-05-30")
+		require.NotContains(t, page, "/dates/2025-01-08")
 		page = s.get(t, "/backfills/30?state=failed").body
 		require.Contains(t, page, "/dates/2025-01-08")
 		require.NotContains(t, page, "/dates/2025-01-09")
@@ -127,6 +130,8 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, body, "1 open backfill shares dates")
 		require.Contains(t, body, "3 dates of the range are asked for already")
 		require.Contains(t, body, ">1,000<")
+		require.Contains(t, body, "<dt>With events</dt><dd>1</dd>")
+		require.Contains(t, body, "9 dates have no events")
 		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
 	})
 
@@ -143,9 +148,9 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, s.get(t, "/backfills/1?cancel").body, "Cancel this backfill?")
 		// What is live is loaded by itself.
 		request := s.request(t, "admin", http.MethodGet, "/backfills/1", "")
-		request.Header.Set("HX-Request", "true")
-		request.Header.Set("HX-Request-Type", "partial")
-		request.Header.Set("HX-Target", "div#progress")
+		request.Header.Set("Hx-Request", "true")
+		request.Header.Set("Hx-Request-Type", "partial")
+		request.Header.Set("Hx-Target", "div#progress")
 		part := s.do(t, request).body
 		require.Contains(t, part, `id="progress"`)
 		require.NotContains(t, part, "<html")

@@ -82,15 +82,16 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 	if err != nil {
 		return err
 	}
-	cost, err := estimate.Range(ctx, db, plan.Range)
+	cost, err := estimate.Dates(ctx, db, a.clock(), dates)
 	if err != nil {
 		return err
 	}
-	part := float64(dates) / float64(plan.Range.Len())
-	took := time.Duration(float64(cost.Time) * part / float64(plan.InFlight))
-	took += time.Duration(float64(plan.Pause) * float64(dates) / float64(plan.InFlight))
-	a.printf("%s of %s, about %s events, about %s; nothing was started\n", plural(dates, "date"), plan.Range,
-		number(int64(float64(cost.Events)*part)), duration(took))
+	about := "how many events is not known: Postgres took too long to say"
+	if cost.Known {
+		about = fmt.Sprintf("about %s events, about %s", number(cost.Events),
+			duration(cost.Alongside(plan.InFlight, plan.Pause, len(dates))))
+	}
+	a.printf("%s of %s, %s; nothing was started\n", plural(int64(len(dates)), "date"), plan.Range, about)
 	return nil
 }
 

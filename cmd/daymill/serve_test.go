@@ -158,7 +158,7 @@ func TestServe(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
 		p := start(t, "serve", "--database-url", db.URL, "--listen", "127.0.0.1:0",
-			"--source-url", "postgres://u:secret@127.0.0.1:1/x") //nolint:gosec // Of nobody.
+			"--source-url", "postgres://u:secret@127.0.0.1:1/x")
 		require.Equal(t, exitNoDatabase, <-p.code, p.stderr.String())
 		require.Contains(t, p.stderr.String(), "open source: the database cannot be reached")
 	})

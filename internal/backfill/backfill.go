@@ -293,10 +293,23 @@ type Day struct {
 	FinishedAt  *time.Time
 }
 
-// Days lists the dates of a backfill after one, in a state where that is not empty, earliest first.
-func Days(ctx context.Context, on postgres.DBTX, id int64, state string, after date.Date, limit int) ([]Day, error) {
+// DayCursor is where a page of a backfill's dates begins: after a date, which was among those that failed or past them.
+// The zero value is the first page.
+type DayCursor struct {
+	After      date.Date
+	PastFailed bool
+}
+
+// Cursor is where the page after the one that ends with d begins.
+func (d Day) Cursor() DayCursor { return DayCursor{After: d.Date, PastFailed: d.State != "failed"} }
+
+// Days lists dates of a backfill, in a state where that is not empty: those that failed first, and then by date.
+func Days(ctx context.Context, on postgres.DBTX, id int64, state string, from DayCursor, limit int) ([]Day, error) {
+	if from.After.IsZero() {
+		from.After = date.MustParse("0001-01-01").AddDays(-1)
+	}
 	rows, err := db.New(on).BackfillDates(ctx, db.BackfillDatesParams{
-		ID: id, State: state, AfterDate: after, MaxRows: int32(limit), //nolint:gosec // A page.
+		ID: id, State: state, AfterDate: from.After, PastFailed: from.PastFailed, MaxRows: int32(limit), //nolint:gosec // A page.
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the backfill's dates: %w", err)
@@ -308,13 +321,13 @@ func Days(ctx context.Context, on postgres.DBTX, id int64, state string, after d
 	return all, nil
 }
 
-// Preview says how many dates a plan would take.
-func Preview(ctx context.Context, on postgres.DBTX, plan Plan) (int64, error) {
+// Preview returns the dates that a plan would take, earliest first.
+func Preview(ctx context.Context, on postgres.DBTX, plan Plan) ([]date.Date, error) {
 	dates, err := db.New(on).BackfillPreviewDates(ctx, db.BackfillPreviewDatesParams{
 		FirstDate: plan.Range.First, LastDate: plan.Range.Last, EveryDate: plan.EveryDate,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("preview the backfill: %w", err)
+		return nil, fmt.Errorf("preview the backfill: %w", err)
 	}
 	return dates, nil
 }

@@ -114,17 +114,19 @@ SELECT
     d.requested_at,
     d.finished_at
 FROM analytics.backfill_dates AS d
-WHERE d.backfill_id = $1 AND d.metric_date > $2
-    AND ($3::text = '' OR d.state = $3::text)
-ORDER BY d.metric_date
-LIMIT $4::integer
+WHERE d.backfill_id = $1
+    AND (d.state <> 'failed', d.metric_date) > ($2::boolean, cast($3 AS date))
+    AND ($4::text = '' OR d.state = $4::text)
+ORDER BY d.state <> 'failed', d.metric_date
+LIMIT $5::integer
 `
 
 type BackfillDatesParams struct {
-	ID        int64
-	AfterDate date.Date
-	State     string
-	MaxRows   int32
+	ID         int64
+	PastFailed bool
+	AfterDate  date.Date
+	State      string
+	MaxRows    int32
 }
 
 type BackfillDatesRow struct {
@@ -134,10 +136,12 @@ type BackfillDatesRow struct {
 	FinishedAt  *time.Time
 }
 
-// The dates of a backfill in a state, or in any, after a date.
+// The dates of a backfill in a state, or in any; those that failed first. The page before ended with a date, which had
+// failed or not.
 func (q *Queries) BackfillDates(ctx context.Context, arg BackfillDatesParams) ([]BackfillDatesRow, error) {
 	rows, err := q.db.Query(ctx, backfillDates,
 		arg.ID,
+		arg.PastFailed,
 		arg.AfterDate,
 		arg.State,
 		arg.MaxRows,
@@ -365,31 +369,45 @@ func (q *Queries) BackfillLock(ctx context.Context, id int64) (string, error) {
 	return state, err
 }
 
-const backfillPreviewDates = `-- name: BackfillPreviewDates :one
-SELECT count(*)
-FROM generate_series(0, cast($1 AS date) - cast($2 AS date)) AS i
+const backfillPreviewDates = `-- name: BackfillPreviewDates :many
+SELECT (cast($1 AS date) + i)::date AS metric_date
+FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
 WHERE $3::boolean
     OR NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = cast($2 AS date) + i AND d.state = 'complete'
+        SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = cast($1 AS date) + i AND d.state = 'complete'
     )
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q
-        WHERE q.metric_date = cast($2 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
+        WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
     )
+ORDER BY i
 `
 
 type BackfillPreviewDatesParams struct {
-	LastDate  date.Date
 	FirstDate date.Date
+	LastDate  date.Date
 	EveryDate bool
 }
 
-// How many dates a backfill would have.
-func (q *Queries) BackfillPreviewDates(ctx context.Context, arg BackfillPreviewDatesParams) (int64, error) {
-	row := q.db.QueryRow(ctx, backfillPreviewDates, arg.LastDate, arg.FirstDate, arg.EveryDate)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+// The dates that a backfill would have.
+func (q *Queries) BackfillPreviewDates(ctx context.Context, arg BackfillPreviewDatesParams) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, backfillPreviewDates, arg.FirstDate, arg.LastDate, arg.EveryDate)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const backfillRequest = `-- name: BackfillRequest :exec

@@ -5,57 +5,156 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Cost of rolling up a range, one date at a time. Both are estimates.
+// Cost of rolling dates up, one at a time. All of it is an estimate but WithEvents.
 type Cost struct {
+	// Known reports whether Postgres has said in time how many events there are; Events and Time are 0 where it has not.
+	Known  bool
 	Events int64
 	Time   time.Duration
+	// WithEvents is how many of the first Looked dates have events: there is no time to look at every date of a long range.
+	WithEvents, Looked int
 }
 
 const (
 	// perEvent and perDate are what is assumed where the ledger knows no run yet: as measured at the default pace.
 	perEvent = 10 * time.Microsecond
 	perDate  = 50 * time.Millisecond
+
+	// statementLimit ends a statement, and lookLimit the looks for events, of which each takes probe dates: a person waits.
+	statementLimit = time.Second
+	lookLimit      = 100 * time.Millisecond
+	probe          = 50
+	// mostSpans is how many spans of dates the planner is asked about.
+	mostSpans = 20
 )
 
-// Range estimates a range: the events by the planner's statistics, the time by how long recent runs took.
-func Range(ctx context.Context, conn *postgres.DB, dates date.Range) (Cost, error) {
+// Alongside is the time where several dates are in flight, and each is followed by a pause.
+func (c *Cost) Alongside(inFlight int, pause time.Duration, dates int) time.Duration {
+	return (c.Time + pause*time.Duration(dates)) / time.Duration(max(1, inFlight))
+}
+
+// Dates estimates dates, which are in ascending order: the events by the planner's statistics, the time by how long
+// recent runs took. It takes a second or two at most, and says in the cost what it could not find out.
+func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []date.Date) (Cost, error) {
 	var cost Cost
-	err := conn.Tx(ctx, func(tx pgx.Tx) error {
-		queries := db.New(tx)
-		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: dates.First, NextDate: dates.Last.AddDays(1)})
-		if err != nil {
-			return fmt.Errorf("find the range's bounds: %w", err)
-		}
-		if cost.Events, err = planned(ctx, tx, bounds.FromInstant, bounds.ToInstant); err != nil {
-			return err
-		}
-		recent, err := queries.RunRecentCost(ctx)
-		if err != nil {
-			return fmt.Errorf("read recent runs: %w", err)
-		}
-		cost.Time = time.Duration(cost.Events)*perEvent + time.Duration(dates.Len())*perDate
-		if recent.Events > 0 {
-			cost.Time = time.Duration(float64(cost.Events) * recent.Seconds / float64(recent.Events) * float64(time.Second))
-			cost.Time += time.Duration(dates.Len()) * perDate
-		}
-		return nil
-	})
+	if len(dates) == 0 {
+		return Cost{Known: true}, nil
+	}
+	session, err := conn.Session(ctx)
+	if err != nil {
+		return cost, err
+	}
+	defer session.Release(context.WithoutCancel(ctx))
+	if err := cost.look(ctx, session, clock, dates); err != nil {
+		return Cost{}, err
+	}
+	err = session.Tx(ctx, statementLimit, func(on postgres.DBTX) error { return cost.add(ctx, on, dates) })
+	if tooLong(err) {
+		return Cost{WithEvents: cost.WithEvents, Looked: cost.Looked}, nil
+	}
+	if err == nil && cost.Looked == len(dates) && cost.WithEvents == 0 {
+		cost.Events = 0 // The planner never says less than one.
+	}
 	return cost, err
 }
 
+// add adds what the planner and the ledger know.
+func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date) error {
+	queries := db.New(on)
+	expected := 0.0
+	for _, span := range spans(dates) {
+		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: span.First, NextDate: span.Last.AddDays(1)})
+		if err != nil {
+			return fmt.Errorf("find the range's bounds: %w", err)
+		}
+		events, err := planned(ctx, on, bounds.FromInstant, bounds.ToInstant)
+		if err != nil {
+			return err
+		}
+		expected += events * float64(span.dates) / float64(span.Len())
+	}
+	recent, err := queries.RunRecentCost(ctx)
+	if err != nil {
+		return fmt.Errorf("read recent runs: %w", err)
+	}
+	c.Known, c.Events = true, int64(expected)
+	c.Time = time.Duration(c.Events) * perEvent
+	if recent.Events > 0 {
+		c.Time = time.Duration(float64(c.Events) * recent.Seconds / float64(recent.Events) * float64(time.Second))
+	}
+	c.Time += time.Duration(len(dates)) * perDate
+	return nil
+}
+
+// span is a range of which some dates are meant.
+type span struct {
+	date.Range
+
+	dates int
+}
+
+// spans puts dates that follow one another together; all of them where that would be too many spans.
+func spans(dates []date.Date) []span {
+	var all []span
+	for _, d := range dates {
+		if n := len(all); n > 0 && all[n-1].Last.AddDays(1) == d {
+			all[n-1].Last = d
+			all[n-1].dates++
+		} else {
+			all = append(all, span{Range: date.Range{First: d, Last: d}, dates: 1})
+		}
+	}
+	if len(all) > mostSpans {
+		return []span{{Range: date.Range{First: dates[0], Last: dates[len(dates)-1]}, dates: len(dates)}}
+	}
+	return all
+}
+
+// look looks for events in as many of the dates as there is time for.
+func (c *Cost) look(ctx context.Context, session *postgres.Session, clock pace.Clock, dates []date.Date) error {
+	until := clock.Now().Add(lookLimit)
+	for chunk := range slices.Chunk(dates, probe) {
+		var found []date.Date
+		err := session.Tx(ctx, statementLimit, func(on postgres.DBTX) (err error) {
+			// Statistics that are old must not make a reading of the table of a look into its index.
+			if _, err = on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err == nil {
+				found, err = db.New(on).EventDates(ctx, chunk)
+			}
+			return err
+		})
+		if tooLong(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look for events: %w", err)
+		}
+		c.Looked += len(chunk)
+		c.WithEvents += len(found)
+		if clock.Now().After(until) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tooLong reports whether Postgres did not answer in time: it was at work, or waited for somebody who holds the table.
+func tooLong(err error) bool { return postgres.IsTimeout(err) || postgres.IsLockTimeout(err) }
+
 // planned is how many events the planner expects between two instants.
-func planned(ctx context.Context, tx pgx.Tx, from, to time.Time) (int64, error) {
+func planned(ctx context.Context, on postgres.DBTX, from, to time.Time) (float64, error) {
 	var text []byte
-	err := tx.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT FROM analytics.events AS e
+	err := on.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT FROM analytics.events AS e
 		WHERE e.created_at >= $1 AND e.created_at < $2`, pgx.QueryExecModeSimpleProtocol, from, to).Scan(&text)
 	if err != nil {
 		return 0, fmt.Errorf("ask the planner: %w", err)
@@ -68,5 +167,5 @@ func planned(ctx context.Context, tx pgx.Tx, from, to time.Time) (int64, error) 
 	if err := json.Unmarshal(text, &plans); err != nil || len(plans) == 0 {
 		return 0, fmt.Errorf("read the planner's answer: %w", err)
 	}
-	return int64(plans[0].Plan.Rows), nil
+	return plans[0].Plan.Rows, nil
 }
