@@ -117,17 +117,23 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 	return c
 }
 
-// label writes some of the columns' names below them, the last one always.
+// label writes some of the columns' names below them, the last one always, and none over another.
 func (c *chart) label(buckets []bucket, pitch float64, most int) {
 	every := max(1, int(math.Ceil(float64(len(buckets))/float64(most))))
+	free := math.Inf(1)
 	for i := len(buckets) - 1; i >= 0; i -= every {
 		x, anchor := c.Left+pitch*(float64(i)+0.5), "middle"
 		half := float64(len(buckets[i].Label)) * 3.4
-		if x+half > c.Width {
-			x, anchor = c.Right, "end"
+		right := x + half
+		if right > c.Width {
+			x, anchor, right = c.Right, "end", c.Right
 		} else if x-half < 0 {
-			x, anchor = 0, "start"
+			x, anchor, right = 0, "start", 2*half
 		}
+		if right+8 > free {
+			continue
+		}
+		free = right - 2*half
 		c.Labels = append(c.Labels, label{X: x, Text: buckets[i].Label, Anchor: anchor})
 	}
 }

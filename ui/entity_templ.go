@@ -625,7 +625,7 @@ func entityTable(view entityView) templ.Component {
 			templ_7745c5c3_Var33 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<section class=\"panel\" aria-labelledby=\"by-date\"><h2 id=\"by-date\">By date</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Counts by date\"><table class=\"data\"><caption>Dates on which the entity has events, the latest first.</caption> <thead><tr><th scope=\"col\">Date</th>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<section class=\"panel\" aria-labelledby=\"by-date\"><h2 id=\"by-date\">By date</h2><p id=\"by-date-what\" class=\"quietly\">Dates on which the entity has events, the latest first.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Counts by date\"><table class=\"data\" aria-labelledby=\"by-date\" aria-describedby=\"by-date-what\"><thead><tr><th scope=\"col\">Date</th>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -26,7 +26,7 @@ func places() []place {
 // isAt reports whether a page belongs to a place.
 func (p place) isAt(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return first == p.path
+	return first == p.path || first == "entity" && p.path == "entities"
 }
 
 func (p place) parts() []string {
