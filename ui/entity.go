@@ -406,8 +406,8 @@ func rangeQuery(known *date.Range) url.Values {
 	return url.Values{"from": {first.String()}, "to": {known.Last.String()}}
 }
 
-// atLeast writes a count of dates that stops at a thousand.
-func atLeast(n int64) string {
+// datesAtLeast writes a count of dates that stops at a thousand.
+func datesAtLeast(n int64) string {
 	if n >= 1000 {
 		return "1,000 dates or more"
 	}
