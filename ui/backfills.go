@@ -19,7 +19,7 @@ import (
 )
 
 // backfillsShown is how many backfills a page lists.
-const backfillsShown = 25
+const backfillsShown = 10
 
 func (s *site) routeBackfills(mux *http.ServeMux) {
 	mux.Handle("GET /backfills", s.page(s.showBackfills))

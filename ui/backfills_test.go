@@ -98,11 +98,11 @@ func TestBackfills(t *testing.T) {
 		s.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
 			SELECT 30, date '2025-01-01' + i, CASE WHEN i = 7 THEN 'failed' ELSE 'complete' END FROM generate_series(0, 149) AS i`)
 		first := s.get(t, "/backfills").body
-		require.Contains(t, first, `href="/backfills/6"`)
-		require.NotContains(t, first, `href="/backfills/5"`)
+		require.Contains(t, first, `href="/backfills/21"`)
+		require.NotContains(t, first, `href="/backfills/20"`)
 		require.Contains(t, first, "&lt;b&gt;30")
-		second := s.get(t, "/backfills?before=6").body
-		require.Contains(t, second, `href="/backfills/5"`)
+		second := s.get(t, "/backfills?before=21").body
+		require.Contains(t, second, `href="/backfills/20"`)
 		require.NotContains(t, second, `rel="next"`)
 		page := s.get(t, "/backfills/30").body
 		require.Contains(t, page, "2025-01-01")

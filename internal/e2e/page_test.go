@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -30,6 +31,7 @@ type pageBundle struct {
 	db     *pgtest.DB
 	binary string
 	url    string
+	entity string // the path of the page of one that has metrics
 }
 
 // servePages installs, imports and serves.
@@ -69,6 +71,8 @@ func servePages(t *testing.T, binary string) *pageBundle {
 		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 	}, patience, 20*time.Millisecond)
 	b.awaitQuiet(t)
+	require.NoError(t, b.db.QueryRow(t.Context(), `SELECT '/entity?id=' || entity_id FROM analytics.daily_entity_metrics
+		GROUP BY entity_id ORDER BY count(*) DESC LIMIT 1`).Scan(&b.entity))
 	return b
 }
 
@@ -125,7 +129,7 @@ func (b *pageBundle) failed(t *testing.T, date string) {
 	b.exec(t, fmt.Sprintf("SELECT analytics.enqueue_rollup('%s')", date))
 	b.await(t, "EXISTS (SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'retryable')")
 	b.exec(t, "UPDATE river_job SET max_attempts = attempt + 1, state = 'available', scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'retryable'")
-	b.await(t, fmt.Sprintf("EXISTS (SELECT FROM analytics.rollup_dates WHERE state = 'failed' AND metric_date = '%s')", date))
+	b.await(t, fmt.Sprintf("EXISTS (SELECT FROM analytics.jobs WHERE state = 'discarded' AND metric_date = '%s')", date))
 	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
 }
 
@@ -139,8 +143,10 @@ func TestPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			page := b.open(t, options)
 			t.Run("Backfill", func(t *testing.T) { b.testBackfill(t, page, options.NoJavaScript) })
+			t.Run("Chart", func(t *testing.T) { b.testChart(t, page) })
 			t.Run("Failed", func(t *testing.T) { b.testFailed(t, page, map[bool]string{false: "2016-05-04", true: "2016-05-05"}[options.NoJavaScript]) })
 			t.Run("PauseAndCancel", func(t *testing.T) { b.testPauseAndCancel(t, page) })
+			t.Run("RetryInBulk", func(t *testing.T) { b.testRetryInBulk(t, page) })
 		})
 	}
 	t.Run("Accessible", b.testAccessible)
@@ -188,18 +194,51 @@ func (b *pageBundle) testFailed(t *testing.T, page *browser.Page, date string) {
 	page.Go(t, b.url+"/?year=2016")
 	page.Click(t, fmt.Sprintf(`a[href^="/dates/%s"]`, date))
 	page.See(t, `//main//*[contains(text(), "the disk is on fire")]`)
-	page.Click(t, `//main//button[contains(text(), "again")]`)
+	page.Click(t, `//main//button[contains(., "again")]`)
 	page.See(t, `//p[contains(text(), "Requested")]`)
 	b.awaitQuiet(t)
 	page.Go(t, b.url+"/dates/"+date)
 	page.See(t, `//main//span[text()="complete"]`)
 }
 
+// testChart finds an entity, reads its chart, and downloads the numbers.
+func (b *pageBundle) testChart(t *testing.T, page *browser.Page) {
+	page.Go(t, b.url+"/entities")
+	page.Fill(t, `main input[name="id"]`, strings.TrimPrefix(b.entity, "/entity?id="))
+	page.Click(t, `//main//button[text()="Find"]`)
+	page.See(t, `main svg[role="img"]`)
+	download := browser.Evaluate[string](t, page, `Array.from(document.querySelectorAll("main a")).find((a) => a.textContent.includes("CSV")).href`)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, download, nil)
+	require.NoError(t, err)
+	request.SetBasicAuth("admin", adminPassword)
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	require.Contains(t, answer.Header.Get("Content-Disposition"), "attachment")
+	rows, err := csv.NewReader(answer.Body).ReadAll()
+	require.NoError(t, err)
+	require.Greater(t, len(rows), 1)
+}
+
+// testRetryInBulk filters jobs and has all that are left tried again.
+func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
+	page.Go(t, b.url+"/jobs?state=discarded")
+	var discarded int
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.jobs WHERE state = 'discarded'").Scan(&discarded))
+	require.Positive(t, discarded)
+	page.Click(t, `//main//a[contains(., "Retry")]`)
+	page.Click(t, fmt.Sprintf(`//main//button[contains(., "Retry %d job")]`, discarded))
+	page.See(t, fmt.Sprintf(`//main//strong[contains(., "%d job")]`, discarded))
+	b.await(t, "NOT EXISTS (SELECT FROM analytics.jobs WHERE state = 'discarded')")
+	b.awaitQuiet(t)
+}
+
 // paths are the pages, empty lists and pages of one thing included.
 func (b *pageBundle) paths() []string {
 	return []string{
 		"/", "/?year=2016", "/dates", "/dates?state=failed", "/dates/2016-05-04", "/dates/2015-01-01", "/jobs", "/jobs?state=discarded", "/backfills",
-		"/backfills?from=2016-03-13&to=2017-02-28&which=all", "/backfills/1", "/backfills/1?cancel", "/entities", "/schedule", "/audit",
+		"/backfills?from=2016-03-13&to=2017-02-28&which=all", "/backfills/1", "/backfills/1?cancel", "/entities", b.entity, "/jobs/1", "/jobs/bulk?action=retry&state=completed", "/schedule", "/audit",
 		"/nowhere",
 	}
 }
