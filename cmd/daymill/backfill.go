@@ -202,12 +202,15 @@ func (c backfillID) set(ctx context.Context, a *app, state string) error {
 		return err
 	}
 	defer db.Close()
-	if err := backfill.SetState(ctx, db, c.ID, state, audit.Who{Actor: userName(), Via: audit.ViaCLI}); err != nil {
+	if err := backfill.SetState(ctx, db, c.ID, state, whoOnCLI()); err != nil {
 		return notFound(err)
 	}
 	a.printf("backfill %d is %s\n", c.ID, state)
 	return nil
 }
+
+// whoOnCLI is who runs this command.
+func whoOnCLI() audit.Who { return audit.Who{Actor: userName(), Via: audit.ViaCLI} }
 
 // userName is who sits at the terminal; empty where nobody knows.
 func userName() string {

@@ -197,7 +197,7 @@ func (*demoCmd) install(ctx context.Context, conn *postgres.DB) (schema.Installa
 	}
 	exists, err := source.Exists(ctx, conn)
 	if err == nil && !exists {
-		err = source.Create(ctx, conn, installation)
+		err = source.Create(ctx, conn, installation, whoOnCLI())
 	}
 	return installation, err
 }

@@ -33,7 +33,7 @@ type migrateApplyCmd struct {
 
 // Run applies what is missing, or reverts.
 func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
-	options := schema.Options{TimeZone: c.Timezone, RiverSchema: c.RiverSchema, DryRun: c.DryRun}
+	options := schema.Options{TimeZone: c.Timezone, RiverSchema: c.RiverSchema, DryRun: c.DryRun, Who: whoOnCLI()}
 	if c.EntityType != "" {
 		entityType, err := entity.ParseType(c.EntityType)
 		if err != nil {
@@ -59,7 +59,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	var changed []schema.Migration
 	if c.Down {
 		verb = "reverted"
-		changed, err = schema.Down(ctx, db, c.Steps, c.Force, c.DryRun)
+		changed, err = schema.Down(ctx, db, c.Steps, c.Force, c.DryRun, whoOnCLI())
 	} else {
 		options.River = func(ctx context.Context, riverSchema string) error {
 			count, err := jobs.MigrateRiver(ctx, db.Pool, riverSchema)

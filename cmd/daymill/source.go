@@ -45,7 +45,7 @@ func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	options := source.Options{
-		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where, Map: types,
+		Table: c.Table, Entity: c.Entity, Type: c.Type, Time: c.Time, TimeZone: c.TimeZone, Where: c.Where, Map: types, Who: whoOnCLI(),
 		Retention: (*time.Duration)(c.Retention),
 	}
 	db, installation, err := a.openInstalled(ctx, "source set")
@@ -165,7 +165,7 @@ func (sourceCreateCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	if err := source.Create(ctx, db, installation); err != nil {
+	if err := source.Create(ctx, db, installation, whoOnCLI()); err != nil {
 		return err
 	}
 	a.printf("created public.raw_events (id, entity_id %s, event_type, created_at), which analytics.events now reads\n",

@@ -143,7 +143,7 @@ func (r Reader) look(
 	case len(ids) > size:
 		ids = ids[:size]
 		page.Older = Cursor{Before: ids[size-1]}
-	case rows.spent:
+	case rows.spent && rows.reached > 1:
 		page.Older, page.Unfinished = Cursor{Before: rows.reached}, true
 	}
 	return page, ids, nil

@@ -105,6 +105,22 @@ func TestPrune(t *testing.T) {
 		require.Zero(t, b.prune(t))
 	})
 
+	t.Run("History", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.exec(t, `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at,
+				finalized_at, pruned_at) VALUES
+			(1, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+old+`', '`+young+`'),
+			(2, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+young+`', '`+young+`'),
+			(3, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+old+`', NULL),
+			(4, 'backfill', '{}', 'retryable', 'q', 1, 1, 6, '`+old+`', '`+old+`', NULL, NULL)`)
+		b.exec(t, "INSERT INTO analytics.audit (at, via, action) VALUES ('"+old+"', 'web', 'old'), ('"+young+"', 'web', 'young')")
+		require.EqualValues(t, 2, b.prune(t))
+		require.Equal(t, []string{"2", "3", "4"}, b.column(t, "SELECT id::text FROM analytics.jobs ORDER BY id"))
+		require.Equal(t, []string{"young"}, b.column(t, "SELECT action FROM analytics.audit"))
+		require.Zero(t, b.prune(t))
+	})
+
 	// More than one statement takes, in the order in which they ended.
 	t.Run("Many", func(t *testing.T) {
 		t.Parallel()
@@ -114,7 +130,7 @@ func TestPrune(t *testing.T) {
 		b.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 			SELECT '2024-01-01', '`+old+`'::timestamptz - i * interval '1 second', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		require.EqualValues(t, 2500, b.prune(t))
-		require.Equal(t, 7, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs, verifications and backfills")
+		require.Equal(t, 9, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs, verifications, backfills, jobs and the audit")
 		require.Equal(t, []string{"0"}, b.column(t, "SELECT count(*)::text FROM analytics.rollup_requests"))
 	})
 

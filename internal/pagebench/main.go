@@ -17,6 +17,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgserver"
@@ -88,7 +89,7 @@ func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error
 	if err != nil {
 		return schema.Installation{}, err
 	}
-	return installation, source.Create(ctx, conn, installation)
+	return installation, source.Create(ctx, conn, installation, audit.Who{})
 }
 
 // fill makes the history up, in Postgres. A date has the same entities as every other.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
@@ -59,6 +60,8 @@ type Options struct {
 	RiverSchema string
 	DryRun      bool
 
+	// Who migrates, for the audit, in which nothing is written where Via is empty.
+	Who audit.Who
 	// River brings River's own tables up to date in the schema it is given. It is called under the lock, before
 	// Daymill's migrations, which put triggers on them.
 	River func(ctx context.Context, riverSchema string) error
@@ -176,9 +179,32 @@ func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, e
 				return err
 			}
 		}
-		return apply(ctx, tx, pending, decided)
+		if err := apply(ctx, tx, pending, decided); err != nil {
+			return err
+		}
+		return writeDown(ctx, tx, options.Who, "migrate schema", pending)
 	})
 	return pending, err
+}
+
+// writeDown writes into the audit who has changed the schema, where there is an audit.
+func writeDown(ctx context.Context, tx pgx.Tx, who audit.Who, action string, changed []Migration) error {
+	if who.Via == "" || len(changed) == 0 {
+		return nil
+	}
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('analytics.audit') IS NOT NULL").Scan(&exists); err != nil {
+		return fmt.Errorf("look for the audit: %w", err)
+	}
+	if !exists {
+		return nil
+	}
+	first, last := changed[0], changed[len(changed)-1]
+	target := fmt.Sprintf("%04d_%s", first.Version, first.Name)
+	if len(changed) > 1 {
+		target = fmt.Sprintf("%04d..%04d", min(first.Version, last.Version), max(first.Version, last.Version))
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: target, Detail: map[string]any{"migrations": len(changed)}})
 }
 
 // apply runs migrations with the decided values at hand as settings.
@@ -219,8 +245,9 @@ func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installa
 }
 
 // Down reverts the latest migrations, newest first: steps of them, or all where steps is 0. River's tables stay, for
-// the application may have jobs of its own in them. It refuses to drop metrics unless force is set.
-func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool) ([]Migration, error) {
+// the application may have jobs of its own in them. It refuses to drop metrics unless force is set. Who reverts is for the
+// audit, as in Options.
+func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool, who audit.Who) ([]Migration, error) {
 	var applied []Migration
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
 		all, err := status(ctx, tx)
@@ -243,7 +270,10 @@ func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool)
 				return err
 			}
 		}
-		return revert(ctx, tx, applied)
+		if err := revert(ctx, tx, applied); err != nil {
+			return err
+		}
+		return writeDown(ctx, tx, who, "revert schema", applied)
 	})
 	return applied, err
 }

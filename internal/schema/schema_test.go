@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
@@ -82,7 +83,7 @@ func TestUp(t *testing.T) {
 		all, err := schema.All()
 		require.NoError(t, err)
 		for range all {
-			_, err := schema.Down(t.Context(), db.DB, 1, false, false)
+			_, err := schema.Down(t.Context(), db.DB, 1, false, false, audit.Who{})
 			require.NoError(t, err)
 		}
 		require.Empty(t, objects(t, db.DB))
@@ -92,7 +93,7 @@ func TestUp(t *testing.T) {
 		_, err = schema.Up(t.Context(), db.DB, options(db.DB, entity.Text, "Europe/London"))
 		require.NoError(t, err)
 		require.Equal(t, before, objects(t, db.DB))
-		_, err = schema.Down(t.Context(), db.DB, 2, false, false)
+		_, err = schema.Down(t.Context(), db.DB, 2, false, false, audit.Who{})
 		require.NoError(t, err)
 		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", ""))
 		require.NoError(t, err)
@@ -115,7 +116,7 @@ func TestUp(t *testing.T) {
 		all, err := schema.All()
 		require.NoError(t, err)
 		at := slices.IndexFunc(all, func(m schema.Migration) bool { return m.Name == "verification" })
-		_, err = schema.Down(t.Context(), db.DB, len(all)-at, true, false)
+		_, err = schema.Down(t.Context(), db.DB, len(all)-at, true, false, audit.Who{})
 		require.NoError(t, err)
 		var told string
 		err = db.QueryRow(t.Context(), `SELECT concat_ws(' ',
@@ -227,10 +228,10 @@ func TestDownKeepsMetrics(t *testing.T) {
 	_, err := db.Exec(t.Context(), "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date) VALUES (1, '2026-03-01')")
 	require.NoError(t, err)
 	before := objects(t, db.DB)
-	_, err = schema.Down(t.Context(), db.DB, 0, false, false)
+	_, err = schema.Down(t.Context(), db.DB, 0, false, false, audit.Who{})
 	require.ErrorIs(t, err, schema.ErrLoss)
 	require.Equal(t, before, objects(t, db.DB))
-	_, err = schema.Down(t.Context(), db.DB, 0, true, false)
+	_, err = schema.Down(t.Context(), db.DB, 0, true, false, audit.Who{})
 	require.NoError(t, err)
 	require.Empty(t, objects(t, db.DB))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/source"
@@ -92,7 +93,7 @@ func TestCreate(t *testing.T) {
 		t.Run(string(entityType), func(t *testing.T) {
 			t.Parallel()
 			db := setup(t, entityType)
-			require.NoError(t, source.Create(t.Context(), db.DB.DB, db.Installation))
+			require.NoError(t, source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{}))
 			require.Empty(t, db.check(t))
 			db.Insert(t, pgtest.Event{Entity: id, Type: "view", At: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)})
 			require.Equal(t, []string{id + " view 2026-03-01 00:00:00.000"}, db.events(t))
@@ -110,7 +111,7 @@ func TestCreate(t *testing.T) {
 		errs := make([]error, 8)
 		var all sync.WaitGroup
 		for i := range errs {
-			all.Go(func() { errs[i] = source.Create(t.Context(), db.DB.DB, db.Installation) })
+			all.Go(func() { errs[i] = source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{}) })
 		}
 		all.Wait()
 		created := 0
@@ -126,8 +127,8 @@ func TestCreate(t *testing.T) {
 	t.Run("Existing", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
-		require.NoError(t, source.Create(t.Context(), db.DB.DB, db.Installation))
-		err := source.Create(t.Context(), db.DB.DB, db.Installation)
+		require.NoError(t, source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{}))
+		err := source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{})
 		require.ErrorIs(t, err, source.ErrRefused)
 		require.ErrorContains(t, err, "public.raw_events exists already: run `daymill source set --table public.raw_events")
 	})
@@ -135,7 +136,7 @@ func TestCreate(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
 		db.set(t, options)
-		err := source.Create(t.Context(), db.DB.DB, db.Installation)
+		err := source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{})
 		require.ErrorIs(t, err, source.ErrRefused)
 		require.ErrorContains(t, err, "analytics.events already reads app.events")
 		var exists bool
@@ -147,7 +148,7 @@ func TestCreate(t *testing.T) {
 		db := setup(t, entity.Bigint)
 		db.exec(t, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 		conn, _ := db.as(t, ownership()...)
-		require.ErrorContains(t, source.Create(t.Context(), conn, db.Installation), "GRANT CREATE ON SCHEMA public")
+		require.ErrorContains(t, source.Create(t.Context(), conn, db.Installation, audit.Who{}), "GRANT CREATE ON SCHEMA public")
 		exists, err := source.Exists(t.Context(), db.DB.DB)
 		require.NoError(t, err)
 		require.False(t, exists)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
@@ -31,6 +32,9 @@ type Options struct {
 	Map map[string]string
 	// Where is a condition in SQL on the table's rows; rows that do not meet it are no events.
 	Where string
+
+	// Who sets it, for the audit, in which nothing is written where Via is empty.
+	Who audit.Who
 	// Retention is how long the application keeps events, 0 for as long as it may be; nil leaves what is recorded.
 	Retention *time.Duration
 }
@@ -42,7 +46,24 @@ const advisoryLock = 6_107_330_082
 // Set makes analytics.events read a table. It replaces the view in one transaction: where anything is wrong, nothing
 // has changed, and where the table or the options are, the error is ErrRefused.
 func Set(ctx context.Context, conn *postgres.DB, installation schema.Installation, options Options) error {
-	return locked(ctx, conn, func(tx pgx.Tx) error { return set(ctx, tx, installation, options) })
+	return locked(ctx, conn, func(tx pgx.Tx) error {
+		if err := set(ctx, tx, installation, options); err != nil {
+			return err
+		}
+		return options.writeDown(ctx, tx, "set source")
+	})
+}
+
+// writeDown writes into the audit who has set a source.
+func (o Options) writeDown(ctx context.Context, tx pgx.Tx, action string) error {
+	if o.Who.Via == "" {
+		return nil
+	}
+	detail := map[string]any{"entity": o.Entity, "type": o.Type, "time": o.Time}
+	if o.Where != "" {
+		detail["where"] = o.Where
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: o.Who, Action: action, Target: o.Table, Detail: detail})
 }
 
 // What Create creates and Adopt takes up.
@@ -53,8 +74,8 @@ func rawEventsOptions() Options {
 }
 
 // Create makes the table public.raw_events, for an application that records no events yet, and sets it as the source.
-// It refuses where there is such a table, or any other source.
-func Create(ctx context.Context, conn *postgres.DB, installation schema.Installation) error {
+// It refuses where there is such a table, or any other source. Who asked is for the audit, as in Options.
+func Create(ctx context.Context, conn *postgres.DB, installation schema.Installation, who audit.Who) error {
 	return locked(ctx, conn, func(tx pgx.Tx) error {
 		existing, err := lookup(ctx, tx, publicSchema, rawEvents)
 		if err != nil {
@@ -86,7 +107,12 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 		case err != nil:
 			return fmt.Errorf("create public.raw_events: %w", err)
 		}
-		return set(ctx, tx, installation, rawEventsOptions())
+		options := rawEventsOptions()
+		options.Who = who
+		if err := set(ctx, tx, installation, options); err != nil {
+			return err
+		}
+		return options.writeDown(ctx, tx, "create source")
 	})
 }
 

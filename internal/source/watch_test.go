@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/schema"
@@ -397,7 +398,7 @@ func TestUnwatch(t *testing.T) {
 		db, options := setupEvents(t)
 		db.set(t, options)
 		db.watch(t, source.WatchOptions{})
-		_, err := schema.Down(t.Context(), db.DB.DB, 0, true, false)
+		_, err := schema.Down(t.Context(), db.DB.DB, 0, true, false, audit.Who{})
 		require.NoError(t, err)
 		require.Zero(t, db.triggers(t))
 		db.exec(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
