@@ -52,8 +52,8 @@ func (o *Outcome) skip(reason Reason) {
 
 // Retry has jobs worked again, in the caller's transaction: those that have ended, and those that wait for a later time.
 // River keeps its rows for a day or a week only; of a rollup_day job that it has deleted the date is requested, on behalf
-// of by.
-func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, by string) (Outcome, error) {
+// of actor.
+func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor string) (Outcome, error) {
 	outcome, refs, err := a.take(ctx, tx, selection)
 	if err != nil {
 		return Outcome{}, err
@@ -87,7 +87,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, by st
 	if len(dates) == 0 {
 		return outcome, nil
 	}
-	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: by, RequestedVia: audit.ViaWeb})
+	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: actor, RequestedVia: audit.ViaWeb})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("request the dates of jobs: %w", err)
 	}

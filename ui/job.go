@@ -54,6 +54,14 @@ type jobMoment struct {
 	note string
 }
 
+// beside is what stands beside its time.
+func (m jobMoment) beside(sc scope) string {
+	if m.note == "" {
+		return sc.relative(m.at)
+	}
+	return sc.relative(m.at) + ", " + m.note
+}
+
 type jobAction struct{ name, label, class string }
 
 func (s *site) showJob(w http.ResponseWriter, r *http.Request) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -249,9 +250,7 @@ func cursorOf(query url.Values) (cursor, error) {
 // query adds the place to a filter's query, which it leaves as it is.
 func (at cursor) query(filter url.Values) url.Values {
 	query := url.Values{}
-	for name, values := range filter {
-		query[name] = values
-	}
+	maps.Copy(query, filter)
 	if at.Before != 0 {
 		query.Set("before", strconv.FormatInt(at.Before, 10))
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -160,7 +161,7 @@ func TestJobs(t *testing.T) {
 			require.Equal(t, http.StatusOK, answer.status, query)
 			var ids []string
 			for _, id := range wanted {
-				ids = append(ids, fmt.Sprint(id))
+				ids = append(ids, strconv.FormatInt(id, 10))
 			}
 			require.Equal(t, ids, listed(answer.body), query)
 		}
@@ -237,7 +238,7 @@ func TestJobs(t *testing.T) {
 			require.Empty(t, path, query)
 			require.Len(t, down, 123, query)
 			for i, id := range down {
-				require.Equal(t, fmt.Sprint(123-i), id, query)
+				require.Equal(t, strconv.Itoa(123-i), id, query)
 			}
 			// And back, from the last page.
 			path = "/jobs" + strings.Replace("?"+strings.TrimPrefix(query, "?")+"&before=24", "?&", "?", 1)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -157,9 +158,9 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 		return Detail{}, ErrNotFound
 	}
 	if err != nil {
-		return Detail{}, fmt.Errorf("read job %d: %w", id, err)
+		return Detail{}, fmt.Errorf("read job %detail: %w", id, err)
 	}
-	d := Detail{
+	detail := Detail{
 		Job: Job{
 			ID: r.ID, Kind: r.Kind, Date: orZero(r.MetricDate), State: r.State,
 			Attempt: int(r.Attempt), MaxAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt, ScheduledAt: r.ScheduledAt,
@@ -168,25 +169,25 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 		Args: r.Args, Queue: r.Queue, Priority: int(r.Priority), AttemptedBy: r.AttemptedBy, Errors: r.Errors, Output: r.Output,
 		PrunedAt: r.PrunedAt,
 	}
-	if d.Date.IsZero() {
-		return d, nil
+	if detail.Date.IsZero() {
+		return detail, nil
 	}
-	runs, err := queries.JobRuns(ctx, db.JobRunsParams{MetricDate: d.Date, JobID: id, MaxRows: runsShown})
+	runs, err := queries.JobRuns(ctx, db.JobRunsParams{MetricDate: detail.Date, JobID: id, MaxRows: runsShown})
 	if err != nil {
-		return Detail{}, fmt.Errorf("read the runs of job %d: %w", id, err)
+		return Detail{}, fmt.Errorf("read the runs of job %detail: %w", id, err)
 	}
 	for _, n := range runs {
 		run := Run{
 			ID: n.ID, State: n.State, Worker: n.Worker, StartedAt: n.StartedAt, FinishedAt: n.FinishedAt, Phase: n.Phase,
-			Progress: float64(n.Progress), Events: n.Events, Entities: n.Entities,
+			Progress: math.Round(float64(n.Progress)*1000) / 1000, Events: n.Events, Entities: n.Entities,
 			Inserted: n.RowsInserted, Updated: n.RowsUpdated, Deleted: n.RowsDeleted,
 		}
 		if n.Attempt != nil {
 			run.Attempt = int(*n.Attempt)
 		}
-		d.Runs = append(d.Runs, run)
+		detail.Runs = append(detail.Runs, run)
 	}
-	return d, nil
+	return detail, nil
 }
 
 // Forget deletes the history of jobs, and returns of how many there was one.
