@@ -107,19 +107,21 @@ func TestBulk(t *testing.T) {
 
 	t.Run("Snapshot", func(t *testing.T) {
 		t.Parallel()
-		b := setupJobs(t)
-		shown, changed := b.insert(t, "2026-03-01", "discarded"), b.insert(t, "2026-03-02", "discarded")
-		was := b.insert(t, "2026-03-03", "running")
-		var later int64
-		_, result := b.confirmed(t, "action=delete&state=discarded", func() {
-			later = b.insert(t, "2026-03-04", "discarded") // came later
-			b.move(t, changed, "available")                // does not match any more
-			b.move(t, was, "discarded")                    // matches since
-		})
-		require.Contains(t, result.body, "1 job deleted</strong> of 2")
-		require.Contains(t, result.body, "It has changed since you looked, or is gone.")
-		require.Equal(t, []string{"none", "available", "discarded", "discarded"},
-			[]string{b.state(t, shown), b.state(t, changed), b.state(t, was), b.state(t, later)})
+		for _, filter := range []string{"", "&from=2026-03-01", "&q=rollup"} {
+			b := setupJobs(t)
+			shown, changed := b.insert(t, "2026-03-01", "discarded"), b.insert(t, "2026-03-02", "discarded")
+			was := b.insert(t, "2026-03-03", "running")
+			var later int64
+			_, result := b.confirmed(t, "action=delete&state=discarded"+filter, func() {
+				later = b.insert(t, "2026-03-04", "discarded") // came later
+				b.move(t, changed, "available")                // does not match any more
+				b.move(t, was, "discarded")                    // matches since
+			})
+			require.Contains(t, result.body, "1 job deleted</strong> of 2", filter)
+			require.Contains(t, result.body, "It has changed since you looked, or is gone.")
+			require.Equal(t, []string{"none", "available", "discarded", "discarded"},
+				[]string{b.state(t, shown), b.state(t, changed), b.state(t, was), b.state(t, later)}, filter)
+		}
 	})
 
 	t.Run("Locked", func(t *testing.T) {

@@ -158,3 +158,33 @@ func TestListIsBounded(t *testing.T) {
 		require.Zero(t, rows, "%+v", filter)
 	}
 }
+
+// Between the moment that jobs are chosen and that they are locked, some have changed.
+func TestStill(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{})
+	fill(t, db, 300)
+	since, err := job.Now(t.Context(), db.DB)
+	require.NoError(t, err)
+	var every []int64
+	for id := int64(1); id <= 310; id++ {
+		every = append(every, id)
+	}
+	ids := func(filter job.Filter, since job.Snapshot) []int64 {
+		t.Helper()
+		refs, err := job.Still(t.Context(), db.DB, filter, since, every)
+		require.NoError(t, err)
+		all := []int64{}
+		for _, ref := range refs {
+			all = append(all, ref.ID)
+		}
+		return all
+	}
+	for _, filter := range filters() {
+		require.Equal(t, matching(t, db, filter), ids(filter, since), "%+v", filter)
+	}
+	_, err = db.Exec(t.Context(), "UPDATE analytics.jobs SET changed_at = clock_timestamp() WHERE id = 20")
+	require.NoError(t, err)
+	require.NotContains(t, ids(job.Filter{}, since), int64(20))
+	require.Contains(t, ids(job.Filter{}, job.Snapshot{}), int64(20))
+}
