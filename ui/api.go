@@ -138,8 +138,10 @@ func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess)
 	if access == byCron {
 		return "", apiError{http.StatusUnauthorized, "Send the header Authorization: Bearer, and the CRON_SECRET of the web process."}
 	}
-	return "", apiError{http.StatusUnauthorized,
-		"Send the header Authorization: Bearer, and the DAYMILL_API_TOKEN of the web process; or the user and password of the pages."}
+	return "", apiError{
+		http.StatusUnauthorized,
+		"Send the header Authorization: Bearer, and the DAYMILL_API_TOKEN of the web process; or the user and password of the pages.",
+	}
 }
 
 // credentials are whose they are; empty where they are wrong. given reports whether there are any.

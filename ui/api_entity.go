@@ -39,8 +39,9 @@ func newCountsAnswer(c metric.Counts) countsAnswer {
 }
 
 type dayAnswer struct {
-	Date date.Date `json:"date"`
 	countsAnswer
+
+	Date date.Date `json:"date"`
 }
 
 type metricsAnswer struct {

@@ -13,10 +13,10 @@ func TestAPIDocument(t *testing.T) {
 	t.Parallel()
 	var doc struct {
 		Paths map[string]map[string]struct {
-			OperationID string `json:"operationId"`
-			Security    *[]map[string][]string
-			Responses   map[string]any
-		}
+			OperationID string                 `json:"operationId"` //nolint:tagliatelle // OpenAPI's.
+			Security    *[]map[string][]string `json:"security"`
+			Responses   map[string]any         `json:"responses"`
+		} `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(openAPI, &doc))
 	served, documented := map[string]string{}, map[string]string{}

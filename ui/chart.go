@@ -105,13 +105,13 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 		}
 	}
 	for i, b := range buckets {
-		title := b.Title + ": " + number(sums[i])
+		lines := []string{b.Title + ": " + number(sums[i])}
 		for _, s := range stack {
 			if s.Values[i] > 0 && len(stack) > 1 {
-				title += "\n" + s.Name + " " + number(s.Values[i])
+				lines = append(lines, shortened(s.Name, 60)+" "+number(s.Values[i]))
 			}
 		}
-		c.Hits = append(c.Hits, hit{X: c.Left + pitch*float64(i), Width: pitch, Title: title})
+		c.Hits = append(c.Hits, hit{X: c.Left + pitch*float64(i), Width: pitch, Title: strings.Join(lines, "\n")})
 	}
 	c.label(buckets, pitch, at.labels)
 	return c

@@ -176,7 +176,7 @@ func (s *site) findEntity(w http.ResponseWriter, r *http.Request, view *entities
 		return false, err
 	}
 	if known {
-		http.Redirect(w, r, link(s.BasePath, "entity")+"?"+url.Values{"id": {id}}.Encode(), http.StatusSeeOther) //nolint:gosec // It begins with the base path.
+		http.Redirect(w, r, link(s.BasePath, "entity")+"?"+url.Values{"id": {id}}.Encode(), http.StatusSeeOther)
 		return true, nil
 	}
 	if len(view.Found) > entitiesShown {

@@ -3,6 +3,7 @@ package ui
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -61,7 +62,7 @@ type entityDay struct {
 }
 
 // shown are the series that are shown.
-func (v entityView) shown() []series {
+func (v *entityView) shown() []series {
 	return slices.DeleteFunc(slices.Clone(v.Totals), func(s series) bool { return !v.Shown[s.key()] })
 }
 
@@ -78,7 +79,7 @@ func (s series) key() string {
 }
 
 // query is the address of the same view.
-func (v entityView) query() url.Values {
+func (v *entityView) query() url.Values {
 	query := url.Values{"id": {v.ID}}
 	if v.Days != "" {
 		query.Set("days", v.Days)
@@ -95,7 +96,7 @@ func (v entityView) query() url.Values {
 }
 
 // forDays is the address of the same view over another number of days.
-func (v entityView) forDays(days string) url.Values {
+func (v *entityView) forDays(days string) url.Values {
 	query := v.query()
 	query.Del("from")
 	query.Del("to")
@@ -105,9 +106,7 @@ func (v entityView) forDays(days string) url.Values {
 
 func withID(id string, also url.Values) url.Values {
 	query := url.Values{"id": {id}}
-	for name, values := range also {
-		query[name] = values
-	}
+	maps.Copy(query, also)
 	return query
 }
 
@@ -167,7 +166,7 @@ func (s *site) showEntity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if view.Unknown {
-		return s.render(w, r, http.StatusNotFound, entityNotFound, entityPage(view))
+		return s.render(w, r, http.StatusNotFound, entityNotFound, entityPage(&view))
 	}
 	view.total(rows, query["metric"])
 	before := date.Date{}
@@ -178,7 +177,7 @@ func (s *site) showEntity(w http.ResponseWriter, r *http.Request) error {
 	}
 	view.list(rows, before)
 	view.draw(rows, dates)
-	return s.render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(view))
+	return s.render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(&view))
 }
 
 // total adds the range up, and decides which series there are and which of them are shown.
@@ -188,8 +187,10 @@ func (v *entityView) total(rows []metric.Day, chosen []string) {
 		sum.Add(day.Counts)
 	}
 	v.Totals = []series{
-		{Name: metric.Views, Class: metric.Views, Total: sum.Views}, {Name: metric.Clicks, Class: metric.Clicks, Total: sum.Clicks},
-		{Name: metric.Saves, Class: metric.Saves, Total: sum.Saves}, {Name: metric.Skips, Class: metric.Skips, Total: sum.Skips},
+		{Name: metric.Views, Class: metric.Views, Total: sum.Views},
+		{Name: metric.Clicks, Class: metric.Clicks, Total: sum.Clicks},
+		{Name: metric.Saves, Class: metric.Saves, Total: sum.Saves},
+		{Name: metric.Skips, Class: metric.Skips, Total: sum.Skips},
 	}
 	names := sum.Names()
 	rest := series{Class: restSeries}
@@ -287,12 +288,13 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	}
 	all = slices.DeleteFunc(all, func(s series) bool { return !v.Shown[s.key()] })
 	title := "Events of " + idShown(v.ID) + " per " + v.Unit
-	desc := "From " + v.From + " to " + v.To + ": " + number(v.Total) + " in all"
+	parts := []string{"From " + v.From + " to " + v.To + ": " + number(v.Total) + " in all"}
 	for _, s := range all {
-		desc += ", " + shortened(s.Name, 40) + " " + number(s.Total)
+		parts = append(parts, shortened(s.Name, 40)+" "+number(s.Total))
 	}
-	v.Wide = newChart(size{name: "wide", width: 1040, height: 300, labels: 9}, title, desc+".", buckets, all)
-	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 4}, title, desc+".", buckets, all)
+	desc := strings.Join(parts, ", ") + "."
+	v.Wide = newChart(size{name: "wide", width: 1040, height: 300, labels: 9}, title, desc, buckets, all)
+	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 4}, title, desc, buckets, all)
 }
 
 // bucketIndex finds the column of a date.
@@ -391,11 +393,11 @@ var errRange = errors.New("give both a first and a last date")
 func hostileID(id string) bool { return utf8.RuneCountInString(id) > idShownAt }
 
 // csvQuery is the address of the range as CSV: with all metrics, whichever are shown.
-func csvQuery(view entityView) url.Values {
+func csvQuery(view *entityView) url.Values {
 	return url.Values{"id": {view.ID}, "from": {view.From}, "to": {view.To}}
 }
 
-func datesQuery(view entityView) url.Values { return url.Values{"from": {view.From}, "to": {view.To}} }
+func datesQuery(view *entityView) url.Values { return url.Values{"from": {view.From}, "to": {view.To}} }
 
 // rangeQuery is the range in which an entity has metrics, or the end of it where it is too long.
 func rangeQuery(known *date.Range) url.Values {
@@ -406,8 +408,8 @@ func rangeQuery(known *date.Range) url.Values {
 	return url.Values{"from": {first.String()}, "to": {known.Last.String()}}
 }
 
-// datesAtLeast writes a count of dates that stops at a thousand.
-func datesAtLeast(n int64) string {
+// manyDates writes a count of dates that stops at a thousand.
+func manyDates(n int64) string {
 	if n >= 1000 {
 		return "1,000 dates or more"
 	}

@@ -186,8 +186,9 @@ func TestEntity(t *testing.T) {
 			require.Equal(t, entityURL("/entity", id), answer.header.Get("Location"))
 		}
 		answer := s.get(t, entityURL("/entity", hostile()[len(hostile())-1]))
+		head, _, _ := strings.Cut(answer.body, "<main")
 		require.Contains(t, answer.body, "The whole id, of 10,000 bytes")
-		require.NotContains(t, answer.body[:strings.Index(answer.body, "<main")], strings.Repeat("long ", 100))
+		require.NotContains(t, head, strings.Repeat("long ", 100))
 	})
 
 	t.Run("Incomplete", func(t *testing.T) {
@@ -203,8 +204,12 @@ func TestEntity(t *testing.T) {
 		t.Parallel()
 		s := entities(t, textDatabase(t, "a"))
 		for _, more := range [][]string{
-			{"from", "2026-03-01"}, {"to", "2026-03-01"}, {"from", "2026-03-02", "to", "2026-03-01"}, {"from", "x", "to", "2026-03-01"},
-			{"from", "2000-01-01", "to", "2026-03-01"}, {"from", "0000-01-01", "to", "0000-01-02"},
+			{"from", "2026-03-01"},
+			{"to", "2026-03-01"},
+			{"from", "2026-03-02", "to", "2026-03-01"},
+			{"from", "x", "to", "2026-03-01"},
+			{"from", "2000-01-01", "to", "2026-03-01"},
+			{"from", "0000-01-01", "to", "0000-01-02"},
 		} {
 			for _, path := range []string{"/entity", "/entity.csv"} {
 				require.Equal(t, http.StatusUnprocessableEntity, s.get(t, entityURL(path, "a", more...)).status, more)

@@ -51,7 +51,7 @@ func (c *Counts) Add(other Counts) {
 }
 
 // Total is the number of all events.
-func (c Counts) Total() int64 {
+func (c *Counts) Total() int64 {
 	total := c.Views + c.Clicks + c.Saves + c.Skips
 	for _, n := range c.Other {
 		total += n
@@ -60,7 +60,7 @@ func (c Counts) Total() int64 {
 }
 
 // Names are the other event types, the most frequent first.
-func (c Counts) Names() []string {
+func (c *Counts) Names() []string {
 	names := make([]string, 0, len(c.Other))
 	for name := range c.Other {
 		names = append(names, name)
@@ -180,10 +180,10 @@ func successor(prefix string) (string, bool) {
 	for prefix != "" {
 		last, size := utf8.DecodeLastRuneInString(prefix)
 		prefix = prefix[:len(prefix)-size]
-		switch {
-		case last == utf8.MaxRune:
+		switch last {
+		case utf8.MaxRune:
 			continue
-		case last == 0xD7FF:
+		case 0xD7FF:
 			return prefix + "\uE000", true // What is between is for UTF-16, and no character.
 		default:
 			return prefix + string(last+1), true
