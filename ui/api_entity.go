@@ -39,9 +39,12 @@ func newCountsAnswer(c metric.Counts) countsAnswer {
 }
 
 type dayAnswer struct {
-	countsAnswer
-
-	Date date.Date `json:"date"`
+	Date   date.Date        `json:"date"`
+	Views  int64            `json:"views"`
+	Clicks int64            `json:"clicks"`
+	Saves  int64            `json:"saves"`
+	Skips  int64            `json:"skips"`
+	Other  map[string]int64 `json:"other"`
 }
 
 type metricsAnswer struct {
@@ -103,7 +106,8 @@ func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	var totals metric.Counts
 	err = metric.Each(ctx, s.DB, id, dates, func(day metric.Day) error {
 		totals.Add(day.Counts)
-		answer.Metrics = append(answer.Metrics, dayAnswer{Date: day.Date, countsAnswer: newCountsAnswer(day.Counts)})
+		c := newCountsAnswer(day.Counts)
+		answer.Metrics = append(answer.Metrics, dayAnswer{day.Date, c.Views, c.Clicks, c.Saves, c.Skips, c.Other})
 		return nil
 	})
 	if err != nil {
