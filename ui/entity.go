@@ -294,7 +294,7 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	}
 	desc := strings.Join(parts, ", ") + "."
 	v.Wide = newChart(size{name: "wide", width: 1040, height: 300, labels: 9}, title, desc, buckets, all)
-	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 4}, title, desc, buckets, all)
+	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 3}, title, desc, buckets, all)
 }
 
 // bucketIndex finds the column of a date.
