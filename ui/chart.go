@@ -68,7 +68,7 @@ type size struct {
 // newChart stacks series in columns.
 func newChart(at size, title, desc string, buckets []bucket, stack []series) chart {
 	const top, bottom, char = 10, 24, 7.2
-	c := chart{Name: at.name, Title: title, Desc: desc, Width: at.width, Height: at.height, Bottom: at.height - bottom, Right: at.width - 4}
+	drawn := chart{Name: at.name, Title: title, Desc: desc, Width: at.width, Height: at.height, Bottom: at.height - bottom, Right: at.width - 4}
 	sums := make([]int64, len(buckets))
 	var highest int64
 	for i := range buckets {
@@ -83,10 +83,10 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 	for value := int64(0); value <= most; value += step {
 		text := axisNumber(value)
 		widest = max(widest, utf8.RuneCountInString(text))
-		c.Marks = append(c.Marks, mark{Y: c.Bottom - (c.Bottom-top)*float64(value)/float64(most), Text: text})
+		drawn.Marks = append(drawn.Marks, mark{Y: drawn.Bottom - (drawn.Bottom-top)*float64(value)/float64(most), Text: text})
 	}
-	c.Left = math.Ceil(float64(widest)*char) + 8
-	pitch := (c.Right - c.Left) / float64(max(1, len(buckets)))
+	drawn.Left = math.Ceil(float64(widest)*char) + 8
+	pitch := (drawn.Right - drawn.Left) / float64(max(1, len(buckets)))
 	gap := min(3, pitch*0.2)
 	base := make([]float64, len(buckets))
 	for _, s := range stack {
@@ -95,13 +95,13 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 			if value == 0 {
 				continue
 			}
-			height := (c.Bottom - top) * float64(value) / float64(most)
-			path.WriteString("M" + decimal(c.Left+pitch*float64(i)+gap/2) + " " + decimal(c.Bottom-base[i]) +
+			height := (drawn.Bottom - top) * float64(value) / float64(most)
+			path.WriteString("M" + decimal(drawn.Left+pitch*float64(i)+gap/2) + " " + decimal(drawn.Bottom-base[i]) +
 				"v-" + decimal(height) + "h" + decimal(pitch-gap) + "v" + decimal(height) + "z")
 			base[i] += height
 		}
 		if path.Len() > 0 {
-			c.Areas = append(c.Areas, area{Class: "fill-" + s.Class, Path: path.String()})
+			drawn.Areas = append(drawn.Areas, area{Class: "fill-" + s.Class, Path: path.String()})
 		}
 	}
 	for i, b := range buckets {
@@ -111,10 +111,10 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 				lines = append(lines, shortened(s.Name, 60)+" "+number(s.Values[i]))
 			}
 		}
-		c.Hits = append(c.Hits, hit{X: c.Left + pitch*float64(i), Width: pitch, Title: strings.Join(lines, "\n")})
+		drawn.Hits = append(drawn.Hits, hit{X: drawn.Left + pitch*float64(i), Width: pitch, Title: strings.Join(lines, "\n")})
 	}
-	c.label(buckets, pitch, at.labels)
-	return c
+	drawn.label(buckets, pitch, at.labels)
+	return drawn
 }
 
 // label writes some of the columns' names below them, the last one always, and none over another.

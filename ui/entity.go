@@ -288,7 +288,8 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	}
 	all = slices.DeleteFunc(all, func(s series) bool { return !v.Shown[s.key()] })
 	title := "Events of " + idShown(v.ID) + " per " + v.Unit
-	parts := []string{"From " + v.From + " to " + v.To + ": " + number(v.Total) + " in all"}
+	parts := make([]string, 1, 1+len(all))
+	parts[0] = "From " + v.From + " to " + v.To + ": " + number(v.Total) + " in all"
 	for _, s := range all {
 		parts = append(parts, shortened(s.Name, 40)+" "+number(s.Total))
 	}
