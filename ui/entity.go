@@ -409,8 +409,8 @@ func rangeQuery(known *date.Range) url.Values {
 	return url.Values{"from": {first.String()}, "to": {known.Last.String()}}
 }
 
-// manyDates writes a count of dates that stops at a thousand.
-func manyDates(n int64) string {
+// datesAtLeast writes a count of dates that stops at a thousand.
+func datesAtLeast(n int64) string {
 	if n >= 1000 {
 		return "1,000 dates or more"
 	}
