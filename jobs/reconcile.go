@@ -9,8 +9,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/pace"
@@ -18,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 const (
@@ -61,6 +64,8 @@ type reconciler struct {
 	// notified, of capacity 1, has that a notification came that was not forwarded yet.
 	notified chan struct{}
 	self     ledger.Worker
+	// listeners are told of what was committed.
+	listeners telemetry.Listeners
 }
 
 // poke makes the reconciler look at once.
@@ -117,25 +122,24 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return nil
 	}
 	var dates []db.ReconcileDatesRow
+	var rescued []date.Date
+	var moved []telemetry.Event
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
 		mine, err := queries.ReconcileLock(ctx, reconcileKey)
 		if err != nil || !mine {
 			return err
 		}
-		rescued, err := queries.ReconcileRescue(ctx, run.Silence)
+		rescued, err = queries.ReconcileRescue(ctx, run.Silence)
 		if err != nil {
 			return fmt.Errorf("rescue jobs of dead workers: %w", err)
-		}
-		for _, day := range rescued {
-			r.logger.WarnContext(ctx, "handed a dead worker's date to another", slog.String("date", day.String()))
 		}
 		if maintain {
 			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: run.Silence, Older: touchAfter}); err != nil {
 				return fmt.Errorf("say that jobs are alive: %w", err)
 			}
 		}
-		if err := backfill.Advance(ctx, tx); err != nil {
+		if moved, err = backfill.Advance(ctx, tx); err != nil {
 			return err
 		}
 		if _, err := queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: now, Silence: run.Silence}); err != nil {
@@ -149,8 +153,17 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		}
 		return nil
 	})
-	if err != nil || len(dates) == 0 {
+	if err != nil {
 		return err
+	}
+	for _, day := range rescued {
+		telemetry.Tell(ctx, r.listeners, telemetry.RunRescue{Date: day})
+	}
+	for _, event := range moved {
+		telemetry.Tell(ctx, r.listeners, event)
+	}
+	if len(dates) == 0 {
+		return nil
 	}
 	return r.insert(ctx, dates)
 }
@@ -190,15 +203,25 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 			InsertOpts: &river.InsertOpts{Priority: int(d.Priority), Metadata: metadata},
 		}
 	}
-	return r.db.Tx(ctx, func(tx pgx.Tx) error {
+	var inserted []*rivertype.JobInsertResult
+	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+insertLockTimeout+"'"); err != nil {
 			return fmt.Errorf("limit waiting: %w", err)
 		}
-		if _, err := r.client.InsertManyTx(ctx, tx, params); err != nil {
+		if inserted, err = r.client.InsertManyTx(ctx, tx, params); err != nil {
 			return fmt.Errorf("insert jobs: %w", err)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for i, d := range dates {
+		if !inserted[i].UniqueSkippedAsDuplicate { // Else it had a job after all.
+			telemetry.Tell(ctx, r.listeners, telemetry.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
+		}
+	}
+	return nil
 }
 
 // catchUp inserts the periodic jobs where their hour has passed and nobody has.

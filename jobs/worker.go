@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/verification"
 )
 
@@ -53,8 +54,10 @@ type Config struct {
 	// a rollup of those that differ, but for those that seem to have lost events.
 	VerifyDates  int
 	VerifyRepair bool
-	Name         string // of the process, in the ledger and in River's; one that no other process has
-	Version      string // of the program, in the ledger
+	// Listeners are told of what the worker does; there may be none.
+	Listeners telemetry.Listeners
+	Name      string // of the process, in the ledger and in River's; one that no other process has
+	Version   string // of the program, in the ledger
 }
 
 // DefaultConfig is a config with every default but DB, Installation and Logger.
@@ -87,7 +90,8 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
-		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
+		listeners: config.Listeners,
+		wake:      make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: ledger.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
@@ -96,7 +100,8 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	runner := &run.Runner{
 		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
-		Options: run.Options{Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name},
+		Options:   run.Options{Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name},
+		Listeners: config.Listeners,
 	}
 
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()

@@ -104,7 +104,7 @@ SELECT
 FROM analytics.backfills AS b
 WHERE b.id = @id;
 
--- name: BackfillBegin :exec
+-- name: BackfillBegin :execrows
 UPDATE analytics.backfills SET started_at = now() WHERE id = @id AND started_at IS NULL;
 
 -- name: BackfillFinish :execrows

@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // MaxInFlight is the most dates of one backfill that may be in flight.
@@ -111,53 +112,78 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 }
 
 // Advance moves every backfill that is under way on, in the caller's transaction: it takes note of the dates that have
-// finished and requests the next ones. One that another process is just moving on is left to it.
-func Advance(ctx context.Context, on postgres.DBTX) error {
+// finished and requests the next ones. One that another process is just moving on is left to it. It returns the events to
+// tell once the transaction has committed.
+func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
 	queries := db.New(on)
 	running, err := queries.BackfillRunning(ctx)
 	if err != nil {
-		return fmt.Errorf("look for backfills: %w", err)
+		return nil, fmt.Errorf("look for backfills: %w", err)
 	}
+	var events []telemetry.Event
 	for _, b := range running {
-		if err := advance(ctx, queries, b); err != nil {
-			return fmt.Errorf("advance backfill %d: %w", b.ID, err)
+		step, err := advance(ctx, queries, b)
+		if err != nil {
+			return nil, fmt.Errorf("advance backfill %d: %w", b.ID, err)
 		}
+		events = append(events, step.events(b.ID)...)
 	}
-	return nil
+	return events, nil
 }
 
-func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunningRow) error {
-	collected, err := queries.BackfillCollect(ctx, running.ID)
-	if err != nil {
-		return err
+// step is what moving a backfill on came to.
+type step struct {
+	begun, finished  bool
+	ended, requested int64 // dates
+}
+
+func (s step) events(id int64) (events []telemetry.Event) {
+	if s.begun {
+		events = append(events, telemetry.BackfillStart{ID: id})
 	}
-	if collected > 0 {
+	if s.ended > 0 || s.requested > 0 {
+		events = append(events, telemetry.BackfillAdvance{ID: id, Ended: s.ended, Requested: s.requested})
+	}
+	if s.finished {
+		events = append(events, telemetry.BackfillStop{ID: id})
+	}
+	return events
+}
+
+func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunningRow) (done step, err error) {
+	if done.ended, err = queries.BackfillCollect(ctx, running.ID); err != nil {
+		return done, err
+	}
+	if done.ended > 0 {
 		if err := queries.BackfillCollected(ctx, running.ID); err != nil {
-			return err
+			return done, err
 		}
 	}
 	finished, err := queries.BackfillFinish(ctx, running.ID)
 	if err != nil || finished > 0 {
-		return err
+		done.finished = finished > 0
+		return done, err
 	}
 	rested, err := queries.BackfillRested(ctx, running.ID)
 	if err != nil || !rested {
-		return err
+		return done, err
 	}
 	inFlight, err := queries.BackfillInFlight(ctx, running.ID)
 	if err != nil || inFlight >= int64(running.InFlight) {
-		return err
+		return done, err
 	}
 	next, err := queries.BackfillTake(ctx, db.BackfillTakeParams{
 		ID: running.ID, NewestFirst: running.NewestFirst, MaxRows: running.InFlight - int32(inFlight), //nolint:gosec // At most 100.
 	})
 	if err != nil || len(next) == 0 {
-		return err
+		return done, err
 	}
-	if err := queries.BackfillBegin(ctx, running.ID); err != nil {
-		return err
+	begun, err := queries.BackfillBegin(ctx, running.ID)
+	if err != nil {
+		return done, err
 	}
-	return queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: running.ID, MetricDates: next})
+	done.begun, done.requested = begun > 0, int64(len(next))
+	return done, queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: running.ID, MetricDates: next})
 }
 
 // SetState pauses, resumes or cancels a backfill, and writes down who did. Dates that are running end by themselves;

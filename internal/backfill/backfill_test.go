@@ -44,7 +44,10 @@ func (b *testBundle) start(t *testing.T, plan backfill.Plan) (id, dates int64) {
 
 func (b *testBundle) advance(t *testing.T) {
 	t.Helper()
-	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error { return backfill.Advance(t.Context(), tx) }))
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+		_, err := backfill.Advance(t.Context(), tx)
+		return err
+	}))
 }
 
 func (b *testBundle) get(t *testing.T, id int64) backfill.Status {
@@ -98,7 +101,8 @@ func TestAdvance(t *testing.T) {
 		other, err := b.db.Begin(t.Context())
 		require.NoError(t, err)
 		defer other.Rollback(t.Context()) //nolint:errcheck // It is committed, or the test has failed.
-		require.NoError(t, backfill.Advance(t.Context(), other))
+		_, err = backfill.Advance(t.Context(), other)
+		require.NoError(t, err)
 		b.advance(t)
 		require.Empty(t, b.open(t))
 		require.NoError(t, other.Commit(t.Context()))

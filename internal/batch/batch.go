@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/merge"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // ErrTooLong is returned where an entity does not fit into an index.
@@ -49,6 +50,9 @@ type Publisher struct {
 	Type    entity.Type
 	Pacer   *pace.Pacer
 	Date    date.Date
+	// Listeners are told of every batch of Run; there may be none.
+	Listeners telemetry.Listeners
+	Run       telemetry.Run
 
 	// Advance moves the run's cursor in the batch's transaction, or fails because the run may not write any more. It
 	// is called before anything is written.
@@ -180,6 +184,7 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 		took, err := p.writeBatch(ctx, changes[:size], p.writes.Limit())
 		switch {
 		case postgres.IsTimeout(err):
+			telemetry.Tell(ctx, p.Listeners, telemetry.Batch{Run: p.Run, Outcome: telemetry.TimedOut, Took: took})
 			if !p.writes.TimedOut(float64(size)) {
 				return ErrTooSlow
 			}
@@ -188,7 +193,12 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 		default:
 			p.Figures.Batches++
 			p.writes.Took(float64(size), took)
+			before := p.Figures
 			p.count(changes[:size])
+			telemetry.Tell(ctx, p.Listeners, telemetry.Batch{
+				Run: p.Run, Outcome: telemetry.Written, Took: took, Inserted: p.Figures.Inserted - before.Inserted,
+				Updated: p.Figures.Updated - before.Updated, Deleted: p.Figures.Deleted - before.Deleted,
+			})
 			p.Totals = changes[size-1].through
 			changes = changes[size:]
 		}

@@ -12,13 +12,16 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-const backfillBegin = `-- name: BackfillBegin :exec
+const backfillBegin = `-- name: BackfillBegin :execrows
 UPDATE analytics.backfills SET started_at = now() WHERE id = $1 AND started_at IS NULL
 `
 
-func (q *Queries) BackfillBegin(ctx context.Context, id int64) error {
-	_, err := q.db.Exec(ctx, backfillBegin, id)
-	return err
+func (q *Queries) BackfillBegin(ctx context.Context, id int64) (int64, error) {
+	result, err := q.db.Exec(ctx, backfillBegin, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const backfillCancelDates = `-- name: BackfillCancelDates :exec

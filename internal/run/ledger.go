@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/slice"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 const (
@@ -124,6 +125,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool)
 	if err != nil {
 		return fmt.Errorf("make the run's row: %w", err)
 	}
+	a.resumed = resumed
 	if resumed == nil {
 		a.scanRun = a.id
 	}
@@ -131,9 +133,12 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool)
 	if err != nil {
 		return fmt.Errorf("hand the date over: %w", err)
 	}
-	a.scanner = &slice.Scanner{Session: a.source, Type: a.Type, Pacer: a.pacer}
+	a.scanner = &slice.Scanner{
+		Session: a.source, Type: a.Type, Pacer: a.pacer, Run: a.event(), Listeners: a.Listeners,
+	}
 	a.publisher = &batch.Publisher{
 		Session: a.primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
+		Run: a.event(), Listeners: a.Listeners,
 	}
 	return nil
 }
@@ -161,6 +166,7 @@ func (a *attempt) claim(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("claim requests: %w", err)
 		}
+		telemetry.Tell(ctx, a.Listeners, telemetry.RequestClaim{Run: a.event(), Requests: claimed})
 	}
 	return nil
 }
@@ -237,6 +243,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("settle: %w", err)
 		}
+		telemetry.Tell(ctx, a.Listeners, telemetry.RequestSatisfy{Run: a.event(), Requests: resolved})
 	}
 	return nil
 }

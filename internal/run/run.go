@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/daymill/daymill/internal/batch"
@@ -30,6 +29,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/slice"
 	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Silence is how long a run may go without a sign of life before it is taken for dead and its date is handed to
@@ -68,8 +68,9 @@ type Runner struct {
 	Source  *postgres.DB
 	Type    entity.Type
 	Clock   pace.Clock
-	Logger  *slog.Logger
 	Options Options
+	// Listeners are told of what runs do; there may be none.
+	Listeners telemetry.Listeners
 }
 
 // Order says which date to run, and for whom.
@@ -111,7 +112,9 @@ type attempt struct {
 	bounds  date.Bounds
 	id      int64
 	scanRun int64
+	resumed *int64
 	cursor  *entity.ID
+	began   time.Time
 
 	primary   *postgres.Session
 	source    *postgres.Session
@@ -140,10 +143,12 @@ func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 	if err := a.begin(ctx); err != nil {
 		return a.figures(), err
 	}
+	ctx = a.started(ctx)
 	err := a.roll(ctx)
 	if err != nil {
 		err = a.breakOff(ctx, err)
 	}
+	a.stopped(ctx, err)
 	a.report()
 	return a.figures(), err
 }
@@ -161,7 +166,12 @@ func (a *attempt) roll(ctx context.Context) error {
 	}
 	after := a.cursor
 	for {
-		counts, err := a.scan(ctx, after)
+		a.passes++
+		var counts *merge.Table
+		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
+			counts, err = a.scan(ctx, after)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -169,11 +179,12 @@ func (a *attempt) roll(ctx context.Context) error {
 			return err
 		}
 		upTo := counts.UpTo()
-		if err := a.publish(ctx, counts, after, upTo); err != nil {
+		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, counts, after, upTo) })
+		if err != nil {
 			return err
 		}
 		if upTo == nil {
-			return a.settle(ctx)
+			return a.during(ctx, PhaseSettle, a.settle)
 		}
 		after = upTo
 	}
@@ -181,7 +192,7 @@ func (a *attempt) roll(ctx context.Context) error {
 
 // scan reads the date's events above an entity and adds them up.
 func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
-	a.phase, a.passes = PhaseScan, a.passes+1
+	a.phase = PhaseScan
 	counts := merge.New(a.Options.MaxEntities)
 	add := func(slice []slice.Count) error {
 		for i := range slice {

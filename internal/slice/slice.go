@@ -17,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Count is how many events of a type an entity has in a slice.
@@ -50,6 +51,9 @@ type Scanner struct {
 	Session *postgres.Session
 	Type    entity.Type
 	Pacer   *pace.Pacer
+	// Listeners are told of every slice of Run; there may be none.
+	Listeners telemetry.Listeners
+	Run       telemetry.Run
 
 	// Slices is how many were read, Fetches how many statements it took to read the dense ones among them.
 	Slices, Fetches int
@@ -97,6 +101,7 @@ func (s *Scanner) Scan(
 		if !dense {
 			took, err = s.read(ctx, slice, scan)
 			if postgres.IsTimeout(err) || errors.Is(err, errTooMany) {
+				s.tell(ctx, telemetry.Divided, slice, took)
 				if err := s.Pacer.Pause(ctx, took); err != nil {
 					return err
 				}
@@ -112,10 +117,12 @@ func (s *Scanner) Scan(
 		case dense:
 			tries = 0
 			if took, err = s.readDense(ctx, slice, scan); err == nil {
+				s.tell(ctx, telemetry.Dense, slice, took)
 				size.Set(float64(length) * float64(pace.Target) / float64(max(took, pace.Target)))
 			}
 		case err == nil:
 			tries = 0
+			s.tell(ctx, telemetry.Read, slice, took)
 			size.Took(float64(length), took)
 			// Where statements are quick, the number of counts is what bounds a slice: the next one stays below it, too.
 			size.Set(min(size.Value(), float64(length)*mostCounts*3/4/float64(max(1, len(s.counts)))))
@@ -128,6 +135,14 @@ func (s *Scanner) Scan(
 		from = slice.To
 	}
 	return nil
+}
+
+func (s *Scanner) tell(ctx context.Context, outcome string, slice date.Bounds, took time.Duration) {
+	event := telemetry.Slice{Run: s.Run, From: slice.From, To: slice.To, Outcome: outcome, Took: took}
+	if outcome == telemetry.Read {
+		event.Counts = len(s.counts)
+	}
+	telemetry.Tell(ctx, s.Listeners, event)
 }
 
 // next is the slice of the given length from an instant on, less where a dense one begins, and the whole of a dense one

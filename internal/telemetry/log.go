@@ -1,0 +1,75 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Log is the listener that writes log lines: one per run at info, or at error where it failed; rescues and drift at
+// warn; a backfill's beginning and end at info; everything else at debug. The line's message is the event's name in
+// words.
+type Log struct {
+	Logger *slog.Logger
+}
+
+// Listen writes a line, and returns ctx.
+func (l Log) Listen(ctx context.Context, event Event) context.Context {
+	level, message := line(event)
+	if !l.Logger.Enabled(ctx, level) {
+		return ctx
+	}
+	attrs := event.Attrs()
+	kept := attrs[:0]
+	for _, attr := range attrs {
+		if attr.Value.Kind() != slog.KindString || attr.Value.String() != "" {
+			kept = append(kept, attr)
+		}
+	}
+	l.Logger.LogAttrs(ctx, level, message, kept...) //nolint:sloglint // The messages are those of line.
+	return ctx
+}
+
+// line is how severe an event is, and what it says.
+func line(event Event) (slog.Level, string) {
+	switch e := event.(type) { //nolint:varnamelen // Each case is a line or two.
+	case RunStart:
+		return slog.LevelDebug, "run started"
+	case RunStop:
+		return slog.LevelInfo, "run stopped"
+	case RunError:
+		return slog.LevelError, "run failed"
+	case PhaseStart:
+		return slog.LevelDebug, "phase started"
+	case PhaseStop:
+		return slog.LevelDebug, "phase stopped"
+	case Slice:
+		return slog.LevelDebug, "slice"
+	case Batch:
+		return slog.LevelDebug, "batch"
+	case RequestClaim:
+		return slog.LevelDebug, "requests claimed"
+	case RequestSatisfy:
+		return slog.LevelDebug, "requests satisfied"
+	case RequestEnqueue:
+		return slog.LevelDebug, "job made of a request"
+	case RunRescue:
+		return slog.LevelWarn, "handed a dead worker's date to another"
+	case BackfillStart:
+		return slog.LevelInfo, "backfill started"
+	case BackfillAdvance:
+		return slog.LevelDebug, "backfill advanced"
+	case BackfillStop:
+		return slog.LevelInfo, "backfill stopped"
+	case Verify:
+		switch {
+		case e.Err != nil:
+			return slog.LevelError, "verification failed"
+		case e.Drifted > 0:
+			return slog.LevelWarn, "metrics have drifted"
+		default:
+			return slog.LevelInfo, "date verified"
+		}
+	default:
+		return slog.LevelDebug, event.Name()
+	}
+}

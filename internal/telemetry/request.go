@@ -1,0 +1,119 @@
+package telemetry
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+)
+
+// RequestClaim says that a run has taken open requests, which it will satisfy.
+type RequestClaim struct {
+	Run
+
+	Requests int64
+}
+
+// Name is request_claim.
+func (RequestClaim) Name() string { return "request_claim" }
+
+// Attrs are its fields.
+func (e RequestClaim) Attrs() []slog.Attr { return e.attrs(slog.Int64("requests", e.Requests)) }
+
+// RequestSatisfy says that requests are satisfied: their date is complete with all that was committed before them.
+type RequestSatisfy struct {
+	Run
+
+	Requests int64
+}
+
+// Name is request_satisfy.
+func (RequestSatisfy) Name() string { return "request_satisfy" }
+
+// Attrs are its fields.
+func (e RequestSatisfy) Attrs() []slog.Attr { return e.attrs(slog.Int64("requests", e.Requests)) }
+
+// RequestEnqueue says that a date whose request was open and due got a job.
+type RequestEnqueue struct {
+	Date     date.Date
+	Priority int // of the job
+}
+
+// Name is request_enqueue.
+func (RequestEnqueue) Name() string { return "request_enqueue" }
+
+// Attrs are its fields.
+func (e RequestEnqueue) Attrs() []slog.Attr {
+	return []slog.Attr{slog.String("date", e.Date.String()), slog.Int("priority", e.Priority)}
+}
+
+// RunRescue says that a date whose run gave no sign of life was handed to another worker.
+type RunRescue struct {
+	Date date.Date
+}
+
+// Name is run_rescue.
+func (RunRescue) Name() string { return "run_rescue" }
+
+// Attrs are its fields.
+func (e RunRescue) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
+
+// BackfillStart says that a backfill has asked for its first dates.
+type BackfillStart struct {
+	ID int64
+}
+
+// Name is backfill_start.
+func (BackfillStart) Name() string { return "backfill_start" }
+
+// Attrs are its fields.
+func (e BackfillStart) Attrs() []slog.Attr { return []slog.Attr{slog.Int64("backfill_id", e.ID)} }
+
+// BackfillAdvance says that dates of a backfill have ended, or that it has asked for more.
+type BackfillAdvance struct {
+	ID        int64
+	Ended     int64 // dates whose request was resolved, one way or another
+	Requested int64 // dates that it has asked for
+}
+
+// Name is backfill_advance.
+func (BackfillAdvance) Name() string { return "backfill_advance" }
+
+// Attrs are its fields.
+func (e BackfillAdvance) Attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.Int64("backfill_id", e.ID), slog.Int64("dates_ended", e.Ended), slog.Int64("dates_requested", e.Requested),
+	}
+}
+
+// BackfillStop says that every date of a backfill has ended. One that is cancelled ends without an event: the audit has
+// who did it.
+type BackfillStop struct {
+	ID int64
+}
+
+// Name is backfill_stop.
+func (BackfillStop) Name() string { return "backfill_stop" }
+
+// Attrs are its fields.
+func (e BackfillStop) Attrs() []slog.Attr { return []slog.Attr{slog.Int64("backfill_id", e.ID)} }
+
+// Verify says that a date was recounted and compared with its metrics.
+type Verify struct {
+	Date     date.Date
+	Entities int64 // recounted
+	Drifted  int64 // whose metrics differ, missing and superfluous ones included
+	Duration time.Duration
+	Err      error // nil where the recount came to its end
+}
+
+// Name is verify.
+func (Verify) Name() string { return "verify" }
+
+// Attrs are its fields.
+func (e Verify) Attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.String("date", e.Date.String()), slog.Int64("entities", e.Entities), slog.Int64("entities_drifted", e.Drifted),
+		milliseconds("duration_ms", e.Duration), failure(e.Err),
+	}
+}
