@@ -27,6 +27,7 @@ type Access struct {
 	ViewerPassword string // of user viewer, who may look
 	APIToken       string // bearer token of the API
 	CronSecret     string // bearer token of the schedulers that call /api/cron/…
+	MetricsToken   string // bearer token of /metrics
 }
 
 // Open reports whether no password is set. The pages are then for this machine only, and whoever is on it is the admin.

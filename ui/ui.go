@@ -40,6 +40,8 @@ type Config struct {
 	Access Access
 	// BasePath is where a proxy has put the pages, such as /daymill; empty at the root.
 	BasePath string
+	// Metrics answers /metrics to whoever has Access.MetricsToken; nobody where nil.
+	Metrics http.Handler
 	// Ready says whether the database can be reached and is migrated. Its cause is for the log.
 	Ready func(ctx context.Context) error
 }
@@ -70,6 +72,7 @@ func Handler(config Config) http.Handler {
 	root := http.NewServeMux()
 	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	root.HandleFunc("GET /readyz", s.readyz)
+	root.HandleFunc("GET /metrics", s.metrics)
 	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
 	root.Handle("/api/", s.routeAPI())
 	root.Handle("/", s.authenticated(s.scoped(pages)))

@@ -41,6 +41,12 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
 		},
+		"MetricsAndTracesAreForCmd": {
+			forbidden:  []string{"github.com/prometheus", "go.opentelemetry.io", "google.golang.org/grpc", "github.com/exaring"},
+			transitive: true,
+			from:       []string{module},
+			except:     []string{module + "/cmd", module + "/internal/telemetry/prom", module + "/internal/telemetry/trace"},
+		},
 		"OnlyPackagesBelowReadTheDatabase": {
 			forbidden: []string{module + "/internal/db"},
 			from:      []string{module},

@@ -10,14 +10,14 @@ import (
 const pageConnections = 2
 
 type serveCmd struct {
-	workerCmd
+	workerProcess
 	webOptions
 }
 
 // Run works and answers until the process is told to stop, or until one of the two fails: then the other stops as well,
 // and the platform starts both anew.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
-	if err := c.workerCmd.check(); err != nil {
+	if err := c.workerProcess.check(); err != nil {
 		return err
 	}
 	if err := c.webOptions.check(); err != nil {
@@ -29,8 +29,12 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
+	told, err := a.telemetry(db, installation, a.logger())
+	if err != nil {
+		return err
+	}
 	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return c.work(ctx, a, db, installation) })
-	both.Go(func() error { return c.serve(ctx, a, db, installation) })
+	both.Go(func() error { return c.work(ctx, a, db, installation, told.listeners) })
+	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics) })
 	return both.Wait()
 }

@@ -23,6 +23,8 @@ type webCmd struct {
 
 // webOptions are those of a process that serves pages.
 type webOptions struct {
+	metricsOptions
+
 	Listen         string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; every host's $PORT where the platform sets that, else 127.0.0.1:8080. Without a password only this machine is listened to."`
 	BasePath       string `env:"DAYMILL_BASE_PATH" placeholder:"PATH" help:"Where a proxy has put the pages, such as /daymill."`
 	AdminPassword  string `env:"DAYMILL_ADMIN_PASSWORD" placeholder:"SECRET" help:"The password of user admin, who may do everything. Set it in the environment: a command line is seen by others."`
@@ -49,7 +51,11 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	return c.serve(ctx, a, db, installation)
+	metrics, err := newMetrics(db, installation, a.logger(), a.clock())
+	if err != nil {
+		return err
+	}
+	return c.serve(ctx, a, db, installation, metrics)
 }
 
 func (o *webOptions) check() error {
@@ -68,11 +74,14 @@ func (o *webOptions) check() error {
 func (o *webOptions) access() ui.Access {
 	return ui.Access{
 		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, CronSecret: o.CronSecret,
+		MetricsToken: o.MetricsToken,
 	}
 }
 
 // serve answers until ctx is done.
-func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
+func (o *webOptions) serve(
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics,
+) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
 	if err != nil {
 		return usagef("cannot listen on %s: %w; give another --listen", o.address(), err)
@@ -86,12 +95,12 @@ func (o *webOptions) serve(ctx context.Context, a *app, db *postgres.DB, install
 	case o.access().Open():
 		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
 	}
-	return o.serveOn(ctx, a, db, installation, listener)
+	return o.serveOn(ctx, a, db, installation, listener, metrics)
 }
 
-// serveOn answers on a listener until ctx is done.
+// serveOn answers on a listener until ctx is done, with metrics where there are any.
 func (o *webOptions) serveOn(
-	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener,
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener, metrics *metrics,
 ) error {
 	admin, err := jobs.NewAdmin(db, installation)
 	if err != nil {
@@ -100,7 +109,7 @@ func (o *webOptions) serveOn(
 	logger := a.logger()
 	handler := ui.Handler(ui.Config{
 		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Access: o.access(), BasePath: o.BasePath,
+		Access: o.access(), BasePath: o.BasePath, Metrics: metrics.handler(),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -51,6 +52,14 @@ func (o engineOptions) open(ctx context.Context, a *app, db *postgres.DB, verb s
 }
 
 type workerCmd struct {
+	workerProcess
+	metricsOptions
+
+	MetricsListen string `env:"DAYMILL_METRICS_LISTEN" placeholder:"ADDRESS" help:"The address to serve /metrics on for Prometheus, such as 127.0.0.1:9464; none where empty. Without a token only this machine is listened to."`
+}
+
+// workerProcess is what works jobs, in a process of its own or beside the pages.
+type workerProcess struct {
 	engineOptions
 	workerOptions
 }
@@ -88,17 +97,26 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if err := c.checkListen(c.MetricsListen); err != nil {
+		return err
+	}
 	a.PoolSize = max(a.PoolSize, c.connections())
 	db, installation, err := a.openInstalled(ctx, "worker")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	return c.work(ctx, a, db, installation)
+	told, err := a.telemetry(db, installation, a.logger())
+	if err != nil {
+		return err
+	}
+	return told.beside(ctx, c.MetricsListen, c.MetricsToken, func(ctx context.Context) error {
+		return c.work(ctx, a, db, installation, told.listeners)
+	})
 }
 
 // check finds what the option table cannot.
-func (c *workerCmd) check() error {
+func (c *workerProcess) check() error {
 	if err := c.engineOptions.check(); err != nil {
 		return err
 	}
@@ -107,10 +125,12 @@ func (c *workerCmd) check() error {
 
 // connections are how many a worker needs: one listens, one is River's that listens, and River and the reconciler take
 // turns on one or two more; each date that is rolled up holds one, and so does one that is verified.
-func (c *workerCmd) connections() int { return c.Workers + 5 }
+func (c *workerProcess) connections() int { return c.Workers + 5 }
 
-// work works until ctx is done.
-func (c *workerCmd) work(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
+// work works until ctx is done, and tells listeners what it does.
+func (c *workerProcess) work(
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listeners telemetry.Listeners,
+) error {
 	events, err := c.open(ctx, a, db, "worker")
 	if err != nil {
 		return err
@@ -134,7 +154,7 @@ func (c *workerCmd) work(ctx context.Context, a *app, db *postgres.DB, installat
 	}
 	worker, err := jobs.NewWorker(jobs.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
-		Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
+		Listeners: listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(), Version: versionString(),
 		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair,
 	})

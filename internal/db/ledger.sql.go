@@ -104,6 +104,95 @@ func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 	return i, err
 }
 
+const ledgerGauges = `-- name: LedgerGauges :one
+SELECT
+    o.requests AS open_requests,
+    o.oldest_due_seconds,
+    b.running AS backfills_running,
+    b.paused AS backfills_paused,
+    b.dates_left AS backfill_dates_left,
+    w.alive AS workers_alive,
+    s.last_run_at AS daily_last_run_at,
+    coalesce(s.paused, false)::boolean AS daily_paused
+FROM (
+    SELECT
+        coalesce(sum(e.requests), 0)::bigint AS requests,
+        coalesce(
+            extract(EPOCH FROM now() - min(greatest(e.due_at, analytics.date_start(e.metric_date + 1))) FILTER (
+                WHERE e.due_at <= now() AND e.metric_date < (SELECT analytics.date_of(now()))
+            )), 0
+        )::double precision AS oldest_due_seconds
+    FROM (
+        SELECT
+            q.metric_date,
+            count(*) AS requests,
+            min(q.due_at) AS due_at
+        FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL
+        GROUP BY q.metric_date
+    ) AS e
+) AS o
+CROSS JOIN (
+    SELECT
+        (count(*) FILTER (WHERE f.state = 'running'))::bigint AS running,
+        (count(*) FILTER (WHERE f.state = 'paused'))::bigint AS paused,
+        coalesce(sum(f.dates), 0)::bigint AS dates_left
+    FROM (
+        SELECT
+            g.state,
+            (
+                SELECT count(*) FROM analytics.backfill_dates AS d
+                WHERE d.backfill_id = g.id AND d.state IN ('waiting', 'requested')
+            ) AS dates
+        FROM analytics.backfills AS g
+        WHERE g.state IN ('running', 'paused')
+    ) AS f
+) AS b
+CROSS JOIN (
+    SELECT count(*)::bigint AS alive FROM analytics.workers AS p WHERE p.last_seen_at >= now() - $1::interval
+) AS w
+LEFT JOIN (
+    SELECT
+        c.last_run_at,
+        (c.paused_at IS NOT NULL)::boolean AS paused
+    FROM analytics.schedules AS c
+    WHERE c.name = $2
+) AS s ON true
+`
+
+type LedgerGaugesParams struct {
+	Alive    time.Duration
+	Schedule string
+}
+
+type LedgerGaugesRow struct {
+	OpenRequests      int64
+	OldestDueSeconds  float64
+	BackfillsRunning  int64
+	BackfillsPaused   int64
+	BackfillDatesLeft int64
+	WorkersAlive      int64
+	DailyLastRunAt    *time.Time
+	DailyPaused       bool
+}
+
+// How things stand, in figures, for those who look every few seconds: from indexes on what is open, and small tables.
+func (q *Queries) LedgerGauges(ctx context.Context, arg LedgerGaugesParams) (LedgerGaugesRow, error) {
+	row := q.db.QueryRow(ctx, ledgerGauges, arg.Alive, arg.Schedule)
+	var i LedgerGaugesRow
+	err := row.Scan(
+		&i.OpenRequests,
+		&i.OldestDueSeconds,
+		&i.BackfillsRunning,
+		&i.BackfillsPaused,
+		&i.BackfillDatesLeft,
+		&i.WorkersAlive,
+		&i.DailyLastRunAt,
+		&i.DailyPaused,
+	)
+	return i, err
+}
+
 const ledgerNextDue = `-- name: LedgerNextDue :one
 SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND isfinite(s.due_at) ORDER BY s.due_at LIMIT 1
 `

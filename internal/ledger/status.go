@@ -80,11 +80,7 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 		return Status{}, fmt.Errorf("count dates: %w", err)
 	}
 	status := Status{
-		Dates: map[string]int64{
-			"complete": dates.Complete, "running": dates.Running, "requested": dates.Requested, "waiting": dates.Waiting,
-			"retrying": dates.Retrying, "failed": dates.Failed, "cancelled": dates.Cancelled,
-			"stale": dates.Stale, "protected": dates.Protected,
-		},
+		Dates:         byState(dates),
 		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,
 		Broken: []Broken{}, Runs: []Run{},
 	}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry/prom"
+	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/ui"
+)
+
+// metricsOptions are those of processes that serve /metrics.
+type metricsOptions struct {
+	MetricsToken string `env:"DAYMILL_METRICS_TOKEN" placeholder:"SECRET" help:"The bearer token that /metrics wants."`
+}
+
+// checkListen refuses to serve /metrics to strangers.
+func (o metricsOptions) checkListen(address string) error {
+	if address != "" && o.MetricsToken == "" && !loopback(address) {
+		return usagef("without a token /metrics is for this machine only, and %s is more than that: "+
+			"set DAYMILL_METRICS_TOKEN, or listen on 127.0.0.1", address)
+	}
+	return nil
+}
+
+// metrics is what a process counts, and what the database says.
+type metrics struct {
+	registry *prometheus.Registry
+	logger   *slog.Logger
+}
+
+// newMetrics returns metrics of a process over one database.
+func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock) (*metrics, error) {
+	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
+	err := m.registry.Register(&prom.Gauges{
+		Clock: clock,
+		Read:  func(ctx context.Context) (prom.Snapshot, error) { return snapshot(ctx, db, installation.RiverSchema) },
+		Failed: func(err error) {
+			logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register the gauges: %w", err)
+	}
+	return m, nil
+}
+
+// snapshot reads the gauges of a database: three statements, each under the pool's limit and all under ctx's.
+func snapshot(ctx context.Context, db *postgres.DB, riverSchema string) (prom.Snapshot, error) {
+	gauges, err := ledger.ReadGauges(ctx, db)
+	if err != nil {
+		return prom.Snapshot{}, err
+	}
+	depth, err := jobs.QueueDepth(ctx, db, riverSchema)
+	if err != nil {
+		return prom.Snapshot{}, err
+	}
+	queue := map[string]int64{"available": 0, "pending": 0, "retryable": 0, "running": 0, "scheduled": 0}
+	maps.Copy(queue, depth.ByState)
+	return prom.Snapshot{
+		Dates: gauges.Dates, OpenRequests: gauges.OpenRequests, OldestDue: gauges.OldestDue,
+		Queue: queue, OldestAvailable: depth.OldestWaiting,
+		Backfills: gauges.Backfills, BackfillDatesLeft: gauges.BackfillDatesLeft, Workers: gauges.Workers,
+		LastSchedule: gauges.LastSchedule, SchedulePaused: gauges.SchedulePaused,
+	}, nil
+}
+
+// handler answers with the metrics, to four who ask at a time; nil where there are none.
+func (m *metrics) handler() http.Handler {
+	if m == nil {
+		return nil
+	}
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(m.logger.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4,
+		ErrorHandling: promhttp.ContinueOnError,
+	})
+}
+
+// listen serves /metrics alone on an address until ctx is done.
+func (m *metrics) listen(ctx context.Context, address, token string, clock pace.Clock) (func() error, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, usagef("cannot listen on %s: %w; give another --metrics-listen", address, err)
+	}
+	m.logger.InfoContext(ctx, "metrics served", slog.String("address", "http://"+listener.Addr().String()+"/metrics"))
+	handler := ui.MetricsHandler(ui.MetricsConfig{Handler: m.handler(), Token: token, Logger: m.logger, Clock: clock})
+	return func() error { return serve(ctx, listener, handler) }, nil
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+)
+
+// freeAddress is an address of this machine that nobody listens on just now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// getMetrics asks for /metrics; the status is 0 where nobody answers.
+func getMetrics(t *testing.T, address, token string) (status int, body []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
+	require.NoError(t, err)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil
+	}
+	defer response.Body.Close()
+	body, err = io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, body
+}
+
+func parseMetrics(t *testing.T, body []byte) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	require.NoError(t, err)
+	return families
+}
+
+// value is that of a metric without labels, or with one, as a whole number; -1 where there is none.
+func value(families map[string]*dto.MetricFamily, name string, label ...string) int64 {
+	for _, metric := range families[name].GetMetric() {
+		pairs := metric.GetLabel()
+		if len(label) == 2 && (len(pairs) != 1 || pairs[0].GetName() != label[0] || pairs[0].GetValue() != label[1]) {
+			continue
+		}
+		// One of the three.
+		return int64(metric.GetCounter().GetValue()+metric.GetGauge().GetValue()) + int64(metric.GetHistogram().GetSampleCount()) //nolint:gosec // A test's counts are small.
+	}
+	return -1
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T) *pgtest.DB {
+		t.Helper()
+		return pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	}
+
+	t.Run("Refused", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		code, _, stderr := command(t.Context(), db.URL, "worker", "--metrics-listen", "0.0.0.0:0")
+		require.Equal(t, exitUsage, code)
+		require.Contains(t, stderr, "set DAYMILL_METRICS_TOKEN, or listen on 127.0.0.1")
+		taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		code, _, stderr = command(t.Context(), db.URL, "worker", "--metrics-listen", taken.Addr().String())
+		require.Equal(t, exitUsage, code)
+		require.Contains(t, stderr, "give another --metrics-listen")
+	})
+
+	t.Run("Web", func(t *testing.T) {
+		t.Parallel()
+		db, address := setup(t), freeAddress(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		code := make(chan int, 1)
+		go func() {
+			c, _, _ := command(ctx, db.URL, "web", "--listen", address, "--metrics-token", "open sesame")
+			code <- c
+		}()
+		require.Eventually(t, func() bool {
+			status, _ := getMetrics(t, address, "")
+			return status == http.StatusUnauthorized
+		}, waitFor, tick)
+		status, body := getMetrics(t, address, "open sesame")
+		require.Equal(t, http.StatusOK, status)
+		families := parseMetrics(t, body)
+		require.Zero(t, value(families, "daymill_workers_alive"))
+		require.NotContains(t, families, "daymill_runs_total") // The page runs nothing.
+		cancel()
+		require.Equal(t, exitOK, <-code)
+	})
+
+	t.Run("Worker", func(t *testing.T) {
+		t.Parallel()
+		db, address := setup(t), freeAddress(t)
+		db.RawEvents(t)
+		yesterday := date.Of(time.Now(), time.UTC).AddDays(-1)
+		db.InsertDate(t, yesterday, 3_000, 500)
+		startWorker(t, db.URL, "--pace", "0", "--metrics-listen", address)
+		var families map[string]*dto.MetricFamily
+		require.Eventually(t, func() bool {
+			status, body := getMetrics(t, address, "")
+			if status != http.StatusOK {
+				return false
+			}
+			families = parseMetrics(t, body)
+			return value(families, "daymill_runs_total", "outcome", "complete") > 0 &&
+				value(families, "daymill_dates", "state", "complete") > 0
+		}, waitFor, tick)
+
+		runs := value(families, "daymill_runs_total", "outcome", "complete")
+		require.Equal(t, runs, value(families, "daymill_run_duration_seconds", "outcome", "complete"))
+		require.Equal(t, runs, value(families, "daymill_run_longest_statement_seconds"))
+		require.EqualValues(t, 3_000, value(families, "daymill_events_total"))
+		require.Equal(t, pgtest.RequireExact(t, db).Rows, value(families, "daymill_rows_total", "change", "inserted"))
+		require.Positive(t, value(families, "daymill_requests_total", "action", "satisfied"))
+		require.EqualValues(t, 1, value(families, "daymill_database_up"))
+		require.EqualValues(t, 1, value(families, "daymill_workers_alive"))
+		require.InDelta(t, time.Now().Unix(), value(families, "daymill_daily_job_last_run_timestamp_seconds"), 600)
+
+		requireDocumented(t, families)
+		requireMonitored(t, families)
+	})
+}
+
+// requireDocumented compares the metrics, their kinds and their labels with the table of the documentation.
+func requireDocumented(t *testing.T, families map[string]*dto.MetricFamily) {
+	t.Helper()
+	rows := regexp.MustCompile("(?m)^\\| `(daymill_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|").
+		FindAllStringSubmatch(read(t, root+"/docs/telemetry.md"), -1)
+	var documented, served []string
+	for _, row := range rows {
+		documented = append(documented, row[1]+" "+row[2]+" "+strings.Trim(row[3], "` "))
+	}
+	for name, family := range families {
+		if !strings.HasPrefix(name, "daymill_") {
+			continue
+		}
+		label := ""
+		for _, pair := range family.GetMetric()[0].GetLabel() {
+			label = pair.GetName()
+		}
+		served = append(served, name+" "+strings.ToLower(family.GetType().String())+" "+label)
+	}
+	slices.Sort(documented)
+	slices.Sort(served)
+	require.Equal(t, served, documented)
+}
+
+// rules is a file of Prometheus's rules. What it does not know is refused.
+type rules struct {
+	Groups []struct {
+		Name  string
+		Rules []struct {
+			Alert, Expr string
+			For         model.Duration
+			Labels      map[string]string
+			Annotations map[string]string
+		}
+	}
+}
+
+// requireMonitored finds every metric, and every value of a label, that the alerts and the dashboard name.
+func requireMonitored(t *testing.T, families map[string]*dto.MetricFamily) {
+	t.Helper()
+	var alerts rules
+	decoder := yaml.NewDecoder(strings.NewReader(read(t, root+"/docs/monitoring/alerts.yaml")))
+	decoder.KnownFields(true)
+	require.NoError(t, decoder.Decode(&alerts))
+	var expressions []string
+	for _, group := range alerts.Groups {
+		for _, rule := range group.Rules {
+			require.Regexp(t, `^Daymill[A-Za-z]+$`, rule.Alert)
+			require.Contains(t, rule.Annotations, "summary", rule.Alert)
+			require.Contains(t, rule.Annotations, "action", rule.Alert)
+			require.Contains(t, []string{"page", "warn"}, rule.Labels["severity"], rule.Alert)
+			require.Contains(t, read(t, root+"/docs/telemetry.md"), "`"+rule.Alert+"`")
+			expressions = append(expressions, rule.Expr)
+		}
+	}
+	require.Greater(t, len(expressions), 4)
+
+	var dashboard struct {
+		Panels []struct {
+			Title   string `json:"title"`
+			Targets []struct {
+				Expr string `json:"expr"`
+			} `json:"targets"`
+		} `json:"panels"`
+	}
+	file, err := os.ReadFile(root + "/docs/monitoring/dashboard.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(file, &dashboard))
+	for _, panel := range dashboard.Panels {
+		require.NotEmpty(t, panel.Targets, panel.Title)
+		for _, target := range panel.Targets {
+			require.Equal(t, strings.Count(target.Expr, "("), strings.Count(target.Expr, ")"), target.Expr)
+			expressions = append(expressions, target.Expr)
+		}
+	}
+
+	for _, expr := range expressions {
+		named := regexp.MustCompile(`(daymill_[a-z_]+)(\{[^}]*\})?`).FindAllStringSubmatch(expr, -1)
+		require.NotEmpty(t, named, expr)
+		for _, match := range named {
+			name := match[1]
+			if family := families[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")]; families[name] == nil {
+				require.Equal(t, dto.MetricType_HISTOGRAM, family.GetType(), "%s: there is no metric %s", expr, name)
+				name = family.GetName()
+			}
+			for _, pair := range regexp.MustCompile(`([a-z]+)="([a-z_]+)"`).FindAllStringSubmatch(match[2], -1) {
+				require.GreaterOrEqual(t, value(families, name, pair[1], pair[2]), int64(0), "%s: %s has no %s", expr, name, pair[0])
+			}
+		}
+	}
+}

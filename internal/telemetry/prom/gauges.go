@@ -1,0 +1,133 @@
+package prom
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// readAtMost is how often the database is read: whoever scrapes more often is told the same again.
+	readAtMost = 5 * time.Second
+	// readLimit is how long the reading may take. A scrape waits for ten seconds, mostly.
+	readLimit = 3 * time.Second
+)
+
+// Snapshot is how things stand in the database.
+type Snapshot struct {
+	Dates             map[string]int64 // by state
+	OpenRequests      int64
+	OldestDue         time.Duration    // 0 where none is due
+	Queue             map[string]int64 // jobs that are not finished, by River's state
+	OldestAvailable   *time.Time       // since when the oldest job has been ready to be worked; nil where none is
+	Backfills         map[string]int64 // running and paused
+	BackfillDatesLeft int64
+	Workers           int64
+	LastSchedule      *time.Time // nil before the daily job first did its work
+	SchedulePaused    bool
+}
+
+// Gauges is the collector of what the database says. It reads when it is scraped, every five seconds at most.
+type Gauges struct {
+	// Read reads the database, by a few short statements.
+	Read func(ctx context.Context) (Snapshot, error)
+	// Failed, where not nil, is told why the database could not be read.
+	Failed func(err error)
+	Clock  interface{ Now() time.Time }
+
+	mu     sync.Mutex
+	readAt time.Time
+	last   []prometheus.Metric
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+//nolint:gochecknoglobals // Constants, were there constant structs.
+var (
+	readable        = describe("daymill_database_up", "Whether the gauges could be read from the database; the others are missing where not.")
+	dates           = describe("daymill_dates", "Dates by state, as `daymill status` counts them.", "state")
+	openRequests    = describe("daymill_open_requests", "Requests that are not resolved, those that wait for later included.")
+	oldestDue       = describe("daymill_oldest_due_request_age_seconds", "How long the oldest open request has been due; 0 where none is.")
+	queueJobs       = describe("daymill_queue_jobs", "Jobs of Daymill's that are not finished, by River's state.", "state")
+	oldestAvailable = describe("daymill_queue_oldest_available_age_seconds", "How long the oldest job has been ready to be worked; 0 where none is.")
+	openBackfills   = describe("daymill_open_backfills", "Backfills that have not ended, by state.", "state")
+	backfillLeft    = describe("daymill_open_backfill_dates", "Dates of open backfills that have not ended.")
+	workersAlive    = describe("daymill_workers_alive", "Worker processes seen within two minutes.")
+	lastSchedule    = describe("daymill_daily_job_last_run_timestamp_seconds", "When the daily job last did its work; missing before it first did.")
+	schedulePaused  = describe("daymill_daily_job_paused", "1 while somebody has paused the daily job.")
+)
+
+// Describe lists the gauges.
+func (*Gauges) Describe(to chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		readable, dates, openRequests, oldestDue, queueJobs, oldestAvailable, openBackfills, backfillLeft, workersAlive,
+		lastSchedule, schedulePaused,
+	} {
+		to <- desc
+	}
+}
+
+// Collect reads the database, where it was not read just now. Scrapes at the same time share a reading.
+func (g *Gauges) Collect(to chan<- prometheus.Metric) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.Clock.Now()
+	if age := now.Sub(g.readAt); g.last == nil || age >= readAtMost || age < 0 {
+		g.readAt, g.last = now, g.read(now)
+	}
+	for _, metric := range g.last {
+		to <- metric
+	}
+}
+
+func (g *Gauges) read(now time.Time) []prometheus.Metric {
+	// Collectors are given no context.
+	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
+	defer cancel()
+	snapshot, err := g.Read(ctx)
+	if err != nil {
+		if g.Failed != nil {
+			g.Failed(err)
+		}
+		return []prometheus.Metric{gauge(readable, 0)}
+	}
+	return snapshot.metrics(now)
+}
+
+func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func (s Snapshot) metrics(now time.Time) []prometheus.Metric {
+	all := []prometheus.Metric{
+		gauge(readable, 1),
+		gauge(openRequests, float64(s.OpenRequests)),
+		gauge(oldestDue, max(0, s.OldestDue).Seconds()),
+		gauge(backfillLeft, float64(s.BackfillDatesLeft)),
+		gauge(workersAlive, float64(s.Workers)),
+	}
+	byState := func(desc *prometheus.Desc, counts map[string]int64) {
+		for state, count := range counts {
+			all = append(all, gauge(desc, float64(count), state))
+		}
+	}
+	byState(dates, s.Dates)
+	byState(queueJobs, s.Queue)
+	byState(openBackfills, s.Backfills)
+	age, paused := time.Duration(0), 0.0
+	if s.OldestAvailable != nil {
+		age = max(0, now.Sub(*s.OldestAvailable))
+	}
+	if s.SchedulePaused {
+		paused = 1
+	}
+	all = append(all, gauge(oldestAvailable, age.Seconds()), gauge(schedulePaused, paused))
+	if s.LastSchedule != nil {
+		all = append(all, gauge(lastSchedule, float64(s.LastSchedule.UnixMilli())/1000))
+	}
+	return all
+}

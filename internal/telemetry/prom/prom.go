@@ -1,0 +1,183 @@
+// Package prom counts telemetry's events for Prometheus, and reads the gauges of the database when it is scraped. Who
+// serves the registry over HTTP is cmd and ui.
+package prom
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Buckets of histograms, in seconds.
+var (
+	// Statements are meant to take a tenth of a second, and a quarter at most.
+	statementBuckets = []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15} //nolint:gochecknoglobals // A constant, were there constant slices.
+	// Runs take from milliseconds, where a date is right and small, to hours, where it is large and the pace is slow.
+	runBuckets = []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400} //nolint:gochecknoglobals // As above.
+)
+
+// Listener counts events. Its counters are those of this process.
+type Listener struct {
+	runsStarted, rescues, events, worked, paused prometheus.Counter
+
+	runs, rows, slices, batches, requests, backfills, backfillDates *prometheus.CounterVec
+
+	runDuration, phaseDuration               *prometheus.HistogramVec
+	runLongest, sliceDuration, batchDuration prometheus.Histogram
+	verified                                 *prometheus.CounterVec
+	verifiedEntities, driftedRows            prometheus.Counter
+	verifyDuration                           prometheus.Histogram
+}
+
+// NewRegistry returns a registry of its own, with the process's and Go's metrics and the build's version.
+func NewRegistry(version string) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "daymill_build_info", Help: "Always 1; the label says which version runs.",
+			ConstLabels: prometheus.Labels{"version": version},
+		}, func() float64 { return 1 }),
+	)
+	return registry
+}
+
+// NewListener returns a listener whose metrics are in the registry. Those whose labels are known are there from the
+// start, at 0, so that a rate over them sees the first.
+func NewListener(registry prometheus.Registerer) *Listener {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		registry.MustRegister(c)
+		return c
+	}
+	counters := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		for _, value := range values {
+			c.WithLabelValues(value)
+		}
+		registry.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+		registry.MustRegister(h)
+		return h
+	}
+	histograms := func(name, help string, buckets []float64, label string, values ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{label})
+		for _, value := range values {
+			h.WithLabelValues(value)
+		}
+		registry.MustRegister(h)
+		return h
+	}
+	outcomes := []string{telemetry.Complete, telemetry.Interrupted, telemetry.Lost, failed}
+	return &Listener{
+		runsStarted: counter("daymill_runs_started_total", "Runs that have begun."),
+		runs:        counters("daymill_runs_total", "Runs that have ended.", "outcome", outcomes...),
+		runDuration: histograms("daymill_run_duration_seconds", "How long runs took, pauses included.", runBuckets, "outcome", outcomes...),
+		runLongest: histogram("daymill_run_longest_statement_seconds",
+			"The longest statement of each run: none is meant to take more than a quarter of a second.", statementBuckets),
+		phaseDuration: histograms("daymill_phase_duration_seconds", "How long the phases of runs took, pauses included.",
+			runBuckets, "phase", "scan", "publish", "settle"),
+		events:        counter("daymill_events_total", "Events of the dates that were completed."),
+		rows:          counters("daymill_rows_total", "Rows of metrics that were written.", "change", "inserted", "updated", "deleted"),
+		worked:        counter("daymill_run_worked_seconds_total", "Time that runs spent in statements."),
+		paused:        counter("daymill_run_paused_seconds_total", "Time that runs spent pausing between statements."),
+		slices:        counters("daymill_slices_total", "Slices of dates.", "outcome", telemetry.Read, telemetry.Divided, telemetry.Dense),
+		sliceDuration: histogram("daymill_slice_duration_seconds", "How long the statements of slices that were read took.", statementBuckets),
+		batches:       counters("daymill_batches_total", "Transactions that publish.", "outcome", telemetry.Written, telemetry.TimedOut),
+		batchDuration: histogram("daymill_batch_duration_seconds", "How long the transactions that publish took.", statementBuckets),
+		requests: counters("daymill_requests_total", "What happened to requests: a job was made of one, a run claimed it, it was satisfied.",
+			"action", "enqueued", "claimed", "satisfied"),
+		rescues:          counter("daymill_rescues_total", "Dates that were handed on because their run gave no sign of life."),
+		backfills:        counters("daymill_backfills_total", "What happened to backfills.", "action", "started", "completed"),
+		backfillDates:    counters("daymill_backfill_dates_total", "What happened to dates of backfills.", "action", "requested", "ended"),
+		verified:         counters("daymill_verified_dates_total", "Dates that were recounted.", "outcome", right, drifted, failed),
+		verifiedEntities: counter("daymill_verified_entities_total", "Entities that were recounted."),
+		driftedRows:      counter("daymill_drifted_entities_total", "Entities whose metrics of a date differed from a recount."),
+		verifyDuration:   histogram("daymill_verify_duration_seconds", "How long recounts of a date took, pauses included.", runBuckets),
+	}
+}
+
+// Outcomes that no event names.
+const (
+	failed  = "failed"
+	right   = "right"
+	drifted = "drifted"
+)
+
+// Listen counts an event, and returns ctx.
+func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Context {
+	switch e := event.(type) { //nolint:varnamelen // Each case is a line or two.
+	case telemetry.RunStart:
+		l.runsStarted.Inc()
+	case telemetry.RunStop:
+		l.run(e.Figures, e.Outcome)
+		if e.Outcome == telemetry.Complete {
+			l.events.Add(float64(e.Events))
+		}
+	case telemetry.RunError:
+		l.run(e.Figures, failed)
+	case telemetry.PhaseStop:
+		l.phaseDuration.WithLabelValues(e.Phase).Observe(e.Duration.Seconds())
+	case telemetry.Slice:
+		l.slices.WithLabelValues(e.Outcome).Inc()
+		if e.Outcome == telemetry.Read {
+			l.sliceDuration.Observe(e.Took.Seconds())
+		}
+	case telemetry.Batch:
+		l.batch(e)
+	case telemetry.RequestEnqueue:
+		l.requests.WithLabelValues("enqueued").Inc()
+	case telemetry.RequestClaim:
+		l.requests.WithLabelValues("claimed").Add(float64(e.Requests))
+	case telemetry.RequestSatisfy:
+		l.requests.WithLabelValues("satisfied").Add(float64(e.Requests))
+	case telemetry.RunRescue:
+		l.rescues.Inc()
+	case telemetry.BackfillStart:
+		l.backfills.WithLabelValues("started").Inc()
+	case telemetry.BackfillAdvance:
+		l.backfillDates.WithLabelValues("requested").Add(float64(e.Requested))
+		l.backfillDates.WithLabelValues("ended").Add(float64(e.Ended))
+	case telemetry.BackfillStop:
+		l.backfills.WithLabelValues("completed").Inc()
+	case telemetry.Verify:
+		l.verify(e)
+	}
+	return ctx
+}
+
+func (l *Listener) run(f telemetry.Figures, outcome string) {
+	l.runs.WithLabelValues(outcome).Inc()
+	l.runDuration.WithLabelValues(outcome).Observe(f.Duration.Seconds())
+	l.runLongest.Observe(f.Longest.Seconds())
+	l.worked.Add(max(0, f.Worked).Seconds())
+	l.paused.Add(max(0, f.Paused).Seconds())
+}
+
+func (l *Listener) batch(e telemetry.Batch) {
+	l.batches.WithLabelValues(e.Outcome).Inc()
+	l.batchDuration.Observe(e.Took.Seconds())
+	l.rows.WithLabelValues("inserted").Add(float64(e.Inserted))
+	l.rows.WithLabelValues("updated").Add(float64(e.Updated))
+	l.rows.WithLabelValues("deleted").Add(float64(e.Deleted))
+}
+
+func (l *Listener) verify(e telemetry.Verify) {
+	outcome := right
+	switch {
+	case e.Err != nil:
+		outcome = failed
+	case e.Drifted > 0:
+		outcome = drifted
+	}
+	l.verified.WithLabelValues(outcome).Inc()
+	l.verifiedEntities.Add(float64(e.Entities))
+	l.driftedRows.Add(float64(e.Drifted))
+	l.verifyDuration.Observe(e.Duration.Seconds())
+}

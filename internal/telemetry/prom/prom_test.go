@@ -1,0 +1,135 @@
+package prom_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/telemetry/prom"
+)
+
+// Every event that has figures moves a metric.
+func TestListener(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		event telemetry.Event
+		moves []string // metrics that have no labels, or several
+	}{
+		"Backfill":  {telemetry.BackfillAdvance{Ended: 1, Requested: 2}, []string{"daymill_backfill_dates_total"}},
+		"Batch":     {telemetry.Batch{Outcome: telemetry.Written, Deleted: 1}, []string{"daymill_batches_total", "daymill_batch_duration_seconds", "daymill_rows_total"}},
+		"Begun":     {telemetry.RunStart{}, []string{"daymill_runs_started_total"}},
+		"Drifted":   {telemetry.Verify{Entities: 2, Drifted: 1}, []string{"daymill_drifted_entities_total", "daymill_verified_dates_total", "daymill_verify_duration_seconds"}},
+		"Enqueued":  {telemetry.RequestEnqueue{}, []string{"daymill_requests_total"}},
+		"Failed":    {telemetry.RunError{}, []string{"daymill_runs_total", "daymill_run_duration_seconds"}},
+		"Phase":     {telemetry.PhaseStop{Phase: "scan"}, []string{"daymill_phase_duration_seconds"}},
+		"Rescued":   {telemetry.RunRescue{}, []string{"daymill_rescues_total"}},
+		"Satisfied": {telemetry.RequestSatisfy{Requests: 2}, []string{"daymill_requests_total"}},
+		"Slice":     {telemetry.Slice{Outcome: telemetry.Read}, []string{"daymill_slices_total", "daymill_slice_duration_seconds"}},
+		"Started":   {telemetry.BackfillStart{}, []string{"daymill_backfills_total"}},
+		"Stopped":   {telemetry.RunStop{Outcome: telemetry.Complete, Figures: telemetry.Figures{Events: 1, Paused: 1}}, []string{"daymill_runs_total", "daymill_events_total", "daymill_run_paused_seconds_total"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			registry := prometheus.NewPedanticRegistry()
+			listener := prom.NewListener(registry)
+			before := totals(t, registry)
+			require.Equal(t, t.Context(), listener.Listen(t.Context(), test.event))
+			after := totals(t, registry)
+			for _, metric := range test.moves {
+				require.Contains(t, before, metric)
+				require.Greater(t, after[metric], before[metric], metric)
+			}
+		})
+	}
+}
+
+// totals adds up what the series of each metric come to.
+func totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	all := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			all[family.GetName()] += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+		}
+	}
+	return all
+}
+
+func TestMetricsAreNamedByConvention(t *testing.T) {
+	t.Parallel()
+	registry := prom.NewRegistry("test")
+	prom.NewListener(registry)
+	registry.MustRegister(&prom.Gauges{Clock: &clock{}, Read: func(context.Context) (prom.Snapshot, error) {
+		now := time.Now()
+		return prom.Snapshot{LastSchedule: &now, OldestAvailable: &now}, nil
+	}})
+	problems, err := testutil.GatherAndLint(registry)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func TestGauges(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Failed", func(t *testing.T) {
+		t.Parallel()
+		var told error
+		gone := errors.New("gone")
+		gauges := &prom.Gauges{
+			Clock: &clock{}, Failed: func(err error) { told = err },
+			Read: func(context.Context) (prom.Snapshot, error) { return prom.Snapshot{}, gone },
+		}
+		require.Equal(t, 1, testutil.CollectAndCount(gauges))
+		require.InDelta(t, 0, testutil.ToFloat64(gauges), 0)
+		require.Equal(t, gone, told)
+	})
+
+	t.Run("ReadsAtMostEveryFewSeconds", func(t *testing.T) {
+		t.Parallel()
+		reads, now := 0, &clock{now: time.Now()}
+		gauges := &prom.Gauges{Clock: now, Read: func(ctx context.Context) (prom.Snapshot, error) {
+			_, limited := ctx.Deadline()
+			require.True(t, limited)
+			reads++
+			return prom.Snapshot{Dates: map[string]int64{"complete": int64(reads)}}, nil
+		}}
+		var scrapes sync.WaitGroup
+		for range 10 {
+			scrapes.Go(func() { testutil.CollectAndCount(gauges) })
+		}
+		scrapes.Wait()
+		require.Equal(t, 1, reads)
+		now.advance(5 * time.Second)
+		testutil.CollectAndCount(gauges)
+		require.Equal(t, 2, reads)
+		now.advance(-time.Hour) // The clock was put right.
+		testutil.CollectAndCount(gauges)
+		require.Equal(t, 3, reads)
+	})
+}

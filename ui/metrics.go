@@ -1,0 +1,60 @@
+package ui
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/daymill/daymill/internal/pace"
+)
+
+// MetricsConfig is what /metrics works with.
+type MetricsConfig struct {
+	// Handler answers with the metrics.
+	Handler http.Handler
+	// Token is the bearer token that a request needs. Where empty, only requests to this machine's own names are answered:
+	// the caller sees to it that nobody else can send any.
+	Token  string
+	Logger *slog.Logger
+	Clock  pace.Clock
+}
+
+// MetricsHandler returns the handler of a server that has /metrics and nothing else, for processes without pages.
+func MetricsHandler(config MetricsConfig) http.Handler {
+	// Without a token, access is open, and names that are not this machine's are refused.
+	s := &site{
+		Config: Config{Logger: config.Logger, Metrics: config.Handler, Access: Access{MetricsToken: config.Token}},
+		guard:  newGuard(Access{}, config.Clock),
+	}
+	serve := http.Handler(http.HandlerFunc(s.metrics))
+	if config.Token == "" {
+		serve = s.hosted(config.Handler)
+	}
+	root := http.NewServeMux()
+	root.Handle("GET /metrics", serve)
+	return s.recovered(secured(s.limited(root)))
+}
+
+// metrics answers whoever has the token. Without one nobody is answered: the pages' password is a person's.
+func (s *site) metrics(w http.ResponseWriter, r *http.Request) {
+	if s.Metrics == nil || s.Access.MetricsToken == "" {
+		text(w, http.StatusNotFound, "Set DAYMILL_METRICS_TOKEN for /metrics.\n")
+		return
+	}
+	client := clientOf(r)
+	if s.guard.throttled(client) {
+		w.Header().Set("Retry-After", "60")
+		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait a minute.\n")
+		return
+	}
+	scheme, token, given := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !given || !strings.EqualFold(scheme, "Bearer") || !equal(strings.TrimSpace(token), s.Access.MetricsToken) {
+		if given {
+			s.guard.failed(client)
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
+		text(w, http.StatusUnauthorized, "/metrics wants DAYMILL_METRICS_TOKEN as a bearer token.\n")
+		return
+	}
+	s.Metrics.ServeHTTP(w, r)
+}
