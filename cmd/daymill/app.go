@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry/trace"
 )
 
 // Exit codes, documented in docs/configuration.md.
@@ -65,7 +66,9 @@ type app struct {
 	testClock      pace.Clock // nil but in tests
 	// statementTimeout is a verb's own; the usual where 0.
 	statementTimeout time.Duration
-	throwaway        bool // the database goes when the process does
+	process          string        // see processName
+	throwaway        bool          // the database goes when the process does
+	tracer           *trace.Tracer // nil where nothing is traced
 }
 
 // usageError is a mistake on the command line or in the input.
@@ -159,7 +162,7 @@ func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
 	}
 	return postgres.Open(ctx, postgres.Config{
 		URL: a.DatabaseURL, ApplicationName: "daymill " + verb, PoolSize: a.PoolSize, Pooler: a.Pooler,
-		StatementTimeout: a.statementTimeout,
+		StatementTimeout: a.statementTimeout, Tracer: a.queryTracer(),
 	})
 }
 

@@ -23,6 +23,11 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err := c.webOptions.check(); err != nil {
 		return err
 	}
+	stopTracing, err := a.trace(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	a.PoolSize = max(a.PoolSize, c.connections()+pageConnections)
 	db, installation, err := a.openInstalled(ctx, "serve")
 	if err != nil {
@@ -34,7 +39,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return c.work(ctx, a, db, installation, told.listeners) })
+	both.Go(func() error { return c.work(ctx, a, db, installation, told) })
 	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics) })
 	return both.Wait()
 }

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
+	"github.com/daymill/daymill/internal/telemetry/trace"
 )
 
 // processTelemetry is who listens to what a worker process does.
@@ -17,19 +21,64 @@ type processTelemetry struct {
 	*metrics
 
 	app       *app
+	name      string // of the process, in the ledger
 	listeners telemetry.Listeners
 }
 
-// telemetry returns the listeners of a worker process: the log and Prometheus.
+// telemetry returns the listeners of a worker process: the log, Prometheus, and OpenTelemetry where a.trace was asked for
+// it.
 func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logger *slog.Logger) (*processTelemetry, error) {
 	metrics, err := newMetrics(db, installation, logger, a.clock())
 	if err != nil {
 		return nil, err
 	}
-	return &processTelemetry{
-		metrics: metrics, app: a,
-		listeners: telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry)},
+	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry)}
+	if a.tracer != nil {
+		listeners = append(listeners, a.tracer)
+	}
+	return &processTelemetry{metrics: metrics, app: a, name: a.processName(), listeners: listeners}, nil
+}
+
+// flushTimeout is how long a process that stops waits for the last traces to be sent. With what its runs and its
+// connections take to end, that is within the ten seconds of the least patient platform.
+const flushTimeout = 3 * time.Second
+
+// trace makes traces of what the process does from here on, where the OTEL_* variables ask for them, and returns what
+// sends the last of them.
+func (a *app) trace(ctx context.Context) (stop func(), err error) {
+	logger := a.logger()
+	a.tracer, err = trace.New(ctx, trace.Config{
+		Getenv: os.Getenv, Logger: logger, Version: versionString(), Instance: a.processName(),
+	})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if a.tracer == nil {
+		return func() {}, nil
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		if err := a.tracer.Close(ctx); err != nil {
+			logger.WarnContext(ctx, "some traces were not sent", slog.String("error", err.Error()))
+		}
 	}, nil
+}
+
+// processName names the process, the same at every call.
+func (a *app) processName() string {
+	if a.process == "" {
+		a.process = processName()
+	}
+	return a.process
+}
+
+// queryTracer is what is told of statements; nil where nothing is traced.
+func (a *app) queryTracer() pgx.QueryTracer {
+	if a.tracer == nil {
+		return nil
+	}
+	return a.tracer.Queries()
 }
 
 // beside does the process's work, and serves /metrics meanwhile where an address is given.

@@ -14,7 +14,6 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/source"
-	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -44,6 +43,7 @@ func (o engineOptions) open(ctx context.Context, a *app, db *postgres.DB, verb s
 	}
 	follower, err := postgres.Open(ctx, postgres.Config{
 		URL: o.SourceURL, ApplicationName: "daymill " + verb + " source", PoolSize: a.PoolSize, Pooler: a.Pooler,
+		Tracer: a.queryTracer(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", err)
@@ -100,6 +100,11 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if err := c.checkListen(c.MetricsListen); err != nil {
 		return err
 	}
+	stopTracing, err := a.trace(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	a.PoolSize = max(a.PoolSize, c.connections())
 	db, installation, err := a.openInstalled(ctx, "worker")
 	if err != nil {
@@ -111,7 +116,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return told.beside(ctx, c.MetricsListen, c.MetricsToken, func(ctx context.Context) error {
-		return c.work(ctx, a, db, installation, told.listeners)
+		return c.work(ctx, a, db, installation, told)
 	})
 }
 
@@ -127,9 +132,9 @@ func (c *workerProcess) check() error {
 // turns on one or two more; each date that is rolled up holds one, and so does one that is verified.
 func (c *workerProcess) connections() int { return c.Workers + 5 }
 
-// work works until ctx is done, and tells listeners what it does.
+// work works until ctx is done, and tells what it does.
 func (c *workerProcess) work(
-	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listeners telemetry.Listeners,
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, told *processTelemetry,
 ) error {
 	events, err := c.open(ctx, a, db, "worker")
 	if err != nil {
@@ -154,8 +159,8 @@ func (c *workerProcess) work(
 	}
 	worker, err := jobs.NewWorker(jobs.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
-		Listeners: listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
-		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: processName(), Version: versionString(),
+		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
+		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
 		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair,
 	})
 	if err != nil {

@@ -47,6 +47,8 @@ type Config struct {
 	Pooler           Pooler        // PoolerAuto where empty
 	StatementTimeout time.Duration // DefaultStatementTimeout where 0
 	LockTimeout      time.Duration // DefaultLockTimeout where 0
+	// Tracer is told of statements; there may be none.
+	Tracer pgx.QueryTracer
 }
 
 // DB is an open pool.
@@ -77,6 +79,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	if _, has := connConfig.RuntimeParams["application_name"]; !has {
 		connConfig.RuntimeParams["application_name"] = orDefault(config.ApplicationName, "daymill")
 	}
+	connConfig.Tracer = config.Tracer
 	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // An option, validated.
 	poolConfig.MaxConnIdleTime = 5 * time.Minute
 

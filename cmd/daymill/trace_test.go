@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+)
+
+// A worker that is told to stop sends the traces that it still has. Not parallel, for OpenTelemetry reads the process's
+// environment.
+func TestWorkerTraces(t *testing.T) {
+	var mu sync.Mutex
+	named := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		var sent collector.ExportTraceServiceRequest
+		if err == nil {
+			err = proto.Unmarshal(body, &sent)
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, resource := range sent.GetResourceSpans() {
+			for _, scope := range resource.GetScopeSpans() {
+				for _, s := range scope.GetSpans() {
+					named[s.GetName()]++
+				}
+			}
+		}
+	}))
+	defer server.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // Nothing is sent before the end.
+
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 100, 30)
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() {
+		c, _, _ := command(ctx, db.URL, "worker", "--pace", "0")
+		code <- c
+	}()
+	require.Eventually(t, func() bool {
+		var complete bool
+		err := db.QueryRow(t.Context(), "SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE state = 'complete' AND events = 100)").Scan(&complete)
+		return err == nil && complete
+	}, waitFor, tick)
+	cancel()
+	require.Equal(t, exitOK, <-code)
+	mu.Lock()
+	defer mu.Unlock()
+	for _, name := range []string{"run", "scan", "publish", "settle", "EventSlice", "MetricUpsert"} {
+		require.Positive(t, named[name], name)
+	}
+}
+
+func TestTraceRefused(t *testing.T) {
+	t.Setenv("OTEL_TRACES_EXPORTER", "zipkin")
+	code, _, stderr := command(t.Context(), "postgres://127.0.0.1:1/none", "worker")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, "give otlp, or none")
+}

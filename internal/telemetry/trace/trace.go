@@ -1,0 +1,240 @@
+// Package trace makes spans of telemetry's events for OpenTelemetry, and sends them over OTLP, where the standard
+// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement. What happens
+// outside a run is not traced.
+//
+// A span has no parameter of a statement, no entity, no part of a connection's URL and no text of an error, which may
+// quote any of them; an error is its SQLSTATE.
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	meternoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// ErrVariable says that an OTEL_* variable has a value that leads nowhere.
+var ErrVariable = errors.New("traces cannot be sent")
+
+// Config is how traces are made. What is not here, the exporter and the sampler read from the OTEL_* variables.
+type Config struct {
+	Getenv   func(string) string
+	Logger   *slog.Logger // is told when spans cannot be sent, once until they can again
+	Version  string       // of the program
+	Instance string       // the process, as the ledger names it
+}
+
+// Tracer is a listener that makes spans.
+type Tracer struct {
+	provider *sdktrace.TracerProvider
+	tracer   trace.Tracer
+}
+
+// New returns a tracer; nil where the environment asks for none. It connects to nobody before there are spans.
+func New(ctx context.Context, config Config) (*Tracer, error) {
+	protocol, err := protocolOf(config.Getenv)
+	if err != nil || protocol == "" {
+		return nil, err
+	}
+	var exporter sdktrace.SpanExporter
+	if protocol == "grpc" {
+		exporter, err = otlptracegrpc.New(ctx)
+	} else {
+		exporter, err = otlptracehttp.New(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrVariable, err)
+	}
+	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come after, and go before.
+	described, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", "daymill"), attribute.String("service.version", config.Version),
+		attribute.String("service.instance.id", config.Instance),
+	), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrVariable, err)
+	}
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithResource(described),
+		sdktrace.WithBatcher(&reporter{SpanExporter: exporter, logger: config.Logger}),
+	)
+	return &Tracer{
+		provider: provider,
+		tracer:   provider.Tracer("github.com/daymill/daymill", trace.WithInstrumentationVersion(config.Version)),
+	}, nil
+}
+
+// protocolOf returns how spans are sent; empty where they are not.
+func protocolOf(getenv func(string) string) (string, error) {
+	first := func(names ...string) (name, value string) {
+		for _, name := range names {
+			if value := getenv(name); value != "" {
+				return name, value
+			}
+		}
+		return names[0], ""
+	}
+	endpointName, endpoint := first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	switch exporter := getenv("OTEL_TRACES_EXPORTER"); {
+	case getenv("OTEL_SDK_DISABLED") == "true", exporter == "none", exporter == "" && endpoint == "":
+		return "", nil
+	case exporter != "" && exporter != "otlp":
+		return "", fmt.Errorf("%w: OTEL_TRACES_EXPORTER is %q: give otlp, or none", ErrVariable, exporter)
+	}
+	if at, err := url.Parse(endpoint); endpoint != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "") {
+		// Not the value, which may carry a password.
+		return "", fmt.Errorf("%w: %s is no URL such as http://localhost:4318", ErrVariable, endpointName)
+	}
+	switch name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); protocol {
+	case "", "http/protobuf":
+		return "http/protobuf", nil
+	case "grpc":
+		return protocol, nil
+	default:
+		return "", fmt.Errorf("%w: %s is %q: give http/protobuf or grpc", ErrVariable, name, protocol)
+	}
+}
+
+// Close sends what has not been sent, until ctx is done, and makes no further spans.
+func (t *Tracer) Close(ctx context.Context) error {
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send the last traces: %w", err)
+	}
+	return nil
+}
+
+// Listen begins and ends spans.
+func (t *Tracer) Listen(ctx context.Context, event telemetry.Event) context.Context {
+	span := trace.SpanFromContext(ctx)
+	switch told := event.(type) {
+	case telemetry.RunStart:
+		ctx, span = t.tracer.Start(ctx, "run") // run_stop or run_error ends it.
+		span.SetAttributes(attributes(event)...)
+	case telemetry.PhaseStart:
+		ctx, span = t.tracer.Start(ctx, told.Phase) // phase_stop ends it.
+		span.SetAttributes(attributes(event)...)
+	case telemetry.PhaseStop:
+		end(span, event, told.Err)
+	case telemetry.RunStop:
+		end(span, event, nil)
+	case telemetry.RunError:
+		end(span, event, told.Err)
+	case telemetry.RequestClaim, telemetry.RequestSatisfy:
+		span.AddEvent(event.Name(), trace.WithAttributes(attributes(event)...))
+	}
+	return ctx
+}
+
+func end(span trace.Span, event telemetry.Event, err error) {
+	span.SetAttributes(attributes(event)...)
+	if err != nil {
+		span.SetStatus(codes.Error, safe(err).Error())
+	}
+	span.End()
+}
+
+// attributes are an event's fields, but for an error's text.
+func attributes(event telemetry.Event) []attribute.KeyValue {
+	fields := event.Attrs()
+	all := make([]attribute.KeyValue, 0, len(fields))
+	for _, field := range fields {
+		key := "daymill." + field.Key
+		switch field.Value.Kind() {
+		case slog.KindInt64:
+			all = append(all, attribute.Int64(key, field.Value.Int64()))
+		case slog.KindFloat64:
+			all = append(all, attribute.Float64(key, field.Value.Float64()))
+		default:
+			if field.Key != "error" {
+				all = append(all, attribute.String(key, field.Value.String()))
+			}
+		}
+	}
+	return all
+}
+
+var errFailed = errors.New("failed: the log says why")
+
+// safe is an error without its text.
+func safe(err error) error {
+	var refused *pgconn.PgError
+	switch {
+	case err == nil, errors.Is(err, pgx.ErrNoRows):
+		return err
+	case errors.As(err, &refused):
+		return &pgconn.PgError{Severity: refused.Severity, Code: refused.Code, Message: "refused by Postgres"}
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	default:
+		return errFailed
+	}
+}
+
+// Queries returns what makes spans of the statements that are sent within another span.
+func (t *Tracer) Queries() pgx.QueryTracer {
+	return queries{otelpgx.NewTracer(
+		otelpgx.WithTracerProvider(t.provider), otelpgx.WithMeterProvider(meternoop.NewMeterProvider()),
+		otelpgx.WithDisableConnectionDetailsInAttributes(), otelpgx.WithSpanNameFunc(statementName),
+	)}
+}
+
+// statementName is the name of a statement of the queries' files, such as EventSlice, or else its first word.
+func statementName(sql string) string {
+	if rest, named := strings.CutPrefix(sql, "-- name: "); named {
+		if name, _, ok := strings.Cut(rest, " "); ok {
+			return name
+		}
+	}
+	return otelpgx.SQLOperationName(context.Background(), sql) // It asks nothing of the context.
+}
+
+// queries keeps errors' texts from the spans. It is a QueryTracer and nothing else, so connecting is not traced.
+type queries struct{ tracer *otelpgx.Tracer }
+
+// TraceQueryStart begins a span.
+func (q queries) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return q.tracer.TraceQueryStart(ctx, conn, pgx.TraceQueryStartData{SQL: data.SQL})
+}
+
+// TraceQueryEnd ends it.
+func (q queries) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
+	q.tracer.TraceQueryEnd(ctx, conn, pgx.TraceQueryEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
+}
+
+// reporter tells the log when spans cannot be sent, once until they can again: OpenTelemetry's own way is global.
+type reporter struct {
+	sdktrace.SpanExporter
+
+	logger *slog.Logger
+	failed atomic.Bool
+}
+
+// ExportSpans sends spans. Those that cannot be sent are lost, and that is no error of anybody's.
+func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := r.SpanExporter.ExportSpans(ctx, spans)
+	switch {
+	case err != nil && !r.failed.Swap(true):
+		r.logger.WarnContext(ctx, "traces cannot be sent", slog.String("error", err.Error()))
+	case err == nil && r.failed.Swap(false):
+		r.logger.InfoContext(ctx, "traces are sent again")
+	}
+	return nil
+}

@@ -1,0 +1,268 @@
+package trace_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	span "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/telemetry/trace"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var day = date.MustParse("2026-03-01")
+
+// receiver is an OTLP collector, over HTTP and over gRPC.
+type receiver struct {
+	collector.UnimplementedTraceServiceServer
+
+	mu    sync.Mutex
+	spans []*span.Span
+	raw   bytes.Buffer // everything that was received, as text
+}
+
+func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.raw.WriteString(request.String())
+	for _, resource := range request.GetResourceSpans() {
+		for _, scope := range resource.GetScopeSpans() {
+			r.spans = append(r.spans, scope.GetSpans()...)
+		}
+	}
+	return &collector.ExportTraceServiceResponse{}, nil
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	var sent collector.ExportTraceServiceRequest
+	if err == nil {
+		err = proto.Unmarshal(body, &sent)
+	}
+	if err != nil || request.URL.Path != "/v1/traces" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	_, _ = r.Export(request.Context(), &sent)
+}
+
+func (r *receiver) named(name string) (found []*span.Span) {
+	for _, s := range r.spans {
+		if s.GetName() == name {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// children are the names of what is directly below a span, each once, in order.
+func (r *receiver) children(of *span.Span) (names []string) {
+	for _, s := range r.spans {
+		if bytes.Equal(s.GetParentSpanId(), of.GetSpanId()) {
+			names = append(names, s.GetName())
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+type testBundle struct {
+	*receiver
+
+	db     *pgtest.DB
+	runner *run.Runner
+	tracer *trace.Tracer
+}
+
+// setup returns a runner that is traced to a receiver. The exporter reads the process's environment, so tests with it are
+// not parallel.
+func setup(t *testing.T, protocol string) *testBundle {
+	t.Helper()
+	to := &receiver{}
+	var endpoint string
+	if protocol == "grpc" {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		server := grpc.NewServer()
+		collector.RegisterTraceServiceServer(server, to)
+		go func() { _ = server.Serve(listener) }() // It ends with Stop.
+		t.Cleanup(server.Stop)
+		endpoint = "http://" + listener.Addr().String()
+	} else {
+		server := httptest.NewServer(to)
+		t.Cleanup(server.Close)
+		endpoint = server.URL
+	}
+	environment := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+	for name, value := range environment {
+		t.Setenv(name, value)
+	}
+	tracer, err := trace.New(t.Context(), trace.Config{
+		Getenv: func(name string) string { return environment[name] },
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "v1", Instance: "here",
+	})
+	require.NoError(t, err)
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	traced, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL, Tracer: tracer.Queries()})
+	require.NoError(t, err)
+	t.Cleanup(traced.Close)
+	return &testBundle{receiver: to, db: db, tracer: tracer, runner: &run.Runner{
+		Primary: traced, Source: traced, Type: entity.Bigint, Clock: pace.SystemClock{},
+		Options: run.Options{Worker: "here"}, Listeners: telemetry.Listeners{tracer},
+	}}
+}
+
+func (b *testBundle) rollup(t *testing.T) error {
+	t.Helper()
+	_, err := b.db.Exec(t.Context(), "SELECT analytics.enqueue_rollup($1)", day)
+	require.NoError(t, err)
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, b.tracer.Close(t.Context()))
+	return err
+}
+
+// requireDiscreet looks for what must not leave the process.
+func (b *testBundle) requireDiscreet(t *testing.T, more ...string) {
+	t.Helper()
+	config := b.db.Config().ConnConfig
+	for _, secret := range append(more, "postgres://", config.Database, "user.name", "pgx.query.parameters") {
+		require.NotContains(t, b.raw.String(), secret)
+	}
+}
+
+func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
+	for _, protocol := range []string{"grpc", "http/protobuf"} { //nolint:paralleltest // See setup.
+		t.Run(protocol, func(t *testing.T) {
+			b := setup(t, protocol)
+			b.db.InsertDate(t, day, 2_000, 300)
+			b.db.Insert(t, pgtest.Event{Entity: "7263548901", Type: "view", At: time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)})
+			require.NoError(t, b.rollup(t))
+
+			runs := b.named("run")
+			require.Len(t, runs, 1)
+			require.Empty(t, runs[0].GetParentSpanId())
+			require.Equal(t, []string{"BEGIN", "COMMIT", "DateHeartbeat", "RequestClaim", "publish", "scan", "settle"},
+				without(b.children(runs[0]), "SELECT"))
+			require.Contains(t, b.children(b.named("scan")[0]), "EventSlice")
+			require.Contains(t, b.children(b.named("publish")[0]), "MetricUpsert")
+			require.Contains(t, b.children(b.named("settle")[0]), "DateComplete")
+			require.Contains(t, b.raw.String(), "daymill.rows_inserted")
+			require.Contains(t, b.raw.String(), `"service.name"`)
+			b.requireDiscreet(t, "7263548901")
+		})
+	}
+}
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(names, func(n string) bool { return n == name })
+}
+
+// What Postgres puts into an error may be the application's: its code is all that a span has.
+func TestErrors(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	b.db.InsertDate(t, day, 100, 30)
+	_, err := b.db.Exec(t.Context(), `
+		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN RAISE EXCEPTION 'not entity % of hunter2', NEW.entity_id USING ERRCODE = '22P02'; END $$;
+		CREATE TRIGGER refuse BEFORE INSERT ON analytics.daily_entity_metrics FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	require.NoError(t, err)
+	require.ErrorContains(t, b.rollup(t), "hunter2")
+	for _, name := range []string{"MetricUpsert", "publish", "run"} {
+		require.Equal(t, span.Status_STATUS_CODE_ERROR, b.named(name)[0].GetStatus().GetCode(), name)
+		require.Contains(t, b.named(name)[0].GetStatus().GetMessage(), "22P02", name)
+	}
+	b.requireDiscreet(t, "hunter2")
+}
+
+// Statements outside a run are not traced: a worker looks for requests every second.
+func TestOutsideRuns(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	_, err := b.runner.Primary.Exec(t.Context(), "SELECT 1")
+	require.NoError(t, err)
+	require.NoError(t, b.tracer.Close(t.Context()))
+	require.Empty(t, b.spans)
+}
+
+// The environment decides, and a mistake in it is told without its value.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	for name, test := range map[string]struct {
+		environment map[string]string
+		traced      bool
+		problem     string
+	}{
+		"Disabled":    {map[string]string{endpoint: "http://localhost:4318", "OTEL_SDK_DISABLED": "true"}, false, ""},
+		"Endpoint":    {map[string]string{endpoint: "http://localhost:4318"}, true, ""},
+		"EndpointBad": {map[string]string{endpoint: "admin:hunter2@collector"}, false, endpoint + " is no URL"},
+		"Exporter":    {map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true, ""},
+		"ExporterBad": {map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "give otlp, or none"},
+		"None":        {map[string]string{endpoint: "http://localhost:4318", "OTEL_TRACES_EXPORTER": "none"}, false, ""},
+		"Nothing":     {nil, false, ""},
+		"ProtocolBad": {map[string]string{endpoint: "http://localhost:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, false, "give http/protobuf or grpc"},
+		"Service":     {map[string]string{"OTEL_SERVICE_NAME": "daymill"}, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tracer, err := trace.New(t.Context(), trace.Config{
+				Getenv: func(name string) string { return test.environment[name] }, Logger: slog.New(slog.DiscardHandler),
+			})
+			if test.problem != "" {
+				require.ErrorIs(t, err, trace.ErrVariable)
+				require.ErrorContains(t, err, test.problem)
+				require.NotContains(t, err.Error(), "hunter2")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.traced, tracer != nil)
+			if tracer != nil {
+				require.NoError(t, tracer.Close(t.Context()))
+			}
+		})
+	}
+}
+
+// A collector that is away costs spans, a line in the log, and no run.
+func TestCollectorAway(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+listener.Addr().String())
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
+	var log bytes.Buffer
+	tracer, err := trace.New(t.Context(), trace.Config{
+		Getenv: func(name string) string {
+			return strings.Repeat("http://"+listener.Addr().String(), strings.Count(name, "OTEL_EXPORTER_OTLP_ENDPOINT"))
+		},
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	require.NoError(t, err)
+	ctx := tracer.Listen(t.Context(), telemetry.RunStart{})
+	tracer.Listen(ctx, telemetry.RunError{Err: errors.New("hunter2")})
+	require.NoError(t, tracer.Close(t.Context()))
+	require.Equal(t, 1, strings.Count(log.String(), "traces cannot be sent"))
+}
