@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -38,7 +37,6 @@ type verifyDatesWorker struct {
 	verifier *verification.Verifier
 	most     int // dates a day; none where 0
 	repair   verification.Repair
-	logger   *slog.Logger
 	done     func() // tells the reconciler that a rollup may have been requested
 }
 
@@ -48,10 +46,10 @@ func newVerifyDatesWorker(config Config, planner *schedule.Planner, done func())
 		repair = verification.RepairGains
 	}
 	return &verifyDatesWorker{
-		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, logger: config.Logger, done: done,
+		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, done: done,
 		verifier: &verification.Verifier{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
-			Options: verification.Options{Pace: config.Pace, MaxEntities: config.MaxEntities},
+			Options: verification.Options{Pace: config.Pace, MaxEntities: config.MaxEntities}, Listeners: config.Listeners,
 		},
 	}
 }
@@ -80,11 +78,6 @@ func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDates
 			continue
 		}
 		found[result.Result]++
-		if result.Result == verification.Drifted {
-			w.logger.WarnContext(ctx, "a date's metrics are not what its events come to", slog.String("date", day.String()),
-				slog.Int64("drifted_entities", result.DriftedEntities), slog.Int64("events_counted", result.EventsCounted),
-				slog.Int64("events_stored", result.EventsStored), slog.Bool("repair_requested", result.Repair))
-		}
 		if result.Repair {
 			w.done()
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -133,6 +134,7 @@ func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installati
 	config.DB, config.Installation, config.Name = conn, installation, processName()
 	config.Version, config.Clock, config.Pace = versionString(), a.clock(), 0
 	config.Logger = a.logger()
+	config.Listeners = telemetry.Listeners{telemetry.Log{Logger: config.Logger}}
 	return jobs.NewWorker(config)
 }
 

@@ -94,6 +94,26 @@ func TestMetrics(t *testing.T) {
 		require.Contains(t, stderr, "give another --metrics-listen")
 	})
 
+	// What runs beside the pages is counted there.
+	t.Run("Serve", func(t *testing.T) {
+		t.Parallel()
+		db, address := setup(t), freeAddress(t)
+		db.RawEvents(t)
+		db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 100, 30)
+		ctx, cancel := context.WithCancel(t.Context())
+		code := make(chan int, 1)
+		go func() {
+			c, _, _ := command(ctx, db.URL, "serve", "--pace", "0", "--listen", address, "--metrics-token", "open sesame")
+			code <- c
+		}()
+		require.Eventually(t, func() bool {
+			status, body := getMetrics(t, address, "open sesame")
+			return status == http.StatusOK && value(parseMetrics(t, body), "daymill_runs_total", "outcome", "complete") > 0
+		}, waitFor, tick)
+		cancel()
+		require.Equal(t, exitOK, <-code)
+	})
+
 	t.Run("Web", func(t *testing.T) {
 		t.Parallel()
 		db, address := setup(t), freeAddress(t)

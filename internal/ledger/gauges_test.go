@@ -44,7 +44,7 @@ func TestReadGauges(t *testing.T) {
 		t.Parallel()
 		require.Equal(t, ledger.Gauges{
 			Dates: map[string]int64{
-				"complete": 0, "running": 0, "requested": 0, "waiting": 0, "retrying": 0, "failed": 0, "cancelled": 0,
+				"complete": 0, "running": 0, "requested": 0, "waiting": 0, "retrying": 0, "failed": 0, "cancelled": 0, "stale": 0, "protected": 0,
 			},
 			Backfills: map[string]int64{"running": 0, "paused": 0},
 		}, read(t, setup(t)))

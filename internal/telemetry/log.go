@@ -64,8 +64,8 @@ func line(event Event) (slog.Level, string) {
 		switch {
 		case e.Err != nil:
 			return slog.LevelError, "verification failed"
-		case e.Drifted > 0:
-			return slog.LevelWarn, "metrics have drifted"
+		case e.Result == Drifted:
+			return slog.LevelWarn, "a date's metrics are not what its events come to"
 		default:
 			return slog.LevelInfo, "date verified"
 		}

@@ -98,13 +98,20 @@ func (BackfillStop) Name() string { return "backfill_stop" }
 // Attrs are its fields.
 func (e BackfillStop) Attrs() []slog.Attr { return []slog.Attr{slog.Int64("backfill_id", e.ID)} }
 
-// Verify says that a date was recounted and compared with its metrics.
+// Drifted is the result of a verification that found metrics which are not what their date's events come to. The other
+// results are those of package verification.
+const Drifted = "drifted"
+
+// Verify says that a verification of a date has ended: its events were counted anew and compared with its metrics.
 type Verify struct {
-	Date     date.Date
-	Entities int64 // recounted
-	Drifted  int64 // whose metrics differ, missing and superfluous ones included
-	Duration time.Duration
-	Err      error // nil where the recount came to its end
+	Date                        date.Date
+	Result                      string // of package verification; empty where it failed
+	Entities                    int64  // that have events or a row
+	Drifted                     int64  // whose row is not what was counted
+	EventsCounted, EventsStored int64
+	Repair                      bool // whether a rollup was requested
+	Duration                    time.Duration
+	Err                         error // nil where it came to its end
 }
 
 // Name is verify.
@@ -113,7 +120,9 @@ func (Verify) Name() string { return "verify" }
 // Attrs are its fields.
 func (e Verify) Attrs() []slog.Attr {
 	return []slog.Attr{
-		slog.String("date", e.Date.String()), slog.Int64("entities", e.Entities), slog.Int64("entities_drifted", e.Drifted),
+		slog.String("date", e.Date.String()), slog.String("result", e.Result), slog.Int64("entities", e.Entities),
+		slog.Int64("drifted_entities", e.Drifted), slog.Int64("events_counted", e.EventsCounted),
+		slog.Int64("events_stored", e.EventsStored), slog.Bool("repair_requested", e.Repair),
 		milliseconds("duration_ms", e.Duration), failure(e.Err),
 	}
 }

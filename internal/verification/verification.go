@@ -32,6 +32,7 @@ import (
 	"github.com/daymill/daymill/internal/replay"
 	"github.com/daymill/daymill/internal/slice"
 	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Results of a verification.
@@ -88,6 +89,8 @@ type Verifier struct {
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options
+	// Listeners are told of what was verified; there may be none.
+	Listeners telemetry.Listeners
 }
 
 // Order says which date to verify, and for whom.
@@ -134,7 +137,22 @@ func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 		err = fmt.Errorf("verify %s: %w", order.Date, err)
 	}
 	one.result.Took = v.Clock.Now().Sub(started)
+	if ctx.Err() == nil {
+		one.tell(ctx, err)
+	}
 	return one.result, err
+}
+
+func (v *verification) tell(ctx context.Context, err error) {
+	r := &v.result
+	event := telemetry.Verify{
+		Date: v.order.Date, Result: r.Result, Entities: r.Entities, Drifted: r.DriftedEntities,
+		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, Duration: r.Took, Err: err,
+	}
+	if err != nil {
+		event.Result = ""
+	}
+	telemetry.Tell(ctx, v.Listeners, event)
 }
 
 func (v *verification) open(ctx context.Context) error {

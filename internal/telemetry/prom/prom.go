@@ -75,6 +75,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		return h
 	}
 	outcomes := []string{telemetry.Complete, telemetry.Interrupted, telemetry.Lost, failed}
+	results := []string{"exact", telemetry.Drifted, "changed", "protected", "incomplete", failed}
 	return &Listener{
 		runsStarted: counter("daymill_runs_started_total", "Runs that have begun."),
 		runs:        counters("daymill_runs_total", "Runs that have ended.", "outcome", outcomes...),
@@ -96,19 +97,15 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		rescues:          counter("daymill_rescues_total", "Dates that were handed on because their run gave no sign of life."),
 		backfills:        counters("daymill_backfills_total", "What happened to backfills.", "action", "started", "completed"),
 		backfillDates:    counters("daymill_backfill_dates_total", "What happened to dates of backfills.", "action", "requested", "ended"),
-		verified:         counters("daymill_verified_dates_total", "Dates that were recounted.", "outcome", right, drifted, failed),
+		verified:         counters("daymill_verified_dates_total", "Dates that were recounted.", "result", results...),
 		verifiedEntities: counter("daymill_verified_entities_total", "Entities that were recounted."),
 		driftedRows:      counter("daymill_drifted_entities_total", "Entities whose metrics of a date differed from a recount."),
 		verifyDuration:   histogram("daymill_verify_duration_seconds", "How long recounts of a date took, pauses included.", runBuckets),
 	}
 }
 
-// Outcomes that no event names.
-const (
-	failed  = "failed"
-	right   = "right"
-	drifted = "drifted"
-)
+// failed is an outcome that no event names.
+const failed = "failed"
 
 // Listen counts an event, and returns ctx.
 func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Context {
@@ -169,15 +166,13 @@ func (l *Listener) batch(e telemetry.Batch) {
 }
 
 func (l *Listener) verify(e telemetry.Verify) {
-	outcome := right
-	switch {
-	case e.Err != nil:
-		outcome = failed
-	case e.Drifted > 0:
-		outcome = drifted
+	if e.Err != nil {
+		e.Result = failed
 	}
-	l.verified.WithLabelValues(outcome).Inc()
+	l.verified.WithLabelValues(e.Result).Inc()
 	l.verifiedEntities.Add(float64(e.Entities))
-	l.driftedRows.Add(float64(e.Drifted))
+	if e.Result == telemetry.Drifted { // Else nothing was judged.
+		l.driftedRows.Add(float64(e.Drifted))
+	}
 	l.verifyDuration.Observe(e.Duration.Seconds())
 }

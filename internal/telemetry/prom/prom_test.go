@@ -25,7 +25,7 @@ func TestListener(t *testing.T) {
 		"Backfill":  {telemetry.BackfillAdvance{Ended: 1, Requested: 2}, []string{"daymill_backfill_dates_total"}},
 		"Batch":     {telemetry.Batch{Outcome: telemetry.Written, Deleted: 1}, []string{"daymill_batches_total", "daymill_batch_duration_seconds", "daymill_rows_total"}},
 		"Begun":     {telemetry.RunStart{}, []string{"daymill_runs_started_total"}},
-		"Drifted":   {telemetry.Verify{Entities: 2, Drifted: 1}, []string{"daymill_drifted_entities_total", "daymill_verified_dates_total", "daymill_verify_duration_seconds"}},
+		"Drifted":   {telemetry.Verify{Result: telemetry.Drifted, Entities: 2, Drifted: 1}, []string{"daymill_drifted_entities_total", "daymill_verified_dates_total", "daymill_verify_duration_seconds"}},
 		"Enqueued":  {telemetry.RequestEnqueue{}, []string{"daymill_requests_total"}},
 		"Failed":    {telemetry.RunError{}, []string{"daymill_runs_total", "daymill_run_duration_seconds"}},
 		"Phase":     {telemetry.PhaseStop{Phase: "scan"}, []string{"daymill_phase_duration_seconds"}},

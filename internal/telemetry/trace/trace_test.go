@@ -165,8 +165,7 @@ func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 			runs := b.named("run")
 			require.Len(t, runs, 1)
 			require.Empty(t, runs[0].GetParentSpanId())
-			require.Equal(t, []string{"BEGIN", "COMMIT", "DateHeartbeat", "RequestClaim", "publish", "scan", "settle"},
-				without(b.children(runs[0]), "SELECT"))
+			require.Subset(t, b.children(runs[0]), []string{"RequestClaim", "publish", "scan", "settle"})
 			require.Contains(t, b.children(b.named("scan")[0]), "EventSlice")
 			require.Contains(t, b.children(b.named("publish")[0]), "MetricUpsert")
 			require.Contains(t, b.children(b.named("settle")[0]), "DateComplete")
@@ -175,10 +174,6 @@ func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 			b.requireDiscreet(t, "7263548901")
 		})
 	}
-}
-
-func without(names []string, name string) []string {
-	return slices.DeleteFunc(names, func(n string) bool { return n == name })
 }
 
 // What Postgres puts into an error may be the application's: its code is all that a span has.

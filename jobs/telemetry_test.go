@@ -1,0 +1,107 @@
+package jobs_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/jobs"
+)
+
+// ear keeps the events that it is told.
+type ear struct {
+	mu     sync.Mutex
+	events []telemetry.Event
+}
+
+func (e *ear) Listen(ctx context.Context, event telemetry.Event) context.Context {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.events = append(e.events, event)
+	return ctx
+}
+
+// heard returns the events of a type, in the order in which they were told.
+func heard[E telemetry.Event](e *ear) (all []E) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, event := range e.events {
+		if one, is := event.(E); is {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+func TestTelemetry(t *testing.T) {
+	t.Parallel()
+	listen := func() (*ear, func(*jobs.Config)) {
+		e := &ear{}
+		return e, func(c *jobs.Config) { c.Listeners = telemetry.Listeners{e} }
+	}
+
+	t.Run("Backfill", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupUnscheduled(t), dates(3)
+		ears, configure := listen()
+		b.start(t, configure)
+		var id int64
+		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) (err error) {
+			id, _, err = backfill.Start(t.Context(), tx, backfill.Plan{
+				Range: date.Range{First: all[0], Last: all[2]}, InFlight: 2, EveryDate: true,
+			})
+			return err
+		}))
+		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", id)
+		require.Eventually(t, func() bool { return len(heard[telemetry.BackfillStop](ears)) > 0 }, patience, 20*time.Millisecond)
+		require.Equal(t, []telemetry.BackfillStart{{ID: id}}, heard[telemetry.BackfillStart](ears))
+		require.Equal(t, []telemetry.BackfillStop{{ID: id}}, heard[telemetry.BackfillStop](ears))
+		var ended, requested int64
+		for _, step := range heard[telemetry.BackfillAdvance](ears) {
+			require.Equal(t, id, step.ID)
+			ended, requested = ended+step.Ended, requested+step.Requested
+		}
+		require.EqualValues(t, 3, ended)
+		require.EqualValues(t, 3, requested)
+	})
+
+	t.Run("Request", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupUnscheduled(t), dates(2)
+		ears, configure := listen()
+		b.start(t, configure)
+		b.request(t, all...)
+		b.awaitDone(t)
+		var jobsMade []date.Date
+		for _, made := range heard[telemetry.RequestEnqueue](ears) {
+			require.Equal(t, jobs.PriorityRequest, made.Priority)
+			jobsMade = append(jobsMade, made.Date)
+		}
+		slices.SortFunc(jobsMade, date.Date.Compare)
+		require.Equal(t, all, jobsMade)
+		require.Eventually(t, func() bool { return len(heard[telemetry.RunStop](ears)) == 2 }, patience, 20*time.Millisecond)
+	})
+
+	t.Run("Verify", func(t *testing.T) {
+		t.Parallel()
+		ears, configure := listen()
+		b, all := setupComplete(t, 2, configure)
+		b.exec(t, loseRow, all[1])
+		b.verify(t)
+		verified := heard[telemetry.Verify](ears)
+		require.Len(t, verified, 2)
+		slices.SortFunc(verified, func(a, b telemetry.Verify) int { return a.Date.Compare(b.Date) })
+		require.Equal(t, "exact", verified[0].Result)
+		require.Equal(t, telemetry.Drifted, verified[1].Result)
+		require.Positive(t, verified[1].Drifted)
+		require.Greater(t, verified[1].EventsCounted, verified[1].EventsStored)
+	})
+}
