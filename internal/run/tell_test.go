@@ -101,7 +101,7 @@ func TestTelemetry(t *testing.T) {
 		t.Parallel()
 		b, heard := listen(t)
 		heard.do = func(event telemetry.Event) {
-			if stop, ok := event.(telemetry.PhaseStop); ok && stop.Phase == run.PhaseScan {
+			if start, ok := event.(telemetry.PhaseStart); ok && start.Phase == run.PhasePublish {
 				_, err := b.db.Exec(t.Context(), "ALTER TABLE analytics.daily_entity_metrics RENAME TO gone")
 				require.NoError(t, err)
 			}
