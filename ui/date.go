@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -27,24 +29,41 @@ const (
 
 // dateView is a date's page.
 type dateView struct {
-	Date           string
-	Weekday        string
-	Before, After  string // the dates around it; After is empty today
-	State          string
-	Means          string // what the state means, and what moves it on
-	Requestable    bool
-	Live           bool // something is going to happen by itself
-	CompletedAt    *time.Time
-	Figures        *dateRunView // of the run it is complete by
-	Events         int64    // of its last completion, which are kept longer than the run
-	Entities       int64
-	Running        *dateProgressView
-	Runs           []dateRunView
-	Newer, Older   url.Values
-	Requests       []dateRequestView
-	OtherRequests  int64 // open ones that are not listed
-	Jobs           []dateJobView
+	Date          string
+	Weekday       string
+	Before, After string // the dates around it; After is empty today
+	State         string
+	Means         string // what the state means, and what moves it on
+	Requestable   bool
+	Live          bool       // something is going to happen by itself
+	Query         url.Values // of this page, for its refreshes
+	CompletedAt   *time.Time
+	Figures       *dateRunView // of the run it is complete by
+	Events        int64        // of its last completion, which are kept longer than the run
+	Entities      int64
+	Running       *dateProgressView
+	Runs          []dateRunView
+	Newer, Older  url.Values
+	Requests      []dateRequestView
+	OtherRequests int64 // open ones that are not listed
+	Jobs          []dateJobView
+	Top           *topView // nil where the date was never complete
 }
+
+// topView is the entities that a date has most of, by one of its counts.
+type topView struct {
+	Recorded bool // the run has seen all entities
+	By       string
+	Rows     []topRowView
+}
+
+type topRowView struct {
+	ID    string
+	Count int64
+}
+
+// topOrders are the counts that the top entities of a date are recorded by.
+func topOrders() []string { return []string{"events", "views", "clicks", "saves", "skips"} }
 
 // dateProgressView is how far a run is.
 type dateProgressView struct {
@@ -115,9 +134,15 @@ func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (da
 	}
 	view := dateView{
 		Date: of.String(), Weekday: of.Weekday().String(), Before: of.AddDays(-1).String(), Requestable: of.Before(sc.today),
+		Query: url.Values{},
 	}
 	if of.Before(sc.today) {
 		view.After = of.AddDays(1).String()
+	}
+	for _, name := range []string{"before", "after", "top"} {
+		if value := query.Get(name); value != "" {
+			view.Query.Set(name, value)
+		}
 	}
 	var known ledger.Date
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
@@ -129,7 +154,12 @@ func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (da
 		if err != nil {
 			return err
 		}
-		return view.readLists(ctx, on, of, known, before, after)
+		if err := view.readLists(ctx, on, of, known, before, after); err != nil || known.CompletedAt == nil {
+			return err
+		}
+		top, err := ledger.ReadTop(ctx, on, of)
+		view.Top = newTop(top, query.Get("top"))
+		return err
 	})
 	if err != nil {
 		return dateView{}, err
@@ -142,6 +172,17 @@ func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (da
 	}
 	view.take(known)
 	return view, nil
+}
+
+func newTop(top ledger.Top, by string) *topView {
+	if !slices.Contains(topOrders(), by) {
+		by = topOrders()[0]
+	}
+	view := &topView{Recorded: top != nil, By: by}
+	for _, r := range top[by] {
+		view.Rows = append(view.Rows, topRowView{ID: r.ID, Count: r.Count})
+	}
+	return view
 }
 
 // runBounds are the runs that a page of them is before or after; 0 where it is neither.
@@ -284,6 +325,9 @@ func phaseWord(phase string) string {
 		return phase
 	}
 }
+
+// titled writes a word as a heading does.
+func titled(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 // pageLink is the address of a page of a list; empty where there is none.
 func pageLink(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
