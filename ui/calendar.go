@@ -3,7 +3,6 @@ package ui
 import (
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
@@ -158,7 +157,7 @@ func (d dayView) label() string {
 func (d dayView) mark() string {
 	switch d.State {
 	case "complete", stateToday, stateFuture, stateUnknown:
-		return strconv.Itoa(d.Number)
+		return d.Date.String()[len("2026-03-"):]
 	default:
 		return glyph(d.State)
 	}

@@ -126,18 +126,18 @@ func (s *site) showDate(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, of.String(), datePage(view))
 }
 
-func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (dateView, error) {
+func (s *site) readDate(ctx context.Context, day date.Date, query url.Values) (dateView, error) {
 	sc := scopeOf(ctx)
 	before, after, err := runBounds(query)
 	if err != nil {
 		return dateView{}, err
 	}
 	view := dateView{
-		Date: of.String(), Weekday: of.Weekday().String(), Before: of.AddDays(-1).String(), Requestable: of.Before(sc.today),
+		Date: day.String(), Weekday: day.Weekday().String(), Before: day.AddDays(-1).String(), Requestable: day.Before(sc.today),
 		Query: url.Values{},
 	}
-	if of.Before(sc.today) {
-		view.After = of.AddDays(1).String()
+	if day.Before(sc.today) {
+		view.After = day.AddDays(1).String()
 	}
 	for _, name := range []string{"before", "after", "top"} {
 		if value := query.Get(name); value != "" {
@@ -147,17 +147,17 @@ func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (da
 	var known ledger.Date
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
 		var err error
-		known, err = ledger.ReadDate(ctx, on, of)
+		known, err = ledger.ReadDate(ctx, on, day)
 		if errors.Is(err, ledger.ErrUnknownDate) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if err := view.readLists(ctx, on, of, known, before, after); err != nil || known.CompletedAt == nil {
+		if err := view.readLists(ctx, on, day, known, before, after); err != nil || known.CompletedAt == nil {
 			return err
 		}
-		top, err := ledger.ReadTop(ctx, on, of)
+		top, err := ledger.ReadTop(ctx, on, day)
 		view.Top = newTop(top, query.Get("top"))
 		return err
 	})
@@ -165,10 +165,10 @@ func (s *site) readDate(ctx context.Context, of date.Date, query url.Values) (da
 		return dateView{}, err
 	}
 	if known.State == "" {
-		if of.After(sc.today) {
+		if day.After(sc.today) {
 			return dateView{}, errNotFound // It is nobody's wish yet.
 		}
-		known.State = stateIn(ledger.Day{}, false, of, s.missing.of(ctx, yearOf(of), sc.today), sc.today)
+		known.State = stateIn(ledger.Day{}, false, day, s.missing.of(ctx, yearOf(day), sc.today), sc.today)
 	}
 	view.take(known)
 	return view, nil
@@ -199,8 +199,8 @@ func runBounds(query url.Values) (before, after int64, err error) {
 	return before, after, nil
 }
 
-func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date, known ledger.Date, before, after int64) error {
-	runs, more, err := ledger.Attempts(ctx, on, of, before, after, runsPerPage)
+func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Date, known ledger.Date, before, after int64) error {
+	runs, more, err := ledger.Attempts(ctx, on, day, before, after, runsPerPage)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date
 			v.Older = url.Values{"before": {v.Runs[len(runs)-1].ID}}
 		}
 	}
-	jobs, err := ledger.Jobs(ctx, on, of, mostJobs)
+	jobs, err := ledger.Jobs(ctx, on, day, mostJobs)
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, of date.Date
 	if known.Requests == 0 {
 		return nil
 	}
-	requests, err := ledger.Requests(ctx, on, of, mostRequests)
+	requests, err := ledger.Requests(ctx, on, day, mostRequests)
 	for _, q := range requests {
 		one := dateRequestView{At: q.RequestedAt, DueAt: q.DueAt, By: q.By, Via: q.Via, Claimed: q.RunID != nil}
 		if q.BackfillID != nil {

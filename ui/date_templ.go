@@ -613,7 +613,7 @@ func dateTop(date string, top topView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<div class=\"scroll narrow\" tabindex=\"0\" role=\"region\" aria-label=\"Top entities\"><table class=\"data\"><thead><tr><th scope=\"col\">Entity</th><th scope=\"col\" class=\"num\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<div class=\"scroll narrow\" tabindex=\"0\" role=\"region\" aria-label=\"Table of top entities\"><table class=\"data\"><thead><tr><th scope=\"col\">Entity</th><th scope=\"col\" class=\"num\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -709,7 +709,7 @@ func dateRequests(v dateView) templ.Component {
 			templ_7745c5c3_Var28 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 56, "<section class=\"panel\" aria-labelledby=\"requests-title\"><h2 id=\"requests-title\">Open requests</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Open requests\"><table class=\"data\"><thead><tr><th scope=\"col\">Asked (")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 56, "<section class=\"panel\" aria-labelledby=\"requests-title\"><h2 id=\"requests-title\">Open requests</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of open requests\"><table class=\"data\"><thead><tr><th scope=\"col\">Asked (")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -904,7 +904,7 @@ func dateRuns(v dateView) templ.Component {
 			templ_7745c5c3_Var37 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 77, "<section class=\"panel\" aria-labelledby=\"runs-title\"><h2 id=\"runs-title\">Runs</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table class=\"data\"><thead><tr><th scope=\"col\">Run</th><th scope=\"col\">State</th><th scope=\"col\">Began (")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 77, "<section class=\"panel\" aria-labelledby=\"runs-title\"><h2 id=\"runs-title\">Runs</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of runs\"><table class=\"data\"><thead><tr><th scope=\"col\">Run</th><th scope=\"col\">State</th><th scope=\"col\">Began (")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -1149,7 +1149,7 @@ func dateJobs(jobs []dateJobView) templ.Component {
 			templ_7745c5c3_Var50 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 100, "<section class=\"panel\" aria-labelledby=\"jobs-title\"><h2 id=\"jobs-title\">Jobs</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Jobs\"><table class=\"data\"><thead><tr><th scope=\"col\">Job</th><th scope=\"col\">State</th><th scope=\"col\" class=\"num\">Attempts</th><th scope=\"col\">Made (")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 100, "<section class=\"panel\" aria-labelledby=\"jobs-title\"><h2 id=\"jobs-title\">Jobs</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of jobs\"><table class=\"data\"><thead><tr><th scope=\"col\">Job</th><th scope=\"col\">State</th><th scope=\"col\" class=\"num\">Attempts</th><th scope=\"col\">Made (")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

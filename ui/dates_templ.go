@@ -440,7 +440,7 @@ func datesTable(rows []dateRowView) templ.Component {
 			templ_7745c5c3_Var21 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, "<div class=\"panel\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Dates\"><table class=\"data\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th><th scope=\"col\" class=\"num\">Events</th><th scope=\"col\" class=\"num\">Entities</th><th scope=\"col\" class=\"num\">Rows changed</th><th scope=\"col\" class=\"num\">Took</th><th scope=\"col\">Complete since (")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, "<div class=\"panel\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of dates\"><table class=\"data\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th><th scope=\"col\" class=\"num\">Events</th><th scope=\"col\" class=\"num\">Entities</th><th scope=\"col\" class=\"num\">Rows changed</th><th scope=\"col\" class=\"num\">Took</th><th scope=\"col\">Complete since (")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

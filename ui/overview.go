@@ -229,7 +229,7 @@ func newOpenBackfills(backfills []backfill.Status) []openBackfillView {
 			Done: b.Done(), Dates: b.Dates, Progress: number(b.Done()) + " of " + plural(b.Dates, "date"),
 		}
 		if b.RemainingSeconds != nil && b.State == backfill.Running {
-			views[i].Progress += ", about " + duration(time.Duration(*b.RemainingSeconds * float64(time.Second))) + " left"
+			views[i].Progress += ", about " + duration(time.Duration(*b.RemainingSeconds*float64(time.Second))) + " left"
 		}
 	}
 	return views

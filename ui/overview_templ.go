@@ -662,7 +662,7 @@ func failuresPanel(v statusView) templ.Component {
 			templ_7745c5c3_Var28 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "<section class=\"panel\" aria-labelledby=\"failures-title\"><h2 id=\"failures-title\">Last failures</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Last failures\"><table class=\"data\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "<section class=\"panel\" aria-labelledby=\"failures-title\"><h2 id=\"failures-title\">Last failures</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of last failures\"><table class=\"data\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

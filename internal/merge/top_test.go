@@ -25,7 +25,7 @@ func TestTop(t *testing.T) {
 			if views > 0 {
 				all = append(all, merge.Ranked{ID: id, Count: int64(views)})
 			}
-			require.Equal(t, min(i+1, merge.MostTop), len(top.Clicks))
+			require.Len(t, top.Clicks, min(i+1, merge.MostTop))
 		}
 		slices.SortStableFunc(all, func(a, b merge.Ranked) int { return cmp.Compare(b.Count, a.Count) })
 		require.Equal(t, all[:min(len(all), merge.MostTop)], top.Views)

@@ -3,7 +3,6 @@ package run_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,7 +90,7 @@ func TestTopResumed(t *testing.T) {
 			cancel()
 		}
 	}})
-	require.True(t, errors.Is(err, context.Canceled), err)
+	require.ErrorIs(t, err, context.Canceled)
 	figures, err := b.runner.Run(t.Context(), run.Order{Date: day})
 	require.NoError(t, err)
 	var resumed bool
