@@ -20,9 +20,9 @@ func value[T any](t *testing.T, s *site, sql string, arguments ...any) T {
 }
 
 // exec runs a statement on the database.
-func (s *site) exec(t *testing.T, sql string) {
+func (s *site) exec(t *testing.T, sql string, arguments ...any) {
 	t.Helper()
-	_, err := s.db.Exec(t.Context(), sql)
+	_, err := s.db.Exec(t.Context(), sql, arguments...)
 	require.NoError(t, err, sql)
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// listed are the dates that a list shows, in its order.
-func listed(body string) []string {
+// listedDates are the dates that a list shows, in its order.
+func listedDates(body string) []string {
 	var dates []string
 	for _, found := range regexp.MustCompile(`<th scope="row" class="fixed"><a href="[^"]*">([0-9-]+)</a>`).FindAllStringSubmatch(body, -1) {
 		dates = append(dates, found[1])
@@ -49,13 +49,13 @@ func TestDates(t *testing.T) {
 		s := atMarch(t)
 		s.exec(t, failSQL, "2026-03-02", "it broke")
 		s.exec(t, "DELETE FROM analytics.rollup_dates WHERE metric_date IN ('2026-03-05', '2026-03-07')")
-		require.Equal(t, []string{"2026-03-02"}, listed(s.get(t, "/dates?state=failed").body))
-		require.Equal(t, []string{"2026-02-22", "2026-02-21", "2026-02-20"}, listed(s.get(t, "/dates?to=2026-02-22").body))
-		require.Equal(t, []string{"2026-03-14"}, listed(s.get(t, "/dates?from=2026-03-14").body))
+		require.Equal(t, []string{"2026-03-02"}, listedDates(s.get(t, "/dates?state=failed").body))
+		require.Equal(t, []string{"2026-02-22", "2026-02-21", "2026-02-20"}, listedDates(s.get(t, "/dates?to=2026-02-22").body))
+		require.Equal(t, []string{"2026-03-14"}, listedDates(s.get(t, "/dates?from=2026-03-14").body))
 		require.Eventually(t, func() bool {
-			return fmt.Sprint(listed(s.get(t, "/dates?state=missing").body)) == "[2026-03-07 2026-03-05]"
+			return fmt.Sprint(listedDates(s.get(t, "/dates?state=missing").body)) == "[2026-03-07 2026-03-05]"
 		}, waitFor, tick)
-		require.Equal(t, []string{"2026-03-05"}, listed(s.get(t, "/dates?state=missing&to=2026-03-06").body))
+		require.Equal(t, []string{"2026-03-05"}, listedDates(s.get(t, "/dates?state=missing&to=2026-03-06").body))
 		body := s.get(t, "/dates?from=2026-03-14").body
 		require.Contains(t, body, `<td class="num">12,345</td><td class="num">678</td><td class="num">678</td>`)
 	})
@@ -82,8 +82,8 @@ func TestDates(t *testing.T) {
 		at := "/dates?from=2025-01-01"
 		for at != "" {
 			body := s.get(t, at).body
-			pages = append(pages, listed(body))
-			seen = append(seen, listed(body)...)
+			pages = append(pages, listedDates(body))
+			seen = append(seen, listedDates(body)...)
 			at = leads(t, body, "next")
 		}
 		require.Len(t, pages, 3)
@@ -93,11 +93,11 @@ func TestDates(t *testing.T) {
 		require.IsDecreasing(t, seen)
 		// And back.
 		body := s.get(t, "/dates?from=2025-01-01&before="+pages[1][49]).body
-		require.Equal(t, pages[2], listed(body))
+		require.Equal(t, pages[2], listedDates(body))
 		body = s.get(t, leads(t, body, "prev")).body
-		require.Equal(t, pages[1], listed(body))
+		require.Equal(t, pages[1], listedDates(body))
 		body = s.get(t, leads(t, body, "prev")).body
-		require.Equal(t, pages[0], listed(body))
+		require.Equal(t, pages[0], listedDates(body))
 		require.Empty(t, leads(t, body, "prev"))
 	})
 }
@@ -196,9 +196,9 @@ func TestDate(t *testing.T) {
 		s.exec(t, `INSERT INTO analytics.top_entities VALUES ('2026-03-02', $1)`,
 			`{"events": [{"id": "<b>&\"/", "count": 4321}], "views": [{"id": "7", "count": 12}]}`)
 		body := s.get(t, "/dates/2026-03-02").body
-		require.Contains(t, body, `<a href="/entities?id=%3Cb%3E%26%22%2F">&lt;b&gt;&amp;&#34;/</a>`)
+		require.Contains(t, body, `<a href="/entity?id=%3Cb%3E%26%22%2F">&lt;b&gt;&amp;&#34;/</a>`)
 		require.Contains(t, body, "4,321")
-		require.Contains(t, s.get(t, "/dates/2026-03-02?top=views").body, `<a href="/entities?id=7">7</a>`)
+		require.Contains(t, s.get(t, "/dates/2026-03-02?top=views").body, `<a href="/entity?id=7">7</a>`)
 		require.Contains(t, s.get(t, "/dates/2026-03-02?top=saves").body, "The date has no saves.")
 		require.Equal(t, http.StatusOK, s.get(t, "/dates/2026-03-02?top="+url.QueryEscape("<x>")).status)
 	})
