@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -252,16 +253,22 @@ func TestDatesPlans(t *testing.T) {
 		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
 	}
 	explained := 0
+	removed := regexp.MustCompile(`Rows Removed by Filter: (\d+)`)
 	large := regexp.MustCompile(`Seq Scan on (rollup_runs|rollup_requests|jobs|river_job|top_entities)`)
 	for _, q := range tracer.take() {
 		if verb := regexp.MustCompile(`(?m)^\s*(SELECT|WITH)`); !verb.MatchString(q.sql) || strings.Contains(q.sql, "set_config") {
 			continue
 		}
-		rows, err := s.db.Query(t.Context(), "EXPLAIN "+q.sql, q.args...)
+		rows, err := s.db.Query(t.Context(), "EXPLAIN (ANALYZE, TIMING off) "+q.sql, q.args...)
 		require.NoError(t, err, q.sql)
 		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err, q.sql)
 		require.NotRegexp(t, large, strings.Join(plan, "\n"), q.sql)
+		for _, found := range removed.FindAllStringSubmatch(strings.Join(plan, "\n"), -1) {
+			n, err := strconv.Atoi(found[1])
+			require.NoError(t, err)
+			require.Less(t, n, 5_000, "it walks an index from end to end:\n%s\n%s", q.sql, strings.Join(plan, "\n"))
+		}
 		explained++
 	}
 	require.Greater(t, explained, 30)
