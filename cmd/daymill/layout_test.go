@@ -40,6 +40,7 @@ func TestLayout(t *testing.T) {
 		"InternalKnowsNoHTTP": {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
+			except:    []string{module + "/internal/pagebench"}, // A program of its own, which loads the pages.
 		},
 		"MetricsAndTracesAreForCmd": {
 			forbidden:  []string{"github.com/prometheus", "go.opentelemetry.io", "google.golang.org/grpc", "github.com/exaring"},
@@ -57,7 +58,7 @@ func TestLayout(t *testing.T) {
 			transitive: true,
 			from:       []string{module},
 			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
-			except: []string{module + "/cmd", module + "/jobs", module + "/internal/pgtest", module + "/ui"},
+			except: []string{module + "/cmd", module + "/jobs", module + "/internal/pgtest", module + "/internal/pagebench", module + "/ui"},
 		},
 		"PagesKnowNoRiver": {
 			forbidden: []string{"github.com/riverqueue"},
