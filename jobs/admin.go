@@ -15,7 +15,8 @@ import (
 type Admin struct {
 	db       *postgres.DB
 	client   *river.Client[pgx.Tx]
-	jobTable string // quoted, with its schema
+	jobTable string // quoted, with its schema, as is leaders
+	leaders  string
 }
 
 // NewAdmin returns an Admin of a database.
@@ -26,5 +27,6 @@ func NewAdmin(conn *postgres.DB, installation schema.Installation) (*Admin, erro
 	}
 	return &Admin{
 		db: conn, client: client, jobTable: pgx.Identifier{installation.RiverSchema, "river_job"}.Sanitize(),
+		leaders: pgx.Identifier{installation.RiverSchema, "river_leader"}.Sanitize(),
 	}, nil
 }

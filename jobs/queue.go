@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // ErrNoQueue says that no worker has ever worked a queue.
@@ -45,6 +46,18 @@ func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
 		return nil, fmt.Errorf("read the queues: %w", err)
 	}
 	return queues, nil
+}
+
+// Leader returns the name of the client that River has elected, which enqueues the periodic jobs: a worker of Daymill's, or
+// a client of the application's where both share River's tables. Empty where there is none.
+func (a *Admin) Leader(ctx context.Context) (name string, err error) {
+	err = a.db.Read(ctx, func(on postgres.DBTX) error {
+		return on.QueryRow(ctx, "SELECT leader_id FROM "+a.leaders+" WHERE expires_at > now()").Scan(&name)
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("ask for the leader: %w", err)
+	}
+	return name, nil
 }
 
 // PauseQueue keeps workers from taking up jobs of a queue, until ResumeQueue; it survives restarts. Jobs that run come

@@ -31,12 +31,14 @@ WHERE b.id = @id
     );
 
 -- name: BackfillPreviewDates :many
--- The dates that a backfill would have.
+-- The dates that a backfill would have. The bounds keep what is read of the ledger to the range.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE @every_date::boolean
     OR NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = cast(@first_date AS date) + i AND d.state = 'complete'
+        SELECT FROM analytics.rollup_dates AS d
+        WHERE d.metric_date = cast(@first_date AS date) + i AND d.state = 'complete'
+            AND d.metric_date BETWEEN cast(@first_date AS date) AND cast(@last_date AS date)
     )
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q

@@ -69,3 +69,23 @@ SELECT
     s.paused_at
 FROM analytics.schedules AS s
 ORDER BY s.name;
+
+-- name: ScheduleLatest :many
+-- The latest job of each of some kinds that is in one of some states: a look into the index for each kind and state.
+SELECT DISTINCT ON (j.kind)
+    j.kind,
+    j.id,
+    j.state,
+    coalesce(j.finalized_at, j.attempted_at, j.created_at)::timestamptz AS at,
+    coalesce(j.errors -> -1 ->> 'error', '')::text AS error
+FROM unnest(@kinds::text[]) AS k
+CROSS JOIN unnest(@states::text[]) AS s
+CROSS JOIN LATERAL (
+    SELECT l.id
+    FROM analytics.jobs AS l
+    WHERE l.kind = k AND l.state = s
+    ORDER BY l.id DESC
+    LIMIT 1
+) AS latest
+INNER JOIN analytics.jobs AS j ON j.id = latest.id
+ORDER BY j.kind, j.id DESC;

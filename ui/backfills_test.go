@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -213,14 +214,37 @@ func TestSchedule(t *testing.T) {
 		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'theirs'"))
 	})
 
+	t.Run("Viewer", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/schedule", "")).body, "<form")
+		require.Equal(t, http.StatusForbidden, s.do(t, s.request(t, "viewer", http.MethodPost, "/schedule", "action=run")).status)
+		require.Zero(t, value[int](t, s, "SELECT count(*) FROM river_job"))
+	})
+
 	t.Run("Worker", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		s.exec(t, `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 			VALUES ('worker.1/<i>', 'v1', 2, 1, 1000, 4, 3, 0, false)`)
+		s.exec(t, "INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 hour', 'worker.1/<i>')")
+		s.exec(t, `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
+			VALUES (17, 'prune_ledger', '{}', 'retryable', 'daymill_control', 1, 1, 3, now(), now(), '[{"error": "<u>no space"}]')`)
+		s.db.RawEvents(t)
+		s.db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 10, 1)
 		body := s.get(t, "/schedule").body
 		require.Contains(t, body, " 04:00:00 UTC")
 		require.Contains(t, body, "worker.1/&lt;i&gt;")
 		require.Contains(t, body, "lookback of 3 days")
+		require.Contains(t, body, ">leader<")
+		require.Contains(t, body, `href="/jobs/17"`)
+		require.Contains(t, body, "&lt;u&gt;no space")
+		require.Eventually(t, func() bool { // Missing dates are looked for in the background.
+			return strings.Contains(s.get(t, "/schedule").body, ": of this year "+date.Of(time.Now(), time.UTC).AddDays(-1).String())
+		}, 30*time.Second, 50*time.Millisecond)
+		s.exec(t, "UPDATE river_leader SET leader_id = 'theirs<b>'")
+		require.Contains(t, s.get(t, "/schedule").body, "theirs&lt;b&gt;")
+		s.exec(t, "UPDATE river_leader SET expires_at = now()")
+		require.Contains(t, s.get(t, "/schedule").body, "No leader is elected")
 	})
 }

@@ -1,11 +1,15 @@
 package ui
 
 import (
+	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schedule"
@@ -17,12 +21,18 @@ func (s *site) routeSchedule(mux *http.ServeMux) {
 	mux.Handle("POST /schedule", s.page(s.changeSchedule))
 }
 
+// gapsShown is how many missing dates the page names.
+const gapsShown = 10
+
 // periodic is a periodic job as the page shows it.
 type periodic struct {
 	Name, What string
 	// Next is when it is due; nil where it is paused, or where no worker has said its hour.
 	Next *time.Time
+	// Last is when it last did its work.
 	Last *time.Time
+	// Latest is how its latest job stands; nil where there never was one.
+	Latest *schedule.Outcome
 	// PausedAt is since when it is paused. Only the daily job can be.
 	PausedAt *time.Time
 	CanPause bool
@@ -40,49 +50,93 @@ type scheduleView struct {
 	Jobs    []periodic
 	Queues  []queueRow
 	Workers []ledger.Worker
+	// Leader is the client that enqueues the periodic jobs; empty where there is none.
+	Leader string
 	// Lookback is how many days before yesterday are taken again; -1 where no worker has said so.
 	Lookback int
+	// Gaps are the first of this year's missing dates, of which there are AllGaps; -1 where they are not known yet.
+	Gaps    []date.Date
+	AllGaps int
 }
+
+// leads reports whether a worker is the leader.
+func (v scheduleView) leads(worker ledger.Worker) bool { return worker.Name == v.Leader }
+
+// foreign reports whether a client that is no worker of Daymill's leads.
+func (v scheduleView) foreign() bool { return v.Leader != "" && !slices.ContainsFunc(v.Workers, v.leads) }
 
 // showSchedule shows what runs when.
 func (s *site) showSchedule(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	view := scheduleView{Lookback: -1}
+	view, err := s.readSchedule(r.Context())
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "Schedule", schedulePage(view))
+}
+
+func (s *site) readSchedule(ctx context.Context) (scheduleView, error) {
+	view := scheduleView{Lookback: -1, AllGaps: -1}
+	periodics := []periodic{
+		{Name: schedule.Name, What: "Asks for yesterday, the days before it, and every date that has events and is not complete.", CanPause: true},
+		{Name: schedule.VerifyName, What: "Counts some finished dates anew and compares them with their rows, those first that were not for longest."},
+		{Name: schedule.PruneName, What: "Deletes runs, requests, jobs and audit entries that were kept for long enough."},
+	}
 	var states map[string]schedule.State
+	var latest map[string]schedule.Outcome
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		if states, err = schedule.List(ctx, on); err != nil {
+			return err
+		}
+		if latest, err = schedule.Latest(ctx, on, []string{schedule.Name, schedule.VerifyName, schedule.PruneName}); err != nil {
 			return err
 		}
 		view.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)
 		return err
 	})
 	if err != nil {
-		return err
+		return view, err
 	}
 	now := s.Clock.Now()
-	for _, job := range []periodic{
-		{Name: schedule.Name, What: "Asks for yesterday, the days before it, and every date that has events and is not complete.", CanPause: true},
-		{Name: schedule.PruneName, What: "Deletes runs, requests, jobs and audit entries that were kept for long enough."},
-	} {
+	for _, job := range periodics {
 		state := states[job.Name]
 		job.Last, job.PausedAt = state.LastRunAt, state.PausedAt
+		if outcome, was := latest[job.Name]; was {
+			job.Latest = &outcome
+		}
 		if len(view.Workers) > 0 {
 			job.Next = state.Next(view.Workers[0].Daily(s.Installation.Zone), now)
 			view.Lookback = view.Workers[0].Lookback
 		}
 		view.Jobs = append(view.Jobs, job)
 	}
-	queues, err := s.Jobs.Queues(ctx)
-	if err != nil {
-		return err
+	s.fillGaps(ctx, &view)
+	if view.Leader, err = s.Jobs.Leader(ctx); err != nil {
+		return view, err
 	}
+	return view, s.fillQueues(ctx, &view)
+}
+
+// fillGaps names the dates of this year that the daily job would take up.
+func (s *site) fillGaps(ctx context.Context, view *scheduleView) {
+	today := scopeOf(ctx).today
+	found := s.missing.of(ctx, yearOf(today), today)
+	if !found.known {
+		return
+	}
+	view.AllGaps = len(found.dates)
+	view.Gaps = slices.SortedFunc(maps.Keys(found.dates), date.Date.Compare)
+	view.Gaps = view.Gaps[:min(gapsShown, len(view.Gaps))]
+}
+
+func (s *site) fillQueues(ctx context.Context, view *scheduleView) error {
+	queues, err := s.Jobs.Queues(ctx)
 	what := map[string]string{
 		jobs.QueueRollup: "rollups, a job per date", jobs.QueueControl: "backfills to start and the periodic jobs",
 	}
 	for _, q := range queues {
 		view.Queues = append(view.Queues, queueRow{Queue: q, What: what[q.Name]})
 	}
-	return s.render(w, r, http.StatusOK, "Schedule", schedulePage(view))
+	return err
 }
 
 // changeSchedule runs the daily job, or pauses or resumes it or a queue.

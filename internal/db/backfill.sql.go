@@ -377,7 +377,9 @@ SELECT (cast($1 AS date) + i)::date AS metric_date
 FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
 WHERE $3::boolean
     OR NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d WHERE d.metric_date = cast($1 AS date) + i AND d.state = 'complete'
+        SELECT FROM analytics.rollup_dates AS d
+        WHERE d.metric_date = cast($1 AS date) + i AND d.state = 'complete'
+            AND d.metric_date BETWEEN cast($1 AS date) AND cast($2 AS date)
     )
     OR EXISTS (
         SELECT FROM analytics.rollup_requests AS q
@@ -392,7 +394,7 @@ type BackfillPreviewDatesParams struct {
 	EveryDate bool
 }
 
-// The dates that a backfill would have.
+// The dates that a backfill would have. The bounds keep what is read of the ledger to the range.
 func (q *Queries) BackfillPreviewDates(ctx context.Context, arg BackfillPreviewDatesParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, backfillPreviewDates, arg.FirstDate, arg.LastDate, arg.EveryDate)
 	if err != nil {

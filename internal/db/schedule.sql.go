@@ -91,6 +91,66 @@ func (q *Queries) ScheduleGet(ctx context.Context, name string) (ScheduleGetRow,
 	return i, err
 }
 
+const scheduleLatest = `-- name: ScheduleLatest :many
+SELECT DISTINCT ON (j.kind)
+    j.kind,
+    j.id,
+    j.state,
+    coalesce(j.finalized_at, j.attempted_at, j.created_at)::timestamptz AS at,
+    coalesce(j.errors -> -1 ->> 'error', '')::text AS error
+FROM unnest($1::text[]) AS k
+CROSS JOIN unnest($2::text[]) AS s
+CROSS JOIN LATERAL (
+    SELECT l.id
+    FROM analytics.jobs AS l
+    WHERE l.kind = k AND l.state = s
+    ORDER BY l.id DESC
+    LIMIT 1
+) AS latest
+INNER JOIN analytics.jobs AS j ON j.id = latest.id
+ORDER BY j.kind, j.id DESC
+`
+
+type ScheduleLatestParams struct {
+	Kinds  []string
+	States []string
+}
+
+type ScheduleLatestRow struct {
+	Kind  string
+	ID    int64
+	State string
+	At    time.Time
+	Error string
+}
+
+// The latest job of each of some kinds that is in one of some states: a look into the index for each kind and state.
+func (q *Queries) ScheduleLatest(ctx context.Context, arg ScheduleLatestParams) ([]ScheduleLatestRow, error) {
+	rows, err := q.db.Query(ctx, scheduleLatest, arg.Kinds, arg.States)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ScheduleLatestRow
+	for rows.Next() {
+		var i ScheduleLatestRow
+		if err := rows.Scan(
+			&i.Kind,
+			&i.ID,
+			&i.State,
+			&i.At,
+			&i.Error,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const scheduleList = `-- name: ScheduleList :many
 SELECT
     s.name,

@@ -79,6 +79,30 @@ func Resume(ctx context.Context, conn *postgres.DB, who audit.Who) error {
 	return nil
 }
 
+// Outcome is how the latest job of a periodic one stands.
+type Outcome struct {
+	JobID int64
+	State string // River's
+	At    time.Time
+	// Error is that of the last attempt that failed; empty where none has.
+	Error string
+}
+
+// Latest returns how the latest jobs of periodic ones stand, by name; those that never were are not in it.
+func Latest(ctx context.Context, on postgres.DBTX, names []string) (map[string]Outcome, error) {
+	rows, err := db.New(on).ScheduleLatest(ctx, db.ScheduleLatestParams{Kinds: names, States: []string{
+		"available", "cancelled", "completed", "discarded", "pending", "retryable", "running", "scheduled",
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read the latest jobs: %w", err)
+	}
+	all := make(map[string]Outcome, len(rows))
+	for _, row := range rows {
+		all[row.Kind] = Outcome{JobID: row.ID, State: row.State, At: row.At, Error: row.Error}
+	}
+	return all, nil
+}
+
 // Today returns the current date of the reporting zone. It asks Postgres, which also says where dates begin: its time
 // zone database may differ from this process's.
 func Today(ctx context.Context, conn *postgres.DB, clock pace.Clock) (today date.Date, err error) {

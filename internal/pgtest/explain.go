@@ -1,0 +1,49 @@
+package pgtest
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Explainer notes the plan of every query that goes through it, before it is run. It is for tests that hold queries to an
+// index, on tables that are large enough for the planner to choose one by itself.
+type Explainer struct {
+	postgres.DBTX
+
+	// Plans are those of the queries so far, as EXPLAIN prints them.
+	Plans []string
+}
+
+// Query notes the plan, and runs the query.
+func (e *Explainer) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := e.note(ctx, sql, args); err != nil {
+		return nil, err
+	}
+	return e.DBTX.Query(ctx, sql, args...)
+}
+
+// QueryRow notes the plan, and runs the query.
+func (e *Explainer) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if err := e.note(ctx, sql, args); err != nil {
+		return failedRow{err}
+	}
+	return e.DBTX.QueryRow(ctx, sql, args...)
+}
+
+func (e *Explainer) note(ctx context.Context, sql string, args []any) error {
+	rows, err := e.DBTX.Query(ctx, "EXPLAIN "+sql, args...)
+	if err != nil {
+		return err
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	e.Plans = append(e.Plans, strings.Join(lines, "\n"))
+	return err
+}
+
+type failedRow struct{ err error }
+
+func (r failedRow) Scan(...any) error { return r.err }
