@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,6 +51,12 @@ type backfillsView struct {
 	All     []backfill.Status
 	Older   url.Values // of the link to the page after; nil where there is none
 	First   bool
+	Here    url.Values // of this page of the list; nil of the first
+}
+
+// open reports whether any of the backfills that are listed is.
+func (v backfillsView) open() bool {
+	return slices.ContainsFunc(v.All, func(b backfill.Status) bool { return b.FinishedAt == nil })
 }
 
 // newBackfillForm reads the form from a query, with its defaults.
@@ -124,6 +131,9 @@ func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view := backfillsView{Form: newBackfillForm(query, today), Filled: query.Has("from"), First: before == 0}
+	if before != 0 {
+		view.Here = url.Values{"before": {query.Get("before")}}
+	}
 	if err := s.listBackfills(ctx, &view, before); err != nil {
 		return err
 	}
@@ -177,8 +187,8 @@ func (p backfillPreview) withEvents() string {
 	switch {
 	case int64(p.Cost.Looked) == p.Dates:
 		return found
-	case p.Cost.Looked == 0:
-		return "not known"
+	case p.Cost.WithEvents == 0:
+		return "unknown"
 	default:
 		return "at least " + found
 	}
@@ -187,7 +197,7 @@ func (p backfillPreview) withEvents() string {
 // about is an estimate, or that there is none.
 func (p backfillPreview) about(figure string) string {
 	if !p.Cost.Known {
-		return "not known"
+		return "unknown"
 	}
 	return figure
 }

@@ -156,6 +156,13 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, part, `id="progress"`)
 		require.NotContains(t, part, "<html")
 		require.NotContains(t, part, "Its dates")
+		request = s.request(t, "admin", http.MethodGet, "/backfills", "")
+		request.Header.Set("HX-Request", "true")
+		request.Header.Set("HX-Request-Type", "partial")
+		request.Header.Set("HX-Target", "div#backfills")
+		part = s.do(t, request).body
+		require.Contains(t, part, `hx-get="/backfills"`)
+		require.NotContains(t, part, "New backfill")
 	})
 
 	t.Run("Viewer", func(t *testing.T) {
