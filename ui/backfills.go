@@ -126,30 +126,42 @@ func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	before, err := pageID(query, "before")
-	if err != nil {
+	view := backfillsView{Form: newBackfillForm(query, today), Filled: query.Has("from")}
+	if err := s.listBackfills(ctx, &view, query); err != nil {
 		return err
 	}
-	view := backfillsView{Form: newBackfillForm(query, today), Filled: query.Has("from"), First: before == 0}
-	if before != 0 {
-		view.Here = url.Values{"before": {query.Get("before")}}
-	}
-	if err := s.listBackfills(ctx, &view, before); err != nil {
+	if err := s.fillPreview(ctx, &view, today); err != nil {
 		return err
 	}
 	status := http.StatusOK
-	if view.Filled {
-		plan, err := view.Form.plan(today, userOf(ctx))
-		if err != nil {
-			view.Wrong, status = sentence(err.Error()), http.StatusUnprocessableEntity
-		} else if view.Preview, err = s.previewBackfill(ctx, plan); err != nil {
-			return err
-		}
+	if view.Wrong != "" {
+		status = http.StatusUnprocessableEntity
 	}
 	return s.render(w, r, status, "Backfills", backfillsPage(view))
 }
 
-func (s *site) listBackfills(ctx context.Context, view *backfillsView, before int64) error {
+// fillPreview says what the form would do, or what is wrong with it, once it is filled in.
+func (s *site) fillPreview(ctx context.Context, view *backfillsView, today date.Date) error {
+	if !view.Filled {
+		return nil
+	}
+	plan, err := view.Form.plan(today, userOf(ctx))
+	if err != nil {
+		view.Wrong = sentence(err.Error()) // Who asked is told.
+		return nil
+	}
+	view.Preview, err = s.previewBackfill(ctx, plan)
+	return err
+}
+
+func (s *site) listBackfills(ctx context.Context, view *backfillsView, query url.Values) error {
+	before, err := pageID(query, "before")
+	if err != nil {
+		return err
+	}
+	if view.First = before == 0; !view.First {
+		view.Here = url.Values{"before": {query.Get("before")}}
+	}
 	return s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		view.All, err = backfill.List(ctx, on, before, backfillsShown+1)
 		if len(view.All) > backfillsShown {

@@ -27,6 +27,16 @@ func (s *site) exec(t *testing.T, sql string, arguments ...any) {
 	require.NoError(t, err, sql)
 }
 
+// part loads the fragment of a page that htmx asks for.
+func (s *site) part(t *testing.T, path, name string) string {
+	t.Helper()
+	request := s.request(t, "admin", http.MethodGet, path, "")
+	request.Header.Set("Hx-Request", "true")
+	request.Header.Set("Hx-Request-Type", "partial")
+	request.Header.Set("Hx-Target", "div#"+name)
+	return s.do(t, request).body
+}
+
 func TestBackfills(t *testing.T) {
 	t.Parallel()
 	const form = "from=2026-03-01&to=2026-03-10&which=all&order=newest&in_flight=3&pause=1.5"
@@ -156,11 +166,7 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, part, `id="progress"`)
 		require.NotContains(t, part, "<html")
 		require.NotContains(t, part, "Its dates")
-		request = s.request(t, "admin", http.MethodGet, "/backfills", "")
-		request.Header.Set("HX-Request", "true")
-		request.Header.Set("HX-Request-Type", "partial")
-		request.Header.Set("HX-Target", "div#backfills")
-		part = s.do(t, request).body
+		part = s.part(t, "/backfills", "backfills")
 		require.Contains(t, part, `hx-get="/backfills"`)
 		require.NotContains(t, part, "New backfill")
 	})

@@ -63,7 +63,9 @@ type scheduleView struct {
 func (v scheduleView) leads(worker ledger.Worker) bool { return worker.Name == v.Leader }
 
 // foreign reports whether a client that is no worker of Daymill's leads.
-func (v scheduleView) foreign() bool { return v.Leader != "" && !slices.ContainsFunc(v.Workers, v.leads) }
+func (v scheduleView) foreign() bool {
+	return v.Leader != "" && !slices.ContainsFunc(v.Workers, v.leads)
+}
 
 // showSchedule shows what runs when.
 func (s *site) showSchedule(w http.ResponseWriter, r *http.Request) error {

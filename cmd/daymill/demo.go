@@ -26,12 +26,12 @@ import (
 )
 
 type demoCmd struct {
+	webOptions
+
 	Days     int  `default:"90" help:"How many days of history to make up."`
 	Events   int  `default:"15000" help:"How many events an ordinary day has."`
 	Entities int  `default:"8000" help:"How many entities there are."`
 	Exit     bool `help:"End after the report, rather than keep the worker and the page running."`
-
-	webOptions
 }
 
 func (c *demoCmd) check() error {

@@ -33,7 +33,7 @@ const (
 
 	// statementLimit ends a statement, and lookLimit the looks for events, of which each takes probe dates: a person waits.
 	statementLimit = time.Second
-	lookLimit      = 100 * time.Millisecond
+	lookLimit      = 30 * time.Millisecond
 	probe          = 50
 	// mostSpans is how many spans of dates the planner is asked about.
 	mostSpans = 20
