@@ -114,7 +114,10 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, first, "&lt;b&gt;30")
 		second := s.get(t, "/backfills?before=21").body
 		require.Contains(t, second, `href="/backfills/20"`)
-		require.NotContains(t, second, `rel="next"`)
+		require.Contains(t, second, `rel="next"`)
+		third := s.get(t, "/backfills?before=11").body
+		require.Contains(t, third, `href="/backfills/1"`)
+		require.NotContains(t, third, `rel="next"`)
 		page := s.get(t, "/backfills/30").body
 		require.Contains(t, page, "2025-01-01")
 		require.Contains(t, page, `href="/backfills/30?after=2025-04-10&amp;past_failed="`)
