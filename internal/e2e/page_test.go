@@ -207,7 +207,7 @@ func (b *pageBundle) testChart(t *testing.T, page *browser.Page) {
 	page.Fill(t, `main input[name="id"]`, strings.TrimPrefix(b.entity, "/entity?id="))
 	page.Click(t, `//main//button[text()="Find"]`)
 	page.Click(t, `//main//a[contains(@href, "from=2016") or contains(@href, "from=2017")]`) // When it had events.
-	page.See(t, `main svg[role="img"]`)
+	page.See(t, `svg.chart-wide`)
 	download := browser.Evaluate[string](t, page, `Array.from(document.querySelectorAll("main a")).find((a) => a.textContent.includes("CSV")).href`)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, download, nil)
 	require.NoError(t, err)
