@@ -141,7 +141,7 @@ func (s *site) done(w http.ResponseWriter, r *http.Request, notice string, query
 		query = url.Values{}
 	}
 	query.Set("notice", notice)
-	http.Redirect(w, r, link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther) //nolint:gosec // It begins with the base path.
+	http.Redirect(w, r, link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
 }
 
 // to is the address of a page, for templates.

@@ -267,7 +267,11 @@ func TestAccess(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		for _, c := range [][2]string{
-			{"admin", ""}, {"admin", viewerPassword}, {"viewer", adminPassword}, {"", adminPassword}, {"root", adminPassword},
+			{"admin", ""},
+			{"admin", viewerPassword},
+			{"viewer", adminPassword},
+			{"", adminPassword},
+			{"root", adminPassword},
 			{"admin", adminPassword + " "},
 		} {
 			request := s.request(t, "", http.MethodGet, "/", "")

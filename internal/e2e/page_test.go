@@ -144,7 +144,9 @@ func TestPages(t *testing.T) {
 			page := b.open(t, options)
 			t.Run("Backfill", func(t *testing.T) { b.testBackfill(t, page, options.NoJavaScript) })
 			t.Run("Chart", func(t *testing.T) { b.testChart(t, page) })
-			t.Run("Failed", func(t *testing.T) { b.testFailed(t, page, map[bool]string{false: "2016-05-04", true: "2016-05-05"}[options.NoJavaScript]) })
+			t.Run("Failed", func(t *testing.T) {
+				b.testFailed(t, page, map[bool]string{false: "2016-05-04", true: "2016-05-05"}[options.NoJavaScript])
+			})
 			t.Run("PauseAndCancel", func(t *testing.T) { b.testPauseAndCancel(t, page) })
 			t.Run("RetryInBulk", func(t *testing.T) { b.testRetryInBulk(t, page) })
 		})
@@ -256,8 +258,9 @@ func (b *pageBundle) testAccessible(t *testing.T) {
 			found := browser.Evaluate[string](t, page, `axe.run({resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations.map((v) =>
 				({id: v.id, impact: v.impact, nodes: v.nodes.map((n) => n.html.slice(0, 200) + " " + (n.any[0]?.message ?? ""))}))))`)
 			var violations []struct {
-				ID, Impact string
-				Nodes      []string
+				ID     string   `json:"id"`
+				Impact string   `json:"impact"`
+				Nodes  []string `json:"nodes"`
 			}
 			require.NoError(t, json.Unmarshal([]byte(found), &violations))
 			for _, v := range violations {

@@ -110,7 +110,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 				now() - i * interval '1 minute', now() - i * interval '1 minute' + interval '2 seconds', 1000, ` + entities + `, 'settle', 1
 			FROM generate_series(1, ` + strconv.Itoa(o.jobs/4) + `) AS i`},
 		{"dates", `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
-			SELECT current_date - i, CASE WHEN i % 301 = 0 THEN 'failed' ELSE 'complete' END, i, i, i, now() - i * interval '1 day', 1000 + i % 500, ` + entities + `
+			SELECT current_date - i, CASE WHEN i % 301 = 0 THEN 'failed' ELSE 'complete' END, i, i AS scanned, i AS completed, now() - i * interval '1 day', 1000 + i % 500, ` + entities + `
 			FROM generate_series(1, ` + dates + `) AS i`},
 		{"jobs", `INSERT INTO analytics.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, attempted_by,
 				created_at, scheduled_at, attempted_at, finalized_at, errors, pruned_at)
