@@ -76,20 +76,30 @@ func (a *attempt) begin(ctx context.Context) error {
 		if a.bounds.To.After(a.Clock.Now()) {
 			return ErrNotOver
 		}
-		open, err := queries.RequestOpen(ctx, a.order.Date)
-		if err != nil {
-			return fmt.Errorf("look for requests: %w", err)
+		// Before the lock, which a run at work may hold for a moment.
+		if _, err := a.wanted(ctx, queries); err != nil {
+			return err
 		}
-		if open.Requests == 0 {
-			return ErrNothingToDo
-		}
-		return a.takeOver(ctx, queries, open.Unclaimed)
+		return a.takeOver(ctx, queries)
 	})
+}
+
+// wanted reports whether any of the date's open requests has come since its last run claimed them. Without an open one
+// there is nothing to do.
+func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
+	open, err := queries.RequestOpen(ctx, a.order.Date)
+	if err != nil {
+		return false, fmt.Errorf("look for requests: %w", err)
+	}
+	if open.Requests == 0 {
+		return false, ErrNothingToDo
+	}
+	return open.Unclaimed, nil
 }
 
 // takeOver puts this run in the place of the date's last one. It resumes what that one has published within the last
 // ten minutes, unless requests have come since: those want a scan from the start, which then serves everyone.
-func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool) error {
+func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("make the date's row: %w", err)
 	}
@@ -99,6 +109,12 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries, fresh bool)
 	}
 	if last.Alive && !a.succeeds(last) {
 		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, last.RunID, last.Worker)
+	}
+	// Again: while the lock was waited for, the run that held it may have settled. A run that began all the same would leave
+	// a date that is complete behind as running, should it break off, and no request to bring another.
+	fresh, err := a.wanted(ctx, queries)
+	if err != nil {
+		return err
 	}
 	if last.State == "running" {
 		if err := queries.RunLose(ctx, last.RunID); err != nil {

@@ -376,3 +376,36 @@ func TestRunOldCursor(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 9_001, pgtest.RequireExact(t, b.db).Events)
 }
+
+// A run that waits for the date's lock while the run that holds it settles has nothing to do.
+func TestRunSettledMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.db.InsertDate(t, day, 10, 5)
+	b.request(t, day)
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, err)
+	b.request(t, day)
+
+	tx, err := b.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // It is committed, or the test has failed.
+	_, err = tx.Exec(t.Context(), "SELECT FROM analytics.rollup_dates FOR UPDATE")
+	require.NoError(t, err)
+	late := make(chan error, 1)
+	go func() {
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		late <- err
+	}()
+	require.Eventually(t, func() bool {
+		var waiting bool
+		err := b.db.QueryRow(t.Context(), `SELECT EXISTS(SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%name: DateLock %')`).Scan(&waiting)
+		return err == nil && waiting
+	}, 30*time.Second, 5*time.Millisecond)
+	_, err = tx.Exec(t.Context(), "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE resolved_at IS NULL")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.ErrorIs(t, <-late, run.ErrNothingToDo)
+	require.Equal(t, "complete", b.state(t, day))
+}
