@@ -17,7 +17,6 @@ import (
 	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/source"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -60,6 +59,7 @@ type reconciler struct {
 	zone    *time.Location
 	planner *schedule.Planner
 	logger  *slog.Logger
+	silence time.Duration // see Config.Silence
 	wake    chan struct{} // of capacity 1
 	// notified, of capacity 1, has that a notification came that was not forwarded yet.
 	notified chan struct{}
@@ -130,23 +130,23 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		if err != nil || !mine {
 			return err
 		}
-		rescued, err = queries.ReconcileRescue(ctx, run.Silence)
+		rescued, err = queries.ReconcileRescue(ctx, r.silence)
 		if err != nil {
 			return fmt.Errorf("rescue jobs of dead workers: %w", err)
 		}
 		if maintain {
-			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: run.Silence, Older: touchAfter}); err != nil {
+			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter}); err != nil {
 				return fmt.Errorf("say that jobs are alive: %w", err)
 			}
 		}
 		if moved, err = backfill.Advance(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: now, Silence: run.Silence}); err != nil {
+		if _, err := queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: now, Silence: r.silence}); err != nil {
 			return fmt.Errorf("bring jobs forward: %w", err)
 		}
 		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
-			AtInstant: now, Silence: run.Silence, RestedSince: now.Add(-watchRest), MaxRows: reconcileDates,
+			AtInstant: now, Silence: r.silence, RestedSince: now.Add(-watchRest), MaxRows: reconcileDates,
 		})
 		if err != nil {
 			return fmt.Errorf("look for dates without a job: %w", err)

@@ -23,6 +23,8 @@ type rollupDayWorker struct {
 	runner *run.Runner
 	jobRow string // SQL that returns a job's state and attempt, in River's schema
 	done   func() // tells the reconciler that a date has finished
+
+	nextRetry func(failed int) time.Time // see Config.NextRetry
 }
 
 // awaitEvery is how often a worker whose attempt was replaced looks whether the other has ended.
@@ -45,6 +47,9 @@ func (*rollupDayWorker) Timeout(*river.Job[RollupDayArgs]) time.Duration { retur
 // NextRetry is River's, but never longer than between the ninth attempt and the tenth: requests that come meanwhile add
 // attempts of their own (analytics.promote_jobs), whose backoff would come to be days.
 func (w *rollupDayWorker) NextRetry(job *river.Job[RollupDayArgs]) time.Time {
+	if w.nextRetry != nil {
+		return w.nextRetry(len(job.Errors) + 1)
+	}
 	const most = rollupAttempts - 1
 	if len(job.Errors) < most {
 		return time.Time{} // River's own.

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,13 @@ type Config struct {
 	Listeners telemetry.Listeners
 	Name      string // of the process, in the ledger and in River's; one that no other process has
 	Version   string // of the program, in the ledger
+
+	// Silence is for how long a run may give no sign of life until its date is handed to another; run.Silence where 0. It
+	// has to be the same in all processes, and longer than a run's longest statement and pause: only tests change it.
+	Silence time.Duration
+	// NextRetry, where not nil, says instead of River when a date is tried again whose attempts, so many, have failed. It
+	// is for tests.
+	NextRetry func(failed int) time.Time
 }
 
 // DefaultConfig is a config with every default but DB, Installation and Logger.
@@ -84,14 +92,15 @@ func NewWorker(config Config) (*Worker, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
 	}
+	config.Silence = cmp.Or(config.Silence, run.Silence)
 	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
 	planner := &schedule.Planner{
 		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.Pace,
 	}
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
-		listeners: config.Listeners,
-		wake:      make(chan struct{}, 1), notified: make(chan struct{}, 1),
+		silence: config.Silence, listeners: config.Listeners,
+		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: ledger.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
@@ -100,14 +109,18 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	runner := &run.Runner{
 		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
-		Options:   run.Options{Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name},
+		Options: run.Options{
+			Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
+		},
 		Listeners: config.Listeners,
 	}
 
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
 
 	workers := river.NewWorkers()
-	river.AddWorker(workers, newRollupDayWorker(config.DB, runner, jobTable, reconcile.poke))
+	rollupDay := newRollupDayWorker(config.DB, runner, jobTable, reconcile.poke)
+	rollupDay.nextRetry = config.NextRetry
+	river.AddWorker(workers, rollupDay)
 	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
 	river.AddWorker(workers, &backfillWorker{db: config.DB, clock: config.Clock, done: reconcile.poke})
 	river.AddWorker(workers, &pruneLedgerWorker{

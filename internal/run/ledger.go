@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,9 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("make the date's row: %w", err)
 	}
-	last, err := queries.DateLock(ctx, db.DateLockParams{Silence: Silence, MetricDate: a.order.Date})
+	last, err := queries.DateLock(ctx, db.DateLockParams{
+		Silence: cmp.Or(a.Options.Silence, Silence), MetricDate: a.order.Date,
+	})
 	if err != nil {
 		return fmt.Errorf("lock the date: %w", err)
 	}

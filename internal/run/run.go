@@ -59,6 +59,8 @@ type Options struct {
 	Pace        float64 // see pace.Pacer
 	MaxEntities int     // see merge.New; its default where 0
 	Worker      string  // names the process in the ledger
+	// Silence, Silence where 0, is after how long without a sign of life the date's last run is taken for dead.
+	Silence time.Duration
 }
 
 // Runner runs dates of one database. It is safe for concurrent use.
