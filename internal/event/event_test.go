@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -14,7 +15,14 @@ import (
 	"github.com/daymill/daymill/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// Each check of a property is an import. `make chaos` asks for more of them.
+	if err := flag.Set("rapid.checks", "50"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	pgtest.Main(m)
+}
 
 // textOptions read files that have the columns entity_id, event_type and created_at in the default format.
 func textOptions(tb testing.TB) Options {

@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -17,7 +18,14 @@ import (
 	"github.com/daymill/daymill/internal/run"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// Each check of a property is two runs on Postgres. `make chaos` asks for more of them.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	pgtest.Main(m)
+}
 
 var day = date.MustParse("2026-03-01")
 
