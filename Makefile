@@ -14,7 +14,7 @@ RACE_PACKAGES ?= ./cmd/... ./jobs/... ./internal/event/... ./internal/pgserver/.
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/daymill.
@@ -37,6 +37,30 @@ race: ## Run the tests of what runs concurrently under the race detector.
 .PHONY: bench-pages
 bench-pages: ## Measure the pages over a million jobs and ten million rows of metrics. Takes some minutes.
 	go run ./internal/pagebench
+
+# How many seeds, the only one (0 for all), and how many at a time.
+SEEDS ?= 200
+SEED ?= 0
+LANES ?= 6
+
+.PHONY: chaos
+chaos: ## Do faults to real workers: SEEDS=200, or SEED=17 again. See docs/faults.md.
+	go test ./internal/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed $(SEED) -lanes $(LANES)
+
+.PHONY: chaos-mutants
+chaos-mutants: ## Break the code, one way after another, and count the seeds until that is noticed.
+	go test ./internal/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)
+
+FUZZ ?= 30s
+
+.PHONY: explore
+explore: ## Take the model, the properties, the zones and the fuzz targets further than the tests do.
+	go test ./internal/model -count=1 -v -troubles 3
+	go test ./internal/date -count=1 -timeout 30m -v -run TestTiles -every-zone
+	go test ./internal/run ./internal/event -count=1 -timeout 30m -v -run Equals -rapid.checks=400
+	for target in FuzzCSV FuzzNDJSON FuzzTime; do \
+		go test ./internal/event -run NONE -fuzz "^$$target\$$" -fuzztime $(FUZZ) || exit 1; \
+	done
 
 .PHONY: generate
 generate: ## Generate the Go of the queries and the pages.

@@ -1,6 +1,9 @@
 package pgtest
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -89,31 +92,51 @@ FROM unnest($1::date[]) AS d`
 // events there are. It returns what it counted.
 func RequireExact(tb testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
 	tb.Helper()
-	var events int64
-	if len(dates) == 0 {
-		dates = allDates(tb, on)
-		err := on.QueryRow(tb.Context(), "SELECT count(*) FROM analytics.events WHERE entity_id IS NOT NULL").Scan(&events)
-		require.NoError(tb, err)
-	} else {
-		require.NoError(tb, on.QueryRow(tb.Context(), eventsSQL, dates).Scan(&events))
-	}
-
-	rows, err := on.Query(tb.Context(), differenceSQL, dates)
+	recount, err := Exact(tb.Context(), on, dates...)
 	require.NoError(tb, err)
-	differences, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(tb, err)
-	require.Empty(tb, differences, "the metrics differ from a recount (date, entity, views, clicks, saves, skips, other)")
-
-	var recount Recount
-	err = on.QueryRow(tb.Context(), sumSQL, dates).Scan(&recount.Dates, &recount.Rows, &recount.Events)
-	require.NoError(tb, err)
-	require.Equal(tb, events, recount.Events, "the sum of all counts should be the number of events")
 	return recount
 }
 
-func allDates(tb testing.TB, on postgres.DBTX) []date.Date {
-	tb.Helper()
-	rows, err := on.Query(tb.Context(), `
+// Exact is RequireExact for where there is no test to fail: its error says what differs.
+func Exact(ctx context.Context, on postgres.DBTX, dates ...date.Date) (recount Recount, err error) {
+	var events int64
+	if len(dates) == 0 {
+		if dates, err = allDates(ctx, on); err != nil {
+			return recount, err
+		}
+		err = on.QueryRow(ctx, "SELECT count(*) FROM analytics.events WHERE entity_id IS NOT NULL").Scan(&events)
+	} else {
+		err = on.QueryRow(ctx, eventsSQL, dates).Scan(&events)
+	}
+	if err != nil {
+		return recount, fmt.Errorf("count the events: %w", err)
+	}
+
+	rows, err := on.Query(ctx, differenceSQL, dates)
+	if err != nil {
+		return recount, fmt.Errorf("compare: %w", err)
+	}
+	differences, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return recount, fmt.Errorf("compare: %w", err)
+	}
+	if len(differences) > 0 {
+		return recount, fmt.Errorf("the metrics differ from a recount (date, entity, views, clicks, saves, skips, other):\n%s",
+			strings.Join(differences, "\n"))
+	}
+
+	err = on.QueryRow(ctx, sumSQL, dates).Scan(&recount.Dates, &recount.Rows, &recount.Events)
+	if err != nil {
+		return recount, fmt.Errorf("add up: %w", err)
+	}
+	if recount.Events != events {
+		return recount, fmt.Errorf("all counts add up to %d, and there are %d events", recount.Events, events)
+	}
+	return recount, nil
+}
+
+func allDates(ctx context.Context, on postgres.DBTX) ([]date.Date, error) {
+	rows, err := on.Query(ctx, `
 		SELECT b.first + i
 		FROM (
 			SELECT analytics.date_of(min(e.created_at)) AS first, analytics.date_of(max(e.created_at)) AS last
@@ -121,8 +144,8 @@ func allDates(tb testing.TB, on postgres.DBTX) []date.Date {
 		) AS b, generate_series(0, b.last - b.first) AS i
 		UNION
 		SELECT m.metric_date FROM analytics.daily_entity_metrics AS m`)
-	require.NoError(tb, err)
-	dates, err := pgx.CollectRows(rows, pgx.RowTo[date.Date])
-	require.NoError(tb, err)
-	return dates
+	if err != nil {
+		return nil, fmt.Errorf("list the dates: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[date.Date])
 }

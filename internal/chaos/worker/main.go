@@ -1,0 +1,114 @@
+// Command worker is what `daymill worker` is, for the fault harness: the same pools and the same jobs.Worker, with a shorter
+// silence until a run is taken for dead, shorter backoffs, and a clock that jumps. Each line of its standard input is by
+// how much the clock is to be wrong from now on; at its end the process ends.
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	err := work(ctx, logger, os.Stdin, os.Args[1:])
+	stop()
+	if err != nil {
+		logger.Error("worker failed", slog.String("error", err.Error())) //nolint:sloglint // There is no context any more.
+		os.Exit(1)
+	}
+}
+
+func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, arguments []string) error {
+	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
+	databaseURL := flags.String("database-url", "", "the database")
+	sourceURL := flags.String("source-url", "", "a follower to read events from")
+	config := jobs.DefaultConfig()
+	flags.IntVar(&config.Workers, "workers", config.Workers, "dates at a time")
+	flags.IntVar(&config.MaxEntities, "max-entities", config.MaxEntities, "entities in memory")
+	flags.Float64Var(&config.Pace, "pace", 0, "pauses as a multiple of statements")
+	flags.DurationVar(&config.Silence, "silence", 0, "after how long without a sign of life a run is taken for dead")
+	backoff := flags.Duration("backoff", time.Second, "how long the first attempt's backoff is")
+	wrong := flags.Duration("wrong", 0, "by how much the clock is wrong at first")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+
+	clock := &jumpingClock{}
+	clock.wrong.Store(int64(*wrong))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		clock.correct(corrections)
+		cancel() // Whoever has started this process is gone.
+	}()
+	config.Clock, config.Logger = clock, logger
+	// As River has it, but shorter. Not by the clock that jumps: River's own backoff does not go by it either.
+	config.NextRetry = func(failed int) time.Time {
+		return clock.SystemClock.Now().Add(time.Duration(failed*failed*failed*failed) * *backoff)
+	}
+	config.Name, config.Version = fmt.Sprintf("chaos/%d/%04x", os.Getpid(), rand.Uint32N(1<<16)), "chaos"
+
+	var err error
+	pool := config.Workers + 5 // As many as `daymill worker` has.
+	config.DB, err = postgres.Open(ctx, postgres.Config{URL: *databaseURL, ApplicationName: "chaos worker", PoolSize: pool})
+	if err != nil {
+		return err
+	}
+	defer config.DB.Close()
+	if config.Installation, err = schema.Get(ctx, config.DB); err != nil {
+		return err
+	}
+	if *sourceURL != "" {
+		config.Source, err = postgres.Open(ctx, postgres.Config{URL: *sourceURL, ApplicationName: "chaos source", PoolSize: pool})
+		if err != nil {
+			return err
+		}
+		defer config.Source.Close()
+	}
+	worker, err := jobs.NewWorker(config)
+	if err != nil {
+		return err
+	}
+	logger.InfoContext(ctx, "worker started", slog.String("name", config.Name))
+	return worker.Run(ctx)
+}
+
+// jumpingClock is the machine's, but wrong.
+type jumpingClock struct {
+	pace.SystemClock
+
+	wrong atomic.Int64 // nanoseconds
+}
+
+var _ pace.Clock = (*jumpingClock)(nil)
+
+// Now is without the monotonic reading, so that a jump is one for whoever takes a difference, too.
+func (c *jumpingClock) Now() time.Time {
+	return c.SystemClock.Now().Round(0).Add(time.Duration(c.wrong.Load()))
+}
+
+// correct takes orders, one a line.
+func (c *jumpingClock) correct(orders io.Reader) {
+	lines := bufio.NewScanner(orders)
+	for lines.Scan() {
+		if wrong, err := time.ParseDuration(lines.Text()); err == nil {
+			c.wrong.Store(int64(wrong))
+		}
+	}
+}
