@@ -42,6 +42,7 @@ func (s *site) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
 		{http.MethodGet, "/api/cron/daily-rollup", byCron, s.apiDailyRollup},
 		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
+		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},
 		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
 		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
 		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},

@@ -1,5 +1,6 @@
 // Package ui is what Daymill shows in a browser, and its HTTP API. Each page has one handler file and one template file
-// of its name: overview, dates, jobs, backfills, entities, schedule, audit. What every page shares is here:
+// of its name: overview, dates, jobs, backfills, entities, schedule,
+// verifications, doctor, audit. What every page shares is here:
 //
 //	ui.go       the handler and its routes
 //	secure.go   headers, hosts, origins, body sizes
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
@@ -42,6 +44,8 @@ type Config struct {
 	BasePath string
 	// Metrics answers /metrics to whoever has Access.MetricsToken; nobody where nil.
 	Metrics http.Handler
+	// Doctor examines the database; there is no page of it where nil.
+	Doctor func(ctx context.Context) doctor.Report
 	// Ready says whether the database can be reached and is migrated. Its cause is for the log.
 	Ready func(ctx context.Context) error
 }
@@ -53,12 +57,16 @@ type site struct {
 	assets  assets
 	guard   *guard
 	missing *missing
+	doctor  *doctor.Shared // nil where Config.Doctor is
 }
 
 // Handler returns the handler of every page.
 func Handler(config Config) http.Handler {
 	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock)}
 	s.missing = newMissing(config)
+	if config.Doctor != nil {
+		s.doctor = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
+	}
 	pages := http.NewServeMux()
 	s.routeOverview(pages)
 	s.routeDates(pages)
@@ -66,6 +74,7 @@ func Handler(config Config) http.Handler {
 	s.routeBackfills(pages)
 	s.routeEntities(pages)
 	s.routeSchedule(pages)
+	s.routeDoctor(pages)
 	s.routeAudit(pages)
 	pages.Handle("/", s.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/browser"
+	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgtest"
@@ -73,6 +74,11 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 		DB: db.DB, Installation: installation, Jobs: admin, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Clock: clock,
 		Access: ui.Access{AdminPassword: adminPassword, ViewerPassword: viewerPassword, APIToken: "token", CronSecret: "cron secret"},
 		Ready:  func(ctx context.Context) error { return db.Ping(ctx) },
+		Doctor: func(ctx context.Context) doctor.Report {
+			found := doctor.River{Schema: installation.RiverSchema}
+			found.Applied, found.Newest, found.Err = jobs.RiverVersions(ctx, db.Pool, found.Schema)
+			return doctor.Look(ctx, doctor.Config{DB: db.DB, Clock: pace.SystemClock{}, PoolSize: 6, River: found, Discreet: true})
+		},
 	}
 	if change != nil {
 		change(&config)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 
 	"github.com/daymill/daymill/internal/doctor"
@@ -43,6 +44,34 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		err = errDoctor
 	}
 	return err
+}
+
+// examiner returns what the pages look with, over the connections of their process. Who reads pages may not be who may know
+// where the database is, so what they show names no host. The follower is opened for each look.
+func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Context) doctor.Report {
+	logger := a.logger()
+	return func(ctx context.Context) doctor.Report {
+		config := doctor.Config{
+			DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Discreet: true, Logger: logger,
+		}
+		if sourceURL == "" {
+			return doctor.Look(ctx, config)
+		}
+		follower, err := engineOptions{SourceURL: sourceURL}.open(ctx, a, db, "doctor")
+		if err != nil {
+			logger.WarnContext(ctx, "the doctor could not look", slog.String("look", "follower"), slog.String("error", err.Error()))
+			report := doctor.Look(ctx, config)
+			report.Follower = true
+			report.Findings = append(report.Findings, doctor.Finding{
+				ID: "follower", Level: doctor.Failure, Mend: "daymill doctor",
+				Sentence: "the follower of --source-url cannot be reached: a worker that reads events from it cannot work, and the log says why",
+			})
+			return report
+		}
+		defer follower.Close()
+		config.Source = follower
+		return doctor.Look(ctx, config)
+	}
 }
 
 // river asks for the versions of River's tables.

@@ -40,6 +40,6 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	}
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return c.work(ctx, a, db, installation, told) })
-	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics) })
+	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics, c.SourceURL) })
 	return both.Wait()
 }

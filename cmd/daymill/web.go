@@ -19,6 +19,8 @@ import (
 
 type webCmd struct {
 	webOptions
+
+	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that workers read events from, for the page Doctor to look at as well."`
 }
 
 // webOptions are those of a process that serves pages.
@@ -55,7 +57,7 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.serve(ctx, a, db, installation, metrics)
+	return c.serve(ctx, a, db, installation, metrics, c.SourceURL)
 }
 
 func (o *webOptions) check() error {
@@ -80,7 +82,7 @@ func (o *webOptions) access() ui.Access {
 
 // serve answers until ctx is done.
 func (o *webOptions) serve(
-	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics,
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics, sourceURL string,
 ) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
 	if err != nil {
@@ -95,12 +97,13 @@ func (o *webOptions) serve(
 	case o.access().Open():
 		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
 	}
-	return o.serveOn(ctx, a, db, installation, listener, metrics)
+	return o.serveOn(ctx, a, db, installation, listener, metrics, sourceURL)
 }
 
 // serveOn answers on a listener until ctx is done, with metrics where there are any.
 func (o *webOptions) serveOn(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener, metrics *metrics,
+	sourceURL string,
 ) error {
 	admin, err := jobs.NewAdmin(db, installation)
 	if err != nil {
@@ -109,7 +112,7 @@ func (o *webOptions) serveOn(
 	logger := a.logger()
 	handler := ui.Handler(ui.Config{
 		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Access: o.access(), BasePath: o.BasePath, Metrics: metrics.handler(),
+		Access: o.access(), BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

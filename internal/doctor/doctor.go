@@ -1,5 +1,5 @@
 // Package doctor says what a Postgres allows and what Daymill makes of it: one [Finding] for everything that has kept an
-// installation from working, with a sentence and the command that mends it. `daymill doctor` prints them.
+// installation from working, with a sentence and the command that mends it. `daymill doctor` prints them, and a page shows them.
 //
 // Every look is a short statement of its own under a time limit. None needs a right beyond those Daymill has anyway: what
 // this role cannot see is a note. A look that fails is a finding, too, and the others go on.
@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -72,6 +73,19 @@ type Config struct {
 	PoolSize int // the connections of a worker
 	River    River
 	Limits   Limits
+	// Discreet leaves out of the findings what went wrong on the way to the server, which names hosts; Logger is told.
+	Discreet bool
+	// Logger is told of looks that failed where Discreet is set; it may be nil.
+	Logger *slog.Logger
+}
+
+// Report is what an examination has found.
+type Report struct {
+	Findings []Finding
+	// Role and Database are what it looked as and at, quoted as SQL needs it; empty where the server could not be asked.
+	Role, Database string
+	// Pooled reports whether a pooler in transaction mode is in between, and Follower whether there is one to read from.
+	Pooled, Follower bool
 }
 
 // statementTimeout bounds every look.
@@ -88,9 +102,12 @@ type examination struct {
 	id           string // of the look under way
 }
 
-// Examine looks at everything, in the order in which one thing needs another. It returns no error: what cannot be looked
-// at is a finding.
-func Examine(ctx context.Context, config Config) []Finding {
+// Examine looks at everything, and returns what it has found.
+func Examine(ctx context.Context, config Config) []Finding { return Look(ctx, config).Findings }
+
+// Look looks at everything, in the order in which one thing needs another, until ctx is done. It returns no error: what
+// cannot be looked at is a finding.
+func Look(ctx context.Context, config Config) Report {
 	limits := &config.Limits
 	limits.Transaction = orDefault(limits.Transaction, time.Hour)
 	limits.Waiting = orDefault(limits.Waiting, 5*time.Minute)
@@ -128,21 +145,45 @@ func Examine(ctx context.Context, config Config) []Finding {
 			continue
 		}
 		exam.id = look.id
+		if ctx.Err() != nil {
+			exam.addf(Warning, "the examination took too long: nothing from here on was looked at").mendf("daymill doctor")
+			break
+		}
 		err := exam.DB.Tx(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '"+statementTimeout+"'"); err != nil {
 				return fmt.Errorf("limit the statement: %w", err)
 			}
 			return look.do(ctx, tx)
 		})
-		exam.unseen(err)
+		exam.unseen(ctx, err)
+		if look.id == "version" && postgres.IsUnreachable(err) {
+			break // Nor will it answer anything else.
+		}
 	}
-	return exam.findings
+	return Report{
+		Findings: exam.findings, Role: exam.role, Database: exam.database, Pooled: exam.DB.Pooled(), Follower: exam.Source != nil,
+	}
 }
 
 // unseen makes a finding of a look that failed.
-func (e *examination) unseen(err error) {
+func (e *examination) unseen(ctx context.Context, err error) {
+	if err == nil {
+		return
+	}
+	if e.Discreet && e.Logger != nil {
+		e.Logger.WarnContext(ctx, "the doctor could not look", slog.String("look", e.id), slog.String("error", err.Error()))
+	}
 	switch {
-	case err == nil:
+	case e.id == "version" && postgres.IsUnreachable(err):
+		finding := e.addf(Failure, "the database cannot be reached, so nothing was looked at; the log says why")
+		if !e.Discreet {
+			finding.Sentence = "the database cannot be reached, so nothing was looked at: " + message(err)
+		}
+		finding.mendf("daymill doctor")
+	case e.Discreet && postgres.IsTimeout(err):
+		e.addf(Warning, "could not be looked at: it took longer than %s", statementTimeout).mendf("daymill doctor")
+	case e.Discreet && postgres.IsUnreachable(err):
+		e.addf(Warning, "could not be looked at: the database could not be asked, and the log says why").mendf("daymill doctor")
 	case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
 		e.addf(Note, "cannot see: %s", message(err))
 	default:

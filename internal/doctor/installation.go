@@ -16,7 +16,7 @@ import (
 // schema looks for migrations that are missing, and reads the installation for those who come after.
 func (e *examination) schema(ctx context.Context, _ pgx.Tx) error {
 	all, err := schema.Status(ctx, e.DB)
-	if err != nil && postgres.Code(err) == "" {
+	if err != nil && !postgres.IsUnreachable(err) && postgres.Code(err) == "" {
 		e.addf(Failure, "%s", err).mendf("deploy the version of daymill that migrated the database")
 		return nil
 	}
@@ -40,7 +40,7 @@ func (e *examination) schema(ctx context.Context, _ pgx.Tx) error {
 		return nil
 	}
 	if e.installation, err = schema.Get(ctx, e.DB); err != nil {
-		if postgres.Code(err) == "" {
+		if postgres.Code(err) == "" && !postgres.IsUnreachable(err) {
 			e.addf(Failure, "%s: dates cannot be told", err).mendf("daymill migrate --timezone UTC")
 			return nil
 		}

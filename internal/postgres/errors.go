@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/jackc/pgerrcode"
@@ -33,6 +35,20 @@ func Code(err error) string {
 		return server.Code
 	}
 	return ""
+}
+
+// IsUnreachable reports whether an error is not the answer of a server to a statement: the server could not be reached, let
+// nobody in, or is going down, or the caller's time was over. Such errors may name hosts.
+func IsUnreachable(err error) bool {
+	if code := Code(err); code != "" {
+		return pgerrcode.IsConnectionException(code) || pgerrcode.IsInvalidAuthorizationSpecification(code) ||
+			pgerrcode.IsInsufficientResources(code) || pgerrcode.IsOperatorIntervention(code) && code != pgerrcode.QueryCanceled
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, ErrConnect) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		pgconn.SafeToRetry(err)
 }
 
 // IsTimeout reports whether a statement was ended by its statement_timeout (or by an administrator: Postgres gives

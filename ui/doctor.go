@@ -1,0 +1,132 @@
+package ui
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/doctor"
+)
+
+func (s *site) routeDoctor(mux *http.ServeMux) {
+	mux.Handle("GET /doctor", s.page(s.showDoctor))
+}
+
+// doctorView is the page of the doctor.
+type doctorView struct {
+	At   time.Time // when it began; the zero time where there is none yet
+	Took time.Duration
+	// Under reports whether a newer examination is under way.
+	Under  bool
+	After  string // what asks for an examination after this one
+	With   []string
+	Counts []doctorCount
+	Groups []doctorGroup
+}
+
+// doctorCount is how many findings are of a level.
+type doctorCount struct{ Level, Count string }
+
+// doctorGroup is the findings of a level.
+type doctorGroup struct {
+	Level, Title string
+	Findings     []doctorFinding
+}
+
+type doctorFinding struct{ About, Sentence, Mend string }
+
+// doctorLevels are the levels, worst first, with what they mean.
+func doctorLevels() []doctorGroup {
+	return []doctorGroup{
+		{Level: string(doctor.Failure), Title: "Failures: dates are not exact, or not rolled up, until they are mended"},
+		{Level: string(doctor.Warning), Title: "Warnings: they will hurt some day"},
+		{Level: string(doctor.Note), Title: "Notes: good to know, and nothing has to be done"},
+		{Level: string(doctor.OK), Title: "As it should be"},
+	}
+}
+
+// showDoctor shows the last examination, and has another made where that is older than a minute, or where the one that the
+// visitor has seen is the last. Parts of the page are never asked for by themselves.
+func (s *site) showDoctor(w http.ResponseWriter, r *http.Request) error {
+	if s.doctor == nil {
+		return errNotFound
+	}
+	var after time.Time
+	if n, err := strconv.ParseInt(r.URL.Query().Get("after"), 10, 64); err == nil {
+		after = time.UnixMilli(n)
+	}
+	var examined doctor.Examined
+	good := true
+	if r.Method == http.MethodHead || fragmentOf(r) != "" {
+		examined = s.doctor.Last()
+	} else {
+		examined, good = s.doctor.Get(r.Context(), after)
+	}
+	return s.render(w, r, http.StatusOK, "Doctor", doctorPage(newDoctorView(examined, good)))
+}
+
+func newDoctorView(examined doctor.Examined, good bool) doctorView {
+	view := doctorView{At: examined.At, Took: examined.Took, Under: !good}
+	if examined.At.IsZero() {
+		return view
+	}
+	// Rounded up: the instant itself is finer than what the address has.
+	view.After = strconv.FormatInt(examined.At.Add(time.Millisecond).UnixMilli(), 10)
+	if examined.Role != "" {
+		view.With = append(view.With, "as the role "+shortened(examined.Role, 80)+", in the database "+shortened(examined.Database, 80))
+	}
+	if examined.Pooled {
+		view.With = append(view.With, "through a pooler in transaction mode")
+	} else {
+		view.With = append(view.With, "without a pooler in transaction mode")
+	}
+	if examined.Follower {
+		view.With = append(view.With, "and at the follower that events are read from")
+	}
+	for _, group := range doctorLevels() {
+		for _, f := range examined.Findings {
+			if string(f.Level) != group.Level {
+				continue
+			}
+			one := doctorFinding{About: strings.ReplaceAll(f.ID, "_", " "), Sentence: doctorSentence(f.Sentence)}
+			if f.Level != doctor.OK {
+				one.Mend = f.Mend
+			}
+			group.Findings = append(group.Findings, one)
+		}
+		view.Counts = append(view.Counts, doctorCount{Level: group.Level, Count: number(int64(len(group.Findings)))})
+		if len(group.Findings) > 0 {
+			view.Groups = append(view.Groups, group)
+		}
+	}
+	return view
+}
+
+// doctorSentence makes a finding's text a sentence, and leaves names of tables and settings that begin it as they are.
+func doctorSentence(text string) string {
+	if first, _, _ := strings.Cut(text, " "); strings.ContainsAny(first, "_.\"(") {
+		return strings.TrimSuffix(text, ".") + "."
+	}
+	return sentence(text)
+}
+
+// apiExamine answers with the findings, in the order in which they were found, as `daymill doctor --json` does.
+func (s *site) apiExamine(w http.ResponseWriter, r *http.Request) error {
+	if s.doctor == nil {
+		return apiError{http.StatusNotFound, "There is no doctor in this process."}
+	}
+	examined, good := s.doctor.Get(r.Context(), time.Time{})
+	if !good {
+		w.Header().Set("Retry-After", "5")
+		return apiError{http.StatusServiceUnavailable, "The examination takes long: ask again in some seconds."}
+	}
+	w.Header().Set("Last-Modified", examined.At.UTC().Format(http.TimeFormat))
+	findings := slices.Clone(examined.Findings)
+	if findings == nil {
+		findings = []doctor.Finding{}
+	}
+	writeJSON(w, "application/json", http.StatusOK, findings)
+	return nil
+}
