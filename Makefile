@@ -38,6 +38,14 @@ race: ## Run the tests of what runs concurrently under the race detector.
 bench-pages: ## Measure the pages over a million jobs and ten million rows of metrics. Takes some minutes.
 	go run ./internal/pagebench
 
+.PHONY: bench
+bench: ## Measure Daymill beside what one would do instead. Takes about five minutes.
+	go run ./internal/bench $(BENCH)
+
+.PHONY: bench-large
+bench-large: ## The same with days of ten million events.
+	go run ./internal/bench -large $(BENCH)
+
 # How many seeds, the only one (0 for all), and how many at a time.
 SEEDS ?= 200
 SEED ?= 0

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+)
+
+// bench is what scenarios work with.
+type bench struct {
+	options
+
+	server *server
+	dir    string // for files
+	meter  *meter
+	proxy  *proxy
+	day    *database // see large; nil until a scenario asks for it
+	ten    *database // see many; likewise
+}
+
+// The dates of the database that most scenarios share.
+//
+//	largeDate  many entities
+//	fewDate    as many events of few entities
+//	pagesDate  a tenth of the events
+//	tinyDate   a hundredth
+func largeDate() date.Date { return date.New(2025, time.March, 3) }
+func fewDate() date.Date   { return largeDate().AddDays(1) }
+func pagesDate() date.Date { return largeDate().AddDays(2) }
+func tinyDate() date.Date  { return largeDate().AddDays(3) }
+
+func open(ctx context.Context, o options) (b *bench, err error) {
+	b = &bench{options: o, meter: newMeter(os.Stderr)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close(ctx))
+		}
+	}()
+	if b.dir, err = os.MkdirTemp("", "daymill-bench-"); err != nil {
+		return b, err
+	}
+	if b.binary == "" {
+		b.binary = filepath.Join(b.dir, "daymill")
+		// As `make build` does it.
+		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", b.binary,
+			"github.com/daymill/daymill/cmd/daymill")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := build.CombinedOutput(); err != nil {
+			return b, fmt.Errorf("build Daymill: %w: %s", err, output)
+		}
+	}
+	if b.server, err = startServer(ctx, o); err != nil {
+		return b, err
+	}
+	b.proxy, err = listen(ctx, b.server.address())
+	return b, err
+}
+
+func (b *bench) close(ctx context.Context) error {
+	var err error
+	if b.proxy != nil {
+		err = b.proxy.close()
+	}
+	if b.server != nil {
+		err = errors.Join(err, b.server.close(ctx))
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// large returns the database with the large day and three others, which is filled once.
+func (b *bench) large(ctx context.Context) (*database, error) {
+	if b.day != nil {
+		return b.day, nil
+	}
+	db, err := b.install(ctx, "large")
+	if err != nil {
+		return nil, err
+	}
+	err = db.fill(ctx,
+		dayOf{largeDate(), b.events, b.entities}, dayOf{fewDate(), b.events, b.few},
+		dayOf{pagesDate(), b.events / 10, b.entities / 10}, dayOf{tinyDate(), b.events / 100, b.entities / 100})
+	if err != nil {
+		return nil, err
+	}
+	b.day = db
+	return db, nil
+}
+
+// rollup is the process of `daymill rollup`.
+func (b *bench) rollup(ctx context.Context, url string, d date.Date, pace string) (process, error) {
+	return b.daymill(ctx, url, "rollup", d.String(), "--pace", pace)
+}

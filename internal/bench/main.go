@@ -1,0 +1,175 @@
+// Bench runs Daymill side by side with what one would do instead: on the same database, in the same run, one after the
+// other in turns. It prints what each contender took and left behind, and the ratios between them with their spread,
+// beside the targets. Every scenario ends by comparing the metrics with a recount.
+//
+//	make bench          everything that fits into five minutes
+//	make bench-large    the same with the days of ten million events
+//	make bench-docs     bench, and writes docs/benchmarks.md and its plots
+//	make bench-check    bench, and fails where a ratio is worse than the committed one by more than its margin
+//
+// Daymill is the real binary in processes of its own. A missed target is a figure and no failure; metrics that are not
+// exact are one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/daymill/daymill/internal/pace"
+)
+
+// options are the sizes, and where to measure.
+type options struct {
+	databaseURL string // empty means a cluster of its own
+	binary      string // of Daymill; empty means that it is built
+	buffers     string // shared_buffers of the own cluster
+	run         string
+
+	events, entities, few int // of the large day; entities are those drawn from, of which some are never hit
+	pages                 int // events of the day that is paged through
+	history               int // events of each of a hundred days
+	backfill              int // events of each of thirty days
+	rows                  int // of the CSV file
+	requests              int
+	rounds                int
+
+	loadRate    int // requests per second
+	loadClients int
+	large10     bool
+
+	json, markdown, check, write string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.databaseURL, "database-url", "", "a server to make databases on, instead of a cluster of its own: give a superuser's URL")
+	flag.StringVar(&o.binary, "daymill", "", "the binary to measure; built from this tree where empty")
+	flag.StringVar(&o.buffers, "shared-buffers", "128MB", "of the cluster of its own")
+	flag.StringVar(&o.run, "run", "", "which scenarios, as first,rerun; all where empty: "+strings.Join(names(), ","))
+	flag.IntVar(&o.events, "events", 1_000_000, "events of the large day")
+	flag.IntVar(&o.entities, "entities", 340_000, "entities that the large day draws from; a fifth of them is never drawn")
+	flag.IntVar(&o.few, "few", 20_000, "entities of the day with as many events of fewer entities")
+	flag.IntVar(&o.pages, "pages-events", 100_000, "events of the day that is paged through by DISTINCT and LIMIT")
+	flag.IntVar(&o.history, "history-events", 30_000, "events of each of the hundred days of the long history")
+	flag.IntVar(&o.backfill, "backfill-events", 20_000, "events of each of the thirty days of the backfill")
+	flag.IntVar(&o.rows, "rows", 300_000, "rows of the CSV file")
+	flag.IntVar(&o.requests, "requests", 60, "requests of tiny dates whose latency is taken")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender has its turn")
+	flag.IntVar(&o.loadRate, "load-rate", 500, "requests per second of the application beside a rollup")
+	flag.IntVar(&o.loadClients, "load-clients", 4, "connections of that application")
+	flag.BoolVar(&o.large10, "large", false, "with days of ten million events: takes a quarter of an hour more")
+	flag.StringVar(&o.json, "json", "", "a file to write the results to")
+	flag.StringVar(&o.markdown, "markdown", "", "a document between whose markers the results are written")
+	flag.StringVar(&o.check, "check", "", "a file of ratios to compare with")
+	flag.StringVar(&o.write, "write-ratios", "", "a file to write the ratios to, to be compared with later")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := benchmark(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func benchmark(ctx context.Context, o options, out io.Writer) (err error) {
+	chosen, err := choose(o.run)
+	if err != nil {
+		return err
+	}
+	b, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	results, err := b.measure(ctx, chosen, out)
+	if err != nil {
+		return err
+	}
+	printTargets(out, results)
+	return keep(out, o, results)
+}
+
+// measure runs scenarios one after another, and prints each when it is done.
+func (b *bench) measure(ctx context.Context, chosen []scenario, out io.Writer) (Results, error) {
+	results := Results{Machine: machine(ctx, b), Began: now().UTC().Truncate(time.Second)}
+	for _, s := range chosen {
+		b.meter.begin(s.name, s.steps(b))
+		result, err := s.run(ctx, b)
+		b.meter.end()
+		if err != nil {
+			return Results{}, fmt.Errorf("%s: %w", s.name, err)
+		}
+		result.Name, result.Title = s.name, s.title
+		printResult(out, result)
+		results.Scenarios = append(results.Scenarios, result)
+	}
+	results.Took = now().Sub(results.Began).Round(time.Second).String()
+	return results, nil
+}
+
+// now is the machine's time: it is what is measured here.
+func now() time.Time { return pace.SystemClock{}.Now() }
+
+// sleep returns after d, or ctx's cause once ctx is done.
+func sleep(ctx context.Context, d time.Duration) error { return pace.SystemClock{}.Sleep(ctx, d) }
+
+// scenario is one comparison.
+type scenario struct {
+	name, title string
+	steps       func(b *bench) int // how many times it calls meter.step, about
+	run         func(ctx context.Context, b *bench) (Result, error)
+}
+
+// scenarios in the order in which they run and are shown.
+func scenarios() []scenario {
+	rounds := func(each int) func(*bench) int { return func(b *bench) int { return each * (b.rounds + 1) } }
+	return []scenario{
+		{"first", "First rollup of a day", rounds(2), first},
+		{"few", "First rollup of a day with few entities", rounds(2), few},
+		{"rerun", "Rerun with nothing changed", rounds(4), rerun},
+		{"scan", "Scan phase against the bare aggregate", rounds(3), scan},
+		{"changed", "Rerun with 1 % of the entities changed", rounds(3), changed},
+		{"longest", "Longest statement", rounds(3), longest},
+		{"pages", "Pages of entities", rounds(2), pages},
+		{"foreground", "What an application feels meanwhile", rounds(4), foreground},
+		{"history", "A history 100 times longer", rounds(2), history},
+		{"tenfold", "Ten times the events", rounds(2), tenfold},
+		{"workers", "Two workers on a backfill", rounds(3), workers},
+		{"latency", "From request to complete", func(b *bench) int { return b.requests }, latency},
+		{"crash", "A worker killed", func(*bench) int { return 3 }, crash},
+		{"enqueue", "3,650 dates enqueued", rounds(2), enqueue},
+		{"import", "Import of CSV", rounds(2), importCSV},
+	}
+}
+
+func names() (all []string) {
+	for _, s := range scenarios() {
+		all = append(all, s.name)
+	}
+	return all
+}
+
+func choose(list string) ([]scenario, error) {
+	all := scenarios()
+	if list == "" {
+		return all, nil
+	}
+	wanted := strings.Split(list, ",")
+	for _, name := range wanted {
+		if !slices.Contains(names(), name) {
+			return nil, fmt.Errorf("-run: there is no scenario %q: there are %s", name, strings.Join(names(), ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(s scenario) bool { return !slices.Contains(wanted, s.name) }), nil
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// contender is one way to have the metrics.
+type contender struct {
+	name  string
+	table pgx.Identifier // where it writes; nil where it writes nothing
+	// prepare is done before each of its turns, not timed; nil where there is nothing to do.
+	prepare func(ctx context.Context) error
+	// run takes a turn on the database of the URL. What it does not put into the sample is measured from outside.
+	run func(ctx context.Context, url string) (sample, error)
+}
+
+// turns gives every contender a turn in each round, the first of which is another one each time. A round before them goes
+// through the proxy, for the bytes over the wire, and is not timed. Before each round prepare is done.
+func (b *bench) turns(
+	ctx context.Context, db *database, prepare func(ctx context.Context, round int) error, contenders ...contender,
+) (samples, error) {
+	all := samples{}
+	onWire := map[string]float64{}
+	through, err := b.proxy.through(db.url)
+	if err != nil {
+		return nil, err
+	}
+	for round := range b.rounds + 1 {
+		if prepare != nil {
+			if err := prepare(ctx, round); err != nil {
+				return nil, err
+			}
+		}
+		for i := range contenders {
+			c := contenders[(i+round)%len(contenders)]
+			b.meter.step(c.name)
+			if round == 0 {
+				before := b.proxy.bytes.Load()
+				if _, err := db.turn(ctx, c, through); err != nil {
+					return nil, fmt.Errorf("%s: %w", c.name, err)
+				}
+				onWire[c.name] = float64(b.proxy.bytes.Load() - before)
+				continue
+			}
+			one, err := db.turn(ctx, c, db.url)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			one[wire] = onWire[c.name]
+			all[c.name] = append(all[c.name], one)
+		}
+	}
+	return all, nil
+}
+
+// turn measures one turn. What the one before has left behind is cleaned up and on disk before it begins.
+func (db *database) turn(ctx context.Context, who contender, url string) (sample, error) {
+	if who.prepare != nil {
+		if err := who.prepare(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if who.table != nil && who.table[0] != "" {
+		if err := db.exec(ctx, "VACUUM ANALYZE "+who.table.Sanitize()); err != nil {
+			return nil, err
+		}
+	}
+	if err := db.exec(ctx, "CHECKPOINT -- before a turn"); err != nil {
+		return nil, err
+	}
+	if db.tracks {
+		if err := db.exec(ctx, "SELECT pg_stat_statements_reset()"); err != nil {
+			return nil, err
+		}
+	}
+	var from string
+	if err := db.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&from); err != nil {
+		return nil, err
+	}
+	began := now()
+	got, err := who.run(ctx, url)
+	took := milliseconds(now().Sub(began))
+	if err != nil {
+		return nil, err
+	}
+	if got == nil {
+		got = sample{}
+	}
+	if _, has := got[wall]; !has {
+		got[wall] = took
+	}
+	if err := db.after(ctx, who, from, got); err != nil {
+		return nil, fmt.Errorf("measure: %w", err)
+	}
+	return got, nil
+}
+
+// after asks the server what a turn has done.
+func (db *database) after(ctx context.Context, who contender, from string, got sample) error {
+	var bytes float64
+	err := db.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", from).Scan(&bytes)
+	if err != nil {
+		return err
+	}
+	got[wal] = bytes
+	if db.tracks {
+		var read, dirty float64
+		err := db.QueryRow(ctx, `
+			SELECT coalesce(sum(shared_blks_read), 0)::float8, coalesce(sum(shared_blks_dirtied), 0)::float8 FROM pg_stat_statements
+			WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&read, &dirty)
+		if err != nil {
+			return err
+		}
+		got[reads], got[dirtied] = read, dirty
+	}
+	if who.table == nil {
+		return nil
+	}
+	// A session reports when it ends, so by now.
+	var rows float64
+	err = db.QueryRow(ctx, "SELECT n_dead_tup::float8 FROM pg_stat_user_tables WHERE relid = $1::text::regclass", who.table.Sanitize()).
+		Scan(&rows)
+	got[dead] = rows
+	return err
+}

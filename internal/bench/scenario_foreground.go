@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// idleFor is how long the application is watched while nothing else goes on.
+const idleFor = 5 * time.Second
+
+// Names of what goes on beside the application.
+const (
+	besideNothing   = "nothing else"
+	besidePaced     = "Daymill"
+	besideUnpaced   = "Daymill --pace 0"
+	besideStatement = "one statement"
+)
+
+// foreground has an application make requests while the day is rolled up the first time: at a fixed rate, where latency
+// is what is felt, and then as many as there can be.
+func foreground(ctx context.Context, b *bench) (Result, error) {
+	db, err := b.large(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	b.meter.say("prepare")
+	application, err := makeLoad(ctx, db, b.loadClients, b.loadRate)
+	if err != nil {
+		return Result{}, err
+	}
+	got := samples{}
+	for round := range b.rounds {
+		if err := b.besides(ctx, db, application, round, got, ""); err != nil {
+			return Result{}, err
+		}
+	}
+	application.rate = 0
+	const closed = ", as fast as it can"
+	if err := b.besides(ctx, db, application, 0, got, closed); err != nil {
+		return Result{}, err
+	}
+	if err := db.exact(ctx, largeDate()); err != nil {
+		return Result{}, err
+	}
+	if err := db.exec(ctx, "DROP TABLE public.accounts"); err != nil {
+		return Result{}, err
+	}
+	names := []string{besideNothing, besidePaced, besideUnpaced, besideStatement}
+	all := append([]string{}, names...)
+	for _, name := range names {
+		all = append(all, name+closed)
+	}
+	return Result{
+		Notes: []string{
+			fmt.Sprintf("%d connections, %d requests a second: reads and updates of single rows, four to one, in a table of 0.6 of shared_buffers. "+
+				"A request's latency counts from when it was due. The time is how long the other thing took, and so the application was watched.",
+				b.loadClients, b.loadRate),
+			"As fast as it can: a closed loop of the same connections, once each, for the throughput.",
+		},
+		Rows: got.rows(all...),
+		Ratios: []Ratio{
+			{ID: "foreground.p99", What: "p99 beside a rollup at the default pace, against an idle database", Value: got.ratio(p99, besidePaced, besideNothing), Target: 1.15},
+			{ID: "foreground.p99_unpaced", What: "p99 beside a rollup without pauses", Value: got.ratio(p99, besideUnpaced, besideNothing)},
+			{ID: "foreground.p99_statement", What: "p99 beside the one statement", Value: got.ratio(p99, besideStatement, besideNothing)},
+			{ID: "foreground.p50", What: "p50 beside a rollup at the default pace", Value: got.ratio(p50, besidePaced, besideNothing)},
+			{ID: "foreground.throughput", What: "throughput beside it, as fast as it can", Value: got.ratio(rate, besidePaced+closed, besideNothing+closed), AtLeast: true},
+		},
+	}, nil
+}
+
+// besides gives each of what goes on beside the application a turn.
+func (b *bench) besides(ctx context.Context, db *database, application *load, round int, got samples, suffix string) error {
+	paced := func(pace float64) contender {
+		return b.rolls(db, largeDate(), strconv.FormatFloat(pace, 'f', -1, 64), db.forget)
+	}
+	statement := runs("", statementSQL(largeDate(), within(largeDate())), oneTable(),
+		func(ctx context.Context) error { return db.exec(ctx, "TRUNCATE public.one") })
+	turns := []struct {
+		contender
+
+		beside string
+	}{
+		{contender{run: func(ctx context.Context, _ string) (sample, error) { return nil, sleep(ctx, idleFor) }}, besideNothing},
+		{paced(1), besidePaced},
+		{paced(0), besideUnpaced},
+		{statement, besideStatement},
+	}
+	for i := range turns {
+		turn := turns[(i+round)%len(turns)]
+		b.meter.step(turn.beside)
+		if turn.prepare != nil {
+			if err := turn.prepare(ctx); err != nil {
+				return err
+			}
+		}
+		if err := db.exec(ctx, "VACUUM ANALYZE public.accounts"); err != nil {
+			return err
+		}
+		if err := db.exec(ctx, "CHECKPOINT -- before a turn"); err != nil {
+			return err
+		}
+		one, err := application.during(ctx, func(ctx context.Context) error {
+			_, err := turn.run(ctx, db.url)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", turn.beside, err)
+		}
+		got[turn.beside+suffix] = append(got[turn.beside+suffix], one)
+	}
+	return nil
+}

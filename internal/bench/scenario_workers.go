@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+)
+
+const backfillDays = 30
+
+// workers compares a backfill by one worker process with the same one by two.
+func workers(ctx context.Context, b *bench) (Result, error) {
+	db, err := b.install(ctx, "workers")
+	if err != nil {
+		return Result{}, err
+	}
+	dates := make([]date.Date, 0, backfillDays)
+	days := make([]dayOf, 0, backfillDays)
+	for i := range backfillDays {
+		dates = append(dates, largeDate().AddDays(i))
+		days = append(days, dayOf{largeDate().AddDays(i), b.backfill, b.backfill / 4})
+	}
+	if err := db.fill(ctx, days...); err != nil {
+		return Result{}, err
+	}
+	got := samples{}
+	const alone, two, wide = "one worker", "two workers", "one process of --workers 2"
+	take := func(name string, processes, each int) error {
+		b.meter.step(name)
+		one, err := b.backfills(ctx, db, dates, processes, each)
+		if err != nil {
+			return err
+		}
+		got[name] = append(got[name], one)
+		return db.exact(ctx, dates...)
+	}
+	for round := range b.rounds {
+		turns := []func() error{
+			func() error { return take(alone, 1, 1) },
+			func() error { return take(two, 2, 1) },
+			func() error { return take(wide, 1, 2) },
+		}
+		for i := range turns {
+			if err := turns[(i+round)%len(turns)](); err != nil {
+				return Result{}, err
+			}
+		}
+	}
+	size, err := db.size(ctx, largeDate())
+	db.Close()
+	return Result{
+		Notes: []string{size + " on each of 30 dates, `--pace 0`, `--in-flight 4`. Time is from the backfill's start to its end, as Daymill records it."},
+		Rows:  got.rows(alone, two, wide),
+		Ratios: []Ratio{
+			{ID: "workers.speedup", What: "one worker's time, against two workers'", Value: got.ratio(wall, alone, two), Target: 1.7, AtLeast: true},
+			{ID: "workers.wide", What: "one worker's time, against one process's of two", Value: got.ratio(wall, alone, wide), AtLeast: true},
+		},
+	}, err
+}
+
+// backfills takes one backfill of all dates, from nothing.
+func (b *bench) backfills(ctx context.Context, db *database, dates []date.Date, processes, each int) (sample, error) {
+	if err := db.forget(ctx); err != nil {
+		return nil, err
+	}
+	if err := db.exec(ctx, "CHECKPOINT -- before a turn"); err != nil {
+		return nil, err
+	}
+	all := make([]*worker, 0, processes)
+	for range processes {
+		w, err := b.worker(ctx, db.url, "--workers", strconv.Itoa(each), "--pace", "0")
+		if w != nil {
+			defer w.kill()
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	span := date.Range{First: dates[0], Last: dates[len(dates)-1]}
+	if _, err := b.daymill(ctx, db.url, "backfill", "start", span.String(), "--in-flight", "4"); err != nil {
+		return nil, err
+	}
+	var took float64
+	err := await(ctx, 5*time.Minute, 20*time.Millisecond, func() (done bool, err error) {
+		err = db.QueryRow(ctx, `SELECT state = 'complete', coalesce(extract(EPOCH FROM finished_at - requested_at), 0)::float8 * 1000
+			FROM analytics.backfills ORDER BY id DESC LIMIT 1`).Scan(&done, &took)
+		return done, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var peak int64 // of the largest
+	for _, w := range all {
+		peak = max(peak, w.stop())
+	}
+	return sample{wall: took, memory: float64(peak)}, nil
+}

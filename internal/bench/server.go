@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/pgserver"
+)
+
+// server is where the databases are made.
+type server struct {
+	own     *pgserver.Server // nil where it is the user's
+	admin   *url.URL
+	version string
+	made    []string
+	psql    string // empty where there is none
+	tracks  bool   // whether pg_stat_statements is there
+}
+
+// settings of the own cluster: those of initdb, so with fsync, and with what the figures need. Dead rows are counted, so
+// nobody may clean up behind the contenders' backs; it is done before each turn instead.
+func settings(o options, preload bool) map[string]string {
+	set := map[string]string{
+		"shared_buffers": o.buffers, "autovacuum": "off", "max_connections": "100", "max_wal_size": "4GB",
+		"checkpoint_timeout": "1h", "track_io_timing": "off",
+	}
+	if preload {
+		set["shared_preload_libraries"] = "pg_stat_statements"
+	}
+	return set
+}
+
+func startServer(ctx context.Context, o options) (*server, error) {
+	started := &server{}
+	address := o.databaseURL
+	binaries, err := pgserver.Find(ctx, os.Stderr)
+	if err == nil && address == "" {
+		started.own, err = pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings(o, true)})
+		if err != nil { // The library is an extra package on some systems.
+			started.own, err = pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings(o, false)})
+		}
+		if err == nil {
+			address = started.own.URL("postgres")
+		}
+	}
+	if address == "" {
+		return nil, err
+	}
+	if psql := filepath.Join(binaries.Dir, "psql"); binaries.Dir != "" {
+		if _, err := os.Stat(psql); err == nil {
+			started.psql = psql
+		}
+	}
+	if started.admin, err = url.Parse(address); err != nil {
+		return nil, errors.Join(errors.New("-database-url is no URL"), started.close(ctx))
+	}
+	err = started.do(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT current_setting('server_version'),
+			current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%'`).Scan(&started.version, &started.tracks)
+	})
+	if err != nil {
+		return nil, errors.Join(err, started.close(ctx))
+	}
+	return started, nil
+}
+
+// do runs something on the database that databases are made from.
+func (s *server) do(ctx context.Context, do func(conn *pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, s.admin.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return do(conn)
+}
+
+func (s *server) close(ctx context.Context) error {
+	if s.own != nil {
+		return s.own.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
+	}
+	ctx = context.WithoutCancel(ctx) // What was made is removed, even when the user has interrupted.
+	return s.do(ctx, func(conn *pgx.Conn) error {
+		for _, name := range s.made {
+			if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
+				return fmt.Errorf("drop what was made: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// address is what the proxy leads to.
+func (s *server) address() string {
+	if s.admin.Port() == "" {
+		return s.admin.Host + ":5432"
+	}
+	return s.admin.Host
+}
+
+// url leads to a database.
+func (s *server) url(name string) string {
+	u := *s.admin
+	u.Path = "/" + name
+	return u.String()
+}
+
+// create makes an empty database.
+func (s *server) create(ctx context.Context, name string) (string, error) {
+	name = "daymill_bench_" + name
+	err := s.do(ctx, func(conn *pgx.Conn) error {
+		for _, sql := range []string{"DROP DATABASE IF EXISTS %s WITH (FORCE)", "CREATE DATABASE %s TEMPLATE template0"} {
+			if _, err := conn.Exec(ctx, fmt.Sprintf(sql, pgx.Identifier{name}.Sanitize())); err != nil {
+				return fmt.Errorf("make a database: %w", err)
+			}
+		}
+		return nil
+	})
+	s.made = append(s.made, name)
+	return s.url(name), err
+}
+
+// setting reads one of the server's.
+func (s *server) setting(ctx context.Context, name string, value *string) error {
+	return s.do(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(value)
+	})
+}
