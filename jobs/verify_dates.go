@@ -3,17 +3,63 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schedule"
 	"github.com/daymill/daymill/internal/verification"
 )
 
-// VerifyDatesArgs are the arguments of the periodic job that compares some finished dates with their events.
-type VerifyDatesArgs struct{}
+// VerifyDatesArgs are the arguments of the job that compares finished dates with their events. The zero value is the periodic
+// job, which takes those that were not verified for longest; else it is a range, or a sample. There is at most one such job
+// of the same arguments that is not finished.
+type VerifyDatesArgs struct {
+	// From and To are the first and the last date of a range of 366 dates at most; those that no run has completed are left
+	// out.
+	From Date `json:"from,omitzero" river:"unique"`
+	To   Date `json:"to,omitzero" river:"unique"`
+	// Sample is how many of the finished dates to take by chance where there is no range; 366 at most.
+	Sample int `json:"sample,omitempty" river:"unique"`
+	// Repair requests a rollup of the dates that differ, but for those that have fewer events than their rows count: they
+	// may have lost events for good.
+	Repair bool `json:"repair,omitempty" river:"unique"`
+	// RequestedBy and RequestedVia say who asked and how, for the history.
+	RequestedBy  string `json:"requested_by,omitempty"`
+	RequestedVia string `json:"requested_via,omitempty"`
+}
+
+// asked reports whether somebody wants certain dates.
+func (a VerifyDatesArgs) asked() bool { return !a.From.IsZero() || !a.To.IsZero() || a.Sample != 0 }
+
+// ErrVerify says that what somebody wants verified cannot be.
+var ErrVerify = errors.New("cannot be verified")
+
+// validate refuses what nobody can mean.
+func (a VerifyDatesArgs) validate() error {
+	switch {
+	case a.Sample != 0 && (!a.From.IsZero() || !a.To.IsZero()):
+		return fmt.Errorf("%w: give a range or a sample, and not both", ErrVerify)
+	case a.From.IsZero() != a.To.IsZero():
+		return fmt.Errorf("%w: give the first date and the last", ErrVerify)
+	case a.Sample < 0 || a.Sample > verification.MaxDates:
+		return fmt.Errorf("%w: a sample is of 1 to %d dates", ErrVerify, verification.MaxDates)
+	case a.To.Before(a.From):
+		return fmt.Errorf("%w: the range %s is reversed", ErrVerify, rangeString(a.From, a.To))
+	case a.To.Sub(a.From) >= verification.MaxDates:
+		return fmt.Errorf("%w: the range %s has %d dates, and a job takes %d at most", ErrVerify, rangeString(a.From, a.To),
+			a.To.Sub(a.From)+1, verification.MaxDates)
+	default:
+		return nil
+	}
+}
 
 // Kind is verify_dates.
 func (VerifyDatesArgs) Kind() string { return "verify_dates" }
@@ -25,10 +71,19 @@ func (VerifyDatesArgs) InsertOpts() river.InsertOpts { return controlOpts(true) 
 // rest. It is also how long the job of a dead worker waits for another, which nothing depends on.
 const verifyTimeout = time.Hour
 
-// verifyVia is how the ledger names verifications of the job.
+// verifyVia is how the ledger names verifications of the periodic job.
 const verifyVia = "job"
 
-// verifyDatesWorker works verify_dates jobs: each day a few dates, those that were not verified for longest.
+const (
+	// verifyTurn is how long a job verifies before it lets others have a turn; it then goes on where it was.
+	verifyTurn = 20 * time.Minute
+	// verifyBusy is how long a job waits while the process verifies for another.
+	verifyBusy = 10 * time.Second
+)
+
+// verifyDatesWorker works verify_dates jobs: each day a few dates, those that were not verified for longest, and whatever
+// somebody asks for. A process verifies for one job at a time: a verification holds a connection and its entities in memory,
+// and the control jobs' other worker is not to wait for it.
 type verifyDatesWorker struct {
 	river.WorkerDefaults[VerifyDatesArgs]
 
@@ -37,7 +92,9 @@ type verifyDatesWorker struct {
 	verifier *verification.Verifier
 	most     int // dates a day; none where 0
 	repair   verification.Repair
-	done     func() // tells the reconciler that a rollup may have been requested
+	clock    pace.Clock
+	turn     chan struct{} // of capacity 1: whoever verifies has put something in
+	done     func()        // tells the reconciler that a rollup may have been requested
 }
 
 func newVerifyDatesWorker(config Config, planner *schedule.Planner, done func()) *verifyDatesWorker {
@@ -46,7 +103,8 @@ func newVerifyDatesWorker(config Config, planner *schedule.Planner, done func())
 		repair = verification.RepairGains
 	}
 	return &verifyDatesWorker{
-		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, done: done,
+		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, done: done, clock: config.Clock,
+		turn: make(chan struct{}, 1),
 		verifier: &verification.Verifier{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
 			Options: verification.Options{Pace: config.Pace, MaxEntities: config.MaxEntities}, Listeners: config.Listeners,
@@ -59,6 +117,15 @@ func (*verifyDatesWorker) Timeout(*river.Job[VerifyDatesArgs]) time.Duration { r
 
 // Work verifies. A date that cannot be verified keeps no other from being so.
 func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDatesArgs]) error {
+	select {
+	case w.turn <- struct{}{}:
+		defer func() { <-w.turn }()
+	default:
+		return river.JobSnooze(verifyBusy)
+	}
+	if job.Args.asked() {
+		return w.workAsked(ctx, job)
+	}
 	if w.most <= 0 {
 		return w.planner.Record(ctx, schedule.VerifyName)
 	}
@@ -66,12 +133,70 @@ func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDates
 	if err != nil {
 		return err
 	}
+	found, _, err := w.verify(ctx, dates, verification.Order{Via: verifyVia, Repair: w.repair})
+	if err != nil {
+		return err
+	}
+	if err := w.planner.Record(ctx, schedule.VerifyName); err != nil {
+		return err
+	}
+	return river.RecordOutput(ctx, found)
+}
+
+// workAsked verifies what somebody wants verified. Tried again, or after others had their turn, it goes on where it was.
+func (w *verifyDatesWorker) workAsked(ctx context.Context, job *river.Job[VerifyDatesArgs]) error {
+	args := job.Args
+	if err := args.validate(); err != nil {
+		return river.JobCancel(err)
+	}
+	var dates []Date
+	var err error
+	if args.Sample > 0 {
+		dates, _, err = verification.Sample(ctx, w.db, args.Sample, job.ID) // The same ones each time.
+	} else {
+		dates, err = verification.InRange(ctx, w.db, date.Range{First: args.From, Last: args.To})
+	}
+	if err != nil {
+		return err
+	}
+	all := len(dates)
+	if dates, err = verification.Left(ctx, w.db, dates, job.CreatedAt); err != nil {
+		return err
+	}
+	order := verification.Order{By: args.RequestedBy, Via: args.RequestedVia}
+	if order.Via == "" {
+		order.Via = "river"
+	}
+	if args.Repair {
+		order.Repair = verification.RepairGains
+	}
+	found, over, err := w.verify(ctx, dates, order)
+	if err != nil {
+		return err
+	}
+	if !over {
+		return river.JobSnooze(3 * verifyBusy) // Those who wait try more often.
+	}
+	found["dates"] = all
+	return river.RecordOutput(ctx, found)
+}
+
+// verify verifies dates, and returns how many there were of each result, and whether it came to their end before its turn
+// was over.
+func (w *verifyDatesWorker) verify(
+	ctx context.Context, dates []Date, order verification.Order,
+) (found map[string]int, over bool, err error) {
 	var failed error
-	found := map[string]int{}
+	found = map[string]int{}
+	began := w.clock.Now()
 	for _, day := range dates {
-		result, err := w.verifier.Verify(ctx, verification.Order{Date: day, Via: verifyVia, Repair: w.repair})
+		if w.clock.Now().Sub(began) > verifyTurn {
+			return found, false, failed
+		}
+		order.Date = day
+		result, err := w.verifier.Verify(ctx, order)
 		if ctx.Err() != nil {
-			return err
+			return nil, false, err
 		}
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -82,11 +207,35 @@ func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[VerifyDates
 			w.done()
 		}
 	}
-	if failed != nil {
-		return failed
+	return found, true, failed
+}
+
+// Verify has a worker verify dates: those of a range, or a sample. It returns the job's id, and
+// false where the same is asked for already. ErrVerify says what is wrong with the arguments. Who asked is written down.
+func (a *Admin) Verify(ctx context.Context, args VerifyDatesArgs, who audit.Who) (id int64, enqueued bool, err error) {
+	if err := args.validate(); err != nil {
+		return 0, false, err
 	}
-	if err := w.planner.Record(ctx, schedule.VerifyName); err != nil {
-		return err
+	if !args.asked() {
+		return 0, false, fmt.Errorf("%w: give a range or a sample", ErrVerify)
 	}
-	return river.RecordOutput(ctx, found)
+	args.RequestedBy, args.RequestedVia = who.Actor, who.Via
+	target := "sample of " + strconv.Itoa(args.Sample)
+	if args.Sample == 0 {
+		target = rangeString(args.From, args.To)
+	}
+	err = a.db.Tx(ctx, func(tx pgx.Tx) error {
+		inserted, err := a.client.InsertTx(ctx, tx, args, nil)
+		if err != nil {
+			return fmt.Errorf("insert the job: %w", err)
+		}
+		id, enqueued = inserted.Job.ID, !inserted.UniqueSkippedAsDuplicate
+		if !enqueued {
+			return nil
+		}
+		return audit.Record(ctx, tx, audit.Entry{
+			Who: who, Action: "verify dates", Target: target, Detail: map[string]any{"job": id, "repair": args.Repair},
+		})
+	})
+	return id, enqueued, err
 }

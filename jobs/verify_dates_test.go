@@ -7,6 +7,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pgtest"
@@ -103,6 +104,82 @@ func TestVerifyDates(t *testing.T) {
 		require.NoError(t, err)
 		b.wait(t, "SELECT coalesce(array_length(errors, 1), 0) > 0 FROM river_job WHERE id = $1", result.Job.ID)
 		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
+	})
+
+	// Somebody wants certain dates verified.
+	t.Run("Asked", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 4)
+		b.exec(t, loseRow, all[1])
+		b.exec(t, loseHalf, all[2])
+		admin, err := jobs.NewAdmin(b.db.DB, b.db.Installation)
+		require.NoError(t, err)
+		ask := func(args jobs.VerifyDatesArgs) string {
+			t.Helper()
+			id, enqueued, err := admin.Verify(t.Context(), args, audit.Who{Actor: "anna", Via: audit.ViaWeb})
+			require.NoError(t, err)
+			require.True(t, enqueued)
+			b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", id)
+			return value[string](t, b, "SELECT metadata ->> 'output' FROM river_job WHERE id = $1", id)
+		}
+		require.JSONEq(t, `{"exact": 1, "drifted": 2, "dates": 3}`, ask(jobs.VerifyDatesArgs{From: all[0], To: all[2]}))
+		require.Equal(t, []string{"complete", "stale", "stale", "complete"}, b.states(t))
+		require.JSONEq(t, `{"exact": 1, "drifted": 2, "dates": 3}`, ask(jobs.VerifyDatesArgs{From: all[0], To: all[2], Repair: true}))
+		b.awaitDone(t)
+		require.Equal(t, []string{"complete", "complete", "stale", "complete"}, b.states(t), "what may have been dropped is left to a person")
+		require.JSONEq(t, `{"exact": 3, "drifted": 1, "dates": 4}`, ask(jobs.VerifyDatesArgs{Sample: 7}))
+		require.Equal(t, []string{"anna web"}, column[string](t, b, "SELECT DISTINCT requested_by || ' ' || requested_via FROM analytics.verifications"))
+		require.Equal(t, []string{"verify dates"}, column[string](t, b, "SELECT DISTINCT action FROM analytics.audit WHERE actor = 'anna'"))
+
+		for _, args := range []jobs.VerifyDatesArgs{
+			{},
+			{Repair: true},
+			{From: all[0]},
+			{To: all[0]},
+			{From: all[1], To: all[0]},
+			{Sample: -1},
+			{Sample: 367},
+			{From: all[0], To: all[0], Sample: 1},
+			{From: all[0], To: all[0].AddDays(366)},
+		} {
+			_, _, err := admin.Verify(t.Context(), args, audit.Who{Actor: "anna", Via: audit.ViaWeb})
+			require.ErrorIs(t, err, jobs.ErrVerify, "%+v", args)
+		}
+		// Nor does a worker take what somebody else has inserted.
+		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 100_000}, nil)
+		require.NoError(t, err)
+		b.wait(t, "SELECT state = 'cancelled' FROM river_job WHERE id = $1", result.Job.ID)
+	})
+
+	// What was verified before a job was interrupted is not verified again.
+	t.Run("AskedAgain", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 3)
+		b.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, finished_at, requested_via)
+			VALUES ($1, 'exact', now(), now() + interval '1 hour', 'web')`, all[1])
+		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{From: all[0], To: all[2]}, nil)
+		require.NoError(t, err)
+		b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
+		require.Equal(t, []string{all[0].String(), all[2].String()},
+			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications WHERE requested_via = 'river' ORDER BY id"))
+	})
+
+	// One at a time: whoever comes meanwhile waits, and the control jobs' other worker is free.
+	t.Run("OneAtATime", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupComplete(t, 1)
+		lock, err := b.db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = lock.Exec(t.Context(), "SELECT FROM analytics.rollup_dates WHERE metric_date = $1 FOR UPDATE", all[0])
+		require.NoError(t, err)
+		first, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{From: all[0], To: all[0]}, nil)
+		require.NoError(t, err)
+		b.wait(t, "SELECT state = 'running' FROM river_job WHERE id = $1", first.Job.ID)
+		second, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 1}, nil)
+		require.NoError(t, err)
+		b.wait(t, "SELECT state = 'scheduled' FROM river_job WHERE id = $1", second.Job.ID)
+		require.NoError(t, lock.Rollback(t.Context()))
+		b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", first.Job.ID)
 	})
 
 	t.Run("Schedule", func(t *testing.T) {

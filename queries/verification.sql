@@ -31,12 +31,12 @@ WHERE metric_date = @metric_date;
 INSERT INTO analytics.verifications
 (
     metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, repair, started_at,
-    requested_by, requested_via
+    requested_by, requested_via, drifts
 )
 VALUES
 (
     @metric_date, sqlc.narg('run_id'), @result, @entities, @drifted_entities, @events_counted, @events_stored, @repair,
-    @started_at, coalesce(nullif(@requested_by::text, ''), session_user), @requested_via
+    @started_at, coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @drifts::jsonb
 )
 RETURNING id;
 
@@ -46,6 +46,16 @@ SELECT d.metric_date
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date
     AND d.state IN ('complete', 'stale', 'protected')
+ORDER BY d.metric_date;
+
+-- name: VerificationLeft :many
+-- Those of some dates that were not verified since an instant.
+SELECT d.metric_date::date AS metric_date
+FROM unnest(@metric_dates::date[]) AS d (metric_date)
+WHERE NOT EXISTS (
+    SELECT FROM analytics.verifications AS v
+    WHERE v.metric_date = d.metric_date AND v.finished_at >= @since::timestamptz
+)
 ORDER BY d.metric_date;
 
 -- name: VerificationSample :many
@@ -80,9 +90,80 @@ LIMIT @max_rows::integer;
 -- How many verifications were made in some way since an instant.
 SELECT count(*) FROM analytics.verifications AS v WHERE v.finished_at >= @since AND v.requested_via = @requested_via;
 
--- name: VerificationList :many
--- The latest verifications, the newest first.
-SELECT sqlc.embed(v)
+-- name: VerificationListOlder :many
+-- Verifications below an id, the newest first: of a date, of a result, or any. A date may be repaired where it is stale by
+-- its last verification and nobody has asked for it.
+SELECT
+    v.id,
+    v.metric_date,
+    v.run_id,
+    v.result,
+    v.entities,
+    v.drifted_entities,
+    v.events_counted,
+    v.events_stored,
+    v.repair,
+    v.started_at,
+    v.finished_at,
+    v.requested_by,
+    v.requested_via,
+    (
+        v.result = 'drifted' AND coalesce(d.state = 'stale', false)
+        AND v.id = (SELECT max(l.id) FROM analytics.verifications AS l WHERE l.metric_date = v.metric_date)
+        AND NOT EXISTS (
+            SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = v.metric_date AND q.resolved_at IS NULL
+        )
+    )::boolean AS repairable
 FROM analytics.verifications AS v
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = v.metric_date
+WHERE v.id < @before_id
+    AND (sqlc.narg('metric_date')::date IS NULL OR v.metric_date = sqlc.narg('metric_date')::date)
+    AND (@result::text = '' OR v.result = @result::text)
 ORDER BY v.id DESC
+LIMIT @max_rows::integer;
+
+-- name: VerificationListNewer :many
+-- As VerificationListOlder, above an id and the oldest first.
+SELECT
+    v.id,
+    v.metric_date,
+    v.run_id,
+    v.result,
+    v.entities,
+    v.drifted_entities,
+    v.events_counted,
+    v.events_stored,
+    v.repair,
+    v.started_at,
+    v.finished_at,
+    v.requested_by,
+    v.requested_via,
+    (
+        v.result = 'drifted' AND coalesce(d.state = 'stale', false)
+        AND v.id = (SELECT max(l.id) FROM analytics.verifications AS l WHERE l.metric_date = v.metric_date)
+        AND NOT EXISTS (
+            SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = v.metric_date AND q.resolved_at IS NULL
+        )
+    )::boolean AS repairable
+FROM analytics.verifications AS v
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = v.metric_date
+WHERE v.id > @after_id
+    AND (sqlc.narg('metric_date')::date IS NULL OR v.metric_date = sqlc.narg('metric_date')::date)
+    AND (@result::text = '' OR v.result = @result::text)
+ORDER BY v.id
+LIMIT @max_rows::integer;
+
+-- name: VerificationDrifts :one
+-- The entities that a verification has recorded as drifted.
+SELECT v.drifts FROM analytics.verifications AS v WHERE v.id = @id;
+
+-- name: VerificationJobs :many
+-- Jobs that are to verify and have not ended, the oldest first.
+SELECT
+    j.id,
+    j.state,
+    left(j.args::text, 1000)::text AS args
+FROM analytics.jobs AS j
+WHERE j.kind = 'verify_dates' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+ORDER BY j.id
 LIMIT @max_rows::integer;

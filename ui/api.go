@@ -46,6 +46,8 @@ func (s *site) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
 		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
 		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
+		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
+		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
 	}
 }
 

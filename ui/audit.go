@@ -139,6 +139,8 @@ func viaText(via string) string {
 		return "a River job"
 	case "schedule":
 		return "the schedule"
+	case "verify":
+		return "a verification"
 	case "import":
 		return "an import"
 	case "watch":

@@ -48,6 +48,8 @@ type dateView struct {
 	OtherRequests int64 // open ones that are not listed
 	Jobs          []dateJobView
 	Top           *topView // nil where the date was never complete
+	Verifiable    bool
+	Verified      dateVerifications
 }
 
 // topView is the entities that a date has most of, by one of its counts.
@@ -159,6 +161,9 @@ func (s *site) readDate(ctx context.Context, day date.Date, query url.Values) (d
 		}
 		top, err := ledger.ReadTop(ctx, on, day)
 		view.Top = newTop(top, query.Get("top"))
+		if err == nil {
+			view.Verified, err = readDateVerifications(ctx, on, day)
+		}
 		return err
 	})
 	if err != nil {
@@ -243,6 +248,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 func (v *dateView) take(known ledger.Date) {
 	v.State, v.Means = known.State, stateMeaning(known.State)
 	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
+	v.Verifiable = known.State == "complete" || known.State == "stale" || known.State == "protected"
 	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying"
 	if known.Complete != nil {
 		figures := newDateRunView(known.Complete)
@@ -296,7 +302,7 @@ func stateMeaning(state string) string {
 	case "waiting":
 		return "It was asked for and is not due yet: the date is not over, or the request waits for an instant of its own."
 	case "stale":
-		return "It was complete, and a verification has found that its metrics are not what its events come to. Ask again to bring it up to date."
+		return "It was complete, and a verification has found that its metrics are not what its events come to. A repair asks for it, and the next run brings it up to date."
 	case "protected":
 		return "Its events are gone, and the last run has left its metrics as they were. Asking again changes nothing unless the events are back; `daymill rollup --erase` removes the metrics."
 	case stateMissing:
@@ -352,9 +358,12 @@ func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.FormValue("back") == "overview" {
+	switch r.FormValue("back") {
+	case "overview":
 		s.done(w, r, "requested", nil)
-	} else {
+	case "verifications":
+		s.done(w, r, "requested", nil, "verifications")
+	default:
 		s.done(w, r, "requested", nil, "dates", of.String())
 	}
 	return nil

@@ -20,7 +20,7 @@ func places() []place {
 	return []place{
 		{"Overview", ""}, {"Dates", "dates"}, {"Jobs", "jobs"}, {"Backfills", "backfills"},
 		{"Entities", "entities"}, {"Schedule", "schedule"},
-		{"Doctor", "doctor"}, {"Audit", "audit"},
+		{"Verifications", "verifications"}, {"Doctor", "doctor"}, {"Audit", "audit"},
 	}
 }
 

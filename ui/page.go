@@ -123,14 +123,16 @@ func fragmentOf(r *http.Request) string {
 
 // notices are what a page can say after it has been sent to by a change: their names are in the URL, never their text.
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
-	"cancelled": "Cancelled.",
-	"deleted":   "Deleted.",
-	"paused":    "Paused.",
-	"requested": "Requested: the workers take it up within a second or two.",
-	"resumed":   "Resumed.",
-	"retried":   "Tried again: the workers take it up within a second or two.",
-	"started":   "Started.",
-	"stopping":  "Asked to stop: its worker ends it within a second or two.",
+	"cancelled":         "Cancelled.",
+	"deleted":           "Deleted.",
+	"paused":            "Paused.",
+	"requested":         "Requested: the workers take it up within a second or two.",
+	"resumed":           "Resumed.",
+	"retried":           "Tried again: the workers take it up within a second or two.",
+	"started":           "Started.",
+	"verifying":         "Asked for: a worker verifies the dates one after another.",
+	"verifying-already": "The same is asked for already.",
+	"stopping":          "Asked to stop: its worker ends it within a second or two.",
 }
 
 func noticeText(query url.Values) string { return notices[query.Get("notice")] }

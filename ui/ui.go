@@ -74,6 +74,7 @@ func Handler(config Config) http.Handler {
 	s.routeBackfills(pages)
 	s.routeEntities(pages)
 	s.routeSchedule(pages)
+	s.routeVerifications(pages)
 	s.routeDoctor(pages)
 	s.routeAudit(pages)
 	pages.Handle("/", s.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))

@@ -216,6 +216,7 @@ type AnalyticsVerification struct {
 	FinishedAt      time.Time
 	RequestedBy     string
 	RequestedVia    string
+	Drifts          []byte
 }
 
 type AnalyticsWorker struct {

@@ -108,6 +108,18 @@ func (q *Queries) VerificationDates(ctx context.Context, arg VerificationDatesPa
 	return items, nil
 }
 
+const verificationDrifts = `-- name: VerificationDrifts :one
+SELECT v.drifts FROM analytics.verifications AS v WHERE v.id = $1
+`
+
+// The entities that a verification has recorded as drifted.
+func (q *Queries) VerificationDrifts(ctx context.Context, id int64) ([]byte, error) {
+	row := q.db.QueryRow(ctx, verificationDrifts, id)
+	var drifts []byte
+	err := row.Scan(&drifts)
+	return drifts, err
+}
+
 const verificationDue = `-- name: VerificationDue :many
 SELECT d.metric_date
 FROM analytics.rollup_dates AS d
@@ -150,12 +162,12 @@ const verificationInsert = `-- name: VerificationInsert :one
 INSERT INTO analytics.verifications
 (
     metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, repair, started_at,
-    requested_by, requested_via
+    requested_by, requested_via, drifts
 )
 VALUES
 (
     $1, $2, $3, $4, $5, $6, $7, $8,
-    $9, coalesce(nullif($10::text, ''), session_user), $11
+    $9, coalesce(nullif($10::text, ''), session_user), $11, $12::jsonb
 )
 RETURNING id
 `
@@ -172,6 +184,7 @@ type VerificationInsertParams struct {
 	StartedAt       time.Time
 	RequestedBy     string
 	RequestedVia    string
+	Drifts          []byte
 }
 
 func (q *Queries) VerificationInsert(ctx context.Context, arg VerificationInsertParams) (int64, error) {
@@ -187,47 +200,269 @@ func (q *Queries) VerificationInsert(ctx context.Context, arg VerificationInsert
 		arg.StartedAt,
 		arg.RequestedBy,
 		arg.RequestedVia,
+		arg.Drifts,
 	)
 	var id int64
 	err := row.Scan(&id)
 	return id, err
 }
 
-const verificationList = `-- name: VerificationList :many
-SELECT v.id, v.metric_date, v.run_id, v.result, v.entities, v.drifted_entities, v.events_counted, v.events_stored, v.repair, v.started_at, v.finished_at, v.requested_by, v.requested_via
-FROM analytics.verifications AS v
-ORDER BY v.id DESC
+const verificationJobs = `-- name: VerificationJobs :many
+SELECT
+    j.id,
+    j.state,
+    left(j.args::text, 1000)::text AS args
+FROM analytics.jobs AS j
+WHERE j.kind = 'verify_dates' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+ORDER BY j.id
 LIMIT $1::integer
 `
 
-type VerificationListRow struct {
-	AnalyticsVerification AnalyticsVerification
+type VerificationJobsRow struct {
+	ID    int64
+	State string
+	Args  string
 }
 
-// The latest verifications, the newest first.
-func (q *Queries) VerificationList(ctx context.Context, maxRows int32) ([]VerificationListRow, error) {
-	rows, err := q.db.Query(ctx, verificationList, maxRows)
+// Jobs that are to verify and have not ended, the oldest first.
+func (q *Queries) VerificationJobs(ctx context.Context, maxRows int32) ([]VerificationJobsRow, error) {
+	rows, err := q.db.Query(ctx, verificationJobs, maxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []VerificationListRow
+	var items []VerificationJobsRow
 	for rows.Next() {
-		var i VerificationListRow
+		var i VerificationJobsRow
+		if err := rows.Scan(&i.ID, &i.State, &i.Args); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verificationLeft = `-- name: VerificationLeft :many
+SELECT d.metric_date::date AS metric_date
+FROM unnest($1::date[]) AS d (metric_date)
+WHERE NOT EXISTS (
+    SELECT FROM analytics.verifications AS v
+    WHERE v.metric_date = d.metric_date AND v.finished_at >= $2::timestamptz
+)
+ORDER BY d.metric_date
+`
+
+type VerificationLeftParams struct {
+	MetricDates []date.Date
+	Since       time.Time
+}
+
+// Those of some dates that were not verified since an instant.
+func (q *Queries) VerificationLeft(ctx context.Context, arg VerificationLeftParams) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, verificationLeft, arg.MetricDates, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verificationListNewer = `-- name: VerificationListNewer :many
+SELECT
+    v.id,
+    v.metric_date,
+    v.run_id,
+    v.result,
+    v.entities,
+    v.drifted_entities,
+    v.events_counted,
+    v.events_stored,
+    v.repair,
+    v.started_at,
+    v.finished_at,
+    v.requested_by,
+    v.requested_via,
+    (
+        v.result = 'drifted' AND coalesce(d.state = 'stale', false)
+        AND v.id = (SELECT max(l.id) FROM analytics.verifications AS l WHERE l.metric_date = v.metric_date)
+        AND NOT EXISTS (
+            SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = v.metric_date AND q.resolved_at IS NULL
+        )
+    )::boolean AS repairable
+FROM analytics.verifications AS v
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = v.metric_date
+WHERE v.id > $1
+    AND ($2::date IS NULL OR v.metric_date = $2::date)
+    AND ($3::text = '' OR v.result = $3::text)
+ORDER BY v.id
+LIMIT $4::integer
+`
+
+type VerificationListNewerParams struct {
+	AfterID    int64
+	MetricDate *date.Date
+	Result     string
+	MaxRows    int32
+}
+
+type VerificationListNewerRow struct {
+	ID              int64
+	MetricDate      date.Date
+	RunID           *int64
+	Result          string
+	Entities        int64
+	DriftedEntities int64
+	EventsCounted   int64
+	EventsStored    int64
+	Repair          bool
+	StartedAt       time.Time
+	FinishedAt      time.Time
+	RequestedBy     string
+	RequestedVia    string
+	Repairable      bool
+}
+
+// As VerificationListOlder, above an id and the oldest first.
+func (q *Queries) VerificationListNewer(ctx context.Context, arg VerificationListNewerParams) ([]VerificationListNewerRow, error) {
+	rows, err := q.db.Query(ctx, verificationListNewer,
+		arg.AfterID,
+		arg.MetricDate,
+		arg.Result,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerificationListNewerRow
+	for rows.Next() {
+		var i VerificationListNewerRow
 		if err := rows.Scan(
-			&i.AnalyticsVerification.ID,
-			&i.AnalyticsVerification.MetricDate,
-			&i.AnalyticsVerification.RunID,
-			&i.AnalyticsVerification.Result,
-			&i.AnalyticsVerification.Entities,
-			&i.AnalyticsVerification.DriftedEntities,
-			&i.AnalyticsVerification.EventsCounted,
-			&i.AnalyticsVerification.EventsStored,
-			&i.AnalyticsVerification.Repair,
-			&i.AnalyticsVerification.StartedAt,
-			&i.AnalyticsVerification.FinishedAt,
-			&i.AnalyticsVerification.RequestedBy,
-			&i.AnalyticsVerification.RequestedVia,
+			&i.ID,
+			&i.MetricDate,
+			&i.RunID,
+			&i.Result,
+			&i.Entities,
+			&i.DriftedEntities,
+			&i.EventsCounted,
+			&i.EventsStored,
+			&i.Repair,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RequestedBy,
+			&i.RequestedVia,
+			&i.Repairable,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verificationListOlder = `-- name: VerificationListOlder :many
+SELECT
+    v.id,
+    v.metric_date,
+    v.run_id,
+    v.result,
+    v.entities,
+    v.drifted_entities,
+    v.events_counted,
+    v.events_stored,
+    v.repair,
+    v.started_at,
+    v.finished_at,
+    v.requested_by,
+    v.requested_via,
+    (
+        v.result = 'drifted' AND coalesce(d.state = 'stale', false)
+        AND v.id = (SELECT max(l.id) FROM analytics.verifications AS l WHERE l.metric_date = v.metric_date)
+        AND NOT EXISTS (
+            SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = v.metric_date AND q.resolved_at IS NULL
+        )
+    )::boolean AS repairable
+FROM analytics.verifications AS v
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = v.metric_date
+WHERE v.id < $1
+    AND ($2::date IS NULL OR v.metric_date = $2::date)
+    AND ($3::text = '' OR v.result = $3::text)
+ORDER BY v.id DESC
+LIMIT $4::integer
+`
+
+type VerificationListOlderParams struct {
+	BeforeID   int64
+	MetricDate *date.Date
+	Result     string
+	MaxRows    int32
+}
+
+type VerificationListOlderRow struct {
+	ID              int64
+	MetricDate      date.Date
+	RunID           *int64
+	Result          string
+	Entities        int64
+	DriftedEntities int64
+	EventsCounted   int64
+	EventsStored    int64
+	Repair          bool
+	StartedAt       time.Time
+	FinishedAt      time.Time
+	RequestedBy     string
+	RequestedVia    string
+	Repairable      bool
+}
+
+// Verifications below an id, the newest first: of a date, of a result, or any. A date may be repaired where it is stale by
+// its last verification and nobody has asked for it.
+func (q *Queries) VerificationListOlder(ctx context.Context, arg VerificationListOlderParams) ([]VerificationListOlderRow, error) {
+	rows, err := q.db.Query(ctx, verificationListOlder,
+		arg.BeforeID,
+		arg.MetricDate,
+		arg.Result,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerificationListOlderRow
+	for rows.Next() {
+		var i VerificationListOlderRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.MetricDate,
+			&i.RunID,
+			&i.Result,
+			&i.Entities,
+			&i.DriftedEntities,
+			&i.EventsCounted,
+			&i.EventsStored,
+			&i.Repair,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RequestedBy,
+			&i.RequestedVia,
+			&i.Repairable,
 		); err != nil {
 			return nil, err
 		}

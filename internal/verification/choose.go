@@ -48,6 +48,22 @@ func Sample(ctx context.Context, conn *postgres.DB, most int, seed int64) (dates
 	return dates, of, nil
 }
 
+// MaxDates is how many dates somebody may have verified at once by a job.
+const MaxDates = 366
+
+// Left returns those of some dates that were not verified since an instant, in order, so that a job that is tried again
+// goes on where it was.
+func Left(ctx context.Context, conn *postgres.DB, dates []date.Date, since time.Time) (left []date.Date, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		left, err = db.New(tx).VerificationLeft(ctx, db.VerificationLeftParams{MetricDates: dates, Since: since})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for dates to verify: %w", err)
+	}
+	return left, nil
+}
+
 // Due returns the complete dates that were not verified for longest: as many as are left of most, after those that were
 // verified in the given way since an instant. So a job that is tried again goes on where it was.
 func Due(ctx context.Context, conn *postgres.DB, most int, since time.Time, via string) (dates []date.Date, err error) {

@@ -2,6 +2,7 @@ package verification
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/daymill/daymill/internal/date"
@@ -67,11 +68,14 @@ func (v *verification) record(ctx context.Context, queries *db.Queries) error {
 			return fmt.Errorf("request a rollup: %w", err)
 		}
 	}
-	var err error
+	drifts, err := json.Marshal(r.Drifts[:min(DefaultDrifts, len(r.Drifts))])
+	if err != nil {
+		return fmt.Errorf("write the entities that drifted: %w", err)
+	}
 	r.ID, err = queries.VerificationInsert(ctx, db.VerificationInsertParams{
 		MetricDate: r.Date, RunID: r.RunID, Result: r.Result, Entities: r.Entities, DriftedEntities: r.DriftedEntities,
 		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, StartedAt: v.begun.StartedAt,
-		RequestedBy: v.order.By, RequestedVia: v.order.Via,
+		RequestedBy: v.order.By, RequestedVia: v.order.Via, Drifts: drifts,
 	})
 	return err
 }

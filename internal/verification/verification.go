@@ -8,7 +8,8 @@
 //	compare  side by side with the rows, package batch
 //	judge    under the date's lock: has anything moved meanwhile? If not, a date that differs is stale
 //
-// `daymill verify` calls [Verifier.Verify], and the periodic job verify_dates.
+// `daymill verify` calls [Verifier.Verify], and the job verify_dates, every day and whenever somebody asks. [List] is what was
+// found.
 package verification
 
 import (
@@ -60,7 +61,7 @@ const (
 	RepairAll
 )
 
-// DefaultDrifts is how many entities a result lists where Options does not say.
+// DefaultDrifts is how many entities a result lists where Options does not say, and the most that the ledger keeps of one.
 const DefaultDrifts = 20
 
 const (

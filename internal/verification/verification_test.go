@@ -2,6 +2,7 @@ package verification_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -171,6 +172,13 @@ func TestVerifyDrift(t *testing.T) {
 			require.Len(t, result.Drifts, 1)
 			require.Equal(t, c.noRow, result.Drifts[0].Stored == nil)
 			require.Equal(t, c.noEvent, result.Drifts[0].Counted == nil)
+			kept, err := verification.Drifts(t.Context(), b.db, result.ID)
+			require.NoError(t, err)
+			wanted, err := json.Marshal(result.Drifts)
+			require.NoError(t, err)
+			got, err := json.Marshal(kept)
+			require.NoError(t, err)
+			require.JSONEq(t, string(wanted), string(got))
 			require.Equal(t, b.text(t, stored), b.text(t, "SELECT events_stored FROM analytics.verifications ORDER BY id DESC LIMIT 1"))
 			if c.stored > 0 {
 				require.Equal(t, c.stored, result.EventsStored)
@@ -195,7 +203,7 @@ func TestVerifyDrift(t *testing.T) {
 				require.True(t, b.verify(t).Repair)
 			}
 			require.Equal(t, "requested", b.state(t))
-			_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+			_, err = b.runner.Run(t.Context(), run.Order{Date: day})
 			require.NoError(t, err)
 			pgtest.RequireExact(t, b.db)
 			require.Equal(t, "complete", b.state(t))

@@ -1,0 +1,2 @@
+DROP INDEX analytics.verifications_result;
+ALTER TABLE analytics.verifications DROP COLUMN drifts;

@@ -1,0 +1,102 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/jobs"
+)
+
+type verificationsAnswer struct {
+	Verifications []verification.Done `json:"verifications"`
+	// NextCursor is the cursor of the next call; null where there are no more.
+	NextCursor *string `json:"next_cursor"`
+}
+
+// apiListVerifications lists verifications, the newest first.
+func (s *site) apiListVerifications(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	filter, err := verificationFilter(query)
+	if err != nil {
+		return unprocessable(err)
+	}
+	limit, before := apiDates, int64(0)
+	if value := query.Get("limit"); value != "" {
+		if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > apiMostDates {
+			return unprocessable(errors.New("limit is a number from 1 to " + strconv.Itoa(apiMostDates)))
+		}
+	}
+	if value := query.Get("cursor"); value != "" {
+		if before, err = strconv.ParseInt(value, 10, 64); err != nil || before < 1 {
+			return unprocessable(errors.New("the cursor is none that a call has returned"))
+		}
+	}
+	answer := verificationsAnswer{Verifications: []verification.Done{}}
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		page, err := verification.List(ctx, on, filter, before, 0, limit)
+		answer.Verifications = append(answer.Verifications, page.Done...)
+		if page.Older != 0 {
+			next := strconv.FormatInt(page.Older, 10)
+			answer.NextCursor = &next
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// verifyRequest is a date, a range, or a sample.
+type verifyRequest struct {
+	rollupRequest
+
+	Sample int  `json:"sample"`
+	Repair bool `json:"repair"`
+}
+
+func (q verifyRequest) args() (jobs.VerifyDatesArgs, error) {
+	args := jobs.VerifyDatesArgs{Sample: q.Sample, Repair: q.Repair}
+	if q.rollupRequest == (rollupRequest{}) && q.Sample != 0 {
+		return args, nil
+	}
+	if q.Sample != 0 {
+		return args, errors.New("give either dates or the size of a sample, and not both")
+	}
+	dates, err := q.dates()
+	args.From, args.To = dates.First, dates.Last
+	return args, err
+}
+
+type verifyAnswer struct {
+	JobID int64 `json:"job_id"`
+	// Enqueued is false where the same is asked for already, by the job of that id.
+	Enqueued bool `json:"enqueued"`
+}
+
+// apiVerify has a worker verify dates.
+func (s *site) apiVerify(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var request verifyRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	args, err := request.args()
+	if err != nil {
+		return unprocessable(err)
+	}
+	id, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: userOf(ctx), Via: audit.ViaAPI})
+	if errors.Is(err, jobs.ErrVerify) {
+		return unprocessable(err)
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, "application/json", http.StatusAccepted, verifyAnswer{JobID: id, Enqueued: enqueued})
+	return nil
+}

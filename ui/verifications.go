@@ -1,0 +1,285 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/jobs"
+)
+
+func (s *site) routeVerifications(mux *http.ServeMux) {
+	mux.Handle("GET /verifications", s.page(s.showVerifications))
+	mux.Handle("POST /verifications", s.page(s.verify))
+}
+
+const (
+	verificationsPerPage = 50
+	verificationsOfDate  = 5
+	verificationJobs     = 5
+)
+
+// verificationsView is the page.
+type verificationsView struct {
+	Filter       verification.Filter
+	Self         url.Values // what shows this page again
+	Live         bool
+	Rows         []verificationRow
+	Newer, Older templ.SafeURL
+	Jobs         []verificationJob // under way
+	Sample       int               // what the form offers
+}
+
+// verificationRow is a verification in a list.
+type verificationRow struct {
+	Date, Result, By, Via string
+	When                  time.Time
+	Took                  time.Duration
+	Judged                bool // the figures mean something
+	Entities, Drifted     int64
+	Counted, Stored       int64
+	Difference            string // of events, with its sign
+	RepairRequested       bool
+	Repairable, MayErase  bool // MayErase: there are fewer events than the rows count
+}
+
+type verificationJob struct{ ID, State, What string }
+
+// verificationQuery writes a filter as a query.
+func verificationQuery(filter verification.Filter) url.Values {
+	query := url.Values{}
+	if !filter.Date.IsZero() {
+		query.Set("date", filter.Date.String())
+	}
+	if filter.Result != "" {
+		query.Set("result", filter.Result)
+	}
+	return query
+}
+
+// verificationFilter reads a filter from a query.
+func verificationFilter(given url.Values) (verification.Filter, error) {
+	filter := verification.Filter{Result: given.Get("result")}
+	if filter.Result != "" && !slices.Contains(verification.Results(), filter.Result) {
+		return filter, fmt.Errorf("there is no result %q: it is one of %s", shortened(filter.Result, 40),
+			strings.Join(verification.Results(), ", "))
+	}
+	if text := given.Get("date"); text != "" {
+		var err error
+		if filter.Date, err = date.Parse(shortened(text, 30)); err != nil {
+			return filter, err
+		}
+	}
+	return filter, nil
+}
+
+func (s *site) showVerifications(w http.ResponseWriter, r *http.Request) error {
+	ctx, given := r.Context(), r.URL.Query()
+	filter, err := verificationFilter(given)
+	if err != nil {
+		return inputError{err}
+	}
+	at, err := cursorOf(given)
+	if err != nil {
+		return err
+	}
+	var page verification.Page
+	var under []verification.Job
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		page, err = verification.List(ctx, on, filter, at.Before, at.After, verificationsPerPage)
+		if err == nil && at.After != 0 && page.Newer == 0 && len(page.Done) < verificationsPerPage {
+			at = cursor{} // The first page, in full.
+			page, err = verification.List(ctx, on, filter, 0, 0, verificationsPerPage)
+		}
+		if err == nil {
+			under, err = verification.Jobs(ctx, on, verificationJobs)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	query := verificationQuery(filter)
+	view := verificationsView{Filter: filter, Self: at.query(query), Live: at == cursor{}, Sample: verification.DefaultSample}
+	if page.Newer != 0 {
+		view.Newer = toQuery(ctx, cursor{After: page.Newer}.query(query), "verifications")
+	}
+	if page.Older != 0 {
+		view.Older = toQuery(ctx, cursor{Before: page.Older}.query(query), "verifications")
+	}
+	for _, done := range page.Done {
+		view.Rows = append(view.Rows, newVerificationRow(done))
+	}
+	for _, job := range under {
+		view.Jobs = append(view.Jobs, newVerificationJob(job))
+	}
+	return s.render(w, r, http.StatusOK, "Verifications", verificationsPage(view))
+}
+
+func newVerificationRow(done verification.Done) verificationRow {
+	row := verificationRow{
+		Date: done.Date.String(), Result: done.Result, By: done.RequestedBy, Via: verificationVia(done.RequestedVia),
+		When: done.FinishedAt, Took: done.FinishedAt.Sub(done.StartedAt),
+		Judged:   done.Result == verification.Exact || done.Result == verification.Drifted,
+		Entities: done.Entities, Drifted: done.DriftedEntities, Counted: done.EventsCounted, Stored: done.EventsStored,
+		RepairRequested: done.RepairRequested, Repairable: done.Repairable,
+		MayErase: done.Result == verification.Drifted && done.EventsCounted < done.EventsStored,
+	}
+	switch difference := done.EventsCounted - done.EventsStored; {
+	case difference > 0:
+		row.Difference = "+" + number(difference)
+	case difference < 0:
+		row.Difference = "−" + number(-difference)
+	default:
+		row.Difference = "0"
+	}
+	return row
+}
+
+// verificationVia says how it came that a date was verified.
+func verificationVia(via string) string {
+	switch via {
+	case "api":
+		return "by API"
+	case "cli":
+		return "by command"
+	case "job":
+		return "by schedule"
+	case "river":
+		return "by job"
+	case "web":
+		return "here"
+	default:
+		return shortened(via, 30)
+	}
+}
+
+func newVerificationJob(job verification.Job) verificationJob {
+	one := verificationJob{ID: strconv.FormatInt(job.ID, 10), State: job.State, What: "the daily verification"}
+	switch {
+	case job.Sample > 0:
+		one.What = "a sample of " + plural(int64(job.Sample), "date")
+	case !job.First.IsZero():
+		one.What = date.Range{First: job.First, Last: job.Last}.String()
+		if job.First == job.Last {
+			one.What = job.First.String()
+		}
+	}
+	return one
+}
+
+// verify has a worker verify dates.
+func (s *site) verify(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	args, err := verifyArgs(
+		strings.TrimSpace(r.PostFormValue("from")), strings.TrimSpace(r.PostFormValue("to")), strings.TrimSpace(r.PostFormValue("sample")),
+	)
+	if err != nil {
+		return inputError{err}
+	}
+	args.Repair = r.PostFormValue("repair") != ""
+	_, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: userOf(ctx), Via: audit.ViaWeb})
+	if errors.Is(err, jobs.ErrVerify) {
+		return inputError{err}
+	}
+	if err != nil {
+		return err
+	}
+	notice := map[bool]string{true: "verifying", false: "verifying-already"}[enqueued]
+	if r.PostFormValue("back") == "date" {
+		s.done(w, r, notice, nil, "dates", args.From.String())
+	} else {
+		s.done(w, r, notice, nil, "verifications")
+	}
+	return nil
+}
+
+// verifyArgs are a form's: a date, a range, or the number of a sample.
+func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) {
+	switch {
+	case from == "" && to == "" && sample == "":
+		return args, errors.New("give a date, a range, or how many dates to take by chance")
+	case (from != "" || to != "") && sample != "":
+		return args, errors.New("give either dates or the size of a sample, and not both")
+	case sample != "":
+		if args.Sample, err = strconv.Atoi(shortened(sample, 20)); err != nil || args.Sample < 1 {
+			return args, fmt.Errorf("%q is no number of dates: give one from 1 to %d", shortened(sample, 20), verification.MaxDates)
+		}
+		return args, nil
+	case from == "":
+		return args, errors.New("give the first date as well")
+	case to == "":
+		to = from
+	}
+	dates, err := parseRange(from, to)
+	args.From, args.To = dates.First, dates.Last
+	return args, err
+}
+
+// dateVerifications are the latest verifications of a date, and what the last of them has found.
+type dateVerifications struct {
+	Rows   []verificationRow
+	More   bool
+	Drifts []driftRow
+	Others int64 // entities that drifted and were not recorded
+}
+
+// driftRow is an entity whose row is not what its events come to.
+type driftRow struct{ ID, Stored, Counted string }
+
+func readDateVerifications(ctx context.Context, on postgres.DBTX, day date.Date) (dateVerifications, error) {
+	view := dateVerifications{}
+	page, err := verification.List(ctx, on, verification.Filter{Date: day}, 0, 0, verificationsOfDate)
+	if err != nil || len(page.Done) == 0 {
+		return view, err
+	}
+	view.More = page.Older != 0
+	for _, done := range page.Done {
+		view.Rows = append(view.Rows, newVerificationRow(done))
+	}
+	last := page.Done[0]
+	if last.DriftedEntities == 0 {
+		return view, nil
+	}
+	drifts, err := verification.Drifts(ctx, on, last.ID)
+	for _, drift := range drifts {
+		view.Drifts = append(view.Drifts, driftRow{ID: drift.Entity, Stored: countsText(drift.Stored), Counted: countsText(drift.Counted)})
+	}
+	view.Others = last.DriftedEntities - int64(len(drifts))
+	return view, err
+}
+
+// countsText writes an entity's counts, but those that are zero.
+func countsText(counts *verification.Counts) string {
+	if counts == nil {
+		return "nothing"
+	}
+	var parts []string
+	for _, part := range []struct {
+		n    int32
+		noun string
+	}{{counts.Views, "view"}, {counts.Clicks, "click"}, {counts.Saves, "save"}, {counts.Skips, "skip"}} {
+		if part.n != 0 {
+			parts = append(parts, plural(int64(part.n), part.noun))
+		}
+	}
+	if other := string(counts.Other); other != "" && other != "{}" {
+		parts = append(parts, shortened(other, 200))
+	}
+	if len(parts) == 0 {
+		return "0"
+	}
+	return strings.Join(parts, ", ")
+}
