@@ -17,6 +17,11 @@ func TestAudit(t *testing.T) {
 		{"migrate"},
 		{"source", "create"},
 		{"source", "set", "--table", "public.raw_events", "--entity", "entity_id", "--type", "event_type", "--time", "created_at"},
+		{"source", "watch", "--no-measure"},
+		{"source", "unwatch"},
+		{"source", "unwatch"}, // Nothing to do, and nothing to write down.
+		{"source", "retention", "90d"},
+		{"source", "retention"},
 		{"enqueue", "2026-03-01"},
 		{"backfill", "start", "2026-03-01..2026-03-02"},
 		{"backfill", "pause", "1"},
@@ -32,7 +37,8 @@ func TestAudit(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `^cli migrate schema 0001\.\.\d{4}$`, all[0])
 	require.Equal(t, []string{
-		"cli create source public.raw_events", "cli set source public.raw_events", "cli request dates 2026-03-01",
+		"cli create source public.raw_events", "cli set source public.raw_events",
+		"cli watch source public.raw_events", "cli unwatch source public.raw_events", "cli set retention 90d", "cli request dates 2026-03-01",
 		"cli start backfill 1", "cli pause backfill 1", "cli resume backfill 1", "cli cancel backfill 1",
 	}, all[1:])
 }

@@ -48,7 +48,7 @@ func (c *sourceRetentionCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer db.Close()
 	if c.Retention != nil {
-		if err := source.SetRetention(ctx, db, time.Duration(*c.Retention)); err != nil {
+		if err := source.SetRetention(ctx, db, time.Duration(*c.Retention), whoOnCLI()); err != nil {
 			return refused(err)
 		}
 	}

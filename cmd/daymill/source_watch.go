@@ -24,7 +24,7 @@ func (c *sourceWatchCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	watched, err := source.Watch(ctx, db, installation, source.WatchOptions{Table: c.Table, Time: c.Time, TimeZone: c.TimeZone})
+	watched, err := source.Watch(ctx, db, installation, source.WatchOptions{Table: c.Table, Time: c.Time, TimeZone: c.TimeZone, Who: whoOnCLI()})
 	if err != nil {
 		return refused(err)
 	}
@@ -70,7 +70,7 @@ func (c *sourceUnwatchCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	removed, err := source.Unwatch(ctx, db, c.Table)
+	removed, err := source.Unwatch(ctx, db, c.Table, whoOnCLI())
 	if err != nil {
 		return refused(err)
 	}

@@ -151,6 +151,7 @@ func TestPages(t *testing.T) {
 			t.Run("RetryInBulk", func(t *testing.T) { b.testRetryInBulk(t, page) })
 		})
 	}
+	t.Run("Verify", b.testVerify)
 	t.Run("Accessible", b.testAccessible)
 	t.Run("Viewer", b.testViewer)
 }
@@ -224,6 +225,21 @@ func (b *pageBundle) testChart(t *testing.T, page *browser.Page) {
 	require.Greater(t, len(rows), 1)
 }
 
+// testVerify has a date verified whose metrics somebody has changed, sees which entities differ, and leaves it stale.
+func (b *pageBundle) testVerify(t *testing.T) {
+	b.exec(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE metric_date = '2016-05-04'")
+	page := b.open(t, browser.Options{})
+	page.Click(t, `//nav//a[text()="Verifications"]`)
+	page.Fill(t, "#verify-from", "2016-05-04")
+	page.Click(t, `//main//button[text()="Verify"]`)
+	page.See(t, `//p[contains(text(), "Asked for")]`)
+	b.await(t, "EXISTS (SELECT FROM analytics.verifications WHERE metric_date = '2016-05-04' AND result = 'drifted' AND requested_by = 'admin')")
+	page.Go(t, b.url+"/verifications?result=drifted")
+	page.Click(t, `//main//th/a[text()="2016-05-04"]`)
+	page.See(t, `//main//h3[text()="Entities that drifted"]`)
+	page.See(t, `//main//button[contains(., "Repair")]`)
+}
+
 // testRetryInBulk filters jobs and has all that are left tried again.
 func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
 	page.Go(t, b.url+"/jobs?state=discarded")
@@ -242,6 +258,7 @@ func (b *pageBundle) paths() []string {
 	return []string{
 		"/", "/?year=2016", "/dates", "/dates?state=failed", "/dates/2016-05-04", "/dates/2015-01-01", "/jobs", "/jobs?state=discarded", "/backfills",
 		"/backfills?from=2016-03-13&to=2017-02-28&which=all", "/backfills/1", "/backfills/1?cancel", "/entities", b.entity, "/jobs/1", "/jobs/bulk?action=retry&state=completed", "/schedule", "/audit",
+		"/verifications", "/verifications?result=drifted", "/verifications?result=protected", "/doctor",
 		"/nowhere",
 	}
 }
@@ -281,7 +298,7 @@ func (b *pageBundle) testViewer(t *testing.T) {
 		page.Go(t, b.url+path)
 		require.Zero(t, browser.Evaluate[int](t, page, `document.querySelectorAll("form[method=post]").length`), path)
 	}
-	for _, path := range []string{"/backfills", "/backfills/1", "/schedule", "/dates/2016-05-04/request", "/jobs"} {
+	for _, path := range []string{"/backfills", "/backfills/1", "/schedule", "/dates/2016-05-04/request", "/jobs", "/verifications"} {
 		status := browser.Evaluate[int](t, page, fmt.Sprintf(`fetch(%q, {method: "POST", body: new URLSearchParams({action: "run"})}).then((r) => r.status)`, path))
 		require.Equal(t, http.StatusForbidden, status, path)
 	}

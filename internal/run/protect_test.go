@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/run"
@@ -152,7 +153,7 @@ func TestRunProtected(t *testing.T) {
 	t.Run("Retention", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 90*24*time.Hour))
+		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 90*24*time.Hour, audit.Who{}))
 		b.runner.Clock = &dateClock{now: day.AddDays(90).String()}
 		b.rollup(t, day) // The date begins when the oldest events that are kept do.
 		exec(t, b.testBundle, "DELETE FROM public.raw_events WHERE id % 2 = 0")

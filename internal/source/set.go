@@ -56,14 +56,22 @@ func Set(ctx context.Context, conn *postgres.DB, installation schema.Installatio
 
 // writeDown writes into the audit who has set a source.
 func (o Options) writeDown(ctx context.Context, tx pgx.Tx, action string) error {
-	if o.Who.Via == "" {
-		return nil
-	}
 	detail := map[string]any{"entity": o.Entity, "type": o.Type, "time": o.Time}
 	if o.Where != "" {
 		detail["where"] = o.Where
 	}
-	return audit.Record(ctx, tx, audit.Entry{Who: o.Who, Action: action, Target: o.Table, Detail: detail})
+	if o.Retention != nil {
+		detail["retention"] = retentionText(*o.Retention)
+	}
+	return writeDown(ctx, tx, audit.Entry{Who: o.Who, Action: action, Target: o.Table, Detail: detail})
+}
+
+// writeDown writes into the audit what was done to the source, where it is said how.
+func writeDown(ctx context.Context, tx pgx.Tx, entry audit.Entry) error {
+	if entry.Via == "" {
+		return nil
+	}
+	return audit.Record(ctx, tx, entry)
 }
 
 // What Create creates and Adopt takes up.

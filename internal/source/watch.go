@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
@@ -22,6 +23,9 @@ type WatchOptions struct {
 	Time  string // the column with the instant, where Table is given
 	// TimeZone is the zone of a timestamp without time zone; UTC where empty.
 	TimeZone string
+
+	// Who has it watched, for the audit, in which nothing is written where Via is empty.
+	Who audit.Who
 }
 
 // Watched is a table whose triggers ask for the dates of late events.
@@ -77,14 +81,16 @@ func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installat
 				watched = candidate
 			}
 		}
-		return nil
+		return writeDown(ctx, tx, audit.Entry{
+			Who: options.Who, Action: "watch source", Target: w.table.Quoted, Detail: map[string]any{"time": w.time.Name},
+		})
 	})
 	return watched, err
 }
 
 // Unwatch removes the triggers of a table, of all where the name is empty, and returns which it had found. Nothing is
-// wrong where there are none.
-func Unwatch(ctx context.Context, conn *postgres.DB, name string) ([]Watched, error) {
+// wrong where there are none. Who asked is for the audit, as in WatchOptions.
+func Unwatch(ctx context.Context, conn *postgres.DB, name string, who audit.Who) ([]Watched, error) {
 	var removed []Watched
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+watchLockTimeout+"'"); err != nil {
@@ -103,6 +109,11 @@ func Unwatch(ctx context.Context, conn *postgres.DB, name string) ([]Watched, er
 		for _, watched := range all {
 			if name == "" || watched.Table == table.Quoted {
 				removed = append(removed, watched)
+			}
+		}
+		for _, watched := range removed {
+			if err := writeDown(ctx, tx, audit.Entry{Who: who, Action: "unwatch source", Target: watched.Table}); err != nil {
+				return err
 			}
 		}
 		return dropFunctions(ctx, tx, func(f db.WatchFunctionsRow) (bool, error) {

@@ -179,7 +179,7 @@ func TestWatch(t *testing.T) {
 
 		_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{Table: "app.parts_1", Time: "at"})
 		require.ErrorContains(t, err, "app.parts_1 is a part of app.parts")
-		_, err = source.Unwatch(t.Context(), db.DB.DB, "")
+		_, err = source.Unwatch(t.Context(), db.DB.DB, "", audit.Who{})
 		require.NoError(t, err)
 		require.Zero(t, db.triggers(t))
 	})
@@ -328,7 +328,7 @@ func TestWatchRefused(t *testing.T) {
 		var callable bool
 		require.NoError(t, db.QueryRow(t.Context(), "SELECT has_function_privilege($1, 'analytics.watch_1()', 'EXECUTE')", writer).Scan(&callable))
 		require.False(t, callable)
-		removed, err := source.Unwatch(t.Context(), conn, "app.events")
+		removed, err := source.Unwatch(t.Context(), conn, "app.events", audit.Who{})
 		require.NoError(t, err)
 		require.Len(t, removed, 1)
 		require.Zero(t, db.triggers(t))
@@ -381,11 +381,11 @@ func TestUnwatch(t *testing.T) {
 		require.Equal(t, first, db.watch(t, source.WatchOptions{}), "it is enabled again")
 		db.exec(t, "CREATE TABLE app.others (LIKE app.events)")
 		db.watch(t, source.WatchOptions{Table: "app.others", Time: "occurred_at"})
-		removed, err := source.Unwatch(t.Context(), db.DB.DB, "app.events")
+		removed, err := source.Unwatch(t.Context(), db.DB.DB, "app.events", audit.Who{})
 		require.NoError(t, err)
 		require.Equal(t, []source.Watched{first}, removed)
 		require.Equal(t, 4, db.triggers(t), "the other's")
-		removed, err = source.Unwatch(t.Context(), db.DB.DB, "app.events")
+		removed, err = source.Unwatch(t.Context(), db.DB.DB, "app.events", audit.Who{})
 		require.NoError(t, err)
 		require.Empty(t, removed)
 		// A function is left behind by a table that is dropped, and its name is free again.

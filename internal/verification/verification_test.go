@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
@@ -375,9 +376,9 @@ func TestVerifyProtected(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.exec(t, "DELETE FROM public.raw_events WHERE id % 2 = 0")
-		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 48*time.Hour))
+		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 48*time.Hour, audit.Who{}))
 		require.Equal(t, verification.Protected, b.verify(t).Result)
-		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 0))
+		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 0, audit.Who{}))
 		require.Equal(t, verification.Drifted, b.verify(t).Result)
 	})
 
