@@ -42,6 +42,16 @@ bench-pages: ## Measure the pages over a million jobs and ten million rows of me
 bench: ## Measure Daymill beside what one would do instead. Takes about five minutes.
 	go run ./internal/bench $(BENCH)
 
+.PHONY: bench-docs
+bench-docs: ## Run bench, and write docs/benchmarks.md, its plots and the ratios that bench-check compares with.
+	mkdir -p tmp
+	go run ./internal/bench -json tmp/bench.json -markdown docs/benchmarks.md -write-ratios internal/bench/ratios.json $(BENCH)
+	go run -C internal/bench/plot . $(CURDIR)/tmp/bench.json $(CURDIR)/docs/images
+
+.PHONY: bench-check
+bench-check: ## Run bench, and fail where a ratio is worse than the committed one by more than its margin.
+	go run ./internal/bench -check internal/bench/ratios.json $(BENCH)
+
 .PHONY: bench-large
 bench-large: ## The same with days of ten million events.
 	go run ./internal/bench -large $(BENCH)
@@ -87,6 +97,7 @@ endif
 .PHONY: lint
 lint: ## Run the linters.
 	go vet ./...
+	go vet -C internal/bench/plot ./...
 	$(TOOL) golangci-lint run ./...
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui
@@ -102,6 +113,7 @@ fresh: generate ## Check that the generated files are up to date.
 .PHONY: tidy
 tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy.
 	go mod tidy -diff
+	go -C internal/bench/plot mod tidy -diff
 
 .PHONY: ci
 ci: fresh tidy lint test race ## Everything that must hold before a change is merged.

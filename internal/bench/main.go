@@ -143,7 +143,7 @@ func scenarios() []scenario {
 		{"longest", "Longest statement", rounds(3), longest},
 		{"pages", "Pages of entities", rounds(2), pages},
 		{"foreground", "What an application feels meanwhile", rounds(4), foreground},
-		{"history", "A history 100 times longer", rounds(2), history},
+		{"history", "A history 100 times longer", rounds(8), history},
 		{"tenfold", "Ten times the events", rounds(2), tenfold},
 		{"workers", "Two workers on a backfill", rounds(3), workers},
 		{"latency", "From request to complete", func(b *bench) int { return b.requests }, latency},

@@ -69,6 +69,9 @@ func markdown(results Results) string {
 		if len(s.Notes) > 0 {
 			out.WriteString(strings.Join(s.Notes, " ") + "\n\n")
 		}
+		if len(s.Rows) == 0 {
+			continue
+		}
 		header, rows := cells(s.Rows)
 		row(header)
 		rule(len(header))

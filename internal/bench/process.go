@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+var errWorkerEnded = errors.New("the worker has ended")
+
 // process is a run of Daymill that has ended.
 type process struct {
 	took   time.Duration
@@ -59,11 +61,11 @@ func (w *worker) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
-// started says whether it has logged that it works.
-func (w *worker) started() bool {
+// written is what it has logged so far.
+func (w *worker) written() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return bytes.Contains(w.log.Bytes(), []byte("worker started"))
+	return bytes.Clone(w.log.Bytes())
 }
 
 // worker starts one and returns when it works. The caller stops or kills it.
@@ -80,9 +82,9 @@ func (b *bench) worker(ctx context.Context, url string, arguments ...string) (*w
 	return w, await(ctx, time.Minute, 5*time.Millisecond, func() (bool, error) {
 		select {
 		case <-w.done:
-			return false, errors.New("the worker has ended: " + w.log.String())
+			return false, fmt.Errorf("%w: %s", errWorkerEnded, w.written())
 		default:
-			return w.started(), nil
+			return bytes.Contains(w.written(), []byte("worker started")), nil
 		}
 	})
 }

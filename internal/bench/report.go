@@ -138,7 +138,7 @@ func printResult(out io.Writer, result Result) {
 func printRatios(out io.Writer, ratios []Ratio) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, r := range ratios {
-		fmt.Fprintf(table, "  %s\n", strings.Join(r.cells(), "\t"))
+		fmt.Fprintf(table, "  %s\t%s\n", r.ID, strings.Join(r.cells(), "\t"))
 	}
 	_ = table.Flush() // As above.
 }

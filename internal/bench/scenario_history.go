@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/recount"
 )
 
 const historyDays = 100
@@ -32,10 +31,13 @@ func history(ctx context.Context, b *bench) (Result, error) {
 	if err := long.fill(ctx, days...); err != nil {
 		return Result{}, err
 	}
-	err = long.exec(ctx, `INSERT INTO analytics.daily_entity_metrics
-		(entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts) `+
+	const columns = "(entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)"
+	err = long.exec(ctx, "INSERT INTO public.one "+columns+" "+
 		countsSQL("created_at < '"+largeDate().String()+" 00:00Z'")+" ORDER BY 2, 1")
 	if err != nil {
+		return Result{}, err
+	}
+	if err := long.exec(ctx, "INSERT INTO analytics.daily_entity_metrics SELECT * FROM public.one ORDER BY metric_date, entity_id"); err != nil {
 		return Result{}, err
 	}
 
@@ -45,22 +47,35 @@ func history(ctx context.Context, b *bench) (Result, error) {
 				"'; TRUNCATE analytics.rollup_dates, analytics.rollup_runs, analytics.rollup_requests")
 		}
 	}
-	const inShort, inLong = "in a history of 1 day", "in a history of 101 days"
+	without := func(db *database) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			return db.exec(ctx, "DELETE FROM public.one WHERE metric_date = $1", largeDate())
+		}
+	}
+	const inShort, inLong, statement = "Daymill, in a history of 1 day", "Daymill, in a history of 101 days", "one statement"
+	const statementShort, statementLong = statement + ", in a history of 1 day", statement + ", in a history of 101 days"
+	sql := statementSQL(largeDate(), within(largeDate()))
+	turns := []struct {
+		contender
+
+		db *database
+	}{
+		{b.rolls(short, largeDate(), "0", anew(short)), short},
+		{b.rolls(long, largeDate(), "0", anew(long)), long},
+		{runs(statement, sql, oneTable(), without(short)), short},
+		{runs(statement, sql, oneTable(), without(long)), long},
+	}
+	names := []string{inShort, inLong, statementShort, statementLong}
 	got := samples{}
 	for round := range b.rounds * 2 { // They are short.
-		for i := range 2 {
-			name, db := inShort, short
-			if (i+round)%2 == 1 {
-				name, db = inLong, long
-			}
-			b.meter.step(name)
-			c := b.rolls(db, largeDate(), "0", anew(db))
-			c.table = recount.Metrics()
-			one, err := db.turn(ctx, c, db.url)
+		for i := range turns {
+			at := (i + round) % len(turns)
+			b.meter.step(names[at])
+			one, err := turns[at].db.turn(ctx, turns[at].contender, turns[at].db.url)
 			if err != nil {
 				return Result{}, err
 			}
-			got[name] = append(got[name], one)
+			got[names[at]] = append(got[names[at]], one)
 		}
 	}
 	if err := short.exact(ctx, largeDate()); err != nil {
@@ -74,9 +89,10 @@ func history(ctx context.Context, b *bench) (Result, error) {
 	short.Close()
 	return Result{
 		Notes: []string{size + " a day; the other days have their metrics."},
-		Rows:  got.rows(inShort, inLong),
+		Rows:  got.rows(names...),
 		Ratios: []Ratio{
 			{ID: "history.time", What: "time in the long history, against the short", Value: got.ratio(wall, inLong, inShort), Target: 1.1},
+			{ID: "history.statement", What: "the statement's in the long history, against the short", Value: got.ratio(wall, statementLong, statementShort)},
 		},
 	}, err
 }
