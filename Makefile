@@ -97,7 +97,6 @@ endif
 .PHONY: lint
 lint: ## Run the linters.
 	go vet ./...
-	go vet -C internal/bench/plot ./...
 	$(TOOL) golangci-lint run ./...
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui
@@ -114,6 +113,7 @@ fresh: generate ## Check that the generated files are up to date.
 tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy.
 	go mod tidy -diff
 	go -C internal/bench/plot mod tidy -diff
+	go vet -C internal/bench/plot ./...
 
 .PHONY: ci
 ci: fresh tidy lint test race ## Everything that must hold before a change is merged.

@@ -37,20 +37,25 @@ func settings(o options, preload bool) map[string]string {
 }
 
 func startServer(ctx context.Context, o options) (*server, error) {
-	started := &server{}
-	address := o.databaseURL
-	binaries, err := pgserver.Find(ctx, os.Stderr)
-	if err == nil && address == "" {
+	started, address := &server{}, o.databaseURL
+	find := func(ctx context.Context) (pgserver.Binaries, error) { return pgserver.Find(ctx, os.Stderr) }
+	if address != "" { // Only psql is wanted, and nothing is installed for that.
+		find = pgserver.Look
+	}
+	binaries, err := find(ctx)
+	switch {
+	case address != "":
+	case err != nil:
+		return nil, err
+	default:
 		started.own, err = pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings(o, true)})
-		if err != nil { // The library is an extra package on some systems.
+		if err != nil { // The library of pg_stat_statements is an extra package on some systems.
 			started.own, err = pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings(o, false)})
 		}
-		if err == nil {
-			address = started.own.URL("postgres")
+		if err != nil {
+			return nil, err
 		}
-	}
-	if address == "" {
-		return nil, err
+		address = started.own.URL("postgres")
 	}
 	if psql := filepath.Join(binaries.Dir, "psql"); binaries.Dir != "" {
 		if _, err := os.Stat(psql); err == nil {
