@@ -22,6 +22,7 @@ type bench struct {
 	proxy  *proxy
 	day    *database // see large; nil until a scenario asks for it
 	ten    *database // see many; likewise
+	firsts samples   // of Daymill, by the size of the day; for the longest statements
 }
 
 // The dates of the database that most scenarios share.
@@ -36,7 +37,7 @@ func pagesDate() date.Date { return largeDate().AddDays(2) }
 func tinyDate() date.Date  { return largeDate().AddDays(3) }
 
 func open(ctx context.Context, o options) (b *bench, err error) {
-	b = &bench{options: o, meter: newMeter(os.Stderr)}
+	b = &bench{options: o, meter: newMeter(os.Stderr), firsts: samples{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close(ctx))

@@ -86,7 +86,7 @@ func (b *bench) rolls(db *database, d date.Date, pace string, prepare func(ctx c
 				return nil, err
 			}
 			took, err := db.longestStatement(ctx, d)
-			return sample{wall: milliseconds(p.took), memory: float64(p.memory), lasted: took}, err
+			return sample{wall: milliseconds(p.took), lasted: took}.with(p.memory), err
 		},
 	}
 }

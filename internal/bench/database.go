@@ -36,7 +36,12 @@ func (b *bench) install(ctx context.Context, name string) (*database, error) {
 	if _, err := b.daymill(ctx, url, "source", "create"); err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.New(ctx, url)
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 1 // See turn.
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}

@@ -111,6 +111,8 @@ func (b *bench) measure(ctx context.Context, chosen []scenario, out io.Writer) (
 			return Results{}, fmt.Errorf("%s: %w", s.name, err)
 		}
 		result.Name, result.Title = s.name, s.title
+		// What could not be measured keeps to no target.
+		result.Ratios = slices.DeleteFunc(result.Ratios, func(r Ratio) bool { return r.Value == Spread{} })
 		printResult(out, result)
 		results.Scenarios = append(results.Scenarios, result)
 	}

@@ -63,7 +63,8 @@ func (db *database) turn(ctx context.Context, who contender, url string) (sample
 			return nil, err
 		}
 	}
-	// Sessions report what they did to tables when they end, and else once in a while: not after the cleaning, please.
+	// A session reports what it did to tables when it ends, or else once in a while: not after the cleaning, please. The
+	// pool has one connection, so the next is made when this one has gone.
 	db.Reset()
 	if who.table != nil {
 		if err := db.exec(ctx, "VACUUM ANALYZE "+who.table.Sanitize()); err != nil {

@@ -87,6 +87,14 @@ const (
 	worst   = "worst"
 )
 
+// with adds a process's peak memory, where it is known.
+func (s sample) with(peak int64) sample {
+	if peak > 0 {
+		s[memory] = float64(peak)
+	}
+	return s
+}
+
 // samples are those of each contender, one a round.
 type samples map[string][]sample
 

@@ -32,6 +32,7 @@ func (b *bench) firstOf(ctx context.Context, d date.Date, id string, target, ofS
 		return Result{}, err
 	}
 	size, err := db.size(ctx, d)
+	b.firsts[size] = got[ofDaymill]
 	return Result{
 		Notes: []string{size + "."},
 		Rows:  got.rows(ofDaymill, ofStatement),

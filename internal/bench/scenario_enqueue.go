@@ -19,7 +19,7 @@ func enqueue(ctx context.Context, b *bench) (Result, error) {
 	got, err := b.turns(ctx, db, nil,
 		contender{name: command, prepare: db.forget, run: func(ctx context.Context, url string) (sample, error) {
 			p, err := b.daymill(ctx, url, "enqueue", span.String())
-			return sample{wall: milliseconds(p.took), memory: float64(p.memory)}, err
+			return sample{wall: milliseconds(p.took)}.with(p.memory), err
 		}},
 		runs(function, fmt.Sprintf("SELECT analytics.enqueue_rollup('%s', '%s')", span.First, span.Last), nil, db.forget))
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // idleFor is how long the application is watched while nothing else goes on.
-const idleFor = 5 * time.Second
+const idleFor = 4 * time.Second
 
 // Names of what goes on beside the application.
 const (

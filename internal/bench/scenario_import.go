@@ -44,11 +44,11 @@ func importCSV(ctx context.Context, b *bench) (Result, error) {
 			if err != nil {
 				return nil, fmt.Errorf("psql: %w: %s", err, output)
 			}
-			return sample{memory: float64(peakMemory(cmd.ProcessState))}, nil
+			return sample{}.with(peakMemory(cmd.ProcessState)), nil
 		}},
 		contender{name: imported, table: events, prepare: anew, run: func(ctx context.Context, url string) (sample, error) {
 			p, err := b.daymill(ctx, url, "import", path)
-			return sample{memory: float64(p.memory)}, err
+			return sample{}.with(p.memory), err
 		}})
 	if err != nil {
 		return Result{}, err

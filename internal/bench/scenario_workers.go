@@ -96,5 +96,5 @@ func (b *bench) backfills(ctx context.Context, db *database, dates []date.Date, 
 	for _, w := range all {
 		peak = max(peak, w.stop())
 	}
-	return sample{wall: took, memory: float64(peak)}, nil
+	return sample{wall: took}.with(peak), nil
 }
