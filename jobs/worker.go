@@ -63,6 +63,8 @@ type Config struct {
 	// Silence is for how long a run may give no sign of life until its date is handed to another; run.Silence where 0. It
 	// has to be the same in all processes, and longer than a run's longest statement and pause: only tests change it.
 	Silence time.Duration
+	// SliceCounts, where not 0, is how many counts a slice should have, see slice.Scanner. It is for tests.
+	SliceCounts int
 	// NextRetry, where not nil, says instead of River when a date is tried again whose attempts, so many, have failed. It
 	// is for tests.
 	NextRetry func(failed int) time.Time
@@ -111,6 +113,7 @@ func NewWorker(config Config) (*Worker, error) {
 		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
 		Options: run.Options{
 			Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
+			SliceCounts: config.SliceCounts,
 		},
 		Listeners: config.Listeners,
 	}

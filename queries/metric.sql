@@ -13,8 +13,15 @@ WHERE m.metric_date = @metric_date::date
 ORDER BY m.entity_id
 LIMIT @max_rows::integer;
 
+-- name: MetricInsert :copyfrom
+-- Writes the rows of a batch that are new, by COPY: that takes half as long as INSERT does, and less WAL. Entities ascend,
+-- so the index is walked in order.
+INSERT INTO analytics.daily_entity_metrics
+(entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
 -- name: MetricUpsert :exec
--- Writes the rows of a batch that are new or differ. Entities ascend, so the index is walked in order.
+-- Writes the rows of a batch that differ, or may do so. Entities ascend, so the index is walked in order.
 INSERT INTO analytics.daily_entity_metrics AS m
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
 SELECT

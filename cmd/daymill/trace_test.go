@@ -65,7 +65,7 @@ func TestWorkerTraces(t *testing.T) {
 	require.Equal(t, exitOK, <-code)
 	mu.Lock()
 	defer mu.Unlock()
-	for _, name := range []string{"run", "scan", "publish", "settle", "EventSlice", "MetricUpsert"} {
+	for _, name := range []string{"run", "scan", "publish", "settle", "EventSlice", `copy_from "analytics"."daily_entity_metrics"`} {
 		require.Positive(t, named[name], name)
 	}
 }

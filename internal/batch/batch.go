@@ -65,6 +65,9 @@ type Publisher struct {
 	Figures Figures
 
 	reads, writes *pace.Size
+	// contested says that somebody else has written a row of the date after it was looked for: rows that are new are no
+	// longer taken to be so.
+	contested bool
 }
 
 // Publish makes the date's rows above after, and not above upTo where it is given, equal to the counted ones, which
@@ -188,6 +191,8 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 			if !p.writes.TimedOut(float64(size)) {
 				return ErrTooSlow
 			}
+		case postgres.IsDuplicate(err) && !p.contested:
+			p.contested = true
 		case err != nil:
 			return err
 		default:
@@ -224,10 +229,7 @@ func (p *Publisher) count(changes []change) {
 
 // writeBatch is one transaction: the fence and the cursor, then the rows.
 func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
-	upsert, gone, err := p.parameters(changes)
-	if err != nil {
-		return 0, err
-	}
+	rows := p.rows(changes)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
 	defer cancel()
 	return p.Pacer.Do(func() error {
@@ -237,41 +239,65 @@ func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time
 			if err := p.Advance(ctx, queries, last.id, last.through); err != nil {
 				return err
 			}
-			if len(upsert.EntityIds) > 0 {
-				if err := queries.MetricUpsert(ctx, upsert); postgres.IsTooLong(err) {
-					return fmt.Errorf("%w: %w", ErrTooLong, err)
-				} else if err != nil {
-					return fmt.Errorf("write metrics: %w", err)
-				}
-			}
-			if len(gone.EntityIds) > 0 {
-				if err := queries.MetricDelete(ctx, gone); err != nil {
-					return fmt.Errorf("delete metrics: %w", err)
-				}
+			switch err := rows.write(ctx, queries); {
+			case postgres.IsTooLong(err):
+				return fmt.Errorf("%w: %w", ErrTooLong, err)
+			case err != nil:
+				return fmt.Errorf("write metrics: %w", err)
 			}
 			return nil
 		})
 	})
 }
 
-func (p *Publisher) parameters(changes []change) (db.MetricUpsertParams, db.MetricDeleteParams, error) {
-	upsert, gone := db.MetricUpsertParams{MetricDate: p.Date}, db.MetricDeleteParams{MetricDate: p.Date}
+// rows is what a batch writes.
+type rows struct {
+	fresh   []db.MetricInsertParams
+	changed db.MetricUpsertParams
+	gone    db.MetricDeleteParams
+}
+
+func (p *Publisher) rows(changes []change) rows {
+	r := rows{changed: db.MetricUpsertParams{MetricDate: p.Date}, gone: db.MetricDeleteParams{MetricDate: p.Date}}
+	none := []byte("{}")
 	for _, c := range changes {
-		id := p.Type.Format(c.id)
-		if c.row == nil {
-			gone.EntityIds = append(gone.EntityIds, id)
-			continue
+		switch {
+		case c.row == nil:
+			r.gone.EntityIds = append(r.gone.EntityIds, p.Type.Format(c.id))
+		case c.isNew && !p.contested:
+			other := none
+			if len(c.row.Other) > 0 {
+				other = appendOther(nil, c.row.Other)
+			}
+			r.fresh = append(r.fresh, db.MetricInsertParams{
+				EntityID: c.id, MetricDate: p.Date, ViewsCount: c.row.Views, ClicksCount: c.row.Clicks,
+				SavesCount: c.row.Saves, SkipsCount: c.row.Skips, OtherCounts: other,
+			})
+		default:
+			r.changed.EntityIds = append(r.changed.EntityIds, p.Type.Format(c.id))
+			r.changed.ViewsCounts = append(r.changed.ViewsCounts, c.row.Views)
+			r.changed.ClicksCounts = append(r.changed.ClicksCounts, c.row.Clicks)
+			r.changed.SavesCounts = append(r.changed.SavesCounts, c.row.Saves)
+			r.changed.SkipsCounts = append(r.changed.SkipsCounts, c.row.Skips)
+			r.changed.OtherCounts = append(r.changed.OtherCounts, string(appendOther(nil, c.row.Other)))
 		}
-		other, err := otherJSON(c.row)
-		if err != nil {
-			return upsert, gone, err
-		}
-		upsert.EntityIds = append(upsert.EntityIds, id)
-		upsert.ViewsCounts = append(upsert.ViewsCounts, c.row.Views)
-		upsert.ClicksCounts = append(upsert.ClicksCounts, c.row.Clicks)
-		upsert.SavesCounts = append(upsert.SavesCounts, c.row.Saves)
-		upsert.SkipsCounts = append(upsert.SkipsCounts, c.row.Skips)
-		upsert.OtherCounts = append(upsert.OtherCounts, other)
 	}
-	return upsert, gone, nil
+	return r
+}
+
+func (r *rows) write(ctx context.Context, queries *db.Queries) error {
+	if len(r.fresh) > 0 {
+		if _, err := queries.MetricInsert(ctx, r.fresh); err != nil {
+			return err
+		}
+	}
+	if len(r.changed.EntityIds) > 0 {
+		if err := queries.MetricUpsert(ctx, r.changed); err != nil {
+			return err
+		}
+	}
+	if len(r.gone.EntityIds) > 0 {
+		return queries.MetricDelete(ctx, r.gone)
+	}
+	return nil
 }

@@ -1,9 +1,9 @@
 package batch
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"maps"
+	"strconv"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
@@ -28,6 +28,7 @@ type Totals struct {
 // with all of the counted rows in.
 func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]change, Totals) {
 	var changes []change
+	text := make([]byte, 0, 256)
 	for len(counted) > 0 || len(stored) > 0 {
 		if len(counted) == 0 || len(stored) > 0 && stored[0].EntityID < counted[0].ID {
 			changes = append(changes, change{id: stored[0].EntityID, was: &stored[0], through: totals})
@@ -41,7 +42,7 @@ func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]cha
 		var was *db.MetricRangeRow
 		if len(stored) > 0 && stored[0].EntityID == row.ID {
 			was, stored = &stored[0], stored[1:]
-			if equal(row, was) {
+			if equal(row, was, text) {
 				continue
 			}
 		}
@@ -50,30 +51,54 @@ func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]cha
 	return changes, totals
 }
 
-// equal compares what was counted with what is stored.
-func equal(row *merge.Row, stored *db.MetricRangeRow) bool {
+// equal compares what was counted with what is stored. Postgres writes the keys of jsonb in the order of row.Other, so the
+// two texts are mostly the same where the counts are; otherwise, as where a name has to be escaped, the counts are compared.
+func equal(row *merge.Row, stored *db.MetricRangeRow, text []byte) bool {
 	if row.Views != stored.ViewsCount || row.Clicks != stored.ClicksCount ||
 		row.Saves != stored.SavesCount || row.Skips != stored.SkipsCount {
 		return false
 	}
-	if string(stored.OtherCounts) == "{}" {
-		return len(row.Other) == 0
+	if bytes.Equal(appendOther(text[:0], row.Other), stored.OtherCounts) {
+		return true
 	}
-	var other map[string]int32
-	if err := json.Unmarshal(stored.OtherCounts, &other); err != nil {
+	var others map[string]int32
+	if err := json.Unmarshal(stored.OtherCounts, &others); err != nil {
 		return false // Whatever somebody put there by hand is not what was counted: write it anew.
 	}
-	return maps.Equal(row.Other, other)
+	for _, other := range row.Other {
+		if n, has := others[other.Type]; !has || n != other.Events {
+			return false
+		}
+	}
+	return len(others) == len(row.Other)
 }
 
-// otherJSON renders the counts of other event types.
-func otherJSON(row *merge.Row) (string, error) {
-	if len(row.Other) == 0 {
-		return "{}", nil
+// appendOther appends counts of other event types as JSON, spaced as Postgres does it.
+func appendOther(text []byte, others []merge.Other) []byte {
+	text = append(text, '{')
+	for i, other := range others {
+		if i > 0 {
+			text = append(text, ", "...)
+		}
+		text = appendName(text, other.Type)
+		text = append(text, ": "...)
+		text = strconv.AppendInt(text, int64(other.Events), 10)
 	}
-	text, err := json.Marshal(row.Other)
-	if err != nil {
-		return "", fmt.Errorf("render other counts: %w", err)
+	return append(text, '}')
+}
+
+// appendName appends a name quoted.
+func appendName(text []byte, name string) []byte {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(name)
+			if err != nil {
+				panic("daymill: a string is always JSON: " + err.Error())
+			}
+			return append(text, quoted...)
+		}
 	}
-	return string(text), nil
+	text = append(text, '"')
+	text = append(text, name...)
+	return append(text, '"')
 }

@@ -58,7 +58,7 @@ var mutants = []mutant{
 			queries`,
 	}}},
 	{"RemoveNone", []edit{{ // Entities that vanished stay.
-		"internal/batch/batch.go", "if len(gone.EntityIds) > 0 {", "if len(gone.EntityIds) > 1<<30 {",
+		"internal/batch/batch.go", "if len(r.gone.EntityIds) > 0 {", "if len(r.gone.EntityIds) > 1<<30 {",
 	}}},
 }
 

@@ -30,6 +30,16 @@ func (q *Queries) MetricDelete(ctx context.Context, arg MetricDeleteParams) erro
 	return err
 }
 
+type MetricInsertParams struct {
+	EntityID    entity.ID
+	MetricDate  date.Date
+	ViewsCount  int32
+	ClicksCount int32
+	SavesCount  int32
+	SkipsCount  int32
+	OtherCounts []byte
+}
+
 const metricRange = `-- name: MetricRange :many
 SELECT
     m.entity_id,
@@ -128,7 +138,7 @@ type MetricUpsertParams struct {
 	OtherCounts  []string
 }
 
-// Writes the rows of a batch that are new or differ. Entities ascend, so the index is walked in order.
+// Writes the rows of a batch that differ, or may do so. Entities ascend, so the index is walked in order.
 func (q *Queries) MetricUpsert(ctx context.Context, arg MetricUpsertParams) error {
 	_, err := q.db.Exec(ctx, metricUpsert,
 		arg.MetricDate,

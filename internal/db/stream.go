@@ -4,20 +4,55 @@ package db
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// EventSliceEach is EventSlice, handing each row on as it arrives instead of keeping them all. Once each returns an error,
-// the rest is dropped and the error returned.
-func (q *Queries) EventSliceEach(ctx context.Context, arg EventSliceParams, each func(EventSliceRow) error) error {
-	rows, err := q.db.Query(ctx, eventSlice, arg.FromInstant, arg.ToInstant, arg.AfterEntity, arg.UpToEntity)
+// errFormat says that Postgres has sent what was not asked for.
+var errFormat = errors.New("postgres has sent a row of another format than was asked for")
+
+// EventSliceEach is EventSlice, handing each row on as it arrives: the entity in binary format, which like the type is only
+// valid until each returns. Once each returns an error, the rest is dropped and the error returned.
+func (q *Queries) EventSliceEach(
+	ctx context.Context, arg EventSliceParams, each func(entityID, eventType []byte, events int64) error,
+) error {
+	rows, err := q.db.Query(ctx, eventSlice, pgx.QueryResultFormats{pgx.BinaryFormatCode},
+		arg.FromInstant, arg.ToInstant, arg.AfterEntity, arg.UpToEntity)
 	if err != nil {
 		return err
 	}
-	var row EventSliceRow
-	_, err = pgx.ForEachRow(rows, []any{&row.EntityID, &row.EventType, &row.Events}, func() error { return each(row) })
-	return err
+	return eachEvent(rows, each)
+}
+
+// EventSliceRawEach is EventSliceRaw as EventSliceEach is EventSlice, each row being one event.
+func (q *Queries) EventSliceRawEach(
+	ctx context.Context, arg EventSliceRawParams, each func(entityID, eventType []byte, events int64) error,
+) error {
+	rows, err := q.db.Query(ctx, eventSliceRaw, pgx.QueryResultFormats{pgx.BinaryFormatCode},
+		arg.FromInstant, arg.ToInstant, arg.AfterEntity, arg.UpToEntity)
+	if err != nil {
+		return err
+	}
+	return eachEvent(rows, each)
+}
+
+func eachEvent(rows pgx.Rows, each func(entityID, eventType []byte, events int64) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		values, events := rows.RawValues(), int64(1)
+		if len(values) == 3 {
+			if len(values[2]) != 8 {
+				return errFormat
+			}
+			events = int64(binary.BigEndian.Uint64(values[2])) //nolint:gosec // The bits of a bigint.
+		}
+		if err := each(values[0], values[1], events); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // SQL is EventRead as text and its parameters, to declare a cursor for. [EventReadEach] reads the rows.
@@ -25,17 +60,15 @@ func (arg EventReadParams) SQL() (string, []any) {
 	return eventRead, []any{arg.AfterEntity, arg.UpToEntity, arg.FromInstant, arg.ToInstant}
 }
 
-// EventReadEach hands rows of EventRead on, those without an entity left out, and returns how many there were with them.
-func EventReadEach(rows pgx.Rows, each func(EventReadRow)) (int, error) {
-	var row EventReadRow
-	id, n := &row.EntityID, 0
-	_, err := pgx.ForEachRow(rows, []any{&id, &row.EventType}, func() error {
+// EventReadEach hands rows of EventRead on as EventSliceEach does, those without an entity left out, and returns how many
+// there were with them.
+func EventReadEach(rows pgx.Rows, each func(entityID, eventType []byte, events int64) error) (n int, err error) {
+	err = eachEvent(rows, func(entityID, eventType []byte, events int64) error {
 		n++
-		if id != nil {
-			row.EntityID = *id
-			each(row)
+		if entityID == nil {
+			return nil
 		}
-		return nil
+		return each(entityID, eventType, events)
 	})
 	return n, err
 }

@@ -176,7 +176,7 @@ func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 	b.await(t, `EXISTS(
 		SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'running' AND cursor_events = $2)
 		AND EXISTS(
-		SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%name: MetricUpsert %'
+		SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'copy %'
 			AND pid <> pg_backend_pid())`, d, events-1)
 }
 

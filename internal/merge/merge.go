@@ -6,10 +6,12 @@
 package merge
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/daymill/daymill/internal/entity"
 )
@@ -21,15 +23,27 @@ const DefaultMaxEntities = 1_000_000
 type Row struct {
 	ID                          entity.ID
 	Views, Clicks, Saves, Skips int32
-	// Other has the counts by name of every other event type; nil where there is none.
-	Other map[string]int32
+	// Other has the counts of every other event type, the shorter names first and those of one length in the order of
+	// their bytes, as jsonb has its keys.
+	Other []Other
+}
+
+// Other is the count of an event type that has no column of its own.
+type Other struct {
+	Type   string
+	Events int32
+}
+
+// compare is jsonb's order of keys.
+func (o Other) compare(eventType string) int {
+	return cmp.Or(cmp.Compare(len(o.Type), len(eventType)), strings.Compare(o.Type, eventType))
 }
 
 // Events is the sum of all counts.
 func (r *Row) Events() int64 {
 	sum := int64(r.Views) + int64(r.Clicks) + int64(r.Saves) + int64(r.Skips)
-	for _, n := range r.Other {
-		sum += int64(n)
+	for i := range r.Other {
+		sum += int64(r.Other[i].Events)
 	}
 	return sum
 }
@@ -40,7 +54,7 @@ type Table struct {
 	index  map[entity.ID]int32
 	rows   []Row
 	others int // entries in Other, over all rows: they take memory as entities do
-	upTo   *entity.ID
+	upTo   atomic.Pointer[entity.ID]
 }
 
 // New returns an empty table of at most maxEntities entities (with each count in Other taken for one more).
@@ -51,22 +65,24 @@ func New(maxEntities int) *Table {
 	return &Table{max: maxEntities, index: make(map[entity.ID]int32)}
 }
 
-// UpTo is the highest entity that the table is complete for; nil where it is complete for all.
-func (t *Table) UpTo() *entity.ID { return t.upTo }
+// UpTo is the highest entity that the table is complete for; nil where it is complete for all. It may be asked while another
+// goroutine adds.
+func (t *Table) UpTo() *entity.ID { return t.upTo.Load() }
 
 // Len is the number of entities.
 func (t *Table) Len() int { return len(t.rows) }
 
-// Add adds n events of a type to an entity. An entity above UpTo is left for a later pass.
-func (t *Table) Add(id entity.ID, eventType string, n int64) error {
-	if t.upTo != nil && id > *t.upTo {
-		return nil
-	}
-	i, ok := t.index[id]
+// Add adds n events of a type to an entity, whose bytes it copies where it keeps them. An entity above UpTo is left for a
+// later pass.
+func (t *Table) Add(id []byte, eventType string, n int64) error {
+	i, ok := t.index[entity.ID(id)]
 	if !ok {
+		if upTo := t.upTo.Load(); upTo != nil && entity.ID(id) > *upTo {
+			return nil
+		}
 		i = int32(len(t.rows)) //nolint:gosec // The table is bounded.
-		t.rows = append(t.rows, Row{ID: id})
-		t.index[id] = i
+		t.rows = append(t.rows, Row{ID: entity.ID(id)})
+		t.index[t.rows[i].ID] = i
 	}
 	if err := t.add(&t.rows[i], eventType, n); err != nil {
 		return err
@@ -89,15 +105,12 @@ func (t *Table) add(row *Row, eventType string, n int64) error {
 	case "skip":
 		count = &row.Skips
 	default:
-		before, ok := row.Other[eventType]
-		if !ok {
+		i, has := slices.BinarySearchFunc(row.Other, eventType, Other.compare)
+		if !has {
 			t.others++
-			if row.Other == nil {
-				row.Other = make(map[string]int32, 1)
-			}
+			row.Other = slices.Insert(row.Other, i, Other{Type: eventType})
 		}
-		count = &before
-		defer func() { row.Other[eventType] = before }()
+		count = &row.Other[i].Events
 	}
 	if sum := int64(*count) + n; sum > math.MaxInt32 {
 		return fmt.Errorf("an entity has %d events of one type on a date, more than a count can hold", sum)
@@ -118,7 +131,7 @@ func (t *Table) cut() {
 	clear(t.rows[keep:])
 	t.rows = t.rows[:keep]
 	upTo := t.rows[keep-1].ID
-	t.upTo = &upTo
+	t.upTo.Store(&upTo)
 	clear(t.index)
 	t.others = 0
 	for i := range t.rows {

@@ -45,7 +45,7 @@ func TestTableEqualsCount(t *testing.T) {
 			table := merge.New(bound)
 			for _, c := range counts {
 				if after == nil || c.id > *after {
-					require.NoError(t, table.Add(c.id, c.eventType, c.events))
+					require.NoError(t, table.Add([]byte(c.id), c.eventType, c.events))
 				}
 			}
 			upTo := table.UpTo()
@@ -66,8 +66,8 @@ func TestTableEqualsCount(t *testing.T) {
 					got[fmt.Sprintf("%q %q", row.ID, eventType)] += int64(n)
 				}
 			}
-			for eventType, n := range row.Other {
-				got[fmt.Sprintf("%q %q", row.ID, eventType)] += int64(n)
+			for _, other := range row.Other {
+				got[fmt.Sprintf("%q %q", row.ID, other.Type)] += int64(other.Events)
 			}
 		}
 		require.Equal(t, want, got)
@@ -78,7 +78,7 @@ func TestTableBound(t *testing.T) {
 	t.Parallel()
 	table := merge.New(100)
 	for i := range 10_000 {
-		require.NoError(t, table.Add(entity.ID(fmt.Sprintf("%05d", (i*7919)%10_000)), "view", 1))
+		require.NoError(t, table.Add([]byte(fmt.Sprintf("%05d", (i*7919)%10_000)), "view", 1))
 		require.LessOrEqual(t, table.Len(), 100)
 	}
 	require.NotNil(t, table.UpTo())
@@ -88,8 +88,8 @@ func TestTableOverflow(t *testing.T) {
 	t.Parallel()
 	for _, eventType := range []string{"view", "share"} {
 		table := merge.New(10)
-		require.NoError(t, table.Add("a", eventType, math.MaxInt32))
-		require.ErrorContains(t, table.Add("a", eventType, 1), "more than a count can hold")
+		require.NoError(t, table.Add([]byte("a"), eventType, math.MaxInt32))
+		require.ErrorContains(t, table.Add([]byte("a"), eventType, 1), "more than a count can hold")
 		require.EqualValues(t, math.MaxInt32, table.Rows()[0].Events())
 	}
 }

@@ -46,9 +46,10 @@ func (s *Session) Declare(ctx context.Context, timeout time.Duration, sql string
 	return cursor, nil
 }
 
-// Fetch asks for the next rows, at most so many. Where it returns fewer, there are no more.
+// Fetch asks for the next rows, at most so many, in binary format. Where it returns fewer, there are no more.
 func (c *Cursor) Fetch(ctx context.Context, most int) (pgx.Rows, error) {
-	return c.tx.Query(ctx, "FETCH FORWARD "+strconv.Itoa(most)+" FROM daymill", pgx.QueryExecModeDescribeExec)
+	return c.tx.Query(ctx, "FETCH FORWARD "+strconv.Itoa(most)+" FROM daymill",
+		pgx.QueryExecModeDescribeExec, pgx.QueryResultFormats{pgx.BinaryFormatCode})
 }
 
 // Close ends the transaction. Where even that fails the connection is gone, and the transaction with it.

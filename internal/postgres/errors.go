@@ -58,6 +58,9 @@ func IsTimeout(err error) bool { return Code(err) == pgerrcode.QueryCanceled }
 // IsLockTimeout reports whether a statement waited longer than lock_timeout for a lock.
 func IsLockTimeout(err error) bool { return Code(err) == pgerrcode.LockNotAvailable }
 
+// IsDuplicate reports whether a row is there already.
+func IsDuplicate(err error) bool { return Code(err) == pgerrcode.UniqueViolation }
+
 // IsTooLong reports whether a value is too long for an index: Postgres takes about 2,700 bytes.
 func IsTooLong(err error) bool { return Code(err) == pgerrcode.ProgramLimitExceeded }
 

@@ -206,6 +206,7 @@ type DBTX interface {
 	execer
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, from pgx.CopyFromSource) (int64, error)
 }
 
 // Read runs do, whose statements write nothing, under a statement_timeout.

@@ -153,7 +153,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("hand the date over: %w", err)
 	}
 	a.scanner = &slice.Scanner{
-		Session: a.source, Type: a.Type, Pacer: a.pacer, Run: a.event(), Listeners: a.Listeners,
+		Session: a.source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.event(), Listeners: a.Listeners,
 	}
 	a.publisher = &batch.Publisher{
 		Session: a.primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,

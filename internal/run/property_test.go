@@ -68,6 +68,7 @@ func TestRunEqualsRecount(t *testing.T) {
 		stored := rapid.IntRange(0, 60).Draw(t, "stored rows")
 		clumped := rapid.IntRange(0, 3).Draw(t, "how clumped")
 		bound := rapid.IntRange(1, 120).Draw(t, "bound")
+		sliced := rapid.IntRange(1, 60).Draw(t, "counts of a slice")
 		seed := rapid.Uint64().Draw(t, "seed")
 
 		exec(t, fmt.Sprintf(
@@ -91,7 +92,7 @@ func TestRunEqualsRecount(t *testing.T) {
 			where.day, stored, 2*entities)
 
 		runner := newRunner(b.db, "property")
-		runner.Options.MaxEntities = bound
+		runner.Options.MaxEntities, runner.Options.SliceCounts = bound, sliced
 		runner.Clock = &fitfulClock{now: time.Now(), random: rand.New(rand.NewPCG(seed, 0))}
 		roll := func() run.Figures {
 			exec(t, "SELECT analytics.enqueue_rollup($1)", where.day)
@@ -105,7 +106,8 @@ func TestRunEqualsRecount(t *testing.T) {
 		first := roll()
 		again := roll()
 		require.Zero(t, again.Inserted+again.Updated+again.Deleted)
-		shapes[fmt.Sprintf("passes %t, batches per pass %t, deleted %t", first.Passes > 1, first.Batches > first.Passes, first.Deleted > 0)]++
+		shapes[fmt.Sprintf("passes %t, slices per pass %t, dense %t, batches per pass %t, deleted %t",
+			first.Passes > 1, first.Slices > first.Passes, first.Fetches > 0, first.Batches > first.Passes, first.Deleted > 0)]++
 	})
 	t.Log(shapes)
 }

@@ -59,6 +59,7 @@ type Options struct {
 	Pace        float64 // see pace.Pacer
 	MaxEntities int     // see merge.New; its default where 0
 	Worker      string  // names the process in the ledger
+	SliceCounts int     // see slice.Scanner.Counts; its default where 0
 	// Silence, Silence where 0, is after how long without a sign of life the date's last run is taken for dead.
 	Silence time.Duration
 }
@@ -196,19 +197,11 @@ func (a *attempt) roll(ctx context.Context) error {
 func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
 	a.phase = PhaseScan
 	counts := merge.New(a.Options.MaxEntities)
-	add := func(slice []slice.Count) error {
-		for i := range slice {
-			if err := counts.Add(slice[i].EntityID, slice[i].EventType, slice[i].Events); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	alive := func(done float64) error {
 		a.progress = done
 		return a.signOfLife(ctx)
 	}
-	if err := a.scanner.Scan(ctx, a.bounds, after, counts.UpTo, add, alive); err != nil {
+	if err := a.scanner.Scan(ctx, a.bounds, after, counts, alive); err != nil {
 		return nil, err
 	}
 	return counts, nil

@@ -63,7 +63,7 @@ func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (w
 	if _, err := do(func(ctx context.Context) error {
 		sql, args := db.EventReadParams{
 			AfterEntity: s.Type.FormatPointer(scan.after),
-			UpToEntity:  s.Type.FormatPointer(scan.upTo()),
+			UpToEntity:  s.Type.FormatPointer(scan.table.UpTo()),
 			FromInstant: slice.From,
 			ToInstant:   slice.To,
 		}.SQL()
@@ -78,20 +78,20 @@ func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (w
 		defer cancel()
 		cursor.Close(within)
 	}()
-	size := pace.NewSize(firstFetch, 1, mostFetch)
+	size := pace.NewSize(float64(min(firstFetch, s.counts.most)), 1, float64(min(mostFetch, s.counts.most)))
 	for {
 		if err := scan.alive(); err != nil {
 			return worked, err
 		}
 		most, got := int(size.Value()), 0
-		s.counts = s.counts[:0]
+		s.counts.reset()
 		took, err := do(func(ctx context.Context) error {
 			rows, err := cursor.Fetch(ctx, most)
 			if err != nil {
 				return err
 			}
-			got, err = db.EventReadEach(rows, func(event db.EventReadRow) {
-				s.counts = append(s.counts, Count{EntityID: event.EntityID, EventType: event.EventType, Events: 1})
+			got, err = db.EventReadEach(rows, func(id, eventType []byte, events int64) error {
+				return s.counts.add(s.Type, id, eventType, events)
 			})
 			return err
 		})
@@ -100,7 +100,7 @@ func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (w
 		}
 		s.Fetches++
 		size.Took(float64(most), took)
-		if err := scan.add(s.counts); err != nil {
+		if err := s.add(); err != nil {
 			return worked, err
 		}
 		if got < most {

@@ -66,8 +66,12 @@ func newDrift(entityType entity.Type, found batch.Difference) Drift {
 }
 
 func otherOf(row *merge.Row) json.RawMessage {
-	text, err := json.Marshal(row.Other)
-	if err != nil || len(row.Other) == 0 { // A map from text to numbers is always JSON.
+	counts := make(map[string]int32, len(row.Other))
+	for _, other := range row.Other {
+		counts[other.Type] = other.Events
+	}
+	text, err := json.Marshal(counts)
+	if err != nil { // A map from text to numbers is always JSON.
 		return json.RawMessage("{}")
 	}
 	return text

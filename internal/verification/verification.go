@@ -264,16 +264,8 @@ func (v *verification) count(ctx context.Context) error {
 	var after *entity.ID
 	for {
 		counts := merge.New(v.Options.MaxEntities)
-		add := func(slice []slice.Count) error {
-			for i := range slice {
-				if err := counts.Add(slice[i].EntityID, slice[i].EventType, slice[i].Events); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
 		alive := func(done float64) error { return v.alive(ctx, "scan", done) }
-		if err := v.scanner.Scan(ctx, v.bounds, after, counts.UpTo, add, alive); err != nil {
+		if err := v.scanner.Scan(ctx, v.bounds, after, counts, alive); err != nil {
 			return err
 		}
 		v.result.Passes++

@@ -41,6 +41,7 @@ func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, argum
 	config := jobs.DefaultConfig()
 	flags.IntVar(&config.Workers, "workers", config.Workers, "dates at a time")
 	flags.IntVar(&config.MaxEntities, "max-entities", config.MaxEntities, "entities in memory")
+	flags.IntVar(&config.SliceCounts, "slice-counts", 0, "counts of a slice")
 	flags.Float64Var(&config.Pace, "pace", 0, "pauses as a multiple of statements")
 	flags.DurationVar(&config.Silence, "silence", 0, "after how long without a sign of life a run is taken for dead")
 	backoff := flags.Duration("backoff", time.Second, "how long the first attempt's backoff is")

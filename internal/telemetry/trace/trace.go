@@ -206,7 +206,7 @@ func statementName(sql string) string {
 	return otelpgx.SQLOperationName(context.Background(), sql) // It asks nothing of the context.
 }
 
-// queries keeps errors' texts from the spans. It is a QueryTracer and nothing else, so connecting is not traced.
+// queries keeps errors' texts from the spans. It traces statements and COPY and nothing else, so connecting is not traced.
 type queries struct{ tracer *otelpgx.Tracer }
 
 // TraceQueryStart begins a span.
@@ -237,4 +237,14 @@ func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		r.logger.InfoContext(ctx, "traces are sent again")
 	}
 	return nil
+}
+
+// TraceCopyFromStart begins a span.
+func (q queries) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromStartData) context.Context {
+	return q.tracer.TraceCopyFromStart(ctx, conn, data)
+}
+
+// TraceCopyFromEnd ends it.
+func (q queries) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
+	q.tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
