@@ -59,6 +59,9 @@ type Publisher struct {
 	Advance func(ctx context.Context, queries *db.Queries, upTo entity.ID, totals Totals) error
 	// Alive is called before each read and each batch.
 	Alive func() error
+	// Counted, where not nil, is given the counted rows, a stretch at a time in key order, once they are published. It may
+	// not keep them.
+	Counted func(rows []merge.Row)
 
 	// Totals is what is published of the date, up to the cursor.
 	Totals  Totals
@@ -72,14 +75,14 @@ type Publisher struct {
 
 // Publish makes the date's rows above after, and not above upTo where it is given, equal to the counted ones, which
 // ascend. It returns ctx's cause soon after ctx is done, once the batch under way is in.
-func (p *Publisher) Publish(ctx context.Context, counted []merge.Row, after, upTo *entity.ID) error {
+func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo *entity.ID) error {
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
 }
 
 // walk reads what is stored above after, and not above upTo where it is given, and hands on in which rows it differs from
 // what was counted, a stretch at a time, so that the changes of a large part do not fill the memory.
 func (p *Publisher) walk(
-	ctx context.Context, counted []merge.Row, after, upTo *entity.ID, take func(changes []change) error,
+	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, take func(changes []change) error,
 ) error {
 	if p.reads == nil {
 		p.reads = pace.NewSize(firstRows, 1, mostRows)
@@ -96,8 +99,8 @@ func (p *Publisher) walk(
 		// Up to end, or to the pass's own bound, what is stored is known.
 		part := counted
 		if more = end != nil; more {
-			n := sort.Search(len(counted), func(i int) bool { return counted[i].ID > *end })
-			part, counted = counted[:n], counted[n:]
+			n := counted.Through(*end)
+			part, counted = counted.Slice(0, n), counted.Slice(n, counted.Len())
 			after = end
 		}
 		if err := p.stretch(part, stored, take); err != nil {
@@ -107,21 +110,26 @@ func (p *Publisher) walk(
 	return nil
 }
 
-func (p *Publisher) stretch(counted []merge.Row, stored []db.MetricRangeRow, take func(changes []change) error) error {
+func (p *Publisher) stretch(counted merge.Rows, stored []db.MetricRangeRow, take func(changes []change) error) error {
 	for {
-		stretch, known := counted, stored
-		if len(counted) > mostRows {
-			last := counted[mostRows-1].ID
+		size, known := counted.Len(), stored
+		if size > mostRows {
+			size = mostRows
+			last := counted.ID(size - 1)
 			n := sort.Search(len(stored), func(i int) bool { return stored[i].EntityID > last })
-			stretch, known = counted[:mostRows], stored[:n]
+			known = stored[:n]
 		}
-		counted, stored = counted[len(stretch):], stored[len(known):]
-		changes, totals := diff(stretch, known, p.Totals)
+		rows := counted.Slice(0, size).List()
+		counted, stored = counted.Slice(size, counted.Len()), stored[len(known):]
+		changes, totals := diff(rows, known, p.Totals)
 		if err := take(changes); err != nil {
 			return err
 		}
 		p.Totals = totals
-		if len(counted) == 0 {
+		if p.Counted != nil {
+			p.Counted(rows)
+		}
+		if counted.Len() == 0 {
 			return nil
 		}
 	}

@@ -20,7 +20,7 @@ type Difference struct {
 // Compare is Publish without the writing: it hands on, in key order, every difference between the date's rows above after,
 // and not above upTo where it is given, and the counted ones, which ascend. Totals moves on by what was counted.
 func (p *Publisher) Compare(
-	ctx context.Context, counted []merge.Row, after, upTo *entity.ID, found func(Difference),
+	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, found func(Difference),
 ) error {
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error {
 		for _, c := range changes {

@@ -6,11 +6,8 @@
 package merge
 
 import (
-	"cmp"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/daymill/daymill/internal/entity"
@@ -19,50 +16,23 @@ import (
 // DefaultMaxEntities is the bound of a table where none is given.
 const DefaultMaxEntities = 1_000_000
 
-// Row is what an entity's events of a date came to.
-type Row struct {
-	ID                          entity.ID
-	Views, Clicks, Saves, Skips int32
-	// Other has the counts of every other event type, the shorter names first and those of one length in the order of
-	// their bytes, as jsonb has its keys.
-	Other []Other
-}
-
-// Other is the count of an event type that has no column of its own.
-type Other struct {
-	Type   string
-	Events int32
-}
-
-// compare is jsonb's order of keys.
-func (o Other) compare(eventType string) int {
-	return cmp.Or(cmp.Compare(len(o.Type), len(eventType)), strings.Compare(o.Type, eventType))
-}
-
-// Events is the sum of all counts.
-func (r *Row) Events() int64 {
-	sum := int64(r.Views) + int64(r.Clicks) + int64(r.Saves) + int64(r.Skips)
-	for i := range r.Other {
-		sum += int64(r.Other[i].Events)
-	}
-	return sum
-}
+// bytesPerEntity is what an entity may take on average: as much as one with a uuid and one other event type does. Longer ids
+// and more types take other entities' room.
+const bytesPerEntity = rowBytes + 16 + otherBytes
 
 // Table is the counts of the entities of one pass.
 type Table struct {
-	max    int
-	index  map[entity.ID]int32
-	rows   []Row
-	others int // entries in Other, over all rows: they take memory as entities do
-	upTo   atomic.Pointer[entity.ID]
+	max   int
+	store store
+	upTo  atomic.Pointer[entity.ID]
 }
 
-// New returns an empty table of at most maxEntities entities (with each count in Other taken for one more).
+// New returns an empty table of at most maxEntities entities, and of at most 72 bytes for each.
 func New(maxEntities int) *Table {
 	if maxEntities <= 0 {
 		maxEntities = DefaultMaxEntities
 	}
-	return &Table{max: maxEntities, index: make(map[entity.ID]int32)}
+	return &Table{max: maxEntities, store: newStore()}
 }
 
 // UpTo is the highest entity that the table is complete for; nil where it is complete for all. It may be asked while another
@@ -70,85 +40,74 @@ func New(maxEntities int) *Table {
 func (t *Table) UpTo() *entity.ID { return t.upTo.Load() }
 
 // Len is the number of entities.
-func (t *Table) Len() int { return len(t.rows) }
+func (t *Table) Len() int { return t.store.len }
 
 // Add adds n events of a type to an entity, whose bytes it copies where it keeps them. An entity above UpTo is left for a
 // later pass.
 func (t *Table) Add(id []byte, eventType string, n int64) error {
-	i, ok := t.index[entity.ID(id)]
-	if !ok {
-		if upTo := t.upTo.Load(); upTo != nil && entity.ID(id) > *upTo {
+	hash := t.store.hash(id)
+	r := t.store.find(id, hash)
+	if r == nil {
+		if upTo := t.upTo.Load(); upTo != nil && string(id) > string(*upTo) {
 			return nil
 		}
-		i = int32(len(t.rows)) //nolint:gosec // The table is bounded.
-		t.rows = append(t.rows, Row{ID: entity.ID(id)})
-		t.index[t.rows[i].ID] = i
+		r = t.store.insert(id, hash)
 	}
-	if err := t.add(&t.rows[i], eventType, n); err != nil {
-		return err
-	}
-	if len(t.rows)+t.others > t.max && len(t.rows) > 1 {
-		t.cut()
-	}
-	return nil
-}
-
-func (t *Table) add(row *Row, eventType string, n int64) error {
 	var count *int32
 	switch eventType {
 	case "view":
-		count = &row.Views
+		count = &r.views
 	case "click":
-		count = &row.Clicks
+		count = &r.clicks
 	case "save":
-		count = &row.Saves
+		count = &r.saves
 	case "skip":
-		count = &row.Skips
+		count = &r.skips
 	default:
-		i, has := slices.BinarySearchFunc(row.Other, eventType, Other.compare)
-		if !has {
-			t.others++
-			row.Other = slices.Insert(row.Other, i, Other{Type: eventType})
-		}
-		count = &row.Other[i].Events
+		count = t.store.other(r, eventType)
 	}
 	if sum := int64(*count) + n; sum > math.MaxInt32 {
 		return fmt.Errorf("an entity has %d events of one type on a date, more than a count can hold", sum)
 	}
 	*count += int32(n) //nolint:gosec // Checked above.
+	if t.full(t.store.len, t.store.bytes(), 1) {
+		t.cut()
+	}
 	return nil
+}
+
+// full reports whether so many entities, of so many bytes, are more than a part of what the table may hold. One always
+// fits.
+func (t *Table) full(entities, bytes int, part float64) bool {
+	most := part * float64(t.max)
+	return entities > 1 && (float64(entities) > most || float64(bytes) > most*bytesPerEntity)
 }
 
 // cut keeps the first three quarters: enough is forgotten for the sorting to pay off over many further entities, and
 // little enough for passes to stay few.
 func (t *Table) cut() {
-	t.sort()
-	weight, keep := 0, 0
-	for keep < len(t.rows) && (keep == 0 || weight < t.max/4*3) {
-		weight += 1 + len(t.rows[keep].Other)
-		keep++
+	sorted, kept := t.store.sort(), newStore()
+	kept.seed = t.store.seed
+	for _, i := range sorted {
+		from := t.store.row(i)
+		id := t.store.id(from)
+		if t.full(kept.len+1, kept.bytes()+rowBytes+len(id), 3.0/4) {
+			break
+		}
+		to := kept.insert(id, from.hash)
+		to.views, to.clicks, to.saves, to.skips = from.views, from.clicks, from.saves, from.skips
+		for o := from.other; o != 0; o = t.store.others[o-1].next {
+			*kept.other(to, t.store.names[t.store.others[o-1].name]) = t.store.others[o-1].events
+		}
 	}
-	clear(t.rows[keep:])
-	t.rows = t.rows[:keep]
-	upTo := t.rows[keep-1].ID
-	t.upTo.Store(&upTo)
-	clear(t.index)
-	t.others = 0
-	for i := range t.rows {
-		t.index[t.rows[i].ID] = int32(i)
-		t.others += len(t.rows[i].Other)
-	}
+	last := entity.ID(kept.id(kept.row(int32(kept.len - 1)))) //nolint:gosec // The table is bounded.
+	t.store = kept
+	t.upTo.Store(&last)
 }
 
-func (t *Table) sort() {
-	slices.SortFunc(t.rows, func(a, b Row) int { return strings.Compare(string(a.ID), string(b.ID)) })
-}
-
-// Rows returns the rows in key order and empties the table, whose memory they take along.
-func (t *Table) Rows() []Row {
-	t.index = nil
-	t.sort()
-	rows := t.rows
-	t.rows = nil
-	return rows
+// Rows returns the rows in key order. Nothing may be added afterwards.
+func (t *Table) Rows() Rows {
+	order := t.store.sort()
+	t.store.slots = nil
+	return Rows{store: &t.store, order: order}
 }

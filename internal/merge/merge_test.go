@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestTableEqualsCount(t *testing.T) {
 				}
 			}
 			upTo := table.UpTo()
-			rows := table.Rows()
+			rows := table.Rows().List()
 			require.True(t, upTo == nil || len(rows) > 0)
 			published = append(published, rows...)
 			if upTo == nil {
@@ -84,12 +85,26 @@ func TestTableBound(t *testing.T) {
 	require.NotNil(t, table.UpTo())
 }
 
+// Long ids and many event types take the room of entities.
+func TestTableBoundBytes(t *testing.T) {
+	t.Parallel()
+	ids, types := merge.New(100), merge.New(100)
+	for i := range 1_000 {
+		require.NoError(t, ids.Add([]byte(fmt.Sprintf("%0700d", 999-i)), "view", 1))
+		require.LessOrEqual(t, ids.Len(), 10)
+		require.NoError(t, types.Add([]byte(strconv.Itoa(i)), fmt.Sprintf("%0100d", i), 1))
+		require.LessOrEqual(t, types.Len(), 40)
+	}
+	require.NotNil(t, ids.UpTo())
+	require.NotNil(t, types.UpTo())
+}
+
 func TestTableOverflow(t *testing.T) {
 	t.Parallel()
 	for _, eventType := range []string{"view", "share"} {
 		table := merge.New(10)
 		require.NoError(t, table.Add([]byte("a"), eventType, math.MaxInt32))
 		require.ErrorContains(t, table.Add([]byte("a"), eventType, 1), "more than a count can hold")
-		require.EqualValues(t, math.MaxInt32, table.Rows()[0].Events())
+		require.EqualValues(t, math.MaxInt32, table.Rows().Events())
 	}
 }

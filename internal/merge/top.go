@@ -2,6 +2,7 @@ package merge
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/daymill/daymill/internal/entity"
 )
@@ -42,5 +43,6 @@ func rank(list []Ranked, id entity.ID, count int64) []Ranked {
 	for at > 0 && list[at-1].Count < count {
 		at--
 	}
-	return slices.Insert(list, at, Ranked{ID: id, Count: count})
+	// The id may be a part of a much longer text.
+	return slices.Insert(list, at, Ranked{ID: entity.ID(strings.Clone(string(id))), Count: count})
 }

@@ -212,15 +212,16 @@ func (a *attempt) publish(ctx context.Context, counts *merge.Table, after, upTo 
 	a.phase, a.progress = PhasePublish, 0
 	rows := counts.Rows()
 	want := a.publisher.Totals
-	for i := range rows {
-		events := rows[i].Events()
-		want.Events += events
-		want.Entities++
-		a.top.Add(&rows[i], events)
+	want.Events += rows.Events()
+	want.Entities += int64(rows.Len())
+	a.publisher.Counted = func(rows []merge.Row) {
+		for i := range rows {
+			a.top.Add(&rows[i], rows[i].Events())
+		}
 	}
 	before := a.publisher.Totals.Entities
 	a.publisher.Alive = func() error {
-		a.progress = float64(a.publisher.Totals.Entities-before) / float64(max(1, len(rows)))
+		a.progress = float64(a.publisher.Totals.Entities-before) / float64(max(1, rows.Len()))
 		return a.signOfLife(ctx)
 	}
 	if err := a.publisher.Publish(ctx, rows, after, upTo); err != nil {

@@ -276,7 +276,7 @@ func (v *verification) count(ctx context.Context) error {
 		upTo, rows := counts.UpTo(), counts.Rows()
 		before := v.reader.Totals.Entities
 		v.reader.Alive = func() error {
-			return v.alive(ctx, "compare", float64(v.reader.Totals.Entities-before)/float64(max(1, len(rows))))
+			return v.alive(ctx, "compare", float64(v.reader.Totals.Entities-before)/float64(max(1, rows.Len())))
 		}
 		if err := v.reader.Compare(ctx, rows, after, upTo, v.take); err != nil {
 			return err

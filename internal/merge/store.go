@@ -1,0 +1,155 @@
+package merge
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"hash/maphash"
+	"slices"
+)
+
+// store keeps counts in a few long pieces of memory without pointers, some 60 bytes for an entity with a uuid. A map of rows
+// takes more than twice as much, and has the garbage collector walk all of it again and again.
+type store struct {
+	seed maphash.Seed
+	// slots is a hash table with linear probing: the number of a row, from 1; 0 where none is.
+	slots  []int32
+	chunks [][]row // of chunkRows each, so that growing copies nothing
+	len    int
+	ids    [][]byte
+	others []other
+	names  []string
+	named  map[string]int32 // where in names
+
+	idBytes, nameBytes int
+}
+
+const (
+	chunkRows = 1 << 13
+	chunkIDs  = 1 << 18
+
+	rowBytes   = 44 // with its slot
+	otherBytes = 12
+	nameBytes  = 48 // besides its own
+)
+
+// row is an entity's counts.
+type row struct {
+	chunk, from, length         uint32 // where its id is
+	hash                        uint32
+	views, clicks, saves, skips int32
+	other                       int32 // the first of its other counts, from 1; 0 where none is
+}
+
+// other is the count of an event type that has no column of its own.
+type other struct {
+	next, name, events int32
+}
+
+func newStore() store {
+	return store{seed: maphash.MakeSeed(), slots: make([]int32, 1<<10), named: make(map[string]int32)}
+}
+
+func (s *store) hash(id []byte) uint32 { return uint32(maphash.Bytes(s.seed, id)) } //nolint:gosec // Half of it will do.
+
+func (s *store) row(i int32) *row { return &s.chunks[i/chunkRows][i%chunkRows] }
+
+func (s *store) id(r *row) []byte { return s.ids[r.chunk][r.from : r.from+r.length] }
+
+func (s *store) bytes() int {
+	return s.len*rowBytes + s.idBytes + len(s.others)*otherBytes + len(s.names)*nameBytes + s.nameBytes
+}
+
+// find returns an entity's row, and nil where there is none.
+func (s *store) find(id []byte, hash uint32) *row {
+	for at := s.home(hash); s.slots[at] != 0; at = s.next(at) {
+		if r := s.row(s.slots[at] - 1); r.hash == hash && bytes.Equal(s.id(r), id) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *store) home(hash uint32) int { return int(hash) & (len(s.slots) - 1) }
+
+func (s *store) next(at int) int { return (at + 1) & (len(s.slots) - 1) }
+
+// insert makes the row of an entity that has none.
+func (s *store) insert(id []byte, hash uint32) *row {
+	if s.len%chunkRows == 0 {
+		s.chunks = append(s.chunks, make([]row, chunkRows))
+	}
+	if last := len(s.ids) - 1; last < 0 || len(s.ids[last])+len(id) > cap(s.ids[last]) {
+		s.ids = append(s.ids, make([]byte, 0, max(chunkIDs, len(id))))
+	}
+	chunk := len(s.ids) - 1
+	r := s.row(int32(s.len)) //nolint:gosec // The table is bounded.
+	*r = row{
+		chunk: uint32(chunk), from: uint32(len(s.ids[chunk])), length: uint32(len(id)), //nolint:gosec // As above.
+		hash: hash,
+	}
+	s.ids[chunk] = append(s.ids[chunk], id...)
+	s.idBytes += len(id)
+	s.len++
+	if s.len > len(s.slots)/4*3 {
+		s.slots = make([]int32, 2*len(s.slots))
+		for i := range int32(s.len - 1) { //nolint:gosec // As above.
+			s.put(i)
+		}
+	}
+	s.put(int32(s.len - 1)) //nolint:gosec // As above.
+	return r
+}
+
+func (s *store) put(i int32) {
+	at := s.home(s.row(i).hash)
+	for s.slots[at] != 0 {
+		at = s.next(at)
+	}
+	s.slots[at] = i + 1
+}
+
+// other returns the count of an event type that has no column, which is made where it is not there.
+func (s *store) other(r *row, eventType string) *int32 {
+	name, known := s.named[eventType]
+	if !known {
+		name = int32(len(s.names)) //nolint:gosec // The table is bounded.
+		s.names = append(s.names, eventType)
+		s.named[eventType] = name
+		s.nameBytes += len(eventType)
+	}
+	for o := r.other; o != 0; o = s.others[o-1].next {
+		if s.others[o-1].name == name {
+			return &s.others[o-1].events
+		}
+	}
+	s.others = append(s.others, other{next: r.other, name: name})
+	r.other = int32(len(s.others)) //nolint:gosec // As above.
+	return &s.others[len(s.others)-1].events
+}
+
+// sort returns the numbers of the rows in key order.
+func (s *store) sort() []int32 {
+	// Nearly all comparisons are of an id's first eight bytes, which lie side by side here.
+	type key struct {
+		prefix uint64
+		row    int32
+	}
+	keys := make([]key, s.len)
+	for i := range keys {
+		var prefix [8]byte
+		copy(prefix[:], s.id(s.row(int32(i))))
+		keys[i] = key{binary.BigEndian.Uint64(prefix[:]), int32(i)}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		return bytes.Compare(s.id(s.row(a.row)), s.id(s.row(b.row)))
+	})
+	order := make([]int32, len(keys))
+	for i := range keys {
+		order[i] = keys[i].row
+	}
+	return order
+}
