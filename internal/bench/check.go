@@ -25,12 +25,12 @@ type Kept struct {
 	AtLeast bool    `json:"at_least,omitempty"`
 }
 
-// margins of new entries: times vary by a fifth from one run to the next, latencies by more, WAL hardly.
+// margin of a new entry: times vary by a fifth from one run to the next, latencies and longest statements by more, WAL hardly.
 func margin(r Ratio) (ofValue, slack float64) {
 	switch {
 	case strings.HasSuffix(r.ID, ".wal"):
 		return 0.10, 0.002
-	case strings.HasPrefix(r.ID, "foreground."):
+	case strings.HasPrefix(r.ID, "foreground."), strings.HasSuffix(r.ID, ".longest"):
 		return 0.50, 0
 	default:
 		return 0.25, 0
