@@ -80,6 +80,15 @@ explore: ## Take the model, the properties, the zones and the fuzz targets furth
 		go test ./internal/event -run NONE -fuzz "^$$target\$$" -fuzztime $(FUZZ) || exit 1; \
 	done
 
+# How long, how many writers, how many worker processes.
+DURATION ?= 10m
+WRITERS ?= 8
+WORKERS ?= 2
+
+.PHONY: load
+load: ## Write as fast as the machine lets one, and judge what stays: DURATION=10m WRITERS=8 WORKERS=2.
+	go run ./internal/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
+
 .PHONY: generate
 generate: ## Generate the Go of the queries and the pages.
 	$(TOOL) sqlc generate

@@ -60,7 +60,7 @@ func TestLayout(t *testing.T) {
 			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
 			except: []string{
 				module + "/cmd", module + "/jobs", module + "/internal/pgtest", module + "/internal/pagebench",
-				module + "/internal/chaos", module + "/ui",
+				module + "/internal/chaos", module + "/internal/load", module + "/ui",
 			},
 		},
 		"PagesKnowNoRiver": {
