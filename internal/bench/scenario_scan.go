@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,32 +33,35 @@ func (b *bench) scans(d date.Date) contender {
 			if _, err := conn.Exec(ctx, "SELECT analytics.enqueue_rollup($1::date)", d); err != nil {
 				return nil, err
 			}
-			err = await(ctx, 5*time.Minute, 20*time.Millisecond, func() (done bool, err error) {
-				done = bytes.Contains(w.written(), []byte(`"run stopped"`))
-				return done, nil
+			err = await(ctx, 5*time.Minute, 20*time.Millisecond, func() (bool, error) {
+				return bytes.Contains(w.written(), []byte(`"run stopped"`)), nil
 			})
 			if err != nil {
 				return nil, err
 			}
-			got, err := scanTimes(w.written())
+			got, err := scanTimes(w.written(), d)
 			w.stop()
 			return got, err
 		},
 	}
 }
 
-// scanTimes adds up what a worker has logged of its scan phase.
-func scanTimes(log []byte) (sample, error) {
+// scanTimes adds up what a worker has logged of the scan phase of its only date.
+func scanTimes(log []byte, d date.Date) (sample, error) {
 	var phase, slices, most float64
 	for line := range bytes.Lines(log) {
 		var said struct {
 			Message  string  `json:"msg"`
+			Date     string  `json:"date"`
 			Phase    string  `json:"phase"`
 			Duration float64 `json:"duration_ms"`
 			Took     float64 `json:"took_ms"`
 		}
-		if json.Unmarshal(line, &said) != nil {
+		if json.Unmarshal(line, &said) != nil || said.Date == "" {
 			continue
+		}
+		if said.Date != d.String() {
+			return nil, fmt.Errorf("the worker has rolled %s up, which nobody asked for", said.Date)
 		}
 		switch {
 		case said.Message == "phase stopped" && said.Phase == "scan":
