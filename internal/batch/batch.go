@@ -33,7 +33,7 @@ var ErrTooSlow = errors.New("one row of metrics cannot be written within thirtee
 const (
 	firstRows = 1_000
 	// mostRows bounds the memory of a batch and of the rows that are read to compare with.
-	mostRows = 50_000
+	mostRows = 25_000
 	// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
 	patience = 10 * time.Second
 )

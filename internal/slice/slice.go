@@ -50,7 +50,7 @@ const (
 
 // DefaultCounts is how many counts a slice should have where a Scanner does not say: few enough for the next slice, an hour
 // later, not to have twice as many, which is too dense.
-const DefaultCounts = 100_000
+const DefaultCounts = 50_000
 
 // errTooMany says that a slice has more than twice the counts it should have, or mostBytes.
 var errTooMany = errors.New("too many counts for a slice")
