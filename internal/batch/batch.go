@@ -32,8 +32,11 @@ var ErrTooSlow = errors.New("one row of metrics cannot be written within thirtee
 
 const (
 	firstRows = 1_000
-	// mostRows bounds the memory of a batch and of the rows that are read to compare with.
+	// mostRows bounds the memory of the rows that are read to compare with, and of those that are compared at a time.
 	mostRows = 25_000
+	// mostChanges bounds a batch. Whoever commits after it waits for all of its WAL, some 1.5 MB: with 25,000 rows the p99 of
+	// an application beside it was a third higher.
+	mostChanges = 5_000
 	// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
 	patience = 10 * time.Second
 )
@@ -86,7 +89,7 @@ func (p *Publisher) walk(
 ) error {
 	if p.reads == nil {
 		p.reads = pace.NewSize(firstRows, 1, mostRows)
-		p.writes = pace.NewSize(firstRows, 1, mostRows)
+		p.writes = pace.NewSize(firstRows, 1, mostChanges)
 	}
 	for more := true; more; {
 		if err := p.Alive(); err != nil {
