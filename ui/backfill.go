@@ -3,9 +3,12 @@ package ui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
@@ -83,6 +86,10 @@ func (s *site) showBackfill(w http.ResponseWriter, r *http.Request) error {
 // readBackfill reads a backfill and a page of its dates.
 func (s *site) readBackfill(ctx context.Context, id int64, query url.Values) (*backfillView, error) {
 	view := &backfillView{State: query.Get("state"), Confirm: query.Has("cancel")}
+	if view.State != "" && !slices.Contains(backfillStates(), view.State) {
+		return nil, inputError{fmt.Errorf("there is no state %q: it is one of %s",
+			shortened(view.State, 40), strings.Join(backfillStates(), ", "))}
+	}
 	var err error
 	from := backfill.DayCursor{PastFailed: query.Has("past_failed")}
 	if text := query.Get("after"); text != "" {

@@ -66,10 +66,16 @@ func (s *site) scoped(next http.Handler) http.Handler {
 // page makes a handler of one that may fail, and shows its failure.
 func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := handle(w, r)
+		err := parse(r)
+		if err == nil {
+			err = handle(w, r)
+		}
 		var input inputError
+		var large *http.MaxBytesError
 		switch {
 		case err == nil:
+		case errors.As(err, &large):
+			s.fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: 64 KiB are enough for anything.")
 		case errors.Is(err, errNotFound):
 			s.fail(w, r, http.StatusNotFound, "Not found", "There is nothing at this address.")
 		case errors.As(err, &input):
@@ -82,6 +88,20 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 				"The database could not be asked. Nothing was changed; the log of the web process says why.")
 		}
 	})
+}
+
+// parse reads a form. One that cannot be read, or is cut off because it is too large, changes nothing: what was read of it
+// might ask for something else than the whole.
+func parse(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	err := r.ParseForm()
+	var large *http.MaxBytesError
+	if err == nil || errors.As(err, &large) {
+		return err
+	}
+	return inputError{errors.New("the form cannot be read")}
 }
 
 func (s *site) fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {

@@ -1,0 +1,258 @@
+package ui_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/ui"
+)
+
+// hostileTexts are what that somebody may send instead of what is asked for.
+func hostileTexts() []string {
+	return []string{
+		"", "'", `"`, `';DROP TABLE public.canary;--`, `1);DROP TABLE public.canary;--`, `' OR '1'='1`, `1 OR 1=1`, "$1", "$$", `\`, `\'`,
+		"/*", "--", "%", "_", "%s%n%d", "\x00", "a\x00b", "\xff\xfe", "\xc0\xaf", "a\u202eb", "\u0661\u0662", "\uff11", "\U0001d7d9",
+		strings.Repeat("9", 3_000), strings.Repeat("x", 3_000), strings.Repeat("é", 1_500), strings.Repeat("(", 200),
+		`<script>alert(1)</script>`, `" onmouseover="alert(1)`, "x\r\nSet-Cookie: evil=1", "../../etc/passwd", "//evil.example", `/\evil.example`,
+		"javascript:alert(1)", "-1", "0", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e309", "NaN",
+		"-Infinity", "infinity", "epoch", "now", "0000-00-00", "2026-02-30", "99999-01-01", "0001-01-01 BC", "2026-03-01' ::text",
+		"a & !b <-> c", `"a`, "{}", "null", "{{.}}", "${7*7}",
+	}
+}
+
+// route is an address with values that it takes. Those in braces are in the path, the others in the query, the form or the
+// JSON.
+type route struct {
+	method, path string
+	values       map[string]string
+}
+
+// routes are all of them, which is held against the source.
+func routes() []route {
+	jobFilter := map[string]string{"state": "completed", "kind": "rollup_day", "q": "rollup", "from": "2026-03-01", "to": "2026-03-02"}
+	bulk := maps.Clone(jobFilter)
+	maps.Copy(bulk, map[string]string{
+		"action": "retry", "max_id": "100", "at": "2026-03-10T12:00:00Z", "shown": "1", "before": "90", "done": "0", "skip_changed": "1",
+	})
+	form := map[string]string{"from": "2026-02-01", "to": "2026-02-03", "which": "all", "order": "newest", "in_flight": "1", "pause": "0"}
+	page := func(more map[string]string) map[string]string {
+		values := map[string]string{"before": "5", "notice": "deleted"}
+		maps.Copy(values, more)
+		return values
+	}
+	return []route{
+		{"GET", "/{$}", map[string]string{"year": "2026", "notice": "requested"}},
+		{"GET", "/audit", page(map[string]string{"actor": "admin", "via": "web", "action": "request dates", "after": "5"})},
+		{"GET", "/backfills", page(form)},
+		{"POST", "/backfills", form},
+		{"GET", "/backfills/{id}", map[string]string{"{id}": "1", "state": "waiting", "cancel": "1", "after": "2026-02-01"}},
+		{"POST", "/backfills/{id}", map[string]string{"{id}": "1", "action": "pause"}},
+		{"GET", "/dates", page(map[string]string{"state": "complete", "from": "2026-03-01", "to": "2026-03-02"})},
+		{"GET", "/dates/{date}", map[string]string{
+			"{date}": "2026-03-01", "top": "views", "runs_before": "1", "requests_before": "1", "jobs_before": "1", "before": "1", "after": "1",
+		}},
+		{"POST", "/dates/{date}/request", map[string]string{"{date}": "2026-03-01", "back": "overview"}},
+		{"GET", "/doctor", map[string]string{"after": "1"}},
+		{"GET", "/entities", map[string]string{"id": "7", "metric": "clicks", "period": "30"}},
+		{"GET", "/entity", map[string]string{
+			"id": "7", "from": "2026-03-01", "to": "2026-03-02", "days": "30", "range": "30", "before": "2026-03-02", "metric": "views",
+		}},
+		{"GET", "/entity.csv", map[string]string{"id": "7", "from": "2026-03-01", "to": "2026-03-02"}},
+		{"GET", "/jobs", page(maps.Clone(jobFilter))},
+		{"GET", "/jobs/{id}", map[string]string{"{id}": "1", "errors": "1"}},
+		{"POST", "/jobs/{id}", map[string]string{"{id}": "1", "action": "retry"}},
+		{"GET", "/jobs/bulk", bulk},
+		{"POST", "/jobs/bulk", bulk},
+		{"GET", "/jobs/bulk/result", bulk},
+		{"GET", "/schedule", page(nil)},
+		{"POST", "/schedule", map[string]string{"action": "pause-queue", "queue": "daymill"}},
+		{"GET", "/verifications", page(map[string]string{"result": "exact", "date": "2026-03-01"})},
+		{"POST", "/verifications", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "sample": "", "repair": "", "back": "date"}},
+
+		{"POST", "/api/backfills", map[string]string{
+			"from": "2026-02-01", "to": "2026-02-03", "in_flight": "1", "pause_seconds": "0", "newest_first": "true", "every_date": "true",
+		}},
+		{"GET", "/api/backfills/{id}", map[string]string{"{id}": "1"}},
+		{"GET", "/api/cron/daily-rollup", map[string]string{"x": "1"}},
+		{"GET", "/api/dates", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "state": "complete", "limit": "5"}},
+		{"GET", "/api/doctor", map[string]string{"x": "1"}},
+		{"GET", "/api/entities/{id}/metrics", map[string]string{"{id}": "7", "from": "2026-03-01", "to": "2026-03-02", "format": "csv"}},
+		{"GET", "/api/openapi.json", map[string]string{"x": "1"}},
+		{"POST", "/api/rollups", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "date": "2026-03-01"}},
+		{"GET", "/api/verifications", map[string]string{"date": "2026-03-01", "result": "exact", "limit": "5", "cursor": "9"}},
+		{"POST", "/api/verifications", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "date": "2026-03-01", "sample": "7", "repair": "true"}},
+	}
+}
+
+// address is a route's with values; those of the query are left to the caller.
+func (r route) address(values map[string]string) (path string, rest url.Values) {
+	path, rest = strings.TrimSuffix(r.path, "{$}"), url.Values{}
+	for name, value := range values {
+		if strings.HasPrefix(name, "{") {
+			path = strings.ReplaceAll(path, name, url.PathEscape(value))
+		} else {
+			rest.Set(name, value)
+		}
+	}
+	return path, rest
+}
+
+// request is one to a route, with values as they are sent to it.
+func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Request {
+	t.Helper()
+	path, rest := r.address(values)
+	request := s.request(t, "admin", r.method, path+"?"+rest.Encode(), "")
+	if r.method != http.MethodPost {
+		return request
+	}
+	body, kind := rest.Encode(), "application/x-www-form-urlencoded"
+	if strings.HasPrefix(r.path, "/api/") {
+		object := make(map[string]any)
+		for name := range rest {
+			object[name] = rest.Get(name)
+			var plain any // Numbers and truth as such, where they are.
+			if json.Unmarshal([]byte(rest.Get(name)), &plain) == nil {
+				object[name] = plain
+			}
+		}
+		text, err := json.Marshal(object)
+		require.NoError(t, err)
+		body, kind = string(text), "application/json"
+	}
+	request = s.request(t, "admin", r.method, path, body)
+	request.Header.Set("Content-Type", kind)
+	return request
+}
+
+// leaks is what an answer must not have in it: what Postgres and Go say to those who maintain them.
+var leaks = regexp.MustCompile(`SQLSTATE|goroutine \d|runtime error|invalid input syntax|syntax error at|conn busy|\.go:\d|pgx|/home/|postgres://`)
+
+// harm is what is wrong with an answer; empty where nothing is.
+func harm(answer response) (all []string) {
+	is := func(bad bool, what string) {
+		if bad {
+			all = append(all, what)
+		}
+	}
+	is(answer.status >= 500, fmt.Sprintf("status %d", answer.status))
+	is(leaks.MatchString(answer.body), "says "+leaks.FindString(answer.body))
+	is(len(answer.body) > 400<<10, "answers with a great deal")
+	is(answer.header.Get("Set-Cookie")+answer.header.Get("Evil") != "", "has a header of the sender's")
+	is(answer.header.Get("X-Content-Type-Options") != "nosniff", "lacks the headers that every answer has")
+	to := answer.header.Get("Location")
+	path, _, _ := strings.Cut(to, "?")
+	is(to != "" && (!ownAddress.MatchString(to) || strings.Contains(path, "evil.example")), "leads to "+to)
+	public := strings.Contains(answer.body[:min(40, len(answer.body))], `"openapi"`) // It is the same for everybody.
+	html := strings.HasPrefix(answer.header.Get("Content-Type"), "text/html")
+	is(html && (strings.Contains(answer.body, "<script>alert") || strings.Contains(answer.body, `" onmouseover="alert`)), "has the sender's HTML")
+	is(answer.status == http.StatusOK && !public && !strings.Contains(answer.header.Get("Cache-Control"), "no-store"), "may be kept by a cache")
+	return all
+}
+
+// ownAddress is one of this server's: a path, that no browser takes for a host.
+var ownAddress = regexp.MustCompile(`^/([^/\\].*)?$`)
+
+// errorsLogged counts what is logged as an error: Daymill's own fault.
+type errorsLogged struct {
+	slog.Handler
+
+	count *atomic.Int64
+}
+
+func (h errorsLogged) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelError {
+		h.count.Add(1)
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+// hostileSite is the pages over a database that has something of everything.
+func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64) {
+	t.Helper()
+	faults = new(atomic.Int64)
+	db := pgtest.Database(t, pgtest.Installed{EntityType: kind, TimeZone: "UTC"})
+	db.RawEvents(t)
+	s = serve(t, db, func(c *ui.Config) { c.Logger = slog.New(errorsLogged{c.Logger.Handler(), faults}) })
+	s.clock.set(time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC))
+	for _, sql := range []string{
+		"CREATE TABLE public.canary AS SELECT 1 AS alive",
+		`INSERT INTO analytics.backfills (first_date, last_date, requested_by) VALUES ('2026-02-01', '2026-02-03', 'a')`,
+		"SELECT analytics.enqueue_rollup('2026-03-01'::date, '2026-03-05')",
+		`INSERT INTO river_job (kind, args, max_attempts, queue) SELECT 'rollup_day', jsonb_build_object('date', '2026-03-0' || i), 10, 'daymill'
+			FROM generate_series(1, 5) AS i`,
+	} {
+		_, err := db.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+	}
+	return s, faults
+}
+
+// TestHostile sends hostile texts as every value of every route.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Complete", func(t *testing.T) {
+		t.Parallel()
+		var found, listed []string
+		files, err := filepath.Glob("*.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, match := range regexp.MustCompile(`mux\.Handle\("([A-Z]+ /[^"]*)", s\.page|\{http\.Method(\w+), "(/api/[^"]+)"`).FindAllSubmatch(source, -1) {
+				found = append(found, string(match[1])+strings.TrimSpace(strings.ToUpper(string(match[2]))+" "+string(match[3])))
+			}
+		}
+		for _, r := range routes() {
+			listed = append(listed, r.method+" "+r.path)
+		}
+		slices.Sort(found)
+		slices.Sort(listed)
+		require.Equal(t, found, listed)
+	})
+
+	for _, kind := range []entity.Type{entity.Bigint, entity.Text, entity.UUID} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			s, faults := hostileSite(t, kind)
+			sent, harms := 0, []string{}
+			for _, r := range routes() {
+				if kind != entity.Text && !strings.Contains(r.path, "entit") {
+					continue // All others do not care what an entity is.
+				}
+				for name := range r.values {
+					for _, text := range hostileTexts() {
+						values := maps.Clone(r.values)
+						values[name] = text
+						for _, what := range harm(s.do(t, s.routed(t, r, values))) {
+							harms = append(harms, fmt.Sprintf("%s %s %s=%.60q: %s", r.method, r.path, name, text, what))
+						}
+						sent++
+					}
+				}
+			}
+			require.Empty(t, strings.Join(harms, "\n"))
+			require.Zero(t, faults.Load(), "errors in the log")
+			var alive int
+			require.NoError(t, s.db.QueryRow(t.Context(), "SELECT alive FROM public.canary").Scan(&alive))
+			t.Logf("%d requests", sent)
+		})
+	}
+}
