@@ -104,12 +104,21 @@ ifneq ($(TEMPLATES),)
 endif
 
 .PHONY: lint
-lint: ## Run the linters.
+lint: vuln ## Run the linters, gosec among them, and vuln.
 	go vet ./...
 	$(TOOL) golangci-lint run ./...
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui
 endif
+
+# A machine that cannot reach the database (https://vuln.go.dev, or GOVULNDB) is told so, and nothing more is wrong there.
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what is imported, where their database can be reached.
+	@found=$$($(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./... 2>&1); code=$$?; \
+	case "$$found" in \
+		*"fetching vulnerabilities"*) echo "govulncheck: NOT CHECKED, its database cannot be reached: $${found##*: }" ;; \
+		*) printf '%s\n' "$$found"; exit $$code ;; \
+	esac
 
 # What was generated is committed (or at least staged), and is what the queries and pages say.
 .PHONY: fresh

@@ -2,7 +2,9 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,9 +30,27 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 	return shared, nil
 }
 
+// ErrRiverSchema is a name that River cannot have for its schema.
+var ErrRiverSchema = errors.New("the name of the schema of River's tables has to begin with a letter or an underscore, " +
+	"and to have no more than 46 of those and digits")
+
+// riverSchemaName is what River's clients accept. Its migrations put other names into texts of SQL, as they are.
+var riverSchemaName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,45}$`)
+
+// CheckRiverSchema returns ErrRiverSchema for a name that River would refuse when a worker starts, or would run as SQL.
+func CheckRiverSchema(name string) error {
+	if !riverSchemaName.MatchString(name) {
+		return fmt.Errorf("%w, and %q is another", ErrRiverSchema, name)
+	}
+	return nil
+}
+
 // MigrateRiver brings River's tables up to date in a schema, which it creates where it is missing, and returns how
-// many of River's migrations it applied.
+// many of River's migrations it applied. It is ErrRiverSchema where River cannot have the name.
 func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (int, error) {
+	if err := CheckRiverSchema(riverSchema); err != nil {
+		return 0, err
+	}
 	var exists bool
 	err := pool.QueryRow(ctx, "SELECT EXISTS(SELECT FROM pg_namespace WHERE nspname = $1)", riverSchema).Scan(&exists)
 	if err == nil && !exists {

@@ -2,7 +2,6 @@ package ui_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -124,7 +123,7 @@ func TestRequestHeaders(t *testing.T) {
 	ranges := "bytes=0-" + strings.Repeat(",0-", 1_000)
 	asset := get("/assets/style.css", "Range: "+ranges+"\r\n")
 	require.Equal(t, http.StatusOK, asset.status)
-	require.Equal(t, len(get("/assets/style.css", "").body), len(asset.body))
+	require.Equal(t, get("/assets/style.css", "").body, asset.body)
 
 	// Requests of which two servers would read the end elsewhere.
 	for name, headers := range map[string]string{
@@ -231,7 +230,7 @@ func TestStored(t *testing.T) {
 	}
 	require.Greater(t, shown, 20, "or nothing of it was shown")
 	require.Zero(t, faults.Load(), "errors in the log")
-	download := s.get(t, "/entity.csv?id="+fmt.Sprintf("%%3Cscript%%3Ealert(1)%%3C%%2Fscript%%3E%%22%%20onmouseover%%3D%%22alert(2)%%22%%20%%27%%26%%7B%%7B.%%7D%%7D")+
+	download := s.get(t, "/entity.csv?id=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(2)%22%20%27%26%7B%7B.%7D%7D"+
 		"&from=2026-03-01&to=2026-03-02")
 	require.Equal(t, "text/csv; charset=utf-8; header=present", download.header.Get("Content-Type"))
 	require.Regexp(t, `^attachment; filename="[A-Za-z0-9_.-]+"$`, download.header.Get("Content-Disposition"))

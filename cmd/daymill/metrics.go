@@ -95,5 +95,5 @@ func (m *metrics) listen(ctx context.Context, address, token string, clock pace.
 	}
 	m.logger.InfoContext(ctx, "metrics served", slog.String("address", "http://"+listener.Addr().String()+"/metrics"))
 	handler := ui.MetricsHandler(ui.MetricsConfig{Handler: m.handler(), Token: token, Logger: m.logger, Clock: clock})
-	return func() error { return serve(ctx, listener, handler) }, nil
+	return func() error { return serve(ctx, listener, handler, serverLimits()) }, nil
 }

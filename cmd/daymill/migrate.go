@@ -41,6 +41,11 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		}
 		options.EntityType = entityType
 	}
+	if c.RiverSchema != "" {
+		if err := jobs.CheckRiverSchema(c.RiverSchema); err != nil {
+			return usagef("--river-schema: %w", err)
+		}
+	}
 	if c.Steps < 0 {
 		return usagef("--steps is %d: give 0 for all, or a number of migrations", c.Steps)
 	}

@@ -35,13 +35,19 @@ type webOptions struct {
 	CronSecret     string `env:"CRON_SECRET" placeholder:"SECRET" help:"The bearer token of schedulers that call /api/cron/daily-rollup."`
 }
 
-const (
-	shutdownTimeout = 10 * time.Second
-	// What a client may take to send a request and to read the answer: the slowest page is bounded by itself.
-	readTimeout  = 15 * time.Second
-	writeTimeout = 60 * time.Second
-	maxHeaders   = 64 << 10
-)
+// limits are what a client may take: whoever is slower, or sends more, is cut off.
+type limits struct {
+	read    time.Duration // to send a request, headers and body
+	write   time.Duration // from the end of its headers, to have it answered and to read that
+	idle    time.Duration // between requests
+	stop    time.Duration // to finish when the process is told to stop
+	headers int           // bytes of them
+}
+
+// serverLimits are those of every server here. The slowest page is bounded by itself.
+func serverLimits() limits {
+	return limits{read: 15 * time.Second, write: time.Minute, idle: time.Minute, stop: 10 * time.Second, headers: 64 << 10}
+}
 
 // Run answers until the process is told to stop.
 func (c *webCmd) Run(ctx context.Context, a *app) error {
@@ -121,7 +127,7 @@ func (o *webOptions) serveOn(
 			return err
 		},
 	})
-	return serve(ctx, listener, handler)
+	return serve(ctx, listener, handler, serverLimits())
 }
 
 func (o *webOptions) address() string {
@@ -146,15 +152,15 @@ func loopback(address string) bool {
 }
 
 // serve answers until ctx is done, and then lets requests under way finish.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, within limits) error {
 	server := &http.Server{
-		Handler: handler, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
-		MaxHeaderBytes: maxHeaders,
+		Handler: handler, ReadTimeout: within.read, WriteTimeout: within.write, IdleTimeout: within.idle,
+		MaxHeaderBytes: within.headers,
 	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), within.stop)
 		defer cancel()
 		stopped <- server.Shutdown(stop)
 	}()

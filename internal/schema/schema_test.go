@@ -3,6 +3,7 @@ package schema_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -181,7 +182,14 @@ func TestUp(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Empty(t)
 		up := options(db.DB, entity.Bigint, "UTC")
-		up.RiverSchema = `hostile "schema"; DROP`
+		// River would put such a name into its migrations' SQL as it is.
+		for _, name := range []string{`hostile "schema"; DROP`, "a'b", "a.b", "a b", "1a", "a-b", "é", "a\x00", strings.Repeat("a", 47)} {
+			up.RiverSchema = name
+			_, err := schema.Up(t.Context(), db.DB, up)
+			require.ErrorIs(t, err, jobs.ErrRiverSchema, name)
+		}
+		require.Empty(t, objects(t, db.DB))
+		up.RiverSchema = "Select"
 		_, err := schema.Up(t.Context(), db.DB, up)
 		require.NoError(t, err)
 		var triggers int
