@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -63,7 +64,7 @@ func TestTelemetry(t *testing.T) {
 		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", id)
 		require.Eventually(t, func() bool { return len(heard[telemetry.BackfillStop](ears)) > 0 }, patience, 20*time.Millisecond)
 		require.Equal(t, []telemetry.BackfillStart{{ID: id}}, heard[telemetry.BackfillStart](ears))
-		require.Equal(t, []telemetry.BackfillStop{{ID: id}}, heard[telemetry.BackfillStop](ears))
+		require.Equal(t, []telemetry.BackfillStop{{ID: id, Outcome: telemetry.Complete}}, heard[telemetry.BackfillStop](ears))
 		var ended, requested int64
 		for _, step := range heard[telemetry.BackfillAdvance](ears) {
 			require.Equal(t, id, step.ID)
@@ -71,6 +72,29 @@ func TestTelemetry(t *testing.T) {
 		}
 		require.EqualValues(t, 3, ended)
 		require.EqualValues(t, 3, requested)
+	})
+
+	t.Run("BackfillCancelled", func(t *testing.T) {
+		t.Parallel()
+		b, all := setupUnscheduled(t), dates(3)
+		var ids []int64
+		for range 2 { // One of them has not begun.
+			require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+				id, _, err := backfill.Start(t.Context(), tx, backfill.Plan{Range: date.Range{First: all[0], Last: all[2]}, InFlight: 1, EveryDate: true})
+				ids = append(ids, id)
+				return err
+			}))
+		}
+		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, ids[0], backfill.Cancelled, audit.Who{Via: "cli"}))
+		// Two workers, each of which tells the same listener: one of them does.
+		ears, configure := listen()
+		b.start(t, configure)
+		b.start(t, configure)
+		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", ids[1])
+		require.Eventually(t, func() bool { return len(heard[telemetry.BackfillStop](ears)) > 1 }, patience, 20*time.Millisecond)
+		require.ElementsMatch(t, []telemetry.BackfillStop{
+			{ID: ids[0], Outcome: telemetry.Cancelled}, {ID: ids[1], Outcome: telemetry.Complete},
+		}, heard[telemetry.BackfillStop](ears))
 	})
 
 	t.Run("Request", func(t *testing.T) {
@@ -97,6 +121,7 @@ func TestTelemetry(t *testing.T) {
 		b.exec(t, loseRow, all[1])
 		b.verify(t)
 		verified := heard[telemetry.Verify](ears)
+		require.Len(t, heard[telemetry.VerifyStart](ears), 2)
 		require.Len(t, verified, 2)
 		slices.SortFunc(verified, func(a, b telemetry.Verify) int { return a.Date.Compare(b.Date) })
 		require.Equal(t, "exact", verified[0].Result)

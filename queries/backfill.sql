@@ -127,6 +127,13 @@ SET
     finished_at = CASE WHEN @state::text = 'cancelled' THEN now() END
 WHERE id = @id;
 
+-- name: BackfillTellCancelled :many
+-- Takes note that those which were cancelled are told of.
+UPDATE analytics.backfills
+SET cancel_told = true
+WHERE state = 'cancelled' AND NOT cancel_told
+RETURNING id;
+
 -- name: BackfillCancelDates :exec
 UPDATE analytics.backfill_dates
 SET state = 'cancelled', finished_at = now()

@@ -25,6 +25,11 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	listeners, stopTracing, err := a.verbTelemetry(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	conn, installation, err := a.openInstalled(ctx, "rollup")
 	if err != nil {
 		return err
@@ -46,6 +51,7 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		defer events.Close()
 	}
 	runner := c.runner(a, conn, events, installation)
+	runner.Listeners = listeners
 	var protected int64
 	for day := c.Dates.First; !day.After(c.Dates.Last); day = day.AddDays(1) {
 		err := c.rollup(ctx, a, conn, runner, day)

@@ -65,6 +65,21 @@ func (a *app) trace(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
+// verbTelemetry returns the listeners of a verb that does a worker's work while somebody watches: OpenTelemetry where the
+// OTEL_* variables ask for it, and the log at level debug, for the verb prints what came of it. It is called before the
+// database is opened, so that statements are traced; stop sends the last traces.
+func (a *app) verbTelemetry(ctx context.Context) (listeners telemetry.Listeners, stop func(), err error) {
+	stop, err = a.trace(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	listeners = telemetry.Listeners{telemetry.Log{Logger: a.logger(), Quiet: true}}
+	if a.tracer != nil {
+		listeners = append(listeners, a.tracer)
+	}
+	return listeners, stop, nil
+}
+
 // processName names the process, the same at every call.
 func (a *app) processName() string {
 	if a.process == "" {

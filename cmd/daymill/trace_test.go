@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -18,11 +19,11 @@ import (
 	"github.com/daymill/daymill/internal/pgtest"
 )
 
-// A worker that is told to stop sends the traces that it still has. Not parallel, for OpenTelemetry reads the process's
-// environment.
-func TestWorkerTraces(t *testing.T) {
+// collect is an OTLP collector: its address, and how many spans of each name it has been sent so far.
+func collect(t *testing.T) (address string, named func() map[string]int) {
+	t.Helper()
 	var mu sync.Mutex
-	named := map[string]int{}
+	spans := map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
 		var sent collector.ExportTraceServiceRequest
@@ -38,13 +39,24 @@ func TestWorkerTraces(t *testing.T) {
 		for _, resource := range sent.GetResourceSpans() {
 			for _, scope := range resource.GetScopeSpans() {
 				for _, s := range scope.GetSpans() {
-					named[s.GetName()]++
+					spans[s.GetName()]++
 				}
 			}
 		}
 	}))
-	defer server.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	t.Cleanup(server.Close)
+	return server.URL, func() map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(spans)
+	}
+}
+
+// A worker that is told to stop sends the traces that it still has. Not parallel, for OpenTelemetry reads the process's
+// environment.
+func TestWorkerTraces(t *testing.T) {
+	to, named := collect(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // Nothing is sent before the end.
 
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -63,11 +75,43 @@ func TestWorkerTraces(t *testing.T) {
 	}, waitFor, tick)
 	cancel()
 	require.Equal(t, exitOK, <-code)
-	mu.Lock()
-	defer mu.Unlock()
 	for _, name := range []string{"run", "scan", "publish", "settle", "EventSlice", `copy_from "analytics"."daily_entity_metrics"`} {
-		require.Positive(t, named[name], name)
+		require.Positive(t, named()[name], name)
 	}
+}
+
+// Verbs that do a worker's work send traces as a worker does, and print what they always do.
+func TestVerbTraces(t *testing.T) {
+	to, named := collect(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // Nothing is sent before the end.
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	day := date.MustParse("2026-03-01")
+	db.InsertDate(t, day, 100, 30)
+
+	code, _, stderr := command(t.Context(), db.URL, "rollup", day.String(), "--pace", "0")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, stderr)
+	for _, name := range []string{"run", "scan", "publish", "settle", "EventSlice"} {
+		require.Positive(t, named()[name], name)
+	}
+	require.Zero(t, named()["verify"])
+	before := named()["EventSlice"]
+	code, _, stderr = command(t.Context(), db.URL, "verify", day.String(), "--pace", "0")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, stderr)
+	require.Equal(t, 1, named()["verify"])
+	require.Greater(t, named()["EventSlice"], before)
+
+	// The log has it all where somebody asks.
+	code, _, stderr = command(t.Context(), db.URL, "verify", day.String(), "--pace", "0", "--log-level", "debug")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, stderr, `level=DEBUG msg="verification started" date=2026-03-01`)
+	require.Contains(t, stderr, `level=DEBUG msg="date verified" date=2026-03-01 result=exact`)
+	code, _, stderr = command(t.Context(), db.URL, "rollup", day.String(), "--pace", "0", "--log-level", "debug")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, stderr, `level=DEBUG msg="run stopped"`)
 }
 
 func TestTraceRefused(t *testing.T) {

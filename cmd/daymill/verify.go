@@ -53,6 +53,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	case c.Dates != nil && c.Seed != nil:
 		return usagef("--seed draws a sample: give it without dates")
 	}
+	listeners, stopTracing, err := a.verbTelemetry(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	conn, installation, err := a.openInstalled(ctx, "verify")
 	if err != nil {
 		return err
@@ -72,7 +77,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	}
 	verifier := &verification.Verifier{
 		Primary: conn, Source: events, Type: installation.EntityType, Clock: a.clock(),
-		Options: verification.Options{Pace: c.Pace, MaxEntities: c.MaxEntities, Drifts: c.Show},
+		Options:   verification.Options{Pace: c.Pace, MaxEntities: c.MaxEntities, Drifts: c.Show},
+		Listeners: listeners,
 	}
 	for _, day := range dates {
 		if err := c.verify(ctx, a, verifier, day, &report); err != nil {

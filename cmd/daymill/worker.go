@@ -190,7 +190,7 @@ func processName() string {
 func (o engineOptions) runner(a *app, db, events *postgres.DB, installation schema.Installation) *run.Runner {
 	return &run.Runner{
 		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
-		Options: run.Options{Pace: o.Pace, MaxEntities: o.MaxEntities, Worker: processName()},
+		Options: run.Options{Pace: o.Pace, MaxEntities: o.MaxEntities, Worker: a.processName()},
 	}
 }
 

@@ -113,7 +113,7 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 
 // Advance moves every backfill that is under way on, in the caller's transaction: it takes note of the dates that have
 // finished and requests the next ones. One that another process is just moving on is left to it. It returns the events to
-// tell once the transaction has committed.
+// tell once the transaction has committed, those that were cancelled since the last call included.
 func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
 	queries := db.New(on)
 	running, err := queries.BackfillRunning(ctx)
@@ -127,6 +127,13 @@ func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
 			return nil, fmt.Errorf("advance backfill %d: %w", b.ID, err)
 		}
 		events = append(events, step.events(b.ID)...)
+	}
+	cancelled, err := queries.BackfillTellCancelled(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for cancelled backfills: %w", err)
+	}
+	for _, id := range cancelled {
+		events = append(events, telemetry.BackfillStop{ID: id, Outcome: telemetry.Cancelled})
 	}
 	return events, nil
 }
@@ -145,7 +152,7 @@ func (s step) events(id int64) (events []telemetry.Event) {
 		events = append(events, telemetry.BackfillAdvance{ID: id, Ended: s.ended, Requested: s.requested})
 	}
 	if s.finished {
-		events = append(events, telemetry.BackfillStop{ID: id})
+		events = append(events, telemetry.BackfillStop{ID: id, Outcome: telemetry.Complete})
 	}
 	return events
 }

@@ -273,7 +273,7 @@ func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) 
 
 const backfillList = `-- name: BackfillList :many
 SELECT
-    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at,
+    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told,
     c.dates,
     c.requested,
     c.complete,
@@ -343,6 +343,7 @@ func (q *Queries) BackfillList(ctx context.Context, arg BackfillListParams) ([]B
 			&i.AnalyticsBackfill.StartedAt,
 			&i.AnalyticsBackfill.LastFinishedAt,
 			&i.AnalyticsBackfill.FinishedAt,
+			&i.AnalyticsBackfill.CancelTold,
 			&i.Dates,
 			&i.Requested,
 			&i.Complete,
@@ -543,6 +544,34 @@ func (q *Queries) BackfillTake(ctx context.Context, arg BackfillTakeParams) ([]d
 			return nil, err
 		}
 		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const backfillTellCancelled = `-- name: BackfillTellCancelled :many
+UPDATE analytics.backfills
+SET cancel_told = true
+WHERE state = 'cancelled' AND NOT cancel_told
+RETURNING id
+`
+
+// Takes note that those which were cancelled are told of.
+func (q *Queries) BackfillTellCancelled(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, backfillTellCancelled)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

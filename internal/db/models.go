@@ -38,6 +38,7 @@ type AnalyticsBackfill struct {
 	StartedAt      *time.Time
 	LastFinishedAt *time.Time
 	FinishedAt     *time.Time
+	CancelTold     bool
 }
 
 type AnalyticsBackfillDate struct {

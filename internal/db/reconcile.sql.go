@@ -88,6 +88,7 @@ SELECT (
         WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of($1))
     )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
+    OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'cancelled' AND NOT b.cancel_told)
 )::boolean AS needed
 `
 

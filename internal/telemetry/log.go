@@ -10,11 +10,16 @@ import (
 // words.
 type Log struct {
 	Logger *slog.Logger
+	// Quiet has every line at debug: for a command that says itself what came of it.
+	Quiet bool
 }
 
 // Listen writes a line, and returns ctx.
 func (l Log) Listen(ctx context.Context, event Event) context.Context {
 	level, message := line(event)
+	if l.Quiet {
+		level = slog.LevelDebug
+	}
 	if !l.Logger.Enabled(ctx, level) {
 		return ctx
 	}
@@ -60,12 +65,16 @@ func line(event Event) (slog.Level, string) {
 		return slog.LevelDebug, "backfill advanced"
 	case BackfillStop:
 		return slog.LevelInfo, "backfill stopped"
+	case VerifyStart:
+		return slog.LevelDebug, "verification started"
 	case Verify:
 		switch {
 		case e.Err != nil:
 			return slog.LevelError, "verification failed"
 		case e.Result == Drifted:
 			return slog.LevelWarn, "a date's metrics are not what its events come to"
+		case e.Result == Interrupted:
+			return slog.LevelInfo, "verification interrupted"
 		default:
 			return slog.LevelInfo, "date verified"
 		}

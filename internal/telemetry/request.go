@@ -86,26 +86,43 @@ func (e BackfillAdvance) Attrs() []slog.Attr {
 	}
 }
 
-// BackfillStop says that every date of a backfill has ended. One that is cancelled ends without an event: the audit has
-// who did it.
+// Cancelled is the outcome of a backfill that somebody has cancelled.
+const Cancelled = "cancelled"
+
+// BackfillStop says that every date of a backfill has ended, or that it was cancelled, perhaps before it began. The audit
+// has who did it.
 type BackfillStop struct {
-	ID int64
+	ID      int64
+	Outcome string // Complete or Cancelled
 }
 
 // Name is backfill_stop.
 func (BackfillStop) Name() string { return "backfill_stop" }
 
 // Attrs are its fields.
-func (e BackfillStop) Attrs() []slog.Attr { return []slog.Attr{slog.Int64("backfill_id", e.ID)} }
+func (e BackfillStop) Attrs() []slog.Attr {
+	return []slog.Attr{slog.Int64("backfill_id", e.ID), slog.String("outcome", e.Outcome)}
+}
 
 // Drifted is the result of a verification that found metrics which are not what their date's events come to. The other
 // results are those of package verification.
 const Drifted = "drifted"
 
+// VerifyStart says that a date's events are about to be counted anew. Verify follows, unless the process is killed.
+type VerifyStart struct {
+	Date date.Date
+}
+
+// Name is verify_start.
+func (VerifyStart) Name() string { return "verify_start" }
+
+// Attrs are its fields.
+func (e VerifyStart) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
+
 // Verify says that a verification of a date has ended: its events were counted anew and compared with its metrics.
 type Verify struct {
 	Date                        date.Date
-	Result                      string // of package verification; empty where it failed
+	Result                      string // of package verification, or Interrupted; empty where it failed
 	Entities                    int64  // that have events or a row
 	Drifted                     int64  // whose row is not what was counted
 	EventsCounted, EventsStored int64

@@ -64,6 +64,7 @@ func Events() []Event {
 		BackfillStart{},
 		BackfillAdvance{},
 		BackfillStop{},
+		VerifyStart{},
 		Verify{},
 	}
 }

@@ -128,19 +128,18 @@ func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 		Verifier: v, order: order, pacer: &pace.Pacer{Clock: v.Clock, Pace: v.Options.Pace},
 		result: Result{Date: order.Date, Drifts: []Drift{}},
 	}
-	if err := one.open(ctx); err != nil {
-		return Result{}, err
-	}
-	defer one.close(ctx)
+	ctx = telemetry.Tell(ctx, v.Listeners, telemetry.VerifyStart{Date: order.Date})
 	started := v.Clock.Now()
-	err := one.verify(ctx)
+	err := one.open(ctx)
+	if err == nil {
+		defer one.close(ctx)
+		err = one.verify(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("verify %s: %w", order.Date, err)
 	}
 	one.result.Took = v.Clock.Now().Sub(started)
-	if ctx.Err() == nil {
-		one.tell(ctx, err)
-	}
+	one.tell(ctx, err)
 	return one.result, err
 }
 
@@ -150,7 +149,10 @@ func (v *verification) tell(ctx context.Context, err error) {
 		Date: v.order.Date, Result: r.Result, Entities: r.Entities, Drifted: r.DriftedEntities,
 		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, Duration: r.Took, Err: err,
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		event.Result, event.Err = telemetry.Interrupted, nil
+	case err != nil:
 		event.Result = ""
 	}
 	telemetry.Tell(ctx, v.Listeners, event)

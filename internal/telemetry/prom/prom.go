@@ -75,7 +75,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		return h
 	}
 	outcomes := []string{telemetry.Complete, telemetry.Interrupted, telemetry.Lost, failed}
-	results := []string{"exact", telemetry.Drifted, "changed", "protected", "incomplete", failed}
+	results := []string{"exact", telemetry.Drifted, "changed", "protected", "incomplete", telemetry.Interrupted, failed}
 	return &Listener{
 		runsStarted: counter("daymill_runs_started_total", "Runs that have begun."),
 		runs:        counters("daymill_runs_total", "Runs that have ended.", "outcome", outcomes...),
@@ -95,7 +95,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		requests: counters("daymill_requests_total", "What happened to requests: a job was made of one, a run claimed it, it was satisfied.",
 			"action", "enqueued", "claimed", "satisfied"),
 		rescues:          counter("daymill_rescues_total", "Dates that were handed on because their run gave no sign of life."),
-		backfills:        counters("daymill_backfills_total", "What happened to backfills.", "action", "started", "completed"),
+		backfills:        counters("daymill_backfills_total", "What happened to backfills.", "action", "started", "completed", telemetry.Cancelled),
 		backfillDates:    counters("daymill_backfill_dates_total", "What happened to dates of backfills.", "action", "requested", "ended"),
 		verified:         counters("daymill_verified_dates_total", "Dates that were recounted.", "result", results...),
 		verifiedEntities: counter("daymill_verified_entities_total", "Entities that were recounted."),
@@ -142,7 +142,11 @@ func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Co
 		l.backfillDates.WithLabelValues("requested").Add(float64(e.Requested))
 		l.backfillDates.WithLabelValues("ended").Add(float64(e.Ended))
 	case telemetry.BackfillStop:
-		l.backfills.WithLabelValues("completed").Inc()
+		action := "completed"
+		if e.Outcome == telemetry.Cancelled {
+			action = e.Outcome
+		}
+		l.backfills.WithLabelValues(action).Inc()
 	case telemetry.Verify:
 		l.verify(e)
 	}

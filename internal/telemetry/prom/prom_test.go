@@ -32,6 +32,7 @@ func TestListener(t *testing.T) {
 		"Rescued":   {telemetry.RunRescue{}, []string{"daymill_rescues_total"}},
 		"Satisfied": {telemetry.RequestSatisfy{Requests: 2}, []string{"daymill_requests_total"}},
 		"Slice":     {telemetry.Slice{Outcome: telemetry.Read}, []string{"daymill_slices_total", "daymill_slice_duration_seconds"}},
+		"Cancelled": {telemetry.BackfillStop{Outcome: telemetry.Cancelled}, []string{"daymill_backfills_total"}},
 		"Started":   {telemetry.BackfillStart{}, []string{"daymill_backfills_total"}},
 		"Stopped":   {telemetry.RunStop{Outcome: telemetry.Complete, Figures: telemetry.Figures{Events: 1, Paused: 1}}, []string{"daymill_runs_total", "daymill_events_total", "daymill_run_paused_seconds_total"}},
 	} {

@@ -126,6 +126,11 @@ func (t *Tracer) Listen(ctx context.Context, event telemetry.Event) context.Cont
 	case telemetry.RunStart:
 		ctx, span = t.tracer.Start(ctx, "run") // run_stop or run_error ends it.
 		span.SetAttributes(attributes(event)...)
+	case telemetry.VerifyStart:
+		ctx, span = t.tracer.Start(ctx, "verify") // verify ends it.
+		span.SetAttributes(attributes(event)...)
+	case telemetry.Verify:
+		end(span, event, told.Err)
 	case telemetry.PhaseStart:
 		ctx, span = t.tracer.Start(ctx, told.Phase) // phase_stop ends it.
 		span.SetAttributes(attributes(event)...)

@@ -29,6 +29,7 @@ import (
 	"github.com/daymill/daymill/internal/run"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/trace"
+	"github.com/daymill/daymill/internal/verification"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -156,6 +157,40 @@ func (b *testBundle) requireDiscreet(t *testing.T, more ...string) {
 
 // copying is the span of a batch's new rows.
 const copying = `copy_from "analytics"."daily_entity_metrics"`
+
+// A verification is a trace of its own, with its statements and without what it has found of whom.
+func TestVerificationTraces(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	b.db.InsertDate(t, day, 2_000, 300)
+	b.db.Insert(t, pgtest.Event{Entity: "7263548901", Type: "view", At: time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)})
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+	require.ErrorIs(t, err, run.ErrNothingToDo)
+	_, err = b.db.Exec(t.Context(), "SELECT analytics.enqueue_rollup($1)", day)
+	require.NoError(t, err)
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, err)
+	_, err = b.db.Exec(t.Context(), "DELETE FROM analytics.daily_entity_metrics WHERE entity_id = 7263548901")
+	require.NoError(t, err)
+	verifier := &verification.Verifier{
+		Primary: b.runner.Primary, Source: b.runner.Source, Type: entity.Bigint, Clock: pace.SystemClock{}, Listeners: b.runner.Listeners,
+		Options: verification.Options{MaxEntities: 1_000},
+	}
+	result, err := verifier.Verify(t.Context(), verification.Order{Date: day, Via: "cli"})
+	require.NoError(t, err)
+	require.Equal(t, verification.Drifted, result.Result)
+	stopped, cancel := context.WithCancel(t.Context())
+	_, err = verifier.Verify(stopped, verification.Order{Date: day, Via: "cli", Progress: func(string, float64) { cancel() }})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, b.tracer.Close(t.Context()))
+
+	verified := b.named("verify")
+	require.Len(t, verified, 2)
+	require.Empty(t, verified[0].GetParentSpanId())
+	require.Subset(t, b.children(verified[0]), []string{"EventSlice", "VerificationBegin"})
+	require.Contains(t, verified[0].String(), "daymill.drifted_entities")
+	require.Contains(t, verified[1].String(), telemetry.Interrupted)
+	b.requireDiscreet(t, "7263548901")
+}
 
 func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	for _, protocol := range []string{"grpc", "http/protobuf"} { //nolint:paralleltest // See setup.

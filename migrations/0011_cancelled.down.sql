@@ -1,0 +1,2 @@
+DROP INDEX analytics.backfills_untold;
+ALTER TABLE analytics.backfills DROP COLUMN cancel_told;
