@@ -10,7 +10,7 @@ GENERATED := internal/db ui
 TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
 
 # The packages in which goroutines share something.
-RACE_PACKAGES ?= ./cmd/... ./jobs/... ./internal/event/... ./internal/pgserver/... ./internal/run/...
+RACE_PACKAGES ?= ./cmd/... ./jobs/... ./internal/rollup/event/... ./internal/pgserver/... ./internal/rollup/run/...
 
 .PHONY: help
 help: ## List the targets.
@@ -36,25 +36,25 @@ race: ## Run the tests of what runs concurrently under the race detector.
 
 .PHONY: bench-pages
 bench-pages: ## Measure the pages over a million jobs and ten million rows of metrics. Takes some minutes.
-	go run ./internal/pagebench
+	go run ./internal/test/pagebench
 
 .PHONY: bench
 bench: ## Measure Daymill beside what one would do instead. Takes about five minutes.
-	go run ./internal/bench $(BENCH)
+	go run ./internal/test/bench $(BENCH)
 
 .PHONY: bench-docs
 bench-docs: ## Run bench, and write docs/benchmarks.md, its plots and the ratios that bench-check compares with.
 	mkdir -p tmp
-	go run ./internal/bench -json tmp/bench.json -markdown docs/benchmarks.md -write-ratios internal/bench/ratios.json $(BENCH)
-	go run -C internal/bench/plot . $(CURDIR)/tmp/bench.json $(CURDIR)/docs/images
+	go run ./internal/test/bench -json tmp/bench.json -markdown docs/benchmarks.md -write-ratios internal/test/bench/ratios.json $(BENCH)
+	go run -C internal/test/bench/plot . $(CURDIR)/tmp/bench.json $(CURDIR)/docs/images
 
 .PHONY: bench-check
 bench-check: ## Run bench, and fail where a ratio is worse than the committed one by more than its margin.
-	go run ./internal/bench -check internal/bench/ratios.json $(BENCH)
+	go run ./internal/test/bench -check internal/test/bench/ratios.json $(BENCH)
 
 .PHONY: bench-large
 bench-large: ## The same with days of ten million events.
-	go run ./internal/bench -large $(BENCH)
+	go run ./internal/test/bench -large $(BENCH)
 
 # How many seeds, the only one (0 for all), and how many at a time.
 SEEDS ?= 200
@@ -63,21 +63,21 @@ LANES ?= 6
 
 .PHONY: chaos
 chaos: ## Do faults to real workers: SEEDS=200, or SEED=17 again. See docs/faults.md.
-	go test ./internal/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed $(SEED) -lanes $(LANES)
+	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed $(SEED) -lanes $(LANES)
 
 .PHONY: chaos-mutants
 chaos-mutants: ## Break the code, one way after another, and count the seeds until that is noticed.
-	go test ./internal/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)
+	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)
 
 FUZZ ?= 30s
 
 .PHONY: explore
 explore: ## Take the model, the properties, the zones and the fuzz targets further than the tests do.
-	go test ./internal/model -count=1 -v -troubles 3
+	go test ./internal/test/model -count=1 -v -troubles 3
 	go test ./internal/date -count=1 -timeout 30m -v -run TestTiles -every-zone
-	go test ./internal/run ./internal/event -count=1 -timeout 30m -v -run Equals -rapid.checks=400
+	go test ./internal/rollup/run ./internal/rollup/event -count=1 -timeout 30m -v -run Equals -rapid.checks=400
 	for target in FuzzCSV FuzzNDJSON FuzzTime; do \
-		go test ./internal/event -run NONE -fuzz "^$$target\$$" -fuzztime $(FUZZ) || exit 1; \
+		go test ./internal/rollup/event -run NONE -fuzz "^$$target\$$" -fuzztime $(FUZZ) || exit 1; \
 	done
 
 # How long, how many writers, how many worker processes.
@@ -87,7 +87,7 @@ WORKERS ?= 2
 
 .PHONY: load
 load: ## Write as fast as the machine lets one, and judge what stays: DURATION=10m WRITERS=8 WORKERS=2.
-	go run ./internal/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
+	go run ./internal/test/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
 
 .PHONY: generate
 generate: ## Generate the Go of the queries and the pages.
@@ -130,8 +130,8 @@ fresh: generate ## Check that the generated files are up to date.
 .PHONY: tidy
 tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy.
 	go mod tidy -diff
-	go -C internal/bench/plot mod tidy -diff
-	go vet -C internal/bench/plot ./...
+	go -C internal/test/bench/plot mod tidy -diff
+	go vet -C internal/test/bench/plot ./...
 
 .PHONY: ci
 ci: fresh tidy lint test race ## Everything that must hold before a change is merged.

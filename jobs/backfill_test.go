@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/audit"
-	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 )
 

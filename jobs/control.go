@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
-	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // controlTimeout bounds a control job; what it had done by then is committed and is not done again. rescueAfter is when

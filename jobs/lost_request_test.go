@@ -12,7 +12,7 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 )
 

@@ -14,8 +14,8 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 )
 

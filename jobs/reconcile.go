@@ -11,14 +11,14 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
-	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 

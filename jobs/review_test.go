@@ -6,7 +6,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // Cancelling a job withdraws what was asked for, of whomever. The date does not go on saying that it is complete.

@@ -9,7 +9,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/rollup/run"
 )
 
 // rollupDayWorker works rollup_day jobs.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/pgtest"
-	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 )
 

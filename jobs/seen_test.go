@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/jobs"
 )
 

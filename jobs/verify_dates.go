@@ -14,8 +14,8 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
-	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/verification"
 )
 
 // VerifyDatesArgs are the arguments of the job that compares finished dates with their events. The zero value is the periodic

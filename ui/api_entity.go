@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/metric"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/rollup/metric"
+	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
 //go:embed openapi.json

@@ -7,7 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/jobs"
 )
 

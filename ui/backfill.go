@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/audit"
-	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/backfill"
 )
 
 // backfillDaysShown is how many dates of a backfill a page lists.

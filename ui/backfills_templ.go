@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/daymill/daymill/internal/backfill"
+	"github.com/daymill/daymill/internal/rollup/backfill"
 )
 
 func backfillsPage(view backfillsView) templ.Component {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
+	"github.com/daymill/daymill/internal/rollup/ledger"
 )
 
 // States of a calendar that the ledger does not know.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/metric"
+	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
 // csvFlush is how many rows are sent at a time.

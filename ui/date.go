@@ -16,8 +16,8 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
 )
 
 // What a date's page lists at most.

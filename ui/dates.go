@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
 )
 
 // datesPerPage is how many dates a page of the list has.

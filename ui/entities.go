@@ -8,8 +8,8 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/metric"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
 const (

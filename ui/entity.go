@@ -15,9 +15,9 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
-	"github.com/daymill/daymill/internal/metric"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // Which dates have events and nobody has asked for is the one thing on the pages that the ledger does not know: it takes

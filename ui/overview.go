@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/daymill/daymill/internal/backfill"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/jobs"
 )
 

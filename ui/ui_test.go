@@ -14,12 +14,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/browser"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
-	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/test/browser"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 	"github.com/daymill/daymill/ui"
 )

@@ -9,7 +9,7 @@ import "github.com/a-h/templ"
 import templruntime "github.com/a-h/templ/runtime"
 
 import (
-	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/internal/rollup/verification"
 	"net/url"
 	"strconv"
 )

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // What changes something writes down that it did.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 func TestDoctor(t *testing.T) {

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/term"
 
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/event"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/event"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/internal/source"
 )
 
 type importCmd struct {

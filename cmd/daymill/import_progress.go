@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/daymill/daymill/internal/event"
+	"github.com/daymill/daymill/internal/rollup/event"
 )
 
 // importProgress shows on standard error how far a file's import is, and its bad rows.

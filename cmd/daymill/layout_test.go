@@ -40,7 +40,7 @@ func TestLayout(t *testing.T) {
 		"InternalKnowsNoHTTP": {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
-			except:    []string{module + "/internal/pagebench"}, // A program of its own, which loads the pages.
+			except:    []string{module + "/internal/test/pagebench"}, // A program of its own, which loads the pages.
 		},
 		"MetricsAndTracesAreForCmd": {
 			forbidden:  []string{"github.com/prometheus", "go.opentelemetry.io", "google.golang.org/grpc", "github.com/exaring"},
@@ -59,8 +59,8 @@ func TestLayout(t *testing.T) {
 			from:       []string{module},
 			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
 			except: []string{
-				module + "/cmd", module + "/jobs", module + "/internal/pgtest", module + "/internal/pagebench",
-				module + "/internal/chaos", module + "/internal/load", module + "/ui",
+				module + "/cmd", module + "/jobs", module + "/internal/test/pgtest", module + "/internal/test/pagebench",
+				module + "/internal/test/chaos", module + "/internal/test/load", module + "/ui",
 			},
 		},
 		"PagesKnowNoRiver": {
@@ -68,10 +68,10 @@ func TestLayout(t *testing.T) {
 			from:      []string{module + "/ui"},
 		},
 		"TestHelpersStayInTests": {
-			forbidden:  []string{module + "/internal/pgtest", "github.com/stretchr"},
+			forbidden:  []string{module + "/internal/test/pgtest", "github.com/stretchr"},
 			transitive: true,
 			from:       []string{module},
-			except:     []string{module + "/internal/pgtest", module + "/internal/browser"},
+			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser"},
 		},
 	}
 

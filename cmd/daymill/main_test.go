@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // freeAddress is an address of this machine that nobody listens on just now.

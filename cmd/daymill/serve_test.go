@@ -16,7 +16,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // output is what a process that goes on has written so far.

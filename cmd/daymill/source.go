@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 type sourceCmd struct {

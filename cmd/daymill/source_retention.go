@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // days is a duration that is mostly one of days: 90d, 2160h, or 0.

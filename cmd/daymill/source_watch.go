@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 type sourceWatchCmd struct {

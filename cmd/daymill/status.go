@@ -7,13 +7,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/daymill/daymill/internal/backfill"
 	"github.com/daymill/daymill/internal/date"
-	"github.com/daymill/daymill/internal/ledger"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/schedule"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/internal/source"
 	"github.com/daymill/daymill/jobs"
 )
 

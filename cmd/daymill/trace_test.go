@@ -16,7 +16,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgtest"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // collect is an OTLP collector: its address, and how many spans of each name it has been sent so far.

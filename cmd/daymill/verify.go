@@ -10,7 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/internal/rollup/verification"
 )
 
 type verifyCmd struct {

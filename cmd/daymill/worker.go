@@ -11,9 +11,9 @@ import (
 
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/internal/source"
 	"github.com/daymill/daymill/jobs"
 )
 

@@ -12,10 +12,10 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
-	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/internal/source"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/jobs"
 )
 

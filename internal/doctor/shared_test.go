@@ -12,8 +12,8 @@ import (
 
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/pace"
-	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // Many who ask at a time have one examination made.

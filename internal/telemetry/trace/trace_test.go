@@ -24,12 +24,12 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
-	"github.com/daymill/daymill/internal/pgtest"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/run"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/trace"
-	"github.com/daymill/daymill/internal/verification"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -1,0 +1,127 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+)
+
+// Status is the ledger at a glance.
+type Status struct {
+	// Dates counts dates by state.
+	Dates map[string]int64 `json:"dates"`
+	// FirstComplete and LastComplete bound the dates that are complete; empty where none is.
+	FirstComplete date.Date `json:"first_complete"`
+	LastComplete  date.Date `json:"last_complete"`
+	// Broken are dates that need a person, the latest first.
+	Broken []Broken `json:"broken"`
+	// Runs are the latest, the newest first.
+	Runs []Run `json:"runs"`
+	// LastSchedule is when the daily job last did its work; nil where it never has.
+	LastSchedule *time.Time `json:"last_schedule,omitempty"`
+	// SchedulePaused is since when the daily job has been paused; nil where it is not.
+	SchedulePaused *time.Time `json:"schedule_paused,omitempty"`
+	// NextDue is when the first of the dates that wait is due; nil where none waits.
+	NextDue *time.Time `json:"next_due,omitempty"`
+	// Workers are the worker processes that are alive, those that started last first.
+	Workers []Worker `json:"workers"`
+}
+
+// Broken is a date that failed, was cancelled or is stale.
+type Broken struct {
+	Date  date.Date `json:"date"`
+	State string    `json:"state"`
+	Error string    `json:"error"`
+}
+
+// Run is one attempt at one date.
+type Run struct {
+	ID                 int64      `json:"id"`
+	Date               date.Date  `json:"date"`
+	State              string     `json:"state"`
+	Worker             string     `json:"worker"`
+	StartedAt          time.Time  `json:"started_at"`
+	FinishedAt         *time.Time `json:"finished_at,omitempty"`
+	Error              string     `json:"error,omitempty"`
+	Phase              string     `json:"phase"`
+	Progress           float64    `json:"progress"`
+	Events             int64      `json:"events"`
+	Entities           int64      `json:"entities"`
+	Inserted           int64      `json:"rows_inserted"`
+	Updated            int64      `json:"rows_updated"`
+	Deleted            int64      `json:"rows_deleted"`
+	LongestStatementMS float64    `json:"longest_statement_ms"`
+}
+
+// mostBroken is how many broken dates are listed.
+const mostBroken = 20
+
+// Read returns the status, with as many runs as limit says.
+func Read(ctx context.Context, conn *postgres.DB, limit int) (status Status, err error) {
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		status, err = read(ctx, on, limit)
+		return err
+	})
+	return status, err
+}
+
+func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
+	queries := db.New(on)
+	dates, err := queries.LedgerDates(ctx)
+	if err != nil {
+		return Status{}, fmt.Errorf("count dates: %w", err)
+	}
+	status := Status{
+		Dates:         byState(dates),
+		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,
+		Broken: []Broken{}, Runs: []Run{},
+	}
+	broken, err := queries.LedgerBroken(ctx, mostBroken)
+	if err != nil {
+		return Status{}, fmt.Errorf("list broken dates: %w", err)
+	}
+	for _, b := range broken {
+		status.Broken = append(status.Broken, Broken{Date: b.MetricDate, State: b.State, Error: b.Error})
+	}
+	runs, err := queries.LedgerRuns(ctx, int32(limit)) //nolint:gosec // A page.
+	if err != nil {
+		return Status{}, fmt.Errorf("list runs: %w", err)
+	}
+	for _, r := range runs {
+		status.Runs = append(status.Runs, newRun(r))
+	}
+	daily, err := queries.ScheduleGet(ctx, schedule.Name)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Status{}, fmt.Errorf("read the schedule: %w", err)
+	}
+	status.LastSchedule, status.SchedulePaused = daily.LastRunAt, daily.PausedAt
+	due, err := queries.LedgerNextDue(ctx)
+	if err == nil {
+		status.NextDue = &due
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return Status{}, fmt.Errorf("look for dates that wait: %w", err)
+	}
+	status.Workers, err = Workers(ctx, on, WorkerAlive)
+	return status, err
+}
+
+func newRun(r db.LedgerRunsRow) Run {
+	one := Run{
+		ID: r.ID, Date: r.MetricDate, State: r.State, Worker: r.Worker, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		Phase: r.Phase, Progress: float64(r.Progress), Events: r.Events, Entities: r.Entities,
+		Inserted: r.RowsInserted, Updated: r.RowsUpdated, Deleted: r.RowsDeleted,
+		LongestStatementMS: float64(r.LongestStatementMs),
+	}
+	if r.Error != nil {
+		one.Error = *r.Error
+	}
+	return one
+}

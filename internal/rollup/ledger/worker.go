@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+)
+
+// WorkerAlive is how long ago a worker process may have been seen and count as alive: it says so about every half
+// minute.
+const WorkerAlive = 2 * time.Minute
+
+// mostWorkers is how many worker processes are listed.
+const mostWorkers = 100
+
+// Worker is a worker process, and how it works.
+type Worker struct {
+	Name       string    `json:"name"`
+	StartedAt  time.Time `json:"started_at"`
+	LastSeenAt time.Time `json:"last_seen_at"`
+	Version    string    `json:"version"`
+	// Workers is how many dates it rolls up at a time.
+	Workers     int     `json:"workers"`
+	Pace        float64 `json:"pace"`
+	MaxEntities int     `json:"max_entities"`
+	// DailyHour is the local hour of the daily job, and Lookback how many days before yesterday it asks for.
+	DailyHour int `json:"daily_hour"`
+	Lookback  int `json:"lookback"`
+	// Retention is how long the ledger is kept; 0 means for good.
+	Retention time.Duration `json:"retention_ns"`
+	// Follower reports whether it reads events from a follower.
+	Follower bool `json:"follower"`
+}
+
+// Daily is the schedule of the worker's daily job, in the reporting zone.
+func (w Worker) Daily(zone *time.Location) schedule.Daily {
+	return schedule.Daily{Zone: zone, Hour: w.DailyHour, Lookback: w.Lookback}
+}
+
+// SeeWorker records that a worker process is alive, and forgets those that were not seen for a week. StartedAt and
+// LastSeenAt are the database's to say.
+func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
+	queries := db.New(on)
+	err := queries.WorkerSee(ctx, db.WorkerSeeParams{
+		Name: worker.Name, Version: worker.Version, Workers: int32(worker.Workers), Pace: worker.Pace, //nolint:gosec // At most 100.
+		MaxEntities: int64(worker.MaxEntities), DailyHour: int32(worker.DailyHour), Lookback: int32(worker.Lookback), //nolint:gosec // At most 366.
+		RetentionSeconds: int64(worker.Retention.Seconds()), Follower: worker.Follower,
+	})
+	if err == nil {
+		err = queries.WorkerPrune(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("record the worker: %w", err)
+	}
+	return nil
+}
+
+// ForgetWorker records that a worker process has stopped.
+func ForgetWorker(ctx context.Context, on postgres.DBTX, name string) error {
+	if err := db.New(on).WorkerForget(ctx, name); err != nil {
+		return fmt.Errorf("forget the worker: %w", err)
+	}
+	return nil
+}
+
+// Workers lists the worker processes that were seen within a span of time, such as WorkerAlive; those that started last
+// first, and a hundred at most.
+func Workers(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker, error) {
+	rows, err := db.New(on).WorkerList(ctx, db.WorkerListParams{Within: within, MaxRows: mostWorkers})
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	all := make([]Worker, len(rows))
+	for i, w := range rows {
+		all[i] = Worker{
+			Name: w.Name, StartedAt: w.StartedAt, LastSeenAt: w.LastSeenAt, Version: w.Version, Workers: int(w.Workers),
+			Pace: w.Pace, MaxEntities: int(w.MaxEntities), DailyHour: int(w.DailyHour), Lookback: int(w.Lookback),
+			Retention: time.Duration(w.RetentionSeconds) * time.Second, Follower: w.Follower,
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,227 @@
+package run_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// More entities at one instant than a slice may have counts: whatever the machine's speed, time does not divide them.
+const (
+	denseEvents   = 240_000
+	denseEntities = 210_000
+	spreadEvents  = 6_000
+	allEvents     = denseEvents + spreadEvents
+)
+
+// insertDense fills the date: most of its events at one instant, as dates without a time of day have it, and some all over
+// the date.
+func (b *testBundle) insertDense(t *testing.T) {
+	t.Helper()
+	b.db.InsertInstant(t, atNoon(t, b), denseEvents, denseEntities)
+	b.db.InsertDate(t, day, spreadEvents, 500)
+	_, err := b.db.Exec(t.Context(), "ANALYZE public.raw_events")
+	require.NoError(t, err)
+}
+
+// rollupDense runs the date and holds the result against a recount, and the way it was read against what bounds it.
+func (b *testBundle) rollupDense(t *testing.T) run.Figures {
+	t.Helper()
+	figures := b.rollup(t, day)
+	require.EqualValues(t, allEvents, figures.Events)
+	require.EqualValues(t, allEvents, pgtest.RequireExact(t, b.db).Events)
+	// A fetch reads 20,000 events at most.
+	require.GreaterOrEqual(t, figures.Fetches, denseEvents/20_000*figures.Passes)
+	return figures
+}
+
+func TestRunDense(t *testing.T) {
+	t.Parallel()
+	bigint, text, uuid := installations[0], installations[1], installations[2]
+
+	t.Run("AllAtOneInstant", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, bigint)
+		b.db.InsertInstant(t, atNoon(t, b).Add(-12*time.Hour), denseEvents, denseEntities)
+		figures := b.rollup(t, day)
+		require.EqualValues(t, denseEvents, pgtest.RequireExact(t, b.db).Events)
+		require.GreaterOrEqual(t, figures.Fetches, denseEvents/20_000)
+		again := b.rollup(t, day)
+		require.Zero(t, again.Inserted+again.Updated+again.Deleted)
+	})
+
+	t.Run("BRIN", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, bigint)
+		_, err := b.db.Exec(t.Context(), `DROP INDEX public.raw_events_created_at;
+			CREATE INDEX ON public.raw_events USING brin (created_at)`)
+		require.NoError(t, err)
+		b.insertDense(t)
+		b.rollupDense(t)
+	})
+
+	t.Run("Follower", func(t *testing.T) {
+		t.Parallel()
+		server := pgtest.Server(t, nil)
+		conn := pgtest.On(t, server, bigint)
+		conn.RawEvents(t)
+		follower, err := server.Follower(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, follower.Close()) })
+		b := &testBundle{db: conn, runner: newRunner(conn, "test")}
+		b.insertDense(t)
+		b.runner.Source, err = postgres.Open(t.Context(), postgres.Config{URL: follower.URL(conn.Name)})
+		require.NoError(t, err)
+		t.Cleanup(b.runner.Source.Close)
+		b.rollupDense(t)
+	})
+
+	// Neighbours in the table are neighbours in key order: a pass wants none of most stretches.
+	t.Run("InKeyOrder", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, bigint)
+		_, err := b.db.Exec(t.Context(), `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+			SELECT i, 'view', $1 FROM generate_series(1, $2::integer) AS i`, atNoon(t, b), denseEvents)
+		require.NoError(t, err)
+		b.db.InsertDate(t, day, spreadEvents, 500)
+		b.runner.Options.MaxEntities = 60_000
+		require.Greater(t, b.rollupDense(t).Passes, 4)
+	})
+
+	t.Run("Passes", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, uuid)
+		b.insertDense(t)
+		b.runner.Options.MaxEntities = 40_000
+		require.Greater(t, b.rollupDense(t).Passes, 6)
+	})
+
+	t.Run("Pooler", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, text)
+		b.insertDense(t)
+		pooled, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.PgBouncer(t, b.db)})
+		require.NoError(t, err)
+		t.Cleanup(pooled.Close)
+		require.True(t, pooled.Pooled())
+		b.runner.Primary, b.runner.Source = pooled, pooled
+		b.runner.Options.MaxEntities = 150_000
+		require.Greater(t, b.rollupDense(t).Passes, 1)
+	})
+}
+
+// transactions is how many others are open in the test's database.
+func (b *testBundle) transactions(ctx context.Context, t *testing.T) (open int) {
+	t.Helper()
+	err := b.db.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity
+		WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()`).Scan(&open)
+	require.NoError(t, err)
+	return open
+}
+
+// testClock is the machine's, set forward by ahead, and sleeps by calling slept.
+type testClock struct {
+	pace.SystemClock
+
+	ahead time.Duration
+	slept func(ctx context.Context, d time.Duration)
+}
+
+func (c *testClock) Now() time.Time { return c.SystemClock.Now().Add(c.ahead) }
+
+func (c *testClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.slept(ctx, d)
+	return context.Cause(ctx)
+}
+
+func TestRunDenseInterrupted(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.insertDense(t)
+	b.runner.Options.MaxEntities = 90_000
+	b.request(t, day)
+	broken := b.interruptAt(t, func(f run.Figures) bool { return f.Passes == 2 && f.Phase == run.PhaseScan && f.Fetches%4 == 2 })
+	require.Zero(t, b.transactions(t.Context(), t))
+	require.Equal(t, "retrying", b.state(t, day))
+	require.Positive(t, broken.Inserted)
+
+	rest, err := b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, err)
+	recount := pgtest.RequireExact(t, b.db)
+	require.EqualValues(t, allEvents, recount.Events)
+	require.Equal(t, recount.Rows, broken.Inserted+rest.Inserted, "nothing should be published twice")
+}
+
+// What is read through a cursor is paid for after its transaction's end.
+func TestRunDensePauses(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.insertDense(t)
+	pauses := 0
+	b.runner.Clock = &testClock{slept: func(ctx context.Context, d time.Duration) {
+		pauses++
+		require.LessOrEqual(t, d, 10*time.Second)
+		require.Zero(t, b.transactions(ctx, t), "no transaction should be open during a pause")
+	}}
+	b.runner.Options.Pace = 1
+	b.rollupDense(t)
+	require.Positive(t, pauses)
+}
+
+// A run gives signs of life while its own connection is busy with a cursor, and notices there that it was replaced.
+func TestRunDenseSignsOfLife(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.insertDense(t)
+	clock := &testClock{}
+	b.runner.Clock = clock
+	b.request(t, day)
+	seen := 0
+	fetches := func(f run.Figures) bool {
+		if f.Phase != run.PhaseScan || f.Fetches == seen {
+			return false
+		}
+		seen = f.Fetches
+		clock.ahead += 2 * time.Second
+		return true
+	}
+	silent := "UPDATE analytics.rollup_dates SET heartbeat_at = now() - interval '20 seconds'"
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+		if !fetches(f) {
+			return
+		}
+		if seen > 1 {
+			var alive bool
+			err := b.db.QueryRow(t.Context(), "SELECT heartbeat_at > now() - interval '15 seconds' FROM analytics.rollup_dates").Scan(&alive)
+			require.NoError(t, err)
+			require.True(t, alive)
+		}
+		if seen < 4 {
+			require.Equal(t, 1, b.transactions(t.Context(), t), "the cursor's")
+		}
+		_, err := b.db.Exec(t.Context(), silent)
+		require.NoError(t, err)
+	}})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, seen, 4)
+	require.EqualValues(t, allEvents, pgtest.RequireExact(t, b.db).Events)
+
+	seen = 0
+	b.request(t, day)
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+		if fetches(f) && seen == 2 {
+			_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET run_id = run_id + 1")
+			require.NoError(t, err)
+		}
+	}})
+	require.ErrorIs(t, err, run.ErrFenced)
+	require.Equal(t, 2, seen)
+	require.Zero(t, b.transactions(t.Context(), t))
+}

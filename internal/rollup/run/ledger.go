@@ -1,0 +1,320 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/slice"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+const (
+	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
+	ledgerLimit = 5 * time.Second
+	// ledgerPatience is how long a transaction on the ledger is waited for, from this end.
+	ledgerPatience = 15 * time.Second
+	// signOfLifeEvery is how often a run that writes nothing says that it is alive, and how far it is.
+	signOfLifeEvery = time.Second
+	// mostRequests is how many requests one statement claims or resolves.
+	mostRequests = 5_000
+)
+
+// open takes the connections of a run.
+func (a *attempt) open(ctx context.Context) error {
+	var err error
+	if a.primary, err = a.Primary.Session(ctx); err != nil {
+		return err
+	}
+	a.source = a.primary
+	if a.Source != a.Primary {
+		if a.source, err = a.Source.Session(ctx); err != nil {
+			a.primary.Release(ctx)
+			return fmt.Errorf("open source: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *attempt) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerLimit)
+	defer cancel()
+	if a.source != a.primary {
+		a.source.Release(ctx)
+	}
+	a.primary.Release(ctx)
+}
+
+// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done.
+func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
+	defer cancel()
+	if a.primary.Busy() { // Events are being read through a cursor.
+		return a.Primary.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
+	}
+	return a.primary.Tx(ctx, ledgerLimit, func(on postgres.DBTX) error { return do(ctx, db.New(on)) })
+}
+
+// begin hands the date to this run, or says why it may not have it.
+func (a *attempt) begin(ctx context.Context) error {
+	return a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{
+			MetricDate: a.order.Date, NextDate: a.order.Date.AddDays(1),
+		})
+		if err != nil {
+			return fmt.Errorf("find the date's bounds: %w", err)
+		}
+		a.bounds = date.Bounds{From: bounds.FromInstant, To: bounds.ToInstant}
+		if a.bounds.To.After(a.Clock.Now()) {
+			return ErrNotOver
+		}
+		// Before the lock, which a run at work may hold for a moment.
+		if _, err := a.wanted(ctx, queries); err != nil {
+			return err
+		}
+		return a.takeOver(ctx, queries)
+	})
+}
+
+// wanted reports whether any of the date's open requests has come since its last run claimed them. Without an open one
+// there is nothing to do.
+func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
+	open, err := queries.RequestOpen(ctx, a.order.Date)
+	if err != nil {
+		return false, fmt.Errorf("look for requests: %w", err)
+	}
+	if open.Requests == 0 {
+		return false, ErrNothingToDo
+	}
+	return open.Unclaimed, nil
+}
+
+// takeOver puts this run in the place of the date's last one. It resumes what that one has published within the last
+// ten minutes, unless requests have come since: those want a scan from the start, which then serves everyone.
+func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
+	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
+		return fmt.Errorf("make the date's row: %w", err)
+	}
+	last, err := queries.DateLock(ctx, db.DateLockParams{
+		Silence: cmp.Or(a.Options.Silence, Silence), MetricDate: a.order.Date,
+	})
+	if err != nil {
+		return fmt.Errorf("lock the date: %w", err)
+	}
+	if last.Alive && !a.succeeds(last) {
+		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, last.RunID, last.Worker)
+	}
+	// Again: while the lock was waited for, the run that held it may have settled. A run that began all the same would leave
+	// a date that is complete behind as running, should it break off, and no request to bring another.
+	fresh, err := a.wanted(ctx, queries)
+	if err != nil {
+		return err
+	}
+	if last.State == "running" {
+		if err := queries.RunLose(ctx, last.RunID); err != nil {
+			return fmt.Errorf("end the last run: %w", err)
+		}
+	}
+	var totals batch.Totals
+	var resumed *int64
+	// Events that have come late meanwhile, without anybody asking, may be below the cursor: after a longer while the scan
+	// begins anew.
+	if last.Cursor != nil && last.Recent && !fresh {
+		resumed, a.cursor, a.scanRun = &last.RunID, last.Cursor, last.ScanRunID
+		totals = batch.Totals{Events: last.CursorEvents, Entities: last.CursorEntities}
+	}
+	var attemptNumber *int32
+	if a.order.JobID != nil {
+		n := int32(a.order.Attempt) //nolint:gosec // River's own is a smallint.
+		attemptNumber = &n
+	}
+	a.id, err = queries.RunInsert(ctx, db.RunInsertParams{
+		MetricDate: a.order.Date, JobID: a.order.JobID, Attempt: attemptNumber,
+		Worker: a.Options.Worker, ResumedRunID: resumed,
+	})
+	if err != nil {
+		return fmt.Errorf("make the run's row: %w", err)
+	}
+	a.resumed = resumed
+	if resumed == nil {
+		a.scanRun = a.id
+	}
+	err = queries.DateBegin(ctx, db.DateBeginParams{RunID: a.id, ScanRunID: a.scanRun, MetricDate: a.order.Date})
+	if err != nil {
+		return fmt.Errorf("hand the date over: %w", err)
+	}
+	a.scanner = &slice.Scanner{
+		Session: a.source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.event(), Listeners: a.Listeners,
+	}
+	a.publisher = &batch.Publisher{
+		Session: a.primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
+		Run: a.event(), Listeners: a.Listeners,
+	}
+	return nil
+}
+
+// succeeds reports whether this is a later attempt of the job whose run is in possession: River, or the rescue of jobs
+// of dead workers, has given that attempt up, and should it be alive it is fenced.
+func (a *attempt) succeeds(last db.DateLockRow) bool {
+	return a.order.JobID != nil && last.JobID != nil && *a.order.JobID == *last.JobID && a.order.Attempt > int(last.Attempt)
+}
+
+// claim takes the requests that are open when the scan begins. A run that resumes leaves them to the next: the entities
+// below its cursor were counted before they came.
+func (a *attempt) claim(ctx context.Context) error {
+	for claimed := int64(mostRequests); a.scanRun == a.id && claimed == mostRequests; {
+		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+			if err := a.fence(ctx, queries); err != nil {
+				return err
+			}
+			var err error
+			claimed, err = queries.RequestClaim(ctx, db.RequestClaimParams{
+				RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,
+			})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("claim requests: %w", err)
+		}
+		telemetry.Tell(ctx, a.Listeners, telemetry.RequestClaim{Run: a.event(), Requests: claimed})
+	}
+	return nil
+}
+
+// fence fails once another run of the date has begun. In a transaction, it keeps one from beginning before its end.
+func (a *attempt) fence(ctx context.Context, queries *db.Queries) error {
+	return fenced(queries.DateHeartbeat(ctx, db.DateHeartbeatParams{MetricDate: a.order.Date, RunID: a.id}))
+}
+
+func fenced(rows int64, err error) error {
+	if err == nil && rows == 0 {
+		return ErrFenced
+	}
+	return err
+}
+
+// advance is the first thing that a batch's transaction does.
+func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
+	err := fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
+		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
+		MetricDate: a.order.Date, RunID: a.id,
+	}))
+	if err != nil {
+		return fmt.Errorf("move the cursor: %w", err)
+	}
+	return nil
+}
+
+// signOfLife tells the ledger about once a second that the run is alive, and how far it is; so a run that was replaced
+// learns of it while it writes nothing, too.
+func (a *attempt) signOfLife(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	a.report()
+	now := a.Clock.Now()
+	if now.Sub(a.checkedIn) < signOfLifeEvery {
+		return nil
+	}
+	first := a.checkedIn.IsZero()
+	a.checkedIn = now
+	if first {
+		return nil // It has just begun.
+	}
+	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		if err := a.fence(ctx, queries); err != nil {
+			return err
+		}
+		return queries.RunProgress(ctx, a.figures().row())
+	})
+	if err != nil {
+		return fmt.Errorf("give a sign of life: %w", err)
+	}
+	return nil
+}
+
+// settle satisfies the requests that were claimed when the scan began and marks the date complete.
+func (a *attempt) settle(ctx context.Context) error {
+	a.phase, a.progress = PhaseSettle, 1
+	for resolved := int64(mostRequests); resolved == mostRequests; {
+		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+			if err := a.fence(ctx, queries); err != nil {
+				return err
+			}
+			var err error
+			resolved, err = queries.RequestSatisfy(ctx, db.RequestSatisfyParams{
+				MetricDate: a.order.Date, RunID: a.scanRun, MaxRows: mostRequests,
+			})
+			if err != nil || resolved == mostRequests {
+				return err
+			}
+			return a.complete(ctx, queries)
+		})
+		if err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		telemetry.Tell(ctx, a.Listeners, telemetry.RequestSatisfy{Run: a.event(), Requests: resolved})
+	}
+	return nil
+}
+
+func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
+	err := fenced(queries.DateComplete(ctx, db.DateCompleteParams{
+		RunID: a.id, Events: a.publisher.Totals.Events, Entities: a.publisher.Totals.Entities, MetricDate: a.order.Date,
+	}))
+	if err != nil {
+		return err
+	}
+	if err := a.recordTop(ctx, queries); err != nil {
+		return err
+	}
+	if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
+		return err
+	}
+	return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: "complete"})
+}
+
+// breakOff records why the run did not complete, and returns the reason. A fenced run writes nothing more, not even
+// that: the run that replaced it has recorded it as lost.
+func (a *attempt) breakOff(ctx context.Context, reason error) error {
+	if errors.Is(reason, ErrFenced) {
+		return reason
+	}
+	if errors.Is(reason, ErrProtected) {
+		return a.protect(ctx, reason)
+	}
+	state, message := "failed", reason.Error()
+	var text *string
+	if ctx.Err() != nil {
+		state = "interrupted"
+	} else {
+		text = &message
+	}
+	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		if err := a.fence(ctx, queries); err != nil {
+			return err
+		}
+		err := queries.DateBreakOff(ctx, db.DateBreakOffParams{State: state, MetricDate: a.order.Date, RunID: a.id})
+		if err != nil {
+			return err
+		}
+		if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
+			return err
+		}
+		return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: state, Error: text})
+	})
+	if err != nil {
+		// The ledger is out of reach. It will notice by itself that the run has fallen silent.
+		return fmt.Errorf("%w (and it could not be recorded: %w)", reason, err)
+	}
+	return reason
+}

@@ -1,0 +1,186 @@
+package run_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// A date whose events are gone keeps its metrics, unless somebody says otherwise.
+func TestRunProtected(t *testing.T) {
+	t.Parallel()
+
+	type protectBundle struct{ *testBundle }
+	setup := func(t *testing.T) *protectBundle {
+		t.Helper()
+		b := setup(t, installations[0])
+		b.db.InsertDate(t, day, 5_000, 1_200)
+		b.rollup(t, day)
+		return &protectBundle{b}
+	}
+	exec := func(t *testing.T, b *testBundle, sql string) {
+		t.Helper()
+		_, err := b.db.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	rows := func(t *testing.T, b *testBundle) (n int) {
+		t.Helper()
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.daily_entity_metrics").Scan(&n))
+		return n
+	}
+	// requireProtected runs the date and holds that nothing was lost, and that nothing is left to do.
+	requireProtected := func(t *testing.T, b *testBundle, order run.Order) {
+		t.Helper()
+		before := rows(t, b)
+		require.Positive(t, before)
+		b.request(t, day)
+		order.Date = day
+		figures, err := b.runner.Run(t.Context(), order)
+		require.ErrorIs(t, err, run.ErrProtected)
+		require.Zero(t, figures.Deleted)
+		require.Equal(t, order.Progress != nil, figures.Slices > 0, "what was gone before the run began need not be scanned")
+		require.Equal(t, before, rows(t, b))
+		require.Equal(t, "protected", b.state(t, day))
+		require.Zero(t, b.openRequests(t))
+		var state, reason, resolution string
+		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT r.state, r.error,
+			(SELECT q.resolution FROM analytics.rollup_requests AS q ORDER BY q.id DESC LIMIT 1)
+			FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT 1`).Scan(&state, &reason, &resolution))
+		require.Equal(t, "protected", state)
+		require.Equal(t, "protected", resolution)
+		require.Contains(t, reason, "its metrics stay as they are")
+	}
+
+	t.Run("ComeBack", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, "CREATE TABLE kept AS SELECT * FROM public.raw_events; TRUNCATE public.raw_events")
+		requireProtected(t, b.testBundle, run.Order{})
+		exec(t, b.testBundle, "INSERT INTO public.raw_events SELECT * FROM kept")
+		figures := b.rollup(t, day)
+		require.Zero(t, figures.Inserted+figures.Updated+figures.Deleted)
+		require.Equal(t, "complete", b.state(t, day))
+	})
+
+	t.Run("DroppedBetweenPasses", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.runner.Options.MaxEntities = 200
+		dropped := false
+		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Figures) {
+			if f.Passes == 3 && f.Phase == run.PhaseScan && !dropped {
+				dropped = true
+				exec(t, b.testBundle, "TRUNCATE public.raw_events")
+			}
+		}})
+	})
+
+	t.Run("DroppedWhileScanned", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		statements := 0
+		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Figures) {
+			if statements++; statements == 2 { // The first has counted them.
+				require.Equal(t, run.PhaseScan, f.Phase)
+				exec(t, b.testBundle, "TRUNCATE public.raw_events")
+			}
+		}})
+	})
+
+	t.Run("Erase", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, "TRUNCATE public.raw_events")
+		requireProtected(t, b.testBundle, run.Order{})
+		exec(t, b.testBundle, "SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', erase => true)")
+		figures := b.rollup(t, day)
+		require.NotZero(t, figures.Deleted)
+		require.Zero(t, pgtest.RequireExact(t, b.db, day).Rows)
+		require.Equal(t, "complete", b.state(t, day))
+		b.rollup(t, day) // There is nothing to protect any more.
+	})
+
+	// One date's events without an entity are none that a run would count.
+	t.Run("EventsWithoutEntity", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, `ALTER TABLE public.raw_events ALTER COLUMN entity_id DROP NOT NULL;
+			UPDATE public.raw_events SET entity_id = NULL`)
+		requireProtected(t, b.testBundle, run.Order{})
+	})
+
+	t.Run("ManyRequests", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, `TRUNCATE public.raw_events;
+			INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-03-01' FROM generate_series(1, 12000)`)
+		requireProtected(t, b.testBundle, run.Order{})
+	})
+
+	t.Run("NeverCompleted", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, "TRUNCATE public.raw_events, analytics.rollup_dates")
+		requireProtected(t, b.testBundle, run.Order{})
+		exec(t, b.testBundle, "TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates")
+		b.rollup(t, day)
+		require.Equal(t, "complete", b.state(t, day), "a date without events and rows has nothing to lose")
+	})
+
+	t.Run("Resumed", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, "UPDATE analytics.daily_entity_metrics SET views_count = views_count + 1")
+		b.runner.Options.MaxEntities = 200
+		b.request(t, day)
+		b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 400 })
+		exec(t, b.testBundle, "TRUNCATE public.raw_events")
+		before := rows(t, b.testBundle)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+		require.Equal(t, before, rows(t, b.testBundle))
+		require.Zero(t, b.openRequests(t))
+	})
+
+	t.Run("Retention", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 90*24*time.Hour, audit.Who{}))
+		b.runner.Clock = &dateClock{now: day.AddDays(90).String()}
+		b.rollup(t, day) // The date begins when the oldest events that are kept do.
+		exec(t, b.testBundle, "DELETE FROM public.raw_events WHERE id % 2 = 0")
+		b.runner.Clock = &dateClock{now: day.AddDays(90).String(), later: time.Second}
+		requireProtected(t, b.testBundle, run.Order{})
+		exec(t, b.testBundle, "SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', erase => true)")
+		b.rollup(t, day)
+		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db).Events)
+
+		// A date that was never complete has nothing to protect: what there is, is counted.
+		long := day.AddDays(-7)
+		b.db.InsertDate(t, long, 100, 10)
+		require.EqualValues(t, 100, b.rollup(t, long).Events)
+	})
+}
+
+// dateClock is at the beginning of a date in UTC, or somewhat later.
+type dateClock struct {
+	pace.SystemClock
+
+	now   string
+	later time.Duration
+}
+
+func (c *dateClock) Now() time.Time {
+	at, err := time.Parse(time.DateOnly, c.now)
+	if err != nil {
+		panic(err)
+	}
+	return at.Add(c.later)
+}

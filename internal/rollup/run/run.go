@@ -1,0 +1,275 @@
+// Package run is one attempt at one date, from beginning to end. The whole pipeline is visible in [Runner.Run]:
+//
+//	begin    the date is handed to this run: the fence, against every earlier run of it
+//	claim    the requests that are open now are those the run will satisfy
+//	guard    metrics whose events are gone stay as they are, package guard; asked again before each publish
+//	scan     slice after slice, package slice
+//	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
+//	publish  batch after batch, package batch
+//	settle   the date is complete, and the claimed requests are satisfied
+//
+// The states of a date and what moves them are in docs/states.md. Package jobs calls Run for a RollupDay job, and
+// `daymill rollup` calls it directly.
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/slice"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Silence is how long a run may go without a sign of life before it is taken for dead and its date is handed to
+// another. A run gives one every second or two, at the worst after a pause of ten seconds and a statement that was
+// waited for as long; a run that is taken for dead by mistake is fenced, so the price of one is time, never exactness.
+const Silence = 30 * time.Second
+
+// Why a run did not begin, or did not complete.
+var (
+	// ErrBusy says that another run of the date is alive.
+	ErrBusy = errors.New("the date is being rolled up already")
+	// ErrNothingToDo says that no request of the date is open.
+	ErrNothingToDo = errors.New("nothing asks for a rollup of the date")
+	// ErrNotOver says that the date has not ended in the reporting zone.
+	ErrNotOver = errors.New("the date is not over")
+	// ErrFenced says that another run of the date has begun: this one may write nothing more.
+	ErrFenced = errors.New("another run of the date has begun")
+	// ErrProtected says that the run has left the date's metrics as they are, since its events are gone. Its requests are
+	// resolved, and it need not be tried again.
+	ErrProtected = guard.ErrProtected
+	// ErrInexact says that fewer or more events were published than read: a bug, and nothing was marked complete.
+	ErrInexact = errors.New("what was published is not what was read")
+)
+
+// Options of every run.
+type Options struct {
+	Pace        float64 // see pace.Pacer
+	MaxEntities int     // see merge.New; its default where 0
+	Worker      string  // names the process in the ledger
+	SliceCounts int     // see slice.Scanner.Counts; its default where 0
+	// Silence, Silence where 0, is after how long without a sign of life the date's last run is taken for dead.
+	Silence time.Duration
+}
+
+// Runner runs dates of one database. It is safe for concurrent use.
+type Runner struct {
+	Primary *postgres.DB
+	// Source is where events are read: the primary, or a follower of it.
+	Source  *postgres.DB
+	Type    entity.Type
+	Clock   pace.Clock
+	Options Options
+	// Listeners are told of what runs do; there may be none.
+	Listeners telemetry.Listeners
+}
+
+// Order says which date to run, and for whom.
+type Order struct {
+	Date date.Date
+	// JobID and Attempt are the River job's; nil and 0 where there is none.
+	JobID   *int64
+	Attempt int
+	// Progress, where not nil, is told how far the run is, before each slice and batch and at its end.
+	Progress func(Figures)
+}
+
+// Phases of a run.
+const (
+	PhaseScan    = "scan"
+	PhasePublish = "publish"
+	PhaseSettle  = "settle"
+)
+
+// Figures is what a run has come to so far.
+type Figures struct {
+	RunID    int64
+	Date     date.Date
+	Phase    string
+	Progress float64 // of the phase, from 0 to 1
+
+	Events, Entities           int64 // published, those of the run it resumed included
+	Inserted, Updated, Deleted int64
+	Passes, Slices, Batches    int
+	Fetches                    int // of dense slices, see slice.Scanner
+	Longest, Worked, Paused    time.Duration
+}
+
+// attempt is a run under way.
+type attempt struct {
+	*Runner
+
+	order   Order
+	bounds  date.Bounds
+	id      int64
+	scanRun int64
+	resumed *int64
+	cursor  *entity.ID
+	began   time.Time
+
+	primary   *postgres.Session
+	source    *postgres.Session
+	pacer     *pace.Pacer
+	scanner   *slice.Scanner
+	publisher *batch.Publisher
+	top       merge.Top // of the entities that this run has counted
+
+	phase     string
+	progress  float64
+	passes    int
+	checkedIn time.Time
+}
+
+// Run rolls one date up. Once ctx is done it ends the statement under way, gives the date back so that another run can
+// resume at the cursor, and returns ctx's cause.
+func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
+	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
+		return Figures{Date: order.Date}, cmp.Or(err, source.ErrNone)
+	}
+	a := &attempt{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
+	if err := a.open(ctx); err != nil {
+		return a.figures(), err
+	}
+	defer a.close(ctx)
+	if err := a.begin(ctx); err != nil {
+		return a.figures(), err
+	}
+	ctx = a.started(ctx)
+	err := a.roll(ctx)
+	if err != nil {
+		err = a.breakOff(ctx, err)
+	}
+	a.stopped(ctx, err)
+	a.report()
+	return a.figures(), err
+}
+
+// roll is the pipeline.
+func (a *attempt) roll(ctx context.Context) error {
+	if err := a.claim(ctx); err != nil {
+		return err
+	}
+	if err := a.follow(ctx); err != nil {
+		return err
+	}
+	if err := a.guard(ctx); err != nil {
+		return err
+	}
+	after := a.cursor
+	for {
+		a.passes++
+		var counts *merge.Table
+		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
+			counts, err = a.scan(ctx, after)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.guard(ctx); err != nil {
+			return err
+		}
+		upTo := counts.UpTo()
+		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, counts, after, upTo) })
+		if err != nil {
+			return err
+		}
+		if upTo == nil {
+			return a.during(ctx, PhaseSettle, a.settle)
+		}
+		after = upTo
+	}
+}
+
+// scan reads the date's events above an entity and adds them up.
+func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
+	a.phase = PhaseScan
+	counts := merge.New(a.Options.MaxEntities)
+	alive := func(done float64) error {
+		a.progress = done
+		return a.signOfLife(ctx)
+	}
+	if err := a.scanner.Scan(ctx, a.bounds, after, counts, alive); err != nil {
+		return nil, err
+	}
+	return counts, nil
+}
+
+// publish brings the rows of a pass in line with what was counted.
+func (a *attempt) publish(ctx context.Context, counts *merge.Table, after, upTo *entity.ID) error {
+	a.phase, a.progress = PhasePublish, 0
+	rows := counts.Rows()
+	want := a.publisher.Totals
+	want.Events += rows.Events()
+	want.Entities += int64(rows.Len())
+	a.publisher.Counted = func(rows []merge.Row) {
+		for i := range rows {
+			a.top.Add(&rows[i], rows[i].Events())
+		}
+	}
+	before := a.publisher.Totals.Entities
+	a.publisher.Alive = func() error {
+		a.progress = float64(a.publisher.Totals.Entities-before) / float64(max(1, rows.Len()))
+		return a.signOfLife(ctx)
+	}
+	if err := a.publisher.Publish(ctx, rows, after, upTo); err != nil {
+		return err
+	}
+	if a.publisher.Totals != want {
+		return fmt.Errorf("%w: %+v, not %+v", ErrInexact, a.publisher.Totals, want)
+	}
+	return nil
+}
+
+func (a *attempt) figures() Figures {
+	f := Figures{
+		RunID: a.id, Date: a.order.Date, Phase: a.phase, Progress: a.progress, Passes: a.passes,
+		Longest: a.pacer.Longest, Worked: a.pacer.Worked, Paused: a.pacer.Paused,
+	}
+	if a.scanner != nil {
+		f.Slices, f.Fetches = a.scanner.Slices, a.scanner.Fetches
+	}
+	if p := a.publisher; p != nil {
+		f.Events, f.Entities = p.Totals.Events, p.Totals.Entities
+		f.Inserted, f.Updated, f.Deleted, f.Batches = p.Figures.Inserted, p.Figures.Updated, p.Figures.Deleted, p.Figures.Batches
+	}
+	return f
+}
+
+func (a *attempt) report() {
+	if a.order.Progress != nil {
+		a.order.Progress(a.figures())
+	}
+}
+
+// row is the figures as the ledger stores them.
+func (f Figures) row() db.RunProgressParams {
+	return db.RunProgressParams{
+		ID:                 f.RunID,
+		Phase:              f.Phase,
+		Progress:           float32(f.Progress),
+		Events:             f.Events,
+		Entities:           f.Entities,
+		RowsInserted:       f.Inserted,
+		RowsUpdated:        f.Updated,
+		RowsDeleted:        f.Deleted,
+		Passes:             int32(f.Passes),  //nolint:gosec // Counts of a run.
+		Slices:             int32(f.Slices),  //nolint:gosec // As above.
+		Batches:            int32(f.Batches), //nolint:gosec // As above.
+		LongestStatementMs: float32(f.Longest.Seconds() * 1000),
+		WorkedMs:           f.Worked.Milliseconds(),
+		PausedMs:           f.Paused.Milliseconds(),
+	}
+}

@@ -1,0 +1,41 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/rollup/merge"
+)
+
+// recordTop records the date's largest entities in the transaction that completes it. A run that went on where another
+// had stopped has not seen those below its cursor; what an earlier completion has recorded is then out of date, and goes.
+func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
+	if a.scanRun != a.id {
+		if err := queries.TopForget(ctx, a.order.Date); err != nil {
+			return fmt.Errorf("forget the top entities: %w", err)
+		}
+		return nil
+	}
+	type ranked struct {
+		ID    string `json:"id"`
+		Count int64  `json:"count"`
+	}
+	lists := make(map[string][]ranked)
+	for name, list := range map[string][]merge.Ranked{
+		"events": a.top.Events, "views": a.top.Views, "clicks": a.top.Clicks, "saves": a.top.Saves, "skips": a.top.Skips,
+	} {
+		for _, r := range list {
+			lists[name] = append(lists[name], ranked{ID: a.Type.Format(r.ID), Count: r.Count})
+		}
+	}
+	text, err := json.Marshal(lists)
+	if err == nil {
+		err = queries.TopRecord(ctx, db.TopRecordParams{MetricDate: a.order.Date, Top: text})
+	}
+	if err != nil {
+		return fmt.Errorf("record the top entities: %w", err)
+	}
+	return nil
+}

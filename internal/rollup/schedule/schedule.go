@@ -1,0 +1,278 @@
+// Package schedule decides which dates the daily job asks for: yesterday and the lookback days before it, whose events
+// may have come late, and every date since the first event that is not complete, whatever kept it from being.
+//
+// River's periodic jobs live in memory: a process that was off at the hour has missed it, and knows nothing of that.
+// The ledger remembers for which instant of the schedule the work was last done, so doing it again is harmless, and
+// the first process that starts again does what was missed.
+package schedule
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
+)
+
+// Names of the periodic jobs in the ledger. Both are due at the same hour.
+const (
+	Name      = "daily_rollup"
+	PruneName = "prune_ledger"
+	// VerifyName is that of the job which compares finished dates with their events.
+	VerifyName = "verify_dates"
+)
+
+// Defaults of Daily.
+const (
+	DefaultHour     = 2
+	DefaultLookback = 2
+)
+
+const (
+	// probe is how many dates one statement looks for events in.
+	probe = 50
+	// readLimit is the time limit of a statement on the source.
+	readLimit = 5 * time.Second
+	via       = "schedule"
+	priority  = 2
+)
+
+// earliest is where the search for the first event begins. Events before it are not found by the schedule; their dates
+// can be enqueued.
+//
+//nolint:gochecknoglobals // A constant, were there constant dates.
+var earliest = date.New(1970, time.January, 1)
+
+// Daily is the schedule of the daily job.
+type Daily struct {
+	Zone *time.Location
+	// Hour is the local hour it is due at, from 0 to 23. Where a clock skips the hour it is due when the clock resumes.
+	Hour int
+	// Lookback is how many days before yesterday are rolled up again every day.
+	Lookback int
+}
+
+// Next returns the first instant after t at which the job is due. River's periodic jobs call it.
+func (d Daily) Next(t time.Time) time.Time {
+	// From the day before: a clock that goes back across midnight shows yesterday's date once more.
+	for day := date.Of(t, d.Zone).AddDays(-1); ; day = day.AddDays(1) {
+		if due, is := d.due(day); is && due.After(t) {
+			return due
+		}
+	}
+}
+
+// Last returns the latest instant, not after t, at which the job was due.
+func (d Daily) Last(t time.Time) time.Time {
+	for day := date.Of(t, d.Zone).AddDays(1); ; day = day.AddDays(-1) {
+		if due, is := d.due(day); is && !due.After(t) {
+			return due
+		}
+	}
+}
+
+// due returns the instant at which the job is due on a date; it is on none that the zone skipped. [time.Date] moves a
+// time that a clock skips by as much as the clock was moved, one way or the other, which may be to another date.
+func (d Daily) due(day date.Date) (time.Time, bool) {
+	year, month, dayOfMonth := day.Date()
+	due := time.Date(year, month, dayOfMonth, d.Hour, 0, 0, 0, d.Zone)
+	if at := date.Of(due, d.Zone); at.Before(day) || at == day && due.Hour() < d.Hour {
+		_, due = due.ZoneBounds()
+	} else if at.After(day) || due.Hour() > d.Hour {
+		due, _ = due.ZoneBounds()
+	}
+	return due, date.Of(due, d.Zone) == day
+}
+
+// Planner requests dates.
+type Planner struct {
+	Primary, Source *postgres.DB
+	Daily           Daily
+	Clock           pace.Clock
+	Pace            float64
+	// Via says how its requests came about; schedule where empty.
+	Via string
+}
+
+// Plan requests what is due, and returns the dates. Called again, it requests none of them twice. While the daily job is
+// paused it requests nothing, and the error is ErrPaused.
+func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, false) }
+
+// PlanNow does what Plan does at the job's hour, whatever the hour is and though it be paused: somebody asks for it.
+func (p *Planner) PlanNow(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, true) }
+
+func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
+	if exists, err := source.Exists(ctx, p.Primary); err != nil || !exists {
+		return nil, cmp.Or(err, source.ErrNone)
+	}
+	state, err := Read(ctx, p.Primary)
+	if err != nil {
+		return nil, err
+	}
+	if state.PausedAt != nil && !asked {
+		return nil, ErrPaused
+	}
+	now := p.Clock.Now()
+	gaps, err := p.Gaps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var dates []date.Date
+	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		dates = gaps
+		queries := db.New(tx)
+		due := p.Daily.Last(now)
+		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
+			return fmt.Errorf("make the schedule's row: %w", err)
+		}
+		schedule, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due})
+		switch {
+		case err != nil:
+			return fmt.Errorf("lock the schedule: %w", err)
+		case schedule.Paused && !asked:
+			return ErrPaused
+		}
+		if schedule.Due || asked {
+			today, err := queries.DateOf(ctx, now)
+			if err != nil {
+				return fmt.Errorf("ask for the date: %w", err)
+			}
+			yesterday := today.AddDays(-1)
+			for day := yesterday.AddDays(-p.Daily.Lookback); !day.After(yesterday); day = day.AddDays(1) {
+				dates = append(dates, day)
+			}
+			slices.SortFunc(dates, date.Date.Compare)
+			dates = slices.Compact(dates)
+		}
+		if len(dates) > 0 {
+			err := queries.RequestAppend(ctx, db.RequestAppendParams{MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority})
+			if err != nil {
+				return fmt.Errorf("request dates: %w", err)
+			}
+		}
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: Name, DueAt: due})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dates, nil
+}
+
+// Record notes that a periodic job has done its work as of now. Plan does so itself.
+func (p *Planner) Record(ctx context.Context, name string) error {
+	err := p.Primary.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		if err := queries.ScheduleEnsure(ctx, name); err != nil {
+			return err
+		}
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: name, DueAt: p.Daily.Last(p.Clock.Now())})
+	})
+	if err != nil {
+		return fmt.Errorf("record the schedule: %w", err)
+	}
+	return nil
+}
+
+// Overdue reports whether a periodic job has missed its last instant by more than grace, and is not paused.
+func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration) (overdue bool, err error) {
+	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
+		overdue, err = db.New(on).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
+			Name: name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+		})
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the schedule: %w", err)
+	}
+	return overdue, nil
+}
+
+// Gaps returns the dates up to yesterday that have events and are neither complete nor asked for.
+func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
+	today, err := Today(ctx, p.Primary, p.Clock)
+	if err != nil {
+		return nil, err
+	}
+	last := today.AddDays(-1)
+	source, err := p.Source.Session(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", err)
+	}
+	defer source.Release(context.WithoutCancel(ctx))
+	pacer := &pace.Pacer{Clock: p.Clock, Pace: p.Pace}
+
+	first, err := p.firstDate(ctx, source, pacer, last)
+	if err != nil || first.After(last) {
+		return nil, err
+	}
+	return p.gaps(ctx, source, pacer, date.Range{First: first, Last: last})
+}
+
+// firstDate finds the date of the first event by bisection: some fifteen looks into the index, of whatever kind it is,
+// where min(created_at) would read a whole table that has a BRIN index only.
+func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, last date.Date) (date.Date, error) {
+	// Invariant: no event before low's beginning, and some before high's or none at all.
+	low, high := earliest, last.AddDays(1)
+	for low.Before(high) {
+		middle := low.AddDays(high.Sub(low)/2 + 1)
+		exists := false
+		err := p.read(ctx, source, pacer, func(queries *db.Queries) error {
+			bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: middle, NextDate: middle})
+			if err != nil {
+				return err
+			}
+			exists, err = queries.EventExistsBefore(ctx, bounds.FromInstant)
+			return err
+		})
+		if err != nil {
+			return date.Date{}, fmt.Errorf("look for the first event: %w", err)
+		}
+		if exists {
+			high = middle.AddDays(-1)
+		} else {
+			low = middle
+		}
+	}
+	return low, nil
+}
+
+// anyEvent reports whether there is an event from the first to the last date. One stray event of long ago makes
+// thousands of dates without any, which need no look of their own.
+func (p *Planner) anyEvent(
+	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, first, last date.Date,
+) (exists bool, err error) {
+	err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
+		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: first, NextDate: last.AddDays(1)})
+		if err != nil {
+			return err
+		}
+		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams(bounds))
+		return err
+	})
+	return exists, err
+}
+
+// read looks into the source. Statistics that are old or missing must not let the planner take a look into the index for
+// a reading of the table.
+func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
+	took, err := pacer.Do(func() error {
+		return source.Tx(ctx, readLimit, func(on postgres.DBTX) error {
+			if _, err := on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
+			return do(db.New(on))
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return pacer.Pause(ctx, took)
+}

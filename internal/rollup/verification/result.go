@@ -1,0 +1,93 @@
+package verification
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/merge"
+)
+
+// Result is what a verification has found.
+type Result struct {
+	// ID is the row of the ledger; 0 where nothing was recorded.
+	ID     int64     `json:"id,omitempty"`
+	Date   date.Date `json:"date"`
+	Result string    `json:"result"`
+	// Reason says why nothing was judged; empty where it was.
+	Reason string `json:"reason,omitempty"`
+	// RunID is the run whose rows were compared; nil where none ever completed the date.
+	RunID *int64 `json:"run_id,omitempty"`
+	// Entities have events or a row; the row of DriftedEntities is not what was counted.
+	Entities        int64 `json:"entities"`
+	DriftedEntities int64 `json:"drifted_entities"`
+	EventsCounted   int64 `json:"events_counted"`
+	EventsStored    int64 `json:"events_stored"`
+	// Drifts are the first of the entities that drifted, in key order.
+	Drifts []Drift `json:"drifts"`
+	// Repair reports whether a rollup was requested.
+	Repair bool          `json:"repair_requested"`
+	Passes int           `json:"passes"`
+	Took   time.Duration `json:"-"`
+}
+
+// Drift is an entity whose row is not what its events come to. Stored is nil where the row is missing, Counted where the
+// entity has no event.
+type Drift struct {
+	Entity  string  `json:"entity"`
+	Stored  *Counts `json:"stored"`
+	Counted *Counts `json:"counted"`
+}
+
+// Counts are an entity's, of a date.
+type Counts struct {
+	Views  int32 `json:"views"`
+	Clicks int32 `json:"clicks"`
+	Saves  int32 `json:"saves"`
+	Skips  int32 `json:"skips"`
+	// Other is other_counts as it is stored: whatever somebody has put there by hand.
+	Other json.RawMessage `json:"other"`
+}
+
+func newDrift(entityType entity.Type, found batch.Difference) Drift {
+	drift := Drift{Entity: entityType.Format(found.ID)}
+	if s := found.Stored; s != nil {
+		drift.Stored = &Counts{
+			Views: s.ViewsCount, Clicks: s.ClicksCount, Saves: s.SavesCount, Skips: s.SkipsCount, Other: s.OtherCounts,
+		}
+	}
+	if c := found.Counted; c != nil {
+		drift.Counted = &Counts{Views: c.Views, Clicks: c.Clicks, Saves: c.Saves, Skips: c.Skips, Other: otherOf(c)}
+	}
+	return drift
+}
+
+func otherOf(row *merge.Row) json.RawMessage {
+	counts := make(map[string]int32, len(row.Other))
+	for _, other := range row.Other {
+		counts[other.Type] = other.Events
+	}
+	text, err := json.Marshal(counts)
+	if err != nil { // A map from text to numbers is always JSON.
+		return json.RawMessage("{}")
+	}
+	return text
+}
+
+// storedEvents adds the counts of a row up. What is no number in other_counts counts for none.
+func storedEvents(row *db.MetricRangeRow) int64 {
+	sum := int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
+	var other map[string]any
+	if json.Unmarshal(row.OtherCounts, &other) != nil {
+		return sum
+	}
+	for _, n := range other {
+		if count, is := n.(float64); is {
+			sum += int64(count)
+		}
+	}
+	return sum
+}

@@ -1,0 +1,322 @@
+// Package verification counts a date's events anew and compares the counts with the rows that a run has left, entity by
+// entity. It reads as a run does, in the same slices, passes and pauses, and writes nothing but the ledger:
+//
+//	begin    what is to be compared: the rows of the last completed run
+//	guard    metrics whose events are gone cannot be compared, package guard
+//	scan     slice after slice, package slice
+//	merge    in bounded memory, package merge; past the bound, scan and compare are done once more above it
+//	compare  side by side with the rows, package batch
+//	judge    under the date's lock: has anything moved meanwhile? If not, a date that differs is stale
+//
+// `daymill verify` calls [Verifier.Verify], and the job verify_dates, every day and whenever somebody asks. [List] is what was
+// found.
+package verification
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/replay"
+	"github.com/daymill/daymill/internal/rollup/slice"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Results of a verification.
+const (
+	Exact   = "exact"   // every row is what its entity's events come to
+	Drifted = "drifted" // some are not, and nobody has asked for the date meanwhile
+	// Changed says that rows and counts differ, or were read while a run was writing, but a run has begun since or is
+	// asked for: nothing was judged.
+	Changed   = "changed"
+	Protected = "protected" // the events are gone, so there is nothing to compare with
+	// Incomplete says that no run has completed the date, or one is at work: there is nothing to compare. It is not
+	// recorded.
+	Incomplete = "incomplete"
+)
+
+// Repair says which dates that have drifted a verification requests a rollup of.
+type Repair int
+
+// What Repair may be.
+const (
+	RepairNone Repair = iota
+	// RepairGains leaves dates to a person whose rows count more events than there are: retention may have dropped some,
+	// and a rollup would erase what cannot be counted again.
+	RepairGains
+	RepairAll
+)
+
+// DefaultDrifts is how many entities a result lists where Options does not say, and the most that the ledger keeps of one.
+const DefaultDrifts = 20
+
+const (
+	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
+	ledgerLimit = 5 * time.Second
+	// ledgerPatience is how long a transaction on the ledger is waited for, from this end.
+	ledgerPatience = 15 * time.Second
+	// via and priority are a repair's, in its request.
+	via      = "verify"
+	priority = 2
+)
+
+// Options of every verification.
+type Options struct {
+	Pace        float64 // see pace.Pacer
+	MaxEntities int     // see merge.New; its default where 0
+	// Drifts is how many entities a result lists; DefaultDrifts where 0. Totals are exact all the same.
+	Drifts int
+}
+
+// Verifier verifies dates of one database. It is safe for concurrent use.
+type Verifier struct {
+	Primary *postgres.DB
+	// Source is where events are read: the primary, or a follower of it.
+	Source  *postgres.DB
+	Type    entity.Type
+	Clock   pace.Clock
+	Options Options
+	// Listeners are told of what was verified; there may be none.
+	Listeners telemetry.Listeners
+}
+
+// Order says which date to verify, and for whom.
+type Order struct {
+	Date   date.Date
+	Repair Repair
+	// By and Via say who asked, and how: cli or job. By is the database user where empty.
+	By, Via string
+	// Progress, where not nil, is told the phase (scan or compare) and how far it is, from 0 to 1.
+	Progress func(phase string, progress float64)
+}
+
+// verification is one under way.
+type verification struct {
+	*Verifier
+
+	order   Order
+	begun   db.VerificationBeginRow
+	bounds  date.Bounds
+	primary *postgres.Session
+	source  *postgres.Session
+	pacer   *pace.Pacer
+	scanner *slice.Scanner
+	reader  *batch.Publisher
+	result  Result
+}
+
+// Verify verifies one date. It returns ctx's cause soon after ctx is done, and has then recorded nothing.
+func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
+	if exists, err := source.Exists(ctx, v.Primary); err != nil || !exists {
+		return Result{}, cmp.Or(err, source.ErrNone)
+	}
+	one := &verification{
+		Verifier: v, order: order, pacer: &pace.Pacer{Clock: v.Clock, Pace: v.Options.Pace},
+		result: Result{Date: order.Date, Drifts: []Drift{}},
+	}
+	ctx = telemetry.Tell(ctx, v.Listeners, telemetry.VerifyStart{Date: order.Date})
+	started := v.Clock.Now()
+	err := one.open(ctx)
+	if err == nil {
+		defer one.close(ctx)
+		err = one.verify(ctx)
+	}
+	if err != nil {
+		err = fmt.Errorf("verify %s: %w", order.Date, err)
+	}
+	one.result.Took = v.Clock.Now().Sub(started)
+	one.tell(ctx, err)
+	return one.result, err
+}
+
+func (v *verification) tell(ctx context.Context, err error) {
+	r := &v.result
+	event := telemetry.Verify{
+		Date: v.order.Date, Result: r.Result, Entities: r.Entities, Drifted: r.DriftedEntities,
+		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, Duration: r.Took, Err: err,
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		event.Result, event.Err = telemetry.Interrupted, nil
+	case err != nil:
+		event.Result = ""
+	}
+	telemetry.Tell(ctx, v.Listeners, event)
+}
+
+func (v *verification) open(ctx context.Context) error {
+	var err error
+	if v.primary, err = v.Primary.Session(ctx); err != nil {
+		return err
+	}
+	v.source = v.primary
+	if v.Source != v.Primary {
+		if v.source, err = v.Source.Session(ctx); err != nil {
+			v.primary.Release(ctx)
+			return fmt.Errorf("open source: %w", err)
+		}
+	}
+	v.scanner = &slice.Scanner{Session: v.source, Type: v.Type, Pacer: v.pacer}
+	v.reader = &batch.Publisher{Session: v.primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
+	return nil
+}
+
+func (v *verification) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerLimit)
+	defer cancel()
+	if v.source != v.primary {
+		v.source.Release(ctx)
+	}
+	v.primary.Release(ctx)
+}
+
+func (v *verification) verify(ctx context.Context) error {
+	begun, err := v.begin(ctx)
+	if err != nil || !begun {
+		return err
+	}
+	if v.source != v.primary {
+		position, err := replay.Position(ctx, v.primary)
+		if err != nil {
+			return err
+		}
+		err = replay.Wait(ctx, v.source, v.Clock, position, func() error { return v.alive(ctx, "scan", 0) })
+		if err != nil {
+			return err
+		}
+	}
+	err = v.count(ctx)
+	if errors.Is(err, guard.ErrProtected) {
+		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, Result: Protected, Drifts: []Drift{}}
+		v.result.Reason = err.Error()
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return v.judge(ctx)
+}
+
+// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done.
+func (v *verification) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
+	defer cancel()
+	return v.primary.Tx(ctx, ledgerLimit, func(on postgres.DBTX) error { return do(ctx, db.New(on)) })
+}
+
+// begin takes note of what there is to compare, and reports whether there is anything.
+func (v *verification) begin(ctx context.Context) (bool, error) {
+	v.result.Result = Incomplete
+	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{
+			MetricDate: v.order.Date, NextDate: v.order.Date.AddDays(1),
+		})
+		if err != nil {
+			return fmt.Errorf("find the date's bounds: %w", err)
+		}
+		v.bounds = date.Bounds{From: bounds.FromInstant, To: bounds.ToInstant}
+		v.begun, err = queries.VerificationBegin(ctx, v.order.Date)
+		return err
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		v.result.Reason = "no run has begun for it"
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read the ledger: %w", err)
+	}
+	v.result.RunID = v.begun.CompleteRunID
+	switch {
+	case v.begun.CompletedAt == nil:
+		v.result.Reason = "no run has completed it"
+		return false, nil
+	case slices.Contains([]string{"complete", "stale", "protected"}, v.begun.State):
+		v.result.Result = ""
+		return true, nil
+	default:
+		v.result.Reason = "it is " + v.begun.State
+		return false, nil
+	}
+}
+
+// count compares pass after pass.
+func (v *verification) count(ctx context.Context) error {
+	check := func() error {
+		return guard.Guard{
+			Primary: v.primary, Source: v.source, Date: v.order.Date, Bounds: v.bounds,
+		}.Check(ctx, v.Clock.Now())
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	var after *entity.ID
+	for {
+		counts := merge.New(v.Options.MaxEntities)
+		alive := func(done float64) error { return v.alive(ctx, "scan", done) }
+		if err := v.scanner.Scan(ctx, v.bounds, after, counts, alive); err != nil {
+			return err
+		}
+		v.result.Passes++
+		// What was dropped while the scan was under way is missing from its counts.
+		if err := check(); err != nil {
+			return err
+		}
+		upTo, rows := counts.UpTo(), counts.Rows()
+		before := v.reader.Totals.Entities
+		v.reader.Alive = func() error {
+			return v.alive(ctx, "compare", float64(v.reader.Totals.Entities-before)/float64(max(1, rows.Len())))
+		}
+		if err := v.reader.Compare(ctx, rows, after, upTo, v.take); err != nil {
+			return err
+		}
+		if upTo == nil {
+			break
+		}
+		after = upTo
+	}
+	// What has not drifted is in both.
+	v.result.EventsCounted = v.reader.Totals.Events
+	v.result.EventsStored += v.reader.Totals.Events
+	v.result.Entities += v.reader.Totals.Entities
+	return nil
+}
+
+// take takes note of one entity that differs.
+func (v *verification) take(found batch.Difference) {
+	v.result.DriftedEntities++
+	if found.Counted != nil {
+		v.result.EventsStored -= found.Counted.Events()
+	} else {
+		v.result.Entities++
+	}
+	if found.Stored != nil {
+		v.result.EventsStored += storedEvents(found.Stored)
+	}
+	if len(v.result.Drifts) < cmp.Or(v.Options.Drifts, DefaultDrifts) {
+		v.result.Drifts = append(v.result.Drifts, newDrift(v.Type, found))
+	}
+}
+
+func (v *verification) alive(ctx context.Context, phase string, progress float64) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if v.order.Progress != nil {
+		v.order.Progress(phase, progress)
+	}
+	return nil
+}

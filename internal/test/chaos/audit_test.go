@@ -1,0 +1,177 @@
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// dawdleSQL is what statements wait for: those that read events, and those that write metrics.
+const dawdleSQL = `
+CREATE SCHEMA chaos;
+CREATE TABLE chaos.pace (kind text PRIMARY KEY, seconds double precision NOT NULL);
+INSERT INTO chaos.pace VALUES ('read', 0), ('write', 0);
+CREATE FUNCTION chaos.dawdle(what text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM pg_sleep(p.seconds) FROM chaos.pace AS p WHERE p.kind = what AND p.seconds > 0;
+	RETURN true;
+END
+$$;
+GRANT USAGE ON SCHEMA chaos TO daymill;`
+
+const eventsSQL = `
+CREATE SCHEMA app AUTHORIZATION daymill;
+CREATE TABLE app.events (
+	id bigserial PRIMARY KEY,
+	entity_id bigint NOT NULL,
+	event_type text NOT NULL,
+	created_at timestamptz NOT NULL
+);
+CREATE INDEX events_created_at ON app.events (created_at);
+CREATE INDEX events_entity ON app.events (entity_id, id);
+ALTER TABLE app.events OWNER TO daymill;`
+
+// auditSQL watches over the runs, from within the database. A run holds one connection, on which it begins and writes:
+// its number goes into a setting of that session, and whatever is written there later is held against the ledger, which
+// says whose the date is. None of it is the fence: that a run is not the date's any more does not keep it from anything.
+const auditSQL = `
+CREATE TABLE chaos.violations (id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), what text);
+
+CREATE FUNCTION chaos.run_began() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM set_config('chaos.run', NEW.id::text, false);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER chaos_began AFTER INSERT ON analytics.rollup_runs FOR EACH ROW EXECUTE FUNCTION chaos.run_began();
+
+CREATE FUNCTION chaos.hold(day date, deed text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+	writer bigint := nullif(current_setting('chaos.run', true), '')::bigint;
+	owner record;
+BEGIN
+	SELECT d.run_id, d.state, d.scan_run_id INTO owner FROM analytics.rollup_dates AS d WHERE d.metric_date = day;
+	IF writer IS DISTINCT FROM owner.run_id OR owner.state <> 'running' THEN
+		INSERT INTO chaos.violations (what) VALUES (format('run %s %s of %s, which is %s under run %s',
+			coalesce(writer::text, '?'), deed, day, owner.state, owner.run_id));
+	END IF;
+END
+$$;
+
+CREATE FUNCTION chaos.metric_written() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM chaos.hold(coalesce(NEW.metric_date, OLD.metric_date), 'wrote metrics');
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER chaos_written AFTER INSERT OR UPDATE OR DELETE ON analytics.daily_entity_metrics
+FOR EACH ROW EXECUTE FUNCTION chaos.metric_written();
+
+CREATE FUNCTION chaos.metric_dawdle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM chaos.dawdle('write');
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER chaos_dawdle BEFORE INSERT OR UPDATE OR DELETE ON analytics.daily_entity_metrics
+FOR EACH STATEMENT EXECUTE FUNCTION chaos.metric_dawdle();
+
+-- A request is claimed before anything of the scan is published, and satisfied by the date's own scan.
+CREATE FUNCTION chaos.request_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+	owner analytics.rollup_dates;
+BEGIN
+	SELECT * INTO owner FROM analytics.rollup_dates AS d WHERE d.metric_date = NEW.metric_date;
+	IF NEW.run_id IS DISTINCT FROM OLD.run_id THEN
+		PERFORM chaos.hold(NEW.metric_date, 'claimed a request');
+		IF owner.cursor IS NOT NULL OR owner.scan_run_id <> NEW.run_id THEN
+			INSERT INTO chaos.violations (what) VALUES (format('request %s of %s was claimed by run %s in the middle of a scan (of run %s)',
+				NEW.id, NEW.metric_date, NEW.run_id, owner.scan_run_id));
+		END IF;
+	END IF;
+	IF NEW.resolution = 'satisfied' AND OLD.resolution IS NULL THEN
+		PERFORM chaos.hold(NEW.metric_date, 'satisfied a request');
+		IF NEW.run_id IS DISTINCT FROM owner.scan_run_id THEN
+			INSERT INTO chaos.violations (what) VALUES (format('request %s of %s, claimed by run %s, was satisfied by the scan of run %s',
+				NEW.id, NEW.metric_date, coalesce(NEW.run_id::text, '?'), owner.scan_run_id));
+		END IF;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER chaos_moved AFTER UPDATE ON analytics.rollup_requests FOR EACH ROW EXECUTE FUNCTION chaos.request_moved();`
+
+// findings are what is wrong at the end, one query each. Every request has to be satisfied: nobody cancels anything here.
+var findings = []string{
+	"SELECT what FROM chaos.violations ORDER BY id LIMIT 5",
+	`SELECT format('request %s of %s is %s', q.id, q.metric_date, coalesce(q.resolution, 'open')) FROM analytics.rollup_requests AS q
+		WHERE q.resolution IS DISTINCT FROM 'satisfied' ORDER BY q.id LIMIT 5`,
+	// The run that completed the date is the one that claimed, or has resumed its scan, and it ended after the request.
+	`SELECT format('request %s of %s was followed by no run', q.id, q.metric_date) FROM analytics.rollup_requests AS q
+		WHERE NOT EXISTS (
+			WITH RECURSIVE heirs (id, state, finished_at) AS (
+				SELECT r.id, r.state, r.finished_at FROM analytics.rollup_runs AS r WHERE r.id = q.run_id AND r.metric_date = q.metric_date
+				UNION
+				SELECT r.id, r.state, r.finished_at FROM analytics.rollup_runs AS r INNER JOIN heirs AS h ON r.resumed_run_id = h.id
+			)
+			SELECT FROM heirs AS h WHERE h.state = 'complete' AND h.finished_at >= q.requested_at
+		) ORDER BY q.id LIMIT 5`,
+	`SELECT format('job %s of %s is %s', j.id, j.args ->> 'date', j.state) FROM river.river_job AS j
+		WHERE j.kind = 'rollup_day' AND j.state <> 'completed' ORDER BY j.id LIMIT 5`,
+	`SELECT format('the date %s is %s', d.metric_date, d.state) FROM analytics.rollup_dates AS d WHERE d.state <> 'complete' ORDER BY 1 LIMIT 5`,
+	`SELECT format('run %s of %s is %s', r.id, r.metric_date, r.state) FROM analytics.rollup_runs AS r
+		WHERE r.state = 'running' ORDER BY r.id LIMIT 5`,
+}
+
+// quietSQL is whether nothing is left to do.
+const quietSQL = `SELECT NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
+	AND NOT EXISTS (SELECT FROM river.river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`
+
+// patience is how long a seed may take to become quiet. Without other work on the machine it takes some seconds.
+const patience = 2 * time.Minute
+
+// judge waits until it is quiet, and returns what is wrong then.
+func (x *trial) judge(ctx context.Context) (wrong []string) {
+	for begun, pass := time.Now(), 1; ; {
+		// What the triggers on the source have asked for rests for half a minute, and dead workers' jobs that nobody waits
+		// for are looked for every half minute: let these pass.
+		if time.Since(begun) > time.Duration(pass)*silence {
+			pass++
+			for _, slot := range x.slots {
+				slot.correct(time.Duration(pass) * time.Minute)
+			}
+		}
+		var quiet bool
+		if err := x.db.QueryRow(ctx, quietSQL).Scan(&quiet); err == nil && quiet {
+			break
+		}
+		if time.Since(begun) > patience {
+			wrong = append(wrong, fmt.Sprintf("it is not quiet after %s", patience))
+			break
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return []string{"interrupted"}
+		}
+	}
+	for _, sql := range findings {
+		rows, err := x.db.Query(ctx, sql)
+		if err != nil {
+			return append(wrong, err.Error())
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return append(wrong, err.Error())
+		}
+		wrong = append(wrong, found...)
+	}
+	if recount, err := pgtest.Exact(ctx, x.db); err != nil {
+		wrong = append(wrong, err.Error())
+	} else if recount.Events == 0 {
+		wrong = append(wrong, "there are no events")
+	}
+	return wrong
+}

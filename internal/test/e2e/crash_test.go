@@ -1,0 +1,202 @@
+package e2e_test
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/jobs"
+)
+
+// testKilled kills a worker in the middle of a date. The other one takes the date up where it was.
+func testKilled(t *testing.T, binary string) {
+	t.Helper()
+	b := prepare(t, pgtest.Database(t, installed), binary)
+	b.hold(t, day)
+	all := []*process{b.worker(t), b.worker(t)}
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	b.workerOf(t, day, all...).kill(t)
+	killed := time.Now()
+	b.release(t)
+	b.awaitComplete(t, day)
+	require.Less(t, time.Since(killed), time.Minute)
+	require.Equal(t, []string{"lost", "complete"}, b.runStates(t, day))
+	require.True(t, value[bool](t, b, `SELECT n.resumed_run_id = o.id AND n.rows_inserted = 1
+		FROM analytics.rollup_runs AS n, analytics.rollup_runs AS o WHERE n.state = 'complete' AND o.state = 'lost'`),
+		"the second run should have written the last row only")
+	require.Equal(t, []int{2}, column[int](t, b, "SELECT attempt FROM river_job WHERE kind = 'rollup_day'"))
+}
+
+// testPostgresCrash crashes Postgres in the middle of a date. The same worker process goes on when it is back.
+func testPostgresCrash(t *testing.T, binary string) {
+	t.Helper()
+	server := pgtest.Server(t, map[string]string{"synchronous_commit": "on"})
+	b := prepare(t, pgtest.On(t, server, installed), binary)
+	b.hold(t, day)
+	worker := b.worker(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	require.NoError(t, server.Stop(t.Context(), pgserver.Immediate))
+	b.db.Reset()
+	require.NoError(t, server.Start(t.Context()))
+	b.release(t)
+	b.awaitComplete(t, day)
+	require.True(t, worker.running())
+	require.Contains(t, b.runStates(t, day), "complete")
+	b.request(t, day.AddDays(1))
+	b.awaitComplete(t, day, day.AddDays(1))
+}
+
+// snapshot is a date's rows, runs, requests and jobs, with the transactions that wrote them last.
+func (b *testBundle) snapshot(t *testing.T, d date.Date) []string {
+	t.Helper()
+	return column[string](t, b, `
+		SELECT 'metric ' || concat_ws(' ', ctid, xmin, xmax, entity_id, last_updated_at) FROM analytics.daily_entity_metrics
+		WHERE metric_date = $1
+		UNION ALL SELECT 'date ' || concat_ws(' ', ctid, xmin, d) FROM analytics.rollup_dates AS d WHERE metric_date = $1
+		UNION ALL SELECT 'run ' || concat_ws(' ', ctid, xmin, r) FROM analytics.rollup_runs AS r WHERE metric_date = $1
+		UNION ALL SELECT 'request ' || concat_ws(' ', ctid, xmin, q) FROM analytics.rollup_requests AS q WHERE metric_date = $1
+		UNION ALL SELECT 'job ' || concat_ws(' ', ctid, xmin, j) FROM river_job AS j WHERE args ->> 'date' = $1::date::text
+		ORDER BY 1`, d)
+}
+
+// requireNothingMore wakes a stopped process when another has completed its date: it writes nothing more of it, and is
+// as good as new. The other one is ended, so that there is nobody else to complete the other dates; and as each runs one
+// date at a time, the attempt that was replaced has ended by then.
+func (b *testBundle) requireNothingMore(t *testing.T, stopped, other *process) {
+	t.Helper()
+	other.signal(t, syscall.SIGTERM)
+	require.Zero(t, other.wait(t))
+	before := b.snapshot(t, day)
+	stopped.signal(t, syscall.SIGCONT)
+	b.request(t, day.AddDays(1), day.AddDays(2))
+	b.awaitComplete(t, day.AddDays(1), day.AddDays(2))
+	var changed []string
+	for _, row := range b.snapshot(t, day) {
+		if !slices.Contains(before, row) {
+			changed = append(changed, row)
+		}
+	}
+	require.Empty(t, changed)
+	pgtest.RequireExact(t, b.db)
+}
+
+// testStopped stops a worker between two statements, when it has read some of a date, for so long that the date is handed
+// to another, and until the date's events have changed. It publishes nothing of what it had read.
+func testStopped(t *testing.T, binary string) {
+	t.Helper()
+	b := prepare(t, pgtest.Database(t, installed), binary)
+	b.exec(t, `
+		CREATE TABLE public.slow (id integer);
+		INSERT INTO public.slow VALUES (1);
+		CREATE FUNCTION public.dawdle() RETURNS boolean LANGUAGE plpgsql AS $$
+		BEGIN
+			IF EXISTS (SELECT FROM public.slow) THEN
+				PERFORM pg_sleep(0.05);
+			END IF;
+			RETURN true;
+		END
+		$$;
+		CREATE OR REPLACE VIEW analytics.events AS
+		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events
+		WHERE (SELECT public.dawdle())`)
+	// After a slice of a twentieth of a second it pauses for three seconds.
+	stopped := b.worker(t, "--pace", "60")
+	b.request(t, day)
+	b.await(t, `EXISTS(SELECT FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE '%name: EventSlice %' AND state = 'idle')`)
+	stopped.signal(t, syscall.SIGSTOP)
+	b.exec(t, "DELETE FROM public.slow")
+	other := b.worker(t)
+	b.awaitComplete(t, day)
+
+	b.exec(t, "DELETE FROM public.raw_events WHERE created_at < '2026-03-01 06:00+00'")
+	b.request(t, day)
+	b.await(t, "(SELECT count(*) = 2 FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
+	b.await(t, "NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)")
+	pgtest.RequireExact(t, b.db, day)
+	b.requireNothingMore(t, stopped, other)
+	require.Equal(t, []string{"lost", "complete", "complete"}, b.runStates(t, day))
+}
+
+// testStoppedInTransaction stops a worker with a batch's transaction open, and so with a lock on the date.
+func testStoppedInTransaction(t *testing.T, binary string) {
+	t.Helper()
+	b := prepare(t, pgtest.Database(t, installed), binary)
+	b.hold(t, day)
+	stopped := b.worker(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	other := b.worker(t)
+	pid := value[int](t, b, `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+		AND application_name = 'daymill worker' AND query LIKE 'copy %' AND state = 'active'`)
+	stopped.signal(t, syscall.SIGSTOP)
+	b.release(t)
+	b.await(t, "EXISTS(SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'idle in transaction')", pid)
+	b.awaitComplete(t, day)
+	b.requireNothingMore(t, stopped, other)
+	require.Equal(t, []string{"lost", "complete"}, b.runStates(t, day))
+}
+
+// testTerminated ends a worker as platforms do in a deploy.
+func testTerminated(t *testing.T, binary string) {
+	t.Helper()
+	b := prepare(t, pgtest.Database(t, installed), binary)
+	b.hold(t, day)
+	worker := b.worker(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	worker.signal(t, syscall.SIGTERM)
+	terminated := time.Now()
+	require.Zero(t, worker.wait(t), "the exit code")
+	require.Less(t, time.Since(terminated), 15*time.Second)
+	require.Equal(t, []string{"available 0"},
+		column[string](t, b, "SELECT state || ' ' || attempt FROM river_job WHERE kind = 'rollup_day'"))
+	require.Equal(t, []string{"interrupted"}, b.runStates(t, day))
+	require.Equal(t, "retrying", value[string](t, b, "SELECT state FROM analytics.date_states WHERE metric_date = $1", day))
+
+	b.release(t)
+	again := time.Now()
+	b.worker(t)
+	b.awaitComplete(t, day)
+	require.Less(t, time.Since(again), 15*time.Second)
+	require.Equal(t, []string{"interrupted", "complete"}, b.runStates(t, day))
+	require.EqualValues(t, 1, value[int64](t, b, "SELECT rows_inserted FROM analytics.rollup_runs WHERE state = 'complete'"),
+		"it should have been taken up where it was")
+}
+
+// testTerminatedWithOpenImport ends a worker while an import is open that has locked the row of the job at work.
+func testTerminatedWithOpenImport(t *testing.T, binary string) {
+	t.Helper()
+	b := prepare(t, pgtest.Database(t, installed), binary)
+	b.hold(t, day)
+	worker := b.worker(t)
+	b.request(t, day)
+	b.awaitHeld(t, day)
+	app, err := river.NewClient(riverpgxv5.New(b.db.Pool), &river.Config{})
+	require.NoError(t, err)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
+		result, err := app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
+		require.NoError(t, err)
+		require.True(t, result.UniqueSkippedAsDuplicate)
+		worker.signal(t, syscall.SIGTERM)
+		terminated := time.Now()
+		require.Zero(t, worker.wait(t), "the exit code")
+		require.Less(t, time.Since(terminated), 15*time.Second)
+		return nil
+	}))
+	require.Equal(t, []string{"interrupted"}, b.runStates(t, day))
+	b.release(t)
+	b.worker(t)
+	b.awaitComplete(t, day)
+}

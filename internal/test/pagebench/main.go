@@ -1,0 +1,217 @@
+// Pagebench measures how long the pages take over a database as large as one gets in ten years: by default a million
+// jobs, 3,650 dates and ten million rows of metrics. `make bench-pages` runs it on a Postgres of its own.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/ui"
+)
+
+// options are the sizes.
+type options struct {
+	jobs, dates, metrics, rounds int
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.jobs, "jobs", 1_000_000, "rows of job history")
+	flag.IntVar(&o.dates, "dates", 3_650, "dates in the ledger")
+	flag.IntVar(&o.metrics, "metrics", 10_000_000, "rows of metrics")
+	flag.IntVar(&o.rounds, "rounds", 40, "how often each page is loaded")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pagebench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, out io.Writer) error {
+	binaries, err := pgserver.Find(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries})
+	if err != nil {
+		return err
+	}
+	defer server.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
+	conn, err := postgres.Open(ctx, postgres.Config{URL: server.URL("postgres"), ApplicationName: "pagebench", PoolSize: 6})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	installation, err := install(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := fill(ctx, server.URL("postgres"), o, out); err != nil {
+		return err
+	}
+	return measure(ctx, conn, installation, o, out)
+}
+
+func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error) {
+	_, err := schema.Up(ctx, conn, schema.Options{
+		EntityType: entity.Bigint, TimeZone: "America/Sao_Paulo",
+		River: func(ctx context.Context, riverSchema string) error {
+			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			return err
+		},
+	})
+	if err != nil {
+		return schema.Installation{}, err
+	}
+	installation, err := schema.Get(ctx, conn)
+	if err != nil {
+		return schema.Installation{}, err
+	}
+	return installation, source.Create(ctx, conn, installation, audit.Who{})
+}
+
+// fill makes the history up, in Postgres. A date has the same entities as every other.
+func fill(ctx context.Context, url string, o options, out io.Writer) error {
+	conn, err := postgres.Open(ctx, postgres.Config{
+		URL: url, ApplicationName: "pagebench fill", PoolSize: 2, StatementTimeout: time.Hour,
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	dates, entities := strconv.Itoa(o.dates), strconv.Itoa(max(1, o.metrics/o.dates))
+	for _, step := range []struct{ what, sql string }{
+		{"events", `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+			SELECT i % 1000, 'view', now() - i * interval '1 day' / 10 FROM generate_series(1, ` + dates + ` * 10) AS i`},
+		{"runs", `INSERT INTO analytics.rollup_runs (metric_date, state, job_id, attempt, worker, started_at, finished_at, events, entities, phase, progress)
+			SELECT current_date - i % ` + dates + `, CASE WHEN i % 997 = 0 THEN 'failed' ELSE 'complete' END, i, 1, 'worker.1',
+				now() - i * interval '1 minute', now() - i * interval '1 minute' + interval '2 seconds', 1000, ` + entities + `, 'settle', 1
+			FROM generate_series(1, ` + strconv.Itoa(o.jobs/4) + `) AS i`},
+		{"dates", `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
+			SELECT current_date - i, CASE WHEN i % 301 = 0 THEN 'failed' ELSE 'complete' END, i, i AS scanned, i AS completed, now() - i * interval '1 day', 1000 + i % 500, ` + entities + `
+			FROM generate_series(1, ` + dates + `) AS i`},
+		{"jobs", `INSERT INTO analytics.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, attempted_by,
+				created_at, scheduled_at, attempted_at, finalized_at, errors, pruned_at)
+			SELECT i, CASE WHEN i % 500 = 0 THEN 'daily_rollup' WHEN i % 5003 = 0 THEN 'backfill' ELSE 'rollup_day' END,
+				current_date - i % ` + dates + `, jsonb_build_object('date', current_date - i % ` + dates + `),
+				CASE WHEN i % 997 = 0 THEN 'discarded' WHEN i % 1999 = 0 THEN 'cancelled' ELSE 'completed' END,
+				'daymill', 1, 1, 10, 'worker.1', now() - i * interval '1 minute', now() - i * interval '1 minute',
+				now() - i * interval '1 minute', now() - i * interval '1 minute',
+				CASE WHEN i % 997 = 0 THEN '[{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "the disk is on fire", "trace": ""}]' ELSE '[]' END::jsonb,
+				now()
+			FROM generate_series(1, ` + strconv.Itoa(o.jobs) + `) AS i`},
+		{"audit", `INSERT INTO analytics.audit (at, actor, via, action, target)
+			SELECT now() - i * interval '1 minute', CASE WHEN i % 3 = 0 THEN 'admin' ELSE 'app' END, CASE WHEN i % 3 = 0 THEN 'web' ELSE 'sql' END,
+				CASE WHEN i % 100 = 0 THEN 'start backfill' ELSE 'request dates' END, (current_date - i % ` + dates + `)::text
+			FROM generate_series(1, ` + strconv.Itoa(o.jobs/4) + `) AS i`},
+		{"backfills", `INSERT INTO analytics.backfills (first_date, last_date, state, finished_at)
+			SELECT current_date - ` + dates + `, current_date - 1, 'complete', now() FROM generate_series(1, 30)`},
+		{"dates of backfills", `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state, requested_at, finished_at)
+			SELECT b.id, current_date - i, 'complete', now() - interval '1 second', now()
+			FROM analytics.backfills AS b CROSS JOIN generate_series(1, ` + dates + `) AS i`},
+		{"metrics", `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
+			SELECT e, current_date - i, (e + i) % 1000, e % 50, e % 7, i % 3, CASE WHEN e % 10 = 0 THEN '{"share": 3, "print": 1}' ELSE '{}' END::jsonb
+			FROM generate_series(1, ` + dates + `) AS i CROSS JOIN generate_series(1, ` + entities + `) AS e`},
+		{"statistics", "VACUUM ANALYZE"},
+	} {
+		start := time.Now() //nolint:forbidigo // It is said, and nothing depends on it.
+		if _, err := conn.Exec(ctx, step.sql); err != nil {
+			return fmt.Errorf("fill %s: %w", step.what, err)
+		}
+		fmt.Fprintf(out, "%-20s %s\n", step.what, time.Since(start).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// paths are the pages, with the filters that are the hardest to serve.
+func paths(o options) []string {
+	today := time.Now() //nolint:forbidigo // The history ends today.
+	day := func(n int) string { return today.AddDate(0, 0, -n).Format(time.DateOnly) }
+	year := strconv.Itoa(today.Year() - 3)
+	id := strconv.Itoa(o.jobs / 2)
+	return []string{
+		"/", "/?year=" + year, "/dates", "/dates?state=failed", "/dates?state=complete&from=" + day(2000) + "&to=" + day(1000), "/dates/" + day(100),
+		"/jobs", "/jobs?state=discarded", "/jobs?state=cancelled&kind=backfill", "/jobs?kind=backfill", "/jobs?state=completed&kind=rollup_day",
+		"/jobs?from=" + day(3000) + "&to=" + day(10), "/jobs?from=" + day(3000) + "&to=" + day(10) + "&state=cancelled&kind=backfill",
+		"/jobs?q=fire", "/jobs?q=rollup_day", "/jobs?before=" + id, "/jobs?after=" + id, "/jobs/" + id,
+		"/backfills", "/backfills/30", "/backfills?from=" + day(365) + "&to=" + day(1) + "&which=all",
+		"/entities", "/entities?metric=clicks", "/entity?id=17", "/entity?id=17&range=365", "/entity?id=17&from=" + day(3650) + "&to=" + day(1),
+		"/schedule", "/audit", "/audit?actor=admin", "/audit?action=start+backfill", "/api/dates?from=" + day(400) + "&to=" + day(100),
+		"/api/entities/17/metrics?from=" + day(400) + "&to=" + day(100),
+	}
+}
+
+// measure loads every page so often, one after another in turns, and prints the median and the 95th percentile.
+func measure(ctx context.Context, conn *postgres.DB, installation schema.Installation, o options, out io.Writer) error {
+	admin, err := jobs.NewAdmin(conn, installation)
+	if err != nil {
+		return err
+	}
+	server := httptest.NewServer(ui.Handler(ui.Config{
+		DB: conn, Installation: installation, Jobs: admin, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Clock: pace.SystemClock{}, Ready: func(context.Context) error { return nil },
+	}))
+	defer server.Close()
+	took := make(map[string][]time.Duration)
+	size := make(map[string]int)
+	for range o.rounds {
+		for _, path := range paths(o) {
+			start := time.Now() //nolint:forbidigo // It is what is measured.
+			n, err := load(ctx, server.URL+path)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			took[path] = append(took[path], time.Since(start))
+			size[path] = n
+		}
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(table, "\nmedian ms\tp95 ms\tkB\t page\n")
+	for _, path := range paths(o) {
+		all := took[path]
+		slices.Sort(all)
+		fmt.Fprintf(table, "%.1f\t%.1f\t%d\t %s\n", milliseconds(all[len(all)/2]), milliseconds(all[len(all)*95/100]), size[path]/1024, path)
+	}
+	return table.Flush()
+}
+
+func load(ctx context.Context, address string) (size int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", answer.StatusCode) //nolint:err113 // It is printed.
+	}
+	return len(body), err
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
