@@ -10,7 +10,7 @@ GENERATED := internal/db ui
 TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
 
 # The packages in which goroutines share something.
-RACE_PACKAGES ?= ./cmd/... ./jobs/... ./internal/rollup/event/... ./internal/pgserver/... ./internal/rollup/run/...
+RACE_PACKAGES ?= ./cmd/... ./internal/worker/... ./internal/rollup/event/... ./internal/pgserver/... ./internal/rollup/run/...
 
 .PHONY: help
 help: ## List the targets.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/riverqueue/river"
+
+	"github.com/daymill/daymill/internal/date"
 )
 
 // EnqueueDay asks for a rollup of one date in the caller's transaction: once that commits, a run follows that counts
@@ -29,7 +31,7 @@ func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx
 	err := client.Driver().UnwrapExecutor(tx).
 		Exec(ctx, "SELECT analytics.enqueue_rollup($1::text::date, $2::text::date, 'go')", first.String(), last.String())
 	if err != nil {
-		return fmt.Errorf("enqueue a rollup of %s: %w", rangeString(first, last), err)
+		return fmt.Errorf("enqueue a rollup of %s: %w", date.Range{First: first, Last: last}, err)
 	}
 	return nil
 }
@@ -42,11 +44,4 @@ func EnqueueDailyRollup[TTx any](ctx context.Context, tx TTx, client *river.Clie
 		return fmt.Errorf("insert the daily job: %w", err)
 	}
 	return nil
-}
-
-func rangeString(first, last Date) string {
-	if first == last {
-		return first.String()
-	}
-	return first.String() + ".." + last.String()
 }

@@ -1,5 +1,5 @@
 // Package jobs is Daymill's public API: the arguments of its River jobs, and the helpers that enqueue them in an
-// application's own transaction. It also has the workers; `daymill worker` starts them.
+// application's own transaction. The workers are in internal/worker; `daymill worker` starts them.
 //
 // An application asks for a rollup of a date with [EnqueueDay] or [EnqueueRange], with a plain River insert of
 // [RollupDayArgs], or from SQL with analytics.enqueue_rollup. All of them append a request to the ledger, in the
@@ -60,11 +60,11 @@ type RollupDayArgs struct {
 // Kind is rollup_day.
 func (RollupDayArgs) Kind() string { return "rollup_day" }
 
-// rollupAttempts is how often a date is tried before its job is discarded and the date is shown as failed. With
+// RollupAttempts is how often a date is tried before its job is discarded and the date is shown as failed. With
 // River's backoff of attempt⁴ seconds, plus or minus a tenth, the tenth attempt comes some four hours after the first:
 // that outlasts a failover, a maintenance window or a deploy that went wrong and was put right. A date that has failed
 // for longer needs a person, and the daily job asks for it again every day.
-const rollupAttempts = 10
+const RollupAttempts = 10
 
 // InsertOpts makes the job unique by its date. They are on the type, because the states stored with the row that is in
 // the table already are those that decide.
@@ -72,7 +72,7 @@ func (RollupDayArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue:       QueueRollup,
 		Priority:    PriorityRequest,
-		MaxAttempts: rollupAttempts,
+		MaxAttempts: RollupAttempts,
 		UniqueOpts:  river.UniqueOpts{ByArgs: true, ByState: activeStates()},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/verification"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -91,7 +92,7 @@ func (s *site) apiVerify(w http.ResponseWriter, r *http.Request) error {
 		return unprocessable(err)
 	}
 	id, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: userOf(ctx), Via: audit.ViaAPI})
-	if errors.Is(err, jobs.ErrVerify) {
+	if errors.Is(err, worker.ErrVerify) {
 		return unprocessable(err)
 	}
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // What is done to many jobs at once is done to the newest bulkMost of a filter, bulkChunk of them in a transaction, and no
@@ -71,24 +71,24 @@ func bulkQuery(action bulkAction, filter url.Values) url.Values {
 
 // reasons say why jobs were left alone, in the order of the result.
 func reasons() []struct {
-	reason jobs.Reason
+	reason worker.Reason
 	text   string
 } {
 	return []struct {
-		reason jobs.Reason
+		reason worker.Reason
 		text   string
 	}{
-		{jobs.Newer, "another job of the same date or kind is under way"},
-		{jobs.Running, "a worker is at it"},
-		{jobs.Waiting, "it waits for a worker already"},
-		{jobs.Ended, "it had ended already"},
-		{jobs.Pruned, "River has deleted it, and it has no date that could be requested"},
-		{jobs.Locked, "another transaction is at it: try again in a moment"},
-		{jobs.Changed, "it has changed since you looked, or is gone"},
+		{worker.Newer, "another job of the same date or kind is under way"},
+		{worker.Running, "a worker is at it"},
+		{worker.Waiting, "it waits for a worker already"},
+		{worker.Ended, "it had ended already"},
+		{worker.Pruned, "River has deleted it, and it has no date that could be requested"},
+		{worker.Locked, "another transaction is at it: try again in a moment"},
+		{worker.Changed, "it has changed since you looked, or is gone"},
 	}
 }
 
-func reasonText(reason jobs.Reason) string {
+func reasonText(reason worker.Reason) string {
 	for _, r := range reasons() {
 		if r.reason == reason {
 			return r.text
@@ -105,7 +105,7 @@ type bulk struct {
 	shown  int          // how many the confirmation has said
 	before int64        // those from this id on are through; 0 where none is
 	done   int
-	skips  map[jobs.Reason]int
+	skips  map[worker.Reason]int
 }
 
 func (b bulk) handled() int {
@@ -157,7 +157,7 @@ func bulkOf(values url.Values) (b bulk, err error) {
 		}
 		return n
 	}
-	b.shown, b.done, b.skips = count("shown"), count("done"), make(map[jobs.Reason]int)
+	b.shown, b.done, b.skips = count("shown"), count("done"), make(map[worker.Reason]int)
 	for _, r := range reasons() {
 		if n := count("skip_" + string(r.reason)); n > 0 {
 			b.skips[r.reason] = n
@@ -229,7 +229,7 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Those that were shown and do not match any more.
 	if gone := b.left() - len(ids); gone > 0 {
-		b.skips[jobs.Changed] += gone
+		b.skips[worker.Changed] += gone
 	}
 	for start := s.Clock.Now(); len(ids) > 0 && s.Clock.Now().Sub(start) < bulkTime; {
 		chunk := ids[:min(bulkChunk, len(ids))]
@@ -254,8 +254,8 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 }
 
 // actOn acts on a chunk of jobs, and writes it down.
-func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome jobs.Outcome, err error) {
-	selection := jobs.Selection{Filter: b.filter, Since: b.since, IDs: ids}
+func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.Outcome, err error) {
+	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
 		switch b.action.name {
 		case "retry":

@@ -8,7 +8,7 @@ package ui
 import "github.com/a-h/templ"
 import templruntime "github.com/a-h/templ/runtime"
 
-import "github.com/daymill/daymill/jobs"
+import "github.com/daymill/daymill/internal/worker"
 
 // bulkPage says what is about to be done to how many jobs, and asks.
 func bulkPage(b bulk, more bool) templ.Component {
@@ -323,7 +323,7 @@ func bulkResult(b bulk) templ.Component {
 						return templ_7745c5c3_Err
 					}
 					var templ_7745c5c3_Var18 string
-					templ_7745c5c3_Var18, templ_7745c5c3_Err = templ.JoinStringErrs(sentence(reasonText(jobs.Reason(r.reason))))
+					templ_7745c5c3_Var18, templ_7745c5c3_Err = templ.JoinStringErrs(sentence(reasonText(worker.Reason(r.reason))))
 					if templ_7745c5c3_Err != nil {
 						return templ.Error{Err: templ_7745c5c3_Err, FileName: `bulk.templ`, Line: 56, Col: 135}
 					}

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 const (
@@ -201,9 +201,9 @@ func (s *site) changeJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	selection := jobs.Selection{IDs: []int64{id}}
+	selection := worker.Selection{IDs: []int64{id}}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		var outcome jobs.Outcome
+		var outcome worker.Outcome
 		switch action.name {
 		case "retry":
 			outcome, err = s.Jobs.Retry(ctx, tx, selection, userOf(ctx))

@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // What the overview lists at most; there are pages for the rest.
@@ -163,7 +163,7 @@ func (s *site) readStatus(ctx context.Context) (statusView, error) {
 	if err != nil {
 		return statusView{}, err
 	}
-	queue, err := jobs.QueueDepth(ctx, s.DB, s.Installation.RiverSchema)
+	queue, err := worker.QueueDepth(ctx, s.DB, s.Installation.RiverSchema)
 	if err != nil {
 		return statusView{}, err
 	}
@@ -194,7 +194,7 @@ func (v *statusView) takeSchedule(sc scope, daily schedule.State, workers []ledg
 	}
 }
 
-func (v *statusView) takeQueue(queue jobs.Depth) {
+func (v *statusView) takeQueue(queue worker.Depth) {
 	v.Oldest, v.NextRetry = queue.OldestWaiting, queue.NextRetry
 	for _, state := range []string{"running", "available", "retryable", "scheduled", "pending"} {
 		if n := queue.ByState[state]; n > 0 || state == "running" || state == "available" {

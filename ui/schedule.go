@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -40,7 +41,7 @@ type periodic struct {
 
 // queueRow is a queue as the page shows it.
 type queueRow struct {
-	jobs.Queue
+	worker.Queue
 
 	What string
 }
@@ -161,7 +162,7 @@ func (s *site) changeSchedule(w http.ResponseWriter, r *http.Request) error {
 	default:
 		err = inputError{errors.New("the schedule can be run, paused and resumed")}
 	}
-	if errors.Is(err, jobs.ErrNoQueue) {
+	if errors.Is(err, worker.ErrNoQueue) {
 		return inputError{err}
 	}
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // readyTimeout is how long the database may take to say that it is there.
@@ -36,7 +36,7 @@ type Config struct {
 	DB           *postgres.DB
 	Installation schema.Installation
 	// Jobs is what the pages do to River's jobs and queues.
-	Jobs   *jobs.Admin
+	Jobs   *worker.Admin
 	Logger *slog.Logger
 	Clock  pace.Clock
 	Access Access

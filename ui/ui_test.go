@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/test/browser"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -67,7 +67,7 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 	t.Helper()
 	installation, err := schema.Get(t.Context(), db.DB)
 	require.NoError(t, err)
-	admin, err := jobs.NewAdmin(db.DB, installation)
+	admin, err := worker.NewAdmin(db.DB, installation)
 	require.NoError(t, err)
 	clock := &testClock{}
 	config := ui.Config{
@@ -76,7 +76,7 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 		Ready:  func(ctx context.Context) error { return db.Ping(ctx) },
 		Doctor: func(ctx context.Context) doctor.Report {
 			found := doctor.River{Schema: installation.RiverSchema}
-			found.Applied, found.Newest, found.Err = jobs.RiverVersions(ctx, db.Pool, found.Schema)
+			found.Applied, found.Newest, found.Err = worker.RiverVersions(ctx, db.Pool, found.Schema)
 			return doctor.Look(ctx, doctor.Config{DB: db.DB, Clock: pace.SystemClock{}, PoolSize: 6, River: found, Discreet: true})
 		},
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // waitedTooLong is how long a job may be ready without anybody taking it, while workers are there.
@@ -36,7 +36,7 @@ type facts struct {
 	workers []ledger.Worker
 	daily   schedule.State
 	next    *time.Time // when the daily job is due
-	queue   jobs.Depth
+	queue   worker.Depth
 }
 
 func (f facts) dates(state string) int64 { return f.states[state].Dates }

@@ -17,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/verification"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -191,7 +192,7 @@ func (s *site) verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	args.Repair = r.PostFormValue("repair") != ""
 	_, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: userOf(ctx), Via: audit.ViaWeb})
-	if errors.Is(err, jobs.ErrVerify) {
+	if errors.Is(err, worker.ErrVerify) {
 		return inputError{err}
 	}
 	if err != nil {

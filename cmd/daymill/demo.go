@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 type demoCmd struct {
@@ -71,7 +71,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		defer server.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
 		a.DatabaseURL = server.URL("postgres")
 	}
-	a.PoolSize = max(a.PoolSize, jobs.DefaultWorkers+6)
+	a.PoolSize = max(a.PoolSize, worker.DefaultWorkers+6)
 	a.LogLevel = max(a.LogLevel, slog.LevelWarn)
 	listener, err := c.listen(ctx)
 	if err != nil {
@@ -129,13 +129,13 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 }
 
 // worker is one that does not pause. Its log would run into the bars; what goes wrong is said.
-func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*jobs.Worker, error) {
-	config := jobs.DefaultConfig()
+func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*worker.Worker, error) {
+	config := worker.DefaultConfig()
 	config.DB, config.Installation, config.Name = conn, installation, processName()
 	config.Version, config.Clock, config.Pace = versionString(), a.clock(), 0
 	config.Logger = a.logger()
 	config.Listeners = telemetry.Listeners{telemetry.Log{Logger: config.Logger}}
-	return jobs.NewWorker(config)
+	return worker.NewWorker(config)
 }
 
 // listen takes the address of the page, or any free port where another process has the usual one, before any work is
@@ -183,7 +183,7 @@ func (*demoCmd) install(ctx context.Context, conn *postgres.DB) (schema.Installa
 	_, err := schema.Up(ctx, conn, schema.Options{
 		EntityType: entity.Bigint,
 		River: func(ctx context.Context, riverSchema string) error {
-			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
 			return err
 		},
 	})
@@ -218,7 +218,7 @@ func startBackfill(ctx context.Context, a *app, conn *postgres.DB, history demo.
 	a.printf("Rolling %s events up, day by day\n", number(events))
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		_, _, err := backfill.Start(ctx, tx, backfill.Plan{
-			Range: history.Dates, InFlight: jobs.DefaultWorkers, EveryDate: true, By: "demo", Via: "cli",
+			Range: history.Dates, InFlight: worker.DefaultWorkers, EveryDate: true, By: "demo", Via: "cli",
 		})
 		return err
 	})

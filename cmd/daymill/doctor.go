@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 type doctorCmd struct {
@@ -81,7 +81,7 @@ func river(ctx context.Context, db *postgres.DB) doctor.River {
 	if installation, err := schema.Get(ctx, db); err == nil {
 		found.Schema = installation.RiverSchema
 	}
-	found.Applied, found.Newest, found.Err = jobs.RiverVersions(ctx, db.Pool, found.Schema)
+	found.Applied, found.Newest, found.Err = worker.RiverVersions(ctx, db.Pool, found.Schema)
 	return found
 }
 

@@ -59,7 +59,7 @@ func TestLayout(t *testing.T) {
 			from:       []string{module},
 			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
 			except: []string{
-				module + "/cmd", module + "/jobs", module + "/internal/test/pgtest", module + "/internal/test/pagebench",
+				module + "/cmd", module + "/jobs", module + "/internal/worker", module + "/internal/test/pgtest", module + "/internal/test/pagebench",
 				module + "/internal/test/chaos", module + "/internal/test/load", module + "/ui",
 			},
 		},

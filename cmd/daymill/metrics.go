@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry/prom"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -62,7 +62,7 @@ func snapshot(ctx context.Context, db *postgres.DB, riverSchema string) (prom.Sn
 	if err != nil {
 		return prom.Snapshot{}, err
 	}
-	depth, err := jobs.QueueDepth(ctx, db, riverSchema)
+	depth, err := worker.QueueDepth(ctx, db, riverSchema)
 	if err != nil {
 		return prom.Snapshot{}, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // migrateTimeout bounds a statement of a migration.
@@ -42,7 +42,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		options.EntityType = entityType
 	}
 	if c.RiverSchema != "" {
-		if err := jobs.CheckRiverSchema(c.RiverSchema); err != nil {
+		if err := worker.CheckRiverSchema(c.RiverSchema); err != nil {
 			return usagef("--river-schema: %w", err)
 		}
 	}
@@ -67,7 +67,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		changed, err = schema.Down(ctx, db, c.Steps, c.Force, c.DryRun, whoOnCLI())
 	} else {
 		options.River = func(ctx context.Context, riverSchema string) error {
-			count, err := jobs.MigrateRiver(ctx, db.Pool, riverSchema)
+			count, err := worker.MigrateRiver(ctx, db.Pool, riverSchema)
 			if count > 0 {
 				a.printf("applied %d of River's migrations in schema %s\n", count, riverSchema)
 			}
@@ -112,7 +112,7 @@ func (c *migrateApplyCmd) warnShared(ctx context.Context, a *app, db *postgres.D
 	if err != nil {
 		return err
 	}
-	shared, err := jobs.RiverShared(ctx, db.Pool, installation.RiverSchema)
+	shared, err := worker.RiverShared(ctx, db.Pool, installation.RiverSchema)
 	if err != nil || !shared {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 type statusCmd struct {
@@ -35,7 +35,7 @@ type status struct {
 	// Gaps have events, and are neither complete nor asked for.
 	Gaps []date.Date `json:"gaps"`
 
-	Queue     jobs.Depth        `json:"queue"`
+	Queue     worker.Depth      `json:"queue"`
 	Backfills []backfill.Status `json:"open_backfills"`
 }
 
@@ -69,7 +69,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if report.Gaps, err = gaps(ctx, a, db, installation); err != nil {
 		return err
 	}
-	if report.Queue, err = jobs.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
+	if report.Queue, err = worker.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
 		return err
 	}
 	var latest []backfill.Status
@@ -229,7 +229,7 @@ func workersText(workers []ledger.Worker) string {
 	return text
 }
 
-func queueText(queue jobs.Depth, now time.Time) string {
+func queueText(queue worker.Depth, now time.Time) string {
 	var parts []string
 	for _, state := range []string{"available", "running", "retryable", "scheduled", "pending"} {
 		if n := queue.ByState[state]; n > 0 {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -111,7 +111,7 @@ func (o *webOptions) serveOn(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener, metrics *metrics,
 	sourceURL string,
 ) error {
-	admin, err := jobs.NewAdmin(db, installation)
+	admin, err := worker.NewAdmin(db, installation)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // engineOptions are how dates are run, by the worker and by `rollup`.
@@ -157,7 +157,7 @@ func (c *workerProcess) work(
 	if !exists {
 		logger.WarnContext(ctx, "there is nothing to roll up yet", slog.String("error", source.ErrNone.Error()))
 	}
-	worker, err := jobs.NewWorker(jobs.Config{
+	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -256,7 +256,7 @@ func TestExamineRoles(t *testing.T) {
 		require.NoError(t, err)
 		conn := open(t, url)
 		_, err = schema.Up(t.Context(), conn, schema.Options{RiverSchema: "river", River: func(ctx context.Context, in string) error {
-			_, err := jobs.MigrateRiver(ctx, conn.Pool, in)
+			_, err := worker.MigrateRiver(ctx, conn.Pool, in)
 			return err
 		}})
 		require.NoError(t, err)

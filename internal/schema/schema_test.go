@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -23,7 +23,7 @@ func options(conn *postgres.DB, entityType entity.Type, zone string) schema.Opti
 	return schema.Options{
 		EntityType: entityType, TimeZone: zone,
 		River: func(ctx context.Context, riverSchema string) error {
-			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
 			return err
 		},
 	}
@@ -186,7 +186,7 @@ func TestUp(t *testing.T) {
 		for _, name := range []string{`hostile "schema"; DROP`, "a'b", "a.b", "a b", "1a", "a-b", "é", "a\x00", strings.Repeat("a", 47)} {
 			up.RiverSchema = name
 			_, err := schema.Up(t.Context(), db.DB, up)
-			require.ErrorIs(t, err, jobs.ErrRiverSchema, name)
+			require.ErrorIs(t, err, worker.ErrRiverSchema, name)
 		}
 		require.Empty(t, objects(t, db.DB))
 		up.RiverSchema = "Select"

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // lane is a Postgres on which one seed is run after another, each in a database of its own.
@@ -113,7 +113,7 @@ func (l *lane) install(ctx context.Context) error {
 			if _, err := db.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS river"); err != nil {
 				return err
 			}
-			_, err := jobs.MigrateRiver(ctx, db.Pool, riverSchema)
+			_, err := worker.MigrateRiver(ctx, db.Pool, riverSchema)
 			return err
 		},
 	})

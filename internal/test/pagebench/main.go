@@ -24,7 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -78,7 +78,7 @@ func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error
 	_, err := schema.Up(ctx, conn, schema.Options{
 		EntityType: entity.Bigint, TimeZone: "America/Sao_Paulo",
 		River: func(ctx context.Context, riverSchema string) error {
-			_, err := jobs.MigrateRiver(ctx, conn.Pool, riverSchema)
+			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
 			return err
 		},
 	})
@@ -165,7 +165,7 @@ func paths(o options) []string {
 
 // measure loads every page so often, one after another in turns, and prints the median and the 95th percentile.
 func measure(ctx context.Context, conn *postgres.DB, installation schema.Installation, o options, out io.Writer) error {
-	admin, err := jobs.NewAdmin(conn, installation)
+	admin, err := worker.NewAdmin(conn, installation)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // Installed is what a database is installed with. Empty fields mean the defaults: uuid, UTC, public.
@@ -123,7 +123,7 @@ func install(ctx context.Context, url string, installed Installed) error {
 	_, err = schema.Up(ctx, db, schema.Options{
 		EntityType: installed.EntityType, TimeZone: installed.TimeZone, RiverSchema: installed.RiverSchema,
 		River: func(ctx context.Context, riverSchema string) error {
-			_, err := jobs.MigrateRiver(ctx, db.Pool, riverSchema)
+			_, err := worker.MigrateRiver(ctx, db.Pool, riverSchema)
 			return err
 		},
 	})

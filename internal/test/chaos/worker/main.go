@@ -1,4 +1,4 @@
-// Command worker is what `daymill worker` is, for the fault harness: the same pools and the same jobs.Worker, with a shorter
+// Command worker is what `daymill worker` is, for the fault harness: the same pools and the same worker.Worker, with a shorter
 // silence until a run is taken for dead, shorter backoffs, and a clock that jumps. Each line of its standard input is by
 // how much the clock is to be wrong from now on; at its end the process ends.
 package main
@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 func main() {
@@ -38,7 +38,7 @@ func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, argum
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	databaseURL := flags.String("database-url", "", "the database")
 	sourceURL := flags.String("source-url", "", "a follower to read events from")
-	config := jobs.DefaultConfig()
+	config := worker.DefaultConfig()
 	flags.IntVar(&config.Workers, "workers", config.Workers, "dates at a time")
 	flags.IntVar(&config.MaxEntities, "max-entities", config.MaxEntities, "entities in memory")
 	flags.IntVar(&config.SliceCounts, "slice-counts", 0, "counts of a slice")
@@ -82,7 +82,7 @@ func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, argum
 		}
 		defer config.Source.Close()
 	}
-	worker, err := jobs.NewWorker(config)
+	worker, err := worker.NewWorker(config)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -87,7 +88,7 @@ func setupUnscheduled(t *testing.T) *testBundle {
 
 // process is a worker process, but within this one.
 type process struct {
-	*jobs.Worker
+	*worker.Worker
 
 	clock   *testClock
 	cancel  context.CancelFunc
@@ -96,9 +97,9 @@ type process struct {
 }
 
 // start starts a worker with connections as the product makes them, and stops it at the test's end.
-func (b *testBundle) start(t *testing.T, configure ...func(*jobs.Config)) *process {
+func (b *testBundle) start(t *testing.T, configure ...func(*worker.Config)) *process {
 	t.Helper()
-	config := jobs.DefaultConfig()
+	config := worker.DefaultConfig()
 	config.Installation, config.Pace, config.Name = b.db.Installation, 0, "test"
 	config.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	clock := &testClock{}
@@ -115,7 +116,7 @@ func (b *testBundle) start(t *testing.T, configure ...func(*jobs.Config)) *proce
 	})
 	require.NoError(t, err)
 	t.Cleanup(config.DB.Close)
-	worker, err := jobs.NewWorker(config)
+	worker, err := worker.NewWorker(config)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	p := &process{Worker: worker, clock: clock, cancel: cancel, done: make(chan error, 1)}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -11,11 +11,12 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
 // setupComplete has some dates that a run has completed, and a worker.
-func setupComplete(t *testing.T, n int, configure ...func(*jobs.Config)) (*testBundle, []date.Date) {
+func setupComplete(t *testing.T, n int, configure ...func(*worker.Config)) (*testBundle, []date.Date) {
 	t.Helper()
 	b, all := setupUnscheduled(t), dates(n)
 	for _, d := range all {
@@ -62,7 +63,7 @@ func TestVerifyDates(t *testing.T) {
 
 	t.Run("InTurn", func(t *testing.T) {
 		t.Parallel()
-		b, all := setupComplete(t, 3, func(c *jobs.Config) { c.VerifyDates = 2 })
+		b, all := setupComplete(t, 3, func(c *worker.Config) { c.VerifyDates = 2 })
 		b.exec(t, loseRow, all[1])
 		require.JSONEq(t, `{"exact": 1, "drifted": 1}`, b.verify(t))
 		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
@@ -75,14 +76,14 @@ func TestVerifyDates(t *testing.T) {
 
 	t.Run("None", func(t *testing.T) {
 		t.Parallel()
-		b, _ := setupComplete(t, 1, func(c *jobs.Config) { c.VerifyDates = 0 })
+		b, _ := setupComplete(t, 1, func(c *worker.Config) { c.VerifyDates = 0 })
 		b.verify(t)
 		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.verifications"))
 	})
 
 	t.Run("Repair", func(t *testing.T) {
 		t.Parallel()
-		b, all := setupComplete(t, 3, func(c *jobs.Config) { c.VerifyRepair = true })
+		b, all := setupComplete(t, 3, func(c *worker.Config) { c.VerifyRepair = true })
 		b.exec(t, loseRow, all[1])
 		b.exec(t, loseHalf, all[2])
 		require.JSONEq(t, `{"exact": 1, "drifted": 2}`, b.verify(t))
@@ -112,7 +113,7 @@ func TestVerifyDates(t *testing.T) {
 		b, all := setupComplete(t, 4)
 		b.exec(t, loseRow, all[1])
 		b.exec(t, loseHalf, all[2])
-		admin, err := jobs.NewAdmin(b.db.DB, b.db.Installation)
+		admin, err := worker.NewAdmin(b.db.DB, b.db.Installation)
 		require.NoError(t, err)
 		ask := func(args jobs.VerifyDatesArgs) string {
 			t.Helper()
@@ -143,7 +144,7 @@ func TestVerifyDates(t *testing.T) {
 			{From: all[0], To: all[0].AddDays(366)},
 		} {
 			_, _, err := admin.Verify(t.Context(), args, audit.Who{Actor: "anna", Via: audit.ViaWeb})
-			require.ErrorIs(t, err, jobs.ErrVerify, "%+v", args)
+			require.ErrorIs(t, err, worker.ErrVerify, "%+v", args)
 		}
 		// Nor does a worker take what somebody else has inserted.
 		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 100_000}, nil)

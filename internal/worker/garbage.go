@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/daymill/daymill/jobs"
 )
 
 // cancelGarbage cancels jobs whose arguments cannot be read: another attempt would read them no better. What is wrong
@@ -16,10 +18,10 @@ type cancelGarbage struct{}
 func (cancelGarbage) HandleError(_ context.Context, job *rivertype.JobRow, _ error) *river.ErrorHandlerResult {
 	var args any
 	switch job.Kind {
-	case RollupDayArgs{}.Kind():
-		args = &RollupDayArgs{}
-	case BackfillArgs{}.Kind():
-		args = &BackfillArgs{}
+	case jobs.RollupDayArgs{}.Kind():
+		args = &jobs.RollupDayArgs{}
+	case jobs.BackfillArgs{}.Kind():
+		args = &jobs.BackfillArgs{}
 	default:
 		return nil
 	}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -153,7 +154,7 @@ func TestFutureDate(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	clock := newTestClock(time.Now())
-	b.start(t, func(config *jobs.Config) { config.Clock = clock })
+	b.start(t, func(config *worker.Config) { config.Clock = clock })
 	future := date.Of(time.Now(), time.UTC).AddDays(3)
 	b.insert(t, future, nil)
 	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -350,7 +351,7 @@ func TestScheduledForLater(t *testing.T) {
 	b := setupUnscheduled(t)
 	future := date.Of(time.Now(), time.UTC).AddDays(2)
 	clock := &testClock{}
-	b.start(t, func(config *jobs.Config) { config.Clock = clock })
+	b.start(t, func(config *worker.Config) { config.Clock = clock })
 	for _, d := range []date.Date{day, future} {
 		b.db.InsertDate(t, d, 100, 40)
 		_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: d}, &river.InsertOpts{ScheduledAt: at(future.AddDays(1), 3)})

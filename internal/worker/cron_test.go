@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -9,14 +9,14 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // TestAskDaily calls for the daily job as a scheduler that is not River does, again and again.
 func TestAskDaily(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	admin, err := jobs.NewAdmin(b.db.DB, b.db.Installation)
+	admin, err := worker.NewAdmin(b.db.DB, b.db.Installation)
 	require.NoError(t, err)
 	ask := func() {
 		for enqueued := false; !enqueued; { // The start's own job may just be waiting.
@@ -29,7 +29,7 @@ func TestAskDaily(t *testing.T) {
 	}
 	b.db.InsertDate(t, day, 50, 20)
 	clock := newTestClock(at(day.AddDays(1), 3))
-	b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 2 })
+	b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 2 })
 	b.awaitDailyJob(t, 0)
 	want := map[date.Date][2]int64{day: {1, 1}, day.AddDays(-1): {1, 1}, day.AddDays(-2): {1, 1}}
 	require.Equal(t, want, b.requestsAndRuns(t))

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // TestSourceSetDuringRun sets another source while a run is at work: it comes to an end there, and its date is rolled up
@@ -16,7 +16,7 @@ func TestSourceSetDuringRun(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	b.db.InsertDate(t, day, 100, 40)
-	p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+	p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 	p.clock.keep()
 	b.request(t, day)
 	p.clock.awaitKept(t, 1)

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/jobs"
 )
 
 // Depth is what stands in the queue: Daymill's jobs that are not finished.
@@ -35,7 +36,7 @@ func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Dep
 			UNION ALL
 			SELECT '', q.name, 0, q.paused_at
 			FROM `+pgx.Identifier{riverSchema, "river_queue"}.Sanitize()+` AS q
-			WHERE q.name IN ($1, $2) AND q.paused_at IS NOT NULL`, QueueRollup, QueueControl)
+			WHERE q.name IN ($1, $2) AND q.paused_at IS NOT NULL`, jobs.QueueRollup, jobs.QueueControl)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -44,9 +45,9 @@ func heard[E telemetry.Event](e *ear) (all []E) {
 
 func TestTelemetry(t *testing.T) {
 	t.Parallel()
-	listen := func() (*ear, func(*jobs.Config)) {
+	listen := func() (*ear, func(*worker.Config)) {
 		e := &ear{}
-		return e, func(c *jobs.Config) { c.Listeners = telemetry.Listeners{e} }
+		return e, func(c *worker.Config) { c.Listeners = telemetry.Listeners{e} }
 	}
 
 	t.Run("Backfill", func(t *testing.T) {

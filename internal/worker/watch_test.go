@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 func TestWatch(t *testing.T) {
@@ -28,7 +28,7 @@ func TestWatch(t *testing.T) {
 		return b
 	}
 	// later is a worker's clock by which every request has rested.
-	later := func(config *jobs.Config) { config.Clock = newTestClock(time.Now().Add(time.Minute)) }
+	later := func(config *worker.Config) { config.Clock = newTestClock(time.Now().Add(time.Minute)) }
 
 	t.Run("Copy", func(t *testing.T) {
 		t.Parallel()
@@ -71,7 +71,7 @@ func TestWatch(t *testing.T) {
 		t.Parallel()
 		b := setupWatched(t)
 		clock := newTestClock(time.Now().Add(-time.Minute))
-		p := b.start(t, func(config *jobs.Config) { config.Clock = clock })
+		p := b.start(t, func(config *worker.Config) { config.Clock = clock })
 		b.wait(t, "(SELECT count(*) = 3 FROM analytics.rollup_dates WHERE state = 'complete')")
 		b.awaitDone(t)
 		runs := b.runs(t)

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/daymill/daymill/jobs"
 )
 
 // lockedEvery is how often the end of a job is tried to be recorded whose row somebody has locked.
@@ -42,9 +44,9 @@ type executor struct {
 // JobGetStuck returns the jobs that River may take for stuck: Daymill's own only. River discards a stuck job of a kind
 // that its client does not know, and an application that has its jobs in the same tables may know better.
 func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
-	jobs, err := e.Executor.JobGetStuck(ctx, params)
-	return slices.DeleteFunc(jobs, func(job *rivertype.JobRow) bool {
-		return job.Queue != QueueRollup && job.Queue != QueueControl
+	stuck, err := e.Executor.JobGetStuck(ctx, params)
+	return slices.DeleteFunc(stuck, func(job *rivertype.JobRow) bool {
+		return job.Queue != jobs.QueueRollup && job.Queue != jobs.QueueControl
 	}), err
 }
 

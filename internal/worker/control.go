@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/jobs"
 )
 
 // controlTimeout bounds a control job; what it had done by then is committed and is not done again. rescueAfter is when
@@ -26,17 +27,19 @@ const (
 
 // dailyRollupWorker asks for the dates that are due.
 type dailyRollupWorker struct {
-	river.WorkerDefaults[DailyRollupArgs]
+	river.WorkerDefaults[jobs.DailyRollupArgs]
 
 	planner *schedule.Planner
 	done    func()
 }
 
 // Timeout is that of control jobs.
-func (*dailyRollupWorker) Timeout(*river.Job[DailyRollupArgs]) time.Duration { return controlTimeout }
+func (*dailyRollupWorker) Timeout(*river.Job[jobs.DailyRollupArgs]) time.Duration {
+	return controlTimeout
+}
 
 // Work requests the dates, and leaves the rest to the reconciler.
-func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[DailyRollupArgs]) error {
+func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[jobs.DailyRollupArgs]) error {
 	planner := *w.planner
 	planner.Via = job.Args.RequestedVia
 	plan := planner.Plan
@@ -58,7 +61,7 @@ func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[DailyRollup
 
 // backfillWorker starts backfills.
 type backfillWorker struct {
-	river.WorkerDefaults[BackfillArgs]
+	river.WorkerDefaults[jobs.BackfillArgs]
 
 	db    *postgres.DB
 	clock pace.Clock
@@ -66,10 +69,10 @@ type backfillWorker struct {
 }
 
 // Timeout is that of control jobs.
-func (*backfillWorker) Timeout(*river.Job[BackfillArgs]) time.Duration { return controlTimeout }
+func (*backfillWorker) Timeout(*river.Job[jobs.BackfillArgs]) time.Duration { return controlTimeout }
 
 // Work records the backfill, once however often it is tried.
-func (w *backfillWorker) Work(ctx context.Context, job *river.Job[BackfillArgs]) error {
+func (w *backfillWorker) Work(ctx context.Context, job *river.Job[jobs.BackfillArgs]) error {
 	plan := backfill.Plan{
 		Range:       date.Range{First: job.Args.From, Last: job.Args.To},
 		NewestFirst: job.Args.NewestFirst,
@@ -101,7 +104,7 @@ func (w *backfillWorker) Work(ctx context.Context, job *river.Job[BackfillArgs])
 
 // pruneLedgerWorker deletes what the ledger has kept for long enough.
 type pruneLedgerWorker struct {
-	river.WorkerDefaults[PruneLedgerArgs]
+	river.WorkerDefaults[jobs.PruneLedgerArgs]
 
 	db        *postgres.DB
 	planner   *schedule.Planner
@@ -111,10 +114,12 @@ type pruneLedgerWorker struct {
 }
 
 // Timeout is that of control jobs.
-func (*pruneLedgerWorker) Timeout(*river.Job[PruneLedgerArgs]) time.Duration { return controlTimeout }
+func (*pruneLedgerWorker) Timeout(*river.Job[jobs.PruneLedgerArgs]) time.Duration {
+	return controlTimeout
+}
 
 // Work deletes.
-func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[PruneLedgerArgs]) error {
+func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[jobs.PruneLedgerArgs]) error {
 	var deleted int64
 	if w.retention > 0 {
 		var err error

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/jobs"
 )
 
 // rollupDayWorker works rollup_day jobs.
@@ -17,7 +18,7 @@ import (
 // A job is a ticket, the ledger is the truth: a job whose date is busy, not over or not asked for any more is done
 // without a run, for requests that stay open get another job from the reconciler.
 type rollupDayWorker struct {
-	river.WorkerDefaults[RollupDayArgs]
+	river.WorkerDefaults[jobs.RollupDayArgs]
 
 	db     *postgres.DB
 	runner *run.Runner
@@ -42,15 +43,15 @@ func newRollupDayWorker(db *postgres.DB, runner *run.Runner, jobTable string, do
 // ledger every second or two, however long it takes; after run.Silence (30 s) without one the reconciler, which runs in
 // every worker process once a second, hands the job to another worker. A date of a killed worker therefore resumes
 // after about half a minute, at its cursor. Every statement has a time limit of its own, on both ends.
-func (*rollupDayWorker) Timeout(*river.Job[RollupDayArgs]) time.Duration { return -1 }
+func (*rollupDayWorker) Timeout(*river.Job[jobs.RollupDayArgs]) time.Duration { return -1 }
 
 // NextRetry is River's, but never longer than between the ninth attempt and the tenth: requests that come meanwhile add
 // attempts of their own (analytics.promote_jobs), whose backoff would come to be days.
-func (w *rollupDayWorker) NextRetry(job *river.Job[RollupDayArgs]) time.Time {
+func (w *rollupDayWorker) NextRetry(job *river.Job[jobs.RollupDayArgs]) time.Time {
 	if w.nextRetry != nil {
 		return w.nextRetry(len(job.Errors) + 1)
 	}
-	const most = rollupAttempts - 1
+	const most = jobs.RollupAttempts - 1
 	if len(job.Errors) < most {
 		return time.Time{} // River's own.
 	}
@@ -59,7 +60,7 @@ func (w *rollupDayWorker) NextRetry(job *river.Job[RollupDayArgs]) time.Time {
 }
 
 // Work runs the date.
-func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[RollupDayArgs]) error {
+func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDayArgs]) error {
 	if job.Args.Date.IsZero() {
 		return river.JobCancel(errors.New("the job has no date: its arguments should be {\"date\": \"2026-03-01\"}"))
 	}

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -64,7 +65,7 @@ func TestSevenDaysOff(t *testing.T) {
 		}
 	}
 	clock := newTestClock(at(day.AddDays(9), 3))
-	with := func(config *jobs.Config) { config.Clock = clock }
+	with := func(config *worker.Config) { config.Clock = clock }
 
 	want := map[date.Date][2]int64{}
 	before := b.dailyJobs(t)
@@ -133,7 +134,7 @@ func TestScheduleWithoutLeader(t *testing.T) {
 
 	b.db.InsertDate(t, day, 50, 20)
 	clock := newTestClock(at(day.AddDays(1), 3))
-	b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 0 })
+	b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 0 })
 	b.awaitDailyJob(t, 0)
 	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t))
 	require.Equal(t, leader.ID(), value[string](t, b, "SELECT leader_id FROM river_leader"))
@@ -165,7 +166,7 @@ func TestSchedulePaused(t *testing.T) {
 	b.db.InsertDate(t, day, 50, 20)
 	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	clock := newTestClock(at(day.AddDays(1), 3))
-	process := b.start(t, func(config *jobs.Config) { config.Clock = clock; config.Lookback = 0 })
+	process := b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 0 })
 	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
 	clock.set(at(day.AddDays(1), 4)) // Another look at what is overdue.
 	b.awaitLooks(t)

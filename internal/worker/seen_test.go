@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/rollup/ledger"
-	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // TestWorkersSeen has worker processes name themselves in the ledger while they are alive.
@@ -20,7 +20,7 @@ func TestWorkersSeen(t *testing.T) {
 		SELECT name, now() - ago, '', 1, 1, 1, 0, 0, 0, false
 		FROM (VALUES ('ancient', interval '169 hours'), ('killed', interval '3 minutes')) AS w (name, ago)`)
 	started := time.Now()
-	process := b.start(t, func(config *jobs.Config) {
+	process := b.start(t, func(config *worker.Config) {
 		config.Name, config.Version, config.Workers, config.Pace = "one", "v1.2.3", 3, 0.5
 		config.DailyHour, config.Lookback, config.MaxEntities, config.Retention = 4, 5, 6, time.Hour
 	})

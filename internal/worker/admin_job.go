@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
@@ -58,7 +59,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	if err != nil {
 		return Outcome{}, err
 	}
-	var dates []Date
+	var dates []date.Date
 	for _, ref := range refs {
 		switch {
 		case ref.pruned && ref.Date.IsZero():

@@ -1,4 +1,6 @@
-package jobs
+// Package worker is a process that works: River's client with a worker for each kind of job, the reconciler beside it, and
+// what an admin does to jobs and queues. The kinds' arguments, which applications insert, are in package jobs.
+package worker
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/jobs"
 )
 
 // ErrNoQueue says that no worker has ever worked a queue.
@@ -28,7 +29,7 @@ type Queue struct {
 
 // Queues returns Daymill's queues, whether or not a worker has made them.
 func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
-	queues := []Queue{{Name: QueueRollup}, {Name: QueueControl}}
+	queues := []Queue{{Name: jobs.QueueRollup}, {Name: jobs.QueueControl}}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
 		for i := range queues {
 			row, err := a.client.QueueGetTx(ctx, tx, queues[i].Name)
@@ -75,7 +76,7 @@ func (a *Admin) changeQueue(
 	ctx context.Context, name string, entry audit.Entry,
 	change func(ctx context.Context, tx pgx.Tx, name string, opts *river.QueuePauseOpts) error,
 ) error {
-	if name != QueueRollup && name != QueueControl {
+	if name != jobs.QueueRollup && name != jobs.QueueControl {
 		return ErrNoQueue
 	}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
@@ -96,10 +97,10 @@ func (a *Admin) changeQueue(
 // RunDaily asks for the daily job to run now, as [EnqueueDailyRollup] does. Who did it is written down.
 func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
 	return a.db.Tx(ctx, func(tx pgx.Tx) error {
-		if err := EnqueueDailyRollup(ctx, tx, a.client); err != nil {
+		if err := jobs.EnqueueDailyRollup(ctx, tx, a.client); err != nil {
 			return err
 		}
-		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: DailyRollupArgs{}.Kind()})
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: jobs.DailyRollupArgs{}.Kind()})
 	})
 }
 
@@ -108,14 +109,14 @@ func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
 // any time, and any number of times. It returns false where the job waits or runs already. Who did it is written down.
 func (a *Admin) AskDaily(ctx context.Context, who audit.Who) (enqueued bool, err error) {
 	err = a.db.Tx(ctx, func(tx pgx.Tx) error {
-		inserted, err := a.client.InsertTx(ctx, tx, DailyRollupArgs{RequestedVia: who.Via}, nil)
+		inserted, err := a.client.InsertTx(ctx, tx, jobs.DailyRollupArgs{RequestedVia: who.Via}, nil)
 		if err != nil {
 			return fmt.Errorf("insert the daily job: %w", err)
 		}
 		if enqueued = !inserted.UniqueSkippedAsDuplicate; !enqueued {
 			return nil
 		}
-		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: DailyRollupArgs{}.Kind()})
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "run schedule", Target: jobs.DailyRollupArgs{}.Kind()})
 	})
 	return enqueued, err
 }

@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -213,7 +214,7 @@ func TestOpenTransactionOneWorker(t *testing.T) {
 	b.db.InsertDate(t, day, 100, 40)
 	b.db.InsertDate(t, other, 100, 40)
 	b.hold(t, day)
-	b.start(t, func(config *jobs.Config) { config.Workers = 1 })
+	b.start(t, func(config *worker.Config) { config.Workers = 1 })
 	b.request(t, day)
 	b.awaitHeld(t, day)
 	tx := b.openImport(t)

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/daymill/daymill/jobs"
 )
 
 // RiverShared reports whether River's tables in a schema have jobs, or queues, of somebody else's: of an application that
@@ -22,7 +24,7 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 		err = pool.QueryRow(ctx, `SELECT
 			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue NOT IN ($1, $2))
 			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name NOT IN ($1, $2))`,
-			QueueRollup, QueueControl).Scan(&shared)
+			jobs.QueueRollup, jobs.QueueControl).Scan(&shared)
 	}
 	if err != nil {
 		return false, fmt.Errorf("look at River's tables: %w", err)

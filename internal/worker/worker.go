@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"cmp"
@@ -22,6 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/jobs"
 )
 
 // Defaults of Config.
@@ -142,17 +143,17 @@ func NewWorker(config Config) (*Worker, error) {
 		// Small dates take a few milliseconds: with the default of 100 ms the queue would set the pace.
 		FetchCooldown: fetchCooldown,
 		Queues: map[string]river.QueueConfig{
-			QueueRollup:  {MaxWorkers: config.Workers},
-			QueueControl: {MaxWorkers: controlWorkers},
+			jobs.QueueRollup:  {MaxWorkers: config.Workers},
+			jobs.QueueControl: {MaxWorkers: controlWorkers},
 		},
 		// Every client that may lead has to know them: only worker processes start a client that does.
 		PeriodicJobs: []*river.PeriodicJob{
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return DailyRollupArgs{}, nil },
-				&river.PeriodicJobOpts{ID: DailyRollupArgs{}.Kind(), RunOnStart: true}),
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return PruneLedgerArgs{}, nil },
-				&river.PeriodicJobOpts{ID: PruneLedgerArgs{}.Kind()}),
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return VerifyDatesArgs{}, nil },
-				&river.PeriodicJobOpts{ID: VerifyDatesArgs{}.Kind()}),
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.DailyRollupArgs{}, nil },
+				&river.PeriodicJobOpts{ID: jobs.DailyRollupArgs{}.Kind(), RunOnStart: true}),
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneLedgerArgs{}, nil },
+				&river.PeriodicJobOpts{ID: jobs.PruneLedgerArgs{}.Kind()}),
+			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.VerifyDatesArgs{}, nil },
+				&river.PeriodicJobOpts{ID: jobs.VerifyDatesArgs{}.Kind()}),
 		},
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,

@@ -1,4 +1,4 @@
-package jobs
+package worker
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/jobs"
 )
 
 const (
@@ -199,7 +200,7 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	params := make([]river.InsertManyParams, len(dates))
 	for i, d := range dates {
 		params[i] = river.InsertManyParams{
-			Args:       RollupDayArgs{Date: d.MetricDate},
+			Args:       jobs.RollupDayArgs{Date: d.MetricDate},
 			InsertOpts: &river.InsertOpts{Priority: int(d.Priority), Metadata: metadata},
 		}
 	}
@@ -236,12 +237,12 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 		}
 	}
 	if overdue {
-		if _, err := r.client.Insert(ctx, DailyRollupArgs{}, nil); err != nil {
+		if _, err := r.client.Insert(ctx, jobs.DailyRollupArgs{}, nil); err != nil {
 			return fmt.Errorf("insert the daily job: %w", err)
 		}
 	}
 	for name, args := range map[string]river.JobArgs{
-		schedule.PruneName: PruneLedgerArgs{}, schedule.VerifyName: VerifyDatesArgs{},
+		schedule.PruneName: jobs.PruneLedgerArgs{}, schedule.VerifyName: jobs.VerifyDatesArgs{},
 	} {
 		overdue, err := r.planner.Overdue(ctx, name, scheduleGrace)
 		if err != nil {

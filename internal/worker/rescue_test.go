@@ -1,4 +1,4 @@
-package jobs_test
+package worker_test
 
 import (
 	"testing"
@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -82,7 +83,7 @@ func TestRescue(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
 		b.db.InsertDate(t, day, 100, 40)
-		p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+		p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 		p.clock.keep()
 		b.request(t, day)
 		p.clock.awaitKept(t, 1)
@@ -122,7 +123,7 @@ func TestRescue(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
 		b.db.InsertDate(t, day, 100, 40)
-		p := b.start(t, func(config *jobs.Config) { config.Workers, config.Pace = 1, 1 })
+		p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 		p.clock.keep()
 		b.request(t, day)
 		p.clock.awaitKept(t, 1)
@@ -145,7 +146,7 @@ func TestRescue(t *testing.T) {
 		for _, d := range all {
 			b.db.InsertDate(t, d, 100, 40)
 		}
-		p := b.start(t, func(config *jobs.Config) { config.Pace = 1 })
+		p := b.start(t, func(config *worker.Config) { config.Pace = 1 })
 		p.clock.keep()
 		b.request(t, day)
 		p.clock.awaitKept(t, 1)
