@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 
 TOOL := go tool -modfile=internal/tools/go.mod
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GENERATED := internal/db ui
+GENERATED := internal/db internal/schema/inventory ui
 TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
 
 # The packages in which goroutines share something.
@@ -90,11 +90,12 @@ load: ## Write as fast as the machine lets one, and judge what stays: DURATION=1
 	go run ./internal/test/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
 
 .PHONY: generate
-generate: ## Generate the Go of the queries and the pages.
+generate: ## Generate the Go of the queries and the pages, and what the migrations make.
 	$(TOOL) sqlc generate
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ generate -log-level error -path ui
 endif
+	go test ./internal/schema/inventory -run '^TestManifest$$' -count=1 -update
 
 .PHONY: format
 format: ## Format the Go and the pages.

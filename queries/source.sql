@@ -10,18 +10,19 @@ SELECT
     s.type_map,
     s.condition,
     s.view_definition,
-    s.set_at
+    s.set_at,
+    coalesce(s.table_id::bigint, 0)::bigint AS table_id
 FROM analytics.source AS s;
 
 -- name: SourceSet :exec
 INSERT INTO analytics.source AS s
 (
     table_schema, table_name, entity_column, type_column, time_column, time_column_zone, type_map, condition,
-    view_definition
+    view_definition, table_id
 )
 VALUES (
     @table_schema, @table_name, @entity_column, @type_column, @time_column, sqlc.narg('time_column_zone'), @type_map,
-    sqlc.narg('condition'), @view_definition
+    sqlc.narg('condition'), @view_definition, cast(sqlc.arg('table_id')::bigint AS oid)
 )
 ON CONFLICT (singleton) DO UPDATE
     SET
@@ -34,6 +35,7 @@ ON CONFLICT (singleton) DO UPDATE
         type_map = excluded.type_map,
         condition = excluded.condition,
         view_definition = excluded.view_definition,
+        table_id = excluded.table_id,
         set_at = now();
 
 -- name: SourceExists :one
@@ -215,3 +217,37 @@ SELECT
 FROM broken AS b
 WHERE b.state = 'interrupted'
 RETURNING metric_date;
+
+-- name: SourceSwapped :one
+-- Where analytics.events still reads the table that the source was set to, and that is not what is called so any more: what
+-- the table it reads is called now. Empty otherwise, as where the view was written by hand since.
+SELECT coalesce((
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM analytics.source AS s
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.table_id
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    INNER JOIN pg_catalog.pg_namespace AS m ON m.nspname = s.table_schema
+    INNER JOIN pg_catalog.pg_class AS k ON k.relnamespace = m.oid AND k.relname = s.table_name
+    WHERE c.oid <> k.oid AND EXISTS (
+        SELECT FROM pg_catalog.pg_rewrite AS r
+        INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+    )
+), '')::text AS reads;
+
+-- name: SourceRenumber :exec
+-- Records the number of the table that the source was set to, where the recorded one is of no table that the view reads: a
+-- restore gives tables other numbers.
+UPDATE analytics.source AS s
+SET table_id = k.oid
+FROM pg_catalog.pg_class AS k
+INNER JOIN pg_catalog.pg_namespace AS m ON m.oid = k.relnamespace
+INNER JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = k.oid
+INNER JOIN pg_catalog.pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+WHERE m.nspname = s.table_schema AND k.relname = s.table_name AND r.ev_class = to_regclass('analytics.events')
+    AND s.table_id IS DISTINCT FROM k.oid
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend AS o
+        WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = r.oid AND o.refclassid = 'pg_class'::regclass
+            AND o.refobjid = s.table_id
+    );

@@ -67,7 +67,7 @@ WITH RECURSIVE watched AS (
     SELECT
         g.tgrelid AS id,
         g.tgfoid AS function_id,
-        count(*) FILTER (WHERE g.tgenabled <> 'D') AS triggers,
+        count(*) FILTER (WHERE g.tgenabled IN ('O', 'A')) AS triggers,
         min(encode(g.tgargs, 'escape')) AS arguments
     FROM pg_catalog.pg_trigger AS g
     INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
@@ -76,7 +76,7 @@ WITH RECURSIVE watched AS (
 ),
 
 roots AS (
-    SELECT w.id, w.arguments FROM watched AS w
+    SELECT w.id, w.function_id, w.arguments FROM watched AS w
     WHERE NOT EXISTS (
         SELECT FROM pg_catalog.pg_inherits AS i
         INNER JOIN watched AS x ON x.id = i.inhparent
@@ -112,8 +112,15 @@ SELECT
     split_part(r.arguments, '\000', 3)::text AS time_column_zone,
     coalesce(a.attname, '')::text AS time_column_now,
     m.members::bigint AS tables,
-    m.unwatched::text [] AS unwatched
+    m.unwatched::text [] AS unwatched,
+    (
+        format('%I.%I', n.nspname, c.relname) = any(m.unwatched)
+        OR coalesce(l.body_hash <> md5(p.prosrc), false)
+        OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}'
+    )::boolean AS function_changed
 FROM roots AS r
+INNER JOIN pg_catalog.pg_proc AS p ON p.oid = r.function_id
+LEFT JOIN analytics.watches AS l ON l.function_name = p.proname
 INNER JOIN members AS m ON m.root_id = r.id
 INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.id
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -126,3 +133,79 @@ ORDER BY n.nspname, c.relname;
 SELECT coalesce((
     SELECT v.xmin::text FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') LIMIT 1
 ), '0')::text AS version;
+
+-- name: WatchLost :many
+-- Tables that were watched, are there, and have no trigger of a watch.
+SELECT
+    format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
+    l.time_column,
+    l.time_column_zone
+FROM analytics.watches AS l
+INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = l.table_schema
+INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = l.table_name
+WHERE
+    NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger AS g
+        INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+        WHERE g.tgrelid = c.oid
+            AND p.pronamespace = to_regnamespace('analytics')::oid AND p.proname ~ '^watch_[0-9]+$'
+    )
+ORDER BY l.table_schema, l.table_name;
+
+-- name: WatchRecord :exec
+-- The faults of the table are over with it: what they could not ask for is told by doctor until then.
+WITH over AS (
+    DELETE FROM analytics.watch_faults AS f
+    WHERE f.first_at IS NULL AND f.table_name = format('%I.%I', @table_schema::text, @table_name::text)
+)
+
+INSERT INTO analytics.watches AS l
+(table_schema, table_name, table_id, time_column, time_column_zone, function_name, body_hash, template_hash)
+VALUES (
+    @table_schema, @table_name, cast(sqlc.arg('table_id')::bigint AS oid), @time_column, @time_column_zone, @function_name,
+    @body_hash, @template_hash
+)
+ON CONFLICT (table_schema, table_name) DO UPDATE
+    SET
+        table_id = excluded.table_id,
+        time_column = excluded.time_column,
+        time_column_zone = excluded.time_column_zone,
+        function_name = excluded.function_name,
+        body_hash = excluded.body_hash,
+        template_hash = excluded.template_hash,
+        set_at = now();
+
+-- name: WatchForget :exec
+DELETE FROM analytics.watches AS l
+WHERE @every_table::boolean OR (l.table_schema = @table_schema::text AND l.table_name = @table_name::text);
+
+-- name: WatchRecorded :many
+-- What was recorded of each watch whose table is there, and whether another version of daymill has made its function.
+SELECT
+    format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
+    l.table_schema,
+    l.table_name,
+    l.time_column,
+    l.time_column_zone,
+    (l.template_hash <> @template_hash::text)::boolean AS outdated
+FROM analytics.watches AS l
+INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = l.table_schema
+INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = l.table_name
+ORDER BY l.table_schema, l.table_name;
+
+-- name: WatchFaults :many
+-- What watches could not ask for, by table: since when, and what went wrong first.
+SELECT
+    f.table_name,
+    min(f.at)::timestamptz AS since,
+    count(*) AS faults,
+    (array_agg(f.error ORDER BY f.at))[1]::text AS error,
+    (bool_and(f.first_at IS NOT NULL))::boolean AS known
+FROM analytics.watch_faults AS f
+GROUP BY f.table_name
+ORDER BY f.table_name
+LIMIT 20;
+
+-- name: WatchSettle :one
+-- Asks for what watches could not ask for.
+SELECT analytics.settle_faults()::bigint AS settled;

@@ -254,7 +254,7 @@ func TestDatesPlans(t *testing.T) {
 	}
 	explained := 0
 	removed := regexp.MustCompile(`Rows Removed by Filter: (\d+)`)
-	large := regexp.MustCompile(`Seq Scan on (rollup_runs|rollup_requests|jobs|river_job|top_entities)`)
+	large := regexp.MustCompile(`Seq Scan on (rollup_runs|rollup_requests|jobs|river_job|top_entities)\b`)
 	for _, q := range tracer.take() {
 		if verb := regexp.MustCompile(`(?m)^\s*(SELECT|WITH)`); !verb.MatchString(q.sql) || strings.Contains(q.sql, "set_config") {
 			continue

@@ -29,7 +29,7 @@ type jobsBundle struct {
 func setupJobs(t *testing.T) *jobsBundle {
 	t.Helper()
 	db := database(t)
-	client, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{})
+	client, err := river.NewClient(riverpgxv5.New(db.Application(t)), &river.Config{})
 	require.NoError(t, err)
 	return &jobsBundle{site: serve(t, db, nil), client: client}
 }

@@ -21,7 +21,7 @@ const (
 	mostProcesses = 8
 )
 
-// overviewView is the overview. It refreshes itself every ten seconds, with seven short queries; see missing.go for what
+// overviewView is the overview. It refreshes itself every ten seconds, with seven short queries; see missing.go and fault.go for what
 // else it costs.
 type overviewView struct {
 	Status   statusView
@@ -171,7 +171,7 @@ func (s *site) readStatus(ctx context.Context) (statusView, error) {
 	view.takeQueue(queue)
 	view.takeWorkers(workers)
 	f := facts{
-		now: sc.now, today: sc.today, missing: missing, workers: workers, daily: daily, next: view.NextRun, queue: queue,
+		now: sc.now, today: sc.today, missing: missing, workers: workers, daily: daily, next: view.NextRun, queue: queue, faults: s.faults.of(ctx),
 		states: make(map[string]ledger.StateCount),
 	}
 	for _, state := range states {

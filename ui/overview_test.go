@@ -97,6 +97,13 @@ func TestOverview(t *testing.T) {
 		require.NotContains(t, fragment, "<h1")
 	})
 
+	t.Run("Fault", func(t *testing.T) {
+		t.Parallel()
+		s := atMarch(t)
+		s.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
+		require.Contains(t, verdict(t, s), "bad: Events may not be noticed: the trigger daymill_request_insert on public.river_job is disabled")
+	})
+
 	t.Run("Hostile", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)

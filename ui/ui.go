@@ -57,6 +57,7 @@ type site struct {
 	assets  assets
 	guard   *guard
 	missing *missing
+	faults  *faults
 	doctor  *doctor.Shared // nil where Config.Doctor is
 }
 
@@ -64,6 +65,7 @@ type site struct {
 func Handler(config Config) http.Handler {
 	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock)}
 	s.missing = newMissing(config)
+	s.faults = &faults{Config: config}
 	if config.Doctor != nil {
 		s.doctor = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}

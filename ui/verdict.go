@@ -37,6 +37,7 @@ type facts struct {
 	daily   schedule.State
 	next    *time.Time // when the daily job is due
 	queue   worker.Depth
+	faults  []string // of what Daymill installed, and of the source
 }
 
 func (f facts) dates(state string) int64 { return f.states[state].Dates }
@@ -56,6 +57,10 @@ func (f facts) standstill() (verdict, bool) {
 	switch {
 	case f.missing.noSource:
 		return verdict{Tone: "bad", Text: "Daymill does not know yet where your events are: tell it with `daymill source set`."}, true
+	case len(f.faults) > 0:
+		return verdict{
+			Tone: "bad", Text: "Events may not be noticed: " + f.faults[0] + ".", Label: "See what the doctor finds", Parts: []string{"doctor"},
+		}, true
 	case len(f.workers) == 0:
 		return verdict{
 			Tone: "bad",

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/schema/inventory"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -62,6 +64,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		conditional = "would be "
 	}
 	var changed []schema.Migration
+	var repaired []inventory.Fault
 	if c.Down {
 		verb = "reverted"
 		changed, err = schema.Down(ctx, db, c.Steps, c.Force, c.DryRun, whoOnCLI())
@@ -73,6 +76,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 			}
 			return err
 		}
+		options.Repaired = func(faults []inventory.Fault) { repaired = faults }
 		changed, err = schema.Up(ctx, db, options)
 	}
 	if err != nil {
@@ -81,6 +85,8 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	for _, m := range changed {
 		a.printf("%s%s %04d_%s\n", conditional, verb, m.Version, m.Name)
 	}
+	var said []string
+	unrepaired := false
 	if !c.Down && !c.DryRun {
 		installation, err := schema.Get(ctx, db)
 		if err != nil {
@@ -92,14 +98,48 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		} else if err != nil {
 			return err
 		}
+		more, err := source.Repair(ctx, db, installation, whoOnCLI())
+		if err != nil {
+			return err
+		}
+		left, err := schema.Faults(ctx, db, installation)
+		if err != nil {
+			return err
+		}
+		said, unrepaired = append(repairs(repaired, left), more...), len(left) > 0
+	}
+	for _, line := range said {
+		a.printf("%s\n", oneLine(line))
 	}
 	if err := c.warnShared(ctx, a, db); err != nil {
 		return err
 	}
-	if len(changed) == 0 {
+	if unrepaired {
+		return errors.New("something that Daymill rests on is not as it should be and could not be put right: see above")
+	}
+	if len(changed)+len(said) == 0 {
 		a.printf("nothing to do: the schema is as it should be\n")
 	}
 	return nil
+}
+
+// repairs says what was put right, and what is left: what the source was needed for is made after it.
+func repairs(faults, left []inventory.Fault) (said []string) {
+	for _, fault := range faults {
+		if slices.ContainsFunc(left, func(f inventory.Fault) bool { return f.Kind == fault.Kind && f.Name == fault.Name }) {
+			said = append(said, fault.String())
+			continue
+		}
+		if fault.Error != "" {
+			continue
+		}
+		line := "put right: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
+		if fault.Kind == inventory.Trigger {
+			line += "; what was asked for meanwhile was not noticed, and `daymill verify` finds it"
+		}
+		said = append(said, line)
+	}
+	return said
 }
 
 // warnShared says what comes of having River's tables in common with an application: of all its clients River elects

@@ -32,6 +32,8 @@ type status struct {
 	HasSource  bool      `json:"has_source"`
 	// Watched are the tables whose triggers ask for the dates of late events.
 	Watched []source.Watched `json:"watched"`
+	// Faults are sentences about what is lost, disabled or changed of what Daymill installed, and about the source.
+	Faults []string `json:"faults"`
 	// Gaps have events, and are neither complete nor asked for.
 	Gaps []date.Date `json:"gaps"`
 
@@ -63,6 +65,9 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	report.Watched = append([]source.Watched{}, watched...) // Not null in JSON.
+	if report.Faults, err = source.Faults(ctx, db, installation); err != nil {
+		return err
+	}
 	if report.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
 		return err
 	}
@@ -122,6 +127,9 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	if text := scheduleText(report, zone, a.clock().Now()); text != "" {
 		a.tablef(table, "schedule\t%s\n", text)
 	}
+	for _, fault := range report.Faults {
+		a.tablef(table, "fault\t%s\n", oneLine(fault))
+	}
 	for _, watched := range report.Watched {
 		a.tablef(table, "watched\t%s\n", watchedText(watched))
 	}
@@ -164,6 +172,8 @@ func (s status) verdict() string {
 	switch {
 	case !s.HasSource:
 		return "No source is set: run `daymill source set` or `daymill source create`."
+	case len(s.Faults) > 0:
+		return "Something that Daymill rests on is not as it should be, so events may not be noticed: see the faults below."
 	case s.Dates["failed"] > 0:
 		return "Some dates have failed: see their errors below, mend the cause, and run `daymill enqueue DATE`."
 	case s.Dates["requested"]+s.Dates["retrying"] > 0 && len(s.Workers) == 0:

@@ -196,6 +196,7 @@ type AnalyticsSource struct {
 	Condition      *string
 	ViewDefinition string
 	SetAt          time.Time
+	TableID        pgtype.Uint32
 }
 
 type AnalyticsTopEntity struct {
@@ -218,6 +219,26 @@ type AnalyticsVerification struct {
 	RequestedBy     string
 	RequestedVia    string
 	Drifts          []byte
+}
+
+type AnalyticsWatch struct {
+	TableSchema    string
+	TableName      string
+	TableID        pgtype.Uint32
+	TimeColumn     string
+	TimeColumnZone string
+	FunctionName   string
+	BodyHash       string
+	TemplateHash   string
+	SetAt          time.Time
+}
+
+type AnalyticsWatchFault struct {
+	At        time.Time
+	TableName string
+	FirstAt   []time.Time
+	LastAt    []time.Time
+	Error     string
 }
 
 type AnalyticsWorker struct {

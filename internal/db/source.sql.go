@@ -118,7 +118,8 @@ SELECT
     s.type_map,
     s.condition,
     s.view_definition,
-    s.set_at
+    s.set_at,
+    coalesce(s.table_id::bigint, 0)::bigint AS table_id
 FROM analytics.source AS s
 `
 
@@ -133,6 +134,7 @@ type SourceGetRow struct {
 	Condition      *string
 	ViewDefinition string
 	SetAt          time.Time
+	TableID        int64
 }
 
 // How analytics.events was made; no row where `daymill source set` never made it.
@@ -150,6 +152,7 @@ func (q *Queries) SourceGet(ctx context.Context) (SourceGetRow, error) {
 		&i.Condition,
 		&i.ViewDefinition,
 		&i.SetAt,
+		&i.TableID,
 	)
 	return i, err
 }
@@ -441,6 +444,29 @@ func (q *Queries) SourceRelation(ctx context.Context, arg SourceRelationParams) 
 	return i, err
 }
 
+const sourceRenumber = `-- name: SourceRenumber :exec
+UPDATE analytics.source AS s
+SET table_id = k.oid
+FROM pg_catalog.pg_class AS k
+INNER JOIN pg_catalog.pg_namespace AS m ON m.oid = k.relnamespace
+INNER JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = k.oid
+INNER JOIN pg_catalog.pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+WHERE m.nspname = s.table_schema AND k.relname = s.table_name AND r.ev_class = to_regclass('analytics.events')
+    AND s.table_id IS DISTINCT FROM k.oid
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend AS o
+        WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = r.oid AND o.refclassid = 'pg_class'::regclass
+            AND o.refobjid = s.table_id
+    )
+`
+
+// Records the number of the table that the source was set to, where the recorded one is of no table that the view reads: a
+// restore gives tables other numbers.
+func (q *Queries) SourceRenumber(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, sourceRenumber)
+	return err
+}
+
 const sourceRole = `-- name: SourceRole :one
 SELECT
     quote_ident(current_user)::text AS role_quoted,
@@ -475,11 +501,11 @@ const sourceSet = `-- name: SourceSet :exec
 INSERT INTO analytics.source AS s
 (
     table_schema, table_name, entity_column, type_column, time_column, time_column_zone, type_map, condition,
-    view_definition
+    view_definition, table_id
 )
 VALUES (
     $1, $2, $3, $4, $5, $6, $7,
-    $8, $9
+    $8, $9, cast($10::bigint AS oid)
 )
 ON CONFLICT (singleton) DO UPDATE
     SET
@@ -492,6 +518,7 @@ ON CONFLICT (singleton) DO UPDATE
         type_map = excluded.type_map,
         condition = excluded.condition,
         view_definition = excluded.view_definition,
+        table_id = excluded.table_id,
         set_at = now()
 `
 
@@ -505,6 +532,7 @@ type SourceSetParams struct {
 	TypeMap        []byte
 	Condition      *string
 	ViewDefinition string
+	TableID        int64
 }
 
 func (q *Queries) SourceSet(ctx context.Context, arg SourceSetParams) error {
@@ -518,6 +546,7 @@ func (q *Queries) SourceSet(ctx context.Context, arg SourceSetParams) error {
 		arg.TypeMap,
 		arg.Condition,
 		arg.ViewDefinition,
+		arg.TableID,
 	)
 	return err
 }
@@ -539,4 +568,29 @@ func (q *Queries) SourceSlice(ctx context.Context) (SourceSliceRow, error) {
 	var i SourceSliceRow
 	err := row.Scan(&i.FromInstant, &i.ToInstant)
 	return i, err
+}
+
+const sourceSwapped = `-- name: SourceSwapped :one
+SELECT coalesce((
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM analytics.source AS s
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.table_id
+    INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    INNER JOIN pg_catalog.pg_namespace AS m ON m.nspname = s.table_schema
+    INNER JOIN pg_catalog.pg_class AS k ON k.relnamespace = m.oid AND k.relname = s.table_name
+    WHERE c.oid <> k.oid AND EXISTS (
+        SELECT FROM pg_catalog.pg_rewrite AS r
+        INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+    )
+), '')::text AS reads
+`
+
+// Where analytics.events still reads the table that the source was set to, and that is not what is called so any more: what
+// the table it reads is called now. Empty otherwise, as where the view was written by hand since.
+func (q *Queries) SourceSwapped(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, sourceSwapped)
+	var reads string
+	err := row.Scan(&reads)
+	return reads, err
 }

@@ -7,7 +7,72 @@ package db
 
 import (
 	"context"
+	"time"
 )
+
+const watchFaults = `-- name: WatchFaults :many
+SELECT
+    f.table_name,
+    min(f.at)::timestamptz AS since,
+    count(*) AS faults,
+    (array_agg(f.error ORDER BY f.at))[1]::text AS error,
+    (bool_and(f.first_at IS NOT NULL))::boolean AS known
+FROM analytics.watch_faults AS f
+GROUP BY f.table_name
+ORDER BY f.table_name
+LIMIT 20
+`
+
+type WatchFaultsRow struct {
+	TableName string
+	Since     time.Time
+	Faults    int64
+	Error     string
+	Known     bool
+}
+
+// What watches could not ask for, by table: since when, and what went wrong first.
+func (q *Queries) WatchFaults(ctx context.Context) ([]WatchFaultsRow, error) {
+	rows, err := q.db.Query(ctx, watchFaults)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WatchFaultsRow
+	for rows.Next() {
+		var i WatchFaultsRow
+		if err := rows.Scan(
+			&i.TableName,
+			&i.Since,
+			&i.Faults,
+			&i.Error,
+			&i.Known,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const watchForget = `-- name: WatchForget :exec
+DELETE FROM analytics.watches AS l
+WHERE $1::boolean OR (l.table_schema = $2::text AND l.table_name = $3::text)
+`
+
+type WatchForgetParams struct {
+	EveryTable  bool
+	TableSchema string
+	TableName   string
+}
+
+func (q *Queries) WatchForget(ctx context.Context, arg WatchForgetParams) error {
+	_, err := q.db.Exec(ctx, watchForget, arg.EveryTable, arg.TableSchema, arg.TableName)
+	return err
+}
 
 const watchFunctions = `-- name: WatchFunctions :many
 SELECT
@@ -50,7 +115,7 @@ WITH RECURSIVE watched AS (
     SELECT
         g.tgrelid AS id,
         g.tgfoid AS function_id,
-        count(*) FILTER (WHERE g.tgenabled <> 'D') AS triggers,
+        count(*) FILTER (WHERE g.tgenabled IN ('O', 'A')) AS triggers,
         min(encode(g.tgargs, 'escape')) AS arguments
     FROM pg_catalog.pg_trigger AS g
     INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
@@ -59,7 +124,7 @@ WITH RECURSIVE watched AS (
 ),
 
 roots AS (
-    SELECT w.id, w.arguments FROM watched AS w
+    SELECT w.id, w.function_id, w.arguments FROM watched AS w
     WHERE NOT EXISTS (
         SELECT FROM pg_catalog.pg_inherits AS i
         INNER JOIN watched AS x ON x.id = i.inhparent
@@ -95,8 +160,15 @@ SELECT
     split_part(r.arguments, '\000', 3)::text AS time_column_zone,
     coalesce(a.attname, '')::text AS time_column_now,
     m.members::bigint AS tables,
-    m.unwatched::text [] AS unwatched
+    m.unwatched::text [] AS unwatched,
+    (
+        format('%I.%I', n.nspname, c.relname) = any(m.unwatched)
+        OR coalesce(l.body_hash <> md5(p.prosrc), false)
+        OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}'
+    )::boolean AS function_changed
 FROM roots AS r
+INNER JOIN pg_catalog.pg_proc AS p ON p.oid = r.function_id
+LEFT JOIN analytics.watches AS l ON l.function_name = p.proname
 INNER JOIN members AS m ON m.root_id = r.id
 INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.id
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -106,13 +178,14 @@ ORDER BY n.nspname, c.relname
 `
 
 type WatchListRow struct {
-	Quoted         string
-	TimeColumn     string
-	TimeNumber     int32
-	TimeColumnZone string
-	TimeColumnNow  string
-	Tables         int64
-	Unwatched      []string
+	Quoted          string
+	TimeColumn      string
+	TimeNumber      int32
+	TimeColumnZone  string
+	TimeColumnNow   string
+	Tables          int64
+	Unwatched       []string
+	FunctionChanged bool
 }
 
 // Every watched table at the top of its tree: how many tables of the tree there are, and which of them lack a trigger or
@@ -134,7 +207,53 @@ func (q *Queries) WatchList(ctx context.Context) ([]WatchListRow, error) {
 			&i.TimeColumnNow,
 			&i.Tables,
 			&i.Unwatched,
+			&i.FunctionChanged,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const watchLost = `-- name: WatchLost :many
+SELECT
+    format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
+    l.time_column,
+    l.time_column_zone
+FROM analytics.watches AS l
+INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = l.table_schema
+INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = l.table_name
+WHERE
+    NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger AS g
+        INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+        WHERE g.tgrelid = c.oid
+            AND p.pronamespace = to_regnamespace('analytics')::oid AND p.proname ~ '^watch_[0-9]+$'
+    )
+ORDER BY l.table_schema, l.table_name
+`
+
+type WatchLostRow struct {
+	Quoted         string
+	TimeColumn     string
+	TimeColumnZone string
+}
+
+// Tables that were watched, are there, and have no trigger of a watch.
+func (q *Queries) WatchLost(ctx context.Context) ([]WatchLostRow, error) {
+	rows, err := q.db.Query(ctx, watchLost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WatchLostRow
+	for rows.Next() {
+		var i WatchLostRow
+		if err := rows.Scan(&i.Quoted, &i.TimeColumn, &i.TimeColumnZone); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -165,6 +284,106 @@ func (q *Queries) WatchParent(ctx context.Context, relationID int64) (string, er
 	return parent, err
 }
 
+const watchRecord = `-- name: WatchRecord :exec
+WITH over AS (
+    DELETE FROM analytics.watch_faults AS f
+    WHERE f.first_at IS NULL AND f.table_name = format('%I.%I', $1::text, $2::text)
+)
+
+INSERT INTO analytics.watches AS l
+(table_schema, table_name, table_id, time_column, time_column_zone, function_name, body_hash, template_hash)
+VALUES (
+    $1, $2, cast($3::bigint AS oid), $4, $5, $6,
+    $7, $8
+)
+ON CONFLICT (table_schema, table_name) DO UPDATE
+    SET
+        table_id = excluded.table_id,
+        time_column = excluded.time_column,
+        time_column_zone = excluded.time_column_zone,
+        function_name = excluded.function_name,
+        body_hash = excluded.body_hash,
+        template_hash = excluded.template_hash,
+        set_at = now()
+`
+
+type WatchRecordParams struct {
+	TableSchema    string
+	TableName      string
+	TableID        int64
+	TimeColumn     string
+	TimeColumnZone string
+	FunctionName   string
+	BodyHash       string
+	TemplateHash   string
+}
+
+// The faults of the table are over with it: what they could not ask for is told by doctor until then.
+func (q *Queries) WatchRecord(ctx context.Context, arg WatchRecordParams) error {
+	_, err := q.db.Exec(ctx, watchRecord,
+		arg.TableSchema,
+		arg.TableName,
+		arg.TableID,
+		arg.TimeColumn,
+		arg.TimeColumnZone,
+		arg.FunctionName,
+		arg.BodyHash,
+		arg.TemplateHash,
+	)
+	return err
+}
+
+const watchRecorded = `-- name: WatchRecorded :many
+SELECT
+    format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
+    l.table_schema,
+    l.table_name,
+    l.time_column,
+    l.time_column_zone,
+    (l.template_hash <> $1::text)::boolean AS outdated
+FROM analytics.watches AS l
+INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = l.table_schema
+INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = l.table_name
+ORDER BY l.table_schema, l.table_name
+`
+
+type WatchRecordedRow struct {
+	Quoted         string
+	TableSchema    string
+	TableName      string
+	TimeColumn     string
+	TimeColumnZone string
+	Outdated       bool
+}
+
+// What was recorded of each watch whose table is there, and whether another version of daymill has made its function.
+func (q *Queries) WatchRecorded(ctx context.Context, templateHash string) ([]WatchRecordedRow, error) {
+	rows, err := q.db.Query(ctx, watchRecorded, templateHash)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WatchRecordedRow
+	for rows.Next() {
+		var i WatchRecordedRow
+		if err := rows.Scan(
+			&i.Quoted,
+			&i.TableSchema,
+			&i.TableName,
+			&i.TimeColumn,
+			&i.TimeColumnZone,
+			&i.Outdated,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const watchRole = `-- name: WatchRole :one
 SELECT
     quote_ident(current_user)::text AS role_quoted,
@@ -193,6 +412,18 @@ func (q *Queries) WatchRole(ctx context.Context) (WatchRoleRow, error) {
 		&i.MayCreate,
 	)
 	return i, err
+}
+
+const watchSettle = `-- name: WatchSettle :one
+SELECT analytics.settle_faults()::bigint AS settled
+`
+
+// Asks for what watches could not ask for.
+func (q *Queries) WatchSettle(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, watchSettle)
+	var settled int64
+	err := row.Scan(&settled)
+	return settled, err
 }
 
 const watchTree = `-- name: WatchTree :many

@@ -65,6 +65,44 @@ const watched = `CREATE TABLE public.parts (who bigint NOT NULL, what text, at t
 	CREATE TABLE public.parts_1 PARTITION OF public.parts DEFAULT;
 	CREATE INDEX ON public.parts (at)`
 
+// stands has a job that no worker has taken for ten minutes, though one is alive.
+const stands = `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	VALUES ('w', 'v', 1, 1, 1, 1, 1, 1, false);
+	INSERT INTO river_job (kind, args, max_attempts, queue, scheduled_at) VALUES ('backfill', '{}', 5, 'daymill', now() - interval '10 minutes');`
+
+// Whatever is installed or available, the extensions are listed in one order.
+func TestExamineExtensions(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{})
+	_, err := db.Exec(t.Context(), "CREATE EXTENSION pg_stat_statements")
+	require.NoError(t, err)
+	levels, sentences := of(doctor.Examine(t.Context(), doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}}), "extensions")
+	require.Len(t, levels, 2)
+	cron, statements, _ := strings.Cut(sentences, "\n")
+	require.Contains(t, cron, "pg_cron")
+	require.Equal(t, doctor.OK, levels[1])
+	require.Contains(t, statements, "pg_stat_statements is installed")
+}
+
+// Roles come and go while other tests run, so only one of the test's own is looked for.
+func TestExamineNotify(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{})
+	_, err := db.Exec(t.Context(), "REVOKE CONNECT ON DATABASE "+db.Name+" FROM PUBLIC")
+	require.NoError(t, err)
+	look := func() (levels []doctor.Level, sentences string) {
+		return of(doctor.Examine(t.Context(), doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}}), "notify")
+	}
+	levels, sentences := look()
+	require.Equal(t, []doctor.Level{doctor.OK}, levels, sentences)
+	name, _ := role(t, db, "")
+	_, err = db.Exec(t.Context(), "GRANT CONNECT ON DATABASE "+db.Name+" TO "+name)
+	require.NoError(t, err)
+	levels, sentences = look()
+	require.Equal(t, []doctor.Level{doctor.Note}, levels)
+	require.Contains(t, sentences, name+" may connect, and whoever may can pause queues")
+}
+
 // TestExamine sets a database up to have a fault, and expects the finding.
 func TestExamine(t *testing.T) {
 	t.Parallel()
@@ -94,15 +132,27 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) { c.PoolSize = 400 },
 			id:        "connections", levels: []doctor.Level{doctor.Warning}, says: "max_connections is 300",
 		},
-		"Extension": {setup: "CREATE EXTENSION pg_stat_statements", id: "extensions", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "pg_stat_statements is installed"},
-		"Follower":  {id: "follower"},
+		"Follower": {id: "follower"},
 		"FollowerNone": {
 			configure: func(c *doctor.Config) { c.Source = c.DB },
 			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "no follower",
 		},
-		"Pooler":          {id: "pooler", levels: []doctor.Level{doctor.OK}},
-		"Primary":         {id: "primary", levels: []doctor.Level{doctor.OK}},
-		"PrimaryReadOnly": {setup: "ALTER DATABASE DATABASE SET default_transaction_read_only = on", id: "primary", levels: []doctor.Level{doctor.Failure}, says: "read-only"},
+		"Inventory":         {id: "inventory", levels: []doctor.Level{doctor.OK}},
+		"InventorySequence": {setup: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", id: "inventory", levels: []doctor.Level{doctor.Failure}, says: "rollup_requests_id_seq is behind: inserts fail with a duplicate key | daymill migrate"},
+		"InventoryTrigger":  {setup: "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert", id: "inventory", levels: []doctor.Level{doctor.Failure}, says: "the trigger daymill_request_insert on public.river_job is disabled"},
+		"InventoryView":     {setup: "DROP VIEW analytics.daily_entity_metrics_live", id: "inventory", levels: []doctor.Level{doctor.Failure}, says: "daymill migrate"},
+		"Names":             {setup: "REVOKE CREATE ON SCHEMA public FROM PUBLIC", id: "names", levels: []doctor.Level{doctor.OK}},
+		"NamesAnalytics":    {setup: "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT CREATE ON SCHEMA analytics TO pg_monitor", id: "names", levels: []doctor.Level{doctor.Warning}, says: "pg_monitor may create objects in the schema analytics"},
+		"NamesPublic":       {setup: "GRANT CREATE ON SCHEMA public TO PUBLIC", id: "names", levels: []doctor.Level{doctor.Note}, says: "PUBLIC may create objects in the schema public"},
+		"Pooler":            {id: "pooler", levels: []doctor.Level{doctor.OK}},
+		"Primary":           {id: "primary", levels: []doctor.Level{doctor.OK}},
+		"PrimaryReadOnly":   {setup: "ALTER DATABASE DATABASE SET default_transaction_read_only = on", id: "primary", levels: []doctor.Level{doctor.Failure}, says: "read-only"},
+		"Queue":             {id: "queue", levels: []doctor.Level{doctor.OK}},
+		"QueuePaused": {
+			setup: stands + "INSERT INTO river_queue (name, paused_at, updated_at) VALUES ('daymill', now(), now())",
+			id:    "queue", levels: []doctor.Level{doctor.OK},
+		},
+		"QueueStands":     {setup: stands, id: "queue", levels: []doctor.Level{doctor.Failure}, says: "the queue daymill stands still"},
 		"Replication":     {id: "replication", levels: []doctor.Level{doctor.Note}, says: "wal_level is replica"},
 		"RightsSuperuser": {id: "rights", levels: []doctor.Level{doctor.Note}, says: "superuser"},
 		"River":           {id: "river", levels: []doctor.Level{doctor.OK}},
@@ -147,11 +197,12 @@ func TestExamine(t *testing.T) {
 			setup: "CREATE TABLE public.parts_2 PARTITION OF public.parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')",
 			watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "late events in public.parts_2 are not noticed",
 		},
-		"WatchLost":    {setup: "ALTER TABLE public.parts DROP at2 CASCADE", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "lost the column"},
-		"WatchNone":    {id: "watch", levels: []doctor.Level{doctor.Note}, says: "daymill source watch"},
-		"WatchOK":      {setup: "SELECT 1", watch: true, id: "watch", levels: []doctor.Level{doctor.OK}},
-		"WatchRenamed": {setup: "ALTER TABLE public.parts RENAME at2 TO happened", watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "--time 'happened'"},
-		"Workers":      {id: "workers", levels: []doctor.Level{doctor.OK}, says: "no request waits"},
+		"WatchDisabled": {setup: "ALTER TABLE public.parts DISABLE TRIGGER ALL", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "missing, disabled or changed"},
+		"WatchLost":     {setup: "ALTER TABLE public.parts DROP at2 CASCADE", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "lost the column"},
+		"WatchNone":     {id: "watch", levels: []doctor.Level{doctor.Note}, says: "daymill source watch"},
+		"WatchOK":       {setup: "SELECT 1", watch: true, id: "watch", levels: []doctor.Level{doctor.OK}},
+		"WatchRenamed":  {setup: "ALTER TABLE public.parts RENAME at2 TO happened", watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "--time 'happened'"},
+		"Workers":       {id: "workers", levels: []doctor.Level{doctor.OK}, says: "no request waits"},
 		"WorkersAlive": {
 			setup: `INSERT INTO analytics.rollup_requests (metric_date, requested_at) VALUES ('2026-03-01', now() - interval '10 minutes');
 			INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-02', 'complete', 1, 1)`,
@@ -241,6 +292,11 @@ func TestExamineRoles(t *testing.T) {
 		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
 		require.Contains(t, sentences, "may not write analytics.audit, ")
 		_, err = db.Exec(t.Context(), "GRANT ALL ON ALL TABLES IN SCHEMA analytics, public TO "+name)
+		require.NoError(t, err)
+		levels, sentences = of(examine(t, url), "rights")
+		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
+		require.Contains(t, sentences, "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO "+name)
+		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO "+name)
 		require.NoError(t, err)
 		levels, sentences = of(examine(t, url), "rights")
 		require.Equal(t, []doctor.Level{doctor.Warning}, levels, sentences)

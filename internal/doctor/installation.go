@@ -74,7 +74,7 @@ func (e *examination) river(context.Context, pgx.Tx) error {
 func (e *examination) rights(ctx context.Context, tx pgx.Tx) error {
 	var role, owner string
 	var owns, super bool
-	var lacking []string
+	var lacking, uncallable []string
 	err := tx.QueryRow(ctx, `
 		SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(n.nspowner)), pg_has_role(n.nspowner, 'USAGE'),
 			(SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user),
@@ -87,15 +87,24 @@ func (e *examination) rights(ctx context.Context, tx pgx.Tx) error {
 						AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
 						AND has_table_privilege(c.oid, 'DELETE'))
 				ORDER BY 1
+			),
+			ARRAY(
+				SELECT p.oid::regprocedure::text
+				FROM pg_catalog.pg_proc AS p
+				WHERE p.pronamespace = n.oid AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE')
+				ORDER BY 1
 			)
 		FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'analytics'`, e.installation.RiverSchema).
-		Scan(&role, &owner, &owns, &super, &lacking)
+		Scan(&role, &owner, &owns, &super, &lacking, &uncallable)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at the role: %w", err)
 	case len(lacking) > 0:
 		e.addf(Failure, "the role %s may not write %s: runs fail", role, strings.Join(lacking, ", ")).
 			mendf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s;", strings.Join(lacking, ", "), role)
+	case len(uncallable) > 0:
+		e.addf(Failure, "the role %s may not call %s: runs fail", role, strings.Join(uncallable, ", ")).
+			mendf("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO %s;", role)
 	case super:
 		e.addf(Note, "the role %s is a superuser: Daymill needs only to own its schema and to read the events", role).
 			mendf("CREATE ROLE daymill LOGIN PASSWORD '…'; and what docs/operations.md grants it")
@@ -138,6 +147,9 @@ func (e *examination) watch(ctx context.Context, _ pgx.Tx) error {
 		case w.Time == "":
 			e.addf(Failure, "%s has lost the column that its triggers read: late events are not noticed", w.Table).
 				mendf("daymill source unwatch --table '%s', and daymill source watch with the column that has the instant", w.Table)
+		case w.Unsound:
+			e.addf(Failure, "the triggers on %s are missing, disabled or changed: late events are not noticed", w.Table).
+				mendf("daymill migrate")
 		case len(w.Unwatched) > 0:
 			e.addf(Warning, "%d of %d tables of %s have not all of the triggers: late events in %s are not noticed", len(w.Unwatched),
 				w.Tables, w.Table, w.Unwatched[0]).mendf("%s", again)

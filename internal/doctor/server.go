@@ -184,7 +184,8 @@ func (e *examination) extensions(ctx context.Context, tx pgx.Tx) error {
 		SELECT n.name, x.oid IS NOT NULL, a.name IS NOT NULL
 		FROM unnest('{pg_cron,pg_stat_statements}'::text[]) AS n (name)
 		LEFT JOIN pg_catalog.pg_extension AS x ON x.extname = n.name
-		LEFT JOIN pg_catalog.pg_available_extensions AS a ON a.name = n.name`)
+		LEFT JOIN pg_catalog.pg_available_extensions AS a ON a.name = n.name
+		ORDER BY n.name`)
 	if err != nil {
 		return fmt.Errorf("list extensions: %w", err)
 	}

@@ -29,6 +29,9 @@ const (
 	connectTimeout = 5 * time.Second
 )
 
+// SearchPath is where names that are not qualified are looked up, on every connection and in every transaction.
+const SearchPath = "pg_catalog, pg_temp"
+
 // Pooler says what stands between Daymill and Postgres.
 type Pooler string
 
@@ -87,6 +90,8 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		"statement_timeout":                   milliseconds(orDefault(config.StatementTimeout, DefaultStatementTimeout)),
 		"lock_timeout":                        milliseconds(orDefault(config.LockTimeout, DefaultLockTimeout)),
 		"idle_in_transaction_session_timeout": milliseconds(time.Minute),
+		// Names are qualified, and what is not is Postgres's own: nobody else's function or operator is ever taken for one.
+		"search_path": SearchPath,
 		// A slice's plan depends on its bounds and is cheap to make; compiling it or spreading it over more
 		// processes costs the application more than it saves.
 		"plan_cache_mode":                 "force_custom_plan",
@@ -144,7 +149,7 @@ func set(ctx context.Context, on execer, local bool, settings map[string]string)
 	for name, value := range settings {
 		names, values = append(names, name), append(values, value)
 	}
-	_, err := on.Exec(ctx, `SELECT set_config(s.name, s.value, $3) FROM unnest($1::text[], $2::text[]) AS s (name, value)`,
+	_, err := on.Exec(ctx, `SELECT pg_catalog.set_config(s.name, s.value, $3) FROM unnest($1::text[], $2::text[]) AS s (name, value)`,
 		names, values, local)
 	if err != nil {
 		return fmt.Errorf("make settings: %w", err)

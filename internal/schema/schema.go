@@ -21,6 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema/inventory"
 	"github.com/daymill/daymill/migrations"
 )
 
@@ -65,6 +66,8 @@ type Options struct {
 	// River brings River's own tables up to date in the schema it is given. It is called under the lock, before
 	// Daymill's migrations, which put triggers on them.
 	River func(ctx context.Context, riverSchema string) error
+	// Repaired is told of what was not as the migrations make it, and was put right or could not be. It may be nil.
+	Repaired func(faults []inventory.Fault)
 }
 
 // All returns every migration of this binary, oldest first.
@@ -169,7 +172,7 @@ func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, e
 		if err != nil {
 			return err
 		}
-		pending = slices.DeleteFunc(all, func(m Migration) bool { return m.AppliedAt != nil })
+		pending = slices.DeleteFunc(slices.Clone(all), func(m Migration) bool { return m.AppliedAt != nil })
 		decided, err := decide(ctx, tx, options, len(pending) == len(all))
 		if err != nil || options.DryRun {
 			return err
@@ -179,12 +182,53 @@ func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, e
 				return err
 			}
 		}
+		first := len(pending) == len(all)
 		if err := apply(ctx, tx, pending, decided); err != nil {
 			return err
+		}
+		if !first { // What was just made is as it should be.
+			if err := repair(ctx, tx, decided, options); err != nil {
+				return err
+			}
 		}
 		return writeDown(ctx, tx, options.Who, "migrate schema", pending)
 	})
 	return pending, err
+}
+
+// Inventory is what package inventory has to know of an installation.
+func (i Installation) Inventory() inventory.Installed {
+	return inventory.Installed{RiverSchema: i.RiverSchema, EntityType: string(i.EntityType)}
+}
+
+// repair puts back what was lost, disabled or changed since it was installed.
+func repair(ctx context.Context, tx pgx.Tx, installation Installation, options Options) error {
+	faults, err := inventory.Repair(ctx, tx, installation.Inventory())
+	if err != nil || len(faults) == 0 {
+		return err
+	}
+	if options.Repaired != nil {
+		options.Repaired(faults)
+	}
+	if options.Who.Via == "" {
+		return nil
+	}
+	names := make([]string, len(faults))
+	for i, fault := range faults {
+		names[i] = fault.String()
+	}
+	return audit.Record(ctx, tx, audit.Entry{
+		Who: options.Who, Action: "repair schema", Target: inventory.List(faults), Detail: map[string]any{"faults": names},
+	})
+}
+
+// Faults compares what is installed with what the migrations make.
+func Faults(ctx context.Context, conn *postgres.DB, installation Installation) (faults []inventory.Fault, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		faults, err = inventory.Compare(ctx, tx, installation.Inventory())
+		return err
+	})
+	return faults, err
 }
 
 // writeDown writes into the audit who has changed the schema, where there is an audit.

@@ -59,6 +59,8 @@ func line(event Event) (slog.Level, string) {
 		return slog.LevelDebug, "job made of a request"
 	case RunRescue:
 		return slog.LevelWarn, "handed a dead worker's date to another"
+	case Fault:
+		return slog.LevelError, "something that Daymill rests on is not as it should be"
 	case BackfillStart:
 		return slog.LevelInfo, "backfill started"
 	case BackfillAdvance:

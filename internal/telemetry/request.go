@@ -58,6 +58,18 @@ func (RunRescue) Name() string { return "run_rescue" }
 // Attrs are its fields.
 func (e RunRescue) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
 
+// Fault says that something which late events and jobs are noticed by is lost, disabled or changed, or that the source is
+// another table by now. It is told when it is first seen, and again as long as it lasts, once a minute.
+type Fault struct {
+	Sentence string // what is wrong, and what fixes it
+}
+
+// Name is fault.
+func (Fault) Name() string { return "fault" }
+
+// Attrs are its fields.
+func (e Fault) Attrs() []slog.Attr { return []slog.Attr{slog.String("fault", e.Sentence)} }
+
 // BackfillStart says that a backfill has asked for its first dates.
 type BackfillStart struct {
 	ID int64

@@ -61,6 +61,7 @@ func Events() []Event {
 		RequestSatisfy{},
 		RequestEnqueue{},
 		RunRescue{},
+		Fault{},
 		BackfillStart{},
 		BackfillAdvance{},
 		BackfillStop{},

@@ -148,11 +148,12 @@ func TestLog(t *testing.T) {
 	t.Run("Severity", func(t *testing.T) {
 		t.Parallel()
 		for want, event := range map[string]telemetry.Event{
-			`level=ERROR msg="run failed"`:                                      telemetry.RunError{Run: run, Err: errors.New("x")},
-			`level=ERROR msg="verification failed"`:                             telemetry.Verify{Err: errors.New("x")},
-			`level=INFO msg="date verified"`:                                    telemetry.Verify{Entities: 1},
-			`level=WARN msg="handed a dead worker's date to another"`:           telemetry.RunRescue{},
-			`level=WARN msg="a date's metrics are not what its events come to"`: telemetry.Verify{Result: telemetry.Drifted},
+			`level=ERROR msg="run failed"`:                                             telemetry.RunError{Run: run, Err: errors.New("x")},
+			`level=ERROR msg="verification failed"`:                                    telemetry.Verify{Err: errors.New("x")},
+			`level=INFO msg="date verified"`:                                           telemetry.Verify{Entities: 1},
+			`level=WARN msg="handed a dead worker's date to another"`:                  telemetry.RunRescue{},
+			`level=ERROR msg="something that Daymill rests on is not as it should be"`: telemetry.Fault{},
+			`level=WARN msg="a date's metrics are not what its events come to"`:        telemetry.Verify{Result: telemetry.Drifted},
 		} {
 			require.Contains(t, lines(slog.LevelDebug, event), want)
 		}

@@ -46,7 +46,7 @@ func TestLostRequest(t *testing.T) {
 			t.Helper()
 			client, err := river.NewClient(sqlDriver{}, &river.Config{})
 			require.NoError(t, err)
-			db := stdlib.OpenDBFromPool(b.db.Pool)
+			db := stdlib.OpenDBFromPool(b.db.Application(t))
 			t.Cleanup(func() { require.NoError(t, db.Close()) })
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)

@@ -52,7 +52,7 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
-	app, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{})
+	app, err := river.NewClient(riverpgxv5.New(db.Application(t)), &river.Config{})
 	require.NoError(t, err)
 	b := &testBundle{db: db, app: app}
 	t.Cleanup(func() {

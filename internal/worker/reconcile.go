@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
@@ -38,6 +39,8 @@ const (
 	watchRest = 30 * time.Second
 	// reconcileDates is the most jobs that one look makes.
 	reconcileDates = 500
+	// faultEvery is how often a fault that lasts is told of.
+	faultEvery = time.Minute
 	// insertLockTimeout is how long an insert waits for another transaction that has inserted a job of the same date
 	// and is still open.
 	insertLockTimeout = "100ms"
@@ -65,6 +68,9 @@ type reconciler struct {
 	// notified, of capacity 1, has that a notification came that was not forwarded yet.
 	notified chan struct{}
 	self     ledger.Worker
+	// installation is compared with what is installed; faults has when each fault was last told.
+	installation schema.Installation
+	faults       map[string]time.Time
 	// listeners are told of what was committed.
 	listeners telemetry.Listeners
 }
@@ -115,6 +121,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		if err != nil {
 			return err
 		}
+		r.inspect(ctx)
 		if err := r.catchUp(ctx); err != nil {
 			return err
 		}
@@ -136,6 +143,9 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 			return fmt.Errorf("rescue jobs of dead workers: %w", err)
 		}
 		if maintain {
+			if _, err := queries.WatchSettle(ctx); err != nil {
+				return fmt.Errorf("ask for what watches could not: %w", err)
+			}
 			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter}); err != nil {
 				return fmt.Errorf("say that jobs are alive: %w", err)
 			}
@@ -167,6 +177,26 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return nil
 	}
 	return r.insert(ctx, dates)
+}
+
+// inspect tells of what is not as it should be though runs succeed, when it is first seen and once a minute from then on.
+// That it cannot look keeps it from nothing else.
+func (r *reconciler) inspect(ctx context.Context) {
+	found, err := source.Faults(ctx, r.db, r.installation)
+	if err != nil {
+		r.logger.WarnContext(ctx, "what is installed could not be looked at", slog.String("error", err.Error()))
+		return
+	}
+	now, told := r.clock.Now(), make(map[string]time.Time, len(found))
+	for _, fault := range found {
+		at, is := r.faults[fault]
+		if !is || now.Sub(at) >= faultEvery || now.Before(at) {
+			telemetry.Tell(ctx, r.listeners, telemetry.Fault{Sentence: fault})
+			at = now
+		}
+		told[fault] = at
+	}
+	r.faults = told
 }
 
 // forget takes the worker process out of the ledger: it has stopped.

@@ -124,7 +124,7 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	b := setup(t)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[otherArgs]) error { return nil }))
-	leader, err := river.NewClient(riverpgxv5.New(b.db.Pool), &river.Config{
+	leader, err := river.NewClient(riverpgxv5.New(b.db.Application(t)), &river.Config{
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}}, Workers: workers,
 	})
 	require.NoError(t, err)

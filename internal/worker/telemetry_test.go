@@ -98,6 +98,15 @@ func TestTelemetry(t *testing.T) {
 		}, heard[telemetry.BackfillStop](ears))
 	})
 
+	t.Run("Fault", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
+		ears, configure := listen()
+		b.start(t, configure)
+		require.Eventually(t, func() bool { return len(heard[telemetry.Fault](ears)) > 0 }, patience, 20*time.Millisecond)
+		require.Contains(t, heard[telemetry.Fault](ears)[0].Sentence, "daymill_request_insert on public.river_job is disabled")
+	})
 	t.Run("Request", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupUnscheduled(t), dates(2)

@@ -102,7 +102,7 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
-		silence: config.Silence, listeners: config.Listeners,
+		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
 		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: ledger.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,

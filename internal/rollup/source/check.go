@@ -54,7 +54,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 	if view.name == "" {
 		report.addf(Failure, "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)").
-			mend("run `daymill source set`, which makes it anew")
+			mend("run `daymill migrate`, which makes it again as it was set")
 		return report, nil
 	}
 	source, err := show(ctx, tx)
@@ -65,6 +65,8 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 		return report, nil
 	case err != nil:
 		return nil, err
+	case source.Swapped != "":
+		report.addf(Failure, "%s", source.swappedText(source.Swapped)).mend("run `daymill source set` for the table that has the events")
 	case source.HandWritten:
 		report.addf(OK, "analytics.events is written by hand and reads %s", strings.Join(source.Reads, ", "))
 	default:

@@ -74,7 +74,7 @@ func TestCheck(t *testing.T) {
 		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
 		conn, role := db.as(t, "GRANT USAGE ON SCHEMA analytics TO ROLE",
-			"GRANT SELECT ON analytics.installation, analytics.source TO ROLE")
+			"GRANT SELECT ON analytics.installation, analytics.source, analytics.watches TO ROLE")
 		one := func() source.Finding {
 			t.Helper()
 			report, err := source.Check(t.Context(), conn, db.Installation)

@@ -188,6 +188,10 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	if err := source.record(ctx, tx); err != nil {
 		return err
 	}
+	// Where somebody has dropped analytics.events, what was made of it went along.
+	if _, err := repairViews(ctx, tx, installation); err != nil {
+		return err
+	}
 	// A run that has read the first half of its date from one source and the second from another has counted neither.
 	if _, err := db.New(tx).SourceInterrupt(ctx); err != nil {
 		return fmt.Errorf("end the runs at work: %w", err)
@@ -224,7 +228,7 @@ func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
 	source := Source{
 		Schema: table.schema, Table: table.name,
 		Entity: v.entity.Name, Type: v.kind.Name, Time: v.time.Name,
-		Map: o.Map, Where: strings.TrimSpace(o.Where),
+		Map: o.Map, Where: strings.TrimSpace(o.Where), tableID: table.ID,
 	}
 	source.TimeZone, err = zone(ctx, tx, v.time, o.TimeZone)
 	return source, v, err
@@ -240,7 +244,7 @@ func replace(ctx context.Context, tx pgx.Tx, query string) error {
 	case !role.Owns:
 		return refusef("the role %s does not own analytics.events: run this as %s", role.RoleQuoted, role.OwnerQuoted)
 	}
-	err = execute(ctx, tx, "CREATE OR REPLACE VIEW analytics.events AS "+query)
+	err = asWritten(ctx, tx, func() error { return execute(ctx, tx, "CREATE OR REPLACE VIEW analytics.events AS "+query) })
 	if postgres.Code(err) == pgerrcode.InvalidTableDefinition {
 		return refusef("analytics.events has other columns than entity_id, event_type and created_at, and a view that others " +
 			"depend on keeps its columns: go on writing it by hand, with CREATE OR REPLACE VIEW")
@@ -267,7 +271,7 @@ func (s Source) record(ctx context.Context, tx pgx.Tx) error {
 	params := db.SourceSetParams{
 		TableSchema: s.Schema, TableName: s.Table,
 		EntityColumn: s.Entity, TypeColumn: s.Type, TimeColumn: s.Time,
-		TypeMap: typeMap, ViewDefinition: made,
+		TypeMap: typeMap, ViewDefinition: made, TableID: s.tableID,
 	}
 	if s.TimeZone != "" {
 		params.TimeColumnZone = &s.TimeZone

@@ -62,7 +62,12 @@ type Source struct {
 	// Watched are the tables whose triggers ask for the dates of late events, whatever the view reads.
 	Watched []Watched `json:"watched,omitempty"`
 
+	// Swapped is what the table is called today that the view reads, where the recorded name has come to mean another one:
+	// new events go to that, and are not counted. Empty where all is well.
+	Swapped string `json:"swapped,omitempty"`
+
 	recorded string // the definition when it was set
+	tableID  int64  // the number of the table
 }
 
 // Exists reports whether analytics.events reads anything.
@@ -115,10 +120,14 @@ func show(ctx context.Context, tx pgx.Tx) (Source, error) {
 			return Source{}, err
 		}
 	}
-	if source.HandWritten {
+	swapped, err := db.New(tx).SourceSwapped(ctx)
+	if err != nil {
+		return Source{}, fmt.Errorf("compare the source with the view: %w", err)
+	}
+	if source.HandWritten && swapped == "" {
 		source = Source{HandWritten: true}
 	}
-	source.Definition = definition
+	source.Definition, source.Swapped = definition, swapped
 
 	reads, err := db.New(tx).SourceReads(ctx)
 	if err != nil {
@@ -146,7 +155,7 @@ func recorded(ctx context.Context, tx pgx.Tx) (Source, error) {
 	source := Source{
 		Schema: row.TableSchema, Table: row.TableName,
 		Entity: row.EntityColumn, Type: row.TypeColumn, Time: row.TimeColumn,
-		SetAt: &row.SetAt, recorded: row.ViewDefinition,
+		SetAt: &row.SetAt, recorded: row.ViewDefinition, tableID: row.TableID,
 	}
 	if row.TimeColumnZone != nil {
 		source.TimeZone = *row.TimeColumnZone
@@ -177,7 +186,8 @@ func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, e
 		if err != nil {
 			return err
 		}
-		if err := execute(ctx, tx, "CREATE TEMPORARY VIEW daymill_source AS "+v.query); err != nil {
+		err = asWritten(ctx, tx, func() error { return execute(ctx, tx, "CREATE TEMPORARY VIEW daymill_source AS "+v.query) })
+		if err != nil {
 			return err
 		}
 		anew, err := definition(ctx, tx, "pg_temp.daymill_source")

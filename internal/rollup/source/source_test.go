@@ -130,6 +130,7 @@ func ownership() []string {
 	return []string{
 		"ALTER SCHEMA analytics OWNER TO ROLE", "ALTER VIEW analytics.events OWNER TO ROLE",
 		"GRANT ALL ON ALL TABLES IN SCHEMA analytics TO ROLE",
+		"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO ROLE",
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // defaultZone is what most frameworks keep in a timestamp without time zone.
@@ -83,7 +84,8 @@ func (v *view) write(ctx context.Context, tx pgx.Tx, source Source, installed en
 	if source.Where == "" {
 		return nil
 	}
-	if err := v.testCondition(ctx, tx, source.Where); err != nil {
+	err = asWritten(ctx, tx, func() error { return v.testCondition(ctx, tx, source.Where) })
+	if err != nil {
 		return err
 	}
 	v.query += " WHERE (\n" + source.Where + "\n)"
@@ -108,6 +110,23 @@ func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) e
 		case len(described.ParamOIDs) > 0:
 			return refusef("--where has a parameter such as $1: write the value itself")
 		}
+	}
+	return nil
+}
+
+// asWritten runs do with the search_path that the role has by default, behind pg_catalog: a person's condition names the
+// application's functions as that person is used to.
+func asWritten(ctx context.Context, tx pgx.Tx, do func() error) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('search_path', 'pg_catalog' || coalesce(', ' || nullif(s.reset_val, ''), ''), true)
+		FROM pg_catalog.pg_settings AS s WHERE s.name = 'search_path'`)
+	if err != nil {
+		return fmt.Errorf("make settings: %w", err)
+	}
+	if err := do(); err != nil {
+		return err // The transaction, or the savepoint, is over.
+	}
+	if _, err := tx.Exec(ctx, "SET LOCAL search_path = "+postgres.SearchPath); err != nil {
+		return fmt.Errorf("make settings: %w", err)
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ type Watched struct {
 	// Unwatched are those among them that lack a trigger or have one disabled: a statement that names them directly is
 	// not seen. Those that were added since belong here. Watch makes them watched.
 	Unwatched []string `json:"unwatched"`
+	// Unsound reports whether the triggers are gone from the table itself, or their function is not what Watch made of it.
+	// Watch, or `daymill migrate`, puts that right.
+	Unsound bool `json:"unsound,omitempty"`
 
 	zone string // of a timestamp without time zone
 }
@@ -116,6 +119,9 @@ func Unwatch(ctx context.Context, conn *postgres.DB, name string, who audit.Who)
 				return err
 			}
 		}
+		if err := db.New(tx).WatchForget(ctx, db.WatchForgetParams{EveryTable: name == "", TableSchema: table.schema, TableName: table.name}); err != nil {
+			return fmt.Errorf("forget the watch: %w", err)
+		}
 		return dropFunctions(ctx, tx, func(f db.WatchFunctionsRow) (bool, error) {
 			if name == "" || f.Tables == 0 {
 				return true, nil
@@ -144,10 +150,23 @@ func watches(ctx context.Context, tx pgx.Tx) ([]Watched, error) {
 	}
 	all := make([]Watched, len(rows))
 	for i, row := range rows {
-		all[i] = Watched{Table: row.Quoted, Time: row.TimeColumnNow, Tables: int(row.Tables), Unwatched: row.Unwatched, zone: row.TimeColumnZone}
+		all[i] = Watched{
+			Table: row.Quoted, Time: row.TimeColumnNow, Tables: int(row.Tables), Unwatched: row.Unwatched, zone: row.TimeColumnZone,
+			Unsound: row.FunctionChanged,
+		}
 		if row.TimeColumnNow != row.TimeColumn {
 			all[i].Renamed = row.TimeColumn
 		}
+	}
+	lost, err := db.New(tx).WatchLost(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for tables that were watched: %w", err)
+	}
+	for _, row := range lost {
+		all = append(all, Watched{
+			Table: row.Quoted, Time: row.TimeColumn, Tables: 1, Unwatched: []string{row.Quoted}, zone: row.TimeColumnZone,
+			Unsound: true,
+		})
 	}
 	return all, nil
 }
@@ -224,8 +243,20 @@ func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed e
 	if err != nil {
 		return err
 	}
-	w.counted = []string{entityID, eventType}
+	w.counted = []string{comparable(v.entity, entityID), comparable(v.kind, eventType)}
 	return nil
+}
+
+// firstUserID is the first number that Postgres gives to types that are not built in.
+const firstUserID = 16384
+
+// comparable is an expression for whether a column has changed. The triggers' function works with the rights of Daymill's
+// owner, so of a type that is not built in it uses the output function alone, and none of the casts that its owner may add.
+func comparable(column db.SourceColumnsRow, expression string) string {
+	if column.BaseID < firstUserID {
+		return expression
+	}
+	return "pg_catalog.format('%L', " + column.Quoted + ")"
 }
 
 // refuse says what cannot have such triggers.
@@ -311,10 +342,15 @@ func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string)
 	if err != nil {
 		return err
 	}
+	queries := db.New(tx)
+	literals, err := queries.SourceLiterals(ctx, []string{body})
+	if err != nil {
+		return fmt.Errorf("quote the function: %w", err)
+	}
 	quoted := "analytics." + name + "()"
 	for _, statement := range []string{
 		"CREATE OR REPLACE FUNCTION " + quoted + " RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER " +
-			"SET search_path = pg_catalog, pg_temp AS " + body,
+			"SET search_path = pg_catalog, pg_temp AS " + literals[0],
 		"REVOKE ALL ON FUNCTION " + quoted + " FROM PUBLIC",
 		"ALTER FUNCTION " + quoted + " OWNER TO " + owner,
 	} {
@@ -324,6 +360,13 @@ func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string)
 			}
 			return fmt.Errorf("make the function of the triggers: %w", err)
 		}
+	}
+	err = queries.WatchRecord(ctx, db.WatchRecordParams{
+		TableSchema: w.table.schema, TableName: w.table.name, TableID: w.table.ID, TimeColumn: w.time.Name, TimeColumnZone: w.zone,
+		FunctionName: name, BodyHash: digest(body), TemplateHash: template(),
+	})
+	if err != nil {
+		return fmt.Errorf("record the watch: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"crypto/md5" //nolint:gosec // What Postgres computes as well.
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -17,9 +19,12 @@ import (
 // is over. What the clock says is taken, and not when the transaction began: one that stays open across midnight writes
 // late events from then on.
 //
-// The inner block is there for a column that was renamed since: the view follows, and this has to, or else the
-// application's inserts would fail. It only reads, so that requests are appended by the transaction itself, and by no
-// subtransaction of it.
+// Nothing that goes wrong here may fail the application's statement, so all of it is in a block that catches errors, which
+// costs a subtransaction per statement, and one with a number of its own only where there are late events. What could not
+// be asked for is left in analytics.watch_faults, from which the reconciler asks for it; where even that fails, a warning
+// is left in the application's session and the server's log. A statement that is cancelled is cancelled.
+//
+// A column that was renamed since is looked up: the view behind it follows, and so does this.
 //
 // What lies before our era, and infinity, is no date that can be asked for.
 const watchBody = `
@@ -33,31 +38,36 @@ DECLARE
     daymill_first_at timestamptz[];
     daymill_last_at timestamptz[];
     daymill_instant text;
+    daymill_error text;
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
-        IF daymill_instant IS NOT NULL THEN
-            EXECUTE format('
-                SELECT array_agg(analytics.date_start(d.metric_date))
-                FROM analytics.rollup_dates AS d
-                WHERE EXISTS (
-                    SELECT FROM %1$s AS e
-                    WHERE %2$s >= analytics.date_start(d.metric_date) AND %2$s < analytics.date_start(d.metric_date + 1)
-                )', TG_RELID::regclass, daymill_instant)
-            INTO daymill_first_at;
-            PERFORM analytics.request_late(daymill_first_at, daymill_first_at, analytics.time_zone());
-        END IF;
-        RETURN NULL;
-    END IF;
-
-    SELECT i.time_zone INTO daymill_zone FROM analytics.installation AS i;
-    daymill_today := (daymill_clock AT TIME ZONE daymill_zone)::date;
-    daymill_today_from := (daymill_today + 1)::timestamp AT TIME ZONE daymill_zone;
-    IF daymill_clock < daymill_today_from THEN
-        daymill_today_from := daymill_today::timestamp AT TIME ZONE daymill_zone;
-    END IF;
-
     BEGIN
+        IF TG_OP = 'TRUNCATE' THEN
+            daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
+            IF daymill_instant IS NOT NULL THEN
+                EXECUTE format('
+                    SELECT array_agg(analytics.date_start(d.metric_date))
+                    FROM analytics.rollup_dates AS d
+                    WHERE EXISTS (
+                        SELECT FROM %1$s AS e
+                        WHERE %2$s >= analytics.date_start(d.metric_date) AND %2$s < analytics.date_start(d.metric_date + 1)
+                    )', TG_RELID::regclass, daymill_instant)
+                INTO daymill_first_at;
+                daymill_last_at := daymill_first_at;
+                PERFORM analytics.request_late(daymill_first_at, daymill_last_at, analytics.time_zone());
+            END IF;
+            RETURN NULL;
+        END IF;
+
+        SELECT i.time_zone INTO daymill_zone FROM analytics.installation AS i;
+        daymill_today := (daymill_clock AT TIME ZONE daymill_zone)::date;
+        daymill_today_from := (daymill_today + 1)::timestamp AT TIME ZONE daymill_zone;
+        IF daymill_clock < daymill_today_from THEN
+            daymill_today_from := daymill_today::timestamp AT TIME ZONE daymill_zone;
+        END IF;
+        IF daymill_today_from IS NULL THEN
+            RAISE EXCEPTION 'analytics.installation has no reporting zone';
+        END IF;
+
         IF TG_OP = 'INSERT' THEN
             SELECT min(%instant%) INTO daymill_earliest FROM inserted;
         ELSIF TG_OP = 'DELETE' THEN
@@ -85,25 +95,46 @@ BEGIN
                 %dates% FROM (SELECT %instant% AS at FROM inserted UNION ALL SELECT %instant% FROM deleted) AS r %late%
             ) AS s;
         END IF;
-    EXCEPTION WHEN undefined_column THEN
-        daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
-        IF daymill_instant IS NULL THEN
-            RAISE WARNING 'daymill: % has no column % any more, so late events are not noticed', TG_RELID::regclass, TG_ARGV[0]
-            USING HINT = 'Run daymill source watch again, or daymill source unwatch.';
-            RETURN NULL;
+        IF daymill_first_at IS NOT NULL THEN
+            PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone);
         END IF;
-        EXECUTE format(
-            'SELECT array_agg(s.first_at), array_agg(s.last_at) FROM (%dates% FROM (' || CASE TG_OP
-                WHEN 'INSERT' THEN 'SELECT %1$s AS at FROM inserted'
-                WHEN 'DELETE' THEN 'SELECT %1$s AS at FROM deleted'
-                ELSE 'SELECT %1$s AS at FROM inserted UNION ALL SELECT %1$s FROM deleted'
-            END || ') AS r %late_dynamic%) AS s', daymill_instant)
-        INTO daymill_first_at, daymill_last_at USING daymill_zone, daymill_today_from;
+        RETURN NULL;
+    EXCEPTION
+        WHEN undefined_column THEN
+            daymill_error := SQLERRM;
+        WHEN OTHERS THEN
+            daymill_error := SQLERRM;
+            daymill_instant := '';
     END;
 
-    IF daymill_first_at IS NOT NULL THEN
-        PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone);
-    END IF;
+    BEGIN
+        IF daymill_instant IS NULL AND daymill_today_from IS NOT NULL THEN
+            daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
+            IF daymill_instant IS NOT NULL THEN
+                EXECUTE format(
+                    'SELECT array_agg(s.first_at), array_agg(s.last_at) FROM (%dates% FROM (' || CASE TG_OP
+                        WHEN 'INSERT' THEN 'SELECT %1$s AS at FROM inserted'
+                        WHEN 'DELETE' THEN 'SELECT %1$s AS at FROM deleted'
+                        ELSE 'SELECT %1$s AS at FROM inserted UNION ALL SELECT %1$s FROM deleted'
+                    END || ') AS r %late_dynamic%) AS s', daymill_instant)
+                INTO daymill_first_at, daymill_last_at USING daymill_zone, daymill_today_from;
+                IF daymill_first_at IS NOT NULL THEN
+                    PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone);
+                END IF;
+                RETURN NULL;
+            END IF;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        daymill_error := SQLERRM;
+    END;
+
+    RAISE WARNING 'daymill: late events in % could not be asked for at once: %', TG_RELID::regclass, daymill_error
+    USING HINT = 'The statement is not affected. daymill doctor says more.';
+    BEGIN
+        PERFORM analytics.watch_fault(TG_RELID, daymill_first_at, daymill_last_at, daymill_error);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'daymill: nor could that be recorded: %', SQLERRM;
+    END;
     RETURN NULL;
 END
 `
@@ -115,7 +146,16 @@ const (
 	watchLate  = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
 )
 
-// function is the function's body, as a literal.
+// template tells functions of this binary's from those that another made.
+func template() string { return digest(watchBody + watchDates + watchLate) }
+
+// digest is md5 as Postgres computes it, to compare a function's text with what was recorded of it. It keeps nothing secret.
+func digest(text string) string {
+	sum := md5.Sum([]byte(text)) //nolint:gosec // See above.
+	return hex.EncodeToString(sum[:])
+}
+
+// function is the function's body.
 func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	queries := db.New(tx)
 	version, err := queries.WatchViewVersion(ctx)
@@ -128,17 +168,15 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	instant := w.time.Quoted
 	if w.zone != "" {
-		instant = "(" + instant + " AT TIME ZONE " + literals[0] + ")"
+		// Near the end of time a timestamp has no instant in a zone west of UTC. No date of it can be asked for.
+		instant = "(CASE WHEN " + instant + " > '0001-01-02' AND " + instant + " < '9999-12-30' THEN " + instant +
+			" AT TIME ZONE " + literals[0] + " END)"
 	}
 	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
 	counted, changed := w.changed(instant, literals[1])
 	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%late%", watchLate, "%late_dynamic%", dynamic,
 		"%counted%", counted, "%changed%", changed).Replace(watchBody)
-	quoted, err := queries.SourceLiterals(ctx, []string{body})
-	if err != nil {
-		return "", fmt.Errorf("quote the function: %w", err)
-	}
-	return quoted[0], nil
+	return body, nil
 }
 
 // changed is a query for the instants of rows that an update has changed in what is counted, and whether that can be told:

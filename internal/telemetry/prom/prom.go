@@ -21,7 +21,7 @@ var (
 
 // Listener counts events. Its counters are those of this process.
 type Listener struct {
-	runsStarted, rescues, events, worked, paused prometheus.Counter
+	runsStarted, rescues, faults, events, worked, paused prometheus.Counter
 
 	runs, rows, slices, batches, requests, backfills, backfillDates *prometheus.CounterVec
 
@@ -94,6 +94,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		batchDuration: histogram("daymill_batch_duration_seconds", "How long the transactions that publish took.", statementBuckets),
 		requests: counters("daymill_requests_total", "What happened to requests: a job was made of one, a run claimed it, it was satisfied.",
 			"action", "enqueued", "claimed", "satisfied"),
+		faults:           counter("daymill_faults_total", "Looks of the worker that found something Daymill rests on lost, disabled or changed."),
 		rescues:          counter("daymill_rescues_total", "Dates that were handed on because their run gave no sign of life."),
 		backfills:        counters("daymill_backfills_total", "What happened to backfills.", "action", "started", "completed", telemetry.Cancelled),
 		backfillDates:    counters("daymill_backfill_dates_total", "What happened to dates of backfills.", "action", "requested", "ended"),
@@ -136,6 +137,8 @@ func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Co
 		l.requests.WithLabelValues("satisfied").Add(float64(e.Requests))
 	case telemetry.RunRescue:
 		l.rescues.Inc()
+	case telemetry.Fault:
+		l.faults.Inc()
 	case telemetry.BackfillStart:
 		l.backfills.WithLabelValues("started").Inc()
 	case telemetry.BackfillAdvance:

@@ -29,6 +29,7 @@ func TestListener(t *testing.T) {
 		"Enqueued":  {telemetry.RequestEnqueue{}, []string{"daymill_requests_total"}},
 		"Failed":    {telemetry.RunError{}, []string{"daymill_runs_total", "daymill_run_duration_seconds"}},
 		"Phase":     {telemetry.PhaseStop{Phase: "scan"}, []string{"daymill_phase_duration_seconds"}},
+		"Fault":     {telemetry.Fault{}, []string{"daymill_faults_total"}},
 		"Rescued":   {telemetry.RunRescue{}, []string{"daymill_rescues_total"}},
 		"Satisfied": {telemetry.RequestSatisfy{Requests: 2}, []string{"daymill_requests_total"}},
 		"Slice":     {telemetry.Slice{Outcome: telemetry.Read}, []string{"daymill_slices_total", "daymill_slice_duration_seconds"}},

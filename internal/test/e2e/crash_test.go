@@ -183,7 +183,7 @@ func testTerminatedWithOpenImport(t *testing.T, binary string) {
 	worker := b.worker(t)
 	b.request(t, day)
 	b.awaitHeld(t, day)
-	app, err := river.NewClient(riverpgxv5.New(b.db.Pool), &river.Config{})
+	app, err := river.NewClient(riverpgxv5.New(b.db.Application(t)), &river.Config{})
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
 		result, err := app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)

@@ -92,7 +92,7 @@ func prepare(t *testing.T, db *pgtest.DB, binary string) *testBundle {
 			Entity: highest, Type: "view", At: time.Date(year, month, dayOfMonth, 12, 0, 0, 0, time.UTC),
 		})
 	}
-	app, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{})
+	app, err := river.NewClient(riverpgxv5.New(db.Application(t)), &river.Config{})
 	require.NoError(t, err)
 	_, err = app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)

@@ -23,6 +23,8 @@ type DB struct {
 	URL          string
 	Server       *pgserver.Server
 	Installation schema.Installation // zero where nothing is installed
+
+	application *application
 }
 
 // Database returns a database in which Daymill is installed, without a source.
@@ -69,7 +71,9 @@ func openDB(tb testing.TB, server *pgserver.Server, name string) *DB {
 	db, err := open(tb.Context(), url)
 	require.NoError(tb, err)
 	tb.Cleanup(db.Close)
-	return &DB{DB: db, Name: name, URL: url, Server: server}
+	app := &application{url: url}
+	tb.Cleanup(app.close)
+	return &DB{DB: db, Name: name, URL: url, Server: server, application: app}
 }
 
 func (db *DB) installation(tb testing.TB) *DB {

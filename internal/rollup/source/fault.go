@@ -1,0 +1,79 @@
+package source
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/schema/inventory"
+)
+
+// Faults are sentences about what keeps events from being noticed or counted, though runs succeed: something that Daymill
+// installed is lost, disabled or changed, the source is another table by now, a watch does not ask for what is late. It is
+// empty where all is well. Workers look every half minute, as do `daymill status`, `daymill doctor` and the overview.
+func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installation) ([]string, error) {
+	said := []string{}
+	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		faults, err := inventory.Compare(ctx, tx, installation.Inventory())
+		if err != nil {
+			return err
+		}
+		if len(faults) > 0 {
+			said = append(said, inventory.List(faults)+": run `daymill migrate`, which puts it right")
+		}
+		more, err := watchFaults(ctx, tx)
+		said = append(said, more...)
+		if err != nil {
+			return err
+		}
+		source, err := recorded(ctx, tx)
+		if err != nil {
+			return err
+		}
+		swapped, err := db.New(tx).SourceSwapped(ctx)
+		if err != nil {
+			return fmt.Errorf("compare the source with the view: %w", err)
+		}
+		if swapped != "" {
+			said = append(said, source.swappedText(swapped)+": run `daymill source set` for the table that has the events")
+		}
+		return nil
+	})
+	return said, err
+}
+
+// swappedText says that the source's name has come to mean another table than the view reads.
+func (s Source) swappedText(reads string) string {
+	return fmt.Sprintf("analytics.events reads %s, and %s, which was set as the source, is another table by now: its events are not counted",
+		reads, pgx.Identifier{s.Schema, s.Table}.Sanitize())
+}
+
+// watchFaults says which watches do not do what they should.
+func watchFaults(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	all, err := watches(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var said []string
+	for _, w := range all {
+		if w.Unsound {
+			said = append(said, "the triggers on "+w.Table+" are missing, disabled or changed, so late events are not noticed: run "+
+				"`daymill migrate`, which puts them right")
+		}
+	}
+	faults, err := db.New(tx).WatchFaults(ctx)
+	if err != nil {
+		return said, fmt.Errorf("look for faults of watches: %w", err)
+	}
+	for _, f := range faults {
+		if !f.Known {
+			said = append(said, fmt.Sprintf("late events of %s are not noticed since %s (%s): run `daymill source watch` again, and "+
+				"`daymill verify` for the dates since then", f.TableName, f.Since.UTC().Format("2006-01-02 15:04:05 UTC"), f.Error))
+		}
+	}
+	return said, nil
+}

@@ -1,0 +1,210 @@
+package inventory
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+//go:embed read.sql
+var readSQL string
+
+// Repair puts back what is missing, disabled, changed or behind, of some kinds or, where none is given, of all, and returns what
+// it has found. What it could not put right has an Error; the rest is done. It runs in the caller's transaction.
+//
+// A column or a domain is never made again: its rows are lost, and a backup has them.
+func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string) ([]Fault, error) {
+	owner, err := ledgerOwner(ctx, tx)
+	if err == nil {
+		err = installed.quote(ctx, tx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A round may make possible what the one before could not: a view of a view, the position of a new sequence.
+	const rounds = 3
+	var all []Fault
+	for range rounds {
+		faults, err := Compare(ctx, tx, installed)
+		if err != nil {
+			return all, err
+		}
+		if len(kinds) > 0 {
+			faults = slices.DeleteFunc(faults, func(f Fault) bool { return !slices.Contains(kinds, f.Kind) })
+		}
+		if len(faults) == 0 {
+			break
+		}
+		for _, fault := range faults {
+			if err := fault.repair(ctx, tx, installed, owner); err != nil {
+				fault.Error = sentence(err)
+			}
+			all = merge(all, fault)
+		}
+	}
+	return all, nil
+}
+
+// ledgerOwner is the role that Daymill's functions work as, quoted.
+func ledgerOwner(ctx context.Context, tx pgx.Tx) (owner string, err error) {
+	m, err := manifest()
+	if err != nil {
+		return "", err
+	}
+	err = tx.QueryRow(ctx, `
+		SELECT quote_ident(pg_get_userbyid(c.relowner))
+		FROM pg_catalog.pg_class AS c
+		INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE c.relname = 'schema_migrations' AND n.nspname = any($1)`, m.Schemas).Scan(&owner)
+	if err != nil {
+		return "", fmt.Errorf("look for the ledger's owner: %w", err)
+	}
+	return owner, nil
+}
+
+// merge keeps the latest word on each object.
+func merge(all []Fault, fault Fault) []Fault {
+	for i := range all {
+		if all[i].Kind == fault.Kind && all[i].Name == fault.Name {
+			all[i].Error = fault.Error
+			return all
+		}
+	}
+	return append(all, fault)
+}
+
+// sentence is what the server said.
+func sentence(err error) string {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return server.Message
+	}
+	return err.Error()
+}
+
+// repair puts one object right, in a savepoint: what cannot be done leaves the rest as it is.
+func (f Fault) repair(ctx context.Context, tx pgx.Tx, installed Installed, owner string) error {
+	statements, err := f.statements(installed, owner)
+	if err != nil {
+		return err
+	}
+	nested, err := tx.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("set a savepoint: %w", err)
+	}
+	for _, statement := range statements {
+		if _, err := nested.Exec(ctx, statement); err != nil {
+			_ = nested.Rollback(ctx) // The error above is the cause.
+			return err
+		}
+	}
+	return nested.Commit(ctx)
+}
+
+// statements are what puts the object right.
+func (f Fault) statements(installed Installed, owner string) ([]string, error) {
+	create := shown(f.want.Create, installed)
+	relation := shown(f.want.Relation, installed)
+	switch f.Kind {
+	case Sequence:
+		return []string{"LOCK TABLE " + f.want.Relation + " IN SHARE ROW EXCLUSIVE MODE", f.want.Create}, nil
+	case Trigger, View:
+		return []string{create}, nil
+	case Function:
+		return f.function(create, owner)
+	case Index:
+		if f.What == Missing {
+			return []string{create}, nil
+		}
+		return []string{"DROP INDEX " + f.Name, create}, nil
+	case Constraint:
+		if f.What == Missing {
+			return []string{create}, nil
+		}
+		name, _, _ := strings.Cut(f.Name, " on ")
+		return []string{"ALTER TABLE " + relation + " DROP CONSTRAINT " + name, create}, nil
+	case Column:
+		return f.column(relation)
+	default:
+		return nil, fmt.Errorf("restore %s from a backup: what was in it cannot be made again", f.Name)
+	}
+}
+
+// function makes a function, and has its owner and its rights follow.
+func (f Fault) function(create, owner string) ([]string, error) {
+	var want struct {
+		Public bool `json:"public"`
+	}
+	if err := json.Unmarshal([]byte(f.want.Definition), &want); err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	rights := "REVOKE ALL ON FUNCTION " + f.Name + " FROM PUBLIC"
+	if want.Public {
+		rights = "GRANT EXECUTE ON FUNCTION " + f.Name + " TO PUBLIC"
+	}
+	return []string{
+		"SET LOCAL check_function_bodies = off", // It may call one that is missing as well.
+		create,
+		"ALTER FUNCTION " + f.Name + " OWNER TO " + owner,
+		rights,
+	}, nil
+}
+
+// column gives a column its default, its identity and its NOT NULL back. Its type and its rows are not made up.
+func (f Fault) column(relation string) ([]string, error) {
+	column := f.Name[strings.LastIndex(f.Name, ".")+1:]
+	want, have := parts(f.want.Definition), parts(f.have.Definition)
+	if f.What == Missing || want.kind != have.kind || want.generated != have.generated {
+		return nil, fmt.Errorf("restore %s from a backup, or the whole database: what was in it cannot be made again", f.Name)
+	}
+	alter := "ALTER TABLE " + relation + " ALTER COLUMN " + column
+	var statements []string
+	if want.required && !have.required {
+		statements = append(statements, alter+" SET NOT NULL")
+	}
+	if !want.required && have.required {
+		statements = append(statements, alter+" DROP NOT NULL")
+	}
+	switch {
+	case want.identity == have.identity:
+	case have.identity == "":
+		statements = append(statements, alter+" ADD GENERATED "+want.identity+" AS IDENTITY")
+	case want.identity == "":
+		statements = append(statements, alter+" DROP IDENTITY")
+	default:
+		statements = append(statements, alter+" SET GENERATED "+want.identity)
+	}
+	switch {
+	case want.byDefault == have.byDefault:
+	case want.byDefault == "":
+		statements = append(statements, alter+" DROP DEFAULT")
+	default:
+		statements = append(statements, alter+" SET DEFAULT "+want.byDefault)
+	}
+	return statements, nil
+}
+
+// columnParts is a column's definition taken apart.
+type columnParts struct {
+	kind, identity, byDefault, generated string
+	required                             bool
+}
+
+func parts(definition string) (p columnParts) {
+	for _, identity := range []string{"ALWAYS", "BY DEFAULT"} {
+		before, found := strings.CutSuffix(definition, " GENERATED "+identity+" AS IDENTITY")
+		if found {
+			definition, p.identity = before, identity
+		}
+	}
+	definition, p.byDefault, _ = strings.Cut(definition, " DEFAULT ")
+	definition, p.generated, _ = strings.Cut(definition, " GENERATED ALWAYS AS ")
+	p.kind, p.required = strings.CutSuffix(definition, " NOT NULL")
+	return p
+}

@@ -1,0 +1,101 @@
+package pgtest
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// application is the pool that a test's own statements go through: those of an application, with its search_path and
+// settings. What is tested goes through postgres.DB, which pins them.
+type application struct {
+	url  string
+	once sync.Once
+	pool *pgxpool.Pool
+	err  error
+}
+
+func (a *application) open(ctx context.Context) (*pgxpool.Pool, error) {
+	a.once.Do(func() {
+		config, err := pgxpool.ParseConfig(a.url)
+		if err == nil {
+			config.ConnConfig.RuntimeParams["application_name"] = "application"
+			config.MaxConns = postgres.DefaultPoolSize
+			a.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+		}
+		a.err = err
+	})
+	return a.pool, a.err
+}
+
+func (a *application) close() {
+	if a.pool != nil {
+		a.pool.Close()
+	}
+}
+
+// Application is the application's pool, for clients that are the application's.
+func (db *DB) Application(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := db.application.open(tb.Context())
+	require.NoError(tb, err)
+	return pool
+}
+
+// Acquire takes a connection of the application's.
+func (db *DB) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	pool, err := db.application.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pool.Acquire(ctx)
+}
+
+// Begin begins a transaction of the application's.
+func (db *DB) Begin(ctx context.Context) (pgx.Tx, error) {
+	pool, err := db.application.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pool.Begin(ctx)
+}
+
+// Exec runs a statement of the application's.
+func (db *DB) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	pool, err := db.application.open(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return pool.Exec(ctx, sql, arguments...)
+}
+
+// Query runs a query of the application's.
+func (db *DB) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+	pool, err := db.application.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pool.Query(ctx, sql, arguments...)
+}
+
+// QueryRow runs a query of the application's for one row.
+func (db *DB) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
+	pool, err := db.application.open(ctx)
+	if err != nil {
+		return failed{err}
+	}
+	return pool.QueryRow(ctx, sql, arguments...)
+}
+
+// failed is a row that could not be asked for.
+type failed struct{ err error }
+
+// Scan returns the error.
+func (f failed) Scan(...any) error { return f.err }
