@@ -1,0 +1,45 @@
+// Package change is one change of a row: what capture reads from a database, keeps in the log and hands to consumers. Its
+// JSON is the document that every consumer receives, whatever the mode that it was read in.
+package change
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Op is what happened.
+type Op string
+
+// What can happen. A row that a snapshot reads is an insert with Snapshot set.
+const (
+	Insert   Op = "insert"
+	Update   Op = "update"
+	Delete   Op = "delete"
+	Truncate Op = "truncate"
+)
+
+// Change is one row inserted, updated or deleted, or a table truncated.
+type Change struct {
+	// Position grows in the order of commits and is unique within a stream. It is 0 until the change is in the log.
+	Position int64  `json:"position"`
+	Stream   string `json:"stream"` // name of the database
+	Op       Op     `json:"op"`
+	Schema   string `json:"schema"`
+	Table    string `json:"table"`
+	// Key is an object with the columns of the replica identity or the primary key, in their order; null for a truncate.
+	Key json.RawMessage `json:"key"`
+	// Old and New are objects with the row's columns as to_jsonb writes them, or null.
+	Old json.RawMessage `json:"old"`
+	New json.RawMessage `json:"new"`
+	// Unchanged names columns that are missing from New because the update did not touch their value, which is stored out of
+	// line. A sink leaves them as they are.
+	Unchanged []string `json:"unchanged"`
+	// KeyChanged is set on the delete and the insert that an update of the key becomes.
+	KeyChanged    bool      `json:"key_changed,omitempty"`
+	XID           int64     `json:"xid"`
+	LSN           string    `json:"lsn"`     // of the commit, as pg_lsn writes it; empty in trigger mode where none is known
+	Ordinal       int       `json:"ordinal"` // within the transaction, from 1
+	CommittedAt   time.Time `json:"committed_at"`
+	SchemaVersion int       `json:"schema_version"`
+	Snapshot      bool      `json:"snapshot"`
+}

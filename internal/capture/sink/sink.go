@@ -1,0 +1,36 @@
+// Package sink hands changes to systems outside of Daymill. Each kind is a package below this one behind [Sink], and one suite
+// of tests runs over all of them.
+package sink
+
+import (
+	"context"
+	"time"
+
+	"github.com/daymill/daymill/internal/capture/change"
+)
+
+// Sink takes changes. Deliver may be called again with changes that it has taken before, and makes sure that this does no harm.
+type Sink interface {
+	// Deliver hands over changes in order. It returns those that the sink refuses for good, each with its reason; all others
+	// were taken. An error means that none of the others may be counted on: the caller delivers the batch again, after the
+	// time that a [RetryError] names where it is one.
+	Deliver(ctx context.Context, changes []change.Change) ([]Refusal, error)
+	Close() error
+}
+
+// Refusal is a change that a sink will not take, however often it is tried.
+type Refusal struct {
+	Index  int    // in the batch
+	Reason string // one sentence
+	Answer string // what the sink answered, at most 4 KiB
+}
+
+// RetryError says when a sink that is too busy wants to be asked again.
+type RetryError struct {
+	After time.Duration
+	Err   error
+}
+
+func (e *RetryError) Error() string { return e.Err.Error() }
+
+func (e *RetryError) Unwrap() error { return e.Err }
