@@ -17,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 func (s *site) routeJobs(mux *http.ServeMux) {
@@ -162,9 +163,9 @@ func jobFilter(values url.Values) (job.Filter, error) {
 		return job.Filter{}, inputError{fmt.Errorf("there is no state %q: it is one of %s",
 			shortened(filter.State, 40), strings.Join(job.States(), ", "))}
 	}
-	if filter.Kind != "" && !slices.Contains(job.Kinds(), filter.Kind) {
+	if filter.Kind != "" && !slices.Contains(worker.KindNames(), filter.Kind) {
 		return job.Filter{}, inputError{fmt.Errorf("there is no kind %q: it is one of %s",
-			shortened(filter.Kind, 40), strings.Join(job.Kinds(), ", "))}
+			shortened(filter.Kind, 40), strings.Join(worker.KindNames(), ", "))}
 	}
 	if len(filter.Text) > longestText {
 		return job.Filter{}, inputError{fmt.Errorf("the text has %d bytes: give at most %d", len(filter.Text), longestText)}

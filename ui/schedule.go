@@ -79,10 +79,13 @@ func (s *site) showSchedule(w http.ResponseWriter, r *http.Request) error {
 
 func (s *site) readSchedule(ctx context.Context) (scheduleView, error) {
 	view := scheduleView{Lookback: -1, AllGaps: -1}
-	periodics := []periodic{
-		{Name: schedule.Name, What: "Asks for yesterday, the days before it, and every date that has events and is not complete.", CanPause: true},
-		{Name: schedule.VerifyName, What: "Counts some finished dates anew and compares them with their rows, those first that were not for longest."},
-		{Name: schedule.PruneName, What: "Deletes runs, requests, jobs and audit entries that were kept for long enough."},
+	var periodics []periodic
+	var names []string
+	for _, kind := range worker.Kinds() {
+		if kind.Daily {
+			periodics = append(periodics, periodic{Name: kind.Name, What: kind.Does, CanPause: kind.CanPause})
+			names = append(names, kind.Name)
+		}
 	}
 	var states map[string]schedule.State
 	var latest map[string]schedule.Outcome
@@ -90,7 +93,7 @@ func (s *site) readSchedule(ctx context.Context) (scheduleView, error) {
 		if states, err = schedule.List(ctx, on); err != nil {
 			return err
 		}
-		if latest, err = schedule.Latest(ctx, on, []string{schedule.Name, schedule.VerifyName, schedule.PruneName}); err != nil {
+		if latest, err = schedule.Latest(ctx, on, names); err != nil {
 			return err
 		}
 		view.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)

@@ -30,11 +30,6 @@ func States() []string {
 	return []string{"available", "running", "retryable", "scheduled", "pending", "completed", "cancelled", "discarded"}
 }
 
-// Kinds are those of Daymill's jobs, the ones that the triggers keep.
-func Kinds() []string {
-	return []string{"rollup_day", "daily_rollup", "backfill", "verify_dates", "prune_ledger"}
-}
-
 // ErrNotFound says that there is no job of an id: there never was, or it was deleted, or is older than the retention.
 var ErrNotFound = errors.New("there is no such job")
 

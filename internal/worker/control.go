@@ -33,6 +33,10 @@ type dailyRollupWorker struct {
 	done    func()
 }
 
+func newDailyRollupWorker(a *assembly) river.Worker[jobs.DailyRollupArgs] {
+	return &dailyRollupWorker{planner: a.planner, done: a.done}
+}
+
 // Timeout is that of control jobs.
 func (*dailyRollupWorker) Timeout(*river.Job[jobs.DailyRollupArgs]) time.Duration {
 	return controlTimeout
@@ -66,6 +70,10 @@ type backfillWorker struct {
 	db    *postgres.DB
 	clock pace.Clock
 	done  func()
+}
+
+func newBackfillWorker(a *assembly) river.Worker[jobs.BackfillArgs] {
+	return &backfillWorker{db: a.config.DB, clock: a.config.Clock, done: a.done}
 }
 
 // Timeout is that of control jobs.
@@ -111,6 +119,12 @@ type pruneLedgerWorker struct {
 	clock     pace.Clock
 	pace      float64
 	retention time.Duration
+}
+
+func newPruneLedgerWorker(a *assembly) river.Worker[jobs.PruneLedgerArgs] {
+	return &pruneLedgerWorker{
+		db: a.config.DB, planner: a.planner, clock: a.config.Clock, pace: a.config.Pace, retention: a.config.Retention,
+	}
 }
 
 // Timeout is that of control jobs.

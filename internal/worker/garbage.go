@@ -6,8 +6,6 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-
-	"github.com/daymill/daymill/jobs"
 )
 
 // cancelGarbage cancels jobs whose arguments cannot be read: another attempt would read them no better. What is wrong
@@ -16,16 +14,11 @@ type cancelGarbage struct{}
 
 // HandleError is told of every attempt that failed.
 func (cancelGarbage) HandleError(_ context.Context, job *rivertype.JobRow, _ error) *river.ErrorHandlerResult {
-	var args any
-	switch job.Kind {
-	case jobs.RollupDayArgs{}.Kind():
-		args = &jobs.RollupDayArgs{}
-	case jobs.BackfillArgs{}.Kind():
-		args = &jobs.BackfillArgs{}
-	default:
+	kind, known := kindOf(job.Kind)
+	if !known {
 		return nil
 	}
-	return &river.ErrorHandlerResult{SetCancelled: json.Unmarshal(job.EncodedArgs, args) != nil}
+	return &river.ErrorHandlerResult{SetCancelled: json.Unmarshal(job.EncodedArgs, kind.args()) != nil}
 }
 
 // HandlePanic leaves a panic to River's retries.

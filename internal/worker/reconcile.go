@@ -255,34 +255,24 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	return nil
 }
 
-// catchUp inserts the periodic jobs where their hour has passed and nobody has.
+// catchUp inserts the daily jobs that are overdue: nobody has inserted them at their hour.
 func (r *reconciler) catchUp(ctx context.Context) error {
-	overdue, err := r.planner.Overdue(ctx, schedule.Name, scheduleGrace)
-	if err != nil {
-		return err
-	}
-	if overdue {
-		if overdue, err = source.Exists(ctx, r.db); err != nil {
-			return err
+	for _, kind := range Kinds() {
+		if !kind.Daily {
+			continue
 		}
-	}
-	if overdue {
-		if _, err := r.client.Insert(ctx, jobs.DailyRollupArgs{}, nil); err != nil {
-			return fmt.Errorf("insert the daily job: %w", err)
+		overdue, err := r.planner.Overdue(ctx, kind.Name, scheduleGrace)
+		if err == nil && overdue && kind.NeedsSource {
+			overdue, err = source.Exists(ctx, r.db)
 		}
-	}
-	for name, args := range map[string]river.JobArgs{
-		schedule.PruneName: jobs.PruneLedgerArgs{}, schedule.VerifyName: jobs.VerifyDatesArgs{},
-	} {
-		overdue, err := r.planner.Overdue(ctx, name, scheduleGrace)
 		if err != nil {
 			return err
 		}
 		if !overdue {
 			continue
 		}
-		if _, err := r.client.Insert(ctx, args, nil); err != nil {
-			return fmt.Errorf("insert the job %s: %w", name, err)
+		if _, err := r.client.Insert(ctx, kind.insert(), nil); err != nil {
+			return fmt.Errorf("insert the job %s: %w", kind.Name, err)
 		}
 	}
 	return nil

@@ -31,10 +31,19 @@ type rollupDayWorker struct {
 // awaitEvery is how often a worker whose attempt was replaced looks whether the other has ended.
 const awaitEvery = 200 * time.Millisecond
 
-func newRollupDayWorker(db *postgres.DB, runner *run.Runner, jobTable string, done func()) *rollupDayWorker {
+func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
+	config := a.config
 	return &rollupDayWorker{
-		db: db, runner: runner, done: done,
-		jobRow: "SELECT state = 'running' AND attempt > $2 FROM " + jobTable + " WHERE id = $1",
+		db: config.DB, done: a.done, nextRetry: config.NextRetry,
+		runner: &run.Runner{
+			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
+			Options: run.Options{
+				Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
+				SliceCounts: config.SliceCounts,
+			},
+			Listeners: config.Listeners,
+		},
+		jobRow: "SELECT state = 'running' AND attempt > $2 FROM " + a.jobTable + " WHERE id = $1",
 	}
 }
 

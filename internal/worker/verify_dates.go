@@ -74,13 +74,14 @@ type verifyDatesWorker struct {
 	done     func()        // tells the reconciler that a rollup may have been requested
 }
 
-func newVerifyDatesWorker(config Config, planner *schedule.Planner, done func()) *verifyDatesWorker {
+func newVerifyDatesWorker(a *assembly) river.Worker[jobs.VerifyDatesArgs] {
+	config := a.config
 	repair := verification.RepairNone
 	if config.VerifyRepair {
 		repair = verification.RepairGains
 	}
 	return &verifyDatesWorker{
-		db: config.DB, planner: planner, most: config.VerifyDates, repair: repair, done: done, clock: config.Clock,
+		db: config.DB, planner: a.planner, most: config.VerifyDates, repair: repair, done: a.done, clock: config.Clock,
 		turn: make(chan struct{}, 1),
 		verifier: &verification.Verifier{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,

@@ -22,7 +22,6 @@ import (
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
-	"github.com/daymill/daymill/jobs"
 )
 
 // Defaults of Config.
@@ -110,27 +109,12 @@ func NewWorker(config Config) (*Worker, error) {
 			Retention: config.Retention, Follower: config.Source != config.DB,
 		},
 	}
-	runner := &run.Runner{
-		Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
-		Options: run.Options{
-			Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
-			SliceCounts: config.SliceCounts,
-		},
-		Listeners: config.Listeners,
-	}
-
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
-
 	workers := river.NewWorkers()
-	rollupDay := newRollupDayWorker(config.DB, runner, jobTable, reconcile.poke)
-	rollupDay.nextRetry = config.NextRetry
-	river.AddWorker(workers, rollupDay)
-	river.AddWorker(workers, &dailyRollupWorker{planner: planner, done: reconcile.poke})
-	river.AddWorker(workers, &backfillWorker{db: config.DB, clock: config.Clock, done: reconcile.poke})
-	river.AddWorker(workers, &pruneLedgerWorker{
-		db: config.DB, planner: planner, clock: config.Clock, pace: config.Pace, retention: config.Retention,
-	})
-	river.AddWorker(workers, newVerifyDatesWorker(config, planner, reconcile.poke))
+	assembled := &assembly{config: config, planner: planner, jobTable: jobTable, done: reconcile.poke}
+	for _, kind := range Kinds() {
+		kind.register(workers, assembled)
+	}
 
 	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}
 	client, err := river.NewClient(patient, &river.Config{
@@ -142,19 +126,9 @@ func NewWorker(config Config) (*Worker, error) {
 		PollOnly:            config.DB.Pooled(),
 		// Small dates take a few milliseconds: with the default of 100 ms the queue would set the pace.
 		FetchCooldown: fetchCooldown,
-		Queues: map[string]river.QueueConfig{
-			jobs.QueueRollup:  {MaxWorkers: config.Workers},
-			jobs.QueueControl: {MaxWorkers: controlWorkers},
-		},
+		Queues:        queues(config),
 		// Every client that may lead has to know them: only worker processes start a client that does.
-		PeriodicJobs: []*river.PeriodicJob{
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.DailyRollupArgs{}, nil },
-				&river.PeriodicJobOpts{ID: jobs.DailyRollupArgs{}.Kind(), RunOnStart: true}),
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneLedgerArgs{}, nil },
-				&river.PeriodicJobOpts{ID: jobs.PruneLedgerArgs{}.Kind()}),
-			river.NewPeriodicJob(daily, func() (river.JobArgs, *river.InsertOpts) { return jobs.VerifyDatesArgs{}, nil },
-				&river.PeriodicJobOpts{ID: jobs.VerifyDatesArgs{}.Kind()}),
-		},
+		PeriodicJobs:         periodicJobs(daily),
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout:      softStop,

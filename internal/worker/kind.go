@@ -1,0 +1,125 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/jobs"
+)
+
+// Kind is everything that Daymill knows about one kind of job. River's workers and periodic jobs, the queues, the catch-up,
+// the check of arguments, the history's filter and the pages are all made from [Kinds], so a new kind is its arguments in
+// package jobs, a file with its worker here, and an entry in the list.
+type Kind struct {
+	Name string
+	// Does is a sentence for the pages.
+	Does        string
+	Queue       string
+	MaxAttempts int
+	// Timeout bounds an attempt; -1 where the ledger's signs of life take its place.
+	Timeout time.Duration
+	// Daily is set where the schedule inserts a job every day, at the daily hour. The job records that it has done its work
+	// under the kind's name.
+	Daily bool
+	// CanPause is set where an admin may pause the daily job.
+	CanPause bool
+	// NeedsSource is set where a daily job has nothing to do until a source is set.
+	NeedsSource bool
+
+	args     func() any           // a pointer to zero arguments, to decode into
+	insert   func() river.JobArgs // the arguments of the daily job
+	register func(*river.Workers, *assembly)
+}
+
+// newKind fills in what the arguments and the worker say themselves.
+func newKind[A jobArgs](kind Kind, timeout time.Duration, worker func(*assembly) river.Worker[A]) Kind {
+	var zero A
+	opts := zero.InsertOpts()
+	kind.Name, kind.Queue, kind.MaxAttempts, kind.Timeout = zero.Kind(), opts.Queue, opts.MaxAttempts, timeout
+	kind.args = func() any { return new(A) }
+	kind.insert = func() river.JobArgs { return zero }
+	kind.register = func(workers *river.Workers, assembly *assembly) { river.AddWorker(workers, worker(assembly)) }
+	return kind
+}
+
+// jobArgs are arguments that say how they are inserted.
+type jobArgs interface {
+	river.JobArgs
+	river.JobArgsWithInsertOpts
+}
+
+// Kinds returns all kinds of jobs, the most frequent first.
+func Kinds() []Kind {
+	return []Kind{
+		newKind(Kind{
+			Does: "Rolls up one date.",
+		}, -1, newRollupDayWorker),
+		newKind(Kind{
+			Does:  "Requests yesterday, the days before it, and every date that has events and is not complete.",
+			Daily: true, CanPause: true, NeedsSource: true,
+		}, controlTimeout, newDailyRollupWorker),
+		newKind(Kind{
+			Does: "Starts a backfill: a range of dates, rolled up one after another.",
+		}, controlTimeout, newBackfillWorker),
+		newKind(Kind{
+			Does:  "Counts the events of some finished dates again and compares them with their rows, least recently verified first.",
+			Daily: true,
+		}, verifyTimeout, newVerifyDatesWorker),
+		newKind(Kind{
+			Does:  "Deletes runs, requests, jobs and audit entries that are older than the retention.",
+			Daily: true,
+		}, controlTimeout, newPruneLedgerWorker),
+	}
+}
+
+// KindNames returns the names of all kinds.
+func KindNames() []string {
+	var names []string
+	for _, kind := range Kinds() {
+		names = append(names, kind.Name)
+	}
+	return names
+}
+
+// kindOf returns the kind of a name, and false for jobs that are not Daymill's.
+func kindOf(name string) (Kind, bool) {
+	for _, kind := range Kinds() {
+		if kind.Name == name {
+			return kind, true
+		}
+	}
+	return Kind{}, false
+}
+
+// assembly is what the workers of jobs are made of.
+type assembly struct {
+	config   Config
+	planner  *schedule.Planner
+	jobTable string // quoted, with its schema
+	done     func() // makes the reconciler look at once
+}
+
+// queues says how many jobs of each queue a process works at a time.
+func queues(config Config) map[string]river.QueueConfig {
+	most := map[string]river.QueueConfig{}
+	for _, kind := range Kinds() {
+		most[kind.Queue] = river.QueueConfig{MaxWorkers: controlWorkers}
+	}
+	most[jobs.QueueRollup] = river.QueueConfig{MaxWorkers: config.Workers}
+	return most
+}
+
+// periodicJobs are the daily jobs for River, which inserts them on the elected leader.
+func periodicJobs(daily schedule.Daily) []*river.PeriodicJob {
+	var periodic []*river.PeriodicJob
+	for _, kind := range Kinds() {
+		if kind.Daily {
+			periodic = append(periodic, river.NewPeriodicJob(daily,
+				func() (river.JobArgs, *river.InsertOpts) { return kind.insert(), nil },
+				&river.PeriodicJobOpts{ID: kind.Name, RunOnStart: kind.Name == schedule.Name}))
+		}
+	}
+	return periodic
+}
