@@ -148,15 +148,16 @@ func watches(ctx context.Context, tx pgx.Tx) ([]Watched, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for watched tables: %w", err)
 	}
-	all := make([]Watched, len(rows))
-	for i, row := range rows {
-		all[i] = Watched{
+	all := make([]Watched, 0, len(rows))
+	for _, row := range rows {
+		watched := Watched{
 			Table: row.Quoted, Time: row.TimeColumnNow, Tables: int(row.Tables), Unwatched: row.Unwatched, zone: row.TimeColumnZone,
 			Unsound: row.FunctionChanged,
 		}
 		if row.TimeColumnNow != row.TimeColumn {
-			all[i].Renamed = row.TimeColumn
+			watched.Renamed = row.TimeColumn
 		}
+		all = append(all, watched)
 	}
 	lost, err := db.New(tx).WatchLost(ctx)
 	if err != nil {
@@ -243,16 +244,16 @@ func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed e
 	if err != nil {
 		return err
 	}
-	w.counted = []string{comparable(v.entity, entityID), comparable(v.kind, eventType)}
+	w.counted = []string{comparison(v.entity, entityID), comparison(v.kind, eventType)}
 	return nil
 }
 
 // firstUserID is the first number that Postgres gives to types that are not built in.
 const firstUserID = 16384
 
-// comparable is an expression for whether a column has changed. The triggers' function works with the rights of Daymill's
+// comparison is an expression for whether a column has changed. The triggers' function works with the rights of Daymill's
 // owner, so of a type that is not built in it uses the output function alone, and none of the casts that its owner may add.
-func comparable(column db.SourceColumnsRow, expression string) string {
+func comparison(column db.SourceColumnsRow, expression string) string {
 	if column.BaseID < firstUserID {
 		return expression
 	}

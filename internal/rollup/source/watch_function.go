@@ -40,6 +40,7 @@ DECLARE
     daymill_instant text;
     daymill_error text;
 BEGIN
+    <<asking>>
     BEGIN
         IF TG_OP = 'TRUNCATE' THEN
             daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);

@@ -529,7 +529,7 @@ func TestWatchSerializable(t *testing.T) {
 	db.watch(t, source.WatchOptions{})
 	var open [2]pgx.Tx
 	for i := range open {
-		tx, err := db.DB.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.Serializable})
+		tx, err := db.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.Serializable})
 		require.NoError(t, err)
 		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // Where the test has failed.
 		open[i] = tx

@@ -138,14 +138,14 @@ func (i *Installed) quote(ctx context.Context, tx pgx.Tx) error {
 // Compare returns what is not as it should be, in the order in which it is to be put right. It reads the catalog, and of every
 // table with a sequence the last row.
 func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, error) {
-	m, err := manifest()
+	should, err := manifest()
 	if err != nil {
 		return nil, err
 	}
 	if err := installed.quote(ctx, tx); err != nil {
 		return nil, err
 	}
-	have, err := Read(ctx, tx, m.Schemas, installed)
+	have, err := Read(ctx, tx, should.Schemas, installed)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 		byName[object.Kind+" "+object.Name] = object
 	}
 	var faults []Fault
-	for _, want := range m.Objects {
+	for _, want := range should.Objects {
 		object, is := byName[want.Kind+" "+want.Name]
 		fault := Fault{Kind: want.Kind, Name: shown(want.Name, installed), want: want, have: object}
 		switch {
@@ -178,7 +178,7 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 		}
 		faults = append(faults, fault)
 	}
-	behind, err := sequences(ctx, tx, m.Schemas, installed)
+	behind, err := sequences(ctx, tx, should.Schemas, installed)
 	return append(faults, behind...), err
 }
 
@@ -219,7 +219,7 @@ func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 		return false, fmt.Errorf("make settings: %w", err)
 	}
 	if _, err := nested.Exec(ctx, "CREATE TEMPORARY VIEW daymill_inventory AS "+want.Definition); err != nil {
-		return false, nil //nolint:nilerr // See above.
+		return false, nil
 	}
 	var text string
 	if err := nested.QueryRow(ctx, "SELECT pg_get_viewdef('pg_temp.daymill_inventory'::regclass)").Scan(&text); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/migrations"
 )
 
-var update = flag.Bool("update", false, "write manifest.json") //nolint:gochecknoglobals // A flag.
+var update = flag.Bool("update", false, "write manifest.json")
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 

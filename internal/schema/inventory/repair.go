@@ -180,9 +180,9 @@ func (f Fault) column(relation string) ([]string, error) {
 	default:
 		statements = append(statements, alter+" SET GENERATED "+want.identity)
 	}
-	switch {
-	case want.byDefault == have.byDefault:
-	case want.byDefault == "":
+	switch want.byDefault {
+	case have.byDefault:
+	case "":
 		statements = append(statements, alter+" DROP DEFAULT")
 	default:
 		statements = append(statements, alter+" SET DEFAULT "+want.byDefault)

@@ -109,10 +109,10 @@ func testIdleCost(t *testing.T, binary string) {
 // openAs returns a database that the test works on through a URL of its own.
 func openAs(t *testing.T, server *pgserver.Server, name, url string) *pgtest.DB {
 	t.Helper()
-	conn, err := postgres.Open(t.Context(), postgres.Config{URL: url, PoolSize: 2})
+	conn, err := postgres.Open(t.Context(), postgres.Config{URL: url, PoolSize: 1})
 	require.NoError(t, err)
 	t.Cleanup(conn.Close)
-	db := &pgtest.DB{DB: conn, Name: name, URL: url, Server: server}
+	db := pgtest.As(t, server, name, url, conn, 1)
 	db.Installation, err = schema.Get(t.Context(), conn)
 	require.NoError(t, err)
 	return db

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -17,6 +18,7 @@ import (
 // settings. What is tested goes through postgres.DB, which pins them.
 type application struct {
 	url  string
+	most int32
 	once sync.Once
 	pool *pgxpool.Pool
 	err  error
@@ -27,7 +29,7 @@ func (a *application) open(ctx context.Context) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(a.url)
 		if err == nil {
 			config.ConnConfig.RuntimeParams["application_name"] = "application"
-			config.MaxConns = postgres.DefaultPoolSize
+			config.MaxConns = a.most
 			a.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 		}
 		a.err = err
@@ -39,6 +41,14 @@ func (a *application) close() {
 	if a.pool != nil {
 		a.pool.Close()
 	}
+}
+
+// As returns a database that a test has opened itself, with an application of so many connections beside it.
+func As(tb testing.TB, server *pgserver.Server, name, url string, conn *postgres.DB, most int32) *DB {
+	tb.Helper()
+	app := &application{url: url, most: most}
+	tb.Cleanup(app.close)
+	return &DB{DB: conn, Name: name, URL: url, Server: server, application: app}
 }
 
 // Application is the application's pool, for clients that are the application's.
@@ -99,3 +109,11 @@ type failed struct{ err error }
 
 // Scan returns the error.
 func (f failed) Scan(...any) error { return f.err }
+
+// Reset closes every connection, those of the application's too: the server was stopped.
+func (db *DB) Reset() {
+	db.DB.Reset()
+	if db.application.pool != nil {
+		db.application.pool.Reset()
+	}
+}

@@ -71,9 +71,7 @@ func openDB(tb testing.TB, server *pgserver.Server, name string) *DB {
 	db, err := open(tb.Context(), url)
 	require.NoError(tb, err)
 	tb.Cleanup(db.Close)
-	app := &application{url: url}
-	tb.Cleanup(app.close)
-	return &DB{DB: db, Name: name, URL: url, Server: server, application: app}
+	return As(tb, server, name, url, db, postgres.DefaultPoolSize)
 }
 
 func (db *DB) installation(tb testing.TB) *DB {
