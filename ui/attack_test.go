@@ -45,7 +45,7 @@ func TestRequestLine(t *testing.T) {
 		at := map[string]*site{"": s, "/daymill": based}[base]
 		for _, path := range []string{
 			"//evil.example/", "///evil.example", "//evil.example/%2e%2e", `/\evil.example`, `/\/evil.example/`, "/%2f%2fevil.example/",
-			"/%5cevil.example", "/./", "/../", "/..//evil.example/", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd", "/assets/../ui.go",
+			"/%5cevil.example", "/./", "/../", "/..//evil.example/", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd", "/assets", "/api", "//dates", "//daymill//dates", "/dates/..//jobs/?a=b", "/assets/../ui.go",
 			"/assets/%2e%2e/ui.go", "/assets/..%2fui.go", "/assets/", "/assets//etc/passwd", "/assets/%00", "/%00", "/dates/%00",
 			"/dates/2026-03-01%00", "/dates/2026-03-01/", "/dates//evil.example", "/jobs/1%2f..%2f2", "/jobs/%0d%0aEvil:%201", "/dates/%0d%0aEvil:%201",
 			"/?%0d%0aEvil:%201", "/dates/2026-03-01%0d%0aEvil:%201", "/%ff%fe", "/;/dates", "/dates;x=y", "/api/../dates", "/api//dates", "/api/%2e%2e/dates",
@@ -59,6 +59,7 @@ func TestRequestLine(t *testing.T) {
 			require.Empty(t, answer.header.Get("Evil"), what)
 			if to := answer.header.Get("Location"); to != "" {
 				require.Regexp(t, ownAddress, to, what)
+				require.True(t, base == "" || strings.HasPrefix(to, base+"/"), "%s leads to %s", what, to)
 			}
 			if answer.status == http.StatusOK {
 				require.Contains(t, answer.header.Get("Content-Security-Policy"), "default-src 'none'", what)

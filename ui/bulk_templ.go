@@ -68,7 +68,7 @@ func bulkPage(b bulk, more bool) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("There are no "+describeJobs(b.filter)+".").Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty(noJobs(b.filter)).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
@@ -71,9 +73,12 @@ func (s *site) writeCSV(w http.ResponseWriter, r *http.Request, id string, dates
 
 func count(n int64) string { return strconv.FormatInt(n, 10) }
 
-// unarmed keeps a spreadsheet from taking a text for a formula.
+// unarmed keeps a spreadsheet from taking a text for a formula: one that begins with a character that formulas begin with,
+// in full width as well, or with spaces before it, which some programs drop.
 func unarmed(value string) string {
-	if value != "" && strings.ContainsRune("=+-@\t\r\n", rune(value[0])) {
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(value, unicode.IsSpace))
+	control, _ := utf8.DecodeRuneInString(value)
+	if value != "" && (strings.ContainsRune("=+-@＝＋－＠", first) || strings.ContainsRune("\t\r\n", control)) {
 		return "'" + value
 	}
 	return value

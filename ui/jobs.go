@@ -229,6 +229,14 @@ func describeJobs(filter job.Filter) string {
 	return text + " " + strings.Join(parts, ", ")
 }
 
+// noJobs says that there are none of those a filter means.
+func noJobs(filter job.Filter) string {
+	if filter.IsZero() {
+		return "There are no jobs."
+	}
+	return "There are no " + describeJobs(filter) + "."
+}
+
 // cursor is a place in a list that is ordered by ids; zero is its beginning.
 type cursor struct{ Before, After int64 }
 

@@ -465,7 +465,7 @@ func jobsEmpty(view jobsView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("There are no "+describeJobs(view.filter)+".").Render(templ.WithChildren(ctx, templ_7745c5c3_Var21), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty(noJobs(view.filter)).Render(templ.WithChildren(ctx, templ_7745c5c3_Var21), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

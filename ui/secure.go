@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"strings"
 )
@@ -28,6 +29,10 @@ func secured(next http.Handler) http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		// Browsers heed it over TLS alone, so that a client who claims TLS harms nobody.
+		if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -72,11 +77,27 @@ func (s *site) based(next http.Handler) http.Handler {
 		case r.URL.Path == s.BasePath:
 			http.Redirect(w, r, s.BasePath+"/", http.StatusMovedPermanently)
 		case strings.HasPrefix(r.URL.Path, s.BasePath+"/"):
+			// A mux redirects to the path as it would be clean, which without the base path is somebody else's.
+			given := strings.TrimPrefix(r.URL.EscapedPath(), s.BasePath)
+			if clean := cleanPath(given); clean != given {
+				address := url.URL{Path: s.BasePath, RawQuery: r.URL.RawQuery}
+				http.Redirect(w, r, address.JoinPath(clean).String(), http.StatusTemporaryRedirect) //nolint:gosec // It begins with the base path.
+				return
+			}
 			stripped.ServeHTTP(w, r)
 		default:
 			text(w, http.StatusNotFound, "There is nothing here; the pages are at "+s.BasePath+"/\n")
 		}
 	})
+}
+
+// cleanPath is a path without empty parts and dots, below its own root.
+func cleanPath(given string) string {
+	clean := path.Clean("/" + given)
+	if clean != "/" && strings.HasSuffix(given, "/") {
+		clean += "/"
+	}
+	return clean
 }
 
 // hosted refuses, where the pages are open because only this machine can reach them, names that are not this machine's:

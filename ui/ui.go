@@ -69,6 +69,20 @@ func Handler(config Config) http.Handler {
 	if config.Doctor != nil {
 		s.doctor = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}
+	root := http.NewServeMux()
+	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	root.HandleFunc("GET /readyz", s.readyz)
+	root.HandleFunc("GET /metrics", s.metrics)
+	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
+	root.Handle("/api/", s.routeAPI())
+	root.Handle("/api", s.routeAPI()) // Where a pattern is missing, a mux redirects, and out of the base path.
+	root.Handle("GET /assets", http.NotFoundHandler())
+	root.Handle("/", s.authenticated(s.scoped(s.routePages())))
+	return s.recovered(secured(s.limited(s.based(s.hosted(s.sameOrigin(root))))))
+}
+
+// routePages are the pages, for those who are let in.
+func (s *site) routePages() http.Handler {
 	pages := http.NewServeMux()
 	s.routeOverview(pages)
 	s.routeDates(pages)
@@ -80,15 +94,7 @@ func Handler(config Config) http.Handler {
 	s.routeDoctor(pages)
 	s.routeAudit(pages)
 	pages.Handle("/", s.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
-
-	root := http.NewServeMux()
-	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	root.HandleFunc("GET /readyz", s.readyz)
-	root.HandleFunc("GET /metrics", s.metrics)
-	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
-	root.Handle("/api/", s.routeAPI())
-	root.Handle("/", s.authenticated(s.scoped(pages)))
-	return s.recovered(secured(s.limited(s.based(s.hosted(s.sameOrigin(root))))))
+	return pages
 }
 
 func (s *site) readyz(w http.ResponseWriter, r *http.Request) {

@@ -276,7 +276,7 @@ func countsText(counts *verification.Counts) string {
 			parts = append(parts, plural(int64(part.n), part.noun))
 		}
 	}
-	if other := string(counts.Other); other != "" && other != "{}" {
+	if other := counts.OtherText(); other != "" {
 		parts = append(parts, shortened(other, 200))
 	}
 	if len(parts) == 0 {

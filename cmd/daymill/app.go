@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -16,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry/trace"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Exit codes, documented in docs/configuration.md.
@@ -86,8 +88,13 @@ type exited int
 // execute is main without the process: it parses the command line, runs the verb and returns the exit code.
 func execute(ctx context.Context, a *app, args []string) (code int) {
 	defer func() {
-		if exit, ok := recover().(exited); ok {
-			code = int(exit)
+		switch bug := recover().(type) {
+		case nil:
+		case exited:
+			code = int(bug)
+		default:
+			a.errorf("daymill: this is a bug in daymill, please report it: %v\n\n%s", bug, debug.Stack())
+			code = exitFailed
 		}
 	}()
 	var line cli
@@ -116,7 +123,7 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 
 // fail prints an error as one line and returns the exit code that goes with it.
 func (a *app) fail(err error) int {
-	fmt.Fprintf(a.stderr, "daymill: %s\n", err)
+	a.errorf("daymill: %s\n", err)
 	var usage usageError
 	var parse *kong.ParseError
 	switch {
@@ -131,12 +138,17 @@ func (a *app) fail(err error) int {
 	}
 }
 
-// printf writes a line of a report to standard output.
-func (a *app) printf(format string, arguments ...any) { fmt.Fprintf(a.stdout, format, arguments...) }
+// printf writes a line of a report to standard output. What a terminal would obey is replaced: data may have it.
+func (a *app) printf(format string, arguments ...any) { writef(a.stdout, format, arguments...) }
 
-// tablef writes a row of a table, whose Flush reports errors.
-func (*app) tablef(w io.Writer, format string, arguments ...any) {
-	fmt.Fprintf(w, format, arguments...)
+// errorf is printf to standard error.
+func (a *app) errorf(format string, arguments ...any) { writef(a.stderr, format, arguments...) }
+
+// tablef is printf for a row of a table, whose Flush reports errors.
+func (*app) tablef(w io.Writer, format string, arguments ...any) { writef(w, format, arguments...) }
+
+func writef(w io.Writer, format string, arguments ...any) {
+	_, _ = io.WriteString(w, text.Printable(fmt.Sprintf(format, arguments...))) // Whoever reads has gone.
 }
 
 // logger writes to standard error, structured.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/user"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/estimate"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/text"
 )
 
 type backfillCmd struct {
@@ -240,10 +243,13 @@ func remaining(b backfill.Status) string {
 }
 
 func (a *app) printJSON(value any) error {
-	encoder := json.NewEncoder(a.stdout)
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
 	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
 		return fmt.Errorf("print JSON: %w", err)
 	}
-	return nil
+	_, err := io.WriteString(a.stdout, text.JSON(out.String()))
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/daymill/daymill/internal/rollup/event"
@@ -34,7 +33,7 @@ func (p *importProgress) observe(progress event.Progress) {
 	}
 	if now := p.a.clock().Now(); now.Sub(p.lastAt) >= plainEvery {
 		p.lastAt = now
-		fmt.Fprintf(p.a.stderr, "%s: %s\n", p.name, rows)
+		p.a.errorf("%s: %s\n", p.name, rows)
 	}
 }
 
@@ -42,14 +41,14 @@ func (p *importProgress) observe(progress event.Progress) {
 func (p *importProgress) badRow(bad *event.RowError) {
 	p.bad++
 	p.clear()
-	fmt.Fprintf(p.a.stderr, "%s:%d: %s\n", p.name, bad.Line, bad.Err)
+	p.a.errorf("%s:%d: %s\n", p.name, bad.Line, bad.Err)
 }
 
 // end removes the bar, and says how many bad rows there were besides those shown.
 func (p *importProgress) end(progress event.Progress) {
 	p.clear()
 	if more := progress.Bad - p.bad; more > 0 {
-		fmt.Fprintf(p.a.stderr, "%s: %s not shown\n", p.name, plural(more, "more bad row"))
+		p.a.errorf("%s: %s not shown\n", p.name, plural(more, "more bad row"))
 	}
 }
 

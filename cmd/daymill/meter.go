@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/daymill/daymill/internal/text"
 )
 
 // meter shows progress on standard error: a bar on a terminal, else a plain line every few seconds.
@@ -24,7 +26,7 @@ func (a *app) meter(title string, total int64) *meter {
 	if a.terminal() {
 		m.bar = progressbar.NewOptions64(m.total,
 			progressbar.OptionSetWriter(a.stderr),
-			progressbar.OptionSetDescription(title),
+			progressbar.OptionSetDescription(text.Line(title)),
 			progressbar.OptionEnableColorCodes(os.Getenv("NO_COLOR") == ""),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionSetWidth(30),
@@ -38,7 +40,7 @@ func (a *app) meter(title string, total int64) *meter {
 // set moves the meter to a value, with a word on what is going on.
 func (m *meter) set(value int64, what string) {
 	if m.bar != nil {
-		m.bar.Describe(fmt.Sprintf("%s %-7s", m.title, what))
+		m.bar.Describe(text.Line(fmt.Sprintf("%s %-7s", m.title, what)))
 		_ = m.bar.Set64(min(value, m.total)) // A bar that cannot be drawn is no reason to stop.
 		return
 	}
@@ -47,7 +49,7 @@ func (m *meter) set(value int64, what string) {
 		return
 	}
 	m.lastAt = now
-	fmt.Fprintf(m.a.stderr, "%s: %s, %d %%\n", m.title, what, value*100/m.total)
+	m.a.errorf("%s: %s, %d %%\n", m.title, what, value*100/m.total)
 }
 
 func (m *meter) finish() {

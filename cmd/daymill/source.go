@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -96,10 +95,7 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.JSON {
-		encoder := json.NewEncoder(a.stdout)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(shown)
+		return a.printJSON(shown)
 	}
 
 	retention, err := source.Retention(ctx, db)

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -270,17 +271,5 @@ func abridged(dates []date.Date) string {
 	return text
 }
 
-// oneLine keeps a hostile or long error from spoiling a table.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
-	const most = 200
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return text
-}
+// oneLine keeps a hostile or long text from spoiling a table.
+func oneLine(value string) string { return text.Clip(text.Line(value), 200) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,7 +190,7 @@ func countsText(c *verification.Counts) string {
 	if c == nil {
 		return "nothing"
 	}
-	return oneLine(fmt.Sprintf("%d views, %d clicks, %d saves, %d skips, %s", c.Views, c.Clicks, c.Saves, c.Skips, c.Other))
+	return oneLine(fmt.Sprintf("%d views, %d clicks, %d saves, %d skips, %s", c.Views, c.Clicks, c.Saves, c.Skips, cmp.Or(c.OtherText(), "{}")))
 }
 
 func entities(n int64) string {

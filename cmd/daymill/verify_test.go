@@ -44,7 +44,7 @@ func TestVerify(t *testing.T) {
 			"unless events were dropped by retention, `daymill enqueue DATE` mends a date\n", stderr)
 		require.Contains(t, stdout, "2026-03-01: exact: ")
 		require.Contains(t, stdout, "2026-03-02: drifted: 11 of 41 entities; 300 events counted, ")
-		require.Contains(t, stdout, " [31mxxx")
+		require.Contains(t, stdout, "\uFFFD[31mxxx")
 		require.NotContains(t, stdout, "\x1b")
 		require.Contains(t, stdout, "0 views, 0 clicks, 1 saves, 0 skips, {}   nothing\n")
 		require.Contains(t, stdout, "  and 9 more\n")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -66,11 +67,14 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 	return c.serve(ctx, a, db, installation, metrics, c.SourceURL)
 }
 
+// basePathPattern is a path that browsers and proxies take as it is: after // a browser reads a host.
+var basePathPattern = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
+
 func (o *webOptions) check() error {
 	o.BasePath = strings.TrimRight(o.BasePath, "/")
 	switch {
-	case o.BasePath != "" && !strings.HasPrefix(o.BasePath, "/"):
-		return usagef("--base-path is %q: give a path that begins with a slash, such as /daymill", o.BasePath)
+	case o.BasePath != "" && !basePathPattern.MatchString(o.BasePath):
+		return usagef("--base-path is %q: give a path of letters, digits and - _ . ~ between single slashes, such as /daymill", o.BasePath)
 	case o.Listen != "" && o.access().Open() && !loopback(o.Listen):
 		return usagef("without a password the pages are for this machine only, and %s is more than that: "+
 			"set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1", o.Listen)

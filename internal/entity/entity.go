@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Type is the type that analytics.entity_id has in a database, chosen once at installation.
@@ -163,10 +165,4 @@ func (t Type) FormatPointer(id *ID) *string {
 }
 
 // clip keeps a hostile id from filling a log line.
-func clip(text string) string {
-	const most = 60
-	if len(text) <= most {
-		return text
-	}
-	return text[:most] + "…"
-}
+func clip(id string) string { return text.Clip(id, 60) }

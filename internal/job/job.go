@@ -153,7 +153,7 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 		return Detail{}, ErrNotFound
 	}
 	if err != nil {
-		return Detail{}, fmt.Errorf("read job %detail: %w", id, err)
+		return Detail{}, fmt.Errorf("read job %d: %w", id, err)
 	}
 	detail := Detail{
 		Job: Job{
@@ -169,7 +169,7 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 	}
 	runs, err := queries.JobRuns(ctx, db.JobRunsParams{MetricDate: detail.Date, JobID: id, MaxRows: runsShown})
 	if err != nil {
-		return Detail{}, fmt.Errorf("read the runs of job %detail: %w", id, err)
+		return Detail{}, fmt.Errorf("read the runs of job %d: %w", id, err)
 	}
 	for _, n := range runs {
 		run := Run{

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -191,8 +192,11 @@ func (r Reader) areRare(ctx context.Context, on postgres.DBTX, text string) (boo
 	var all []struct {
 		Plan plan `json:"Plan"` //nolint:tagliatelle // As above.
 	}
-	if err := json.Unmarshal(explained, &all); err != nil || len(all) != 1 || len(all[0].Plan.Plans) != 2 {
+	if err := json.Unmarshal(explained, &all); err != nil {
 		return false, fmt.Errorf("read an estimate: %w", err)
+	}
+	if len(all) != 1 || len(all[0].Plan.Plans) != 2 {
+		return false, errors.New("read an estimate: the plan does not have the two parts that were asked for")
 	}
 	these, every := all[0].Plan.Plans[0].Rows, all[0].Plan.Plans[1].Rows
 	return these <= max(float64(r.narrow()), rare*every), nil

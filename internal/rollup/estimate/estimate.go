@@ -4,6 +4,7 @@ package estimate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -164,8 +165,11 @@ func planned(ctx context.Context, on postgres.DBTX, from, to time.Time) (float64
 			Rows float64 `json:"Plan Rows"` //nolint:tagliatelle // Postgres's.
 		} `json:"Plan"` //nolint:tagliatelle // Postgres's.
 	}
-	if err := json.Unmarshal(text, &plans); err != nil || len(plans) == 0 {
+	if err := json.Unmarshal(text, &plans); err != nil {
 		return 0, fmt.Errorf("read the planner's answer: %w", err)
+	}
+	if len(plans) == 0 {
+		return 0, errors.New("read the planner's answer: it has no plan")
 	}
 	return plans[0].Plan.Rows, nil
 }

@@ -73,6 +73,9 @@ func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, 
 // columnNamed returns where a header has a column.
 func columnNamed(header []string, name, option string) (int, error) {
 	at := slices.Index(header, name)
+	if err := checkText("the column name", name); err != nil {
+		return 0, inputf("line 1: %w", err)
+	}
 	switch {
 	case at < 0:
 		return 0, inputf("there is no column %q; say which to take with %s; there are %s", name, option, listed(header))
@@ -104,9 +107,17 @@ func listed(names []string) string {
 		if i > 0 {
 			list.WriteString(", ")
 		}
-		list.WriteString(clip(name))
+		list.WriteString(shownName(name))
 	}
 	return list.String()
+}
+
+// shownName is a column's name, quoted where it has what a line of text does not show.
+func shownName(name string) string {
+	if quoted := strconv.Quote(name); name == "" || quoted != `"`+name+`"` {
+		return strconv.Quote(clip(name))
+	}
+	return clip(name)
 }
 
 func (c *csvRows) next(r *row) error {

@@ -117,6 +117,14 @@ func TestReaderCSV(t *testing.T) {
 			"NoLastNewline", nil, header + strings.TrimSuffix("a"+written, "\n"), []string{"2: a view " + at},
 		},
 		{
+			"HeaderNotText", func(o *Options) { o.Columns.Entity = "id\xff" }, "id\xff,event_type,created_at\na,view,2026-03-01T00:00:00Z\n",
+			[]string{`error: line 1: the column name "id\xff" is not UTF-8`},
+		},
+		{
+			"HeaderUnprintable", nil, "id\x1b[31m,event_type,,created_at\n",
+			[]string{`error: there is no column "entity_id"; say which to take with --entity; there are "id\x1b[31m", event_type, "", created_at`},
+		},
+		{
 			"QuoteNeverClosed", nil, header + "a" + written + `"b` + written + "c" + written,
 			[]string{
 				"2: a view " + at,

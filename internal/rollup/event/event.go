@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Event is one row of a file.
@@ -62,10 +63,4 @@ func inputf(format string, arguments ...any) error {
 }
 
 // clip keeps a long value from filling a line of a report.
-func clip(text string) string {
-	const most = 60
-	if len(text) <= most {
-		return text
-	}
-	return text[:most] + "…"
-}
+func clip(value string) string { return text.Clip(value, 60) }

@@ -18,13 +18,17 @@ func epoch(places int) func(text string, _ *zone) (int64, error) {
 	}
 	return func(text string, _ *zone) (int64, error) {
 		count, negative := strings.CutPrefix(text, "-")
+		count, ok := plain(count)
+		if !ok {
+			return 0, errSyntax
+		}
 		whole, part, hasPart := strings.Cut(count, ".")
 		value, err := strconv.ParseUint(whole, 10, 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			return 0, errSyntax
 		}
-		micros, rest, ok := fraction(part, max(places, 0))
-		if hasPart && (!ok || rest != "") {
+		micros, rest, hasDigits := fraction(part, max(places, 0))
+		if hasPart && (!hasDigits || rest != "") {
 			return 0, errSyntax
 		}
 		value /= divisor
@@ -33,4 +37,31 @@ func epoch(places int) func(text string, _ *zone) (int64, error) {
 		}
 		return int64(value*scale) + micros, nil //nolint:gosec // Before endInstant.
 	}
+}
+
+// plain writes a number with an exponent without one, digit for digit: 1.7723664e9, as many programs write large numbers
+// in JSON, is 1772366400. It reports whether the exponent is one.
+func plain(number string) (string, bool) {
+	at := strings.IndexAny(number, "eE")
+	if at < 0 {
+		return number, true
+	}
+	const most = 30 // Far outside of any year that is read.
+	shift, err := strconv.Atoi(number[at+1:])
+	whole, part, hasPart := strings.Cut(number[:at], ".")
+	if err != nil || shift < -most || shift > most || whole == "" || hasPart && part == "" || strings.Contains(part, ".") {
+		return "", false
+	}
+	if shift >= 0 {
+		part += strings.Repeat("0", max(0, shift-len(part)))
+		whole, part = whole+part[:shift], part[shift:]
+	} else {
+		whole = strings.Repeat("0", max(0, 1-shift-len(whole))) + whole
+		cut := len(whole) + shift
+		whole, part = whole[:cut], whole[cut:]+part
+	}
+	if part == "" {
+		return whole, true
+	}
+	return whole + "." + part, true
 }

@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // offsets says whether a reading carries its distance from UTC.
 type offsets int
@@ -52,7 +55,7 @@ func isoReading(text string) (seconds, micros int64, rest string, ok bool) {
 	if len(rest) < 3 {
 		return 0, 0, "", false
 	}
-	second, ok := digits(rest[1:3], 59)
+	second, ok := digits(rest[1:3], 60) // A leap second is the first of the next minute, as Postgres reads it.
 	if !ok {
 		return 0, 0, "", false
 	}
@@ -94,13 +97,18 @@ func isoDate(text string) (seconds int64, ok bool) {
 	return t.Unix(), t.Day() == int(day)
 }
 
-// isoOffset reads Z, +01, +0100, +01:00 or, as Postgres writes them for old dates, +01:00:00; a space may be before it.
+// isoOffset reads Z, UTC, GMT, +01, +0100, +01:00 or, as Postgres writes them for old dates, +01:00:00; a space may be
+// before it. Go and Ruby write both: +0000 UTC.
 func isoOffset(text string) (seconds int64, ok bool) {
 	if text != "" && text[0] == ' ' {
 		text = text[1:]
 	}
-	if text == "Z" || text == "z" {
+	if utc(text) {
 		return 0, true
+	}
+	if offset, name, both := strings.Cut(text, " "); both {
+		seconds, ok := isoOffset(offset)
+		return 0, ok && seconds == 0 && utc(name) && !utc(offset)
 	}
 	if len(text) < 3 || text[0] != '+' && text[0] != '-' {
 		return 0, false
@@ -128,6 +136,11 @@ func isoOffset(text string) (seconds int64, ok bool) {
 		seconds = -seconds
 	}
 	return seconds, text == ""
+}
+
+// utc reports whether a text names UTC.
+func utc(text string) bool {
+	return strings.EqualFold(text, "Z") || strings.EqualFold(text, "UTC") || strings.EqualFold(text, "GMT")
 }
 
 // digits reads a number that is nothing but digits.

@@ -44,8 +44,11 @@ func explain(ctx context.Context, tx pgx.Tx, query string) (node, error) {
 	var plans []struct {
 		Plan node `json:"Plan"` //nolint:tagliatelle // As above.
 	}
-	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
+	if err := json.Unmarshal(text, &plans); err != nil {
 		return node{}, fmt.Errorf("read the plan of a slice: %w", err)
+	}
+	if len(plans) != 1 {
+		return node{}, fmt.Errorf("read the plan of a slice: there are %d plans where one was asked for", len(plans))
 	}
 	return plans[0].Plan, nil
 }

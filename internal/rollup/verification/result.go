@@ -1,7 +1,9 @@
 package verification
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
@@ -50,6 +52,27 @@ type Counts struct {
 	Skips  int32 `json:"skips"`
 	// Other is other_counts as it is stored: whatever somebody has put there by hand.
 	Other json.RawMessage `json:"other"`
+}
+
+// OtherText is Other as people read it: keys in order, the same spacing and escapes whoever has written it. It is empty
+// where there are no other counts.
+func (c Counts) OtherText() string {
+	decoder := json.NewDecoder(bytes.NewReader(c.Other))
+	decoder.UseNumber() // A number stays as it is written.
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return string(c.Other)
+	}
+	if object, is := value.(map[string]any); value == nil || is && len(object) == 0 {
+		return ""
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil { // It was JSON a moment ago.
+		return string(c.Other)
+	}
+	return strings.TrimSuffix(out.String(), "\n")
 }
 
 func newDrift(entityType entity.Type, found batch.Difference) Drift {

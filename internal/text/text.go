@@ -1,0 +1,66 @@
+// Package text makes strings that came from data fit to be read: in a terminal, in a line of a report, in an error.
+package text
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Clip cuts a string after at most so many bytes, never within a character, and marks the cut.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	// A character has at most utf8.UTFMax bytes. A longer run of such bytes is no character.
+	end := most
+	for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// Printable replaces what a terminal obeys instead of showing it: control characters, the C1 range among them, marks
+// that turn the direction of writing, and bytes that are not UTF-8. Newlines and tabs stay.
+func Printable(s string) string {
+	return replace(s, func(r rune) bool { return r == '\n' || r == '\t' })
+}
+
+// Line is Printable for one line: newlines and tabs become spaces.
+func Line(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == '\t' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
+	return replace(s, func(rune) bool { return false })
+}
+
+func replace(s string, keep func(rune) bool) string {
+	return strings.Map(func(r rune) rune {
+		if !keep(r) && (unicode.IsControl(r) || obeyed(r)) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
+}
+
+// JSON writes what Printable would replace, in a JSON document, as an escape: the document means the same.
+func JSON(document string) string {
+	var out strings.Builder
+	for _, r := range document {
+		if r != '\n' && r != '\t' && (unicode.IsControl(r) || obeyed(r)) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+// obeyed reports whether a character changes how those after it are shown: marks of direction, and separators of lines.
+func obeyed(r rune) bool {
+	return unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+}
