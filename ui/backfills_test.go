@@ -136,7 +136,7 @@ func TestBackfills(t *testing.T) {
 		s := setup(t)
 		s.db.RawEvents(t)
 		s.db.InsertDate(t, date.MustParse("2026-03-02"), 1000, 100)
-		s.exec(t, "ANALYZE raw_events")
+		s.exec(t, "ANALYZE public.raw_events")
 		s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-03-10', '2026-03-12')`)
 		s.exec(t, "SELECT analytics.enqueue_rollup('2026-03-02', '2026-03-04')")
 		body := s.get(t, "/backfills?"+form).body

@@ -53,16 +53,29 @@ type Pacer struct {
 	// Pace is the length of a pause as a multiple of how long the statement took; 0 means no pauses.
 	Pace float64
 
-	// Longest is the longest statement, Worked the time in statements, Paused the time in pauses.
+	// Longest is the longest statement on the server, Worked the time in statements, round trips included, Paused the time
+	// in pauses.
 	Longest, Worked, Paused time.Duration
 }
 
-// Do runs one statement, or one transaction of statements, and returns how long it took.
-func (p *Pacer) Do(statement func() error) (time.Duration, error) {
-	start := p.Clock.Now()
+// Link is what statements go through.
+type Link interface {
+	// Waited is how long it has waited so far for what is not the server's work: the network, locks.
+	Waited() time.Duration
+}
+
+// Do runs one statement, or one transaction of statements, and returns how long the server took: what the link has waited
+// meanwhile is left out, for a statement of another size would have waited as long. The link may be nil.
+func (p *Pacer) Do(link Link, statement func() error) (time.Duration, error) {
+	waited := func() time.Duration { return 0 }
+	if link != nil {
+		waited = link.Waited
+	}
+	start, before := p.Clock.Now(), waited()
 	err := statement()
 	took := p.Clock.Now().Sub(start)
 	p.Worked += took
+	took = max(0, took-(waited()-before))
 	p.Longest = max(p.Longest, took)
 	return took, err
 }

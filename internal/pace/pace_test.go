@@ -3,6 +3,7 @@ package pace_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestPacer(t *testing.T) {
 		t.Parallel()
 		c, pacer := setup(1.5)
 		for _, d := range []time.Duration{40 * time.Millisecond, 100 * time.Millisecond, 20 * time.Millisecond} {
-			took, err := pacer.Do(func() error { c.now = c.now.Add(d); return nil })
+			took, err := pacer.Do(nil, func() error { c.now = c.now.Add(d); return nil })
 			require.NoError(t, err)
 			require.Equal(t, d, took)
 			require.NoError(t, pacer.Pause(t.Context(), took))
@@ -75,7 +76,7 @@ func TestSizeFindsTheTarget(t *testing.T) {
 		perUnit := time.Duration(rapid.Int64Range(1, int64(50*time.Millisecond)).Draw(t, "cost of a unit"))
 		size := pace.NewSize(rapid.Float64Range(1, 1e6).Draw(t, "first"), 1, 1e9)
 		var took time.Duration
-		for range 60 {
+		for range 64 {
 			value := float64(int(size.Value()))
 			took = time.Duration(value * float64(perUnit))
 			if took > size.Limit() {
@@ -85,6 +86,40 @@ func TestSizeFindsTheTarget(t *testing.T) {
 			size.Took(value, took)
 		}
 		require.InDelta(t, float64(pace.Target), float64(took), float64(pace.Target)/2)
+	})
+}
+
+// Part of what a statement takes is fixed, such as planning, which may be longer than the limit: the rest ends up about the
+// target all the same, and few statements run into their limit.
+func TestSizeLearnsWhatIsFixed(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		fixed := time.Duration(rapid.Int64Range(0, int64(6*time.Second)).Draw(t, "fixed"))
+		perUnit := time.Duration(rapid.Int64Range(int64(time.Microsecond), int64(time.Millisecond)).Draw(t, "cost of a unit"))
+		seed := rapid.Uint64().Draw(t, "seed of the noise")
+		noise := rand.New(rand.NewPCG(seed, seed))
+		size := pace.NewSize(rapid.Float64Range(100, 1e5).Draw(t, "first"), 1, 1e6)
+		var largest time.Duration
+		timeouts, late := 0, 0
+		for i := range 80 {
+			value := float64(int(size.Value()))
+			rest := time.Duration(value * float64(perUnit))
+			took := fixed + rest + time.Duration(noise.Int64N(int64(5*time.Millisecond)))
+			if took > size.Limit() {
+				require.True(t, size.TimedOut(value))
+				if timeouts++; i > 40 {
+					late++
+				}
+				continue
+			}
+			size.Took(value, took)
+			if i > 40 {
+				largest = max(largest, rest)
+			}
+		}
+		require.Less(t, timeouts, 40)
+		require.Less(t, late, 14)
+		require.Greater(t, largest, pace.Target/5)
 	})
 }
 

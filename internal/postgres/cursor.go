@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strconv"
 	"time"
 
@@ -15,48 +14,59 @@ import (
 // session (see [Session.Busy]), and VACUUM keeps what was deleted since.
 type Cursor struct {
 	session *Session
-	tx      pgx.Tx
+	limit   time.Duration
 }
 
-// Declare opens a cursor whose statements, this one included, are under a statement_timeout. One that runs into it
-// leaves nothing to do but Close.
+// Declare opens a cursor whose statements, this one included, are under a statement_timeout. After one that fails there
+// is nothing to do but Close. A patient session waits for it like for other statements, but does not try it again.
 //
-// The planner is kept from reading a table whole where an index serves: such a plan comes by what is wanted at one
-// stroke, at the table's end maybe, and the parts before it would be none.
-func (s *Session) Declare(ctx context.Context, timeout time.Duration, sql string, args ...any) (*Cursor, error) {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+// The planner does not read a table whole where an index serves: it would do so for a result that is wanted in one piece,
+// and the first parts of a result that lies at the table's end would take as long as all of it.
+func (s *Session) Declare(ctx context.Context, limit time.Duration, sql string, args ...any) (*Cursor, error) {
+	if s.conn == nil {
+		if err := s.connect(ctx); err != nil {
+			return nil, err
+		}
 	}
-	cursor := &Cursor{session: s, tx: tx}
-	s.busy = true
-	settings := maps.Clone(s.db.settings)
-	settings["statement_timeout"] = milliseconds(timeout)
+	ctx, cancel := s.within(ctx, limit)
+	defer cancel()
+	settings := s.settings(limit)
 	settings["enable_seqscan"] = "off"
-	if err := set(ctx, tx, true, settings); err != nil {
+	cursor := &Cursor{session: s, limit: limit}
+	s.busy = true
+	if _, err := s.conn.Exec(ctx, readOnly+assign(settings, true)); err != nil {
 		cursor.Close(ctx)
-		return nil, err
+		return nil, fmt.Errorf("begin: %w", err)
 	}
 	// Described each time rather than prepared: a pooler allows it, and a cursor's name means another query each time.
 	args = append([]any{pgx.QueryExecModeDescribeExec}, args...)
-	if _, err := tx.Exec(ctx, "DECLARE daymill NO SCROLL CURSOR FOR "+sql, args...); err != nil {
+	if _, err := s.conn.Exec(ctx, "DECLARE daymill NO SCROLL CURSOR FOR "+sql, args...); err != nil {
 		cursor.Close(ctx)
 		return nil, fmt.Errorf("declare a cursor: %w", err)
 	}
 	return cursor, nil
 }
 
-// Fetch asks for the next rows, at most so many, in binary format. Where it returns fewer, there are no more.
-func (c *Cursor) Fetch(ctx context.Context, most int) (pgx.Rows, error) {
-	return c.tx.Query(ctx, "FETCH FORWARD "+strconv.Itoa(most)+" FROM daymill",
+// Fetch asks for the next rows, at most so many, in binary format, and hands them to do. Where there are fewer, there are
+// no more.
+func (c *Cursor) Fetch(ctx context.Context, most int, do func(rows pgx.Rows) error) error {
+	ctx, cancel := c.session.within(ctx, c.limit)
+	defer cancel()
+	rows, err := c.session.conn.Query(ctx, "FETCH FORWARD "+strconv.Itoa(most)+" FROM daymill",
 		pgx.QueryExecModeDescribeExec, pgx.QueryResultFormats{pgx.BinaryFormatCode})
+	if err != nil {
+		return err
+	}
+	return do(rows)
 }
 
 // Close ends the transaction. Where even that fails the connection is gone, and the transaction with it.
 func (c *Cursor) Close(ctx context.Context) {
+	ctx, cancel := c.session.within(ctx, 0)
+	defer cancel()
 	c.session.busy = false
-	_ = c.tx.Rollback(ctx) // Nothing was written. pgx closes a connection that did not end its transaction.
+	c.session.rollback(ctx)
+	if c.session.conn.Conn().IsClosed() {
+		c.session.drop(ctx)
+	}
 }
-
-// Busy reports whether a cursor is open on the session: whatever else is to be sent needs another connection.
-func (s *Session) Busy() bool { return s.busy }

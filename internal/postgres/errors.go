@@ -12,9 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrURL says that a database URL is wrong. It does not show it, nor the cause, which quotes it: it may hold a password.
-var ErrURL = errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database")
-
 // connectError says in one sentence who did not answer, and why.
 func connectError(config *pgx.ConnConfig, err error) error {
 	cause := err.Error()
@@ -23,6 +20,9 @@ func connectError(config *pgx.ConnConfig, err error) error {
 	switch {
 	case errors.As(err, &server):
 		cause = server.Message
+		if server.Code == pgerrcode.UndefinedObject {
+			cause += ": leave this parameter out of the URL"
+		}
 	case errors.As(err, &network):
 		cause = network.Err.Error()
 	}

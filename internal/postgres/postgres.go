@@ -9,12 +9,11 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net"
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -71,34 +70,28 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	if config.URL == "" {
 		return nil, ErrNoURL
 	}
-	poolConfig, err := pgxpool.ParseConfig(config.URL)
+	poolConfig, err := parse(config.URL)
 	if err != nil {
-		return nil, ErrURL
+		return nil, err
 	}
 	connConfig := poolConfig.ConnConfig
-	if connConfig.ConnectTimeout == 0 || connConfig.ConnectTimeout > 2*connectTimeout {
+	if connConfig.ConnectTimeout == 0 {
 		connConfig.ConnectTimeout = connectTimeout
 	}
 	if _, has := connConfig.RuntimeParams["application_name"]; !has {
 		connConfig.RuntimeParams["application_name"] = orDefault(config.ApplicationName, "daymill")
 	}
 	connConfig.Tracer = config.Tracer
+	measured(connConfig)
+	closes := connConfig.OnPgError
+	connConfig.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+		// A server that takes no writes any more was demoted: other connections may lead to the one that does.
+		return err.Code != pgerrcode.ReadOnlySQLTransaction && closes(conn, err)
+	}
 	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // An option, validated.
 	poolConfig.MaxConnIdleTime = 5 * time.Minute
 
-	db := &DB{settings: map[string]string{
-		"statement_timeout":                   milliseconds(orDefault(config.StatementTimeout, DefaultStatementTimeout)),
-		"lock_timeout":                        milliseconds(orDefault(config.LockTimeout, DefaultLockTimeout)),
-		"idle_in_transaction_session_timeout": milliseconds(time.Minute),
-		// Names are qualified, and what is not is Postgres's own: nobody else's function or operator is ever taken for one.
-		"search_path": SearchPath,
-		// A slice's plan depends on its bounds and is cheap to make; compiling it or spreading it over more
-		// processes costs the application more than it saves.
-		"plan_cache_mode":                 "force_custom_plan",
-		"jit":                             "off",
-		"max_parallel_workers_per_gather": "0",
-	}}
-
+	db := &DB{settings: config.settings()}
 	db.pooled, err = db.detect(ctx, connConfig.Copy(), config.Pooler)
 	if err != nil {
 		return nil, err
@@ -107,9 +100,8 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		connConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		connConfig.StatementCacheCapacity = 0
 	} else {
-		poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-			return set(ctx, conn, false, db.settings)
-		}
+		poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return set(ctx, conn, db.settings) }
+		poolConfig.AfterRelease = steady
 	}
 
 	db.Pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
@@ -128,46 +120,23 @@ func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler)
 		return false, connectError(config, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := known(ctx, conn, db.settings); err != nil {
+		return false, connectError(config, err)
+	}
 	if pooler == PoolerNone || pooler == PoolerTransaction {
 		return pooler == PoolerTransaction, nil
 	}
 	var pid uint32
-	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
 		return false, connectError(config, err)
 	}
 	return pid != conn.PgConn().PID(), nil
 }
 
-// execer is what a connection and a transaction have in common here.
-type execer interface {
-	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)
-}
-
-// set makes settings in one statement, for the transaction where local, else for the session.
-func set(ctx context.Context, on execer, local bool, settings map[string]string) error {
-	names, values := make([]string, 0, len(settings)), make([]string, 0, len(settings))
-	for name, value := range settings {
-		names, values = append(names, name), append(values, value)
-	}
-	_, err := on.Exec(ctx, `SELECT pg_catalog.set_config(s.name, s.value, $3) FROM unnest($1::text[], $2::text[]) AS s (name, value)`,
-		names, values, local)
-	if err != nil {
-		return fmt.Errorf("make settings: %w", err)
-	}
-	return nil
-}
-
 // Tx runs do in a transaction that carries Daymill's settings whatever is in between, and commits it unless do returns
 // an error.
 func (db *DB) Tx(ctx context.Context, do func(tx pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {
-		if db.pooled {
-			if err := set(ctx, tx, true, db.settings); err != nil {
-				return err
-			}
-		}
-		return do(tx)
-	})
+	return db.tx(ctx, readWrite, do)
 }
 
 // Read runs do, whose statements write nothing, with Daymill's settings whatever is in between. Without a pooler that needs
@@ -176,35 +145,21 @@ func (db *DB) Read(ctx context.Context, do func(on DBTX) error) error {
 	if !db.pooled {
 		return do(db.Pool)
 	}
-	return db.Tx(ctx, func(tx pgx.Tx) error { return do(tx) })
+	return db.tx(ctx, readOnly, func(tx pgx.Tx) error { return do(tx) })
 }
 
-// Session is one connection held for a run: its statements get a time limit of their own choosing.
-type Session struct {
-	db      *DB
-	conn    *pgxpool.Conn
-	timeout time.Duration // the session's statement_timeout; 0 where it has not been changed
-	busy    bool          // see Busy
-}
-
-// Session takes a connection from the pool. Release gives it back.
-func (db *DB) Session(ctx context.Context) (*Session, error) {
-	conn, err := db.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("take a connection: %w", err)
+func (db *DB) tx(ctx context.Context, begin string, do func(tx pgx.Tx) error) error {
+	if db.pooled {
+		begin += assign(db.settings, true)
 	}
-	return &Session{db: db, conn: conn}, nil
+	return pgx.BeginTxFunc(ctx, db.Pool, pgx.TxOptions{BeginQuery: begin}, do)
 }
 
-// Release gives the connection back to the pool as it was.
-func (s *Session) Release(ctx context.Context) {
-	if s.timeout != 0 {
-		if err := set(ctx, s.conn, false, s.db.settings); err != nil {
-			_ = s.conn.Conn().Close(ctx) // The pool drops a closed connection, and with it the setting.
-		}
-	}
-	s.conn.Release()
-}
+// How transactions begin, whatever the database's defaults are.
+const (
+	readWrite = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;"
+)
 
 // DBTX is what statements are sent to: a connection in autocommit, or a transaction.
 type DBTX interface {
@@ -212,59 +167,6 @@ type DBTX interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, from pgx.CopyFromSource) (int64, error)
-}
-
-// Read runs do, whose statements write nothing, under a statement_timeout.
-func (s *Session) Read(ctx context.Context, timeout time.Duration, do func(on DBTX) error) error {
-	if s.db.pooled {
-		return s.Tx(ctx, timeout, do)
-	}
-	if err := s.limit(ctx, timeout); err != nil {
-		return err
-	}
-	return do(s.conn)
-}
-
-// Tx runs do in a transaction whose statements are under a statement_timeout, and commits it unless do returns an
-// error.
-func (s *Session) Tx(ctx context.Context, timeout time.Duration, do func(on DBTX) error) error {
-	if !s.db.pooled {
-		if err := s.limit(ctx, timeout); err != nil {
-			return err
-		}
-	}
-	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		if s.db.pooled {
-			settings := maps.Clone(s.db.settings)
-			maps.Copy(settings, sessionSettings(timeout))
-			if err := set(ctx, tx, true, settings); err != nil {
-				return err
-			}
-		}
-		return do(tx)
-	})
-}
-
-// sessionIdle is how long a session's transaction may be idle before Postgres ends it: a process that stands still, on a
-// machine that does, must have let go of its locks by the time that another takes its work over.
-const sessionIdle = 10 * time.Second
-
-func sessionSettings(timeout time.Duration) map[string]string {
-	return map[string]string{
-		"statement_timeout":                   milliseconds(timeout),
-		"idle_in_transaction_session_timeout": milliseconds(sessionIdle),
-	}
-}
-
-func (s *Session) limit(ctx context.Context, timeout time.Duration) error {
-	if s.timeout == timeout {
-		return nil
-	}
-	if err := set(ctx, s.conn, false, sessionSettings(timeout)); err != nil {
-		return err
-	}
-	s.timeout = timeout
-	return nil
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
@@ -275,15 +177,6 @@ func orDefault[T comparable](value, byDefault T) T {
 		return byDefault
 	}
 	return value
-}
-
-// Host is the host and port a URL leads to, for messages; empty where the URL cannot be read.
-func Host(url string) string {
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return ""
-	}
-	return address(config)
 }
 
 func address(config *pgx.ConnConfig) string {

@@ -37,8 +37,6 @@ const (
 	// mostChanges bounds a batch. Whoever commits after it waits for all of its WAL, some 1.5 MB: with 25,000 rows the p99 of
 	// an application beside it was a third higher.
 	mostChanges = 5_000
-	// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
-	patience = 10 * time.Second
 )
 
 // Figures is what publishing came to.
@@ -175,10 +173,8 @@ func (p *Publisher) read(ctx context.Context, after, upTo *entity.ID) ([]db.Metr
 func (p *Publisher) readRange(
 	ctx context.Context, after *entity.ID, size int32, limit time.Duration,
 ) (rows []db.MetricRangeRow, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
-	defer cancel()
-	took, err = p.Pacer.Do(func() error {
-		return p.Session.Read(ctx, limit, func(on postgres.DBTX) error {
+	took, err = p.Pacer.Do(p.Session, func() error {
+		return p.Session.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			rows, err = db.New(on).MetricRange(ctx, db.MetricRangeParams{
 				MetricDate: p.Date, AfterEntity: p.Type.FormatPointer(after), MaxRows: size,
 			})
@@ -241,10 +237,8 @@ func (p *Publisher) count(changes []change) {
 // writeBatch is one transaction: the fence and the cursor, then the rows.
 func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
 	rows := p.rows(changes)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
-	defer cancel()
-	return p.Pacer.Do(func() error {
-		return p.Session.Tx(ctx, limit, func(on postgres.DBTX) error {
+	return p.Pacer.Do(p.Session, func() error {
+		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			queries := db.New(on)
 			last := changes[len(changes)-1]
 			if err := p.Advance(ctx, queries, last.id, last.through); err != nil {

@@ -60,7 +60,7 @@ func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []dat
 	if err := cost.look(ctx, session, clock, dates); err != nil {
 		return Cost{}, err
 	}
-	err = session.Tx(ctx, statementLimit, func(on postgres.DBTX) error { return cost.add(ctx, on, dates) })
+	err = session.Read(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) error { return cost.add(ctx, on, dates) })
 	if tooLong(err) {
 		return Cost{WithEvents: cost.WithEvents, Looked: cost.Looked}, nil
 	}
@@ -127,11 +127,8 @@ func (c *Cost) look(ctx context.Context, session *postgres.Session, clock pace.C
 	until := clock.Now().Add(lookLimit)
 	for chunk := range slices.Chunk(dates, probe) {
 		var found []date.Date
-		err := session.Tx(ctx, statementLimit, func(on postgres.DBTX) (err error) {
-			// Statistics that are old must not make a reading of the table of a look into its index.
-			if _, err = on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err == nil {
-				found, err = db.New(on).EventDates(ctx, chunk)
-			}
+		err := session.Look(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) (err error) {
+			found, err = db.New(on).EventDates(ctx, chunk)
 			return err
 		})
 		if tooLong(err) {

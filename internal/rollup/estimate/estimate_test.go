@@ -37,7 +37,7 @@ func TestDates(t *testing.T) {
 		for i := range 60 {
 			db.InsertDate(t, first.AddDays(i), 500, 50)
 		}
-		_, err := db.Exec(t.Context(), "ANALYZE raw_events")
+		_, err := db.Exec(t.Context(), "ANALYZE public.raw_events")
 		require.NoError(t, err)
 		return db
 	}
@@ -53,7 +53,7 @@ func TestDates(t *testing.T) {
 		db := setup(t)
 		tx, err := db.Begin(t.Context())
 		require.NoError(t, err)
-		_, err = tx.Exec(t.Context(), "LOCK TABLE raw_events IN ACCESS EXCLUSIVE MODE")
+		_, err = tx.Exec(t.Context(), "LOCK TABLE public.raw_events IN ACCESS EXCLUSIVE MODE")
 		require.NoError(t, err)
 		require.Equal(t, estimate.Cost{}, dates(t, db, every(1, 10)), "nothing is known, and nobody waited for long")
 		require.NoError(t, tx.Rollback(t.Context()))

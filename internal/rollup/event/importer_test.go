@@ -61,7 +61,7 @@ func (b *testBundle) query(t *testing.T, sql string) []string {
 func (b *testBundle) events(t *testing.T) []string {
 	t.Helper()
 	return b.query(t, `SELECT concat_ws(' ', entity_id, event_type, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'))
-		FROM raw_events ORDER BY id`)
+		FROM public.raw_events ORDER BY id`)
 }
 
 // requests are the dates requested, in the order they were appended.
@@ -149,7 +149,7 @@ func TestImporter(t *testing.T) {
 			require.IsNonDecreasing(t, seen)
 			require.EqualValues(t, 10, seen[len(seen)-1])
 			require.Equal(t, want, b.events(t))
-			_, err = b.db.Exec(t.Context(), "TRUNCATE raw_events")
+			_, err = b.db.Exec(t.Context(), "TRUNCATE public.raw_events")
 			require.NoError(t, err)
 		}
 	})

@@ -64,7 +64,7 @@ func TestImportEqualsFile(t *testing.T) {
 				require.NoError(t, encoder.Encode(map[string]string{names[0]: row[0], names[1]: row[1], names[2]: row[2], "more": row[0]}))
 			}
 		}
-		_, err := b.db.Exec(ctx, "TRUNCATE raw_events, analytics.rollup_requests")
+		_, err := b.db.Exec(ctx, "TRUNCATE public.raw_events, analytics.rollup_requests")
 		require.NoError(t, err)
 		b.importer.Chunk = rapid.IntRange(1, 40).Draw(t, "chunk")
 		report, err := b.importer.Import(ctx, name, &file)
@@ -82,7 +82,7 @@ func TestImportEqualsFile(t *testing.T) {
 			entity, kind string
 			at           time.Time
 		}
-		table, err := b.db.Query(ctx, "SELECT entity_id, event_type, created_at FROM raw_events")
+		table, err := b.db.Query(ctx, "SELECT entity_id, event_type, created_at FROM public.raw_events")
 		require.NoError(t, err)
 		for table.Next() {
 			var s stored
@@ -93,7 +93,7 @@ func TestImportEqualsFile(t *testing.T) {
 		slices.Sort(got)
 		require.Equal(t, want, got)
 		err = b.db.QueryRow(ctx, `SELECT
-			(SELECT array_agg(DISTINCT analytics.date_of(created_at)::text) FROM raw_events),
+			(SELECT array_agg(DISTINCT analytics.date_of(created_at)::text) FROM public.raw_events),
 			(SELECT array_agg(metric_date::text ORDER BY metric_date) FROM analytics.rollup_requests)`).Scan(&dates, &requested)
 		require.NoError(t, err)
 		require.Equal(t, dates, requested)

@@ -51,8 +51,8 @@ func TestDeskdrop(t *testing.T) {
 		require.Len(t, report.Dates, dates)
 		b.requireDates(t, report.Dates)
 		require.Equal(t, []string{"COMMENT CREATED 1611", "FOLLOW 1407", "click 5745", "save 2463", "view 61086"},
-			b.query(t, `SELECT concat_ws(' ', event_type, count(*)) FROM raw_events GROUP BY event_type ORDER BY event_type COLLATE "C"`))
-		require.Equal(t, []string{"2987"}, b.query(t, "SELECT count(DISTINCT entity_id)::text FROM raw_events"))
+			b.query(t, `SELECT concat_ws(' ', event_type, count(*)) FROM public.raw_events GROUP BY event_type ORDER BY event_type COLLATE "C"`))
+		require.Equal(t, []string{"2987"}, b.query(t, "SELECT count(DISTINCT entity_id)::text FROM public.raw_events"))
 	}
 }
 
@@ -71,5 +71,5 @@ func TestOnlineRetail(t *testing.T) {
 	}
 	require.Equal(t, []string{"1083818 38 2010-12-01 08:26:00 2011-12-09 12:50:00"}, b.query(t, `SELECT concat_ws(' ', count(*),
 		count(DISTINCT event_type), min(created_at AT TIME ZONE 'Europe/London'), max(created_at AT TIME ZONE 'Europe/London'))
-		FROM raw_events`))
+		FROM public.raw_events`))
 }

@@ -65,7 +65,7 @@ func TestTarget(t *testing.T) {
 		t.Parallel()
 		b := setup(t, textInUTC)
 		b.importer.Chunk = 4
-		_, err := b.db.Exec(t.Context(), "ALTER TABLE raw_events ADD CONSTRAINT known CHECK (event_type IN ('view', 'click'))")
+		_, err := b.db.Exec(t.Context(), "ALTER TABLE public.raw_events ADD CONSTRAINT known CHECK (event_type IN ('view', 'click'))")
 		require.NoError(t, err)
 		_, err = b.run(t, header+strings.Repeat(goodRow, 5)+"\n\na,purchase,2026-03-01T00:00:00Z\n"+strings.Repeat(goodRow, 5))
 		require.ErrorContains(t, err, "line 9: the database refuses the row: ")
@@ -126,7 +126,7 @@ func TestTarget(t *testing.T) {
 	t.Run("RequiredColumn", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, textInUTC)
-		_, err := b.db.Exec(t.Context(), `ALTER TABLE raw_events ADD COLUMN "user" text NOT NULL`)
+		_, err := b.db.Exec(t.Context(), `ALTER TABLE public.raw_events ADD COLUMN "user" text NOT NULL`)
 		require.NoError(t, err)
 		_, err = b.run(t, header+goodRow)
 		require.ErrorContains(t, err, `"public"."raw_events"."user" needs a value, and import has none for it: give the column a default, `+
@@ -138,7 +138,7 @@ func TestTarget(t *testing.T) {
 		b := setup(t, textInUTC)
 		role := b.db.Name + "_reader"
 		quoted := pgx.Identifier{role}.Sanitize()
-		_, err := b.db.Exec(t.Context(), "CREATE ROLE "+quoted+"; GRANT SELECT ON raw_events TO "+quoted)
+		_, err := b.db.Exec(t.Context(), "CREATE ROLE "+quoted+"; GRANT SELECT ON public.raw_events TO "+quoted)
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			_, err := b.db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+quoted+"; DROP ROLE "+quoted)

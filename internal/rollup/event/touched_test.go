@@ -23,9 +23,9 @@ func (b *testBundle) withoutZone(t *testing.T, zone string) {
 	require.NoError(t, err)
 	b.importer.Target.TimeZone = location
 	_, err = b.db.Exec(t.Context(), `DROP VIEW analytics.daily_entity_metrics_live; DROP VIEW analytics.events;
-		ALTER TABLE raw_events ALTER created_at TYPE timestamp;
+		ALTER TABLE public.raw_events ALTER created_at TYPE timestamp;
 		CREATE VIEW analytics.events AS SELECT entity_id::analytics.entity_id, event_type,
-			created_at AT TIME ZONE '`+zone+`' AS created_at FROM raw_events`)
+			created_at AT TIME ZONE '`+zone+`' AS created_at FROM public.raw_events`)
 	require.NoError(t, err)
 }
 
@@ -37,7 +37,7 @@ func TestTouchedReadingTwice(t *testing.T) {
 	b.withoutZone(t, "America/Sao_Paulo")
 	_, err := b.run(t, header+"a,view,2017-02-19T01:30:00Z\n")
 	require.NoError(t, err)
-	require.Equal(t, []string{"2017-02-18 23:30:00"}, b.query(t, "SELECT created_at::text FROM raw_events"))
+	require.Equal(t, []string{"2017-02-18 23:30:00"}, b.query(t, "SELECT created_at::text FROM public.raw_events"))
 	require.Equal(t, []string{"2017-02-19"}, b.query(t, "SELECT analytics.date_of(created_at)::text FROM analytics.events"))
 	require.Equal(t, []string{"2017-02-19 import 1"}, b.requests(t))
 }

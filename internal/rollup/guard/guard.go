@@ -31,9 +31,6 @@ var (
 // limit is the time limit of a look at the ledger or the events: each is a few lookups in an index.
 const limit = 5 * time.Second
 
-// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
-const patience = 10 * time.Second
-
 // Guard looks at one date.
 type Guard struct {
 	// Primary has the ledger, Source the events.
@@ -46,11 +43,8 @@ type Guard struct {
 
 // Check returns an error that is ErrProtected where the date's rows have to stay as they are at an instant.
 func (g Guard) Check(ctx context.Context, now time.Time) error {
-	// As a run's other statements, these are not cut short: the connection would have to be made anew.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*limit+patience)
-	defer cancel()
 	var known db.GuardLedgerRow
-	err := g.Primary.Read(ctx, limit, func(on postgres.DBTX) (err error) {
+	err := g.Primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
 		known, err = db.New(on).GuardLedger(ctx, db.GuardLedgerParams{MetricDate: g.Date, AtInstant: now, RunID: g.RunID})
 		return err
 	})
@@ -72,12 +66,9 @@ func (g Guard) Check(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// hasEvents looks into the index. Statistics that are old or missing must not make a reading of the table of it.
+// hasEvents looks into the index.
 func (g Guard) hasEvents(ctx context.Context) (has bool, err error) {
-	err = g.Source.Tx(ctx, limit, func(on postgres.DBTX) error {
-		if _, err := on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
-			return err
-		}
+	err = g.Source.Look(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 		has, err = db.New(on).GuardEvents(ctx, db.GuardEventsParams{FromInstant: g.Bounds.From, ToInstant: g.Bounds.To})
 		return err
 	})

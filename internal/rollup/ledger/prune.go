@@ -53,7 +53,7 @@ func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace
 	var total int64
 	for _, step := range steps {
 		for deleted := int64(pruneRows); deleted == pruneRows; {
-			took, err := pacer.Do(func() error {
+			took, err := pacer.Do(nil, func() error {
 				return conn.Tx(ctx, func(tx pgx.Tx) (err error) {
 					deleted, err = step(db.New(tx))
 					return err

@@ -108,3 +108,24 @@ func TestTableOverflow(t *testing.T) {
 		require.EqualValues(t, math.MaxInt32, table.Rows().Events())
 	}
 }
+
+// An entity with a great many event types takes as long as that many entities do: time in proportion to their number, not
+// to its square, which for these would be an hour.
+func TestTableManyTypes(t *testing.T) {
+	t.Parallel()
+	const types = 600_000
+	table := merge.New(0)
+	for range 2 {
+		for i := range types {
+			require.NoError(t, table.Add([]byte("one"), strconv.Itoa(i), 1))
+			if i%100_000 == 0 {
+				require.NoError(t, table.Add(nil, strconv.Itoa(i), 1))
+			}
+		}
+	}
+	rows := table.Rows().List()
+	require.Len(t, rows, 2)
+	require.Len(t, rows[1].Other, types)
+	require.EqualValues(t, 2*types, rows[1].Events())
+	require.EqualValues(t, 12, rows[0].Events())
+}

@@ -20,6 +20,9 @@ type store struct {
 	others []other
 	names  []string
 	named  map[string]int32 // where in names
+	// wide finds the other counts of rows that have many of them, by number from 1: a list that is walked for each would take
+	// their number squared.
+	wide map[wideKey]int32
 
 	idBytes, nameBytes int
 }
@@ -31,7 +34,19 @@ const (
 	rowBytes   = 44 // with its slot
 	otherBytes = 12
 	nameBytes  = 48 // besides its own
+	wideBytes  = 48
+
+	// narrow is how many other counts of a row are looked for one by one.
+	narrow = 16
 )
+
+// wideKey is a count of a row. The row is told by where its id is.
+type wideKey struct {
+	chunk, from, length uint32
+	name                int32
+}
+
+func (r *row) wideKey(name int32) wideKey { return wideKey{r.chunk, r.from, r.length, name} }
 
 // row is an entity's counts.
 type row struct {
@@ -57,7 +72,8 @@ func (s *store) row(i int32) *row { return &s.chunks[i/chunkRows][i%chunkRows] }
 func (s *store) id(r *row) []byte { return s.ids[r.chunk][r.from : r.from+r.length] }
 
 func (s *store) bytes() int {
-	return s.len*rowBytes + s.idBytes + len(s.others)*otherBytes + len(s.names)*nameBytes + s.nameBytes
+	return s.len*rowBytes + s.idBytes + len(s.others)*otherBytes + len(s.names)*nameBytes + s.nameBytes +
+		len(s.wide)*wideBytes
 }
 
 // find returns an entity's row, and nil where there is none.
@@ -118,14 +134,38 @@ func (s *store) other(r *row, eventType string) *int32 {
 		s.named[eventType] = name
 		s.nameBytes += len(eventType)
 	}
-	for o := r.other; o != 0; o = s.others[o-1].next {
+	seen, o := 0, r.other
+	for ; o != 0 && seen < narrow; o = s.others[o-1].next {
 		if s.others[o-1].name == name {
+			return &s.others[o-1].events
+		}
+		seen++
+	}
+	if o != 0 { // There are more.
+		if o = s.wide[r.wideKey(name)]; o != 0 {
 			return &s.others[o-1].events
 		}
 	}
 	s.others = append(s.others, other{next: r.other, name: name})
 	r.other = int32(len(s.others)) //nolint:gosec // As above.
+	if seen == narrow {
+		s.widen(r)
+	}
 	return &s.others[len(s.others)-1].events
+}
+
+// widen makes the last count of a row that has many be found, and with it those before that are not yet.
+func (s *store) widen(r *row) {
+	if s.wide == nil {
+		s.wide = make(map[wideKey]int32)
+	}
+	for o := r.other; o != 0; o = s.others[o-1].next {
+		key := r.wideKey(s.others[o-1].name)
+		if s.wide[key] != 0 {
+			return
+		}
+		s.wide[key] = o
+	}
 }
 
 // sort returns the numbers of the rows in key order.

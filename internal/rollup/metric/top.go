@@ -86,7 +86,7 @@ func FindTop(
 		return Top{}, err
 	}
 	defer session.Release(context.WithoutCancel(ctx))
-	err = session.Read(ctx, topTimeout, func(on postgres.DBTX) error {
+	err = session.Read(ctx, topTimeout, func(ctx context.Context, on postgres.DBTX) error {
 		found, err := db.New(on).MetricReadTop(ctx, db.MetricReadTopParams{
 			Metric: metric.Column, EventType: metric.EventType, MetricDates: top.Dates, MaxRows: int32(limit), //nolint:gosec // A page.
 		})

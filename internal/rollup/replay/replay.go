@@ -24,7 +24,7 @@ const (
 
 // Position is where the primary's write-ahead log ends: everything committed by now is before.
 func Position(ctx context.Context, primary *postgres.Session) (position string, err error) {
-	err = primary.Read(ctx, limit, func(on postgres.DBTX) error {
+	err = primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 		position, err = db.New(on).ReplayPosition(ctx)
 		return err
 	})
@@ -40,7 +40,7 @@ func Wait(ctx context.Context, follower *postgres.Session, clock pace.Clock, pos
 	deadline := clock.Now().Add(patience)
 	for {
 		var replay db.ReplayReachedRow
-		err := follower.Read(ctx, limit, func(on postgres.DBTX) error {
+		err := follower.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			var err error
 			replay, err = db.New(on).ReplayReached(ctx, position)
 			return err

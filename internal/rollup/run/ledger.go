@@ -21,8 +21,6 @@ import (
 const (
 	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
 	ledgerLimit = 5 * time.Second
-	// ledgerPatience is how long a transaction on the ledger is waited for, from this end.
-	ledgerPatience = 15 * time.Second
 	// signOfLifeEvery is how often a run that writes nothing says that it is alive, and how far it is.
 	signOfLifeEvery = time.Second
 	// mostRequests is how many requests one statement claims or resolves.
@@ -42,6 +40,8 @@ func (a *attempt) open(ctx context.Context) error {
 			return fmt.Errorf("open source: %w", err)
 		}
 	}
+	a.primary.Patient(a.signOfLife)
+	a.source.Patient(a.signOfLife)
 	return nil
 }
 
@@ -54,14 +54,14 @@ func (a *attempt) close(ctx context.Context) {
 	a.primary.Release(ctx)
 }
 
-// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done.
+// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done. It may run do more than once.
 func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
-	defer cancel()
 	if a.primary.Busy() { // Events are being read through a cursor.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*ledgerLimit)
+		defer cancel()
 		return a.Primary.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
 	}
-	return a.primary.Tx(ctx, ledgerLimit, func(on postgres.DBTX) error { return do(ctx, db.New(on)) })
+	return a.primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
 // begin hands the date to this run, or says why it may not have it.

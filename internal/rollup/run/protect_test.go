@@ -61,9 +61,9 @@ func TestRunProtected(t *testing.T) {
 	t.Run("ComeBack", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		exec(t, b.testBundle, "CREATE TABLE kept AS SELECT * FROM public.raw_events; TRUNCATE public.raw_events")
+		exec(t, b.testBundle, "CREATE TABLE public.kept AS SELECT * FROM public.raw_events; TRUNCATE public.raw_events")
 		requireProtected(t, b.testBundle, run.Order{})
-		exec(t, b.testBundle, "INSERT INTO public.raw_events SELECT * FROM kept")
+		exec(t, b.testBundle, "INSERT INTO public.raw_events SELECT * FROM public.kept")
 		figures := b.rollup(t, day)
 		require.Zero(t, figures.Inserted+figures.Updated+figures.Deleted)
 		require.Equal(t, "complete", b.state(t, day))

@@ -196,15 +196,11 @@ func (a *attempt) roll(ctx context.Context) error {
 // scan reads the date's events above an entity and adds them up.
 func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
 	a.phase = PhaseScan
-	counts := merge.New(a.Options.MaxEntities)
-	alive := func(done float64) error {
+	fresh := func() *merge.Table { return merge.New(a.Options.MaxEntities) }
+	return slice.Pass(ctx, a.scanner, a.bounds, after, fresh, func(done float64) error {
 		a.progress = done
 		return a.signOfLife(ctx)
-	}
-	if err := a.scanner.Scan(ctx, a.bounds, after, counts, alive); err != nil {
-		return nil, err
-	}
-	return counts, nil
+	})
 }
 
 // publish brings the rows of a pass in line with what was counted.

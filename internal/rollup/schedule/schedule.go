@@ -260,16 +260,10 @@ func (p *Planner) anyEvent(
 	return exists, err
 }
 
-// read looks into the source. Statistics that are old or missing must not let the planner take a look into the index for
-// a reading of the table.
+// read looks into the source.
 func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
-	took, err := pacer.Do(func() error {
-		return source.Tx(ctx, readLimit, func(on postgres.DBTX) error {
-			if _, err := on.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
-				return err
-			}
-			return do(db.New(on))
-		})
+	took, err := pacer.Do(source, func() error {
+		return source.Look(ctx, readLimit, func(_ context.Context, on postgres.DBTX) error { return do(db.New(on)) })
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
@@ -18,9 +20,9 @@ const (
 	mostFetch  = 20_000
 	// fetchLimit is the statement_timeout of a fetch. Fetches are sized to take a tenth of a second, but one that runs into
 	// its limit ends the transaction and the cursor with it, after others have gone to add: the pass would have to begin
-	// anew. So the limit is there for the disk that stalls and for the plan that sorts before its first row, not for a fetch
-	// that takes somewhat long; a pass that does fail is begun anew by the job's retry. With patience it is shorter than
-	// the silence for which a run is taken for dead.
+	// again. So the limit is there for the disk that stalls and for the plan that sorts before its first row, not for a fetch
+	// that takes somewhat long; the job's retry begins again with a pass that fails. The limit is shorter than the silence
+	// after which a run is taken for dead.
 	fetchLimit = 13 * time.Second
 	// payment is how much work is paid for by one pause.
 	payment = time.Second
@@ -48,11 +50,8 @@ func (s *Scanner) readDense(ctx context.Context, slice date.Bounds, scan scan) (
 }
 
 func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (worked time.Duration, err error) {
-	// As in read, a statement under way is not cut short.
-	do := func(statement func(ctx context.Context) error) (time.Duration, error) {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchLimit+patience)
-		defer cancel()
-		took, err := s.Pacer.Do(func() error { return statement(within) })
+	do := func(statement func() error) (time.Duration, error) {
+		took, err := s.Pacer.Do(s.Session, statement)
 		worked += took
 		if err != nil {
 			err = fmt.Errorf("read events from %s: %w", slice.From.Format(time.RFC3339), err)
@@ -60,24 +59,19 @@ func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (w
 		return took, err
 	}
 	var cursor *postgres.Cursor
-	if _, err := do(func(ctx context.Context) error {
+	if _, err := do(func() (err error) {
 		sql, args := db.EventReadParams{
 			AfterEntity: s.Type.FormatPointer(scan.after),
 			UpToEntity:  s.Type.FormatPointer(scan.table.UpTo()),
 			FromInstant: slice.From,
 			ToInstant:   slice.To,
 		}.SQL()
-		var err error
 		cursor, err = s.Session.Declare(ctx, fetchLimit, sql, args...)
 		return err
 	}); err != nil {
 		return worked, err
 	}
-	defer func() {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		cursor.Close(within)
-	}()
+	defer cursor.Close(ctx)
 	size := pace.NewSize(float64(min(firstFetch, s.counts.most)), 1, float64(min(mostFetch, s.counts.most)))
 	for {
 		if err := scan.alive(); err != nil {
@@ -85,15 +79,13 @@ func (s *Scanner) fetchAll(ctx context.Context, slice date.Bounds, scan scan) (w
 		}
 		most, got := int(size.Value()), 0
 		s.counts.reset()
-		took, err := do(func(ctx context.Context) error {
-			rows, err := cursor.Fetch(ctx, most)
-			if err != nil {
+		took, err := do(func() error {
+			return cursor.Fetch(ctx, most, func(rows pgx.Rows) (err error) {
+				got, err = db.EventReadEach(rows, func(id, eventType []byte, events int64) error {
+					return s.counts.add(s.Type, id, eventType, events)
+				})
 				return err
-			}
-			got, err = db.EventReadEach(rows, func(id, eventType []byte, events int64) error {
-				return s.counts.add(s.Type, id, eventType, events)
 			})
-			return err
 		})
 		if err != nil {
 			return worked, err

@@ -38,14 +38,15 @@ const (
 	// is read through a cursor. The first comes of a quiet night's end, or of a disk's first touch; a third, thirty times
 	// smaller, hardly of either.
 	mostTries = 3
+	// mostNarrowed is how often a span that looks too dense is narrowed, by half at least, until what looks too dense of it
+	// is read through a cursor.
+	mostNarrowed = 8
 	// worthCounting is how many events there are to have for every count, for Postgres to do the counting. Measured on 100,000
 	// events of an index that was cached: sending them took 19 to 25 ms, counting them 25 (few entities) to 50 ms (nearly as
 	// many entities as events), sending the counts up to as long as the events. What is left to gain are bytes.
 	worthCounting = 4
 	// rawSlices is for how many slices that is taken for granted.
 	rawSlices = 32
-	// patience is how long beyond its limit a statement is waited for: Postgres, or the network, is gone.
-	patience = 10 * time.Second
 )
 
 // DefaultCounts is how many counts a slice should have where a Scanner does not say: few enough for the next slice, an hour
@@ -85,13 +86,38 @@ type Scanner struct {
 	raw    int
 	counts *Counts
 	feed   feed
+
+	looks    *pace.Size // of them, only the limit counts
+	timeouts int        // of looks, in a row
+	fixed    time.Duration
 }
+
+// looksSize is the size of each look: none takes on more than another.
+const looksSize = 4
 
 // scan is the part of Scan's arguments that every statement needs.
 type scan struct {
 	after *entity.ID
 	table Table
 	alive func() error
+}
+
+// mostPasses is how often Pass begins where the connection was cut or somebody held a lock while a cursor was open, which
+// is lost then.
+const mostPasses = 30
+
+// Pass is Scan into a fresh table, and into another where the scan cannot go on with the first.
+func Pass[T Table](
+	ctx context.Context, s *Scanner, bounds date.Bounds, after *entity.ID, fresh func() T, alive func(done float64) error,
+) (T, error) {
+	for pass := 1; ; pass++ {
+		table := fresh()
+		err := s.Scan(ctx, bounds, after, table, alive)
+		again := postgres.IsCut(err) || postgres.IsLockTimeout(err) && !errors.Is(err, postgres.ErrLocked)
+		if err == nil || !again || pass == mostPasses || ctx.Err() != nil {
+			return table, err
+		}
+	}
 }
 
 // Scan reads the events between bounds whose entities are above after, where that is given, and adds them up in a table.
@@ -107,6 +133,7 @@ func (s *Scanner) Scan(
 	few, most := max(1, good/5), 2*good
 	if s.counts == nil {
 		s.counts, s.feed.spare = newCounts(most), newCounts(most)
+		s.looks = pace.NewSize(looksSize, 1, looksSize)
 	}
 	s.feed.table = table
 	defer func() { err = cmp.Or(err, s.feed.wait()) }()
@@ -130,40 +157,58 @@ func (s *Scanner) Scan(
 		known = span
 	}
 	tries := 0
+	narrowed, until, wide := 0, from, 0.0 // how often, of which span's end, and from which size
 	for from.Before(bounds.To) {
 		if err := scan.alive(); err != nil {
 			return err
 		}
+		size.Expect(s.fixed)
 		length := max(shortest, time.Duration(size.Value()).Truncate(shortest))
 		slice, dense := s.next(from, min(length, bounds.To.Sub(from)))
 		length = slice.To.Sub(from)
 		if !dense && scan.after == nil && length > known+known/2 && length > shortest {
 			events, err := s.size(ctx, slice, most)
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
+			}
+			if !from.Before(until) {
+				narrowed = 0
+			}
+			switch {
 			case events == 0:
 				from = slice.To
-				size.Took(float64(length), 0)
+				size.Set(4 * float64(length))
 				continue
-			case events > good:
-				size.Set(float64(length) * float64(good) / float64(events))
+			case events > good+good/2 && narrowed < mostNarrowed:
+				if narrowed++; narrowed == 1 {
+					until, wide = slice.To, float64(length)
+				}
+				size.Set(float64(length) * min(0.5, float64(good)/2/float64(events)))
 				continue
+			case events >= most:
+				dense = true
+				s.remember(slice)
 			}
 		}
 
 		var took time.Duration
 		var err error
 		if !dense {
-			took, err = s.read(ctx, slice, scan)
+			took, err = s.read(ctx, slice, size.Limit(), scan)
 			if postgres.IsTimeout(err) || errors.Is(err, errTooMany) {
+				again := false
+				if postgres.IsTimeout(err) && scan.after == nil {
+					// It has no more events than it should have: a smaller one may take as long.
+					again = size.TimedOut(float64(length))
+				} else if tries++; tries < mostTries && length > shortest {
+					again = true
+					size.Set(float64(length) / float64(int(2)<<tries))
+				}
 				s.tell(ctx, telemetry.Divided, slice, took)
-				known = 0
 				if err := s.Pacer.Pause(ctx, took); err != nil {
 					return err
 				}
-				if tries++; tries < mostTries && length > shortest {
-					size.Set(float64(length) / float64(int(2)<<tries))
+				if again {
 					continue
 				}
 				dense = true
@@ -175,12 +220,15 @@ func (s *Scanner) Scan(
 			tries = 0
 			if took, err = s.readDense(ctx, slice, scan); err == nil {
 				s.tell(ctx, telemetry.Dense, slice, took)
-				size.Set(float64(length) * float64(pace.Target) / float64(max(took, pace.Target)))
+				// What comes after a single instant need not be dense.
+				size.Set(max(wide, float64(length)*float64(pace.Target)/float64(max(took, pace.Target))))
+				wide = 0
 			}
 		case err == nil:
 			tries, known = 0, length
 			s.tell(ctx, telemetry.Read, slice, took)
 			size.Took(float64(length), took)
+			s.fixed = max(size.Fixed(), s.looks.Fixed())
 			// Where statements are quick, the number of counts is what bounds a slice: the next one stays below it, too.
 			if counts := s.counts.Len(); counts > 0 {
 				size.Set(min(size.Value(), float64(length)*float64(good)/float64(counts)))
@@ -200,26 +248,36 @@ func (s *Scanner) Scan(
 
 // size is how many events there are between two instants, or most where there are more. It takes a few milliseconds, and
 // a slice that turns out too dense only after it was read takes a hundred; so does one that a timeout ends, which is
-// therefore no error: it says that there are too many.
+// therefore no error: it says that there are too many. But after two in a row it is not the events that take so long, and
+// the limit grows until there is an answer.
 func (s *Scanner) size(ctx context.Context, slice date.Bounds, most int) (events int, err error) {
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Limit+patience)
-	defer cancel()
-	took, err := s.Pacer.Do(func() error {
-		return s.Session.Read(within, pace.Limit, func(on postgres.DBTX) error {
-			n, err := db.New(on).EventSliceSize(within, db.EventSliceSizeParams{
-				FromInstant: slice.From, ToInstant: slice.To, AtMost: int32(most), //nolint:gosec // A few hundred thousand.
+	for {
+		took, err := s.Pacer.Do(s.Session, func() error {
+			return s.Session.Read(ctx, s.looks.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+				n, err := db.New(on).EventSliceSize(ctx, db.EventSliceSizeParams{
+					FromInstant: slice.From, ToInstant: slice.To, AtMost: int32(most), //nolint:gosec // A few hundred thousand.
+				})
+				events = int(n)
+				return err
 			})
-			events = int(n)
-			return err
 		})
-	})
-	switch {
-	case postgres.IsTimeout(err):
-		events = most
-	case err != nil:
-		return 0, fmt.Errorf("read events from %s: %w", slice.From.Format(time.RFC3339), err)
+		again := false
+		switch {
+		case postgres.IsTimeout(err):
+			events = most
+			s.timeouts++
+			again = s.looks.TimedOut(looksSize) && s.timeouts > 2
+		case err != nil:
+			return 0, fmt.Errorf("read events from %s: %w", slice.From.Format(time.RFC3339), err)
+		default:
+			s.timeouts = 0
+			s.looks.Took(looksSize, took)
+			s.fixed = max(s.fixed, s.looks.Fixed())
+		}
+		if err := s.Pacer.Pause(ctx, took); err != nil || !again {
+			return events, err
+		}
 	}
-	return events, s.Pacer.Pause(ctx, took)
 }
 
 // add hands the counts of a statement on, to be added up while the next one is under way.
@@ -255,16 +313,13 @@ func (s *Scanner) remember(dense date.Bounds) {
 	slices.SortFunc(s.dense, func(a, b date.Bounds) int { return a.From.Compare(b.From) })
 }
 
-// read reads a slice by one statement. It is not cut short when ctx is done: it is about to end by itself, and a
-// connection whose statement is cancelled has to be made anew. Nothing is added up before the statement has ended well,
+// read reads a slice by one statement. Nothing is added up before the statement has ended well,
 // so that a slice that was too dense leaves no trace.
-func (s *Scanner) read(ctx context.Context, slice date.Bounds, scan scan) (time.Duration, error) {
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Limit+patience)
-	defer cancel()
-	s.counts.reset()
+func (s *Scanner) read(ctx context.Context, slice date.Bounds, limit time.Duration, scan scan) (time.Duration, error) {
 	take := func(id, eventType []byte, events int64) error { return s.counts.add(s.Type, id, eventType, events) }
-	took, err := s.Pacer.Do(func() error {
-		return s.Session.Read(within, pace.Limit, func(on postgres.DBTX) error {
+	took, err := s.Pacer.Do(s.Session, func() error {
+		return s.Session.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+			s.counts.reset()
 			arg := db.EventSliceParams{
 				FromInstant: slice.From,
 				ToInstant:   slice.To,
@@ -272,9 +327,9 @@ func (s *Scanner) read(ctx context.Context, slice date.Bounds, scan scan) (time.
 				UpToEntity:  s.Type.FormatPointer(scan.table.UpTo()),
 			}
 			if s.raw > 0 {
-				return db.New(on).EventSliceRawEach(within, db.EventSliceRawParams(arg), take)
+				return db.New(on).EventSliceRawEach(ctx, db.EventSliceRawParams(arg), take)
 			}
-			return db.New(on).EventSliceEach(within, arg, take)
+			return db.New(on).EventSliceEach(ctx, arg, take)
 		})
 	})
 	if err != nil {

@@ -67,8 +67,6 @@ const DefaultDrifts = 20
 const (
 	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
 	ledgerLimit = 5 * time.Second
-	// ledgerPatience is how long a transaction on the ledger is waited for, from this end.
-	ledgerPatience = 15 * time.Second
 	// via and priority are a repair's, in its request.
 	via      = "verify"
 	priority = 2
@@ -170,6 +168,8 @@ func (v *verification) open(ctx context.Context) error {
 			return fmt.Errorf("open source: %w", err)
 		}
 	}
+	v.primary.Patient(func(ctx context.Context) error { return context.Cause(ctx) })
+	v.source.Patient(func(ctx context.Context) error { return context.Cause(ctx) })
 	v.scanner = &slice.Scanner{Session: v.source, Type: v.Type, Pacer: v.pacer}
 	v.reader = &batch.Publisher{Session: v.primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
 	return nil
@@ -213,9 +213,7 @@ func (v *verification) verify(ctx context.Context) error {
 
 // ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done.
 func (v *verification) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerPatience)
-	defer cancel()
-	return v.primary.Tx(ctx, ledgerLimit, func(on postgres.DBTX) error { return do(ctx, db.New(on)) })
+	return v.primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
 // begin takes note of what there is to compare, and reports whether there is anything.
@@ -265,9 +263,10 @@ func (v *verification) count(ctx context.Context) error {
 	}
 	var after *entity.ID
 	for {
-		counts := merge.New(v.Options.MaxEntities)
+		fresh := func() *merge.Table { return merge.New(v.Options.MaxEntities) }
 		alive := func(done float64) error { return v.alive(ctx, "scan", done) }
-		if err := v.scanner.Scan(ctx, v.bounds, after, counts, alive); err != nil {
+		counts, err := slice.Pass(ctx, v.scanner, v.bounds, after, fresh, alive)
+		if err != nil {
 			return err
 		}
 		v.result.Passes++

@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// settings are those that each connection gets, or each transaction behind a pooler. They take precedence over what the
+// database, the role and the URL say. What is not in here stays the user's choice.
+func (config *Config) settings() map[string]string {
+	return map[string]string{
+		"statement_timeout":                   milliseconds(orDefault(config.StatementTimeout, DefaultStatementTimeout)),
+		"lock_timeout":                        milliseconds(orDefault(config.LockTimeout, DefaultLockTimeout)),
+		"idle_in_transaction_session_timeout": milliseconds(time.Minute),
+		"idle_session_timeout":                "0", // The pool closes what is idle.
+		"transaction_timeout":                 "0", // Statements have limits of their own.
+
+		// A slice's plan depends on its bounds and is cheap to make. Compiling it or spreading it over more processes costs
+		// the application more than it saves. Runs promise short statements, which need the indexes.
+		"plan_cache_mode":                 "force_custom_plan",
+		"jit":                             "off",
+		"max_parallel_workers_per_gather": "0",
+		"enable_bitmapscan":               "on",
+		"enable_indexonlyscan":            "on",
+		"enable_indexscan":                "on",
+		"enable_partition_pruning":        "on",
+		"cursor_tuple_fraction":           "0.1",
+
+		// Transactions write, and see what others have committed meanwhile.
+		"default_transaction_isolation":  "read committed",
+		"default_transaction_read_only":  "off",
+		"default_transaction_deferrable": "off",
+
+		// Texts are read and written in one way. A function of the same name in a schema of somebody else's is not called.
+		"search_path":                      SearchPath,
+		"client_encoding":                  "UTF8",
+		"TimeZone":                         "UTC",
+		"DateStyle":                        "ISO, MDY",
+		"IntervalStyle":                    "postgres",
+		"bytea_output":                     "hex",
+		"extra_float_digits":               "1",
+		"standard_conforming_strings":      "on",
+		"quote_all_identifiers":            "off",
+		"array_nulls":                      "on",
+		"transform_null_equals":            "off",
+		"exit_on_error":                    "off",
+		"restrict_nonsystem_relation_kind": "",
+	}
+}
+
+// known leaves out the settings that this server does not have.
+func known(ctx context.Context, conn *pgx.Conn, settings map[string]string) error {
+	rows, err := conn.Query(ctx, "SELECT s.name FROM pg_catalog.pg_settings AS s")
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(settings, func(name, _ string) bool { return !slices.Contains(names, name) })
+	return nil
+}
+
+// assign is SQL that makes settings, for the transaction where local, else for the session. It has no parameters, so that
+// it can be sent together with other statements, and calls functions of pg_catalog alone.
+func assign(settings map[string]string, local bool) string {
+	var sql strings.Builder
+	for i, name := range slices.Sorted(maps.Keys(settings)) {
+		sql.WriteString([]string{"SELECT ", ", "}[min(i, 1)])
+		fmt.Fprintf(&sql, "pg_catalog.set_config('%s', '%s', %t)", name, strings.ReplaceAll(settings[name], "'", "''"), local)
+	}
+	return sql.String()
+}
+
+// execer is what a connection and a transaction have in common here.
+type execer interface {
+	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)
+}
+
+// set makes settings of the session.
+func set(ctx context.Context, on execer, settings map[string]string) error {
+	if _, err := on.Exec(ctx, assign(settings, false)); err != nil {
+		return fmt.Errorf("make settings: %w", err)
+	}
+	return nil
+}
+
+// steady reports whether a session still has the settings that it was given. Postgres tells of some that change, and
+// somebody who resets a session resets all.
+func steady(conn *pgx.Conn) bool {
+	for name, value := range map[string]string{
+		"TimeZone": "UTC", "IntervalStyle": "postgres", "standard_conforming_strings": "on", "client_encoding": "UTF8",
+		"default_transaction_read_only": "off",
+	} {
+		if is := conn.PgConn().ParameterStatus(name); is != "" && is != value {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,161 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ErrURL says that a database URL is wrong. What wraps it says which part is, and what to write. Neither shows any of the
+// URL's values: they may hold a password.
+var ErrURL = errors.New("the database URL cannot be read")
+
+const urlForm = "write it as postgres://user:password@host:5432/database"
+
+// foreign are parameters of other programs' URLs that mean nothing to Postgres: Prisma's, and those of Node's and Java's
+// drivers. Postgres refuses what it does not know, so they are left out.
+//
+//nolint:gochecknoglobals // A list.
+var foreign = []string{
+	"schema", "pgbouncer", "pool_timeout", "connection_limit", "socket_timeout", "statement_cache_size", "sslaccept",
+	"uselibpqcompat", "prepareThreshold", "currentSchema", "reWriteBatchedInserts", "ssl",
+}
+
+func parse(text string) (*pgxpool.Config, error) {
+	text = normal(text)
+	config, err := pgxpool.ParseConfig(text)
+	if scheme, _, has := strings.Cut(text, "://"); err != nil || has && !isURL(text) && !strings.ContainsAny(scheme, "= ") {
+		return nil, fmt.Errorf("%w: %s", ErrURL, mistake(text))
+	}
+	return config, nil
+}
+
+// normal takes off what a copy has brought along (blanks, line ends, quotes) and what is another program's, and says
+// require where Node's drivers say no-verify.
+func normal(text string) string {
+	text = strings.TrimSpace(text)
+	for _, quote := range []string{`"`, `'`} {
+		if inner, quoted := strings.CutPrefix(text, quote); quoted && strings.HasSuffix(inner, quote) {
+			text = strings.TrimSpace(strings.TrimSuffix(inner, quote))
+		}
+	}
+	if !isURL(text) {
+		return text
+	}
+	base, query, has := strings.Cut(text, "?")
+	if !has {
+		return text
+	}
+	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
+		name, value, _ := strings.Cut(parameter, "=")
+		return slices.Contains(foreign, name) && (name != "ssl" || value != "true")
+	})
+	for i, parameter := range parameters {
+		if parameter == "sslmode=no-verify" {
+			parameters[i] = "sslmode=require"
+		}
+	}
+	return strings.TrimSuffix(base+"?"+strings.Join(parameters, "&"), "?")
+}
+
+func isURL(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
+// mistake says which part of a URL is wrong, and what to write.
+func mistake(text string) string {
+	const encoded = "; in a user, password or database, write : / ? # [ ] @ and % as %3A %2F %3F %23 %5B %5D %40 and %25"
+	switch scheme, _, has := strings.Cut(text, "://"); {
+	case strings.HasPrefix(text, "jdbc:"):
+		return "it begins with jdbc:, which is for Java: " + urlForm
+	case has && !isURL(text) && !strings.ContainsAny(scheme, "= "):
+		return "it does not begin with postgres://: " + urlForm
+	case !isURL(text) && !strings.Contains(text, "="):
+		return urlForm
+	case !isURL(text):
+		return settingMistake(func(name string) string { return keyword(text, name) })
+	}
+	parsed, err := url.Parse(text)
+	var escape url.EscapeError
+	switch {
+	case errors.As(err, &escape):
+		return "a % in it is not followed by two hexadecimal digits" + encoded
+	case err != nil:
+		return "its host and port are not as in host:5432" + encoded
+	}
+	if port := parsed.Port(); port != "" && !isPort(port) {
+		return "its port is not a number from 1 to 65535" + encoded
+	}
+	return settingMistake(parsed.Query().Get)
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+// settingMistake looks for the mistake in the settings that a URL or the environment gives.
+func settingMistake(given func(name string) string) string {
+	get := func(name, variable string) string { return orDefault(given(name), os.Getenv(variable)) }
+	modes := []string{"", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+	port := get("port", "PGPORT")
+	timeout := get("connect_timeout", "PGCONNECT_TIMEOUT")
+	switch {
+	case !slices.Contains(modes, get("sslmode", "PGSSLMODE")):
+		return "its sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"
+	case get("service", "PGSERVICE") != "":
+		return "its service is not in the service file: add it to ~/.pg_service.conf or to the file that PGSERVICEFILE names, or leave it out"
+	case port != "" && !isPort(port):
+		return "its port is not a number from 1 to 65535"
+	case timeout != "" && !isNumber(timeout):
+		return "its connect_timeout is not a number of seconds"
+	}
+	for _, file := range [][2]string{{"sslrootcert", "PGSSLROOTCERT"}, {"sslcert", "PGSSLCERT"}, {"sslkey", "PGSSLKEY"}} {
+		path := get(file[0], file[1])
+		if path == "" || path == "system" {
+			continue
+		}
+		if _, err := os.ReadFile(path); err != nil {
+			return "the file of its " + file[0] + " cannot be read: give the path of one that is there, or leave it out"
+		}
+	}
+	switch {
+	case get("sslrootcert", "PGSSLROOTCERT") != "":
+		return "the file of its sslrootcert has no certificate in PEM format, or its sslcert and sslkey do not belong together"
+	case (get("sslcert", "PGSSLCERT") == "") != (get("sslkey", "PGSSLKEY") == ""):
+		return "it has only one of sslcert and sslkey: give both"
+	default:
+		return urlForm
+	}
+}
+
+func isNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 31)
+	return err == nil
+}
+
+// keyword is a setting in a text such as "host=127.0.0.1 port=5432".
+func keyword(text, name string) string {
+	for field := range strings.FieldsSeq(text) {
+		if value, is := strings.CutPrefix(field, name+"="); is {
+			return strings.Trim(value, "'")
+		}
+	}
+	return ""
+}
+
+// Host is the host and port a URL leads to, for messages; empty where the URL cannot be read.
+func Host(text string) string {
+	config, err := pgx.ParseConfig(normal(text))
+	if err != nil {
+		return ""
+	}
+	return address(config)
+}

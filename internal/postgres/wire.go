@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// wire is a connection to Postgres that measures its round trip: the shortest time between what was sent and the first
+// byte of the answer. What a statement takes beyond its round trips is what the server needs.
+type wire struct {
+	net.Conn
+
+	mu     sync.Mutex
+	sent   time.Time // of what is not answered yet; zero where nothing is
+	least  time.Duration
+	before time.Duration // the least of the measures before those that least is of
+	turns  int
+	waited time.Duration
+}
+
+// turnsPerLeast is how many round trips the shortest is taken from, and as many before them: a way that has become longer
+// is noticed.
+const turnsPerLeast = 100
+
+// measured lets all connections of a configuration measure their round trips.
+func measured(config *pgx.ConnConfig) {
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &wire{Conn: conn}, nil
+	}
+}
+
+// wireOf is the wire below a connection; nil where there is none.
+func wireOf(conn *pgconn.PgConn) *wire {
+	below := conn.Conn()
+	if encrypted, ok := below.(*tls.Conn); ok {
+		below = encrypted.NetConn()
+	}
+	w, _ := below.(*wire)
+	return w
+}
+
+// Write sends, and starts the clock.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	w.sent = time.Now() //nolint:forbidigo // The network's own time: no test makes it up.
+	w.mu.Unlock()
+	return w.Conn.Write(p)
+}
+
+// Read receives, and stops the clock.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 {
+		w.answered()
+	}
+	return n, err
+}
+
+func (w *wire) answered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent.IsZero() {
+		return
+	}
+	took := time.Since(w.sent)
+	w.sent = time.Time{}
+	if w.turns++; w.turns%turnsPerLeast == 0 {
+		w.before, w.least = w.least, 0
+	}
+	if w.least == 0 || took < w.least {
+		w.least = took
+	}
+	trip := w.least
+	if w.before > 0 {
+		trip = min(trip, w.before)
+	}
+	w.waited += trip
+}
+
+// Waited is how long all round trips so far have taken.
+func (w *wire) Waited() time.Duration {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waited
+}

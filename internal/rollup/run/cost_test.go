@@ -1,0 +1,190 @@
+package run_test
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// What follows has statements whose cost is mostly not their size's. Each time, the number of statements is what counts:
+// those that become smaller without becoming faster become more and more.
+
+// rolled runs the date through a database's other URL, counting statements by name.
+func (b *testBundle) rolled(t *testing.T, url string) (run.Figures, map[string]int) {
+	t.Helper()
+	sent := &statements{named: map[string]int{}}
+	db := open(t, postgres.Config{URL: url, Tracer: sent})
+	b.runner.Primary, b.runner.Source = db, db
+	return b.rollup(t, day), sent.named
+}
+
+// A round trip is no reason to make a statement smaller.
+func TestRunLatency(t *testing.T) {
+	t.Parallel()
+	figures := func(t *testing.T, milliseconds int) run.Figures {
+		t.Helper()
+		b := setup(t, installations[0])
+		b.db.InsertDate(t, day, 120_000, 5_000)
+		figures, _ := b.rolled(t, delayed(t, b.db, milliseconds))
+		require.EqualValues(t, 120_000, pgtest.RequireExact(t, b.db).Events)
+		return figures
+	}
+	for _, milliseconds := range []int{30, 120} {
+		t.Run(strconv.Itoa(milliseconds), func(t *testing.T) {
+			t.Parallel()
+			got := figures(t, milliseconds)
+			require.LessOrEqual(t, got.Batches, 8)
+			require.LessOrEqual(t, got.Slices, 40)
+		})
+	}
+}
+
+// As many events at one instant as a slice should have, a few more, and twice as many: some looks find out.
+func TestRunJustTooDense(t *testing.T) {
+	t.Parallel()
+	for _, events := range []int{49_000, 50_050, 50_500, 76_000, 99_999, 101_000} {
+		t.Run(strconv.Itoa(events), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, installations[0])
+			b.db.InsertInstant(t, atNoon(t, b), events, 40_000)
+			_, sent := b.rolled(t, b.db.URL)
+			require.EqualValues(t, events, pgtest.RequireExact(t, b.db).Events)
+			require.Less(t, sent["EventSliceSize"], 100, sent)
+			require.Less(t, sent["EventSlice"]+sent["EventSliceRaw"], 100, sent)
+		})
+	}
+}
+
+// Planning a statement on many partitions takes longer than a statement's limit, whatever the statement reads.
+func TestRunManyPartitions(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	_, err := b.db.Exec(t.Context(), `
+		CREATE TABLE public.parts (entity_id bigint NOT NULL, event_type text NOT NULL, created_at timestamp NOT NULL)
+			PARTITION BY RANGE (created_at);
+		CREATE INDEX ON public.parts ((created_at AT TIME ZONE 'UTC'));
+		DO $$ BEGIN FOR i IN 0..999 LOOP EXECUTE format('CREATE TABLE public.parts_%s PARTITION OF public.parts FOR VALUES FROM (%L) TO (%L)',
+			i, date '2024-01-01' + i, date '2024-01-02' + i); END LOOP; END $$;
+		CREATE OR REPLACE VIEW analytics.events AS SELECT entity_id::analytics.entity_id AS entity_id, event_type,
+			created_at AT TIME ZONE 'UTC' AS created_at FROM public.parts`)
+	require.NoError(t, err)
+	_, err = b.db.Exec(t.Context(), `INSERT INTO public.parts SELECT i % 500, 'view', timestamp '2026-03-01' + interval '4 seconds' * i
+		FROM generate_series(0, 19999) AS i`)
+	require.NoError(t, err)
+	_, err = b.db.Exec(t.Context(), "ANALYZE public.parts")
+	require.NoError(t, err)
+	figures, sent := b.rolled(t, b.db.URL)
+	require.EqualValues(t, 20_000, figures.Events)
+	require.Less(t, sent["EventSliceSize"]+sent["EventSlice"]+sent["EventSliceRaw"], 60, sent)
+}
+
+// errorsOf counts errors by SQLSTATE.
+type errorsOf struct {
+	mu    sync.Mutex
+	codes map[string]int
+}
+
+func (*errorsOf) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (e *errorsOf) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.codes[postgres.Code(data.Err)]++
+}
+
+func (e *errorsOf) of(code string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.codes[code]
+}
+
+// Somebody holds a row, or the source, for longer than a statement may wait: the run waits and tries again, and does not
+// make its batches smaller.
+func TestRunLocked(t *testing.T) {
+	t.Parallel()
+	for name, lock := range map[string]string{
+		"Row":    "SELECT FROM analytics.daily_entity_metrics ORDER BY entity_id LIMIT 1 FOR UPDATE",
+		"Source": "LOCK TABLE public.raw_events IN ACCESS EXCLUSIVE MODE",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, installations[0])
+			b.db.InsertDate(t, day, 10_000, 1_000)
+			b.rollup(t, day)
+			_, err := b.db.Exec(t.Context(), "UPDATE public.raw_events SET event_type = 'skip'")
+			require.NoError(t, err)
+			b.request(t, day)
+
+			seen := &errorsOf{codes: map[string]int{}}
+			db := open(t, postgres.Config{URL: b.db.URL, Tracer: seen})
+			b.runner.Primary, b.runner.Source = db, db
+			tx, err := b.db.Begin(t.Context())
+			require.NoError(t, err)
+			_, err = tx.Exec(t.Context(), lock)
+			require.NoError(t, err)
+			ended := make(chan error, 1)
+			var figures run.Figures
+			go func() {
+				var err error
+				figures, err = b.runner.Run(t.Context(), run.Order{Date: day})
+				ended <- err
+			}()
+			require.Eventually(t, func() bool { return seen.of("55P03") >= 4 }, time.Minute, 10*time.Millisecond)
+			require.NoError(t, tx.Commit(t.Context()))
+			require.NoError(t, <-ended)
+			require.EqualValues(t, 10_000, pgtest.RequireExact(t, b.db).Events)
+			require.LessOrEqual(t, figures.Batches, 3)
+		})
+	}
+}
+
+// Each COPY takes longer than a batch should, whatever it brings, as into a distributed table.
+func TestRunCopyOfFixedCost(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertInstant(t, atNoon(t, b), 40_000, 40_000)
+	_, err := b.db.Exec(t.Context(), `
+		CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.15); RETURN NULL; END';
+		CREATE TRIGGER slow BEFORE INSERT ON analytics.daily_entity_metrics FOR EACH STATEMENT EXECUTE FUNCTION public.slow()`)
+	require.NoError(t, err)
+	figures, _ := b.rolled(t, b.db.URL)
+	recount := pgtest.RequireExact(t, b.db)
+	require.EqualValues(t, 40_000, recount.Events)
+	require.Less(t, figures.Batches, 80)
+}
+
+// Connections are cut while a COMMIT is on its way, before or after the server has seen it: the run takes another and goes
+// on where it is.
+func TestRunCut(t *testing.T) {
+	t.Parallel()
+	for name, passOn := range map[string]bool{"After": true, "Before": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, installations[0])
+			b.db.InsertDate(t, day, 40_000, 20_000)
+			b.request(t, day)
+			proxy := &cutter{choose: func(commit int64) (cut, pass bool) { return commit%2 == 0, passOn || commit%2 == 1 }}
+			db := open(t, postgres.Config{URL: proxy.start(t, b.db), Pooler: postgres.PoolerNone})
+			b.runner.Primary, b.runner.Source = db, db
+			figures, err := b.runner.Run(t.Context(), run.Order{Date: day})
+			require.NoError(t, err)
+			require.Positive(t, proxy.cuts.Load())
+			recount := pgtest.RequireExact(t, b.db)
+			require.EqualValues(t, 40_000, recount.Events)
+			require.Equal(t, recount.Rows, figures.Inserted)
+			require.Equal(t, "complete", b.state(t, day))
+			require.Zero(t, b.openRequests(t))
+		})
+	}
+}
