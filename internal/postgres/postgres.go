@@ -114,23 +114,19 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 // detect compares the process id that the server announced at the connection's start with that of the process which
 // answers: a pooler makes up the former.
 func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler) (bool, error) {
-	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return false, connectError(config, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := known(ctx, conn, db.settings); err != nil {
+	pid, err := known(ctx, conn, db.settings)
+	if err != nil {
 		return false, connectError(config, err)
 	}
 	if pooler == PoolerNone || pooler == PoolerTransaction {
 		return pooler == PoolerTransaction, nil
 	}
-	var pid uint32
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
-		return false, connectError(config, err)
-	}
-	return pid != conn.PgConn().PID(), nil
+	return pid != strconv.FormatUint(uint64(conn.PgConn().PID()), 10), nil
 }
 
 // Tx runs do in a transaction that carries Daymill's settings whatever is in between, and commits it unless do returns

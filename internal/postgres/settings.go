@@ -55,18 +55,24 @@ func (config *Config) settings() map[string]string {
 	}
 }
 
-// known leaves out the settings that this server does not have.
-func known(ctx context.Context, conn *pgx.Conn, settings map[string]string) error {
-	rows, err := conn.Query(ctx, "SELECT s.name FROM pg_catalog.pg_settings AS s")
-	if err != nil {
-		return err
+// known leaves out the settings that this server does not have, and returns the id of the process that serves. It works
+// whatever the session's settings are.
+func known(ctx context.Context, conn *pgx.Conn, settings map[string]string) (pid string, err error) {
+	// The database's own limit may be too short. Behind a pooler, only a transaction may change it.
+	if _, err := conn.PgConn().Exec(ctx, "BEGIN; SET LOCAL statement_timeout = 5000").ReadAll(); err != nil {
+		return "", err
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	answers, err := conn.PgConn().Exec(ctx,
+		"SELECT s.name FROM pg_catalog.pg_settings AS s; SELECT pg_catalog.pg_backend_pid(); ROLLBACK").ReadAll()
 	if err != nil {
-		return err
+		return "", err
 	}
-	maps.DeleteFunc(settings, func(name, _ string) bool { return !slices.Contains(names, name) })
-	return nil
+	names := map[string]bool{}
+	for _, row := range answers[0].Rows {
+		names[string(row[0])] = true
+	}
+	maps.DeleteFunc(settings, func(name, _ string) bool { return !names[name] })
+	return string(answers[1].Rows[0][0]), nil
 }
 
 // assign is SQL that makes settings, for the transaction where local, else for the session. It has no parameters, so that
@@ -87,7 +93,12 @@ type execer interface {
 
 // set makes settings of the session.
 func set(ctx context.Context, on execer, settings map[string]string) error {
-	if _, err := on.Exec(ctx, assign(settings, false)); err != nil {
+	// By itself, first: the limit that there was may be too short for the rest.
+	_, err := on.Exec(ctx, "SET statement_timeout = "+settings["statement_timeout"])
+	if err == nil {
+		_, err = on.Exec(ctx, assign(settings, false))
+	}
+	if err != nil {
 		return fmt.Errorf("make settings: %w", err)
 	}
 	return nil
