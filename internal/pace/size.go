@@ -104,7 +104,7 @@ func (s *Size) usual() time.Duration {
 		return Limit
 	}
 	some := s.fixed + s.fixed/4 // It is not always the same.
-	return min(maxLimit, Limit+(some+limitStep-1)/limitStep*limitStep)
+	return min(maxLimit, Limit+(some+limitStep/2).Round(limitStep))
 }
 
 // Set chooses the size, where the caller knows better.

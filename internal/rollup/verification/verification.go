@@ -168,8 +168,8 @@ func (v *verification) open(ctx context.Context) error {
 			return fmt.Errorf("open source: %w", err)
 		}
 	}
-	v.primary.Patient(func(ctx context.Context) error { return context.Cause(ctx) })
-	v.source.Patient(func(ctx context.Context) error { return context.Cause(ctx) })
+	v.primary.Patient(context.Cause)
+	v.source.Patient(context.Cause)
 	v.scanner = &slice.Scanner{Session: v.source, Type: v.Type, Pacer: v.pacer}
 	v.reader = &batch.Publisher{Session: v.primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
 	return nil
