@@ -2,17 +2,11 @@ package ui
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"net"
+	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
-
-	"golang.org/x/time/rate"
-
-	"github.com/daymill/daymill/internal/pace"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The users there are.
@@ -30,91 +24,64 @@ type Access struct {
 	MetricsToken   string // bearer token of /metrics
 }
 
-// Open reports whether no password is set. The pages are then for this machine only, and whoever is on it is the admin.
-func (a Access) Open() bool { return a.AdminPassword == "" && a.ViewerPassword == "" }
-
-// Failures are throttled per client, and over all clients for those that pretend to be many.
-const (
-	failuresPerClient = 10 // at once, and then one every six seconds
-	failuresOfAll     = 100
-	clientsKept       = 10_000
-)
-
-// guard checks credentials.
-type guard struct {
-	access Access
-	clock  pace.Clock
-
-	mu      sync.Mutex
-	clients map[string]*rate.Limiter // of failures
-	all     *rate.Limiter
+// Open reports whether neither a password nor the API's token is set. The pages and the API are then for this machine
+// only, and whoever is on it is the admin. Where any of the three is set, everything else is closed as well.
+func (a Access) Open() bool {
+	return a.AdminPassword == "" && a.ViewerPassword == "" && a.APIToken == ""
 }
 
-func newGuard(access Access, clock pace.Clock) *guard {
-	return &guard{
-		access: access, clock: clock,
-		clients: make(map[string]*rate.Limiter), all: rate.NewLimiter(rate.Every(time.Second), failuresOfAll),
+// named are the secrets, with the environment variable of each.
+func (a Access) named() []struct{ name, secret string } {
+	return []struct{ name, secret string }{
+		{"DAYMILL_ADMIN_PASSWORD", a.AdminPassword},
+		{"DAYMILL_VIEWER_PASSWORD", a.ViewerPassword},
+		{"DAYMILL_API_TOKEN", a.APIToken},
+		{"CRON_SECRET", a.CronSecret},
+		{"DAYMILL_METRICS_TOKEN", a.MetricsToken},
 	}
 }
 
-// equal compares in constant time, whatever the lengths.
-func equal(given, wanted string) bool {
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(wanted))
-	return wanted != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
+// shortestSecret is how many characters a secret has at least.
+const shortestSecret = 8
 
-// user returns who the credentials belong to; empty where they are wrong.
-func (g *guard) user(name, password string) string {
-	admin := equal(password, g.access.AdminPassword)
-	viewer := equal(password, g.access.ViewerPassword)
-	switch {
-	case name == adminUser && admin:
-		return adminUser
-	case name == viewerUser && viewer:
-		return viewerUser
-	default:
-		return ""
-	}
-}
-
-// throttled reports whether a client has failed too often to be heard at all.
-func (g *guard) throttled(client string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.clock.Now()
-	limiter := g.clients[client]
-	return limiter != nil && limiter.TokensAt(now) < 1 || g.all.TokensAt(now) < 1
-}
-
-// failed counts a failure.
-func (g *guard) failed(client string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.clock.Now()
-	limiter := g.clients[client]
-	if limiter == nil {
-		if len(g.clients) >= clientsKept {
-			clear(g.clients) // The limit over all still holds.
+// Check refuses secrets that let in whom they should not: short ones, two that are equal, and those that no client can
+// send. It returns an error that names the variable and never the secret, and a warning for each secret that may be
+// guessed.
+func (a Access) Check() (warnings []string, err error) {
+	all := a.named()
+	for i, one := range all {
+		if one.secret == "" {
+			continue
 		}
-		limiter = rate.NewLimiter(rate.Every(6*time.Second), failuresPerClient)
-		g.clients[client] = limiter
+		switch {
+		case one.secret != strings.TrimSpace(one.secret):
+			return nil, fmt.Errorf("%s begins or ends with a space or a line break, which clients drop: set it without", one.name)
+		case strings.IndexFunc(one.secret, unicode.IsControl) >= 0:
+			return nil, fmt.Errorf("%s has a control character, which no client sends: set another", one.name)
+		case utf8.RuneCountInString(one.secret) < shortestSecret:
+			return nil, fmt.Errorf("%s has fewer than %d characters: set a longer one, such as of `openssl rand -hex 16`", one.name, shortestSecret)
+		}
+		for _, other := range all[:i] {
+			if other.secret == one.secret {
+				return nil, fmt.Errorf("%s and %s are equal, so that whoever has one has the other: set two different ones", other.name, one.name)
+			}
+		}
+		if !Strong(one.secret) {
+			warnings = append(warnings, one.name+" can be guessed, so tries are throttled, and others' tries can hold up yours: "+
+				"set a longer one, such as of `openssl rand -hex 16`")
+		}
 	}
-	limiter.AllowN(now, 1)
-	g.all.AllowN(now, 1)
+	return warnings, nil
 }
 
-// clientOf is who is at the other end, as far as one can know: a platform's proxy appends the address it has seen.
-func clientOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
+// Strong reports whether a secret is too long and too varied to be guessed: 20 characters or more, 8 of them different.
+func Strong(secret string) bool {
+	const length, variety = 20, 8
+	different := make(map[rune]bool)
+	for _, c := range secret {
+		different[c] = true
 	}
-	forwarded := r.Header.Values("X-Forwarded-For")
-	if len(forwarded) == 0 {
-		return host
-	}
-	last := forwarded[len(forwarded)-1]
-	return host + " " + strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	return utf8.RuneCountInString(secret) >= length && len(different) >= variety
 }
 
 // basic returns the user of a request's basic credentials. Where it returns false, it has answered.
@@ -122,21 +89,22 @@ func (s *site) basic(w http.ResponseWriter, r *http.Request) (string, bool) {
 	if s.Access.Open() {
 		return adminUser, true
 	}
-	client := clientOf(r)
-	if s.guard.throttled(client) {
-		w.Header().Set("Retry-After", "60")
-		text(w, http.StatusTooManyRequests, "Too many wrong passwords: wait a minute.\n")
+	if s.Access.AdminPassword == "" && s.Access.ViewerPassword == "" {
+		text(w, http.StatusForbidden, "Nobody can log in here: set DAYMILL_ADMIN_PASSWORD for the web process. "+
+			"The API answers to DAYMILL_API_TOKEN.\n")
 		return "", false
 	}
-	name, password, given := r.BasicAuth()
-	if user := s.guard.user(name, password); user != "" {
+	user, came := s.guard.password(r)
+	switch came {
+	case right:
 		return user, true
+	case throttled:
+		w.Header().Set("Retry-After", retryAfter)
+		text(w, http.StatusTooManyRequests, "Too many wrong passwords: wait some seconds, and try again.\n")
+	default:
+		w.Header().Set("WWW-Authenticate", `Basic realm="Daymill", charset="UTF-8"`)
+		text(w, http.StatusUnauthorized, "Daymill wants a user (admin or viewer) and a password.\n")
 	}
-	if given {
-		s.guard.failed(client)
-	}
-	w.Header().Set("WWW-Authenticate", `Basic realm="Daymill", charset="UTF-8"`)
-	text(w, http.StatusUnauthorized, "Daymill wants a user (admin or viewer) and a password.\n")
 	return "", false
 }
 
@@ -158,12 +126,4 @@ func (s *site) authenticated(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
 	})
-}
-
-type userKey struct{}
-
-// userOf is who asked; empty where nobody was authenticated.
-func userOf(ctx context.Context) string {
-	user, _ := ctx.Value(userKey{}).(string)
-	return user
 }

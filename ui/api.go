@@ -114,28 +114,24 @@ func allowed(routes []apiRoute) string {
 	return strings.Join(methods, ", ")
 }
 
-// apiUser is who makes a call. Failures count together with those at the pages.
+// apiUser is who makes a call.
 func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (string, error) {
-	open := access == byUser && s.Access.Open() && s.Access.APIToken == ""
 	switch {
 	case access == byAnyone:
 		return "", nil
 	case access == byCron && s.Access.CronSecret == "":
 		return "", apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
-	case open:
+	case access == byUser && s.Access.Open():
 		return adminUser, nil // Only this machine reaches it: see hosted.
 	}
-	client := clientOf(r)
-	if s.guard.throttled(client) {
-		w.Header().Set("Retry-After", "60")
-		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a minute."}
-	}
-	user, given := s.credentials(r, access)
-	if user != "" {
+	user, came := s.credentials(r, access)
+	switch came {
+	case right:
 		return user, nil
-	}
-	if given {
-		s.guard.failed(client)
+	case throttled:
+		w.Header().Set("Retry-After", retryAfter)
+		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait some seconds, and try again."}
+	default:
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
 	if access == byCron {
@@ -147,25 +143,15 @@ func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess)
 	}
 }
 
-// credentials are whose they are; empty where they are wrong. given reports whether there are any.
-func (s *site) credentials(r *http.Request, access apiAccess) (user string, given bool) {
-	header := r.Header.Get("Authorization")
-	scheme, token, _ := strings.Cut(header, " ")
-	switch {
-	case access == byCron:
-		if strings.EqualFold(scheme, "Bearer") && equal(strings.TrimSpace(token), s.Access.CronSecret) {
-			return audit.ViaCron, true
-		}
-	case strings.EqualFold(scheme, "Bearer"):
-		if equal(strings.TrimSpace(token), s.Access.APIToken) {
-			return tokenUser, true
-		}
-	default:
-		if name, password, ok := r.BasicAuth(); ok {
-			return s.guard.user(name, password), true
-		}
+// credentials are whose a call's are.
+func (s *site) credentials(r *http.Request, access apiAccess) (user string, came outcome) {
+	if access == byCron {
+		return audit.ViaCron, s.guard.token(r, cronCredential, s.Access.CronSecret)
 	}
-	return "", header != ""
+	if _, _, is := r.BasicAuth(); is {
+		return s.guard.password(r)
+	}
+	return tokenUser, s.guard.token(r, apiCredential, s.Access.APIToken)
 }
 
 // apiID is the number in a call's address.

@@ -169,23 +169,41 @@ func TestAPIAccess(t *testing.T) {
 		require.Equal(t, http.StatusAccepted, a.call(t, "POST", "/api/rollups", `{"date":"2026-03-01"}`, none).status)
 		require.Equal(t, http.StatusForbidden, a.call(t, "GET", "/api/dates", "", none, func(r *http.Request) { r.Host = "evil.example" }).status)
 		// A token is a wish for credentials, though the pages have none.
+		// All or nothing: with a token the pages are closed as well.
 		a = newAPI(t, database(t), func(c *ui.Config) { c.Access = ui.Access{APIToken: "token"} })
 		require.Equal(t, http.StatusUnauthorized, a.call(t, "GET", "/api/dates", "", none).status)
 		require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates", "").status)
+		for _, path := range []string{"/", "/dates", "/doctor"} {
+			answer := a.do(t, a.request(t, "", "GET", path, ""))
+			require.Equal(t, http.StatusForbidden, answer.status)
+			require.Contains(t, answer.body, "set DAYMILL_ADMIN_PASSWORD")
+		}
 	})
 
 	t.Run("Throttled", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t, database(t), nil)
-		for range 5 {
+		for range 10 {
 			require.Equal(t, http.StatusUnauthorized, a.call(t, "GET", "/api/dates", "", bearer("guess")).status)
-			require.Equal(t, http.StatusUnauthorized, a.call(t, "GET", "/api/cron/daily-rollup", "", bearer("guess")).status)
 		}
 		answer := a.call(t, "GET", "/api/dates", "")
 		require.Equal(t, http.StatusTooManyRequests, answer.status, "or the guesses would go on")
 		require.NotEmpty(t, answer.header.Get("Retry-After"))
-		require.Equal(t, http.StatusTooManyRequests, a.call(t, "GET", "/api/cron/daily-rollup", "", bearer("cron secret")).status)
-		require.Equal(t, http.StatusTooManyRequests, a.get(t, "/").status, "pages and API count together")
+		require.Equal(t, http.StatusAccepted, a.call(t, "GET", "/api/cron/daily-rollup", "", bearer("cron secret")).status, "each credential counts for itself")
+		require.Equal(t, http.StatusOK, a.get(t, "/").status)
+	})
+
+	t.Run("TokenNotThrottled", func(t *testing.T) {
+		t.Parallel()
+		token := "8f2c0d9a41b7e6355a1c9d0e7f3b2a64" //nolint:gosec // Of nobody.
+		a := newAPI(t, database(t), func(c *ui.Config) { c.Access.APIToken = token })
+		for range 30 {
+			a.call(t, "GET", "/api/dates", "", bearer("guess"))
+			a.call(t, "GET", "/api/dates", "", basic("admin", "guess"))
+		}
+		require.Equal(t, http.StatusTooManyRequests, a.call(t, "GET", "/api/dates", "", bearer("guess")).status)
+		require.Equal(t, http.StatusTooManyRequests, a.get(t, "/").status, "pages and API count passwords together")
+		require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates", "", bearer(token)).status, "whatever others have guessed")
 	})
 
 	t.Run("Viewer", func(t *testing.T) {

@@ -3,9 +3,9 @@ package ui
 import (
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // MetricsConfig is what /metrics works with.
@@ -17,6 +17,8 @@ type MetricsConfig struct {
 	Token  string
 	Logger *slog.Logger
 	Clock  pace.Clock
+	// Listeners are told of wrong tokens.
+	Listeners telemetry.Listeners
 }
 
 // MetricsHandler returns the handler of a server that has /metrics and nothing else, for processes without pages.
@@ -24,7 +26,7 @@ func MetricsHandler(config MetricsConfig) http.Handler {
 	// Without a token, access is open, and names that are not this machine's are refused.
 	s := &site{
 		Config: Config{Logger: config.Logger, Metrics: config.Handler, Access: Access{MetricsToken: config.Token}},
-		guard:  newGuard(Access{}, config.Clock),
+		guard:  newGuard(Access{}, config.Clock, config.Listeners),
 	}
 	serve := http.Handler(http.HandlerFunc(s.metrics))
 	if config.Token == "" {
@@ -41,20 +43,14 @@ func (s *site) metrics(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "Set DAYMILL_METRICS_TOKEN for /metrics.\n")
 		return
 	}
-	client := clientOf(r)
-	if s.guard.throttled(client) {
-		w.Header().Set("Retry-After", "60")
-		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait a minute.\n")
-		return
-	}
-	scheme, token, given := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !given || !strings.EqualFold(scheme, "Bearer") || !equal(strings.TrimSpace(token), s.Access.MetricsToken) {
-		if given {
-			s.guard.failed(client)
-		}
+	switch s.guard.token(r, metricsCredential, s.Access.MetricsToken) {
+	case right:
+		s.Metrics.ServeHTTP(w, r)
+	case throttled:
+		w.Header().Set("Retry-After", retryAfter)
+		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait some seconds, and try again.\n")
+	default:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
 		text(w, http.StatusUnauthorized, "/metrics wants DAYMILL_METRICS_TOKEN as a bearer token.\n")
-		return
 	}
-	s.Metrics.ServeHTTP(w, r)
 }

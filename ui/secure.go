@@ -111,8 +111,28 @@ func (s *site) hosted(next http.Handler) http.Handler {
 			refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages answer at 127.0.0.1 and localhost only.")
 			return
 		}
+		if name := forwardedBy(r.Header); name != "" {
+			refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages are for this machine only, and this request came "+
+				"through a proxy (it has the header "+name+"): set DAYMILL_ADMIN_PASSWORD for this process.")
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// forwardedBy names a header that proxies add to what they pass on; empty where there is none.
+func forwardedBy(header http.Header) string {
+	for _, name := range []string{
+		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server",
+		"X-Forwarded-Ssl", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Host", "X-Original-Forwarded-For",
+		"X-Envoy-External-Address", "Cf-Connecting-Ip", "Cf-Ray", "Fastly-Client-Ip", "Fly-Client-Ip", "True-Client-Ip",
+		"X-Amzn-Trace-Id", "X-Azure-Clientip", "X-Request-Start", "Ngrok-Trace-Id",
+	} {
+		if len(header.Values(name)) > 0 {
+			return name
+		}
+	}
+	return ""
 }
 
 // isLoopbackHost reports whether a host, with or without a port, names this machine only.
@@ -131,9 +151,21 @@ func isLoopbackHost(host string) bool {
 func (*site) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, r, http.StatusForbidden, "This came from another site and was refused: nothing was changed.")
+		refuse(w, r, http.StatusForbidden, "This came from another site and was refused: nothing was changed."+hostHint(r))
 	}))
 	return protection.Handler(next)
+}
+
+// hostHint says what to set where a request may come from a page of this very site, behind a proxy that sends another host
+// on: browsers that do not say so themselves leave only the two hosts to compare.
+func hostHint(r *http.Request) string {
+	origin, err := url.Parse(r.Header.Get("Origin"))
+	if err != nil || origin.Host == "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		return ""
+	}
+	return fmt.Sprintf(" The page is at %q and the request names the host %q: if a proxy has put that in, have it pass on "+
+		"the browser's Host header (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On).",
+		shortened(origin.Host, 80), shortened(r.Host, 80))
 }
 
 // link is the address of a page: the base path and the parts, each escaped.

@@ -5,6 +5,7 @@
 //	ui.go       the handler and its routes
 //	secure.go   headers, hosts, origins, body sizes
 //	access.go   who may come in, and who may change something
+//	guard.go    credentials, and who has given wrong ones too often
 //	page.go     how a page is rendered, and how a mistake is shown
 //	format.go   numbers, durations and times as people read them
 //	layout.templ, parts.templ
@@ -25,6 +26,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -40,6 +42,8 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  pace.Clock
 	Access Access
+	// Listeners are told of wrong credentials.
+	Listeners telemetry.Listeners
 	// BasePath is where a proxy has put the pages, such as /daymill; empty at the root.
 	BasePath string
 	// Metrics answers /metrics to whoever has Access.MetricsToken; nobody where nil.
@@ -63,7 +67,7 @@ type site struct {
 
 // Handler returns the handler of every page.
 func Handler(config Config) http.Handler {
-	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock)}
+	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock, config.Listeners)}
 	s.missing = newMissing(config)
 	s.faults = &faults{Config: config}
 	if config.Doctor != nil {

@@ -1,6 +1,7 @@
 package ui_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/browser"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/worker"
@@ -177,6 +179,29 @@ func TestAccess(t *testing.T) {
 		}
 	})
 
+	t.Run("HostRewritten", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		for _, path := range []string{"/dates/2026-03-01/request", "/api/rollups"} {
+			request := s.request(t, "admin", http.MethodPost, path, "")
+			request.Header.Set("Origin", "http://shop.example")
+			answer := s.do(t, request)
+			require.Equal(t, http.StatusForbidden, answer.status)
+			require.Contains(t, answer.body, "proxy_set_header Host $http_host")
+			request.Header.Set("Sec-Fetch-Site", "cross-site")
+			require.NotContains(t, s.do(t, request).body, "proxy")
+		}
+	})
+
+	t.Run("HSTS", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		request := s.request(t, "admin", http.MethodGet, "/", "")
+		require.Empty(t, s.do(t, request).header.Get("Strict-Transport-Security"))
+		request.Header.Set("X-Forwarded-Proto", "https")
+		require.Equal(t, "max-age=31536000", s.do(t, request).header.Get("Strict-Transport-Security"))
+	})
+
 	t.Run("Headers", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
@@ -224,6 +249,16 @@ func TestAccess(t *testing.T) {
 		answer := s.do(t, s.request(t, "", http.MethodGet, "/", ""))
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "open on this machine")
+		// A proxy on this machine would make everybody the admin.
+		for _, header := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "CF-Connecting-IP"} {
+			for _, path := range []string{"/", "/api/dates"} {
+				request := s.request(t, "", http.MethodGet, path, "")
+				request.Header.Set(header, "203.0.113.9")
+				answer := s.do(t, request)
+				require.Equal(t, http.StatusForbidden, answer.status, header)
+				require.Contains(t, answer.body, "set DAYMILL_ADMIN_PASSWORD", header)
+			}
+		}
 		// A page elsewhere whose name was made to lead here.
 		request := s.request(t, "", http.MethodGet, "/", "")
 		request.Host = "evil.example:8080"
@@ -256,6 +291,26 @@ func TestAccess(t *testing.T) {
 			statuses[guess("admin", "guess", "198.51.100."+string(rune('0'+i%10))+string(rune('0'+i/10)))]++
 		}
 		require.Positive(t, statuses[http.StatusTooManyRequests])
+		require.Equal(t, http.StatusOK, guess("admin", adminPassword, "198.51.100.7, 203.0.113.9"), "who was right before is not among all")
+	})
+
+	t.Run("Told", func(t *testing.T) {
+		t.Parallel()
+		var out bytes.Buffer
+		s := serve(t, database(t), func(c *ui.Config) {
+			c.Listeners = telemetry.Listeners{telemetry.Log{Logger: slog.New(slog.NewTextHandler(&out, nil))}}
+		})
+		request := s.request(t, "", http.MethodGet, "/dates?x=private", "")
+		request.SetBasicAuth("whoever", "hunter2hunter2")
+		request.Header.Set("X-Forwarded-For", "2001:db8:1:2:3::4")
+		for range 20 {
+			s.do(t, request)
+		}
+		require.Equal(t, 10, strings.Count(out.String(), "\n"), out.String())
+		require.Contains(t, out.String(), `msg="wrong credentials" credential=password client="127.0.0.1 for 2001:db8:1:2::/64"`)
+		for _, secret := range []string{"hunter2", "whoever", "private"} {
+			require.NotContains(t, out.String(), secret)
+		}
 	})
 
 	t.Run("Viewer", func(t *testing.T) {

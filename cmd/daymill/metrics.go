@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
@@ -23,6 +24,14 @@ import (
 // metricsOptions are those of processes that serve /metrics.
 type metricsOptions struct {
 	MetricsToken string `env:"DAYMILL_METRICS_TOKEN" placeholder:"SECRET" help:"The bearer token that /metrics wants."`
+}
+
+// checkToken refuses a token that may be guessed.
+func (o metricsOptions) checkToken() error {
+	if _, err := (ui.Access{MetricsToken: o.MetricsToken}).Check(); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // checkListen refuses to serve /metrics to strangers.
@@ -38,11 +47,13 @@ func (o metricsOptions) checkListen(address string) error {
 type metrics struct {
 	registry *prometheus.Registry
 	logger   *slog.Logger
+	access   telemetry.Listeners // are told of wrong credentials
 }
 
 // newMetrics returns metrics of a process over one database.
 func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
+	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewAccessListener(m.registry)}
 	err := m.registry.Register(&prom.Gauges{
 		Clock: clock,
 		Read:  func(ctx context.Context) (prom.Snapshot, error) { return snapshot(ctx, db, installation.RiverSchema) },
@@ -94,6 +105,6 @@ func (m *metrics) listen(ctx context.Context, address, token string, clock pace.
 		return nil, usagef("cannot listen on %s: %w; give another --metrics-listen", address, err)
 	}
 	m.logger.InfoContext(ctx, "metrics served", slog.String("address", "http://"+listener.Addr().String()+"/metrics"))
-	handler := ui.MetricsHandler(ui.MetricsConfig{Handler: m.handler(), Token: token, Logger: m.logger, Clock: clock})
+	handler := ui.MetricsHandler(ui.MetricsConfig{Handler: m.handler(), Token: token, Logger: m.logger, Clock: clock, Listeners: m.access})
 	return func() error { return serve(ctx, listener, handler, serverLimits()) }, nil
 }

@@ -75,7 +75,10 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 		"WebBasePathHost":    {args: []string{"web", "--base-path", "//evil.example"}, code: exitUsage, want: "between single slashes, such as /daymill"},
 		"WebNotLoopback":     {args: []string{"web", "--listen", "0.0.0.0:0"}, code: exitUsage, want: "set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1"},
 		"WebNotLoopbackIPv6": {args: []string{"web", "--listen", "[::]:0"}, code: exitUsage, want: "without a password the pages are for this machine only"},
-		"WebViewerAlone":     {args: []string{"web", "--listen", "nowhere.invalid:0", "--viewer-password", "secret"}, code: exitUsage, want: "cannot listen on nowhere.invalid:0"},
+		"WebViewerAlone":     {args: []string{"web", "--listen", "nowhere.invalid:0", "--viewer-password", "correct horse"}, code: exitUsage, want: "cannot listen on nowhere.invalid:0"},
+		"WebSecretsEqual":    {args: []string{"web", "--admin-password", "correct horse", "--api-token", "correct horse"}, code: exitUsage, want: "DAYMILL_ADMIN_PASSWORD and DAYMILL_API_TOKEN are equal"},
+		"WebSecretShort":     {args: []string{"web", "--api-token", "secret"}, code: exitUsage, want: "DAYMILL_API_TOKEN has fewer than 8 characters"},
+		"WorkerTokenShort":   {args: []string{"worker", "--metrics-listen", "127.0.0.1:0", "--metrics-token", "secret"}, code: exitUsage, want: "DAYMILL_METRICS_TOKEN has fewer than 8 characters"},
 		"StatusRunsNegative": {args: []string{"status", "--runs=-1"}, code: exitUsage, want: "--runs is -1"},
 	}
 	db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: stoppedClock{}.Now()})

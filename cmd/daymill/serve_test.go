@@ -184,7 +184,7 @@ func TestDemoPage(t *testing.T) {
 func TestWebAddress(t *testing.T) {
 	t.Setenv("PORT", "5000")
 	require.Equal(t, "127.0.0.1:5000", (&webOptions{}).address())
-	require.Equal(t, "127.0.0.1:5000", (&webOptions{APIToken: "token"}).address(), "the pages would be open")
+	require.Equal(t, ":5000", (&webOptions{APIToken: "token"}).address(), "the pages are closed")
 	require.Equal(t, ":5000", (&webOptions{AdminPassword: "secret"}).address())
 	require.Equal(t, ":5000", (&webOptions{ViewerPassword: "secret"}).address())
 	require.Equal(t, "10.0.0.1:80", (&webOptions{AdminPassword: "secret", Listen: "10.0.0.1:80"}).address())

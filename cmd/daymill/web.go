@@ -14,6 +14,7 @@ import (
 
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
@@ -78,9 +79,11 @@ func (o *webOptions) check() error {
 	case o.Listen != "" && o.access().Open() && !loopback(o.Listen):
 		return usagef("without a password the pages are for this machine only, and %s is more than that: "+
 			"set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1", o.Listen)
-	default:
-		return nil
 	}
+	if _, err := o.access().Check(); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 func (o *webOptions) access() ui.Access {
@@ -120,9 +123,20 @@ func (o *webOptions) serveOn(
 		return err
 	}
 	logger := a.logger()
+	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}}
+	if metrics != nil {
+		listeners = metrics.access
+	}
+	warnings, err := o.access().Check()
+	if err != nil {
+		return usageError{err}
+	}
+	for _, warning := range warnings {
+		logger.WarnContext(ctx, "a secret is weak", slog.String("why", warning))
+	}
 	handler := ui.Handler(ui.Config{
 		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Access: o.access(), BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
+		Access: o.access(), Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

@@ -100,6 +100,9 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if err := c.checkListen(c.MetricsListen); err != nil {
 		return err
 	}
+	if err := c.checkToken(); err != nil {
+		return err
+	}
 	stopTracing, err := a.trace(ctx)
 	if err != nil {
 		return err

@@ -67,6 +67,11 @@ func line(event Event) (slog.Level, string) {
 		return slog.LevelDebug, "backfill advanced"
 	case BackfillStop:
 		return slog.LevelInfo, "backfill stopped"
+	case AccessRefuse:
+		if e.Throttled { // One line for each wrong one is enough.
+			return slog.LevelDebug, "request not heard after wrong credentials"
+		}
+		return slog.LevelWarn, "wrong credentials"
 	case VerifyStart:
 		return slog.LevelDebug, "verification started"
 	case Verify:

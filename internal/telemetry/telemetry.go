@@ -67,5 +67,6 @@ func Events() []Event {
 		BackfillStop{},
 		VerifyStart{},
 		Verify{},
+		AccessRefuse{},
 	}
 }

@@ -1,0 +1,210 @@
+package ui
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Failures are throttled per client, and over all clients for those that pretend to be many. Each credential has limits of
+// its own: who guesses the password of the pages does not lock out a machine that has a token.
+const (
+	failuresPerClient = 10 // at once, and then one every six seconds
+	failuresOfAll     = 100
+	clientsKept       = 10_000
+	retryAfter        = "6" // seconds
+)
+
+// Credentials that a request can have, as telemetry names them.
+const (
+	passwordCredential = "password"
+	apiCredential      = "api_token"
+	cronCredential     = "cron_secret"
+	metricsCredential  = "metrics_token"
+)
+
+// guard checks credentials.
+type guard struct {
+	access    Access
+	clock     pace.Clock
+	listeners telemetry.Listeners
+
+	mu      sync.Mutex
+	clients map[string]*rate.Limiter // of failures, by credential and client
+	all     map[string]*rate.Limiter // by credential
+	known   map[string]bool          // clients that have given the right credential, and are not among all
+}
+
+func newGuard(access Access, clock pace.Clock, listeners telemetry.Listeners) *guard {
+	return &guard{
+		access: access, clock: clock, listeners: listeners,
+		clients: make(map[string]*rate.Limiter), all: make(map[string]*rate.Limiter), known: make(map[string]bool),
+	}
+}
+
+// equal compares in constant time, whatever the lengths.
+func equal(given, wanted string) bool {
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(wanted))
+	return wanted != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// outcome is what came of a credential.
+type outcome int
+
+const (
+	right outcome = iota
+	none
+	wrong
+	throttled
+)
+
+// password checks a request's basic credentials, and returns whose they are.
+func (g *guard) password(r *http.Request) (user string, came outcome) {
+	name, given, has := r.BasicAuth()
+	if !has {
+		return "", none
+	}
+	wanted := ""
+	switch name {
+	case adminUser:
+		wanted = g.access.AdminPassword
+	case viewerUser:
+		wanted = g.access.ViewerPassword
+	}
+	if came = g.check(r, passwordCredential, given, wanted); came != right {
+		return "", came
+	}
+	return name, right
+}
+
+// token checks a request's bearer token.
+func (g *guard) token(r *http.Request, credential, wanted string) outcome {
+	scheme, given, has := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case r.Header.Get("Authorization") == "":
+		return none
+	case !has || !strings.EqualFold(scheme, "Bearer"):
+		given = "" // It is wrong.
+	}
+	return g.check(r, credential, strings.TrimSpace(given), wanted)
+}
+
+// check compares a credential with the one that is wanted. One that cannot be guessed is compared before any throttle, so
+// that nobody's guesses keep its owner out; one that may be guessed is not heard from a client that has failed too often.
+func (g *guard) check(r *http.Request, credential, given, wanted string) outcome {
+	key := credential + " " + clientOf(r)
+	is := equal(given, wanted)
+	if is && Strong(wanted) {
+		return right
+	}
+	switch {
+	case g.throttled(credential, key):
+		g.tell(r, credential, true)
+		return throttled
+	case is:
+		g.remember(key)
+		return right
+	default:
+		g.failed(credential, key)
+		g.tell(r, credential, false)
+		return wrong
+	}
+}
+
+func (g *guard) tell(r *http.Request, credential string, throttled bool) {
+	telemetry.Tell(r.Context(), g.listeners, telemetry.AccessRefuse{
+		Credential: credential, Client: clientOf(r), Throttled: throttled,
+	})
+}
+
+// throttled reports whether a client has failed too often to be heard at all. One that was right before is not held up by
+// what all clients together have done.
+func (g *guard) throttled(credential, key string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock.Now()
+	limiter, all := g.clients[key], g.all[credential]
+	return limiter != nil && limiter.TokensAt(now) < 1 || all != nil && !g.known[key] && all.TokensAt(now) < 1
+}
+
+// remember notes that a client was right.
+func (g *guard) remember(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.known) >= clientsKept {
+		clear(g.known)
+	}
+	g.known[key] = true
+}
+
+// failed counts a failure.
+func (g *guard) failed(credential, key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock.Now()
+	limiter, all := g.clients[key], g.all[credential]
+	if limiter == nil {
+		if len(g.clients) >= clientsKept {
+			clear(g.clients) // The limit over all still holds.
+		}
+		limiter = rate.NewLimiter(rate.Every(6*time.Second), failuresPerClient)
+		g.clients[key] = limiter
+	}
+	if all == nil {
+		all = rate.NewLimiter(rate.Every(time.Second), failuresOfAll)
+		g.all[credential] = all
+	}
+	limiter.AllowN(now, 1)
+	all.AllowN(now, 1)
+}
+
+// clientOf is who is at the other end, as far as one can know: a platform's proxy appends the address it has seen. Of an
+// IPv6 address it is the network, of which one client has all addresses.
+func clientOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 {
+		return network(host)
+	}
+	last := forwarded[len(forwarded)-1]
+	return network(host) + " for " + network(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+}
+
+func network(text string) string {
+	address, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return "unknown"
+	case address.Is4() || address.Is4In6():
+		return address.Unmap().String()
+	default:
+		const bits = 64
+		prefix, err := address.WithZone("").Prefix(bits)
+		if err != nil { // 64 bits are fewer than an IPv6 address has.
+			return "unknown"
+		}
+		return prefix.String()
+	}
+}
+
+type userKey struct{}
+
+// userOf is who asked; empty where nobody was authenticated.
+func userOf(ctx context.Context) string {
+	user, _ := ctx.Value(userKey{}).(string)
+	return user
+}
