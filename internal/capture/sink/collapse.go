@@ -1,0 +1,87 @@
+package sink
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/daymill/daymill/internal/capture/change"
+)
+
+// Collapsed is what a batch comes to for one key: its last change, for sinks that hold the current row and no history.
+type Collapsed struct {
+	change.Change
+
+	Indexes []int // of the changes in the batch, all of which it stands for
+}
+
+// Collapse returns the last change of each key, in the order of the last ones. Values that it left unchanged and an earlier
+// change of the batch has are taken from there.
+func Collapse(changes []change.Change) ([]Collapsed, error) {
+	last := make(map[string]*Collapsed, len(changes))
+	order := make([]string, 0, len(changes))
+	for i, c := range changes {
+		key := Key(c)
+		before := last[key]
+		if before == nil {
+			last[key] = &Collapsed{Change: c, Indexes: []int{i}}
+			order = append(order, key)
+			continue
+		}
+		if len(c.Unchanged) > 0 {
+			var err error
+			if c, err = fill(c, before.Change); err != nil {
+				return nil, err
+			}
+		}
+		before.Change, before.Indexes = c, append(before.Indexes, i)
+	}
+	collapsed := make([]Collapsed, len(order))
+	for i, key := range order {
+		collapsed[i] = *last[key]
+	}
+	return collapsed, nil
+}
+
+// fill takes what a change left unchanged from the one before it, as far as that has it.
+func fill(c, before change.Change) (change.Change, error) {
+	var earlier map[string]json.RawMessage
+	if len(before.New) > 0 {
+		if err := json.Unmarshal(before.New, &earlier); err != nil {
+			return c, fmt.Errorf("read the row at position %d: %w", before.Position, err)
+		}
+	}
+	merged, missing, err := Merge(c.New, c.Unchanged, earlier)
+	if err != nil {
+		return c, fmt.Errorf("read the row at position %d: %w", c.Position, err)
+	}
+	c.New, c.Unchanged = merged, missing
+	return c, nil
+}
+
+// Merge adds the values of unchanged columns to a row, and returns those that earlier does not have either.
+func Merge(row json.RawMessage, unchanged []string, earlier map[string]json.RawMessage) (json.RawMessage, []string, error) {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(row, &values); err != nil {
+		return nil, nil, err
+	}
+	missing := []string{}
+	for _, name := range unchanged {
+		if value, has := earlier[name]; has {
+			values[name] = value
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	merged, err := json.Marshal(values)
+	return merged, missing, err
+}
+
+// RefuseAll refuses all changes that a collapsed one stands for: none of them was delivered.
+func (p *Parked) RefuseAll(c Collapsed, reason, answer string) {
+	for i, index := range c.Indexes {
+		if i > 0 {
+			reason, answer = Behind(c.Position), ""
+		}
+		p.refusals = append(p.refusals, Refusal{Index: index, Reason: reason, Answer: answer})
+	}
+}

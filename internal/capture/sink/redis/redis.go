@@ -1,0 +1,380 @@
+// Package redis is a sink that keeps keys of a Redis in step with rows: it deletes keys of a cache, writes rows as strings or
+// hashes, or appends events to a stream. What it writes is guarded by the position, in scripts that Redis runs as one.
+package redis
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/template"
+)
+
+// ErrConfig says that a Redis sink cannot be made as it is configured.
+var ErrConfig = errors.New("the Redis sink cannot be used")
+
+// DefaultTombstones is for how long the position of a deleted row is remembered.
+const DefaultTombstones = 24 * time.Hour
+
+// Config says which Redis, and what to do there. One or more of Delete, Set, Hash and Stream are given.
+type Config struct {
+	URL string // redis://user:password@host:6379/0, or rediss:// for TLS
+	// Delete are keys to delete at each change, for the row as it was and as it is.
+	Delete []*template.Template
+	// Set is the key at which the row is kept as JSON, Hash the key at which it is kept as a hash of its columns.
+	Set, Hash *template.Template
+	// Stream is the stream to append events to.
+	Stream *template.Template
+	// MaxLen bounds the stream, about; it grows without bounds where 0.
+	MaxLen int64
+	// Tombstones is for how long the position of a deleted row is remembered; DefaultTombstones where 0.
+	Tombstones time.Duration
+}
+
+// Redis writes to a Redis.
+type Redis struct {
+	config Config
+	client *redis.Client
+}
+
+// Open checks the configuration. It does not connect.
+func Open(config Config) (*Redis, error) {
+	options, err := redis.ParseURL(config.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: write its URL as redis://user:password@host:6379/0", ErrConfig)
+	}
+	if len(config.Delete) == 0 && config.Set == nil && config.Hash == nil && config.Stream == nil {
+		return nil, fmt.Errorf("%w: say what to do with delete, set, hash or stream", ErrConfig)
+	}
+	config.Tombstones = cmp.Or(config.Tombstones, DefaultTombstones)
+	options.MaxRetries = -1 // The caller delivers the batch again.
+	options.DialerRetries = 1
+	options.ContextTimeoutEnabled = true
+	options.ClientName = "daymill"
+	quiet.Do(func() { redis.SetLogger(silence{}) })
+	return &Redis{config: config, client: redis.NewClient(options)}, nil
+}
+
+// silence is go-redis's logger. What it would write comes back as an error.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+//nolint:gochecknoglobals // go-redis has one logger for the process.
+var quiet sync.Once
+
+// Close closes the connections.
+func (r *Redis) Close() error { return r.client.Close() }
+
+// script is one that Redis runs. go-redis's own forgets its hash when it is loaded in a pipeline.
+type script struct{ source, hash string }
+
+func newScript(source string) *script {
+	return &script{source: source, hash: redis.NewScript(source).Hash()}
+}
+
+// A guarded script takes a key and the key with its position, and does nothing where that is not before ARGV[1].
+const guard = `
+local at = redis.call('GET', KEYS[2])
+if at and tonumber(at) > tonumber(ARGV[1]) then return 0 end
+`
+
+// remember writes the position of a row that is there, and forget that of one that is not, for a while.
+const (
+	remember = `redis.call('SET', KEYS[2], ARGV[1]) return 1`
+	forget   = `redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) return 1`
+)
+
+//nolint:gochecknoglobals // Constants.
+var (
+	setScript    = newScript(guard + `redis.call('SET', KEYS[1], ARGV[2]) ` + remember)
+	deleteScript = newScript(guard + `redis.call('DEL', KEYS[1]) ` + forget)
+	// ARGV: position, how many fields are removed, their names, then names and values.
+	hashScript = newScript(guard + `
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE the key holds a ' .. kind) end
+local gone = tonumber(ARGV[2])
+for i = 3, 2 + gone do redis.call('HDEL', KEYS[1], ARGV[i]) end
+for i = 3 + gone, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+` + remember)
+	// The id is the position. What comes later than a greater one (a change that was replayed) gets the next id there is,
+	// unless it is in the stream.
+	streamScript = newScript(`
+local id = ARGV[1] .. '-0'
+local add = {'XADD', KEYS[1]}
+if ARGV[2] ~= '0' then add[3], add[4], add[5] = 'MAXLEN', '~', ARGV[2] end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE the key holds a ' .. kind) end
+if kind == 'stream' then
+  if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return 0 end
+  local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
+  for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end end
+  local ms, seq = string.match(last, '(%d+)-(%d+)')
+  if tonumber(ms) >= tonumber(ARGV[1]) then id = ms .. '-' .. string.format('%d', tonumber(seq) + 1) end
+end
+for _, word in ipairs({id, 'id', ARGV[3], 'event', ARGV[4]}) do add[#add + 1] = word end
+redis.call(unpack(add))
+return 1
+`)
+)
+
+// positionKey is where the position of a key is kept: in the same slot of a cluster.
+func positionKey(key string) string {
+	if open := strings.IndexByte(key, '{'); open >= 0 {
+		if end := strings.IndexByte(key[open+1:], '}'); end > 0 {
+			return key + ":daymill-position"
+		}
+	}
+	if strings.ContainsAny(key, "{}") { // No tag can be made around it.
+		return key + ":daymill-position"
+	}
+	return "{" + key + "}:daymill-position"
+}
+
+// command is one script to run, or keys to delete where script is nil.
+type command struct {
+	index     int
+	script    *script
+	keys      []string
+	arguments []any
+}
+
+// Deliver writes changes.
+func (r *Redis) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
+	var parked sink.Parked
+	var commands []command
+	for i, c := range changes {
+		if parked.Behind(i, c) {
+			continue
+		}
+		if len(c.Unchanged) > 0 && r.config.Set != nil {
+			// The value that is there is needed whole: what comes before in this batch goes first.
+			if err := r.run(ctx, changes, commands, &parked); err != nil {
+				return nil, err
+			}
+			commands = commands[:0]
+			var err error
+			if c, err = r.complete(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		more, err := r.plan(i, c)
+		if err != nil {
+			parked.Refuse(i, c, err.Error(), "")
+			continue
+		}
+		commands = append(commands, more...)
+	}
+	if err := r.run(ctx, changes, commands, &parked); err != nil {
+		return nil, err
+	}
+	return parked.Refusals(), nil
+}
+
+var errTruncate = errors.New("the table was truncated, and which keys that concerns is not known: delete them by hand, and discard this")
+
+// plan makes the commands of a change.
+func (r *Redis) plan(index int, c change.Change) ([]command, error) {
+	data, err := template.Data(c)
+	if err != nil {
+		return nil, err
+	}
+	var commands []command
+	if r.config.Stream != nil {
+		key, err := r.config.Stream.Render(data)
+		if err != nil {
+			return nil, fmt.Errorf("stream: %w", err)
+		}
+		document, err := sink.Document(c)
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, command{
+			index: index, script: streamScript, keys: []string{key}, arguments: []any{c.Position, r.config.MaxLen, sink.ID(c), document},
+		})
+	}
+	if c.Op == change.Truncate {
+		if len(r.config.Delete) > 0 || r.config.Set != nil || r.config.Hash != nil {
+			return nil, errTruncate
+		}
+		return commands, nil
+	}
+	if len(r.config.Delete) > 0 {
+		keys, err := r.deleted(c, data)
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, command{index: index, keys: keys})
+	}
+	for _, kept := range []struct {
+		key  *template.Template
+		name string
+		hash bool
+	}{{r.config.Set, "set", false}, {r.config.Hash, "hash", true}} {
+		if kept.key == nil {
+			continue
+		}
+		more, err := r.kept(index, c, data, kept.key, kept.hash)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", kept.name, err)
+		}
+		commands = append(commands, more)
+	}
+	return commands, nil
+}
+
+// deleted are the keys to delete: of the row as it was, as far as that is known, and as it is.
+func (r *Redis) deleted(c change.Change, data map[string]any) ([]string, error) {
+	was := maps.Clone(data)
+	was["new"] = data["old"]
+	var keys []string
+	for _, name := range r.config.Delete {
+		key, err := name.Render(data)
+		before, errBefore := name.Render(was)
+		switch {
+		case c.Op == change.Delete && errBefore != nil:
+			return nil, fmt.Errorf("delete: %w: the old row does not have it: run ALTER TABLE %s REPLICA IDENTITY FULL",
+				errBefore, table(c))
+		case c.Op == change.Delete:
+			key = before
+		case err != nil:
+			return nil, fmt.Errorf("delete: %w", err)
+		case errBefore == nil && before != key:
+			keys = append(keys, before)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func table(c change.Change) string { return strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) }
+
+// kept is the command that keeps a row at a key.
+func (r *Redis) kept(index int, c change.Change, data map[string]any, name *template.Template, hash bool) (command, error) {
+	if c.Op == change.Delete {
+		data = maps.Clone(data)
+		data["new"] = data["old"]
+	}
+	key, err := name.Render(data)
+	if err != nil {
+		return command{}, err
+	}
+	made := command{index: index, keys: []string{key, positionKey(key)}, arguments: []any{c.Position}}
+	switch {
+	case c.Op == change.Delete:
+		made.script = deleteScript
+		made.arguments = append(made.arguments, int64(max(1, r.config.Tombstones/time.Second)))
+	case hash:
+		made.script = hashScript
+		row, err := sink.Row(c.New)
+		if err != nil {
+			return command{}, err
+		}
+		var gone, there []any
+		for _, column := range slices.Sorted(maps.Keys(row)) {
+			if row[column] == nil {
+				gone = append(gone, column)
+			} else {
+				there = append(there, column, sink.Text(row[column]))
+			}
+		}
+		made.arguments = append(made.arguments, len(gone))
+		made.arguments = append(append(made.arguments, gone...), there...)
+	default:
+		made.script = setScript
+		made.arguments = append(made.arguments, []byte(c.New))
+	}
+	return made, nil
+}
+
+// complete adds the values that a change left unchanged from the value that is there.
+func (r *Redis) complete(ctx context.Context, c change.Change) (change.Change, error) {
+	data, err := template.Data(c)
+	if err != nil {
+		return c, nil //nolint:nilerr // It is refused when it is planned.
+	}
+	key, err := r.config.Set.Render(data)
+	if err != nil {
+		return c, nil //nolint:nilerr // The same.
+	}
+	value, err := r.client.Get(ctx, key).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return c, nil
+	}
+	if err != nil {
+		return c, failure(err)
+	}
+	var there map[string]json.RawMessage
+	if json.Unmarshal(value, &there) != nil {
+		return c, nil // Something else is there, and is replaced.
+	}
+	c.New, c.Unchanged, err = sink.Merge(c.New, c.Unchanged, there)
+	return c, err
+}
+
+// run sends commands as one pipeline, and refuses the changes whose keys hold something else.
+func (r *Redis) run(ctx context.Context, changes []change.Change, commands []command, parked *sink.Parked) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	pipe := r.client.Pipeline()
+	loaded := map[*script]bool{}
+	results := make([]redis.Cmder, len(commands))
+	for i, c := range commands {
+		if c.script == nil {
+			results[i] = pipe.Del(ctx, c.keys...)
+			continue
+		}
+		if !loaded[c.script] { // A restart forgets it.
+			loaded[c.script] = true
+			pipe.ScriptLoad(ctx, c.script.source)
+		}
+		results[i] = pipe.EvalSha(ctx, c.script.hash, c.keys, c.arguments...)
+	}
+	_, execErr := pipe.Exec(ctx)
+	refused := map[int]bool{}
+	for i, result := range results {
+		err := result.Err()
+		if err == nil {
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "WRONGTYPE") {
+			return failure(err)
+		}
+		if index := commands[i].index; !refused[index] {
+			refused[index] = true
+			parked.Refuse(index, changes[index], "a key of it holds something else in Redis", sink.Answer([]byte(err.Error())))
+		}
+	}
+	if execErr != nil && len(refused) == 0 {
+		return failure(execErr)
+	}
+	return nil
+}
+
+// failure says what is wrong with a Redis, without its URL.
+func failure(err error) error {
+	var network *net.OpError
+	switch {
+	case errors.As(err, &network):
+		return fmt.Errorf("the Redis cannot be reached: %w", network.Err)
+	case errors.Is(err, io.EOF), errors.Is(err, redis.ErrClosed):
+		return errors.New("the Redis closed the connection")
+	default:
+		return fmt.Errorf("the Redis answered: %w", err)
+	}
+}
