@@ -14,7 +14,7 @@ type Collapsed struct {
 	Indexes []int // of the changes in the batch, all of which it stands for
 }
 
-// Collapse returns the last change of each key, in the order of the last ones. Values that it left unchanged and an earlier
+// Collapse returns the last change of each key, in the order of the first ones. Values that it left unchanged and an earlier
 // change of the batch has are taken from there.
 func Collapse(changes []change.Change) ([]Collapsed, error) {
 	last := make(map[string]*Collapsed, len(changes))

@@ -1,6 +1,11 @@
 package sink
 
-import "github.com/daymill/daymill/internal/capture/change"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/daymill/daymill/internal/capture/change"
+)
 
 // Parked remembers which keys of a batch have been refused, so that nothing of theirs is delivered out of order. The zero value
 // is ready.
@@ -30,5 +35,8 @@ func (p *Parked) Behind(index int, c change.Change) bool {
 	return is
 }
 
-// Refusals are those of the batch.
-func (p *Parked) Refusals() []Refusal { return p.refusals }
+// Refusals are those of the batch, in its order.
+func (p *Parked) Refusals() []Refusal {
+	slices.SortStableFunc(p.refusals, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
+	return p.refusals
+}

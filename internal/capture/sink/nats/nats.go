@@ -1,0 +1,198 @@
+// Package nats is a sink that publishes changes to a stream of NATS JetStream. The id of a message is stream and position, so
+// the server drops repeats within its window.
+package nats
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+)
+
+// ErrConfig says that a NATS sink cannot be made as it is configured.
+var ErrConfig = errors.New("the NATS sink cannot be used")
+
+// Defaults of Config.
+const (
+	DefaultSubject = "daymill"
+	DefaultTimeout = 30 * time.Second
+	// window is for how long a stream that is made here drops repeats.
+	window = time.Hour
+)
+
+// HeaderPosition is the header of a message with the position.
+const HeaderPosition = "Daymill-Position"
+
+// Config says which NATS. Only URL has no default.
+type Config struct {
+	URL string // nats://user:password@host:4222, or tls://
+	// Subject is what subjects begin with: <subject>.<stream>.<schema>.<table>. DefaultSubject where empty.
+	Subject string
+	// Stream is the JetStream stream to make where it is missing, over all those subjects; none is made where empty.
+	Stream  string
+	Timeout time.Duration // for a batch; DefaultTimeout where 0
+}
+
+// NATS publishes messages.
+type NATS struct {
+	config Config
+	conn   *nats.Conn // nil until the first delivery
+	stream jetstream.JetStream
+}
+
+// Open checks the configuration. It does not connect.
+func Open(config Config) (*NATS, error) {
+	config.Subject, config.Timeout = cmp.Or(config.Subject, DefaultSubject), cmp.Or(config.Timeout, DefaultTimeout)
+	for one := range strings.SplitSeq(config.URL, ",") {
+		target, err := url.Parse(one)
+		if err != nil || target.Host == "" || (target.Scheme != "nats" && target.Scheme != "tls") {
+			return nil, fmt.Errorf("%w: write its URL as nats://user:password@host:4222 (tls:// for TLS)", ErrConfig)
+		}
+	}
+	for token := range strings.SplitSeq(config.Subject, ".") {
+		if token == "" || token != escape(token) {
+			return nil, fmt.Errorf("%w: subject has letters, digits, dashes and underscores, and dots between them", ErrConfig)
+		}
+	}
+	return &NATS{config: config}, nil
+}
+
+// Close drops the connection.
+func (n *NATS) Close() error {
+	if n.conn != nil {
+		n.conn.Close()
+	}
+	return nil
+}
+
+// connect connects where there is no connection, and makes the stream.
+func (n *NATS) connect(ctx context.Context) error {
+	if n.conn != nil && n.conn.IsConnected() {
+		return nil
+	}
+	if n.conn != nil {
+		n.conn.Close()
+		n.conn = nil
+	}
+	conn, err := nats.Connect(n.config.URL, nats.Name("daymill"), nats.Timeout(min(n.config.Timeout, 5*time.Second)),
+		// What a broken connection buffered is delivered again here: it must not come from there too.
+		nats.NoReconnect())
+	if err != nil {
+		return fmt.Errorf("the NATS server cannot be reached: %w", reason(err))
+	}
+	stream, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	if n.config.Stream != "" {
+		_, err := stream.CreateStream(ctx, jetstream.StreamConfig{
+			Name: n.config.Stream, Subjects: []string{n.config.Subject + ".>"}, Duplicates: window,
+			Description: "changes of tables, made by Daymill",
+		})
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			conn.Close()
+			return fmt.Errorf("make the stream %q: %w", n.config.Stream, reason(err))
+		}
+	}
+	n.conn, n.stream = conn, stream
+	return nil
+}
+
+// Deliver publishes changes, and waits until they are stored.
+func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.config.Timeout)
+	defer cancel()
+	if err := n.connect(ctx); err != nil {
+		return nil, err
+	}
+	var parked sink.Parked
+	var published []jetstream.PubAckFuture
+	for i, c := range changes {
+		if parked.Behind(i, c) {
+			continue
+		}
+		message, err := n.message(c)
+		if err != nil {
+			parked.Refuse(i, c, err.Error(), "")
+			continue
+		}
+		future, err := n.stream.PublishMsgAsync(message, jetstream.WithRetryAttempts(0))
+		if err != nil {
+			return nil, n.broken(err)
+		}
+		published = append(published, future)
+	}
+	closed := n.conn.StatusChanged(nats.CLOSED)
+	defer n.conn.RemoveStatusListener(closed)
+	for _, future := range published {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return nil, n.broken(err)
+		case <-closed:
+			return nil, n.broken(nats.ErrConnectionClosed)
+		case <-ctx.Done():
+			return nil, n.broken(context.Cause(ctx))
+		}
+	}
+	return parked.Refusals(), nil
+}
+
+// broken drops the connection, so that nothing of this batch arrives after what is delivered next.
+func (n *NATS) broken(err error) error {
+	n.conn.Close()
+	n.conn = nil
+	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("no JetStream stream takes the subjects %s.>: make one, or set stream", n.config.Subject)
+	}
+	return fmt.Errorf("the NATS server does not take the changes: %w", reason(err))
+}
+
+// reason leaves out addresses, but not what is wrong.
+func reason(err error) error {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network.Err
+	}
+	return err
+}
+
+// escape writes a name as one token of a subject: what is not a letter, a digit, a dash or an underscore as %XX.
+func escape(name string) string {
+	var token strings.Builder
+	for _, b := range []byte(name) {
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '_':
+			token.WriteByte(b)
+		default:
+			fmt.Fprintf(&token, "%%%02X", b)
+		}
+	}
+	return token.String()
+}
+
+func (n *NATS) message(c change.Change) (*nats.Msg, error) {
+	document, err := sink.Document(c)
+	if err != nil {
+		return nil, err
+	}
+	message := nats.NewMsg(n.config.Subject + "." + escape(c.Stream) + "." + escape(c.Schema) + "." + escape(c.Table))
+	message.Data = document
+	message.Header.Set(jetstream.MsgIDHeader, sink.ID(c))
+	message.Header.Set(HeaderPosition, strconv.FormatInt(c.Position, 10))
+	if size, most := int64(message.Size()), n.conn.MaxPayload(); size > most {
+		return nil, fmt.Errorf("its message has %d bytes, and the server takes %d", size, most)
+	}
+	return message, nil
+}
