@@ -3,14 +3,17 @@ package ui
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
-	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/standing"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -30,7 +33,7 @@ type overviewView struct {
 
 // statusView is how things stand now.
 type statusView struct {
-	Verdict verdict
+	Verdict health.Finding
 
 	NextRun   *time.Time // of the daily job; nil while it is paused, or nobody would do it
 	LastRun   *time.Time
@@ -136,17 +139,12 @@ func (*site) years(ctx context.Context, shown int, missing gaps) []int {
 
 func (s *site) readStatus(ctx context.Context) (statusView, error) {
 	sc := scopeOf(ctx)
-	missing := s.missing.of(ctx, yearOf(sc.today), sc.today)
 	var view statusView
-	var states []ledger.StateCount
-	var workers []ledger.Worker
-	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
-		if states, err = ledger.States(ctx, on); err != nil {
-			return err
-		}
-		if workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive); err != nil {
-			return err
-		}
+	facts, err := standing.Read(ctx, s.DB, sc.zone, sc.now)
+	if err != nil {
+		return statusView{}, err
+	}
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
 		failures, err := ledger.Failures(ctx, on, mostFailures)
 		if err != nil {
 			return err
@@ -159,39 +157,23 @@ func (s *site) readStatus(ctx context.Context) (statusView, error) {
 	if err != nil {
 		return statusView{}, err
 	}
-	daily, err := schedule.Read(ctx, s.DB)
-	if err != nil {
-		return statusView{}, err
-	}
 	queue, err := worker.QueueDepth(ctx, s.DB, s.Installation.RiverSchema)
 	if err != nil {
 		return statusView{}, err
 	}
-	view.takeSchedule(sc, daily, workers)
-	view.takeQueue(queue)
-	view.takeWorkers(workers)
-	f := facts{
-		now: sc.now, today: sc.today, missing: missing, workers: workers, daily: daily, next: view.NextRun, queue: queue, faults: s.faults.of(ctx),
-		states: make(map[string]ledger.StateCount),
-	}
-	for _, state := range states {
-		f.states[state.State] = state
-	}
-	for _, state := range []string{"failed", "retrying", "cancelled", "interrupted"} {
-		view.Failing += f.states[state].Dates
-	}
-	view.Verdict = judge(f)
-	return view, nil
-}
+	missing := s.missing.of(ctx, yearOf(sc.today), sc.today)
+	facts.NoSource, facts.NoEvents = missing.noSource, missing.known && missing.first.IsZero()
+	facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.dates)), strconv.Itoa(yearOf(sc.today))
+	facts.Faults = s.faults.of(ctx)
 
-func (v *statusView) takeSchedule(sc scope, daily schedule.State, workers []ledger.Worker) {
-	v.LastRun, v.PausedAt = daily.LastRunAt, daily.PausedAt
-	for _, w := range workers {
-		next := daily.Next(w.Daily(sc.zone), sc.now)
-		if next != nil && (v.NextRun == nil || next.Before(*v.NextRun)) {
-			v.NextRun = next
-		}
+	view.LastRun, view.PausedAt, view.NextRun = facts.Daily.LastRunAt, facts.Daily.PausedAt, facts.Next
+	view.takeQueue(queue)
+	view.takeWorkers(facts.Workers)
+	for _, state := range []string{"failed", "retrying", "cancelled", "interrupted"} {
+		view.Failing += facts.Dates(state)
 	}
+	view.Verdict = health.Judge(facts.Checks(), queue.Checks(sc.now))[0] // The rollup always has one.
+	return view, nil
 }
 
 func (v *statusView) takeQueue(queue worker.Depth) {

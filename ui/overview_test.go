@@ -162,7 +162,7 @@ func TestOverview(t *testing.T) {
 			{
 				"UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date >= '2026-03-13'",
 				"UPDATE analytics.rollup_dates SET state = 'complete'",
-				"bad: 2 dates failed after all attempts: see why, and try again once the cause is mended. See the dates",
+				"bad: 2 dates failed after all attempts: see why, and try again once the cause is fixed. See the dates",
 			},
 			{
 				"UPDATE analytics.rollup_dates SET state = 'cancelled' WHERE metric_date = '2026-03-13'",

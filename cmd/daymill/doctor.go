@@ -26,7 +26,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db)}
+	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db)}
 	if c.SourceURL != "" {
 		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
@@ -52,7 +52,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
-			DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Discreet: true, Logger: logger,
+			DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
 		if sourceURL == "" {
 			return doctor.Look(ctx, config)

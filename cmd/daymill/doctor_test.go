@@ -31,13 +31,16 @@ func TestDoctor(t *testing.T) {
 
 	code, _, _ = run("source", "create")
 	require.Equal(t, exitOK, code)
+	_, err := db.Exec(t.Context(), `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
+	require.NoError(t, err)
 	code, stdout, stderr = run("doctor", "--json")
 	require.Equal(t, exitOK, code, stderr)
 	var findings []doctor.Finding
 	require.NoError(t, json.Unmarshal([]byte(stdout), &findings))
 	require.Equal(t, "version", findings[0].ID)
 
-	_, err := db.Exec(t.Context(), "DELETE FROM river_migration WHERE version = (SELECT max(version) FROM river_migration)")
+	_, err = db.Exec(t.Context(), "DELETE FROM river_migration WHERE version = (SELECT max(version) FROM river_migration)")
 	require.NoError(t, err)
 	code, stdout, _ = run("doctor", "--source-url", db.URL)
 	require.Equal(t, exitFailed, code)

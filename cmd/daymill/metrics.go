@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
@@ -56,7 +57,7 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewAccessListener(m.registry)}
 	err := m.registry.Register(&prom.Gauges{
 		Clock: clock,
-		Read:  func(ctx context.Context) (prom.Snapshot, error) { return snapshot(ctx, db, installation.RiverSchema) },
+		Read:  func(ctx context.Context) (prom.Snapshot, error) { return snapshot(ctx, db, installation, clock) },
 		Failed: func(err error) {
 			logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
 		},
@@ -67,13 +68,21 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 	return m, nil
 }
 
-// snapshot reads the gauges of a database: three statements, each under the pool's limit and all under ctx's.
-func snapshot(ctx context.Context, db *postgres.DB, riverSchema string) (prom.Snapshot, error) {
+// snapshot reads the gauges of a database: some short statements, each under the pool's limit and all under ctx's.
+func snapshot(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock) (prom.Snapshot, error) {
+	findings, err := examineHealth(ctx, db, installation, clock, nil)
+	if err != nil {
+		return prom.Snapshot{}, err
+	}
+	levels := make(map[string]int64)
+	for _, level := range []health.Level{health.Bad, health.Wait} {
+		levels[string(level)] = int64(health.Count(findings, level))
+	}
 	gauges, err := ledger.ReadGauges(ctx, db)
 	if err != nil {
 		return prom.Snapshot{}, err
 	}
-	depth, err := worker.QueueDepth(ctx, db, riverSchema)
+	depth, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
 	if err != nil {
 		return prom.Snapshot{}, err
 	}
@@ -83,7 +92,7 @@ func snapshot(ctx context.Context, db *postgres.DB, riverSchema string) (prom.Sn
 		Dates: gauges.Dates, OpenRequests: gauges.OpenRequests, OldestDue: gauges.OldestDue,
 		Queue: queue, OldestAvailable: depth.OldestWaiting,
 		Backfills: gauges.Backfills, BackfillDatesLeft: gauges.BackfillDatesLeft, Workers: gauges.Workers,
-		LastSchedule: gauges.LastSchedule, SchedulePaused: gauges.SchedulePaused,
+		LastSchedule: gauges.LastSchedule, SchedulePaused: gauges.SchedulePaused, Findings: levels,
 	}, nil
 }
 

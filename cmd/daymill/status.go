@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
@@ -37,6 +39,10 @@ type status struct {
 	Faults []string `json:"faults"`
 	// Gaps have events, and are neither complete nor asked for.
 	Gaps []date.Date `json:"gaps"`
+
+	// Verdict is the first of the findings, which are the ones of the page, the doctor and the alerts.
+	Verdict  health.Finding   `json:"verdict"`
+	Findings []health.Finding `json:"findings"`
 
 	Queue     worker.Depth      `json:"queue"`
 	Backfills []backfill.Status `json:"open_backfills"`
@@ -91,11 +97,23 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 			report.Backfills = append(report.Backfills, b)
 		}
 	}
-	if c.JSON {
-		return a.printJSON(report)
+	if report.Findings, err = examineHealth(ctx, db, installation, a.clock(), report.Gaps); err != nil {
+		return err
 	}
-	return a.printStatus(report, installation.Zone)
+	report.Verdict = report.Findings[0] // The rollup always has one.
+	if c.JSON {
+		err = a.printJSON(report)
+	} else {
+		err = a.printStatus(report, installation.Zone)
+	}
+	if err == nil && health.Count(report.Findings, health.Bad) > 0 {
+		err = errUnwell
+	}
+	return err
 }
+
+// errUnwell is the exit code of a verdict: whoever runs `daymill status` in a script need not read it.
+var errUnwell = errors.New("something keeps dates from being right: see above")
 
 func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
 	planner := &schedule.Planner{
@@ -106,7 +124,10 @@ func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Inst
 }
 
 func (a *app) printStatus(report status, zone *time.Location) error {
-	a.printf("%s\n\n", report.verdict())
+	for _, finding := range report.Findings {
+		a.printf("%s\n", finding.Sentence)
+	}
+	a.printf("\n")
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "today\t%s in %s\n", report.Today, report.TimeZone)
 	if report.Dates["complete"] > 0 {
@@ -166,38 +187,6 @@ func (a *app) printRuns(runs []ledger.Run, zone *time.Location) error {
 		return fmt.Errorf("print the runs: %w", err)
 	}
 	return nil
-}
-
-// verdict is one sentence: whether all is well, and if not, what to do.
-func (s status) verdict() string {
-	switch {
-	case !s.HasSource:
-		return "No source is set: run `daymill source set` or `daymill source create`."
-	case len(s.Faults) > 0:
-		return "Something that Daymill rests on is not as it should be, so events may not be noticed: see the faults below."
-	case s.Dates["failed"] > 0:
-		return "Some dates have failed: see their errors below, mend the cause, and run `daymill enqueue DATE`."
-	case s.Dates["requested"]+s.Dates["retrying"] > 0 && len(s.Workers) == 0:
-		return "Dates are asked for and no worker is alive: start one with `daymill worker`."
-	case s.Queue.OldestWaiting != nil && s.Dates["running"] == 0 && s.Queue.ByState["running"] == 0:
-		return "Jobs are waiting and none is running: is a worker up? Start one with `daymill worker`."
-	case s.Dates["running"]+s.Dates["requested"]+s.Dates["retrying"] > 0:
-		return "Dates are being rolled up."
-	case s.Dates["stale"] > 0:
-		return "Some dates have drifted from their events: see `daymill verify DATE`, then run `daymill enqueue DATE`."
-	case len(s.Gaps) > 0 && s.SchedulePaused != nil:
-		return "Dates are missing and the daily job is paused: ask for them with `daymill enqueue DATE`."
-	case len(s.Gaps) > 0:
-		return "Dates are missing: a running worker catches up on them by itself; start one with `daymill worker`."
-	case s.Dates["waiting"] > 0 && s.Dates["complete"] == 0:
-		return "What was asked for waits until its date is over, or for the hour it was asked for."
-	case s.Dates["complete"] == 0:
-		return "Nothing has been rolled up yet: start `daymill worker`, or run `daymill rollup DATE`."
-	case s.Dates["waiting"] > 0:
-		return "All is well: every date that was asked for is complete, or waits until it is over."
-	default:
-		return "All is well: every date that was asked for is complete."
-	}
 }
 
 // scheduleText says when the daily job last ran and when it is due, as far as anybody knows.

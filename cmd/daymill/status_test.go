@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,26 +17,49 @@ func TestStatus(t *testing.T) {
 		_, err := db.Exec(t.Context(), sql)
 		require.NoError(t, err)
 	}
-	require.Contains(t, requireOK(t, db.URL, "status"), "No source is set")
+	// unwell is the report where something is wrong, which the exit code says as well.
+	unwell := func(want string) string {
+		code, text, stderr := command(t.Context(), db.URL, "status")
+		require.Equal(t, exitFailed, code, text)
+		require.Equal(t, "daymill: something keeps dates from being right: see above\n", stderr)
+		require.Equal(t, want, strings.SplitN(text, "\n", 2)[0])
+		return text
+	}
+	unwell("Daymill does not know yet where your events are: tell it with `daymill source set`.")
 	db.RawEvents(t)
 
 	exec("SELECT analytics.enqueue_rollup(analytics.date_of(now()))")
-	text := requireOK(t, db.URL, "status")
-	require.Contains(t, text, "What was asked for waits until its date is over")
+	const noWorker = "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log."
+	text := unwell(noWorker)
 	require.Regexp(t, `waiting +1 date, due from \d{4}-\d\d-\d\d 00:00:00 UTC on`, text)
 	require.Regexp(t, "workers +none seen in the last 2 min 0 s", text)
-	require.Contains(t, requireOK(t, db.URL, "status", "--json"), `"next_due": "`)
+	_, object, _ := command(t.Context(), db.URL, "status", "--json")
+	require.Contains(t, object, `"next_due": "`)
+	require.Contains(t, object, `"check": "workers",`)
 
 	exec("SELECT analytics.enqueue_rollup('2026-03-01')")
-	require.Contains(t, requireOK(t, db.URL, "status"), "Dates are asked for and no worker is alive: start one with `daymill worker`.")
+	unwell(noWorker)
 
 	exec(`INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	text = requireOK(t, db.URL, "status")
-	require.Contains(t, text, "Dates are being rolled up.")
+	require.Contains(t, text, "All is well, and work is under way: 0 dates being rolled up, 1 to come.")
 	require.Regexp(t, "workers +1 alive: worker.1/4/abcd", text)
 
 	exec("UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-01'")
 	exec("INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)")
-	require.Contains(t, requireOK(t, db.URL, "status"), "is complete, or waits until it is over.")
+	require.Contains(t, requireOK(t, db.URL, "status"), "All is well: 1 date complete, the last of them 2026-03-01.")
+
+	// What used to be passed over.
+	exec("UPDATE analytics.rollup_dates SET state = 'cancelled'")
+	require.Contains(t, requireOK(t, db.URL, "status"), "2026-03-01 was cancelled and stays so until somebody asks for it.")
+	exec("UPDATE analytics.rollup_dates SET state = 'complete'")
+	exec("INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())")
+	require.Contains(t, requireOK(t, db.URL, "status"), "The queue daymill is paused")
+	exec("DELETE FROM public.river_queue")
+	exec("DELETE FROM analytics.workers")
+	unwell(noWorker)
+	code, text, _ := command(t.Context(), db.URL, "doctor")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, text, "failure  health        "+noWorker)
 }

@@ -5,19 +5,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // number writes 1234567 as 1,234,567.
-func number(n int64) string { return humanize.Comma(n) }
+func number(n int64) string { return text.Number(n) }
 
 // plural writes a number with its noun: 1 date, 1,234 dates.
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return number(n) + " " + noun + "s"
-}
+func plural(n int64, noun string) string { return text.Plural(n, noun) }
 
 // duration writes a duration as a person would say it: 3.2 s, 4 min 10 s, 2 h 5 min.
 func duration(d time.Duration) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
@@ -60,7 +61,7 @@ type River struct {
 // Limits are from when on something is a finding. Zero values are the defaults.
 type Limits struct {
 	Transaction time.Duration // the age of an open transaction; an hour
-	Waiting     time.Duration // how long a request has waited without a worker; 5 minutes
+	Waiting     time.Duration // how long a job has been ready and no worker takes it; 5 minutes
 	DeadRows    int64         // of a table, besides a fifth of its rows; 10,000
 	Lag         int64         // bytes that a follower is behind; 256 MB
 }
@@ -73,6 +74,9 @@ type Config struct {
 	PoolSize int // the connections of a worker
 	River    River
 	Limits   Limits
+	// Health returns the findings of package health; they are not looked at where it is nil. Those that other looks say in
+	// more detail (source, faults) are left out.
+	Health func(ctx context.Context) ([]health.Finding, error)
 	// Discreet leaves out of the findings what went wrong on the way to the server, which names hosts; Logger is told.
 	Discreet bool
 	// Logger is told of looks that failed where Discreet is set; it may be nil.
@@ -135,9 +139,8 @@ func Look(ctx context.Context, config Config) Report {
 		{"source", true, exam.source},
 		{"watch", true, exam.watch},
 		{"follower", false, exam.follower},
-		{"workers", true, exam.workers},
+		{"health", true, exam.health},
 		{"queue", true, exam.queue},
-		{"schedule", true, exam.schedule},
 		{"transactions", false, exam.transactions},
 		{"autovacuum", false, exam.autovacuum},
 		{"bloat", true, exam.bloat},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -172,9 +173,19 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) { c.River.Applied = 5 },
 			id:        "river", levels: []doctor.Level{doctor.Failure}, says: "daymill migrate",
 		},
-		"ScheduleLate":  {setup: "INSERT INTO analytics.schedules VALUES ('daily_rollup', now(), now() - interval '27 hours')", id: "schedule", levels: []doctor.Level{doctor.Warning}, says: "27h0m"},
-		"ScheduleNever": {id: "schedule", levels: []doctor.Level{doctor.Note}},
-		"ScheduleOK":    {setup: "INSERT INTO analytics.schedules VALUES ('daily_rollup', now(), now() - interval '25 hours')", id: "schedule", levels: []doctor.Level{doctor.OK}},
+		"Health": {
+			configure: func(c *doctor.Config) {
+				c.Health = func(context.Context) ([]health.Finding, error) {
+					return []health.Finding{
+						{Check: "faults", Level: health.Bad, Sentence: "Said by another look."},
+						{Check: "a", Level: health.Bad, Sentence: "Bad.", Command: "fix it"},
+						{Check: "b", Level: health.Wait, Sentence: "Late."},
+						{Check: "c", Level: health.Busy, Sentence: "Busy."},
+					}, nil
+				}
+			},
+			id: "health", levels: []doctor.Level{doctor.Failure, doctor.Warning, doctor.OK}, says: "Bad.",
+		},
 		"Schema":        {id: "schema", levels: []doctor.Level{doctor.OK}},
 		"SchemaMissing": {setup: "DROP SCHEMA analytics CASCADE", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "not installed"},
 		"SchemaNewer":   {setup: "INSERT INTO analytics.schema_migrations VALUES (9999, 'x')", id: "schema", levels: []doctor.Level{doctor.Failure}, says: "deploy"},
@@ -202,18 +213,7 @@ func TestExamine(t *testing.T) {
 		"WatchNone":     {id: "watch", levels: []doctor.Level{doctor.Note}, says: "daymill source watch"},
 		"WatchOK":       {setup: "SELECT 1", watch: true, id: "watch", levels: []doctor.Level{doctor.OK}},
 		"WatchRenamed":  {setup: "ALTER TABLE public.parts RENAME at2 TO happened", watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "--time 'happened'"},
-		"Workers":       {id: "workers", levels: []doctor.Level{doctor.OK}, says: "no request waits"},
-		"WorkersAlive": {
-			setup: `INSERT INTO analytics.rollup_requests (metric_date, requested_at) VALUES ('2026-03-01', now() - interval '10 minutes');
-			INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-02', 'complete', 1, 1)`,
-			id: "workers", levels: []doctor.Level{doctor.OK}, says: "a worker is at them",
-		},
-		"WorkersJustAsked": {setup: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01')", id: "workers", levels: []doctor.Level{doctor.OK}},
-		"WorkersNone": {
-			setup: "INSERT INTO analytics.rollup_requests (metric_date, requested_at) VALUES ('2026-03-01', now() - interval '10 minutes')",
-			id:    "workers", levels: []doctor.Level{doctor.Failure}, says: "no worker was seen",
-		},
-		"Wraparound": {id: "wraparound", levels: []doctor.Level{doctor.OK}},
+		"Wraparound":    {id: "wraparound", levels: []doctor.Level{doctor.OK}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

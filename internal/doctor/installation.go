@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
@@ -163,54 +164,28 @@ func (e *examination) watch(ctx context.Context, _ pgx.Tx) error {
 	return nil
 }
 
-// workers looks whether anybody serves what was asked for. A worker is known by the signs of life of its runs, and by
-// its row in analytics.workers where there is such a table.
-func (e *examination) workers(ctx context.Context, tx pgx.Tx) error {
-	var table bool
-	if err := tx.QueryRow(ctx, "SELECT to_regclass('analytics.workers') IS NOT NULL").Scan(&table); err != nil {
-		return fmt.Errorf("look for workers: %w", err)
+// health asks every capability how it stands, as `daymill status` and the page do.
+func (e *examination) health(ctx context.Context, _ pgx.Tx) error {
+	if e.Health == nil {
+		return nil
 	}
-	seen := "(SELECT max(d.heartbeat_at) FROM analytics.rollup_dates AS d)"
-	if table {
-		seen = "greatest(" + seen + ", (SELECT max(w.last_seen_at) FROM analytics.workers AS w))"
+	findings, err := e.Health(ctx)
+	if err != nil {
+		return err
 	}
-	var waiting int64
-	var oldest, silent *float64
-	err := tx.QueryRow(ctx, `
-		SELECT count(*), extract(epoch FROM now() - min(q.requested_at))::float8, extract(epoch FROM now() - `+seen+`)::float8
-		FROM analytics.rollup_requests AS q
-		WHERE q.resolved_at IS NULL AND q.metric_date < (SELECT analytics.date_of(now()))`).Scan(&waiting, &oldest, &silent)
-	switch {
-	case err != nil:
-		return fmt.Errorf("look for open requests: %w", err)
-	case waiting == 0:
-		e.addf(OK, "no request waits for a worker")
-	case seconds(oldest) > e.Limits.Waiting && (silent == nil || seconds(silent) > e.Limits.Waiting):
-		e.addf(Failure, "%d requests wait, the oldest for %s, and no worker was seen meanwhile: nothing is rolled up", waiting,
-			seconds(oldest)).mendf("daymill worker")
-	default:
-		e.addf(OK, "%d requests are open and a worker is at them, or has just been asked", waiting)
-	}
-	return nil
-}
-
-// scheduleLate is how old the daily job's last run may be: a day, an hour that the clock went back, and some patience.
-const scheduleLate = 26 * time.Hour
-
-func (e *examination) schedule(ctx context.Context, tx pgx.Tx) error {
-	var age *float64
-	err := tx.QueryRow(ctx, `
-		SELECT (SELECT extract(epoch FROM now() - s.last_run_at)::float8 FROM analytics.schedules AS s WHERE s.name = 'daily_rollup')`).
-		Scan(&age)
-	switch {
-	case err != nil:
-		return fmt.Errorf("look at the schedule: %w", err)
-	case age == nil:
-		e.addf(Note, "the daily job has never run: a worker does it at its first start").mendf("daymill worker")
-	case seconds(age) > scheduleLate:
-		e.addf(Warning, "the daily job last ran %s ago: yesterday is not rolled up by itself", seconds(age)).mendf("daymill worker")
-	default:
-		e.addf(OK, "the daily job ran %s ago", seconds(age))
+	for _, found := range findings {
+		if found.Check == "source" || found.Check == "faults" {
+			continue
+		}
+		level := OK
+		switch found.Level {
+		case health.Bad:
+			level = Failure
+		case health.Wait:
+			level = Warning
+		case health.Busy, health.Good:
+		}
+		e.addf(level, "%s", found.Sentence).mendf("%s", found.Command)
 	}
 	return nil
 }

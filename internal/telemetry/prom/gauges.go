@@ -27,6 +27,7 @@ type Snapshot struct {
 	Workers           int64
 	LastSchedule      *time.Time // nil before the daily job first did its work
 	SchedulePaused    bool
+	Findings          map[string]int64 // of package health, by level
 }
 
 // Gauges is the collector of what the database says. It reads when it is scraped, every five seconds at most.
@@ -58,6 +59,7 @@ var (
 	backfillLeft    = describe("daymill_open_backfill_dates", "Dates of open backfills that have not ended.")
 	workersAlive    = describe("daymill_workers_alive", "Worker processes seen within two minutes.")
 	lastSchedule    = describe("daymill_daily_job_last_run_timestamp_seconds", "When the daily job last did its work; missing before it first did.")
+	healthFindings  = describe("daymill_health_findings", "What `daymill status` finds, by level: bad keeps dates from being right, wait needs a person or time.", "level")
 	schedulePaused  = describe("daymill_daily_job_paused", "1 while somebody has paused the daily job.")
 )
 
@@ -65,7 +67,7 @@ var (
 func (*Gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		readable, dates, openRequests, oldestDue, queueJobs, oldestAvailable, openBackfills, backfillLeft, workersAlive,
-		lastSchedule, schedulePaused,
+		lastSchedule, schedulePaused, healthFindings,
 	} {
 		to <- desc
 	}
@@ -115,6 +117,7 @@ func (s Snapshot) metrics(now time.Time) []prometheus.Metric {
 			all = append(all, gauge(desc, float64(count), state))
 		}
 	}
+	byState(healthFindings, s.Findings)
 	byState(dates, s.Dates)
 	byState(queueJobs, s.Queue)
 	byState(openBackfills, s.Backfills)

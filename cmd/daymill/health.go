@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/rollup/standing"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/worker"
+)
+
+// examineHealth asks every capability how it stands: this is the list of them. The dates that are missing are the caller's
+// to look for, which takes many statements; nil where it does not.
+func examineHealth(
+	ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, missing []date.Date,
+) ([]health.Finding, error) {
+	facts, err := standing.Read(ctx, db, installation.Zone, clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	facts.Missing = missing
+	if facts.Faults, err = source.Faults(ctx, db, installation); err != nil {
+		return nil, err
+	}
+	exists, err := source.Exists(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	facts.NoSource = !exists
+	queue, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
+	if err != nil {
+		return nil, err
+	}
+	return health.Judge(facts.Checks(), queue.Checks(facts.Now)), nil
+}
+
+// findings returns what examines the health of a database that may not be installed yet.
+func (a *app) findings(db *postgres.DB) func(ctx context.Context) ([]health.Finding, error) {
+	return func(ctx context.Context) ([]health.Finding, error) {
+		installation, err := schema.Get(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		return examineHealth(ctx, db, installation, a.clock(), nil)
+	}
+}

@@ -1,0 +1,245 @@
+// Package standing judges how the rollup stands: its checks are what the rollup contributes to package health.
+package standing
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/text"
+)
+
+// dailyLate is how old the daily job's last run may be: a day, an hour that the clock went back, and some patience.
+const dailyLate = 26 * time.Hour
+
+// Facts are what the checks go by. [Read] reads those of the ledger; the rest is the caller's to add.
+type Facts struct {
+	Now     time.Time
+	Today   date.Date
+	States  map[string]ledger.StateCount
+	Workers []ledger.Worker // that are alive
+	Daily   schedule.State
+	Next    *time.Time // when the daily job is due; nil while it is paused, or nobody would do it
+
+	NoSource bool     // analytics.events reads nothing
+	NoEvents bool     // it is known that there are none
+	Faults   []string // of what Daymill installed, and of the source; sentences
+	// Missing are dates that have events, and that are neither complete nor asked for: as far as the caller has looked.
+	Missing []date.Date
+	// MissingOf says where the caller has looked, such as "2026"; empty where that was everywhere.
+	MissingOf string
+}
+
+// Read reads the ledger.
+func Read(ctx context.Context, conn *postgres.DB, zone *time.Location, now time.Time) (Facts, error) {
+	facts := Facts{Now: now, Today: date.Of(now, zone), States: make(map[string]ledger.StateCount)}
+	err := conn.Read(ctx, func(on postgres.DBTX) error {
+		states, err := ledger.States(ctx, on)
+		if err != nil {
+			return err
+		}
+		for _, state := range states {
+			facts.States[state.State] = state
+		}
+		facts.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)
+		return err
+	})
+	if err != nil {
+		return Facts{}, err
+	}
+	if facts.Daily, err = schedule.Read(ctx, conn); err != nil {
+		return Facts{}, err
+	}
+	for _, worker := range facts.Workers {
+		next := facts.Daily.Next(worker.Daily(zone), now)
+		if next != nil && (facts.Next == nil || next.Before(*facts.Next)) {
+			facts.Next = next
+		}
+	}
+	return facts, nil
+}
+
+// Dates is how many dates are in a state.
+func (f Facts) Dates(state string) int64 { return f.States[state].Dates }
+
+// Checks are the rollup's.
+func (f Facts) Checks() []health.Check {
+	checks := []health.Check{
+		{Name: "source", Rank: health.Standstill, Judge: f.source},
+		{Name: "faults", Rank: health.Standstill, Judge: f.faults},
+		{Name: "workers", Rank: health.Standstill, Judge: f.workers},
+	}
+	for _, state := range brokenStates() {
+		checks = append(checks, health.Check{Name: state.name, Rank: health.Broken, Judge: func() (health.Finding, bool) { return f.broken(state) }})
+	}
+	return append(
+		checks,
+		health.Check{Name: "daily_job_paused", Rank: health.Behind, Judge: f.paused},
+		health.Check{Name: "daily_job_late", Rank: health.Behind, Judge: f.late},
+		health.Check{Name: "retrying", Rank: health.Behind, Judge: f.retrying},
+		health.Check{Name: "missing", Rank: health.Behind, Judge: f.missing},
+		health.Check{Name: "running", Rank: health.Working, Judge: f.working},
+		health.Check{Name: "complete", Rank: health.Well, Judge: f.well},
+	)
+}
+
+func (f Facts) source() (health.Finding, bool) {
+	return health.Finding{
+		Level: health.Bad, Sentence: "Daymill does not know yet where your events are: tell it with `daymill source set`.",
+		Command: "daymill source set",
+	}, f.NoSource
+}
+
+func (f Facts) faults() (health.Finding, bool) {
+	if len(f.Faults) == 0 {
+		return health.Finding{}, false
+	}
+	return health.Finding{
+		Level: health.Bad, Sentence: "Events may not be noticed: " + f.Faults[0] + ".", Command: "daymill doctor",
+		Link: health.Link{Label: "See what the doctor finds", Parts: []string{"doctor"}},
+	}, true
+}
+
+func (f Facts) workers() (health.Finding, bool) {
+	return health.Finding{
+		Level:    health.Bad,
+		Sentence: "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log.",
+		Command:  "daymill worker",
+	}, len(f.Workers) == 0
+}
+
+// brokenState is a state in which a date wants a person.
+type brokenState struct {
+	name      string
+	level     health.Level
+	one, many string // what its dates are, and what to do
+}
+
+func brokenStates() []brokenState {
+	return []brokenState{
+		{
+			"failed", health.Bad,
+			"failed after all attempts: see why, and try again once the cause is fixed.",
+			"failed after all attempts: see why, and try again once the cause is fixed.",
+		},
+		{"stale", health.Wait, "does not equal its events any more: ask again.", "do not equal their events any more: ask again."},
+		{
+			"interrupted", health.Wait, "was stopped and nothing asks for it any more: ask again.",
+			"were stopped and nothing asks for them any more: ask again.",
+		},
+		{
+			"cancelled", health.Wait, "was cancelled and stays so until somebody asks for it.",
+			"were cancelled and stay so until somebody asks for them.",
+		},
+		{
+			"protected", health.Wait, "was not rolled up again, so that metrics whose events are gone are not erased: see it, and erase them or leave it.",
+			"were not rolled up again, so that metrics whose events are gone are not erased: see them, and erase them or leave them.",
+		},
+	}
+}
+
+func (f Facts) broken(state brokenState) (health.Finding, bool) {
+	count := f.States[state.name]
+	finding := health.Finding{
+		Level: state.level, Sentence: text.Plural(count.Dates, "date") + " " + state.many, Command: "daymill status",
+		Link: health.Link{Label: "See the dates", Parts: []string{"dates"}, Query: url.Values{"state": {state.name}}},
+	}
+	if count.Dates == 1 {
+		day := count.First.String()
+		finding.Sentence, finding.Link = day+" "+state.one, health.Link{Label: "See the date", Parts: []string{"dates", day}}
+	}
+	return finding, count.Dates > 0
+}
+
+func (f Facts) paused() (health.Finding, bool) {
+	return health.Finding{
+		Level: health.Wait, Sentence: "The daily job is paused: new dates are rolled up only where somebody asks for them.",
+		Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
+	}, f.Daily.PausedAt != nil
+}
+
+func (f Facts) late() (health.Finding, bool) {
+	if f.Daily.LastRunAt == nil || f.Daily.PausedAt != nil || f.Now.Sub(*f.Daily.LastRunAt) <= dailyLate {
+		return health.Finding{}, false
+	}
+	return health.Finding{
+		Level: health.Wait,
+		Sentence: "The daily job last ran " + text.Duration(f.Now.Sub(*f.Daily.LastRunAt)) +
+			" ago, so yesterday is not rolled up by itself: look into the workers' log.",
+		Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
+	}, true
+}
+
+func (f Facts) retrying() (health.Finding, bool) {
+	return health.Finding{
+		Level:    health.Wait,
+		Sentence: text.Plural(f.Dates("retrying"), "date") + " did not succeed at once and will be tried again by itself.",
+		Link:     health.Link{Label: "See why", Parts: []string{"dates"}, Query: url.Values{"state": {"retrying"}}},
+	}, f.Dates("retrying") > 0
+}
+
+func (f Facts) missing() (health.Finding, bool) {
+	overdue := f.overdue()
+	of := ""
+	if f.MissingOf != "" {
+		of = " of " + f.MissingOf
+	}
+	sentence := text.Plural(overdue, "date") + of + " have events and are not rolled up"
+	if overdue == 1 {
+		sentence = "One date" + of + " has events and is not rolled up"
+	}
+	return health.Finding{
+		Level: health.Wait, Sentence: sentence + ": the daily job will take them, or start a backfill now.", Command: "daymill backfill start",
+		Link: health.Link{Label: "Start a backfill", Parts: []string{"backfills"}},
+	}, overdue > 0
+}
+
+// overdue counts missing dates, but for yesterday as long as the daily job is still to come today.
+func (f Facts) overdue() int64 {
+	n := int64(0)
+	for _, day := range f.Missing {
+		if day == f.Today.AddDays(-1) && f.Next != nil && f.Next.Sub(f.Now) < 24*time.Hour && date.Of(*f.Next, f.Next.Location()) == f.Today {
+			continue
+		}
+		n++
+	}
+	return n
+}
+
+func (f Facts) working() (health.Finding, bool) {
+	running, requested := f.Dates("running"), f.Dates("requested")
+	return health.Finding{
+		Level: health.Busy,
+		Sentence: fmt.Sprintf("All is well, and work is under way: %s being rolled up, %s to come.",
+			text.Plural(running, "date"), text.Number(requested)),
+		Link: health.Link{Label: "See the jobs", Parts: []string{"jobs"}},
+	}, running+requested > 0
+}
+
+func (f Facts) well() (health.Finding, bool) {
+	complete := f.States["complete"]
+	switch {
+	case complete.Dates > 0:
+		return health.Finding{
+			Level:    health.Good,
+			Sentence: fmt.Sprintf("All is well: %s complete, the last of them %s.", text.Plural(complete.Dates, "date"), complete.Last),
+		}, true
+	case f.Dates("waiting") > 0:
+		return health.Finding{
+			Level: health.Good, Sentence: "What was asked for waits until its date is over, or for the hour it was asked for.",
+		}, true
+	case f.NoEvents:
+		return health.Finding{Level: health.Wait, Sentence: "There are no events yet: the first date is rolled up once it is over."}, true
+	default:
+		return health.Finding{
+			Level: health.Wait, Sentence: "No date was rolled up yet: the daily job takes what has events, or start a backfill now.",
+			Command: "daymill backfill start", Link: health.Link{Label: "Start a backfill", Parts: []string{"backfills"}},
+		}, true
+	}
+}

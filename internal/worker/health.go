@@ -1,0 +1,40 @@
+package worker
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/text"
+)
+
+// waitedTooLong is how long a job may be ready without anybody taking it, while workers are there.
+const waitedTooLong = 5 * time.Minute
+
+// Checks are the queue's, for package health.
+func (d *Depth) Checks(now time.Time) []health.Check {
+	return []health.Check{
+		{Name: "queue_paused", Rank: health.Standstill, Judge: func() (health.Finding, bool) {
+			names := strings.Join(slices.Sorted(maps.Keys(d.Paused)), " and ")
+			return health.Finding{
+				Level: health.Wait, Sentence: "The queue " + names + " is paused, so its jobs wait until somebody resumes it.",
+				Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
+			}, len(d.Paused) > 0
+		}},
+		{Name: "queue_stands", Rank: health.Behind, Judge: func() (health.Finding, bool) {
+			if d.OldestWaiting == nil || now.Sub(*d.OldestWaiting) <= waitedTooLong || d.ByState["running"] > 0 {
+				return health.Finding{}, false
+			}
+			return health.Finding{
+				Level: health.Bad,
+				Sentence: "Jobs have been waiting for " + text.Duration(now.Sub(*d.OldestWaiting)) +
+					" and no worker takes them: look into the workers' log.",
+				Command: "daymill doctor",
+				Link:    health.Link{Label: "See the jobs", Parts: []string{"jobs"}, Query: url.Values{"state": {"available"}}},
+			}, true
+		}},
+	}
+}
