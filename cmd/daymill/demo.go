@@ -85,7 +85,11 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer conn.Close()
-	a.printf("Postgres is at %s\n", withoutPassword(a.DatabaseURL))
+	if a.throwaway { // Its address has no secret, and is of use to nobody else.
+		a.printf("Postgres is at %s\n", a.DatabaseURL)
+	} else {
+		a.printf("Postgres is at %s\n", withoutPassword(a.DatabaseURL))
+	}
 
 	installation, err := c.install(ctx, conn)
 	if err != nil {
@@ -168,7 +172,7 @@ func throwaway(ctx context.Context, a *app) (*pgserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries})
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Private: true})
 	if err != nil {
 		return nil, err
 	}

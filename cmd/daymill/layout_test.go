@@ -70,6 +70,14 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"github.com/riverqueue"},
 			from:      []string{module + "/ui"},
 		},
+		"ToolsOfTestsAreNotInTheBinary": {
+			forbidden: []string{
+				"github.com/Shopify/toxiproxy", "github.com/chromedp", "github.com/getkin/kin-openapi", "github.com/rs/zerolog",
+				"github.com/stretchr", "pgregory.net/rapid", module + "/internal/test",
+			},
+			transitive: true,
+			from:       []string{module + "/cmd"},
+		},
 		"TestHelpersStayInTests": {
 			forbidden:  []string{module + "/internal/test/pgtest", "github.com/stretchr"},
 			transitive: true,

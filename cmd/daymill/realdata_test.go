@@ -34,14 +34,6 @@ func requireOK(t *testing.T, url string, args ...string) string {
 	return stdout
 }
 
-// statusText is what `daymill status` prints, whatever its verdict.
-func statusText(t *testing.T, url string, args ...string) string {
-	t.Helper()
-	code, stdout, stderr := command(t.Context(), url, append([]string{"status"}, args...)...)
-	require.Contains(t, []int{exitOK, exitFailed}, code, stderr)
-	return stdout
-}
-
 // startWorker runs `daymill worker` until the test ends.
 func startWorker(t *testing.T, url string, args ...string) {
 	t.Helper()

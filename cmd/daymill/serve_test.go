@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/date"
@@ -178,6 +181,24 @@ func TestDemoPage(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, body, "100 %")
 	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
+}
+
+// The database that the demo makes lets in nobody else on the machine, and the address that it prints works.
+func TestDemoPrivate(t *testing.T) {
+	t.Parallel()
+	p := start(t, "demo", "--listen", "127.0.0.1:0", "--days", "2", "--events", "50", "--entities", "10")
+	address := p.address(t, &p.stdout, `export DATABASE_URL='(\S+)'`)
+	require.Contains(t, p.stdout.String(), "Postgres is at "+address+"\n")
+	require.Contains(t, requireOK(t, address, "source", "show"), "public.raw_events")
+	config, err := pgx.ParseConfig(address)
+	require.NoError(t, err)
+	info, err := os.Stat(config.Host)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeDir|0o700, info.Mode())
+	_, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))))
+	require.Error(t, err, "nobody connects over TCP")
+	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
+	require.NoDirExists(t, config.Host)
 }
 
 // What a platform says is the port is listened to by everybody only where somebody has to log in.

@@ -9,6 +9,14 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
+// statusText is what `daymill status` prints, whatever its verdict.
+func statusText(t *testing.T, url string, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := command(t.Context(), url, append([]string{"status"}, args...)...)
+	require.Contains(t, []int{exitOK, exitFailed}, code, stderr)
+	return stdout
+}
+
 // TestStatus reads what a person reads first.
 func TestStatus(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,10 @@ type Config struct {
 	// overrides them. The port and the addresses are not the caller's to set.
 	Settings map[string]string
 
+	// Private has the server listen on no address, but on a socket in its directory, into which nobody may look but the
+	// server's user and root. Otherwise it listens on the loopback interface, and whoever is on the machine is let in.
+	Private bool
+
 	// Files are written to the data directory, readable by the server alone: pg_hba.conf, server.key.
 	Files map[string][]byte
 }
@@ -58,6 +62,7 @@ type Server struct {
 
 	dir      string // holds data, log and the socket
 	remove   bool   // whether Close removes dir
+	private  bool   // see Config
 	settings map[string]string
 	process  *process // nil where it is stopped
 	watchdog *watchdog
@@ -69,6 +74,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.private = config.Private
 	if err := s.begin(ctx, config); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
@@ -152,8 +158,18 @@ func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
 // DataDir is the cluster's data directory. As root, it belongs to another user.
 func (s *Server) DataDir() string { return s.data() }
 
-// URL leads to a database of the cluster, as the superuser.
-func (s *Server) URL(database string) string { return loopbackURL(s.Port, database) }
+// URL leads to a database of the cluster, as the superuser. It has no secret: of a private server it works for those who may
+// look into its directory.
+func (s *Server) URL(database string) string {
+	if !s.private {
+		return loopbackURL(s.Port, database)
+	}
+	u := url.URL{
+		Scheme: "postgres", User: url.User(Superuser), Path: "/" + database,
+		RawQuery: url.Values{"host": {s.dir}, "port": {strconv.Itoa(s.Port)}}.Encode(),
+	}
+	return u.String()
+}
 
 func loopbackURL(port int, database string) string {
 	u := url.URL{

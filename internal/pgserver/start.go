@@ -57,10 +57,16 @@ func (s *Server) startSomewhere(ctx context.Context) error {
 }
 
 func (s *Server) startHere(ctx context.Context) error {
-	socketDir := s.dir
+	socketDir, addresses := s.dir, "127.0.0.1"
 	const longestPath = 100 // The system's limit is 103 to 107 bytes.
-	if len(filepath.Join(socketDir, ".s.PGSQL.65535")) > longestPath {
+	tooLong := len(filepath.Join(socketDir, ".s.PGSQL.65535")) > longestPath
+	switch {
+	case tooLong && s.private:
+		return fmt.Errorf("start Postgres: the path %s is too long for a socket: set TMPDIR to a shorter one, such as /tmp", socketDir)
+	case tooLong:
 		socketDir = ""
+	case s.private:
+		addresses = ""
 	}
 	from, err := fileSize(s.LogFile())
 	if err != nil {
@@ -68,7 +74,7 @@ func (s *Server) startHere(ctx context.Context) error {
 	}
 	s.process, err = launch(s.LogFile(), s.command(context.WithoutCancel(ctx), "postgres",
 		"-D", s.data(), "-p", strconv.Itoa(s.Port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+socketDir))
+		"-c", "listen_addresses="+addresses, "-c", "unix_socket_directories="+socketDir))
 	if err != nil {
 		return fmt.Errorf("start Postgres: %w", err)
 	}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An application that imports package jobs compiles River, pgx and a few packages of ours, and its go.mod and go.sum gain
+// nothing that only our tests, the pages or the demo need: Go leaves out of them what no package it builds comes from.
+func TestApplicationModule(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	here, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	write := func(name, content string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	write("go.mod", "module example.com/app\n\ngo 1.26.0\n\nrequire "+module+" v0.0.0\n\nreplace "+module+" => "+here+"\n")
+	write("main.go", "package main\n\nimport \""+module+"/jobs\"\n\nfunc main() { println(jobs.QueueRollup) }\n")
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = dir
+		// Everything is in the module cache: these tests were built from it.
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		output, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(output))
+		return string(output)
+	}
+	run("build", "-o", os.DevNull, ".")
+
+	gained := func(name string, pattern string) (modules []string) {
+		content, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // One of ours.
+		require.NoError(t, err)
+		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(content), -1) {
+			modules = append(modules, found[1])
+		}
+		slices.Sort(modules)
+		return slices.Compact(modules)
+	}
+	wanted := []string{
+		"github.com/jackc/pgx/v5",
+		"github.com/riverqueue/river",
+		"github.com/riverqueue/river/riverdriver",
+		"github.com/riverqueue/river/rivershared",
+		"github.com/riverqueue/river/rivertype",
+		"github.com/tidwall/gjson",
+		"github.com/tidwall/match",
+		"github.com/tidwall/pretty",
+		"github.com/tidwall/sjson",
+		"golang.org/x/sync",
+	}
+	require.Equal(t, wanted, gained("go.mod", `(?m)^\s(\S+) v\S+ // indirect$`))
+	require.Equal(t, wanted, gained("go.sum", `(?m)^(\S+) v`))
+
+	var ours []string
+	for line := range strings.Lines(run("list", "-deps", module+"/jobs")) {
+		if path := strings.TrimSpace(line); within(path, module) {
+			ours = append(ours, strings.TrimPrefix(path, module+"/"))
+		}
+	}
+	slices.Sort(ours)
+	require.Equal(t, []string{"internal/date", "jobs"}, ours)
+}
