@@ -1,0 +1,215 @@
+// Package postgres is a sink that keeps tables of a Postgres, this one or another, equal to the rows of a stream. It makes and
+// extends the tables. Each row carries the position of its last change, and a deleted one leaves a tombstone for a while, so a
+// batch may arrive twice, and where the log is in the same database its position moves in the same transaction.
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	database "github.com/daymill/daymill/internal/postgres"
+)
+
+// Names that a target schema has of Daymill's.
+const (
+	PositionColumn = "_daymill_position"
+	TombstoneTable = "_daymill_tombstone"
+)
+
+// DefaultTombstones is for how long a deleted row is remembered.
+const DefaultTombstones = 24 * time.Hour
+
+// ErrTable says that a target table is somebody else's, or has other keys.
+var ErrTable = errors.New("the target table cannot be used")
+
+// Column is a column of a source table.
+type Column struct {
+	Name string
+	Type string // as format_type writes it
+}
+
+// Config says where rows go.
+type Config struct {
+	DB *database.DB
+	// Schema is the target schema; the source's where empty. It is made where it is missing.
+	Schema string
+	// Columns returns the columns of a change's table at that change. Where nil, or where it returns none, they are made of
+	// the row's JSON.
+	Columns func(ctx context.Context, c change.Change) ([]Column, error)
+	// Tombstones is for how long a deleted row is remembered; DefaultTombstones where 0.
+	Tombstones time.Duration
+}
+
+// Postgres writes rows.
+type Postgres struct {
+	config Config
+	tables map[string]*table // by the source's name
+}
+
+// New returns a sink. The caller closes the database.
+func New(config Config) *Postgres {
+	config.Tombstones = cmp.Or(config.Tombstones, DefaultTombstones)
+	return &Postgres{config: config, tables: map[string]*table{}}
+}
+
+// Close closes nothing: the database is the caller's.
+func (*Postgres) Close() error { return nil }
+
+// Deliver writes changes in a transaction of its own.
+func (p *Postgres) Deliver(ctx context.Context, changes []change.Change) (refusals []sink.Refusal, err error) {
+	err = p.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		refusals, err = p.DeliverTx(ctx, tx, changes)
+		return err
+	})
+	if err != nil {
+		p.tables = map[string]*table{} // What was made with the transaction is gone with it.
+		return nil, failure(err)
+	}
+	return refusals, nil
+}
+
+// DeliverTx writes changes in the caller's transaction, which is one of Config.DB.
+func (p *Postgres) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
+	collapsed, err := sink.Collapse(changes)
+	if err != nil {
+		return nil, err
+	}
+	var parked sink.Parked
+	if err := p.halve(ctx, tx, collapsed, &parked); err != nil {
+		p.tables = map[string]*table{}
+		return nil, err
+	}
+	return parked.Refusals(), nil
+}
+
+// halve writes changes behind a savepoint, and finds out which ones are to blame for an error.
+func (p *Postgres) halve(ctx context.Context, tx pgx.Tx, changes []sink.Collapsed, parked *sink.Parked) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error { return p.write(ctx, savepoint, changes) })
+	if err == nil {
+		return nil
+	}
+	p.tables = map[string]*table{}
+	reason, answer, is := refusal(err)
+	switch {
+	case !is:
+		return err
+	case len(changes) == 1:
+		parked.RefuseAll(changes[0], reason, sink.Answer([]byte(answer)))
+		return nil
+	}
+	middle := len(changes) / 2
+	if err := p.halve(ctx, tx, changes[:middle], parked); err != nil {
+		return err
+	}
+	return p.halve(ctx, tx, changes[middle:], parked)
+}
+
+// errRow is a change that cannot be written, whatever the target.
+var errRow = errors.New("the row cannot be written")
+
+// refusal reports whether an error is a row's own, and what it says.
+func refusal(err error) (reason, answer string, is bool) {
+	if errors.Is(err, errRow) {
+		return err.Error(), "", true
+	}
+	code := database.Code(err)
+	if pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) || code == pgerrcode.ProgramLimitExceeded ||
+		code == pgerrcode.DatatypeMismatch || code == pgerrcode.UntranslatableCharacter || code == pgerrcode.RaiseException {
+		return "Postgres refuses the row (" + code + ")", message(err), true
+	}
+	return "", "", false
+}
+
+// write writes changes, grouped into a statement for each table, kind, and set of columns.
+func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapsed) error {
+	groups := map[string][]row{}
+	tables := map[string]*table{}
+	var order []string
+	for _, c := range changes {
+		t, err := p.table(ctx, tx, c.Change)
+		if err != nil {
+			return err
+		}
+		r, err := t.row(c.Change)
+		if err != nil {
+			return err
+		}
+		name := string(c.Op) + "\x00" + t.name + "\x00" + strings.Join(r.columns, "\x00")
+		if c.Op == change.Insert {
+			name = string(change.Update) + name[len(change.Insert):] // The same statement.
+		}
+		if _, has := groups[name]; !has {
+			order = append(order, name)
+		}
+		groups[name], tables[name] = append(groups[name], r), t
+	}
+	for _, name := range order {
+		rows, t := groups[name], tables[name]
+		var err error
+		switch rows[0].op {
+		case change.Delete:
+			err = t.delete(ctx, tx, rows, p.config.Tombstones)
+		case change.Truncate:
+			err = t.truncate(ctx, tx, rows)
+		default:
+			err = t.upsert(ctx, tx, rows)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure says what went wrong, without what the server quotes of the rows.
+func failure(err error) error {
+	if code := database.Code(err); code != "" {
+		return fmt.Errorf("the target Postgres answered %s: %s", code, message(err))
+	}
+	return fmt.Errorf("write to the target Postgres: %w", err)
+}
+
+// row is a change as it is written.
+type row struct {
+	op       change.Op
+	position int64
+	key      string
+	values   string   // the row in JSON
+	columns  []string // that it has, sorted
+}
+
+func (t *table) row(c change.Change) (row, error) {
+	r := row{op: c.Op, position: c.Position, key: string(c.Key), values: string(c.New)}
+	if c.Op == change.Truncate {
+		r.key = "null"
+		return r, nil
+	}
+	if c.Op == change.Delete {
+		return r, nil
+	}
+	values, err := sink.Row(c.New)
+	if err != nil || values == nil {
+		return r, fmt.Errorf("%w: it is no JSON object", errRow)
+	}
+	for name := range values {
+		if _, has := t.columns[name]; !has {
+			return r, fmt.Errorf("%w: the target has no column %q", errRow, name)
+		}
+		r.columns = append(r.columns, name)
+	}
+	slices.Sort(r.columns)
+	return r, nil
+}
