@@ -26,14 +26,14 @@ func render(t *testing.T, source string, row string) (string, error) {
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
-		"order-count:{{ .new.user_id }}":                            "order-count:9007199254740993",
-		"{{ .schema }}.{{ .table }}:{{ .key.id }}":                  "public.orders:12345678901234567890",
-		`{{ if eq .op "delete" }}gone{{ else }}here{{ end }}`:       "here",
-		`{{ upper .new.name }} {{ query .new.name }}`:               "A&B {{ .OLD }} a%26b+%7B%7B+.old+%7D%7D",
-		`{{ index .new "a column" }}`:                               "1.50",
+		"order-count:{{ .new.user_id }}":                                     "order-count:9007199254740993",
+		"{{ .schema }}.{{ .table }}:{{ .key.id }}":                           "public.orders:12345678901234567890",
+		`{{ if eq .op "delete" }}gone{{ else }}here{{ end }}`:                "here",
+		`{{ upper .new.name }} {{ query .new.name }}`:                        "A&B {{ .OLD }} a%26b+%7B%7B+.old+%7D%7D",
+		`{{ index .new "a column" }}`:                                        "1.50",
 		`{{ if .old }}old{{ else if .new.none }}some{{ else }}none{{ end }}`: "none",
 		`{{ .new.mark }}`: "<no value>",
-		`{{ .new.tags }}`:                                           `["a","b"]`,
+		`{{ .new.tags }}`: `["a","b"]`,
 		`{{ with .new.name }}{{ . }}{{ end }}{{/* a comment */}}`:   "a&b {{ .old }}",
 		`{{ if and .new.yes (not .new.no) }}{{ .position }}{{end}}`: "7",
 	} {

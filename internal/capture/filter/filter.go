@@ -1,0 +1,275 @@
+// Package filter says which changes a consumer gets, and with which columns: by table, by what happened, by a condition on the
+// rows, and under which names.
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/template"
+)
+
+// Limits of a condition.
+const (
+	MaxCondition = 4 << 10 // bytes
+	maxNodes     = 500
+)
+
+var (
+	// ErrFilter says that a filter cannot be used.
+	ErrFilter = errors.New("the filter cannot be used")
+	// ErrCondition says that a condition does not come to true or false for a change.
+	ErrCondition = errors.New("the condition cannot be judged for this change")
+)
+
+// Config is a filter as it is written. The zero value lets everything through.
+type Config struct {
+	Tables []string    `json:"tables,omitempty"` // see Pattern
+	Ops    []change.Op `json:"ops,omitempty"`    // all where empty
+	// Columns are those that are sent, besides the key's; all but Without where empty.
+	Columns []string `json:"columns,omitempty"`
+	Without []string `json:"without,omitempty"`
+	// Condition is an expression (github.com/expr-lang/expr) that is true for what is sent: new.total > 100 && op != "delete".
+	Condition string            `json:"condition,omitempty"`
+	Rename    map[string]string `json:"rename,omitempty"` // of columns
+}
+
+// Filter is a filter that has been checked.
+type Filter struct {
+	config    Config
+	tables    Tables
+	condition *vm.Program
+	shapes    bool
+}
+
+// environment is what a condition sees. Its values are for the types only.
+func environment() map[string]any {
+	return map[string]any{
+		"position": int64(0), "stream": "", "op": "", "schema": "", "table": "", "snapshot": false,
+		"key": map[string]any{}, "old": map[string]any{}, "new": map[string]any{},
+	}
+}
+
+// New checks a filter.
+func New(config Config) (*Filter, error) {
+	f := &Filter{config: config, shapes: len(config.Columns)+len(config.Without)+len(config.Rename) > 0}
+	var err error
+	if f.tables, err = ParseTables(config.Tables); err != nil {
+		return nil, err
+	}
+	for _, op := range config.Ops {
+		switch op {
+		case change.Insert, change.Update, change.Delete, change.Truncate:
+		default:
+			return nil, fmt.Errorf("%w: %q is no op: use insert, update, delete, truncate", ErrFilter, op)
+		}
+	}
+	if len(config.Columns) > 0 && len(config.Without) > 0 {
+		return nil, fmt.Errorf("%w: give columns or without, and not both", ErrFilter)
+	}
+	names := map[string]bool{}
+	for from, to := range config.Rename {
+		if to == "" || names[to] {
+			return nil, fmt.Errorf("%w: rename gives column %q the name %q, which is empty or another's", ErrFilter, from, to)
+		}
+		names[to] = true
+	}
+	if config.Condition == "" {
+		return f, nil
+	}
+	if f.condition, err = compile(config.Condition); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// compile compiles a condition. Of expr's functions there are those that read one value: loops over what a row holds, and over
+// ranges, could run for long.
+func compile(condition string) (*vm.Program, error) {
+	if len(condition) > MaxCondition {
+		return nil, fmt.Errorf("%w: the condition has %d bytes, and %d are allowed", ErrFilter, len(condition), MaxCondition)
+	}
+	options := []expr.Option{expr.Env(environment()), expr.AsBool(), expr.MaxNodes(maxNodes), expr.DisableAllBuiltins()}
+	for _, name := range []string{"abs", "ceil", "floor", "round", "int", "float", "string", "len", "lower", "upper", "trim", "hasPrefix", "hasSuffix"} {
+		options = append(options, expr.EnableBuiltin(name))
+	}
+	var loops loops
+	options = append(options, expr.Optimize(false), expr.Patch(&loops))
+	program, err := expr.Compile(condition, options...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the condition: %w", ErrFilter, err)
+	}
+	if loops.found != "" {
+		return nil, fmt.Errorf("%w: the condition: %s is not allowed, since it could run for long", ErrFilter, loops.found)
+	}
+	return program, nil
+}
+
+// loops finds what runs over a list or makes one, which no option of expr takes away.
+type loops struct{ found string }
+
+// Visit looks at a node of a condition.
+func (l *loops) Visit(node *ast.Node) {
+	switch node := (*node).(type) {
+	case *ast.PredicateNode:
+		l.found = "a function that takes a predicate"
+	case *ast.BinaryNode:
+		if node.Operator == ".." {
+			l.found = "a range"
+		}
+	default:
+	}
+}
+
+// Takes reports whether changes of a table can pass, before any of them is read.
+func (f *Filter) Takes(schema, table string) bool { return f.tables.Match(schema, table) }
+
+// Apply returns the change as it is sent, or false where it is not. ErrCondition says that it cannot be judged.
+func (f *Filter) Apply(c change.Change) (change.Change, bool, error) {
+	if !f.tables.Match(c.Schema, c.Table) || len(f.config.Ops) > 0 && !slices.Contains(f.config.Ops, c.Op) {
+		return c, false, nil
+	}
+	if f.condition != nil {
+		data, err := template.Data(c)
+		if err != nil {
+			return c, false, fmt.Errorf("%w: %w", ErrCondition, err)
+		}
+		for name, value := range data {
+			data[name] = number(value)
+		}
+		result, err := expr.Run(f.condition, data)
+		if err != nil {
+			return c, false, fmt.Errorf("%w: %s", ErrCondition, firstLine(err.Error()))
+		}
+		if is, _ := result.(bool); !is {
+			return c, false, nil
+		}
+	}
+	if !f.shapes {
+		return c, true, nil
+	}
+	return f.shape(c)
+}
+
+// number turns numbers of JSON into those that a condition compares: whole ones exactly as far as 64 bits go.
+func number(value any) any {
+	switch value := value.(type) {
+	case json.Number:
+		if whole, err := strconv.ParseInt(value.String(), 10, 64); err == nil {
+			return whole
+		}
+		float, err := value.Float64()
+		if err != nil {
+			return value.String()
+		}
+		return float
+	case map[string]any:
+		for name, element := range value {
+			value[name] = number(element)
+		}
+		return value
+	case []any:
+		for i, element := range value {
+			value[i] = number(element)
+		}
+		return value
+	default:
+		return value
+	}
+}
+
+// shape leaves out columns, and renames others.
+func (f *Filter) shape(c change.Change) (change.Change, bool, error) {
+	key, err := sink.Row(c.Key)
+	if err != nil {
+		return c, false, fmt.Errorf("%w: %w", ErrCondition, err)
+	}
+	sent := func(name string) bool {
+		if _, is := key[name]; is {
+			return true
+		}
+		if len(f.config.Columns) > 0 {
+			return slices.Contains(f.config.Columns, name)
+		}
+		return !slices.Contains(f.config.Without, name)
+	}
+	var unchanged []string
+	for _, name := range c.Unchanged {
+		if sent(name) {
+			unchanged = append(unchanged, f.name(name))
+		}
+	}
+	c.Unchanged = unchanged
+	for _, row := range []*json.RawMessage{&c.Key, &c.Old, &c.New} {
+		if *row, err = f.rewrite(*row, sent); err != nil {
+			return c, false, fmt.Errorf("%w: %w", ErrCondition, err)
+		}
+	}
+	return c, true, nil
+}
+
+func (f *Filter) name(name string) string {
+	if to, has := f.config.Rename[name]; has {
+		return to
+	}
+	return name
+}
+
+// rewrite keeps the columns of a row that are sent, in their order and as they are.
+func (f *Filter) rewrite(row json.RawMessage, sent func(string) bool) (json.RawMessage, error) {
+	decoder := json.NewDecoder(bytes.NewReader(row))
+	if len(row) == 0 {
+		return row, nil
+	}
+	token, err := decoder.Token()
+	if err != nil || token == nil {
+		return row, err
+	}
+	out := bytes.NewBufferString("{")
+	seen := map[string]bool{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
+		}
+		name, _ := token.(string)
+		if !sent(name) {
+			continue
+		}
+		if name = f.name(name); seen[name] {
+			return nil, fmt.Errorf("two columns would have the name %q: change rename", name)
+		}
+		seen[name] = true
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(quoted)
+		out.WriteByte(':')
+		out.Write(value)
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+func firstLine(text string) string {
+	line, _, _ := bytes.Cut([]byte(text), []byte("\n"))
+	return string(line)
+}

@@ -1,0 +1,135 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrPattern says that a pattern of tables cannot be read.
+var ErrPattern = errors.New("the pattern of tables cannot be read")
+
+// Pattern names tables: public.orders, public.order_*, all of a schema as public or public.*, all of all as *. A name with a
+// dot or a star, or with capitals that matter, may be in double quotes, as in SQL. A leading ! takes tables out again.
+type Pattern struct {
+	not           bool
+	schema, table part
+	source        string
+}
+
+// part matches a name. The parts of a name between stars are in texts.
+type part struct {
+	texts  []string
+	quoted bool
+}
+
+// ParsePattern reads a pattern.
+func ParsePattern(source string) (Pattern, error) {
+	p := Pattern{source: source}
+	rest := strings.TrimSpace(source)
+	if rest, p.not = strings.CutPrefix(rest, "!"); rest == "" {
+		return p, fmt.Errorf("%w: it is empty", ErrPattern)
+	}
+	schema, rest, err := parsePart(rest)
+	if err != nil {
+		return p, err
+	}
+	p.schema = schema
+	if rest == "" {
+		p.table = part{texts: []string{"", ""}}
+		return p, nil
+	}
+	if rest[0] != '.' {
+		return p, fmt.Errorf("%w: %q has something after the name of a schema: write schema.table", ErrPattern, source)
+	}
+	if p.table, rest, err = parsePart(rest[1:]); err != nil {
+		return p, err
+	}
+	if rest != "" {
+		return p, fmt.Errorf("%w: %q has more than a schema and a table: put names with a dot into double quotes", ErrPattern, source)
+	}
+	return p, nil
+}
+
+// parsePart reads a name up to a dot or the end.
+func parsePart(text string) (part, string, error) {
+	if !strings.HasPrefix(text, `"`) {
+		name, rest := text, ""
+		if dot := strings.IndexByte(text, '.'); dot >= 0 {
+			name, rest = text[:dot], text[dot:]
+		}
+		if name == "" || strings.ContainsAny(name, "\"' \t\r\n;") {
+			return part{}, "", fmt.Errorf("%w: %q is no name: write schema.table, and other characters in double quotes", ErrPattern, text)
+		}
+		return part{texts: strings.Split(name, "*")}, rest, nil
+	}
+	var name strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch {
+		case text[i] != '"':
+			name.WriteByte(text[i])
+		case i+1 < len(text) && text[i+1] == '"':
+			name.WriteByte('"')
+			i++
+		case name.Len() == 0:
+			return part{}, "", fmt.Errorf("%w: a name is empty", ErrPattern)
+		default:
+			return part{texts: []string{name.String()}, quoted: true}, text[i+1:], nil
+		}
+	}
+	return part{}, "", fmt.Errorf("%w: %q has no closing double quote", ErrPattern, text)
+}
+
+// match reports whether a name is one of the part's. Stars are matched from left to right, each by as little as will do.
+func (p part) match(name string) bool {
+	first, last := p.texts[0], p.texts[len(p.texts)-1]
+	if len(p.texts) == 1 {
+		return name == first
+	}
+	if len(name) < len(first)+len(last) || !strings.HasPrefix(name, first) || !strings.HasSuffix(name, last) {
+		return false
+	}
+	name = name[len(first) : len(name)-len(last)]
+	for _, text := range p.texts[1 : len(p.texts)-1] {
+		at := strings.Index(name, text)
+		if at < 0 {
+			return false
+		}
+		name = name[at+len(text):]
+	}
+	return true
+}
+
+// String is the pattern as it was written.
+func (p Pattern) String() string { return p.source }
+
+// Tables are patterns of which one must match, and none with a !. No patterns match every table.
+type Tables []Pattern
+
+// ParseTables reads patterns.
+func ParseTables(sources []string) (Tables, error) {
+	tables := make(Tables, len(sources))
+	for i, source := range sources {
+		var err error
+		if tables[i], err = ParsePattern(source); err != nil {
+			return nil, err
+		}
+	}
+	return tables, nil
+}
+
+// Match reports whether a table is meant.
+func (t Tables) Match(schema, table string) bool {
+	meant, positive := false, false
+	for _, p := range t {
+		positive = positive || !p.not
+		if !p.schema.match(schema) || !p.table.match(table) {
+			continue
+		}
+		if p.not {
+			return false
+		}
+		meant = true
+	}
+	return meant || !positive
+}
