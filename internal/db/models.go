@@ -254,3 +254,41 @@ type AnalyticsWorker struct {
 	RetentionSeconds int64
 	Follower         bool
 }
+
+type CaptureConsumer struct {
+	Name          string
+	Stream        string
+	Kind          string
+	Settings      []byte
+	Shards        int32
+	PausedAt      *time.Time
+	PausedBecause *string
+	CreatedAt     time.Time
+}
+
+type CaptureLetter struct {
+	Consumer  string
+	Shard     int32
+	Position  int64
+	KeyHash   []byte
+	Key       string
+	Change    []byte
+	State     string
+	Reason    string
+	Answer    string
+	Attempts  int32
+	CreatedAt time.Time
+	ReplayAt  *time.Time
+}
+
+type CaptureShard struct {
+	Consumer  string
+	Shard     int32
+	Position  int64
+	Fence     int64
+	Delivered int64
+	MovedAt   *time.Time
+	Failures  int32
+	Error     *string
+	RetryAt   *time.Time
+}

@@ -155,6 +155,7 @@ func TestUp(t *testing.T) {
 		_, err := db.Exec(t.Context(), `
 			CREATE ROLE owner_alone LOGIN;
 			CREATE SCHEMA analytics AUTHORIZATION owner_alone;
+			CREATE SCHEMA capture AUTHORIZATION owner_alone;
 			CREATE SCHEMA river AUTHORIZATION owner_alone;`)
 		require.NoError(t, err)
 		t.Cleanup(func() {

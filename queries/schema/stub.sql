@@ -2,6 +2,8 @@
 -- which the migration runner creates, and functions that migration 0004 creates through EXECUTE.
 CREATE SCHEMA analytics;
 
+CREATE SCHEMA capture;
+
 CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;

@@ -1,0 +1,224 @@
+// Package consumer is whoever receives changes: where it stands in the log, shard by shard, what it refused, and the loop that
+// delivers. A shard's job reads the log from the shard's position, hands a batch to the sink, and moves the position in a
+// transaction that also writes the dead letters. Whoever moves it holds the shard's fence.
+//
+//	         ┌────────── batch taken ──────────┐
+//	         ▼                                 │
+//	take ─▶ read ─▶ filter ─▶ deliver ─────────┴─▶ caught up
+//	                   │          ├─ error ─▶ wait, and again with half of it
+//	                   │          └─ refused ─▶ letter: its key is parked
+//	                   └─ key is parked ─▶ letter that waits
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+var (
+	// ErrNone says that there is no consumer of that name.
+	ErrNone = errors.New("there is no consumer of that name: `daymill sink list` has those that there are")
+	// ErrNoLetter says that there is no dead letter at that position.
+	ErrNoLetter = errors.New("there is no such dead letter: `daymill deadletter list` has those that there are")
+	// ErrFenced says that another has taken the shard: what was delivered is delivered again by it.
+	ErrFenced = errors.New("another has taken the shard")
+	// ErrPaused says that the consumer is paused.
+	ErrPaused = errors.New("the consumer is paused")
+	// ErrExists says that there is a consumer of that name.
+	ErrExists = errors.New("there is a consumer of that name")
+)
+
+// maxList is how many consumers or letters are listed at a time.
+const maxList = 1000
+
+// Consumer is who receives changes.
+type Consumer struct {
+	Name   string
+	Stream string // name of the database
+	Kind   string // of sink; "poll"
+	// Settings are those of its kind, in JSON, without secrets.
+	Settings json.RawMessage
+	Shards   int
+	// PausedAt is since when nothing is delivered, nil where something is; PausedBecause is the reason, if there is one.
+	PausedAt      *time.Time
+	PausedBecause string
+	CreatedAt     time.Time
+}
+
+// Progress is how a consumer gets on, over all of its shards.
+type Progress struct {
+	Consumer
+
+	Position  int64 // of the shard that is furthest behind
+	Delivered int64 // changes
+	MovedAt   time.Time
+	Failures  int    // attempts in a row, of the shard with the most
+	Error     string // the last
+	Letters   int64  // dead letters
+}
+
+// Shard is how one shard gets on.
+type Shard struct {
+	Number    int
+	Position  int64
+	Delivered int64
+	MovedAt   *time.Time
+	Failures  int
+	Error     string
+	RetryAt   *time.Time
+}
+
+// Create makes a consumer that begins after a position, in the caller's transaction.
+func Create(ctx context.Context, tx pgx.Tx, c Consumer, after int64, who audit.Who) error {
+	queries := db.New(tx)
+	if _, err := queries.ConsumerGet(ctx, c.Name); err == nil {
+		return fmt.Errorf("%w: %s", ErrExists, c.Name)
+	}
+	if len(c.Settings) == 0 {
+		c.Settings = json.RawMessage("{}")
+	}
+	shards := int32(max(1, c.Shards)) //nolint:gosec // The table bounds it.
+	err := queries.ConsumerInsert(ctx, db.ConsumerInsertParams{
+		Name: c.Name, Stream: c.Stream, Kind: c.Kind, Settings: c.Settings, Shards: shards,
+	})
+	if err == nil {
+		err = queries.ConsumerShardsInsert(ctx, db.ConsumerShardsInsertParams{Consumer: c.Name, Position: after, Shards: shards})
+	}
+	if err != nil {
+		return fmt.Errorf("make consumer %s: %w", c.Name, err)
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "create consumer", Target: c.Name, Detail: map[string]any{
+		"kind": c.Kind, "stream": c.Stream, "after": after, "shards": shards,
+	}})
+}
+
+// Update changes a consumer's kind and settings, in the caller's transaction. Its position stays.
+func Update(ctx context.Context, tx pgx.Tx, c Consumer, who audit.Who) error {
+	queries := db.New(tx)
+	count, err := queries.ConsumerUpdate(ctx, db.ConsumerUpdateParams{Name: c.Name, Kind: c.Kind, Settings: c.Settings})
+	if err != nil {
+		return fmt.Errorf("change consumer %s: %w", c.Name, err)
+	}
+	if count == 0 {
+		return ErrNone
+	}
+	// What is under way goes by the old settings.
+	if _, err := queries.ShardFence(ctx, c.Name); err != nil {
+		return fmt.Errorf("change consumer %s: %w", c.Name, err)
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "change consumer", Target: c.Name})
+}
+
+// Get returns a consumer, or ErrNone.
+func Get(ctx context.Context, on postgres.DBTX, name string) (Consumer, error) {
+	row, err := db.New(on).ConsumerGet(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Consumer{}, ErrNone
+	}
+	if err != nil {
+		return Consumer{}, fmt.Errorf("read consumer %s: %w", name, err)
+	}
+	return Consumer{
+		Name: row.Name, Stream: row.Stream, Kind: row.Kind, Settings: row.Settings, Shards: int(row.Shards),
+		PausedAt: row.PausedAt, PausedBecause: row.PausedBecause, CreatedAt: row.CreatedAt,
+	}, nil
+}
+
+// List returns all consumers by name, a thousand at most.
+func List(ctx context.Context, on postgres.DBTX) ([]Progress, error) {
+	rows, err := db.New(on).ConsumerList(ctx, maxList)
+	if err != nil {
+		return nil, fmt.Errorf("list consumers: %w", err)
+	}
+	list := make([]Progress, len(rows))
+	for i, row := range rows {
+		list[i] = Progress{
+			Consumer: Consumer{
+				Name: row.Name, Stream: row.Stream, Kind: row.Kind, Settings: row.Settings, Shards: int(row.Shards),
+				PausedAt: row.PausedAt, PausedBecause: row.PausedBecause, CreatedAt: row.CreatedAt,
+			},
+			Position: row.Position, Delivered: row.Delivered, MovedAt: row.MovedAt, Failures: int(row.Failures), Error: row.Error,
+			Letters: row.Letters,
+		}
+	}
+	return list, nil
+}
+
+// Shards returns the shards of a consumer.
+func Shards(ctx context.Context, on postgres.DBTX, name string) ([]Shard, error) {
+	rows, err := db.New(on).ShardList(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("list the shards of %s: %w", name, err)
+	}
+	shards := make([]Shard, len(rows))
+	for i, row := range rows {
+		shards[i] = Shard{
+			Number: int(row.Shard), Position: row.Position, Delivered: row.Delivered, MovedAt: row.MovedAt,
+			Failures: int(row.Failures), Error: row.Error, RetryAt: row.RetryAt,
+		}
+	}
+	return shards, nil
+}
+
+// Pause keeps a consumer from getting anything, from when the transaction commits on. A batch under way is not recorded, and
+// comes again.
+func Pause(ctx context.Context, tx pgx.Tx, name, because string, who audit.Who) error {
+	queries := db.New(tx)
+	var reason *string
+	if because != "" {
+		reason = &because
+	}
+	count, err := queries.ConsumerPause(ctx, db.ConsumerPauseParams{Name: name, Because: reason})
+	if err == nil && count > 0 {
+		_, err = queries.ShardFence(ctx, name)
+	}
+	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "pause consumer", Target: name})
+}
+
+// Resume lets a consumer go on where it stopped.
+func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
+	count, err := db.New(tx).ConsumerResume(ctx, name)
+	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name})
+}
+
+// Rewind makes a consumer go on after another position, earlier or later. Its dead letters stay.
+func Rewind(ctx context.Context, tx pgx.Tx, name string, after int64, who audit.Who) error {
+	count, err := db.New(tx).ShardRewind(ctx, db.ShardRewindParams{Consumer: name, Position: after})
+	return changed(ctx, tx, count, err, audit.Entry{
+		Who: who, Action: "rewind consumer", Target: name, Detail: map[string]any{"after": after},
+	})
+}
+
+// Remove forgets a consumer, with its positions and dead letters. What it delivered stays where it is.
+func Remove(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
+	count, err := db.New(tx).ConsumerDelete(ctx, name)
+	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "remove consumer", Target: name})
+}
+
+func changed(ctx context.Context, tx pgx.Tx, count int64, err error, entry audit.Entry) error {
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", entry.Action, entry.Target, err)
+	}
+	if count == 0 {
+		return ErrNone
+	}
+	return audit.Record(ctx, tx, entry)
+}
+
+// hash stands in for a key, which may be longer than an index takes.
+func hash(c change.Change) []byte {
+	sum := sha256.Sum256([]byte(sink.Key(c)))
+	return sum[:16]
+}

@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// States of a letter.
+const (
+	Refused = "refused" // the consumer will not take it
+	Waiting = "waiting" // it waits behind one of its key that was refused
+)
+
+// Letter is a change that a consumer did not take.
+type Letter struct {
+	Consumer  string
+	Position  int64
+	Key       string
+	State     string
+	Reason    string
+	Answer    string // what the sink answered; only from GetLetter
+	Attempts  int
+	CreatedAt time.Time
+	ReplayAt  *time.Time    // since when somebody wants it delivered again
+	Change    change.Change // only from GetLetter
+}
+
+// Letters lists dead letters of a consumer, or of all where the name is empty, after a position, a thousand at most.
+func Letters(ctx context.Context, on postgres.DBTX, consumer string, after int64) ([]Letter, error) {
+	rows, err := db.New(on).LetterList(ctx, db.LetterListParams{Consumer: consumer, After: after, MaxRows: maxList})
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	letters := make([]Letter, len(rows))
+	for i, row := range rows {
+		letters[i] = Letter{
+			Consumer: row.Consumer, Position: row.Position, Key: row.Key, State: row.State, Reason: row.Reason,
+			Attempts: int(row.Attempts), CreatedAt: row.CreatedAt, ReplayAt: row.ReplayAt,
+		}
+	}
+	return letters, nil
+}
+
+// GetLetter returns a dead letter with its change and the sink's answer, or ErrNoLetter.
+func GetLetter(ctx context.Context, on postgres.DBTX, consumer string, position int64) (Letter, error) {
+	row, err := db.New(on).LetterGet(ctx, db.LetterGetParams{Consumer: consumer, Position: position})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Letter{}, ErrNoLetter
+	}
+	if err != nil {
+		return Letter{}, fmt.Errorf("read the dead letter: %w", err)
+	}
+	letter := Letter{
+		Consumer: row.Consumer, Position: row.Position, Key: row.Key, State: row.State, Reason: row.Reason, Answer: row.Answer,
+		Attempts: int(row.Attempts), CreatedAt: row.CreatedAt, ReplayAt: row.ReplayAt,
+	}
+	if err := json.Unmarshal([]byte(row.Change), &letter.Change); err != nil {
+		return Letter{}, fmt.Errorf("read the dead letter: %w", err)
+	}
+	return letter, nil
+}
+
+// Replay asks for the letters of the keys at some positions to be delivered again, in order; of all keys where there are no
+// positions. The shard's job does it. It returns how many letters that are.
+func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
+	if positions == nil {
+		positions = []int64{}
+	}
+	count, err := db.New(tx).LetterAsk(ctx, db.LetterAskParams{Consumer: consumer, Positions: positions})
+	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "replay dead letters", Target: consumer}, positions)
+}
+
+// Discard deletes letters at some positions, all of a consumer's where there are none. What waits behind them stays, until it
+// is replayed. It returns how many letters that were.
+func Discard(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
+	queries := db.New(tx)
+	// A batch under way may count on a key's being parked.
+	if _, err := queries.ShardFence(ctx, consumer); err != nil {
+		return 0, fmt.Errorf("discard dead letters of %s: %w", consumer, err)
+	}
+	var count int64
+	var err error
+	if len(positions) == 0 {
+		count, err = queries.LetterDiscardAll(ctx, consumer)
+	} else {
+		count, err = queries.LetterDiscard(ctx, db.LetterDiscardParams{Consumer: consumer, Positions: positions})
+	}
+	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "discard dead letters", Target: consumer}, positions)
+}
+
+func asked(ctx context.Context, tx pgx.Tx, count int64, err error, entry audit.Entry, positions []int64) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s of %s: %w", entry.Action, entry.Target, err)
+	case count == 0:
+		return ErrNoLetter
+	}
+	entry.Detail = map[string]any{"letters": count}
+	if len(positions) > 0 {
+		entry.Detail["positions"] = positions[:min(len(positions), 100)]
+	}
+	return audit.Record(ctx, tx, entry)
+}

@@ -1,0 +1,128 @@
+-- name: ConsumerInsert :exec
+INSERT INTO capture.consumer (name, stream, kind, settings, shards) VALUES (@name, @stream, @kind, @settings, @shards);
+
+-- name: ConsumerShardsInsert :exec
+INSERT INTO capture.shard (consumer, shard, position)
+SELECT cast(@consumer AS text), s.s, cast(@position AS bigint) FROM generate_series(0, cast(@shards AS integer) - 1) AS s (s);
+
+-- name: ConsumerUpdate :execrows
+UPDATE capture.consumer SET kind = @kind, settings = @settings WHERE name = @name;
+
+-- name: ConsumerGet :one
+SELECT c.name, c.stream, c.kind, c.settings, c.shards, c.paused_at, coalesce(c.paused_because, '')::text AS paused_because, c.created_at
+FROM capture.consumer AS c WHERE c.name = @name;
+
+-- name: ConsumerList :many
+SELECT c.name, c.stream, c.kind, c.settings, c.shards, c.paused_at, coalesce(c.paused_because, '')::text AS paused_because, c.created_at,
+    coalesce(p.position, 0)::bigint AS position, coalesce(p.delivered, 0)::bigint AS delivered, coalesce(p.moved_at, c.created_at)::timestamptz AS moved_at,
+    coalesce(p.failures, 0)::integer AS failures, coalesce(p.error, '')::text AS error,
+    (SELECT count(*) FROM capture.letter AS l WHERE l.consumer = c.name)::bigint AS letters
+FROM capture.consumer AS c
+CROSS JOIN LATERAL (
+    SELECT min(s.position) AS position, sum(s.delivered) AS delivered, max(s.moved_at) AS moved_at, max(s.failures) AS failures,
+        max(s.error) AS error
+    FROM capture.shard AS s WHERE s.consumer = c.name
+) AS p
+ORDER BY c.name
+LIMIT @max_rows;
+
+-- name: ConsumerPause :execrows
+UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = sqlc.narg('because') WHERE name = @name;
+
+-- name: ConsumerResume :execrows
+UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name = @name;
+
+-- name: ConsumerDelete :execrows
+DELETE FROM capture.consumer WHERE name = @name;
+
+-- name: ShardList :many
+SELECT s.shard, s.position, s.delivered, s.moved_at, s.failures, coalesce(s.error, '')::text AS error, s.retry_at
+FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;
+
+-- name: ShardTake :one
+-- Takes a shard of a consumer that is not paused, away from whoever has it.
+UPDATE capture.shard AS s SET fence = s.fence + 1
+FROM capture.consumer AS c
+WHERE s.consumer = @consumer AND s.shard = @shard AND c.name = s.consumer AND c.paused_at IS NULL
+RETURNING s.position, s.fence, s.failures;
+
+-- name: ShardFence :execrows
+-- Takes shards away from whoever has them: what they have under way is not recorded, and is done again.
+UPDATE capture.shard SET fence = fence + 1 WHERE consumer = @consumer;
+
+-- name: ShardMove :execrows
+UPDATE capture.shard SET position = @position, delivered = delivered + @delivered, moved_at = now(), failures = 0, error = NULL, retry_at = NULL
+WHERE consumer = @consumer AND shard = @shard AND fence = @fence;
+
+-- name: ShardFail :execrows
+UPDATE capture.shard SET failures = @failures, error = @error::text, retry_at = now() + @after::interval
+WHERE consumer = @consumer AND shard = @shard AND fence = @fence;
+
+-- name: ShardRewind :execrows
+UPDATE capture.shard SET position = @position, fence = fence + 1, failures = 0, error = NULL, retry_at = NULL WHERE consumer = @consumer;
+
+-- name: ShardHold :execrows
+-- Keeps a shard from being taken by another until the end of the transaction, where it is still the caller's.
+SELECT 1 FROM capture.shard WHERE consumer = @consumer AND shard = @shard AND fence = @fence FOR UPDATE;
+
+-- name: ShardDue :many
+-- Shards that may have something to do: those of consumers that are not paused, less those that wait for their next attempt.
+SELECT s.consumer, s.shard, c.stream, s.position,
+    EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
+FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
+WHERE c.paused_at IS NULL AND c.kind <> 'poll' AND (s.retry_at IS NULL OR s.retry_at <= now())
+ORDER BY s.consumer, s.shard;
+
+-- name: LetterParked :many
+SELECT DISTINCT l.key_hash FROM capture.letter AS l WHERE l.consumer = @consumer AND l.key_hash = ANY(@key_hashes::bytea[]);
+
+-- name: LetterInsert :exec
+INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
+SELECT cast(@consumer AS text), cast(@shard AS integer), unnest(cast(@positions AS bigint [])), unnest(cast(@key_hashes AS bytea [])),
+    unnest(cast(@keys AS text [])), unnest(cast(@changes AS text []))::json, unnest(cast(@states AS text [])),
+    unnest(cast(@reasons AS text [])), unnest(cast(@answers AS text []))
+ON CONFLICT (consumer, position) DO NOTHING;
+
+-- name: LetterReplay :many
+-- The first letters of the keys that somebody wants delivered again, in order.
+SELECT l.position, l.change::text AS change FROM capture.letter AS l
+WHERE l.consumer = @consumer AND l.shard = @shard AND l.replay_at IS NOT NULL
+ORDER BY l.position
+LIMIT @max_rows;
+
+-- name: LetterDelete :exec
+DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positions::bigint[]);
+
+-- name: LetterRefuse :exec
+-- A letter that was refused again. What waits behind it waits on.
+UPDATE capture.letter AS l SET state = 'refused', reason = @reason, answer = @answer, attempts = l.attempts + 1, replay_at = NULL
+WHERE l.consumer = @consumer AND l.position = @position;
+
+-- name: LetterWait :exec
+UPDATE capture.letter AS l SET replay_at = NULL
+WHERE l.consumer = @consumer AND l.key_hash = ANY(@key_hashes::bytea[]);
+
+-- name: LetterList :many
+SELECT l.consumer, l.position, l.key, l.state, l.reason, l.attempts, l.created_at, l.replay_at
+FROM capture.letter AS l
+WHERE (@consumer::text = '' OR l.consumer = @consumer::text) AND l.position > @after::bigint
+ORDER BY l.consumer, l.position
+LIMIT @max_rows;
+
+-- name: LetterGet :one
+SELECT l.consumer, l.position, l.key, l.key_hash, l.state, l.reason, l.answer, l.attempts, l.created_at, l.replay_at, l.change::text AS change
+FROM capture.letter AS l WHERE l.consumer = @consumer AND l.position = @position;
+
+-- name: LetterAsk :execrows
+-- Asks for the letters of keys: of those that one of the positions belongs to, or of all where there are no positions.
+UPDATE capture.letter AS l SET replay_at = now()
+WHERE l.consumer = @consumer AND (
+    cardinality(@positions::bigint[]) = 0
+    OR l.key_hash IN (SELECT k.key_hash FROM capture.letter AS k WHERE k.consumer = @consumer AND k.position = ANY(@positions::bigint[]))
+);
+
+-- name: LetterDiscard :execrows
+DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positions::bigint[]);
+
+-- name: LetterDiscardAll :execrows
+DELETE FROM capture.letter WHERE consumer = @consumer;
