@@ -156,7 +156,7 @@ func Look(ctx context.Context, config Config) Report {
 			exam.addf(Warning, "the examination took too long: nothing from here on was looked at").mendf("daymill doctor")
 			break
 		}
-		err := exam.DB.Tx(ctx, func(tx pgx.Tx) error {
+		err := exam.DB.ReadTx(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '"+statementTimeout+"'"); err != nil {
 				return fmt.Errorf("limit the statement: %w", err)
 			}

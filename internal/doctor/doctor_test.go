@@ -147,7 +147,7 @@ func TestExamine(t *testing.T) {
 		"NamesPublic":       {setup: "GRANT CREATE ON SCHEMA public TO PUBLIC", id: "names", levels: []doctor.Level{doctor.Note}, says: "PUBLIC may create objects in the schema public"},
 		"Pooler":            {id: "pooler", levels: []doctor.Level{doctor.OK}},
 		"Primary":           {id: "primary", levels: []doctor.Level{doctor.OK}},
-		"PrimaryReadOnly":   {setup: "ALTER DATABASE DATABASE SET default_transaction_read_only = on", id: "primary", levels: []doctor.Level{doctor.Failure}, says: "read-only"},
+		"PrimaryReadOnly":   {setup: "ALTER DATABASE DATABASE SET default_transaction_read_only = on", id: "primary", levels: []doctor.Level{doctor.Warning}, says: "read-only"},
 		"Queue":             {id: "queue", levels: []doctor.Level{doctor.OK}},
 		"QueuePaused": {
 			setup: stands + "INSERT INTO river_queue (name, paused_at, updated_at) VALUES ('daymill', now(), now())",

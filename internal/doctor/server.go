@@ -39,11 +39,17 @@ func (e *examination) gradeVersion(major int, text string) {
 	}
 }
 
-// primary refuses a server that nothing can be written to.
+// primary refuses a server that nothing can be written to. A provider that makes a full database read-only by default is
+// told of, though Daymill's own transactions say that they write.
 func (e *examination) primary(ctx context.Context, tx pgx.Tx) error {
 	var recovery, readOnly bool
-	err := tx.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean").
-		Scan(&recovery, &readOnly)
+	err := tx.QueryRow(ctx, `SELECT pg_catalog.pg_is_in_recovery(), EXISTS (
+		SELECT 1
+		FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS c
+		WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()))
+			AND s.setrole IN (0, current_user::regrole::oid)
+			AND c IN ('default_transaction_read_only=on', 'default_transaction_read_only=true')
+	)`).Scan(&recovery, &readOnly)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ask whether it can be written: %w", err)
@@ -51,8 +57,9 @@ func (e *examination) primary(ctx context.Context, tx pgx.Tx) error {
 		e.addf(Failure, "the database is a follower: metrics cannot be written to it").
 			mendf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
 	case readOnly:
-		e.addf(Failure, "transactions are read-only by default: metrics cannot be written").
-			mendf("ALTER ROLE %s SET default_transaction_read_only = off;", e.role)
+		e.addf(Warning, "transactions are read-only by default, which some providers set when the disk is full: Daymill writes all the same, "+
+			"and the application does not").
+			mendf("ALTER DATABASE %s RESET default_transaction_read_only;", e.database)
 	default:
 		e.addf(OK, "the database is a primary and takes writes")
 	}

@@ -135,6 +135,11 @@ func (db *DB) Tx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return db.tx(ctx, readWrite, do)
 }
 
+// ReadTx runs do in a read-only transaction, which a follower allows as well.
+func (db *DB) ReadTx(ctx context.Context, do func(tx pgx.Tx) error) error {
+	return db.tx(ctx, readOnly, do)
+}
+
 // Read runs do, whose statements write nothing, with Daymill's settings whatever is in between. Without a pooler that needs
 // no transaction, and none is begun.
 func (db *DB) Read(ctx context.Context, do func(on DBTX) error) error {

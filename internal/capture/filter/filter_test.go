@@ -132,8 +132,11 @@ func TestNew_Hostile(t *testing.T) {
 		require.Error(t, err, condition)
 	}
 	for _, config := range []filter.Config{
-		{Ops: []change.Op{"drop"}}, {Columns: []string{"a"}, Without: []string{"b"}}, {Rename: map[string]string{"a": "c", "b": "c"}},
-		{Rename: map[string]string{"a": ""}}, {Tables: []string{"a.b.c"}},
+		{Ops: []change.Op{"drop"}},
+		{Columns: []string{"a"}, Without: []string{"b"}},
+		{Rename: map[string]string{"a": "c", "b": "c"}},
+		{Rename: map[string]string{"a": ""}},
+		{Tables: []string{"a.b.c"}},
 	} {
 		_, err := filter.New(config)
 		require.Error(t, err)

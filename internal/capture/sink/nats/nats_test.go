@@ -141,8 +141,13 @@ func TestNATS_NoStream(t *testing.T) {
 func TestOpen_Refused(t *testing.T) {
 	t.Parallel()
 	for _, config := range []nats.Config{
-		{}, {URL: "http://host:1"}, {URL: "nats://"}, {URL: "nats://u:" + sinktest.Password + "%zz@host:1"},
-		{URL: "nats://host:1", Subject: "a.*"}, {URL: "nats://host:1", Subject: "a..b"}, {URL: "nats://host:1", Subject: "a b"},
+		{},
+		{URL: "http://host:1"},
+		{URL: "nats://"},
+		{URL: "nats://u:" + sinktest.Password + "%zz@host:1"},
+		{URL: "nats://host:1", Subject: "a.*"},
+		{URL: "nats://host:1", Subject: "a..b"},
+		{URL: "nats://host:1", Subject: "a b"},
 	} {
 		_, err := nats.Open(config)
 		require.ErrorIs(t, err, nats.ErrConfig)

@@ -242,8 +242,13 @@ func TestWebhook_Private(t *testing.T) {
 func TestOpen_Refused(t *testing.T) {
 	t.Parallel()
 	for _, config := range []webhook.Config{
-		{}, {URL: "ftp://example.com"}, {URL: "file:///etc/passwd"}, {URL: "http://"}, {URL: "https://exa mple.com"},
-		{URL: "https://example.com", Secret: "whsec_"}, {URL: "https://example.com", Secret: "not base64, hunter2secret"},
+		{},
+		{URL: "ftp://example.com"},
+		{URL: "file:///etc/passwd"},
+		{URL: "http://"},
+		{URL: "https://exa mple.com"},
+		{URL: "https://example.com", Secret: "whsec_"},
+		{URL: "https://example.com", Secret: "not base64, hunter2secret"},
 	} {
 		_, err := webhook.Open(config)
 		require.ErrorIs(t, err, webhook.ErrConfig)
