@@ -1,5 +1,5 @@
-# Everything here sets up what it needs: the tools are pinned in internal/tools/go.mod and built by `go tool`, and the
-# tests find or install Postgres and PgBouncer themselves. Go, git and make are enough.
+# Everything here sets up what it needs: the tools are pinned in internal/tools/go.mod and built by `go tool`, and
+# internal/test/setup installs the servers and the browser that the tests use. Go, git and make are enough.
 
 # Nothing needs a C compiler but the race detector. The binary is static, and runs in the slimmest container.
 export CGO_ENABLED ?= 0
@@ -20,18 +20,29 @@ help: ## List the targets.
 build: ## Build bin/daymill.
 	go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/daymill ./cmd/daymill
 
+.PHONY: setup
+setup: ## Install what the tests use: Postgres, PgBouncer, Chromium. Quick where it is there.
+	@internal/test/setup
+
 .PHONY: demo
 demo: build ## Build, and run the demo on a Postgres of its own.
+	@internal/test/setup postgresql
 	bin/daymill demo
 
 # Without the race detector, which needs a C compiler and takes three times as long on two cores; `make race` has it.
 # -count=1, because the tests' outcome depends on the server that is installed, which the test cache does not know.
+# What every test did is in tmp/test.json, for internal/test/complete.
 .PHONY: test
-test: ## Run all tests. Installs Postgres and PgBouncer where they are missing.
-	$(TOOL) gotestsum --format pkgname-and-test-fails -- -count=1 -timeout 9m ./...
+test: setup ## Run all tests.
+	@mkdir -p tmp
+	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 9m ./...
+
+.PHONY: complete
+complete: ## Check that the last `make test` ran every test and skipped none.
+	go run ./internal/test/complete tmp/test.json
 
 .PHONY: race
-race: ## Run the tests of what runs concurrently under the race detector.
+race: setup ## Run the tests of what runs concurrently under the race detector.
 	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 20m $(RACE_PACKAGES)
 
 .PHONY: bench-pages
@@ -135,7 +146,7 @@ tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy
 	go vet -C internal/test/bench/plot ./...
 
 .PHONY: ci
-ci: fresh tidy lint test race ## Everything that must hold before a change is merged.
+ci: fresh tidy lint test complete race ## Everything that must hold before a change is merged.
 
 .PHONY: clean
 clean: ## Remove what was built.

@@ -168,7 +168,7 @@ func (*demoCmd) farewell(a *app) string {
 
 // throwaway starts a Postgres that goes when the demo does.
 func throwaway(ctx context.Context, a *app) (*pgserver.Server, error) {
-	binaries, err := pgserver.Find(ctx, a.stderr)
+	binaries, err := pgserver.Find(ctx)
 	if err != nil {
 		return nil, err
 	}

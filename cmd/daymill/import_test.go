@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
@@ -100,6 +102,18 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		b.requireRows(t, 1, 1)
 	})
 
+	t.Run("Articles", func(t *testing.T) {
+		t.Parallel()
+		for _, log := range pgtest.Articles(t) {
+			b := setup(t, entity.Bigint, "America/Sao_Paulo")
+			require.Equal(t, exitOK, b.run(t.Context(), append([]string{"import", log.Path}, pgtest.ArticlesImport()...)...), b.stderr)
+			require.Equal(t, fmt.Sprintf("%s: imported %s of %[2]s rows, %d dates (%s..%s), 0 ms\n"+
+				"%[3]d dates requested: a running worker rolls them up (`daymill worker` starts one)\n",
+				log.Path, humanize.Comma(int64(log.Events)), log.Dates["America/Sao_Paulo"], log.First, log.Last), b.stdout)
+			b.requireRows(t, log.Events, log.Dates["America/Sao_Paulo"])
+		}
+	})
+
 	t.Run("ColumnWithoutZone", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, entity.Bigint, "UTC")
@@ -117,16 +131,6 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		require.NoError(t, err)
 		require.Equal(t, "2026-03-01 22:30:00", kept)
 		require.Equal(t, "2026-03-02 01:30:00", read)
-	})
-
-	t.Run("Deskdrop", func(t *testing.T) {
-		t.Parallel()
-		b := setup(t, entity.Bigint, "America/Sao_Paulo")
-		require.Equal(t, exitOK, b.run(t.Context(), "import", filepath.Join(pgtest.Shared(t), "deskdrop.csv.zst"), "--entity", "contentId",
-			"--type", "eventType", "--time", "timestamp", "--time-format", "epoch", "--map", "VIEW=view,LIKE=click,BOOKMARK=save"), b.stderr)
-		require.Equal(t, filepath.Join(pgtest.Shared(t), "deskdrop.csv.zst")+": imported 72,312 of 72,312 rows, 341 dates (2016-03-14..2017-02-28), 0 ms\n"+
-			"341 dates requested: a running worker rolls them up (`daymill worker` starts one)\n", b.stdout)
-		b.requireRows(t, 72_312, 341)
 	})
 
 	t.Run("DryRun", func(t *testing.T) {
@@ -192,13 +196,15 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		require.Contains(t, b.stderr, "no source is set: run `daymill source set")
 	})
 
-	t.Run("OnlineRetail", func(t *testing.T) {
+	t.Run("Sales", func(t *testing.T) {
 		t.Parallel()
-		b := setup(t, entity.Text, "Europe/London")
-		require.Equal(t, exitOK, b.run(t.Context(), "import", filepath.Join(pgtest.Shared(t), "online_retail.csv.zst"), "--entity", "StockCode",
-			"--type", "Country", "--time", "InvoiceDate", "--time-format", "datetime", "--time-zone", "Europe/London"), b.stderr)
-		require.Contains(t, b.stdout, "online_retail.csv.zst: imported 541,909 of 541,909 rows, 305 dates (2010-12-01..2011-12-09), 0 ms\n")
-		b.requireRows(t, 541_909, 305)
+		for _, log := range pgtest.Sales(t) {
+			b := setup(t, entity.Text, "Europe/London")
+			require.Equal(t, exitOK, b.run(t.Context(), append([]string{"import", log.Path}, pgtest.SalesImport()...)...), b.stderr)
+			require.Contains(t, b.stdout, fmt.Sprintf(": imported %s of %[1]s rows, %d dates (%s..%s), 0 ms\n",
+				humanize.Comma(int64(log.Events)), log.Dates["Europe/London"], log.First, log.Last))
+			b.requireRows(t, log.Events, log.Dates["Europe/London"])
+		}
 	})
 
 	t.Run("StandardInput", func(t *testing.T) {

@@ -55,7 +55,7 @@ func binary(t *testing.T) string {
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	path := binary(t)
-	binaries, err := pgserver.Find(t.Context(), os.Stderr)
+	binaries, err := pgserver.Find(t.Context())
 	require.NoError(t, err)
 	settings := pgserver.Throwaway()
 	maps.Copy(settings, map[string]string{"autovacuum": "off"})

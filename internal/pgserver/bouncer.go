@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -14,43 +13,19 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/daymill/daymill/internal/apt"
 )
 
-// ErrNoBouncer is returned by FindBouncer where there is no PgBouncer and none can be installed.
+// ErrNoBouncer is returned by FindBouncer where there is no PgBouncer.
 var ErrNoBouncer = errors.New("there is no pgbouncer on this machine: install your system's package of it")
 
-// FindBouncer returns the path of PgBouncer, which it installs with apt-get where it is missing and it may. Before that
-// it writes one line to out.
-func FindBouncer(ctx context.Context, out io.Writer) (string, error) {
-	if path, ok := lookBouncer(); ok {
-		return path, nil
-	}
-	unlock, err := apt.Lock()
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if path, ok := lookBouncer(); ok {
-		return path, nil
-	}
-	if err := apt.Install(ctx, out, "pgbouncer"); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNoBouncer, err)
-	}
-	if path, ok := lookBouncer(); ok {
-		return path, nil
-	}
-	return "", ErrNoBouncer
-}
-
-func lookBouncer() (string, bool) {
+// FindBouncer returns the path of PgBouncer.
+func FindBouncer() (string, error) {
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", "/opt/homebrew/bin/pgbouncer", "/usr/local/bin/pgbouncer"} {
 		if path, err := exec.LookPath(name); err == nil {
-			return path, true
+			return path, nil
 		}
 	}
-	return "", false
+	return "", ErrNoBouncer
 }
 
 // BouncerConfig says what PgBouncer to start.

@@ -2,9 +2,7 @@ package pgserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +19,9 @@ const MinMajor = 14
 // than the one Find would take.
 const BinEnv = "DAYMILL_PG_BIN"
 
-// ErrNotFound is returned by Look where the machine has no Postgres server of a version that will do.
-var ErrNotFound = fmt.Errorf("there is no Postgres server (version %d or later) on this machine", MinMajor)
+// ErrNotFound is returned by Find where the machine has no Postgres server of a version that will do.
+var ErrNotFound = fmt.Errorf("there is no Postgres server (version %d or later) on this machine: install your system's package of it "+
+	"(postgresql, postgresql-server), or name the directory of its programs in %s", MinMajor, BinEnv)
 
 // Binaries are the programs of one installed Postgres server.
 type Binaries struct {
@@ -33,19 +32,9 @@ type Binaries struct {
 
 func (b Binaries) program(name string) string { return filepath.Join(b.Dir, name) }
 
-// Find returns the server's programs: those in the directory that DAYMILL_PG_BIN names, else those on the machine,
-// else it installs some, by apt-get where it may, or by a download into the user's cache. Before it installs anything
-// it writes one line to out that says so.
-func Find(ctx context.Context, out io.Writer) (Binaries, error) {
-	found, err := Look(ctx)
-	if !errors.Is(err, ErrNotFound) {
-		return found, err
-	}
-	return install(ctx, out)
-}
-
-// Look is Find without installing anything: it returns ErrNotFound instead.
-func Look(ctx context.Context) (Binaries, error) {
+// Find returns the server's programs: those in the directory that DAYMILL_PG_BIN names, else the newest on the machine,
+// else ErrNotFound.
+func Find(ctx context.Context) (Binaries, error) {
 	if dir := os.Getenv(BinEnv); dir != "" {
 		found, err := At(ctx, dir)
 		if err != nil {
@@ -104,9 +93,6 @@ func directories(ctx context.Context) []string {
 	dirs = append(dirs, newestFirst("/opt/homebrew/opt/postgresql*/bin")...)
 	dirs = append(dirs, newestFirst("/usr/local/opt/postgresql*/bin")...)
 	dirs = append(dirs, newestFirst("/Applications/Postgres.app/Contents/Versions/*/bin")...)
-	if dir, err := downloadDir(); err == nil {
-		dirs = append(dirs, filepath.Join(dir, "bin"))
-	}
 	return slices.Compact(dirs)
 }
 

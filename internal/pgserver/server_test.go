@@ -3,7 +3,6 @@ package pgserver_test
 import (
 	"bytes"
 	"context"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -55,7 +54,7 @@ func TestAt(t *testing.T) {
 func start(t *testing.T, config pgserver.Config) *pgserver.Server {
 	t.Helper()
 	var err error
-	config.Binaries, err = pgserver.Find(t.Context(), io.Discard)
+	config.Binaries, err = pgserver.Find(t.Context())
 	require.NoError(t, err)
 	server, err := pgserver.Start(t.Context(), config)
 	require.NoError(t, err)
@@ -89,7 +88,7 @@ func TestServer(t *testing.T) {
 
 	t.Run("ErrorCarriesTheLog", func(t *testing.T) {
 		t.Parallel()
-		binaries, err := pgserver.Find(t.Context(), io.Discard)
+		binaries, err := pgserver.Find(t.Context())
 		require.NoError(t, err)
 		_, err = pgserver.Start(t.Context(), pgserver.Config{Binaries: binaries, Settings: map[string]string{"no_such_setting": "on"}})
 		require.ErrorContains(t, err, `unrecognized configuration parameter "no_such_setting"`)

@@ -193,3 +193,9 @@ func wait(ctx context.Context, moment time.Duration) error {
 		return nil
 	}
 }
+
+// lastLines returns the last lines of a program's output as one line.
+func lastLines(output []byte, count int) string {
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "; ")
+}

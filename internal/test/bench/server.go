@@ -38,13 +38,9 @@ func settings(o options, preload bool) map[string]string {
 
 func startServer(ctx context.Context, o options) (*server, error) {
 	started, address := &server{}, o.databaseURL
-	find := func(ctx context.Context) (pgserver.Binaries, error) { return pgserver.Find(ctx, os.Stderr) }
-	if address != "" { // Only psql is wanted, and nothing is installed for that.
-		find = pgserver.Look
-	}
-	binaries, err := find(ctx)
+	binaries, err := pgserver.Find(ctx)
 	switch {
-	case address != "":
+	case address != "": // Only psql is needed then.
 	case err != nil:
 		return nil, err
 	default:

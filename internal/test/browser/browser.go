@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -21,49 +19,25 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
-
-	"github.com/daymill/daymill/internal/apt"
 )
 
 // patience is how long a page may take for what a test waits for, on a machine that is busy with other tests.
 const patience = time.Minute
 
-// ErrNotFound says that there is no browser and that none can be installed.
+// ErrNotFound says that there is no browser.
 var ErrNotFound = errors.New("there is no Chromium on this machine: install your system's package of it (chromium), or Google Chrome")
 
-// Find returns the path of a Chromium, which it installs with apt-get where it is missing and it may. Before that it
-// writes one line to out.
-func Find(ctx context.Context, out io.Writer) (string, error) {
-	if path, ok := look(); ok {
-		return path, nil
-	}
-	unlock, err := apt.Lock()
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if path, ok := look(); ok {
-		return path, nil
-	}
-	if err := apt.Install(ctx, out, "chromium"); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
-	}
-	if path, ok := look(); ok {
-		return path, nil
-	}
-	return "", ErrNotFound
-}
-
-func look() (string, bool) {
+// Find returns the path of a Chromium.
+func Find() (string, error) {
 	for _, name := range []string{
 		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
 		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
 	} {
 		if path, err := exec.LookPath(name); err == nil {
-			return path, true
+			return path, nil
 		}
 	}
-	return "", false
+	return "", ErrNotFound
 }
 
 // process is the browser of this test binary.
@@ -84,7 +58,7 @@ func Stop() {
 }
 
 func (p *process) start() {
-	path, err := Find(context.Background(), os.Stderr)
+	path, err := Find()
 	if err != nil {
 		p.err = err
 		return

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
@@ -35,7 +34,7 @@ const (
 // newLane starts a server. What Postgres has acknowledged survives its immediate shutdown although fsync is off: it is
 // with the operating system, which does not crash. Commits are written before they are acknowledged.
 func newLane(ctx context.Context) (*lane, error) {
-	binaries, err := pgserver.Find(ctx, os.Stderr)
+	binaries, err := pgserver.Find(ctx)
 	if err != nil {
 		return nil, err
 	}

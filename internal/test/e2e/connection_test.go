@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"maps"
 	"math/big"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -181,7 +180,7 @@ func testPgBouncer(t *testing.T, binary string) {
 func testSSL(t *testing.T, binary string) {
 	t.Helper()
 	certificate, key := selfSigned(t)
-	binaries, err := pgserver.Find(t.Context(), os.Stderr)
+	binaries, err := pgserver.Find(t.Context())
 	require.NoError(t, err)
 	settings := pgserver.Throwaway()
 	maps.Copy(settings, map[string]string{"ssl": "on", "autovacuum": "off"})

@@ -35,13 +35,12 @@ type pageBundle struct {
 }
 
 // servePages installs, imports and serves.
-func servePages(t *testing.T, binary string) *pageBundle {
+func servePages(t *testing.T, binary string, log pgtest.Log) *pageBundle {
 	t.Helper()
 	b := &pageBundle{db: pgtest.Empty(t), binary: binary}
 	b.run(t, "migrate", "--entity-type", "bigint", "--timezone", "America/Sao_Paulo")
 	b.run(t, "source", "create")
-	b.run(t, "import", filepath.Join(pgtest.Shared(t), "deskdrop.csv.zst"), "--entity", "contentId", "--type", "eventType",
-		"--time", "timestamp", "--time-format", "epoch", "--map", "VIEW=view,LIKE=click,BOOKMARK=save")
+	b.run(t, append([]string{"import", log.Path}, pgtest.ArticlesImport()...)...)
 
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -133,10 +132,20 @@ func (b *pageBundle) failed(t *testing.T, date string) {
 	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
 }
 
-// TestPages walks through the pages as people do, in a real browser, on real events.
+// TestPages walks through the pages as people do, in a real browser.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	b := servePages(t, build(t))
+	binary := build(t)
+	for _, log := range pgtest.Articles(t) {
+		t.Run(log.Name, func(t *testing.T) {
+			t.Parallel()
+			testPages(t, servePages(t, binary, log))
+		})
+	}
+}
+
+func testPages(t *testing.T, b *pageBundle) {
+	t.Helper()
 
 	// The flows with JavaScript and without it, which shall be the same.
 	for name, options := range map[string]browser.Options{"JavaScript": {}, "NoJavaScript": {NoJavaScript: true}} {

@@ -56,7 +56,7 @@ func (s *site) open(ctx context.Context) (err error) {
 	if err := s.build(ctx); err != nil {
 		return err
 	}
-	binaries, err := pgserver.Find(ctx, os.Stderr)
+	binaries, err := pgserver.Find(ctx)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
-	binaries, err := pgserver.Find(ctx, os.Stderr)
+	binaries, err := pgserver.Find(ctx)
 	if err != nil {
 		return err
 	}

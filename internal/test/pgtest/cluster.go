@@ -68,7 +68,7 @@ func settings() map[string]string {
 }
 
 func startServer(ctx context.Context, override map[string]string) (*pgserver.Server, error) {
-	binaries, err := pgserver.Find(ctx, os.Stderr)
+	binaries, err := pgserver.Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find Postgres for the tests: %w", err)
 	}

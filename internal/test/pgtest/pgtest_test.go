@@ -216,8 +216,3 @@ func TestRequireExact(t *testing.T) {
 		require.Contains(t, failure(t, db, march1), "too many: (2026-03-01,8,")
 	})
 }
-
-func TestShared(t *testing.T) {
-	t.Parallel()
-	require.FileExists(t, pgtest.Shared(t)+"/deskdrop.csv.zst")
-}
