@@ -4,7 +4,6 @@ package redistest
 import (
 	"context"
 	"net"
-	"os"
 	"os/exec"
 	"strconv"
 	"testing"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-
-	"github.com/daymill/daymill/internal/apt"
 )
 
 // Server is a Redis that keeps its data over a restart, on a port of its own.
@@ -26,7 +23,7 @@ type Server struct {
 	cmd                 *exec.Cmd
 }
 
-// Start starts a Redis, which ends with the test. It is installed with apt-get where it is missing.
+// Start starts a Redis, which ends with the test.
 func Start(t *testing.T, password string) *Server {
 	t.Helper()
 	s := &Server{path: find(t), dir: t.TempDir(), password: password}
@@ -47,18 +44,8 @@ func Start(t *testing.T, password string) *Server {
 
 func find(t *testing.T) string {
 	t.Helper()
-	if path, err := exec.LookPath("redis-server"); err == nil {
-		return path
-	}
-	unlock, err := apt.Lock()
-	require.NoError(t, err)
-	defer unlock()
-	if path, err := exec.LookPath("redis-server"); err == nil {
-		return path
-	}
-	require.NoError(t, apt.Install(t.Context(), os.Stderr, "redis-server"))
 	path, err := exec.LookPath("redis-server")
-	require.NoError(t, err)
+	require.NoError(t, err, "make setup installs it")
 	return path
 }
 
