@@ -1,0 +1,346 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Defaults of Config.
+const (
+	DefaultBatch = 500
+	DefaultTurn  = time.Minute
+	// last is after how many failed attempts in a row a change, alone in its batch by then, is tried against another, to tell a
+	// bad row from a bad sink.
+	last = 12
+	// longest is the longest pause between attempts.
+	longest = time.Minute
+)
+
+// Query is what a shard wants of the log.
+type Query struct {
+	Stream        string
+	After         int64 // position
+	Shard, Shards int   // by the hash of the key
+	Limit         int   // changes
+}
+
+// Log is where changes are kept.
+type Log interface {
+	// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard.
+	Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error)
+}
+
+// TxSink is a sink in the log's own database: it delivers in the transaction that moves the position, so exactly once.
+type TxSink interface {
+	sink.Sink
+	DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error)
+}
+
+// Config is what a shard's job works with. DB, Log, Sink and Filter have no default.
+type Config struct {
+	DB     *postgres.DB // with the log and the positions
+	Log    Log
+	Sink   sink.Sink
+	Filter *filter.Filter
+	Clock  pace.Clock // the system's where nil
+
+	Consumer Consumer
+	Shard    int
+	Batch    int           // changes at a time, at most; DefaultBatch where 0
+	Turn     time.Duration // after which Run returns though there is more; DefaultTurn where 0
+	// Once says that Sink is in the log's own database, and is a TxSink.
+	Once bool
+}
+
+// Result is how a turn ended.
+type Result struct {
+	Delivered int  // changes
+	Letters   int  // dead letters written
+	More      bool // there may be more to deliver: the turn was over
+	// After is how long to wait before the next turn, where Err says why the sink did not take the changes.
+	After time.Duration
+	Err   error
+}
+
+// deliverer is one turn of a shard.
+type deliverer struct {
+	Config
+
+	position int64
+	fence    int64
+	failures int
+	result   Result
+}
+
+// Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not take a batch. An
+// error is one of ours: ErrFenced and ErrPaused among them.
+func Run(ctx context.Context, config Config) (Result, error) {
+	if config.Clock == nil {
+		config.Clock = pace.SystemClock{}
+	}
+	if config.Batch == 0 {
+		config.Batch = DefaultBatch
+	}
+	if config.Turn == 0 {
+		config.Turn = DefaultTurn
+	}
+	d := &deliverer{Config: config}
+	if err := d.take(ctx); err != nil {
+		return Result{}, err
+	}
+	began := config.Clock.Now()
+	for {
+		if err := ctx.Err(); err != nil {
+			return d.result, context.Cause(ctx)
+		}
+		more, err := d.step(ctx)
+		var failed *sinkError
+		switch {
+		case errors.As(err, &failed):
+			return d.fail(ctx, failed.error)
+		case err != nil, !more:
+			return d.result, err
+		case config.Clock.Now().Sub(began) >= config.Turn:
+			d.result.More = true
+			return d.result, nil
+		}
+	}
+}
+
+// sinkError is an error of the sink's, and not of the log's database.
+type sinkError struct{ error }
+
+func (e *sinkError) Unwrap() error { return e.error }
+
+func (d *deliverer) shard() int32 { return int32(d.Shard) } //nolint:gosec // The table bounds it.
+
+func (d *deliverer) take(ctx context.Context) error {
+	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
+		row, err := db.New(tx).ShardTake(ctx, db.ShardTakeParams{Consumer: d.Consumer.Name, Shard: d.shard()})
+		d.position, d.fence, d.failures = row.Position, row.Fence, int(row.Failures)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrPaused // Or removed, which comes to the same.
+	}
+	if err != nil {
+		return fmt.Errorf("take shard %d of %s: %w", d.Shard, d.Consumer.Name, err)
+	}
+	return nil
+}
+
+// limit is the size of a batch: half of what it was for each attempt that has failed, down to one change.
+func (d *deliverer) limit() int { return max(1, d.Batch>>min(d.failures, 30)) }
+
+// letter is a change that is going to be a dead letter.
+type letter struct {
+	change         change.Change
+	state          string
+	reason, answer string
+}
+
+// step does what is to be done next: letters that are replayed first, then a batch of the log.
+func (d *deliverer) step(ctx context.Context) (more bool, err error) {
+	replayed, err := d.replay(ctx)
+	if err != nil || replayed {
+		return replayed, err
+	}
+	var changes []change.Change
+	var upTo int64
+	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
+		changes, upTo, err = d.Log.Read(ctx, on, Query{
+			Stream: d.Consumer.Stream, After: d.position, Shard: d.Shard, Shards: d.Consumer.Shards, Limit: d.limit(),
+		})
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the log for %s: %w", d.Consumer.Name, err)
+	}
+	if len(changes) == 0 && upTo <= d.position {
+		return false, nil
+	}
+	if d.failures >= last && len(changes) == 1 {
+		return true, d.suspect(ctx, changes[0], upTo)
+	}
+	return true, d.deliver(ctx, changes, upTo)
+}
+
+// plan says which changes of a batch are delivered, as they are sent, and which become letters at once.
+func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change.Change) (sent, raw []change.Change, letters []letter, err error) {
+	parked := map[string]bool{}
+	hashes := make([][]byte, len(changes))
+	for i, c := range changes {
+		hashes[i] = hash(c)
+	}
+	found, err := db.New(on).LetterParked(ctx, db.LetterParkedParams{Consumer: d.Consumer.Name, KeyHashes: hashes})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("look for parked keys: %w", err)
+	}
+	for _, key := range found {
+		parked[string(key)] = true
+	}
+	for i, c := range changes {
+		shaped, passes, err := d.Filter.Apply(c)
+		switch {
+		case err == nil && !passes:
+		case parked[string(hashes[i])]:
+			letters = append(letters, letter{change: c, state: Waiting, reason: "it waits behind an earlier change of its key"})
+		case err != nil:
+			parked[string(hashes[i])] = true
+			letters = append(letters, letter{change: c, state: Refused, reason: err.Error()})
+		default:
+			sent, raw = append(sent, shaped), append(raw, c)
+		}
+	}
+	return sent, raw, letters, nil
+}
+
+// refused makes letters of refusals. What follows a refused change of the same key waits behind it, also where a sink that is
+// guarded by positions took it: it does no harm there to come again.
+func refused(raw []change.Change, refusals []sink.Refusal) (letters []letter, taken int) {
+	reasons := make(map[int]sink.Refusal, len(refusals))
+	for _, refusal := range refusals {
+		reasons[refusal.Index] = refusal
+	}
+	if len(reasons) == 0 {
+		return nil, len(raw)
+	}
+	keys := map[string]bool{}
+	for i, c := range raw {
+		key := sink.Key(c)
+		refusal, is := reasons[i]
+		switch {
+		case keys[key]:
+			letters = append(letters, letter{change: c, state: Waiting, reason: "it waits behind an earlier change of its key"})
+		case is:
+			keys[key] = true
+			letters = append(letters, letter{change: c, state: Refused, reason: refusal.Reason, answer: refusal.Answer})
+		default:
+			taken++
+		}
+	}
+	return letters, taken
+}
+
+// deliver hands a batch to the sink, and moves the position.
+func (d *deliverer) deliver(ctx context.Context, changes []change.Change, upTo int64) error {
+	if d.Once {
+		return d.once(ctx, changes, upTo)
+	}
+	var sent, raw []change.Change
+	var letters []letter
+	err := d.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		sent, raw, letters, err = d.plan(ctx, on, changes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	taken := 0
+	if len(sent) > 0 {
+		refusals, err := d.Sink.Deliver(ctx, sent)
+		if err != nil {
+			return &sinkError{err}
+		}
+		var more []letter
+		more, taken = refused(raw, refusals)
+		letters = append(letters, more...)
+	}
+	return d.DB.Tx(ctx, func(tx pgx.Tx) error { return d.move(ctx, tx, upTo, taken, letters) })
+}
+
+// once delivers in the transaction that moves the position.
+func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int64) error {
+	target, ok := d.Sink.(TxSink)
+	if !ok {
+		return fmt.Errorf("the sink of %s delivers in no transaction of the log's", d.Consumer.Name)
+	}
+	return d.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := d.hold(ctx, tx); err != nil {
+			return err
+		}
+		sent, raw, letters, err := d.plan(ctx, tx, changes)
+		if err != nil {
+			return err
+		}
+		taken := 0
+		if len(sent) > 0 {
+			refusals, err := target.DeliverTx(ctx, tx, sent)
+			if err != nil {
+				return &sinkError{err}
+			}
+			var more []letter
+			more, taken = refused(raw, refusals)
+			letters = append(letters, more...)
+		}
+		return d.move(ctx, tx, upTo, taken, letters)
+	})
+}
+
+// hold makes sure that the shard is still this turn's, and stays so until the transaction ends.
+func (d *deliverer) hold(ctx context.Context, tx pgx.Tx) error {
+	count, err := db.New(tx).ShardHold(ctx, db.ShardHoldParams{Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence})
+	if err != nil {
+		return fmt.Errorf("hold shard %d of %s: %w", d.Shard, d.Consumer.Name, err)
+	}
+	if count == 0 {
+		return ErrFenced
+	}
+	return nil
+}
+
+// move moves the position and writes letters, in a transaction that the fence guards.
+func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, letters []letter) error {
+	count, err := db.New(tx).ShardMove(ctx, db.ShardMoveParams{
+		Position: upTo, Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence,
+	})
+	if err != nil {
+		return fmt.Errorf("move %s to %d: %w", d.Consumer.Name, upTo, err)
+	}
+	if count == 0 {
+		return ErrFenced
+	}
+	if err := d.write(ctx, tx, letters); err != nil {
+		return err
+	}
+	d.position, d.failures = upTo, 0
+	d.result.Delivered += taken
+	d.result.Letters += len(letters)
+	return nil
+}
+
+func (d *deliverer) write(ctx context.Context, tx pgx.Tx, letters []letter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	params := db.LetterInsertParams{Consumer: d.Consumer.Name, Shard: d.shard()}
+	for _, l := range letters {
+		document, err := json.Marshal(l.change)
+		if err != nil {
+			return fmt.Errorf("write a dead letter: %w", err)
+		}
+		params.Positions = append(params.Positions, l.change.Position)
+		params.KeyHashes = append(params.KeyHashes, hash(l.change))
+		params.Keys = append(params.Keys, sink.Answer([]byte(sink.Key(l.change))))
+		params.Changes = append(params.Changes, string(document))
+		params.States = append(params.States, l.state)
+		params.Reasons = append(params.Reasons, sink.Answer([]byte(l.reason)))
+		params.Answers = append(params.Answers, sink.Answer([]byte(l.answer)))
+	}
+	if err := db.New(tx).LetterInsert(ctx, params); err != nil {
+		return fmt.Errorf("write dead letters of %s: %w", d.Consumer.Name, err)
+	}
+	return nil
+}
