@@ -107,7 +107,7 @@ func compile(condition string) (*vm.Program, error) {
 	options = append(options, expr.Optimize(false), expr.Patch(&loops))
 	program, err := expr.Compile(condition, options...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the condition: %w", ErrFilter, err)
+		return nil, fmt.Errorf("%w: the condition: %s", ErrFilter, firstLine(err.Error()))
 	}
 	if loops.found != "" {
 		return nil, fmt.Errorf("%w: the condition: %s is not allowed, since it could run for long", ErrFilter, loops.found)

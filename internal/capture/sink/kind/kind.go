@@ -1,0 +1,285 @@
+// Package kind is the table of the kinds of sinks: which settings each has, how they are checked, and how a sink is opened with
+// them. Settings hold no secrets: what may be one is the name of an environment variable, which is read when a sink is opened.
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/sink/kafka"
+	"github.com/daymill/daymill/internal/capture/sink/nats"
+	"github.com/daymill/daymill/internal/capture/sink/postgres"
+	"github.com/daymill/daymill/internal/capture/sink/redis"
+	"github.com/daymill/daymill/internal/capture/sink/search"
+	"github.com/daymill/daymill/internal/capture/sink/webhook"
+	"github.com/daymill/daymill/internal/capture/template"
+	database "github.com/daymill/daymill/internal/postgres"
+)
+
+// The kinds there are.
+const (
+	Webhook  = "webhook"
+	Redis    = "redis"
+	Search   = "search"
+	Postgres = "postgres"
+	Kafka    = "kafka"
+	NATS     = "nats"
+)
+
+// Names are the kinds, in the order in which people are told of them.
+func Names() []string { return []string{Webhook, Redis, Search, Postgres, Kafka, NATS} }
+
+// ErrSettings says that settings cannot be used.
+var ErrSettings = errors.New("the settings cannot be used")
+
+// Settings are what a sink is set up with. Which ones a kind has is in [Fields].
+type Settings struct {
+	filter.Config
+
+	URL    string `json:"url"`              // $NAME of an environment variable
+	Secret string `json:"secret,omitempty"` // $NAME of an environment variable
+
+	Batch        bool     `json:"batch,omitempty"`
+	AllowPrivate bool     `json:"allow_private,omitempty"`
+	Delete       []string `json:"delete,omitempty"` // templates
+	Set          string   `json:"set,omitempty"`    // template
+	Hash         string   `json:"hash,omitempty"`   // template
+	Stream       string   `json:"stream,omitempty"` // template for Redis; a name for NATS
+	MaxLen       int64    `json:"max_len,omitempty"`
+	Index        string   `json:"index,omitempty"` // template
+	Topic        string   `json:"topic,omitempty"` // template
+	CreateTopics bool     `json:"create_topics,omitempty"`
+	Subject      string   `json:"subject,omitempty"`
+	Schema       string   `json:"schema,omitempty"`
+}
+
+// Fields are the settings that a kind has besides those that all have: url and those of the filter.
+func Fields(kind string) []string {
+	switch kind {
+	case Webhook:
+		return []string{"secret", "batch", "allow_private"}
+	case Redis:
+		return []string{"delete", "set", "hash", "stream", "max_len"}
+	case Search:
+		return []string{"index"}
+	case Postgres:
+		return []string{"schema"}
+	case Kafka:
+		return []string{"topic", "create_topics"}
+	case NATS:
+		return []string{"subject", "stream"}
+	default:
+		return nil
+	}
+}
+
+var reference = regexp.MustCompile(`^\$([A-Za-z_][A-Za-z0-9_]*)$`) //nolint:gochecknoglobals // A constant.
+
+// Variable is the name in a reference to an environment variable, such as $SEARCH_URL.
+func Variable(text string) (string, bool) {
+	match := reference.FindStringSubmatch(text)
+	if match == nil {
+		return "", false
+	}
+	return match[1], true
+}
+
+// Problem is what is wrong with one setting.
+type Problem struct {
+	Field string
+	Err   error
+}
+
+// Check says what is wrong with the settings of a kind, without reading the environment.
+func Check(kind string, s Settings) []Problem {
+	var problems []Problem
+	wrong := func(field string, err error) {
+		if err != nil {
+			problems = append(problems, Problem{field, err})
+		}
+	}
+	for _, named := range []struct{ field, text string }{{"url", s.URL}, {"secret", s.Secret}} {
+		if _, ok := Variable(named.text); !ok && (named.text != "" || named.field == "url") {
+			// What stands there may be a secret: it is not quoted.
+			wrong(named.field, fmt.Errorf("write the name of an environment variable, such as $%s_%s: settings are stored, and hold no secrets",
+				strings.ToUpper(kind), strings.ToUpper(named.field)))
+		}
+	}
+	for _, named := range []struct{ field, text string }{{"set", s.Set}, {"hash", s.Hash}, {"index", s.Index}, {"topic", s.Topic}} {
+		if named.text != "" {
+			_, err := template.Parse(named.text)
+			wrong(named.field, err)
+		}
+	}
+	for _, text := range s.Delete {
+		_, err := template.Parse(text)
+		wrong("delete", err)
+	}
+	switch {
+	case kind == Redis && len(s.Delete) == 0 && s.Set == "" && s.Hash == "" && s.Stream == "":
+		wrong("kind", errors.New("say what to do in Redis: delete, set, hash or stream, such as set: \"order:{{ .key.id }}\""))
+	case kind == Redis && s.Stream != "":
+		_, err := template.Parse(s.Stream)
+		wrong("stream", err)
+	case kind == Search && s.Index == "":
+		wrong("kind", errors.New("say which index: index: orders"))
+	case !slices.Contains(Names(), kind):
+		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
+	}
+	if s.MaxLen < 0 {
+		wrong("max_len", errors.New("give a number of events, or 0 for no bound"))
+	}
+	for _, one := range []struct {
+		field  string
+		config filter.Config
+	}{
+		{"tables", filter.Config{Tables: s.Tables}},
+		{"ops", filter.Config{Ops: s.Ops}},
+		{"columns", filter.Config{Columns: s.Columns, Without: s.Without}},
+		{"condition", filter.Config{Condition: s.Condition}},
+		{"rename", filter.Config{Rename: s.Rename}},
+	} {
+		_, err := filter.New(one.config)
+		wrong(one.field, err)
+	}
+	return problems
+}
+
+// Opened is a sink that was opened.
+type Opened struct {
+	sink.Sink
+
+	// Once says that it is in the log's own database, and delivers in the transaction that moves the position.
+	Once  bool
+	close func()
+}
+
+// Close closes the sink and what was opened for it.
+func (o *Opened) Close() error {
+	err := o.Sink.Close()
+	if o.close != nil {
+		o.close()
+	}
+	return err
+}
+
+// DeliverTx delivers in a transaction of the log's, where Once is set.
+func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
+	target, ok := o.Sink.(*postgres.Postgres)
+	if !ok {
+		return nil, fmt.Errorf("%w: this kind of sink has no transactions", ErrSettings)
+	}
+	return target.DeliverTx(ctx, tx, changes)
+}
+
+// Environment is what a sink is opened with besides its settings.
+type Environment struct {
+	Lookup func(name string) (string, bool) // of environment variables, as os.LookupEnv
+	DB     *database.DB                     // the log's
+	URL    string                           // of DB
+	// Columns describes tables for the Postgres sink; may be nil.
+	Columns func(ctx context.Context, c change.Change) ([]postgres.Column, error)
+}
+
+// Open opens a sink. Errors name environment variables, and never what is in them.
+func Open(ctx context.Context, kind string, s Settings, env Environment) (*Opened, error) {
+	if problems := Check(kind, s); len(problems) > 0 {
+		return nil, fmt.Errorf("%w: %s: %w", ErrSettings, problems[0].Field, problems[0].Err)
+	}
+	url, err := env.read(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := env.read(s.Secret)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := open(ctx, kind, s, url, secret, env)
+	if err != nil {
+		return nil, fmt.Errorf("%w (see %s)", err, s.URL)
+	}
+	return opened, nil
+}
+
+func (e Environment) read(named string) (string, error) {
+	name, ok := Variable(named)
+	if !ok {
+		return "", nil
+	}
+	value, set := e.Lookup(name)
+	if !set || value == "" {
+		return "", fmt.Errorf("%w: the environment variable %s is not set: set it where the worker runs", ErrSettings, name)
+	}
+	return value, nil
+}
+
+func open(ctx context.Context, kind string, s Settings, url, secret string, env Environment) (*Opened, error) {
+	var made sink.Sink
+	var err error
+	switch kind {
+	case Webhook:
+		made, err = webhook.Open(webhook.Config{URL: url, Secret: secret, Batch: s.Batch, AllowPrivate: s.AllowPrivate})
+	case Redis:
+		config := redis.Config{URL: url, MaxLen: s.MaxLen, Set: parse(s.Set), Hash: parse(s.Hash), Stream: parse(s.Stream)}
+		for _, text := range s.Delete {
+			config.Delete = append(config.Delete, parse(text))
+		}
+		made, err = redis.Open(config)
+	case Search:
+		made, err = search.Open(search.Config{URL: url, Index: parse(s.Index)})
+	case Kafka:
+		made, err = kafka.Open(kafka.Config{URL: url, Topic: parse(s.Topic), CreateTopics: s.CreateTopics})
+	case NATS:
+		made, err = nats.Open(nats.Config{URL: url, Subject: s.Subject, Stream: s.Stream})
+	default:
+		return openPostgres(ctx, s, url, env)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{Sink: made}, nil
+}
+
+// openPostgres uses the log's own connections where the sink is in its database.
+func openPostgres(ctx context.Context, s Settings, url string, env Environment) (*Opened, error) {
+	config := postgres.Config{Schema: s.Schema, Columns: env.Columns}
+	if same(url, env.URL) {
+		config.DB = env.DB
+		return &Opened{Sink: postgres.New(config), Once: true}, nil
+	}
+	db, err := database.Open(ctx, database.Config{URL: url, ApplicationName: "daymill sink", PoolSize: 2})
+	if err != nil {
+		return nil, err
+	}
+	config.DB = db
+	return &Opened{Sink: postgres.New(config), close: db.Close}, nil
+}
+
+// same reports whether two URLs lead to one database. Where it is the same by two names, rows are delivered at least once, as
+// to any other.
+func same(url, other string) bool {
+	a, errA := pgx.ParseConfig(url)
+	b, errB := pgx.ParseConfig(other)
+	return errA == nil && errB == nil && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User
+}
+
+// parse parses a template that has been checked.
+func parse(text string) *template.Template {
+	if text == "" {
+		return nil
+	}
+	parsed, err := template.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return parsed
+}

@@ -1,0 +1,62 @@
+package kind_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/capture/sink/sinktest"
+)
+
+func environment(values map[string]string) kind.Environment {
+	return kind.Environment{Lookup: func(name string) (string, bool) { value, set := values[name]; return value, set }}
+}
+
+func settings(name string) kind.Settings {
+	s := kind.Settings{Config: filter.Config{Tables: []string{"public.orders"}}, URL: "$URL"}
+	switch name {
+	case kind.Redis:
+		s.Set = "order:{{ .key.id }}"
+	case kind.Search:
+		s.Index = "orders"
+	}
+	return s
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	urls := map[string]string{
+		kind.Webhook: "https://example.com", kind.Redis: "redis://localhost", kind.Search: "http://localhost:9200", kind.Kafka: "kafka://localhost:1",
+		kind.NATS: "nats://localhost:1",
+	}
+	for name, url := range urls {
+		opened, err := kind.Open(t.Context(), name, settings(name), environment(map[string]string{"URL": url}))
+		require.NoError(t, err, name)
+		require.False(t, opened.Once)
+		require.NoError(t, opened.Close())
+	}
+}
+
+// TestOpen_Secret: what is in the environment is in no error, and in no settings as they are stored.
+func TestOpen_Secret(t *testing.T) {
+	t.Parallel()
+	for _, name := range kind.Names() {
+		_, err := kind.Open(t.Context(), name, settings(name), environment(nil))
+		require.ErrorContains(t, err, "the environment variable URL is not set", name)
+		_, err = kind.Open(t.Context(), name, settings(name), environment(map[string]string{"URL": "\x7f://u:" + sinktest.Password + "@%zz"}))
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), sinktest.Password)
+		wrong := settings(name)
+		wrong.URL = "redis://:" + sinktest.Password + "@host"
+		for _, problem := range kind.Check(name, wrong) {
+			require.NotContains(t, problem.Err.Error(), sinktest.Password)
+		}
+		require.NotEmpty(t, kind.Check(name, wrong))
+	}
+	document, err := json.Marshal(settings(kind.Redis))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"tables": ["public.orders"], "url": "$URL", "set": "order:{{ .key.id }}"}`, string(document))
+}

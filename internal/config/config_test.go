@@ -1,0 +1,172 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/config"
+)
+
+const example = `# daymill.yaml
+databases: {app: $DATABASE_URL, crm: $CRM_URL}
+capture:
+  tables: [public.orders, public.order_items, public.order_status_history]
+sinks:
+  - {name: search,  kind: search,  url: $SEARCH_URL, tables: [public.orders], index: orders}
+  - {name: cache,   kind: redis,   url: $REDIS_URL,  tables: [public.orders], delete: ["order-count:{{ .new.user_id }}"]}
+  - {name: events,  kind: webhook, url: $EVENTS_URL, secret: $EVENTS_SECRET, tables: [public.order_status_history], from: snapshot,
+     allow_private: true}
+  - name: copy
+    kind: postgres
+    url: $CRM_URL
+    database: crm
+    shards: 4
+    from: 81213
+    schema: copies
+    ops: [insert, update, delete]
+    without: [card]
+    condition: new.total > 100 or op == "delete"
+    rename: {user_id: customer}
+  - {name: bus, kind: nats, url: $NATS_URL, stream: changes}
+  - {name: log, kind: kafka, url: $KAFKA_URL, topic: "{{ .table }}", create_topics: true}
+`
+
+func schema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(config.Schema))
+	require.NoError(t, err)
+	compiler := jsonschema.NewCompiler()
+	require.NoError(t, compiler.AddResource("daymill.json", document))
+	compiled, err := compiler.Compile("daymill.json")
+	require.NoError(t, err)
+	return compiled
+}
+
+// valid says what the schema says of a file.
+func valid(t *testing.T, content string) error {
+	t.Helper()
+	var value any
+	if err := yaml.Unmarshal([]byte(content), &value); err != nil {
+		return err
+	}
+	document, err := json.Marshal(value)
+	require.NoError(t, err)
+	instance, err := jsonschema.UnmarshalJSON(strings.NewReader(string(document)))
+	require.NoError(t, err)
+	return schema(t).Validate(instance)
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	file, err := config.Parse("daymill.yaml", []byte(example))
+	require.NoError(t, err)
+	require.NoError(t, valid(t, example))
+	require.Equal(t, map[string]string{"app": "$DATABASE_URL", "crm": "$CRM_URL"}, file.Databases)
+	require.Equal(t, []string{"public.orders", "public.order_items", "public.order_status_history"}, file.Tables)
+	require.Len(t, file.Sinks, 6)
+	events := file.Sinks[2]
+	require.Equal(t, []string{"events", "webhook", "snapshot", "app"}, []string{events.Name, events.Kind, events.From, events.Database})
+	require.Equal(t, "$EVENTS_SECRET", events.Settings.Secret)
+	require.True(t, events.Settings.AllowPrivate)
+	require.Equal(t, []string{"order-count:{{ .new.user_id }}"}, file.Sinks[1].Settings.Delete)
+	replica := file.Sinks[3]
+	require.Equal(t, 4, replica.Shards)
+	require.Equal(t, "81213", replica.From)
+	require.Equal(t, map[string]string{"user_id": "customer"}, replica.Settings.Rename)
+}
+
+// TestParse_Mistakes: all at once, each with its place and with what would be right.
+func TestParse_Mistakes(t *testing.T) {
+	t.Parallel()
+	_, err := config.Parse("daymill.yaml", []byte(`databases:
+  crm: postgres://user:hunter2secret@host/db
+  Big: $X
+capture:
+  table: [a]
+  tables: [public.orders, "a.b.c"]
+sinks:
+  - {name: search, kind: serch, url: $SEARCH_URL, index: orders}
+  - {name: search, kind: search, url: $SEARCH_URL}
+  - {name: cache, kind: redis, url: redis://:hunter2secret@host, delete: ["{{ range .new }}x{{ end }}"], index: 7}
+  - {name: hook, kind: webhook, url: $U, form: now, from: yesterday, shards: many, allow_private: maybe, ops: [drop]}
+  - {kind: webhook, condition: "new.", url: $U, tables: {a: b}}
+  - just a text
+  - {name: a, name: b, kind: nats, url: $U, database: nowhere}
+`))
+	var mistakes config.Mistakes
+	require.ErrorAs(t, err, &mistakes)
+	require.NotContains(t, err.Error(), "hunter2secret")
+	lines := strings.Split(err.Error(), "\n")
+	for i, want := range []string{
+		`daymill.yaml:2:8: write the name of an environment variable, such as $CRM_URL: settings are stored, and hold no secrets`,
+		`daymill.yaml:3:3: "Big" is no name of a database: use small letters, digits, - and _, 63 at most, and a letter first`,
+		`daymill.yaml:5:3: capture has no "table": did you mean tables?`,
+		`daymill.yaml:6:27: the pattern of tables cannot be read: "a.b.c" has more than a schema and a table: put names with a dot into double quotes`,
+		`daymill.yaml:8:26: there is no kind "serch": use webhook, redis, search, postgres, kafka, nats`,
+		`daymill.yaml:9:5: there is another sink "search": give each a name of its own`,
+		`daymill.yaml:9:26: say which index: index: orders`,
+		`daymill.yaml:10:37: write the name of an environment variable, such as $REDIS_URL: settings are stored, and hold no secrets`,
+		`daymill.yaml:10:74: the template cannot be used: {{range is not allowed: use if, with, fields and functions`,
+		`daymill.yaml:10:113: a sink of kind redis has no index, which is for search: it has delete, set, hash, stream, max_len`,
+		`daymill.yaml:11:42: a sink has no "form": did you mean from?`,
+		`daymill.yaml:11:59: write from: now, from: snapshot, or a position such as from: 81213, and not "yesterday"`,
+		`daymill.yaml:11:78: shards is a number from 1 to 64`,
+		`daymill.yaml:11:99: write true or false`,
+		`daymill.yaml:11:111: the filter cannot be used: "drop" is no op: use insert, update, delete, truncate`,
+		`daymill.yaml:12:5: the sink has no name: it needs name, kind and url`,
+		`daymill.yaml:12:32: the filter cannot be used: the condition: `,
+		`daymill.yaml:12:57: this is a list, and not a mapping: begin each item with a dash`,
+		`daymill.yaml:13:5: a sink is a mapping with `,
+		`daymill.yaml:14:5: sink "a" is of database "nowhere", which is not under databases`,
+		`daymill.yaml:14:15: name is there twice: the first is in line 14`,
+	} {
+		require.Contains(t, strings.Join(lines, "\n"), want, i)
+	}
+	require.Len(t, mistakes, 21, err.Error())
+}
+
+// TestParse_Hostile: no file makes it crash or run for long, and what it says fits on lines of its own.
+func TestParse_Hostile(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		"", "#", "- a", "a", "{", "\t", "sinks: {a: b}", "sinks: &a [*a]", "a: &a [x,x]\nb: &b [*a,*a]\nsinks: [*b]", "? [a, b]\n: c",
+		"databases: [a]", "databases: {a: {b: c}}", "sinks: [{name: &x a, kind: *x, url: *x}]", strings.Repeat("a: ", 10000),
+		strings.Repeat("[", 20000), "sinks: " + strings.Repeat("x", config.MaxFile), "sinks: [{name: \"\\u0000\", kind: redis, url: $A}]",
+		"sinks: [null]", "null", "capture: null", "sinks: [{name: 1.5, kind: [], url: {}}]", "\xff\xfe", "sinks:\n  - name: a\n   kind: b",
+		"sinks: [{<<: {a: b}}]", "sinks: [{name: a, kind: webhook, url: $A, rename: {a: null}}]",
+	} {
+		_, err := config.Parse("f", []byte(content))
+		var mistakes config.Mistakes
+		require.True(t, errors.As(err, &mistakes), content[:min(len(content), 50)])
+		for _, mistake := range mistakes {
+			require.GreaterOrEqual(t, mistake.Line, 1)
+			require.GreaterOrEqual(t, mistake.Column, 1)
+		}
+	}
+}
+
+// TestSchema: the schema has every setting of every kind, and refuses what Parse refuses.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	for _, name := range kind.Names() {
+		for _, field := range kind.Fields(name) {
+			require.Contains(t, config.Schema, `"`+field+`": {`)
+		}
+	}
+	for _, content := range []string{
+		"sinks: [{name: a, kind: b, url: $A}]", "sinks: [{name: A, kind: redis, url: $A}]", "sinks: [{name: a, kind: redis, url: redis://x}]",
+		"sinks: [{name: a, kind: redis}]", "sink: []", "databases: {crm: x}", "capture: {table: [a]}", "sinks: [{name: a, kind: nats, url: $A, from: x}]",
+		"sinks: [{name: a, kind: nats, url: $A, shards: 0}]",
+	} {
+		require.Error(t, valid(t, content), content)
+		_, err := config.Parse("f", []byte(content))
+		require.Error(t, err, content)
+	}
+}

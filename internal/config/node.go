@@ -1,0 +1,147 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// fields read the values of an object, by name.
+type fields map[string]func(value *yaml.Node)
+
+// object reads a mapping, and reports whether it is one.
+func (p *parser) object(node *yaml.Node, what string, known fields) bool {
+	if node.Kind != yaml.MappingNode {
+		p.wrong(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
+		return false
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		read, has := known[key.Value]
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			p.wrong(key, "a name is missing here")
+		case seen[key.Value] > 0:
+			p.wrong(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
+		case value.Kind == yaml.AliasNode:
+			p.wrong(value, "references to anchors are not read: write it out")
+		case !has:
+			p.wrong(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
+		default:
+			read(value)
+		}
+		if key.Kind == yaml.ScalarNode {
+			seen[key.Value] = key.Line
+		}
+	}
+	return true
+}
+
+// called is what a node is, in words.
+func called(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "a reference to an anchor"
+	default:
+		return "a single value"
+	}
+}
+
+func list(known fields) string { return strings.Join(slices.Sorted(maps.Keys(known)), ", ") }
+
+// suggest names the field that was probably meant, or all.
+func suggest(given string, known fields) string {
+	best, least := "", 3
+	for _, field := range slices.Sorted(maps.Keys(known)) {
+		if d := distance(given, field); d < least {
+			best, least = field, d
+		}
+	}
+	if best != "" {
+		return "did you mean " + best + "?"
+	}
+	return "it has " + list(known)
+}
+
+// distance is how many letters have to be changed, added or taken away, up to a few.
+func distance(a, b string) int {
+	const far = 99
+	if len(a) > 64 {
+		return far
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+// text reads a single value as text.
+func (p *parser) text(node *yaml.Node) (string, bool) {
+	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
+		said := called(node)
+		if node.Tag == "!!null" {
+			said = "nothing"
+		}
+		p.wrong(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
+		return "", false
+	}
+	return node.Value, true
+}
+
+// list reads the items of a list.
+func (p *parser) list(node *yaml.Node, what string) []*yaml.Node {
+	if node.Kind != yaml.SequenceNode {
+		p.wrong(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
+		return nil
+	}
+	return node.Content
+}
+
+// texts reads a list of texts, or a single one. check may be nil.
+func (p *parser) texts(node *yaml.Node, check func(at *yaml.Node, text string)) []string {
+	items := []*yaml.Node{node}
+	if node.Kind != yaml.ScalarNode {
+		items = p.list(node, "this")
+	}
+	var read []string
+	for _, item := range items {
+		text, ok := p.text(item)
+		if ok && check != nil {
+			check(item, text)
+		}
+		read = append(read, text)
+	}
+	return read
+}
+
+// mapping reads texts by name.
+func (p *parser) mapping(node *yaml.Node, wrong string) map[string]string {
+	if node.Kind != yaml.MappingNode {
+		p.wrong(node, "%s", wrong)
+		return nil
+	}
+	read := map[string]string{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		read[node.Content[i].Value], _ = p.text(node.Content[i+1])
+	}
+	return read
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink/kind"
+)
+
+// Values of Sink.From that are no position.
+const (
+	Now      = "now"
+	Snapshot = "snapshot"
+)
+
+// CheckFrom checks where a sink begins: now, snapshot, or a position.
+func CheckFrom(from string) error {
+	if from == Now || from == Snapshot {
+		return nil
+	}
+	if position, err := strconv.ParseInt(from, 10, 64); err != nil || position < 0 {
+		return fmt.Errorf("%w, and not %q", ErrFrom, from)
+	}
+	return nil
+}
+
+// sink reads one sink.
+func (p *parser) sink(item *yaml.Node) Sink {
+	s := Sink{Line: item.Line, Column: item.Column, Database: App, Shards: 1, From: Now}
+	at := map[string]*yaml.Node{} // where each setting is
+	set := &s.Settings
+	text := func(to *string) func(*yaml.Node) { return func(value *yaml.Node) { *to, _ = p.text(value) } }
+	boolean := func(to *bool) func(*yaml.Node) {
+		return func(value *yaml.Node) {
+			if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || value.Decode(to) != nil {
+				p.wrong(value, "write true or false")
+			}
+		}
+	}
+	texts := func(to *[]string) func(*yaml.Node) { return func(value *yaml.Node) { *to = p.texts(value, nil) } }
+	known := fields{
+		"name": func(value *yaml.Node) { s.Name = p.name(value, "sink") },
+		"kind": text(&s.Kind), "database": text(&s.Database),
+		"from": func(value *yaml.Node) {
+			s.From, _ = p.text(value)
+			if err := CheckFrom(s.From); err != nil {
+				p.wrong(value, "%s", err)
+			}
+		},
+		"shards": func(value *yaml.Node) {
+			if value.Kind != yaml.ScalarNode || value.Decode(&s.Shards) != nil || s.Shards < 1 || s.Shards > 64 {
+				p.wrong(value, "shards is a number from 1 to 64")
+			}
+		},
+		"url": text(&set.URL), "secret": text(&set.Secret),
+		"tables": texts(&set.Tables), "columns": texts(&set.Columns), "without": texts(&set.Without), "condition": text(&set.Condition),
+		"ops": func(value *yaml.Node) {
+			for _, op := range p.texts(value, nil) {
+				set.Ops = append(set.Ops, change.Op(op))
+			}
+		},
+		"rename": func(value *yaml.Node) {
+			set.Rename = p.mapping(value, "rename is a mapping: rename: {user_id: customer}")
+		},
+		"batch": boolean(&set.Batch), "allow_private": boolean(&set.AllowPrivate),
+		"delete": texts(&set.Delete), "set": text(&set.Set), "hash": text(&set.Hash), "stream": text(&set.Stream),
+		"max_len": func(value *yaml.Node) {
+			if value.Kind != yaml.ScalarNode || value.Decode(&set.MaxLen) != nil {
+				p.wrong(value, "max_len is a number of events")
+			}
+		},
+		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),
+		"subject": text(&set.Subject), "schema": text(&set.Schema),
+	}
+	all := fields{}
+	for field, read := range known {
+		all[field] = func(value *yaml.Node) { at[field] = value; read(value) }
+	}
+	if !p.object(item, "a sink", all) {
+		return s
+	}
+	for _, needed := range []string{"name", "kind", "url"} {
+		if at[needed] == nil {
+			p.wrong(item, "the sink has no %s: it needs name, kind and url", needed)
+		}
+	}
+	if at["kind"] == nil {
+		return s
+	}
+	p.kinds(s, at)
+	for _, problem := range kind.Check(s.Kind, s.Settings) {
+		if where := at[problem.Field]; where != nil {
+			p.wrong(where, "%s", problem.Err)
+		}
+	}
+	return s
+}
+
+// common are the settings that sinks of all kinds have.
+func common() []string {
+	return []string{
+		"name", "kind", "url", "database", "from", "shards", "tables", "ops", "columns", "without", "condition", "rename",
+	}
+}
+
+// kinds finds settings that are another kind's.
+func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
+	if !slices.Contains(kind.Names(), s.Kind) {
+		return // Which is said already.
+	}
+	mine := append(common(), kind.Fields(s.Kind)...)
+	for _, field := range slices.Sorted(maps.Keys(at)) {
+		if slices.Contains(mine, field) {
+			continue
+		}
+		var others []string
+		for _, other := range kind.Names() {
+			if slices.Contains(kind.Fields(other), field) {
+				others = append(others, other)
+			}
+		}
+		p.wrong(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
+			strings.Join(kind.Fields(s.Kind), ", "))
+	}
+}
