@@ -1,11 +1,11 @@
 -- name: BackfillInsert :one
 -- Starts a backfill; no row where the job has started one before.
 INSERT INTO analytics.backfills
-(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via)
+(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase)
 VALUES
 (
     @first_date, @last_date, @newest_first, @every_date, @in_flight, @pause_ms, sqlc.narg('job_id'),
-    coalesce(nullif(@requested_by::text, ''), session_user), @requested_via
+    coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @erase
 )
 ON CONFLICT (job_id) DO NOTHING
 RETURNING id;
@@ -96,13 +96,15 @@ WHERE d.backfill_id = @id AND d.metric_date IN (
 RETURNING d.metric_date;
 
 -- name: BackfillRequest :exec
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, priority, backfill_id)
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, priority, backfill_id, may_lose, erase)
 SELECT
     unnest(@metric_dates::date[]),
     b.requested_by,
     'backfill',
     3,
-    b.id
+    b.id,
+    'none',
+    b.erase
 FROM analytics.backfills AS b
 WHERE b.id = @id;
 

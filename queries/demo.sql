@@ -24,7 +24,7 @@ SELECT
         SELECT
             coalesce(sum(
                 m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count
-                + (SELECT coalesce(sum(o.value::bigint), 0) FROM jsonb_each_text(m.other_counts) AS o)
+                + (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
             ), 0)::bigint
         FROM analytics.daily_entity_metrics AS m
     )::bigint AS counted;

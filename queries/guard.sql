@@ -1,19 +1,26 @@
 -- name: GuardLedger :one
--- What decides whether metrics of a date may be erased: whether the last completed run counted events (or, where no run
--- ever completed the date, whether it has rows all the same), whether the date begins before what the application keeps,
--- and whether a request that the run has claimed wants it regardless.
+-- What decides whether metrics of a date may be erased: whether there is anything to erase (events of the last completed
+-- run or, where no run ever completed the date, rows), how many events that run has counted, whether the date begins
+-- before what the application keeps, and what the requests that the run has claimed allow. Where there are none, that is
+-- nothing.
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
         ELSE EXISTS(SELECT FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast(@metric_date AS date))
     END)::boolean AS had_events,
+    (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast(@metric_date AS date)) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
-    EXISTS(
-        SELECT FROM analytics.rollup_requests AS q
-        WHERE q.metric_date = cast(@metric_date AS date) AND q.resolved_at IS NULL AND q.run_id = cast(@run_id AS bigint) AND q.erase
-    )::boolean AS erase
+    coalesce(q.erase, false)::boolean AS erase,
+    coalesce(q.may_lose, 0)::integer AS may_lose
 FROM analytics.installation AS i
-LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = cast(@metric_date AS date);
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = cast(@metric_date AS date)
+CROSS JOIN (
+    SELECT
+        bool_or(r.erase) AS erase,
+        max(CASE r.may_lose WHEN 'all' THEN 2 WHEN 'some' THEN 1 ELSE 0 END) AS may_lose
+    FROM analytics.rollup_requests AS r
+    WHERE r.metric_date = cast(@metric_date AS date) AND r.resolved_at IS NULL AND r.run_id = cast(@run_id AS bigint)
+) AS q;
 
 -- name: GuardEvents :one
 -- Whether a date has any event that a run would count.
@@ -22,6 +29,41 @@ SELECT EXISTS(
     WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
         AND e.entity_id IS NOT NULL
 );
+
+-- name: GuardCount :one
+-- How many events between two instants a run would count, or at_most where there are more.
+SELECT count(*) AS events
+FROM (
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
+        AND e.entity_id IS NOT NULL
+    LIMIT @at_most::bigint
+) AS s;
+
+-- name: GuardRecorded :many
+-- What the last completed runs of some dates have counted, with the dates' bounds; the dates without any are left out.
+SELECT
+    d.metric_date,
+    d.events::bigint AS events,
+    analytics.date_start(d.metric_date) AS from_instant,
+    analytics.date_start(d.metric_date + 1) AS to_instant
+FROM analytics.rollup_dates AS d
+WHERE d.metric_date = ANY(@metric_dates::date[]) AND d.completed_at IS NOT NULL AND d.events > 0
+ORDER BY d.metric_date;
+
+-- name: GuardErased :exec
+-- Writes down what the requests to erase that a run has claimed came to.
+INSERT INTO analytics.audit (actor, via, action, target, detail)
+SELECT
+    r.requested_by,
+    r.requested_via,
+    'erase metrics',
+    cast(@metric_date AS date)::text,
+    jsonb_build_object('events before', @events_before::bigint, 'events', @events::bigint, 'rows removed', @rows_removed::bigint, 'run', @by_run::bigint)
+FROM analytics.rollup_requests AS r
+WHERE r.metric_date = cast(@metric_date AS date) AND r.resolved_at IS NULL AND r.run_id = @run_id::bigint AND r.erase
+ORDER BY r.id
+LIMIT 1;
 
 -- name: GuardResolve :execrows
 -- Resolves requests that a run claimed and will not fulfil, at most max_rows at a time.

@@ -56,3 +56,25 @@ DELETE FROM analytics.daily_entity_metrics AS m
 USING (SELECT unnest(@entity_ids::text[]) AS entity_id) AS r
 WHERE m.metric_date = @metric_date::date
     AND m.entity_id = r.entity_id::analytics.entity_id;
+
+-- name: MetricSums :one
+-- What is stored of a date in a range of the primary key: how many rows, what their counts come to, and the last entity,
+-- from which the next range goes on. The ranges are Postgres's own from first to last, so that no row is between two of
+-- them, in whatever order somebody else believes the entities to be.
+SELECT
+    count(*) AS rows,
+    least(coalesce(sum(r.events), 0), 9223372036854775807)::bigint AS events,
+    coalesce((array_agg(r.entity_id))[count(*)]::text, '')::text AS last_entity
+FROM (
+    SELECT
+        m.entity_id,
+        m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+            WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+            ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+        END AS events
+    FROM analytics.daily_entity_metrics AS m
+    WHERE m.metric_date = @metric_date::date
+        AND (sqlc.narg('after_entity')::text IS NULL OR m.entity_id > sqlc.narg('after_entity')::text::analytics.entity_id)
+    ORDER BY m.entity_id
+    LIMIT @max_rows::integer
+) AS r;

@@ -75,15 +75,15 @@ LIMIT @max_rows::integer;
 -- The entities with the highest counts over some dates, in one of the four columns or of another event type.
 SELECT
     m.entity_id,
-    sum(
+    least(sum(
         CASE @metric::text
             WHEN 'views' THEN m.views_count
             WHEN 'clicks' THEN m.clicks_count
             WHEN 'saves' THEN m.saves_count
             WHEN 'skips' THEN m.skips_count
-            ELSE coalesce((m.other_counts ->> @event_type::text)::bigint, 0)
+            ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
         END
-    )::bigint AS total
+    ), 9223372036854775807)::bigint AS total
 FROM analytics.daily_entity_metrics AS m
 WHERE m.metric_date = ANY(@metric_dates::date[])
 GROUP BY m.entity_id
@@ -100,7 +100,7 @@ FROM (
     ORDER BY m.entity_id
     LIMIT 1000
 ) AS s
-CROSS JOIN LATERAL jsonb_object_keys(s.other_counts) AS k (name)
+CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(s.other_counts) WHEN 'object' THEN s.other_counts ELSE '{}' END) AS k (name)
 WHERE length(k.name) <= @max_length::integer
 ORDER BY 1
 LIMIT @max_rows::integer;

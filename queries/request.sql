@@ -39,20 +39,28 @@ WHERE id IN (
 
 -- name: RequestAppend :exec
 -- Asks for a rollup of some dates.
-INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority)
+INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority, may_lose, erase)
 SELECT
     unnest(@metric_dates::date[]),
     @requested_via,
-    @priority;
+    @priority,
+    @may_lose::text,
+    @erase::boolean;
 
 -- name: RequestEnqueue :one
 -- Asks for a rollup of a range, as every other client does; returns the number of dates.
-SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text, @erase::boolean)::integer AS dates;
+SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;
+
+-- name: RequestErase :one
+-- Asks for a rollup of a range that erases what it would otherwise leave alone; returns the number of dates.
+SELECT analytics.enqueue_erase(@first_date, @last_date, @via::text)::integer AS dates;
 
 -- name: RequestAppendAs :exec
 -- Asks for a rollup of some dates on behalf of somebody.
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via)
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase)
 SELECT
     unnest(@metric_dates::date[]),
     @requested_by,
-    @requested_via;
+    @requested_via,
+    @may_lose::text,
+    @erase::boolean;

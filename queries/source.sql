@@ -99,7 +99,8 @@ SELECT
     coalesce(b.typtype, t.typtype)::text AS base_kind,
     coalesce(b.typcategory, t.typcategory)::text AS base_category,
     (a.attnotnull OR t.typnotnull)::boolean AS required,
-    (a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation))::boolean AS collated
+    (a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation))::boolean AS collated,
+    coalesce((SELECT NOT l.collisdeterministic FROM pg_catalog.pg_collation AS l WHERE l.oid = a.attcollation), false)::boolean AS loose
 FROM pg_catalog.pg_attribute AS a
 INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS b ON b.oid = t.typbasetype

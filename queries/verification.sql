@@ -5,6 +5,7 @@ SELECT
     d.run_id,
     d.complete_run_id,
     d.completed_at,
+    coalesce(d.events, 0)::bigint AS events,
     clock_timestamp()::timestamptz AS started_at
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date = @metric_date;
@@ -30,13 +31,13 @@ WHERE metric_date = @metric_date;
 -- name: VerificationInsert :one
 INSERT INTO analytics.verifications
 (
-    metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, repair, started_at,
+    metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, events_recorded, repair, started_at,
     requested_by, requested_via, drifts
 )
 VALUES
 (
-    @metric_date, sqlc.narg('run_id'), @result, @entities, @drifted_entities, @events_counted, @events_stored, @repair,
-    @started_at, coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @drifts::jsonb
+    @metric_date, sqlc.narg('run_id'), @result, @entities, @drifted_entities, @events_counted, @events_stored, @events_recorded::bigint,
+    @repair, @started_at, coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @drifts::jsonb
 )
 RETURNING id;
 
@@ -102,6 +103,7 @@ SELECT
     v.drifted_entities,
     v.events_counted,
     v.events_stored,
+    coalesce(v.events_recorded, v.events_stored)::bigint AS events_recorded,
     v.repair,
     v.started_at,
     v.finished_at,
@@ -133,6 +135,7 @@ SELECT
     v.drifted_entities,
     v.events_counted,
     v.events_stored,
+    coalesce(v.events_recorded, v.events_stored)::bigint AS events_recorded,
     v.repair,
     v.started_at,
     v.finished_at,

@@ -20,14 +20,15 @@ type Access struct {
 	AdminPassword  string // of user admin, who may do everything
 	ViewerPassword string // of user viewer, who may look
 	APIToken       string // bearer token of the API
+	EraseToken     string // bearer token of the API that may erase metrics as well
 	CronSecret     string // bearer token of the schedulers that call /api/cron/…
 	MetricsToken   string // bearer token of /metrics
 }
 
-// Open reports whether neither a password nor the API's token is set. The pages and the API are then for this machine
-// only, and whoever is on it is the admin. Where any of the three is set, everything else is closed as well.
+// Open reports whether neither a password nor a token of the API's is set. The pages and the API are then for this machine
+// only, and whoever is on it is the admin. Where any of the four is set, everything else is closed as well.
 func (a Access) Open() bool {
-	return a.AdminPassword == "" && a.ViewerPassword == "" && a.APIToken == ""
+	return a.AdminPassword == "" && a.ViewerPassword == "" && a.APIToken == "" && a.EraseToken == ""
 }
 
 // named are the secrets, with the environment variable of each.
@@ -36,6 +37,7 @@ func (a Access) named() []struct{ name, secret string } {
 		{"DAYMILL_ADMIN_PASSWORD", a.AdminPassword},
 		{"DAYMILL_VIEWER_PASSWORD", a.ViewerPassword},
 		{"DAYMILL_API_TOKEN", a.APIToken},
+		{"DAYMILL_ERASE_TOKEN", a.EraseToken},
 		{"CRON_SECRET", a.CronSecret},
 		{"DAYMILL_METRICS_TOKEN", a.MetricsToken},
 	}
@@ -112,6 +114,9 @@ func (s *site) basic(w http.ResponseWriter, r *http.Request) (string, bool) {
 func mayChange(user string, r *http.Request) bool {
 	return user != viewerUser || r.Method == http.MethodGet || r.Method == http.MethodHead
 }
+
+// mayErase reports whether a user may erase metrics whose events are gone.
+func mayErase(user string) bool { return user == adminUser || user == eraseUser }
 
 // authenticated lets users in, and viewers look.
 func (s *site) authenticated(next http.Handler) http.Handler {

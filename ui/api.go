@@ -14,6 +14,12 @@ import (
 // tokenUser is who has the API's token, as the audit names it.
 const tokenUser = "api"
 
+// eraseUser is who has the API's token that may erase.
+const eraseUser = "api-erase"
+
+// errMayNotErase says who may erase.
+var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or be admin."}
+
 // apiTimeout is how long a call may take.
 const apiTimeout = 10 * time.Second
 
@@ -151,7 +157,11 @@ func (s *site) credentials(r *http.Request, access apiAccess) (user string, came
 	if _, _, is := r.BasicAuth(); is {
 		return s.guard.password(r)
 	}
-	return tokenUser, s.guard.token(r, apiCredential, s.Access.APIToken)
+	user, wanted := tokenUser, s.Access.APIToken
+	if _, given, _ := strings.Cut(r.Header.Get("Authorization"), " "); equal(strings.TrimSpace(given), s.Access.EraseToken) {
+		user, wanted = eraseUser, s.Access.EraseToken
+	}
+	return user, s.guard.token(r, apiCredential, wanted)
 }
 
 // apiID is the number in a call's address.

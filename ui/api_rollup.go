@@ -23,6 +23,13 @@ type rollupRequest struct {
 	To   string `json:"to"`
 }
 
+// enqueueRequest asks for dates, and may erase metrics whose events are gone.
+type enqueueRequest struct {
+	rollupRequest
+
+	Erase bool `json:"erase"`
+}
+
 type rollupAnswer struct {
 	Dates int       `json:"dates"`
 	From  date.Date `json:"from"`
@@ -57,9 +64,12 @@ func parseRange(from, to string) (date.Range, error) {
 // apiRequestDates asks for a rollup of a date or a range.
 func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	var request rollupRequest
+	var request enqueueRequest
 	if err := decode(r, &request); err != nil {
 		return err
+	}
+	if request.Erase && !mayErase(userOf(ctx)) {
+		return errMayNotErase
 	}
 	dates, err := request.dates()
 	if err != nil {
@@ -76,7 +86,9 @@ func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	for i := range all {
 		all[i] = dates.First.AddDays(i)
 	}
-	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return ledger.RequestDates(ctx, tx, all, userOf(ctx), audit.ViaAPI) })
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: userOf(ctx), Via: audit.ViaAPI, Erase: request.Erase})
+	})
 	if err != nil {
 		return err
 	}
@@ -92,6 +104,7 @@ type backfillRequest struct {
 	EveryDate    bool    `json:"every_date"`
 	InFlight     *int    `json:"in_flight"` // 1 where absent
 	PauseSeconds float64 `json:"pause_seconds"`
+	Erase        bool    `json:"erase"`
 }
 
 func (q backfillRequest) plan(today date.Date, user string) (backfill.Plan, error) {
@@ -103,7 +116,7 @@ func (q backfillRequest) plan(today date.Date, user string) (backfill.Plan, erro
 		return backfill.Plan{}, err
 	}
 	plan := backfill.Plan{
-		Range: dates, NewestFirst: q.NewestFirst, EveryDate: q.EveryDate, InFlight: 1, By: user, Via: audit.ViaAPI,
+		Range: dates, NewestFirst: q.NewestFirst, EveryDate: q.EveryDate, Erase: q.Erase, InFlight: 1, By: user, Via: audit.ViaAPI,
 	}
 	if q.InFlight != nil {
 		plan.InFlight = *q.InFlight
@@ -128,6 +141,9 @@ func (s *site) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	today, err := schedule.Today(ctx, s.DB, s.Clock)
 	if err != nil {
 		return err
+	}
+	if request.Erase && !mayErase(userOf(ctx)) {
+		return errMayNotErase
 	}
 	plan, err := request.plan(today, userOf(ctx))
 	if err != nil {

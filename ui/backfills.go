@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/estimate"
+	losses "github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
@@ -32,6 +33,8 @@ func (s *site) routeBackfills(mux *http.ServeMux) {
 // backfillForm is what the form has in it, as it was filled in.
 type backfillForm struct {
 	From, To, Which, Order, InFlight, Pause string
+
+	Erase bool
 }
 
 // backfillPreview is what would happen.
@@ -40,6 +43,7 @@ type backfillPreview struct {
 	Cost      estimate.Cost
 	Time      time.Duration
 	Conflicts backfill.Conflicts
+	Survey    losses.Survey // of dates that have lost events
 }
 
 // backfillsView is the list with the form.
@@ -63,7 +67,7 @@ func (v backfillsView) open() bool {
 func newBackfillForm(values url.Values, today date.Date) backfillForm {
 	form := backfillForm{
 		From: values.Get("from"), To: values.Get("to"), Which: values.Get("which"), Order: values.Get("order"),
-		InFlight: values.Get("in_flight"), Pause: values.Get("pause"),
+		InFlight: values.Get("in_flight"), Pause: values.Get("pause"), Erase: values.Get("erase") != "",
 	}
 	if form.Which != "all" {
 		form.Which = "incomplete"
@@ -113,7 +117,7 @@ func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) 
 		return backfill.Plan{}, backfill.ErrPause
 	}
 	plan := backfill.Plan{
-		Range: dates, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", InFlight: inFlight,
+		Range: dates, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", Erase: f.Erase, InFlight: inFlight,
 		Pause: time.Duration(pause * float64(time.Second)), By: user, Via: audit.ViaWeb,
 	}
 	return plan, plan.Validate(today)
@@ -188,10 +192,16 @@ func (s *site) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfi
 	if preview.Cost, err = estimate.Dates(ctx, s.DB, s.Clock, dates); err != nil {
 		return nil, err
 	}
+	if preview.Survey, err = losses.Look(ctx, s.DB, s.DB, s.Clock, dates, surveyTime); err != nil {
+		return nil, err
+	}
 	preview.Dates = int64(len(dates))
 	preview.Time = preview.Cost.Alongside(plan.InFlight, plan.Pause, len(dates))
 	return preview, nil
 }
+
+// surveyTime is how long a preview counts events of dates that are complete.
+const surveyTime = 2 * time.Second
 
 // withEvents says how many of the dates have events.
 func (p backfillPreview) withEvents() string {

@@ -255,7 +255,7 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 
 // actOn acts on a chunk of jobs, and writes it down.
 func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.Outcome, err error) {
-	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids}
+	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids, Sweep: true}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
 		switch b.action.name {
 		case "retry":

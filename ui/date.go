@@ -304,7 +304,7 @@ func stateMeaning(state string) string {
 	case "stale":
 		return "It was complete, and a verification has found that its metrics are not what its events come to. A repair asks for it, and the next run brings it up to date."
 	case "protected":
-		return "Its events are gone, and the last run has left its metrics as they were. Asking again changes nothing unless the events are back; `daymill rollup --erase` removes the metrics."
+		return "Its events are gone, and the last run has left its metrics as they were. A request for this date alone follows the events; what sweeps over dates leaves it alone."
 	case stateMissing:
 		return "It has events, and nobody has asked for it. The daily job will; ask now to have it sooner."
 	case stateNoEvents:
@@ -343,6 +343,11 @@ func pageLink(ctx context.Context, query url.Values, parts ...string) templ.Safe
 	return toQuery(ctx, query, parts...)
 }
 
+// losesEvents reports whether a repair would erase metrics whose events are gone, which the page asks about in so many words.
+func (v dateView) losesEvents() bool {
+	return len(v.Verified.Rows) > 0 && v.Verified.Rows[0].Erased > 0
+}
+
 // requestDate asks for a date.
 func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
 	of, err := dateOf(r)
@@ -353,7 +358,9 @@ func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
 		return inputError{fmt.Errorf("%s is not over: ask for it from the day after on", of)}
 	}
 	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
-		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, userOf(r.Context()), audit.ViaWeb)
+		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, ledger.Ask{
+			By: userOf(r.Context()), Via: audit.ViaWeb, Repair: r.PostFormValue("repair") != "", Erase: r.PostFormValue("erase") != "",
+		})
 	})
 	if err != nil {
 		return err

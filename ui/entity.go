@@ -236,10 +236,10 @@ func values(day metric.Day, all []series) []int64 {
 		case metric.Skips:
 			counts[i] = day.Skips
 		case restSeries:
-			counts[i] = day.Total() - day.Views - day.Clicks - day.Saves - day.Skips - named
+			counts[i] = max(0, day.Total()-day.Views-day.Clicks-day.Saves-day.Skips-named)
 		default:
 			counts[i] = day.Other[s.Name]
-			named += counts[i]
+			named = metric.Sum(named, counts[i])
 		}
 	}
 	return counts
@@ -261,7 +261,7 @@ func (v *entityView) list(rows []metric.Day, before date.Date) {
 		for j, n := range values(rows[i], v.Totals) {
 			if v.Shown[v.Totals[j].key()] {
 				row.Values = append(row.Values, n)
-				row.Total += n
+				row.Total = metric.Sum(row.Total, n)
 			}
 		}
 		v.Rows = append(v.Rows, row)
@@ -283,7 +283,7 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	for _, day := range rows {
 		at := index.of(day.Date)
 		for i, n := range values(day, v.Totals) {
-			all[i].Values[at] += n
+			all[i].Values[at] = metric.Sum(all[i].Values[at], n)
 		}
 	}
 	all = slices.DeleteFunc(all, func(s series) bool { return !v.Shown[s.key()] })

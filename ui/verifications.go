@@ -53,7 +53,8 @@ type verificationRow struct {
 	Counted, Stored       int64
 	Difference            string // of events, with its sign
 	RepairRequested       bool
-	Repairable, MayErase  bool // MayErase: there are fewer events than the rows count
+	Repairable, Edited    bool
+	Erased, Recorded      int64 // events whose metrics a repair would erase, of those that the last run counted
 }
 
 type verificationJob struct{ ID, State, What string }
@@ -136,7 +137,7 @@ func newVerificationRow(done verification.Done) verificationRow {
 		Judged:   done.Result == verification.Exact || done.Result == verification.Drifted,
 		Entities: done.Entities, Drifted: done.DriftedEntities, Counted: done.EventsCounted, Stored: done.EventsStored,
 		RepairRequested: done.RepairRequested, Repairable: done.Repairable,
-		MayErase: done.Result == verification.Drifted && done.EventsCounted < done.EventsStored,
+		Erased: done.Erased(), Recorded: done.EventsRecorded, Edited: done.Edited(),
 	}
 	switch difference := done.EventsCounted - done.EventsStored; {
 	case difference > 0:

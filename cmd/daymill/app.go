@@ -129,7 +129,7 @@ func (a *app) fail(err error) int {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, postgres.ErrURL):
 		return exitUsage
-	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, schema.ErrNotMigrated):
+	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
 	case errors.Is(err, errDrift):
 		return exitDrift

@@ -18,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/estimate"
+	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/text"
 )
@@ -37,6 +38,7 @@ type backfillStartCmd struct {
 	EveryDate   bool          `help:"Take dates that are complete, too."`
 	InFlight    int           `default:"1" help:"How many dates at a time, over all workers together."`
 	Pause       time.Duration `default:"0s" help:"How long to wait after each date."`
+	Erase       bool          `help:"Erase metrics whose events are gone: dates that have fewer events than their last run counted are left alone otherwise."`
 	By          string        `placeholder:"NAME" help:"Who asks, for the history; your user name where not given."`
 	DryRun      bool          `help:"Say how many dates and events it would be and how long it would take, and do nothing."`
 }
@@ -54,7 +56,8 @@ func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
 	}
 	plan := backfill.Plan{
 		Range: c.Dates, NewestFirst: c.NewestFirst, EveryDate: c.EveryDate, InFlight: c.InFlight, Pause: c.Pause,
-		By: c.By, Via: "cli",
+		Erase: c.Erase,
+		By:    c.By, Via: "cli",
 	}
 	if plan.By == "" {
 		plan.By = userName()
@@ -94,8 +97,36 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 		about = fmt.Sprintf("about %s events, about %s", number(cost.Events),
 			duration(cost.Alongside(plan.InFlight, plan.Pause, len(dates))))
 	}
+	survey, err := guard.Look(ctx, db, db, a.clock(), dates, surveyTime)
+	if err != nil {
+		return err
+	}
+	a.printLosses(survey, plan.Erase)
 	a.printf("%s of %s, %s; nothing was started\n", plural(int64(len(dates)), "date"), plan.Range, about)
 	return nil
+}
+
+// surveyTime is how long a preview counts events of dates that are complete.
+const surveyTime = 30 * time.Second
+
+// printLosses says which dates have fewer events than their last run counted, and what becomes of them.
+func (a *app) printLosses(survey guard.Survey, erase bool) {
+	const most = 20
+	for i, loss := range survey.Losses {
+		if i == most {
+			a.printf("and %s more\n", plural(int64(len(survey.Losses)-most), "such date"))
+			break
+		}
+		becomes := "it would be left alone; with --erase the metrics of %s would be erased\n"
+		if erase {
+			becomes = "the metrics of %s would be erased\n"
+		}
+		a.printf("%s: %s, and its last run counted %s: "+becomes, loss.Date, plural(loss.Counted, "event"), number(loss.Recorded),
+			number(loss.Erased()))
+	}
+	if survey.Uncounted > 0 {
+		a.printf("there was no time to count the events of %s\n", plural(int64(survey.Uncounted), "date"))
+	}
 }
 
 type backfillListCmd struct {

@@ -7,13 +7,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 )
 
 type enqueueCmd struct {
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
-	Erase bool       `help:"Let the metrics follow the events even where those are gone: rows of dates without any are removed."`
+	Erase bool       `help:"Erase metrics whose events are gone: those beyond the retention, and in a range those of dates without any event."`
 }
 
 // Run asks for a rollup of dates; the workers do it.
@@ -23,9 +24,7 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer conn.Close()
-	dates, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{
-		FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: "cli", Erase: c.Erase,
-	})
+	dates, err := c.request(ctx, db.New(conn))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "22023" {
 		return usageError{errors.New(refused.Message)}
@@ -35,6 +34,13 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printf("%s requested: the workers roll %s up\n", plural(int64(dates), "date"), pronoun(int64(dates)))
 	return nil
+}
+
+func (c *enqueueCmd) request(ctx context.Context, queries *db.Queries) (int32, error) {
+	if c.Erase {
+		return queries.RequestErase(ctx, db.RequestEraseParams{FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: audit.ViaCLI})
+	}
+	return queries.RequestEnqueue(ctx, db.RequestEnqueueParams{FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: audit.ViaCLI})
 }
 
 func pronoun(n int64) string {

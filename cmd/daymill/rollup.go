@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
@@ -17,7 +19,7 @@ type rollupCmd struct {
 	engineOptions
 
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
-	Erase bool       `help:"Let the metrics follow the events even where those are gone: rows of dates without any are removed."`
+	Erase bool       `help:"Erase metrics whose events are gone: those beyond the retention, and in a range those of dates without any event."`
 }
 
 // Run rolls dates up in this process, while the user watches.
@@ -71,8 +73,12 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 
 func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
 	// The request makes sure that a worker takes over should this process not come to an end.
-	_, err := db.New(conn).RequestEnqueue(ctx, db.RequestEnqueueParams{
-		FirstDate: day, LastDate: day, Via: "cli", Erase: c.Erase,
+	mayLose := guard.LoseAll
+	if c.Dates.Len() > 1 {
+		mayLose = guard.LoseSome
+	}
+	err := db.New(conn).RequestAppend(ctx, db.RequestAppendParams{
+		MetricDates: []date.Date{day}, RequestedVia: audit.ViaCLI, Priority: 1, MayLose: mayLose, Erase: c.Erase,
 	})
 	if err != nil {
 		return fmt.Errorf("request the rollup: %w", err)

@@ -20,7 +20,8 @@ type verifyCmd struct {
 	Dates  *date.Range `arg:"" optional:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31; a sample of the finished dates where not given."`
 	Sample int         `default:"7" help:"Without a date: how many of the finished dates to take, by chance."`
 	Seed   *int64      `placeholder:"NUMBER" help:"Takes the same sample as a run that has printed this seed."`
-	Repair bool        `help:"Request a rollup of the dates that have drifted."`
+	Repair bool        `help:"Request a rollup of the dates that have drifted, but for those that have fewer events than their last run counted."`
+	Erase  bool        `help:"With --repair: of those, too, which erases metrics whose events are gone."`
 	Show   int         `default:"20" help:"How many entities to list per date; the totals count all."`
 	JSON   bool        `name:"json" help:"Print JSON."`
 }
@@ -51,6 +52,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return usagef("--sample is %d: give a number of dates from 1 to %d", c.Sample, date.MaxDates)
 	case c.Show < 1 || c.Show > 10_000:
 		return usagef("--show is %d: give a number of entities from 1 to 10000", c.Show)
+	case c.Erase && !c.Repair:
+		return usagef("--erase says what --repair may do: give both")
 	case c.Dates != nil && c.Seed != nil:
 		return usagef("--seed draws a sample: give it without dates")
 	}
@@ -114,7 +117,10 @@ func (c *verifyCmd) verify(
 ) error {
 	order := verification.Order{Date: day, Via: "cli"}
 	if c.Repair {
-		order.Repair = verification.RepairAll
+		order.Repair = verification.RepairGains
+		if c.Erase {
+			order.Repair = verification.RepairAll
+		}
 	}
 	if u, err := user.Current(); err == nil {
 		order.By = u.Username
@@ -164,8 +170,15 @@ func (a *app) printVerified(r verification.Result) error {
 	default:
 		a.printf("%s: %s: %s\n", r.Date, r.Result, r.Reason)
 	}
-	if r.Repair {
+	switch erased := r.Erased(); {
+	case r.Repair:
 		a.printf("%s: a rollup is requested\n", r.Date)
+	case erased > 0:
+		a.printf("%s: its last run counted %s: a rollup would erase the metrics of %s that are gone (`daymill verify --repair --erase %s` does)\n",
+			r.Date, plural(r.EventsRecorded, "event"), number(erased), r.Date)
+	}
+	if r.Edited() {
+		a.printf("%s: its events are as its last run counted them: its metrics were edited since\n", r.Date)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type webOptions struct {
 	AdminPassword  string `env:"DAYMILL_ADMIN_PASSWORD" placeholder:"SECRET" help:"The password of user admin, who may do everything. Set it in the environment: a command line is seen by others."`
 	ViewerPassword string `env:"DAYMILL_VIEWER_PASSWORD" placeholder:"SECRET" help:"The password of user viewer, who may look."`
 	APIToken       string `name:"api-token" env:"DAYMILL_API_TOKEN" placeholder:"SECRET" help:"The bearer token of the API."`
+	EraseToken     string `env:"DAYMILL_ERASE_TOKEN" placeholder:"SECRET" help:"The bearer token of the API that may erase metrics whose events are gone, too."`
 	CronSecret     string `env:"CRON_SECRET" placeholder:"SECRET" help:"The bearer token of schedulers that call /api/cron/daily-rollup."`
 }
 
@@ -88,7 +89,7 @@ func (o *webOptions) check() error {
 
 func (o *webOptions) access() ui.Access {
 	return ui.Access{
-		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, CronSecret: o.CronSecret,
+		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, EraseToken: o.EraseToken, CronSecret: o.CronSecret,
 		MetricsToken: o.MetricsToken,
 	}
 }

@@ -231,11 +231,11 @@ func (q *Queries) BackfillInFlight(ctx context.Context, id int64) (int64, error)
 
 const backfillInsert = `-- name: BackfillInsert :one
 INSERT INTO analytics.backfills
-(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via)
+(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase)
 VALUES
 (
     $1, $2, $3, $4, $5, $6, $7,
-    coalesce(nullif($8::text, ''), session_user), $9
+    coalesce(nullif($8::text, ''), session_user), $9, $10
 )
 ON CONFLICT (job_id) DO NOTHING
 RETURNING id
@@ -251,6 +251,7 @@ type BackfillInsertParams struct {
 	JobID        *int64
 	RequestedBy  string
 	RequestedVia string
+	Erase        bool
 }
 
 // Starts a backfill; no row where the job has started one before.
@@ -265,6 +266,7 @@ func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) 
 		arg.JobID,
 		arg.RequestedBy,
 		arg.RequestedVia,
+		arg.Erase,
 	)
 	var id int64
 	err := row.Scan(&id)
@@ -273,7 +275,7 @@ func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) 
 
 const backfillList = `-- name: BackfillList :many
 SELECT
-    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told,
+    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told, b.erase,
     c.dates,
     c.requested,
     c.complete,
@@ -344,6 +346,7 @@ func (q *Queries) BackfillList(ctx context.Context, arg BackfillListParams) ([]B
 			&i.AnalyticsBackfill.LastFinishedAt,
 			&i.AnalyticsBackfill.FinishedAt,
 			&i.AnalyticsBackfill.CancelTold,
+			&i.AnalyticsBackfill.Erase,
 			&i.Dates,
 			&i.Requested,
 			&i.Complete,
@@ -417,13 +420,15 @@ func (q *Queries) BackfillPreviewDates(ctx context.Context, arg BackfillPreviewD
 }
 
 const backfillRequest = `-- name: BackfillRequest :exec
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, priority, backfill_id)
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, priority, backfill_id, may_lose, erase)
 SELECT
     unnest($1::date[]),
     b.requested_by,
     'backfill',
     3,
-    b.id
+    b.id,
+    'none',
+    b.erase
 FROM analytics.backfills AS b
 WHERE b.id = $2
 `

@@ -12,6 +12,66 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
+const guardCount = `-- name: GuardCount :one
+SELECT count(*) AS events
+FROM (
+    SELECT FROM analytics.events AS e
+    WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
+        AND e.entity_id IS NOT NULL
+    LIMIT $3::bigint
+) AS s
+`
+
+type GuardCountParams struct {
+	FromInstant time.Time
+	ToInstant   time.Time
+	AtMost      int64
+}
+
+// How many events between two instants a run would count, or at_most where there are more.
+func (q *Queries) GuardCount(ctx context.Context, arg GuardCountParams) (int64, error) {
+	row := q.db.QueryRow(ctx, guardCount, arg.FromInstant, arg.ToInstant, arg.AtMost)
+	var events int64
+	err := row.Scan(&events)
+	return events, err
+}
+
+const guardErased = `-- name: GuardErased :exec
+INSERT INTO analytics.audit (actor, via, action, target, detail)
+SELECT
+    r.requested_by,
+    r.requested_via,
+    'erase metrics',
+    cast($1 AS date)::text,
+    jsonb_build_object('events before', $2::bigint, 'events', $3::bigint, 'rows removed', $4::bigint, 'run', $5::bigint)
+FROM analytics.rollup_requests AS r
+WHERE r.metric_date = cast($1 AS date) AND r.resolved_at IS NULL AND r.run_id = $6::bigint AND r.erase
+ORDER BY r.id
+LIMIT 1
+`
+
+type GuardErasedParams struct {
+	MetricDate   date.Date
+	EventsBefore int64
+	Events       int64
+	RowsRemoved  int64
+	ByRun        int64
+	RunID        int64
+}
+
+// Writes down what the requests to erase that a run has claimed came to.
+func (q *Queries) GuardErased(ctx context.Context, arg GuardErasedParams) error {
+	_, err := q.db.Exec(ctx, guardErased,
+		arg.MetricDate,
+		arg.EventsBefore,
+		arg.Events,
+		arg.RowsRemoved,
+		arg.ByRun,
+		arg.RunID,
+	)
+	return err
+}
+
 const guardEvents = `-- name: GuardEvents :one
 SELECT EXISTS(
     SELECT FROM analytics.events AS e
@@ -39,13 +99,19 @@ SELECT
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
         ELSE EXISTS(SELECT FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast($1 AS date))
     END)::boolean AS had_events,
+    (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast($1 AS date)) < cast($2 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
-    EXISTS(
-        SELECT FROM analytics.rollup_requests AS q
-        WHERE q.metric_date = cast($1 AS date) AND q.resolved_at IS NULL AND q.run_id = cast($3 AS bigint) AND q.erase
-    )::boolean AS erase
+    coalesce(q.erase, false)::boolean AS erase,
+    coalesce(q.may_lose, 0)::integer AS may_lose
 FROM analytics.installation AS i
 LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = cast($1 AS date)
+CROSS JOIN (
+    SELECT
+        bool_or(r.erase) AS erase,
+        max(CASE r.may_lose WHEN 'all' THEN 2 WHEN 'some' THEN 1 ELSE 0 END) AS may_lose
+    FROM analytics.rollup_requests AS r
+    WHERE r.metric_date = cast($1 AS date) AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)
+) AS q
 `
 
 type GuardLedgerParams struct {
@@ -56,17 +122,26 @@ type GuardLedgerParams struct {
 
 type GuardLedgerRow struct {
 	HadEvents       bool
+	Recorded        int64
 	BeyondRetention bool
 	Erase           bool
+	MayLose         int32
 }
 
-// What decides whether metrics of a date may be erased: whether the last completed run counted events (or, where no run
-// ever completed the date, whether it has rows all the same), whether the date begins before what the application keeps,
-// and whether a request that the run has claimed wants it regardless.
+// What decides whether metrics of a date may be erased: whether there is anything to erase (events of the last completed
+// run or, where no run ever completed the date, rows), how many events that run has counted, whether the date begins
+// before what the application keeps, and what the requests that the run has claimed allow. Where there are none, that is
+// nothing.
 func (q *Queries) GuardLedger(ctx context.Context, arg GuardLedgerParams) (GuardLedgerRow, error) {
 	row := q.db.QueryRow(ctx, guardLedger, arg.MetricDate, arg.AtInstant, arg.RunID)
 	var i GuardLedgerRow
-	err := row.Scan(&i.HadEvents, &i.BeyondRetention, &i.Erase)
+	err := row.Scan(
+		&i.HadEvents,
+		&i.Recorded,
+		&i.BeyondRetention,
+		&i.Erase,
+		&i.MayLose,
+	)
 	return i, err
 }
 
@@ -88,6 +163,50 @@ func (q *Queries) GuardProtect(ctx context.Context, arg GuardProtectParams) (int
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const guardRecorded = `-- name: GuardRecorded :many
+SELECT
+    d.metric_date,
+    d.events::bigint AS events,
+    analytics.date_start(d.metric_date) AS from_instant,
+    analytics.date_start(d.metric_date + 1) AS to_instant
+FROM analytics.rollup_dates AS d
+WHERE d.metric_date = ANY($1::date[]) AND d.completed_at IS NOT NULL AND d.events > 0
+ORDER BY d.metric_date
+`
+
+type GuardRecordedRow struct {
+	MetricDate  date.Date
+	Events      int64
+	FromInstant time.Time
+	ToInstant   time.Time
+}
+
+// What the last completed runs of some dates have counted, with the dates' bounds; the dates without any are left out.
+func (q *Queries) GuardRecorded(ctx context.Context, metricDates []date.Date) ([]GuardRecordedRow, error) {
+	rows, err := q.db.Query(ctx, guardRecorded, metricDates)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GuardRecordedRow
+	for rows.Next() {
+		var i GuardRecordedRow
+		if err := rows.Scan(
+			&i.MetricDate,
+			&i.Events,
+			&i.FromInstant,
+			&i.ToInstant,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const guardResolve = `-- name: GuardResolve :execrows

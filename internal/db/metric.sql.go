@@ -98,6 +98,48 @@ func (q *Queries) MetricRange(ctx context.Context, arg MetricRangeParams) ([]Met
 	return items, nil
 }
 
+const metricSums = `-- name: MetricSums :one
+SELECT
+    count(*) AS rows,
+    least(coalesce(sum(r.events), 0), 9223372036854775807)::bigint AS events,
+    coalesce((array_agg(r.entity_id))[count(*)]::text, '')::text AS last_entity
+FROM (
+    SELECT
+        m.entity_id,
+        m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+            WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+            ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+        END AS events
+    FROM analytics.daily_entity_metrics AS m
+    WHERE m.metric_date = $1::date
+        AND ($2::text IS NULL OR m.entity_id > $2::text::analytics.entity_id)
+    ORDER BY m.entity_id
+    LIMIT $3::integer
+) AS r
+`
+
+type MetricSumsParams struct {
+	MetricDate  date.Date
+	AfterEntity *string
+	MaxRows     int32
+}
+
+type MetricSumsRow struct {
+	Rows       int64
+	Events     int64
+	LastEntity string
+}
+
+// What is stored of a date in a range of the primary key: how many rows, what their counts come to, and the last entity,
+// from which the next range goes on. The ranges are Postgres's own from first to last, so that no row is between two of
+// them, in whatever order somebody else believes the entities to be.
+func (q *Queries) MetricSums(ctx context.Context, arg MetricSumsParams) (MetricSumsRow, error) {
+	row := q.db.QueryRow(ctx, metricSums, arg.MetricDate, arg.AfterEntity, arg.MaxRows)
+	var i MetricSumsRow
+	err := row.Scan(&i.Rows, &i.Events, &i.LastEntity)
+	return i, err
+}
+
 const metricUpsert = `-- name: MetricUpsert :exec
 INSERT INTO analytics.daily_entity_metrics AS m
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)

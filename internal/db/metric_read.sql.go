@@ -102,7 +102,7 @@ FROM (
     ORDER BY m.entity_id
     LIMIT 1000
 ) AS s
-CROSS JOIN LATERAL jsonb_object_keys(s.other_counts) AS k (name)
+CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(s.other_counts) WHEN 'object' THEN s.other_counts ELSE '{}' END) AS k (name)
 WHERE length(k.name) <= $2::integer
 ORDER BY 1
 LIMIT $3::integer
@@ -259,15 +259,15 @@ func (q *Queries) MetricReadRange(ctx context.Context, arg MetricReadRangeParams
 const metricReadTop = `-- name: MetricReadTop :many
 SELECT
     m.entity_id,
-    sum(
+    least(sum(
         CASE $1::text
             WHEN 'views' THEN m.views_count
             WHEN 'clicks' THEN m.clicks_count
             WHEN 'saves' THEN m.saves_count
             WHEN 'skips' THEN m.skips_count
-            ELSE coalesce((m.other_counts ->> $2::text)::bigint, 0)
+            ELSE coalesce(analytics.other_count(m.other_counts -> $2::text), 0)
         END
-    )::bigint AS total
+    ), 9223372036854775807)::bigint AS total
 FROM analytics.daily_entity_metrics AS m
 WHERE m.metric_date = ANY($3::date[])
 GROUP BY m.entity_id

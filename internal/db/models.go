@@ -39,6 +39,7 @@ type AnalyticsBackfill struct {
 	LastFinishedAt *time.Time
 	FinishedAt     *time.Time
 	CancelTold     bool
+	Erase          bool
 }
 
 type AnalyticsBackfillDate struct {
@@ -149,6 +150,7 @@ type AnalyticsRollupRequest struct {
 	ResolvedAt   *time.Time
 	Resolution   *string
 	Erase        bool
+	MayLose      string
 }
 
 type AnalyticsRollupRun struct {
@@ -219,6 +221,7 @@ type AnalyticsVerification struct {
 	RequestedBy     string
 	RequestedVia    string
 	Drifts          []byte
+	EventsRecorded  *int64
 }
 
 type AnalyticsWatch struct {

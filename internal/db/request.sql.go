@@ -12,42 +12,62 @@ import (
 )
 
 const requestAppend = `-- name: RequestAppend :exec
-INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority)
+INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority, may_lose, erase)
 SELECT
     unnest($1::date[]),
     $2,
-    $3
+    $3,
+    $4::text,
+    $5::boolean
 `
 
 type RequestAppendParams struct {
 	MetricDates  []date.Date
 	RequestedVia string
 	Priority     int16
+	MayLose      string
+	Erase        bool
 }
 
 // Asks for a rollup of some dates.
 func (q *Queries) RequestAppend(ctx context.Context, arg RequestAppendParams) error {
-	_, err := q.db.Exec(ctx, requestAppend, arg.MetricDates, arg.RequestedVia, arg.Priority)
+	_, err := q.db.Exec(ctx, requestAppend,
+		arg.MetricDates,
+		arg.RequestedVia,
+		arg.Priority,
+		arg.MayLose,
+		arg.Erase,
+	)
 	return err
 }
 
 const requestAppendAs = `-- name: RequestAppendAs :exec
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via)
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase)
 SELECT
     unnest($1::date[]),
     $2,
-    $3
+    $3,
+    $4::text,
+    $5::boolean
 `
 
 type RequestAppendAsParams struct {
 	MetricDates  []date.Date
 	RequestedBy  string
 	RequestedVia string
+	MayLose      string
+	Erase        bool
 }
 
 // Asks for a rollup of some dates on behalf of somebody.
 func (q *Queries) RequestAppendAs(ctx context.Context, arg RequestAppendAsParams) error {
-	_, err := q.db.Exec(ctx, requestAppendAs, arg.MetricDates, arg.RequestedBy, arg.RequestedVia)
+	_, err := q.db.Exec(ctx, requestAppendAs,
+		arg.MetricDates,
+		arg.RequestedBy,
+		arg.RequestedVia,
+		arg.MayLose,
+		arg.Erase,
+	)
 	return err
 }
 
@@ -81,24 +101,36 @@ func (q *Queries) RequestClaim(ctx context.Context, arg RequestClaimParams) (int
 }
 
 const requestEnqueue = `-- name: RequestEnqueue :one
-SELECT analytics.enqueue_rollup($1, $2, $3::text, $4::boolean)::integer AS dates
+SELECT analytics.enqueue_rollup($1, $2, $3::text)::integer AS dates
 `
 
 type RequestEnqueueParams struct {
 	FirstDate date.Date
 	LastDate  date.Date
 	Via       string
-	Erase     bool
 }
 
 // Asks for a rollup of a range, as every other client does; returns the number of dates.
 func (q *Queries) RequestEnqueue(ctx context.Context, arg RequestEnqueueParams) (int32, error) {
-	row := q.db.QueryRow(ctx, requestEnqueue,
-		arg.FirstDate,
-		arg.LastDate,
-		arg.Via,
-		arg.Erase,
-	)
+	row := q.db.QueryRow(ctx, requestEnqueue, arg.FirstDate, arg.LastDate, arg.Via)
+	var dates int32
+	err := row.Scan(&dates)
+	return dates, err
+}
+
+const requestErase = `-- name: RequestErase :one
+SELECT analytics.enqueue_erase($1, $2, $3::text)::integer AS dates
+`
+
+type RequestEraseParams struct {
+	FirstDate date.Date
+	LastDate  date.Date
+	Via       string
+}
+
+// Asks for a rollup of a range that erases what it would otherwise leave alone; returns the number of dates.
+func (q *Queries) RequestErase(ctx context.Context, arg RequestEraseParams) (int32, error) {
+	row := q.db.QueryRow(ctx, requestErase, arg.FirstDate, arg.LastDate, arg.Via)
 	var dates int32
 	err := row.Scan(&dates)
 	return dates, err

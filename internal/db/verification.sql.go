@@ -18,6 +18,7 @@ SELECT
     d.run_id,
     d.complete_run_id,
     d.completed_at,
+    coalesce(d.events, 0)::bigint AS events,
     clock_timestamp()::timestamptz AS started_at
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date = $1
@@ -28,6 +29,7 @@ type VerificationBeginRow struct {
 	RunID         int64
 	CompleteRunID *int64
 	CompletedAt   *time.Time
+	Events        int64
 	StartedAt     time.Time
 }
 
@@ -40,6 +42,7 @@ func (q *Queries) VerificationBegin(ctx context.Context, metricDate date.Date) (
 		&i.RunID,
 		&i.CompleteRunID,
 		&i.CompletedAt,
+		&i.Events,
 		&i.StartedAt,
 	)
 	return i, err
@@ -161,13 +164,13 @@ func (q *Queries) VerificationDue(ctx context.Context, arg VerificationDueParams
 const verificationInsert = `-- name: VerificationInsert :one
 INSERT INTO analytics.verifications
 (
-    metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, repair, started_at,
+    metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, events_recorded, repair, started_at,
     requested_by, requested_via, drifts
 )
 VALUES
 (
-    $1, $2, $3, $4, $5, $6, $7, $8,
-    $9, coalesce(nullif($10::text, ''), session_user), $11, $12::jsonb
+    $1, $2, $3, $4, $5, $6, $7, $8::bigint,
+    $9, $10, coalesce(nullif($11::text, ''), session_user), $12, $13::jsonb
 )
 RETURNING id
 `
@@ -180,6 +183,7 @@ type VerificationInsertParams struct {
 	DriftedEntities int64
 	EventsCounted   int64
 	EventsStored    int64
+	EventsRecorded  int64
 	Repair          bool
 	StartedAt       time.Time
 	RequestedBy     string
@@ -196,6 +200,7 @@ func (q *Queries) VerificationInsert(ctx context.Context, arg VerificationInsert
 		arg.DriftedEntities,
 		arg.EventsCounted,
 		arg.EventsStored,
+		arg.EventsRecorded,
 		arg.Repair,
 		arg.StartedAt,
 		arg.RequestedBy,
@@ -291,6 +296,7 @@ SELECT
     v.drifted_entities,
     v.events_counted,
     v.events_stored,
+    coalesce(v.events_recorded, v.events_stored)::bigint AS events_recorded,
     v.repair,
     v.started_at,
     v.finished_at,
@@ -328,6 +334,7 @@ type VerificationListNewerRow struct {
 	DriftedEntities int64
 	EventsCounted   int64
 	EventsStored    int64
+	EventsRecorded  int64
 	Repair          bool
 	StartedAt       time.Time
 	FinishedAt      time.Time
@@ -360,6 +367,7 @@ func (q *Queries) VerificationListNewer(ctx context.Context, arg VerificationLis
 			&i.DriftedEntities,
 			&i.EventsCounted,
 			&i.EventsStored,
+			&i.EventsRecorded,
 			&i.Repair,
 			&i.StartedAt,
 			&i.FinishedAt,
@@ -387,6 +395,7 @@ SELECT
     v.drifted_entities,
     v.events_counted,
     v.events_stored,
+    coalesce(v.events_recorded, v.events_stored)::bigint AS events_recorded,
     v.repair,
     v.started_at,
     v.finished_at,
@@ -424,6 +433,7 @@ type VerificationListOlderRow struct {
 	DriftedEntities int64
 	EventsCounted   int64
 	EventsStored    int64
+	EventsRecorded  int64
 	Repair          bool
 	StartedAt       time.Time
 	FinishedAt      time.Time
@@ -457,6 +467,7 @@ func (q *Queries) VerificationListOlder(ctx context.Context, arg VerificationLis
 			&i.DriftedEntities,
 			&i.EventsCounted,
 			&i.EventsStored,
+			&i.EventsRecorded,
 			&i.Repair,
 			&i.StartedAt,
 			&i.FinishedAt,

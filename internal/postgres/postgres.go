@@ -119,6 +119,9 @@ func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler)
 		return false, connectError(config, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := checkEncoding(ctx, conn); err != nil {
+		return false, err
+	}
 	pid, err := known(ctx, conn, db.settings)
 	if err != nil {
 		return false, connectError(config, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/guard"
 )
 
 // Reason is why a job was left as it is.
@@ -36,6 +37,8 @@ type Selection struct {
 	Filter job.Filter
 	Since  job.Snapshot
 	IDs    []int64 // a hundred or so: they are locked until the transaction ends
+	// Sweep says that the jobs were not chosen one by one: a retry then leaves dates alone whose events are gone.
+	Sweep bool
 }
 
 // Outcome is what became of a selection. The numbers add up to that of its IDs.
@@ -55,6 +58,14 @@ func (o *Outcome) skip(reason Reason) {
 // River keeps its rows for a day or a week only; of a rollup_day job that it has deleted the date is requested, on behalf
 // of actor.
 func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor string) (Outcome, error) {
+	mayLose := guard.LoseAll
+	if selection.Sweep {
+		mayLose = guard.LoseNone
+		// For the requests that come of River's own rows.
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('daymill.sweep', 'on', true)"); err != nil {
+			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)
+		}
+	}
 	outcome, refs, err := a.take(ctx, tx, selection)
 	if err != nil {
 		return Outcome{}, err
@@ -88,7 +99,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	if len(dates) == 0 {
 		return outcome, nil
 	}
-	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: actor, RequestedVia: audit.ViaWeb})
+	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: actor, RequestedVia: audit.ViaWeb, MayLose: mayLose})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("request the dates of jobs: %w", err)
 	}

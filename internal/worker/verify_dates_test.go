@@ -234,7 +234,7 @@ func TestProtectedDates(t *testing.T) {
 		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM river_job WHERE errors IS NOT NULL"), "there is nothing to try again")
 		require.Positive(t, kept(t, b, all[1]))
 
-		b.exec(t, "SELECT analytics.enqueue_rollup($1, $1, erase => true)", all[1])
+		b.exec(t, "SELECT analytics.enqueue_erase($1, $1)", all[1])
 		b.requireQuiet(t)
 		require.Zero(t, kept(t, b, all[1]))
 		require.Equal(t, []string{"complete", "complete", "complete"}, b.states(t))

@@ -54,6 +54,9 @@ type Plan struct {
 	InFlight int
 	// Pause is how long to wait after a date has finished before the next is requested.
 	Pause time.Duration
+	// Erase has the metrics follow the events where those are fewer than were counted before; such dates are left alone
+	// otherwise.
+	Erase bool
 
 	// By and Via say who asked and how: cli, web, api, river. By is the database user where empty.
 	By, Via string
@@ -91,6 +94,7 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 		JobID:        plan.JobID,
 		RequestedBy:  plan.By,
 		RequestedVia: plan.Via,
+		Erase:        plan.Erase,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, 0, nil
@@ -101,9 +105,12 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 	if err != nil {
 		return 0, 0, fmt.Errorf("start the backfill: %w", err)
 	}
+	detail := map[string]any{"range": plan.Range.String(), "dates": dates}
+	if plan.Erase {
+		detail["erase"] = true
+	}
 	err = audit.Record(ctx, on, audit.Entry{
-		Who: audit.Who{Actor: plan.By, Via: plan.Via}, Action: "start backfill", Target: strconv.FormatInt(id, 10),
-		Detail: map[string]any{"range": plan.Range.String(), "dates": dates},
+		Who: audit.Who{Actor: plan.By, Via: plan.Via}, Action: "start backfill", Target: strconv.FormatInt(id, 10), Detail: detail,
 	})
 	if err != nil {
 		return 0, 0, err
@@ -231,6 +238,7 @@ type Status struct {
 	Last         date.Date  `json:"last_date"`
 	NewestFirst  bool       `json:"newest_first"`
 	EveryDate    bool       `json:"every_date"`
+	Erase        bool       `json:"erase"`
 	InFlight     int        `json:"in_flight"`
 	PauseSeconds float64    `json:"pause_seconds"`
 	By           string     `json:"requested_by"`
@@ -290,7 +298,7 @@ func status(row db.BackfillListRow) Status {
 	b := row.AnalyticsBackfill
 	s := Status{
 		ID: b.ID, State: b.State, First: b.FirstDate, Last: b.LastDate, NewestFirst: b.NewestFirst, EveryDate: b.EveryDate,
-		InFlight: int(b.InFlight), PauseSeconds: float64(b.PauseMs) / 1000, By: b.RequestedBy, Via: b.RequestedVia,
+		Erase: b.Erase, InFlight: int(b.InFlight), PauseSeconds: float64(b.PauseMs) / 1000, By: b.RequestedBy, Via: b.RequestedVia,
 		RequestedAt: b.RequestedAt, FinishedAt: b.FinishedAt,
 		Dates: row.Dates, DatesRequested: row.Requested, DatesComplete: row.Complete, DatesFailed: row.Failed,
 		DatesCancelled: row.Cancelled, DatesProtected: row.Protected,

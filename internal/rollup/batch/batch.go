@@ -85,10 +85,7 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 func (p *Publisher) walk(
 	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, take func(changes []change) error,
 ) error {
-	if p.reads == nil {
-		p.reads = pace.NewSize(firstRows, 1, mostRows)
-		p.writes = pace.NewSize(firstRows, 1, mostChanges)
-	}
+	p.size()
 	for more := true; more; {
 		if err := p.Alive(); err != nil {
 			return err
@@ -109,6 +106,14 @@ func (p *Publisher) walk(
 		}
 	}
 	return nil
+}
+
+// size makes the sizes that statements begin with.
+func (p *Publisher) size() {
+	if p.reads == nil {
+		p.reads = pace.NewSize(firstRows, 1, mostRows)
+		p.writes = pace.NewSize(firstRows, 1, mostChanges)
+	}
 }
 
 func (p *Publisher) stretch(counted merge.Rows, stored []db.MetricRangeRow, take func(changes []change) error) error {
@@ -153,6 +158,9 @@ func (p *Publisher) read(ctx context.Context, after, upTo *entity.ID) ([]db.Metr
 		}
 		if err != nil {
 			continue
+		}
+		if err := ascend(after, rows); err != nil {
+			return nil, nil, err
 		}
 		var end *entity.ID
 		if len(rows) == int(size) {

@@ -2,31 +2,40 @@
 // makes a date's rows equal to its events, and so a request for an old date, for whatever reason, would erase what can
 // never be counted again.
 //
-// A date that has something to lose is protected in two cases: it begins before what the application keeps (`daymill
-// source set --retention`), for then some of its events may be gone although others are there; or it has no event at all
-// any more. Package run asks before it publishes, package verification before it compares.
+// A request says what it may lose. One for a single date means it: the metrics follow the events, down to none. One for a
+// range follows them as long as the date has any. What sweeps over dates (the daily job, a backfill, a repair, many jobs
+// retried at once) follows them only where there are as many as the date's last complete run has counted. Beside that,
+// nobody erases what is older than the application keeps (`daymill source set --retention`), unless the request says erase.
+//
+// Package run asks before it publishes, package verification before it compares, and [Losses] says beforehand what a
+// sweep would leave alone.
 package guard
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+)
+
+// What a request may lose, in the column may_lose.
+const (
+	LoseNone = "none"
+	LoseSome = "some"
+	LoseAll  = "all"
 )
 
 // ErrProtected says that a date's metrics stay as they are, since its events are gone. What wraps it says which way.
 var ErrProtected = errors.New("protected: its metrics stay as they are")
 
-var (
-	errBeyond = fmt.Errorf("%w, for the date begins before what `daymill source retention` says is kept "+
-		"(`daymill enqueue --erase DATE` rolls it up all the same)", ErrProtected)
-	errVanished = fmt.Errorf("%w, for it had events and has none any more "+
-		"(`daymill enqueue --erase DATE` removes them)", ErrProtected)
-)
+var errBeyond = fmt.Errorf("%w, for the date begins before what `daymill source retention` says is kept "+
+	"(`daymill enqueue --erase DATE` rolls it up all the same)", ErrProtected)
 
 // limit is the time limit of a look at the ledger or the events: each is a few lookups in an index.
 const limit = 5 * time.Second
@@ -41,29 +50,69 @@ type Guard struct {
 	RunID int64
 }
 
-// Check returns an error that is ErrProtected where the date's rows have to stay as they are at an instant.
-func (g Guard) Check(ctx context.Context, now time.Time) error {
-	var known db.GuardLedgerRow
+// Known is what a look has found of a date that may be rolled up.
+type Known struct {
+	// Recorded is how many events the last complete run has counted; 0 where there is none.
+	Recorded int64
+	// Strict reports whether fewer events than that protect the date.
+	Strict bool
+	// Erase reports whether a request wants the rows erased.
+	Erase bool
+}
+
+// Check returns an error that is ErrProtected where the date's rows have to stay as they are at an instant, as far as one
+// look can say. Where Known is strict, [Known.Check] has the last word, once the events are counted.
+func (g Guard) Check(ctx context.Context, now time.Time) (Known, error) {
+	var row db.GuardLedgerRow
 	err := g.Primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
-		known, err = db.New(on).GuardLedger(ctx, db.GuardLedgerParams{MetricDate: g.Date, AtInstant: now, RunID: g.RunID})
+		row, err = db.New(on).GuardLedger(ctx, db.GuardLedgerParams{MetricDate: g.Date, AtInstant: now, RunID: g.RunID})
 		return err
 	})
+	if err != nil {
+		return Known{}, fmt.Errorf("look whether the date is protected: %w", err)
+	}
+	known := Known{Recorded: row.Recorded, Erase: row.Erase}
 	switch {
-	case err != nil:
-		return fmt.Errorf("look whether the date is protected: %w", err)
-	case known.Erase || !known.HadEvents:
-		return nil
-	case known.BeyondRetention:
-		return errBeyond
+	case known.Erase || !row.HadEvents:
+		return known, nil
+	case row.BeyondRetention:
+		return known, errBeyond
+	case row.MayLose >= 2:
+		return known, nil
 	}
 	has, err := g.hasEvents(ctx)
 	if err != nil {
-		return fmt.Errorf("look whether the date has events: %w", err)
+		return known, fmt.Errorf("look whether the date has events: %w", err)
 	}
 	if !has {
-		return errVanished
+		return known, lost(row.Recorded, 0)
 	}
-	return nil
+	known.Strict = row.MayLose == 0 && row.Recorded > 0
+	return known, nil
+}
+
+// Check returns an error that is ErrProtected where there are fewer events than the last complete run has counted, and
+// that matters.
+func (k Known) Check(events int64) error {
+	if !k.Strict || events >= k.Recorded {
+		return nil
+	}
+	return lost(k.Recorded, events)
+}
+
+// lost says how many events' metrics would be erased.
+func lost(recorded, events int64) error {
+	const erase = "`daymill enqueue --erase DATE` erases"
+	switch {
+	case events == 0 && recorded == 0:
+		return fmt.Errorf("%w, for it has rows and no events any more (%s them)", ErrProtected, erase)
+	case events == 0:
+		return fmt.Errorf("%w, for it had events and has none any more: the metrics of all %s would be erased (%s them)",
+			ErrProtected, strconv.FormatInt(recorded, 10), erase)
+	default:
+		return fmt.Errorf("%w, for it has %d events and its last complete run counted %d: the metrics of %d would be erased "+
+			"(%s them)", ErrProtected, events, recorded, recorded-events, erase)
+	}
 }
 
 // hasEvents looks into the index.
@@ -73,4 +122,53 @@ func (g Guard) hasEvents(ctx context.Context) (has bool, err error) {
 		return err
 	})
 	return has, err
+}
+
+// Count counts a date's events, and stops where there are as many as most. Its statements are short, and alive is called
+// before each.
+func Count(
+	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, bounds date.Bounds, most int64, alive func() error,
+) (events int64, err error) {
+	span := bounds.To.Sub(bounds.From)
+	size := pace.NewSize(float64(span)/float64(1+most/firstEvents), float64(time.Microsecond), float64(span))
+	for from := bounds.From; from.Before(bounds.To) && events < most; {
+		if err := alive(); err != nil {
+			return 0, err
+		}
+		length := min(max(time.Microsecond, time.Duration(size.Value())), bounds.To.Sub(from))
+		found, took, err := count(ctx, source, pacer, date.Bounds{From: from, To: from.Add(length)}, most-events, size.Limit())
+		switch {
+		case postgres.IsTimeout(err):
+			if !size.TimedOut(float64(length)) {
+				return 0, errors.New("the events of a microsecond could not be counted within thirteen seconds")
+			}
+		case err != nil:
+			return 0, fmt.Errorf("count events from %s: %w", from.Format(time.RFC3339), err)
+		default:
+			size.Took(float64(length), took)
+			events += found
+			from = from.Add(length)
+		}
+		if err := pacer.Pause(ctx, took); err != nil {
+			return 0, err
+		}
+	}
+	return events, nil
+}
+
+// firstEvents is how many events the first statement of a count should have to count.
+const firstEvents = 50_000
+
+func count(
+	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, bounds date.Bounds, most int64, within time.Duration,
+) (events int64, took time.Duration, err error) {
+	took, err = pacer.Do(source, func() error {
+		return source.Look(ctx, within, func(ctx context.Context, on postgres.DBTX) error {
+			events, err = db.New(on).GuardCount(ctx, db.GuardCountParams{
+				FromInstant: bounds.From, ToInstant: bounds.To, AtMost: most,
+			})
+			return err
+		})
+	})
+	return events, took, err
 }

@@ -7,12 +7,34 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/guard"
 )
 
-// RequestDates asks for a rollup of dates in the caller's transaction: by is who wants it, via how it was asked for (web,
-// api, …). The table writes the audit of it.
-func RequestDates(ctx context.Context, on postgres.DBTX, dates []date.Date, by, via string) error {
-	err := db.New(on).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: by, RequestedVia: via})
+// Ask says who asks for dates, and what they may lose.
+type Ask struct {
+	By, Via string // Via is web, api, …
+	// Repair leaves dates alone that have fewer events than their last complete run has counted.
+	Repair bool
+	// Erase erases whatever has no events any more.
+	Erase bool
+}
+
+func (a Ask) mayLose(dates int) string {
+	switch {
+	case a.Repair:
+		return guard.LoseNone
+	case dates > 1:
+		return guard.LoseSome
+	default:
+		return guard.LoseAll
+	}
+}
+
+// RequestDates asks for a rollup of dates in the caller's transaction. The table writes the audit of it.
+func RequestDates(ctx context.Context, on postgres.DBTX, dates []date.Date, ask Ask) error {
+	err := db.New(on).RequestAppendAs(ctx, db.RequestAppendAsParams{
+		MetricDates: dates, RequestedBy: ask.By, RequestedVia: ask.Via, MayLose: ask.mayLose(len(dates)), Erase: ask.Erase,
+	})
 	if err != nil {
 		return fmt.Errorf("request dates: %w", err)
 	}

@@ -8,7 +8,6 @@ package metric
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,23 +37,23 @@ type Counts struct {
 
 // Add adds others to the counts.
 func (c *Counts) Add(other Counts) {
-	c.Views += other.Views
-	c.Clicks += other.Clicks
-	c.Saves += other.Saves
-	c.Skips += other.Skips
+	c.Views = Sum(c.Views, other.Views)
+	c.Clicks = Sum(c.Clicks, other.Clicks)
+	c.Saves = Sum(c.Saves, other.Saves)
+	c.Skips = Sum(c.Skips, other.Skips)
 	for name, n := range other.Other {
 		if c.Other == nil {
 			c.Other = make(map[string]int64)
 		}
-		c.Other[name] += n
+		c.Other[name] = Sum(c.Other[name], n)
 	}
 }
 
 // Total is the number of all events.
 func (c *Counts) Total() int64 {
-	total := c.Views + c.Clicks + c.Saves + c.Skips
+	total := Sum(Sum(c.Views, c.Clicks), Sum(c.Saves, c.Skips))
 	for _, n := range c.Other {
-		total += n
+		total = Sum(total, n)
 	}
 	return total
 }
@@ -120,10 +119,8 @@ func Days(ctx context.Context, on postgres.DBTX, id string, dates date.Range, li
 	for i, r := range rows {
 		days[i] = Day{Date: r.MetricDate, Counts: Counts{
 			Views: int64(r.ViewsCount), Clicks: int64(r.ClicksCount), Saves: int64(r.SavesCount), Skips: int64(r.SkipsCount),
+			Other: Other(r.OtherCounts),
 		}}
-		if err := json.Unmarshal(r.OtherCounts, &days[i].Other); err != nil {
-			return nil, fmt.Errorf("read the other counts of %s: %w", r.MetricDate, err)
-		}
 	}
 	return days, nil
 }

@@ -245,6 +245,15 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 // settle satisfies the requests that were claimed when the scan began and marks the date complete.
 func (a *attempt) settle(ctx context.Context) error {
 	a.phase, a.progress = PhaseSettle, 1
+	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
+	if err := a.checkStored(ctx); err != nil {
+		return err
+	}
+	if a.known.Erase {
+		if err := a.recordErased(ctx); err != nil {
+			return err
+		}
+	}
 	for resolved := int64(mostRequests); resolved == mostRequests; {
 		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 			if err := a.fence(ctx, queries); err != nil {

@@ -6,14 +6,32 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
 // guard fails with ErrProtected where publishing would erase metrics whose events are gone. It is asked before the first
 // scan and after each: what was dropped while a scan was under way is missing from its counts.
-func (a *attempt) guard(ctx context.Context) error {
-	return guard.Guard{
+func (a *attempt) guard(ctx context.Context) (err error) {
+	a.known, err = guard.Guard{
 		Primary: a.primary, Source: a.source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
 	}.Check(ctx, a.Clock.Now())
+	return err
+}
+
+// guardLoss fails with ErrProtected where there are fewer events than the last complete run has counted, and nobody has
+// asked for the date itself. A pass that has read to the end knows how many there are; one that has not counts them.
+func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
+	if !a.known.Strict {
+		return nil
+	}
+	if counts.UpTo() == nil {
+		return a.known.Check(a.publisher.Totals.Events + rows.Events())
+	}
+	events, err := guard.Count(ctx, a.source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })
+	if err != nil {
+		return err
+	}
+	return a.known.Check(events)
 }
 
 // protect ends a run that leaves the metrics as they are, and resolves the requests that it has claimed: another run
@@ -46,4 +64,22 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 		}
 	}
 	return reason
+}
+
+// recordErased writes into the audit what the requests to erase came to. It does so before the requests are resolved; a
+// run that is interrupted in between writes it once more.
+func (a *attempt) recordErased(ctx context.Context) error {
+	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		if err := a.fence(ctx, queries); err != nil {
+			return err
+		}
+		return queries.GuardErased(ctx, db.GuardErasedParams{
+			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,
+			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Figures.Deleted,
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("write the audit: %w", err)
+	}
+	return nil
 }

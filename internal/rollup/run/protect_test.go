@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -40,7 +41,7 @@ func TestRunProtected(t *testing.T) {
 		t.Helper()
 		before := rows(t, b)
 		require.Positive(t, before)
-		b.request(t, day)
+		b.sweep(t, day)
 		order.Date = day
 		figures, err := b.runner.Run(t.Context(), order)
 		require.ErrorIs(t, err, run.ErrProtected)
@@ -99,7 +100,7 @@ func TestRunProtected(t *testing.T) {
 		b := setup(t)
 		exec(t, b.testBundle, "TRUNCATE public.raw_events")
 		requireProtected(t, b.testBundle, run.Order{})
-		exec(t, b.testBundle, "SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', erase => true)")
+		exec(t, b.testBundle, "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')")
 		figures := b.rollup(t, day)
 		require.NotZero(t, figures.Deleted)
 		require.Zero(t, pgtest.RequireExact(t, b.db, day).Rows)
@@ -120,7 +121,7 @@ func TestRunProtected(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		exec(t, b.testBundle, `TRUNCATE public.raw_events;
-			INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-03-01' FROM generate_series(1, 12000)`)
+			INSERT INTO analytics.rollup_requests (metric_date, may_lose) SELECT '2026-03-01', 'none' FROM generate_series(1, 12000)`)
 		requireProtected(t, b.testBundle, run.Order{})
 	})
 
@@ -139,7 +140,7 @@ func TestRunProtected(t *testing.T) {
 		b := setup(t)
 		exec(t, b.testBundle, "UPDATE analytics.daily_entity_metrics SET views_count = views_count + 1")
 		b.runner.Options.MaxEntities = 200
-		b.request(t, day)
+		b.sweep(t, day)
 		b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 400 })
 		exec(t, b.testBundle, "TRUNCATE public.raw_events")
 		before := rows(t, b.testBundle)
@@ -158,7 +159,7 @@ func TestRunProtected(t *testing.T) {
 		exec(t, b.testBundle, "DELETE FROM public.raw_events WHERE id % 2 = 0")
 		b.runner.Clock = &dateClock{now: day.AddDays(90).String(), later: time.Second}
 		requireProtected(t, b.testBundle, run.Order{})
-		exec(t, b.testBundle, "SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', erase => true)")
+		exec(t, b.testBundle, "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')")
 		b.rollup(t, day)
 		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db).Events)
 
@@ -167,6 +168,135 @@ func TestRunProtected(t *testing.T) {
 		b.db.InsertDate(t, long, 100, 10)
 		require.EqualValues(t, 100, b.rollup(t, long).Events)
 	})
+}
+
+// sweep asks for a date as the daily job does.
+func (b *testBundle) sweep(t *testing.T, d date.Date) {
+	t.Helper()
+	_, err := b.db.Exec(t.Context(), "INSERT INTO analytics.rollup_requests (metric_date, requested_via, may_lose) VALUES ($1, 'schedule', 'none')", d)
+	require.NoError(t, err)
+}
+
+// What a request may lose decides what becomes of a date whose events are partly gone.
+func TestRunLosesPart(t *testing.T) {
+	t.Parallel()
+
+	setup := func(t *testing.T) *testBundle {
+		t.Helper()
+		b := setup(t, installations[0])
+		b.db.InsertDate(t, day, 5_000, 1_200)
+		b.rollup(t, day)
+		return b
+	}
+	exec := func(t *testing.T, b *testBundle, sql string) {
+		t.Helper()
+		_, err := b.db.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	text := func(t *testing.T, b *testBundle, sql string) (value string) {
+		t.Helper()
+		require.NoError(t, b.db.QueryRow(t.Context(), sql).Scan(&value))
+		return value
+	}
+	const stored = "SELECT sum(views_count + clicks_count + saves_count + skips_count)::text FROM analytics.daily_entity_metrics"
+
+	// Metrics that somebody has edited are no loss of events.
+	t.Run("Edited", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b, "UPDATE analytics.daily_entity_metrics SET views_count = views_count + 7")
+		b.sweep(t, day)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		require.EqualValues(t, 5_000, pgtest.RequireExact(t, b.db, day).Events)
+	})
+
+	t.Run("Erase", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b, "DELETE FROM public.raw_events WHERE id % 2 = 0")
+		b.sweep(t, day)
+		exec(t, b, "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')")
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db, day).Events)
+		require.Equal(t, "request erasing 2026-03-01, erase metrics 2026-03-01 5000 2500", text(t, b, `
+			SELECT string_agg(concat_ws(' ', action, target, detail ->> 'events before', detail ->> 'events'), ', ' ORDER BY id)
+			FROM analytics.audit WHERE action LIKE '%eras%'`))
+	})
+
+	t.Run("Explicit", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b, "DELETE FROM public.raw_events WHERE id % 2 = 0")
+		b.sweep(t, day)
+		require.EqualValues(t, 2_500, b.rollup(t, day).Events, "one who means the date decides for all")
+		exec(t, b, "TRUNCATE public.raw_events")
+		b.rollup(t, day)
+		require.Zero(t, pgtest.RequireExact(t, b.db, day).Rows)
+	})
+
+	t.Run("Passes", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.runner.Options.MaxEntities = 200
+		before := text(t, b, stored)
+		exec(t, b, "DELETE FROM public.raw_events WHERE id = (SELECT max(id) FROM public.raw_events)")
+		b.sweep(t, day)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+		require.ErrorContains(t, err, "it has 4999 events and its last complete run counted 5000: the metrics of 1 would be erased")
+		require.Equal(t, before, text(t, b, stored))
+	})
+
+	// A range follows the events, but no date of it to its last one.
+	t.Run("Range", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b, `DELETE FROM public.raw_events WHERE id % 2 = 0; SELECT analytics.enqueue_rollup('2026-02-28', '2026-03-01')`)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db, day).Events)
+		exec(t, b, `TRUNCATE public.raw_events; SELECT analytics.enqueue_rollup('2026-02-28', '2026-03-01')`)
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+	})
+
+	t.Run("Sweep", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		before := text(t, b, stored)
+		exec(t, b, "DELETE FROM public.raw_events WHERE id % 2 = 0")
+		b.sweep(t, day)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+		require.ErrorContains(t, err, "the metrics of 2500 would be erased")
+		require.Equal(t, before, text(t, b, stored))
+		require.Equal(t, "protected", b.state(t, day))
+		require.Zero(t, b.openRequests(t))
+	})
+}
+
+// A row that is in the table and was not seen keeps the date from being complete.
+func TestRunStored(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 5_000, 1_200)
+	b.request(t, day)
+	inserted := false
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+		if f.Phase != run.PhaseSettle && f.Entities > 0 && !inserted { // Below the cursor by now.
+			inserted = true
+			_, err := b.db.Exec(t.Context(), `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
+				VALUES (-9000000000000000000, '2026-03-01', '{"odd": 3.5, "text": "7", "big": 9e18, "bigger": 9e18}')`)
+			require.NoError(t, err)
+		}
+	}})
+	require.True(t, inserted)
+	require.ErrorIs(t, err, run.ErrInexact)
+	require.Equal(t, "retrying", b.state(t, day))
+	require.EqualValues(t, 1, b.rollup(t, day).Deleted)
+	pgtest.RequireExact(t, b.db, day)
 }
 
 // dateClock is at the beginning of a date in UTC, or somewhat later.

@@ -6,7 +6,7 @@
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
 //	publish  batch after batch, package batch
-//	settle   the date is complete, and the claimed requests are satisfied
+//	settle   what is stored is what was counted; the date is complete, and the claimed requests are satisfied
 //
 // The states of a date and what moves them are in docs/states.md. Package jobs calls Run for a RollupDay job, and
 // `daymill rollup` calls it directly.
@@ -50,8 +50,8 @@ var (
 	// ErrProtected says that the run has left the date's metrics as they are, since its events are gone. Its requests are
 	// resolved, and it need not be tried again.
 	ErrProtected = guard.ErrProtected
-	// ErrInexact says that fewer or more events were published than read: a bug, and nothing was marked complete.
-	ErrInexact = errors.New("what was published is not what was read")
+	// ErrInexact says that fewer or more events are stored than were read, and nothing was marked complete.
+	ErrInexact = errors.New("what is stored is not what was counted")
 )
 
 // Options of every run.
@@ -125,6 +125,7 @@ type attempt struct {
 	scanner   *slice.Scanner
 	publisher *batch.Publisher
 	top       merge.Top // of the entities that this run has counted
+	known     guard.Known
 
 	phase     string
 	progress  float64
@@ -181,8 +182,11 @@ func (a *attempt) roll(ctx context.Context) error {
 		if err := a.guard(ctx); err != nil {
 			return err
 		}
-		upTo := counts.UpTo()
-		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, counts, after, upTo) })
+		upTo, rows := counts.UpTo(), counts.Rows()
+		if err := a.guardLoss(ctx, counts, rows); err != nil {
+			return err
+		}
+		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, rows, after, upTo) })
 		if err != nil {
 			return err
 		}
@@ -204,9 +208,8 @@ func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, err
 }
 
 // publish brings the rows of a pass in line with what was counted.
-func (a *attempt) publish(ctx context.Context, counts *merge.Table, after, upTo *entity.ID) error {
+func (a *attempt) publish(ctx context.Context, rows merge.Rows, after, upTo *entity.ID) error {
 	a.phase, a.progress = PhasePublish, 0
-	rows := counts.Rows()
 	want := a.publisher.Totals
 	want.Events += rows.Events()
 	want.Entities += int64(rows.Len())
@@ -224,7 +227,25 @@ func (a *attempt) publish(ctx context.Context, counts *merge.Table, after, upTo 
 		return err
 	}
 	if a.publisher.Totals != want {
-		return fmt.Errorf("%w: %+v, not %+v", ErrInexact, a.publisher.Totals, want)
+		return inexact(a.publisher.Totals, want)
+	}
+	return nil
+}
+
+func inexact(found, want batch.Totals) error {
+	return fmt.Errorf("%w: %d events of %d entities, not %d of %d; the next run writes what differs, and if it comes to this again, "+
+		"see what else writes to analytics.daily_entity_metrics", ErrInexact, found.Events, found.Entities, want.Events, want.Entities)
+}
+
+// checkStored compares the sum of everything that is stored of the date with what was counted. Publishing compares row by
+// row, but only the rows that it has read, in the order that it believes them to be in.
+func (a *attempt) checkStored(ctx context.Context) error {
+	stored, err := a.publisher.Stored(ctx)
+	if err != nil {
+		return err
+	}
+	if stored != a.publisher.Totals {
+		return inexact(stored, a.publisher.Totals)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func TestRunAllVanished(t *testing.T) {
 	b := setup(t, installations[0])
 	b.db.InsertDate(t, day, 5_000, 1_200)
 	b.rollup(t, day)
-	_, err := b.db.Exec(t.Context(), "TRUNCATE public.raw_events; SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', erase => true)")
+	_, err := b.db.Exec(t.Context(), "TRUNCATE public.raw_events; SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')")
 	require.NoError(t, err)
 	figures := b.rollup(t, day)
 	require.Zero(t, figures.Events)

@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
@@ -153,7 +154,9 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 			dates = slices.Compact(dates)
 		}
 		if len(dates) > 0 {
-			err := queries.RequestAppend(ctx, db.RequestAppendParams{MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority})
+			err := queries.RequestAppend(ctx, db.RequestAppendParams{
+				MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority, MayLose: guard.LoseNone,
+			})
 			if err != nil {
 				return fmt.Errorf("request dates: %w", err)
 			}

@@ -169,6 +169,10 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 			case column.BaseName == "citext":
 				report.addf(Warning, "%s.%s is citext: ids that differ in case only are counted as different entities",
 					table.Quoted, column.Quoted).mend("write the view by hand, with lower(…), where they are the same to the application")
+			case column.Loose:
+				report.addf(Warning, "%s.%s has a nondeterministic collation: ids that it takes for equal are counted as different entities",
+					table.Quoted, column.Quoted).mend("write the view by hand, with lower(…) or what else makes them the same, where they are the " +
+					"same to the application")
 			case installed == entity.Text && (isWhole(column) || column.BaseID == pgtype.UUIDOID):
 				report.addf(OK, "entities are named by the text of %s.%s, which is %s", table.Quoted, column.Quoted, column.Type)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/rollup/guard"
 )
 
 // judge decides what the comparison says, and records it, while the date is locked: no run begins before it is recorded.
@@ -35,7 +36,7 @@ func (v *verification) judge(ctx context.Context) error {
 			r.Result, r.Reason = Changed, "a rollup is asked for already: not judged"
 		default:
 			r.Result = Drifted
-			r.Repair = v.order.Repair == RepairAll || v.order.Repair == RepairGains && r.EventsCounted >= r.EventsStored
+			r.Repair = v.order.Repair == RepairAll || v.order.Repair == RepairGains && r.Erased() == 0
 		}
 		return v.record(ctx, queries)
 	})
@@ -62,7 +63,8 @@ func (v *verification) record(ctx context.Context, queries *db.Queries) error {
 	}
 	if r.Repair {
 		err := queries.RequestAppend(ctx, db.RequestAppendParams{
-			MetricDates: []date.Date{v.order.Date}, RequestedVia: via, Priority: priority,
+			MetricDates: []date.Date{v.order.Date}, RequestedVia: via, Priority: priority, MayLose: guard.LoseNone,
+			Erase: v.order.Repair == RepairAll && r.Erased() > 0,
 		})
 		if err != nil {
 			return fmt.Errorf("request a rollup: %w", err)
@@ -74,7 +76,7 @@ func (v *verification) record(ctx context.Context, queries *db.Queries) error {
 	}
 	r.ID, err = queries.VerificationInsert(ctx, db.VerificationInsertParams{
 		MetricDate: r.Date, RunID: r.RunID, Result: r.Result, Entities: r.Entities, DriftedEntities: r.DriftedEntities,
-		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, StartedAt: v.begun.StartedAt,
+		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, EventsRecorded: r.EventsRecorded, Repair: r.Repair, StartedAt: v.begun.StartedAt,
 		RequestedBy: v.order.By, RequestedVia: v.order.Via, Drifts: drifts,
 	})
 	return err

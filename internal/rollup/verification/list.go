@@ -31,11 +31,13 @@ type Done struct {
 	Date   date.Date `json:"date"`
 	Result string    `json:"result"`
 	// RunID is the run whose rows were compared; nil where none ever completed the date.
-	RunID           *int64    `json:"run_id"`
-	Entities        int64     `json:"entities"`
-	DriftedEntities int64     `json:"drifted_entities"`
-	EventsCounted   int64     `json:"events_counted"`
-	EventsStored    int64     `json:"events_stored"`
+	RunID           *int64 `json:"run_id"`
+	Entities        int64  `json:"entities"`
+	DriftedEntities int64  `json:"drifted_entities"`
+	EventsCounted   int64  `json:"events_counted"`
+	EventsStored    int64  `json:"events_stored"`
+	// EventsRecorded is what the last complete run had counted by then.
+	EventsRecorded  int64     `json:"events_recorded"`
 	RepairRequested bool      `json:"repair_requested"`
 	RequestedBy     string    `json:"requested_by"`
 	RequestedVia    string    `json:"requested_via"`
@@ -43,6 +45,14 @@ type Done struct {
 	FinishedAt      time.Time `json:"finished_at"`
 	// Repairable reports whether the date is stale by this verification, and nobody has asked for it since.
 	Repairable bool `json:"repairable"`
+}
+
+// Erased is as of [Result].
+func (d *Done) Erased() int64 { return erased(d.Result, d.EventsRecorded, d.EventsCounted) }
+
+// Edited is as of [Result].
+func (d *Done) Edited() bool {
+	return edited(d.Result, d.EventsRecorded, d.EventsCounted, d.EventsStored)
 }
 
 // Page is a part of the list, newest first. Newer and Older are the ids to go on from; 0 where there is nothing.
@@ -100,7 +110,7 @@ func List(ctx context.Context, on postgres.DBTX, filter Filter, before, after in
 func newDone(r db.VerificationListOlderRow) Done {
 	return Done{
 		ID: r.ID, Date: r.MetricDate, Result: r.Result, RunID: r.RunID, Entities: r.Entities, DriftedEntities: r.DriftedEntities,
-		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, RepairRequested: r.Repair, RequestedBy: r.RequestedBy,
+		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, EventsRecorded: r.EventsRecorded, RepairRequested: r.Repair, RequestedBy: r.RequestedBy,
 		RequestedVia: r.RequestedVia, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, Repairable: r.Repairable,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
 // Result is what a verification has found.
@@ -28,12 +29,35 @@ type Result struct {
 	DriftedEntities int64 `json:"drifted_entities"`
 	EventsCounted   int64 `json:"events_counted"`
 	EventsStored    int64 `json:"events_stored"`
+	// EventsRecorded is what the last complete run has counted.
+	EventsRecorded int64 `json:"events_recorded"`
 	// Drifts are the first of the entities that drifted, in key order.
 	Drifts []Drift `json:"drifts"`
 	// Repair reports whether a rollup was requested.
 	Repair bool          `json:"repair_requested"`
 	Passes int           `json:"passes"`
 	Took   time.Duration `json:"-"`
+}
+
+// Erased is how many events' metrics a rollup of a date that has drifted would erase for good: those that its last complete
+// run has counted and that are gone. Where the rows count more than that, somebody has edited them.
+func (r *Result) Erased() int64 { return erased(r.Result, r.EventsRecorded, r.EventsCounted) }
+
+// Edited reports whether the rows of a date that has drifted are not what its last complete run has left, while its events
+// are all there.
+func (r *Result) Edited() bool {
+	return edited(r.Result, r.EventsRecorded, r.EventsCounted, r.EventsStored)
+}
+
+func erased(result string, recorded, counted int64) int64 {
+	if result != Drifted {
+		return 0
+	}
+	return max(0, recorded-counted)
+}
+
+func edited(result string, recorded, counted, stored int64) bool {
+	return result == Drifted && counted == recorded && stored != recorded
 }
 
 // Drift is an entity whose row is not what its events come to. Stored is nil where the row is missing, Counted where the
@@ -103,14 +127,8 @@ func otherOf(row *merge.Row) json.RawMessage {
 // storedEvents adds the counts of a row up. What is no number in other_counts counts for none.
 func storedEvents(row *db.MetricRangeRow) int64 {
 	sum := int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
-	var other map[string]any
-	if json.Unmarshal(row.OtherCounts, &other) != nil {
-		return sum
-	}
-	for _, n := range other {
-		if count, is := n.(float64); is {
-			sum += int64(count)
-		}
+	for _, n := range metric.Other(row.OtherCounts) {
+		sum = metric.Sum(sum, n)
 	}
 	return sum
 }

@@ -55,9 +55,10 @@ type Repair int
 // What Repair may be.
 const (
 	RepairNone Repair = iota
-	// RepairGains leaves dates to a person whose rows count more events than there are: retention may have dropped some,
-	// and a rollup would erase what cannot be counted again.
+	// RepairGains leaves dates to a person that have fewer events than their last complete run has counted: retention may
+	// have dropped some, and a rollup would erase what cannot be counted again.
 	RepairGains
+	// RepairAll erases that, too.
 	RepairAll
 )
 
@@ -201,7 +202,7 @@ func (v *verification) verify(ctx context.Context) error {
 	}
 	err = v.count(ctx)
 	if errors.Is(err, guard.ErrProtected) {
-		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, Result: Protected, Drifts: []Drift{}}
+		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, EventsRecorded: v.begun.Events, Result: Protected, Drifts: []Drift{}}
 		v.result.Reason = err.Error()
 		err = nil
 	}
@@ -237,7 +238,7 @@ func (v *verification) begin(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("read the ledger: %w", err)
 	}
-	v.result.RunID = v.begun.CompleteRunID
+	v.result.RunID, v.result.EventsRecorded = v.begun.CompleteRunID, v.begun.Events
 	switch {
 	case v.begun.CompletedAt == nil:
 		v.result.Reason = "no run has completed it"
@@ -254,9 +255,10 @@ func (v *verification) begin(ctx context.Context) (bool, error) {
 // count compares pass after pass.
 func (v *verification) count(ctx context.Context) error {
 	check := func() error {
-		return guard.Guard{
+		_, err := guard.Guard{
 			Primary: v.primary, Source: v.source, Date: v.order.Date, Bounds: v.bounds,
 		}.Check(ctx, v.Clock.Now())
+		return err
 	}
 	if err := check(); err != nil {
 		return err

@@ -95,9 +95,10 @@ func (b *testBundle) requireRecorded(t *testing.T, result verification.Result) {
 	recorded := verification.Result{
 		Date: result.Date, Reason: result.Reason, Drifts: result.Drifts, Passes: result.Passes, Took: result.Took,
 	}
-	err := b.db.QueryRow(t.Context(), `SELECT id, run_id, result, entities, drifted_entities, events_counted, events_stored, repair
+	err := b.db.QueryRow(t.Context(), `SELECT id, run_id, result, entities, drifted_entities, events_counted, events_stored, events_recorded, repair
 		FROM analytics.verifications ORDER BY id DESC LIMIT 1`).Scan(&recorded.ID, &recorded.RunID, &recorded.Result,
-		&recorded.Entities, &recorded.DriftedEntities, &recorded.EventsCounted, &recorded.EventsStored, &recorded.Repair)
+		&recorded.Entities, &recorded.DriftedEntities, &recorded.EventsCounted, &recorded.EventsStored, &recorded.EventsRecorded,
+		&recorded.Repair)
 	require.NoError(t, err)
 	require.Equal(t, result, recorded)
 }
@@ -196,7 +197,8 @@ func TestVerifyDrift(t *testing.T) {
 			require.Equal(t, "0", b.text(t, "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL"))
 
 			b.order.Repair = verification.RepairGains
-			lost := result.EventsCounted < result.EventsStored
+			lost := result.EventsCounted < result.EventsRecorded
+			require.Equal(t, max(0, result.EventsRecorded-result.EventsCounted), result.Erased())
 			result = b.verify(t)
 			require.Equal(t, !lost, result.Repair, "a date that has lost events is a person's to judge")
 			if lost {

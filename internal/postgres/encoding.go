@@ -1,0 +1,31 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrEncoding says that a database's encoding is not UTF8. Entities of type text are published in the order of their bytes,
+// which is Postgres's own in UTF8 alone; in any other encoding rows would be taken for missing, or for gone.
+var ErrEncoding = errors.New("its encoding is not UTF8, in which alone Daymill and Postgres sort text alike: make a new database " +
+	"with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and move the application's data there")
+
+// checkEncoding refuses every encoding but UTF8. What the server announces at a connection's start costs nothing to look at;
+// a pooler may leave it out.
+func checkEncoding(ctx context.Context, conn *pgx.Conn) error {
+	encoding := conn.PgConn().ParameterStatus("server_encoding")
+	if encoding == "" {
+		result := conn.PgConn().ExecParams(ctx, "SHOW server_encoding", nil, nil, nil, nil).Read()
+		if result.Err != nil {
+			return connectError(conn.Config(), result.Err)
+		}
+		encoding = string(result.Rows[0][0])
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("database %q is %s: %w", conn.Config().Database, encoding, ErrEncoding)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// ErrOrder is returned where Postgres hands rows out in another order than the one in which they are published.
+var ErrOrder = errors.New("Postgres orders entities otherwise than Daymill does, so their rows cannot be compared: " + //nolint:staticcheck // A name.
+	"REINDEX TABLE analytics.daily_entity_metrics, and see `daymill doctor`")
+
+// Stored adds everything up that is stored of the date, in ranges of the primary key. Each begins where Postgres says that
+// the one before has ended, so no row is left out, whatever this process believes the order to be. On one million events of
+// 272,000 entities it takes about a tenth of what publishing them does.
+func (p *Publisher) Stored(ctx context.Context) (sum Totals, err error) {
+	p.size()
+	var after *string
+	for {
+		if err := p.Alive(); err != nil {
+			return Totals{}, err
+		}
+		size := int32(p.reads.Value())
+		sums, took, err := p.sumRange(ctx, after, size, p.reads.Limit())
+		switch {
+		case postgres.IsTimeout(err):
+			if !p.reads.TimedOut(float64(size)) {
+				return Totals{}, ErrTooSlow
+			}
+		case err != nil:
+			return Totals{}, fmt.Errorf("add up what is stored: %w", err)
+		default:
+			sum.Events += sums.Events
+			sum.Entities += sums.Rows
+			if sums.Rows < int64(size) {
+				return sum, nil
+			}
+			p.reads.Took(float64(size), took)
+			after = &sums.LastEntity
+		}
+		if err := p.Pacer.Pause(ctx, took); err != nil {
+			return Totals{}, err
+		}
+	}
+}
+
+func (p *Publisher) sumRange(
+	ctx context.Context, after *string, size int32, limit time.Duration,
+) (sums db.MetricSumsRow, took time.Duration, err error) {
+	took, err = p.Pacer.Do(p.Session, func() error {
+		return p.Session.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+			sums, err = db.New(on).MetricSums(ctx, db.MetricSumsParams{MetricDate: p.Date, AfterEntity: after, MaxRows: size})
+			return err
+		})
+	})
+	return sums, took, err
+}
+
+// ascend returns ErrOrder unless rows ascend, and are above an entity where one is given.
+func ascend(after *entity.ID, rows []db.MetricRangeRow) error {
+	for i := range rows {
+		if after != nil && rows[i].EntityID <= *after {
+			return ErrOrder
+		}
+		after = &rows[i].EntityID
+	}
+	return nil
+}
