@@ -25,9 +25,10 @@ type rollupRequest struct {
 
 // enqueueRequest asks for dates, and may erase metrics whose events are gone.
 type enqueueRequest struct {
-	rollupRequest
-
-	Erase bool `json:"erase"`
+	Date  string `json:"date"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Erase bool   `json:"erase"`
 }
 
 type rollupAnswer struct {
@@ -71,7 +72,7 @@ func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	if request.Erase && !mayErase(userOf(ctx)) {
 		return errMayNotErase
 	}
-	dates, err := request.dates()
+	dates, err := rollupRequest{Date: request.Date, From: request.From, To: request.To}.dates()
 	if err != nil {
 		return unprocessable(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -126,6 +127,37 @@ func TestUp(t *testing.T) {
 			(SELECT state FROM analytics.backfill_dates), (SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-02', 'x')))`).Scan(&told)
 		require.NoError(t, err)
 		require.Equal(t, "complete complete failed failed failed failed 2", told)
+	})
+
+	// Asking is for whoever may use the schema, erasing is not, and nobody but the owner asks in Daymill's name.
+	t.Run("Rights", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		role := pgx.Identifier{"erase_" + db.Name}.Sanitize()
+		as := func(sql string) error {
+			return pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
+				_, err := tx.Exec(t.Context(), "SET LOCAL SESSION AUTHORIZATION "+role+"; "+sql)
+				return err
+			})
+		}
+		_, err := db.Exec(t.Context(), "CREATE ROLE "+role+"; GRANT USAGE ON SCHEMA analytics TO "+role)
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+			require.NoError(t, err)
+		})
+		require.NoError(t, as("SELECT analytics.enqueue_rollup('2026-03-01'), analytics.enqueue_rollup('2026-03-01', '2026-03-02', 'my program')"))
+		require.ErrorContains(t, as("SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')"), "permission denied for function enqueue_erase")
+		for _, via := range []string{"watch", "web", "cli", "river"} {
+			require.ErrorContains(t, as("SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', '"+via+"')"), "is how Daymill names a way of its own")
+		}
+		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON FUNCTION analytics.enqueue_erase(date, date, text) TO "+role)
+		require.NoError(t, err)
+		require.NoError(t, as("SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')"))
+		var audited int
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.audit WHERE action = 'request erasing' AND actor = $1",
+			"erase_"+db.Name).Scan(&audited))
+		require.Equal(t, 1, audited)
 	})
 
 	t.Run("DryRun", func(t *testing.T) {

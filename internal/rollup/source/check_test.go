@@ -49,6 +49,10 @@ func TestCheck(t *testing.T) {
 		report := db.check(t)
 		require.Contains(t, report, "warning: app.events.a can be null: rows without an entity are not counted")
 		require.Contains(t, report, "warning: app.events.a is citext")
+		db.exec(t, `CREATE COLLATION app.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+			ALTER TABLE app.events ADD COLUMN c text COLLATE app.loose NOT NULL`)
+		db.set(t, source.Options{Table: "app.events", Entity: "c", Type: "what", Time: "at"})
+		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it takes for equal")
 		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "what", Time: "at"})
 		require.Empty(t, db.check(t))
 		all, err := source.Check(t.Context(), db.DB.DB, db.Installation)
