@@ -1,1 +1,6 @@
--- Nothing yet.
+DROP FUNCTION analytics.bring_forward(text, interval);
+ALTER TABLE analytics.workers DROP COLUMN trouble, DROP COLUMN clock_ahead_ms;
+DROP TABLE analytics.marks;
+ALTER TABLE analytics.rollup_dates DROP COLUMN token, DROP COLUMN life, DROP COLUMN beat;
+ALTER TABLE analytics.rollup_runs DROP COLUMN token, DROP COLUMN life;
+DROP FUNCTION analytics.life();

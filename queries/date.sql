@@ -2,7 +2,8 @@
 -- The instants a date begins and ends in the reporting zone.
 SELECT
     analytics.date_start(@metric_date) AS from_instant,
-    analytics.date_start(@next_date) AS to_instant;
+    analytics.date_start(@next_date) AS to_instant,
+    (analytics.date_start(@next_date) <= clock_timestamp())::boolean AS over;
 
 -- name: DateOf :one
 -- The date an instant belongs to in the reporting zone.
@@ -23,8 +24,12 @@ SELECT
     d.cursor,
     d.cursor_events,
     d.cursor_entities,
-    (d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval)::boolean AS alive,
-    (d.heartbeat_at >= now() - interval '10 minutes')::boolean AS recent,
+    -- A run of another life of the database is fenced, and what it read may not be there any more.
+    (
+        d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval
+        AND (d.token IS NULL OR d.life = (SELECT analytics.life()))
+    )::boolean AS alive,
+    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT analytics.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker
@@ -39,6 +44,9 @@ UPDATE analytics.rollup_dates
 SET
     state = 'running',
     run_id = @run_id,
+    token = @token,
+    life = (SELECT analytics.life()),
+    beat = 0,
     scan_run_id = @scan_run_id,
     cursor = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN NULL ELSE cursor END,
     cursor_events = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN 0 ELSE cursor_events END,
@@ -47,21 +55,25 @@ SET
 WHERE metric_date = @metric_date;
 
 -- name: DateHeartbeat :execrows
--- The fence: gives a sign of life, and updates no row once another run has begun. As the first statement of a batch
--- it also keeps the next run from beginning before the batch is in.
+-- The fence: gives a sign of life, and updates no row once another run has begun, or the database is one that knows less
+-- of this run than the run itself. As the first statement of a transaction it also keeps the next run from beginning
+-- before the end of it.
 UPDATE analytics.rollup_dates
-SET heartbeat_at = clock_timestamp()
-WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+SET heartbeat_at = clock_timestamp(), beat = cast(@beat AS bigint) + 1
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
 
 -- name: DateAdvance :execrows
 -- The fence, and the cursor: everything up to the entity is published.
 UPDATE analytics.rollup_dates
 SET
     heartbeat_at = clock_timestamp(),
+    beat = cast(@beat AS bigint) + 1,
     cursor = cast(sqlc.arg('up_to_entity')::text AS analytics.entity_id),
     cursor_events = @events,
     cursor_entities = @entities
-WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
 
 -- name: DateComplete :execrows
 -- The fence, and the end of the run.
@@ -74,10 +86,12 @@ SET
     completed_at = clock_timestamp(),
     events = @events::bigint,
     entities = @entities::bigint
-WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
 
 -- name: DateBreakOff :exec
 -- The end of a run that did not complete; nothing where another run has begun.
 UPDATE analytics.rollup_dates
 SET state = @state, heartbeat_at = clock_timestamp()
-WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());

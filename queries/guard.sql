@@ -81,4 +81,5 @@ WHERE id IN (
 -- The fence, and the end of a run that leaves the metrics as they are. What the last completion came to stays.
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
-WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running';
+WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());

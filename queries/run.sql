@@ -1,7 +1,7 @@
 -- name: RunInsert :one
-INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id)
-VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id)
-RETURNING id;
+INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
+VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id, analytics.life())
+RETURNING id, token;
 
 -- name: RunLose :exec
 -- Marks a run that gave no sign of life when another took its date over.

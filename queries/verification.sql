@@ -3,6 +3,8 @@
 SELECT
     d.state,
     d.run_id,
+    d.token,
+    analytics.life()::text AS life,
     d.complete_run_id,
     d.completed_at,
     coalesce(d.events, 0)::bigint AS events,
@@ -14,7 +16,10 @@ WHERE d.metric_date = @metric_date;
 -- Whether no run has begun since the verification did, and whether one is asked for; the date is locked, so that none
 -- begins until the transaction ends.
 SELECT
-    coalesce(d.run_id = @run_id AND d.state IN ('complete', 'stale', 'protected'), false)::boolean AS same,
+    coalesce(
+        d.run_id = @run_id AND d.token IS NOT DISTINCT FROM sqlc.narg('token')::uuid
+        AND (SELECT analytics.life()) = @life::text AND d.state IN ('complete', 'stale', 'protected'), false
+    )::boolean AS same,
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL
     )::boolean AS requested

@@ -11,34 +11,41 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const dateAdvance = `-- name: DateAdvance :execrows
 UPDATE analytics.rollup_dates
 SET
     heartbeat_at = clock_timestamp(),
-    cursor = cast($1::text AS analytics.entity_id),
-    cursor_events = $2,
-    cursor_entities = $3
-WHERE metric_date = $4 AND run_id = $5 AND state = 'running'
+    beat = cast($1 AS bigint) + 1,
+    cursor = cast($2::text AS analytics.entity_id),
+    cursor_events = $3,
+    cursor_entities = $4
+WHERE metric_date = $5 AND run_id = $6 AND state = 'running'
+    AND token = $7 AND beat >= cast($1 AS bigint) AND life = (SELECT analytics.life())
 `
 
 type DateAdvanceParams struct {
+	Beat       int64
 	UpToEntity string
 	Events     int64
 	Entities   int64
 	MetricDate date.Date
 	RunID      int64
+	Token      pgtype.UUID
 }
 
 // The fence, and the cursor: everything up to the entity is published.
 func (q *Queries) DateAdvance(ctx context.Context, arg DateAdvanceParams) (int64, error) {
 	result, err := q.db.Exec(ctx, dateAdvance,
+		arg.Beat,
 		arg.UpToEntity,
 		arg.Events,
 		arg.Entities,
 		arg.MetricDate,
 		arg.RunID,
+		arg.Token,
 	)
 	if err != nil {
 		return 0, err
@@ -51,30 +58,40 @@ UPDATE analytics.rollup_dates
 SET
     state = 'running',
     run_id = $1,
-    scan_run_id = $2,
-    cursor = CASE WHEN $1::bigint = $2::bigint THEN NULL ELSE cursor END,
-    cursor_events = CASE WHEN $1::bigint = $2::bigint THEN 0 ELSE cursor_events END,
-    cursor_entities = CASE WHEN $1::bigint = $2::bigint THEN 0 ELSE cursor_entities END,
+    token = $2,
+    life = (SELECT analytics.life()),
+    beat = 0,
+    scan_run_id = $3,
+    cursor = CASE WHEN $1::bigint = $3::bigint THEN NULL ELSE cursor END,
+    cursor_events = CASE WHEN $1::bigint = $3::bigint THEN 0 ELSE cursor_events END,
+    cursor_entities = CASE WHEN $1::bigint = $3::bigint THEN 0 ELSE cursor_entities END,
     heartbeat_at = clock_timestamp()
-WHERE metric_date = $3
+WHERE metric_date = $4
 `
 
 type DateBeginParams struct {
 	RunID      int64
+	Token      pgtype.UUID
 	ScanRunID  int64
 	MetricDate date.Date
 }
 
 // Hands the date to a run: from now on only that run may write.
 func (q *Queries) DateBegin(ctx context.Context, arg DateBeginParams) error {
-	_, err := q.db.Exec(ctx, dateBegin, arg.RunID, arg.ScanRunID, arg.MetricDate)
+	_, err := q.db.Exec(ctx, dateBegin,
+		arg.RunID,
+		arg.Token,
+		arg.ScanRunID,
+		arg.MetricDate,
+	)
 	return err
 }
 
 const dateBounds = `-- name: DateBounds :one
 SELECT
     analytics.date_start($1) AS from_instant,
-    analytics.date_start($2) AS to_instant
+    analytics.date_start($2) AS to_instant,
+    (analytics.date_start($2) <= clock_timestamp())::boolean AS over
 `
 
 type DateBoundsParams struct {
@@ -85,13 +102,14 @@ type DateBoundsParams struct {
 type DateBoundsRow struct {
 	FromInstant time.Time
 	ToInstant   time.Time
+	Over        bool
 }
 
 // The instants a date begins and ends in the reporting zone.
 func (q *Queries) DateBounds(ctx context.Context, arg DateBoundsParams) (DateBoundsRow, error) {
 	row := q.db.QueryRow(ctx, dateBounds, arg.MetricDate, arg.NextDate)
 	var i DateBoundsRow
-	err := row.Scan(&i.FromInstant, &i.ToInstant)
+	err := row.Scan(&i.FromInstant, &i.ToInstant, &i.Over)
 	return i, err
 }
 
@@ -99,17 +117,26 @@ const dateBreakOff = `-- name: DateBreakOff :exec
 UPDATE analytics.rollup_dates
 SET state = $1, heartbeat_at = clock_timestamp()
 WHERE metric_date = $2 AND run_id = $3 AND state = 'running'
+    AND token = $4 AND beat >= cast($5 AS bigint) AND life = (SELECT analytics.life())
 `
 
 type DateBreakOffParams struct {
 	State      string
 	MetricDate date.Date
 	RunID      int64
+	Token      pgtype.UUID
+	Beat       int64
 }
 
 // The end of a run that did not complete; nothing where another run has begun.
 func (q *Queries) DateBreakOff(ctx context.Context, arg DateBreakOffParams) error {
-	_, err := q.db.Exec(ctx, dateBreakOff, arg.State, arg.MetricDate, arg.RunID)
+	_, err := q.db.Exec(ctx, dateBreakOff,
+		arg.State,
+		arg.MetricDate,
+		arg.RunID,
+		arg.Token,
+		arg.Beat,
+	)
 	return err
 }
 
@@ -124,6 +151,7 @@ SET
     events = $2::bigint,
     entities = $3::bigint
 WHERE metric_date = $4 AND run_id = $1 AND state = 'running'
+    AND token = $5 AND beat >= cast($6 AS bigint) AND life = (SELECT analytics.life())
 `
 
 type DateCompleteParams struct {
@@ -131,6 +159,8 @@ type DateCompleteParams struct {
 	Events     int64
 	Entities   int64
 	MetricDate date.Date
+	Token      pgtype.UUID
+	Beat       int64
 }
 
 // The fence, and the end of the run.
@@ -140,6 +170,8 @@ func (q *Queries) DateComplete(ctx context.Context, arg DateCompleteParams) (int
 		arg.Events,
 		arg.Entities,
 		arg.MetricDate,
+		arg.Token,
+		arg.Beat,
 	)
 	if err != nil {
 		return 0, err
@@ -161,19 +193,28 @@ func (q *Queries) DateEnsure(ctx context.Context, metricDate date.Date) error {
 
 const dateHeartbeat = `-- name: DateHeartbeat :execrows
 UPDATE analytics.rollup_dates
-SET heartbeat_at = clock_timestamp()
-WHERE metric_date = $1 AND run_id = $2 AND state = 'running'
+SET heartbeat_at = clock_timestamp(), beat = cast($1 AS bigint) + 1
+WHERE metric_date = $2 AND run_id = $3 AND state = 'running'
+    AND token = $4 AND beat >= cast($1 AS bigint) AND life = (SELECT analytics.life())
 `
 
 type DateHeartbeatParams struct {
+	Beat       int64
 	MetricDate date.Date
 	RunID      int64
+	Token      pgtype.UUID
 }
 
-// The fence: gives a sign of life, and updates no row once another run has begun. As the first statement of a batch
-// it also keeps the next run from beginning before the batch is in.
+// The fence: gives a sign of life, and updates no row once another run has begun, or the database is one that knows less
+// of this run than the run itself. As the first statement of a transaction it also keeps the next run from beginning
+// before the end of it.
 func (q *Queries) DateHeartbeat(ctx context.Context, arg DateHeartbeatParams) (int64, error) {
-	result, err := q.db.Exec(ctx, dateHeartbeat, arg.MetricDate, arg.RunID)
+	result, err := q.db.Exec(ctx, dateHeartbeat,
+		arg.Beat,
+		arg.MetricDate,
+		arg.RunID,
+		arg.Token,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -188,8 +229,12 @@ SELECT
     d.cursor,
     d.cursor_events,
     d.cursor_entities,
-    (d.state = 'running' AND d.heartbeat_at >= now() - $1::interval)::boolean AS alive,
-    (d.heartbeat_at >= now() - interval '10 minutes')::boolean AS recent,
+    -- A run of another life of the database is fenced, and what it read may not be there any more.
+    (
+        d.state = 'running' AND d.heartbeat_at >= now() - $1::interval
+        AND (d.token IS NULL OR d.life = (SELECT analytics.life()))
+    )::boolean AS alive,
+    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT analytics.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker

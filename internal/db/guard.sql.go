@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const guardCount = `-- name: GuardCount :one
@@ -149,16 +150,24 @@ const guardProtect = `-- name: GuardProtect :execrows
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
 WHERE metric_date = $1 AND run_id = $2 AND state = 'running'
+    AND token = $3 AND beat >= cast($4 AS bigint) AND life = (SELECT analytics.life())
 `
 
 type GuardProtectParams struct {
 	MetricDate date.Date
 	RunID      int64
+	Token      pgtype.UUID
+	Beat       int64
 }
 
 // The fence, and the end of a run that leaves the metrics as they are. What the last completion came to stays.
 func (q *Queries) GuardProtect(ctx context.Context, arg GuardProtectParams) (int64, error) {
-	result, err := q.db.Exec(ctx, guardProtect, arg.MetricDate, arg.RunID)
+	result, err := q.db.Exec(ctx, guardProtect,
+		arg.MetricDate,
+		arg.RunID,
+		arg.Token,
+		arg.Beat,
+	)
 	if err != nil {
 		return 0, err
 	}

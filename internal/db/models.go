@@ -121,6 +121,11 @@ type AnalyticsJob struct {
 	Words       interface{}
 }
 
+type AnalyticsMark struct {
+	Token  pgtype.UUID
+	MadeAt time.Time
+}
+
 type AnalyticsRollupDate struct {
 	MetricDate     date.Date
 	State          string
@@ -135,6 +140,9 @@ type AnalyticsRollupDate struct {
 	Events         *int64
 	Entities       *int64
 	VerifiedAt     *time.Time
+	Token          pgtype.UUID
+	Life           string
+	Beat           int64
 }
 
 type AnalyticsRollupRequest struct {
@@ -177,6 +185,8 @@ type AnalyticsRollupRun struct {
 	LongestStatementMs float32
 	WorkedMs           int64
 	PausedMs           int64
+	Token              pgtype.UUID
+	Life               string
 }
 
 type AnalyticsSchedule struct {
@@ -256,6 +266,8 @@ type AnalyticsWorker struct {
 	Lookback         int32
 	RetentionSeconds int64
 	Follower         bool
+	Trouble          string
+	ClockAheadMs     int64
 }
 
 type CaptureConsumer struct {

@@ -7,35 +7,80 @@ package db
 
 import (
 	"context"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
-const replayPosition = `-- name: ReplayPosition :one
-SELECT pg_current_wal_insert_lsn()::text
+const replayForget = `-- name: ReplayForget :exec
+DELETE FROM analytics.marks WHERE token = $1 OR made_at < now() - interval '1 day'
 `
 
-// Where the write-ahead log of the primary ends: everything committed by now is before.
-func (q *Queries) ReplayPosition(ctx context.Context) (string, error) {
+// Deletes a mark that was seen, and those that were left behind long ago.
+func (q *Queries) ReplayForget(ctx context.Context, token pgtype.UUID) error {
+	_, err := q.db.Exec(ctx, replayForget, token)
+	return err
+}
+
+const replayMark = `-- name: ReplayMark :one
+INSERT INTO analytics.marks DEFAULT VALUES RETURNING token
+`
+
+// Leaves a mark, to be looked for on a follower.
+func (q *Queries) ReplayMark(ctx context.Context) (pgtype.UUID, error) {
+	row := q.db.QueryRow(ctx, replayMark)
+	var token pgtype.UUID
+	err := row.Scan(&token)
+	return token, err
+}
+
+const replayPosition = `-- name: ReplayPosition :one
+SELECT
+    pg_current_wal_insert_lsn()::text AS position,
+    analytics.life()::text AS life
+`
+
+type ReplayPositionRow struct {
+	Position string
+	Life     string
+}
+
+// Where the write-ahead log of the primary ends: everything committed by now is before. And which cluster it is.
+func (q *Queries) ReplayPosition(ctx context.Context) (ReplayPositionRow, error) {
 	row := q.db.QueryRow(ctx, replayPosition)
-	var column_1 string
-	err := row.Scan(&column_1)
-	return column_1, err
+	var i ReplayPositionRow
+	err := row.Scan(&i.Position, &i.Life)
+	return i, err
 }
 
 const replayReached = `-- name: ReplayReached :one
 SELECT
     pg_is_in_recovery() AS in_recovery,
-    coalesce(pg_last_wal_replay_lsn() >= cast($1::text AS pg_lsn), false)::boolean AS reached
+    coalesce(pg_last_wal_replay_lsn() >= cast($1::text AS pg_lsn), false)::boolean AS reached,
+    EXISTS(SELECT FROM analytics.marks AS m WHERE m.token = $2)::boolean AS marked,
+    analytics.life()::text AS life
 `
+
+type ReplayReachedParams struct {
+	Position string
+	Token    pgtype.UUID
+}
 
 type ReplayReachedRow struct {
 	InRecovery bool
 	Reached    bool
+	Marked     bool
+	Life       string
 }
 
-// Asked on a follower: whether it has replayed the log up to a position.
-func (q *Queries) ReplayReached(ctx context.Context, position string) (ReplayReachedRow, error) {
-	row := q.db.QueryRow(ctx, replayReached, position)
+// Asked on a follower: whether it has replayed the log up to a position, and whether a mark of the primary's is there.
+func (q *Queries) ReplayReached(ctx context.Context, arg ReplayReachedParams) (ReplayReachedRow, error) {
+	row := q.db.QueryRow(ctx, replayReached, arg.Position, arg.Token)
 	var i ReplayReachedRow
-	err := row.Scan(&i.InRecovery, &i.Reached)
+	err := row.Scan(
+		&i.InRecovery,
+		&i.Reached,
+		&i.Marked,
+		&i.Life,
+	)
 	return i, err
 }

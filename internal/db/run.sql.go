@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const runFinish = `-- name: RunFinish :exec
@@ -29,9 +30,9 @@ func (q *Queries) RunFinish(ctx context.Context, arg RunFinishParams) error {
 }
 
 const runInsert = `-- name: RunInsert :one
-INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id)
-VALUES ($1, $2, $3, $4, $5)
-RETURNING id
+INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
+VALUES ($1, $2, $3, $4, $5, analytics.life())
+RETURNING id, token
 `
 
 type RunInsertParams struct {
@@ -42,7 +43,12 @@ type RunInsertParams struct {
 	ResumedRunID *int64
 }
 
-func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (int64, error) {
+type RunInsertRow struct {
+	ID    int64
+	Token pgtype.UUID
+}
+
+func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (RunInsertRow, error) {
 	row := q.db.QueryRow(ctx, runInsert,
 		arg.MetricDate,
 		arg.JobID,
@@ -50,9 +56,9 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (int64, er
 		arg.Worker,
 		arg.ResumedRunID,
 	)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	var i RunInsertRow
+	err := row.Scan(&i.ID, &i.Token)
+	return i, err
 }
 
 const runLose = `-- name: RunLose :exec

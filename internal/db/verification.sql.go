@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const verificationBegin = `-- name: VerificationBegin :one
 SELECT
     d.state,
     d.run_id,
+    d.token,
+    analytics.life()::text AS life,
     d.complete_run_id,
     d.completed_at,
     coalesce(d.events, 0)::bigint AS events,
@@ -27,6 +30,8 @@ WHERE d.metric_date = $1
 type VerificationBeginRow struct {
 	State         string
 	RunID         int64
+	Token         pgtype.UUID
+	Life          string
 	CompleteRunID *int64
 	CompletedAt   *time.Time
 	Events        int64
@@ -40,6 +45,8 @@ func (q *Queries) VerificationBegin(ctx context.Context, metricDate date.Date) (
 	err := row.Scan(
 		&i.State,
 		&i.RunID,
+		&i.Token,
+		&i.Life,
 		&i.CompleteRunID,
 		&i.CompletedAt,
 		&i.Events,
@@ -542,17 +549,22 @@ func (q *Queries) VerificationSample(ctx context.Context, arg VerificationSample
 
 const verificationSteady = `-- name: VerificationSteady :one
 SELECT
-    coalesce(d.run_id = $1 AND d.state IN ('complete', 'stale', 'protected'), false)::boolean AS same,
+    coalesce(
+        d.run_id = $1 AND d.token IS NOT DISTINCT FROM $2::uuid
+        AND (SELECT analytics.life()) = $3::text AND d.state IN ('complete', 'stale', 'protected'), false
+    )::boolean AS same,
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL
     )::boolean AS requested
 FROM analytics.rollup_dates AS d
-WHERE d.metric_date = $2
+WHERE d.metric_date = $4
 FOR UPDATE OF d
 `
 
 type VerificationSteadyParams struct {
 	RunID      int64
+	Token      pgtype.UUID
+	Life       string
 	MetricDate date.Date
 }
 
@@ -564,7 +576,12 @@ type VerificationSteadyRow struct {
 // Whether no run has begun since the verification did, and whether one is asked for; the date is locked, so that none
 // begins until the transaction ends.
 func (q *Queries) VerificationSteady(ctx context.Context, arg VerificationSteadyParams) (VerificationSteadyRow, error) {
-	row := q.db.QueryRow(ctx, verificationSteady, arg.RunID, arg.MetricDate)
+	row := q.db.QueryRow(ctx, verificationSteady,
+		arg.RunID,
+		arg.Token,
+		arg.Life,
+		arg.MetricDate,
+	)
 	var i VerificationSteadyRow
 	err := row.Scan(&i.Same, &i.Requested)
 	return i, err

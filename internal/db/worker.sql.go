@@ -22,7 +22,7 @@ func (q *Queries) WorkerForget(ctx context.Context, name string) error {
 }
 
 const workerList = `-- name: WorkerList :many
-SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower
+SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.clock_ahead_ms
 FROM analytics.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
@@ -56,6 +56,8 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Analy
 			&i.Lookback,
 			&i.RetentionSeconds,
 			&i.Follower,
+			&i.Trouble,
+			&i.ClockAheadMs,
 		); err != nil {
 			return nil, err
 		}

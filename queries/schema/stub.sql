@@ -11,3 +11,5 @@ CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$
 CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.touch_jobs(silence interval, older interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION analytics.bring_forward(kind text, beyond interval) RETURNS bigint LANGUAGE sql AS $$ SELECT $$;

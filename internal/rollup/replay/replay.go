@@ -1,20 +1,31 @@
 // Package replay waits for a follower: until it has replayed what the primary had committed, so that what is read there is
-// no older than what somebody asks about.
+// no older than what somebody asks about. It also makes sure that the follower follows this primary, and not a timeline
+// that was abandoned in a failover: [Leave] leaves a mark on the primary, and [Mark.Await] looks for it on the follower.
+// Positions alone do not tell, since the follower may have replayed more of the old timeline than there is of the new.
 package replay
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrNotFollower says that --source-url leads to a database that is neither the primary nor a follower of it.
+// ErrNotFollower says that --source-url leads to a database that does not follow the primary. What wraps it says why.
 var ErrNotFollower = errors.New("the source is no follower of the database: give --source-url the URL of a read replica, or leave it out")
+
+var (
+	errOtherCluster = fmt.Errorf("%w (it is a replica of another cluster)", ErrNotFollower)
+	errAbandoned    = fmt.Errorf("%w (it has replayed as much as the primary has written, and lacks what was just written there: "+
+		"it follows a timeline that was abandoned in a failover; rebuild it from the primary)", ErrNotFollower)
+)
 
 const (
 	every    = 50 * time.Millisecond
@@ -22,38 +33,48 @@ const (
 	limit    = 5 * time.Second // of a statement
 )
 
-// Position is where the primary's write-ahead log ends: everything committed by now is before.
-func Position(ctx context.Context, primary *postgres.Session) (position string, err error) {
-	err = primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
-		position, err = db.New(on).ReplayPosition(ctx)
+// Mark is what was left on a primary.
+type Mark struct {
+	primary  *postgres.Session
+	token    pgtype.UUID
+	position string // everything committed before the mark is before it
+	life     string
+}
+
+// Leave leaves a mark on the primary. Everything committed by now is on a follower that has the mark.
+func Leave(ctx context.Context, primary *postgres.Session) (Mark, error) {
+	mark := Mark{primary: primary}
+	err := primary.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
+		mark.token, err = db.New(on).ReplayMark(ctx)
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("ask for the primary's position: %w", err)
+		return Mark{}, fmt.Errorf("leave a mark for the follower: %w", err)
 	}
-	return position, nil
+	err = primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+		row, err := db.New(on).ReplayPosition(ctx)
+		mark.position, mark.life = row.Position, row.Life
+		return err
+	})
+	if err != nil {
+		return Mark{}, fmt.Errorf("ask for the primary's position: %w", err)
+	}
+	return mark, nil
 }
 
-// Wait returns once the follower has replayed a position, with an error after ten minutes. While it waits it calls alive,
-// whose error ends it.
-func Wait(ctx context.Context, follower *postgres.Session, clock pace.Clock, position string, alive func() error) error {
+// Await returns once the mark is on the follower, with an error after ten minutes, and with ErrNotFollower as soon as it is
+// clear that it will not come. Then it deletes the mark. While it waits it calls alive, whose error ends it.
+func (m Mark) Await(ctx context.Context, follower *postgres.Session, clock pace.Clock, alive func() error) error {
 	deadline := clock.Now().Add(patience)
 	for {
-		var replay db.ReplayReachedRow
-		err := follower.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
-			var err error
-			replay, err = db.New(on).ReplayReached(ctx, position)
-			return err
-		})
+		there, err := m.seen(ctx, follower)
 		switch {
 		case err != nil:
-			return fmt.Errorf("ask for the follower's position: %w", err)
-		case !replay.InRecovery:
-			return ErrNotFollower
-		case replay.Reached:
-			return nil
+			return err
+		case there:
+			return m.forget(ctx)
 		case clock.Now().After(deadline):
-			return fmt.Errorf("the follower has not replayed %s within %s", position, patience)
+			return fmt.Errorf("the follower has not replayed %s within %s", m.position, patience)
 		}
 		if err := alive(); err != nil {
 			return err
@@ -62,4 +83,41 @@ func Wait(ctx context.Context, follower *postgres.Session, clock pace.Clock, pos
 			return err
 		}
 	}
+}
+
+// seen reports whether the mark is on the follower.
+func (m Mark) seen(ctx context.Context, follower *postgres.Session) (bool, error) {
+	var replay db.ReplayReachedRow
+	err := follower.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
+		replay, err = db.New(on).ReplayReached(ctx, db.ReplayReachedParams{Position: m.position, Token: m.token})
+		return err
+	})
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("ask for the follower's position: %w", err)
+	case !replay.InRecovery:
+		return false, ErrNotFollower
+	case cluster(replay.Life) != cluster(m.life):
+		return false, errOtherCluster
+	case replay.Reached && !replay.Marked:
+		return false, errAbandoned
+	default:
+		return replay.Marked, nil
+	}
+}
+
+// cluster is the part of a life that a follower shares with its primary.
+func cluster(life string) string {
+	id, _, _ := strings.Cut(life, "/")
+	return id
+}
+
+func (m Mark) forget(ctx context.Context) error {
+	err := m.primary.Tx(context.WithoutCancel(ctx), limit, func(ctx context.Context, on postgres.DBTX) error {
+		return db.New(on).ReplayForget(ctx, m.token)
+	})
+	if err != nil {
+		return fmt.Errorf("delete the follower's mark: %w", err)
+	}
+	return nil
 }

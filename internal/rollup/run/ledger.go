@@ -64,6 +64,23 @@ func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queri
 	return a.primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
+// held runs a transaction on the ledger that begins with the fence.
+func (a *attempt) held(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
+		if err := a.lease.fence(ctx, queries, a.batches()); err != nil {
+			return err
+		}
+		return do(ctx, queries)
+	})
+	if err == nil {
+		a.lease.signs++
+	}
+	return err
+}
+
+// batches is how many batches of this run are committed; each moved the cursor.
+func (a *attempt) batches() int { return a.publisher.Figures.Batches }
+
 // begin hands the date to this run, or says why it may not have it.
 func (a *attempt) begin(ctx context.Context) error {
 	return a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
@@ -74,7 +91,7 @@ func (a *attempt) begin(ctx context.Context) error {
 			return fmt.Errorf("find the date's bounds: %w", err)
 		}
 		a.bounds = date.Bounds{From: bounds.FromInstant, To: bounds.ToInstant}
-		if a.bounds.To.After(a.Clock.Now()) {
+		if !bounds.Over || a.bounds.To.After(a.Clock.Now()) {
 			return ErrNotOver
 		}
 		// Before the lock, which a run at work may hold for a moment.
@@ -137,18 +154,21 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 		n := int32(a.order.Attempt) //nolint:gosec // River's own is a smallint.
 		attemptNumber = &n
 	}
-	a.id, err = queries.RunInsert(ctx, db.RunInsertParams{
+	began, err := queries.RunInsert(ctx, db.RunInsertParams{
 		MetricDate: a.order.Date, JobID: a.order.JobID, Attempt: attemptNumber,
 		Worker: a.Options.Worker, ResumedRunID: resumed,
 	})
 	if err != nil {
 		return fmt.Errorf("make the run's row: %w", err)
 	}
-	a.resumed = resumed
+	a.id, a.resumed = began.ID, resumed
+	a.lease = lease{date: a.order.Date, run: began.ID, token: began.Token}
 	if resumed == nil {
 		a.scanRun = a.id
 	}
-	err = queries.DateBegin(ctx, db.DateBeginParams{RunID: a.id, ScanRunID: a.scanRun, MetricDate: a.order.Date})
+	err = queries.DateBegin(ctx, db.DateBeginParams{
+		RunID: a.id, Token: began.Token, ScanRunID: a.scanRun, MetricDate: a.order.Date,
+	})
 	if err != nil {
 		return fmt.Errorf("hand the date over: %w", err)
 	}
@@ -172,11 +192,7 @@ func (a *attempt) succeeds(last db.DateLockRow) bool {
 // below its cursor were counted before they came.
 func (a *attempt) claim(ctx context.Context) error {
 	for claimed := int64(mostRequests); a.scanRun == a.id && claimed == mostRequests; {
-		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-			if err := a.fence(ctx, queries); err != nil {
-				return err
-			}
-			var err error
+		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 			claimed, err = queries.RequestClaim(ctx, db.RequestClaimParams{
 				RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,
 			})
@@ -190,23 +206,11 @@ func (a *attempt) claim(ctx context.Context) error {
 	return nil
 }
 
-// fence fails once another run of the date has begun. In a transaction, it keeps one from beginning before its end.
-func (a *attempt) fence(ctx context.Context, queries *db.Queries) error {
-	return fenced(queries.DateHeartbeat(ctx, db.DateHeartbeatParams{MetricDate: a.order.Date, RunID: a.id}))
-}
-
-func fenced(rows int64, err error) error {
-	if err == nil && rows == 0 {
-		return ErrFenced
-	}
-	return err
-}
-
 // advance is the first thing that a batch's transaction does.
 func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
 	err := fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
 		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
-		MetricDate: a.order.Date, RunID: a.id,
+		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
 	}))
 	if err != nil {
 		return fmt.Errorf("move the cursor: %w", err)
@@ -230,10 +234,7 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 	if first {
 		return nil // It has just begun.
 	}
-	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-		if err := a.fence(ctx, queries); err != nil {
-			return err
-		}
+	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.RunProgress(ctx, a.figures().row())
 	})
 	if err != nil {
@@ -255,11 +256,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		}
 	}
 	for resolved := int64(mostRequests); resolved == mostRequests; {
-		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-			if err := a.fence(ctx, queries); err != nil {
-				return err
-			}
-			var err error
+		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 			resolved, err = queries.RequestSatisfy(ctx, db.RequestSatisfyParams{
 				MetricDate: a.order.Date, RunID: a.scanRun, MaxRows: mostRequests,
 			})
@@ -279,6 +276,7 @@ func (a *attempt) settle(ctx context.Context) error {
 func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 	err := fenced(queries.DateComplete(ctx, db.DateCompleteParams{
 		RunID: a.id, Events: a.publisher.Totals.Events, Entities: a.publisher.Totals.Entities, MetricDate: a.order.Date,
+		Token: a.lease.token, Beat: a.lease.beat(a.batches()),
 	}))
 	if err != nil {
 		return err
@@ -308,11 +306,10 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	} else {
 		text = &message
 	}
-	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-		if err := a.fence(ctx, queries); err != nil {
-			return err
-		}
-		err := queries.DateBreakOff(ctx, db.DateBreakOffParams{State: state, MetricDate: a.order.Date, RunID: a.id})
+	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
+		err := queries.DateBreakOff(ctx, db.DateBreakOffParams{
+			State: state, MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+		})
 		if err != nil {
 			return err
 		}

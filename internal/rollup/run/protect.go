@@ -39,18 +39,16 @@ func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge
 func (a *attempt) protect(ctx context.Context, reason error) error {
 	text := reason.Error()
 	for resolved := int64(mostRequests); resolved == mostRequests; {
-		err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-			if err := a.fence(ctx, queries); err != nil {
-				return err
-			}
-			var err error
+		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 			resolved, err = queries.GuardResolve(ctx, db.GuardResolveParams{
 				MetricDate: a.order.Date, RunID: a.scanRun, MaxRows: mostRequests,
 			})
 			if err != nil || resolved == mostRequests {
 				return err
 			}
-			err = fenced(queries.GuardProtect(ctx, db.GuardProtectParams{MetricDate: a.order.Date, RunID: a.id}))
+			err = fenced(queries.GuardProtect(ctx, db.GuardProtectParams{
+				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+			}))
 			if err != nil {
 				return err
 			}

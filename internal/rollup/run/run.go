@@ -45,8 +45,9 @@ var (
 	ErrNothingToDo = errors.New("nothing asks for a rollup of the date")
 	// ErrNotOver says that the date has not ended in the reporting zone.
 	ErrNotOver = errors.New("the date is not over")
-	// ErrFenced says that another run of the date has begun: this one may write nothing more.
-	ErrFenced = errors.New("another run of the date has begun")
+	// ErrFenced says that another run of the date has begun, or that the database is no longer the one that this run began
+	// in: it was restored, or another server has taken over. Either way this run may write nothing more.
+	ErrFenced = errors.New("another run of the date has begun, or the database was replaced by an older copy or another server")
 	// ErrProtected says that the run has left the date's metrics as they are, since its events are gone. Its requests are
 	// resolved, and it need not be tried again.
 	ErrProtected = guard.ErrProtected
@@ -114,6 +115,7 @@ type attempt struct {
 	order   Order
 	bounds  date.Bounds
 	id      int64
+	lease   lease
 	scanRun int64
 	resumed *int64
 	cursor  *entity.ID

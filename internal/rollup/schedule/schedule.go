@@ -257,7 +257,9 @@ func (p *Planner) anyEvent(
 		if err != nil {
 			return err
 		}
-		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams(bounds))
+		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{
+			FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant,
+		})
 		return err
 	})
 	return exists, err

@@ -19,7 +19,7 @@ import (
 func (v *verification) judge(ctx context.Context) error {
 	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		steady, err := queries.VerificationSteady(ctx, db.VerificationSteadyParams{
-			RunID: v.begun.RunID, MetricDate: v.order.Date,
+			RunID: v.begun.RunID, Token: v.begun.Token, Life: v.begun.Life, MetricDate: v.order.Date,
 		})
 		if err != nil {
 			return fmt.Errorf("look for runs: %w", err)

@@ -191,12 +191,11 @@ func (v *verification) verify(ctx context.Context) error {
 		return err
 	}
 	if v.source != v.primary {
-		position, err := replay.Position(ctx, v.primary)
+		mark, err := replay.Leave(ctx, v.primary)
 		if err != nil {
 			return err
 		}
-		err = replay.Wait(ctx, v.source, v.Clock, position, func() error { return v.alive(ctx, "scan", 0) })
-		if err != nil {
+		if err := mark.Await(ctx, v.source, v.Clock, func() error { return v.alive(ctx, "scan", 0) }); err != nil {
 			return err
 		}
 	}

@@ -41,21 +41,24 @@ ALTER TABLE app.events OWNER TO daymill;`
 const auditSQL = `
 CREATE TABLE chaos.violations (id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), what text);
 
-CREATE FUNCTION chaos.run_began() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Whose transaction this is: a session's settings are reset between transactions, and a run may take another session.
+CREATE FUNCTION chaos.run_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-	PERFORM set_config('chaos.run', NEW.id::text, false);
+	PERFORM set_config('chaos.run', NEW.run_id::text, true);
+	PERFORM set_config('chaos.token', NEW.token::text, true);
 	RETURN NULL;
 END
 $$;
-CREATE TRIGGER chaos_began AFTER INSERT ON analytics.rollup_runs FOR EACH ROW EXECUTE FUNCTION chaos.run_began();
+CREATE TRIGGER chaos_held AFTER INSERT OR UPDATE ON analytics.rollup_dates FOR EACH ROW EXECUTE FUNCTION chaos.run_held();
 
 CREATE FUNCTION chaos.hold(day date, deed text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
 	writer bigint := nullif(current_setting('chaos.run', true), '')::bigint;
+	token uuid := nullif(current_setting('chaos.token', true), '')::uuid;
 	owner record;
 BEGIN
-	SELECT d.run_id, d.state, d.scan_run_id INTO owner FROM analytics.rollup_dates AS d WHERE d.metric_date = day;
-	IF writer IS DISTINCT FROM owner.run_id OR owner.state <> 'running' THEN
+	SELECT d.run_id, d.token, d.state, d.scan_run_id INTO owner FROM analytics.rollup_dates AS d WHERE d.metric_date = day;
+	IF writer IS DISTINCT FROM owner.run_id OR token IS DISTINCT FROM owner.token OR owner.state <> 'running' THEN
 		INSERT INTO chaos.violations (what) VALUES (format('run %s %s of %s, which is %s under run %s',
 			coalesce(writer::text, '?'), deed, day, owner.state, owner.run_id));
 	END IF;

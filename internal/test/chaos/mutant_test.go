@@ -27,7 +27,7 @@ type edit struct{ file, from, to string }
 
 var mutants = []mutant{
 	{"Fence", []edit{{
-		"internal/rollup/run/ledger.go", "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", "	return err\n",
+		"internal/rollup/run/lease.go", "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", "	return err\n",
 	}}},
 	{"ConsumeAll", []edit{{ // A run satisfies what is open when it settles, and not what it claimed.
 		"internal/db/request.sql.go",

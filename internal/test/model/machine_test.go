@@ -79,6 +79,7 @@ type worker struct {
 	after    uint8 // the cursor that its run resumes at
 	fresh    bool  // whether its run scans from the start
 	seen     uint8 // which changes its scan has read
+	old      bool  // whether its run began before the database went back in time
 }
 
 // state is everything.
@@ -93,7 +94,7 @@ type state struct {
 }
 
 // mutation is a way in which the machine is broken.
-type mutation struct{ noFence, consumeAll, keepCursor, keepVanished, lookOnce bool }
+type mutation struct{ noFence, noToken, consumeAll, keepCursor, keepVanished, lookOnce bool }
 
 // machine makes steps.
 type machine struct {
@@ -203,6 +204,9 @@ func (m *machine) next(s state) (all []state) {
 			}
 		}
 	}
+	if s.troubles > 0 && s.committed != 0 {
+		add(func(n *state) { n.troubles--; n.restore() })
+	}
 	for w := range uint8(workers) {
 		if s.workers[w].at != idle && s.troubles > 0 {
 			add(func(n *state) { n.troubles--; n.die(w) })
@@ -219,6 +223,16 @@ func (s *state) die(w uint8) {
 		if s.dates[d].holder == w+1 {
 			s.dates[d].holder = 0
 		}
+	}
+}
+
+// restore brings an older copy of the database back, in which nothing has been asked for yet. Workers notice nothing, and the
+// numbers of runs begin again. What is lost is committed again later.
+func (s *state) restore() {
+	before := start()
+	s.committed, s.published, s.open, s.claims, s.dates = before.committed, before.published, before.open, before.claims, before.dates
+	for w := range s.workers {
+		s.workers[w].old = s.workers[w].at != idle
 	}
 }
 
@@ -284,8 +298,10 @@ func (m *machine) step(s *state, w uint8) {
 	me := &s.workers[w]
 	row := &s.dates[me.date]
 	mine := row.owner == w+1 && row.state == running
+	// A fence that compares numbers takes a run for the one that has its number now.
+	passes := mine || m.noFence || m.noToken && me.old && row.state == running
 	if at := me.at; at == claim || at >= publishLower && at <= settle {
-		if !mine && !m.noFence {
+		if !passes {
 			me.at = await
 			return
 		}
@@ -351,7 +367,7 @@ func (m *machine) begin(s *state, w uint8) {
 		return
 	}
 	me.at, me.fresh, me.after = claim, row.cursor == none || unclaimed, row.cursor
-	row.state, row.owner = running, w+1
+	row.state, row.owner, me.old = running, w+1, false
 	if !me.fresh {
 		return
 	}

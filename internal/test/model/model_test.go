@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var troubles = flag.Uint("troubles", 2, "how many crashes, errors, lost answers and mistaken rescues there may be in all")
+var troubles = flag.Uint("troubles", 2, "how many crashes, errors, lost answers, mistaken rescues and restores there may be in all")
 
 // start has a complete date with one event, of the entity that a change deletes.
 func start() state { return state{troubles: uint8(min(*troubles, 100))} }
@@ -107,7 +107,7 @@ func (f found) String() string {
 	return text.String()
 }
 
-// TestModel explores the machine as it is, and broken in five ways, each of which is noticed.
+// TestModel explores the machine as it is, and broken in six ways, each of which is noticed.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	t.Run("AsItIs", func(t *testing.T) {
@@ -123,6 +123,7 @@ func TestModel(t *testing.T) {
 		"KeepVanished": {keepVanished: true},
 		"LookOnce":     {lookOnce: true}, // A run looks for requests before it has the date's lock, and not again.
 		"NoFence":      {noFence: true},
+		"NoToken":      {noToken: true}, // A run is known by its number alone, which comes twice after a restore.
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,202 @@
+package run_test
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/replay"
+	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// A run belongs to the life of the database in which it began: to a server, a timeline, and what was committed.
+func TestRunLife(t *testing.T) {
+	t.Parallel()
+
+	type lifeBundle struct {
+		*testBundle
+
+		server *pgserver.Server
+		copied string // the older copy of the data directory
+	}
+	setup := func(t *testing.T) *lifeBundle {
+		t.Helper()
+		server := pgtest.Server(t, nil)
+		conn := pgtest.On(t, server, installations[0])
+		conn.RawEvents(t)
+		conn.InsertDate(t, day, 1_000, 300)
+		b := &testBundle{db: conn, runner: newRunner(conn, "a")}
+		b.runner.Options.Pace, b.runner.Options.SliceCounts = 1, 50
+		return &lifeBundle{testBundle: b, server: server, copied: filepath.Join(t.TempDir(), "copy")}
+	}
+	command := func(t *testing.T, name string, arguments ...string) {
+		t.Helper()
+		output, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, arguments...).CombinedOutput()
+		require.NoError(t, err, string(output))
+	}
+	// offline does something to the data directory while the server is stopped.
+	offline := func(t *testing.T, b *lifeBundle, do func()) {
+		t.Helper()
+		require.NoError(t, b.server.Stop(t.Context(), pgserver.Fast))
+		do()
+		require.NoError(t, b.server.Start(t.Context()))
+		b.db.Reset() // The test's own connections.
+	}
+	backUp := func(t *testing.T, b *lifeBundle) {
+		t.Helper()
+		offline(t, b, func() { command(t, "cp", "-a", b.server.DataDir(), b.copied) })
+	}
+	restore := func(t *testing.T, b *lifeBundle) {
+		t.Helper()
+		offline(t, b, func() {
+			command(t, "rm", "-rf", b.server.DataDir())
+			command(t, "cp", "-a", b.copied, b.server.DataDir())
+		})
+	}
+	// pooled returns connections that outlive the server's: a pooler hides that the server is another.
+	pooled := func(t *testing.T, b *lifeBundle) *postgres.DB {
+		t.Helper()
+		opened, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.PgBouncer(t, b.db)})
+		require.NoError(t, err)
+		t.Cleanup(opened.Close)
+		return opened
+	}
+
+	t.Run("AbandonedTimeline", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		first, err := b.server.Follower(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, first.Close()) })
+		second, err := b.server.Follower(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, second.Close()) })
+		require.NoError(t, first.Stop(t.Context(), pgserver.Fast))
+		b.db.InsertDate(t, day, 20_000, 300) // The second alone hears of these.
+		source, err := postgres.Open(t.Context(), postgres.Config{URL: second.URL(b.db.Name)})
+		require.NoError(t, err)
+		t.Cleanup(source.Close)
+		require.Eventually(t, func() bool {
+			var events int
+			require.NoError(t, source.QueryRow(t.Context(), "SELECT count(*) FROM public.raw_events").Scan(&events))
+			return events == 21_000
+		}, time.Minute, 10*time.Millisecond)
+		require.NoError(t, b.server.Stop(t.Context(), pgserver.Immediate))
+
+		require.NoError(t, first.Start(t.Context()))
+		primary, err := postgres.Open(t.Context(), postgres.Config{URL: first.URL(b.db.Name)})
+		require.NoError(t, err)
+		t.Cleanup(primary.Close)
+		_, err = primary.Exec(t.Context(), "SELECT pg_promote()")
+		require.NoError(t, err)
+		_, err = primary.Exec(t.Context(), "SELECT analytics.enqueue_rollup($1)", day)
+		require.NoError(t, err)
+		b.runner.Primary, b.runner.Source = primary, source
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, replay.ErrNotFollower)
+		require.ErrorContains(t, err, "abandoned")
+		var state string
+		require.NoError(t, primary.QueryRow(t.Context(), "SELECT state FROM analytics.rollup_dates").Scan(&state))
+		require.Equal(t, "failed", state)
+	})
+
+	// The copy is older than the run: another run gets its number.
+	t.Run("OlderCopy", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		backUp(t, b)
+		b.db.InsertDate(t, day, 500, 300)
+		b.request(t, day)
+		b.runner.Primary = pooled(t, b)
+		b.runner.Source = b.runner.Primary
+
+		other := newRunner(b.db, "b")
+		other.Options = b.runner.Options
+		began, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		otherPauses := 0
+		other.Clock = &testClock{slept: func(context.Context, time.Duration) {
+			if otherPauses++; otherPauses == 1 {
+				close(began)
+				<-goOn
+			}
+		}}
+		pauses := 0
+		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) {
+			if pauses++; pauses != 5 {
+				return
+			}
+			restore(t, b)
+			b.request(t, day)
+			go func() {
+				_, err := other.Run(context.WithoutCancel(t.Context()), run.Order{Date: day})
+				ended <- err
+			}()
+			select {
+			case <-began:
+			case err := <-ended:
+				ended <- err
+			}
+		}}
+		figures, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		close(goOn)
+		require.GreaterOrEqual(t, pauses, 5)
+		require.NoError(t, <-ended)
+		require.ErrorIs(t, err, run.ErrFenced)
+		require.EqualValues(t, 1, figures.RunID)
+		var last int64
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT run_id FROM analytics.rollup_dates").Scan(&last))
+		require.EqualValues(t, 1, last, "the number has come again")
+		require.EqualValues(t, 1_000, pgtest.RequireExact(t, b.db).Events)
+	})
+
+	// The copy is of a moment of this very run, which has given signs of life since.
+	t.Run("OlderCopyOfIt", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.request(t, day)
+		b.runner.Primary = pooled(t, b)
+		b.runner.Source = b.runner.Primary
+		clock := &testClock{}
+		pauses := 0
+		clock.slept = func(context.Context, time.Duration) {
+			switch pauses++; pauses {
+			case 2:
+				backUp(t, b)
+				b.db.InsertDate(t, day, 500, 300)
+				clock.ahead += 2 * time.Second
+			case 5:
+				restore(t, b)
+			}
+		}
+		b.runner.Clock = clock
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrFenced)
+		require.NotEqual(t, "complete", b.state(t, day))
+	})
+
+	// Another server takes over in the middle of a run. It has every row that the run has written.
+	t.Run("Promoted", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.request(t, day)
+		pauses := 0
+		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) {
+			if pauses++; pauses != 3 {
+				return
+			}
+			offline(t, b, func() { command(t, "touch", filepath.Join(b.server.DataDir(), "standby.signal")) })
+			_, err := b.db.Exec(t.Context(), "SELECT pg_promote()")
+			require.NoError(t, err)
+		}}
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrFenced)
+		require.NotEqual(t, "complete", b.state(t, day))
+	})
+}
