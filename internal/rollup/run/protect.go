@@ -67,10 +67,7 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 // recordErased writes into the audit what the requests to erase came to. It does so before the requests are resolved; a
 // run that is interrupted in between writes it once more.
 func (a *attempt) recordErased(ctx context.Context) error {
-	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-		if err := a.fence(ctx, queries); err != nil {
-			return err
-		}
+	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.GuardErased(ctx, db.GuardErasedParams{
 			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,
 			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Figures.Deleted,
