@@ -67,14 +67,15 @@ bench-check: ## Run bench, and fail where a ratio is worse than the committed on
 bench-large: ## The same with days of ten million events.
 	go run ./internal/test/bench -large $(BENCH)
 
-# How many seeds, the only one (0 for all), and how many at a time.
+# How many seeds, the first of them, the only one (0 for all), and how many at a time.
 SEEDS ?= 200
+SEED_FROM ?= 1
 SEED ?= 0
 LANES ?= 6
 
 .PHONY: chaos
-chaos: ## Do faults to real workers: SEEDS=200, or SEED=17 again. See docs/faults.md.
-	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed $(SEED) -lanes $(LANES)
+chaos: ## Do faults to real workers: SEEDS=200 SEED_FROM=1, or SEED=17 again. See docs/faults.md.
+	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
 
 .PHONY: chaos-mutants
 chaos-mutants: ## Break the code, one way after another, and count the seeds until that is noticed.
@@ -132,6 +133,11 @@ vuln: ## Look for known vulnerabilities in what is imported, where their databas
 		*) printf '%s\n' "$$found"; exit $$code ;; \
 	esac
 
+.PHONY: vet-queries
+vet-queries: ## Have a real Postgres prepare every query, for each type of entity.
+	@internal/test/setup postgresql
+	go run ./internal/test/vet
+
 # What was generated is committed (or at least staged), and is what the queries and pages say.
 .PHONY: fresh
 fresh: generate ## Check that the generated files are up to date.
@@ -146,7 +152,7 @@ tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy
 	go vet -C internal/test/bench/plot ./...
 
 .PHONY: ci
-ci: fresh tidy lint test complete race ## Everything that must hold before a change is merged.
+ci: fresh tidy lint vet-queries test complete race ## Everything that must hold before a change is merged.
 
 .PHONY: clean
 clean: ## Remove what was built.

@@ -30,7 +30,8 @@ import (
 )
 
 var (
-	seeds    = flag.Uint64("seeds", 2, "how many seeds to run, from 1 on")
+	seeds    = flag.Uint64("seeds", 2, "how many seeds to run")
+	seedFrom = flag.Uint64("seed-from", 1, "the first seed to run")
 	oneSeed  = flag.Uint64("seed", 0, "the only seed to run")
 	laneMost = flag.Uint64("lanes", 6, "how many seeds to run at a time")
 )
@@ -41,7 +42,7 @@ const dates = 6
 // TestSeeds runs seeds. A failing one prints what is wrong, its schedule, and what its workers wrote last.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
-	first, last := uint64(1), *seeds
+	first, last := *seedFrom, *seedFrom+*seeds-1
 	if *oneSeed != 0 {
 		first, last = *oneSeed, *oneSeed
 	}
