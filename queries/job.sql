@@ -225,11 +225,12 @@ WHERE j.id = ANY(@ids::bigint[])
 ORDER BY j.id DESC;
 
 -- name: JobGet :one
+-- One job. Of what somebody may have made long there is as much as a page shows.
 SELECT
     j.id,
     j.kind,
     j.metric_date,
-    j.args::text AS args,
+    left(j.args::text, 100000)::text AS args,
     j.state,
     j.queue,
     j.priority,
@@ -240,8 +241,8 @@ SELECT
     j.scheduled_at,
     j.attempted_at,
     j.finalized_at,
-    j.errors::text AS errors,
-    coalesce(j.output::text, '')::text AS output,
+    left(j.errors::text, 1000000)::text AS errors,
+    coalesce(left(j.output::text, 100000), '')::text AS output,
     j.pruned_at
 FROM analytics.jobs AS j
 WHERE j.id = @id;
@@ -276,3 +277,11 @@ SELECT
 -- name: JobForget :execrows
 -- Deletes the history of jobs.
 DELETE FROM analytics.jobs WHERE id = ANY(@ids::bigint[]);
+
+-- name: JobSizes :many
+-- How many bytes jobs have as they are stored. Nothing of them is read.
+SELECT
+    j.id,
+    (pg_column_size(j.args) + pg_column_size(j.errors))::bigint AS bytes
+FROM analytics.jobs AS j
+WHERE j.id = ANY(@ids::bigint[]);

@@ -90,8 +90,14 @@ func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	known := false
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
 		_, known, err = metric.Bounds(ctx, on, id)
+		if err == nil && format == "json" {
+			err = metric.CheckSize(ctx, on, id, dates)
+		}
 		return err
 	})
+	if errors.Is(err, metric.ErrTooMuch) {
+		return unprocessable(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -18,11 +18,13 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// What is done to many jobs at once is done to the newest bulkMost of a filter, bulkChunk of them in a transaction, and no
-// longer than bulkTime for one click: where that is not enough, another goes on.
+// What is done to many jobs at once is done to the newest bulkMost of a filter, bulkChunk of them in a transaction at most,
+// of which the arguments have bulkBytes together unless it is one job, and no longer than bulkTime for one click: where
+// that is not enough, another goes on.
 const (
 	bulkMost  = 10_000
 	bulkChunk = 100
+	bulkBytes = 8 << 20
 	bulkTime  = 5 * time.Second
 )
 
@@ -232,7 +234,15 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 		b.skips[worker.Changed] += gone
 	}
 	for start := s.Clock.Now(); len(ids) > 0 && s.Clock.Now().Sub(start) < bulkTime; {
-		chunk := ids[:min(bulkChunk, len(ids))]
+		fit := 0
+		err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+			fit, err = job.Fit(ctx, on, ids[:min(bulkChunk, len(ids))], bulkBytes)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		chunk := ids[:fit]
 		outcome, err := s.actOn(ctx, b, chunk)
 		if err != nil {
 			// What is through stays so, and the result says what is left.

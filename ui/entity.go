@@ -156,12 +156,18 @@ func (s *site) showEntity(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		view.Known = &bounds
+		if err = metric.CheckSize(ctx, on, id, dates); err != nil {
+			return err
+		}
 		if rows, err = metric.Days(ctx, on, id, dates, date.MaxDates); err != nil {
 			return err
 		}
 		view.Incomplete, err = ledger.IncompleteDates(ctx, on, dates)
 		return err
 	})
+	if errors.Is(err, metric.ErrTooMuch) {
+		return inputError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -195,8 +201,8 @@ func (v *entityView) total(rows []metric.Day, chosen []string) {
 	names := sum.Names()
 	rest := series{Class: restSeries}
 	for i, name := range names {
-		// A rest of one would hide a name for nothing.
-		if i < entityOthers || len(names) == entityOthers+1 {
+		// A rest of one would hide a name for nothing. Names that are too long for an address are shown in no series of their own.
+		if len(name) <= maxName && (i < entityOthers || len(names) == entityOthers+1) {
 			v.Totals = append(v.Totals, series{Name: name, Class: "other" + strconv.Itoa(i+1), Total: sum.Other[name]})
 			continue
 		}

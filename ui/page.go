@@ -82,6 +82,10 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 			s.fail(w, r, http.StatusNotFound, "Not found", "There is nothing at this address.")
 		case errors.As(err, &input):
 			s.fail(w, r, http.StatusUnprocessableEntity, "That does not work", sentence(input.Error()))
+		case errors.Is(err, errPageTooLarge):
+			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+			s.fail(w, r, http.StatusInternalServerError, "That did not work",
+				"This page would be too large: the data have texts that are far too long. Choose fewer dates, or a narrower filter.")
 		case errors.Is(r.Context().Err(), context.Canceled):
 			// Whoever asked has gone.
 		default:
@@ -106,16 +110,36 @@ func parse(r *http.Request) error {
 	return inputError{errors.New("the form cannot be read")}
 }
 
+// fail answers with a page that says what has failed, though the request's time may be over. Where not even that can be
+// made, the answer is a line of text.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
+	r = r.WithContext(context.WithoutCancel(r.Context()))
 	if err := s.render(w, r, status, title, failure(title, message)); err != nil {
 		s.Logger.ErrorContext(r.Context(), "cannot say what failed", slog.String("error", err.Error()))
+		text(w, status, message+"\n")
 	}
+}
+
+// mostPage is how many bytes a page may have. None comes near it but by what somebody has put into the data.
+const mostPage = 4 << 20
+
+// errPageTooLarge is a page of more bytes than mostPage.
+var errPageTooLarge = errors.New("the page is too large")
+
+// boundedBuffer keeps a page until it is whole, so that one that fails has a status.
+type boundedBuffer struct{ bytes.Buffer }
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > mostPage {
+		return 0, errPageTooLarge
+	}
+	return b.Buffer.Write(p)
 }
 
 // render answers with a page, or with just the fragment of it that htmx asks for: the one whose name is in the header
 // HX-Target, as `tag#name`.
 func (*site) render(w http.ResponseWriter, r *http.Request, status int, title string, content templ.Component) error {
-	var body bytes.Buffer
+	var body boundedBuffer
 	var err error
 	if fragment := fragmentOf(r); fragment != "" && status == http.StatusOK {
 		err = templ.RenderFragments(r.Context(), &body, content, fragment)

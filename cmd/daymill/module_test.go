@@ -36,7 +36,7 @@ func TestApplicationModule(t *testing.T) {
 	run("build", "-o", os.DevNull, ".")
 
 	gained := func(name string, pattern string) (modules []string) {
-		content, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // One of ours.
+		content, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
 		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(content), -1) {
 			modules = append(modules, found[1])

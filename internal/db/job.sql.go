@@ -220,7 +220,7 @@ SELECT
     j.id,
     j.kind,
     j.metric_date,
-    j.args::text AS args,
+    left(j.args::text, 100000)::text AS args,
     j.state,
     j.queue,
     j.priority,
@@ -231,8 +231,8 @@ SELECT
     j.scheduled_at,
     j.attempted_at,
     j.finalized_at,
-    j.errors::text AS errors,
-    coalesce(j.output::text, '')::text AS output,
+    left(j.errors::text, 1000000)::text AS errors,
+    coalesce(left(j.output::text, 100000), '')::text AS output,
     j.pruned_at
 FROM analytics.jobs AS j
 WHERE j.id = $1
@@ -258,6 +258,7 @@ type JobGetRow struct {
 	PrunedAt    *time.Time
 }
 
+// One job. Of what somebody may have made long there is as much as a page shows.
 func (q *Queries) JobGet(ctx context.Context, id int64) (JobGetRow, error) {
 	row := q.db.QueryRow(ctx, jobGet, id)
 	var i JobGetRow
@@ -701,6 +702,40 @@ func (q *Queries) JobRuns(ctx context.Context, arg JobRunsParams) ([]JobRunsRow,
 			&i.RowsUpdated,
 			&i.RowsDeleted,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const jobSizes = `-- name: JobSizes :many
+SELECT
+    j.id,
+    (pg_column_size(j.args) + pg_column_size(j.errors))::bigint AS bytes
+FROM analytics.jobs AS j
+WHERE j.id = ANY($1::bigint[])
+`
+
+type JobSizesRow struct {
+	ID    int64
+	Bytes int64
+}
+
+// How many bytes jobs have as they are stored. Nothing of them is read.
+func (q *Queries) JobSizes(ctx context.Context, ids []int64) ([]JobSizesRow, error) {
+	rows, err := q.db.Query(ctx, jobSizes, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []JobSizesRow
+	for rows.Next() {
+		var i JobSizesRow
+		if err := rows.Scan(&i.ID, &i.Bytes); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -125,8 +125,8 @@ func Days(ctx context.Context, on postgres.DBTX, id string, dates date.Range, li
 	return days, nil
 }
 
-// part is how many rows [Each] reads at a time.
-const part = 500
+// part is how many rows [Each] reads at a time: few, for a row may have thousands of event types.
+const part = 50
 
 // Each hands an entity's counts over date by date, earliest first. No statement or transaction is open while do takes its
 // time: a reader at the end of a slow line holds nothing back.
