@@ -15,7 +15,7 @@ type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
-	Detail string `json:"detail"` // a sentence: what is wrong, and what mends it
+	Detail string `json:"detail"` // a sentence: what is wrong, and what fixes it
 }
 
 // apiError is an answer of the API's that is none of the good ones.

@@ -294,7 +294,7 @@ func stateMeaning(state string) string {
 	case "retrying":
 		return "The last run did not succeed. It is tried again by itself, later each time; asking again brings the next attempt forward."
 	case "failed":
-		return "All attempts failed. It stays so until somebody asks again, or the daily job does: mend the cause first, which the last run's error says."
+		return "All attempts failed. It stays so until somebody asks again, or the daily job does: fix the cause first, which the last run's error says."
 	case "cancelled":
 		return "Somebody cancelled or deleted its job. It stays so until somebody asks again, or the daily job does."
 	case "interrupted":

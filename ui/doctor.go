@@ -35,12 +35,12 @@ type doctorGroup struct {
 	Findings     []doctorFinding
 }
 
-type doctorFinding struct{ About, Sentence, Mend string }
+type doctorFinding struct{ About, Sentence, Fix string }
 
 // doctorLevels are the levels, worst first, with what they mean.
 func doctorLevels() []doctorGroup {
 	return []doctorGroup{
-		{Level: string(doctor.Failure), Title: "Failures: dates are not exact, or not rolled up, until they are mended"},
+		{Level: string(doctor.Failure), Title: "Failures: dates are not exact, or not rolled up, until they are fixed"},
 		{Level: string(doctor.Warning), Title: "Warnings: they will hurt some day"},
 		{Level: string(doctor.Note), Title: "Notes: good to know, and nothing has to be done"},
 		{Level: string(doctor.OK), Title: "As it should be"},
@@ -92,7 +92,7 @@ func newDoctorView(examined doctor.Examined, good bool) doctorView {
 			}
 			one := doctorFinding{About: strings.ReplaceAll(f.ID, "_", " "), Sentence: doctorSentence(f.Sentence)}
 			if f.Level != doctor.OK {
-				one.Mend = f.Mend
+				one.Fix = f.Fix
 			}
 			group.Findings = append(group.Findings, one)
 		}

@@ -52,7 +52,7 @@ func TestDoctor(t *testing.T) {
 		t.Parallel()
 		var times atomic.Int64
 		s := serve(t, database(t), counted(&times, doctor.Finding{
-			ID: "watch", Level: doctor.Failure, Sentence: `public."<script>" is odd`, Mend: `daymill source watch --table '<script>'`,
+			ID: "watch", Level: doctor.Failure, Sentence: `public."<script>" is odd`, Fix: `daymill source watch --table '<script>'`,
 		}))
 		body := s.get(t, "/doctor?after=<script>").body
 		require.NotContains(t, body, "<script>\"")
@@ -98,7 +98,7 @@ func TestDoctor(t *testing.T) {
 		var times atomic.Int64
 		var findings []doctor.Finding
 		for i, level := range []doctor.Level{doctor.OK, doctor.Warning, doctor.Note, doctor.Failure, doctor.Warning} {
-			findings = append(findings, doctor.Finding{ID: "time_zone", Level: level, Sentence: fmt.Sprintf("finding %d", i), Mend: fmt.Sprintf("mend %d", i)})
+			findings = append(findings, doctor.Finding{ID: "time_zone", Level: level, Sentence: fmt.Sprintf("finding %d", i), Fix: fmt.Sprintf("fix %d", i)})
 		}
 		body := serve(t, database(t), counted(&times, findings...)).get(t, "/doctor").body
 		require.Equal(t, []string{"3", "1", "4", "2", "0"}, func() (order []string) {
@@ -107,8 +107,8 @@ func TestDoctor(t *testing.T) {
 			}
 			return order
 		}())
-		require.Contains(t, body, `<code class="hostile">mend 3</code>`)
-		require.NotContains(t, body, "mend 0", "what is well needs none")
+		require.Contains(t, body, `<code class="hostile">fix 3</code>`)
+		require.NotContains(t, body, "fix 0", "what is well needs none")
 		require.Regexp(t, `(?s)✕ failure</span></dt><dd>1</dd>.*! warning</span></dt><dd>2</dd>`, body)
 		require.Contains(t, body, "as the role app, in the database shop, without a pooler")
 		require.Contains(t, body, "time zone")

@@ -18,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/rollup/checkup"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/browser"
@@ -79,7 +80,7 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 		Doctor: func(ctx context.Context) doctor.Report {
 			found := doctor.River{Schema: installation.RiverSchema}
 			found.Applied, found.Newest, found.Err = worker.RiverVersions(ctx, db.Pool, found.Schema)
-			return doctor.Look(ctx, doctor.Config{DB: db.DB, Clock: pace.SystemClock{}, PoolSize: 6, River: found, Discreet: true})
+			return doctor.Look(ctx, doctor.Config{DB: db.DB, Clock: pace.SystemClock{}, PoolSize: 6, River: found, Discreet: true, Checks: checkup.Checks()})
 		},
 	}
 	if change != nil {

@@ -45,7 +45,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
 	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
 	Verify   verifyCmd   `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
-	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what mends it."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what fixes it."`
 	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/checkup"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/worker"
 )
@@ -17,7 +18,7 @@ type doctorCmd struct {
 	JSON      bool   `name:"json" help:"Print JSON."`
 }
 
-var errDoctor = errors.New("something keeps Daymill from working: see the failures above, and what mends them")
+var errDoctor = errors.New("something keeps Daymill from working: see the failures above, and what fixes them")
 
 // Run prints what was found, and fails where a finding is a failure.
 func (c *doctorCmd) Run(ctx context.Context, a *app) error {
@@ -26,7 +27,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db)}
+	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: checkup.Checks()}
 	if c.SourceURL != "" {
 		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
@@ -52,7 +53,8 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
-			DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
+			Checks: checkup.Checks(),
+			DB:     db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
 		if sourceURL == "" {
 			return doctor.Look(ctx, config)
@@ -63,7 +65,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 			report := doctor.Look(ctx, config)
 			report.Follower = true
 			report.Findings = append(report.Findings, doctor.Finding{
-				ID: "follower", Level: doctor.Failure, Mend: "daymill doctor",
+				ID: "follower", Level: doctor.Failure, Fix: "daymill doctor",
 				Sentence: "the follower of --source-url cannot be reached: a worker that reads events from it cannot work, and the log says why",
 			})
 			return report
@@ -88,8 +90,8 @@ func river(ctx context.Context, db *postgres.DB) doctor.River {
 func (a *app) printFindings(findings []doctor.Finding) {
 	for _, f := range findings {
 		a.printf("%-8s %-13s %s\n", f.Level, f.ID, oneLine(f.Sentence))
-		if f.Mend != "" && f.Level != doctor.OK {
-			a.printf("%s%s\n", strings.Repeat(" ", 23), f.Mend)
+		if f.Fix != "" && f.Level != doctor.OK {
+			a.printf("%s%s\n", strings.Repeat(" ", 23), f.Fix)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func contents(t *testing.T, db *pgtest.DB) (text string) {
 	return text
 }
 
-// A mistake gets one sentence that says what is wrong and what mends it, and changes nothing.
+// A mistake gets one sentence that says what is wrong and what fixes it, and changes nothing.
 func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

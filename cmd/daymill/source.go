@@ -147,7 +147,7 @@ func (sourceCheckCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printReport(report)
 	if report.Failed() {
-		return errors.New("analytics.events is not fit to be rolled up: see the failures above, and what mends them")
+		return errors.New("analytics.events is not fit to be rolled up: see the failures above, and what fixes them")
 	}
 	return nil
 }
@@ -177,11 +177,11 @@ func refused(err error) error {
 	return err
 }
 
-// printReport prints findings, one a line, with what mends them indented below.
+// printReport prints findings, one a line, with what fixes them indented below.
 func (a *app) printReport(report source.Report) {
 	for _, finding := range report {
 		a.printf("%-8s %s\n", finding.Level, finding.Sentence)
-		for _, line := range finding.Mend {
+		for _, line := range finding.Fix {
 			a.printf("%s%s\n", strings.Repeat(" ", len(fmt.Sprintf("%-8s ", finding.Level))), line)
 		}
 	}

@@ -50,7 +50,7 @@ func TestSource(t *testing.T) {
 		code, stdout, stderr := db.run("check")
 		require.Equal(t, exitFailed, code)
 		require.Contains(t, stdout, "\n         CREATE INDEX CONCURRENTLY ON app.events (occurred_at);\n")
-		require.Equal(t, "daymill: analytics.events is not fit to be rolled up: see the failures above, and what mends them\n", stderr)
+		require.Equal(t, "daymill: analytics.events is not fit to be rolled up: see the failures above, and what fixes them\n", stderr)
 
 		_, err := db.Exec(t.Context(), "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
 		require.NoError(t, err)

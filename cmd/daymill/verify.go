@@ -230,7 +230,7 @@ func (c *verifyCmd) finish(a *app, report verified) error {
 		return fmt.Errorf("%s of %s: %w; the workers roll up what was requested",
 			plural(report.Drifted, "date"), number(report.Judged), errDrift)
 	default:
-		return fmt.Errorf("%s of %s: %w; unless events were dropped by retention, `daymill enqueue DATE` mends a date",
+		return fmt.Errorf("%s of %s: %w; unless events were dropped by retention, `daymill enqueue DATE` fixes a date",
 			plural(report.Drifted, "date"), number(report.Judged), errDrift)
 	}
 }

@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 		code, stdout, stderr := command(t.Context(), db.URL, "verify", "2026-03-01..2026-03-05", "--show", "2")
 		require.Equal(t, exitDrift, code)
 		require.Equal(t, "daymill: 1 date of 3: metrics have drifted from the events; "+
-			"unless events were dropped by retention, `daymill enqueue DATE` mends a date\n", stderr)
+			"unless events were dropped by retention, `daymill enqueue DATE` fixes a date\n", stderr)
 		require.Contains(t, stdout, "2026-03-01: exact: ")
 		require.Contains(t, stdout, "2026-03-02: drifted: 11 of 41 entities; 300 events counted, ")
 		require.Contains(t, stdout, "\uFFFD[31mxxx")

@@ -1,5 +1,5 @@
 // Package doctor says what a Postgres allows and what Daymill makes of it: one [Finding] for everything that has kept an
-// installation from working, with a sentence and the command that mends it. `daymill doctor` prints them, and a page shows them.
+// installation from working, with a sentence and the command that fixes it. `daymill doctor` prints them, and a page shows them.
 //
 // Every look is a short statement of its own under a time limit. None needs a right beyond those Daymill has anyway: what
 // this role cannot see is a note. A look that fails is a finding, too, and the others go on.
@@ -38,7 +38,7 @@ type Finding struct {
 	ID       string `json:"id"` // of the look: version, rights, clock, …; several findings may share it
 	Level    Level  `json:"level"`
 	Sentence string `json:"sentence"` // what there is, and why it matters
-	Mend     string `json:"mend,omitempty"`
+	Fix      string `json:"fix,omitempty"`
 }
 
 // Failed reports whether any finding is a failure.
@@ -77,6 +77,8 @@ type Config struct {
 	// Health returns the findings of package health; they are not looked at where it is nil. Those that other looks say in
 	// more detail (source, faults) are left out.
 	Health func(ctx context.Context) ([]health.Finding, error)
+	// Checks are those of the capabilities.
+	Checks []Check
 	// Discreet leaves out of the findings what went wrong on the way to the server, which names hosts; Logger is told.
 	Discreet bool
 	// Logger is told of looks that failed where Discreet is set; it may be nil.
@@ -92,13 +94,51 @@ type Report struct {
 	Pooled, Follower bool
 }
 
+// checks are those of the server and of the installation, in the order in which one needs another.
+func checks() []Check {
+	return []Check{
+		{"version", false, checkVersion},
+		{"primary", false, checkPrimary},
+		{"schema", false, checkSchema},
+		{"river", false, checkRiver},
+		{"inventory", true, checkInventory},
+		{"rights", true, checkRights},
+		{"names", true, checkNames},
+		{"notify", true, checkNotify},
+		{"pooler", false, checkPooler},
+		{"connections", false, checkConnections},
+		{"timeouts", false, checkTimeouts},
+		{"clock", false, checkClock},
+		{"time_zone", true, checkTimeZone},
+		{"follower", false, checkFollower},
+		{"health", true, checkHealth},
+		{"queue", true, checkQueue},
+		{"transactions", false, checkTransactions},
+		{"autovacuum", false, checkAutovacuum},
+		{"bloat", true, checkBloat},
+		{"wraparound", false, checkWraparound},
+		{"replication", false, checkReplication},
+		{"extensions", false, checkExtensions},
+	}
+}
+
 // statementTimeout bounds every look.
 const statementTimeout = "2s"
 
-type examination struct {
+// Check is one thing that the doctor looks at. Capabilities contribute theirs in [Config].
+type Check struct {
+	ID string
+	// Installed is set where Do needs Daymill's schema.
+	Installed bool
+	// Do adds what it finds. An error says that it could not look.
+	Do func(ctx context.Context, exam *Examination, tx pgx.Tx) error
+}
+
+// Examination is one visit to the doctor, to which checks add what they find.
+type Examination struct {
 	Config
 
-	installation schema.Installation
+	Installation schema.Installation
 	installed    bool   // the schema is complete, and the installation is known
 	role         string // quoted, as is database
 	database     string
@@ -109,7 +149,7 @@ type examination struct {
 // Examine looks at everything, and returns what it has found.
 func Examine(ctx context.Context, config Config) []Finding { return Look(ctx, config).Findings }
 
-// Look looks at everything, in the order in which one thing needs another, until ctx is done. It returns no error: what
+// Look looks at the server and the installation, then at what the capabilities contribute, until ctx is done. It returns no error: what
 // cannot be looked at is a finding.
 func Look(ctx context.Context, config Config) Report {
 	limits := &config.Limits
@@ -117,53 +157,24 @@ func Look(ctx context.Context, config Config) Report {
 	limits.Waiting = orDefault(limits.Waiting, 5*time.Minute)
 	limits.DeadRows = orDefault(limits.DeadRows, 10_000)
 	limits.Lag = orDefault(limits.Lag, 256<<20)
-	exam := &examination{Config: config}
-	for _, look := range []struct {
-		id        string
-		installed bool // whether it needs the schema
-		do        func(ctx context.Context, tx pgx.Tx) error
-	}{
-		{"version", false, exam.version},
-		{"primary", false, exam.primary},
-		{"schema", false, exam.schema},
-		{"river", false, exam.river},
-		{"inventory", true, exam.inventory},
-		{"rights", true, exam.rights},
-		{"names", true, exam.names},
-		{"notify", true, exam.notify},
-		{"pooler", false, exam.pooler},
-		{"connections", false, exam.connections},
-		{"timeouts", false, exam.timeouts},
-		{"clock", false, exam.clock},
-		{"time_zone", true, exam.timeZone},
-		{"source", true, exam.source},
-		{"watch", true, exam.watch},
-		{"follower", false, exam.follower},
-		{"health", true, exam.health},
-		{"queue", true, exam.queue},
-		{"transactions", false, exam.transactions},
-		{"autovacuum", false, exam.autovacuum},
-		{"bloat", true, exam.bloat},
-		{"wraparound", false, exam.wraparound},
-		{"replication", false, exam.replication},
-		{"extensions", false, exam.extensions},
-	} {
-		if look.installed && !exam.installed {
+	exam := &Examination{Config: config}
+	for _, look := range append(checks(), config.Checks...) {
+		if look.Installed && !exam.installed {
 			continue
 		}
-		exam.id = look.id
+		exam.id = look.ID
 		if ctx.Err() != nil {
-			exam.addf(Warning, "the examination took too long: nothing from here on was looked at").mendf("daymill doctor")
+			exam.Addf(Warning, "the examination took too long: nothing from here on was looked at").Fixf("daymill doctor")
 			break
 		}
 		err := exam.DB.ReadTx(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '"+statementTimeout+"'"); err != nil {
 				return fmt.Errorf("limit the statement: %w", err)
 			}
-			return look.do(ctx, tx)
+			return look.Do(ctx, exam, tx)
 		})
 		exam.unseen(ctx, err)
-		if look.id == "version" && postgres.IsUnreachable(err) {
+		if look.ID == "version" && postgres.IsUnreachable(err) {
 			break // Nor will it answer anything else.
 		}
 	}
@@ -173,7 +184,7 @@ func Look(ctx context.Context, config Config) Report {
 }
 
 // unseen makes a finding of a look that failed.
-func (e *examination) unseen(ctx context.Context, err error) {
+func (e *Examination) unseen(ctx context.Context, err error) {
 	if err == nil {
 		return
 	}
@@ -182,19 +193,19 @@ func (e *examination) unseen(ctx context.Context, err error) {
 	}
 	switch {
 	case e.id == "version" && postgres.IsUnreachable(err):
-		finding := e.addf(Failure, "the database cannot be reached, so nothing was looked at; the log says why")
+		finding := e.Addf(Failure, "the database cannot be reached, so nothing was looked at; the log says why")
 		if !e.Discreet {
 			finding.Sentence = "the database cannot be reached, so nothing was looked at: " + message(err)
 		}
-		finding.mendf("daymill doctor")
+		finding.Fixf("daymill doctor")
 	case e.Discreet && postgres.IsTimeout(err):
-		e.addf(Warning, "could not be looked at: it took longer than %s", statementTimeout).mendf("daymill doctor")
+		e.Addf(Warning, "could not be looked at: it took longer than %s", statementTimeout).Fixf("daymill doctor")
 	case e.Discreet && postgres.IsUnreachable(err):
-		e.addf(Warning, "could not be looked at: the database could not be asked, and the log says why").mendf("daymill doctor")
+		e.Addf(Warning, "could not be looked at: the database could not be asked, and the log says why").Fixf("daymill doctor")
 	case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
-		e.addf(Note, "cannot see: %s", message(err))
+		e.Addf(Note, "cannot see: %s", message(err))
 	default:
-		e.addf(Warning, "could not be looked at: %s", message(err)).mendf("daymill doctor")
+		e.Addf(Warning, "could not be looked at: %s", message(err)).Fixf("daymill doctor")
 	}
 }
 
@@ -206,12 +217,12 @@ func message(err error) string {
 	return err.Error()
 }
 
-func (e *examination) addf(level Level, format string, arguments ...any) *Finding {
+func (e *Examination) Addf(level Level, format string, arguments ...any) *Finding {
 	e.findings = append(e.findings, Finding{ID: e.id, Level: level, Sentence: fmt.Sprintf(format, arguments...)})
 	return &e.findings[len(e.findings)-1]
 }
 
-func (f *Finding) mendf(format string, arguments ...any) { f.Mend = fmt.Sprintf(format, arguments...) }
+func (f *Finding) Fixf(format string, arguments ...any) { f.Fix = fmt.Sprintf(format, arguments...) }
 
 func orDefault[T comparable](value, byDefault T) T {
 	var zero T

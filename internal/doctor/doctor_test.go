@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/checkup"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -35,7 +36,7 @@ func (c shifted) Now() time.Time { return c.SystemClock.Now().Add(c.by) }
 func of(findings []doctor.Finding, id string) (levels []doctor.Level, sentences string) {
 	for _, f := range findings {
 		if f.ID == id {
-			levels, sentences = append(levels, f.Level), sentences+f.Sentence+" | "+f.Mend+"\n"
+			levels, sentences = append(levels, f.Level), sentences+f.Sentence+" | "+f.Fix+"\n"
 		}
 	}
 	return levels, sentences
@@ -227,7 +228,7 @@ func TestExamine(t *testing.T) {
 			}
 			_, err := db.Exec(t.Context(), strings.ReplaceAll(c.setup, "DATABASE DATABASE", "DATABASE "+db.Name))
 			require.NoError(t, err)
-			config := doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}, PoolSize: 6, River: good}
+			config := doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}, PoolSize: 6, River: good, Checks: checkup.Checks()}
 			if c.configure != nil {
 				c.configure(&config)
 			}
@@ -236,7 +237,7 @@ func TestExamine(t *testing.T) {
 			require.Equal(t, c.levels, levels, sentences)
 			require.Contains(t, sentences, c.says)
 			for _, f := range findings {
-				require.False(t, f.Level == doctor.Failure && f.Mend == "", f.Sentence)
+				require.False(t, f.Level == doctor.Failure && f.Fix == "", f.Sentence)
 			}
 		})
 	}

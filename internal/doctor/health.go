@@ -15,7 +15,7 @@ const (
 	skewFailure = 5 * time.Minute
 )
 
-func (e *examination) clock(ctx context.Context, tx pgx.Tx) error {
+func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var server time.Time
 	before := e.Clock.Now()
 	if err := tx.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&server); err != nil {
@@ -26,28 +26,28 @@ func (e *examination) clock(ctx context.Context, tx pgx.Tx) error {
 	skew := max(before.Sub(server), server.Sub(after), 0).Round(time.Millisecond)
 	switch {
 	case skew > skewFailure:
-		e.addf(Failure, "the server's clock and this machine's are %s apart: dates would be taken for over before they are", skew).
-			mendf("timedatectl set-ntp true")
+		e.Addf(Failure, "the server's clock and this machine's are %s apart: dates would be taken for over before they are", skew).
+			Fixf("timedatectl set-ntp true")
 	case skew > skewWarning:
-		e.addf(Warning, "the server's clock and this machine's are %s apart: the daily job comes early or late by that", skew).
-			mendf("timedatectl set-ntp true")
+		e.Addf(Warning, "the server's clock and this machine's are %s apart: the daily job comes early or late by that", skew).
+			Fixf("timedatectl set-ntp true")
 	default:
-		e.addf(OK, "the server's clock and this machine's agree")
+		e.Addf(OK, "the server's clock and this machine's agree")
 	}
 	return nil
 }
 
-// timeZone compares what Postgres and this binary know of the reporting zone, for the year around now.
-func (e *examination) timeZone(ctx context.Context, tx pgx.Tx) error {
-	name := e.installation.TimeZone
+// checkTimeZone compares what Postgres and this binary know of the reporting zone, for the year around now.
+func checkTimeZone(ctx context.Context, e *Examination, tx pgx.Tx) error {
+	name := e.Installation.TimeZone
 	var known bool
 	err := tx.QueryRow(ctx, "SELECT EXISTS(SELECT FROM pg_catalog.pg_timezone_names AS z WHERE z.name = $1)", name).Scan(&known)
 	if err != nil {
 		return fmt.Errorf("look the zone up: %w", err)
 	}
 	if !known {
-		e.addf(Failure, "Postgres does not know the reporting zone %s: no date has bounds", name).
-			mendf("install the tz database on the server, or daymill migrate --timezone UTC")
+		e.Addf(Failure, "Postgres does not know the reporting zone %s: no date has bounds", name).
+			Fixf("install the tz database on the server, or daymill migrate --timezone UTC")
 		return nil
 	}
 	rows, err := tx.Query(ctx, `
@@ -60,7 +60,7 @@ func (e *examination) timeZone(ctx context.Context, tx pgx.Tx) error {
 	var offset int
 	var differs *time.Time
 	_, err = pgx.ForEachRow(rows, []any{&at, &offset}, func() error {
-		if _, ours := at.In(e.installation.Zone).Zone(); ours != offset && differs == nil {
+		if _, ours := at.In(e.Installation.Zone).Zone(); ours != offset && differs == nil {
 			instant := at
 			differs = &instant
 		}
@@ -70,16 +70,16 @@ func (e *examination) timeZone(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("read the zone's offsets: %w", err)
 	case differs != nil:
-		e.addf(Warning, "Postgres and this daymill disagree about %s at %s: the daily job comes at another hour, dates are Postgres's",
-			name, differs.UTC().Format(time.DateOnly)).mendf("update the tz database of the server and deploy the newest daymill")
+		e.Addf(Warning, "Postgres and this daymill disagree about %s at %s: the daily job comes at another hour, dates are Postgres's",
+			name, differs.UTC().Format(time.DateOnly)).Fixf("update the tz database of the server and deploy the newest daymill")
 	default:
-		e.addf(OK, "Postgres and this daymill agree about %s", name)
+		e.Addf(OK, "Postgres and this daymill agree about %s", name)
 	}
 	return nil
 }
 
-// follower looks at the database that events are read from.
-func (e *examination) follower(ctx context.Context, tx pgx.Tx) error {
+// checkFollower looks at the database that events are read from.
+func checkFollower(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	if e.Source == nil {
 		return nil
 	}
@@ -98,21 +98,21 @@ func (e *examination) follower(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("ask the follower: %w", err)
 	case !recovery:
-		e.addf(Failure, "--source-url leads to no follower: runs refuse to read from it").mendf("give the URL of a read replica, or leave it out")
+		e.Addf(Failure, "--source-url leads to no follower: runs refuse to read from it").Fixf("give the URL of a read replica, or leave it out")
 	case paused != nil && *paused:
-		e.addf(Failure, "the follower's replay is paused: every run waits for it, and fails after ten minutes").
-			mendf("SELECT pg_wal_replay_resume(); on the follower")
+		e.Addf(Failure, "the follower's replay is paused: every run waits for it, and fails after ten minutes").
+			Fixf("SELECT pg_wal_replay_resume(); on the follower")
 	case behind != nil && *behind > e.Limits.Lag:
-		e.addf(Warning, "the follower is %d MB behind: every run waits until it has caught up", *behind>>20).
-			mendf("see what holds it up: SELECT * FROM pg_stat_replication; on the primary")
+		e.Addf(Warning, "the follower is %d MB behind: every run waits until it has caught up", *behind>>20).
+			Fixf("see what holds it up: SELECT * FROM pg_stat_replication; on the primary")
 	default:
-		e.addf(OK, "the follower keeps up")
+		e.Addf(OK, "the follower keeps up")
 	}
 	return nil
 }
 
-// transactions looks for those that keep dead rows from being removed, in all databases of the server.
-func (e *examination) transactions(ctx context.Context, tx pgx.Tx) error {
+// checkTransactions looks for those that keep dead rows from being removed, in all databases of the server.
+func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var pid, hidden *int64
 	var age *float64
 	var state *string
@@ -133,13 +133,13 @@ func (e *examination) transactions(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("look for open transactions: %w", err)
 	}
 	if pid != nil && *age > e.Limits.Transaction.Seconds() {
-		e.addf(Warning, "a transaction has been open for %s (process %d, %s): no dead row younger than it can be removed", seconds(age), *pid, *state).
-			mendf("SELECT pg_terminate_backend(%d);", *pid)
+		e.Addf(Warning, "a transaction has been open for %s (process %d, %s): no dead row younger than it can be removed", seconds(age), *pid, *state).
+			Fixf("SELECT pg_terminate_backend(%d);", *pid)
 	} else {
-		e.addf(OK, "no transaction that this role can see has been open for %s", e.Limits.Transaction)
+		e.Addf(OK, "no transaction that this role can see has been open for %s", e.Limits.Transaction)
 	}
 	if hidden != nil {
-		e.addf(Note, "cannot see what %d sessions of other roles are doing", *hidden).mendf("GRANT pg_read_all_stats TO %s;", e.role)
+		e.Addf(Note, "cannot see what %d sessions of other roles are doing", *hidden).Fixf("GRANT pg_read_all_stats TO %s;", e.role)
 	}
 
 	var name string
@@ -151,13 +151,13 @@ func (e *examination) transactions(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("look for prepared transactions: %w", err)
 	case *age > e.Limits.Transaction.Seconds():
-		e.addf(Warning, "a prepared transaction has been left open for %s: it holds locks and dead rows, across restarts", seconds(age)).
-			mendf("ROLLBACK PREPARED %s;", literal(name))
+		e.Addf(Warning, "a prepared transaction has been left open for %s: it holds locks and dead rows, across restarts", seconds(age)).
+			Fixf("ROLLBACK PREPARED %s;", literal(name))
 	}
 	return nil
 }
 
-func (e *examination) autovacuum(ctx context.Context, tx pgx.Tx) error {
+func checkAutovacuum(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var on bool
 	var off []string
 	err := tx.QueryRow(ctx, `
@@ -173,24 +173,24 @@ func (e *examination) autovacuum(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("look at autovacuum: %w", err)
 	case !on:
-		e.addf(Warning, "autovacuum is off: the queue and the ledger grow with every run").mendf("ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();")
+		e.Addf(Warning, "autovacuum is off: the queue and the ledger grow with every run").Fixf("ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();")
 	case len(off) == 0:
-		e.addf(OK, "autovacuum is on")
+		e.Addf(OK, "autovacuum is on")
 	}
 	for _, table := range off {
-		e.addf(Warning, "autovacuum is off for %s: its dead rows are never removed", table).mendf("ALTER TABLE %s RESET (autovacuum_enabled);", table)
+		e.Addf(Warning, "autovacuum is off for %s: its dead rows are never removed", table).Fixf("ALTER TABLE %s RESET (autovacuum_enabled);", table)
 	}
 	return nil
 }
 
-func (e *examination) bloat(ctx context.Context, tx pgx.Tx) error {
+func checkBloat(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT format('%I.%I', s.schemaname, s.relname), s.n_dead_tup, s.n_live_tup,
 			coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum), 'YYYY-MM-DD'), 'never')
 		FROM pg_catalog.pg_stat_user_tables AS s
 		WHERE (s.schemaname = 'analytics' OR s.schemaname = $1 AND s.relname LIKE 'river\_%')
 			AND s.n_dead_tup > $2 AND s.n_dead_tup > s.n_live_tup / 5
-		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.installation.RiverSchema, e.Limits.DeadRows)
+		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.Installation.RiverSchema, e.Limits.DeadRows)
 	if err != nil {
 		return fmt.Errorf("count dead rows: %w", err)
 	}
@@ -199,14 +199,14 @@ func (e *examination) bloat(ctx context.Context, tx pgx.Tx) error {
 	found := false
 	_, err = pgx.ForEachRow(rows, []any{&table, &dead, &live, &last}, func() error {
 		found = true
-		e.addf(Warning, "%s has %d dead rows beside %d (vacuumed: %s): statements read past them", table, dead, live, last).mendf("VACUUM %s;", table)
+		e.Addf(Warning, "%s has %d dead rows beside %d (vacuumed: %s): statements read past them", table, dead, live, last).Fixf("VACUUM %s;", table)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("count dead rows: %w", err)
 	}
 	if !found {
-		e.addf(OK, "Daymill's tables have few dead rows")
+		e.Addf(OK, "Daymill's tables have few dead rows")
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ const (
 	ageFailure = 1_800_000_000
 )
 
-func (e *examination) wraparound(ctx context.Context, tx pgx.Tx) error {
+func checkWraparound(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var age int64
 	err := tx.QueryRow(ctx, "SELECT age(d.datfrozenxid) FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()").Scan(&age)
 	if err != nil {
@@ -227,14 +227,14 @@ func (e *examination) wraparound(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-func (e *examination) gradeAge(age int64) {
+func (e *Examination) gradeAge(age int64) {
 	switch {
 	case age > ageFailure:
-		e.addf(Failure, "the oldest row is %d million transactions old: Postgres refuses all writes soon", age/1_000_000).mendf("VACUUM;")
+		e.Addf(Failure, "the oldest row is %d million transactions old: Postgres refuses all writes soon", age/1_000_000).Fixf("VACUUM;")
 	case age > ageWarning:
-		e.addf(Warning, "the oldest row is %d million transactions old: vacuum does not keep up", age/1_000_000).mendf("VACUUM;")
+		e.Addf(Warning, "the oldest row is %d million transactions old: vacuum does not keep up", age/1_000_000).Fixf("VACUUM;")
 	default:
-		e.addf(OK, "the oldest row is %d million transactions old: transaction numbers are far from running out", age/1_000_000)
+		e.Addf(OK, "the oldest row is %d million transactions old: transaction numbers are far from running out", age/1_000_000)
 	}
 }
 

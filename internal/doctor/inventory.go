@@ -7,13 +7,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/schema/inventory"
 )
 
-// inventory compares what is installed with what the migrations make.
-func (e *examination) inventory(ctx context.Context, tx pgx.Tx) error {
-	faults, err := inventory.Compare(ctx, tx, e.installation.Inventory())
+// checkInventory compares what is installed with what the migrations make.
+func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
+	faults, err := inventory.Compare(ctx, tx, e.Installation.Inventory())
 	if err != nil {
 		return err
 	}
@@ -27,30 +26,17 @@ func (e *examination) inventory(ctx context.Context, tx pgx.Tx) error {
 		default:
 			text += "what rests on it does not work, or is wrong"
 		}
-		e.addf(Failure, "%s", text).mendf("daymill migrate")
+		e.Addf(Failure, "%s", text).Fixf("daymill migrate")
 	}
 	if len(faults) == 0 {
-		e.addf(OK, "what is installed is what the migrations make: functions, triggers, views, indexes, constraints and sequences")
-	}
-	late, err := db.New(tx).WatchFaults(ctx)
-	if err != nil {
-		return fmt.Errorf("look for faults of watches: %w", err)
-	}
-	for _, f := range late {
-		if f.Known {
-			e.addf(Warning, "%d statements on %s had late events that a worker has yet to ask for, since the watch could not: %s", f.Faults,
-				f.TableName, f.Error).mendf("daymill worker")
-			continue
-		}
-		e.addf(Failure, "late events of %s are not noticed since %s: %s", f.TableName, f.Since.UTC().Format("2006-01-02 15:04:05 UTC"), f.Error).
-			mendf("daymill source watch; then daymill verify for the dates since then")
+		e.Addf(OK, "what is installed is what the migrations make: functions, triggers, views, indexes, constraints and sequences")
 	}
 	return nil
 }
 
-// names says who may create objects in the schemas that names of Daymill's are looked up in. Its connections look up what is
+// checkNames says who may create objects in the schemas that names of Daymill's are looked up in. Its connections look up what is
 // not qualified in pg_catalog alone.
-func (e *examination) names(ctx context.Context, tx pgx.Tx) error {
+func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT quote_ident(n.nspname), n.nspname NOT IN ('pg_catalog', 'analytics'), array_agg(DISTINCT g.who ORDER BY g.who)
 		FROM pg_catalog.pg_namespace AS n
@@ -61,7 +47,7 @@ func (e *examination) names(ctx context.Context, tx pgx.Tx) error {
 				AND x.grantee <> (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)
 		) AS g
 		WHERE n.nspname IN ('pg_catalog', 'analytics', $1)
-		GROUP BY n.nspname ORDER BY n.nspname`, e.installation.RiverSchema)
+		GROUP BY n.nspname ORDER BY n.nspname`, e.Installation.RiverSchema)
 	if err != nil {
 		return fmt.Errorf("look who may create objects: %w", err)
 	}
@@ -75,21 +61,21 @@ func (e *examination) names(ctx context.Context, tx pgx.Tx) error {
 		if river {
 			level, why = Note, "Daymill qualifies what it calls, and other clients of River's may not"
 		}
-		e.addf(level, "%s may create objects in the schema %s: %s", strings.Join(roles, ", "), name, why).
-			mendf("REVOKE CREATE ON SCHEMA %s FROM %s;", name, strings.Join(roles, ", "))
+		e.Addf(level, "%s may create objects in the schema %s: %s", strings.Join(roles, ", "), name, why).
+			Fixf("REVOKE CREATE ON SCHEMA %s FROM %s;", name, strings.Join(roles, ", "))
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("look who may create objects: %w", err)
 	}
 	if !found {
-		e.addf(OK, "names are looked up in pg_catalog alone, and nobody else may create objects in Daymill's schemas")
+		e.Addf(OK, "names are looked up in pg_catalog alone, and nobody else may create objects in Daymill's schemas")
 	}
 	return nil
 }
 
-// notify says who else may connect: NOTIFY needs no right, and River's clients do what a notification says.
-func (e *examination) notify(ctx context.Context, tx pgx.Tx) error {
+// checkNotify says who else may connect: NOTIFY needs no right, and River's clients do what a notification says.
+func checkNotify(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var roles []string
 	err := tx.QueryRow(ctx, `
 		SELECT coalesce(array_agg(quote_ident(r.rolname) ORDER BY r.rolname), '{}')
@@ -100,7 +86,7 @@ func (e *examination) notify(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("look who may connect: %w", err)
 	}
 	if len(roles) == 0 {
-		e.addf(OK, "no other role may connect, so nobody else can pause queues by a notification")
+		e.Addf(OK, "no other role may connect, so nobody else can pause queues by a notification")
 		return nil
 	}
 	const most = 5
@@ -108,14 +94,14 @@ func (e *examination) notify(ctx context.Context, tx pgx.Tx) error {
 	if len(roles) > most {
 		text += fmt.Sprintf(" and %d more", len(roles)-most)
 	}
-	e.addf(Note, "%s may connect, and whoever may can pause queues and cancel jobs by a NOTIFY on River's channel, which Postgres lets "+
-		"everybody send", text).mendf("REVOKE CONNECT ON DATABASE %s FROM PUBLIC; and grant it to those who need it", e.database)
+	e.Addf(Note, "%s may connect, and whoever may can pause queues and cancel jobs by a NOTIFY on River's channel, which Postgres lets "+
+		"everybody send", text).Fixf("REVOKE CONNECT ON DATABASE %s FROM PUBLIC; and grant it to those who need it", e.database)
 	return nil
 }
 
-// queue looks for one that stands still though nobody has paused it in River's table: a notification can have.
-func (e *examination) queue(ctx context.Context, tx pgx.Tx) error {
-	table := func(name string) string { return pgx.Identifier{e.installation.RiverSchema, name}.Sanitize() }
+// checkQueue looks for one that stands still though nobody has paused it in River's table: a notification can have.
+func checkQueue(ctx context.Context, e *Examination, tx pgx.Tx) error {
+	table := func(name string) string { return pgx.Identifier{e.Installation.RiverSchema, name}.Sanitize() }
 	rows, err := tx.Query(ctx, `
 		SELECT j.queue, extract(epoch FROM now() - min(j.scheduled_at))::float8
 		FROM `+table("river_job")+` AS j
@@ -135,15 +121,15 @@ func (e *examination) queue(ctx context.Context, tx pgx.Tx) error {
 			return nil
 		}
 		still = append(still, name)
-		e.addf(Failure, "the queue %s stands still: a job has been ready for %s, workers are alive, and nobody has paused it; a NOTIFY by "+
-			"another role may have", name, seconds(&waited)).mendf("restart the workers, or pause and resume the queue on the page Schedule")
+		e.Addf(Failure, "the queue %s stands still: a job has been ready for %s, workers are alive, and nobody has paused it; a NOTIFY by "+
+			"another role may have", name, seconds(&waited)).Fixf("restart the workers, or pause and resume the queue on the page Schedule")
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("look at the queues: %w", err)
 	}
 	if len(still) == 0 {
-		e.addf(OK, "no queue stands still")
+		e.Addf(OK, "no queue stands still")
 	}
 	return nil
 }

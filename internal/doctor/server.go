@@ -14,7 +14,7 @@ const (
 	newestMajor = 18
 )
 
-func (e *examination) version(ctx context.Context, tx pgx.Tx) error {
+func checkVersion(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var number int
 	var text string
 	err := tx.QueryRow(ctx, `
@@ -27,21 +27,21 @@ func (e *examination) version(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-func (e *examination) gradeVersion(major int, text string) {
+func (e *Examination) gradeVersion(major int, text string) {
 	switch {
 	case major < oldestMajor:
-		e.addf(Failure, "Postgres %s lacks what Daymill needs: %d is the oldest that is supported", text, oldestMajor).
-			mendf("upgrade the server to Postgres %d or later", oldestMajor)
+		e.Addf(Failure, "Postgres %s lacks what Daymill needs: %d is the oldest that is supported", text, oldestMajor).
+			Fixf("upgrade the server to Postgres %d or later", oldestMajor)
 	case major > newestMajor:
-		e.addf(Note, "Postgres %s is newer than %d, the newest that this daymill was tested on", text, newestMajor)
+		e.Addf(Note, "Postgres %s is newer than %d, the newest that this daymill was tested on", text, newestMajor)
 	default:
-		e.addf(OK, "Postgres %s is supported", text)
+		e.Addf(OK, "Postgres %s is supported", text)
 	}
 }
 
-// primary refuses a server that nothing can be written to. A provider that makes a full database read-only by default is
+// checkPrimary refuses a server that nothing can be written to. A provider that makes a full database read-only by default is
 // told of, though Daymill's own transactions say that they write.
-func (e *examination) primary(ctx context.Context, tx pgx.Tx) error {
+func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var recovery, readOnly bool
 	err := tx.QueryRow(ctx, `SELECT pg_catalog.pg_is_in_recovery(), EXISTS (
 		SELECT 1
@@ -54,33 +54,33 @@ func (e *examination) primary(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("ask whether it can be written: %w", err)
 	case recovery:
-		e.addf(Failure, "the database is a follower: metrics cannot be written to it").
-			mendf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
+		e.Addf(Failure, "the database is a follower: metrics cannot be written to it").
+			Fixf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
 	case readOnly:
-		e.addf(Warning, "transactions are read-only by default, which some providers set when the disk is full: Daymill writes all the same, "+
+		e.Addf(Warning, "transactions are read-only by default, which some providers set when the disk is full: Daymill writes all the same, "+
 			"and the application does not").
-			mendf("ALTER DATABASE %s RESET default_transaction_read_only;", e.database)
+			Fixf("ALTER DATABASE %s RESET default_transaction_read_only;", e.database)
 	default:
-		e.addf(OK, "the database is a primary and takes writes")
+		e.Addf(OK, "the database is a primary and takes writes")
 	}
 	return nil
 }
 
-func (e *examination) pooler(context.Context, pgx.Tx) error {
+func checkPooler(_ context.Context, e *Examination, _ pgx.Tx) error {
 	if e.DB.Pooled() {
-		e.addf(Note, "a pooler in transaction mode is in between: no LISTEN, so a request is seen within a second and not at once; "+
-			"no prepared statements and no session settings; all else works").mendf("give the worker a direct URL where that matters")
+		e.Addf(Note, "a pooler in transaction mode is in between: no LISTEN, so a request is seen within a second and not at once; "+
+			"no prepared statements and no session settings; all else works").Fixf("give the worker a direct URL where that matters")
 		return nil
 	}
-	e.addf(OK, "no pooler in transaction mode is in between: requests are noticed at once")
+	e.Addf(OK, "no pooler in transaction mode is in between: requests are noticed at once")
 	return nil
 }
 
 // spare are the connections that a worker opens besides its pool: two that listen.
 const spare = 2
 
-// connections looks whether a worker finds room.
-func (e *examination) connections(ctx context.Context, tx pgx.Tx) error {
+// checkConnections looks whether a worker finds room.
+func checkConnections(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var most, reserved, used, roleLimit, roleUsed, databaseLimit, databaseUsed int
 	var super bool
 	err := tx.QueryRow(ctx, `
@@ -99,28 +99,28 @@ func (e *examination) connections(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return fmt.Errorf("count connections: %w", err)
 	}
-	free, of, mend := most-reserved-used, fmt.Sprintf("max_connections is %d", most), "raise max_connections, or run the worker with fewer --workers and a smaller --pool-size"
+	free, of, fix := most-reserved-used, fmt.Sprintf("max_connections is %d", most), "raise max_connections, or run the worker with fewer --workers and a smaller --pool-size"
 	if left := roleLimit - roleUsed; roleLimit >= 0 && !super && left < free {
-		free, of, mend = left, fmt.Sprintf("the role may have %d", roleLimit), "ALTER ROLE "+e.role+" CONNECTION LIMIT -1;"
+		free, of, fix = left, fmt.Sprintf("the role may have %d", roleLimit), "ALTER ROLE "+e.role+" CONNECTION LIMIT -1;"
 	}
 	if left := databaseLimit - databaseUsed; databaseLimit >= 0 && !super && left < free {
-		free, of, mend = left, fmt.Sprintf("the database may have %d", databaseLimit), "ALTER DATABASE "+e.database+" CONNECTION LIMIT -1;"
+		free, of, fix = left, fmt.Sprintf("the database may have %d", databaseLimit), "ALTER DATABASE "+e.database+" CONNECTION LIMIT -1;"
 	}
 	need := e.PoolSize + spare
 	switch {
 	case free <= spare:
-		e.addf(Failure, "%d connections are free (%s): a worker, which opens up to %d, cannot start", max(free, 0), of, need).mendf("%s", mend)
+		e.Addf(Failure, "%d connections are free (%s): a worker, which opens up to %d, cannot start", max(free, 0), of, need).Fixf("%s", fix)
 	case free < need:
-		e.addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail where it gets none",
-			free, of, need).mendf("%s", mend)
+		e.Addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail where it gets none",
+			free, of, need).Fixf("%s", fix)
 	default:
-		e.addf(OK, "%d connections are free (%s), and a worker opens up to %d", free, of, need)
+		e.Addf(OK, "%d connections are free (%s), and a worker opens up to %d", free, of, need)
 	}
 	return nil
 }
 
-// timeouts looks at what the server, the database or the role sets. Daymill has limits of its own for what it knows of.
-func (e *examination) timeouts(ctx context.Context, tx pgx.Tx) error {
+// checkTimeouts looks at what the server, the database or the role sets. Daymill has limits of its own for what it knows of.
+func checkTimeouts(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT s.name, s.reset_val::bigint
 		FROM pg_catalog.pg_settings AS s
@@ -142,26 +142,26 @@ func (e *examination) timeouts(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("read the time limits: %w", err)
 	}
 	if !found {
-		e.addf(OK, "neither the server nor the role limits sessions; Daymill's own limits hold")
+		e.Addf(OK, "neither the server nor the role limits sessions; Daymill's own limits hold")
 	}
 	return nil
 }
 
-func (e *examination) gradeTimeout(name string, limit time.Duration) {
+func (e *Examination) gradeTimeout(name string, limit time.Duration) {
 	switch {
 	case name == "idle_session_timeout" && limit < 10*time.Minute:
-		e.addf(Warning, "idle_session_timeout is %s: connections of the pool are cut off while they rest, and LISTEN with them", limit).
-			mendf("ALTER ROLE %s SET idle_session_timeout = 0;", e.role)
+		e.Addf(Warning, "idle_session_timeout is %s: connections of the pool are cut off while they rest, and LISTEN with them", limit).
+			Fixf("ALTER ROLE %s SET idle_session_timeout = 0;", e.role)
 	case name == "transaction_timeout" && limit < time.Minute:
-		e.addf(Warning, "transaction_timeout is %s: a batch that waits for a lock or a slow disk is cut off", limit).
-			mendf("ALTER ROLE %s SET transaction_timeout = 0;", e.role)
+		e.Addf(Warning, "transaction_timeout is %s: a batch that waits for a lock or a slow disk is cut off", limit).
+			Fixf("ALTER ROLE %s SET transaction_timeout = 0;", e.role)
 	default:
-		e.addf(Note, "%s is %s for this role: Daymill's sessions set limits of their own", name, limit)
+		e.Addf(Note, "%s is %s for this role: Daymill's sessions set limits of their own", name, limit)
 	}
 }
 
-// replication says what is allowed. Nothing of Daymill's needs it.
-func (e *examination) replication(ctx context.Context, tx pgx.Tx) error {
+// checkReplication says what is allowed. Nothing of Daymill's needs it.
+func checkReplication(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var level string
 	var may bool
 	var slots, used int
@@ -174,19 +174,19 @@ func (e *examination) replication(ctx context.Context, tx pgx.Tx) error {
 	}
 	switch {
 	case level != "logical":
-		e.addf(Note, "logical replication is not available (wal_level is %s): nothing that Daymill does needs it", level)
+		e.Addf(Note, "logical replication is not available (wal_level is %s): nothing that Daymill does needs it", level)
 	case !may:
-		e.addf(Note, "this role may not replicate: nothing that Daymill does needs it")
+		e.Addf(Note, "this role may not replicate: nothing that Daymill does needs it")
 	case used >= slots:
-		e.addf(Note, "all %d replication slots are taken: nothing that Daymill does needs one", slots)
+		e.Addf(Note, "all %d replication slots are taken: nothing that Daymill does needs one", slots)
 	default:
-		e.addf(OK, "logical replication is available, with %d of %d slots free; nothing that Daymill does needs it", slots-used, slots)
+		e.Addf(OK, "logical replication is available, with %d of %d slots free; nothing that Daymill does needs it", slots-used, slots)
 	}
 	return nil
 }
 
-// extensions says which of those that help are there.
-func (e *examination) extensions(ctx context.Context, tx pgx.Tx) error {
+// checkExtensions says which of those that help are there.
+func checkExtensions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT n.name, x.oid IS NOT NULL, a.name IS NOT NULL
 		FROM unnest('{pg_cron,pg_stat_statements}'::text[]) AS n (name)
@@ -205,11 +205,11 @@ func (e *examination) extensions(ctx context.Context, tx pgx.Tx) error {
 	_, err = pgx.ForEachRow(rows, []any{&name, &installed, &available}, func() error {
 		switch {
 		case installed:
-			e.addf(OK, "the extension %s is installed: %s", name, use[name])
+			e.Addf(OK, "the extension %s is installed: %s", name, use[name])
 		case available:
-			e.addf(Note, "the extension %s is available: %s; Daymill needs none", name, use[name]).mendf("CREATE EXTENSION %s;", name)
+			e.Addf(Note, "the extension %s is available: %s; Daymill needs none", name, use[name]).Fixf("CREATE EXTENSION %s;", name)
 		default:
-			e.addf(Note, "the extension %s is not available; Daymill needs none", name)
+			e.Addf(Note, "the extension %s is not available; Daymill needs none", name)
 		}
 		return nil
 	})

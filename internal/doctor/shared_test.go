@@ -60,7 +60,7 @@ func TestDiscreet(t *testing.T) {
 	good := doctor.River{Schema: "public", Applied: 6, Newest: 6}
 
 	for _, f := range doctor.Examine(t.Context(), doctor.Config{DB: db.DB, Source: gone, Clock: pace.SystemClock{}, River: good, Discreet: true}) {
-		require.NotContains(t, f.Sentence+f.Mend, "secret")
+		require.NotContains(t, f.Sentence+f.Fix, "secret")
 		if f.ID == "follower" {
 			require.Equal(t, doctor.Warning, f.Level)
 		}

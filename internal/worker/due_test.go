@@ -269,7 +269,7 @@ func TestBackoff(t *testing.T) {
 	t.Run("Person", func(t *testing.T) {
 		t.Parallel()
 		b, id := failing(t)
-		// Asking does not mend anything yet, and takes no attempt away. It counts a minute after the last attempt.
+		// Asking does not fix anything yet, and takes no attempt away. It counts a minute after the last attempt.
 		b.request(t, day)
 		b.awaitLooks(t)
 		require.Equal(t, rivertype.JobStateRetryable, b.job(t, day).State)

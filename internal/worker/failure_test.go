@@ -84,7 +84,7 @@ func TestFailing(t *testing.T) {
 		failed := "failed: read events from 2026-03-01T00:00:00Z: ERROR: the source is broken (SQLSTATE P0001)"
 		require.Equal(t, []string{failed, failed}, column[string](t, b, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
 
-		// The schedule's request waits with the first: there is a job, and nobody has mended anything.
+		// The schedule's request waits with the first: there is a job, and nobody has fixed anything.
 		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
 		b.awaitLooks(t)
 		require.Equal(t, id, b.job(t, day).ID)
@@ -106,7 +106,7 @@ func TestFailing(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// A request that comes while the last attempt is at work does not go with it: its events may mend the date.
+	// A request that comes while the last attempt is at work does not go with it: its events may fix the date.
 	t.Run("RequestDuringLastAttempt", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// explain says what mends an error of the server.
+// explain says what fixes an error of the server.
 func (t Target) explain(err error) error {
 	var server *pgconn.PgError
 	if !errors.As(err, &server) {

@@ -86,7 +86,7 @@ func (j *jsonRows) nextLine() ([]byte, error) {
 }
 
 func (j *jsonRows) parse(line []byte, into *row) error {
-	if !utf8.Valid(line) { // which packages for JSON mend or ignore
+	if !utf8.Valid(line) { // which packages for JSON fix or ignore
 		return errors.New("the line is not UTF-8")
 	}
 	if !json.Valid(line) { // which gjson does not look at

@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestLongEntity has an entity that no index of Postgres holds: the error says so, and how to mend it.
+// TestLongEntity has an entity that no index of Postgres holds: the error says so, and how to fix it.
 func TestLongEntity(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC"})

@@ -54,19 +54,19 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 	if view.name == "" {
 		report.addf(Failure, "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)").
-			mend("run `daymill migrate`, which makes it again as it was set")
+			fix("run `daymill migrate`, which makes it again as it was set")
 		return report, nil
 	}
 	source, err := show(ctx, tx)
 	switch {
 	case errors.Is(err, ErrNone):
-		report.addf(Failure, "analytics.events reads no table").mend("run `daymill source set --table … --entity … --type … " +
+		report.addf(Failure, "analytics.events reads no table").fix("run `daymill source set --table … --entity … --type … " +
 			"--time …`, or `daymill source create` for a new table")
 		return report, nil
 	case err != nil:
 		return nil, err
 	case source.Swapped != "":
-		report.addf(Failure, "%s", source.swappedText(source.Swapped)).mend("run `daymill source set` for the table that has the events")
+		report.addf(Failure, "%s", source.swappedText(source.Swapped)).fix("run `daymill source set` for the table that has the events")
 	case source.HandWritten:
 		report.addf(OK, "analytics.events is written by hand and reads %s", strings.Join(source.Reads, ", "))
 	default:
@@ -82,10 +82,10 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 		i := slices.IndexFunc(view.columns, func(c db.SourceColumnsRow) bool { return c.Name == w.name })
 		switch {
 		case i < 0:
-			report.addf(Failure, "analytics.events has no column %s", w.name).mend("select it, as " + w.cast)
+			report.addf(Failure, "analytics.events has no column %s", w.name).fix("select it, as " + w.cast)
 		case view.columns[i].Type != w.kind && view.columns[i].Type != strings.TrimPrefix(w.kind, "analytics."):
 			report.addf(Failure, "the column %s of analytics.events is %s, not %s", w.name, view.columns[i].Type, w.kind).
-				mend("cast it in the view: " + w.cast)
+				fix("cast it in the view: " + w.cast)
 		}
 	}
 	if !report.Failed() {
@@ -108,12 +108,12 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 	if !role.Readable {
 		report.addf(Failure, "the role %s may not read analytics.events", role.RoleQuoted).
-			mend("GRANT SELECT ON analytics.events TO " + role.RoleQuoted + ";")
+			fix("GRANT SELECT ON analytics.events TO " + role.RoleQuoted + ";")
 	}
 	for _, read := range reads {
 		if !read.Readable {
 			report.addf(Failure, "the role %s may not read %s", read.RoleQuoted, read.Quoted).
-				mend("GRANT SELECT ON " + read.Quoted + " TO " + read.RoleQuoted + ";")
+				fix("GRANT SELECT ON " + read.Quoted + " TO " + read.RoleQuoted + ";")
 		}
 	}
 	if report.Failed() {
@@ -129,7 +129,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	switch {
 	case errors.As(err, &server) && server.Code == pgerrcode.InsufficientPrivilege:
 		report.addf(Failure, "analytics.events cannot be read: %s", server.Message).
-			mend("grant the role " + role.OwnerQuoted + ", which owns the view, what is missing")
+			fix("grant the role " + role.OwnerQuoted + ", which owns the view, what is missing")
 		return report, nil
 	case err != nil:
 		return nil, fmt.Errorf("read analytics.events: %w", err)
@@ -138,7 +138,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	for _, read := range reads {
 		if read.RowSecurity {
 			report.addf(Warning, "row-level security is on for %s: rows that its policies hide from %s are not counted",
-				read.Quoted, read.RoleQuoted).mend("add a policy that shows " + read.RoleQuoted +
+				read.Quoted, read.RoleQuoted).fix("add a policy that shows " + read.RoleQuoted +
 				" every row, or ALTER ROLE " + read.RoleQuoted + " BYPASSRLS;")
 		}
 	}
@@ -163,15 +163,15 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 			}
 			if !column.Required && slices.Contains([]string{kindTable, kindPartitioned}, table.Kind) {
 				report.addf(Warning, "%s.%s can be null: rows without an entity are not counted", table.Quoted, column.Quoted).
-					mend("nothing, where such rows are no events; else ALTER TABLE … ALTER COLUMN … SET NOT NULL")
+					fix("nothing, where such rows are no events; else ALTER TABLE … ALTER COLUMN … SET NOT NULL")
 			}
 			switch {
 			case column.BaseName == "citext":
 				report.addf(Warning, "%s.%s is citext: ids that differ in case only are counted as different entities",
-					table.Quoted, column.Quoted).mend("write the view by hand, with lower(…), where they are the same to the application")
+					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…), where they are the same to the application")
 			case column.Loose:
 				report.addf(Warning, "%s.%s has a nondeterministic collation: ids that it takes for equal are counted as different entities",
-					table.Quoted, column.Quoted).mend("write the view by hand, with lower(…) or what else makes them the same, where they are the " +
+					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…) or what else makes them the same, where they are the " +
 					"same to the application")
 			case installed == entity.Text && (isWhole(column) || column.BaseID == pgtype.UUIDOID):
 				report.addf(OK, "entities are named by the text of %s.%s, which is %s", table.Quoted, column.Quoted, column.Type)

@@ -92,7 +92,7 @@ func TestCheck(t *testing.T) {
 		}
 		require.Equal(t, source.Finding{
 			Level: source.Failure, Sentence: "the role " + role + " may not read analytics.events",
-			Mend: []string{"GRANT SELECT ON analytics.events TO " + role + ";"},
+			Fix: []string{"GRANT SELECT ON analytics.events TO " + role + ";"},
 		}, one())
 		db.exec(t, "GRANT SELECT ON analytics.events TO "+role)
 		require.Empty(t, one().Sentence, "the table is read with the rights of the view's owner")
@@ -100,7 +100,7 @@ func TestCheck(t *testing.T) {
 		db.exec(t, "ALTER VIEW analytics.events OWNER TO "+role)
 		require.Equal(t, source.Finding{
 			Level: source.Failure, Sentence: "the role " + role + " may not read app.events",
-			Mend: []string{"GRANT SELECT ON app.events TO " + role + ";"},
+			Fix: []string{"GRANT SELECT ON app.events TO " + role + ";"},
 		}, one())
 		db.exec(t, "GRANT SELECT (id) ON app.events TO "+role)
 		require.Contains(t, one().Sentence, "analytics.events cannot be read: permission denied for table events")

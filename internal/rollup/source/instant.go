@@ -60,7 +60,7 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 			// It is joined, row by row or whole: checkSlice says whether it is too large for that.
 		case s.Type == nodeCustomScan:
 			report.addf(Warning, "%s.%s is read by an extension's own scan, which cannot be judged here", s.Schema, s.Relation).
-				mend("time a day's query by hand")
+				fix("time a day's query by hand")
 		default:
 			x, err := examine(ctx, tx, s, compared)
 			if err != nil {
@@ -92,11 +92,11 @@ func (r *Report) foreign(ctx context.Context, tx pgx.Tx, s scan) error {
 	}
 	if operand(s.Filter, sentinel) != "" {
 		r.addf(Failure, "the foreign table %s is fetched whole for each slice: its wrapper does not send the condition on the instant",
-			table.Quoted).mend("copy the events into a table of this database")
+			table.Quoted).fix("copy the events into a table of this database")
 		return nil
 	}
 	r.addf(Warning, "%s is a foreign table: whether its instant is indexed cannot be seen from here", table.Quoted).
-		mend("see that the table behind it, on its own server, has an index on the instant")
+		fix("see that the table behind it, on its own server, has an index on the instant")
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (r *Report) unreached(plan node) {
 	scans := plan.scans()
 	if len(scans) == 0 {
 		r.addf(Warning, "the planner sees no table behind analytics.events, as where a partitioned table has no partition yet").
-			mend("run `daymill source check` again when there is one")
+			fix("run `daymill source check` again when there is one")
 		return
 	}
 	var names []string
@@ -115,7 +115,7 @@ func (r *Report) unreached(plan node) {
 		}
 	}
 	r.addf(Failure, "a condition on created_at reaches none of the tables, so each slice reads all of %s", strings.Join(names, ", ")).
-		mend("compute created_at from one row of one table: a condition does not reach through DISTINCT ON, LIMIT, window " +
+		fix("compute created_at from one row of one table: a condition does not reach through DISTINCT ON, LIMIT, window " +
 			"functions, aggregates or WITH … AS MATERIALIZED")
 }
 
@@ -148,7 +148,7 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 	if !can {
 		r.addf(Failure, "created_at is computed from %s as %s, which Postgres cannot index, since it depends on settings",
 			first.RootQuoted, first.expression).
-			mend("compute it immutably: AT TIME ZONE 'UTC' makes a timestamptz of a timestamp, to_timestamp(…) one of a number")
+			fix("compute it immutably: AT TIME ZONE 'UTC' makes a timestamptz of a timestamp, to_timestamp(…) one of a number")
 		return nil
 	}
 	partitioned := first.RootID != first.ID
@@ -156,14 +156,14 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 		first.RootQuoted, first.expression)
 	for _, x := range missing {
 		for _, index := range x.broken() {
-			finding.mend("DROP INDEX CONCURRENTLY " + index + "; -- invalid: its creation failed")
+			finding.fix("DROP INDEX CONCURRENTLY " + index + "; -- invalid: its creation failed")
 		}
-		finding.mend("CREATE INDEX CONCURRENTLY ON " + x.Quoted + " " + x.key() + ";")
+		finding.fix("CREATE INDEX CONCURRENTLY ON " + x.Quoted + " " + x.key() + ";")
 	}
 	if partitioned {
-		finding.mend("CREATE INDEX ON " + first.RootQuoted + " " + first.key() + "; -- after those: it takes them up, and is quick")
+		finding.fix("CREATE INDEX ON " + first.RootQuoted + " " + first.key() + "; -- after those: it takes them up, and is quick")
 	}
-	finding.mend("where rows come in the order of time and are not updated, USING brin " + first.key() +
+	finding.fix("where rows come in the order of time and are not updated, USING brin " + first.key() +
 		" WITH (autosummarize = on) serves as well, and is far smaller")
 	return nil
 }
@@ -198,9 +198,9 @@ func checkSlice(ctx context.Context, tx pgx.Tx) (Report, error) {
 		finding := report.addf(Warning, "a slice of an hour would read all of %s, about %d rows", table.Quoted, table.RowEstimate)
 		switch {
 		case !table.Analyzed:
-			finding.mend("ANALYZE " + table.Quoted + ";")
+			finding.fix("ANALYZE " + table.Quoted + ";")
 		default:
-			finding.mend("ANALYZE "+table.Quoted+"; and where that changes nothing: a BRIN index does not serve rows that are in no "+
+			finding.fix("ANALYZE "+table.Quoted+"; and where that changes nothing: a BRIN index does not serve rows that are in no "+
 				"order of time, a B-tree does", "a table that is joined needs an index on the column it is joined by")
 		}
 	}

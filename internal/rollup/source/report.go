@@ -16,11 +16,11 @@ const (
 type Finding struct {
 	Level    Level
 	Sentence string
-	// Mend are the lines that set it right: statements to run, or advice. Empty where nothing is wrong.
-	Mend []string
+	// Fix are the lines that set it right: statements to run, or advice. Empty where nothing is wrong.
+	Fix []string
 }
 
-func (f *Finding) mend(lines ...string) { f.Mend = append(f.Mend, lines...) }
+func (f *Finding) fix(lines ...string) { f.Fix = append(f.Fix, lines...) }
 
 // Report is what Check found, in the order it looked.
 type Report []Finding

@@ -293,7 +293,7 @@ func refuseUnreadable(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, finding := range findings {
 		if finding.Level == Failure {
-			return refusef("%s: %s", finding.Sentence, strings.Join(finding.Mend, " "))
+			return refusef("%s: %s", finding.Sentence, strings.Join(finding.Fix, " "))
 		}
 	}
 	return nil

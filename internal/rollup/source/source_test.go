@@ -68,7 +68,7 @@ func (db *testBundle) check(t *testing.T) string {
 	for _, finding := range report {
 		if finding.Level != source.OK {
 			fmt.Fprintf(&out, "%s: %s\n", finding.Level, finding.Sentence)
-			for _, line := range finding.Mend {
+			for _, line := range finding.Fix {
 				fmt.Fprintf(&out, "  %s\n", line)
 			}
 		}

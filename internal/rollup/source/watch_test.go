@@ -460,17 +460,17 @@ func TestWatchFaults(t *testing.T) {
 	t.Parallel()
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')"
 	for name, c := range map[string]struct {
-		damage, mend string
-		settled      string // the dates that are asked for once it is mended
-		left         bool   // whether a fault is left that only a person can settle
+		damage, fix string
+		settled     string // the dates that are asked for once it is fixed
+		left        bool   // whether a fault is left that only a person can settle
 	}{
-		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", mend: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
-		"Duplicate":         {damage: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", mend: "SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 100)", settled: "2026-03-05"},
-		"FunctionMissing":   {damage: "ALTER FUNCTION analytics.request_late(timestamptz[], timestamptz[], text) RENAME TO gone", mend: "ALTER FUNCTION analytics.gone(timestamptz[], timestamptz[], text) RENAME TO request_late", settled: "2026-03-05"},
-		"InstallationEmpty": {damage: "CREATE TABLE public.kept AS SELECT * FROM analytics.installation; DELETE FROM analytics.installation", mend: "INSERT INTO analytics.installation SELECT * FROM public.kept", left: true},
-		"SchemaRenamed":     {damage: "ALTER SCHEMA analytics RENAME TO away", mend: "ALTER SCHEMA away RENAME TO analytics"},
-		"TableMissing":      {damage: "ALTER TABLE analytics.rollup_requests RENAME TO away", mend: "ALTER TABLE analytics.away RENAME TO rollup_requests", settled: "2026-03-05"},
-		"TriggerFails":      {damage: "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; CREATE TRIGGER fails AFTER INSERT ON analytics.rollup_requests EXECUTE FUNCTION public.fail()", mend: "DROP TRIGGER fails ON analytics.rollup_requests", settled: "2026-03-05"},
+		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", fix: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
+		"Duplicate":         {damage: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", fix: "SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 100)", settled: "2026-03-05"},
+		"FunctionMissing":   {damage: "ALTER FUNCTION analytics.request_late(timestamptz[], timestamptz[], text) RENAME TO gone", fix: "ALTER FUNCTION analytics.gone(timestamptz[], timestamptz[], text) RENAME TO request_late", settled: "2026-03-05"},
+		"InstallationEmpty": {damage: "CREATE TABLE public.kept AS SELECT * FROM analytics.installation; DELETE FROM analytics.installation", fix: "INSERT INTO analytics.installation SELECT * FROM public.kept", left: true},
+		"SchemaRenamed":     {damage: "ALTER SCHEMA analytics RENAME TO away", fix: "ALTER SCHEMA away RENAME TO analytics"},
+		"TableMissing":      {damage: "ALTER TABLE analytics.rollup_requests RENAME TO away", fix: "ALTER TABLE analytics.away RENAME TO rollup_requests", settled: "2026-03-05"},
+		"TriggerFails":      {damage: "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; CREATE TRIGGER fails AFTER INSERT ON analytics.rollup_requests EXECUTE FUNCTION public.fail()", fix: "DROP TRIGGER fails ON analytics.rollup_requests", settled: "2026-03-05"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -479,7 +479,7 @@ func TestWatchFaults(t *testing.T) {
 			db.watch(t, source.WatchOptions{})
 			db.exec(t, c.damage)
 			db.exec(t, late)
-			db.exec(t, c.mend)
+			db.exec(t, c.fix)
 			db.exec(t, "DELETE FROM analytics.rollup_requests")
 			db.exec(t, "SELECT analytics.settle_faults()")
 			require.Equal(t, c.settled, db.requests(t))

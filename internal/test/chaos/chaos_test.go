@@ -229,7 +229,7 @@ func (x *trial) prepare(ctx context.Context) error {
 	return x.proxy.Start()
 }
 
-// fill gives dates their first events. The daily job is kept away: it would mend what was lost.
+// fill gives dates their first events. The daily job is kept away: it would fix what was lost.
 func (x *trial) fill(ctx context.Context) error {
 	if err := x.db.QueryRow(ctx, "SELECT analytics.date_of(now()) - $1::integer", dates).Scan(&x.first); err != nil {
 		return err
