@@ -1,3 +1,10 @@
+DROP FUNCTION capture.advance(integer, bigint, bigint, bigint, text, text, timestamptz);
+DROP TABLE capture.gap;
+DROP TABLE capture.schema_version;
+DROP TABLE capture.captured;
+DROP TABLE capture.log_partition;
+DROP TABLE capture.log;
+DROP TABLE capture.stream;
 DROP TABLE capture.letter;
 DROP TABLE capture.shard;
 DROP TABLE capture.consumer;

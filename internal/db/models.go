@@ -270,6 +270,16 @@ type AnalyticsWorker struct {
 	ClockAheadMs     int64
 }
 
+type CaptureCaptured struct {
+	StreamID   int32
+	SchemaName string
+	TableName  string
+	Oid        int64
+	Identity   string
+	Reason     string
+	Since      time.Time
+}
+
 type CaptureConsumer struct {
 	Name          string
 	Stream        string
@@ -279,6 +289,18 @@ type CaptureConsumer struct {
 	PausedAt      *time.Time
 	PausedBecause *string
 	CreatedAt     time.Time
+}
+
+type CaptureGap struct {
+	ID         int64
+	StreamID   int32
+	Kind       string
+	Reason     string
+	After      int64
+	Lsn        *string
+	Tables     []string
+	CreatedAt  time.Time
+	RepairedAt *time.Time
 }
 
 type CaptureLetter struct {
@@ -296,6 +318,44 @@ type CaptureLetter struct {
 	ReplayAt  *time.Time
 }
 
+type CaptureLog struct {
+	StreamID      int32
+	Position      int64
+	Op            string
+	SchemaName    string
+	TableName     string
+	KeyHash       *int32
+	Key           []byte
+	Old           []byte
+	New           []byte
+	Unchanged     []string
+	KeyChanged    bool
+	Snapshot      bool
+	Xid           int64
+	Lsn           string
+	Ordinal       int32
+	CommittedAt   time.Time
+	SchemaVersion int32
+}
+
+type CaptureLogPartition struct {
+	StreamID int32
+	After    int64
+	Upto     int64
+	MadeAt   time.Time
+	FilledAt *time.Time
+}
+
+type CaptureSchemaVersion struct {
+	StreamID   int32
+	SchemaName string
+	TableName  string
+	Version    int32
+	Position   int64
+	Columns    []byte
+	CreatedAt  time.Time
+}
+
 type CaptureShard struct {
 	Consumer  string
 	Shard     int32
@@ -306,4 +366,29 @@ type CaptureShard struct {
 	Failures  int32
 	Error     *string
 	RetryAt   *time.Time
+}
+
+type CaptureStream struct {
+	ID          int32
+	Name        string
+	Mode        *string
+	ModeReason  string
+	State       string
+	Reason      string
+	Position    int64
+	Forgotten   int64
+	Lsn         *string
+	Seen        *string
+	Token       int64
+	Owner       string
+	BeatAt      *time.Time
+	LandedAt    *time.Time
+	CommittedAt *time.Time
+	SystemID    *string
+	Timeline    *int32
+	Slot        *string
+	SlotLsn     *string
+	Retained    *int64
+	Behind      *int64
+	GuardedAt   *time.Time
 }

@@ -1,0 +1,166 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// columns are those of capture.log, in the order in which rows are written.
+const columns = "stream_id, position, op, schema_name, table_name, key_hash, key, old, new, unchanged, key_changed, snapshot, " +
+	"xid, lsn, ordinal, committed_at, schema_version"
+
+const columnCount = 17
+
+// Land gives changes their positions and writes them, together with how far the source has been read. Without changes it only
+// moves the mark. After an error it is not known whether they landed: take the stream again, and go on from where it says.
+func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) error {
+	next := w.position + int64(len(changes))
+	for next > w.upto {
+		if err := w.extend(ctx); err != nil {
+			return err
+		}
+	}
+	conn, err := w.config.DB.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("take a connection: %w", err)
+	}
+	defer conn.Release()
+	advance := w.advance(next, mark)
+	if len(changes) == 0 {
+		_, err = conn.Conn().PgConn().Exec(ctx, advance).ReadAll()
+	} else {
+		w.encode(changes)
+		_, err = conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer),
+			advance+"; COPY capture.log ("+columns+") FROM STDIN (FORMAT binary)")
+	}
+	switch {
+	case postgres.Code(err) == fenced:
+		return ErrFenced
+	case err != nil:
+		return fmt.Errorf("land %d changes of stream %s: %w", len(changes), w.config.Stream, err)
+	}
+	w.position = next
+	return nil
+}
+
+// advance is the statement that moves the stream. It goes with COPY in one round trip and one transaction, for which Postgres
+// allows no parameters; texts are quoted.
+func (w *Writer) advance(next int64, mark Mark) string {
+	committed := "NULL"
+	if !mark.CommittedAt.IsZero() {
+		committed = quote(mark.CommittedAt.UTC().Format("2006-01-02 15:04:05.999999") + "+00")
+	}
+	return "SELECT capture.advance(" + number(int64(w.id)) + ", " + number(w.token) + ", " + number(w.position) + ", " + number(next) + ", " +
+		orNull(mark.LSN) + ", " + orNull(mark.Seen) + ", " + committed + ")"
+}
+
+func orNull(text string) string {
+	if text == "" {
+		return "NULL"
+	}
+	return quote(text)
+}
+
+// quote writes text as E'…', which means the same whatever standard_conforming_strings says.
+func quote(text string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
+}
+
+// epoch is where Postgres counts time from.
+//
+//nolint:gochecknoglobals // A constant.
+var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// encode writes changes as COPY wants them, and gives them their positions and the stream's name.
+func (w *Writer) encode(changes []change.Change) {
+	b := append(w.buffer[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	for i := range changes {
+		c := &changes[i]
+		c.Stream, c.Position = w.config.Stream, w.position+int64(i)+1
+		b = binary.BigEndian.AppendUint16(b, columnCount)
+		b = appendInt32(b, w.id)
+		b = appendInt64(b, c.Position)
+		b = appendText(b, string(c.Op))
+		b = appendText(b, c.Schema)
+		b = appendText(b, c.Table)
+		if c.Op == change.Truncate {
+			b = appendNull(b)
+		} else {
+			b = appendInt32(b, hash(*c))
+		}
+		b = appendJSON(b, c.Key)
+		b = appendJSON(b, c.Old)
+		b = appendJSON(b, c.New)
+		b = appendTexts(b, c.Unchanged)
+		b = appendBool(b, c.KeyChanged)
+		b = appendBool(b, c.Snapshot)
+		b = appendInt64(b, c.XID)
+		b = appendText(b, c.LSN)
+		b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Of a transaction; Postgres has no more.
+		b = appendInt64(b, c.CommittedAt.Sub(epoch).Microseconds())
+		b = appendInt32(b, int32(c.SchemaVersion)) //nolint:gosec // One for each ALTER TABLE.
+	}
+	w.buffer = binary.BigEndian.AppendUint16(b, 0xffff)
+}
+
+// hash decides which shard of a consumer a change belongs to.
+func hash(c change.Change) int32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(sink.Key(c))) // It never fails.
+	return int32(h.Sum32())             //nolint:gosec // All bits, the sign's included.
+}
+
+func appendNull(b []byte) []byte { return append(b, 0xff, 0xff, 0xff, 0xff) }
+
+func appendInt32(b []byte, n int32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(n)) //nolint:gosec // The same bits.
+}
+
+func appendInt64(b []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(n)) //nolint:gosec // The same bits.
+}
+
+func appendBool(b []byte, is bool) []byte {
+	if is {
+		return append(b, 0, 0, 0, 1, 1)
+	}
+	return append(b, 0, 0, 0, 1, 0)
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...) //nolint:gosec // At most 1 GB in Postgres.
+}
+
+func appendJSON(b []byte, document []byte) []byte {
+	if len(document) == 0 || string(document) == "null" {
+		return appendNull(b)
+	}
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(document))), document...) //nolint:gosec // As appendText.
+}
+
+const oidText = 25
+
+func appendTexts(b []byte, texts []string) []byte {
+	if len(texts) == 0 {
+		return appendNull(b)
+	}
+	start := len(b)
+	b = append(b, 0, 0, 0, 0)
+	for _, n := range []int{1, 0, oidText, len(texts), 1} { // dimensions, no NULL, type, length, lower bound
+		b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // Columns of a table.
+	}
+	for _, text := range texts {
+		b = appendText(b, text)
+	}
+	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4)) //nolint:gosec // As appendText.
+	return b
+}

@@ -1,0 +1,156 @@
+// Package log keeps changes until every consumer has them, and for a while longer.
+//
+// A [Writer] belongs to the owner of a stream: it gives changes their positions and writes them with one COPY, together with
+// the stream's position, in one transaction that fails where another process has taken the stream. [Log] reads them shard by
+// shard. Partitions hold a number of positions each; [Writer.Maintain] makes them ahead and drops those that all consumers have
+// passed and whose retention is over.
+//
+//	take ──▶ land ──▶ land ──▶ … ──▶ fenced: another has taken the stream
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const (
+	// Channel is what Postgres notifies when changes have landed; the payload is the name of the stream.
+	Channel = "daymill_capture"
+	// DefaultPartition is how many positions a partition has.
+	DefaultPartition = 500_000
+	// DefaultRetention is how long a full partition is kept.
+	DefaultRetention = 24 * time.Hour
+
+	// fenced is the SQLSTATE that capture.advance raises.
+	fenced = "DM016"
+)
+
+var (
+	// ErrFenced says that another process has taken the stream: what was to be landed has not been.
+	ErrFenced = errors.New("another process has taken the stream")
+	// ErrTaken says that another process has the stream.
+	ErrTaken = errors.New("another process has the stream")
+	// ErrForgotten says that the log does not go back to a position.
+	ErrForgotten = errors.New("the log does not go back that far: snapshot the consumer's tables with `daymill sink snapshot`")
+	// ErrNoStream says that there is no stream of a name.
+	ErrNoStream = errors.New("there is no stream of that name")
+)
+
+// Mark is up to where a source has been read, together with the changes that are landed with it.
+type Mark struct {
+	LSN         string    // in WAL mode; "" where it stays
+	Seen        string    // in trigger mode, a pg_snapshot; "" where it stays
+	CommittedAt time.Time // of the last transaction; zero where it stays
+}
+
+// Config is what a Writer works with. DB and Stream have no default.
+type Config struct {
+	DB        *postgres.DB // with the log
+	Stream    string       // name
+	Owner     string       // who takes it, for people
+	Silence   time.Duration // after which an owner that is not heard of has lost the stream; 10 seconds where 0
+	Partition int64        // positions; DefaultPartition where 0
+}
+
+// Writer writes the log of one stream. It is not for use by several goroutines at a time.
+type Writer struct {
+	config   Config
+	id       int32
+	token    int64
+	position int64
+	upto     int64 // of the last partition
+	buffer   []byte
+}
+
+// Take takes a stream that nobody has, and makes it where there is none. ErrTaken says that somebody has it.
+func Take(ctx context.Context, config Config) (*Writer, error) {
+	if config.Partition == 0 {
+		config.Partition = DefaultPartition
+	}
+	if config.Silence == 0 {
+		config.Silence = 10 * time.Second
+	}
+	w := &Writer{config: config}
+	err := config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		if err := queries.StreamEnsure(ctx, config.Stream); err != nil {
+			return err
+		}
+		row, err := queries.StreamTake(ctx, db.StreamTakeParams{Name: config.Stream, Owner: config.Owner, Silence: config.Silence})
+		if err != nil {
+			return err
+		}
+		w.id, w.token, w.position = row.ID, row.Token, row.Position
+		w.upto, err = queries.LogPartitionLast(ctx, row.ID)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrTaken
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take stream %s: %w", config.Stream, err)
+	}
+	return w, nil
+}
+
+// ID is the stream's number.
+func (w *Writer) ID() int32 { return w.id }
+
+// Token is the number of this taking of the stream.
+func (w *Writer) Token() int64 { return w.token }
+
+// Position is that of the last change in the log.
+func (w *Writer) Position() int64 { return w.position }
+
+// Beat tells others that the owner is alive. ErrFenced says that it has lost the stream.
+func (w *Writer) Beat(ctx context.Context) error {
+	return w.Own(ctx, func(queries *db.Queries) (int64, error) {
+		return queries.StreamBeat(ctx, db.StreamBeatParams{ID: w.id, Token: w.token})
+	})
+}
+
+// Own runs a statement that names the token, and returns ErrFenced where it changed nothing.
+func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, error)) error {
+	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		count, err := do(db.New(tx))
+		if err != nil {
+			return fmt.Errorf("write to stream %s: %w", w.config.Stream, err)
+		}
+		if count == 0 {
+			return ErrFenced
+		}
+		return nil
+	})
+}
+
+// Tx runs do in a transaction during which nobody can take the stream away.
+func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries) error) error {
+	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		_, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrFenced
+		}
+		if err != nil {
+			return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
+		}
+		return do(tx, queries)
+	})
+}
+
+// Release lets go of the stream, so that the next owner need not wait until this one is taken for dead.
+func (w *Writer) Release(ctx context.Context) error {
+	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		return db.New(tx).StreamRelease(ctx, db.StreamReleaseParams{ID: w.id, Token: w.token})
+	})
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

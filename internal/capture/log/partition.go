@@ -1,0 +1,101 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+func (w *Writer) parent() string { return pgx.Identifier{"capture", "log_" + number(int64(w.id))}.Sanitize() }
+
+func (w *Writer) partition(after int64) string {
+	return pgx.Identifier{"capture", "log_" + number(int64(w.id)) + "_" + number(after)}.Sanitize()
+}
+
+// extend makes the next partition. It is attached, which does not wait for readers, as CREATE TABLE … PARTITION OF would.
+func (w *Writer) extend(ctx context.Context) error {
+	after := max(w.upto, w.position)
+	upto := after + w.config.Partition
+	err := w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+		statements := []string{
+			"CREATE TABLE " + w.partition(after) + " (LIKE capture.log INCLUDING DEFAULTS)",
+			"ALTER TABLE " + w.parent() + " ATTACH PARTITION " + w.partition(after) + " FOR VALUES FROM (" + number(after+1) + ") TO (" + number(upto+1) + ")",
+		}
+		var has bool
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", w.parent()).Scan(&has); err != nil {
+			return err
+		}
+		if !has {
+			statements = append([]string{
+				"CREATE TABLE " + w.parent() + " (LIKE capture.log INCLUDING DEFAULTS) PARTITION BY RANGE (position)",
+				"ALTER TABLE capture.log ATTACH PARTITION " + w.parent() + " FOR VALUES IN (" + number(int64(w.id)) + ")",
+			}, statements...)
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return queries.LogPartitionInsert(ctx, db.LogPartitionInsertParams{StreamID: w.id, After: after, Upto: upto})
+	})
+	if err != nil {
+		return fmt.Errorf("make a partition of the log: %w", err)
+	}
+	w.upto = upto
+	return nil
+}
+
+// lockWait is how long dropping a partition waits for readers, while others wait behind it.
+const lockWait = "200ms"
+
+// Maintain makes the next partition when the last one is half full, and drops those that were full for the retention and that
+// all consumers have passed. It returns how many were dropped. A partition that is being read is left for the next time.
+func (w *Writer) Maintain(ctx context.Context, now time.Time, retention time.Duration) (int, error) {
+	if w.position > w.upto-w.config.Partition/2 {
+		if err := w.extend(ctx); err != nil {
+			return 0, err
+		}
+	}
+	var old []db.LogPartitionOldRow
+	err := w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		err := queries.LogPartitionFill(ctx, db.LogPartitionFillParams{StreamID: w.id, At: now})
+		if err == nil {
+			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Before: now.Add(-retention)})
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for old partitions of the log: %w", err)
+	}
+	for i, p := range old {
+		err := w.drop(ctx, p)
+		switch {
+		case postgres.IsLockTimeout(err):
+			return i, nil
+		case errors.Is(err, ErrFenced):
+			return i, err
+		case err != nil:
+			return i, fmt.Errorf("drop a partition of the log: %w", err)
+		}
+	}
+	return len(old), nil
+}
+
+func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
+	return w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+		// A consumer that was rewound meanwhile wants it still; from here on, a reader is told that it is gone.
+		if err := queries.StreamForget(ctx, db.StreamForgetParams{ID: w.id, Position: p.Upto}); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; DROP TABLE "+w.partition(p.After)); err != nil {
+			return err
+		}
+		return queries.LogPartitionDelete(ctx, db.LogPartitionDeleteParams{StreamID: w.id, After: p.After})
+	})
+}

@@ -1,0 +1,107 @@
+package log
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const (
+	// window is over how many positions a read goes at least.
+	window = 1000
+	// maxBytes is after how many bytes of rows a read ends, beyond the row that it is at.
+	maxBytes = 8 << 20
+)
+
+// Query is what a shard of a consumer wants.
+type Query struct {
+	Stream        string
+	After         int64 // position
+	Shard, Shards int   // by the hash of the key
+	Limit         int   // changes
+}
+
+// Log reads changes. The zero value is ready.
+type Log struct{}
+
+// selectSQL looks at a span of positions only, so that the index is the cheapest way whatever the statistics say, and however
+// many changes belong to other shards.
+const selectSQL = `
+SELECT l.position, l.op, l.schema_name, l.table_name, l.key::text, l.old::text, l.new::text, l.unchanged, l.key_changed, l.snapshot,
+    l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version
+FROM capture.log AS l
+WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
+    AND (l.key_hash IS NULL OR (l.key_hash & 2147483647) % $4::integer = $5::integer)
+ORDER BY l.position
+LIMIT $6`
+
+// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard. A
+// truncate belongs to all shards. ErrForgotten says that the log does not go back that far.
+func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error) {
+	stream, err := db.New(on).StreamGet(ctx, query.Stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, query.After, fmt.Errorf("%w: %s", ErrNoStream, query.Stream)
+	}
+	if err != nil {
+		return nil, query.After, fmt.Errorf("read stream %s: %w", query.Stream, err)
+	}
+	if query.After < stream.Forgotten {
+		return nil, query.After, ErrForgotten
+	}
+	if query.After >= stream.Position {
+		return nil, query.After, nil
+	}
+	shards := max(1, query.Shards)
+	end := min(stream.Position, query.After+max(window, int64(query.Limit)*int64(shards)))
+	// Planned each time: a plan that was made while a partition was empty reads all of it later.
+	rows, err := on.Query(ctx, selectSQL, pgx.QueryExecModeCacheDescribe,
+		stream.ID, query.After, end, shards, query.Shard, query.Limit)
+	if err != nil {
+		return nil, query.After, fmt.Errorf("read the log: %w", err)
+	}
+	defer rows.Close()
+	bytes, full := 0, false
+	for rows.Next() {
+		c, err := scan(rows)
+		if err != nil {
+			return nil, query.After, fmt.Errorf("read the log: %w", err)
+		}
+		c.Stream = query.Stream
+		changes = append(changes, c)
+		if bytes += len(c.Key) + len(c.Old) + len(c.New); bytes > maxBytes || len(changes) == query.Limit {
+			full = true
+			break
+		}
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return nil, query.After, fmt.Errorf("read the log: %w", err)
+	}
+	if full {
+		end = changes[len(changes)-1].Position
+	}
+	return changes, end, nil
+}
+
+func scan(rows pgx.Rows) (c change.Change, err error) {
+	var key, before, after *string
+	err = rows.Scan(&c.Position, &c.Op, &c.Schema, &c.Table, &key, &before, &after, &c.Unchanged, &c.KeyChanged, &c.Snapshot,
+		&c.XID, &c.LSN, &c.Ordinal, &c.CommittedAt, &c.SchemaVersion)
+	c.Key, c.Old, c.New = document(key), document(before), document(after)
+	c.CommittedAt = c.CommittedAt.UTC()
+	return c, err
+}
+
+func document(text *string) json.RawMessage {
+	if text == nil {
+		return nil
+	}
+	return json.RawMessage(*text)
+}

@@ -1,0 +1,113 @@
+-- name: StreamEnsure :exec
+INSERT INTO capture.stream (name) VALUES (@name) ON CONFLICT (name) DO NOTHING;
+
+-- name: StreamGet :one
+SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state, s.reason, s.position, s.forgotten,
+    coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
+    coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
+    coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
+    s.guarded_at
+FROM capture.stream AS s WHERE s.name = @name;
+
+-- name: StreamList :many
+SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
+
+-- name: StreamTake :one
+-- Takes a stream that nobody has: whose owner has not been heard of for a while, or let go of it.
+UPDATE capture.stream AS s SET token = s.token + 1, owner = @owner, beat_at = now()
+WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval)
+RETURNING s.id, s.token, s.position;
+
+-- name: StreamBeat :execrows
+UPDATE capture.stream AS s SET beat_at = now() WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamRelease :exec
+UPDATE capture.stream AS s SET beat_at = NULL, owner = '' WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamState :execrows
+UPDATE capture.stream AS s SET state = @state, reason = @reason WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamMode :execrows
+UPDATE capture.stream AS s SET mode = @mode::text, mode_reason = @mode_reason WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamBegin :execrows
+-- Where the stream begins, or begins again: what tells this slot or queue from another one.
+UPDATE capture.stream AS s
+SET system_id = @system_id::text, timeline = @timeline::integer, slot = sqlc.narg('slot'), slot_lsn = sqlc.narg('slot_lsn'),
+    lsn = sqlc.narg('lsn'), seen = sqlc.narg('seen')
+WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamTimeline :execrows
+UPDATE capture.stream AS s SET timeline = @timeline::integer WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamGuard :exec
+UPDATE capture.stream AS s SET retained = @retained::bigint, behind = @behind::bigint, guarded_at = now()
+WHERE s.id = @id AND s.token = @token;
+
+-- name: StreamOwn :one
+-- Keeps the stream from being taken until the end of the transaction, where it is still the caller's.
+SELECT s.position FROM capture.stream AS s WHERE s.id = @id AND s.token = @token FOR UPDATE;
+
+-- name: StreamForget :exec
+UPDATE capture.stream AS s SET forgotten = greatest(s.forgotten, @position) WHERE s.id = @id;
+
+-- name: LogPartitionLast :one
+SELECT coalesce(max(p.upto), 0)::bigint AS upto FROM capture.log_partition AS p WHERE p.stream_id = @stream_id;
+
+-- name: LogPartitionInsert :exec
+INSERT INTO capture.log_partition (stream_id, after, upto) VALUES (@stream_id, @after, @upto);
+
+-- name: LogPartitionFill :exec
+UPDATE capture.log_partition AS p SET filled_at = @at::timestamptz
+FROM capture.stream AS s
+WHERE s.id = @stream_id AND p.stream_id = s.id AND p.filled_at IS NULL AND p.upto <= s.position;
+
+-- name: LogPartitionOld :many
+-- Partitions, oldest first, that were filled before an instant and that all consumers have passed.
+SELECT p.after, p.upto
+FROM capture.log_partition AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
+WHERE p.stream_id = @stream_id AND p.filled_at < @before::timestamptz AND NOT EXISTS (
+    SELECT FROM capture.consumer AS c INNER JOIN capture.shard AS h ON h.consumer = c.name
+    WHERE c.stream = s.name AND h.position < p.upto
+)
+ORDER BY p.after
+LIMIT 100;
+
+-- name: LogPartitionDelete :exec
+DELETE FROM capture.log_partition WHERE stream_id = @stream_id AND after = @after;
+
+-- name: CapturedUpsert :exec
+INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason)
+VALUES (@stream_id, @schema_name, @table_name, @oid, @identity, @reason)
+ON CONFLICT (stream_id, schema_name, table_name) DO UPDATE
+SET oid = excluded.oid, identity = excluded.identity, reason = excluded.reason
+WHERE (capture.captured.oid, capture.captured.identity, capture.captured.reason) IS DISTINCT FROM (excluded.oid, excluded.identity, excluded.reason);
+
+-- name: CapturedDelete :exec
+DELETE FROM capture.captured WHERE stream_id = @stream_id AND NOT (schema_name || '.' || table_name = ANY(@tables::text[]));
+
+-- name: CapturedList :many
+SELECT c.schema_name, c.table_name, c.oid, c.identity, c.reason, c.since
+FROM capture.captured AS c WHERE c.stream_id = @stream_id ORDER BY c.schema_name, c.table_name;
+
+-- name: SchemaVersionLast :many
+-- The last version of each table.
+SELECT DISTINCT ON (v.schema_name, v.table_name) v.schema_name, v.table_name, v.version, v.columns::text AS columns
+FROM capture.schema_version AS v WHERE v.stream_id = @stream_id
+ORDER BY v.schema_name, v.table_name, v.version DESC;
+
+-- name: SchemaVersionInsert :exec
+INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
+VALUES (@stream_id, @schema_name, @table_name, @version, @position, @columns)
+ON CONFLICT DO NOTHING;
+
+-- name: GapInsert :exec
+INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
+VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
+
+-- name: GapOpen :many
+SELECT g.id, g.kind, g.reason, g.after, g.tables, g.created_at
+FROM capture.gap AS g WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 1000;
+
+-- name: GapRepair :exec
+UPDATE capture.gap SET repaired_at = now() WHERE id = @id AND repaired_at IS NULL;
