@@ -21,7 +21,12 @@ func TestEncoding(t *testing.T) {
 			_, err := db.Exec(t.Context(), "CREATE DATABASE "+quoted+" TEMPLATE template0 ENCODING '"+encoding+"' LC_COLLATE 'C' LC_CTYPE 'C'")
 			require.NoError(t, err)
 			for _, args := range [][]string{
-				{"migrate", "--entity-type", "text"}, {"source", "create"}, {"rollup", "2026-03-01"}, {"worker"}, {"verify"}, {"enqueue", "2026-03-01"},
+				{"migrate", "--entity-type", "text"},
+				{"source", "create"},
+				{"rollup", "2026-03-01"},
+				{"worker"},
+				{"verify"},
+				{"enqueue", "2026-03-01"},
 				{"doctor"},
 			} {
 				code, _, stderr := command(t.Context(), db.Server.URL(name)+"&client_encoding=UTF8", args...)

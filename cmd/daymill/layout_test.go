@@ -35,8 +35,34 @@ func TestLayout(t *testing.T) {
 		transitive bool     // whether they may not arrive through another package either
 		from       []string // for packages here, and all below them
 		except     []string
+		allowed    []string // of what is forbidden
 	}
 	rules := map[string]rule{
+		"ApplicationsImportLittle": {
+			forbidden:  []string{module + "/internal", module + "/ui", module + "/migrations"},
+			transitive: true,
+			from:       []string{module + "/jobs"},
+			allowed:    []string{module + "/internal/date"},
+		},
+		"CapabilitiesDoNotKnowEachOther": {
+			forbidden:  []string{module + "/internal/rollup"},
+			transitive: true,
+			from:       []string{module + "/internal/capture"},
+		},
+		"RollupKnowsNoCapture": {
+			forbidden:  []string{module + "/internal/capture"},
+			transitive: true,
+			from:       []string{module + "/internal/rollup"},
+		},
+		"FoundationKnowsNoCapability": {
+			forbidden:  []string{module + "/internal/rollup", module + "/internal/capture", module + "/internal/worker", module + "/jobs", module + "/ui"},
+			transitive: true,
+			from:       []string{module + "/internal"},
+			except: []string{
+				module + "/internal/rollup", module + "/internal/capture", module + "/internal/worker", module + "/internal/test",
+				module + "/internal/config", // The file has the settings of all capabilities.
+			},
+		},
 		"InternalKnowsNoHTTP": {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
@@ -72,7 +98,7 @@ func TestLayout(t *testing.T) {
 		},
 		"ToolsOfTestsAreNotInTheBinary": {
 			forbidden: []string{
-				"github.com/Shopify/toxiproxy", "github.com/chromedp", "github.com/getkin/kin-openapi", "github.com/rs/zerolog",
+				"github.com/fergusstrange", "github.com/lib/pq", "github.com/Shopify/toxiproxy", "github.com/chromedp", "github.com/getkin/kin-openapi", "github.com/rs/zerolog",
 				"github.com/stretchr", "pgregory.net/rapid", module + "/internal/test",
 			},
 			transitive: true,
@@ -99,7 +125,7 @@ func TestLayout(t *testing.T) {
 					arrives = p.deps
 				}
 				for _, path := range arrives {
-					require.False(t, within(path, rule.forbidden...), "%s may not depend on %s", p.path, path)
+					require.False(t, within(path, rule.forbidden...) && !within(path, rule.allowed...), "%s may not depend on %s", p.path, path)
 				}
 			}
 		})
