@@ -34,20 +34,23 @@ const (
 type cli struct {
 	globals
 
-	Migrate  migrateCmd  `cmd:"" help:"Install or upgrade the schema, and River's tables."`
-	Worker   workerCmd   `cmd:"" help:"Roll dates up as they are asked for, and yesterday every day."`
-	Rollup   rollupCmd   `cmd:"" help:"Roll a date up here and now."`
-	Enqueue  enqueueCmd  `cmd:"" help:"Ask the workers to roll a date or a range up."`
-	Backfill backfillCmd `cmd:"" help:"Roll a long range up at a pace, watch it, pause it."`
-	Import   importCmd   `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
-	Source   sourceCmd   `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
-	Web      webCmd      `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
-	Serve    serveCmd    `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
-	Status   statusCmd   `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
-	Verify   verifyCmd   `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
-	Doctor   doctorCmd   `cmd:"" help:"Say what this Postgres allows, what is wrong, and what fixes it."`
-	Demo     demoCmd     `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Migrate    migrateCmd    `cmd:"" help:"Install or upgrade the schema, and River's tables."`
+	Worker     workerCmd     `cmd:"" help:"Roll dates up as they are asked for, and yesterday every day."`
+	Rollup     rollupCmd     `cmd:"" help:"Roll a date up here and now."`
+	Enqueue    enqueueCmd    `cmd:"" help:"Ask the workers to roll a date or a range up."`
+	Backfill   backfillCmd   `cmd:"" help:"Roll a long range up at a pace, watch it, pause it."`
+	Import     importCmd     `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
+	Source     sourceCmd     `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
+	Web        webCmd        `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
+	Serve      serveCmd      `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
+	Status     statusCmd     `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
+	Verify     verifyCmd     `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
+	Apply      applyCmd      `cmd:"" help:"Make the sinks what daymill.yaml says."`
+	Sink       sinkCmd       `cmd:"" help:"Say who gets the changes of the tables: list, pause, rewind, remove."`
+	Deadletter deadletterCmd `cmd:"" help:"See what a sink did not take, deliver it again, or discard it."`
+	Doctor     doctorCmd     `cmd:"" help:"Say what this Postgres allows, what is wrong, and what fixes it."`
+	Demo       demoCmd       `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // globals are the options that every verb has.

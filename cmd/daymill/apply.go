@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/plan"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+type applyCmd struct {
+	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables and sinks."`
+	DryRun bool   `help:"Say what would be done, and do nothing."`
+	Remove bool   `help:"Remove sinks that the file does not have, with their positions and dead letters."`
+	Schema bool   `help:"Print the JSON Schema of the file, for editors, and do nothing else."`
+	JSON   bool   `name:"json" help:"Print JSON."`
+}
+
+// Run makes the sinks what the file says.
+func (c *applyCmd) Run(ctx context.Context, a *app) error {
+	if c.Schema {
+		a.printf("%s", config.Schema)
+		return nil
+	}
+	file, err := readConfig(c.File)
+	if err != nil {
+		return err
+	}
+	db, _, err := a.openInstalled(ctx, "apply")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var made plan.Plan
+	err = db.Tx(ctx, func(tx pgx.Tx) error {
+		if made, err = plan.Make(ctx, tx, file, plan.Options{Remove: c.Remove}); err != nil || c.DryRun {
+			return err
+		}
+		return made.Apply(ctx, tx, captureLog{}, whoOnCLI())
+	})
+	refused := errors.Is(err, plan.ErrRefused)
+	if err != nil && !refused {
+		return err
+	}
+	if c.DryRun {
+		err = made.Refused()
+	}
+	if c.JSON {
+		if printErr := a.printJSON(made); printErr != nil {
+			return printErr
+		}
+	} else {
+		for _, step := range made {
+			a.printf("%-7s sink %s%s\n", step.Verb, step.Sink, because(step.Why))
+		}
+		if len(made) == 0 {
+			a.printf("the file has no sinks, and there are none\n")
+		}
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+// readConfig reads a file, and returns its mistakes as one error of several lines.
+func readConfig(name string) (*config.File, error) {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("there is no file %s: write one as docs/capture.md shows, or name it with --file", name)
+	}
+	if err == nil && info.Size() > config.MaxFile {
+		return nil, usagef("%s is larger than %d bytes", name, config.MaxFile)
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("read the file: %w", err)}
+	}
+	file, err := config.Parse(name, content)
+	var mistakes config.Mistakes
+	if errors.As(err, &mistakes) {
+		return nil, usageError{fmt.Errorf("%s:\n%w", plural(int64(len(mistakes)), "mistake"), mistakes)}
+	}
+	return file, err
+}
+
+// captureLog is the log as sinks and their verbs need it.
+type captureLog struct{}
+
+// Head is the last position of a stream's log.
+func (captureLog) Head(context.Context, postgres.DBTX, string) (int64, error) { return 0, nil }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+const shopFile = `
+capture: {tables: [public.orders]}
+sinks:
+  - {name: cache, kind: redis, url: $REDIS_URL, set: "order:{{ .key.id }}"}
+  - {name: events, kind: webhook, url: $EVENTS_URL, secret: $EVENTS_SECRET, from: 17, allow_private: true}
+`
+
+type applyBundle struct {
+	db   *pgtest.DB
+	file string
+}
+
+func newApplyBundle(t *testing.T) *applyBundle {
+	t.Helper()
+	return &applyBundle{
+		db:   pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}),
+		file: filepath.Join(t.TempDir(), "daymill.yaml"),
+	}
+}
+
+func (b *applyBundle) write(t *testing.T, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(b.file, []byte(content), 0o600))
+}
+
+// run runs a command that must succeed, and returns what it prints.
+func (b *applyBundle) run(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := command(t.Context(), b.db.URL, args...)
+	require.Equal(t, exitOK, code, "%v: %s", args, stderr)
+	return stdout
+}
+
+func (b *applyBundle) refused(t *testing.T, args ...string) string {
+	t.Helper()
+	code, _, stderr := command(t.Context(), b.db.URL, args...)
+	require.Equal(t, exitUsage, code, "%v: %s", args, stderr)
+	return stderr
+}
+
+// TestApply: the sinks become what the file says, a second time does nothing, and what cannot be undone is refused.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.write(t, shopFile)
+	require.Equal(t, "create  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file, "--dry-run"))
+	require.Contains(t, b.run(t, "sink", "list"), "there are no sinks")
+	require.Equal(t, "create  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file))
+	require.Equal(t, "keep    sink cache\nkeep    sink events\n", b.run(t, "apply", "-f", b.file))
+
+	var sinks []sinkReport
+	require.NoError(t, json.Unmarshal([]byte(b.run(t, "sink", "list", "--json")), &sinks))
+	require.Len(t, sinks, 2)
+	require.Equal(t, []any{"events", "webhook", "app", "active", int64(17)}, []any{sinks[1].Name, sinks[1].Kind, sinks[1].Database, sinks[1].State, sinks[1].Position})
+	require.Contains(t, b.run(t, "sink", "show", "events"), `"url": "$EVENTS_URL"`)
+
+	b.write(t, "sinks: [{name: events, kind: webhook, url: $OTHER_URL, batch: true, from: 99}]")
+	require.Equal(t, "change  sink events: allow_private, batch, secret, url\nleave   sink cache: the file does not have it: --remove removes it\n",
+		b.run(t, "apply", "-f", b.file))
+	require.Contains(t, b.run(t, "sink", "show", "events"), "position 17")
+	require.Contains(t, b.run(t, "apply", "-f", b.file, "--remove"), "remove  sink cache: its position (0) and 0 dead letters are lost")
+	require.NotContains(t, b.run(t, "sink", "list"), "cache")
+
+	for _, content := range []string{
+		"sinks: [{name: events, kind: nats, url: $OTHER_URL}]", "sinks: [{name: events, kind: webhook, url: $OTHER_URL, shards: 2}]",
+		"databases: {crm: $CRM_URL}\nsinks: [{name: events, kind: webhook, url: $OTHER_URL, database: crm}]",
+	} {
+		b.write(t, content)
+		require.Contains(t, b.refused(t, "apply", "-f", b.file, "--dry-run"), "remove it first, or give the new one another name")
+		require.Contains(t, b.refused(t, "apply", "-f", b.file), "remove it first, or give the new one another name")
+	}
+	rows, err := b.db.Query(t.Context(), "SELECT concat_ws(' ', via, action, target) FROM analytics.audit ORDER BY id")
+	require.NoError(t, err)
+	entries, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"cli create consumer cache", "cli create consumer events", "cli apply file sinks", "cli change consumer events", "cli apply file sinks",
+		"cli remove consumer cache", "cli apply file sinks",
+	}, entries)
+}
+
+func TestApply_Mistakes(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	require.Contains(t, b.refused(t, "apply", "-f", b.file), "there is no file")
+	b.write(t, "sinks:\n  - {name: a, kind: redis, url: redis://:hunter2secret@host}\n  - {nam: b}\n")
+	stderr := b.refused(t, "apply", "-f", b.file)
+	require.Contains(t, stderr, b.file+":2:21: say what to do in Redis")
+	require.Contains(t, stderr, b.file+":2:33: write the name of an environment variable")
+	require.Contains(t, stderr, b.file+`:3:6: a sink has no "nam": did you mean name?`)
+	require.NotContains(t, stderr, "hunter2secret")
+	require.JSONEq(t, config.Schema, b.run(t, "apply", "--schema"))
+}
+
+// TestSink: pause, resume, rewind and remove, and what they say of a sink that is not there.
+func TestSink(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.write(t, shopFile)
+	b.run(t, "apply", "-f", b.file)
+	require.Equal(t, "sink cache is paused\n", b.run(t, "sink", "pause", "cache", "--because", "Redis \x1b[31m moves"))
+	shown := b.run(t, "sink", "show", "cache")
+	require.Contains(t, shown, "moves")
+	require.NotContains(t, shown, "\x1b")
+	require.Equal(t, "sink cache goes on\n", b.run(t, "sink", "resume", "cache"))
+	require.Equal(t, "sink cache goes on after position 5\n", b.run(t, "sink", "rewind", "cache", "--to", "5"))
+	require.Contains(t, b.run(t, "sink", "show", "cache", "--json"), `"position": 5`)
+	require.Equal(t, "sink cache is removed\n", b.run(t, "sink", "remove", "cache"))
+	for _, args := range [][]string{
+		{"sink", "show", "cache"}, {"sink", "pause", "cache"}, {"sink", "resume", "cache"}, {"sink", "rewind", "cache", "--to", "1"}, {"sink", "remove", "cache"},
+		{"sink", "show", attack},
+	} {
+		require.Contains(t, b.refused(t, args...), "there is no consumer of that name")
+	}
+	require.Contains(t, b.refused(t, "sink", "rewind", "events", "--to", "-1"), "--to")
+}
+
+// TestDeadletter: listed, shown with what the sink answered, asked for again, discarded.
+func TestDeadletter(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.write(t, shopFile)
+	b.run(t, "apply", "-f", b.file)
+	require.Equal(t, "there are no dead letters\n", b.run(t, "deadletter", "list"))
+	_, err := b.db.Exec(t.Context(), `
+		INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
+		SELECT 'events', 0, p, decode(CASE WHEN p < 3 THEN '00' ELSE '01' END, 'hex'), '"public"."orders"{"id":1}',
+			json_build_object('position', p, 'op', 'insert', 'new', json_build_object('note', E'\x1b[31m')),
+			CASE WHEN p = 2 THEN 'waiting' ELSE 'refused' END, 'the webhook answered 422', E'no such \x1b]0;order'
+		FROM generate_series(1, 3) AS p`)
+	require.NoError(t, err)
+	list := b.run(t, "deadletter", "list", "events")
+	require.Contains(t, list, "the webhook answered 422")
+	shown := b.run(t, "deadletter", "show", "events", "1")
+	require.Contains(t, shown, "no such")
+	require.Contains(t, shown, `"position": 1`)
+	require.NotContains(t, list+shown, "\x1b")
+	require.Equal(t, "2 dead letters will be delivered again, in order, by a worker\n", b.run(t, "deadletter", "replay", "events", "2"))
+	letters, err := consumer.Letters(t.Context(), b.db.DB, "events", 0)
+	require.NoError(t, err)
+	require.NotNil(t, letters[0].ReplayAt)
+	require.Nil(t, letters[2].ReplayAt)
+	require.Equal(t, "1 dead letter discarded\n", b.run(t, "deadletter", "discard", "events", "3"))
+	require.Equal(t, "2 dead letters discarded\n", b.run(t, "deadletter", "discard", "events", "--all"))
+	for _, args := range [][]string{{"show", "events", "1"}, {"replay", "events", "1"}, {"discard", "events", "--all"}, {"replay", "nobody", "--all"}} {
+		require.Contains(t, b.refused(t, append([]string{"deadletter"}, args...)...), "there is no such dead letter")
+	}
+	for _, args := range [][]string{{"replay", "events"}, {"discard", "events"}, {"discard", "events", "1", "--all"}} {
+		require.Contains(t, b.refused(t, append([]string{"deadletter"}, args...)...), "give positions, or --all")
+	}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+)
+
+type sinkCmd struct {
+	List   sinkListCmd   `cmd:"" help:"List the sinks, and how they get on."`
+	Show   sinkShowCmd   `cmd:"" help:"Show one sink: its settings and its shards."`
+	Pause  sinkPauseCmd  `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
+	Resume sinkResumeCmd `cmd:"" help:"Go on where a sink was paused."`
+	Rewind sinkRewindCmd `cmd:"" help:"Deliver again from an earlier position of the log, or go on from a later one."`
+	Remove sinkRemoveCmd `cmd:"" help:"Forget a sink, with its position and its dead letters."`
+}
+
+type sinkListCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// sinkReport is a sink as JSON shows it.
+type sinkReport struct {
+	Name          string     `json:"name"`
+	Kind          string     `json:"kind"`
+	Database      string     `json:"database"`
+	State         string     `json:"state"`
+	PausedAt      *time.Time `json:"paused_at"`
+	PausedBecause string     `json:"paused_because,omitempty"`
+	Shards        int        `json:"shards"`
+	Position      int64      `json:"position"`
+	Delivered     int64      `json:"delivered"`
+	MovedAt       time.Time  `json:"moved_at"`
+	Failures      int        `json:"failures"`
+	Error         string     `json:"error,omitempty"`
+	Letters       int64      `json:"dead_letters"`
+}
+
+func sinkState(p consumer.Progress) string {
+	switch {
+	case p.PausedAt != nil:
+		return "paused"
+	case p.Failures > 0:
+		return "failing"
+	default:
+		return "active"
+	}
+}
+
+func reportSink(p consumer.Progress) sinkReport {
+	return sinkReport{
+		Name: p.Name, Kind: p.Kind, Database: p.Stream, State: sinkState(p), PausedAt: p.PausedAt, PausedBecause: p.PausedBecause,
+		Shards: p.Shards, Position: p.Position, Delivered: p.Delivered, MovedAt: p.MovedAt, Failures: p.Failures, Error: p.Error,
+		Letters: p.Letters,
+	}
+}
+
+// Run lists the sinks.
+func (c *sinkListCmd) Run(ctx context.Context, a *app) error {
+	db, _, err := a.openInstalled(ctx, "sink")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	all, err := consumer.List(ctx, db)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		reports := make([]sinkReport, len(all))
+		for i, p := range all {
+			reports[i] = reportSink(p)
+		}
+		return a.printJSON(reports)
+	}
+	if len(all) == 0 {
+		a.printf("there are no sinks: write them into daymill.yaml and run `daymill apply`\n")
+		return nil
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "NAME\tKIND\tDATABASE\tSTATE\tPOSITION\tDELIVERED\tDEAD LETTERS\tERROR\n")
+	for _, p := range all {
+		a.tablef(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, p.Kind, p.Stream, sinkState(p), p.Position, number(p.Delivered), p.Letters, p.Error)
+	}
+	return table.Flush()
+}
+
+type sinkName struct {
+	Name string `arg:"" help:"The sink's name."`
+}
+
+type sinkShowCmd struct {
+	sinkName
+
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Run shows one sink.
+func (c *sinkShowCmd) Run(ctx context.Context, a *app) error {
+	db, installation, err := a.openInstalled(ctx, "sink")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	all, err := consumer.List(ctx, db)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(all, func(p consumer.Progress) bool { return p.Name == c.Name })
+	if at < 0 {
+		return usageError{fmt.Errorf("%s: %w", c.Name, consumer.ErrNone)}
+	}
+	p := all[at]
+	shards, err := consumer.Shards(ctx, db, c.Name)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(struct {
+			sinkReport
+
+			Settings any              `json:"settings"`
+			Each     []consumer.Shard `json:"each_shard"`
+		}{reportSink(p), p.Settings, shards})
+	}
+	when := func(at time.Time) string { return at.In(installation.Zone).Format("2006-01-02 15:04:05 MST") }
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "sink\t%s\nkind\t%s\ndatabase\t%s\nstate\t%s\n", p.Name, p.Kind, p.Stream, sinkState(p))
+	if p.PausedAt != nil {
+		a.tablef(table, "paused\t%s%s\n", when(*p.PausedAt), because(p.PausedBecause))
+	}
+	a.tablef(table, "made\t%s\ndelivered\t%s\ndead letters\t%d\nsettings\t%s\n", when(p.CreatedAt), number(p.Delivered), p.Letters, p.Settings)
+	for _, s := range shards {
+		a.tablef(table, "shard %d\tposition %d, %s delivered", s.Number, s.Position, number(s.Delivered))
+		if s.Failures > 0 {
+			a.tablef(table, ", failed %d times: %s", s.Failures, s.Error)
+		}
+		a.tablef(table, "\n")
+	}
+	return table.Flush()
+}
+
+type (
+	sinkPauseCmd struct {
+		sinkName
+
+		Because string `placeholder:"TEXT" help:"Why, for those who see it paused."`
+	}
+	sinkResumeCmd struct{ sinkName }
+	sinkRewindCmd struct {
+		sinkName
+
+		To int64 `required:"" placeholder:"POSITION" help:"The position to go on after; 0 is the beginning of the log."`
+	}
+	sinkRemoveCmd struct{ sinkName }
+)
+
+// Run pauses a sink.
+func (c *sinkPauseCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "is paused", func(tx pgx.Tx) error { return consumer.Pause(ctx, tx, c.Name, c.Because, whoOnCLI()) })
+}
+
+// Run resumes a sink.
+func (c *sinkResumeCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "goes on", func(tx pgx.Tx) error { return consumer.Resume(ctx, tx, c.Name, whoOnCLI()) })
+}
+
+// Run rewinds a sink.
+func (c *sinkRewindCmd) Run(ctx context.Context, a *app) error {
+	if c.To < 0 {
+		return usagef("--to is %d: give a position of the log, or 0 for its beginning", c.To)
+	}
+	return c.change(ctx, a, fmt.Sprintf("goes on after position %d", c.To), func(tx pgx.Tx) error {
+		return consumer.Rewind(ctx, tx, c.Name, c.To, whoOnCLI())
+	})
+}
+
+// Run removes a sink.
+func (c *sinkRemoveCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "is removed", func(tx pgx.Tx) error { return consumer.Remove(ctx, tx, c.Name, whoOnCLI()) })
+}
+
+func (c sinkName) change(ctx context.Context, a *app, done string, change func(tx pgx.Tx) error) error {
+	db, _, err := a.openInstalled(ctx, "sink")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.Tx(ctx, change); errors.Is(err, consumer.ErrNone) {
+		return usageError{fmt.Errorf("%s: %w", c.Name, err)}
+	} else if err != nil {
+		return err
+	}
+	a.printf("sink %s %s\n", c.Name, done)
+	return nil
+}
