@@ -33,6 +33,7 @@ func DateOf(t time.Time, zone *time.Location) Date { return date.Of(t, zone) }
 const (
 	QueueRollup  = "daymill"
 	QueueControl = "daymill_control"
+	QueueCapture = "daymill_capture"
 )
 
 // Priorities of jobs. A request that somebody makes goes before what the schedule and backfills ask for.

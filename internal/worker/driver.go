@@ -46,7 +46,7 @@ type executor struct {
 func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
 	stuck, err := e.Executor.JobGetStuck(ctx, params)
 	return slices.DeleteFunc(stuck, func(job *rivertype.JobRow) bool {
-		return job.Queue != jobs.QueueRollup && job.Queue != jobs.QueueControl
+		return !slices.Contains([]string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}, job.Queue)
 	}), err
 }
 

@@ -25,6 +25,8 @@ type Kind struct {
 	Daily bool
 	// CanPause is set where an admin may pause the daily job.
 	CanPause bool
+	// NoHistory is set where the history has no such jobs: they are many, and what they did is written down elsewhere.
+	NoHistory bool
 	// NeedsSource is set where a daily job has nothing to do until a source is set.
 	NeedsSource bool
 
@@ -71,6 +73,9 @@ func Kinds() []Kind {
 			Does:  "Deletes runs, requests, jobs and audit entries that are older than the retention.",
 			Daily: true,
 		}, controlTimeout, newPruneLedgerWorker),
+		newKind(Kind{
+			Does: "Delivers changes to one shard of a sink.", NoHistory: true,
+		}, controlTimeout, newDeliverChangesWorker),
 	}
 }
 
@@ -108,6 +113,10 @@ func queues(config Config) map[string]river.QueueConfig {
 		most[kind.Queue] = river.QueueConfig{MaxWorkers: controlWorkers}
 	}
 	most[jobs.QueueRollup] = river.QueueConfig{MaxWorkers: config.Workers}
+	most[jobs.QueueCapture] = river.QueueConfig{MaxWorkers: deliverWorkers}
+	if config.Capture == nil {
+		delete(most, jobs.QueueCapture)
+	}
 	return most
 }
 

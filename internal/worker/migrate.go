@@ -22,9 +22,9 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 	err := pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table("river_job")).Scan(&shared)
 	if err == nil && shared {
 		err = pool.QueryRow(ctx, `SELECT
-			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue NOT IN ($1, $2))
-			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name NOT IN ($1, $2))`,
-			jobs.QueueRollup, jobs.QueueControl).Scan(&shared)
+			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue NOT IN ($1, $2, $3))
+			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name NOT IN ($1, $2, $3))`,
+			jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture).Scan(&shared)
 	}
 	if err != nil {
 		return false, fmt.Errorf("look at River's tables: %w", err)

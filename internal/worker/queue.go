@@ -29,7 +29,7 @@ type Queue struct {
 
 // Queues returns Daymill's queues, whether or not a worker has made them.
 func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
-	queues := []Queue{{Name: jobs.QueueRollup}, {Name: jobs.QueueControl}}
+	queues := []Queue{{Name: jobs.QueueRollup}, {Name: jobs.QueueControl}, {Name: jobs.QueueCapture}}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
 		for i := range queues {
 			row, err := a.client.QueueGetTx(ctx, tx, queues[i].Name)
@@ -76,7 +76,7 @@ func (a *Admin) changeQueue(
 	ctx context.Context, name string, entry audit.Entry,
 	change func(ctx context.Context, tx pgx.Tx, name string, opts *river.QueuePauseOpts) error,
 ) error {
-	if name != jobs.QueueRollup && name != jobs.QueueControl {
+	if name != jobs.QueueRollup && name != jobs.QueueControl && name != jobs.QueueCapture {
 		return ErrNoQueue
 	}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {

@@ -55,6 +55,8 @@ type Config struct {
 	// a rollup of those that differ, but for those that seem to have lost events.
 	VerifyDates  int
 	VerifyRepair bool
+	// Capture has what delivers changes; none are where it is nil.
+	Capture *Capture
 	// Listeners are told of what the worker does; there may be none.
 	Listeners telemetry.Listeners
 	Name      string // of the process, in the ledger and in River's; one that no other process has
@@ -153,6 +155,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { w.reconciler.run(ctx); return nil })
 	group.Go(func() error { w.reconciler.listen(ctx); return nil })
+	if capture := w.config.Capture; capture != nil {
+		group.Go(func() error { w.reconciler.deliver(ctx, capture); return nil })
+	}
 	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {
 		select {

@@ -50,6 +50,11 @@ func (tableLog) Read(ctx context.Context, on database.DBTX, q consumer.Query) ([
 	return changes, upTo, err
 }
 
+func (tableLog) Head(ctx context.Context, on database.DBTX, _ string) (head int64, err error) {
+	err = on.QueryRow(ctx, "SELECT coalesce(max(position), 0) FROM public.test_log").Scan(&head)
+	return head, err
+}
+
 // recorder is a sink that a test steers.
 type recorder struct {
 	taken   []int64

@@ -40,6 +40,8 @@ type Query struct {
 type Log interface {
 	// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard.
 	Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error)
+	// Head is the last position of a stream's log; 0 where it is empty.
+	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
 }
 
 // TxSink is a sink in the log's own database: it delivers in the transaction that moves the position, so exactly once.

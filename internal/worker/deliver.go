@@ -1,0 +1,200 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/jobs"
+)
+
+const (
+	// deliverWorkers is how many shards a process delivers at a time.
+	deliverWorkers = 8
+	// deliverTurn is for how long a job stays with its shard, and deliverIdle for how long it waits there for more. A job for
+	// every batch would be a row of River's for every batch.
+	deliverTurn = time.Minute
+	deliverIdle = 5 * time.Second
+	// deliverPoll is how soon a change is seen by a job that waits, and dueEvery by one that has to be inserted first.
+	deliverPoll = 20 * time.Millisecond
+	dueEvery    = time.Second
+)
+
+// Capture is what a worker needs to deliver changes.
+type Capture struct {
+	Log consumer.Log
+	// Open opens the sink of a consumer, and its filter. Once says that the sink is in the log's own database.
+	Open func(ctx context.Context, c consumer.Consumer) (opened sink.Sink, passes *filter.Filter, once bool, err error)
+}
+
+// deliverChangesWorker delivers changes to shards of consumers.
+type deliverChangesWorker struct {
+	river.WorkerDefaults[jobs.DeliverChangesArgs]
+
+	db      *postgres.DB
+	clock   pace.Clock
+	capture *Capture
+	logger  *slog.Logger
+}
+
+func newDeliverChangesWorker(a *assembly) river.Worker[jobs.DeliverChangesArgs] {
+	return &deliverChangesWorker{db: a.config.DB, clock: a.config.Clock, capture: a.config.Capture, logger: a.config.Logger}
+}
+
+// Timeout is that of control jobs, which a turn is shorter than.
+func (*deliverChangesWorker) Timeout(*river.Job[jobs.DeliverChangesArgs]) time.Duration {
+	return controlTimeout
+}
+
+// Work delivers until its turn is over, or nothing has come for a while.
+func (w *deliverChangesWorker) Work(ctx context.Context, job *river.Job[jobs.DeliverChangesArgs]) error {
+	if w.capture == nil {
+		return river.JobCancel(errors.New("this worker delivers no changes"))
+	}
+	c, err := consumer.Get(ctx, w.db, job.Args.Consumer)
+	if errors.Is(err, consumer.ErrNone) {
+		return nil // It was removed meanwhile.
+	}
+	if err != nil {
+		return err
+	}
+	opened, passes, once, err := w.capture.Open(ctx, c)
+	if err != nil { // Said where one looks for it: with the shard, which is tried again later.
+		opened, once = broken{err}, false
+		if passes, err = filter.New(filter.Config{}); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		if err := opened.Close(); err != nil {
+			w.logger.WarnContext(ctx, "a sink could not be closed", slog.String("sink", c.Name), slog.String("error", err.Error()))
+		}
+	}()
+	return w.turn(ctx, consumer.Config{
+		DB: w.db, Log: w.capture.Log, Sink: opened, Filter: passes, Clock: w.clock, Consumer: c, Shard: job.Args.Shard,
+		Turn: deliverTurn, Once: once,
+	})
+}
+
+func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config) error {
+	began := w.clock.Now()
+	last := began
+	for {
+		result, err := consumer.Run(ctx, config)
+		switch {
+		case errors.Is(err, consumer.ErrFenced), errors.Is(err, consumer.ErrPaused):
+			return nil // Another goes on with it, or nobody shall.
+		case err != nil:
+			return err
+		case result.Err != nil:
+			w.logger.WarnContext(ctx, "a sink does not take changes", slog.String("sink", config.Consumer.Name),
+				slog.String("error", result.Err.Error()), slog.Duration("again_after", result.After))
+			return nil
+		case result.More:
+			return nil
+		}
+		now := w.clock.Now()
+		if result.Delivered+result.Letters > 0 {
+			last = now
+		}
+		if now.Sub(last) >= deliverIdle || now.Sub(began) >= deliverTurn {
+			return nil
+		}
+		if err := w.wait(ctx, config); err != nil {
+			return err
+		}
+	}
+}
+
+// wait waits a moment, without taking the shard again and again while there is nothing for it.
+func (w *deliverChangesWorker) wait(ctx context.Context, config consumer.Config) error {
+	until := w.clock.Now().Add(time.Second)
+	for {
+		if err := w.clock.Sleep(ctx, deliverPoll); err != nil {
+			return err
+		}
+		if !w.clock.Now().Before(until) {
+			return nil
+		}
+		more := false
+		err := w.db.Read(ctx, func(on postgres.DBTX) error {
+			shards, err := consumer.Shards(ctx, on, config.Consumer.Name)
+			if err != nil || config.Shard >= len(shards) {
+				return err
+			}
+			head, err := w.capture.Log.Head(ctx, on, config.Consumer.Stream)
+			more = head > shards[config.Shard].Position
+			return err
+		})
+		if err != nil || more {
+			return err
+		}
+	}
+}
+
+// broken is the sink of a consumer whose sink cannot be opened.
+type broken struct{ err error }
+
+func (b broken) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, b.err }
+func (broken) Close() error                                                       { return nil }
+
+// deliver inserts jobs of shards that have something to do, until ctx is done.
+func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
+	ticker := time.NewTicker(dueEvery)
+	defer ticker.Stop()
+	for {
+		if err := r.due(ctx, capture); err != nil && ctx.Err() == nil {
+			r.logger.WarnContext(ctx, "changes will be delivered later", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *reconciler) due(ctx context.Context, capture *Capture) error {
+	var params []river.InsertManyParams
+	err := r.db.Read(ctx, func(on postgres.DBTX) error {
+		shards, err := db.New(on).ShardDue(ctx)
+		if err != nil {
+			return fmt.Errorf("look for shards that are due: %w", err)
+		}
+		heads := map[string]int64{}
+		for _, s := range shards {
+			head, known := heads[s.Stream]
+			if !known {
+				if head, err = capture.Log.Head(ctx, on, s.Stream); err != nil {
+					return err
+				}
+				heads[s.Stream] = head
+			}
+			if head > s.Position || s.Replay {
+				params = append(params, river.InsertManyParams{Args: jobs.DeliverChangesArgs{Consumer: s.Consumer, Shard: int(s.Shard)}})
+			}
+		}
+		return nil
+	})
+	if err != nil || len(params) == 0 {
+		return err
+	}
+	return r.db.Tx(ctx, func(tx pgx.Tx) error {
+		if _, err := r.client.InsertManyFastTx(ctx, tx, params); err != nil {
+			return fmt.Errorf("insert jobs: %w", err)
+		}
+		return nil
+	})
+}
