@@ -11,7 +11,6 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/config"
-	"github.com/daymill/daymill/internal/postgres"
 )
 
 type applyCmd struct {
@@ -96,9 +95,3 @@ func readConfig(name string) (*config.File, error) {
 	}
 	return file, err
 }
-
-// captureLog is the log as sinks and their verbs need it.
-type captureLog struct{}
-
-// Head is the last position of a stream's log.
-func (captureLog) Head(context.Context, postgres.DBTX, string) (int64, error) { return 0, nil }

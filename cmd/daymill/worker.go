@@ -164,7 +164,7 @@ func (c *workerProcess) work(
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
-		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair,
+		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db),
 	})
 	if err != nil {
 		return err

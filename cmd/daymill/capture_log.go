@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/worker"
+)
+
+// captureLog is the log as consumers read it.
+type captureLog struct{ log.Log }
+
+// Read returns changes of a shard.
+func (l captureLog) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]change.Change, int64, error) {
+	return l.Log.Read(ctx, on, log.Query(q))
+}
+
+// Head is the last position of a stream's log, 0 where nothing of it was ever captured.
+func (captureLog) Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error) {
+	row, err := db.New(on).StreamGet(ctx, stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return row.Position, nil
+}
+
+// capture is what the worker delivers changes with. Sinks' URLs and secrets are in its environment.
+func (a *app) capture(database *postgres.DB) *worker.Capture {
+	environment := kind.Environment{Lookup: os.LookupEnv, DB: database, URL: a.DatabaseURL}
+	return &worker.Capture{
+		Log: captureLog{},
+		Open: func(ctx context.Context, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
+			var settings kind.Settings
+			if err := json.Unmarshal(c.Settings, &settings); err != nil {
+				return nil, nil, false, fmt.Errorf("read the settings of %s: %w", c.Name, err)
+			}
+			passes, err := filter.New(settings.Config)
+			if err != nil {
+				return nil, nil, false, err
+			}
+			opened, err := kind.Open(ctx, c.Kind, settings, environment)
+			if err != nil {
+				return nil, nil, false, err
+			}
+			return opened, passes, opened.Once, nil
+		},
+	}
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/sink/sinktest"
+	"github.com/daymill/daymill/internal/test/redistest"
+)
+
+// TestWorker_Delivers: a worker delivers what lands in the log to the sinks of a file: a webhook, a Redis, and a schema of the
+// same database. What the webhook refuses is a dead letter, and arrives when it is replayed.
+func TestWorker_Delivers(t *testing.T) { //nolint:paralleltest // It sets environment variables.
+	b := newApplyBundle(t)
+	var mu sync.Mutex
+	var received []int64
+	refusing := true
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var c change.Change
+		_ = json.Unmarshal(body, &c)
+		mu.Lock()
+		defer mu.Unlock()
+		if refusing && c.Position == 2 {
+			http.Error(w, "no such order", http.StatusUnprocessableEntity)
+			return
+		}
+		received = append(received, c.Position)
+	}))
+	t.Cleanup(hook.Close)
+	redis := redistest.Start(t, sinktest.Password)
+	t.Setenv("TEST_HOOK_URL", hook.URL)
+	t.Setenv("TEST_REDIS_URL", redis.URL)
+	t.Setenv("TEST_SAME_URL", b.db.URL)
+	b.write(t, `
+sinks:
+  - {name: hook, kind: webhook, url: $TEST_HOOK_URL, allow_private: true}
+  - {name: cache, kind: redis, url: $TEST_REDIS_URL, set: "order:{{ .key.id }}"}
+  - {name: copy, kind: postgres, url: $TEST_SAME_URL, schema: copy, shards: 2}
+  - {name: lost, kind: webhook, url: $TEST_UNSET_URL}
+`)
+	b.run(t, "apply", "-f", b.file)
+	writer, err := log.Take(t.Context(), log.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
+	require.NoError(t, err)
+	startWorker(t, b.db.URL)
+
+	land := func(changes ...change.Change) { require.NoError(t, writer.Land(t.Context(), changes, log.Mark{LSN: "0/1"})) }
+	hooked := func() []int64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(received)
+	}
+	until := func(condition func() bool) { t.Helper(); require.Eventually(t, condition, time.Minute, 20*time.Millisecond) }
+	land(sinktest.Insert(0, 1), sinktest.Insert(0, 2), sinktest.Insert(0, 3), sinktest.Update(0, 2), sinktest.Delete(0, 3))
+	until(func() bool { return slices.Equal(hooked(), []int64{1, 3, 5}) })
+	until(func() bool {
+		letters, err := consumer.Letters(t.Context(), b.db.DB, "hook", 0)
+		require.NoError(t, err)
+		return len(letters) == 2
+	})
+	until(func() bool {
+		keys, err := redis.Client.Keys(t.Context(), "order:*").Result()
+		require.NoError(t, err)
+		slices.Sort(keys)
+		return slices.Equal(keys, []string{"order:1", "order:2"})
+	})
+	until(func() bool {
+		var ids string
+		err := b.db.QueryRow(t.Context(), "SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM copy.orders").Scan(&ids)
+		return err == nil && ids == "1 2"
+	})
+	until(func() bool {
+		shards, err := consumer.Shards(t.Context(), b.db.DB, "lost")
+		require.NoError(t, err)
+		return shards[0].Error != ""
+	})
+	require.Contains(t, b.run(t, "sink", "show", "lost"), "the environment variable TEST_UNSET_URL is not set")
+
+	mu.Lock()
+	refusing = false
+	mu.Unlock()
+	b.run(t, "deadletter", "replay", "hook", "--all")
+	until(func() bool { return slices.Equal(hooked(), []int64{1, 3, 5, 2, 4}) })
+	until(func() bool { return b.run(t, "deadletter", "list", "hook") == "there are no dead letters\n" })
+}
