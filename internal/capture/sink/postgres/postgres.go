@@ -125,6 +125,9 @@ func refusal(err error) (reason, answer string, is bool) {
 	if errors.Is(err, errRow) {
 		return err.Error(), "", true
 	}
+	if table := (*tableError)(nil); errors.As(err, &table) {
+		return "", "", false
+	}
 	code := database.Code(err)
 	if pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) || code == pgerrcode.ProgramLimitExceeded ||
 		code == pgerrcode.DatatypeMismatch || code == pgerrcode.UntranslatableCharacter || code == pgerrcode.RaiseException {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
@@ -179,4 +180,22 @@ func TestPostgres_Unchanged(t *testing.T) {
 	var status, note string
 	require.NoError(t, p.pool.QueryRow(t.Context(), `SELECT status, note FROM copy.orders`).Scan(&status, &note))
 	require.Equal(t, []string{"c", "a"}, []string{status, note})
+}
+
+// TestPostgres_Concurrent: several shards find the same table missing, and no change is blamed for it.
+func TestPostgres_Concurrent(t *testing.T) {
+	t.Parallel()
+	p := newTarget(t)
+	var group errgroup.Group
+	for i := range 4 {
+		group.Go(func() error {
+			refusals, err := p.open().Deliver(t.Context(), []change.Change{sinktest.Insert(int64(i+1), i)})
+			if err == nil && len(refusals) > 0 {
+				err = fmt.Errorf("%s: %s", refusals[0].Reason, refusals[0].Answer)
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.Len(t, p.Rows(t), 4)
 }

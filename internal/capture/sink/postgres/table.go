@@ -27,6 +27,11 @@ type table struct {
 	version    int // of the source's schema that it was made or extended for
 }
 
+// tableError is an error of making or reading a table, which is no row's.
+type tableError struct{ error }
+
+func (e *tableError) Unwrap() error { return e.error }
+
 // message is what a server says, without the values that it quotes in the detail.
 func message(err error) string {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -67,15 +72,19 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change) (*tabl
 		name: quote(schema, c.Table), source: source, tombstones: quote(schema, TombstoneTable), key: key,
 		columns: map[string]bool{}, version: c.SchemaVersion,
 	}
+	// Shards make a table one after another: the second one finds it.
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('daymill sink ' || $1, 0))", quote(schema)); err != nil {
+		return nil, &tableError{err}
+	}
 	if err := t.read(ctx, tx, schema, c.Table); err != nil {
-		return nil, err
+		return nil, &tableError{err}
 	}
 	columns, err := p.columns(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.make(ctx, tx, schema, columns); err != nil {
-		return nil, err
+		return nil, &tableError{err}
 	}
 	p.tables[source] = t
 	return t, nil
