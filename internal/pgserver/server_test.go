@@ -27,7 +27,11 @@ func TestAt(t *testing.T) {
 		dir := t.TempDir()
 		for _, name := range []string{"initdb", "postgres"} {
 			script := "#!/bin/sh\necho '" + version + "'\n"
-			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)) //nolint:gosec // A program.
+			// A process that is started meanwhile would inherit the open file, and a file that is open cannot be executed.
+			syscall.ForkLock.RLock()
+			err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700) //nolint:gosec // A program.
+			syscall.ForkLock.RUnlock()
+			require.NoError(t, err)
 		}
 		return dir
 	}

@@ -33,6 +33,7 @@ func (s *Session) Declare(ctx context.Context, limit time.Duration, sql string, 
 	settings := s.settings(limit)
 	settings["enable_seqscan"] = "off"
 	cursor := &Cursor{session: s, limit: limit}
+	s.rollback(ctx) // As for a transaction.
 	s.busy = true
 	if _, err := s.conn.Exec(ctx, readOnly+assign(settings, true)); err != nil {
 		cursor.Close(ctx)

@@ -162,6 +162,7 @@ func (s *Session) transaction(
 	ctx context.Context, begin string, settings map[string]string, do func(ctx context.Context, on DBTX) error,
 ) (err error) {
 	s.xid = ""
+	s.rollback(ctx) // What an earlier transaction left open, if anything.
 	ask := "; SELECT pg_catalog.pg_backend_pid(), NULL"
 	if begin == readWrite {
 		ask = "; SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_current_xact_id()"

@@ -53,11 +53,11 @@ type Mark struct {
 
 // Config is what a Writer works with. DB and Stream have no default.
 type Config struct {
-	DB        *postgres.DB // with the log
-	Stream    string       // name
-	Owner     string       // who takes it, for people
+	DB        *postgres.DB  // with the log
+	Stream    string        // name
+	Owner     string        // who takes it, for people
 	Silence   time.Duration // after which an owner that is not heard of has lost the stream; 10 seconds where 0
-	Partition int64        // positions; DefaultPartition where 0
+	Partition int64         // positions; DefaultPartition where 0
 }
 
 // Writer writes the log of one stream. It is not for use by several goroutines at a time.

@@ -12,7 +12,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-func (w *Writer) parent() string { return pgx.Identifier{"capture", "log_" + number(int64(w.id))}.Sanitize() }
+func (w *Writer) parent() string {
+	return pgx.Identifier{"capture", "log_" + number(int64(w.id))}.Sanitize()
+}
 
 func (w *Writer) partition(after int64) string {
 	return pgx.Identifier{"capture", "log_" + number(int64(w.id)) + "_" + number(after)}.Sanitize()
