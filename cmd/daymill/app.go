@@ -47,6 +47,7 @@ type cli struct {
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
 	Apply      applyCmd      `cmd:"" help:"Make the sinks what daymill.yaml says."`
 	Sink       sinkCmd       `cmd:"" help:"Say who gets the changes of the tables: list, pause, rewind, remove."`
+	Capture    captureCmd    `cmd:"" help:"See which changes are captured, and how."`
 	Deadletter deadletterCmd `cmd:"" help:"See what a sink did not take, deliver it again, or discard it."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,13 +56,18 @@ sinks:
 	require.NoError(t, err)
 	startWorker(t, b.db.URL)
 
-	land := func(changes ...change.Change) { require.NoError(t, writer.Land(t.Context(), changes, log.Mark{LSN: "0/1"})) }
+	land := func(changes ...change.Change) {
+		require.NoError(t, writer.Land(t.Context(), changes, log.Mark{LSN: "0/1"}))
+	}
 	hooked := func() []int64 {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(received)
 	}
-	until := func(condition func() bool) { t.Helper(); require.Eventually(t, condition, time.Minute, 20*time.Millisecond) }
+	until := func(condition func() bool) {
+		t.Helper()
+		require.Eventually(t, condition, time.Minute, 20*time.Millisecond)
+	}
 	land(sinktest.Insert(0, 1), sinktest.Insert(0, 2), sinktest.Insert(0, 3), sinktest.Update(0, 2), sinktest.Delete(0, 3))
 	until(func() bool { return slices.Equal(hooked(), []int64{1, 3, 5}) })
 	until(func() bool {
@@ -93,4 +99,30 @@ sinks:
 	b.run(t, "deadletter", "replay", "hook", "--all")
 	until(func() bool { return slices.Equal(hooked(), []int64{1, 3, 5, 2, 4}) })
 	until(func() bool { return b.run(t, "deadletter", "list", "hook") == "there are no dead letters\n" })
+}
+
+// TestCapture: the status of a stream, and its changes as they are, of some tables.
+func TestCapture(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	require.Contains(t, b.run(t, "capture", "status"), "nothing is captured")
+	writer, err := log.Take(t.Context(), log.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
+	require.NoError(t, err)
+	other := sinktest.Insert(0, 2)
+	other.Table, other.New = "notes", sinktest.Object(map[string]any{"id": 2, "text": "\x1b[31m"})
+	require.NoError(t, writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 1), other, sinktest.Delete(0, 1)}, log.Mark{LSN: "0/1"}))
+	require.Contains(t, b.run(t, "capture", "status", "--json"), `"position": 3`)
+	require.Contains(t, b.run(t, "capture", "status"), "app")
+
+	tail := func(args ...string) string {
+		return b.run(t, append([]string{"capture", "tail", "--no-follow", "--after", "0"}, args...)...)
+	}
+	lines := strings.Split(strings.TrimSpace(tail("--json", "--table", "public.orders")), "\n")
+	require.Len(t, lines, 2)
+	var c change.Change
+	require.NoError(t, json.Unmarshal([]byte(lines[1]), &c))
+	require.Equal(t, []any{int64(3), change.Delete}, []any{c.Position, c.Op})
+	require.Contains(t, tail(), "2 2026-03-01T10:00:00.123456Z insert public.notes")
+	require.NotContains(t, tail()+tail("--json"), "\x1b")
+	require.Contains(t, b.refused(t, "capture", "tail", "--table", "a.b.c"), "the pattern of tables cannot be read")
 }

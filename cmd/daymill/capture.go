@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
+)
+
+type captureCmd struct {
+	Status captureStatusCmd `cmd:"" help:"Say which streams there are, how they are read, and how far."`
+	Tail   captureTailCmd   `cmd:"" help:"Print changes as they land in the log, until Ctrl-C."`
+}
+
+type captureStatusCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// streamReport is a stream as JSON shows it.
+type streamReport struct {
+	Database    string     `json:"database"`
+	Mode        string     `json:"mode"`
+	Why         string     `json:"why,omitempty"`
+	State       string     `json:"state"`
+	Reason      string     `json:"reason,omitempty"`
+	Position    int64      `json:"position"`
+	LSN         string     `json:"lsn,omitempty"`
+	LandedAt    *time.Time `json:"landed_at"`
+	CommittedAt *time.Time `json:"committed_at"`
+	Retained    int64      `json:"retained_bytes"`
+	Behind      int64      `json:"behind_bytes"`
+}
+
+// Run reports the streams.
+func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
+	database, _, err := a.openInstalled(ctx, "capture")
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	reports := []streamReport{}
+	err = database.Read(ctx, func(on postgres.DBTX) error {
+		queries := db.New(on)
+		names, err := queries.StreamList(ctx)
+		if err != nil {
+			return fmt.Errorf("list streams: %w", err)
+		}
+		for _, name := range names {
+			s, err := queries.StreamGet(ctx, name)
+			if err != nil {
+				return fmt.Errorf("read stream %s: %w", name, err)
+			}
+			reports = append(reports, streamReport{
+				Database: s.Name, Mode: s.Mode, Why: s.ModeReason, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.Lsn,
+				LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind,
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(reports)
+	}
+	if len(reports) == 0 {
+		a.printf("nothing is captured: write capture.tables into daymill.yaml and run `daymill apply`\n")
+		return nil
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "DATABASE\tMODE\tSTATE\tPOSITION\tBEHIND\tWAL RETAINED\tWHY\n")
+	for _, r := range reports {
+		a.tablef(table, "%s\t%s\t%s%s\t%d\t%s bytes\t%s bytes\t%s\n", r.Database, r.Mode, r.State, because(r.Reason), r.Position,
+			number(r.Behind), number(r.Retained), r.Why)
+	}
+	return table.Flush()
+}
+
+type captureTailCmd struct {
+	Table    []string `placeholder:"TABLE" help:"Tables, as public.orders or public.order_*; all where not given."`
+	Database string   `default:"app" help:"The database whose changes are shown."`
+	After    int64    `default:"-1" placeholder:"POSITION" help:"Begin after this position; at the end of the log where not given."`
+	Follow   bool     `negatable:"" default:"true" help:"Wait for further changes."`
+	JSON     bool     `name:"json" help:"Print each change as JSON, one a line."`
+}
+
+// tailEvery is how often the log is looked at.
+const tailEvery = 200 * time.Millisecond
+
+// Run prints changes.
+func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
+	passes, err := filter.New(filter.Config{Tables: c.Table})
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Database == "" {
+		c.Database = config.App
+	}
+	database, _, err := a.openInstalled(ctx, "capture tail")
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	stored, position := captureLog{}, c.After
+	for {
+		var changes []change.Change
+		err := database.Read(ctx, func(on postgres.DBTX) error {
+			head, err := stored.Head(ctx, on, c.Database)
+			if position < 0 {
+				position = head
+			}
+			if err != nil || head <= position {
+				return err
+			}
+			changes, position, err = stored.Read(ctx, on, consumer.Query{
+				Stream: c.Database, After: position, Shards: 1, Limit: consumer.DefaultBatch,
+			})
+			return err
+		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // Ctrl-C is how it ends.
+		}
+		if err != nil {
+			return err
+		}
+		for _, one := range changes {
+			if err := c.print(a, passes, one); err != nil {
+				return err
+			}
+		}
+		if len(changes) > 0 {
+			continue
+		}
+		if !c.Follow {
+			return nil
+		}
+		if err := a.clock().Sleep(ctx, tailEvery); err != nil {
+			return nil //nolint:nilerr // Ctrl-C is how it ends.
+		}
+	}
+}
+
+func (c *captureTailCmd) print(a *app, passes *filter.Filter, one change.Change) error {
+	if !passes.Takes(one.Schema, one.Table) {
+		return nil
+	}
+	if !c.JSON {
+		shown := one.New
+		if len(shown) == 0 {
+			shown = one.Old
+		}
+		a.printf("%d %s %s %s.%s %s %s\n", one.Position, one.CommittedAt.Format(time.RFC3339Nano), one.Op, one.Schema, one.Table,
+			keyText(one.Key), shown)
+		return nil
+	}
+	document, err := sink.Document(one)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(a.stdout, text.JSON(strings.TrimSpace(string(document)))+"\n")
+	return err
+}
+
+func keyText(key json.RawMessage) string {
+	if len(key) == 0 {
+		return "-"
+	}
+	return string(key)
+}
