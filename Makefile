@@ -81,6 +81,13 @@ chaos: ## Do faults to real workers: SEEDS=200 SEED_FROM=1, or SEED=17 again. Se
 chaos-mutants: ## Break the code, one way after another, and count the seeds until that is noticed.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)
 
+# A pattern of the mutants' names; all where empty.
+ONLY ?=
+
+.PHONY: mutants
+mutants: setup ## Take out one guard after another, and run the tests that have to notice: ONLY=^Fence/.
+	go run ./internal/test/mutant/kill -only '$(ONLY)'
+
 FUZZ ?= 30s
 
 .PHONY: explore

@@ -136,3 +136,10 @@ func TestSizeGivesUp(t *testing.T) {
 	size.Took(1, time.Millisecond)
 	require.Equal(t, pace.Limit, size.Limit())
 }
+
+// No statement of a run lasts longer than about a quarter of a second, with what it takes to end it.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	require.LessOrEqual(t, pace.Target, 100*time.Millisecond)
+	require.LessOrEqual(t, pace.NewSize(1, 1, 1).Limit(), 200*time.Millisecond)
+}

@@ -1,92 +1,56 @@
 package chaos_test
 
 import (
-	"encoding/json"
 	"flag"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/test/mutant"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 var mutantSeeds = flag.Uint64("mutants", 0, "run each mutant until it is caught, for so many seeds at most")
 
-// mutant is the code broken in one way.
-type mutant struct {
+// broken is the code broken in one way.
+type broken struct {
 	name  string
-	edits []edit
+	edits []mutant.Edit
 }
 
-// edit replaces text that is in a file exactly once.
-type edit struct{ file, from, to string }
-
-var mutants = []mutant{
-	{"Fence", []edit{{
-		"internal/rollup/run/lease.go", "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", "	return err\n",
+var mutants = []broken{
+	{"Fence", []mutant.Edit{{
+		File: "internal/rollup/run/lease.go", From: "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", To: "	return err\n",
 	}}},
-	{"ConsumeAll", []edit{{ // A run satisfies what is open when it settles, and not what it claimed.
-		"internal/db/request.sql.go",
-		"WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint",
-		"WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
+	{"ConsumeAll", []mutant.Edit{{ // A run satisfies what is open when it settles, and not what it claimed.
+		File: "internal/db/request.sql.go", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
-	{"ClaimLate", []edit{
-		{"internal/rollup/run/run.go", "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow", "	if err := a.follow"},
-		{"internal/rollup/run/run.go", "			return a.during(ctx, PhaseSettle, a.settle)\n", "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
+	{"ClaimLate", []mutant.Edit{
+		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow", To: "	if err := a.follow"},
+		{File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
 	}},
-	{"CursorKept", []edit{{ // A scan from the start begins above the cursor of the run before.
-		"internal/rollup/run/ledger.go", "	if last.Cursor != nil && last.Recent && !fresh {", "	a.cursor = last.Cursor\n	if last.Cursor != nil && last.Recent && !fresh {",
+	{"CursorKept", []mutant.Edit{{ // A scan from the start begins above the cursor of the run before.
+		File: "internal/rollup/run/ledger.go", From: "	if last.Cursor != nil && last.Recent && !fresh {", To: "	a.cursor = last.Cursor\n	if last.Cursor != nil && last.Recent && !fresh {",
 	}}},
-	{"CursorResumedForAll", []edit{ // A run that resumes serves requests that came since.
-		{"internal/rollup/run/ledger.go", "last.Recent && !fresh {", "last.Recent && (fresh || !fresh) {"},
-		{"internal/rollup/run/ledger.go", "a.scanRun == a.id && claimed == mostRequests", "claimed == mostRequests"},
-		{"internal/rollup/run/ledger.go", "RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,", "RunID: a.scanRun, MetricDate: a.order.Date, MaxRows: mostRequests,"},
+	{"CursorResumedForAll", []mutant.Edit{ // A run that resumes serves requests that came since.
+		{File: "internal/rollup/run/ledger.go", From: "last.Recent && !fresh {", To: "last.Recent && (fresh || !fresh) {"},
+		{File: "internal/rollup/run/ledger.go", From: "a.scanRun == a.id && claimed == mostRequests", To: "claimed == mostRequests"},
+		{File: "internal/rollup/run/ledger.go", From: "RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,", To: "RunID: a.scanRun, MetricDate: a.order.Date, MaxRows: mostRequests,"},
 	}},
-	{"CursorAhead", []edit{{ // The cursor moves in a transaction of its own, before the batch.
-		"internal/rollup/batch/batch.go", "		return p.Session.Tx(ctx, limit, func(on postgres.DBTX) error {\n			queries",
-		`		if err := p.Session.Tx(ctx, limit, func(on postgres.DBTX) error {
+	{"CursorAhead", []mutant.Edit{{ // The cursor moves in a transaction of its own, before the batch.
+		File: "internal/rollup/batch/batch.go", From: "		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {\n			queries", To: `		if err := p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			last := changes[len(changes)-1]
 			return p.Advance(ctx, db.New(on), last.id, last.through)
 		}); err != nil {
 			return err
 		}
-		return p.Session.Tx(ctx, limit, func(on postgres.DBTX) error {
+		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			queries`,
 	}}},
-	{"RemoveNone", []edit{{ // Entities that vanished stay.
-		"internal/rollup/batch/batch.go", "if len(r.gone.EntityIds) > 0 {", "if len(r.gone.EntityIds) > 1<<30 {",
+	{"RemoveNone", []mutant.Edit{{ // Entities that vanished stay.
+		File: "internal/rollup/batch/batch.go", From: "if len(r.gone.EntityIds) > 0 {", To: "if len(r.gone.EntityIds) > 1<<30 {",
 	}}},
-}
-
-// overlay writes the mutant's files, and the overlay that has the build take them instead of the repository's.
-func (m mutant) overlay(t *testing.T) string {
-	t.Helper()
-	dir, root := t.TempDir(), pgtest.Root(t)
-	texts := map[string]string{}
-	for _, e := range m.edits {
-		path := filepath.Join(root, e.file)
-		if _, has := texts[path]; !has {
-			content, err := os.ReadFile(path)
-			require.NoError(t, err)
-			texts[path] = string(content)
-		}
-		require.Equal(t, 1, strings.Count(texts[path], e.from), "the code has changed: change the mutant %s as well", m.name)
-		texts[path] = strings.Replace(texts[path], e.from, e.to, 1)
-	}
-	replace := map[string]string{}
-	for path, text := range texts {
-		replace[path] = filepath.Join(dir, strconv.Itoa(len(replace))+".go")
-		require.NoError(t, os.WriteFile(replace[path], []byte(text), 0o600))
-	}
-	content, err := json.Marshal(map[string]any{"Replace": replace})
-	require.NoError(t, err)
-	path := filepath.Join(dir, "overlay.json")
-	require.NoError(t, os.WriteFile(path, content, 0o600))
-	return path
 }
 
 // TestMutants breaks the code, one way after another, and finds out how many seeds it takes to notice. Without -mutants it
@@ -99,7 +63,8 @@ func TestMutants(t *testing.T) { //nolint:tparallel // One mutant after another:
 	}
 	for _, m := range mutants { //nolint:paralleltest // As above.
 		t.Run(m.name, func(t *testing.T) {
-			overlay := m.overlay(t)
+			overlay, err := mutant.Overlay(pgtest.Root(t), t.TempDir(), m.edits...)
+			require.NoError(t, err)
 			if h == nil {
 				return
 			}

@@ -35,7 +35,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // It is closed whatever ctx is.
 	for _, t := range []entity.Type{entity.Bigint, entity.Text, entity.UUID} {
 		if err := vet(ctx, server, t); err != nil {
 			return fmt.Errorf("with entities of type %s: %w", t, err)

@@ -1,0 +1,98 @@
+package slice_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// Every way to read events takes those from the first instant on and before the last, of the entities of the pass.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	conn.RawEvents(t)
+	from := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
+	bounds := date.Bounds{From: from, To: from.Add(time.Hour)}
+	for i, at := range []time.Time{
+		from.Add(-time.Microsecond), bounds.From, bounds.To.Add(-time.Microsecond), bounds.To,
+	} {
+		conn.Insert(t, pgtest.Event{Entity: "3", Type: fmt.Sprintf("instant %d", i), At: at})
+	}
+	for id := range 6 {
+		conn.Insert(t, pgtest.Event{Entity: strconv.Itoa(id), Type: "view", At: from.Add(time.Minute)})
+	}
+	_, err := conn.Exec(t.Context(), `
+		ALTER TABLE public.raw_events ALTER entity_id DROP NOT NULL, ALTER event_type DROP NOT NULL;
+		INSERT INTO public.raw_events (entity_id, event_type, created_at)
+		VALUES (NULL, 'view', '2026-03-01 00:02+00'), (3, NULL, '2026-03-01 00:02+00')`)
+	require.NoError(t, err)
+
+	after, upTo := "2", "4"
+	read := func(t *testing.T, query func(each func(id, eventType []byte, events int64) error) error) []string {
+		t.Helper()
+		var found []string
+		require.NoError(t, query(func(id, eventType []byte, _ int64) error {
+			if id != nil {
+				found = append(found, fmt.Sprintf("%d %s", int64(binary.BigEndian.Uint64(id)), eventType)) //nolint:gosec // As Postgres sends it.
+			}
+			return nil
+		}))
+		slices.Sort(found)
+		return found
+	}
+	want := []string{"3 instant 1", "3 instant 2", "3 unknown", "3 view", "4 view"}
+
+	t.Run("Counted", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, want, read(t, func(each func(id, eventType []byte, events int64) error) error {
+			return db.New(conn).EventSliceEach(t.Context(), db.EventSliceParams{
+				FromInstant: bounds.From, ToInstant: bounds.To, AfterEntity: &after, UpToEntity: &upTo,
+			}, each)
+		}))
+	})
+
+	t.Run("Dense", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, want, read(t, func(each func(id, eventType []byte, events int64) error) error {
+			sql, args := db.EventReadParams{
+				FromInstant: bounds.From, ToInstant: bounds.To, AfterEntity: &after, UpToEntity: &upTo,
+			}.SQL()
+			return conn.Read(t.Context(), func(on postgres.DBTX) error { return dense(t.Context(), on, sql, args, each) })
+		}))
+	})
+
+	t.Run("Raw", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, want, read(t, func(each func(id, eventType []byte, events int64) error) error {
+			return db.New(conn).EventSliceRawEach(t.Context(), db.EventSliceRawParams{
+				FromInstant: bounds.From, ToInstant: bounds.To, AfterEntity: &after, UpToEntity: &upTo,
+			}, each)
+		}))
+	})
+}
+
+func dense(
+	ctx context.Context, on db.DBTX, sql string, args []any, each func(id, eventType []byte, events int64) error,
+) error {
+	rows, err := on.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
+	if err != nil {
+		return err
+	}
+	_, err = db.EventReadEach(rows, each)
+	return err
+}

@@ -1,0 +1,223 @@
+package main
+
+import "github.com/daymill/daymill/internal/test/mutant"
+
+// broken is the code with one guard taken out, and the tests of one package that have to notice.
+type broken struct {
+	name  string
+	pkg   string // below the repository's directory
+	tests string // a pattern of go test's
+	edits []mutant.Edit
+}
+
+// edit is a mutant of one edit.
+func edit(name, pkg, tests, file, after, from, to string) broken {
+	return broken{name, pkg, tests, []mutant.Edit{{File: file, After: after, From: from, To: to}}}
+}
+
+// Packages and files that are named often.
+const (
+	runPkg      = "./internal/rollup/run"
+	postgresPkg = "./internal/postgres"
+	workerPkg   = "./internal/worker"
+	uiPkg       = "./ui"
+
+	dateSQL    = "internal/db/date.sql.go"
+	eventSQL   = "internal/db/event.sql.go"
+	guardSQL   = "internal/db/guard.sql.go"
+	metricSQL  = "internal/db/metric.sql.go"
+	requestSQL = "internal/db/request.sql.go"
+
+	guardGo   = "internal/rollup/guard/guard.go"
+	ledgerGo  = "internal/rollup/run/ledger.go"
+	leaseGo   = "internal/rollup/run/lease.go"
+	runGo     = "internal/rollup/run/run.go"
+	batchGo   = "internal/rollup/batch/batch.go"
+	diffGo    = "internal/rollup/batch/diff.go"
+	sessionGo = "internal/postgres/session.go"
+)
+
+// list returns every mutant.
+func list() []broken {
+	all := fence()
+	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access()} {
+		all = append(all, more...)
+	}
+	return all
+}
+
+// fence is each part of a lease, in each statement that compares it. A statement keeps its parameters, for Postgres wants a
+// type for each.
+func fence() []broken {
+	statements := []struct{ name, file, after string }{
+		{"DateAdvance", dateSQL, "const dateAdvance ="},
+		{"DateBreakOff", dateSQL, "const dateBreakOff ="},
+		{"DateComplete", dateSQL, "const dateComplete ="},
+		{"DateHeartbeat", dateSQL, "const dateHeartbeat ="},
+		{"GuardProtect", guardSQL, "const guardProtect ="},
+	}
+	parts := []struct{ name, from, to string }{
+		{"Beat", "AND beat >= cast(", "AND beat + 1000 >= cast("},
+		{"Date", "WHERE metric_date = ", "WHERE 1 = 1 OR metric_date = "},
+		{"Life", "AND life = (SELECT analytics.life())", ""},
+		{"Run", "AND run_id = ", "AND run_id >= "},
+		{"State", "AND state = 'running'", ""},
+		{"Token", "AND token = ", "AND token <> '00000000-0000-0000-0000-000000000000' AND gen_random_uuid() <> "},
+	}
+	var all []broken
+	for _, s := range statements {
+		for _, p := range parts {
+			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", s.file, s.after, p.from, p.to))
+		}
+	}
+	return append(all,
+		edit("Fence/NoRowIsNoError", runPkg, "^TestRunCancelledBetweenBatches$", leaseGo, "", "if err == nil && rows == 0 {", "if err == nil && rows < 0 {"),
+		edit("Fence/NotInBatch", runPkg, "^TestRunCancelledBetweenBatches$", batchGo, "last := changes[len(changes)-1]", "err != nil {", "err != nil && len(changes) == 0 {"),
+	)
+}
+
+// owner is who may have a date, and from where a run goes on.
+func owner() []broken {
+	return []broken{
+		edit("Owner/Busy", runPkg, "^TestRunRefuses$", ledgerGo, "", "if last.Alive && !a.succeeds(last) {", "if false && !a.succeeds(last) {"),
+		edit("Owner/BusyForEver", runPkg, "^TestRunRefuses$", dateSQL, "const dateLock =", "d.heartbeat_at >= now() - $1::interval", "d.heartbeat_at >= now() - 100 * $1::interval"),
+		edit("Owner/SameAttempt", workerPkg, "^TestRescue$", ledgerGo, "", "*a.order.JobID == *last.JobID && a.order.Attempt > int(last.Attempt)", "*a.order.JobID == *last.JobID && a.order.Attempt < 0"),
+		edit("Owner/OtherJob", runPkg, "^TestRunSucceeds$", ledgerGo, "", "*a.order.JobID == *last.JobID && a.order", "a.order"),
+		edit("Owner/EarlierAttempt", runPkg, "^TestRunSucceeds$", ledgerGo, "", "a.order.Attempt > int(last.Attempt)", "a.order.Attempt >= int(last.Attempt)"),
+		edit("Owner/SettledMeanwhile", runPkg, "^TestRunSettledMeanwhile$", ledgerGo, "no request to bring another.", "a.wanted(ctx, queries)\n	if err != nil {", "a.wanted(ctx, queries)\n	if err != nil && last.RunID < 0 {"),
+		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "!bounds.Over"),
+		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
+		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && !fresh"),
+		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT analytics.life())", ""),
+		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && last.Recent"),
+		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = last.Cursor\n		a.scanRun = a.id"),
+		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: last.CursorEvents", "totals = batch.Totals{Events: 0 * last.CursorEvents"),
+		edit("Owner/SignsNotCounted", runPkg, "^TestRunLife$/^OlderCopyOfIt$", ledgerGo, "", "		a.lease.signs++\n", "		a.lease.signs += 0\n"),
+		edit("Owner/MarkNotAwaited", runPkg, "^TestRunLife$/^AbandonedTimeline$", "internal/rollup/replay/replay.go", "", "case replay.Reached && !replay.Marked:", "case replay.Reached && m.life == \"\":"),
+	}
+}
+
+// requests is what a run serves.
+func requests() []broken {
+	return []broken{
+		edit("Request/ClaimedLater", runPkg, "^TestRunRequestDuringRun$", requestSQL, "const requestSatisfy =", "r.run_id = $2::bigint", "$2::bigint IS NOT NULL"),
+		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "r.metric_date = $2", "r.metric_date >= $2"),
+		edit("Request/OtherDateSatisfied", runPkg, "^TestRunRequests$", requestSQL, "const requestSatisfy =", "r.metric_date = $1", "r.metric_date >= $1"),
+		edit("Request/NotDueClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "AND r.due_at <= now()", ""),
+		edit("Request/NotDueServed", runPkg, "^TestRunRequests$", requestSQL, "const requestOpen =", "AND r.due_at <= now()", ""),
+		edit("Request/Resumed", runPkg, "^TestRunResumes$", ledgerGo, "func (a *attempt) claim(", "a.scanRun == a.id && claimed", "a.scanRun > 0 && claimed"),
+		edit("Request/Many", runPkg, "^TestRunManyRequests$", ledgerGo, "func (a *attempt) settle(", "resolved == mostRequests; {", "resolved == mostRequests && a.phase == \"\"; {"),
+	}
+}
+
+// protection is what keeps metrics whose events are gone.
+func protection() []broken {
+	return []broken{
+		edit("Protect/Retention", runPkg, "^TestRunProtected$", guardGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && g.RunID < 0:"),
+		edit("Protect/Vanished", runPkg, "^TestRunProtected$", guardGo, "", "	if !has {", "	if !has && g.RunID < 0 {"),
+		edit("Protect/Part", runPkg, "^TestRunLosesPart$", guardGo, "", "events >= k.Recorded", "events >= 0"),
+		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", guardGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
+		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$|^TestRunGuard$", guardSQL, "const guardLedger =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
+		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$|^TestRunGuard$", guardSQL, "const guardLedger =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
+		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.guard(ctx); err != nil {", "if err := a.guard(ctx); err != nil && a.id < 0 {"),
+		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *attempt) guardLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
+		edit("Protect/EventsWithoutEntity", runPkg, "^TestRunProtected$", guardSQL, "const guardEvents =", "AND e.entity_id IS NOT NULL", ""),
+	}
+}
+
+// counting is which events a date has.
+func counting() []broken {
+	var all []broken
+	for _, q := range []struct{ name, tests string }{
+		{"Slice", "^TestRunBounds$/^Counted$"}, {"SliceRaw", "^TestRunBounds$/^Raw$"}, {"Read", "^TestRunBounds$/^Dense$"},
+	} {
+		after := "const event" + q.name + " ="
+		all = append(all,
+			edit("Count/"+q.name+"/First", runPkg, q.tests, eventSQL, after, "e.created_at >= ", "e.created_at > "),
+			edit("Count/"+q.name+"/Last", runPkg, q.tests, eventSQL, after, "e.created_at < ", "e.created_at <= "),
+			edit("Count/"+q.name+"/After", runPkg, q.tests, eventSQL, after, "e.entity_id > ", "e.entity_id >= "),
+			edit("Count/"+q.name+"/UpTo", runPkg, q.tests, eventSQL, after, "e.entity_id <= ", "e.entity_id < "),
+			edit("Count/"+q.name+"/NoEntity", runPkg, q.tests, eventSQL, after, "AND e.entity_id IS NOT NULL", ""),
+			edit("Count/"+q.name+"/NoType", runPkg, q.tests, eventSQL, after, "coalesce(e.event_type, 'unknown')", "coalesce(e.event_type, 'view')"),
+		)
+	}
+	return append(all,
+		edit("Count/Overflow", "./internal/rollup/merge", "^TestTableOverflow$", "internal/rollup/merge/merge.go", "", "sum > math.MaxInt32", "sum > math.MaxInt64-1"),
+		edit("Count/Bound", "./internal/rollup/merge", "^TestTableBound", "internal/rollup/merge/merge.go", "", "float64(entities) > most ||", "float64(entities) > 100*most ||"),
+		edit("Count/BoundOfBytes", "./internal/rollup/merge", "^TestTableBound", "internal/rollup/merge/merge.go", "", "float64(bytes) > most*bytesPerEntity", "float64(bytes) > 100*most*bytesPerEntity"),
+		edit("Count/UpTo", "./internal/rollup/merge", "^TestTable", "internal/rollup/merge/merge.go", "", "string(id) > string(*upTo)", "string(id) < string(*upTo)"),
+	)
+}
+
+// publishing is what is written, and what is compared before that.
+func publishing() []broken {
+	all := []broken{
+		edit("Publish/GoneStay", runPkg, "^TestRunAllVanished$", batchGo, "", "if len(r.gone.EntityIds) > 0 {", "if len(r.gone.EntityIds) > 1<<30 {"),
+		edit("Publish/GoneOfAllDates", runPkg, "^TestRunBounds$/^Neighbors$", metricSQL, "const metricDelete =", "m.metric_date = $2::date", "$2::date IS NOT NULL"),
+		edit("Publish/RangeOfAllDates", runPkg, "^TestRunBounds$/^Neighbors$", metricSQL, "const metricRange =", "m.metric_date = $1::date", "m.metric_date >= $1::date"),
+		edit("Publish/RangeAfter", runPkg, "^TestRunPasses$", metricSQL, "const metricRange =", "m.entity_id > ", "m.entity_id >= "),
+		edit("Publish/Totals", runPkg, "^TestRunStored$", runGo, "", "if stored != a.publisher.Totals {", "if stored.Events < 0 {"),
+		edit("Publish/StoredNotChecked", runPkg, "^TestRunStored$", ledgerGo, "func (a *attempt) settle(", "err != nil {", "err != nil && a.id < 0 {"),
+		edit("Publish/Order", runPkg, "^TestRunStored$|^TestAscend$", "internal/rollup/batch/stored.go", "", "rows[i].EntityID <= *after", "rows[i].EntityID == \"\""),
+		edit("Publish/OtherGone", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "return len(others) == len(row.Other)", "return true"),
+		edit("Publish/OtherChanged", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "!has || n != other.Events", "!has"),
+		edit("Publish/BatchLimit", runPkg, "^TestRunBatches$", batchGo, "p.writes = ", "1, mostChanges", "1, 100*mostChanges"),
+	}
+	for _, column := range []string{"Views", "Clicks", "Saves", "Skips"} {
+		lower := map[string]string{"Views": "views", "Clicks": "clicks", "Saves": "saves", "Skips": "skips"}[column]
+		all = append(all,
+			edit("Publish/Equal"+column, "./internal/rollup/batch", "^TestEqual$", diffGo, "", "row."+column+" != stored."+column+"Count", "false"),
+			edit("Publish/Update"+column, runPkg, "^TestRunUpdates$", metricSQL, "const metricUpsert =", lower+"_count = excluded."+lower+"_count", lower+"_count = m."+lower+"_count"),
+		)
+	}
+	return append(all,
+		edit("Publish/UpdateOther", runPkg, "^TestRunUpdates$", metricSQL, "const metricUpsert =", "other_counts = excluded.other_counts", "other_counts = m.other_counts"))
+}
+
+// sessions is what a statement may do, and for how long.
+func sessions() []broken {
+	return []broken{
+		edit("Session/StatementTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(limit),", "milliseconds(100 * limit),"),
+		edit("Session/LockTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(lockLimit(limit))", "milliseconds(100 * lockLimit(limit))"),
+		edit("Session/LockTimeoutMost", postgresPkg, "^TestSession$", sessionGo, "", "min(limit/2, DefaultLockTimeout)", "limit / 2"),
+		edit("Session/Idle", postgresPkg, "^TestSession$", sessionGo, "", "sessionIdle = 10 * time.Second", "sessionIdle = 1000 * time.Second"),
+		edit("Session/LimitKept", postgresPkg, "^TestSession$", sessionGo, "func (s *Session) Release(", "if s.limit != 0 {", "if s.limit < 0 {"),
+		edit("Session/LookReads", postgresPkg, "^TestSession$", sessionGo, "func (s *Session) Look(", "readOnly", "readWrite"),
+		edit("Session/LookPlan", postgresPkg, "^TestSession$", sessionGo, "", `settings["enable_seqscan"] = "off"`, `settings["enable_seqscan"] = "on"`),
+		edit("Session/CursorPlan", postgresPkg, "^TestSession$", "internal/postgres/cursor.go", "", `settings["enable_seqscan"] = "off"`, `settings["enable_seqscan"] = "on"`),
+		edit("Session/PoolerSettings", postgresPkg, "^TestSession$", sessionGo, "", "		for name, value := range s.db.settings {", "		for name, value := range map[string]string{} {"),
+		edit("Session/SearchPath", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", `SearchPath = "pg_catalog, pg_temp"`, `SearchPath = "public, pg_catalog, pg_temp"`),
+		edit("Session/Isolation", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "BEGIN READ WRITE;"),
+		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(orDefault(config.StatementTimeout", "milliseconds(100 * orDefault(config.StatementTimeout"),
+		edit("Session/Encoding", "./internal/schema/...", "Encoding", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
+		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "float64(took)*p.Pace", "float64(took)*p.Pace/100"),
+		edit("Session/PauseMost", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "maxPause = 10 * time.Second", "maxPause = 1000 * time.Second"),
+		edit("Session/SizeLimit", "./internal/pace", "^TestPace|^TestLimit$|^TestSize", "internal/pace/pace.go", "", "Limit = 200 * time.Millisecond", "Limit = 20 * time.Second"),
+	}
+}
+
+// queue is what becomes of jobs.
+func queue() []broken {
+	const enqueue = "migrations/0004_enqueue.up.sql"
+	return []broken{
+		edit("Queue/ReconcilerTwice", workerPkg, "^TestReconcileLock$", "internal/db/reconcile.sql.go", "", "SELECT pg_try_advisory_xact_lock($1::bigint)", "SELECT $1::bigint IS NOT NULL"),
+		edit("Queue/JobTwice", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "AND q.metric_date NOT IN (SELECT analytics.dates_with_job())", ""),
+		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "d.state = 'running'", "d.state = ''"),
+		edit("Queue/Future", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "AND q.metric_date < (SELECT analytics.date_of($1))", "AND (SELECT analytics.date_of($1)) IS NOT NULL"),
+		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
+		edit("Queue/RescueOfAnotherAttempt", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.attempt = r.attempt", ""),
+		edit("Queue/OwnJobsAsk", workerPkg, "^TestReconcileDates$", enqueue, "CREATE TRIGGER daymill_request_insert", "NOT NEW.metadata ? 'daymill'", "NEW.metadata IS NOT NULL"),
+		edit("Queue/StuckJobsOfOthers", workerPkg, "^TestRescue$", "internal/worker/driver.go", "", "job.Queue != jobs.QueueRollup && job.Queue != jobs.QueueControl", "job.Queue == \"\""),
+	}
+}
+
+// access is who may do what.
+func access() []broken {
+	return []broken{
+		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/access.go", "", "user != viewerUser || r.Method", "user != \"\" || r.Method"),
+		edit("Access/Erase", uiPkg, "Erase", "ui/access.go", "", "user == adminUser || user == eraseUser", "user != viewerUser"),
+		edit("Access/Origin", uiPkg, "^Test.*(Origin|CSRF|Attack|Cross|Secur)", "ui/secure.go", "", "return protection.Handler(next)", "return next"),
+		edit("Access/EraseInSQL", "./internal/schema/...", "^TestFunctions$|^TestAttack$", "migrations/0012_erase.up.sql", "", "REVOKE ALL ON FUNCTION analytics.enqueue_erase(date, date, text) FROM PUBLIC;", ""),
+		edit("Access/FutureInSQL", workerPkg, "^TestEnqueueRange$|^TestEnqueueDay$", "migrations/0012_erase.up.sql", "CREATE FUNCTION analytics.check_request", "last_date > today", "last_date > today + 100000"),
+	}
+}

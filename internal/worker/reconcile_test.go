@@ -1,0 +1,65 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/jobs"
+)
+
+// A job is made for the dates that are over and due, and for no other.
+func TestReconcileDates(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	all := dates(6)
+	b.request(t, all...)
+	due := func() (found []date.Date) {
+		rows, err := db.New(b.db).ReconcileDates(t.Context(), db.ReconcileDatesParams{
+			AtInstant: at(all[4], 12), RestedSince: time.Now().Add(-time.Minute), Silence: time.Minute, MaxRows: 100,
+		})
+		require.NoError(t, err)
+		for _, row := range rows {
+			found = append(found, row.MetricDate)
+		}
+		return found
+	}
+	require.Equal(t, []date.Date{all[3], all[2], all[1], all[0]}, due(), "the others are not over")
+
+	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, heartbeat_at)
+		VALUES ($1, 'running', 1, 1, now()), ($2, 'running', 2, 2, now() - interval '2 minutes')`, all[0], all[1])
+	// A job that Daymill makes of a request asks for nothing.
+	before := b.openRequests(t)
+	_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: all[2]}, &river.InsertOpts{Metadata: []byte(`{"daymill": "request"}`)})
+	require.NoError(t, err)
+	require.Equal(t, before, b.openRequests(t))
+	require.Equal(t, []date.Date{all[3], all[1]}, due())
+
+	b.exec(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
+	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() + interval '1 hour' WHERE metric_date = $1", all[1])
+	require.Empty(t, due())
+}
+
+// One process at a time makes jobs of requests.
+func TestReconcileLock(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, day, 100, 40)
+	tx, err := b.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // It is what gives the lock back.
+	mine, err := db.New(tx).ReconcileLock(t.Context(), 6_107_330_083)
+	require.NoError(t, err)
+	require.True(t, mine)
+	b.start(t)
+	b.request(t, day)
+	b.awaitLooks(t)
+	require.Empty(t, b.jobStates(t, day))
+	require.NoError(t, tx.Rollback(t.Context()))
+	b.awaitDone(t)
+}
