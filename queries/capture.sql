@@ -14,7 +14,7 @@ SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 
 -- name: StreamTake :one
 -- Takes a stream that nobody has: whose owner has not been heard of for a while, or let go of it.
-UPDATE capture.stream AS s SET token = s.token + 1, owner = @owner, beat_at = now()
+UPDATE capture.stream AS s SET token = s.token + 1, owner = @owner, beat_at = now(), state = 'waiting'
 WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval)
 RETURNING s.id, s.token, s.position;
 

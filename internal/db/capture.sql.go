@@ -600,7 +600,7 @@ func (q *Queries) StreamState(ctx context.Context, arg StreamStateParams) (int64
 }
 
 const streamTake = `-- name: StreamTake :one
-UPDATE capture.stream AS s SET token = s.token + 1, owner = $1, beat_at = now()
+UPDATE capture.stream AS s SET token = s.token + 1, owner = $1, beat_at = now(), state = 'waiting'
 WHERE s.name = $2 AND (s.beat_at IS NULL OR s.beat_at < now() - $3::interval)
 RETURNING s.id, s.token, s.position
 `

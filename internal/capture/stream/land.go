@@ -1,0 +1,155 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/db"
+)
+
+// version is what a table's columns are.
+type version struct {
+	schema, table string
+	number        int
+	columns       []byte
+	unsaved       bool // until its first change lands
+}
+
+// load reads what is known of the tables.
+func (s *session) load(ctx context.Context) error {
+	rows, err := db.New(s.DB).SchemaVersionLast(ctx, s.writer.ID())
+	if err != nil {
+		return fmt.Errorf("read schema versions: %w", err)
+	}
+	s.versions = map[string]*version{}
+	for _, row := range rows {
+		s.versions[row.SchemaName+"\x00"+row.TableName] = &version{
+			schema: row.SchemaName, table: row.TableName, number: int(row.Version), columns: []byte(row.Columns),
+		}
+	}
+	return nil
+}
+
+// find looks for the tables that are wanted, and records which are captured, and why others are not.
+func (s *session) find(ctx context.Context) error {
+	found, err := table.Find(ctx, s.Source, s.Tables)
+	if err != nil {
+		return err
+	}
+	queries := db.New(s.DB)
+	rows, err := queries.CapturedList(ctx, s.writer.ID())
+	if err != nil {
+		return fmt.Errorf("read the captured tables: %w", err)
+	}
+	var before, names []string
+	byOID := map[uint32]table.Table{}
+	for _, row := range rows { // Also those that are dropped: there may be changes of them still.
+		if row.Reason == "" {
+			before = append(before, row.SchemaName+"."+row.TableName)
+		}
+		byOID[uint32(row.Oid)] = table.Table{OID: uint32(row.Oid), Schema: row.SchemaName, Name: row.TableName} //nolint:gosec // An OID.
+	}
+	for _, t := range found {
+		names = append(names, t.String())
+		byOID[t.OID] = t
+	}
+	err = s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		for _, t := range found {
+			err := queries.CapturedUpsert(ctx, db.CapturedUpsertParams{
+				StreamID: s.writer.ID(), SchemaName: t.Schema, TableName: t.Name, Oid: int64(t.OID), Identity: t.Identity, Reason: t.Reason,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return queries.CapturedDelete(ctx, db.CapturedDeleteParams{StreamID: s.writer.ID(), Tables: names})
+	})
+	if err != nil {
+		return fmt.Errorf("record the captured tables: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for oid, t := range s.byOID {
+		if _, has := byOID[oid]; !has {
+			byOID[oid] = t
+		}
+	}
+	s.tables = slices.DeleteFunc(found, func(t table.Table) bool { return t.Reason != "" })
+	s.before, s.byOID = before, byOID
+	return nil
+}
+
+// version returns the number of a table's columns, a new one where they are others than before.
+func (s *session) version(schema, name string, columns []table.Column) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := schema + "\x00" + name
+	last := s.versions[key]
+	if len(columns) == 0 && last != nil { // The table is gone.
+		return last.number
+	}
+	document, _ := json.Marshal(columns) // Names and numbers.
+	if last != nil && bytes.Equal(last.columns, document) {
+		return last.number
+	}
+	next := &version{schema: schema, table: name, number: 1, columns: document, unsaved: true}
+	if last != nil {
+		next.number = last.number + 1
+	}
+	s.versions[key] = next
+	return next.number
+}
+
+// land writes changes to the log, and with the first change of a schema version the version.
+func (s *session) land(ctx context.Context, changes []change.Change, mark log.Mark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.versions {
+		if !v.unsaved {
+			continue
+		}
+		at := slices.IndexFunc(changes, func(c change.Change) bool {
+			return c.SchemaVersion == v.number && c.Table == v.table && c.Schema == v.schema
+		})
+		if at < 0 {
+			continue
+		}
+		err := db.New(s.DB).SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
+			StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: int32(v.number), //nolint:gosec // Few.
+			Position: s.writer.Position() + int64(at) + 1, Columns: v.columns,
+		})
+		if err != nil {
+			return fmt.Errorf("record a schema version: %w", err)
+		}
+		v.unsaved = false
+	}
+	return s.writer.Land(ctx, changes, mark)
+}
+
+// look keeps up with the application and with the log: new tables and partitions, lost triggers, the disk.
+func (s *session) look(ctx context.Context) error {
+	if err := s.find(ctx); err != nil {
+		return err
+	}
+	var err error
+	if s.mode == ModeWAL {
+		err = s.lookWAL(ctx)
+	} else {
+		err = s.install(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err = s.writer.Maintain(ctx, s.Clock.Now(), s.Retention)
+	return err
+}

@@ -1,0 +1,291 @@
+// Package stream owns a stream: it chooses how a database is read, reads it, lands what it reads in the log, and records where
+// something is missing. One process at a time owns a stream; the others wait to take it over.
+//
+//	waiting ──take──▶ running ──error──▶ waiting, and again
+//	                     ├──── fenced ──▶ waiting
+//	                     ├──── gap ─────▶ recorded; the stream begins again at once
+//	                     └──── neither mode is possible ──▶ stopped, with the reason
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Modes.
+const (
+	ModeWAL     = "wal"
+	ModeTrigger = "trigger"
+)
+
+// Defaults of Owner.
+const (
+	DefaultBeat    = 2 * time.Second
+	DefaultLook    = 10 * time.Second
+	DefaultPoll    = 20 * time.Millisecond
+	DefaultWarn    = int64(1) << 30
+	DefaultLimit   = int64(10) << 30
+	shortest       = time.Second
+	longest        = 30 * time.Second
+	silenceInBeats = 5
+	releaseTimeout = 2 * time.Second
+	slowest        = 10 // times Poll, where nothing happens
+)
+
+// Owner owns a stream while it runs. DB, Source, SourceURL, Name and Tables have no default.
+type Owner struct {
+	DB        *postgres.DB // with the log
+	Source    *postgres.DB // that is read; the same where it is the log's own
+	SourceURL string       // for the connection that replicates; never logged
+	Name      string       // of the stream
+	Tables    []string     // patterns
+	Mode      string       // "" chooses
+	Process   string       // who owns it, for people
+	Clock     pace.Clock   // the system's where nil
+
+	Retention time.Duration // of the log; log.DefaultRetention where 0
+	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit where 0
+	Warn      int64         // bytes from which on the state says so; DefaultWarn where 0
+	Beat      time.Duration // DefaultBeat where 0
+	Look      time.Duration // how often tables, partitions and the guard are looked at; DefaultLook where 0
+	Poll      time.Duration // how often the queue is read in trigger mode; DefaultPoll where 0
+}
+
+// gap says that changes are missing, so that the stream has to begin again.
+type gap struct {
+	kind   string
+	reason string
+	tables []string
+}
+
+func (g *gap) Error() string { return g.reason }
+
+// ErrNoMode says that a database can be read in neither mode.
+var ErrNoMode = errors.New("the database can be read neither from its WAL nor by triggers")
+
+// session is one taking of the stream.
+type session struct {
+	*Owner
+
+	mu       sync.Mutex // over all that follows
+	writer   *log.Writer
+	mode     string
+	tables   []table.Table // that are captured
+	before   []string      // that were captured already
+	byOID    map[uint32]table.Table
+	versions map[string]*version
+}
+
+// Run owns the stream, or waits until it can, until ctx is done.
+func (o Owner) Run(ctx context.Context) error {
+	o.defaults()
+	pause := shortest
+	for {
+		began := o.Clock.Now()
+		err := o.once(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, log.ErrTaken) || errors.Is(err, log.ErrFenced) || o.Clock.Now().Sub(began) > longest {
+			pause = shortest
+		}
+		if err := o.Clock.Sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(longest, pause*2)
+	}
+}
+
+func (o *Owner) defaults() {
+	if o.Clock == nil {
+		o.Clock = pace.SystemClock{}
+	}
+	for value, byDefault := range map[*time.Duration]time.Duration{
+		&o.Retention: log.DefaultRetention, &o.Beat: DefaultBeat, &o.Look: DefaultLook, &o.Poll: DefaultPoll,
+	} {
+		if *value == 0 {
+			*value = byDefault
+		}
+	}
+	if o.Limit == 0 {
+		o.Limit = DefaultLimit
+	}
+	if o.Warn == 0 {
+		o.Warn = min(DefaultWarn, o.Limit)
+	}
+}
+
+// once takes the stream and reads it until something ends that. A gap is recorded, and the stream begins again.
+func (o *Owner) once(ctx context.Context) error {
+	writer, err := log.Take(ctx, log.Config{DB: o.DB, Stream: o.Name, Owner: o.Process, Silence: silenceInBeats * o.Beat})
+	if err != nil {
+		return err
+	}
+	s := &session{Owner: o, writer: writer}
+	defer func() {
+		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		defer cancel()
+		_ = writer.Release(free) // Otherwise it is taken for dead after a while.
+	}()
+	err = s.beside(ctx, o.Beat, writer.Beat, s.readOn)
+	if ctx.Err() == nil && !errors.Is(err, log.ErrFenced) {
+		state := "waiting"
+		if errors.Is(err, ErrNoMode) {
+			state = "stopped"
+		}
+		_ = s.state(ctx, state, err.Error()) // Where the database is gone there is nobody to tell.
+	}
+	return err
+}
+
+// beside runs do, and beside it something else every so often, until one of them fails.
+func (s *session) beside(ctx context.Context, every time.Duration, often, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			err := s.Clock.Sleep(ctx, every)
+			if err == nil {
+				err = often(ctx)
+			}
+			if err != nil {
+				cancel(err)
+				return
+			}
+		}
+	})
+	cancel(do(ctx))
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// readOn reads, and begins again after each gap.
+func (s *session) readOn(ctx context.Context) error {
+	err := s.load(ctx)
+	for err == nil {
+		err = s.read(ctx)
+		var missing *gap
+		if ctx.Err() == nil && errors.As(err, &missing) {
+			err = s.begin(ctx, missing)
+		}
+	}
+	return err
+}
+
+func (s *session) state(ctx context.Context, state, reason string) error {
+	return s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
+		return queries.StreamState(ctx, db.StreamStateParams{ID: s.writer.ID(), Token: s.writer.Token(), State: state, Reason: reason})
+	})
+}
+
+func (s *session) stream(ctx context.Context) (db.StreamGetRow, error) {
+	row, err := db.New(s.DB).StreamGet(ctx, s.Name)
+	if err != nil {
+		return row, fmt.Errorf("read stream %s: %w", s.Name, err)
+	}
+	return row, nil
+}
+
+// read chooses the mode and reads in it. It does not return without an error.
+func (s *session) read(ctx context.Context) error {
+	if err := s.find(ctx); err != nil {
+		return err
+	}
+	mode, reason, err := choose(ctx, s.Source, s.Mode, s.tables)
+	if err != nil {
+		return err
+	}
+	row, err := s.stream(ctx)
+	if err != nil {
+		return err
+	}
+	s.mode = mode
+	if row.Mode != mode {
+		err := s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
+			return queries.StreamMode(ctx, db.StreamModeParams{ID: s.writer.ID(), Token: s.writer.Token(), Mode: mode, ModeReason: reason})
+		})
+		if err != nil {
+			return err
+		}
+		var missing *gap
+		if row.Mode != "" {
+			missing = &gap{kind: "mode", reason: "the mode changed from " + row.Mode + " to " + mode + ": " + reason}
+		}
+		if err := s.begin(ctx, missing); err != nil {
+			return err
+		}
+		if row, err = s.stream(ctx); err != nil {
+			return err
+		}
+	}
+	prepare := s.prepareWAL
+	if mode == ModeTrigger {
+		prepare = s.prepareTrigger
+	}
+	read, err := prepare(ctx, row)
+	if err != nil {
+		return err
+	}
+	if err := s.state(ctx, "running", ""); err != nil {
+		return err
+	}
+	return s.beside(ctx, s.Look, s.look, read)
+}
+
+// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded with it.
+func (s *session) begin(ctx context.Context, missing *gap) error {
+	var params db.StreamBeginParams
+	var err error
+	if s.mode == ModeWAL {
+		params, err = s.beginWAL(ctx)
+	} else {
+		params, err = s.beginTrigger(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	params.ID, params.Token = s.writer.ID(), s.writer.Token()
+	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		if _, err := queries.StreamBegin(ctx, params); err != nil {
+			return fmt.Errorf("begin stream %s: %w", s.Name, err)
+		}
+		if missing == nil {
+			return nil
+		}
+		return s.insertGap(ctx, queries, *missing)
+	})
+}
+
+// lost records that changes of tables are missing, and the stream goes on.
+func (s *session) lost(ctx context.Context, kind, reason string, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		return s.insertGap(ctx, queries, gap{kind: kind, reason: reason, tables: tables})
+	})
+}
+
+func (s *session) insertGap(ctx context.Context, queries *db.Queries, g gap) error {
+	tables := g.tables
+	if tables == nil {
+		tables = []string{}
+	}
+	err := queries.GapInsert(ctx, db.GapInsertParams{StreamID: s.writer.ID(), Kind: g.kind, Reason: g.reason, After: s.writer.Position(), Tables: tables})
+	if err != nil {
+		return fmt.Errorf("record a gap: %w", err)
+	}
+	return nil
+}

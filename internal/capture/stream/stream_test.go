@@ -1,0 +1,301 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+type testBundle struct {
+	*pgtest.DB
+}
+
+// setup starts a cluster of the test's own, whose WAL can be decoded.
+func setup(t *testing.T) *testBundle {
+	t.Helper()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_prepared_transactions": "5", "wal_sender_timeout": "5s"})
+	return &testBundle{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})}
+}
+
+func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	_, err := b.Exec(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+}
+
+func (b *testBundle) owner(name, mode string) stream.Owner {
+	return stream.Owner{
+		DB: b.DB.DB, Source: b.DB.DB, SourceURL: b.URL, Name: name, Mode: mode, Tables: []string{"app"}, Process: "a test",
+		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+	}
+}
+
+// start runs an owner until the test ends or stop is called, and waits until it reads.
+func (b *testBundle) start(t *testing.T, owner stream.Owner) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- owner.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	}
+	t.Cleanup(stop)
+	b.wait(t, "SELECT state = 'running' AND beat_at IS NOT NULL FROM capture.stream WHERE name = $1", owner.Name)
+	return stop
+}
+
+// wait waits until a query says true.
+func (b *testBundle) wait(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	var is bool
+	if !waitFor(t.Context(), func() bool {
+		err := b.QueryRow(t.Context(), sql, args...).Scan(&is)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			require.NoError(t, err)
+		}
+		return is
+	}) {
+		rows, err := b.Query(context.WithoutCancel(t.Context()), "SELECT row_to_json(s)::text FROM capture.stream AS s UNION ALL SELECT row_to_json(g)::text FROM capture.gap AS g")
+		require.NoError(t, err)
+		states, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		require.Fail(t, "it does not come about", "%s\n%v\n%v", sql, args, states)
+	}
+}
+
+// waitFor gives a condition a minute, which is far more than it takes.
+func waitFor(ctx context.Context, condition func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+	}
+	return true
+}
+
+// mark writes a row that is the last one, and waits until streams have it.
+func (b *testBundle) mark(t *testing.T, streams ...string) {
+	t.Helper()
+	var id int
+	require.NoError(t, b.QueryRow(t.Context(), "INSERT INTO app.marker DEFAULT VALUES RETURNING id").Scan(&id))
+	for _, name := range streams {
+		b.wait(t, `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+			WHERE s.name = $1 AND l.table_name = 'marker' AND l.new ->> 'id' = $2)`, name, fmt.Sprint(id))
+	}
+}
+
+// events are what a stream has, a line for each, without what differs by nature: position, lsn and the time of the commit. Columns
+// that are unchanged are left out of both.
+func (b *testBundle) events(t *testing.T, name string, unchanged map[string][]string) []string {
+	t.Helper()
+	rows, err := b.Query(t.Context(), `
+		SELECT l.op, l.schema_name || '.' || l.table_name AS name, coalesce(l.key::text, '-'), coalesce(l.old::jsonb::text, '-'), coalesce((l.new::jsonb)::text, '-'),
+			coalesce(l.unchanged, '{}'), l.key_changed, l.xid, l.ordinal, l.schema_version, l.key_hash
+		FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id WHERE s.name = $1 ORDER BY l.position`, name)
+	require.NoError(t, err)
+	defer rows.Close()
+	var lines []string
+	for rows.Next() {
+		var op, table, key, before, after string
+		var missing []string
+		var changed bool
+		var xid, ordinal, version int64
+		var hash *int32
+		require.NoError(t, rows.Scan(&op, &table, &key, &before, &after, &missing, &changed, &xid, &ordinal, &version, &hash))
+		of := int32(0)
+		if hash != nil {
+			of = *hash
+		}
+		id := fmt.Sprint(xid, " ", ordinal)
+		if len(missing) > 0 {
+			unchanged[id] = missing
+		}
+		for _, column := range unchanged[id] {
+			require.NoError(t, b.QueryRow(t.Context(), "SELECT ($1::jsonb - $2::text)::text", after, column).Scan(&after))
+		}
+		lines = append(lines, fmt.Sprintf("%s %s v%d %s key=%s hash=%d changed=%t\n  old=%s\n  new=%s", id, op, version, table, key, of, changed, before, after))
+	}
+	require.NoError(t, rows.Err())
+	return lines
+}
+
+func (b *testBundle) gaps(t *testing.T, name string) []string {
+	t.Helper()
+	rows, err := b.Query(t.Context(), "SELECT g.kind || ' ' || array_to_string(g.tables, ',') FROM capture.gap AS g INNER JOIN capture.stream AS s ON s.id = g.stream_id WHERE s.name = $1 ORDER BY g.id", name)
+	require.NoError(t, err)
+	gaps, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return gaps
+}
+
+// contains: the log has a row of app.t with an id.
+func (b *testBundle) has(t *testing.T, name string, id int) bool {
+	t.Helper()
+	var is bool
+	require.NoError(t, b.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+		WHERE s.name = $1 AND l.table_name = 't' AND l.key ->> 'id' = $2)`, name, fmt.Sprint(id)).Scan(&is))
+	return is
+}
+
+const simple = `
+	CREATE SCHEMA app;
+	CREATE TABLE app.marker (id serial PRIMARY KEY);
+	CREATE TABLE app.t (id integer PRIMARY KEY, v text)`
+
+// TestOwner: the second process waits, and takes over where the first left off, in both modes.
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		stop := b.start(t, b.owner(mode, mode))
+		b.exec(t, "INSERT INTO app.t VALUES (1, 'a')")
+		b.mark(t, mode)
+		second := b.owner(mode, mode)
+		second.Process = "the second"
+		_, err := log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: mode})
+		require.ErrorIs(t, err, log.ErrTaken)
+		stop()
+		b.exec(t, "INSERT INTO app.t VALUES (2, 'b')")
+		b.start(t, second)
+		b.mark(t, mode)
+		lines := b.events(t, mode, map[string][]string{})
+		require.Len(t, lines, 4)
+		require.Empty(t, b.gaps(t, mode))
+		b.exec(t, "DELETE FROM app.t")
+	}
+}
+
+// TestWAL_Gap: a slot that is dropped, recreated or advanced by somebody is a gap, and the stream goes on.
+func TestWAL_Gap(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	var slot string
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT slot FROM capture.stream").Scan(&slot))
+	b.mark(t, "app")
+	stop()
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	b.exec(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.exec(t, "INSERT INTO app.t VALUES (1)")
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
+	require.Equal(t, []string{"slot "}, b.gaps(t, "app"))
+	b.exec(t, "INSERT INTO app.t VALUES (2)")
+	b.mark(t, "app")
+	require.False(t, b.has(t, "app", 1))
+	require.True(t, b.has(t, "app", 2))
+	stop()
+
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	b.exec(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.exec(t, "INSERT INTO app.t VALUES (3)")
+	b.exec(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slot)
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
+	require.Equal(t, []string{"slot ", "slot "}, b.gaps(t, "app"), "recreated")
+	b.mark(t, "app")
+
+	b.exec(t, "ALTER PUBLICATION "+slot+" DROP TABLE app.t")
+	b.wait(t, "SELECT count(*) = 3 FROM capture.gap")
+	require.Equal(t, "publication app.t", b.gaps(t, "app")[2])
+	b.mark(t, "app")
+	stop()
+
+	b.exec(t, "DROP PUBLICATION "+slot)
+	b.exec(t, "INSERT INTO app.t VALUES (4)")
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.wait(t, "SELECT count(*) > 0 FROM capture.gap WHERE reason LIKE 'the publication % was dropped'") // Written when there is a slot again.
+	b.mark(t, "app")
+}
+
+// TestWAL_Guard: a slot that holds back too much is dropped, and the gap recorded.
+func TestWAL_Guard(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	owner := b.owner("app", stream.ModeWAL)
+	owner.Limit = 1
+	b.start(t, owner)
+	b.wait(t, "SELECT count(*) > 0 FROM capture.gap WHERE kind = 'guard'")
+}
+
+// TestWAL_Large: a transaction that is larger than a batch lands whole and once, also where the reader ends in the middle.
+func TestWAL_Large(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	const rows = 100_000
+	b.exec(t, "INSERT INTO app.t SELECT g, 'v' FROM generate_series(1, $1::integer) AS g", rows)
+	b.wait(t, "SELECT position > 0 FROM capture.stream")
+	stop()
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	var count, distinct, last int
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT key ->> 'id'), max(ordinal) FROM capture.log WHERE table_name = 't'").Scan(&count, &distinct, &last))
+	require.Equal(t, []int{rows, rows, rows}, []int{count, distinct, last})
+}
+
+// TestTrigger_Late: a transaction that commits long after later ones is not skipped, and the application is not held up.
+func TestTrigger_Late(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	b.start(t, b.owner("app", stream.ModeTrigger))
+	tx, err := b.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO app.t VALUES (1, 'late')")
+	require.NoError(t, err)
+	b.exec(t, "INSERT INTO app.t VALUES (2, 'early')")
+	b.mark(t, "app")
+	require.False(t, b.has(t, "app", 1))
+	require.NoError(t, tx.Commit(t.Context()))
+	b.mark(t, "app")
+	require.True(t, b.has(t, "app", 1))
+	require.Len(t, b.events(t, "app", map[string][]string{}), 4)
+}
+
+// TestTrigger_Gap: what the queue may lack is a gap, and no statement of the application's fails for it.
+func TestTrigger_Gap(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	stop := b.start(t, b.owner("app", stream.ModeTrigger))
+	b.mark(t, "app")
+	b.exec(t, "TRUNCATE daymill_capture.queue_0")
+	b.wait(t, "SELECT count(*) = 1 FROM capture.gap")
+	b.exec(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
+	b.wait(t, "SELECT count(*) = 2 FROM capture.gap")
+	stop()
+	b.exec(t, "ALTER TABLE daymill_capture.queue_0 RENAME TO away; ALTER TABLE daymill_capture.queue_1 RENAME TO away_1")
+	b.exec(t, "INSERT INTO app.t VALUES (1)")
+	b.exec(t, "ALTER TABLE daymill_capture.away RENAME TO queue_0; ALTER TABLE daymill_capture.away_1 RENAME TO queue_1")
+	b.start(t, b.owner("app", stream.ModeTrigger))
+	b.wait(t, "SELECT count(*) = 3 FROM capture.gap")
+	require.Equal(t, []string{"queue ", "queue app.t", "queue "}, b.gaps(t, "app"))
+	b.mark(t, "app")
+}

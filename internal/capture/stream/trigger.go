@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/db"
+)
+
+// beginTrigger makes the queue and the triggers, and then looks what there is already: every later change is in the queue.
+func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams, err error) {
+	err = s.Source.Tx(ctx, func(tx pgx.Tx) error {
+		if _, err := trigger.Install(ctx, tx, s.tables, nil); err != nil {
+			return err
+		}
+		return trigger.Accept(ctx, tx)
+	})
+	if err != nil {
+		return params, err
+	}
+	seen, err := trigger.Snapshot(ctx, s.Source)
+	return db.StreamBeginParams{Seen: &seen}, err
+}
+
+// install makes triggers that are missing, on new tables and partitions among others. A table that had lost its own has a gap.
+func (s *session) install(ctx context.Context) error {
+	var lost []string
+	err := s.Source.Tx(ctx, func(tx pgx.Tx) (err error) {
+		lost, err = trigger.Install(ctx, tx, s.tables, s.before)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost)
+}
+
+func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read func(ctx context.Context) error, err error) {
+	if err := s.install(ctx); err != nil {
+		return nil, err
+	}
+	reader := trigger.New(trigger.Config{
+		Source: s.Source, Mark: trigger.ParseMark(row.Seen), Version: s.version,
+		Table: func(_ context.Context, oid uint32) (table.Table, bool, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			t, has := s.byOID[oid]
+			return t, has, nil
+		},
+		Land: func(ctx context.Context, batch trigger.Batch) error {
+			return s.land(ctx, batch.Changes, log.Mark{Seen: batch.Mark.String(), CommittedAt: batch.CommittedAt})
+		},
+	})
+	return func(ctx context.Context) error { return s.readTrigger(ctx, reader) }, nil
+}
+
+func (s *session) readTrigger(ctx context.Context, reader *trigger.Reader) error {
+	rotated, idle := s.Clock.Now(), 1
+	for {
+		count, err := reader.Turn(ctx)
+		switch {
+		case errors.Is(err, trigger.ErrBackwards):
+			return &gap{kind: "restore", reason: err.Error()}
+		case errors.Is(err, trigger.ErrEmptied), errors.Is(err, trigger.ErrFailed):
+			return &gap{kind: "queue", reason: err.Error()}
+		case err != nil:
+			return fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+		if now := s.Clock.Now(); now.Sub(rotated) >= s.Look {
+			rotated = now
+			if err := reader.Rotate(ctx); err != nil {
+				return err
+			}
+		}
+		if count > 0 {
+			idle = 1
+		}
+		if err := s.Clock.Sleep(ctx, s.Poll*time.Duration(min(idle, slowest))); err != nil {
+			return err
+		}
+		idle++
+	}
+}

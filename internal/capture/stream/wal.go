@@ -1,0 +1,179 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pglogrepl"
+
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/value"
+	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// slotName is that of the slot and of the publication. A cluster has slots of many databases, and of many installations.
+func slotName(database, stream string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(database + "\x00" + stream)) // It never fails.
+	plain := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(stream))
+	return fmt.Sprintf("daymill_%.40s_%08x", plain, h.Sum32())
+}
+
+func (s *session) slot(ctx context.Context) (string, error) {
+	var database string
+	if err := s.Source.QueryRow(ctx, "SELECT pg_catalog.current_database()::text").Scan(&database); err != nil {
+		return "", fmt.Errorf("ask for the database's name: %w", err)
+	}
+	return slotName(database, s.Name), nil
+}
+
+// beginWAL makes the publication, and then the slot: the slot reads of the publication as it was at each change.
+func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, err error) {
+	name, err := s.slot(ctx)
+	if err != nil {
+		return params, err
+	}
+	if _, err := wal.Publish(ctx, s.Source, name, s.tables, nil); err != nil {
+		return params, err
+	}
+	if err := wal.DropSlot(ctx, s.Source, name); err != nil {
+		return params, err
+	}
+	system, err := wal.Identify(ctx, s.SourceURL)
+	if err != nil {
+		return params, err
+	}
+	lsn, err := wal.CreateSlot(ctx, s.SourceURL, name)
+	if err != nil {
+		return params, err
+	}
+	text := lsn.String()
+	return db.StreamBeginParams{SystemID: system.ID, Timeline: system.Timeline, Slot: &name, SlotLsn: &text, Lsn: &text}, nil
+}
+
+// prepareWAL looks whether the slot is the one that was read before and has everything since.
+func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read func(ctx context.Context) error, err error) {
+	landed, err := pglogrepl.ParseLSN(row.Lsn)
+	if err != nil {
+		return nil, fmt.Errorf("read where stream %s stands: %w", s.Name, err)
+	}
+	system, err := wal.Identify(ctx, s.SourceURL)
+	if err != nil {
+		return nil, err
+	}
+	slot, has, err := wal.FindSlot(ctx, s.Source, row.Slot)
+	if err != nil {
+		return nil, err
+	}
+	missing := func(kind, reason string) error { return &gap{kind: kind, reason: reason} }
+	switch {
+	case system.ID != row.SystemID:
+		return nil, missing("cluster", "the database is in another cluster than before")
+	case system.WAL < landed:
+		return nil, missing("restore", "the source's WAL ends before what was read from it: it was restored, or a follower that lagged was promoted")
+	case !has:
+		return nil, missing("slot", "the replication slot "+row.Slot+" is gone: it was dropped, or a follower without it was promoted")
+	case slot.Lost():
+		return nil, missing("slot", "the replication slot "+row.Slot+" was invalidated: it held back more WAL than max_slot_wal_keep_size allows")
+	case slot.Confirmed > landed:
+		return nil, missing("slot", "the replication slot "+row.Slot+" is ahead of what was read: it was dropped and created again, or somebody advanced it")
+	}
+	if system.Timeline != row.Timeline { // A follower was promoted, and has the slot.
+		err := s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
+			return queries.StreamTimeline(ctx, db.StreamTimelineParams{ID: s.writer.ID(), Token: s.writer.Token(), Timeline: system.Timeline})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := s.publish(ctx, row.Slot); err != nil {
+		return nil, err
+	}
+	if slot.Active { // An owner that was taken for dead.
+		_, err := s.Source.Exec(ctx, `
+			SELECT pg_catalog.pg_terminate_backend(r.active_pid, 5000) FROM pg_catalog.pg_replication_slots AS r
+			WHERE r.slot_name = $1 AND r.active_pid IS NOT NULL`, row.Slot)
+		if err != nil {
+			return nil, fmt.Errorf("end the last reader of slot %s: %w", row.Slot, err)
+		}
+	}
+	return func(ctx context.Context) error { return s.readWAL(ctx, row.Slot, landed, wal.ParsePartial(row.Seen)) }, nil
+}
+
+func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN, partial wal.Partial) error {
+	err := wal.Run(ctx, wal.Config{
+		URL: s.SourceURL, Slot: slot, Publication: slot, After: landed, Partial: partial, Beat: s.Beat,
+		Types: value.New(s.Source),
+		Table: func(ctx context.Context, oid uint32) (table.Table, bool, error) {
+			return table.Get(ctx, s.Source, oid)
+		},
+		Version: s.version,
+		Land: func(ctx context.Context, batch wal.Batch) error {
+			mark := log.Mark{Seen: batch.Partial.String(), CommittedAt: batch.CommittedAt}
+			if batch.End > 0 {
+				mark.LSN = batch.End.String()
+			}
+			return s.land(ctx, batch.Changes, mark)
+		},
+	})
+	if ctx.Err() == nil && postgres.Code(err) == pgerrcode.UndefinedObject {
+		return &gap{kind: "publication", reason: "the publication " + slot + " was dropped"}
+	}
+	return err
+}
+
+// publish keeps the publication to the tables that are captured. One that it had lost is a gap.
+func (s *session) publish(ctx context.Context, name string) error {
+	lost, err := wal.Publish(ctx, s.Source, name, s.tables, s.before)
+	if err != nil {
+		return err
+	}
+	return s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", lost)
+}
+
+// lookWAL looks at the publication and at the disk: the slot is dropped before it fills the application's.
+func (s *session) lookWAL(ctx context.Context) error {
+	row, err := s.stream(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.publish(ctx, row.Slot); err != nil {
+		return err
+	}
+	slot, has, err := wal.FindSlot(ctx, s.Source, row.Slot)
+	if err != nil || !has {
+		return err // Where it is gone, the reader is told as well.
+	}
+	err = db.New(s.DB).StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})
+	if err != nil {
+		return fmt.Errorf("record what the slot holds back: %w", err)
+	}
+	var keep int64 // megabytes; -1 where there is no limit
+	if err := s.Source.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
+		return fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
+	}
+	limit := s.Limit
+	if keep >= 0 {
+		limit = min(limit, keep<<20/2)
+	}
+	switch {
+	case slot.Retained > limit:
+		return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", slot.Retained>>20, limit>>20)}
+	case slot.Retained > s.Warn:
+		return s.state(ctx, "running", fmt.Sprintf("the slot holds back %d MiB of WAL; at %d MiB it is dropped", slot.Retained>>20, limit>>20))
+	case row.Reason != "":
+		return s.state(ctx, "running", "")
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+// Package table is the application's tables as capture sees them: which ones a pattern means, what identifies their rows, and
+// whether they can be captured without making the application's statements fail.
+package table
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Table is a table, or the root of a partitioned one.
+type Table struct {
+	OID    uint32
+	Schema string
+	Name   string
+	// Identity is the replica identity: d(efault), f(ull), i(ndex), n(othing).
+	Identity string
+	// Key has the columns of the replica identity's index or of the primary key, in their order; all columns where the identity
+	// is full and there is no primary key.
+	Key []string
+	// Generated are columns that Postgres computes. They are in no change, since logical replication does not send them.
+	Generated []string
+	Columns   []Column
+	// Parts are the OIDs of the partitions on all levels; none for an ordinary table.
+	Parts []uint32
+	// Reason says why it cannot be captured, and what fixes that; empty where it can.
+	Reason string
+}
+
+// Column is one column.
+type Column struct {
+	Name   string `json:"name"`
+	Type   string `json:"type"`
+	Number int    `json:"number"` // attnum, which a rename keeps
+}
+
+// Full reports whether changes have the whole old row.
+func (t Table) Full() bool { return t.Identity == "f" }
+
+// String is schema.name, as it is written in patterns.
+func (t Table) String() string { return t.Schema + "." + t.Name }
+
+// SQL is the name, quoted.
+func (t Table) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
+
+const findSQL = `
+SELECT c.oid, n.nspname, c.relname, c.relreplident::text,
+    coalesce((
+        SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.place)
+        FROM pg_catalog.pg_index AS i
+        CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
+        INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+        WHERE i.indrelid = c.oid AND i.indisvalid AND k.place <= i.indnkeyatts
+            AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary AND i.indimmediate END
+    ), '{}') AS key,
+    coalesce((
+        SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''
+    ), '{}') AS generated,
+    coalesce((
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'number', a.attnum)
+            ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    ), '[]') AS columns,
+    coalesce((SELECT pg_catalog.array_agg(p.relid::oid ORDER BY p.relid) FROM pg_catalog.pg_partition_tree(c.oid) AS p WHERE p.relid <> c.oid), '{}') AS parts,
+    c.relpersistence::text
+FROM pg_catalog.pg_class AS c
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY n.nspname, c.relname`
+
+// Own are Daymill's own schemas, which are in no stream.
+//
+//nolint:gochecknoglobals // A constant.
+var Own = []string{"analytics", "capture", "daymill_capture"}
+
+// Find returns the tables that patterns mean, by name. A pattern is schema.table or schema, with * for any characters.
+// Daymill's own tables, and River's, are not among them.
+func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, error) {
+	rows, err := on.Query(ctx, findSQL)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
+		var persistence string
+		err = row.Scan(&t.OID, &t.Schema, &t.Name, &t.Identity, &t.Key, &t.Generated, &t.Columns, &t.Parts, &persistence)
+		t.judge(persistence)
+		return t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	return slices.DeleteFunc(all, func(t Table) bool {
+		if slices.Contains(Own, t.Schema) || strings.HasPrefix(t.Name, "river_") {
+			return true
+		}
+		return !slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, t) })
+	}), nil
+}
+
+// judge says whether the table can be captured, and by which key.
+func (t *Table) judge(persistence string) {
+	fix := ": ALTER TABLE " + t.SQL() + " ADD PRIMARY KEY (…), or ALTER TABLE " + t.SQL() + " REPLICA IDENTITY FULL"
+	switch {
+	case persistence == "u":
+		t.Reason = "it is unlogged: ALTER TABLE " + t.SQL() + " SET LOGGED"
+	case t.Identity == "n":
+		t.Key, t.Reason = nil, "its replica identity is NOTHING, so nothing says which row was changed: ALTER TABLE "+t.SQL()+" REPLICA IDENTITY DEFAULT"
+	case t.Identity == "f" && len(t.Key) == 0:
+		for _, c := range t.Columns {
+			t.Key = append(t.Key, c.Name)
+		}
+	case len(t.Key) == 0:
+		t.Reason = "it has no primary key, so nothing says which row was changed" + fix
+	}
+}
+
+func matches(pattern string, t Table) bool {
+	schema, name, both := strings.Cut(pattern, ".")
+	if !both {
+		name = "*"
+	}
+	return like(schema, t.Schema) && like(name, t.Name)
+}
+
+// like matches * with any characters.
+func like(pattern, text string) bool {
+	head, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == text
+	}
+	if !strings.HasPrefix(text, head) {
+		return false
+	}
+	for i := len(head); i <= len(text); i++ {
+		if like(rest, text[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Get returns a table by its OID; false where there is none.
+func Get(ctx context.Context, on postgres.DBTX, oid uint32) (Table, bool, error) {
+	all, err := Find(ctx, on, []string{"*"})
+	if err != nil {
+		return Table{}, false, err
+	}
+	at := slices.IndexFunc(all, func(t Table) bool { return t.OID == oid })
+	if at < 0 {
+		return Table{}, false, nil
+	}
+	return all[at], true, nil
+}

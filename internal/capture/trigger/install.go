@@ -1,0 +1,266 @@
+// Package trigger captures changes with triggers, where the WAL cannot be read.
+//
+// Statement triggers with transition tables write a queue in the source: one row for each row that was changed, with the number
+// of the transaction and of a sequence. The reader takes, in the order of the sequence, what the current snapshot sees and the
+// last one did not: a position in the sequence alone would skip what commits late.
+//
+//	statement ──▶ trigger ──▶ queue_0 | queue_1 ──▶ difference of two snapshots ──▶ land
+//	                              └── the one that rests is emptied by TRUNCATE
+package trigger
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+//go:embed install.sql
+var installSQL string
+
+// lockWait is how long a statement that installs waits for the application's statements, while others wait behind it.
+const lockWait = "2s"
+
+// settings of the functions make values the texts that they are in WAL mode, whatever the application's are.
+const settings = "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' " +
+	"SET bytea_output = 'hex' SET extra_float_digits = 1"
+
+// Install makes what is missing: the queues, and for each table its functions and triggers, also on partitions that are new. It
+// returns the tables whose triggers were lost: that were captured before, as the caller knows, and had none any more.
+func Install(ctx context.Context, tx pgx.Tx, tables []table.Table, before []string) (lost []string, err error) {
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
+		return nil, fmt.Errorf("install the queue: %w", err)
+	}
+	var has bool
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass('daymill_capture.control') IS NOT NULL").Scan(&has); err != nil {
+		return nil, fmt.Errorf("install the queue: %w", err)
+	}
+	if !has {
+		if _, err := tx.Exec(ctx, installSQL); err != nil {
+			return nil, fmt.Errorf("install the queue: %w", err)
+		}
+	}
+	known := map[string]bool{}
+	for _, name := range before {
+		known[name] = true
+	}
+	for _, t := range tables {
+		made, err := install(ctx, tx, t)
+		if err != nil {
+			return nil, fmt.Errorf("install triggers on %s: %w", t, err)
+		}
+		if made && known[t.String()] {
+			lost = append(lost, t.String())
+		}
+	}
+	return lost, remove(ctx, tx, tables)
+}
+
+// kinds of triggers, with the transition tables of each.
+//
+//nolint:gochecknoglobals // Constants.
+var kinds = []struct{ name, event, tables string }{
+	{"insert", "INSERT", " REFERENCING NEW TABLE AS new_rows"},
+	{"update", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"},
+	{"delete", "DELETE", " REFERENCING OLD TABLE AS old_rows"},
+	{"truncate", "TRUNCATE", ""},
+}
+
+// install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
+func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) {
+	signature := fmt.Sprintf("%q", []string{t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
+	for _, kind := range kinds {
+		function := "daymill_capture." + kind.name + "_" + number(t.OID)
+		var comment string
+		err := tx.QueryRow(ctx, `
+			SELECT coalesce((SELECT pg_catalog.obj_description(p.oid, 'pg_proc') FROM pg_catalog.pg_proc AS p
+				WHERE p.pronamespace = 'daymill_capture'::regnamespace AND p.proname = $1), '')`, kind.name+"_"+number(t.OID)).Scan(&comment)
+		if err != nil {
+			return false, err
+		}
+		if comment == signature {
+			continue
+		}
+		for _, statement := range []string{
+			"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER " + settings + " AS " + literal(body(kind.name, t)),
+			"REVOKE ALL ON FUNCTION " + function + "() FROM PUBLIC",
+			"COMMENT ON FUNCTION " + function + "() IS " + literal(signature),
+		} {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, oid := range append([]uint32{t.OID}, t.Parts...) {
+		one, err := attach(ctx, tx, t, oid)
+		if err != nil {
+			return false, err
+		}
+		made = made || one && oid == t.OID
+	}
+	return made, nil
+}
+
+// attach makes triggers on a table or one of its partitions. TRUNCATE is of the whole table only, as in WAL mode.
+func attach(ctx context.Context, tx pgx.Tx, t table.Table, oid uint32) (made bool, err error) {
+	var name string
+	var there []string
+	err = tx.QueryRow(ctx, `
+		SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), ARRAY(
+			SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+			WHERE g.tgrelid = c.oid AND g.tgenabled = 'A' AND p.pronamespace = 'daymill_capture'::regnamespace
+		)
+		FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1`, oid).Scan(&name, &there)
+	if err != nil {
+		return false, err
+	}
+	for _, kind := range kinds {
+		trigger := "daymill_capture_" + kind.name
+		if contains(there, trigger) || kind.name == "truncate" && oid != t.OID {
+			continue
+		}
+		made = true
+		for _, statement := range []string{
+			"DROP TRIGGER IF EXISTS " + trigger + " ON " + name,
+			"CREATE TRIGGER " + trigger + " AFTER " + kind.event + " ON " + name + kind.tables +
+				" FOR EACH STATEMENT EXECUTE FUNCTION daymill_capture." + kind.name + "_" + number(t.OID) + "()",
+			"ALTER TABLE " + name + " ENABLE ALWAYS TRIGGER " + trigger, // Also for what replication or a restore writes.
+		} {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return false, err
+			}
+		}
+	}
+	return made, nil
+}
+
+// remove takes the triggers off tables that are captured no longer.
+func remove(ctx context.Context, tx pgx.Tx, tables []table.Table) error {
+	keep := []uint32{}
+	for _, t := range tables {
+		keep = append(append(keep, t.OID), t.Parts...)
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)
+		FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+		WHERE p.pronamespace = 'daymill_capture'::regnamespace AND NOT g.tgrelid = ANY($1::oid[])`, keep)
+	if err != nil {
+		return fmt.Errorf("look for triggers to remove: %w", err)
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for triggers to remove: %w", err)
+	}
+	for _, statement := range statements {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("remove a trigger: %w", err)
+		}
+	}
+	return nil
+}
+
+// Remove takes everything out of a source.
+func Remove(ctx context.Context, on postgres.DBTX) error {
+	if _, err := on.Exec(ctx, "DROP SCHEMA IF EXISTS daymill_capture CASCADE"); err != nil {
+		return fmt.Errorf("remove the queue: %w", err)
+	}
+	return nil
+}
+
+// body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
+// is counted, and is a gap.
+func body(kind string, t table.Table) string {
+	var rows string
+	switch kind {
+	case "insert":
+		rows = "SELECT 'i'::\"char\" AS op, false AS key_changed, " + key("n", t) + " AS key, NULL::jsonb AS old, " + row("n", t) + " AS new, 0 AS place FROM new_rows AS n"
+	case "delete":
+		rows = "SELECT 'd'::\"char\", false, " + key("o", t) + ", " + old(t) + ", NULL::jsonb, 0 FROM old_rows AS o"
+	case "update":
+		// Statements have no pairs of old and new rows, so the key makes them. A row without its partner had its key changed.
+		var same []string
+		for _, column := range t.Key {
+			name := pgx.Identifier{column}.Sanitize()
+			same = append(same, "o."+name+" = n."+name)
+		}
+		if t.Full() && len(t.Key) == len(t.Columns) {
+			same = []string{key("o", t) + "::text = " + key("n", t) + "::text"} // NULLs among them, and types without equality.
+		}
+		on := strings.Join(same, " AND ")
+		updated := "SELECT 'u'::\"char\" AS op, false AS key_changed, " + key("n", t) + " AS key, " + old(t) + " AS old, " + row("n", t) + " AS new, 0 AS place " +
+			"FROM old_rows AS o INNER JOIN new_rows AS n ON " + on
+		rows = updated +
+			" UNION ALL SELECT 'd', true, " + key("o", t) + ", " + old(t) + ", NULL, 1 FROM old_rows AS o WHERE NOT EXISTS (SELECT FROM new_rows AS n WHERE " + on + ")" +
+			" UNION ALL SELECT 'i', true, " + key("n", t) + ", NULL, " + row("n", t) + ", 2 FROM new_rows AS n WHERE NOT EXISTS (SELECT FROM old_rows AS o WHERE " + on + ")" +
+			" ORDER BY place"
+	case "truncate":
+		rows = "SELECT 't'::\"char\", false, NULL::json, NULL::jsonb, NULL::jsonb, 0"
+	}
+	insert := func(queue string) string {
+		return "INSERT INTO daymill_capture." + queue + " (xid, seq, root, op, key_changed, at, key, old, new) " +
+			"SELECT pg_current_xact_id(), nextval('daymill_capture.seq'), " + number(t.OID) + ", r.op, r.key_changed, statement_timestamp(), r.key, r.old, r.new " +
+			"FROM (" + rows + ") AS r (op, key_changed, key, old, new, place)"
+	}
+	return `
+BEGIN
+    IF (SELECT c.active FROM daymill_capture.control AS c) = 0 THEN
+        ` + insert("queue_0") + `;
+    ELSE
+        ` + insert("queue_1") + `;
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    PERFORM nextval('daymill_capture.failures');
+    RAISE WARNING 'daymill could not capture a change of ` + strings.NewReplacer("'", "''", "%", "%%").Replace(t.String()) + `: %', SQLERRM;
+    RETURN NULL;
+END`
+}
+
+func old(t table.Table) string {
+	if t.Full() {
+		return row("o", t)
+	}
+	return "NULL::jsonb"
+}
+
+// row is the row as JSON, without what Postgres computes.
+func row(alias string, t table.Table) string {
+	text := "to_jsonb(" + alias + ".*)"
+	for _, column := range t.Generated {
+		text += " - " + literal(column)
+	}
+	return text
+}
+
+// key is the key as JSON. It is json and not jsonb, which would lose the order of the columns.
+func key(alias string, t table.Table) string {
+	if len(t.Key) == 0 {
+		return "NULL::json"
+	}
+	parts := make([]string, 0, len(t.Key))
+	for _, column := range t.Key {
+		parts = append(parts, literal(strconv.Quote(column)+": ")+" || coalesce(to_jsonb("+alias+"."+pgx.Identifier{column}.Sanitize()+")::text, 'null')")
+	}
+	return "('{' || " + strings.Join(parts, " || ', ' || ") + " || '}')::json"
+}
+
+func contains(list []string, one string) bool {
+	for _, s := range list {
+		if s == one {
+			return true
+		}
+	}
+	return false
+}
+
+func number(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+func literal(text string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
+}

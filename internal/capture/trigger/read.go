@@ -1,0 +1,302 @@
+package trigger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// DefaultRows is how many changes land at a time.
+const DefaultRows = 10_000
+
+const (
+	// maxBytes is after how many bytes of rows a batch is full.
+	maxBytes = 4 << 20
+	// rotateAt is from what size in bytes on a queue is put to rest.
+	rotateAt = 8 << 20
+)
+
+// Reasons for which the queue may not hold everything.
+var (
+	// ErrEmptied says that somebody else has emptied a queue, or rewritten it.
+	ErrEmptied = errors.New("somebody has emptied the queue of changes")
+	// ErrFailed says that changes could not be written to the queue.
+	ErrFailed = errors.New("changes could not be written to the queue: the server's log has the warnings")
+	// ErrBackwards says that the source is older than what was read: it was restored from a backup.
+	ErrBackwards = errors.New("the source is older than what was read from it: it was restored from a backup")
+)
+
+// Mark is up to where the queue has been read: everything that a snapshot sees, and, where Next is not empty, of what the next
+// one sees everything up to a number of the sequence.
+type Mark struct {
+	Seen string // a pg_snapshot
+	Next string
+	Seq  int64
+}
+
+// String is the form that [ParseMark] reads.
+func (m Mark) String() string {
+	if m.Next == "" {
+		return m.Seen
+	}
+	return m.Seen + " " + m.Next + " " + strconv.FormatInt(m.Seq, 10)
+}
+
+// ParseMark reads what String wrote.
+func ParseMark(text string) (m Mark) {
+	parts := strings.Split(text, " ")
+	m.Seen = parts[0]
+	if len(parts) == 3 {
+		m.Next = parts[1]
+		m.Seq, _ = strconv.ParseInt(parts[2], 10, 64) // It was written by String.
+	}
+	return m
+}
+
+// Batch is what lands together.
+type Batch struct {
+	Changes     []change.Change
+	Mark        Mark
+	CommittedAt time.Time
+}
+
+// Config is what a reader works with. Only Rows has a default.
+type Config struct {
+	Source *postgres.DB
+	Mark   Mark // what has landed
+	// Table describes a table by its OID, also where it has been dropped; false where it was never captured.
+	Table   func(ctx context.Context, oid uint32) (table.Table, bool, error)
+	Version func(schema, name string, columns []table.Column) int
+	Land    func(ctx context.Context, batch Batch) error
+	Rows    int // in a batch
+}
+
+// Reader reads the queue of one source.
+type Reader struct {
+	config Config
+	mark   Mark
+}
+
+// New returns a reader.
+func New(config Config) *Reader {
+	if config.Rows == 0 {
+		config.Rows = DefaultRows
+	}
+	return &Reader{config: config, mark: config.Mark}
+}
+
+// Snapshot is what the source sees now.
+func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error) {
+	if err = on.QueryRow(ctx, "SELECT pg_catalog.pg_current_snapshot()::text").Scan(&snapshot); err != nil {
+		err = fmt.Errorf("take a snapshot of the source: %w", err)
+	}
+	return snapshot, err
+}
+
+// Accept takes the queue as it is, and forgets of what could not be written to it: the caller has recorded the gap.
+func Accept(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE daymill_capture.control SET file_0 = pg_catalog.pg_relation_filenode('daymill_capture.queue_0'),
+			file_1 = pg_catalog.pg_relation_filenode('daymill_capture.queue_1');
+		SELECT pg_catalog.setval('daymill_capture.failures', 1, false)`)
+	if err != nil {
+		return fmt.Errorf("take the queue as it is: %w", err)
+	}
+	return nil
+}
+
+const checkSQL = `
+SELECT pg_catalog.pg_current_snapshot()::text,
+    c.file_0 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_0') OR
+    c.file_1 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_1'),
+    f.is_called,
+    pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) > pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+FROM daymill_capture.control AS c CROSS JOIN daymill_capture.failures AS f`
+
+// readSQL finds what one snapshot sees and another does not. The condition on xmin keeps it to the end of the index.
+const readSQL = `
+DECLARE daymill_capture_read NO SCROLL CURSOR FOR
+SELECT q.xid::text::bigint, q.seq, q.root, q.op::text, q.key_changed, q.at, q.key::text, q.old::text, q.new::text
+FROM (SELECT * FROM daymill_capture.queue_0 UNION ALL SELECT * FROM daymill_capture.queue_1) AS q
+WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)
+    AND NOT pg_catalog.pg_visible_in_snapshot(q.xid, $1::pg_catalog.pg_snapshot)
+    AND pg_catalog.pg_visible_in_snapshot(q.xid, $2::pg_catalog.pg_snapshot)
+ORDER BY q.seq`
+
+// Turn lands what the source has committed since the last turn, and returns how many changes those were.
+func (r *Reader) Turn(ctx context.Context) (count int, err error) {
+	tx, err := r.config.Source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return 0, fmt.Errorf("read the queue: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // It wrote nothing.
+	if r.config.Source.Pooled() {
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
+			return 0, fmt.Errorf("read the queue: %w", err)
+		}
+	}
+	var now string
+	var emptied, failed, backwards bool
+	if err := tx.QueryRow(ctx, checkSQL, r.mark.Seen).Scan(&now, &emptied, &failed, &backwards); err != nil {
+		return 0, fmt.Errorf("look at the queue: %w", err)
+	}
+	switch {
+	case backwards:
+		return 0, ErrBackwards
+	case emptied:
+		return 0, ErrEmptied
+	case failed:
+		return 0, ErrFailed
+	}
+	if r.mark.Next == "" {
+		if r.mark.Next, r.mark.Seq = now, 0; now == r.mark.Seen {
+			r.mark.Next = ""
+			return 0, nil
+		}
+	}
+	// A statement that declares a cursor takes no parameters; snapshots are digits, colons and commas.
+	sql := strings.NewReplacer("$1", literal(r.mark.Seen), "$2", literal(r.mark.Next)).Replace(readSQL)
+	if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0; "+sql); err != nil {
+		return 0, fmt.Errorf("read the queue: %w", err)
+	}
+	ordinals := map[int64]int{}
+	for {
+		batch, rows, err := r.fetch(ctx, tx, ordinals)
+		if err != nil {
+			return count, err
+		}
+		done := rows == 0
+		if done {
+			r.mark = Mark{Seen: r.mark.Next}
+			batch.Mark = r.mark
+		}
+		// Where nothing was written the mark may stay: the same is looked for again.
+		if len(batch.Changes) > 0 || done && count > 0 {
+			if err := r.config.Land(ctx, batch); err != nil {
+				return count, err
+			}
+		}
+		count += len(batch.Changes)
+		if done {
+			return count, nil
+		}
+	}
+}
+
+// fetch reads the next batch of the cursor. Rows that have landed are counted for their transactions' ordinals, and left out.
+func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (batch Batch, count int, err error) {
+	rows, err := tx.Query(ctx, "FETCH "+strconv.Itoa(r.config.Rows)+" FROM daymill_capture_read", pgx.QueryExecModeExec)
+	if err != nil {
+		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		count++
+		var c change.Change
+		var seq int64
+		var root uint32
+		var op string
+		var key, before, after *string
+		if err := rows.Scan(&c.XID, &seq, &root, &op, &c.KeyChanged, &c.CommittedAt, &key, &before, &after); err != nil {
+			return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+		}
+		ordinals[c.XID]++
+		if seq <= r.mark.Seq {
+			continue
+		}
+		t, has, err := r.config.Table(ctx, root)
+		if err != nil {
+			return Batch{}, 0, err
+		}
+		if !has {
+			continue // Of a table that is captured no longer, and was dropped.
+		}
+		c.Op, c.Schema, c.Table, c.Ordinal = ops[op], t.Schema, t.Name, ordinals[c.XID]
+		c.XID &= 1<<32 - 1 // As in the WAL, without the epoch.
+		c.Key, c.Old, c.New, c.CommittedAt = document(key), document(before), document(after), c.CommittedAt.UTC()
+		c.SchemaVersion = r.config.Version(t.Schema, t.Name, t.Columns)
+		batch.Changes = append(batch.Changes, c)
+		batch.Mark, batch.CommittedAt = Mark{Seen: r.mark.Seen, Next: r.mark.Next, Seq: seq}, c.CommittedAt
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+	}
+	if len(batch.Changes) > 0 {
+		r.mark.Seq = batch.Mark.Seq
+	}
+	return batch, count, nil
+}
+
+//nolint:gochecknoglobals // A constant.
+var ops = map[string]change.Op{"i": change.Insert, "u": change.Update, "d": change.Delete, "t": change.Truncate}
+
+func document(text *string) json.RawMessage {
+	if text == nil {
+		return nil
+	}
+	return json.RawMessage(*text)
+}
+
+// Rotate empties the queue that rests, where everything in it has landed and nobody writes to it, and puts the other one to rest
+// when it is large. The application waits for neither.
+func (r *Reader) Rotate(ctx context.Context) error {
+	err := r.config.Source.Tx(ctx, func(tx pgx.Tx) error {
+		var active int
+		var resting, working int64
+		err := tx.QueryRow(ctx, `
+			SELECT c.active, pg_catalog.pg_relation_size(CASE c.active WHEN 0 THEN 'daymill_capture.queue_1' ELSE 'daymill_capture.queue_0' END::regclass),
+				pg_catalog.pg_relation_size(CASE c.active WHEN 0 THEN 'daymill_capture.queue_0' ELSE 'daymill_capture.queue_1' END::regclass)
+			FROM daymill_capture.control AS c FOR UPDATE`).Scan(&active, &resting, &working)
+		if err != nil {
+			return err
+		}
+		other := strconv.Itoa(1 - active)
+		if resting > 0 {
+			emptied, err := r.empty(ctx, tx, other)
+			if err != nil || !emptied {
+				return err
+			}
+		}
+		if working < rotateAt {
+			return nil
+		}
+		_, err = tx.Exec(ctx, "UPDATE daymill_capture.control SET active = "+other+", rotated_at = pg_catalog.now()")
+		return err
+	})
+	if postgres.IsLockTimeout(err) {
+		return nil // Somebody writes to it; the next time.
+	}
+	if err != nil {
+		return fmt.Errorf("rotate the queue: %w", err)
+	}
+	return nil
+}
+
+// empty truncates a queue. Whoever has written to it holds a lock until the end of the transaction, so with the lock everything
+// in it is there to be seen.
+func (r *Reader) empty(ctx context.Context, tx pgx.Tx, queue string) (bool, error) {
+	name := "daymill_capture.queue_" + queue
+	if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {
+		return false, err
+	}
+	var unread bool
+	err := tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM `+name+` AS q WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::text::pg_catalog.pg_snapshot)
+			AND NOT pg_catalog.pg_visible_in_snapshot(q.xid, $1::text::pg_catalog.pg_snapshot))`, r.mark.Seen).Scan(&unread)
+	if err != nil || unread {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, "TRUNCATE "+name+"; UPDATE daymill_capture.control SET file_"+queue+" = pg_catalog.pg_relation_filenode('"+name+"')")
+	return err == nil, err
+}

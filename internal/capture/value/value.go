@@ -1,0 +1,261 @@
+// Package value writes values, which logical replication sends as text, as the JSON that to_jsonb makes of them.
+package value
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Writer appends the JSON of a value's text.
+type Writer func(b, text []byte) ([]byte, error)
+
+// Types knows the types of a database. It is not for use by several goroutines at a time.
+type Types struct {
+	on      postgres.DBTX
+	writers map[uint32]Writer
+}
+
+// New returns types that are looked up in a database when they are first seen.
+func New(on postgres.DBTX) *Types { return &Types{on: on, writers: map[uint32]Writer{}} }
+
+// Forget makes types be looked up again: they may have been altered.
+func (t *Types) Forget() { clear(t.writers) }
+
+// OIDs of built-in types that JSON has more than text for.
+const (
+	oidBool        = 16
+	oidInt8        = 20
+	oidInt2        = 21
+	oidInt2Vector  = 22
+	oidInt4        = 23
+	oidOIDVector   = 30
+	oidJSON        = 114
+	oidFloat4      = 700
+	oidFloat8      = 701
+	oidDate        = 1082
+	oidTimestamp   = 1114
+	oidTimestamptz = 1184
+	oidNumeric     = 1700
+	oidJSONB       = 3802
+)
+
+const typeSQL = `
+SELECT t.typtype::text, t.typbasetype, t.typrelid,
+    CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE 0 END,
+    coalesce((SELECT e.typdelim::text FROM pg_catalog.pg_type AS e WHERE e.oid = t.typelem), ','),
+    pg_catalog.format('%I.%I', n.nspname, t.typname),
+    t.oid >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_cast AS c WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castfunc <> 0)
+FROM pg_catalog.pg_type AS t INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+WHERE t.oid = $1`
+
+const attributesSQL = `
+SELECT a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
+
+// Writer returns what writes values of a type. A type that is gone by now is written as text.
+func (t *Types) Writer(ctx context.Context, oid uint32) (Writer, error) {
+	switch oid {
+	case oidBool:
+		return boolean, nil
+	case oidInt2, oidInt4, oidInt8:
+		return raw, nil
+	case oidNumeric, oidFloat4, oidFloat8:
+		return numeric, nil
+	case oidJSON, oidJSONB:
+		return raw, nil
+	case oidInt2Vector:
+		return vector(raw), nil
+	case oidOIDVector:
+		return vector(quoted), nil
+	case oidDate:
+		return quoted, nil
+	case oidTimestamp, oidTimestamptz:
+		return instant, nil
+	}
+	if w, has := t.writers[oid]; has {
+		return w, nil
+	}
+	w, err := t.look(ctx, oid)
+	if err != nil {
+		return nil, fmt.Errorf("look up type %d: %w", oid, err)
+	}
+	t.writers[oid] = w
+	return w, nil
+}
+
+func (t *Types) look(ctx context.Context, oid uint32) (Writer, error) {
+	var kind, delimiter, name string
+	var base, relation, element uint32
+	var cast bool
+	rows, err := t.on.Query(ctx, typeSQL, oid)
+	if err != nil {
+		return nil, err
+	}
+	found := false
+	if rows.Next() {
+		found, err = true, rows.Scan(&kind, &base, &relation, &element, &delimiter, &name, &cast)
+	}
+	rows.Close()
+	if err == nil {
+		err = rows.Err()
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return quoted, nil
+	case kind == "d":
+		return t.Writer(ctx, base)
+	case kind == "c":
+		return t.composite(ctx, relation)
+	case element != 0:
+		inner, err := t.Writer(ctx, element)
+		return array(inner, delimiter[0]), err
+	case cast:
+		return t.server(ctx, name), nil
+	}
+	return quoted, nil
+}
+
+// server has Postgres write values of a type that has a cast to json of its own, as hstore does.
+func (t *Types) server(ctx context.Context, name string) Writer {
+	return func(b, text []byte) ([]byte, error) {
+		var document string
+		if err := t.on.QueryRow(ctx, "SELECT pg_catalog.to_jsonb(CAST($1::text AS "+name+"))::text", string(text)).Scan(&document); err != nil {
+			return b, fmt.Errorf("write a value of type %s: %w", name, err)
+		}
+		return append(b, document...), nil
+	}
+}
+
+func (t *Types) composite(ctx context.Context, relation uint32) (Writer, error) {
+	rows, err := t.on.Query(ctx, attributesSQL, relation)
+	if err != nil {
+		return nil, err
+	}
+	type attribute struct {
+		Name string
+		Type uint32
+	}
+	attributes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[attribute])
+	if err != nil {
+		return nil, err
+	}
+	names, writers := make([][]byte, len(attributes)), make([]Writer, len(attributes))
+	for i, a := range attributes {
+		names[i] = AppendString(nil, []byte(a.Name))
+		if writers[i], err = t.Writer(ctx, a.Type); err != nil {
+			return nil, err
+		}
+	}
+	return composite(names, writers), nil
+}
+
+func raw(b, text []byte) ([]byte, error) { return append(b, text...), nil }
+
+func quoted(b, text []byte) ([]byte, error) { return AppendString(b, text), nil }
+
+func boolean(b, text []byte) ([]byte, error) {
+	if bytes.Equal(text, []byte("t")) {
+		return append(b, "true"...), nil
+	}
+	return append(b, "false"...), nil
+}
+
+// numeric writes a number without an exponent, as jsonb does, and what is none (NaN, Infinity) as a string.
+func numeric(b, text []byte) ([]byte, error) {
+	if c := text[len(text)-1]; c < '0' || c > '9' {
+		return AppendString(b, text), nil
+	}
+	mantissa, exponent, has := bytes.Cut(text, []byte("e"))
+	if !has {
+		return append(b, text...), nil
+	}
+	return appendExpanded(b, string(mantissa), string(exponent))
+}
+
+func appendExpanded(b []byte, mantissa, exponent string) ([]byte, error) {
+	var shift int
+	if _, err := fmt.Sscanf(exponent, "%d", &shift); err != nil {
+		return b, fmt.Errorf("read the number %se%s: %w", mantissa, exponent, err)
+	}
+	if strings.HasPrefix(mantissa, "-") {
+		b, mantissa = append(b, '-'), mantissa[1:]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := whole + fraction
+	point := len(whole) + shift
+	switch {
+	case point <= 0:
+		b = append(b, "0."...)
+		b = append(b, strings.Repeat("0", -point)...)
+		return append(b, digits...), nil
+	case point >= len(digits):
+		b = append(b, digits...)
+		return append(b, strings.Repeat("0", point-len(digits))...), nil
+	default:
+		b = append(b, digits[:point]...)
+		b = append(b, '.')
+		return append(b, digits[point:]...), nil
+	}
+}
+
+// instant writes a timestamp: 2026-03-01 10:00:00+00 as 2026-03-01T10:00:00+00:00.
+func instant(b, text []byte) ([]byte, error) {
+	s := string(text)
+	if strings.HasSuffix(s, "infinity") {
+		return AppendString(b, text), nil
+	}
+	s, bc := strings.CutSuffix(s, " BC")
+	s = strings.Replace(s, " ", "T", 1)
+	if at := strings.LastIndexAny(s, "+-"); at > strings.Index(s, "T") && at == len(s)-3 {
+		s += ":00"
+	}
+	if bc {
+		s += " BC"
+	}
+	return AppendString(b, []byte(s)), nil
+}
+
+const hex = "0123456789abcdef"
+
+// AppendString writes a JSON string, as Postgres does: nothing is escaped that need not be.
+func AppendString(b, text []byte) []byte {
+	b = append(b, '"')
+	start := 0
+	for i, c := range text {
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, text[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\r':
+			b = append(b, `\r`...)
+		case '\t':
+			b = append(b, `\t`...)
+		case '\b':
+			b = append(b, `\b`...)
+		case '\f':
+			b = append(b, `\f`...)
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	b = append(b, text[start:]...)
+	if !utf8.Valid(text) { // A database in SQL_ASCII.
+		b = bytes.ToValidUTF8(b, []byte("\ufffd"))
+	}
+	return append(b, '"')
+}

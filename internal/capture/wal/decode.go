@@ -1,0 +1,262 @@
+package wal
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/value"
+)
+
+// relation is a table as the stream describes it, until it says otherwise.
+type relation struct {
+	schema, name string
+	full         bool
+	version      int
+	columns      []column
+	key          []int // places in columns
+}
+
+type column struct {
+	name  string
+	json  []byte // the name as JSON, with the colon
+	write value.Writer
+}
+
+// Kinds of values in a tuple.
+const (
+	isNull      = 'n'
+	isUnchanged = 'u'
+)
+
+// decoder makes changes of pgoutput's messages.
+type decoder struct {
+	config    *Config
+	relations map[uint32]*relation
+
+	// The transaction that is being read.
+	open        bool
+	xid         int64
+	finalLSN    pglogrepl.LSN
+	lsn         string
+	committedAt time.Time
+	ordinal     int
+
+	batch Batch
+	arena []byte // of the batch's rows
+}
+
+// decode takes one message. Nothing of it is kept: the next one overwrites it.
+func (d *decoder) decode(ctx context.Context, data []byte) error {
+	message, err := pglogrepl.Parse(data)
+	if err != nil {
+		return fmt.Errorf("decode a message of the stream: %w", err)
+	}
+	switch m := message.(type) {
+	case *pglogrepl.RelationMessage:
+		return d.relation(ctx, m)
+	case *pglogrepl.BeginMessage:
+		d.open, d.ordinal = true, 0
+		d.xid, d.finalLSN, d.lsn, d.committedAt = int64(m.Xid), m.FinalLSN, m.FinalLSN.String(), m.CommitTime.UTC()
+	case *pglogrepl.CommitMessage:
+		d.open = false
+		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+	case *pglogrepl.InsertMessage:
+		return d.row(m.RelationID, change.Insert, nil, m.Tuple)
+	case *pglogrepl.UpdateMessage:
+		return d.row(m.RelationID, change.Update, m.OldTuple, m.NewTuple)
+	case *pglogrepl.DeleteMessage:
+		return d.row(m.RelationID, change.Delete, m.OldTuple, nil)
+	case *pglogrepl.TruncateMessage:
+		for _, id := range m.RelationIDs {
+			r, err := d.known(id)
+			if err != nil {
+				return err
+			}
+			d.add(r, change.Change{Op: change.Truncate})
+		}
+	}
+	return nil // Types, origins and messages are of no concern.
+}
+
+func (d *decoder) known(id uint32) (*relation, error) {
+	r, has := d.relations[id]
+	if !has {
+		return nil, fmt.Errorf("the stream has a change of table %d, which it has not described", id)
+	}
+	return r, nil
+}
+
+// relation learns what a table looks like from here on.
+func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
+	d.config.Types.Forget() // A type may have been altered as well.
+	r := &relation{schema: m.Namespace, name: m.RelationName, full: m.ReplicaIdentity == 'f'}
+	places := map[string]int{}
+	for i, c := range m.Columns {
+		write, err := d.config.Types.Writer(ctx, c.DataType)
+		if err != nil {
+			return err
+		}
+		r.columns = append(r.columns, column{name: c.Name, json: append(value.AppendString(nil, []byte(c.Name)), ": "...), write: write})
+		places[c.Name] = i
+	}
+	described, has, err := d.config.Table(ctx, m.RelationID)
+	if err != nil {
+		return err
+	}
+	if has { // As it is now, which may be later than the stream: its key counts only where the columns are there.
+		for _, name := range described.Key {
+			if at, is := places[name]; is && m.Columns[at].Flags&1 == 1 {
+				r.key = append(r.key, at)
+			}
+		}
+	}
+	if !has || len(r.key) != len(described.Key) {
+		r.key = nil
+		for i, c := range m.Columns {
+			if c.Flags&1 == 1 {
+				r.key = append(r.key, i)
+			}
+		}
+	}
+	columns := make([]table.Column, len(m.Columns))
+	for i, c := range m.Columns {
+		columns[i] = table.Column{Name: c.Name, Type: fmt.Sprint(c.DataType)}
+		for _, d := range described.Columns {
+			if d.Name == c.Name {
+				columns[i] = d
+			}
+		}
+	}
+	r.version = d.config.Version(r.schema, r.name, columns)
+	d.relations[m.RelationID] = r
+	return nil
+}
+
+// row adds the changes that a row's message means: an update of the key is a delete and an insert.
+func (d *decoder) row(id uint32, op change.Op, before, after *pglogrepl.TupleData) error {
+	r, err := d.known(id)
+	if err != nil {
+		return err
+	}
+	var oldKey, newKey, oldRow, newRow json.RawMessage
+	var unchanged []string
+	if before != nil {
+		if oldKey, err = d.key(r, before, nil); err != nil {
+			return err
+		}
+		if r.full {
+			if oldRow, _, err = d.object(r, before, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if after != nil {
+		if newKey, err = d.key(r, after, before); err != nil {
+			return err
+		}
+		var from *pglogrepl.TupleData
+		if r.full {
+			from = before
+		}
+		if newRow, unchanged, err = d.object(r, after, from); err != nil {
+			return err
+		}
+	}
+	switch {
+	case op == change.Delete:
+		d.add(r, change.Change{Op: op, Key: oldKey, Old: oldRow})
+	case op == change.Update && before != nil && !bytes.Equal(oldKey, newKey):
+		d.add(r, change.Change{Op: change.Delete, Key: oldKey, Old: oldRow, KeyChanged: true})
+		d.add(r, change.Change{Op: change.Insert, Key: newKey, New: newRow, Unchanged: unchanged, KeyChanged: true})
+	default:
+		d.add(r, change.Change{Op: op, Key: newKey, Old: oldRow, New: newRow, Unchanged: unchanged})
+	}
+	return nil
+}
+
+func (d *decoder) add(r *relation, c change.Change) {
+	d.ordinal++
+	if d.finalLSN == d.config.Partial.Transaction && d.ordinal <= d.config.Partial.Ordinal {
+		return // It has landed: the process ended in the middle of its transaction.
+	}
+	c.Schema, c.Table, c.SchemaVersion = r.schema, r.name, r.version
+	c.XID, c.LSN, c.Ordinal, c.CommittedAt = d.xid, d.lsn, d.ordinal, d.committedAt
+	d.batch.Changes = append(d.batch.Changes, c)
+	d.batch.Partial = Partial{Transaction: d.finalLSN, Ordinal: d.ordinal}
+}
+
+// key writes the key of a tuple; what the tuple does not have because it was not touched is in another.
+func (d *decoder) key(r *relation, tuple, other *pglogrepl.TupleData) (json.RawMessage, error) {
+	if len(r.key) == 0 {
+		return nil, nil
+	}
+	start := len(d.arena)
+	d.arena = append(d.arena, '{')
+	for i, at := range r.key {
+		if i > 0 {
+			d.arena = append(d.arena, ", "...)
+		}
+		from := tuple.Columns[at]
+		if from.DataType == isUnchanged && other != nil {
+			from = other.Columns[at]
+		}
+		if err := d.value(r.columns[at], from); err != nil {
+			return nil, err
+		}
+	}
+	d.arena = append(d.arena, '}')
+	return d.arena[start:len(d.arena):len(d.arena)], nil
+}
+
+// object writes a row. What was not touched and is not in the other tuple either is returned by name.
+func (d *decoder) object(r *relation, tuple, other *pglogrepl.TupleData) (row json.RawMessage, unchanged []string, err error) {
+	start := len(d.arena)
+	d.arena = append(d.arena, '{')
+	first := true
+	for i, from := range tuple.Columns {
+		if from.DataType == isUnchanged && other != nil {
+			from = other.Columns[i]
+		}
+		if from.DataType == isUnchanged {
+			unchanged = append(unchanged, r.columns[i].name)
+			continue
+		}
+		if !first {
+			d.arena = append(d.arena, ", "...)
+		}
+		first = false
+		if err := d.value(r.columns[i], from); err != nil {
+			return nil, nil, fmt.Errorf("column %s of %s.%s: %w", r.columns[i].name, r.schema, r.name, err)
+		}
+	}
+	d.arena = append(d.arena, '}')
+	return d.arena[start:len(d.arena):len(d.arena)], unchanged, nil
+}
+
+func (d *decoder) value(c column, from *pglogrepl.TupleDataColumn) (err error) {
+	d.arena = append(d.arena, c.json...)
+	if from.DataType == isNull {
+		d.arena = append(d.arena, "null"...)
+		return nil
+	}
+	d.arena, err = c.write(d.arena, from.Data)
+	return err
+}
+
+// take returns the batch and begins another.
+func (d *decoder) take() Batch {
+	batch := d.batch
+	if !d.open {
+		batch.Partial = Partial{}
+	}
+	d.batch = Batch{}
+	d.arena = make([]byte, 0, cap(d.arena))
+	return batch
+}

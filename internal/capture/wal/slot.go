@@ -1,0 +1,170 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// System is what tells one cluster from another, and a follower that was promoted from what it was.
+type System struct {
+	ID       string
+	Timeline int32
+	WAL      pglogrepl.LSN // how far it is
+}
+
+// Identify asks the source who it is.
+func Identify(ctx context.Context, url string) (System, error) {
+	conn, err := Connect(ctx, url)
+	if err != nil {
+		return System{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	result, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return System{}, fmt.Errorf("identify the source: %w", err)
+	}
+	return System{ID: result.SystemID, Timeline: result.Timeline, WAL: result.XLogPos}, nil
+}
+
+// Slot is a replication slot as the server sees it.
+type Slot struct {
+	Plugin    string
+	Active    bool
+	Confirmed pglogrepl.LSN
+	Status    string // wal_status; lost says that it is of no use any more
+	Retained  int64  // bytes of WAL that it holds back
+	Behind    int64  // bytes of WAL that are not confirmed
+	Safe      *int64 // bytes that may still be written before it is lost; nil where there is no limit
+}
+
+// Lost reports whether the slot cannot be read any more.
+func (s Slot) Lost() bool { return s.Status == "lost" }
+
+// FindSlot returns a slot of this database; false where there is none.
+func FindSlot(ctx context.Context, on postgres.DBTX, name string) (slot Slot, has bool, err error) {
+	var confirmed string
+	err = on.QueryRow(ctx, `
+		SELECT s.plugin::text, s.active, coalesce(s.confirmed_flush_lsn, '0/0')::text, coalesce(s.wal_status, '')::text,
+			coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0)::bigint, coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn), 0)::bigint,
+			s.safe_wal_size
+		FROM pg_catalog.pg_replication_slots AS s
+		CROSS JOIN (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS w
+		WHERE s.slot_name = $1 AND s.database = pg_catalog.current_database()`, name,
+	).Scan(&slot.Plugin, &slot.Active, &confirmed, &slot.Status, &slot.Retained, &slot.Behind, &slot.Safe)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Slot{}, false, nil
+	}
+	if err == nil {
+		slot.Confirmed, err = pglogrepl.ParseLSN(confirmed)
+	}
+	if err != nil {
+		return Slot{}, false, fmt.Errorf("look at slot %s: %w", name, err)
+	}
+	return slot, true, nil
+}
+
+// CreateSlot makes a slot and returns the position from which it has everything. It waits for the transactions that are open.
+func CreateSlot(ctx context.Context, url, name string) (pglogrepl.LSN, error) {
+	conn, err := Connect(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	result, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
+	})
+	if err != nil {
+		return 0, fmt.Errorf("create slot %s: %w", name, err)
+	}
+	lsn, err := pglogrepl.ParseLSN(result.ConsistentPoint)
+	if err != nil {
+		return 0, fmt.Errorf("create slot %s: %w", name, err)
+	}
+	return lsn, nil
+}
+
+// DropSlot drops a slot of ours, and ends whoever reads it. A slot of another plugin or database is not touched.
+func DropSlot(ctx context.Context, on postgres.DBTX, name string) error {
+	slot, has, err := FindSlot(ctx, on, name)
+	if err != nil || !has {
+		return err
+	}
+	if slot.Plugin != "pgoutput" {
+		return fmt.Errorf("slot %s is of plugin %s, so it belongs to another tool: it is left alone", name, slot.Plugin)
+	}
+	if _, err := on.Exec(ctx, `
+		SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000) FROM pg_catalog.pg_replication_slots AS s
+		WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL`, name); err != nil {
+		return fmt.Errorf("end the reader of slot %s: %w", name, err)
+	}
+	if _, err := on.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", name); err != nil {
+		return fmt.Errorf("drop slot %s: %w", name, err)
+	}
+	return nil
+}
+
+// Publish makes the publication one of exactly these tables, and returns those that it had lost: that were in before, as the
+// caller knows, and are not now.
+func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.Table, before []string) (lost []string, err error) {
+	rows, err := on.Query(ctx, `
+		SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_publication AS p
+		INNER JOIN pg_catalog.pg_publication_rel AS r ON r.prpubid = p.oid
+		INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.prrelid INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE p.pubname = $1 ORDER BY 1`, name)
+	if err != nil {
+		return nil, fmt.Errorf("read publication %s: %w", name, err)
+	}
+	have, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read publication %s: %w", name, err)
+	}
+	var is, whole bool
+	err = on.QueryRow(ctx, `
+		SELECT count(*) > 0, coalesce(bool_and(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT p.puballtables), false)
+		FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1`, name).Scan(&is, &whole)
+	if err != nil {
+		return nil, fmt.Errorf("read publication %s: %w", name, err)
+	}
+	want, names := make([]string, len(tables)), make([]string, len(tables))
+	for i, t := range tables {
+		want[i], names[i] = t.SQL(), t.String()
+	}
+	for _, name := range before {
+		if slices.Contains(names, name) && (!slices.Contains(have, name) || !whole) {
+			lost = append(lost, name)
+		}
+	}
+	quoted := pgx.Identifier{name}.Sanitize()
+	const with = "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+	var statements []string
+	if is && !whole {
+		statements = append(statements, "DROP PUBLICATION "+quoted)
+		is = false
+	}
+	slices.Sort(names)
+	switch {
+	case !is && len(want) > 0:
+		statements = append(statements, "CREATE PUBLICATION "+quoted+" FOR TABLE "+strings.Join(want, ", ")+" WITH "+with)
+	case !is:
+		statements = append(statements, "CREATE PUBLICATION "+quoted+" WITH "+with)
+	case !slices.Equal(names, have) && len(want) > 0:
+		statements = append(statements, "ALTER PUBLICATION "+quoted+" SET TABLE "+strings.Join(want, ", "))
+	case !slices.Equal(names, have):
+		statements = append(statements, "DROP PUBLICATION "+quoted, "CREATE PUBLICATION "+quoted+" WITH "+with)
+	}
+	for _, statement := range statements {
+		if _, err := on.Exec(ctx, statement); err != nil {
+			return nil, fmt.Errorf("publish the tables: %w", err)
+		}
+	}
+	return lost, nil
+}

@@ -1,0 +1,334 @@
+// Package wal reads a database's changes from its WAL: a logical replication slot with pgoutput, protocol version 1.
+//
+//	receive ──▶ decode ──▶ batch (10,000 rows or 5 ms) ──▶ land ──▶ confirm
+//	            the next batch is decoded while one lands
+//
+// The server gets to know of a position only after what comes before it has landed. A transaction larger than a batch lands in
+// parts; after a crash in between the parts that landed are recognized and not landed again.
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/value"
+)
+
+// Defaults of Config.
+const (
+	DefaultRows = 10_000
+	DefaultWait = 5 * time.Millisecond
+	DefaultBeat = 2 * time.Second
+
+	// maxBytes is after how many bytes of rows a batch is full.
+	maxBytes = 4 << 20
+	// answer is how often the server hears of us while a batch lands.
+	answer = time.Second
+)
+
+// Partial is a part of a transaction that has landed: its changes up to an ordinal.
+type Partial struct {
+	Transaction pglogrepl.LSN // of its commit
+	Ordinal     int
+}
+
+// String is the form that [ParsePartial] reads.
+func (p Partial) String() string {
+	if p.Ordinal == 0 {
+		return ""
+	}
+	return p.Transaction.String() + " " + strconv.Itoa(p.Ordinal)
+}
+
+// ParsePartial reads what String wrote.
+func ParsePartial(text string) (p Partial) {
+	lsn, ordinal, has := strings.Cut(text, " ")
+	if !has {
+		return Partial{}
+	}
+	p.Transaction, _ = pglogrepl.ParseLSN(lsn)
+	p.Ordinal, _ = strconv.Atoi(ordinal)
+	return p
+}
+
+// Batch is what lands together.
+type Batch struct {
+	Changes []change.Change
+	// End is up to where the source has been read when these have landed; 0 where it stays.
+	End         pglogrepl.LSN
+	CommittedAt time.Time // of the last transaction; zero where none ended
+	// Partial says up to where an unfinished transaction is in the batch; zero where none is.
+	Partial Partial
+}
+
+// Config is what a reader works with. Only Rows, Wait and Beat have defaults.
+type Config struct {
+	URL         string // of the source
+	Slot        string
+	Publication string
+	After       pglogrepl.LSN // what has landed
+	Partial     Partial       // what has landed of the transaction after that
+
+	Types *value.Types
+	// Table describes a table by its OID.
+	Table func(ctx context.Context, oid uint32) (table.Table, bool, error)
+	// Version returns the version of a table's schema that has these columns, from the next change on.
+	Version func(schema, name string, columns []table.Column) int
+	// Land writes a batch to the log. It is called by one goroutine at a time.
+	Land func(ctx context.Context, batch Batch) error
+
+	Rows int           // in a batch
+	Wait time.Duration // until a batch that is not full lands
+	Beat time.Duration // after which an idle stream moves on
+}
+
+// Reader reads one slot.
+type Reader struct {
+	config  Config
+	decoder decoder
+	conn    *pgconn.PgConn
+	batches chan Batch
+	landed  atomic.Uint64
+	busy    atomic.Int32 // batches that are handed over and have not landed
+	wal     pglogrepl.LSN
+}
+
+// Run reads until ctx is done or something fails: the connection, the server, the landing.
+func Run(ctx context.Context, config Config) error {
+	if config.Rows == 0 {
+		config.Rows = DefaultRows
+	}
+	if config.Wait == 0 {
+		config.Wait = DefaultWait
+	}
+	if config.Beat == 0 {
+		config.Beat = DefaultBeat
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &Reader{config: config, batches: make(chan Batch)}
+	r.decoder = decoder{config: &r.config, relations: map[uint32]*relation{}}
+	r.landed.Store(uint64(config.After))
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	defer r.conn.Close(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.land(ctx); err != nil {
+			cancel(err)
+		}
+	}()
+	err := r.receive(ctx)
+	cancel(err)
+	<-done
+	return context.Cause(ctx)
+}
+
+// settings make the server's texts those that to_jsonb begins with, whatever the database's are.
+const settings = "-c bytea_output=hex -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1"
+
+// Connect opens a connection for replication.
+func Connect(ctx context.Context, url string) (*pgconn.PgConn, error) {
+	config, err := pgconn.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the URL of the source cannot be read")
+	}
+	config.RuntimeParams["replication"] = "database"
+	config.RuntimeParams["application_name"] = "daymill capture"
+	config.RuntimeParams["options"] = strings.TrimSpace(config.RuntimeParams["options"] + " " + settings)
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect for replication: %w", err)
+	}
+	return conn, nil
+}
+
+func (r *Reader) connect(ctx context.Context) (err error) {
+	if r.conn, err = Connect(ctx, r.config.URL); err != nil {
+		return err
+	}
+	err = pglogrepl.StartReplication(ctx, r.conn, r.config.Slot, r.config.After, pglogrepl.StartReplicationOptions{
+		Mode:       pglogrepl.LogicalReplication,
+		PluginArgs: []string{"proto_version '1'", "publication_names " + literal(r.config.Publication)},
+	})
+	if err != nil {
+		_ = r.conn.Close(context.WithoutCancel(ctx)) // It is of no use.
+		return fmt.Errorf("start replication from slot %s: %w", r.config.Slot, err)
+	}
+	return nil
+}
+
+// literal quotes an identifier within a list of names within a text.
+func literal(name string) string {
+	return `'"` + strings.NewReplacer(`"`, `""`, `'`, `''`).Replace(name) + `"'`
+}
+
+// land lands batch after batch.
+func (r *Reader) land(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case batch := <-r.batches:
+			if err := r.config.Land(ctx, batch); err != nil {
+				return err
+			}
+			if batch.End > 0 {
+				r.landed.Store(uint64(batch.End))
+			}
+			r.busy.Add(-1)
+		}
+	}
+}
+
+// receive owns the connection. A deadline on the socket wakes it, which costs nothing per message.
+func (r *Reader) receive(ctx context.Context) error {
+	socket := r.conn.Conn()
+	wake := func(after time.Duration) {
+		_ = socket.SetReadDeadline(time.Now().Add(after)) //nolint:forbidigo // The socket's own time. A dead socket shows when read.
+		if ctx.Err() != nil {                             // It ended in between.
+			_ = socket.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	pending := false
+	wake(r.config.Beat)
+	for {
+		message, err := r.conn.ReceiveMessage(context.Background())
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && pgconn.Timeout(err):
+			if err := r.turn(ctx); err != nil {
+				return err
+			}
+			pending = len(r.decoder.batch.Changes) > 0
+			wake(r.next(pending))
+			continue
+		case err != nil:
+			return fmt.Errorf("receive from slot %s: %w", r.config.Slot, err)
+		}
+		if err := r.message(ctx, message); err != nil {
+			return err
+		}
+		if !pending && len(r.decoder.batch.Changes) > 0 {
+			pending = true
+			wake(r.config.Wait)
+		}
+		if len(r.decoder.batch.Changes) >= r.config.Rows || len(r.decoder.arena) >= maxBytes {
+			if err := r.flush(ctx); err != nil {
+				return err
+			}
+			pending = false
+		}
+	}
+}
+
+func (r *Reader) next(pending bool) time.Duration {
+	if pending {
+		return r.config.Wait
+	}
+	return r.config.Beat
+}
+
+func (r *Reader) message(ctx context.Context, message pgproto3.BackendMessage) error {
+	switch m := message.(type) {
+	case *pgproto3.CopyData:
+		switch m.Data[0] {
+		case pglogrepl.PrimaryKeepaliveMessageByteID:
+			keepalive, err := pglogrepl.ParsePrimaryKeepaliveMessage(m.Data[1:])
+			if err != nil {
+				return fmt.Errorf("read a keepalive: %w", err)
+			}
+			r.wal = max(r.wal, keepalive.ServerWALEnd)
+			if keepalive.ReplyRequested {
+				return r.status(ctx, false)
+			}
+			return nil
+		case pglogrepl.XLogDataByteID:
+			data, err := pglogrepl.ParseXLogData(m.Data[1:])
+			if err != nil {
+				return fmt.Errorf("read the stream: %w", err)
+			}
+			return r.decoder.decode(ctx, data.WALData)
+		}
+	case *pgproto3.ErrorResponse:
+		return fmt.Errorf("read slot %s: %w", r.config.Slot, pgconn.ErrorResponseToPgError(m))
+	case *pgproto3.CopyDone:
+		return fmt.Errorf("read slot %s: %w", r.config.Slot, errEnded)
+	}
+	return nil
+}
+
+var errEnded = errors.New("the server ended the stream")
+
+// turn is what is done when a deadline has passed: what is whole lands, and the server hears of us and says where it is.
+func (r *Reader) turn(ctx context.Context) error {
+	if len(r.decoder.batch.Changes) > 0 {
+		if r.decoder.open {
+			return nil // The rest of the transaction is on its way.
+		}
+		return r.flush(ctx)
+	}
+	if err := r.idle(ctx); err != nil {
+		return err
+	}
+	return r.status(ctx, true)
+}
+
+// flush hands the batch over to be landed, and waits while another one is. The server hears of us meanwhile.
+func (r *Reader) flush(ctx context.Context) error {
+	batch := r.decoder.take()
+	r.busy.Add(1)
+	timer := time.NewTicker(answer)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case r.batches <- batch:
+			return r.status(ctx, false)
+		case <-timer.C:
+			if err := r.status(ctx, false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// idle moves on to where the server is when there is nothing to land: first in the log's database, then at the server, so that a
+// slot which is ahead of the log was moved by somebody else. Once a beat, or what it writes would keep the stream busy.
+func (r *Reader) idle(ctx context.Context) error {
+	end := max(r.wal, r.decoder.batch.End)
+	if r.decoder.open || r.busy.Load() > 0 || uint64(end) <= r.landed.Load() {
+		return nil
+	}
+	r.decoder.batch.End = end
+	return r.flush(ctx)
+}
+
+// status tells the server what has landed, in all three positions: one that is zero counts as the first.
+func (r *Reader) status(ctx context.Context, ask bool) error {
+	landed := pglogrepl.LSN(r.landed.Load())
+	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
+		WALWritePosition: landed, WALFlushPosition: landed, WALApplyPosition: landed, ReplyRequested: ask,
+	})
+	if err != nil {
+		return fmt.Errorf("confirm to slot %s: %w", r.config.Slot, err)
+	}
+	return nil
+}
