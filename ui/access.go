@@ -9,29 +9,29 @@ import (
 	"unicode/utf8"
 )
 
-// The users there are.
+// Names of the two users.
 const (
 	adminUser  = "admin"
 	viewerUser = "viewer"
 )
 
-// Access says who may come in. A secret that is empty lets nobody in.
+// Access holds the secrets that let clients in. An empty secret lets nobody in.
 type Access struct {
-	AdminPassword  string // of user admin, who may do everything
-	ViewerPassword string // of user viewer, who may look
-	APIToken       string // bearer token of the API
-	EraseToken     string // bearer token of the API that may erase metrics as well
-	CronSecret     string // bearer token of the schedulers that call /api/cron/…
-	MetricsToken   string // bearer token of /metrics
+	AdminPassword  string // of the user admin, who may do everything
+	ViewerPassword string // of the user viewer, who may only look
+	APIToken       string // bearer token for the API
+	EraseToken     string // bearer token for the API that may also erase metrics
+	CronSecret     string // bearer token for schedulers that call /api/cron/…
+	MetricsToken   string // bearer token for /metrics
 }
 
-// Open reports whether neither a password nor a token of the API's is set. The pages and the API are then for this machine
-// only, and whoever is on it is the admin. Where any of the four is set, everything else is closed as well.
+// Open reports whether neither a password nor an API token is set. The pages and the API then answer only this machine, and every user of it is the
+// admin. If any of the four is set, everything else is closed as well.
 func (a Access) Open() bool {
 	return a.AdminPassword == "" && a.ViewerPassword == "" && a.APIToken == "" && a.EraseToken == ""
 }
 
-// named are the secrets, with the environment variable of each.
+// named returns the secrets, each with its environment variable.
 func (a Access) named() []struct{ name, secret string } {
 	return []struct{ name, secret string }{
 		{"DAYMILL_ADMIN_PASSWORD", a.AdminPassword},
@@ -43,12 +43,11 @@ func (a Access) named() []struct{ name, secret string } {
 	}
 }
 
-// shortestSecret is how many characters a secret has at least.
+// shortestSecret is the minimum length of a secret in characters.
 const shortestSecret = 8
 
-// Check refuses secrets that let in whom they should not: short ones, two that are equal, and those that no client can
-// send. It returns an error that names the variable and never the secret, and a warning for each secret that may be
-// guessed.
+// Check rejects unsafe secrets: short ones, two equal ones, and those that no client can send. Its error names the variable and never the secret.
+// It returns a warning for each secret that could be guessed.
 func (a Access) Check() (warnings []string, err error) {
 	all := a.named()
 	for i, one := range all {
@@ -86,7 +85,7 @@ func Strong(secret string) bool {
 	return utf8.RuneCountInString(secret) >= length && len(different) >= variety
 }
 
-// basic returns the user of a request's basic credentials. Where it returns false, it has answered.
+// basic returns the user of a request's basic credentials. If it returns false, it has already answered the request.
 func (s *site) basic(w http.ResponseWriter, r *http.Request) (string, bool) {
 	if s.Access.Open() {
 		return adminUser, true
@@ -110,15 +109,15 @@ func (s *site) basic(w http.ResponseWriter, r *http.Request) (string, bool) {
 	return "", false
 }
 
-// mayChange reports whether a user may do what a request asks.
+// mayChange reports whether a user may make a request that changes something.
 func mayChange(user string, r *http.Request) bool {
 	return user != viewerUser || r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// mayErase reports whether a user may erase metrics whose events are gone.
+// mayErase reports whether a user may erase metrics whose events no longer exist.
 func mayErase(user string) bool { return user == adminUser || user == eraseUser }
 
-// authenticated lets users in, and viewers look.
+// authenticated lets in known users, and lets viewers only look.
 func (s *site) authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, ok := s.basic(w, r)

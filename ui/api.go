@@ -11,31 +11,31 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 )
 
-// tokenUser is who has the API's token, as the audit names it.
+// tokenUser is the name in the audit of a caller with the API's token.
 const tokenUser = "api"
 
-// eraseUser is who has the API's token that may erase.
+// eraseUser is the name in the audit of a caller with the API token that may erase.
 const eraseUser = "api-erase"
 
-// errMayNotErase says who may erase.
+// errMayNotErase says which credentials may erase.
 var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or be admin."}
 
-// apiTimeout is how long a call may take.
+// apiTimeout is the longest time a call may take.
 const apiTimeout = 10 * time.Second
 
-// errAPITimeout is why a call's context ends when it takes too long.
+// errAPITimeout is the cause of a call's context when the call takes too long.
 var errAPITimeout = context.DeadlineExceeded
 
-// apiAccess is who may make a call.
+// apiAccess says who may make a call.
 type apiAccess int
 
 const (
-	byUser   apiAccess = iota // whoever has the token, or is a user of the pages; viewers may only look
-	byCron                    // whoever has the cron secret
-	byAnyone                  // what is no secret
+	byUser   apiAccess = iota // callers with the token, and users of the pages; viewers may only look
+	byCron                    // callers with the cron secret
+	byAnyone                  // everybody: the answer is public
 )
 
-// apiRoute is a call of the API's. openapi.json describes each of them, which a test holds.
+// apiRoute is one call of the API. A test checks that openapi.json describes every one.
 type apiRoute struct {
 	method, path string
 	access       apiAccess
@@ -57,7 +57,7 @@ func (s *site) apiRoutes() []apiRoute {
 	}
 }
 
-// routeAPI is the API, for those who do not write Go. It lets callers in by itself, and every error of it is a problem.
+// routeAPI returns the handler of the HTTP API. It checks credentials itself and returns every error as a problem.
 func (s *site) routeAPI() http.Handler {
 	mux := http.NewServeMux()
 	byPath := make(map[string][]apiRoute)
@@ -71,7 +71,7 @@ func (s *site) routeAPI() http.Handler {
 	return s.recovered(mux)
 }
 
-// api answers at a path, at which there are some calls or none.
+// api returns the handler for one path and its routes, which may be none.
 func (s *site) api(routes []apiRoute) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
@@ -87,7 +87,7 @@ func (s *site) api(routes []apiRoute) http.Handler {
 			return
 		}
 		method := r.Method
-		if method == http.MethodHead && access != byCron { // Looking twice does nothing, calling twice might.
+		if method == http.MethodHead && access != byCron { // HEAD counts as GET, but not for cron calls, whose GET changes something.
 			method = http.MethodGet
 		}
 		at := slices.IndexFunc(routes, func(route apiRoute) bool { return route.method == method })
@@ -108,7 +108,7 @@ func (s *site) api(routes []apiRoute) http.Handler {
 	})
 }
 
-// allowed are the methods that an address answers to.
+// allowed lists the methods that a path accepts, for the header Allow.
 func allowed(routes []apiRoute) string {
 	var methods []string
 	for _, route := range routes {
@@ -120,7 +120,7 @@ func allowed(routes []apiRoute) string {
 	return strings.Join(methods, ", ")
 }
 
-// apiUser is who makes a call.
+// apiUser returns the user who makes a call, or an error if the call is not allowed.
 func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (string, error) {
 	switch {
 	case access == byAnyone:
@@ -128,7 +128,7 @@ func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess)
 	case access == byCron && s.Access.CronSecret == "":
 		return "", apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
 	case access == byUser && s.Access.Open():
-		return adminUser, nil // Only this machine reaches it: see hosted.
+		return adminUser, nil // Only this machine can reach it: see hosted.
 	}
 	user, came := s.credentials(r, access)
 	switch came {
@@ -149,7 +149,7 @@ func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess)
 	}
 }
 
-// credentials are whose a call's are.
+// credentials returns the user that a call's credentials belong to.
 func (s *site) credentials(r *http.Request, access apiAccess) (user string, came outcome) {
 	if access == byCron {
 		return audit.ViaCron, s.guard.token(r, cronCredential, s.Access.CronSecret)
@@ -164,7 +164,7 @@ func (s *site) credentials(r *http.Request, access apiAccess) (user string, came
 	return user, s.guard.token(r, apiCredential, wanted)
 }
 
-// apiID is the number in a call's address.
+// apiID returns the number in a call's path.
 func apiID(r *http.Request, noun string) (int64, error) {
 	id, err := pathID(r)
 	if errors.Is(err, errNotFound) {

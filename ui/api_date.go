@@ -19,16 +19,16 @@ const (
 	apiMostDates = 1000
 )
 
-// apiState is what the name of a state looks like.
+// apiState matches anything that looks like the name of a state.
 var apiState = regexp.MustCompile(`^[a-z_]{0,30}$`)
 
 type datesAnswer struct {
 	Dates []ledger.DateState `json:"dates"`
-	// NextCursor is the cursor of the next call; null where there are no more.
+	// NextCursor is the cursor for the next call; null on the last page.
 	NextCursor *string `json:"next_cursor"`
 }
 
-// apiListDates lists dates as they are now, earliest first.
+// apiListDates lists dates with their current state, earliest first.
 func (s *site) apiListDates(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	dates := date.Range{First: date.New(1, time.January, 1), Last: date.New(9999, time.December, 31)}
@@ -74,11 +74,11 @@ func (s *site) apiListDates(w http.ResponseWriter, r *http.Request) error {
 }
 
 type cronAnswer struct {
-	// Enqueued is false where the job waits or runs already.
+	// Enqueued is false if the job is already waiting or running.
 	Enqueued bool `json:"enqueued"`
 }
 
-// apiDailyRollup asks for the daily job, as its hour does. Called again that day it asks for nothing that is done.
+// apiDailyRollup enqueues the daily job. A second call on the same day enqueues nothing.
 func (s *site) apiDailyRollup(w http.ResponseWriter, r *http.Request) error {
 	enqueued, err := s.Jobs.AskDaily(r.Context(), audit.Who{Actor: userOf(r.Context()), Via: audit.ViaCron})
 	if err != nil {

@@ -18,11 +18,11 @@ var openAPI []byte
 // apiDescribe serves the OpenAPI document.
 func (*site) apiDescribe(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(openAPI) // Whoever asked has gone.
+	_, _ = w.Write(openAPI) // The client has gone.
 	return nil
 }
 
-// countsAnswer are counts by event type.
+// countsAnswer holds counts by event type.
 type countsAnswer struct {
 	Views  int64            `json:"views"`
 	Clicks int64            `json:"clicks"`
@@ -55,10 +55,10 @@ type metricsAnswer struct {
 	Metrics  []dayAnswer  `json:"metrics"`
 }
 
-// apiDays is how long the range of metrics is where none is given.
+// apiDays is the default length of the range of metrics.
 const apiDays = 30
 
-// apiShowMetrics gives an entity's metrics, as JSON or CSV.
+// apiShowMetrics returns an entity's metrics as JSON or CSV.
 func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	id, err := metric.ID(s.Installation.EntityType, r.PathValue("id"))
@@ -124,7 +124,7 @@ func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// prefersCSV reports whether whoever sent an Accept header wants CSV and did not name JSON.
+// prefersCSV reports whether an Accept header asks for CSV and does not name JSON.
 func prefersCSV(accept string) bool {
 	accept = strings.ToLower(accept)
 	return strings.Contains(accept, "text/csv") && !strings.Contains(accept, "json")

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// problem is an error as RFC 9457 has it, in application/problem+json.
+// problem is an error as RFC 9457 defines it, sent as application/problem+json.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -18,7 +18,7 @@ type problem struct {
 	Detail string `json:"detail"` // a sentence: what is wrong, and what fixes it
 }
 
-// apiError is an answer of the API's that is none of the good ones.
+// apiError is an error that the API returns to its caller, with its status.
 type apiError struct {
 	status int
 	detail string
@@ -26,7 +26,7 @@ type apiError struct {
 
 func (e apiError) Error() string { return e.detail }
 
-// unprocessable is a request that can be read and cannot be done.
+// unprocessable returns the error for a request that is well-formed but cannot be carried out.
 func unprocessable(err error) error {
 	return apiError{http.StatusUnprocessableEntity, sentence(err.Error())}
 }
@@ -39,16 +39,16 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 
 func writeJSON(w http.ResponseWriter, kind string, status int, value any) {
 	body, err := json.Marshal(value)
-	if err != nil { // What the API answers with can be written.
+	if err != nil { // Marshalling the API's own types cannot fail.
 		panic(err)
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // Whoever asked has gone.
+	_, _ = w.Write(append(body, '\n')) // The client has gone.
 }
 
-// refuse answers with a sentence: as text in the pages, as a problem in the API.
+// refuse answers with one sentence: as text on the pages, as a problem in the API.
 func refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		writeProblem(w, status, detail)
@@ -57,14 +57,14 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	text(w, status, detail+"\n")
 }
 
-// failAPI answers with an error, and logs those that are Daymill's own.
+// failAPI answers with an error, and logs the error if the caller did not cause it.
 func (s *site) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 	var known apiError
 	switch {
 	case errors.As(err, &known):
 		writeProblem(w, known.status, known.detail)
 	case r.Context().Err() != nil && !errors.Is(r.Context().Err(), errAPITimeout):
-		// Whoever asked has gone.
+		// The client has gone.
 	default:
 		s.Logger.ErrorContext(r.Context(), "an API call failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		writeProblem(w, http.StatusInternalServerError,
@@ -72,7 +72,7 @@ func (s *site) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// decode reads a request's JSON, which has no fields but those of into.
+// decode reads a request's JSON into a struct and rejects unknown fields.
 func decode(r *http.Request, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return apiError{http.StatusUnsupportedMediaType, "Send JSON, with the header Content-Type: application/json."}

@@ -16,14 +16,14 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// rollupRequest is either a date or a range.
+// rollupRequest names either one date or a range.
 type rollupRequest struct {
 	Date string `json:"date"`
 	From string `json:"from"`
 	To   string `json:"to"`
 }
 
-// enqueueRequest asks for dates, and may erase metrics whose events are gone.
+// enqueueRequest asks for dates, and may erase metrics whose events no longer exist.
 type enqueueRequest struct {
 	Date  string `json:"date"`
 	From  string `json:"from"`
@@ -62,7 +62,7 @@ func parseRange(from, to string) (date.Range, error) {
 	return date.NewRange(first, last)
 }
 
-// apiRequestDates asks for a rollup of a date or a range.
+// apiRequestDates requests a rollup of a date or a range.
 func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	var request enqueueRequest
@@ -97,13 +97,13 @@ func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// backfillRequest is what the form of the page asks for.
+// backfillRequest has the fields of the form on the Backfills page.
 type backfillRequest struct {
 	From         string  `json:"from"`
 	To           string  `json:"to"`
 	NewestFirst  bool    `json:"newest_first"`
 	EveryDate    bool    `json:"every_date"`
-	InFlight     *int    `json:"in_flight"` // 1 where absent
+	InFlight     *int    `json:"in_flight"` // 1 if absent
 	PauseSeconds float64 `json:"pause_seconds"`
 	Erase        bool    `json:"erase"`
 }
@@ -167,7 +167,7 @@ func (s *site) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// apiShowBackfill says how far a backfill is.
+// apiShowBackfill returns a backfill's progress.
 func (s *site) apiShowBackfill(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	id, err := apiID(r, "backfill")

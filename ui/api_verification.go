@@ -14,11 +14,11 @@ import (
 
 type verificationsAnswer struct {
 	Verifications []verification.Done `json:"verifications"`
-	// NextCursor is the cursor of the next call; null where there are no more.
+	// NextCursor is the cursor for the next call; null on the last page.
 	NextCursor *string `json:"next_cursor"`
 }
 
-// apiListVerifications lists verifications, the newest first.
+// apiListVerifications lists verifications, newest first.
 func (s *site) apiListVerifications(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	filter, err := verificationFilter(query)
@@ -53,7 +53,7 @@ func (s *site) apiListVerifications(w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
-// verifyRequest is a date, a range, or a sample.
+// verifyRequest names a date, a range, or the size of a sample.
 type verifyRequest struct {
 	rollupRequest
 
@@ -76,11 +76,11 @@ func (q verifyRequest) args() (jobs.VerifyDatesArgs, error) {
 
 type verifyAnswer struct {
 	JobID int64 `json:"job_id"`
-	// Enqueued is false where the same is asked for already, by the job of that id.
+	// Enqueued is false if a job for the same dates is already open; the answer then has that job's id.
 	Enqueued bool `json:"enqueued"`
 }
 
-// apiVerify has a worker verify dates.
+// apiVerify enqueues a job that verifies dates.
 func (s *site) apiVerify(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	var request verifyRequest

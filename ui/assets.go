@@ -19,12 +19,12 @@ type asset struct {
 	sum  string
 }
 
-// assets are what pages load, by name.
+// assets are the files that pages load, by name.
 type assets map[string]asset
 
 func loadAssets() assets {
 	all := make(assets)
-	entries, _ := assetFiles.ReadDir("assets") // It is in the binary.
+	entries, _ := assetFiles.ReadDir("assets") // The files are embedded, so this cannot fail.
 	for _, entry := range entries {
 		body, _ := assetFiles.ReadFile(path.Join("assets", entry.Name()))
 		sum := sha256.Sum256(body)
@@ -35,7 +35,7 @@ func loadAssets() assets {
 	return all
 }
 
-// address returns what gives an asset's address, which changes with its content and so may be kept for good.
+// address returns a function that gives an asset's URL. The URL changes with the content, so browsers may cache it without limit.
 func (a assets) address(base string) func(name string) string {
 	return func(name string) string { return link(base, "assets", name) + "?v=" + a[name].sum }
 }
@@ -54,5 +54,5 @@ func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("v") == file.sum {
 		header.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	_, _ = w.Write(file.body) // Whoever asked has gone.
+	_, _ = w.Write(file.body) // The client has gone.
 }

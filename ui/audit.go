@@ -24,17 +24,17 @@ func (s *site) routeAudit(mux *http.ServeMux) {
 	mux.Handle("GET /audit", s.page(s.showAudit))
 }
 
-// auditView is a page of the audit.
+// auditView is a page of audit entries.
 type auditView struct {
 	filter   audit.Filter
 	fields   []auditField
 	rows     []auditRow
 	newer    templ.SafeURL
 	older    templ.SafeURL
-	lookedOn bool // entries were looked at that did not match, and there are more
+	lookedOn bool // the search stopped at its limit, and there are more entries to search
 }
 
-// auditField is a part of the filter, with the words there are.
+// auditField is one select of the filter, with its options.
 type auditField struct {
 	name, label, value string
 	words              []auditWord
@@ -47,7 +47,7 @@ type auditRow struct {
 
 	via     string
 	words   string
-	address templ.SafeURL // of what it was done to; empty where that has no page
+	address templ.SafeURL // the target's page; empty if it has none
 }
 
 func (s *site) showAudit(w http.ResponseWriter, r *http.Request) error {
@@ -67,7 +67,7 @@ func (s *site) showAudit(w http.ResponseWriter, r *http.Request) error {
 	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		page, err = audit.List(ctx, on, filter, at.Before, at.After, auditPerPage)
 		if err == nil && at.After != 0 && page.Newer == 0 && len(page.Entries) < auditPerPage {
-			page, err = audit.List(ctx, on, filter, 0, 0, auditPerPage) // The first page, in full.
+			page, err = audit.List(ctx, on, filter, 0, 0, auditPerPage) // Show the first page in full.
 		}
 		if err == nil {
 			words, err = audit.ListWords(ctx, on)
@@ -120,7 +120,7 @@ func auditQuery(filter audit.Filter) url.Values {
 	return query
 }
 
-// viaText says where something was done from.
+// viaText says where an action came from.
 func viaText(via string) string {
 	switch via {
 	case "web":
@@ -152,7 +152,7 @@ func viaText(via string) string {
 	}
 }
 
-// auditPlace is the page of what something was done to; nil where it has none.
+// auditPlace returns the path of the target's page; nil if it has none.
 func auditPlace(entry audit.Entry) []string {
 	_, noun, _ := strings.Cut(entry.Action, " ")
 	number, err := strconv.ParseInt(entry.Target, 10, 64)
@@ -171,7 +171,7 @@ func auditPlace(entry audit.Entry) []string {
 
 const detailPartsShown = 12
 
-// detailWords writes an entry's detail as words: kind rollup_day, 12 dates. What is nested is written as JSON.
+// detailWords writes an entry's detail as words: kind rollup_day, 12 dates. Nested values are written as JSON.
 func detailWords(detail map[string]any) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(detail)) {

@@ -24,17 +24,17 @@ type backfillView struct {
 	backfill.Status
 
 	Days    []backfill.Day
-	State   string // of the dates that are listed; any where empty
+	State   string // lists only dates in this state; all if empty
 	Later   url.Values
-	Confirm bool // asks whether to cancel
+	Confirm bool // asks for confirmation before cancelling
 }
 
-// backfillStates are those that dates of a backfill may be in, in the order in which they are shown.
+// backfillStates returns the states of a backfill's dates, in display order.
 func backfillStates() []string {
 	return []string{"waiting", "requested", "complete", "failed", "cancelled", "protected"}
 }
 
-// count is how many dates are in a state.
+// count returns how many dates are in a state.
 func (v backfillView) count(state string) int64 {
 	switch state {
 	case "requested":
@@ -56,7 +56,7 @@ func (v backfillView) count(state string) int64 {
 
 func (v backfillView) name() string { return "Backfill " + strconv.FormatInt(v.ID, 10) }
 
-// which says which dates were asked for, and in what order.
+// which says which dates were requested, and in what order.
 func (v backfillView) which() string {
 	text := "only incomplete ones"
 	if v.EveryDate {
@@ -70,7 +70,7 @@ func (v backfillView) which() string {
 
 func (v backfillView) open() bool { return v.FinishedAt == nil }
 
-// showBackfill shows how far a backfill is.
+// showBackfill shows a backfill's progress.
 func (s *site) showBackfill(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *site) changeBackfill(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pathID is the number in a page's address.
+// pathID returns the number in a page's path.
 func pathID(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {

@@ -572,7 +572,7 @@ func backfillLine(view backfillView) string {
 	}
 }
 
-// sentenceCase makes the first letter a capital.
+// sentenceCase capitalizes the first letter.
 func sentenceCase(text string) string {
 	if text == "" {
 		return text

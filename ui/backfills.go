@@ -30,40 +30,40 @@ func (s *site) routeBackfills(mux *http.ServeMux) {
 	mux.Handle("POST /backfills/{id}", s.page(s.changeBackfill))
 }
 
-// backfillForm is what the form has in it, as it was filled in.
+// backfillForm holds the form's values as the user entered them.
 type backfillForm struct {
 	From, To, Which, Order, InFlight, Pause string
 
 	Erase bool
 }
 
-// backfillPreview is what would happen.
+// backfillPreview says what a backfill would do.
 type backfillPreview struct {
 	Dates     int64
 	Cost      estimate.Cost
 	Time      time.Duration
 	Conflicts backfill.Conflicts
-	Survey    losses.Survey // of dates that have lost events
+	Survey    losses.Survey // dates that have lost events
 }
 
-// backfillsView is the list with the form.
+// backfillsView is the list of backfills with the form.
 type backfillsView struct {
 	Form    backfillForm
 	Filled  bool
 	Wrong   string
 	Preview *backfillPreview
 	All     []backfill.Status
-	Older   url.Values // of the link to the page after; nil where there is none
+	Older   url.Values // query of the next page; nil on the last
 	First   bool
-	Here    url.Values // of this page of the list; nil of the first
+	Here    url.Values // query of this page; nil on the first
 }
 
-// open reports whether any of the backfills that are listed is.
+// open reports whether any listed backfill is open.
 func (v backfillsView) open() bool {
 	return slices.ContainsFunc(v.All, func(b backfill.Status) bool { return b.FinishedAt == nil })
 }
 
-// newBackfillForm reads the form from a query, with its defaults.
+// newBackfillForm reads the form from a query and fills in defaults.
 func newBackfillForm(values url.Values, today date.Date) backfillForm {
 	form := backfillForm{
 		From: values.Get("from"), To: values.Get("to"), Which: values.Get("which"), Order: values.Get("order"),
@@ -87,14 +87,14 @@ func newBackfillForm(values url.Values, today date.Date) backfillForm {
 	return form
 }
 
-// values are the form as a query.
+// values returns the form as a query.
 func (f backfillForm) values() url.Values {
 	return url.Values{
 		"from": {f.From}, "to": {f.To}, "which": {f.Which}, "order": {f.Order}, "in_flight": {f.InFlight}, "pause": {f.Pause},
 	}
 }
 
-// plan is what the form asks for. Its error is a person's.
+// plan returns the plan that the form describes. Its errors are sentences for the user.
 func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) {
 	first, err := date.Parse(f.From)
 	if err != nil {
@@ -113,7 +113,7 @@ func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) 
 		return backfill.Plan{}, backfill.ErrInFlight
 	}
 	pause, err := strconv.ParseFloat(f.Pause, 64)
-	if err != nil || pause < 0 || pause > 24*60*60 { // A number that is none is neither.
+	if err != nil || pause < 0 || pause > 24*60*60 { // Not a number, or out of range.
 		return backfill.Plan{}, backfill.ErrPause
 	}
 	plan := backfill.Plan{
@@ -123,7 +123,7 @@ func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) 
 	return plan, plan.Validate(today)
 }
 
-// showBackfills shows the form, what it would do once it is filled in, and the backfills there are.
+// showBackfills shows the form, a preview once the form is filled in, and the list of backfills.
 func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	today, err := schedule.Today(ctx, s.DB, s.Clock)
@@ -144,14 +144,14 @@ func (s *site) showBackfills(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, status, "Backfills", backfillsPage(view))
 }
 
-// fillPreview says what the form would do, or what is wrong with it, once it is filled in.
+// fillPreview adds what the backfill would do, or what is wrong with the form, once the form is filled in.
 func (s *site) fillPreview(ctx context.Context, view *backfillsView, today date.Date) error {
 	if !view.Filled {
 		return nil
 	}
 	plan, err := view.Form.plan(today, userOf(ctx))
 	if err != nil {
-		view.Wrong = sentence(err.Error()) // Who asked is told.
+		view.Wrong = sentence(err.Error()) // The page shows the error.
 		return nil
 	}
 	view.Preview, err = s.previewBackfill(ctx, plan)
@@ -200,7 +200,7 @@ func (s *site) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfi
 	return preview, nil
 }
 
-// surveyTime is how long a preview counts events of dates that are complete.
+// surveyTime is the longest time a preview spends counting events of complete dates.
 const surveyTime = 2 * time.Second
 
 // withEvents says how many of the dates have events.
@@ -216,7 +216,7 @@ func (p backfillPreview) withEvents() string {
 	}
 }
 
-// about is an estimate, or that there is none.
+// about writes an estimate, or says that there is none.
 func (p backfillPreview) about(figure string) string {
 	if !p.Cost.Known {
 		return "unknown"
@@ -224,10 +224,10 @@ func (p backfillPreview) about(figure string) string {
 	return figure
 }
 
-// withoutEvents is how many dates have none, as far as it was looked.
+// withoutEvents returns how many of the dates checked have no events.
 func (p backfillPreview) withoutEvents() int64 { return int64(p.Cost.Looked - p.Cost.WithEvents) }
 
-// startBackfill starts what the form says.
+// startBackfill starts the backfill that the form describes.
 func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	if err := r.ParseForm(); err != nil {
@@ -253,7 +253,7 @@ func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pageID reads the id that a page of a list goes on from; 0 where none is given.
+// pageID reads the id at which a page of a list starts; 0 if none is given.
 func pageID(query url.Values, name string) (int64, error) {
 	text := query.Get(name)
 	if text == "" {

@@ -315,7 +315,7 @@ func backfillList(view backfillsView) templ.Component {
 	})
 }
 
-// backfillLeft is how long a backfill still takes.
+// backfillLeft estimates the time that a backfill still needs.
 func backfillLeft(b backfill.Status) string {
 	switch {
 	case b.FinishedAt != nil:
@@ -886,7 +886,7 @@ func backfillPreviewPart(form backfillForm, preview backfillPreview) templ.Compo
 	})
 }
 
-// backfillLosses says which dates a backfill leaves alone, unless it is told to erase.
+// backfillLosses lists the dates that a backfill skips unless it may erase metrics.
 func backfillLosses(preview backfillPreview) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1061,7 +1061,7 @@ func backfillLosses(preview backfillPreview) templ.Component {
 // lossesShown is how many dates a preview names.
 const lossesShown = 20
 
-// roughly cuts what nobody can know from an estimate.
+// roughly rounds an estimate to the precision it deserves.
 func roughly(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d.Round(10 * time.Millisecond)
@@ -1069,7 +1069,7 @@ func roughly(d time.Duration) time.Duration {
 	return d.Round(time.Second)
 }
 
-// choose is the one word for one and the other for many.
+// choose returns the singular for 1 and the plural otherwise.
 func choose(n int64, one, many string) string {
 	if n == 1 {
 		return one

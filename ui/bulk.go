@@ -18,9 +18,9 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// What is done to many jobs at once is done to the newest bulkMost of a filter, bulkChunk of them in a transaction at most,
-// of which the arguments have bulkBytes together unless it is one job, and no longer than bulkTime for one click: where
-// that is not enough, another goes on.
+// Limits of one click on a bulk action. It acts on the newest bulkMost jobs of the filter, in transactions of at most bulkChunk jobs, whose
+// arguments take at most bulkBytes together (or on one job, whatever its size), and for at most bulkTime. If that is not enough, the result offers
+// to go on.
 const (
 	bulkMost  = 10_000
 	bulkChunk = 100
@@ -28,12 +28,12 @@ const (
 	bulkTime  = 5 * time.Second
 )
 
-// bulkAction is something that is done to jobs.
+// bulkAction is an action on many jobs.
 type bulkAction struct {
 	name   string // in forms and addresses
 	button string
-	done   string // what the jobs are then
-	note   string // what comes of it
+	done   string // past participle, for the result
+	note   string // the consequences, for the confirmation
 	danger bool
 }
 
@@ -64,14 +64,14 @@ func findBulkAction(name string) (bulkAction, error) {
 	return bulkAction{}, inputError{errors.New("say what to do: retry, cancel or delete")}
 }
 
-// bulkQuery is the address of an action's confirmation.
+// bulkQuery returns the query of an action's confirmation.
 func bulkQuery(action bulkAction, filter url.Values) url.Values {
 	query := cursor{}.query(filter)
 	query.Set("action", action.name)
 	return query
 }
 
-// reasons say why jobs were left alone, in the order of the result.
+// reasons lists why jobs were skipped, in the order of the result.
 func reasons() []struct {
 	reason worker.Reason
 	text   string
@@ -99,13 +99,13 @@ func reasonText(reason worker.Reason) string {
 	return string(reason)
 }
 
-// bulk is an action on the jobs of a filter, from the confirmation to the result. It travels in forms and addresses.
+// bulk is an action on the jobs of a filter, from the confirmation to the result. Forms and URLs carry its state.
 type bulk struct {
 	action bulkAction
 	filter job.Filter
-	since  job.Snapshot // jobs that came later, or have changed since, are left alone
-	shown  int          // how many the confirmation has said
-	before int64        // those from this id on are through; 0 where none is
+	since  job.Snapshot // jobs that are newer or have changed since are skipped
+	shown  int          // how many jobs the confirmation announced
+	before int64        // jobs from this id on are done; 0 at the start
 	done   int
 	skips  map[worker.Reason]int
 }
@@ -118,7 +118,7 @@ func (b bulk) handled() int {
 	return n
 }
 
-// left is how many are not through yet.
+// left returns how many jobs are still to do.
 func (b bulk) left() int { return max(0, b.shown-b.handled()) }
 
 func (b bulk) values() url.Values {
@@ -173,7 +173,7 @@ func bulkOf(values url.Values) (b bulk, err error) {
 	return b, nil
 }
 
-// ids returns the jobs that are left, newest first.
+// ids returns the remaining jobs, newest first.
 func (b bulk) ids(ctx context.Context, on postgres.DBTX, limit int) ([]int64, bool, error) {
 	since := b.since
 	if b.before != 0 {
@@ -229,7 +229,7 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// Those that were shown and do not match any more.
+	// Jobs that the confirmation counted and that no longer match.
 	if gone := b.left() - len(ids); gone > 0 {
 		b.skips[worker.Changed] += gone
 	}
@@ -245,7 +245,7 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 		chunk := ids[:fit]
 		outcome, err := s.actOn(ctx, b, chunk)
 		if err != nil {
-			// What is through stays so, and the result says what is left.
+			// Chunks that are done stay done, and the result says how many jobs are left.
 			if b.before == 0 {
 				return err
 			}
@@ -259,11 +259,11 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 			b.skips[reason] += n
 		}
 	}
-	http.Redirect(w, r, link(s.BasePath, "jobs", "bulk", "result")+"?"+b.values().Encode(), http.StatusSeeOther) //nolint:gosec // It begins with the base path.
+	http.Redirect(w, r, link(s.BasePath, "jobs", "bulk", "result")+"?"+b.values().Encode(), http.StatusSeeOther) //nolint:gosec // The URL begins with the base path.
 	return nil
 }
 
-// actOn acts on a chunk of jobs, and writes it down.
+// actOn applies the action to a chunk of jobs and writes it to the audit.
 func (s *site) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.Outcome, err error) {
 	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids, Sweep: true}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {

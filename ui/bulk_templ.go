@@ -11,7 +11,7 @@ import templruntime "github.com/a-h/templ/runtime"
 
 import "github.com/daymill/daymill/internal/worker"
 
-// bulkPage says what is about to be done to how many jobs, and asks.
+// bulkPage asks for confirmation: it names the action and the number of jobs.
 func bulkPage(b bulk, more bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -213,7 +213,7 @@ func bulkClass(b bulk) string {
 	return "primary"
 }
 
-// bulkResult says what was done, and what was not and why.
+// bulkResult says how many jobs were changed, how many were skipped, and why.
 func bulkResult(b bulk) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -9,22 +9,22 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 )
 
-// States of a calendar that the ledger does not know.
+// States that only the calendar has, in addition to the ledger's.
 const (
 	stateMissing  = "missing"
 	stateNoEvents = "no_events"
 	stateUnknown  = "unknown" // whether it has events is still being looked for
-	stateToday    = "today"   // not over, and nobody has asked for it
+	stateToday    = "today"   // not over yet, and not requested
 	stateFuture   = "future"
 )
 
 // calendarView is a year of dates.
 type calendarView struct {
 	Year   int
-	Years  []int // that can be switched to, the latest first
+	Years  []int // years to switch to, latest first
 	Months []monthView
 	Legend []legendView
-	// Complete and Events are what the year has come to.
+	// Complete and Events are totals of the year.
 	Complete, Events int64
 }
 
@@ -39,16 +39,16 @@ type dayView struct {
 	Column int // 1 on Mondays
 	State  string
 	Events int64
-	Volume int // of a complete date among those of its year: from 0, none, to 4
+	Volume int // how busy a complete date is within its year, from 0 (no events) to 4
 }
 
-// legendView is a state of the legend, and how many dates of the year are in it.
+// legendView is a state of the legend, with the number of the year's dates in it.
 type legendView struct {
 	State string
 	Dates int64
 }
 
-// calendarStates is the order of the legend. States that it does not know come last.
+// calendarStates returns the states in the order of the legend. Other states come last.
 func calendarStates() []string {
 	return []string{
 		"complete", "stale", "protected", "running", "requested", "retrying", "failed", "cancelled", "interrupted", "waiting",
@@ -56,7 +56,7 @@ func calendarStates() []string {
 	}
 }
 
-// newCalendar puts what the ledger knows and what is missing together.
+// newCalendar combines the ledger's dates with the missing ones.
 func newCalendar(year int, days []ledger.Day, missing gaps, today date.Date) calendarView {
 	view := calendarView{Year: year}
 	known := make(map[date.Date]ledger.Day, len(days))
@@ -121,8 +121,8 @@ func newLegend(counts map[string]int64) []legendView {
 	return legend
 }
 
-// fullVolume is what the strongest shade stands for: nearly the busiest date, so that one day of an accident does not
-// make all the others pale.
+// fullVolume returns the count that gets the strongest shade. It is close to the busiest date's count, but one exceptional day does not make all
+// others pale.
 func fullVolume(days []ledger.Day) int64 {
 	var events []int64
 	for _, day := range days {
@@ -144,7 +144,7 @@ func volume(events, full int64) int {
 	return int(min(4, 1+events*4/(full+1)))
 }
 
-// label is a day for those who do not see its colour.
+// label describes a day for screen readers and tooltips.
 func (d dayView) label() string {
 	text := d.Date.String() + ": " + calendarWord(d.State)
 	if d.Events > 0 {
@@ -153,7 +153,7 @@ func (d dayView) label() string {
 	return text
 }
 
-// mark is what stands in a day's cell: its number, or a sign for what is not as it should be.
+// mark returns the text of a day's cell: its number, or a sign if the date needs attention.
 func (d dayView) mark() string {
 	switch d.State {
 	case "complete", stateToday, stateFuture, stateUnknown:
@@ -163,7 +163,7 @@ func (d dayView) mark() string {
 	}
 }
 
-// glyph is a state's sign, for those who do not tell its colour from others.
+// glyph returns a state's sign, for readers who cannot tell the colours apart.
 func glyph(state string) string {
 	switch state {
 	case "complete":
@@ -197,7 +197,7 @@ func glyph(state string) string {
 	}
 }
 
-// calendarWord is a state as a calendar writes it.
+// calendarWord returns the calendar's word for a state.
 func calendarWord(state string) string {
 	switch state {
 	case stateToday:
@@ -209,7 +209,7 @@ func calendarWord(state string) string {
 	}
 }
 
-// listQuery leads to the dates of a state in a year.
+// listQuery returns the query that lists the year's dates in a state.
 func (v calendarView) listQuery(state string) url.Values {
 	of := yearRange(v.Year)
 	return url.Values{"state": {state}, "from": {of.First.String()}, "to": {of.Last.String()}}

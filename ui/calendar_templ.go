@@ -14,7 +14,7 @@ import (
 	"strconv"
 )
 
-// calendar is a year of dates, a small sheet per month.
+// calendar shows a year of dates, a small table per month.
 func calendar(v calendarView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -9,17 +9,17 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// chart is stacked columns, drawn by the server: it needs no script, and what it says is in the table below it as well.
+// chart is a stacked column chart that the server draws. It needs no script, and the table below it has the same figures.
 type chart struct {
-	Name        string // is part of ids, and of the class that chooses by the window's width
+	Name        string // part of ids, and of the class that shows the chart at some window widths
 	Title, Desc string
 	Width       float64
 	Height      float64
-	Left        float64 // where the columns begin
+	Left        float64 // left edge of the columns
 	Right       float64
-	Bottom      float64 // where they stand
+	Bottom      float64 // baseline of the columns
 	Marks       []mark  // of the vertical axis
-	Labels      []label // of the horizontal one
+	Labels      []label // of the horizontal axis
 	Areas       []area
 	Hits        []hit
 }
@@ -35,19 +35,19 @@ type label struct {
 	Anchor string
 }
 
-// area is all columns of a series, as one path.
+// area is all columns of a series as one path.
 type area struct{ Class, Path string }
 
-// hit is what a pointer finds above a column.
+// hit is the area above a column that shows its tooltip.
 type hit struct {
 	X, Width float64
 	Title    string
 }
 
-// series are values of one kind, a column each.
+// series is the values of one kind, one per column.
 type series struct {
 	Name   string
-	Class  string // says the colour: see the stylesheet
+	Class  string // sets the colour: see the stylesheet
 	Values []int64
 	Total  int64
 }
@@ -58,14 +58,14 @@ type bucket struct {
 	Title string // in full
 }
 
-// size is what a chart has room for.
+// size is the space that a chart may use.
 type size struct {
 	name          string
 	width, height float64
 	labels        int
 }
 
-// newChart stacks series in columns.
+// newChart draws the series as stacked columns.
 func newChart(at size, title, desc string, buckets []bucket, stack []series) chart {
 	const top, bottom, char = 10, 24, 7.2
 	drawn := chart{Name: at.name, Title: title, Desc: desc, Width: at.width, Height: at.height, Bottom: at.height - bottom, Right: at.width - 4}
@@ -117,7 +117,7 @@ func newChart(at size, title, desc string, buckets []bucket, stack []series) cha
 	return drawn
 }
 
-// label writes some of the columns' names below them, the last one always, and none over another.
+// label names some of the columns below them, always the last one, without overlaps.
 func (c *chart) label(buckets []bucket, pitch float64, most int) {
 	every := max(1, int(math.Ceil(float64(len(buckets))/float64(most))))
 	free := math.Inf(1)
@@ -138,7 +138,7 @@ func (c *chart) label(buckets []bucket, pitch float64, most int) {
 	}
 }
 
-// niceStep is the smallest of 1, 2, 5, 10, 20, 50, … that needs so many steps at most to reach a value.
+// niceStep returns the smallest of 1, 2, 5, 10, 20, 50, … that reaches a value in at most the given number of steps.
 func niceStep(highest int64, steps int64) int64 {
 	for step := int64(1); ; step *= 10 {
 		for _, factor := range []int64{1, 2, 5} {
@@ -152,7 +152,7 @@ func niceStep(highest int64, steps int64) int64 {
 	}
 }
 
-// axisNumber is short: 500, 20,000, 1.5 M.
+// axisNumber writes a number in short form: 500, 20,000, 1.5 M.
 func axisNumber(n int64) string {
 	if n < 1_000_000 {
 		return number(n)

@@ -18,7 +18,7 @@ import (
 // csvFlush is how many rows are sent at a time.
 const csvFlush = 500
 
-// writeCSV sends an entity's metrics of a range as CSV, as they are read.
+// writeCSV streams an entity's metrics of a range as CSV.
 func (s *site) writeCSV(w http.ResponseWriter, r *http.Request, id string, dates date.Range) error {
 	shown := id
 	if s.Installation.EntityType == entity.Text {
@@ -59,7 +59,7 @@ func (s *site) writeCSV(w http.ResponseWriter, r *http.Request, id string, dates
 	case err != nil && rows == 0:
 		return err
 	case err != nil:
-		// Half a file that looks whole is worse than none: the connection breaks.
+		// Break the connection: a partial file that looks complete would be worse than none.
 		s.Logger.ErrorContext(r.Context(), "a download broke off", slog.String("error", err.Error()))
 		panic(http.ErrAbortHandler)
 	case rows == 0:
@@ -73,8 +73,8 @@ func (s *site) writeCSV(w http.ResponseWriter, r *http.Request, id string, dates
 
 func count(n int64) string { return strconv.FormatInt(n, 10) }
 
-// unarmed keeps a spreadsheet from taking a text for a formula: one that begins with a character that formulas begin with,
-// in full width as well, or with spaces before it, which some programs drop.
+// unarmed keeps a spreadsheet from reading text as a formula. It covers characters that start formulas, their full-width forms, and leading spaces,
+// which some programs drop.
 func unarmed(value string) string {
 	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(value, unicode.IsSpace))
 	control, _ := utf8.DecodeRuneInString(value)
@@ -84,7 +84,7 @@ func unarmed(value string) string {
 	return value
 }
 
-// csvName is a file's name that no system takes amiss: of the id it has only what is harmless.
+// csvName returns a file name that is valid on every system. It keeps only safe characters of the id.
 func csvName(id string, dates date.Range) string {
 	const most = 40
 	var safe strings.Builder

@@ -20,39 +20,39 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 )
 
-// What a date's page lists at most.
+// How many rows the tables on a date's page have at most.
 const (
 	runsPerPage  = 10
 	mostRequests = 20
 	mostJobs     = 10
 )
 
-// dateView is a date's page.
+// dateView is the page of one date.
 type dateView struct {
 	Date          string
 	Weekday       string
-	Before, After string // the dates around it; After is empty today
+	Before, After string // the neighbouring dates; After is empty today
 	State         string
-	Means         string // what the state means, and what moves it on
+	Means         string // what the state means, and what ends it
 	Requestable   bool
-	Live          bool       // something is going to happen by itself
+	Live          bool       // the state will change without a user's action
 	Query         url.Values // of this page, for its refreshes
 	CompletedAt   *time.Time
-	Figures       *dateRunView // of the run it is complete by
-	Events        int64        // of its last completion, which are kept longer than the run
+	Figures       *dateRunView // of the run that completed the date
+	Events        int64        // of the last completion; kept longer than the run
 	Entities      int64
 	Running       *dateProgressView
 	Runs          []dateRunView
 	Newer, Older  url.Values
 	Requests      []dateRequestView
-	OtherRequests int64 // open ones that are not listed
+	OtherRequests int64 // open requests that are not listed
 	Jobs          []dateJobView
-	Top           *topView // nil where the date was never complete
+	Top           *topView // nil if the date was never complete
 	Verifiable    bool
 	Verified      dateVerifications
 }
 
-// topView is the entities that a date has most of, by one of its counts.
+// topView lists the date's top entities by one of the counts.
 type topView struct {
 	Recorded bool // the run has seen all entities
 	By       string
@@ -64,13 +64,13 @@ type topRowView struct {
 	Count int64
 }
 
-// topOrders are the counts that the top entities of a date are recorded by.
+// topOrders returns the counts by which a date's top entities are recorded.
 func topOrders() []string { return []string{"events", "views", "clicks", "saves", "skips"} }
 
-// dateProgressView is how far a run is.
+// dateProgressView is the progress of a run.
 type dateProgressView struct {
 	Phase    string
-	Done     int64 // of 1,000
+	Done     int64 // in thousandths
 	Events   int64
 	Entities int64
 	Slices   int64
@@ -107,7 +107,7 @@ type dateJobView struct {
 	FinalizedAt           *time.Time
 }
 
-// dateOf is the date in a request's path, or errNotFound.
+// dateOf returns the date in a request's path, or errNotFound.
 func dateOf(r *http.Request) (date.Date, error) {
 	d, err := date.Parse(r.PathValue("date"))
 	if err != nil {
@@ -171,7 +171,7 @@ func (s *site) readDate(ctx context.Context, day date.Date, query url.Values) (d
 	}
 	if known.State == "" {
 		if day.After(sc.today) {
-			return dateView{}, errNotFound // It is nobody's wish yet.
+			return dateView{}, errNotFound // Nobody can have requested it yet.
 		}
 		known.State = stateIn(ledger.Day{}, false, day, s.missing.of(ctx, yearOf(day), sc.today), sc.today)
 	}
@@ -190,7 +190,7 @@ func newTop(top ledger.Top, by string) *topView {
 	return view
 }
 
-// runBounds are the runs that a page of them is before or after; 0 where it is neither.
+// runBounds reads the run ids before or after which a page of runs lies; 0 if not given.
 func runBounds(query url.Values) (before, after int64, err error) {
 	for name, into := range map[string]*int64{"before": &before, "after": &after} {
 		text := query.Get(name)
@@ -282,7 +282,7 @@ func newDateRunView(a *ledger.Attempt) dateRunView {
 	return v
 }
 
-// stateMeaning says what a state means and what moves it on, as docs/states.md does.
+// stateMeaning says what a state means and what ends it, as docs/states.md does.
 func stateMeaning(state string) string {
 	switch state {
 	case "complete":
@@ -318,7 +318,7 @@ func stateMeaning(state string) string {
 	}
 }
 
-// phaseWord is what a run is doing.
+// phaseWord says what a run is doing.
 func phaseWord(phase string) string {
 	switch phase {
 	case "scan":
@@ -332,10 +332,10 @@ func phaseWord(phase string) string {
 	}
 }
 
-// titled writes a word as a heading does.
+// titled capitalizes a word for a heading.
 func titled(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
-// pageLink is the address of a page of a list; empty where there is none.
+// pageLink returns the URL of a page of a list; empty if there is no such page.
 func pageLink(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
 	if query == nil {
 		return ""
@@ -343,12 +343,12 @@ func pageLink(ctx context.Context, query url.Values, parts ...string) templ.Safe
 	return toQuery(ctx, query, parts...)
 }
 
-// losesEvents reports whether a repair would erase metrics whose events are gone, which the page asks about in so many words.
+// losesEvents reports whether a repair would erase metrics whose events no longer exist. The page then asks for confirmation.
 func (v dateView) losesEvents() bool {
 	return len(v.Verified.Rows) > 0 && v.Verified.Rows[0].Erased > 0
 }
 
-// requestDate asks for a date.
+// requestDate requests a rollup of a date.
 func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
 	of, err := dateOf(r)
 	if err != nil {

@@ -20,25 +20,25 @@ const datesPerPage = 50
 
 // The dates that a filter without bounds goes from and to.
 //
-//nolint:gochecknoglobals // Constants, were there constant dates.
+//nolint:gochecknoglobals // Go has no constants of this type.
 var (
 	firstOfAll = date.New(1, time.January, 1)
 	lastOfAll  = date.New(9999, time.December, 31)
 )
 
-// stateName is what a state's name looks like.
+// stateName matches anything that looks like the name of a state.
 var stateName = regexp.MustCompile(`^[a-z_]{0,30}$`)
 
 // datesView is the list of dates.
 type datesView struct {
 	Filter dateFilterView
 	Rows   []dateRowView
-	// Newer and Older lead to the pages around this one; empty where there is none.
+	// Newer and Older are the queries of the neighbouring pages; nil if there is none.
 	Newer, Older url.Values
-	// Missing says that the dates are not the ledger's: those of a year that have events and nobody has asked for.
+	// Missing reports that the list shows a year's missing dates: those with events that nobody has requested. The ledger does not have them.
 	Missing bool
 	Year    int  // of Missing
-	Known   bool // whether they were looked for already
+	Known   bool // whether the search for them has finished
 }
 
 type dateFilterView struct {
@@ -58,7 +58,7 @@ func (f dateFilterView) query() url.Values {
 
 type dateRowView struct {
 	Date, State                   string
-	Complete                      bool // it was, at some time, and the figures are of the last
+	Complete                      bool // the date was complete at some time; the figures are from its last completion
 	Events, Entities, RowsChanged int64
 	Took                          time.Duration
 	CompletedAt                   *time.Time
@@ -91,7 +91,7 @@ func (s *site) showDates(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, "Dates", datesPage(view))
 }
 
-// dateFilter is the filter that a URL has.
+// dateFilter reads a filter from a query.
 func dateFilter(query url.Values) (ledger.Filter, error) {
 	filter := ledger.Filter{State: query.Get("state"), Range: date.Range{First: firstOfAll, Last: lastOfAll}}
 	if !stateName.MatchString(filter.State) {
@@ -153,7 +153,7 @@ func (s *site) readDates(ctx context.Context, filter ledger.Filter, view *datesV
 	return nil
 }
 
-// readMissing lists the missing dates of one year: the last of the range, or this one.
+// readMissing lists the missing dates of one year: the last year of the range, or this year.
 func (s *site) readMissing(ctx context.Context, filter ledger.Filter, view *datesView) error {
 	sc := scopeOf(ctx)
 	view.Missing, view.Year = true, min(yearOf(sc.today), yearOf(filter.Range.Last))

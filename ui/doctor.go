@@ -16,17 +16,17 @@ func (s *site) routeDoctor(mux *http.ServeMux) {
 
 // doctorView is the page of the doctor.
 type doctorView struct {
-	At   time.Time // when it began; the zero time where there is none yet
+	At   time.Time // when the examination began; zero if there was none yet
 	Took time.Duration
-	// Under reports whether a newer examination is under way.
+	// Under reports whether a newer examination is running.
 	Under  bool
-	After  string // what asks for an examination after this one
+	After  string // the query value that asks for an examination later than this one
 	With   []string
 	Counts []doctorCount
 	Groups []doctorGroup
 }
 
-// doctorCount is how many findings are of a level.
+// doctorCount is the number of findings of a level.
 type doctorCount struct{ Level, Count string }
 
 // doctorGroup is the findings of a level.
@@ -37,7 +37,7 @@ type doctorGroup struct {
 
 type doctorFinding struct{ About, Sentence, Fix string }
 
-// doctorLevels are the levels, worst first, with what they mean.
+// doctorLevels returns the levels with their meaning, worst first.
 func doctorLevels() []doctorGroup {
 	return []doctorGroup{
 		{Level: string(doctor.Failure), Title: "Failures: dates are not exact, or not rolled up, until they are fixed"},
@@ -47,8 +47,8 @@ func doctorLevels() []doctorGroup {
 	}
 }
 
-// showDoctor shows the last examination, and has another made where that is older than a minute, or where the one that the
-// visitor has seen is the last. Parts of the page are never asked for by themselves.
+// showDoctor shows the latest examination. It starts another one if the latest is older than a minute, or if the visitor has already seen it.
+// Refreshes of a fragment never start one.
 func (s *site) showDoctor(w http.ResponseWriter, r *http.Request) error {
 	if s.doctor == nil {
 		return errNotFound
@@ -72,7 +72,7 @@ func newDoctorView(examined doctor.Examined, good bool) doctorView {
 	if examined.At.IsZero() {
 		return view
 	}
-	// Rounded up: the instant itself is finer than what the address has.
+	// Round up: the URL has milliseconds, and the time is more precise.
 	view.After = strconv.FormatInt(examined.At.Add(time.Millisecond).UnixMilli(), 10)
 	if examined.Role != "" {
 		view.With = append(view.With, "as the role "+shortened(examined.Role, 80)+", in the database "+shortened(examined.Database, 80))
@@ -104,7 +104,7 @@ func newDoctorView(examined doctor.Examined, good bool) doctorView {
 	return view
 }
 
-// doctorSentence makes a finding's text a sentence, and leaves names of tables and settings that begin it as they are.
+// doctorSentence makes a sentence of a finding's text. It does not capitalize a table or setting name at the beginning.
 func doctorSentence(text string) string {
 	if first, _, _ := strings.Cut(text, " "); strings.ContainsAny(first, "_.\"(") {
 		return strings.TrimSuffix(text, ".") + "."
@@ -112,7 +112,7 @@ func doctorSentence(text string) string {
 	return sentence(text)
 }
 
-// apiExamine answers with the findings, in the order in which they were found, as `daymill doctor --json` does.
+// apiExamine returns the findings in the order of `daymill doctor --json`.
 func (s *site) apiExamine(w http.ResponseWriter, r *http.Request) error {
 	if s.doctor == nil {
 		return apiError{http.StatusNotFound, "There is no doctor in this process."}

@@ -11,7 +11,7 @@ import templruntime "github.com/a-h/templ/runtime"
 
 import "strings"
 
-// doctorPage says what is wrong with the installation, worst first, and what fixes it.
+// doctorPage says what is wrong with the installation, worst first, and how to fix it.
 func doctorPage(v doctorView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -327,7 +327,7 @@ func doctorPage(v doctorView) templ.Component {
 	})
 }
 
-// doctorBadge is a level, by a sign, its word and a colour.
+// doctorBadge shows a level as a sign, a word and a colour.
 func doctorBadge(level string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -15,7 +15,7 @@ import (
 const (
 	entitiesShown = 25
 	namesOffered  = 20
-	// otherPrefix marks an event type without a column in a query.
+	// otherPrefix marks an event type that has no column of its own in a query.
 	otherPrefix = "other:"
 )
 
@@ -25,10 +25,10 @@ func (s *site) routeEntities(mux *http.ServeMux) {
 	mux.Handle("GET /entity.csv", s.page(s.downloadEntity))
 }
 
-// choice is an entry of a select.
+// choice is an option of a select.
 type choice struct{ Value, Name string }
 
-// entityRow is an entity of a list.
+// entityRow is an entity in a list.
 type entityRow struct {
 	ID    string
 	Count int64
@@ -36,14 +36,14 @@ type entityRow struct {
 
 // entitiesView is the page that finds entities.
 type entitiesView struct {
-	ID     string // what was looked for
-	Wrong  string // why that does not work
-	Text   bool   // ids are texts, of which a beginning is enough
+	ID     string // the id that the user entered
+	Wrong  string // what is wrong with the search
+	Text   bool   // ids are text, and a prefix is enough
 	IDKind string
 
 	Searched bool
-	Found    []string // whose ids begin with what was looked for
-	MoreThan int      // how many were found, where there are more; else 0
+	Found    []string // ids that begin with ID
+	MoreThan int      // number found, if there are more; otherwise 0
 
 	Metric  string
 	Metrics []choice
@@ -51,13 +51,13 @@ type entitiesView struct {
 	Periods []choice
 
 	Top      []entityRow
-	From, To string // the first and the last date that was added up; empty where there was none
+	From, To string // first and last date added up; empty if none
 	Dates    int
-	Left     int // dates of the period that were too much
+	Left     int // dates of the period beyond the limit
 	Cut      bool
 }
 
-// metricName is a metric as the page writes it.
+// metricName returns a metric's name on the page.
 func (v entitiesView) metricName() string {
 	if name, other := strings.CutPrefix(v.Metric, otherPrefix); other {
 		return name
@@ -70,7 +70,7 @@ func periods() []choice {
 }
 
 func periodDays(value string) int {
-	return map[string]int{"1": 1, "7": 7, "30": 30, "90": 90, "365": 365}[value] // 0 for any other
+	return map[string]int{"1": 1, "7": 7, "30": 30, "90": 90, "365": 365}[value] // 0 for any other value
 }
 
 // showEntities finds an entity, or lists those with the highest counts.
@@ -139,7 +139,7 @@ func (s *site) showEntities(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, "Entities", entitiesPage(view))
 }
 
-// maxName is the longest name of an event type, in bytes, that a query may have.
+// maxName is the longest name of an event type that a query may have, in bytes.
 const maxName = 400
 
 func columns() []string { return []string{metric.Views, metric.Clicks, metric.Saves, metric.Skips} }
@@ -155,8 +155,7 @@ func idKind(t entity.Type) string {
 	}
 }
 
-// findEntity goes to the entity with the id that was looked for, or lists those whose ids begin with it. It reports whether
-// it has answered.
+// findEntity redirects to the entity with the given id, or lists the ids that begin with it. It reports whether it has answered the request.
 func (s *site) findEntity(w http.ResponseWriter, r *http.Request, view *entitiesView) (done bool, err error) {
 	ctx := r.Context()
 	id, err := metric.ID(s.Installation.EntityType, view.ID)

@@ -239,7 +239,7 @@ func entitiesFound(view entitiesView) templ.Component {
 	})
 }
 
-// entityLink leads to an entity's page, with what else its address should have.
+// entityLink links to an entity's page, with further query parameters.
 func entityLink(id string, also url.Values) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -507,7 +507,7 @@ func entitiesTop(view entitiesView) templ.Component {
 	})
 }
 
-// topCaption says exactly what was added up.
+// topCaption says exactly which dates were added up.
 func topCaption(view entitiesView) string {
 	text := "Counts of " + view.To
 	if view.Dates > 1 {

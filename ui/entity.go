@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	entityDays     = 90 // of the range, where none is given
-	entityRows     = 50 // of the table, a page
-	entityOthers   = 4  // other event types that are series of their own
+	entityDays     = 90 // of the default range
+	entityRows     = 50 // per page of the table
+	entityOthers   = 4  // other event types with a series of their own
 	daysAsDays     = 120
 	daysAsWeeks    = 800
 	restSeries     = "rest"
@@ -31,42 +31,42 @@ const (
 	entityNotFound = "No metrics are known of this entity"
 )
 
-// entityView is an entity over time.
+// entityView shows an entity over time.
 type entityView struct {
 	ID       string
 	From, To string
-	Days     string // of the range, where it is one of those that are offered; else empty
+	Days     string // length of the range if it is one of those offered; otherwise empty
 	Wrong    string
 	Unknown  bool
-	Known    *date.Range // the first and the last date with metrics
+	Known    *date.Range // first and last date with metrics
 
-	Totals     []series // of the range, every one there is
+	Totals     []series // every series of the range
 	Shown      map[string]bool
-	Chosen     bool // some of them were chosen
+	Chosen     bool // the user chose some of them
 	Total      int64
-	Unit       string // of a column: date, week, month
+	Unit       string // what a column covers: date, week or month
 	Wide       chart
 	Narrow     chart
 	Rows       []entityDay
 	Older      url.Values
 	Newer      url.Values
 	Incomplete int64
-	Rest       int // event types that are one series together
+	Rest       int // event types combined in one series
 }
 
-// entityDay is a row of the table, with a value for every series that is shown.
+// entityDay is a row of the table, with a value for each visible series.
 type entityDay struct {
 	Date   string
 	Values []int64
 	Total  int64
 }
 
-// shown are the series that are shown.
+// shown returns the visible series.
 func (v *entityView) shown() []series {
 	return slices.DeleteFunc(slices.Clone(v.Totals), func(s series) bool { return !v.Shown[s.key()] })
 }
 
-// key names a series in a query.
+// key returns a series' name in a query.
 func (s series) key() string {
 	switch {
 	case s.Class == restSeries:
@@ -78,7 +78,7 @@ func (s series) key() string {
 	}
 }
 
-// query is the address of the same view.
+// query returns the query of this view.
 func (v *entityView) query() url.Values {
 	query := url.Values{"id": {v.ID}}
 	if v.Days != "" {
@@ -95,7 +95,7 @@ func (v *entityView) query() url.Values {
 	return query
 }
 
-// forDays is the address of the same view over another number of days.
+// forDays returns the query of this view over another number of days.
 func (v *entityView) forDays(days string) url.Values {
 	query := v.query()
 	query.Del("from")
@@ -110,7 +110,7 @@ func withID(id string, also url.Values) url.Values {
 	return query
 }
 
-// idShown is an id as pages write it: what cannot be seen is written so that it can.
+// idShown writes an id for a page and makes invisible characters visible.
 func idShown(id string) string {
 	id = shortened(id, idShownAt)
 	if id == strings.TrimSpace(id) && id != "" && strings.IndexFunc(id, func(c rune) bool { return !unicode.IsPrint(c) }) < 0 {
@@ -119,7 +119,7 @@ func idShown(id string) string {
 	return strconv.Quote(id)
 }
 
-// entityRange reads the range of a query.
+// entityRange reads the range from a query.
 func entityRange(query url.Values, today date.Date) (dates date.Range, days string, err error) {
 	if from, to := query.Get("from"), query.Get("to"); from != "" || to != "" {
 		if from == "" || to == "" {
@@ -186,7 +186,7 @@ func (s *site) showEntity(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(&view))
 }
 
-// total adds the range up, and decides which series there are and which of them are shown.
+// total adds up the range, and decides which series exist and which are visible.
 func (v *entityView) total(rows []metric.Day, chosen []string) {
 	var sum metric.Counts
 	for _, day := range rows {
@@ -201,7 +201,7 @@ func (v *entityView) total(rows []metric.Day, chosen []string) {
 	names := sum.Names()
 	rest := series{Class: restSeries}
 	for i, name := range names {
-		// A rest of one would hide a name for nothing. Names that are too long for an address are shown in no series of their own.
+		// If only one name is left, it gets a series too. A name that is too long for a URL gets none.
 		if len(name) <= maxName && (i < entityOthers || len(names) == entityOthers+1) {
 			v.Totals = append(v.Totals, series{Name: name, Class: "other" + strconv.Itoa(i+1), Total: sum.Other[name]})
 			continue
@@ -227,7 +227,7 @@ func (v *entityView) total(rows []metric.Day, chosen []string) {
 	}
 }
 
-// values are a day's counts of some series.
+// values returns a day's counts of the given series.
 func values(day metric.Day, all []series) []int64 {
 	counts := make([]int64, len(all))
 	named := int64(0)
@@ -251,7 +251,7 @@ func values(day metric.Day, all []series) []int64 {
 	return counts
 }
 
-// list makes a page of the table, the latest date first.
+// list fills a page of the table, latest date first.
 func (v *entityView) list(rows []metric.Day, before date.Date) {
 	end := len(rows)
 	if !before.IsZero() {
@@ -304,14 +304,14 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	v.Narrow = newChart(size{name: "narrow", width: 360, height: 260, labels: 3}, title, desc, buckets, all)
 }
 
-// bucketIndex finds the column of a date.
+// bucketIndex finds a date's column.
 type bucketIndex struct {
 	unit  string
 	first date.Date
-	start date.Date // the first column's, were it whole
+	start date.Date // first day of the first column's full period
 }
 
-// newBuckets divides a range into dates, into weeks from Monday on or into months, as many as a chart has room for.
+// newBuckets divides a range into dates, weeks from Monday, or months, so that the chart has room for them.
 func newBuckets(dates date.Range) ([]bucket, bucketIndex) {
 	index := bucketIndex{unit: "month", first: dates.First}
 	switch {
@@ -393,20 +393,20 @@ func (s *site) downloadEntity(w http.ResponseWriter, r *http.Request) error {
 	return s.writeCSV(w, r, id, dates)
 }
 
-// errRange is a mistake in the dates that a person has given.
+// errRange is a mistake in the dates that the user entered.
 var errRange = errors.New("give both a first and a last date")
 
-// hostileID reports whether an id is none that a heading has room for.
+// hostileID reports whether an id is too long for a heading.
 func hostileID(id string) bool { return utf8.RuneCountInString(id) > idShownAt }
 
-// csvQuery is the address of the range as CSV: with all metrics, whichever are shown.
+// csvQuery returns the query of the range's CSV file, which has all metrics.
 func csvQuery(view *entityView) url.Values {
 	return url.Values{"id": {view.ID}, "from": {view.From}, "to": {view.To}}
 }
 
 func datesQuery(view *entityView) url.Values { return url.Values{"from": {view.From}, "to": {view.To}} }
 
-// rangeQuery is the range in which an entity has metrics, or the end of it where it is too long.
+// rangeQuery returns the range in which an entity has metrics, or the end of it if it is too long.
 func rangeQuery(known *date.Range) url.Values {
 	first := known.First
 	if known.Len() > date.MaxDates {
@@ -423,7 +423,7 @@ func datesAtLeast(n int64) string {
 	return plural(n, "date")
 }
 
-// pageOf is the address of another page of the table; empty where there is none.
+// pageOf returns the URL of another page of the table; empty if there is none.
 func pageOf(ctx context.Context, query url.Values) templ.SafeURL {
 	if query == nil {
 		return ""

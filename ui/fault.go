@@ -9,10 +9,10 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-// faultsKept is how long a look at what is installed is good for: it reads the catalog, and the overview refreshes itself.
+// faultsKept is how long a check of the installed objects stays valid. The check reads the catalog, and the overview refreshes itself often.
 const faultsKept = 45 * time.Second
 
-// faults looks whether what Daymill installed is as it should be.
+// faults checks the objects that Daymill installed.
 type faults struct {
 	Config
 
@@ -21,7 +21,7 @@ type faults struct {
 	found []string
 }
 
-// of returns sentences about what is not as it should be, not much older than faultsKept.
+// of returns a sentence for each fault. The result is at most about faultsKept old.
 func (f *faults) of(ctx context.Context) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

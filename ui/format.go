@@ -9,27 +9,27 @@ import (
 	present "github.com/daymill/daymill/internal/text"
 )
 
-// number writes a count with separators: 1,410,228.
+// number formats a count with separators: 1,410,228.
 func number(n int64) string { return present.Number(n) }
 
-// plural writes a count with its noun: 1 date, 3,650 dates.
+// plural formats a count with its noun: 1 date, 3,650 dates.
 func plural(n int64, noun string) string { return present.Plural(n, noun) }
 
-// duration writes how long something took, in two units at most: 85 ms, 1.2 s, 2 min 5 s.
+// duration formats a duration in at most two units: 85 ms, 1.2 s, 2 min 5 s.
 func duration(d time.Duration) string { return present.Duration(d) }
 
-// milliseconds is a duration of the ledger's.
+// milliseconds converts a number of milliseconds from the ledger to a duration.
 func milliseconds[T ~int64 | ~float64 | ~float32](n T) time.Duration {
 	return time.Duration(float64(n) * float64(time.Millisecond))
 }
 
-// instant writes a time in the reporting zone, with the zone's abbreviation at that time.
+// instant formats a time in the reporting zone, with the zone's abbreviation at that time.
 func (sc scope) instant(t time.Time) string { return t.In(sc.zone).Format("2006-01-02 15:04:05 MST") }
 
-// short writes a time in the reporting zone without its seconds and zone, for narrow columns whose heading names it.
+// short formats a time in the reporting zone without seconds and zone, for narrow columns whose heading names the zone.
 func (sc scope) short(t time.Time) string { return t.In(sc.zone).Format("2006-01-02 15:04") }
 
-// relative writes how long ago a time was, or how soon it is.
+// relative formats how long ago a time was, or how soon it will be.
 func (sc scope) relative(t time.Time) string {
 	if gap := sc.now.Sub(t); gap > -time.Second && gap < time.Second {
 		return "now"
@@ -37,10 +37,10 @@ func (sc scope) relative(t time.Time) string {
 	return humanize.RelTime(t, sc.now, "ago", "from now")
 }
 
-// percent writes a share from 0 to 1.
+// percent formats a share from 0 to 1.
 func percent(share float64) string { return strconv.Itoa(int(min(1, max(0, share))*100)) + " %" }
 
-// shortened cuts a text that may be of any length down to what fits in a table's cell.
+// shortened cuts a text of any length so that it fits a table cell.
 func shortened(text string, most int) string {
 	runes := 0
 	for i := range text {

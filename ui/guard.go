@@ -17,8 +17,8 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Failures are throttled per client, and over all clients for those that pretend to be many. Each credential has limits of
-// its own: who guesses the password of the pages does not lock out a machine that has a token.
+// Failed attempts are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
+// guessing the password of the pages does not lock out a machine that has a token.
 const (
 	failuresPerClient = 10 // at once, and then one every six seconds
 	failuresOfAll     = 100
@@ -26,7 +26,7 @@ const (
 	retryAfter        = "6" // seconds
 )
 
-// Credentials that a request can have, as telemetry names them.
+// Names of the credentials in telemetry.
 const (
 	passwordCredential = "password"
 	apiCredential      = "api_token"
@@ -41,9 +41,9 @@ type guard struct {
 	listeners telemetry.Listeners
 
 	mu      sync.Mutex
-	clients map[string]*rate.Limiter // of failures, by credential and client
-	all     map[string]*rate.Limiter // by credential
-	known   map[string]bool          // clients that have given the right credential, and are not among all
+	clients map[string]*rate.Limiter // failures by credential and client
+	all     map[string]*rate.Limiter // failures by credential
+	known   map[string]bool          // clients that have given the right credential; the limit in all does not apply to them
 }
 
 func newGuard(access Access, clock pace.Clock, listeners telemetry.Listeners) *guard {
@@ -59,7 +59,7 @@ func equal(given, wanted string) bool {
 	return wanted != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// outcome is what came of a credential.
+// outcome is the result of a credential check.
 type outcome int
 
 const (
@@ -69,7 +69,7 @@ const (
 	throttled
 )
 
-// password checks a request's basic credentials, and returns whose they are.
+// password checks a request's basic credentials and returns their user.
 func (g *guard) password(r *http.Request) (user string, came outcome) {
 	name, given, has := r.BasicAuth()
 	if !has {
@@ -100,8 +100,8 @@ func (g *guard) token(r *http.Request, credential, wanted string) outcome {
 	return g.check(r, credential, strings.TrimSpace(given), wanted)
 }
 
-// check compares a credential with the one that is wanted. One that cannot be guessed is compared before any throttle, so
-// that nobody's guesses keep its owner out; one that may be guessed is not heard from a client that has failed too often.
+// check compares a given credential with the wanted one. A strong secret is compared before any throttle, so that guesses cannot lock out its
+// owner. A secret that could be guessed is not compared at all after too many failures of the client.
 func (g *guard) check(r *http.Request, credential, given, wanted string) outcome {
 	key := credential + " " + clientOf(r)
 	is := equal(given, wanted)
@@ -128,8 +128,8 @@ func (g *guard) tell(r *http.Request, credential string, throttled bool) {
 	})
 }
 
-// throttled reports whether a client has failed too often to be heard at all. One that was right before is not held up by
-// what all clients together have done.
+// throttled reports whether a client has failed too often to be checked. The limit over all clients does not apply to a client that has given the
+// right credential before.
 func (g *guard) throttled(credential, key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,7 +138,7 @@ func (g *guard) throttled(credential, key string) bool {
 	return limiter != nil && limiter.TokensAt(now) < 1 || all != nil && !g.known[key] && all.TokensAt(now) < 1
 }
 
-// remember notes that a client was right.
+// remember records that a client has given the right credential.
 func (g *guard) remember(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -156,7 +156,7 @@ func (g *guard) failed(credential, key string) {
 	limiter, all := g.clients[key], g.all[credential]
 	if limiter == nil {
 		if len(g.clients) >= clientsKept {
-			clear(g.clients) // The limit over all still holds.
+			clear(g.clients) // The limit over all clients still applies.
 		}
 		limiter = rate.NewLimiter(rate.Every(6*time.Second), failuresPerClient)
 		g.clients[key] = limiter
@@ -169,8 +169,8 @@ func (g *guard) failed(credential, key string) {
 	all.AllowN(now, 1)
 }
 
-// clientOf is who is at the other end, as far as one can know: a platform's proxy appends the address it has seen. Of an
-// IPv6 address it is the network, of which one client has all addresses.
+// clientOf returns the address of the client as far as it can be known: a platform's proxy appends the address that it saw. For IPv6 it is the /64
+// network, because one client owns all of its addresses.
 func clientOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -194,7 +194,7 @@ func network(text string) string {
 	default:
 		const bits = 64
 		prefix, err := address.WithZone("").Prefix(bits)
-		if err != nil { // 64 bits are fewer than an IPv6 address has.
+		if err != nil { // Cannot happen: an IPv6 address has more than 64 bits.
 			return "unknown"
 		}
 		return prefix.String()
@@ -203,7 +203,7 @@ func network(text string) string {
 
 type userKey struct{}
 
-// userOf is who asked; empty where nobody was authenticated.
+// userOf returns the user of a request; empty if nobody was authenticated.
 func userOf(ctx context.Context) string {
 	user, _ := ctx.Value(userKey{}).(string)
 	return user

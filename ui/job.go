@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	// longestJSON and longestTrace are how much of a job's own text is shown, in characters.
+	// longestJSON and longestTrace limit how much of a job's own text is shown, in characters.
 	longestJSON  = 20_000
 	longestTrace = 10_000
 	errorsShown  = 50
 )
 
-// jobView is a page of one job.
+// jobView is the page of one job.
 type jobView struct {
 	job.Detail
 
 	id       string
 	args     string
 	output   string
-	failures []jobFailure // the latest first
-	left     int          // failures that are not shown
+	failures []jobFailure // latest first
+	left     int          // failures that are not listed
 	timeline []jobMoment
 	actions  []jobAction
-	every    string // how often it is refreshed; empty for never
+	every    string // refresh interval; empty for never
 }
 
 type jobFailure struct {
@@ -54,7 +54,7 @@ type jobMoment struct {
 	note string
 }
 
-// beside is what stands beside its time.
+// beside returns the text next to the entry's time.
 func (m jobMoment) beside(sc scope) string {
 	if m.note == "" {
 		return sc.relative(m.at)
@@ -113,7 +113,7 @@ func newJobView(d job.Detail) jobView {
 		Error   string    `json:"error"`
 		Trace   string    `json:"trace"`
 	}
-	if err := json.Unmarshal([]byte(d.Errors), &failures); err != nil { // Somebody else's: shown as it is.
+	if err := json.Unmarshal([]byte(d.Errors), &failures); err != nil { // Not River's format: show it unchanged.
 		view.failures = []jobFailure{{text: shortened(d.Errors, longestTrace)}}
 		return view
 	}
@@ -130,7 +130,7 @@ func newJobView(d job.Detail) jobView {
 	return view
 }
 
-// indented writes JSON for people, as much of it as is shown.
+// indented formats JSON for people, up to the limit.
 func indented(text string) string {
 	var out bytes.Buffer
 	if err := json.Indent(&out, []byte(text), "", "  "); err == nil {
@@ -139,7 +139,7 @@ func indented(text string) string {
 	return shortened(text, longestJSON)
 }
 
-// jobTimeline is what has happened to a job, and what will, in order.
+// jobTimeline lists what has happened to a job and what will happen, in order.
 func jobTimeline(d job.Detail) []jobMoment {
 	moments := []jobMoment{{name: "created", at: d.CreatedAt}}
 	next := d.State == "retryable" || d.State == "scheduled" || d.State == "available" && d.Attempt > 0
@@ -163,7 +163,7 @@ func jobTimeline(d job.Detail) []jobMoment {
 	return moments
 }
 
-// jobActions are what can be done to a job as it is.
+// jobActions lists the actions that the job's state allows.
 func jobActions(d job.Detail) []jobAction {
 	retry := jobAction{"retry", "Retry", "primary"}
 	cancel, remove := jobAction{"cancel", "Cancel", "danger"}, jobAction{"delete", "Delete", "danger"}

@@ -14,7 +14,7 @@ import (
 	"strconv"
 )
 
-// jobPage is all that is known of one job. It is refreshed until the job has ended.
+// jobPage shows everything known about one job. It refreshes itself until the job ends.
 func jobPage(view jobView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -31,7 +31,7 @@ func (s *site) routeJobs(mux *http.ServeMux) {
 
 const (
 	jobsPerPage = 50
-	// longestText is how long a text filter may be, in bytes.
+	// longestText limits a text filter, in bytes.
 	longestText = 200
 )
 
@@ -39,17 +39,17 @@ const (
 type jobsView struct {
 	filter job.Filter
 	query  url.Values // the filter
-	self   url.Values // what shows this page again
+	self   url.Values // query of this page
 	tabs   []jobTab
 	rows   []jobRow
 	live   bool
 	newer  templ.SafeURL
 	older  templ.SafeURL
-	// lookedOn says that the budget was spent before the page was full.
+	// lookedOn reports that the search reached its limit before the page was full.
 	lookedOn bool
 }
 
-// jobTab is a state with how many jobs are in it.
+// jobTab is a state with its number of jobs.
 type jobTab struct {
 	name    string
 	count   string
@@ -62,7 +62,7 @@ type jobRow struct {
 	job.Job
 
 	id    string
-	when  string // what happens or happened last
+	when  string // the time of the last or next event
 	error string
 }
 
@@ -81,7 +81,7 @@ func (s *site) showJobs(w http.ResponseWriter, r *http.Request) error {
 	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		page, counts, err = job.Reader{}.ListCounted(ctx, on, filter, job.Cursor(at), jobsPerPage)
 		if err == nil && at.After != 0 && page.Newer == (job.Cursor{}) && len(page.Jobs) < jobsPerPage {
-			at = cursor{} // The first page, in full.
+			at = cursor{} // Show the first page in full.
 			page, err = job.Reader{}.List(ctx, on, filter, job.Cursor{}, jobsPerPage)
 		}
 		return err
@@ -120,7 +120,7 @@ func newJobRow(sc scope, j job.Job) jobRow {
 	return row
 }
 
-// jobTabs are the states, with all of them first. Those without jobs are left out, but for the one that is shown.
+// jobTabs lists the states, with "all" first. It leaves out states without jobs, except the selected one.
 func jobTabs(ctx context.Context, filter job.Filter, counts map[string]job.Count) []jobTab {
 	all := jobTab{name: "all", current: filter.State == ""}
 	tabs := []jobTab{{}}
@@ -145,7 +145,7 @@ func jobTabs(ctx context.Context, filter job.Filter, counts map[string]job.Count
 	return tabs
 }
 
-// atLeast writes a count that may have been cut off: 1,234 or 10,000+.
+// atLeast writes a count that may have reached its limit: 1,234 or 10,000+.
 func atLeast(count job.Count) string {
 	if count.More {
 		return number(count.Jobs) + "+"
@@ -202,7 +202,7 @@ func jobQuery(filter job.Filter) url.Values {
 	return query
 }
 
-// describeJobs says which jobs a filter means: discarded jobs of kind rollup_day, of the dates from 2026-03-01 on.
+// describeJobs describes the jobs of a filter: discarded jobs of kind rollup_day, of the dates from 2026-03-01 on.
 func describeJobs(filter job.Filter) string {
 	text := "all jobs"
 	if !filter.IsZero() {
@@ -229,7 +229,7 @@ func describeJobs(filter job.Filter) string {
 	return text + " " + strings.Join(parts, ", ")
 }
 
-// noJobs says that there are none of those a filter means.
+// noJobs says that no jobs match a filter.
 func noJobs(filter job.Filter) string {
 	if filter.IsZero() {
 		return "There are no jobs."
@@ -237,7 +237,7 @@ func noJobs(filter job.Filter) string {
 	return "There are no " + describeJobs(filter) + "."
 }
 
-// cursor is a place in a list that is ordered by ids; zero is its beginning.
+// cursor is a position in a list ordered by id; zero is the beginning.
 type cursor struct{ Before, After int64 }
 
 func cursorOf(query url.Values) (cursor, error) {
@@ -256,7 +256,7 @@ func cursorOf(query url.Values) (cursor, error) {
 	return at, nil
 }
 
-// query adds the place to a filter's query, which it leaves as it is.
+// query returns a copy of a filter's query with the position added.
 func (at cursor) query(filter url.Values) url.Values {
 	query := url.Values{}
 	maps.Copy(query, filter)

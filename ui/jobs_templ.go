@@ -670,7 +670,7 @@ func jobsTable(view jobsView) templ.Component {
 	})
 }
 
-// jobsBulk leads to what is done to every job of the filter, not only to those of this page.
+// jobsBulk links to the actions on all jobs of the filter, not only on those of this page.
 func jobsBulk(view jobsView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

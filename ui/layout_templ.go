@@ -14,7 +14,7 @@ import "strings"
 // place is an entry of the navigation.
 type place struct {
 	name string
-	path string // its first part; empty for the overview
+	path string // first part of the path; empty for the overview
 }
 
 func places() []place {
@@ -25,7 +25,7 @@ func places() []place {
 	}
 }
 
-// isAt reports whether a page belongs to a place.
+// isAt reports whether a page belongs to this entry.
 func (p place) isAt(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return first == p.path || first == "entity" && p.path == "entities"
@@ -38,7 +38,7 @@ func (p place) parts() []string {
 	return []string{p.path}
 }
 
-// layout is what is around every page.
+// layout is the frame of every page.
 func layout(title string, content templ.Component) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -275,7 +275,7 @@ func layout(title string, content templ.Component) templ.Component {
 	})
 }
 
-// failure is a page that says what went wrong.
+// failure is an error page.
 func failure(title, message string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -8,22 +8,22 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// MetricsConfig is what /metrics works with.
+// MetricsConfig configures /metrics.
 type MetricsConfig struct {
-	// Handler answers with the metrics.
+	// Handler writes the metrics.
 	Handler http.Handler
-	// Token is the bearer token that a request needs. Where empty, only requests to this machine's own names are answered:
-	// the caller sees to it that nobody else can send any.
+	// Token is the bearer token that a request needs. If empty, only requests to this machine's own names are answered; the caller must make sure
+	// that no other machine can send any.
 	Token  string
 	Logger *slog.Logger
 	Clock  pace.Clock
-	// Listeners are told of wrong tokens.
+	// Listeners receive wrong tokens.
 	Listeners telemetry.Listeners
 }
 
-// MetricsHandler returns the handler of a server that has /metrics and nothing else, for processes without pages.
+// MetricsHandler returns a handler that serves only /metrics, for processes without pages.
 func MetricsHandler(config MetricsConfig) http.Handler {
-	// Without a token, access is open, and names that are not this machine's are refused.
+	// Without a token, access is open, and requests to other names than this machine's are refused.
 	s := &site{
 		Config: Config{Logger: config.Logger, Metrics: config.Handler, Access: Access{MetricsToken: config.Token}},
 		guard:  newGuard(Access{}, config.Clock, config.Listeners),
@@ -37,7 +37,7 @@ func MetricsHandler(config MetricsConfig) http.Handler {
 	return s.recovered(secured(s.limited(root)))
 }
 
-// metrics answers whoever has the token. Without one nobody is answered: the pages' password is a person's.
+// metrics answers requests that have the token. If no token is set, it answers none: the pages' password belongs to a person.
 func (s *site) metrics(w http.ResponseWriter, r *http.Request) {
 	if s.Metrics == nil || s.Access.MetricsToken == "" {
 		text(w, http.StatusNotFound, "Set DAYMILL_METRICS_TOKEN for /metrics.\n")

@@ -13,26 +13,25 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-// Which dates have events and nobody has asked for is the one thing on the pages that the ledger does not know: it takes
-// a look into the source's index for each 50 dates that are not complete. So it is looked for in the background, one year
-// at a time, by whoever looks at that year, and kept for missingKept. Five minutes are soon enough: what becomes of a date
-// once it is asked for is in the ledger, which pages read each time and which wins over what is kept here, so all that can
-// be late is that an old date without events has got some. A year of nothing but gaps takes 16 statements at a pace, which
-// over five minutes is one every 19 seconds.
+// Whether a date has events that nobody has requested is the one thing on the pages that the ledger does not know. Finding out takes one statement
+// on the source's index for every 50 dates that are not complete. So a request for a year starts the search for that year in the background, and
+// the result is kept for missingKept. Five minutes are enough: once a date is requested, its state is in the ledger, which pages read each time and
+// which takes precedence over what is kept here. The only thing that can show late is an old date that has just got its first events. A year with
+// nothing but gaps takes 16 paced statements, one every 19 seconds over five minutes.
 const (
 	missingKept  = 5 * time.Minute
 	missingRetry = time.Minute
-	// missingLimit ends a look; each of its statements has a limit of its own.
+	// missingLimit bounds one search; each of its statements has its own limit, too.
 	missingLimit = 20 * time.Second
-	// missingWait is how long the first page waits for a look that has just begun.
+	// missingWait is how long the first page waits for a search that has just begun.
 	missingWait = 120 * time.Millisecond
 	// firstKept is how long the date of the first event is kept.
 	firstKept = time.Hour
-	// mostYears bounds what is kept.
+	// mostYears limits how many years are kept.
 	mostYears = 50
 )
 
-// missing finds dates that have events and nobody has asked for.
+// missing finds dates that have events and that nobody has requested.
 type missing struct {
 	db      *postgres.DB
 	planner *schedule.Planner
@@ -41,7 +40,7 @@ type missing struct {
 
 	mu      sync.Mutex
 	years   map[int]gaps
-	looking chan struct{} // closed once the look under way is over; nil while none is
+	looking chan struct{} // closed when the running search ends; nil if none runs
 	noEvent bool          // analytics.events reads nothing
 	first   date.Date
 	firstAt time.Time
@@ -50,10 +49,9 @@ type missing struct {
 // gaps are the missing dates of a year.
 type gaps struct {
 	known bool
-	at    time.Time // of the look; or of the last try
+	at    time.Time // when the search ended, or the last attempt failed
 	dates map[date.Date]bool
-	// noSource reports that analytics.events reads nothing, and first is the date of the first event: none where there is
-	// none or it is not known.
+	// noSource reports that analytics.events reads nothing. first is the date of the first event; nil if there is none or it is unknown.
 	noSource bool
 	first    date.Date
 }
@@ -65,7 +63,7 @@ func newMissing(config Config) *missing {
 	}
 }
 
-// of returns the missing dates of a year, as far as they are known, and has them looked for where that was too long ago.
+// of returns the year's missing dates as far as they are known. It starts a search if the last one is too old.
 func (m *missing) of(ctx context.Context, year int, today date.Date) gaps {
 	m.mu.Lock()
 	if m.looking == nil && m.stale(year) {
@@ -103,7 +101,7 @@ func (m *missing) stale(year int) bool {
 	return !tried || age > missingKept || !last.known && age > missingRetry
 }
 
-// look is a look at a year.
+// look searches one year.
 func (m *missing) look(ctx context.Context, year int, today date.Date) {
 	ctx, cancel := context.WithTimeout(ctx, missingLimit)
 	defer cancel()
@@ -122,7 +120,7 @@ func (m *missing) look(ctx context.Context, year int, today date.Date) {
 	defer m.mu.Unlock()
 	found.known, found.at = err == nil, m.clock.Now()
 	if before := m.years[year]; err != nil && before.known {
-		// What was found before is better than nothing, for as long as another look would be worth.
+		// Keep the last result for as long as a new one would be kept.
 		found.known, found.dates = true, before.dates
 	}
 	if len(m.years) > mostYears {
@@ -171,12 +169,12 @@ func (m *missing) fill(ctx context.Context, dates map[date.Date]bool, year int, 
 	return nil
 }
 
-// yearRange is the dates of a year.
+// yearRange returns the dates of a year.
 func yearRange(year int) date.Range {
 	return date.Range{First: date.New(year, time.January, 1), Last: date.New(year, time.December, 31)}
 }
 
-// yearOf is the year of a date.
+// yearOf returns the year of a date.
 func yearOf(d date.Date) int {
 	year, _, _ := d.Date()
 	return year

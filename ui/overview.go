@@ -17,35 +17,34 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// What the overview lists at most; there are pages for the rest.
+// How many rows the overview lists; other pages have the rest.
 const (
 	mostFailures  = 6
 	mostBackfills = 5
 	mostProcesses = 8
 )
 
-// overviewView is the overview. It refreshes itself every ten seconds, with seven short queries; see missing.go and fault.go for what
-// else it costs.
+// overviewView is the overview. It refreshes itself every ten seconds with seven short queries. missing.go and fault.go describe its other costs.
 type overviewView struct {
 	Status   statusView
 	Calendar calendarView
 }
 
-// statusView is how things stand now.
+// statusView is the current state of the installation.
 type statusView struct {
 	Verdict health.Finding
 
-	NextRun   *time.Time // of the daily job; nil while it is paused, or nobody would do it
+	NextRun   *time.Time // of the daily job; nil if it is paused or no worker runs
 	LastRun   *time.Time
-	PausedAt  *time.Time // since when the daily job is
+	PausedAt  *time.Time // when the daily job was paused
 	Queue     []queueStateView
-	Oldest    *time.Time // since when the oldest job has been ready
+	Oldest    *time.Time // when the oldest job became ready
 	NextRetry *time.Time
 	Workers   []processView
 	Others    int // worker processes that are not listed
 	Backfills []openBackfillView
 	Failures  []failureView
-	Failing   int64 // dates, listed or not
+	Failing   int64 // all failing dates, listed or not
 }
 
 type queueStateView struct {
@@ -92,7 +91,7 @@ func (s *site) showOverview(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, "Overview", overviewPage(view))
 }
 
-// yearParameter is the year that is asked for, or this one.
+// yearParameter returns the requested year; by default the current one.
 func yearParameter(r *http.Request, sc scope) (int, error) {
 	text := r.URL.Query().Get("year")
 	if text == "" {
@@ -121,7 +120,7 @@ func (s *site) readCalendar(ctx context.Context, year int) (calendarView, error)
 	return view, nil
 }
 
-// years can be switched to: from that of the first event to this one.
+// years returns the years to switch to, from the first event's year to the current one.
 func (*site) years(ctx context.Context, shown int, missing gaps) []int {
 	last := yearOf(scopeOf(ctx).today)
 	first := last

@@ -816,7 +816,7 @@ func failuresPanel(v statusView) templ.Component {
 	})
 }
 
-// requestButton asks for a date. Its name says which, for those who do not see where it stands.
+// requestButton requests a date. Its accessible name contains the date.
 func requestButton(date, label, class string, values url.Values) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

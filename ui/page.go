@@ -17,28 +17,28 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// pageTimeout is how long a page may take to be made.
+// pageTimeout is the longest time a page may take.
 const pageTimeout = 10 * time.Second
 
-// errNotFound is a page that there is not.
+// errNotFound means that the page does not exist.
 var errNotFound = errors.New("there is nothing here")
 
-// inputError is a mistake in what a person has asked, as a sentence.
+// inputError is a mistake in the user's input, as a sentence.
 type inputError struct{ error }
 
 func (e inputError) Unwrap() error { return e.error }
 
-// scope is what every template knows of the request it is rendered for.
+// scope is what every template knows about its request.
 type scope struct {
 	base     string
 	user     string
-	path     string // without the base
+	path     string // without the base path
 	zone     *time.Location
 	zoneName string
 	now      time.Time
 	today    date.Date
 	asset    func(name string) string
-	open     bool // nobody has to log in
+	open     bool // no login is needed
 	notice   string
 }
 
@@ -49,7 +49,7 @@ func scopeOf(ctx context.Context) scope {
 	return sc
 }
 
-// scoped gives a request its scope.
+// scoped adds the scope to a request's context.
 func (s *site) scoped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := s.Clock.Now()
@@ -65,7 +65,7 @@ func (s *site) scoped(next http.Handler) http.Handler {
 	})
 }
 
-// page makes a handler of one that may fail, and shows its failure.
+// page turns a function that may fail into a handler that shows the error.
 func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := parse(r)
@@ -87,7 +87,7 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 			s.fail(w, r, http.StatusInternalServerError, "That did not work",
 				"This page would be too large: the data have texts that are far too long. Choose fewer dates, or a narrower filter.")
 		case errors.Is(r.Context().Err(), context.Canceled):
-			// Whoever asked has gone.
+			// The client has gone.
 		default:
 			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 			s.fail(w, r, http.StatusInternalServerError, "That did not work",
@@ -96,8 +96,7 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 	})
 }
 
-// parse reads a form. One that cannot be read, or is cut off because it is too large, changes nothing: what was read of it
-// might ask for something else than the whole.
+// parse reads a form. If the form is malformed or too large, nothing is changed: a part of it might ask for something else than the whole.
 func parse(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return nil
@@ -110,8 +109,7 @@ func parse(r *http.Request) error {
 	return inputError{errors.New("the form cannot be read")}
 }
 
-// fail answers with a page that says what has failed, though the request's time may be over. Where not even that can be
-// made, the answer is a line of text.
+// fail answers with an error page, even after the request's time is over. If the page cannot be rendered, it answers with a line of text.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	if err := s.render(w, r, status, title, failure(title, message)); err != nil {
@@ -120,13 +118,13 @@ func (s *site) fail(w http.ResponseWriter, r *http.Request, status int, title, m
 	}
 }
 
-// mostPage is how many bytes a page may have. None comes near it but by what somebody has put into the data.
+// mostPage is the largest page in bytes. Only unusual data makes a page that large.
 const mostPage = 4 << 20
 
-// errPageTooLarge is a page of more bytes than mostPage.
+// errPageTooLarge means that a page exceeds mostPage.
 var errPageTooLarge = errors.New("the page is too large")
 
-// boundedBuffer keeps a page until it is whole, so that one that fails has a status.
+// boundedBuffer holds a page until it is complete, so that a failure can still set the status.
 type boundedBuffer struct{ bytes.Buffer }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
@@ -136,8 +134,7 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// render answers with a page, or with just the fragment of it that htmx asks for: the one whose name is in the header
-// HX-Target, as `tag#name`.
+// render answers with a page, or only with the fragment that htmx asks for: the header HX-Target names it, as `tag#name`.
 func (*site) render(w http.ResponseWriter, r *http.Request, status int, title string, content templ.Component) error {
 	var body boundedBuffer
 	var err error
@@ -154,11 +151,11 @@ func (*site) render(w http.ResponseWriter, r *http.Request, status int, title st
 	header.Set("Cache-Control", "no-store")
 	header.Set("Vary", "HX-Request, HX-Target")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // Whoever asked has gone.
+	_, _ = body.WriteTo(w) // The client has gone.
 	return nil
 }
 
-// fragmentOf is the name of the fragment that a request wants; empty for the whole page.
+// fragmentOf returns the name of the fragment that a request asks for; empty for the whole page.
 func fragmentOf(r *http.Request) string {
 	if r.Header.Get("Hx-Request") != "true" || r.Header.Get("Hx-Request-Type") != "partial" {
 		return ""
@@ -167,7 +164,7 @@ func fragmentOf(r *http.Request) string {
 	return name
 }
 
-// notices are what a page can say after it has been sent to by a change: their names are in the URL, never their text.
+// notices are the messages that a page shows after a change. The URL has a notice's name, never its text.
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"cancelled":         "Cancelled.",
 	"deleted":           "Deleted.",
@@ -183,7 +180,7 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 
 func noticeText(query url.Values) string { return notices[query.Get("notice")] }
 
-// done sends the browser on after a change, with a notice.
+// done redirects the browser after a change, with a notice.
 func (s *site) done(w http.ResponseWriter, r *http.Request, notice string, query url.Values, parts ...string) {
 	if query == nil {
 		query = url.Values{}
@@ -192,12 +189,12 @@ func (s *site) done(w http.ResponseWriter, r *http.Request, notice string, query
 	http.Redirect(w, r, link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
 }
 
-// to is the address of a page, for templates.
+// to returns the URL of a page, for templates.
 func to(ctx context.Context, parts ...string) templ.SafeURL {
 	return templ.SafeURL(link(scopeOf(ctx).base, parts...))
 }
 
-// toQuery is the address of a page with a query.
+// toQuery returns the URL of a page with a query.
 func toQuery(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
 	if len(query) == 0 {
 		return to(ctx, parts...)
@@ -205,10 +202,10 @@ func toQuery(ctx context.Context, query url.Values, parts ...string) templ.SafeU
 	return templ.SafeURL(link(scopeOf(ctx).base, parts...) + "?" + query.Encode())
 }
 
-// canChange reports whether forms that change something are shown.
+// canChange reports whether the page shows forms that change something.
 func canChange(ctx context.Context) bool { return scopeOf(ctx).user == adminUser }
 
-// sentence makes an error's text one.
+// sentence turns an error's text into a sentence.
 func sentence(text string) string {
 	if text == "" {
 		return text

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// heading is a page's title with a line below it, and what is done from there beside it.
+// heading is a page's title, with a line below it and actions beside it.
 func heading(title, line string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -86,7 +86,7 @@ func heading(title, line string) templ.Component {
 	})
 }
 
-// badge is a state, by its word and a colour.
+// badge shows a state as a word with a colour.
 func badge(state string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -161,7 +161,7 @@ func badge(state string) templ.Component {
 	})
 }
 
-// stateWord is a state as the page writes it.
+// stateWord returns a state's word on the pages.
 func stateWord(state string) string {
 	switch state {
 	case "no_events":
@@ -173,7 +173,7 @@ func stateWord(state string) string {
 	}
 }
 
-// stamp is an instant in the reporting zone.
+// stamp shows a time in the reporting zone.
 func stamp(t time.Time) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -238,7 +238,7 @@ func stamp(t time.Time) templ.Component {
 	})
 }
 
-// stampOr is an instant, or a dash where there is none.
+// stampOr shows a time, or a dash if there is none.
 func stampOr(t *time.Time) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -271,7 +271,7 @@ func stampOr(t *time.Time) templ.Component {
 	})
 }
 
-// ago is an instant by its distance from now.
+// ago shows a time relative to now.
 func ago(t time.Time) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -336,7 +336,7 @@ func ago(t time.Time) templ.Component {
 	})
 }
 
-// empty says that there is nothing, and what to do about it.
+// empty says that there is nothing to show, and what to do about it.
 func empty(title string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -384,7 +384,7 @@ func empty(title string) templ.Component {
 	})
 }
 
-// stat is a figure with its name.
+// stat shows a figure with its name.
 func stat(name, value string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -436,7 +436,7 @@ func stat(name, value string) templ.Component {
 	})
 }
 
-// bar is how far something is, with the same in words beside it.
+// bar shows progress, with the same in words beside it.
 func bar(label string, done, all int64) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -642,7 +642,7 @@ func post(action templ.SafeURL, label, class string, values url.Values) templ.Co
 	})
 }
 
-// pager leads to the pages before and after; an empty address is none.
+// pager links to the previous and next page; an empty address means that there is none.
 func pager(newer, older templ.SafeURL) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

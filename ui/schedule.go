@@ -25,21 +25,21 @@ func (s *site) routeSchedule(mux *http.ServeMux) {
 // gapsShown is how many missing dates the page names.
 const gapsShown = 10
 
-// periodic is a periodic job as the page shows it.
+// periodic is a periodic job on the page.
 type periodic struct {
 	Name, What string
-	// Next is when it is due; nil where it is paused, or where no worker has said its hour.
+	// Next is when the job is due; nil if it is paused, or if no worker has reported the hour.
 	Next *time.Time
-	// Last is when it last did its work.
+	// Last is when the job last did its work.
 	Last *time.Time
-	// Latest is how its latest job stands; nil where there never was one.
+	// Latest is the outcome of the latest job; nil if there was none.
 	Latest *schedule.Outcome
-	// PausedAt is since when it is paused. Only the daily job can be.
+	// PausedAt is when the job was paused. Only the daily job can be paused.
 	PausedAt *time.Time
 	CanPause bool
 }
 
-// queueRow is a queue as the page shows it.
+// queueRow is a queue on the page.
 type queueRow struct {
 	worker.Queue
 
@@ -51,11 +51,11 @@ type scheduleView struct {
 	Jobs    []periodic
 	Queues  []queueRow
 	Workers []ledger.Worker
-	// Leader is the client that enqueues the periodic jobs; empty where there is none.
+	// Leader is the client that enqueues the periodic jobs; empty if there is none.
 	Leader string
-	// Lookback is how many days before yesterday are taken again; -1 where no worker has said so.
+	// Lookback is how many days before yesterday the daily job takes again; -1 if no worker has reported it.
 	Lookback int
-	// Gaps are the first of this year's missing dates, of which there are AllGaps; -1 where they are not known yet.
+	// Gaps are the first of this year's missing dates, and AllGaps is their number; -1 if not known yet.
 	Gaps    []date.Date
 	AllGaps int
 }
@@ -63,7 +63,7 @@ type scheduleView struct {
 // leads reports whether a worker is the leader.
 func (v scheduleView) leads(worker ledger.Worker) bool { return worker.Name == v.Leader }
 
-// foreign reports whether a client that is no worker of Daymill's leads.
+// foreign reports whether the leader is a client other than Daymill's workers.
 func (v scheduleView) foreign() bool {
 	return v.Leader != "" && !slices.ContainsFunc(v.Workers, v.leads)
 }
@@ -122,7 +122,7 @@ func (s *site) readSchedule(ctx context.Context) (scheduleView, error) {
 	return view, s.fillQueues(ctx, &view)
 }
 
-// fillGaps names the dates of this year that the daily job would take up.
+// fillGaps adds the dates of this year that the daily job would take.
 func (s *site) fillGaps(ctx context.Context, view *scheduleView) {
 	today := scopeOf(ctx).today
 	found := s.missing.of(ctx, yearOf(today), today)
@@ -146,7 +146,7 @@ func (s *site) fillQueues(ctx context.Context, view *scheduleView) error {
 	return err
 }
 
-// changeSchedule runs the daily job, or pauses or resumes it or a queue.
+// changeSchedule runs the daily job, or pauses or resumes the daily job or a queue.
 func (s *site) changeSchedule(w http.ResponseWriter, r *http.Request) error {
 	ctx, queue := r.Context(), r.PostFormValue("queue")
 	who := audit.Who{Actor: userOf(ctx), Via: audit.ViaWeb}

@@ -684,7 +684,7 @@ func gapsText(view scheduleView) string {
 	return text
 }
 
-// lookbackRange names the dates that the daily job always takes.
+// lookbackRange names the dates that the daily job takes every day.
 func lookbackRange(yesterday date.Date, lookback int) string {
 	if lookback == 0 {
 		return yesterday.String()

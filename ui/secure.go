@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// maxBody is the largest body that a request may have: forms and small JSON.
+// maxBody is the largest request body in bytes: requests are forms and small JSON.
 const maxBody = 64 << 10
 
-// contentPolicy allows what the binary serves and nothing else: no inline script or style, no foreign host, no frame.
+// contentPolicy allows only what the binary serves: no inline scripts or styles, no other hosts, no frames.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// secured sets the headers that every response has.
+// secured sets the headers of every response.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -29,7 +29,7 @@ func secured(next http.Handler) http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		// Browsers heed it over TLS alone, so that a client who claims TLS harms nobody.
+		// Browsers ignore it without TLS, so a client that only claims TLS harms nobody.
 		if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
@@ -37,7 +37,7 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// recovered answers a bug with a page instead of a broken connection, and logs where it was.
+// recovered answers a panic with an error page instead of a broken connection, and logs its stack.
 func (s *site) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -45,7 +45,7 @@ func (s *site) recovered(next http.Handler) http.Handler {
 			if bug == nil {
 				return
 			}
-			if bug == http.ErrAbortHandler { //nolint:errorlint,err113 // It is this value that net/http panics with.
+			if bug == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http panics with exactly this value.
 				panic(bug)
 			}
 			s.Logger.ErrorContext(r.Context(), "a page panicked", slog.String("path", r.URL.Path),
@@ -56,7 +56,7 @@ func (s *site) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// limited bounds what a request may send.
+// limited limits the size of a request's body.
 func (*site) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -64,7 +64,7 @@ func (*site) limited(next http.Handler) http.Handler {
 	})
 }
 
-// based takes the base path off. Platforms ask for health at the root, with or without it.
+// based removes the base path. Platforms ask for health at the root, with or without the base path.
 func (s *site) based(next http.Handler) http.Handler {
 	if s.BasePath == "" {
 		return next
@@ -77,11 +77,11 @@ func (s *site) based(next http.Handler) http.Handler {
 		case r.URL.Path == s.BasePath:
 			http.Redirect(w, r, s.BasePath+"/", http.StatusMovedPermanently)
 		case strings.HasPrefix(r.URL.Path, s.BasePath+"/"):
-			// A mux redirects to the path as it would be clean, which without the base path is somebody else's.
+			// A mux would redirect to the clean path without the base path, which may belong to another program.
 			given := strings.TrimPrefix(r.URL.EscapedPath(), s.BasePath)
 			if clean := cleanPath(given); clean != given {
 				address := url.URL{Path: s.BasePath, RawQuery: r.URL.RawQuery}
-				http.Redirect(w, r, address.JoinPath(clean).String(), http.StatusTemporaryRedirect) //nolint:gosec // It begins with the base path.
+				http.Redirect(w, r, address.JoinPath(clean).String(), http.StatusTemporaryRedirect) //nolint:gosec // The URL begins with the base path.
 				return
 			}
 			stripped.ServeHTTP(w, r)
@@ -91,7 +91,7 @@ func (s *site) based(next http.Handler) http.Handler {
 	})
 }
 
-// cleanPath is a path without empty parts and dots, below its own root.
+// cleanPath removes empty parts and dots from a path. The result stays below the root.
 func cleanPath(given string) string {
 	clean := path.Clean("/" + given)
 	if clean != "/" && strings.HasSuffix(given, "/") {
@@ -100,8 +100,8 @@ func cleanPath(given string) string {
 	return clean
 }
 
-// hosted refuses, where the pages are open because only this machine can reach them, names that are not this machine's:
-// a page elsewhere whose name was made to lead here would otherwise be of the same origin (DNS rebinding).
+// hosted protects open pages, which only this machine can reach: it refuses requests for any host name that is not this machine's. Otherwise a
+// foreign site whose name resolves to this machine would have the same origin (DNS rebinding).
 func (s *site) hosted(next http.Handler) http.Handler {
 	if !s.Access.Open() {
 		return next
@@ -120,7 +120,7 @@ func (s *site) hosted(next http.Handler) http.Handler {
 	})
 }
 
-// forwardedBy names a header that proxies add to what they pass on; empty where there is none.
+// forwardedBy returns the name of a header that proxies add; empty if there is none.
 func forwardedBy(header http.Header) string {
 	for _, name := range []string{
 		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server",
@@ -135,7 +135,7 @@ func forwardedBy(header http.Header) string {
 	return ""
 }
 
-// isLoopbackHost reports whether a host, with or without a port, names this machine only.
+// isLoopbackHost reports whether a host, with or without a port, names only this machine.
 func isLoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -147,7 +147,7 @@ func isLoopbackHost(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// sameOrigin refuses changes that a page of another site has sent.
+// sameOrigin refuses changes that another site's page has sent.
 func (*site) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,8 +156,8 @@ func (*site) sameOrigin(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// hostHint says what to set where a request may come from a page of this very site, behind a proxy that sends another host
-// on: browsers that do not say so themselves leave only the two hosts to compare.
+// hostHint says what to set if the request may come from this very site, through a proxy that changes the host: for browsers that do not send
+// Sec-Fetch-Site, the two hosts are all there is to compare.
 func hostHint(r *http.Request) string {
 	origin, err := url.Parse(r.Header.Get("Origin"))
 	if err != nil || origin.Host == "" || r.Header.Get("Sec-Fetch-Site") != "" {
@@ -168,7 +168,7 @@ func hostHint(r *http.Request) string {
 		shortened(origin.Host, 80), shortened(r.Host, 80))
 }
 
-// link is the address of a page: the base path and the parts, each escaped.
+// link returns the URL path of a page: the base path and the parts, each escaped.
 func link(base string, parts ...string) string {
 	var address strings.Builder
 	address.WriteString(base)

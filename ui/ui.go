@@ -1,18 +1,17 @@
-// Package ui is what Daymill shows in a browser, and its HTTP API. Each page has one handler file and one template file
-// of its name: overview, dates, jobs, backfills, entities, schedule,
-// verifications, doctor, audit. What every page shares is here:
+// Package ui serves Daymill's pages and its HTTP API. Each page has a handler file and a template file of the same name:
+// overview, dates, jobs, backfills, entities, schedule, verifications, doctor, audit. All pages share these files:
 //
 //	ui.go       the handler and its routes
 //	secure.go   headers, hosts, origins, body sizes
-//	access.go   who may come in, and who may change something
-//	guard.go    credentials, and who has given wrong ones too often
-//	page.go     how a page is rendered, and how a mistake is shown
-//	format.go   numbers, durations and times as people read them
+//	access.go   users, tokens, and what each may change
+//	guard.go    checks of credentials, and limits on failed ones
+//	page.go     rendering of pages and errors
+//	format.go   numbers, durations and times
 //	layout.templ, parts.templ
 //	assets/     the stylesheet, the scripts and the icon, served by the binary
 //
-// Every page works without JavaScript: its state is in the URL, its changes are forms. htmx only refreshes what moves.
-// Templates get view structs, and never see the database.
+// Every page works without JavaScript: URLs hold its state, forms make its changes. htmx only refreshes what changes. Templates get view structs
+// and never access the database.
 package ui
 
 import (
@@ -30,31 +29,31 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// readyTimeout is how long the database may take to say that it is there.
+// readyTimeout is how long the database may take to answer the readiness check.
 const readyTimeout = 2 * time.Second
 
-// Config is what the pages work with.
+// Config configures the pages.
 type Config struct {
 	DB           *postgres.DB
 	Installation schema.Installation
-	// Jobs is what the pages do to River's jobs and queues.
+	// Jobs acts on River's jobs and queues.
 	Jobs   *worker.Admin
 	Logger *slog.Logger
 	Clock  pace.Clock
 	Access Access
-	// Listeners are told of wrong credentials.
+	// Listeners receive wrong credentials.
 	Listeners telemetry.Listeners
-	// BasePath is where a proxy has put the pages, such as /daymill; empty at the root.
+	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
 	BasePath string
-	// Metrics answers /metrics to whoever has Access.MetricsToken; nobody where nil.
+	// Metrics serves /metrics to requests with Access.MetricsToken; nil for no metrics.
 	Metrics http.Handler
-	// Doctor examines the database; there is no page of it where nil.
+	// Doctor examines the database; nil for no such page.
 	Doctor func(ctx context.Context) doctor.Report
-	// Ready says whether the database can be reached and is migrated. Its cause is for the log.
+	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
 	Ready func(ctx context.Context) error
 }
 
-// site is the pages over one database.
+// site is the pages of one database.
 type site struct {
 	Config
 
@@ -62,10 +61,10 @@ type site struct {
 	guard   *guard
 	missing *missing
 	faults  *faults
-	doctor  *doctor.Shared // nil where Config.Doctor is
+	doctor  *doctor.Shared // nil if Config.Doctor is
 }
 
-// Handler returns the handler of every page.
+// Handler returns the handler of all pages and of the API.
 func Handler(config Config) http.Handler {
 	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock, config.Listeners)}
 	s.missing = newMissing(config)
@@ -79,13 +78,13 @@ func Handler(config Config) http.Handler {
 	root.HandleFunc("GET /metrics", s.metrics)
 	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
 	root.Handle("/api/", s.routeAPI())
-	root.Handle("/api", s.routeAPI()) // Where a pattern is missing, a mux redirects, and out of the base path.
+	root.Handle("/api", s.routeAPI()) // Without a pattern, a mux redirects, and out of the base path.
 	root.Handle("GET /assets", http.NotFoundHandler())
 	root.Handle("/", s.authenticated(s.scoped(s.routePages())))
 	return s.recovered(secured(s.limited(s.based(s.hosted(s.sameOrigin(root))))))
 }
 
-// routePages are the pages, for those who are let in.
+// routePages returns the handler of the pages behind the login.
 func (s *site) routePages() http.Handler {
 	pages := http.NewServeMux()
 	s.routeOverview(pages)
@@ -105,7 +104,7 @@ func (s *site) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
-		// The cause names hosts and users; it is in the log.
+		// The cause names hosts and users, so only the log has it.
 		text(w, http.StatusServiceUnavailable, "not ready\n")
 		return
 	}
@@ -116,5 +115,5 @@ func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body) // Whoever asked has gone.
+	_, _ = io.WriteString(w, body) // The client has gone.
 }

@@ -35,12 +35,12 @@ const (
 // verificationsView is the page.
 type verificationsView struct {
 	Filter       verification.Filter
-	Self         url.Values // what shows this page again
+	Self         url.Values // query of this page
 	Live         bool
 	Rows         []verificationRow
 	Newer, Older templ.SafeURL
-	Jobs         []verificationJob // under way
-	Sample       int               // what the form offers
+	Jobs         []verificationJob // running
+	Sample       int               // default of the form
 }
 
 // verificationRow is a verification in a list.
@@ -48,13 +48,13 @@ type verificationRow struct {
 	Date, Result, By, Via string
 	When                  time.Time
 	Took                  time.Duration
-	Judged                bool // the figures mean something
+	Judged                bool // the figures are meaningful
 	Entities, Drifted     int64
 	Counted, Stored       int64
-	Difference            string // of events, with its sign
+	Difference            string // in events, with its sign
 	RepairRequested       bool
 	Repairable, Edited    bool
-	Erased, Recorded      int64 // events whose metrics a repair would erase, of those that the last run counted
+	Erased, Recorded      int64 // Erased of the Recorded events no longer exist: a repair would erase their metrics
 }
 
 type verificationJob struct{ ID, State, What string }
@@ -102,7 +102,7 @@ func (s *site) showVerifications(w http.ResponseWriter, r *http.Request) error {
 	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		page, err = verification.List(ctx, on, filter, at.Before, at.After, verificationsPerPage)
 		if err == nil && at.After != 0 && page.Newer == 0 && len(page.Done) < verificationsPerPage {
-			at = cursor{} // The first page, in full.
+			at = cursor{} // Show the first page in full.
 			page, err = verification.List(ctx, on, filter, 0, 0, verificationsPerPage)
 		}
 		if err == nil {
@@ -150,7 +150,7 @@ func newVerificationRow(done verification.Done) verificationRow {
 	return row
 }
 
-// verificationVia says how it came that a date was verified.
+// verificationVia says why a date was verified.
 func verificationVia(via string) string {
 	switch via {
 	case "api":
@@ -182,7 +182,7 @@ func newVerificationJob(job verification.Job) verificationJob {
 	return one
 }
 
-// verify has a worker verify dates.
+// verify enqueues a job that verifies dates.
 func (s *site) verify(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	args, err := verifyArgs(
@@ -208,7 +208,7 @@ func (s *site) verify(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// verifyArgs are a form's: a date, a range, or the number of a sample.
+// verifyArgs reads a form: a date, a range, or the size of a sample.
 func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) {
 	switch {
 	case from == "" && to == "" && sample == "":
@@ -230,15 +230,15 @@ func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) 
 	return args, err
 }
 
-// dateVerifications are the latest verifications of a date, and what the last of them has found.
+// dateVerifications are a date's latest verifications, with what the last one found.
 type dateVerifications struct {
 	Rows   []verificationRow
 	More   bool
 	Drifts []driftRow
-	Others int64 // entities that drifted and were not recorded
+	Others int64 // entities that drifted and are not listed
 }
 
-// driftRow is an entity whose row is not what its events come to.
+// driftRow is an entity whose stored row differs from its events.
 type driftRow struct{ ID, Stored, Counted string }
 
 func readDateVerifications(ctx context.Context, on postgres.DBTX, day date.Date) (dateVerifications, error) {
@@ -263,7 +263,7 @@ func readDateVerifications(ctx context.Context, on postgres.DBTX, day date.Date)
 	return view, err
 }
 
-// countsText writes an entity's counts, but those that are zero.
+// countsText writes an entity's counts except zeros.
 func countsText(counts *verification.Counts) string {
 	if counts == nil {
 		return "nothing"

@@ -15,7 +15,7 @@ import (
 	"strconv"
 )
 
-// verificationsPage is what was counted anew, and what came of it.
+// verificationsPage shows what was counted again, and the results.
 func verificationsPage(v verificationsView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -743,7 +743,7 @@ func verificationsTable(rows []verificationRow, dates bool) templ.Component {
 	})
 }
 
-// dateVerified is what a date's page says of its verifications.
+// dateVerified shows a date's verifications on its page.
 func dateVerified(day string, v dateVerifications) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
