@@ -10,20 +10,20 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// EnqueueDay asks for a rollup of one date in the caller's transaction: once that commits, a run follows that counts
-// everything committed by then. It does so any number of times, and never waits: neither for a worker nor for another
-// transaction that has asked for the same date and is still open, and it makes nobody wait either, however long the
-// caller's transaction stays open. (A plain insert of RollupDayArgs is as safe, but River's own check for duplicates
-// makes two open transactions wait for each other; insert last in the transaction then.)
+// EnqueueDay requests a rollup of one date in the caller's transaction. After the transaction commits, a run follows that
+// counts everything committed by then. EnqueueDay may be called any number of times and never waits: neither for a worker nor
+// for another open transaction that has requested the same date. Nobody waits for the caller's transaction either, however
+// long it stays open. (A plain insert of RollupDayArgs is as safe, but River's own check for duplicates makes two open
+// transactions wait for each other; if you use it, insert last in the transaction.)
 //
-// A date that is not over waits until it is; later dates are an error. The client may be insert-only, and of any
-// driver: its driver is what the statement is sent through.
+// A request for today waits until the day is over; a later date is an error. The client may be insert-only and may have any
+// driver: the statement goes through its driver.
 func EnqueueDay[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], day Date) error {
 	return EnqueueRange(ctx, tx, client, day, day)
 }
 
-// EnqueueRange asks for a rollup of every date from first to last, both included, as EnqueueDay does. It takes at most
-// ten years at a time; for a long history consider [BackfillArgs], which goes at a pace.
+// EnqueueRange requests a rollup of every date from first to last, both included, as EnqueueDay does. It takes at most ten
+// years at a time; for a long history consider [BackfillArgs], which limits how many dates are in flight.
 func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], first, last Date) error {
 	if first.IsZero() || last.IsZero() {
 		return errors.New("enqueue a rollup: a date is missing")
@@ -36,9 +36,9 @@ func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx
 	return nil
 }
 
-// EnqueueDailyRollup inserts the daily job for now, in the caller's transaction: it asks for yesterday, the days before it,
-// and every date that has events and is not complete, as it does every day at its hour. It does so also while the
-// schedule is paused, which it stays. Asked for again before a worker has taken it up, it runs once.
+// EnqueueDailyRollup inserts the daily job in the caller's transaction, to run now. As at its daily hour, the job requests
+// yesterday, the days before it, and every date that has events and is not complete. It runs even if the schedule is paused,
+// and does not resume the schedule. If it is inserted again before a worker has taken it, it runs once.
 func EnqueueDailyRollup[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx]) error {
 	if _, err := client.InsertTx(ctx, tx, DailyRollupArgs{Now: true}, nil); err != nil {
 		return fmt.Errorf("insert the daily job: %w", err)

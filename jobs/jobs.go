@@ -1,10 +1,10 @@
 // Package jobs is Daymill's public API: the arguments of its River jobs, and the helpers that enqueue them in an
 // application's own transaction. The workers are in internal/worker; `daymill worker` starts them.
 //
-// An application asks for a rollup of a date with [EnqueueDay] or [EnqueueRange], with a plain River insert of
-// [RollupDayArgs], or from SQL with analytics.enqueue_rollup. All of them append a request to the ledger, in the
-// caller's transaction; the request is what counts, not the job. A request that commits is followed by a run that
-// begins after it, even where River skips the insert as a duplicate of a job that is just running.
+// An application requests a rollup of a date with [EnqueueDay] or [EnqueueRange], with a plain River insert of
+// [RollupDayArgs], or in SQL with analytics.enqueue_rollup. All of them append a request to the ledger in the caller's
+// transaction. The request is what counts, not the job: every committed request is followed by a run that starts after it,
+// even if River skips the insert as a duplicate of a running job.
 package jobs
 
 import (
@@ -25,26 +25,26 @@ func NewDate(year int, month time.Month, day int) Date { return date.New(year, m
 // ParseDate reads a date such as 2026-03-01.
 func ParseDate(text string) (Date, error) { return date.Parse(text) }
 
-// DateOf returns the local date of an instant in a zone, which should be the reporting zone.
+// DateOf returns the local date of a time in a zone, which should be the reporting zone.
 func DateOf(t time.Time, zone *time.Location) Date { return date.Of(t, zone) }
 
-// Queues that Daymill's workers work. A rollup_day job that a client inserts into River's default queue is moved to
-// QueueRollup by a trigger.
+// Queues of Daymill's workers. A trigger moves a rollup_day job that a client inserts into River's default queue to
+// QueueRollup.
 const (
 	QueueRollup  = "daymill"
 	QueueControl = "daymill_control"
 	QueueCapture = "daymill_capture"
 )
 
-// Priorities of jobs. A request that somebody makes goes before what the schedule and backfills ask for.
+// Priorities of jobs. A person's request goes before those of the schedule and of backfills.
 const (
 	PriorityRequest  = 1
 	PrioritySchedule = 2
 	PriorityBackfill = 3
 )
 
-// activeStates are the states in which a job keeps another of the same arguments from being inserted. River's default
-// has completed as well, with which a date could not be enqueued again for a day.
+// activeStates returns the states in which a job prevents another insert with the same arguments. River's default also
+// includes completed, which would block a date for a day after its job completed.
 func activeStates() []rivertype.JobState {
 	return []rivertype.JobState{
 		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
@@ -52,23 +52,22 @@ func activeStates() []rivertype.JobState {
 	}
 }
 
-// RollupDayArgs are the arguments of the job that rolls one date up. There is at most one such job per date that is not
-// finished.
+// RollupDayArgs are the arguments of the job that rolls up one date. Each date has at most one unfinished job of this kind.
 type RollupDayArgs struct {
 	Date Date `json:"date" river:"unique"`
 }
 
-// Kind is rollup_day.
+// Kind returns rollup_day.
 func (RollupDayArgs) Kind() string { return "rollup_day" }
 
-// RollupAttempts is how often a date is tried before its job is discarded and the date is shown as failed. With
-// River's backoff of attempt⁴ seconds, plus or minus a tenth, the tenth attempt comes some four hours after the first:
-// that outlasts a failover, a maintenance window or a deploy that went wrong and was put right. A date that has failed
-// for longer needs a person, and the daily job asks for it again every day.
+// RollupAttempts is how often a date is tried before its job is discarded and the date is shown as failed. With River's
+// backoff of attempt⁴ seconds, plus or minus a tenth, the tenth attempt comes about four hours after the first. That outlasts
+// a failover, a maintenance window, or a bad deploy that was fixed. A date that fails for longer needs a person, and the
+// daily job requests it again every day.
 const RollupAttempts = 10
 
-// InsertOpts makes the job unique by its date. They are on the type, because the states stored with the row that is in
-// the table already are those that decide.
+// InsertOpts makes the job unique by its date. The options are on the type because the unique states stored with an existing
+// row decide whether it is a duplicate.
 func (RollupDayArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue:       QueueRollup,
@@ -78,53 +77,53 @@ func (RollupDayArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
-// BackfillArgs are the arguments of the job that starts a backfill: its dates are then rolled up one after another. The
-// zero values of the optional fields are the defaults.
+// BackfillArgs are the arguments of the job that starts a backfill, which then rolls up its dates one after another. The zero
+// values of the optional fields are the defaults.
 type BackfillArgs struct {
 	From Date `json:"from"`
 	To   Date `json:"to"`
-	// NewestFirst takes the dates from To to From.
+	// NewestFirst takes the dates from To back to From.
 	NewestFirst bool `json:"newest_first,omitempty"`
-	// EveryDate takes dates that are complete, too.
+	// EveryDate also takes complete dates.
 	EveryDate bool `json:"every_date,omitempty"`
-	// InFlight is how many dates may be requested or running at a time, over all workers together; 1 where 0.
+	// InFlight is how many dates may be requested or running at a time, over all workers together; 0 means 1.
 	InFlight int `json:"in_flight,omitempty"`
-	// PauseSeconds is how long to wait after a date has finished before the next is requested.
+	// PauseSeconds is the pause between the end of a date and the request for the next, in seconds.
 	PauseSeconds int `json:"pause_seconds,omitempty"`
-	// RequestedBy names who asked, for the history.
+	// RequestedBy names the requester, for the history.
 	RequestedBy string `json:"requested_by,omitempty"`
 }
 
-// Kind is backfill.
+// Kind returns backfill.
 func (BackfillArgs) Kind() string { return "backfill" }
 
 // InsertOpts puts the job into the control queue.
 func (BackfillArgs) InsertOpts() river.InsertOpts { return controlOpts(false) }
 
-// DailyRollupArgs are the arguments of the periodic job that asks for the dates that are due.
+// DailyRollupArgs are the arguments of the periodic job that requests the dates that are due.
 type DailyRollupArgs struct {
-	// Now asks for them although the job has done its work today, or is paused: see [EnqueueDailyRollup].
+	// Now requests them even if the job has already run today or is paused: see [EnqueueDailyRollup].
 	Now bool `json:"now,omitempty" river:"unique"`
-	// RequestedVia says how the job came about, for the history of what it asks for: schedule where empty.
+	// RequestedVia says how the job was started, for the history of its requests; empty means schedule.
 	RequestedVia string `json:"requested_via,omitempty"`
 }
 
-// Kind is daily_rollup.
+// Kind returns daily_rollup.
 func (DailyRollupArgs) Kind() string { return "daily_rollup" }
 
 // InsertOpts makes the job unique.
 func (DailyRollupArgs) InsertOpts() river.InsertOpts { return controlOpts(true) }
 
-// PruneLedgerArgs are the arguments of the periodic job that deletes what the ledger has kept for long enough.
+// PruneLedgerArgs are the arguments of the periodic job that deletes old rows of the ledger.
 type PruneLedgerArgs struct{}
 
-// Kind is prune_ledger.
+// Kind returns prune_ledger.
 func (PruneLedgerArgs) Kind() string { return "prune_ledger" }
 
 // InsertOpts makes the job unique.
 func (PruneLedgerArgs) InsertOpts() river.InsertOpts { return controlOpts(true) }
 
-// controlAttempts is how often a control job is tried, over some ten minutes. The next day brings another.
+// controlAttempts is how often a control job is tried, over about ten minutes. The next day brings another job.
 const controlAttempts = 6
 
 func controlOpts(unique bool) river.InsertOpts {

@@ -125,7 +125,7 @@ func (s *site) authenticated(next http.Handler) http.Handler {
 			return
 		}
 		if !mayChange(user, r) {
-			text(w, http.StatusForbidden, "The viewer may look, and not change anything: log in as admin.\n")
+			text(w, http.StatusForbidden, "A viewer may not change anything. Log in as admin.\n")
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))

@@ -18,7 +18,7 @@ const tokenUser = "api"
 const eraseUser = "api-erase"
 
 // errMayNotErase says which credentials may erase.
-var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or be admin."}
+var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or log in as admin."}
 
 // apiTimeout is the longest time a call may take.
 const apiTimeout = 10 * time.Second
@@ -93,12 +93,12 @@ func (s *site) api(routes []apiRoute) http.Handler {
 		at := slices.IndexFunc(routes, func(route apiRoute) bool { return route.method == method })
 		switch {
 		case len(routes) == 0:
-			err = apiError{http.StatusNotFound, "There is nothing at this address: see /api/openapi.json."}
+			err = apiError{http.StatusNotFound, "There is nothing at this address. See /api/openapi.json."}
 		case at < 0:
 			w.Header().Set("Allow", allowed(routes))
-			err = apiError{http.StatusMethodNotAllowed, "This address answers to " + allowed(routes) + "."}
+			err = apiError{http.StatusMethodNotAllowed, "This address accepts " + allowed(routes) + "."}
 		case !mayChange(user, r):
-			err = apiError{http.StatusForbidden, "The viewer may look, and not change anything: use the token, or be admin."}
+			err = apiError{http.StatusForbidden, "A viewer may not change anything. Use the token, or log in as admin."}
 		default:
 			err = routes[at].handle(w, r.WithContext(context.WithValue(ctx, userKey{}, user)))
 		}
@@ -136,7 +136,7 @@ func (s *site) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess)
 		return user, nil
 	case throttled:
 		w.Header().Set("Retry-After", retryAfter)
-		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait some seconds, and try again."}
+		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a few seconds and try again."}
 	default:
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)

@@ -48,7 +48,7 @@ func (s *site) apiListDates(w http.ResponseWriter, r *http.Request) error {
 	if value := query.Get("limit"); value != "" {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > apiMostDates {
-			return unprocessable(errors.New("the limit is a number from 1 to " + strconv.Itoa(apiMostDates)))
+			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
 		}
 		limit = n
 	}

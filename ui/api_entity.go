@@ -85,7 +85,7 @@ func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	case format == "":
 		format = "json"
 	case format != "csv" && format != "json":
-		return unprocessable(errors.New("the format is json or csv"))
+		return unprocessable(errors.New("format must be json or csv"))
 	}
 	known := false
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
@@ -102,7 +102,7 @@ func (s *site) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !known {
-		return apiError{http.StatusNotFound, "No metrics are known of this entity: it has no event on any date that was rolled up."}
+		return apiError{http.StatusNotFound, "There are no metrics for this entity: it has no event on any date that was rolled up."}
 	}
 	w.Header().Set("Vary", "Accept")
 	if format == "csv" {

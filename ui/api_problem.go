@@ -68,7 +68,7 @@ func (s *site) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.Logger.ErrorContext(r.Context(), "an API call failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		writeProblem(w, http.StatusInternalServerError,
-			"The database could not be asked. Nothing was changed; the log of the web process says why.")
+			"The database did not answer. Nothing was changed. The log of the web process has the cause.")
 	}
 }
 
@@ -84,15 +84,15 @@ func decode(r *http.Request, into any) error {
 		if _, more := decoder.Token(); errors.Is(more, io.EOF) {
 			return nil
 		}
-		err = errors.New("there is more than one object")
+		err = errors.New("the request has more than one object")
 	}
 	var large *http.MaxBytesError
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &large):
-		return apiError{http.StatusRequestEntityTooLarge, "The request is too large: 64 KiB are enough for anything."}
+		return apiError{http.StatusRequestEntityTooLarge, "The request is too large: the limit is 64 KiB."}
 	case errors.As(err, &kind) && kind.Field != "":
-		return apiError{http.StatusBadRequest, "The field " + shortened(kind.Field, 60) + " is not of the type that it should be: see /api/openapi.json."}
+		return apiError{http.StatusBadRequest, "The field " + shortened(kind.Field, 60) + " has the wrong type: see /api/openapi.json."}
 	case strings.HasPrefix(err.Error(), "json: unknown field"):
 		return apiError{http.StatusBadRequest, sentence(shortened(strings.TrimPrefix(err.Error(), "json: "), 100))}
 	default:

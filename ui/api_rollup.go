@@ -57,7 +57,7 @@ func parseRange(from, to string) (date.Range, error) {
 		return date.Range{}, err
 	}
 	if first.Before(date.New(1, time.January, 1)) {
-		return date.Range{}, errors.New("dates begin with the year 1")
+		return date.Range{}, errors.New("dates start with the year 1")
 	}
 	return date.NewRange(first, last)
 }

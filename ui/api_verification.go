@@ -28,12 +28,12 @@ func (s *site) apiListVerifications(w http.ResponseWriter, r *http.Request) erro
 	limit, before := apiDates, int64(0)
 	if value := query.Get("limit"); value != "" {
 		if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > apiMostDates {
-			return unprocessable(errors.New("limit is a number from 1 to " + strconv.Itoa(apiMostDates)))
+			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
 		}
 	}
 	if value := query.Get("cursor"); value != "" {
 		if before, err = strconv.ParseInt(value, 10, 64); err != nil || before < 1 {
-			return unprocessable(errors.New("the cursor is none that a call has returned"))
+			return unprocessable(errors.New("the cursor was not returned by an earlier call"))
 		}
 	}
 	answer := verificationsAnswer{Verifications: []verification.Done{}}
@@ -67,7 +67,7 @@ func (q verifyRequest) args() (jobs.VerifyDatesArgs, error) {
 		return args, nil
 	}
 	if q.Sample != 0 {
-		return args, errors.New("give either dates or the size of a sample, and not both")
+		return args, errors.New("give either dates or the size of a sample, not both")
 	}
 	dates, err := q.dates()
 	args.From, args.To = dates.First, dates.Last

@@ -55,7 +55,7 @@ func (s *site) showAudit(w http.ResponseWriter, r *http.Request) error {
 	filter := audit.Filter{Actor: given.Get("actor"), Via: given.Get("via"), Action: given.Get("action")}
 	for _, value := range []string{filter.Actor, filter.Via, filter.Action} {
 		if len(value) > longestText || strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
-			return inputError{errors.New("the filter has a word that nobody can have used: choose another")}
+			return inputError{errors.New("the filter has an invalid word: choose another")}
 		}
 	}
 	at, err := cursorOf(given)

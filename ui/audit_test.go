@@ -18,7 +18,7 @@ func TestAudit(t *testing.T) {
 		t.Parallel()
 		answer := serve(t, database(t), nil).get(t, "/audit")
 		require.Equal(t, http.StatusOK, answer.status)
-		require.Contains(t, answer.body, "Nothing was done yet.")
+		require.Contains(t, answer.body, "There are no entries yet.")
 	})
 
 	t.Run("Filter", func(t *testing.T) {

@@ -60,7 +60,7 @@ func (v backfillView) name() string { return "Backfill " + strconv.FormatInt(v.I
 func (v backfillView) which() string {
 	text := "only incomplete ones"
 	if v.EveryDate {
-		text = "all, complete ones too"
+		text = "all, including complete ones"
 	}
 	if v.NewestFirst {
 		return text + ", newest first"

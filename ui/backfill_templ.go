@@ -102,7 +102,7 @@ func backfillPage(view backfillView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " would not be rolled up by it; those that are at work come to their end, and what is complete stays.</p><div class=\"actions\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " will not be rolled up by it. Running dates finish, and complete dates stay complete.</p><div class=\"actions\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -163,7 +163,7 @@ func backfillPage(view backfillView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "><section class=\"panel\" aria-labelledby=\"far\"><h2 id=\"far\">How far it is</h2><p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "><section class=\"panel\" aria-labelledby=\"far\"><h2 id=\"far\">Progress</h2><p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -229,7 +229,7 @@ func backfillPage(view backfillView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, "<section class=\"panel\" aria-labelledby=\"facts\"><h2 id=\"facts\">What was asked for</h2><dl class=\"facts\"><dt>Dates</dt><dd>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, "<section class=\"panel\" aria-labelledby=\"facts\"><h2 id=\"facts\">Request</h2><dl class=\"facts\"><dt>Dates</dt><dd>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -437,7 +437,7 @@ func backfillPage(view backfillView) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 37, "<p>The range had nothing to roll up, or none of its dates is in this state.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 37, "<p>The range had nothing to roll up, or no date is in this state.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -564,7 +564,7 @@ func backfillLine(view backfillView) string {
 	line := number(view.Done()) + " of " + plural(view.Dates, "date") + " done"
 	switch {
 	case view.Status.State == "paused":
-		return line + "; it takes no further dates until it is resumed."
+		return line + "; it requests no more dates until it is resumed."
 	case !view.open():
 		return line + "."
 	default:

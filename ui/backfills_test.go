@@ -142,7 +142,7 @@ func TestBackfills(t *testing.T) {
 		body := s.get(t, "/backfills?"+form).body
 		require.Contains(t, body, "Preview: 2026-03-01 to 2026-03-10")
 		require.Contains(t, body, "1 open backfill shares dates")
-		require.Contains(t, body, "3 dates of the range are asked for already")
+		require.Contains(t, body, "3 dates of the range are already requested")
 		require.Contains(t, body, ">1,000<")
 		require.Contains(t, body, "<dt>With events</dt><dd>1</dd>")
 		require.Contains(t, body, "9 dates have no events")
@@ -194,7 +194,7 @@ func TestSchedule(t *testing.T) {
 		s := serve(t, database(t), nil)
 		body := s.get(t, "/schedule").body
 		require.Contains(t, body, "No worker has been seen")
-		require.Contains(t, body, "not known while no worker is alive")
+		require.Contains(t, body, "unknown: no worker is running")
 		answer := s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}.Encode())
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
 		require.Contains(t, answer.body, "start `daymill worker`")
@@ -256,7 +256,7 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, body, `href="/jobs/17"`)
 		require.Contains(t, body, "&lt;u&gt;no space")
 		require.Eventually(t, func() bool { // Missing dates are looked for in the background.
-			return strings.Contains(s.get(t, "/schedule").body, ": of this year "+date.Of(time.Now(), time.UTC).AddDays(-1).String())
+			return strings.Contains(s.get(t, "/schedule").body, ": this year "+date.Of(time.Now(), time.UTC).AddDays(-1).String())
 		}, 30*time.Second, 50*time.Millisecond)
 		s.exec(t, "UPDATE river_leader SET leader_id = 'theirs<b>'")
 		require.Contains(t, s.get(t, "/schedule").body, "theirs&lt;b&gt;")

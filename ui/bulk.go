@@ -41,16 +41,16 @@ func bulkActions() []bulkAction {
 	return []bulkAction{
 		{
 			name: "retry", button: "Retry", done: "retried",
-			note: "Each is worked again as soon as a worker is free. Of a job that River has deleted by now the date is requested again.",
+			note: "Each job runs again as soon as a worker is free. If River has deleted a job, its date is requested again.",
 		},
 		{
 			name: "cancel", button: "Cancel", done: "cancelled", danger: true,
-			note: "What is asked for of their dates by now is withdrawn with them. Jobs that run are asked to stop.",
+			note: "Open requests for their dates are withdrawn with them. Running jobs are asked to stop.",
 		},
 		{
 			name: "delete", button: "Delete", done: "deleted", danger: true,
-			note: "They are gone from River's table and from this history. What is asked for of the dates of jobs that have not ended " +
-				"is withdrawn with them. Jobs that run stay.",
+			note: "They are deleted from River's table and from this history. Open requests for the dates of jobs that have not ended " +
+				"are withdrawn with them. Running jobs stay.",
 		},
 	}
 }
@@ -80,13 +80,13 @@ func reasons() []struct {
 		reason worker.Reason
 		text   string
 	}{
-		{worker.Newer, "another job of the same date or kind is under way"},
-		{worker.Running, "a worker is at it"},
-		{worker.Waiting, "it waits for a worker already"},
-		{worker.Ended, "it had ended already"},
-		{worker.Pruned, "River has deleted it, and it has no date that could be requested"},
-		{worker.Locked, "another transaction is at it: try again in a moment"},
-		{worker.Changed, "it has changed since you looked, or is gone"},
+		{worker.Newer, "another job of the same date or kind is open"},
+		{worker.Running, "a worker is running it"},
+		{worker.Waiting, "it is already waiting for a worker"},
+		{worker.Ended, "it had already ended"},
+		{worker.Pruned, "River has deleted it, and it has no date to request"},
+		{worker.Locked, "another transaction has locked it: try again in a moment"},
+		{worker.Changed, "it has changed since you opened the page, or was deleted"},
 	}
 }
 
@@ -145,7 +145,7 @@ func bulkOf(values url.Values) (b bulk, err error) {
 	if b.filter, err = jobFilter(values); err != nil {
 		return bulk{}, err
 	}
-	errForm := inputError{errors.New("the form is not complete: begin at the list of jobs again")}
+	errForm := inputError{errors.New("the form is incomplete: start again from the list of jobs")}
 	if b.since.MaxID, err = strconv.ParseInt(values.Get("max_id"), 10, 64); err != nil || b.since.MaxID < 0 || b.since.MaxID == 1<<63-1 {
 		return bulk{}, errForm
 	}
@@ -185,7 +185,7 @@ func (b bulk) ids(ctx context.Context, on postgres.DBTX, limit int) ([]int64, bo
 func (s *site) confirmBulk(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	if !canChange(ctx) {
-		s.fail(w, r, http.StatusForbidden, "Not for viewers", "The viewer may look, and not change anything: log in as admin.")
+		s.fail(w, r, http.StatusForbidden, "Not for viewers", "A viewer may not change anything. Log in as admin.")
 		return nil
 	}
 	var b bulk
@@ -249,7 +249,7 @@ func (s *site) doBulk(w http.ResponseWriter, r *http.Request) error {
 			if b.before == 0 {
 				return err
 			}
-			s.Logger.ErrorContext(ctx, "a bulk change broke off", slog.String("error", err.Error()))
+			s.Logger.ErrorContext(ctx, "bulk change interrupted", slog.String("error", err.Error()))
 			break
 		}
 		ids = ids[len(chunk):]

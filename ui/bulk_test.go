@@ -19,7 +19,7 @@ func TestBulk(t *testing.T) {
 		retrying, ended := b.insert(t, "2026-03-03", "retryable"), b.insert(t, "2026-03-04", "completed")
 		_, result := b.confirmed(t, "action=cancel", nil)
 		require.Contains(t, result.body, "3 jobs cancelled</strong> of 4")
-		require.Contains(t, result.body, "It had ended already.")
+		require.Contains(t, result.body, "It had already ended.")
 		require.Equal(t, []string{"cancelled", "running", "cancelled", "completed"},
 			[]string{b.state(t, waiting), b.state(t, running), b.state(t, retrying), b.state(t, ended)})
 		require.True(t, queried[bool](t, b.db, "SELECT metadata ? 'cancel_attempted_at' FROM river_job WHERE id = $1", running))
@@ -95,7 +95,7 @@ func TestBulk(t *testing.T) {
 		confirmation, result := b.confirmed(t, "action=retry&state=discarded", nil)
 		require.Contains(t, confirmation.body, "<strong>5 jobs</strong> will be retried: discarded jobs")
 		require.Contains(t, result.body, "2 jobs retried</strong> of 5")
-		require.Regexp(t, `<td class="num">2</td><td class="wide-cell">Another job of the same date or kind is under way.`, result.body)
+		require.Regexp(t, `<td class="num">2</td><td class="wide-cell">Another job of the same date or kind is open.`, result.body)
 		require.Regexp(t, `<td class="num">1</td><td class="wide-cell">River has deleted it`, result.body)
 		require.Equal(t, []string{"discarded", "available", "discarded", "available"},
 			[]string{b.state(t, older), b.state(t, newer), b.state(t, active), b.state(t, sibling)})

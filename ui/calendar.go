@@ -203,7 +203,7 @@ func calendarWord(state string) string {
 	case stateToday:
 		return "today, not over"
 	case stateUnknown:
-		return "not asked for"
+		return "not requested"
 	default:
 		return stateWord(state)
 	}

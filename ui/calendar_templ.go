@@ -73,7 +73,7 @@ func calendar(v calendarView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "No date complete yet")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "No complete date yet")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -60,7 +60,7 @@ func (s *site) writeCSV(w http.ResponseWriter, r *http.Request, id string, dates
 		return err
 	case err != nil:
 		// Break the connection: a partial file that looks complete would be worse than none.
-		s.Logger.ErrorContext(r.Context(), "a download broke off", slog.String("error", err.Error()))
+		s.Logger.ErrorContext(r.Context(), "download interrupted", slog.String("error", err.Error()))
 		panic(http.ErrAbortHandler)
 	case rows == 0:
 		if err := begin(); err != nil {

@@ -198,7 +198,7 @@ func runBounds(query url.Values) (before, after int64, err error) {
 			continue
 		}
 		if *into, err = strconv.ParseInt(text, 10, 64); err != nil || *into < 1 {
-			return 0, 0, inputError{errors.New("a run has a number")}
+			return 0, 0, inputError{errors.New("a run id must be a number")}
 		}
 	}
 	return before, after, nil
@@ -286,33 +286,33 @@ func newDateRunView(a *ledger.Attempt) dateRunView {
 func stateMeaning(state string) string {
 	switch state {
 	case "complete":
-		return "Its metrics equal its events, as of the last run's scan. A request, for events that came later, is what rolls it up again."
+		return "Its metrics equal its events as of the last run's scan. To count later events, request the date again."
 	case "running":
-		return "A run is at work. It ends by itself; should its worker die, another takes over within half a minute."
+		return "A run is in progress. If its worker dies, another worker resumes it within half a minute."
 	case "requested":
-		return "Somebody has asked for it and no run has begun since: the next worker that is free takes it."
+		return "The date was requested, and no run has started since. The next free worker takes it."
 	case "retrying":
-		return "The last run did not succeed. It is tried again by itself, later each time; asking again brings the next attempt forward."
+		return "The last run failed. It is retried automatically, with growing pauses. Another request brings the next attempt forward."
 	case "failed":
-		return "All attempts failed. It stays so until somebody asks again, or the daily job does: fix the cause first, which the last run's error says."
+		return "All attempts failed. The date stays failed until somebody, or the daily job, requests it again. Fix the cause first: see the last run's error."
 	case "cancelled":
-		return "Somebody cancelled or deleted its job. It stays so until somebody asks again, or the daily job does."
+		return "Somebody cancelled or deleted its job. The date stays cancelled until somebody, or the daily job, requests it again."
 	case "interrupted":
-		return "The last run was stopped, or fell silent, and nothing asks for the date any more. Ask again to have it rolled up."
+		return "The last run was stopped or went silent, and there is no open request for the date. Request it again to have it rolled up."
 	case "waiting":
-		return "It was asked for and is not due yet: the date is not over, or the request waits for an instant of its own."
+		return "The date was requested and is not due yet: the day is not over, or the request waits for a later time."
 	case "stale":
-		return "It was complete, and a verification has found that its metrics are not what its events come to. A repair asks for it, and the next run brings it up to date."
+		return "It was complete, and a verification has found that its metrics differ from its events. A repair requests it, and the next run fixes its metrics."
 	case "protected":
-		return "Its events are gone, and the last run has left its metrics as they were. A request for this date alone follows the events; what sweeps over dates leaves it alone."
+		return "Its events no longer exist, and the last run kept its metrics. A request for this date alone deletes them; requests for many dates skip it."
 	case stateMissing:
-		return "It has events, and nobody has asked for it. The daily job will; ask now to have it sooner."
+		return "It has events, and nobody has requested it. The daily job will; request it to have it sooner."
 	case stateNoEvents:
 		return "It has no events, so there is nothing to roll up."
 	case stateToday:
 		return "It is not over yet. The daily job rolls it up once it is."
 	case stateUnknown:
-		return "Nobody has asked for it. Whether it has events is being looked for."
+		return "Nobody has requested it. Daymill is checking whether it has events."
 	default:
 		return ""
 	}
@@ -355,7 +355,7 @@ func (s *site) requestDate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !of.Before(scopeOf(r.Context()).today) {
-		return inputError{fmt.Errorf("%s is not over: ask for it from the day after on", of)}
+		return inputError{fmt.Errorf("%s is not over: request it on the next day or later", of)}
 	}
 	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
 		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, ledger.Ask{

@@ -41,8 +41,8 @@ func TestDates(t *testing.T) {
 	t.Run("Empty", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		require.Contains(t, s.get(t, "/dates").body, "No date was asked for yet")
-		require.Contains(t, s.get(t, "/dates?state=failed").body, "No date is like that")
+		require.Contains(t, s.get(t, "/dates").body, "No date has been requested yet")
+		require.Contains(t, s.get(t, "/dates?state=failed").body, "No date matches the filter")
 	})
 
 	t.Run("Filter", func(t *testing.T) {

@@ -40,10 +40,10 @@ type doctorFinding struct{ About, Sentence, Fix string }
 // doctorLevels returns the levels with their meaning, worst first.
 func doctorLevels() []doctorGroup {
 	return []doctorGroup{
-		{Level: string(doctor.Failure), Title: "Failures: dates are not exact, or not rolled up, until they are fixed"},
-		{Level: string(doctor.Warning), Title: "Warnings: they will hurt some day"},
-		{Level: string(doctor.Note), Title: "Notes: good to know, and nothing has to be done"},
-		{Level: string(doctor.OK), Title: "As it should be"},
+		{Level: string(doctor.Failure), Title: "Failures: until they are fixed, dates are not exact or not rolled up"},
+		{Level: string(doctor.Warning), Title: "Warnings: they will cause trouble some day"},
+		{Level: string(doctor.Note), Title: "Notes: good to know, nothing to do"},
+		{Level: string(doctor.OK), Title: "OK"},
 	}
 }
 
@@ -83,7 +83,7 @@ func newDoctorView(examined doctor.Examined, good bool) doctorView {
 		view.With = append(view.With, "without a pooler in transaction mode")
 	}
 	if examined.Follower {
-		view.With = append(view.With, "and at the follower that events are read from")
+		view.With = append(view.With, "and on the follower that events are read from")
 	}
 	for _, group := range doctorLevels() {
 		for _, f := range examined.Findings {
@@ -115,12 +115,12 @@ func doctorSentence(text string) string {
 // apiExamine returns the findings in the order of `daymill doctor --json`.
 func (s *site) apiExamine(w http.ResponseWriter, r *http.Request) error {
 	if s.doctor == nil {
-		return apiError{http.StatusNotFound, "There is no doctor in this process."}
+		return apiError{http.StatusNotFound, "This process has no doctor."}
 	}
 	examined, good := s.doctor.Get(r.Context(), time.Time{})
 	if !good {
 		w.Header().Set("Retry-After", "5")
-		return apiError{http.StatusServiceUnavailable, "The examination takes long: ask again in some seconds."}
+		return apiError{http.StatusServiceUnavailable, "The examination takes longer than usual: try again in a few seconds."}
 	}
 	w.Header().Set("Last-Modified", examined.At.UTC().Format(http.TimeFormat))
 	findings := slices.Clone(examined.Findings)

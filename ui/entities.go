@@ -151,7 +151,7 @@ func idKind(t entity.Type) string {
 	case entity.UUID:
 		return "a uuid"
 	default:
-		return "a text; its beginning will do"
+		return "text; a prefix is enough"
 	}
 }
 

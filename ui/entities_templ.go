@@ -31,7 +31,7 @@ func entitiesPage(view entitiesView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = heading("Entities", "What is counted: find one by its id, or look at those with the highest counts.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = heading("Entities", "What is counted: find one by its id, or see those with the highest counts.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -61,14 +61,14 @@ func entitiesPage(view entitiesView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "\" required autocomplete=\"off\" spellcheck=\"false\" aria-describedby=\"id-hint\"></div><button type=\"submit\" class=\"primary\">Find</button></form><p id=\"id-hint\" class=\"hint quietly\">Here an id is ")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "\" required autocomplete=\"off\" spellcheck=\"false\" aria-describedby=\"id-hint\"></div><button type=\"submit\" class=\"primary\">Find</button></form><p id=\"id-hint\" class=\"hint quietly\">An id is ")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var4 string
 		templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(view.IDKind)
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `entities.templ`, Line: 19, Col: 66}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `entities.templ`, Line: 19, Col: 61}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 		if templ_7745c5c3_Err != nil {
@@ -165,13 +165,13 @@ func entitiesFound(view entitiesView) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<p>It has no event on any date that was rolled up. Mind upper and lower case, and that today is counted when it is over.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<p>It has no events on any date that was rolled up. Check upper and lower case. Today's events are counted after the day ends.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("No metrics are known of "+shortened(view.ID, 80)+".").Render(templ.WithChildren(ctx, templ_7745c5c3_Var8), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("There are no metrics for "+shortened(view.ID, 80)+".").Render(templ.WithChildren(ctx, templ_7745c5c3_Var8), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -225,7 +225,7 @@ func entitiesFound(view entitiesView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, " in order. There are more: give more of the id.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, " in order. There are more: enter more of the id.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -378,7 +378,7 @@ func entitiesTop(view entitiesView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("No date of this period has been complete.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var16), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("No date of this period is complete.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var16), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -396,7 +396,7 @@ func entitiesTop(view entitiesView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " alone has too many entities to be added up while you wait. Find one by its id, or ask the table <code>analytics.daily_entity_metrics</code> with SQL.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " alone has too many entities to add up for a page. Find one by its id, or query the table <code>analytics.daily_entity_metrics</code> in SQL.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -419,7 +419,7 @@ func entitiesTop(view entitiesView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("No entity has any "+shortened(view.metricName(), 60)+" then.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var19), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("No entity has any "+shortened(view.metricName(), 60)+" in this period.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var19), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -514,7 +514,7 @@ func topCaption(view entitiesView) string {
 		text = "Counts from " + view.From + " to " + view.To + ", added up over the " + plural(int64(view.Dates), "date") + " that have been complete"
 	}
 	if view.Left > 0 {
-		text += "; " + plural(int64(view.Left), "earlier date") + " of the period " + choose(int64(view.Left), "is", "are") + " left out, being too much to add up for a page"
+		text += "; " + plural(int64(view.Left), "earlier date") + " of the period " + choose(int64(view.Left), "is", "are") + " left out because the page would take too long"
 	}
 	return text + "."
 }

@@ -28,7 +28,7 @@ const (
 	daysAsWeeks    = 800
 	restSeries     = "rest"
 	idShownAt      = 80
-	entityNotFound = "No metrics are known of this entity"
+	entityNotFound = "There are no metrics for this entity"
 )
 
 // entityView shows an entity over time.

@@ -46,7 +46,7 @@ func TestEntities(t *testing.T) {
 		require.NotContains(t, answer.body, "Post/3")
 		answer = s.get(t, entityURL("/entities", "nothing"))
 		require.Equal(t, http.StatusNotFound, answer.status)
-		require.Contains(t, answer.body, "No metrics are known of nothing.")
+		require.Contains(t, answer.body, "There are no metrics for nothing.")
 	})
 
 	t.Run("FindMany", func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestEntities(t *testing.T) {
 		s := entities(t, database(t))
 		answer := s.get(t, "/entities")
 		require.Equal(t, http.StatusOK, answer.status)
-		require.Contains(t, answer.body, "No date of this period has been complete.")
+		require.Contains(t, answer.body, "No date of this period is complete.")
 	})
 
 	t.Run("Top", func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestEntities(t *testing.T) {
 		require.NotContains(t, answer.body, "<script>alert")
 		require.Less(t, strings.Index(answer.body, "1,002"), strings.Index(answer.body, ">50<"))
 		// Yesterday is not complete; the day of b is in the last eight days only.
-		require.Contains(t, s.get(t, "/entities?period=1").body, "No date of this period has been complete.")
+		require.Contains(t, s.get(t, "/entities?period=1").body, "No date of this period is complete.")
 		answer = s.get(t, "/entities?metric=other%3Ashare&period=30")
 		require.Contains(t, answer.body, `<option value="other:share" selected>`)
 		require.Less(t, strings.Index(answer.body, "id=b&amp;"), strings.Index(answer.body, "id=a&amp;"))
@@ -270,7 +270,7 @@ func TestEntity(t *testing.T) {
 		for _, id := range []string{"b", "<script>alert(1)</script>", strings.Repeat("y", 10_000)} {
 			answer := s.get(t, entityURL("/entity", id))
 			require.Equal(t, http.StatusNotFound, answer.status)
-			require.Contains(t, answer.body, "No metrics are known of this entity")
+			require.Contains(t, answer.body, "There are no metrics for this entity")
 			require.NotContains(t, answer.body, "<script>alert")
 		}
 	})

@@ -32,7 +32,7 @@ func (f *faults) of(ctx context.Context) []string {
 	found, err := source.Faults(ctx, f.DB, f.Installation)
 	if err != nil {
 		if ctx.Err() == nil {
-			f.Logger.WarnContext(ctx, "what is installed could not be looked at", slog.String("error", err.Error()))
+			f.Logger.WarnContext(ctx, "cannot check what is installed", slog.String("error", err.Error()))
 		}
 		return f.found
 	}

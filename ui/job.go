@@ -158,7 +158,7 @@ func jobTimeline(d job.Detail) []jobMoment {
 		moments = append(moments, jobMoment{name: "next attempt", at: d.ScheduledAt})
 	}
 	if d.PrunedAt != nil {
-		moments = append(moments, jobMoment{name: "deleted by River", at: *d.PrunedAt, note: "this is the history of it"})
+		moments = append(moments, jobMoment{name: "deleted by River", at: *d.PrunedAt, note: "this history remains"})
 	}
 	return moments
 }

@@ -249,7 +249,7 @@ func cursorOf(query url.Values) (cursor, error) {
 		}
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1 || n == 1<<63-1 {
-			return cursor{}, inputError{fmt.Errorf("%q is no place in the list: follow a link to it", shortened(text, 40))}
+			return cursor{}, inputError{fmt.Errorf("%q is not a place in the list: follow a link on the page", shortened(text, 40))}
 		}
 		*id = n
 	}

@@ -48,9 +48,9 @@ func (s *site) metrics(w http.ResponseWriter, r *http.Request) {
 		s.Metrics.ServeHTTP(w, r)
 	case throttled:
 		w.Header().Set("Retry-After", retryAfter)
-		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait some seconds, and try again.\n")
+		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait a few seconds and try again.\n")
 	default:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
-		text(w, http.StatusUnauthorized, "/metrics wants DAYMILL_METRICS_TOKEN as a bearer token.\n")
+		text(w, http.StatusUnauthorized, "/metrics requires DAYMILL_METRICS_TOKEN as a bearer token.\n")
 	}
 }

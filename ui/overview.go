@@ -99,7 +99,7 @@ func yearParameter(r *http.Request, sc scope) (int, error) {
 	}
 	year, err := strconv.Atoi(text)
 	if err != nil || year < 1 || year > 9999 {
-		return 0, inputError{errors.New("the year has to be a number such as 2026")}
+		return 0, inputError{errors.New("the year must be a number such as 2026")}
 	}
 	return year, nil
 }

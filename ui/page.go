@@ -77,7 +77,7 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 		switch {
 		case err == nil:
 		case errors.As(err, &large):
-			s.fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: 64 KiB are enough for anything.")
+			s.fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: the limit is 64 KiB.")
 		case errors.Is(err, errNotFound):
 			s.fail(w, r, http.StatusNotFound, "Not found", "There is nothing at this address.")
 		case errors.As(err, &input):
@@ -85,13 +85,13 @@ func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) h
 		case errors.Is(err, errPageTooLarge):
 			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 			s.fail(w, r, http.StatusInternalServerError, "That did not work",
-				"This page would be too large: the data have texts that are far too long. Choose fewer dates, or a narrower filter.")
+				"This page would be too large, because the data contain very long texts. Choose fewer dates or a narrower filter.")
 		case errors.Is(r.Context().Err(), context.Canceled):
 			// The client has gone.
 		default:
 			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 			s.fail(w, r, http.StatusInternalServerError, "That did not work",
-				"The database could not be asked. Nothing was changed; the log of the web process says why.")
+				"The database did not answer. Nothing was changed. The log of the web process has the cause.")
 		}
 	})
 }
@@ -113,7 +113,7 @@ func parse(r *http.Request) error {
 func (s *site) fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	if err := s.render(w, r, status, title, failure(title, message)); err != nil {
-		s.Logger.ErrorContext(r.Context(), "cannot say what failed", slog.String("error", err.Error()))
+		s.Logger.ErrorContext(r.Context(), "cannot render the error page", slog.String("error", err.Error()))
 		text(w, status, message+"\n")
 	}
 }
@@ -169,12 +169,12 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"cancelled":         "Cancelled.",
 	"deleted":           "Deleted.",
 	"paused":            "Paused.",
-	"requested":         "Requested: the workers take it up within a second or two.",
+	"requested":         "Requested: a worker takes it within a second or two.",
 	"resumed":           "Resumed.",
-	"retried":           "Tried again: the workers take it up within a second or two.",
+	"retried":           "Retried: a worker takes it within a second or two.",
 	"started":           "Started.",
-	"verifying":         "Asked for: a worker verifies the dates one after another.",
-	"verifying-already": "The same is asked for already.",
+	"verifying":         "Requested: a worker verifies the dates one after another.",
+	"verifying-already": "The same is already requested.",
 	"stopping":          "Asked to stop: its worker ends it within a second or two.",
 }
 

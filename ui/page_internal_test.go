@@ -44,7 +44,7 @@ func TestPageFails(t *testing.T) {
 		defer cancel()
 		answer := get(ctx, func(_ http.ResponseWriter, r *http.Request) error { return r.Context().Err() })
 		require.Equal(t, http.StatusInternalServerError, answer.Code)
-		require.Contains(t, answer.Body.String(), "The database could not be asked")
+		require.Contains(t, answer.Body.String(), "The database did not answer")
 	})
 
 	t.Run("TooLarge", func(t *testing.T) {

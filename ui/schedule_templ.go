@@ -33,7 +33,7 @@ func schedulePage(view scheduleView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = heading("Schedule", "What runs by itself, and when, in "+scopeOf(ctx).zoneName+".").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = heading("Schedule", "What runs on a schedule, and when, in "+scopeOf(ctx).zoneName+".").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -165,7 +165,7 @@ func schedulePage(view scheduleView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "<span class=\"none\">not known while no worker is alive</span>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "<span class=\"none\">unknown: no worker is running</span>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -354,7 +354,7 @@ func schedulePage(view scheduleView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, " are rolled up when somebody asks for their date: an import does, and so does a <code>RollupDay</code> job or <code>daymill source watch</code>.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, " are rolled up when their date is requested: by an import, by a <code>RollupDay</code> job, or by <code>daymill source watch</code>.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -470,7 +470,7 @@ func schedulePage(view scheduleView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<p class=\"quietly below\">A queue that is paused keeps its jobs; what is at work comes to its end.</p></section><section class=\"panel\" aria-labelledby=\"workers\"><h2 id=\"workers\">Workers seen in the last two minutes</h2>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<p class=\"quietly below\">A paused queue keeps its jobs. Running jobs finish.</p></section><section class=\"panel\" aria-labelledby=\"workers\"><h2 id=\"workers\">Workers seen in the last two minutes</h2>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -493,7 +493,7 @@ func schedulePage(view scheduleView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("No worker is alive.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var21), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("No worker is running.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var21), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -640,7 +640,7 @@ func schedulePage(view scheduleView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "</span>, which is none of these: a client of the application's that shares River's tables, or a worker that ended without a word. The workers make up for what it does not enqueue.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "</span>, which is not one of these: a client of the application that shares River's tables, or a worker that crashed. The workers enqueue what it does not.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -669,9 +669,9 @@ func gapsText(view scheduleView) string {
 	case view.AllGaps < 0:
 		return ""
 	case view.AllGaps == 0:
-		return ": none of this year"
+		return ": none this year"
 	}
-	text := ": of this year "
+	text := ": this year "
 	for i, gap := range view.Gaps {
 		if i > 0 {
 			text += ", "

@@ -50,7 +50,7 @@ func (s *site) recovered(next http.Handler) http.Handler {
 			}
 			s.Logger.ErrorContext(r.Context(), "a page panicked", slog.String("path", r.URL.Path),
 				slog.String("panic", fmt.Sprint(bug)), slog.String("stack", string(debug.Stack())))
-			refuse(w, r, http.StatusInternalServerError, "Something went wrong here; the log says what.")
+			refuse(w, r, http.StatusInternalServerError, "Something went wrong. The log has the cause.")
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -151,7 +151,7 @@ func isLoopbackHost(host string) bool {
 func (*site) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, r, http.StatusForbidden, "This came from another site and was refused: nothing was changed."+hostHint(r))
+		refuse(w, r, http.StatusForbidden, "The request came from another site and was refused. Nothing was changed."+hostHint(r))
 	}))
 	return protection.Handler(next)
 }
@@ -163,7 +163,7 @@ func hostHint(r *http.Request) string {
 	if err != nil || origin.Host == "" || r.Header.Get("Sec-Fetch-Site") != "" {
 		return ""
 	}
-	return fmt.Sprintf(" The page is at %q and the request names the host %q: if a proxy has put that in, have it pass on "+
+	return fmt.Sprintf(" The page is at %q and the request names the host %q: if a proxy has changed it, have the proxy pass on "+
 		"the browser's Host header (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On).",
 		shortened(origin.Host, 80), shortened(r.Host, 80))
 }

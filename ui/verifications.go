@@ -212,12 +212,12 @@ func (s *site) verify(w http.ResponseWriter, r *http.Request) error {
 func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) {
 	switch {
 	case from == "" && to == "" && sample == "":
-		return args, errors.New("give a date, a range, or how many dates to take by chance")
+		return args, errors.New("give a date, a range, or the size of a sample")
 	case (from != "" || to != "") && sample != "":
-		return args, errors.New("give either dates or the size of a sample, and not both")
+		return args, errors.New("give either dates or the size of a sample, not both")
 	case sample != "":
 		if args.Sample, err = strconv.Atoi(shortened(sample, 20)); err != nil || args.Sample < 1 {
-			return args, fmt.Errorf("%q is no number of dates: give one from 1 to %d", shortened(sample, 20), verification.MaxDates)
+			return args, fmt.Errorf("%q is not a number of dates: give one from 1 to %d", shortened(sample, 20), verification.MaxDates)
 		}
 		return args, nil
 	case from == "":

@@ -33,7 +33,7 @@ func verificationsPage(v verificationsView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = heading("Verifications", "Finished dates, counted anew and compared with their metrics, entity by entity.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = heading("Verifications", "Finished dates, counted again and compared with their metrics, entity by entity.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -316,13 +316,13 @@ func verificationsEmpty(filter verification.Filter) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, "<p>Workers verify some finished dates every day, those first that were not for longest.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, "<p>Workers verify some finished dates every day, least recently verified first.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("Nothing was verified yet.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("Nothing has been verified yet.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -358,7 +358,7 @@ func verificationsEmpty(filter verification.Filter) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("There is no such verification.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var15), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("No verification matches the filter.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var15), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -397,7 +397,7 @@ func verifyForm(sample int) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "\"><div class=\"fields verify-fields\"><div class=\"field\"><label for=\"verify-from\">First date</label> <input type=\"date\" id=\"verify-from\" name=\"from\"></div><div class=\"field\"><label for=\"verify-to\">Last date, where it is another</label> <input type=\"date\" id=\"verify-to\" name=\"to\"></div><div class=\"field\"><label for=\"verify-sample\">or dates by chance</label> <input type=\"number\" id=\"verify-sample\" name=\"sample\" min=\"1\" max=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "\"><div class=\"fields verify-fields\"><div class=\"field\"><label for=\"verify-from\">First date</label> <input type=\"date\" id=\"verify-from\" name=\"from\"></div><div class=\"field\"><label for=\"verify-to\">Last date, if different</label> <input type=\"date\" id=\"verify-to\" name=\"to\"></div><div class=\"field\"><label for=\"verify-sample\">or a random sample of dates</label> <input type=\"number\" id=\"verify-sample\" name=\"sample\" min=\"1\" max=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -423,7 +423,7 @@ func verifyForm(sample int) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 33, "\"></div><label class=\"check\"><input type=\"checkbox\" name=\"repair\" value=\"1\"> Repair what differs</label> <button type=\"submit\" class=\"primary\">Verify</button></div><p class=\"hint quietly\">A worker reads the events as a rollup does, with the same pauses. A repair asks for a rollup of the dates that differ, but for those that have fewer events than their metrics count: those are left to you.</p></form></section>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 33, "\"></div><label class=\"check\"><input type=\"checkbox\" name=\"repair\" value=\"1\"> Repair what differs</label> <button type=\"submit\" class=\"primary\">Verify</button></div><p class=\"hint quietly\">A worker reads the events as a rollup does, with the same pauses. A repair requests a rollup of the dates that differ, except those with fewer events than their metrics count: you decide about those.</p></form></section>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -828,14 +828,14 @@ func dateVerified(day string, v dateVerifications) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 72, ". Where old events were dropped on purpose, leave it: a repair would erase the metrics of ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 72, ". If old events were dropped on purpose, do not repair it: a repair would erase the metrics of ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var43 string
 			templ_7745c5c3_Var43, templ_7745c5c3_Err = templ.JoinStringErrs(plural(row.Erased, "event"))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `verifications.templ`, Line: 178, Col: 215}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `verifications.templ`, Line: 178, Col: 220}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var43))
 			if templ_7745c5c3_Err != nil {
@@ -882,7 +882,7 @@ func dateVerified(day string, v dateVerifications) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else if row.Repairable && row.Edited {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 78, "<p class=\"notice wait below\">Its events are as its last run counted them: its metrics were edited since. A repair writes what the events come to.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 78, "<p class=\"notice wait below\">Its events are the same as in its last run, so its metrics were edited since. A repair writes the right counts again.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -968,7 +968,7 @@ func dateVerified(day string, v dateVerifications) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 87, " more, which were not recorded.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 87, " more, which are not listed.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -111,7 +111,7 @@ func TestVerifications(t *testing.T) {
 	t.Run("Filter", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		require.Contains(t, s.get(t, "/verifications").body, "Nothing was verified yet.")
+		require.Contains(t, s.get(t, "/verifications").body, "Nothing has been verified yet.")
 		for _, result := range []string{"exact", "drifted", "changed", "protected"} {
 			s.exec(t, verifiedSQL, "2026-03-02", result, "[]")
 		}
@@ -120,7 +120,7 @@ func TestVerifications(t *testing.T) {
 		require.Len(t, dates(s.get(t, "/verifications?result=exact").body), 2)
 		require.Len(t, dates(s.get(t, "/verifications?result=exact&date=2026-03-02").body), 1)
 		require.Equal(t, []string{"2026-03-03"}, dates(s.get(t, "/verifications?date=2026-03-03").body))
-		require.Contains(t, s.get(t, "/verifications?date=2026-03-04").body, "There is no such verification.")
+		require.Contains(t, s.get(t, "/verifications?date=2026-03-04").body, "No verification matches the filter.")
 		for _, query := range []string{"result=<b>", "date=x", "before=x", "after=0"} {
 			require.Equal(t, http.StatusUnprocessableEntity, s.get(t, "/verifications?"+query).status, query)
 		}

@@ -1,5 +1,5 @@
-// Package audit is the record of who did what, when, and from where. Entries are only ever appended, in the transaction
-// that did it. Requests for dates write themselves down, by a trigger: most of them come from elsewhere.
+// Package audit is the record of who did what, when, and from where. Entries are only ever appended, in the transaction of
+// the action. A trigger records requests for dates, because most of them come from elsewhere.
 package audit
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Where something was done from.
+// Where an action came from.
 const (
 	ViaAPI  = "api"
 	ViaCLI  = "cli"
@@ -19,19 +19,19 @@ const (
 	ViaWeb  = "web"
 )
 
-// Who did something.
+// Who is who did something, and from where.
 type Who struct {
-	Actor string // a user of the page; the database's role where empty
+	Actor string // a user of the pages; the database's role if empty
 	Via   string
 }
 
-// Entry is one thing that was done.
+// Entry is one action.
 type Entry struct {
 	Who
 
 	Action string         // a verb and its noun: cancel backfill
-	Target string         // what it was done to, as a person names it
-	Detail map[string]any // in JSON; may be nil
+	Target string         // its target, in words for a person
+	Detail map[string]any // stored as JSON; may be nil
 }
 
 // Record appends an entry in the caller's transaction.

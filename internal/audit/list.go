@@ -12,16 +12,16 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// budget is how many entries one statement looks at, and wordsShown how many words of a filter are offered.
+// budget is how many entries one statement reads. wordsShown is how many options each part of the filter has.
 const (
 	budget     = 10_000
 	wordsShown = 50
 )
 
-// Filter says which entries are meant; empty fields mean any.
+// Filter selects entries; an empty field selects any.
 type Filter struct{ Actor, Via, Action string }
 
-// Done is an entry of the record.
+// Done is a recorded action.
 type Done struct {
 	Entry
 
@@ -29,15 +29,15 @@ type Done struct {
 	At time.Time
 }
 
-// Page is a part of the record, newest first. Newer and Older are the ids to go on from; 0 where there is nothing.
+// Page is a part of the record, newest first. Newer and Older are the ids to continue from; 0 if there is nothing more.
 type Page struct {
 	Entries      []Done
 	Newer, Older int64
-	// Unfinished says that the ten thousand entries looked at did not fill the page, and that there are more.
+	// Unfinished reports that the page is not full after ten thousand entries, and that there are more to search.
 	Unfinished bool
 }
 
-// List returns at most size entries: those below an id, or above one where before is 0; the newest where both are.
+// List returns at most size entries: those below an id, or above one if before is 0; the newest if both are 0.
 func List(ctx context.Context, on postgres.DBTX, filter Filter, before, after int64, size int) (Page, error) {
 	if before == 0 && after != 0 {
 		return listNewer(ctx, on, filter, after, size)
@@ -99,17 +99,17 @@ func entries(rows []db.AnalyticsAudit) []Done {
 	all := make([]Done, len(rows))
 	for i, r := range rows {
 		all[i] = Done{ID: r.ID, At: r.At, Entry: Entry{Who: Who{Actor: r.Actor, Via: r.Via}, Action: r.Action, Target: r.Target}}
-		if err := json.Unmarshal(r.Detail, &all[i].Detail); err != nil { // Not an object: somebody has written it by hand.
+		if err := json.Unmarshal(r.Detail, &all[i].Detail); err != nil { // Not an object: somebody has inserted it by hand.
 			all[i].Detail = map[string]any{"detail": string(r.Detail)}
 		}
 	}
 	return all
 }
 
-// Words are what a filter can be: the first fifty of each, in alphabetical order.
+// Words are the options of the filter: the first fifty of each, in alphabetical order.
 type Words struct{ Actors, Vias, Actions []string }
 
-// ListWords returns the words that the record has.
+// ListWords returns the words that occur in the record.
 func ListWords(ctx context.Context, on postgres.DBTX) (Words, error) {
 	rows, err := db.New(on).AuditWords(ctx, wordsShown)
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Calendar says which date an instant belongs to, within a run of dates whose beginnings Postgres has given
-// (analytics.date_start): it does for many instants what analytics.date_of does for one. The zero value has no dates.
+// Calendar finds the date of an instant, within consecutive dates whose beginnings Postgres has computed
+// (analytics.date_start). It does for many instants what analytics.date_of does for one. The zero value has no dates.
 type Calendar struct {
 	first  Date
 	starts []int64 // microseconds since 1970; one more than there are dates
 }
 
-// NewCalendar returns the calendar of the dates from first on. starts are the instants at which each of them begins,
-// and last the one at which the last of them ends. A date that the zone skipped begins and ends at one instant.
+// NewCalendar returns the calendar of consecutive dates from first on. starts are the instants at which they begin, followed
+// by the end of the last date. A date that the zone skipped begins and ends at the same instant.
 func NewCalendar(first Date, starts []time.Time) (Calendar, error) {
 	micros := make([]int64, len(starts))
 	for i, start := range starts {
@@ -27,10 +27,10 @@ func NewCalendar(first Date, starts []time.Time) (Calendar, error) {
 	return Calendar{first: first, starts: micros}, nil
 }
 
-// At returns the date that an instant belongs to and the bounds of that date, all in microseconds since 1970: from is
-// in it, to is the first after it. The date is none where the instant is before or after all the dates.
+// At returns the date of an instant and the date's bounds, in microseconds since 1970: from is the first instant of the date,
+// to is the first after it. The date is zero if the instant is before or after all dates.
 func (c Calendar) At(micros int64) (date Date, from, to int64) {
-	// Of dates that begin at the same instant all but the last are empty.
+	// If several dates begin at the same instant, all but the last are empty.
 	next := sort.Search(len(c.starts), func(i int) bool { return c.starts[i] > micros })
 	if next == 0 || next == len(c.starts) {
 		return Date{}, 0, 0

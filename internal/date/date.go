@@ -1,7 +1,7 @@
-// Package date is a calendar day in the reporting time zone, without a time of day: the unit that is rolled up.
+// Package date is a calendar day in the reporting time zone, without a time of day: the unit of a rollup.
 //
-// Where a date begins and ends is Postgres's to say (analytics.date_start), so that Go's and the server's time zone
-// databases never disagree about a metric; see [Bounds].
+// Postgres decides where a date begins and ends (analytics.date_start), so that Go's and the server's time zone databases
+// cannot disagree about a metric; see [Bounds].
 package date
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Layout is how a date is written everywhere: 2026-03-01.
+// Layout is the format of a date everywhere: 2026-03-01.
 const Layout = time.DateOnly
 
-// MaxDates is the longest range that is accepted at once: ten years.
+// MaxDates is the longest range in one request: ten years.
 const MaxDates = 3660
 
 // Errors of ParseRange and NewRange.
@@ -27,7 +27,7 @@ var (
 
 // Date is a calendar date. The zero value is no date.
 type Date struct {
-	// days since the last day before the year 0, which cannot be written as a date: the zero value is none.
+	// Days since the last day before the year 0. That day has no text form, so the zero value means no date.
 	ordinal int
 }
 
@@ -74,7 +74,7 @@ func (d Date) utc() time.Time { return time.Unix(int64(d.ordinal-epoch)*daySecon
 // IsZero reports whether d is no date.
 func (d Date) IsZero() bool { return d == Date{} }
 
-// String writes the date as 2026-03-01, and no date as an empty string.
+// String formats the date as 2026-03-01, and the zero date as an empty string.
 func (d Date) String() string {
 	if d.IsZero() {
 		return ""
@@ -88,7 +88,7 @@ func (d Date) Date() (year int, month time.Month, dayOfMonth int) { return d.utc
 // Weekday returns the day of the week.
 func (d Date) Weekday() time.Weekday { return d.utc().Weekday() }
 
-// AddDays returns the date n days later, or earlier where n is negative.
+// AddDays returns the date n days later, or earlier if n is negative.
 func (d Date) AddDays(n int) Date { return Date{ordinal: d.ordinal + n} }
 
 // Sub returns the number of days from other to d.
@@ -103,10 +103,10 @@ func (d Date) After(other Date) bool { return d.ordinal > other.ordinal }
 // Compare orders dates, earliest first.
 func (d Date) Compare(other Date) int { return d.ordinal - other.ordinal }
 
-// MarshalText writes the date as 2026-03-01.
+// MarshalText formats the date as 2026-03-01.
 func (d Date) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a date as Parse does.
+// UnmarshalText parses a date as Parse does.
 func (d *Date) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
 	if err != nil {
@@ -134,12 +134,12 @@ func (d Date) DateValue() (pgtype.Date, error) {
 	return pgtype.Date{Time: d.utc(), Valid: !d.IsZero()}, nil
 }
 
-// Bounds are the instants a date begins and ends: From is in it, To is the first instant after it.
+// Bounds are the instants at which a date begins and ends: From is its first instant, To the first after it.
 type Bounds struct {
 	From, To time.Time
 }
 
-// Range is a run of dates, both ends included.
+// Range is consecutive dates, both ends included.
 type Range struct {
 	First, Last Date
 }
@@ -157,7 +157,7 @@ func NewRange(first, last Date) (Range, error) {
 	}
 }
 
-// ParseRange reads 2026-03-01..2026-03-31, or a single date as a range of one.
+// ParseRange parses 2026-03-01..2026-03-31, or a single date as a range of one.
 func ParseRange(text string) (Range, error) {
 	first, last, isRange := strings.Cut(text, "..")
 	if !isRange {
@@ -174,7 +174,7 @@ func ParseRange(text string) (Range, error) {
 	return NewRange(f, l)
 }
 
-// UnmarshalText reads a range as ParseRange does.
+// UnmarshalText parses a range as ParseRange does.
 func (r *Range) UnmarshalText(text []byte) error {
 	parsed, err := ParseRange(string(text))
 	if err != nil {
@@ -184,10 +184,10 @@ func (r *Range) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Len is the number of dates.
+// Len returns the number of dates.
 func (r Range) Len() int { return r.Last.Sub(r.First) + 1 }
 
-// String writes the range as 2026-03-01..2026-03-31.
+// String formats the range as 2026-03-01..2026-03-31.
 func (r Range) String() string {
 	if r.First == r.Last {
 		return r.First.String()

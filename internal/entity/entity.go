@@ -1,7 +1,7 @@
-// Package entity is what metrics are about: an id of one of the three types that analytics.entity_id can have.
+// Package entity has the ids of what metrics are about, in one of the three types that analytics.entity_id can have.
 //
-// An [ID] is kept as bytes whose order is the order Postgres gives the values, so ids of every type are compared,
-// sorted and used as map keys alike, and a batch's bounds mean the same in Go as in SQL.
+// An [ID] is kept as bytes in the order in which Postgres sorts the values. So ids of every type can be compared, sorted and
+// used as map keys, and a batch's bounds mean the same in Go as in SQL.
 package entity
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// Type is the type that analytics.entity_id has in a database, chosen once at installation.
+// Type is the type of analytics.entity_id in a database, chosen once at installation.
 type Type string
 
-// The types an entity's id can have.
+// Types of an entity's id.
 const (
 	UUID   Type = "uuid"
 	Bigint Type = "bigint"
@@ -30,7 +30,7 @@ const (
 // ErrType is returned for a name that is not one of the three types.
 var ErrType = errors.New("entity type must be uuid, bigint or text")
 
-// ParseType reads the name of a type.
+// ParseType parses the name of a type.
 func ParseType(name string) (Type, error) {
 	switch t := Type(name); t {
 	case UUID, Bigint, Text:
@@ -40,9 +40,9 @@ func ParseType(name string) (Type, error) {
 	}
 }
 
-// ID is an entity's id as order-preserving bytes: a uuid's 16 bytes, a bigint's 8 bytes big-endian with the sign bit
-// flipped, or a text's UTF-8. Only its [Type] can render it.
-type ID string //nolint:recvcheck // It scans by pointer and is written by value, as pgx has it.
+// ID is an entity's id as order-preserving bytes: a uuid's 16 bytes, a bigint's 8 bytes big-endian with the sign bit flipped,
+// or a text's UTF-8. Only its [Type] can format it.
+type ID string //nolint:recvcheck // pgx scans by pointer and encodes by value.
 
 const signBit = 1 << 63
 
@@ -52,7 +52,7 @@ func (id *ID) ScanInt64(v pgtype.Int8) error {
 		return errNull
 	}
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(v.Int64)^signBit) //nolint:gosec // The bits are what is wanted.
+	binary.BigEndian.PutUint64(b[:], uint64(v.Int64)^signBit) //nolint:gosec // Only the bits matter.
 	*id = ID(b[:])
 	return nil
 }
@@ -81,7 +81,7 @@ func (id ID) Int64Value() (pgtype.Int8, error) {
 		return pgtype.Int8{}, errWidth
 	}
 	n := binary.BigEndian.Uint64([]byte(id)) ^ signBit
-	return pgtype.Int8{Int64: int64(n), Valid: true}, nil //nolint:gosec // The bits are what is wanted.
+	return pgtype.Int8{Int64: int64(n), Valid: true}, nil //nolint:gosec // Only the bits matter.
 }
 
 // UUIDValue writes a uuid.
@@ -97,7 +97,7 @@ func (id ID) TextValue() (pgtype.Text, error) {
 	return pgtype.Text{String: string(id), Valid: true}, nil
 }
 
-// AppendBinary appends to ids the id that Postgres has sent in its binary format.
+// AppendBinary appends an id, in the binary format in which Postgres sent it, to ids.
 func (t Type) AppendBinary(ids, sent []byte) ([]byte, error) {
 	switch {
 	case t == UUID && len(sent) == 16, t == Text:
@@ -116,7 +116,7 @@ var (
 	errWidth = errors.New("an entity's id is not of the type that the installation has")
 )
 
-// Parse reads an id as people and SQL write it. The error says what the type expects.
+// Parse parses an id as people and SQL write it. The error says what the type expects.
 func (t Type) Parse(text string) (ID, error) {
 	switch t {
 	case UUID:
@@ -143,7 +143,7 @@ func (t Type) Parse(text string) (ID, error) {
 	}
 }
 
-// Format renders an id as SQL reads it.
+// Format formats an id as SQL reads it.
 func (t Type) Format(id ID) string {
 	switch {
 	case t == UUID && len(id) == 16:
@@ -155,7 +155,7 @@ func (t Type) Format(id ID) string {
 	}
 }
 
-// FormatPointer is Format for a bound that may be absent.
+// FormatPointer is Format for an optional bound.
 func (t Type) FormatPointer(id *ID) *string {
 	if id == nil {
 		return nil
@@ -164,5 +164,5 @@ func (t Type) FormatPointer(id *ID) *string {
 	return &text
 }
 
-// clip keeps a hostile id from filling a log line.
+// clip shortens an id, so that a hostile one cannot fill a log line.
 func clip(id string) string { return text.Clip(id, 60) }

@@ -16,11 +16,11 @@ import (
 	"slices"
 )
 
-// Level says how grave a finding is.
+// Level is the severity of a finding.
 type Level string
 
-// The levels. Good and Busy need nothing; Wait needs a person some day, or time; Bad keeps dates from being right, or from
-// being rolled up at all.
+// Levels. Good and Busy need no action; Wait needs time, or a person some day; Bad keeps dates from being right or from being
+// rolled up at all.
 const (
 	Good Level = "good"
 	Busy Level = "busy"
@@ -28,50 +28,50 @@ const (
 	Bad  Level = "bad"
 )
 
-// Rank is the order in which checks are asked.
+// Rank is the order in which checks run.
 type Rank int
 
-// The ranks, the gravest first.
+// Ranks, most severe first.
 const (
-	Standstill Rank = iota // nothing is done at all
-	Broken                 // something wants a person
-	Behind                 // something is not done that should have been
-	Working                // something is being done
-	Well                   // nothing of that
+	Standstill Rank = iota // nothing is processed at all
+	Broken                 // something needs a person
+	Behind                 // something is late
+	Working                // something is in progress
+	Well                   // none of these
 )
 
-// Check is one question of a capability's.
+// Check is one question that a capability asks about itself.
 type Check struct {
 	Name string // such as workers; stable, for programs
 	Rank Rank
-	// Judge returns what it has found, and whether that is anything.
+	// Judge returns a finding, and whether there is one.
 	Judge func() (Finding, bool)
 }
 
-// Finding is an answer. Its sentence is the same for all who read it.
+// Finding is the result of a check. Every reader gets the same sentence.
 type Finding struct {
 	Check    string `json:"check"`
 	Level    Level  `json:"level"`
-	Sentence string `json:"sentence"`          // what there is, and what fixes it
-	Command  string `json:"command,omitempty"` // of the command line's, that fixes or shows it
-	Link     Link   `json:"-"`                 // of the page that fixes or shows it
+	Sentence string `json:"sentence"`          // what is the case, and what fixes it
+	Command  string `json:"command,omitempty"` // the daymill command that fixes or shows it
+	Link     Link   `json:"-"`                 // the page that fixes or shows it
 }
 
-// Link is a page: the parts of its path, and its query. Its label is empty where there is no such page.
+// Link is a page: the parts of its path and its query. The label is empty if there is no such page.
 type Link struct {
 	Label string
 	Parts []string
 	Query url.Values
 }
 
-// Judge asks every check, and returns what they have found, the verdict first. Checks of one rank are asked in the order
-// in which they are given. It is empty where no check has found anything.
+// Judge runs every check and returns the findings, the verdict first. Checks of the same rank run in the given order. The
+// result is empty if no check has found anything.
 func Judge(contributions ...[]Check) []Finding {
 	checks := slices.Concat(contributions...)
 	slices.SortStableFunc(checks, func(a, b Check) int { return cmp.Compare(a.Rank, b.Rank) })
 	var found []Finding
 	for _, check := range checks {
-		// That all is well is said where nothing else is.
+		// Say that all is well only if there is nothing else to say.
 		if check.Rank == Well && len(found) > 0 {
 			break
 		}
@@ -83,7 +83,7 @@ func Judge(contributions ...[]Check) []Finding {
 	return found
 }
 
-// Count is how many findings have a level.
+// Count returns how many findings have a level.
 func Count(findings []Finding, level Level) (n int) {
 	for _, finding := range findings {
 		if finding.Level == level {

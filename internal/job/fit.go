@@ -8,8 +8,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Fit returns how many of some jobs, from the first on, have at most so many bytes of arguments and errors together as they
-// are stored; at least one.
+// Fit returns how many of the jobs, from the first on, have at most so many bytes of arguments and errors together, as
+// stored; at least one.
 func Fit(ctx context.Context, on postgres.DBTX, ids []int64, most int64) (int, error) {
 	rows, err := db.New(on).JobSizes(ctx, ids)
 	if err != nil {

@@ -1,13 +1,13 @@
-// Package job is the history of Daymill's jobs: analytics.jobs, which triggers keep as River's table is, and which
-// outlives River's pruning.
+// Package job is the history of Daymill's jobs: analytics.jobs, which triggers keep equal to River's table, and which keeps
+// jobs longer than River does.
 //
-// A filter has four parts, and a table of a million jobs has no index for every combination of them. So each question
-// takes one of three ways, none of which reads more than some ten thousand rows:
+// A filter has four parts, and a table of a million jobs cannot have an index for every combination of them. So each query
+// uses one of three ways, none of which reads more than about ten thousand rows:
 //
-//   - by the dates, where the range has few jobs ([Narrow]);
-//   - by the words, where the planner expects few jobs with them;
-//   - by looking at the jobs of the states and the kind, in the order of their ids, [Budget] of them at a time. A page that
-//     is not full by then says how far it has looked, and the next goes on from there: no job is left out.
+//   - by the dates, if the range has few jobs ([Narrow]);
+//   - by the words, if the planner expects few jobs with them;
+//   - by scanning the jobs of the states and the kind in the order of their ids, [Budget] of them at a time. A page that is not full by
+//     then says how far the scan got, and the next page continues there: no job is left out.
 package job
 
 import (
@@ -25,28 +25,28 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// States are River's, in the order in which a job goes through them.
+// States returns River's states in the order in which a job passes through them.
 func States() []string {
 	return []string{"available", "running", "retryable", "scheduled", "pending", "completed", "cancelled", "discarded"}
 }
 
-// ErrNotFound says that there is no job of an id: there never was, or it was deleted, or is older than the retention.
+// ErrNotFound means that no job has this id: it never existed, was deleted, or is older than the retention.
 var ErrNotFound = errors.New("there is no such job")
 
-// Filter says which jobs are meant. The zero value means all.
+// Filter selects jobs. The zero value selects all.
 type Filter struct {
 	State string
 	Kind  string
-	// First and Last are dates of rollup_day jobs, both included; a zero one is no bound.
+	// First and Last are the bounds of rollup_day jobs' dates, both included; a zero date is no bound.
 	First, Last date.Date
-	// Text is words of the kind, the arguments and the errors, as people type them into a search.
+	// Text is words of the kind, the arguments and the errors, as typed into a search.
 	Text string
 }
 
-// IsZero reports whether every job is meant.
+// IsZero reports whether the filter selects every job.
 func (f Filter) IsZero() bool { return f == Filter{} }
 
-// indexed reports whether state and kind are all there is, for which there are indexes in the order of the ids.
+// indexed reports whether the filter has only state and kind, which have indexes in the order of the ids.
 func (f Filter) indexed() bool { return !f.hasDates() && f.Text == "" }
 
 func (f Filter) hasDates() bool { return !f.First.IsZero() || !f.Last.IsZero() }
@@ -58,7 +58,7 @@ func (f Filter) states() []string {
 	return States()
 }
 
-// dates are the bounds as Postgres gets them.
+// dates returns the bounds in the form for Postgres.
 func (f Filter) dates() (first, last date.Date) {
 	first, last = f.First, f.Last
 	if first.IsZero() {
@@ -70,11 +70,11 @@ func (f Filter) dates() (first, last date.Date) {
 	return first, last
 }
 
-// Job is a row of a list.
+// Job is a row of the list.
 type Job struct {
 	ID          int64
 	Kind        string
-	Date        date.Date // zero where it has none
+	Date        date.Date // zero if it has none
 	State       string
 	Attempt     int
 	MaxAttempts int
@@ -129,7 +129,7 @@ type Run struct {
 	Deleted    int64
 }
 
-// Detail is a job with all that is known of it.
+// Detail is everything known about a job.
 type Detail struct {
 	Job
 
@@ -138,7 +138,7 @@ type Detail struct {
 	Priority    int
 	AttemptedBy string // the process that tried last
 	Errors      string // JSON: River's objects with at, attempt, error and trace, oldest first
-	Output      string // JSON; empty where it has none
+	Output      string // JSON; empty if it has none
 	PrunedAt    *time.Time
 	Runs        []Run // the latest runsShown, newest first
 }
@@ -185,7 +185,7 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 	return detail, nil
 }
 
-// Forget deletes the history of jobs, and returns of how many there was one.
+// Forget deletes the history of jobs and returns how many had one.
 func Forget(ctx context.Context, on postgres.DBTX, ids []int64) (int64, error) {
 	forgotten, err := db.New(on).JobForget(ctx, ids)
 	if err != nil {
@@ -194,13 +194,13 @@ func Forget(ctx context.Context, on postgres.DBTX, ids []int64) (int64, error) {
 	return forgotten, nil
 }
 
-// Snapshot is when somebody looked: jobs that came later, or have changed since, are not meant.
+// Snapshot is the time at which somebody viewed the list: later jobs, and jobs that have changed since, are excluded.
 type Snapshot struct {
 	MaxID int64
 	At    time.Time
 }
 
-// Now takes a snapshot, by the database's clock.
+// Now takes a snapshot by the database's clock.
 func Now(ctx context.Context, on postgres.DBTX) (Snapshot, error) {
 	row, err := db.New(on).JobSnapshot(ctx)
 	if err != nil {
@@ -209,10 +209,10 @@ func Now(ctx context.Context, on postgres.DBTX) (Snapshot, error) {
 	return Snapshot{MaxID: row.MaxID, At: row.At}, nil
 }
 
-// farFuture is after every change.
+// farFuture is later than every change.
 func farFuture() time.Time { return time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC) }
 
-// Ref is what one has to know of a job to act on it.
+// Ref identifies a job for an action on it.
 type Ref struct {
 	ID    int64
 	Kind  string
@@ -220,8 +220,8 @@ type Ref struct {
 	State string
 }
 
-// Still returns those of some jobs that match a filter and have not changed since a snapshot, the newest first. With a
-// zero snapshot, those that match.
+// Still returns the given jobs that match a filter and have not changed since a snapshot, newest first. With a zero snapshot,
+// it returns all that match.
 func Still(ctx context.Context, on postgres.DBTX, filter Filter, since Snapshot, ids []int64) ([]Ref, error) {
 	if since.At.IsZero() {
 		since.At = farFuture()

@@ -14,16 +14,16 @@ import (
 
 // Defaults of Reader.
 const (
-	// Narrow is up to how many jobs are counted, and read to answer one question.
+	// Narrow is how many jobs are counted, and read, at most to answer one query.
 	Narrow = 10_000
-	// Budget is how many jobs are looked at where neither dates nor words are narrow.
+	// Budget is how many jobs a scan reads if neither the dates nor the words are narrow.
 	Budget = 10_000
 )
 
 // Reader reads the history. The zero value has the defaults.
 type Reader struct {
-	Narrow int // Narrow where 0
-	Budget int // Budget where 0
+	Narrow int // Narrow if 0
+	Budget int // Budget if 0
 }
 
 func (r Reader) narrow() int32 { return bound(r.Narrow, Narrow) }
@@ -36,24 +36,24 @@ func bound(n, byDefault int) int32 {
 	return int32(n) //nolint:gosec // Checked.
 }
 
-// Cursor is a place in the list, which is ordered by the ids, newest first. The zero value is its beginning.
+// Cursor is a position in the list, which is ordered by id, newest first. The zero value is its beginning.
 type Cursor struct {
-	Before int64 // jobs below this id, the newest of them; 0 is none
-	After  int64 // jobs above this id, the oldest of them; 0 is none
+	Before int64 // the newest jobs below this id; 0 for none
+	After  int64 // the oldest jobs above this id; 0 for none
 }
 
-// Count is how many jobs are in a state; where More is set, at least that many.
+// Count is how many jobs are in a state; at least that many if More is set.
 type Count struct {
 	Jobs int64
 	More bool
 }
 
-// Page is a part of the list.
+// Page is a page of the list.
 type Page struct {
 	Jobs []Job // newest first
-	// Newer and Older are the cursors of the pages next to it; zero where there is none.
+	// Newer and Older are the cursors of the neighbouring pages; zero if there is none.
 	Newer, Older Cursor
-	// Unfinished says that the budget was spent before the page was full: Older (or Newer) goes on looking.
+	// Unfinished reports that the scan reached its budget before the page was full: Older (or Newer) continues the scan.
 	Unfinished bool
 }
 
@@ -63,7 +63,7 @@ func (r Reader) List(ctx context.Context, on postgres.DBTX, filter Filter, at Cu
 	return page, err
 }
 
-// ListCounted is List, and counts the jobs by state that match the rest of the filter. Counts are exact up to Narrow.
+// ListCounted is List, and also counts by state the jobs that match the rest of the filter. Counts are exact up to Narrow.
 func (r Reader) ListCounted(
 	ctx context.Context, on postgres.DBTX, filter Filter, at Cursor, size int,
 ) (Page, map[string]Count, error) {
@@ -103,14 +103,14 @@ func (r Reader) list(
 	return page, counts, err
 }
 
-// found is a job that matches a filter, but for its state.
+// found is a job that matches a filter, apart from its state.
 type found struct {
 	id    int64
 	state string
 }
 
-// few returns the jobs that match a filter in any state, newest first, where its dates or its words are of few jobs. It
-// returns false where they are not.
+// few returns the jobs in any state that match a filter, newest first, if its dates or its words select few jobs. Otherwise
+// it returns false.
 func (r Reader) few(ctx context.Context, on postgres.DBTX, filter Filter, since Snapshot) ([]found, bool, error) {
 	if since.At.IsZero() {
 		since.At = farFuture()
@@ -165,17 +165,17 @@ func sorted(all []found) []found {
 	return all
 }
 
-// rare is the share of jobs that the planner expects a word to be in that it has not met, and a bit.
+// rare is slightly more than the share of jobs in which the planner expects a word that it has no statistics of.
 const rare = 0.0051
 
-// areRare reports whether words are worth looking up in their index, which lists every job that has one, by what the
-// planner knows of them. It goes by whole words, and by those that jobs should have.
+// areRare reports whether words are worth looking up in their index, which lists every job that has them. It asks the
+// planner, and only about whole words that jobs must have.
 func (r Reader) areRare(ctx context.Context, on postgres.DBTX, text string) (bool, error) {
 	needed, err := db.New(on).JobWordsNeeded(ctx, text)
 	if err != nil {
 		return false, fmt.Errorf("read words: %w", err)
 	}
-	if needed == "T" { // As querytree says that there are none.
+	if needed == "T" { // querytree's word for none.
 		return false, nil
 	}
 	var explained []byte
@@ -186,11 +186,11 @@ func (r Reader) areRare(ctx context.Context, on postgres.DBTX, text string) (boo
 		return false, fmt.Errorf("estimate how many jobs have words: %w", err)
 	}
 	type plan struct {
-		Rows  float64 `json:"Plan Rows"` //nolint:tagliatelle // Postgres's.
-		Plans []plan  `json:"Plans"`     //nolint:tagliatelle // As above.
+		Rows  float64 `json:"Plan Rows"` //nolint:tagliatelle // Postgres's name.
+		Plans []plan  `json:"Plans"`     //nolint:tagliatelle // Postgres's name.
 	}
 	var all []struct {
-		Plan plan `json:"Plan"` //nolint:tagliatelle // As above.
+		Plan plan `json:"Plan"` //nolint:tagliatelle // Postgres's name.
 	}
 	if err := json.Unmarshal(explained, &all); err != nil {
 		return false, fmt.Errorf("read an estimate: %w", err)
@@ -210,7 +210,7 @@ func countOf(all []found) map[string]Count {
 	return counts
 }
 
-// count counts jobs by state where few has found that they are many. The list begins at top.
+// count counts jobs by state if few has found too many. The list begins at top.
 func (r Reader) count(ctx context.Context, on postgres.DBTX, filter Filter, top Snapshot) (map[string]Count, error) {
 	counts := make(map[string]Count)
 	if filter.indexed() {
@@ -233,13 +233,13 @@ func (r Reader) count(ctx context.Context, on postgres.DBTX, filter Filter, top 
 	if !rows.spent {
 		return counts, nil
 	}
-	for _, state := range States() { // There may be more, also of those that were not seen.
+	for _, state := range States() { // There may be more, also of states that were not seen.
 		counts[state] = Count{Jobs: counts[state].Jobs, More: true}
 	}
 	return counts, nil
 }
 
-// cut takes a page out of all that match, in any state.
+// cut takes a page out of all matches in any state.
 func cut(all []found, state string, at Cursor, size int) (Page, []int64) {
 	var ids []int64
 	for _, f := range all {
@@ -266,7 +266,7 @@ func cut(all []found, state string, at Cursor, size int) (Page, []int64) {
 	return page, ids[from:to]
 }
 
-// countBelow is how many of ids, the highest first, are below an id.
+// countBelow returns how many of ids, which are in descending order, are below an id.
 func countBelow(ids []int64, id int64) int {
 	place, _ := slices.BinarySearchFunc(ids, id, func(a, b int64) int {
 		if a >= b {

@@ -10,17 +10,17 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// jumpDates is up to how many dates a look begins at the nearest job of any of them, and not where the last one ended.
+// jumpDates is up to how many dates a scan starts at the nearest job of any of them, instead of where the last scan ended.
 const jumpDates = 4_000
 
-// looked is what one look has found.
+// looked is the result of one scan.
 type looked struct {
-	found   []found // in the order of the look
-	spent   bool    // the budget is: there may be more beyond reached
+	found   []found // in the order of the scan
+	spent   bool    // the budget is used up: there may be more beyond reached
 	reached int64
 }
 
-// lookBudget is how many jobs a look for so many reads: no more than those where every one of them matches.
+// lookBudget returns how many jobs a scan reads: only size if every job matches.
 func (r Reader) lookBudget(every bool, size int) int32 {
 	if every {
 		return bound(size, 1)
@@ -28,7 +28,7 @@ func (r Reader) lookBudget(every bool, size int) int32 {
 	return max(r.budget(), bound(size, 1))
 }
 
-// lookOlder looks at jobs up to a snapshot's id, which have not changed since.
+// lookOlder scans jobs that are not newer than a snapshot and have not changed since.
 func (r Reader) lookOlder(ctx context.Context, on postgres.DBTX, filter Filter, from Snapshot, size int) (looked, error) {
 	first, last := filter.dates()
 	budget := r.lookBudget(filter.indexed() && from.At.Equal(farFuture()), size)
@@ -49,7 +49,7 @@ func (r Reader) lookOlder(ctx context.Context, on postgres.DBTX, filter Filter, 
 	return all, nil
 }
 
-// nearest moves the beginning of a look down to the next job of the filter's dates.
+// nearest moves the start of a scan down to the next job of the filter's dates.
 func nearest(ctx context.Context, on postgres.DBTX, filter Filter, from Snapshot) (Snapshot, error) {
 	if !filter.hasDates() {
 		return from, nil
@@ -67,7 +67,7 @@ func nearest(ctx context.Context, on postgres.DBTX, filter Filter, from Snapshot
 	return from, nil
 }
 
-// newest is where the list begins.
+// newest returns the beginning of the list.
 func newest() Snapshot { return Snapshot{MaxID: math.MaxInt64 - 1, At: farFuture()} }
 
 func (r Reader) lookNewer(ctx context.Context, on postgres.DBTX, filter Filter, after int64, size int) (looked, error) {
@@ -104,7 +104,7 @@ func (r Reader) lookNewer(ctx context.Context, on postgres.DBTX, filter Filter, 
 	return all, nil
 }
 
-// look makes a page out of one look. The list begins at top.
+// look makes a page out of one scan. The list begins at top.
 func (r Reader) look(
 	ctx context.Context, on postgres.DBTX, filter Filter, top Snapshot, at Cursor, size int,
 ) (Page, []int64, error) {
@@ -157,8 +157,8 @@ func idsOf(all []found) []int64 {
 	return ids
 }
 
-// IDs returns the jobs that match a filter at a snapshot, newest first and at most limit of them, and whether there are
-// more. Unlike a page it looks until it has that many or has seen every job, one look after another.
+// IDs returns the jobs that match a filter at a snapshot, newest first and at most limit of them, and whether there are more.
+// Unlike List it repeats scans until it has enough or has seen every job.
 func (r Reader) IDs(
 	ctx context.Context, on postgres.DBTX, filter Filter, at Snapshot, limit int,
 ) (ids []int64, more bool, err error) {

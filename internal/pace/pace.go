@@ -1,5 +1,5 @@
-// Package pace keeps a run from being noticed: it sizes statements so that each takes about a tenth of a second,
-// pauses after each one for as long as the statement took (times the pace), and counts what that came to.
+// Package pace limits the load of a run. It sizes statements so that each takes about a tenth of a second, pauses after each
+// one for as long as the statement took (times the pace), and adds up both times.
 package pace
 
 import (
@@ -9,33 +9,33 @@ import (
 
 // Defaults of a run.
 const (
-	// DefaultPace pauses for as long as the statement took: half of the time the database hears nothing of the run.
+	// DefaultPace pauses for as long as the statement took: half of the time, the run sends nothing to the database.
 	DefaultPace = 1.0
-	// Target is how long a statement should take. A tenth of a second is short enough not to be felt by others that
-	// wait for a lock or the disk, and long enough to make the round trip negligible.
+	// Target is how long a statement should take. A tenth of a second is too short to disturb others that wait for a lock or
+	// the disk, and long enough to make the round trip negligible.
 	Target = 100 * time.Millisecond
-	// Limit is the statement_timeout of a statement that can be done again in smaller parts. With what it takes to end
-	// the statement and to hear of it, none takes longer than a quarter of a second.
+	// Limit is the statement_timeout of a statement that can be repeated in smaller parts. Including the cancellation and its
+	// round trip, no such statement takes longer than a quarter of a second.
 	Limit = 200 * time.Millisecond
 
-	// maxPause bounds a pause, so that a run's sign of life never stays away for long, whatever the pace.
+	// maxPause is the longest pause, so that a run's heartbeat is never late, whatever the pace.
 	maxPause = 10 * time.Second
 )
 
-// Clock is the time, so that tests may have their own.
+// Clock tells the time. Tests may use their own.
 type Clock interface {
 	Now() time.Time
-	// Sleep returns after d, or ctx's cause once ctx is done.
+	// Sleep returns after d, or returns ctx's cause once ctx is done.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// SystemClock is the time of the machine.
+// SystemClock is the machine's clock.
 type SystemClock struct{}
 
-// Now is the current time.
-func (SystemClock) Now() time.Time { return time.Now() } //nolint:forbidigo // This is the clock that others take.
+// Now returns the current time.
+func (SystemClock) Now() time.Time { return time.Now() } //nolint:forbidigo // This is the clock that others use.
 
-// Sleep waits.
+// Sleep waits for d, or until ctx is done.
 func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -50,22 +50,22 @@ func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
 // Pacer times statements and pauses after them.
 type Pacer struct {
 	Clock Clock
-	// Pace is the length of a pause as a multiple of how long the statement took; 0 means no pauses.
+	// Pace is the length of a pause as a multiple of the statement's time; 0 means no pauses.
 	Pace float64
 
-	// Longest is the longest statement on the server, Worked the time in statements, round trips included, Paused the time
-	// in pauses.
+	// Longest is the time of the longest statement on the server. Worked is the time in statements, including round trips.
+	// Paused is the time in pauses.
 	Longest, Worked, Paused time.Duration
 }
 
-// Link is what statements go through.
+// Link is the connection that statements use.
 type Link interface {
-	// Waited is how long it has waited so far for what is not the server's work: the network, locks.
+	// Waited returns how long the link has waited so far for anything but the server's work: the network and locks.
 	Waited() time.Duration
 }
 
-// Do runs one statement, or one transaction of statements, and returns how long the server took: what the link has waited
-// meanwhile is left out, for a statement of another size would have waited as long. The link may be nil.
+// Do runs one statement, or one transaction of statements, and returns how long the server took. The time that the link
+// waited is left out, because it does not depend on the statement's size. The link may be nil.
 func (p *Pacer) Do(link Link, statement func() error) (time.Duration, error) {
 	waited := func() time.Duration { return 0 }
 	if link != nil {

@@ -2,11 +2,11 @@ package pace
 
 import "time"
 
-// Size is how much one statement takes on, in whatever unit: it follows how long statements of that size take.
+// Size is the size of one statement, in any unit. It adapts to the time that statements take.
 //
-// Part of what a statement takes is fixed: planning, a trigger, a distributed table's agreement. Making it smaller does
-// not make that part smaller. So two sizes that are well apart tell the fixed part from the rest, the rest is what the
-// size is chosen by, and the limit is the usual one beyond the fixed part.
+// Part of that time is fixed: planning, a trigger, the agreement of a distributed table's nodes. A smaller statement does not
+// make that part shorter. Size compares statements of two clearly different sizes to tell the fixed part from the rest. It
+// chooses the size by the rest, and adds the fixed part to the usual limit.
 type Size struct {
 	current, least, most float64
 
@@ -14,22 +14,24 @@ type Size struct {
 	timeouts int // in a row
 
 	fixed    time.Duration
-	refSize  float64 // of an earlier statement, which the next one of quite another size is compared with
+	refSize  float64 // size of an earlier statement, to compare with the next one of a clearly different size
 	refTook  time.Duration
-	refSince int // statements ago
+	refSince int // in statements
 }
 
 const (
-	// maxLimit is where a statement that cannot be made any smaller is given up. Together with the pause after it, it has to
-	// be shorter than the silence for which a run is taken for dead.
+	// maxLimit is the limit at which a statement that cannot be smaller is given up. Together with the pause after it, it
+	// must be shorter than the silence after which a run counts as dead.
 	maxLimit = 15 * time.Second
-	// apart is how many times as large one of two sizes is to be for their difference to tell what is fixed.
+	// apart is the least ratio of two sizes whose difference shows the fixed part.
 	apart = 1.5
-	// refMost is for how many statements one is compared with: what lies at other times or entities may cost otherwise.
+	// refMost is for how many statements a reference is used: statements at other times, or on other entities, may cost more
+	// or less.
 	refMost = 12
-	// probeAfter is after how many statements of much the same size one is made smaller, to compare with.
+	// probeAfter is after how many statements of similar size one is made smaller, for comparison.
 	probeAfter = 8
-	// limitStep is what limits are rounded up to, so that they are not set anew for each statement.
+	// limitStep is the multiple to which limits are rounded up, so that the limit does not have to be set before each
+	// statement.
 	limitStep = 50 * time.Millisecond
 )
 
@@ -38,16 +40,16 @@ func NewSize(first, least, most float64) *Size {
 	return &Size{current: first, least: least, most: most, limit: Limit}
 }
 
-// Value is the size of the next statement.
+// Value returns the size of the next statement.
 func (s *Size) Value() float64 { return s.current }
 
-// Limit is the statement_timeout of the next statement.
+// Limit returns the statement_timeout of the next statement.
 func (s *Size) Limit() time.Duration { return s.limit }
 
-// Fixed is what a statement is known to take whatever its size.
+// Fixed returns the part of a statement's time that does not depend on its size, as far as it is known.
 func (s *Size) Fixed() time.Duration { return s.fixed }
 
-// Expect says that a statement takes at least so long whatever its size, where another kind of statement has shown it.
+// Expect sets a lower bound of the fixed part that another kind of statement has shown.
 func (s *Size) Expect(fixed time.Duration) {
 	if fixed > s.fixed {
 		s.fixed = fixed
@@ -55,9 +57,9 @@ func (s *Size) Expect(fixed time.Duration) {
 	}
 }
 
-// Took adapts the size after a statement of the given size. It doubles at most, since what comes next may be denser, or
-// grows fourfold where the statement took next to no time; and is halved at most, since what was slow may have been the
-// disk's first touch.
+// Took adapts the size after a statement of the given size. The size at most doubles, since what comes next may be denser,
+// except that it grows fourfold after a statement that took almost no time. It is at most halved, since a slow statement may
+// have been the disk's first read.
 func (s *Size) Took(size float64, took time.Duration) {
 	s.learn(size, took)
 	s.timeouts, s.limit = 0, s.usual()
@@ -75,14 +77,14 @@ func (s *Size) Took(size float64, took time.Duration) {
 	s.current = min(s.most, max(s.least, size*factor))
 }
 
-// learn tells what is fixed from the rest.
+// learn separates the fixed part from the rest.
 func (s *Size) learn(size float64, took time.Duration) {
-	// It is forgotten little by little: sizes that stay the same would never tell that it has become less.
+	// Reduce it a little each time: if sizes stay the same, nothing would show that the fixed part has become smaller.
 	s.fixed = min(max(0, s.fixed-Target/32), took)
 	switch s.refSince++; {
 	case s.timeouts > 2 || s.timeouts > 0 && size <= s.least:
-		// Smaller ones did not end in time, and this one did with a longer limit. Perhaps nothing of it is due to its size: the
-		// next one, twice as large, tells.
+		// Smaller statements did not end in time, and this one did with a longer limit. Perhaps its time does not depend on
+		// its size at all: the next statement, twice as large, will show.
 		s.fixed = took
 	case s.refSize == 0 || s.refSince > refMost:
 	case took < Target/2 && s.refTook < Target/2:
@@ -92,32 +94,32 @@ func (s *Size) learn(size float64, took time.Duration) {
 	default:
 		slope := max(0, float64(took-s.refTook)/(size-s.refSize))
 		fixed := time.Duration(float64(took) - slope*size)
-		// By halves: one of the two may have been slow for reasons of its own.
+		// Take the average: one of the two may have been slow for other reasons.
 		s.fixed = min(took, s.refTook, max(0, (s.fixed+fixed)/2))
 	}
 	s.refSize, s.refTook, s.refSince = size, took, 0
 }
 
-// usual is the limit of a statement that has not run into one.
+// usual returns the limit of a statement that has not reached one.
 func (s *Size) usual() time.Duration {
 	if s.fixed < Target/2 {
 		return Limit
 	}
-	some := s.fixed + s.fixed/4 // It is not always the same.
+	some := s.fixed + s.fixed/4 // It varies.
 	return min(maxLimit, Limit+(some+limitStep/2).Round(limitStep))
 }
 
-// Set chooses the size, where the caller knows better.
+// Set sets the size, for a caller that knows better.
 func (s *Size) Set(size float64) {
 	s.timeouts, s.limit = 0, s.usual()
 	s.current = min(s.most, max(s.least, size))
 }
 
-// TimedOut adapts the size after a statement that ran into its limit, and reports whether to try again. Where smaller
-// does not help (a fixed part, or a disk that stalls) the limit is doubled, up to some thirteen seconds.
+// TimedOut adapts the size after a statement that reached its limit, and reports whether to try again. If a smaller size does
+// not help (a fixed part, or a stalled disk), it doubles the limit, up to about thirteen seconds.
 func (s *Size) TimedOut(size float64) bool {
 	s.timeouts++
-	if size > s.refSize && s.refSize > 0 { // It would have taken as long as the limit, at least.
+	if size > s.refSize && s.refSize > 0 { // It would have taken at least the limit.
 		slope := max(0, float64(s.limit-s.refTook)/(size-s.refSize))
 		s.fixed = max(0, min(s.fixed, s.refTook-time.Duration(slope*s.refSize)))
 	}

@@ -9,19 +9,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Cursor is a query that is read part after part, each by a short statement, in a read-only transaction that lasts until
-// Close. It shows what was committed when it was declared. As long as it is open, nothing else may be sent through its
-// session (see [Session.Busy]), and VACUUM keeps what was deleted since.
+// Cursor is a query whose result is read in parts, each by a short statement, in a read-only transaction that lasts until
+// Close. It shows what was committed when it was declared. While it is open, nothing else may be sent through its session
+// (see [Session.Busy]), and VACUUM cannot remove rows deleted since.
 type Cursor struct {
 	session *Session
 	limit   time.Duration
 }
 
-// Declare opens a cursor whose statements, this one included, are under a statement_timeout. After one that fails there
-// is nothing to do but Close. A patient session waits for it like for other statements, but does not try it again.
+// Declare opens a cursor. Each of its statements, including this one, has the statement_timeout limit. After a statement
+// fails, only Close may be called. A patient session waits for these statements as for others, but does not retry them.
 //
-// The planner does not read a table whole where an index serves: it would do so for a result that is wanted in one piece,
-// and the first parts of a result that lies at the table's end would take as long as all of it.
+// The planner prefers an index to a sequential scan. By default it would choose the plan that is fastest for the complete
+// result, and if that result lies at the end of the table, fetching its first rows would take as long as fetching all of
+// them.
 func (s *Session) Declare(ctx context.Context, limit time.Duration, sql string, args ...any) (*Cursor, error) {
 	if s.conn == nil {
 		if err := s.connect(ctx); err != nil {
@@ -39,7 +40,8 @@ func (s *Session) Declare(ctx context.Context, limit time.Duration, sql string, 
 		cursor.Close(ctx)
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	// Described each time rather than prepared: a pooler allows it, and a cursor's name means another query each time.
+	// Describe the statement each time instead of preparing it: a pooler allows that, and a cursor's name means another query
+	// each time.
 	args = append([]any{pgx.QueryExecModeDescribeExec}, args...)
 	if _, err := s.conn.Exec(ctx, "DECLARE daymill NO SCROLL CURSOR FOR "+sql, args...); err != nil {
 		cursor.Close(ctx)
@@ -48,8 +50,7 @@ func (s *Session) Declare(ctx context.Context, limit time.Duration, sql string, 
 	return cursor, nil
 }
 
-// Fetch asks for the next rows, at most so many, in binary format, and hands them to do. Where there are fewer, there are
-// no more.
+// Fetch fetches at most so many rows, in binary format, and passes them to do. If there are fewer, the cursor is at its end.
 func (c *Cursor) Fetch(ctx context.Context, most int, do func(rows pgx.Rows) error) error {
 	ctx, cancel := c.session.within(ctx, c.limit)
 	defer cancel()
@@ -61,7 +62,7 @@ func (c *Cursor) Fetch(ctx context.Context, most int, do func(rows pgx.Rows) err
 	return do(rows)
 }
 
-// Close ends the transaction. Where even that fails the connection is gone, and the transaction with it.
+// Close ends the transaction. If that fails, the connection is lost, and the transaction with it.
 func (c *Cursor) Close(ctx context.Context) {
 	ctx, cancel := c.session.within(ctx, 0)
 	defer cancel()

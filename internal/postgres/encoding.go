@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrEncoding says that a database's encoding is not UTF8. Entities of type text are published in the order of their bytes,
-// which is Postgres's own in UTF8 alone; in any other encoding rows would be taken for missing, or for gone.
+// ErrEncoding is returned for a database whose encoding is not UTF8. Entities of type text are published in the order of
+// their bytes, which is Postgres's own order only in UTF8; in any other encoding, rows would seem to be missing or deleted.
 var ErrEncoding = errors.New("its encoding is not UTF8, in which alone Daymill and Postgres sort text alike: make a new database " +
 	"with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and move the application's data there")
 
-// checkEncoding refuses every encoding but UTF8. What the server announces at a connection's start costs nothing to look at;
-// a pooler may leave it out.
+// checkEncoding rejects every encoding but UTF8. The server announces its encoding when a connection starts, so the check is
+// free; a pooler may leave the announcement out.
 func checkEncoding(ctx context.Context, conn *pgx.Conn) error {
 	encoding := conn.PgConn().ParameterStatus("server_encoding")
 	if encoding == "" {

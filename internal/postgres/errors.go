@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// connectError says in one sentence who did not answer, and why.
+// connectError returns an error that says in one sentence which server did not answer, and why.
 func connectError(config *pgx.ConnConfig, err error) error {
 	cause := err.Error()
 	var server *pgconn.PgError
@@ -29,7 +29,7 @@ func connectError(config *pgx.ConnConfig, err error) error {
 	return fmt.Errorf("%w at %s (database %q, user %q): %s", ErrConnect, address(config), config.Database, config.User, cause)
 }
 
-// Code is the SQLSTATE of an error from the server, or "".
+// Code returns the SQLSTATE of an error from the server, or "".
 func Code(err error) string {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return server.Code
@@ -37,8 +37,8 @@ func Code(err error) string {
 	return ""
 }
 
-// IsUnreachable reports whether an error is not the answer of a server to a statement: the server could not be reached, let
-// nobody in, or is going down, or the caller's time was over. Such errors may name hosts.
+// IsUnreachable reports whether an error is something else than a server's answer to a statement: the server could not be
+// reached, rejected the login or is shutting down, or the caller's time was over. Such errors may name hosts.
 func IsUnreachable(err error) bool {
 	if code := Code(err); code != "" {
 		return pgerrcode.IsConnectionException(code) || pgerrcode.IsInvalidAuthorizationSpecification(code) ||
@@ -51,21 +51,21 @@ func IsUnreachable(err error) bool {
 		pgconn.SafeToRetry(err)
 }
 
-// IsTimeout reports whether a statement was ended by its statement_timeout (or by an administrator: Postgres gives
-// both the same code).
+// IsTimeout reports whether a statement reached its statement_timeout, or an administrator cancelled it: Postgres uses the
+// same code for both.
 func IsTimeout(err error) bool { return Code(err) == pgerrcode.QueryCanceled }
 
 // IsLockTimeout reports whether a statement waited longer than lock_timeout for a lock.
 func IsLockTimeout(err error) bool { return Code(err) == pgerrcode.LockNotAvailable }
 
-// IsDuplicate reports whether a row is there already.
+// IsDuplicate reports whether the row already exists.
 func IsDuplicate(err error) bool { return Code(err) == pgerrcode.UniqueViolation }
 
-// IsTooLong reports whether a value is too long for an index: Postgres takes about 2,700 bytes.
+// IsTooLong reports whether a value is too long for an index: the limit is about 2,700 bytes.
 func IsTooLong(err error) bool { return Code(err) == pgerrcode.ProgramLimitExceeded }
 
-// IsMissing reports whether a statement names a schema, table, column or function that is not there: the database is
-// not migrated.
+// IsMissing reports whether a statement names a schema, table, column or function that does not exist: the database is not
+// migrated.
 func IsMissing(err error) bool {
 	switch Code(err) {
 	case pgerrcode.InvalidSchemaName, pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.UndefinedObject:

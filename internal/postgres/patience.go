@@ -11,31 +11,30 @@ import (
 )
 
 const (
-	// mostLocked is how long a patient session waits for locks until it gives a statement up.
+	// mostLocked is how long a patient session waits for locks before it gives up a statement.
 	mostLocked = time.Minute
-	// lockedLimit is what a statement's limit grows to while it waits for a lock: each try doubles it.
+	// lockedLimit is the longest limit of a statement that waits for a lock. The limit doubles with each try.
 	lockedLimit = 4 * time.Second
-	// mostCuts is how many connections in a row a patient session takes for one statement, with pauses of firstPause at first,
-	// doubled up to longestPause: some twenty seconds in all. A Postgres that restarts is back by then.
+	// mostCuts is how many connections in a row a patient session tries for one statement. The pauses start at firstPause and
+	// double up to longestPause: about twenty seconds in all, enough for a restart of Postgres.
 	mostCuts     = 10
 	firstPause   = 50 * time.Millisecond
 	longestPause = 4 * time.Second
-	// mostConflicts is how often in a row it does what was rolled back because of somebody else's transaction.
+	// mostConflicts is how often in a row it repeats a transaction that was rolled back because of another one.
 	mostConflicts = 5
 )
 
-// ErrLocked says that somebody has held a lock for so long that a statement was given up. What wraps it names the lock,
-// and who holds it.
+// ErrLocked is returned for a statement that waited too long for a lock. Its wrapper names the lock and its holder.
 var ErrLocked = errors.New("waited a minute for a lock")
 
-// Patient makes a session patient. Before each further try it calls between, which gives a sign of life, and whose error ends
-// the waiting. Statements under way are not cut short when their context is done: they are about to end by themselves,
-// and a connection whose statement is cancelled is lost.
+// Patient makes a session patient. Before each further try it calls between, which writes a heartbeat and whose error ends
+// the waiting. Running statements are not cancelled when their context is done: they have a short limit, and cancelling a
+// statement closes its connection.
 func (s *Session) Patient(between func(ctx context.Context) error) {
 	s.patient, s.between = true, between
 }
 
-// within bounds a statement on this side, too.
+// within bounds a statement in the client, too.
 func (s *Session) within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if !s.patient {
 		return context.WithCancel(ctx)
@@ -43,7 +42,7 @@ func (s *Session) within(ctx context.Context, limit time.Duration) (context.Cont
 	return context.WithTimeout(context.WithoutCancel(ctx), limit+patience)
 }
 
-// send sends what once sends, and again where that helps.
+// send calls once, and calls it again if a retry can help.
 func (s *Session) send(
 	ctx context.Context, limit time.Duration, once func(ctx context.Context, limit time.Duration) error,
 ) error {
@@ -62,7 +61,7 @@ func (s *Session) send(
 				continue
 			}
 		}
-		start, before := time.Now(), s.Waited() //nolint:forbidigo // As the wire's.
+		start, before := time.Now(), s.Waited() //nolint:forbidigo // Real time, as in wire.
 		err := s.once(ctx, limit, once, locked > 0, &holder)
 		if err == nil || !s.patient {
 			return err
@@ -89,7 +88,7 @@ func (s *Session) send(
 		default:
 			again = false
 		}
-		s.waited += max(0, time.Since(start)-(s.Waited()-before)) // A try that failed is no work.
+		s.waited += max(0, time.Since(start)-(s.Waited()-before)) // A failed try is not work.
 		if !again {
 			return err
 		}
@@ -119,7 +118,7 @@ func (s *Session) once(
 	return err
 }
 
-// pause gives a sign of life, and waits where connections are cut.
+// pause writes a heartbeat, and waits if connections were cut.
 func (s *Session) pause(ctx context.Context, cuts int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -133,7 +132,7 @@ func (s *Session) pause(ctx context.Context, cuts int) error {
 		case <-timer.C:
 		}
 	}
-	if s.between == nil || s.waiting || cuts > 0 { // A sign of life would find the database no sooner.
+	if s.between == nil || s.waiting || cuts > 0 { // A heartbeat would not find the database either.
 		return nil
 	}
 	s.waiting = true
@@ -141,7 +140,8 @@ func (s *Session) pause(ctx context.Context, cuts int) error {
 	return s.between(ctx)
 }
 
-// committed finds out what has come of a transaction whose COMMIT was not answered. Any other was rolled back.
+// committed finds out whether a transaction was committed if its COMMIT was not answered. Any other transaction was rolled
+// back.
 func (s *Session) committed(ctx context.Context, err error) (committed, known bool) {
 	var cut *cutError
 	if !errors.As(err, &cut) || cut.xid == "" {
@@ -174,7 +174,7 @@ func (s *Session) committed(ctx context.Context, err error) (committed, known bo
 	return false, false
 }
 
-// holder says what a server process waits for after a while, and who holds it: for people.
+// holder describes, for people, what a server process waits for after a while, and who holds it.
 func (db *DB) holder(ctx context.Context, pid func() int32, after time.Duration) string {
 	timer := time.NewTimer(after)
 	defer timer.Stop()

@@ -1,9 +1,9 @@
-// Package postgres opens the pools and sessions that Daymill talks to Postgres through.
+// Package postgres opens the pools and sessions through which Daymill talks to Postgres.
 //
-// Every connection carries an application_name, a statement_timeout and a lock_timeout, and the planner settings that
-// short, regular statements want. Behind a pooler in transaction mode (PgBouncer and its kin) a setting of the session
-// would leak to strangers and startup parameters are refused, so there the settings are made inside each transaction,
-// prepared statements are not used, and nobody listens: [DB.Pooled] says which of the two it is.
+// Every connection has an application_name, a statement_timeout, a lock_timeout, and planner settings for short, regular
+// statements. A pooler in transaction mode, such as PgBouncer, refuses startup parameters, and a session's settings would
+// leak to its other clients. So behind a pooler each transaction makes the settings for itself, prepared statements are not
+// used, and LISTEN is not available. [DB.Pooled] reports which of the two applies.
 package postgres
 
 import (
@@ -28,28 +28,28 @@ const (
 	connectTimeout = 5 * time.Second
 )
 
-// SearchPath is where names that are not qualified are looked up, on every connection and in every transaction.
+// SearchPath is the search_path of every connection and every transaction.
 const SearchPath = "pg_catalog, pg_temp"
 
-// Pooler says what stands between Daymill and Postgres.
+// Pooler says what is between Daymill and Postgres.
 type Pooler string
 
-// The poolers that Config knows. Auto asks the server.
+// The poolers that Config knows. Auto finds out by asking the server.
 const (
 	PoolerAuto        Pooler = "auto"
 	PoolerNone        Pooler = "none"
 	PoolerTransaction Pooler = "transaction"
 )
 
-// Config says where the database is and how to treat it. Only URL has no default.
+// Config says where the database is and how to use it. Only URL has no default.
 type Config struct {
 	URL              string
 	ApplicationName  string        // shown in pg_stat_activity; "daymill" where empty
-	PoolSize         int           // the most connections at a time; DefaultPoolSize where 0
-	Pooler           Pooler        // PoolerAuto where empty
-	StatementTimeout time.Duration // DefaultStatementTimeout where 0
-	LockTimeout      time.Duration // DefaultLockTimeout where 0
-	// Tracer is told of statements; there may be none.
+	PoolSize         int           // maximum of connections; DefaultPoolSize if 0
+	Pooler           Pooler        // PoolerAuto if empty
+	StatementTimeout time.Duration // DefaultStatementTimeout if 0
+	LockTimeout      time.Duration // DefaultLockTimeout if 0
+	// Tracer traces statements; may be nil.
 	Tracer pgx.QueryTracer
 }
 
@@ -61,11 +61,10 @@ type DB struct {
 	settings map[string]string
 }
 
-// Pooled reports whether a pooler in transaction mode is in between: no LISTEN, no session settings, no session locks.
+// Pooled reports whether there is a pooler in transaction mode: no LISTEN, no session settings, no session locks.
 func (db *DB) Pooled() bool { return db.pooled }
 
-// Open connects, finds out about the pooler, and returns the pool. Errors name the host and the cause, never the
-// password.
+// Open connects, detects a pooler, and returns the pool. Its errors name the host and the cause, never the password.
 func Open(ctx context.Context, config Config) (*DB, error) {
 	if config.URL == "" {
 		return nil, ErrNoURL
@@ -85,10 +84,10 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	measured(connConfig)
 	closes := connConfig.OnPgError
 	connConfig.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
-		// A server that takes no writes any more was demoted: other connections may lead to the one that does.
+		// A server that became read-only was demoted: a new connection may reach the new primary.
 		return err.Code != pgerrcode.ReadOnlySQLTransaction && closes(conn, err)
 	}
-	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // An option, validated.
+	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // A validated option.
 	poolConfig.MaxConnIdleTime = 5 * time.Minute
 
 	db := &DB{settings: config.settings()}
@@ -111,7 +110,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	return db, nil
 }
 
-// detect compares the process id that the server announced at the connection's start with that of the process which
+// detect compares the process id that the server announced when the connection started with the id of the process that
 // answers: a pooler makes up the former.
 func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler) (bool, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -132,19 +131,17 @@ func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler)
 	return pid != strconv.FormatUint(uint64(conn.PgConn().PID()), 10), nil
 }
 
-// Tx runs do in a transaction that carries Daymill's settings whatever is in between, and commits it unless do returns
-// an error.
+// Tx runs do in a transaction with Daymill's settings, with or without a pooler, and commits it unless do returns an error.
 func (db *DB) Tx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return db.tx(ctx, readWrite, do)
 }
 
-// ReadTx runs do in a read-only transaction, which a follower allows as well.
+// ReadTx runs do in a read-only transaction, which a follower also allows.
 func (db *DB) ReadTx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return db.tx(ctx, readOnly, do)
 }
 
-// Read runs do, whose statements write nothing, with Daymill's settings whatever is in between. Without a pooler that needs
-// no transaction, and none is begun.
+// Read runs do, which must not write, with Daymill's settings. Without a pooler it needs no transaction and begins none.
 func (db *DB) Read(ctx context.Context, do func(on DBTX) error) error {
 	if !db.pooled {
 		return do(db.Pool)
@@ -165,7 +162,7 @@ const (
 	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;"
 )
 
-// DBTX is what statements are sent to: a connection in autocommit, or a transaction.
+// DBTX runs statements: it is a connection in autocommit mode, or a transaction.
 type DBTX interface {
 	execer
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -187,7 +184,7 @@ func address(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
 }
 
-// ErrNoURL and ErrConnect say that there is no database to work on.
+// ErrNoURL and ErrConnect mean that there is no database to work on.
 var (
 	ErrNoURL   = errors.New("no database is given: set DATABASE_URL or --database-url")
 	ErrConnect = errors.New("the database cannot be reached")

@@ -15,35 +15,36 @@ import (
 )
 
 const (
-	// sessionIdle is how long a session's transaction may be idle before Postgres ends it: a process that stands still, on a
-	// machine that does, must have let go of its locks by the time that another takes its work over.
+	// sessionIdle is how long a session's transaction may be idle before Postgres ends it. If a process or its machine
+	// freezes, its locks must be released before another process takes over its work.
 	sessionIdle = 10 * time.Second
-	// patience is how long beyond its limit a patient session waits for a statement: Postgres, or the network, is gone.
+	// patience is how long beyond its limit a patient session waits for a statement. After that, Postgres or the network is
+	// considered lost.
 	patience = 10 * time.Second
 )
 
-// Session is one connection held for a run: each of its statements gets a time limit of its own, on the server. While a
-// statement waits for a lock it gets half of that, two seconds at most.
+// Session is one connection held for a run. Each statement has its own time limit on the server. While a statement waits for
+// a lock, it gets half of that, and at most two seconds.
 //
-// A session that is patient, see [Session.Patient], does not fail because somebody holds a lock for a moment or because the
-// connection is cut: it tries again, on another connection if need be.
+// A patient session (see [Session.Patient]) does not fail because somebody holds a lock for a moment or because the
+// connection is cut: it tries again, on another connection if necessary.
 type Session struct {
 	db    *DB
-	conn  *pgxpool.Conn // nil while there is none
-	limit time.Duration // of the connection's statements; 0 where it was not changed
+	conn  *pgxpool.Conn // nil if there is none
+	limit time.Duration // of the connection's statements; 0 if unchanged
 	busy  bool          // see Busy
 
 	patient bool
 	between func(ctx context.Context) error
-	waiting bool         // between is under way
-	pid     atomic.Int32 // of the server process that serves
-	xid     string       // of the last transaction; empty where it writes nothing
+	waiting bool         // between is running
+	pid     atomic.Int32 // of the server process
+	xid     string       // of the last transaction; empty if it wrote nothing
 
-	waited time.Duration // see Waited; without the round trips of the connection at hand
-	trips  time.Duration // of the connection at hand before the session had it
+	waited time.Duration // see Waited; without the round trips of the current connection
+	trips  time.Duration // of the current connection before the session got it
 }
 
-// Session takes a connection from the pool. Release gives it back.
+// Session takes a connection from the pool. Release returns it.
 func (db *DB) Session(ctx context.Context) (*Session, error) {
 	s := &Session{db: db}
 	if err := s.connect(ctx); err != nil {
@@ -58,12 +59,12 @@ func (s *Session) connect(ctx context.Context) error {
 		return fmt.Errorf("take a connection: %w", err)
 	}
 	s.conn, s.limit = conn, 0
-	s.pid.Store(int32(conn.Conn().PgConn().PID())) //nolint:gosec // A process id. Behind a pooler, each transaction tells it.
+	s.pid.Store(int32(conn.Conn().PgConn().PID())) //nolint:gosec // A process id. Behind a pooler, each transaction sets it.
 	s.trips = wireOf(conn.Conn().PgConn()).Waited()
 	return nil
 }
 
-// drop gives up a connection that is of no use any more.
+// drop closes a connection that cannot be used any more.
 func (s *Session) drop(ctx context.Context) {
 	if s.conn == nil {
 		return
@@ -74,7 +75,7 @@ func (s *Session) drop(ctx context.Context) {
 	s.conn, s.busy = nil, false
 }
 
-// Release gives the connection back to the pool as it was.
+// Release returns the connection to the pool with its original settings.
 func (s *Session) Release(ctx context.Context) {
 	if s.conn == nil {
 		return
@@ -88,8 +89,8 @@ func (s *Session) Release(ctx context.Context) {
 	s.conn = nil
 }
 
-// Waited is how long the session has spent so far on round trips, on locks and on connections that were cut: what its
-// statements took beyond that is what the server needed.
+// Waited returns how long the session has spent so far on round trips, locks and lost connections. The rest of its
+// statements' time is the server's work.
 func (s *Session) Waited() time.Duration {
 	if s.conn == nil {
 		return s.waited
@@ -97,10 +98,10 @@ func (s *Session) Waited() time.Duration {
 	return s.waited + wireOf(s.conn.Conn().PgConn()).Waited() - s.trips
 }
 
-// Busy reports whether a cursor is open on the session: whatever else is to be sent needs another connection.
+// Busy reports whether a cursor is open on the session: other statements then need another connection.
 func (s *Session) Busy() bool { return s.busy }
 
-// Read runs do, whose statements write nothing, under a statement_timeout. A patient session may run it more than once.
+// Read runs do, which must not write, under a statement_timeout. A patient session may call it more than once.
 func (s *Session) Read(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
 		if s.db.pooled {
@@ -116,8 +117,7 @@ func (s *Session) Read(ctx context.Context, limit time.Duration, do func(ctx con
 	})
 }
 
-// Look is Read for looks into an index: statistics that are old or missing do not make a reading of the whole table of
-// it.
+// Look is Read for lookups in an index: the planner will not choose a sequential scan because statistics are old or missing.
 func (s *Session) Look(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
 		settings := s.settings(limit)
@@ -126,15 +126,15 @@ func (s *Session) Look(ctx context.Context, limit time.Duration, do func(ctx con
 	})
 }
 
-// Tx runs do in a transaction whose statements are under a statement_timeout, and commits it unless do returns an error.
-// A patient session may run do more than once; what was committed although the connection was cut is not done again.
+// Tx runs do in a transaction whose statements have a statement_timeout, and commits it unless do returns an error. A patient
+// session may call do more than once, but not again after a commit, even if the connection was cut before the answer arrived.
 func (s *Session) Tx(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
 		return s.transaction(ctx, readWrite, s.settings(limit), do)
 	})
 }
 
-// settings are those of a transaction. Without a pooler the connection has the others.
+// settings returns the settings of a transaction. Without a pooler the connection already has the others.
 func (s *Session) settings(limit time.Duration) map[string]string {
 	settings := sessionSettings(limit)
 	if s.db.pooled {
@@ -157,7 +157,7 @@ func sessionSettings(limit time.Duration) map[string]string {
 
 func lockLimit(limit time.Duration) time.Duration { return min(limit/2, DefaultLockTimeout) }
 
-// transaction begins, makes settings and asks who serves, in one round trip.
+// transaction begins a transaction, makes settings and gets the server's process id, in one round trip.
 func (s *Session) transaction(
 	ctx context.Context, begin string, settings map[string]string, do func(ctx context.Context, on DBTX) error,
 ) (err error) {
@@ -173,13 +173,13 @@ func (s *Session) transaction(
 		return fmt.Errorf("begin: %w", err)
 	}
 	if row := answers[len(answers)-1].Rows; len(row) == 1 {
-		pid, _ := strconv.ParseInt(string(row[0][0]), 10, 32) // It is a number, and only for a message.
+		pid, _ := strconv.ParseInt(string(row[0][0]), 10, 32) // A number, and only used in a message.
 		s.pid.Store(int32(pid))
 		s.xid = string(row[0][1])
 	}
 	done := false
 	defer func() {
-		if !done { // Also where do panics.
+		if !done { // Also if do panics.
 			s.rollback(ctx)
 		}
 	}()
@@ -204,11 +204,11 @@ func (s *Session) rollback(ctx context.Context) {
 		return
 	}
 	if _, err := s.conn.Exec(ctx, "ROLLBACK"); err != nil {
-		_ = s.conn.Conn().Close(ctx) // With it, the transaction goes.
+		_ = s.conn.Conn().Close(ctx) // Closing it rolls back the transaction.
 	}
 }
 
-// cutError says that a connection was cut before the answer to a COMMIT had come.
+// cutError means that a connection was cut before a COMMIT was answered.
 type cutError struct {
 	xid string
 	err error
@@ -218,7 +218,7 @@ func (e *cutError) Error() string { return "commit: " + e.err.Error() }
 
 func (e *cutError) Unwrap() error { return e.err }
 
-// IsCut reports whether an error says that the connection is gone, whatever cut it.
+// IsCut reports whether an error means that the connection is lost, whatever the cause.
 func IsCut(err error) bool {
 	code := Code(err)
 	if code == "" {

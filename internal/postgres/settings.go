@@ -12,18 +12,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// settings are those that each connection gets, or each transaction behind a pooler. They take precedence over what the
-// database, the role and the URL say. What is not in here stays the user's choice.
+// settings returns the settings of each connection, or of each transaction behind a pooler. They take precedence over those
+// of the database, the role and the URL. All other settings stay the user's choice.
 func (config *Config) settings() map[string]string {
 	return map[string]string{
 		"statement_timeout":                   milliseconds(orDefault(config.StatementTimeout, DefaultStatementTimeout)),
 		"lock_timeout":                        milliseconds(orDefault(config.LockTimeout, DefaultLockTimeout)),
 		"idle_in_transaction_session_timeout": milliseconds(time.Minute),
-		"idle_session_timeout":                "0", // The pool closes what is idle.
-		"transaction_timeout":                 "0", // Statements have limits of their own.
+		"idle_session_timeout":                "0", // The pool closes idle connections.
+		"transaction_timeout":                 "0", // Statements have their own limits.
 
-		// A slice's plan depends on its bounds and is cheap to make. Compiling it or spreading it over more processes costs
-		// the application more than it saves. Runs promise short statements, which need the indexes.
+		// A slice's plan depends on its bounds and is cheap to make. JIT compilation and parallel workers would cost the
+		// application more than they save. Short statements need the indexes.
 		"plan_cache_mode":                 "force_custom_plan",
 		"jit":                             "off",
 		"max_parallel_workers_per_gather": "0",
@@ -33,12 +33,13 @@ func (config *Config) settings() map[string]string {
 		"enable_partition_pruning":        "on",
 		"cursor_tuple_fraction":           "0.1",
 
-		// Transactions write, and see what others have committed meanwhile.
+		// Transactions write, and see what others commit meanwhile.
 		"default_transaction_isolation":  "read committed",
 		"default_transaction_read_only":  "off",
 		"default_transaction_deferrable": "off",
 
-		// Texts are read and written in one way. A function of the same name in a schema of somebody else's is not called.
+		// Text formats do not depend on the user's settings, and a function of the same name in another schema is never
+		// called.
 		"search_path":                      SearchPath,
 		"client_encoding":                  "UTF8",
 		"TimeZone":                         "UTC",
@@ -55,10 +56,10 @@ func (config *Config) settings() map[string]string {
 	}
 }
 
-// known leaves out the settings that this server does not have, and returns the id of the process that serves. It works
-// whatever the session's settings are.
+// known removes the settings that this server does not have, and returns the server's process id. It works whatever the
+// session's settings are.
 func known(ctx context.Context, conn *pgx.Conn, settings map[string]string) (pid string, err error) {
-	// The database's own limit may be too short. Behind a pooler, only a transaction may change it.
+	// The database's own timeout may be too short. Behind a pooler, only a transaction may change it.
 	if _, err := conn.PgConn().Exec(ctx, "BEGIN; SET LOCAL statement_timeout = 5000").ReadAll(); err != nil {
 		return "", err
 	}
@@ -75,8 +76,8 @@ func known(ctx context.Context, conn *pgx.Conn, settings map[string]string) (pid
 	return string(answers[1].Rows[0][0]), nil
 }
 
-// assign is SQL that makes settings, for the transaction where local, else for the session. It has no parameters, so that
-// it can be sent together with other statements, and calls functions of pg_catalog alone.
+// assign returns SQL that makes settings: for the transaction if local, otherwise for the session. The SQL has no parameters,
+// so it can be sent together with other statements, and it only calls functions of pg_catalog.
 func assign(settings map[string]string, local bool) string {
 	var sql strings.Builder
 	for i, name := range slices.Sorted(maps.Keys(settings)) {
@@ -86,14 +87,14 @@ func assign(settings map[string]string, local bool) string {
 	return sql.String()
 }
 
-// execer is what a connection and a transaction have in common here.
+// execer is implemented by connections and transactions.
 type execer interface {
 	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)
 }
 
-// set makes settings of the session.
+// set changes settings of the session.
 func set(ctx context.Context, on execer, settings map[string]string) error {
-	// By itself, first: the limit that there was may be too short for the rest.
+	// First and in a statement of its own: the old timeout may be too short for the rest.
 	_, err := on.Exec(ctx, "SET statement_timeout = "+settings["statement_timeout"])
 	if err == nil {
 		_, err = on.Exec(ctx, assign(settings, false))
@@ -104,8 +105,8 @@ func set(ctx context.Context, on execer, settings map[string]string) error {
 	return nil
 }
 
-// steady reports whether a session still has the settings that it was given. Postgres tells of some that change, and
-// somebody who resets a session resets all.
+// steady reports whether a session still has its settings. Postgres reports changes of some settings, and RESET ALL resets
+// them all.
 func steady(conn *pgx.Conn) bool {
 	for name, value := range map[string]string{
 		"TimeZone": "UTC", "IntervalStyle": "postgres", "standard_conforming_strings": "on", "client_encoding": "UTF8",

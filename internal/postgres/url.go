@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ErrURL says that a database URL is wrong. What wraps it says which part is, and what to write. Neither shows any of the
-// URL's values: they may hold a password.
+// ErrURL is returned for a wrong database URL. Its wrapper says which part is wrong and what to write. Neither shows the
+// URL's values, which may include a password.
 var ErrURL = errors.New("the database URL cannot be read")
 
 const urlForm = "write it as postgres://user:password@host:5432/database"
@@ -37,8 +37,8 @@ func parse(text string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// normal takes off what a copy has brought along (blanks, line ends, quotes) and what is another program's, and says
-// require where Node's drivers say no-verify.
+// normal removes what copying has added (spaces, line ends, quotes) and other programs' parameters. It replaces no-verify,
+// which Node's drivers use, by require.
 func normal(text string) string {
 	text = strings.TrimSpace(text)
 	for _, quote := range []string{`"`, `'`} {
@@ -69,7 +69,7 @@ func isURL(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
-// mistake says which part of a URL is wrong, and what to write.
+// mistake says which part of a URL is wrong, and what to write instead.
 func mistake(text string) string {
 	const encoded = "; in a user, password or database, write : / ? # [ ] @ and % as %3A %2F %3F %23 %5B %5D %40 and %25"
 	switch scheme, _, has := strings.Cut(text, "://"); {
@@ -101,7 +101,7 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-// settingMistake looks for the mistake in the settings that a URL or the environment gives.
+// settingMistake looks for a mistake in the settings of a URL or the environment.
 func settingMistake(given func(name string) string) string {
 	get := func(name, variable string) string { return orDefault(given(name), os.Getenv(variable)) }
 	modes := []string{"", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
@@ -141,7 +141,7 @@ func isNumber(text string) bool {
 	return err == nil
 }
 
-// keyword is a setting in a text such as "host=127.0.0.1 port=5432".
+// keyword returns a setting of a text such as "host=127.0.0.1 port=5432".
 func keyword(text, name string) string {
 	for field := range strings.FieldsSeq(text) {
 		if value, is := strings.CutPrefix(field, name+"="); is {
@@ -151,7 +151,7 @@ func keyword(text, name string) string {
 	return ""
 }
 
-// Host is the host and port a URL leads to, for messages; empty where the URL cannot be read.
+// Host returns the host and port of a URL, for messages; empty if the URL cannot be parsed.
 func Host(text string) string {
 	config, err := pgx.ParseConfig(normal(text))
 	if err != nil {

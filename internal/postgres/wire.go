@@ -11,24 +11,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// wire is a connection to Postgres that measures its round trip: the shortest time between what was sent and the first
-// byte of the answer. What a statement takes beyond its round trips is what the server needs.
+// wire is a connection to Postgres that measures its round trip: the shortest time between a send and the first byte of the
+// answer. The rest of a statement's time is the server's work.
 type wire struct {
 	net.Conn
 
 	mu     sync.Mutex
-	sent   time.Time // of what is not answered yet; zero where nothing is
+	sent   time.Time // when the unanswered data was sent; zero if there is none
 	least  time.Duration
-	before time.Duration // the least of the measures before those that least is of
+	before time.Duration // minimum of the measurements before those of least
 	turns  int
 	waited time.Duration
 }
 
-// turnsPerLeast is how many round trips the shortest is taken from, and as many before them: a way that has become longer
-// is noticed.
+// turnsPerLeast is how many round trips the minimum covers, and as many before them. So a longer network path is noticed.
 const turnsPerLeast = 100
 
-// measured lets all connections of a configuration measure their round trips.
+// measured makes all connections of a configuration measure their round trips.
 func measured(config *pgx.ConnConfig) {
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -40,7 +39,7 @@ func measured(config *pgx.ConnConfig) {
 	}
 }
 
-// wireOf is the wire below a connection; nil where there is none.
+// wireOf returns the wire of a connection; nil if it has none.
 func wireOf(conn *pgconn.PgConn) *wire {
 	below := conn.Conn()
 	if encrypted, ok := below.(*tls.Conn); ok {
@@ -50,15 +49,15 @@ func wireOf(conn *pgconn.PgConn) *wire {
 	return w
 }
 
-// Write sends, and starts the clock.
+// Write sends data and starts the clock.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	w.sent = time.Now() //nolint:forbidigo // The network's own time: no test makes it up.
+	w.sent = time.Now() //nolint:forbidigo // Network time: no test replaces it.
 	w.mu.Unlock()
 	return w.Conn.Write(p)
 }
 
-// Read receives, and stops the clock.
+// Read receives data and stops the clock.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
@@ -88,7 +87,7 @@ func (w *wire) answered() {
 	w.waited += trip
 }
 
-// Waited is how long all round trips so far have taken.
+// Waited returns the time of all round trips so far.
 func (w *wire) Waited() time.Duration {
 	if w == nil {
 		return 0

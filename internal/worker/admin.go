@@ -1,5 +1,5 @@
-// Package worker is a process that works: River's client with a worker for each kind of job, the reconciler beside it, and
-// what an admin does to jobs and queues. The kinds' arguments, which applications insert, are in package jobs.
+// Package worker is the worker process: River's client with a worker for each kind of job, and the reconciler. It also has
+// what an admin does to jobs and queues. The arguments, which applications insert, are in package jobs.
 package worker
 
 import (
@@ -13,11 +13,11 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Admin is what a person does to jobs and queues, through a client that works none.
+// Admin changes jobs and queues on behalf of a person, through a client that works no jobs.
 type Admin struct {
 	db       *postgres.DB
 	client   *river.Client[pgx.Tx]
-	jobTable string // quoted, with its schema, as is leaders
+	jobTable string // quoted, with its schema; so is leaders
 	leaders  string
 }
 

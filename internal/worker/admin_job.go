@@ -18,30 +18,30 @@ import (
 	"github.com/daymill/daymill/internal/rollup/guard"
 )
 
-// Reason is why a job was left as it is.
+// Reason is why a job was skipped.
 type Reason string
 
-// The reasons there are.
+// Reasons for skipping a job.
 const (
 	Changed Reason = "changed" // it is gone, or does not match the filter any more, or has changed since the snapshot
 	Ended   Reason = "ended"   // it has ended, so there is nothing to cancel
-	Locked  Reason = "locked"  // another transaction is at it
-	Newer   Reason = "newer"   // another job of the same date, or of the same kind, is under way
-	Pruned  Reason = "pruned"  // River has deleted it, and it has no date that could be requested
-	Running Reason = "running" // a worker is at it
-	Waiting Reason = "waiting" // it waits for a worker already
+	Locked  Reason = "locked"  // another transaction has locked it
+	Newer   Reason = "newer"   // another job of the same date, or of the same kind, is open
+	Pruned  Reason = "pruned"  // River has deleted it, and it has no date to request
+	Running Reason = "running" // a worker is running it
+	Waiting Reason = "waiting" // it is already waiting for a worker
 )
 
-// Selection is the jobs to act on: those of IDs that match the filter, and have not changed since the snapshot.
+// Selection is the jobs to act on: those of IDs that match the filter and have not changed since the snapshot.
 type Selection struct {
 	Filter job.Filter
 	Since  job.Snapshot
-	IDs    []int64 // a hundred or so: they are locked until the transaction ends
-	// Sweep says that the jobs were not chosen one by one: a retry then leaves dates alone whose events are gone.
+	IDs    []int64 // about a hundred: they stay locked until the transaction ends
+	// Sweep reports that the jobs were not chosen one by one: a retry then skips dates whose events no longer exist.
 	Sweep bool
 }
 
-// Outcome is what became of a selection. The numbers add up to that of its IDs.
+// Outcome is the result of an action on a selection. The numbers add up to the number of its IDs.
 type Outcome struct {
 	Done    int
 	Skipped map[Reason]int
@@ -54,14 +54,14 @@ func (o *Outcome) skip(reason Reason) {
 	o.Skipped[reason]++
 }
 
-// Retry has jobs worked again, in the caller's transaction: those that have ended, and those that wait for a later time.
-// River keeps its rows for a day or a week only; of a rollup_day job that it has deleted the date is requested, on behalf
-// of actor.
+// Retry runs jobs again, in the caller's transaction: those that have ended, and those that wait for a later time. River
+// keeps its rows for a day or a week only. If it has deleted a rollup_day job, Retry requests the job's date on behalf of
+// actor.
 func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor string) (Outcome, error) {
 	mayLose := guard.LoseAll
 	if selection.Sweep {
 		mayLose = guard.LoseNone
-		// For the requests that come of River's own rows.
+		// For the requests that River's own rows cause.
 		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('daymill.sweep', 'on', true)"); err != nil {
 			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)
 		}
@@ -106,7 +106,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	return outcome, nil
 }
 
-// retry retries a job in a savepoint: River lets a date have one job at a time, which the index finds.
+// retry retries a job in a savepoint, because River's unique index allows a date only one job at a time.
 func (a *Admin) retry(ctx context.Context, tx pgx.Tx, id int64) error {
 	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		_, err := a.client.JobRetryTx(ctx, tx, id)
@@ -114,8 +114,8 @@ func (a *Admin) retry(ctx context.Context, tx pgx.Tx, id int64) error {
 	})
 }
 
-// Cancel ends jobs that have not ended, in the caller's transaction. One that runs is asked to stop, which its worker
-// does within a second or two.
+// Cancel cancels jobs that have not ended, in the caller's transaction. It asks a running job to stop, which its worker does
+// within a second or two.
 func (a *Admin) Cancel(ctx context.Context, tx pgx.Tx, selection Selection) (Outcome, error) {
 	outcome, refs, err := a.take(ctx, tx, selection)
 	if err != nil {
@@ -134,7 +134,7 @@ func (a *Admin) Cancel(ctx context.Context, tx pgx.Tx, selection Selection) (Out
 	return outcome, nil
 }
 
-// Delete deletes jobs and their history, in the caller's transaction, but for those that run.
+// Delete deletes jobs and their history, in the caller's transaction, except running jobs.
 func (a *Admin) Delete(ctx context.Context, tx pgx.Tx, selection Selection) (Outcome, error) {
 	outcome, refs, err := a.take(ctx, tx, selection)
 	if err != nil {
@@ -167,16 +167,16 @@ func (a *Admin) Delete(ctx context.Context, tx pgx.Tx, selection Selection) (Out
 	return outcome, nil
 }
 
-// taken is a job that is locked.
+// taken is a locked job.
 type taken struct {
 	job.Ref
 
 	pruned bool // River has no row of it
 }
 
-// take locks River's rows of a selection, and returns those jobs that are still meant. River's rows are locked first, as
-// everybody else does it: the history's are written by the triggers on them. What another transaction has locked, such as
-// one that has inserted a duplicate and is still open, is skipped.
+// take locks River's rows of a selection and returns the jobs that still match. It locks River's rows first, as everybody
+// else does: the triggers on them write the history's rows. It skips rows that another transaction has locked, such as an
+// open one that has inserted a duplicate.
 func (a *Admin) take(ctx context.Context, tx pgx.Tx, selection Selection) (outcome Outcome, all []taken, err error) {
 	locked, err := a.rows(ctx, tx, selection.IDs, "ORDER BY id FOR UPDATE SKIP LOCKED")
 	if err != nil {
@@ -191,7 +191,7 @@ func (a *Admin) take(ctx context.Context, tx pgx.Tx, selection Selection) (outco
 		return Outcome{}, nil, err
 	}
 	for _, ref := range refs {
-		// A row of somebody else's, where River's numbers have begun anew, is none of this job.
+		// A row with this id may be another job: River's ids may have started again.
 		row := row{ref.ID, ref.Kind}
 		switch {
 		case slices.Contains(present, row) && !slices.Contains(locked, row):

@@ -18,14 +18,14 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// controlTimeout bounds a control job; what it had done by then is committed and is not done again. rescueAfter is when
-// River takes one of a dead worker for stuck: as soon as it cannot be at work any more.
+// controlTimeout bounds a control job; what it has committed by then is not done again. rescueAfter is when River considers
+// such a job stuck: as soon as it cannot be running any more.
 const (
 	controlTimeout = 2 * time.Minute
 	rescueAfter    = controlTimeout + 10*time.Second
 )
 
-// dailyRollupWorker asks for the dates that are due.
+// dailyRollupWorker requests the dates that are due.
 type dailyRollupWorker struct {
 	river.WorkerDefaults[jobs.DailyRollupArgs]
 
@@ -37,12 +37,12 @@ func newDailyRollupWorker(a *assembly) river.Worker[jobs.DailyRollupArgs] {
 	return &dailyRollupWorker{planner: a.planner, done: a.done}
 }
 
-// Timeout is that of control jobs.
+// Timeout returns the timeout of control jobs.
 func (*dailyRollupWorker) Timeout(*river.Job[jobs.DailyRollupArgs]) time.Duration {
 	return controlTimeout
 }
 
-// Work requests the dates, and leaves the rest to the reconciler.
+// Work requests the dates; the reconciler does the rest.
 func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[jobs.DailyRollupArgs]) error {
 	planner := *w.planner
 	planner.Via = job.Args.RequestedVia
@@ -52,8 +52,8 @@ func (w *dailyRollupWorker) Work(ctx context.Context, job *river.Job[jobs.DailyR
 	}
 	dates, err := plan(ctx)
 	if errors.Is(err, source.ErrNone) || errors.Is(err, schedule.ErrPaused) {
-		// A worker that was deployed before a source was set, or a schedule that somebody has paused; the reconciler
-		// brings the job back once there is one, or it is resumed.
+		// The worker was deployed before a source was set, or somebody has paused the schedule. The reconciler inserts the
+		// job again once there is a source or the schedule is resumed.
 		return river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
 	}
 	if err != nil {
@@ -76,10 +76,10 @@ func newBackfillWorker(a *assembly) river.Worker[jobs.BackfillArgs] {
 	return &backfillWorker{db: a.config.DB, clock: a.config.Clock, done: a.done}
 }
 
-// Timeout is that of control jobs.
+// Timeout returns the timeout of control jobs.
 func (*backfillWorker) Timeout(*river.Job[jobs.BackfillArgs]) time.Duration { return controlTimeout }
 
-// Work records the backfill, once however often it is tried.
+// Work records the backfill, exactly once over all attempts.
 func (w *backfillWorker) Work(ctx context.Context, job *river.Job[jobs.BackfillArgs]) error {
 	plan := backfill.Plan{
 		Range:       date.Range{First: job.Args.From, Last: job.Args.To},
@@ -110,7 +110,7 @@ func (w *backfillWorker) Work(ctx context.Context, job *river.Job[jobs.BackfillA
 	return river.RecordOutput(ctx, map[string]int64{"backfill_id": id})
 }
 
-// pruneLedgerWorker deletes what the ledger has kept for long enough.
+// pruneLedgerWorker deletes old rows of the ledger.
 type pruneLedgerWorker struct {
 	river.WorkerDefaults[jobs.PruneLedgerArgs]
 
@@ -127,12 +127,12 @@ func newPruneLedgerWorker(a *assembly) river.Worker[jobs.PruneLedgerArgs] {
 	}
 }
 
-// Timeout is that of control jobs.
+// Timeout returns the timeout of control jobs.
 func (*pruneLedgerWorker) Timeout(*river.Job[jobs.PruneLedgerArgs]) time.Duration {
 	return controlTimeout
 }
 
-// Work deletes.
+// Work deletes the rows.
 func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[jobs.PruneLedgerArgs]) error {
 	var deleted int64
 	if w.retention > 0 {

@@ -11,15 +11,15 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// Depth is what stands in the queue: Daymill's jobs that are not finished.
+// Depth is the content of the queue: Daymill's unfinished jobs.
 type Depth struct {
 	// ByState counts jobs by River's states.
 	ByState map[string]int64 `json:"by_state"`
-	// OldestWaiting is since when the oldest job has been ready to be worked; nil where none is.
+	// OldestWaiting is when the oldest waiting job became ready; nil if none waits.
 	OldestWaiting *time.Time `json:"oldest_waiting,omitempty"`
-	// NextRetry is when the first of the jobs that failed is tried again; nil where none is to be.
+	// NextRetry is when the next failed job is retried; nil if none is.
 	NextRetry *time.Time `json:"next_retry,omitempty"`
-	// Paused has the queues of Daymill's that somebody has paused, and since when.
+	// Paused has Daymill's paused queues, with the time at which each was paused.
 	Paused map[string]time.Time `json:"paused,omitempty"`
 }
 
@@ -55,7 +55,7 @@ func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Dep
 	return depth, nil
 }
 
-// add takes a row in: a state of jobs with the earliest instant they are due at, or a queue and since when it is paused.
+// add adds a row: a state of jobs with the earliest time they are due, or a queue with the time at which it was paused.
 func (d *Depth) add(state, queue string, count int64, at time.Time) {
 	if queue != "" {
 		if d.Paused == nil {

@@ -14,15 +14,15 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// lockedEvery is how often the end of a job is tried to be recorded whose row somebody has locked.
+// lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.
 const lockedEvery = 100 * time.Millisecond
 
-// driver is River's driver, but recording the ends of jobs waits for nobody.
+// driver is River's driver with one difference: recording the ends of jobs never waits for a lock.
 //
-// An application's transaction that has inserted a duplicate of a job has that job's row locked until it ends, and River
-// records the ends of several jobs in one statement: it would wait for the application, with every other job's end in
-// that statement and with all that come after it. Here the end of a job whose row is locked is recorded later, by
-// itself; a worker that ends before leaves that to the rescue of jobs of dead workers.
+// If an application's transaction has inserted a duplicate of a job, that job's row stays locked until the transaction ends.
+// River records the ends of several jobs in one statement, so that statement, and all that come after it, would wait for the
+// application. This driver records the end of a job with a locked row later, in a statement of its own. If the worker exits
+// before that, the rescue of dead workers' jobs does it.
 type driver struct {
 	*riverpgxv5.Driver
 
@@ -30,7 +30,7 @@ type driver struct {
 	done     func() // tells the reconciler that a job's end was recorded late
 }
 
-// GetExecutor returns what River sends its statements through.
+// GetExecutor returns the executor that River sends its statements through.
 func (d *driver) GetExecutor() riverdriver.Executor {
 	return &executor{Executor: d.Driver.GetExecutor(), driver: d}
 }
@@ -41,8 +41,8 @@ type executor struct {
 	driver *driver
 }
 
-// JobGetStuck returns the jobs that River may take for stuck: Daymill's own only. River discards a stuck job of a kind
-// that its client does not know, and an application that has its jobs in the same tables may know better.
+// JobGetStuck returns only Daymill's stuck jobs. River discards a stuck job of a kind that its client does not know, and an
+// application may have its own jobs in the same tables.
 func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
 	stuck, err := e.Executor.JobGetStuck(ctx, params)
 	return slices.DeleteFunc(stuck, func(job *rivertype.JobRow) bool {
@@ -61,7 +61,7 @@ func (e *executor) JobSetStateIfRunningMany(
 	return rows, err
 }
 
-// setStateLater gives up where Postgres does not answer: the rescue of jobs of dead workers sees to what is left.
+// setStateLater gives up if Postgres does not answer: the rescue of dead workers' jobs handles the rest.
 func (e *executor) setStateLater(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) {
 	ticker := time.NewTicker(lockedEvery)
 	defer ticker.Stop()
@@ -75,7 +75,7 @@ func (e *executor) setStateLater(ctx context.Context, params *riverdriver.JobSet
 	e.driver.done()
 }
 
-// setState records the ends of those jobs whose rows nobody has locked, and returns the others.
+// setState records the ends of the jobs whose rows nobody has locked, and returns the others.
 func (e *executor) setState(
 	ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams,
 ) (rows []*rivertype.JobRow, locked *riverdriver.JobSetStateIfRunningManyParams, err error) {
@@ -83,7 +83,7 @@ func (e *executor) setState(
 	if err != nil {
 		return nil, nil, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // It is committed, or there is another error.
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // Already committed, or another error is returned.
 	free, err := e.ids(ctx, tx, params.ID, "FOR NO KEY UPDATE SKIP LOCKED")
 	if err != nil {
 		return nil, nil, err

@@ -8,11 +8,11 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// cancelGarbage cancels jobs whose arguments cannot be read: another attempt would read them no better. What is wrong
-// with them is the job's error.
+// cancelGarbage cancels jobs whose arguments cannot be decoded: another attempt would fail as well. The job's error says what
+// is wrong with them.
 type cancelGarbage struct{}
 
-// HandleError is told of every attempt that failed.
+// HandleError is called after every failed attempt.
 func (cancelGarbage) HandleError(_ context.Context, job *rivertype.JobRow, _ error) *river.ErrorHandlerResult {
 	kind, known := kindOf(job.Kind)
 	if !known {

@@ -11,10 +11,10 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// waitedTooLong is how long a job may be ready without anybody taking it, while workers are there.
+// waitedTooLong is how long a job may stay ready while workers are running before that counts as a fault.
 const waitedTooLong = 5 * time.Minute
 
-// Checks are the queue's, for package health.
+// Checks returns the queue's checks for package health.
 func (d *Depth) Checks(now time.Time) []health.Check {
 	return []health.Check{
 		{Name: "queue_paused", Rank: health.Standstill, Judge: func() (health.Finding, bool) {

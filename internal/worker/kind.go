@@ -10,20 +10,20 @@ import (
 )
 
 // Kind is everything that Daymill knows about one kind of job. River's workers and periodic jobs, the queues, the catch-up,
-// the check of arguments, the history's filter and the pages are all made from [Kinds], so a new kind is its arguments in
+// the check of arguments, the history's filter and the pages are all made from [Kinds]. So a new kind needs its arguments in
 // package jobs, a file with its worker here, and an entry in the list.
 type Kind struct {
 	Name string
-	// Does is a sentence for the pages.
+	// Does describes the kind in a sentence, for the pages.
 	Does        string
 	Queue       string
 	MaxAttempts int
-	// Timeout bounds an attempt; -1 where the ledger's signs of life take its place.
+	// Timeout bounds an attempt; -1 if the ledger's heartbeat takes its place.
 	Timeout time.Duration
-	// Daily is set where the schedule inserts a job every day, at the daily hour. The job records that it has done its work
-	// under the kind's name.
+	// Daily reports that the schedule inserts a job every day at the daily hour. The job records its last success under the
+	// kind's name.
 	Daily bool
-	// CanPause is set where an admin may pause the daily job.
+	// CanPause reports that an admin may pause the daily job.
 	CanPause bool
 	// NoHistory is set where the history has no such jobs: they are many, and what they did is written down elsewhere.
 	NoHistory bool
@@ -35,7 +35,7 @@ type Kind struct {
 	register func(*river.Workers, *assembly)
 }
 
-// newKind fills in what the arguments and the worker say themselves.
+// newKind fills in what the arguments and the worker determine.
 func newKind[A jobArgs](kind Kind, timeout time.Duration, worker func(*assembly) river.Worker[A]) Kind {
 	var zero A
 	opts := zero.InsertOpts()
@@ -46,13 +46,13 @@ func newKind[A jobArgs](kind Kind, timeout time.Duration, worker func(*assembly)
 	return kind
 }
 
-// jobArgs are arguments that say how they are inserted.
+// jobArgs are arguments with insert options.
 type jobArgs interface {
 	river.JobArgs
 	river.JobArgsWithInsertOpts
 }
 
-// Kinds returns all kinds of jobs, the most frequent first.
+// Kinds returns all kinds of jobs, most frequent first.
 func Kinds() []Kind {
 	return []Kind{
 		newKind(Kind{
@@ -88,7 +88,7 @@ func KindNames() []string {
 	return names
 }
 
-// kindOf returns the kind of a name, and false for jobs that are not Daymill's.
+// kindOf returns the kind with a name, and false if it is not Daymill's.
 func kindOf(name string) (Kind, bool) {
 	for _, kind := range Kinds() {
 		if kind.Name == name {
@@ -98,7 +98,7 @@ func kindOf(name string) (Kind, bool) {
 	return Kind{}, false
 }
 
-// assembly is what the workers of jobs are made of.
+// assembly holds what the workers of jobs need.
 type assembly struct {
 	config   Config
 	planner  *schedule.Planner
@@ -106,7 +106,7 @@ type assembly struct {
 	done     func() // makes the reconciler look at once
 }
 
-// queues says how many jobs of each queue a process works at a time.
+// queues returns how many jobs of each queue a process works at a time.
 func queues(config Config) map[string]river.QueueConfig {
 	most := map[string]river.QueueConfig{}
 	for _, kind := range Kinds() {
@@ -120,7 +120,7 @@ func queues(config Config) map[string]river.QueueConfig {
 	return most
 }
 
-// periodicJobs are the daily jobs for River, which inserts them on the elected leader.
+// periodicJobs returns the daily jobs for River, whose elected leader inserts them.
 func periodicJobs(daily schedule.Daily) []*river.PeriodicJob {
 	var periodic []*river.PeriodicJob
 	for _, kind := range Kinds() {

@@ -14,8 +14,8 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// RiverShared reports whether River's tables in a schema have jobs, or queues, of somebody else's: of an application that
-// uses River itself.
+// RiverShared reports whether River's tables in a schema also have other jobs or queues: those of an application that uses
+// River itself.
 func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (bool, error) {
 	table := func(name string) string { return pgx.Identifier{riverSchema, name}.Sanitize() }
 	var shared bool
@@ -32,14 +32,14 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 	return shared, nil
 }
 
-// ErrRiverSchema is a name that River cannot have for its schema.
+// ErrRiverSchema is returned for a name that River does not accept for its schema.
 var ErrRiverSchema = errors.New("the name of the schema of River's tables has to begin with a letter or an underscore, " +
 	"and to have no more than 46 of those and digits")
 
-// riverSchemaName is what River's clients accept. Its migrations put other names into texts of SQL, as they are.
+// riverSchemaName matches the names that River's clients accept. River's migrations put the name into SQL without quoting it.
 var riverSchemaName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,45}$`)
 
-// CheckRiverSchema returns ErrRiverSchema for a name that River would refuse when a worker starts, or would run as SQL.
+// CheckRiverSchema returns ErrRiverSchema for a name that River would reject when a worker starts, or would run as SQL.
 func CheckRiverSchema(name string) error {
 	if !riverSchemaName.MatchString(name) {
 		return fmt.Errorf("%w, and %q is another", ErrRiverSchema, name)
@@ -47,8 +47,8 @@ func CheckRiverSchema(name string) error {
 	return nil
 }
 
-// MigrateRiver brings River's tables up to date in a schema, which it creates where it is missing, and returns how
-// many of River's migrations it applied. It is ErrRiverSchema where River cannot have the name.
+// MigrateRiver migrates River's tables in a schema, which it creates if necessary, and returns how many of River's migrations
+// it applied. It returns ErrRiverSchema if River does not accept the name.
 func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (int, error) {
 	if err := CheckRiverSchema(riverSchema); err != nil {
 		return 0, err
@@ -72,8 +72,8 @@ func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (
 	return len(result.Versions), nil
 }
 
-// RiverVersions returns the latest of River's migrations that is applied in a schema, 0 where none is, and the latest that
-// this binary knows.
+// RiverVersions returns River's latest applied migration in a schema, 0 if there is none, and the latest one that this binary
+// knows.
 func RiverVersions(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (applied, newest int, err error) {
 	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: riverSchema})
 	if err != nil {

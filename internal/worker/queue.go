@@ -15,19 +15,19 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// ErrNoQueue says that no worker has ever worked a queue.
+// ErrNoQueue is returned for a queue that no worker has ever worked.
 var ErrNoQueue = errors.New("there is no such queue: start `daymill worker`, which makes it")
 
 // Queue is one of Daymill's queues as River knows it.
 type Queue struct {
 	Name string
-	// PausedAt is since when no job of it is taken up; nil where jobs are.
+	// PausedAt is when the queue was paused; nil if it is not.
 	PausedAt *time.Time
-	// SeenAt is when a worker last said that it works the queue; the zero time where none ever has.
+	// SeenAt is when a worker last reported that it works the queue; zero if none ever did.
 	SeenAt time.Time
 }
 
-// Queues returns Daymill's queues, whether or not a worker has made them.
+// Queues returns Daymill's queues, including those that no worker has created yet.
 func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
 	queues := []Queue{{Name: jobs.QueueRollup}, {Name: jobs.QueueControl}, {Name: jobs.QueueCapture}}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
@@ -49,8 +49,8 @@ func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
 	return queues, nil
 }
 
-// Leader returns the name of the client that River has elected, which enqueues the periodic jobs: a worker of Daymill's, or
-// a client of the application's where both share River's tables. Empty where there is none.
+// Leader returns the name of the client that River has elected to enqueue the periodic jobs: a worker of Daymill's, or a
+// client of the application if both share River's tables. It is empty if there is none.
 func (a *Admin) Leader(ctx context.Context) (name string, err error) {
 	err = a.db.Read(ctx, func(on postgres.DBTX) error {
 		return on.QueryRow(ctx, "SELECT leader_id FROM "+a.leaders+" WHERE expires_at > now()").Scan(&name)
@@ -61,13 +61,13 @@ func (a *Admin) Leader(ctx context.Context) (name string, err error) {
 	return name, nil
 }
 
-// PauseQueue keeps workers from taking up jobs of a queue, until ResumeQueue; it survives restarts. Jobs that run come
-// to their end. Who did it is written down.
+// PauseQueue stops workers from taking jobs of a queue until ResumeQueue, even after a restart. Running jobs finish. The
+// audit records who did it.
 func (a *Admin) PauseQueue(ctx context.Context, name string, who audit.Who) error {
 	return a.changeQueue(ctx, name, audit.Entry{Who: who, Action: "pause queue", Target: name}, a.client.QueuePauseTx)
 }
 
-// ResumeQueue lets workers take up jobs of a queue again. Who did it is written down.
+// ResumeQueue lets workers take jobs of a queue again. The audit records who did it.
 func (a *Admin) ResumeQueue(ctx context.Context, name string, who audit.Who) error {
 	return a.changeQueue(ctx, name, audit.Entry{Who: who, Action: "resume queue", Target: name}, a.client.QueueResumeTx)
 }
@@ -94,7 +94,7 @@ func (a *Admin) changeQueue(
 	return nil
 }
 
-// RunDaily asks for the daily job to run now, as [EnqueueDailyRollup] does. Who did it is written down.
+// RunDaily inserts the daily job to run now, as [EnqueueDailyRollup] does. The audit records who did it.
 func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
 	return a.db.Tx(ctx, func(tx pgx.Tx) error {
 		if err := jobs.EnqueueDailyRollup(ctx, tx, a.client); err != nil {
@@ -104,9 +104,10 @@ func (a *Admin) RunDaily(ctx context.Context, who audit.Who) error {
 	})
 }
 
-// AskDaily asks for the daily job to run now, as its hour does: for yesterday and the days before it once a day, for dates
-// that have events and are not complete each time, and for nothing while the schedule is paused. So it may be called at
-// any time, and any number of times. It returns false where the job waits or runs already. Who did it is written down.
+// AskDaily inserts the daily job as its hour does. The job requests yesterday and the days before it once a day, requests
+// dates that have events and are not complete each time, and requests nothing while the schedule is paused. So AskDaily may
+// be called at any time, any number of times. It returns false if the job is already waiting or running. The audit records
+// who did it.
 func (a *Admin) AskDaily(ctx context.Context, who audit.Who) (enqueued bool, err error) {
 	err = a.db.Tx(ctx, func(tx pgx.Tx) error {
 		inserted, err := a.client.InsertTx(ctx, tx, jobs.DailyRollupArgs{RequestedVia: who.Via}, nil)

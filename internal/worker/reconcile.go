@@ -25,37 +25,36 @@ import (
 )
 
 const (
-	// reconcileEvery is how soon an open request is seen where nobody can listen for it.
+	// reconcileEvery is how often the reconciler looks for open requests if it cannot listen for them.
 	reconcileEvery = time.Second
-	// maintainEvery is how often dead workers' jobs and a missed schedule are looked for although nothing is asked.
+	// maintainEvery is how often it looks for dead workers' jobs and a missed schedule if nothing is requested.
 	maintainEvery = 30 * time.Second
-	// touchAfter is how old the attempted_at of a job may be whose run is alive.
+	// touchAfter is how old the attempted_at of a job with a live run may become.
 	touchAfter = time.Minute
-	// scheduleGrace is how late a periodic job may be before it is taken for missed: the elected leader may be a client
-	// of the application's own, which does not know Daymill's periodic jobs.
+	// scheduleGrace is how late a periodic job may be before it counts as missed: the elected leader may be a client of the
+	// application, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
-	// watchRest is how long a request of the triggers on the source rests before a job is made of it. A trickle of late
-	// events then costs a run every half minute at most, and not one after another.
+	// watchRest is how long a request from the triggers on the source waits before it gets a job. A trickle of late events
+	// then causes at most one run every half minute.
 	watchRest = 30 * time.Second
-	// reconcileDates is the most jobs that one look makes.
+	// reconcileDates is how many jobs one look creates at most.
 	reconcileDates = 500
-	// faultEvery is how often a fault that lasts is told of.
+	// faultEvery is how often a lasting fault is reported.
 	faultEvery = time.Minute
-	// insertLockTimeout is how long an insert waits for another transaction that has inserted a job of the same date
-	// and is still open.
+	// insertLockTimeout is how long an insert waits for another open transaction that has inserted a job of the same date.
 	insertLockTimeout = "100ms"
 
-	// notifiedEvery is how soon after a notification the next one is heeded.
+	// notifiedEvery is the least time between two reactions to notifications.
 	notifiedEvery = 100 * time.Millisecond
-	// forgetTimeout is how long a worker that has stopped waits for the ledger.
+	// forgetTimeout is how long a stopped worker waits for the ledger.
 	forgetTimeout = 2 * time.Second
 
 	reconcileKey   = 6_107_330_083 // of an advisory lock; arbitrary
 	requestChannel = "daymill_request"
 )
 
-// reconciler turns open requests into jobs: it runs in every worker process, and any one of them suffices. It also
-// moves backfills on and hands jobs of dead workers to others.
+// reconciler turns open requests into jobs. It runs in every worker process, and one is enough. It also advances backfills
+// and hands jobs of dead workers to others.
 type reconciler struct {
 	db      *postgres.DB
 	client  *river.Client[pgx.Tx]
@@ -65,13 +64,13 @@ type reconciler struct {
 	logger  *slog.Logger
 	silence time.Duration // see Config.Silence
 	wake    chan struct{} // of capacity 1
-	// notified, of capacity 1, has that a notification came that was not forwarded yet.
+	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	self     ledger.Worker
-	// installation is compared with what is installed; faults has when each fault was last told.
+	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time
-	// listeners are told of what was committed.
+	// listeners receive events after their transactions commit.
 	listeners telemetry.Listeners
 }
 
@@ -83,7 +82,7 @@ func (r *reconciler) poke() {
 	}
 }
 
-// run looks whenever something is asked, and once a second, until ctx is done.
+// run looks after every poke, and at least once a second, until ctx is done.
 func (r *reconciler) run(ctx context.Context) {
 	ticker := time.NewTicker(reconcileEvery)
 	defer ticker.Stop()
@@ -106,7 +105,7 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-// look does what there is to do.
+// look makes one pass over everything that the reconciler does.
 func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	now, needed := r.clock.Now(), false
 	err := r.db.Read(ctx, func(on postgres.DBTX) (err error) {
@@ -179,12 +178,12 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	return r.insert(ctx, dates)
 }
 
-// inspect tells of what is not as it should be though runs succeed, when it is first seen and once a minute from then on.
-// That it cannot look keeps it from nothing else.
+// inspect reports faults that do not make runs fail, when they are first seen and once a minute after that. If the inspection
+// itself fails, the rest of the look continues.
 func (r *reconciler) inspect(ctx context.Context) {
 	found, err := source.Faults(ctx, r.db, r.installation)
 	if err != nil {
-		r.logger.WarnContext(ctx, "what is installed could not be looked at", slog.String("error", err.Error()))
+		r.logger.WarnContext(ctx, "cannot check what is installed", slog.String("error", err.Error()))
 		return
 	}
 	now, told := r.clock.Now(), make(map[string]time.Time, len(found))
@@ -199,15 +198,15 @@ func (r *reconciler) inspect(ctx context.Context) {
 	r.faults = told
 }
 
-// forget takes the worker process out of the ledger: it has stopped.
+// forget removes the stopped worker process from the ledger.
 func (r *reconciler) forget(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
 	defer cancel()
 	return r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.ForgetWorker(ctx, tx, r.self.Name) })
 }
 
-// insert makes jobs of dates, in one statement where nobody is in the way. Where an application's open transaction has
-// inserted a job of one of them, that date is left until it ends, and the others are inserted one by one.
+// insert creates jobs for dates, in one statement if nothing is locked. If an application's open transaction has inserted a
+// job of one of them, insert leaves that date for later and inserts the others one by one.
 func (r *reconciler) insert(ctx context.Context, dates []db.ReconcileDatesRow) error {
 	err := r.insertTx(ctx, dates)
 	if !postgres.IsLockTimeout(err) {
@@ -222,7 +221,7 @@ func (r *reconciler) insert(ctx context.Context, dates []db.ReconcileDatesRow) e
 }
 
 func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow) error {
-	// The mark tells the trigger on River's jobs that this job is made of a request, and is none.
+	// The mark tells the trigger on River's jobs that a request caused this job, so the job is not a request itself.
 	metadata, err := json.Marshal(map[string]string{"daymill": "request"})
 	if err != nil {
 		return fmt.Errorf("mark jobs: %w", err)
@@ -248,14 +247,14 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 		return err
 	}
 	for i, d := range dates {
-		if !inserted[i].UniqueSkippedAsDuplicate { // Else it had a job after all.
+		if !inserted[i].UniqueSkippedAsDuplicate { // Otherwise the date already had a job.
 			telemetry.Tell(ctx, r.listeners, telemetry.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
 		}
 	}
 	return nil
 }
 
-// catchUp inserts the daily jobs that are overdue: nobody has inserted them at their hour.
+// catchUp inserts overdue daily jobs that nobody has inserted at their hour.
 func (r *reconciler) catchUp(ctx context.Context) error {
 	for _, kind := range Kinds() {
 		if !kind.Daily {
@@ -278,8 +277,8 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// listen takes note whenever a request commits. Without it, behind a pooler in transaction mode or while the connection is
-// lost, requests are seen within a second.
+// listen pokes the reconciler whenever a request commits. If it cannot listen, behind a pooler in transaction mode or while
+// the connection is lost, the reconciler sees requests within a second.
 func (r *reconciler) listen(ctx context.Context) {
 	if r.db.Pooled() {
 		return
@@ -288,7 +287,7 @@ func (r *reconciler) listen(ctx context.Context) {
 		err := r.listenOnce(ctx)
 		if ctx.Err() == nil {
 			r.logger.DebugContext(ctx, "listening again", slog.String("error", err.Error()))
-			_ = r.clock.Sleep(ctx, reconcileEvery) // Its error is that ctx is done.
+			_ = r.clock.Sleep(ctx, reconcileEvery) // It only fails if ctx is done.
 		}
 	}
 }
@@ -315,8 +314,8 @@ func (r *reconciler) listenOnce(ctx context.Context) error {
 	}
 }
 
-// forward pokes for notifications, the first at once and those that come during the rest after it together: whoever
-// commits a thousand requests one by one does not have each of them looked for in every worker process.
+// forward pokes for notifications: at once for the first, and once for all that arrive during the rest after it. So a
+// thousand requests that are committed one by one do not cause a thousand looks in every worker process.
 func (r *reconciler) forward(ctx context.Context, rest func(context.Context)) {
 	for {
 		select {
@@ -329,7 +328,7 @@ func (r *reconciler) forward(ctx context.Context, rest func(context.Context)) {
 	}
 }
 
-// restFor returns a rest.
+// restFor returns a function that sleeps for d.
 func restFor(d time.Duration) func(context.Context) {
 	return func(ctx context.Context) {
 		select {

@@ -15,8 +15,8 @@ import (
 
 // rollupDayWorker works rollup_day jobs.
 //
-// A job is a ticket, the ledger is the truth: a job whose date is busy, not over or not asked for any more is done
-// without a run, for requests that stay open get another job from the reconciler.
+// The ledger decides what is to do, and a job is only a hint to look: if the job's date is running, not over, or no longer
+// requested, the job ends without a run. If requests stay open, the reconciler creates another job for them.
 type rollupDayWorker struct {
 	river.WorkerDefaults[jobs.RollupDayArgs]
 
@@ -28,7 +28,7 @@ type rollupDayWorker struct {
 	nextRetry func(failed int) time.Time // see Config.NextRetry
 }
 
-// awaitEvery is how often a worker whose attempt was replaced looks whether the other has ended.
+// awaitEvery is how often a worker whose attempt was replaced checks whether the new attempt has ended.
 const awaitEvery = 200 * time.Millisecond
 
 func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
@@ -47,22 +47,22 @@ func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
 	}
 }
 
-// Timeout is none. A timeout would have to be longer than the longest day at the slowest pace, and River waits for it
-// before it rescues a job, so a crashed worker's date would wait for hours. Instead a run gives a sign of life in the
-// ledger every second or two, however long it takes; after run.Silence (30 s) without one the reconciler, which runs in
-// every worker process once a second, hands the job to another worker. A date of a killed worker therefore resumes
-// after about half a minute, at its cursor. Every statement has a time limit of its own, on both ends.
+// Timeout returns no timeout. A timeout would have to be longer than the longest day at the slowest pace, and River waits for
+// it before it rescues a job, so a crashed worker's date would wait for hours. Instead a run writes a heartbeat to the ledger
+// every second or two, however long it takes. After run.Silence (30 s) without one, the reconciler, which runs in every
+// worker process once a second, hands the job to another worker. So a killed worker's date resumes at its cursor after about
+// half a minute. Every statement has its own time limit, in the client and on the server.
 func (*rollupDayWorker) Timeout(*river.Job[jobs.RollupDayArgs]) time.Duration { return -1 }
 
-// NextRetry is River's, but never longer than between the ninth attempt and the tenth: requests that come meanwhile add
-// attempts of their own (analytics.promote_jobs), whose backoff would come to be days.
+// NextRetry is River's, but never later than the pause between the ninth and the tenth attempt: requests that arrive
+// meanwhile add attempts (analytics.promote_jobs), and their backoff would grow to days.
 func (w *rollupDayWorker) NextRetry(job *river.Job[jobs.RollupDayArgs]) time.Time {
 	if w.nextRetry != nil {
 		return w.nextRetry(len(job.Errors) + 1)
 	}
 	const most = jobs.RollupAttempts - 1
 	if len(job.Errors) < most {
-		return time.Time{} // River's own.
+		return time.Time{} // River's default.
 	}
 	jitter := 0.9 + 0.2*rand.Float64()
 	return w.runner.Clock.Now().Add(time.Duration(jitter * most * most * most * most * float64(time.Second)))
@@ -94,8 +94,8 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDa
 	}
 }
 
-// awaitSuccessor waits until the attempt that fenced this one has ended. River tells attempts of a job apart by nothing
-// but its id: were this attempt to return while the other is at work, River would finish the other's job.
+// awaitSuccessor waits until the attempt that fenced this one has ended. River identifies attempts of a job only by the job's
+// id: if this attempt returned while the other is running, River would finish the other's job.
 func (w *rollupDayWorker) awaitSuccessor(ctx context.Context, jobID int64, attempt int) {
 	ticker := time.NewTicker(awaitEvery)
 	defer ticker.Stop()

@@ -19,13 +19,13 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// asked reports whether somebody wants certain dates.
+// asked reports whether the arguments name certain dates.
 func asked(a jobs.VerifyDatesArgs) bool { return !a.From.IsZero() || !a.To.IsZero() || a.Sample != 0 }
 
-// ErrVerify says that what somebody wants verified cannot be.
+// ErrVerify is returned for arguments that cannot be verified.
 var ErrVerify = errors.New("cannot be verified")
 
-// validate refuses what nobody can mean.
+// validate rejects invalid arguments.
 func validate(a jobs.VerifyDatesArgs) error {
 	switch {
 	case a.Sample != 0 && (!a.From.IsZero() || !a.To.IsZero()):
@@ -44,33 +44,33 @@ func validate(a jobs.VerifyDatesArgs) error {
 	}
 }
 
-// verifyTimeout bounds a verify_dates job: what it has verified by then is recorded, and the next attempt goes on with the
-// rest. It is also how long the job of a dead worker waits for another, which nothing depends on.
+// verifyTimeout bounds a verify_dates job. What it has verified by then is recorded, and the next attempt continues with the
+// rest. It is also how long a dead worker's job waits to be rescued, which delays nothing else.
 const verifyTimeout = time.Hour
 
 // verifyVia is how the ledger names verifications of the periodic job.
 const verifyVia = "job"
 
 const (
-	// verifyTurn is how long a job verifies before it lets others have a turn; it then goes on where it was.
+	// verifyTurn is how long a job verifies before other jobs get a turn; it then continues where it stopped.
 	verifyTurn = 20 * time.Minute
 	// verifyBusy is how long a job waits while the process verifies for another.
 	verifyBusy = 10 * time.Second
 )
 
-// verifyDatesWorker works verify_dates jobs: each day a few dates, those that were not verified for longest, and whatever
-// somebody asks for. A process verifies for one job at a time: a verification holds a connection and its entities in memory,
-// and the control jobs' other worker is not to wait for it.
+// verifyDatesWorker works verify_dates jobs: every day a few dates, least recently verified first, and any dates that
+// somebody requests. A process verifies for one job at a time, because a verification holds a connection, and its entities in
+// memory, and must not occupy all of the workers for control jobs.
 type verifyDatesWorker struct {
 	river.WorkerDefaults[jobs.VerifyDatesArgs]
 
 	db       *postgres.DB
 	planner  *schedule.Planner
 	verifier *verification.Verifier
-	most     int // dates a day; none where 0
+	most     int // dates a day; none if 0
 	repair   verification.Repair
 	clock    pace.Clock
-	turn     chan struct{} // of capacity 1: whoever verifies has put something in
+	turn     chan struct{} // of capacity 1: the job that verifies has put a value in
 	done     func()        // tells the reconciler that a rollup may have been requested
 }
 
@@ -90,12 +90,12 @@ func newVerifyDatesWorker(a *assembly) river.Worker[jobs.VerifyDatesArgs] {
 	}
 }
 
-// Timeout is longer than that of the other control jobs, which do not wait for it: the queue works two jobs at a time.
+// Timeout is longer than that of the other control jobs. They do not wait for it, because the queue works two jobs at a time.
 func (*verifyDatesWorker) Timeout(*river.Job[jobs.VerifyDatesArgs]) time.Duration {
 	return verifyTimeout
 }
 
-// Work verifies. A date that cannot be verified keeps no other from being so.
+// Work verifies dates. If one cannot be verified, it continues with the others.
 func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[jobs.VerifyDatesArgs]) error {
 	select {
 	case w.turn <- struct{}{}:
@@ -123,7 +123,7 @@ func (w *verifyDatesWorker) Work(ctx context.Context, job *river.Job[jobs.Verify
 	return river.RecordOutput(ctx, found)
 }
 
-// workAsked verifies what somebody wants verified. Tried again, or after others had their turn, it goes on where it was.
+// workAsked verifies requested dates. After a retry, or after other jobs had their turn, it continues where it stopped.
 func (w *verifyDatesWorker) workAsked(ctx context.Context, job *river.Job[jobs.VerifyDatesArgs]) error {
 	args := job.Args
 	if err := validate(args); err != nil {
@@ -132,7 +132,7 @@ func (w *verifyDatesWorker) workAsked(ctx context.Context, job *river.Job[jobs.V
 	var dates []date.Date
 	var err error
 	if args.Sample > 0 {
-		dates, _, err = verification.Sample(ctx, w.db, args.Sample, job.ID) // The same ones each time.
+		dates, _, err = verification.Sample(ctx, w.db, args.Sample, job.ID) // The same sample each time.
 	} else {
 		dates, err = verification.InRange(ctx, w.db, date.Range{First: args.From, Last: args.To})
 	}
@@ -155,14 +155,13 @@ func (w *verifyDatesWorker) workAsked(ctx context.Context, job *river.Job[jobs.V
 		return err
 	}
 	if !over {
-		return river.JobSnooze(3 * verifyBusy) // Those who wait try more often.
+		return river.JobSnooze(3 * verifyBusy) // Jobs that wait try more often.
 	}
 	found["dates"] = all
 	return river.RecordOutput(ctx, found)
 }
 
-// verify verifies dates, and returns how many there were of each result, and whether it came to their end before its turn
-// was over.
+// verify verifies dates. It returns how many dates had each result, and whether it finished before its turn was over.
 func (w *verifyDatesWorker) verify(
 	ctx context.Context, dates []date.Date, order verification.Order,
 ) (found map[string]int, over bool, err error) {
@@ -190,8 +189,8 @@ func (w *verifyDatesWorker) verify(
 	return found, true, failed
 }
 
-// Verify has a worker verify dates: those of a range, or a sample. It returns the job's id, and
-// false where the same is asked for already. ErrVerify says what is wrong with the arguments. Who asked is written down.
+// Verify enqueues a job that verifies dates: a range or a sample. It returns the job's id, and false if the same job is already
+// open. ErrVerify says what is wrong with the arguments. The audit records who requested it.
 func (a *Admin) Verify(ctx context.Context, args jobs.VerifyDatesArgs, who audit.Who) (id int64, enqueued bool, err error) {
 	if err := validate(args); err != nil {
 		return 0, false, err

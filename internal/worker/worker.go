@@ -27,52 +27,52 @@ import (
 // Defaults of Config.
 const (
 	DefaultWorkers = 2
-	// softStop is how long a stopping worker lets runs finish before it gives their dates back: long enough for most
-	// days of a small application, and a small part of the half minute that platforms grant.
+	// softStop is how long a stopping worker lets runs finish before it releases their dates: long enough for most days of a
+	// small application, and a small part of the half minute that platforms grant.
 	softStop = 2 * time.Second
-	// fetchCooldown is the least time between two looks into the queue.
+	// fetchCooldown is the least time between two fetches from the queue.
 	fetchCooldown = 10 * time.Millisecond
-	// controlWorkers is how many control jobs a process works at a time: one may verify for long.
+	// controlWorkers is how many control jobs a process works at a time. A verification may occupy one for a long time.
 	controlWorkers = 2
 )
 
-// Config is how a worker process works.
+// Config configures a worker process.
 type Config struct {
 	DB *postgres.DB
-	// Source is where events are read: DB where nil, or a follower.
+	// Source is the database that events are read from, such as a follower; DB if nil.
 	Source       *postgres.DB
 	Installation schema.Installation
 	Logger       *slog.Logger
-	Clock        pace.Clock // the system's where nil
+	Clock        pace.Clock // the system's clock if nil
 
-	Workers     int     // dates rolled up at a time by this process; DefaultWorkers where 0
+	Workers     int     // dates rolled up at a time by this process; DefaultWorkers if 0
 	Pace        float64 // see pace.Pacer
 	MaxEntities int     // see merge.New
 	DailyHour   int     // see schedule.Daily
 	Lookback    int     // see schedule.Daily
 	Retention   time.Duration
-	// VerifyDates is how many finished dates are compared with their events every day, none where 0; VerifyRepair requests
-	// a rollup of those that differ, but for those that seem to have lost events.
+	// VerifyDates is how many finished dates are compared with their events every day; none if 0. VerifyRepair requests a
+	// rollup of those that differ, except those that seem to have lost events.
 	VerifyDates  int
 	VerifyRepair bool
 	// Capture has what delivers changes; none are where it is nil.
 	Capture *Capture
 	// Listeners are told of what the worker does; there may be none.
 	Listeners telemetry.Listeners
-	Name      string // of the process, in the ledger and in River's; one that no other process has
+	Name      string // of the process, in the ledger and in River's tables; must be unique
 	Version   string // of the program, in the ledger
 
-	// Silence is for how long a run may give no sign of life until its date is handed to another; run.Silence where 0. It
-	// has to be the same in all processes, and longer than a run's longest statement and pause: only tests change it.
+	// Silence is how long a run may go without a heartbeat before its date is handed to another worker; run.Silence if 0. It
+	// must be the same in all processes and longer than a run's longest statement and pause. Only tests change it.
 	Silence time.Duration
-	// SliceCounts, where not 0, is how many counts a slice should have, see slice.Scanner. It is for tests.
+	// SliceCounts, if not 0, is the target number of counts per slice: see slice.Scanner. It is for tests.
 	SliceCounts int
-	// NextRetry, where not nil, says instead of River when a date is tried again whose attempts, so many, have failed. It
-	// is for tests.
+	// NextRetry, if not nil, replaces River's backoff: it returns when to retry a date after so many failed attempts. It is
+	// for tests.
 	NextRetry func(failed int) time.Time
 }
 
-// DefaultConfig is a config with every default but DB, Installation and Logger.
+// DefaultConfig returns a config with all defaults. DB, Installation and Logger have none.
 func DefaultConfig() Config {
 	return Config{
 		Clock: pace.SystemClock{}, Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
@@ -88,7 +88,7 @@ type Worker struct {
 	reconciler *reconciler
 }
 
-// NewWorker assembles a worker: River's client with the workers and the periodic jobs, and the reconciler.
+// NewWorker creates a worker: River's client with the workers and the periodic jobs, and the reconciler.
 func NewWorker(config Config) (*Worker, error) {
 	if config.Source == nil {
 		config.Source = config.DB
@@ -126,10 +126,10 @@ func NewWorker(config Config) (*Worker, error) {
 		Workers:             workers,
 		FetchOnlyKnownKinds: true,
 		PollOnly:            config.DB.Pooled(),
-		// Small dates take a few milliseconds: with the default of 100 ms the queue would set the pace.
+		// Small dates take a few milliseconds: the default of 100 ms would limit the queue's speed.
 		FetchCooldown: fetchCooldown,
 		Queues:        queues(config),
-		// Every client that may lead has to know them: only worker processes start a client that does.
+		// Every client that may be elected leader must know them; only worker processes start a client that may.
 		PeriodicJobs:         periodicJobs(daily),
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,
@@ -142,14 +142,14 @@ func NewWorker(config Config) (*Worker, error) {
 	return &Worker{config: config, client: client, reconciler: reconcile}, nil
 }
 
-// Client is the worker's River client.
+// Client returns the worker's River client.
 func (w *Worker) Client() *river.Client[pgx.Tx] { return w.client }
 
-// Run works until ctx is done. Then it takes no more jobs, lets what is running finish for two seconds, ends the
-// statements under way, gives the jobs back, and returns nil.
+// Run works until ctx is done. Then it takes no more jobs, lets running jobs finish for two seconds, cancels the statements
+// that are still running, releases the jobs, and returns nil.
 func (w *Worker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	// River's client is stopped by Stop, not by ctx, whose end would be a stop without a word on how it went.
+	// Stop stops River's client, not ctx: if ctx ended, the client would stop without reporting how that went.
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start River's client: %w", err)
 	}
@@ -175,8 +175,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	err := group.Wait()
 	reconcile := w.reconciler
 	if forget := reconcile.forget(context.WithoutCancel(ctx)); forget != nil {
-		// It is seen to be gone in a few minutes all the same.
-		reconcile.logger.WarnContext(ctx, "the ledger goes on naming this worker", slog.String("error", forget.Error()))
+		// The ledger forgets the worker a few minutes later by itself.
+		reconcile.logger.WarnContext(ctx, "cannot remove this worker from the ledger", slog.String("error", forget.Error()))
 	}
 	return err
 }
