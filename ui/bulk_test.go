@@ -36,7 +36,7 @@ func TestBulk(t *testing.T) {
 		b.exec(t, "DELETE FROM river_job WHERE id = $1", pruned)
 		_, result := b.confirmed(t, "action=delete", nil)
 		require.Contains(t, result.body, "3 jobs deleted</strong> of 4")
-		require.Contains(t, result.body, "A worker is at it.")
+		require.Contains(t, result.body, "A worker is running it.")
 		for _, id := range []int64{ended, pruned, waiting} {
 			require.Equal(t, "none", b.state(t, id))
 			require.Equal(t, http.StatusNotFound, b.get(t, fmt.Sprintf("/jobs/%d", id)).status)
@@ -118,7 +118,7 @@ func TestBulk(t *testing.T) {
 				b.move(t, was, "discarded")                    // matches since
 			})
 			require.Contains(t, result.body, "1 job deleted</strong> of 2", filter)
-			require.Contains(t, result.body, "It has changed since you looked, or is gone.")
+			require.Contains(t, result.body, "It has changed since you opened the page, or was deleted.")
 			require.Equal(t, []string{"none", "available", "discarded", "discarded"},
 				[]string{b.state(t, shown), b.state(t, changed), b.state(t, was), b.state(t, later)}, filter)
 		}
@@ -135,7 +135,7 @@ func TestBulk(t *testing.T) {
 		require.NoError(t, err)
 		_, result := b.confirmed(t, "action=retry&state=discarded", nil)
 		require.Contains(t, result.body, "1 job retried</strong> of 2")
-		require.Contains(t, result.body, "Another transaction is at it")
+		require.Contains(t, result.body, "Another transaction has locked it")
 		require.Equal(t, "available", b.state(t, free))
 	})
 

@@ -1,10 +1,9 @@
-// Package batch publishes what a pass counted: entities go out in key order, a batch per transaction. Rows that are new
-// are inserted, rows that differ are updated, rows whose entity has no event on the date any more are deleted, and
-// rows that are right already are not touched.
+// Package batch publishes the counts of a pass, in key order and one transaction per batch. It inserts new rows, updates rows
+// that differ, deletes rows whose entity no longer has events on the date, and does not touch rows that are already right.
 //
-// What is stored is read in ranges of the primary key and compared here rather than in a join: the reading needs no
-// lock and no transaction (a date has one writer, which the fence in each batch's transaction makes sure of), and a
-// date that is right costs reads only.
+// It reads the stored rows in ranges of the primary key and compares them in Go instead of in a join. Reading needs no lock
+// and no transaction, because a date has only one writer, which the fence in each batch's transaction ensures. A date that is
+// already right costs only reads.
 package batch
 
 import (
@@ -23,23 +22,23 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// ErrTooLong is returned where an entity does not fit into an index.
+// ErrTooLong is returned if an entity does not fit into an index.
 var ErrTooLong = errors.New("an entity is longer than the 2,700 bytes or so that fit into an index of Postgres: use a shorter key, or " +
 	"leave such rows out, as with `daymill source set … --where 'octet_length(ENTITY) <= 2000'`")
 
-// ErrTooSlow is returned where even a batch of one row does not get in within some thirteen seconds.
+// ErrTooSlow is returned if even a batch of one row takes more than about thirteen seconds.
 var ErrTooSlow = errors.New("one row of metrics cannot be written within thirteen seconds: something holds the table or the disk")
 
 const (
 	firstRows = 1_000
-	// mostRows bounds the memory of the rows that are read to compare with, and of those that are compared at a time.
+	// mostRows limits how many stored rows are read, and how many rows are compared, at a time, and so the memory for them.
 	mostRows = 25_000
-	// mostChanges bounds a batch. Whoever commits after it waits for all of its WAL, some 1.5 MB: with 25,000 rows the p99 of
-	// an application beside it was a third higher.
+	// mostChanges limits a batch. A transaction that commits after it waits for all of its WAL, some 1.5 MB: with 25,000
+	// rows, the p99 of an application on the same server was a third higher.
 	mostChanges = 5_000
 )
 
-// Figures is what publishing came to.
+// Figures are the results of publishing.
 type Figures struct {
 	Inserted, Updated, Deleted int64
 	Batches                    int
@@ -51,31 +50,30 @@ type Publisher struct {
 	Type    entity.Type
 	Pacer   *pace.Pacer
 	Date    date.Date
-	// Listeners are told of every batch of Run; there may be none.
+	// Listeners receive an event for every batch of Run; may be empty.
 	Listeners telemetry.Listeners
 	Run       telemetry.Run
 
-	// Advance moves the run's cursor in the batch's transaction, or fails because the run may not write any more. It
-	// is called before anything is written.
+	// Advance moves the run's cursor in the batch's transaction, or fails if the run may not write any more. It is called
+	// before anything is written.
 	Advance func(ctx context.Context, queries *db.Queries, upTo entity.ID, totals Totals) error
 	// Alive is called before each read and each batch.
 	Alive func() error
-	// Counted, where not nil, is given the counted rows, a stretch at a time in key order, once they are published. It may
-	// not keep them.
+	// Counted, if not nil, gets the counted rows in parts, in key order, once they are published. It may not keep them.
 	Counted func(rows []merge.Row)
 
-	// Totals is what is published of the date, up to the cursor.
+	// Totals is what is published for the date, up to the cursor.
 	Totals  Totals
 	Figures Figures
 
 	reads, writes *pace.Size
-	// contested says that somebody else has written a row of the date after it was looked for: rows that are new are no
-	// longer taken to be so.
+	// contested reports that somebody else wrote a row of the date after it was read: new rows are then no longer assumed to
+	// be new.
 	contested bool
 }
 
-// Publish makes the date's rows above after, and not above upTo where it is given, equal to the counted ones, which
-// ascend. It returns ctx's cause soon after ctx is done, once the batch under way is in.
+// Publish makes the date's rows above after, and up to upTo if it is given, equal to the counted rows, which must ascend. It
+// returns ctx's cause soon after ctx is done, once the current batch is committed.
 func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo *entity.ID) error {
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
 }

@@ -1,8 +1,8 @@
-// Package merge adds the counts of slices up, per entity, in bounded memory.
+// Package merge adds up the counts of slices per entity, in bounded memory.
 //
-// A table holds at most so many entities. When there are more it keeps those that come first in key order and forgets
-// the rest, so that what it holds is complete up to a bound: the next pass over the date begins above it. Memory
-// therefore does not grow with the size of a day, only the number of passes does.
+// A table holds a limited number of entities. When there are more, it keeps those that come first in key order and drops the
+// rest, so that what it holds is complete up to a bound. The next pass over the date begins above the bound. So memory does
+// not grow with the size of a day; only the number of passes does.
 package merge
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// DefaultMaxEntities is the bound of a table where none is given.
+// DefaultMaxEntities is the default limit of a table.
 const DefaultMaxEntities = 1_000_000
 
-// bytesPerEntity is what an entity may take on average: as much as one with a uuid and one other event type does. Longer ids
-// and more types take other entities' room.
+// bytesPerEntity is the average memory of an entity: that of one with a uuid and one other event type. Longer ids and more
+// types leave room for fewer entities.
 const bytesPerEntity = rowBytes + 16 + otherBytes
 
-// Table is the counts of the entities of one pass.
+// Table holds the counts of one pass's entities.
 type Table struct {
 	max   int
 	store store
@@ -35,15 +35,15 @@ func New(maxEntities int) *Table {
 	return &Table{max: maxEntities, store: newStore()}
 }
 
-// UpTo is the highest entity that the table is complete for; nil where it is complete for all. It may be asked while another
-// goroutine adds.
+// UpTo returns the highest entity for which the table is complete; nil if it is complete for all. It may be called while
+// another goroutine adds.
 func (t *Table) UpTo() *entity.ID { return t.upTo.Load() }
 
-// Len is the number of entities.
+// Len returns the number of entities.
 func (t *Table) Len() int { return t.store.len }
 
-// Add adds n events of a type to an entity, whose bytes it copies where it keeps them. An entity above UpTo is left for a
-// later pass.
+// Add adds n events of a type to an entity. It copies the entity's bytes if it keeps them. It ignores an entity above UpTo,
+// which a later pass will count.
 func (t *Table) Add(id []byte, eventType string, n int64) error {
 	hash := t.store.hash(id)
 	r := t.store.find(id, hash)
@@ -76,15 +76,14 @@ func (t *Table) Add(id []byte, eventType string, n int64) error {
 	return nil
 }
 
-// full reports whether so many entities, of so many bytes, are more than a part of what the table may hold. One always
-// fits.
+// full reports whether so many entities, of so many bytes, exceed a part of the table's limit. One entity always fits.
 func (t *Table) full(entities, bytes int, part float64) bool {
 	most := part * float64(t.max)
 	return entities > 1 && (float64(entities) > most || float64(bytes) > most*bytesPerEntity)
 }
 
-// cut keeps the first three quarters: enough is forgotten for the sorting to pay off over many further entities, and
-// little enough for passes to stay few.
+// cut keeps the first three quarters. It drops enough that one sort serves many further entities, and so little that the
+// number of passes stays small.
 func (t *Table) cut() {
 	sorted, kept := t.store.sort(), newStore()
 	kept.seed = t.store.seed

@@ -9,12 +9,12 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// Row is what an entity's events of a date came to.
+// Row holds the counts of an entity's events of a date.
 type Row struct {
 	ID                          entity.ID
 	Views, Clicks, Saves, Skips int32
-	// Other has the counts of every other event type, the shorter names first and those of one length in the order of
-	// their bytes, as jsonb has its keys.
+	// Other has the counts of all other event types, shorter names first and names of the same length in byte order, which is
+	// the order of jsonb's keys.
 	Other []Other
 }
 
@@ -43,21 +43,21 @@ type Rows struct {
 	order []int32
 }
 
-// Len is the number of rows.
+// Len returns the number of rows.
 func (r Rows) Len() int { return len(r.order) }
 
-// Slice is the rows from one number on and before another.
+// Slice returns the rows from one index up to, but not including, another.
 func (r Rows) Slice(from, to int) Rows { return Rows{store: r.store, order: r.order[from:to]} }
 
-// ID is the entity of a row.
+// ID returns the entity of a row.
 func (r Rows) ID(i int) entity.ID { return entity.ID(r.store.id(r.store.row(r.order[i]))) }
 
-// Through is how many of the rows are not above an entity.
+// Through returns how many rows are not above an entity.
 func (r Rows) Through(id entity.ID) int {
 	return sort.Search(r.Len(), func(i int) bool { return string(r.store.id(r.store.row(r.order[i]))) > string(id) })
 }
 
-// Events is the sum of all rows' counts.
+// Events returns the sum of all rows' counts.
 func (r Rows) Events() (sum int64) {
 	for _, i := range r.order {
 		from := r.store.row(i)
@@ -69,7 +69,7 @@ func (r Rows) Events() (sum int64) {
 	return sum
 }
 
-// List returns the rows one by one, each some sixty bytes more than it takes in the table: of many, take a part at a time.
+// List returns the rows as structs, each some sixty bytes larger than in the table: take many rows in parts.
 func (r Rows) List() []Row {
 	var ids strings.Builder
 	others := 0

@@ -8,20 +8,20 @@ import (
 	"slices"
 )
 
-// store keeps counts in a few long pieces of memory without pointers, some 60 bytes for an entity with a uuid. A map of rows
-// takes more than twice as much, and has the garbage collector walk all of it again and again.
+// store keeps counts in a few large slices without pointers: some 60 bytes for an entity with a uuid. A map of rows would
+// take more than twice as much, and the garbage collector would scan all of it each time.
 type store struct {
 	seed maphash.Seed
-	// slots is a hash table with linear probing: the number of a row, from 1; 0 where none is.
+	// slots is a hash table with linear probing: it holds row numbers from 1, and 0 for an empty slot.
 	slots  []int32
 	chunks [][]row // of chunkRows each, so that growing copies nothing
 	len    int
 	ids    [][]byte
 	others []other
 	names  []string
-	named  map[string]int32 // where in names
-	// wide finds the other counts of rows that have many of them, by number from 1: a list that is walked for each would take
-	// their number squared.
+	named  map[string]int32 // indexes into names
+	// wide finds the other counts, numbered from 1, of rows that have many: walking their list for each would take quadratic
+	// time.
 	wide map[wideKey]int32
 
 	idBytes, nameBytes int
@@ -31,16 +31,16 @@ const (
 	chunkRows = 1 << 13
 	chunkIDs  = 1 << 18
 
-	rowBytes   = 44 // with its slot
+	rowBytes   = 44 // including its slot
 	otherBytes = 12
-	nameBytes  = 48 // besides its own
+	nameBytes  = 48 // in addition to its own
 	wideBytes  = 48
 
-	// narrow is how many other counts of a row are looked for one by one.
+	// narrow is up to how many other counts of a row are searched one by one.
 	narrow = 16
 )
 
-// wideKey is a count of a row. The row is told by where its id is.
+// wideKey identifies a count of a row. The position of the row's id identifies the row.
 type wideKey struct {
 	chunk, from, length uint32
 	name                int32
@@ -50,10 +50,10 @@ func (r *row) wideKey(name int32) wideKey { return wideKey{r.chunk, r.from, r.le
 
 // row is an entity's counts.
 type row struct {
-	chunk, from, length         uint32 // where its id is
+	chunk, from, length         uint32 // position of its id
 	hash                        uint32
 	views, clicks, saves, skips int32
-	other                       int32 // the first of its other counts, from 1; 0 where none is
+	other                       int32 // the first of its other counts, from 1; 0 if there is none
 }
 
 // other is the count of an event type that has no column of its own.
@@ -76,7 +76,7 @@ func (s *store) bytes() int {
 		len(s.wide)*wideBytes
 }
 
-// find returns an entity's row, and nil where there is none.
+// find returns an entity's row; nil if there is none.
 func (s *store) find(id []byte, hash uint32) *row {
 	for at := s.home(hash); s.slots[at] != 0; at = s.next(at) {
 		if r := s.row(s.slots[at] - 1); r.hash == hash && bytes.Equal(s.id(r), id) {
@@ -90,7 +90,7 @@ func (s *store) home(hash uint32) int { return int(hash) & (len(s.slots) - 1) }
 
 func (s *store) next(at int) int { return (at + 1) & (len(s.slots) - 1) }
 
-// insert makes the row of an entity that has none.
+// insert creates the row of an entity that has none.
 func (s *store) insert(id []byte, hash uint32) *row {
 	if s.len%chunkRows == 0 {
 		s.chunks = append(s.chunks, make([]row, chunkRows))
@@ -125,7 +125,7 @@ func (s *store) put(i int32) {
 	s.slots[at] = i + 1
 }
 
-// other returns the count of an event type that has no column, which is made where it is not there.
+// other returns the count of an event type that has no column, and creates it if necessary.
 func (s *store) other(r *row, eventType string) *int32 {
 	name, known := s.named[eventType]
 	if !known {
@@ -154,7 +154,7 @@ func (s *store) other(r *row, eventType string) *int32 {
 	return &s.others[len(s.others)-1].events
 }
 
-// widen makes the last count of a row that has many be found, and with it those before that are not yet.
+// widen adds the last count of a row with many counts to wide, and with it any earlier ones that are not in it yet.
 func (s *store) widen(r *row) {
 	if s.wide == nil {
 		s.wide = make(map[wideKey]int32)
@@ -168,9 +168,9 @@ func (s *store) widen(r *row) {
 	}
 }
 
-// sort returns the numbers of the rows in key order.
+// sort returns the row numbers in key order.
 func (s *store) sort() []int32 {
-	// Nearly all comparisons are of an id's first eight bytes, which lie side by side here.
+	// Nearly all comparisons only need an id's first eight bytes, which lie side by side here.
 	type key struct {
 		prefix uint64
 		row    int32

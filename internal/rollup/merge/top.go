@@ -7,22 +7,22 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// MostTop is how many entities a Top keeps of each count.
+// MostTop is how many entities a Top keeps for each count.
 const MostTop = 10
 
-// Top keeps the entities with the largest counts of those it has seen, a few for each kind of count. The zero value has
+// Top keeps, for each kind of count, the few entities with the largest counts among those it has seen. The zero value has
 // seen none.
 type Top struct {
 	Events, Views, Clicks, Saves, Skips []Ranked
 }
 
-// Ranked is an entity and a count of it.
+// Ranked is an entity with one of its counts.
 type Ranked struct {
 	ID    entity.ID
 	Count int64
 }
 
-// Add takes rows in, which ascend from call to call: of entities with the same count the first stays.
+// Add adds a row. Rows must ascend from call to call: of entities with the same count the first stays.
 func (t *Top) Add(row *Row, events int64) {
 	t.Events = rank(t.Events, row.ID, events)
 	t.Views = rank(t.Views, row.ID, int64(row.Views))
@@ -31,7 +31,7 @@ func (t *Top) Add(row *Row, events int64) {
 	t.Skips = rank(t.Skips, row.ID, int64(row.Skips))
 }
 
-// rank puts an entity into a list where it belongs there. Nearly always it does not, which one comparison says.
+// rank inserts an entity into a list if it belongs there. It rarely does, which one comparison shows.
 func rank(list []Ranked, id entity.ID, count int64) []Ranked {
 	if count == 0 || len(list) == MostTop && count <= list[MostTop-1].Count {
 		return list
@@ -43,6 +43,6 @@ func rank(list []Ranked, id entity.ID, count int64) []Ranked {
 	for at > 0 && list[at-1].Count < count {
 		at--
 	}
-	// The id may be a part of a much longer text.
+	// The id may be part of a much longer string.
 	return slices.Insert(list, at, Ranked{ID: entity.ID(strings.Clone(string(id))), Count: count})
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/daymill/daymill/internal/rollup/replay"
 )
 
-// follow waits until the follower that the events are read from has replayed what the primary had committed when the
-// requests were claimed, and fails where it does not follow this primary. Without a follower there is nothing to wait for.
+// follow waits until the follower that serves the events has replayed everything that the primary had committed when the
+// requests were claimed. It fails if the follower does not follow this primary. Without a follower it returns at once.
 func (a *attempt) follow(ctx context.Context) error {
 	if a.source == a.primary {
 		return nil

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
+	// ledgerLimit is the time limit of a statement on the ledger. Each touches a few rows.
 	ledgerLimit = 5 * time.Second
-	// signOfLifeEvery is how often a run that writes nothing says that it is alive, and how far it is.
+	// signOfLifeEvery is how often a run that writes nothing else writes its heartbeat and progress.
 	signOfLifeEvery = time.Second
-	// mostRequests is how many requests one statement claims or resolves.
+	// mostRequests is how many requests one statement claims or resolves at most.
 	mostRequests = 5_000
 )
 
@@ -54,7 +54,8 @@ func (a *attempt) close(ctx context.Context) {
 	a.primary.Release(ctx)
 }
 
-// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done. It may run do more than once.
+// ledger runs a transaction on the ledger. It is short, and the end of ctx does not interrupt it. do may be called more than
+// once.
 func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
 	if a.primary.Busy() { // Events are being read through a cursor.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*ledgerLimit)
@@ -78,10 +79,10 @@ func (a *attempt) held(ctx context.Context, do func(ctx context.Context, queries
 	return err
 }
 
-// batches is how many batches of this run are committed; each moved the cursor.
+// batches returns how many batches of this run are committed; each moved the cursor.
 func (a *attempt) batches() int { return a.publisher.Figures.Batches }
 
-// begin hands the date to this run, or says why it may not have it.
+// begin takes the date for this run, or returns why it may not have it.
 func (a *attempt) begin(ctx context.Context) error {
 	return a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{
@@ -94,7 +95,7 @@ func (a *attempt) begin(ctx context.Context) error {
 		if !bounds.Over || a.bounds.To.After(a.Clock.Now()) {
 			return ErrNotOver
 		}
-		// Before the lock, which a run at work may hold for a moment.
+		// Check before taking the lock, which an active run may hold for a moment.
 		if _, err := a.wanted(ctx, queries); err != nil {
 			return err
 		}
@@ -102,8 +103,8 @@ func (a *attempt) begin(ctx context.Context) error {
 	})
 }
 
-// wanted reports whether any of the date's open requests has come since its last run claimed them. Without an open one
-// there is nothing to do.
+// wanted reports whether any of the date's open requests is newer than its last run's claim. Without open requests it returns
+// ErrNothingToDo.
 func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
 	open, err := queries.RequestOpen(ctx, a.order.Date)
 	if err != nil {
@@ -115,8 +116,8 @@ func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, 
 	return open.Unclaimed, nil
 }
 
-// takeOver puts this run in the place of the date's last one. It resumes what that one has published within the last
-// ten minutes, unless requests have come since: those want a scan from the start, which then serves everyone.
+// takeOver replaces the date's last run by this one. It resumes what that run has published within the last ten minutes,
+// unless requests have arrived since: those need a scan from the start, which then serves all requests.
 func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("make the date's row: %w", err)
@@ -130,8 +131,8 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if last.Alive && !a.succeeds(last) {
 		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, last.RunID, last.Worker)
 	}
-	// Again: while the lock was waited for, the run that held it may have settled. A run that began all the same would leave
-	// a date that is complete behind as running, should it break off, and no request to bring another.
+	// Check again: while this run waited for the lock, its holder may have settled. If this run began anyway and then broke
+	// off, a complete date would stay behind as running, with no request to bring another run.
 	fresh, err := a.wanted(ctx, queries)
 	if err != nil {
 		return err
@@ -143,8 +144,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	}
 	var totals batch.Totals
 	var resumed *int64
-	// Events that have come late meanwhile, without anybody asking, may be below the cursor: after a longer while the scan
-	// begins anew.
+	// Late events that nobody has reported may be below the cursor: after a longer pause the scan starts from the beginning.
 	if last.Cursor != nil && last.Recent && !fresh {
 		resumed, a.cursor, a.scanRun = &last.RunID, last.Cursor, last.ScanRunID
 		totals = batch.Totals{Events: last.CursorEvents, Entities: last.CursorEntities}
@@ -182,14 +182,14 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	return nil
 }
 
-// succeeds reports whether this is a later attempt of the job whose run is in possession: River, or the rescue of jobs
-// of dead workers, has given that attempt up, and should it be alive it is fenced.
+// succeeds reports whether this is a later attempt of the job whose run holds the date. River, or the rescue of dead workers'
+// jobs, has given up that attempt; if it is still alive, it is fenced.
 func (a *attempt) succeeds(last db.DateLockRow) bool {
 	return a.order.JobID != nil && last.JobID != nil && *a.order.JobID == *last.JobID && a.order.Attempt > int(last.Attempt)
 }
 
-// claim takes the requests that are open when the scan begins. A run that resumes leaves them to the next: the entities
-// below its cursor were counted before they came.
+// claim claims the requests that are open when the scan begins. A run that resumes leaves them to the next run: the entities
+// below its cursor were counted before the requests arrived.
 func (a *attempt) claim(ctx context.Context) error {
 	for claimed := int64(mostRequests); a.scanRun == a.id && claimed == mostRequests; {
 		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
@@ -206,7 +206,7 @@ func (a *attempt) claim(ctx context.Context) error {
 	return nil
 }
 
-// advance is the first thing that a batch's transaction does.
+// advance is the first step of a batch's transaction.
 func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
 	err := fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
 		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
@@ -218,8 +218,8 @@ func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.
 	return nil
 }
 
-// signOfLife tells the ledger about once a second that the run is alive, and how far it is; so a run that was replaced
-// learns of it while it writes nothing, too.
+// signOfLife writes the run's heartbeat and progress to the ledger about once a second. So a run that was replaced also
+// notices while it writes nothing.
 func (a *attempt) signOfLife(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -232,7 +232,7 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 	first := a.checkedIn.IsZero()
 	a.checkedIn = now
 	if first {
-		return nil // It has just begun.
+		return nil // The run has just begun.
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.RunProgress(ctx, a.figures().row())
@@ -290,8 +290,8 @@ func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 	return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: "complete"})
 }
 
-// breakOff records why the run did not complete, and returns the reason. A fenced run writes nothing more, not even
-// that: the run that replaced it has recorded it as lost.
+// breakOff records why the run did not complete, and returns the reason. A fenced run writes nothing more, not even that: the
+// run that replaced it has recorded it as lost.
 func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	if errors.Is(reason, ErrFenced) {
 		return reason
@@ -319,7 +319,7 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 		return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: state, Error: text})
 	})
 	if err != nil {
-		// The ledger is out of reach. It will notice by itself that the run has fallen silent.
+		// The ledger cannot be reached. It will find that the run has gone silent.
 		return fmt.Errorf("%w (and it could not be recorded: %w)", reason, err)
 	}
 	return reason

@@ -9,8 +9,8 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// guard fails with ErrProtected where publishing would erase metrics whose events are gone. It is asked before the first
-// scan and after each: what was dropped while a scan was under way is missing from its counts.
+// guard fails with ErrProtected if publishing would erase metrics whose events no longer exist. It runs before the first scan
+// and after each scan, because events that were deleted during a scan are missing from its counts.
 func (a *attempt) guard(ctx context.Context) (err error) {
 	a.known, err = guard.Guard{
 		Primary: a.primary, Source: a.source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
@@ -18,8 +18,8 @@ func (a *attempt) guard(ctx context.Context) (err error) {
 	return err
 }
 
-// guardLoss fails with ErrProtected where there are fewer events than the last complete run has counted, and nobody has
-// asked for the date itself. A pass that has read to the end knows how many there are; one that has not counts them.
+// guardLoss fails with ErrProtected if there are fewer events than the last complete run counted, and nobody has requested
+// this date alone. A pass that has read to the end knows the number of events; after any other pass guardLoss counts them.
 func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
 	if !a.known.Strict {
 		return nil
@@ -34,8 +34,8 @@ func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge
 	return a.known.Check(events)
 }
 
-// protect ends a run that leaves the metrics as they are, and resolves the requests that it has claimed: another run
-// would do no more for them.
+// protect ends a run that keeps the metrics, and resolves the requests that it has claimed: another run could do no more for
+// them.
 func (a *attempt) protect(ctx context.Context, reason error) error {
 	text := reason.Error()
 	for resolved := int64(mostRequests); resolved == mostRequests; {
@@ -64,8 +64,8 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 	return reason
 }
 
-// recordErased writes into the audit what the requests to erase came to. It does so before the requests are resolved; a
-// run that is interrupted in between writes it once more.
+// recordErased writes to the audit how much the requests have erased. It runs before the requests are resolved; a run that is
+// interrupted in between writes the entry twice.
 func (a *attempt) recordErased(ctx context.Context) error {
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.GuardErased(ctx, db.GuardErasedParams{

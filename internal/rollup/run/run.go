@@ -32,58 +32,58 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Silence is how long a run may go without a sign of life before it is taken for dead and its date is handed to
-// another. A run gives one every second or two, at the worst after a pause of ten seconds and a statement that was
-// waited for as long; a run that is taken for dead by mistake is fenced, so the price of one is time, never exactness.
+// Silence is how long a run may go without a heartbeat before it counts as dead and its date is handed to another worker. A
+// run writes one every second or two; the longest gap is a pause of ten seconds after a statement that took as long. A run
+// that wrongly counts as dead is fenced, so the mistake costs time but never exactness.
 const Silence = 30 * time.Second
 
-// Why a run did not begin, or did not complete.
+// Errors of a run that did not begin or did not complete.
 var (
-	// ErrBusy says that another run of the date is alive.
+	// ErrBusy means that another run of the date is alive.
 	ErrBusy = errors.New("the date is being rolled up already")
-	// ErrNothingToDo says that no request of the date is open.
+	// ErrNothingToDo means that the date has no open request.
 	ErrNothingToDo = errors.New("nothing asks for a rollup of the date")
-	// ErrNotOver says that the date has not ended in the reporting zone.
+	// ErrNotOver means that the date has not ended in the reporting zone.
 	ErrNotOver = errors.New("the date is not over")
-	// ErrFenced says that another run of the date has begun, or that the database is no longer the one that this run began
-	// in: it was restored, or another server has taken over. Either way this run may write nothing more.
+	// ErrFenced means that another run of the date has begun, or that the database is not the one in which this run began: it
+	// was restored, or another server has taken over. This run may write nothing more.
 	ErrFenced = errors.New("another run of the date has begun, or the database was replaced by an older copy or another server")
-	// ErrProtected says that the run has left the date's metrics as they are, since its events are gone. Its requests are
-	// resolved, and it need not be tried again.
+	// ErrProtected means that the run has kept the date's metrics because its events no longer exist. Its requests are
+	// resolved, and a retry is not needed.
 	ErrProtected = guard.ErrProtected
-	// ErrInexact says that fewer or more events are stored than were read, and nothing was marked complete.
+	// ErrInexact means that the number of stored events differs from the number read. Nothing was marked complete.
 	ErrInexact = errors.New("what is stored is not what was counted")
 )
 
-// Options of every run.
+// Options are the settings of every run.
 type Options struct {
 	Pace        float64 // see pace.Pacer
-	MaxEntities int     // see merge.New; its default where 0
-	Worker      string  // names the process in the ledger
-	SliceCounts int     // see slice.Scanner.Counts; its default where 0
-	// Silence, Silence where 0, is after how long without a sign of life the date's last run is taken for dead.
+	MaxEntities int     // see merge.New; its default if 0
+	Worker      string  // name of the process in the ledger
+	SliceCounts int     // see slice.Scanner.Counts; its default if 0
+	// Silence is how long the date's last run may go without a heartbeat before it counts as dead; the constant Silence if 0.
 	Silence time.Duration
 }
 
-// Runner runs dates of one database. It is safe for concurrent use.
+// Runner rolls up dates of one database. It is safe for concurrent use.
 type Runner struct {
 	Primary *postgres.DB
-	// Source is where events are read: the primary, or a follower of it.
+	// Source is the database that events are read from: the primary or its follower.
 	Source  *postgres.DB
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options
-	// Listeners are told of what runs do; there may be none.
+	// Listeners receive the events of runs; may be empty.
 	Listeners telemetry.Listeners
 }
 
-// Order says which date to run, and for whom.
+// Order says which date to roll up, and for which job.
 type Order struct {
 	Date date.Date
-	// JobID and Attempt are the River job's; nil and 0 where there is none.
+	// JobID and Attempt identify the River job's attempt; nil and 0 if there is none.
 	JobID   *int64
 	Attempt int
-	// Progress, where not nil, is told how far the run is, before each slice and batch and at its end.
+	// Progress, if not nil, is called with the run's progress before each slice and batch and at the end.
 	Progress func(Figures)
 }
 
@@ -94,21 +94,21 @@ const (
 	PhaseSettle  = "settle"
 )
 
-// Figures is what a run has come to so far.
+// Figures are a run's results so far.
 type Figures struct {
 	RunID    int64
 	Date     date.Date
 	Phase    string
 	Progress float64 // of the phase, from 0 to 1
 
-	Events, Entities           int64 // published, those of the run it resumed included
+	Events, Entities           int64 // published, including those of the run it resumed
 	Inserted, Updated, Deleted int64
 	Passes, Slices, Batches    int
-	Fetches                    int // of dense slices, see slice.Scanner
+	Fetches                    int // fetches of dense slices, see slice.Scanner
 	Longest, Worked, Paused    time.Duration
 }
 
-// attempt is a run under way.
+// attempt is a run in progress.
 type attempt struct {
 	*Runner
 
@@ -135,7 +135,7 @@ type attempt struct {
 	checkedIn time.Time
 }
 
-// Run rolls one date up. Once ctx is done it ends the statement under way, gives the date back so that another run can
+// Run rolls up one date. When ctx is done, Run lets the current statement end, releases the date so that another run can
 // resume at the cursor, and returns ctx's cause.
 func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
@@ -199,7 +199,7 @@ func (a *attempt) roll(ctx context.Context) error {
 	}
 }
 
-// scan reads the date's events above an entity and adds them up.
+// scan reads the date's events of entities above a bound and adds them up.
 func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
 	a.phase = PhaseScan
 	fresh := func() *merge.Table { return merge.New(a.Options.MaxEntities) }
@@ -209,7 +209,7 @@ func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, err
 	})
 }
 
-// publish brings the rows of a pass in line with what was counted.
+// publish makes the stored rows of a pass equal to the counted ones.
 func (a *attempt) publish(ctx context.Context, rows merge.Rows, after, upTo *entity.ID) error {
 	a.phase, a.progress = PhasePublish, 0
 	want := a.publisher.Totals
@@ -239,8 +239,8 @@ func inexact(found, want batch.Totals) error {
 		"see what else writes to analytics.daily_entity_metrics", ErrInexact, found.Events, found.Entities, want.Events, want.Entities)
 }
 
-// checkStored compares the sum of everything that is stored of the date with what was counted. Publishing compares row by
-// row, but only the rows that it has read, in the order that it believes them to be in.
+// checkStored compares the sum of everything stored for the date with what was counted. Publishing compares row by row, but
+// only the rows that it has read, in the order in which it expects them.
 func (a *attempt) checkStored(ctx context.Context) error {
 	stored, err := a.publisher.Stored(ctx)
 	if err != nil {
@@ -273,7 +273,7 @@ func (a *attempt) report() {
 	}
 }
 
-// row is the figures as the ledger stores them.
+// row returns the figures in the ledger's form.
 func (f Figures) row() db.RunProgressParams {
 	return db.RunProgressParams{
 		ID:                 f.RunID,

@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// started tells that the run has begun, and returns the context of all that it does.
+// started reports the beginning of the run, and returns the context for the rest of it.
 func (a *attempt) started(ctx context.Context) context.Context {
 	a.began = a.Clock.Now()
 	event := telemetry.RunStart{Run: a.event(), Worker: a.Options.Worker, Attempt: a.order.Attempt}
@@ -17,7 +17,7 @@ func (a *attempt) started(ctx context.Context) context.Context {
 	return telemetry.Tell(ctx, a.Listeners, event)
 }
 
-// stopped tells how the run has ended.
+// stopped reports the end of the run.
 func (a *attempt) stopped(ctx context.Context, err error) {
 	f := a.figures()
 	figures := telemetry.Figures{
@@ -44,7 +44,7 @@ func (a *attempt) stopped(ctx context.Context, err error) {
 	})
 }
 
-// during does a phase, and tells of its beginning and its end.
+// during runs a phase, and reports its beginning and end.
 func (a *attempt) during(ctx context.Context, phase string, do func(ctx context.Context) error) error {
 	if len(a.Listeners) == 0 {
 		return do(ctx)

@@ -9,8 +9,8 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// recordTop records the date's largest entities in the transaction that completes it. A run that went on where another
-// had stopped has not seen those below its cursor; what an earlier completion has recorded is then out of date, and goes.
+// recordTop records the date's largest entities in the transaction that completes the date. A run that resumed another has
+// not seen the entities below its cursor; it deletes what an earlier completion has recorded, which is then out of date.
 func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
 	if a.scanRun != a.id {
 		if err := queries.TopForget(ctx, a.order.Date); err != nil {

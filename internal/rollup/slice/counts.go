@@ -6,22 +6,22 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// mostBytes bounds the entities and event types of a statement's counts.
+// mostBytes limits the entities and event types of one statement's counts.
 const mostBytes = 8 << 20
 
-// Counts is what a statement has counted: how many events of a type an entity has. The same entity and type may come
-// more than once. It is kept in a few long pieces of memory, which the next statements use again: a row with two strings
-// of its own would cost more than reading it does.
+// Counts are the results of one statement: how many events of each type an entity has. The same entity and type may occur
+// more than once. They are kept in a few large slices that the next statements use again: a row with two strings of its own
+// would cost more than reading it.
 type Counts struct {
 	most int
 
 	ids    []byte
-	ends   []int32 // of each count's entity, in ids
-	types  []int32 // of each count, in names
+	ends   []int32 // ends of each count's entity in ids
+	types  []int32 // each count's index in names
 	events []int32
 
 	names []string
-	named map[string]int32 // where in names
+	named map[string]int32 // indexes into names
 	bytes int
 }
 
@@ -33,13 +33,13 @@ func (c *Counts) reset() {
 	clear(c.named)
 }
 
-// add takes a row in as Postgres has sent it.
+// add adds a row in the form in which Postgres sent it.
 func (c *Counts) add(t entity.Type, sentID, eventType []byte, events int64) (err error) {
 	if len(c.ends) == c.most || len(c.ids)+c.bytes > mostBytes {
 		return errTooMany
 	}
 	if events > math.MaxInt32 {
-		return errTooMany // So many events are no slice.
+		return errTooMany // No slice has that many events.
 	}
 	name, known := c.named[string(eventType)]
 	if !known {
@@ -58,10 +58,10 @@ func (c *Counts) add(t entity.Type, sentID, eventType []byte, events int64) (err
 	return nil
 }
 
-// Len is the number of counts.
+// Len returns the number of counts.
 func (c *Counts) Len() int { return len(c.ends) }
 
-// Events is the sum of the counts.
+// Events returns the sum of the counts.
 func (c *Counts) Events() (sum int64) {
 	for _, n := range c.events {
 		sum += int64(n)
@@ -69,8 +69,8 @@ func (c *Counts) Events() (sum int64) {
 	return sum
 }
 
-// Each hands the counts on until do returns an error, which it then returns. The id has the bytes of an [entity.ID], and is
-// only valid until do returns.
+// Each calls do for each count until do returns an error, and returns that error. The id has the bytes of an [entity.ID] and
+// is only valid until do returns.
 func (c *Counts) Each(do func(id []byte, eventType string, events int64) error) error {
 	begin := int32(0)
 	for i, end := range c.ends {
@@ -82,14 +82,14 @@ func (c *Counts) Each(do func(id []byte, eventType string, events int64) error) 
 	return nil
 }
 
-// feed adds counts up while the next statement is under way.
+// feed adds up counts while the next statement runs.
 type feed struct {
 	table Table
-	spare *Counts    // one of the two that take turns: what is being added, or was
-	done  chan error // of what is being added; nil where nothing is
+	spare *Counts    // the other of two buffers: it is being added, or was
+	done  chan error // receives the result of the addition; nil if none is running
 }
 
-// add begins to add counts to the table, once those before are in, and returns others to fill meanwhile.
+// add starts to add counts to the table once the previous addition has ended, and returns another buffer to fill meanwhile.
 func (f *feed) add(counts *Counts) (next *Counts, err error) {
 	if err := f.wait(); err != nil {
 		return counts, err
@@ -102,7 +102,7 @@ func (f *feed) add(counts *Counts) (next *Counts, err error) {
 	return next, nil
 }
 
-// wait returns once nothing is being added any more.
+// wait waits until no addition is running.
 func (f *feed) wait() error {
 	if f.done == nil {
 		return nil

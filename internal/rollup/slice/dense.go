@@ -14,22 +14,21 @@ import (
 )
 
 const (
-	// firstFetch and mostFetch are how many events a fetch reads. The most takes less than the tenth of a second that it
-	// might, since nothing but its size keeps a fetch short where the machine is suddenly busy.
+	// firstFetch and mostFetch are how many events a fetch reads, at first and at most. mostFetch events take less than the
+	// target of a tenth of a second, because only its size keeps a fetch short if the machine suddenly becomes busy.
 	firstFetch = 1_000
 	mostFetch  = 20_000
-	// fetchLimit is the statement_timeout of a fetch. Fetches are sized to take a tenth of a second, but one that runs into
-	// its limit ends the transaction and the cursor with it, after others have gone to add: the pass would have to begin
-	// again. So the limit is there for the disk that stalls and for the plan that sorts before its first row, not for a fetch
-	// that takes somewhat long; the job's retry begins again with a pass that fails. The limit is shorter than the silence
-	// after which a run is taken for dead.
+	// fetchLimit is the statement_timeout of a fetch. Fetches are sized to take a tenth of a second. A fetch that reaches its
+	// limit ends the transaction and the cursor, and because earlier events were already added, the whole pass fails and the
+	// job's retry starts again. So the limit is meant for a stalled disk, or a plan that sorts before its first row, and not
+	// for a slow fetch. It is shorter than the silence after which a run counts as dead.
 	fetchLimit = 13 * time.Second
-	// payment is how much work is paid for by one pause.
+	// payment is the amount of work after which one pause makes up for it.
 	payment = time.Second
 )
 
-// readDense reads a span through a cursor, and returns how long its statements took, which is paid for by pauses after the
-// transaction's end: none is open during a pause.
+// readDense reads a span through a cursor, and returns how long its statements took. The pauses for them follow after the
+// transaction's end: no transaction is open during a pause.
 func (s *Scanner) readDense(ctx context.Context, slice date.Bounds, scan scan) (time.Duration, error) {
 	worked, err := s.fetchAll(ctx, slice, scan)
 	switch {

@@ -1,11 +1,11 @@
-// Package slice scans a date: it reads the events between two instants in slices of time, each a short statement, and hands
-// their counts per entity and event type on. It needs no more than an index on the events' instant.
+// Package slice scans a date. It reads the events between two instants in slices of time, each with a short statement, and
+// passes on their counts per entity and event type. It needs only an index on the events' instant.
 //
-// Postgres counts where that leaves far fewer rows than there are events. Where nearly every event is an entity's only one
-// in its slice, counting there costs more than sending the events does, and they are counted here.
+// Postgres counts if that leaves far fewer rows than events. If nearly every event is the only one of its entity in the
+// slice, counting in Postgres costs more than sending the events, so Daymill counts them.
 //
-// A span that time does not divide, such as a date whose events all have one instant, is dense: it is read event by event
-// through a cursor, in statements that are as short.
+// A span that cannot be divided by time, such as a date whose events all have the same instant, is called dense. It is read
+// event by event through a cursor, in statements that are as short.
 package slice
 
 import (
@@ -24,43 +24,45 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// ErrTooSlow is returned where a dense span's next thousand events or so do not come within some thirteen seconds.
+// ErrTooSlow is returned if reading the next thousand events or so of a dense span takes more than about thirteen seconds.
 var ErrTooSlow = errors.New("no events could be read for thirteen seconds: " +
 	"`daymill source check` says whether an index is missing; if none is, see what else keeps the database's disk busy")
 
 const (
-	// firstPart is the first slice's part of a date. Dates are mostly denser at noon than at midnight, and a slice
+	// firstPart sets the first slice to this fraction of a date. Most dates are denser at noon than at midnight, and a slice
 	// that turns out too dense is read again in smaller parts.
 	firstPart = 64
-	// shortest is Postgres's resolution of time.
+	// shortest is the resolution of time in Postgres.
 	shortest = time.Microsecond
-	// mostTries is how many slices in a row, each a fraction of the one before, may be too dense until the span of the last
-	// is read through a cursor. The first comes of a quiet night's end, or of a disk's first touch; a third, thirty times
-	// smaller, hardly of either.
+	// mostTries is how many slices in a row, each a fraction of the one before, may be too dense before the last one's span
+	// is read through a cursor. The first may be due to the end of a quiet night, or the disk's first read; a third, thirty
+	// times smaller, is hardly due to either.
 	mostTries = 3
-	// mostNarrowed is how often a span that looks too dense is narrowed, by half at least, until what looks too dense of it
-	// is read through a cursor.
+	// mostNarrowed is how often a span that looks too dense is narrowed, each time to at most half, before the rest that
+	// looks too dense is read through a cursor.
 	mostNarrowed = 8
-	// worthCounting is how many events there are to have for every count, for Postgres to do the counting. Measured on 100,000
-	// events of an index that was cached: sending them took 19 to 25 ms, counting them 25 (few entities) to 50 ms (nearly as
-	// many entities as events), sending the counts up to as long as the events. What is left to gain are bytes.
+	// worthCounting is how many events there must be per count for Postgres to do the counting. Measured on 100,000 events
+	// with a cached index: sending them took 19 to 25 ms, counting them 25 ms (few entities) to 50 ms (nearly as many
+	// entities as events), and sending the counts up to as long as sending the events. Beyond that, counting in Postgres only
+	// saves bytes.
 	worthCounting = 4
-	// rawSlices is for how many slices that is taken for granted.
+	// rawSlices is for how many slices that decision stands before it is checked again.
 	rawSlices = 32
 )
 
-// DefaultCounts is how many counts a slice should have where a Scanner does not say: few enough for the next slice, an hour
-// later, not to have twice as many, which is too dense.
+// DefaultCounts is how many counts a slice should have if a Scanner does not say. It is small enough that the next slice, an
+// hour later, rarely has twice as many, which is too dense.
 const DefaultCounts = 50_000
 
-// errTooMany says that a slice has more than twice the counts it should have, or mostBytes.
+// errTooMany means that a slice has more than twice the counts it should have, or more than mostBytes.
 var errTooMany = errors.New("too many counts for a slice")
 
-// Table is where counts go; a merge.Table is one. Add is called on a goroutine of its own, UpTo meanwhile, too.
+// Table receives counts; merge.Table implements it. Add runs on a goroutine of its own, and UpTo may be called at the same
+// time.
 type Table interface {
-	// Add adds events of a type to an entity, whose bytes it may not keep.
+	// Add adds events of a type to an entity. It may not keep the entity's bytes.
 	Add(id []byte, eventType string, events int64) error
-	// UpTo is the entity above which Add ignores counts; nil where there is none.
+	// UpTo is the entity above which Add ignores counts; nil if there is none.
 	UpTo() *entity.ID
 }
 
@@ -69,20 +71,20 @@ type Scanner struct {
 	Session *postgres.Session
 	Type    entity.Type
 	Pacer   *pace.Pacer
-	// Listeners are told of every slice of Run; there may be none.
+	// Listeners receive an event for every slice of Run; may be empty.
 	Listeners telemetry.Listeners
 	Run       telemetry.Run
 
-	// Counts is how many counts a slice should have; DefaultCounts where 0. A date that has fewer than a fifth as many events
-	// is one slice, however they lie.
+	// Counts is how many counts a slice should have; DefaultCounts if 0. A date with fewer than a fifth as many events is one
+	// slice, however its events are spread.
 	Counts int
 
-	// Slices is how many were read, Fetches how many statements it took to read the dense ones among them.
+	// Slices is how many slices were read, Fetches how many statements it took to read the dense ones.
 	Slices, Fetches int
 
-	// dense is the spans that turned out too dense, in order: the next pass need not find out again.
+	// dense holds the spans that turned out too dense, in order, so that the next pass knows them.
 	dense []date.Bounds
-	// raw is for how many slices to come events are read one by one.
+	// raw is for how many more slices events are read one by one.
 	raw    int
 	counts *Counts
 	feed   feed
@@ -92,21 +94,21 @@ type Scanner struct {
 	fixed    time.Duration
 }
 
-// looksSize is the size of each look: none takes on more than another.
+// looksSize is the size of each look, which is always the same.
 const looksSize = 4
 
-// scan is the part of Scan's arguments that every statement needs.
+// scan holds the arguments of Scan that every statement needs.
 type scan struct {
 	after *entity.ID
 	table Table
 	alive func() error
 }
 
-// mostPasses is how often Pass begins where the connection was cut or somebody held a lock while a cursor was open, which
-// is lost then.
+// mostPasses is how often Pass starts again after a lost cursor: the connection was cut, or somebody held a lock while the
+// cursor was open.
 const mostPasses = 30
 
-// Pass is Scan into a fresh table, and into another where the scan cannot go on with the first.
+// Pass is Scan into a new table, and into another new one if the scan cannot continue with the first.
 func Pass[T Table](
 	ctx context.Context, s *Scanner, bounds date.Bounds, after *entity.ID, fresh func() T, alive func(done float64) error,
 ) (T, error) {
@@ -120,12 +122,11 @@ func Pass[T Table](
 	}
 }
 
-// Scan reads the events between bounds whose entities are above after, where that is given, and adds them up in a table.
-// Before each statement, alive is called with the part of the span that is done, from 0 to 1; Session may then be busy with
-// a cursor.
+// Scan reads the events between bounds, of entities above after if it is given, and adds them up in a table. Before each
+// statement it calls alive with the part of the span that is done, from 0 to 1. The session may then be busy with a cursor.
 //
-// Scan returns ctx's cause soon after ctx is done, once the statement under way has ended. After an error, the table is no
-// use: it may have part of a slice.
+// Scan returns ctx's cause soon after ctx is done, once the current statement has ended. After an error the table must not be
+// used: it may contain part of a slice.
 func (s *Scanner) Scan(
 	ctx context.Context, bounds date.Bounds, after *entity.ID, table Table, alive func(done float64) error,
 ) (err error) {
@@ -198,7 +199,7 @@ func (s *Scanner) Scan(
 			if postgres.IsTimeout(err) || errors.Is(err, errTooMany) {
 				again := false
 				if postgres.IsTimeout(err) && scan.after == nil {
-					// It has no more events than it should have: a smaller one may take as long.
+					// The slice does not have too many events: a smaller one may take as long.
 					again = size.TimedOut(float64(length))
 				} else if tries++; tries < mostTries && length > shortest {
 					again = true
@@ -220,7 +221,7 @@ func (s *Scanner) Scan(
 			tries = 0
 			if took, err = s.readDense(ctx, slice, scan); err == nil {
 				s.tell(ctx, telemetry.Dense, slice, took)
-				// What comes after a single instant need not be dense.
+				// What follows a single instant need not be dense.
 				size.Set(max(wide, float64(length)*float64(pace.Target)/float64(max(took, pace.Target))))
 				wide = 0
 			}
@@ -229,7 +230,7 @@ func (s *Scanner) Scan(
 			s.tell(ctx, telemetry.Read, slice, took)
 			size.Took(float64(length), took)
 			s.fixed = max(size.Fixed(), s.looks.Fixed())
-			// Where statements are quick, the number of counts is what bounds a slice: the next one stays below it, too.
+			// If statements are quick, the number of counts limits a slice: keep the next one below it, too.
 			if counts := s.counts.Len(); counts > 0 {
 				size.Set(min(size.Value(), float64(length)*float64(good)/float64(counts)))
 			}
@@ -246,10 +247,10 @@ func (s *Scanner) Scan(
 	return nil
 }
 
-// size is how many events there are between two instants, or most where there are more. It takes a few milliseconds, and
-// a slice that turns out too dense only after it was read takes a hundred; so does one that a timeout ends, which is
-// therefore no error: it says that there are too many. But after two in a row it is not the events that take so long, and
-// the limit grows until there is an answer.
+// size returns how many events there are between two instants, or most if there are more. It takes a few milliseconds, while
+// reading a slice that turns out too dense takes a hundred. A timeout takes that long as well, so it is not an error but
+// means too many events. After two timeouts in a row the number of events is not the cause, and the limit grows until there
+// is an answer.
 func (s *Scanner) size(ctx context.Context, slice date.Bounds, most int) (events int, err error) {
 	for {
 		took, err := s.Pacer.Do(s.Session, func() error {
@@ -280,7 +281,7 @@ func (s *Scanner) size(ctx context.Context, slice date.Bounds, most int) (events
 	}
 }
 
-// add hands the counts of a statement on, to be added up while the next one is under way.
+// add passes on the counts of a statement, to be added up while the next statement runs.
 func (s *Scanner) add() (err error) {
 	s.counts, err = s.feed.add(s.counts)
 	return err
@@ -294,8 +295,8 @@ func (s *Scanner) tell(ctx context.Context, outcome string, slice date.Bounds, t
 	telemetry.Tell(ctx, s.Listeners, event)
 }
 
-// next is the slice of the given length from an instant on, less where a dense one begins, and the whole of a dense one
-// that begins there.
+// next returns the slice of the given length from an instant on. It ends before a dense span, and is a dense span as a whole
+// if one begins at the instant.
 func (s *Scanner) next(from time.Time, length time.Duration) (slice date.Bounds, dense bool) {
 	slice = date.Bounds{From: from, To: from.Add(length)}
 	i, dense := slices.BinarySearchFunc(s.dense, from, func(d date.Bounds, at time.Time) int { return d.From.Compare(at) })
@@ -313,8 +314,8 @@ func (s *Scanner) remember(dense date.Bounds) {
 	slices.SortFunc(s.dense, func(a, b date.Bounds) int { return a.From.Compare(b.From) })
 }
 
-// read reads a slice by one statement. Nothing is added up before the statement has ended well,
-// so that a slice that was too dense leaves no trace.
+// read reads a slice with one statement. It adds nothing before the statement has succeeded, so that a slice that was too
+// dense leaves no counts behind.
 func (s *Scanner) read(ctx context.Context, slice date.Bounds, limit time.Duration, scan scan) (time.Duration, error) {
 	take := func(id, eventType []byte, events int64) error { return s.counts.add(s.Type, id, eventType, events) }
 	took, err := s.Pacer.Do(s.Session, func() error {
@@ -338,7 +339,7 @@ func (s *Scanner) read(ctx context.Context, slice date.Bounds, limit time.Durati
 	if s.raw > 0 {
 		s.raw--
 	} else if n := s.counts.Len(); n > s.counts.most/20 && int64(n)*worthCounting > s.counts.Events() {
-		s.raw = rawSlices // A slice with few counts says little, and costs little either way.
+		s.raw = rawSlices // A slice with few counts proves little, and costs little either way.
 	}
 	return took, nil
 }
