@@ -82,7 +82,8 @@ var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // encode writes changes as COPY wants them, and gives them their positions and the stream's name.
 func (w *Writer) encode(changes []change.Change) {
-	b := append(w.buffer[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	b := w.buffer[:0]
+	b = append(b, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	for i := range changes {
 		c := &changes[i]
 		c.Stream, c.Position = w.config.Stream, w.position+int64(i)+1

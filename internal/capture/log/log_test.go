@@ -43,9 +43,9 @@ func (b *testBundle) take(t *testing.T, owner string) *log.Writer {
 	return w
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+func (b *testBundle) exec(t *testing.T, sql string) {
 	t.Helper()
-	_, err := b.Exec(t.Context(), sql, args...)
+	_, err := b.Exec(t.Context(), sql)
 	require.NoError(t, err)
 }
 

@@ -34,7 +34,7 @@ var values = []struct{ typ, value string }{
 	{"money", "'12.34'"},
 	{"oid", "42"},
 	{"regclass", "'pg_class'"},
-	{"text", `E'a "b" \\ \n\t\r\b\f\x01 ü 日本 '' </script>'`},
+	{"text", `E'a "b" \\ \n\t\r\b\f\x01 ü € '' </script>'`},
 	{"varchar(10)", "'v'"},
 	{"char(5)", "'c'"},
 	{"\"char\"", "'x'"},

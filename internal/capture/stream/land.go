@@ -96,7 +96,10 @@ func (s *session) version(schema, name string, columns []table.Column) int {
 	if len(columns) == 0 && last != nil { // The table is gone.
 		return last.number
 	}
-	document, _ := json.Marshal(columns) // Names and numbers.
+	document, err := json.Marshal(columns)
+	if err != nil { // Names and numbers: it does not happen.
+		document = nil
+	}
 	if last != nil && bytes.Equal(last.columns, document) {
 		return last.number
 	}

@@ -88,7 +88,7 @@ type session struct {
 }
 
 // Run owns the stream, or waits until it can, until ctx is done.
-func (o Owner) Run(ctx context.Context) error {
+func (o *Owner) Run(ctx context.Context) error {
 	o.defaults()
 	pause := shortest
 	for {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -104,7 +105,7 @@ func (b *testBundle) mark(t *testing.T, streams ...string) {
 	require.NoError(t, b.QueryRow(t.Context(), "INSERT INTO app.marker DEFAULT VALUES RETURNING id").Scan(&id))
 	for _, name := range streams {
 		b.wait(t, `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
-			WHERE s.name = $1 AND l.table_name = 'marker' AND l.new ->> 'id' = $2)`, name, fmt.Sprint(id))
+			WHERE s.name = $1 AND l.table_name = 'marker' AND l.new ->> 'id' = $2)`, name, strconv.Itoa(id))
 	}
 }
 
@@ -152,12 +153,12 @@ func (b *testBundle) gaps(t *testing.T, name string) []string {
 	return gaps
 }
 
-// contains: the log has a row of app.t with an id.
-func (b *testBundle) has(t *testing.T, name string, id int) bool {
+// has reports whether the log has a change of a row of app.t.
+func (b *testBundle) has(t *testing.T, id int) bool {
 	t.Helper()
 	var is bool
 	require.NoError(t, b.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
-		WHERE s.name = $1 AND l.table_name = 't' AND l.key ->> 'id' = $2)`, name, fmt.Sprint(id)).Scan(&is))
+		WHERE s.name = 'app' AND l.table_name = 't' AND l.key ->> 'id' = $1)`, strconv.Itoa(id)).Scan(&is))
 	return is
 }
 
@@ -207,8 +208,8 @@ func TestWAL_Gap(t *testing.T) {
 	require.Equal(t, []string{"slot "}, b.gaps(t, "app"))
 	b.exec(t, "INSERT INTO app.t VALUES (2)")
 	b.mark(t, "app")
-	require.False(t, b.has(t, "app", 1))
-	require.True(t, b.has(t, "app", 2))
+	require.False(t, b.has(t, 1))
+	require.True(t, b.has(t, 2))
 	stop()
 
 	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
@@ -272,10 +273,10 @@ func TestTrigger_Late(t *testing.T) {
 	require.NoError(t, err)
 	b.exec(t, "INSERT INTO app.t VALUES (2, 'early')")
 	b.mark(t, "app")
-	require.False(t, b.has(t, "app", 1))
+	require.False(t, b.has(t, 1))
 	require.NoError(t, tx.Commit(t.Context()))
 	b.mark(t, "app")
-	require.True(t, b.has(t, "app", 1))
+	require.True(t, b.has(t, 1))
 	require.Len(t, b.events(t, "app", map[string][]string{}), 4)
 }
 
@@ -298,4 +299,51 @@ func TestTrigger_Gap(t *testing.T) {
 	b.wait(t, "SELECT count(*) = 3 FROM capture.gap")
 	require.Equal(t, []string{"queue ", "queue app.t", "queue "}, b.gaps(t, "app"))
 	b.mark(t, "app")
+}
+
+// TestTrigger_Lock: a table that the application has locked for long gets its triggers later, and the others' changes flow.
+func TestTrigger_Lock(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	b.start(t, b.owner("app", stream.ModeTrigger))
+	tx, err := b.Begin(t.Context())
+	require.NoError(t, err)
+	b.exec(t, "CREATE TABLE app.late (id integer PRIMARY KEY)")
+	_, err = tx.Exec(t.Context(), "LOCK TABLE app.late IN ROW EXCLUSIVE MODE")
+	require.NoError(t, err)
+	b.wait(t, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'app.late'::regclass AND NOT granted)")     // It tries,
+	b.wait(t, "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'app.late'::regclass AND NOT granted)") // and gives up.
+	b.mark(t, "app")
+	require.NoError(t, tx.Commit(t.Context()))
+	b.wait(t, "SELECT count(*) = 4 FROM pg_trigger WHERE tgrelid = 'app.late'::regclass")
+	b.wait(t, "SELECT state = 'running' AND token = 1 FROM capture.stream")
+}
+
+// TestTrigger_Rotate: a queue that has grown rests, and is emptied when nobody who wrote to it is left; nothing is lost, and it is
+// no gap.
+func TestTrigger_Rotate(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	b.start(t, b.owner("app", stream.ModeTrigger))
+	late, err := b.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = late.Exec(t.Context(), "INSERT INTO app.t VALUES (0)")
+	require.NoError(t, err)
+	const rows = 20_000
+	b.exec(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series(1, $1::integer) AS g", rows)
+	b.wait(t, "SELECT active = 1 FROM daymill_capture.control")
+	b.exec(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series($1::integer + 1, 2 * $1) AS g", rows)
+	b.mark(t, "app")
+	var size int64
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT pg_relation_size('daymill_capture.queue_0')").Scan(&size))
+	require.Positive(t, size, "a transaction that wrote to it is open")
+	require.NoError(t, late.Commit(t.Context()))
+	b.wait(t, "SELECT pg_relation_size('daymill_capture.queue_0') = 0 FROM daymill_capture.control")
+	b.mark(t, "app")
+	var count, distinct int
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT key ->> 'id') FROM capture.log WHERE table_name = 't'").Scan(&count, &distinct))
+	require.Equal(t, []int{2*rows + 1, 2*rows + 1}, []int{count, distinct})
+	require.Empty(t, b.gaps(t, "app"))
 }

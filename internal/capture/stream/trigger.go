@@ -12,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/trigger"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // beginTrigger makes the queue and the triggers, and then looks what there is already: every later change is in the queue.
@@ -36,6 +37,9 @@ func (s *session) install(ctx context.Context) error {
 		lost, err = trigger.Install(ctx, tx, s.tables, s.before)
 		return err
 	})
+	if postgres.IsLockTimeout(err) {
+		return nil // A long statement of the application's is on a table that is to get triggers; the next look tries again.
+	}
 	if err != nil {
 		return err
 	}

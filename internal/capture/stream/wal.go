@@ -136,6 +136,9 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 // publish keeps the publication to the tables that are captured. One that it had lost is a gap.
 func (s *session) publish(ctx context.Context, name string) error {
 	lost, err := wal.Publish(ctx, s.Source, name, s.tables, s.before)
+	if postgres.IsLockTimeout(err) {
+		return nil // A table that is to be published is being altered; the next look tries again.
+	}
 	if err != nil {
 		return err
 	}

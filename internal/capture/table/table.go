@@ -91,8 +91,7 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
 		var persistence string
 		err = row.Scan(&t.OID, &t.Schema, &t.Name, &t.Identity, &t.Key, &t.Generated, &t.Columns, &t.Parts, &persistence)
-		t.judge(persistence)
-		return t, err
+		return judge(t, persistence), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
@@ -106,7 +105,7 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 }
 
 // judge says whether the table can be captured, and by which key.
-func (t *Table) judge(persistence string) {
+func judge(t Table, persistence string) Table {
 	fix := ": ALTER TABLE " + t.SQL() + " ADD PRIMARY KEY (…), or ALTER TABLE " + t.SQL() + " REPLICA IDENTITY FULL"
 	switch {
 	case persistence == "u":
@@ -120,6 +119,7 @@ func (t *Table) judge(persistence string) {
 	case len(t.Key) == 0:
 		t.Reason = "it has no primary key, so nothing says which row was changed" + fix
 	}
+	return t
 }
 
 func matches(pattern string, t Table) bool {

@@ -12,12 +12,14 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -73,7 +75,7 @@ var kinds = []struct{ name, event, tables string }{
 }
 
 // install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
-func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) {
+func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) { //nolint:varnamelen // It is the table throughout.
 	signature := fmt.Sprintf("%q", []string{t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
 		function := "daymill_capture." + kind.name + "_" + number(t.OID)
@@ -122,7 +124,7 @@ func attach(ctx context.Context, tx pgx.Tx, t table.Table, oid uint32) (made boo
 	}
 	for _, kind := range kinds {
 		trigger := "daymill_capture_" + kind.name
-		if contains(there, trigger) || kind.name == "truncate" && oid != t.OID {
+		if slices.Contains(there, trigger) || kind.name == "truncate" && oid != t.OID {
 			continue
 		}
 		made = true
@@ -175,7 +177,7 @@ func Remove(ctx context.Context, on postgres.DBTX) error {
 
 // body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
 // is counted, and is a gap.
-func body(kind string, t table.Table) string {
+func body(kind string, t table.Table) string { //nolint:varnamelen // It is the table throughout.
 	var rows string
 	switch kind {
 	case "insert":
@@ -184,7 +186,7 @@ func body(kind string, t table.Table) string {
 		rows = "SELECT 'd'::\"char\", false, " + key("o", t) + ", " + old(t) + ", NULL::jsonb, 0 FROM old_rows AS o"
 	case "update":
 		// Statements have no pairs of old and new rows, so the key makes them. A row without its partner had its key changed.
-		var same []string
+		same := make([]string, 0, len(t.Key))
 		for _, column := range t.Key {
 			name := pgx.Identifier{column}.Sanitize()
 			same = append(same, "o."+name+" = n."+name)
@@ -200,7 +202,7 @@ func body(kind string, t table.Table) string {
 			" UNION ALL SELECT 'i', true, " + key("n", t) + ", NULL, " + row("n", t) + ", 2 FROM new_rows AS n WHERE NOT EXISTS (SELECT FROM old_rows AS o WHERE " + on + ")" +
 			" ORDER BY place"
 	case "truncate":
-		rows = "SELECT 't'::\"char\", false, NULL::json, NULL::jsonb, NULL::jsonb, 0"
+		rows = "SELECT 't'::\"char\", false, NULL::json, " + none + ", " + none + ", 0"
 	}
 	insert := func(queue string) string {
 		return "INSERT INTO daymill_capture." + queue + " (xid, seq, root, op, key_changed, at, key, old, new) " +
@@ -222,20 +224,23 @@ EXCEPTION WHEN OTHERS THEN
 END`
 }
 
+// none is a row that there is not.
+const none = "NULL::jsonb"
+
 func old(t table.Table) string {
 	if t.Full() {
 		return row("o", t)
 	}
-	return "NULL::jsonb"
+	return none
 }
 
 // row is the row as JSON, without what Postgres computes.
 func row(alias string, t table.Table) string {
-	text := "to_jsonb(" + alias + ".*)"
+	parts := []string{"to_jsonb(" + alias + ".*)"}
 	for _, column := range t.Generated {
-		text += " - " + literal(column)
+		parts = append(parts, literal(column))
 	}
-	return text
+	return strings.Join(parts, " - ")
 }
 
 // key is the key as JSON. It is json and not jsonb, which would lose the order of the columns.
@@ -245,18 +250,9 @@ func key(alias string, t table.Table) string {
 	}
 	parts := make([]string, 0, len(t.Key))
 	for _, column := range t.Key {
-		parts = append(parts, literal(strconv.Quote(column)+": ")+" || coalesce(to_jsonb("+alias+"."+pgx.Identifier{column}.Sanitize()+")::text, 'null')")
+		parts = append(parts, literal(string(value.AppendString(nil, []byte(column)))+": ")+" || coalesce(to_jsonb("+alias+"."+pgx.Identifier{column}.Sanitize()+")::text, 'null')")
 	}
 	return "('{' || " + strings.Join(parts, " || ', ' || ") + " || '}')::json"
-}
-
-func contains(list []string, one string) bool {
-	for _, s := range list {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 func number(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -20,8 +20,10 @@ import (
 const DefaultRows = 10_000
 
 const (
-	// maxBytes is after how many bytes of rows a batch is full.
+	// maxBytes is how many bytes of rows a batch has, more or less: the number of rows follows their size.
 	maxBytes = 4 << 20
+	// firstRows is how many rows the first batch has.
+	firstRows = 500
 	// rotateAt is from what size in bytes on a queue is put to rest.
 	rotateAt = 8 << 20
 )
@@ -85,6 +87,7 @@ type Config struct {
 type Reader struct {
 	config Config
 	mark   Mark
+	rows   int // of the next batch
 }
 
 // New returns a reader.
@@ -92,7 +95,7 @@ func New(config Config) *Reader {
 	if config.Rows == 0 {
 		config.Rows = DefaultRows
 	}
-	return &Reader{config: config, mark: config.Mark}
+	return &Reader{config: config, mark: config.Mark, rows: min(firstRows, config.Rows)}
 }
 
 // Snapshot is what the source sees now.
@@ -195,11 +198,12 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 
 // fetch reads the next batch of the cursor. Rows that have landed are counted for their transactions' ordinals, and left out.
 func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (batch Batch, count int, err error) {
-	rows, err := tx.Query(ctx, "FETCH "+strconv.Itoa(r.config.Rows)+" FROM daymill_capture_read", pgx.QueryExecModeExec)
+	rows, err := tx.Query(ctx, "FETCH "+strconv.Itoa(r.rows)+" FROM daymill_capture_read", pgx.QueryExecModeExec)
 	if err != nil {
 		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
 	}
 	defer rows.Close()
+	size := 0
 	for rows.Next() {
 		count++
 		var c change.Change
@@ -225,12 +229,19 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		c.XID &= 1<<32 - 1 // As in the WAL, without the epoch.
 		c.Key, c.Old, c.New, c.CommittedAt = document(key), document(before), document(after), c.CommittedAt.UTC()
 		c.SchemaVersion = r.config.Version(t.Schema, t.Name, t.Columns)
+		size += len(c.Key) + len(c.Old) + len(c.New)
 		batch.Changes = append(batch.Changes, c)
 		batch.Mark, batch.CommittedAt = Mark{Seen: r.mark.Seen, Next: r.mark.Next, Seq: seq}, c.CommittedAt
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
 		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+	}
+	switch {
+	case size > maxBytes:
+		r.rows = max(1, r.rows/4)
+	case size < maxBytes/4:
+		r.rows = min(r.config.Rows, r.rows*2)
 	}
 	if len(batch.Changes) > 0 {
 		r.mark.Seq = batch.Mark.Seq

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -94,7 +95,7 @@ func (d *decoder) known(id uint32) (*relation, error) {
 }
 
 // relation learns what a table looks like from here on.
-func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
+func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error { //nolint:varnamelen // As in decode.
 	d.config.Types.Forget() // A type may have been altered as well.
 	r := &relation{schema: m.Namespace, name: m.RelationName, full: m.ReplicaIdentity == 'f'}
 	places := map[string]int{}
@@ -127,7 +128,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	}
 	columns := make([]table.Column, len(m.Columns))
 	for i, c := range m.Columns {
-		columns[i] = table.Column{Name: c.Name, Type: fmt.Sprint(c.DataType)}
+		columns[i] = table.Column{Name: c.Name, Type: strconv.FormatUint(uint64(c.DataType), 10)}
 		for _, d := range described.Columns {
 			if d.Name == c.Name {
 				columns[i] = d
@@ -140,7 +141,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 }
 
 // row adds the changes that a row's message means: an update of the key is a delete and an insert.
-func (d *decoder) row(id uint32, op change.Op, before, after *pglogrepl.TupleData) error {
+func (d *decoder) row(id uint32, kind change.Op, before, after *pglogrepl.TupleData) error {
 	r, err := d.known(id)
 	if err != nil {
 		return err
@@ -170,13 +171,13 @@ func (d *decoder) row(id uint32, op change.Op, before, after *pglogrepl.TupleDat
 		}
 	}
 	switch {
-	case op == change.Delete:
-		d.add(r, change.Change{Op: op, Key: oldKey, Old: oldRow})
-	case op == change.Update && before != nil && !bytes.Equal(oldKey, newKey):
+	case kind == change.Delete:
+		d.add(r, change.Change{Op: kind, Key: oldKey, Old: oldRow})
+	case kind == change.Update && before != nil && !bytes.Equal(oldKey, newKey):
 		d.add(r, change.Change{Op: change.Delete, Key: oldKey, Old: oldRow, KeyChanged: true})
 		d.add(r, change.Change{Op: change.Insert, Key: newKey, New: newRow, Unchanged: unchanged, KeyChanged: true})
 	default:
-		d.add(r, change.Change{Op: op, Key: newKey, Old: oldRow, New: newRow, Unchanged: unchanged})
+		d.add(r, change.Change{Op: kind, Key: newKey, Old: oldRow, New: newRow, Unchanged: unchanged})
 	}
 	return nil
 }

@@ -127,10 +127,10 @@ func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.
 	if err != nil {
 		return nil, fmt.Errorf("read publication %s: %w", name, err)
 	}
-	var is, whole bool
+	var there, whole bool
 	err = on.QueryRow(ctx, `
 		SELECT count(*) > 0, coalesce(bool_and(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT p.puballtables), false)
-		FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1`, name).Scan(&is, &whole)
+		FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1`, name).Scan(&there, &whole)
 	if err != nil {
 		return nil, fmt.Errorf("read publication %s: %w", name, err)
 	}
@@ -146,15 +146,15 @@ func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.
 	quoted := pgx.Identifier{name}.Sanitize()
 	const with = "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
 	var statements []string
-	if is && !whole {
+	if there && !whole {
 		statements = append(statements, "DROP PUBLICATION "+quoted)
-		is = false
+		there = false
 	}
 	slices.Sort(names)
 	switch {
-	case !is && len(want) > 0:
+	case !there && len(want) > 0:
 		statements = append(statements, "CREATE PUBLICATION "+quoted+" FOR TABLE "+strings.Join(want, ", ")+" WITH "+with)
-	case !is:
+	case !there:
 		statements = append(statements, "CREATE PUBLICATION "+quoted+" WITH "+with)
 	case !slices.Equal(names, have) && len(want) > 0:
 		statements = append(statements, "ALTER PUBLICATION "+quoted+" SET TABLE "+strings.Join(want, ", "))
