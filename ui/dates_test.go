@@ -119,7 +119,7 @@ func TestDate(t *testing.T) {
 			require.Contains(t, body, "<dt>"+name+"</dt><dd>"+want+"</dd>")
 		}
 		require.Contains(t, body, "Its metrics equal its events")
-		require.Contains(t, body, "has not recorded them")
+		require.Contains(t, body, "did not record them")
 		require.NotContains(t, body, "hx-get", "what is over does not refresh itself")
 
 		// The retention has taken the run, and its figures with it.
@@ -200,7 +200,7 @@ func TestDate(t *testing.T) {
 		require.Contains(t, body, `<a href="/entity?id=%3Cb%3E%26%22%2F">&lt;b&gt;&amp;&#34;/</a>`)
 		require.Contains(t, body, "4,321")
 		require.Contains(t, s.get(t, "/dates/2026-03-02?top=views").body, `<a href="/entity?id=7">7</a>`)
-		require.Contains(t, s.get(t, "/dates/2026-03-02?top=saves").body, "The date has no saves.")
+		require.Contains(t, s.get(t, "/dates/2026-03-02?top=saves").body, "This date has no saves.")
 		require.Equal(t, http.StatusOK, s.get(t, "/dates/2026-03-02?top="+url.QueryEscape("<x>")).status)
 	})
 

@@ -107,7 +107,7 @@ func TestEntities(t *testing.T) {
 		for _, query := range []string{"metric=%00", "metric=other:%00", "metric=other:%FF", "metric=' OR 1", "period=x", "metric=other:" + strings.Repeat("x", 9999)} {
 			require.Equal(t, http.StatusOK, s.get(t, "/entities?"+strings.ReplaceAll(query, " ", "+")).status, "%.40s", query)
 		}
-		require.Contains(t, s.get(t, "/entities?metric=skips&period=30").body, "No entity has any skips then.")
+		require.Contains(t, s.get(t, "/entities?metric=skips&period=30").body, "No entity has any skips in this period.")
 		_, err := db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET entities = 90000")
 		require.NoError(t, err)
 		require.Contains(t, s.get(t, "/entities?period=30").body, "2 earlier dates of the period are left out")

@@ -321,7 +321,7 @@ func TestAccess(t *testing.T) {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 			answer := s.do(t, s.request(t, "viewer", method, "/dates/2026-03-01", "action=request"))
 			require.Equal(t, http.StatusForbidden, answer.status, method)
-			require.Contains(t, answer.body, "log in as admin", method)
+			require.Contains(t, answer.body, "Log in as admin", method)
 		}
 	})
 
