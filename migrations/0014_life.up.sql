@@ -38,11 +38,9 @@ CREATE TABLE analytics.marks (
     made_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- What keeps a worker process from its work, in one sentence; empty where nothing does. And how far its machine's clock is
--- ahead of the database's.
-ALTER TABLE analytics.workers
-ADD COLUMN trouble text NOT NULL DEFAULT '',
-ADD COLUMN clock_ahead_ms bigint NOT NULL DEFAULT 0;
+-- What a worker process has found of itself that keeps it from its work, in sentences: its machine's clock is wrong, or the
+-- follower that it reads from is down. Empty where there is nothing.
+ALTER TABLE analytics.workers ADD COLUMN trouble text NOT NULL DEFAULT '';
 
 -- A worker whose clock was ahead has completed dates that were not over, with the events there were by then. They are not
 -- complete: the daily job asks for them once they are over.
@@ -50,35 +48,36 @@ UPDATE analytics.rollup_dates
 SET state = 'interrupted'
 WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1);
 
--- The jobs of the kinds below that wait for an instant far ahead: a worker whose clock was ahead has scheduled them. Each
--- is unique, so it keeps out every later one. They begin now; returns how many there were. A job that waits for another
--- attempt, or for its turn, waits for less than `beyond`.
+-- Jobs whose instants lie further ahead than anything here puts them: a process whose clock was ahead has written them. A
+-- job that waits for another attempt does so for two hours at most, and keeps others of its date or kind out meanwhile; it
+-- begins now. One that runs began no later than now; else it would never be taken for the job of a dead worker.
 DO $install$
 BEGIN
     EXECUTE format($create$
-        CREATE FUNCTION analytics.bring_forward(kind text, beyond interval)
-        RETURNS bigint
+        CREATE FUNCTION analytics.right_jobs() RETURNS SETOF bigint
         LANGUAGE sql SET search_path = pg_catalog, pg_temp
         AS $$
-            WITH moved AS (
-                UPDATE %1$I.river_job AS j
-                SET state = 'available', scheduled_at = now()
-                WHERE j.id IN (
-                    SELECT r.id
-                    FROM %1$I.river_job AS r
-                    WHERE r.kind = bring_forward.kind AND r.state IN ('available', 'retryable', 'scheduled')
-                        AND r.scheduled_at > now() + bring_forward.beyond
-                    FOR UPDATE SKIP LOCKED
+            UPDATE %1$I.river_job AS j
+            SET
+                state = CASE WHEN j.state = 'running' THEN j.state ELSE 'available' END,
+                scheduled_at = least(j.scheduled_at, now()),
+                attempted_at = least(j.attempted_at, now())
+            WHERE j.id IN (
+                SELECT r.id
+                FROM %1$I.river_job AS r
+                WHERE r.queue IN ('daymill', 'daymill_control') AND (
+                    r.state IN ('available', 'retryable') AND r.scheduled_at > now() + interval '3 hours'
+                    OR r.state = 'running' AND r.attempted_at > now() + interval '1 minute'
                 )
-                RETURNING j.id
+                FOR UPDATE SKIP LOCKED
             )
-            SELECT count(*) FROM moved
+            RETURNING j.id
         $$
     $create$, (SELECT i.river_schema FROM analytics.installation AS i));
 END
 $install$;
 
-REVOKE ALL ON FUNCTION analytics.bring_forward(text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION analytics.right_jobs() FROM PUBLIC;
 
 -- Roles that work and do not own the schema go on working.
 DO $grant$
@@ -91,7 +90,7 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(c.relacl) AS g
         WHERE c.oid = 'analytics.rollup_dates'::regclass AND g.privilege_type = 'UPDATE' AND g.grantee NOT IN (0, c.relowner)
     LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION analytics.life(), analytics.bring_forward(text, interval) TO %s', worker);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION analytics.life(), analytics.right_jobs() TO %s', worker);
         EXECUTE format('GRANT SELECT, INSERT, DELETE ON analytics.marks TO %s', worker);
     END LOOP;
 END

@@ -3,7 +3,7 @@
 SELECT (
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q
-        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(@at_instant))
+        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(least(@at_instant::timestamptz, now())))
     )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'cancelled' AND NOT b.cancel_told)
@@ -23,7 +23,7 @@ SELECT analytics.touch_jobs(@silence, @older)::date AS metric_date;
 
 -- name: ReconcilePromote :many
 -- Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
-SELECT analytics.promote_jobs(@at_instant, @silence)::date AS metric_date;
+SELECT analytics.promote_jobs(least(@at_instant::timestamptz, now()), @silence)::date AS metric_date;
 
 -- name: ReconcileDates :many
 -- Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
@@ -33,7 +33,7 @@ SELECT
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
-    AND q.metric_date < (SELECT analytics.date_of(@at_instant))
+    AND q.metric_date < (SELECT analytics.date_of(least(@at_instant::timestamptz, now())))
     AND (q.requested_via <> 'watch' OR q.requested_at <= @rested_since)
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
@@ -43,3 +43,13 @@ WHERE q.resolved_at IS NULL AND q.due_at <= now()
 GROUP BY q.metric_date
 ORDER BY min(q.priority), q.metric_date DESC
 LIMIT @max_rows::integer;
+
+-- name: ReconcileRight :many
+-- Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.
+SELECT analytics.right_jobs()::bigint AS job_id;
+
+-- name: ReconcileReopen :execrows
+-- Dates that were completed before they were over, by a process whose clock was ahead: they are not complete.
+UPDATE analytics.rollup_dates
+SET state = 'interrupted'
+WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1);

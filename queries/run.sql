@@ -6,7 +6,7 @@ RETURNING id, token;
 -- name: RunLose :exec
 -- Marks a run that gave no sign of life when another took its date over.
 UPDATE analytics.rollup_runs
-SET state = 'lost', finished_at = clock_timestamp(), error = 'its worker gave no sign of life'
+SET state = 'lost', finished_at = clock_timestamp(), error = @error::text
 WHERE id = @id AND state = 'running';
 
 -- name: RunProgress :exec
@@ -47,3 +47,19 @@ FROM (
     ORDER BY n.id DESC
     LIMIT 50
 ) AS r;
+
+-- name: RunLost :one
+-- How many runs of a date were lost one after another, the latest included; four at most.
+SELECT count(*) FROM (
+    SELECT
+        r.id,
+        r.state
+    FROM analytics.rollup_runs AS r
+    WHERE r.metric_date = @metric_date
+    ORDER BY r.id DESC
+    LIMIT 4
+) AS l
+WHERE l.state = 'lost' AND l.id > coalesce((
+    SELECT max(n.id) FROM analytics.rollup_runs AS n
+    WHERE n.metric_date = @metric_date AND n.state NOT IN ('lost', 'running')
+), 0);

@@ -6,20 +6,26 @@ INSERT INTO analytics.schedules (name, last_due_at) VALUES (@name, '-infinity') 
 -- Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
 -- locked until the transaction ends.
 SELECT
-    (s.last_due_at < @due_at::timestamptz)::boolean AS due,
+    -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
+    (s.last_due_at < @due_at::timestamptz OR s.last_due_at > @at_instant::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
 FROM analytics.schedules AS s
 WHERE s.name = @name
 FOR UPDATE;
 
 -- name: ScheduleRecord :exec
-UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, @due_at::timestamptz), last_run_at = clock_timestamp() WHERE name = @name;
+UPDATE analytics.schedules
+SET
+    last_due_at = CASE WHEN last_due_at > @at_instant::timestamptz THEN @due_at::timestamptz ELSE greatest(last_due_at, @due_at::timestamptz) END,
+    last_run_at = clock_timestamp()
+WHERE name = @name;
 
 -- name: ScheduleOverdue :one
 -- Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
 SELECT NOT EXISTS(
     SELECT FROM analytics.schedules AS s
-    WHERE s.name = @name AND (s.last_due_at >= @due_at::timestamptz OR s.paused_at IS NOT NULL)
+    WHERE s.name = @name
+        AND (s.last_due_at >= @due_at::timestamptz AND s.last_due_at <= @at_instant::timestamptz OR s.paused_at IS NOT NULL)
 );
 
 -- name: ScheduleGet :one

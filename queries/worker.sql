@@ -1,9 +1,9 @@
 -- name: WorkerSee :exec
 -- A worker process is alive, and this is how it works.
 INSERT INTO analytics.workers
-(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-VALUES (@name, @version, @workers, @pace, @max_entities, @daily_hour, @lookback, @retention_seconds, @follower)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp();
+(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble)
+VALUES (@name, @version, @workers, @pace, @max_entities, @daily_hour, @lookback, @retention_seconds, @follower, @trouble)
+ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble;
 
 -- name: WorkerForget :exec
 -- A worker process has stopped.

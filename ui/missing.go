@@ -129,9 +129,6 @@ func (m *missing) look(ctx context.Context, year int, today date.Date) {
 	m.years[year] = found
 	if err == nil {
 		m.noEvent = !exists
-		if exists && m.first != first {
-			m.first, m.firstAt = first, m.clock.Now()
-		}
 	}
 	close(m.looking)
 	m.looking = nil
@@ -144,7 +141,13 @@ func (m *missing) firstDate(ctx context.Context) (date.Date, error) {
 	if !first.IsZero() && m.clock.Now().Sub(at) < firstKept {
 		return first, nil
 	}
-	return m.planner.FirstDate(ctx)
+	first, err := m.planner.FirstDate(ctx)
+	if err == nil {
+		m.mu.Lock()
+		m.first, m.firstAt = first, m.clock.Now()
+		m.mu.Unlock()
+	}
+	return first, err
 }
 
 // fill adds the year's missing dates, from the first event to yesterday.

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
@@ -69,7 +70,8 @@ type app struct {
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	testClock      pace.Clock // nil but in tests
+	testClock      pace.Clock   // nil but in tests
+	serverClock    *clock.Clock // Postgres's, once a database is open
 	// statementTimeout is a verb's own; the usual where 0.
 	statementTimeout time.Duration
 	process          string        // see processName
@@ -176,10 +178,19 @@ func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
 	if a.PoolSize < 2 || a.PoolSize > 1000 {
 		return nil, usagef("--pool-size is %d: give a number from 2 to 1000", a.PoolSize)
 	}
-	return postgres.Open(ctx, postgres.Config{
+	db, err := postgres.Open(ctx, postgres.Config{
 		URL: a.DatabaseURL, ApplicationName: "daymill " + verb, PoolSize: a.PoolSize, Pooler: a.Pooler,
 		StatementTimeout: a.statementTimeout, Tracer: a.queryTracer(),
 	})
+	if err != nil {
+		return nil, err
+	}
+	a.serverClock = clock.New(pace.SystemClock{})
+	if err := a.serverClock.Sync(ctx, db); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // openInstalled connects to a database that is migrated, and returns what was decided at its installation.

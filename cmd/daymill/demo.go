@@ -136,7 +136,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*worker.Worker, error) {
 	config := worker.DefaultConfig()
 	config.DB, config.Installation, config.Name = conn, installation, processName()
-	config.Version, config.Clock, config.Pace = versionString(), a.clock(), 0
+	config.Version, config.Clock, config.Pace = versionString(), a.testClock, 0
 	config.Logger = a.logger()
 	config.Listeners = telemetry.Listeners{telemetry.Log{Logger: config.Logger}}
 	return worker.NewWorker(config)

@@ -27,7 +27,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	config := doctor.Config{DB: db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: checkup.Checks()}
+	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: checkup.Checks()}
 	if c.SourceURL != "" {
 		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
@@ -54,7 +54,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
 			Checks: checkup.Checks(),
-			DB:     db, Clock: a.clock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
+			DB:     db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
 		if sourceURL == "" {
 			return doctor.Look(ctx, config)

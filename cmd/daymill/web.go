@@ -146,6 +146,7 @@ func (o *webOptions) serveOn(
 			return err
 		},
 	})
+	go a.serverClock.Keep(ctx, db)
 	return serve(ctx, listener, handler, serverLimits())
 }
 

@@ -9,8 +9,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/daymill/daymill/internal/memory"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
@@ -21,7 +23,7 @@ import (
 type engineOptions struct {
 	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed what was committed."`
 	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means not at all."`
-	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"1000000" help:"How many entities a run keeps in memory; a date with more is taken in several passes."`
+	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more is taken in several passes. 0 means what half of the memory that the process may have allows, and a million at most."`
 }
 
 // check finds what the option table cannot.
@@ -29,11 +31,19 @@ func (o engineOptions) check() error {
 	switch {
 	case o.Pace < 0 || o.Pace > 1000:
 		return usagef("--pace is %g: give a number from 0 (no pauses) to 1000", o.Pace)
-	case o.MaxEntities < 1:
-		return usagef("--max-entities is %d: give at least 1", o.MaxEntities)
+	case o.MaxEntities < 0:
+		return usagef("--max-entities is %d: give at least 1, or 0 for what the memory allows", o.MaxEntities)
 	default:
 		return nil
 	}
+}
+
+// maxEntities is the bound on memory of each of so many runs at a time.
+func (o engineOptions) maxEntities(runs int) int {
+	if o.MaxEntities > 0 {
+		return o.MaxEntities
+	}
+	return merge.Affordable(memory.Limit(), runs)
 }
 
 // open returns where events are read: db itself, or the follower. The caller closes it where it is another.
@@ -161,8 +171,8 @@ func (c *workerProcess) work(
 		logger.WarnContext(ctx, "there is nothing to roll up yet", slog.String("error", source.ErrNone.Error()))
 	}
 	worker, err := worker.NewWorker(worker.Config{
-		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.clock(),
-		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.MaxEntities,
+		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
+		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
 		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db),
 	})
@@ -193,12 +203,20 @@ func processName() string {
 func (o engineOptions) runner(a *app, db, events *postgres.DB, installation schema.Installation) *run.Runner {
 	return &run.Runner{
 		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
-		Options: run.Options{Pace: o.Pace, MaxEntities: o.MaxEntities, Worker: a.processName()},
+		Options: run.Options{Pace: o.Pace, MaxEntities: o.maxEntities(1), Worker: a.processName()},
 	}
 }
 
-// clock is the process's.
+// clock is Postgres's once a database is open, which says what is due, over and to come; until then it is the machine's.
 func (a *app) clock() pace.Clock {
+	if a.testClock == nil && a.serverClock != nil {
+		return a.serverClock
+	}
+	return a.machineClock()
+}
+
+// machineClock is the machine's.
+func (a *app) machineClock() pace.Clock {
 	if a.testClock != nil {
 		return a.testClock
 	}

@@ -267,7 +267,6 @@ type AnalyticsWorker struct {
 	RetentionSeconds int64
 	Follower         bool
 	Trouble          string
-	ClockAheadMs     int64
 }
 
 type CaptureCaptured struct {

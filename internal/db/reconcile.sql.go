@@ -18,7 +18,7 @@ SELECT
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
-    AND q.metric_date < (SELECT analytics.date_of($1))
+    AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))
     AND (q.requested_via <> 'watch' OR q.requested_at <= $2)
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
@@ -85,7 +85,7 @@ const reconcileNeeded = `-- name: ReconcileNeeded :one
 SELECT (
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q
-        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of($1))
+        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))
     )
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'cancelled' AND NOT b.cancel_told)
@@ -101,7 +101,7 @@ func (q *Queries) ReconcileNeeded(ctx context.Context, atInstant time.Time) (boo
 }
 
 const reconcilePromote = `-- name: ReconcilePromote :many
-SELECT analytics.promote_jobs($1, $2)::date AS metric_date
+SELECT analytics.promote_jobs(least($1::timestamptz, now()), $2)::date AS metric_date
 `
 
 type ReconcilePromoteParams struct {
@@ -130,6 +130,21 @@ func (q *Queries) ReconcilePromote(ctx context.Context, arg ReconcilePromotePara
 	return items, nil
 }
 
+const reconcileReopen = `-- name: ReconcileReopen :execrows
+UPDATE analytics.rollup_dates
+SET state = 'interrupted'
+WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1)
+`
+
+// Dates that were completed before they were over, by a process whose clock was ahead: they are not complete.
+func (q *Queries) ReconcileReopen(ctx context.Context) (int64, error) {
+	result, err := q.db.Exec(ctx, reconcileReopen)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const reconcileRescue = `-- name: ReconcileRescue :many
 SELECT analytics.rescue_jobs($1)::date AS metric_date
 `
@@ -148,6 +163,31 @@ func (q *Queries) ReconcileRescue(ctx context.Context, silence time.Duration) ([
 			return nil, err
 		}
 		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const reconcileRight = `-- name: ReconcileRight :many
+SELECT analytics.right_jobs()::bigint AS job_id
+`
+
+// Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.
+func (q *Queries) ReconcileRight(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, reconcileRight)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var job_id int64
+		if err := rows.Scan(&job_id); err != nil {
+			return nil, err
+		}
+		items = append(items, job_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -63,14 +63,43 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (RunInsert
 
 const runLose = `-- name: RunLose :exec
 UPDATE analytics.rollup_runs
-SET state = 'lost', finished_at = clock_timestamp(), error = 'its worker gave no sign of life'
-WHERE id = $1 AND state = 'running'
+SET state = 'lost', finished_at = clock_timestamp(), error = $1::text
+WHERE id = $2 AND state = 'running'
 `
 
+type RunLoseParams struct {
+	Error string
+	ID    int64
+}
+
 // Marks a run that gave no sign of life when another took its date over.
-func (q *Queries) RunLose(ctx context.Context, id int64) error {
-	_, err := q.db.Exec(ctx, runLose, id)
+func (q *Queries) RunLose(ctx context.Context, arg RunLoseParams) error {
+	_, err := q.db.Exec(ctx, runLose, arg.Error, arg.ID)
 	return err
+}
+
+const runLost = `-- name: RunLost :one
+SELECT count(*) FROM (
+    SELECT
+        r.id,
+        r.state
+    FROM analytics.rollup_runs AS r
+    WHERE r.metric_date = $1
+    ORDER BY r.id DESC
+    LIMIT 4
+) AS l
+WHERE l.state = 'lost' AND l.id > coalesce((
+    SELECT max(n.id) FROM analytics.rollup_runs AS n
+    WHERE n.metric_date = $1 AND n.state NOT IN ('lost', 'running')
+), 0)
+`
+
+// How many runs of a date were lost one after another, the latest included; four at most.
+func (q *Queries) RunLost(ctx context.Context, metricDate date.Date) (int64, error) {
+	row := q.db.QueryRow(ctx, runLost, metricDate)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const runProgress = `-- name: RunProgress :exec

@@ -189,16 +189,18 @@ func (q *Queries) ScheduleList(ctx context.Context) ([]ScheduleListRow, error) {
 
 const scheduleLock = `-- name: ScheduleLock :one
 SELECT
-    (s.last_due_at < $1::timestamptz)::boolean AS due,
+    -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
+    (s.last_due_at < $1::timestamptz OR s.last_due_at > $2::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
 FROM analytics.schedules AS s
-WHERE s.name = $2
+WHERE s.name = $3
 FOR UPDATE
 `
 
 type ScheduleLockParams struct {
-	DueAt time.Time
-	Name  string
+	DueAt     time.Time
+	AtInstant time.Time
+	Name      string
 }
 
 type ScheduleLockRow struct {
@@ -209,7 +211,7 @@ type ScheduleLockRow struct {
 // Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
 // locked until the transaction ends.
 func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (ScheduleLockRow, error) {
-	row := q.db.QueryRow(ctx, scheduleLock, arg.DueAt, arg.Name)
+	row := q.db.QueryRow(ctx, scheduleLock, arg.DueAt, arg.AtInstant, arg.Name)
 	var i ScheduleLockRow
 	err := row.Scan(&i.Due, &i.Paused)
 	return i, err
@@ -218,18 +220,20 @@ func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (Sch
 const scheduleOverdue = `-- name: ScheduleOverdue :one
 SELECT NOT EXISTS(
     SELECT FROM analytics.schedules AS s
-    WHERE s.name = $1 AND (s.last_due_at >= $2::timestamptz OR s.paused_at IS NOT NULL)
+    WHERE s.name = $1
+        AND (s.last_due_at >= $2::timestamptz AND s.last_due_at <= $3::timestamptz OR s.paused_at IS NOT NULL)
 )
 `
 
 type ScheduleOverdueParams struct {
-	Name  string
-	DueAt time.Time
+	Name      string
+	DueAt     time.Time
+	AtInstant time.Time
 }
 
 // Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
 func (q *Queries) ScheduleOverdue(ctx context.Context, arg ScheduleOverdueParams) (bool, error) {
-	row := q.db.QueryRow(ctx, scheduleOverdue, arg.Name, arg.DueAt)
+	row := q.db.QueryRow(ctx, scheduleOverdue, arg.Name, arg.DueAt, arg.AtInstant)
 	var not_exists bool
 	err := row.Scan(&not_exists)
 	return not_exists, err
@@ -248,16 +252,21 @@ func (q *Queries) SchedulePause(ctx context.Context, name string) error {
 }
 
 const scheduleRecord = `-- name: ScheduleRecord :exec
-UPDATE analytics.schedules SET last_due_at = greatest(last_due_at, $1::timestamptz), last_run_at = clock_timestamp() WHERE name = $2
+UPDATE analytics.schedules
+SET
+    last_due_at = CASE WHEN last_due_at > $1::timestamptz THEN $2::timestamptz ELSE greatest(last_due_at, $2::timestamptz) END,
+    last_run_at = clock_timestamp()
+WHERE name = $3
 `
 
 type ScheduleRecordParams struct {
-	DueAt time.Time
-	Name  string
+	AtInstant time.Time
+	DueAt     time.Time
+	Name      string
 }
 
 func (q *Queries) ScheduleRecord(ctx context.Context, arg ScheduleRecordParams) error {
-	_, err := q.db.Exec(ctx, scheduleRecord, arg.DueAt, arg.Name)
+	_, err := q.db.Exec(ctx, scheduleRecord, arg.AtInstant, arg.DueAt, arg.Name)
 	return err
 }
 

@@ -22,7 +22,7 @@ func (q *Queries) WorkerForget(ctx context.Context, name string) error {
 }
 
 const workerList = `-- name: WorkerList :many
-SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.clock_ahead_ms
+SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble
 FROM analytics.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
@@ -57,7 +57,6 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Analy
 			&i.RetentionSeconds,
 			&i.Follower,
 			&i.Trouble,
-			&i.ClockAheadMs,
 		); err != nil {
 			return nil, err
 		}
@@ -81,9 +80,9 @@ func (q *Queries) WorkerPrune(ctx context.Context) error {
 
 const workerSee = `-- name: WorkerSee :exec
 INSERT INTO analytics.workers
-(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp()
+(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble
 `
 
 type WorkerSeeParams struct {
@@ -96,6 +95,7 @@ type WorkerSeeParams struct {
 	Lookback         int32
 	RetentionSeconds int64
 	Follower         bool
+	Trouble          string
 }
 
 // A worker process is alive, and this is how it works.
@@ -110,6 +110,7 @@ func (q *Queries) WorkerSee(ctx context.Context, arg WorkerSeeParams) error {
 		arg.Lookback,
 		arg.RetentionSeconds,
 		arg.Follower,
+		arg.Trouble,
 	)
 	return err
 }

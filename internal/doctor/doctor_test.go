@@ -127,7 +127,7 @@ func TestExamine(t *testing.T) {
 		},
 		"ClockBehind": {
 			configure: func(c *doctor.Config) { c.Clock = shifted{by: -time.Hour} },
-			id:        "clock", levels: []doctor.Level{doctor.Failure}, says: "dates would be taken for over",
+			id:        "clock", levels: []doctor.Level{doctor.Failure}, says: "leads nothing",
 		},
 		"Connections": {id: "connections", levels: []doctor.Level{doctor.OK}},
 		"ConnectionsFew": {

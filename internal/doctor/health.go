@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/clock"
 )
 
-// How far the clocks may be apart. The schedule goes by this machine's, the dates by the server's.
+// How far the clocks may be apart. What is due and over is the server's to say.
 const (
 	skewWarning = 5 * time.Second
-	skewFailure = 5 * time.Minute
+	skewFailure = clock.Tolerance
 )
 
 func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
@@ -26,10 +28,10 @@ func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	skew := max(before.Sub(server), server.Sub(after), 0).Round(time.Millisecond)
 	switch {
 	case skew > skewFailure:
-		e.Addf(Failure, "the server's clock and this machine's are %s apart: dates would be taken for over before they are", skew).
+		e.Addf(Failure, "the server's clock and this machine's are %s apart: a worker on this machine goes by the server's and leads nothing, and its log's times are wrong", skew).
 			Fixf("timedatectl set-ntp true")
 	case skew > skewWarning:
-		e.Addf(Warning, "the server's clock and this machine's are %s apart: the daily job comes early or late by that", skew).
+		e.Addf(Warning, "the server's clock and this machine's are %s apart: the times in the log are wrong by that", skew).
 			Fixf("timedatectl set-ntp true")
 	default:
 		e.Addf(OK, "the server's clock and this machine's agree")

@@ -26,8 +26,9 @@ const lockedEvery = 100 * time.Millisecond
 type driver struct {
 	*riverpgxv5.Driver
 
-	jobTable string // quoted, with its schema
-	done     func() // tells the reconciler that a job's end was recorded late
+	jobTable string      // quoted, with its schema
+	off      func() bool // whether this machine's clock is too far from Postgres's to lead
+	done     func()      // tells the reconciler that a job's end was recorded late
 }
 
 // GetExecutor returns the executor that River sends its statements through.
@@ -35,10 +36,64 @@ func (d *driver) GetExecutor() riverdriver.Executor {
 	return &executor{Executor: d.Driver.GetExecutor(), driver: d}
 }
 
+// UnwrapTx returns the transaction that River's driver knows.
+func (d *driver) UnwrapTx(tx riverdriver.ExecutorTx) pgx.Tx {
+	if own, is := tx.(*executorTx); is {
+		tx = own.ExecutorTx
+	}
+	return d.Driver.UnwrapTx(tx)
+}
+
+// executorTx is a transaction in which nobody is elected whose clock is off.
+type executorTx struct {
+	riverdriver.ExecutorTx
+
+	driver *driver
+}
+
+// LeaderAttemptElect elects nobody whose clock is off.
+func (e *executorTx) LeaderAttemptElect(
+	ctx context.Context, params *riverdriver.LeaderElectParams,
+) (*riverdriver.Leader, error) {
+	if e.driver.off() {
+		return nil, rivertype.ErrNotFound
+	}
+	return e.ExecutorTx.LeaderAttemptElect(ctx, params)
+}
+
 type executor struct {
 	riverdriver.Executor
 
 	driver *driver
+}
+
+// Begin begins a transaction.
+func (e *executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	tx, err := e.Executor.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &executorTx{ExecutorTx: tx, driver: e.driver}, nil
+}
+
+// LeaderAttemptElect elects nobody whose clock is off.
+func (e *executor) LeaderAttemptElect(
+	ctx context.Context, params *riverdriver.LeaderElectParams,
+) (*riverdriver.Leader, error) {
+	if e.driver.off() {
+		return nil, rivertype.ErrNotFound
+	}
+	return e.Executor.LeaderAttemptElect(ctx, params)
+}
+
+// LeaderAttemptReelect lets a leader go whose clock is off.
+func (e *executor) LeaderAttemptReelect(
+	ctx context.Context, params *riverdriver.LeaderReelectParams,
+) (*riverdriver.Leader, error) {
+	if e.driver.off() {
+		return nil, rivertype.ErrNotFound
+	}
+	return e.Executor.LeaderAttemptReelect(ctx, params)
 }
 
 // JobGetStuck returns only Daymill's stuck jobs. River discards a stuck job of a kind that its client does not know, and an

@@ -12,7 +12,6 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/test/pgtest"
-	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -350,8 +349,7 @@ func TestScheduledForLater(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	future := date.Of(time.Now(), time.UTC).AddDays(2)
-	clock := &testClock{}
-	b.start(t, func(config *worker.Config) { config.Clock = clock })
+	b.start(t)
 	for _, d := range []date.Date{day, future} {
 		b.db.InsertDate(t, d, 100, 40)
 		_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: d}, &river.InsertOpts{ScheduledAt: at(future.AddDays(1), 3)})
@@ -362,7 +360,12 @@ func TestScheduledForLater(t *testing.T) {
 		require.Equal(t, []string{"scheduled"}, b.jobStates(t, d))
 		require.Equal(t, []string{"open"}, b.resolutions(t, d))
 	}
-	clock.set(at(future.AddDays(1), 3))
+	// Time goes by.
+	over := future.AddDays(-7)
+	b.db.InsertDate(t, over, 100, 40)
+	b.exec(t, "DELETE FROM public.raw_events WHERE created_at >= analytics.date_start($1)", future)
+	b.exec(t, `UPDATE public.river_job SET args = jsonb_build_object('date', $1::text) WHERE args ->> 'date' = $2::text`, over.String(), future.String())
+	b.exec(t, "UPDATE analytics.rollup_requests SET metric_date = $1 WHERE metric_date = $2", over, future)
 	b.arrive(t)
 	b.awaitDone(t)
 	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)

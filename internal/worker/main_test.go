@@ -76,13 +76,14 @@ func setup(t *testing.T) *testBundle {
 }
 
 // setupUnscheduled is setup without the daily job, which would ask for every date that has events by itself: one of its
-// kind that is far in the future is there already, and its hour is not due.
+// kind that is far in the future is there already, and it is paused.
 func setupUnscheduled(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
 	_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
-	b.exec(t, "INSERT INTO analytics.schedules (name, last_due_at) VALUES ('daily_rollup', 'infinity'), ('verify_dates', 'infinity'), ('prune_ledger', 'infinity')")
+	b.exec(t, `INSERT INTO analytics.schedules (name, last_due_at, paused_at)
+		SELECT k, '-infinity', now() FROM unnest(ARRAY['daily_rollup', 'verify_dates', 'prune_ledger']) AS k`)
 	return b
 }
 
@@ -109,7 +110,9 @@ func (b *testBundle) start(t *testing.T, configure ...func(*worker.Config)) *pro
 	if own, ok := config.Clock.(*testClock); ok {
 		clock = own
 	}
-	config.Clock = clock
+	if config.Machine == nil { // Else it goes by Postgres's.
+		config.Clock = clock
+	}
 	var err error
 	config.DB, err = postgres.Open(t.Context(), postgres.Config{
 		URL: b.db.URL, ApplicationName: "worker", PoolSize: config.Workers + 4,

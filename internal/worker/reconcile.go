@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
@@ -67,6 +68,8 @@ type reconciler struct {
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	self     ledger.Worker
+	server   *clock.Clock // Postgres's
+	source   *postgres.DB // where events are read: db, or a follower
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time
@@ -116,11 +119,12 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
+		troubles := r.examine(ctx)
 		err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
 		if err != nil {
 			return err
 		}
-		r.inspect(ctx)
+		r.inspect(ctx, troubles)
 		if err := r.catchUp(ctx); err != nil {
 			return err
 		}
@@ -144,6 +148,9 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		if maintain {
 			if _, err := queries.WatchSettle(ctx); err != nil {
 				return fmt.Errorf("ask for what watches could not: %w", err)
+			}
+			if err := r.right(ctx, queries); err != nil {
+				return err
 			}
 			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter}); err != nil {
 				return fmt.Errorf("say that jobs are alive: %w", err)
@@ -178,14 +185,15 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	return r.insert(ctx, dates)
 }
 
-// inspect reports faults that do not make runs fail, when they are first seen and once a minute after that. If the inspection
-// itself fails, the rest of the look continues.
-func (r *reconciler) inspect(ctx context.Context) {
+// inspect reports troubles, and faults that do not make runs fail, when they are first seen and once a minute after that. If
+// the inspection itself fails, the rest of the look continues.
+func (r *reconciler) inspect(ctx context.Context, troubles []string) {
 	found, err := source.Faults(ctx, r.db, r.installation)
 	if err != nil {
 		r.logger.WarnContext(ctx, "cannot check what is installed", slog.String("error", err.Error()))
 		return
 	}
+	found = append(found, troubles...)
 	now, told := r.clock.Now(), make(map[string]time.Time, len(found))
 	for _, fault := range found {
 		at, is := r.faults[fault]
@@ -270,8 +278,15 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 		if !overdue {
 			continue
 		}
-		if _, err := r.client.Insert(ctx, kind.insert(), nil); err != nil {
+		inserted, err := r.client.Insert(ctx, kind.insert(), nil)
+		if err != nil {
 			return fmt.Errorf("insert the job %s: %w", kind.Name, err)
+		}
+		// One that a process whose clock was ahead has put off keeps this one out. It does the same work, now.
+		if job := inserted.Job; inserted.UniqueSkippedAsDuplicate && job.ScheduledAt.Sub(r.clock.Now()) > scheduleGrace {
+			if _, err := r.client.JobRetry(ctx, job.ID); err != nil {
+				return fmt.Errorf("bring the job %s forward: %w", kind.Name, err)
+			}
 		}
 	}
 	return nil

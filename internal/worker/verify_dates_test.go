@@ -55,7 +55,7 @@ func TestVerifyDates(t *testing.T) {
 	t.Run("CaughtUp", func(t *testing.T) {
 		t.Parallel()
 		b, _ := setupComplete(t, 2)
-		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity' WHERE name = 'verify_dates'")
+		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'verify_dates'")
 		b.start(t)
 		b.wait(t, "SELECT last_due_at > '-infinity' FROM analytics.schedules WHERE name = 'verify_dates'")
 		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
@@ -248,7 +248,7 @@ func TestProtectedDates(t *testing.T) {
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
 		b.db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at(all[1], 12)})
-		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity' WHERE name = 'daily_rollup'")
+		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'daily_rollup'")
 		b.exec(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
 		before := time.Now()
 		_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)

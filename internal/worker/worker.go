@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
@@ -42,8 +43,10 @@ type Config struct {
 	// Source is the database that events are read from, such as a follower; DB if nil.
 	Source       *postgres.DB
 	Installation schema.Installation
-	Logger       *slog.Logger
-	Clock        pace.Clock // the system's clock if nil
+	Logger       *slog.Logger // nothing is logged where nil
+	Clock        pace.Clock   // what is due and over goes by it; Postgres's where nil
+	// Machine is this machine's clock, the system's where nil. A worker whose machine is far from Postgres leads nothing.
+	Machine pace.Clock
 
 	Workers     int     // dates rolled up at a time by this process; DefaultWorkers if 0
 	Pace        float64 // see pace.Pacer
@@ -72,10 +75,10 @@ type Config struct {
 	NextRetry func(failed int) time.Time
 }
 
-// DefaultConfig returns a config with all defaults. DB, Installation and Logger have none.
+// DefaultConfig returns a config with all defaults. DB and Installation have none.
 func DefaultConfig() Config {
 	return Config{
-		Clock: pace.SystemClock{}, Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
+		Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
 		DailyHour: schedule.DefaultHour, Lookback: schedule.DefaultLookback, Retention: ledger.DefaultRetention,
 		VerifyDates: verification.DefaultDaily,
 	}
@@ -93,9 +96,19 @@ func NewWorker(config Config) (*Worker, error) {
 	if config.Source == nil {
 		config.Source = config.DB
 	}
-	if config.Clock == nil {
-		config.Clock = pace.SystemClock{}
+	if config.Machine == nil {
+		config.Machine = pace.SystemClock{}
 	}
+	server := clock.New(config.Machine)
+	var riverTime river.TestConfig // Nothing of it is for tests: it is where River takes a clock.
+	if config.Clock == nil {
+		config.Clock = server
+		riverTime.Time = serverTime{server}
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	config.Workers = cmp.Or(config.Workers, DefaultWorkers)
 	config.Silence = cmp.Or(config.Silence, run.Silence)
 	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
 	planner := &schedule.Planner{
@@ -104,6 +117,7 @@ func NewWorker(config Config) (*Worker, error) {
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
+		server: server, source: config.Source,
 		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: ledger.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
@@ -118,7 +132,7 @@ func NewWorker(config Config) (*Worker, error) {
 		kind.register(workers, assembled)
 	}
 
-	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke}
+	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke, off: server.Off}
 	client, err := river.NewClient(patient, &river.Config{
 		ID:                  config.Name,
 		Schema:              config.Installation.RiverSchema,
@@ -134,6 +148,7 @@ func NewWorker(config Config) (*Worker, error) {
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout:      softStop,
+		Test:                 riverTime,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make River's client: %w", err)
@@ -148,6 +163,9 @@ func (w *Worker) Client() *river.Client[pgx.Tx] { return w.client }
 // Run works until ctx is done. Then it takes no more jobs, lets running jobs finish for two seconds, cancels the statements
 // that are still running, releases the jobs, and returns nil.
 func (w *Worker) Run(ctx context.Context) error {
+	if err := w.reconciler.prepare(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	// Stop stops River's client, not ctx: if ctx ended, the client would stop without reporting how that went.
 	if err := w.client.Start(context.WithoutCancel(ctx)); err != nil {

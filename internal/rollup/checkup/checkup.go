@@ -3,12 +3,14 @@ package checkup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
@@ -18,7 +20,25 @@ func Checks() []doctor.Check {
 		{ID: "source", Installed: true, Do: lookAtSource},
 		{ID: "watch", Installed: true, Do: lookAtWatch},
 		{ID: "watch_faults", Installed: true, Do: lookAtWatchFaults},
+		{ID: "follows", Installed: true, Do: lookAtFollower},
 	}
+}
+
+// lookAtFollower makes sure that the follower follows this primary, and not a timeline that a failover has left behind. It
+// leaves a mark on the primary for that, as runs do.
+func lookAtFollower(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
+	if e.Source == nil {
+		return nil
+	}
+	err := replay.Check(ctx, e.DB, e.Source, e.Clock)
+	switch {
+	case errors.Is(err, replay.ErrNotFollower):
+		e.Addf(doctor.Failure, "runs refuse to read from the follower: %s", err).Fixf("make the follower again from the primary, or leave --source-url out")
+		return nil
+	case err == nil:
+		e.Addf(doctor.OK, "the follower follows this primary")
+	}
+	return err
 }
 
 func lookAtSource(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {

@@ -34,6 +34,8 @@ type Worker struct {
 	Retention time.Duration `json:"retention_ns"`
 	// Follower reports whether it reads events from a follower.
 	Follower bool `json:"follower"`
+	// Trouble is what it has found of itself that keeps it from its work, in sentences; empty where there is nothing.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Daily is the schedule of the worker's daily job, in the reporting zone.
@@ -48,7 +50,7 @@ func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	err := queries.WorkerSee(ctx, db.WorkerSeeParams{
 		Name: worker.Name, Version: worker.Version, Workers: int32(worker.Workers), Pace: worker.Pace, //nolint:gosec // At most 100.
 		MaxEntities: int64(worker.MaxEntities), DailyHour: int32(worker.DailyHour), Lookback: int32(worker.Lookback), //nolint:gosec // At most 366.
-		RetentionSeconds: int64(worker.Retention.Seconds()), Follower: worker.Follower,
+		RetentionSeconds: int64(worker.Retention.Seconds()), Follower: worker.Follower, Trouble: worker.Trouble,
 	})
 	if err == nil {
 		err = queries.WorkerPrune(ctx)
@@ -79,7 +81,7 @@ func Workers(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Wor
 		all[i] = Worker{
 			Name: w.Name, StartedAt: w.StartedAt, LastSeenAt: w.LastSeenAt, Version: w.Version, Workers: int(w.Workers),
 			Pace: w.Pace, MaxEntities: int(w.MaxEntities), DailyHour: int(w.DailyHour), Lookback: int(w.Lookback),
-			Retention: time.Duration(w.RetentionSeconds) * time.Second, Follower: w.Follower,
+			Retention: time.Duration(w.RetentionSeconds) * time.Second, Follower: w.Follower, Trouble: w.Trouble,
 		}
 	}
 	return all, nil

@@ -13,8 +13,25 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// DefaultMaxEntities is the default limit of a table.
-const DefaultMaxEntities = 1_000_000
+// DefaultMaxEntities is the bound of a table where none is given, and MinMaxEntities the least that [Affordable] says.
+const (
+	DefaultMaxEntities = 1_000_000
+	MinMaxEntities     = 5_000
+)
+
+// perEntity is what an entity costs a process that counts and publishes it, with the buffers of both and what the garbage
+// collector has not taken yet.
+const perEntity = 3 * bytesPerEntity
+
+// Affordable returns the bound of each of so many tables that a process with so many bytes can have at a time: half of the
+// memory is theirs. It is DefaultMaxEntities where that is less, or where bytes is 0.
+func Affordable(bytes uint64, tables int) int {
+	if bytes == 0 {
+		return DefaultMaxEntities
+	}
+	each := bytes / 2 / uint64(max(1, tables)) / perEntity
+	return int(min(max(each, MinMaxEntities), DefaultMaxEntities)) //nolint:gosec // At most a million.
+}
 
 // bytesPerEntity is the average memory of an entity: that of one with a uuid and one other event type. Longer ids and more
 // types leave room for fewer entities.

@@ -85,6 +85,34 @@ func (m Mark) Await(ctx context.Context, follower *postgres.Session, clock pace.
 	}
 }
 
+// Check reports whether a follower follows the primary: it leaves a mark and looks for it for a few seconds. A follower that
+// only lags is no error, since runs wait for it.
+func Check(ctx context.Context, primary, follower *postgres.DB, clock pace.Clock) error {
+	own, err := primary.Session(ctx)
+	if err != nil {
+		return err
+	}
+	defer own.Release(context.WithoutCancel(ctx))
+	other, err := follower.Session(ctx)
+	if err != nil {
+		return fmt.Errorf("open the follower: %w", err)
+	}
+	defer other.Release(context.WithoutCancel(ctx))
+	mark, err := Leave(ctx, own)
+	if err != nil {
+		return err
+	}
+	for deadline := clock.Now().Add(limit); ; {
+		there, err := mark.seen(ctx, other)
+		if err != nil || there || clock.Now().After(deadline) {
+			return errors.Join(err, mark.forget(ctx))
+		}
+		if err := clock.Sleep(ctx, every); err != nil {
+			return err
+		}
+	}
+}
+
 // seen reports whether the mark is on the follower.
 func (m Mark) seen(ctx context.Context, follower *postgres.Session) (bool, error) {
 	var replay db.ReplayReachedRow

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/telemetry"
 )
@@ -137,10 +138,8 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err != nil {
 		return err
 	}
-	if last.State == "running" {
-		if err := queries.RunLose(ctx, last.RunID); err != nil {
-			return fmt.Errorf("end the last run: %w", err)
-		}
+	if err := a.replace(ctx, queries, last); err != nil {
+		return err
 	}
 	var totals batch.Totals
 	var resumed *int64
@@ -178,6 +177,26 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	a.publisher = &batch.Publisher{
 		Session: a.primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
 		Run: a.event(), Listeners: a.Listeners,
+	}
+	return nil
+}
+
+// replace ends the date's last run where it has not said how it ended. Its worker may have been killed because it took too
+// much memory, so this run takes a quarter of the entities at a time, and less with each run that was lost before.
+func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.DateLockRow) error {
+	a.maxEntities = cmp.Or(a.Options.MaxEntities, merge.DefaultMaxEntities)
+	if last.State != "running" {
+		return nil
+	}
+	lost, err := queries.RunLost(ctx, a.order.Date)
+	if err != nil {
+		return fmt.Errorf("count the runs that were lost: %w", err)
+	}
+	a.maxEntities = min(a.maxEntities, max(merge.MinMaxEntities, a.maxEntities>>(2*(lost+1))))
+	err = queries.RunLose(ctx, db.RunLoseParams{ID: last.RunID, Error: fmt.Sprintf("its worker gave no sign of life: in case it was "+
+		"killed for the memory it took, the next run keeps %d entities in memory at a time", a.maxEntities)})
+	if err != nil {
+		return fmt.Errorf("end the last run: %w", err)
 	}
 	return nil
 }

@@ -112,14 +112,16 @@ type Figures struct {
 type attempt struct {
 	*Runner
 
-	order   Order
-	bounds  date.Bounds
-	id      int64
-	lease   lease
-	scanRun int64
-	resumed *int64
-	cursor  *entity.ID
-	began   time.Time
+	order  Order
+	bounds date.Bounds
+	id     int64
+	lease  lease
+	// maxEntities is Options.MaxEntities, or less where the date's last run fell silent.
+	maxEntities int
+	scanRun     int64
+	resumed     *int64
+	cursor      *entity.ID
+	began       time.Time
 
 	primary   *postgres.Session
 	source    *postgres.Session
@@ -202,7 +204,7 @@ func (a *attempt) roll(ctx context.Context) error {
 // scan reads the date's events of entities above a bound and adds them up.
 func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
 	a.phase = PhaseScan
-	fresh := func() *merge.Table { return merge.New(a.Options.MaxEntities) }
+	fresh := func() *merge.Table { return merge.New(a.maxEntities) }
 	return slice.Pass(ctx, a.scanner, a.bounds, after, fresh, func(done float64) error {
 		a.progress = done
 		return a.signOfLife(ctx)

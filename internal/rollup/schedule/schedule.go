@@ -134,7 +134,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
 			return fmt.Errorf("make the schedule's row: %w", err)
 		}
-		schedule, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due})
+		schedule, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due, AtInstant: now})
 		switch {
 		case err != nil:
 			return fmt.Errorf("lock the schedule: %w", err)
@@ -161,7 +161,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 				return fmt.Errorf("request dates: %w", err)
 			}
 		}
-		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: Name, DueAt: due})
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: Name, DueAt: due, AtInstant: now})
 	})
 	if err != nil {
 		return nil, err
@@ -176,7 +176,8 @@ func (p *Planner) Record(ctx context.Context, name string) error {
 		if err := queries.ScheduleEnsure(ctx, name); err != nil {
 			return err
 		}
-		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: name, DueAt: p.Daily.Last(p.Clock.Now())})
+		now := p.Clock.Now()
+		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: name, DueAt: p.Daily.Last(now), AtInstant: now})
 	})
 	if err != nil {
 		return fmt.Errorf("record the schedule: %w", err)
@@ -187,8 +188,9 @@ func (p *Planner) Record(ctx context.Context, name string) error {
 // Overdue reports whether a periodic job has missed its last instant by more than grace, and is not paused.
 func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration) (overdue bool, err error) {
 	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
+		now := p.Clock.Now()
 		overdue, err = db.New(on).ScheduleOverdue(ctx, db.ScheduleOverdueParams{
-			Name: name, DueAt: p.Daily.Last(p.Clock.Now().Add(-grace)),
+			Name: name, DueAt: p.Daily.Last(now.Add(-grace)), AtInstant: now,
 		})
 		return err
 	})

@@ -74,6 +74,7 @@ func (f Facts) Checks() []health.Check {
 		{Name: "source", Rank: health.Standstill, Judge: f.source},
 		{Name: "faults", Rank: health.Standstill, Judge: f.faults},
 		{Name: "workers", Rank: health.Standstill, Judge: f.workers},
+		{Name: "trouble", Rank: health.Standstill, Judge: f.trouble},
 	}
 	for _, state := range brokenStates() {
 		checks = append(checks, health.Check{Name: state.name, Rank: health.Broken, Judge: func() (health.Finding, bool) { return f.broken(state) }})
@@ -112,6 +113,19 @@ func (f Facts) workers() (health.Finding, bool) {
 		Sentence: "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log.",
 		Command:  "daymill worker",
 	}, len(f.Workers) == 0
+}
+
+// trouble is what a worker has found of itself.
+func (f Facts) trouble() (health.Finding, bool) {
+	for _, worker := range f.Workers {
+		if worker.Trouble != "" {
+			return health.Finding{
+				Level: health.Bad, Sentence: "The worker " + worker.Name + " cannot work as it should: " + worker.Trouble + ".",
+				Command: "daymill doctor", Link: health.Link{Label: "See the workers", Parts: []string{"schedule"}},
+			}, true
+		}
+	}
+	return health.Finding{}, false
 }
 
 // brokenState is a state in which a date wants a person.
