@@ -30,7 +30,7 @@ func Affordable(bytes uint64, tables int) int {
 		return DefaultMaxEntities
 	}
 	each := bytes / 2 / uint64(max(1, tables)) / perEntity
-	return int(min(max(each, MinMaxEntities), DefaultMaxEntities)) //nolint:gosec // At most a million.
+	return int(min(max(each, MinMaxEntities), DefaultMaxEntities))
 }
 
 // bytesPerEntity is the average memory of an entity: that of one with a uuid and one other event type. Longer ids and more

@@ -16,6 +16,25 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
+// TestRunLost: a run that follows one whose worker was killed takes less memory, in case that was why.
+func TestRunLost(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.runner.Options.MaxEntities = 20_000
+	b.db.InsertDate(t, day, 20_000, 12_000)
+	require.Equal(t, 1, b.rollup(t, day).Passes)
+	_, err := b.db.Exec(t.Context(), `UPDATE analytics.rollup_runs SET state = 'running', finished_at = NULL`)
+	require.NoError(t, err)
+	_, err = b.db.Exec(t.Context(), `UPDATE analytics.rollup_dates SET state = 'running', heartbeat_at = now() - interval '1 hour'`)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, b.rollup(t, day).Passes, 2)
+	var reason string
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT error FROM analytics.rollup_runs WHERE state = 'lost'").Scan(&reason))
+	require.Contains(t, reason, "5000 entities")
+	require.Equal(t, 1, b.rollup(t, day).Passes, "the last run was not lost")
+	pgtest.RequireExact(t, b.db)
+}
+
 // A run belongs to the life of the database in which it began: to a server, a timeline, and what was committed.
 func TestRunLife(t *testing.T) {
 	t.Parallel()
