@@ -142,6 +142,11 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 		if err != nil {
 			return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 		}
+		// Where a stream begins, and what it lacks, must not be lost in a crash that the slot survives.
+		_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
+		if err != nil {
+			return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
+		}
 		return do(tx, queries)
 	})
 }

@@ -78,13 +78,15 @@ var ErrNoMode = errors.New("the database can be read neither from its WAL nor by
 type session struct {
 	*Owner
 
-	mu       sync.Mutex // over all that follows
-	writer   *log.Writer
-	mode     string
-	tables   []table.Table // that are captured
-	before   []string      // that were captured already
-	byOID    map[uint32]table.Table
-	versions map[string]*version
+	mu     sync.Mutex // over all that follows
+	writer *log.Writer
+	mode   string
+	// modeReason says why it is this one.
+	modeReason string
+	tables     []table.Table // that are captured
+	before     []string      // that were captured already
+	byOID      map[uint32]table.Table
+	versions   map[string]*version
 }
 
 // Run owns the stream, or waits until it can, until ctx is done.
@@ -211,14 +213,8 @@ func (s *session) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.mode = mode
+	s.mode, s.modeReason = mode, reason
 	if row.Mode != mode {
-		err := s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
-			return queries.StreamMode(ctx, db.StreamModeParams{ID: s.writer.ID(), Token: s.writer.Token(), Mode: mode, ModeReason: reason})
-		})
-		if err != nil {
-			return err
-		}
 		var missing *gap
 		if row.Mode != "" {
 			missing = &gap{kind: "mode", reason: "the mode changed from " + row.Mode + " to " + mode + ": " + reason}
@@ -258,7 +254,11 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 	}
 	params.ID, params.Token = s.writer.ID(), s.writer.Token()
 	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		if _, err := queries.StreamBegin(ctx, params); err != nil {
+		_, err := queries.StreamMode(ctx, db.StreamModeParams{ID: params.ID, Token: params.Token, Mode: s.mode, ModeReason: s.modeReason})
+		if err == nil {
+			_, err = queries.StreamBegin(ctx, params)
+		}
+		if err != nil {
 			return fmt.Errorf("begin stream %s: %w", s.Name, err)
 		}
 		if missing == nil {
