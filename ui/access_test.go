@@ -21,7 +21,7 @@ func TestSecrets(t *testing.T) {
 		"LineBreak": {access: ui.Access{CronSecret: "correct horse\n"}, want: "CRON_SECRET begins or ends with a space or a line break"},
 		"None":      {},
 		"Short":     {access: ui.Access{ViewerPassword: "secret"}, want: "DAYMILL_VIEWER_PASSWORD has fewer than 8 characters"},
-		"Strong":    {access: ui.Access{AdminPassword: "correct horse battery staple", APIToken: "8f2c0d9a41b7e6355a1c9d0e7f3b2a64"}}, //nolint:gosec // Of nobody.
+		"Strong":    {access: ui.Access{AdminPassword: "correct horse battery staple", APIToken: "8f2c0d9a41b7e6355a1c9d0e7f3b2a64"}},
 		"Weak":      {access: ui.Access{AdminPassword: "correct horse", APIToken: strings.Repeat("ab", 20)}, weak: 2},
 	} {
 		warnings, err := c.access.Check()

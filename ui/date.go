@@ -344,7 +344,7 @@ func pageLink(ctx context.Context, query url.Values, parts ...string) templ.Safe
 }
 
 // losesEvents reports whether a repair would erase metrics whose events no longer exist. The page then asks for confirmation.
-func (v dateView) losesEvents() bool {
+func (v *dateView) losesEvents() bool {
 	return len(v.Verified.Rows) > 0 && v.Verified.Rows[0].Erased > 0
 }
 

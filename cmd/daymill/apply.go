@@ -89,8 +89,7 @@ func readConfig(name string) (*config.File, error) {
 		return nil, usageError{fmt.Errorf("read the file: %w", err)}
 	}
 	file, err := config.Parse(name, content)
-	var mistakes config.Mistakes
-	if errors.As(err, &mistakes) {
+	if mistakes, ok := errors.AsType[config.Mistakes](err); ok {
 		return nil, usageError{fmt.Errorf("%s:\n%w", plural(int64(len(mistakes)), "mistake"), mistakes)}
 	}
 	return file, err

@@ -124,7 +124,11 @@ func TestSink(t *testing.T) {
 	require.Contains(t, b.run(t, "sink", "show", "cache", "--json"), `"position": 5`)
 	require.Equal(t, "sink cache is removed\n", b.run(t, "sink", "remove", "cache"))
 	for _, args := range [][]string{
-		{"sink", "show", "cache"}, {"sink", "pause", "cache"}, {"sink", "resume", "cache"}, {"sink", "rewind", "cache", "--to", "1"}, {"sink", "remove", "cache"},
+		{"sink", "show", "cache"},
+		{"sink", "pause", "cache"},
+		{"sink", "resume", "cache"},
+		{"sink", "rewind", "cache", "--to", "1"},
+		{"sink", "remove", "cache"},
 		{"sink", "show", attack},
 	} {
 		require.Contains(t, b.refused(t, args...), "there is no consumer of that name")

@@ -130,7 +130,7 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 			return err
 		})
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // Ctrl-C is how it ends.
+			return nil
 		}
 		if err != nil {
 			return err
@@ -147,7 +147,7 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 			return nil
 		}
 		if err := a.clock().Sleep(ctx, tailEvery); err != nil {
-			return nil //nolint:nilerr // Ctrl-C is how it ends.
+			return nil
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 // TestWorker_Delivers: a worker delivers what lands in the log to the sinks of a file: a webhook, a Redis, and a schema of the
 // same database. What the webhook refuses is a dead letter, and arrives when it is replayed.
-func TestWorker_Delivers(t *testing.T) { //nolint:paralleltest // It sets environment variables.
+func TestWorker_Delivers(t *testing.T) {
 	b := newApplyBundle(t)
 	var mu sync.Mutex
 	var received []int64

@@ -58,7 +58,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 		"UnmigratedStatus":   {args: []string{"status"}, url: empty.URL, code: exitNoDatabase, want: "the database is not migrated: run `daymill migrate`"},
 		"URLBroken":          {args: []string{"status"}, url: "postgres://u:secret@[half", code: exitUsage, want: "the database URL cannot be read"},
 		"URLNoDatabase":      {args: []string{"status"}, url: strings.Replace(db.URL, db.Name, "nowhere", 1), code: exitNoDatabase, want: `database "nowhere" does not exist`},
-		"URLNobodyAnswers":   {args: []string{"status"}, url: "postgres://u:secret@127.0.0.1:1/x", code: exitNoDatabase, want: "the database cannot be reached at 127.0.0.1:1"}, //nolint:gosec // Of nobody.
+		"URLNobodyAnswers":   {args: []string{"status"}, url: "postgres://u:secret@127.0.0.1:1/x", code: exitNoDatabase, want: "the database cannot be reached at 127.0.0.1:1"},
 		"VerbUnknown":        {args: []string{"rolup"}, code: exitUsage, want: "rolup"},
 		"ZoneUnknown":        {args: []string{"migrate", "--timezone", "Europe/Nowhere"}, code: exitFailed, want: `there is no such time zone: "Europe/Nowhere"; give an IANA name`},
 		"WorkersTooMany":     {args: []string{"worker", "--workers", "1000"}, code: exitUsage, want: "--workers is 1000: give a number from 1 to 100"},

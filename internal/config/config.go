@@ -48,7 +48,7 @@ type Sink struct {
 }
 
 // Mistake is one thing that is wrong in a file.
-type Mistake struct {
+type Mistake struct { //nolint:errname // The word of the reader, who made it.
 	File         string
 	Line, Column int
 	Text         string // one sentence, with what would be right
@@ -57,7 +57,7 @@ type Mistake struct {
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
 
 // Mistakes are all that is wrong, in the order of the file.
-type Mistakes []Mistake
+type Mistakes []Mistake //nolint:errname // As Mistake.
 
 func (m Mistakes) Error() string {
 	lines := make([]string, len(m))
@@ -74,11 +74,11 @@ func Parse(name string, content []byte) (*File, error) {
 	var document yaml.Node
 	switch err := yaml.Unmarshal(content, &document); {
 	case len(content) > MaxFile:
-		p.wrong(&yaml.Node{Line: 1, Column: 1}, "the file is larger than %d bytes", MaxFile)
+		p.wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is larger than %d bytes", MaxFile)
 	case err != nil:
 		p.syntax(err)
 	case len(document.Content) == 0:
-		p.wrong(&yaml.Node{Line: 1, Column: 1}, "the file is empty: begin with sinks:, as docs/capture.md shows")
+		p.wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is empty: begin with sinks:, as docs/capture.md shows")
 	default:
 		p.read(document.Content[0], file)
 	}
@@ -99,11 +99,11 @@ type parser struct {
 	mistakes Mistakes
 }
 
-func (p *parser) wrong(at *yaml.Node, format string, arguments ...any) {
+func (p *parser) wrongf(at *yaml.Node, format string, arguments ...any) {
 	p.mistakes = append(p.mistakes, Mistake{File: p.file, Line: max(1, at.Line), Column: max(1, at.Column), Text: fmt.Sprintf(format, arguments...)})
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `) //nolint:gochecknoglobals // A constant.
+var yamlLine = regexp.MustCompile(`line (\d+): `)
 
 // syntax turns the message of the YAML library, which has a line in it, into a mistake.
 func (p *parser) syntax(err error) {
@@ -112,7 +112,7 @@ func (p *parser) syntax(err error) {
 		_, _ = fmt.Sscanf(match[1], "%d", &line)
 		text = strings.Replace(text, match[0], "", 1)
 	}
-	p.wrong(&yaml.Node{Line: line, Column: 1}, "this is no YAML: %s", text)
+	p.wrongf(&yaml.Node{Line: line, Column: 1}, "this is no YAML: %s", text)
 }
 
 func (p *parser) read(root *yaml.Node, file *File) {
@@ -122,7 +122,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 			p.object(value, "capture", fields{"tables": func(value *yaml.Node) {
 				file.Tables = p.texts(value, func(at *yaml.Node, text string) {
 					if _, err := filter.ParsePattern(text); err != nil {
-						p.wrong(at, "%s", err)
+						p.wrongf(at, "%s", err)
 					}
 				})
 			}})
@@ -137,35 +137,35 @@ func (p *parser) read(root *yaml.Node, file *File) {
 	for _, s := range file.Sinks {
 		at := &yaml.Node{Line: s.Line, Column: s.Column}
 		if s.Name != "" && seen[s.Name] {
-			p.wrong(at, "there is another sink %q: give each a name of its own", s.Name)
+			p.wrongf(at, "there is another sink %q: give each a name of its own", s.Name)
 		}
 		seen[s.Name] = true
 		if _, has := file.Databases[s.Database]; !has {
-			p.wrong(at, "sink %q is of database %q, which is not under databases", s.Name, s.Database)
+			p.wrongf(at, "sink %q is of database %q, which is not under databases", s.Name, s.Database)
 		}
 	}
 }
 
-var name = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) //nolint:gochecknoglobals // A constant.
+var name = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 func (p *parser) name(at *yaml.Node, what string) string {
 	text, ok := p.text(at)
 	if ok && !name.MatchString(text) {
-		p.wrong(at, "%q is no name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
+		p.wrongf(at, "%q is no name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
 	}
 	return text
 }
 
 func (p *parser) databases(value *yaml.Node, file *File) {
 	if value.Kind != yaml.MappingNode {
-		p.wrong(value, "databases is a mapping: databases: {crm: $CRM_URL}")
+		p.wrongf(value, "databases is a mapping: databases: {crm: $CRM_URL}")
 		return
 	}
 	for i := 0; i+1 < len(value.Content); i += 2 {
 		key := p.name(value.Content[i], "database")
 		if text, ok := p.text(value.Content[i+1]); ok {
 			if _, is := kind.Variable(text); !is { // It may hold a password: it is not quoted.
-				p.wrong(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
+				p.wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
 					strings.ToUpper(strings.ReplaceAll(key, "-", "_")))
 			}
 			file.Databases[key] = text

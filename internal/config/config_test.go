@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 	"testing"
 
@@ -144,7 +143,7 @@ func TestParse_Hostile(t *testing.T) {
 	} {
 		_, err := config.Parse("f", []byte(content))
 		var mistakes config.Mistakes
-		require.True(t, errors.As(err, &mistakes), content[:min(len(content), 50)])
+		require.ErrorAs(t, err, &mistakes, content[:min(len(content), 50)])
 		for _, mistake := range mistakes {
 			require.GreaterOrEqual(t, mistake.Line, 1)
 			require.GreaterOrEqual(t, mistake.Column, 1)

@@ -14,7 +14,7 @@ type fields map[string]func(value *yaml.Node)
 // object reads a mapping, and reports whether it is one.
 func (p *parser) object(node *yaml.Node, what string, known fields) bool {
 	if node.Kind != yaml.MappingNode {
-		p.wrong(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
+		p.wrongf(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
 		return false
 	}
 	seen := map[string]int{}
@@ -23,13 +23,13 @@ func (p *parser) object(node *yaml.Node, what string, known fields) bool {
 		read, has := known[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			p.wrong(key, "a name is missing here")
+			p.wrongf(key, "a name is missing here")
 		case seen[key.Value] > 0:
-			p.wrong(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
+			p.wrongf(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
 		case value.Kind == yaml.AliasNode:
-			p.wrong(value, "references to anchors are not read: write it out")
+			p.wrongf(value, "references to anchors are not read: write it out")
 		case !has:
-			p.wrong(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
+			p.wrongf(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
 		default:
 			read(value)
 		}
@@ -101,7 +101,7 @@ func (p *parser) text(node *yaml.Node) (string, bool) {
 		if node.Tag == "!!null" {
 			said = "nothing"
 		}
-		p.wrong(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
+		p.wrongf(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
 		return "", false
 	}
 	return node.Value, true
@@ -110,7 +110,7 @@ func (p *parser) text(node *yaml.Node) (string, bool) {
 // list reads the items of a list.
 func (p *parser) list(node *yaml.Node, what string) []*yaml.Node {
 	if node.Kind != yaml.SequenceNode {
-		p.wrong(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
+		p.wrongf(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
 		return nil
 	}
 	return node.Content
@@ -122,7 +122,7 @@ func (p *parser) texts(node *yaml.Node, check func(at *yaml.Node, text string)) 
 	if node.Kind != yaml.ScalarNode {
 		items = p.list(node, "this")
 	}
-	var read []string
+	read := make([]string, 0, len(items))
 	for _, item := range items {
 		text, ok := p.text(item)
 		if ok && check != nil {
@@ -136,7 +136,7 @@ func (p *parser) texts(node *yaml.Node, check func(at *yaml.Node, text string)) 
 // mapping reads texts by name.
 func (p *parser) mapping(node *yaml.Node, wrong string) map[string]string {
 	if node.Kind != yaml.MappingNode {
-		p.wrong(node, "%s", wrong)
+		p.wrongf(node, "%s", wrong)
 		return nil
 	}
 	read := map[string]string{}

@@ -39,7 +39,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	boolean := func(to *bool) func(*yaml.Node) {
 		return func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || value.Decode(to) != nil {
-				p.wrong(value, "write true or false")
+				p.wrongf(value, "write true or false")
 			}
 		}
 	}
@@ -50,12 +50,12 @@ func (p *parser) sink(item *yaml.Node) Sink {
 		"from": func(value *yaml.Node) {
 			s.From, _ = p.text(value)
 			if err := CheckFrom(s.From); err != nil {
-				p.wrong(value, "%s", err)
+				p.wrongf(value, "%s", err)
 			}
 		},
 		"shards": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&s.Shards) != nil || s.Shards < 1 || s.Shards > 64 {
-				p.wrong(value, "shards is a number from 1 to 64")
+				p.wrongf(value, "shards is a number from 1 to 64")
 			}
 		},
 		"url": text(&set.URL), "secret": text(&set.Secret),
@@ -72,7 +72,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 		"delete": texts(&set.Delete), "set": text(&set.Set), "hash": text(&set.Hash), "stream": text(&set.Stream),
 		"max_len": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&set.MaxLen) != nil {
-				p.wrong(value, "max_len is a number of events")
+				p.wrongf(value, "max_len is a number of events")
 			}
 		},
 		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),
@@ -87,7 +87,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	}
 	for _, needed := range []string{"name", "kind", "url"} {
 		if at[needed] == nil {
-			p.wrong(item, "the sink has no %s: it needs name, kind and url", needed)
+			p.wrongf(item, "the sink has no %s: it needs name, kind and url", needed)
 		}
 	}
 	if at["kind"] == nil {
@@ -96,7 +96,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	p.kinds(s, at)
 	for _, problem := range kind.Check(s.Kind, s.Settings) {
 		if where := at[problem.Field]; where != nil {
-			p.wrong(where, "%s", problem.Err)
+			p.wrongf(where, "%s", problem.Err)
 		}
 	}
 	return s
@@ -125,7 +125,7 @@ func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
 				others = append(others, other)
 			}
 		}
-		p.wrong(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
+		p.wrongf(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
 			strings.Join(kind.Fields(s.Kind), ", "))
 	}
 }

@@ -217,11 +217,13 @@ func message(err error) string {
 	return err.Error()
 }
 
+// Addf adds a finding of the check that is under way, and returns it.
 func (e *Examination) Addf(level Level, format string, arguments ...any) *Finding {
 	e.findings = append(e.findings, Finding{ID: e.id, Level: level, Sentence: fmt.Sprintf(format, arguments...)})
 	return &e.findings[len(e.findings)-1]
 }
 
+// Fixf says what fixes the finding: a command, or advice.
 func (f *Finding) Fixf(format string, arguments ...any) { f.Fix = fmt.Sprintf(format, arguments...) }
 
 func orDefault[T comparable](value, byDefault T) T {

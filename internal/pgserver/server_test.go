@@ -29,7 +29,7 @@ func TestAt(t *testing.T) {
 			script := "#!/bin/sh\necho '" + version + "'\n"
 			// A process that is started meanwhile would inherit the open file, and a file that is open cannot be executed.
 			syscall.ForkLock.RLock()
-			err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700) //nolint:gosec // A program.
+			err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)
 			syscall.ForkLock.RUnlock()
 			require.NoError(t, err)
 		}

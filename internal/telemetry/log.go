@@ -36,7 +36,7 @@ func (l Log) Listen(ctx context.Context, event Event) context.Context {
 
 // line is how severe an event is, and what it says.
 func line(event Event) (slog.Level, string) {
-	switch e := event.(type) { //nolint:varnamelen // Each case is a line or two.
+	switch e := event.(type) {
 	case RunStart:
 		return slog.LevelDebug, "run started"
 	case RunStop:

@@ -95,7 +95,7 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 		result, err := consumer.Run(ctx, config)
 		switch {
 		case errors.Is(err, consumer.ErrFenced), errors.Is(err, consumer.ErrPaused):
-			return nil // Another goes on with it, or nobody shall.
+			return nil //nolint:nilerr // Another process goes on with it, or the consumer is paused.
 		case err != nil:
 			return err
 		case result.Err != nil:

@@ -72,7 +72,7 @@ func TestDeliver(t *testing.T) {
 	b := setup(t)
 	b.exec(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
 	who := audit.Who{Via: audit.ViaCLI}
-	tx := func(do func(tx pgx.Tx) error) { require.NoError(t, b.db.DB.Tx(t.Context(), do)) }
+	tx := func(do func(tx pgx.Tx) error) { require.NoError(t, b.db.Tx(t.Context(), do)) }
 	tx(func(tx pgx.Tx) error {
 		return consumer.Create(t.Context(), tx, consumer.Consumer{Name: "s", Stream: "app", Kind: "webhook", Shards: 1}, 0, who)
 	})
@@ -101,7 +101,7 @@ func TestDeliver_Broken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
-	require.NoError(t, b.db.DB.Tx(t.Context(), func(tx pgx.Tx) error {
+	require.NoError(t, b.db.Tx(t.Context(), func(tx pgx.Tx) error {
 		return consumer.Create(t.Context(), tx, consumer.Consumer{Name: "s", Stream: "app", Kind: "webhook"}, 0, audit.Who{Via: audit.ViaCLI})
 	}))
 	b.start(t, func(config *worker.Config) {

@@ -81,8 +81,9 @@ func Kinds() []Kind {
 
 // KindNames returns the names of all kinds.
 func KindNames() []string {
-	var names []string
-	for _, kind := range Kinds() {
+	kinds := Kinds()
+	names := make([]string, 0, len(kinds))
+	for _, kind := range kinds {
 		names = append(names, kind.Name)
 	}
 	return names

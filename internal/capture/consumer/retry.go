@@ -23,8 +23,7 @@ func (d *deliverer) fail(ctx context.Context, cause error) (Result, error) {
 		return d.result, context.Cause(ctx)
 	}
 	d.result.Err = cause
-	var busy *sink.RetryError
-	if errors.As(cause, &busy) {
+	if busy, ok := errors.AsType[*sink.RetryError](cause); ok {
 		d.result.After = max(busy.After, time.Second)
 	} else {
 		d.failures++

@@ -124,7 +124,7 @@ func compare(s config.Sink, there map[string]consumer.Consumer) (Step, error) {
 func differ(a, b kind.Settings) ([]string, error) {
 	var maps [2]map[string]any
 	for i, settings := range []kind.Settings{a, b} {
-		document, err := json.Marshal(settings)
+		document, err := json.Marshal(settings) //nolint:gosec // Secret names an environment variable.
 		if err == nil {
 			err = json.Unmarshal(document, &maps[i])
 		}
@@ -191,7 +191,7 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who
 	if s.Verb != Create && s.Verb != Change {
 		return nil
 	}
-	settings, err := json.Marshal(s.wanted.Settings)
+	settings, err := json.Marshal(s.wanted.Settings) //nolint:gosec // As above.
 	if err != nil {
 		return fmt.Errorf("write the settings of %s: %w", s.Sink, err)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Refused says that a batch was refused for good as a whole. Of a batch of one change that is a [Refusal].
-type Refused struct {
+type Refused struct { //nolint:errname // It is what became of the batch; errors.As finds it.
 	Reason string // one sentence
 	Answer string // what the sink answered
 }

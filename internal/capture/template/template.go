@@ -191,8 +191,7 @@ func (t *Template) Matters() bool {
 
 // reason is the part of text/template's message that says what is wrong.
 func reason(err error) string {
-	var failed template.ExecError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[template.ExecError](err); ok {
 		text := failed.Err.Error()
 		if i := strings.LastIndex(text, ">: "); i >= 0 {
 			return text[i+len(">: "):]

@@ -75,7 +75,7 @@ var kinds = []struct{ name, event, tables string }{
 }
 
 // install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
-func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) { //nolint:varnamelen // It is the table throughout.
+func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) {
 	signature := fmt.Sprintf("%q", []string{t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
 		function := "daymill_capture." + kind.name + "_" + number(t.OID)
@@ -177,7 +177,7 @@ func Remove(ctx context.Context, on postgres.DBTX) error {
 
 // body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
 // is counted, and is a gap.
-func body(kind string, t table.Table) string { //nolint:varnamelen // It is the table throughout.
+func body(kind string, t table.Table) string {
 	var rows string
 	switch kind {
 	case "insert":
@@ -236,7 +236,8 @@ func old(t table.Table) string {
 
 // row is the row as JSON, without what Postgres computes.
 func row(alias string, t table.Table) string {
-	parts := []string{"to_jsonb(" + alias + ".*)"}
+	parts := make([]string, 0, 1+len(t.Generated))
+	parts = append(parts, "to_jsonb("+alias+".*)")
 	for _, column := range t.Generated {
 		parts = append(parts, literal(column))
 	}

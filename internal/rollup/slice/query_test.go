@@ -48,7 +48,7 @@ func TestQueries(t *testing.T) {
 		var found []string
 		require.NoError(t, query(func(id, eventType []byte, _ int64) error {
 			if id != nil {
-				found = append(found, fmt.Sprintf("%d %s", int64(binary.BigEndian.Uint64(id)), eventType)) //nolint:gosec // As Postgres sends it.
+				found = append(found, fmt.Sprintf("%d %s", int64(binary.BigEndian.Uint64(id)), eventType))
 			}
 			return nil
 		}))

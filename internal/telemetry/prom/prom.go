@@ -110,7 +110,7 @@ const failed = "failed"
 
 // Listen counts an event, and returns ctx.
 func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Context {
-	switch e := event.(type) { //nolint:varnamelen // Each case is a line or two.
+	switch e := event.(type) {
 	case telemetry.RunStart:
 		l.runsStarted.Inc()
 	case telemetry.RunStop:

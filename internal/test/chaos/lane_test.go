@@ -49,7 +49,7 @@ func newLane(ctx context.Context) (*lane, error) {
 	}
 	l := &lane{server: server}
 	if err := l.install(ctx); err != nil {
-		return nil, errors.Join(err, l.close()) //nolint:contextcheck // What closes a server takes none.
+		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }

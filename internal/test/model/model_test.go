@@ -51,7 +51,7 @@ func explore(m mutation) (f found) {
 			n = n.canonical()
 			j, known := number[n]
 			if !known {
-				j = int32(len(all)) //nolint:gosec // Memory ends before.
+				j = int32(len(all))
 				number[n] = j
 				all, parents = append(all, n), append(parents, i)
 			}

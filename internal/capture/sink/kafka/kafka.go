@@ -174,7 +174,7 @@ func (k *Kafka) Deliver(ctx context.Context, changes []change.Change) ([]sink.Re
 			i := position[result.Record]
 			parked.Refuse(i, changes[i], "Kafka refuses the record", sink.Answer([]byte(result.Err.Error())))
 		default:
-			return nil, fmt.Errorf("Kafka does not take the changes: %w", reason(result.Err)) //nolint:staticcheck // A name.
+			return nil, fmt.Errorf("Kafka does not take the changes: %w", reason(result.Err))
 		}
 	}
 	return parked.Refusals(), nil
@@ -189,7 +189,7 @@ func reason(err error) error {
 }
 
 // topicName is what Kafka allows.
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`) //nolint:gochecknoglobals // A constant.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 func (k *Kafka) record(c change.Change) (*kgo.Record, error) {
 	topic := c.Stream + "." + c.Schema + "." + c.Table

@@ -36,7 +36,7 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, err)
 	t.Cleanup(fake.Close)
 	c := &cluster{Cluster: fake}
-	fake.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's.
+	fake.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		fake.KeepControl()
 		if !c.down.Load() {
 			return nil, nil, false

@@ -82,7 +82,7 @@ func Fields(kind string) []string {
 	}
 }
 
-var reference = regexp.MustCompile(`^\$([A-Za-z_][A-Za-z0-9_]*)$`) //nolint:gochecknoglobals // A constant.
+var reference = regexp.MustCompile(`^\$([A-Za-z_][A-Za-z0-9_]*)$`)
 
 // Variable is the name in a reference to an environment variable, such as $SEARCH_URL.
 func Variable(text string) (string, bool) {
@@ -131,7 +131,7 @@ func Check(kind string, s Settings) []Problem {
 		_, err := template.Parse(s.Stream)
 		wrong("stream", err)
 	case kind == Search && s.Index == "":
-		wrong("kind", errors.New("say which index: index: orders"))
+		wrong("kind", errors.New("name the index, as in `index: orders`"))
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}

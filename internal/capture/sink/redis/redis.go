@@ -122,10 +122,8 @@ if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE 
 if kind == 'stream' then
   if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return 0 end
   local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
-  for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end end
-  local ms, seq = string.match(last, '(%d+)-(%d+)')
+  for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end local ms, seq = string.match(last, '(%d+)-(%d+)')
   if tonumber(ms) >= tonumber(ARGV[1]) then id = ms .. '-' .. string.format('%d', tonumber(seq) + 1) end
-end
 for _, word in ipairs({id, 'id', ARGV[3], 'event', ARGV[4]}) do add[#add + 1] = word end
 redis.call(unpack(add))
 return 1
@@ -134,8 +132,8 @@ return 1
 
 // positionKey is where the position of a key is kept: in the same slot of a cluster.
 func positionKey(key string) string {
-	if open := strings.IndexByte(key, '{'); open >= 0 {
-		if end := strings.IndexByte(key[open+1:], '}'); end > 0 {
+	if _, after, ok := strings.Cut(key, "{"); ok {
+		if end := strings.IndexByte(after, '}'); end > 0 {
 			return key + ":daymill-position"
 		}
 	}
@@ -320,7 +318,7 @@ func (r *Redis) complete(ctx context.Context, c change.Change) (change.Change, e
 	}
 	var there map[string]json.RawMessage
 	if json.Unmarshal(value, &there) != nil {
-		return c, nil // Something else is there, and is replaced.
+		return c, nil //nolint:nilerr // Something else is there, and is replaced.
 	}
 	c.New, c.Unchanged, err = sink.Merge(c.New, c.Unchanged, there)
 	return c, err

@@ -295,7 +295,7 @@ func (s *Search) post(ctx context.Context, path string, body []byte, answer any)
 	if path != "/_bulk" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := s.client.Perform(request)
+	response, err := s.client.Perform(request) //nolint:staticcheck // The body is read as it comes.
 	if err != nil {
 		return 0, "", unreachable(err)
 	}
@@ -321,8 +321,7 @@ func brief(text string) string {
 
 // unreachable says why nobody answered, without the URL.
 func unreachable(err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("the search server cannot be reached: %w", network.Err)
 	}
 	if failed, ok := errors.AsType[*url.Error](err); ok {

@@ -52,7 +52,7 @@ func Delete(position int64, id any) change.Change {
 	return c
 }
 
-func make_(position int64, op change.Op, id any, row map[string]any) change.Change { //nolint:revive // make is Go's.
+func make_(position int64, op change.Op, id any, row map[string]any) change.Change {
 	c := change.Change{
 		Position: position, Stream: "app", Op: op, Schema: "public", Table: "orders", Key: Object(map[string]any{"id": id}),
 		Unchanged: []string{}, XID: 700 + position, LSN: fmt.Sprintf("0/%X", 0x1000+position), Ordinal: 1, SchemaVersion: 1,

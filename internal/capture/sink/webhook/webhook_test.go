@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -161,10 +162,10 @@ func TestWebhook_Answers(t *testing.T) {
 	answer := func(t *testing.T, status int, header http.Header, count int) ([]sink.Refusal, error) {
 		t.Helper()
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-			require.Empty(t, request.Header.Get("Webhook-Signature")) // No secret.
-			for name, values := range header {
-				w.Header()[name] = values
+			if request.Header.Get("Webhook-Signature") != "" {
+				t.Error("there is a signature, and no secret")
 			}
+			maps.Copy(w.Header(), header)
 			w.WriteHeader(status)
 		}))
 		t.Cleanup(server.Close)
