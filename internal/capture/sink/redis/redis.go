@@ -122,8 +122,10 @@ if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE 
 if kind == 'stream' then
   if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return 0 end
   local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
-  for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end local ms, seq = string.match(last, '(%d+)-(%d+)')
+  for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end end
+  local ms, seq = string.match(last, '(%d+)-(%d+)')
   if tonumber(ms) >= tonumber(ARGV[1]) then id = ms .. '-' .. string.format('%d', tonumber(seq) + 1) end
+end
 for _, word in ipairs({id, 'id', ARGV[3], 'event', ARGV[4]}) do add[#add + 1] = word end
 redis.call(unpack(add))
 return 1
