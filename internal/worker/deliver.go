@@ -95,13 +95,13 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 		result, err := consumer.Run(ctx, config)
 		switch {
 		case errors.Is(err, consumer.ErrFenced), errors.Is(err, consumer.ErrPaused):
-			return nil //nolint:nilerr // Another process goes on with it, or the consumer is paused.
+			return nil // Another process goes on with it, or the consumer is paused.
 		case err != nil:
 			return err
 		case result.Err != nil:
 			w.logger.WarnContext(ctx, "a sink does not take changes", slog.String("sink", config.Consumer.Name),
 				slog.String("error", result.Err.Error()), slog.Duration("again_after", result.After))
-			return nil
+			return nil //nolint:nilerr // The sink is told of above, and tried again later.
 		case result.More:
 			return nil
 		}

@@ -110,7 +110,7 @@ func (b *testBundle) create(t *testing.T, name string, shards int) {
 
 func (b *testBundle) tx(t *testing.T, do func(tx pgx.Tx) error) {
 	t.Helper()
-	require.NoError(t, b.DB.Tx(t.Context(), do))
+	require.NoError(t, b.Tx(t.Context(), do))
 }
 
 func (b *testBundle) log(t *testing.T, changes ...change.Change) {
@@ -252,7 +252,7 @@ func TestRun_Discard(t *testing.T) {
 	b.run(t)
 	require.Equal(t, []int64{2}, b.sink.taken)
 	require.Empty(t, b.letters(t))
-	err := b.DB.Tx(t.Context(), func(tx pgx.Tx) error { _, err := consumer.Discard(t.Context(), tx, "s", nil, who); return err })
+	err := b.Tx(t.Context(), func(tx pgx.Tx) error { _, err := consumer.Discard(t.Context(), tx, "s", nil, who); return err })
 	require.ErrorIs(t, err, consumer.ErrNoLetter)
 }
 
@@ -366,7 +366,7 @@ func TestRun_Paused(t *testing.T) {
 	var entries int
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM analytics.audit WHERE target = 's'").Scan(&entries))
 	require.Equal(t, 4, entries)
-	err = b.DB.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "nobody", "", who) })
+	err = b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "nobody", "", who) })
 	require.ErrorIs(t, err, consumer.ErrNone)
 }
 
