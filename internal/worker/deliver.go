@@ -192,7 +192,7 @@ func (r *reconciler) due(ctx context.Context, capture *Capture) error {
 		return err
 	}
 	return r.db.Tx(ctx, func(tx pgx.Tx) error {
-		if _, err := r.client.InsertManyFastTx(ctx, tx, params); err != nil {
+		if _, err := r.client.InsertManyTx(ctx, tx, params); err != nil {
 			return fmt.Errorf("insert jobs: %w", err)
 		}
 		return nil
