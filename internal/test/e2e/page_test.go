@@ -241,7 +241,7 @@ func (b *pageBundle) testVerify(t *testing.T) {
 	page.Click(t, `//nav//a[text()="Verifications"]`)
 	page.Fill(t, "#verify-from", "2016-05-04")
 	page.Click(t, `//main//button[text()="Verify"]`)
-	page.See(t, `//p[contains(text(), "Asked for")]`)
+	page.See(t, `//p[contains(text(), "Requested")]`)
 	b.await(t, "EXISTS (SELECT FROM analytics.verifications WHERE metric_date = '2016-05-04' AND result = 'drifted' AND requested_by = 'admin')")
 	page.Go(t, b.url+"/verifications?result=drifted")
 	page.Click(t, `//main//th/a[text()="2016-05-04"]`)
