@@ -24,59 +24,59 @@ import (
 // Exit codes, documented in docs/configuration.md.
 const (
 	exitOK         = 0
-	exitFailed     = 1 // the command could not do what it was asked
+	exitFailed     = 1 // the command failed
 	exitUsage      = 2 // the command line or the input is wrong; nothing was changed
 	exitNoDatabase = 3 // the database cannot be reached, or is not migrated
-	exitDrift      = 4 // a verification has found metrics that are not what the events come to
+	exitDrift      = 4 // a verification found metrics that do not match the events
 )
 
-// cli is the one table of verbs, options, environment variables, defaults and help texts: the command line is parsed
-// by it, and docs/configuration.md is checked against it.
+// cli defines all verbs, options, environment variables, defaults and help texts. kong parses the command line with it,
+// and a test compares docs/configuration.md with it.
 type cli struct {
 	globals
 
-	Migrate    migrateCmd    `cmd:"" help:"Install or upgrade the schema, and River's tables."`
-	Worker     workerCmd     `cmd:"" help:"Roll dates up as they are asked for, and yesterday every day."`
-	Rollup     rollupCmd     `cmd:"" help:"Roll a date up here and now."`
-	Enqueue    enqueueCmd    `cmd:"" help:"Ask the workers to roll a date or a range up."`
-	Backfill   backfillCmd   `cmd:"" help:"Roll a long range up at a pace, watch it, pause it."`
-	Import     importCmd     `cmd:"" help:"Copy events from files into the source, and ask for exactly the dates they belong to."`
-	Source     sourceCmd     `cmd:"" help:"Say where events come from, and check that it is fit to be read."`
+	Migrate    migrateCmd    `cmd:"" help:"Install or upgrade Daymill's schema and River's tables."`
+	Worker     workerCmd     `cmd:"" help:"Roll up requested dates, and yesterday every day."`
+	Rollup     rollupCmd     `cmd:"" help:"Roll up a date in this process."`
+	Enqueue    enqueueCmd    `cmd:"" help:"Request a rollup of a date or a range from the workers."`
+	Backfill   backfillCmd   `cmd:"" help:"Roll up a long range at a controlled pace: start, watch, pause."`
+	Import     importCmd     `cmd:"" help:"Copy events from files into the source, and request a rollup of exactly their dates."`
+	Source     sourceCmd     `cmd:"" help:"Set the table that events come from, and check that Daymill can read it."`
 	Web        webCmd        `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
-	Serve      serveCmd      `cmd:"" help:"Do what worker and web do, in one process, for the smallest plan."`
-	Status     statusCmd     `cmd:"" help:"Report how things stand: dates, gaps, the queue, the last runs."`
-	Verify     verifyCmd     `cmd:"" help:"Count finished dates anew and compare: say which metrics are not what the events come to."`
-	Apply      applyCmd      `cmd:"" help:"Make the sinks what daymill.yaml says."`
-	Sink       sinkCmd       `cmd:"" help:"Say who gets the changes of the tables: list, pause, rewind, remove."`
-	Capture    captureCmd    `cmd:"" help:"See which changes are captured, and how."`
-	Deadletter deadletterCmd `cmd:"" help:"See what a sink did not take, deliver it again, or discard it."`
-	Doctor     doctorCmd     `cmd:"" help:"Say what this Postgres allows, what is wrong, and what fixes it."`
-	Demo       demoCmd       `cmd:"" help:"Show it all on a made-up history, on a Postgres of its own where no database is given."`
+	Serve      serveCmd      `cmd:"" help:"Run worker and web in one process, for the smallest plans."`
+	Status     statusCmd     `cmd:"" help:"Report the state of dates, gaps, the queue and the last runs."`
+	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
+	Apply      applyCmd      `cmd:"" help:"Make the sinks match daymill.yaml."`
+	Sink       sinkCmd       `cmd:"" help:"List, pause, resume, rewind and remove sinks, which receive the changes of tables."`
+	Capture    captureCmd    `cmd:"" help:"Show which changes are captured, and how."`
+	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
+	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
+	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
-// globals are the options that every verb has.
+// globals holds the options of every verb.
 type globals struct {
 	DatabaseURL string          `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"The Postgres to work on: postgres://user:password@host:5432/database."`
-	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"What stands before Postgres: auto finds out, transaction is PgBouncer's mode of that name (${enum})."`
+	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"The pooler in front of Postgres: auto detects it, transaction is PgBouncer's mode of that name (${enum})."`
 	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"The most connections a process opens to the database."`
-	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"How log lines are written (${enum})."`
+	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"The format of log lines (${enum})."`
 	LogLevel    slog.Level      `env:"DAYMILL_LOG_LEVEL" default:"info" help:"The least severe log lines to write: debug, info, warn or error."`
 }
 
-// app is what a verb works with: its streams, its clock and the options of the process.
+// app holds what every verb uses: its streams, its clock and the options of the process.
 type app struct {
 	globals
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	testClock      pace.Clock   // nil but in tests
+	testClock      pace.Clock   // nil except in tests
 	serverClock    *clock.Clock // Postgres's, once a database is open
-	// statementTimeout is a verb's own; the usual where 0.
+	// statementTimeout overrides the usual limit of a statement; 0 means the usual one.
 	statementTimeout time.Duration
 	process          string        // see processName
-	throwaway        bool          // the database goes when the process does
-	tracer           *trace.Tracer // nil where nothing is traced
+	throwaway        bool          // the database is deleted when the process ends
+	tracer           *trace.Tracer // nil if nothing is traced
 }
 
 // usageError is a mistake on the command line or in the input.
@@ -88,10 +88,10 @@ func usagef(format string, arguments ...any) error {
 	return usageError{fmt.Errorf(format, arguments...)}
 }
 
-// exited carries the exit code out of kong, which wants to end the process after printing help.
+// exited carries the exit code out of kong, which would otherwise end the process after printing help.
 type exited int
 
-// execute is main without the process: it parses the command line, runs the verb and returns the exit code.
+// execute parses the command line, runs the verb and returns the exit code.
 func execute(ctx context.Context, a *app, args []string) (code int) {
 	defer func() {
 		switch bug := recover().(type) {
@@ -127,7 +127,7 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 	return exitOK
 }
 
-// fail prints an error as one line and returns the exit code that goes with it.
+// fail prints an error as one line and returns its exit code.
 func (a *app) fail(err error) int {
 	a.errorf("daymill: %s\n", err)
 	var usage usageError
@@ -144,17 +144,17 @@ func (a *app) fail(err error) int {
 	}
 }
 
-// printf writes a line of a report to standard output. What a terminal would obey is replaced: data may have it.
+// printf writes a line of a report to standard output. It replaces control characters, which data may contain.
 func (a *app) printf(format string, arguments ...any) { writef(a.stdout, format, arguments...) }
 
-// errorf is printf to standard error.
+// errorf is like printf, but writes to standard error.
 func (a *app) errorf(format string, arguments ...any) { writef(a.stderr, format, arguments...) }
 
-// tablef is printf for a row of a table, whose Flush reports errors.
+// tablef is like printf, but writes a row of a table. The table's Flush reports errors.
 func (*app) tablef(w io.Writer, format string, arguments ...any) { writef(w, format, arguments...) }
 
 func writef(w io.Writer, format string, arguments ...any) {
-	_, _ = io.WriteString(w, text.Printable(fmt.Sprintf(format, arguments...))) // Whoever reads has gone.
+	_, _ = io.WriteString(w, text.Printable(fmt.Sprintf(format, arguments...))) // The reader has closed the stream.
 }
 
 // logger writes to standard error, structured.
@@ -166,7 +166,7 @@ func (a *app) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.stderr, options))
 }
 
-// terminal reports whether progress bars and colours are welcome on standard error.
+// terminal reports whether standard error can show progress bars and colours.
 func (a *app) terminal() bool {
 	file, ok := a.stderr.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
@@ -174,7 +174,7 @@ func (a *app) terminal() bool {
 
 // open connects to the database. The verb is shown in pg_stat_activity.
 func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
-	// One for what a verb holds, one for what it asks meanwhile.
+	// One connection that the verb holds, and one for its queries in the meantime.
 	if a.PoolSize < 2 || a.PoolSize > 1000 {
 		return nil, usagef("--pool-size is %d: give a number from 2 to 1000", a.PoolSize)
 	}
@@ -193,7 +193,7 @@ func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
 	return db, nil
 }
 
-// openInstalled connects to a database that is migrated, and returns what was decided at its installation.
+// openInstalled connects to a migrated database and returns the settings that were chosen at its installation.
 func (a *app) openInstalled(ctx context.Context, verb string) (*postgres.DB, schema.Installation, error) {
 	db, err := a.open(ctx, verb)
 	if err != nil {

@@ -15,13 +15,13 @@ import (
 
 type applyCmd struct {
 	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables and sinks."`
-	DryRun bool   `help:"Say what would be done, and do nothing."`
-	Remove bool   `help:"Remove sinks that the file does not have, with their positions and dead letters."`
-	Schema bool   `help:"Print the JSON Schema of the file, for editors, and do nothing else."`
+	DryRun bool   `help:"Print what would be done, and do nothing."`
+	Remove bool   `help:"Remove sinks that are not in the file, with their positions and dead letters."`
+	Schema bool   `help:"Print the file's JSON Schema, for editors, and do nothing else."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
-// Run makes the sinks what the file says.
+// Run makes the sinks match the file.
 func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.Schema {
 		a.printf("%s", config.Schema)
@@ -75,7 +75,7 @@ func because(why string) string {
 	return ": " + why
 }
 
-// readConfig reads a file, and returns its mistakes as one error of several lines.
+// readConfig reads a file. It returns all mistakes in it as one error of several lines.
 func readConfig(name string) (*config.File, error) {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {

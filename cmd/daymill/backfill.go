@@ -24,26 +24,26 @@ import (
 )
 
 type backfillCmd struct {
-	Start  backfillStartCmd  `cmd:"" help:"Roll a range of dates up, one after another."`
-	List   backfillListCmd   `cmd:"" help:"List backfills, the latest first."`
-	Show   backfillShowCmd   `cmd:"" help:"Show how far a backfill is."`
-	Pause  backfillPauseCmd  `cmd:"" help:"Take no further dates until it is resumed."`
-	Resume backfillResumeCmd `cmd:"" help:"Go on with a paused backfill."`
-	Cancel backfillCancelCmd `cmd:"" help:"End a backfill; dates that are running come to their end."`
+	Start  backfillStartCmd  `cmd:"" help:"Roll up a range of dates, one after another."`
+	List   backfillListCmd   `cmd:"" help:"List backfills, latest first."`
+	Show   backfillShowCmd   `cmd:"" help:"Show the progress of a backfill."`
+	Pause  backfillPauseCmd  `cmd:"" help:"Pause a backfill: start no further dates until it is resumed."`
+	Resume backfillResumeCmd `cmd:"" help:"Resume a paused backfill."`
+	Cancel backfillCancelCmd `cmd:"" help:"Cancel a backfill; dates that are running finish."`
 }
 
 type backfillStartCmd struct {
 	Dates       date.Range    `arg:"" name:"from..to" help:"The range, as 2026-03-01..2026-03-31."`
 	NewestFirst bool          `help:"Take the dates from the last to the first."`
-	EveryDate   bool          `help:"Take dates that are complete, too."`
+	EveryDate   bool          `help:"Also take dates that are complete."`
 	InFlight    int           `default:"1" help:"How many dates at a time, over all workers together."`
 	Pause       time.Duration `default:"0s" help:"How long to wait after each date."`
-	Erase       bool          `help:"Erase metrics whose events are gone: dates that have fewer events than their last run counted are left alone otherwise."`
-	By          string        `placeholder:"NAME" help:"Who asks, for the history; your user name where not given."`
-	DryRun      bool          `help:"Say how many dates and events it would be and how long it would take, and do nothing."`
+	Erase       bool          `help:"Erase metrics whose events no longer exist. Without it, dates that have fewer events than their last run counted are left unchanged."`
+	By          string        `placeholder:"NAME" help:"Who starts the backfill, for the history; your user name by default."`
+	DryRun      bool          `help:"Print how many dates and events it would cover and how long it would take, and do nothing."`
 }
 
-// Run starts a backfill, or says what it would be.
+// Run starts a backfill, or prints what it would do.
 func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
 	db, _, err := a.openInstalled(ctx, "backfill")
 	if err != nil {
@@ -106,18 +106,18 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 	return nil
 }
 
-// surveyTime is how long a preview counts events of dates that are complete.
+// surveyTime limits how long a preview counts events of complete dates.
 const surveyTime = 30 * time.Second
 
-// printLosses says which dates have fewer events than their last run counted, and what becomes of them.
+// printLosses prints the dates that have fewer events than their last run counted, and what happens to them.
 func (a *app) printLosses(survey guard.Survey, erase bool) {
 	const most = 20
 	for i, loss := range survey.Losses {
 		if i == most {
-			a.printf("and %s more\n", plural(int64(len(survey.Losses)-most), "such date"))
+			a.printf("and %s more\n", plural(int64(len(survey.Losses)-most), "date"))
 			break
 		}
-		becomes := "it would be left alone; with --erase the metrics of %s would be erased\n"
+		becomes := "it would be left unchanged; with --erase the metrics of %s would be erased\n"
 		if erase {
 			becomes = "the metrics of %s would be erased\n"
 		}
@@ -130,7 +130,7 @@ func (a *app) printLosses(survey guard.Survey, erase bool) {
 }
 
 type backfillListCmd struct {
-	Limit int  `default:"20" help:"How many at most."`
+	Limit int  `default:"20" help:"How many backfills to list at most."`
 	JSON  bool `name:"json" help:"Print JSON."`
 }
 
@@ -243,10 +243,10 @@ func (c backfillID) set(ctx context.Context, a *app, state string) error {
 	return nil
 }
 
-// whoOnCLI is who runs this command.
+// whoOnCLI returns who runs this command, for the audit.
 func whoOnCLI() audit.Who { return audit.Who{Actor: userName(), Via: audit.ViaCLI} }
 
-// userName is who sits at the terminal; empty where nobody knows.
+// userName returns the name of the user at the terminal, or "" if it is unknown.
 func userName() string {
 	u, err := user.Current()
 	if err != nil {

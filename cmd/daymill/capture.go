@@ -20,15 +20,15 @@ import (
 )
 
 type captureCmd struct {
-	Status captureStatusCmd `cmd:"" help:"Say which streams there are, how they are read, and how far."`
-	Tail   captureTailCmd   `cmd:"" help:"Print changes as they land in the log, until Ctrl-C."`
+	Status captureStatusCmd `cmd:"" help:"List the streams, how they are read, and their positions."`
+	Tail   captureTailCmd   `cmd:"" help:"Print changes as they are written to the log, until Ctrl-C."`
 }
 
 type captureStatusCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// streamReport is a stream as JSON shows it.
+// streamReport is a stream in JSON.
 type streamReport struct {
 	Database    string     `json:"database"`
 	Mode        string     `json:"mode"`
@@ -89,14 +89,14 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 }
 
 type captureTailCmd struct {
-	Table    []string `placeholder:"TABLE" help:"Tables, as public.orders or public.order_*; all where not given."`
+	Table    []string `placeholder:"TABLE" help:"Tables, as public.orders or public.order_*; all by default."`
 	Database string   `default:"app" help:"The database whose changes are shown."`
-	After    int64    `default:"-1" placeholder:"POSITION" help:"Begin after this position; at the end of the log where not given."`
+	After    int64    `default:"-1" placeholder:"POSITION" help:"Begin after this position; at the end of the log by default."`
 	Follow   bool     `negatable:"" default:"true" help:"Wait for further changes."`
-	JSON     bool     `name:"json" help:"Print each change as JSON, one a line."`
+	JSON     bool     `name:"json" help:"Print each change as JSON, one per line."`
 }
 
-// tailEvery is how often the log is looked at.
+// tailEvery is how often capture tail reads the log.
 const tailEvery = 200 * time.Millisecond
 
 // Run prints changes.

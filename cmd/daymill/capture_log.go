@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// captureLog is the log as consumers read it.
+// captureLog reads the log for consumers.
 type captureLog struct{ log.Log }
 
 // Read returns changes of a shard.
@@ -28,7 +28,7 @@ func (l captureLog) Read(ctx context.Context, on postgres.DBTX, q consumer.Query
 	return l.Log.Read(ctx, on, log.Query(q))
 }
 
-// Head is the last position of a stream's log, 0 where nothing of it was ever captured.
+// Head returns the last position of a stream's log, 0 if nothing was ever captured.
 func (captureLog) Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error) {
 	row, err := db.New(on).StreamGet(ctx, stream)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -40,7 +40,7 @@ func (captureLog) Head(ctx context.Context, on postgres.DBTX, stream string) (in
 	return row.Position, nil
 }
 
-// capture is what the worker delivers changes with. Sinks' URLs and secrets are in its environment.
+// capture returns what the worker needs to deliver changes. It reads the sinks' URLs and secrets from the environment.
 func (a *app) capture(database *postgres.DB) *worker.Capture {
 	environment := kind.Environment{Lookup: os.LookupEnv, DB: database, URL: a.DatabaseURL}
 	return &worker.Capture{

@@ -14,13 +14,13 @@ import (
 )
 
 type deadletterCmd struct {
-	List    deadletterListCmd    `cmd:"" help:"List changes that a sink did not take, and those that wait behind them."`
-	Show    deadletterShowCmd    `cmd:"" help:"Show one, with the change and the sink's answer."`
+	List    deadletterListCmd    `cmd:"" help:"List changes that a sink did not take, and changes that wait behind them."`
+	Show    deadletterShowCmd    `cmd:"" help:"Show a dead letter, with its change and the sink's answer."`
 	Replay  deadletterReplayCmd  `cmd:"" help:"Deliver the changes of a key again, in order."`
 	Discard deadletterDiscardCmd `cmd:"" help:"Delete dead letters: the sink never gets them."`
 }
 
-// letterReport is a dead letter as JSON shows it.
+// letterReport is a dead letter in JSON.
 type letterReport struct {
 	Sink      string         `json:"sink"`
 	Position  int64          `json:"position"`
@@ -42,8 +42,8 @@ func reportLetter(l consumer.Letter) letterReport {
 }
 
 type deadletterListCmd struct {
-	Sink  string `arg:"" optional:"" help:"The sink's name; all where not given."`
-	After int64  `placeholder:"POSITION" help:"Begin after this position: a list has a thousand at most."`
+	Sink  string `arg:"" optional:"" help:"The sink's name; all by default."`
+	After int64  `placeholder:"POSITION" help:"Begin after this position: a list has at most a thousand."`
 	JSON  bool   `name:"json" help:"Print JSON."`
 }
 
@@ -114,7 +114,7 @@ func (c *deadletterShowCmd) Run(ctx context.Context, a *app) error {
 type letterSelection struct {
 	Sink      string  `arg:"" help:"The sink's name."`
 	Positions []int64 `arg:"" optional:"" name:"position" help:"Positions of dead letters."`
-	All       bool    `help:"All of the sink's."`
+	All       bool    `help:"All dead letters of the sink."`
 }
 
 type (
@@ -122,7 +122,7 @@ type (
 	deadletterDiscardCmd struct{ letterSelection }
 )
 
-// Run asks for dead letters to be delivered again.
+// Run requests that dead letters are delivered again.
 func (c *deadletterReplayCmd) Run(ctx context.Context, a *app) error {
 	return c.change(ctx, a, "will be delivered again, in order, by a worker", consumer.Replay)
 }

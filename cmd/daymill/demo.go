@@ -31,7 +31,7 @@ type demoCmd struct {
 	Days     int  `default:"90" help:"How many days of history to make up."`
 	Events   int  `default:"15000" help:"How many events an ordinary day has."`
 	Entities int  `default:"8000" help:"How many entities there are."`
-	Exit     bool `help:"End after the report, rather than keep the worker and the page running."`
+	Exit     bool `help:"Exit after the report instead of keeping the worker and the page running."`
 }
 
 func (c *demoCmd) check() error {
@@ -50,7 +50,7 @@ func (c *demoCmd) check() error {
 	}
 }
 
-// Run shows the whole of Daymill on a made-up history.
+// Run shows Daymill on a made-up history.
 func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		defer server.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
+		defer server.Close() //nolint:contextcheck // It is temporary: remove it even if ctx is done.
 		a.DatabaseURL = server.URL("postgres")
 	}
 	a.PoolSize = max(a.PoolSize, worker.DefaultWorkers+6)
@@ -85,7 +85,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer conn.Close()
-	if a.throwaway { // Its address has no secret, and is of use to nobody else.
+	if a.throwaway { // Its address has no secret, and nobody else can use it.
 		a.printf("Postgres is at %s\n", a.DatabaseURL)
 	} else {
 		a.printf("Postgres is at %s\n", withoutPassword(a.DatabaseURL))
@@ -125,14 +125,14 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		<-bothCtx.Done()
 	}
 	stop()
-	// Where one of the two has failed, that is why the report was broken off.
+	// If one of the two failed, that is why the report stopped early.
 	if failed := both.Wait(); failed != nil {
 		return failed
 	}
 	return err
 }
 
-// worker is one that does not pause. Its log would run into the bars; what goes wrong is said.
+// worker returns a worker that does not pause between statements.
 func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*worker.Worker, error) {
 	config := worker.DefaultConfig()
 	config.DB, config.Installation, config.Name = conn, installation, processName()
@@ -142,11 +142,11 @@ func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installati
 	return worker.NewWorker(config)
 }
 
-// listen takes the address of the page, or any free port where another process has the usual one, before any work is
-// done; nil where the demo ends after its report.
+// listen listens on the page's address before any work is done, or on any free port if another process uses the default
+// one. It returns nil if the demo ends after its report.
 func (c *demoCmd) listen(ctx context.Context) (net.Listener, error) {
 	if c.Exit {
-		return nil, nil //nolint:nilnil // No page is wanted.
+		return nil, nil //nolint:nilnil // The demo serves no page.
 	}
 	config := &net.ListenConfig{}
 	listener, err := config.Listen(ctx, "tcp", c.address())
@@ -166,7 +166,7 @@ func (*demoCmd) farewell(a *app) string {
 	return ""
 }
 
-// throwaway starts a Postgres that goes when the demo does.
+// throwaway starts a temporary Postgres, which is deleted when the demo ends.
 func throwaway(ctx context.Context, a *app) (*pgserver.Server, error) {
 	binaries, err := pgserver.Find(ctx)
 	if err != nil {
@@ -217,7 +217,7 @@ func (c *demoCmd) fill(ctx context.Context, a *app, conn *postgres.DB, history d
 	})
 }
 
-// startBackfill asks for everything, before the worker starts, whose daily job would ask for it otherwise.
+// startBackfill requests all dates. It must run before the worker starts, because the daily job would request them, too.
 func startBackfill(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
 	a.printf("Rolling %s events up, day by day\n", number(events))
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
@@ -228,7 +228,7 @@ func startBackfill(ctx context.Context, a *app, conn *postgres.DB, history demo.
 	})
 }
 
-// show watches the backfill, lets late events come in, and reports.
+// show watches the backfill, adds late events, and prints the report.
 func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
 	start := a.clock().Now()
 	if err := c.watchBackfill(ctx, a, conn); err != nil {
@@ -290,7 +290,7 @@ func (*demoCmd) suggest(a *app, history demo.History) {
 		history.Dates.First, history.Dates.Last)
 }
 
-// watchEvery is how often the demo looks how far the worker is.
+// watchEvery is how often the demo reads the worker's progress.
 const watchEvery = 100 * time.Millisecond
 
 func (*demoCmd) watchBackfill(ctx context.Context, a *app, conn *postgres.DB) error {
@@ -319,7 +319,7 @@ func (*demoCmd) watchBackfill(ctx context.Context, a *app, conn *postgres.DB) er
 	}
 }
 
-// awaitDates waits until nothing is asked for any more.
+// awaitDates waits until no request is open.
 func awaitDates(ctx context.Context, a *app, conn *postgres.DB) error {
 	for {
 		open, err := db.New(conn).DemoOpen(ctx)
@@ -335,7 +335,7 @@ func awaitDates(ctx context.Context, a *app, conn *postgres.DB) error {
 	}
 }
 
-// withoutPassword is a database's URL as it may be shown.
+// withoutPassword returns a database's URL without its password.
 func withoutPassword(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {

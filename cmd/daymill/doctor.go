@@ -14,13 +14,13 @@ import (
 )
 
 type doctorCmd struct {
-	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that events are read from, to look at as well."`
+	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that events are read from, to check as well."`
 	JSON      bool   `name:"json" help:"Print JSON."`
 }
 
 var errDoctor = errors.New("something keeps Daymill from working: see the failures above, and what fixes them")
 
-// Run prints what was found, and fails where a finding is a failure.
+// Run prints the findings, and fails if one of them is a failure.
 func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	db, err := a.open(ctx, "doctor")
 	if err != nil {
@@ -47,8 +47,8 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// examiner returns what the pages look with, over the connections of their process. Who reads pages may not be who may know
-// where the database is, so what they show names no host. The follower is opened for each look.
+// examiner returns the checks of the page Doctor, which use the connections of the web process. Their findings name no
+// host, because users of the pages may not be allowed to know where the database is. Each check opens the follower.
 func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Context) doctor.Report {
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
@@ -76,10 +76,10 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	}
 }
 
-// river asks for the versions of River's tables.
+// river returns the versions of River's tables.
 func river(ctx context.Context, db *postgres.DB) doctor.River {
 	found := doctor.River{Schema: schema.DefaultRiverSchema}
-	// Where nothing is installed, the default is where the tables will be.
+	// If nothing is installed, the tables will be in the default schema.
 	if installation, err := schema.Get(ctx, db); err == nil {
 		found.Schema = installation.RiverSchema
 	}

@@ -14,10 +14,10 @@ import (
 
 type enqueueCmd struct {
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
-	Erase bool       `help:"Erase metrics whose events are gone: those beyond the retention, and in a range those of dates without any event."`
+	Erase bool       `help:"Erase metrics whose events no longer exist: those older than the retention, and in a range those of dates without any event."`
 }
 
-// Run asks for a rollup of dates; the workers do it.
+// Run requests a rollup of dates from the workers.
 func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	conn, _, err := a.openInstalled(ctx, "enqueue")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// examineHealth asks every capability how it stands: this is the list of them. The dates that are missing are the caller's
-// to look for, which takes many statements; nil where it does not.
+// examineHealth collects the health checks of every capability. The caller looks for missing dates, which takes many
+// statements, and passes nil if it does not look.
 func examineHealth(
 	ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, missing []date.Date,
 ) ([]health.Finding, error) {
@@ -38,7 +38,7 @@ func examineHealth(
 	return health.Judge(facts.Checks(), queue.Checks(facts.Now)), nil
 }
 
-// findings returns what examines the health of a database that may not be installed yet.
+// findings returns a function that checks the health of a database, which may not be installed yet.
 func (a *app) findings(db *postgres.DB) func(ctx context.Context) ([]health.Finding, error) {
 	return func(ctx context.Context) ([]health.Finding, error) {
 		installation, err := schema.Get(ctx, db)

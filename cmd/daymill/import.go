@@ -25,23 +25,23 @@ type importCmd struct {
 
 	Entity     string       `default:"entity_id" placeholder:"COLUMN" help:"The column that names the entity; in NDJSON a field, a.b is b in the object a (${default})."`
 	Type       string       `placeholder:"COLUMN" xor:"type" help:"The column of the event type (event_type)."`
-	TypeValue  string       `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without such a column."`
-	Map        []string     `placeholder:"FROM=TO,…" help:"Event types by another name, such as VIEW=view,LIKE=click. Types not in it stay as they are."`
+	TypeValue  string       `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without an event type column."`
+	Map        []string     `placeholder:"FROM=TO,…" help:"Event types to rename, such as VIEW=view,LIKE=click. Other types keep their names."`
 	Time       string       `default:"created_at" placeholder:"COLUMN" help:"The column of the instant (${default})."`
 	TimeFormat string       `default:"iso" placeholder:"FORMAT" help:"How instants are written: iso (2026-03-01T12:34:56Z and its kin, with or without an offset), rfc3339 (an offset is required), datetime (without an offset), date, epoch, epoch-ms, epoch-us, epoch-ns, or a layout of Go's package time (${default})."`
 	TimeZone   string       `default:"UTC" placeholder:"ZONE" help:"The zone of instants without an offset, an IANA name (${default})."`
 	Format     event.Format `enum:"auto,csv,ndjson" default:"auto" help:"How rows are written: auto goes by the file's name, then by its first byte (${enum})."`
-	Delimiter  string       `placeholder:"CHARACTER" help:"What is between the fields of CSV (a comma; a tab where the file is called .tsv)."`
-	NoHeader   bool         `help:"The first line of CSV is a row already: columns go by number, the first is 1."`
-	MaxErrors  int64        `default:"0" placeholder:"N" help:"How many bad rows a file may have: they are shown and left out. With one more nothing of the file is imported (${default})."`
+	Delimiter  string       `placeholder:"CHARACTER" help:"The character between fields of CSV (a comma; a tab if the file's name ends in .tsv)."`
+	NoHeader   bool         `help:"The CSV has no header: name columns by number, starting with 1."`
+	MaxErrors  int64        `default:"0" placeholder:"N" help:"How many bad rows a file may have; they are printed and skipped. If a file has more, nothing of it is imported (${default})."`
 	Chunk      int          `default:"50000" placeholder:"ROWS" help:"Rows per COPY (${default})."`
-	DryRun     bool         `help:"Read and check everything, say what would be imported, and write nothing."`
+	DryRun     bool         `help:"Read and check everything, print what would be imported, and write nothing."`
 }
 
-// standardInput is how the command line names it.
+// standardInput is the name of standard input on the command line.
 const standardInput = "-"
 
-// shownName is a file's name in reports.
+// shownName returns a file's name for reports.
 func shownName(name string) string {
 	if name == standardInput {
 		return "standard input"
@@ -84,7 +84,7 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// importer makes what the options say, without the database.
+// importer returns an importer for the options. It does not use the database.
 func (c *importCmd) importer() (*event.Importer, error) {
 	format, err := event.ParseTimeFormat(c.TimeFormat)
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *importCmd) importer() (*event.Importer, error) {
 	}, nil
 }
 
-// files looks whether everything is there before anything is imported.
+// files checks that all files exist before anything is imported.
 func (c *importCmd) files(a *app) ([]string, error) {
 	files := c.Files
 	if len(files) == 0 {
@@ -154,7 +154,7 @@ func (c *importCmd) files(a *app) ([]string, error) {
 	return files, nil
 }
 
-// setTarget finds the table to write to. It returns the condition that its rows have to meet to be events.
+// setTarget finds the table to write to. It returns the condition that rows must meet to be events.
 func setTarget(ctx context.Context, conn *postgres.DB, importer *event.Importer) (condition string, err error) {
 	found, err := source.FindTarget(ctx, conn)
 	if err != nil {
@@ -208,7 +208,7 @@ func (c *importCmd) importFile(
 	return nil
 }
 
-// reportLine is one line about one file.
+// reportLine returns the line that reports one file.
 func (c *importCmd) reportLine(name string, report event.Report, took time.Duration) string {
 	verb := "imported"
 	if c.DryRun {
@@ -228,7 +228,7 @@ func (c *importCmd) reportLine(name string, report event.Report, took time.Durat
 	return line
 }
 
-// conclude says what happens next.
+// conclude prints what happens next.
 func (c *importCmd) conclude(a *app, installation schema.Installation, dates map[date.Date]struct{}) {
 	if c.DryRun || len(dates) == 0 {
 		return
@@ -245,7 +245,7 @@ func (c *importCmd) conclude(a *app, installation schema.Installation, dates map
 	}
 }
 
-// stopped says what was imported and what was not.
+// stopped returns an error that says what was imported and what was not.
 func (c *importCmd) stopped(ctx context.Context, err error, files []string, at int) error {
 	var input *event.InputError
 	wrongInput := errors.As(err, &input)

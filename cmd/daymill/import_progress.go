@@ -6,16 +6,16 @@ import (
 	"github.com/daymill/daymill/internal/rollup/event"
 )
 
-// importProgress shows on standard error how far a file's import is, and its bad rows.
+// importProgress shows the progress of a file's import and its bad rows on standard error.
 type importProgress struct {
 	a      *app
 	name   string
-	meter  *meter    // nil where the file's size is not known
+	meter  *meter    // nil if the file's size is unknown
 	lastAt time.Time // of the latest plain line
 	bad    int64     // rows shown
 }
 
-// newImportProgress begins to show a file of so many bytes; -1 where that is not known.
+// newImportProgress starts to show the import of a file. The size is in bytes, -1 if it is unknown.
 func newImportProgress(a *app, name string, size int64) *importProgress {
 	p := &importProgress{a: a, name: name, lastAt: a.clock().Now()}
 	if size > 0 {
@@ -37,14 +37,14 @@ func (p *importProgress) observe(progress event.Progress) {
 	}
 }
 
-// badRow shows a bad row, where a terminal or an editor finds it.
+// badRow prints a bad row as file:line, which terminals and editors turn into a link.
 func (p *importProgress) badRow(bad *event.RowError) {
 	p.bad++
 	p.clear()
 	p.a.errorf("%s:%d: %s\n", p.name, bad.Line, bad.Err)
 }
 
-// end removes the bar, and says how many bad rows there were besides those shown.
+// end removes the bar, and prints how many more bad rows there were.
 func (p *importProgress) end(progress event.Progress) {
 	p.clear()
 	if more := progress.Bad - p.bad; more > 0 {
@@ -54,6 +54,6 @@ func (p *importProgress) end(progress event.Progress) {
 
 func (p *importProgress) clear() {
 	if p.meter != nil && p.meter.bar != nil {
-		_ = p.meter.bar.Clear() // A bar that stays is no reason to stop.
+		_ = p.meter.bar.Clear() // A bar that stays does no harm.
 	}
 }

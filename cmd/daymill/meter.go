@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// meter shows progress on standard error: a bar on a terminal, else a plain line every few seconds.
+// meter shows progress on standard error: a bar on a terminal, otherwise a plain line every few seconds.
 type meter struct {
 	a      *app
 	title  string
@@ -37,11 +37,11 @@ func (a *app) meter(title string, total int64) *meter {
 	return m
 }
 
-// set moves the meter to a value, with a word on what is going on.
+// set moves the meter to a value and shows what is being done.
 func (m *meter) set(value int64, what string) {
 	if m.bar != nil {
 		m.bar.Describe(text.Line(fmt.Sprintf("%s %-7s", m.title, what)))
-		_ = m.bar.Set64(min(value, m.total)) // A bar that cannot be drawn is no reason to stop.
+		_ = m.bar.Set64(min(value, m.total)) // The work goes on without the bar.
 		return
 	}
 	now := m.a.clock().Now()

@@ -22,12 +22,12 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// metricsOptions are those of processes that serve /metrics.
+// metricsOptions holds the options of processes that serve /metrics.
 type metricsOptions struct {
-	MetricsToken string `env:"DAYMILL_METRICS_TOKEN" placeholder:"SECRET" help:"The bearer token that /metrics wants."`
+	MetricsToken string `env:"DAYMILL_METRICS_TOKEN" placeholder:"SECRET" help:"The bearer token that /metrics requires."`
 }
 
-// checkToken refuses a token that may be guessed.
+// checkToken refuses a token that is easy to guess.
 func (o metricsOptions) checkToken() error {
 	if _, err := (ui.Access{MetricsToken: o.MetricsToken}).Check(); err != nil {
 		return usageError{err}
@@ -35,7 +35,7 @@ func (o metricsOptions) checkToken() error {
 	return nil
 }
 
-// checkListen refuses to serve /metrics to strangers.
+// checkListen refuses to serve /metrics to other machines without a token.
 func (o metricsOptions) checkListen(address string) error {
 	if address != "" && o.MetricsToken == "" && !loopback(address) {
 		return usagef("without a token /metrics is for this machine only, and %s is more than that: "+
@@ -44,14 +44,14 @@ func (o metricsOptions) checkListen(address string) error {
 	return nil
 }
 
-// metrics is what a process counts, and what the database says.
+// metrics holds the counters of a process and the gauges of its database.
 type metrics struct {
 	registry *prometheus.Registry
 	logger   *slog.Logger
-	access   telemetry.Listeners // are told of wrong credentials
+	access   telemetry.Listeners // learn of wrong credentials
 }
 
-// newMetrics returns metrics of a process over one database.
+// newMetrics returns the metrics of a process that uses one database.
 func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
 	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewAccessListener(m.registry)}
@@ -68,7 +68,7 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 	return m, nil
 }
 
-// snapshot reads the gauges of a database: some short statements, each under the pool's limit and all under ctx's.
+// snapshot reads the gauges of a database with a few short statements. The pool's limit bounds each, and ctx bounds all.
 func snapshot(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock) (prom.Snapshot, error) {
 	findings, err := examineHealth(ctx, db, installation, clock, nil)
 	if err != nil {
@@ -96,7 +96,7 @@ func snapshot(ctx context.Context, db *postgres.DB, installation schema.Installa
 	}, nil
 }
 
-// handler answers with the metrics, to four who ask at a time; nil where there are none.
+// handler serves the metrics, to at most four requests at a time. It returns nil if there are no metrics.
 func (m *metrics) handler() http.Handler {
 	if m == nil {
 		return nil

@@ -19,18 +19,18 @@ import (
 const migrateTimeout = 15 * time.Minute
 
 type migrateCmd struct {
-	Apply  migrateApplyCmd  `cmd:"" default:"withargs" help:"Install or upgrade (what a bare migrate does), or revert with --down."`
+	Apply  migrateApplyCmd  `cmd:"" default:"withargs" help:"Install or upgrade (the default), or revert with --down."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations and when each was applied."`
 }
 
 type migrateApplyCmd struct {
-	EntityType  string `env:"DAYMILL_ENTITY_TYPE" placeholder:"TYPE" help:"What names an entity: uuid, bigint or text. Decided at the first installation (uuid where not given)."`
-	Timezone    string `env:"DAYMILL_TIMEZONE" placeholder:"ZONE" help:"The reporting zone, an IANA name: dates begin at its midnights. Decided at the first installation (UTC)."`
-	RiverSchema string `env:"DAYMILL_RIVER_SCHEMA" placeholder:"SCHEMA" help:"Where River's tables are or shall be. Decided at the first installation (public)."`
+	EntityType  string `env:"DAYMILL_ENTITY_TYPE" placeholder:"TYPE" help:"The type of entity ids: uuid, bigint or text. Set at the first installation (uuid by default)."`
+	Timezone    string `env:"DAYMILL_TIMEZONE" placeholder:"ZONE" help:"The reporting zone, an IANA name: dates begin at midnight in this zone. Set at the first installation (UTC by default)."`
+	RiverSchema string `env:"DAYMILL_RIVER_SCHEMA" placeholder:"SCHEMA" help:"The schema for River's tables. Set at the first installation (public by default)."`
 	Down        bool   `help:"Revert the latest migration instead. River's tables stay."`
 	Steps       int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
-	Force       bool   `help:"With --down: drop metrics and the ledger, too."`
-	DryRun      bool   `help:"Say what would be done, and do nothing."`
+	Force       bool   `help:"With --down: also drop metrics and the ledger."`
+	DryRun      bool   `help:"Print what would be done, and do nothing."`
 }
 
 // Run applies what is missing, or reverts.
@@ -51,7 +51,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	if c.Steps < 0 {
 		return usagef("--steps is %d: give 0 for all, or a number of migrations", c.Steps)
 	}
-	// River's migrations may have an index to build on a table of jobs that is not small.
+	// River's migrations may build an index on a large table of jobs.
 	a.statementTimeout = migrateTimeout
 	db, err := a.open(ctx, "migrate")
 	if err != nil {
@@ -92,9 +92,9 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		// A table of that name that does not fit is somebody's own affair.
+		// A table of that name that cannot be the source belongs to the application: leave it alone.
 		if err := source.Adopt(ctx, db, installation); errors.Is(err, source.ErrRefused) {
-			a.printf("public.raw_events is not taken for the source: %s\n", err)
+			a.printf("public.raw_events is not used as the source: %s\n", err)
 		} else if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// repairs says what was put right, and what is left: what the source was needed for is made after it.
+// repairs returns what was repaired and what is still wrong. It runs after the source is set, which some repairs need.
 func repairs(faults, left []inventory.Fault) (said []string) {
 	for _, fault := range faults {
 		if slices.ContainsFunc(left, func(f inventory.Fault) bool { return f.Kind == fault.Kind && f.Name == fault.Name }) {
@@ -142,8 +142,8 @@ func repairs(faults, left []inventory.Fault) (said []string) {
 	return said
 }
 
-// warnShared says what comes of having River's tables in common with an application: of all its clients River elects
-// one to keep the schedules, and it keeps only those it knows.
+// warnShared warns if an application shares River's tables: River elects one client of a schema to run periodic jobs, and
+// that client runs only those it knows.
 func (c *migrateApplyCmd) warnShared(ctx context.Context, a *app, db *postgres.DB) error {
 	if c.Down || c.DryRun {
 		return nil

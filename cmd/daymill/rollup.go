@@ -19,10 +19,10 @@ type rollupCmd struct {
 	engineOptions
 
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
-	Erase bool       `help:"Erase metrics whose events are gone: those beyond the retention, and in a range those of dates without any event."`
+	Erase bool       `help:"Erase metrics whose events no longer exist: those older than the retention, and in a range those of dates without any event."`
 }
 
-// Run rolls dates up in this process, while the user watches.
+// Run rolls up dates in this process and shows the progress.
 func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 }
 
 func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
-	// The request makes sure that a worker takes over should this process not come to an end.
+	// With the request, a worker takes over if this process does not finish.
 	mayLose := guard.LoseAll
 	if c.Dates.Len() > 1 {
 		mayLose = guard.LoseSome
@@ -86,7 +86,7 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 	start := a.clock().Now()
 	meter := a.meter(day.String(), 1000)
 	figures, err := runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Figures) {
-		// The scan is about half of the work, where the date has not been rolled up before.
+		// The scan is about half of the work if the date was never rolled up.
 		part := f.Progress / 2
 		if f.Phase != run.PhaseScan {
 			part += 0.5

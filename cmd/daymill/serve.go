@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// pageConnections are how many the pages need beside a worker's: they are short, and few look at a time.
+// pageConnections is how many connections the pages need in addition to the worker's. Their queries are short and few.
 const pageConnections = 2
 
 type serveCmd struct {
@@ -14,8 +14,8 @@ type serveCmd struct {
 	webOptions
 }
 
-// Run works and answers until the process is told to stop, or until one of the two fails: then the other stops as well,
-// and the platform starts both anew.
+// Run runs a worker and the web server until the process is told to stop or one of the two fails. Then the other stops,
+// too, so that the platform restarts both.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err := c.workerProcess.check(); err != nil {
 		return err

@@ -14,19 +14,19 @@ import (
 )
 
 type sinkCmd struct {
-	List   sinkListCmd   `cmd:"" help:"List the sinks, and how they get on."`
+	List   sinkListCmd   `cmd:"" help:"List the sinks and their states."`
 	Show   sinkShowCmd   `cmd:"" help:"Show one sink: its settings and its shards."`
 	Pause  sinkPauseCmd  `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
-	Resume sinkResumeCmd `cmd:"" help:"Go on where a sink was paused."`
-	Rewind sinkRewindCmd `cmd:"" help:"Deliver again from an earlier position of the log, or go on from a later one."`
-	Remove sinkRemoveCmd `cmd:"" help:"Forget a sink, with its position and its dead letters."`
+	Resume sinkResumeCmd `cmd:"" help:"Resume a paused sink where it stopped."`
+	Rewind sinkRewindCmd `cmd:"" help:"Move a sink to another position of the log: deliver again from an earlier one, or skip to a later one."`
+	Remove sinkRemoveCmd `cmd:"" help:"Remove a sink, with its position and its dead letters."`
 }
 
 type sinkListCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// sinkReport is a sink as JSON shows it.
+// sinkReport is a sink in JSON.
 type sinkReport struct {
 	Name          string     `json:"name"`
 	Kind          string     `json:"kind"`
@@ -151,13 +151,13 @@ type (
 	sinkPauseCmd struct {
 		sinkName
 
-		Because string `placeholder:"TEXT" help:"Why, for those who see it paused."`
+		Because string `placeholder:"TEXT" help:"The reason, for people who see the sink paused."`
 	}
 	sinkResumeCmd struct{ sinkName }
 	sinkRewindCmd struct {
 		sinkName
 
-		To int64 `required:"" placeholder:"POSITION" help:"The position to go on after; 0 is the beginning of the log."`
+		To int64 `required:"" placeholder:"POSITION" help:"The position to continue after; 0 is the beginning of the log."`
 	}
 	sinkRemoveCmd struct{ sinkName }
 )

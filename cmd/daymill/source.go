@@ -14,15 +14,15 @@ import (
 )
 
 type sourceCmd struct {
-	Set    sourceSetCmd    `cmd:"" help:"Let analytics.events read a table of the application's."`
-	Show   sourceShowCmd   `cmd:"" help:"Print what analytics.events reads, and how."`
+	Set    sourceSetCmd    `cmd:"" help:"Make analytics.events read a table of the application."`
+	Show   sourceShowCmd   `cmd:"" help:"Print which table analytics.events reads, and how."`
 	Check  sourceCheckCmd  `cmd:"" help:"Verify column types, rights, the index on the instant and the plan of a slice."`
-	Create sourceCreateCmd `cmd:"" help:"Make the table public.raw_events, and let analytics.events read it."`
+	Create sourceCreateCmd `cmd:"" help:"Create the table public.raw_events, and make analytics.events read it."`
 
-	Watch   sourceWatchCmd   `cmd:"" help:"Put triggers on the source's table that ask for the dates of late events, whoever writes them."`
+	Watch   sourceWatchCmd   `cmd:"" help:"Add triggers to the source's table that request the dates of late events, whichever program writes them."`
 	Unwatch sourceUnwatchCmd `cmd:"" help:"Remove those triggers."`
 
-	Retention sourceRetentionCmd `cmd:"" help:"Say how long the application keeps events, or print it: metrics of older dates stay as they are."`
+	Retention sourceRetentionCmd `cmd:"" help:"Set or print how long the application keeps events; metrics of older dates stay unchanged."`
 }
 
 type sourceSetCmd struct {
@@ -32,12 +32,12 @@ type sourceSetCmd struct {
 	Time     string   `required:"" placeholder:"COLUMN" help:"The column with the instant: a timestamptz, or a timestamp."`
 	TimeZone string   `placeholder:"ZONE" help:"The zone that a timestamp without time zone is in (UTC)."`
 	Map      []string `placeholder:"FROM=TO" help:"Event types to rename, such as LIKE=click. The others keep their names."`
-	Where    string   `placeholder:"CONDITION" help:"A condition in SQL that rows have to meet to be events."`
+	Where    string   `placeholder:"CONDITION" help:"A condition in SQL; only rows that meet it are events."`
 
-	Retention *days `placeholder:"DURATION" help:"How long the application keeps events, such as 90d: metrics of dates that begin earlier stay as they are. 0 means for good; without the option, what was said before holds."`
+	Retention *days `placeholder:"DURATION" help:"How long the application keeps events, such as 90d: metrics of dates that begin earlier stay unchanged. 0 means forever; without the option, the earlier setting stays."`
 }
 
-// Run replaces the view, and checks it.
+// Run replaces the view analytics.events and checks it.
 func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
 	types, err := typeMap(c.Map)
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 
 type sourceCheckCmd struct{}
 
-// Run prints what was found, and fails where a finding is a failure.
+// Run prints the findings, and fails if one of them is a failure.
 func (sourceCheckCmd) Run(ctx context.Context, a *app) error {
 	db, installation, err := a.openInstalled(ctx, "source check")
 	if err != nil {
@@ -154,7 +154,7 @@ func (sourceCheckCmd) Run(ctx context.Context, a *app) error {
 
 type sourceCreateCmd struct{}
 
-// Run makes the table.
+// Run creates the table public.raw_events and makes it the source.
 func (sourceCreateCmd) Run(ctx context.Context, a *app) error {
 	db, installation, err := a.openInstalled(ctx, "source create")
 	if err != nil {
@@ -169,7 +169,7 @@ func (sourceCreateCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// refused makes a usage error of options that make no source.
+// refused turns an error about the source's options into a usage error.
 func refused(err error) error {
 	if errors.Is(err, source.ErrRefused) {
 		return usageError{err}
@@ -177,7 +177,7 @@ func refused(err error) error {
 	return err
 }
 
-// printReport prints findings, one a line, with what fixes them indented below.
+// printReport prints one finding per line, with its fix indented below.
 func (a *app) printReport(report source.Report) {
 	for _, finding := range report {
 		a.printf("%-8s %s\n", finding.Level, finding.Sentence)

@@ -10,10 +10,10 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-// days is a duration that is mostly one of days: 90d, 2160h, or 0.
+// days is a duration that is usually given in days: 90d, 2160h, or 0.
 type days time.Duration
 
-// UnmarshalText reads one.
+// UnmarshalText parses 90d, or a duration of package time.
 func (d *days) UnmarshalText(text []byte) error {
 	if number, is := strings.CutSuffix(string(text), "d"); is {
 		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
@@ -24,10 +24,10 @@ func (d *days) UnmarshalText(text []byte) error {
 		*d = days(parsed)
 		return nil
 	}
-	return fmt.Errorf("%q is no duration: write it as 90d or 2160h", text)
+	return fmt.Errorf("%q is not a duration: write it as 90d or 2160h", text)
 }
 
-// String writes whole days as such.
+// String returns whole days as 90d, and other durations as package time does.
 func (d days) String() string {
 	const day = days(24 * time.Hour)
 	if d%day == 0 {
@@ -37,7 +37,7 @@ func (d days) String() string {
 }
 
 type sourceRetentionCmd struct {
-	Retention *days `arg:"" optional:"" name:"duration" help:"How long the application keeps events, such as 90d or 2160h; 0 means for good. Without it, what is recorded is printed."`
+	Retention *days `arg:"" optional:"" name:"duration" help:"How long the application keeps events, such as 90d or 2160h; 0 means forever. Without it, the command prints the current setting."`
 }
 
 // Run records how long events are kept, or prints it.

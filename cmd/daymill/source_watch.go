@@ -11,13 +11,13 @@ import (
 )
 
 type sourceWatchCmd struct {
-	Table    string `placeholder:"TABLE" help:"The table, as schema.table, where the view was written by hand (the source's)."`
+	Table    string `placeholder:"TABLE" help:"The table, as schema.table, if the view was written by hand (the source's table by default)."`
 	Time     string `placeholder:"COLUMN" help:"With --table: the column with the instant."`
 	TimeZone string `placeholder:"ZONE" help:"With --table: the zone that a timestamp without time zone is in (UTC)."`
 	Measure  bool   `negatable:"" default:"true" help:"Measure on a temporary copy what the triggers cost."`
 }
 
-// Run makes the triggers, or makes them anew, and measures what they cost.
+// Run creates or recreates the triggers, and measures their cost.
 func (c *sourceWatchCmd) Run(ctx context.Context, a *app) error {
 	db, installation, err := a.openInstalled(ctx, "source watch")
 	if err != nil {
@@ -60,7 +60,7 @@ func (a *app) printWatchCost(ctx context.Context, db *postgres.DB, watched sourc
 }
 
 type sourceUnwatchCmd struct {
-	Table string `placeholder:"TABLE" help:"The table, as schema.table (all that are watched)."`
+	Table string `placeholder:"TABLE" help:"The table, as schema.table (all watched tables by default)."`
 }
 
 // Run removes the triggers.
@@ -83,7 +83,7 @@ func (c *sourceUnwatchCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// watchedText says in a line what is watched, and what is not.
+// watchedText returns a line that says what is watched and what is not.
 func watchedText(watched source.Watched) string {
 	text := watched.Table + " by " + watched.Time
 	if watched.Renamed != "" {

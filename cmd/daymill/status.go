@@ -25,7 +25,7 @@ type statusCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// status is the whole report, as JSON.
+// status is the report in JSON.
 type status struct {
 	ledger.Status
 
@@ -33,14 +33,14 @@ type status struct {
 	EntityType string    `json:"entity_type"`
 	Today      date.Date `json:"today"`
 	HasSource  bool      `json:"has_source"`
-	// Watched are the tables whose triggers ask for the dates of late events.
+	// Watched lists the tables whose triggers request the dates of late events.
 	Watched []source.Watched `json:"watched"`
-	// Faults are sentences about what is lost, disabled or changed of what Daymill installed, and about the source.
+	// Faults has a sentence for each installed object that is lost, disabled or changed, and for problems of the source.
 	Faults []string `json:"faults"`
-	// Gaps have events, and are neither complete nor asked for.
+	// Gaps lists dates that have events and are neither complete nor requested.
 	Gaps []date.Date `json:"gaps"`
 
-	// Verdict is the first of the findings, which are the ones of the page, the doctor and the alerts.
+	// Verdict is the first of the findings. The page, the doctor and the alerts have the same findings.
 	Verdict  health.Finding   `json:"verdict"`
 	Findings []health.Finding `json:"findings"`
 
@@ -48,7 +48,7 @@ type status struct {
 	Backfills []backfill.Status `json:"open_backfills"`
 }
 
-// Run reports how things stand: dates, gaps, the queue and the last runs.
+// Run reports the state of dates, gaps, the queue and the last runs.
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if c.Runs < 0 || c.Runs > 1000 {
 		return usagef("--runs is %d: give a number from 0 to 1000", c.Runs)
@@ -112,7 +112,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// errUnwell is the exit code of a verdict: whoever runs `daymill status` in a script need not read it.
+// errUnwell makes `daymill status` exit with code 1, so that scripts need not read the verdict.
 var errUnwell = errors.New("something keeps dates from being right: see above")
 
 func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
@@ -189,7 +189,7 @@ func (a *app) printRuns(runs []ledger.Run, zone *time.Location) error {
 	return nil
 }
 
-// scheduleText says when the daily job last ran and when it is due, as far as anybody knows.
+// scheduleText says when the daily job last ran and, if known, when it is due.
 func scheduleText(report status, zone *time.Location, now time.Time) string {
 	const layout = "2006-01-02 15:04:05 MST"
 	var parts []string
@@ -204,7 +204,7 @@ func scheduleText(report status, zone *time.Location, now time.Time) string {
 	return strings.Join(parts, ", ")
 }
 
-// dueText says when the first of the dates that wait is due.
+// dueText says when the first waiting date is due.
 func dueText(due *time.Time, zone *time.Location) string {
 	if due == nil {
 		return ""

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry/trace"
 )
 
-// processTelemetry is who listens to what a worker process does.
+// processTelemetry holds the listeners of a worker process.
 type processTelemetry struct {
 	*metrics
 
@@ -25,8 +25,7 @@ type processTelemetry struct {
 	listeners telemetry.Listeners
 }
 
-// telemetry returns the listeners of a worker process: the log, Prometheus, and OpenTelemetry where a.trace was asked for
-// it.
+// telemetry returns the listeners of a worker process: the log, Prometheus, and OpenTelemetry if a.trace turned it on.
 func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logger *slog.Logger) (*processTelemetry, error) {
 	metrics, err := newMetrics(db, installation, logger, a.clock())
 	if err != nil {
@@ -39,12 +38,11 @@ func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logge
 	return &processTelemetry{metrics: metrics, app: a, name: a.processName(), listeners: listeners}, nil
 }
 
-// flushTimeout is how long a process that stops waits for the last traces to be sent. With what its runs and its
-// connections take to end, that is within the ten seconds of the least patient platform.
+// flushTimeout is how long a stopping process waits to send its last traces. Together with the time that its runs and
+// connections take to stop, this is less than ten seconds, the shortest time that a platform allows.
 const flushTimeout = 3 * time.Second
 
-// trace makes traces of what the process does from here on, where the OTEL_* variables ask for them, and returns what
-// sends the last of them.
+// trace starts tracing if the OTEL_* variables ask for it. The function that it returns sends the last traces.
 func (a *app) trace(ctx context.Context) (stop func(), err error) {
 	logger := a.logger()
 	a.tracer, err = trace.New(ctx, trace.Config{
@@ -65,9 +63,9 @@ func (a *app) trace(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-// verbTelemetry returns the listeners of a verb that does a worker's work while somebody watches: OpenTelemetry where the
-// OTEL_* variables ask for it, and the log at level debug, for the verb prints what came of it. It is called before the
-// database is opened, so that statements are traced; stop sends the last traces.
+// verbTelemetry returns the listeners of a verb that does a worker's work: OpenTelemetry if the OTEL_* variables ask for
+// it, and the log at level debug, because the verb prints the result. Call it before the database is opened, so that
+// statements are traced. stop sends the last traces.
 func (a *app) verbTelemetry(ctx context.Context) (listeners telemetry.Listeners, stop func(), err error) {
 	stop, err = a.trace(ctx)
 	if err != nil {
@@ -80,7 +78,7 @@ func (a *app) verbTelemetry(ctx context.Context) (listeners telemetry.Listeners,
 	return listeners, stop, nil
 }
 
-// processName names the process, the same at every call.
+// processName returns the name of the process, the same at every call.
 func (a *app) processName() string {
 	if a.process == "" {
 		a.process = processName()
@@ -88,7 +86,7 @@ func (a *app) processName() string {
 	return a.process
 }
 
-// queryTracer is what is told of statements; nil where nothing is traced.
+// queryTracer returns the tracer of statements, nil if nothing is traced.
 func (a *app) queryTracer() pgx.QueryTracer {
 	if a.tracer == nil {
 		return nil
@@ -96,7 +94,7 @@ func (a *app) queryTracer() pgx.QueryTracer {
 	return a.tracer.Queries()
 }
 
-// beside does the process's work, and serves /metrics meanwhile where an address is given.
+// beside does the process's work, and serves /metrics at the same time if an address is given.
 func (t *processTelemetry) beside(ctx context.Context, address, token string, work func(context.Context) error) error {
 	if address == "" {
 		return work(ctx)

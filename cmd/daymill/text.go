@@ -8,13 +8,13 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// number writes 1234567 as 1,234,567.
+// number returns 1234567 as 1,234,567.
 func number(n int64) string { return text.Number(n) }
 
-// plural writes a number with its noun: 1 date, 1,234 dates.
+// plural returns a number with its noun: 1 date, 1,234 dates.
 func plural(n int64, noun string) string { return text.Plural(n, noun) }
 
-// duration writes a duration as a person would say it: 3.2 s, 4 min 10 s, 2 h 5 min.
+// duration returns a duration for people to read: 3.2 s, 4 min 10 s, 2 h 5 min.
 func duration(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -30,7 +30,7 @@ func duration(d time.Duration) string {
 	}
 }
 
-// typeMap reads FROM=TO pairs.
+// typeMap parses FROM=TO pairs.
 func typeMap(pairs []string) (map[string]string, error) {
 	types := make(map[string]string, len(pairs))
 	for _, pair := range pairs {

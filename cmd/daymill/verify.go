@@ -17,21 +17,21 @@ import (
 type verifyCmd struct {
 	engineOptions
 
-	Dates  *date.Range `arg:"" optional:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31; a sample of the finished dates where not given."`
-	Sample int         `default:"7" help:"Without a date: how many of the finished dates to take, by chance."`
-	Seed   *int64      `placeholder:"NUMBER" help:"Takes the same sample as a run that has printed this seed."`
-	Repair bool        `help:"Request a rollup of the dates that have drifted, but for those that have fewer events than their last run counted."`
-	Erase  bool        `help:"With --repair: of those, too, which erases metrics whose events are gone."`
-	Show   int         `default:"20" help:"How many entities to list per date; the totals count all."`
+	Dates  *date.Range `arg:"" optional:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31; a sample of the finished dates by default."`
+	Sample int         `default:"7" help:"Without a date: how many finished dates to choose at random."`
+	Seed   *int64      `placeholder:"NUMBER" help:"Choose the same sample as the run that printed this seed."`
+	Repair bool        `help:"Request a rollup of the dates that have drifted, except those that have fewer events than their last run counted."`
+	Erase  bool        `help:"With --repair: include those dates, which erases metrics whose events no longer exist."`
+	Show   int         `default:"20" help:"How many entities to list per date; totals include all."`
 	JSON   bool        `name:"json" help:"Print JSON."`
 }
 
-// errDrift says that metrics are not what the events come to.
+// errDrift says that metrics do not match the events.
 var errDrift = errors.New("metrics have drifted from the events")
 
-// verified is the whole report, as JSON.
+// verified is the report in JSON.
 type verified struct {
-	// Seed and Of are the sample's: what it was drawn with, and how many dates there were to draw from.
+	// Seed is the seed of the sample, and Of is how many dates it was drawn from.
 	Seed  *int64                `json:"seed,omitempty"`
 	Of    int64                 `json:"of,omitempty"`
 	Dates []verification.Result `json:"dates"`
@@ -53,7 +53,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	case c.Show < 1 || c.Show > 10_000:
 		return usagef("--show is %d: give a number of entities from 1 to 10000", c.Show)
 	case c.Erase && !c.Repair:
-		return usagef("--erase says what --repair may do: give both")
+		return usagef("--erase works only with --repair: give both")
 	case c.Dates != nil && c.Seed != nil:
 		return usagef("--seed draws a sample: give it without dates")
 	}
@@ -220,7 +220,7 @@ func (c *verifyCmd) finish(a *app, report verified) error {
 			return err
 		}
 	} else if report.Skipped > 0 {
-		a.printf("%s not compared: no run has completed %s, or one is asked for\n",
+		a.printf("%s not compared: no run has completed %s, or one is requested\n",
 			plural(report.Skipped, "date"), pronoun(report.Skipped))
 	}
 	switch {

@@ -48,7 +48,7 @@ func TestVerify(t *testing.T) {
 		require.NotContains(t, stdout, "\x1b")
 		require.Contains(t, stdout, "0 views, 0 clicks, 1 saves, 0 skips, {}   nothing\n")
 		require.Contains(t, stdout, "  and 9 more\n")
-		require.Contains(t, stdout, "2 dates not compared: no run has completed them, or one is asked for\n")
+		require.Contains(t, stdout, "2 dates not compared: no run has completed them, or one is requested\n")
 		require.Contains(t, statusText(t, db.URL), "2026-03-02 does not equal its events any more: ask again.")
 
 		code, stdout, _ = command(t.Context(), db.URL, "verify", "2026-03-02", "--json", "--repair")

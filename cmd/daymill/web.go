@@ -22,23 +22,23 @@ import (
 type webCmd struct {
 	webOptions
 
-	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that workers read events from, for the page Doctor to look at as well."`
+	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that workers read events from, so that the page Doctor checks it as well."`
 }
 
 // webOptions are those of a process that serves pages.
 type webOptions struct {
 	metricsOptions
 
-	Listen         string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; every host's $PORT where the platform sets that, else 127.0.0.1:8080. Without a password only this machine is listened to."`
-	BasePath       string `env:"DAYMILL_BASE_PATH" placeholder:"PATH" help:"Where a proxy has put the pages, such as /daymill."`
-	AdminPassword  string `env:"DAYMILL_ADMIN_PASSWORD" placeholder:"SECRET" help:"The password of user admin, who may do everything. Set it in the environment: a command line is seen by others."`
-	ViewerPassword string `env:"DAYMILL_VIEWER_PASSWORD" placeholder:"SECRET" help:"The password of user viewer, who may look."`
+	Listen         string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; all interfaces and $PORT if the platform sets it, otherwise 127.0.0.1:8080. Without a password, only loopback addresses are allowed."`
+	BasePath       string `env:"DAYMILL_BASE_PATH" placeholder:"PATH" help:"The path below which a proxy serves the pages, such as /daymill."`
+	AdminPassword  string `env:"DAYMILL_ADMIN_PASSWORD" placeholder:"SECRET" help:"The password of user admin, who may do everything. Set it in the environment: other users can see the command line."`
+	ViewerPassword string `env:"DAYMILL_VIEWER_PASSWORD" placeholder:"SECRET" help:"The password of user viewer, who can read but change nothing."`
 	APIToken       string `name:"api-token" env:"DAYMILL_API_TOKEN" placeholder:"SECRET" help:"The bearer token of the API."`
-	EraseToken     string `env:"DAYMILL_ERASE_TOKEN" placeholder:"SECRET" help:"The bearer token of the API that may erase metrics whose events are gone, too."`
+	EraseToken     string `env:"DAYMILL_ERASE_TOKEN" placeholder:"SECRET" help:"The bearer token of the API that may also erase metrics whose events no longer exist."`
 	CronSecret     string `env:"CRON_SECRET" placeholder:"SECRET" help:"The bearer token of schedulers that call /api/cron/daily-rollup."`
 }
 
-// limits are what a client may take: whoever is slower, or sends more, is cut off.
+// limits bounds the time and size of requests: clients that are slower or send more are disconnected.
 type limits struct {
 	read    time.Duration // to send a request, headers and body
 	write   time.Duration // from the end of its headers, to have it answered and to read that
@@ -188,7 +188,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, wit
 		return fmt.Errorf("serve: %w", err)
 	}
 	err := <-stopped
-	if errors.Is(err, context.DeadlineExceeded) { // A platform waits 30 s, and a client could wait for ever.
+	if errors.Is(err, context.DeadlineExceeded) { // A platform waits only 30 s, and a client could keep its request open forever.
 		err = server.Close()
 	}
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 // engineOptions are how dates are run, by the worker and by `rollup`.
 type engineOptions struct {
 	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed what was committed."`
-	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means not at all."`
-	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more is taken in several passes. 0 means what half of the memory that the process may have allows, and a million at most."`
+	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means no pauses."`
+	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
 }
 
 // check finds what the option table cannot.
@@ -65,7 +65,7 @@ type workerCmd struct {
 	workerProcess
 	metricsOptions
 
-	MetricsListen string `env:"DAYMILL_METRICS_LISTEN" placeholder:"ADDRESS" help:"The address to serve /metrics on for Prometheus, such as 127.0.0.1:9464; none where empty. Without a token only this machine is listened to."`
+	MetricsListen string `env:"DAYMILL_METRICS_LISTEN" placeholder:"ADDRESS" help:"The address to serve /metrics on for Prometheus, such as 127.0.0.1:9464; not served if empty. Without a token, only loopback addresses are allowed."`
 }
 
 // workerProcess is what works jobs, in a process of its own or beside the pages.
@@ -78,11 +78,11 @@ type workerProcess struct {
 type workerOptions struct {
 	Workers   int           `env:"DAYMILL_WORKERS" default:"2" help:"How many dates this process rolls up at a time."`
 	DailyHour int           `env:"DAYMILL_DAILY_HOUR" default:"2" help:"The hour of the day, in the reporting zone, at which yesterday is rolled up."`
-	Lookback  int           `env:"DAYMILL_LOOKBACK" default:"2" help:"How many days before yesterday are rolled up again every day, for events that came late."`
-	Retention time.Duration `env:"DAYMILL_RETENTION" default:"9600h" help:"How long the ledger keeps finished runs and requests; 0 means for good. Metrics are never deleted."`
+	Lookback  int           `env:"DAYMILL_LOOKBACK" default:"2" help:"How many days before yesterday are rolled up again every day, to count late events."`
+	Retention time.Duration `env:"DAYMILL_RETENTION" default:"9600h" help:"How long the ledger keeps finished runs and requests; 0 means forever. Metrics are never deleted."`
 
-	VerifyDates  int  `env:"DAYMILL_VERIFY_DATES" default:"7" help:"How many finished dates are compared with their events every day, those first that were not for longest; 0 means none."`
-	VerifyRepair bool `env:"DAYMILL_VERIFY_REPAIR" help:"Request a rollup of dates that differ, unless events seem to be gone from them."`
+	VerifyDates  int  `env:"DAYMILL_VERIFY_DATES" default:"7" help:"How many finished dates are compared with their events every day, least recently verified first; 0 means none."`
+	VerifyRepair bool `env:"DAYMILL_VERIFY_REPAIR" help:"Request a rollup of dates that differ, unless they seem to have lost events."`
 }
 
 func (o workerOptions) check() error {
