@@ -126,6 +126,16 @@ func (s *Session) Look(ctx context.Context, limit time.Duration, do func(ctx con
 	})
 }
 
+// Walk is Look for reads of a few rows in the order of an index. With statistics that are old or missing, Postgres would read
+// and sort all rows that follow, for each read.
+func (s *Session) Walk(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
+	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
+		settings := s.settings(limit)
+		settings["enable_seqscan"], settings["enable_bitmapscan"], settings["enable_sort"] = "off", "off", "off"
+		return s.transaction(ctx, readOnly, settings, do)
+	})
+}
+
 // Tx runs do in a transaction whose statements have a statement_timeout, and commits it unless do returns an error. A patient
 // session may call do more than once, but not again after a commit, even if the connection was cut before the answer arrived.
 func (s *Session) Tx(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {

@@ -180,7 +180,7 @@ func (p *Publisher) readRange(
 	ctx context.Context, after *entity.ID, size int32, limit time.Duration,
 ) (rows []db.MetricRangeRow, took time.Duration, err error) {
 	took, err = p.Pacer.Do(p.Session, func() error {
-		return p.Session.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+		return p.Session.Walk(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			rows, err = db.New(on).MetricRange(ctx, db.MetricRangeParams{
 				MetricDate: p.Date, AfterEntity: p.Type.FormatPointer(after), MaxRows: size,
 			})

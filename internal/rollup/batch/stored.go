@@ -16,8 +16,8 @@ var ErrOrder = errors.New("Postgres orders entities otherwise than Daymill does,
 	"REINDEX TABLE analytics.daily_entity_metrics, and see `daymill doctor`")
 
 // Stored adds everything up that is stored of the date, in ranges of the primary key. Each begins where Postgres says that
-// the one before has ended, so no row is left out, whatever this process believes the order to be. On one million events of
-// 272,000 entities it takes about a tenth of what publishing them does.
+// the one before has ended, so no row is left out, whatever this process believes the order to be. Of one million events of
+// 254,000 entities it takes 0.4 s.
 func (p *Publisher) Stored(ctx context.Context) (sum Totals, err error) {
 	p.size()
 	var after *string
@@ -53,7 +53,7 @@ func (p *Publisher) sumRange(
 	ctx context.Context, after *string, size int32, limit time.Duration,
 ) (sums db.MetricSumsRow, took time.Duration, err error) {
 	took, err = p.Pacer.Do(p.Session, func() error {
-		return p.Session.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+		return p.Session.Walk(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			sums, err = db.New(on).MetricSums(ctx, db.MetricSumsParams{MetricDate: p.Date, AfterEntity: after, MaxRows: size})
 			return err
 		})
