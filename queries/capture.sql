@@ -104,10 +104,3 @@ ON CONFLICT DO NOTHING;
 -- name: GapInsert :exec
 INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
 VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
-
--- name: GapOpen :many
-SELECT g.id, g.kind, g.reason, g.after, g.tables, g.created_at
-FROM capture.gap AS g WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 1000;
-
--- name: GapRepair :exec
-UPDATE capture.gap SET repaired_at = now() WHERE id = @id AND repaired_at IS NULL;

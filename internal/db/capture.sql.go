@@ -120,56 +120,6 @@ func (q *Queries) GapInsert(ctx context.Context, arg GapInsertParams) error {
 	return err
 }
 
-const gapOpen = `-- name: GapOpen :many
-SELECT g.id, g.kind, g.reason, g.after, g.tables, g.created_at
-FROM capture.gap AS g WHERE g.stream_id = $1 AND g.repaired_at IS NULL ORDER BY g.id LIMIT 1000
-`
-
-type GapOpenRow struct {
-	ID        int64
-	Kind      string
-	Reason    string
-	After     int64
-	Tables    []string
-	CreatedAt time.Time
-}
-
-func (q *Queries) GapOpen(ctx context.Context, streamID int32) ([]GapOpenRow, error) {
-	rows, err := q.db.Query(ctx, gapOpen, streamID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []GapOpenRow
-	for rows.Next() {
-		var i GapOpenRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Kind,
-			&i.Reason,
-			&i.After,
-			&i.Tables,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const gapRepair = `-- name: GapRepair :exec
-UPDATE capture.gap SET repaired_at = now() WHERE id = $1 AND repaired_at IS NULL
-`
-
-func (q *Queries) GapRepair(ctx context.Context, id int64) error {
-	_, err := q.db.Exec(ctx, gapRepair, id)
-	return err
-}
-
 const logPartitionDelete = `-- name: LogPartitionDelete :exec
 DELETE FROM capture.log_partition WHERE stream_id = $1 AND after = $2
 `

@@ -1,6 +1,6 @@
-// Package consumer is whoever receives changes: where it stands in the log, shard by shard, what it refused, and the loop that
-// delivers. A shard's job reads the log from the shard's position, hands a batch to the sink, and moves the position in a
-// transaction that also writes the dead letters. Whoever moves it holds the shard's fence.
+// Package consumer delivers changes to consumers. It keeps the position of each shard in the log and the changes that a sink
+// refused. A shard's job reads the log from the shard's position, hands a batch to the sink, and moves the position in a
+// transaction that also writes the dead letters. Only the holder of the shard's fence moves the position.
 //
 //	         ┌────────── batch taken ──────────┐
 //	         ▼                                 │

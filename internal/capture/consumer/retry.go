@@ -167,8 +167,8 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 	})
 }
 
-// giveUp leaves letters where they are which the sink failed on: nothing else shall wait for them. Whoever asked sees why, and
-// asks again.
+// giveUp keeps the letters that the sink failed to take, so that nothing else waits for them. The person who asked for the
+// replay sees the reason, and can ask again.
 func (d *deliverer) giveUp(ctx context.Context, raw []change.Change, cause error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

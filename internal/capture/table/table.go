@@ -81,6 +81,13 @@ ORDER BY n.nspname, c.relname`
 //nolint:gochecknoglobals // A constant.
 var Own = []string{"analytics", "capture", "daymill_capture"}
 
+// river are River's tables, in whatever schema they are. A table of the application's that has such a prefix is its own.
+//
+//nolint:gochecknoglobals // A constant.
+var river = []string{
+	"river_client", "river_client_queue", "river_job", "river_leader", "river_migration", "river_notification", "river_queue",
+}
+
 // Find returns the tables that patterns mean, by name. A pattern is schema.table or schema, with * for any characters.
 // Daymill's own tables, and River's, are not among them.
 func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, error) {
@@ -97,7 +104,7 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
 	return slices.DeleteFunc(all, func(t Table) bool {
-		if slices.Contains(Own, t.Schema) || strings.HasPrefix(t.Name, "river_") {
+		if slices.Contains(Own, t.Schema) || slices.Contains(river, t.Name) {
 			return true
 		}
 		return !slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, t) })

@@ -294,8 +294,8 @@ func (r *Reader) Rotate(ctx context.Context) error {
 	return nil
 }
 
-// empty truncates a queue. Whoever has written to it holds a lock until the end of the transaction, so with the lock everything
-// in it is there to be seen.
+// empty truncates a queue. A transaction that writes to the queue holds a lock until its end, so once this one has the lock, it
+// sees every row.
 func (r *Reader) empty(ctx context.Context, tx pgx.Tx, queue string) (bool, error) {
 	name := "daymill_capture.queue_" + queue
 	if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {

@@ -92,7 +92,8 @@ func CreateSlot(ctx context.Context, url, name string) (pglogrepl.LSN, error) {
 	return lsn, nil
 }
 
-// DropSlot drops a slot of ours, and ends whoever reads it. A slot of another plugin or database is not touched.
+// DropSlot drops a slot that Daymill created, and ends the connection that reads it. It does not touch a slot of another plugin
+// or database.
 func DropSlot(ctx context.Context, on postgres.DBTX, name string) error {
 	slot, has, err := FindSlot(ctx, on, name)
 	if err != nil || !has {

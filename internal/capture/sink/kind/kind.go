@@ -131,7 +131,7 @@ func Check(kind string, s Settings) []Problem {
 		_, err := template.Parse(s.Stream)
 		wrong("stream", err)
 	case kind == Search && s.Index == "":
-		wrong("kind", errors.New("name the index, as in `index: orders`"))
+		wrong("kind", errors.New("say which index: index: orders")) //nolint:dupword // The second is the setting.
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}

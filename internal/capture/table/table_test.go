@@ -1,0 +1,27 @@
+package table_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// TestFind: Daymill's and River's own tables are never captured. A table of the application's is, whatever its name begins with.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{})
+	_, err := db.Exec(t.Context(), "CREATE TABLE public.river_basins (id bigint PRIMARY KEY); CREATE TABLE public.orders (id bigint PRIMARY KEY)")
+	require.NoError(t, err)
+	found, err := table.Find(t.Context(), db.DB, []string{"*.*"})
+	require.NoError(t, err)
+	names := make([]string, 0, len(found))
+	for _, f := range found {
+		names = append(names, f.Schema+"."+f.Name)
+	}
+	require.Equal(t, []string{"public.orders", "public.river_basins"}, names)
+}
