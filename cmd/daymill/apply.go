@@ -50,6 +50,9 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.DryRun {
 		err = made.Refused()
 	}
+	if len(file.Tables) > 0 {
+		a.errorf("note: capture.tables is read and not used: this version's worker reads no changes from tables\n")
+	}
 	if c.JSON {
 		if printErr := a.printJSON(made); printErr != nil {
 			return printErr

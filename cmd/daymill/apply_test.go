@@ -96,6 +96,17 @@ func TestApply(t *testing.T) {
 	}, entries)
 }
 
+// TestApply_Captures: what this version does not do yet is said, and not passed over.
+func TestApply_Captures(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.write(t, "capture: {tables: [public.orders]}\nsinks: [{name: events, kind: webhook, url: $OTHER_URL, from: snapshot}]")
+	code, stdout, stderr := command(t.Context(), b.db.URL, "apply", "-f", b.file, "--dry-run")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, stdout, "create  sink events: from the end of the log: this version reads no snapshot")
+	require.Contains(t, stderr, "note: capture.tables is read and not used")
+}
+
 func TestApply_Mistakes(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)

@@ -76,7 +76,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 		return a.printJSON(reports)
 	}
 	if len(reports) == 0 {
-		a.printf("nothing is captured: write capture.tables into daymill.yaml and run `daymill apply`\n")
+		a.printf("nothing is captured: this version of `daymill worker` reads no changes from tables\n")
 		return nil
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

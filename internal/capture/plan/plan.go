@@ -87,6 +87,9 @@ func compare(s config.Sink, there map[string]consumer.Consumer) (Step, error) {
 	c, has := there[s.Name]
 	if !has {
 		step.Verb, step.Why = Create, "from "+s.From
+		if s.From == config.Snapshot {
+			step.Why = "from the end of the log: this version reads no snapshot, so rows that are there already are not delivered"
+		}
 		return step, nil
 	}
 	stream := "from database " + c.Stream + " to " + s.Database
