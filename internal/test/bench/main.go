@@ -149,6 +149,7 @@ func scenarios() []scenario {
 		{"tenfold", "Ten times the events", rounds(2), tenfold},
 		{"workers", "Two workers on a backfill", rounds(3), workers},
 		{"latency", "From request to complete", func(b *bench) int { return b.requests }, latency},
+		{"distance", "Postgres far away", rounds(3), distance},
 		{"crash", "A worker killed", func(*bench) int { return 3 }, crash},
 		{"enqueue", "3,650 dates enqueued", rounds(2), enqueue},
 		{"import", "Import of CSV", rounds(2), importCSV},

@@ -28,11 +28,16 @@ func listen(ctx context.Context, to string) (*proxy, error) {
 
 // through is a database's URL by way of the proxy.
 func (p *proxy) through(address string) (string, error) {
+	return withHost(address, p.listener.Addr().String())
+}
+
+// withHost replaces the host and port of a database's URL.
+func withHost(address, host string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", err
 	}
-	u.Host = p.listener.Addr().String()
+	u.Host = host
 	return u.String(), nil
 }
 
