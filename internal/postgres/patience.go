@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// mostLocked is how long a patient session waits for locks before it gives up a statement.
-	mostLocked = time.Minute
+	// DefaultLockPatience is how long a patient session waits for locks before it gives up a statement.
+	DefaultLockPatience = time.Minute
 	// lockedLimit is the longest limit of a statement that waits for a lock. The limit doubles with each try.
 	lockedLimit = 4 * time.Second
 	// mostCuts is how many connections in a row a patient session tries for one statement. The pauses start at firstPause and
@@ -25,7 +25,7 @@ const (
 )
 
 // ErrLocked is returned for a statement that waited too long for a lock. Its wrapper names the lock and its holder.
-var ErrLocked = errors.New("waited a minute for a lock")
+var ErrLocked = errors.New("waited too long for a lock")
 
 // Patient makes a session patient. Before each further try it calls between, which writes a heartbeat and whose error ends
 // the waiting. Running statements are not cancelled when their context is done: they have a short limit, and cancelling a
@@ -69,7 +69,7 @@ func (s *Session) send(
 		again := true
 		switch code := Code(err); {
 		case IsLockTimeout(err):
-			if locked += lockLimit(limit); locked >= mostLocked {
+			if locked += lockLimit(limit); locked >= s.db.lockPatience {
 				return fmt.Errorf("%w%s: %w", ErrLocked, holder, err)
 			}
 			limit = max(limit, min(2*limit, lockedLimit))

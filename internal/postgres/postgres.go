@@ -49,6 +49,7 @@ type Config struct {
 	Pooler           Pooler        // PoolerAuto if empty
 	StatementTimeout time.Duration // DefaultStatementTimeout if 0
 	LockTimeout      time.Duration // DefaultLockTimeout if 0
+	LockPatience     time.Duration // how long patient sessions wait for locks; DefaultLockPatience if 0
 	// Tracer traces statements; may be nil.
 	Tracer pgx.QueryTracer
 }
@@ -57,8 +58,9 @@ type Config struct {
 type DB struct {
 	*pgxpool.Pool
 
-	pooled   bool
-	settings map[string]string
+	pooled       bool
+	lockPatience time.Duration
+	settings     map[string]string
 }
 
 // Pooled reports whether there is a pooler in transaction mode: no LISTEN, no session settings, no session locks.
@@ -90,7 +92,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // A validated option.
 	poolConfig.MaxConnIdleTime = 5 * time.Minute
 
-	db := &DB{settings: config.settings()}
+	db := &DB{settings: config.settings(), lockPatience: orDefault(config.LockPatience, DefaultLockPatience)}
 	db.pooled, err = db.detect(ctx, connConfig.Copy(), config.Pooler)
 	if err != nil {
 		return nil, err
