@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os/exec"
 	"sync"
@@ -112,13 +111,14 @@ func (s *slot) rest(d time.Duration) {
 	s.down = time.Now().Add(d)
 }
 
-// correct says by how much the clock of the process, and of those after it, is wrong.
+// correct says by how much the clocks of the machines of the processes from now on are wrong. The process ends, for another
+// on the machine.
 func (s *slot) correct(wrong time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wrong = wrong
 	if s.cmd != nil {
-		fmt.Fprintln(s.orders, wrong)
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // It may just have ended.
 	}
 }
 

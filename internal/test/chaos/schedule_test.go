@@ -56,7 +56,7 @@ const (
 	full       fault = "no connection is left"
 	impatience fault = "the role's statement_timeout is next to nothing"
 	slow       fault = "reading takes longer than statement_timeout"
-	jump       fault = "a worker's clock jumps"
+	jump       fault = "a worker moves to a machine whose clock is wrong"
 	lag        fault = "the follower stops replaying"
 )
 

@@ -1,10 +1,9 @@
 // Command worker is what `daymill worker` is, for the fault harness: the same pools and the same worker.Worker, with a shorter
-// silence until a run is taken for dead, shorter backoffs, and a clock that jumps. Each line of its standard input is by
-// how much the clock is to be wrong from now on; at its end the process ends.
+// silence until a run is taken for dead, shorter backoffs, and a machine whose clock is wrong. The process ends with its
+// standard input.
 package main
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,7 +32,7 @@ func main() {
 	}
 }
 
-func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, arguments []string) error {
+func work(ctx context.Context, logger *slog.Logger, parent io.Reader, arguments []string) error {
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	databaseURL := flags.String("database-url", "", "the database")
 	sourceURL := flags.String("source-url", "", "a follower to read events from")
@@ -45,23 +43,21 @@ func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, argum
 	flags.Float64Var(&config.Pace, "pace", 0, "pauses as a multiple of statements")
 	flags.DurationVar(&config.Silence, "silence", 0, "after how long without a sign of life a run is taken for dead")
 	backoff := flags.Duration("backoff", time.Second, "how long the first attempt's backoff is")
-	wrong := flags.Duration("wrong", 0, "by how much the clock is wrong at first")
+	wrong := flags.Duration("wrong", 0, "by how much the machine's clock is wrong")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 
-	clock := &jumpingClock{}
-	clock.wrong.Store(int64(*wrong))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		clock.correct(corrections)
+		_, _ = io.Copy(io.Discard, parent)
 		cancel() // Whoever has started this process is gone.
 	}()
-	config.Clock, config.Logger = clock, logger
-	// As River has it, but shorter. Not by the clock that jumps: River's own backoff does not go by it either.
+	config.Machine, config.Logger = wrongClock{wrong: *wrong}, logger
+	// As River has it, but shorter.
 	config.NextRetry = func(failed int) time.Time {
-		return clock.SystemClock.Now().Add(time.Duration(failed*failed*failed*failed) * *backoff)
+		return pace.SystemClock{}.Now().Add(time.Duration(failed*failed*failed*failed) * *backoff)
 	}
 	config.Name, config.Version = fmt.Sprintf("chaos/%d/%04x", os.Getpid(), rand.Uint32N(1<<16)), "chaos"
 
@@ -90,26 +86,13 @@ func work(ctx context.Context, logger *slog.Logger, corrections io.Reader, argum
 	return worker.Run(ctx)
 }
 
-// jumpingClock is the machine's, but wrong.
-type jumpingClock struct {
+// wrongClock is the machine's, but wrong. Its monotonic clock is not: nobody sets that one.
+type wrongClock struct {
 	pace.SystemClock
 
-	wrong atomic.Int64 // nanoseconds
+	wrong time.Duration
 }
 
-var _ pace.Clock = (*jumpingClock)(nil)
+var _ pace.Clock = wrongClock{}
 
-// Now is without the monotonic reading, so that a jump is one for whoever takes a difference, too.
-func (c *jumpingClock) Now() time.Time {
-	return c.SystemClock.Now().Round(0).Add(time.Duration(c.wrong.Load()))
-}
-
-// correct takes orders, one a line.
-func (c *jumpingClock) correct(orders io.Reader) {
-	lines := bufio.NewScanner(orders)
-	for lines.Scan() {
-		if wrong, err := time.ParseDuration(lines.Text()); err == nil {
-			c.wrong.Store(int64(wrong))
-		}
-	}
-}
+func (c wrongClock) Now() time.Time { return c.SystemClock.Now().Add(c.wrong) }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// What a restore or a person has damaged is said by migrate line by line, and the exit code says whether all of it is right now.
+func TestMigrateRepairs(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	exec := func(sql string) {
+		_, err := db.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
+
+	exec("ALTER TABLE public.river_job DISABLE TRIGGER ALL; DROP VIEW analytics.daily_entity_metrics_live")
+	said := requireOK(t, db.URL, "migrate")
+	require.Regexp(t, `(?m)^put right: the trigger \S+ on public\.river_job, which was disabled; what was asked for meanwhile was not noticed, and `+"`daymill verify` finds it$", said)
+	require.Regexp(t, `(?m)^put right: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
+	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
+
+	// A column that is gone took its values along.
+	exec("ALTER TABLE analytics.rollup_runs DROP COLUMN worker CASCADE")
+	code, said, stderr := command(t.Context(), db.URL, "migrate")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, said, "restore analytics.rollup_runs.worker from a backup")
+	require.Equal(t, "daymill: something that Daymill rests on is not as it should be and could not be put right: see above\n", stderr)
+}
+
+// The name of the source has come to mean another table than the one that the view reads: nobody says that all is well.
+func TestSwappedSource(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := db.Exec(t.Context(), `CREATE SCHEMA app; CREATE TABLE app.events (who bigint NOT NULL, what text, at timestamptz NOT NULL);
+		CREATE INDEX ON app.events (at)`)
+	require.NoError(t, err)
+	requireOK(t, db.URL, "source", "set", "--table", "app.events", "--entity", "who", "--type", "what", "--time", "at")
+	_, err = db.Exec(t.Context(), `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false);
+		INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)`)
+	require.NoError(t, err)
+	require.Contains(t, requireOK(t, db.URL, "status"), "All is well")
+
+	_, err = db.Exec(t.Context(), "BEGIN; ALTER TABLE app.events RENAME TO events_old; CREATE TABLE app.events (LIKE app.events_old INCLUDING ALL); COMMIT")
+	require.NoError(t, err)
+	const said = `analytics.events reads app.events_old, and "app"."events", which was set as the source, is another table by now`
+	for _, verb := range []string{"status", "doctor"} {
+		code, text, _ := command(t.Context(), db.URL, verb)
+		require.Equal(t, exitFailed, code, verb)
+		require.Contains(t, text, said, verb)
+	}
+	p := start(t, "web", "--database-url", db.URL, "--listen", "127.0.0.1:0")
+	_, page := send(t, "GET", p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`), nil)
+	require.Contains(t, page, "analytics.events reads app.events_old")
+	require.NotContains(t, page, "All is well")
+}
+
+// The first signal lets a verb end what it has begun. The second does not wait for that.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	// The worker cannot say that it has stopped as long as this lock is held.
+	var log output
+	process := exec.CommandContext(t.Context(), binary(t), "worker", "--database-url", db.URL)
+	process.Stderr = &log
+	require.NoError(t, process.Start())
+	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, log.String())
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE analytics.workers")
+	require.NoError(t, err)
+	require.NoError(t, process.Process.Signal(syscall.SIGINT))
+	ended := make(chan error, 1)
+	go func() { ended <- process.Wait() }()
+	require.Eventually(t, func() bool {
+		require.Empty(t, ended, "the first signal did not wait")
+		var waits bool
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'analytics.workers'::regclass)").Scan(&waits))
+		return waits
+	}, waitFor, tick)
+	require.NoError(t, process.Process.Signal(syscall.SIGINT))
+	select {
+	case <-ended:
+	case <-time.After(waitFor):
+		t.Fatal("the second signal did not end it")
+	}
+	status, ok := process.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, ok)
+	require.True(t, status.Signaled(), process.ProcessState.String())
+	require.NoError(t, tx.Rollback(t.Context()))
+}
