@@ -35,6 +35,10 @@ UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name =
 -- name: ConsumerDelete :execrows
 DELETE FROM capture.consumer WHERE name = @name;
 
+-- name: AcceptPaused :exec
+-- Whoever resumes a consumer accepts the schema versions that it was paused for.
+UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = @consumer AND paused_for IS NOT NULL;
+
 -- name: ShardList :many
 SELECT s.shard, s.position, s.delivered, s.moved_at, s.failures, coalesce(s.error, '')::text AS error, s.retry_at
 FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;
@@ -66,11 +70,11 @@ UPDATE capture.shard SET position = @position, fence = fence + 1, failures = 0, 
 SELECT 1 FROM capture.shard WHERE consumer = @consumer AND shard = @shard AND fence = @fence FOR UPDATE;
 
 -- name: ShardDue :many
--- Shards that may have something to do: those of consumers that are not paused, less those that wait for their next attempt.
+-- Shards that a worker may have something to do for: those of consumers that are not paused and do not fetch changes themselves, less those that wait for their next attempt.
 SELECT s.consumer, s.shard, c.stream, s.position,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
-WHERE c.paused_at IS NULL AND c.kind <> 'poll' AND (s.retry_at IS NULL OR s.retry_at <= now())
+WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
 ORDER BY s.consumer, s.shard;
 
 -- name: LetterParked :many
@@ -126,3 +130,6 @@ DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positi
 
 -- name: LetterDiscardAll :execrows
 DELETE FROM capture.letter WHERE consumer = @consumer;
+
+-- name: PollAck :one
+SELECT capture.ack(@consumer::text, @upto::bigint, @poller::text)::boolean AS counts;

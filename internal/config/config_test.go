@@ -33,6 +33,7 @@ sinks:
     without: [card]
     condition: new.total > 100 or op == "delete"
     rename: {user_id: customer}
+  - {name: reader, kind: poll, tables: [public.orders], ops: [insert]}
   - {name: bus, kind: nats, url: $NATS_URL, stream: changes}
   - {name: log, kind: kafka, url: $KAFKA_URL, topic: "{{ .table }}", create_topics: true}
 `
@@ -69,7 +70,7 @@ func TestParse(t *testing.T) {
 	require.NoError(t, valid(t, example))
 	require.Equal(t, map[string]string{"app": "$DATABASE_URL", "crm": "$CRM_URL"}, file.Databases)
 	require.Equal(t, []string{"public.orders", "public.order_items", "public.order_status_history"}, file.Tables)
-	require.Len(t, file.Sinks, 6)
+	require.Len(t, file.Sinks, 7)
 	events := file.Sinks[2]
 	require.Equal(t, []string{"events", "webhook", "snapshot", "app"}, []string{events.Name, events.Kind, events.From, events.Database})
 	require.Equal(t, "$EVENTS_SECRET", events.Settings.Secret)
@@ -162,7 +163,8 @@ func TestSchema(t *testing.T) {
 	for _, content := range []string{
 		"sinks: [{name: a, kind: b, url: $A}]", "sinks: [{name: A, kind: redis, url: $A}]", "sinks: [{name: a, kind: redis, url: redis://x}]",
 		"sinks: [{name: a, kind: redis}]", "sink: []", "databases: {crm: x}", "capture: {table: [a]}", "sinks: [{name: a, kind: nats, url: $A, from: x}]",
-		"sinks: [{name: a, kind: nats, url: $A, shards: 0}]",
+		"sinks: [{name: a, kind: nats, url: $A, shards: 0}]", "sinks: [{name: a, kind: poll, shards: 2}]", "sinks: [{name: a, kind: poll, url: $A}]",
+		"sinks: [{name: a, kind: poll, condition: new.id > 1}]", "sinks: [{name: a, kind: nats}]",
 	} {
 		require.Error(t, valid(t, content), content)
 		_, err := config.Parse("f", []byte(content))

@@ -86,7 +86,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 		return s
 	}
 	for _, needed := range []string{"name", "kind", "url"} {
-		if at[needed] == nil {
+		if at[needed] == nil && (needed != "url" || s.Kind != kind.Poll) {
 			p.wrongf(item, "the sink has no %s: it needs name, kind and url", needed)
 		}
 	}
@@ -102,8 +102,11 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	return s
 }
 
-// common are the settings that sinks of all kinds have.
-func common() []string {
+// common are the settings that sinks of all kinds have, but for those that poll, which have fewer.
+func common(of string) []string {
+	if of == kind.Poll {
+		return []string{"name", "kind", "database", "from", "tables", "ops"}
+	}
 	return []string{
 		"name", "kind", "url", "database", "from", "shards", "tables", "ops", "columns", "without", "condition", "rename",
 	}
@@ -114,7 +117,7 @@ func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
 	if !slices.Contains(kind.Names(), s.Kind) {
 		return // Which is said already.
 	}
-	mine := append(common(), kind.Fields(s.Kind)...)
+	mine := append(common(s.Kind), kind.Fields(s.Kind)...)
 	for _, field := range slices.Sorted(maps.Keys(at)) {
 		if slices.Contains(mine, field) {
 			continue
@@ -124,6 +127,10 @@ func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
 			if slices.Contains(kind.Fields(other), field) {
 				others = append(others, other)
 			}
+		}
+		if len(others) == 0 {
+			p.wrongf(at[field], "a consumer of kind %s has no %s: it has %s", s.Kind, field, strings.Join(mine, ", "))
+			continue
 		}
 		p.wrongf(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
 			strings.Join(kind.Fields(s.Kind), ", "))

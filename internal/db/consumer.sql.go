@@ -10,6 +10,16 @@ import (
 	"time"
 )
 
+const acceptPaused = `-- name: AcceptPaused :exec
+UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = $1 AND paused_for IS NOT NULL
+`
+
+// Whoever resumes a consumer accepts the schema versions that it was paused for.
+func (q *Queries) AcceptPaused(ctx context.Context, consumer string) error {
+	_, err := q.db.Exec(ctx, acceptPaused, consumer)
+	return err
+}
+
 const consumerDelete = `-- name: ConsumerDelete :execrows
 DELETE FROM capture.consumer WHERE name = $1
 `
@@ -510,11 +520,28 @@ func (q *Queries) LetterWait(ctx context.Context, arg LetterWaitParams) error {
 	return err
 }
 
+const pollAck = `-- name: PollAck :one
+SELECT capture.ack($1::text, $2::bigint, $3::text)::boolean AS counts
+`
+
+type PollAckParams struct {
+	Consumer string
+	Upto     int64
+	Poller   string
+}
+
+func (q *Queries) PollAck(ctx context.Context, arg PollAckParams) (bool, error) {
+	row := q.db.QueryRow(ctx, pollAck, arg.Consumer, arg.Upto, arg.Poller)
+	var counts bool
+	err := row.Scan(&counts)
+	return counts, err
+}
+
 const shardDue = `-- name: ShardDue :many
 SELECT s.consumer, s.shard, c.stream, s.position,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
-WHERE c.paused_at IS NULL AND c.kind <> 'poll' AND (s.retry_at IS NULL OR s.retry_at <= now())
+WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
 ORDER BY s.consumer, s.shard
 `
 
@@ -526,7 +553,7 @@ type ShardDueRow struct {
 	Replay   bool
 }
 
-// Shards that may have something to do: those of consumers that are not paused, less those that wait for their next attempt.
+// Shards that a worker may have something to do for: those of consumers that are not paused and do not fetch changes themselves, less those that wait for their next attempt.
 func (q *Queries) ShardDue(ctx context.Context) ([]ShardDueRow, error) {
 	rows, err := q.db.Query(ctx, shardDue)
 	if err != nil {

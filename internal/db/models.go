@@ -269,6 +269,14 @@ type AnalyticsWorker struct {
 	Trouble          string
 }
 
+type CaptureAccepted struct {
+	Consumer   string
+	SchemaName string
+	TableName  string
+	Version    int32
+	PausedFor  *int32
+}
+
 type CaptureCaptured struct {
 	StreamID   int32
 	SchemaName string
@@ -356,15 +364,19 @@ type CaptureSchemaVersion struct {
 }
 
 type CaptureShard struct {
-	Consumer  string
-	Shard     int32
-	Position  int64
-	Fence     int64
-	Delivered int64
-	MovedAt   *time.Time
-	Failures  int32
-	Error     *string
-	RetryAt   *time.Time
+	Consumer    string
+	Shard       int32
+	Position    int64
+	Fence       int64
+	Delivered   int64
+	MovedAt     *time.Time
+	Failures    int32
+	Error       *string
+	RetryAt     *time.Time
+	Poller      *string
+	PolledUntil *time.Time
+	Polled      int64
+	PolledFence int64
 }
 
 type CaptureStream struct {

@@ -47,7 +47,7 @@ const maxList = 1000
 type Consumer struct {
 	Name   string
 	Stream string // name of the database
-	Kind   string // of sink; "poll"
+	Kind   string // of sink; "poll", "function"
 	// Settings are those of its kind, in JSON, without secrets.
 	Settings json.RawMessage
 	Shards   int
@@ -189,7 +189,11 @@ func Pause(ctx context.Context, tx pgx.Tx, name, because string, who audit.Who) 
 
 // Resume lets a consumer go on where it stopped.
 func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
-	count, err := db.New(tx).ConsumerResume(ctx, name)
+	queries := db.New(tx)
+	count, err := queries.ConsumerResume(ctx, name)
+	if err == nil && count > 0 {
+		err = queries.AcceptPaused(ctx, name)
+	}
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name})
 }
 

@@ -72,7 +72,7 @@ func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Opti
 	}
 	for _, c := range there {
 		switch {
-		case wanted[c.Name] || !slices.Contains(kind.Names(), c.Kind): // A poller or a function is no sink.
+		case wanted[c.Name] || !slices.Contains(kind.Names(), c.Kind): // A function is made by its application.
 		case options.Remove:
 			plan = append(plan, Step{Verb: Remove, Sink: c.Name, Why: fmt.Sprintf("its position (%d) and %d dead letters are lost", c.Position, c.Letters)})
 		default:

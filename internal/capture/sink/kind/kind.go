@@ -33,10 +33,12 @@ const (
 	Postgres = "postgres"
 	Kafka    = "kafka"
 	NATS     = "nats"
+	// Poll is a consumer that fetches its changes itself, with capture.poll or over HTTP.
+	Poll = "poll"
 )
 
 // Names are the kinds, in the order in which people are told of them.
-func Names() []string { return []string{Webhook, Redis, Search, Postgres, Kafka, NATS} }
+func Names() []string { return []string{Webhook, Redis, Search, Postgres, Kafka, NATS, Poll} }
 
 // ErrSettings says that settings cannot be used.
 var ErrSettings = errors.New("the settings cannot be used")
@@ -45,7 +47,7 @@ var ErrSettings = errors.New("the settings cannot be used")
 type Settings struct {
 	filter.Config
 
-	URL    string `json:"url"`              // $NAME of an environment variable
+	URL    string `json:"url,omitempty"`    // $NAME of an environment variable
 	Secret string `json:"secret,omitempty"` // $NAME of an environment variable
 
 	Batch        bool     `json:"batch,omitempty"`
@@ -108,7 +110,7 @@ func Check(kind string, s Settings) []Problem {
 		}
 	}
 	for _, named := range []struct{ field, text string }{{"url", s.URL}, {"secret", s.Secret}} {
-		if _, ok := Variable(named.text); !ok && (named.text != "" || named.field == "url") {
+		if _, ok := Variable(named.text); !ok && (named.text != "" || named.field == "url" && kind != Poll) {
 			// What stands there may be a secret: it is not quoted.
 			wrong(named.field, fmt.Errorf("write the name of an environment variable, such as $%s_%s: settings are stored, and hold no secrets",
 				strings.ToUpper(kind), strings.ToUpper(named.field)))
@@ -132,6 +134,8 @@ func Check(kind string, s Settings) []Problem {
 		wrong("stream", err)
 	case kind == Search && s.Index == "":
 		wrong("kind", errors.New("say which index: index: orders")) //nolint:dupword // The second is the setting.
+	case kind == Poll && (len(s.Columns)+len(s.Without)+len(s.Rename) > 0 || s.Condition != ""):
+		wrong("kind", errors.New("a poller gets whole changes: choose them by tables and ops"))
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}
@@ -240,6 +244,8 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 		made, err = kafka.Open(kafka.Config{URL: url, Topic: parse(s.Topic), CreateTopics: s.CreateTopics})
 	case NATS:
 		made, err = nats.Open(nats.Config{URL: url, Subject: s.Subject, Stream: s.Stream})
+	case Poll:
+		return nil, fmt.Errorf("%w: a poller fetches its changes itself", ErrSettings)
 	default:
 		return openPostgres(ctx, s, url, env)
 	}

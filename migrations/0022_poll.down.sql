@@ -1,0 +1,17 @@
+DROP FUNCTION capture.fail_changes(text, integer, text, interval);
+DROP FUNCTION capture.settle_letters(text, integer, json, json);
+DROP FUNCTION capture.settle_changes(text, integer, bigint, bigint, json);
+DROP FUNCTION capture.parked_keys(text, json);
+DROP FUNCTION capture.take_changes(text, integer);
+DROP FUNCTION capture.open_function(text, text, json, integer);
+DROP FUNCTION capture.ack(text, bigint, text);
+DROP FUNCTION capture.poll(text, integer, text, interval);
+DROP FUNCTION capture.changes_at(capture.stream, bigint[]);
+DROP FUNCTION capture.check_forgotten(capture.stream, bigint);
+DROP FUNCTION capture.next_changes(capture.consumer, integer, capture.stream, bigint, integer);
+DROP FUNCTION capture.setting_list(jsonb, text);
+DROP FUNCTION capture.matches(text[], text, text);
+DROP FUNCTION capture.matches_part(text, text);
+DROP FUNCTION capture.pattern(text);
+DROP TABLE capture.accepted;
+ALTER TABLE capture.shard DROP COLUMN poller, DROP COLUMN polled_until, DROP COLUMN polled, DROP COLUMN polled_fence;
