@@ -6,15 +6,14 @@ package config
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/document"
 )
 
 // MaxFile is how large a file may be, in bytes.
@@ -47,88 +46,49 @@ type Sink struct {
 	Line, Column int
 }
 
-// Mistake is one thing that is wrong in a file.
-type Mistake struct { //nolint:errname // The word of the reader, who made it.
-	File         string
-	Line, Column int
-	Text         string // one sentence, with what would be right
-}
-
-func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
-
-// Mistakes are all that is wrong, in the order of the file.
-type Mistakes []Mistake //nolint:errname // As Mistake.
-
-func (m Mistakes) Error() string {
-	lines := make([]string, len(m))
-	for i, mistake := range m {
-		lines[i] = mistake.Error()
-	}
-	return strings.Join(lines, "\n")
-}
+// Mistake and Mistakes are what Parse reports.
+type (
+	Mistake  = document.Mistake
+	Mistakes = document.Mistakes
+)
 
 // Parse reads a file. An error is of type Mistakes.
 func Parse(name string, content []byte) (*File, error) {
-	p := &parser{file: name}
+	p := &parser{document.Parser{File: name}}
 	file := &File{Databases: map[string]string{App: "$DATABASE_URL"}}
 	var document yaml.Node
 	switch err := yaml.Unmarshal(content, &document); {
 	case len(content) > MaxFile:
-		p.wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is larger than %d bytes", MaxFile)
+		p.Wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is larger than %d bytes", MaxFile)
 	case err != nil:
-		p.syntax(err)
+		p.Syntax(err)
 	case len(document.Content) == 0:
-		p.wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is empty: begin with sinks:, as docs/capture.md shows")
+		p.Wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is empty: begin with sinks:, as docs/capture.md shows")
 	default:
 		p.read(document.Content[0], file)
 	}
-	if len(p.mistakes) > 0 {
-		slices.SortStableFunc(p.mistakes, func(a, b Mistake) int {
-			if a.Line != b.Line {
-				return a.Line - b.Line
-			}
-			return a.Column - b.Column
-		})
-		return nil, p.mistakes
+	if err := p.Err(); err != nil {
+		return nil, err
 	}
 	return file, nil
 }
 
-type parser struct {
-	file     string
-	mistakes Mistakes
-}
-
-func (p *parser) wrongf(at *yaml.Node, format string, arguments ...any) {
-	p.mistakes = append(p.mistakes, Mistake{File: p.file, Line: max(1, at.Line), Column: max(1, at.Column), Text: fmt.Sprintf(format, arguments...)})
-}
-
-var yamlLine = regexp.MustCompile(`line (\d+): `)
-
-// syntax turns the message of the YAML library, which has a line in it, into a mistake.
-func (p *parser) syntax(err error) {
-	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if match := yamlLine.FindStringSubmatch(text); match != nil {
-		_, _ = fmt.Sscanf(match[1], "%d", &line)
-		text = strings.Replace(text, match[0], "", 1)
-	}
-	p.wrongf(&yaml.Node{Line: line, Column: 1}, "this is no YAML: %s", text)
-}
+type parser struct{ document.Parser }
 
 func (p *parser) read(root *yaml.Node, file *File) {
-	p.object(root, "the file", fields{
+	p.Object(root, "the file", document.Fields{
 		"databases": func(value *yaml.Node) { p.databases(value, file) },
 		"capture": func(value *yaml.Node) {
-			p.object(value, "capture", fields{"tables": func(value *yaml.Node) {
-				file.Tables = p.texts(value, func(at *yaml.Node, text string) {
+			p.Object(value, "capture", document.Fields{"tables": func(value *yaml.Node) {
+				file.Tables = p.Texts(value, func(at *yaml.Node, text string) {
 					if _, err := filter.ParsePattern(text); err != nil {
-						p.wrongf(at, "%s", err)
+						p.Wrongf(at, "%s", err)
 					}
 				})
 			}})
 		},
 		"sinks": func(value *yaml.Node) {
-			for _, item := range p.list(value, "sinks") {
+			for _, item := range p.List(value, "sinks") {
 				file.Sinks = append(file.Sinks, p.sink(item))
 			}
 		},
@@ -137,11 +97,11 @@ func (p *parser) read(root *yaml.Node, file *File) {
 	for _, s := range file.Sinks {
 		at := &yaml.Node{Line: s.Line, Column: s.Column}
 		if s.Name != "" && seen[s.Name] {
-			p.wrongf(at, "there is another sink %q: give each a name of its own", s.Name)
+			p.Wrongf(at, "there is another sink %q: give each a name of its own", s.Name)
 		}
 		seen[s.Name] = true
 		if _, has := file.Databases[s.Database]; !has {
-			p.wrongf(at, "sink %q is of database %q, which is not under databases", s.Name, s.Database)
+			p.Wrongf(at, "sink %q is of database %q, which is not under databases", s.Name, s.Database)
 		}
 	}
 }
@@ -149,23 +109,23 @@ func (p *parser) read(root *yaml.Node, file *File) {
 var name = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 func (p *parser) name(at *yaml.Node, what string) string {
-	text, ok := p.text(at)
+	text, ok := p.Text(at)
 	if ok && !name.MatchString(text) {
-		p.wrongf(at, "%q is no name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
+		p.Wrongf(at, "%q is no name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
 	}
 	return text
 }
 
 func (p *parser) databases(value *yaml.Node, file *File) {
 	if value.Kind != yaml.MappingNode {
-		p.wrongf(value, "databases is a mapping: databases: {crm: $CRM_URL}")
+		p.Wrongf(value, "databases is a mapping: databases: {crm: $CRM_URL}")
 		return
 	}
 	for i := 0; i+1 < len(value.Content); i += 2 {
 		key := p.name(value.Content[i], "database")
-		if text, ok := p.text(value.Content[i+1]); ok {
+		if text, ok := p.Text(value.Content[i+1]); ok {
 			if _, is := kind.Variable(text); !is { // It may hold a password: it is not quoted.
-				p.wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
+				p.Wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
 					strings.ToUpper(strings.ReplaceAll(key, "-", "_")))
 			}
 			file.Databases[key] = text

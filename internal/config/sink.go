@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/document"
 )
 
 // Values of Sink.From that are no position.
@@ -35,59 +36,59 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	s := Sink{Line: item.Line, Column: item.Column, Database: App, Shards: 1, From: Now}
 	at := map[string]*yaml.Node{} // where each setting is
 	set := &s.Settings
-	text := func(to *string) func(*yaml.Node) { return func(value *yaml.Node) { *to, _ = p.text(value) } }
+	text := func(to *string) func(*yaml.Node) { return func(value *yaml.Node) { *to, _ = p.Text(value) } }
 	boolean := func(to *bool) func(*yaml.Node) {
 		return func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || value.Decode(to) != nil {
-				p.wrongf(value, "write true or false")
+				p.Wrongf(value, "write true or false")
 			}
 		}
 	}
-	texts := func(to *[]string) func(*yaml.Node) { return func(value *yaml.Node) { *to = p.texts(value, nil) } }
-	known := fields{
+	texts := func(to *[]string) func(*yaml.Node) { return func(value *yaml.Node) { *to = p.Texts(value, nil) } }
+	known := document.Fields{
 		"name": func(value *yaml.Node) { s.Name = p.name(value, "sink") },
 		"kind": text(&s.Kind), "database": text(&s.Database),
 		"from": func(value *yaml.Node) {
-			s.From, _ = p.text(value)
+			s.From, _ = p.Text(value)
 			if err := CheckFrom(s.From); err != nil {
-				p.wrongf(value, "%s", err)
+				p.Wrongf(value, "%s", err)
 			}
 		},
 		"shards": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&s.Shards) != nil || s.Shards < 1 || s.Shards > 64 {
-				p.wrongf(value, "shards is a number from 1 to 64")
+				p.Wrongf(value, "shards is a number from 1 to 64")
 			}
 		},
 		"url": text(&set.URL), "secret": text(&set.Secret),
 		"tables": texts(&set.Tables), "columns": texts(&set.Columns), "without": texts(&set.Without), "condition": text(&set.Condition),
 		"ops": func(value *yaml.Node) {
-			for _, op := range p.texts(value, nil) {
+			for _, op := range p.Texts(value, nil) {
 				set.Ops = append(set.Ops, change.Op(op))
 			}
 		},
 		"rename": func(value *yaml.Node) {
-			set.Rename = p.mapping(value, "rename is a mapping: rename: {user_id: customer}")
+			set.Rename = p.Mapping(value, "rename is a mapping: rename: {user_id: customer}")
 		},
 		"batch": boolean(&set.Batch), "allow_private": boolean(&set.AllowPrivate),
 		"delete": texts(&set.Delete), "set": text(&set.Set), "hash": text(&set.Hash), "stream": text(&set.Stream),
 		"max_len": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&set.MaxLen) != nil {
-				p.wrongf(value, "max_len is a number of events")
+				p.Wrongf(value, "max_len is a number of events")
 			}
 		},
 		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),
 		"subject": text(&set.Subject), "schema": text(&set.Schema),
 	}
-	all := fields{}
+	all := document.Fields{}
 	for field, read := range known {
 		all[field] = func(value *yaml.Node) { at[field] = value; read(value) }
 	}
-	if !p.object(item, "a sink", all) {
+	if !p.Object(item, "a sink", all) {
 		return s
 	}
 	for _, needed := range []string{"name", "kind", "url"} {
 		if at[needed] == nil && (needed != "url" || s.Kind != kind.Poll) {
-			p.wrongf(item, "the sink has no %s: it needs name, kind and url", needed)
+			p.Wrongf(item, "the sink has no %s: it needs name, kind and url", needed)
 		}
 	}
 	if at["kind"] == nil {
@@ -96,7 +97,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	p.kinds(s, at)
 	for _, problem := range kind.Check(s.Kind, s.Settings) {
 		if where := at[problem.Field]; where != nil {
-			p.wrongf(where, "%s", problem.Err)
+			p.Wrongf(where, "%s", problem.Err)
 		}
 	}
 	return s
@@ -129,10 +130,10 @@ func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
 			}
 		}
 		if len(others) == 0 {
-			p.wrongf(at[field], "a consumer of kind %s has no %s: it has %s", s.Kind, field, strings.Join(mine, ", "))
+			p.Wrongf(at[field], "a consumer of kind %s has no %s: it has %s", s.Kind, field, strings.Join(mine, ", "))
 			continue
 		}
-		p.wrongf(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
+		p.Wrongf(at[field], "a sink of kind %s has no %s, which is for %s: it has %s", s.Kind, field, strings.Join(others, " and "),
 			strings.Join(kind.Fields(s.Kind), ", "))
 	}
 }

@@ -1,4 +1,4 @@
-package config
+package document
 
 import (
 	"maps"
@@ -8,13 +8,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fields read the values of an object, by name.
-type fields map[string]func(value *yaml.Node)
+// Fields read the values of an object, by name.
+type Fields map[string]func(value *yaml.Node)
 
-// object reads a mapping, and reports whether it is one.
-func (p *parser) object(node *yaml.Node, what string, known fields) bool {
+// Object reads a mapping, and reports whether it is one.
+func (p *Parser) Object(node *yaml.Node, what string, known Fields) bool {
 	if node.Kind != yaml.MappingNode {
-		p.wrongf(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
+		p.Wrongf(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
 		return false
 	}
 	seen := map[string]int{}
@@ -23,13 +23,13 @@ func (p *parser) object(node *yaml.Node, what string, known fields) bool {
 		read, has := known[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			p.wrongf(key, "a name is missing here")
+			p.Wrongf(key, "a name is missing here")
 		case seen[key.Value] > 0:
-			p.wrongf(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
+			p.Wrongf(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
 		case value.Kind == yaml.AliasNode:
-			p.wrongf(value, "references to anchors are not read: write it out")
+			p.Wrongf(value, "references to anchors are not read: write it out")
 		case !has:
-			p.wrongf(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
+			p.Wrongf(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
 		default:
 			read(value)
 		}
@@ -54,10 +54,10 @@ func called(node *yaml.Node) string {
 	}
 }
 
-func list(known fields) string { return strings.Join(slices.Sorted(maps.Keys(known)), ", ") }
+func list(known Fields) string { return strings.Join(slices.Sorted(maps.Keys(known)), ", ") }
 
 // suggest names the field that was probably meant, or all.
-func suggest(given string, known fields) string {
+func suggest(given string, known Fields) string {
 	best, least := "", 3
 	for _, field := range slices.Sorted(maps.Keys(known)) {
 		if d := distance(given, field); d < least {
@@ -94,37 +94,37 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// text reads a single value as text.
-func (p *parser) text(node *yaml.Node) (string, bool) {
+// Text reads a single value as text.
+func (p *Parser) Text(node *yaml.Node) (string, bool) {
 	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
 		said := called(node)
 		if node.Tag == "!!null" {
 			said = "nothing"
 		}
-		p.wrongf(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
+		p.Wrongf(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
 		return "", false
 	}
 	return node.Value, true
 }
 
-// list reads the items of a list.
-func (p *parser) list(node *yaml.Node, what string) []*yaml.Node {
+// List reads the items of a list.
+func (p *Parser) List(node *yaml.Node, what string) []*yaml.Node {
 	if node.Kind != yaml.SequenceNode {
-		p.wrongf(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
+		p.Wrongf(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
 		return nil
 	}
 	return node.Content
 }
 
-// texts reads a list of texts, or a single one. check may be nil.
-func (p *parser) texts(node *yaml.Node, check func(at *yaml.Node, text string)) []string {
+// Texts reads a list of texts, or a single one. check may be nil.
+func (p *Parser) Texts(node *yaml.Node, check func(at *yaml.Node, text string)) []string {
 	items := []*yaml.Node{node}
 	if node.Kind != yaml.ScalarNode {
-		items = p.list(node, "this")
+		items = p.List(node, "this")
 	}
 	read := make([]string, 0, len(items))
 	for _, item := range items {
-		text, ok := p.text(item)
+		text, ok := p.Text(item)
 		if ok && check != nil {
 			check(item, text)
 		}
@@ -133,15 +133,15 @@ func (p *parser) texts(node *yaml.Node, check func(at *yaml.Node, text string)) 
 	return read
 }
 
-// mapping reads texts by name.
-func (p *parser) mapping(node *yaml.Node, wrong string) map[string]string {
+// Mapping reads texts by name.
+func (p *Parser) Mapping(node *yaml.Node, wrong string) map[string]string {
 	if node.Kind != yaml.MappingNode {
-		p.wrongf(node, "%s", wrong)
+		p.Wrongf(node, "%s", wrong)
 		return nil
 	}
 	read := map[string]string{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		read[node.Content[i].Value], _ = p.text(node.Content[i+1])
+		read[node.Content[i].Value], _ = p.Text(node.Content[i+1])
 	}
 	return read
 }
