@@ -276,17 +276,20 @@ $$;
 -- The next batch of a function as one JSON document, which holds its shard until the end of the transaction; NULL where there is
 -- nothing to do. Dead letters that somebody wants delivered again come first, and alone.
 CREATE FUNCTION capture.take_changes(the_consumer text, max_changes integer) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 DECLARE
     c capture.consumer;
     s capture.shard;
     st capture.stream;
     batch record;
+    next_position bigint;
     most integer;
     letters json;
     changes json;
     parked boolean;
+    others record;
+    witnesses json;
 BEGIN
     SELECT * INTO c FROM capture.consumer AS x WHERE x.name = the_consumer AND x.kind = 'function' AND x.paused_at IS NULL;
     SELECT * INTO st FROM capture.stream AS x WHERE x.name = c.stream;
@@ -311,15 +314,22 @@ BEGIN
     IF letters IS NULL THEN
         PERFORM capture.check_forgotten(st, s.position);
         SELECT * INTO batch FROM capture.next_changes(c, s.shard, st, s.position, most);
+        next_position := batch.upto;
         IF batch.positions IS NULL THEN
             UPDATE capture.shard AS x SET position = batch.upto, moved_at = now() WHERE x.consumer = c.name AND x.shard = s.shard;
             RETURN json_build_object('shard', s.shard, 'upto', batch.upto);
         END IF;
         SELECT json_agg(row_to_json(x) ORDER BY x.position) INTO changes FROM capture.changes_at(st, batch.positions) AS x;
         parked := EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = c.name);
+        IF s.failures >= 12 THEN
+            -- Is it the change, or the function? Some that come later tell.
+            SELECT * INTO others FROM capture.next_changes(c, s.shard, st, batch.upto, 100);
+            SELECT json_agg(row_to_json(x) ORDER BY x.position) INTO witnesses FROM capture.changes_at(st, others.positions) AS x;
+        END IF;
     END IF;
     RETURN json_build_object(
-        'shard', s.shard, 'failures', s.failures, 'upto', batch.upto, 'changes', changes, 'letters', letters, 'parked', parked
+        'shard', s.shard, 'failures', s.failures, 'upto', next_position, 'changes', changes, 'letters', letters, 'parked', parked,
+        'witnesses', witnesses
     );
 END
 $$;

@@ -42,7 +42,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{module + "/internal", module + "/ui", module + "/migrations"},
 			transitive: true,
 			from:       []string{module + "/jobs"},
-			allowed:    []string{module + "/internal/date"},
+			allowed:    []string{module + "/internal/date", module + "/internal/capture/change"},
 		},
 		"CapabilitiesDoNotKnowEachOther": {
 			forbidden:  []string{module + "/internal/rollup"},

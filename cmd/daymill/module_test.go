@@ -66,5 +66,5 @@ func TestApplicationModule(t *testing.T) {
 		}
 	}
 	slices.Sort(ours)
-	require.Equal(t, []string{"internal/date", "jobs"}, ours)
+	require.Equal(t, []string{"internal/capture/change", "internal/date", "jobs"}, ours)
 }

@@ -3,7 +3,10 @@
 package change
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -42,4 +45,22 @@ type Change struct {
 	CommittedAt   time.Time `json:"committed_at"`
 	SchemaVersion int       `json:"schema_version"`
 	Snapshot      bool      `json:"snapshot"`
+}
+
+// Key names the row that a change is about, unique over all tables of a stream. All changes of a row have the same, and a
+// truncate has that of its table alone.
+func Key(c Change) string {
+	var key bytes.Buffer
+	if len(c.Key) > 0 && !bytes.Equal(c.Key, []byte("null")) && json.Compact(&key, c.Key) != nil {
+		key.Reset()
+		key.Write(c.Key)
+	}
+	// Quoted, since a table's name may hold what separates the parts.
+	return strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
+}
+
+// Hash stands in for a key, which may be longer than an index takes.
+func Hash(c Change) []byte {
+	sum := sha256.Sum256([]byte(Key(c)))
+	return sum[:16]
 }

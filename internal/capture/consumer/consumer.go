@@ -12,7 +12,6 @@ package consumer
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,8 +20,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
-	"github.com/daymill/daymill/internal/capture/change"
-	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -219,10 +216,4 @@ func changed(ctx context.Context, tx pgx.Tx, count int64, err error, entry audit
 		return ErrNone
 	}
 	return audit.Record(ctx, tx, entry)
-}
-
-// hash stands in for a key, which may be longer than an index takes.
-func hash(c change.Change) []byte {
-	sum := sha256.Sum256([]byte(sink.Key(c)))
-	return sum[:16]
 }

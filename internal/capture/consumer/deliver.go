@@ -184,7 +184,7 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 	parked := map[string]bool{}
 	hashes := make([][]byte, len(changes))
 	for i, c := range changes {
-		hashes[i] = hash(c)
+		hashes[i] = change.Hash(c)
 	}
 	found, err := db.New(on).LetterParked(ctx, db.LetterParkedParams{Consumer: d.Consumer.Name, KeyHashes: hashes})
 	if err != nil {
@@ -334,7 +334,7 @@ func (d *deliverer) write(ctx context.Context, tx pgx.Tx, letters []letter) erro
 			return fmt.Errorf("write a dead letter: %w", err)
 		}
 		params.Positions = append(params.Positions, l.change.Position)
-		params.KeyHashes = append(params.KeyHashes, hash(l.change))
+		params.KeyHashes = append(params.KeyHashes, change.Hash(l.change))
 		params.Keys = append(params.Keys, sink.Answer([]byte(sink.Key(l.change))))
 		params.Changes = append(params.Changes, string(document))
 		params.States = append(params.States, l.state)

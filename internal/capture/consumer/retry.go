@@ -218,7 +218,7 @@ func (d *deliverer) settle(
 	}
 	var hashes [][]byte
 	for _, l := range again {
-		hashes = append(hashes, hash(l.change))
+		hashes = append(hashes, change.Hash(l.change))
 		err := queries.LetterRefuse(ctx, db.LetterRefuseParams{
 			Reason: sink.Answer([]byte(l.reason)), Answer: sink.Answer([]byte(l.answer)), Consumer: d.Consumer.Name, Position: l.change.Position,
 		})

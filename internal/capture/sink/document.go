@@ -30,17 +30,8 @@ func Document(c change.Change) ([]byte, error) {
 // ID names a change for receivers that drop what they have seen before: stream and position.
 func ID(c change.Change) string { return c.Stream + "-" + strconv.FormatInt(c.Position, 10) }
 
-// Key names the row that a change is about, unique over all tables of a stream. All changes of a row have the same, and a
-// truncate has that of its table alone.
-func Key(c change.Change) string {
-	var key bytes.Buffer
-	if len(c.Key) > 0 && !bytes.Equal(c.Key, []byte("null")) && json.Compact(&key, c.Key) != nil {
-		key.Reset()
-		key.Write(c.Key)
-	}
-	// Quoted, since a table's name may hold what separates the parts.
-	return strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
-}
+// Key is [change.Key].
+func Key(c change.Change) string { return change.Key(c) }
 
 // KeyValues are the values of a change's key as text, joined by a comma: "42", or "42,7".
 func KeyValues(c change.Change) (string, error) {
