@@ -6,11 +6,33 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at
+    s.guarded_at, s.url, s.tables
 FROM capture.stream AS s WHERE s.name = @name;
 
 -- name: StreamList :many
 SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
+
+-- name: StreamWanted :many
+-- Streams that a worker owns, or takes down.
+SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
+
+-- name: StreamConfigure :exec
+UPDATE capture.stream AS s SET url = @url, tables = @tables::text[] WHERE s.name = @name;
+
+-- name: StreamPatterns :one
+SELECT s.tables FROM capture.stream AS s WHERE s.id = @id;
+
+-- name: StreamRefuse :exec
+-- Says why nobody owns a stream, where nobody does.
+UPDATE capture.stream AS s SET state = 'stopped', reason = @reason
+WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval);
+
+-- name: StreamEnd :execrows
+-- Forgets where the source was read: a stream that is taken down. The log stays.
+UPDATE capture.stream AS s
+SET mode = NULL, mode_reason = '', state = 'new', reason = '', lsn = NULL, seen = NULL, system_id = NULL, timeline = NULL, slot = NULL,
+    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL
+WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamTake :one
 -- Takes a stream that nobody has: whose owner has not been heard of for a while, or let go of it.

@@ -133,3 +133,10 @@ DELETE FROM capture.letter WHERE consumer = @consumer;
 
 -- name: PollAck :one
 SELECT capture.ack(@consumer::text, @upto::bigint, @poller::text)::boolean AS counts;
+
+-- name: ProcessBeat :one
+-- Says that a process is alive, and puts the jobs of dead ones back into the queue; returns how many.
+SELECT capture.rescue_jobs(@process::text, @silence::interval)::bigint AS rescued;
+
+-- name: ProcessForget :exec
+DELETE FROM capture.process WHERE name = @name;

@@ -46,9 +46,9 @@ type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run worker and web in one process, for the smallest plans."`
 	Status     statusCmd     `cmd:"" help:"Report the state of dates, gaps, the queue and the last runs."`
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
-	Apply      applyCmd      `cmd:"" help:"Make the sinks match daymill.yaml."`
-	Sink       sinkCmd       `cmd:"" help:"List, pause, resume, rewind and remove sinks, which receive the changes of tables."`
-	Capture    captureCmd    `cmd:"" help:"Show which changes are captured, and how."`
+	Apply      applyCmd      `cmd:"" help:"Make captured tables and sinks match daymill.yaml."`
+	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`
+	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, and show how and what."`
 	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`

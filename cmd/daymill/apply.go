@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/plan"
+	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
 )
 
@@ -21,7 +24,7 @@ type applyCmd struct {
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
-// Run makes the sinks match the file.
+// Run makes captured tables and sinks match the file.
 func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.Schema {
 		a.printf("%s", config.Schema)
@@ -50,20 +53,20 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.DryRun {
 		err = made.Refused()
 	}
-	if len(file.Tables) > 0 {
-		a.errorf("note: capture.tables is read and not used: this version's worker reads no changes from tables\n")
-	}
 	if c.JSON {
 		if printErr := a.printJSON(made); printErr != nil {
 			return printErr
 		}
 	} else {
 		for _, step := range made {
-			a.printf("%-7s sink %s%s\n", step.Verb, step.Sink, because(step.Why))
+			a.printf("%-7s %s%s\n", step.Verb, step.What(), because(step.Why))
 		}
 		if len(made) == 0 {
 			a.printf("the file has no sinks, and there are none\n")
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
+		a.noteCapture(ctx, db, stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name]})
 	}
 	if err != nil {
 		return usageError{err}

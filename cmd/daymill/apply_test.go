@@ -60,10 +60,10 @@ func TestApply(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
 	b.write(t, shopFile)
-	require.Equal(t, "create  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file, "--dry-run"))
+	require.Equal(t, "create  capture of app: public.orders\ncreate  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file, "--dry-run"))
 	require.Contains(t, b.run(t, "sink", "list"), "there are no sinks")
-	require.Equal(t, "create  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file))
-	require.Equal(t, "keep    sink cache\nkeep    sink events\n", b.run(t, "apply", "-f", b.file))
+	require.Equal(t, "create  capture of app: public.orders\ncreate  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file))
+	require.Equal(t, "keep    capture of app\nkeep    sink cache\nkeep    sink events\n", b.run(t, "apply", "-f", b.file))
 
 	var sinks []sinkReport
 	require.NoError(t, json.Unmarshal([]byte(b.run(t, "sink", "list", "--json")), &sinks))
@@ -91,20 +91,53 @@ func TestApply(t *testing.T) {
 	entries, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"cli create consumer cache", "cli create consumer events", "cli apply file sinks", "cli change consumer events", "cli apply file sinks",
-		"cli remove consumer cache", "cli apply file sinks",
+		"cli capture tables app", "cli create consumer cache", "cli create consumer events", "cli apply file file", "cli change consumer events",
+		"cli apply file file", "cli remove consumer cache", "cli apply file file",
 	}, entries)
 }
 
-// TestApply_Captures: what this version does not do yet is said, and not passed over.
+// TestApply_Captures: what is captured becomes what the file says, and stays as it is where the file says nothing of it. The
+// same can be done piece by piece.
 func TestApply_Captures(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
-	b.write(t, "capture: {tables: [public.orders]}\nsinks: [{name: events, kind: webhook, url: $OTHER_URL, from: snapshot}]")
+	_, err := b.db.Exec(t.Context(), "CREATE TABLE public.keyless (n integer)")
+	require.NoError(t, err)
+	b.write(t, "capture: {tables: [public.orders, public.keyless]}")
 	code, stdout, stderr := command(t.Context(), b.db.URL, "apply", "-f", b.file, "--dry-run")
 	require.Equal(t, exitOK, code)
-	require.Contains(t, stdout, "create  sink events: from the end of the log: this version reads no snapshot")
-	require.Contains(t, stderr, "note: capture.tables is read and not used")
+	require.Equal(t, "create  capture of app: public.orders public.keyless\n", stdout)
+	require.Contains(t, stderr, "note: app is read by triggers")
+	require.Contains(t, stderr, "note: public.keyless of app is not captured: it has no primary key")
+	captured := func() (patterns []string) {
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT coalesce(min(tables), '{}') FROM capture.stream").Scan(&patterns))
+		return patterns
+	}
+	require.Empty(t, captured())
+	b.run(t, "apply", "-f", b.file)
+	require.Equal(t, []string{"public.orders", "public.keyless"}, captured())
+	b.write(t, "capture: {tables: [public.orders, sales]}")
+	require.Equal(t, "change  capture of app: +sales -public.keyless\n", b.run(t, "apply", "-f", b.file))
+	b.write(t, "sinks: []")
+	b.run(t, "apply", "-f", b.file)
+	require.Equal(t, []string{"public.orders", "sales"}, captured())
+
+	require.Contains(t, b.run(t, "capture", "remove", "sales"), `captured of app: ["public.orders"]`)
+	require.Contains(t, b.run(t, "capture", "add", "public.items", "!public.secret"), `["public.orders" "public.items" "!public.secret"]`)
+	require.Contains(t, b.refused(t, "capture", "remove", "sales"), "sales is not captured by that name")
+	require.Contains(t, b.refused(t, "capture", "add", "a.b.c"), "the pattern of tables cannot be read")
+	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm"), "say where database crm is: --url")
+	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm", "--url", "postgres://u:hunter2secret@h"), "settings are stored, and hold no secrets")
+	b.run(t, "capture", "add", "a.b", "--database", "crm", "--url", "$CRM_URL")
+
+	require.Contains(t, b.run(t, "sink", "add", "cache", "kind=redis", "url=$REDIS_URL", "set=order:{{ .key.id }}", "tables=[public.orders, public.items]", "database=crm"),
+		"sink cache is added: from now")
+	require.Contains(t, b.run(t, "sink", "show", "cache"), `"set": "order:{{ .key.id }}"`)
+	require.Contains(t, b.refused(t, "sink", "add", "cache", "kind=redis", "url=$REDIS_URL", "set=a"), "there is a sink cache")
+	refused := b.refused(t, "sink", "add", "other", "kind=redis", "url=redis://:hunter2secret@host", "colour=red")
+	require.Contains(t, refused, "write the name of an environment variable")
+	require.Contains(t, refused, `a sink has no "colour"`)
+	require.NotContains(t, refused, "hunter2secret")
 }
 
 func TestApply_Mistakes(t *testing.T) {

@@ -20,6 +20,8 @@ import (
 )
 
 type captureCmd struct {
+	Add    captureAddCmd    `cmd:"" help:"Capture the changes of tables."`
+	Remove captureRemoveCmd `cmd:"" help:"Capture the changes of tables no longer. What is in the log is still delivered."`
 	Status captureStatusCmd `cmd:"" help:"List the streams, how they are read, and their positions."`
 	Tail   captureTailCmd   `cmd:"" help:"Print changes as they are written to the log, until Ctrl-C."`
 }
@@ -76,7 +78,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 		return a.printJSON(reports)
 	}
 	if len(reports) == 0 {
-		a.printf("nothing is captured: this version of `daymill worker` reads no changes from tables\n")
+		a.printf("nothing is captured: name tables in daymill.yaml and run `daymill apply`, or run `daymill capture add TABLE`\n")
 		return nil
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

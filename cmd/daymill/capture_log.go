@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/worker"
@@ -45,6 +46,9 @@ func (a *app) capture(database *postgres.DB) *worker.Capture {
 	environment := kind.Environment{Lookup: os.LookupEnv, DB: database, URL: a.DatabaseURL}
 	return &worker.Capture{
 		Log: captureLog{},
+		Source: func(ctx context.Context, place stream.Place) (*postgres.DB, string, error) {
+			return a.openSource(ctx, database, place.Name, place.URL)
+		},
 		Open: func(ctx context.Context, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
 			var settings kind.Settings
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {

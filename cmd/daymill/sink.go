@@ -14,6 +14,7 @@ import (
 )
 
 type sinkCmd struct {
+	Add    sinkAddCmd    `cmd:"" help:"Add a sink without a file."`
 	List   sinkListCmd   `cmd:"" help:"List the sinks and their states."`
 	Show   sinkShowCmd   `cmd:"" help:"Show one sink: its settings and its shards."`
 	Pause  sinkPauseCmd  `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
@@ -81,7 +82,7 @@ func (c *sinkListCmd) Run(ctx context.Context, a *app) error {
 		return a.printJSON(reports)
 	}
 	if len(all) == 0 {
-		a.printf("there are no sinks: write them into daymill.yaml and run `daymill apply`\n")
+		a.printf("there are no sinks: write them into daymill.yaml and run `daymill apply`, or run `daymill sink add`\n")
 		return nil
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

@@ -142,8 +142,9 @@ func (c *workerProcess) check() error {
 }
 
 // connections are how many a worker needs: one listens, one is River's that listens, and River and the reconciler take
-// turns on one or two more; each date that is rolled up holds one, and so does one that is verified.
-func (c *workerProcess) connections() int { return c.Workers + 5 }
+// turns on one or two more; each date that is rolled up holds one, and so does one that is verified. Streams and deliveries
+// take turns on two.
+func (c *workerProcess) connections() int { return c.Workers + 7 }
 
 // work works until ctx is done, and tells what it does.
 func (c *workerProcess) work(

@@ -30,8 +30,9 @@ var Schema string
 // File is what a file says.
 type File struct {
 	Databases map[string]string // $NAME of an environment variable by the database's name
-	Tables    []string          // patterns of what is captured
-	Sinks     []Sink
+	// Tables are patterns of what is captured, by database. A database that the file says nothing of has none, and stays as it is.
+	Tables map[string][]string
+	Sinks  []Sink
 }
 
 // Sink is a sink as a file describes it.
@@ -54,7 +55,7 @@ type (
 
 // Parse reads a file. An error is of type Mistakes.
 func Parse(name string, content []byte) (*File, error) {
-	p := &parser{document.Parser{File: name}}
+	p := &parser{Parser: document.Parser{File: name}}
 	file := &File{Databases: map[string]string{App: "$DATABASE_URL"}}
 	var document yaml.Node
 	switch err := yaml.Unmarshal(content, &document); {
@@ -73,19 +74,17 @@ func Parse(name string, content []byte) (*File, error) {
 	return file, nil
 }
 
-type parser struct{ document.Parser }
+type parser struct {
+	document.Parser
+
+	named map[string]*yaml.Node // where a database is named under capture.tables
+}
 
 func (p *parser) read(root *yaml.Node, file *File) {
 	p.Object(root, "the file", document.Fields{
 		"databases": func(value *yaml.Node) { p.databases(value, file) },
 		"capture": func(value *yaml.Node) {
-			p.Object(value, "capture", document.Fields{"tables": func(value *yaml.Node) {
-				file.Tables = p.Texts(value, func(at *yaml.Node, text string) {
-					if _, err := filter.ParsePattern(text); err != nil {
-						p.Wrongf(at, "%s", err)
-					}
-				})
-			}})
+			p.Object(value, "capture", document.Fields{"tables": func(value *yaml.Node) { p.tables(value, file) }})
 		},
 		"sinks": func(value *yaml.Node) {
 			for _, item := range p.List(value, "sinks") {
@@ -93,6 +92,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 			}
 		},
 	})
+	p.captured(file)
 	seen := map[string]bool{}
 	for _, s := range file.Sinks {
 		at := &yaml.Node{Line: s.Line, Column: s.Column}
@@ -129,6 +129,36 @@ func (p *parser) databases(value *yaml.Node, file *File) {
 					strings.ToUpper(strings.ReplaceAll(key, "-", "_")))
 			}
 			file.Databases[key] = text
+		}
+	}
+}
+
+// tables reads what is captured: patterns of the application's database, or patterns by database.
+func (p *parser) tables(value *yaml.Node, file *File) {
+	patterns := func(value *yaml.Node) []string {
+		return p.Texts(value, func(at *yaml.Node, text string) {
+			if _, err := filter.ParsePattern(text); err != nil {
+				p.Wrongf(at, "%s", err)
+			}
+		})
+	}
+	if value.Kind != yaml.MappingNode {
+		file.Tables = map[string][]string{App: patterns(value)}
+		return
+	}
+	file.Tables, p.named = map[string][]string{}, map[string]*yaml.Node{}
+	for i := 0; i+1 < len(value.Content); i += 2 {
+		if name := p.name(value.Content[i], "database"); name != "" {
+			file.Tables[name], p.named[name] = patterns(value.Content[i+1]), value.Content[i]
+		}
+	}
+}
+
+// captured checks that the databases under capture.tables are there.
+func (p *parser) captured(file *File) {
+	for name, at := range p.named {
+		if _, has := file.Databases[name]; !has {
+			p.Wrongf(at, "tables of database %q are captured, which is not under databases", name)
 		}
 	}
 }

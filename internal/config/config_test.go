@@ -69,7 +69,7 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, valid(t, example))
 	require.Equal(t, map[string]string{"app": "$DATABASE_URL", "crm": "$CRM_URL"}, file.Databases)
-	require.Equal(t, []string{"public.orders", "public.order_items", "public.order_status_history"}, file.Tables)
+	require.Equal(t, map[string][]string{"app": {"public.orders", "public.order_items", "public.order_status_history"}}, file.Tables)
 	require.Len(t, file.Sinks, 7)
 	events := file.Sinks[2]
 	require.Equal(t, []string{"events", "webhook", "snapshot", "app"}, []string{events.Name, events.Kind, events.From, events.Database})
@@ -80,6 +80,19 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 4, replica.Shards)
 	require.Equal(t, "81213", replica.From)
 	require.Equal(t, map[string]string{"user_id": "customer"}, replica.Settings.Rename)
+}
+
+// TestParse_Captured: what is captured is said for one database, or by database.
+func TestParse_Captured(t *testing.T) {
+	t.Parallel()
+	content := "databases: {crm: $CRM_URL}\ncapture:\n  tables:\n    app: public.orders\n    crm: [sales, '!sales.draft']\n"
+	file, err := config.Parse("f", []byte(content))
+	require.NoError(t, err)
+	require.NoError(t, valid(t, content))
+	require.Equal(t, map[string][]string{"app": {"public.orders"}, "crm": {"sales", "!sales.draft"}}, file.Tables)
+	_, err = config.Parse("f", []byte("capture: {tables: {nowhere: public.orders, app: a.b.c}}"))
+	require.ErrorContains(t, err, `f:1:20: tables of database "nowhere" are captured, which is not under databases`)
+	require.ErrorContains(t, err, `f:1:49: the pattern of tables cannot be read`)
 }
 
 // TestParse_Mistakes: all at once, each with its place and with what would be right.

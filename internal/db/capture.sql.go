@@ -337,6 +337,42 @@ func (q *Queries) StreamBegin(ctx context.Context, arg StreamBeginParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const streamConfigure = `-- name: StreamConfigure :exec
+UPDATE capture.stream AS s SET url = $1, tables = $2::text[] WHERE s.name = $3
+`
+
+type StreamConfigureParams struct {
+	Url    string
+	Tables []string
+	Name   string
+}
+
+func (q *Queries) StreamConfigure(ctx context.Context, arg StreamConfigureParams) error {
+	_, err := q.db.Exec(ctx, streamConfigure, arg.Url, arg.Tables, arg.Name)
+	return err
+}
+
+const streamEnd = `-- name: StreamEnd :execrows
+UPDATE capture.stream AS s
+SET mode = NULL, mode_reason = '', state = 'new', reason = '', lsn = NULL, seen = NULL, system_id = NULL, timeline = NULL, slot = NULL,
+    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL
+WHERE s.id = $1 AND s.token = $2
+`
+
+type StreamEndParams struct {
+	ID    int32
+	Token int64
+}
+
+// Forgets where the source was read: a stream that is taken down. The log stays.
+func (q *Queries) StreamEnd(ctx context.Context, arg StreamEndParams) (int64, error) {
+	result, err := q.db.Exec(ctx, streamEnd, arg.ID, arg.Token)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const streamEnsure = `-- name: StreamEnsure :exec
 INSERT INTO capture.stream (name) VALUES ($1) ON CONFLICT (name) DO NOTHING
 `
@@ -365,7 +401,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at
+    s.guarded_at, s.url, s.tables
 FROM capture.stream AS s WHERE s.name = $1
 `
 
@@ -392,6 +428,8 @@ type StreamGetRow struct {
 	Retained    int64
 	Behind      int64
 	GuardedAt   *time.Time
+	Url         string
+	Tables      []string
 }
 
 func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, error) {
@@ -420,6 +458,8 @@ func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, err
 		&i.Retained,
 		&i.Behind,
 		&i.GuardedAt,
+		&i.Url,
+		&i.Tables,
 	)
 	return i, err
 }
@@ -511,6 +551,34 @@ func (q *Queries) StreamOwn(ctx context.Context, arg StreamOwnParams) (int64, er
 	return position, err
 }
 
+const streamPatterns = `-- name: StreamPatterns :one
+SELECT s.tables FROM capture.stream AS s WHERE s.id = $1
+`
+
+func (q *Queries) StreamPatterns(ctx context.Context, id int32) ([]string, error) {
+	row := q.db.QueryRow(ctx, streamPatterns, id)
+	var tables []string
+	err := row.Scan(&tables)
+	return tables, err
+}
+
+const streamRefuse = `-- name: StreamRefuse :exec
+UPDATE capture.stream AS s SET state = 'stopped', reason = $1
+WHERE s.name = $2 AND (s.beat_at IS NULL OR s.beat_at < now() - $3::interval)
+`
+
+type StreamRefuseParams struct {
+	Reason  string
+	Name    string
+	Silence time.Duration
+}
+
+// Says why nobody owns a stream, where nobody does.
+func (q *Queries) StreamRefuse(ctx context.Context, arg StreamRefuseParams) error {
+	_, err := q.db.Exec(ctx, streamRefuse, arg.Reason, arg.Name, arg.Silence)
+	return err
+}
+
 const streamRelease = `-- name: StreamRelease :exec
 UPDATE capture.stream AS s SET beat_at = NULL, owner = '' WHERE s.id = $1 AND s.token = $2
 `
@@ -591,4 +659,34 @@ func (q *Queries) StreamTimeline(ctx context.Context, arg StreamTimelineParams) 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const streamWanted = `-- name: StreamWanted :many
+SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000
+`
+
+type StreamWantedRow struct {
+	Name string
+	Url  string
+}
+
+// Streams that a worker owns, or takes down.
+func (q *Queries) StreamWanted(ctx context.Context) ([]StreamWantedRow, error) {
+	rows, err := q.db.Query(ctx, streamWanted)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StreamWantedRow
+	for rows.Next() {
+		var i StreamWantedRow
+		if err := rows.Scan(&i.Name, &i.Url); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -537,6 +537,32 @@ func (q *Queries) PollAck(ctx context.Context, arg PollAckParams) (bool, error) 
 	return counts, err
 }
 
+const processBeat = `-- name: ProcessBeat :one
+SELECT capture.rescue_jobs($1::text, $2::interval)::bigint AS rescued
+`
+
+type ProcessBeatParams struct {
+	Process string
+	Silence time.Duration
+}
+
+// Says that a process is alive, and puts the jobs of dead ones back into the queue; returns how many.
+func (q *Queries) ProcessBeat(ctx context.Context, arg ProcessBeatParams) (int64, error) {
+	row := q.db.QueryRow(ctx, processBeat, arg.Process, arg.Silence)
+	var rescued int64
+	err := row.Scan(&rescued)
+	return rescued, err
+}
+
+const processForget = `-- name: ProcessForget :exec
+DELETE FROM capture.process WHERE name = $1
+`
+
+func (q *Queries) ProcessForget(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, processForget, name)
+	return err
+}
+
 const shardDue = `-- name: ShardDue :many
 SELECT s.consumer, s.shard, c.stream, s.position,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay

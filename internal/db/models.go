@@ -353,6 +353,11 @@ type CaptureLogPartition struct {
 	FilledAt *time.Time
 }
 
+type CaptureProcess struct {
+	Name   string
+	BeatAt time.Time
+}
+
 type CaptureSchemaVersion struct {
 	StreamID   int32
 	SchemaName string
@@ -402,4 +407,6 @@ type CaptureStream struct {
 	Retained    *int64
 	Behind      *int64
 	GuardedAt   *time.Time
+	Url         string
+	Tables      []string
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -30,11 +31,17 @@ const (
 	// deliverPoll is how soon a change is seen by a job that waits, and dueEvery by one that has to be inserted first.
 	deliverPoll = 20 * time.Millisecond
 	dueEvery    = time.Second
+	// beatEvery is how often a process says that it is alive, and beatSilence after how long without that its shards are taken
+	// over.
+	beatEvery   = 2 * time.Second
+	beatSilence = 10 * time.Second
 )
 
-// Capture is what a worker needs to deliver changes.
+// Capture is what a worker needs to read and to deliver changes.
 type Capture struct {
 	Log consumer.Log
+	// Source opens the database of a stream, and says its URL: the worker's own database, or one that the worker closes.
+	Source func(ctx context.Context, place stream.Place) (source *postgres.DB, url string, err error)
 	// Open opens the sink of a consumer, and its filter. Once says that the sink is in the log's own database.
 	Open func(ctx context.Context, c consumer.Consumer) (opened sink.Sink, passes *filter.Filter, once bool, err error)
 }
@@ -150,12 +157,19 @@ type broken struct{ err error }
 func (b broken) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, b.err }
 func (broken) Close() error                                                       { return nil }
 
-// deliver inserts jobs of shards that have something to do, until ctx is done.
+// deliver inserts jobs of shards that have something to do, until ctx is done. Where there are consumers, the process says that
+// it is alive, and takes over from those that do not.
 func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 	ticker := time.NewTicker(dueEvery)
 	defer ticker.Stop()
+	var beaten time.Time
 	for {
-		if err := r.due(ctx, capture); err != nil && ctx.Err() == nil {
+		consumers, err := r.due(ctx, capture)
+		if now := r.clock.Now(); err == nil && consumers && (now.Sub(beaten) >= beatEvery || now.Before(beaten)) {
+			beaten = now
+			err = r.beat(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "changes will be delivered later", slog.String("error", err.Error()))
 		}
 		select {
@@ -166,13 +180,28 @@ func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 	}
 }
 
-func (r *reconciler) due(ctx context.Context, capture *Capture) error {
+func (r *reconciler) beat(ctx context.Context) error {
+	return r.db.Tx(ctx, func(tx pgx.Tx) error {
+		rescued, err := db.New(tx).ProcessBeat(ctx, db.ProcessBeatParams{Process: r.self.Name, Silence: beatSilence})
+		if err != nil {
+			return fmt.Errorf("say that the process is alive: %w", err)
+		}
+		if rescued > 0 {
+			r.logger.InfoContext(ctx, "took over the shards of a process that is gone", slog.Int64("jobs", rescued))
+		}
+		return nil
+	})
+}
+
+// due inserts jobs, and reports whether there are consumers that jobs deliver to.
+func (r *reconciler) due(ctx context.Context, capture *Capture) (consumers bool, err error) {
 	var params []river.InsertManyParams
-	err := r.db.Read(ctx, func(on postgres.DBTX) error {
+	err = r.db.Read(ctx, func(on postgres.DBTX) error {
 		shards, err := db.New(on).ShardDue(ctx)
 		if err != nil {
 			return fmt.Errorf("look for shards that are due: %w", err)
 		}
+		consumers = len(shards) > 0
 		heads := map[string]int64{}
 		for _, s := range shards {
 			head, known := heads[s.Stream]
@@ -189,9 +218,9 @@ func (r *reconciler) due(ctx context.Context, capture *Capture) error {
 		return nil
 	})
 	if err != nil || len(params) == 0 {
-		return err
+		return consumers, err
 	}
-	return r.db.Tx(ctx, func(tx pgx.Tx) error {
+	return consumers, r.db.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := r.client.InsertManyTx(ctx, tx, params); err != nil {
 			return fmt.Errorf("insert jobs: %w", err)
 		}

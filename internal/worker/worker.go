@@ -175,6 +175,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { w.reconciler.listen(ctx); return nil })
 	if capture := w.config.Capture; capture != nil {
 		group.Go(func() error { w.reconciler.deliver(ctx, capture); return nil })
+		if capture.Source != nil {
+			group.Go(func() error { w.reconciler.own(ctx, capture); return nil })
+		}
 	}
 	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {

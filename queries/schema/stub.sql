@@ -13,3 +13,5 @@ CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval)
 CREATE FUNCTION analytics.touch_jobs(silence interval, older interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.right_jobs() RETURNS SETOF bigint LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION capture.rescue_jobs(process text, silence interval) RETURNS bigint LANGUAGE sql AS $$ SELECT $$;

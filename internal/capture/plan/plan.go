@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -36,10 +37,13 @@ const (
 // Step is one thing that a plan does.
 type Step struct {
 	Verb string `json:"verb"`
-	Sink string `json:"sink"`
-	Why  string `json:"why,omitempty"` // what is different, or what else could be done
+	Sink string `json:"sink,omitempty"`
+	// Capture is the database whose captured tables the step is about; then there is no sink.
+	Capture string `json:"capture,omitempty"`
+	Why     string `json:"why,omitempty"` // what is different, or what else could be done
 
 	wanted config.Sink
+	stream stream.Config
 }
 
 // Plan is what would be done, in the order of the file.
@@ -60,7 +64,10 @@ func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Opti
 	for _, c := range there {
 		byName[c.Name] = c.Consumer
 	}
-	var plan Plan
+	plan, err := captures(ctx, on, file)
+	if err != nil {
+		return nil, err
+	}
 	wanted := map[string]bool{}
 	for _, s := range file.Sinks {
 		wanted[s.Name] = true
@@ -92,13 +99,13 @@ func compare(s config.Sink, there map[string]consumer.Consumer) (Step, error) {
 		}
 		return step, nil
 	}
-	stream := "from database " + c.Stream + " to " + s.Database
+	move := "from database " + c.Stream + " to " + s.Database
 	switch {
 	case c.Kind != s.Kind:
 		step.Verb, step.Why = Refuse, "its kind would change from "+c.Kind+" to "+s.Kind+": remove it first, or give the new one another name"
 		return step, nil
 	case c.Stream != s.Database:
-		step.Verb, step.Why = Refuse, "it would move "+stream+", where its position means something else: remove it first, or give the new one another name"
+		step.Verb, step.Why = Refuse, "it would move "+move+", where its position means something else: remove it first, or give the new one another name"
 		return step, nil
 	case c.Shards != s.Shards:
 		step.Verb = Refuse
@@ -154,20 +161,20 @@ func differ(a, b kind.Settings) ([]string, error) {
 func (p Plan) Refused() error {
 	for _, step := range p {
 		if step.Verb == Refuse {
-			return fmt.Errorf("%w: sink %s: %s", ErrRefused, step.Sink, step.Why)
+			return fmt.Errorf("%w: %s: %s", ErrRefused, step.What(), step.Why)
 		}
 	}
 	return nil
 }
 
-// Stream is the part of a stream that a plan needs.
-type Stream interface {
+// Head is the part of the log that a plan needs.
+type Head interface {
 	// Head is the last position of a stream's log.
 	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
 }
 
 // Apply carries a plan out, all of it or nothing, in the caller's transaction.
-func (p Plan) Apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who) error {
+func (p Plan) Apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) error {
 	if err := p.Refused(); err != nil {
 		return err
 	}
@@ -175,7 +182,7 @@ func (p Plan) Apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who
 	for _, step := range p {
 		count, _ := counts[step.Verb].(int)
 		counts[step.Verb] = count + 1
-		if err := step.apply(ctx, tx, stream, who); err != nil {
+		if err := step.apply(ctx, tx, head, who); err != nil {
 			return err
 		}
 	}
@@ -184,15 +191,18 @@ func (p Plan) Apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who
 	if len(counts) == 0 {
 		return nil // Nothing was done, and there is nothing to write down.
 	}
-	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "apply file", Target: "sinks", Detail: counts})
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "apply file", Target: "file", Detail: counts})
 }
 
-func (s Step) apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who) error {
+func (s Step) apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) error {
 	if s.Verb == Remove {
 		return consumer.Remove(ctx, tx, s.Sink, who)
 	}
 	if s.Verb != Create && s.Verb != Change {
 		return nil
+	}
+	if s.Capture != "" {
+		return stream.Configure(ctx, tx, s.stream, who)
 	}
 	settings, err := json.Marshal(s.wanted.Settings) //nolint:gosec // As above.
 	if err != nil {
@@ -204,7 +214,7 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who
 	if s.Verb == Change {
 		return consumer.Update(ctx, tx, c, who)
 	}
-	after, err := position(ctx, tx, stream, s.wanted)
+	after, err := position(ctx, tx, head, s.wanted)
 	if err != nil {
 		return err
 	}
@@ -212,13 +222,13 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, stream Stream, who audit.Who
 }
 
 // position is where a new sink begins. One that takes a snapshot begins at the head as well: the rows come through the log.
-func position(ctx context.Context, tx pgx.Tx, stream Stream, s config.Sink) (int64, error) {
+func position(ctx context.Context, tx pgx.Tx, head Head, s config.Sink) (int64, error) {
 	if s.From != config.Now && s.From != config.Snapshot {
 		return strconv.ParseInt(s.From, 10, 64)
 	}
-	head, err := stream.Head(ctx, tx, s.Database)
+	after, err := head.Head(ctx, tx, s.Database)
 	if err != nil {
 		return 0, fmt.Errorf("find the head of the log of %s: %w", s.Database, err)
 	}
-	return head, nil
+	return after, nil
 }

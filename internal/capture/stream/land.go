@@ -38,9 +38,13 @@ func (s *session) load(ctx context.Context) error {
 	return nil
 }
 
-// find looks for the tables that are wanted, and records which are captured, and why others are not.
+// find looks for the tables that are wanted. Which of them are captured is recorded once they are: see record.
 func (s *session) find(ctx context.Context) error {
-	found, err := table.Find(ctx, s.Source, s.Tables)
+	patterns, err := s.wanted(ctx)
+	if err != nil {
+		return err
+	}
+	found, err := table.Find(ctx, s.Source, patterns)
 	if err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func (s *session) find(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the captured tables: %w", err)
 	}
-	var before, names []string
+	var before []string
 	byOID := map[uint32]table.Table{}
 	for _, row := range rows { // Also those that are dropped: there may be changes of them still.
 		if row.Reason == "" {
@@ -58,11 +62,27 @@ func (s *session) find(ctx context.Context) error {
 		byOID[uint32(row.Oid)] = table.Table{OID: uint32(row.Oid), Schema: row.SchemaName, Name: row.TableName} //nolint:gosec // An OID.
 	}
 	for _, t := range found {
-		names = append(names, t.String())
 		byOID[t.OID] = t
 	}
-	err = s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		for _, t := range found {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for oid, t := range s.byOID {
+		if _, has := byOID[oid]; !has {
+			byOID[oid] = t
+		}
+	}
+	s.found = found
+	s.tables = slices.DeleteFunc(slices.Clone(found), func(t table.Table) bool { return t.Reason != "" })
+	s.before, s.byOID, s.patterns = before, byOID, patterns
+	return nil
+}
+
+// record writes down which tables are captured from here on, and why others are not.
+func (s *session) record(ctx context.Context) error {
+	names := make([]string, len(s.found))
+	err := s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		for i, t := range s.found {
+			names[i] = t.String()
 			err := queries.CapturedUpsert(ctx, db.CapturedUpsertParams{
 				StreamID: s.writer.ID(), SchemaName: t.Schema, TableName: t.Name, Oid: int64(t.OID), Identity: t.Identity, Reason: t.Reason,
 			})
@@ -75,15 +95,6 @@ func (s *session) find(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("record the captured tables: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for oid, t := range s.byOID {
-		if _, has := byOID[oid]; !has {
-			byOID[oid] = t
-		}
-	}
-	s.tables = slices.DeleteFunc(found, func(t table.Table) bool { return t.Reason != "" })
-	s.before, s.byOID = before, byOID
 	return nil
 }
 
@@ -137,10 +148,39 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 	return s.writer.Land(ctx, changes, mark)
 }
 
+// wanted are the patterns of the tables that are to be captured.
+func (s *session) wanted(ctx context.Context) ([]string, error) {
+	if s.Tables != nil {
+		return s.Tables, nil
+	}
+	patterns, err := db.New(s.DB).StreamPatterns(ctx, s.writer.ID())
+	if err != nil {
+		return nil, fmt.Errorf("read which tables are captured: %w", err)
+	}
+	return patterns, nil
+}
+
+// watch looks where it is time, or where other tables are to be captured than before.
+func (s *session) watch(ctx context.Context) error {
+	patterns, err := s.wanted(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.Clock.Now()
+	if slices.Equal(patterns, s.patterns) && now.Sub(s.looked) < s.Look && !now.Before(s.looked) {
+		return nil
+	}
+	s.looked = now
+	return s.look(ctx)
+}
+
 // look keeps up with the application and with the log: new tables and partitions, lost triggers, the disk.
 func (s *session) look(ctx context.Context) error {
 	if err := s.find(ctx); err != nil {
 		return err
+	}
+	if len(s.patterns) == 0 {
+		return errDown
 	}
 	var err error
 	if s.mode == ModeWAL {

@@ -43,13 +43,13 @@ const (
 	slowest        = 10 // times Poll, where nothing happens
 )
 
-// Owner owns a stream while it runs. DB, Source, SourceURL, Name and Tables have no default.
+// Owner owns a stream while it runs. DB, Source, SourceURL and Name have no default.
 type Owner struct {
 	DB        *postgres.DB // with the log
 	Source    *postgres.DB // that is read; the same where it is the log's own
 	SourceURL string       // for the connection that replicates; never logged
 	Name      string       // of the stream
-	Tables    []string     // patterns
+	Tables    []string     // patterns; those that the stream was given where nil
 	Mode      string       // "" chooses
 	Process   string       // who owns it, for people
 	Clock     pace.Clock   // the system's where nil
@@ -60,6 +60,9 @@ type Owner struct {
 	Beat      time.Duration // DefaultBeat where 0
 	Look      time.Duration // how often tables, partitions and the guard are looked at; DefaultLook where 0
 	Poll      time.Duration // how often the queue is read in trigger mode; DefaultPoll where 0
+
+	// Failed is told why the stream was let go of, each time; nobody is where nil.
+	Failed func(ctx context.Context, err error)
 }
 
 // gap says that changes are missing, so that the stream has to begin again.
@@ -78,12 +81,16 @@ var ErrNoMode = errors.New("the database can be read neither from its WAL nor by
 type session struct {
 	*Owner
 
+	patterns []string
+	looked   time.Time
+
 	mu     sync.Mutex // over all that follows
 	writer *log.Writer
 	mode   string
 	// modeReason says why it is this one.
 	modeReason string
-	tables     []table.Table // that are captured
+	found      []table.Table // that are wanted
+	tables     []table.Table // of those, the ones that can be captured
 	before     []string      // that were captured already
 	byOID      map[uint32]table.Table
 	versions   map[string]*version
@@ -141,7 +148,13 @@ func (o *Owner) once(ctx context.Context) error {
 		_ = writer.Release(free) // Otherwise it is taken for dead after a while.
 	}()
 	err = s.beside(ctx, o.Beat, writer.Beat, s.readOn)
+	if errors.Is(err, errDown) {
+		return err
+	}
 	if ctx.Err() == nil && !errors.Is(err, log.ErrFenced) {
+		if o.Failed != nil {
+			o.Failed(ctx, err)
+		}
 		state := "waiting"
 		if errors.Is(err, ErrNoMode) {
 			state = "stopped"
@@ -202,14 +215,17 @@ func (s *session) stream(ctx context.Context) (db.StreamGetRow, error) {
 
 // read chooses the mode and reads in it. It does not return without an error.
 func (s *session) read(ctx context.Context) error {
-	if err := s.find(ctx); err != nil {
-		return err
-	}
-	mode, reason, err := choose(ctx, s.Source, s.Mode, s.tables)
+	row, err := s.stream(ctx)
 	if err != nil {
 		return err
 	}
-	row, err := s.stream(ctx)
+	if err := s.find(ctx); err != nil {
+		return err
+	}
+	if len(s.patterns) == 0 {
+		return s.takeDown(ctx, row)
+	}
+	mode, reason, err := choose(ctx, s.Source, s.Mode, s.tables)
 	if err != nil {
 		return err
 	}
@@ -218,6 +234,9 @@ func (s *session) read(ctx context.Context) error {
 		var missing *gap
 		if row.Mode != "" {
 			missing = &gap{kind: "mode", reason: "the mode changed from " + row.Mode + " to " + mode + ": " + reason}
+			if err := s.remove(ctx, row); err != nil {
+				return err
+			}
 		}
 		if err := s.begin(ctx, missing); err != nil {
 			return err
@@ -237,7 +256,8 @@ func (s *session) read(ctx context.Context) error {
 	if err := s.state(ctx, "running", ""); err != nil {
 		return err
 	}
-	return s.beside(ctx, s.Look, s.look, read)
+	s.looked = s.Clock.Now()
+	return s.beside(ctx, s.Beat, s.watch, read)
 }
 
 // begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded with it.

@@ -43,7 +43,10 @@ func (s *session) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost)
+	if err := s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost); err != nil {
+		return err
+	}
+	return s.record(ctx)
 }
 
 func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read func(ctx context.Context) error, err error) {

@@ -142,7 +142,10 @@ func (s *session) publish(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", lost)
+	if err := s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", lost); err != nil {
+		return err
+	}
+	return s.record(ctx)
 }
 
 // lookWAL looks at the publication and at the disk: the slot is dropped before it fills the application's.

@@ -6,10 +6,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -88,9 +88,16 @@ var river = []string{
 	"river_client", "river_client_queue", "river_job", "river_leader", "river_migration", "river_notification", "river_queue",
 }
 
-// Find returns the tables that patterns mean, by name. A pattern is schema.table or schema, with * for any characters.
-// Daymill's own tables, and River's, are not among them.
+// Find returns the tables that patterns mean, by name; none where there are no patterns. Daymill's own tables, and River's, are
+// not among them.
 func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, error) {
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	meant, err := filter.ParseTables(patterns)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := on.Query(ctx, findSQL)
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
@@ -104,10 +111,7 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
 	return slices.DeleteFunc(all, func(t Table) bool {
-		if slices.Contains(Own, t.Schema) || slices.Contains(river, t.Name) {
-			return true
-		}
-		return !slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, t) })
+		return slices.Contains(Own, t.Schema) || slices.Contains(river, t.Name) || !meant.Match(t.Schema, t.Name)
 	}), nil
 }
 
@@ -127,31 +131,6 @@ func judge(t Table, persistence string) Table {
 		t.Reason = "it has no primary key, so nothing says which row was changed" + fix
 	}
 	return t
-}
-
-func matches(pattern string, t Table) bool {
-	schema, name, both := strings.Cut(pattern, ".")
-	if !both {
-		name = "*"
-	}
-	return like(schema, t.Schema) && like(name, t.Name)
-}
-
-// like matches * with any characters.
-func like(pattern, text string) bool {
-	head, rest, wild := strings.Cut(pattern, "*")
-	if !wild {
-		return pattern == text
-	}
-	if !strings.HasPrefix(text, head) {
-		return false
-	}
-	for i := len(head); i <= len(text); i++ {
-		if like(rest, text[i:]) {
-			return true
-		}
-	}
-	return false
 }
 
 // Get returns a table by its OID; false where there is none.

@@ -169,3 +169,11 @@ func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.
 	}
 	return lost, nil
 }
+
+// Unpublish drops a publication of ours, where there is one.
+func Unpublish(ctx context.Context, on postgres.DBTX, name string) error {
+	if _, err := on.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return fmt.Errorf("drop publication %s: %w", name, err)
+	}
+	return nil
+}

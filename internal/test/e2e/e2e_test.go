@@ -71,6 +71,7 @@ const (
 type testBundle struct {
 	db     *pgtest.DB
 	binary string
+	env    []string // of workers, besides the test's own
 }
 
 // prepare gives a database a source with events of three dates, a way to hold runs, and keeps the daily job from asking

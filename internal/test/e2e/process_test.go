@@ -85,7 +85,7 @@ func (b *testBundle) worker(t *testing.T, arguments ...string) *process {
 	p := &process{done: make(chan struct{})}
 	defaults := []string{"worker", "--database-url", b.db.URL, "--workers", "1", "--pace", "0"}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), b.binary, append(defaults, arguments...)...)
-	p.cmd.Env, p.cmd.SysProcAttr = environment(), attributes()
+	p.cmd.Env, p.cmd.SysProcAttr = append(environment(), b.env...), attributes()
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	require.NoError(t, p.cmd.Start())
 	go func() {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+type captureTables struct {
+	Tables   []string `arg:"" name:"table" help:"Tables, as public.orders, public.order_* or a schema; !public.secret leaves one out."`
+	Database string   `default:"app" help:"The database that the tables are in."`
+}
+
+type (
+	captureAddCmd struct {
+		captureTables
+
+		URL string `name:"url" placeholder:"$$NAME" help:"The environment variable with the database's URL, as $$CRM_URL; needed once for each database but app."`
+	}
+	captureRemoveCmd struct{ captureTables }
+)
+
+// Run adds tables.
+func (c *captureAddCmd) Run(ctx context.Context, a *app) error {
+	if _, err := filter.ParseTables(c.Tables); err != nil {
+		return usageError{err}
+	}
+	if _, is := kind.Variable(c.URL); c.URL != "" && !is {
+		return usagef("--url is the name of an environment variable, such as $CRM_URL: settings are stored, and hold no secrets")
+	}
+	return c.change(ctx, a, func(there *stream.Config) error {
+		switch {
+		case c.URL != "":
+			there.URL = c.URL
+		case there.URL == "" && c.Database == config.App:
+			there.URL = "$DATABASE_URL"
+		case there.URL == "":
+			return usagef("say where database %s is: --url '$%s'", c.Database, "NAME")
+		}
+		for _, pattern := range c.Tables {
+			if !slices.Contains(there.Tables, pattern) {
+				there.Tables = append(there.Tables, pattern)
+			}
+		}
+		return nil
+	})
+}
+
+// Run removes tables.
+func (c *captureRemoveCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, func(there *stream.Config) error {
+		for _, pattern := range c.Tables {
+			at := slices.Index(there.Tables, pattern)
+			if at < 0 {
+				return usagef("%s is not captured by that name: captured are %q", pattern, there.Tables)
+			}
+			there.Tables = slices.Delete(there.Tables, at, at+1)
+		}
+		return nil
+	})
+}
+
+func (c *captureTables) change(ctx context.Context, a *app, change func(there *stream.Config) error) error {
+	db, _, err := a.openInstalled(ctx, "capture")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var there stream.Config
+	err = db.Tx(ctx, func(tx pgx.Tx) error {
+		if there, err = stream.Get(ctx, tx, c.Database); err != nil {
+			return err
+		}
+		if err := change(&there); err != nil {
+			return err
+		}
+		return stream.Configure(ctx, tx, there, whoOnCLI())
+	})
+	if err != nil {
+		return err
+	}
+	if len(there.Tables) == 0 {
+		a.printf("nothing of %s is captured any more: a worker removes the slot and the publication, or the triggers\n", c.Database)
+		return nil
+	}
+	a.printf("captured of %s: %q\n", c.Database, there.Tables)
+	a.noteCapture(ctx, db, there)
+	return nil
+}
+
+// noteCapture tells how a database is going to be read, and which tables cannot be captured. What it cannot find out is for the
+// worker to say, which may have another environment.
+func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config) {
+	if len(c.Tables) == 0 {
+		return
+	}
+	source, _, err := a.openSource(ctx, db, c.Name, c.URL)
+	if err != nil {
+		a.errorf("note: %s: %s\n", c.Name, err)
+		return
+	}
+	if source != db {
+		defer source.Close()
+	}
+	mode, reason, err := stream.Choose(ctx, source, c.Tables)
+	switch {
+	case err != nil:
+		a.errorf("note: %s: %s\n", c.Name, err)
+	case mode == stream.ModeTrigger:
+		a.errorf("note: %s is read by triggers, for which each write to a captured table pays: %s\n", c.Name, reason)
+	}
+	found, err := table.Find(ctx, source, c.Tables)
+	if err != nil {
+		a.errorf("note: %s: %s\n", c.Name, err)
+		return
+	}
+	if len(found) == 0 {
+		a.errorf("note: no table of %s is called so yet: %q\n", c.Name, c.Tables)
+	}
+	for _, t := range found {
+		if t.Reason != "" {
+			a.errorf("note: %s of %s is not captured: %s\n", t, c.Name, t.Reason)
+		}
+	}
+}
+
+// errNoVariable says that the URL of a database is not in the environment.
+var errNoVariable = errors.New("the URL of the database is not in the environment")
+
+// openSource opens the database of a stream: db itself, or another one, which the caller closes.
+func (a *app) openSource(ctx context.Context, db *postgres.DB, name, variable string) (source *postgres.DB, url string, err error) {
+	if name == config.App {
+		return db, a.DatabaseURL, nil
+	}
+	called, _ := kind.Variable(variable)
+	url, has := os.LookupEnv(called)
+	if !has {
+		return nil, "", fmt.Errorf("%w: set %s", errNoVariable, called)
+	}
+	source, err = postgres.Open(ctx, postgres.Config{
+		URL: url, ApplicationName: "daymill capture", PoolSize: sourceConnections, Pooler: a.Pooler, Tracer: a.queryTracer(),
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("open database %s: %w", name, err)
+	}
+	return source, url, nil
+}
+
+// sourceConnections are how many a process opens to a database that it captures, besides the one that replicates.
+const sourceConnections = 2

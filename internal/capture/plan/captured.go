@@ -1,0 +1,61 @@
+package plan
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// What says what a step is about.
+func (s Step) What() string {
+	if s.Capture != "" {
+		return "capture of " + s.Capture
+	}
+	return "sink " + s.Sink
+}
+
+// captures compares the tables that the file captures with those that are captured. A file that does not say what is captured
+// changes nothing of it.
+func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, error) {
+	var plan Plan
+	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
+		there, err := stream.Get(ctx, on, name)
+		if err != nil {
+			return nil, err
+		}
+		wanted := stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name]}
+		step := Step{Verb: Keep, Capture: name, stream: wanted}
+		var differs []string
+		for _, pattern := range wanted.Tables {
+			if !slices.Contains(there.Tables, pattern) {
+				differs = append(differs, "+"+pattern)
+			}
+		}
+		for _, pattern := range there.Tables {
+			if !slices.Contains(wanted.Tables, pattern) {
+				differs = append(differs, "-"+pattern)
+			}
+		}
+		if there.URL != wanted.URL && there.URL != "" {
+			differs = append(differs, "database "+wanted.URL)
+		}
+		if len(differs) > 0 {
+			step.Verb, step.Why = Change, strings.Join(differs, " ")
+			if len(there.Tables) == 0 {
+				step.Verb, step.Why = Create, strings.Join(wanted.Tables, " ")
+			}
+		}
+		plan = append(plan, step)
+	}
+	return plan, nil
+}
+
+// Of is the part of a plan that is about one sink.
+func (p Plan) Of(sink string) Plan {
+	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Sink != sink })
+}
