@@ -215,7 +215,7 @@ func (r *changeRun[TTx]) halve(ctx context.Context, tx riverdriver.ExecutorTx, c
 		}
 	}
 	if len(sent) == 0 || made.failed != nil {
-		return nil
+		return nil //nolint:nilerr // The caller looks at it.
 	}
 	failed, err := r.call(ctx, tx, sent, false)
 	switch {
@@ -226,7 +226,7 @@ func (r *changeRun[TTx]) halve(ctx context.Context, tx riverdriver.ExecutorTx, c
 		return nil
 	case !isPermanent(failed):
 		made.failed = failed
-		return nil //nolint:nilerr // The caller records it.
+		return nil
 	case len(sent) == 1:
 		made.parked[hexHash(sent[0])] = true
 		made.letters = append(made.letters, letterOf(sent[0], "refused", failed.Error()))

@@ -123,6 +123,11 @@ INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version,
 VALUES (@stream_id, @schema_name, @table_name, @version, @position, @columns)
 ON CONFLICT DO NOTHING;
 
+-- name: SchemaVersionGet :one
+SELECT v.columns::text AS columns
+FROM capture.schema_version AS v INNER JOIN capture.stream AS s ON s.id = v.stream_id
+WHERE s.name = @stream AND v.schema_name = @schema_name AND v.table_name = @table_name AND v.version = @version;
+
 -- name: GapInsert :exec
 INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
 VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);

@@ -39,6 +39,18 @@ DELETE FROM capture.consumer WHERE name = @name;
 -- Whoever resumes a consumer accepts the schema versions that it was paused for.
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = @consumer AND paused_for IS NOT NULL;
 
+-- name: AcceptedList :many
+-- Up to which schema version a consumer takes each table's changes.
+SELECT a.schema_name, a.table_name, a.version FROM capture.accepted AS a WHERE a.consumer = @consumer;
+
+-- name: AcceptVersion :exec
+INSERT INTO capture.accepted (consumer, schema_name, table_name, version) VALUES (@consumer, @schema_name, @table_name, @version)
+ON CONFLICT (consumer, schema_name, table_name) DO UPDATE SET version = greatest(capture.accepted.version, excluded.version);
+
+-- name: AcceptPause :exec
+UPDATE capture.accepted AS a SET paused_for = @version::integer
+WHERE a.consumer = @consumer AND a.schema_name = @schema_name AND a.table_name = @table_name;
+
 -- name: ShardList :many
 SELECT s.shard, s.position, s.delivered, s.moved_at, s.failures, coalesce(s.error, '')::text AS error, s.retry_at
 FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;

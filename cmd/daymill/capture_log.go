@@ -49,6 +49,13 @@ func (a *app) capture(database *postgres.DB) *worker.Capture {
 		Source: func(ctx context.Context, place stream.Place) (*postgres.DB, string, error) {
 			return a.openSource(ctx, database, place.Name, place.URL)
 		},
+		Judge: func(ctx context.Context, on postgres.DBTX, c consumer.Consumer, one change.Change, accepted int) (string, error) {
+			var settings kind.Settings
+			if err := json.Unmarshal(c.Settings, &settings); err != nil {
+				return "", fmt.Errorf("read the settings of %s: %w", c.Name, err)
+			}
+			return kind.Judge(ctx, on, c.Name, c.Kind, settings, one, accepted)
+		},
 		Open: func(ctx context.Context, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
 			var settings kind.Settings
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {

@@ -126,3 +126,59 @@ func TestCapture(t *testing.T) {
 	require.NotContains(t, tail()+tail("--json"), "\x1b")
 	require.Contains(t, b.refused(t, "capture", "tail", "--table", "a.b.c"), "the pattern of tables cannot be read")
 }
+
+// TestWorker_SchemaChange: a Postgres sink has the columns' types of the source, gets new columns by itself, and is paused for
+// what else happens to them, until somebody has done what it says. A JSON sink goes on.
+func TestWorker_SchemaChange(t *testing.T) {
+	b := newApplyBundle(t)
+	t.Setenv("TEST_SAME_URL", b.db.URL)
+	redis := redistest.Start(t, sinktest.Password)
+	t.Setenv("TEST_REDIS_URL", redis.URL)
+	b.write(t, `
+sinks:
+  - {name: copy, kind: postgres, url: $TEST_SAME_URL, schema: copy, without: [secret], rename: {state: status}}
+  - {name: cache, kind: redis, url: $TEST_REDIS_URL, set: "order:{{ .key.id }}"}
+`)
+	b.run(t, "apply", "-f", b.file)
+	writer, err := log.Take(t.Context(), log.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
+	require.NoError(t, err)
+	version := func(number int, columns, row string) {
+		_, err := b.db.Exec(t.Context(), `INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
+			SELECT id, 'public', 'orders', $1, position + 1, $2::json FROM capture.stream`, number, columns)
+		require.NoError(t, err)
+		c := sinktest.Insert(0, number)
+		c.SchemaVersion, c.New = number, json.RawMessage(row)
+		require.NoError(t, writer.Land(t.Context(), []change.Change{c}, log.Mark{LSN: "0/1"}))
+	}
+	until := func(condition string) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			var is bool
+			return b.db.QueryRow(t.Context(), "SELECT "+condition).Scan(&is) == nil && is
+		}, time.Minute, 20*time.Millisecond, condition)
+	}
+	startWorker(t, b.db.URL)
+	version(1, `[{"name": "id", "type": "bigint", "number": 1}, {"name": "state", "type": "character varying(9)", "number": 2},
+		{"name": "secret", "type": "text", "number": 3}]`, `{"id": 1, "state": "new", "secret": "s"}`)
+	version(2, `[{"name": "id", "type": "bigint", "number": 1}, {"name": "state", "type": "character varying(9)", "number": 2},
+		{"name": "at", "type": "timestamp with time zone", "number": 4}]`, `{"id": 2, "state": "new", "at": "2026-03-01T10:00:00+00:00"}`)
+	until("count(*) = 2 FROM copy.orders")
+	var types string
+	require.NoError(t, b.db.QueryRow(t.Context(), `SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+		FROM pg_attribute WHERE attrelid = 'copy.orders'::regclass AND attnum > 0`).Scan(&types))
+	require.Equal(t, "id bigint, status character varying(9), _daymill_position bigint, at timestamp with time zone", types)
+
+	version(3, `[{"name": "id", "type": "bigint", "number": 1}, {"name": "state", "type": "text", "number": 2},
+		{"name": "at", "type": "timestamp with time zone", "number": 4}]`, `{"id": 3, "state": "longer than that", "at": null}`)
+	until("paused_at IS NOT NULL FROM capture.consumer WHERE name = 'copy'")
+	const statement = `ALTER TABLE "copy"."orders" ALTER COLUMN "status" TYPE text USING "status"::text`
+	require.Contains(t, b.run(t, "sink", "show", "copy"), "of public.orders, column state is now text, and was character varying(9): run "+
+		statement+" in the target, then run `daymill sink resume copy`")
+	require.Contains(t, b.run(t, "sink", "list"), "paused")
+	require.Eventually(t, func() bool { return redis.Client.Exists(t.Context(), "order:3").Val() == 1 }, time.Minute, 20*time.Millisecond)
+	_, err = b.db.Exec(t.Context(), statement)
+	require.NoError(t, err)
+	b.run(t, "sink", "resume", "copy")
+	until("count(*) = 1 FROM copy.orders WHERE status = 'longer than that'")
+	require.Equal(t, "there are no dead letters\n", b.run(t, "deadletter", "list", "copy"))
+}

@@ -17,6 +17,8 @@ const (
 	ViaCLI  = "cli"
 	ViaCron = "cron"
 	ViaWeb  = "web"
+	// ViaWorker is what a worker does on its own, without a person.
+	ViaWorker = "worker"
 )
 
 // Who is who did something, and from where.

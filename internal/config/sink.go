@@ -77,7 +77,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 			}
 		},
 		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),
-		"subject": text(&set.Subject), "schema": text(&set.Schema),
+		"subject": text(&set.Subject), "schema": text(&set.Schema), "on_schema_change": text(&set.OnSchemaChange),
 	}
 	all := document.Fields{}
 	for field, read := range known {
@@ -109,7 +109,7 @@ func common(of string) []string {
 		return []string{"name", "kind", "database", "from", "tables", "ops"}
 	}
 	return []string{
-		"name", "kind", "url", "database", "from", "shards", "tables", "ops", "columns", "without", "condition", "rename",
+		"name", "kind", "url", "database", "from", "shards", "tables", "ops", "columns", "without", "condition", "rename", "on_schema_change",
 	}
 }
 

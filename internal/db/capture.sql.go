@@ -218,6 +218,31 @@ func (q *Queries) LogPartitionOld(ctx context.Context, arg LogPartitionOldParams
 	return items, nil
 }
 
+const schemaVersionGet = `-- name: SchemaVersionGet :one
+SELECT v.columns::text AS columns
+FROM capture.schema_version AS v INNER JOIN capture.stream AS s ON s.id = v.stream_id
+WHERE s.name = $1 AND v.schema_name = $2 AND v.table_name = $3 AND v.version = $4
+`
+
+type SchemaVersionGetParams struct {
+	Stream     string
+	SchemaName string
+	TableName  string
+	Version    int32
+}
+
+func (q *Queries) SchemaVersionGet(ctx context.Context, arg SchemaVersionGetParams) (string, error) {
+	row := q.db.QueryRow(ctx, schemaVersionGet,
+		arg.Stream,
+		arg.SchemaName,
+		arg.TableName,
+		arg.Version,
+	)
+	var columns string
+	err := row.Scan(&columns)
+	return columns, err
+}
+
 const schemaVersionInsert = `-- name: SchemaVersionInsert :exec
 INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
 VALUES ($1, $2, $3, $4, $5, $6)

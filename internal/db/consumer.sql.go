@@ -10,6 +10,28 @@ import (
 	"time"
 )
 
+const acceptPause = `-- name: AcceptPause :exec
+UPDATE capture.accepted AS a SET paused_for = $1::integer
+WHERE a.consumer = $2 AND a.schema_name = $3 AND a.table_name = $4
+`
+
+type AcceptPauseParams struct {
+	Version    int32
+	Consumer   string
+	SchemaName string
+	TableName  string
+}
+
+func (q *Queries) AcceptPause(ctx context.Context, arg AcceptPauseParams) error {
+	_, err := q.db.Exec(ctx, acceptPause,
+		arg.Version,
+		arg.Consumer,
+		arg.SchemaName,
+		arg.TableName,
+	)
+	return err
+}
+
 const acceptPaused = `-- name: AcceptPaused :exec
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = $1 AND paused_for IS NOT NULL
 `
@@ -18,6 +40,59 @@ UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for 
 func (q *Queries) AcceptPaused(ctx context.Context, consumer string) error {
 	_, err := q.db.Exec(ctx, acceptPaused, consumer)
 	return err
+}
+
+const acceptVersion = `-- name: AcceptVersion :exec
+INSERT INTO capture.accepted (consumer, schema_name, table_name, version) VALUES ($1, $2, $3, $4)
+ON CONFLICT (consumer, schema_name, table_name) DO UPDATE SET version = greatest(capture.accepted.version, excluded.version)
+`
+
+type AcceptVersionParams struct {
+	Consumer   string
+	SchemaName string
+	TableName  string
+	Version    int32
+}
+
+func (q *Queries) AcceptVersion(ctx context.Context, arg AcceptVersionParams) error {
+	_, err := q.db.Exec(ctx, acceptVersion,
+		arg.Consumer,
+		arg.SchemaName,
+		arg.TableName,
+		arg.Version,
+	)
+	return err
+}
+
+const acceptedList = `-- name: AcceptedList :many
+SELECT a.schema_name, a.table_name, a.version FROM capture.accepted AS a WHERE a.consumer = $1
+`
+
+type AcceptedListRow struct {
+	SchemaName string
+	TableName  string
+	Version    int32
+}
+
+// Up to which schema version a consumer takes each table's changes.
+func (q *Queries) AcceptedList(ctx context.Context, consumer string) ([]AcceptedListRow, error) {
+	rows, err := q.db.Query(ctx, acceptedList, consumer)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AcceptedListRow
+	for rows.Next() {
+		var i AcceptedListRow
+		if err := rows.Scan(&i.SchemaName, &i.TableName, &i.Version); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const consumerDelete = `-- name: ConsumerDelete :execrows

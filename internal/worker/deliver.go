@@ -44,6 +44,18 @@ type Capture struct {
 	Source func(ctx context.Context, place stream.Place) (source *postgres.DB, url string, err error)
 	// Open opens the sink of a consumer, and its filter. Once says that the sink is in the log's own database.
 	Open func(ctx context.Context, c consumer.Consumer) (opened sink.Sink, passes *filter.Filter, once bool, err error)
+	// Judge says why a consumer has to pause before a change, as consumer.Config.Judge does; may be nil.
+	Judge func(ctx context.Context, on postgres.DBTX, c consumer.Consumer, one change.Change, accepted int) (string, error)
+}
+
+// judge is Judge of one consumer.
+func (c *Capture) judge(of consumer.Consumer) func(context.Context, postgres.DBTX, change.Change, int) (string, error) {
+	if c.Judge == nil {
+		return nil
+	}
+	return func(ctx context.Context, on postgres.DBTX, one change.Change, accepted int) (string, error) {
+		return c.Judge(ctx, on, of, one, accepted)
+	}
 }
 
 // deliverChangesWorker delivers changes to shards of consumers.
@@ -91,7 +103,7 @@ func (w *deliverChangesWorker) Work(ctx context.Context, job *river.Job[jobs.Del
 	}()
 	return w.turn(ctx, consumer.Config{
 		DB: w.db, Log: w.capture.Log, Sink: opened, Filter: passes, Clock: w.clock, Consumer: c, Shard: job.Args.Shard,
-		Turn: deliverTurn, Once: once,
+		Turn: deliverTurn, Once: once, Judge: w.capture.judge(c),
 	})
 }
 

@@ -64,6 +64,9 @@ type Config struct {
 	Turn     time.Duration // after which Run returns though there is more; DefaultTurn where 0
 	// Once says that Sink is in the log's own database, and is a TxSink.
 	Once bool
+	// Judge says why the consumer has to pause before a change whose table has other columns than in the schema version that it
+	// has accepted, and what fixes that; empty where it goes on. Where nil, it always goes on.
+	Judge func(ctx context.Context, on postgres.DBTX, c change.Change, accepted int) (reason string, err error)
 }
 
 // Result is how a turn ended.
@@ -84,6 +87,7 @@ type deliverer struct {
 	fence    int64
 	failures int
 	result   Result
+	accepted map[string]int // schema version by table
 }
 
 // Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not take a batch. An
@@ -172,6 +176,9 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	}
 	if len(changes) == 0 && upTo <= d.position {
 		return false, nil
+	}
+	if changes, upTo, err = d.judge(ctx, changes, upTo); err != nil {
+		return false, err
 	}
 	if d.failures >= last && len(changes) == 1 {
 		return true, d.suspect(ctx, changes[0], upTo)

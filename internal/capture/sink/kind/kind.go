@@ -62,6 +62,10 @@ type Settings struct {
 	CreateTopics bool     `json:"create_topics,omitempty"`
 	Subject      string   `json:"subject,omitempty"`
 	Schema       string   `json:"schema,omitempty"`
+
+	// OnSchemaChange is what happens where a table's columns change in another way than by a new one: OnChangeContinue or
+	// OnChangePause; where empty, it pauses sinks that keep a table or an index, and nobody else.
+	OnSchemaChange string `json:"on_schema_change,omitempty"`
 }
 
 // Fields are the settings that a kind has besides those that all have: url and those of the filter.
@@ -139,6 +143,9 @@ func Check(kind string, s Settings) []Problem {
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}
+	if s.OnSchemaChange != "" && s.OnSchemaChange != OnChangeContinue && s.OnSchemaChange != OnChangePause {
+		wrong("on_schema_change", errors.New("write on_schema_change: continue, or pause"))
+	}
 	if s.MaxLen < 0 {
 		wrong("max_len", errors.New("give a number of events, or 0 for no bound"))
 	}
@@ -190,8 +197,6 @@ type Environment struct {
 	Lookup func(name string) (string, bool) // of environment variables, as os.LookupEnv
 	DB     *database.DB                     // the log's
 	URL    string                           // of DB
-	// Columns describes tables for the Postgres sink; may be nil.
-	Columns func(ctx context.Context, c change.Change) ([]postgres.Column, error)
 }
 
 // Open opens a sink. Errors name environment variables, and never what is in them.
@@ -257,7 +262,10 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 
 // openPostgres uses the log's own connections where the sink is in its database.
 func openPostgres(ctx context.Context, s Settings, url string, env Environment) (*Opened, error) {
-	config := postgres.Config{Schema: s.Schema, Columns: env.Columns}
+	config := postgres.Config{Schema: s.Schema}
+	if env.DB != nil {
+		config.Columns = s.columnsOf(env.DB)
+	}
 	if same(url, env.URL) {
 		config.DB = env.DB
 		return &Opened{Sink: postgres.New(config), Once: true}, nil

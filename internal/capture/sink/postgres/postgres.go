@@ -6,6 +6,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,8 @@ type Config struct {
 type Postgres struct {
 	config Config
 	tables map[string]*table // by the source's name
+	// populate has all rows read by jsonb_populate_record; for tests that compare the two ways.
+	populate bool
 }
 
 // New returns a sink. The caller closes the database.
@@ -142,15 +145,20 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 	tables := map[string]*table{}
 	var order []string
 	for _, c := range changes {
-		t, err := p.table(ctx, tx, c.Change)
+		values, err := parse(c.Change)
 		if err != nil {
 			return err
 		}
-		r, err := t.row(c.Change)
+		t, err := p.table(ctx, tx, c.Change, values)
+		if err != nil {
+			return err
+		}
+		r, err := t.row(c.Change, values, p.populate)
 		if err != nil {
 			return err
 		}
 		name := string(c.Op) + "\x00" + t.name + "\x00" + strings.Join(r.columns, "\x00")
+		name += "\x00\x00" + strings.Join(r.slow, "\x00")
 		if c.Op == change.Insert {
 			name = string(change.Update) + name[len(change.Insert):] // The same statement.
 		}
@@ -190,22 +198,32 @@ type row struct {
 	op       change.Op
 	position int64
 	key      string
-	values   string   // the row in JSON
 	columns  []string // that it has, sorted
+	// texts are their values, and nothing for those in slow, which jsonb_populate_record has to read, of the object rest.
+	texts []*string
+	slow  []string
+	rest  string
 }
 
-func (t *table) row(c change.Change) (row, error) {
-	r := row{op: c.Op, position: c.Position, key: string(c.Key), values: string(c.New)}
+// parse returns the values of a change's row; none where it has none.
+func parse(c change.Change) (values map[string]json.RawMessage, err error) {
+	if c.Op == change.Delete || c.Op == change.Truncate {
+		return nil, nil //nolint:nilnil // There is no row.
+	}
+	if err := json.Unmarshal(c.New, &values); err != nil || values == nil {
+		return nil, fmt.Errorf("%w: it is no JSON object", errRow)
+	}
+	return values, nil
+}
+
+func (t *table) row(c change.Change, values map[string]json.RawMessage, populate bool) (row, error) {
+	r := row{op: c.Op, position: c.Position, key: string(c.Key)}
 	if c.Op == change.Truncate {
 		r.key = "null"
 		return r, nil
 	}
 	if c.Op == change.Delete {
 		return r, nil
-	}
-	values, err := sink.Row(c.New)
-	if err != nil || values == nil {
-		return r, fmt.Errorf("%w: it is no JSON object", errRow)
 	}
 	for name := range values {
 		if _, has := t.columns[name]; !has {
@@ -214,5 +232,26 @@ func (t *table) row(c change.Change) (row, error) {
 		r.columns = append(r.columns, name)
 	}
 	slices.Sort(r.columns)
+	r.texts = make([]*string, len(r.columns))
+	for i, name := range r.columns {
+		text, fast := input(values[name], t.types[name])
+		if fast && !populate {
+			r.texts[i] = text
+			delete(values, name)
+		} else {
+			r.slow = append(r.slow, name)
+		}
+	}
+	switch {
+	case len(r.slow) == 0:
+	case len(values) == len(r.columns):
+		r.rest = string(c.New)
+	default:
+		rest, err := json.Marshal(values)
+		if err != nil {
+			return r, fmt.Errorf("%w: %w", errRow, err)
+		}
+		r.rest = string(rest)
+	}
 	return r, nil
 }

@@ -27,7 +27,7 @@ type target struct {
 	admin *pgx.Conn
 }
 
-func newTarget(t *testing.T) *target {
+func newTarget(t testing.TB) *target {
 	t.Helper()
 	db := pgtest.Empty(t)
 	pool, err := database.Open(t.Context(), database.Config{URL: db.URL})

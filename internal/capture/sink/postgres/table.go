@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,7 +23,8 @@ type table struct {
 	tombstones string // quoted
 	key        []string
 	columns    map[string]bool
-	version    int // of the source's schema that it was made or extended for
+	types      map[string]string // of columns, as a cast names them, without a length
+	version    int               // of the source's schema that it was made or extended for
 }
 
 // tableError is an error of making or reading a table, which is no row's.
@@ -51,10 +51,10 @@ func quoteAll(names []string) []string {
 }
 
 // table returns the target of a change, which it makes or extends where that is needed.
-func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change) (*table, error) {
+func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values map[string]json.RawMessage) (*table, error) {
 	source := quote(c.Schema, c.Table)
 	t := p.tables[source]
-	if t != nil && t.version >= c.SchemaVersion && t.has(c.New) {
+	if t != nil && t.version >= c.SchemaVersion && t.has(values) {
 		return t, nil
 	}
 	key, err := names(c.Key)
@@ -70,7 +70,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change) (*tabl
 	}
 	t = &table{
 		name: quote(schema, c.Table), source: source, tombstones: quote(schema, TombstoneTable), key: key,
-		columns: map[string]bool{}, version: c.SchemaVersion,
+		columns: map[string]bool{}, types: map[string]string{}, version: c.SchemaVersion,
 	}
 	// Shards make a table one after another: the second one finds it.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('daymill sink ' || $1, 0))", quote(schema)); err != nil {
@@ -83,7 +83,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change) (*tabl
 	if err != nil {
 		return nil, err
 	}
-	if err := t.make(ctx, tx, schema, columns); err != nil {
+	if err := t.make(ctx, tx, schema, c.Table, columns); err != nil {
 		return nil, &tableError{err}
 	}
 	p.tables[source] = t
@@ -91,12 +91,13 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change) (*tabl
 }
 
 // has reports whether a row has no columns but those of the table.
-func (t *table) has(row json.RawMessage) bool {
-	if len(row) == 0 {
-		return true
+func (t *table) has(values map[string]json.RawMessage) bool {
+	for name := range values {
+		if !t.columns[name] {
+			return false
+		}
 	}
-	columns, err := names(row)
-	return err == nil && !slices.ContainsFunc(columns, func(name string) bool { return !t.columns[name] })
+	return true
 }
 
 // names are the names of a JSON object, in its order.
@@ -128,22 +129,24 @@ func names(object json.RawMessage) ([]string, error) {
 	return found, nil
 }
 
-// read finds out which columns there are. A table that is not Daymill's is left alone.
+// read finds out which columns there are, and of which types. A table that is not Daymill's is left alone.
 func (t *table) read(ctx context.Context, tx pgx.Tx, schema, name string) error {
 	rows, err := tx.Query(ctx, `
-		SELECT a.attname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		SELECT a.attname, pg_catalog.format_type(a.atttypid, -1)
+		FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped`, schema, name)
 	if err != nil {
 		return err
 	}
-	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var column, kind string
+	_, err = pgx.ForEachRow(rows, []any{&column, &kind}, func() error {
+		t.columns[column], t.types[column] = true, kind
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for _, column := range columns {
-		t.columns[column] = true
-	}
-	if len(columns) > 0 && !t.columns[PositionColumn] {
+	if len(t.columns) > 0 && !t.columns[PositionColumn] {
 		return fmt.Errorf("%w: %s is not one that Daymill made: name another schema, or drop it", ErrTable, t.name)
 	}
 	return nil
@@ -192,7 +195,7 @@ func guess(value any) string {
 }
 
 // make makes what is missing: the schema, the tombstones, the table, columns.
-func (t *table) make(ctx context.Context, tx pgx.Tx, schema string, columns []Column) error {
+func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, columns []Column) error {
 	var missing []string
 	for _, column := range columns {
 		if column.Name == PositionColumn {
@@ -229,7 +232,8 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema string, columns []Co
 		}
 		_, err := tx.Exec(ctx, `CREATE TABLE IF NOT EXISTS `+t.tombstones+` (
 			source text, key jsonb, position bigint NOT NULL, deleted_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (source, key));
-			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_deleted_at")+` ON `+t.tombstones+` (deleted_at)`)
+			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_deleted_at")+` ON `+t.tombstones+` (deleted_at);
+			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_position")+` ON `+t.tombstones+` (source, position)`)
 		if err != nil {
 			return fmt.Errorf("make the table of tombstones: %w", err)
 		}
@@ -238,12 +242,11 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema string, columns []Co
 		if err != nil {
 			return fmt.Errorf("make the target table: %w", err)
 		}
-		t.columns[PositionColumn] = true
 	}
-	for _, column := range columns {
-		t.columns[column.Name] = true
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	return t.read(ctx, tx, schema, name)
 }
 
 // usable returns a type that the target knows: the same, or text. to_regtype reads a type and nothing else, so what comes
@@ -261,77 +264,4 @@ func usable(ctx context.Context, tx pgx.Tx, kind string) (string, error) {
 		return "text", nil
 	}
 	return kind, nil
-}
-
-// batch splits rows into the parameters of a statement.
-func batch(rows []row) (positions []int64, keys, values []string) {
-	for _, r := range rows {
-		positions, keys, values = append(positions, r.position), append(keys, r.key), append(values, r.values)
-	}
-	return positions, keys, values
-}
-
-// upsert writes rows that have the same columns, where what is there is older.
-func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
-	columns := quoteAll(rows[0].columns)
-	set := make([]string, 0, len(columns)+1)
-	for _, column := range append(slices.Clone(columns), quote(PositionColumn)) {
-		set = append(set, column+" = EXCLUDED."+column)
-	}
-	position := quote(PositionColumn)
-	positions, keys, values := batch(rows)
-	_, err := tx.Exec(ctx, `
-		INSERT INTO `+t.name+` AS t (`+strings.Join(columns, ", ")+`, `+position+`)
-		SELECT r.`+strings.Join(columns, ", r.")+`, x.position
-		FROM unnest($1::bigint[], $2::text[], $3::text[]) AS x (position, key, value),
-			jsonb_populate_record(NULL::`+t.name+`, x.value::jsonb) AS r
-		WHERE NOT EXISTS (
-			SELECT FROM `+t.tombstones+` AS d WHERE d.source = $4 AND d.key IN (x.key::jsonb, 'null'::jsonb) AND d.position >= x.position)
-		ON CONFLICT (`+strings.Join(quoteAll(t.key), ", ")+`) DO UPDATE SET `+strings.Join(set, ", ")+`
-		WHERE t.`+position+` < EXCLUDED.`+position,
-		positions, keys, values, t.source)
-	return err
-}
-
-// delete deletes rows that are older, and remembers that they are gone.
-func (t *table) delete(ctx context.Context, tx pgx.Tx, rows []row, keep time.Duration) error {
-	if !t.columns[PositionColumn] {
-		return nil
-	}
-	match := make([]string, len(t.key))
-	for i, column := range quoteAll(t.key) {
-		match[i] = "t." + column + " = r." + column
-	}
-	positions, keys, _ := batch(rows)
-	_, err := tx.Exec(ctx, `
-		WITH x AS (SELECT position, key::jsonb AS key FROM unnest($1::bigint[], $2::text[]) AS x (position, key)),
-		gone AS (
-			DELETE FROM `+t.name+` AS t USING x, jsonb_populate_record(NULL::`+t.name+`, x.key) AS r
-			WHERE `+strings.Join(match, " AND ")+` AND t.`+quote(PositionColumn)+` < x.position)
-		INSERT INTO `+t.tombstones+` AS d (source, key, position) SELECT $3, key, position FROM x
-		ON CONFLICT (source, key) DO UPDATE SET position = EXCLUDED.position, deleted_at = now() WHERE d.position < EXCLUDED.position`,
-		positions, keys, t.source)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `
-		DELETE FROM `+t.tombstones+` WHERE (source, key) IN (
-			SELECT source, key FROM `+t.tombstones+` WHERE deleted_at < now() - $1::interval ORDER BY deleted_at LIMIT 1000)`, keep)
-	return err
-}
-
-// truncate deletes rows that are older than the last truncate.
-func (t *table) truncate(ctx context.Context, tx pgx.Tx, rows []row) error {
-	if !t.columns[PositionColumn] {
-		return nil
-	}
-	position := rows[len(rows)-1].position
-	if _, err := tx.Exec(ctx, "DELETE FROM "+t.name+" WHERE "+quote(PositionColumn)+" < $1", position); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, `
-		INSERT INTO `+t.tombstones+` AS d (source, key, position) VALUES ($1, 'null', $2)
-		ON CONFLICT (source, key) DO UPDATE SET position = EXCLUDED.position, deleted_at = now() WHERE d.position < EXCLUDED.position`,
-		t.source, position)
-	return err
 }

@@ -1,0 +1,110 @@
+package kind
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/sink/postgres"
+	"github.com/daymill/daymill/internal/capture/version"
+	database "github.com/daymill/daymill/internal/postgres"
+)
+
+// Values of Settings.OnSchemaChange.
+const (
+	OnChangeContinue = "continue"
+	OnChangePause    = "pause"
+)
+
+// pauses reports whether a sink of a kind is paused for a change that adding a column does not follow.
+func (s Settings) pauses(kind string) bool {
+	if s.OnSchemaChange != "" {
+		return s.OnSchemaChange == OnChangePause
+	}
+	return kind == Postgres || kind == Search
+}
+
+// sends reports whether a column of the source is sent, as far as the settings say. Those of the key always are.
+func (s Settings) sends(name string) bool {
+	if len(s.Columns) > 0 {
+		return slices.Contains(s.Columns, name)
+	}
+	return !slices.Contains(s.Without, name)
+}
+
+// Judge says why a sink has to pause before a change, whose table had other columns in the version that it has accepted, and what
+// fixes that; empty where it goes on.
+func Judge(ctx context.Context, on database.DBTX, name, kind string, s Settings, c change.Change, accepted int) (string, error) {
+	if !s.pauses(kind) {
+		return "", nil
+	}
+	before, err := version.Columns(ctx, on, c, accepted)
+	if err != nil {
+		return "", err
+	}
+	after, err := version.Columns(ctx, on, c, c.SchemaVersion)
+	if err != nil || before == nil || after == nil {
+		return "", err
+	}
+	breaking := slices.DeleteFunc(version.Breaking(version.Compare(before, after)), func(d version.Difference) bool {
+		return (d.Old.Name == "" || !s.sends(d.Old.Name)) && (d.New.Name == "" || !s.sends(d.New.Name))
+	})
+	if len(breaking) == 0 {
+		return "", nil
+	}
+	return "of " + c.Schema + "." + c.Table + ", " + version.List(breaking) + ": " + s.fix(kind, c, breaking) +
+		"then run `daymill sink resume " + name + "`", nil
+}
+
+// fix is what makes the target fit, as the beginning of a sentence.
+func (s Settings) fix(kind string, c change.Change, breaking []version.Difference) string {
+	switch kind {
+	case Postgres:
+		schema := s.Schema
+		if schema == "" {
+			schema = c.Schema
+		}
+		statements := make([]string, len(breaking))
+		for i, d := range breaking {
+			d.Old.Name, d.New.Name = s.renamed(d.Old.Name), s.renamed(d.New.Name)
+			statements[i] = d.Alter(pgx.Identifier{schema, c.Table}.Sanitize())
+		}
+		return "run " + strings.Join(statements, "; ") + " in the target, "
+	case Search:
+		return "change the index's mapping, or make a new index and name it in daymill.yaml, "
+	default:
+		return "see that the receiver can take it, "
+	}
+}
+
+func (s Settings) renamed(name string) string {
+	if to, has := s.Rename[name]; has {
+		return to
+	}
+	return name
+}
+
+// columnsOf returns the columns of a change as a sink with these settings receives them, with the types of the source.
+func (s Settings) columnsOf(on *database.DB) func(ctx context.Context, c change.Change) ([]postgres.Column, error) {
+	return func(ctx context.Context, c change.Change) (columns []postgres.Column, err error) {
+		key, err := sink.Row(c.Key)
+		if err != nil {
+			return nil, err
+		}
+		err = on.Read(ctx, func(on database.DBTX) error {
+			all, err := version.Columns(ctx, on, c, c.SchemaVersion)
+			for _, column := range all {
+				_, isKey := key[s.renamed(column.Name)]
+				if isKey || s.sends(column.Name) {
+					columns = append(columns, postgres.Column{Name: s.renamed(column.Name), Type: column.Type})
+				}
+			}
+			return err
+		})
+		return columns, err
+	}
+}
