@@ -21,7 +21,7 @@ build: ## Build bin/daymill.
 	go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/daymill ./cmd/daymill
 
 .PHONY: setup
-setup: ## Install what the tests use: Postgres, PgBouncer, Chromium, Redis. Quick where it is there.
+setup: ## Install what the tests use: Postgres, PgBouncer, Chromium, Redis, ClickHouse. Quick where it is there.
 	@internal/test/setup
 
 .PHONY: demo

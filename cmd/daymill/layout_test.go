@@ -67,8 +67,9 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
 			except: []string{
-				module + "/internal/test/pagebench",                                                 // A program of its own, which loads the pages.
-				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", // They call others.
+				module + "/internal/test/pagebench",                                                                                               // A program of its own, which loads the pages.
+				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // They call others.
+				module + "/internal/test/clickhousetest",
 			},
 		},
 		"MetricsAndTracesAreForCmd": {
@@ -108,7 +109,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{module + "/internal/test/pgtest", "github.com/stretchr"},
 			transitive: true,
 			from:       []string{module},
-			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/capture/sink/sinktest"},
+			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/test/clickhousetest", module + "/internal/capture/sink/sinktest"},
 		},
 	}
 

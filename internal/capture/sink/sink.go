@@ -18,6 +18,12 @@ type Sink interface {
 	Close() error
 }
 
+// Column is a column of a source table, for sinks that make a table of their own.
+type Column struct {
+	Name string
+	Type string // as format_type writes it
+}
+
 // Refusal is a change that a sink will not take, however often it is tried.
 type Refusal struct {
 	Index  int    // in the batch

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/sink/clickhouse"
 	"github.com/daymill/daymill/internal/capture/sink/kafka"
 	"github.com/daymill/daymill/internal/capture/sink/nats"
 	"github.com/daymill/daymill/internal/capture/sink/postgres"
@@ -33,12 +34,16 @@ const (
 	Postgres = "postgres"
 	Kafka    = "kafka"
 	NATS     = "nats"
+
+	ClickHouse = "clickhouse"
 	// Poll is a consumer that fetches its changes itself, with capture.poll or over HTTP.
 	Poll = "poll"
 )
 
 // Names are the kinds, in the order in which people are told of them.
-func Names() []string { return []string{Webhook, Redis, Search, Postgres, Kafka, NATS, Poll} }
+func Names() []string {
+	return []string{Webhook, Redis, Search, Postgres, ClickHouse, Kafka, NATS, Poll}
+}
 
 // ErrSettings says that settings cannot be used.
 var ErrSettings = errors.New("the settings cannot be used")
@@ -77,7 +82,7 @@ func Fields(kind string) []string {
 		return []string{"delete", "set", "hash", "stream", "max_len"}
 	case Search:
 		return []string{"index"}
-	case Postgres:
+	case Postgres, ClickHouse:
 		return []string{"schema"}
 	case Kafka:
 		return []string{"topic", "create_topics"}
@@ -249,6 +254,12 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 		made, err = kafka.Open(kafka.Config{URL: url, Topic: parse(s.Topic), CreateTopics: s.CreateTopics})
 	case NATS:
 		made, err = nats.Open(nats.Config{URL: url, Subject: s.Subject, Stream: s.Stream})
+	case ClickHouse:
+		config := clickhouse.Config{URL: url, Database: s.Schema}
+		if env.DB != nil {
+			config.Columns = s.columnsOf(env.DB)
+		}
+		made, err = clickhouse.Open(config)
 	case Poll:
 		return nil, fmt.Errorf("%w: a poller fetches its changes itself", ErrSettings)
 	default:

@@ -30,7 +30,7 @@ func TestOpen(t *testing.T) {
 	t.Parallel()
 	urls := map[string]string{
 		kind.Webhook: "https://example.com", kind.Redis: "redis://localhost", kind.Search: "http://localhost:9200", kind.Kafka: "kafka://localhost:1",
-		kind.NATS: "nats://localhost:1",
+		kind.NATS: "nats://localhost:1", kind.ClickHouse: "http://localhost:8123",
 	}
 	for name, url := range urls {
 		opened, err := kind.Open(t.Context(), name, settings(name), environment(map[string]string{"URL": url}))

@@ -9,7 +9,6 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
-	"github.com/daymill/daymill/internal/capture/sink/postgres"
 	"github.com/daymill/daymill/internal/capture/version"
 	database "github.com/daymill/daymill/internal/postgres"
 )
@@ -25,7 +24,7 @@ func (s Settings) pauses(kind string) bool {
 	if s.OnSchemaChange != "" {
 		return s.OnSchemaChange == OnChangePause
 	}
-	return kind == Postgres || kind == Search
+	return kind == Postgres || kind == ClickHouse || kind == Search
 }
 
 // sends reports whether a column of the source is sent, as far as the settings say. Those of the key always are.
@@ -74,6 +73,8 @@ func (s Settings) fix(kind string, c change.Change, breaking []version.Differenc
 			statements[i] = d.Alter(pgx.Identifier{schema, c.Table}.Sanitize())
 		}
 		return "run " + strings.Join(statements, "; ") + " in the target, "
+	case ClickHouse:
+		return "change the column in the target, "
 	case Search:
 		return "change the index's mapping, or make a new index and name it in daymill.yaml, "
 	default:
@@ -89,8 +90,8 @@ func (s Settings) renamed(name string) string {
 }
 
 // columnsOf returns the columns of a change as a sink with these settings receives them, with the types of the source.
-func (s Settings) columnsOf(on *database.DB) func(ctx context.Context, c change.Change) ([]postgres.Column, error) {
-	return func(ctx context.Context, c change.Change) (columns []postgres.Column, err error) {
+func (s Settings) columnsOf(on *database.DB) func(ctx context.Context, c change.Change) ([]sink.Column, error) {
+	return func(ctx context.Context, c change.Change) (columns []sink.Column, err error) {
 		key, err := sink.Row(c.Key)
 		if err != nil {
 			return nil, err
@@ -100,7 +101,7 @@ func (s Settings) columnsOf(on *database.DB) func(ctx context.Context, c change.
 			for _, column := range all {
 				_, isKey := key[s.renamed(column.Name)]
 				if isKey || s.sends(column.Name) {
-					columns = append(columns, postgres.Column{Name: s.renamed(column.Name), Type: column.Type})
+					columns = append(columns, sink.Column{Name: s.renamed(column.Name), Type: column.Type})
 				}
 			}
 			return err

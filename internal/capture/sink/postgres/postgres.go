@@ -34,10 +34,7 @@ const DefaultTombstones = 24 * time.Hour
 var ErrTable = errors.New("the target table cannot be used")
 
 // Column is a column of a source table.
-type Column struct {
-	Name string
-	Type string // as format_type writes it
-}
+type Column = sink.Column
 
 // Config says where rows go.
 type Config struct {

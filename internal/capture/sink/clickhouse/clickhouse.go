@@ -1,0 +1,240 @@
+// Package clickhouse is a sink that keeps tables of a ClickHouse equal to the rows of a stream. A change is a row that is added;
+// the table's engine, ReplacingMergeTree, keeps the one with the greatest position of each key. So a batch may arrive twice. A
+// deleted row stays, and says so.
+//
+// It speaks HTTP, which every version of ClickHouse does in the same way. Servers from 23.2 on leave deleted rows out of SELECT …
+// FINAL by themselves; older ones are asked with WHERE NOT _daymill_deleted.
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+)
+
+// Names of columns that a target table has of Daymill's.
+const (
+	PositionColumn = "_daymill_position"
+	DeletedColumn  = "_daymill_deleted"
+)
+
+var (
+	// ErrConfig says that a sink cannot be made as it is configured.
+	ErrConfig = errors.New("the ClickHouse sink cannot be used")
+	// ErrTable says that a target table is somebody else's.
+	ErrTable = errors.New("the target table cannot be used")
+)
+
+// Config says where rows go. URL has no default.
+type Config struct {
+	URL string // https://user:password@host:8443
+	// Database is the target; one with the name of the source's schema where empty. It is made where it is missing.
+	Database string
+	// Columns returns the columns of a change's table at that change. Where nil, or where it returns none, they are made of the
+	// row's JSON.
+	Columns func(ctx context.Context, c change.Change) ([]sink.Column, error)
+}
+
+// ClickHouse writes rows.
+type ClickHouse struct {
+	config   Config
+	address  url.URL
+	user     *url.Userinfo
+	client   *http.Client
+	version  version
+	tables   map[string]*table // by the source's name
+	prepared bool              // the version is known
+}
+
+// requestTimeout is how long a statement may take.
+const requestTimeout = 30 * time.Second
+
+// Open checks the configuration. It does not connect.
+func Open(config Config) (*ClickHouse, error) {
+	target, err := url.Parse(config.URL)
+	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
+		return nil, fmt.Errorf("%w: write its URL as https://user:password@host:8443", ErrConfig)
+	}
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, fmt.Errorf("%w: the process has another HTTP transport", ErrConfig)
+	}
+	c := &ClickHouse{config: config, address: *target, user: target.User, tables: map[string]*table{}}
+	c.address.User = nil
+	c.client = &http.Client{Transport: transport.Clone(), Timeout: requestTimeout, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	return c, nil
+}
+
+// Close closes the connections.
+func (c *ClickHouse) Close() error {
+	c.client.CloseIdleConnections()
+	return nil
+}
+
+// Deliver writes changes. Of a key that a batch has several changes of, the last one is written.
+func (c *ClickHouse) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
+	collapsed, err := sink.Collapse(changes)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.prepare(ctx); err != nil {
+		return nil, err
+	}
+	var parked sink.Parked
+	if err := c.halve(ctx, collapsed, &parked); err != nil {
+		c.tables = map[string]*table{} // Somebody may have dropped one.
+		return nil, err
+	}
+	return parked.Refusals(), nil
+}
+
+// halve writes changes, and finds out which ones are to blame for a refusal.
+func (c *ClickHouse) halve(ctx context.Context, changes []sink.Collapsed, parked *sink.Parked) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	err := c.write(ctx, changes)
+	var refused *refusal
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &refused):
+		return err
+	case len(changes) == 1:
+		parked.RefuseAll(changes[0], refused.reason, sink.Answer([]byte(refused.answer)))
+		return nil
+	}
+	middle := len(changes) / 2
+	if err := c.halve(ctx, changes[:middle], parked); err != nil {
+		return err
+	}
+	return c.halve(ctx, changes[middle:], parked)
+}
+
+// refusal is an error of a row's own.
+type refusal struct{ reason, answer string }
+
+func (r *refusal) Error() string { return r.reason }
+
+// group is the rows of a batch for one table.
+type group struct {
+	table *table
+	rows  []map[string]json.RawMessage
+	// incomplete are those of rows that lack columns, which the change did not touch.
+	incomplete []lacking
+}
+
+type lacking struct {
+	row     map[string]json.RawMessage
+	columns []string
+}
+
+// write writes changes, an INSERT for each table. What was truncated is marked last: the mark is older than what came after it.
+func (c *ClickHouse) write(ctx context.Context, changes []sink.Collapsed) error {
+	groups := map[*table]*group{}
+	var order []*group
+	var truncated []func() error
+	for _, one := range changes {
+		t, err := c.table(ctx, one.Change)
+		if err != nil {
+			return err
+		}
+		if one.Op == change.Truncate {
+			if t != nil {
+				truncated = append(truncated, func() error { return c.truncate(ctx, t, one.Position) })
+			}
+			continue
+		}
+		row, err := t.row(one.Change)
+		if err != nil {
+			return err
+		}
+		g := groups[t]
+		if g == nil {
+			g = &group{table: t}
+			groups[t], order = g, append(order, g)
+		}
+		g.rows = append(g.rows, row)
+		if len(one.Unchanged) > 0 {
+			g.incomplete = append(g.incomplete, lacking{row, one.Unchanged})
+		}
+	}
+	for _, g := range order {
+		if err := c.complete(ctx, g); err != nil {
+			return err
+		}
+		if err := c.insert(ctx, g); err != nil {
+			return err
+		}
+	}
+	for _, mark := range truncated {
+		if err := mark(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insert adds rows in one block, which is there as a whole or not at all.
+func (c *ClickHouse) insert(ctx context.Context, g *group) error {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	for _, row := range g.rows {
+		if err := encoder.Encode(row); err != nil {
+			return &refusal{reason: "the row cannot be written: " + err.Error()}
+		}
+	}
+	return c.send(ctx, "INSERT INTO "+g.table.name+" FORMAT JSONEachRow", body.Bytes())
+}
+
+// complete reads the values that changes did not touch, since a row replaces the one before as a whole.
+func (c *ClickHouse) complete(ctx context.Context, g *group) error {
+	if len(g.incomplete) == 0 {
+		return nil
+	}
+	keys := make([]string, len(g.incomplete))
+	for i, one := range g.incomplete {
+		keys[i] = g.table.match(one.row)
+	}
+	stored, err := c.query(ctx, "SELECT * FROM "+g.table.name+" FINAL WHERE "+strings.Join(keys, " OR ")+" FORMAT JSONEachRow")
+	if err != nil {
+		return err
+	}
+	before := map[string]map[string]json.RawMessage{}
+	decoder := json.NewDecoder(bytes.NewReader(stored))
+	for decoder.More() {
+		var row map[string]json.RawMessage
+		if err := decoder.Decode(&row); err != nil {
+			return fmt.Errorf("read what ClickHouse answered: %w", err)
+		}
+		before[g.table.keyOf(row)] = row
+	}
+	for _, one := range g.incomplete {
+		for _, name := range one.columns {
+			if value, has := before[g.table.keyOf(one.row)][name]; has {
+				one.row[name] = value
+			}
+		}
+	}
+	return nil
+}
+
+// truncate marks the rows that are older than a truncate as deleted by it.
+func (c *ClickHouse) truncate(ctx context.Context, t *table, position int64) error {
+	at := strconv.FormatInt(position, 10)
+	return c.send(ctx, "INSERT INTO "+t.name+" ("+t.keyColumns()+", "+PositionColumn+", "+DeletedColumn+") SELECT "+t.keyColumns()+", "+at+", 1 FROM "+
+		t.name+" FINAL WHERE "+PositionColumn+" < "+at+" AND "+DeletedColumn+" = 0", nil)
+}
