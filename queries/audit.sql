@@ -1,6 +1,6 @@
 -- name: AuditAppend :exec
 -- Writes down what somebody did; the database role where the actor is empty.
-INSERT INTO analytics.audit (actor, via, action, target, detail)
+INSERT INTO daymill.audit (actor, via, action, target, detail)
 VALUES (coalesce(nullif(@actor::text, ''), session_user), @via, @action, @target, @detail::jsonb);
 
 -- name: AuditListOlder :many
@@ -10,7 +10,7 @@ SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
     SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id < @before_id
         AND (@action::text = '' OR e.action = @action::text)
         AND (@action::text <> '' OR @actor::text = '' OR e.actor = @actor::text)
@@ -28,7 +28,7 @@ SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
     SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id > @after_id
         AND (@action::text = '' OR e.action = @action::text)
         AND (@action::text <> '' OR @actor::text = '' OR e.actor = @actor::text)
@@ -45,7 +45,7 @@ LIMIT @max_rows::integer;
 -- no more.
 SELECT coalesce((
     SELECT e.id
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id < @before_id
         AND (@action::text = '' OR e.action = @action::text)
         AND (@action::text <> '' OR @actor::text = '' OR e.actor = @actor::text)
@@ -59,7 +59,7 @@ SELECT coalesce((
 -- As AuditReach, above an id.
 SELECT coalesce((
     SELECT e.id
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id > @after_id
         AND (@action::text = '' OR e.action = @action::text)
         AND (@action::text <> '' OR @actor::text = '' OR e.actor = @actor::text)
@@ -72,23 +72,23 @@ SELECT coalesce((
 -- name: AuditWords :many
 -- The first few actors, ways and actions there are, each found by one step in its index.
 WITH RECURSIVE actors AS (
-    (SELECT e.actor AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.actor LIMIT 1)
+    (SELECT e.actor AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.actor LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.actor FROM analytics.audit AS e WHERE e.actor > w.word ORDER BY e.actor LIMIT 1), w.n + 1
+    SELECT (SELECT e.actor FROM daymill.audit AS e WHERE e.actor > w.word ORDER BY e.actor LIMIT 1), w.n + 1
     FROM actors AS w WHERE w.word IS NOT NULL AND w.n < @most::integer
 ),
 
 vias AS (
-    (SELECT e.via AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.via LIMIT 1)
+    (SELECT e.via AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.via LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.via FROM analytics.audit AS e WHERE e.via > w.word ORDER BY e.via LIMIT 1), w.n + 1
+    SELECT (SELECT e.via FROM daymill.audit AS e WHERE e.via > w.word ORDER BY e.via LIMIT 1), w.n + 1
     FROM vias AS w WHERE w.word IS NOT NULL AND w.n < @most::integer
 ),
 
 actions AS (
-    (SELECT e.action AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.action LIMIT 1)
+    (SELECT e.action AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.action LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.action FROM analytics.audit AS e WHERE e.action > w.word ORDER BY e.action LIMIT 1), w.n + 1
+    SELECT (SELECT e.action FROM daymill.audit AS e WHERE e.action > w.word ORDER BY e.action LIMIT 1), w.n + 1
     FROM actions AS w WHERE w.word IS NOT NULL AND w.n < @most::integer
 )
 

@@ -27,9 +27,9 @@ SELECT
     -- A run of another life of the database is fenced, and what it read may not be there any more.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval
-        AND (d.token IS NULL OR d.life = (SELECT analytics.life()))
+        AND (d.token IS NULL OR d.life = (SELECT daymill.life()))
     )::boolean AS alive,
-    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT analytics.life()))::boolean AS recent,
+    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT daymill.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker
@@ -45,7 +45,7 @@ SET
     state = 'running',
     run_id = @run_id,
     token = @token,
-    life = (SELECT analytics.life()),
+    life = (SELECT daymill.life()),
     beat = 0,
     scan_run_id = @scan_run_id,
     cursor = CASE WHEN @run_id::bigint = @scan_run_id::bigint THEN NULL ELSE cursor END,
@@ -61,7 +61,7 @@ WHERE metric_date = @metric_date;
 UPDATE analytics.rollup_dates
 SET heartbeat_at = clock_timestamp(), beat = cast(@beat AS bigint) + 1
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
-    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
 
 -- name: DateAdvance :execrows
 -- The fence, and the cursor: everything up to the entity is published.
@@ -73,7 +73,7 @@ SET
     cursor_events = @events,
     cursor_entities = @entities
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
-    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
 
 -- name: DateComplete :execrows
 -- The fence, and the end of the run.
@@ -87,11 +87,11 @@ SET
     events = @events::bigint,
     entities = @entities::bigint
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
-    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
 
 -- name: DateBreakOff :exec
 -- The end of a run that did not complete; nothing where another run has begun.
 UPDATE analytics.rollup_dates
 SET state = @state, heartbeat_at = clock_timestamp()
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
-    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());

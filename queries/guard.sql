@@ -53,7 +53,7 @@ ORDER BY d.metric_date;
 
 -- name: GuardErased :exec
 -- Writes down what the requests to erase that a run has claimed came to.
-INSERT INTO analytics.audit (actor, via, action, target, detail)
+INSERT INTO daymill.audit (actor, via, action, target, detail)
 SELECT
     r.requested_by,
     r.requested_via,
@@ -82,4 +82,4 @@ WHERE id IN (
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
-    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT analytics.life());
+    AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());

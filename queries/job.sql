@@ -4,7 +4,7 @@ SELECT
     s.state::text AS state,
     (
         SELECT count(*) FROM (
-            SELECT FROM analytics.jobs AS j
+            SELECT FROM daymill.jobs AS j
             WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text)
             ORDER BY j.id DESC
             LIMIT @most::integer
@@ -20,7 +20,7 @@ WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest(@states::text[]) AS s (state)
     CROSS JOIN LATERAL (
-        SELECT j.id FROM analytics.jobs AS j
+        SELECT j.id FROM daymill.jobs AS j
         WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text) AND j.id < @before_id
         ORDER BY j.id DESC
         LIMIT @budget::integer
@@ -38,9 +38,9 @@ FROM (SELECT count(*)::bigint AS looked, coalesce(min(k.id), 0)::bigint AS reach
 LEFT JOIN LATERAL (
     SELECT j.id, j.state
     FROM looked AS k
-    INNER JOIN LATERAL (SELECT r.* FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    INNER JOIN LATERAL (SELECT r.* FROM daymill.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
     WHERE (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
-        AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+        AND (@typed::text = '' OR j.words @@ daymill.job_words(@typed::text))
         AND j.changed_at <= @changed_by::timestamptz
     LIMIT @max_rows::integer
 ) AS m ON true;
@@ -51,7 +51,7 @@ WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest(@states::text[]) AS s (state)
     CROSS JOIN LATERAL (
-        SELECT j.id FROM analytics.jobs AS j
+        SELECT j.id FROM daymill.jobs AS j
         WHERE j.state = s.state AND (@kind::text = '' OR j.kind = @kind::text) AND j.id > @after_id
         ORDER BY j.id
         LIMIT @budget::integer
@@ -69,9 +69,9 @@ FROM (SELECT count(*)::bigint AS looked, coalesce(max(k.id), 0)::bigint AS reach
 LEFT JOIN LATERAL (
     SELECT j.id, j.state
     FROM looked AS k
-    INNER JOIN LATERAL (SELECT r.* FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    INNER JOIN LATERAL (SELECT r.* FROM daymill.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
     WHERE (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
-        AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+        AND (@typed::text = '' OR j.words @@ daymill.job_words(@typed::text))
     LIMIT @max_rows::integer
 ) AS m ON true;
 
@@ -79,7 +79,7 @@ LEFT JOIN LATERAL (
 -- How many jobs of dates within a range there are, counted up to most.
 SELECT count(*)::bigint
 FROM (
-    SELECT FROM analytics.jobs AS j
+    SELECT FROM daymill.jobs AS j
     WHERE j.metric_date BETWEEN @first_date::date AND @last_date::date
     ORDER BY j.metric_date, j.id
     LIMIT @most::integer
@@ -92,12 +92,12 @@ WITH bounds AS (
     SELECT
         greatest(
             @first_date::date,
-            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+            (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
         ) AS low,
         least(
             @last_date::date,
             (
-                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL
                 ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
             )
         ) AS high
@@ -105,13 +105,13 @@ WITH bounds AS (
 
 SELECT
     coalesce(CASE WHEN b.high - b.low > @most::integer OR EXISTS (
-        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id < @before_id ORDER BY j.id DESC LIMIT 500) AS n
+        SELECT FROM (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.id < @before_id ORDER BY j.id DESC LIMIT 500) AS n
         WHERE n.metric_date BETWEEN b.low AND b.high
     ) THEN -1 ELSE (
         SELECT max(n.id)
         FROM generate_series(0, b.high - b.low) AS i
         CROSS JOIN LATERAL (
-            SELECT j.id FROM analytics.jobs AS j
+            SELECT j.id FROM daymill.jobs AS j
             WHERE j.metric_date = b.low + i AND j.id < @before_id
             ORDER BY j.id DESC
             LIMIT 1
@@ -125,12 +125,12 @@ WITH bounds AS (
     SELECT
         greatest(
             @first_date::date,
-            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+            (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
         ) AS low,
         least(
             @last_date::date,
             (
-                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL
                 ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
             )
         ) AS high
@@ -138,13 +138,13 @@ WITH bounds AS (
 
 SELECT
     coalesce(CASE WHEN b.high - b.low > @most::integer OR EXISTS (
-        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id > @after_id ORDER BY j.id LIMIT 500) AS n
+        SELECT FROM (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.id > @after_id ORDER BY j.id LIMIT 500) AS n
         WHERE n.metric_date BETWEEN b.low AND b.high
     ) THEN -1 ELSE (
         SELECT min(n.id)
         FROM generate_series(0, b.high - b.low) AS i
         CROSS JOIN LATERAL (
-            SELECT j.id FROM analytics.jobs AS j
+            SELECT j.id FROM daymill.jobs AS j
             WHERE j.metric_date = b.low + i AND j.id > @after_id
             ORDER BY j.id
             LIMIT 1
@@ -159,13 +159,13 @@ SELECT
     c.state
 FROM (
     SELECT j.id, j.state, j.kind, j.words, j.changed_at
-    FROM analytics.jobs AS j
+    FROM daymill.jobs AS j
     WHERE j.metric_date BETWEEN @first_date::date AND @last_date::date
     ORDER BY j.metric_date, j.id
     LIMIT @most::integer
 ) AS c
 WHERE (@kind::text = '' OR c.kind = @kind::text)
-    AND (@typed::text = '' OR c.words @@ analytics.job_words(@typed::text))
+    AND (@typed::text = '' OR c.words @@ daymill.job_words(@typed::text))
     AND c.changed_at <= @changed_by::timestamptz;
 
 -- name: JobWordsNeeded :one
@@ -184,8 +184,8 @@ SELECT
     )::boolean AS matches
 FROM (
     SELECT j.id, j.state, j.kind, j.metric_date, j.changed_at
-    FROM analytics.jobs AS j
-    WHERE j.words @@ analytics.job_words(@typed::text)
+    FROM daymill.jobs AS j
+    WHERE j.words @@ daymill.job_words(@typed::text)
     LIMIT @most::integer
 ) AS c;
 
@@ -196,12 +196,12 @@ SELECT
     j.kind,
     j.metric_date,
     j.state
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY(@ids::bigint[])
     AND (@state::text = '' OR j.state = @state::text)
     AND (@kind::text = '' OR j.kind = @kind::text)
     AND (NOT @has_dates::boolean OR j.metric_date BETWEEN @first_date::date AND @last_date::date)
-    AND (@typed::text = '' OR j.words @@ analytics.job_words(@typed::text))
+    AND (@typed::text = '' OR j.words @@ daymill.job_words(@typed::text))
     AND j.changed_at <= @changed_by::timestamptz
 ORDER BY j.id DESC;
 
@@ -220,7 +220,7 @@ SELECT
     j.finalized_at,
     j.pruned_at,
     coalesce(left(j.errors -> -1 ->> 'error', 300), '')::text AS error
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY(@ids::bigint[])
 ORDER BY j.id DESC;
 
@@ -244,7 +244,7 @@ SELECT
     left(j.errors::text, 1000000)::text AS errors,
     coalesce(left(j.output::text, 100000), '')::text AS output,
     j.pruned_at
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = @id;
 
 -- name: JobRuns :many
@@ -271,17 +271,17 @@ LIMIT @max_rows::integer;
 -- name: JobSnapshot :one
 -- The highest id there is, and now.
 SELECT
-    coalesce((SELECT max(j.id) FROM analytics.jobs AS j), 0)::bigint AS max_id,
+    coalesce((SELECT max(j.id) FROM daymill.jobs AS j), 0)::bigint AS max_id,
     clock_timestamp()::timestamptz AS at;
 
 -- name: JobForget :execrows
 -- Deletes the history of jobs.
-DELETE FROM analytics.jobs WHERE id = ANY(@ids::bigint[]);
+DELETE FROM daymill.jobs WHERE id = ANY(@ids::bigint[]);
 
 -- name: JobSizes :many
 -- How many bytes jobs have as they are stored. Nothing of them is read.
 SELECT
     j.id,
     (pg_column_size(j.args) + pg_column_size(j.errors))::bigint AS bytes
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY(@ids::bigint[]);

@@ -101,12 +101,12 @@ CROSS JOIN (
     ) AS f
 ) AS b
 CROSS JOIN (
-    SELECT count(*)::bigint AS alive FROM analytics.workers AS p WHERE p.last_seen_at >= now() - @alive::interval
+    SELECT count(*)::bigint AS alive FROM daymill.workers AS p WHERE p.last_seen_at >= now() - @alive::interval
 ) AS w
 LEFT JOIN (
     SELECT
         c.last_run_at,
         (c.paused_at IS NOT NULL)::boolean AS paused
-    FROM analytics.schedules AS c
+    FROM daymill.schedules AS c
     WHERE c.name = @schedule
 ) AS s ON true;

@@ -60,10 +60,10 @@ WHERE id IN (
 
 -- name: PruneJobs :execrows
 -- The history of jobs that ended, oldest first, once River has deleted them itself.
-DELETE FROM analytics.jobs
+DELETE FROM daymill.jobs
 WHERE id IN (
     SELECT j.id
-    FROM analytics.jobs AS j
+    FROM daymill.jobs AS j
     WHERE j.finalized_at < @before AND j.pruned_at IS NOT NULL
     ORDER BY j.finalized_at, j.id
     LIMIT @max_rows::integer
@@ -71,10 +71,10 @@ WHERE id IN (
 
 -- name: PruneAudit :execrows
 -- What was done, oldest first.
-DELETE FROM analytics.audit
+DELETE FROM daymill.audit
 WHERE id IN (
     SELECT a.id
-    FROM analytics.audit AS a
+    FROM daymill.audit AS a
     WHERE a.at < @before
     ORDER BY a.at
     LIMIT @max_rows::integer

@@ -46,7 +46,7 @@ LIMIT @max_rows::integer;
 
 -- name: ReconcileRight :many
 -- Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.
-SELECT analytics.right_jobs()::bigint AS job_id;
+SELECT daymill.right_jobs()::bigint AS job_id;
 
 -- name: ReconcileReopen :execrows
 -- Dates that were completed before they were over, by a process whose clock was ahead: they are not complete.

@@ -1,6 +1,6 @@
 -- name: RunInsert :one
 INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
-VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id, analytics.life())
+VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id, daymill.life())
 RETURNING id, token;
 
 -- name: RunLose :exec

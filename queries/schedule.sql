@@ -1,6 +1,6 @@
 -- name: ScheduleEnsure :exec
 -- Makes the row of a periodic job that has never run, for ScheduleLock to lock.
-INSERT INTO analytics.schedules (name, last_due_at) VALUES (@name, '-infinity') ON CONFLICT (name) DO NOTHING;
+INSERT INTO daymill.schedules (name, last_due_at) VALUES (@name, '-infinity') ON CONFLICT (name) DO NOTHING;
 
 -- name: ScheduleLock :one
 -- Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
@@ -9,12 +9,12 @@ SELECT
     -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
     (s.last_due_at < @due_at::timestamptz OR s.last_due_at > @at_instant::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 WHERE s.name = @name
 FOR UPDATE;
 
 -- name: ScheduleRecord :exec
-UPDATE analytics.schedules
+UPDATE daymill.schedules
 SET
     last_due_at = CASE WHEN last_due_at > @at_instant::timestamptz THEN @due_at::timestamptz ELSE greatest(last_due_at, @due_at::timestamptz) END,
     last_run_at = clock_timestamp()
@@ -23,7 +23,7 @@ WHERE name = @name;
 -- name: ScheduleOverdue :one
 -- Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
 SELECT NOT EXISTS(
-    SELECT FROM analytics.schedules AS s
+    SELECT FROM daymill.schedules AS s
     WHERE s.name = @name
         AND (s.last_due_at >= @due_at::timestamptz AND s.last_due_at <= @at_instant::timestamptz OR s.paused_at IS NOT NULL)
 );
@@ -32,17 +32,17 @@ SELECT NOT EXISTS(
 SELECT
     s.last_run_at,
     s.paused_at
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 WHERE s.name = @name;
 
 -- name: SchedulePause :exec
 -- Pauses a periodic job, which may never have run; one that is paused stays so since when it was.
-INSERT INTO analytics.schedules AS s (name, last_due_at, paused_at)
+INSERT INTO daymill.schedules AS s (name, last_due_at, paused_at)
 VALUES (@name, '-infinity', clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at);
 
 -- name: ScheduleResume :exec
-UPDATE analytics.schedules SET paused_at = NULL WHERE name = @name;
+UPDATE daymill.schedules SET paused_at = NULL WHERE name = @name;
 
 -- name: ScheduleGaps :many
 -- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
@@ -73,7 +73,7 @@ SELECT
     s.name,
     s.last_run_at,
     s.paused_at
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 ORDER BY s.name;
 
 -- name: ScheduleLatest :many
@@ -88,10 +88,10 @@ FROM unnest(@kinds::text[]) AS k
 CROSS JOIN unnest(@states::text[]) AS s
 CROSS JOIN LATERAL (
     SELECT l.id
-    FROM analytics.jobs AS l
+    FROM daymill.jobs AS l
     WHERE l.kind = k AND l.state = s
     ORDER BY l.id DESC
     LIMIT 1
 ) AS latest
-INNER JOIN analytics.jobs AS j ON j.id = latest.id
+INNER JOIN daymill.jobs AS j ON j.id = latest.id
 ORDER BY j.kind, j.id DESC;

@@ -4,7 +4,7 @@ SELECT
     d.state,
     d.run_id,
     d.token,
-    analytics.life()::text AS life,
+    daymill.life()::text AS life,
     d.complete_run_id,
     d.completed_at,
     coalesce(d.events, 0)::bigint AS events,
@@ -18,7 +18,7 @@ WHERE d.metric_date = @metric_date;
 SELECT
     coalesce(
         d.run_id = @run_id AND d.token IS NOT DISTINCT FROM sqlc.narg('token')::uuid
-        AND (SELECT analytics.life()) = @life::text AND d.state IN ('complete', 'stale', 'protected'), false
+        AND (SELECT daymill.life()) = @life::text AND d.state IN ('complete', 'stale', 'protected'), false
     )::boolean AS same,
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL
@@ -171,7 +171,7 @@ SELECT
     j.id,
     j.state,
     left(j.args::text, 1000)::text AS args
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.kind = 'verify_dates' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 ORDER BY j.id
 LIMIT @max_rows::integer;

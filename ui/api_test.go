@@ -289,7 +289,7 @@ func TestAPIRollups(t *testing.T) {
 			require.Equal(t, http.StatusUnsupportedMediaType, answer.status, kind)
 		}
 		require.Zero(t, a.count(t, "SELECT count(*) FROM analytics.rollup_requests"))
-		require.Zero(t, a.count(t, "SELECT count(*) FROM analytics.audit"))
+		require.Zero(t, a.count(t, "SELECT count(*) FROM daymill.audit"))
 	})
 
 	t.Run("Requests", func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestAPIRollups(t *testing.T) {
 			FROM analytics.rollup_requests WHERE metric_date > '2026-03-01'`))
 		require.EqualValues(t, 28, a.count(t, "SELECT count(*) FROM analytics.rollup_requests WHERE requested_by = 'admin' AND requested_via = 'api'"))
 		require.Equal(t, "api api request dates 2026-03-10, admin api request dates 2026-02-01..2026-02-28",
-			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ' ORDER BY id) FROM analytics.audit"))
+			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ' ORDER BY id) FROM daymill.audit"))
 	})
 }
 
@@ -340,7 +340,7 @@ func TestAPIBackfills(t *testing.T) {
 	require.Equal(t, "running 2026-02-01 2026-02-03 t t 3 1500 api api", a.text(t, `SELECT concat_ws(' ', state, first_date,
 		last_date, newest_first, every_date, in_flight, pause_ms, requested_by, requested_via) FROM analytics.backfills`))
 	require.EqualValues(t, 3, a.count(t, "SELECT count(*) FROM analytics.backfill_dates"))
-	require.Equal(t, "api api start backfill", a.text(t, "SELECT concat_ws(' ', actor, via, action) FROM analytics.audit"))
+	require.Equal(t, "api api start backfill", a.text(t, "SELECT concat_ws(' ', actor, via, action) FROM daymill.audit"))
 	for _, id := range []string{"999", "0", "-1", "x", "9223372036854775807", "99999999999999999999", "%2F"} {
 		require.Equal(t, http.StatusNotFound, a.call(t, "GET", "/api/backfills/"+id, "").status, id)
 	}
@@ -516,7 +516,7 @@ func TestAPIDailyRollup(t *testing.T) {
 		}
 		require.Equal(t, `daily_rollup {"requested_via": "cron"}`, a.text(t, "SELECT string_agg(kind || ' ' || args, ', ') FROM river_job"))
 		require.Equal(t, "cron cron run schedule daily_rollup",
-			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ') FROM analytics.audit"))
+			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ') FROM daymill.audit"))
 	})
 
 	t.Run("Unset", func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestRequestHeaders(t *testing.T) {
 	}
 
 	// A method that is asked for by a header is not the request's: nothing changes.
-	before := s.count(t, "SELECT count(*) FROM analytics.audit")
+	before := s.count(t, "SELECT count(*) FROM daymill.audit")
 	for _, header := range []string{"X-HTTP-Method-Override: POST", "X-HTTP-Method: POST", "X-Method-Override: POST"} {
 		require.Equal(t, http.StatusNotFound, get("/dates/2026-03-01/request?_method=POST", admin+header+"\r\n").status, header)
 		require.Equal(t, http.StatusMethodNotAllowed, get("/api/rollups?date=2026-03-01", admin+header+"\r\n").status, header)
@@ -107,7 +107,7 @@ func TestRequestHeaders(t *testing.T) {
 		require.GreaterOrEqual(t, answer.status, 400, method)
 		require.Less(t, answer.status, 500, method)
 	}
-	require.Equal(t, before, s.count(t, "SELECT count(*) FROM analytics.audit"))
+	require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"))
 
 	// What htmx asks for is a piece of what the same user would see, or nothing.
 	whole := get("/dates", admin)
@@ -142,7 +142,7 @@ func TestRequestHeaders(t *testing.T) {
 		require.Less(t, answer.status, 502, name) // 501: what is not known.
 	}
 	require.Equal(t, http.StatusBadRequest, s.raw(t, "GET / HTTP/1.1\r\n\r\n").status, "no host")
-	require.Equal(t, before, s.count(t, "SELECT count(*) FROM analytics.audit"))
+	require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"))
 	require.Zero(t, faults.Load(), "errors in the log")
 }
 
@@ -150,7 +150,7 @@ func TestRequestHeaders(t *testing.T) {
 func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	s, faults := hostileSite(t, entity.Text)
-	before := s.count(t, "SELECT count(*) FROM analytics.audit")
+	before := s.count(t, "SELECT count(*) FROM daymill.audit")
 	for _, r := range routes() {
 		if r.method != http.MethodPost {
 			continue
@@ -168,7 +168,7 @@ func TestLargeBodies(t *testing.T) {
 			}
 			require.Equal(t, http.StatusRequestEntityTooLarge, s.do(t, request).status, "%s, chunked %t", path, chunked)
 		}
-		require.Equal(t, before, s.count(t, "SELECT count(*) FROM analytics.audit"), path)
+		require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"), path)
 		// Deep, many and in pieces. What needs no form is done.
 		for kind, body := range map[string]string{
 			"application/json":                         strings.Repeat("[", 60_000),
@@ -182,7 +182,7 @@ func TestLargeBodies(t *testing.T) {
 			answer := s.do(t, request)
 			require.Less(t, answer.status, 500, "%s %s: %s", path, kind, answer.body)
 		}
-		before = s.count(t, "SELECT count(*) FROM analytics.audit")
+		before = s.count(t, "SELECT count(*) FROM daymill.audit")
 	}
 	require.Zero(t, faults.Load(), "errors in the log")
 	header := s.raw(t, "GET / HTTP/1.1\r\nHost: shop.example\r\nX: "+strings.Repeat("x", 2<<20)+"\r\n\r\n")
@@ -203,8 +203,8 @@ func TestStored(t *testing.T) {
 		`INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 			SELECT '2026-03-01', 'failed', 1, 1, 1, now(), 5, 1 WHERE $1::text <> ''`,
 		`INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via) VALUES ('2026-03-01', $1::text, $1::text)`,
-		`INSERT INTO analytics.audit (actor, via, action, target, detail) VALUES ($1::text, $1::text, $1::text, $1::text, jsonb_build_object($1::text, $1::text))`,
-		`INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		`INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES ($1::text, $1::text, $1::text, $1::text, jsonb_build_object($1::text, $1::text))`,
+		`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 			VALUES ($1::text, $1::text, 1, 1, 1, 1, 1, 1, false)`,
 		`INSERT INTO analytics.verifications (metric_date, result, drifted_entities, events_counted, started_at, requested_by, requested_via, drifts)
 			VALUES ('2026-03-01', 'drifted', 1, 3, now(), $1::text, $1::text, jsonb_build_array(jsonb_build_object('entity', $1::text,

@@ -63,7 +63,7 @@ func TestBackfills(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills/1", "action=explode").status)
 		require.Equal(t, http.StatusNotFound, s.post(t, "/backfills/2", "action=pause").status)
 		require.Equal(t, "start backfill,pause backfill,resume backfill,cancel backfill",
-			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM analytics.audit WHERE actor = 'admin' AND via = 'web'"))
+			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 	})
 
 	t.Run("Empty", func(t *testing.T) {
@@ -204,15 +204,15 @@ func TestSchedule(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=pause").status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM analytics.schedules"))
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM daymill.schedules"))
 		require.Contains(t, s.get(t, "/schedule").body, "Resume")
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=resume").status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM analytics.schedules"))
+		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM daymill.schedules"))
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=run").status)
 		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup'"))
 		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/schedule", "action=explode").status)
 		require.Equal(t, "pause schedule,resume schedule,run schedule",
-			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM analytics.audit WHERE actor = 'admin' AND via = 'web'"))
+			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 	})
 
 	t.Run("Queue", func(t *testing.T) {
@@ -241,10 +241,10 @@ func TestSchedule(t *testing.T) {
 	t.Run("Worker", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		s.exec(t, `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		s.exec(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 			VALUES ('worker.1/<i>', 'v1', 2, 1, 1000, 4, 3, 0, false)`)
 		s.exec(t, "INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 hour', 'worker.1/<i>')")
-		s.exec(t, `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
+		s.exec(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
 			VALUES (17, 'prune_ledger', '{}', 'retryable', 'daymill_control', 1, 1, 3, now(), now(), '[{"error": "<u>no space"}]')`)
 		s.db.RawEvents(t)
 		s.db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 10, 1)

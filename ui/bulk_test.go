@@ -45,7 +45,7 @@ func TestBulk(t *testing.T) {
 		require.Zero(t, queried[int](t, b.db,
 			"SELECT count(*)::integer FROM analytics.rollup_requests WHERE metric_date = '2026-03-04' AND resolved_at IS NULL"))
 		require.Equal(t, "admin web delete jobs all jobs", queried[string](t, b.db,
-			"SELECT concat_ws(' ', actor, via, action, target) FROM analytics.audit WHERE action LIKE '%jobs'"))
+			"SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit WHERE action LIKE '%jobs'"))
 	})
 
 	// good_job #583: "all" that ignores the filter.
@@ -61,7 +61,7 @@ func TestBulk(t *testing.T) {
 		require.Contains(t, confirmation.body, "<strong>40 jobs</strong> will be deleted: discarded jobs of kind rollup_day, of the dates 2026-01-11..2026-02-19")
 		require.Contains(t, result.body, "40 jobs deleted</strong> of 40")
 		require.Equal(t, 320, queried[int](t, b.db, "SELECT count(*)::integer FROM river_job"))
-		require.Equal(t, 320, queried[int](t, b.db, "SELECT count(*)::integer FROM analytics.jobs"))
+		require.Equal(t, 320, queried[int](t, b.db, "SELECT count(*)::integer FROM daymill.jobs"))
 		require.Equal(t, 20, queried[int](t, b.db, "SELECT count(*)::integer FROM river_job WHERE kind = 'rollup_day' AND state = 'discarded'"))
 		require.Zero(t, queried[int](t, b.db, `SELECT count(*)::integer FROM river_job WHERE kind = 'rollup_day' AND state = 'discarded'
 			AND analytics.job_date(args) BETWEEN '2026-01-11' AND '2026-02-19'`))
@@ -76,7 +76,7 @@ func TestBulk(t *testing.T) {
 		_, result := b.confirmed(t, "action=retry&state=discarded", nil)
 		require.Contains(t, result.body, "253 jobs retried</strong> of 253")
 		require.Equal(t, 253, queried[int](t, b.db, "SELECT count(*)::integer FROM river_job WHERE state = 'available' AND max_attempts = 7"))
-		require.Equal(t, 253, queried[int](t, b.db, "SELECT sum((detail ->> 'retried')::integer)::integer FROM analytics.audit WHERE action = 'retry jobs'"))
+		require.Equal(t, 253, queried[int](t, b.db, "SELECT sum((detail ->> 'retried')::integer)::integer FROM daymill.audit WHERE action = 'retry jobs'"))
 		// A second answer to the same confirmation finds nothing that has not changed.
 		require.NotContains(t, b.get(t, "/jobs?state=discarded").body, "/jobs/253")
 	})
@@ -170,19 +170,19 @@ func TestJob(t *testing.T) {
 					d++
 					day := fmt.Sprintf("2026-03-%02d", d)
 					id := b.insert(t, day, state)
-					b.exec(t, "DELETE FROM analytics.audit")
+					b.exec(t, "DELETE FROM daymill.audit")
 					answer := b.post(t, fmt.Sprintf("/jobs/%d", id), "action="+action)
 					if after == "refused" {
 						require.Equal(t, http.StatusUnprocessableEntity, answer.status, action)
 						require.Equal(t, state, b.state(t, id), action)
-						require.Zero(t, queried[int](t, b.db, "SELECT count(*)::integer FROM analytics.audit"), action)
+						require.Zero(t, queried[int](t, b.db, "SELECT count(*)::integer FROM daymill.audit"), action)
 						continue
 					}
 					require.Equal(t, http.StatusSeeOther, answer.status, "%s: %s", action, answer.body)
 					require.Equal(t, http.StatusOK, b.get(t, answer.header.Get("Location")).status)
 					require.Equal(t, after, b.state(t, id), action)
 					require.Equal(t, fmt.Sprintf("admin web %s job %d", action, id), queried[string](t, b.db,
-						"SELECT concat_ws(' ', actor, via, action, target) FROM analytics.audit WHERE action LIKE '% job'"))
+						"SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit WHERE action LIKE '% job'"))
 					open := queried[int](t, b.db, "SELECT count(*)::integer FROM analytics.rollup_requests WHERE metric_date = $1 AND resolved_at IS NULL", day)
 					switch {
 					case action == "retry":

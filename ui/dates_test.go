@@ -140,7 +140,7 @@ func TestDate(t *testing.T) {
 		body := s.get(t, "/dates/2026-03-02").body
 		for _, want := range []string{
 			"retrying", "it broke", "&lt;i&gt;who&lt;/i&gt;", "never", "and 5 others; one run satisfies them all", "0 of 10", "Try again",
-			fmt.Sprintf(`href="/jobs/%d"`, value[int64](t, s, "SELECT id FROM analytics.jobs")),
+			fmt.Sprintf(`href="/jobs/%d"`, value[int64](t, s, "SELECT id FROM daymill.jobs")),
 		} {
 			require.Contains(t, body, want)
 		}
@@ -232,7 +232,7 @@ func TestDatesPlans(t *testing.T) {
 	s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 		SELECT '2016-03-15'::date + i % 3600, now(), 'satisfied' FROM generate_series(1, 40000) AS i`)
 	s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-01-01'::date + i FROM generate_series(1, 40) AS i")
-	s.exec(t, `INSERT INTO analytics.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
+	s.exec(t, `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
 		SELECT i, 'rollup_day', '2016-03-15'::date + i % 3600, '{}', 'completed', 'daymill', 1, 1, 10, now(), now()
 		FROM generate_series(1, 40000) AS i`)
 	s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)

@@ -45,8 +45,8 @@ func TestErase(t *testing.T) {
 		}
 		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM analytics.rollup_requests WHERE erase"))
 		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM analytics.backfills WHERE erase"))
-		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM analytics.audit WHERE action = 'request erasing' AND target = '2026-03-02'"))
-		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM analytics.audit WHERE action = 'start backfill' AND (detail ->> 'erase')::boolean"))
+		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM daymill.audit WHERE action = 'request erasing' AND target = '2026-03-02'"))
+		require.EqualValues(t, 2, a.count(t, "SELECT count(*) FROM daymill.audit WHERE action = 'start backfill' AND (detail ->> 'erase')::boolean"))
 		require.Equal(t, http.StatusUnauthorized, a.call(t, http.MethodPost, "/api/rollups", `{"date":"2026-03-02"}`, bearer("")).status)
 	})
 

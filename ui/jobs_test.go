@@ -155,7 +155,7 @@ func TestJobs(t *testing.T) {
 			"?q=2026-03-02":                                     {second},
 			"?q=connection&from=2026-03-03&state=discarded":     {third},
 			"?q=%22slice+refused%22":                            nil,
-			"?q=%27%3B+DROP+TABLE+analytics.jobs%3B+--+%26+%28": nil,
+			"?q=%27%3B+DROP+TABLE+daymill.jobs%3B+--+%26+%28": nil,
 		} {
 			answer := b.get(t, "/jobs"+query)
 			require.Equal(t, http.StatusOK, answer.status, query)

@@ -23,7 +23,7 @@ const (
 	waitFor = 30 * time.Second
 	tick    = 20 * time.Millisecond
 
-	workerSQL = `INSERT INTO analytics.workers
+	workerSQL = `INSERT INTO daymill.workers
 		(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('one', 'v1', 2, 1, 1000, 2, 2, 0, false)`
 	// completeSQL makes dates complete from the first to the last: $1 and $2.
@@ -146,7 +146,7 @@ func TestOverview(t *testing.T) {
 		require.Equal(t, "2026-03-02 admin web", value[string](t, s,
 			"SELECT metric_date || ' ' || requested_by || ' ' || requested_via FROM analytics.rollup_requests"))
 		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s,
-			"SELECT actor || ' ' || via || ' ' || action || ' ' || target FROM analytics.audit"))
+			"SELECT actor || ' ' || via || ' ' || action || ' ' || target FROM daymill.audit"))
 		require.Contains(t, s.get(t, "/").body, "retrying")
 	})
 
@@ -175,8 +175,8 @@ func TestOverview(t *testing.T) {
 				"wait: 2 dates do not equal their events any more: ask again. See the dates",
 			},
 			{
-				"INSERT INTO analytics.schedules (name, last_due_at, paused_at) VALUES ('daily_rollup', now(), now())",
-				"DELETE FROM analytics.schedules",
+				"INSERT INTO daymill.schedules (name, last_due_at, paused_at) VALUES ('daily_rollup', now(), now())",
+				"DELETE FROM daymill.schedules",
 				"wait: The daily job is paused: new dates are rolled up only where somebody asks for them. Go to the schedule",
 			},
 			{
@@ -185,7 +185,7 @@ func TestOverview(t *testing.T) {
 				"wait: The queue daymill is paused, so its jobs wait until somebody resumes it. Go to the schedule",
 			},
 			{
-				"DELETE FROM analytics.workers", "SELECT 1",
+				"DELETE FROM daymill.workers", "SELECT 1",
 				"bad: No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log.",
 			},
 		} {

@@ -71,7 +71,7 @@ func TestVerifications(t *testing.T) {
 		}
 		require.EqualValues(t, 3, a.count(t, "SELECT count(*) FROM river_job WHERE kind = 'verify_dates' AND queue = 'daymill_control'"))
 		require.Equal(t, "api api verify dates 2026-03-01, api api verify dates 2026-03-01..2026-03-05, api api verify dates sample of 7",
-			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ' ORDER BY id) FROM analytics.audit"))
+			a.text(t, "SELECT string_agg(concat_ws(' ', actor, via, action, target), ', ' ORDER BY id) FROM daymill.audit"))
 		for _, body := range []string{
 			`{}`, `{"sample":367}`, `{"sample":-1}`, `{"date":"2026-03-01","sample":1}`, `{"from":"2026-03-01"}`, `{"from":"2025-01-01","to":"2026-03-01"}`,
 		} {
@@ -139,7 +139,7 @@ func TestVerifications(t *testing.T) {
 			require.Contains(t, answer.body, want, form)
 		}
 		require.Zero(t, value[int](t, s, "SELECT count(*) FROM river_job"))
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM analytics.audit"))
+		require.Zero(t, value[int](t, s, "SELECT count(*) FROM daymill.audit"))
 		answer := s.do(t, s.request(t, "viewer", http.MethodPost, "/verifications", "sample=7"))
 		require.Equal(t, http.StatusForbidden, answer.status)
 		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/verifications", "")).body, `method="post"`)
@@ -177,7 +177,7 @@ func TestVerifications(t *testing.T) {
 		answer := s.post(t, "/dates/2026-03-02/request", "back=verifications")
 		require.Equal(t, "/verifications?notice=requested", answer.header.Get("Location"))
 		require.NotContains(t, s.get(t, "/verifications").body, `aria-label="Repair`)
-		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target) FROM analytics.audit"))
+		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit"))
 	})
 
 	t.Run("Verify", func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestVerifications(t *testing.T) {
 		require.JSONEq(t, `{"from": "2026-03-01", "to": "2026-03-05", "repair": true, "requested_by": "admin", "requested_via": "web"}`,
 			value[string](t, s, "SELECT args::text FROM river_job ORDER BY id LIMIT 1"))
 		require.Equal(t, `admin web verify dates 2026-03-01..2026-03-05 {"job": 1, "repair": true}`,
-			value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target, detail) FROM analytics.audit ORDER BY id LIMIT 1"))
+			value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target, detail) FROM daymill.audit ORDER BY id LIMIT 1"))
 		body := s.get(t, "/verifications").body
 		require.Contains(t, body, `Job <a href="/jobs/1">1</a> verifies 2026-03-01..2026-03-05: available.`)
 		require.Contains(t, body, "a sample of 12 dates")
@@ -205,7 +205,7 @@ func TestVerificationsPlans(t *testing.T) {
 		SELECT '2016-03-15'::date + i % 3600, CASE WHEN i % 997 = 0 THEN 'drifted' ELSE 'exact' END, now(), 'job', '[]'
 		FROM generate_series(1, 60000) AS i`)
 	s.exec(t, "INSERT INTO analytics.verifications (metric_date, result, drifted_entities, started_at, requested_via) VALUES ('2026-03-02', 'drifted', 3, now(), 'cli')")
-	s.exec(t, `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
+	s.exec(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
 		SELECT i, CASE WHEN i % 2 = 0 THEN 'verify_dates' ELSE 'rollup_day' END, '{}', 'completed', 'daymill', 1, 1, 10, now(), now()
 		FROM generate_series(1, 40000) AS i`)
 	s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)

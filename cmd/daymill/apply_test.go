@@ -86,7 +86,7 @@ func TestApply(t *testing.T) {
 		require.Contains(t, b.refused(t, "apply", "-f", b.file, "--dry-run"), "remove it first, or give the new one another name")
 		require.Contains(t, b.refused(t, "apply", "-f", b.file), "remove it first, or give the new one another name")
 	}
-	rows, err := b.db.Query(t.Context(), "SELECT concat_ws(' ', via, action, target) FROM analytics.audit ORDER BY id")
+	rows, err := b.db.Query(t.Context(), "SELECT concat_ws(' ', via, action, target) FROM daymill.audit ORDER BY id")
 	require.NoError(t, err)
 	entries, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)

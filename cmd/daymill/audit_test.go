@@ -31,7 +31,7 @@ func TestAudit(t *testing.T) {
 		code, _, stderr := command(t.Context(), db.URL, args...)
 		require.Equal(t, exitOK, code, "%v: %s", args, stderr)
 	}
-	rows, err := db.Query(t.Context(), "SELECT concat_ws(' ', via, action, target) FROM analytics.audit ORDER BY id")
+	rows, err := db.Query(t.Context(), "SELECT concat_ws(' ', via, action, target) FROM daymill.audit ORDER BY id")
 	require.NoError(t, err)
 	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)

@@ -31,7 +31,7 @@ func TestDoctor(t *testing.T) {
 
 	code, _, _ = run("source", "create")
 	require.Equal(t, exitOK, code)
-	_, err := db.Exec(t.Context(), `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	_, err := db.Exec(t.Context(), `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	require.NoError(t, err)
 	code, stdout, stderr = run("doctor", "--json")

@@ -45,7 +45,7 @@ func TestSwappedSource(t *testing.T) {
 		CREATE INDEX ON app.events (at)`)
 	require.NoError(t, err)
 	requireOK(t, db.URL, "source", "set", "--table", "app.events", "--entity", "who", "--type", "what", "--time", "at")
-	_, err = db.Exec(t.Context(), `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	_, err = db.Exec(t.Context(), `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false);
 		INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)`)
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestSecondSignal(t *testing.T) {
 	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, log.String())
 	tx, err := db.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE analytics.workers")
+	_, err = tx.Exec(t.Context(), "LOCK TABLE daymill.workers")
 	require.NoError(t, err)
 	require.NoError(t, process.Process.Signal(syscall.SIGINT))
 	ended := make(chan error, 1)
@@ -86,7 +86,7 @@ func TestSecondSignal(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.Empty(t, ended, "the first signal did not wait")
 		var waits bool
-		require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'analytics.workers'::regclass)").Scan(&waits))
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'daymill.workers'::regclass)").Scan(&waits))
 		return waits
 	}, waitFor, tick)
 	require.NoError(t, process.Process.Signal(syscall.SIGINT))

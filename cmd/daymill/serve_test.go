@@ -96,7 +96,7 @@ func send(t *testing.T, method, address string, form url.Values) (int, string) {
 
 func workersAlive(t *testing.T, db *pgtest.DB) (n int) {
 	t.Helper()
-	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.workers").Scan(&n))
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM daymill.workers").Scan(&n))
 	return n
 }
 

@@ -48,7 +48,7 @@ func TestStatus(t *testing.T) {
 	exec("SELECT analytics.enqueue_rollup('2026-03-01')")
 	unwell(noWorker)
 
-	exec(`INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	exec(`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	text = requireOK(t, db.URL, "status")
 	require.Contains(t, text, "All is well, and work is under way: 0 dates being rolled up, 1 to come.")
@@ -65,7 +65,7 @@ func TestStatus(t *testing.T) {
 	exec("INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())")
 	require.Contains(t, requireOK(t, db.URL, "status"), "The queue daymill is paused")
 	exec("DELETE FROM public.river_queue")
-	exec("DELETE FROM analytics.workers")
+	exec("DELETE FROM daymill.workers")
 	unwell(noWorker)
 	code, text, _ := command(t.Context(), db.URL, "doctor")
 	require.Equal(t, exitFailed, code)

@@ -95,7 +95,7 @@ func listNewer(ctx context.Context, on postgres.DBTX, filter Filter, after int64
 	return page, nil
 }
 
-func entries(rows []db.AnalyticsAudit) []Done {
+func entries(rows []db.DaymillAudit) []Done {
 	all := make([]Done, len(rows))
 	for i, r := range rows {
 		all[i] = Done{ID: r.ID, At: r.At, Entry: Entry{Who: Who{Actor: r.Actor, Via: r.Via}, Action: r.Action, Target: r.Target}}

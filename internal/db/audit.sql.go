@@ -10,7 +10,7 @@ import (
 )
 
 const auditAppend = `-- name: AuditAppend :exec
-INSERT INTO analytics.audit (actor, via, action, target, detail)
+INSERT INTO daymill.audit (actor, via, action, target, detail)
 VALUES (coalesce(nullif($1::text, ''), session_user), $2, $3, $4, $5::jsonb)
 `
 
@@ -39,7 +39,7 @@ SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
     SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id > $1
         AND ($2::text = '' OR e.action = $2::text)
         AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
@@ -62,7 +62,7 @@ type AuditListNewerParams struct {
 }
 
 // As AuditListOlder, above an id and the oldest first.
-func (q *Queries) AuditListNewer(ctx context.Context, arg AuditListNewerParams) ([]AnalyticsAudit, error) {
+func (q *Queries) AuditListNewer(ctx context.Context, arg AuditListNewerParams) ([]DaymillAudit, error) {
 	rows, err := q.db.Query(ctx, auditListNewer,
 		arg.AfterID,
 		arg.Action,
@@ -75,9 +75,9 @@ func (q *Queries) AuditListNewer(ctx context.Context, arg AuditListNewerParams) 
 		return nil, err
 	}
 	defer rows.Close()
-	var items []AnalyticsAudit
+	var items []DaymillAudit
 	for rows.Next() {
-		var i AnalyticsAudit
+		var i DaymillAudit
 		if err := rows.Scan(
 			&i.ID,
 			&i.At,
@@ -102,7 +102,7 @@ SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
     SELECT e.id, e.at, e.actor, e.via, e.action, e.target, e.detail
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id < $1
         AND ($2::text = '' OR e.action = $2::text)
         AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
@@ -126,7 +126,7 @@ type AuditListOlderParams struct {
 
 // What was done, below an id and the newest first: looks at no more than `budget` entries of one of the filters, and
 // returns those of them that match the others.
-func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) ([]AnalyticsAudit, error) {
+func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) ([]DaymillAudit, error) {
 	rows, err := q.db.Query(ctx, auditListOlder,
 		arg.BeforeID,
 		arg.Action,
@@ -139,9 +139,9 @@ func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) 
 		return nil, err
 	}
 	defer rows.Close()
-	var items []AnalyticsAudit
+	var items []DaymillAudit
 	for rows.Next() {
-		var i AnalyticsAudit
+		var i DaymillAudit
 		if err := rows.Scan(
 			&i.ID,
 			&i.At,
@@ -164,7 +164,7 @@ func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) 
 const auditReach = `-- name: AuditReach :one
 SELECT coalesce((
     SELECT e.id
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id < $1
         AND ($2::text = '' OR e.action = $2::text)
         AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
@@ -201,7 +201,7 @@ func (q *Queries) AuditReach(ctx context.Context, arg AuditReachParams) (int64, 
 const auditReachNewer = `-- name: AuditReachNewer :one
 SELECT coalesce((
     SELECT e.id
-    FROM analytics.audit AS e
+    FROM daymill.audit AS e
     WHERE e.id > $1
         AND ($2::text = '' OR e.action = $2::text)
         AND ($2::text <> '' OR $3::text = '' OR e.actor = $3::text)
@@ -236,23 +236,23 @@ func (q *Queries) AuditReachNewer(ctx context.Context, arg AuditReachNewerParams
 
 const auditWords = `-- name: AuditWords :many
 WITH RECURSIVE actors AS (
-    (SELECT e.actor AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.actor LIMIT 1)
+    (SELECT e.actor AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.actor LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.actor FROM analytics.audit AS e WHERE e.actor > w.word ORDER BY e.actor LIMIT 1), w.n + 1
+    SELECT (SELECT e.actor FROM daymill.audit AS e WHERE e.actor > w.word ORDER BY e.actor LIMIT 1), w.n + 1
     FROM actors AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
 ),
 
 vias AS (
-    (SELECT e.via AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.via LIMIT 1)
+    (SELECT e.via AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.via LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.via FROM analytics.audit AS e WHERE e.via > w.word ORDER BY e.via LIMIT 1), w.n + 1
+    SELECT (SELECT e.via FROM daymill.audit AS e WHERE e.via > w.word ORDER BY e.via LIMIT 1), w.n + 1
     FROM vias AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
 ),
 
 actions AS (
-    (SELECT e.action AS word, 1 AS n FROM analytics.audit AS e ORDER BY e.action LIMIT 1)
+    (SELECT e.action AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.action LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.action FROM analytics.audit AS e WHERE e.action > w.word ORDER BY e.action LIMIT 1), w.n + 1
+    SELECT (SELECT e.action FROM daymill.audit AS e WHERE e.action > w.word ORDER BY e.action LIMIT 1), w.n + 1
     FROM actions AS w WHERE w.word IS NOT NULL AND w.n < $1::integer
 )
 

@@ -23,7 +23,7 @@ SET
     cursor_events = $3,
     cursor_entities = $4
 WHERE metric_date = $5 AND run_id = $6 AND state = 'running'
-    AND token = $7 AND beat >= cast($1 AS bigint) AND life = (SELECT analytics.life())
+    AND token = $7 AND beat >= cast($1 AS bigint) AND life = (SELECT daymill.life())
 `
 
 type DateAdvanceParams struct {
@@ -59,7 +59,7 @@ SET
     state = 'running',
     run_id = $1,
     token = $2,
-    life = (SELECT analytics.life()),
+    life = (SELECT daymill.life()),
     beat = 0,
     scan_run_id = $3,
     cursor = CASE WHEN $1::bigint = $3::bigint THEN NULL ELSE cursor END,
@@ -117,7 +117,7 @@ const dateBreakOff = `-- name: DateBreakOff :exec
 UPDATE analytics.rollup_dates
 SET state = $1, heartbeat_at = clock_timestamp()
 WHERE metric_date = $2 AND run_id = $3 AND state = 'running'
-    AND token = $4 AND beat >= cast($5 AS bigint) AND life = (SELECT analytics.life())
+    AND token = $4 AND beat >= cast($5 AS bigint) AND life = (SELECT daymill.life())
 `
 
 type DateBreakOffParams struct {
@@ -151,7 +151,7 @@ SET
     events = $2::bigint,
     entities = $3::bigint
 WHERE metric_date = $4 AND run_id = $1 AND state = 'running'
-    AND token = $5 AND beat >= cast($6 AS bigint) AND life = (SELECT analytics.life())
+    AND token = $5 AND beat >= cast($6 AS bigint) AND life = (SELECT daymill.life())
 `
 
 type DateCompleteParams struct {
@@ -195,7 +195,7 @@ const dateHeartbeat = `-- name: DateHeartbeat :execrows
 UPDATE analytics.rollup_dates
 SET heartbeat_at = clock_timestamp(), beat = cast($1 AS bigint) + 1
 WHERE metric_date = $2 AND run_id = $3 AND state = 'running'
-    AND token = $4 AND beat >= cast($1 AS bigint) AND life = (SELECT analytics.life())
+    AND token = $4 AND beat >= cast($1 AS bigint) AND life = (SELECT daymill.life())
 `
 
 type DateHeartbeatParams struct {
@@ -232,9 +232,9 @@ SELECT
     -- A run of another life of the database is fenced, and what it read may not be there any more.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - $1::interval
-        AND (d.token IS NULL OR d.life = (SELECT analytics.life()))
+        AND (d.token IS NULL OR d.life = (SELECT daymill.life()))
     )::boolean AS alive,
-    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT analytics.life()))::boolean AS recent,
+    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT daymill.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker

@@ -38,7 +38,7 @@ func (q *Queries) GuardCount(ctx context.Context, arg GuardCountParams) (int64, 
 }
 
 const guardErased = `-- name: GuardErased :exec
-INSERT INTO analytics.audit (actor, via, action, target, detail)
+INSERT INTO daymill.audit (actor, via, action, target, detail)
 SELECT
     r.requested_by,
     r.requested_via,
@@ -150,7 +150,7 @@ const guardProtect = `-- name: GuardProtect :execrows
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
 WHERE metric_date = $1 AND run_id = $2 AND state = 'running'
-    AND token = $3 AND beat >= cast($4 AS bigint) AND life = (SELECT analytics.life())
+    AND token = $3 AND beat >= cast($4 AS bigint) AND life = (SELECT daymill.life())
 `
 
 type GuardProtectParams struct {

@@ -18,13 +18,13 @@ SELECT
     c.state
 FROM (
     SELECT j.id, j.state, j.kind, j.words, j.changed_at
-    FROM analytics.jobs AS j
+    FROM daymill.jobs AS j
     WHERE j.metric_date BETWEEN $1::date AND $2::date
     ORDER BY j.metric_date, j.id
     LIMIT $3::integer
 ) AS c
 WHERE ($4::text = '' OR c.kind = $4::text)
-    AND ($5::text = '' OR c.words @@ analytics.job_words($5::text))
+    AND ($5::text = '' OR c.words @@ daymill.job_words($5::text))
     AND c.changed_at <= $6::timestamptz
 `
 
@@ -81,8 +81,8 @@ SELECT
     )::boolean AS matches
 FROM (
     SELECT j.id, j.state, j.kind, j.metric_date, j.changed_at
-    FROM analytics.jobs AS j
-    WHERE j.words @@ analytics.job_words($6::text)
+    FROM daymill.jobs AS j
+    WHERE j.words @@ daymill.job_words($6::text)
     LIMIT $7::integer
 ) AS c
 `
@@ -137,7 +137,7 @@ SELECT
     s.state::text AS state,
     (
         SELECT count(*) FROM (
-            SELECT FROM analytics.jobs AS j
+            SELECT FROM daymill.jobs AS j
             WHERE j.state = s.state AND ($1::text = '' OR j.kind = $1::text)
             ORDER BY j.id DESC
             LIMIT $2::integer
@@ -181,7 +181,7 @@ func (q *Queries) JobCount(ctx context.Context, arg JobCountParams) ([]JobCountR
 const jobCountDates = `-- name: JobCountDates :one
 SELECT count(*)::bigint
 FROM (
-    SELECT FROM analytics.jobs AS j
+    SELECT FROM daymill.jobs AS j
     WHERE j.metric_date BETWEEN $1::date AND $2::date
     ORDER BY j.metric_date, j.id
     LIMIT $3::integer
@@ -203,7 +203,7 @@ func (q *Queries) JobCountDates(ctx context.Context, arg JobCountDatesParams) (i
 }
 
 const jobForget = `-- name: JobForget :execrows
-DELETE FROM analytics.jobs WHERE id = ANY($1::bigint[])
+DELETE FROM daymill.jobs WHERE id = ANY($1::bigint[])
 `
 
 // Deletes the history of jobs.
@@ -234,7 +234,7 @@ SELECT
     left(j.errors::text, 1000000)::text AS errors,
     coalesce(left(j.output::text, 100000), '')::text AS output,
     j.pruned_at
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = $1
 `
 
@@ -298,7 +298,7 @@ SELECT
     j.finalized_at,
     j.pruned_at,
     coalesce(left(j.errors -> -1 ->> 'error', 300), '')::text AS error
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY($1::bigint[])
 ORDER BY j.id DESC
 `
@@ -357,7 +357,7 @@ WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest($6::text[]) AS s (state)
     CROSS JOIN LATERAL (
-        SELECT j.id FROM analytics.jobs AS j
+        SELECT j.id FROM daymill.jobs AS j
         WHERE j.state = s.state AND ($7::text = '' OR j.kind = $7::text) AND j.id > $8
         ORDER BY j.id
         LIMIT $9::integer
@@ -375,9 +375,9 @@ FROM (SELECT count(*)::bigint AS looked, coalesce(max(k.id), 0)::bigint AS reach
 LEFT JOIN LATERAL (
     SELECT j.id, j.state
     FROM looked AS k
-    INNER JOIN LATERAL (SELECT r.id, r.kind, r.metric_date, r.args, r.state, r.queue, r.priority, r.attempt, r.max_attempts, r.attempted_by, r.created_at, r.scheduled_at, r.attempted_at, r.finalized_at, r.errors, r.output, r.pruned_at, r.changed_at, r.words FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    INNER JOIN LATERAL (SELECT r.id, r.kind, r.metric_date, r.args, r.state, r.queue, r.priority, r.attempt, r.max_attempts, r.attempted_by, r.created_at, r.scheduled_at, r.attempted_at, r.finalized_at, r.errors, r.output, r.pruned_at, r.changed_at, r.words FROM daymill.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
     WHERE (NOT $1::boolean OR j.metric_date BETWEEN $2::date AND $3::date)
-        AND ($4::text = '' OR j.words @@ analytics.job_words($4::text))
+        AND ($4::text = '' OR j.words @@ daymill.job_words($4::text))
     LIMIT $5::integer
 ) AS m ON true
 `
@@ -442,7 +442,7 @@ WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest($7::text[]) AS s (state)
     CROSS JOIN LATERAL (
-        SELECT j.id FROM analytics.jobs AS j
+        SELECT j.id FROM daymill.jobs AS j
         WHERE j.state = s.state AND ($8::text = '' OR j.kind = $8::text) AND j.id < $9
         ORDER BY j.id DESC
         LIMIT $10::integer
@@ -460,9 +460,9 @@ FROM (SELECT count(*)::bigint AS looked, coalesce(min(k.id), 0)::bigint AS reach
 LEFT JOIN LATERAL (
     SELECT j.id, j.state
     FROM looked AS k
-    INNER JOIN LATERAL (SELECT r.id, r.kind, r.metric_date, r.args, r.state, r.queue, r.priority, r.attempt, r.max_attempts, r.attempted_by, r.created_at, r.scheduled_at, r.attempted_at, r.finalized_at, r.errors, r.output, r.pruned_at, r.changed_at, r.words FROM analytics.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
+    INNER JOIN LATERAL (SELECT r.id, r.kind, r.metric_date, r.args, r.state, r.queue, r.priority, r.attempt, r.max_attempts, r.attempted_by, r.created_at, r.scheduled_at, r.attempted_at, r.finalized_at, r.errors, r.output, r.pruned_at, r.changed_at, r.words FROM daymill.jobs AS r WHERE r.id = k.id LIMIT 1) AS j ON true
     WHERE (NOT $1::boolean OR j.metric_date BETWEEN $2::date AND $3::date)
-        AND ($4::text = '' OR j.words @@ analytics.job_words($4::text))
+        AND ($4::text = '' OR j.words @@ daymill.job_words($4::text))
         AND j.changed_at <= $5::timestamptz
     LIMIT $6::integer
 ) AS m ON true
@@ -532,12 +532,12 @@ WITH bounds AS (
     SELECT
         greatest(
             $3::date,
-            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+            (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
         ) AS low,
         least(
             $4::date,
             (
-                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL
                 ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
             )
         ) AS high
@@ -545,13 +545,13 @@ WITH bounds AS (
 
 SELECT
     coalesce(CASE WHEN b.high - b.low > $1::integer OR EXISTS (
-        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id > $2 ORDER BY j.id LIMIT 500) AS n
+        SELECT FROM (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.id > $2 ORDER BY j.id LIMIT 500) AS n
         WHERE n.metric_date BETWEEN b.low AND b.high
     ) THEN -1 ELSE (
         SELECT min(n.id)
         FROM generate_series(0, b.high - b.low) AS i
         CROSS JOIN LATERAL (
-            SELECT j.id FROM analytics.jobs AS j
+            SELECT j.id FROM daymill.jobs AS j
             WHERE j.metric_date = b.low + i AND j.id > $2
             ORDER BY j.id
             LIMIT 1
@@ -585,12 +585,12 @@ WITH bounds AS (
     SELECT
         greatest(
             $3::date,
-            (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
+            (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL ORDER BY j.metric_date, j.id LIMIT 1)
         ) AS low,
         least(
             $4::date,
             (
-                SELECT j.metric_date FROM analytics.jobs AS j WHERE j.metric_date IS NOT NULL
+                SELECT j.metric_date FROM daymill.jobs AS j WHERE j.metric_date IS NOT NULL
                 ORDER BY j.metric_date DESC, j.id DESC LIMIT 1
             )
         ) AS high
@@ -598,13 +598,13 @@ WITH bounds AS (
 
 SELECT
     coalesce(CASE WHEN b.high - b.low > $1::integer OR EXISTS (
-        SELECT FROM (SELECT j.metric_date FROM analytics.jobs AS j WHERE j.id < $2 ORDER BY j.id DESC LIMIT 500) AS n
+        SELECT FROM (SELECT j.metric_date FROM daymill.jobs AS j WHERE j.id < $2 ORDER BY j.id DESC LIMIT 500) AS n
         WHERE n.metric_date BETWEEN b.low AND b.high
     ) THEN -1 ELSE (
         SELECT max(n.id)
         FROM generate_series(0, b.high - b.low) AS i
         CROSS JOIN LATERAL (
-            SELECT j.id FROM analytics.jobs AS j
+            SELECT j.id FROM daymill.jobs AS j
             WHERE j.metric_date = b.low + i AND j.id < $2
             ORDER BY j.id DESC
             LIMIT 1
@@ -716,7 +716,7 @@ const jobSizes = `-- name: JobSizes :many
 SELECT
     j.id,
     (pg_column_size(j.args) + pg_column_size(j.errors))::bigint AS bytes
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY($1::bigint[])
 `
 
@@ -748,7 +748,7 @@ func (q *Queries) JobSizes(ctx context.Context, ids []int64) ([]JobSizesRow, err
 
 const jobSnapshot = `-- name: JobSnapshot :one
 SELECT
-    coalesce((SELECT max(j.id) FROM analytics.jobs AS j), 0)::bigint AS max_id,
+    coalesce((SELECT max(j.id) FROM daymill.jobs AS j), 0)::bigint AS max_id,
     clock_timestamp()::timestamptz AS at
 `
 
@@ -771,12 +771,12 @@ SELECT
     j.kind,
     j.metric_date,
     j.state
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.id = ANY($1::bigint[])
     AND ($2::text = '' OR j.state = $2::text)
     AND ($3::text = '' OR j.kind = $3::text)
     AND (NOT $4::boolean OR j.metric_date BETWEEN $5::date AND $6::date)
-    AND ($7::text = '' OR j.words @@ analytics.job_words($7::text))
+    AND ($7::text = '' OR j.words @@ daymill.job_words($7::text))
     AND j.changed_at <= $8::timestamptz
 ORDER BY j.id DESC
 `

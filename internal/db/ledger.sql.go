@@ -149,13 +149,13 @@ CROSS JOIN (
     ) AS f
 ) AS b
 CROSS JOIN (
-    SELECT count(*)::bigint AS alive FROM analytics.workers AS p WHERE p.last_seen_at >= now() - $1::interval
+    SELECT count(*)::bigint AS alive FROM daymill.workers AS p WHERE p.last_seen_at >= now() - $1::interval
 ) AS w
 LEFT JOIN (
     SELECT
         c.last_run_at,
         (c.paused_at IS NOT NULL)::boolean AS paused
-    FROM analytics.schedules AS c
+    FROM daymill.schedules AS c
     WHERE c.name = $2
 ) AS s ON true
 `

@@ -65,7 +65,7 @@ SELECT
     j.scheduled_at,
     j.finalized_at,
     (j.pruned_at IS NOT NULL)::boolean AS pruned
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.metric_date = $1::date
 ORDER BY j.id DESC
 LIMIT $2::integer

@@ -12,16 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-type AnalyticsAudit struct {
-	ID     int64
-	At     time.Time
-	Actor  string
-	Via    string
-	Action string
-	Target string
-	Detail []byte
-}
-
 type AnalyticsBackfill struct {
 	ID             int64
 	State          string
@@ -99,28 +89,6 @@ type AnalyticsInstallation struct {
 	EventRetention pgtype.Interval
 }
 
-type AnalyticsJob struct {
-	ID          int64
-	Kind        string
-	MetricDate  *date.Date
-	Args        []byte
-	State       string
-	Queue       string
-	Priority    int16
-	Attempt     int16
-	MaxAttempts int16
-	AttemptedBy *string
-	CreatedAt   time.Time
-	ScheduledAt time.Time
-	AttemptedAt *time.Time
-	FinalizedAt *time.Time
-	Errors      []byte
-	Output      []byte
-	PrunedAt    *time.Time
-	ChangedAt   time.Time
-	Words       interface{}
-}
-
 type AnalyticsMark struct {
 	Token  pgtype.UUID
 	MadeAt time.Time
@@ -189,13 +157,6 @@ type AnalyticsRollupRun struct {
 	Life               string
 }
 
-type AnalyticsSchedule struct {
-	Name      string
-	LastDueAt time.Time
-	LastRunAt *time.Time
-	PausedAt  *time.Time
-}
-
 type AnalyticsSource struct {
 	Singleton      bool
 	TableSchema    string
@@ -252,21 +213,6 @@ type AnalyticsWatchFault struct {
 	FirstAt   []time.Time
 	LastAt    []time.Time
 	Error     string
-}
-
-type AnalyticsWorker struct {
-	Name             string
-	StartedAt        time.Time
-	LastSeenAt       time.Time
-	Version          string
-	Workers          int32
-	Pace             float64
-	MaxEntities      int64
-	DailyHour        int32
-	Lookback         int32
-	RetentionSeconds int64
-	Follower         bool
-	Trouble          string
 }
 
 type CaptureAccepted struct {
@@ -409,4 +355,58 @@ type CaptureStream struct {
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
+}
+
+type DaymillAudit struct {
+	ID     int64
+	At     time.Time
+	Actor  string
+	Via    string
+	Action string
+	Target string
+	Detail []byte
+}
+
+type DaymillJob struct {
+	ID          int64
+	Kind        string
+	MetricDate  *date.Date
+	Args        []byte
+	State       string
+	Queue       string
+	Priority    int16
+	Attempt     int16
+	MaxAttempts int16
+	AttemptedBy *string
+	CreatedAt   time.Time
+	ScheduledAt time.Time
+	AttemptedAt *time.Time
+	FinalizedAt *time.Time
+	Errors      []byte
+	Output      []byte
+	PrunedAt    *time.Time
+	ChangedAt   time.Time
+	Words       interface{}
+}
+
+type DaymillSchedule struct {
+	Name      string
+	LastDueAt time.Time
+	LastRunAt *time.Time
+	PausedAt  *time.Time
+}
+
+type DaymillWorker struct {
+	Name             string
+	StartedAt        time.Time
+	LastSeenAt       time.Time
+	Version          string
+	Workers          int32
+	Pace             float64
+	MaxEntities      int64
+	DailyHour        int32
+	Lookback         int32
+	RetentionSeconds int64
+	Follower         bool
+	Trouble          string
 }

@@ -11,10 +11,10 @@ import (
 )
 
 const pruneAudit = `-- name: PruneAudit :execrows
-DELETE FROM analytics.audit
+DELETE FROM daymill.audit
 WHERE id IN (
     SELECT a.id
-    FROM analytics.audit AS a
+    FROM daymill.audit AS a
     WHERE a.at < $1
     ORDER BY a.at
     LIMIT $2::integer
@@ -60,10 +60,10 @@ func (q *Queries) PruneBackfills(ctx context.Context, arg PruneBackfillsParams) 
 }
 
 const pruneJobs = `-- name: PruneJobs :execrows
-DELETE FROM analytics.jobs
+DELETE FROM daymill.jobs
 WHERE id IN (
     SELECT j.id
-    FROM analytics.jobs AS j
+    FROM daymill.jobs AS j
     WHERE j.finalized_at < $1 AND j.pruned_at IS NOT NULL
     ORDER BY j.finalized_at, j.id
     LIMIT $2::integer

@@ -171,7 +171,7 @@ func (q *Queries) ReconcileRescue(ctx context.Context, silence time.Duration) ([
 }
 
 const reconcileRight = `-- name: ReconcileRight :many
-SELECT analytics.right_jobs()::bigint AS job_id
+SELECT daymill.right_jobs()::bigint AS job_id
 `
 
 // Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.

@@ -36,7 +36,7 @@ func (q *Queries) ReplayMark(ctx context.Context) (pgtype.UUID, error) {
 const replayPosition = `-- name: ReplayPosition :one
 SELECT
     pg_current_wal_insert_lsn()::text AS position,
-    analytics.life()::text AS life
+    daymill.life()::text AS life
 `
 
 type ReplayPositionRow struct {
@@ -57,7 +57,7 @@ SELECT
     pg_is_in_recovery() AS in_recovery,
     coalesce(pg_last_wal_replay_lsn() >= cast($1::text AS pg_lsn), false)::boolean AS reached,
     EXISTS(SELECT FROM analytics.marks AS m WHERE m.token = $2)::boolean AS marked,
-    analytics.life()::text AS life
+    daymill.life()::text AS life
 `
 
 type ReplayReachedParams struct {

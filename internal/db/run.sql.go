@@ -31,7 +31,7 @@ func (q *Queries) RunFinish(ctx context.Context, arg RunFinishParams) error {
 
 const runInsert = `-- name: RunInsert :one
 INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
-VALUES ($1, $2, $3, $4, $5, analytics.life())
+VALUES ($1, $2, $3, $4, $5, daymill.life())
 RETURNING id, token
 `
 

@@ -13,7 +13,7 @@ import (
 )
 
 const scheduleEnsure = `-- name: ScheduleEnsure :exec
-INSERT INTO analytics.schedules (name, last_due_at) VALUES ($1, '-infinity') ON CONFLICT (name) DO NOTHING
+INSERT INTO daymill.schedules (name, last_due_at) VALUES ($1, '-infinity') ON CONFLICT (name) DO NOTHING
 `
 
 // Makes the row of a periodic job that has never run, for ScheduleLock to lock.
@@ -75,7 +75,7 @@ const scheduleGet = `-- name: ScheduleGet :one
 SELECT
     s.last_run_at,
     s.paused_at
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 WHERE s.name = $1
 `
 
@@ -102,12 +102,12 @@ FROM unnest($1::text[]) AS k
 CROSS JOIN unnest($2::text[]) AS s
 CROSS JOIN LATERAL (
     SELECT l.id
-    FROM analytics.jobs AS l
+    FROM daymill.jobs AS l
     WHERE l.kind = k AND l.state = s
     ORDER BY l.id DESC
     LIMIT 1
 ) AS latest
-INNER JOIN analytics.jobs AS j ON j.id = latest.id
+INNER JOIN daymill.jobs AS j ON j.id = latest.id
 ORDER BY j.kind, j.id DESC
 `
 
@@ -156,7 +156,7 @@ SELECT
     s.name,
     s.last_run_at,
     s.paused_at
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 ORDER BY s.name
 `
 
@@ -192,7 +192,7 @@ SELECT
     -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
     (s.last_due_at < $1::timestamptz OR s.last_due_at > $2::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
-FROM analytics.schedules AS s
+FROM daymill.schedules AS s
 WHERE s.name = $3
 FOR UPDATE
 `
@@ -219,7 +219,7 @@ func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (Sch
 
 const scheduleOverdue = `-- name: ScheduleOverdue :one
 SELECT NOT EXISTS(
-    SELECT FROM analytics.schedules AS s
+    SELECT FROM daymill.schedules AS s
     WHERE s.name = $1
         AND (s.last_due_at >= $2::timestamptz AND s.last_due_at <= $3::timestamptz OR s.paused_at IS NOT NULL)
 )
@@ -240,7 +240,7 @@ func (q *Queries) ScheduleOverdue(ctx context.Context, arg ScheduleOverdueParams
 }
 
 const schedulePause = `-- name: SchedulePause :exec
-INSERT INTO analytics.schedules AS s (name, last_due_at, paused_at)
+INSERT INTO daymill.schedules AS s (name, last_due_at, paused_at)
 VALUES ($1, '-infinity', clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at)
 `
@@ -252,7 +252,7 @@ func (q *Queries) SchedulePause(ctx context.Context, name string) error {
 }
 
 const scheduleRecord = `-- name: ScheduleRecord :exec
-UPDATE analytics.schedules
+UPDATE daymill.schedules
 SET
     last_due_at = CASE WHEN last_due_at > $1::timestamptz THEN $2::timestamptz ELSE greatest(last_due_at, $2::timestamptz) END,
     last_run_at = clock_timestamp()
@@ -271,7 +271,7 @@ func (q *Queries) ScheduleRecord(ctx context.Context, arg ScheduleRecordParams) 
 }
 
 const scheduleResume = `-- name: ScheduleResume :exec
-UPDATE analytics.schedules SET paused_at = NULL WHERE name = $1
+UPDATE daymill.schedules SET paused_at = NULL WHERE name = $1
 `
 
 func (q *Queries) ScheduleResume(ctx context.Context, name string) error {

@@ -18,7 +18,7 @@ SELECT
     d.state,
     d.run_id,
     d.token,
-    analytics.life()::text AS life,
+    daymill.life()::text AS life,
     d.complete_run_id,
     d.completed_at,
     coalesce(d.events, 0)::bigint AS events,
@@ -224,7 +224,7 @@ SELECT
     j.id,
     j.state,
     left(j.args::text, 1000)::text AS args
-FROM analytics.jobs AS j
+FROM daymill.jobs AS j
 WHERE j.kind = 'verify_dates' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 ORDER BY j.id
 LIMIT $1::integer
@@ -551,7 +551,7 @@ const verificationSteady = `-- name: VerificationSteady :one
 SELECT
     coalesce(
         d.run_id = $1 AND d.token IS NOT DISTINCT FROM $2::uuid
-        AND (SELECT analytics.life()) = $3::text AND d.state IN ('complete', 'stale', 'protected'), false
+        AND (SELECT daymill.life()) = $3::text AND d.state IN ('complete', 'stale', 'protected'), false
     )::boolean AS same,
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL

@@ -12,7 +12,7 @@ import (
 )
 
 const workerForget = `-- name: WorkerForget :exec
-DELETE FROM analytics.workers WHERE name = $1
+DELETE FROM daymill.workers WHERE name = $1
 `
 
 // A worker process has stopped.
@@ -23,7 +23,7 @@ func (q *Queries) WorkerForget(ctx context.Context, name string) error {
 
 const workerList = `-- name: WorkerList :many
 SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble
-FROM analytics.workers AS w
+FROM daymill.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
 LIMIT $2::integer
@@ -35,15 +35,15 @@ type WorkerListParams struct {
 }
 
 // The worker processes that were seen within a span of time, those started last first.
-func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]AnalyticsWorker, error) {
+func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]DaymillWorker, error) {
 	rows, err := q.db.Query(ctx, workerList, arg.Within, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []AnalyticsWorker
+	var items []DaymillWorker
 	for rows.Next() {
-		var i AnalyticsWorker
+		var i DaymillWorker
 		if err := rows.Scan(
 			&i.Name,
 			&i.StartedAt,
@@ -69,7 +69,7 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Analy
 }
 
 const workerPrune = `-- name: WorkerPrune :exec
-DELETE FROM analytics.workers WHERE last_seen_at < now() - interval '7 days'
+DELETE FROM daymill.workers WHERE last_seen_at < now() - interval '7 days'
 `
 
 // Worker processes that ended without a word, long ago.
@@ -79,7 +79,7 @@ func (q *Queries) WorkerPrune(ctx context.Context) error {
 }
 
 const workerSee = `-- name: WorkerSee :exec
-INSERT INTO analytics.workers
+INSERT INTO daymill.workers
 (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble

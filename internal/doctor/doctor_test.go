@@ -68,7 +68,7 @@ const watched = `CREATE TABLE public.parts (who bigint NOT NULL, what text, at t
 	CREATE INDEX ON public.parts (at)`
 
 // stands has a job that no worker has taken for ten minutes, though one is alive.
-const stands = `INSERT INTO analytics.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+const stands = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 	VALUES ('w', 'v', 1, 1, 1, 1, 1, 1, false);
 	INSERT INTO river_job (kind, args, max_attempts, queue, scheduled_at) VALUES ('backfill', '{}', 5, 'daymill', now() - interval '10 minutes');`
 
@@ -291,17 +291,22 @@ func TestExamineRoles(t *testing.T) {
 		require.NoError(t, err)
 		levels, sentences := of(examine(t, url), "rights")
 		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
-		require.Contains(t, sentences, "may not write analytics.audit, ")
-		_, err = db.Exec(t.Context(), "GRANT ALL ON ALL TABLES IN SCHEMA analytics, public TO "+name)
+		require.Contains(t, sentences, "GRANT USAGE ON SCHEMA capture, daymill TO "+name)
+		_, err = db.Exec(t.Context(), "GRANT USAGE ON SCHEMA capture, daymill TO "+name)
 		require.NoError(t, err)
 		levels, sentences = of(examine(t, url), "rights")
 		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
-		require.Contains(t, sentences, "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO "+name)
-		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO "+name)
+		require.Contains(t, sentences, ", daymill.audit, ")
+		_, err = db.Exec(t.Context(), "GRANT ALL ON ALL TABLES IN SCHEMA analytics, capture, daymill, public TO "+name)
+		require.NoError(t, err)
+		levels, sentences = of(examine(t, url), "rights")
+		require.Equal(t, []doctor.Level{doctor.Failure}, levels)
+		require.Contains(t, sentences, "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics, capture, daymill TO "+name)
+		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics, capture, daymill TO "+name)
 		require.NoError(t, err)
 		levels, sentences = of(examine(t, url), "rights")
 		require.Equal(t, []doctor.Level{doctor.Warning}, levels, sentences)
-		require.Contains(t, sentences, "does not own the schema")
+		require.Contains(t, sentences, "does not own Daymill's schemas")
 	})
 	t.Run("Owner", func(t *testing.T) {
 		t.Parallel()
@@ -388,10 +393,10 @@ func TestExamineCluster(t *testing.T) {
 	eventually(t, config, "follower", "MB behind", doctor.Warning)
 	config.Source = nil
 
-	exec(t, db.DB, "ALTER TABLE analytics.schedules SET (autovacuum_enabled = off)")
-	exec(t, db.DB, "INSERT INTO analytics.schedules SELECT i::text, now() FROM generate_series(1, 500) AS i; DELETE FROM analytics.schedules")
+	exec(t, db.DB, "ALTER TABLE daymill.schedules SET (autovacuum_enabled = off)")
+	exec(t, db.DB, "INSERT INTO daymill.schedules SELECT i::text, now() FROM generate_series(1, 500) AS i; DELETE FROM daymill.schedules")
 	config.Limits.DeadRows = 100
-	eventually(t, config, "bloat", "analytics.schedules has 500 dead rows", doctor.Warning)
+	eventually(t, config, "bloat", "daymill.schedules has 500 dead rows", doctor.Warning)
 
 	tx, err := db.Begin(t.Context())
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/clock"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // How far the clocks may be apart. What is due and over is the server's to say.
@@ -167,10 +168,10 @@ func checkAutovacuum(ctx context.Context, e *Examination, tx pgx.Tx) error {
 			SELECT format('%I.%I', n.nspname, c.relname)
 			FROM pg_catalog.pg_class AS c
 			INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-			WHERE c.relkind = 'r' AND (n.nspname = 'analytics' OR c.relname LIKE 'river\_%')
+			WHERE c.relkind = 'r' AND (n.nspname = ANY ($1) OR c.relname LIKE 'river\_%')
 				AND array_to_string(c.reloptions, ' ') ~* 'autovacuum_enabled=(false|off|no|0)'
 			ORDER BY 1
-		)`).Scan(&on, &off)
+		)`, schema.Own()).Scan(&on, &off)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at autovacuum: %w", err)
@@ -190,9 +191,9 @@ func checkBloat(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		SELECT format('%I.%I', s.schemaname, s.relname), s.n_dead_tup, s.n_live_tup,
 			coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum), 'YYYY-MM-DD'), 'never')
 		FROM pg_catalog.pg_stat_user_tables AS s
-		WHERE (s.schemaname = 'analytics' OR s.schemaname = $1 AND s.relname LIKE 'river\_%')
+		WHERE (s.schemaname = ANY ($3) OR s.schemaname = $1 AND s.relname LIKE 'river\_%')
 			AND s.n_dead_tup > $2 AND s.n_dead_tup > s.n_live_tup / 5
-		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.Installation.RiverSchema, e.Limits.DeadRows)
+		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.Installation.RiverSchema, e.Limits.DeadRows, schema.Own())
 	if err != nil {
 		return fmt.Errorf("count dead rows: %w", err)
 	}

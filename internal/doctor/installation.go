@@ -74,45 +74,54 @@ func checkRiver(_ context.Context, e *Examination, _ pgx.Tx) error {
 func checkRights(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var role, owner string
 	var owns, super bool
-	var lacking, uncallable []string
+	var schemas, lacking, uncallable []string
 	err := tx.QueryRow(ctx, `
 		SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(n.nspowner)), pg_has_role(n.nspowner, 'USAGE'),
 			(SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user),
 			ARRAY(
+				SELECT quote_ident(s.nspname)
+				FROM pg_catalog.pg_namespace AS s
+				WHERE (s.nspname = ANY ($2) OR s.nspname = $1) AND NOT has_schema_privilege(s.oid, 'USAGE')
+				ORDER BY 1
+			),
+			ARRAY(
 				SELECT format('%I.%I', s.nspname, c.relname)
 				FROM pg_catalog.pg_class AS c
 				INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
-				WHERE (s.oid = n.oid AND c.relkind = 'r' OR s.nspname = $1 AND c.relname IN ('river_job', 'river_leader', 'river_queue'))
-					AND NOT (has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-						AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
-						AND has_table_privilege(c.oid, 'DELETE'))
+				WHERE (s.nspname = ANY ($2) AND c.relkind = 'r' AND NOT c.relispartition OR s.nspname = $1 AND c.relname IN ('river_job', 'river_leader', 'river_queue'))
+					AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+						AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
 				ORDER BY 1
 			),
 			ARRAY(
 				SELECT p.oid::regprocedure::text
 				FROM pg_catalog.pg_proc AS p
-				WHERE p.pronamespace = n.oid AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE')
+				INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = p.pronamespace
+				WHERE s.nspname = ANY ($2) AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE')
 				ORDER BY 1
 			)
-		FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'analytics'`, e.Installation.RiverSchema).
-		Scan(&role, &owner, &owns, &super, &lacking, &uncallable)
+		FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'analytics'`, e.Installation.RiverSchema, schema.Own()).
+		Scan(&role, &owner, &owns, &super, &schemas, &lacking, &uncallable)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at the role: %w", err)
+	case len(schemas) > 0:
+		e.Addf(Failure, "the role %s may not use the schemas %s: runs fail", role, strings.Join(schemas, ", ")).
+			Fixf("GRANT USAGE ON SCHEMA %s TO %s;", strings.Join(schemas, ", "), role)
 	case len(lacking) > 0:
 		e.Addf(Failure, "the role %s may not write %s: runs fail", role, strings.Join(lacking, ", ")).
 			Fixf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s;", strings.Join(lacking, ", "), role)
 	case len(uncallable) > 0:
 		e.Addf(Failure, "the role %s may not call %s: runs fail", role, strings.Join(uncallable, ", ")).
-			Fixf("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO %s;", role)
+			Fixf("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %s TO %s;", strings.Join(schema.Own(), ", "), role)
 	case super:
-		e.Addf(Note, "the role %s is a superuser: Daymill needs only to own its schema and to read the events", role).
+		e.Addf(Note, "the role %s is a superuser: Daymill needs only to own its schemas and to read the events", role).
 			Fixf("CREATE ROLE daymill LOGIN PASSWORD '…'; and what docs/operations.md grants it")
 	case !owns:
-		e.Addf(Warning, "the role %s does not own the schema analytics: it can work, and not migrate", role).
+		e.Addf(Warning, "the role %s does not own Daymill's schemas: it can work, and not migrate", role).
 			Fixf("GRANT %s TO %s;", owner, role)
 	default:
-		e.Addf(OK, "the role %s owns the schema analytics and is no superuser", role)
+		e.Addf(OK, "the role %s owns Daymill's schemas and is no superuser", role)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/schema/inventory"
 )
 
@@ -38,7 +39,7 @@ func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
 // not qualified in pg_catalog alone.
 func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
-		SELECT quote_ident(n.nspname), n.nspname NOT IN ('pg_catalog', 'analytics'), array_agg(DISTINCT g.who ORDER BY g.who)
+		SELECT quote_ident(n.nspname), n.nspname <> 'pg_catalog' AND n.nspname <> ALL ($2), array_agg(DISTINCT g.who ORDER BY g.who)
 		FROM pg_catalog.pg_namespace AS n
 		CROSS JOIN LATERAL (
 			SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END AS who
@@ -46,8 +47,8 @@ func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 			WHERE x.privilege_type = 'CREATE' AND x.grantee <> n.nspowner
 				AND x.grantee <> (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)
 		) AS g
-		WHERE n.nspname IN ('pg_catalog', 'analytics', $1)
-		GROUP BY n.nspname ORDER BY n.nspname`, e.Installation.RiverSchema)
+		WHERE n.nspname IN ('pg_catalog', $1) OR n.nspname = ANY ($2)
+		GROUP BY n.nspname ORDER BY n.nspname`, e.Installation.RiverSchema, schema.Own())
 	if err != nil {
 		return fmt.Errorf("look who may create objects: %w", err)
 	}
@@ -108,7 +109,7 @@ func checkQueue(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		WHERE j.state = 'available' AND j.queue LIKE 'daymill%' AND j.scheduled_at <= now()
 			AND NOT EXISTS (SELECT FROM `+table("river_job")+` AS r WHERE r.queue = j.queue AND r.state = 'running')
 			AND NOT EXISTS (SELECT FROM `+table("river_queue")+` AS q WHERE q.name IN (j.queue, '*') AND q.paused_at IS NOT NULL)
-			AND EXISTS (SELECT FROM analytics.workers AS w WHERE w.last_seen_at > now() - interval '2 minutes')
+			AND EXISTS (SELECT FROM daymill.workers AS w WHERE w.last_seen_at > now() - interval '2 minutes')
 		GROUP BY j.queue ORDER BY j.queue`)
 	if err != nil {
 		return fmt.Errorf("look at the queues: %w", err)

@@ -1,4 +1,4 @@
-// Package job is the history of Daymill's jobs: analytics.jobs, which triggers keep equal to River's table, and which keeps
+// Package job is the history of Daymill's jobs: daymill.jobs, which triggers keep equal to River's table, and which keeps
 // jobs longer than River does.
 //
 // A filter has four parts, and a table of a million jobs cannot have an index for every combination of them. So each query

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func fill(t *testing.T, db *pgtest.DB, n int) {
 	t.Helper()
 	_, err := db.Exec(t.Context(), `
-		INSERT INTO analytics.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
+		INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
 		SELECT
 			i + 10,
 			CASE WHEN i % 50 = 0 THEN 'backfill' ELSE 'rollup_day' END,
@@ -30,7 +30,7 @@ func fill(t *testing.T, db *pgtest.DB, n int) {
 			CASE WHEN i % 3 = 0 THEN jsonb_build_array(jsonb_build_object('error', 'connection refused by host' || i % 11)) ELSE '[]' END
 		FROM generate_series(1, $1::integer) AS i`, n)
 	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), "VACUUM ANALYZE analytics.jobs")
+	_, err = db.Exec(t.Context(), "VACUUM ANALYZE daymill.jobs")
 	require.NoError(t, err)
 }
 
@@ -57,10 +57,10 @@ func filters() []job.Filter {
 func matching(t *testing.T, db *pgtest.DB, filter job.Filter) []int64 {
 	t.Helper()
 	var ids []int64
-	err := db.QueryRow(t.Context(), `SELECT coalesce(array_agg(id ORDER BY id DESC), '{}') FROM analytics.jobs
+	err := db.QueryRow(t.Context(), `SELECT coalesce(array_agg(id ORDER BY id DESC), '{}') FROM daymill.jobs
 		WHERE ($1 = '' OR state = $1) AND ($2 = '' OR kind = $2)
 			AND ($3 = '' OR metric_date >= nullif($3, '')::date) AND ($4 = '' OR metric_date <= nullif($4, '')::date)
-			AND ($5 = '' OR words @@ analytics.job_words($5))`,
+			AND ($5 = '' OR words @@ daymill.job_words($5))`,
 		filter.State, filter.Kind, filter.First.String(), filter.Last.String(), filter.Text).Scan(&ids)
 	require.NoError(t, err)
 	return ids
@@ -139,8 +139,8 @@ func TestListIsBounded(t *testing.T) {
 	defer conn.Release()
 	scans := func() (scans, rows int64) {
 		t.Helper()
-		err := conn.QueryRow(t.Context(), `SELECT pg_stat_get_xact_numscans('analytics.jobs'::regclass),
-			pg_stat_get_xact_tuples_returned('analytics.jobs'::regclass)`).Scan(&scans, &rows)
+		err := conn.QueryRow(t.Context(), `SELECT pg_stat_get_xact_numscans('daymill.jobs'::regclass),
+			pg_stat_get_xact_tuples_returned('daymill.jobs'::regclass)`).Scan(&scans, &rows)
 		require.NoError(t, err)
 		return scans, rows
 	}
@@ -183,7 +183,7 @@ func TestStill(t *testing.T) {
 	for _, filter := range filters() {
 		require.Equal(t, matching(t, db, filter), ids(filter, since), "%+v", filter)
 	}
-	_, err = db.Exec(t.Context(), "UPDATE analytics.jobs SET changed_at = clock_timestamp() WHERE id = 20")
+	_, err = db.Exec(t.Context(), "UPDATE daymill.jobs SET changed_at = clock_timestamp() WHERE id = 20")
 	require.NoError(t, err)
 	require.NotContains(t, ids(job.Filter{}, since), int64(20))
 	require.Contains(t, ids(job.Filter{}, job.Snapshot{}), int64(20))

@@ -180,8 +180,8 @@ func (r Reader) areRare(ctx context.Context, on postgres.DBTX, text string) (boo
 	}
 	var explained []byte
 	err = on.QueryRow(ctx, `EXPLAIN (FORMAT JSON)
-		SELECT FROM analytics.jobs AS j WHERE j.words @@ $1::text::tsquery
-		UNION ALL SELECT FROM analytics.jobs`, needed).Scan(&explained)
+		SELECT FROM daymill.jobs AS j WHERE j.words @@ $1::text::tsquery
+		UNION ALL SELECT FROM daymill.jobs`, needed).Scan(&explained)
 	if err != nil {
 		return false, fmt.Errorf("estimate how many jobs have words: %w", err)
 	}

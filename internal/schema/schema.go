@@ -1,4 +1,4 @@
-// Package schema installs and upgrades the schema "analytics": it runs the files of package migrations.
+// Package schema installs and upgrades Daymill's schemas: it runs the files of package migrations.
 //
 // It is written here, and is no library, for two things that the known ones lack: everything happens in one
 // transaction, so a failed or interrupted upgrade changes nothing, and the lock is that transaction's own, so it also
@@ -37,6 +37,9 @@ var ErrNotMigrated = errors.New("the database is not migrated: run `daymill migr
 
 // advisoryLock is held by the transaction that migrates; the number is arbitrary and Daymill's own.
 const advisoryLock = 6_107_330_081
+
+// Own returns the schemas that the migrations make.
+func Own() []string { return []string{"analytics", "capture", "daymill"} }
 
 // Installation is what was decided once for a database.
 type Installation struct {
@@ -237,7 +240,7 @@ func writeDown(ctx context.Context, tx pgx.Tx, who audit.Who, action string, cha
 		return nil
 	}
 	var exists bool
-	if err := tx.QueryRow(ctx, "SELECT to_regclass('analytics.audit') IS NOT NULL").Scan(&exists); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('daymill.audit') IS NOT NULL").Scan(&exists); err != nil {
 		return fmt.Errorf("look for the audit: %w", err)
 	}
 	if !exists {

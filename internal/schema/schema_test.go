@@ -36,16 +36,16 @@ func objects(t *testing.T, conn *postgres.DB) (all []string) {
 	err := conn.QueryRow(t.Context(), `
 		SELECT coalesce(array_agg(o ORDER BY o), '{}') FROM (
 			SELECT 'relation ' || c.relkind::text || ' ' || c.relname FROM pg_class AS c
-			WHERE c.relnamespace = to_regnamespace('analytics')
+			WHERE c.relnamespace IN (to_regnamespace('analytics'), to_regnamespace('daymill'))
 			UNION ALL
 			SELECT 'function ' || p.oid::regprocedure::text || ' ' || md5(p.prosrc) FROM pg_proc AS p
-			WHERE p.pronamespace = to_regnamespace('analytics')
+			WHERE p.pronamespace IN (to_regnamespace('analytics'), to_regnamespace('daymill'))
 			UNION ALL
 			SELECT 'trigger ' || t.tgname FROM pg_trigger AS t WHERE t.tgname LIKE 'daymill%'
 			UNION ALL
 			SELECT 'column ' || a.attrelid::regclass || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 			FROM pg_attribute AS a INNER JOIN pg_class AS c ON c.oid = a.attrelid
-			WHERE c.relnamespace = to_regnamespace('analytics') AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+			WHERE c.relnamespace IN (to_regnamespace('analytics'), to_regnamespace('daymill')) AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
 		) AS s (o)`).Scan(&all)
 	require.NoError(t, err)
 	return all
@@ -155,7 +155,7 @@ func TestUp(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, as("SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')"))
 		var audited int
-		require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.audit WHERE action = 'request erasing' AND actor = $1",
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM daymill.audit WHERE action = 'request erasing' AND actor = $1",
 			"erase_"+db.Name).Scan(&audited))
 		require.Equal(t, 1, audited)
 	})
@@ -188,6 +188,7 @@ func TestUp(t *testing.T) {
 			CREATE ROLE owner_alone LOGIN;
 			CREATE SCHEMA analytics AUTHORIZATION owner_alone;
 			CREATE SCHEMA capture AUTHORIZATION owner_alone;
+			CREATE SCHEMA daymill AUTHORIZATION owner_alone;
 			CREATE SCHEMA river AUTHORIZATION owner_alone;`)
 		require.NoError(t, err)
 		t.Cleanup(func() {

@@ -15,7 +15,9 @@ import (
 type Kind struct {
 	Name string
 	// Does describes the kind in a sentence, for the pages.
-	Does        string
+	Does string
+	// Queue is where its jobs are. The history has those of QueueRollup and QueueControl; kinds with very many jobs have a
+	// queue of their own.
 	Queue       string
 	MaxAttempts int
 	// Timeout bounds an attempt; -1 if the ledger's heartbeat takes its place.
@@ -25,8 +27,6 @@ type Kind struct {
 	Daily bool
 	// CanPause reports that an admin may pause the daily job.
 	CanPause bool
-	// NoHistory is set where the history has no such jobs: they are many, and what they did is written down elsewhere.
-	NoHistory bool
 	// NeedsSource is set where a daily job has nothing to do until a source is set.
 	NeedsSource bool
 
@@ -74,7 +74,7 @@ func Kinds() []Kind {
 			Daily: true,
 		}, controlTimeout, newPruneLedgerWorker),
 		newKind(Kind{
-			Does: "Delivers changes to one shard of a sink.", NoHistory: true,
+			Does: "Delivers changes to one shard of a sink.",
 		}, controlTimeout, newDeliverChangesWorker),
 	}
 }

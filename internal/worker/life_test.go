@@ -38,10 +38,10 @@ func TestWorkerClock(t *testing.T) {
 			b.db.InsertDate(t, today, 100, 10)
 			b.start(t, func(config *worker.Config) { config.Machine = machineClock{ahead: ahead} })
 			b.wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, today.AddDays(-1))
-			b.wait(t, `SELECT trouble LIKE '%240h0m%s %Postgres%' FROM analytics.workers`)
-			b.wait(t, `SELECT count(*) = 3 FROM analytics.schedules WHERE last_due_at <= now() AND last_run_at IS NOT NULL`)
+			b.wait(t, `SELECT trouble LIKE '%240h0m%s %Postgres%' FROM daymill.workers`)
+			b.wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now() AND last_run_at IS NOT NULL`)
 			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date >= $1)`, today))
-			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM analytics.jobs WHERE scheduled_at > now() + interval '1 day' OR attempted_at > now())`))
+			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE scheduled_at > now() + interval '1 day' OR attempted_at > now())`))
 			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM `+"public.river_leader"+`)`))
 			pgtest.RequireExact(t, b.db, today.AddDays(-1))
 		})
@@ -59,7 +59,7 @@ func TestWorkerClockWasAhead(t *testing.T) {
 		_, err := b.app.Insert(t.Context(), args, &river.InsertOpts{ScheduledAt: time.Now().Add(tenDays)})
 		require.NoError(t, err)
 	}
-	b.exec(t, `INSERT INTO analytics.schedules (name, last_due_at, last_run_at)
+	b.exec(t, `INSERT INTO daymill.schedules (name, last_due_at, last_run_at)
 		SELECT k, now() + interval '10 days', now() FROM unnest(ARRAY['daily_rollup', 'verify_dates', 'prune_ledger']) AS k`)
 	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 		VALUES ($1, 'complete', 1, 1, 1, analytics.date_start($1) + interval '1 hour', 7, 7)`, yesterday)
@@ -68,10 +68,10 @@ func TestWorkerClockWasAhead(t *testing.T) {
 			'{"daymill": "request"}', ARRAY['{}'::jsonb])`, yesterday)
 	b.exec(t, `SELECT analytics.enqueue_rollup($1)`, yesterday.AddDays(-5))
 	b.start(t, func(config *worker.Config) { config.Machine = pace.SystemClock{} })
-	b.wait(t, `SELECT count(*) = 3 FROM analytics.schedules WHERE last_due_at <= now()`)
+	b.wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now()`)
 	b.wait(t, `SELECT state = 'complete' AND events = 100 FROM analytics.date_states WHERE metric_date = $1`, yesterday)
 	b.wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, yesterday.AddDays(-5))
-	require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM analytics.jobs WHERE state <> 'completed' AND scheduled_at > now() + interval '2 days')`))
+	require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE state <> 'completed' AND scheduled_at > now() + interval '2 days')`))
 }
 
 // A worker that reads from a follower says where that does not follow, or does not answer.
@@ -83,7 +83,7 @@ func TestWorkerFollowerTrouble(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(source.Close)
 	b.start(t, func(config *worker.Config) { config.Machine, config.Source = pace.SystemClock{}, source })
-	b.wait(t, `SELECT trouble LIKE '%no follower of the database%' FROM analytics.workers`)
+	b.wait(t, `SELECT trouble LIKE '%no follower of the database%' FROM daymill.workers`)
 }
 
 func TestWorkerStandby(t *testing.T) {

@@ -82,7 +82,7 @@ func setupUnscheduled(t *testing.T) *testBundle {
 	b := setup(t)
 	_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
-	b.exec(t, `INSERT INTO analytics.schedules (name, last_due_at, paused_at)
+	b.exec(t, `INSERT INTO daymill.schedules (name, last_due_at, paused_at)
 		SELECT k, '-infinity', now() FROM unnest(ARRAY['daily_rollup', 'verify_dates', 'prune_ledger']) AS k`)
 	return b
 }

@@ -55,9 +55,9 @@ func TestVerifyDates(t *testing.T) {
 	t.Run("CaughtUp", func(t *testing.T) {
 		t.Parallel()
 		b, _ := setupComplete(t, 2)
-		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'verify_dates'")
+		b.exec(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'verify_dates'")
 		b.start(t)
-		b.wait(t, "SELECT last_due_at > '-infinity' FROM analytics.schedules WHERE name = 'verify_dates'")
+		b.wait(t, "SELECT last_due_at > '-infinity' FROM daymill.schedules WHERE name = 'verify_dates'")
 		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
 	})
 
@@ -130,7 +130,7 @@ func TestVerifyDates(t *testing.T) {
 		require.Equal(t, []string{"complete", "complete", "stale", "complete"}, b.states(t), "what may have been dropped is left to a person")
 		require.JSONEq(t, `{"exact": 3, "drifted": 1, "dates": 4}`, ask(jobs.VerifyDatesArgs{Sample: 7}))
 		require.Equal(t, []string{"anna web"}, column[string](t, b, "SELECT DISTINCT requested_by || ' ' || requested_via FROM analytics.verifications"))
-		require.Equal(t, []string{"verify dates"}, column[string](t, b, "SELECT DISTINCT action FROM analytics.audit WHERE actor = 'anna'"))
+		require.Equal(t, []string{"verify dates"}, column[string](t, b, "SELECT DISTINCT action FROM daymill.audit WHERE actor = 'anna'"))
 
 		for _, args := range []jobs.VerifyDatesArgs{
 			{},
@@ -248,7 +248,7 @@ func TestProtectedDates(t *testing.T) {
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
 		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
 		b.db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at(all[1], 12)})
-		b.exec(t, "UPDATE analytics.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'daily_rollup'")
+		b.exec(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'daily_rollup'")
 		b.exec(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
 		before := time.Now()
 		_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)

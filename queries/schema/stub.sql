@@ -1,8 +1,10 @@
 -- For sqlc only; no database ever runs this. What the queries use and sqlc does not find in the migrations: the schema,
--- which the migration runner creates, and functions that migration 0004 creates through EXECUTE.
+-- which the migration runner creates, functions that migration 0004 creates through EXECUTE, and those that 0018 moves.
 CREATE SCHEMA analytics;
 
 CREATE SCHEMA capture;
+
+CREATE SCHEMA daymill;
 
 CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
@@ -12,6 +14,10 @@ CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval)
 
 CREATE FUNCTION analytics.touch_jobs(silence interval, older interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
-CREATE FUNCTION analytics.right_jobs() RETURNS SETOF bigint LANGUAGE sql AS $$ SELECT $$;
+CREATE FUNCTION daymill.right_jobs() RETURNS SETOF bigint LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION daymill.job_words(typed text) RETURNS tsquery LANGUAGE sql AS $$ SELECT $$;
+
+CREATE FUNCTION daymill.life() RETURNS text LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION capture.rescue_jobs(process text, silence interval) RETURNS bigint LANGUAGE sql AS $$ SELECT $$;

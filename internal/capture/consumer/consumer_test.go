@@ -364,7 +364,7 @@ func TestRun_Paused(t *testing.T) {
 	require.Equal(t, consumer.Result{Delivered: 1}, b.run(t))
 	require.Equal(t, []int64{1, 1}, b.sink.taken)
 	var entries int
-	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM analytics.audit WHERE target = 's'").Scan(&entries))
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM daymill.audit WHERE target = 's'").Scan(&entries))
 	require.Equal(t, 4, entries)
 	err = b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "nobody", "", who) })
 	require.ErrorIs(t, err, consumer.ErrNone)

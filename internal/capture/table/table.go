@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // Table is a table, or the root of a partitioned one.
@@ -79,7 +80,7 @@ ORDER BY n.nspname, c.relname`
 // Own are Daymill's own schemas, which are in no stream.
 //
 //nolint:gochecknoglobals // A constant.
-var Own = []string{"analytics", "capture", "daymill_capture"}
+var Own = append(schema.Own(), "daymill_capture")
 
 // river are River's tables, in whatever schema they are. A table of the application's that has such a prefix is its own.
 //

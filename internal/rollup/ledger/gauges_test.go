@@ -69,9 +69,9 @@ func TestReadGauges(t *testing.T) {
 	t.Run("ScheduleAndWorkers", func(t *testing.T) {
 		t.Parallel()
 		gauges := read(t, setup(t), `
-			INSERT INTO analytics.schedules (name, last_due_at, last_run_at, paused_at) VALUES
+			INSERT INTO daymill.schedules (name, last_due_at, last_run_at, paused_at) VALUES
 			('daily_rollup', now(), '2026-03-01 02:00Z', now()), ('prune_ledger', now(), now(), NULL)`, `
-			INSERT INTO analytics.workers
+			INSERT INTO daymill.workers
 			(name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower) VALUES
 			('alive', now(), 'v1', 1, 1, 1, 1, 1, 1, false), ('dead', now() - interval '3 minutes', 'v1', 1, 1, 1, 1, 1, 1, false)`)
 		require.EqualValues(t, 1, gauges.Workers)

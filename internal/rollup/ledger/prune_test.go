@@ -108,16 +108,16 @@ func TestPrune(t *testing.T) {
 	t.Run("History", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.exec(t, `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at,
+		b.exec(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at,
 				finalized_at, pruned_at) VALUES
 			(1, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+old+`', '`+young+`'),
 			(2, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+young+`', '`+young+`'),
 			(3, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+old+`', NULL),
 			(4, 'backfill', '{}', 'retryable', 'q', 1, 1, 6, '`+old+`', '`+old+`', NULL, NULL)`)
-		b.exec(t, "INSERT INTO analytics.audit (at, via, action) VALUES ('"+old+"', 'web', 'old'), ('"+young+"', 'web', 'young')")
+		b.exec(t, "INSERT INTO daymill.audit (at, via, action) VALUES ('"+old+"', 'web', 'old'), ('"+young+"', 'web', 'young')")
 		require.EqualValues(t, 2, b.prune(t))
-		require.Equal(t, []string{"2", "3", "4"}, b.column(t, "SELECT id::text FROM analytics.jobs ORDER BY id"))
-		require.Equal(t, []string{"young"}, b.column(t, "SELECT action FROM analytics.audit"))
+		require.Equal(t, []string{"2", "3", "4"}, b.column(t, "SELECT id::text FROM daymill.jobs ORDER BY id"))
+		require.Equal(t, []string{"young"}, b.column(t, "SELECT action FROM daymill.audit"))
 		require.Zero(t, b.prune(t))
 	})
 

@@ -222,7 +222,7 @@ func TestRunLosesPart(t *testing.T) {
 		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db, day).Events)
 		require.Equal(t, "request erasing 2026-03-01, erase metrics 2026-03-01 5000 2500", text(t, b, `
 			SELECT string_agg(concat_ws(' ', action, target, detail ->> 'events before', detail ->> 'events'), ', ' ORDER BY id)
-			FROM analytics.audit WHERE action LIKE '%eras%'`))
+			FROM daymill.audit WHERE action LIKE '%eras%'`))
 	})
 
 	t.Run("Explicit", func(t *testing.T) {

@@ -13,14 +13,14 @@ import (
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.db.Exec(t.Context(), `INSERT INTO analytics.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at,
+	_, err := b.db.Exec(t.Context(), `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at,
 			scheduled_at, finalized_at, errors)
 		SELECT i, CASE WHEN i % 100 = 0 THEN 'daily_rollup' WHEN i = 17 THEN 'prune_ledger' ELSE 'rollup_day' END, '{}',
 			CASE WHEN i IN (17, 200) THEN 'discarded' ELSE 'completed' END, 'daymill', 1, 1, 3, now(), now(), now(),
 			CASE WHEN i = 17 THEN '[{"error": "first"}, {"error": "no space left"}]'::jsonb ELSE '[]' END
 		FROM generate_series(1, 30000) AS i`)
 	require.NoError(t, err)
-	_, err = b.db.Exec(t.Context(), "ANALYZE analytics.jobs")
+	_, err = b.db.Exec(t.Context(), "ANALYZE daymill.jobs")
 	require.NoError(t, err)
 
 	on := &pgtest.Explainer{DBTX: b.db}

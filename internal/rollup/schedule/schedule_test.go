@@ -220,7 +220,7 @@ func TestPlan(t *testing.T) {
 		b := setup(t)
 		yesterday := today.AddDays(-1)
 		rapid.Check(t, func(r *rapid.T) {
-			b.exec(t, "TRUNCATE public.raw_events, analytics.rollup_requests, analytics.schedules")
+			b.exec(t, "TRUNCATE public.raw_events, analytics.rollup_requests, daymill.schedules")
 			want := []date.Date{yesterday}
 			for _, days := range rapid.SliceOfN(rapid.IntRange(-2, 400), 0, 6).Draw(r, "days before yesterday") {
 				d := yesterday.AddDays(-days)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // relation is a table, or what can stand for one.
@@ -97,7 +98,7 @@ func lookup(ctx context.Context, tx pgx.Tx, schema, name string) (relation, erro
 // usable refuses what is no source of rows, and what Daymill itself made.
 func (r relation) usable() error {
 	switch {
-	case r.schema == "analytics":
+	case slices.Contains(schema.Own(), r.schema):
 		return refusef("%s belongs to Daymill: name a table of the application's", r.Quoted)
 	case !slices.Contains([]string{kindTable, kindPartitioned, kindView, kindMatview, kindForeign}, r.Kind):
 		return refusef("%s is neither a table nor a view", r.Quoted)

@@ -73,7 +73,7 @@ func TestWatch(t *testing.T) {
 		db.exec(t, "SELECT analytics.enqueue_rollup('2026-03-07', '2026-03-07', 'watch')") // who would like not to be seen
 		require.Equal(t, "2026-03-05 2026-03-07", db.requests(t))
 		var lines string
-		err := db.QueryRow(t.Context(), "SELECT string_agg(via || ' ' || target, ',' ORDER BY id) FROM analytics.audit WHERE action = 'request dates'").Scan(&lines)
+		err := db.QueryRow(t.Context(), "SELECT string_agg(via || ' ' || target, ',' ORDER BY id) FROM daymill.audit WHERE action = 'request dates'").Scan(&lines)
 		require.NoError(t, err)
 		require.Equal(t, "sql 2026-03-06,watch 2026-03-07", lines, "a line for each transaction with late events would never end")
 	})

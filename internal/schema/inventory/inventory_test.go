@@ -94,12 +94,12 @@ func TestRepair(t *testing.T) {
 		"Constraint":           {"ALTER TABLE analytics.daily_entity_metrics DROP CONSTRAINT daily_entity_metrics_pkey", "daily_entity_metrics_pkey on analytics.daily_entity_metrics is missing"},
 		"ConstraintChanged":    {"ALTER TABLE analytics.rollup_dates DROP CONSTRAINT rollup_dates_state_check, ADD CONSTRAINT rollup_dates_state_check CHECK (true)", "rollup_dates_state_check on analytics.rollup_dates is changed"},
 		"Function":             {"DROP FUNCTION analytics.promote_jobs(timestamptz, interval)", "the function analytics.promote_jobs(at_instant timestamp with time zone, silence interval) is missing"},
-		"FunctionBody":         {"CREATE OR REPLACE FUNCTION analytics.record_job() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", "the function analytics.record_job() is changed"},
+		"FunctionBody":         {"CREATE OR REPLACE FUNCTION daymill.record_job() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", "the function daymill.record_job() is changed"},
 		"FunctionDropped":      {"DROP FUNCTION analytics.request_from_job_insert() CASCADE", "request_from_job_insert() is missing; the trigger daymill_request_insert"},
-		"FunctionInvoker":      {"ALTER FUNCTION analytics.record_job() SECURITY INVOKER", "record_job() is changed"},
+		"FunctionInvoker":      {"ALTER FUNCTION daymill.record_job() SECURITY INVOKER", "record_job() is changed"},
 		"FunctionOfAnother":    {"ALTER FUNCTION analytics.request_from_job_insert() OWNER TO pg_monitor", "request_from_job_insert() is changed"},
 		"FunctionPath":         {"ALTER FUNCTION analytics.date_of(timestamptz) RESET search_path", "date_of(instant timestamp with time zone) is changed"},
-		"FunctionPublic":       {"GRANT EXECUTE ON FUNCTION analytics.record_job() TO PUBLIC", "record_job() is changed"},
+		"FunctionPublic":       {"GRANT EXECUTE ON FUNCTION daymill.record_job() TO PUBLIC", "record_job() is changed"},
 		"FunctionPublicNot":    {"REVOKE EXECUTE ON FUNCTION analytics.enqueue_rollup(date) FROM PUBLIC", "enqueue_rollup(metric_date date) is changed"},
 		"Index":                {"DROP INDEX analytics.rollup_requests_open", "the index analytics.rollup_requests_open is missing"},
 		"IndexInvalid":         {"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'analytics.rollup_requests_open'::regclass", "rollup_requests_open is disabled"},
@@ -209,10 +209,10 @@ func TestRestore(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "dump")
 		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
 		to := restored(t, from)
-		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture")
+		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture; CREATE SCHEMA daymill")
 		// Its triggers call functions that are not there yet.
 		pgCommand(t, to, true, "pg_restore", "-n", "public", "-n", "app", "-d", to.URL, file)
-		pgCommand(t, to, false, "pg_restore", "-n", "analytics", "-n", "capture", "-d", to.URL, file)
+		pgCommand(t, to, false, "pg_restore", "-n", "analytics", "-n", "capture", "-n", "daymill", "-d", to.URL, file)
 		said := strings.Join(faults(t, to), "\n")
 		require.Contains(t, said, "is missing")
 		require.Contains(t, said, "the triggers on app.events")
@@ -223,7 +223,7 @@ func TestRestore(t *testing.T) {
 		t.Parallel()
 		// As logical replication leaves them: all rows, and no positions.
 		from := setup(t)
-		rows, err := from.Query(t.Context(), "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences WHERE schemaname IN ('analytics', 'public')")
+		rows, err := from.Query(t.Context(), "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences WHERE schemaname IN ('analytics', 'daymill', 'public')")
 		require.NoError(t, err)
 		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)
@@ -265,7 +265,7 @@ func TestFunctions(t *testing.T) {
 		SELECT coalesce(string_agg(p.oid::regprocedure::text, ', '), '')
 		FROM pg_proc AS p INNER JOIN pg_namespace AS n ON n.oid = p.pronamespace
 		WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public', 'app')
-			AND p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}'`).Scan(&open))
+			AND ('search_path=pg_catalog, pg_temp' = ANY (p.proconfig)) IS NOT TRUE`).Scan(&open))
 	require.Empty(t, open, "SET search_path = pg_catalog, pg_temp")
 }
 
@@ -274,7 +274,7 @@ func TestAttack(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
 	role := "mallory_" + db.Name
-	execute(t, db, "CREATE ROLE "+role+"; GRANT USAGE ON SCHEMA analytics TO "+role+"; CREATE TABLE public.loot (who text); GRANT CREATE ON SCHEMA public TO "+role)
+	execute(t, db, "CREATE ROLE "+role+"; GRANT USAGE ON SCHEMA analytics, daymill TO "+role+"; CREATE TABLE public.loot (who text); GRANT CREATE ON SCHEMA public TO "+role)
 	t.Cleanup(func() {
 		_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role)
 		require.NoError(t, err)
@@ -295,15 +295,15 @@ func TestAttack(t *testing.T) {
 		CREATE CAST (public.evil AS jsonb) WITH FUNCTION public.strike(public.evil) AS IMPLICIT;
 		CREATE TEMPORARY TABLE bait (id bigint, kind text, args public.evil, state text, queue text, priority smallint, attempt smallint, max_attempts smallint,
 			attempted_by text[], created_at timestamptz, scheduled_at timestamptz, attempted_at timestamptz, finalized_at timestamptz, errors jsonb[], metadata jsonb, unique_key bytea);`
-	for _, function := range []string{"record_job", "request_from_job_insert", "request_from_job_change", "audit_requests"} {
-		err := as(attack + "CREATE TRIGGER bite AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION analytics." + function + "();" +
+	for _, function := range []string{"daymill.record_job", "analytics.request_from_job_insert", "analytics.request_from_job_change", "analytics.audit_requests"} {
+		err := as(attack + "CREATE TRIGGER bite AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION " + function + "();" +
 			"INSERT INTO bait (id, kind, args, state, metadata) VALUES (1, 'rollup_day', ROW(1), 'available', '{}')")
-		require.ErrorContains(t, err, "permission denied for function analytics."+function)
+		require.ErrorContains(t, err, "permission denied for function "+function)
 	}
 	// Nor does the guard behind that let a table pass that is not River's.
-	execute(t, db, "GRANT EXECUTE ON FUNCTION analytics.record_job(), analytics.request_from_job_insert(), analytics.request_from_job_change() TO "+role)
-	for _, function := range []string{"record_job", "request_from_job_insert", "request_from_job_change"} {
-		err := as(attack + "CREATE TRIGGER bite BEFORE INSERT ON bait FOR EACH ROW EXECUTE FUNCTION analytics." + function + "();" +
+	execute(t, db, "GRANT EXECUTE ON FUNCTION daymill.record_job(), analytics.request_from_job_insert(), analytics.request_from_job_change() TO "+role)
+	for _, function := range []string{"daymill.record_job", "analytics.request_from_job_insert", "analytics.request_from_job_change"} {
+		err := as(attack + "CREATE TRIGGER bite BEFORE INSERT ON bait FOR EACH ROW EXECUTE FUNCTION " + function + "();" +
 			"INSERT INTO bait (id, kind, args, state, metadata) VALUES (1, 'rollup_day', ROW(1), 'available', '{}')")
 		require.ErrorContains(t, err, "is for the table of River's jobs")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/schema/inventory"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/migrations"
@@ -43,6 +44,7 @@ func TestManifest(t *testing.T) {
 		digest, err := migrations.Digest()
 		require.NoError(t, err)
 		made := inventory.Manifest{Migrations: digest, Schemas: schemas(t, db)}
+		require.Equal(t, schema.Own(), made.Schemas)
 		tx, err := db.DB.Begin(t.Context())
 		require.NoError(t, err)
 		made.Objects, err = inventory.Read(t.Context(), tx, made.Schemas, db.Installation.Inventory())

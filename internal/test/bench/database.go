@@ -55,7 +55,7 @@ func (b *bench) install(ctx context.Context, name string) (*database, error) {
 	return db, db.exec(ctx, `
 		CREATE TABLE public.one (LIKE analytics.daily_entity_metrics INCLUDING ALL);
 		ALTER TABLE public.one SET (fillfactor = 90);
-		INSERT INTO analytics.schedules (name, last_due_at, paused_at)
+		INSERT INTO daymill.schedules (name, last_due_at, paused_at)
 		VALUES ('daily_rollup', 'infinity', now()), ('prune_ledger', 'infinity', now()), ('verify_dates', 'infinity', now())`)
 }
 

@@ -244,7 +244,7 @@ func (x *trial) fill(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make events: %w", err)
 	}
-	_, err = x.db.Exec(ctx, `INSERT INTO analytics.schedules (name, last_due_at)
+	_, err = x.db.Exec(ctx, `INSERT INTO daymill.schedules (name, last_due_at)
 		VALUES ('daily_rollup', 'infinity'), ('prune_ledger', 'infinity'), ('verify_dates', 'infinity')`)
 	if err != nil {
 		return err

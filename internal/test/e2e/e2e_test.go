@@ -98,7 +98,7 @@ func prepare(t *testing.T, db *pgtest.DB, binary string) *testBundle {
 	_, err = app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
 	b.exec(t, `
-		INSERT INTO analytics.schedules (name, last_due_at, paused_at)
+		INSERT INTO daymill.schedules (name, last_due_at, paused_at)
 		SELECT k, '-infinity', now() FROM unnest(ARRAY['daily_rollup', 'prune_ledger', 'verify_dates']) AS k;
 		CREATE TABLE public.hold (metric_date date PRIMARY KEY);
 		CREATE FUNCTION public.wait_for_release() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -128,7 +128,7 @@ func (b *pageBundle) failed(t *testing.T, date string) {
 	b.exec(t, fmt.Sprintf("SELECT analytics.enqueue_rollup('%s')", date))
 	b.await(t, "EXISTS (SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'retryable')")
 	b.exec(t, "UPDATE river_job SET max_attempts = attempt + 1, state = 'available', scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'retryable'")
-	b.await(t, fmt.Sprintf("EXISTS (SELECT FROM analytics.jobs WHERE state = 'discarded' AND metric_date = '%s')", date))
+	b.await(t, fmt.Sprintf("EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded' AND metric_date = '%s')", date))
 	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
 }
 
@@ -253,12 +253,12 @@ func (b *pageBundle) testVerify(t *testing.T) {
 func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
 	page.Go(t, b.url+"/jobs?state=discarded")
 	var discarded int
-	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.jobs WHERE state = 'discarded'").Scan(&discarded))
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*) FROM daymill.jobs WHERE state = 'discarded'").Scan(&discarded))
 	require.Positive(t, discarded)
 	page.Click(t, `//main//a[contains(., "Retry")]`)
 	page.Click(t, fmt.Sprintf(`//main//button[contains(., "Retry %d job")]`, discarded))
 	page.See(t, fmt.Sprintf(`//main//strong[contains(., "%d job")]`, discarded))
-	b.await(t, "NOT EXISTS (SELECT FROM analytics.jobs WHERE state = 'discarded')")
+	b.await(t, "NOT EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded')")
 	b.awaitQuiet(t)
 }
 

@@ -57,8 +57,8 @@ func TestJudge(t *testing.T) {
 			s.runs -= 100
 			return s
 		},
-		"dead rows of analytics.audit": func(s sample, _ *ending) sample {
-			s.tables["analytics.audit"] = table{dead: 40_000}
+		"dead rows of daymill.audit": func(s sample, _ *ending) sample {
+			s.tables["daymill.audit"] = table{dead: 40_000}
 			return s
 		},
 		"events changed a second": func(s sample, _ *ending) sample {

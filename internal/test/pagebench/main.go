@@ -112,7 +112,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 		{"dates", `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 			SELECT current_date - i, CASE WHEN i % 301 = 0 THEN 'failed' ELSE 'complete' END, i, i AS scanned, i AS completed, now() - i * interval '1 day', 1000 + i % 500, ` + entities + `
 			FROM generate_series(1, ` + dates + `) AS i`},
-		{"jobs", `INSERT INTO analytics.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, attempted_by,
+		{"jobs", `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, attempted_by,
 				created_at, scheduled_at, attempted_at, finalized_at, errors, pruned_at)
 			SELECT i, CASE WHEN i % 500 = 0 THEN 'daily_rollup' WHEN i % 5003 = 0 THEN 'backfill' ELSE 'rollup_day' END,
 				current_date - i % ` + dates + `, jsonb_build_object('date', current_date - i % ` + dates + `),
@@ -122,7 +122,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 				CASE WHEN i % 997 = 0 THEN '[{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "the disk is on fire", "trace": ""}]' ELSE '[]' END::jsonb,
 				now()
 			FROM generate_series(1, ` + strconv.Itoa(o.jobs) + `) AS i`},
-		{"audit", `INSERT INTO analytics.audit (at, actor, via, action, target)
+		{"audit", `INSERT INTO daymill.audit (at, actor, via, action, target)
 			SELECT now() - i * interval '1 minute', CASE WHEN i % 3 = 0 THEN 'admin' ELSE 'app' END, CASE WHEN i % 3 = 0 THEN 'web' ELSE 'sql' END,
 				CASE WHEN i % 100 = 0 THEN 'start backfill' ELSE 'request dates' END, (current_date - i % ` + dates + `)::text
 			FROM generate_series(1, ` + strconv.Itoa(o.jobs/4) + `) AS i`},

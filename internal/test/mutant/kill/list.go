@@ -59,7 +59,7 @@ func fence() []broken {
 	parts := []struct{ name, from, to string }{
 		{"Beat", "AND beat >= cast(", "AND beat + 1000 >= cast("},
 		{"Date", "WHERE metric_date = ", "WHERE 1 = 1 OR metric_date = "},
-		{"Life", "AND life = (SELECT analytics.life())", ""},
+		{"Life", "AND life = (SELECT daymill.life())", ""},
 		{"Run", "AND run_id = ", "AND run_id >= "},
 		{"State", "AND state = 'running'", ""},
 		{"Token", "AND token = ", "AND token <> '00000000-0000-0000-0000-000000000000' AND gen_random_uuid() <> "},
@@ -88,7 +88,7 @@ func owner() []broken {
 		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "!bounds.Over"),
 		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
 		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && !fresh"),
-		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT analytics.life())", ""),
+		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
 		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && last.Recent"),
 		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = last.Cursor\n		a.scanRun = a.id"),
 		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: last.CursorEvents", "totals = batch.Totals{Events: 0 * last.CursorEvents"),
