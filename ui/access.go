@@ -131,3 +131,6 @@ func (s *site) authenticated(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
 	})
 }
+
+// eraseUser is the name in the audit of a caller with the API token that may erase.
+const eraseUser = "api-erase"

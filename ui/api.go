@@ -14,9 +14,6 @@ import (
 // tokenUser is the name in the audit of a caller with the API's token.
 const tokenUser = "api"
 
-// eraseUser is the name in the audit of a caller with the API token that may erase.
-const eraseUser = "api-erase"
-
 // errMayNotErase says which credentials may erase.
 var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or log in as admin."}
 

@@ -10,14 +10,6 @@ import (
 	"strings"
 )
 
-// problem is an error as RFC 9457 defines it, sent as application/problem+json.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"` // a sentence: what is wrong, and what fixes it
-}
-
 // apiError is an error that the API returns to its caller, with its status.
 type apiError struct {
 	status int
@@ -29,32 +21,6 @@ func (e apiError) Error() string { return e.detail }
 // unprocessable returns the error for a request that is well-formed but cannot be carried out.
 func unprocessable(err error) error {
 	return apiError{http.StatusUnprocessableEntity, sentence(err.Error())}
-}
-
-func writeProblem(w http.ResponseWriter, status int, detail string) {
-	writeJSON(w, "application/problem+json", status, problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail,
-	})
-}
-
-func writeJSON(w http.ResponseWriter, kind string, status int, value any) {
-	body, err := json.Marshal(value)
-	if err != nil { // Marshalling the API's own types cannot fail.
-		panic(err)
-	}
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // The client has gone.
-}
-
-// refuse answers with one sentence: as text on the pages, as a problem in the API.
-func refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
-	if strings.HasPrefix(r.URL.Path, "/api/") {
-		writeProblem(w, status, detail)
-		return
-	}
-	text(w, status, detail+"\n")
 }
 
 // failAPI answers with an error, and logs the error if the caller did not cause it.

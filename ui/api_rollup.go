@@ -47,21 +47,6 @@ func (q rollupRequest) dates() (date.Range, error) {
 	return parseRange(q.From, q.To)
 }
 
-func parseRange(from, to string) (date.Range, error) {
-	first, err := date.Parse(shortened(from, 30))
-	if err != nil {
-		return date.Range{}, err
-	}
-	last, err := date.Parse(shortened(to, 30))
-	if err != nil {
-		return date.Range{}, err
-	}
-	if first.Before(date.New(1, time.January, 1)) {
-		return date.Range{}, errors.New("dates start with the year 1")
-	}
-	return date.NewRange(first, last)
-}
-
 // apiRequestDates requests a rollup of a date or a range.
 func (s *site) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()

@@ -150,12 +150,3 @@ func (s *site) changeBackfill(w http.ResponseWriter, r *http.Request) error {
 	s.done(w, r, change.notice, nil, "backfills", strconv.FormatInt(id, 10))
 	return nil
 }
-
-// pathID returns the number in a page's path.
-func pathID(r *http.Request) (int64, error) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < 1 {
-		return 0, errNotFound
-	}
-	return id, nil
-}

@@ -252,16 +252,3 @@ func (s *site) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	s.done(w, r, "started", nil, "backfills", strconv.FormatInt(id, 10))
 	return nil
 }
-
-// pageID reads the id at which a page of a list starts; 0 if none is given.
-func pageID(query url.Values, name string) (int64, error) {
-	text := query.Get(name)
-	if text == "" {
-		return 0, nil
-	}
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || id < 1 {
-		return 0, inputError{errors.New("this page of the list does not exist")}
-	}
-	return id, nil
-}

@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	present "github.com/daymill/daymill/internal/text"
 )
 
@@ -21,20 +19,6 @@ func duration(d time.Duration) string { return present.Duration(d) }
 // milliseconds converts a number of milliseconds from the ledger to a duration.
 func milliseconds[T ~int64 | ~float64 | ~float32](n T) time.Duration {
 	return time.Duration(float64(n) * float64(time.Millisecond))
-}
-
-// instant formats a time in the reporting zone, with the zone's abbreviation at that time.
-func (sc scope) instant(t time.Time) string { return t.In(sc.zone).Format("2006-01-02 15:04:05 MST") }
-
-// short formats a time in the reporting zone without seconds and zone, for narrow columns whose heading names the zone.
-func (sc scope) short(t time.Time) string { return t.In(sc.zone).Format("2006-01-02 15:04") }
-
-// relative formats how long ago a time was, or how soon it will be.
-func (sc scope) relative(t time.Time) string {
-	if gap := sc.now.Sub(t); gap > -time.Second && gap < time.Second {
-		return "now"
-	}
-	return humanize.RelTime(t, sc.now, "ago", "from now")
 }
 
 // percent formats a share from 0 to 1.

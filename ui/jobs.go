@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,8 +30,6 @@ func (s *site) routeJobs(mux *http.ServeMux) {
 
 const (
 	jobsPerPage = 50
-	// longestText limits a text filter, in bytes.
-	longestText = 200
 )
 
 // jobsView is a page of the list.
@@ -235,36 +232,4 @@ func noJobs(filter job.Filter) string {
 		return "There are no jobs."
 	}
 	return "There are no " + describeJobs(filter) + "."
-}
-
-// cursor is a position in a list ordered by id; zero is the beginning.
-type cursor struct{ Before, After int64 }
-
-func cursorOf(query url.Values) (cursor, error) {
-	var at cursor
-	for name, id := range map[string]*int64{"before": &at.Before, "after": &at.After} {
-		text := query.Get(name)
-		if text == "" {
-			continue
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 1 || n == 1<<63-1 {
-			return cursor{}, inputError{fmt.Errorf("%q is not a place in the list: follow a link on the page", shortened(text, 40))}
-		}
-		*id = n
-	}
-	return at, nil
-}
-
-// query returns a copy of a filter's query with the position added.
-func (at cursor) query(filter url.Values) url.Values {
-	query := url.Values{}
-	maps.Copy(query, filter)
-	if at.Before != 0 {
-		query.Set("before", strconv.FormatInt(at.Before, 10))
-	}
-	if at.After != 0 {
-		query.Set("after", strconv.FormatInt(at.After, 10))
-	}
-	return query
 }

@@ -13,8 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/a-h/templ"
-
-	"github.com/daymill/daymill/internal/date"
 )
 
 // pageTimeout is the longest time a page may take.
@@ -27,43 +25,6 @@ var errNotFound = errors.New("there is nothing here")
 type inputError struct{ error }
 
 func (e inputError) Unwrap() error { return e.error }
-
-// scope is what every template knows about its request.
-type scope struct {
-	base     string
-	user     string
-	path     string // without the base path
-	zone     *time.Location
-	zoneName string
-	now      time.Time
-	today    date.Date
-	asset    func(name string) string
-	open     bool // no login is needed
-	notice   string
-}
-
-type scopeKey struct{}
-
-func scopeOf(ctx context.Context) scope {
-	sc, _ := ctx.Value(scopeKey{}).(scope)
-	return sc
-}
-
-// scoped adds the scope to a request's context.
-func (s *site) scoped(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := s.Clock.Now()
-		sc := scope{
-			base: s.BasePath, user: userOf(r.Context()), path: r.URL.Path,
-			zone: s.Installation.Zone, zoneName: s.Installation.TimeZone,
-			now: now, today: date.Of(now, s.Installation.Zone),
-			asset: s.assets.address(s.BasePath), open: s.Access.Open(), notice: noticeText(r.URL.Query()),
-		}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), scopeKey{}, sc), pageTimeout)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
 
 // page turns a function that may fail into a handler that shows the error.
 func (s *site) page(handle func(w http.ResponseWriter, r *http.Request) error) http.Handler {
@@ -188,22 +149,6 @@ func (s *site) done(w http.ResponseWriter, r *http.Request, notice string, query
 	query.Set("notice", notice)
 	http.Redirect(w, r, link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
 }
-
-// to returns the URL of a page, for templates.
-func to(ctx context.Context, parts ...string) templ.SafeURL {
-	return templ.SafeURL(link(scopeOf(ctx).base, parts...))
-}
-
-// toQuery returns the URL of a page with a query.
-func toQuery(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
-	if len(query) == 0 {
-		return to(ctx, parts...)
-	}
-	return templ.SafeURL(link(scopeOf(ctx).base, parts...) + "?" + query.Encode())
-}
-
-// canChange reports whether the page shows forms that change something.
-func canChange(ctx context.Context) bool { return scopeOf(ctx).user == adminUser }
 
 // sentence turns an error's text into a sentence.
 func sentence(text string) string {

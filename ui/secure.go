@@ -167,17 +167,3 @@ func hostHint(r *http.Request) string {
 		"the browser's Host header (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On).",
 		shortened(origin.Host, 80), shortened(r.Host, 80))
 }
-
-// link returns the URL path of a page: the base path and the parts, each escaped.
-func link(base string, parts ...string) string {
-	var address strings.Builder
-	address.WriteString(base)
-	for _, part := range parts {
-		address.WriteByte('/')
-		address.WriteString(url.PathEscape(part))
-	}
-	if len(parts) == 0 {
-		address.WriteByte('/')
-	}
-	return address.String()
-}

@@ -16,7 +16,6 @@ package ui
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -109,11 +108,4 @@ func (s *site) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text(w, http.StatusOK, "ready\n")
-}
-
-func text(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body) // The client has gone.
 }
