@@ -6,6 +6,8 @@ import (
 
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/reply"
 )
 
 // MetricsConfig configures /metrics.
@@ -23,34 +25,34 @@ type MetricsConfig struct {
 
 // MetricsHandler returns a handler that serves only /metrics, for processes without pages.
 func MetricsHandler(config MetricsConfig) http.Handler {
+	access := door.Access{MetricsToken: config.Token}
 	// Without a token, access is open, and requests to other names than this machine's are refused.
-	s := &site{
-		Config: Config{Logger: config.Logger, Metrics: config.Handler, Access: Access{MetricsToken: config.Token}},
-		guard:  newGuard(Access{}, config.Clock, config.Listeners),
-	}
-	serve := http.Handler(http.HandlerFunc(s.metrics))
+	entrance := door.New(door.Config{Access: access, Logger: config.Logger, Clock: config.Clock, Listeners: config.Listeners})
+	serve := http.Handler(metrics(entrance, config.Handler))
 	if config.Token == "" {
-		serve = s.hosted(config.Handler)
+		serve = entrance.Hosted(config.Handler)
 	}
 	root := http.NewServeMux()
 	root.Handle("GET /metrics", serve)
-	return s.recovered(secured(s.limited(root)))
+	return entrance.Recovered(door.Secured(entrance.Limited(root)))
 }
 
 // metrics answers requests that have the token. If no token is set, it answers none: the pages' password belongs to a person.
-func (s *site) metrics(w http.ResponseWriter, r *http.Request) {
-	if s.Metrics == nil || s.Access.MetricsToken == "" {
-		text(w, http.StatusNotFound, "Set DAYMILL_METRICS_TOKEN for /metrics.\n")
-		return
-	}
-	switch s.guard.token(r, metricsCredential, s.Access.MetricsToken) {
-	case right:
-		s.Metrics.ServeHTTP(w, r)
-	case throttled:
-		w.Header().Set("Retry-After", retryAfter)
-		text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait a few seconds and try again.\n")
-	default:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
-		text(w, http.StatusUnauthorized, "/metrics requires DAYMILL_METRICS_TOKEN as a bearer token.\n")
+func metrics(entrance *door.Door, serve http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if serve == nil || entrance.Access.MetricsToken == "" {
+			reply.Text(w, http.StatusNotFound, "Set DAYMILL_METRICS_TOKEN for /metrics.\n")
+			return
+		}
+		switch entrance.Token(r, door.MetricsCredential, entrance.Access.MetricsToken) {
+		case door.Right:
+			serve.ServeHTTP(w, r)
+		case door.Throttled:
+			w.Header().Set("Retry-After", door.RetryAfter)
+			reply.Text(w, http.StatusTooManyRequests, "Too many wrong tokens: wait a few seconds and try again.\n")
+		default:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
+			reply.Text(w, http.StatusUnauthorized, "/metrics requires DAYMILL_METRICS_TOKEN as a bearer token.\n")
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/ui"
+	"github.com/daymill/daymill/ui/door"
 )
 
 func TestMetrics(t *testing.T) {
@@ -23,7 +24,7 @@ func TestMetrics(t *testing.T) {
 	pages := func(token string) http.Handler {
 		return ui.Handler(ui.Config{
 			Logger: quiet, Clock: pace.SystemClock{}, Metrics: figures,
-			Access: ui.Access{AdminPassword: "secret", MetricsToken: token},
+			Access: door.Access{AdminPassword: "secret", MetricsToken: token},
 		})
 	}
 	get := func(t *testing.T, handler http.Handler, host, path, authorization string) *httptest.ResponseRecorder {

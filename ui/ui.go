@@ -1,14 +1,12 @@
-// Package ui serves Daymill's pages and its HTTP API. Each page has a handler file and a template file of the same name:
-// overview, dates, jobs, backfills, entities, schedule, verifications, doctor, audit. All pages share these files:
+// Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages of one (overview, date, job, backfill, entity, schedule,
+// verification, doctor, audit, capture), the API, and what they share:
 //
-//	ui.go       the handler and its routes
-//	secure.go   headers, hosts, origins, body sizes
-//	access.go   users, tokens, and what each may change
-//	guard.go    checks of credentials, and limits on failed ones
-//	page.go     rendering of pages and errors
-//	format.go   numbers, durations and times
-//	layout.templ, parts.templ
-//	assets/     the stylesheet, the scripts and the icon, served by the binary
+//	page       a request's scope, the layout, links, errors
+//	component  headings, badges, buttons, times, charts
+//	calendar   a year of dates
+//	door       users, tokens, hosts, origins, headers
+//	static     the stylesheet, the scripts and the icon
+//	format, reply
 //
 // Every page works without JavaScript: URLs hold its state, forms make its changes. htmx only refreshes what changes. Templates get view structs
 // and never access the database.
@@ -26,6 +24,21 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/ui/api"
+	"github.com/daymill/daymill/ui/audit"
+	"github.com/daymill/daymill/ui/backfill"
+	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/date"
+	doctorpage "github.com/daymill/daymill/ui/doctor"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/entity"
+	"github.com/daymill/daymill/ui/job"
+	"github.com/daymill/daymill/ui/overview"
+	"github.com/daymill/daymill/ui/page"
+	"github.com/daymill/daymill/ui/reply"
+	"github.com/daymill/daymill/ui/schedule"
+	"github.com/daymill/daymill/ui/static"
+	"github.com/daymill/daymill/ui/verification"
 )
 
 // readyTimeout is how long the database may take to answer the readiness check.
@@ -39,7 +52,7 @@ type Config struct {
 	Jobs   *worker.Admin
 	Logger *slog.Logger
 	Clock  pace.Clock
-	Access Access
+	Access door.Access
 	// Listeners receive wrong credentials.
 	Listeners telemetry.Listeners
 	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
@@ -52,60 +65,74 @@ type Config struct {
 	Ready func(ctx context.Context) error
 }
 
-// site is the pages of one database.
-type site struct {
-	Config
-
-	assets  assets
-	guard   *guard
-	missing *missing
-	faults  *faults
-	doctor  *doctor.Shared // nil if Config.Doctor is
+// section is a group of pages.
+type section interface {
+	Route(mux *http.ServeMux)
 }
 
 // Handler returns the handler of all pages and of the API.
 func Handler(config Config) http.Handler {
-	s := &site{Config: config, assets: loadAssets(), guard: newGuard(config.Access, config.Clock, config.Listeners)}
-	s.missing = newMissing(config)
-	s.faults = &faults{Config: config}
+	files := static.Load()
+	entrance := door.New(door.Config{
+		Access: config.Access, BasePath: config.BasePath, Logger: config.Logger, Clock: config.Clock, Listeners: config.Listeners,
+	})
+	site := &page.Site{
+		DB: config.DB, Installation: config.Installation, Jobs: config.Jobs, Logger: config.Logger, Clock: config.Clock, BasePath: config.BasePath,
+		Asset: files.Address(config.BasePath), Open: config.Access.Open(),
+	}
+	var examiner *doctor.Shared
 	if config.Doctor != nil {
-		s.doctor = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
+		examiner = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}
+	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner}).Handler()
 	root := http.NewServeMux()
-	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	root.HandleFunc("GET /readyz", s.readyz)
-	root.HandleFunc("GET /metrics", s.metrics)
-	root.Handle("GET /assets/", http.StripPrefix("/assets/", s.assets))
-	root.Handle("/api/", s.routeAPI())
-	root.Handle("/api", s.routeAPI()) // Without a pattern, a mux redirects, and out of the base path.
+	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply.Text(w, http.StatusOK, "ok\n") })
+	root.HandleFunc("GET /readyz", ready(config.Ready))
+	root.HandleFunc("GET /metrics", metrics(entrance, config.Metrics))
+	root.Handle("GET /assets/", http.StripPrefix("/assets/", files))
+	root.Handle("/api/", calls)
+	root.Handle("/api", calls) // Without a pattern, a mux redirects, and out of the base path.
 	root.Handle("GET /assets", http.NotFoundHandler())
-	root.Handle("/", s.authenticated(s.scoped(s.routePages())))
-	return s.recovered(secured(s.limited(s.based(s.hosted(s.sameOrigin(root))))))
+	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, examiner)))))
+	return entrance.Recovered(door.Secured(entrance.Limited(entrance.Based(entrance.Hosted(entrance.SameOrigin(root))))))
 }
 
-// routePages returns the handler of the pages behind the login.
-func (s *site) routePages() http.Handler {
-	pages := http.NewServeMux()
-	s.routeOverview(pages)
-	s.routeDates(pages)
-	s.routeJobs(pages)
-	s.routeBackfills(pages)
-	s.routeEntities(pages)
-	s.routeSchedule(pages)
-	s.routeVerifications(pages)
-	s.routeDoctor(pages)
-	s.routeAudit(pages)
-	pages.Handle("/", s.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
-	return pages
-}
-
-func (s *site) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	if err := s.Ready(ctx); err != nil {
-		// The cause names hosts and users, so only the log has it.
-		text(w, http.StatusServiceUnavailable, "not ready\n")
-		return
+// sections returns the pages, in the order of the navigation.
+func sections(site *page.Site, examiner *doctor.Shared) []section {
+	finder := calendar.NewFinder(site)
+	return []section{
+		&overview.Pages{Site: site, Finder: finder},
+		&date.Pages{Site: site, Finder: finder},
+		&job.Pages{Site: site},
+		&backfill.Pages{Site: site},
+		&entity.Pages{Site: site},
+		&schedule.Pages{Site: site, Finder: finder},
+		&verification.Pages{Site: site},
+		&doctorpage.Pages{Site: site, Doctor: examiner},
+		&audit.Pages{Site: site},
 	}
-	text(w, http.StatusOK, "ready\n")
+}
+
+// pages returns the handler of the pages behind the login.
+func pages(site *page.Site, all []section) http.Handler {
+	mux := http.NewServeMux()
+	for _, one := range all {
+		one.Route(mux)
+	}
+	mux.Handle("/", site.Page(func(http.ResponseWriter, *http.Request) error { return page.ErrNotFound }))
+	return mux
+}
+
+// ready returns the handler of the readiness check.
+func ready(check func(ctx context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := check(ctx); err != nil {
+			// The cause names hosts and users, so only the log has it.
+			reply.Text(w, http.StatusServiceUnavailable, "not ready\n")
+			return
+		}
+		reply.Text(w, http.StatusOK, "ready\n")
+	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
+	"github.com/daymill/daymill/ui/door"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m, browser.Stop) }
@@ -75,7 +76,7 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 	clock := &testClock{}
 	config := ui.Config{
 		DB: db.DB, Installation: installation, Jobs: admin, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Clock: clock,
-		Access: ui.Access{AdminPassword: adminPassword, ViewerPassword: viewerPassword, APIToken: "token", CronSecret: "cron secret"},
+		Access: door.Access{AdminPassword: adminPassword, ViewerPassword: viewerPassword, APIToken: "token", CronSecret: "cron secret"},
 		Ready:  func(ctx context.Context) error { return db.Ping(ctx) },
 		Doctor: func(ctx context.Context) doctor.Report {
 			found := doctor.River{Schema: installation.RiverSchema}
@@ -246,7 +247,7 @@ func TestAccess(t *testing.T) {
 
 	t.Run("Open", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, database(t), func(c *ui.Config) { c.Access = ui.Access{} })
+		s := serve(t, database(t), func(c *ui.Config) { c.Access = door.Access{} })
 		answer := s.do(t, s.request(t, "", http.MethodGet, "/", ""))
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "open on this machine")
@@ -346,7 +347,7 @@ func TestAccess(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, answer.status)
 		require.NotContains(t, answer.body, "<html")
 		// Nobody is let in by a password that is not set.
-		s = serve(t, database(t), func(c *ui.Config) { c.Access = ui.Access{AdminPassword: adminPassword} })
+		s = serve(t, database(t), func(c *ui.Config) { c.Access = door.Access{AdminPassword: adminPassword} })
 		request := s.request(t, "", http.MethodGet, "/", "")
 		request.SetBasicAuth("viewer", "")
 		require.Equal(t, http.StatusUnauthorized, s.do(t, request).status)

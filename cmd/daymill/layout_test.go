@@ -97,6 +97,17 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"github.com/riverqueue"},
 			from:      []string{module + "/ui"},
 		},
+		"PartsKnowNoPage": {
+			forbidden:  []string{module + "/ui"},
+			transitive: true,
+			from: []string{
+				module + "/ui/calendar", module + "/ui/component", module + "/ui/door", module + "/ui/format", module + "/ui/page", module + "/ui/reply",
+				module + "/ui/static",
+			},
+			allowed: []string{
+				module + "/ui/calendar", module + "/ui/component", module + "/ui/door", module + "/ui/format", module + "/ui/page", module + "/ui/reply",
+			},
+		},
 		"ToolsOfTestsAreNotInTheBinary": {
 			forbidden: []string{
 				"github.com/fergusstrange", "github.com/lib/pq", "github.com/Shopify/toxiproxy", "github.com/chromedp", "github.com/getkin/kin-openapi", "github.com/rs/zerolog",

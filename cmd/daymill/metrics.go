@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/daymill/daymill/ui/door"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -29,7 +31,7 @@ type metricsOptions struct {
 
 // checkToken refuses a token that is easy to guess.
 func (o metricsOptions) checkToken() error {
-	if _, err := (ui.Access{MetricsToken: o.MetricsToken}).Check(); err != nil {
+	if _, err := (door.Access{MetricsToken: o.MetricsToken}).Check(); err != nil {
 		return usageError{err}
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/daymill/daymill/ui/door"
+
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -87,8 +89,8 @@ func (o *webOptions) check() error {
 	return nil
 }
 
-func (o *webOptions) access() ui.Access {
-	return ui.Access{
+func (o *webOptions) access() door.Access {
+	return door.Access{
 		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, EraseToken: o.EraseToken, CronSecret: o.CronSecret,
 		MetricsToken: o.MetricsToken,
 	}

@@ -214,9 +214,9 @@ func queue() []broken {
 // access is who may do what.
 func access() []broken {
 	return []broken{
-		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/access.go", "", "user != viewerUser || r.Method", "user != \"\" || r.Method"),
-		edit("Access/Erase", uiPkg, "Erase", "ui/access.go", "", "user == adminUser || user == eraseUser", "user != viewerUser"),
-		edit("Access/Origin", uiPkg, "^Test.*(Origin|CSRF|Attack|Cross|Secur)", "ui/secure.go", "", "return protection.Handler(next)", "return next"),
+		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/door/access.go", "", "user != viewerUser || r.Method", "user != \"\" || r.Method"),
+		edit("Access/Erase", uiPkg, "Erase", "ui/door/access.go", "", "user == AdminUser || user == EraseUser", "user != viewerUser"),
+		edit("Access/Origin", uiPkg, "^Test.*(Origin|CSRF|Attack|Cross|Secur)", "ui/door/secure.go", "", "return protection.Handler(next)", "return next"),
 		edit("Access/EraseInSQL", "./internal/schema/...", "^TestFunctions$|^TestAttack$", "migrations/0012_erase.up.sql", "", "REVOKE ALL ON FUNCTION analytics.enqueue_erase(date, date, text) FROM PUBLIC;", ""),
 		edit("Access/FutureInSQL", workerPkg, "^TestEnqueueRange$|^TestEnqueueDay$", "migrations/0012_erase.up.sql", "CREATE FUNCTION analytics.check_request", "last_date > today", "last_date > today + 100000"),
 	}

@@ -1,0 +1,184 @@
+// Package api serves the HTTP API: JSON for machines, with the errors of RFC 9457.
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/page"
+)
+
+// tokenUser is the name in the audit of a caller with the API's token.
+const tokenUser = "api"
+
+// errMayNotErase says which credentials may erase.
+var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or log in as admin."}
+
+// apiTimeout is the longest time a call may take.
+const apiTimeout = 10 * time.Second
+
+// errAPITimeout is the cause of a call's context when the call takes too long.
+var errAPITimeout = context.DeadlineExceeded
+
+// apiAccess says who may make a call.
+type apiAccess int
+
+const (
+	byUser   apiAccess = iota // callers with the token, and users of the pages; viewers may only look
+	byCron                    // callers with the cron secret
+	byAnyone                  // everybody: the answer is public
+)
+
+// API is the API of one database.
+type API struct {
+	*page.Site
+
+	Door *door.Door
+	// Doctor examines the database; nil for no such call.
+	Doctor *doctor.Shared
+}
+
+// apiRoute is one call of the API. A test checks that openapi.json describes every one.
+type apiRoute struct {
+	method, path string
+	access       apiAccess
+	handle       func(w http.ResponseWriter, r *http.Request) error
+}
+
+func (s *API) apiRoutes() []apiRoute {
+	return []apiRoute{
+		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
+		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
+		{http.MethodGet, "/api/cron/daily-rollup", byCron, s.apiDailyRollup},
+		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
+		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},
+		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
+		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
+		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
+		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
+		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
+	}
+}
+
+// Handler returns the handler of the HTTP API. It checks credentials itself and returns every error as a problem.
+func (s *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	byPath := make(map[string][]apiRoute)
+	for _, route := range s.apiRoutes() {
+		byPath[route.path] = append(byPath[route.path], route)
+	}
+	for path, routes := range byPath {
+		mux.Handle(path, s.api(routes))
+	}
+	mux.Handle("/", s.api(nil))
+	return s.Door.Recovered(mux)
+}
+
+// api returns the handler for one path and its routes, which may be none.
+func (s *API) api(routes []apiRoute) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		access := byUser
+		if len(routes) > 0 {
+			access = routes[0].access
+		}
+		user, err := s.apiUser(w, r, access)
+		if err != nil {
+			s.failAPI(w, r, err)
+			return
+		}
+		method := r.Method
+		if method == http.MethodHead && access != byCron { // HEAD counts as GET, but not for cron calls, whose GET changes something.
+			method = http.MethodGet
+		}
+		at := slices.IndexFunc(routes, func(route apiRoute) bool { return route.method == method })
+		switch {
+		case len(routes) == 0:
+			err = apiError{http.StatusNotFound, "There is nothing at this address. See /api/openapi.json."}
+		case at < 0:
+			w.Header().Set("Allow", allowed(routes))
+			err = apiError{http.StatusMethodNotAllowed, "This address accepts " + allowed(routes) + "."}
+		case !door.MayChange(user, r):
+			err = apiError{http.StatusForbidden, "A viewer may not change anything. Use the token, or log in as admin."}
+		default:
+			err = routes[at].handle(w, r.WithContext(door.WithUser(ctx, user)))
+		}
+		if err != nil {
+			s.failAPI(w, r, err)
+		}
+	})
+}
+
+// allowed lists the methods that a path accepts, for the header Allow.
+func allowed(routes []apiRoute) string {
+	var methods []string
+	for _, route := range routes {
+		methods = append(methods, route.method)
+		if route.method == http.MethodGet && route.access != byCron {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return strings.Join(methods, ", ")
+}
+
+// apiUser returns the user who makes a call, or an error if the call is not allowed.
+func (s *API) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (string, error) {
+	switch {
+	case access == byAnyone:
+		return "", nil
+	case access == byCron && s.Door.Access.CronSecret == "":
+		return "", apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
+	case access == byUser && s.Door.Access.Open():
+		return door.AdminUser, nil // Only this machine can reach it: see hosted.
+	}
+	user, came := s.credentials(r, access)
+	switch came {
+	case door.Right:
+		return user, nil
+	case door.Throttled:
+		w.Header().Set("Retry-After", door.RetryAfter)
+		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a few seconds and try again."}
+	default:
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
+	if access == byCron {
+		return "", apiError{http.StatusUnauthorized, "Send the header Authorization: Bearer, and the CRON_SECRET of the web process."}
+	}
+	return "", apiError{
+		http.StatusUnauthorized,
+		"Send the header Authorization: Bearer, and the DAYMILL_API_TOKEN of the web process; or the user and password of the pages.",
+	}
+}
+
+// credentials returns the user that a call's credentials belong to.
+func (s *API) credentials(r *http.Request, access apiAccess) (user string, came door.Outcome) {
+	if access == byCron {
+		return audit.ViaCron, s.Door.Token(r, door.CronCredential, s.Door.Access.CronSecret)
+	}
+	if _, _, is := r.BasicAuth(); is {
+		return s.Door.Password(r)
+	}
+	user, wanted := tokenUser, s.Door.Access.APIToken
+	if _, given, _ := strings.Cut(r.Header.Get("Authorization"), " "); door.Equal(strings.TrimSpace(given), s.Door.Access.EraseToken) {
+		user, wanted = door.EraseUser, s.Door.Access.EraseToken
+	}
+	return user, s.Door.Token(r, door.ApiCredential, wanted)
+}
+
+// apiID returns the number in a call's path.
+func apiID(r *http.Request, noun string) (int64, error) {
+	id, err := page.PathID(r)
+	if errors.Is(err, page.ErrNotFound) {
+		return 0, apiError{http.StatusNotFound, "There is no such " + noun + "."}
+	}
+	return id, err
+}

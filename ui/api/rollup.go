@@ -1,0 +1,178 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/page"
+	"github.com/daymill/daymill/ui/reply"
+)
+
+// rollupRequest names either one date or a range.
+type rollupRequest struct {
+	Date string `json:"date"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// enqueueRequest asks for dates, and may erase metrics whose events no longer exist.
+type enqueueRequest struct {
+	Date  string `json:"date"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Erase bool   `json:"erase"`
+}
+
+type rollupAnswer struct {
+	Dates int       `json:"dates"`
+	From  date.Date `json:"from"`
+	To    date.Date `json:"to"`
+}
+
+func (q rollupRequest) dates() (date.Range, error) {
+	switch {
+	case q.Date != "" && q.From == "" && q.To == "":
+		q.From, q.To = q.Date, q.Date
+	case q.Date != "" || q.From == "" || q.To == "":
+		return date.Range{}, errors.New("give either date, or from and to")
+	}
+	return page.ParseRange(q.From, q.To)
+}
+
+// apiRequestDates requests a rollup of a date or a range.
+func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var request enqueueRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if request.Erase && !door.MayErase(door.User(ctx)) {
+		return errMayNotErase
+	}
+	dates, err := rollupRequest{Date: request.Date, From: request.From, To: request.To}.dates()
+	if err != nil {
+		return unprocessable(err)
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	if dates.Last.After(today) {
+		return unprocessable(errors.New(dates.Last.String() + " is in the future: today is " + today.String() + " in " + s.Installation.TimeZone))
+	}
+	all := make([]date.Date, dates.Len())
+	for i := range all {
+		all[i] = dates.First.AddDays(i)
+	}
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: door.User(ctx), Via: audit.ViaAPI, Erase: request.Erase})
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusAccepted, rollupAnswer{Dates: len(all), From: dates.First, To: dates.Last})
+	return nil
+}
+
+// backfillRequest has the fields of the form on the Backfills page.
+type backfillRequest struct {
+	From         string  `json:"from"`
+	To           string  `json:"to"`
+	NewestFirst  bool    `json:"newest_first"`
+	EveryDate    bool    `json:"every_date"`
+	InFlight     *int    `json:"in_flight"` // 1 if absent
+	PauseSeconds float64 `json:"pause_seconds"`
+	Erase        bool    `json:"erase"`
+}
+
+func (q backfillRequest) plan(today date.Date, user string) (backfill.Plan, error) {
+	if q.From == "" || q.To == "" {
+		return backfill.Plan{}, backfill.ErrNoDate
+	}
+	dates, err := page.ParseRange(q.From, q.To)
+	if err != nil {
+		return backfill.Plan{}, err
+	}
+	plan := backfill.Plan{
+		Range: dates, NewestFirst: q.NewestFirst, EveryDate: q.EveryDate, Erase: q.Erase, InFlight: 1, By: user, Via: audit.ViaAPI,
+	}
+	if q.InFlight != nil {
+		plan.InFlight = *q.InFlight
+	}
+	if plan.InFlight < 1 {
+		return backfill.Plan{}, backfill.ErrInFlight
+	}
+	if q.PauseSeconds < 0 || q.PauseSeconds > (24*time.Hour).Seconds() {
+		return backfill.Plan{}, backfill.ErrPause
+	}
+	plan.Pause = time.Duration(q.PauseSeconds * float64(time.Second))
+	return plan, plan.Validate(today)
+}
+
+// apiStartBackfill starts a backfill.
+func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var request backfillRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	if err != nil {
+		return err
+	}
+	if request.Erase && !door.MayErase(door.User(ctx)) {
+		return errMayNotErase
+	}
+	plan, err := request.plan(today, door.User(ctx))
+	if err != nil {
+		return unprocessable(err)
+	}
+	var started backfill.Status
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
+		id, _, err := backfill.Start(ctx, tx, plan)
+		if err != nil {
+			return err
+		}
+		started, err = backfill.Get(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", page.Link(s.BasePath, "api", "backfills", strconv.FormatInt(started.ID, 10)))
+	reply.JSON(w, "application/json", http.StatusCreated, started)
+	return nil
+}
+
+// apiShowBackfill returns a backfill's progress.
+func (s *API) apiShowBackfill(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	id, err := apiID(r, "backfill")
+	if err != nil {
+		return err
+	}
+	var status backfill.Status
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		status, err = backfill.Get(ctx, on, id)
+		return err
+	})
+	if errors.Is(err, backfill.ErrNotFound) {
+		return apiError{http.StatusNotFound, "There is no such backfill."}
+	}
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, status)
+	return nil
+}

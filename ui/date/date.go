@@ -1,0 +1,382 @@
+package date
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/format"
+	"github.com/daymill/daymill/ui/page"
+	"github.com/daymill/daymill/ui/verification"
+)
+
+// How many rows the tables on a date's page have at most.
+const (
+	runsPerPage  = 10
+	mostRequests = 20
+	mostJobs     = 10
+)
+
+// dateView is the page of one date.
+type dateView struct {
+	Date          string
+	Weekday       string
+	Before, After string // the neighbouring dates; After is empty today
+	State         string
+	Means         string // what the state means, and what ends it
+	Requestable   bool
+	Live          bool       // the state will change without a user's action
+	Query         url.Values // of this page, for its refreshes
+	CompletedAt   *time.Time
+	Figures       *dateRunView // of the run that completed the date
+	Events        int64        // of the last completion; kept longer than the run
+	Entities      int64
+	Running       *dateProgressView
+	Runs          []dateRunView
+	Newer, Older  url.Values
+	Requests      []dateRequestView
+	OtherRequests int64 // open requests that are not listed
+	Jobs          []dateJobView
+	Top           *topView // nil if the date was never complete
+	Verifiable    bool
+	Verified      verification.DateView
+}
+
+// topView lists the date's top entities by one of the counts.
+type topView struct {
+	Recorded bool // the run has seen all entities
+	By       string
+	Rows     []topRowView
+}
+
+type topRowView struct {
+	ID    string
+	Count int64
+}
+
+// topOrders returns the counts by which a date's top entities are recorded.
+func topOrders() []string { return []string{"events", "views", "clicks", "saves", "skips"} }
+
+// dateProgressView is the progress of a run.
+type dateProgressView struct {
+	Phase    string
+	Done     int64 // in thousandths
+	Events   int64
+	Entities int64
+	Slices   int64
+	Batches  int64
+	Passes   int64
+	Since    time.Time
+	Worker   string
+}
+
+type dateRunView struct {
+	ID, State, Worker, Error    string
+	StartedAt                   time.Time
+	FinishedAt                  *time.Time
+	Took                        time.Duration
+	Events, Entities            int64
+	Inserted, Updated, Removed  int64
+	Passes, Slices, Batches     int64
+	Longest, Worked, Paused     time.Duration
+	JobID, Attempt, ResumedFrom string
+}
+
+type dateRequestView struct {
+	At         time.Time
+	DueAt      *time.Time
+	By, Via    string
+	BackfillID string
+	Claimed    bool
+}
+
+type dateJobView struct {
+	ID, State             string
+	Attempt, MostAttempts int64
+	CreatedAt             time.Time
+	FinalizedAt           *time.Time
+}
+
+// dateOf returns the date in a request's path, or errNotFound.
+func dateOf(r *http.Request) (date.Date, error) {
+	d, err := date.Parse(r.PathValue("date"))
+	if err != nil {
+		return date.Date{}, page.ErrNotFound
+	}
+	return d, nil
+}
+
+func (s *Pages) showDate(w http.ResponseWriter, r *http.Request) error {
+	of, err := dateOf(r)
+	if err != nil {
+		return err
+	}
+	view, err := s.readDate(r.Context(), of, r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return s.Render(w, r, http.StatusOK, of.String(), datePage(view))
+}
+
+func (s *Pages) readDate(ctx context.Context, day date.Date, query url.Values) (dateView, error) {
+	sc := page.ScopeOf(ctx)
+	before, after, err := runBounds(query)
+	if err != nil {
+		return dateView{}, err
+	}
+	view := dateView{
+		Date: day.String(), Weekday: day.Weekday().String(), Before: day.AddDays(-1).String(), Requestable: day.Before(sc.Today),
+		Query: url.Values{},
+	}
+	if day.Before(sc.Today) {
+		view.After = day.AddDays(1).String()
+	}
+	for _, name := range []string{"before", "after", "top"} {
+		if value := query.Get(name); value != "" {
+			view.Query.Set(name, value)
+		}
+	}
+	var known ledger.Date
+	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
+		var err error
+		known, err = ledger.ReadDate(ctx, on, day)
+		if errors.Is(err, ledger.ErrUnknownDate) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := view.readLists(ctx, on, day, known, before, after); err != nil || known.CompletedAt == nil {
+			return err
+		}
+		top, err := ledger.ReadTop(ctx, on, day)
+		view.Top = newTop(top, query.Get("top"))
+		if err == nil {
+			view.Verified, err = verification.ReadDate(ctx, on, day)
+		}
+		return err
+	})
+	if err != nil {
+		return dateView{}, err
+	}
+	if known.State == "" {
+		if day.After(sc.Today) {
+			return dateView{}, page.ErrNotFound // Nobody can have requested it yet.
+		}
+		known.State = calendar.StateIn(ledger.Day{}, false, day, s.Finder.Of(ctx, calendar.YearOf(day), sc.Today), sc.Today)
+	}
+	view.take(known)
+	return view, nil
+}
+
+func newTop(top ledger.Top, by string) *topView {
+	if !slices.Contains(topOrders(), by) {
+		by = topOrders()[0]
+	}
+	view := &topView{Recorded: top != nil, By: by}
+	for _, r := range top[by] {
+		view.Rows = append(view.Rows, topRowView{ID: r.ID, Count: r.Count})
+	}
+	return view
+}
+
+// runBounds reads the run ids before or after which a page of runs lies; 0 if not given.
+func runBounds(query url.Values) (before, after int64, err error) {
+	for name, into := range map[string]*int64{"before": &before, "after": &after} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		if *into, err = strconv.ParseInt(text, 10, 64); err != nil || *into < 1 {
+			return 0, 0, page.Mistake(errors.New("a run id must be a number"))
+		}
+	}
+	return before, after, nil
+}
+
+func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Date, known ledger.Date, before, after int64) error {
+	runs, more, err := ledger.Attempts(ctx, on, day, before, after, runsPerPage)
+	if err != nil {
+		return err
+	}
+	for i := range runs {
+		v.Runs = append(v.Runs, newDateRunView(&runs[i]))
+	}
+	if len(runs) > 0 {
+		if before != 0 || after != 0 && more {
+			v.Newer = url.Values{"after": {v.Runs[0].ID}}
+		}
+		if after != 0 || more {
+			v.Older = url.Values{"before": {v.Runs[len(runs)-1].ID}}
+		}
+	}
+	jobs, err := ledger.Jobs(ctx, on, day, mostJobs)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		v.Jobs = append(v.Jobs, dateJobView{
+			ID: strconv.FormatInt(j.ID, 10), State: j.State, Attempt: int64(j.Attempt), MostAttempts: int64(j.MostAttempts),
+			CreatedAt: j.CreatedAt, FinalizedAt: j.FinalizedAt,
+		})
+	}
+	if known.Requests == 0 {
+		return nil
+	}
+	requests, err := ledger.Requests(ctx, on, day, mostRequests)
+	for _, q := range requests {
+		one := dateRequestView{At: q.RequestedAt, DueAt: q.DueAt, By: q.By, Via: q.Via, Claimed: q.RunID != nil}
+		if q.BackfillID != nil {
+			one.BackfillID = strconv.FormatInt(*q.BackfillID, 10)
+		}
+		v.Requests = append(v.Requests, one)
+	}
+	v.OtherRequests = known.Requests - int64(len(requests))
+	return err
+}
+
+func (v *dateView) take(known ledger.Date) {
+	v.State, v.Means = known.State, stateMeaning(known.State)
+	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
+	v.Verifiable = known.State == "complete" || known.State == "stale" || known.State == "protected"
+	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying"
+	if known.Complete != nil {
+		figures := newDateRunView(known.Complete)
+		v.Figures = &figures
+	}
+	if last := known.Last; last != nil && known.State == "running" {
+		v.Running = &dateProgressView{
+			Phase: last.Phase, Done: int64(last.Progress * 1000), Events: last.Events, Entities: last.Entities,
+			Slices: int64(last.Slices), Batches: int64(last.Batches), Passes: int64(last.Passes), Since: last.StartedAt,
+			Worker: last.Worker,
+		}
+	}
+}
+
+func newDateRunView(a *ledger.Attempt) dateRunView {
+	v := dateRunView{
+		ID: strconv.FormatInt(a.ID, 10), State: a.State, Worker: a.Worker, Error: a.Error, StartedAt: a.StartedAt,
+		FinishedAt: a.FinishedAt, Events: a.Events, Entities: a.Entities, Inserted: a.Inserted, Updated: a.Updated,
+		Removed: a.Deleted, Passes: int64(a.Passes), Slices: int64(a.Slices), Batches: int64(a.Batches),
+		Longest: format.Milliseconds(a.LongestStatementMS), Worked: a.Worked, Paused: a.Paused,
+	}
+	if a.FinishedAt != nil {
+		v.Took = a.FinishedAt.Sub(a.StartedAt)
+	}
+	if a.JobID != nil {
+		v.JobID, v.Attempt = strconv.FormatInt(*a.JobID, 10), strconv.Itoa(a.Attempt)
+	}
+	if a.ResumedRunID != nil {
+		v.ResumedFrom = strconv.FormatInt(*a.ResumedRunID, 10)
+	}
+	return v
+}
+
+// stateMeaning says what a state means and what ends it, as docs/states.md does.
+func stateMeaning(state string) string {
+	switch state {
+	case "complete":
+		return "Its metrics equal its events as of the last run's scan. To count later events, request the date again."
+	case "running":
+		return "A run is in progress. If its worker dies, another worker resumes it within half a minute."
+	case "requested":
+		return "The date was requested, and no run has started since. The next free worker takes it."
+	case "retrying":
+		return "The last run failed. It is retried automatically, with growing pauses. Another request brings the next attempt forward."
+	case "failed":
+		return "All attempts failed. The date stays failed until somebody, or the daily job, requests it again. Fix the cause first: see the last run's error."
+	case "cancelled":
+		return "Somebody cancelled or deleted its job. The date stays cancelled until somebody, or the daily job, requests it again."
+	case "interrupted":
+		return "The last run was stopped or went silent, and there is no open request for the date. Request it again to have it rolled up."
+	case "waiting":
+		return "The date was requested and is not due yet: the day is not over, or the request waits for a later time."
+	case "stale":
+		return "It was complete, and a verification has found that its metrics differ from its events. A repair requests it, and the next run fixes its metrics."
+	case "protected":
+		return "Its events no longer exist, and the last run kept its metrics. A request for this date alone deletes them; requests for many dates skip it."
+	case calendar.StateMissing:
+		return "It has events, and nobody has requested it. The daily job will; request it to have it sooner."
+	case calendar.StateNoEvents:
+		return "It has no events, so there is nothing to roll up."
+	case calendar.StateToday:
+		return "It is not over yet. The daily job rolls it up once it is."
+	case calendar.StateUnknown:
+		return "Nobody has requested it. Daymill is checking whether it has events."
+	default:
+		return ""
+	}
+}
+
+// phaseWord says what a run is doing.
+func phaseWord(phase string) string {
+	switch phase {
+	case "scan":
+		return "Reading events"
+	case "publish":
+		return "Writing metrics"
+	case "settle":
+		return "Finishing"
+	default:
+		return phase
+	}
+}
+
+// titled capitalizes a word for a heading.
+func titled(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
+
+// pageLink returns the URL of a page of a list; empty if there is no such page.
+func pageLink(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
+	if query == nil {
+		return ""
+	}
+	return page.ToQuery(ctx, query, parts...)
+}
+
+// losesEvents reports whether a repair would erase metrics whose events no longer exist. The page then asks for confirmation.
+func (v *dateView) losesEvents() bool {
+	return len(v.Verified.Rows) > 0 && v.Verified.Rows[0].Erased > 0
+}
+
+// requestDate requests a rollup of a date.
+func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
+	of, err := dateOf(r)
+	if err != nil {
+		return err
+	}
+	if !of.Before(page.ScopeOf(r.Context()).Today) {
+		return page.Mistake(fmt.Errorf("%s is not over: request it on the next day or later", of))
+	}
+	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
+		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, ledger.Ask{
+			By: door.User(r.Context()), Via: audit.ViaWeb, Repair: r.PostFormValue("repair") != "", Erase: r.PostFormValue("erase") != "",
+		})
+	})
+	if err != nil {
+		return err
+	}
+	switch r.FormValue("back") {
+	case "overview":
+		s.Done(w, r, "requested", nil)
+	case "verifications":
+		s.Done(w, r, "requested", nil, "verifications")
+	default:
+		s.Done(w, r, "requested", nil, "dates", of.String())
+	}
+	return nil
+}

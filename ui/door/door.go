@@ -1,0 +1,32 @@
+// Package door decides who comes in: users and tokens, limits on wrong ones, hosts, origins, and the size of what is sent. It sets the headers of every
+// response.
+package door
+
+import (
+	"log/slog"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Config configures a door.
+type Config struct {
+	Access Access
+	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
+	BasePath string
+	Logger   *slog.Logger
+	Clock    pace.Clock
+	// Listeners receive wrong credentials.
+	Listeners telemetry.Listeners
+}
+
+// Door is what stands before the pages and the API.
+type Door struct {
+	Config
+	*guard
+}
+
+// New returns a door.
+func New(config Config) *Door {
+	return &Door{Config: config, guard: newGuard(config.Access, config.Clock, config.Listeners)}
+}

@@ -1,0 +1,215 @@
+package door
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// Failed attempts are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
+// guessing the password of the pages does not lock out a machine that has a token.
+const (
+	failuresPerClient = 10 // at once, and then one every six seconds
+	failuresOfAll     = 100
+	clientsKept       = 10_000
+	RetryAfter        = "6" // seconds
+)
+
+// Names of the credentials in telemetry.
+const (
+	passwordCredential = "password"
+	ApiCredential      = "api_token"
+	CronCredential     = "cron_secret"
+	MetricsCredential  = "metrics_token"
+)
+
+// guard checks credentials.
+type guard struct {
+	access    Access
+	clock     pace.Clock
+	listeners telemetry.Listeners
+
+	mu      sync.Mutex
+	clients map[string]*rate.Limiter // failures by credential and client
+	all     map[string]*rate.Limiter // failures by credential
+	known   map[string]bool          // clients that have given the right credential; the limit in all does not apply to them
+}
+
+func newGuard(access Access, clock pace.Clock, listeners telemetry.Listeners) *guard {
+	return &guard{
+		access: access, clock: clock, listeners: listeners,
+		clients: make(map[string]*rate.Limiter), all: make(map[string]*rate.Limiter), known: make(map[string]bool),
+	}
+}
+
+// Equal compares in constant time, whatever the lengths.
+func Equal(given, wanted string) bool {
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(wanted))
+	return wanted != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// Outcome is the result of a credential check.
+type Outcome int
+
+const (
+	Right Outcome = iota
+	none
+	wrong
+	Throttled
+)
+
+// Password checks a request's basic credentials and returns their user.
+func (g *guard) Password(r *http.Request) (user string, came Outcome) {
+	name, given, has := r.BasicAuth()
+	if !has {
+		return "", none
+	}
+	wanted := ""
+	switch name {
+	case AdminUser:
+		wanted = g.access.AdminPassword
+	case viewerUser:
+		wanted = g.access.ViewerPassword
+	}
+	if came = g.check(r, passwordCredential, given, wanted); came != Right {
+		return "", came
+	}
+	return name, Right
+}
+
+// Token checks a request's bearer token.
+func (g *guard) Token(r *http.Request, credential, wanted string) Outcome {
+	scheme, given, has := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case r.Header.Get("Authorization") == "":
+		return none
+	case !has || !strings.EqualFold(scheme, "Bearer"):
+		given = "" // It is wrong.
+	}
+	return g.check(r, credential, strings.TrimSpace(given), wanted)
+}
+
+// check compares a given credential with the wanted one. A strong secret is compared before any throttle, so that guesses cannot lock out its
+// owner. A secret that could be guessed is not compared at all after too many failures of the client.
+func (g *guard) check(r *http.Request, credential, given, wanted string) Outcome {
+	key := credential + " " + clientOf(r)
+	is := Equal(given, wanted)
+	if is && Strong(wanted) {
+		return Right
+	}
+	switch {
+	case g.throttled(credential, key):
+		g.tell(r, credential, true)
+		return Throttled
+	case is:
+		g.remember(key)
+		return Right
+	default:
+		g.failed(credential, key)
+		g.tell(r, credential, false)
+		return wrong
+	}
+}
+
+func (g *guard) tell(r *http.Request, credential string, throttled bool) {
+	telemetry.Tell(r.Context(), g.listeners, telemetry.AccessRefuse{
+		Credential: credential, Client: clientOf(r), Throttled: throttled,
+	})
+}
+
+// Throttled reports whether a client has failed too often to be checked. The limit over all clients does not apply to a client that has given the
+// Right credential before.
+func (g *guard) throttled(credential, key string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock.Now()
+	limiter, all := g.clients[key], g.all[credential]
+	return limiter != nil && limiter.TokensAt(now) < 1 || all != nil && !g.known[key] && all.TokensAt(now) < 1
+}
+
+// remember records that a client has given the right credential.
+func (g *guard) remember(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.known) >= clientsKept {
+		clear(g.known)
+	}
+	g.known[key] = true
+}
+
+// failed counts a failure.
+func (g *guard) failed(credential, key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock.Now()
+	limiter, all := g.clients[key], g.all[credential]
+	if limiter == nil {
+		if len(g.clients) >= clientsKept {
+			clear(g.clients) // The limit over all clients still applies.
+		}
+		limiter = rate.NewLimiter(rate.Every(6*time.Second), failuresPerClient)
+		g.clients[key] = limiter
+	}
+	if all == nil {
+		all = rate.NewLimiter(rate.Every(time.Second), failuresOfAll)
+		g.all[credential] = all
+	}
+	limiter.AllowN(now, 1)
+	all.AllowN(now, 1)
+}
+
+// clientOf returns the address of the client as far as it can be known: a platform's proxy appends the address that it saw. For IPv6 it is the /64
+// network, because one client owns all of its addresses.
+func clientOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 {
+		return network(host)
+	}
+	last := forwarded[len(forwarded)-1]
+	return network(host) + " for " + network(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+}
+
+func network(text string) string {
+	address, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return "unknown"
+	case address.Is4() || address.Is4In6():
+		return address.Unmap().String()
+	default:
+		const bits = 64
+		prefix, err := address.WithZone("").Prefix(bits)
+		if err != nil { // Cannot happen: an IPv6 address has more than 64 bits.
+			return "unknown"
+		}
+		return prefix.String()
+	}
+}
+
+type userKey struct{}
+
+// WithUser returns the context of a request that a user makes.
+func WithUser(ctx context.Context, user string) context.Context {
+	return context.WithValue(ctx, userKey{}, user)
+}
+
+// User returns the user of a request; empty if nobody was authenticated.
+func User(ctx context.Context) string {
+	user, _ := ctx.Value(userKey{}).(string)
+	return user
+}

@@ -1,0 +1,38 @@
+// Package format writes numbers, durations and texts for people.
+package format
+
+import (
+	"strconv"
+	"time"
+
+	present "github.com/daymill/daymill/internal/text"
+)
+
+// Number formats a count with separators: 1,410,228.
+func Number(n int64) string { return present.Number(n) }
+
+// Plural formats a count with its noun: 1 date, 3,650 dates.
+func Plural(n int64, noun string) string { return present.Plural(n, noun) }
+
+// Duration formats a duration in at most two units: 85 ms, 1.2 s, 2 min 5 s.
+func Duration(d time.Duration) string { return present.Duration(d) }
+
+// Milliseconds converts a number of milliseconds from the ledger to a duration.
+func Milliseconds[T ~int64 | ~float64 | ~float32](n T) time.Duration {
+	return time.Duration(float64(n) * float64(time.Millisecond))
+}
+
+// Percent formats a share from 0 to 1.
+func Percent(share float64) string { return strconv.Itoa(int(min(1, max(0, share))*100)) + " %" }
+
+// Shortened cuts a text of any length so that it fits a table cell.
+func Shortened(text string, most int) string {
+	runes := 0
+	for i := range text {
+		if runes == most {
+			return text[:i] + "…"
+		}
+		runes++
+	}
+	return text
+}

@@ -1,0 +1,191 @@
+// Package page is what all pages share: what a template knows about its request, the layout, links, places in lists, and how a page answers,
+// redirects and fails. A package of pages embeds Site.
+package page
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/a-h/templ"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/ui/reply"
+)
+
+// pageTimeout is the longest time a page may take.
+const pageTimeout = 10 * time.Second
+
+// ErrNotFound means that the page does not exist.
+var ErrNotFound = errors.New("there is nothing here")
+
+// Site is what every page works with.
+type Site struct {
+	DB           *postgres.DB
+	Installation schema.Installation
+	// Jobs acts on River's jobs and queues.
+	Jobs   *worker.Admin
+	Logger *slog.Logger
+	Clock  pace.Clock
+	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
+	BasePath string
+	// Asset returns the URL of a file that pages load.
+	Asset func(name string) string
+	// Open reports whether the pages need no login.
+	Open bool
+}
+
+// inputError is a mistake in the user's input, as a sentence.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
+
+// Mistake returns an error that the page shows to the user as a sentence, with status 422.
+func Mistake(err error) error { return inputError{err} }
+
+// Page turns a function that may fail into a handler that shows the error.
+func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := parse(r)
+		if err == nil {
+			err = handle(w, r)
+		}
+		var input inputError
+		var large *http.MaxBytesError
+		switch {
+		case err == nil:
+		case errors.As(err, &large):
+			s.Fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: the limit is 64 KiB.")
+		case errors.Is(err, ErrNotFound):
+			s.Fail(w, r, http.StatusNotFound, "Not found", "There is nothing at this address.")
+		case errors.As(err, &input):
+			s.Fail(w, r, http.StatusUnprocessableEntity, "That does not work", Sentence(input.Error()))
+		case errors.Is(err, errPageTooLarge):
+			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+			s.Fail(w, r, http.StatusInternalServerError, "That did not work",
+				"This page would be too large, because the data contain very long texts. Choose fewer dates or a narrower filter.")
+		case errors.Is(r.Context().Err(), context.Canceled):
+			// The client has gone.
+		default:
+			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+			s.Fail(w, r, http.StatusInternalServerError, "That did not work",
+				"The database did not answer. Nothing was changed. The log of the web process has the cause.")
+		}
+	})
+}
+
+// parse reads a form. If the form is malformed or too large, nothing is changed: a part of it might ask for something else than the whole.
+func parse(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	err := r.ParseForm()
+	var large *http.MaxBytesError
+	if err == nil || errors.As(err, &large) {
+		return err
+	}
+	return Mistake(errors.New("the form cannot be read"))
+}
+
+// Fail answers with an error page, even after the request's time is over. If the page cannot be rendered, it answers with a line of text.
+func (s *Site) Fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
+	r = r.WithContext(context.WithoutCancel(r.Context()))
+	if err := s.Render(w, r, status, title, failure(title, message)); err != nil {
+		s.Logger.ErrorContext(r.Context(), "cannot render the error page", slog.String("error", err.Error()))
+		reply.Text(w, status, message+"\n")
+	}
+}
+
+// mostPage is the largest page in bytes. Only unusual data makes a page that large.
+const mostPage = 4 << 20
+
+// errPageTooLarge means that a page exceeds mostPage.
+var errPageTooLarge = errors.New("the page is too large")
+
+// boundedBuffer holds a page until it is complete, so that a failure can still set the status.
+type boundedBuffer struct{ bytes.Buffer }
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > mostPage {
+		return 0, errPageTooLarge
+	}
+	return b.Buffer.Write(p)
+}
+
+// Render answers with a page, or only with the fragment that htmx asks for: the header HX-Target names it, as `tag#name`.
+func (*Site) Render(w http.ResponseWriter, r *http.Request, status int, title string, content templ.Component) error {
+	var body boundedBuffer
+	var err error
+	if fragment := FragmentOf(r); fragment != "" && status == http.StatusOK {
+		err = templ.RenderFragments(r.Context(), &body, content, fragment)
+	} else {
+		err = layout(title, content).Render(r.Context(), &body)
+	}
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Vary", "HX-Request, HX-Target")
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w) // The client has gone.
+	return nil
+}
+
+// FragmentOf returns the name of the fragment that a request asks for; empty for the whole page.
+func FragmentOf(r *http.Request) string {
+	if r.Header.Get("Hx-Request") != "true" || r.Header.Get("Hx-Request-Type") != "partial" {
+		return ""
+	}
+	_, name, _ := strings.Cut(r.Header.Get("Hx-Target"), "#")
+	return name
+}
+
+// notices are the messages that a page shows after a change. The URL has a notice's name, never its text.
+var notices = map[string]string{ //nolint:gochecknoglobals // A table.
+	"cancelled":         "Cancelled.",
+	"deleted":           "Deleted.",
+	"paused":            "Paused.",
+	"requested":         "Requested: a worker takes it within a second or two.",
+	"resumed":           "Resumed.",
+	"retried":           "Retried: a worker takes it within a second or two.",
+	"started":           "Started.",
+	"verifying":         "Requested: a worker verifies the dates one after another.",
+	"verifying-already": "The same is already requested.",
+	"stopping":          "Asked to stop: its worker ends it within a second or two.",
+}
+
+func noticeText(query url.Values) string { return notices[query.Get("notice")] }
+
+// Done redirects the browser after a change, with a notice.
+func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query url.Values, parts ...string) {
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("notice", notice)
+	http.Redirect(w, r, Link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
+}
+
+// Sentence turns an error's text into a sentence.
+func Sentence(text string) string {
+	if text == "" {
+		return text
+	}
+	first, size := utf8.DecodeRuneInString(text)
+	text = string(unicode.ToUpper(first)) + text[size:]
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
+}

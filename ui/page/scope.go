@@ -1,0 +1,67 @@
+package page
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/ui/door"
+)
+
+// Scope is what every template knows about its request.
+type Scope struct {
+	base     string
+	user     string
+	path     string // without the base path
+	Zone     *time.Location
+	ZoneName string
+	Now      time.Time
+	Today    date.Date
+	asset    func(name string) string
+	open     bool // no login is needed
+	notice   string
+}
+
+type scopeKey struct{}
+
+// ScopeOf returns the scope of a request.
+func ScopeOf(ctx context.Context) Scope {
+	sc, _ := ctx.Value(scopeKey{}).(Scope)
+	return sc
+}
+
+// Scoped adds the scope to a request's context.
+func (s *Site) Scoped(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := s.Clock.Now()
+		sc := Scope{
+			base: s.BasePath, user: door.User(r.Context()), path: r.URL.Path,
+			Zone: s.Installation.Zone, ZoneName: s.Installation.TimeZone,
+			Now: now, Today: date.Of(now, s.Installation.Zone),
+			asset: s.Asset, open: s.Open, notice: noticeText(r.URL.Query()),
+		}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), scopeKey{}, sc), pageTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// CanChange reports whether the page shows forms that change something.
+func CanChange(ctx context.Context) bool { return ScopeOf(ctx).user == door.AdminUser }
+
+// Instant formats a time in the reporting zone, with the zone's abbreviation at that time.
+func (sc Scope) Instant(t time.Time) string { return t.In(sc.Zone).Format("2006-01-02 15:04:05 MST") }
+
+// Short formats a time in the reporting zone without seconds and zone, for narrow columns whose heading names the zone.
+func (sc Scope) Short(t time.Time) string { return t.In(sc.Zone).Format("2006-01-02 15:04") }
+
+// Relative formats how long ago a time was, or how soon it will be.
+func (sc Scope) Relative(t time.Time) string {
+	if gap := sc.Now.Sub(t); gap > -time.Second && gap < time.Second {
+		return "now"
+	}
+	return humanize.RelTime(t, sc.Now, "ago", "from now")
+}

@@ -1,0 +1,189 @@
+// Package schedule shows what runs by itself, and pauses it.
+package schedule
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/jobs"
+	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/page"
+)
+
+// Pages is the page of the schedule.
+type Pages struct {
+	*page.Site
+
+	Finder *calendar.Finder
+}
+
+// Route adds the pages to a mux.
+func (s *Pages) Route(mux *http.ServeMux) {
+	mux.Handle("GET /schedule", s.Page(s.showSchedule))
+	mux.Handle("POST /schedule", s.Page(s.changeSchedule))
+}
+
+// gapsShown is how many missing dates the page names.
+const gapsShown = 10
+
+// periodic is a periodic job on the page.
+type periodic struct {
+	Name, What string
+	// Next is when the job is due; nil if it is paused, or if no worker has reported the hour.
+	Next *time.Time
+	// Last is when the job last did its work.
+	Last *time.Time
+	// Latest is the outcome of the latest job; nil if there was none.
+	Latest *schedule.Outcome
+	// PausedAt is when the job was paused. Only the daily job can be paused.
+	PausedAt *time.Time
+	CanPause bool
+}
+
+// queueRow is a queue on the page.
+type queueRow struct {
+	worker.Queue
+
+	What string
+}
+
+// scheduleView is the page.
+type scheduleView struct {
+	Jobs    []periodic
+	Queues  []queueRow
+	Workers []ledger.Worker
+	// Leader is the client that enqueues the periodic jobs; empty if there is none.
+	Leader string
+	// Lookback is how many days before yesterday the daily job takes again; -1 if no worker has reported it.
+	Lookback int
+	// Gaps are the first of this year's missing dates, and AllGaps is their number; -1 if not known yet.
+	Gaps    []date.Date
+	AllGaps int
+}
+
+// leads reports whether a worker is the leader.
+func (v scheduleView) leads(worker ledger.Worker) bool { return worker.Name == v.Leader }
+
+// foreign reports whether the leader is a client other than Daymill's workers.
+func (v scheduleView) foreign() bool {
+	return v.Leader != "" && !slices.ContainsFunc(v.Workers, v.leads)
+}
+
+// showSchedule shows what runs when.
+func (s *Pages) showSchedule(w http.ResponseWriter, r *http.Request) error {
+	view, err := s.readSchedule(r.Context())
+	if err != nil {
+		return err
+	}
+	return s.Render(w, r, http.StatusOK, "Schedule", schedulePage(view))
+}
+
+func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
+	view := scheduleView{Lookback: -1, AllGaps: -1}
+	var periodics []periodic
+	var names []string
+	for _, kind := range worker.Kinds() {
+		if kind.Daily {
+			periodics = append(periodics, periodic{Name: kind.Name, What: kind.Does, CanPause: kind.CanPause})
+			names = append(names, kind.Name)
+		}
+	}
+	var states map[string]schedule.State
+	var latest map[string]schedule.Outcome
+	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		if states, err = schedule.List(ctx, on); err != nil {
+			return err
+		}
+		if latest, err = schedule.Latest(ctx, on, names); err != nil {
+			return err
+		}
+		view.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)
+		return err
+	})
+	if err != nil {
+		return view, err
+	}
+	now := s.Clock.Now()
+	for _, job := range periodics {
+		state := states[job.Name]
+		job.Last, job.PausedAt = state.LastRunAt, state.PausedAt
+		if outcome, was := latest[job.Name]; was {
+			job.Latest = &outcome
+		}
+		if len(view.Workers) > 0 {
+			job.Next = state.Next(view.Workers[0].Daily(s.Installation.Zone), now)
+			view.Lookback = view.Workers[0].Lookback
+		}
+		view.Jobs = append(view.Jobs, job)
+	}
+	s.fillGaps(ctx, &view)
+	if view.Leader, err = s.Jobs.Leader(ctx); err != nil {
+		return view, err
+	}
+	return view, s.fillQueues(ctx, &view)
+}
+
+// fillGaps adds the dates of this year that the daily job would take.
+func (s *Pages) fillGaps(ctx context.Context, view *scheduleView) {
+	today := page.ScopeOf(ctx).Today
+	found := s.Finder.Of(ctx, calendar.YearOf(today), today)
+	if !found.Known {
+		return
+	}
+	view.AllGaps = len(found.Dates)
+	view.Gaps = slices.SortedFunc(maps.Keys(found.Dates), date.Date.Compare)
+	view.Gaps = view.Gaps[:min(gapsShown, len(view.Gaps))]
+}
+
+func (s *Pages) fillQueues(ctx context.Context, view *scheduleView) error {
+	queues, err := s.Jobs.Queues(ctx)
+	what := map[string]string{
+		jobs.QueueRollup: "rollups, a job per date", jobs.QueueControl: "backfills to start and the periodic jobs",
+		jobs.QueueCapture: "changes to deliver, a job per shard of a sink",
+	}
+	for _, q := range queues {
+		view.Queues = append(view.Queues, queueRow{Queue: q, What: what[q.Name]})
+	}
+	return err
+}
+
+// changeSchedule runs the daily job, or pauses or resumes the daily job or a queue.
+func (s *Pages) changeSchedule(w http.ResponseWriter, r *http.Request) error {
+	ctx, queue := r.Context(), r.PostFormValue("queue")
+	who := audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}
+	var err error
+	notice := ""
+	switch r.PostFormValue("action") {
+	case "run":
+		notice, err = "requested", s.Jobs.RunDaily(ctx, who)
+	case "pause":
+		notice, err = "paused", schedule.Pause(ctx, s.DB, who)
+	case "resume":
+		notice, err = "resumed", schedule.Resume(ctx, s.DB, who)
+	case "pause-queue":
+		notice, err = "paused", s.Jobs.PauseQueue(ctx, queue, who)
+	case "resume-queue":
+		notice, err = "resumed", s.Jobs.ResumeQueue(ctx, queue, who)
+	default:
+		err = page.Mistake(errors.New("the schedule can be run, paused and resumed"))
+	}
+	if errors.Is(err, worker.ErrNoQueue) {
+		return page.Mistake(err)
+	}
+	if err != nil {
+		return err
+	}
+	s.Done(w, r, notice, nil, "schedule")
+	return nil
+}
