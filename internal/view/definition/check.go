@@ -1,0 +1,125 @@
+package definition
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/daymill/daymill/internal/document"
+)
+
+const (
+	maxIdentifier = 63 // bytes that Postgres keeps of a name
+	maxColumns    = 1600
+	maxTables     = 64
+	// Reserved begins the names of the columns that hold the keys of joined rows.
+	Reserved = "_daymill_"
+)
+
+// checker finds what is wrong with a definition as a whole.
+type checker struct {
+	*document.Parser
+
+	d *Definition
+}
+
+func (p Place) node() *yaml.Node { return &yaml.Node{Line: p.Line, Column: p.Column} }
+
+func at(file string, node *yaml.Node) Place {
+	return Place{File: file, Line: max(1, node.Line), Column: max(1, node.Column)}
+}
+
+// check looks at what no single value shows.
+func (c checker) check() {
+	d := c.d
+	c.identifier(d.Place, d.Name, "view")
+	if len(d.Tables) == 0 {
+		c.Wrongf(d.node(), "the view has no tables: name at least one, whose rows the view's rows descend from")
+		return
+	}
+	if len(d.Tables) > maxTables {
+		c.Wrongf(d.Tables[maxTables].node(), "a view has at most %d tables", maxTables)
+	}
+	aliases := map[string]bool{}
+	for i, t := range d.Tables {
+		c.identifier(t.Place, t.Schema, "schema")
+		c.identifier(t.Place, t.Name, "table")
+		if aliases[t.Alias()] {
+			c.Wrongf(t.node(), "there are two tables %q: give one of them another name in the view with \"as\"", t.Alias())
+		}
+		aliases[t.Alias()] = true
+		switch {
+		case i > 0 && t.Join == nil:
+			c.Wrongf(t.node(), "nothing joins table %s to the tables before it: add a join", t.Alias())
+		case i > 0 && len(t.Join.On) == 0:
+			c.Wrongf(t.node(), "the join of table %s has no columns", t.Alias())
+		case i == 0 && t.Join != nil:
+			c.Wrongf(t.Join.node(), "%s is the root: tables are joined to it, and it is joined to none", t.Alias())
+		}
+	}
+	c.outputs()
+}
+
+func (c checker) identifier(place Place, name, what string) {
+	switch {
+	case name == "":
+		c.Wrongf(place.node(), "the %s has no name", what)
+	case len(name) > maxIdentifier:
+		c.Wrongf(place.node(), "%q is longer than the %d bytes that Postgres keeps of a name", name, maxIdentifier)
+	case strings.ContainsRune(name, 0):
+		c.Wrongf(place.node(), "a name cannot have a zero byte")
+	}
+}
+
+// outputs checks the view's columns: their names, and what else names them.
+func (c checker) outputs() {
+	seen := map[string]Place{}
+	count := 0
+	add := func(place Place, name string) {
+		c.identifier(place, name, "column")
+		count++
+		if before, has := seen[name]; has {
+			c.Wrongf(place.node(), "the view would have two columns %q, the first in line %d: give one of them another name", name, before.Line)
+		}
+		if strings.HasPrefix(name, Reserved) {
+			c.Wrongf(place.node(), "names that begin with %s are Daymill's: give column %q another name", Reserved, name)
+		}
+		seen[name] = place
+		if count == maxColumns+1 {
+			c.Wrongf(place.node(), "the view would have more than the %d columns that a table of Postgres takes", maxColumns)
+		}
+	}
+	for _, t := range c.d.Tables {
+		for _, column := range t.Columns {
+			if column.Name == "" {
+				if column.Expression == "" {
+					c.Wrongf(column.node(), "the column has no name")
+				}
+				if column.As == "" {
+					continue
+				}
+			}
+			for _, name := range column.Outputs() {
+				add(column.Place, name)
+			}
+		}
+	}
+	if count == 0 {
+		c.Wrongf(c.d.node(), "the view has no columns")
+	}
+	for _, s := range c.d.Search {
+		for _, name := range s.Columns {
+			if _, has := seen[name]; !has {
+				c.Wrongf(c.d.node(), "search names column %q, which the view does not have", name)
+			}
+		}
+		add(c.d.Place, s.Name)
+	}
+	for _, index := range c.d.Indexes {
+		for _, name := range index {
+			if _, has := seen[name]; !has {
+				c.Wrongf(c.d.node(), "an index names column %q, which the view does not have", name)
+			}
+		}
+	}
+}

@@ -1,0 +1,168 @@
+// Package definition reads what a view consists of: tables, columns, joins, transforms and keys. It reads InsightForge's JSON
+// and a shorter YAML form, and reports all mistakes at once, each with its place and with what would be right. Whether the
+// tables and columns exist is package plan's to say.
+package definition
+
+import (
+	"slices"
+	"strings"
+)
+
+// Definition is what a view consists of. The first table is the root: each row of the view descends from one of its rows.
+type Definition struct {
+	Name   string  `json:"name"`
+	Tables []Table `json:"tables"`
+	// Where is a condition on the columns of the root; all of its rows where empty.
+	Where string `json:"where,omitempty"`
+	// Indexes are lists of the view's columns.
+	Indexes [][]string `json:"indexes,omitempty"`
+	Search  []Search   `json:"search,omitempty"`
+	// Drift says what happens when a table's columns change: Follow, or Ask.
+	Drift string `json:"drift,omitempty"`
+
+	Place `json:"-"`
+}
+
+// Policies of Definition.Drift. The empty one is Follow.
+const (
+	// Follow adapts the view where nothing is lost.
+	Follow = "follow"
+	// Ask pauses the view until somebody accepts or rejects what has changed.
+	Ask = "ask"
+)
+
+// Place is where something stands in a file.
+type Place struct {
+	File         string
+	Line, Column int
+}
+
+// Table is a table of the view.
+type Table struct {
+	Database string `json:"database"` // a name of daymill.yaml's databases
+	Schema   string `json:"schema"`
+	Name     string `json:"table"`
+	As       string `json:"as,omitempty"` // the name by which joins mean it; Name where empty
+	// Join says which rows belong to a row of an earlier table; nil for the root.
+	Join    *Join    `json:"join,omitempty"`
+	Columns []Column `json:"columns"`
+
+	Place `json:"-"`
+}
+
+// Alias is the name by which joins mean the table.
+func (t Table) Alias() string {
+	if t.As != "" {
+		return t.As
+	}
+	return t.Name
+}
+
+// Join joins a table to one before it, by pairs of columns that are equal.
+type Join struct {
+	To   int    `json:"to"` // index of the table before
+	Left bool   `json:"left,omitempty"`
+	On   []Pair `json:"on"`
+
+	Place `json:"-"`
+}
+
+// Pair are two columns that are equal.
+type Pair struct {
+	First  string `json:"first"`  // of the table before
+	Second string `json:"second"` // of the joined table
+}
+
+// Column is a column of a table. With a transform it may become several columns of the view, or one of another type.
+type Column struct {
+	Name string `json:"column"`
+	As   string `json:"as,omitempty"` // in the view; Name where empty
+	// Type is checked against the catalog; whatever the catalog says where empty. A deleted column needs it.
+	Type string `json:"type,omitempty"`
+	// NotNull is written as NOT NULL in the view's table.
+	NotNull bool `json:"not_null,omitempty"`
+	// Key says that the column is part of the view's key, or finds its rows as well as the key.
+	Key bool `json:"key,omitempty"`
+	// Hidden says that the column is in no column of the view.
+	Hidden bool `json:"hidden,omitempty"`
+	// Deleted says that the source has the column no more: it is NULL in the view.
+	Deleted    bool    `json:"deleted,omitempty"`
+	Mapping    *Map    `json:"map,omitempty"`
+	Fields     []Field `json:"fields,omitempty"`
+	Expression string  `json:"expression,omitempty"`
+
+	Place `json:"-"`
+}
+
+// Output is the name in the view.
+func (c Column) Output() string {
+	if c.As != "" {
+		return c.As
+	}
+	return c.Name
+}
+
+// Map turns values into text. NULL stays NULL; a value that is not in it becomes Else, or stays as it is with Keep, or else
+// becomes NULL.
+type Map struct {
+	Values []Value `json:"values"`
+	Else   *string `json:"else,omitempty"`
+	Keep   bool    `json:"keep,omitempty"`
+}
+
+// Value is one entry of a Map.
+type Value struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Field is a field of a JSON column that becomes a column.
+type Field struct {
+	Path []string `json:"path"`
+	As   string   `json:"as"`
+	Type string   `json:"type"` // text where empty
+	// Strict makes a value that does not fit the type an error. Otherwise it is NULL, and counted.
+	Strict bool `json:"strict,omitempty"`
+}
+
+// Search is a tsvector column with a GIN index: full-text search without a search server.
+type Search struct {
+	Name     string   `json:"name"`
+	Columns  []string `json:"columns"`            // of the view
+	Language string   `json:"language,omitempty"` // simple where empty
+}
+
+// Databases are the names of the databases that the view's tables are in, each once.
+func (d *Definition) Databases() []string {
+	var names []string
+	for _, t := range d.Tables {
+		if !slices.Contains(names, t.Database) {
+			names = append(names, t.Database)
+		}
+	}
+	return names
+}
+
+// Outputs are the names of the columns of a column in the view.
+func (c Column) Outputs() []string {
+	switch {
+	case c.Hidden:
+		return nil
+	case len(c.Fields) > 0:
+		names := make([]string, len(c.Fields))
+		for i, f := range c.Fields {
+			names[i] = f.As
+		}
+		return names
+	default:
+		return []string{c.Output()}
+	}
+}
+
+// dotted splits schema.table. The schema is public where there is none.
+func dotted(text string) (schema, table string) {
+	if schema, table, has := strings.Cut(text, "."); has {
+		return schema, table
+	}
+	return "public", text
+}

@@ -1,0 +1,198 @@
+package definition_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+func read(t *testing.T, name string) []definition.Definition {
+	t.Helper()
+	content, err := os.ReadFile("testdata/" + name)
+	require.NoError(t, err)
+	definitions, err := definition.Parse(name, content)
+	require.NoError(t, err)
+	return definitions
+}
+
+// columns are the view's columns, by table.
+func columns(d definition.Definition) []string {
+	var names []string
+	for _, table := range d.Tables {
+		for _, column := range table.Columns {
+			names = append(names, column.Outputs()...)
+		}
+	}
+	return names
+}
+
+// TestParse_InsightForge: their definitions are read as they are, with both forms of a join.
+func TestParse_InsightForge(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"user_basic_info", "user_basic_info_endpoints"} {
+		d := read(t, name+".json")[0]
+		require.Equal(t, name, d.Name)
+		require.Equal(t, []string{"user_id", "email", "field1_view_column", "field2_view_column", "status_label", "age", "test"}, columns(d))
+		require.Equal(t, []definition.Pair{{First: "id", Second: "user_id"}}, d.Tables[1].Join.On)
+		require.False(t, d.Tables[1].Join.Left)
+		require.Equal(t, "Завершен", d.Tables[0].Columns[3].Mapping.Values[2].To)
+	}
+	d := read(t, "order_report.json")[0]
+	require.Equal(t, []string{
+		"order_id", "customer_id", "total", "placed_at", "state_name", "note", "customer_key", "customer_name", "tags", "city", "odd_key",
+		"credit_limit", "customer_since",
+	}, columns(d))
+	require.Equal(t, []string{"shop", "crm"}, d.Databases())
+	note, tags := d.Tables[0].Columns[5], d.Tables[1].Columns[2]
+	require.True(t, note.Deleted)
+	require.Equal(t, "varchar(200)", note.Type)
+	require.Equal(t, "_text", tags.Type)
+	require.Equal(t, definition.Field{Path: []string{"o'clock"}, As: "odd_key", Type: "text"}, d.Tables[1].Columns[3].Fields[1])
+}
+
+// TestParse_Broken: a missing comma is a mistake with its place, and what follows is read all the same.
+func TestParse_Broken(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("testdata/user_basic_info_broken.json")
+	require.NoError(t, err)
+	_, err = definition.Parse("broken.json", content)
+	require.EqualError(t, err, "broken.json:2:33: a comma is missing here, before what line 3 has")
+
+	broken := strings.Replace(string(content), `"column_first": "id"`, `"column_frist": "id"`, 1)
+	_, err = definition.Parse("broken.json", []byte(broken))
+	require.EqualError(t, err, `broken.json:2:33: a comma is missing here, before what line 3 has
+broken.json:5:16: the join compares 0 columns with 1: give both sides the same number, one at least
+broken.json:10:9: a join has no "column_frist": did you mean column_first?
+broken.json:85:13: nothing joins table profiles to the tables before it: add a join`)
+}
+
+const short = `
+name: order_report
+tables:
+  - database: shop
+    table: public.orders
+    where_not: x
+`
+
+// TestParse_Short: our form says the same in less.
+func TestParse_Short(t *testing.T) {
+	t.Parallel()
+	definitions, err := definition.Parse("views.yaml", []byte(`
+views:
+  - name: order_report
+    where: total > 0
+    indexes: [[customer_id, placed_at], city]
+    search: {columns: [customer_name], language: english}
+    tables:
+      - database: shop
+        table: orders
+        columns:
+          - {column: id, as: order_id, key: true}
+          - customer_id
+          - total: amount
+          - placed_at
+          - {column: state, as: state_name, map: {0: new, 1: paid, 9: "it's \"lost\""}, else: other}
+      - database: crm
+        schema: sales
+        table: Customer
+        join: {customer_id: id}
+        left: true
+        columns:
+          - Full Name: customer_name
+          - {column: profile, json: {city: city, odd: ["o'clock"], limit: {path: [credit, limit], type: numeric}}, on_error: error}
+          - {expression: "lower(\"Full Name\")", as: customer_lower}
+      - {database: crm, table: sales.Customer, as: parent, to: Customer, join: {parent: id}, columns: [{column: id, as: parent_id}]}
+`))
+	require.NoError(t, err)
+	d := definitions[0]
+	require.Equal(t, []string{
+		"order_id", "customer_id", "amount", "placed_at", "state_name", "customer_name", "city", "odd", "limit", "customer_lower", "parent_id",
+	}, columns(d))
+	require.Equal(t, "other", *d.Tables[0].Columns[4].Mapping.Else)
+	require.Equal(t, "public", d.Tables[0].Schema)
+	require.True(t, d.Tables[1].Join.Left)
+	require.Equal(t, definition.Field{Path: []string{"credit", "limit"}, As: "limit", Type: "numeric", Strict: true}, d.Tables[1].Columns[1].Fields[2])
+	require.Equal(t, 1, d.Tables[2].Join.To)
+	require.Equal(t, [][]string{{"customer_id", "placed_at"}, {"city"}}, d.Indexes)
+}
+
+// TestParse_Mistakes: all at once, each with its place and with what would be right.
+func TestParse_Mistakes(t *testing.T) {
+	t.Parallel()
+	_, err := definition.Parse("v.yaml", []byte(`views:
+  - name: a
+    drift: maybe
+    search: {columns: [nothing]}
+    tables:
+      - {table: t, columns: [id, id, {column: s, map: {}}], join: {a: b}}
+      - {table: u, colums: [x]}
+      - {table: w, to: nowhere, join: {a: b}, columns: [{column: s, as: _daymill_x}, {expression: "1"}, {column: q, else: x}]}
+  - {name: a, tables: []}
+`))
+	mistakes, ok := err.(document.Mistakes) //nolint:errorlint // Its exact type.
+	require.True(t, ok)
+	for _, want := range []string{
+		`v.yaml:2:5: search names column "nothing", which the view does not have`,
+		`v.yaml:3:12: write drift: follow (adapt the view where nothing is lost), or drift: ask (pause it until somebody decides)`,
+		`v.yaml:6:34: the view would have two columns "id", the first in line 6: give one of them another name`,
+		`v.yaml:6:55: the mapping has no values`,
+		`v.yaml:6:67: t is the root: tables are joined to it, and it is joined to none`,
+		`v.yaml:7:9: nothing joins table u to the tables before it: add a join`,
+		`v.yaml:7:20: a table has no "colums": did you mean columns?`,
+		`v.yaml:8:24: no table before this one is called "nowhere"`,
+		`v.yaml:8:57: names that begin with _daymill_ are Daymill's: give column "_daymill_x" another name`,
+		`v.yaml:8:86: an expression needs a name in the view: {expression: lower(email), as: email}`,
+		`v.yaml:8:105: else and keep are for a map: map: {1: new, 2: paid}`,
+		`v.yaml:9:5: the view has no tables: name at least one, whose rows the view's rows descend from`,
+		`v.yaml:9:5: there is another view "a" in line 2: give each a name of its own`,
+	} {
+		require.Contains(t, err.Error(), want)
+	}
+	require.Len(t, mistakes, 13, err.Error())
+	_, err = definition.Parse("v.yaml", []byte(short))
+	require.ErrorContains(t, err, `v.yaml:6:5: a table has no "where_not": it has `)
+}
+
+// TestParse_Hostile: no file makes it crash or run for long.
+func TestParse_Hostile(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		"", "#", "- a", "a", "{", "}", "[", `{"a"`, `{"a":`, `{"a":1,}`, `{"a" 1 "b" 2}`, `{"view_name": [1]}`, `{"view_name": "a", "sources": {}}`,
+		`{"view_name": "a\u0000", "sources": [{"name": "x", "schemas": [{"name": "s", "tables": [{"name": "t"}]}]}]}`, `{"view_name": "a`, `{"a": tru}`,
+		strings.Repeat("[", 20000), strings.Repeat(`{"a":`, 20000), "views: {a: b}", "views: [null]", `{"sources": [null], "joins": [[], {"inner": 1}]}`,
+		"name: a\ntables: [{table: a.b.c, columns: [[]]}]", "\xff\xfe", `{"view_name":"` + strings.Repeat("x", 64) + `","sources":[]}`,
+	} {
+		_, err := definition.Parse("f", []byte(content))
+		require.Error(t, err, content[:min(len(content), 50)])
+		for _, mistake := range err.(document.Mistakes) { //nolint:errorlint,forcetypeassert // As above.
+			require.GreaterOrEqual(t, mistake.Line, 1)
+			require.GreaterOrEqual(t, mistake.Column, 1)
+		}
+	}
+}
+
+// TestYAML: a definition that is written and read again is the same.
+func TestYAML(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"user_basic_info.json", "order_report.json"} {
+		d := read(t, name)[0]
+		written, err := definition.YAML(d)
+		require.NoError(t, err)
+		again, err := definition.Parse("again.yaml", []byte(written))
+		require.NoError(t, err, written)
+		require.Equal(t, asJSON(t, d), asJSON(t, again[0]), written)
+	}
+}
+
+func asJSON(t *testing.T, d definition.Definition) string {
+	t.Helper()
+	document, err := json.Marshal(d)
+	require.NoError(t, err)
+	return string(document)
+}
