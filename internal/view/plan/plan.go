@@ -1,0 +1,464 @@
+// Package plan turns a definition and the catalogs of its databases into SQL that a person can read: the table, the SELECT, and
+// what brings the rows of some keys up to date. Identifiers are quoted, values are parameters, and texts of a definition are
+// literals by Postgres's rules: nothing of a definition reaches SQL raw.
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+// Schemas of the target.
+const (
+	// Schema is the one of the views' tables.
+	Schema = "views"
+	// MirrorSchema is the one of copies of other databases' tables.
+	MirrorSchema = "view_mirror"
+)
+
+// Output is a column of the view's table.
+type Output struct {
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Collation string `json:"collation,omitempty"`
+	NotNull   bool   `json:"not_null,omitempty"`
+	SQL       string `json:"sql"`
+	// Misfit is a condition: the value is there, does not fit the type, and is NULL in the view. Empty where that cannot be.
+	Misfit string `json:"misfit,omitempty"`
+	// Table and Number say which column of which table it is as it is; Number is 0 where it is something else.
+	Table  int    `json:"table"`
+	Number int    `json:"number,omitempty"`
+	Key    bool   `json:"key,omitempty"`
+	Text   bool   `json:"text,omitempty"` // its type is a string type
+	Hidden bool   `json:"hidden,omitempty"`
+	Column string `json:"column,omitempty"` // of the source, for a person
+}
+
+// Plan is a view as it is made in the target. It is stored, and everything follows from it without the catalog.
+type Plan struct {
+	Definition definition.Definition `json:"definition"`
+	Sources    []Source              `json:"sources"` // of the definition's tables, in their order
+	Outputs    []Output              `json:"outputs"`
+	// Keys are the columns of the view's table that hold the key of each table's row.
+	Keys [][]string `json:"keys"`
+	// Expressions are compiled, by table and column; -1 is the condition on the root.
+	Expressions map[string]compiled `json:"expressions,omitempty"`
+}
+
+// Databases gives access to databases by their names. Target is true for the one that the view is in.
+type Databases interface {
+	Open(ctx context.Context, name string) (db *postgres.DB, target bool, err error)
+}
+
+// maker makes a plan, and collects mistakes.
+type maker struct {
+	ctx       context.Context //nolint:containedctx // It lives as long as one call.
+	databases Databases
+	target    *postgres.DB
+	mistakes  document.Mistakes
+	plan      *Plan
+}
+
+func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
+	m.mistakes = append(m.mistakes, document.Mistake{File: at.File, Line: at.Line, Column: at.Column, Text: fmt.Sprintf(format, arguments...)})
+}
+
+// Make finds a definition's tables in the catalogs and checks it against them. What is wrong with the definition is an error
+// of type document.Mistakes.
+func Make(ctx context.Context, target *postgres.DB, databases Databases, d definition.Definition) (*Plan, error) {
+	sources := make([]Source, len(d.Tables))
+	m := &maker{ctx: ctx, databases: databases, target: target}
+	for i, t := range d.Tables {
+		db, local, err := databases.Open(ctx, t.Database)
+		if err != nil {
+			m.wrongf(t.Place, "%s", err)
+			continue
+		}
+		source, err := Find(ctx, db, t.Schema, t.Name)
+		if errors.Is(err, ErrNoTable) {
+			m.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it", t.Database, t.Schema, t.Name)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if source.Stream = definition.App; !local {
+			source.Stream = t.Database
+			source.Mirror = Short(t.Database + "." + t.Schema + "." + t.Name)
+		}
+		sources[i] = source
+	}
+	if len(m.mistakes) > 0 {
+		return nil, m.mistakes
+	}
+	return m.make(d, sources)
+}
+
+// With makes a plan for tables that are known already.
+func With(ctx context.Context, target *postgres.DB, databases Databases, d definition.Definition, sources []Source) (*Plan, error) {
+	m := &maker{ctx: ctx, databases: databases, target: target}
+	return m.make(d, sources)
+}
+
+func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
+	m.plan = &Plan{Definition: d, Sources: sources, Keys: make([][]string, len(sources)), Expressions: map[string]compiled{}}
+	for i, t := range d.Tables {
+		m.table(i, t)
+	}
+	if d.Where != "" {
+		if err := m.expression(-1, 0, d.Place, "where", d.Where, "boolean"); err != nil {
+			return nil, err
+		}
+	}
+	for i, t := range d.Tables {
+		for k, c := range t.Columns {
+			if err := m.column(i, k, c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range d.Tables {
+		m.keys(i)
+	}
+	if err := m.search(); err != nil {
+		return nil, err
+	}
+	if len(m.mistakes) > 0 {
+		return nil, m.mistakes
+	}
+	return m.plan, nil
+}
+
+// table checks a table's key and its join.
+func (m *maker) table(i int, t definition.Table) {
+	s := m.plan.Sources[i]
+	if len(s.Key) == 0 {
+		m.wrongf(t.Place, "table %s has no primary key, so nothing says which row was changed: ALTER TABLE %s ADD PRIMARY KEY (…)", t.Alias(), pgx.Identifier{s.Schema, s.Name}.Sanitize())
+	}
+	for _, name := range s.Key {
+		if c, _ := s.Column(name); i == 0 && c.Equal != "" {
+			m.wrongf(t.Place, "the key of %s has a column %s of type %s, by which the view cannot be put into order: take a root with another key", t.Alias(), name, c.Type)
+		}
+	}
+	if t.Join == nil {
+		return
+	}
+	for _, pair := range t.Join.On {
+		before := m.plan.Sources[t.Join.To]
+		first, has := before.Column(pair.First)
+		if !has {
+			m.missing(t.Join.Place, before, pair.First)
+		}
+		second, hasSecond := s.Column(pair.Second)
+		if !hasSecond {
+			m.missing(t.Join.Place, s, pair.Second)
+		}
+		if has && hasSecond && first.Base != second.Base {
+			var fits bool
+			err := m.target.QueryRow(m.ctx, `
+				SELECT EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprname = '=' AND oprleft = $1::oid AND oprright = $2::oid)
+					OR (SELECT pg_catalog.count(DISTINCT typcategory) = 1 AND pg_catalog.bool_and(typcategory IN ('N', 'S')) FROM pg_catalog.pg_type WHERE oid IN ($1::oid, $2::oid))`,
+				first.Base, second.Base).Scan(&fits)
+			if err != nil || !fits {
+				m.wrongf(t.Join.Place, "the join compares %s (%s) with %s (%s), which Postgres does not", pair.First, first.Type, pair.Second, second.Type)
+			}
+		}
+	}
+}
+
+func (m *maker) missing(at definition.Place, s Source, column string) {
+	names := make([]string, len(s.Columns))
+	for i, c := range s.Columns {
+		names[i] = c.Name
+	}
+	m.wrongf(at, "table %s.%s has no column %q: it has %s", s.Schema, s.Name, column, strings.Join(names, ", "))
+}
+
+// Short shortens a name that Postgres would cut.
+func Short(name string) string {
+	const most = 63
+	if len(name) <= most {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return fmt.Sprintf("%x", sum[:16])
+}
+
+func expressionKey(table, column int) string { return fmt.Sprintf("%d.%d", table, column) }
+
+// expression compiles an expression of a table, where it is not compiled yet.
+func (m *maker) expression(table, column int, at definition.Place, what, sql, kind string) error {
+	i := max(table, 0)
+	db, _, err := m.databases.Open(m.ctx, m.plan.Definition.Tables[i].Database)
+	if err != nil {
+		return err
+	}
+	c, err := compile(m.ctx, db, m.plan.Sources[i], sql, kind)
+	if postgres.IsCut(err) {
+		return err
+	}
+	if err != nil {
+		m.wrongf(at, "the %s of %s cannot be used: %s; it is an SQL expression of the table's own columns, whose value depends on nothing else", what, m.plan.Definition.Tables[i].Alias(), err)
+		return nil
+	}
+	m.plan.Expressions[expressionKey(table, column)] = c
+	return nil
+}
+
+// column makes the outputs of a column.
+func (m *maker) column(i, k int, c definition.Column) error {
+	t := m.plan.Definition.Tables[i]
+	out := Output{Name: c.Output(), Table: i, Key: c.Key, Hidden: c.Hidden, Column: c.Name}
+	value := quote(t.Alias()) + "." + quote(c.Name)
+	if c.Expression != "" {
+		if err := m.expression(i, k, c.Place, "expression", c.Expression, m.typeOf(c.Place, c.Type)); err != nil {
+			return err
+		}
+		out.Type = m.plan.Expressions[expressionKey(i, k)].Type
+		out.SQL = quote(t.Alias()) + "." + quote(expressionName(k))
+		out.Text = out.Type == "text" || strings.HasPrefix(out.Type, "character")
+		m.add(out)
+		return nil
+	}
+	if c.Deleted {
+		return m.deleted(c, out)
+	}
+	source, has := m.plan.Sources[i].Column(c.Name)
+	if !has {
+		m.missing(c.Place, m.plan.Sources[i], c.Name)
+		return nil
+	}
+	if err := m.checkType(c, source); err != nil {
+		return err
+	}
+	switch {
+	case c.Mapping != nil:
+		out.Type, out.SQL, out.Text = "text", mapping(value, *c.Mapping), true
+		m.add(out)
+	case c.Fields != nil:
+		if source.Type != "json" && source.Type != "jsonb" {
+			m.wrongf(c.Place, "column %s is of type %s: fields are taken from json and jsonb", c.Name, source.Type)
+			return nil
+		}
+		for _, f := range c.Fields {
+			m.field(c, i, value, f)
+		}
+	default:
+		out.Type, out.Collation, out.SQL, out.Number, out.Text = source.Type, source.Collation, value, source.Number, source.Category == "S"
+		if c.NotNull {
+			switch {
+			case !source.NotNull:
+				m.wrongf(c.Place, "is_nullable is false, but column %s of %s may be NULL: ALTER TABLE … ALTER COLUMN … SET NOT NULL, or leave it out", c.Name, t.Alias())
+			case m.optional(i):
+				m.wrongf(c.Place, "is_nullable is false, but %s is joined by a left join, so its columns may be NULL in the view", t.Alias())
+			default:
+				out.NotNull = true
+			}
+		}
+		m.add(out)
+	}
+	return nil
+}
+
+// optional reports whether a row of the view may have no row of a table.
+func (m *maker) optional(i int) bool {
+	for i > 0 {
+		join := m.plan.Definition.Tables[i].Join
+		if join.Left {
+			return true
+		}
+		i = join.To
+	}
+	return false
+}
+
+// add adds an output, unless it is only a key.
+func (m *maker) add(out Output) {
+	if !out.Hidden {
+		m.plan.Outputs = append(m.plan.Outputs, out)
+	}
+}
+
+func (m *maker) deleted(c definition.Column, out Output) error {
+	kind := c.Type
+	if kind == "" {
+		kind = "text"
+	}
+	if out.Type = m.typeOf(c.Place, kind); out.Type != "" {
+		out.SQL = "CAST(NULL AS " + out.Type + ")"
+		m.add(out)
+	}
+	return nil
+}
+
+func (m *maker) field(c definition.Column, i int, value string, f definition.Field) {
+	kind := f.Type
+	if kind == "" {
+		kind = "text"
+	}
+	canonical := m.typeOf(c.Place, kind)
+	if canonical == "" {
+		return
+	}
+	path := make([]string, len(f.Path))
+	for i, step := range f.Path {
+		path[i] = literal(step)
+	}
+	text := value + " #>> ARRAY[" + strings.Join(path, ", ") + "]"
+	out := Output{Name: f.As, Type: canonical, Table: i, SQL: text, Text: canonical == "text", Column: c.Name + "." + strings.Join(f.Path, ".")}
+	if canonical != "text" {
+		out.SQL = "CAST(" + text + " AS " + canonical + ")"
+	}
+	if canonical != "text" && !f.Strict {
+		fits := "view.fits(" + text + ", " + literal(canonical) + ")"
+		out.Misfit = "(" + text + ") IS NOT NULL AND NOT " + fits
+		out.SQL = "CASE WHEN " + fits + " THEN " + out.SQL + " END"
+	}
+	m.add(out)
+}
+
+var typmod = regexp.MustCompile(`\(\s*\d+\s*(,\s*-?\d+\s*)?\)`)
+
+// typeOf is a type as Postgres writes it; empty after it has said that there is none. Only what Postgres wrote, and digits,
+// reach SQL.
+func (m *maker) typeOf(at definition.Place, name string) string {
+	if name == "" {
+		return ""
+	}
+	modifier := strings.ReplaceAll(typmod.FindString(name), " ", "")
+	canonical := m.regtype(name)
+	if canonical == "" {
+		m.wrongf(at, "there is no type %q: write it as Postgres does, such as bigint, numeric(12,2), timestamptz or text[]", name)
+		return ""
+	}
+	if modifier == "" {
+		return canonical
+	}
+	for _, prefix := range []string{"timestamp", "time", "interval"} {
+		if rest, is := strings.CutPrefix(canonical, prefix); is {
+			return prefix + modifier + rest
+		}
+	}
+	if element, is := strings.CutSuffix(canonical, "[]"); is {
+		return element + modifier + "[]"
+	}
+	return canonical + modifier
+}
+
+// regtype is the name of a type without its modifier; empty where there is none.
+func (m *maker) regtype(name string) (canonical string) {
+	// A name that is no name at all is an error for some versions, and NULL for others.
+	_ = m.target.QueryRow(m.ctx, "SELECT coalesce(pg_catalog.format_type(pg_catalog.to_regtype($1)::oid, NULL), '')", name).Scan(&canonical)
+	if canonical == "-" {
+		return ""
+	}
+	return canonical
+}
+
+// checkType compares the type that a definition says with the catalog's.
+func (m *maker) checkType(c definition.Column, source Column) error {
+	if c.Type == "" {
+		return nil
+	}
+	want := m.typeOf(c.Place, c.Type)
+	if want == "" {
+		return nil
+	}
+	bare := typmod.ReplaceAllString(source.Type, "")
+	if typmod.MatchString(want) {
+		bare = source.Type
+	}
+	if want != bare {
+		m.wrongf(c.Place, "column %s is of type %s, and not %s", c.Name, source.Type, c.Type)
+	}
+	return nil
+}
+
+// keys finds or makes the columns of the view's table that hold a table's key.
+func (m *maker) keys(i int) {
+	alias := m.plan.Definition.Tables[i].Alias()
+	for _, name := range m.plan.Sources[i].Key {
+		source, _ := m.plan.Sources[i].Column(name)
+		at := slices.IndexFunc(m.plan.Outputs, func(o Output) bool { return o.Table == i && o.Number == source.Number })
+		if at >= 0 {
+			m.plan.Keys[i] = append(m.plan.Keys[i], m.plan.Outputs[at].Name)
+			continue
+		}
+		hidden := definition.Reserved + alias + "_" + name
+		taken := func(o Output) bool { return o.Name == hidden }
+		for n := 1; len(hidden) > 63 || slices.ContainsFunc(m.plan.Outputs, taken); n++ { //nolint:mnd // What Postgres keeps of a name.
+			hidden = fmt.Sprintf("%skey_%d_%d", definition.Reserved, i, n)
+		}
+		m.plan.Outputs = append(m.plan.Outputs, Output{
+			Name: hidden, Type: source.Type, Collation: source.Collation, SQL: quote(alias) + "." + quote(name), Table: i, Number: source.Number, Hidden: true, Column: name,
+		})
+		m.plan.Keys[i] = append(m.plan.Keys[i], hidden)
+	}
+}
+
+// search checks the columns of full-text search and their language.
+func (m *maker) search() error {
+	for i := range m.plan.Definition.Search {
+		s := &m.plan.Definition.Search[i]
+		for _, name := range s.Columns {
+			if at := slices.IndexFunc(m.plan.Outputs, func(o Output) bool { return o.Name == name }); at >= 0 && !m.plan.Outputs[at].Text {
+				m.wrongf(m.plan.Definition.Place, "search names column %q of type %s: only text can be searched", name, m.plan.Outputs[at].Type)
+			}
+		}
+		if s.Language == "" {
+			s.Language = "simple"
+		}
+		var has bool
+		err := m.target.QueryRow(m.ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_ts_config WHERE cfgname = $1 AND cfgnamespace = 'pg_catalog'::regnamespace)", s.Language).Scan(&has)
+		if err != nil {
+			return fmt.Errorf("look for the language of a search: %w", err)
+		}
+		if !has {
+			m.wrongf(m.plan.Definition.Place, "there is no language %q for searching: use simple, english, german or another of pg_ts_config", s.Language)
+		}
+	}
+	return nil
+}
+
+// Keep gives hidden columns the names that they have in the table of an earlier plan of the same view.
+func (p *Plan) Keep(before *Plan) {
+	for _, old := range before.Outputs {
+		if !old.Hidden {
+			continue
+		}
+		for i := range p.Outputs {
+			o := &p.Outputs[i]
+			if !o.Hidden || o.Table != old.Table || o.Number != old.Number {
+				continue
+			}
+			for k, name := range p.Keys[o.Table] {
+				if name == o.Name {
+					p.Keys[o.Table][k] = old.Name
+				}
+			}
+			o.Name = old.Name
+		}
+	}
+}
+
+// Streams are the names that changes of the view's tables come under, each once.
+func (p *Plan) Streams() []string {
+	var streams []string
+	for _, s := range p.Sources {
+		if !slices.Contains(streams, s.Stream) {
+			streams = append(streams, s.Stream)
+		}
+	}
+	return streams
+}

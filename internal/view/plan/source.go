@@ -1,0 +1,125 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Source is a table as the catalog of its database describes it.
+type Source struct {
+	// Stream is the name that its database's changes come under: app for the target.
+	Stream string `json:"stream"`
+	OID    uint32 `json:"oid"`
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	// Key are the columns by which capture names a row, in their order; empty where nothing does.
+	Key     []string `json:"key"`
+	Columns []Column `json:"columns"`
+	// Mirror is the copy in the target that the view reads; empty where the table is in the target itself.
+	Mirror string `json:"mirror,omitempty"`
+	// Former are names that it had since the view was made, as schema and name: changes that were captured then have them.
+	Former [][2]string `json:"former,omitempty"`
+}
+
+// Named reports whether the table has or had a name.
+func (s Source) Named(schema, name string) bool {
+	return s.Schema == schema && s.Name == name || slices.Contains(s.Former, [2]string{schema, name})
+}
+
+// Column is a column of a source.
+type Column struct {
+	Name      string `json:"name"`
+	Number    int    `json:"number"` // attnum, which a rename keeps
+	Type      string `json:"type"`   // as format_type writes it
+	Base      uint32 `json:"base"`   // OID of the type
+	Category  string `json:"category"`
+	Collation string `json:"collation,omitempty"` // quoted; empty where it is the type's
+	NotNull   bool   `json:"not_null,omitempty"`
+	Equal     string `json:"equal,omitempty"` // how the type's equality is written; empty where it is =
+}
+
+// Schema and name of what the view's SELECT reads.
+func (s Source) relation() string {
+	if s.Mirror != "" {
+		return pgx.Identifier{MirrorSchema, s.Mirror}.Sanitize()
+	}
+	return pgx.Identifier{s.Schema, s.Name}.Sanitize()
+}
+
+// Column returns a column by its name.
+func (s Source) Column(name string) (Column, bool) {
+	at := slices.IndexFunc(s.Columns, func(c Column) bool { return c.Name == name })
+	if at < 0 {
+		return Column{}, false
+	}
+	return s.Columns[at], true
+}
+
+// ErrNoTable says that a database has no such table.
+var ErrNoTable = errors.New("there is no such table")
+
+const sourceSQL = `
+SELECT c.oid, n.nspname, c.relname, c.relkind::text,
+    coalesce((
+        SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.place)
+        FROM pg_catalog.pg_index AS i
+        CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
+        INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+        WHERE i.indrelid = c.oid AND i.indisvalid AND k.place <= i.indnkeyatts
+            AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary AND i.indimmediate END
+    ), '{}') AS key,
+    coalesce((
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+            'name', a.attname, 'number', a.attnum, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'base', a.atttypid::bigint,
+            'category', t.typcategory, 'not_null', a.attnotnull,
+            'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
+                SELECT pg_catalog.format('%I.%I', cn.nspname, co.collname) FROM pg_catalog.pg_collation AS co
+                INNER JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation
+            ) END,
+            'equal', (
+                SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)
+                FROM pg_catalog.pg_opclass AS oc
+                INNER JOIN pg_catalog.pg_am AS am ON am.oid = oc.opcmethod AND am.amname = 'btree'
+                INNER JOIN pg_catalog.pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+                INNER JOIN pg_catalog.pg_operator AS op ON op.oid = ao.amopopr
+                INNER JOIN pg_catalog.pg_namespace AS opn ON opn.oid = op.oprnamespace
+                WHERE oc.opcdefault AND oc.opcintype = a.atttypid AND opn.nspname <> 'pg_catalog'
+            )
+        ) ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute AS a INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ), '[]') AS columns
+FROM pg_catalog.pg_class AS c
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
+
+// Find reads a table by its name. ErrNoTable says that there is none.
+func Find(ctx context.Context, on postgres.DBTX, schema, name string) (Source, error) {
+	return one(ctx, on, sourceSQL+` AND n.nspname = $1 AND c.relname = $2`, schema, name)
+}
+
+// Get reads a table by its OID, which a rename keeps.
+func Get(ctx context.Context, on postgres.DBTX, oid uint32) (Source, error) {
+	return one(ctx, on, sourceSQL+` AND c.oid = $1`, oid)
+}
+
+func one(ctx context.Context, on postgres.DBTX, sql string, args ...any) (s Source, err error) {
+	var kind string
+	err = on.QueryRow(ctx, sql, args...).Scan(&s.OID, &s.Schema, &s.Name, &kind, &s.Key, &s.Columns)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s, ErrNoTable
+	}
+	if err != nil {
+		return s, fmt.Errorf("read the catalog: %w", err)
+	}
+	if kind != "r" && kind != "p" {
+		s.Key = nil // It has changes that nobody sees.
+	}
+	return s, nil
+}

@@ -1,0 +1,414 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+func collate(collation string) string {
+	if collation == "" {
+		return ""
+	}
+	return " COLLATE " + collation
+}
+
+// literal is a text as Postgres's quote_literal writes it.
+func literal(text string) string {
+	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
+
+// mapping is the CASE of a mapping. NULL stays NULL.
+func mapping(value string, mapped definition.Map) string {
+	var b strings.Builder
+	text := "CAST(" + value + " AS text)"
+	b.WriteString("CASE " + text)
+	for _, v := range mapped.Values {
+		b.WriteString(" WHEN " + literal(v.From) + " THEN " + literal(v.To))
+	}
+	switch {
+	case mapped.Else != nil:
+		b.WriteString(" ELSE CASE WHEN " + value + " IS NOT NULL THEN " + literal(*mapped.Else) + " END")
+	case mapped.Keep:
+		b.WriteString(" ELSE " + text)
+	}
+	b.WriteString(" END")
+	return b.String()
+}
+
+func expressionName(column int) string {
+	return definition.Reserved + "expression_" + strconv.Itoa(column)
+}
+
+// from is a table in the SELECT, with its expressions.
+func (p *Plan) from(i int) string {
+	t, relation := p.Definition.Tables[i], p.Sources[i].relation()
+	var expressions []string
+	for k := range t.Columns {
+		if c, has := p.Expressions[expressionKey(i, k)]; has {
+			expressions = append(expressions, ", ("+c.SQL+") AS "+quote(expressionName(k)))
+		}
+	}
+	condition, where := p.Expressions[expressionKey(-1, 0)]
+	where = where && i == 0
+	if len(expressions) == 0 && !where {
+		return relation + " AS " + quote(t.Alias())
+	}
+	sql := "(SELECT *" + strings.Join(expressions, "") + " FROM " + relation
+	if where {
+		sql += " WHERE (" + condition.SQL + ")"
+	}
+	return sql + ") AS " + quote(t.Alias())
+}
+
+func (p *Plan) on(i int) string {
+	t := p.Definition.Tables[i]
+	conditions := make([]string, len(t.Join.On))
+	for k, pair := range t.Join.On {
+		second, _ := p.Sources[i].Column(pair.Second)
+		conditions[k] = quote(p.Definition.Tables[t.Join.To].Alias()) + "." + quote(pair.First) + equal(second) + quote(t.Alias()) + "." + quote(pair.Second)
+	}
+	return " ON " + strings.Join(conditions, " AND ")
+}
+
+func equal(c Column) string {
+	if c.Equal != "" {
+		return " " + c.Equal + " "
+	}
+	return " = "
+}
+
+// Select is the view: what its table has when it is up to date.
+func (p *Plan) Select() string {
+	var b strings.Builder
+	b.WriteString("SELECT\n")
+	for i, o := range p.Outputs {
+		b.WriteString("    " + o.SQL + " AS " + quote(o.Name))
+		if i < len(p.Outputs)-1 {
+			b.WriteString(",")
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("FROM " + p.from(0))
+	for i := 1; i < len(p.Definition.Tables); i++ {
+		kind := "\nINNER JOIN "
+		if p.Definition.Tables[i].Join.Left {
+			kind = "\nLEFT JOIN "
+		}
+		b.WriteString(kind + p.from(i) + p.on(i))
+	}
+	return b.String()
+}
+
+// Columns are the names of the table's columns, quoted.
+func (p *Plan) Columns() string {
+	names := make([]string, len(p.Outputs))
+	for i, o := range p.Outputs {
+		names[i] = quote(o.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Table is the name of the view's table, quoted.
+func Table(name string) string { return pgx.Identifier{Schema, name}.Sanitize() }
+
+// CreateTable makes the table under a name.
+func (p *Plan) CreateTable(name string) string {
+	lines := make([]string, 0, len(p.Outputs))
+	for _, o := range p.Outputs {
+		line := "    " + quote(o.Name) + " " + o.Type + collate(o.Collation)
+		if o.NotNull {
+			line += " NOT NULL"
+		}
+		lines = append(lines, line)
+	}
+	for _, s := range p.Definition.Search {
+		texts := make([]string, len(s.Columns))
+		for i, column := range s.Columns {
+			texts[i] = "coalesce(" + quote(column) + ", '')"
+		}
+		lines = append(lines, "    "+quote(s.Name)+" tsvector GENERATED ALWAYS AS (to_tsvector("+literal("pg_catalog."+s.Language)+"::regconfig, "+
+			strings.Join(texts, " || ' ' || ")+")) STORED")
+	}
+	return "CREATE TABLE " + Table(name) + " (\n" + strings.Join(lines, ",\n") + "\n)"
+}
+
+// Index is one index of the view's table.
+type Index struct {
+	Columns []string
+	Method  string // gin, or btree where empty
+}
+
+// Indexes are those that refreshes need, the view's key, and what the definition asks for, each once.
+func (p *Plan) Indexes() []Index {
+	var indexes []Index
+	seen := map[string]bool{}
+	add := func(index Index) {
+		if name := strings.Join(index.Columns, "\x00"); len(index.Columns) > 0 && !seen[name] {
+			seen[name] = true
+			indexes = append(indexes, index)
+		}
+	}
+	for _, key := range p.Keys {
+		add(Index{Columns: key})
+	}
+	var key []string
+	for _, o := range p.Outputs {
+		if o.Key && o.Table == 0 {
+			key = append(key, o.Name)
+		}
+	}
+	add(Index{Columns: key})
+	for _, columns := range p.Definition.Indexes {
+		add(Index{Columns: columns})
+	}
+	for _, s := range p.Definition.Search {
+		add(Index{Columns: []string{s.Name}, Method: "gin"})
+	}
+	return indexes
+}
+
+// CreateIndexes makes the indexes of a table. Postgres gives them names.
+func (p *Plan) CreateIndexes(name string) []string {
+	var statements []string
+	for _, index := range p.Indexes() {
+		columns := make([]string, len(index.Columns))
+		for i, c := range index.Columns {
+			columns[i] = quote(c)
+		}
+		using := ""
+		if index.Method != "" {
+			using = " USING " + index.Method
+		}
+		statements = append(statements, "CREATE INDEX ON "+Table(name)+using+" ("+strings.Join(columns, ", ")+")")
+	}
+	return statements
+}
+
+// key returns the columns of a table's key.
+func (p *Plan) key(i int) []Column {
+	columns := make([]Column, len(p.Sources[i].Key))
+	for k, name := range p.Sources[i].Key {
+		columns[k], _ = p.Sources[i].Column(name)
+	}
+	return columns
+}
+
+// keyed is a relation of distinct keys of a table, from parameters that are arrays of text, one for each column.
+func (p *Plan) keyed(i int) string {
+	columns := p.key(i)
+	arrays, names := make([]string, len(columns)), make([]string, len(columns))
+	for k, c := range columns {
+		arrays[k] = fmt.Sprintf("CAST($%d::text[] AS %s[])", k+1, typmod.ReplaceAllString(c.Type, ""))
+		names[k] = fmt.Sprintf("k%d", k+1)
+	}
+	return "(SELECT DISTINCT " + strings.Join(names, ", ") + " FROM ROWS FROM (unnest(" + strings.Join(arrays, "), unnest(") + ")) AS u (" + strings.Join(names, ", ") + "))"
+}
+
+// keysAlias is a name that no table of a view has.
+const keysAlias = "_daymill_keys"
+
+// matches compares columns of a relation with those of a relation of keys.
+func matches(columns []Column, names []string, relation string) string {
+	conditions := make([]string, len(names))
+	for k, name := range names {
+		conditions[k] = relation + "." + quote(name) + equal(columns[k]) + fmt.Sprintf(keysAlias+".k%d", k+1)
+	}
+	return strings.Join(conditions, " AND ")
+}
+
+// RefreshKeys are the statements that bring the rows of some root keys up to date. Parameters are arrays of text, one for each
+// column of the root's key.
+func (p *Plan) RefreshKeys(table string) (remove, insert string) {
+	root := quote(p.Definition.Tables[0].Alias())
+	remove = "DELETE FROM " + Table(table) + " AS v USING " + p.keyed(0) + " AS " + keysAlias + " WHERE " + matches(p.key(0), p.Keys[0], "v")
+	insert = "INSERT INTO " + Table(table) + " (" + p.Columns() + ")\n" + p.Select() +
+		"\nINNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), p.Sources[0].Key, root)
+	return remove, insert
+}
+
+// SelectKeys is the SELECT for some root keys.
+func (p *Plan) SelectKeys() string {
+	return p.Select() + "\nINNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), p.Sources[0].Key, quote(p.Definition.Tables[0].Alias()))
+}
+
+// RefreshRange are the statements that bring the rows of a range of root keys up to date: those after a key and up to another.
+// Parameters are texts, first those of the lower bound, if there is one, then those of the upper, if there is one.
+func (p *Plan) RefreshRange(table string, lower, upper bool) (remove, insert string) {
+	remove = "DELETE FROM " + Table(table) + " AS v" + p.between("v", p.Keys[0], 1, lower, upper)
+	insert = "INSERT INTO " + Table(table) + " (" + p.Columns() + ")\n" + p.SelectRange(lower, upper)
+	return remove, insert
+}
+
+// SelectRange is the SELECT for a range of root keys.
+func (p *Plan) SelectRange(lower, upper bool) string {
+	return p.Select() + p.between(quote(p.Definition.Tables[0].Alias()), p.Sources[0].Key, 1, lower, upper)
+}
+
+func (p *Plan) between(relation string, names []string, next int, lower, upper bool) string {
+	columns := make([]string, len(names))
+	for k, name := range names {
+		columns[k] = relation + "." + quote(name)
+	}
+	row := "(" + strings.Join(columns, ", ") + ")"
+	var conditions []string
+	if lower {
+		conditions = append(conditions, row+" > "+p.bound(next))
+		next += len(names)
+	}
+	if upper {
+		conditions = append(conditions, row+" <= "+p.bound(next))
+	}
+	if len(conditions) == 0 {
+		return ""
+	}
+	return "\nWHERE " + strings.Join(conditions, " AND ")
+}
+
+// bound is a root key of parameters.
+func (p *Plan) bound(next int) string {
+	columns := p.key(0)
+	values := make([]string, len(columns))
+	for k, c := range columns {
+		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", next+k, typmod.ReplaceAllString(c.Type, ""))
+	}
+	return "(" + strings.Join(values, ", ") + ")"
+}
+
+// Next is the root key that ends a chunk: the nth after a key, or after none.
+func (p *Plan) Next(lower bool) string {
+	return p.next(p.Sources[0].relation(), p.Sources[0].Key, lower)
+}
+
+func (p *Plan) next(relation string, names []string, lower bool) string {
+	columns, texts := make([]string, len(names)), make([]string, len(names))
+	for k, name := range names {
+		columns[k] = "r." + quote(name)
+		texts[k] = "CAST(" + columns[k] + " AS text)"
+	}
+	limit := 1
+	if lower {
+		limit += len(names)
+	}
+	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "] FROM " + relation + " AS r" + p.between("r", names, 1, lower, false) +
+		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
+}
+
+// Touched are the root keys, as arrays of text and in their order, whose rows have or should have a row of a table with some
+// keys: from the view's table, which has what was joined, and from the tables, which have what is. Without keys it is all
+// that have any row of the table, which a TRUNCATE touches. Parameters are the keys, as arrays of text, one for each column;
+// where lower is set, a root key after which to begin; and the most that are wanted.
+func (p *Plan) Touched(i int, table string, keyed, lower bool) string {
+	next := 1
+	if keyed {
+		next += len(p.Sources[i].Key)
+	}
+	limit := next
+	if lower {
+		limit += len(p.Sources[0].Key)
+	}
+	root := quote(p.Definition.Tables[0].Alias())
+	from := "FROM " + Table(table) + " AS v"
+	var side string
+	if keyed {
+		from += " INNER JOIN " + p.keyed(i) + " AS " + keysAlias + " ON " + matches(p.key(i), p.Keys[i], "v") + p.between("v", p.Keys[0], next, lower, false)
+		side = "\nUNION\n" + p.side(root, p.Sources[0].Key, p.path(i)+p.between(root, p.Sources[0].Key, next, lower, false), limit)
+	} else if after := p.between("v", p.Keys[0], next, lower, false); after != "" {
+		from += after + " AND v." + quote(p.Keys[i][0]) + " IS NOT NULL"
+	} else {
+		from += "\nWHERE v." + quote(p.Keys[i][0]) + " IS NOT NULL"
+	}
+	columns := numbered("t.r", len(p.Keys[0]))
+	asText := make([]string, len(columns))
+	for k, column := range columns {
+		asText[k] = "CAST(" + column + " AS text)"
+	}
+	return "SELECT ARRAY[" + strings.Join(asText, ", ") + "] FROM (\n" + p.side("v", p.Keys[0], from, limit) + side + "\n) AS t ORDER BY " +
+		strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
+}
+
+func numbered(prefix string, count int) []string {
+	names := make([]string, count)
+	for k := range names {
+		names[k] = prefix + strconv.Itoa(k+1)
+	}
+	return names
+}
+
+// side selects root keys.
+func (*Plan) side(relation string, names []string, from string, limit int) string {
+	columns := make([]string, len(names))
+	for k, name := range names {
+		columns[k] = relation + "." + quote(name) + " AS r" + strconv.Itoa(k+1)
+	}
+	return "(SELECT DISTINCT " + strings.Join(columns, ", ") + " " + from + "\nORDER BY " + strings.Join(numbered("r", len(names)), ", ") +
+		fmt.Sprintf(" LIMIT $%d::bigint)", limit)
+}
+
+// path joins from rows of a table with some keys to their root.
+func (p *Plan) path(i int) string {
+	alias := quote(p.Definition.Tables[i].Alias())
+	sql := "FROM " + p.keyed(i) + " AS " + keysAlias + "\nINNER JOIN " + p.Sources[i].relation() + " AS " + alias + " ON " + matches(p.key(i), p.Sources[i].Key, alias)
+	for at := i; at > 0; at = p.Definition.Tables[at].Join.To {
+		to := p.Definition.Tables[at].Join.To
+		sql += "\nINNER JOIN " + p.Sources[to].relation() + " AS " + quote(p.Definition.Tables[to].Alias()) + p.on(at)
+	}
+	return sql
+}
+
+// Compare are the root keys of a range whose rows in the table are not what the SELECT gives, as arrays of text, each once.
+// Rows are compared as text, since not every type has an equality. Parameters are those of RefreshRange.
+func (p *Plan) Compare(table string, lower, upper bool) string {
+	return p.compare(p.SelectRange(lower, upper), p.between("v", p.Keys[0], 1, lower, upper), table)
+}
+
+// CompareKeys is Compare for some root keys. Parameters are those of RefreshKeys.
+func (p *Plan) CompareKeys(table string) string {
+	return p.compare(p.SelectKeys(), " INNER JOIN "+p.keyed(0)+" AS "+keysAlias+" ON "+matches(p.key(0), p.Keys[0], "v"), table)
+}
+
+func (p *Plan) compare(selected, bounds, table string) string {
+	columns := make([]string, len(p.Outputs))
+	for i, o := range p.Outputs {
+		columns[i] = "v." + quote(o.Name)
+	}
+	row := "SELECT " + texts("v", p.Keys[0]) + " AS root, CAST(ROW(" + strings.Join(columns, ", ") + ") AS text) AS whole FROM "
+	should := row + "(" + selected + ") AS v"
+	is := row + Table(table) + " AS v" + bounds
+	return "WITH should AS MATERIALIZED (\n" + should + "\n), present AS MATERIALIZED (\n" + is + "\n)\n" +
+		"SELECT DISTINCT d.root FROM ((TABLE should EXCEPT ALL TABLE present) UNION ALL (TABLE present EXCEPT ALL TABLE should)) AS d"
+}
+
+func texts(relation string, names []string) string {
+	columns := make([]string, len(names))
+	for k, name := range names {
+		columns[k] = "CAST(" + relation + "." + quote(name) + " AS text)"
+	}
+	return "ARRAY[" + strings.Join(columns, ", ") + "]"
+}
+
+// Misfits counts values of a range that do not fit their type, so that they are NULL in the view; empty where there can be
+// none. Parameters are those of RefreshRange.
+func (p *Plan) Misfits(lower, upper bool) string {
+	var counts []string
+	for _, o := range p.Outputs {
+		if o.Misfit != "" {
+			counts = append(counts, "count(*) FILTER (WHERE "+o.Misfit+")")
+		}
+	}
+	if len(counts) == 0 {
+		return ""
+	}
+	selected := p.SelectRange(lower, upper)
+	return "SELECT " + strings.Join(counts, " + ") + selected[strings.Index(selected, "\nFROM "):]
+}
