@@ -14,13 +14,13 @@ SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 
 -- name: StreamWanted :many
 -- Streams that a worker owns, or takes down.
-SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
+SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
 
 -- name: StreamConfigure :exec
 UPDATE capture.stream AS s SET url = @url, tables = @tables::text[] WHERE s.name = @name;
 
 -- name: StreamPatterns :one
-SELECT s.tables FROM capture.stream AS s WHERE s.id = @id;
+SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id = @id;
 
 -- name: StreamRefuse :exec
 -- Says why nobody owns a stream, where nobody does.

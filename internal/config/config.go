@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/view/definition"
 )
 
 // MaxFile is how large a file may be, in bytes.
@@ -33,6 +34,7 @@ type File struct {
 	// Tables are patterns of what is captured, by database. A database that the file says nothing of has none, and stays as it is.
 	Tables map[string][]string
 	Sinks  []Sink
+	Views  []definition.Definition
 }
 
 // Sink is a sink as a file describes it.
@@ -91,6 +93,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 				file.Sinks = append(file.Sinks, p.sink(item))
 			}
 		},
+		"views": func(value *yaml.Node) { file.Views = definition.List(&p.Parser, value) },
 	})
 	p.captured(file)
 	seen := map[string]bool{}

@@ -577,14 +577,14 @@ func (q *Queries) StreamOwn(ctx context.Context, arg StreamOwnParams) (int64, er
 }
 
 const streamPatterns = `-- name: StreamPatterns :one
-SELECT s.tables FROM capture.stream AS s WHERE s.id = $1
+SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id = $1
 `
 
 func (q *Queries) StreamPatterns(ctx context.Context, id int32) ([]string, error) {
 	row := q.db.QueryRow(ctx, streamPatterns, id)
-	var tables []string
-	err := row.Scan(&tables)
-	return tables, err
+	var column_1 []string
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const streamRefuse = `-- name: StreamRefuse :exec
@@ -687,7 +687,7 @@ func (q *Queries) StreamTimeline(ctx context.Context, arg StreamTimelineParams) 
 }
 
 const streamWanted = `-- name: StreamWanted :many
-SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000
+SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000
 `
 
 type StreamWantedRow struct {

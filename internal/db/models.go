@@ -355,6 +355,76 @@ type CaptureStream struct {
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
+	ViewTables  []string
+}
+
+type ViewDatabase struct {
+	Name     string
+	Variable string
+}
+
+type ViewDrift struct {
+	ID           int64
+	ViewID       int64
+	Kind         string
+	TableIndex   int32
+	ColumnNumber int32
+	Sentence     string
+	State        string
+	CreatedAt    time.Time
+	DecidedAt    *time.Time
+	DecidedBy    string
+}
+
+type ViewTask struct {
+	ID         int64
+	ViewID     int64
+	VersionID  *int64
+	Kind       string
+	State      string
+	TableIndex int32
+	Keys       []byte
+	Repair     bool
+	Cursor     []string
+	Done       int64
+	Total      int64
+	Differing  int64
+	Repaired   int64
+	Misfits    int64
+	Examples   []byte
+	Failures   int32
+	Error      string
+	RetryAt    *time.Time
+	Fence      int64
+	Actor      string
+	Via        string
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	MovedAt    *time.Time
+	FinishedAt *time.Time
+}
+
+type ViewVersion struct {
+	ID        int64
+	ViewID    int64
+	State     string
+	TableName string
+	Plan      []byte
+	Revision  int32
+	Stale     string
+	CreatedAt time.Time
+	ServedAt  *time.Time
+}
+
+type ViewView struct {
+	ID            int64
+	Name          string
+	PausedAt      *time.Time
+	PausedBecause *string
+	RefreshedAt   *time.Time
+	Refreshed     int64
+	GapSeen       int64
+	CreatedAt     time.Time
 }
 
 type DaymillAudit struct {

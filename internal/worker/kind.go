@@ -76,6 +76,9 @@ func Kinds() []Kind {
 		newKind(Kind{
 			Does: "Delivers changes to one shard of a sink.",
 		}, controlTimeout, newDeliverChangesWorker),
+		newKind(Kind{
+			Does: "Works on a view's task: builds its table, refreshes many of its rows, or compares them with the SELECT.", NoHistory: true,
+		}, controlTimeout, newWorkViewWorker),
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view"
 )
 
 // Defaults of Config.
@@ -60,6 +61,8 @@ type Config struct {
 	VerifyRepair bool
 	// Capture has what delivers changes; none are where it is nil.
 	Capture *Capture
+	// Views works on views; nothing does where it is nil.
+	Views *view.Engine
 	// Listeners are told of what the worker does; there may be none.
 	Listeners telemetry.Listeners
 	Name      string // of the process, in the ledger and in River's tables; must be unique
@@ -178,6 +181,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		if capture.Source != nil {
 			group.Go(func() error { w.reconciler.own(ctx, capture); return nil })
 		}
+	}
+	if engine := w.config.Views; engine != nil {
+		group.Go(func() error { w.reconciler.views(ctx, engine); return nil })
 	}
 	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {

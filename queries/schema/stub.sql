@@ -6,6 +6,10 @@ CREATE SCHEMA capture;
 
 CREATE SCHEMA daymill;
 
+CREATE SCHEMA view;
+
+CREATE SCHEMA views;
+
 CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;

@@ -1,0 +1,468 @@
+package view
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// Verbs of steps.
+const (
+	StepCreate  = "create"
+	StepRebuild = "rebuild"
+	StepKeep    = "keep"
+)
+
+// replayed is how far before the head of the log a new view begins: a transaction may be in the log before others see its rows.
+const replayed = 10_000
+
+// asked is who asked for something.
+type asked = audit.Who
+
+// Step is what applying a definition does.
+type Step struct {
+	Verb string `json:"verb"`
+	View string `json:"view"`
+	Why  string `json:"why,omitempty"`
+	// Notes are what is worth knowing, such as an index that is missing.
+	Notes []string `json:"notes,omitempty"`
+
+	plan *plan.Plan
+}
+
+// Plan says what applying definitions would do. An error is of type document.Mistakes where the definitions are to blame.
+func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) ([]Step, error) {
+	steps := make([]Step, 0, len(definitions))
+	for _, d := range definitions {
+		made, err := plan.Make(ctx, e.DB, e.Databases, d)
+		if err != nil {
+			return nil, err
+		}
+		s := Step{View: d.Name, plan: made}
+		if err := e.compare(ctx, &s); err != nil {
+			return nil, err
+		}
+		if s.Verb != StepKeep {
+			if s.Notes, err = e.notes(ctx, made); err != nil {
+				return nil, err
+			}
+		}
+		steps = append(steps, s)
+	}
+	return steps, nil
+}
+
+// compare says what a definition changes.
+func (e *Engine) compare(ctx context.Context, s *Step) error {
+	v, err := Get(ctx, e.DB, s.View)
+	if errors.Is(err, ErrNone) {
+		var taken bool
+		if err := e.DB.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", plan.Table(s.View)).Scan(&taken); err != nil {
+			return fmt.Errorf("look for table %s: %w", plan.Table(s.View), err)
+		}
+		if taken {
+			return fmt.Errorf("there is a table %s that is not Daymill's: drop it, or give the view another name", plan.Table(s.View))
+		}
+		s.Verb = StepCreate
+		s.Why = fmt.Sprintf("%d columns of %d tables; built in chunks while changes flow", len(visible(s.plan)), len(s.plan.Sources))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	versions, err := Versions(ctx, e.DB, v.ID)
+	if err != nil {
+		return err
+	}
+	if len(versions) == 0 {
+		s.Verb, s.Why = StepRebuild, "it has no table"
+		return nil
+	}
+	last := versions[len(versions)-1].Plan
+	before, err := json.Marshal(last.Definition)
+	if err != nil {
+		return fmt.Errorf("compare definitions: %w", err)
+	}
+	after, err := json.Marshal(s.plan.Definition)
+	if err != nil {
+		return fmt.Errorf("compare definitions: %w", err)
+	}
+	if bytes.Equal(before, after) && versions[len(versions)-1].Stale == "" {
+		s.Verb = StepKeep
+		return nil
+	}
+	s.Verb, s.Why = StepRebuild, differences(last, s.plan)
+	return nil
+}
+
+func visible(p *plan.Plan) []plan.Output {
+	return slices.DeleteFunc(slices.Clone(p.Outputs), func(o plan.Output) bool { return o.Hidden })
+}
+
+// differences says in words what changes, and how it is done.
+func differences(before, after *plan.Plan) string {
+	var added, dropped, changed []string
+	find := func(p *plan.Plan, name string) (plan.Output, bool) {
+		at := slices.IndexFunc(p.Outputs, func(o plan.Output) bool { return o.Name == name && !o.Hidden })
+		if at < 0 {
+			return plan.Output{}, false
+		}
+		return p.Outputs[at], true
+	}
+	for _, o := range visible(after) {
+		old, has := find(before, o.Name)
+		switch {
+		case !has:
+			added = append(added, o.Name)
+		case old.SQL != o.SQL || old.Type != o.Type:
+			changed = append(changed, o.Name)
+		}
+	}
+	for _, o := range visible(before) {
+		if _, has := find(after, o.Name); !has {
+			dropped = append(dropped, o.Name)
+		}
+	}
+	var parts []string
+	for _, part := range []struct {
+		what  string
+		names []string
+	}{{"adds", added}, {"drops", dropped}, {"changes", changed}} {
+		if len(part.names) > 0 {
+			parts = append(parts, part.what+" "+strings.Join(part.names, ", "))
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"joins, conditions or indexes differ"}
+	}
+	return strings.Join(parts, "; ") + "; a new table is built in chunks, and takes the place of the old one by a rename"
+}
+
+// notes are what makes refreshes slow: a column that joins compare, without an index.
+func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
+	var notes []string
+	for i, source := range p.Sources {
+		if source.Mirror != "" {
+			continue // Its copy has them.
+		}
+		for _, name := range p.Joined(i) {
+			column, _ := source.Column(name)
+			var has bool
+			err := e.DB.QueryRow(ctx, `
+				SELECT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = $1 AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = $2)`,
+				source.OID, column.Number).Scan(&has)
+			if err != nil {
+				return nil, fmt.Errorf("look for indexes: %w", err)
+			}
+			if !has {
+				table := pgx.Identifier{source.Schema, source.Name}.Sanitize()
+				notes = append(notes, fmt.Sprintf("no index of %s begins with %s, so refreshes may read the whole table: CREATE INDEX CONCURRENTLY ON %s (%s)",
+					table, pgx.Identifier{name}.Sanitize(), table, pgx.Identifier{name}.Sanitize()))
+			}
+		}
+	}
+	return notes, nil
+}
+
+// Apply carries out a plan, each view in a transaction of its own.
+func (e *Engine) Apply(ctx context.Context, steps []Step, who audit.Who) error {
+	for _, s := range steps {
+		if s.Verb == StepKeep {
+			continue
+		}
+		err := e.DB.Tx(ctx, func(tx pgx.Tx) error {
+			if s.Verb == StepCreate {
+				return e.create(ctx, tx, s, who)
+			}
+			v, err := Get(ctx, tx, s.View)
+			if err != nil {
+				return err
+			}
+			_, err = e.replace(ctx, tx, v, s.plan, who)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%s view %s: %w", s.Verb, s.View, err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) error {
+	id, err := db.New(tx).ViewInsert(ctx, s.View)
+	if err != nil {
+		return fmt.Errorf("make view %s: %w", s.View, err)
+	}
+	if err := e.consumers(ctx, tx, View{ID: id, Name: s.View}, s.plan, who); err != nil {
+		return err
+	}
+	if err := ensureMirrors(ctx, tx, s.plan); err != nil {
+		return err
+	}
+	if _, err := create(ctx, tx, id, s.plan, who); err != nil {
+		return err
+	}
+	if err := e.capture(ctx, tx); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "create view", Target: s.View})
+}
+
+// replace builds another table for a view. One that is being built is given up.
+func (e *Engine) replace(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan, who audit.Who) (task int64, err error) {
+	if err := lock(ctx, tx, v.ID); err != nil {
+		return 0, err
+	}
+	versions, err := Versions(ctx, tx, v.ID)
+	if err != nil {
+		return 0, err
+	}
+	queries := db.New(tx)
+	for _, old := range versions {
+		if old.State != Building {
+			continue
+		}
+		if err := drop(ctx, tx, old.Table); err != nil {
+			return 0, err
+		}
+		if err := queries.ViewTaskCancelVersion(ctx, old.ID); err != nil {
+			return 0, fmt.Errorf("cancel the tasks of view %s: %w", v.Name, err)
+		}
+		if err := queries.VersionDelete(ctx, old.ID); err != nil {
+			return 0, fmt.Errorf("give up a table of view %s: %w", v.Name, err)
+		}
+	}
+	if err := e.consumers(ctx, tx, v, made, who); err != nil {
+		return 0, err
+	}
+	if err := ensureMirrors(ctx, tx, made); err != nil {
+		return 0, err
+	}
+	if task, err = create(ctx, tx, v.ID, made, who); err != nil {
+		return 0, err
+	}
+	if err := e.capture(ctx, tx); err != nil {
+		return 0, err
+	}
+	return task, audit.Record(ctx, tx, audit.Entry{Who: who, Action: "rebuild view", Target: v.Name})
+}
+
+// consumers makes the consumers of a view's streams that it does not have yet.
+func (e *Engine) consumers(ctx context.Context, tx pgx.Tx, v View, p *plan.Plan, who audit.Who) error {
+	for _, name := range p.Definition.Databases() {
+		if name == definition.App {
+			continue
+		}
+		if _, err := e.variable(ctx, tx, name); err != nil {
+			return err
+		}
+	}
+	for _, stream := range p.Streams() {
+		name := v.Consumer(stream)
+		if _, err := consumer.Get(ctx, tx, name); err == nil {
+			continue
+		} else if !errors.Is(err, consumer.ErrNone) {
+			return err
+		}
+		var position int64
+		head, err := db.New(tx).StreamHead(ctx, stream)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // Nothing is captured yet.
+		case err != nil:
+			return fmt.Errorf("read stream %s: %w", stream, err)
+		default:
+			position = max(head.Forgotten, head.Position-replayed, 0)
+		}
+		settings, err := json.Marshal(map[string]any{"view": v.ID})
+		if err != nil {
+			return fmt.Errorf("write the settings of %s: %w", name, err)
+		}
+		err = consumer.Create(ctx, tx, consumer.Consumer{Name: name, Stream: stream, Kind: Kind, Settings: settings}, position, who)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) head(ctx context.Context, stream string) (int64, error) {
+	head, err := db.New(e.DB).StreamHead(ctx, stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return head.Position, nil
+}
+
+// Rebuild builds a view's table again, beside the one that is served.
+func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task int64, err error) {
+	v, err := Get(ctx, e.DB, name)
+	if err != nil {
+		return 0, err
+	}
+	versions, err := Versions(ctx, e.DB, v.ID)
+	if err != nil {
+		return 0, err
+	}
+	if len(versions) == 0 {
+		return 0, fmt.Errorf("view %s has no definition: apply one", name)
+	}
+	made, err := plan.Make(ctx, e.DB, e.Databases, versions[len(versions)-1].Plan.Definition)
+	if err != nil {
+		return 0, err
+	}
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		task, err = e.replace(ctx, tx, v, made, who)
+		return err
+	})
+	return task, err
+}
+
+// ask inserts a task for the tables of a view.
+func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, params db.ViewTaskInsertParams) (tasks []int64, err error) {
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		v, err := Get(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		versions, err := Versions(ctx, tx, v.ID)
+		if err != nil {
+			return err
+		}
+		for _, version := range versions {
+			if params.Kind == TaskVerify && version.State != Serving {
+				continue
+			}
+			params.ViewID, params.VersionID, params.Actor, params.Via = v.ID, &version.ID, who.Actor, who.Via
+			id, err := db.New(tx).ViewTaskInsert(ctx, params)
+			if err != nil {
+				return fmt.Errorf("insert a task: %w", err)
+			}
+			tasks = append(tasks, id)
+		}
+		if len(tasks) == 0 {
+			return fmt.Errorf("view %s is not built yet: `daymill view show %s` has its progress", name, name)
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: name})
+	})
+	return tasks, err
+}
+
+// Refresh asks for a refresh of the rows of some root keys; of all rows where there are none.
+func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who audit.Who) ([]int64, error) {
+	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
+	if keys == nil {
+		params.Kind = TaskBuild // In place: a table that is served stays.
+		return e.ask(ctx, name, "refresh view", who, params)
+	}
+	var err error
+	if params.Keys, err = json.Marshal(keys); err != nil {
+		return nil, fmt.Errorf("write the keys of a refresh: %w", err)
+	}
+	return e.ask(ctx, name, "refresh view", who, params)
+}
+
+// Verify asks for a comparison of all rows with the SELECT.
+func (e *Engine) Verify(ctx context.Context, name string, repair bool, who audit.Who) ([]int64, error) {
+	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair})
+}
+
+// Pause keeps a view as it is; Resume goes on.
+func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who) error {
+	if _, err := db.New(tx).ViewPause(ctx, db.ViewPauseParams{ID: v.ID, Because: because}); err != nil {
+		return fmt.Errorf("pause view %s: %w", v.Name, err)
+	}
+	if err := eachConsumer(ctx, tx, v, func(name string) error { return consumer.Pause(ctx, tx, name, because, who) }); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "pause view", Target: v.Name})
+}
+
+// Resume goes on with a view where it stopped.
+func Resume(ctx context.Context, tx pgx.Tx, v View, who audit.Who) error {
+	if _, err := db.New(tx).ViewResume(ctx, v.ID); err != nil {
+		return fmt.Errorf("resume view %s: %w", v.Name, err)
+	}
+	if err := eachConsumer(ctx, tx, v, func(name string) error { return consumer.Resume(ctx, tx, name, who) }); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "resume view", Target: v.Name})
+}
+
+func eachConsumer(ctx context.Context, on postgres.DBTX, v View, do func(name string) error) error {
+	versions, err := Versions(ctx, on, v.ID)
+	if err != nil {
+		return err
+	}
+	done := map[string]bool{}
+	for _, version := range versions {
+		for _, stream := range version.Plan.Streams() {
+			name := v.Consumer(stream)
+			if done[name] {
+				continue
+			}
+			done[name] = true
+			if err := do(name); err != nil && !errors.Is(err, consumer.ErrNone) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Remove drops a view's tables, and forgets it. Mirrors that another view may use stay.
+func (e *Engine) Remove(ctx context.Context, name string, who audit.Who) error {
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		v, err := Get(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		// The consumers first, as a worker takes them: its shard, and then the view.
+		err = eachConsumer(ctx, tx, v, func(name string) error { return consumer.Remove(ctx, tx, name, who) })
+		if err == nil {
+			err = lock(ctx, tx, v.ID)
+		}
+		if err != nil {
+			return err
+		}
+		versions, err := Versions(ctx, tx, v.ID)
+		if err != nil {
+			return err
+		}
+		for _, version := range versions {
+			if err := drop(ctx, tx, version.Table); err != nil {
+				return err
+			}
+		}
+		if _, err := db.New(tx).ViewDelete(ctx, v.ID); err != nil {
+			return fmt.Errorf("remove view %s: %w", name, err)
+		}
+		if err := e.capture(ctx, tx); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "remove view", Target: name})
+	})
+}
+
+func marshal(p *plan.Plan) (json.RawMessage, error) {
+	document, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("write the plan of view %s: %w", p.Definition.Name, err)
+	}
+	return document, nil
+}

@@ -1,0 +1,494 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// Drift is what has changed in a view's tables since it was made.
+type Drift struct {
+	ID, View  int64
+	Kind      string
+	Table     int // index
+	Number    int // of the column; 0 where it is not about one
+	Sentence  string
+	State     string
+	CreatedAt time.Time
+	DecidedAt *time.Time
+	DecidedBy string
+}
+
+// States of drift.
+const (
+	Open     = "open"
+	Followed = "followed"
+	Accepted = "accepted"
+	Rejected = "rejected"
+)
+
+// Kinds of drift.
+const (
+	renamed      = "renamed"
+	dropped      = "dropped"
+	added        = "added"
+	retyped      = "retyped"
+	nullable     = "nullable"
+	tableRenamed = "table_renamed"
+	tableDropped = "table_dropped"
+	keyChanged   = "key"
+)
+
+// Drifts returns a view's drift, the newest first.
+func Drifts(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Drift, error) {
+	rows, err := db.New(on).DriftList(ctx, db.DriftListParams{ViewID: view, MaxRows: int32(min(most, maxList))}) //nolint:gosec // Bounded.
+	if err != nil {
+		return nil, fmt.Errorf("list drift: %w", err)
+	}
+	list := make([]Drift, len(rows))
+	for i, row := range rows {
+		list[i] = Drift{
+			ID: row.ID, View: row.ViewID, Kind: row.Kind, Table: int(row.TableIndex), Number: int(row.ColumnNumber), Sentence: row.Sentence,
+			State: row.State, CreatedAt: row.CreatedAt, DecidedAt: row.DecidedAt, DecidedBy: row.DecidedBy,
+		}
+	}
+	return list, nil
+}
+
+// difference is what a plan and the catalog differ in, and what that means for the view.
+type difference struct {
+	entries []Drift
+	// definition and sources are the plan's, with what changed.
+	definition definition.Definition
+	sources    []plan.Source
+	// adapt says that the table can go on with another plan; fill that its rows have to be read again; rebuild that it has to be
+	// built anew; and stop why it cannot go on until somebody decides.
+	adapt, fill, rebuild bool
+	stop                 string
+}
+
+func (d *difference) add(kind string, table, number int, format string, arguments ...any) {
+	d.entries = append(d.entries, Drift{Kind: kind, Table: table, Number: number, Sentence: fmt.Sprintf(format, arguments...), State: Followed})
+}
+
+// halt says that a person has to decide.
+func (d *difference) halt() {
+	last := &d.entries[len(d.entries)-1]
+	last.State = Open
+	d.stop = last.Sentence
+}
+
+// Follow compares a view's tables with the catalog, and follows what has changed as far as nothing is lost: a column that was
+// renamed, one that was dropped, a type that became wider. Where something would be lost, or the definition says so, it pauses
+// the view.
+func (e *Engine) Follow(ctx context.Context, view int64) error {
+	versions, err := Versions(ctx, e.DB, view)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if v.Stale != "" {
+			continue
+		}
+		d, err := e.differ(ctx, v)
+		if err != nil {
+			return err
+		}
+		if len(d.entries) == 0 {
+			continue
+		}
+		if err := e.settle(ctx, v, d, v.Plan.Definition.Drift == definition.Ask); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differ compares a version with the catalog.
+func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
+	d := &difference{sources: slices.Clone(v.Plan.Sources)}
+	document, err := json.Marshal(v.Plan.Definition) // A deep copy.
+	if err == nil {
+		err = json.Unmarshal(document, &d.definition)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy a definition: %w", err)
+	}
+	for i, old := range v.Plan.Sources {
+		from, _, err := e.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
+		if err != nil {
+			return nil, err
+		}
+		now, err := plan.Get(ctx, from, old.OID)
+		if errors.Is(err, plan.ErrNoTable) {
+			d.add(tableDropped, i, 0, "table %s.%s was dropped: make it again and accept, or change the definition", old.Schema, old.Name)
+			d.halt()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		now.Stream, now.Mirror, now.Former = old.Stream, old.Mirror, old.Former
+		d.table(v, i, old, now)
+	}
+	return d, nil
+}
+
+// table compares a table.
+func (d *difference) table(v Version, i int, old, now plan.Source) {
+	t := &d.definition.Tables[i]
+	if now.Schema != old.Schema || now.Name != old.Name {
+		d.add(tableRenamed, i, 0, "table %s.%s is called %s.%s now", old.Schema, old.Name, now.Schema, now.Name)
+		now.Former = append(slices.Clone(old.Former), [2]string{old.Schema, old.Name})
+		t.As = t.Alias()
+		t.Schema, t.Name = now.Schema, now.Name
+		d.adapt = true
+	}
+	for _, before := range old.Columns {
+		at := slices.IndexFunc(now.Columns, func(c plan.Column) bool { return c.Number == before.Number })
+		if at < 0 {
+			d.dropped(v, i, before)
+			continue
+		}
+		after := now.Columns[at]
+		if after.Name != before.Name {
+			d.renamed(v, i, before, after)
+		}
+		if after.Type != before.Type {
+			d.retyped(v, i, before, after)
+		}
+		if before.NotNull && !after.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool {
+			return o.Table == i && o.Number == before.Number && o.NotNull
+		}) {
+			d.add(nullable, i, before.Number, "column %s of %s may be NULL now", after.Name, t.Alias())
+			for k := range t.Columns {
+				if t.Columns[k].Name == after.Name {
+					t.Columns[k].NotNull = false
+				}
+			}
+			d.rebuild = true
+		}
+	}
+	for _, c := range now.Columns {
+		if !slices.ContainsFunc(old.Columns, func(o plan.Column) bool { return o.Number == c.Number }) {
+			d.add(added, i, c.Number, "table %s has a new column %s of type %s", t.Alias(), c.Name, c.Type)
+			d.entries[len(d.entries)-1].State = Open
+			d.adapt = true // So that it is told once.
+		}
+	}
+	if len(old.Key) > 0 && !slices.Equal(numbers(old, old.Key), numbers(now, now.Key)) {
+		if len(now.Key) == 0 {
+			d.add(keyChanged, i, 0, "table %s has no primary key any more, so nothing says which row was changed: add one", t.Alias())
+			d.halt()
+		} else {
+			d.add(keyChanged, i, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
+			d.rebuild = true
+		}
+	}
+	d.sources[i] = now
+}
+
+func numbers(s plan.Source, names []string) []int {
+	list := make([]int, len(names))
+	for k, name := range names {
+		c, _ := s.Column(name)
+		list[k] = c.Number
+	}
+	return list
+}
+
+// renamed gives a column its new name wherever the definition names it.
+func (d *difference) renamed(v Version, i int, before, after plan.Column) {
+	if !uses(v.Plan, i, before) {
+		d.adapt = true
+		return
+	}
+	d.add(renamed, i, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[i].Alias(), after.Name)
+	d.adapt = true
+	for k := range d.definition.Tables[i].Columns {
+		c := &d.definition.Tables[i].Columns[k]
+		if c.Expression == "" && c.Name == before.Name && !c.Deleted {
+			c.As, c.Name = c.Output(), after.Name
+		}
+	}
+	for k := range d.definition.Tables {
+		join := d.definition.Tables[k].Join
+		if join == nil {
+			continue
+		}
+		for n := range join.On {
+			if k == i && join.On[n].Second == before.Name {
+				join.On[n].Second = after.Name
+			}
+			if join.To == i && join.On[n].First == before.Name {
+				join.On[n].First = after.Name
+			}
+		}
+	}
+}
+
+// uses reports whether a view needs a column.
+func uses(p *plan.Plan, i int, c plan.Column) bool {
+	_, needed := p.Needed(i).Column(c.Name)
+	return needed
+}
+
+// dropped keeps a column in the view, as NULL.
+func (d *difference) dropped(v Version, i int, c plan.Column) {
+	d.adapt = true
+	if !uses(v.Plan, i, c) {
+		return
+	}
+	alias := d.definition.Tables[i].Alias()
+	d.add(dropped, i, c.Number, "column %s of %s was dropped", c.Name, alias)
+	if slices.Contains(v.Plan.Joined(i), c.Name) || slices.Contains(v.Plan.Sources[i].Key, c.Name) {
+		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
+		d.halt()
+		return
+	}
+	for k := range d.definition.Tables[i].Columns {
+		column := &d.definition.Tables[i].Columns[k]
+		if column.Name != c.Name || column.Expression != "" {
+			continue
+		}
+		d.fill = true
+		if len(column.Fields) > 0 || column.Mapping != nil {
+			d.entries[len(d.entries)-1].Sentence += ", from which columns are made: change the definition"
+			d.halt()
+			return
+		}
+		column.As, column.Type, column.Deleted, column.NotNull = column.Output(), c.Type, true, false
+		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool { return o.Table == i && o.Number == c.Number && o.NotNull })
+	}
+}
+
+// retyped builds the view again where the new type takes every value of the old one, and asks elsewhere.
+func (d *difference) retyped(v Version, i int, before, after plan.Column) {
+	if !uses(v.Plan, i, before) {
+		d.adapt = true
+		return
+	}
+	alias := d.definition.Tables[i].Alias()
+	for k := range d.definition.Tables[i].Columns {
+		if c := &d.definition.Tables[i].Columns[k]; c.Name == after.Name && c.Type != "" && !c.Deleted {
+			c.Type = after.Type
+		}
+	}
+	d.add(retyped, i, before.Number, "column %s of %s is of type %s now, and was %s", after.Name, alias, after.Type, before.Type)
+	d.rebuild = true
+	if !wider(before.Type, after.Type) {
+		d.entries[len(d.entries)-1].Sentence += ": accept to build the view with the new type"
+		d.halt()
+	}
+}
+
+// wider reports whether a type takes every value of another, as the same value.
+func wider(from, to string) bool {
+	order := []string{"smallint", "integer", "bigint", "numeric"}
+	if a, b := slices.Index(order, from), slices.Index(order, to); a >= 0 && b > a {
+		return true
+	}
+	text := func(t string) bool { return t == "text" || t == "character varying" }
+	var n, m int
+	var p, q int
+	switch {
+	case from == "real" && to == "double precision", from == "date" && to == "timestamp without time zone":
+		return true
+	case strings.HasPrefix(from, "character varying") && text(to):
+		return true
+	case scan(from, "character varying(%d)", &n) && scan(to, "character varying(%d)", &m):
+		return m >= n
+	case strings.HasPrefix(from, "numeric(") && to == "numeric":
+		return true
+	case scan(from, "numeric(%d,%d)", &n, &p) && scan(to, "numeric(%d,%d)", &m, &q):
+		return q >= p && m-q >= n-p
+	}
+	return false
+}
+
+func scan(text, format string, to ...any) bool {
+	count, err := fmt.Sscanf(text, format, to...)
+	return err == nil && count == len(to)
+}
+
+// settle writes drift down, and does what it means.
+func (e *Engine) settle(ctx context.Context, v Version, d *difference, ask bool) error {
+	var made *plan.Plan
+	if d.stop == "" {
+		var err error
+		if made, err = plan.With(ctx, e.DB, e.Databases, d.definition, d.sources); err != nil {
+			d.stop = err.Error() + ": change the definition"
+			d.entries[len(d.entries)-1].State = Open
+		}
+	}
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := lock(ctx, tx, v.View); err != nil {
+			return err
+		}
+		versions, err := Versions(ctx, tx, v.View)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(versions, func(now Version) bool { return now.ID == v.ID && now.Revision == v.Revision }) {
+			return nil // Somebody else has followed it.
+		}
+		row, err := db.New(tx).ViewByID(ctx, v.View)
+		if err != nil {
+			return fmt.Errorf("read a view: %w", err)
+		}
+		if d.stop == "" && ask && (d.rebuild || d.fill || slices.ContainsFunc(d.entries, func(entry Drift) bool { return entry.Kind == renamed || entry.Kind == tableRenamed })) {
+			for i := range d.entries {
+				d.entries[i].State = Open
+			}
+			d.stop = d.entries[0].Sentence
+		}
+		if err := e.write(ctx, tx, v.View, d); err != nil {
+			return err
+		}
+		if d.stop != "" {
+			if row.PausedAt != nil {
+				return nil
+			}
+			return Pause(ctx, tx, View(row), d.stop, audit.Who{Via: audit.ViaCron})
+		}
+		return e.follow(ctx, tx, View(row), v, made, d)
+	})
+}
+
+func (*Engine) write(ctx context.Context, tx pgx.Tx, view int64, d *difference) error {
+	for _, entry := range d.entries {
+		err := db.New(tx).DriftInsert(ctx, db.DriftInsertParams{
+			ViewID: view, Kind: entry.Kind, TableIndex: int32(entry.Table), ColumnNumber: int32(entry.Number), Sentence: entry.Sentence, State: entry.State, //nolint:gosec // Small numbers.
+		})
+		if err != nil {
+			return fmt.Errorf("write drift down: %w", err)
+		}
+	}
+	return nil
+}
+
+// follow gives a version another plan, or builds the next one.
+func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, v Version, made *plan.Plan, d *difference) error {
+	queries := db.New(tx)
+	if d.rebuild {
+		if v.State == Serving {
+			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: v.ID, Stale: d.entries[0].Sentence}); err != nil {
+				return fmt.Errorf("write down that a table is stale: %w", err)
+			}
+		}
+		_, err := e.replace(ctx, tx, view, made, audit.Who{Via: audit.ViaCron})
+		return err
+	}
+	made.Keep(v.Plan)
+	document, err := marshal(made)
+	if err != nil {
+		return err
+	}
+	if err := queries.VersionPlan(ctx, db.VersionPlanParams{ID: v.ID, Plan: document}); err != nil {
+		return fmt.Errorf("follow drift: %w", err)
+	}
+	if err := e.capture(ctx, tx); err != nil {
+		return err
+	}
+	if !d.fill {
+		return nil
+	}
+	_, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: v.View, VersionID: &v.ID, Kind: TaskBuild, Via: audit.ViaCron})
+	if err != nil {
+		return fmt.Errorf("insert a task: %w", err)
+	}
+	return nil
+}
+
+// Decide accepts or rejects open drift; all of it where no numbers are given. What is accepted is followed, columns that are
+// new are taken into the view, and a view that was paused for it goes on. What is rejected stays as it is.
+func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int64, who audit.Who) (int, error) {
+	v, err := Get(ctx, e.DB, name)
+	if err != nil {
+		return 0, err
+	}
+	versions, err := Versions(ctx, e.DB, v.ID)
+	if err != nil || len(versions) == 0 {
+		return 0, err
+	}
+	last := versions[len(versions)-1]
+	state := Rejected
+	var d *difference
+	var made *plan.Plan
+	if accept {
+		state = Accepted
+		if made, d, err = e.accepted(ctx, v, last, ids); err != nil {
+			return 0, err
+		}
+	}
+	count := 0
+	if ids == nil {
+		ids = []int64{}
+	}
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		decided, err := db.New(tx).DriftDecide(ctx, db.DriftDecideParams{ViewID: v.ID, Ids: ids, State: state, DecidedBy: who.Actor})
+		if err != nil {
+			return fmt.Errorf("decide on drift: %w", err)
+		}
+		if count = len(decided); count == 0 {
+			return nil
+		}
+		if accept {
+			if err := e.follow(ctx, tx, v, last, made, d); err != nil {
+				return err
+			}
+			if err := Resume(ctx, tx, v, who); err != nil {
+				return err
+			}
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: map[bool]string{true: "accept drift", false: "reject drift"}[accept], Target: name, Detail: map[string]any{"entries": count}})
+	})
+	return count, err
+}
+
+// accepted makes the plan of what was accepted.
+func (e *Engine) accepted(ctx context.Context, v View, last Version, ids []int64) (*plan.Plan, *difference, error) {
+	d, err := e.differ(ctx, last)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := Drifts(ctx, e.DB, v.ID, maxList)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, entry := range list {
+		if entry.State != Open || entry.Kind != added || len(ids) > 0 && !slices.Contains(ids, entry.ID) {
+			continue
+		}
+		source := d.sources[entry.Table]
+		at := slices.IndexFunc(source.Columns, func(c plan.Column) bool { return c.Number == entry.Number })
+		if at < 0 {
+			continue
+		}
+		t := &d.definition.Tables[entry.Table]
+		t.Columns = append(t.Columns, definition.Column{Name: source.Columns[at].Name})
+		d.rebuild = true
+	}
+	if slices.ContainsFunc(d.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
+		made, err := plan.Make(ctx, e.DB, e.Databases, d.definition)
+		d.rebuild = true
+		return made, d, err
+	}
+	if len(d.entries) == 0 {
+		d.entries = []Drift{{Sentence: "new columns were accepted"}}
+	}
+	made, err := plan.With(ctx, e.DB, e.Databases, d.definition, d.sources)
+	return made, d, err
+}

@@ -1,0 +1,268 @@
+package view_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var who = audit.Who{Actor: "a test", Via: audit.ViaCLI}
+
+// captureLog reads the log for consumers.
+type captureLog struct{ log.Log }
+
+func (l captureLog) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]change.Change, int64, error) {
+	return l.Log.Read(ctx, on, log.Query(q))
+}
+
+func (captureLog) Head(ctx context.Context, on postgres.DBTX, name string) (int64, error) {
+	row, err := db.New(on).StreamGet(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return row.Position, err
+}
+
+type testBundle struct {
+	*pgtest.DB
+
+	engine *view.Engine
+	urls   map[string]string // of other databases, by environment variable
+	// sources are databases whose changes are captured, by stream.
+	sources map[string]*pgtest.DB
+}
+
+// setup makes a database with tables. In mode wal it is in a cluster of the test's own.
+func setup(t *testing.T, mode, sql string) *testBundle {
+	t.Helper()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	var database *pgtest.DB
+	if mode == stream.ModeWAL {
+		database = pgtest.On(t, pgtest.Server(t, map[string]string{"wal_level": "logical"}), installed)
+	} else {
+		database = pgtest.Database(t, installed)
+	}
+	return setupOn(t, database, sql)
+}
+
+// setupOn makes tables in a database.
+func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
+	t.Helper()
+	b := &testBundle{DB: database, urls: map[string]string{}, sources: map[string]*pgtest.DB{definition.App: database}}
+	databases := &view.Databases{
+		DB: database.DB, URL: database.URL,
+		Lookup:    func(name string) (string, bool) { url, has := b.urls[name]; return url, has },
+		Variables: map[string]string{},
+	}
+	t.Cleanup(databases.Close)
+	b.engine = &view.Engine{DB: database.DB, Databases: databases}
+	b.database("postgres", database)
+	b.exec(t, sql)
+	b.exec(t, "CREATE SCHEMA marks; CREATE TABLE marks.mark (id serial PRIMARY KEY)")
+	return b
+}
+
+// database names a database.
+func (b *testBundle) database(name string, database *pgtest.DB) {
+	b.engine.Databases.Variables[name] = "$" + name
+	b.urls[name] = database.URL
+}
+
+func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	_, err := b.Exec(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+}
+
+// capture starts reading changes of everything, and waits until they are read.
+func (b *testBundle) capture(t *testing.T, mode string, streams ...string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 10)
+	for _, name := range append([]string{definition.App}, streams...) {
+		owner := stream.Owner{
+			DB: b.DB.DB, Source: b.sources[name].DB, SourceURL: b.sources[name].URL, Name: name, Mode: mode, Tables: []string{"*"}, Process: "a test",
+			Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+		}
+		go func() { done <- owner.Run(ctx) }()
+	}
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			for range len(streams) + 1 {
+				require.ErrorIs(t, <-done, context.Canceled)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	for _, name := range append([]string{definition.App}, streams...) {
+		b.until(t, "SELECT count(*) = 1 FROM capture.stream WHERE name = $1 AND state = 'running'", name)
+		b.until(t, "SELECT count(*) > 0 FROM capture.captured AS c JOIN capture.stream AS s ON s.id = c.stream_id WHERE s.name = $1", name)
+	}
+	return stop
+}
+
+// until waits until a query says true.
+func (b *testBundle) until(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var is bool
+		err := b.QueryRow(t.Context(), sql, args...).Scan(&is)
+		return err == nil && is
+	}, time.Minute, 10*time.Millisecond, "%s\n%v\n%v", sql, args, func() any {
+		var state string
+		_ = b.QueryRow(t.Context(), "SELECT string_agg(row_to_json(s)::text, ' ') FROM capture.stream AS s").Scan(&state)
+		return state
+	})
+}
+
+// read reads definitions of a text.
+func read(t *testing.T, text string) []definition.Definition {
+	t.Helper()
+	definitions, err := definition.Parse("test", []byte(text))
+	require.NoError(t, err)
+	return definitions
+}
+
+func file(t *testing.T, name string) []definition.Definition {
+	t.Helper()
+	content, err := os.ReadFile("definition/testdata/" + name)
+	require.NoError(t, err)
+	return read(t, string(content))
+}
+
+// apply applies definitions.
+func (b *testBundle) apply(t *testing.T, definitions []definition.Definition) []view.Step {
+	t.Helper()
+	steps, err := b.engine.Plan(t.Context(), definitions)
+	require.NoError(t, err)
+	require.NoError(t, b.engine.Apply(t.Context(), steps, who))
+	return steps
+}
+
+// step delivers what there is once, and works on what is due. It reports whether there was something to do.
+func (b *testBundle) step(ctx context.Context, t *testing.T) bool {
+	t.Helper()
+	some := false
+	consumers, err := consumer.List(ctx, b.DB.DB)
+	require.NoError(t, err)
+	all, err := filter.New(filter.Config{})
+	require.NoError(t, err)
+	for _, c := range consumers {
+		if c.Kind != view.Kind || c.PausedAt != nil {
+			continue
+		}
+		id, err := view.Of(c.Consumer)
+		require.NoError(t, err)
+		opened, err := b.engine.Sink(ctx, id, c.Stream)
+		require.NoError(t, err)
+		result, err := consumer.Run(ctx, consumer.Config{
+			DB: b.DB.DB, Log: captureLog{}, Sink: opened, Filter: all, Consumer: c.Consumer, Once: true,
+		})
+		if errors.Is(err, consumer.ErrPaused) {
+			continue // Since it was listed.
+		}
+		require.NoError(t, err)
+		require.NoError(t, result.Err)
+		some = some || result.Delivered > 0
+	}
+	due, err := db.New(b.DB).ViewTaskDue(ctx)
+	require.NoError(t, err)
+	for _, id := range due {
+		_, err := b.engine.Work(ctx, id)
+		require.NoError(t, err)
+		some = true
+	}
+	return some
+}
+
+// quiet waits until everything that has happened has come through.
+func (b *testBundle) quiet(t *testing.T) {
+	t.Helper()
+	for name, source := range b.sources {
+		if name != definition.App {
+			_, err := source.Exec(t.Context(), "CREATE SCHEMA IF NOT EXISTS marks; CREATE TABLE IF NOT EXISTS marks.mark (id serial PRIMARY KEY)")
+			require.NoError(t, err)
+		}
+		var id int
+		require.NoError(t, source.QueryRow(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES RETURNING id").Scan(&id))
+		b.until(t, `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+			WHERE s.name = $1 AND l.table_name = 'mark' AND l.new ->> 'id' = $2)`, name, strconv.Itoa(id))
+	}
+	for b.step(t.Context(), t) {
+		continue
+	}
+}
+
+func (b *testBundle) view(t *testing.T, name string) view.View {
+	t.Helper()
+	v, err := view.Get(t.Context(), b.DB.DB, name)
+	require.NoError(t, err)
+	return v
+}
+
+// serving is the table that is served.
+func (b *testBundle) serving(t *testing.T, name string) view.Version {
+	t.Helper()
+	versions, err := view.Versions(t.Context(), b.DB.DB, b.view(t, name).ID)
+	require.NoError(t, err)
+	at := slices.IndexFunc(versions, func(v view.Version) bool { return v.State == view.Serving })
+	if at < 0 {
+		tasks, err := view.Tasks(t.Context(), b.DB.DB, b.view(t, name).ID, 10)
+		require.NoError(t, err)
+		require.Fail(t, "nothing is served", "%+v", tasks)
+	}
+	return versions[at]
+}
+
+// exact fails unless a view's table is its SELECT, row for row.
+func (b *testBundle) exact(t *testing.T, name string) {
+	t.Helper()
+	v := b.serving(t, name)
+	require.Empty(t, v.Stale)
+	var differing int
+	var example *string
+	require.NoError(t, b.QueryRow(t.Context(), `
+		WITH should AS (SELECT s::text AS whole FROM (`+v.Plan.Select()+`) AS s), present AS (SELECT v::text AS whole FROM (SELECT `+v.Plan.Columns()+` FROM `+`views.`+pgx.Identifier{name}.Sanitize()+`) AS v)
+		SELECT count(*), min(d.side || d.whole) FROM (
+			(SELECT 'missing: ' AS side, whole FROM (TABLE should EXCEPT ALL TABLE present) AS x)
+			UNION ALL (SELECT 'wrong: ', whole FROM (TABLE present EXCEPT ALL TABLE should) AS y)
+		) AS d`).Scan(&differing, &example))
+	if example != nil {
+		require.Fail(t, "the view is not its SELECT", "%d rows, such as %s", differing, *example)
+	}
+}
+
+// rows are what a query says, each row as text.
+func (b *testBundle) rows(t *testing.T, sql string, args ...any) []string {
+	t.Helper()
+	rows, err := b.Query(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err, sql)
+	return list
+}

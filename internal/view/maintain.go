@@ -1,0 +1,92 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// keepTasks is for how long finished tasks are kept.
+const keepTasks = 30 * 24 * time.Hour
+
+// Due are the tasks that somebody should work on, a hundred at most.
+func (e *Engine) Due(ctx context.Context) (due []int64, err error) {
+	err = e.DB.Read(ctx, func(on postgres.DBTX) error {
+		due, err = db.New(on).ViewTaskDue(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for tasks of views: %w", err)
+	}
+	return due, nil
+}
+
+// Maintain follows drift, makes up for gaps of streams, and deletes old tasks. It goes on after a view that fails.
+func (e *Engine) Maintain(ctx context.Context) error {
+	views, err := List(ctx, e.DB)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, v := range views {
+		err := e.Follow(ctx, v.ID)
+		if err == nil {
+			err = e.gaps(ctx, v)
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("view %s: %w", v.Name, err))
+		}
+	}
+	if len(views) > 0 {
+		err := e.DB.Tx(ctx, func(tx pgx.Tx) error {
+			_, err := db.New(tx).ViewTaskPrune(ctx, keepTasks)
+			return err
+		})
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("delete old tasks: %w", err))
+		}
+	}
+	return failed
+}
+
+// gaps reads all rows of a view again where changes of its tables are missing.
+func (e *Engine) gaps(ctx context.Context, v View) error {
+	versions, err := Versions(ctx, e.DB, v.ID)
+	if err != nil || len(versions) == 0 {
+		return err
+	}
+	streams, tables := []string{}, []string{}
+	for _, version := range versions {
+		streams = append(streams, version.Plan.Streams()...)
+		for _, source := range version.Plan.Sources {
+			tables = append(tables, source.Schema+"."+source.Name)
+		}
+	}
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		gap, err := queries.ViewGap(ctx, db.ViewGapParams{ID: v.ID, Streams: streams, Tables: tables})
+		if err != nil {
+			return fmt.Errorf("look for gaps: %w", err)
+		}
+		if gap == 0 {
+			return nil
+		}
+		for _, version := range versions {
+			_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: v.ID, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
+			if err != nil {
+				return fmt.Errorf("insert a task: %w", err)
+			}
+		}
+		if err := queries.ViewGapSeen(ctx, db.ViewGapSeenParams{ID: v.ID, Gap: gap}); err != nil {
+			return fmt.Errorf("write down a gap: %w", err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,213 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	pgsink "github.com/daymill/daymill/internal/capture/sink/postgres"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// mirror keeps copies of another database's tables in the target, with the columns that views need.
+type mirror struct {
+	stream string
+	sink   *pgsink.Postgres
+	needed map[string]plan.Source // by the copy's name
+}
+
+func newMirror(target *postgres.DB, stream string) *mirror {
+	m := &mirror{stream: stream, needed: map[string]plan.Source{}}
+	m.sink = pgsink.New(pgsink.Config{DB: target, Columns: func(_ context.Context, c change.Change) ([]pgsink.Column, error) {
+		source := m.needed[c.Table]
+		columns := make([]pgsink.Column, len(source.Columns))
+		for i, column := range source.Columns {
+			columns[i] = pgsink.Column{Name: column.Name, Type: column.Type}
+		}
+		return columns, nil
+	}})
+	return m
+}
+
+// deliver writes changes to the copies. Each copy gets a change once, however many tables of the view are the same.
+func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, changes []change.Change) error {
+	var copied []change.Change
+	for _, c := range changes {
+		done := map[string]bool{}
+		for _, v := range versions {
+			for i, source := range v.Plan.Sources {
+				if source.Stream != m.stream || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
+					continue
+				}
+				done[source.Mirror] = true
+				one, err := m.shape(v.Plan, i, c)
+				if err != nil {
+					return err
+				}
+				copied = append(copied, one)
+			}
+		}
+	}
+	return m.write(ctx, tx, copied)
+}
+
+func (m *mirror) write(ctx context.Context, tx pgx.Tx, changes []change.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	refusals, err := m.sink.DeliverTx(ctx, tx, changes)
+	if err != nil {
+		return fmt.Errorf("write to a mirror: %w", err)
+	}
+	if len(refusals) > 0 {
+		return errors.New("write to a mirror: " + refusals[0].Reason)
+	}
+	return nil
+}
+
+// shape makes a change of a table one of its copy, with the columns that are needed.
+func (m *mirror) shape(p *plan.Plan, i int, c change.Change) (change.Change, error) {
+	source := p.Needed(i)
+	m.needed[source.Mirror] = source
+	c.Schema, c.Table, c.Old = plan.MirrorSchema, source.Mirror, nil
+	if len(c.New) == 0 {
+		return c, nil
+	}
+	var row map[string]json.RawMessage
+	if err := json.Unmarshal(c.New, &row); err != nil {
+		return c, fmt.Errorf("read the row at position %d: %w", c.Position, err)
+	}
+	kept := map[string]json.RawMessage{}
+	for _, column := range source.Columns {
+		if value, has := row[column.Name]; has {
+			kept[column.Name] = value
+		}
+	}
+	var unchanged []string
+	for _, name := range c.Unchanged {
+		if _, has := source.Column(name); has {
+			unchanged = append(unchanged, name)
+		}
+	}
+	c.Unchanged = unchanged
+	var err error
+	c.New, err = json.Marshal(kept)
+	return c, err
+}
+
+// fillMirrors copies the tables of other databases that a view needs, in chunks. A row is written as of the log's position
+// before the first chunk is read, so whatever comes through the log later wins.
+func (e *Engine) fillMirrors(ctx context.Context, v Version) error {
+	for i, source := range v.Plan.Sources {
+		if source.Mirror == "" {
+			continue
+		}
+		from, _, err := e.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
+		if err != nil {
+			return err
+		}
+		position, err := e.head(ctx, source.Stream)
+		if err != nil {
+			return err
+		}
+		if err := e.fillMirror(ctx, v, i, from, position); err != nil {
+			return fmt.Errorf("copy %s.%s of database %s: %w", source.Schema, source.Name, v.Plan.Definition.Tables[i].Database, err)
+		}
+	}
+	return nil
+}
+
+// mirrorChunk is how many rows are copied at a time.
+const mirrorChunk = 2000
+
+func (e *Engine) fillMirror(ctx context.Context, v Version, i int, from *postgres.DB, position int64) error {
+	source := v.Plan.Needed(i)
+	var after []string
+	for {
+		var changes []change.Change
+		err := from.Read(ctx, func(on postgres.DBTX) error {
+			arguments := make([]any, len(after))
+			for k, text := range after {
+				arguments[k] = text
+			}
+			rows, err := on.Query(ctx, source.Chunk(after != nil), append(append([]any{pgx.QueryExecModeCacheDescribe}, arguments...), mirrorChunk)...)
+			if err != nil {
+				return err
+			}
+			changes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c change.Change, err error) {
+				var key, values string
+				err = row.Scan(&after, &key, &values)
+				return change.Change{
+					Position: position, Stream: source.Stream, Op: change.Insert, Schema: source.Schema, Table: source.Name, Key: json.RawMessage(key),
+					New: json.RawMessage(values), Snapshot: true,
+				}, err
+			})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(changes) == 0 {
+			return nil
+		}
+		err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+			if err := lock(ctx, tx, v.View); err != nil {
+				return err
+			}
+			m := newMirror(e.DB, source.Stream)
+			copied := make([]change.Change, len(changes))
+			for k, c := range changes {
+				if copied[k], err = m.shape(v.Plan, i, c); err != nil {
+					return err
+				}
+			}
+			return m.write(ctx, tx, copied)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// ensureMirrors makes empty copies with the columns that a view needs, so that its SELECT can be read.
+func ensureMirrors(ctx context.Context, tx pgx.Tx, p *plan.Plan) error {
+	for i, source := range p.Sources {
+		if source.Mirror == "" {
+			continue
+		}
+		needed := p.Needed(i)
+		name := pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()
+		columns := make([]string, 0, len(needed.Columns))
+		for _, c := range needed.Columns {
+			columns = append(columns, pgx.Identifier{c.Name}.Sanitize()+" "+c.Type)
+		}
+		keys := make([]string, len(source.Key))
+		for k, column := range source.Key {
+			keys[k] = pgx.Identifier{column}.Sanitize()
+		}
+		statements := []string{
+			"CREATE SCHEMA IF NOT EXISTS " + plan.MirrorSchema,
+			"CREATE TABLE IF NOT EXISTS " + name + " (" + strings.Join(columns, ", ") + ", " + pgx.Identifier{pgsink.PositionColumn}.Sanitize() +
+				" bigint NOT NULL, PRIMARY KEY (" + strings.Join(keys, ", ") + "))",
+		}
+		for _, column := range columns {
+			statements = append(statements, "ALTER TABLE "+name+" ADD COLUMN IF NOT EXISTS "+column)
+		}
+		for _, column := range p.Joined(i) {
+			statements = append(statements, "CREATE INDEX IF NOT EXISTS "+pgx.Identifier{plan.Short(source.Mirror + "." + column)}.Sanitize()+" ON "+name+
+				" ("+pgx.Identifier{column}.Sanitize()+")")
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("make the mirror of %s.%s: %w", source.Schema, source.Name, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// create makes a version and its table, which is empty, and the task that fills it.
+func create(ctx context.Context, tx pgx.Tx, view int64, made *plan.Plan, asked asked) (task int64, err error) {
+	queries := db.New(tx)
+	document, err := marshal(made)
+	if err != nil {
+		return 0, err
+	}
+	id, err := queries.VersionInsert(ctx, db.VersionInsertParams{ViewID: view, Plan: document})
+	if err != nil {
+		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+	}
+	table := fmt.Sprintf("_daymill_%d", id)
+	if err := queries.VersionTable(ctx, db.VersionTableParams{ID: id, TableName: table}); err != nil {
+		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+	}
+	for _, statement := range append([]string{made.CreateTable(table)}, made.CreateIndexes(table)...) {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+		}
+	}
+	var total int64
+	if made.Sources[0].Mirror == "" {
+		err = tx.QueryRow(ctx, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1", made.Sources[0].OID).Scan(&total)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return 0, fmt.Errorf("estimate the rows of %s: %w", made.Definition.Tables[0].Alias(), err)
+		}
+	}
+	task, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{
+		ViewID: view, VersionID: &id, Kind: TaskBuild, Total: total, Actor: asked.Actor, Via: asked.Via,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("insert a task: %w", err)
+	}
+	return task, nil
+}
+
+// serve gives a table that was built the view's name. The one that was served is dropped in the same transaction, and whoever
+// could read it can read the new one.
+func serve(ctx context.Context, tx pgx.Tx, built Version) error {
+	if built.State == Serving {
+		return nil
+	}
+	if err := lock(ctx, tx, built.View); err != nil {
+		return err
+	}
+	name := built.Plan.Definition.Name
+	versions, err := Versions(ctx, tx, built.View)
+	if err != nil {
+		return err
+	}
+	queries := db.New(tx)
+	for _, v := range versions {
+		if v.State != Serving {
+			continue
+		}
+		if err := grant(ctx, tx, v.Table, built.Table); err != nil {
+			return err
+		}
+		if err := drop(ctx, tx, v.Table); err != nil {
+			return err
+		}
+		err := queries.ViewTaskCancelVersion(ctx, v.ID)
+		if err == nil {
+			err = queries.VersionDelete(ctx, v.ID)
+		}
+		if err != nil {
+			return fmt.Errorf("forget the table that was served: %w", err)
+		}
+	}
+	if _, err := tx.Exec(ctx, "ALTER TABLE "+plan.Table(built.Table)+" RENAME TO "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return fmt.Errorf("give the table of view %s its name: %w", name, err)
+	}
+	if err := queries.VersionServe(ctx, db.VersionServeParams{ID: built.ID, TableName: name}); err != nil {
+		return fmt.Errorf("serve view %s: %w", name, err)
+	}
+	return nil
+}
+
+// drop drops a view's table.
+func drop(ctx context.Context, tx pgx.Tx, table string) error {
+	_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+plan.Table(table))
+	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == pgerrcode.DependentObjectsStillExist {
+		return fmt.Errorf("%s cannot be replaced, since something is made of it (%s): drop that, or make it of another table: %w", plan.Table(table), server.Detail, err)
+	}
+	if err != nil {
+		return fmt.Errorf("drop %s: %w", plan.Table(table), err)
+	}
+	return nil
+}
+
+// grant lets whoever could read or write a table do so with another, and copies its comment.
+func grant(ctx context.Context, tx pgx.Tx, from, to string) error {
+	rows, err := tx.Query(ctx, `
+		SELECT pg_catalog.format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text,
+			CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
+			CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+		FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a
+		WHERE c.oid = pg_catalog.to_regclass($1) AND a.grantee <> c.relowner
+		UNION ALL
+		SELECT pg_catalog.format('COMMENT ON TABLE %s IS %L', $2::text, pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'))
+		WHERE pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') IS NOT NULL`, plan.Table(from), plan.Table(to))
+	if err != nil {
+		return fmt.Errorf("read who may read %s: %w", plan.Table(from), err)
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, statement := range statements {
+		if err == nil {
+			_, err = tx.Exec(ctx, statement)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("let others read %s as before: %w", plan.Table(to), err)
+	}
+	return nil
+}

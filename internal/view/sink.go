@@ -1,0 +1,266 @@
+package view
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+// Sink takes the changes of one database for one view.
+type Sink struct {
+	engine   *Engine
+	view     int64
+	stream   string
+	versions []Version
+	mirror   *mirror // nil for the target's own changes
+}
+
+// Sink opens the sink of a view for a stream. What has changed in its tables is followed first.
+func (e *Engine) Sink(ctx context.Context, view int64, stream string) (*Sink, error) {
+	if err := e.Follow(ctx, view); err != nil {
+		return nil, err
+	}
+	s := &Sink{engine: e, view: view, stream: stream}
+	if stream != definition.App {
+		s.mirror = newMirror(e.DB, stream)
+	}
+	return s, nil
+}
+
+// Close does nothing.
+func (*Sink) Close() error { return nil }
+
+var errTx = errors.New("a view takes changes only in the transaction that moves its position")
+
+// Deliver is not used: a view is in the log's own database.
+func (*Sink) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, errTx }
+
+// DeliverTx brings the rows up to date that changes concern.
+func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
+	if s.mirror == nil {
+		if err := s.visible(ctx, tx, changes); err != nil {
+			return nil, ours(err)
+		}
+	}
+	if err := lock(ctx, tx, s.view); err != nil {
+		return nil, ours(err)
+	}
+	if err := s.load(ctx, tx); err != nil {
+		return nil, ours(err)
+	}
+	if s.mirror != nil {
+		if err := s.mirror.deliver(ctx, tx, s.versions, changes); err != nil {
+			return nil, ours(err)
+		}
+	}
+	refreshed := 0
+	for _, v := range s.versions {
+		if v.Stale != "" {
+			continue
+		}
+		count, err := s.apply(ctx, tx, v, changes)
+		if err != nil {
+			return nil, ours(err)
+		}
+		refreshed += count
+	}
+	if refreshed == 0 {
+		return nil, nil
+	}
+	if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: s.view, Roots: int64(refreshed)}); err != nil {
+		return nil, ours(fmt.Errorf("write down a refresh: %w", err))
+	}
+	return nil, nil
+}
+
+// visibleSQL counts transactions whose rows a statement would not see. The WAL has a transaction a moment before others see
+// it, and with a synchronous standby that moment lasts until the standby has answered. A change names the lower half of the
+// transaction's number.
+const visibleSQL = `
+WITH s AS (SELECT pg_catalog.pg_current_snapshot() AS snapshot, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint AS xmax)
+SELECT count(*) FROM s
+CROSS JOIN LATERAL pg_catalog.unnest($1::bigint[]) AS x (low)
+CROSS JOIN LATERAL (SELECT (s.xmax & ~4294967295) | x.low AS number) AS n
+CROSS JOIN LATERAL (
+    SELECT n.number + CASE WHEN n.number > s.xmax + 2147483648 THEN -4294967296 WHEN n.number < s.xmax - 2147483648 THEN 4294967296 ELSE 0 END AS number
+) AS f
+WHERE f.number > 2 AND NOT pg_catalog.pg_visible_in_snapshot(f.number::text::xid8, s.snapshot)`
+
+const (
+	visiblePoll = 5 * time.Millisecond
+	visibleMost = 2 * time.Second
+)
+
+// visible waits until what changes say can be read.
+func (s *Sink) visible(ctx context.Context, tx pgx.Tx, changes []change.Change) error {
+	var low []int64
+	for _, c := range changes {
+		if x := c.XID & 0xffffffff; x > 0 && !slices.Contains(low, x) { //nolint:mnd // Half of 64 bits.
+			low = append(low, x)
+		}
+	}
+	clock := s.engine.clock()
+	until := clock.Now().Add(visibleMost)
+	for {
+		var hidden int
+		if err := tx.QueryRow(ctx, visibleSQL, low).Scan(&hidden); err != nil {
+			return fmt.Errorf("look whether changes can be seen: %w", err)
+		}
+		switch {
+		case hidden == 0:
+			return nil
+		case clock.Now().After(until):
+			return errors.New("a transaction is in the WAL, and others do not see it yet: it may wait for a synchronous standby")
+		}
+		if err := clock.Sleep(ctx, visiblePoll); err != nil {
+			return err
+		}
+	}
+}
+
+// load reads the view's tables where they are not what they were.
+func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
+	rows, err := db.New(tx).VersionRevisions(ctx, s.view)
+	if err != nil {
+		return fmt.Errorf("read the tables of a view: %w", err)
+	}
+	same := len(rows) == len(s.versions) && s.versions != nil
+	for i, row := range rows {
+		same = same && s.versions[i].ID == row.ID && s.versions[i].Revision == row.Revision
+	}
+	if !same {
+		s.versions, err = Versions(ctx, tx, s.view)
+	}
+	return err
+}
+
+// apply refreshes one table of the view, and returns how many root keys that were.
+func (s *Sink) apply(ctx context.Context, tx pgx.Tx, v Version, changes []change.Change) (int, error) {
+	var touched roots
+	for i, source := range v.Plan.Sources {
+		if source.Stream != s.stream {
+			continue
+		}
+		keys, truncated, err := v.changed(i, changes)
+		if err != nil {
+			return 0, err
+		}
+		if i == 0 && !truncated {
+			touched = append(touched, keys...)
+			continue
+		}
+		if len(keys) > 0 {
+			if touched, err = s.touch(ctx, tx, v, i, keys, touched); err != nil {
+				return 0, err
+			}
+		}
+		if truncated {
+			if touched, err = s.touch(ctx, tx, v, i, nil, touched); err != nil {
+				return 0, err
+			}
+		}
+	}
+	touched = touched.distinct()
+	return len(touched), v.refresh(ctx, tx, touched)
+}
+
+// touch adds the root keys that rows of a table concern. Where there are many, it inserts a task for them instead.
+func (s *Sink) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, touched roots) (roots, error) {
+	arguments := []any{}
+	if keys != nil {
+		arguments = keys.arrays(len(v.Plan.Sources[i].Key))
+	}
+	most := s.engine.most()
+	found, err := query(ctx, tx, v.Plan.Touched(i, v.Table, keys != nil, false), append(arguments, most+1)...)
+	if err != nil {
+		return nil, fmt.Errorf("find the rows of %s that changes of %s concern: %w", v.Table, v.Plan.Definition.Tables[i].Alias(), err)
+	}
+	if len(found) <= most {
+		return append(touched, found...), nil
+	}
+	var document []byte
+	if keys != nil {
+		if document, err = json.Marshal(keys); err != nil {
+			return nil, fmt.Errorf("write the keys of a task: %w", err)
+		}
+	}
+	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
+		ViewID: s.view, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(i), Keys: document, Via: "capture", //nolint:gosec // A small number.
+	})
+	if err != nil {
+		return nil, fmt.Errorf("insert a task: %w", err)
+	}
+	return touched, nil
+}
+
+// changed returns the keys of a table's rows that changes concern, each once, and whether the table was truncated.
+func (v Version) changed(i int, changes []change.Change) (keys roots, truncated bool, err error) {
+	source := v.Plan.Sources[i]
+	for _, c := range changes {
+		if !source.Named(c.Schema, c.Table) {
+			continue
+		}
+		if c.Op == change.Truncate {
+			truncated = true
+			continue
+		}
+		key, err := keyOf(c, source.Key)
+		if errors.Is(err, ErrKey) && c.CommittedAt.Before(v.CreatedAt) {
+			continue // The build reads what it has left.
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		keys = append(keys, key)
+	}
+	return keys.distinct(), truncated, nil
+}
+
+// ErrKey says that a table has another key than the view was made with.
+var ErrKey = errors.New("the table's key has changed: rebuild the view with `daymill view rebuild`")
+
+// keyOf returns the texts of a change's key in the order of columns. Columns that were renamed since are found by their place.
+func keyOf(c change.Change, columns []string) ([]string, error) {
+	decoder := json.NewDecoder(bytes.NewReader(c.Key))
+	decoder.UseNumber()
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return nil, fmt.Errorf("the change at position %d of %s.%s has no key", c.Position, c.Schema, c.Table)
+	}
+	byName := map[string]string{}
+	var inOrder []string
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
+		}
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
+		}
+		text := sink.Text(value)
+		byName[fmt.Sprint(name)], inOrder = text, append(inOrder, text)
+	}
+	if len(inOrder) != len(columns) {
+		return nil, fmt.Errorf("%s.%s: %w", c.Schema, c.Table, ErrKey)
+	}
+	key := make([]string, len(columns))
+	for k, column := range columns {
+		text, has := byName[column]
+		if !has {
+			return inOrder, nil
+		}
+		key[k] = text
+	}
+	return key, nil
+}

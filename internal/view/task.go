@@ -1,0 +1,432 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Kinds of tasks.
+const (
+	TaskBuild   = "build"
+	TaskRefresh = "refresh"
+	TaskVerify  = "verify"
+)
+
+// States of tasks.
+const (
+	Queued   = "queued"
+	Running  = "running"
+	Done     = "done"
+	Failed   = "failed"
+	Canceled = "canceled"
+)
+
+const (
+	// attempts is after how many failures in a row a task is given up.
+	attempts = 12
+	// maxExamples is how many keys that differ a task remembers.
+	maxExamples = 100
+)
+
+// Task is work on a view's table that goes in chunks.
+type Task struct {
+	ID, View, Version int64
+	Kind, State       string
+	Table             int // index of the table whose rows a refresh follows
+	Keys              roots
+	Repair            bool
+	Cursor            []string // the last root key that is done
+	Done, Total       int64    // root keys; Total is an estimate, 0 where there is none
+	Differing         int64    // root keys that a verification found different
+	Repaired          int64
+	Misfits           int64    // values that do not fit the type of their column, and are NULL
+	Examples          []string // root keys that differ, a hundred at most
+	Failures          int
+	Error             string
+	Actor, Via        string
+	CreatedAt         time.Time
+	StartedAt         *time.Time
+	MovedAt           *time.Time
+	FinishedAt        *time.Time
+
+	keyed bool
+}
+
+// Left is how long the task will take, as far as its progress says; 0 where it does not say.
+func (t Task) Left(now time.Time) time.Duration {
+	if t.State != Running || t.StartedAt == nil || t.Done == 0 || t.Total <= t.Done {
+		return 0
+	}
+	return time.Duration(float64(now.Sub(*t.StartedAt)) / float64(t.Done) * float64(t.Total-t.Done))
+}
+
+func task(row db.ViewTaskGetRow) (Task, error) {
+	t := Task{
+		ID: row.ID, View: row.ViewID, Version: row.VersionID, Kind: row.Kind, State: row.State, Table: int(row.TableIndex), Repair: row.Repair,
+		Cursor: row.Cursor, Done: row.Done, Total: row.Total, Differing: row.Differing, Repaired: row.Repaired, Misfits: row.Misfits,
+		Failures: int(row.Failures), Error: row.Error, Actor: row.Actor, Via: row.Via, CreatedAt: row.CreatedAt, StartedAt: row.StartedAt,
+		MovedAt: row.MovedAt, FinishedAt: row.FinishedAt, keyed: row.Keys != "",
+	}
+	if err := json.Unmarshal(row.Examples, &t.Examples); err != nil {
+		return t, fmt.Errorf("read a task: %w", err)
+	}
+	if t.keyed {
+		if err := json.Unmarshal([]byte(row.Keys), &t.Keys); err != nil {
+			return t, fmt.Errorf("the keys of task %d cannot be read: give a text for each key, or a JSON array of texts where the key has several columns: %w", t.ID, err)
+		}
+	}
+	return t, nil
+}
+
+// GetTask returns a task. ErrNoTask says that there is none.
+func GetTask(ctx context.Context, on postgres.DBTX, id int64) (Task, error) {
+	row, err := db.New(on).ViewTaskGet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Task{}, ErrNoTask
+	}
+	if err != nil {
+		return Task{}, fmt.Errorf("read task %d: %w", id, err)
+	}
+	return task(row)
+}
+
+// ErrNoTask says that there is no task of a number.
+var ErrNoTask = errors.New("there is no such task: `daymill view show` has those of a view")
+
+// Tasks returns a view's tasks, the newest first.
+func Tasks(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Task, error) {
+	rows, err := db.New(on).ViewTaskList(ctx, db.ViewTaskListParams{ViewID: view, MaxRows: int32(min(most, maxList))}) //nolint:gosec // Bounded.
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	tasks := make([]Task, len(rows))
+	for i, row := range rows {
+		if tasks[i], err = task(db.ViewTaskGetRow(row)); err != nil {
+			return nil, err
+		}
+	}
+	return tasks, nil
+}
+
+// worker works on a task.
+type worker struct {
+	*Engine
+
+	task    Task
+	version Version
+	fence   int64
+	size    *pace.Size
+	pacer   *pace.Pacer
+}
+
+// step is what came of one chunk.
+type step struct {
+	cursor                             []string
+	done, differing, repaired, misfits int64
+	end                                bool
+}
+
+// Work works on a task until it is finished, the turn is over, or ctx is done. Failures are written down with the task, and
+// tried again by a later turn. More reports that there is more to do at once.
+func (e *Engine) Work(ctx context.Context, id int64) (more bool, err error) {
+	fence, err := e.take(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil // It is finished, or the view is paused.
+	}
+	if err != nil {
+		return false, fmt.Errorf("take task %d: %w", id, err)
+	}
+	more, err = e.work(ctx, id, fence)
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) {
+		return more, err
+	}
+	return false, e.fail(ctx, id, fence, err)
+}
+
+func (e *Engine) take(ctx context.Context, id int64) (fence int64, err error) {
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		fence, err = db.New(tx).ViewTaskTake(ctx, id)
+		return err
+	})
+	return fence, err
+}
+
+// fail writes a failure down. One that trying again does not help is the end of the task.
+func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		t, err := GetTask(ctx, tx, id)
+		queries := db.New(tx)
+		code := postgres.Code(cause)
+		final := pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code)
+		if waits := (*waitError)(nil); errors.As(cause, &waits) {
+			t.Failures, final = 0, false
+		}
+		if err != nil || final || t.Failures+1 >= attempts {
+			_, err = queries.ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: id, Fence: fence, State: Failed, Error: cause.Error()})
+		} else {
+			_, err = queries.ViewTaskFail(ctx, db.ViewTaskFailParams{ID: id, Fence: fence, Error: cause.Error()})
+		}
+		if err != nil {
+			return fmt.Errorf("write down that task %d failed: %w", id, err)
+		}
+		return nil
+	})
+}
+
+func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err error) {
+	t, err := GetTask(ctx, e.DB, id)
+	if err != nil {
+		return false, err
+	}
+	if err := e.Follow(ctx, t.View); err != nil {
+		return false, err
+	}
+	versions, err := Versions(ctx, e.DB, t.View)
+	if err != nil {
+		return false, err
+	}
+	w := &worker{
+		Engine: e, task: t, fence: fence, size: pace.NewSize(e.chunk(), 1, mostChunk), pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace},
+	}
+	for _, v := range versions {
+		if v.ID == t.Version || t.Version == 0 && v.State == Serving {
+			w.version = v
+		}
+	}
+	if w.version.ID == 0 {
+		return false, errors.New("the view has no table: build it with `daymill view build`")
+	}
+	if t.Kind == TaskBuild && t.Cursor == nil {
+		if err := e.captured(ctx, w.version); err != nil {
+			return false, err
+		}
+		if err := e.fillMirrors(ctx, w.version); err != nil {
+			return false, err
+		}
+	}
+	began, turn := e.clock().Now(), e.Turn
+	if turn == 0 {
+		turn = defaultTurn
+	}
+	for {
+		end, err := w.next(ctx)
+		if err != nil || end {
+			return false, err
+		}
+		if e.clock().Now().Sub(began) >= turn {
+			return true, nil
+		}
+	}
+}
+
+// next does one chunk, and pauses after it.
+func (w *worker) next(ctx context.Context) (end bool, err error) {
+	size := w.size.Value()
+	var s step
+	var took time.Duration
+	do := w.build
+	switch w.task.Kind {
+	case TaskRefresh:
+		do = w.refresh
+	case TaskVerify:
+		do = w.verify
+	}
+	s, took, err = do(ctx, int64(size))
+	if postgres.IsTimeout(err) && w.size.TimedOut(size) {
+		return false, w.pacer.Pause(ctx, w.size.Limit())
+	}
+	if err != nil {
+		return false, err
+	}
+	w.size.Took(size, took)
+	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
+	if s.end {
+		return true, w.finish(ctx)
+	}
+	return false, w.pacer.Pause(ctx, took)
+}
+
+// locked runs do in a transaction that holds the view, and moves the task in it. It returns how long do took.
+func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (s step, took time.Duration, err error) {
+	err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := lock(ctx, tx, w.task.View); err != nil {
+			return err
+		}
+		if err := limit(ctx, tx, w.size.Limit()); err != nil {
+			return err
+		}
+		took, err = w.pacer.Do(nil, func() error {
+			s, err = do(tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return w.move(ctx, tx, s)
+	})
+	return s, took, err
+}
+
+func limit(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', $1, true)", fmt.Sprintf("%dms", limit.Milliseconds()))
+	return err
+}
+
+func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
+	examples, err := json.Marshal(w.task.Examples)
+	if err != nil {
+		return fmt.Errorf("write a task: %w", err)
+	}
+	if w.task.Examples == nil {
+		examples = []byte("[]")
+	}
+	count, err := db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
+		ID: w.task.ID, Fence: w.fence, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
+	})
+	if err != nil {
+		return fmt.Errorf("move task %d: %w", w.task.ID, err)
+	}
+	if count == 0 {
+		return ErrFenced
+	}
+	return nil
+}
+
+// bounds are the parameters of a range after the cursor, up to a key or to the end.
+func (w *worker) bounds(upper []string) []any {
+	arguments := make([]any, 0, len(w.task.Cursor)+len(upper))
+	for _, text := range w.task.Cursor {
+		arguments = append(arguments, text)
+	}
+	for _, text := range upper {
+		arguments = append(arguments, text)
+	}
+	return arguments
+}
+
+// upper is the root key at the end of a chunk; nil where the chunk is the last one.
+func (w *worker) upper(ctx context.Context, size int64) (upper []string, err error) {
+	session, err := w.DB.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Release(ctx)
+	err = session.Walk(ctx, w.size.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+		found, err := query(ctx, on, w.version.Plan.Next(w.task.Cursor != nil), append(w.bounds(nil), size-1)...)
+		if len(found) > 0 {
+			upper = found[0]
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find the next root keys: %w", err)
+	}
+	return upper, nil
+}
+
+// build fills the next range of root keys.
+func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, error) {
+	upper, err := w.upper(ctx, size)
+	if err != nil {
+		return step{}, 0, err
+	}
+	s := step{cursor: upper, done: size, end: upper == nil}
+	if s.end {
+		s.cursor, s.done = w.task.Cursor, 0
+	}
+	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
+		remove, insert := w.version.Plan.RefreshRange(w.version.Table, w.task.Cursor != nil, upper != nil)
+		err := execute(ctx, tx, remove, w.bounds(upper)...)
+		if err == nil {
+			err = execute(ctx, tx, insert, w.bounds(upper)...)
+		}
+		if err != nil {
+			return s, fmt.Errorf("fill %s: %w", w.version.Table, err)
+		}
+		return s, nil
+	})
+}
+
+// refresh brings the next root keys up to date that the task's keys concern.
+func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, error) {
+	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
+		arguments := []any{}
+		if w.task.keyed {
+			if len(w.task.Keys) == 0 {
+				return step{end: true}, nil
+			}
+			columns := len(w.version.Plan.Sources[w.task.Table].Key)
+			for _, key := range w.task.Keys {
+				if len(key) != columns {
+					return step{}, fmt.Errorf("a key has %d columns, and the key of %s has %d", len(key), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
+				}
+			}
+			arguments = w.task.Keys.arrays(columns)
+		}
+		arguments = append(append(arguments, w.bounds(nil)...), size)
+		found, err := query(ctx, tx, w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, w.task.Cursor != nil), arguments...)
+		if err != nil {
+			return step{}, fmt.Errorf("find the rows of %s that are to be refreshed: %w", w.version.Table, err)
+		}
+		s := step{cursor: w.task.Cursor, done: int64(len(found)), end: int64(len(found)) < size}
+		if len(found) > 0 {
+			s.cursor = found[len(found)-1]
+			if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: w.task.View, Roots: s.done}); err != nil {
+				return s, fmt.Errorf("write down a refresh: %w", err)
+			}
+		}
+		return s, w.version.refresh(ctx, tx, found)
+	})
+}
+
+// finish ends a task that is done. A table that was built takes the place of the one that is served.
+func (w *worker) finish(ctx context.Context) error {
+	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if w.task.Kind == TaskBuild {
+			if err := serve(ctx, tx, w.version); err != nil {
+				return err
+			}
+		}
+		count, err := db.New(tx).ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: w.task.ID, Fence: w.fence, State: Done})
+		if err != nil {
+			return fmt.Errorf("finish task %d: %w", w.task.ID, err)
+		}
+		if count == 0 {
+			return ErrFenced
+		}
+		return nil
+	})
+}
+
+// waitError says what a task waits for.
+type waitError struct{ text string }
+
+func (w *waitError) Error() string { return w.text }
+
+// captured makes sure that a build does not begin before changes of its tables are captured: what changed in between would be
+// missing.
+func (e *Engine) captured(ctx context.Context, v Version) error {
+	for _, stream := range v.Plan.Streams() {
+		rows, err := db.New(e.DB).ViewCaptured(ctx, stream)
+		if err != nil {
+			return fmt.Errorf("look which tables are captured: %w", err)
+		}
+		for _, source := range v.Plan.Sources {
+			if source.Stream == stream && !slices.Contains(rows, db.ViewCapturedRow{SchemaName: source.Schema, TableName: source.Name}) {
+				return &waitError{fmt.Sprintf("it waits until changes of %s.%s of database %s are captured", source.Schema, source.Name, stream)}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+// Package view keeps tables equal to a SELECT.
+//
+// A view has one table that is served, and for a while a second one that is built to replace it. Both are written in chunks of
+// root keys: a [Sink] brings the keys of changes up to date, in the transaction that moves the consumer's position, and a
+// [Task] works on all keys, or on many of them. Each of these transactions holds the view's row, deletes what the table has
+// for its keys, and inserts what the SELECT gives. So whoever commits last has read last, and any of them may be repeated.
+//
+//	changes ──▶ Sink ──────┐ touched root keys        ┌──▶ table that is served
+//	                       ├──▶ lock, delete, insert ─┤
+//	build, verify ──▶ Task ┘ ranges of root keys      └──▶ table that is built ──rename──▶ served
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// Kind is the kind of a view's consumers.
+const Kind = "view"
+
+// maxList is how many views, tasks or entries of drift are listed.
+const maxList = 1000
+
+var (
+	// ErrNone says that there is no view of a name.
+	ErrNone = errors.New("there is no view of that name: `daymill view list` has those that there are")
+	// ErrFenced says that another process works on a task.
+	ErrFenced = errors.New("another process works on the task")
+)
+
+// View is a view.
+type View struct {
+	ID            int64
+	Name          string
+	PausedAt      *time.Time
+	PausedBecause string
+	RefreshedAt   *time.Time // nil until something was refreshed
+	Refreshed     int64      // root keys, in total
+	CreatedAt     time.Time
+}
+
+// Consumer is the name of what receives the changes of a stream for a view.
+func (v View) Consumer(stream string) string {
+	name := "view-" + strconv.FormatInt(v.ID, 10)
+	if stream != definition.App {
+		name += "-" + stream
+	}
+	return name
+}
+
+// Of is the number of the view whose consumer this is.
+func Of(c consumer.Consumer) (int64, error) {
+	var settings struct {
+		View int64 `json:"view"`
+	}
+	if err := json.Unmarshal(c.Settings, &settings); err != nil || settings.View == 0 {
+		return 0, fmt.Errorf("consumer %s is of no view", c.Name)
+	}
+	return settings.View, nil
+}
+
+// States of a version.
+const (
+	Building = "building"
+	Serving  = "serving"
+)
+
+// Version is a table of a view's.
+type Version struct {
+	ID       int64
+	View     int64
+	State    string
+	Table    string
+	Plan     *plan.Plan
+	Revision int32
+	// Stale says why the table is not kept right any more; empty where it is.
+	Stale     string
+	CreatedAt time.Time
+	ServedAt  *time.Time
+}
+
+// Engine is what views are worked on with. DB and Databases have no default.
+type Engine struct {
+	DB        *postgres.DB // the target, with the log
+	Databases *Databases
+	Clock     pace.Clock // the system's where nil
+	Pace      float64    // see package pace
+	// Turn is for how long a task is worked on at a time; a minute where 0.
+	Turn time.Duration
+	// Most is how many root keys are refreshed in the transaction that moves a consumer's position. More become a task.
+	Most int
+	// Chunk is how many root keys the first statement of a task is for; 500 where 0. It adapts.
+	Chunk int
+}
+
+// Defaults of Engine.
+const (
+	defaultTurn  = time.Minute
+	defaultMost  = 2000
+	defaultChunk = 500
+	// mostChunk bounds what chunks grow to.
+	mostChunk = 50_000
+)
+
+func (e *Engine) clock() pace.Clock {
+	if e.Clock == nil {
+		return pace.SystemClock{}
+	}
+	return e.Clock
+}
+
+func (e *Engine) most() int {
+	if e.Most == 0 {
+		return defaultMost
+	}
+	return e.Most
+}
+
+func (e *Engine) chunk() float64 {
+	if e.Chunk == 0 {
+		return defaultChunk
+	}
+	return float64(e.Chunk)
+}
+
+// Get returns a view, or ErrNone.
+func Get(ctx context.Context, on postgres.DBTX, name string) (View, error) {
+	row, err := db.New(on).ViewGet(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return View{}, fmt.Errorf("%s: %w", name, ErrNone)
+	}
+	if err != nil {
+		return View{}, fmt.Errorf("read view %s: %w", name, err)
+	}
+	return View(row), nil
+}
+
+// List returns the views by name, a thousand at most.
+func List(ctx context.Context, on postgres.DBTX) ([]View, error) {
+	rows, err := db.New(on).ViewList(ctx, maxList)
+	if err != nil {
+		return nil, fmt.Errorf("list views: %w", err)
+	}
+	views := make([]View, len(rows))
+	for i, row := range rows {
+		views[i] = View(row)
+	}
+	return views, nil
+}
+
+// Versions returns a view's tables, at most two.
+func Versions(ctx context.Context, on postgres.DBTX, view int64) ([]Version, error) {
+	rows, err := db.New(on).VersionList(ctx, view)
+	if err != nil {
+		return nil, fmt.Errorf("read the tables of a view: %w", err)
+	}
+	versions := make([]Version, len(rows))
+	for i, row := range rows {
+		versions[i] = Version{
+			ID: row.ID, View: row.ViewID, State: row.State, Table: row.TableName, Revision: row.Revision, Stale: row.Stale,
+			CreatedAt: row.CreatedAt, ServedAt: row.ServedAt, Plan: new(plan.Plan),
+		}
+		if err := json.Unmarshal(row.Plan, versions[i].Plan); err != nil {
+			return nil, fmt.Errorf("read the plan of a view: %w", err)
+		}
+	}
+	return versions, nil
+}
+
+// lock keeps others from writing to a view's tables until the transaction ends. What is read afterwards is newer than what
+// they have committed.
+func lock(ctx context.Context, tx pgx.Tx, view int64) error {
+	if _, err := db.New(tx).ViewLock(ctx, view); err != nil {
+		return fmt.Errorf("lock a view: %w", err)
+	}
+	return nil
+}
+
+// roots are root keys, each as the texts of its columns.
+type roots [][]string
+
+// arrays are the parameters for some keys of so many columns: an array for each.
+func (r roots) arrays(columns int) []any {
+	arguments := make([]any, columns)
+	for k := range columns {
+		column := make([]string, len(r))
+		for i, key := range r {
+			column[i] = key[k]
+		}
+		arguments[k] = column
+	}
+	return arguments
+}
+
+// distinct removes keys that are there twice.
+func (r roots) distinct() roots {
+	seen := make(map[string]bool, len(r))
+	return slices.DeleteFunc(r, func(key []string) bool {
+		whole := strings.Join(key, "\x00")
+		is := seen[whole]
+		seen[whole] = true
+		return is
+	})
+}
+
+// query runs a statement of a plan. It is planned anew each time, with its values: a table may grow a thousandfold meanwhile.
+func query(ctx context.Context, on postgres.DBTX, sql string, arguments ...any) (roots, error) {
+	rows, err := on.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, arguments...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[[]string])
+}
+
+func execute(ctx context.Context, on postgres.DBTX, sql string, arguments ...any) error {
+	_, err := on.Exec(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, arguments...)...)
+	return err
+}
+
+// refresh brings the rows of root keys up to date. The view is locked.
+func (v Version) refresh(ctx context.Context, tx pgx.Tx, keys roots) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	remove, insert := v.Plan.RefreshKeys(v.Table)
+	arguments := keys.arrays(len(v.Plan.Keys[0]))
+	if err := execute(ctx, tx, remove, arguments...); err != nil {
+		return fmt.Errorf("delete rows of %s: %w", v.Table, err)
+	}
+	if err := execute(ctx, tx, insert, arguments...); err != nil {
+		return fmt.Errorf("insert rows into %s: %w", v.Table, err)
+	}
+	return nil
+}
+
+// ours returns an error of a statement that no change of the application's is to blame for as one that is to be tried again:
+// a lock, a time limit, a lost connection, or a column that is gone, which is followed by the next turn.
+func ours(err error) error {
+	code := postgres.Code(err)
+	if err == nil || pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) {
+		return err
+	}
+	return &sink.RetryError{After: time.Second, Err: err}
+}

@@ -1,0 +1,57 @@
+package view_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/view"
+)
+
+const users = `
+	CREATE TABLE public.users (id uuid PRIMARY KEY, email text, json_transform jsonb, status integer);
+	CREATE TABLE public.profiles (user_id uuid PRIMARY KEY, age integer);
+	INSERT INTO public.users VALUES
+		('00000000-0000-0000-0000-000000000001', 'a@x', '{"field1_in_json": 7, "field2_in_json": "seven"}', 1),
+		('00000000-0000-0000-0000-000000000002', NULL, '{"field1_in_json": "many", "field2_in_json": null}', 3),
+		('00000000-0000-0000-0000-000000000003', 'c@x', NULL, 9);
+	INSERT INTO public.profiles VALUES ('00000000-0000-0000-0000-000000000001', 30), ('00000000-0000-0000-0000-000000000002', NULL)`
+
+// TestInsightForge: their examples give what they promise, and stay right as rows change.
+func TestInsightForge(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, mode, users)
+			b.capture(t, mode)
+			for _, name := range []string{"user_basic_info", "user_basic_info_endpoints"} {
+				b.apply(t, file(t, name+".json"))
+			}
+			b.quiet(t)
+			for _, name := range []string{"user_basic_info", "user_basic_info_endpoints"} {
+				b.exact(t, name)
+				require.Equal(t, []string{"user_id uuid", "email text", "field1_view_column integer", "field2_view_column text", "status_label text", "age integer", "test character varying"},
+					b.rows(t, `SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+						WHERE attrelid = to_regclass('views.' || $1) AND attnum > 0 AND attname NOT LIKE '\_daymill%' ORDER BY attnum`, name))
+				require.Equal(t, []string{"a@x,7,seven,Создан,30,-", "-,-,-,Завершен,-,-"},
+					b.rows(t, `SELECT concat_ws(',', coalesce(email, '-'), coalesce(field1_view_column::text, '-'), coalesce(field2_view_column, '-'), status_label, coalesce(age::text, '-'), coalesce(test, '-'))
+						FROM views.`+name+` ORDER BY user_id`))
+			}
+			b.exec(t, `UPDATE public.users SET status = 2 WHERE email = 'a@x'`)
+			b.exec(t, `INSERT INTO public.profiles VALUES ('00000000-0000-0000-0000-000000000003', 5)`)
+			b.exec(t, `UPDATE public.profiles SET user_id = '00000000-0000-0000-0000-000000000009' WHERE age IS NULL`)
+			b.quiet(t)
+			b.exact(t, "user_basic_info")
+			b.exact(t, "user_basic_info_endpoints")
+			require.Equal(t, []string{"В обработке", "-"}, b.rows(t, "SELECT coalesce(status_label, '-') FROM views.user_basic_info ORDER BY user_id"))
+			b.exec(t, "TRUNCATE public.profiles")
+			b.quiet(t)
+			b.exact(t, "user_basic_info")
+			require.Empty(t, b.rows(t, "SELECT 'x' FROM views.user_basic_info"))
+			again := b.apply(t, file(t, "user_basic_info.json"))
+			require.Equal(t, view.StepKeep, again[0].Verb, again[0].Why)
+		})
+	}
+}

@@ -1,0 +1,152 @@
+-- name: ViewInsert :one
+INSERT INTO view.view (name, gap_seen) SELECT @name, coalesce((SELECT max(g.id) FROM capture.gap AS g), 0) RETURNING id;
+
+-- name: ViewGet :one
+SELECT v.id, v.name, v.paused_at, coalesce(v.paused_because, '')::text AS paused_because, v.refreshed_at, v.refreshed, v.created_at
+FROM view.view AS v WHERE v.name = @name;
+
+-- name: ViewByID :one
+SELECT v.id, v.name, v.paused_at, coalesce(v.paused_because, '')::text AS paused_because, v.refreshed_at, v.refreshed, v.created_at
+FROM view.view AS v WHERE v.id = @id;
+
+-- name: ViewList :many
+SELECT v.id, v.name, v.paused_at, coalesce(v.paused_because, '')::text AS paused_because, v.refreshed_at, v.refreshed, v.created_at
+FROM view.view AS v ORDER BY v.name LIMIT @max_rows;
+
+-- name: ViewLock :one
+-- Held until the transaction ends. It does not keep tasks from being inserted.
+SELECT v.id FROM view.view AS v WHERE v.id = @id FOR NO KEY UPDATE;
+
+-- name: ViewRefreshed :exec
+UPDATE view.view SET refreshed_at = now(), refreshed = refreshed + @roots::bigint WHERE id = @id;
+
+-- name: ViewPause :execrows
+UPDATE view.view SET paused_at = coalesce(paused_at, now()), paused_because = @because::text WHERE id = @id;
+
+-- name: ViewResume :execrows
+UPDATE view.view SET paused_at = NULL, paused_because = NULL WHERE id = @id;
+
+-- name: ViewDelete :execrows
+DELETE FROM view.view WHERE id = @id;
+
+-- name: ViewGap :one
+-- The last gap of a stream that may concern a view and is not made up for.
+SELECT coalesce(max(g.id), 0)::bigint FROM capture.gap AS g
+INNER JOIN capture.stream AS s ON s.id = g.stream_id
+INNER JOIN view.view AS v ON v.id = @id
+WHERE g.id > v.gap_seen AND s.name = ANY(@streams::text[]) AND (g.tables = '{}' OR g.tables && @tables::text[]);
+
+-- name: ViewGapSeen :exec
+UPDATE view.view SET gap_seen = greatest(gap_seen, @gap::bigint) WHERE id = @id;
+
+-- name: VersionInsert :one
+INSERT INTO view.version (view_id, state, table_name, plan) VALUES (@view_id, 'building', '', @plan) RETURNING id;
+
+-- name: VersionTable :exec
+UPDATE view.version SET table_name = @table_name WHERE id = @id;
+
+-- name: VersionList :many
+SELECT v.id, v.view_id, v.state, v.table_name, v.plan, v.revision, v.stale, v.created_at, v.served_at
+FROM view.version AS v WHERE v.view_id = @view_id ORDER BY v.id;
+
+-- name: VersionRevisions :many
+SELECT v.id, v.revision FROM view.version AS v WHERE v.view_id = @view_id ORDER BY v.id;
+
+-- name: VersionServe :exec
+UPDATE view.version SET state = 'serving', table_name = @table_name, served_at = now() WHERE id = @id;
+
+-- name: VersionPlan :exec
+UPDATE view.version SET plan = @plan, revision = revision + 1 WHERE id = @id;
+
+-- name: VersionStale :exec
+UPDATE view.version SET stale = @stale, revision = revision + 1 WHERE id = @id;
+
+-- name: VersionDelete :exec
+DELETE FROM view.version WHERE id = @id;
+
+-- name: ViewTaskInsert :one
+INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, total, actor, via)
+VALUES (@view_id, @version_id, @kind, @table_index, sqlc.narg('keys')::json, @repair, @total, coalesce(nullif(@actor::text, ''), current_user), @via)
+RETURNING id;
+
+-- name: ViewTaskGet :one
+SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+FROM view.task AS t WHERE t.id = @id;
+
+-- name: ViewTaskList :many
+SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+FROM view.task AS t WHERE t.view_id = @view_id ORDER BY t.id DESC LIMIT @max_rows;
+
+-- name: ViewTaskDue :many
+SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
+WHERE t.state IN ('queued', 'running') AND v.paused_at IS NULL AND (t.retry_at IS NULL OR t.retry_at <= now())
+ORDER BY t.id LIMIT 100;
+
+-- name: ViewTaskTake :one
+UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, started_at = coalesce(t.started_at, now())
+FROM view.view AS v
+WHERE t.id = @id AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running')
+RETURNING t.fence;
+
+-- name: ViewTaskMove :execrows
+UPDATE view.task SET cursor = @cursor, done = done + @done::bigint, differing = differing + @differing::bigint, repaired = repaired + @repaired::bigint,
+    misfits = misfits + @misfits::bigint, examples = @examples, moved_at = now(), failures = 0, error = '', retry_at = NULL
+WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskFinish :execrows
+UPDATE view.task SET state = @state, error = @error, finished_at = now() WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskFail :execrows
+UPDATE view.task SET failures = failures + 1, error = @error, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
+WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskCancel :execrows
+UPDATE view.task SET state = 'canceled', finished_at = now() WHERE view_id = @view_id AND kind = @kind AND state IN ('queued', 'running');
+
+-- name: ViewTaskPrune :execrows
+DELETE FROM view.task WHERE id IN (
+    SELECT t.id FROM view.task AS t WHERE t.state IN ('done', 'failed', 'canceled') AND t.finished_at < now() - @keep::interval ORDER BY t.id LIMIT 1000);
+
+-- name: DriftInsert :exec
+INSERT INTO view.drift (view_id, kind, table_index, column_number, sentence, state)
+SELECT @view_id, @kind, @table_index, @column_number, @sentence, @state
+WHERE NOT EXISTS (
+    SELECT FROM view.drift AS d
+    WHERE d.view_id = @view_id AND d.kind = @kind AND d.table_index = @table_index AND d.column_number = @column_number AND d.sentence = @sentence
+        AND d.state IN ('open', 'rejected'));
+
+-- name: DriftList :many
+SELECT d.id, d.view_id, d.kind, d.table_index, d.column_number, d.sentence, d.state, d.created_at, d.decided_at, d.decided_by
+FROM view.drift AS d WHERE d.view_id = @view_id ORDER BY d.id DESC LIMIT @max_rows;
+
+-- name: DriftDecide :many
+UPDATE view.drift SET state = @state, decided_at = now(), decided_by = @decided_by WHERE view_id = @view_id AND state = 'open'
+    AND (cardinality(@ids::bigint[]) = 0 OR id = ANY(@ids::bigint[])) RETURNING id, kind, table_index, column_number;
+
+-- name: StreamHead :one
+SELECT s.position, s.forgotten FROM capture.stream AS s WHERE s.name = @name;
+
+-- name: ViewDatabaseList :many
+SELECT d.name, d.variable FROM view.database AS d ORDER BY d.name;
+
+-- name: ViewDatabaseUpsert :exec
+INSERT INTO view.database (name, variable) VALUES (@name, @variable) ON CONFLICT (name) DO UPDATE SET variable = EXCLUDED.variable;
+
+-- name: ViewTaskCancelVersion :exec
+UPDATE view.task SET state = 'canceled', finished_at = now() WHERE version_id = @version_id::bigint AND state IN ('queued', 'running');
+
+-- name: ViewCaptured :many
+-- Tables of a stream that are captured, as schema and name.
+SELECT c.schema_name, c.table_name FROM capture.captured AS c INNER JOIN capture.stream AS s ON s.id = c.stream_id
+WHERE s.name = @stream AND c.reason = '' AND s.state = 'running';
+
+-- name: ViewStreamEnsure :exec
+INSERT INTO capture.stream (name, url) VALUES (@name, @url) ON CONFLICT (name) DO NOTHING;
+
+-- name: ViewStreamTables :exec
+UPDATE capture.stream SET view_tables = @tables::text[] WHERE name = @name AND view_tables <> @tables::text[];
+
+-- name: ViewStreamNone :exec
+UPDATE capture.stream SET view_tables = '{}' WHERE view_tables <> '{}' AND name <> ALL(@streams::text[]);
