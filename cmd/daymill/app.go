@@ -50,6 +50,7 @@ type cli struct {
 	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`
 	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, and show how and what."`
 	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
+	View       viewCmd       `cmd:"" help:"Make tables that are kept equal to a SELECT: apply definitions, watch, verify, rebuild."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -137,7 +138,7 @@ func (a *app) fail(err error) int {
 		return exitUsage
 	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
-	case errors.Is(err, errDrift):
+	case errors.Is(err, errDrift), errors.Is(err, errViewDrift):
 		return exitDrift
 	default:
 		return exitFailed

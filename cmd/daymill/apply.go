@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/view"
 )
 
 type applyCmd struct {
@@ -71,7 +72,12 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return nil
+	if len(file.Views) == 0 {
+		return nil
+	}
+	databases := a.databases(db, file.Databases)
+	defer databases.Close()
+	return a.applyViews(ctx, &view.Engine{DB: db, Databases: databases}, file.Views, c.DryRun, c.JSON)
 }
 
 func because(why string) string {

@@ -18,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -42,7 +43,7 @@ func (captureLog) Head(ctx context.Context, on postgres.DBTX, stream string) (in
 }
 
 // capture returns what the worker needs to deliver changes. It reads the sinks' URLs and secrets from the environment.
-func (a *app) capture(database *postgres.DB) *worker.Capture {
+func (a *app) capture(database *postgres.DB, views *view.Engine) *worker.Capture {
 	environment := kind.Environment{Lookup: os.LookupEnv, DB: database, URL: a.DatabaseURL}
 	return &worker.Capture{
 		Log: captureLog{},
@@ -50,6 +51,9 @@ func (a *app) capture(database *postgres.DB) *worker.Capture {
 			return a.openSource(ctx, database, place.Name, place.URL)
 		},
 		Judge: func(ctx context.Context, on postgres.DBTX, c consumer.Consumer, one change.Change, accepted int) (string, error) {
+			if c.Kind == view.Kind {
+				return "", nil // It follows the catalog itself.
+			}
 			var settings kind.Settings
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {
 				return "", fmt.Errorf("read the settings of %s: %w", c.Name, err)
@@ -57,6 +61,9 @@ func (a *app) capture(database *postgres.DB) *worker.Capture {
 			return kind.Judge(ctx, on, c.Name, c.Kind, settings, one, accepted)
 		},
 		Open: func(ctx context.Context, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
+			if c.Kind == view.Kind {
+				return openView(ctx, views, c)
+			}
 			var settings kind.Settings
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {
 				return nil, nil, false, fmt.Errorf("read the settings of %s: %w", c.Name, err)
@@ -72,4 +79,26 @@ func (a *app) capture(database *postgres.DB) *worker.Capture {
 			return opened, passes, opened.Once, nil
 		},
 	}
+}
+
+// openView opens the sink of a view.
+func openView(ctx context.Context, views *view.Engine, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
+	passes, err := filter.New(filter.Config{})
+	if err != nil {
+		return nil, nil, false, err
+	}
+	id, err := view.Of(c)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	opened, err := views.Sink(ctx, id, c.Stream)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	return opened, passes, true, nil
+}
+
+// databases opens the databases of views. Their URLs are in environment variables, whose names may be given by a file.
+func (a *app) databases(db *postgres.DB, variables map[string]string) *view.Databases {
+	return &view.Databases{DB: db, URL: a.DatabaseURL, Lookup: os.LookupEnv, Variables: variables}
 }

@@ -54,12 +54,22 @@ func TestLayout(t *testing.T) {
 			transitive: true,
 			from:       []string{module + "/internal/rollup"},
 		},
+		"ViewKnowsNoRollup": {
+			forbidden:  []string{module + "/internal/rollup", module + "/internal/worker"},
+			transitive: true,
+			from:       []string{module + "/internal/view"},
+		},
+		"NothingKnowsViews": {
+			forbidden:  []string{module + "/internal/view"},
+			transitive: true,
+			from:       []string{module + "/internal/rollup", module + "/jobs"},
+		},
 		"FoundationKnowsNoCapability": {
-			forbidden:  []string{module + "/internal/rollup", module + "/internal/capture", module + "/internal/worker", module + "/jobs", module + "/ui"},
+			forbidden:  []string{module + "/internal/rollup", module + "/internal/capture", module + "/internal/view", module + "/internal/worker", module + "/jobs", module + "/ui"},
 			transitive: true,
 			from:       []string{module + "/internal"},
 			except: []string{
-				module + "/internal/rollup", module + "/internal/capture", module + "/internal/worker", module + "/internal/test",
+				module + "/internal/rollup", module + "/internal/capture", module + "/internal/view", module + "/internal/worker", module + "/internal/test",
 				module + "/internal/config", // The file has the settings of all capabilities.
 			},
 		},

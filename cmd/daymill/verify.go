@@ -29,6 +29,9 @@ type verifyCmd struct {
 // errDrift says that metrics do not match the events.
 var errDrift = errors.New("metrics have drifted from the events")
 
+// errViewDrift says that a view is not what its SELECT gives.
+var errViewDrift = errors.New("differ from what its SELECT gives")
+
 // verified is the report in JSON.
 type verified struct {
 	// Seed is the seed of the sample, and Of is how many dates it was drawn from.

@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -171,11 +172,14 @@ func (c *workerProcess) work(
 	if !exists {
 		logger.WarnContext(ctx, "there is nothing to roll up yet", slog.String("error", source.ErrNone.Error()))
 	}
+	databases := a.databases(db, nil)
+	defer databases.Close()
+	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace}
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
-		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db),
+		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db, views), Views: views,
 	})
 	if err != nil {
 		return err

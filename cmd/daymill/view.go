@@ -1,0 +1,412 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+type viewCmd struct {
+	Apply   viewApplyCmd   `cmd:"" help:"Make views match definitions: print the plan, then carry it out."`
+	List    viewListCmd    `cmd:"" help:"List the views and their states."`
+	Show    viewShowCmd    `cmd:"" help:"Show one view: its table, its tasks and what has changed in its sources."`
+	SQL     viewSQLCmd     `cmd:"" name:"sql" help:"Print the SQL of a view: CREATE TABLE, indexes, SELECT, refresh."`
+	Build   viewBuildCmd   `cmd:"" help:"Work on a view's tasks in this process until they are done, without a worker."`
+	Rebuild viewRebuildCmd `cmd:"" help:"Build a view's table again, beside the one that is served until the new one is complete."`
+	Refresh viewRefreshCmd `cmd:"" help:"Bring the rows of some keys up to date, or all rows."`
+	Verify  viewVerifyCmd  `cmd:"" help:"Compare a view with its SELECT, key by key, and repair what differs."`
+	Drift   viewDriftCmd   `cmd:"" help:"Decide on what has changed in a view's tables."`
+	Pause   viewPauseCmd   `cmd:"" help:"Keep a view as it is until it is resumed. Changes wait in the log."`
+	Resume  viewResumeCmd  `cmd:"" help:"Resume a paused view."`
+	Remove  viewRemoveCmd  `cmd:"" help:"Drop a view's table, and forget the view."`
+	Schema  viewSchemaCmd  `cmd:"" help:"Print the JSON Schema of definitions, for editors."`
+}
+
+type viewName struct {
+	Name string `arg:"" help:"The view's name."`
+}
+
+// engine opens the database and what works on views. The caller closes it.
+func (a *app) engine(ctx context.Context, variables map[string]string) (*view.Engine, func(), error) {
+	db, _, err := a.openInstalled(ctx, "view")
+	if err != nil {
+		return nil, nil, err
+	}
+	databases := a.databases(db, variables)
+	return &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: 1}, func() {
+		databases.Close()
+		db.Close()
+	}, nil
+}
+
+// with runs do with an engine. A view that there is not is a user's mistake.
+func (a *app) with(ctx context.Context, do func(engine *view.Engine) error) error {
+	engine, done, err := a.engine(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := do(engine); errors.Is(err, view.ErrNone) {
+		return usageError{err}
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// viewReport is a view in JSON.
+type viewReport struct {
+	Name          string     `json:"name"`
+	State         string     `json:"state"`
+	Reason        string     `json:"reason,omitempty"`
+	Behind        int64      `json:"behind"` // changes in the log that it has not taken
+	Refreshed     int64      `json:"refreshed"`
+	RefreshedAt   *time.Time `json:"refreshed_at"`
+	OpenDrift     int        `json:"open_drift"`
+	OpenTasks     int        `json:"open_tasks"`
+	FailedTasks   int        `json:"failed_tasks"`
+	ServedAt      *time.Time `json:"served_at"`
+	tasks         []view.Task
+	drift         []view.Drift
+	versions      []view.Version
+	consumerError string
+}
+
+const viewListed = 20 // tasks and entries of drift that a report reads
+
+// reportView says how a view gets on.
+func reportView(ctx context.Context, on postgres.DBTX, v view.View) (r viewReport, err error) {
+	r = viewReport{Name: v.Name, Refreshed: v.Refreshed, RefreshedAt: v.RefreshedAt}
+	if r.tasks, err = view.Tasks(ctx, on, v.ID, viewListed); err != nil {
+		return r, err
+	}
+	if r.drift, err = view.Drifts(ctx, on, v.ID, viewListed); err != nil {
+		return r, err
+	}
+	if r.versions, err = view.Versions(ctx, on, v.ID); err != nil {
+		return r, err
+	}
+	r.State = "building"
+	for _, version := range r.versions {
+		if version.State == view.Serving {
+			r.State, r.ServedAt, r.Reason = "serving", version.ServedAt, version.Stale
+			if version.Stale != "" {
+				r.State = "stale"
+			}
+		}
+		for _, stream := range version.Plan.Streams() {
+			if err := r.lag(ctx, on, v.Consumer(stream), stream); err != nil {
+				return r, err
+			}
+		}
+	}
+	for _, task := range r.tasks {
+		switch task.State {
+		case view.Queued, view.Running:
+			r.OpenTasks++
+			if r.Reason == "" {
+				r.Reason = task.Error
+			}
+		case view.Failed:
+			r.FailedTasks++
+		}
+	}
+	r.OpenDrift = len(slices.DeleteFunc(slices.Clone(r.drift), func(d view.Drift) bool { return d.State != view.Open }))
+	if r.Reason == "" {
+		r.Reason = r.consumerError
+	}
+	if v.PausedAt != nil {
+		r.State, r.Reason = "paused", v.PausedBecause
+	}
+	return r, nil
+}
+
+// lag adds how far a consumer is behind its stream.
+func (r *viewReport) lag(ctx context.Context, on postgres.DBTX, name, stream string) error {
+	shards, err := consumer.Shards(ctx, on, name)
+	if err != nil {
+		return err
+	}
+	head, err := captureLog{}.Head(ctx, on, stream)
+	if err != nil {
+		return err
+	}
+	for _, s := range shards {
+		r.Behind = max(r.Behind, head-s.Position)
+		if s.Failures > 0 {
+			r.consumerError = s.Error
+		}
+	}
+	return nil
+}
+
+type viewListCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Run lists the views.
+func (c *viewListCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		views, err := view.List(ctx, engine.DB)
+		if err != nil {
+			return err
+		}
+		reports := make([]viewReport, len(views))
+		for i, v := range views {
+			if reports[i], err = reportView(ctx, engine.DB, v); err != nil {
+				return err
+			}
+		}
+		if c.JSON {
+			return a.printJSON(reports)
+		}
+		if len(reports) == 0 {
+			a.printf("there are no views: write a definition as docs/views.md shows, and run `daymill view apply -f FILE`\n")
+			return nil
+		}
+		table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		a.tablef(table, "NAME\tSTATE\tBEHIND\tREFRESHED\tTASKS\tDRIFT\tREASON\n")
+		for _, r := range reports {
+			a.tablef(table, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.Name, r.State, number(r.Behind), number(r.Refreshed), r.OpenTasks, r.OpenDrift, r.Reason)
+		}
+		return table.Flush()
+	})
+}
+
+type viewShowCmd struct {
+	viewName
+
+	YAML bool `name:"yaml" xor:"form" help:"Print the definition, to apply it again."`
+	JSON bool `name:"json" xor:"form" help:"Print JSON."`
+}
+
+// Run shows one view.
+func (c *viewShowCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		v, err := view.Get(ctx, engine.DB, c.Name)
+		if err != nil {
+			return err
+		}
+		r, err := reportView(ctx, engine.DB, v)
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.YAML && len(r.versions) > 0:
+			written, err := definition.YAML(r.versions[len(r.versions)-1].Plan.Definition)
+			if err != nil {
+				return err
+			}
+			a.printf("%s", written)
+			return nil
+		case c.JSON:
+			return a.printJSON(struct {
+				viewReport
+
+				Tasks []view.Task  `json:"tasks"`
+				Drift []view.Drift `json:"drift"`
+			}{r, r.tasks, r.drift})
+		}
+		return c.print(a, v, r)
+	})
+}
+
+func (*viewShowCmd) print(a *app, v view.View, r viewReport) error {
+	when := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05 MST") }
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "view\t%s\nstate\t%s%s\nmade\t%s\nbehind\t%s\nrefreshed\t%s\n", v.Name, r.State, because(r.Reason), when(v.CreatedAt),
+		plural(r.Behind, "change"), plural(r.Refreshed, "key"))
+	if v.RefreshedAt != nil {
+		a.tablef(table, "last refresh\t%s\n", when(*v.RefreshedAt))
+	}
+	for _, version := range r.versions {
+		a.tablef(table, "table\tviews.%s, %s\n", version.Table, version.State)
+	}
+	for _, task := range r.tasks {
+		a.tablef(table, "task %d\t%s %s%s%s\n", task.ID, task.Kind, task.State, progress(task, a.clock().Now()), because(task.Error))
+	}
+	for _, d := range r.drift {
+		a.tablef(table, "drift %d\t%s: %s\n", d.ID, d.State, d.Sentence)
+	}
+	return table.Flush()
+}
+
+// progress is how far a task has come.
+func progress(t view.Task, now time.Time) string {
+	var parts []string
+	switch {
+	case t.Total > 0 && t.State == view.Running:
+		parts = append(parts, fmt.Sprintf("%s of about %s keys", number(t.Done), number(t.Total)))
+	case t.Done > 0:
+		parts = append(parts, plural(t.Done, "key"))
+	}
+	if left := t.Left(now); left > 0 {
+		parts = append(parts, duration(left)+" to go")
+	}
+	if t.Kind == view.TaskVerify {
+		parts = append(parts, number(t.Differing)+" differ")
+		if t.Repair {
+			parts = append(parts, number(t.Repaired)+" repaired")
+		}
+		if t.Misfits > 0 {
+			parts = append(parts, plural(t.Misfits, "value")+" that do not fit their type are NULL")
+		}
+		if len(t.Examples) > 0 {
+			parts = append(parts, "such as "+strings.Join(t.Examples[:min(len(t.Examples), 5)], " and ")) //nolint:mnd // A few.
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ", " + strings.Join(parts, ", ")
+}
+
+type viewSQLCmd struct{ viewName }
+
+// Run prints the SQL of a view.
+func (c *viewSQLCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		v, err := view.Get(ctx, engine.DB, c.Name)
+		if err != nil {
+			return err
+		}
+		versions, err := view.Versions(ctx, engine.DB, v.ID)
+		if err != nil || len(versions) == 0 {
+			return err
+		}
+		p := versions[len(versions)-1].Plan
+		a.printf("-- the table\n%s;\n\n-- its indexes\n%s;\n\n", p.CreateTable(c.Name), strings.Join(p.CreateIndexes(c.Name), ";\n"))
+		a.printf("-- what it has when it is up to date\n%s;\n\n", p.Select())
+		remove, insert := p.RefreshKeys(c.Name)
+		a.printf("-- a refresh of some keys, in one transaction\n%s;\n%s;\n", remove, insert)
+		for i, t := range p.Definition.Tables {
+			if i > 0 {
+				a.printf("\n-- which keys a change of %s concerns\n%s;\n", t.Alias(), p.Touched(i, c.Name, true, false))
+			}
+		}
+		return nil
+	})
+}
+
+type (
+	viewPauseCmd struct {
+		viewName
+
+		Because string `placeholder:"TEXT" help:"The reason, for people who see the view paused."`
+	}
+	viewResumeCmd struct{ viewName }
+	viewRemoveCmd struct{ viewName }
+	viewSchemaCmd struct{}
+)
+
+// Run prints the schema.
+func (viewSchemaCmd) Run(a *app) error {
+	a.printf("%s", definition.Schema)
+	return nil
+}
+
+// Run pauses a view.
+func (c *viewPauseCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "is paused", func(tx pgx.Tx, v view.View) error { return view.Pause(ctx, tx, v, c.Because, whoOnCLI()) })
+}
+
+// Run resumes a view.
+func (c *viewResumeCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "goes on", func(tx pgx.Tx, v view.View) error { return view.Resume(ctx, tx, v, whoOnCLI()) })
+}
+
+func (c viewName) change(ctx context.Context, a *app, done string, do func(tx pgx.Tx, v view.View) error) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		err := engine.DB.Tx(ctx, func(tx pgx.Tx) error {
+			v, err := view.Get(ctx, tx, c.Name)
+			if err != nil {
+				return err
+			}
+			return do(tx, v)
+		})
+		if err == nil {
+			a.printf("view %s %s\n", c.Name, done)
+		}
+		return err
+	})
+}
+
+// Run drops a view.
+func (c *viewRemoveCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		if err := engine.Remove(ctx, c.Name, whoOnCLI()); err != nil {
+			return err
+		}
+		a.printf("view %s is removed\n", c.Name)
+		return nil
+	})
+}
+
+type viewDriftCmd struct {
+	Accept viewAcceptCmd `cmd:"" help:"Follow what has changed: take new columns and types into the view, and go on."`
+	Reject viewRejectCmd `cmd:"" help:"Leave the view as it is."`
+}
+
+type (
+	viewDecide struct {
+		viewName
+
+		ID []int64 `arg:"" optional:"" name:"id" help:"Numbers of entries, as show prints them; all that are open by default."`
+	}
+	viewAcceptCmd struct{ viewDecide }
+	viewRejectCmd struct{ viewDecide }
+)
+
+// Run accepts drift.
+func (c *viewAcceptCmd) Run(ctx context.Context, a *app) error { return c.decide(ctx, a, true) }
+
+// Run rejects drift.
+func (c *viewRejectCmd) Run(ctx context.Context, a *app) error { return c.decide(ctx, a, false) }
+
+func (c viewDecide) decide(ctx context.Context, a *app, accept bool) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		count, err := engine.Decide(ctx, c.Name, accept, c.ID, whoOnCLI())
+		if err != nil {
+			return err
+		}
+		if count == 0 {
+			a.printf("view %s has no drift that is open\n", c.Name)
+			return nil
+		}
+		a.printf("%s %s\n", plural(int64(count), "entry of drift"), map[bool]string{true: "accepted", false: "rejected"}[accept])
+		return nil
+	})
+}
+
+// keys reads root keys as they are given: a value, or a JSON array of the values of a key of several columns.
+func keys(given []string) ([][]string, error) {
+	all := make([][]string, len(given))
+	for i, text := range given {
+		if !strings.HasPrefix(strings.TrimSpace(text), "[") {
+			all[i] = []string{text}
+			continue
+		}
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber()
+		var values []any
+		if err := decoder.Decode(&values); err != nil {
+			return nil, usagef("--key %s is no JSON array: write --key '[1, \"a\"]'", text)
+		}
+		for _, value := range values {
+			all[i] = append(all[i], fmt.Sprint(value))
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/daymill/daymill/internal/view"
+)
+
+type (
+	viewBuildCmd   struct{ viewName }
+	viewRebuildCmd struct {
+		viewName
+
+		Wait bool `help:"Work on it in this process until it is done."`
+	}
+	viewRefreshCmd struct {
+		viewName
+
+		Key  []string `placeholder:"KEY" sep:"none" help:"A key of the root; a JSON array where the key has several columns. May be given several times; all rows by default."`
+		Wait bool     `help:"Work on it in this process until it is done."`
+	}
+	viewVerifyCmd struct {
+		viewName
+
+		Repair bool `help:"Bring up to date what differs."`
+		JSON   bool `name:"json" help:"Print JSON."`
+	}
+)
+
+// Run works on a view's tasks.
+func (c *viewBuildCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		v, err := view.Get(ctx, engine.DB, c.Name)
+		if err != nil {
+			return err
+		}
+		tasks, err := view.Tasks(ctx, engine.DB, v.ID, viewListed)
+		if err != nil {
+			return err
+		}
+		var open []int64
+		for _, t := range slices.Backward(tasks) { // The oldest first.
+			if t.State == view.Queued || t.State == view.Running {
+				open = append(open, t.ID)
+			}
+		}
+		if len(open) == 0 {
+			a.printf("view %s has nothing to do\n", c.Name)
+			return nil
+		}
+		return a.workOn(ctx, engine, open)
+	})
+}
+
+// taskPoll is how often a task is looked at that cannot go on at once.
+const taskPoll = time.Second
+
+// workOn works on tasks until they are finished, and prints how they ended.
+func (a *app) workOn(ctx context.Context, engine *view.Engine, tasks []int64) error {
+	for _, id := range tasks {
+		waiting := ""
+		for {
+			more, err := engine.Work(ctx, id)
+			if err != nil {
+				return err
+			}
+			t, err := view.GetTask(ctx, engine.DB, id)
+			if err != nil {
+				return err
+			}
+			if t.State != view.Queued && t.State != view.Running {
+				a.printf("task %d: %s %s%s%s\n", id, t.Kind, t.State, progress(t, a.clock().Now()), because(t.Error))
+				if t.State == view.Failed {
+					return fmt.Errorf("task %d failed: %s", id, t.Error)
+				}
+				break
+			}
+			if t.Error != "" && t.Error != waiting {
+				waiting = t.Error
+				a.errorf("task %d: %s\n", id, waiting)
+			}
+			if !more {
+				if err := a.machineClock().Sleep(ctx, taskPoll); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Run builds a view again.
+func (c *viewRebuildCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		task, err := engine.Rebuild(ctx, c.Name, whoOnCLI())
+		if err != nil {
+			return err
+		}
+		if c.Wait {
+			return a.workOn(ctx, engine, []int64{task})
+		}
+		a.printf("task %d: a worker builds view %s again\n", task, c.Name)
+		return nil
+	})
+}
+
+// Run refreshes rows of a view.
+func (c *viewRefreshCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		var given [][]string
+		if len(c.Key) > 0 {
+			var err error
+			if given, err = keys(c.Key); err != nil {
+				return err
+			}
+		}
+		tasks, err := engine.Refresh(ctx, c.Name, given, whoOnCLI())
+		if err != nil {
+			return err
+		}
+		if c.Wait {
+			return a.workOn(ctx, engine, tasks)
+		}
+		a.printf("task %d: a worker refreshes view %s\n", tasks[0], c.Name)
+		return nil
+	})
+}
+
+// Run compares a view with its SELECT.
+func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(engine *view.Engine) error {
+		tasks, err := engine.Verify(ctx, c.Name, c.Repair, whoOnCLI())
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			for more := true; more; { // Nothing is printed but JSON.
+				if more, err = engine.Work(ctx, tasks[0]); err != nil {
+					return err
+				}
+			}
+		} else if err := a.workOn(ctx, engine, tasks); err != nil {
+			return err
+		}
+		t, err := view.GetTask(ctx, engine.DB, tasks[0])
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			if err := a.printJSON(t); err != nil {
+				return err
+			}
+		}
+		if t.Differing > t.Repaired {
+			return fmt.Errorf("%s of view %s %w", plural(t.Differing-t.Repaired, "key"), c.Name, errViewDrift)
+		}
+		return nil
+	})
+}
