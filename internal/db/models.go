@@ -358,6 +358,60 @@ type CaptureStream struct {
 	ViewTables  []string
 }
 
+type DaymillAudit struct {
+	ID     int64
+	At     time.Time
+	Actor  string
+	Via    string
+	Action string
+	Target string
+	Detail []byte
+}
+
+type DaymillJob struct {
+	ID          int64
+	Kind        string
+	MetricDate  *date.Date
+	Args        []byte
+	State       string
+	Queue       string
+	Priority    int16
+	Attempt     int16
+	MaxAttempts int16
+	AttemptedBy *string
+	CreatedAt   time.Time
+	ScheduledAt time.Time
+	AttemptedAt *time.Time
+	FinalizedAt *time.Time
+	Errors      []byte
+	Output      []byte
+	PrunedAt    *time.Time
+	ChangedAt   time.Time
+	Words       interface{}
+}
+
+type DaymillSchedule struct {
+	Name      string
+	LastDueAt time.Time
+	LastRunAt *time.Time
+	PausedAt  *time.Time
+}
+
+type DaymillWorker struct {
+	Name             string
+	StartedAt        time.Time
+	LastSeenAt       time.Time
+	Version          string
+	Workers          int32
+	Pace             float64
+	MaxEntities      int64
+	DailyHour        int32
+	Lookback         int32
+	RetentionSeconds int64
+	Follower         bool
+	Trouble          string
+}
+
 type ViewDatabase struct {
 	Name     string
 	Variable string
@@ -425,58 +479,4 @@ type ViewView struct {
 	Refreshed     int64
 	GapSeen       int64
 	CreatedAt     time.Time
-}
-
-type DaymillAudit struct {
-	ID     int64
-	At     time.Time
-	Actor  string
-	Via    string
-	Action string
-	Target string
-	Detail []byte
-}
-
-type DaymillJob struct {
-	ID          int64
-	Kind        string
-	MetricDate  *date.Date
-	Args        []byte
-	State       string
-	Queue       string
-	Priority    int16
-	Attempt     int16
-	MaxAttempts int16
-	AttemptedBy *string
-	CreatedAt   time.Time
-	ScheduledAt time.Time
-	AttemptedAt *time.Time
-	FinalizedAt *time.Time
-	Errors      []byte
-	Output      []byte
-	PrunedAt    *time.Time
-	ChangedAt   time.Time
-	Words       interface{}
-}
-
-type DaymillSchedule struct {
-	Name      string
-	LastDueAt time.Time
-	LastRunAt *time.Time
-	PausedAt  *time.Time
-}
-
-type DaymillWorker struct {
-	Name             string
-	StartedAt        time.Time
-	LastSeenAt       time.Time
-	Version          string
-	Workers          int32
-	Pace             float64
-	MaxEntities      int64
-	DailyHour        int32
-	Lookback         int32
-	RetentionSeconds int64
-	Follower         bool
-	Trouble          string
 }

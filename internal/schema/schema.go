@@ -39,7 +39,7 @@ var ErrNotMigrated = errors.New("the database is not migrated: run `daymill migr
 const advisoryLock = 6_107_330_081
 
 // Own returns the schemas that the migrations make.
-func Own() []string { return []string{"analytics", "capture", "daymill", "view"} }
+func Own() []string { return []string{"analytics", "capture", "daymill", "view", "views"} }
 
 // Installation is what was decided once for a database.
 type Installation struct {

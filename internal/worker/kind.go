@@ -77,7 +77,7 @@ func Kinds() []Kind {
 			Does: "Delivers changes to one shard of a sink.",
 		}, controlTimeout, newDeliverChangesWorker),
 		newKind(Kind{
-			Does: "Works on a view's task: builds its table, refreshes many of its rows, or compares them with the SELECT.", NoHistory: true,
+			Does: "Works on a view's task: builds its table, refreshes many of its rows, or compares them with the SELECT.",
 		}, controlTimeout, newWorkViewWorker),
 	}
 }

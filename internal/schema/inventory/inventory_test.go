@@ -209,10 +209,10 @@ func TestRestore(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "dump")
 		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
 		to := restored(t, from)
-		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture; CREATE SCHEMA daymill")
+		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture; CREATE SCHEMA daymill; CREATE SCHEMA view; CREATE SCHEMA views")
 		// Its triggers call functions that are not there yet.
 		pgCommand(t, to, true, "pg_restore", "-n", "public", "-n", "app", "-d", to.URL, file)
-		pgCommand(t, to, false, "pg_restore", "-n", "analytics", "-n", "capture", "-n", "daymill", "-d", to.URL, file)
+		pgCommand(t, to, false, "pg_restore", "-n", "analytics", "-n", "capture", "-n", "daymill", "-n", "view", "-n", "views", "-d", to.URL, file)
 		said := strings.Join(faults(t, to), "\n")
 		require.Contains(t, said, "is missing")
 		require.Contains(t, said, "the triggers on app.events")
