@@ -27,7 +27,7 @@ const (
 	exitFailed     = 1 // the command failed
 	exitUsage      = 2 // the command line or the input is wrong; nothing was changed
 	exitNoDatabase = 3 // the database cannot be reached, or is not migrated
-	exitDrift      = 4 // a verification found metrics that do not match the events
+	exitDrift      = 4 // a verification found metrics that do not match the events, or rows of a sink that differ from its source
 )
 
 // cli defines all verbs, options, environment variables, defaults and help texts. kong parses the command line with it,

@@ -21,6 +21,7 @@ type sinkCmd struct {
 	Resume sinkResumeCmd `cmd:"" help:"Resume a paused sink where it stopped."`
 	Rewind sinkRewindCmd `cmd:"" help:"Move a sink to another position of the log: deliver again from an earlier one, or skip to a later one."`
 	Remove sinkRemoveCmd `cmd:"" help:"Remove a sink, with its position and its dead letters."`
+	Verify sinkVerifyCmd `cmd:"" help:"Compare the rows of a Postgres sink with those of its source, and repair what differs."`
 }
 
 type sinkListCmd struct {

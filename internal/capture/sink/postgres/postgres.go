@@ -46,6 +46,8 @@ type Config struct {
 	Columns func(ctx context.Context, c change.Change) ([]Column, error)
 	// Tombstones is for how long a deleted row is remembered; DefaultTombstones where 0.
 	Tombstones time.Duration
+	// Repair also writes over rows that have the same position as a change: those that somebody else has changed since.
+	Repair bool
 }
 
 // Postgres writes rows.

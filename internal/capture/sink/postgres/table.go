@@ -25,6 +25,8 @@ type table struct {
 	columns    map[string]bool
 	types      map[string]string // of columns, as a cast names them, without a length
 	version    int               // of the source's schema that it was made or extended for
+	older      string            // the operator by which a row's position is less than a change's that is written over it
+	newer      string            // and the one by which a tombstone's position keeps a change out
 }
 
 // tableError is an error of making or reading a table, which is no row's.
@@ -71,6 +73,10 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 	t = &table{
 		name: quote(schema, c.Table), source: source, tombstones: quote(schema, TombstoneTable), key: key,
 		columns: map[string]bool{}, types: map[string]string{}, version: c.SchemaVersion,
+		older: "<", newer: ">=",
+	}
+	if p.config.Repair {
+		t.older, t.newer = "<=", ">"
 	}
 	// Shards make a table one after another: the second one finds it.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('daymill sink ' || $1, 0))", quote(schema)); err != nil {

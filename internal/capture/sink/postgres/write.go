@@ -60,9 +60,9 @@ func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
 		WHERE NOT EXISTS (SELECT FROM `+t.tombstones+` AS d WHERE d.source = $1 AND d.position >= $2)
 			-- Only where something was deleted later: as a rule nothing was, and no row is looked up.
 			OR NOT EXISTS (
-				SELECT FROM `+t.tombstones+` AS d WHERE d.source = $1 AND d.key IN (x.key::jsonb, 'null'::jsonb) AND d.position >= x.position)
+				SELECT FROM `+t.tombstones+` AS d WHERE d.source = $1 AND d.key IN (x.key::jsonb, 'null'::jsonb) AND d.position `+t.newer+` x.position)
 		ON CONFLICT (`+strings.Join(quoteAll(t.key), ", ")+`) DO UPDATE SET `+strings.Join(set, ", ")+`
-		WHERE t.`+position+` < EXCLUDED.`+position, parameters...)
+		WHERE t.`+position+` `+t.older+` EXCLUDED.`+position, parameters...)
 	return err
 }
 
@@ -83,7 +83,7 @@ func (t *table) delete(ctx context.Context, tx pgx.Tx, rows []row, keep time.Dur
 		WITH x AS (SELECT position, key::jsonb AS key FROM unnest($1::bigint[], $2::text[]) AS x (position, key)),
 		gone AS (
 			DELETE FROM `+t.name+` AS t USING x, jsonb_populate_record(NULL::`+t.name+`, x.key) AS r
-			WHERE `+strings.Join(match, " AND ")+` AND t.`+quote(PositionColumn)+` < x.position)
+			WHERE `+strings.Join(match, " AND ")+` AND t.`+quote(PositionColumn)+` `+t.older+` x.position)
 		INSERT INTO `+t.tombstones+` AS d (source, key, position) SELECT $3, key, position FROM x
 		ON CONFLICT (source, key) DO UPDATE SET position = EXCLUDED.position, deleted_at = now() WHERE d.position < EXCLUDED.position`,
 		positions, keys, t.source)
