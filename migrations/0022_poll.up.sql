@@ -85,7 +85,8 @@ BEGIN
                 FROM capture.log AS l
                 WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
                     AND (l.key_hash IS NULL OR (l.key_hash & 2147483647) % $4 = $5)
-                    AND (cardinality($6) = 0 OR l.op = ANY ($6))
+                    AND (cardinality($6) = 0 OR l.op = ANY ($6)) AND l.op <> 'sweep'
+                    AND (l.consumer IS NULL OR l.consumer = $9)
             ), names AS MATERIALIZED ( -- Else the patterns would be matched with each row.
                 SELECT DISTINCT s.schema_name, s.table_name FROM span AS s
             ), wanted AS MATERIALIZED (
@@ -104,7 +105,7 @@ BEGIN
             WHERE coalesce(m.before, 0) < 8388608
         $sql$ INTO positions
         USING the_stream.id, from_position, upto, the_consumer.shards, the_shard, capture.setting_list(the_consumer.settings, 'ops'),
-            capture.setting_list(the_consumer.settings, 'tables'), max_changes;
+            capture.setting_list(the_consumer.settings, 'tables'), max_changes, the_consumer.name;
         IF positions IS NOT NULL THEN
             upto := positions[cardinality(positions)];
         END IF;

@@ -6,7 +6,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at, s.url, s.tables
+    s.guarded_at, s.url, s.tables, s.repair
 FROM capture.stream AS s WHERE s.name = @name;
 
 -- name: StreamList :many
@@ -17,7 +17,7 @@ SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
 
 -- name: StreamConfigure :exec
-UPDATE capture.stream AS s SET url = @url, tables = @tables::text[] WHERE s.name = @name;
+UPDATE capture.stream AS s SET url = @url, tables = @tables::text[], repair = @repair WHERE s.name = @name;
 
 -- name: StreamPatterns :one
 SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id = @id;
@@ -27,11 +27,18 @@ SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id =
 UPDATE capture.stream AS s SET state = 'stopped', reason = @reason
 WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval);
 
+-- name: StreamFollow :exec
+-- Records which patterns are followed, and returns nothing: what they mean is in capture.captured.
+UPDATE capture.stream AS s SET followed = @followed::text[] WHERE s.id = @id;
+
+-- name: StreamFollowed :one
+SELECT coalesce(s.followed, '{}')::text[] AS followed, (s.followed IS NOT NULL)::boolean AS is_known FROM capture.stream AS s WHERE s.id = @id;
+
 -- name: StreamEnd :execrows
 -- Forgets where the source was read: a stream that is taken down. The log stays.
 UPDATE capture.stream AS s
 SET mode = NULL, mode_reason = '', state = 'new', reason = '', lsn = NULL, seen = NULL, system_id = NULL, timeline = NULL, slot = NULL,
-    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL
+    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL, followed = NULL
 WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamTake :one
@@ -70,6 +77,16 @@ WHERE s.id = @id AND s.token = @token;
 -- Keeps the stream from being taken until the end of the transaction, where it is still the caller's.
 SELECT s.position FROM capture.stream AS s WHERE s.id = @id AND s.token = @token FOR UPDATE;
 
+-- name: StreamHold :one
+-- Keeps a stream from being moved until the end of the transaction, whoever owns it.
+SELECT s.id, s.position FROM capture.stream AS s WHERE s.name = @name FOR UPDATE;
+
+-- name: StreamAppend :exec
+WITH moved AS (
+    UPDATE capture.stream AS s SET position = @position, landed_at = now() WHERE s.id = @id RETURNING s.name
+)
+SELECT pg_notify('daymill_capture', m.name) FROM moved AS m;
+
 -- name: StreamForget :exec
 UPDATE capture.stream AS s SET forgotten = greatest(s.forgotten, @position) WHERE s.id = @id;
 
@@ -80,15 +97,15 @@ SELECT coalesce(max(p.upto), 0)::bigint AS upto FROM capture.log_partition AS p 
 INSERT INTO capture.log_partition (stream_id, after, upto) VALUES (@stream_id, @after, @upto);
 
 -- name: LogPartitionFill :exec
-UPDATE capture.log_partition AS p SET filled_at = @at::timestamptz
+UPDATE capture.log_partition AS p SET filled_at = now()
 FROM capture.stream AS s
 WHERE s.id = @stream_id AND p.stream_id = s.id AND p.filled_at IS NULL AND p.upto <= s.position;
 
 -- name: LogPartitionOld :many
--- Partitions, oldest first, that were filled before an instant and that all consumers have passed.
+-- Partitions, oldest first, that have been full for the retention and that all consumers have passed.
 SELECT p.after, p.upto
 FROM capture.log_partition AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
-WHERE p.stream_id = @stream_id AND p.filled_at < @before::timestamptz AND NOT EXISTS (
+WHERE p.stream_id = @stream_id AND p.filled_at <= now() - @retention::interval AND NOT EXISTS (
     SELECT FROM capture.consumer AS c INNER JOIN capture.shard AS h ON h.consumer = c.name
     WHERE c.stream = s.name AND h.position < p.upto
 )
@@ -131,3 +148,8 @@ WHERE s.name = @stream AND v.schema_name = @schema_name AND v.table_name = @tabl
 -- name: GapInsert :exec
 INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
 VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
+
+-- name: GapOpen :many
+-- Gaps that are not repaired, the first a hundred.
+SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
+WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100;

@@ -48,7 +48,7 @@ type cli struct {
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
 	Apply      applyCmd      `cmd:"" help:"Make captured tables and sinks match daymill.yaml."`
 	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`
-	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, and show how and what."`
+	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, show how and what, and go on with snapshots."`
 	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
 	View       viewCmd       `cmd:"" help:"Make tables that are kept equal to a SELECT: apply definitions, watch, verify, rebuild."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`

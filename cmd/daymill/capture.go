@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
@@ -22,8 +24,10 @@ import (
 type captureCmd struct {
 	Add    captureAddCmd    `cmd:"" help:"Capture the changes of tables."`
 	Remove captureRemoveCmd `cmd:"" help:"Capture the changes of tables no longer. What is in the log is still delivered."`
-	Status captureStatusCmd `cmd:"" help:"List the streams, how they are read, and their positions."`
+	Status captureStatusCmd `cmd:"" help:"List the streams, how they are read, their positions, gaps, and snapshots in progress."`
 	Tail   captureTailCmd   `cmd:"" help:"Print changes as they are written to the log, until Ctrl-C."`
+
+	Snapshot captureSnapshotCmd `cmd:"" help:"List, pause, resume, restart and cancel snapshots of tables."`
 }
 
 type captureStatusCmd struct {
@@ -43,6 +47,18 @@ type streamReport struct {
 	CommittedAt *time.Time `json:"committed_at"`
 	Retained    int64      `json:"retained_bytes"`
 	Behind      int64      `json:"behind_bytes"`
+	// Gaps are those that are not repaired.
+	Gaps      []gapReport      `json:"gaps"`
+	Snapshots []snapshotReport `json:"snapshots"` // that are not finished
+}
+
+// gapReport is a gap in JSON.
+type gapReport struct {
+	Kind   string    `json:"kind"`
+	Reason string    `json:"reason"`
+	After  int64     `json:"after"`
+	Tables []string  `json:"tables"` // all where there are none
+	At     time.Time `json:"at"`
 }
 
 // Run reports the streams.
@@ -53,6 +69,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer database.Close()
 	reports := []streamReport{}
+	var all []snapshot.Snapshot
 	err = database.Read(ctx, func(on postgres.DBTX) error {
 		queries := db.New(on)
 		names, err := queries.StreamList(ctx)
@@ -64,10 +81,27 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 			if err != nil {
 				return fmt.Errorf("read stream %s: %w", name, err)
 			}
-			reports = append(reports, streamReport{
+			gaps, err := queries.GapOpen(ctx, s.ID)
+			if err != nil {
+				return fmt.Errorf("list the gaps of %s: %w", name, err)
+			}
+			report := streamReport{
 				Database: s.Name, Mode: s.Mode, Why: s.ModeReason, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.Lsn,
 				LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind,
-			})
+				Gaps: []gapReport{}, Snapshots: []snapshotReport{},
+			}
+			for _, g := range gaps {
+				report.Gaps = append(report.Gaps, gapReport{Kind: g.Kind, Reason: g.Reason, After: g.After, Tables: g.Tables, At: g.CreatedAt})
+			}
+			reading, err := unfinished(ctx, on, name)
+			if err != nil {
+				return err
+			}
+			for _, one := range reading {
+				report.Snapshots = append(report.Snapshots, reportSnapshot(one))
+			}
+			all = append(all, reading...)
+			reports = append(reports, report)
 		}
 		return nil
 	})
@@ -87,7 +121,23 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 		a.tablef(table, "%s\t%s\t%s%s\t%d\t%s bytes\t%s bytes\t%s\n", r.Database, r.Mode, r.State, because(r.Reason), r.Position,
 			number(r.Behind), number(r.Retained), r.Why)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, r := range reports {
+		for _, g := range r.Gaps {
+			a.printf("gap in %s after position %d, not repaired: %s\n", r.Database, g.After, g.Reason)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return a.printSnapshots(all)
+}
+
+func unfinished(ctx context.Context, on postgres.DBTX, stream string) ([]snapshot.Snapshot, error) {
+	list, err := snapshot.List(ctx, on, stream, "")
+	return slices.DeleteFunc(list, func(s snapshot.Snapshot) bool { return s.FinishedAt != nil }), err
 }
 
 type captureTailCmd struct {

@@ -59,7 +59,7 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewAccessListener(m.registry)}
 	err := m.registry.Register(&prom.Gauges{
 		Clock: clock,
-		Read:  func(ctx context.Context) (prom.Snapshot, error) { return snapshot(ctx, db, installation, clock) },
+		Read:  func(ctx context.Context) (prom.Snapshot, error) { return gauges(ctx, db, installation, clock) },
 		Failed: func(err error) {
 			logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
 		},
@@ -70,8 +70,8 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 	return m, nil
 }
 
-// snapshot reads the gauges of a database with a few short statements. The pool's limit bounds each, and ctx bounds all.
-func snapshot(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock) (prom.Snapshot, error) {
+// gauges reads the gauges of a database with a few short statements. The pool's limit bounds each, and ctx bounds all.
+func gauges(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock) (prom.Snapshot, error) {
 	findings, err := examineHealth(ctx, db, installation, clock, nil)
 	if err != nil {
 		return prom.Snapshot{}, err

@@ -14,14 +14,15 @@ import (
 )
 
 type sinkCmd struct {
-	Add    sinkAddCmd    `cmd:"" help:"Add a sink without a file."`
-	List   sinkListCmd   `cmd:"" help:"List the sinks and their states."`
-	Show   sinkShowCmd   `cmd:"" help:"Show one sink: its settings and its shards."`
-	Pause  sinkPauseCmd  `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
-	Resume sinkResumeCmd `cmd:"" help:"Resume a paused sink where it stopped."`
-	Rewind sinkRewindCmd `cmd:"" help:"Move a sink to another position of the log: deliver again from an earlier one, or skip to a later one."`
-	Remove sinkRemoveCmd `cmd:"" help:"Remove a sink, with its position and its dead letters."`
-	Verify sinkVerifyCmd `cmd:"" help:"Compare the rows of a Postgres sink with those of its source, and repair what differs."`
+	Add      sinkAddCmd      `cmd:"" help:"Add a sink without a file."`
+	List     sinkListCmd     `cmd:"" help:"List the sinks and their states."`
+	Show     sinkShowCmd     `cmd:"" help:"Show one sink: its settings and its shards."`
+	Pause    sinkPauseCmd    `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
+	Resume   sinkResumeCmd   `cmd:"" help:"Resume a paused sink where it stopped."`
+	Rewind   sinkRewindCmd   `cmd:"" help:"Move a sink to another position of the log: deliver again from an earlier one, or skip to a later one."`
+	Snapshot sinkSnapshotCmd `cmd:"" help:"Give a sink the rows that are in its tables, besides the changes. Other sinks get nothing of it."`
+	Remove   sinkRemoveCmd   `cmd:"" help:"Remove a sink, with its position and its dead letters."`
+	Verify   sinkVerifyCmd   `cmd:"" help:"Compare the rows of a Postgres sink with those of its source, and repair what differs."`
 }
 
 type sinkListCmd struct {

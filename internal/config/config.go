@@ -33,8 +33,10 @@ type File struct {
 	Databases map[string]string // $NAME of an environment variable by the database's name
 	// Tables are patterns of what is captured, by database. A database that the file says nothing of has none, and stays as it is.
 	Tables map[string][]string
-	Sinks  []Sink
-	Views  []definition.Definition
+	// NoRepair leaves gaps as they are, instead of repairing them by snapshots.
+	NoRepair bool
+	Sinks    []Sink
+	Views    []definition.Definition
 }
 
 // Sink is a sink as a file describes it.
@@ -86,7 +88,16 @@ func (p *parser) read(root *yaml.Node, file *File) {
 	p.Object(root, "the file", document.Fields{
 		"databases": func(value *yaml.Node) { p.databases(value, file) },
 		"capture": func(value *yaml.Node) {
-			p.Object(value, "capture", document.Fields{"tables": func(value *yaml.Node) { p.tables(value, file) }})
+			p.Object(value, "capture", document.Fields{
+				"tables": func(value *yaml.Node) { p.tables(value, file) },
+				"repair": func(value *yaml.Node) {
+					repair := true
+					if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || value.Decode(&repair) != nil {
+						p.Wrongf(value, "write true or false")
+					}
+					file.NoRepair = !repair
+				},
+			})
 		},
 		"sinks": func(value *yaml.Node) {
 			for _, item := range p.List(value, "sinks") {

@@ -120,6 +120,46 @@ func (q *Queries) GapInsert(ctx context.Context, arg GapInsertParams) error {
 	return err
 }
 
+const gapOpen = `-- name: GapOpen :many
+SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
+WHERE g.stream_id = $1 AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100
+`
+
+type GapOpenRow struct {
+	Kind      string
+	Reason    string
+	After     int64
+	Tables    []string
+	CreatedAt time.Time
+}
+
+// Gaps that are not repaired, the first a hundred.
+func (q *Queries) GapOpen(ctx context.Context, streamID int32) ([]GapOpenRow, error) {
+	rows, err := q.db.Query(ctx, gapOpen, streamID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GapOpenRow
+	for rows.Next() {
+		var i GapOpenRow
+		if err := rows.Scan(
+			&i.Kind,
+			&i.Reason,
+			&i.After,
+			&i.Tables,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const logPartitionDelete = `-- name: LogPartitionDelete :exec
 DELETE FROM capture.log_partition WHERE stream_id = $1 AND after = $2
 `
@@ -135,18 +175,13 @@ func (q *Queries) LogPartitionDelete(ctx context.Context, arg LogPartitionDelete
 }
 
 const logPartitionFill = `-- name: LogPartitionFill :exec
-UPDATE capture.log_partition AS p SET filled_at = $1::timestamptz
+UPDATE capture.log_partition AS p SET filled_at = now()
 FROM capture.stream AS s
-WHERE s.id = $2 AND p.stream_id = s.id AND p.filled_at IS NULL AND p.upto <= s.position
+WHERE s.id = $1 AND p.stream_id = s.id AND p.filled_at IS NULL AND p.upto <= s.position
 `
 
-type LogPartitionFillParams struct {
-	At       time.Time
-	StreamID int32
-}
-
-func (q *Queries) LogPartitionFill(ctx context.Context, arg LogPartitionFillParams) error {
-	_, err := q.db.Exec(ctx, logPartitionFill, arg.At, arg.StreamID)
+func (q *Queries) LogPartitionFill(ctx context.Context, streamID int32) error {
+	_, err := q.db.Exec(ctx, logPartitionFill, streamID)
 	return err
 }
 
@@ -179,7 +214,7 @@ func (q *Queries) LogPartitionLast(ctx context.Context, streamID int32) (int64, 
 const logPartitionOld = `-- name: LogPartitionOld :many
 SELECT p.after, p.upto
 FROM capture.log_partition AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
-WHERE p.stream_id = $1 AND p.filled_at < $2::timestamptz AND NOT EXISTS (
+WHERE p.stream_id = $1 AND p.filled_at <= now() - $2::interval AND NOT EXISTS (
     SELECT FROM capture.consumer AS c INNER JOIN capture.shard AS h ON h.consumer = c.name
     WHERE c.stream = s.name AND h.position < p.upto
 )
@@ -188,8 +223,8 @@ LIMIT 100
 `
 
 type LogPartitionOldParams struct {
-	StreamID int32
-	Before   time.Time
+	StreamID  int32
+	Retention time.Duration
 }
 
 type LogPartitionOldRow struct {
@@ -197,9 +232,9 @@ type LogPartitionOldRow struct {
 	Upto  int64
 }
 
-// Partitions, oldest first, that were filled before an instant and that all consumers have passed.
+// Partitions, oldest first, that have been full for the retention and that all consumers have passed.
 func (q *Queries) LogPartitionOld(ctx context.Context, arg LogPartitionOldParams) ([]LogPartitionOldRow, error) {
-	rows, err := q.db.Query(ctx, logPartitionOld, arg.StreamID, arg.Before)
+	rows, err := q.db.Query(ctx, logPartitionOld, arg.StreamID, arg.Retention)
 	if err != nil {
 		return nil, err
 	}
@@ -309,6 +344,23 @@ func (q *Queries) SchemaVersionLast(ctx context.Context, streamID int32) ([]Sche
 	return items, nil
 }
 
+const streamAppend = `-- name: StreamAppend :exec
+WITH moved AS (
+    UPDATE capture.stream AS s SET position = $1, landed_at = now() WHERE s.id = $2 RETURNING s.name
+)
+SELECT pg_notify('daymill_capture', m.name) FROM moved AS m
+`
+
+type StreamAppendParams struct {
+	Position int64
+	ID       int32
+}
+
+func (q *Queries) StreamAppend(ctx context.Context, arg StreamAppendParams) error {
+	_, err := q.db.Exec(ctx, streamAppend, arg.Position, arg.ID)
+	return err
+}
+
 const streamBeat = `-- name: StreamBeat :execrows
 UPDATE capture.stream AS s SET beat_at = now() WHERE s.id = $1 AND s.token = $2
 `
@@ -363,24 +415,30 @@ func (q *Queries) StreamBegin(ctx context.Context, arg StreamBeginParams) (int64
 }
 
 const streamConfigure = `-- name: StreamConfigure :exec
-UPDATE capture.stream AS s SET url = $1, tables = $2::text[] WHERE s.name = $3
+UPDATE capture.stream AS s SET url = $1, tables = $2::text[], repair = $3 WHERE s.name = $4
 `
 
 type StreamConfigureParams struct {
 	Url    string
 	Tables []string
+	Repair bool
 	Name   string
 }
 
 func (q *Queries) StreamConfigure(ctx context.Context, arg StreamConfigureParams) error {
-	_, err := q.db.Exec(ctx, streamConfigure, arg.Url, arg.Tables, arg.Name)
+	_, err := q.db.Exec(ctx, streamConfigure,
+		arg.Url,
+		arg.Tables,
+		arg.Repair,
+		arg.Name,
+	)
 	return err
 }
 
 const streamEnd = `-- name: StreamEnd :execrows
 UPDATE capture.stream AS s
 SET mode = NULL, mode_reason = '', state = 'new', reason = '', lsn = NULL, seen = NULL, system_id = NULL, timeline = NULL, slot = NULL,
-    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL
+    slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL, followed = NULL
 WHERE s.id = $1 AND s.token = $2
 `
 
@@ -407,6 +465,37 @@ func (q *Queries) StreamEnsure(ctx context.Context, name string) error {
 	return err
 }
 
+const streamFollow = `-- name: StreamFollow :exec
+UPDATE capture.stream AS s SET followed = $1::text[] WHERE s.id = $2
+`
+
+type StreamFollowParams struct {
+	Followed []string
+	ID       int32
+}
+
+// Records which patterns are followed, and returns nothing: what they mean is in capture.captured.
+func (q *Queries) StreamFollow(ctx context.Context, arg StreamFollowParams) error {
+	_, err := q.db.Exec(ctx, streamFollow, arg.Followed, arg.ID)
+	return err
+}
+
+const streamFollowed = `-- name: StreamFollowed :one
+SELECT coalesce(s.followed, '{}')::text[] AS followed, (s.followed IS NOT NULL)::boolean AS is_known FROM capture.stream AS s WHERE s.id = $1
+`
+
+type StreamFollowedRow struct {
+	Followed []string
+	IsKnown  bool
+}
+
+func (q *Queries) StreamFollowed(ctx context.Context, id int32) (StreamFollowedRow, error) {
+	row := q.db.QueryRow(ctx, streamFollowed, id)
+	var i StreamFollowedRow
+	err := row.Scan(&i.Followed, &i.IsKnown)
+	return i, err
+}
+
 const streamForget = `-- name: StreamForget :exec
 UPDATE capture.stream AS s SET forgotten = greatest(s.forgotten, $1) WHERE s.id = $2
 `
@@ -426,7 +515,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at, s.url, s.tables
+    s.guarded_at, s.url, s.tables, s.repair
 FROM capture.stream AS s WHERE s.name = $1
 `
 
@@ -455,6 +544,7 @@ type StreamGetRow struct {
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
+	Repair      bool
 }
 
 func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, error) {
@@ -485,6 +575,7 @@ func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, err
 		&i.GuardedAt,
 		&i.Url,
 		&i.Tables,
+		&i.Repair,
 	)
 	return i, err
 }
@@ -509,6 +600,23 @@ func (q *Queries) StreamGuard(ctx context.Context, arg StreamGuardParams) error 
 		arg.Token,
 	)
 	return err
+}
+
+const streamHold = `-- name: StreamHold :one
+SELECT s.id, s.position FROM capture.stream AS s WHERE s.name = $1 FOR UPDATE
+`
+
+type StreamHoldRow struct {
+	ID       int32
+	Position int64
+}
+
+// Keeps a stream from being moved until the end of the transaction, whoever owns it.
+func (q *Queries) StreamHold(ctx context.Context, name string) (StreamHoldRow, error) {
+	row := q.db.QueryRow(ctx, streamHold, name)
+	var i StreamHoldRow
+	err := row.Scan(&i.ID, &i.Position)
+	return i, err
 }
 
 const streamList = `-- name: StreamList :many

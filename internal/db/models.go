@@ -289,6 +289,7 @@ type CaptureLog struct {
 	Ordinal       int32
 	CommittedAt   time.Time
 	SchemaVersion int32
+	Consumer      *string
 }
 
 type CaptureLogPartition struct {
@@ -330,6 +331,34 @@ type CaptureShard struct {
 	PolledFence int64
 }
 
+type CaptureSnapshot struct {
+	ID         int64
+	StreamID   int32
+	SchemaName string
+	TableName  string
+	Consumer   *string
+	State      string
+	Reason     string
+	Cursor     []string
+	Chunks     int64
+	Rows       int64
+	Estimate   int64
+	After      int64
+	SinceXid   *string
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	MovedAt    *time.Time
+	FinishedAt *time.Time
+}
+
+type CaptureSnapshotRequest struct {
+	ID        int64
+	StreamID  int32
+	Consumer  *string
+	Tables    []string
+	CreatedAt time.Time
+}
+
 type CaptureStream struct {
 	ID          int32
 	Name        string
@@ -355,6 +384,8 @@ type CaptureStream struct {
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
+	Followed    []string
+	Repair      bool
 	ViewTables  []string
 }
 

@@ -209,11 +209,14 @@ func (r *reconciler) beat(ctx context.Context) error {
 func (r *reconciler) due(ctx context.Context, capture *Capture) (consumers bool, err error) {
 	var params []river.InsertManyParams
 	err = r.db.Read(ctx, func(on postgres.DBTX) error {
+		if params, err = snapshots(ctx, on); err != nil {
+			return err
+		}
 		shards, err := db.New(on).ShardDue(ctx)
 		if err != nil {
 			return fmt.Errorf("look for shards that are due: %w", err)
 		}
-		consumers = len(shards) > 0
+		consumers = len(shards)+len(params) > 0
 		heads := map[string]int64{}
 		for _, s := range shards {
 			head, known := heads[s.Stream]

@@ -79,6 +79,9 @@ func Kinds() []Kind {
 		newKind(Kind{
 			Does: "Works on a view's task: builds its table, refreshes many of its rows, or compares them with the SELECT.",
 		}, controlTimeout, newWorkViewWorker),
+		newKind(Kind{
+			Does: "Reads rows that were there before capture, chunk by chunk, into the log.",
+		}, controlTimeout, newSnapshotTablesWorker),
 	}
 }
 

@@ -19,6 +19,9 @@ const (
 	Update   Op = "update"
 	Delete   Op = "delete"
 	Truncate Op = "truncate"
+	// Sweep ends the snapshot of a table: rows whose last change is not after the position in Old are gone. Only sinks that can
+	// find these get it.
+	Sweep Op = "sweep"
 )
 
 // Change is one row inserted, updated or deleted, or a table truncated.
@@ -45,6 +48,8 @@ type Change struct {
 	CommittedAt   time.Time `json:"committed_at"`
 	SchemaVersion int       `json:"schema_version"`
 	Snapshot      bool      `json:"snapshot"`
+	// Consumer is the only one that the change is for: a row of a snapshot that it asked for. All where empty.
+	Consumer string `json:"-"`
 }
 
 // Key names the row that a change is about, unique over all tables of a stream. All changes of a row have the same, and a
@@ -56,7 +61,11 @@ func Key(c Change) string {
 		key.Write(c.Key)
 	}
 	// Quoted, since a table's name may hold what separates the parts.
-	return strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
+	name := strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
+	if c.Op == Sweep { // It must not stand for a truncate before it.
+		name += " " + string(Sweep)
+	}
+	return name
 }
 
 // Hash stands in for a key, which may be longer than an index takes.

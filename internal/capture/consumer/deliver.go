@@ -34,6 +34,8 @@ type Query struct {
 	After         int64 // position
 	Shard, Shards int   // by the hash of the key
 	Limit         int   // changes
+	// Consumer is whose: it also gets what is for nobody else.
+	Consumer string
 }
 
 // Log is where changes are kept.
@@ -167,7 +169,7 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	var upTo int64
 	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
 		changes, upTo, err = d.Log.Read(ctx, on, Query{
-			Stream: d.Consumer.Stream, After: d.position, Shard: d.Shard, Shards: d.Consumer.Shards, Limit: d.limit(),
+			Stream: d.Consumer.Stream, After: d.position, Shard: d.Shard, Shards: d.Consumer.Shards, Limit: d.limit(), Consumer: d.Consumer.Name,
 		})
 		return err
 	})
@@ -201,6 +203,12 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 		parked[string(key)] = true
 	}
 	for i, c := range changes {
+		if c.Op == change.Sweep {
+			if d.sweeps() && d.Filter.Takes(c.Schema, c.Table) {
+				sent, raw = append(sent, c), append(raw, c)
+			}
+			continue
+		}
 		shaped, passes, err := d.Filter.Apply(c)
 		switch {
 		case err == nil && !passes:
@@ -214,6 +222,12 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 		}
 	}
 	return sent, raw, letters, nil
+}
+
+// sweeps reports whether the sink can find rows that a snapshot has not found any more.
+func (d *deliverer) sweeps() bool {
+	_, is := d.Sink.(sink.Sweeper)
+	return is
 }
 
 // refused makes letters of refusals. What follows a refused change of the same key waits behind it, also where a sink that is

@@ -16,13 +16,28 @@ import (
 
 // columns are those of capture.log, in the order in which rows are written.
 const columns = "stream_id, position, op, schema_name, table_name, key_hash, key, old, new, unchanged, key_changed, snapshot, " +
-	"xid, lsn, ordinal, committed_at, schema_version"
+	"xid, lsn, ordinal, committed_at, schema_version, consumer"
 
-const columnCount = 17
+const columnCount = 18
+
+const copySQL = "COPY capture.log (" + columns + ") FROM STDIN (FORMAT binary)"
 
 // Land gives changes their positions and writes them, together with how far the source has been read. Without changes it only
-// moves the mark. After an error it is not known whether they landed: take the stream again, and go on from where it says.
+// moves the mark. Where a snapshot has moved the stream meanwhile they land behind that. After an error it is not known whether
+// they landed: take the stream again, and go on from where it says.
 func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) error {
+	for {
+		err := w.land(ctx, changes, mark)
+		if postgres.Code(err) != moved {
+			return err
+		}
+		if err := w.refresh(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Writer) land(ctx context.Context, changes []change.Change, mark Mark) error {
 	next := w.position + int64(len(changes))
 	for next > w.upto {
 		if err := w.extend(ctx); err != nil {
@@ -39,8 +54,7 @@ func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) e
 		_, err = conn.Conn().PgConn().Exec(ctx, advance).ReadAll()
 	} else {
 		w.encode(changes)
-		_, err = conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer),
-			advance+"; COPY capture.log ("+columns+") FROM STDIN (FORMAT binary)")
+		_, err = conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer), advance+"; "+copySQL)
 	}
 	switch {
 	case postgres.Code(err) == fenced:
@@ -93,7 +107,7 @@ func (w *Writer) encode(changes []change.Change) {
 		b = appendText(b, string(c.Op))
 		b = appendText(b, c.Schema)
 		b = appendText(b, c.Table)
-		if c.Op == change.Truncate {
+		if len(c.Key) == 0 && (c.Op == change.Truncate || c.Op == change.Sweep) {
 			b = appendNull(b)
 		} else {
 			b = appendInt32(b, hash(*c))
@@ -109,6 +123,11 @@ func (w *Writer) encode(changes []change.Change) {
 		b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Of a transaction; Postgres has no more.
 		b = appendInt64(b, c.CommittedAt.Sub(epoch).Microseconds())
 		b = appendInt32(b, int32(c.SchemaVersion)) //nolint:gosec // One for each ALTER TABLE.
+		if c.Consumer == "" {
+			b = appendNull(b)
+		} else {
+			b = appendText(b, c.Consumer)
+		}
 	}
 	w.buffer = binary.BigEndian.AppendUint16(b, 0xffff)
 }

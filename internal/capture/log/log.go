@@ -31,6 +31,8 @@ const (
 
 	// fenced is the SQLSTATE that capture.advance raises.
 	fenced = "DM016"
+	// moved is what it raises where a snapshot has moved the stream.
+	moved = "DM017"
 )
 
 var (

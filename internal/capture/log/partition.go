@@ -22,32 +22,46 @@ func (w *Writer) partition(after int64) string {
 
 // extend makes the next partition. It is attached, which does not wait for readers, as CREATE TABLE … PARTITION OF would.
 func (w *Writer) extend(ctx context.Context) error {
-	after := max(w.upto, w.position)
-	upto := after + w.config.Partition
-	err := w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
-		statements := []string{
-			"CREATE TABLE " + w.partition(after) + " (LIKE capture.log INCLUDING DEFAULTS)",
-			"ALTER TABLE " + w.parent() + " ATTACH PARTITION " + w.partition(after) + " FOR VALUES FROM (" + number(after+1) + ") TO (" + number(upto+1) + ")",
-		}
-		var has bool
-		if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", w.parent()).Scan(&has); err != nil {
-			return err
-		}
-		if !has {
-			statements = append([]string{
-				"CREATE TABLE " + w.parent() + " (LIKE capture.log INCLUDING DEFAULTS) PARTITION BY RANGE (position)",
-				"ALTER TABLE capture.log ATTACH PARTITION " + w.parent() + " FOR VALUES IN (" + number(int64(w.id)) + ")",
-			}, statements...)
-		}
-		for _, statement := range statements {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return queries.LogPartitionInsert(ctx, db.LogPartitionInsertParams{StreamID: w.id, After: after, Upto: upto})
-	})
+	err := w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error { return w.extendTx(ctx, tx, queries) })
 	if err != nil {
 		return fmt.Errorf("make a partition of the log: %w", err)
+	}
+	return nil
+}
+
+// extendTx makes the next partition in a transaction that keeps the stream from being moved.
+func (w *Writer) extendTx(ctx context.Context, tx pgx.Tx, queries *db.Queries) error {
+	last, err := queries.LogPartitionLast(ctx, w.id)
+	if err != nil {
+		return err
+	}
+	if last > w.upto { // A snapshot has made it.
+		w.upto = last
+		return nil
+	}
+	after := max(w.upto, w.position)
+	upto := after + w.config.Partition
+	statements := []string{
+		"CREATE TABLE " + w.partition(after) + " (LIKE capture.log INCLUDING DEFAULTS)",
+		"ALTER TABLE " + w.parent() + " ATTACH PARTITION " + w.partition(after) + " FOR VALUES FROM (" + number(after+1) + ") TO (" + number(upto+1) + ")",
+	}
+	var has bool
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", w.parent()).Scan(&has); err != nil {
+		return err
+	}
+	if !has {
+		statements = append([]string{
+			"CREATE TABLE " + w.parent() + " (LIKE capture.log INCLUDING DEFAULTS) PARTITION BY RANGE (position)",
+			"ALTER TABLE capture.log ATTACH PARTITION " + w.parent() + " FOR VALUES IN (" + number(int64(w.id)) + ")",
+		}, statements...)
+	}
+	for _, statement := range statements {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if err := queries.LogPartitionInsert(ctx, db.LogPartitionInsertParams{StreamID: w.id, After: after, Upto: upto}); err != nil {
+		return err
 	}
 	w.upto = upto
 	return nil
@@ -58,7 +72,10 @@ const lockWait = "200ms"
 
 // Maintain makes the next partition when the last one is half full, and drops those that were full for the retention and that
 // all consumers have passed. It returns how many were dropped. A partition that is being read is left for the next time.
-func (w *Writer) Maintain(ctx context.Context, now time.Time, retention time.Duration) (int, error) {
+func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, error) {
+	if err := w.refresh(ctx); err != nil {
+		return 0, err
+	}
 	if w.position > w.upto-w.config.Partition/2 {
 		if err := w.extend(ctx); err != nil {
 			return 0, err
@@ -66,9 +83,9 @@ func (w *Writer) Maintain(ctx context.Context, now time.Time, retention time.Dur
 	}
 	var old []db.LogPartitionOldRow
 	err := w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		err := queries.LogPartitionFill(ctx, db.LogPartitionFillParams{StreamID: w.id, At: now})
+		err := queries.LogPartitionFill(ctx, w.id)
 		if err == nil {
-			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Before: now.Add(-retention)})
+			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Retention: retention})
 		}
 		return err
 	})

@@ -26,6 +26,8 @@ type Query struct {
 	After         int64 // position
 	Shard, Shards int   // by the hash of the key
 	Limit         int   // changes
+	// Consumer is whose: it also gets what is for nobody else.
+	Consumer string
 }
 
 // Log reads changes. The zero value is ready.
@@ -39,6 +41,7 @@ SELECT l.position, l.op, l.schema_name, l.table_name, l.key::text, l.old::text, 
 FROM capture.log AS l
 WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
     AND (l.key_hash IS NULL OR (l.key_hash & 2147483647) % $4::integer = $5::integer)
+    AND (l.consumer IS NULL OR l.consumer = $7)
 ORDER BY l.position
 LIMIT $6`
 
@@ -62,7 +65,7 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 	end := min(stream.Position, query.After+max(window, int64(query.Limit)*int64(shards)))
 	// Planned each time: a plan that was made while a partition was empty reads all of it later.
 	rows, err := on.Query(ctx, selectSQL, pgx.QueryExecModeCacheDescribe,
-		stream.ID, query.After, end, shards, query.Shard, query.Limit)
+		stream.ID, query.After, end, shards, query.Shard, query.Limit, query.Consumer)
 	if err != nil {
 		return nil, query.After, fmt.Errorf("read the log: %w", err)
 	}

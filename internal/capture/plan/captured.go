@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, e
 		if err != nil {
 			return nil, err
 		}
-		wanted := stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name]}
+		wanted := stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], NoRepair: file.NoRepair}
 		step := Step{Verb: Keep, Capture: name, stream: wanted}
 		var differs []string
 		for _, pattern := range wanted.Tables {
@@ -43,6 +44,9 @@ func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, e
 		}
 		if there.URL != wanted.URL && there.URL != "" {
 			differs = append(differs, "database "+wanted.URL)
+		}
+		if there.NoRepair != wanted.NoRepair {
+			differs = append(differs, fmt.Sprintf("repair: %t", !wanted.NoRepair))
 		}
 		if len(differs) > 0 {
 			step.Verb, step.Why = Change, strings.Join(differs, " ")

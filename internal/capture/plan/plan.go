@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
@@ -94,9 +95,6 @@ func compare(s config.Sink, there map[string]consumer.Consumer) (Step, error) {
 	c, has := there[s.Name]
 	if !has {
 		step.Verb, step.Why = Create, "from "+s.From
-		if s.From == config.Snapshot {
-			step.Why = "from the end of the log: this version reads no snapshot, so rows that are there already are not delivered"
-		}
 		return step, nil
 	}
 	move := "from database " + c.Stream + " to " + s.Database
@@ -218,7 +216,10 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	if err != nil {
 		return err
 	}
-	return consumer.Create(ctx, tx, c, after, who)
+	if err := consumer.Create(ctx, tx, c, after, who); err != nil || s.wanted.From != config.Snapshot {
+		return err
+	}
+	return snapshot.Request(ctx, tx, c.Stream, c.Name, nil)
 }
 
 // position is where a new sink begins. One that takes a snapshot begins at the head as well: the rows come through the log.

@@ -24,6 +24,13 @@ type Column struct {
 	Type string // as format_type writes it
 }
 
+// Sweeper is a sink that takes a [change.Sweep]: it knows of each row after which position it was written. Others get none.
+type Sweeper interface {
+	Sink
+	// Sweeps is there to tell it from others.
+	Sweeps()
+}
+
 // Refusal is a change that a sink will not take, however often it is tried.
 type Refusal struct {
 	Index  int    // in the batch

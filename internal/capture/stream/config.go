@@ -19,6 +19,8 @@ type Config struct {
 	Name   string
 	URL    string   // $NAME of the environment variable with the URL of its database
 	Tables []string // patterns; the stream is taken down where there are none
+	// NoRepair leaves gaps as they are, instead of repairing them by snapshots of the tables that they concern.
+	NoRepair bool
 }
 
 // Get returns what a stream is told to capture; nothing where there is no such stream.
@@ -30,7 +32,7 @@ func Get(ctx context.Context, on postgres.DBTX, name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read stream %s: %w", name, err)
 	}
-	return Config{Name: row.Name, URL: row.Url, Tables: row.Tables}, nil
+	return Config{Name: row.Name, URL: row.Url, Tables: row.Tables, NoRepair: !row.Repair}, nil
 }
 
 // Names returns the names of all streams.
@@ -70,7 +72,7 @@ func Configure(ctx context.Context, tx pgx.Tx, c Config, who audit.Who) error {
 		if c.Tables == nil {
 			c.Tables = []string{}
 		}
-		err = queries.StreamConfigure(ctx, db.StreamConfigureParams{Name: c.Name, Url: c.URL, Tables: c.Tables})
+		err = queries.StreamConfigure(ctx, db.StreamConfigureParams{Name: c.Name, Url: c.URL, Tables: c.Tables, Repair: !c.NoRepair})
 	}
 	if err != nil {
 		return fmt.Errorf("say what stream %s captures: %w", c.Name, err)

@@ -80,9 +80,17 @@ func (s *session) find(ctx context.Context) error {
 // record writes down which tables are captured from here on, and why others are not.
 func (s *session) record(ctx context.Context) error {
 	names := make([]string, len(s.found))
-	err := s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+	var grown []string
+	err := s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+		followed, err := queries.StreamFollowed(ctx, s.writer.ID())
+		if err != nil {
+			return err
+		}
 		for i, t := range s.found {
 			names[i] = t.String()
+			if t.Reason == "" && !slices.Contains(s.before, t.String()) {
+				grown = append(grown, t.String())
+			}
 			err := queries.CapturedUpsert(ctx, db.CapturedUpsertParams{
 				StreamID: s.writer.ID(), SchemaName: t.Schema, TableName: t.Name, Oid: int64(t.OID), Identity: t.Identity, Reason: t.Reason,
 			})
@@ -90,10 +98,25 @@ func (s *session) record(ctx context.Context) error {
 				return err
 			}
 		}
-		return queries.CapturedDelete(ctx, db.CapturedDeleteParams{StreamID: s.writer.ID(), Tables: names})
+		if err := queries.CapturedDelete(ctx, db.CapturedDeleteParams{StreamID: s.writer.ID(), Tables: names}); err != nil {
+			return err
+		}
+		if err := queries.StreamFollow(ctx, db.StreamFollowParams{ID: s.writer.ID(), Followed: s.patterns}); err != nil {
+			return err
+		}
+		// A table that appears under the same patterns was made a moment ago, and may have rows already.
+		if len(grown) == 0 || !followed.IsKnown || !slices.Equal(followed.Followed, s.patterns) {
+			return nil
+		}
+		return s.repair(ctx, tx, grown)
 	})
 	if err != nil {
 		return fmt.Errorf("record the captured tables: %w", err)
+	}
+	for _, t := range grown { // The next look records them no more.
+		if !slices.Contains(s.before, t) {
+			s.before = append(s.before, t)
+		}
 	}
 	return nil
 }
@@ -193,6 +216,6 @@ func (s *session) look(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err = s.writer.Maintain(ctx, s.Clock.Now(), s.Retention)
+	_, err = s.writer.Maintain(ctx, s.Retention)
 	return err
 }

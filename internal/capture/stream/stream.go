@@ -17,7 +17,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -25,8 +28,8 @@ import (
 
 // Modes.
 const (
-	ModeWAL     = "wal"
-	ModeTrigger = "trigger"
+	ModeWAL     = wal.Mode
+	ModeTrigger = trigger.Mode
 )
 
 // Defaults of Owner.
@@ -273,7 +276,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		return err
 	}
 	params.ID, params.Token = s.writer.ID(), s.writer.Token()
-	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+	return s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
 		_, err := queries.StreamMode(ctx, db.StreamModeParams{ID: params.ID, Token: params.Token, Mode: s.mode, ModeReason: s.modeReason})
 		if err == nil {
 			_, err = queries.StreamBegin(ctx, params)
@@ -284,7 +287,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		if missing == nil {
 			return nil
 		}
-		return s.insertGap(ctx, queries, *missing)
+		return s.insertGap(ctx, tx, *missing)
 	})
 }
 
@@ -293,19 +296,31 @@ func (s *session) lost(ctx context.Context, kind, reason string, tables []string
 	if len(tables) == 0 {
 		return nil
 	}
-	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		return s.insertGap(ctx, queries, gap{kind: kind, reason: reason, tables: tables})
+	return s.writer.Tx(ctx, func(tx pgx.Tx, _ *db.Queries) error {
+		return s.insertGap(ctx, tx, gap{kind: kind, reason: reason, tables: tables})
 	})
 }
 
-func (s *session) insertGap(ctx context.Context, queries *db.Queries, g gap) error {
+func (s *session) insertGap(ctx context.Context, tx pgx.Tx, g gap) error {
 	tables := g.tables
 	if tables == nil {
 		tables = []string{}
 	}
-	err := queries.GapInsert(ctx, db.GapInsertParams{StreamID: s.writer.ID(), Kind: g.kind, Reason: g.reason, After: s.writer.Position(), Tables: tables})
+	err := db.New(tx).GapInsert(ctx, db.GapInsertParams{StreamID: s.writer.ID(), Kind: g.kind, Reason: g.reason, After: s.writer.Position(), Tables: tables})
 	if err != nil {
 		return fmt.Errorf("record a gap: %w", err)
 	}
-	return nil
+	return s.repair(ctx, tx, g.tables)
+}
+
+// repair asks for a snapshot of tables for all consumers, where gaps are to be repaired.
+func (s *session) repair(ctx context.Context, tx pgx.Tx, tables []string) error {
+	row, err := db.New(tx).StreamGet(ctx, s.Name)
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", s.Name, err)
+	}
+	if !row.Repair {
+		return nil
+	}
+	return snapshot.Request(ctx, tx, s.Name, "", tables)
 }

@@ -234,7 +234,12 @@ func old(t table.Table) string {
 	return none
 }
 
-// row is the row as JSON, without what Postgres computes.
+// RowSQL is the row of an alias as JSON, without what Postgres computes.
+func RowSQL(alias string, t table.Table) string { return row(alias, t) }
+
+// KeySQL is the key of an alias as JSON.
+func KeySQL(alias string, t table.Table) string { return key(alias, t) }
+
 func row(alias string, t table.Table) string {
 	parts := make([]string, 0, 1+len(t.Generated))
 	parts = append(parts, "to_jsonb("+alias+".*)")
@@ -244,7 +249,7 @@ func row(alias string, t table.Table) string {
 	return strings.Join(parts, " - ")
 }
 
-// key is the key as JSON. It is json and not jsonb, which would lose the order of the columns.
+// It is json and not jsonb, which would lose the order of the columns.
 func key(alias string, t table.Table) string {
 	if len(t.Key) == 0 {
 		return "NULL::json"

@@ -16,6 +16,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
+// Mode is the name of this way of reading.
+const Mode = "trigger"
+
 // DefaultRows is how many changes land at a time.
 const DefaultRows = 10_000
 
@@ -87,7 +90,8 @@ type Config struct {
 type Reader struct {
 	config Config
 	mark   Mark
-	rows   int // of the next batch
+	rows   int  // of the next batch
+	marked bool // the queue has a mark that Emit has written
 }
 
 // New returns a reader.
@@ -104,6 +108,24 @@ func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error
 		err = fmt.Errorf("take a snapshot of the source: %w", err)
 	}
 	return snapshot, err
+}
+
+// Emit writes a mark into the queue, and returns its transaction: once a reader has seen that, everything that was committed
+// before the call has landed.
+func Emit(ctx context.Context, source *postgres.DB) (xid string, err error) {
+	err = source.Tx(ctx, func(tx pgx.Tx) error {
+		var active int
+		if err := tx.QueryRow(ctx, "SELECT c.active, pg_catalog.pg_current_xact_id()::text FROM daymill_capture.control AS c").Scan(&active, &xid); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "INSERT INTO daymill_capture.queue_"+strconv.Itoa(active)+` (xid, seq, root, op, key_changed, at)
+			SELECT pg_catalog.pg_current_xact_id(), pg_catalog.nextval('daymill_capture.seq'), 0, 'm', false, pg_catalog.now()`)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("mark the queue: %w", err)
+	}
+	return xid, nil
 }
 
 // Accept takes the queue as it is, and forgets of what could not be written to it: the caller has recorded the gap.
@@ -136,7 +158,7 @@ WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)
     AND pg_catalog.pg_visible_in_snapshot(q.xid, $2::pg_catalog.pg_snapshot)
 ORDER BY q.seq`
 
-// Turn lands what the source has committed since the last turn, and returns how many changes those were.
+// Turn lands what the source has committed since the last turn, and returns how many changes and marks those were.
 func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	tx, err := r.config.Source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -173,6 +195,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
 	ordinals := map[int64]int{}
+	r.marked = false
 	for {
 		batch, rows, err := r.fetch(ctx, tx, ordinals)
 		if err != nil {
@@ -184,13 +207,16 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			batch.Mark = r.mark
 		}
 		// Where nothing was written the mark may stay: the same is looked for again.
-		if len(batch.Changes) > 0 || done && count > 0 {
+		if len(batch.Changes) > 0 || done && (count > 0 || r.marked) {
 			if err := r.config.Land(ctx, batch); err != nil {
 				return count, err
 			}
 		}
 		count += len(batch.Changes)
 		if done {
+			if r.marked {
+				count++
+			}
 			return count, nil
 		}
 	}
@@ -213,6 +239,10 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		var key, before, after *string
 		if err := rows.Scan(&c.XID, &seq, &root, &op, &c.KeyChanged, &c.CommittedAt, &key, &before, &after); err != nil {
 			return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+		}
+		if op == "m" {
+			r.marked = true
+			continue
 		}
 		ordinals[c.XID]++
 		if seq <= r.mark.Seq {

@@ -49,8 +49,9 @@ type decoder struct {
 	committedAt time.Time
 	ordinal     int
 
-	batch Batch
-	arena []byte // of the batch's rows
+	batch  Batch
+	arena  []byte // of the batch's rows
+	marked bool   // somebody waits until the batch has landed: see Emit
 }
 
 // decode takes one message. Nothing of it is kept: the next one overwrites it.
@@ -68,6 +69,8 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	case *pglogrepl.CommitMessage:
 		d.open = false
 		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+	case *pglogrepl.LogicalDecodingMessage:
+		d.marked = d.marked || m.Prefix == prefix
 	case *pglogrepl.InsertMessage:
 		return d.row(m.RelationID, change.Insert, nil, m.Tuple)
 	case *pglogrepl.UpdateMessage:
@@ -83,7 +86,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 			d.add(r, change.Change{Op: change.Truncate})
 		}
 	}
-	return nil // Types, origins and messages are of no concern.
+	return nil // Types and origins are of no concern.
 }
 
 func (d *decoder) known(id uint32) (*relation, error) {
@@ -251,13 +254,16 @@ func (d *decoder) value(c column, from *pglogrepl.TupleDataColumn) (err error) {
 	return err
 }
 
+// due reports whether there is something to land.
+func (d *decoder) due() bool { return len(d.batch.Changes) > 0 || d.marked }
+
 // take returns the batch and begins another.
 func (d *decoder) take() Batch {
 	batch := d.batch
 	if !d.open {
 		batch.Partial = Partial{}
 	}
-	d.batch = Batch{}
+	d.batch, d.marked = Batch{}, d.marked && d.open
 	d.arena = make([]byte, 0, cap(d.arena))
 	return batch
 }

@@ -177,3 +177,19 @@ func Unpublish(ctx context.Context, on postgres.DBTX, name string) error {
 	}
 	return nil
 }
+
+// Mode is the name of this way of reading.
+const Mode = "wal"
+
+// prefix is that of our own messages in the WAL.
+const prefix = "daymill"
+
+// Emit writes a mark into the WAL, and returns its position: once a reader has come to it, everything that was committed before
+// the call has landed.
+func Emit(ctx context.Context, on postgres.DBTX) (lsn string, err error) {
+	err = on.QueryRow(ctx, "SELECT pg_catalog.pg_logical_emit_message(true, $1::text, ''::text)::text", prefix).Scan(&lsn)
+	if err != nil {
+		return "", fmt.Errorf("mark the WAL: %w", err)
+	}
+	return lsn, nil
+}

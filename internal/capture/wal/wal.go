@@ -160,9 +160,12 @@ func (r *Reader) connect(ctx context.Context) (err error) {
 	if r.conn, err = Connect(ctx, r.config.URL); err != nil {
 		return err
 	}
+	arguments := []string{"proto_version '1'", "publication_names " + literal(r.config.Publication)}
+	if major, _, _ := strings.Cut(r.conn.ParameterStatus("server_version"), "."); len(major) == 2 && major >= "14" {
+		arguments = append(arguments, "messages 'true'") // For marks. Without them a reader comes to a mark within a beat.
+	}
 	err = pglogrepl.StartReplication(ctx, r.conn, r.config.Slot, r.config.After, pglogrepl.StartReplicationOptions{
-		Mode:       pglogrepl.LogicalReplication,
-		PluginArgs: []string{"proto_version '1'", "publication_names " + literal(r.config.Publication)},
+		Mode: pglogrepl.LogicalReplication, PluginArgs: arguments,
 	})
 	if err != nil {
 		_ = r.conn.Close(context.WithoutCancel(ctx)) // It is of no use.
@@ -216,7 +219,7 @@ func (r *Reader) receive(ctx context.Context) error {
 			if err := r.turn(ctx); err != nil {
 				return err
 			}
-			pending = len(r.decoder.batch.Changes) > 0
+			pending = r.decoder.due()
 			wake(r.next(pending))
 			continue
 		case err != nil:
@@ -225,7 +228,7 @@ func (r *Reader) receive(ctx context.Context) error {
 		if err := r.message(ctx, message); err != nil {
 			return err
 		}
-		if !pending && len(r.decoder.batch.Changes) > 0 {
+		if !pending && r.decoder.due() {
 			pending = true
 			wake(r.config.Wait)
 		}
@@ -278,7 +281,7 @@ var errEnded = errors.New("the server ended the stream")
 
 // turn is what is done when a deadline has passed: what is whole lands, and the server hears of us and says where it is.
 func (r *Reader) turn(ctx context.Context) error {
-	if len(r.decoder.batch.Changes) > 0 {
+	if r.decoder.due() {
 		if r.decoder.open {
 			return nil // The rest of the transaction is on its way.
 		}

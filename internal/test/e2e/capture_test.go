@@ -74,16 +74,18 @@ func (r *received) of(key string) []int {
 func testCapture(t *testing.T, binary, mode, level string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": level})
+	const before = 500 // rows
 	b := &testBundle{db: pgtest.On(t, server, installed), binary: binary}
-	b.exec(t, `CREATE TABLE public.counter (id integer PRIMARY KEY, n integer NOT NULL);
-		CREATE TABLE public.later (id integer PRIMARY KEY, n integer NOT NULL)`)
+	b.exec(t, "CREATE TABLE public.counter (id integer PRIMARY KEY, n integer NOT NULL)")
+	b.exec(t, "INSERT INTO public.counter SELECT i, 0 FROM generate_series(1000, 1000 + $1 - 1) AS i", before)
+	b.exec(t, `CREATE TABLE public.later (id integer PRIMARY KEY, n integer NOT NULL)`)
 	got := &received{last: map[string]int64{}, values: map[string][]int{}}
 	hook := httptest.NewServer(got)
 	t.Cleanup(hook.Close)
 	b.env = []string{"HOOK_URL=" + hook.URL}
 	file := filepath.Join(t.TempDir(), "daymill.yaml")
 	write := func(tables string) {
-		require.NoError(t, os.WriteFile(file, []byte("capture: {tables: ["+tables+"]}\nsinks:\n  - {name: hook, kind: webhook, url: $HOOK_URL, allow_private: true}\n"), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte("capture: {tables: ["+tables+"]}\nsinks:\n  - {name: hook, kind: webhook, url: $HOOK_URL, allow_private: true, from: snapshot}\n"), 0o600))
 		output, code := b.run(t, "apply", "-f", file, "--database-url", b.db.URL)
 		require.Zero(t, code, output)
 	}
@@ -116,6 +118,11 @@ func testCapture(t *testing.T, binary, mode, level string) {
 		key := "counter " + strconv.Itoa(id+1)
 		require.Eventually(t, func() bool { return len(got.of(key)) >= len(want) }, patience, 20*time.Millisecond, key)
 		require.Equal(t, want, got.of(key), key)
+	}
+
+	for id := range before { // They came by the snapshot, whichever of the two was at it.
+		key := "counter " + strconv.Itoa(1000+id)
+		require.Eventually(t, func() bool { return len(got.of(key)) >= 1 }, patience, 20*time.Millisecond, key)
 	}
 
 	// A table that the file adds is followed, and one that it removes is not any more.

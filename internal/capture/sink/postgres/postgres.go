@@ -64,6 +64,9 @@ func New(config Config) *Postgres {
 	return &Postgres{config: config, tables: map[string]*table{}}
 }
 
+// Sweeps says that rows which a snapshot has not found are deleted.
+func (*Postgres) Sweeps() {}
+
 // Close closes nothing: the database is the caller's.
 func (*Postgres) Close() error { return nil }
 
@@ -174,6 +177,8 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 			err = t.delete(ctx, tx, rows, p.config.Tombstones)
 		case change.Truncate:
 			err = t.truncate(ctx, tx, rows)
+		case change.Sweep:
+			err = t.sweep(ctx, tx, rows)
 		default:
 			err = t.upsert(ctx, tx, rows)
 		}
@@ -206,7 +211,7 @@ type row struct {
 
 // parse returns the values of a change's row; none where it has none.
 func parse(c change.Change) (values map[string]json.RawMessage, err error) {
-	if c.Op == change.Delete || c.Op == change.Truncate {
+	if c.Op == change.Delete || c.Op == change.Truncate || c.Op == change.Sweep {
 		return nil, nil //nolint:nilnil // There is no row.
 	}
 	if err := json.Unmarshal(c.New, &values); err != nil || values == nil {
@@ -219,6 +224,16 @@ func (t *table) row(c change.Change, values map[string]json.RawMessage, populate
 	r := row{op: c.Op, position: c.Position, key: string(c.Key)}
 	if c.Op == change.Truncate {
 		r.key = "null"
+		return r, nil
+	}
+	if c.Op == change.Sweep {
+		var before struct {
+			Position int64 `json:"position"`
+		}
+		if err := json.Unmarshal(c.Old, &before); err != nil {
+			return r, fmt.Errorf("%w: the sweep has no position", errRow)
+		}
+		r.position = before.Position
 		return r, nil
 	}
 	if c.Op == change.Delete {

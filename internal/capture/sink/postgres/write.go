@@ -111,3 +111,16 @@ func (t *table) truncate(ctx context.Context, tx pgx.Tx, rows []row) error {
 		t.source, position)
 	return err
 }
+
+// sweep deletes rows that no change after a position has written.
+func (t *table) sweep(ctx context.Context, tx pgx.Tx, rows []row) error {
+	if !t.columns[PositionColumn] {
+		return nil
+	}
+	for _, r := range rows {
+		if _, err := tx.Exec(ctx, "DELETE FROM "+t.name+" WHERE "+quote(PositionColumn)+" <= $1", r.position); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/snapshot"
+)
+
+type captureSnapshotCmd struct {
+	List    snapshotListCmd    `cmd:"" help:"List snapshots and how far they are."`
+	Pause   snapshotPauseCmd   `cmd:"" help:"Pause a snapshot."`
+	Resume  snapshotResumeCmd  `cmd:"" help:"Resume a paused snapshot where it was."`
+	Restart snapshotRestartCmd `cmd:"" help:"Begin a snapshot of a table again."`
+	Cancel  snapshotCancelCmd  `cmd:"" help:"End a snapshot. What it has read so far is delivered."`
+}
+
+type snapshotListCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// snapshotReport is a snapshot in JSON.
+type snapshotReport struct {
+	ID         int64      `json:"id"`
+	Database   string     `json:"database"`
+	Table      string     `json:"table"`
+	Sink       string     `json:"sink,omitempty"` // all where it is missing
+	State      string     `json:"state"`
+	Reason     string     `json:"reason,omitempty"`
+	Rows       int64      `json:"rows"`
+	Estimate   int64      `json:"estimate"`
+	Left       string     `json:"left,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+}
+
+func reportSnapshot(s snapshot.Snapshot) snapshotReport {
+	report := snapshotReport{
+		ID: s.ID, Database: s.Stream, Table: s.Schema + "." + s.Table, Sink: s.Consumer, State: s.State, Reason: s.Reason,
+		Rows: s.Rows, Estimate: s.Estimate, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
+	}
+	if left := s.Left(); left > 0 {
+		report.Left = left.Round(time.Second).String()
+	}
+	return report
+}
+
+// Run lists snapshots.
+func (c *snapshotListCmd) Run(ctx context.Context, a *app) error {
+	db, _, err := a.openInstalled(ctx, "capture")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	list, err := snapshot.List(ctx, db, "", "")
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		reports := make([]snapshotReport, len(list))
+		for i, s := range list {
+			reports[i] = reportSnapshot(s)
+		}
+		return a.printJSON(reports)
+	}
+	if len(list) == 0 {
+		a.printf("there are no snapshots: write from: snapshot for a sink, or run `daymill sink snapshot NAME`\n")
+		return nil
+	}
+	return a.printSnapshots(list)
+}
+
+func (a *app) printSnapshots(list []snapshot.Snapshot) error {
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	a.tablef(table, "SNAPSHOT\tDATABASE\tTABLE\tFOR\tSTATE\tROWS\tLEFT\n")
+	for _, s := range list {
+		report := reportSnapshot(s)
+		whom := report.Sink
+		if whom == "" {
+			whom = "all"
+		}
+		rows := number(report.Rows)
+		if report.Estimate > report.Rows {
+			rows += " of about " + number(report.Estimate)
+		}
+		a.tablef(table, "%d\t%s\t%s\t%s\t%s%s\t%s\t%s\n", report.ID, report.Database, report.Table, whom, report.State, because(report.Reason), rows, report.Left)
+	}
+	return table.Flush()
+}
+
+type snapshotID struct {
+	ID int64 `arg:"" help:"The snapshot's number."`
+}
+
+type (
+	snapshotPauseCmd   struct{ snapshotID }
+	snapshotResumeCmd  struct{ snapshotID }
+	snapshotRestartCmd struct{ snapshotID }
+	snapshotCancelCmd  struct{ snapshotID }
+)
+
+// Run pauses a snapshot.
+func (c *snapshotPauseCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "is paused", snapshot.Pause)
+}
+
+// Run resumes a snapshot.
+func (c *snapshotResumeCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "goes on", snapshot.Resume)
+}
+
+// Run restarts a snapshot.
+func (c *snapshotRestartCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "begins again", snapshot.Restart)
+}
+
+// Run cancels a snapshot.
+func (c *snapshotCancelCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "is cancelled", snapshot.Cancel)
+}
+
+func (c snapshotID) change(
+	ctx context.Context, a *app, done string, change func(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error,
+) error {
+	db, _, err := a.openInstalled(ctx, "capture")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	err = db.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, c.ID, whoOnCLI()) })
+	if errors.Is(err, snapshot.ErrNone) {
+		return usageError{fmt.Errorf("%d: %w", c.ID, err)}
+	}
+	if err != nil {
+		return err
+	}
+	a.printf("snapshot %d %s\n", c.ID, done)
+	return nil
+}
+
+type sinkSnapshotCmd struct {
+	sinkName
+
+	Table []string `placeholder:"TABLE" help:"Tables, as public.orders; all that the sink takes by default."`
+}
+
+// Run asks for a snapshot for one sink.
+func (c *sinkSnapshotCmd) Run(ctx context.Context, a *app) error {
+	return c.change(ctx, a, "gets the rows that are there, besides changes: `daymill capture status` shows how far it is", func(tx pgx.Tx) error {
+		there, err := consumer.Get(ctx, tx, c.Name)
+		if err != nil {
+			return err
+		}
+		if err := snapshot.Request(ctx, tx, there.Stream, c.Name, c.Table); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: whoOnCLI(), Action: "snapshot consumer", Target: c.Name, Detail: map[string]any{"tables": c.Table}})
+	})
+}

@@ -1,0 +1,69 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Append writes changes behind all others of a stream, in the transaction of do, which returns them and is told the position of
+// the last one. Nobody moves the stream meanwhile, so a batch has to be small. Whoever owns the stream lands its next changes
+// behind these. It is for snapshots, whose rows do not come from the stream.
+func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.Tx, head int64) ([]change.Change, error)) error {
+	w := &Writer{config: Config{DB: on, Stream: stream, Partition: DefaultPartition}}
+	return on.Tx(ctx, func(tx pgx.Tx) error {
+		queries := db.New(tx)
+		row, err := queries.StreamHold(ctx, stream)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: %s", ErrNoStream, stream)
+		}
+		if err != nil {
+			return fmt.Errorf("hold stream %s: %w", stream, err)
+		}
+		w.id, w.position = row.ID, row.Position
+		changes, err := do(tx, row.Position)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		if w.upto, err = queries.LogPartitionLast(ctx, w.id); err != nil {
+			return fmt.Errorf("look for the last partition of the log: %w", err)
+		}
+		next := w.position + int64(len(changes))
+		for next > w.upto {
+			if err := w.extendTx(ctx, tx, queries); err != nil {
+				return fmt.Errorf("make a partition of the log: %w", err)
+			}
+		}
+		w.encode(changes)
+		if _, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer), copySQL); err != nil {
+			return fmt.Errorf("append %d changes to stream %s: %w", len(changes), stream, err)
+		}
+		if err := queries.StreamAppend(ctx, db.StreamAppendParams{ID: w.id, Position: next}); err != nil {
+			return fmt.Errorf("move stream %s: %w", stream, err)
+		}
+		return nil
+	})
+}
+
+// refresh reads where a snapshot has moved the stream.
+func (w *Writer) refresh(ctx context.Context) error {
+	return w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
+		position, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
+		if err != nil {
+			return fmt.Errorf("read where stream %s is: %w", w.config.Stream, err)
+		}
+		last, err := queries.LogPartitionLast(ctx, w.id)
+		if err != nil {
+			return fmt.Errorf("look for the last partition of the log: %w", err)
+		}
+		w.position, w.upto = position, last
+		return nil
+	})
+}

@@ -1,0 +1,276 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// maxBytes is how many bytes of rows a chunk has, more or less.
+const maxBytes = 4 << 20
+
+// chunk reads the next rows and puts them into the log, or finishes the snapshot.
+func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table) error {
+	low, err := r.place(ctx)
+	if err != nil {
+		return err
+	}
+	if low.State != "running" {
+		return errAgain
+	}
+	read, err := r.read(ctx, s, t)
+	if err != nil {
+		return err
+	}
+	if err := r.landed(ctx, low); err != nil {
+		return err
+	}
+	if err := r.append(ctx, s, t, low, read); err != nil {
+		return err
+	}
+	if read.last == nil {
+		return r.repaired(ctx)
+	}
+	return r.pacer.Pause(ctx, read.took)
+}
+
+// rows is a chunk.
+type rows struct {
+	changes []change.Change
+	last    []string // key of the last row; nil where there was none
+	took    time.Duration
+}
+
+// read reads a chunk in the order of the key.
+func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) (read rows, err error) {
+	size := r.sizes[s.ID]
+	if size == nil {
+		size = pace.NewSize(float64(min(firstRows, r.Rows)), 1, float64(r.Rows))
+		r.sizes[s.ID] = size
+	}
+	sql, arguments := selectSQL(t, s.Cursor)
+	for {
+		limit := int(size.Value())
+		var bytes int
+		took, err := r.pacer.Do(r.session, func() error {
+			return r.session.Walk(ctx, size.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+				read, bytes = rows{}, 0
+				found, err := on.Query(ctx, sql+strconv.Itoa(limit), arguments...)
+				if err != nil {
+					return err
+				}
+				read.changes, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (c change.Change, err error) {
+					var key, values *string
+					err = row.Scan(&read.last, &key, &values, &c.CommittedAt)
+					c.Op, c.Schema, c.Table, c.Snapshot, c.Consumer = change.Insert, t.Schema, t.Name, true, s.Consumer
+					c.Key, c.New, c.CommittedAt = document(key), document(values), c.CommittedAt.UTC()
+					bytes += len(c.Key) + len(c.New)
+					return c, err
+				})
+				return err
+			})
+		})
+		switch {
+		case postgres.IsTimeout(err):
+			if !size.TimedOut(float64(limit)) {
+				return rows{}, fmt.Errorf("read a chunk: %w", err)
+			}
+			continue
+		case err != nil:
+			return rows{}, fmt.Errorf("read a chunk: %w", err)
+		}
+		size.Took(float64(limit), took)
+		if bytes > maxBytes {
+			size.Set(max(1, float64(limit)/2))
+		}
+		for i := range read.changes {
+			read.changes[i].Ordinal = i + 1
+		}
+		read.took = took
+		return read, nil
+	}
+}
+
+func document(text *string) json.RawMessage {
+	if text == nil {
+		return nil
+	}
+	return json.RawMessage(*text)
+}
+
+// selectSQL reads rows after a cursor, up to the limit that follows. Rows that no key tells apart are read in the order in which
+// they are stored: one that is moved meanwhile is in the stream.
+func selectSQL(t table.Table, cursor []string) (sql string, arguments []any) {
+	var columns, texts, parameters []string
+	if stored := t.Full() && len(t.Key) == len(t.Columns); stored {
+		columns, texts, parameters = []string{"n.tableoid", "n.ctid"}, []string{"n.tableoid::text", "n.ctid::text"}, []string{"$1::text::oid", "$2::text::tid"}
+	} else {
+		for i, name := range t.Key {
+			column := "n." + pgx.Identifier{name}.Sanitize()
+			at := slices.IndexFunc(t.Columns, func(c table.Column) bool { return c.Name == name })
+			columns, texts = append(columns, column), append(texts, column+"::text")
+			parameters = append(parameters, fmt.Sprintf("$%d::text::%s", i+1, t.Columns[at].Type))
+		}
+	}
+	where := ""
+	if cursor != nil {
+		where = " WHERE (" + strings.Join(columns, ", ") + ") > (" + strings.Join(parameters, ", ") + ")"
+		for _, value := range cursor {
+			arguments = append(arguments, value)
+		}
+	}
+	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "], " + trigger.KeySQL("n", t) + "::text, (" + trigger.RowSQL("n", t) + ")::text, pg_catalog.statement_timestamp() FROM " +
+		t.SQL() + " AS n" + where + " ORDER BY " + strings.Join(columns, ", ") + " LIMIT ", arguments
+}
+
+// landed returns when everything that was committed before the call is in the log.
+func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
+	var mark string
+	var err error
+	sql := "SELECT pg_catalog.pg_visible_in_snapshot($1::text::xid8, pg_catalog.split_part(s.seen, ' ', 1)::pg_snapshot) FROM capture.stream AS s WHERE s.name = $2"
+	if low.Mode == wal.Mode {
+		sql = "SELECT s.lsn::pg_lsn >= $1::text::pg_lsn FROM capture.stream AS s WHERE s.name = $2"
+		err = r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) error {
+			mark, err = wal.Emit(ctx, on)
+			return err
+		})
+	} else {
+		mark, err = trigger.Emit(ctx, r.Source)
+	}
+	if err != nil {
+		return err
+	}
+	began, pause := r.Clock.Now(), 2*time.Millisecond
+	for {
+		var is *bool
+		if err := r.DB.QueryRow(ctx, sql, mark, r.Stream).Scan(&is); err != nil {
+			return fmt.Errorf("wait for the mark: %w", err)
+		}
+		if is != nil && *is {
+			return nil
+		}
+		if r.Clock.Now().Sub(began) > patience {
+			return fmt.Errorf("%w: the mark has not come", errAgain)
+		}
+		if err := r.Clock.Sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, 50*time.Millisecond)
+	}
+}
+
+// append puts a chunk into the log and moves the cursor; without rows it finishes the snapshot. Where the stream has begun again
+// meanwhile, or the table was truncated, the chunk is read again.
+func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table, low db.SnapshotStreamRow, read rows) error {
+	return log.Append(ctx, r.DB, r.Stream, func(tx pgx.Tx, head int64) ([]change.Change, error) {
+		queries := db.New(tx)
+		now, err := queries.SnapshotStream(ctx, r.Stream)
+		if err != nil {
+			return nil, err
+		}
+		if now.Beginning != low.Beginning {
+			return nil, errAgain
+		}
+		if read.last == nil {
+			return r.finish(ctx, queries, s, t)
+		}
+		count, err := queries.SnapshotMove(ctx, db.SnapshotMoveParams{ID: s.ID, Chunks: s.Chunks, Cursor: read.last, Read: int64(len(read.changes))})
+		if err != nil {
+			return nil, fmt.Errorf("move the snapshot: %w", err)
+		}
+		if count == 0 {
+			return nil, errAgain
+		}
+		changed, err := queries.SnapshotChanged(ctx, db.SnapshotChangedParams{
+			StreamID: now.ID, After: low.Position, Upto: head, SchemaName: t.Schema, TableName: t.Name,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for what has changed: %w", err)
+		}
+		version, err := version(ctx, queries, now.ID, head, t)
+		if err != nil {
+			return nil, err
+		}
+		newer := map[string]bool{}
+		for _, c := range changed {
+			if change.Op(c.Op) == change.Truncate {
+				return nil, errAgain
+			}
+			newer[change.Key(change.Change{Schema: t.Schema, Table: t.Name, Key: json.RawMessage(c.Key)})] = true
+		}
+		kept := read.changes[:0:0]
+		for _, c := range read.changes {
+			if !newer[change.Key(c)] {
+				c.SchemaVersion, c.LSN = version, landedAt(now)
+				kept = append(kept, c)
+			}
+		}
+		return kept, nil
+	})
+}
+
+func landedAt(now db.SnapshotStreamRow) string {
+	if now.Mode == wal.Mode {
+		return now.Lsn
+	}
+	return ""
+}
+
+// finish ends a snapshot with a sweep: rows that no change since its beginning has written are gone.
+func (r *runner) finish(ctx context.Context, queries *db.Queries, s db.SnapshotNextRow, t table.Table) ([]change.Change, error) {
+	count, err := queries.SnapshotFinish(ctx, db.SnapshotFinishParams{ID: s.ID, Chunks: s.Chunks, State: Complete})
+	if err != nil {
+		return nil, fmt.Errorf("finish the snapshot: %w", err)
+	}
+	if count == 0 {
+		return nil, errAgain
+	}
+	return []change.Change{{
+		Op: change.Sweep, Schema: t.Schema, Table: t.Name, Snapshot: true, Consumer: s.Consumer, CommittedAt: r.Clock.Now().UTC(),
+		Old: json.RawMessage(`{"position": ` + strconv.FormatInt(s.After, 10) + `}`),
+	}}, nil
+}
+
+// version is the number of the table's columns, a new one where they are others than before.
+func version(ctx context.Context, queries *db.Queries, streamID int32, head int64, t table.Table) (int, error) {
+	columns, err := json.Marshal(t.Columns)
+	if err != nil {
+		return 0, fmt.Errorf("write the columns of %s: %w", t, err)
+	}
+	last, err := queries.SchemaVersionLast(ctx, streamID)
+	if err != nil {
+		return 0, fmt.Errorf("read schema versions: %w", err)
+	}
+	number := int32(1)
+	for _, v := range last {
+		if v.SchemaName != t.Schema || v.TableName != t.Name {
+			continue
+		}
+		if v.Columns == string(columns) {
+			return int(v.Version), nil
+		}
+		number = v.Version + 1
+	}
+	err = queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
+		StreamID: streamID, SchemaName: t.Schema, TableName: t.Name, Version: number, Position: head + 1, Columns: columns,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("record a schema version: %w", err)
+	}
+	return int(number), nil
+}

@@ -1,0 +1,358 @@
+package snapshot_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/log"
+	sink "github.com/daymill/daymill/internal/capture/sink/postgres"
+	"github.com/daymill/daymill/internal/capture/snapshot"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+type testBundle struct {
+	*pgtest.DB
+
+	mode string
+	stop func() // ends the owner
+}
+
+// setup has a table with rows, of which nothing is captured yet.
+func setup(t *testing.T, mode string) *testBundle {
+	t.Helper()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "synchronous_commit": "on"})
+	b := &testBundle{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), mode: mode}
+	b.exec(t, `CREATE SCHEMA app;
+		CREATE TABLE app.item (id integer, part text, n numeric, body text, twice numeric GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (part, id));
+		CREATE TABLE app.bare (a integer, b text); ALTER TABLE app.bare REPLICA IDENTITY FULL;
+		INSERT INTO app.item SELECT i, chr(97 + i % 3) || '"''', i / 7.0, repeat('x', i % 50) FROM generate_series(1, 2000) AS i;
+		INSERT INTO app.bare SELECT i, 'b' FROM generate_series(1, 300) AS i`)
+	return b
+}
+
+func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	_, err := b.Exec(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+}
+
+// own starts an owner of the stream.
+func (b *testBundle) own(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	owner := stream.Owner{
+		DB: b.DB.DB, Source: b.DB.DB, SourceURL: b.URL, Name: "app", Mode: b.mode, Process: "a test",
+		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+	}
+	go func() {
+		defer close(done)
+		_ = owner.Run(ctx)
+	}()
+	b.stop = func() { cancel(); <-done }
+	t.Cleanup(b.stop)
+	b.wait(t, "SELECT state = 'running' AND followed = tables FROM capture.stream")
+}
+
+func (b *testBundle) configure(t *testing.T, patterns ...string) {
+	t.Helper()
+	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error {
+		return stream.Configure(t.Context(), tx, stream.Config{Name: "app", URL: "$DATABASE_URL", Tables: patterns}, audit.Who{Via: audit.ViaCLI})
+	}))
+}
+
+// wait waits until a query says true.
+func (b *testBundle) wait(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var is *bool
+		err := b.QueryRow(t.Context(), sql, args...).Scan(&is)
+		return err == nil && is != nil && *is
+	}, time.Minute, 10*time.Millisecond, sql)
+}
+
+// consumer makes one at the end of the log.
+func (b *testBundle) consumer(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error {
+		var head int64
+		if err := tx.QueryRow(t.Context(), "SELECT coalesce(max(position), 0) FROM capture.stream").Scan(&head); err != nil {
+			return err
+		}
+		return consumer.Create(t.Context(), tx, consumer.Consumer{Name: name, Stream: "app", Kind: "postgres"}, head, audit.Who{Via: audit.ViaCLI})
+	}))
+}
+
+func (b *testBundle) request(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return snapshot.Request(t.Context(), tx, "app", name, nil) }))
+}
+
+func (b *testBundle) run(ctx context.Context) error {
+	more := true
+	var err error
+	for more && err == nil {
+		more, err = snapshot.Run(ctx, snapshot.Config{DB: b.DB.DB, Source: b.DB.DB, Stream: "app", Rows: 100})
+	}
+	return err
+}
+
+// complete runs snapshots until none is left.
+func (b *testBundle) complete(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_ = b.run(t.Context()) // While the server is gone it fails.
+		var open int
+		err := b.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM capture.snapshot WHERE state IN ('waiting', 'running'))
+			+ (SELECT count(*) FROM capture.snapshot_request)`).Scan(&open)
+		return err == nil && open == 0
+	}, time.Minute, 20*time.Millisecond)
+}
+
+type stored struct{ log.Log }
+
+func (s stored) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]change.Change, int64, error) {
+	return s.Log.Read(ctx, on, log.Query(q))
+}
+
+func (stored) Head(ctx context.Context, on postgres.DBTX, _ string) (head int64, err error) {
+	err = on.QueryRow(ctx, "SELECT position FROM capture.stream").Scan(&head)
+	return head, err
+}
+
+// deliver delivers everything to a schema of the same database.
+func (b *testBundle) deliver(t *testing.T, name string) {
+	t.Helper()
+	c, err := consumer.Get(t.Context(), b.DB.DB, name)
+	require.NoError(t, err)
+	passes, err := filter.New(filter.Config{})
+	require.NoError(t, err)
+	for {
+		result, err := consumer.Run(t.Context(), consumer.Config{
+			DB: b.DB.DB, Log: stored{}, Sink: sink.New(sink.Config{DB: b.DB.DB, Schema: name}), Filter: passes, Consumer: c, Once: true,
+		})
+		require.NoError(t, err)
+		require.NoError(t, result.Err)
+		require.Zero(t, result.Letters)
+		if !result.More {
+			return
+		}
+	}
+}
+
+// mark makes sure that everything has landed.
+func (b *testBundle) mark(t *testing.T) {
+	t.Helper()
+	b.exec(t, "DELETE FROM app.item WHERE part = 'mark'; INSERT INTO app.item (part, id) VALUES ('mark', nextval('public.marks'))")
+	b.wait(t, `SELECT EXISTS (SELECT FROM capture.log AS l WHERE l.new ->> 'part' = 'mark' AND l.new ->> 'id' = (SELECT last_value::text FROM public.marks))`)
+}
+
+func (b *testBundle) requireEqual(t *testing.T, name string) {
+	t.Helper()
+	for table, columns := range map[string]string{"item": "id, part, n, body", "bare": "a, b"} {
+		var missing, over int
+		require.NoError(t, b.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT %[1]s FROM app.%[2]s EXCEPT SELECT %[1]s FROM %[3]s.%[2]s) AS x",
+			columns, table, name)).Scan(&missing))
+		require.NoError(t, b.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT %[1]s FROM %[3]s.%[2]s EXCEPT SELECT %[1]s FROM app.%[2]s) AS x",
+			columns, table, name)).Scan(&over))
+		require.Equal(t, []int{0, 0}, []int{missing, over}, "of %s rows are missing, and rows are there that should not be", table)
+	}
+}
+
+// work changes random rows until ctx is done.
+func (b *testBundle) work(ctx context.Context, seed uint64) error {
+	random := rand.New(rand.NewPCG(seed, 0))
+	for ctx.Err() == nil {
+		id := random.IntN(2500)
+		part := string(rune('a'+random.IntN(3))) + `"'`
+		var err error
+		switch random.IntN(6) {
+		case 0:
+			_, err = b.Exec(ctx, "INSERT INTO app.item (id, part, n, body) VALUES ($1, $2, $3, 'new') ON CONFLICT DO NOTHING", id, part, random.IntN(100))
+		case 1:
+			_, err = b.Exec(ctx, "DELETE FROM app.item WHERE id = $1", id)
+		case 2:
+			_, err = b.Exec(ctx, "UPDATE app.item SET id = id + 10000 WHERE id = $1", id)
+		case 3:
+			_, err = b.Exec(ctx, "UPDATE app.bare SET a = a + 1 WHERE a % 50 = $1", id%50)
+		default:
+			_, err = b.Exec(ctx, "UPDATE app.item SET n = n + 1 WHERE id BETWEEN $1 AND $1 + 5", id)
+		}
+		if err != nil && ctx.Err() == nil && (postgres.IsUnreachable(err) || postgres.Code(err) != "") {
+			continue // The server is gone for a moment, or the key is taken.
+		}
+	}
+	return nil
+}
+
+func inModes(t *testing.T, test func(t *testing.T, mode string)) {
+	t.Helper()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			test(t, mode)
+		})
+	}
+}
+
+// TestRun: rows change at random while a snapshot is read, which is cut off again and again, and Postgres is killed in the middle. At
+// the end the copy is equal to the source. Nobody else gets anything of the snapshot.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, mode string) {
+		b := setup(t, mode)
+		b.exec(t, "CREATE SEQUENCE public.marks")
+		b.configure(t, "app")
+		b.own(t)
+		b.consumer(t, "copy")
+		b.consumer(t, "other")
+		b.request(t, "copy")
+		work, done := context.WithCancel(t.Context())
+		defer done()
+		var workers sync.WaitGroup
+		for i := range 3 {
+			workers.Go(func() { _ = b.work(work, uint64(i)) }) //nolint:gosec // Small.
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 6 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(150))*time.Millisecond)
+			err := b.run(ctx)
+			cancel()
+			require.True(t, err == nil || errors.Is(err, context.DeadlineExceeded), err)
+		}
+		require.NoError(t, b.Server.Stop(t.Context(), pgserver.Immediate))
+		require.NoError(t, b.Server.Start(t.Context()))
+		b.complete(t)
+		done()
+		workers.Wait()
+		b.mark(t)
+		b.deliver(t, "copy")
+		b.requireEqual(t, "copy")
+		var others int
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM capture.log WHERE snapshot AND consumer IS DISTINCT FROM 'copy'").Scan(&others))
+		require.Zero(t, others)
+		changes, _, err := log.Log{}.Read(t.Context(), b.DB.DB, log.Query{Stream: "app", Limit: 100_000, Consumer: "other"})
+		require.NoError(t, err)
+		for _, c := range changes {
+			require.False(t, c.Snapshot)
+		}
+		list, err := snapshot.List(t.Context(), b.DB.DB, "app", "copy")
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		for _, s := range list {
+			require.Equal(t, snapshot.Complete, s.State)
+			require.Positive(t, s.Rows)
+		}
+	})
+}
+
+// TestRun_Gap: a slot or a queue that is lost is repaired by a snapshot: what was changed, made and deleted meanwhile is in the copy
+// as in the source, and the gap says when.
+func TestRun_Gap(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, mode string) {
+		b := setup(t, mode)
+		b.exec(t, "CREATE SEQUENCE public.marks")
+		b.configure(t, "app")
+		b.own(t)
+		b.consumer(t, "copy")
+		b.request(t, "copy")
+		b.complete(t)
+		b.deliver(t, "copy")
+		b.requireEqual(t, "copy")
+		b.stop()
+		if mode == stream.ModeWAL {
+			b.exec(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+		} else {
+			b.exec(t, "TRUNCATE daymill_capture.queue_0")
+		}
+		b.exec(t, "UPDATE app.item SET n = -1 WHERE id < 500; DELETE FROM app.item WHERE id > 1500; DELETE FROM app.bare WHERE a < 100; INSERT INTO app.item (id, part) VALUES (9999, 'z')")
+		if mode == stream.ModeTrigger { // These were in the queue as well.
+			b.exec(t, "TRUNCATE daymill_capture.queue_0")
+		}
+		b.own(t)
+		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NULL")
+		b.complete(t)
+		b.mark(t)
+		b.deliver(t, "copy")
+		b.requireEqual(t, "copy")
+		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NOT NULL")
+	})
+}
+
+// TestRun_NewTable: a table that appears under a pattern may have rows before it is captured. All consumers get them.
+func TestRun_NewTable(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, mode string) {
+		b := setup(t, mode)
+		b.configure(t, "app")
+		b.own(t)
+		b.exec(t, "CREATE TABLE app.fresh (id integer PRIMARY KEY); INSERT INTO app.fresh SELECT generate_series(1, 50)")
+		b.wait(t, "SELECT count(*) = 1 FROM capture.snapshot_request")
+		b.complete(t)
+		var rows int
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT count(DISTINCT new ->> 'id') FROM capture.log WHERE table_name = 'fresh' AND consumer IS NULL AND op = 'insert'").Scan(&rows))
+		require.Equal(t, 50, rows)
+		var others int
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM capture.snapshot WHERE table_name <> 'fresh'").Scan(&others))
+		require.Zero(t, others)
+	})
+}
+
+// TestPause: a snapshot that is paused does not go on, one that is restarted begins again, and one that is cancelled is over.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeWAL)
+	b.configure(t, "app.item")
+	b.own(t)
+	b.consumer(t, "copy")
+	b.request(t, "copy")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		b.wait(t, "SELECT chunks > 2 FROM capture.snapshot")
+	}()
+	require.ErrorIs(t, b.run(ctx), context.Canceled)
+	get := func() snapshot.Snapshot {
+		list, err := snapshot.List(t.Context(), b.DB.DB, "", "")
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		return list[0]
+	}
+	change := func(do func(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error) {
+		id := get().ID
+		require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return do(t.Context(), tx, id, audit.Who{Via: audit.ViaCLI}) }))
+	}
+	begun := get()
+	require.Equal(t, snapshot.Running, begun.State)
+	require.Positive(t, begun.Estimate+1)
+	change(snapshot.Pause)
+	require.NoError(t, b.run(t.Context()))
+	require.Equal(t, begun.Rows, get().Rows)
+	change(snapshot.Resume)
+	require.Equal(t, snapshot.Running, get().State)
+	change(snapshot.Restart)
+	require.Equal(t, []any{snapshot.Waiting, int64(0)}, []any{get().State, get().Rows})
+	require.NoError(t, b.run(t.Context()))
+	require.Equal(t, []any{snapshot.Complete, int64(2000)}, []any{get().State, get().Rows})
+	err := b.Tx(t.Context(), func(tx pgx.Tx) error { return snapshot.Cancel(t.Context(), tx, get().ID, audit.Who{Via: audit.ViaCLI}) })
+	require.ErrorIs(t, err, snapshot.ErrNone)
+}

@@ -1,0 +1,20 @@
+package jobs
+
+import "github.com/riverqueue/river"
+
+// SnapshotTablesArgs are the arguments of the job that goes on with the snapshots of a database's tables. Workers insert it; there
+// is at most one per database that is not finished.
+type SnapshotTablesArgs struct {
+	Stream string `json:"stream" river:"unique"`
+}
+
+// Kind is snapshot_tables.
+func (SnapshotTablesArgs) Kind() string { return "snapshot_tables" }
+
+// InsertOpts makes the job the only one of its database.
+func (SnapshotTablesArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{
+		Queue: QueueCapture, MaxAttempts: deliverAttempts,
+		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: activeStates()},
+	}
+}
