@@ -56,6 +56,8 @@ func (s *API) apiRoutes() []apiRoute {
 	return []apiRoute{
 		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
 		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
+		{http.MethodPost, "/api/consumers/{name}/ack", byUser, s.apiAckChanges},
+		{http.MethodPost, apiPoll, byUser, s.apiPollChanges},
 		{http.MethodGet, "/api/cron/daily-rollup", byCron, s.apiDailyRollup},
 		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
 		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},
@@ -84,13 +86,13 @@ func (s *API) Handler() http.Handler {
 // api returns the handler for one path and its routes, which may be none.
 func (s *API) api(routes []apiRoute) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
+		access, limit := byUser, apiTimeout
+		if len(routes) > 0 {
+			access, limit = routes[0].access, routes[0].limit()
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
-		access := byUser
-		if len(routes) > 0 {
-			access = routes[0].access
-		}
 		user, err := s.apiUser(w, r, access)
 		if err != nil {
 			s.failAPI(w, r, err)
