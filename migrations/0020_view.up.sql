@@ -126,6 +126,8 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION view.fits(text, text) FROM PUBLIC;
+
 -- Asks for a refresh of some rows of a view, by the keys of its root. A key of several columns is a JSON array of them. It
 -- happens after the caller's transaction has committed. This is for databases that cannot be captured.
 CREATE FUNCTION views.refresh(view_name text, keys text[]) RETURNS bigint

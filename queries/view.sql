@@ -43,7 +43,7 @@ UPDATE view.view SET gap_seen = greatest(gap_seen, @gap::bigint) WHERE id = @id;
 INSERT INTO view.version (view_id, state, table_name, plan) VALUES (@view_id, 'building', '', @plan) RETURNING id;
 
 -- name: VersionTable :exec
-UPDATE view.version SET table_name = @table_name WHERE id = @id;
+UPDATE view.version SET table_name = @table_name, plan = @plan WHERE id = @id;
 
 -- name: VersionList :many
 SELECT v.id, v.view_id, v.state, v.table_name, v.plan, v.revision, v.stale, v.created_at, v.served_at

@@ -278,16 +278,17 @@ func (q *Queries) VersionStale(ctx context.Context, arg VersionStaleParams) erro
 }
 
 const versionTable = `-- name: VersionTable :exec
-UPDATE view.version SET table_name = $1 WHERE id = $2
+UPDATE view.version SET table_name = $1, plan = $2 WHERE id = $3
 `
 
 type VersionTableParams struct {
 	TableName string
+	Plan      []byte
 	ID        int64
 }
 
 func (q *Queries) VersionTable(ctx context.Context, arg VersionTableParams) error {
-	_, err := q.db.Exec(ctx, versionTable, arg.TableName, arg.ID)
+	_, err := q.db.Exec(ctx, versionTable, arg.TableName, arg.Plan, arg.ID)
 	return err
 }
 

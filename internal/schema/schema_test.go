@@ -189,6 +189,8 @@ func TestUp(t *testing.T) {
 			CREATE SCHEMA analytics AUTHORIZATION owner_alone;
 			CREATE SCHEMA capture AUTHORIZATION owner_alone;
 			CREATE SCHEMA daymill AUTHORIZATION owner_alone;
+			CREATE SCHEMA view AUTHORIZATION owner_alone;
+			CREATE SCHEMA views AUTHORIZATION owner_alone;
 			CREATE SCHEMA river AUTHORIZATION owner_alone;`)
 		require.NoError(t, err)
 		t.Cleanup(func() {

@@ -209,10 +209,7 @@ func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) e
 	if err := e.consumers(ctx, tx, View{ID: id, Name: s.View}, s.plan, who); err != nil {
 		return err
 	}
-	if err := ensureMirrors(ctx, tx, s.plan); err != nil {
-		return err
-	}
-	if _, err := create(ctx, tx, id, s.plan, who); err != nil {
+	if _, err := e.build(ctx, tx, id, s.plan, who); err != nil {
 		return err
 	}
 	if err := e.capture(ctx, tx); err != nil {
@@ -235,7 +232,7 @@ func (e *Engine) replace(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan
 		if old.State != Building {
 			continue
 		}
-		if err := drop(ctx, tx, old.Table); err != nil {
+		if err := old.drop(ctx, tx); err != nil {
 			return 0, err
 		}
 		if err := queries.ViewTaskCancelVersion(ctx, old.ID); err != nil {
@@ -248,10 +245,7 @@ func (e *Engine) replace(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan
 	if err := e.consumers(ctx, tx, v, made, who); err != nil {
 		return 0, err
 	}
-	if err := ensureMirrors(ctx, tx, made); err != nil {
-		return 0, err
-	}
-	if task, err = create(ctx, tx, v.ID, made, who); err != nil {
+	if task, err = e.build(ctx, tx, v.ID, made, who); err != nil {
 		return 0, err
 	}
 	if err := e.capture(ctx, tx); err != nil {
@@ -425,7 +419,7 @@ func eachConsumer(ctx context.Context, on postgres.DBTX, v View, do func(name st
 	return nil
 }
 
-// Remove drops a view's tables, and forgets it. Mirrors that another view may use stay.
+// Remove drops a view's tables, and forgets it.
 func (e *Engine) Remove(ctx context.Context, name string, who audit.Who) error {
 	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		v, err := Get(ctx, tx, name)
@@ -445,7 +439,7 @@ func (e *Engine) Remove(ctx context.Context, name string, who audit.Who) error {
 			return err
 		}
 		for _, version := range versions {
-			if err := drop(ctx, tx, version.Table); err != nil {
+			if err := version.drop(ctx, tx); err != nil {
 				return err
 			}
 		}

@@ -54,6 +54,9 @@ type testBundle struct {
 	sources map[string]*pgtest.DB
 }
 
+// marks is a table whose rows say that everything before them has come through.
+const marks = "; CREATE SCHEMA marks; CREATE TABLE marks.mark (id serial PRIMARY KEY)"
+
 // setup makes a database with tables. In mode wal it is in a cluster of the test's own.
 func setup(t *testing.T, mode, sql string) *testBundle {
 	t.Helper()
@@ -79,8 +82,7 @@ func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
 	t.Cleanup(databases.Close)
 	b.engine = &view.Engine{DB: database.DB, Databases: databases}
 	b.database("postgres", database)
-	b.exec(t, sql)
-	b.exec(t, "CREATE SCHEMA marks; CREATE TABLE marks.mark (id serial PRIMARY KEY)")
+	b.exec(t, sql+marks)
 	return b
 }
 
@@ -97,32 +99,32 @@ func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
 }
 
 // capture starts reading changes of everything, and waits until they are read.
-func (b *testBundle) capture(t *testing.T, mode string, streams ...string) (stop func()) {
+func (b *testBundle) capture(t *testing.T, mode string) (stop func()) {
+	t.Helper()
+	return b.own(t, mode, definition.App)
+}
+
+// own reads a stream until stop is called or the test ends.
+func (b *testBundle) own(t *testing.T, mode, name string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 10)
-	for _, name := range append([]string{definition.App}, streams...) {
-		owner := stream.Owner{
-			DB: b.DB.DB, Source: b.sources[name].DB, SourceURL: b.sources[name].URL, Name: name, Mode: mode, Tables: []string{"*"}, Process: "a test",
-			Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
-		}
-		go func() { done <- owner.Run(ctx) }()
+	done := make(chan error, 1)
+	owner := stream.Owner{
+		DB: b.DB.DB, Source: b.sources[name].DB, SourceURL: b.sources[name].URL, Name: name, Mode: mode, Tables: []string{"*"}, Process: "a test",
+		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
 	}
+	go func() { done <- owner.Run(ctx) }()
 	stopped := false
 	stop = func() {
 		if !stopped {
 			stopped = true
 			cancel()
-			for range len(streams) + 1 {
-				require.ErrorIs(t, <-done, context.Canceled)
-			}
+			require.ErrorIs(t, <-done, context.Canceled)
 		}
 	}
 	t.Cleanup(stop)
-	for _, name := range append([]string{definition.App}, streams...) {
-		b.until(t, "SELECT count(*) = 1 FROM capture.stream WHERE name = $1 AND state = 'running'", name)
-		b.until(t, "SELECT count(*) > 0 FROM capture.captured AS c JOIN capture.stream AS s ON s.id = c.stream_id WHERE s.name = $1", name)
-	}
+	b.until(t, "SELECT count(*) = 1 FROM capture.stream WHERE name = $1 AND state = 'running'", name)
+	b.until(t, "SELECT count(*) > 0 FROM capture.captured AS c JOIN capture.stream AS s ON s.id = c.stream_id WHERE s.name = $1", name)
 	return stop
 }
 
@@ -204,10 +206,6 @@ func (b *testBundle) step(ctx context.Context, t *testing.T) bool {
 func (b *testBundle) quiet(t *testing.T) {
 	t.Helper()
 	for name, source := range b.sources {
-		if name != definition.App {
-			_, err := source.Exec(t.Context(), "CREATE SCHEMA IF NOT EXISTS marks; CREATE TABLE IF NOT EXISTS marks.mark (id serial PRIMARY KEY)")
-			require.NoError(t, err)
-		}
 		var id int
 		require.NoError(t, source.QueryRow(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES RETURNING id").Scan(&id))
 		b.until(t, `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id

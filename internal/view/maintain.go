@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/plan"
 )
 
 // keepTasks is for how long finished tasks are kept.
@@ -69,7 +71,9 @@ func (e *Engine) gaps(ctx context.Context, v View) error {
 			tables = append(tables, source.Schema+"."+source.Name)
 		}
 	}
-	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+	mirrored := slices.ContainsFunc(versions[len(versions)-1].Plan.Sources, func(s plan.Source) bool { return s.Mirror != "" })
+	again := false
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
 		gap, err := queries.ViewGap(ctx, db.ViewGapParams{ID: v.ID, Streams: streams, Tables: tables})
 		if err != nil {
@@ -78,7 +82,11 @@ func (e *Engine) gaps(ctx context.Context, v View) error {
 		if gap == 0 {
 			return nil
 		}
+		again = mirrored
 		for _, version := range versions {
+			if mirrored {
+				break // A copy that lacks changes has rows that are gone: it is made again.
+			}
 			_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: v.ID, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
 			if err != nil {
 				return fmt.Errorf("insert a task: %w", err)
@@ -89,4 +97,8 @@ func (e *Engine) gaps(ctx context.Context, v View) error {
 		}
 		return nil
 	})
+	if err == nil && again {
+		_, err = e.Rebuild(ctx, v.Name, audit.Who{Via: audit.ViaCron})
+	}
+	return err
 }

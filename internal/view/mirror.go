@@ -35,12 +35,12 @@ func newMirror(target *postgres.DB, stream string) *mirror {
 	return m
 }
 
-// deliver writes changes to the copies. Each copy gets a change once, however many tables of the view are the same.
+// deliver writes changes to the copies. Each table of a view's has its own.
 func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, changes []change.Change) error {
 	var copied []change.Change
 	for _, c := range changes {
-		done := map[string]bool{}
 		for _, v := range versions {
+			done := map[string]bool{} // A table may be there twice.
 			for i, source := range v.Plan.Sources {
 				if source.Stream != m.stream || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
 					continue
@@ -175,37 +175,32 @@ func (e *Engine) fillMirror(ctx context.Context, v Version, i int, from *postgre
 	}
 }
 
-// ensureMirrors makes empty copies with the columns that a view needs, so that its SELECT can be read.
-func ensureMirrors(ctx context.Context, tx pgx.Tx, p *plan.Plan) error {
+// makeMirrors makes empty copies with the columns that a view needs, so that its SELECT can be read.
+func (e *Engine) makeMirrors(ctx context.Context, tx pgx.Tx, p *plan.Plan) error {
 	for i, source := range p.Sources {
 		if source.Mirror == "" {
 			continue
 		}
-		needed := p.Needed(i)
-		name := pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()
-		columns := make([]string, 0, len(needed.Columns))
-		for _, c := range needed.Columns {
-			columns = append(columns, pgx.Identifier{c.Name}.Sanitize()+" "+c.Type)
-		}
-		keys := make([]string, len(source.Key))
+		names := make([]string, len(source.Key)) // In their order, which a map would lose.
 		for k, column := range source.Key {
-			keys[k] = pgx.Identifier{column}.Sanitize()
+			name, err := json.Marshal(column)
+			if err != nil {
+				return fmt.Errorf("make a mirror: %w", err)
+			}
+			names[k] = string(name) + ": null"
 		}
-		statements := []string{
-			"CREATE SCHEMA IF NOT EXISTS " + plan.MirrorSchema,
-			"CREATE TABLE IF NOT EXISTS " + name + " (" + strings.Join(columns, ", ") + ", " + pgx.Identifier{pgsink.PositionColumn}.Sanitize() +
-				" bigint NOT NULL, PRIMARY KEY (" + strings.Join(keys, ", ") + "))",
-		}
-		for _, column := range columns {
-			statements = append(statements, "ALTER TABLE "+name+" ADD COLUMN IF NOT EXISTS "+column)
+		m := newMirror(e.DB, source.Stream)
+		m.needed[source.Mirror] = p.Needed(i)
+		err := m.sink.Make(ctx, tx, change.Change{
+			Op: change.Insert, Schema: plan.MirrorSchema, Table: source.Mirror, Key: json.RawMessage("{" + strings.Join(names, ", ") + "}"),
+		})
+		if err != nil {
+			return fmt.Errorf("mirror %s.%s: %w", source.Schema, source.Name, err)
 		}
 		for _, column := range p.Joined(i) {
-			statements = append(statements, "CREATE INDEX IF NOT EXISTS "+pgx.Identifier{plan.Short(source.Mirror + "." + column)}.Sanitize()+" ON "+name+
-				" ("+pgx.Identifier{column}.Sanitize()+")")
-		}
-		for _, statement := range statements {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return fmt.Errorf("make the mirror of %s.%s: %w", source.Schema, source.Name, err)
+			_, err := tx.Exec(ctx, "CREATE INDEX ON "+pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()+" ("+pgx.Identifier{column}.Sanitize()+")")
+			if err != nil {
+				return fmt.Errorf("make an index of the mirror of %s.%s: %w", source.Schema, source.Name, err)
 			}
 		}
 	}

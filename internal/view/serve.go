@@ -13,8 +13,8 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// create makes a version and its table, which is empty, and the task that fills it.
-func create(ctx context.Context, tx pgx.Tx, view int64, made *plan.Plan, asked asked) (task int64, err error) {
+// build makes a version and its table, which is empty, and the task that fills it.
+func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Plan, asked asked) (task int64, err error) {
 	queries := db.New(tx)
 	document, err := marshal(made)
 	if err != nil {
@@ -25,8 +25,15 @@ func create(ctx context.Context, tx pgx.Tx, view int64, made *plan.Plan, asked a
 		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
 	}
 	table := fmt.Sprintf("_daymill_%d", id)
-	if err := queries.VersionTable(ctx, db.VersionTableParams{ID: id, TableName: table}); err != nil {
+	made.Mirror(id)
+	if document, err = marshal(made); err != nil {
+		return 0, err
+	}
+	if err := queries.VersionTable(ctx, db.VersionTableParams{ID: id, TableName: table, Plan: document}); err != nil {
 		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+	}
+	if err := e.makeMirrors(ctx, tx, made); err != nil {
+		return 0, err
 	}
 	for _, statement := range append([]string{made.CreateTable(table)}, made.CreateIndexes(table)...) {
 		if _, err := tx.Exec(ctx, statement); err != nil {
@@ -71,7 +78,7 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 		if err := grant(ctx, tx, v.Table, built.Table); err != nil {
 			return err
 		}
-		if err := drop(ctx, tx, v.Table); err != nil {
+		if err := v.drop(ctx, tx); err != nil {
 			return err
 		}
 		err := queries.ViewTaskCancelVersion(ctx, v.ID)
@@ -91,7 +98,22 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 	return nil
 }
 
-// drop drops a view's table.
+// drop drops a version's table, and the copies of other databases' tables that it reads.
+func (v Version) drop(ctx context.Context, tx pgx.Tx) error {
+	if err := drop(ctx, tx, v.Table); err != nil {
+		return err
+	}
+	for _, source := range v.Plan.Sources {
+		if source.Mirror == "" {
+			continue
+		}
+		if _, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()); err != nil {
+			return fmt.Errorf("drop a mirror: %w", err)
+		}
+	}
+	return nil
+}
+
 func drop(ctx context.Context, tx pgx.Tx, table string) error {
 	_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+plan.Table(table))
 	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == pgerrcode.DependentObjectsStillExist {

@@ -8,21 +8,34 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Mirror names the copies of other databases' tables that the table of a version reads. Each version has its own.
+func (p *Plan) Mirror(version int64) {
+	for i := range p.Sources {
+		if s := &p.Sources[i]; s.Mirror != "" {
+			s.Mirror = Short(fmt.Sprintf("%d.%s.%s.%s", version, s.Stream, s.Schema, s.Name))
+		}
+	}
+}
+
 // Needed is a source with the columns that the view reads of it: its key, what joins compare, and what becomes columns. Where
-// the table has an expression, it is all columns.
+// the table has an expression, it is all columns. A table that is joined twice has the columns of both.
 func (p *Plan) Needed(i int) Source {
 	s := p.Sources[i]
-	t := p.Definition.Tables[i]
-	if i == 0 && p.Definition.Where != "" {
-		return s
-	}
 	names := slices.Clone(s.Key)
-	names = append(names, p.Joined(i)...)
-	for _, c := range t.Columns {
-		if c.Expression != "" {
+	for k, other := range p.Sources {
+		if other.OID != s.OID || other.Stream != s.Stream {
+			continue
+		}
+		if k == 0 && p.Definition.Where != "" {
 			return s
 		}
-		names = append(names, c.Name)
+		names = append(names, p.Joined(k)...)
+		for _, c := range p.Definition.Tables[k].Columns {
+			if c.Expression != "" {
+				return s
+			}
+			names = append(names, c.Name)
+		}
 	}
 	columns := make([]Column, 0, len(names))
 	for _, c := range s.Columns {

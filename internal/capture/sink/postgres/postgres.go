@@ -83,6 +83,14 @@ func (p *Postgres) Deliver(ctx context.Context, changes []change.Change) (refusa
 	return refusals, nil
 }
 
+// Make makes the table that a change would be written to, or extends it, without writing the change.
+func (p *Postgres) Make(ctx context.Context, tx pgx.Tx, c change.Change) error {
+	if _, err := p.table(ctx, tx, c, nil); err != nil {
+		return fmt.Errorf("make the target table: %w", err)
+	}
+	return nil
+}
+
 // DeliverTx writes changes in the caller's transaction, which is one of Config.DB.
 func (p *Postgres) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	collapsed, err := sink.Collapse(changes)
