@@ -110,16 +110,34 @@ func (n *NATS) connect(ctx context.Context) error {
 	return nil
 }
 
-// Deliver publishes changes, and waits until they are stored.
+// pending is a message that was published, and is not known to be stored.
+type pending struct {
+	index  int
+	change change.Change
+	future jetstream.PubAckFuture
+}
+
+// Deliver publishes changes, and waits until they are stored. A change is published when the one before it of its key is stored:
+// else the server could store the later one, and drop it as a repeat when both come again after the earlier one.
 func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.config.Timeout)
 	defer cancel()
 	if err := n.connect(ctx); err != nil {
 		return nil, err
 	}
+	closed := n.conn.StatusChanged(nats.CLOSED)
+	defer func(conn *nats.Conn) { conn.RemoveStatusListener(closed) }(n.conn)
 	var parked sink.Parked
-	var published []jetstream.PubAckFuture
+	var published []pending
+	under := map[string]bool{} // keys of those in published
 	for i, c := range changes {
+		if under[sink.Key(c)] {
+			if err := n.await(ctx, published, closed, &parked); err != nil {
+				return nil, err
+			}
+			published = published[:0]
+			clear(under)
+		}
 		if parked.Behind(i, c) {
 			continue
 		}
@@ -132,22 +150,36 @@ func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Ref
 		if err != nil {
 			return nil, n.broken(err)
 		}
-		published = append(published, future)
+		published = append(published, pending{i, c, future})
+		under[sink.Key(c)] = true
 	}
-	closed := n.conn.StatusChanged(nats.CLOSED)
-	defer n.conn.RemoveStatusListener(closed)
-	for _, future := range published {
-		select {
-		case <-future.Ok():
-		case err := <-future.Err():
-			return nil, n.broken(err)
-		case <-closed:
-			return nil, n.broken(nats.ErrConnectionClosed)
-		case <-ctx.Done():
-			return nil, n.broken(context.Cause(ctx))
-		}
+	if err := n.await(ctx, published, closed, &parked); err != nil {
+		return nil, err
 	}
 	return parked.Refusals(), nil
+}
+
+// tooLarge is the server's code for a message that the stream does not take, and no other one.
+const tooLarge jetstream.ErrorCode = 10054
+
+// await waits until messages are stored, or refused for good.
+func (n *NATS) await(ctx context.Context, published []pending, closed <-chan nats.Status, parked *sink.Parked) error {
+	for _, one := range published {
+		select {
+		case <-one.future.Ok():
+		case err := <-one.future.Err():
+			var refused *jetstream.APIError
+			if !errors.As(err, &refused) || refused.ErrorCode != tooLarge {
+				return n.broken(err)
+			}
+			parked.Refuse(one.index, one.change, "its message is larger than the JetStream stream takes", refused.Description)
+		case <-closed:
+			return n.broken(nats.ErrConnectionClosed)
+		case <-ctx.Done():
+			return n.broken(context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // broken drops the connection, so that nothing of this batch arrives after what is delivered next.

@@ -121,6 +121,46 @@ func TestNATS_Repeats(t *testing.T) {
 	require.Len(t, n.messages(t), 2)
 }
 
+// TestNATS_Order: while the server does not take a change, no later one of its key is stored: it would be dropped as a repeat when
+// both come again, and stay before the earlier one.
+func TestNATS_Order(t *testing.T) {
+	t.Parallel()
+	n := newTarget(t)
+	s := n.Open(t)
+	sinktest.Deliver(t, s, sinktest.Insert(1, 1))
+	limit := func(size int32) {
+		conn, err := natsgo.Connect(n.url())
+		require.NoError(t, err)
+		defer conn.Close()
+		js, err := jetstream.New(conn)
+		require.NoError(t, err)
+		stream, err := js.Stream(t.Context(), "changes")
+		require.NoError(t, err)
+		config := stream.CachedInfo().Config
+		config.MaxMsgSize = size
+		_, err = js.UpdateStream(t.Context(), config)
+		require.NoError(t, err)
+	}
+	limit(2000)
+	large := sinktest.Update(3, 1)
+	large.New = sinktest.Object(map[string]any{"id": 1, "note": strings.Repeat("x", 4000)})
+	changes := []change.Change{sinktest.Update(2, 1), large, sinktest.Update(4, 1), sinktest.Insert(5, 2)}
+	refusals, err := s.Deliver(t.Context(), changes)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2}, []int{refusals[0].Index, refusals[1].Index})
+	require.Contains(t, refusals[0].Reason, "larger than the JetStream stream takes")
+	positions := func() (all []string) {
+		for _, message := range n.messages(t) {
+			all = append(all, message.Headers().Get(nats.HeaderPosition))
+		}
+		return all
+	}
+	require.Equal(t, []string{"1", "2", "5"}, positions())
+	limit(-1)
+	sinktest.Deliver(t, s, changes...)
+	require.Equal(t, []string{"1", "2", "5", "3", "4"}, positions())
+}
+
 // TestNATS_Subject: a table's name is one token, whatever it holds.
 func TestNATS_Subject(t *testing.T) {
 	t.Parallel()
