@@ -37,6 +37,12 @@ test: setup ## Run all tests.
 	@mkdir -p tmp
 	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 9m ./...
 
+# Needs node and npm, which nothing else does. What it accepts is recorded, and TestWebhook_Recorded holds that in every run.
+.PHONY: signatures
+signatures: ## Verify recorded webhooks with the Standard Webhooks library for JavaScript. Needs node and npm.
+	npm --prefix internal/test/signature ci --silent
+	node internal/test/signature/verify.mjs internal/capture/sink/webhook/testdata/recorded.json
+
 .PHONY: complete
 complete: ## Check that the last `make test` ran every test and skipped none.
 	go run ./internal/test/complete tmp/test.json
