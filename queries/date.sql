@@ -24,6 +24,8 @@ SELECT
     d.cursor,
     d.cursor_events,
     d.cursor_entities,
+    coalesce(d.events, 0)::bigint AS events,
+    coalesce(d.entities, 0)::bigint AS entities,
     -- A run of another life of the database is fenced, and what it read may not be there any more.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval

@@ -81,3 +81,15 @@ CROSS JOIN LATERAL (
     WHERE e.created_at >= b.from_instant AND e.created_at < b.to_instant AND e.entity_id IS NOT NULL
     LIMIT 1
 ) AS one;
+
+-- name: EventScope :many
+-- Counts of some entities, by whatever index leads to them soonest.
+SELECT
+    e.entity_id::analytics.entity_id AS entity_id,
+    coalesce(e.event_type, 'unknown')::text AS event_type,
+    count(*) AS events
+FROM analytics.events AS e
+WHERE e.entity_id = ANY(cast(sqlc.arg('entities')::text[] AS analytics.entity_id[]))
+    AND e.created_at >= @from_instant::timestamptz
+    AND e.created_at < @to_instant::timestamptz
+GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');

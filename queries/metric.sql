@@ -13,6 +13,20 @@ WHERE m.metric_date = @metric_date::date
 ORDER BY m.entity_id
 LIMIT @max_rows::integer;
 
+-- name: MetricScope :many
+-- Rows of some entities of a date, in key order.
+SELECT
+    m.entity_id,
+    m.views_count,
+    m.clicks_count,
+    m.saves_count,
+    m.skips_count,
+    m.other_counts
+FROM analytics.daily_entity_metrics AS m
+WHERE m.metric_date = @metric_date::date
+    AND m.entity_id = ANY(cast(sqlc.arg('entities')::text[] AS analytics.entity_id[]))
+ORDER BY m.entity_id;
+
 -- name: MetricInsert :copyfrom
 -- Writes the rows of a batch that are new, by COPY: that takes half as long as INSERT does, and less WAL. Entities ascend,
 -- so the index is walked in order.

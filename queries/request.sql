@@ -64,3 +64,21 @@ SELECT
     @requested_via,
     @may_lose::text,
     @erase::boolean;
+
+-- name: RequestScope :one
+-- Whether the requests that a run has claimed are about some entities only, and which: at_most at the most.
+SELECT
+    (count(*) > 0 AND count(*) FILTER (WHERE r.entities IS NULL OR r.erase OR r.may_lose <> 'all') = 0)::boolean AS scoped,
+    ARRAY(
+        SELECT DISTINCT e.id
+        FROM analytics.rollup_requests AS q
+        CROSS JOIN unnest(q.entities) AS e (id)
+        WHERE q.metric_date = @metric_date AND q.resolved_at IS NULL AND q.run_id = @run_id::bigint
+        LIMIT @at_most::integer
+    )::text[] AS entities
+FROM analytics.rollup_requests AS r
+WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.run_id = @run_id::bigint;
+
+-- name: RequestEntities :one
+-- Asks for some entities of a date; returns how many.
+SELECT analytics.enqueue_entities(@metric_date, @entities::text[], @via::text)::integer AS entities;

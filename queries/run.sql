@@ -27,6 +27,10 @@ SET
     paused_ms = @paused_ms
 WHERE id = @id;
 
+-- name: RunScope :exec
+-- Records about how many entities a run is.
+UPDATE analytics.rollup_runs SET scope = @scope::integer WHERE id = @id;
+
 -- name: RunFinish :exec
 UPDATE analytics.rollup_runs
 SET state = @state, finished_at = clock_timestamp(), error = @error

@@ -229,6 +229,8 @@ SELECT
     d.cursor,
     d.cursor_events,
     d.cursor_entities,
+    coalesce(d.events, 0)::bigint AS events,
+    coalesce(d.entities, 0)::bigint AS entities,
     -- A run of another life of the database is fenced, and what it read may not be there any more.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - $1::interval
@@ -256,6 +258,8 @@ type DateLockRow struct {
 	Cursor         *entity.ID
 	CursorEvents   int64
 	CursorEntities int64
+	Events         int64
+	Entities       int64
 	Alive          bool
 	Recent         bool
 	JobID          *int64
@@ -274,6 +278,8 @@ func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow
 		&i.Cursor,
 		&i.CursorEvents,
 		&i.CursorEntities,
+		&i.Events,
+		&i.Entities,
 		&i.Alive,
 		&i.Recent,
 		&i.JobID,

@@ -141,6 +141,51 @@ func (q *Queries) EventRead(ctx context.Context, arg EventReadParams) ([]EventRe
 	return items, nil
 }
 
+const eventScope = `-- name: EventScope :many
+SELECT
+    e.entity_id::analytics.entity_id AS entity_id,
+    coalesce(e.event_type, 'unknown')::text AS event_type,
+    count(*) AS events
+FROM analytics.events AS e
+WHERE e.entity_id = ANY(cast($1::text[] AS analytics.entity_id[]))
+    AND e.created_at >= $2::timestamptz
+    AND e.created_at < $3::timestamptz
+GROUP BY e.entity_id, coalesce(e.event_type, 'unknown')
+`
+
+type EventScopeParams struct {
+	Entities    []string
+	FromInstant time.Time
+	ToInstant   time.Time
+}
+
+type EventScopeRow struct {
+	EntityID  entity.ID
+	EventType string
+	Events    int64
+}
+
+// Counts of some entities, by whatever index leads to them soonest.
+func (q *Queries) EventScope(ctx context.Context, arg EventScopeParams) ([]EventScopeRow, error) {
+	rows, err := q.db.Query(ctx, eventScope, arg.Entities, arg.FromInstant, arg.ToInstant)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EventScopeRow
+	for rows.Next() {
+		var i EventScopeRow
+		if err := rows.Scan(&i.EntityID, &i.EventType, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const eventSlice = `-- name: EventSlice :many
 SELECT
     e.entity_id::analytics.entity_id AS entity_id,

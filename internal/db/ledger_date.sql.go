@@ -263,7 +263,7 @@ func (q *Queries) LedgerDateRequests(ctx context.Context, arg LedgerDateRequests
 }
 
 const ledgerDateRuns = `-- name: LedgerDateRuns :many
-SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life
+SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope
 FROM analytics.rollup_runs AS r
 WHERE r.metric_date = $1::date AND r.id < $2::bigint
 ORDER BY r.id DESC
@@ -312,6 +312,7 @@ func (q *Queries) LedgerDateRuns(ctx context.Context, arg LedgerDateRunsParams) 
 			&i.PausedMs,
 			&i.Token,
 			&i.Life,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}
@@ -324,7 +325,7 @@ func (q *Queries) LedgerDateRuns(ctx context.Context, arg LedgerDateRunsParams) 
 }
 
 const ledgerDateRunsAfter = `-- name: LedgerDateRunsAfter :many
-SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life
+SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope
 FROM analytics.rollup_runs AS r
 WHERE r.metric_date = $1::date AND r.id > $2::bigint
 ORDER BY r.id
@@ -373,6 +374,7 @@ func (q *Queries) LedgerDateRunsAfter(ctx context.Context, arg LedgerDateRunsAft
 			&i.PausedMs,
 			&i.Token,
 			&i.Life,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}
@@ -385,7 +387,7 @@ func (q *Queries) LedgerDateRunsAfter(ctx context.Context, arg LedgerDateRunsAft
 }
 
 const ledgerRunGet = `-- name: LedgerRunGet :many
-SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life FROM analytics.rollup_runs AS r WHERE r.id = ANY($1::bigint[]) ORDER BY r.id
+SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope FROM analytics.rollup_runs AS r WHERE r.id = ANY($1::bigint[]) ORDER BY r.id
 `
 
 // Some runs by their numbers.
@@ -424,6 +426,7 @@ func (q *Queries) LedgerRunGet(ctx context.Context, ids []int64) ([]AnalyticsRol
 			&i.PausedMs,
 			&i.Token,
 			&i.Life,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}

@@ -98,6 +98,62 @@ func (q *Queries) MetricRange(ctx context.Context, arg MetricRangeParams) ([]Met
 	return items, nil
 }
 
+const metricScope = `-- name: MetricScope :many
+SELECT
+    m.entity_id,
+    m.views_count,
+    m.clicks_count,
+    m.saves_count,
+    m.skips_count,
+    m.other_counts
+FROM analytics.daily_entity_metrics AS m
+WHERE m.metric_date = $1::date
+    AND m.entity_id = ANY(cast($2::text[] AS analytics.entity_id[]))
+ORDER BY m.entity_id
+`
+
+type MetricScopeParams struct {
+	MetricDate date.Date
+	Entities   []string
+}
+
+type MetricScopeRow struct {
+	EntityID    entity.ID
+	ViewsCount  int32
+	ClicksCount int32
+	SavesCount  int32
+	SkipsCount  int32
+	OtherCounts []byte
+}
+
+// Rows of some entities of a date, in key order.
+func (q *Queries) MetricScope(ctx context.Context, arg MetricScopeParams) ([]MetricScopeRow, error) {
+	rows, err := q.db.Query(ctx, metricScope, arg.MetricDate, arg.Entities)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MetricScopeRow
+	for rows.Next() {
+		var i MetricScopeRow
+		if err := rows.Scan(
+			&i.EntityID,
+			&i.ViewsCount,
+			&i.ClicksCount,
+			&i.SavesCount,
+			&i.SkipsCount,
+			&i.OtherCounts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const metricSums = `-- name: MetricSums :one
 WITH stored AS MATERIALIZED (
     SELECT

@@ -127,6 +127,7 @@ type AnalyticsRollupRequest struct {
 	Resolution   *string
 	Erase        bool
 	MayLose      string
+	Entities     []string
 }
 
 type AnalyticsRollupRun struct {
@@ -155,6 +156,7 @@ type AnalyticsRollupRun struct {
 	PausedMs           int64
 	Token              pgtype.UUID
 	Life               string
+	Scope              *int32
 }
 
 type AnalyticsSource struct {

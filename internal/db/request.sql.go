@@ -118,6 +118,24 @@ func (q *Queries) RequestEnqueue(ctx context.Context, arg RequestEnqueueParams) 
 	return dates, err
 }
 
+const requestEntities = `-- name: RequestEntities :one
+SELECT analytics.enqueue_entities($1, $2::text[], $3::text)::integer AS entities
+`
+
+type RequestEntitiesParams struct {
+	MetricDate date.Date
+	Entities   []string
+	Via        string
+}
+
+// Asks for some entities of a date; returns how many.
+func (q *Queries) RequestEntities(ctx context.Context, arg RequestEntitiesParams) (int32, error) {
+	row := q.db.QueryRow(ctx, requestEntities, arg.MetricDate, arg.Entities, arg.Via)
+	var entities int32
+	err := row.Scan(&entities)
+	return entities, err
+}
+
 const requestErase = `-- name: RequestErase :one
 SELECT analytics.enqueue_erase($1, $2, $3::text)::integer AS dates
 `
@@ -187,4 +205,37 @@ func (q *Queries) RequestSatisfy(ctx context.Context, arg RequestSatisfyParams) 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const requestScope = `-- name: RequestScope :one
+SELECT
+    (count(*) > 0 AND count(*) FILTER (WHERE r.entities IS NULL OR r.erase OR r.may_lose <> 'all') = 0)::boolean AS scoped,
+    ARRAY(
+        SELECT DISTINCT e.id
+        FROM analytics.rollup_requests AS q
+        CROSS JOIN unnest(q.entities) AS e (id)
+        WHERE q.metric_date = $1 AND q.resolved_at IS NULL AND q.run_id = $2::bigint
+        LIMIT $3::integer
+    )::text[] AS entities
+FROM analytics.rollup_requests AS r
+WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint
+`
+
+type RequestScopeParams struct {
+	MetricDate date.Date
+	RunID      int64
+	AtMost     int32
+}
+
+type RequestScopeRow struct {
+	Scoped   bool
+	Entities []string
+}
+
+// Whether the requests that a run has claimed are about some entities only, and which: at_most at the most.
+func (q *Queries) RequestScope(ctx context.Context, arg RequestScopeParams) (RequestScopeRow, error) {
+	row := q.db.QueryRow(ctx, requestScope, arg.MetricDate, arg.RunID, arg.AtMost)
+	var i RequestScopeRow
+	err := row.Scan(&i.Scoped, &i.Entities)
+	return i, err
 }

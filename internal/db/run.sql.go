@@ -186,3 +186,18 @@ func (q *Queries) RunRecentCost(ctx context.Context) (RunRecentCostRow, error) {
 	err := row.Scan(&i.Events, &i.Seconds)
 	return i, err
 }
+
+const runScope = `-- name: RunScope :exec
+UPDATE analytics.rollup_runs SET scope = $1::integer WHERE id = $2
+`
+
+type RunScopeParams struct {
+	Scope int32
+	ID    int64
+}
+
+// Records about how many entities a run is.
+func (q *Queries) RunScope(ctx context.Context, arg RunScopeParams) error {
+	_, err := q.db.Exec(ctx, runScope, arg.Scope, arg.ID)
+	return err
+}

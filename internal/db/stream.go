@@ -38,6 +38,17 @@ func (q *Queries) EventSliceRawEach(
 	return eachEvent(rows, each)
 }
 
+// EventScopeEach is EventScope as EventSliceEach is EventSlice.
+func (q *Queries) EventScopeEach(
+	ctx context.Context, arg EventScopeParams, each func(entityID, eventType []byte, events int64) error,
+) error {
+	rows, err := q.db.Query(ctx, eventScope, pgx.QueryResultFormats{pgx.BinaryFormatCode}, arg.Entities, arg.FromInstant, arg.ToInstant)
+	if err != nil {
+		return err
+	}
+	return eachEvent(rows, each)
+}
+
 func eachEvent(rows pgx.Rows, each func(entityID, eventType []byte, events int64) error) error {
 	defer rows.Close()
 	for rows.Next() {

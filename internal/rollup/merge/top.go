@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -45,4 +46,18 @@ func rank(list []Ranked, id entity.ID, count int64) []Ranked {
 	}
 	// The id may be part of a much longer string.
 	return slices.Insert(list, at, Ranked{ID: entity.ID(strings.Clone(string(id))), Count: count})
+}
+
+// Lists returns the lists by their names.
+func (t *Top) Lists() map[string]*[]Ranked {
+	return map[string]*[]Ranked{"events": &t.Events, "views": &t.Views, "clicks": &t.Clicks, "saves": &t.Saves, "skips": &t.Skips}
+}
+
+// Join returns the first of two lists of different entities, largest first and of equal counts in key order.
+func Join(one, other []Ranked) []Ranked {
+	all := slices.Concat(one, other)
+	slices.SortFunc(all, func(a, b Ranked) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(string(a.ID), string(b.ID)))
+	})
+	return all[:min(MostTop, len(all))]
 }

@@ -138,6 +138,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err != nil {
 		return err
 	}
+	a.before = before{complete: last.State == "complete", totals: batch.Totals{Events: last.Events, Entities: last.Entities}}
 	if err := a.replace(ctx, queries, last); err != nil {
 		return err
 	}
@@ -266,8 +267,10 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 func (a *attempt) settle(ctx context.Context) error {
 	a.phase, a.progress = PhaseSettle, 1
 	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
-	if err := a.checkStored(ctx); err != nil {
-		return err
+	if a.scoped == nil {
+		if err := a.checkStored(ctx); err != nil {
+			return err
+		}
 	}
 	if a.known.Erase {
 		if err := a.recordErased(ctx); err != nil {
@@ -302,6 +305,12 @@ func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 	}
 	if err := a.recordTop(ctx, queries); err != nil {
 		return err
+	}
+	if a.scoped != nil {
+		scope := int32(len(a.scoped)) //nolint:gosec // At most mostScope.
+		if err := queries.RunScope(ctx, db.RunScopeParams{ID: a.id, Scope: scope}); err != nil {
+			return err
+		}
 	}
 	if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
 		return err

@@ -2,6 +2,7 @@
 //
 //	begin    the date is handed to this run: the fence, against every earlier run of it
 //	claim    the requests that are open now are those the run will satisfy
+//	scope    where all of them name entities, the rest is about these; otherwise
 //	guard    metrics whose events are gone stay as they are, package guard; asked again before each publish
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
@@ -121,6 +122,8 @@ type attempt struct {
 	scanRun     int64
 	resumed     *int64
 	cursor      *entity.ID
+	before      before
+	scoped      []entity.ID // what the run is about; nil for the whole date
 	began       time.Time
 
 	primary   *postgres.Session
@@ -171,6 +174,14 @@ func (a *attempt) roll(ctx context.Context) error {
 	}
 	if err := a.guard(ctx); err != nil {
 		return err
+	}
+	if entities, err := a.scope(ctx); err != nil {
+		return err
+	} else if entities != nil {
+		if done, err := a.rollScope(ctx, entities); done || err != nil {
+			return err
+		}
+		a.publisher.Totals, a.top = batch.Totals{}, merge.Top{}
 	}
 	after := a.cursor
 	for {

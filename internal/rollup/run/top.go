@@ -6,27 +6,33 @@ import (
 	"fmt"
 
 	"github.com/daymill/daymill/internal/db"
-	"github.com/daymill/daymill/internal/rollup/merge"
 )
+
+// ranked is a merge.Ranked in the ledger.
+type ranked struct {
+	ID    string `json:"id"`
+	Count int64  `json:"count"`
+}
 
 // recordTop records the date's largest entities in the transaction that completes the date. A run that resumed another has
 // not seen the entities below its cursor; it deletes what an earlier completion has recorded, which is then out of date.
 func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
-	if a.scanRun != a.id {
+	top, known := a.top, a.scanRun == a.id
+	if a.scoped != nil {
+		var err error
+		if top, known, err = a.topAfter(ctx, queries, a.scoped); err != nil {
+			return err
+		}
+	}
+	if !known {
 		if err := queries.TopForget(ctx, a.order.Date); err != nil {
 			return fmt.Errorf("forget the top entities: %w", err)
 		}
 		return nil
 	}
-	type ranked struct {
-		ID    string `json:"id"`
-		Count int64  `json:"count"`
-	}
 	lists := make(map[string][]ranked)
-	for name, list := range map[string][]merge.Ranked{
-		"events": a.top.Events, "views": a.top.Views, "clicks": a.top.Clicks, "saves": a.top.Saves, "skips": a.top.Skips,
-	} {
-		for _, r := range list {
+	for name, list := range top.Lists() {
+		for _, r := range *list {
 			lists[name] = append(lists[name], ranked{ID: a.Type.Format(r.ID), Count: r.Count})
 		}
 	}

@@ -180,6 +180,8 @@ type watch struct {
 	// counted are the expressions that make an event of a row, where nothing else does: an update that leaves them as
 	// they were has touched no date. Empty where the view was written by hand, or has a condition on other columns.
 	counted []string
+	// entityID is the expression for the entity, where counted is set and the column is of a type that is built in.
+	entityID string
 }
 
 // settle finds what is to be watched, and refuses what cannot be.
@@ -245,6 +247,9 @@ func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed e
 		return err
 	}
 	w.counted = []string{comparison(v.entity, entityID), comparison(v.kind, eventType)}
+	if v.entity.BaseID < firstUserID {
+		w.entityID = entityID
+	}
 	return nil
 }
 

@@ -37,6 +37,8 @@ DECLARE
     daymill_earliest timestamptz;
     daymill_first_at timestamptz[];
     daymill_last_at timestamptz[];
+    daymill_scopes jsonb[];
+    daymill_few boolean;
     daymill_instant text;
     daymill_error text;
 BEGIN
@@ -80,16 +82,19 @@ BEGIN
             RETURN NULL;
         END IF;
         IF TG_OP = 'INSERT' THEN
-            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
-                %dates% FROM (SELECT %instant% AS at FROM inserted) AS r %late%
+            daymill_few := %counted% AND (SELECT count(*) <= 10000 FROM (SELECT FROM inserted LIMIT 10001) AS few);
+            SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
+                %scopes% FROM (SELECT %instant% AS at, %entity% AS entity FROM inserted) AS r %late%
             ) AS s;
         ELSIF TG_OP = 'DELETE' THEN
-            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
-                %dates% FROM (SELECT %instant% AS at FROM deleted) AS r %late%
+            daymill_few := %counted% AND (SELECT count(*) <= 10000 FROM (SELECT FROM deleted LIMIT 10001) AS few);
+            SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
+                %scopes% FROM (SELECT %instant% AS at, %entity% AS entity FROM deleted) AS r %late%
             ) AS s;
         ELSIF %counted% THEN
-            SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
-                %dates% FROM (%changed%) AS r %late%
+            daymill_few := (SELECT count(*) <= 5000 FROM (SELECT FROM inserted LIMIT 5001) AS few);
+            SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
+                %scopes% FROM (%changed%) AS r %late%
             ) AS s;
         ELSE
             SELECT array_agg(s.first_at), array_agg(s.last_at) INTO daymill_first_at, daymill_last_at FROM (
@@ -97,7 +102,7 @@ BEGIN
             ) AS s;
         END IF;
         IF daymill_first_at IS NOT NULL THEN
-            PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone);
+            PERFORM analytics.request_late(daymill_first_at, daymill_last_at, daymill_zone, daymill_scopes);
         END IF;
         RETURN NULL;
     EXCEPTION
@@ -144,11 +149,15 @@ END
 // asked for the first and the last of each.
 const (
 	watchDates = "SELECT min(r.at) AS first_at, max(r.at) AS last_at"
+	// The entities of each, where they are few.
+	watchScopes = watchDates +
+		", to_jsonb(array_agg(DISTINCT r.entity) FILTER (WHERE daymill_few AND r.entity IS NOT NULL)) AS scope"
+	watchGathered = "array_agg(s.first_at), array_agg(s.last_at), array_agg(s.scope)"
 	watchLate  = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
 )
 
 // template tells functions of this binary's from those that another made.
-func template() string { return digest(watchBody + watchDates + watchLate) }
+func template() string { return digest(watchBody + watchScopes + watchGathered + watchLate) }
 
 // digest is md5 as Postgres computes it, to compare a function's text with what was recorded of it. It keeps nothing secret.
 func digest(text string) string {
@@ -175,9 +184,18 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
 	counted, changed := w.changed(instant, literals[1])
-	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%late%", watchLate, "%late_dynamic%", dynamic,
+	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%scopes%", watchScopes, "%gathered%", watchGathered, "%entity%", w.entity(), "%late%", watchLate, "%late_dynamic%", dynamic,
 		"%counted%", counted, "%changed%", changed).Replace(watchBody)
 	return body, nil
+}
+
+// entity is an expression for the entity of a row as a request names it, or for NULL where it could be of another than the
+// view says.
+func (w *watch) entity() string {
+	if w.entityID == "" {
+		return "NULL::pg_catalog.text"
+	}
+	return "(" + w.entityID + ")::pg_catalog.text"
 }
 
 // changed is a query for the instants of rows that an update has changed in what is counted, and whether that can be told:
@@ -185,10 +203,11 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 // count. A view's rule is written anew when the view is replaced, by another transaction.
 func (w *watch) changed(instant, version string) (counted, query string) {
 	if len(w.counted) == 0 {
-		return "false", "SELECT " + instant + " AS at FROM inserted"
+		return "false", "SELECT " + instant + " AS at, NULL::pg_catalog.text AS entity FROM inserted"
 	}
 	counted = "EXISTS (SELECT FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') " +
 		"AND v.xmin = " + version + "::xid)"
-	row := "SELECT " + instant + " AS at, " + w.counted[0] + " AS entity_id, " + w.counted[1] + " AS event_type FROM "
+	row := "SELECT " + instant + " AS at, " + w.entity() + " AS entity, " + w.counted[0] + " AS entity_id, " + w.counted[1] +
+		" AS event_type FROM "
 	return counted, "(" + row + "inserted EXCEPT ALL " + row + "deleted) UNION ALL (" + row + "deleted EXCEPT ALL " + row + "inserted)"
 }

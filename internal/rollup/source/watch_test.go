@@ -255,7 +255,9 @@ func TestWatch(t *testing.T) {
 		db := setup(t)
 		late := insert + "(1, 'view', '2026-03-01 12:00+00')"
 		db.exec(t, "BEGIN; "+strings.Repeat(late+";", 5)+insert+"(1, 'view', '2026-03-02 12:00+00'); COMMIT")
-		require.Equal(t, "2026-03-01 2026-03-02", db.requests(t), "one for a date and transaction")
+		require.Equal(t, strings.Repeat("2026-03-01 ", 5)+"2026-03-02", db.requests(t), "one for a date and statement")
+		db.exec(t, "BEGIN; "+strings.Repeat(late+";", 50)+"COMMIT")
+		require.Equal(t, strings.Repeat("2026-03-01 ", 20)+"2026-03-01", db.requests(t), "a transaction that asks often asks for all of the date, once")
 		db.exec(t, late)
 		db.exec(t, late)
 		require.Equal(t, "2026-03-01 2026-03-01", db.requests(t), "another's may be claimed before this commits")
@@ -466,7 +468,7 @@ func TestWatchFaults(t *testing.T) {
 	}{
 		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", fix: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
 		"Duplicate":         {damage: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", fix: "SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 100)", settled: "2026-03-05"},
-		"FunctionMissing":   {damage: "ALTER FUNCTION analytics.request_late(timestamptz[], timestamptz[], text) RENAME TO gone", fix: "ALTER FUNCTION analytics.gone(timestamptz[], timestamptz[], text) RENAME TO request_late", settled: "2026-03-05"},
+		"FunctionMissing":   {damage: "ALTER FUNCTION analytics.request_late(timestamptz[], timestamptz[], text, jsonb[]) RENAME TO gone", fix: "ALTER FUNCTION analytics.gone(timestamptz[], timestamptz[], text, jsonb[]) RENAME TO request_late", settled: "2026-03-05"},
 		"InstallationEmpty": {damage: "CREATE TABLE public.kept AS SELECT * FROM analytics.installation; DELETE FROM analytics.installation", fix: "INSERT INTO analytics.installation SELECT * FROM public.kept", left: true},
 		"SchemaRenamed":     {damage: "ALTER SCHEMA analytics RENAME TO away", fix: "ALTER SCHEMA away RENAME TO analytics"},
 		"TableMissing":      {damage: "ALTER TABLE analytics.rollup_requests RENAME TO away", fix: "ALTER TABLE analytics.away RENAME TO rollup_requests", settled: "2026-03-05"},
@@ -534,7 +536,7 @@ func TestWatchSerializable(t *testing.T) {
 		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // Where the test has failed.
 		open[i] = tx
 	}
-	for range 2 { // The second statement of each asks for nothing more.
+	for range 2 {
 		for _, tx := range open {
 			_, err := tx.Exec(t.Context(), "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')")
 			require.NoError(t, err)
@@ -543,7 +545,7 @@ func TestWatchSerializable(t *testing.T) {
 	for _, tx := range open {
 		require.NoError(t, tx.Commit(t.Context()))
 	}
-	require.Equal(t, "2026-03-05 2026-03-05", db.requests(t))
+	require.Equal(t, "2026-03-05 2026-03-05 2026-03-05 2026-03-05", db.requests(t), "one for a statement")
 }
 
 // A savepoint that is rolled back takes back that the date was asked for.
@@ -554,7 +556,7 @@ func TestWatchSavepoint(t *testing.T) {
 	db.watch(t, source.WatchOptions{})
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00');"
 	db.exec(t, "BEGIN; SAVEPOINT a; "+late+"ROLLBACK TO a; "+late+late+"COMMIT")
-	require.Equal(t, "2026-03-05", db.requests(t))
+	require.Equal(t, "2026-03-05 2026-03-05", db.requests(t))
 	// Nor does a job that takes the date's requests with it keep a later event of the transaction from being asked for.
 	db.exec(t, "BEGIN;"+late+`INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-05"}', 5);
 		DELETE FROM river_job; `+late+"COMMIT")

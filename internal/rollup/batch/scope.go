@@ -1,0 +1,106 @@
+package batch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/merge"
+)
+
+// ErrOdd is returned where a stored row has counts that are none, such as those of an older system.
+var ErrOdd = errors.New("a stored row has counts that are no whole numbers")
+
+// scopeRows is how many rows are looked up by their entities at a time.
+const scopeRows = 1_000
+
+// Scope makes the rows of some entities, which ascend, equal to the counted ones, and touches no others. It returns what
+// these rows came to before. Totals moves on by what was counted.
+func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted merge.Rows) (was Totals, err error) {
+	p.size()
+	for len(entities) > 0 {
+		if err := p.Alive(); err != nil {
+			return Totals{}, err
+		}
+		part := entities[:min(scopeRows, len(entities))]
+		entities = entities[len(part):]
+		stored, err := p.readScope(ctx, part)
+		if err != nil {
+			return Totals{}, err
+		}
+		for i := range stored {
+			events, err := eventsOf(&stored[i])
+			if err != nil {
+				return Totals{}, err
+			}
+			was.Events += events
+			was.Entities++
+		}
+		n := counted.Through(part[len(part)-1])
+		rows := counted.Slice(0, n).List()
+		counted = counted.Slice(n, counted.Len())
+		changes, totals := diff(rows, stored, p.Totals)
+		if err := p.write(ctx, changes); err != nil {
+			return Totals{}, err
+		}
+		p.Totals = totals
+		if p.Counted != nil {
+			p.Counted(rows)
+		}
+		// What is stored now is what was counted, or else somebody else writes to the table.
+		if len(changes) > 0 {
+			if stored, err = p.readScope(ctx, part); err != nil {
+				return Totals{}, err
+			}
+			if changes, _ := diff(rows, stored, Totals{}); len(changes) > 0 {
+				return Totals{}, fmt.Errorf("the row of entity %q is not what was written", p.Type.Format(changes[0].id))
+			}
+		}
+	}
+	return was, nil
+}
+
+func (p *Publisher) readScope(ctx context.Context, entities []entity.ID) (rows []db.MetricRangeRow, err error) {
+	texts := make([]string, len(entities))
+	for i, id := range entities {
+		texts[i] = p.Type.Format(id)
+	}
+	took, err := p.Pacer.Do(p.Session, func() error {
+		return p.Session.Look(ctx, p.reads.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+			found, err := db.New(on).MetricScope(ctx, db.MetricScopeParams{MetricDate: p.Date, Entities: texts})
+			rows = make([]db.MetricRangeRow, len(found))
+			for i := range found {
+				rows[i] = db.MetricRangeRow(found[i])
+			}
+			return err
+		})
+	})
+	if err == nil {
+		err = ascend(nil, rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	return rows, p.Pacer.Pause(ctx, took)
+}
+
+// eventsOf adds up the counts of a stored row.
+func eventsOf(row *db.MetricRangeRow) (sum int64, err error) {
+	sum = int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
+	var others map[string]int64
+	if err := json.Unmarshal(row.OtherCounts, &others); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrOdd, err)
+	}
+	for _, events := range others {
+		if events < 0 || events > math.MaxInt32 {
+			return 0, ErrOdd
+		}
+		sum += events
+	}
+	return sum, nil
+}

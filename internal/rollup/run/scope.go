@@ -1,0 +1,161 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/slice"
+)
+
+const (
+	// mostScope is about how many entities a run may be.
+	mostScope = 20_000
+	// smallScope is how many entities are worth a look at each of them, however few the date has. Above it, a run is about
+	// the entities only where they are at most a share of the date's, since each is a look into an index.
+	smallScope = 100
+	scopeShare = 10
+)
+
+// before is what the date's last complete run came to. It is zero where the date has changed hands since in any other way.
+type before struct {
+	complete bool
+	totals   batch.Totals
+}
+
+// scope returns the entities that the claimed requests are about, in key order, or nil where the run is about the whole
+// date. It is, unless all other entities are as the last complete run left them.
+func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
+	if !a.before.complete || a.scanRun != a.id || a.known.Strict || a.known.Erase {
+		return nil, nil
+	}
+	most := int64(mostScope)
+	if share := a.before.totals.Entities / scopeShare; share < most {
+		most = max(share, smallScope)
+	}
+	err = a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
+		entities = nil
+		found, err := queries.RequestScope(ctx, db.RequestScopeParams{
+			MetricDate: a.order.Date, RunID: a.id, AtMost: int32(most) + 1, //nolint:gosec // At most mostScope.
+		})
+		if err != nil || !found.Scoped || int64(len(found.Entities)) > most {
+			return err
+		}
+		for _, text := range found.Entities {
+			id, err := a.Type.Parse(text)
+			if err != nil {
+				entities = nil
+				return nil //nolint:nilerr // A count of the whole date does it as well.
+			}
+			entities = append(entities, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look which entities are asked for: %w", err)
+	}
+	slices.Sort(entities)
+	return entities, nil
+}
+
+// rollScope counts some entities again, and publishes their rows: the same fence, the same comparison, and the same end as
+// those of a whole date. It does nothing and reports false where their events cannot be read quickly.
+func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done bool, err error) {
+	table := merge.New(a.maxEntities)
+	err = a.during(ctx, PhaseScan, func(ctx context.Context) error {
+		texts := make([]string, len(entities))
+		for i, id := range entities {
+			texts[i] = a.Type.Format(id)
+		}
+		return a.scanner.Scope(ctx, a.bounds, texts, table, func(done float64) error {
+			a.progress = done
+			return a.signOfLife(ctx)
+		})
+	})
+	switch {
+	case errors.Is(err, slice.ErrNoShortcut), err == nil && table.UpTo() != nil:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	if err := a.guard(ctx); err != nil {
+		return false, err
+	}
+	err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publishScope(ctx, entities, table.Rows()) })
+	if errors.Is(err, batch.ErrOdd) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	a.scoped = entities
+	return true, a.during(ctx, PhaseSettle, a.settle)
+}
+
+func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows merge.Rows) error {
+	a.phase, a.progress = PhasePublish, 0
+	a.publisher.Counted = func(rows []merge.Row) {
+		for i := range rows {
+			a.top.Add(&rows[i], rows[i].Events())
+		}
+	}
+	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
+	// A cursor would say that everything below it is published.
+	a.publisher.Advance = func(ctx context.Context, queries *db.Queries, _ entity.ID, _ batch.Totals) error {
+		return a.lease.fence(ctx, queries, a.batches())
+	}
+	was, err := a.publisher.Scope(ctx, entities, rows)
+	a.publisher.Advance = a.advance
+	if err != nil {
+		return err
+	}
+	a.publisher.Totals.Events += a.before.totals.Events - was.Events
+	a.publisher.Totals.Entities += a.before.totals.Entities - was.Entities
+	return nil
+}
+
+// topAfter returns the date's largest entities once some entities have been counted again, and whether they are known: an
+// entity that has left a full list makes room for one that nobody has counted.
+func (a *attempt) topAfter(ctx context.Context, queries *db.Queries, entities []entity.ID) (top merge.Top, known bool, err error) {
+	text, err := queries.TopGet(ctx, a.order.Date)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return merge.Top{}, false, nil
+	}
+	if err != nil {
+		return merge.Top{}, false, fmt.Errorf("read the top entities: %w", err)
+	}
+	var stored map[string][]ranked
+	if err := json.Unmarshal(text, &stored); err != nil {
+		return merge.Top{}, false, nil //nolint:nilerr // Another version's. The next whole run writes them again.
+	}
+	for name, list := range a.top.Lists() {
+		var kept []merge.Ranked
+		for _, r := range stored[name] {
+			id, err := a.Type.Parse(r.ID)
+			if err != nil {
+				return merge.Top{}, false, nil //nolint:nilerr // As above.
+			}
+			if _, again := slices.BinarySearch(entities, id); !again {
+				kept = append(kept, merge.Ranked{ID: id, Count: r.Count})
+			}
+		}
+		least := int64(0)
+		if n := len(stored[name]); n == merge.MostTop {
+			least = stored[name][n-1].Count
+		}
+		joined := merge.Join(kept, *list)
+		if least > 0 && (len(joined) < merge.MostTop || joined[merge.MostTop-1].Count < least) {
+			return merge.Top{}, false, nil
+		}
+		*top.Lists()[name] = joined
+	}
+	return top, true, nil
+}
