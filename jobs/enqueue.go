@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -32,6 +33,25 @@ func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx
 		Exec(ctx, "SELECT analytics.enqueue_rollup($1::text::date, $2::text::date, 'go')", first.String(), last.String())
 	if err != nil {
 		return fmt.Errorf("enqueue a rollup of %s: %w", date.Range{First: first, Last: last}, err)
+	}
+	return nil
+}
+
+// EnqueueEntities requests that some entities of a date are counted again, in the caller's transaction, as EnqueueDay requests
+// the whole date. It costs work in proportion to those entities if the events have an index that leads with the entity. More
+// than 10,000 entities are a request for the whole date.
+func EnqueueEntities[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], day Date, entities ...string) error {
+	if day.IsZero() {
+		return errors.New("enqueue a rollup: a date is missing")
+	}
+	list, err := json.Marshal(append([]string{}, entities...))
+	if err != nil {
+		return fmt.Errorf("enqueue a rollup of %s: %w", day, err)
+	}
+	err = client.Driver().UnwrapExecutor(tx).Exec(ctx, "SELECT analytics.enqueue_entities($1::text::date, "+
+		"ARRAY(SELECT pg_catalog.json_array_elements_text($2::text::json)), 'go')", day.String(), string(list))
+	if err != nil {
+		return fmt.Errorf("enqueue a rollup of %d entities of %s: %w", len(entities), day, err)
 	}
 	return nil
 }

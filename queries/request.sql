@@ -56,14 +56,15 @@ SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS
 SELECT analytics.enqueue_erase(@first_date, @last_date, @via::text)::integer AS dates;
 
 -- name: RequestAppendAs :exec
--- Asks for a rollup of some dates on behalf of somebody.
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase)
+-- Asks for a rollup of some dates on behalf of somebody, or of some entities of each.
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase, entities)
 SELECT
     unnest(@metric_dates::date[]),
     @requested_by,
     @requested_via,
     @may_lose::text,
-    @erase::boolean;
+    @erase::boolean,
+    nullif(@entities::text[], '{}');
 
 -- name: RequestScope :one
 -- Whether the requests that a run has claimed are about some entities only, and which: at_most at the most.

@@ -54,6 +54,19 @@ func TestAPIRollups(t *testing.T) {
 		require.Zero(t, a.count(t, "SELECT count(*) FROM daymill.audit"))
 	})
 
+	t.Run("RequestsEntities", func(t *testing.T) {
+		t.Parallel()
+		a := newAPI(t, database(t), nil)
+		body := `{"date":"2026-02-28","entities":["7","12","7"]}`
+		a.requireValid(t, "POST", "/api/rollups", body)
+		require.Equal(t, http.StatusAccepted, a.call(t, "POST", "/api/rollups", body).status)
+		require.Equal(t, "{12,7}", a.text(t, "SELECT entities::text FROM analytics.rollup_requests WHERE entities IS NOT NULL"))
+		for _, body := range []string{
+			`{"date":"2026-02-28","entities":["x"]}`, `{"from":"2026-02-01","to":"2026-02-28","entities":["7"]}`,
+		} {
+			require.Equal(t, http.StatusUnprocessableEntity, a.call(t, "POST", "/api/rollups", body).status, body)
+		}
+	})
 	t.Run("Requests", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t, database(t), nil)

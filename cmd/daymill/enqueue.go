@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -14,11 +15,15 @@ import (
 
 type enqueueCmd struct {
 	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
+	Entity []string   `placeholder:"ID" sep:"none" help:"Count only this entity of the date again; may be repeated."`
 	Erase bool       `help:"Erase metrics whose events no longer exist: those older than the retention, and in a range those of dates without any event."`
 }
 
 // Run requests a rollup of dates from the workers.
 func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
+	if len(c.Entity) > 0 && (c.Dates.Len() > 1 || c.Erase) {
+		return usagef("--entity goes with one date, and without --erase")
+	}
 	conn, _, err := a.openInstalled(ctx, "enqueue")
 	if err != nil {
 		return err
@@ -26,17 +31,24 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	defer conn.Close()
 	dates, err := c.request(ctx, db.New(conn))
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == "22023" {
+	if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
 		return usageError{errors.New(refused.Message)}
 	}
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
+	}
+	if len(c.Entity) > 0 {
+		a.printf("%s of %s requested: the workers count %s again\n", plural(int64(dates), "entity"), c.Dates.First, pronoun(int64(dates)))
+		return nil
 	}
 	a.printf("%s requested: the workers roll %s up\n", plural(int64(dates), "date"), pronoun(int64(dates)))
 	return nil
 }
 
 func (c *enqueueCmd) request(ctx context.Context, queries *db.Queries) (int32, error) {
+	if len(c.Entity) > 0 {
+		return queries.RequestEntities(ctx, db.RequestEntitiesParams{MetricDate: c.Dates.First, Entities: c.Entity, Via: audit.ViaCLI})
+	}
 	if c.Erase {
 		return queries.RequestErase(ctx, db.RequestEraseParams{FirstDate: c.Dates.First, LastDate: c.Dates.Last, Via: audit.ViaCLI})
 	}

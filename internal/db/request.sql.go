@@ -42,13 +42,14 @@ func (q *Queries) RequestAppend(ctx context.Context, arg RequestAppendParams) er
 }
 
 const requestAppendAs = `-- name: RequestAppendAs :exec
-INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase)
+INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase, entities)
 SELECT
     unnest($1::date[]),
     $2,
     $3,
     $4::text,
-    $5::boolean
+    $5::boolean,
+    nullif($6::text[], '{}')
 `
 
 type RequestAppendAsParams struct {
@@ -57,9 +58,10 @@ type RequestAppendAsParams struct {
 	RequestedVia string
 	MayLose      string
 	Erase        bool
+	Entities     []string
 }
 
-// Asks for a rollup of some dates on behalf of somebody.
+// Asks for a rollup of some dates on behalf of somebody, or of some entities of each.
 func (q *Queries) RequestAppendAs(ctx context.Context, arg RequestAppendAsParams) error {
 	_, err := q.db.Exec(ctx, requestAppendAs,
 		arg.MetricDates,
@@ -67,6 +69,7 @@ func (q *Queries) RequestAppendAs(ctx context.Context, arg RequestAppendAsParams
 		arg.RequestedVia,
 		arg.MayLose,
 		arg.Erase,
+		arg.Entities,
 	)
 	return err
 }

@@ -2,7 +2,10 @@ package api
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
@@ -32,6 +36,33 @@ type enqueueRequest struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Erase bool   `json:"erase"`
+	// Entities are those of one date that are to be counted again; all if absent.
+	Entities []string `json:"entities"`
+}
+
+// maxRequestEntities is how many entities a request may name.
+const maxRequestEntities = 10_000
+
+// entities returns them as the database writes them, each once.
+func (q *enqueueRequest) entities(dates date.Range, of entity.Type) ([]string, error) {
+	switch {
+	case len(q.Entities) == 0:
+		return nil, nil
+	case dates.Len() > 1 || q.Erase:
+		return nil, errors.New("entities go with one date, and without erase")
+	case len(q.Entities) > maxRequestEntities:
+		return nil, fmt.Errorf("there are %d entities, and a request may name %d: leave them out to have the date counted whole",
+			len(q.Entities), maxRequestEntities)
+	}
+	known := make(map[string]bool, len(q.Entities))
+	for _, text := range q.Entities {
+		id, err := of.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		known[of.Format(id)] = true
+	}
+	return slices.Sorted(maps.Keys(known)), nil
 }
 
 type rollupAnswer struct {
@@ -71,12 +102,16 @@ func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	if dates.Last.After(today) {
 		return unprocessable(errors.New(dates.Last.String() + " is in the future: today is " + today.String() + " in " + s.Installation.TimeZone))
 	}
+	entities, err := request.entities(dates, s.Installation.EntityType)
+	if err != nil {
+		return unprocessable(err)
+	}
 	all := make([]date.Date, dates.Len())
 	for i := range all {
 		all[i] = dates.First.AddDays(i)
 	}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: door.User(ctx), Via: audit.ViaAPI, Erase: request.Erase})
+		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: door.User(ctx), Via: audit.ViaAPI, Erase: request.Erase, Entities: entities})
 	})
 	if err != nil {
 		return err

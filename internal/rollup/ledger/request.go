@@ -17,6 +17,8 @@ type Ask struct {
 	Repair bool
 	// Erase erases whatever has no events any more.
 	Erase bool
+	// Entities are those that the request is about, as [entity.Type.Format] writes them; all if empty.
+	Entities []string
 }
 
 func (a Ask) mayLose(dates int) string {
@@ -34,6 +36,7 @@ func (a Ask) mayLose(dates int) string {
 func RequestDates(ctx context.Context, on postgres.DBTX, dates []date.Date, ask Ask) error {
 	err := db.New(on).RequestAppendAs(ctx, db.RequestAppendAsParams{
 		MetricDates: dates, RequestedBy: ask.By, RequestedVia: ask.Via, MayLose: ask.mayLose(len(dates)), Erase: ask.Erase,
+		Entities: append([]string{}, ask.Entities...),
 	})
 	if err != nil {
 		return fmt.Errorf("request dates: %w", err)
