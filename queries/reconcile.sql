@@ -27,14 +27,19 @@ SELECT analytics.promote_jobs(least(@at_instant::timestamptz, now()), @silence):
 
 -- name: ReconcileDates :many
 -- Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
--- triggers on the source rest for a while, so that one run serves a trickle of late events.
+-- triggers on the source rest after a run for as many times as long as it took, so that one run serves a trickle of late events;
+-- the first one of a quiet date does not wait.
 SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of(least(@at_instant::timestamptz, now())))
-    AND (q.requested_via <> 'watch' OR q.requested_at <= @rested_since)
+    AND (q.requested_via <> 'watch' OR NOT EXISTS (
+        SELECT FROM analytics.rollup_dates AS d
+        INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
+        WHERE d.metric_date = q.metric_date AND n.finished_at + (n.finished_at - n.started_at) * @rests::float8 > now()
+    ))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
         WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval

@@ -100,3 +100,20 @@ func TestSecondSignal(t *testing.T) {
 	require.True(t, status.Signaled(), process.ProcessState.String())
 	require.NoError(t, tx.Rollback(t.Context()))
 }
+
+// Some entities of a date may be asked for, and nothing is asked for where one of them cannot be.
+func TestEnqueueEntities(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	require.Equal(t, "2 entities of 2026-03-01 requested: the workers count them again\n",
+		requireOK(t, db.URL, "enqueue", "2026-03-01", "--entity", "7", "--entity", "12", "--entity", "7"))
+	for _, args := range [][]string{
+		{"2026-03-01", "--entity", "x"}, {"2026-03-01..2026-03-02", "--entity", "7"}, {"2026-03-01", "--entity", "7", "--erase"},
+	} {
+		code, _, stderr := command(t.Context(), db.URL, append([]string{"enqueue"}, args...)...)
+		require.Equal(t, exitUsage, code, stderr)
+	}
+	var entities []string
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT entities FROM analytics.rollup_requests").Scan(&entities))
+	require.ElementsMatch(t, []string{"7", "12"}, entities)
+}

@@ -19,7 +19,11 @@ SELECT
 FROM analytics.rollup_requests AS q
 WHERE q.resolved_at IS NULL AND q.due_at <= now()
     AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))
-    AND (q.requested_via <> 'watch' OR q.requested_at <= $2)
+    AND (q.requested_via <> 'watch' OR NOT EXISTS (
+        SELECT FROM analytics.rollup_dates AS d
+        INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
+        WHERE d.metric_date = q.metric_date AND n.finished_at + (n.finished_at - n.started_at) * $2::float8 > now()
+    ))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d
         WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - $3::interval
@@ -31,10 +35,10 @@ LIMIT $4::integer
 `
 
 type ReconcileDatesParams struct {
-	AtInstant   time.Time
-	RestedSince time.Time
-	Silence     time.Duration
-	MaxRows     int32
+	AtInstant time.Time
+	Rests     float64
+	Silence   time.Duration
+	MaxRows   int32
 }
 
 type ReconcileDatesRow struct {
@@ -43,11 +47,12 @@ type ReconcileDatesRow struct {
 }
 
 // Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
-// triggers on the source rest for a while, so that one run serves a trickle of late events.
+// triggers on the source rest after a run for as many times as long as it took, so that one run serves a trickle of late events;
+// the first one of a quiet date does not wait.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
 	rows, err := q.db.Query(ctx, reconcileDates,
 		arg.AtInstant,
-		arg.RestedSince,
+		arg.Rests,
 		arg.Silence,
 		arg.MaxRows,
 	)

@@ -35,9 +35,9 @@ const (
 	// scheduleGrace is how late a periodic job may be before it counts as missed: the elected leader may be a client of the
 	// application, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
-	// watchRest is how long a request from the triggers on the source waits before it gets a job. A trickle of late events
-	// then causes at most one run every half minute.
-	watchRest = 30 * time.Second
+	// watchRests is for how many times the length of its last run a date rests before requests from the triggers on the source
+	// get a job. A trickle of late events takes a twentieth of the time at most.
+	watchRests = 19
 	// reconcileDates is how many jobs one look creates at most.
 	reconcileDates = 500
 	// faultEvery is how often a lasting fault is reported.
@@ -163,7 +163,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 			return fmt.Errorf("bring jobs forward: %w", err)
 		}
 		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
-			AtInstant: now, Silence: r.silence, RestedSince: now.Add(-watchRest), MaxRows: reconcileDates,
+			AtInstant: now, Silence: r.silence, Rests: watchRests, MaxRows: reconcileDates,
 		})
 		if err != nil {
 			return fmt.Errorf("look for dates without a job: %w", err)

@@ -21,7 +21,7 @@ func TestReconcileDates(t *testing.T) {
 	b.request(t, all...)
 	due := func() (found []date.Date) {
 		rows, err := db.New(b.db).ReconcileDates(t.Context(), db.ReconcileDatesParams{
-			AtInstant: at(all[4], 12), RestedSince: time.Now().Add(-time.Minute), Silence: time.Minute, MaxRows: 100,
+			AtInstant: at(all[4], 12), Rests: 19, Silence: time.Minute, MaxRows: 100,
 		})
 		require.NoError(t, err)
 		for _, row := range rows {
@@ -40,7 +40,17 @@ func TestReconcileDates(t *testing.T) {
 	require.Equal(t, before, b.openRequests(t))
 	require.Equal(t, []date.Date{all[3], all[1]}, due())
 
+	// The triggers ask for a date again and again: it rests for as many times as long as its last run took.
 	b.exec(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
+	require.Equal(t, []date.Date{all[3], all[1]}, due(), "the first one does not wait")
+	b.exec(t, `WITH run AS (
+			INSERT INTO analytics.rollup_runs (metric_date, worker, state, started_at, finished_at)
+			VALUES ($1, 'x', 'complete', now() - interval '70 seconds', now() - interval '60 seconds') RETURNING id
+		) INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT $1, 'complete', id, id FROM run`, all[3])
+	require.Equal(t, []date.Date{all[1]}, due())
+	b.exec(t, "UPDATE analytics.rollup_runs SET finished_at = now() - interval '67 seconds' WHERE worker = 'x'")
+	require.Equal(t, []date.Date{all[3], all[1]}, due())
+	b.exec(t, "UPDATE analytics.rollup_runs SET finished_at = now() WHERE worker = 'x'")
 	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() + interval '1 hour' WHERE metric_date = $1", all[1])
 	require.Empty(t, due())
 }

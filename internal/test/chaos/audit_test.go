@@ -138,8 +138,8 @@ var findings = []string{
 const quietSQL = `SELECT NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
 	AND NOT EXISTS (SELECT FROM river.river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`
 
-// patience is how long a seed may take to become quiet. What the triggers on the source have asked for rests for half a minute,
-// and dead workers' jobs that nobody waits for are looked for every half minute. Otherwise it takes some seconds.
+// patience is how long a seed may take to become quiet. Dead workers' jobs that nobody waits for are looked for every half
+// minute. Otherwise it takes some seconds.
 const patience = 2 * time.Minute
 
 // judge waits until it is quiet, and returns what is wrong then.
