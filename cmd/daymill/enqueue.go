@@ -14,9 +14,9 @@ import (
 )
 
 type enqueueCmd struct {
-	Dates date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
+	Dates  date.Range `arg:"" name:"date" help:"The date, as 2026-03-01, or a range, as 2026-03-01..2026-03-31."`
 	Entity []string   `placeholder:"ID" sep:"none" help:"Count only this entity of the date again; may be repeated."`
-	Erase bool       `help:"Erase metrics whose events no longer exist: those older than the retention, and in a range those of dates without any event."`
+	Erase  bool       `help:"Erase metrics whose events no longer exist: those older than the retention, and in a range those of dates without any event."`
 }
 
 // Run requests a rollup of dates from the workers.

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/daymill/daymill/ui/door"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry/prom"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
+	"github.com/daymill/daymill/ui/door"
 )
 
 // metricsOptions holds the options of processes that serve /metrics.

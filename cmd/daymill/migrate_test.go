@@ -91,7 +91,8 @@ func TestSecondSignal(t *testing.T) {
 	}, waitFor, tick)
 	require.NoError(t, process.Process.Signal(syscall.SIGINT))
 	select {
-	case <-ended:
+	case err := <-ended:
+		require.Error(t, err)
 	case <-time.After(waitFor):
 		t.Fatal("the second signal did not end it")
 	}

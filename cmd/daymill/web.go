@@ -12,13 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/daymill/daymill/ui/door"
-
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
+	"github.com/daymill/daymill/ui/door"
 )
 
 type webCmd struct {

@@ -153,7 +153,7 @@ const (
 	watchScopes = watchDates +
 		", to_jsonb(array_agg(DISTINCT r.entity) FILTER (WHERE daymill_few AND r.entity IS NOT NULL)) AS scope"
 	watchGathered = "array_agg(s.first_at), array_agg(s.last_at), array_agg(s.scope)"
-	watchLate  = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
+	watchLate     = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
 )
 
 // template tells functions of this binary's from those that another made.
