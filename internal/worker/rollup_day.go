@@ -49,7 +49,7 @@ func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
 
 // Timeout returns no timeout. A timeout would have to be longer than the longest day at the slowest pace, and River waits for
 // it before it rescues a job, so a crashed worker's date would wait for hours. Instead a run writes a heartbeat to the ledger
-// every second or two, however long it takes. After run.Silence (30 s) without one, the reconciler, which runs in every
+// every second or two, however long it takes. After lease.Silence (30 s) without one, the reconciler, which runs in every
 // worker process once a second, hands the job to another worker. So a killed worker's date resumes at its cursor after about
 // half a minute. Every statement has its own time limit, in the client and on the server.
 func (*rollupDayWorker) Timeout(*river.Job[jobs.RollupDayArgs]) time.Duration { return -1 }

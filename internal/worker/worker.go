@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/daymill/daymill/internal/clock"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/merge"
-	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/schema"
@@ -68,7 +68,7 @@ type Config struct {
 	Name      string // of the process, in the ledger and in River's tables; must be unique
 	Version   string // of the program, in the ledger
 
-	// Silence is how long a run may go without a heartbeat before its date is handed to another worker; run.Silence if 0. It
+	// Silence is how long a run may go without a heartbeat before its date is handed to another worker; lease.Silence if 0. It
 	// must be the same in all processes and longer than a run's longest statement and pause. Only tests change it.
 	Silence time.Duration
 	// SliceCounts, if not 0, is the target number of counts per slice: see slice.Scanner. It is for tests.
@@ -112,7 +112,7 @@ func NewWorker(config Config) (*Worker, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	config.Workers = cmp.Or(config.Workers, DefaultWorkers)
-	config.Silence = cmp.Or(config.Silence, run.Silence)
+	config.Silence = cmp.Or(config.Silence, lease.Silence)
 	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
 	planner := &schedule.Planner{
 		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.Pace,

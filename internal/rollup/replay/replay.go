@@ -85,6 +85,19 @@ func (m Mark) Await(ctx context.Context, follower *postgres.Session, clock pace.
 	}
 }
 
+// Follow waits until the follower that serves the events has replayed everything that the primary has committed by now. It fails
+// if the follower does not follow this primary. Without a follower it returns at once.
+func Follow(ctx context.Context, pair *postgres.Pair, clock pace.Clock, alive func(ctx context.Context) error) error {
+	if !pair.Follows() {
+		return nil
+	}
+	mark, err := Leave(context.WithoutCancel(ctx), pair.Primary)
+	if err != nil {
+		return err
+	}
+	return mark.Await(ctx, pair.Source, clock, func() error { return alive(ctx) })
+}
+
 // Check reports whether a follower follows the primary: it leaves a mark and looks for it for a few seconds. A follower that
 // only lags is no error, since runs wait for it.
 func Check(ctx context.Context, primary, follower *postgres.DB, clock pace.Clock) error {

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
@@ -22,62 +21,26 @@ import (
 const (
 	// ledgerLimit is the time limit of a statement on the ledger. Each touches a few rows.
 	ledgerLimit = 5 * time.Second
-	// signOfLifeEvery is how often a run that writes nothing else writes its heartbeat and progress.
-	signOfLifeEvery = time.Second
 	// mostRequests is how many requests one statement claims or resolves at most.
 	mostRequests = 5_000
 )
 
-// open takes the connections of a run.
-func (a *attempt) open(ctx context.Context) error {
-	var err error
-	if a.primary, err = a.Primary.Session(ctx); err != nil {
-		return err
-	}
-	a.source = a.primary
-	if a.Source != a.Primary {
-		if a.source, err = a.Source.Session(ctx); err != nil {
-			a.primary.Release(ctx)
-			return fmt.Errorf("open source: %w", err)
-		}
-	}
-	a.primary.Patient(a.signOfLife)
-	a.source.Patient(a.signOfLife)
-	return nil
-}
-
-func (a *attempt) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerLimit)
-	defer cancel()
-	if a.source != a.primary {
-		a.source.Release(ctx)
-	}
-	a.primary.Release(ctx)
-}
-
-// ledger runs a transaction on the ledger. It is short, and the end of ctx does not interrupt it. do may be called more than
-// once.
+// ledger runs a transaction on the ledger.
 func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	if a.primary.Busy() { // Events are being read through a cursor.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*ledgerLimit)
-		defer cancel()
-		return a.Primary.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
-	}
-	return a.primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
+	return a.pair.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
 // held runs a transaction on the ledger that begins with the fence.
 func (a *attempt) held(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	err := a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-		if err := a.lease.fence(ctx, queries, a.batches()); err != nil {
-			return err
-		}
-		return do(ctx, queries)
-	})
-	if err == nil {
-		a.lease.signs++
-	}
-	return err
+	return a.lease.Do(ctx, a.ledger, do)
+}
+
+// unit is the date of a run.
+type unit struct{ date date.Date }
+
+// Heartbeat is the fence of a date: see [lease.Unit].
+func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Term, beat int64) (int64, error) {
+	return queries.DateHeartbeat(ctx, db.DateHeartbeatParams{MetricDate: u.date, RunID: term.ID, Token: term.Token, Beat: beat})
 }
 
 // batches returns how many batches of this run are committed; each moved the cursor.
@@ -123,14 +86,18 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("make the date's row: %w", err)
 	}
-	last, err := queries.DateLock(ctx, db.DateLockParams{
-		Silence: cmp.Or(a.Options.Silence, Silence), MetricDate: a.order.Date,
+	row, err := queries.DateLock(ctx, db.DateLockParams{
+		Silence: cmp.Or(a.Options.Silence, lease.Silence), MetricDate: a.order.Date,
 	})
 	if err != nil {
 		return fmt.Errorf("lock the date: %w", err)
 	}
-	if last.Alive && !a.succeeds(last) {
-		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, last.RunID, last.Worker)
+	last := lease.Last{
+		Attempt: lease.Attempt{JobID: row.JobID, Number: int(row.Attempt)},
+		Alive:   row.Alive, Recent: row.Recent, Moved: row.Cursor != nil,
+	}
+	if !last.Free(lease.Attempt{JobID: a.order.JobID, Number: a.order.Attempt}) {
+		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, row.RunID, row.Worker)
 	}
 	// Check again: while this run waited for the lock, its holder may have settled. If this run began anyway and then broke
 	// off, a complete date would stay behind as running, with no request to bring another run.
@@ -138,16 +105,16 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err != nil {
 		return err
 	}
-	a.before = before{complete: last.State == "complete", totals: batch.Totals{Events: last.Events, Entities: last.Entities}}
-	if err := a.replace(ctx, queries, last); err != nil {
+	a.before = before{complete: row.State == "complete", totals: batch.Totals{Events: row.Events, Entities: row.Entities}}
+	if err := a.replace(ctx, queries, row); err != nil {
 		return err
 	}
 	var totals batch.Totals
 	var resumed *int64
 	// Late events that nobody has reported may be below the cursor: after a longer pause the scan starts from the beginning.
-	if last.Cursor != nil && last.Recent && !fresh {
-		resumed, a.cursor, a.scanRun = &last.RunID, last.Cursor, last.ScanRunID
-		totals = batch.Totals{Events: last.CursorEvents, Entities: last.CursorEntities}
+	if last.Resumable(fresh) {
+		resumed, a.cursor, a.scanRun = &row.RunID, row.Cursor, row.ScanRunID
+		totals = batch.Totals{Events: row.CursorEvents, Entities: row.CursorEntities}
 	}
 	var attemptNumber *int32
 	if a.order.JobID != nil {
@@ -162,7 +129,9 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("make the run's row: %w", err)
 	}
 	a.id, a.resumed = began.ID, resumed
-	a.lease = lease{date: a.order.Date, run: began.ID, token: began.Token}
+	a.lease = lease.Lease{
+		Unit: unit{a.order.Date}, Term: lease.Term{ID: began.ID, Token: began.Token}, Clock: a.Clock, Moves: a.batches,
+	}
 	if resumed == nil {
 		a.scanRun = a.id
 	}
@@ -173,10 +142,10 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("hand the date over: %w", err)
 	}
 	a.scanner = &slice.Scanner{
-		Session: a.source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.event(), Listeners: a.Listeners,
+		Session: a.pair.Source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.event(), Listeners: a.Listeners,
 	}
 	a.publisher = &batch.Publisher{
-		Session: a.primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
+		Session: a.pair.Primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
 		Run: a.event(), Listeners: a.Listeners,
 	}
 	return nil
@@ -202,12 +171,6 @@ func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.Date
 	return nil
 }
 
-// succeeds reports whether this is a later attempt of the job whose run holds the date. River, or the rescue of dead workers'
-// jobs, has given up that attempt; if it is still alive, it is fenced.
-func (a *attempt) succeeds(last db.DateLockRow) bool {
-	return a.order.JobID != nil && last.JobID != nil && *a.order.JobID == *last.JobID && a.order.Attempt > int(last.Attempt)
-}
-
 // claim claims the requests that are open when the scan begins. A run that resumes leaves them to the next run: the entities
 // below its cursor were counted before the requests arrived.
 func (a *attempt) claim(ctx context.Context) error {
@@ -228,9 +191,9 @@ func (a *attempt) claim(ctx context.Context) error {
 
 // advance is the first step of a batch's transaction.
 func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
-	err := fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
+	err := lease.Fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
 		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
-		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
 	}))
 	if err != nil {
 		return fmt.Errorf("move the cursor: %w", err)
@@ -245,14 +208,8 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	a.report()
-	now := a.Clock.Now()
-	if now.Sub(a.checkedIn) < signOfLifeEvery {
+	if a.lease.Unit == nil || !a.lease.Due() { // Nothing is held before the run begins.
 		return nil
-	}
-	first := a.checkedIn.IsZero()
-	a.checkedIn = now
-	if first {
-		return nil // The run has just begun.
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.RunProgress(ctx, a.figures().row())
@@ -296,9 +253,9 @@ func (a *attempt) settle(ctx context.Context) error {
 }
 
 func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
-	err := fenced(queries.DateComplete(ctx, db.DateCompleteParams{
+	err := lease.Fenced(queries.DateComplete(ctx, db.DateCompleteParams{
 		RunID: a.id, Events: a.publisher.Totals.Events, Entities: a.publisher.Totals.Entities, MetricDate: a.order.Date,
-		Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+		Token: a.lease.Term.Token, Beat: a.lease.Beat(),
 	}))
 	if err != nil {
 		return err
@@ -336,7 +293,7 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		err := queries.DateBreakOff(ctx, db.DateBreakOffParams{
-			State: state, MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+			State: state, MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
 		})
 		if err != nil {
 			return err

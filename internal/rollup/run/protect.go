@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
@@ -13,7 +14,7 @@ import (
 // and after each scan, because events that were deleted during a scan are missing from its counts.
 func (a *attempt) guard(ctx context.Context) (err error) {
 	a.known, err = guard.Guard{
-		Primary: a.primary, Source: a.source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
+		Primary: a.pair.Primary, Source: a.pair.Source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
 	}.Check(ctx, a.Clock.Now())
 	return err
 }
@@ -27,7 +28,7 @@ func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge
 	if counts.UpTo() == nil {
 		return a.known.Check(a.publisher.Totals.Events + rows.Events())
 	}
-	events, err := guard.Count(ctx, a.source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })
+	events, err := guard.Count(ctx, a.pair.Source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })
 	if err != nil {
 		return err
 	}
@@ -46,8 +47,8 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 			if err != nil || resolved == mostRequests {
 				return err
 			}
-			err = fenced(queries.GuardProtect(ctx, db.GuardProtectParams{
-				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.token, Beat: a.lease.beat(a.batches()),
+			err = lease.Fenced(queries.GuardProtect(ctx, db.GuardProtectParams{
+				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
 			}))
 			if err != nil {
 				return err

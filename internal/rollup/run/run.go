@@ -23,20 +23,17 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
 )
-
-// Silence is how long a run may go without a heartbeat before it counts as dead and its date is handed to another worker. A
-// run writes one every second or two; the longest gap is a pause of ten seconds after a statement that took as long. A run
-// that wrongly counts as dead is fenced, so the mistake costs time but never exactness.
-const Silence = 30 * time.Second
 
 // Errors of a run that did not begin or did not complete.
 var (
@@ -46,9 +43,8 @@ var (
 	ErrNothingToDo = errors.New("nothing asks for a rollup of the date")
 	// ErrNotOver means that the date has not ended in the reporting zone.
 	ErrNotOver = errors.New("the date is not over")
-	// ErrFenced means that another run of the date has begun, or that the database is not the one in which this run began: it
-	// was restored, or another server has taken over. This run may write nothing more.
-	ErrFenced = errors.New("another run of the date has begun, or the database was replaced by an older copy or another server")
+	// ErrFenced means that this run may write nothing more.
+	ErrFenced = lease.ErrFenced
 	// ErrProtected means that the run has kept the date's metrics because its events no longer exist. Its requests are
 	// resolved, and a retry is not needed.
 	ErrProtected = guard.ErrProtected
@@ -62,7 +58,8 @@ type Options struct {
 	MaxEntities int     // see merge.New; its default if 0
 	Worker      string  // name of the process in the ledger
 	SliceCounts int     // see slice.Scanner.Counts; its default if 0
-	// Silence is how long the date's last run may go without a heartbeat before it counts as dead; the constant Silence if 0.
+	// Silence is how long the date's last run may go without a heartbeat before it counts as dead; lease.Silence if 0. A run
+	// writes one every second or two; the longest gap is a pause of ten seconds after a statement that took as long.
 	Silence time.Duration
 }
 
@@ -116,7 +113,7 @@ type attempt struct {
 	order  Order
 	bounds date.Bounds
 	id     int64
-	lease  lease
+	lease  lease.Lease
 	// maxEntities is Options.MaxEntities, or less where the date's last run fell silent.
 	maxEntities int
 	scanRun     int64
@@ -126,18 +123,16 @@ type attempt struct {
 	scoped      []entity.ID // what the run is about; nil for the whole date
 	began       time.Time
 
-	primary   *postgres.Session
-	source    *postgres.Session
+	pair      *postgres.Pair
 	pacer     *pace.Pacer
 	scanner   *slice.Scanner
 	publisher *batch.Publisher
 	top       merge.Top // of the entities that this run has counted
 	known     guard.Known
 
-	phase     string
-	progress  float64
-	passes    int
-	checkedIn time.Time
+	phase    string
+	progress float64
+	passes   int
 }
 
 // Run rolls up one date. When ctx is done, Run lets the current statement end, releases the date so that another run can
@@ -147,15 +142,16 @@ func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 		return Figures{Date: order.Date}, cmp.Or(err, source.ErrNone)
 	}
 	a := &attempt{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
-	if err := a.open(ctx); err != nil {
+	var err error
+	if a.pair, err = r.Primary.Pair(ctx, r.Source, a.signOfLife); err != nil {
 		return a.figures(), err
 	}
-	defer a.close(ctx)
+	defer a.pair.Release(ctx, ledgerLimit)
 	if err := a.begin(ctx); err != nil {
 		return a.figures(), err
 	}
 	ctx = a.started(ctx)
-	err := a.roll(ctx)
+	err = a.roll(ctx)
 	if err != nil {
 		err = a.breakOff(ctx, err)
 	}
@@ -169,7 +165,7 @@ func (a *attempt) roll(ctx context.Context) error {
 	if err := a.claim(ctx); err != nil {
 		return err
 	}
-	if err := a.follow(ctx); err != nil {
+	if err := replay.Follow(ctx, a.pair, a.Clock, a.signOfLife); err != nil {
 		return err
 	}
 	if err := a.guard(ctx); err != nil {

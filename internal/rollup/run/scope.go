@@ -110,7 +110,7 @@ func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows m
 	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
 	// A cursor would say that everything below it is published.
 	a.publisher.Advance = func(ctx context.Context, queries *db.Queries, _ entity.ID, _ batch.Totals) error {
-		return a.lease.fence(ctx, queries, a.batches())
+		return a.lease.Fence(ctx, queries)
 	}
 	was, err := a.publisher.Scope(ctx, entities, rows)
 	a.publisher.Advance = a.advance

@@ -110,8 +110,7 @@ type verification struct {
 	order   Order
 	begun   db.VerificationBeginRow
 	bounds  date.Bounds
-	primary *postgres.Session
-	source  *postgres.Session
+	pair    *postgres.Pair
 	pacer   *pace.Pacer
 	scanner *slice.Scanner
 	reader  *batch.Publisher
@@ -129,9 +128,9 @@ func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 	}
 	ctx = telemetry.Tell(ctx, v.Listeners, telemetry.VerifyStart{Date: order.Date})
 	started := v.Clock.Now()
-	err := one.open(ctx)
-	if err == nil {
-		defer one.close(ctx)
+	var err error
+	if one.pair, err = v.Primary.Pair(ctx, v.Source, context.Cause); err == nil {
+		defer one.pair.Release(ctx, ledgerLimit)
 		err = one.verify(ctx)
 	}
 	if err != nil {
@@ -157,48 +156,17 @@ func (v *verification) tell(ctx context.Context, err error) {
 	telemetry.Tell(ctx, v.Listeners, event)
 }
 
-func (v *verification) open(ctx context.Context) error {
-	var err error
-	if v.primary, err = v.Primary.Session(ctx); err != nil {
-		return err
-	}
-	v.source = v.primary
-	if v.Source != v.Primary {
-		if v.source, err = v.Source.Session(ctx); err != nil {
-			v.primary.Release(ctx)
-			return fmt.Errorf("open source: %w", err)
-		}
-	}
-	v.primary.Patient(context.Cause)
-	v.source.Patient(context.Cause)
-	v.scanner = &slice.Scanner{Session: v.source, Type: v.Type, Pacer: v.pacer}
-	v.reader = &batch.Publisher{Session: v.primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
-	return nil
-}
-
-func (v *verification) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerLimit)
-	defer cancel()
-	if v.source != v.primary {
-		v.source.Release(ctx)
-	}
-	v.primary.Release(ctx)
-}
-
 func (v *verification) verify(ctx context.Context) error {
 	begun, err := v.begin(ctx)
 	if err != nil || !begun {
 		return err
 	}
-	if v.source != v.primary {
-		mark, err := replay.Leave(ctx, v.primary)
-		if err != nil {
-			return err
-		}
-		if err := mark.Await(ctx, v.source, v.Clock, func() error { return v.alive(ctx, "scan", 0) }); err != nil {
-			return err
-		}
+	err = replay.Follow(ctx, v.pair, v.Clock, func(ctx context.Context) error { return v.alive(ctx, "scan", 0) })
+	if err != nil {
+		return err
 	}
+	v.scanner = &slice.Scanner{Session: v.pair.Source, Type: v.Type, Pacer: v.pacer}
+	v.reader = &batch.Publisher{Session: v.pair.Primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
 	err = v.count(ctx)
 	if errors.Is(err, guard.ErrProtected) {
 		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, EventsRecorded: v.begun.Events, Result: Protected, Drifts: []Drift{}}
@@ -211,9 +179,9 @@ func (v *verification) verify(ctx context.Context) error {
 	return v.judge(ctx)
 }
 
-// ledger runs a transaction on the ledger. It is short, and not cut short when ctx is done.
+// ledger runs a transaction on the ledger.
 func (v *verification) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	return v.primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
+	return v.pair.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
 // begin takes note of what there is to compare, and reports whether there is anything.
@@ -255,7 +223,7 @@ func (v *verification) begin(ctx context.Context) (bool, error) {
 func (v *verification) count(ctx context.Context) error {
 	check := func() error {
 		_, err := guard.Guard{
-			Primary: v.primary, Source: v.source, Date: v.order.Date, Bounds: v.bounds,
+			Primary: v.pair.Primary, Source: v.pair.Source, Date: v.order.Date, Bounds: v.bounds,
 		}.Check(ctx, v.Clock.Now())
 		return err
 	}

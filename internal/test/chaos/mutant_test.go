@@ -21,20 +21,20 @@ type broken struct {
 
 var mutants = []broken{
 	{"Fence", []mutant.Edit{{
-		File: "internal/rollup/run/lease.go", From: "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", To: "	return err\n",
+		File: "internal/lease/lease.go", From: "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", To: "	return err\n",
 	}}},
 	{"ConsumeAll", []mutant.Edit{{ // A run satisfies what is open when it settles, and not what it claimed.
 		File: "internal/db/request.sql.go", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
 	{"ClaimLate", []mutant.Edit{
-		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow", To: "	if err := a.follow"},
+		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := replay.Follow", To: "	if err := replay.Follow"},
 		{File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
 	}},
 	{"CursorKept", []mutant.Edit{{ // A scan from the start begins above the cursor of the run before.
-		File: "internal/rollup/run/ledger.go", From: "	if last.Cursor != nil && last.Recent && !fresh {", To: "	a.cursor = last.Cursor\n	if last.Cursor != nil && last.Recent && !fresh {",
+		File: "internal/rollup/run/ledger.go", From: "	if last.Resumable(fresh) {", To: "	a.cursor = row.Cursor\n	if last.Resumable(fresh) {",
 	}}},
 	{"CursorResumedForAll", []mutant.Edit{ // A run that resumes serves requests that came since.
-		{File: "internal/rollup/run/ledger.go", From: "last.Recent && !fresh {", To: "last.Recent && (fresh || !fresh) {"},
+		{File: "internal/rollup/run/ledger.go", From: "last.Resumable(fresh) {", To: "last.Resumable(fresh && !fresh) {"},
 		{File: "internal/rollup/run/ledger.go", From: "a.scanRun == a.id && claimed == mostRequests", To: "claimed == mostRequests"},
 		{File: "internal/rollup/run/ledger.go", From: "RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,", To: "RunID: a.scanRun, MetricDate: a.order.Date, MaxRows: mostRequests,"},
 	}},

@@ -30,7 +30,8 @@ const (
 
 	guardGo   = "internal/rollup/guard/guard.go"
 	ledgerGo  = "internal/rollup/run/ledger.go"
-	leaseGo   = "internal/rollup/run/lease.go"
+	leaseGo   = "internal/lease/lease.go"
+	lastGo    = "internal/lease/last.go"
 	runGo     = "internal/rollup/run/run.go"
 	batchGo   = "internal/rollup/batch/batch.go"
 	diffGo    = "internal/rollup/batch/diff.go"
@@ -79,20 +80,20 @@ func fence() []broken {
 // owner is who may have a date, and from where a run goes on.
 func owner() []broken {
 	return []broken{
-		edit("Owner/Busy", runPkg, "^TestRunRefuses$", ledgerGo, "", "if last.Alive && !a.succeeds(last) {", "if false && !a.succeeds(last) {"),
+		edit("Owner/Busy", runPkg, "^TestRunRefuses$", lastGo, "", "return !l.Alive || ", "return true || "),
 		edit("Owner/BusyForEver", runPkg, "^TestRunRefuses$", dateSQL, "const dateLock =", "d.heartbeat_at >= now() - $1::interval", "d.heartbeat_at >= now() - 100 * $1::interval"),
-		edit("Owner/SameAttempt", workerPkg, "^TestRescue$", ledgerGo, "", "*a.order.JobID == *last.JobID && a.order.Attempt > int(last.Attempt)", "*a.order.JobID == *last.JobID && a.order.Attempt < 0"),
-		edit("Owner/OtherJob", runPkg, "^TestRunSucceeds$", ledgerGo, "", "*a.order.JobID == *last.JobID && a.order", "a.order"),
-		edit("Owner/EarlierAttempt", runPkg, "^TestRunSucceeds$", ledgerGo, "", "a.order.Attempt > int(last.Attempt)", "a.order.Attempt >= int(last.Attempt)"),
-		edit("Owner/SettledMeanwhile", runPkg, "^TestRunSettledMeanwhile$", ledgerGo, "if last.Alive && !a.succeeds(last) {", "a.wanted(ctx, queries)\n	if err != nil {", "a.wanted(ctx, queries)\n	if err != nil && last.RunID < 0 {"),
+		edit("Owner/SameAttempt", workerPkg, "^TestRescue$", lastGo, "", "a.Number > last.Number", "a.Number < 0"),
+		edit("Owner/OtherJob", runPkg, "^TestRunSucceeds$", lastGo, "", "*a.JobID == *last.JobID && ", ""),
+		edit("Owner/EarlierAttempt", runPkg, "^TestRunSucceeds$", lastGo, "", "a.Number > last.Number", "a.Number >= last.Number"),
+		edit("Owner/SettledMeanwhile", runPkg, "^TestRunSettledMeanwhile$", ledgerGo, "if !last.Free(", "a.wanted(ctx, queries)\n	if err != nil {", "a.wanted(ctx, queries)\n	if err != nil && row.RunID < 0 {"),
 		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "!bounds.Over"),
 		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
-		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && !fresh"),
+		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && !fresh"),
 		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
-		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", ledgerGo, "", "last.Cursor != nil && last.Recent && !fresh", "last.Cursor != nil && last.Recent"),
-		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = last.Cursor\n		a.scanRun = a.id"),
-		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: last.CursorEvents", "totals = batch.Totals{Events: 0 * last.CursorEvents"),
-		edit("Owner/SignsNotCounted", runPkg, "^TestRunLife$/^OlderCopyOfIt$", ledgerGo, "", "		a.lease.signs++\n", "		a.lease.signs += 0\n"),
+		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && l.Recent"),
+		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = row.Cursor\n		a.scanRun = a.id"),
+		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: row.CursorEvents", "totals = batch.Totals{Events: 0 * row.CursorEvents"),
+		edit("Owner/SignsNotCounted", runPkg, "^TestRunLife$/^OlderCopyOfIt$", leaseGo, "", "		l.signs++\n", "		l.signs += 0\n"),
 		edit("Owner/MarkNotAwaited", runPkg, "^TestRunLife$/^AbandonedTimeline$", "internal/rollup/replay/replay.go", "", "case replay.Reached && !replay.Marked:", "case replay.Reached && m.life == \"\":"),
 	}
 }
