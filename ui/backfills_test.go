@@ -87,7 +87,7 @@ func TestBackfills(t *testing.T) {
 			"from=2026-03-01&to=2026-03-02&in_flight=x": "in flight",
 			"from=2026-03-01&to=2026-03-02&pause=-1":    "pause",
 			"from=2026-03-01&to=2026-03-02&pause=NaN":   "pause",
-			"before=x": "does not exist",
+			"before=x": "is not a place in the list",
 		} {
 			answer := s.get(t, "/backfills?"+query)
 			if query != "from=&to=" { // It is filled in with the last month.

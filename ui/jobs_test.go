@@ -142,19 +142,19 @@ func TestJobs(t *testing.T) {
 		_, err := b.client.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)
 		require.NoError(t, err)
 		for query, wanted := range map[string][]int64{
-			"?state=discarded":                                  {third, first},
-			"?kind=rollup_day":                                  {third, second, first},
-			"?state=discarded&kind=daily_rollup":                nil,
-			"?from=2026-03-02":                                  {third, second},
-			"?to=2026-03-02":                                    {second, first},
-			"?from=2026-03-02&to=2026-03-02":                    {second},
-			"?from=2026-03-01&to=2026-03-31&state=discarded":    {third, first},
-			"?q=connection+refused":                             {third},
-			"?q=refus":                                          {third},
-			"?q=connection&state=completed":                     nil,
-			"?q=2026-03-02":                                     {second},
-			"?q=connection&from=2026-03-03&state=discarded":     {third},
-			"?q=%22slice+refused%22":                            nil,
+			"?state=discarded":                                {third, first},
+			"?kind=rollup_day":                                {third, second, first},
+			"?state=discarded&kind=daily_rollup":              nil,
+			"?from=2026-03-02":                                {third, second},
+			"?to=2026-03-02":                                  {second, first},
+			"?from=2026-03-02&to=2026-03-02":                  {second},
+			"?from=2026-03-01&to=2026-03-31&state=discarded":  {third, first},
+			"?q=connection+refused":                           {third},
+			"?q=refus":                                        {third},
+			"?q=connection&state=completed":                   nil,
+			"?q=2026-03-02":                                   {second},
+			"?q=connection&from=2026-03-03&state=discarded":   {third},
+			"?q=%22slice+refused%22":                          nil,
 			"?q=%27%3B+DROP+TABLE+daymill.jobs%3B+--+%26+%28": nil,
 		} {
 			answer := b.get(t, "/jobs"+query)

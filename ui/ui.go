@@ -67,6 +67,9 @@ type Config struct {
 
 // section is a group of pages.
 type section interface {
+	// Places returns its entries of the navigation.
+	Places() []page.Place
+	// Route adds its pages to a mux.
 	Route(mux *http.ServeMux)
 }
 
@@ -117,6 +120,7 @@ func sections(site *page.Site, examiner *doctor.Shared) []section {
 func pages(site *page.Site, all []section) http.Handler {
 	mux := http.NewServeMux()
 	for _, one := range all {
+		site.Places = append(site.Places, one.Places()...)
 		one.Route(mux)
 	}
 	mux.Handle("/", site.Page(func(http.ResponseWriter, *http.Request) error { return page.ErrNotFound }))

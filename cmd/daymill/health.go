@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/rollup/standing"
 	"github.com/daymill/daymill/internal/schema"
-	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/internal/worker/verdict"
 )
 
 // examineHealth collects the health checks of every capability. The caller looks for missing dates, which takes many
@@ -18,24 +18,16 @@ import (
 func examineHealth(
 	ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, missing []date.Date,
 ) ([]health.Finding, error) {
-	facts, err := standing.Read(ctx, db, installation.Zone, clock.Now())
-	if err != nil {
-		return nil, err
-	}
-	facts.Missing = missing
-	if facts.Faults, err = source.Faults(ctx, db, installation); err != nil {
-		return nil, err
-	}
-	exists, err := source.Exists(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	facts.NoSource = !exists
-	queue, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
-	if err != nil {
-		return nil, err
-	}
-	return health.Judge(facts.Checks(), queue.Checks(facts.Now)), nil
+	read, err := verdict.Read(ctx, db, installation, clock.Now(), func(facts *standing.Facts) (err error) {
+		facts.Missing = missing
+		if facts.Faults, err = source.Faults(ctx, db, installation); err != nil {
+			return err
+		}
+		exists, err := source.Exists(ctx, db)
+		facts.NoSource = !exists
+		return err
+	})
+	return read.Findings, err
 }
 
 // findings returns a function that checks the health of a database, which may not be installed yet.

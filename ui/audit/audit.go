@@ -28,6 +28,9 @@ type Pages struct {
 	*page.Site
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Audit", Path: "audit"}} }
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /audit", s.Page(s.showAudit))
@@ -35,12 +38,10 @@ func (s *Pages) Route(mux *http.ServeMux) {
 
 // auditView is a page of audit entries.
 type auditView struct {
-	filter   audit.Filter
-	fields   []auditField
-	rows     []auditRow
-	newer    templ.SafeURL
-	older    templ.SafeURL
-	lookedOn bool // the search stopped at its limit, and there are more entries to search
+	filter audit.Filter
+	fields []auditField
+	rows   []auditRow
+	beside page.Neighbours
 }
 
 // auditField is one select of the filter, with its options.
@@ -86,18 +87,14 @@ func (s *Pages) showAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view := auditView{filter: filter, lookedOn: listed.Unfinished, fields: []auditField{
+	view := auditView{filter: filter, fields: []auditField{
 		newAuditField("actor", "Who", filter.Actor, words.Actors, func(word string) string { return format.Shortened(word, 40) }),
 		newAuditField("action", "What", filter.Action, words.Actions, func(word string) string { return format.Shortened(word, 40) }),
 		newAuditField("via", "From where", filter.Via, words.Vias, viaText),
 	}}
 	query := auditQuery(filter)
-	if listed.Newer != 0 {
-		view.newer = page.ToQuery(ctx, page.Cursor{After: listed.Newer}.Query(query), "audit")
-	}
-	if listed.Older != 0 {
-		view.older = page.ToQuery(ctx, page.Cursor{Before: listed.Older}.Query(query), "audit")
-	}
+	view.beside = page.ByID(ctx, query, page.Cursor{After: listed.Newer}, page.Cursor{Before: listed.Older}, "audit")
+	view.beside.Unfinished = listed.Unfinished
 	for _, entry := range listed.Entries {
 		row := auditRow{Done: entry, via: viaText(entry.Via), words: detailWords(entry.Detail)}
 		if parts := auditPlace(entry.Entry); parts != nil {

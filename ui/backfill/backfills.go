@@ -3,7 +3,6 @@ package backfill
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,6 +30,9 @@ const backfillsShown = 10
 type Pages struct {
 	*page.Site
 }
+
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Backfills", Path: "backfills"}} }
 
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
@@ -169,15 +171,15 @@ func (s *Pages) fillPreview(ctx context.Context, view *backfillsView, today date
 }
 
 func (s *Pages) listBackfills(ctx context.Context, view *backfillsView, query url.Values) error {
-	before, err := page.PageID(query, "before")
+	at, err := page.CursorOf(query)
 	if err != nil {
 		return err
 	}
-	if view.First = before == 0; !view.First {
+	if view.First = at.Before == 0; !view.First {
 		view.Here = url.Values{"before": {query.Get("before")}}
 	}
 	return s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
-		view.All, err = backfill.List(ctx, on, before, backfillsShown+1)
+		view.All, err = backfill.List(ctx, on, at.Before, backfillsShown+1)
 		if len(view.All) > backfillsShown {
 			view.All = view.All[:backfillsShown]
 			view.Older = url.Values{"before": {strconv.FormatInt(view.All[backfillsShown-1].ID, 10)}}
@@ -240,9 +242,6 @@ func (p backfillPreview) withoutEvents() int64 { return int64(p.Cost.Looked - p.
 // startBackfill starts the backfill that the form describes.
 func (s *Pages) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	if err := r.ParseForm(); err != nil {
-		return page.Mistake(errors.New("the form cannot be read"))
-	}
 	today, err := schedule.Today(ctx, s.DB, s.Clock)
 	if err != nil {
 		return err

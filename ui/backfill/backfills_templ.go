@@ -304,7 +304,7 @@ func backfillList(view backfillsView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if view.Older != nil {
-				templ_7745c5c3_Err = component.Pager("", page.ToQuery(ctx, view.Older, "backfills")).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = component.Pager(page.ByQuery(ctx, nil, view.Older, "backfills")).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/a-h/templ"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -135,7 +134,7 @@ func (s *Pages) showDate(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Pages) readDate(ctx context.Context, day date.Date, query url.Values) (dateView, error) {
 	sc := page.ScopeOf(ctx)
-	before, after, err := runBounds(query)
+	at, err := page.CursorOf(query)
 	if err != nil {
 		return dateView{}, err
 	}
@@ -161,7 +160,7 @@ func (s *Pages) readDate(ctx context.Context, day date.Date, query url.Values) (
 		if err != nil {
 			return err
 		}
-		if err := view.readLists(ctx, on, day, known, before, after); err != nil || known.CompletedAt == nil {
+		if err := view.readLists(ctx, on, day, known, at); err != nil || known.CompletedAt == nil {
 			return err
 		}
 		top, err := ledger.ReadTop(ctx, on, day)
@@ -195,22 +194,8 @@ func newTop(top ledger.Top, by string) *topView {
 	return view
 }
 
-// runBounds reads the run ids before or after which a page of runs lies; 0 if not given.
-func runBounds(query url.Values) (before, after int64, err error) {
-	for name, into := range map[string]*int64{"before": &before, "after": &after} {
-		text := query.Get(name)
-		if text == "" {
-			continue
-		}
-		if *into, err = strconv.ParseInt(text, 10, 64); err != nil || *into < 1 {
-			return 0, 0, page.Mistake(errors.New("a run id must be a number"))
-		}
-	}
-	return before, after, nil
-}
-
-func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Date, known ledger.Date, before, after int64) error {
-	runs, more, err := ledger.Attempts(ctx, on, day, before, after, runsPerPage)
+func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Date, known ledger.Date, at page.Cursor) error {
+	runs, more, err := ledger.Attempts(ctx, on, day, at.Before, at.After, runsPerPage)
 	if err != nil {
 		return err
 	}
@@ -218,10 +203,10 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 		v.Runs = append(v.Runs, newDateRunView(&runs[i]))
 	}
 	if len(runs) > 0 {
-		if before != 0 || after != 0 && more {
+		if at.Before != 0 || at.After != 0 && more {
 			v.Newer = url.Values{"after": {v.Runs[0].ID}}
 		}
-		if after != 0 || more {
+		if at.After != 0 || more {
 			v.Older = url.Values{"before": {v.Runs[len(runs)-1].ID}}
 		}
 	}
@@ -339,14 +324,6 @@ func phaseWord(phase string) string {
 
 // titled capitalizes a word for a heading.
 func titled(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
-
-// pageLink returns the URL of a page of a list; empty if there is no such page.
-func pageLink(ctx context.Context, query url.Values, parts ...string) templ.SafeURL {
-	if query == nil {
-		return ""
-	}
-	return page.ToQuery(ctx, query, parts...)
-}
 
 // losesEvents reports whether a repair would erase metrics whose events no longer exist. The page then asks for confirmation.
 func (v *dateView) losesEvents() bool {

@@ -1104,7 +1104,7 @@ func dateRuns(v dateView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = component.Pager(pageLink(ctx, v.Newer, "dates", v.Date), pageLink(ctx, v.Older, "dates", v.Date)).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = component.Pager(page.ByQuery(ctx, v.Newer, v.Older, "dates", v.Date)).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -74,6 +74,9 @@ type Pages struct {
 	Finder *calendar.Finder
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Dates", Path: "dates"}} }
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /dates", s.Page(s.showDates))

@@ -114,7 +114,7 @@ func datesPage(v datesView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = component.Pager(pageLink(ctx, v.Newer, "dates"), pageLink(ctx, v.Older, "dates")).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = component.Pager(page.ByQuery(ctx, v.Newer, v.Older, "dates")).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -20,6 +20,9 @@ type Pages struct {
 	Doctor *doctor.Shared
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Doctor", Path: "doctor"}} }
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /doctor", s.Page(s.showDoctor))

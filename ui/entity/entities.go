@@ -27,6 +27,11 @@ type Pages struct {
 	*page.Site
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place {
+	return []page.Place{{Name: "Entities", Path: "entities", Also: []string{"entity"}}}
+}
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /entities", s.Page(s.showEntities))

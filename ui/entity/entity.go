@@ -426,10 +426,13 @@ func datesAtLeast(n int64) string {
 	return format.Plural(n, "date")
 }
 
-// pageOf returns the URL of another page of the table; empty if there is none.
-func pageOf(ctx context.Context, query url.Values) templ.SafeURL {
-	if query == nil {
-		return ""
+// beside returns the neighbouring pages of the table.
+func beside(ctx context.Context, view *entityView) page.Neighbours {
+	links := page.ByQuery(ctx, view.Newer, view.Older, "entity")
+	for _, link := range []*templ.SafeURL{&links.Newer, &links.Older} {
+		if *link != "" {
+			*link += "#by-date"
+		}
 	}
-	return page.ToQuery(ctx, query, "entity") + "#by-date"
+	return links
 }

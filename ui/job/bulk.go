@@ -216,9 +216,6 @@ func (s *Pages) confirmBulk(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Pages) doBulk(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	if err := r.ParseForm(); err != nil {
-		return page.Mistake(errors.New("the form cannot be read"))
-	}
 	b, err := bulkOf(r.PostForm)
 	if err != nil {
 		return err

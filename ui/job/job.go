@@ -193,9 +193,6 @@ func (s *Pages) changeJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := r.ParseForm(); err != nil {
-		return page.Mistake(errors.New("the form cannot be read"))
-	}
 	action, err := findBulkAction(r.PostForm.Get("action"))
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ type Pages struct {
 	*page.Site
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Jobs", Path: "jobs"}} }
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /jobs", s.Page(s.showJobs))
@@ -49,10 +52,7 @@ type jobsView struct {
 	tabs   []jobTab
 	rows   []jobRow
 	live   bool
-	newer  templ.SafeURL
-	older  templ.SafeURL
-	// lookedOn reports that the search reached its limit before the page was full.
-	lookedOn bool
+	beside page.Neighbours
 }
 
 // jobTab is a state with its number of jobs.
@@ -97,14 +97,10 @@ func (s *Pages) showJobs(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := jobsView{
 		filter: filter, query: jobQuery(filter), self: at.Query(jobQuery(filter)), tabs: jobTabs(ctx, filter, counts),
-		live: at == page.Cursor{}, lookedOn: listed.Unfinished,
+		live: at == page.Cursor{},
 	}
-	if listed.Newer != (job.Cursor{}) {
-		view.newer = page.ToQuery(ctx, page.Cursor(listed.Newer).Query(view.query), "jobs")
-	}
-	if listed.Older != (job.Cursor{}) {
-		view.older = page.ToQuery(ctx, page.Cursor(listed.Older).Query(view.query), "jobs")
-	}
+	view.beside = page.ByID(ctx, view.query, page.Cursor(listed.Newer), page.Cursor(listed.Older), "jobs")
+	view.beside.Unfinished = listed.Unfinished
 	for _, j := range listed.Jobs {
 		view.rows = append(view.rows, newJobRow(page.ScopeOf(ctx), j))
 	}

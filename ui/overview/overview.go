@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/standing"
 	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/internal/worker/verdict"
 	"github.com/daymill/daymill/ui/calendar"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
@@ -83,6 +84,9 @@ type Pages struct {
 
 	faults faults
 }
+
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Overview"}} }
 
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
@@ -153,7 +157,13 @@ func (*Pages) years(ctx context.Context, shown int, missing calendar.Gaps) []int
 func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	sc := page.ScopeOf(ctx)
 	var view statusView
-	facts, err := standing.Read(ctx, s.DB, sc.Zone, sc.Now)
+	missing := s.Finder.Of(ctx, calendar.YearOf(sc.Today), sc.Today)
+	read, err := verdict.Read(ctx, s.DB, s.Installation, sc.Now, func(facts *standing.Facts) error {
+		facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
+		facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(sc.Today))
+		facts.Faults = s.faults.of(ctx, s.Site)
+		return nil
+	})
 	if err != nil {
 		return statusView{}, err
 	}
@@ -170,22 +180,14 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	if err != nil {
 		return statusView{}, err
 	}
-	queue, err := worker.QueueDepth(ctx, s.DB, s.Installation.RiverSchema)
-	if err != nil {
-		return statusView{}, err
-	}
-	missing := s.Finder.Of(ctx, calendar.YearOf(sc.Today), sc.Today)
-	facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
-	facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(sc.Today))
-	facts.Faults = s.faults.of(ctx, s.Site)
-
+	facts := read.Rollup
 	view.LastRun, view.PausedAt, view.NextRun = facts.Daily.LastRunAt, facts.Daily.PausedAt, facts.Next
-	view.takeQueue(queue)
+	view.takeQueue(read.Queue)
 	view.takeWorkers(facts.Workers)
 	for _, state := range []string{"failed", "retrying", "cancelled", "interrupted"} {
 		view.Failing += facts.Dates(state)
 	}
-	view.Verdict = health.Judge(facts.Checks(), queue.Checks(sc.Now))[0] // The rollup always has one.
+	view.Verdict = read.Findings[0]
 	return view, nil
 }
 

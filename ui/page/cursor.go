@@ -1,11 +1,13 @@
 package page
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"maps"
 	"net/url"
 	"strconv"
+
+	"github.com/a-h/templ"
 
 	"github.com/daymill/daymill/ui/format"
 )
@@ -43,15 +45,33 @@ func (at Cursor) Query(filter url.Values) url.Values {
 	return query
 }
 
-// PageID reads the id at which a page of a list starts; 0 if none is given.
-func PageID(query url.Values, name string) (int64, error) {
-	text := query.Get(name)
-	if text == "" {
-		return 0, nil
+// Neighbours are the URLs of the pages beside a page of a list; empty if there is none.
+type Neighbours struct {
+	Newer, Older templ.SafeURL
+	// Unfinished reports that the search reached its limit before the page was full.
+	Unfinished bool
+}
+
+// ByID returns the neighbours of a page of a list ordered by id. A zero cursor means that there is none.
+func ByID(ctx context.Context, filter url.Values, newer, older Cursor, parts ...string) Neighbours {
+	var beside Neighbours
+	if newer != (Cursor{}) {
+		beside.Newer = ToQuery(ctx, newer.Query(filter), parts...)
 	}
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || id < 1 {
-		return 0, Mistake(errors.New("this page of the list does not exist"))
+	if older != (Cursor{}) {
+		beside.Older = ToQuery(ctx, older.Query(filter), parts...)
 	}
-	return id, nil
+	return beside
+}
+
+// ByQuery returns the neighbours of a page of a list that has its own order, by their queries; nil if there is none.
+func ByQuery(ctx context.Context, newer, older url.Values, parts ...string) Neighbours {
+	var beside Neighbours
+	if newer != nil {
+		beside.Newer = ToQuery(ctx, newer, parts...)
+	}
+	if older != nil {
+		beside.Older = ToQuery(ctx, older, parts...)
+	}
+	return beside
 }

@@ -43,6 +43,8 @@ type Site struct {
 	Asset func(name string) string
 	// Open reports whether the pages need no login.
 	Open bool
+	// Places are the entries of the navigation.
+	Places []Place
 }
 
 // inputError is a mistake in the user's input, as a sentence.

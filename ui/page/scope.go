@@ -23,6 +23,7 @@ type Scope struct {
 	asset    func(name string) string
 	open     bool // no login is needed
 	notice   string
+	places   []Place
 }
 
 type scopeKey struct{}
@@ -41,7 +42,7 @@ func (s *Site) Scoped(next http.Handler) http.Handler {
 			base: s.BasePath, user: door.User(r.Context()), path: r.URL.Path,
 			Zone: s.Installation.Zone, ZoneName: s.Installation.TimeZone,
 			Now: now, Today: date.Of(now, s.Installation.Zone),
-			asset: s.Asset, open: s.Open, notice: noticeText(r.URL.Query()),
+			asset: s.Asset, open: s.Open, notice: noticeText(r.URL.Query()), places: s.Places,
 		}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), scopeKey{}, sc), pageTimeout)
 		defer cancel()

@@ -28,6 +28,9 @@ type Pages struct {
 	Finder *calendar.Finder
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place { return []page.Place{{Name: "Schedule", Path: "schedule"}} }
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /schedule", s.Page(s.showSchedule))

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/a-h/templ"
-
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
@@ -30,6 +28,11 @@ type Pages struct {
 	*page.Site
 }
 
+// Places returns the entry of the navigation.
+func (*Pages) Places() []page.Place {
+	return []page.Place{{Name: "Verifications", Path: "verifications"}}
+}
+
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /verifications", s.Page(s.showVerifications))
@@ -44,13 +47,13 @@ const (
 
 // verificationsView is the page.
 type verificationsView struct {
-	Filter       verification.Filter
-	Self         url.Values // query of this page
-	Live         bool
-	Rows         []verificationRow
-	Newer, Older templ.SafeURL
-	Jobs         []verificationJob // running
-	Sample       int               // default of the form
+	Filter verification.Filter
+	Self   url.Values // query of this page
+	Live   bool
+	Rows   []verificationRow
+	Beside page.Neighbours
+	Jobs   []verificationJob // running
+	Sample int               // default of the form
 }
 
 // verificationRow is a verification in a list.
@@ -125,12 +128,7 @@ func (s *Pages) showVerifications(w http.ResponseWriter, r *http.Request) error 
 	}
 	query := verificationQuery(filter)
 	view := verificationsView{Filter: filter, Self: at.Query(query), Live: at == page.Cursor{}, Sample: verification.DefaultSample}
-	if listed.Newer != 0 {
-		view.Newer = page.ToQuery(ctx, page.Cursor{After: listed.Newer}.Query(query), "verifications")
-	}
-	if listed.Older != 0 {
-		view.Older = page.ToQuery(ctx, page.Cursor{Before: listed.Older}.Query(query), "verifications")
-	}
+	view.Beside = page.ByID(ctx, query, page.Cursor{After: listed.Newer}, page.Cursor{Before: listed.Older}, "verifications")
 	for _, done := range listed.Done {
 		view.Rows = append(view.Rows, newVerificationRow(done))
 	}
