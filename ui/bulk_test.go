@@ -52,9 +52,9 @@ func TestBulk(t *testing.T) {
 	t.Run("ExactlyTheFilter", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, attempt)
+		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, attempt, queue)
 			SELECT k.kind, jsonb_build_object('date', (date '2026-01-01' + i)::text), 6, s.state::river_job_state,
-				CASE WHEN s.state <> 'retryable' THEN now() END, 1
+				CASE WHEN s.state <> 'retryable' THEN now() END, 1, 'daymill'
 			FROM generate_series(0, 59) AS i, unnest(ARRAY['rollup_day', 'backfill']) AS k (kind),
 				unnest(ARRAY['discarded', 'completed', 'retryable']) AS s (state)`)
 		confirmation, result := b.confirmed(t, "action=delete&state=discarded&kind=rollup_day&from=2026-01-11&to=2026-02-19", nil)
@@ -71,8 +71,8 @@ func TestBulk(t *testing.T) {
 	t.Run("Many", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, attempt)
-			SELECT 'backfill', jsonb_build_object('n', i), 6, 'discarded', now(), 6 FROM generate_series(1, 253) AS i`)
+		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, attempt, queue)
+			SELECT 'backfill', jsonb_build_object('n', i), 6, 'discarded', now(), 6, 'daymill' FROM generate_series(1, 253) AS i`)
 		_, result := b.confirmed(t, "action=retry&state=discarded", nil)
 		require.Contains(t, result.body, "253 jobs retried</strong> of 253")
 		require.Equal(t, 253, queried[int](t, b.db, "SELECT count(*)::integer FROM river_job WHERE state = 'available' AND max_attempts = 7"))
@@ -89,7 +89,7 @@ func TestBulk(t *testing.T) {
 		sibling := b.insert(t, "2026-03-02", "available")
 		pruned := b.insert(t, "2026-03-03", "discarded")
 		b.exec(t, "DELETE FROM river_job WHERE id = $1", pruned)
-		b.exec(t, "INSERT INTO river_job (kind, args, max_attempts, state, finalized_at) VALUES ('backfill', '{}', 6, 'discarded', now())")
+		b.exec(t, "INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, queue) VALUES ('backfill', '{}', 6, 'discarded', now(), 'daymill')")
 		b.exec(t, "DELETE FROM river_job WHERE kind = 'backfill'")
 		b.exec(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'failed'")
 		confirmation, result := b.confirmed(t, "action=retry&state=discarded", nil)

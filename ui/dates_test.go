@@ -238,8 +238,8 @@ func TestDatesPlans(t *testing.T) {
 	s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
 		SELECT 'theirs', '{}', 10, 'completed', 'theirs', now() FROM generate_series(1, 40000) AS i`)
 	s.exec(t, "INSERT INTO analytics.top_entities SELECT metric_date, '{}' FROM analytics.rollup_dates")
-	for _, table := range []string{"rollup_runs", "rollup_requests", "rollup_dates", "jobs", "top_entities"} {
-		s.exec(t, "ANALYZE analytics."+table)
+	for _, table := range []string{"analytics.rollup_runs", "analytics.rollup_requests", "analytics.rollup_dates", "daymill.jobs", "analytics.top_entities"} {
+		s.exec(t, "ANALYZE "+table)
 	}
 	s.exec(t, "ANALYZE public.river_job")
 

@@ -222,8 +222,8 @@ func TestJobs(t *testing.T) {
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at)
-			SELECT 'prune_ledger', jsonb_build_object('n', i), 6, 'completed', now() FROM generate_series(1, 123) AS i`)
+		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, queue)
+			SELECT 'prune_ledger', jsonb_build_object('n', i), 6, 'completed', now(), 'daymill' FROM generate_series(1, 123) AS i`)
 		for _, query := range []string{"", "?q=prune", "?state=completed&kind=prune_ledger"} {
 			var down, up []string
 			path := "/jobs" + query

@@ -210,8 +210,8 @@ func TestVerificationsPlans(t *testing.T) {
 		FROM generate_series(1, 40000) AS i`)
 	s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 		SELECT '2016-03-15'::date + i % 3600, now(), 'satisfied' FROM generate_series(1, 40000) AS i`)
-	for _, table := range []string{"verifications", "jobs", "rollup_requests", "rollup_dates"} {
-		s.exec(t, "ANALYZE analytics."+table)
+	for _, table := range []string{"analytics.verifications", "daymill.jobs", "analytics.rollup_requests", "analytics.rollup_dates"} {
+		s.exec(t, "ANALYZE "+table)
 	}
 	tracer := &tracer{}
 	traced := serve(t, s.db, func(c *ui.Config) { c.DB = tracer.open(t, s.db.URL) })
