@@ -153,3 +153,7 @@ VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
 -- Gaps that are not repaired, the first a hundred.
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
 WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100;
+
+-- name: GapList :many
+SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
+FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.id DESC LIMIT @max_rows;

@@ -152,3 +152,27 @@ SELECT capture.rescue_jobs(@process::text, @silence::interval)::bigint AS rescue
 
 -- name: ProcessForget :exec
 DELETE FROM capture.process WHERE name = @name;
+
+-- name: LetterGroups :many
+-- The first letters, by consumer, state and reason.
+SELECT l.consumer, l.state, l.reason, count(*)::bigint AS letters, (count(*) FILTER (WHERE l.replay_at IS NOT NULL))::bigint AS asked,
+    min(l.created_at)::timestamptz AS first, max(l.created_at)::timestamptz AS last
+FROM (
+    SELECT k.consumer, k.state, k.reason, k.replay_at, k.created_at FROM capture.letter AS k ORDER BY k.consumer, k.position LIMIT @max_letters::integer
+) AS l
+GROUP BY l.consumer, l.state, l.reason
+ORDER BY count(*) DESC, l.consumer, l.state, l.reason
+LIMIT @max_rows::integer;
+
+-- name: LetterPage :many
+SELECT l.consumer, l.position, l.key, l.state, l.reason, l.attempts, l.created_at, l.replay_at
+FROM capture.letter AS l
+WHERE l.consumer = @consumer AND (@state::text = '' OR l.state = @state::text) AND (@reason::text = '' OR l.reason = @reason::text) AND l.position > @after::bigint
+ORDER BY l.position
+LIMIT @max_rows::integer;
+
+-- name: LetterPositions :many
+SELECT l.position FROM capture.letter AS l
+WHERE l.consumer = @consumer AND (@state::text = '' OR l.state = @state::text) AND (@reason::text = '' OR l.reason = @reason::text)
+ORDER BY l.position
+LIMIT @max_rows::integer;

@@ -64,6 +64,20 @@ func routes() []route {
 		{"POST", "/backfills", form},
 		{"GET", "/backfills/{id}", map[string]string{"{id}": "1", "state": "waiting", "cancel": "1", "after": "2026-02-01"}},
 		{"POST", "/backfills/{id}", map[string]string{"{id}": "1", "action": "pause"}},
+		{"GET", "/capture", page(nil)},
+		{"GET", "/changes", page(map[string]string{
+			"database": "app", "table": "public.orders", "key": `{"id": 1}`, "op": "update", "until": "2026-03-10T11:00", "after": "5",
+		})},
+		{"GET", "/changes/{database}/{id}", map[string]string{"{database}": "app", "{id}": "1"}},
+		{"GET", "/consumers", page(nil)},
+		{"GET", "/consumers/{name}", page(map[string]string{"{name}": "events"})},
+		{"POST", "/consumers/{name}", map[string]string{"{name}": "events", "action": "rewind", "to": "1", "because": "x", "confirm": "1"}},
+		{"GET", "/deadletters", page(nil)},
+		{"GET", "/deadletters/{name}", page(map[string]string{"{name}": "events", "state": "refused", "reason": "no", "after": "5"})},
+		{"POST", "/deadletters/{name}", map[string]string{
+			"{name}": "events", "action": "replay", "position": "2", "all": "1", "state": "refused", "reason": "no", "confirm": "1",
+		}},
+		{"GET", "/deadletters/{name}/{id}", map[string]string{"{name}": "events", "{id}": "2"}},
 		{"GET", "/dates", page(map[string]string{"state": "complete", "from": "2026-03-01", "to": "2026-03-02"})},
 		{"GET", "/dates/{date}", map[string]string{
 			"{date}": "2026-03-01", "top": "views", "runs_before": "1", "requests_before": "1", "jobs_before": "1", "before": "1", "after": "1",
@@ -195,6 +209,11 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 		"CREATE TABLE public.canary AS SELECT 1 AS alive",
 		`INSERT INTO analytics.backfills (first_date, last_date, requested_by) VALUES ('2026-02-01', '2026-02-03', 'a')`,
 		"SELECT analytics.enqueue_rollup('2026-03-01'::date, '2026-03-05')",
+		"INSERT INTO capture.stream (name, position) VALUES ('app', 0)",
+		"INSERT INTO capture.consumer (name, stream, kind) VALUES ('events', 'app', 'webhook')",
+		"INSERT INTO capture.shard (consumer, shard, position) VALUES ('events', 0, 0)",
+		`INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason)
+			VALUES ('events', 0, 2, '\x00', 'k', '{"position": 2, "stream": "app", "op": "insert"}', 'refused', 'no')`,
 		`INSERT INTO river_job (kind, args, max_attempts, queue) SELECT 'rollup_day', jsonb_build_object('date', '2026-03-0' || i), 10, 'daymill'
 			FROM generate_series(1, 5) AS i`,
 	} {

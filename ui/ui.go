@@ -28,6 +28,7 @@ import (
 	"github.com/daymill/daymill/ui/audit"
 	"github.com/daymill/daymill/ui/backfill"
 	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/capture"
 	"github.com/daymill/daymill/ui/date"
 	doctorpage "github.com/daymill/daymill/ui/doctor"
 	"github.com/daymill/daymill/ui/door"
@@ -111,6 +112,7 @@ func sections(site *page.Site, examiner *doctor.Shared) []section {
 		&entity.Pages{Site: site},
 		&schedule.Pages{Site: site, Finder: finder},
 		&verification.Pages{Site: site},
+		&capture.Pages{Site: site},
 		&doctorpage.Pages{Site: site, Doctor: examiner},
 		&audit.Pages{Site: site},
 	}

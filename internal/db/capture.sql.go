@@ -120,6 +120,52 @@ func (q *Queries) GapInsert(ctx context.Context, arg GapInsertParams) error {
 	return err
 }
 
+const gapList = `-- name: GapList :many
+SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
+FROM capture.gap AS g WHERE g.stream_id = $1 ORDER BY g.id DESC LIMIT $2
+`
+
+type GapListParams struct {
+	StreamID int32
+	MaxRows  int32
+}
+
+type GapListRow struct {
+	Kind       string
+	Reason     string
+	After      int64
+	Tables     []string
+	CreatedAt  time.Time
+	RepairedAt *time.Time
+}
+
+func (q *Queries) GapList(ctx context.Context, arg GapListParams) ([]GapListRow, error) {
+	rows, err := q.db.Query(ctx, gapList, arg.StreamID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GapListRow
+	for rows.Next() {
+		var i GapListRow
+		if err := rows.Scan(
+			&i.Kind,
+			&i.Reason,
+			&i.After,
+			&i.Tables,
+			&i.CreatedAt,
+			&i.RepairedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const gapOpen = `-- name: GapOpen :many
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
 WHERE g.stream_id = $1 AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100

@@ -400,6 +400,61 @@ func (q *Queries) LetterGet(ctx context.Context, arg LetterGetParams) (LetterGet
 	return i, err
 }
 
+const letterGroups = `-- name: LetterGroups :many
+SELECT l.consumer, l.state, l.reason, count(*)::bigint AS letters, (count(*) FILTER (WHERE l.replay_at IS NOT NULL))::bigint AS asked,
+    min(l.created_at)::timestamptz AS first, max(l.created_at)::timestamptz AS last
+FROM (
+    SELECT k.consumer, k.state, k.reason, k.replay_at, k.created_at FROM capture.letter AS k ORDER BY k.consumer, k.position LIMIT $1::integer
+) AS l
+GROUP BY l.consumer, l.state, l.reason
+ORDER BY count(*) DESC, l.consumer, l.state, l.reason
+LIMIT $2::integer
+`
+
+type LetterGroupsParams struct {
+	MaxLetters int32
+	MaxRows    int32
+}
+
+type LetterGroupsRow struct {
+	Consumer string
+	State    string
+	Reason   string
+	Letters  int64
+	Asked    int64
+	First    time.Time
+	Last     time.Time
+}
+
+// The first letters, by consumer, state and reason.
+func (q *Queries) LetterGroups(ctx context.Context, arg LetterGroupsParams) ([]LetterGroupsRow, error) {
+	rows, err := q.db.Query(ctx, letterGroups, arg.MaxLetters, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LetterGroupsRow
+	for rows.Next() {
+		var i LetterGroupsRow
+		if err := rows.Scan(
+			&i.Consumer,
+			&i.State,
+			&i.Reason,
+			&i.Letters,
+			&i.Asked,
+			&i.First,
+			&i.Last,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const letterInsert = `-- name: LetterInsert :exec
 INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
 SELECT cast($1 AS text), cast($2 AS integer), unnest(cast($3 AS bigint [])), unnest(cast($4 AS bytea [])),
@@ -489,6 +544,68 @@ func (q *Queries) LetterList(ctx context.Context, arg LetterListParams) ([]Lette
 	return items, nil
 }
 
+const letterPage = `-- name: LetterPage :many
+SELECT l.consumer, l.position, l.key, l.state, l.reason, l.attempts, l.created_at, l.replay_at
+FROM capture.letter AS l
+WHERE l.consumer = $1 AND ($2::text = '' OR l.state = $2::text) AND ($3::text = '' OR l.reason = $3::text) AND l.position > $4::bigint
+ORDER BY l.position
+LIMIT $5::integer
+`
+
+type LetterPageParams struct {
+	Consumer string
+	State    string
+	Reason   string
+	After    int64
+	MaxRows  int32
+}
+
+type LetterPageRow struct {
+	Consumer  string
+	Position  int64
+	Key       string
+	State     string
+	Reason    string
+	Attempts  int32
+	CreatedAt time.Time
+	ReplayAt  *time.Time
+}
+
+func (q *Queries) LetterPage(ctx context.Context, arg LetterPageParams) ([]LetterPageRow, error) {
+	rows, err := q.db.Query(ctx, letterPage,
+		arg.Consumer,
+		arg.State,
+		arg.Reason,
+		arg.After,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LetterPageRow
+	for rows.Next() {
+		var i LetterPageRow
+		if err := rows.Scan(
+			&i.Consumer,
+			&i.Position,
+			&i.Key,
+			&i.State,
+			&i.Reason,
+			&i.Attempts,
+			&i.CreatedAt,
+			&i.ReplayAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const letterParked = `-- name: LetterParked :many
 SELECT DISTINCT l.key_hash FROM capture.letter AS l WHERE l.consumer = $1 AND l.key_hash = ANY($2::bytea[])
 `
@@ -511,6 +628,45 @@ func (q *Queries) LetterParked(ctx context.Context, arg LetterParkedParams) ([][
 			return nil, err
 		}
 		items = append(items, key_hash)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const letterPositions = `-- name: LetterPositions :many
+SELECT l.position FROM capture.letter AS l
+WHERE l.consumer = $1 AND ($2::text = '' OR l.state = $2::text) AND ($3::text = '' OR l.reason = $3::text)
+ORDER BY l.position
+LIMIT $4::integer
+`
+
+type LetterPositionsParams struct {
+	Consumer string
+	State    string
+	Reason   string
+	MaxRows  int32
+}
+
+func (q *Queries) LetterPositions(ctx context.Context, arg LetterPositionsParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, letterPositions,
+		arg.Consumer,
+		arg.State,
+		arg.Reason,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		items = append(items, position)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

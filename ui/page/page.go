@@ -158,9 +158,12 @@ func FragmentOf(r *http.Request) string {
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"cancelled":         "Cancelled.",
 	"deleted":           "Deleted.",
+	"discarded":         "Discarded.",
 	"paused":            "Paused.",
 	"requested":         "Requested: a worker takes it within a second or two.",
+	"replayed":          "Requested: a worker delivers these changes again, in order.",
 	"resumed":           "Resumed.",
+	"rewound":           "Rewound: it goes on after this position.",
 	"retried":           "Retried: a worker takes it within a second or two.",
 	"started":           "Started.",
 	"verifying":         "Requested: a worker verifies the dates one after another.",

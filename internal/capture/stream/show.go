@@ -1,0 +1,112 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const (
+	gapsShown   = 20
+	tablesShown = 500
+)
+
+// Status is how a stream gets on, as people read it.
+type Status struct {
+	Config
+
+	Mode   string // empty before it was first read
+	Why    string // it is read in this mode
+	State  string
+	Reason string
+	Owner  string     // the process that reads it
+	BeatAt *time.Time // when the owner was last heard of
+	Alive  bool       // an owner has been heard of lately
+	Slot   string
+	LSN    string
+	// Position is that of the last change in the log; up to Forgotten there are none any more.
+	Position, Forgotten int64
+	LandedAt            *time.Time // when the last change was written to the log
+	CommittedAt         *time.Time // when it was committed in the source
+	// Retained and Behind are bytes of WAL: held back by the slot, and not read yet. GuardedAt is when they were read.
+	Retained, Behind int64
+	GuardedAt        *time.Time
+
+	Captured []Captured // at most 500
+	Gaps     []Gap      // latest first, at most 20
+}
+
+// Captured is a table of a stream. Reason says why it is not captured, or not all of its changes; empty if all are.
+type Captured struct {
+	Schema, Table, Identity, Reason string
+	Since                           time.Time
+}
+
+// Gap is a span of changes that were not captured.
+type Gap struct {
+	Kind, Reason string
+	After        int64
+	Tables       []string
+	CreatedAt    time.Time
+	RepairedAt   *time.Time
+}
+
+// List returns the status of all streams by name.
+func List(ctx context.Context, on postgres.DBTX, now time.Time) ([]Status, error) {
+	names, err := Names(ctx, on)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Status, 0, len(names))
+	queries := db.New(on)
+	for _, name := range names {
+		row, err := queries.StreamGet(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", name, err)
+		}
+		one := Status{
+			Config: Config{Name: row.Name, URL: row.Url, Tables: row.Tables}, Mode: row.Mode, Why: row.ModeReason, State: row.State, Reason: row.Reason,
+			Owner: row.Owner, BeatAt: row.BeatAt, Slot: row.Slot, LSN: row.Lsn, Position: row.Position, Forgotten: row.Forgotten,
+			LandedAt: row.LandedAt, CommittedAt: row.CommittedAt, Retained: row.Retained, Behind: row.Behind, GuardedAt: row.GuardedAt,
+			Alive: row.BeatAt != nil && now.Sub(*row.BeatAt) < silenceInBeats*DefaultBeat,
+		}
+		if one.Captured, err = captured(ctx, queries, row.ID); err != nil {
+			return nil, err
+		}
+		if one.Gaps, err = gaps(ctx, queries, row.ID); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func captured(ctx context.Context, queries *db.Queries, id int32) ([]Captured, error) {
+	rows, err := queries.CapturedList(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("list captured tables: %w", err)
+	}
+	rows = rows[:min(tablesShown, len(rows))]
+	tables := make([]Captured, len(rows))
+	for i, row := range rows {
+		tables[i] = Captured{Schema: row.SchemaName, Table: row.TableName, Identity: row.Identity, Reason: row.Reason, Since: row.Since}
+	}
+	return tables, nil
+}
+
+func gaps(ctx context.Context, queries *db.Queries, id int32) ([]Gap, error) {
+	rows, err := queries.GapList(ctx, db.GapListParams{StreamID: id, MaxRows: gapsShown})
+	if err != nil {
+		return nil, fmt.Errorf("list gaps: %w", err)
+	}
+	list := make([]Gap, len(rows))
+	for i, row := range rows {
+		list[i] = Gap{
+			Kind: row.Kind, Reason: row.Reason, After: row.After, Tables: row.Tables, CreatedAt: row.CreatedAt, RepairedAt: row.RepairedAt,
+		}
+	}
+	return list, nil
+}
