@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -135,11 +134,7 @@ func (b *testBundle) until(t *testing.T, sql string, args ...any) {
 		var is bool
 		err := b.QueryRow(t.Context(), sql, args...).Scan(&is)
 		return err == nil && is
-	}, time.Minute, 10*time.Millisecond, "%s\n%v\n%v", sql, args, func() any {
-		var state string
-		_ = b.QueryRow(t.Context(), "SELECT string_agg(row_to_json(s)::text, ' ') FROM capture.stream AS s").Scan(&state)
-		return state
-	})
+	}, time.Minute, 10*time.Millisecond, "%s\n%v", sql, args)
 }
 
 // read reads definitions of a text.
@@ -206,11 +201,19 @@ func (b *testBundle) step(ctx context.Context, t *testing.T) bool {
 func (b *testBundle) quiet(t *testing.T) {
 	t.Helper()
 	for name, source := range b.sources {
-		var id int
-		require.NoError(t, source.QueryRow(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES RETURNING id").Scan(&id))
-		b.until(t, `SELECT EXISTS (SELECT FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
-			WHERE s.name = $1 AND l.table_name = 'mark' AND l.new ->> 'id' = $2)`, name, strconv.Itoa(id))
+		var last int
+		require.NoError(t, source.QueryRow(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES RETURNING id").Scan(&last))
+		require.Eventually(t, func() bool {
+			var landed int
+			err := b.QueryRow(t.Context(), `SELECT coalesce(max((l.new ->> 'id')::integer), 0) FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+				WHERE s.name = $1 AND l.table_name = 'mark'`, name).Scan(&landed)
+			if err == nil && landed < last { // A mark may be in a gap.
+				_, err = source.Exec(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES")
+			}
+			return err == nil && landed >= last
+		}, time.Minute, 50*time.Millisecond, "changes of %s do not come", name)
 	}
+	require.NoError(t, b.engine.Maintain(t.Context())) // It makes up for gaps.
 	for b.step(t.Context(), t) {
 		continue
 	}

@@ -152,9 +152,15 @@ func (s *Sink) apply(ctx context.Context, tx pgx.Tx, v Version, changes []change
 		if source.Stream != s.stream {
 			continue
 		}
-		keys, truncated, err := v.changed(i, changes)
+		keys, truncated, unknown, err := v.changed(i, changes)
 		if err != nil {
 			return 0, err
+		}
+		if unknown { // Then all rows are read again.
+			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: s.view, VersionID: &v.ID, Kind: TaskBuild, Via: "capture"})
+			if err != nil {
+				return 0, fmt.Errorf("insert a task: %w", err)
+			}
 		}
 		if i == 0 && !truncated {
 			touched = append(touched, keys...)
@@ -204,8 +210,9 @@ func (s *Sink) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, tou
 	return touched, nil
 }
 
-// changed returns the keys of a table's rows that changes concern, each once, and whether the table was truncated.
-func (v Version) changed(i int, changes []change.Change) (keys roots, truncated bool, err error) {
+// changed returns the keys of a table's rows that changes concern, each once, whether the table was truncated, and whether some
+// change does not say which row it is about.
+func (v Version) changed(i int, changes []change.Change) (keys roots, truncated, unknown bool, err error) {
 	source := v.Plan.Sources[i]
 	for _, c := range changes {
 		if !source.Named(c.Schema, c.Table) {
@@ -215,52 +222,81 @@ func (v Version) changed(i int, changes []change.Change) (keys roots, truncated 
 			truncated = true
 			continue
 		}
-		key, err := keyOf(c, source.Key)
-		if errors.Is(err, ErrKey) && c.CommittedAt.Before(v.CreatedAt) {
-			continue // The build reads what it has left.
-		}
+		of, err := keysOf(c, source.Key)
 		if err != nil {
-			return nil, false, err
+			return nil, false, false, err
+		}
+		unknown = unknown || len(of) == 0
+		keys = append(keys, of...)
+	}
+	return keys.distinct(), truncated, unknown, nil
+}
+
+// keysOf returns the texts of a change's key in the order of columns. Where the table had another key then, they are those of
+// the row before and after it. Columns that were renamed since are found by their place. It may be that none are known.
+func keysOf(c change.Change, columns []string) (roots, error) {
+	inOrder, byName, err := values(c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
+	}
+	if key, has := pick(byName, columns); has {
+		return roots{key}, nil
+	}
+	if len(inOrder) == len(columns) {
+		return roots{inOrder}, nil
+	}
+	var keys roots
+	for _, row := range []json.RawMessage{c.Old, c.New} {
+		_, byName, err := values(row)
+		if err != nil {
+			return nil, fmt.Errorf("read the row at position %d: %w", c.Position, err)
+		}
+		if byName == nil {
+			continue
+		}
+		key, has := pick(byName, columns)
+		if !has {
+			return nil, nil
 		}
 		keys = append(keys, key)
 	}
-	return keys.distinct(), truncated, nil
+	if c.Op == change.Update && len(keys) < 2 { //nolint:mnd // Before and after.
+		return nil, nil // The row may have had another key.
+	}
+	return keys, nil
 }
 
-// ErrKey says that a table has another key than the view was made with.
-var ErrKey = errors.New("the table's key has changed: rebuild the view with `daymill view rebuild`")
-
-// keyOf returns the texts of a change's key in the order of columns. Columns that were renamed since are found by their place.
-func keyOf(c change.Change, columns []string) ([]string, error) {
-	decoder := json.NewDecoder(bytes.NewReader(c.Key))
-	decoder.UseNumber()
-	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return nil, fmt.Errorf("the change at position %d of %s.%s has no key", c.Position, c.Schema, c.Table)
-	}
-	byName := map[string]string{}
-	var inOrder []string
-	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
-		}
-		var value any
-		if err := decoder.Decode(&value); err != nil {
-			return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
-		}
-		text := sink.Text(value)
-		byName[fmt.Sprint(name)], inOrder = text, append(inOrder, text)
-	}
-	if len(inOrder) != len(columns) {
-		return nil, fmt.Errorf("%s.%s: %w", c.Schema, c.Table, ErrKey)
-	}
+func pick(byName map[string]string, columns []string) ([]string, bool) {
 	key := make([]string, len(columns))
 	for k, column := range columns {
 		text, has := byName[column]
 		if !has {
-			return inOrder, nil
+			return nil, false
 		}
 		key[k] = text
 	}
-	return key, nil
+	return key, true
+}
+
+// values are the texts of a JSON object's values, in its order and by name; none where there is no object.
+func values(document json.RawMessage) (inOrder []string, byName map[string]string, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(document))
+	decoder.UseNumber()
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return nil, nil, nil //nolint:nilerr // It is null, or nothing.
+	}
+	byName = map[string]string{}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return nil, nil, err
+		}
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return nil, nil, err
+		}
+		text := sink.Text(value)
+		byName[fmt.Sprint(name)], inOrder = text, append(inOrder, text)
+	}
+	return inOrder, byName, nil
 }
