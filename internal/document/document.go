@@ -4,6 +4,7 @@
 package document
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -32,6 +33,13 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Sort puts mistakes into the order of their files.
+func (m Mistakes) Sort() {
+	slices.SortStableFunc(m, func(a, b Mistake) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
+}
+
 // Parser reads nodes and collects mistakes. File is the document's name.
 type Parser struct {
 	File     string
@@ -43,12 +51,7 @@ func (p *Parser) Err() error {
 	if len(p.mistakes) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(p.mistakes, func(a, b Mistake) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
+	p.mistakes.Sort()
 	return p.mistakes
 }
 

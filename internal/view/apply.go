@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
@@ -46,8 +47,13 @@ type Step struct {
 // Plan says what applying definitions would do. An error is of type document.Mistakes where the definitions are to blame.
 func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) ([]Step, error) {
 	steps := make([]Step, 0, len(definitions))
+	var mistakes document.Mistakes
 	for _, d := range definitions {
 		made, err := plan.Make(ctx, e.DB, e.Databases, d)
+		if wrong, ok := errors.AsType[document.Mistakes](err); ok {
+			mistakes = append(mistakes, wrong...)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -61,6 +67,9 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 			}
 		}
 		steps = append(steps, s)
+	}
+	if len(mistakes) > 0 {
+		return nil, mistakes
 	}
 	return steps, nil
 }

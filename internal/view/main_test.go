@@ -162,7 +162,7 @@ func (b *testBundle) apply(t *testing.T, definitions []definition.Definition) []
 }
 
 // step delivers what there is once, and works on what is due. It reports whether there was something to do.
-func (b *testBundle) step(ctx context.Context, t *testing.T) bool {
+func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 	t.Helper()
 	some := false
 	consumers, err := consumer.List(ctx, b.DB.DB)

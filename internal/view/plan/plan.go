@@ -135,6 +135,7 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 		return nil, err
 	}
 	if len(m.mistakes) > 0 {
+		m.mistakes.Sort()
 		return nil, m.mistakes
 	}
 	return m.plan, nil
