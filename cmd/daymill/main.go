@@ -15,7 +15,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks a verb to stop. The second ends the process, as it does where nobody catches it.
-	_ = context.AfterFunc
+	context.AfterFunc(ctx, stop)
 	memory.Heed()
 	code := execute(ctx, &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
 	stop()

@@ -24,7 +24,7 @@ var mutants = []broken{
 		File: "internal/lease/lease.go", From: "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", To: "	return err\n",
 	}}},
 	{"ConsumeAll", []mutant.Edit{{ // A run satisfies what is open when it settles, and not what it claimed.
-		File: "internal/db/request.sql.go", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
+		File: "internal/db/request.sql.go", After: "const requestSatisfy =", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
 	{"ClaimLate", []mutant.Edit{
 		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := replay.Follow", To: "	if err := replay.Follow"},
