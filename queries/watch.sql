@@ -209,3 +209,28 @@ LIMIT 20;
 -- name: WatchSettle :one
 -- Asks for what watches could not ask for.
 SELECT analytics.settle_faults()::bigint AS settled;
+
+-- name: LateRequest :exec
+-- Asks for the dates before today of some instants, each given as text: of a timestamp in a zone where there is one.
+WITH given AS (
+    SELECT CASE WHEN @zone::text = '' THEN a.at::timestamptz ELSE a.at::timestamp AT TIME ZONE @zone::text END AS at
+    FROM unnest(@instants::text []) AS a (at)
+    WHERE a.at NOT IN ('infinity', '-infinity')
+), late AS (
+    SELECT array_agg(g.at) AS at
+    FROM (
+        SELECT min(i.at) AS at FROM given AS i
+        WHERE analytics.date_of(i.at) < analytics.date_of(now())
+        GROUP BY analytics.date_of(i.at)
+    ) AS g
+)
+
+SELECT analytics.request_late(cast(l.at AS timestamptz []), cast(l.at AS timestamptz []), analytics.time_zone()) FROM late AS l;
+
+-- name: LateRequestAll :exec
+-- Asks for every date before today that was ever rolled up.
+WITH every AS (
+    SELECT array_agg(analytics.date_start(d.metric_date)) AS at FROM analytics.rollup_dates AS d WHERE d.metric_date < analytics.date_of(now())
+)
+
+SELECT analytics.request_late(cast(e.at AS timestamptz []), cast(e.at AS timestamptz []), analytics.time_zone()) FROM every AS e;

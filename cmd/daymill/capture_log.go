@@ -72,6 +72,10 @@ func (a *app) capture(database *postgres.DB, views *view.Engine) *worker.Capture
 			if err != nil {
 				return nil, nil, false, err
 			}
+			if c.Kind == worker.KindRollup {
+				late, err := worker.OpenLate(c.Settings)
+				return late, passes, true, err
+			}
 			opened, err := kind.Open(ctx, c.Kind, settings, environment)
 			if err != nil {
 				return nil, nil, false, err

@@ -14,6 +14,7 @@ type sourceWatchCmd struct {
 	Table    string `placeholder:"TABLE" help:"The table, as schema.table, if the view was written by hand (the source's table by default)."`
 	Time     string `placeholder:"COLUMN" help:"With --table: the column with the instant."`
 	TimeZone string `placeholder:"ZONE" help:"With --table: the zone that a timestamp without time zone is in (UTC)."`
+	From     string `enum:"triggers,capture" default:"triggers" help:"How late events are noticed: by triggers on the table, or in the stream of captured changes, for which the application's writes pay nothing more (${enum})."`
 	Measure  bool   `negatable:"" default:"true" help:"Measure on a temporary copy what the triggers cost."`
 }
 
@@ -24,6 +25,9 @@ func (c *sourceWatchCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
+	if c.From == "capture" {
+		return c.fromCapture(ctx, a, db, installation)
+	}
 	watched, err := source.Watch(ctx, db, installation, source.WatchOptions{Table: c.Table, Time: c.Time, TimeZone: c.TimeZone, Who: whoOnCLI()})
 	if err != nil {
 		return refused(err)
@@ -60,7 +64,8 @@ func (a *app) printWatchCost(ctx context.Context, db *postgres.DB, watched sourc
 }
 
 type sourceUnwatchCmd struct {
-	Table string `placeholder:"TABLE" help:"The table, as schema.table (all watched tables by default)."`
+	Table    string `placeholder:"TABLE" help:"The table, as schema.table (all watched tables by default)."`
+	Triggers bool   `help:"Remove the triggers only, and go on noticing late events in the stream of changes."`
 }
 
 // Run removes the triggers.
@@ -77,7 +82,11 @@ func (c *sourceUnwatchCmd) Run(ctx context.Context, a *app) error {
 	for _, watched := range removed {
 		a.printf("no longer watched: %s\n", watched.Table)
 	}
-	if len(removed) == 0 {
+	noticed, err := c.fromCapture(ctx, a, db)
+	if err != nil {
+		return err
+	}
+	if len(removed)+noticed == 0 {
 		a.printf("nothing to do: it is not watched\n")
 	}
 	return nil

@@ -10,6 +10,48 @@ import (
 	"time"
 )
 
+const lateRequest = `-- name: LateRequest :exec
+WITH given AS (
+    SELECT CASE WHEN $1::text = '' THEN a.at::timestamptz ELSE a.at::timestamp AT TIME ZONE $1::text END AS at
+    FROM unnest($2::text []) AS a (at)
+    WHERE a.at NOT IN ('infinity', '-infinity')
+), late AS (
+    SELECT array_agg(g.at) AS at
+    FROM (
+        SELECT min(i.at) AS at FROM given AS i
+        WHERE analytics.date_of(i.at) < analytics.date_of(now())
+        GROUP BY analytics.date_of(i.at)
+    ) AS g
+)
+
+SELECT analytics.request_late(cast(l.at AS timestamptz []), cast(l.at AS timestamptz []), analytics.time_zone()) FROM late AS l
+`
+
+type LateRequestParams struct {
+	Zone     string
+	Instants []string
+}
+
+// Asks for the dates before today of some instants, each given as text: of a timestamp in a zone where there is one.
+func (q *Queries) LateRequest(ctx context.Context, arg LateRequestParams) error {
+	_, err := q.db.Exec(ctx, lateRequest, arg.Zone, arg.Instants)
+	return err
+}
+
+const lateRequestAll = `-- name: LateRequestAll :exec
+WITH every AS (
+    SELECT array_agg(analytics.date_start(d.metric_date)) AS at FROM analytics.rollup_dates AS d WHERE d.metric_date < analytics.date_of(now())
+)
+
+SELECT analytics.request_late(cast(e.at AS timestamptz []), cast(e.at AS timestamptz []), analytics.time_zone()) FROM every AS e
+`
+
+// Asks for every date before today that was ever rolled up.
+func (q *Queries) LateRequestAll(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lateRequestAll)
+	return err
+}
+
 const watchFaults = `-- name: WatchFaults :many
 SELECT
     f.table_name,

@@ -190,6 +190,16 @@ func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Ty
 	if err != nil {
 		return watch{}, err
 	}
+	wanted, err := o.choose(ctx, tx, source, installed)
+	if err != nil {
+		return watch{}, err
+	}
+	return wanted, wanted.refuse()
+}
+
+// choose finds what is to be watched.
+func (o WatchOptions) choose(ctx context.Context, tx pgx.Tx, source Source, installed entity.Type) (watch, error) {
+	var err error
 	wanted := watch{}
 	switch {
 	case o.Table != "":
@@ -225,7 +235,7 @@ func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Ty
 			return watch{}, err
 		}
 	}
-	return wanted, wanted.refuse()
+	return wanted, nil
 }
 
 // count sets what of a row an update has to change to matter, where the source is this very table.

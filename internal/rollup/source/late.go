@@ -1,0 +1,63 @@
+package source
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
+)
+
+// Late is what tells the dates of a changed row: which column of which table has the instant.
+type Late struct {
+	Schema, Table string // exact, without quotes
+	Time          string // the column with the instant
+	Zone          string // of a timestamp without time zone; else empty
+	// Counted are the columns that make an event of a row, besides the instant: an update of others touches no date. Empty where
+	// that is not known.
+	Counted []string
+}
+
+// LateOf finds what Watch would watch, for whoever notices late events in another way.
+func LateOf(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (late Late, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		source, err := show(ctx, tx)
+		if err != nil {
+			return err
+		}
+		wanted, err := options.choose(ctx, tx, source, installation.EntityType)
+		if err != nil {
+			return err
+		}
+		late = Late{Schema: wanted.table.schema, Table: wanted.table.name, Time: wanted.time.Name, Zone: wanted.zone}
+		if len(wanted.counted) > 0 {
+			late.Counted = []string{source.Entity, source.Type}
+		}
+		return nil
+	})
+	return late, err
+}
+
+// RequestLate asks for the dates before today of some instants, as the triggers of Watch do, in the caller's transaction.
+// Instants are texts as Postgres writes them in JSON; of a timestamp in a zone where there is one.
+func RequestLate(ctx context.Context, tx pgx.Tx, instants []string, zone string) error {
+	if len(instants) == 0 {
+		return nil
+	}
+	if err := db.New(tx).LateRequest(ctx, db.LateRequestParams{Instants: instants, Zone: zone}); err != nil {
+		return fmt.Errorf("request the dates of late events: %w", err)
+	}
+	return nil
+}
+
+// RequestEvery asks for every date before today that was ever rolled up, in the caller's transaction: nobody knows which of them
+// a change was of.
+func RequestEvery(ctx context.Context, tx pgx.Tx) error {
+	if err := db.New(tx).LateRequestAll(ctx); err != nil {
+		return fmt.Errorf("request all dates: %w", err)
+	}
+	return nil
+}

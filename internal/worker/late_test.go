@@ -1,0 +1,54 @@
+package worker_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/worker"
+)
+
+// TestLateSink: each change asks for the dates before today that it has touched, and for all where nobody knows.
+func TestLateSink(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1), ('2026-01-31', 'complete', 2, 2)")
+	const march1, march2 = `{"id": 1, "who": 7, "at": "2026-03-01T12:00:00+00:00", "note": "a"}`, `{"id": 1, "who": 7, "at": "2026-03-02T12:00:00+00:00", "note": "b"}`
+	const noted, other = `{"id": 1, "who": 7, "at": "2026-03-01T12:00:00+00:00", "note": "b"}`, `{"id": 1, "who": 8, "at": "2026-03-01T12:00:00+00:00", "note": "a"}`
+	for name, test := range map[string]struct {
+		op       change.Op
+		old, new string
+		want     string
+	}{
+		"Delete":        {change.Delete, march1, "", "2026-03-01"},
+		"DeleteOfKey":   {change.Delete, `{"id": 1}`, "", "2026-01-31 2026-02-01"},
+		"Entity":        {change.Update, march1, other, "2026-03-01"},
+		"Infinity":      {change.Insert, "", `{"at": "infinity"}`, ""},
+		"Insert":        {change.Insert, "", march1, "2026-03-01"},
+		"Moved":         {change.Update, march1, march2, "2026-03-01 2026-03-02"},
+		"NoInstant":     {change.Insert, "", `{"at": null}`, ""},
+		"Note":          {change.Update, march1, noted, ""},
+		"Today":         {change.Insert, "", `{"at": "2999-01-01T00:00:00+00:00"}`, ""},
+		"Truncate":      {change.Truncate, "", "", "2026-01-31 2026-02-01"},
+		"UpdateOfNoOld": {change.Update, "", march1, "2026-01-31 2026-02-01 2026-03-01"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := worker.OpenLate(json.RawMessage(`{"time": "at", "counted": ["who", "who"]}`))
+			require.NoError(t, err)
+			tx, err := b.db.DB.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(t.Context()) //nolint:errcheck // It is there to be rolled back.
+			for range 2 {                  // Once per transaction, however many changes.
+				_, err = s.DeliverTx(t.Context(), tx, []change.Change{{Op: test.op, Old: json.RawMessage(test.old), New: json.RawMessage(test.new)}})
+				require.NoError(t, err)
+			}
+			var got string
+			require.NoError(t, tx.QueryRow(t.Context(), `SELECT coalesce(string_agg(metric_date::text, ' ' ORDER BY metric_date), '')
+				FROM analytics.rollup_requests WHERE requested_via = 'watch'`).Scan(&got))
+			require.Equal(t, test.want, got)
+		})
+	}
+}
