@@ -72,7 +72,9 @@ CREATE TABLE view.task (
     failures integer NOT NULL DEFAULT 0,
     error text NOT NULL DEFAULT '',
     retry_at timestamptz,
+    -- The number of its last taker, and when that was last heard of; NULL once it has let go.
     fence bigint NOT NULL DEFAULT 0,
+    taken_at timestamptz,
     actor text NOT NULL DEFAULT current_user,
     via text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),

@@ -82,24 +82,31 @@ FROM view.task AS t WHERE t.view_id = @view_id ORDER BY t.id DESC LIMIT @max_row
 -- name: ViewTaskDue :many
 SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
 WHERE t.state IN ('queued', 'running') AND v.paused_at IS NULL AND (t.retry_at IS NULL OR t.retry_at <= now())
+    AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
 ORDER BY t.id LIMIT 100;
 
 -- name: ViewTaskTake :one
-UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, started_at = coalesce(t.started_at, now())
+UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, taken_at = now(), started_at = coalesce(t.started_at, now())
 FROM view.view AS v
-WHERE t.id = @id AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running')
+WHERE t.id = @id AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
 RETURNING t.fence;
+
+-- name: ViewTaskBeat :execrows
+UPDATE view.task SET taken_at = now() WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskRelease :exec
+UPDATE view.task SET taken_at = NULL WHERE id = @id AND fence = @fence;
 
 -- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = @cursor, done = done + @done::bigint, differing = differing + @differing::bigint, repaired = repaired + @repaired::bigint,
-    misfits = misfits + @misfits::bigint, examples = @examples, moved_at = now(), failures = 0, error = '', retry_at = NULL
+    misfits = misfits + @misfits::bigint, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
 WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFinish :execrows
 UPDATE view.task SET state = @state, error = @error, finished_at = now() WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFail :execrows
-UPDATE view.task SET failures = failures + 1, error = @error, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
+UPDATE view.task SET failures = failures + 1, error = @error, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
 WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskCancel :execrows

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -64,7 +66,7 @@ func (a *app) workOn(ctx context.Context, engine *view.Engine, tasks []int64) er
 		waiting := ""
 		for {
 			more, err := engine.Work(ctx, id)
-			if err != nil {
+			if err != nil && !errors.Is(err, view.ErrFenced) {
 				return err
 			}
 			t, err := view.GetTask(ctx, engine.DB, id)
@@ -137,10 +139,11 @@ func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if c.JSON {
-			for more := true; more; { // Nothing is printed but JSON.
-				if more, err = engine.Work(ctx, tasks[0]); err != nil {
-					return err
-				}
+			out := a.stdout
+			a.stdout = io.Discard // Nothing is printed but JSON.
+			err = a.workOn(ctx, engine, tasks)
+			if a.stdout = out; err != nil {
+				return err
 			}
 		} else if err := a.workOn(ctx, engine, tasks); err != nil {
 			return err

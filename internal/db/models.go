@@ -483,6 +483,7 @@ type ViewTask struct {
 	Error      string
 	RetryAt    *time.Time
 	Fence      int64
+	TakenAt    *time.Time
 	Actor      string
 	Via        string
 	CreatedAt  time.Time

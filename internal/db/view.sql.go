@@ -614,6 +614,23 @@ func (q *Queries) ViewStreamTables(ctx context.Context, arg ViewStreamTablesPara
 	return err
 }
 
+const viewTaskBeat = `-- name: ViewTaskBeat :execrows
+UPDATE view.task SET taken_at = now() WHERE id = $1 AND fence = $2 AND state = 'running'
+`
+
+type ViewTaskBeatParams struct {
+	ID    int64
+	Fence int64
+}
+
+func (q *Queries) ViewTaskBeat(ctx context.Context, arg ViewTaskBeatParams) (int64, error) {
+	result, err := q.db.Exec(ctx, viewTaskBeat, arg.ID, arg.Fence)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const viewTaskCancel = `-- name: ViewTaskCancel :execrows
 UPDATE view.task SET state = 'canceled', finished_at = now() WHERE view_id = $1 AND kind = $2 AND state IN ('queued', 'running')
 `
@@ -643,6 +660,7 @@ func (q *Queries) ViewTaskCancelVersion(ctx context.Context, versionID int64) er
 const viewTaskDue = `-- name: ViewTaskDue :many
 SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
 WHERE t.state IN ('queued', 'running') AND v.paused_at IS NULL AND (t.retry_at IS NULL OR t.retry_at <= now())
+    AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
 ORDER BY t.id LIMIT 100
 `
 
@@ -667,7 +685,7 @@ func (q *Queries) ViewTaskDue(ctx context.Context) ([]int64, error) {
 }
 
 const viewTaskFail = `-- name: ViewTaskFail :execrows
-UPDATE view.task SET failures = failures + 1, error = $1, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
+UPDATE view.task SET failures = failures + 1, error = $1, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
 WHERE id = $2 AND fence = $3 AND state = 'running'
 `
 
@@ -894,7 +912,7 @@ func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]V
 
 const viewTaskMove = `-- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = $1, done = done + $2::bigint, differing = differing + $3::bigint, repaired = repaired + $4::bigint,
-    misfits = misfits + $5::bigint, examples = $6, moved_at = now(), failures = 0, error = '', retry_at = NULL
+    misfits = misfits + $5::bigint, examples = $6, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
 WHERE id = $7 AND fence = $8 AND state = 'running'
 `
 
@@ -939,10 +957,24 @@ func (q *Queries) ViewTaskPrune(ctx context.Context, keep time.Duration) (int64,
 	return result.RowsAffected(), nil
 }
 
+const viewTaskRelease = `-- name: ViewTaskRelease :exec
+UPDATE view.task SET taken_at = NULL WHERE id = $1 AND fence = $2
+`
+
+type ViewTaskReleaseParams struct {
+	ID    int64
+	Fence int64
+}
+
+func (q *Queries) ViewTaskRelease(ctx context.Context, arg ViewTaskReleaseParams) error {
+	_, err := q.db.Exec(ctx, viewTaskRelease, arg.ID, arg.Fence)
+	return err
+}
+
 const viewTaskTake = `-- name: ViewTaskTake :one
-UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, started_at = coalesce(t.started_at, now())
+UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, taken_at = now(), started_at = coalesce(t.started_at, now())
 FROM view.view AS v
-WHERE t.id = $1 AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running')
+WHERE t.id = $1 AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
 RETURNING t.fence
 `
 

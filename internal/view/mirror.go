@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	pgsink "github.com/daymill/daymill/internal/capture/sink/postgres"
+	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -103,20 +104,23 @@ func (m *mirror) shape(p *plan.Plan, i int, c change.Change) (change.Change, err
 
 // fillMirrors copies the tables of other databases that a view needs, in chunks. A row is written as of the log's position
 // before the first chunk is read, so whatever comes through the log later wins.
-func (e *Engine) fillMirrors(ctx context.Context, v Version) error {
+func (w *worker) fillMirrors(ctx context.Context) error {
+	v := w.version
+	done := map[string]bool{}
 	for i, source := range v.Plan.Sources {
-		if source.Mirror == "" {
+		if source.Mirror == "" || done[source.Mirror] {
 			continue
 		}
-		from, _, err := e.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
+		done[source.Mirror] = true
+		from, _, err := w.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
 		if err != nil {
 			return err
 		}
-		position, err := e.head(ctx, source.Stream)
+		position, err := w.head(ctx, source.Stream)
 		if err != nil {
 			return err
 		}
-		if err := e.fillMirror(ctx, v, i, from, position); err != nil {
+		if err := w.fillMirror(ctx, i, from, position); err != nil {
 			return fmt.Errorf("copy %s.%s of database %s: %w", source.Schema, source.Name, v.Plan.Definition.Tables[i].Database, err)
 		}
 	}
@@ -126,7 +130,8 @@ func (e *Engine) fillMirrors(ctx context.Context, v Version) error {
 // mirrorChunk is how many rows are copied at a time.
 const mirrorChunk = 2000
 
-func (e *Engine) fillMirror(ctx context.Context, v Version, i int, from *postgres.DB, position int64) error {
+func (w *worker) fillMirror(ctx context.Context, i int, from *postgres.DB, position int64) error {
+	v := w.version
 	source := v.Plan.Needed(i)
 	var after []string
 	for {
@@ -156,11 +161,14 @@ func (e *Engine) fillMirror(ctx context.Context, v Version, i int, from *postgre
 		if len(changes) == 0 {
 			return nil
 		}
-		err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
 			if err := lock(ctx, tx, v.View); err != nil {
 				return err
 			}
-			m := newMirror(e.DB, source.Stream)
+			if count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence}); err != nil || count == 0 {
+				return errors.Join(err, ErrFenced)
+			}
+			m := newMirror(w.DB, source.Stream)
 			copied := make([]change.Change, len(changes))
 			for k, c := range changes {
 				if copied[k], err = m.shape(v.Plan, i, c); err != nil {

@@ -35,6 +35,8 @@ const (
 const (
 	// attempts is after how many failures in a row a task is given up.
 	attempts = 12
+	// releaseTimeout is for how long a turn that ends tries to say so.
+	releaseTimeout = 2 * time.Second
 	// maxExamples is how many keys that differ a task remembers.
 	maxExamples = 100
 )
@@ -142,11 +144,12 @@ type step struct {
 func (e *Engine) Work(ctx context.Context, id int64) (more bool, err error) {
 	fence, err := e.take(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // It is finished, or the view is paused.
+		return false, nil // It is finished, another works on it, or the view is paused.
 	}
 	if err != nil {
 		return false, fmt.Errorf("take task %d: %w", id, err)
 	}
+	defer e.release(ctx, id, fence)
 	more, err = e.work(ctx, id, fence)
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) {
 		return more, err
@@ -160,6 +163,15 @@ func (e *Engine) take(ctx context.Context, id int64) (fence int64, err error) {
 		return err
 	})
 	return fence, err
+}
+
+// release lets go of a task, so that the next turn need not wait until this one is taken for dead.
+func (e *Engine) release(ctx context.Context, id, fence int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_ = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		return db.New(tx).ViewTaskRelease(ctx, db.ViewTaskReleaseParams{ID: id, Fence: fence})
+	})
 }
 
 // fail writes a failure down. One that trying again does not help is the end of the task.
@@ -211,7 +223,7 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 		if err := e.captured(ctx, w.version); err != nil {
 			return false, err
 		}
-		if err := e.fillMirrors(ctx, w.version); err != nil {
+		if err := w.fillMirrors(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -315,36 +327,45 @@ func (w *worker) bounds(upper []string) []any {
 	return arguments
 }
 
-// upper is the root key at the end of a chunk; nil where the chunk is the last one.
-func (w *worker) upper(ctx context.Context, size int64) (upper []string, err error) {
+// span is the step from the cursor to a root key.
+func (w *worker) span(upper []string, count int64) step {
+	if upper == nil {
+		return step{cursor: w.task.Cursor, done: count, end: true}
+	}
+	return step{cursor: upper, done: count}
+}
+
+// upper is the root key at the end of a chunk, and how many there are up to it; it is nil where the chunk is the last one.
+func (w *worker) upper(ctx context.Context, size int64) (upper []string, count int64, err error) {
 	session, err := w.DB.Session(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer session.Release(ctx)
 	err = session.Walk(ctx, w.size.Limit(), func(ctx context.Context, on postgres.DBTX) error {
 		found, err := query(ctx, on, w.version.Plan.Next(w.task.Cursor != nil), append(w.bounds(nil), size-1)...)
-		if len(found) > 0 {
-			upper = found[0]
+		if err != nil || len(found) > 0 {
+			if count = size; err == nil {
+				upper = found[0]
+			}
+			return err
 		}
-		return err
+		arguments := append([]any{pgx.QueryExecModeCacheDescribe}, w.bounds(nil)...)
+		return on.QueryRow(ctx, w.version.Plan.Rest(w.task.Cursor != nil), arguments...).Scan(&count)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("find the next root keys: %w", err)
+		return nil, 0, fmt.Errorf("find the next root keys: %w", err)
 	}
-	return upper, nil
+	return upper, count, nil
 }
 
 // build fills the next range of root keys.
 func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, error) {
-	upper, err := w.upper(ctx, size)
+	upper, count, err := w.upper(ctx, size)
 	if err != nil {
 		return step{}, 0, err
 	}
-	s := step{cursor: upper, done: size, end: upper == nil}
-	if s.end {
-		s.cursor, s.done = w.task.Cursor, 0
-	}
+	s := w.span(upper, count)
 	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
 		remove, insert := w.version.Plan.RefreshRange(w.version.Table, w.task.Cursor != nil, upper != nil)
 		err := execute(ctx, tx, remove, w.bounds(upper)...)

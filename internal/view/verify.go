@@ -19,14 +19,11 @@ var recheck = []time.Duration{200 * time.Millisecond, time.Second, 5 * time.Seco
 
 // verify compares the next range of root keys with the SELECT.
 func (w *worker) verify(ctx context.Context, size int64) (s step, took time.Duration, err error) {
-	upper, err := w.upper(ctx, size)
+	upper, count, err := w.upper(ctx, size)
 	if err != nil {
 		return s, 0, err
 	}
-	s = step{cursor: upper, done: size, end: upper == nil}
-	if s.end {
-		s.cursor, s.done = w.task.Cursor, 0
-	}
+	s = w.span(upper, count)
 	p := w.version.Plan
 	var differing roots
 	took, err = w.pacer.Do(nil, func() error {

@@ -290,6 +290,11 @@ func (p *Plan) Next(lower bool) string {
 	return p.next(p.Sources[0].relation(), p.Sources[0].Key, lower)
 }
 
+// Rest counts the root keys after one, or all.
+func (p *Plan) Rest(lower bool) string {
+	return "SELECT count(*) FROM " + p.Sources[0].relation() + " AS r" + p.between("r", p.Sources[0].Key, 1, lower, false)
+}
+
 func (p *Plan) next(relation string, names []string, lower bool) string {
 	columns, texts := make([]string, len(names)), make([]string, len(names))
 	for k, name := range names {
