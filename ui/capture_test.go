@@ -165,8 +165,12 @@ func TestCapture(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=rewind&confirm=1&to=12").status)
 		require.EqualValues(t, 12, value[int64](t, b.site, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/consumers/events", "action=explode").status)
-		require.Equal(t, http.StatusNotFound, b.post(t, "/consumers/none", "action=pause").status)
-		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer", value[string](t, b.site,
+		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=snapshot").status)
+		require.Equal(t, "events", value[string](t, b.site, "SELECT consumer FROM capture.snapshot_request"))
+		for _, action := range []string{"pause", "snapshot"} {
+			require.Equal(t, http.StatusNotFound, b.post(t, "/consumers/none", "action="+action).status)
+		}
+		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer, admin web snapshot consumer", value[string](t, b.site,
 			"SELECT string_agg(concat_ws(' ', actor, via, action), ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin'"))
 	})
 
@@ -216,6 +220,27 @@ func TestCapture(t *testing.T) {
 			require.Equal(t, http.StatusOK, answer.status)
 			require.Contains(t, answer.body, text)
 		}
+	})
+
+	t.Run("Snapshots", func(t *testing.T) {
+		t.Parallel()
+		b := setupCapture(t, 2)
+		b.exec(t, `INSERT INTO capture.snapshot (stream_id, schema_name, table_name, consumer, state, rows, estimate, chunks, started_at, moved_at)
+			SELECT s.id, 'public', 'orders', 'events', 'running', 250, 1000, 3, now() - interval '10 seconds', now() FROM capture.stream AS s`)
+		for _, path := range []string{"/capture", "/consumers/events"} {
+			body := b.get(t, path).body
+			require.Contains(t, body, "250 rows of about 1,000, about 30 s left", path)
+			require.Contains(t, body, "25 %", path)
+		}
+		for _, action := range []string{"pause", "resume", "restart", "cancel"} {
+			require.Equal(t, http.StatusSeeOther, b.post(t, "/capture/snapshots/1", "action="+action).status, action)
+		}
+		require.Equal(t, "cancelled", value[string](t, b.site, "SELECT state FROM capture.snapshot"))
+		require.Equal(t, "pause snapshot, resume snapshot, restart snapshot, cancel snapshot", value[string](t, b.site,
+			"SELECT string_agg(action, ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
+		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=pause").status)
+		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=explode").status)
+		require.NotContains(t, b.get(t, "/capture").body, "Begin again")
 	})
 
 	t.Run("Streams", func(t *testing.T) {

@@ -65,6 +65,7 @@ func routes() []route {
 		{"GET", "/backfills/{id}", map[string]string{"{id}": "1", "state": "waiting", "cancel": "1", "after": "2026-02-01"}},
 		{"POST", "/backfills/{id}", map[string]string{"{id}": "1", "action": "pause"}},
 		{"GET", "/capture", page(nil)},
+		{"POST", "/capture/snapshots/{id}", map[string]string{"{id}": "1", "action": "pause"}},
 		{"GET", "/changes", page(map[string]string{
 			"database": "app", "table": "public.orders", "key": `{"id": 1}`, "op": "update", "until": "2026-03-10T11:00", "after": "5",
 		})},
@@ -104,6 +105,8 @@ func routes() []route {
 			"from": "2026-02-01", "to": "2026-02-03", "in_flight": "1", "pause_seconds": "0", "newest_first": "true", "every_date": "true",
 		}},
 		{"GET", "/api/backfills/{id}", map[string]string{"{id}": "1"}},
+		{"POST", "/api/consumers/{name}/ack", map[string]string{"{name}": "pull", "position": "5", "poller": "p"}},
+		{"POST", "/api/consumers/{name}/poll", map[string]string{"{name}": "pull", "limit": "5", "lease_seconds": "5", "wait_seconds": "0", "poller": "p"}},
 		{"GET", "/api/cron/daily-rollup", map[string]string{"x": "1"}},
 		{"GET", "/api/dates", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "state": "complete", "limit": "5"}},
 		{"GET", "/api/doctor", map[string]string{"x": "1"}},
@@ -210,8 +213,9 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 		`INSERT INTO analytics.backfills (first_date, last_date, requested_by) VALUES ('2026-02-01', '2026-02-03', 'a')`,
 		"SELECT analytics.enqueue_rollup('2026-03-01'::date, '2026-03-05')",
 		"INSERT INTO capture.stream (name, position) VALUES ('app', 0)",
-		"INSERT INTO capture.consumer (name, stream, kind) VALUES ('events', 'app', 'webhook')",
-		"INSERT INTO capture.shard (consumer, shard, position) VALUES ('events', 0, 0)",
+		"INSERT INTO capture.snapshot (stream_id, schema_name, table_name, state) SELECT s.id, 'public', 'orders', 'waiting' FROM capture.stream AS s",
+		"INSERT INTO capture.consumer (name, stream, kind) VALUES ('events', 'app', 'webhook'), ('pull', 'app', 'poll')",
+		"INSERT INTO capture.shard (consumer, shard, position) VALUES ('events', 0, 0), ('pull', 0, 0)",
 		`INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason)
 			VALUES ('events', 0, 2, '\x00', 'k', '{"position": 2, "stream": "app", "op": "insert"}', 'refused', 'no')`,
 		`INSERT INTO river_job (kind, args, max_attempts, queue) SELECT 'rollup_day', jsonb_build_object('date', '2026-03-0' || i), 10, 'daymill'

@@ -57,7 +57,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
 		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
 		{http.MethodPost, "/api/consumers/{name}/ack", byUser, s.apiAckChanges},
-		{http.MethodPost, apiPoll, byUser, s.apiPollChanges},
+		{http.MethodPost, "/api/consumers/{name}/poll", byUser, s.apiPollChanges},
 		{http.MethodGet, "/api/cron/daily-rollup", byCron, s.apiDailyRollup},
 		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
 		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},

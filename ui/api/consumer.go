@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/consumer"
@@ -15,7 +17,6 @@ import (
 )
 
 const (
-	apiPoll = "/api/consumers/{name}/poll"
 	// pollWait is the longest that a poll waits for changes: the server gives a request 15 seconds.
 	pollWait = 10 * time.Second
 	// pollLook is how often it looks for some meanwhile.
@@ -32,7 +33,7 @@ var (
 
 // limit is how long a call may take.
 func (r apiRoute) limit() time.Duration {
-	if r.path == apiPoll {
+	if strings.HasSuffix(r.path, "/poll") {
 		return apiTimeout + pollWait
 	}
 	return apiTimeout
@@ -66,8 +67,8 @@ func (q pollRequest) poll(name string) (consumer.Poll, time.Duration, error) {
 		return p, 0, errors.New("lease_seconds must be a number from 1 to 3600")
 	case q.WaitSeconds < 0 || q.WaitSeconds > pollWait.Seconds():
 		return p, 0, errors.New("wait_seconds must be a number from 0 to 10")
-	case len(q.Poller) > 200:
-		return p, 0, errors.New("the poller's name must be 200 bytes at most")
+	case len(q.Poller) > 200 || !storable(q.Poller):
+		return p, 0, errors.New("the poller's name must be UTF-8 of 200 bytes at most")
 	case p.Poller == "":
 		p.Poller = rand.Text()
 	}
@@ -80,6 +81,9 @@ func (s *API) apiPollChanges(w http.ResponseWriter, r *http.Request) error {
 	var request pollRequest
 	if err := decode(r, &request); err != nil {
 		return err
+	}
+	if !storable(r.PathValue("name")) {
+		return errNoConsumer
 	}
 	poll, wait, err := request.poll(r.PathValue("name"))
 	if err != nil {
@@ -134,6 +138,9 @@ func (s *API) apiAckChanges(w http.ResponseWriter, r *http.Request) error {
 	if request.Poller == "" {
 		return unprocessable(errors.New("poller is missing: send the one of the poll"))
 	}
+	if !storable(r.PathValue("name")) || !storable(request.Poller) {
+		return errNoConsumer
+	}
 	counts, err := consumer.Poll{Consumer: r.PathValue("name"), Poller: request.Poller}.Ack(r.Context(), s.DB, request.Position)
 	if err != nil {
 		return refusedPoll(err)
@@ -145,6 +152,9 @@ func (s *API) apiAckChanges(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// storable reports whether Postgres takes a text: no consumer has a name with NUL or broken UTF-8.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 func refusedPoll(err error) error {
 	switch {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/ui/format"
@@ -66,6 +68,7 @@ type oneView struct {
 	Each      []consumer.Shard
 	Settings  string
 	Forgotten int64
+	Snapshots []snapshot.Snapshot
 	Rewind    *rewindView // asks for confirmation
 }
 
@@ -161,13 +164,17 @@ func (s *Pages) readConsumer(r *http.Request) (oneView, error) {
 			return err
 		}
 		view.Settings, view.Forgotten = payload(all[at].Settings), heads[all[at].Stream].Forgotten
-		view.Each, err = consumer.Shards(ctx, on, name)
+		if view.Each, err = consumer.Shards(ctx, on, name); err != nil {
+			return err
+		}
+		list, err := snapshot.List(ctx, on, "", name)
+		view.Snapshots = list[:min(snapshotsShown, len(list))]
 		return err
 	})
 	return view, err
 }
 
-// changeConsumer pauses, resumes or rewinds a consumer.
+// changeConsumer pauses, resumes or rewinds a consumer, or asks for a snapshot for it.
 func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	name, err := named(r, "name")
@@ -194,8 +201,19 @@ func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 			return s.Render(w, r, http.StatusOK, "Rewind "+name, consumerPage(view))
 		}
 		notice, change = "rewound", func(tx pgx.Tx) error { return consumer.Rewind(ctx, tx, name, to, who(r)) }
+	case "snapshot":
+		notice, change = "snapshot", func(tx pgx.Tx) error {
+			there, err := consumer.Get(ctx, tx, name)
+			if err != nil {
+				return err
+			}
+			if err := snapshot.Request(ctx, tx, there.Stream, name, nil); err != nil {
+				return err
+			}
+			return audit.Record(ctx, tx, audit.Entry{Who: who(r), Action: "snapshot consumer", Target: name})
+		}
 	default:
-		return page.Mistake(errors.New("a consumer can be paused, resumed and rewound"))
+		return page.Mistake(errors.New("a consumer can be paused, resumed and rewound, and asked for a snapshot"))
 	}
 	err = s.DB.Tx(ctx, change)
 	if errors.Is(err, consumer.ErrNone) {

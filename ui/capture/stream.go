@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/ui/format"
@@ -18,6 +19,8 @@ type streamView struct {
 
 	Rate float64 // changes per second
 	Lag  time.Duration
+	// Snapshots are the latest of the stream.
+	Snapshots []snapshot.Snapshot
 }
 
 // state is the stream's state, with what the page knows of its owner.
@@ -86,6 +89,11 @@ func (s *Pages) readStreams(ctx context.Context) ([]streamView, error) {
 			if one.LandedAt != nil && one.CommittedAt != nil {
 				views[i].Lag = one.LandedAt.Sub(*one.CommittedAt)
 			}
+			list, err := snapshot.List(ctx, on, one.Name, "")
+			if err != nil {
+				return err
+			}
+			views[i].Snapshots = list[:min(snapshotsShown, len(list))]
 			if views[i].Rate, err = (log.Log{}).Rate(ctx, on, one.Name); err != nil {
 				return err
 			}
