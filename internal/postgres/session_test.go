@@ -40,7 +40,9 @@ func TestSession(t *testing.T) {
 	for name, url := range map[string]string{"Direct": db.URL, "Pooler": pgtest.PgBouncer(t, db)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opened, err := postgres.Open(t.Context(), postgres.Config{URL: url, StatementTimeout: 7 * time.Second, LockTimeout: 3 * time.Second})
+			opened, err := postgres.Open(t.Context(), postgres.Config{
+				URL: url, PoolSize: 1, StatementTimeout: 7 * time.Second, LockTimeout: 3 * time.Second,
+			})
 			require.NoError(t, err)
 			t.Cleanup(opened.Close)
 			require.Equal(t, name == "Pooler", opened.Pooled())
@@ -51,7 +53,7 @@ func TestSession(t *testing.T) {
 			var is settings
 			ask := func(ctx context.Context, on postgres.DBTX) error { return is.scan(on.QueryRow(ctx, settingsSQL)) }
 			want := settings{
-				Statement: "200ms", Lock: "100ms", Idle: "10s", SearchPath: postgres.SearchPath,
+				Statement: "200ms", Lock: "100ms", Idle: "10s", SearchPath: "pg_catalog, pg_temp",
 				Isolation: "read committed", ReadOnly: "off", SeqScan: "on",
 			}
 			require.NoError(t, session.Tx(t.Context(), 200*time.Millisecond, ask))

@@ -108,6 +108,18 @@ func TestRunProtected(t *testing.T) {
 		b.rollup(t, day) // There is nothing to protect any more.
 	})
 
+	// A request to erase that waits for later gives no leave to a run that begins now.
+	t.Run("EraseLater", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b.testBundle, "TRUNCATE public.raw_events")
+		exec(t, b.testBundle, `INSERT INTO analytics.rollup_requests (metric_date, erase, due_at) VALUES ('2026-03-01', true, now() + interval '1 hour')`)
+		b.request(t, day)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+		require.Equal(t, 1, b.openRequests(t))
+	})
+
 	// One date's events without an entity are none that a run would count.
 	t.Run("EventsWithoutEntity", func(t *testing.T) {
 		t.Parallel()

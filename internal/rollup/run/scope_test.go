@@ -140,6 +140,23 @@ func TestRunScope_NoShortcut(t *testing.T) {
 	require.Zero(t, b.about(t, b.some(t, 5)...))
 }
 
+// A run of some entities that ends halfway leaves no cursor: nothing is known of the entities below it.
+func TestRunScope_Interrupted(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 30_000, 15_000)
+	b.rollup(t, day)
+	some := b.some(t, 1_100)
+	// A change that nobody has asked for shows whether the next run counts all of the date.
+	_, err := b.db.Exec(t.Context(), "UPDATE public.raw_events SET event_type = 'save'")
+	require.NoError(t, err)
+	_, err = b.db.Exec(t.Context(), "SELECT analytics.enqueue_entities($1, $2)", day, some)
+	require.NoError(t, err)
+	b.interruptAt(t, func(f run.Figures) bool { return f.Batches > 0 })
+	require.Zero(t, b.runs(t))
+	b.exact(t)
+}
+
 // Whatever changes in the source, its triggers name the entities, and runs of these alone keep every row and the totals right.
 func TestRunScope_Watched(t *testing.T) {
 	t.Parallel()

@@ -86,6 +86,23 @@ func TestQueries(t *testing.T) {
 	})
 }
 
+// What has no entity is no event of a date: no query hands it on, in a pass without bounds either.
+func TestQueriesNoEntity(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	conn.RawEvents(t)
+	_, err := conn.Exec(t.Context(), `ALTER TABLE public.raw_events ALTER entity_id DROP NOT NULL;
+		INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (NULL, 'view', '2026-03-01 00:02+00')`)
+	require.NoError(t, err)
+	from := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
+	none := func(id, _ []byte, _ int64) error { return fmt.Errorf("an event of the entity %v", id) }
+	require.NoError(t, db.New(conn).EventSliceEach(t.Context(), db.EventSliceParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)}, none))
+	require.NoError(t, db.New(conn).EventSliceRawEach(t.Context(), db.EventSliceRawParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)}, none))
+	rows, err := db.New(conn).EventRead(t.Context(), db.EventReadParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)})
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}
+
 func dense(
 	ctx context.Context, on db.DBTX, sql string, args []any, each func(id, eventType []byte, events int64) error,
 ) error {

@@ -87,6 +87,8 @@ var ran = regexp.MustCompile(`(?m)^ok\s+\S+\s+[0-9.]+s$`)
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
+var hung = regexp.MustCompile(`panic: test timed out after \S+\n\s+running tests:\n\s+(\S+)`)
+
 // try runs the tests on a mutant. The text is the test that noticed, or what went wrong.
 func try(ctx context.Context, dir string, m broken) (v verdict, took time.Duration, text string, err error) {
 	overlay, err := mutant.Overlay(".", dir, m.edits...)
@@ -110,6 +112,8 @@ func try(ctx context.Context, dir string, m broken) (v verdict, took time.Durati
 	switch {
 	case len(found) > 0:
 		return killed, took, found[len(found)-1][1], nil
+	case hung.MatchString(output.String()): // A test that waits for what never comes has noticed it.
+		return killed, took, hung.FindStringSubmatch(output.String())[1], nil
 	case failed, !ran.MatchString(output.String()):
 		return stillborn, took, output.String(), nil //nolint:nilerr // That the tests failed is what the verdict says.
 	default:
