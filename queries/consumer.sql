@@ -176,3 +176,17 @@ SELECT l.position FROM capture.letter AS l
 WHERE l.consumer = @consumer AND (@state::text = '' OR l.state = @state::text) AND (@reason::text = '' OR l.reason = @reason::text)
 ORDER BY l.position
 LIMIT @max_rows::integer;
+
+-- name: LateGap :execrows
+-- Remembers the last gap of a table, where a consumer of late events has not seen it. Changes that are missing touched nobody
+-- knows which dates.
+UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
+FROM (
+    SELECT coalesce(max(g.id), 0) AS id
+    FROM capture.gap AS g INNER JOIN capture.stream AS s ON s.id = g.stream_id
+    WHERE s.name = @stream AND (cardinality(g.tables) = 0 OR @table_name::text = ANY(g.tables))
+) AS n
+WHERE c.name = @consumer AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
+
+-- name: ConsumerOfKind :many
+SELECT c.name FROM capture.consumer AS c WHERE c.kind = @kind ORDER BY c.name;

@@ -73,7 +73,7 @@ func (a *app) capture(database *postgres.DB, views *view.Engine) *worker.Capture
 				return nil, nil, false, err
 			}
 			if c.Kind == worker.KindRollup {
-				late, err := worker.OpenLate(c.Settings)
+				late, err := worker.OpenLate(c)
 				return late, passes, true, err
 			}
 			opened, err := kind.Open(ctx, c.Kind, settings, environment)

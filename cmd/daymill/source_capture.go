@@ -44,7 +44,9 @@ func (c *sourceWatchCmd) fromCapture(ctx context.Context, a *app, db *postgres.D
 	if err := capturable(ctx, db, late, pattern); err != nil {
 		return err
 	}
-	settings, err := json.Marshal(worker.LateSettings{Tables: []string{pattern}, Time: late.Time, Zone: late.Zone, Counted: late.Counted})
+	settings, err := json.Marshal(worker.LateSettings{
+		Tables: []string{pattern}, Table: late.Schema + "." + late.Table, Time: late.Time, Zone: late.Zone, Counted: late.Counted,
+	})
 	if err != nil {
 		return fmt.Errorf("write the consumer's settings: %w", err)
 	}

@@ -229,6 +229,30 @@ func (q *Queries) ConsumerList(ctx context.Context, maxRows int32) ([]ConsumerLi
 	return items, nil
 }
 
+const consumerOfKind = `-- name: ConsumerOfKind :many
+SELECT c.name FROM capture.consumer AS c WHERE c.kind = $1 ORDER BY c.name
+`
+
+func (q *Queries) ConsumerOfKind(ctx context.Context, kind string) ([]string, error) {
+	rows, err := q.db.Query(ctx, consumerOfKind, kind)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const consumerPause = `-- name: ConsumerPause :execrows
 UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = $1 WHERE name = $2
 `
@@ -286,6 +310,32 @@ type ConsumerUpdateParams struct {
 
 func (q *Queries) ConsumerUpdate(ctx context.Context, arg ConsumerUpdateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, consumerUpdate, arg.Kind, arg.Settings, arg.Name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const lateGap = `-- name: LateGap :execrows
+UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
+FROM (
+    SELECT coalesce(max(g.id), 0) AS id
+    FROM capture.gap AS g INNER JOIN capture.stream AS s ON s.id = g.stream_id
+    WHERE s.name = $2 AND (cardinality(g.tables) = 0 OR $3::text = ANY(g.tables))
+) AS n
+WHERE c.name = $1 AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id
+`
+
+type LateGapParams struct {
+	Consumer  string
+	Stream    string
+	TableName string
+}
+
+// Remembers the last gap of a table, where a consumer of late events has not seen it. Changes that are missing touched nobody
+// knows which dates.
+func (q *Queries) LateGap(ctx context.Context, arg LateGapParams) (int64, error) {
+	result, err := q.db.Exec(ctx, lateGap, arg.Consumer, arg.Stream, arg.TableName)
 	if err != nil {
 		return 0, err
 	}

@@ -10,29 +10,35 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // KindRollup is the kind of a consumer that notices late events in the stream of changes.
-const KindRollup = "rollup"
+const KindRollup = source.LateKind
 
 // LateSettings are those of a consumer of kind KindRollup.
 type LateSettings struct {
-	Tables  []string `json:"tables"`
+	Tables  []string `json:"tables"` // the pattern that means the table
+	Table   string   `json:"table"`  // as gaps name it: schema.table
 	Time    string   `json:"time"`
 	Zone    string   `json:"zone,omitempty"`
 	Counted []string `json:"counted,omitempty"`
 }
 
 // LateSink asks for the dates of late events, in the transaction that moves the consumer's position.
-type LateSink struct{ settings LateSettings }
+type LateSink struct {
+	consumer consumer.Consumer
+	settings LateSettings
+}
 
 // OpenLate returns the sink of a consumer of kind KindRollup.
-func OpenLate(settings json.RawMessage) (*LateSink, error) {
-	s := &LateSink{}
-	if err := json.Unmarshal(settings, &s.settings); err != nil {
-		return nil, fmt.Errorf("read the settings of a consumer of kind %s: %w", KindRollup, err)
+func OpenLate(of consumer.Consumer) (*LateSink, error) {
+	s := &LateSink{consumer: of}
+	if err := json.Unmarshal(of.Settings, &s.settings); err != nil {
+		return nil, fmt.Errorf("read the settings of %s: %w", of.Name, err)
 	}
 	return s, nil
 }
@@ -46,10 +52,14 @@ func (*LateSink) Deliver(context.Context, []change.Change) ([]sink.Refusal, erro
 }
 
 // DeliverTx asks for the dates that changes have touched. Where a change does not say which, since a truncate has no rows and
-// the old row of an update or delete is not known, it asks for all.
+// the old row of an update or delete is not known, it asks for all; so it does where changes are missing.
 func (s *LateSink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	var instants []string
-	every := false
+	gaps, err := db.New(tx).LateGap(ctx, db.LateGapParams{Stream: s.consumer.Stream, TableName: s.settings.Table, Consumer: s.consumer.Name})
+	if err != nil {
+		return nil, fmt.Errorf("look for gaps: %w", err)
+	}
+	every := gaps > 0
 	for _, c := range changes {
 		touched, known, err := s.touched(c)
 		if err != nil {

@@ -2,11 +2,14 @@ package worker_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -21,27 +24,38 @@ func TestLateSink(t *testing.T) {
 		op       change.Op
 		old, new string
 		want     string
+		gap      string // of a table
 	}{
-		"Delete":        {change.Delete, march1, "", "2026-03-01"},
-		"DeleteOfKey":   {change.Delete, `{"id": 1}`, "", "2026-01-31 2026-02-01"},
-		"Entity":        {change.Update, march1, other, "2026-03-01"},
-		"Infinity":      {change.Insert, "", `{"at": "infinity"}`, ""},
-		"Insert":        {change.Insert, "", march1, "2026-03-01"},
-		"Moved":         {change.Update, march1, march2, "2026-03-01 2026-03-02"},
-		"NoInstant":     {change.Insert, "", `{"at": null}`, ""},
-		"Note":          {change.Update, march1, noted, ""},
-		"Today":         {change.Insert, "", `{"at": "2999-01-01T00:00:00+00:00"}`, ""},
-		"Truncate":      {change.Truncate, "", "", "2026-01-31 2026-02-01"},
-		"UpdateOfNoOld": {change.Update, "", march1, "2026-01-31 2026-02-01 2026-03-01"},
+		"Delete":        {change.Delete, march1, "", "2026-03-01", ""},
+		"DeleteOfKey":   {change.Delete, `{"id": 1}`, "", "2026-01-31 2026-02-01", ""},
+		"Entity":        {change.Update, march1, other, "2026-03-01", ""},
+		"Gap":           {change.Insert, "", march1, "2026-01-31 2026-02-01 2026-03-01", "public.e"},
+		"GapOfAnother":  {change.Insert, "", march1, "2026-03-01", "public.other"},
+		"Infinity":      {change.Insert, "", `{"at": "infinity"}`, "", ""},
+		"Insert":        {change.Insert, "", march1, "2026-03-01", ""},
+		"Moved":         {change.Update, march1, march2, "2026-03-01 2026-03-02", ""},
+		"NoInstant":     {change.Insert, "", `{"at": null}`, "", ""},
+		"Note":          {change.Update, march1, noted, "", ""},
+		"Today":         {change.Insert, "", `{"at": "2999-01-01T00:00:00+00:00"}`, "", ""},
+		"Truncate":      {change.Truncate, "", "", "2026-01-31 2026-02-01", ""},
+		"UpdateOfNoOld": {change.Update, "", march1, "2026-01-31 2026-02-01 2026-03-01", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := worker.OpenLate(json.RawMessage(`{"time": "at", "counted": ["who", "who"]}`))
+			of := consumer.Consumer{
+				Name: "late-" + strings.ToLower(name), Stream: name, Kind: worker.KindRollup,
+				Settings: json.RawMessage(`{"table": "public.e", "time": "at", "counted": ["who", "who"]}`),
+			}
+			s, err := worker.OpenLate(of)
 			require.NoError(t, err)
 			tx, err := b.db.DB.Begin(t.Context())
 			require.NoError(t, err)
 			defer tx.Rollback(t.Context()) //nolint:errcheck // It is there to be rolled back.
-			for range 2 {                  // Once per transaction, however many changes.
+			_, err = tx.Exec(t.Context(), `WITH s AS (INSERT INTO capture.stream (name) VALUES ($1) RETURNING id)
+				INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, $2 FROM s`, of.Stream, []string{test.gap})
+			require.NoError(t, err)
+			require.NoError(t, consumer.Create(t.Context(), tx, of, 0, audit.Who{Via: audit.ViaCLI}))
+			for range 2 { // Once per transaction, however many changes.
 				_, err = s.DeliverTx(t.Context(), tx, []change.Change{{Op: test.op, Old: json.RawMessage(test.old), New: json.RawMessage(test.new)}})
 				require.NoError(t, err)
 			}

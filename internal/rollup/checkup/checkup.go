@@ -62,7 +62,14 @@ func lookAtWatch(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
+	captured, err := source.LateConsumers(ctx, e.DB)
+	if err != nil {
+		return err
+	}
+	for _, name := range captured {
+		e.Addf(doctor.OK, "%s notices late events in the stream of changes", name)
+	}
+	if len(all)+len(captured) == 0 {
 		e.Addf(doctor.Note, "no table is watched: whoever writes events of dates that are over has to enqueue them").Fixf("daymill source watch")
 	}
 	for _, w := range all {

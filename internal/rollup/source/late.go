@@ -61,3 +61,18 @@ func RequestEvery(ctx context.Context, tx pgx.Tx) error {
 	}
 	return nil
 }
+
+// LateKind is the kind of the consumers of captured changes that ask for the dates of late events.
+const LateKind = "rollup"
+
+// LateConsumers are the names of the consumers of kind LateKind.
+func LateConsumers(ctx context.Context, conn *postgres.DB) (names []string, err error) {
+	err = conn.Read(ctx, func(on postgres.DBTX) (err error) {
+		names, err = db.New(on).ConsumerOfKind(ctx, LateKind)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for consumers that notice late events: %w", err)
+	}
+	return names, nil
+}
