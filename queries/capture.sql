@@ -81,6 +81,11 @@ SELECT s.position FROM capture.stream AS s WHERE s.id = @id AND s.token = @token
 -- Keeps a stream from being moved until the end of the transaction, whoever owns it.
 SELECT s.id, s.position FROM capture.stream AS s WHERE s.name = @name FOR UPDATE;
 
+-- name: StreamUnowned :one
+-- Keeps a stream that nobody owns from being taken until the end of the transaction.
+SELECT s.id FROM capture.stream AS s
+WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval) FOR UPDATE;
+
 -- name: StreamAppend :exec
 WITH moved AS (
     UPDATE capture.stream AS s SET position = @position, landed_at = now() WHERE s.id = @id RETURNING s.name

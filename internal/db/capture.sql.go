@@ -840,6 +840,24 @@ func (q *Queries) StreamTimeline(ctx context.Context, arg StreamTimelineParams) 
 	return result.RowsAffected(), nil
 }
 
+const streamUnowned = `-- name: StreamUnowned :one
+SELECT s.id FROM capture.stream AS s
+WHERE s.name = $1 AND (s.beat_at IS NULL OR s.beat_at < now() - $2::interval) FOR UPDATE
+`
+
+type StreamUnownedParams struct {
+	Name    string
+	Silence time.Duration
+}
+
+// Keeps a stream that nobody owns from being taken until the end of the transaction.
+func (q *Queries) StreamUnowned(ctx context.Context, arg StreamUnownedParams) (int32, error) {
+	row := q.db.QueryRow(ctx, streamUnowned, arg.Name, arg.Silence)
+	var id int32
+	err := row.Scan(&id)
+	return id, err
+}
+
 const streamWanted = `-- name: StreamWanted :many
 SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000
 `

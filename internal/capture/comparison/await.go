@@ -90,9 +90,10 @@ func (c *comparer) mark(ctx context.Context) (landed func(ctx context.Context) (
 				return false, err
 			}
 			var unread bool
+			schema := trigger.Schema(c.Consumer.Stream)
 			err = on.QueryRow(ctx, `
 				SELECT EXISTS (
-					SELECT FROM (SELECT q.xid FROM daymill_capture.queue_0 AS q UNION ALL SELECT q.xid FROM daymill_capture.queue_1 AS q) AS q
+					SELECT FROM (SELECT q.xid FROM `+schema+`.queue_0 AS q UNION ALL SELECT q.xid FROM `+schema+`.queue_1 AS q) AS q
 					WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::text::pg_catalog.pg_snapshot)
 						AND NOT pg_catalog.pg_visible_in_snapshot(q.xid, $1::text::pg_catalog.pg_snapshot)
 						AND pg_catalog.pg_visible_in_snapshot(q.xid, $2::text::pg_catalog.pg_snapshot))`,

@@ -150,7 +150,7 @@ func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 			return err
 		})
 	} else {
-		mark, err = trigger.Emit(ctx, r.Source)
+		mark, err = trigger.Emit(ctx, r.Source, trigger.Schema(r.Stream))
 	}
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func (s *session) remove(ctx context.Context, row db.StreamGetRow) error {
 		}
 		return wal.Unpublish(ctx, s.Source, row.Slot)
 	case ModeTrigger:
-		return trigger.Remove(ctx, s.Source)
+		return trigger.Remove(ctx, s.Source, trigger.Schema(s.Name))
 	}
 	return nil
 }

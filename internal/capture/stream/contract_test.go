@@ -144,6 +144,10 @@ var work = []string{
 	"UPDATE app.plain SET body = repeat('y', 6000) WHERE id = 3",
 	"UPDATE app.plain SET id = 10 WHERE id = 1",
 	"UPDATE app.plain SET v = 'nothing' WHERE false",
+	// Every key is another row's old one: rows that move up, the highest first.
+	"INSERT INTO app.plain (id, v) VALUES (103, 'c'), (102, 'b'), (101, 'a'); UPDATE app.plain SET id = id + 1 WHERE id > 100",
+	// Rows that nothing tells apart.
+	"INSERT INTO app.bare VALUES (7, 'same'), (7, 'same'); UPDATE app.bare SET b = 'still' WHERE a = 7",
 	"DELETE FROM app.plain WHERE id = 2",
 	"INSERT INTO app.plain VALUES (3, 'upsert') ON CONFLICT (id) DO UPDATE SET v = excluded.v",
 	"INSERT INTO app.whole VALUES (1, 'a', repeat('x', 5000))",

@@ -109,6 +109,11 @@ func (o *Owner) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if !errors.Is(err, log.ErrTaken) && !errors.Is(err, log.ErrFenced) {
+			if err := o.guard(ctx); err != nil && ctx.Err() == nil && o.Failed != nil {
+				o.Failed(ctx, err)
+			}
+		}
 		if errors.Is(err, log.ErrTaken) || errors.Is(err, log.ErrFenced) || o.Clock.Now().Sub(began) > longest {
 			pause = shortest
 		}
@@ -287,7 +292,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		if missing == nil {
 			return nil
 		}
-		return s.insertGap(ctx, tx, *missing)
+		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), *missing)
 	})
 }
 
@@ -297,30 +302,30 @@ func (s *session) lost(ctx context.Context, kind, reason string, tables []string
 		return nil
 	}
 	return s.writer.Tx(ctx, func(tx pgx.Tx, _ *db.Queries) error {
-		return s.insertGap(ctx, tx, gap{kind: kind, reason: reason, tables: tables})
+		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), gap{kind: kind, reason: reason, tables: tables})
 	})
 }
 
-func (s *session) insertGap(ctx context.Context, tx pgx.Tx, g gap) error {
+func (o *Owner) insertGap(ctx context.Context, tx pgx.Tx, id int32, position int64, g gap) error {
 	tables := g.tables
 	if tables == nil {
 		tables = []string{}
 	}
-	err := db.New(tx).GapInsert(ctx, db.GapInsertParams{StreamID: s.writer.ID(), Kind: g.kind, Reason: g.reason, After: s.writer.Position(), Tables: tables})
+	err := db.New(tx).GapInsert(ctx, db.GapInsertParams{StreamID: id, Kind: g.kind, Reason: g.reason, After: position, Tables: tables})
 	if err != nil {
 		return fmt.Errorf("record a gap: %w", err)
 	}
-	return s.repair(ctx, tx, g.tables)
+	return o.repair(ctx, tx, g.tables)
 }
 
 // repair asks for a snapshot of tables for all consumers, where gaps are to be repaired.
-func (s *session) repair(ctx context.Context, tx pgx.Tx, tables []string) error {
-	row, err := db.New(tx).StreamGet(ctx, s.Name)
+func (o *Owner) repair(ctx context.Context, tx pgx.Tx, tables []string) error {
+	row, err := db.New(tx).StreamGet(ctx, o.Name)
 	if err != nil {
-		return fmt.Errorf("read stream %s: %w", s.Name, err)
+		return fmt.Errorf("read stream %s: %w", o.Name, err)
 	}
 	if !row.Repair {
 		return nil
 	}
-	return snapshot.Request(ctx, tx, s.Name, "", tables)
+	return snapshot.Request(ctx, tx, o.Name, "", tables)
 }

@@ -347,3 +347,55 @@ func TestTrigger_Rotate(t *testing.T) {
 	require.Equal(t, []int{2*rows + 1, 2*rows + 1}, []int{count, distinct})
 	require.Empty(t, b.gaps(t, "app"))
 }
+
+// TestTrigger_Two: two streams that read one database by triggers do not get into each other's way.
+func TestTrigger_Two(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	b.start(t, b.owner("t", stream.ModeTrigger))
+	stop := b.start(t, b.owner("u", stream.ModeTrigger))
+	b.exec(t, "INSERT INTO app.t VALUES (1, 'a')")
+	b.mark(t, "t", "u")
+	stop()
+	b.exec(t, "UPDATE app.t SET v = 'b'")
+	b.mark(t, "t")
+	require.Empty(t, b.gaps(t, "t"))
+	b.start(t, b.owner("u", stream.ModeTrigger))
+	b.mark(t, "t", "u")
+	require.Empty(t, b.gaps(t, "u"))
+	require.Equal(t, b.events(t, "t", map[string][]string{}), b.events(t, "u", map[string][]string{}))
+}
+
+// TestWAL_GuardUnowned: a slot that nobody can read is dropped as well before it fills the disk, and the gap is recorded.
+func TestWAL_GuardUnowned(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	b.start(t, b.owner("w", stream.ModeWAL))()
+	owner := b.owner("w", stream.ModeWAL)
+	owner.SourceURL, owner.Limit = "postgres://127.0.0.1:1/nowhere", 1<<20
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- owner.Run(ctx) }()
+	b.exec(t, "INSERT INTO app.t SELECT i, repeat('x', 100) FROM generate_series(1, 20000) AS i")
+	b.wait(t, "SELECT NOT EXISTS (SELECT FROM pg_replication_slots)")
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Equal(t, []string{"guard "}, b.gaps(t, "w"))
+}
+
+// TestWAL_KeyAndTOAST: a value out of line that an update of the key does not touch is in the insert that it becomes: a sink makes a
+// new row of that.
+func TestWAL_KeyAndTOAST(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple+"; ALTER TABLE app.t ALTER v SET STORAGE EXTERNAL; INSERT INTO app.t VALUES (1, repeat('x', 6000))")
+	b.start(t, b.owner("w", stream.ModeWAL))
+	b.exec(t, "UPDATE app.t SET id = 2")
+	b.mark(t, "w")
+	unchanged := map[string][]string{}
+	events := b.events(t, "w", unchanged)
+	require.Contains(t, events[1], "xxxxxx")
+	require.Empty(t, unchanged)
+}

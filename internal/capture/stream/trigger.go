@@ -18,10 +18,10 @@ import (
 // beginTrigger makes the queue and the triggers, and then looks what there is already: every later change is in the queue.
 func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams, err error) {
 	err = s.Source.Tx(ctx, func(tx pgx.Tx) error {
-		if _, err := trigger.Install(ctx, tx, s.tables, nil); err != nil {
+		if _, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, nil); err != nil {
 			return err
 		}
-		return trigger.Accept(ctx, tx)
+		return trigger.Accept(ctx, tx, trigger.Schema(s.Name))
 	})
 	if err != nil {
 		return params, err
@@ -34,7 +34,7 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 func (s *session) install(ctx context.Context) error {
 	var lost []string
 	err := s.Source.Tx(ctx, func(tx pgx.Tx) (err error) {
-		lost, err = trigger.Install(ctx, tx, s.tables, s.before)
+		lost, err = trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, s.before)
 		return err
 	})
 	if postgres.IsLockTimeout(err) {
@@ -54,7 +54,7 @@ func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read
 		return nil, err
 	}
 	reader := trigger.New(trigger.Config{
-		Source: s.Source, Mark: trigger.ParseMark(row.Seen), Version: s.version,
+		Schema: trigger.Schema(s.Name), Source: s.Source, Mark: trigger.ParseMark(row.Seen), Version: s.version,
 		Table: func(_ context.Context, oid uint32) (table.Table, bool, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

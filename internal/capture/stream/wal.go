@@ -118,6 +118,7 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 		Table: func(ctx context.Context, oid uint32) (table.Table, bool, error) {
 			return table.Get(ctx, s.Source, oid)
 		},
+		Fill:    s.fill,
 		Version: s.version,
 		Land: func(ctx context.Context, batch wal.Batch) error {
 			mark := log.Mark{Seen: batch.Partial.String(), CommittedAt: batch.CommittedAt}
@@ -165,17 +166,13 @@ func (s *session) lookWAL(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("record what the slot holds back: %w", err)
 	}
-	var keep int64 // megabytes; -1 where there is no limit
-	if err := s.Source.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
-		return fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
-	}
-	limit := s.Limit
-	if keep >= 0 {
-		limit = min(limit, keep<<20/2)
+	limit, err := s.most(ctx)
+	if err != nil {
+		return err
 	}
 	switch {
 	case slot.Retained > limit:
-		return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", slot.Retained>>20, limit>>20)}
+		return tooMuch(slot.Retained, limit)
 	case slot.Retained > s.Warn:
 		return s.state(ctx, "running", fmt.Sprintf("the slot holds back %d MiB of WAL; at %d MiB it is dropped", slot.Retained>>20, limit>>20))
 	case row.Reason != "":

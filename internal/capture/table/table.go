@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -80,7 +81,10 @@ ORDER BY n.nspname, c.relname`
 // Own are Daymill's own schemas, which are in no stream.
 //
 //nolint:gochecknoglobals // A constant.
-var Own = append(schema.Own(), "daymill_capture")
+var Own = append(schema.Own(), queue)
+
+// queue is the schema of trigger mode's queue, and what those of further streams begin with.
+const queue = "daymill_capture"
 
 // river are River's tables, in whatever schema they are. A table of the application's that has such a prefix is its own.
 //
@@ -112,7 +116,7 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
 	return slices.DeleteFunc(all, func(t Table) bool {
-		return slices.Contains(Own, t.Schema) || slices.Contains(river, t.Name) || !meant.Match(t.Schema, t.Name)
+		return slices.Contains(Own, t.Schema) || strings.HasPrefix(t.Schema, queue) || slices.Contains(river, t.Name) || !meant.Match(t.Schema, t.Name)
 	}), nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,18 +34,42 @@ const lockWait = "2s"
 const settings = "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' " +
 	"SET bytea_output = 'hex' SET extra_float_digits = 1"
 
+// base is the schema of the application's database, and what those of others begin with.
+const base = "daymill_capture"
+
+// Schema is the schema in the source of a stream: several streams may read one database.
+func Schema(stream string) string {
+	if stream == "app" {
+		return base
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(stream)) // It never fails.
+	plain := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(stream))
+	return fmt.Sprintf("%s_%.20s_%08x", base, plain, h.Sum32())
+}
+
+// in makes SQL that is written for one schema that of another.
+func in(schema, sql string) string {
+	return strings.NewReplacer(base+".", schema+".", "SCHEMA IF NOT EXISTS "+base, "SCHEMA IF NOT EXISTS "+schema, "ON SCHEMA "+base, "ON SCHEMA "+schema).Replace(sql)
+}
+
 // Install makes what is missing: the queues, and for each table its functions and triggers, also on partitions that are new. It
 // returns the tables whose triggers were lost: that were captured before, as the caller knows, and had none any more.
-func Install(ctx context.Context, tx pgx.Tx, tables []table.Table, before []string) (lost []string, err error) {
+func Install(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table, before []string) (lost []string, err error) {
 	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
 		return nil, fmt.Errorf("install the queue: %w", err)
 	}
 	var has bool
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass('daymill_capture.control') IS NOT NULL").Scan(&has); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", schema+".control").Scan(&has); err != nil {
 		return nil, fmt.Errorf("install the queue: %w", err)
 	}
 	if !has {
-		if _, err := tx.Exec(ctx, installSQL); err != nil {
+		if _, err := tx.Exec(ctx, in(schema, installSQL)); err != nil {
 			return nil, fmt.Errorf("install the queue: %w", err)
 		}
 	}
@@ -53,7 +78,7 @@ func Install(ctx context.Context, tx pgx.Tx, tables []table.Table, before []stri
 		known[name] = true
 	}
 	for _, t := range tables {
-		made, err := install(ctx, tx, t)
+		made, err := install(ctx, tx, schema, t)
 		if err != nil {
 			return nil, fmt.Errorf("install triggers on %s: %w", t, err)
 		}
@@ -61,7 +86,7 @@ func Install(ctx context.Context, tx pgx.Tx, tables []table.Table, before []stri
 			lost = append(lost, t.String())
 		}
 	}
-	return lost, remove(ctx, tx, tables)
+	return lost, remove(ctx, tx, schema, tables)
 }
 
 // kinds of triggers, with the transition tables of each.
@@ -75,14 +100,14 @@ var kinds = []struct{ name, event, tables string }{
 }
 
 // install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
-func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err error) {
+func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
 	signature := fmt.Sprintf("%q", []string{t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
-		function := "daymill_capture." + kind.name + "_" + number(t.OID)
+		function := schema + "." + kind.name + "_" + number(t.OID)
 		var comment string
 		err := tx.QueryRow(ctx, `
 			SELECT coalesce((SELECT pg_catalog.obj_description(p.oid, 'pg_proc') FROM pg_catalog.pg_proc AS p
-				WHERE p.pronamespace = 'daymill_capture'::regnamespace AND p.proname = $1), '')`, kind.name+"_"+number(t.OID)).Scan(&comment)
+				WHERE p.pronamespace = pg_catalog.to_regnamespace($2) AND p.proname = $1), '')`, kind.name+"_"+number(t.OID), schema).Scan(&comment)
 		if err != nil {
 			return false, err
 		}
@@ -90,7 +115,7 @@ func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err erro
 			continue
 		}
 		for _, statement := range []string{
-			"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER " + settings + " AS " + literal(body(kind.name, t)),
+			"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER " + settings + " AS " + literal(body(schema, kind.name, t)),
 			"REVOKE ALL ON FUNCTION " + function + "() FROM PUBLIC",
 			"COMMENT ON FUNCTION " + function + "() IS " + literal(signature),
 		} {
@@ -100,7 +125,7 @@ func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err erro
 		}
 	}
 	for _, oid := range append([]uint32{t.OID}, t.Parts...) {
-		one, err := attach(ctx, tx, t, oid)
+		one, err := attach(ctx, tx, schema, t, oid)
 		if err != nil {
 			return false, err
 		}
@@ -110,20 +135,20 @@ func install(ctx context.Context, tx pgx.Tx, t table.Table) (made bool, err erro
 }
 
 // attach makes triggers on a table or one of its partitions. TRUNCATE is of the whole table only, as in WAL mode.
-func attach(ctx context.Context, tx pgx.Tx, t table.Table, oid uint32) (made bool, err error) {
+func attach(ctx context.Context, tx pgx.Tx, schema string, t table.Table, oid uint32) (made bool, err error) {
 	var name string
 	var there []string
 	err = tx.QueryRow(ctx, `
 		SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), ARRAY(
 			SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
-			WHERE g.tgrelid = c.oid AND g.tgenabled = 'A' AND p.pronamespace = 'daymill_capture'::regnamespace
+			WHERE g.tgrelid = c.oid AND g.tgenabled = 'A' AND p.pronamespace = pg_catalog.to_regnamespace($2)
 		)
-		FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1`, oid).Scan(&name, &there)
+		FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1`, oid, schema).Scan(&name, &there)
 	if err != nil {
 		return false, err
 	}
 	for _, kind := range kinds {
-		trigger := "daymill_capture_" + kind.name
+		trigger := schema + "_" + kind.name
 		if slices.Contains(there, trigger) || kind.name == "truncate" && oid != t.OID {
 			continue
 		}
@@ -131,7 +156,7 @@ func attach(ctx context.Context, tx pgx.Tx, t table.Table, oid uint32) (made boo
 		for _, statement := range []string{
 			"DROP TRIGGER IF EXISTS " + trigger + " ON " + name,
 			"CREATE TRIGGER " + trigger + " AFTER " + kind.event + " ON " + name + kind.tables +
-				" FOR EACH STATEMENT EXECUTE FUNCTION daymill_capture." + kind.name + "_" + number(t.OID) + "()",
+				" FOR EACH STATEMENT EXECUTE FUNCTION " + schema + "." + kind.name + "_" + number(t.OID) + "()",
 			"ALTER TABLE " + name + " ENABLE ALWAYS TRIGGER " + trigger, // Also for what replication or a restore writes.
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {
@@ -143,7 +168,7 @@ func attach(ctx context.Context, tx pgx.Tx, t table.Table, oid uint32) (made boo
 }
 
 // remove takes the triggers off tables that are captured no longer.
-func remove(ctx context.Context, tx pgx.Tx, tables []table.Table) error {
+func remove(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table) error {
 	keep := []uint32{}
 	for _, t := range tables {
 		keep = append(append(keep, t.OID), t.Parts...)
@@ -151,7 +176,7 @@ func remove(ctx context.Context, tx pgx.Tx, tables []table.Table) error {
 	rows, err := tx.Query(ctx, `
 		SELECT pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)
 		FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
-		WHERE p.pronamespace = 'daymill_capture'::regnamespace AND NOT g.tgrelid = ANY($1::oid[])`, keep)
+		WHERE p.pronamespace = pg_catalog.to_regnamespace($2) AND NOT g.tgrelid = ANY($1::oid[])`, keep, schema)
 	if err != nil {
 		return fmt.Errorf("look for triggers to remove: %w", err)
 	}
@@ -167,9 +192,9 @@ func remove(ctx context.Context, tx pgx.Tx, tables []table.Table) error {
 	return nil
 }
 
-// Remove takes everything out of a source.
-func Remove(ctx context.Context, on postgres.DBTX) error {
-	if _, err := on.Exec(ctx, "DROP SCHEMA IF EXISTS daymill_capture CASCADE"); err != nil {
+// Remove takes everything of a stream's out of a source.
+func Remove(ctx context.Context, on postgres.DBTX, schema string) error {
+	if _, err := on.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE"); err != nil {
 		return fmt.Errorf("remove the queue: %w", err)
 	}
 	return nil
@@ -177,7 +202,7 @@ func Remove(ctx context.Context, on postgres.DBTX) error {
 
 // body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
 // is counted, and is a gap.
-func body(kind string, t table.Table) string {
+func body(schema, kind string, t table.Table) string {
 	var rows string
 	switch kind {
 	case "insert":
@@ -185,22 +210,19 @@ func body(kind string, t table.Table) string {
 	case "delete":
 		rows = "SELECT 'd'::\"char\", false, " + key("o", t) + ", " + old(t) + ", NULL::jsonb, 0 FROM old_rows AS o"
 	case "update":
-		// Statements have no pairs of old and new rows, so the key makes them. A row without its partner had its key changed.
-		same := make([]string, 0, len(t.Key))
-		for _, column := range t.Key {
-			name := pgx.Identifier{column}.Sanitize()
-			same = append(same, "o."+name+" = n."+name)
+		// Both tables have the rows in the order in which they were updated, so their numbers make the pairs. A key tells only what
+		// has become of a row: another row may have its old key by now.
+		pairs := "(SELECT row_number() OVER () AS number, t AS o FROM old_rows AS t) AS a INNER JOIN (SELECT row_number() OVER () AS number, t AS n FROM new_rows AS t) AS b USING (number)"
+		oldKey, newKey := key("(a.o)", t), key("(b.n)", t)
+		same := oldKey + "::text = " + newKey + "::text"
+		oldRow := none
+		if t.Full() {
+			oldRow = rowOf("a.o", t)
 		}
-		if t.Full() && len(t.Key) == len(t.Columns) {
-			same = []string{key("o", t) + "::text = " + key("n", t) + "::text"} // NULLs among them, and types without equality.
-		}
-		on := strings.Join(same, " AND ")
-		updated := "SELECT 'u'::\"char\" AS op, false AS key_changed, " + key("n", t) + " AS key, " + old(t) + " AS old, " + row("n", t) + " AS new, 0 AS place " +
-			"FROM old_rows AS o INNER JOIN new_rows AS n ON " + on
-		rows = updated +
-			" UNION ALL SELECT 'd', true, " + key("o", t) + ", " + old(t) + ", NULL, 1 FROM old_rows AS o WHERE NOT EXISTS (SELECT FROM new_rows AS n WHERE " + on + ")" +
-			" UNION ALL SELECT 'i', true, " + key("n", t) + ", NULL, " + row("n", t) + ", 2 FROM new_rows AS n WHERE NOT EXISTS (SELECT FROM old_rows AS o WHERE " + on + ")" +
-			" ORDER BY place"
+		rows = "SELECT e.* FROM (SELECT number, " + same + " AS same, " + oldKey + " AS old_key, " + newKey + " AS new_key, " + oldRow + " AS old, " + rowOf("b.n", t) + " AS new FROM " + pairs + ") AS p " +
+			"CROSS JOIN LATERAL (SELECT 'u'::\"char\" AS op, false AS key_changed, p.new_key AS key, p.old, p.new, p.number AS place WHERE p.same " +
+			"UNION ALL SELECT 'd', true, p.old_key, p.old, NULL, p.number WHERE NOT p.same " +
+			"UNION ALL SELECT 'i', true, p.new_key, NULL, p.new, p.number WHERE NOT p.same) AS e ORDER BY e.place, e.op"
 	case "truncate":
 		rows = "SELECT 't'::\"char\", false, NULL::json, " + none + ", " + none + ", 0"
 	}
@@ -209,19 +231,19 @@ func body(kind string, t table.Table) string {
 			"SELECT pg_current_xact_id(), nextval('daymill_capture.seq'), " + number(t.OID) + ", r.op, r.key_changed, statement_timestamp(), r.key, r.old, r.new " +
 			"FROM (" + rows + ") AS r (op, key_changed, key, old, new, place)"
 	}
-	return `
+	return in(schema, `
 BEGIN
     IF (SELECT c.active FROM daymill_capture.control AS c) = 0 THEN
-        ` + insert("queue_0") + `;
+        `+insert("queue_0")+`;
     ELSE
-        ` + insert("queue_1") + `;
+        `+insert("queue_1")+`;
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     PERFORM nextval('daymill_capture.failures');
-    RAISE WARNING 'daymill could not capture a change of ` + strings.NewReplacer("'", "''", "%", "%%").Replace(t.String()) + `: %', SQLERRM;
+    RAISE WARNING 'daymill could not capture a change of `+strings.NewReplacer("'", "''", "%", "%%").Replace(t.String())+`: %', SQLERRM;
     RETURN NULL;
-END`
+END`)
 }
 
 // none is a row that there is not.
@@ -240,9 +262,11 @@ func RowSQL(alias string, t table.Table) string { return row(alias, t) }
 // KeySQL is the key of an alias as JSON.
 func KeySQL(alias string, t table.Table) string { return key(alias, t) }
 
-func row(alias string, t table.Table) string {
+func row(alias string, t table.Table) string { return rowOf(alias+".*", t) }
+
+func rowOf(composite string, t table.Table) string {
 	parts := make([]string, 0, 1+len(t.Generated))
-	parts = append(parts, "to_jsonb("+alias+".*)")
+	parts = append(parts, "to_jsonb("+composite+")")
 	for _, column := range t.Generated {
 		parts = append(parts, literal(column))
 	}

@@ -77,6 +77,7 @@ type Batch struct {
 
 // Config is what a reader works with. Only Rows has a default.
 type Config struct {
+	Schema string // in the source: see Schema
 	Source *postgres.DB
 	Mark   Mark // what has landed
 	// Table describes a table by its OID, also where it has been dropped; false where it was never captured.
@@ -112,14 +113,14 @@ func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error
 
 // Emit writes a mark into the queue, and returns its transaction: once a reader has seen that, everything that was committed
 // before the call has landed.
-func Emit(ctx context.Context, source *postgres.DB) (xid string, err error) {
+func Emit(ctx context.Context, source *postgres.DB, schema string) (xid string, err error) {
 	err = source.Tx(ctx, func(tx pgx.Tx) error {
 		var active int
-		if err := tx.QueryRow(ctx, "SELECT c.active, pg_catalog.pg_current_xact_id()::text FROM daymill_capture.control AS c").Scan(&active, &xid); err != nil {
+		if err := tx.QueryRow(ctx, in(schema, "SELECT c.active, pg_catalog.pg_current_xact_id()::text FROM daymill_capture.control AS c")).Scan(&active, &xid); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO daymill_capture.queue_"+strconv.Itoa(active)+` (xid, seq, root, op, key_changed, at)
-			SELECT pg_catalog.pg_current_xact_id(), pg_catalog.nextval('daymill_capture.seq'), 0, 'm', false, pg_catalog.now()`)
+		_, err := tx.Exec(ctx, in(schema, "INSERT INTO daymill_capture.queue_"+strconv.Itoa(active)+` (xid, seq, root, op, key_changed, at)
+			SELECT pg_catalog.pg_current_xact_id(), pg_catalog.nextval('daymill_capture.seq'), 0, 'm', false, pg_catalog.now()`))
 		return err
 	})
 	if err != nil {
@@ -129,11 +130,11 @@ func Emit(ctx context.Context, source *postgres.DB) (xid string, err error) {
 }
 
 // Accept takes the queue as it is, and forgets of what could not be written to it: the caller has recorded the gap.
-func Accept(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `
+func Accept(ctx context.Context, tx pgx.Tx, schema string) error {
+	_, err := tx.Exec(ctx, in(schema, `
 		UPDATE daymill_capture.control SET file_0 = pg_catalog.pg_relation_filenode('daymill_capture.queue_0'),
 			file_1 = pg_catalog.pg_relation_filenode('daymill_capture.queue_1');
-		SELECT pg_catalog.setval('daymill_capture.failures', 1, false)`)
+		SELECT pg_catalog.setval('daymill_capture.failures', 1, false)`))
 	if err != nil {
 		return fmt.Errorf("take the queue as it is: %w", err)
 	}
@@ -172,7 +173,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	}
 	var now string
 	var emptied, failed, backwards bool
-	if err := tx.QueryRow(ctx, checkSQL, r.mark.Seen).Scan(&now, &emptied, &failed, &backwards); err != nil {
+	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &backwards); err != nil {
 		return 0, fmt.Errorf("look at the queue: %w", err)
 	}
 	switch {
@@ -190,7 +191,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		}
 	}
 	// A statement that declares a cursor takes no parameters; snapshots are digits, colons and commas.
-	sql := strings.NewReplacer("$1", literal(r.mark.Seen), "$2", literal(r.mark.Next)).Replace(readSQL)
+	sql := strings.NewReplacer("$1", literal(r.mark.Seen), "$2", literal(r.mark.Next)).Replace(in(r.config.Schema, readSQL))
 	if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0; "+sql); err != nil {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
@@ -295,10 +296,10 @@ func (r *Reader) Rotate(ctx context.Context) error {
 	err := r.config.Source.Tx(ctx, func(tx pgx.Tx) error {
 		var active int
 		var resting, working int64
-		err := tx.QueryRow(ctx, `
+		err := tx.QueryRow(ctx, in(r.config.Schema, `
 			SELECT c.active, pg_catalog.pg_relation_size(CASE c.active WHEN 0 THEN 'daymill_capture.queue_1' ELSE 'daymill_capture.queue_0' END::regclass),
 				pg_catalog.pg_relation_size(CASE c.active WHEN 0 THEN 'daymill_capture.queue_0' ELSE 'daymill_capture.queue_1' END::regclass)
-			FROM daymill_capture.control AS c FOR UPDATE`).Scan(&active, &resting, &working)
+			FROM daymill_capture.control AS c FOR UPDATE`)).Scan(&active, &resting, &working)
 		if err != nil {
 			return err
 		}
@@ -312,7 +313,7 @@ func (r *Reader) Rotate(ctx context.Context) error {
 		if working < rotateAt {
 			return nil
 		}
-		_, err = tx.Exec(ctx, "UPDATE daymill_capture.control SET active = "+other+", rotated_at = pg_catalog.now()")
+		_, err = tx.Exec(ctx, in(r.config.Schema, "UPDATE daymill_capture.control SET active = "+other+", rotated_at = pg_catalog.now()"))
 		return err
 	})
 	if postgres.IsLockTimeout(err) {
@@ -327,7 +328,7 @@ func (r *Reader) Rotate(ctx context.Context) error {
 // empty truncates a queue. A transaction that writes to the queue holds a lock until its end, so once this one has the lock, it
 // sees every row.
 func (r *Reader) empty(ctx context.Context, tx pgx.Tx, queue string) (bool, error) {
-	name := "daymill_capture.queue_" + queue
+	name := r.config.Schema + ".queue_" + queue
 	if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {
 		return false, err
 	}
@@ -338,6 +339,6 @@ func (r *Reader) empty(ctx context.Context, tx pgx.Tx, queue string) (bool, erro
 	if err != nil || unread {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, "TRUNCATE "+name+"; UPDATE daymill_capture.control SET file_"+queue+" = pg_catalog.pg_relation_filenode('"+name+"')")
+	_, err = tx.Exec(ctx, "TRUNCATE "+name+"; UPDATE "+r.config.Schema+".control SET file_"+queue+" = pg_catalog.pg_relation_filenode('"+name+"')")
 	return err == nil, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,6 +23,7 @@ type relation struct {
 	version      int
 	columns      []column
 	key          []int // places in columns
+	oid          uint32
 }
 
 type column struct {
@@ -72,11 +74,11 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	case *pglogrepl.LogicalDecodingMessage:
 		d.marked = d.marked || m.Prefix == prefix
 	case *pglogrepl.InsertMessage:
-		return d.row(m.RelationID, change.Insert, nil, m.Tuple)
+		return d.row(ctx, m.RelationID, change.Insert, nil, m.Tuple)
 	case *pglogrepl.UpdateMessage:
-		return d.row(m.RelationID, change.Update, m.OldTuple, m.NewTuple)
+		return d.row(ctx, m.RelationID, change.Update, m.OldTuple, m.NewTuple)
 	case *pglogrepl.DeleteMessage:
-		return d.row(m.RelationID, change.Delete, m.OldTuple, nil)
+		return d.row(ctx, m.RelationID, change.Delete, m.OldTuple, nil)
 	case *pglogrepl.TruncateMessage:
 		for _, id := range m.RelationIDs {
 			r, err := d.known(id)
@@ -100,7 +102,7 @@ func (d *decoder) known(id uint32) (*relation, error) {
 // relation learns what a table looks like from here on.
 func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error { //nolint:varnamelen // As in decode.
 	d.config.Types.Forget() // A type may have been altered as well.
-	r := &relation{schema: m.Namespace, name: m.RelationName, full: m.ReplicaIdentity == 'f'}
+	r := &relation{oid: m.RelationID, schema: m.Namespace, name: m.RelationName, full: m.ReplicaIdentity == 'f'}
 	places := map[string]int{}
 	for i, c := range m.Columns {
 		write, err := d.config.Types.Writer(ctx, c.DataType)
@@ -144,7 +146,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 }
 
 // row adds the changes that a row's message means: an update of the key is a delete and an insert.
-func (d *decoder) row(id uint32, kind change.Op, before, after *pglogrepl.TupleData) error {
+func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, after *pglogrepl.TupleData) error {
 	r, err := d.known(id)
 	if err != nil {
 		return err
@@ -177,12 +179,55 @@ func (d *decoder) row(id uint32, kind change.Op, before, after *pglogrepl.TupleD
 	case kind == change.Delete:
 		d.add(r, change.Change{Op: kind, Key: oldKey, Old: oldRow})
 	case kind == change.Update && before != nil && !bytes.Equal(oldKey, newKey):
+		if newRow, unchanged, err = d.fill(ctx, r, after, before, newRow, unchanged); err != nil {
+			return err
+		}
 		d.add(r, change.Change{Op: change.Delete, Key: oldKey, Old: oldRow, KeyChanged: true})
 		d.add(r, change.Change{Op: change.Insert, Key: newKey, New: newRow, Unchanged: unchanged, KeyChanged: true})
 	default:
 		d.add(r, change.Change{Op: kind, Key: newKey, Old: oldRow, New: newRow, Unchanged: unchanged})
 	}
 	return nil
+}
+
+// fill looks up what an update of the key has not touched: whoever gets the insert has no row to keep it in. The row may have
+// changed since, and then that change follows. It may be gone, and then the values stay away.
+func (d *decoder) fill(
+	ctx context.Context, r *relation, after, before *pglogrepl.TupleData, row json.RawMessage, unchanged []string,
+) (json.RawMessage, []string, error) {
+	if len(unchanged) == 0 || d.config.Fill == nil {
+		return row, unchanged, nil
+	}
+	key := map[string]string{}
+	for _, at := range r.key {
+		from := after.Columns[at]
+		if from.DataType == isUnchanged {
+			from = before.Columns[at]
+		}
+		if from.DataType == isNull || from.DataType == isUnchanged {
+			return row, unchanged, nil
+		}
+		key[r.columns[at].name] = string(from.Data)
+	}
+	values, err := d.config.Fill(ctx, r.oid, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	var missing []string
+	filled := slices.Clone(row[:len(row)-1])
+	for _, name := range unchanged {
+		found, has := values[name]
+		if !has {
+			missing = append(missing, name)
+			continue
+		}
+		if len(filled) > 1 {
+			filled = append(filled, ", "...)
+		}
+		filled = append(value.AppendString(filled, []byte(name)), ": "...)
+		filled = append(filled, found...)
+	}
+	return append(filled, '}'), missing, nil
 }
 
 func (d *decoder) add(r *relation, c change.Change) {

@@ -9,6 +9,7 @@ package wal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -83,6 +84,8 @@ type Config struct {
 	Types *value.Types
 	// Table describes a table by its OID.
 	Table func(ctx context.Context, oid uint32) (table.Table, bool, error)
+	// Fill returns the values of a row by its key, in text; none where there is no such row. Nothing is filled in where nil.
+	Fill func(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error)
 	// Version returns the version of a table's schema that has these columns, from the next change on.
 	Version func(schema, name string, columns []table.Column) int
 	// Land writes a batch to the log. It is called by one goroutine at a time.

@@ -1,0 +1,98 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// most is how much WAL the slot may hold back, in bytes.
+func (o *Owner) most(ctx context.Context) (int64, error) {
+	var keep int64 // megabytes; -1 where there is no limit
+	if err := o.Source.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
+		return 0, fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
+	}
+	if keep >= 0 {
+		return min(o.Limit, keep<<20/2), nil
+	}
+	return o.Limit, nil
+}
+
+func tooMuch(retained, limit int64) *gap {
+	return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", retained>>20, limit>>20)}
+}
+
+// guard looks at the disk while nobody can read the stream, whatever the reason: the slot holds back WAL all the same.
+func (o *Owner) guard(ctx context.Context) error {
+	row, err := db.New(o.DB).StreamGet(ctx, o.Name)
+	if err != nil || row.Mode != ModeWAL || row.Slot == "" {
+		return err
+	}
+	slot, has, err := wal.FindSlot(ctx, o.Source, row.Slot)
+	if err != nil || !has || slot.Active {
+		return err
+	}
+	limit, err := o.most(ctx)
+	if err != nil {
+		return err
+	}
+	err = db.New(o.DB).StreamGuard(ctx, db.StreamGuardParams{ID: row.ID, Token: row.Token, Retained: slot.Retained, Behind: slot.Behind})
+	if err != nil || slot.Retained <= limit {
+		return err
+	}
+	err = o.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if _, err := db.New(tx).StreamUnowned(ctx, db.StreamUnownedParams{Name: o.Name, Silence: silenceInBeats * o.Beat}); err != nil {
+			return err
+		}
+		return o.insertGap(ctx, tx, row.ID, row.Position, *tooMuch(slot.Retained, limit))
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // Somebody owns it, and guards it.
+	}
+	if err != nil {
+		return err
+	}
+	return wal.DropSlot(ctx, o.Source, row.Slot)
+}
+
+// fill looks a row up by its key.
+func (s *session) fill(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error) {
+	t, has, err := table.Get(ctx, s.Source, oid)
+	if err != nil || !has {
+		return nil, err
+	}
+	condition, arguments := "", []any{}
+	for _, c := range t.Columns {
+		if value, is := key[c.Name]; is {
+			arguments = append(arguments, value)
+			condition += fmt.Sprintf(" AND n.%s = $%d::text::%s", pgx.Identifier{c.Name}.Sanitize(), len(arguments), c.Type)
+		}
+	}
+	if len(arguments) != len(key) {
+		return nil, nil // The key has other columns by now.
+	}
+	var row string
+	err = s.Source.Read(ctx, func(on postgres.DBTX) error {
+		return on.QueryRow(ctx, "SELECT ("+trigger.RowSQL("n", t)+")::text FROM "+t.SQL()+" AS n WHERE true"+condition, arguments...).Scan(&row)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up a row of %s: %w", t, err)
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(row), &values); err != nil {
+		return nil, fmt.Errorf("look up a row of %s: %w", t, err)
+	}
+	return values, nil
+}
