@@ -87,15 +87,15 @@ type viewReport struct {
 const viewListed = 20 // tasks and entries of drift that a report reads
 
 // reportView says how a view gets on.
-func reportView(ctx context.Context, on postgres.DBTX, v view.View) (r viewReport, err error) {
-	r = viewReport{Name: v.Name, Refreshed: v.Refreshed, RefreshedAt: v.RefreshedAt}
-	if r.tasks, err = view.Tasks(ctx, on, v.ID, viewListed); err != nil {
+func reportView(ctx context.Context, on postgres.DBTX, existing view.View) (r viewReport, err error) {
+	r = viewReport{Name: existing.Name, Refreshed: existing.Refreshed, RefreshedAt: existing.RefreshedAt}
+	if r.tasks, err = view.Tasks(ctx, on, existing.ID, viewListed); err != nil {
 		return r, err
 	}
-	if r.drift, err = view.Drifts(ctx, on, v.ID, viewListed); err != nil {
+	if r.drift, err = view.Drifts(ctx, on, existing.ID, viewListed); err != nil {
 		return r, err
 	}
-	if r.versions, err = view.Versions(ctx, on, v.ID); err != nil {
+	if r.versions, err = view.Versions(ctx, on, existing.ID); err != nil {
 		return r, err
 	}
 	r.State = "building"
@@ -107,7 +107,7 @@ func reportView(ctx context.Context, on postgres.DBTX, v view.View) (r viewRepor
 			}
 		}
 		for _, stream := range version.Plan.Streams() {
-			if err := r.lag(ctx, on, v.Consumer(stream), stream); err != nil {
+			if err := r.lag(ctx, on, existing.Consumer(stream), stream); err != nil {
 				return r, err
 			}
 		}
@@ -127,8 +127,8 @@ func reportView(ctx context.Context, on postgres.DBTX, v view.View) (r viewRepor
 	if r.Reason == "" {
 		r.Reason = r.consumerError
 	}
-	if v.PausedAt != nil {
-		r.State, r.Reason = "paused", v.PausedBecause
+	if existing.PausedAt != nil {
+		r.State, r.Reason = "paused", existing.PausedBecause
 	}
 	return r, nil
 }

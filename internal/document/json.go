@@ -165,18 +165,18 @@ func (s *scanner) items(node *yaml.Node, end byte, item func() bool) *yaml.Node 
 			return nil
 		}
 		after := s.place()
-		switch c := s.peek(); {
-		case c == end:
+		switch c := s.peek(); c {
+		case end:
 			s.at++
 			return node
-		case c == ',':
+		case ',':
 			if s.at++; s.peek() == end {
 				s.wrongf("there is a comma before %q: remove the comma", string(end))
 			}
-		case c == '"' || c == '{' || c == '[':
+		case '"', '{', '[':
 			s.Wrongf(after, "a comma is missing here, before what line %d has", s.place().Line)
 			continue
-		case c == 0:
+		case 0:
 			s.wrongf("the document ends before %q of line %d", string(end), node.Line)
 			return nil
 		default:

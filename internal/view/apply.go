@@ -228,11 +228,11 @@ func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) e
 }
 
 // replace builds another table for a view. One that is being built is given up.
-func (e *Engine) replace(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan, who audit.Who) (task int64, err error) {
-	if err := lock(ctx, tx, v.ID); err != nil {
+func (e *Engine) replace(ctx context.Context, tx pgx.Tx, existing View, made *plan.Plan, who audit.Who) (task int64, err error) {
+	if err := lock(ctx, tx, existing.ID); err != nil {
 		return 0, err
 	}
-	versions, err := Versions(ctx, tx, v.ID)
+	versions, err := Versions(ctx, tx, existing.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -245,22 +245,22 @@ func (e *Engine) replace(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan
 			return 0, err
 		}
 		if err := queries.ViewTaskCancelVersion(ctx, old.ID); err != nil {
-			return 0, fmt.Errorf("cancel the tasks of view %s: %w", v.Name, err)
+			return 0, fmt.Errorf("cancel the tasks existing view %s: %w", existing.Name, err)
 		}
 		if err := queries.VersionDelete(ctx, old.ID); err != nil {
-			return 0, fmt.Errorf("give up a table of view %s: %w", v.Name, err)
+			return 0, fmt.Errorf("give up a table existing view %s: %w", existing.Name, err)
 		}
 	}
-	if err := e.consumers(ctx, tx, v, made, who); err != nil {
+	if err := e.consumers(ctx, tx, existing, made, who); err != nil {
 		return 0, err
 	}
-	if task, err = e.build(ctx, tx, v.ID, made, who); err != nil {
+	if task, err = e.build(ctx, tx, existing.ID, made, who); err != nil {
 		return 0, err
 	}
 	if err := e.capture(ctx, tx); err != nil {
 		return 0, err
 	}
-	return task, audit.Record(ctx, tx, audit.Entry{Who: who, Action: "rebuild view", Target: v.Name})
+	return task, audit.Record(ctx, tx, audit.Entry{Who: who, Action: "rebuild view", Target: existing.Name})
 }
 
 // consumers makes the consumers of a view's streams that it does not have yet.

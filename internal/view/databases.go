@@ -67,7 +67,7 @@ func (d *Databases) Variable(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("list databases: %w", err)
 	}
-	names := []string{definition.App} //nolint:prealloc // It is short.
+	names := []string{definition.App}
 	for _, row := range rows {
 		if row.Name == name {
 			return row.Variable, nil

@@ -79,7 +79,7 @@ type difference struct {
 	stop                 string
 }
 
-func (d *difference) add(kind string, table, number int, format string, arguments ...any) {
+func (d *difference) addf(kind string, table, number int, format string, arguments ...any) {
 	d.entries = append(d.entries, Drift{Kind: kind, Table: table, Number: number, Sentence: fmt.Sprintf(format, arguments...), State: Followed})
 }
 
@@ -133,7 +133,7 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 		}
 		now, err := plan.Get(ctx, from, old.OID)
 		if errors.Is(err, plan.ErrNoTable) {
-			d.add(tableDropped, i, 0, "table %s.%s was dropped: make it again and accept, or change the definition", old.Schema, old.Name)
+			d.addf(tableDropped, i, 0, "table %s.%s was dropped: make it again and accept, or change the definition", old.Schema, old.Name)
 			d.halt()
 			continue
 		}
@@ -147,10 +147,10 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 }
 
 // table compares a table.
-func (d *difference) table(v Version, i int, old, now plan.Source) {
-	t := &d.definition.Tables[i]
+func (d *difference) table(v Version, index int, old, now plan.Source) {
+	t := &d.definition.Tables[index]
 	if now.Schema != old.Schema || now.Name != old.Name {
-		d.add(tableRenamed, i, 0, "table %s.%s is called %s.%s now", old.Schema, old.Name, now.Schema, now.Name)
+		d.addf(tableRenamed, index, 0, "table %s.%s is called %s.%s now", old.Schema, old.Name, now.Schema, now.Name)
 		now.Former = append(slices.Clone(old.Former), [2]string{old.Schema, old.Name})
 		t.As = t.Alias()
 		t.Schema, t.Name = now.Schema, now.Name
@@ -159,20 +159,20 @@ func (d *difference) table(v Version, i int, old, now plan.Source) {
 	for _, before := range old.Columns {
 		at := slices.IndexFunc(now.Columns, func(c plan.Column) bool { return c.Number == before.Number })
 		if at < 0 {
-			d.dropped(v, i, before)
+			d.dropped(v, index, before)
 			continue
 		}
 		after := now.Columns[at]
 		if after.Name != before.Name {
-			d.renamed(v, i, before, after)
+			d.renamed(v, index, before, after)
 		}
 		if after.Type != before.Type {
-			d.retyped(v, i, before, after)
+			d.retyped(v, index, before, after)
 		}
 		if before.NotNull && !after.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool {
-			return o.Table == i && o.Number == before.Number && o.NotNull
+			return o.Table == index && o.Number == before.Number && o.NotNull
 		}) {
-			d.add(nullable, i, before.Number, "column %s of %s may be NULL now", after.Name, t.Alias())
+			d.addf(nullable, index, before.Number, "column %s of %s may be NULL now", after.Name, t.Alias())
 			for k := range t.Columns {
 				if t.Columns[k].Name == after.Name {
 					t.Columns[k].NotNull = false
@@ -183,21 +183,21 @@ func (d *difference) table(v Version, i int, old, now plan.Source) {
 	}
 	for _, c := range now.Columns {
 		if !slices.ContainsFunc(old.Columns, func(o plan.Column) bool { return o.Number == c.Number }) {
-			d.add(added, i, c.Number, "table %s has a new column %s of type %s", t.Alias(), c.Name, c.Type)
+			d.addf(added, index, c.Number, "table %s has a new column %s of type %s", t.Alias(), c.Name, c.Type)
 			d.entries[len(d.entries)-1].State = Open
 			d.adapt = true // So that it is told once.
 		}
 	}
 	if len(old.Key) > 0 && !slices.Equal(numbers(old, old.Key), numbers(now, now.Key)) {
 		if len(now.Key) == 0 {
-			d.add(keyChanged, i, 0, "table %s has no primary key any more, so nothing says which row was changed: add one", t.Alias())
+			d.addf(keyChanged, index, 0, "table %s has no primary key any more, so nothing says which row was changed: add one", t.Alias())
 			d.halt()
 		} else {
-			d.add(keyChanged, i, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
+			d.addf(keyChanged, index, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
 			d.rebuild = true
 		}
 	}
-	d.sources[i] = now
+	d.sources[index] = now
 }
 
 func numbers(s plan.Source, names []string) []int {
@@ -215,7 +215,7 @@ func (d *difference) renamed(v Version, i int, before, after plan.Column) {
 		d.adapt = true
 		return
 	}
-	d.add(renamed, i, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[i].Alias(), after.Name)
+	d.addf(renamed, i, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[i].Alias(), after.Name)
 	d.adapt = true
 	for k := range d.definition.Tables[i].Columns {
 		c := &d.definition.Tables[i].Columns[k]
@@ -252,7 +252,7 @@ func (d *difference) dropped(v Version, i int, c plan.Column) {
 		return
 	}
 	alias := d.definition.Tables[i].Alias()
-	d.add(dropped, i, c.Number, "column %s of %s was dropped", c.Name, alias)
+	d.addf(dropped, i, c.Number, "column %s of %s was dropped", c.Name, alias)
 	if slices.Contains(v.Plan.Joined(i), c.Name) || slices.Contains(v.Plan.Sources[i].Key, c.Name) {
 		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
 		d.halt()
@@ -286,7 +286,7 @@ func (d *difference) retyped(v Version, i int, before, after plan.Column) {
 			c.Type = after.Type
 		}
 	}
-	d.add(retyped, i, before.Number, "column %s of %s is of type %s now, and was %s", after.Name, alias, after.Type, before.Type)
+	d.addf(retyped, i, before.Number, "column %s of %s is of type %s now, and was %s", after.Name, alias, after.Type, before.Type)
 	d.rebuild = true
 	if !wider(before.Type, after.Type) {
 		d.entries[len(d.entries)-1].Sentence += ": accept to build the view with the new type"
@@ -324,46 +324,46 @@ func scan(text, format string, to ...any) bool {
 }
 
 // settle writes drift down, and does what it means.
-func (e *Engine) settle(ctx context.Context, v Version, d *difference, ask bool) error {
+func (e *Engine) settle(ctx context.Context, version Version, found *difference, ask bool) error {
 	var made *plan.Plan
-	if d.stop == "" {
+	if found.stop == "" {
 		var err error
-		if made, err = plan.With(ctx, e.DB, e.Databases, d.definition, d.sources); err != nil {
-			d.stop = err.Error() + ": change the definition"
-			d.entries[len(d.entries)-1].State = Open
+		if made, err = plan.With(ctx, e.DB, e.Databases, found.definition, found.sources); err != nil {
+			found.stop = err.Error() + ": change the definition"
+			found.entries[len(found.entries)-1].State = Open
 		}
 	}
 	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		if err := lock(ctx, tx, v.View); err != nil {
+		if err := lock(ctx, tx, version.View); err != nil {
 			return err
 		}
-		versions, err := Versions(ctx, tx, v.View)
+		versions, err := Versions(ctx, tx, version.View)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(versions, func(now Version) bool { return now.ID == v.ID && now.Revision == v.Revision }) {
+		if !slices.ContainsFunc(versions, func(now Version) bool { return now.ID == version.ID && now.Revision == version.Revision }) {
 			return nil // Somebody else has followed it.
 		}
-		row, err := db.New(tx).ViewByID(ctx, v.View)
+		row, err := db.New(tx).ViewByID(ctx, version.View)
 		if err != nil {
 			return fmt.Errorf("read a view: %w", err)
 		}
-		if d.stop == "" && ask && (d.rebuild || d.fill || slices.ContainsFunc(d.entries, func(entry Drift) bool { return entry.Kind == renamed || entry.Kind == tableRenamed })) {
-			for i := range d.entries {
-				d.entries[i].State = Open
+		if found.stop == "" && ask && (found.rebuild || found.fill || slices.ContainsFunc(found.entries, func(entry Drift) bool { return entry.Kind == renamed || entry.Kind == tableRenamed })) {
+			for i := range found.entries {
+				found.entries[i].State = Open
 			}
-			d.stop = d.entries[0].Sentence
+			found.stop = found.entries[0].Sentence
 		}
-		if err := e.write(ctx, tx, v.View, d); err != nil {
+		if err := e.write(ctx, tx, version.View, found); err != nil {
 			return err
 		}
-		if d.stop != "" {
+		if found.stop != "" {
 			if row.PausedAt != nil {
 				return nil
 			}
-			return Pause(ctx, tx, View(row), d.stop, audit.Who{Via: audit.ViaCron})
+			return Pause(ctx, tx, View(row), found.stop, audit.Who{Via: audit.ViaCron})
 		}
-		return e.follow(ctx, tx, View(row), v, made, d)
+		return e.follow(ctx, tx, View(row), version, made, found)
 	})
 }
 
@@ -415,11 +415,11 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, v Version, ma
 // Decide accepts or rejects open drift; all of it where no numbers are given. What is accepted is followed, columns that are
 // new are taken into the view, and a view that was paused for it goes on. What is rejected stays as it is.
 func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int64, who audit.Who) (int, error) {
-	v, err := Get(ctx, e.DB, name)
+	existing, err := Get(ctx, e.DB, name)
 	if err != nil {
 		return 0, err
 	}
-	versions, err := Versions(ctx, e.DB, v.ID)
+	versions, err := Versions(ctx, e.DB, existing.ID)
 	if err != nil || len(versions) == 0 {
 		return 0, err
 	}
@@ -429,7 +429,7 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 	var made *plan.Plan
 	if accept {
 		state = Accepted
-		if made, d, err = e.accepted(ctx, v, last, ids); err != nil {
+		if made, d, err = e.accepted(ctx, existing, last, ids); err != nil {
 			return 0, err
 		}
 	}
@@ -438,7 +438,7 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 		ids = []int64{}
 	}
 	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		decided, err := db.New(tx).DriftDecide(ctx, db.DriftDecideParams{ViewID: v.ID, Ids: ids, State: state, DecidedBy: who.Actor})
+		decided, err := db.New(tx).DriftDecide(ctx, db.DriftDecideParams{ViewID: existing.ID, Ids: ids, State: state, DecidedBy: who.Actor})
 		if err != nil {
 			return fmt.Errorf("decide on drift: %w", err)
 		}
@@ -446,10 +446,10 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 			return nil
 		}
 		if accept {
-			if err := e.follow(ctx, tx, v, last, made, d); err != nil {
+			if err := e.follow(ctx, tx, existing, last, made, d); err != nil {
 				return err
 			}
-			if err := Resume(ctx, tx, v, who); err != nil {
+			if err := Resume(ctx, tx, existing, who); err != nil {
 				return err
 			}
 		}
@@ -459,12 +459,12 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 }
 
 // accepted makes the plan of what was accepted.
-func (e *Engine) accepted(ctx context.Context, v View, last Version, ids []int64) (*plan.Plan, *difference, error) {
-	d, err := e.differ(ctx, last)
+func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int64) (*plan.Plan, *difference, error) {
+	found, err := e.differ(ctx, last)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := Drifts(ctx, e.DB, v.ID, maxList)
+	list, err := Drifts(ctx, e.DB, of.ID, maxList)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -472,23 +472,23 @@ func (e *Engine) accepted(ctx context.Context, v View, last Version, ids []int64
 		if entry.State != Open || entry.Kind != added || len(ids) > 0 && !slices.Contains(ids, entry.ID) {
 			continue
 		}
-		source := d.sources[entry.Table]
+		source := found.sources[entry.Table]
 		at := slices.IndexFunc(source.Columns, func(c plan.Column) bool { return c.Number == entry.Number })
 		if at < 0 {
 			continue
 		}
-		t := &d.definition.Tables[entry.Table]
+		t := &found.definition.Tables[entry.Table]
 		t.Columns = append(t.Columns, definition.Column{Name: source.Columns[at].Name})
-		d.rebuild = true
+		found.rebuild = true
 	}
-	if slices.ContainsFunc(d.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
-		made, err := plan.Make(ctx, e.DB, e.Databases, d.definition)
-		d.rebuild = true
-		return made, d, err
+	if slices.ContainsFunc(found.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
+		made, err := plan.Make(ctx, e.DB, e.Databases, found.definition)
+		found.rebuild = true
+		return made, found, err
 	}
-	if len(d.entries) == 0 {
-		d.entries = []Drift{{Sentence: "new columns were accepted"}}
+	if len(found.entries) == 0 {
+		found.entries = []Drift{{Sentence: "new columns were accepted"}}
 	}
-	made, err := plan.With(ctx, e.DB, e.Databases, d.definition, d.sources)
-	return made, d, err
+	made, err := plan.With(ctx, e.DB, e.Databases, found.definition, found.sources)
+	return made, found, err
 }

@@ -59,8 +59,8 @@ func (e *Engine) Maintain(ctx context.Context) error {
 }
 
 // gaps reads all rows of a view again where changes of its tables are missing.
-func (e *Engine) gaps(ctx context.Context, v View) error {
-	versions, err := Versions(ctx, e.DB, v.ID)
+func (e *Engine) gaps(ctx context.Context, existing View) error {
+	versions, err := Versions(ctx, e.DB, existing.ID)
 	if err != nil || len(versions) == 0 {
 		return err
 	}
@@ -75,7 +75,7 @@ func (e *Engine) gaps(ctx context.Context, v View) error {
 	again := false
 	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
-		gap, err := queries.ViewGap(ctx, db.ViewGapParams{ID: v.ID, Streams: streams, Tables: tables})
+		gap, err := queries.ViewGap(ctx, db.ViewGapParams{ID: existing.ID, Streams: streams, Tables: tables})
 		if err != nil {
 			return fmt.Errorf("look for gaps: %w", err)
 		}
@@ -87,18 +87,18 @@ func (e *Engine) gaps(ctx context.Context, v View) error {
 			if mirrored {
 				break // A copy that lacks changes has rows that are gone: it is made again.
 			}
-			_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: v.ID, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
+			_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: existing.ID, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
 			if err != nil {
 				return fmt.Errorf("insert a task: %w", err)
 			}
 		}
-		if err := queries.ViewGapSeen(ctx, db.ViewGapSeenParams{ID: v.ID, Gap: gap}); err != nil {
+		if err := queries.ViewGapSeen(ctx, db.ViewGapSeenParams{ID: existing.ID, Gap: gap}); err != nil {
 			return fmt.Errorf("write down a gap: %w", err)
 		}
 		return nil
 	})
 	if err == nil && again {
-		_, err = e.Rebuild(ctx, v.Name, audit.Who{Via: audit.ViaCron})
+		_, err = e.Rebuild(ctx, existing.Name, audit.Who{Via: audit.ViaCron})
 	}
 	return err
 }

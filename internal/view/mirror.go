@@ -130,9 +130,9 @@ func (w *worker) fillMirrors(ctx context.Context) error {
 // mirrorChunk is how many rows are copied at a time.
 const mirrorChunk = 2000
 
-func (w *worker) fillMirror(ctx context.Context, i int, from *postgres.DB, position int64) error {
-	v := w.version
-	source := v.Plan.Needed(i)
+func (w *worker) fillMirror(ctx context.Context, index int, from *postgres.DB, position int64) error {
+	version := w.version
+	source := version.Plan.Needed(index)
 	var after []string
 	for {
 		var changes []change.Change
@@ -162,7 +162,7 @@ func (w *worker) fillMirror(ctx context.Context, i int, from *postgres.DB, posit
 			return nil
 		}
 		err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
-			if err := lock(ctx, tx, v.View); err != nil {
+			if err := lock(ctx, tx, version.View); err != nil {
 				return err
 			}
 			if count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence}); err != nil || count == 0 {
@@ -171,7 +171,7 @@ func (w *worker) fillMirror(ctx context.Context, i int, from *postgres.DB, posit
 			m := newMirror(w.DB, source.Stream)
 			copied := make([]change.Change, len(changes))
 			for k, c := range changes {
-				if copied[k], err = m.shape(v.Plan, i, c); err != nil {
+				if copied[k], err = m.shape(version.Plan, index, c); err != nil {
 					return err
 				}
 			}

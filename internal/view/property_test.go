@@ -17,7 +17,6 @@ import (
 	"github.com/daymill/daymill/internal/view"
 )
 
-//nolint:gochecknoglobals // Flags are.
 var (
 	seeds = flag.Int("view.seeds", 4, "how many random definitions TestProperty tries")
 	seed  = flag.Uint64("view.seed", 0, "the first seed of TestProperty")
@@ -38,7 +37,7 @@ type randomTable struct {
 func (t randomTable) sql() string { return `"` + t.schema + `"."` + t.name + `"` }
 
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 7))} //nolint:gosec // It is to be the same each time.
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 7))}
 	for i := range 2 + w.IntN(3) {
 		t := randomTable{schema: "s" + fmt.Sprint(w.IntN(2)), name: fmt.Sprintf("t%d", i), composite: w.IntN(3) == 0}
 		if i == 1 && w.IntN(2) == 0 && w.tables[0].schema != t.schema {
@@ -168,9 +167,10 @@ func TestProperty(t *testing.T) {
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_replication_slots": "100", "max_wal_senders": "100"})
 	for i := range *seeds {
-		number := *seed + uint64(i) //nolint:gosec // A small number.
+		number := *seed + uint64(i)
 		mode := []string{stream.ModeTrigger, stream.ModeWAL}[number%2]
 		t.Run(fmt.Sprintf("%d_%s", number, mode), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(number)
 			b := setupOn(t, pgtest.On(t, server, installed), w.schema())
 			b.engine.Most, b.engine.Chunk = 1+w.IntN(20), 1+w.IntN(5)

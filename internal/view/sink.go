@@ -146,18 +146,18 @@ func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 }
 
 // apply refreshes one table of the view, and returns how many root keys that were.
-func (s *Sink) apply(ctx context.Context, tx pgx.Tx, v Version, changes []change.Change) (int, error) {
+func (s *Sink) apply(ctx context.Context, tx pgx.Tx, version Version, changes []change.Change) (int, error) {
 	var touched roots
-	for i, source := range v.Plan.Sources {
+	for i, source := range version.Plan.Sources {
 		if source.Stream != s.stream {
 			continue
 		}
-		keys, truncated, unknown, err := v.changed(i, changes)
+		keys, truncated, unknown, err := version.changed(i, changes)
 		if err != nil {
 			return 0, err
 		}
 		if unknown { // Then all rows are read again.
-			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: s.view, VersionID: &v.ID, Kind: TaskBuild, Via: "capture"})
+			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: s.view, VersionID: &version.ID, Kind: TaskBuild, Via: "capture"})
 			if err != nil {
 				return 0, fmt.Errorf("insert a task: %w", err)
 			}
@@ -167,18 +167,18 @@ func (s *Sink) apply(ctx context.Context, tx pgx.Tx, v Version, changes []change
 			continue
 		}
 		if len(keys) > 0 {
-			if touched, err = s.touch(ctx, tx, v, i, keys, touched); err != nil {
+			if touched, err = s.touch(ctx, tx, version, i, keys, touched); err != nil {
 				return 0, err
 			}
 		}
 		if truncated {
-			if touched, err = s.touch(ctx, tx, v, i, nil, touched); err != nil {
+			if touched, err = s.touch(ctx, tx, version, i, nil, touched); err != nil {
 				return 0, err
 			}
 		}
 	}
 	touched = touched.distinct()
-	return len(touched), v.refresh(ctx, tx, touched)
+	return len(touched), version.refresh(ctx, tx, touched)
 }
 
 // touch adds the root keys that rows of a table concern. Where there are many, it inserts a task for them instead.

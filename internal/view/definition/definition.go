@@ -10,6 +10,8 @@ import (
 
 // Definition is what a view consists of. The first table is the root: each row of the view descends from one of its rows.
 type Definition struct {
+	Place `json:"-"`
+
 	Name   string  `json:"name"`
 	Tables []Table `json:"tables"`
 	// Where is a condition on the columns of the root; all of its rows where empty.
@@ -19,8 +21,6 @@ type Definition struct {
 	Search  []Search   `json:"search,omitempty"`
 	// Drift says what happens when a table's columns change: Follow, or Ask.
 	Drift string `json:"drift,omitempty"`
-
-	Place `json:"-"`
 }
 
 // Policies of Definition.Drift. The empty one is Follow.
@@ -39,6 +39,8 @@ type Place struct {
 
 // Table is a table of the view.
 type Table struct {
+	Place `json:"-"`
+
 	Database string `json:"database"` // a name of daymill.yaml's databases
 	Schema   string `json:"schema"`
 	Name     string `json:"table"`
@@ -46,8 +48,6 @@ type Table struct {
 	// Join says which rows belong to a row of an earlier table; nil for the root.
 	Join    *Join    `json:"join,omitempty"`
 	Columns []Column `json:"columns"`
-
-	Place `json:"-"`
 }
 
 // Alias is the name by which joins mean the table.
@@ -60,11 +60,11 @@ func (t Table) Alias() string {
 
 // Join joins a table to one before it, by pairs of columns that are equal.
 type Join struct {
+	Place `json:"-"`
+
 	To   int    `json:"to"` // index of the table before
 	Left bool   `json:"left,omitempty"`
 	On   []Pair `json:"on"`
-
-	Place `json:"-"`
 }
 
 // Pair are two columns that are equal.
@@ -75,6 +75,8 @@ type Pair struct {
 
 // Column is a column of a table. With a transform it may become several columns of the view, or one of another type.
 type Column struct {
+	Place `json:"-"`
+
 	Name string `json:"column"`
 	As   string `json:"as,omitempty"` // in the view; Name where empty
 	// Type is checked against the catalog; whatever the catalog says where empty. A deleted column needs it.
@@ -90,8 +92,6 @@ type Column struct {
 	Mapping    *Map    `json:"map,omitempty"`
 	Fields     []Field `json:"fields,omitempty"`
 	Expression string  `json:"expression,omitempty"`
-
-	Place `json:"-"`
 }
 
 // Output is the name in the view.

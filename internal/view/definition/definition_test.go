@@ -148,7 +148,7 @@ func TestParse_Mistakes(t *testing.T) {
 		`v.yaml:8:24: no table before this one is called "nowhere"`,
 		`v.yaml:8:57: names that begin with _daymill_ are Daymill's: give column "_daymill_x" another name`,
 		`v.yaml:8:86: an expression needs a name in the view: {expression: lower(email), as: email}`,
-		`v.yaml:8:105: else and keep are for a map: map: {1: new, 2: paid}`,
+		`v.yaml:8:105: else and keep are for a map, such as {map: {1: new, 2: paid}}`,
 		`v.yaml:9:5: the view has no tables: name at least one, whose rows the view's rows descend from`,
 		`v.yaml:9:5: there is another view "a" in line 2: give each a name of its own`,
 	} {
@@ -170,7 +170,7 @@ func TestParse_Hostile(t *testing.T) {
 	} {
 		_, err := definition.Parse("f", []byte(content))
 		require.Error(t, err, content[:min(len(content), 50)])
-		for _, mistake := range err.(document.Mistakes) { //nolint:errorlint,forcetypeassert // As above.
+		for _, mistake := range err.(document.Mistakes) { //nolint:errorlint // As above.
 			require.GreaterOrEqual(t, mistake.Line, 1)
 			require.GreaterOrEqual(t, mistake.Column, 1)
 		}

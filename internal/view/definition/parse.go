@@ -55,9 +55,10 @@ func Parse(name string, content []byte) ([]Definition, error) {
 
 // List reads a list of definitions, as under views in daymill.yaml.
 func List(p *document.Parser, node *yaml.Node) []Definition {
-	var definitions []Definition
+	items := p.List(node, "views")
+	definitions := make([]Definition, 0, len(items))
 	lines := map[string]int{}
-	for _, item := range p.List(node, "views") {
+	for _, item := range items {
 		d := Read(p, item)
 		if line, has := lines[d.Name]; has && d.Name != "" {
 			p.Wrongf(item, "there is another view %q in line %d: give each a name of its own", d.Name, line)

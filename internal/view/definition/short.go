@@ -30,13 +30,13 @@ func (r reader) short(node *yaml.Node, d *Definition) {
 
 func (r reader) table(node *yaml.Node, before []Table) Table {
 	t := Table{Database: App, Place: at(r.File, node)}
-	var schema, to string
+	var schema, target string
 	var left bool
 	var join, toNode *yaml.Node
 	r.Object(node, "a table", document.Fields{
 		"database": r.into(&t.Database), "schema": r.into(&schema), "table": r.into(&t.Name), "as": r.into(&t.As),
 		"join": func(node *yaml.Node) { join = node }, "left": r.flag(&left),
-		"to": func(node *yaml.Node) { toNode = node; to, _ = r.Text(node) },
+		"to": func(node *yaml.Node) { toNode = node; target, _ = r.Text(node) },
 		"columns": func(node *yaml.Node) {
 			for _, item := range r.List(node, "columns") {
 				t.Columns = append(t.Columns, r.column(item))
@@ -53,16 +53,16 @@ func (r reader) table(node *yaml.Node, before []Table) Table {
 	for _, v := range r.values(join) {
 		t.Join.On = append(t.Join.On, Pair{First: v.From, Second: v.To})
 	}
-	if to == "" {
+	if target == "" {
 		return t
 	}
 	for i, b := range before {
-		if b.Alias() == to {
+		if b.Alias() == target {
 			t.Join.To = i
 			return t
 		}
 	}
-	r.Wrongf(toNode, "no table before this one is called %q", to)
+	r.Wrongf(toNode, "no table before this one is called %q", target)
 	return t
 }
 
@@ -100,7 +100,7 @@ func (r reader) column(node *yaml.Node) Column {
 			c.Mapping.Else = &otherwise
 		}
 	case hasElse || keep:
-		r.Wrongf(node, "else and keep are for a map: map: {1: new, 2: paid}")
+		r.Wrongf(node, "else and keep are for a map, such as {map: {1: new, 2: paid}}")
 	}
 	if c.Expression != "" && c.As == "" {
 		r.Wrongf(node, "an expression needs a name in the view: {expression: lower(email), as: email}")
@@ -111,7 +111,7 @@ func (r reader) column(node *yaml.Node) Column {
 // jsonFields reads {view's column: field}, {column: [path, to, field]} or {column: {path: …, type: …}}.
 func (r reader) jsonFields(node *yaml.Node) []Field {
 	if node.Kind != yaml.MappingNode || len(node.Content) == 0 {
-		r.Wrongf(node, "json is a mapping from columns of the view to fields: json: {city: city, age: {path: [person, age], type: int}}")
+		r.Wrongf(node, "write json as a mapping from columns of the view to fields: {city: city, age: {path: [person, age], type: int}}")
 		return nil
 	}
 	var fields []Field

@@ -24,7 +24,7 @@ func YAML(d Definition) (string, error) {
 // mapping makes a node of names and values. Values that are nil are left out.
 func mapping(pairs ...any) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode}
-	for i := 0; i < len(pairs); i += 2 {
+	for i := 0; i+1 < len(pairs); i += 2 {
 		if value, _ := pairs[i+1].(*yaml.Node); value != nil {
 			name, _ := pairs[i].(string)
 			node.Content = append(node.Content, text(name), value)

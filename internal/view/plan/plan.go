@@ -6,6 +6,7 @@ package plan
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -76,10 +77,10 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 
 // Make finds a definition's tables in the catalogs and checks it against them. What is wrong with the definition is an error
 // of type document.Mistakes.
-func Make(ctx context.Context, target *postgres.DB, databases Databases, d definition.Definition) (*Plan, error) {
-	sources := make([]Source, len(d.Tables))
+func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
+	sources := make([]Source, len(wanted.Tables))
 	m := &maker{ctx: ctx, databases: databases, target: target}
-	for i, t := range d.Tables {
+	for i, t := range wanted.Tables {
 		db, local, err := databases.Open(ctx, t.Database)
 		if err != nil {
 			m.wrongf(t.Place, "%s", err)
@@ -102,7 +103,7 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, d defin
 	if len(m.mistakes) > 0 {
 		return nil, m.mistakes
 	}
-	return m.make(d, sources)
+	return m.make(wanted, sources)
 }
 
 // With makes a plan for tables that are known already.
@@ -193,7 +194,7 @@ func Short(name string) string {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
-	return fmt.Sprintf("%x", sum[:16])
+	return hex.EncodeToString(sum[:16])
 }
 
 func expressionKey(table, column int) string { return fmt.Sprintf("%d.%d", table, column) }
@@ -218,16 +219,16 @@ func (m *maker) expression(table, column int, at definition.Place, what, sql, ki
 }
 
 // column makes the outputs of a column.
-func (m *maker) column(i, k int, c definition.Column) error {
-	t := m.plan.Definition.Tables[i]
-	out := Output{Name: c.Output(), Table: i, Key: c.Key, Hidden: c.Hidden, Column: c.Name}
+func (m *maker) column(table, place int, c definition.Column) error {
+	t := m.plan.Definition.Tables[table]
+	out := Output{Name: c.Output(), Table: table, Key: c.Key, Hidden: c.Hidden, Column: c.Name}
 	value := quote(t.Alias()) + "." + quote(c.Name)
 	if c.Expression != "" {
-		if err := m.expression(i, k, c.Place, "expression", c.Expression, m.typeOf(c.Place, c.Type)); err != nil {
+		if err := m.expression(table, place, c.Place, "expression", c.Expression, m.typeOf(c.Place, c.Type)); err != nil {
 			return err
 		}
-		out.Type = m.plan.Expressions[expressionKey(i, k)].Type
-		out.SQL = quote(t.Alias()) + "." + quote(expressionName(k))
+		out.Type = m.plan.Expressions[expressionKey(table, place)].Type
+		out.SQL = quote(t.Alias()) + "." + quote(expressionName(place))
 		out.Text = out.Type == "text" || strings.HasPrefix(out.Type, "character")
 		m.add(out)
 		return nil
@@ -235,9 +236,9 @@ func (m *maker) column(i, k int, c definition.Column) error {
 	if c.Deleted {
 		return m.deleted(c, out)
 	}
-	source, has := m.plan.Sources[i].Column(c.Name)
+	source, has := m.plan.Sources[table].Column(c.Name)
 	if !has {
-		m.missing(c.Place, m.plan.Sources[i], c.Name)
+		m.missing(c.Place, m.plan.Sources[table], c.Name)
 		return nil
 	}
 	if err := m.checkType(c, source); err != nil {
@@ -253,7 +254,7 @@ func (m *maker) column(i, k int, c definition.Column) error {
 			return nil
 		}
 		for _, f := range c.Fields {
-			m.field(c, i, value, f)
+			m.field(c, table, value, f)
 		}
 	default:
 		out.Type, out.Collation, out.SQL, out.Number, out.Text = source.Type, source.Collation, value, source.Number, source.Category == "S"
@@ -261,7 +262,7 @@ func (m *maker) column(i, k int, c definition.Column) error {
 			switch {
 			case !source.NotNull:
 				m.wrongf(c.Place, "is_nullable is false, but column %s of %s may be NULL: ALTER TABLE … ALTER COLUMN … SET NOT NULL, or leave it out", c.Name, t.Alias())
-			case m.optional(i):
+			case m.optional(table):
 				m.wrongf(c.Place, "is_nullable is false, but %s is joined by a left join, so its columns may be NULL in the view", t.Alias())
 			default:
 				out.NotNull = true

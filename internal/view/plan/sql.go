@@ -99,7 +99,14 @@ func (p *Plan) Select() string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("FROM " + p.from(0))
+	b.WriteString(p.joined()[1:])
+	return b.String()
+}
+
+// joined is the FROM of the SELECT.
+func (p *Plan) joined() string {
+	var b strings.Builder
+	b.WriteString("\nFROM " + p.from(0))
 	for i := 1; i < len(p.Definition.Tables); i++ {
 		kind := "\nINNER JOIN "
 		if p.Definition.Tables[i].Join.Left {
@@ -180,8 +187,9 @@ func (p *Plan) Indexes() []Index {
 
 // CreateIndexes makes the indexes of a table. Postgres gives them names.
 func (p *Plan) CreateIndexes(name string) []string {
-	var statements []string
-	for _, index := range p.Indexes() {
+	indexes := p.Indexes()
+	statements := make([]string, 0, len(indexes))
+	for _, index := range indexes {
 		columns := make([]string, len(index.Columns))
 		for i, c := range index.Columns {
 			columns[i] = quote(c)
@@ -363,12 +371,13 @@ func (*Plan) side(relation string, names []string, from string, limit int) strin
 // path joins from rows of a table with some keys to their root.
 func (p *Plan) path(i int) string {
 	alias := quote(p.Definition.Tables[i].Alias())
-	sql := "FROM " + p.keyed(i) + " AS " + keysAlias + "\nINNER JOIN " + p.Sources[i].relation() + " AS " + alias + " ON " + matches(p.key(i), p.Sources[i].Key, alias)
+	var sql strings.Builder
+	sql.WriteString("FROM " + p.keyed(i) + " AS " + keysAlias + "\nINNER JOIN " + p.Sources[i].relation() + " AS " + alias + " ON " + matches(p.key(i), p.Sources[i].Key, alias))
 	for at := i; at > 0; at = p.Definition.Tables[at].Join.To {
 		to := p.Definition.Tables[at].Join.To
-		sql += "\nINNER JOIN " + p.Sources[to].relation() + " AS " + quote(p.Definition.Tables[to].Alias()) + p.on(at)
+		sql.WriteString("\nINNER JOIN " + p.Sources[to].relation() + " AS " + quote(p.Definition.Tables[to].Alias()) + p.on(at))
 	}
-	return sql
+	return sql.String()
 }
 
 // Compare are the root keys of a range whose rows in the table are not what the SELECT gives, as arrays of text, each once.
@@ -414,6 +423,5 @@ func (p *Plan) Misfits(lower, upper bool) string {
 	if len(counts) == 0 {
 		return ""
 	}
-	selected := p.SelectRange(lower, upper)
-	return "SELECT " + strings.Join(counts, " + ") + selected[strings.Index(selected, "\nFROM "):]
+	return "SELECT " + strings.Join(counts, " + ") + p.joined() + p.between(quote(p.Definition.Tables[0].Alias()), p.Sources[0].Key, 1, lower, upper)
 }
