@@ -1,12 +1,16 @@
 -- name: LedgerDateList :many
 -- Dates with the figures of their last completion: those before a date, the latest first, or those after a date, the
--- earliest first. An empty state is any.
+-- earliest first. An empty state is any; incomplete and failing are groups of them.
 WITH page AS (
     SELECT
         s.metric_date,
         s.state
     FROM analytics.date_states AS s
-    WHERE (@state::text = '' OR s.state = @state::text)
+    WHERE (
+            @state::text = '' OR s.state = @state::text
+            OR @state::text = 'incomplete' AND s.state <> 'complete'
+            OR @state::text = 'failing' AND s.state IN ('failed', 'retrying', 'cancelled', 'interrupted')
+        )
         AND s.metric_date BETWEEN @first_date::date AND @last_date::date
         AND (sqlc.narg('before_date')::date IS NULL OR s.metric_date < sqlc.narg('before_date')::date)
         AND (sqlc.narg('after_date')::date IS NULL OR s.metric_date > sqlc.narg('after_date')::date)

@@ -65,7 +65,7 @@ func TestDates(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		for query, want := range map[string]string{
-			"from=x": "is not a date", "to=2026-02-30": "is not a date", "before=1": "is not a date", "state=<b>": "no such state",
+			"from=x": "is not a date", "to=2026-02-30": "is not a date", "before=1": "is not a date", "state=<b>": "no state &#34;&lt;b&gt;&#34;", "state=bogus": "one of incomplete, failing, complete",
 			"from=2026-03-02&to=2026-03-01": "reversed",
 		} {
 			answer := s.get(t, "/dates?"+query)
@@ -165,7 +165,7 @@ func TestDate(t *testing.T) {
 		require.Equal(t, "/dates/2026-03-02?notice=requested", answer.header.Get("Location"))
 		require.Contains(t, s.get(t, "/dates/2026-03-02").body, "Open requests")
 		for path, status := range map[string]int{
-			"/dates/2026-03-15/request": http.StatusUnprocessableEntity, "/dates/2027-01-01/request": http.StatusUnprocessableEntity,
+			"/dates/2026-03-16/request": http.StatusUnprocessableEntity, "/dates/2027-01-01/request": http.StatusUnprocessableEntity,
 			"/dates/2026-02-30/request": http.StatusNotFound, "/dates/x/request": http.StatusNotFound,
 		} {
 			require.Equal(t, status, s.post(t, path, "").status, path)

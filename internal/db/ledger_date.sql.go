@@ -123,7 +123,11 @@ WITH page AS (
         s.metric_date,
         s.state
     FROM analytics.date_states AS s
-    WHERE ($1::text = '' OR s.state = $1::text)
+    WHERE (
+            $1::text = '' OR s.state = $1::text
+            OR $1::text = 'incomplete' AND s.state <> 'complete'
+            OR $1::text = 'failing' AND s.state IN ('failed', 'retrying', 'cancelled', 'interrupted')
+        )
         AND s.metric_date BETWEEN $2::date AND $3::date
         AND ($4::date IS NULL OR s.metric_date < $4::date)
         AND ($5::date IS NULL OR s.metric_date > $5::date)
@@ -167,7 +171,7 @@ type LedgerDateListRow struct {
 }
 
 // Dates with the figures of their last completion: those before a date, the latest first, or those after a date, the
-// earliest first. An empty state is any.
+// earliest first. An empty state is any; incomplete and failing are groups of them.
 func (q *Queries) LedgerDateList(ctx context.Context, arg LedgerDateListParams) ([]LedgerDateListRow, error) {
 	rows, err := q.db.Query(ctx, ledgerDateList,
 		arg.State,

@@ -3,14 +3,16 @@ package api
 import (
 	"errors"
 	"net/http"
-	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/ui/calendar"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/reply"
@@ -22,8 +24,12 @@ const (
 	apiMostDates = 1000
 )
 
-// apiState matches anything that looks like the name of a state.
-var apiState = regexp.MustCompile(`^[a-z_]{0,30}$`)
+// apiStates returns the states that a call can filter by: those of the ledger.
+func apiStates() []string {
+	return slices.DeleteFunc(calendar.States(), func(state string) bool {
+		return state == ledger.StatePlanned || state == calendar.StateNoEvents || state == calendar.StateMissing
+	})
+}
 
 type datesAnswer struct {
 	Dates []ledger.DateState `json:"dates"`
@@ -56,8 +62,8 @@ func (s *API) apiListDates(w http.ResponseWriter, r *http.Request) error {
 		limit = n
 	}
 	state := query.Get("state")
-	if !apiState.MatchString(state) {
-		return unprocessable(errors.New("there is no such state"))
+	if state != "" && !slices.Contains(apiStates(), state) {
+		return unprocessable(errors.New("there is no such state: it is one of " + strings.Join(apiStates(), ", ")))
 	}
 	answer := datesAnswer{}
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {

@@ -99,9 +99,6 @@ func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if dates.Last.After(today) {
-		return unprocessable(errors.New(dates.Last.String() + " is in the future: today is " + today.String() + " in " + s.Installation.TimeZone))
-	}
 	entities, err := request.entities(dates, s.Installation.EntityType)
 	if err != nil {
 		return unprocessable(err)
@@ -111,8 +108,11 @@ func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 		all[i] = dates.First.AddDays(i)
 	}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: door.User(ctx), Via: audit.ViaAPI, Erase: request.Erase, Entities: entities})
+		return ledger.RequestDates(ctx, tx, all, ledger.Ask{By: door.User(ctx), Via: audit.ViaAPI, Erase: request.Erase, Today: today, Entities: entities})
 	})
+	if errors.Is(err, ledger.ErrFuture) {
+		return unprocessable(err)
+	}
 	if err != nil {
 		return err
 	}

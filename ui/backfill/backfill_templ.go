@@ -204,7 +204,7 @@ func backfillPage(view backfillView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = component.Bar(view.name(), view.Done(), view.Dates).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = component.Bar(view.name(), view.Done()-view.DatesCancelled, view.Dates).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -564,7 +564,10 @@ func backfillPage(view backfillView) templ.Component {
 }
 
 func backfillLine(view backfillView) string {
-	line := format.Number(view.Done()) + " of " + format.Plural(view.Dates, "date") + " done"
+	line := format.Number(view.Done()-view.DatesCancelled) + " of " + format.Plural(view.Dates, "date") + " done"
+	if view.DatesCancelled > 0 {
+		line += ", " + format.Number(view.DatesCancelled) + " cancelled"
+	}
 	switch {
 	case view.Status.State == "paused":
 		return line + "; it requests no more dates until it is resumed."

@@ -217,7 +217,7 @@ func backfillList(view backfillsView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = component.Bar("Backfill "+strconv.FormatInt(b.ID, 10), b.Done(), b.Dates).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = component.Bar("Backfill "+strconv.FormatInt(b.ID, 10), b.Done()-b.DatesCancelled, b.Dates).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -3,7 +3,6 @@ package date
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/calendar"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/format"
@@ -336,14 +336,19 @@ func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !of.Before(page.ScopeOf(r.Context()).Today) {
-		return page.Mistake(fmt.Errorf("%s is not over: request it on the next day or later", of))
+	today, err := schedule.Today(r.Context(), s.DB, s.Clock)
+	if err != nil {
+		return err
 	}
 	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
 		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, ledger.Ask{
 			By: door.User(r.Context()), Via: audit.ViaWeb, Repair: r.PostFormValue("repair") != "", Erase: r.PostFormValue("erase") != "",
+			Today: today,
 		})
 	})
+	if errors.Is(err, ledger.ErrFuture) {
+		return page.Mistake(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,17 +4,18 @@ package date
 import (
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 )
 
@@ -29,8 +30,19 @@ var (
 	lastOfAll  = date.New(9999, time.December, 31)
 )
 
-// stateName matches anything that looks like the name of a state.
-var stateName = regexp.MustCompile(`^[a-z_]{0,30}$`)
+// Groups of states that the list can be filtered by.
+const (
+	stateIncomplete = "incomplete"
+	stateFailing    = "failing" // retrying or failed, cancelled, or left by its worker
+)
+
+// listStates returns the states and groups of states that the list can be filtered by.
+func listStates() []string {
+	states := slices.DeleteFunc(calendar.States(), func(state string) bool {
+		return state == ledger.StatePlanned || state == calendar.StateNoEvents
+	})
+	return append([]string{stateIncomplete, stateFailing}, states...)
+}
 
 // datesView is the list of dates.
 type datesView struct {
@@ -90,10 +102,7 @@ func (s *Pages) showDates(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view := datesView{Filter: dateFilterView{State: filter.State, From: r.URL.Query().Get("from"), To: r.URL.Query().Get("to")}}
-	view.Filter.States = append(view.Filter.States, calendar.States()...)
-	view.Filter.States = slices.DeleteFunc(view.Filter.States, func(state string) bool {
-		return state == ledger.StatePlanned || state == calendar.StateNoEvents
-	})
+	view.Filter.States = listStates()
 	if filter.State == calendar.StateMissing {
 		err = s.readMissing(r.Context(), filter, &view)
 	} else {
@@ -108,8 +117,8 @@ func (s *Pages) showDates(w http.ResponseWriter, r *http.Request) error {
 // dateFilter reads a filter from a query.
 func dateFilter(query url.Values) (ledger.Filter, error) {
 	filter := ledger.Filter{State: query.Get("state"), Range: date.Range{First: firstOfAll, Last: lastOfAll}}
-	if !stateName.MatchString(filter.State) {
-		return filter, page.Mistake(errors.New("there is no such state"))
+	if filter.State != "" && !slices.Contains(listStates(), filter.State) {
+		return filter, page.Mistake(fmt.Errorf("there is no state %q: it is one of %s", format.Shortened(filter.State, 40), strings.Join(listStates(), ", ")))
 	}
 	var before, after date.Date
 	for name, into := range map[string]*date.Date{

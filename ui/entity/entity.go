@@ -407,7 +407,9 @@ func csvQuery(view *entityView) url.Values {
 	return url.Values{"id": {view.ID}, "from": {view.From}, "to": {view.To}}
 }
 
-func datesQuery(view *entityView) url.Values { return url.Values{"from": {view.From}, "to": {view.To}} }
+func datesQuery(view *entityView) url.Values {
+	return url.Values{"state": {"incomplete"}, "from": {view.From}, "to": {view.To}}
+}
 
 // rangeQuery returns the range in which an entity has metrics, or the end of it if it is too long.
 func rangeQuery(known *date.Range) url.Values {

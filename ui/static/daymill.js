@@ -1,5 +1,5 @@
-// What the pages do beyond htmx: live parts rest while nobody looks at them or when asked to, and a filter applies
-// itself when it is changed. Everything works without it.
+// What the pages do beyond htmx: live parts rest while nobody looks at them or when asked to, and say when they get no
+// answer; the clock moves. Everything works without it.
 "use strict";
 
 (() => {
@@ -25,10 +25,38 @@
     document.querySelectorAll("[data-live-toggle]").forEach(label);
   });
 
-  document.addEventListener("change", (event) => {
-    const form = event.target.closest("form[data-apply]");
-    if (form && event.target.matches("select")) form.requestSubmit();
+  // A live part that gets no answer would go on to show what was: say since when.
+  const clock = document.querySelector("[data-clock]");
+  const silent = document.querySelector("[data-silent]");
+  const loaded = performance.now();
+  const began = clock ? Date.parse(clock.dateTime) : 0;
+  const now = () => new Date(began + performance.now() - loaded);
+  const formatIn = (timeZone) => new Intl.DateTimeFormat("en-GB", { timeZone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  let format;
+  try {
+    format = formatIn(clock?.dataset.zone);
+  } catch {
+    format = formatIn(undefined); // The browser does not know the zone: its own.
+  }
+  let answered = now();
+
+  const unanswered = (event) => {
+    if (!silent || !event.target.closest?.("[data-live]")) return;
+    const text = `No answer since ${format.format(answered)}: what this page shows may be out of date.`;
+    if (silent.textContent !== text) silent.textContent = text;
+    silent.hidden = false;
+  };
+  document.addEventListener("htmx:error", unanswered);
+  document.addEventListener("htmx:response:error", unanswered);
+  document.addEventListener("htmx:after:swap", () => {
+    answered = now();
+    if (silent) silent.hidden = true;
   });
+  if (clock) {
+    setInterval(() => {
+      clock.querySelector("[data-time]").textContent = format.format(now());
+    }, 1000);
+  }
 
   document.addEventListener("DOMContentLoaded", () => {
     if (!document.querySelector("[data-live]")) return;

@@ -59,7 +59,7 @@ func verificationsPage(v verificationsView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "\" class=\"fields\" data-apply role=\"search\" aria-label=\"Filter verifications\"><div class=\"field\"><label for=\"date\">Date</label> <input type=\"date\" id=\"date\" name=\"date\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "\" class=\"fields\" role=\"search\" aria-label=\"Filter verifications\"><div class=\"field\"><label for=\"date\">Date</label> <input type=\"date\" id=\"date\" name=\"date\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/daymill/daymill/internal/date"
@@ -17,6 +18,8 @@ type Ask struct {
 	Repair bool
 	// Erase erases whatever has no events any more.
 	Erase bool
+	// Today is the current date in the reporting zone: a later date is refused.
+	Today date.Date
 	// Entities are those that the request is about, as [entity.Type.Format] writes them; all if empty.
 	Entities []string
 }
@@ -32,8 +35,17 @@ func (a Ask) mayLose(dates int) string {
 	}
 }
 
-// RequestDates asks for a rollup of dates in the caller's transaction. The table writes the audit of it.
+// ErrFuture says that a date has not begun, so that it cannot have events.
+var ErrFuture = errors.New("is in the future")
+
+// RequestDates asks for a rollup of dates in the caller's transaction. The table writes the audit of it. The rules are those of
+// analytics.enqueue_rollup, which the command line and applications call.
 func RequestDates(ctx context.Context, on postgres.DBTX, dates []date.Date, ask Ask) error {
+	for _, one := range dates {
+		if one.After(ask.Today) {
+			return fmt.Errorf("%s %w: today is %s", one, ErrFuture, ask.Today)
+		}
+	}
 	err := db.New(on).RequestAppendAs(ctx, db.RequestAppendAsParams{
 		MetricDates: dates, RequestedBy: ask.By, RequestedVia: ask.Via, MayLose: ask.mayLose(len(dates)), Erase: ask.Erase,
 		Entities: append([]string{}, ask.Entities...),
