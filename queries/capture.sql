@@ -162,3 +162,13 @@ WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100
 -- name: GapList :many
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
 FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.id DESC LIMIT @max_rows;
+
+-- name: StreamStanding :many
+-- How streams that something is captured of stand.
+SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained,
+    (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+    (SELECT count(*) FROM capture.gap AS g WHERE g.stream_id = s.id AND g.repaired_at IS NULL)::bigint AS gaps
+FROM capture.stream AS s
+WHERE cardinality(s.tables) > 0
+ORDER BY s.name
+LIMIT 1000;

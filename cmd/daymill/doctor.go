@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 
+	capture "github.com/daymill/daymill/internal/capture/checkup"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/checkup"
@@ -27,7 +29,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: checkup.Checks()}
+	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: slices.Concat(checkup.Checks(), capture.Checks())}
 	if c.SourceURL != "" {
 		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
@@ -53,7 +55,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
-			Checks: checkup.Checks(),
+			Checks: slices.Concat(checkup.Checks(), capture.Checks()),
 			DB:     db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
 		if sourceURL == "" {

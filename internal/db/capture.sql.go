@@ -772,6 +772,55 @@ func (q *Queries) StreamRelease(ctx context.Context, arg StreamReleaseParams) er
 	return err
 }
 
+const streamStanding = `-- name: StreamStanding :many
+SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained,
+    (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+    (SELECT count(*) FROM capture.gap AS g WHERE g.stream_id = s.id AND g.repaired_at IS NULL)::bigint AS gaps
+FROM capture.stream AS s
+WHERE cardinality(s.tables) > 0
+ORDER BY s.name
+LIMIT 1000
+`
+
+type StreamStandingRow struct {
+	Name      string
+	State     string
+	Reason    string
+	Repair    bool
+	Retained  int64
+	IsUnowned bool
+	Gaps      int64
+}
+
+// How streams that something is captured of stand.
+func (q *Queries) StreamStanding(ctx context.Context) ([]StreamStandingRow, error) {
+	rows, err := q.db.Query(ctx, streamStanding)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StreamStandingRow
+	for rows.Next() {
+		var i StreamStandingRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.State,
+			&i.Reason,
+			&i.Repair,
+			&i.Retained,
+			&i.IsUnowned,
+			&i.Gaps,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const streamState = `-- name: StreamState :execrows
 UPDATE capture.stream AS s SET state = $1, reason = $2 WHERE s.id = $3 AND s.token = $4
 `

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	capture "github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/standing"
@@ -33,9 +34,13 @@ func Read(
 	if err := add(&facts); err != nil {
 		return Verdict{}, err
 	}
+	captured, err := capture.Read(ctx, db)
+	if err != nil {
+		return Verdict{}, err
+	}
 	queue, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
 	if err != nil {
 		return Verdict{}, err
 	}
-	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now))}, nil
+	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks())}, nil
 }

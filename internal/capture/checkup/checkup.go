@@ -1,0 +1,69 @@
+// Package checkup is what the doctor looks at for capture: how the application's database is read, which tables cannot be, and who
+// may read changes.
+package checkup
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/doctor"
+)
+
+// Checks are capture's, for [doctor.Config].
+func Checks() []doctor.Check {
+	return []doctor.Check{
+		{ID: "capture", Installed: true, Do: lookAtStream},
+		{ID: "capture_rights", Installed: true, Do: lookAtRights},
+	}
+}
+
+// lookAtStream looks at the application's database. Those of others are in the environment of workers only.
+func lookAtStream(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
+	c, err := stream.Get(ctx, tx, "app")
+	if err != nil || len(c.Tables) == 0 {
+		return err
+	}
+	mode, reason, err := stream.Choose(ctx, e.DB, c.Tables)
+	switch {
+	case err != nil:
+		e.Addf(doctor.Failure, "changes cannot be captured: %s", err)
+	case mode == stream.ModeTrigger:
+		e.Addf(doctor.Warning, "changes are captured by triggers, for which each write pays: %s", reason)
+	default:
+		e.Addf(doctor.OK, "changes are captured from the WAL")
+	}
+	tables, err := table.Find(ctx, tx, c.Tables)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if t.Reason != "" {
+			e.Addf(doctor.Warning, "table %s is not captured: %s", t, t.Reason)
+		}
+	}
+	return nil
+}
+
+// lookAtRights finds roles that may read the changes of all consumers of kind poll.
+func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
+		WHERE NOT r.rolsuper AND r.oid <> (SELECT n.nspowner FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'capture')
+			AND r.rolname !~ '^pg_' AND pg_catalog.has_schema_privilege(r.oid, 'capture', 'USAGE')
+		ORDER BY 1 LIMIT 100`)
+	if err != nil {
+		return fmt.Errorf("look who may read changes: %w", err)
+	}
+	roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look who may read changes: %w", err)
+	}
+	if len(roles) > 0 {
+		e.Addf(doctor.OK, "these roles may use the schema capture, so they may be able to poll changes: %q", roles)
+	}
+	return nil
+}
