@@ -194,6 +194,13 @@ func TestProperty(t *testing.T) {
 				t.Log(text)
 				b.exact(t, fmt.Sprintf("v%d", k))
 			}
+			for range 4 { // Nothing is built: the changes alone keep it right.
+				w.work(t.Context(), b, 20)
+				b.quiet(t)
+				for k := range texts {
+					b.exact(t, fmt.Sprintf("v%d", k))
+				}
+			}
 			_, err := b.engine.Rebuild(t.Context(), "v0", who)
 			require.NoError(t, err)
 			wg.Go(func() { w.work(t.Context(), b, 50) })
