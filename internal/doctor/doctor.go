@@ -6,6 +6,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,10 +154,10 @@ func Examine(ctx context.Context, config Config) []Finding { return Look(ctx, co
 // cannot be looked at is a finding.
 func Look(ctx context.Context, config Config) Report {
 	limits := &config.Limits
-	limits.Transaction = orDefault(limits.Transaction, time.Hour)
-	limits.Waiting = orDefault(limits.Waiting, 5*time.Minute)
-	limits.DeadRows = orDefault(limits.DeadRows, 10_000)
-	limits.Lag = orDefault(limits.Lag, 256<<20)
+	limits.Transaction = cmp.Or(limits.Transaction, time.Hour)
+	limits.Waiting = cmp.Or(limits.Waiting, 5*time.Minute)
+	limits.DeadRows = cmp.Or(limits.DeadRows, 10_000)
+	limits.Lag = cmp.Or(limits.Lag, 256<<20)
 	exam := &Examination{Config: config}
 	for _, look := range append(checks(), config.Checks...) {
 		if look.Installed && !exam.installed {
@@ -225,11 +226,3 @@ func (e *Examination) Addf(level Level, format string, arguments ...any) *Findin
 
 // Fixf says what fixes the finding: a command, or advice.
 func (f *Finding) Fixf(format string, arguments ...any) { f.Fix = fmt.Sprintf(format, arguments...) }
-
-func orDefault[T comparable](value, byDefault T) T {
-	var zero T
-	if value == zero {
-		return byDefault
-	}
-	return value
-}

@@ -7,6 +7,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -80,7 +81,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		connConfig.ConnectTimeout = connectTimeout
 	}
 	if _, has := connConfig.RuntimeParams["application_name"]; !has {
-		connConfig.RuntimeParams["application_name"] = orDefault(config.ApplicationName, "daymill")
+		connConfig.RuntimeParams["application_name"] = cmp.Or(config.ApplicationName, "daymill")
 	}
 	connConfig.Tracer = config.Tracer
 	measured(connConfig)
@@ -89,10 +90,10 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		// A server that became read-only was demoted: a new connection may reach the new primary.
 		return err.Code != pgerrcode.ReadOnlySQLTransaction && closes(conn, err)
 	}
-	poolConfig.MaxConns = int32(orDefault(config.PoolSize, DefaultPoolSize)) //nolint:gosec // A validated option.
+	poolConfig.MaxConns = int32(cmp.Or(config.PoolSize, DefaultPoolSize)) //nolint:gosec // A validated option.
 	poolConfig.MaxConnIdleTime = 5 * time.Minute
 
-	db := &DB{settings: config.settings(), lockPatience: orDefault(config.LockPatience, DefaultLockPatience)}
+	db := &DB{settings: config.settings(), lockPatience: cmp.Or(config.LockPatience, DefaultLockPatience)}
 	db.pooled, err = db.detect(ctx, connConfig.Copy(), config.Pooler)
 	if err != nil {
 		return nil, err
@@ -173,14 +174,6 @@ type DBTX interface {
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
-
-func orDefault[T comparable](value, byDefault T) T {
-	var zero T
-	if value == zero {
-		return byDefault
-	}
-	return value
-}
 
 func address(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,8 +17,8 @@ import (
 // of the database, the role and the URL. All other settings stay the user's choice.
 func (config *Config) settings() map[string]string {
 	return map[string]string{
-		"statement_timeout":                   milliseconds(orDefault(config.StatementTimeout, DefaultStatementTimeout)),
-		"lock_timeout":                        milliseconds(orDefault(config.LockTimeout, DefaultLockTimeout)),
+		"statement_timeout":                   milliseconds(cmp.Or(config.StatementTimeout, DefaultStatementTimeout)),
+		"lock_timeout":                        milliseconds(cmp.Or(config.LockTimeout, DefaultLockTimeout)),
 		"idle_in_transaction_session_timeout": milliseconds(time.Minute),
 		"idle_session_timeout":                "0", // The pool closes idle connections.
 		"transaction_timeout":                 "0", // Statements have their own limits.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -103,7 +104,7 @@ func isPort(text string) bool {
 
 // settingMistake looks for a mistake in the settings of a URL or the environment.
 func settingMistake(given func(name string) string) string {
-	get := func(name, variable string) string { return orDefault(given(name), os.Getenv(variable)) }
+	get := func(name, variable string) string { return cmp.Or(given(name), os.Getenv(variable)) }
 	modes := []string{"", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 	port := get("port", "PGPORT")
 	timeout := get("connect_timeout", "PGCONNECT_TIMEOUT")

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,9 +36,9 @@ func decide(ctx context.Context, tx pgx.Tx, options Options, first bool) (Instal
 	}
 	if first {
 		return Installation{
-			EntityType:  orDefault(options.EntityType, DefaultEntityType),
+			EntityType:  cmp.Or(options.EntityType, DefaultEntityType),
 			TimeZone:    zone,
-			RiverSchema: orDefault(options.RiverSchema, DefaultRiverSchema),
+			RiverSchema: cmp.Or(options.RiverSchema, DefaultRiverSchema),
 		}, nil
 	}
 
@@ -94,11 +95,4 @@ func zoneName(ctx context.Context, tx pgx.Tx, zone string) (string, error) {
 		return "", fmt.Errorf("%w: %q; give an IANA name such as UTC, Europe/London or America/Sao_Paulo", ErrNoTimeZone, zone)
 	}
 	return name, nil
-}
-
-func orDefault[T ~string](value, byDefault T) T {
-	if value == "" {
-		return byDefault
-	}
-	return value
 }

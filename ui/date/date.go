@@ -106,7 +106,7 @@ type dateRequestView struct {
 
 type dateJobView struct {
 	ID, State             string
-	Attempt, MostAttempts int64
+	Attempt, MaxAttempts int64
 	CreatedAt             time.Time
 	FinalizedAt           *time.Time
 }
@@ -216,7 +216,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 	}
 	for _, j := range jobs {
 		v.Jobs = append(v.Jobs, dateJobView{
-			ID: strconv.FormatInt(j.ID, 10), State: j.State, Attempt: int64(j.Attempt), MostAttempts: int64(j.MostAttempts),
+			ID: strconv.FormatInt(j.ID, 10), State: j.State, Attempt: int64(j.Attempt), MaxAttempts: int64(j.MaxAttempts),
 			CreatedAt: j.CreatedAt, FinalizedAt: j.FinalizedAt,
 		})
 	}

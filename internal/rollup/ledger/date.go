@@ -207,7 +207,7 @@ func Requests(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([
 type Job struct {
 	ID                     int64
 	State                  string
-	Attempt, MostAttempts  int
+	Attempt, MaxAttempts  int
 	CreatedAt, ScheduledAt time.Time
 	FinalizedAt            *time.Time
 	Pruned                 bool // River has deleted its row
@@ -222,7 +222,7 @@ func Jobs(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Job
 	all := make([]Job, len(rows))
 	for i, r := range rows {
 		all[i] = Job{
-			ID: r.ID, State: r.State, Attempt: int(r.Attempt), MostAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt,
+			ID: r.ID, State: r.State, Attempt: int(r.Attempt), MaxAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt,
 			ScheduledAt: r.ScheduledAt, FinalizedAt: r.FinalizedAt, Pruned: r.Pruned,
 		}
 	}

@@ -195,7 +195,7 @@ func sessions() []broken {
 		edit("Session/PoolerSettings", postgresPkg, "^TestSession$", sessionGo, "", "		for name, value := range s.db.settings {", "		for name, value := range map[string]string{} {"),
 		edit("Session/SearchPath", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", `SearchPath = "pg_catalog, pg_temp"`, `SearchPath = "public, pg_catalog, pg_temp"`),
 		edit("Session/Isolation", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "BEGIN READ WRITE;"),
-		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(orDefault(config.StatementTimeout", "milliseconds(100 * orDefault(config.StatementTimeout"),
+		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(cmp.Or(config.StatementTimeout", "milliseconds(100 * cmp.Or(config.StatementTimeout"),
 		edit("Session/Encoding", "./cmd/daymill", "^TestEncoding$", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
 		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "float64(took)*p.Pace", "float64(took)*p.Pace/100"),
 		edit("Session/PauseMost", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "maxPause = 10 * time.Second", "maxPause = 1000 * time.Second"),

@@ -1,0 +1,149 @@
+package source_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// TestWatchDates compares the dates that are asked for with those that analytics.date_of says, around every change of
+// the clock at which a date is an hour longer, shorter, or begins twice.
+func TestWatchDates(t *testing.T) {
+	t.Parallel()
+	for _, zone := range []string{"America/St_Johns", "Pacific/Apia", "America/Sao_Paulo", "Europe/London"} {
+		t.Run(strings.ReplaceAll(zone, "/", ""), func(t *testing.T) {
+			t.Parallel()
+			db := &testBundle{pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: zone})}
+			db.RawEvents(t)
+			db.watch(t, source.WatchOptions{Table: "raw_events", Time: "created_at"})
+			for _, hours := range []string{"1 hour", "20 minutes"} {
+				db.exec(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+					SELECT 1, 'view', i FROM generate_series('2010-10-01 00:01+00'::timestamptz, '2012-03-31', '`+hours+`') AS i`)
+				var expected string
+				require.NoError(t, db.QueryRow(t.Context(), `SELECT string_agg(d::text, ' ' ORDER BY d)
+					FROM (SELECT DISTINCT analytics.date_of(created_at) AS d FROM public.raw_events) AS e`).Scan(&expected))
+				require.Equal(t, expected, db.requests(t))
+			}
+			// By itself: in St. John's this minute has the local date of the next day, which begins an hour later.
+			db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2010-11-07 02:30:30+00')")
+			var expected string
+			require.NoError(t, db.QueryRow(t.Context(), "SELECT analytics.date_of('2010-11-07 02:30:30+00')::text").Scan(&expected))
+			require.Equal(t, expected, db.requests(t))
+		})
+	}
+}
+
+// A watch never fails the application's statement for a reason of Daymill's, and what it could not ask for is asked for later.
+func TestWatchFaults(t *testing.T) {
+	t.Parallel()
+	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')"
+	for name, c := range map[string]struct {
+		damage, fix string
+		settled     string // the dates that are asked for once it is fixed
+		left        bool   // whether a fault is left that only a person can settle
+	}{
+		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", fix: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
+		"Duplicate":         {damage: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", fix: "SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 100)", settled: "2026-03-05"},
+		"FunctionMissing":   {damage: "ALTER FUNCTION analytics.request_late(timestamptz[], timestamptz[], text, jsonb[]) RENAME TO gone", fix: "ALTER FUNCTION analytics.gone(timestamptz[], timestamptz[], text, jsonb[]) RENAME TO request_late", settled: "2026-03-05"},
+		"InstallationEmpty": {damage: "CREATE TABLE public.kept AS SELECT * FROM analytics.installation; DELETE FROM analytics.installation", fix: "INSERT INTO analytics.installation SELECT * FROM public.kept", left: true},
+		"SchemaRenamed":     {damage: "ALTER SCHEMA analytics RENAME TO away", fix: "ALTER SCHEMA away RENAME TO analytics"},
+		"TableMissing":      {damage: "ALTER TABLE analytics.rollup_requests RENAME TO away", fix: "ALTER TABLE analytics.away RENAME TO rollup_requests", settled: "2026-03-05"},
+		"TriggerFails":      {damage: "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; CREATE TRIGGER fails AFTER INSERT ON analytics.rollup_requests EXECUTE FUNCTION public.fail()", fix: "DROP TRIGGER fails ON analytics.rollup_requests", settled: "2026-03-05"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, options := setupEvents(t)
+			db.set(t, options)
+			db.watch(t, source.WatchOptions{})
+			db.exec(t, c.damage)
+			db.exec(t, late)
+			db.exec(t, c.fix)
+			db.exec(t, "DELETE FROM analytics.rollup_requests")
+			db.exec(t, "SELECT analytics.settle_faults()")
+			require.Equal(t, c.settled, db.requests(t))
+			var left bool
+			require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS(SELECT FROM analytics.watch_faults)").Scan(&left))
+			require.Equal(t, c.left, left)
+			if c.left {
+				faults, err := source.Faults(t.Context(), db.DB.DB, db.Installation)
+				require.NoError(t, err)
+				require.Contains(t, strings.Join(faults, " "), "late events of app.events are not noticed since")
+				db.watch(t, source.WatchOptions{})
+				faults, err = source.Faults(t.Context(), db.DB.DB, db.Installation)
+				require.NoError(t, err)
+				require.Empty(t, faults)
+			}
+			db.exec(t, late)
+			require.Equal(t, "2026-03-05", db.requests(t))
+		})
+	}
+}
+
+// Instants at the ends of time fail no statement, and hide no late event beside them.
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	db, _ := setupEvents(t)
+	db.exec(t, "CREATE TABLE app.local (who bigint NOT NULL, what text, at timestamp)")
+	db.set(t, source.Options{Table: "app.local", Entity: "who", Type: "what", Time: "at", TimeZone: "America/New_York"})
+	db.watch(t, source.WatchOptions{})
+	for _, at := range []string{"294276-12-31 23:00", "infinity", "-infinity", "4713-01-01 BC", "0001-01-01", "9999-12-31"} {
+		db.exec(t, "INSERT INTO app.local VALUES (1, 'view', '"+at+"'), (1, 'view', '2026-03-05 12:00')")
+		require.Equal(t, "2026-03-05", db.requests(t), at)
+		db.exec(t, "UPDATE app.local SET what = 'click'")
+		require.NotEmpty(t, db.requests(t), at)
+		db.exec(t, "DELETE FROM app.local")
+		db.requests(t)
+	}
+	var faults int
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.watch_faults").Scan(&faults))
+	require.Zero(t, faults)
+}
+
+// Two serializable transactions that insert events of one late date do not conflict over Daymill's tables, and each asks.
+func TestWatchSerializable(t *testing.T) {
+	t.Parallel()
+	db, options := setupEvents(t)
+	db.set(t, options)
+	db.watch(t, source.WatchOptions{})
+	var open [2]pgx.Tx
+	for i := range open {
+		tx, err := db.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.Serializable})
+		require.NoError(t, err)
+		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // Where the test has failed.
+		open[i] = tx
+	}
+	for range 2 {
+		for _, tx := range open {
+			_, err := tx.Exec(t.Context(), "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')")
+			require.NoError(t, err)
+		}
+	}
+	for _, tx := range open {
+		require.NoError(t, tx.Commit(t.Context()))
+	}
+	require.Equal(t, "2026-03-05 2026-03-05 2026-03-05 2026-03-05", db.requests(t), "one for a statement")
+}
+
+// A savepoint that is rolled back takes back that the date was asked for.
+func TestWatchSavepoint(t *testing.T) {
+	t.Parallel()
+	db, options := setupEvents(t)
+	db.set(t, options)
+	db.watch(t, source.WatchOptions{})
+	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00');"
+	db.exec(t, "BEGIN; SAVEPOINT a; "+late+"ROLLBACK TO a; "+late+late+"COMMIT")
+	require.Equal(t, "2026-03-05 2026-03-05", db.requests(t))
+	// Nor does a job that takes the date's requests with it keep a later event of the transaction from being asked for.
+	db.exec(t, "BEGIN;"+late+`INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-05"}', 5);
+		DELETE FROM river_job; `+late+"COMMIT")
+	var open int
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL").Scan(&open))
+	require.Equal(t, 1, open)
+}
