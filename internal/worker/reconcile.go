@@ -12,14 +12,11 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/daymill/daymill/internal/clock"
-	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
-	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
@@ -108,7 +105,7 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-// look makes one pass over everything that the reconciler does.
+// look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps].
 func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	now, needed := r.clock.Now(), false
 	err := r.db.Read(ctx, func(on postgres.DBTX) (err error) {
@@ -119,91 +116,42 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
-		troubles := r.examine(ctx)
-		err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
-		if err != nil {
-			return err
-		}
-		r.inspect(ctx, troubles)
-		if err := r.catchUp(ctx); err != nil {
-			return err
+		for _, chore := range r.chores() {
+			if err := chore(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	if !needed && !maintain {
 		return nil
 	}
-	var dates []db.ReconcileDatesRow
-	var rescued []date.Date
-	var moved []telemetry.Event
+	var p pass
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
-		queries := db.New(tx)
-		mine, err := queries.ReconcileLock(ctx, reconcileKey)
+		p = pass{now: now, tx: tx, queries: db.New(tx)}
+		mine, err := p.queries.ReconcileLock(ctx, reconcileKey)
 		if err != nil || !mine {
 			return err
 		}
-		rescued, err = queries.ReconcileRescue(ctx, r.silence)
-		if err != nil {
-			return fmt.Errorf("rescue jobs of dead workers: %w", err)
-		}
-		if maintain {
-			if _, err := queries.WatchSettle(ctx); err != nil {
-				return fmt.Errorf("ask for what watches could not: %w", err)
+		for _, step := range r.steps() {
+			if step.maintenance && !maintain {
+				continue
 			}
-			if err := r.right(ctx, queries); err != nil {
-				return err
+			if err := step.do(ctx, &p); err != nil {
+				return fmt.Errorf("%s: %w", step.name, err)
 			}
-			if _, err := queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter}); err != nil {
-				return fmt.Errorf("say that jobs are alive: %w", err)
-			}
-		}
-		if moved, err = backfill.Advance(ctx, tx); err != nil {
-			return err
-		}
-		if _, err := queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: now, Silence: r.silence}); err != nil {
-			return fmt.Errorf("bring jobs forward: %w", err)
-		}
-		dates, err = queries.ReconcileDates(ctx, db.ReconcileDatesParams{
-			AtInstant: now, Silence: r.silence, Rests: watchRests, MaxRows: reconcileDates,
-		})
-		if err != nil {
-			return fmt.Errorf("look for dates without a job: %w", err)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, day := range rescued {
-		telemetry.Tell(ctx, r.listeners, telemetry.RunRescue{Date: day})
-	}
-	for _, event := range moved {
+	for _, event := range p.events {
 		telemetry.Tell(ctx, r.listeners, event)
 	}
-	if len(dates) == 0 {
+	if len(p.dates) == 0 {
 		return nil
 	}
-	return r.insert(ctx, dates)
-}
-
-// inspect reports troubles, and faults that do not make runs fail, when they are first seen and once a minute after that. If
-// the inspection itself fails, the rest of the look continues.
-func (r *reconciler) inspect(ctx context.Context, troubles []string) {
-	found, err := source.Faults(ctx, r.db, r.installation)
-	if err != nil {
-		r.logger.WarnContext(ctx, "cannot check what is installed", slog.String("error", err.Error()))
-		return
-	}
-	found = append(found, troubles...)
-	now, told := r.clock.Now(), make(map[string]time.Time, len(found))
-	for _, fault := range found {
-		at, is := r.faults[fault]
-		if !is || now.Sub(at) >= faultEvery || now.Before(at) {
-			telemetry.Tell(ctx, r.listeners, telemetry.Fault{Sentence: fault})
-			at = now
-		}
-		told[fault] = at
-	}
-	r.faults = told
+	return r.insert(ctx, p.dates)
 }
 
 // forget removes the stopped worker process from the ledger.
@@ -257,36 +205,6 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	for i, d := range dates {
 		if !inserted[i].UniqueSkippedAsDuplicate { // Otherwise the date already had a job.
 			telemetry.Tell(ctx, r.listeners, telemetry.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
-		}
-	}
-	return nil
-}
-
-// catchUp inserts overdue daily jobs that nobody has inserted at their hour.
-func (r *reconciler) catchUp(ctx context.Context) error {
-	for _, kind := range Kinds() {
-		if !kind.Daily {
-			continue
-		}
-		overdue, err := r.planner.Overdue(ctx, kind.Name, scheduleGrace)
-		if err == nil && overdue && kind.NeedsSource {
-			overdue, err = source.Exists(ctx, r.db)
-		}
-		if err != nil {
-			return err
-		}
-		if !overdue {
-			continue
-		}
-		inserted, err := r.client.Insert(ctx, kind.insert(), nil)
-		if err != nil {
-			return fmt.Errorf("insert the job %s: %w", kind.Name, err)
-		}
-		// One that a process whose clock was ahead has put off keeps this one out. It does the same work, now.
-		if job := inserted.Job; inserted.UniqueSkippedAsDuplicate && job.ScheduledAt.Sub(r.clock.Now()) > scheduleGrace {
-			if _, err := r.client.JobRetry(ctx, job.ID); err != nil {
-				return fmt.Errorf("bring the job %s forward: %w", kind.Name, err)
-			}
 		}
 	}
 	return nil

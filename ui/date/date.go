@@ -105,10 +105,10 @@ type dateRequestView struct {
 }
 
 type dateJobView struct {
-	ID, State             string
+	ID, State            string
 	Attempt, MaxAttempts int64
-	CreatedAt             time.Time
-	FinalizedAt           *time.Time
+	CreatedAt            time.Time
+	FinalizedAt          *time.Time
 }
 
 // dateOf returns the date in a request's path, or errNotFound.

@@ -207,7 +207,7 @@ func Requests(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([
 type Job struct {
 	ID                     int64
 	State                  string
-	Attempt, MaxAttempts  int
+	Attempt, MaxAttempts   int
 	CreatedAt, ScheduledAt time.Time
 	FinalizedAt            *time.Time
 	Pruned                 bool // River has deleted its row

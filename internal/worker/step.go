@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// pass is one look of the reconciler.
+type pass struct {
+	now     time.Time
+	tx      pgx.Tx
+	queries *db.Queries
+
+	dates  []db.ReconcileDatesRow // which need a job
+	events []telemetry.Event      // told once the transaction has committed
+}
+
+// step is a part of a look.
+type step struct {
+	name string // for errors: what it does
+	// maintenance is set for a step that half a minute's delay does not matter to.
+	maintenance bool
+	do          func(ctx context.Context, p *pass) error
+}
+
+// chores are what every process does for itself now and then, each in transactions of its own.
+func (r *reconciler) chores() []func(ctx context.Context) error {
+	return []func(ctx context.Context) error{r.inspect, r.catchUp}
+}
+
+// steps are what one process at a time does, in one transaction. They are in order: a backfill requests dates, requests bring
+// jobs forward, and what has no job then gets one.
+func (r *reconciler) steps() []step {
+	return []step{
+		{name: "rescue jobs of dead workers", do: func(ctx context.Context, p *pass) error {
+			rescued, err := p.queries.ReconcileRescue(ctx, r.silence)
+			for _, day := range rescued {
+				p.events = append(p.events, telemetry.RunRescue{Date: day})
+			}
+			return err
+		}},
+		{name: "request what watches could not", maintenance: true, do: func(ctx context.Context, p *pass) error {
+			_, err := p.queries.WatchSettle(ctx)
+			return err
+		}},
+		{name: "repair what a wrong clock has left", maintenance: true, do: func(ctx context.Context, p *pass) error {
+			return r.right(ctx, p.queries)
+		}},
+		{name: "say that jobs are alive", maintenance: true, do: func(ctx context.Context, p *pass) error {
+			_, err := p.queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter})
+			return err
+		}},
+		{name: "advance backfills", do: func(ctx context.Context, p *pass) error {
+			moved, err := backfill.Advance(ctx, p.tx)
+			p.events = append(p.events, moved...)
+			return err
+		}},
+		{name: "bring jobs forward", do: func(ctx context.Context, p *pass) error {
+			_, err := p.queries.ReconcilePromote(ctx, db.ReconcilePromoteParams{AtInstant: p.now, Silence: r.silence})
+			return err
+		}},
+		{name: "look for dates without a job", do: func(ctx context.Context, p *pass) (err error) {
+			p.dates, err = p.queries.ReconcileDates(ctx, db.ReconcileDatesParams{
+				AtInstant: p.now, Silence: r.silence, Rests: watchRests, MaxRows: reconcileDates,
+			})
+			return err
+		}},
+	}
+}
+
+// inspect writes down that this worker is alive and in what trouble it is. It reports troubles, and faults that do not make
+// runs fail, when they are first seen and once a minute after that. If the faults cannot be read, the rest of the look continues.
+func (r *reconciler) inspect(ctx context.Context) error {
+	troubles := r.examine(ctx)
+	err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
+	if err != nil {
+		return err
+	}
+	found, err := source.Faults(ctx, r.db, r.installation)
+	if err != nil {
+		r.logger.WarnContext(ctx, "cannot check what is installed", slog.String("error", err.Error()))
+		return nil
+	}
+	found = append(found, troubles...)
+	now, told := r.clock.Now(), make(map[string]time.Time, len(found))
+	for _, fault := range found {
+		at, is := r.faults[fault]
+		if !is || now.Sub(at) >= faultEvery || now.Before(at) {
+			telemetry.Tell(ctx, r.listeners, telemetry.Fault{Sentence: fault})
+			at = now
+		}
+		told[fault] = at
+	}
+	r.faults = told
+	return nil
+}
+
+// catchUp inserts overdue daily jobs that nobody has inserted at their hour.
+func (r *reconciler) catchUp(ctx context.Context) error {
+	for _, kind := range Kinds() {
+		if !kind.Daily {
+			continue
+		}
+		overdue, err := r.planner.Overdue(ctx, kind.Name, scheduleGrace)
+		if err == nil && overdue && kind.NeedsSource {
+			overdue, err = source.Exists(ctx, r.db)
+		}
+		if err != nil {
+			return err
+		}
+		if !overdue {
+			continue
+		}
+		inserted, err := r.client.Insert(ctx, kind.insert(), nil)
+		if err != nil {
+			return fmt.Errorf("insert the job %s: %w", kind.Name, err)
+		}
+		// One that a process whose clock was ahead has put off keeps this one out. It does the same work, now.
+		if job := inserted.Job; inserted.UniqueSkippedAsDuplicate && job.ScheduledAt.Sub(r.clock.Now()) > scheduleGrace {
+			if _, err := r.client.JobRetry(ctx, job.ID); err != nil {
+				return fmt.Errorf("bring the job %s forward: %w", kind.Name, err)
+			}
+		}
+	}
+	return nil
+}
