@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -101,7 +102,7 @@ func readConfig(name string) (*config.File, error) {
 		return nil, usageError{fmt.Errorf("read the file: %w", err)}
 	}
 	file, err := config.Parse(name, content)
-	if mistakes, ok := errors.AsType[config.Mistakes](err); ok {
+	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
 		return nil, usageError{fmt.Errorf("%s:\n%w", plural(int64(len(mistakes)), "mistake"), mistakes)}
 	}
 	return file, err

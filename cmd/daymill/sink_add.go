@@ -11,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -76,7 +77,7 @@ func (c *sinkAddCmd) file(ctx context.Context, db *postgres.DB) (*config.File, e
 		text.WriteString("  " + name + ": " + value + "\n")
 	}
 	file, err := config.Parse("", []byte(text.String()))
-	if mistakes, ok := errors.AsType[config.Mistakes](err); ok {
+	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
 		lines := make([]string, len(mistakes))
 		for i, mistake := range mistakes {
 			lines[i] = mistake.Text

@@ -51,13 +51,7 @@ type Sink struct {
 	Line, Column int
 }
 
-// Mistake and Mistakes are what Parse reports.
-type (
-	Mistake  = document.Mistake
-	Mistakes = document.Mistakes
-)
-
-// Parse reads a file. An error is of type Mistakes.
+// Parse reads a file. An error is of type document.Mistakes.
 func Parse(name string, content []byte) (*File, error) {
 	p := &parser{Parser: document.Parser{File: name}}
 	file := &File{Databases: map[string]string{App: "$DATABASE_URL"}}

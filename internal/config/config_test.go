@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/document"
 )
 
 const example = `# daymill.yaml
@@ -113,7 +114,7 @@ sinks:
   - just a text
   - {name: a, name: b, kind: nats, url: $U, database: nowhere}
 `))
-	var mistakes config.Mistakes
+	var mistakes document.Mistakes
 	require.ErrorAs(t, err, &mistakes)
 	require.NotContains(t, err.Error(), "hunter2secret")
 	lines := strings.Split(err.Error(), "\n")
@@ -156,7 +157,7 @@ func TestParse_Hostile(t *testing.T) {
 		"sinks: [{<<: {a: b}}]", "sinks: [{name: a, kind: webhook, url: $A, rename: {a: null}}]",
 	} {
 		_, err := config.Parse("f", []byte(content))
-		var mistakes config.Mistakes
+		var mistakes document.Mistakes
 		require.ErrorAs(t, err, &mistakes, content[:min(len(content), 50)])
 		for _, mistake := range mistakes {
 			require.GreaterOrEqual(t, mistake.Line, 1)

@@ -165,10 +165,12 @@ func (s *scanner) items(node *yaml.Node, end byte, item func() bool) *yaml.Node 
 			return nil
 		}
 		after := s.place()
-		switch c := s.peek(); c {
-		case end:
+		c := s.peek()
+		if c == end {
 			s.at++
 			return node
+		}
+		switch c {
 		case ',':
 			if s.at++; s.peek() == end {
 				s.wrongf("there is a comma before %q: remove the comma", string(end))

@@ -62,6 +62,7 @@ func Equal(given, wanted string) bool {
 // Outcome is the result of a credential check.
 type Outcome int
 
+// Outcomes of a credential check.
 const (
 	Right Outcome = iota
 	none

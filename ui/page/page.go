@@ -181,6 +181,7 @@ func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query
 		query = url.Values{}
 	}
 	query.Set("notice", notice)
+	//nolint:gosec // The address is of ours, and its parts are escaped.
 	http.Redirect(w, r, Link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
 }
 

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -139,5 +140,5 @@ func changed(ctx context.Context, tx pgx.Tx, id, count int64, err error, action 
 	if count == 0 {
 		return ErrNone
 	}
-	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: fmt.Sprint(id)})
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: strconv.FormatInt(id, 10)})
 }

@@ -48,9 +48,9 @@ func setup(t *testing.T, mode string) *testBundle {
 	return b
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+func (b *testBundle) exec(t *testing.T, sql string) {
 	t.Helper()
-	_, err := b.Exec(t.Context(), sql, args...)
+	_, err := b.Exec(t.Context(), sql)
 	require.NoError(t, err, sql)
 }
 
@@ -80,11 +80,11 @@ func (b *testBundle) configure(t *testing.T, patterns ...string) {
 }
 
 // wait waits until a query says true.
-func (b *testBundle) wait(t *testing.T, sql string, args ...any) {
+func (b *testBundle) wait(t *testing.T, sql string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var is *bool
-		err := b.QueryRow(t.Context(), sql, args...).Scan(&is)
+		err := b.QueryRow(t.Context(), sql).Scan(&is)
 		return err == nil && is != nil && *is
 	}, time.Minute, 10*time.Millisecond, sql)
 }
@@ -178,7 +178,7 @@ func (b *testBundle) requireEqual(t *testing.T, name string) {
 }
 
 // work changes random rows until ctx is done.
-func (b *testBundle) work(ctx context.Context, seed uint64) error {
+func (b *testBundle) work(ctx context.Context, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for ctx.Err() == nil {
 		id := random.IntN(2500)
@@ -200,7 +200,6 @@ func (b *testBundle) work(ctx context.Context, seed uint64) error {
 			continue // The server is gone for a moment, or the key is taken.
 		}
 	}
-	return nil
 }
 
 func inModes(t *testing.T, test func(t *testing.T, mode string)) {
@@ -229,7 +228,7 @@ func TestRun(t *testing.T) {
 		defer done()
 		var workers sync.WaitGroup
 		for i := range 3 {
-			workers.Go(func() { _ = b.work(work, uint64(i)) }) //nolint:gosec // Small.
+			workers.Go(func() { b.work(work, uint64(i)) })
 		}
 		random := rand.New(rand.NewPCG(1, 2))
 		for range 6 {
@@ -326,11 +325,11 @@ func TestPause(t *testing.T) {
 	b.consumer(t, "copy")
 	b.request(t, "copy")
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer cancel()
-		b.wait(t, "SELECT chunks > 2 FROM capture.snapshot")
-	}()
-	require.ErrorIs(t, b.run(ctx), context.Canceled)
+	ended := make(chan error, 1)
+	go func() { ended <- b.run(ctx) }()
+	b.wait(t, "SELECT chunks > 2 FROM capture.snapshot")
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
 	get := func() snapshot.Snapshot {
 		list, err := snapshot.List(t.Context(), b.DB.DB, "", "")
 		require.NoError(t, err)

@@ -41,11 +41,16 @@ type received struct {
 func (r *received) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 	body, _ := io.ReadAll(request.Body)
 	var change struct {
-		Position   int64
-		Table      string
-		Key        struct{ ID int }
-		New        struct{ N int }
-		Op, Stream string
+		Position int64  `json:"position"`
+		Stream   string `json:"stream"`
+		Table    string `json:"table"`
+		Op       string `json:"op"`
+		Key      struct {
+			ID int `json:"id"`
+		} `json:"key"`
+		New struct {
+			N int `json:"n"`
+		} `json:"new"`
 	}
 	err := json.Unmarshal(body, &change)
 	r.mu.Lock()
