@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 )
 
-// Reasons for which Up refuses.
+// Errors of Up.
 var (
 	ErrEntityType  = errors.New("the entity type cannot be changed")
 	ErrTimeZone    = errors.New("the reporting zone cannot be changed while there are metrics")
@@ -71,7 +71,7 @@ func changeZone(ctx context.Context, tx pgx.Tx, from, to string, dryRun bool) er
 	if has {
 		return fmt.Errorf("%w: they count days of %s, which begin at other instants than days of %s; to change it, stop the workers, "+
 			"run TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates, then `daymill migrate --timezone %s`, "+
-			"and start the workers: they roll every date up anew", ErrTimeZone, from, to, to)
+			"and start the workers: they roll up every date again", ErrTimeZone, from, to, to)
 	}
 	if dryRun {
 		return nil

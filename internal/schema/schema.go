@@ -1,6 +1,6 @@
 // Package schema installs and upgrades Daymill's schemas: it runs the files of package migrations.
 //
-// It is written here, and is no library, for two things that the known ones lack: everything happens in one
+// The known libraries lack two things that this package has: everything happens in one
 // transaction, so a failed or interrupted upgrade changes nothing, and the lock is that transaction's own, so it also
 // holds behind a pooler in transaction mode, where a session's advisory lock would be left on some other connection.
 package schema
@@ -64,12 +64,12 @@ type Options struct {
 	RiverSchema string
 	DryRun      bool
 
-	// Who migrates, for the audit, in which nothing is written where Via is empty.
+	// Who migrates, for the audit. If Via is empty, the audit has no entry.
 	Who audit.Who
 	// River brings River's own tables up to date in the schema it is given. It is called under the lock, before
 	// Daymill's migrations, which put triggers on them.
 	River func(ctx context.Context, riverSchema string) error
-	// Repaired is told of what was not as the migrations make it, and was put right or could not be. It may be nil.
+	// Repaired receives what differs from what the migrations make, repaired or not; Fault.Error says why not. It may be nil.
 	Repaired func(faults []inventory.Fault)
 }
 
@@ -204,7 +204,7 @@ func (i Installation) Inventory() inventory.Installed {
 	return inventory.Installed{RiverSchema: i.RiverSchema, EntityType: string(i.EntityType)}
 }
 
-// repair puts back what was lost, disabled or changed since it was installed.
+// repair restores what was lost, disabled or changed since it was installed.
 func repair(ctx context.Context, tx pgx.Tx, installation Installation, options Options) error {
 	faults, err := inventory.Repair(ctx, tx, installation.Inventory())
 	if err != nil || len(faults) == 0 {
@@ -234,7 +234,7 @@ func Faults(ctx context.Context, conn *postgres.DB, installation Installation) (
 	return faults, err
 }
 
-// writeDown writes into the audit who has changed the schema, where there is an audit.
+// writeDown records in the audit who has changed the schema, if the audit exists.
 func writeDown(ctx context.Context, tx pgx.Tx, who audit.Who, action string, changed []Migration) error {
 	if who.Via == "" || len(changed) == 0 {
 		return nil
@@ -364,7 +364,7 @@ func revert(ctx context.Context, tx pgx.Tx, applied []Migration) error {
 	return nil
 }
 
-// locked runs do in a transaction that no other migration runs beside.
+// locked runs do in a transaction, while no other migration runs.
 func locked(ctx context.Context, conn *postgres.DB, do func(tx pgx.Tx) error) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `

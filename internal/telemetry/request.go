@@ -120,7 +120,7 @@ func (e BackfillStop) Attrs() []slog.Attr {
 // results are those of package verification.
 const Drifted = "drifted"
 
-// VerifyStart says that a date's events are about to be counted anew. Verify follows, unless the process is killed.
+// VerifyStart says that a date's events are about to be counted again. Verify follows, unless the process is killed.
 type VerifyStart struct {
 	Date date.Date
 }
@@ -131,7 +131,7 @@ func (VerifyStart) Name() string { return "verify_start" }
 // Attrs are its fields.
 func (e VerifyStart) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
 
-// Verify says that a verification of a date has ended: its events were counted anew and compared with its metrics.
+// Verify says that a verification of a date has ended: its events were counted again and compared with its metrics.
 type Verify struct {
 	Date                        date.Date
 	Result                      string // of package verification, or Interrupted; empty where it failed

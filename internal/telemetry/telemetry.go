@@ -1,8 +1,8 @@
-// Package telemetry is what Daymill says of itself while it works: a table of typed events, and the interface of those
-// who listen. The packages that do the work tell; the log ([Log]), Prometheus (package prom) and OpenTelemetry (package
-// trace) listen. Nothing is global: listeners are handed down, through run.Runner and jobs.Config.
+// Package telemetry has the events that Daymill reports while it works, and the interface of their listeners. The packages
+// that do the work send events; the log ([Log]), Prometheus (package prom) and OpenTelemetry (package trace) listen. Nothing
+// is global: listeners are passed down, through run.Runner and worker.Config.
 //
-// Every event, its fields and who tells it are in docs/telemetry.md, which a test holds to [Events].
+// docs/telemetry.md lists every event, its fields and its sender; a test compares it with [Events].
 package telemetry
 
 import (
@@ -12,27 +12,27 @@ import (
 
 // Event is one of the types of this package.
 type Event interface {
-	// Name is the event's, such as run_stop.
+	// Name returns the event's name, such as run_stop.
 	Name() string
-	// Attrs are its fields, always the same ones in the same order. They name dates, numbers and processes, and never a
-	// value of the application's, an entity or a part of a connection's URL; only an error's text may, which is always
-	// under the key "error".
+	// Attrs returns its fields, always the same ones in the same order. They are dates, numbers and names of processes, never
+	// the application's values, entities or parts of a connection's URL. Only the text of an error, always under the key
+	// "error", may contain those.
 	Attrs() []slog.Attr
 }
 
-// Listener is told of events as they happen, one after another within a run, and from several goroutines at a time: of
-// two runs, say. What it does there is done before the work goes on.
+// Listener receives events as they happen: those of one run in order, those of several runs from several goroutines. The work
+// continues when it returns.
 type Listener interface {
-	// Listen returns ctx, or a context derived of it. What an event that starts something (run_start, phase_start)
-	// returns is the context of what follows until the event that stops it, statements included, and is that event's own.
+	// Listen returns ctx, or a context derived from it. The context returned for an event that starts something (run_start,
+	// phase_start) is used for everything up to and including the event that stops it, statements included.
 	Listen(ctx context.Context, event Event) context.Context
 }
 
-// Listeners are told of an event in order. None is the zero value, and costs next to nothing.
+// Listeners receive each event in order. The zero value has none, and costs next to nothing.
 type Listeners []Listener
 
-// Tell tells listeners of an event, and returns the context of what the event starts. It is a function, so that an event
-// nobody listens to is not even moved to the heap.
+// Tell sends an event to listeners, and returns the context for what the event starts. It is a function, so that an event
+// without listeners is not allocated on the heap.
 func Tell[E Event](ctx context.Context, to Listeners, event E) context.Context {
 	if len(to) == 0 {
 		return ctx

@@ -63,7 +63,7 @@ func equal(row *merge.Row, stored *db.MetricRangeRow, text []byte) bool {
 	}
 	var others map[string]int32
 	if err := json.Unmarshal(stored.OtherCounts, &others); err != nil {
-		return false // Whatever somebody put there by hand is not what was counted: write it anew.
+		return false // Somebody has edited the row by hand: write what was counted.
 	}
 	for _, other := range row.Other {
 		if n, has := others[other.Type]; !has || n != other.Events {

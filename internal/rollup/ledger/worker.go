@@ -43,7 +43,7 @@ func (w Worker) Daily(zone *time.Location) schedule.Daily {
 	return schedule.Daily{Zone: zone, Hour: w.DailyHour, Lookback: w.Lookback}
 }
 
-// SeeWorker records that a worker process is alive, and forgets those that were not seen for a week. StartedAt and
+// SeeWorker records that a worker process is alive, and deletes those that were not seen for a week. StartedAt and
 // LastSeenAt are the database's to say.
 func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	queries := db.New(on)

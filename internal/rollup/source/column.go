@@ -46,11 +46,11 @@ func entityExpression(column db.SourceColumnsRow, installed entity.Type) (string
 		"with an expression that makes a %s of it", installed)
 	switch {
 	case column.BaseID == pgtype.UUIDOID:
-		way += ", or install the schema anew with --entity-type uuid"
+		way += ", or install the schema again with --entity-type uuid"
 	case isWhole(column):
-		way += ", or install the schema anew with --entity-type bigint"
+		way += ", or install the schema again with --entity-type bigint"
 	case isText(column):
-		way += ", or install the schema anew with --entity-type text"
+		way += ", or install the schema again with --entity-type text"
 	}
 	return "", refusef("the %s column %s cannot name entities in a database installed for %s: %s",
 		column.Type, column.Quoted, installed, way)

@@ -21,7 +21,7 @@ type Late struct {
 	Counted []string
 }
 
-// LateOf finds what Watch would watch, for whoever notices late events in another way.
+// LateOf finds what Watch would watch, for callers that notice late events in another way.
 func LateOf(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (late Late, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		source, err := show(ctx, tx)

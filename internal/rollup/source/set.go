@@ -238,7 +238,7 @@ func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
 func replace(ctx context.Context, tx pgx.Tx, query string) error {
 	role, err := db.New(tx).SourceRole(ctx)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows): // Somebody has dropped the view; it is made anew.
+	case errors.Is(err, pgx.ErrNoRows): // Somebody has dropped the view; create it again.
 	case err != nil:
 		return fmt.Errorf("look at the role: %w", err)
 	case !role.Owns:

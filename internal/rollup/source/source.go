@@ -171,7 +171,7 @@ func recorded(ctx context.Context, tx pgx.Tx) (Source, error) {
 
 // differs reports whether a definition is another than Set would make today. The text recorded at the time does not
 // settle it: a newer Postgres writes the same view in other words (16 stopped qualifying the columns of a single
-// table), so the view is made anew, under another name, and taken back.
+// table), so the view is created again under another name, and rolled back.
 func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, error) {
 	if s.Table == "" {
 		return true, nil
@@ -190,8 +190,8 @@ func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, e
 		if err != nil {
 			return err
 		}
-		anew, err := definition(ctx, tx, "pg_temp.daymill_source")
-		same = anew == current
+		again, err := definition(ctx, tx, "pg_temp.daymill_source")
+		same = again == current
 		return err
 	})
 	// A view that cannot be made today is another one, whatever the server's reason; other errors are errors.

@@ -33,7 +33,7 @@ type Watched struct {
 	Table string `json:"table"`       // quoted as SQL needs it
 	Time  string `json:"time_column"` // exact; as the column is called today
 	// Renamed is what the column was called when the triggers were made, where it has another name now. They go on
-	// working, at ten times the cost; Watch makes them anew.
+	// working, at ten times the cost; Watch creates them again.
 	Renamed string `json:"renamed_from,omitempty"`
 	// Tables counts the table and its partitions, or children, all the way down.
 	Tables int `json:"tables"`
@@ -59,7 +59,7 @@ var watchEvents = []struct{ name, timing, event, tables string }{ //nolint:goche
 }
 
 // Watch puts triggers on a table, and on its partitions or children, that ask for the dates before today that a
-// statement has touched. Called again, it makes them anew, on partitions that were added since as well. It is ErrRefused
+// statement has touched. Called again, it creates them again, on partitions that were added since as well. It is ErrRefused
 // where the table cannot have such triggers or this role may not create them. It takes a lock that waits for writers and
 // keeps them waiting, for half a second at the most.
 func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (Watched, error) {
@@ -351,8 +351,8 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// makeFunction makes the function of the triggers, or makes it anew. It works with the rights of the ledger's owner, so
-// that whoever writes events needs none on the ledger.
+// makeFunction creates or replaces the function of the triggers. It runs with the rights of the ledger's owner, so
+// that a role that writes events needs no right on the ledger.
 func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string) error {
 	body, err := w.function(ctx, tx)
 	if err != nil {

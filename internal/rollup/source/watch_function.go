@@ -200,7 +200,7 @@ func (w *watch) entity() string {
 
 // changed is a query for the instants of rows that an update has changed in what is counted, and whether that can be told:
 // only while the view is the one that the function was made for. Once somebody has replaced it by hand, any column may
-// count. A view's rule is written anew when the view is replaced, by another transaction.
+// count. A view's rule is written again when the view is replaced, by another transaction.
 func (w *watch) changed(instant, version string) (counted, query string) {
 	if len(w.counted) == 0 {
 		return "false", "SELECT " + instant + " AS at, NULL::pg_catalog.text AS entity FROM inserted"

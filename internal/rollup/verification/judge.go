@@ -12,10 +12,9 @@ import (
 
 // judge decides what the comparison says, and records it, while the date is locked: no run begins before it is recorded.
 //
-// Where a run has begun since the verification did, some of the rows that were read may be of the one and some of the other,
-// and nothing is said of either. A request says that events have changed and that a run will follow, so a difference is
-// what one would expect. But events that came since the last run without anybody asking are drift: no run would count
-// them. An event that was committed with a request is seen by the scan only if the request is seen here as well.
+// If a run has begun since the verification did, the rows that were read may be of two runs, so judge says nothing about them. A
+// request means that events have changed and a run will follow, so a difference is expected. Events that arrived since
+// the last run without a request are drift, because no run would count them. An event that was committed with a request is seen by the scan only if the request is seen here as well.
 func (v *verification) judge(ctx context.Context) error {
 	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		steady, err := queries.VerificationSteady(ctx, db.VerificationSteadyParams{

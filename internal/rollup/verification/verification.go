@@ -1,4 +1,4 @@
-// Package verification counts a date's events anew and compares the counts with the rows that a run has left, entity by
+// Package verification counts a date's events again and compares the counts with the rows that a run has left, entity by
 // entity. It reads as a run does, in the same slices, passes and pauses, and writes nothing but the ledger:
 //
 //	begin    what is to be compared: the rows of the last completed run
@@ -6,10 +6,10 @@
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan and compare are done once more above it
 //	compare  side by side with the rows, package batch
-//	judge    under the date's lock: has anything moved meanwhile? If not, a date that differs is stale
+//	judge    under the date's lock: has anything changed meanwhile? If not, a date that differs is stale
 //
-// `daymill verify` calls [Verifier.Verify], and the job verify_dates, every day and whenever somebody asks. [List] is what was
-// found.
+// `daymill verify` and the job verify_dates call [Verifier.Verify]; the job runs every day, and when somebody enqueues it. [List]
+// returns the results.
 package verification
 
 import (
@@ -55,10 +55,10 @@ type Repair int
 // What Repair may be.
 const (
 	RepairNone Repair = iota
-	// RepairGains leaves dates to a person that have fewer events than their last complete run has counted: retention may
-	// have dropped some, and a rollup would erase what cannot be counted again.
+	// RepairGains leaves a date alone if it has fewer events than its last complete run counted. Retention may have dropped
+	// some, and a rollup would erase metrics that cannot be counted again.
 	RepairGains
-	// RepairAll erases that, too.
+	// RepairAll requests a rollup of these dates, too, and erases such metrics.
 	RepairAll
 )
 
@@ -84,12 +84,12 @@ type Options struct {
 // Verifier verifies dates of one database. It is safe for concurrent use.
 type Verifier struct {
 	Primary *postgres.DB
-	// Source is where events are read: the primary, or a follower of it.
+	// Source is the database that events are read from: the primary or its follower.
 	Source  *postgres.DB
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options
-	// Listeners are told of what was verified; there may be none.
+	// Listeners receive the events of verifications; may be empty.
 	Listeners telemetry.Listeners
 }
 
@@ -184,7 +184,7 @@ func (v *verification) ledger(ctx context.Context, do func(ctx context.Context, 
 	return v.pair.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
-// begin takes note of what there is to compare, and reports whether there is anything.
+// begin reads what is to be compared, and reports whether there is anything.
 func (v *verification) begin(ctx context.Context) (bool, error) {
 	v.result.Result = Incomplete
 	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
@@ -263,7 +263,7 @@ func (v *verification) count(ctx context.Context) error {
 	return nil
 }
 
-// take takes note of one entity that differs.
+// take records one entity that differs.
 func (v *verification) take(found batch.Difference) {
 	v.result.DriftedEntities++
 	if found.Counted != nil {

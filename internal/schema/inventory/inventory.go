@@ -119,7 +119,7 @@ var manifest = sync.OnceValues(func() (Manifest, error) {
 	return m, err
 })
 
-// Installed is what there is to know of an installation.
+// Installed is what Compare has to know about an installation.
 type Installed struct {
 	RiverSchema string
 	EntityType  string

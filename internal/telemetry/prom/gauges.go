@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// readAtMost is how often the database is read: whoever scrapes more often is told the same again.
+	// readAtMost is how often the database is read: more frequent scrapes get the same values again.
 	readAtMost = 5 * time.Second
 	// readLimit is how long the reading may take. A scrape waits for ten seconds, mostly.
 	readLimit = 3 * time.Second
