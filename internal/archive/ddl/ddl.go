@@ -1,0 +1,109 @@
+// Package ddl archives changes of the schema. Event triggers write each statement to the WAL as a message, in its exact place among
+// the changes of rows, and this package makes of the message a statement that does the same again.
+//
+// The triggers know the text that the client sent, which may be of several statements, or a call of a function that ran the
+// statement. [Reader] finds the statement in it. What it cannot find is lost, and the archive needs a new base.
+package ddl
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Schema has everything that the archive installs in a database.
+const Schema = "daymill_archive"
+
+// Prefixes of messages in the WAL: of those that are JSON, and of rows.
+const (
+	Prefix    = "daymill_archive"
+	PrefixRow = "daymill_archive.row"
+)
+
+//go:embed install.sql
+var installSQL string
+
+// Install makes the event triggers, and gives every table without a key an identity. It needs a superuser.
+func Install(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, installSQL); err != nil {
+		return fmt.Errorf("install the event triggers: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "SELECT daymill_archive.identify()"); err != nil {
+		return fmt.Errorf("give tables without a key a replica identity: %w", err)
+	}
+	return nil
+}
+
+// Removal is the SQL that removes what Install made.
+const Removal = `DROP EVENT TRIGGER IF EXISTS daymill_archive_begun;
+DROP EVENT TRIGGER IF EXISTS daymill_archive_rewritten;
+DROP EVENT TRIGGER IF EXISTS daymill_archive_dropped;
+DROP EVENT TRIGGER IF EXISTS daymill_archive_ended;
+DROP SCHEMA IF EXISTS daymill_archive CASCADE;
+`
+
+// triggers are how many event triggers Install makes.
+const triggers = 4
+
+// Installed reports whether all event triggers are there and on.
+func Installed(ctx context.Context, on postgres.DBTX) (bool, error) {
+	var count int
+	err := on.QueryRow(ctx, `
+		SELECT count(*) FROM pg_catalog.pg_event_trigger AS t INNER JOIN pg_catalog.pg_proc AS p ON p.oid = t.evtfoid
+		WHERE t.evtname LIKE 'daymill\_archive\_%' AND t.evtenabled = 'A' AND p.pronamespace = pg_catalog.to_regnamespace($1)`, Schema).Scan(&count)
+	if err != nil {
+		return false, fmt.Errorf("look for the event triggers: %w", err)
+	}
+	return count == triggers, nil
+}
+
+// Kinds of messages.
+const (
+	KindBegin   = "begin"    // a statement begins whose rows come before its own message
+	KindEnd     = "end"      // a statement has ended
+	KindSQL     = "sql"      // a statement that follows from the one before
+	KindRows    = "rows"     // all rows of a table follow, and replace those that it has
+	KindRowsEnd = "rows_end" // the last of them has come
+	KindLost    = "lost"     // the triggers failed
+)
+
+// Message is one message of the triggers.
+type Message struct {
+	Kind     string            `json:"kind"`
+	Tag      string            `json:"tag"`
+	Skip     string            `json:"skip"` // why the statement is not archived; empty where it is
+	Query    string            `json:"query"`
+	Context  string            `json:"context"`
+	Settings map[string]string `json:"settings"`
+	Objects  []string          `json:"objects"`
+	SQL      string            `json:"sql"`    // written from the catalog; empty where the text is used
+	Bodies   []string          `json:"bodies"` // of the SQL functions that ran the statement
+	PID      int               `json:"pid"`
+	At       string            `json:"at"` // when the client sent the query
+	Table    string            `json:"table"`
+	Columns  []string          `json:"columns"`
+	Reason   string            `json:"reason"`
+}
+
+// Decode reads a message.
+func Decode(content []byte) (m Message, err error) {
+	if err := json.Unmarshal(content, &m); err != nil {
+		return m, fmt.Errorf("read a message of the event triggers: %w", err)
+	}
+	return m, nil
+}
+
+// DecodeRow reads a row: the values as SQL literals, nil for NULL.
+func DecodeRow(content []byte) ([]*string, error) {
+	var values pgtype.FlatArray[*string]
+	if err := pgtype.NewMap().Scan(pgtype.TextArrayOID, pgtype.TextFormatCode, content, &values); err != nil {
+		return nil, fmt.Errorf("read a row of a rewritten table: %w", err)
+	}
+	return values, nil
+}

@@ -1,0 +1,279 @@
+-- What the archive needs in the database that it archives: event triggers that write every change of the schema to the WAL, in its
+-- exact place among the rows. A message is JSON; internal/archive/ddl reads it. Nothing here may make the application's statement
+-- fail: what cannot be written is written as lost, and the archive takes a new base.
+CREATE SCHEMA daymill_archive;
+GRANT USAGE ON SCHEMA daymill_archive TO PUBLIC;
+
+-- say writes a message that is part of the transaction.
+CREATE FUNCTION daymill_archive.say(the_message json) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT pg_logical_emit_message(true, 'daymill_archive', the_message::text) $$;
+REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
+
+-- ship sends all rows of a table: those that a statement has rewritten are not in the WAL as changes.
+CREATE FUNCTION daymill_archive.ship(the_table oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET row_security = off
+AS $$
+DECLARE
+    the_name text;
+    the_columns json;
+    the_row text;
+BEGIN
+    SELECT format('%I.%I', n.nspname, c.relname) INTO the_name
+    FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = the_table AND c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]'),
+        coalesce(string_agg(format('nullif(format(''%%L'', %I), ''NULL'')', a.attname), ', ' ORDER BY a.attnum), '')
+    INTO the_columns, the_row
+    FROM pg_attribute AS a WHERE a.attrelid = the_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    PERFORM daymill_archive.say(json_build_object('kind', 'rows', 'table', the_name, 'columns', the_columns));
+    EXECUTE format('SELECT count(pg_logical_emit_message(true, ''daymill_archive.row'', ARRAY[%s]::text[]::text)) FROM ONLY %s', the_row, the_name);
+    PERFORM daymill_archive.say(json_build_object('kind', 'rows_end'));
+END
+$$;
+REVOKE ALL ON FUNCTION daymill_archive.ship(oid) FROM PUBLIC;
+
+-- mine reports whether this transaction wrote a row of a catalog that it sees.
+CREATE FUNCTION daymill_archive.mine(the_xmin xid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    here bigint := pg_current_xact_id()::text::bigint;
+    there bigint := (here & ~4294967295) | the_xmin::text::bigint;
+BEGIN
+    IF the_xmin::text::bigint < 3 THEN
+        RETURN false;
+    ELSIF there > here + 2147483648 THEN
+        there := there - 4294967296;
+    ELSIF there < here - 2147483648 THEN
+        there := there + 4294967296;
+    END IF;
+    RETURN there >= 0 AND pg_xact_status(there::text::xid8) = 'in progress';
+END
+$$;
+
+-- identify lets every table's updates and deletes say which row they mean: without a key, by the whole row. Otherwise the
+-- publication would make them fail.
+CREATE FUNCTION daymill_archive.identify() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the_statement text;
+    before text := coalesce(current_setting('daymill_archive.quiet', true), '');
+BEGIN
+    PERFORM set_config('daymill_archive.quiet', 'on', true);
+    FOR the_statement IN
+        SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL', n.nspname, c.relname)
+        FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
+            AND CASE c.relreplident
+                WHEN 'f' THEN false
+                WHEN 'n' THEN true
+                WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)
+                ELSE NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
+            END
+        ORDER BY c.oid
+    LOOP
+        EXECUTE the_statement;
+        PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', the_statement));
+    END LOOP;
+    PERFORM set_config('daymill_archive.quiet', before, true);
+END
+$$;
+REVOKE ALL ON FUNCTION daymill_archive.identify() FROM PUBLIC;
+
+-- missing sends the values that new columns have in the rows that were there. A default such as now() is computed once, when the
+-- column is added, and rewrites nothing.
+CREATE FUNCTION daymill_archive.missing() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C'
+AS $$
+DECLARE
+    the record;
+    seen text := coalesce(current_setting('daymill_archive.seen', true), '');
+BEGIN
+    FOR the IN
+        SELECT format(' %s.%s.', a.attrelid, a.attnum) AS mark,
+            format('UPDATE ONLY %I.%I SET %I = %L', n.nspname, c.relname, a.attname, (a.attmissingval::text::text[])[1]) AS statement
+        FROM pg_attribute AS a INNER JOIN pg_class AS c ON c.oid = a.attrelid INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.atthasmissing AND c.relkind = 'r' AND c.relpersistence = 'p' AND daymill_archive.mine(a.xmin)
+            AND coalesce(pg_get_expr(d.adbin, d.adrelid), '') !~ '^(true|false|-?[0-9.]+|''([^'']|'''')*''::[a-z ]+)$'
+        ORDER BY 1
+    LOOP
+        IF position(the.mark IN seen) = 0 THEN
+            seen := seen || the.mark;
+            PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', the.statement));
+        END IF;
+    END LOOP;
+    PERFORM set_config('daymill_archive.seen', seen, true);
+END
+$$;
+REVOKE ALL ON FUNCTION daymill_archive.missing() FROM PUBLIC;
+
+-- created is the CREATE TABLE of a table that a query made: its rows come before its message, so the reader makes the table when
+-- the first one comes, and this one is for a table without rows.
+CREATE FUNCTION daymill_archive.created(the_table oid) RETURNS text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('CREATE %sTABLE IF NOT EXISTS %I.%I (%s)', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, n.nspname, c.relname, coalesce((
+            SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
+            FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        ), ''))
+        || coalesce((
+            SELECT string_agg(format('; ALTER TABLE %I.%I ALTER COLUMN %I TYPE %s COLLATE %I.%I', n.nspname, c.relname, a.attname,
+                format_type(a.atttypid, a.atttypmod), cn.nspname, co.collname), '' ORDER BY a.attnum)
+            FROM pg_attribute AS a INNER JOIN pg_type AS t ON t.oid = a.atttypid
+            INNER JOIN pg_collation AS co ON co.oid = a.attcollation INNER JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attcollation <> t.typcollation
+        ), '')
+        || CASE WHEN c.reloptions IS NULL THEN '' ELSE format('; ALTER TABLE %I.%I SET (%s)', n.nspname, c.relname, array_to_string(c.reloptions, ', ')) END
+        || CASE WHEN am.amname IN ('heap') THEN '' ELSE format('; ALTER TABLE %I.%I SET ACCESS METHOD %I', n.nspname, c.relname, am.amname) END
+        || format('; ALTER TABLE %I.%I OWNER TO %I', n.nspname, c.relname, r.rolname)
+    FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace INNER JOIN pg_roles AS r ON r.oid = c.relowner
+    LEFT JOIN pg_am AS am ON am.oid = c.relam
+    WHERE c.oid = the_table
+$$;
+
+-- beginning and begun mark the beginning of statements whose rows come before their own message.
+CREATE FUNCTION daymill_archive.beginning(the_tag text, the_role text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', the_tag, 'settings', json_build_object('role', the_role)));
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'daymill could not archive the beginning of %: %', the_tag, SQLERRM;
+END
+$$;
+
+CREATE FUNCTION daymill_archive.begun() RETURNS event_trigger
+LANGUAGE plpgsql
+AS $$ BEGIN PERFORM daymill_archive.beginning(tg_tag, current_user::text); END $$;
+
+-- rewritten notes which tables a statement rewrites.
+CREATE FUNCTION daymill_archive.rewritten() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('daymill_archive.rewritten',
+        coalesce(current_setting('daymill_archive.rewritten', true), '') || ' ' || pg_event_trigger_table_rewrite_oid(), true);
+EXCEPTION WHEN OTHERS THEN
+    PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
+    RAISE WARNING 'daymill could not archive a table that % rewrites: %', tg_tag, SQLERRM;
+END
+$$;
+
+-- dropped notes whether what a statement drops is temporary; of a mixture, it notes the statements that drop the rest.
+CREATE FUNCTION daymill_archive.dropped() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    temporary bigint;
+    permanent text;
+BEGIN
+    SELECT count(*) FILTER (WHERE o.is_temporary),
+        string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.is_temporary)
+    INTO temporary, permanent
+    FROM pg_event_trigger_dropped_objects() AS o WHERE o.original;
+    PERFORM set_config('daymill_archive.dropped', CASE WHEN temporary = 0 THEN '' WHEN permanent IS NULL THEN 'temporary' ELSE permanent END, true);
+EXCEPTION WHEN OTHERS THEN
+    PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
+    RAISE WARNING 'daymill could not archive what % drops: %', tg_tag, SQLERRM;
+END
+$$;
+
+-- emit writes the message of a statement that has ended, and what its text does not say.
+CREATE FUNCTION daymill_archive.emit(the_tag text, the_context text, the_settings json) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    objects json;
+    made oid;
+    count_all bigint;
+    count_temporary bigint;
+    count_extension bigint;
+    dropped text := coalesce(current_setting('daymill_archive.dropped', true), '');
+    rewritten text := coalesce(current_setting('daymill_archive.rewritten', true), '');
+    skip text := '';
+    statement text;
+    bodies json;
+    the_table text;
+BEGIN
+    IF coalesce(current_setting('daymill_archive.quiet', true), '') = 'on' THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('daymill_archive.dropped', '', true), set_config('daymill_archive.rewritten', '', true);
+    SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'),
+        count(*) FILTER (WHERE c.in_extension), min(c.objid) FILTER (WHERE c.object_type = 'table'),
+        coalesce(json_agg(c.object_identity) FILTER (WHERE c.place <= 20), '[]')
+    INTO count_all, count_temporary, count_extension, made, objects
+    FROM pg_event_trigger_ddl_commands() WITH ORDINALITY AS c (classid, objid, objsubid, command_tag, object_type, schema_name, object_identity, in_extension, command, place);
+    IF count_all > 0 AND count_temporary = count_all OR the_tag LIKE 'DROP %' AND dropped = 'temporary' THEN
+        skip := 'temporary';
+    ELSIF count_all > 0 AND count_extension = count_all AND the_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        skip := 'extension';
+    ELSIF the_tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
+        statement := daymill_archive.created(made);
+        IF statement IS NULL THEN
+            skip := 'nothing';
+        END IF;
+    ELSIF the_tag LIKE 'DROP %' AND dropped <> '' THEN
+        statement := dropped;
+    END IF;
+    IF skip <> '' AND the_tag NOT IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        RETURN;
+    END IF;
+    IF the_context ~ E'^[^\n]*\nSQL function "' THEN -- The context names the function and the statement in it, without its text.
+        SELECT json_agg(p.prosrc) INTO bodies FROM pg_proc AS p INNER JOIN pg_language AS l ON l.oid = p.prolang
+        WHERE l.lanname = 'sql' AND p.proname = substring(the_context FROM E'^[^\n]*\nSQL function "([^"]*)"');
+    END IF;
+    PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
+        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'pid', pg_backend_pid(),
+        'at', extract(epoch FROM statement_timestamp())::text));
+    IF the_tag LIKE 'ALTER %' THEN
+        PERFORM daymill_archive.missing();
+    END IF;
+    FOR the_table IN SELECT DISTINCT t FROM regexp_split_to_table(rewritten, ' ') AS t WHERE t <> '' LOOP
+        PERFORM daymill_archive.ship(the_table::oid);
+    END LOOP;
+    PERFORM daymill_archive.identify();
+EXCEPTION WHEN OTHERS THEN
+    PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', the_tag, 'reason', SQLERRM));
+    RAISE WARNING 'daymill could not archive %: %', the_tag, SQLERRM;
+END
+$$;
+
+-- ended is the caller's: the function that it calls runs as its owner and with a search_path of its own.
+CREATE FUNCTION daymill_archive.ended() RETURNS event_trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    the_context text;
+BEGIN
+    GET DIAGNOSTICS the_context = PG_CONTEXT;
+    PERFORM daymill_archive.emit(tg_tag, the_context, pg_catalog.json_build_object(
+        'role', current_user, 'search_path', pg_catalog.current_setting('search_path'), 'TimeZone', pg_catalog.current_setting('TimeZone'),
+        'DateStyle', pg_catalog.current_setting('DateStyle'), 'IntervalStyle', pg_catalog.current_setting('IntervalStyle'),
+        'default_table_access_method', pg_catalog.current_setting('default_table_access_method'),
+        'default_toast_compression', pg_catalog.current_setting('default_toast_compression'),
+        'default_tablespace', pg_catalog.current_setting('default_tablespace'), 'xmloption', pg_catalog.current_setting('xmloption'),
+        'standard_conforming_strings', pg_catalog.current_setting('standard_conforming_strings'),
+        'array_nulls', pg_catalog.current_setting('array_nulls'), 'transform_null_equals', pg_catalog.current_setting('transform_null_equals')));
+END
+$$;
+
+CREATE EVENT TRIGGER daymill_archive_begun ON ddl_command_start
+WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') EXECUTE FUNCTION daymill_archive.begun();
+CREATE EVENT TRIGGER daymill_archive_rewritten ON table_rewrite EXECUTE FUNCTION daymill_archive.rewritten();
+CREATE EVENT TRIGGER daymill_archive_dropped ON sql_drop EXECUTE FUNCTION daymill_archive.dropped();
+CREATE EVENT TRIGGER daymill_archive_ended ON ddl_command_end EXECUTE FUNCTION daymill_archive.ended();
+ALTER EVENT TRIGGER daymill_archive_begun ENABLE ALWAYS;
+ALTER EVENT TRIGGER daymill_archive_rewritten ENABLE ALWAYS;
+ALTER EVENT TRIGGER daymill_archive_dropped ENABLE ALWAYS;
+ALTER EVENT TRIGGER daymill_archive_ended ENABLE ALWAYS;

@@ -1,0 +1,121 @@
+package ddl
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// ErrLost means that a statement cannot be put back together, so that the archive needs a new base.
+var ErrLost = errors.New("a change of the schema could not be archived")
+
+// Reader makes statements of messages. It remembers how far it has come in a text of several statements.
+type Reader struct {
+	last string // what identifies the text
+	next int    // of its statements
+}
+
+var (
+	inPLpgSQL = regexp.MustCompile(`"\n(?:PL/pgSQL function|SQL function|PL/|unnamed portal|portal|during|SQL statement)`)
+	inSQL     = regexp.MustCompile(`^SQL function "([^"]*)" statement (\d+)`)
+)
+
+// Text returns the statement of a message of [KindEnd].
+func (r *Reader) Text(m Message) (string, error) {
+	if m.SQL != "" {
+		return m.SQL, nil
+	}
+	backslashes := m.Settings["standard_conforming_strings"] == "off"
+	_, context, _ := strings.Cut(m.Context, "\n") // The first line is the trigger's.
+	if found := inSQL.FindStringSubmatch(context); found != nil {
+		return ofFunction(m, found[1], found[2], backslashes)
+	}
+	text := m.Query
+	if rest, is := strings.CutPrefix(context, `SQL statement "`); is {
+		text = strings.TrimSuffix(rest, `"`)
+		if end := inPLpgSQL.FindStringIndex(rest); end != nil {
+			text = rest[:end[0]]
+		}
+	}
+	statements := split(text, backslashes)
+	if len(statements) == 1 {
+		if !statements[0].has(m.Tag) {
+			return "", fmt.Errorf("%w: %s, which was run by %q", ErrLost, m.Tag, short(text))
+		}
+		return statements[0].plain(), nil
+	}
+	key := strconv.Itoa(m.PID) + " " + m.At + " " + m.Context + m.Query
+	if key != r.last {
+		r.last, r.next = key, 0
+	}
+	// A statement that names what the message is of is preferred: one may have been rolled back to a savepoint.
+	for _, named := range []bool{true, false} {
+		for i := r.next; i < len(statements); i++ {
+			if s := statements[i]; s.has(m.Tag) && (!named || s.names(m.Objects)) {
+				r.next = i + 1
+				return s.plain(), nil
+			}
+		}
+	}
+	if statements := split(text, backslashes); len(m.Objects) > 0 { // A loop runs the same text again.
+		for i, s := range statements {
+			if s.has(m.Tag) && s.names(m.Objects) {
+				r.next = i + 1
+				return s.plain(), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, m.Tag, short(text))
+}
+
+// ofFunction finds the statement in the body of an SQL function, of which only the name is known.
+func ofFunction(m Message, name, number string, backslashes bool) (string, error) {
+	at, _ := strconv.Atoi(number)
+	found := ""
+	for _, body := range m.Bodies {
+		statements := split(body, backslashes)
+		if at < 1 || at > len(statements) || !statements[at-1].has(m.Tag) {
+			continue
+		}
+		text := statements[at-1].plain()
+		if found != "" && found != text {
+			return "", fmt.Errorf("%w: %s in one of several functions %s", ErrLost, m.Tag, name)
+		}
+		found = text
+	}
+	if found == "" {
+		return "", fmt.Errorf("%w: %s in the function %s", ErrLost, m.Tag, name)
+	}
+	return found, nil
+}
+
+// names reports whether the statement has the last part of an object's name.
+func (s statement) names(objects []string) bool {
+	if len(objects) == 0 {
+		return true
+	}
+	for _, object := range objects {
+		parts := tokens(object, false)
+		for i, part := range parts {
+			if i+1 < len(parts) && parts[i+1].text == "." || !isWord(part.text[0]) && part.text[0] != '"' {
+				continue // A schema, or a symbol.
+			}
+			for _, t := range s.tokens {
+				if strings.EqualFold(strings.Trim(t.text, `"`), strings.Trim(part.text, `"`)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func short(text string) string {
+	const most = 80
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
