@@ -51,6 +51,7 @@ type cli struct {
 	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, show how and what, and go on with snapshots."`
 	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
 	View       viewCmd       `cmd:"" help:"Make tables that are kept equal to a SELECT: apply definitions, watch, verify, rebuild."`
+	Archive    archiveCmd    `cmd:"" help:"Keep a backup as plain SQL, of everything and of every transaction since, and restore it."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -59,6 +59,11 @@ func TestLayout(t *testing.T) {
 			transitive: true,
 			from:       []string{module + "/internal/view"},
 		},
+		"ArchiveKnowsOnlyCapture": {
+			forbidden:  []string{module + "/internal/rollup", module + "/internal/view", module + "/internal/worker"},
+			transitive: true,
+			from:       []string{module + "/internal/archive"},
+		},
 		"NothingKnowsViews": {
 			forbidden:  []string{module + "/internal/view"},
 			transitive: true,
@@ -69,7 +74,7 @@ func TestLayout(t *testing.T) {
 			transitive: true,
 			from:       []string{module + "/internal"},
 			except: []string{
-				module + "/internal/rollup", module + "/internal/capture", module + "/internal/view", module + "/internal/worker", module + "/internal/test",
+				module + "/internal/rollup", module + "/internal/capture", module + "/internal/view", module + "/internal/archive", module + "/internal/worker", module + "/internal/test",
 				module + "/internal/config", // The file has the settings of all capabilities.
 			},
 		},

@@ -81,7 +81,7 @@ ORDER BY n.nspname, c.relname`
 // Own are Daymill's own schemas, which are in no stream.
 //
 //nolint:gochecknoglobals // A constant.
-var Own = append(schema.Own(), queue)
+var Own = append(schema.Own(), queue, "daymill_archive")
 
 // queue is the schema of trigger mode's queue, and what those of further streams begin with.
 const queue = "daymill_capture"

@@ -1,0 +1,20 @@
+\set ON_ERROR_STOP on
+SET session_replication_role = replica;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SET check_function_bodies = off;
+SET row_security = off;
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET search_path = pg_catalog;
+SET "TimeZone" = 'UTC';
+SET "DateStyle" = 'ISO, YMD';
+SET "IntervalStyle" = 'postgres';
+SET extra_float_digits = 3;
+SET bytea_output = 'hex';
+SET xmloption = content;
+SET array_nulls = on;
+SET transform_null_equals = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+SET default_toast_compression = pglz;

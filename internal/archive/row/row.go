@@ -1,0 +1,205 @@
+// Package row writes changes of rows as SQL that psql and [segment] read line by line: a line is whole, whatever the values are.
+package row
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// Name quotes a name so that it stays on its line.
+func Name(name string) string {
+	if strings.IndexFunc(name, unicode.IsControl) < 0 {
+		return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	}
+	var b strings.Builder
+	b.WriteString(`U&"`)
+	for _, r := range name {
+		switch {
+		case unicode.IsControl(r):
+			fmt.Fprintf(&b, `\%04X`, r)
+		case r == '"' || r == '\\':
+			b.WriteRune(r)
+			b.WriteRune(r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteString(`"`)
+	return b.String()
+}
+
+// Literal quotes a value so that it stays on its line.
+func Literal(value string) string {
+	if !strings.ContainsAny(value, "\\\n\r") {
+		return "'" + strings.ReplaceAll(value, "'", "''") + "'"
+	}
+	return "E'" + strings.NewReplacer(`\`, `\\`, "'", "''", "\n", `\n`, "\r", `\r`).Replace(value) + "'"
+}
+
+// Unquote returns the value of a literal that Postgres's quote_literal made.
+func Unquote(literal string) string {
+	literal = strings.TrimLeft(literal, " ")
+	if rest, is := strings.CutPrefix(literal, "E'"); is {
+		return strings.NewReplacer(`\\`, `\`, "''", "'").Replace(strings.TrimSuffix(rest, "'"))
+	}
+	return strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(literal, "'"), "'"), "''", "'")
+}
+
+// Table is a table as the stream describes it.
+type Table struct {
+	Name    string // qualified and quoted
+	Columns []string
+	Types   []uint32
+	Key     []bool
+	Full    bool
+	// Always says which columns are GENERATED ALWAYS AS IDENTITY: an UPDATE may not name them. Gone reports that this is not known,
+	// because the table is not there any more.
+	Always []bool
+	Gone   bool
+}
+
+// Copy is the head of rows in COPY's format.
+func (t *Table) Copy() string { return "COPY " + t.Name + " (" + t.names() + ") FROM stdin;\n" }
+
+func (t *Table) names() string {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = Name(c)
+	}
+	return strings.Join(names, ", ")
+}
+
+//nolint:gochecknoglobals // A constant.
+var copyEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
+
+// Line writes values, of which nil is NULL, as a line of COPY's.
+func Line(b *bytes.Buffer, values []*string) {
+	for i, v := range values {
+		if i > 0 {
+			b.WriteByte('\t')
+		}
+		if v == nil {
+			b.WriteString(`\N`)
+			continue
+		}
+		_, _ = copyEscapes.WriteString(b, *v) // A buffer does not fail.
+	}
+	b.WriteByte('\n')
+}
+
+// Values returns a tuple's values.
+func Values(tuple *pglogrepl.TupleData) []*string {
+	values := make([]*string, len(tuple.Columns))
+	for i, c := range tuple.Columns {
+		if c.DataType == pglogrepl.TupleDataTypeText {
+			text := string(c.Data)
+			values[i] = &text
+		}
+	}
+	return values
+}
+
+// Insert is a row as a statement.
+func (t *Table) Insert(values []*string) string {
+	if len(values) == 0 {
+		return "INSERT INTO " + t.Name + " DEFAULT VALUES;\n"
+	}
+	literals := make([]string, len(values))
+	for i, v := range values {
+		literals[i] = literal(v)
+	}
+	return "INSERT INTO " + t.Name + " (" + t.names() + ") OVERRIDING SYSTEM VALUE VALUES (" + strings.Join(literals, ", ") + ");\n"
+}
+
+func literal(v *string) string {
+	if v == nil {
+		return "NULL"
+	}
+	return Literal(*v)
+}
+
+// native are types for which = means the same text, so that an index may be used.
+func native(oid uint32) bool {
+	switch oid {
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.UUIDOID, pgtype.TextOID, pgtype.VarcharOID,
+		pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.BoolOID, pgtype.ByteaOID:
+		return true
+	}
+	return false
+}
+
+// where finds the row: by its key, or one of those that are equal in every column.
+func (t *Table) where(tuple *pglogrepl.TupleData) string {
+	var parts []string
+	for i, c := range tuple.Columns {
+		name := Name(t.Columns[i])
+		switch {
+		case !t.Full && !t.Key[i]:
+		case c.DataType == pglogrepl.TupleDataTypeNull:
+			// IS NULL is also true of a composite value whose fields are NULL.
+			parts = append(parts, name+" IS NOT DISTINCT FROM NULL")
+		case c.DataType == pglogrepl.TupleDataTypeToast:
+		case !t.Full || native(t.Types[i]):
+			parts = append(parts, name+" = "+Literal(string(c.Data)))
+		default: // As the type writes it: a cast to text may write it otherwise, and some types have no =.
+			parts = append(parts, "("+name+" IS DISTINCT FROM NULL AND format('%s', "+name+") = "+Literal(string(c.Data))+")")
+		}
+	}
+	condition := strings.Join(parts, " AND ")
+	if condition == "" {
+		condition = "true"
+	}
+	if !t.Full {
+		return condition
+	}
+	return "ctid = (SELECT ctid FROM ONLY " + t.Name + " WHERE " + condition + " LIMIT 1)"
+}
+
+// Delete is the removal of a row.
+func (t *Table) Delete(before *pglogrepl.TupleData) string {
+	return "DELETE FROM ONLY " + t.Name + " WHERE " + t.where(before) + ";\n"
+}
+
+// Update is the change of a row; empty where nothing changes.
+func (t *Table) Update(before, after *pglogrepl.TupleData) string {
+	from := before
+	if from == nil {
+		from = after
+	}
+	var sets []string
+	always := t.Gone
+	for i, c := range after.Columns {
+		switch {
+		case c.DataType == pglogrepl.TupleDataTypeToast:
+		case before == nil && t.Key[i]: // It is the one that finds the row.
+		case before != nil && t.Full && same(before.Columns[i], c):
+		default:
+			sets = append(sets, Name(t.Columns[i])+" = "+literal(Values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0]))
+			always = always || t.Always[i]
+		}
+	}
+	switch {
+	case len(sets) == 0:
+		return ""
+	case !always:
+		return "UPDATE ONLY " + t.Name + " SET " + strings.Join(sets, ", ") + " WHERE " + t.where(from) + ";\n"
+	}
+	values := make([]string, len(after.Columns))
+	for i, c := range after.Columns {
+		if values[i] = "old." + Name(t.Columns[i]); c.DataType != pglogrepl.TupleDataTypeToast {
+			values[i] = literal(Values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0])
+		}
+	}
+	// A literal in the SELECT of an INSERT gets the type of its column.
+	return "WITH old AS (DELETE FROM ONLY " + t.Name + " WHERE " + t.where(from) + " RETURNING *) INSERT INTO " + t.Name + " (" + t.names() +
+		") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ", ") + " FROM old;\n"
+}
+
+func same(a, b *pglogrepl.TupleDataColumn) bool {
+	return a.DataType == b.DataType && bytes.Equal(a.Data, b.Data)
+}

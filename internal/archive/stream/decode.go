@@ -1,0 +1,350 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/archive/ddl"
+	"github.com/daymill/daymill/internal/archive/row"
+	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// few is how many rows in a row are statements; more are a COPY.
+const few = 4
+
+// known is a table with the types that its CREATE TABLE has.
+type known struct {
+	row.Table
+
+	oids []uint32
+	mods []int32
+}
+
+// decoder writes the SQL of each message.
+type decoder struct {
+	source postgres.DBTX
+	writer *segment.Writer
+	tables map[uint32]*known
+	ddl    ddl.Reader
+
+	open bool
+	skip bool   // the transaction is in the file already
+	tag  string // of a statement whose rows come before its message; empty where there is none
+	role string // of that statement
+
+	// Rows of one table that follow one another: the first few are held back.
+	of      *row.Table
+	held    [][]*string
+	copying bool
+	line    bytes.Buffer
+
+	shipped *row.Table // whose rows the triggers send
+}
+
+func (d *decoder) decode(ctx context.Context, data []byte) error {
+	message, err := pglogrepl.Parse(data)
+	if err != nil {
+		return fmt.Errorf("decode a message of the stream: %w", err)
+	}
+	if d.skip {
+		if _, ends := message.(*pglogrepl.CommitMessage); ends {
+			d.skip, d.open = false, false
+		}
+		if r, is := message.(*pglogrepl.RelationMessage); is {
+			return d.relation(ctx, r)
+		}
+		return nil
+	}
+	switch m := message.(type) {
+	case *pglogrepl.RelationMessage:
+		d.flush()
+		return d.relation(ctx, m)
+	case *pglogrepl.BeginMessage:
+		d.open, d.tag = true, ""
+		if d.skip = m.FinalLSN < d.writer.To; !d.skip {
+			d.writer.Begin(m.FinalLSN, m.CommitTime)
+		}
+	case *pglogrepl.CommitMessage:
+		d.flush()
+		d.open = false
+		d.writer.Commit(m.TransactionEndLSN)
+	case *pglogrepl.InsertMessage:
+		t, err := d.table(m.RelationID)
+		if err != nil || d.extension() {
+			return err
+		}
+		d.insert(&t.Table, row.Values(m.Tuple))
+	case *pglogrepl.UpdateMessage:
+		return d.change(m.RelationID, func(t *row.Table) string { return t.Update(m.OldTuple, m.NewTuple) })
+	case *pglogrepl.DeleteMessage:
+		return d.change(m.RelationID, func(t *row.Table) string { return t.Delete(m.OldTuple) })
+	case *pglogrepl.TruncateMessage:
+		return d.truncate(m)
+	case *pglogrepl.LogicalDecodingMessage:
+		if m.Transactional {
+			return d.message(m)
+		}
+	}
+	return nil
+}
+
+// extension reports whether an extension's script runs: it runs again where the extension is created again.
+func (d *decoder) extension() bool { return strings.HasSuffix(d.tag, " EXTENSION") }
+
+func (d *decoder) table(id uint32) (*known, error) {
+	t, has := d.tables[id]
+	if !has {
+		return nil, fmt.Errorf("the stream has a change of table %d, which it has not described", id)
+	}
+	return t, nil
+}
+
+func (d *decoder) change(id uint32, text func(t *row.Table) string) error {
+	t, err := d.table(id)
+	if err != nil || d.extension() {
+		return err
+	}
+	d.flush()
+	d.writer.Write([]byte(text(&t.Table)))
+	return nil
+}
+
+func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
+	d.flush()
+	names := make([]string, 0, len(m.RelationIDs))
+	for _, id := range m.RelationIDs {
+		t, err := d.table(id)
+		if err != nil {
+			return err
+		}
+		names = append(names, t.Name)
+	}
+	const cascade, restart = 1, 2
+	text := "TRUNCATE ONLY " + strings.Join(names, ", ")
+	if m.Option&restart != 0 {
+		text += " RESTART IDENTITY"
+	}
+	if m.Option&cascade != 0 {
+		text += " CASCADE"
+	}
+	if !d.extension() {
+		d.writer.Write([]byte(text + ";\n"))
+	}
+	return nil
+}
+
+// relation learns what a table looks like from here on.
+func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error { //nolint:varnamelen // As in decode.
+	t := &known{Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'}}
+	for _, c := range m.Columns {
+		t.Columns = append(t.Columns, c.Name)
+		t.Types = append(t.Types, c.DataType)
+		t.Key = append(t.Key, c.Flags&1 == 1)
+		t.oids, t.mods = append(t.oids, c.DataType), append(t.mods, c.TypeModifier)
+	}
+	// As it is now, which may be later than the stream.
+	rows, err := d.source.Query(ctx, "SELECT a.attname::text FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = $1 AND a.attidentity = 'a'", m.RelationID)
+	if err != nil {
+		return fmt.Errorf("look for identity columns: %w", err)
+	}
+	always, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for identity columns: %w", err)
+	}
+	err = d.source.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)", m.RelationID).Scan(&t.Gone)
+	if err != nil {
+		return fmt.Errorf("look for a table: %w", err)
+	}
+	for _, name := range t.Columns {
+		t.Always = append(t.Always, slices.Contains(always, name))
+	}
+	d.tables[m.RelationID] = t
+	if d.tag == "" || d.extension() || d.skip {
+		return nil
+	}
+	return d.create(ctx, t)
+}
+
+// create makes a table whose rows come before the message of the statement that made it. A table that was there stays as it is.
+func (d *decoder) create(ctx context.Context, t *known) error {
+	columns := make([]string, len(t.Columns))
+	for i, name := range t.Columns {
+		var typeName string
+		err := d.source.QueryRow(ctx, "SELECT pg_catalog.format_type($1, $2)", t.oids[i], t.mods[i]).Scan(&typeName)
+		if err != nil {
+			return fmt.Errorf("ask for a type's name: %w", err)
+		}
+		columns[i] = row.Name(name) + " " + typeName
+	}
+	d.block(map[string]string{"role": d.role, "search_path": "pg_catalog"}, "CREATE TABLE IF NOT EXISTS "+t.Name+" ("+strings.Join(columns, ", ")+")")
+	return nil
+}
+
+func (d *decoder) insert(t *row.Table, values []*string) {
+	if d.of != t {
+		d.flush()
+		d.of = t
+	}
+	switch {
+	case d.copying:
+		d.copyRow(values)
+	case len(d.held) < few || len(values) == 0:
+		d.held = append(d.held, values)
+		if len(values) == 0 {
+			d.flush()
+		}
+	default:
+		d.writer.Write([]byte(t.Copy()))
+		d.copying = true
+		for _, held := range d.held {
+			d.copyRow(held)
+		}
+		d.held = nil
+		d.copyRow(values)
+	}
+}
+
+func (d *decoder) copyRow(values []*string) {
+	d.line.Reset()
+	row.Line(&d.line, values)
+	d.writer.Write(d.line.Bytes())
+}
+
+// flush ends rows that follow one another.
+func (d *decoder) flush() {
+	if d.copying {
+		d.writer.Write([]byte("\\.\n"))
+	}
+	for _, values := range d.held {
+		d.writer.Write([]byte(d.of.Insert(values)))
+	}
+	d.of, d.held, d.copying = nil, nil, false
+}
+
+func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
+	switch {
+	case m.Prefix == ddl.PrefixRow && d.shipped != nil:
+		literals, err := ddl.DecodeRow(m.Content)
+		if err != nil {
+			return err
+		}
+		for i, l := range literals {
+			if l != nil {
+				text := row.Unquote(*l)
+				literals[i] = &text
+			}
+		}
+		d.insert(d.shipped, literals)
+		return nil
+	case m.Prefix != ddl.Prefix:
+		return nil
+	}
+	d.flush()
+	message, err := ddl.Decode(m.Content)
+	if err != nil {
+		return err
+	}
+	if d.extension() && (message.Kind != ddl.KindEnd || message.Tag != d.tag) {
+		return nil
+	}
+	switch message.Kind {
+	case ddl.KindBegin:
+		d.tag, d.role = message.Tag, message.Settings["role"]
+	case ddl.KindEnd:
+		if message.Tag == d.tag {
+			d.tag = ""
+		}
+		if message.Skip != "" {
+			return nil
+		}
+		text, err := d.ddl.Text(message)
+		if err != nil {
+			d.lost(err.Error())
+			return nil
+		}
+		if text != "" {
+			d.block(message.Settings, text)
+		}
+	case ddl.KindSQL:
+		d.block(nil, message.SQL)
+	case ddl.KindRows:
+		// Not TRUNCATE, which a foreign key that leads to the table would not let pass.
+		d.block(nil, "DELETE FROM ONLY "+message.Table)
+		d.shipped = &row.Table{Name: message.Table, Columns: message.Columns}
+	case ddl.KindRowsEnd:
+		d.shipped = nil
+	case ddl.KindLost:
+		d.lost(message.Tag + ": " + message.Reason)
+	}
+	return nil
+}
+
+// lost makes a restore stop where the schema is not known any more.
+func (d *decoder) lost(reason string) {
+	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a change of the schema: "+oneLine(reason))+"; END"))
+}
+
+// block writes a statement of any form, with the role and the settings that it ran with.
+func (d *decoder) block(settings map[string]string, text string) {
+	var b strings.Builder
+	set := func(name, value string) {
+		b.WriteString("SELECT set_config(" + row.Literal(name) + ", " + row.Literal(value) + ", true);\n")
+	}
+	var back []string
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if pinned[name] == settings[name] || name == "role" {
+			continue
+		}
+		if name != "search_path" {
+			set(name, settings[name])
+		}
+		back = append(back, name)
+	}
+	path, has := settings["search_path"]
+	role := settings["role"]
+	if role != "" {
+		b.WriteString("SET LOCAL ROLE " + row.Name(role) + ";\n")
+	}
+	if has {
+		set("search_path", path) // Last: what comes before it names no schema.
+	}
+	tag := "$ddl$"
+	for i := 1; strings.Contains(text, tag); i++ {
+		tag = fmt.Sprintf("$ddl%d$", i)
+	}
+	b.WriteString("SELECT " + tag + "\n" + text + "\n" + tag + " \\gexec\n")
+	if role != "" {
+		b.WriteString("RESET ROLE;\n")
+	}
+	for _, name := range back {
+		b.WriteString("SET LOCAL \"" + name + "\" = " + pinnedSQL(name) + ";\n")
+	}
+	d.writer.Write([]byte(b.String()))
+}
+
+// pinned are the settings of the prelude.
+//
+//nolint:gochecknoglobals // A constant.
+var pinned = map[string]string{
+	"search_path": "pg_catalog", "TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "xmloption": "content",
+	"standard_conforming_strings": "on", "array_nulls": "on", "transform_null_equals": "off", "default_tablespace": "",
+	"default_table_access_method": "heap", "default_toast_compression": "pglz",
+}
+
+func pinnedSQL(name string) string {
+	if name == "search_path" {
+		return "pg_catalog"
+	}
+	if name == "DateStyle" {
+		return "ISO, YMD"
+	}
+	return row.Literal(pinned[name])
+}
