@@ -29,10 +29,13 @@ type archiveCmd struct {
 
 // archiveOption says where the archive is.
 type archiveOption struct {
-	Archive string `required:"" env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"The directory of the archive: file:///backups/app."`
+	Archive string `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"The directory of the archive: file:///backups/app."`
 }
 
 func (o archiveOption) path() (string, error) {
+	if o.Archive == "" {
+		return "", usagef("no archive is given: set DAYMILL_ARCHIVE or --archive, such as file:///backups/app")
+	}
 	if !strings.Contains(o.Archive, "://") {
 		return o.Archive, nil
 	}
@@ -112,7 +115,7 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	a.printf("database\t%s\nfrom\t%s, %s\nto\t%s\nsegments\t%d\n", manifest.Database, manifest.Base, manifest.CreatedAt.Format(time.RFC3339),
-		segment.LSN(max(writer.To, 0)), len(files))
+		segment.LSN(writer.To), len(files))
 	db, err := a.open(ctx, "archive status")
 	if err != nil {
 		return err
@@ -140,14 +143,15 @@ func (c *archiveVerifyCmd) Run(_ context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if _, err := base.Read(path); err != nil {
+	manifest, err := base.Read(path)
+	if err != nil {
 		return err
 	}
 	files, err := segment.List(path)
 	if err != nil {
 		return err
 	}
-	if err := segment.Check(files); err != nil {
+	if err := segment.Check(files, manifest.Base); err != nil {
 		return err
 	}
 	a.printf("%d segments, as they were sealed, without a gap\n", len(files))

@@ -49,7 +49,7 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 	if err != nil {
 		return result, err
 	}
-	if err := segment.Check(files); err != nil {
+	if err := segment.Check(files, manifest.Base); err != nil {
 		return result, err
 	}
 	if err := empty(ctx, config); err != nil {

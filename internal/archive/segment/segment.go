@@ -156,10 +156,17 @@ func List(archive string) (files []File, err error) {
 	return files, nil
 }
 
-// Check compares the sealed segments with their seals, and each seal with the one before.
-func Check(files []File) error {
+// Check compares the sealed segments with their seals, and each segment with the one before. The first begins at base.
+func Check(files []File, base string) error {
+	to, hash := base, ""
 	for i, f := range files {
 		name := filepath.Base(f.Path)
+		if strings.TrimSuffix(name, ".sql") != strings.Replace(to, "/", "-", 1) || f.Seal != nil && f.Seal.PreviousSHA256 != hash {
+			return fmt.Errorf("a segment is missing: after %s comes %s", to, name)
+		}
+		if f.Seal != nil {
+			to, hash = f.Seal.To, f.Seal.SHA256
+		}
 		if f.Seal == nil {
 			if i < len(files)-1 {
 				return fmt.Errorf("segment %s is not sealed, and others follow: its seal was lost", name)
@@ -174,8 +181,6 @@ func Check(files []File) error {
 			return fmt.Errorf("segment %s is torn: it has %d bytes, and %d when it was sealed", name, size, f.Seal.Bytes)
 		case sum != f.Seal.SHA256:
 			return fmt.Errorf("segment %s was altered after it was sealed: its checksum is another one", name)
-		case i > 0 && (files[i-1].Seal.To != f.Seal.From || files[i-1].Seal.SHA256 != f.Seal.PreviousSHA256):
-			return fmt.Errorf("segment %s does not follow the one before it, %s: a segment is missing", name, filepath.Base(files[i-1].Path))
 		}
 	}
 	return nil
