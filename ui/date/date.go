@@ -332,7 +332,7 @@ func (v *dateView) losesEvents() bool {
 
 // requestDate requests a rollup of a date.
 func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
-	of, err := dateOf(r)
+	day, err := dateOf(r)
 	if err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
-		return ledger.RequestDates(r.Context(), tx, []date.Date{of}, ledger.Ask{
+		return ledger.RequestDates(r.Context(), tx, []date.Date{day}, ledger.Ask{
 			By: door.User(r.Context()), Via: audit.ViaWeb, Repair: r.PostFormValue("repair") != "", Erase: r.PostFormValue("erase") != "",
 			Today: today,
 		})
@@ -358,7 +358,7 @@ func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
 	case "verifications":
 		s.Done(w, r, "requested", nil, "verifications")
 	default:
-		s.Done(w, r, "requested", nil, "dates", of.String())
+		s.Done(w, r, "requested", nil, "dates", day.String())
 	}
 	return nil
 }
