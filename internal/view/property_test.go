@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("view.seeds", 4, "how many random definitions TestProperty tries")
+	seeds = flag.Int("view.seeds", 8, "how many random definitions TestProperty tries")
 	seed  = flag.Uint64("view.seed", 0, "the first seed of TestProperty")
 )
 
