@@ -60,6 +60,7 @@ type reader struct {
 	writer    *segment.Writer
 	decoder   decoder
 	end       pglogrepl.LSN // of the server's WAL
+	durable   pglogrepl.LSN // up to where the segment is
 	dirty     bool          // something is written and not durable
 	open      bool          // a transaction is being written
 	sequences map[string]string
@@ -93,7 +94,7 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	now := config.Clock.Now()
-	r := &reader{config: config, writer: writer, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
+	r := &reader{config: config, writer: writer, durable: writer.To, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
 	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}}
 	if r.conn, err = wal.Connect(ctx, config.URL); err != nil {
 		return err
@@ -274,17 +275,14 @@ func (r *reader) sync(ctx context.Context) error {
 	if err := r.writer.Sync(); err != nil {
 		return err
 	}
-	r.dirty, r.synced = false, now
+	r.dirty, r.synced, r.durable = false, now, r.writer.To
 	return r.status(ctx)
 }
 
 // status tells the server what is durable.
 func (r *reader) status(ctx context.Context) error {
-	if r.dirty {
-		return nil // It hears of it when that is durable; a keepalive comes long before its patience ends.
-	}
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
-		WALWritePosition: r.writer.To, WALFlushPosition: r.writer.To, WALApplyPosition: r.writer.To, ReplyRequested: false,
+		WALWritePosition: r.durable, WALFlushPosition: r.durable, WALApplyPosition: r.durable, ReplyRequested: false,
 	})
 	if err != nil {
 		return fmt.Errorf("confirm: %w", err)
