@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -70,22 +71,24 @@ func (s *session) fill(ctx context.Context, oid uint32, key map[string]string) (
 	if err != nil || !has {
 		return nil, err
 	}
-	condition, arguments := "", []any{}
+	var conditions []string
+	var arguments []any
+	none := map[string]json.RawMessage{}
 	for _, c := range t.Columns {
 		if value, is := key[c.Name]; is {
 			arguments = append(arguments, value)
-			condition += fmt.Sprintf(" AND n.%s = $%d::text::%s", pgx.Identifier{c.Name}.Sanitize(), len(arguments), c.Type)
+			conditions = append(conditions, fmt.Sprintf("n.%s = $%d::text::%s", pgx.Identifier{c.Name}.Sanitize(), len(arguments), c.Type))
 		}
 	}
-	if len(arguments) != len(key) {
-		return nil, nil // The key has other columns by now.
+	if len(arguments) != len(key) || len(key) == 0 {
+		return none, nil // The key has other columns by now.
 	}
 	var row string
 	err = s.Source.Read(ctx, func(on postgres.DBTX) error {
-		return on.QueryRow(ctx, "SELECT ("+trigger.RowSQL("n", t)+")::text FROM "+t.SQL()+" AS n WHERE true"+condition, arguments...).Scan(&row)
+		return on.QueryRow(ctx, "SELECT ("+trigger.RowSQL("n", t)+")::text FROM "+t.SQL()+" AS n WHERE "+strings.Join(conditions, " AND "), arguments...).Scan(&row)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+		return none, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up a row of %s: %w", t, err)
