@@ -4,10 +4,14 @@
 CREATE SCHEMA daymill_archive;
 GRANT USAGE ON SCHEMA daymill_archive TO PUBLIC;
 
--- say writes a message that is part of the transaction.
+-- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins: of a
+-- change by another subtransaction there, it would not be known which is first. So a message that says nothing follows.
 CREATE FUNCTION daymill_archive.say(the_message json) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT pg_logical_emit_message(true, 'daymill_archive', the_message::text) $$;
+AS $$
+    SELECT pg_logical_emit_message(true, 'daymill_archive', the_message::text);
+    SELECT pg_logical_emit_message(true, 'daymill_archive.pad', '');
+$$;
 REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
 
 -- ship sends all rows of a table: those that a statement has rewritten are not in the WAL as changes.
@@ -214,7 +218,9 @@ BEGIN
         coalesce(json_agg(c.object_identity) FILTER (WHERE c.place <= 20), '[]')
     INTO count_all, count_temporary, count_extension, made, objects
     FROM pg_event_trigger_ddl_commands() WITH ORDINALITY AS c (classid, objid, objsubid, command_tag, object_type, schema_name, object_identity, in_extension, command, place);
-    IF count_all > 0 AND count_temporary = count_all OR the_tag LIKE 'DROP %' AND dropped = 'temporary' THEN
+    IF count_all > 0 AND count_temporary = count_all OR the_tag LIKE 'DROP %' AND dropped = 'temporary'
+        -- REFRESH MATERIALIZED VIEW CONCURRENTLY makes a temporary table, of which nothing is collected.
+        OR count_all = 0 AND the_context ~ E'^[^\n]*\nSQL statement "(CREATE TEMP|ALTER) TABLE pg_temp_[0-9]+[.]' THEN
         skip := 'temporary';
     ELSIF count_all > 0 AND count_extension = count_all AND the_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
         skip := 'extension';

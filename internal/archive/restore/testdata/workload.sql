@@ -28,3 +28,5 @@ CREATE UNLOGGED TABLE ul (i int); INSERT INTO ul VALUES (1),(2); ALTER TABLE ul 
 SET search_path = nowhere; CREATE SCHEMA nowhere CREATE TABLE q (i int) CREATE VIEW qv AS SELECT * FROM q; INSERT INTO q VALUES (1); ALTER SCHEMA nowhere RENAME TO sn; SET search_path = public;
 CREATE TABLE nums (f float8, n numeric, d date, i interval, m money, b bytea, bb bool); INSERT INTO nums VALUES ('-0', 'NaN', 'infinity', '1 mon -3 days', 3.5, '\x00ff', true),('NaN','1.00','0044-03-15 BC','-1 us',1,'',false); UPDATE nums SET n = 2.00 WHERE n = 1.0; DELETE FROM nums WHERE n='NaN';
 INSERT INTO old SELECT 5; DELETE FROM old WHERE i=1; COMMENT ON TABLE a IS 'it''s'; GRANT SELECT ON a TO PUBLIC; DROP VIEW vv;
+BEGIN; CREATE TABLE half (i int); SAVEPOINT s; CREATE TABLE gone AS SELECT 1 AS i; ROLLBACK TO s; INSERT INTO half VALUES (1); ALTER TABLE half ADD n int; INSERT INTO half VALUES (2, 2); COMMIT;
+CREATE MATERIALIZED VIEW often AS SELECT DISTINCT i FROM old; CREATE UNIQUE INDEX often_i ON often (i); DELETE FROM old WHERE i = 2; REFRESH MATERIALIZED VIEW CONCURRENTLY often;
