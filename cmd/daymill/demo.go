@@ -22,6 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -71,7 +72,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 		defer server.Close() //nolint:contextcheck // It is temporary: remove it even if ctx is done.
 		a.DatabaseURL = server.URL("postgres")
 	}
-	a.PoolSize = max(a.PoolSize, worker.DefaultWorkers+6)
+	a.PoolSize = max(a.PoolSize, worker.DefaultWorkers+12)
 	a.LogLevel = max(a.LogLevel, slog.LevelWarn)
 	listener, err := c.listen(ctx)
 	if err != nil {
@@ -110,7 +111,13 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	both, bothCtx := errgroup.WithContext(ctx)
-	worker, err := c.worker(a, conn, installation)
+	databases := a.databases(conn, nil)
+	defer databases.Close()
+	views := &view.Engine{DB: conn, Databases: databases, Clock: a.testClock}
+	if err := openShop(ctx, conn, views); err != nil {
+		return err
+	}
+	worker, err := c.worker(a, conn, installation, views)
 	if err != nil {
 		return err
 	}
@@ -120,6 +127,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	}
 	err = c.show(bothCtx, a, conn, history, events)
 	if err == nil && listener != nil {
+		both.Go(func() error { return demo.Sell(bothCtx, conn, a.clock()) })
 		a.printf("\nThe page is at http://%s%s/\n", listener.Addr(), c.BasePath)
 		a.printf("The worker and the page keep running; press Ctrl-C to end them%s.\n", c.farewell(a))
 		<-bothCtx.Done()
@@ -133,11 +141,11 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 }
 
 // worker returns a worker that does not pause between statements.
-func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation) (*worker.Worker, error) {
+func (*demoCmd) worker(a *app, conn *postgres.DB, installation schema.Installation, views *view.Engine) (*worker.Worker, error) {
 	config := worker.DefaultConfig()
 	config.DB, config.Installation, config.Name = conn, installation, processName()
 	config.Version, config.Clock, config.Pace = versionString(), a.testClock, 0
-	config.Logger = a.logger()
+	config.Logger, config.Capture, config.Views = a.logger(), a.capture(conn, views), views
 	config.Listeners = telemetry.Listeners{telemetry.Log{Logger: config.Logger}}
 	return worker.NewWorker(config)
 }
@@ -286,6 +294,8 @@ func (*demoCmd) suggest(a *app, history demo.History) {
 	a.printf("  bin/daymill status\n")
 	a.printf("  bin/daymill rollup %s\n", history.Dates.Last)
 	a.printf("  psql \"$DATABASE_URL\" -c \"SELECT * FROM analytics.daily_entity_metrics_live WHERE entity_id = 1 ORDER BY metric_date DESC LIMIT 7\"\n")
+	a.printf("  bin/daymill capture tail --table shop.orders    # a shop whose orders change every two seconds\n")
+	a.printf("  psql \"$DATABASE_URL\" -c \"SELECT * FROM views.order_report ORDER BY order_id DESC LIMIT 5\"\n")
 	a.printf("  psql \"$DATABASE_URL\" -c \"DELETE FROM raw_events WHERE entity_id = 1; SELECT analytics.enqueue_rollup('%s', '%s')\"\n",
 		history.Dates.First, history.Dates.Last)
 }

@@ -1,0 +1,62 @@
+package demo
+
+import (
+	"context"
+	_ "embed" // The definition.
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// Shop is the schema of a small shop, whose changes are captured, and ShopView the definition of a view of its orders.
+const Shop = "shop"
+
+// ShopView is the definition of a view of the shop's orders.
+//
+//go:embed shop.yaml
+var ShopView []byte
+
+const shopSQL = `
+CREATE SCHEMA IF NOT EXISTS shop;
+CREATE TABLE IF NOT EXISTS shop.customers (id integer PRIMARY KEY, name text NOT NULL, city text NOT NULL);
+CREATE TABLE IF NOT EXISTS shop.orders (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	customer_id integer NOT NULL REFERENCES shop.customers,
+	state integer NOT NULL DEFAULT 0,
+	total numeric(8, 2) NOT NULL,
+	placed_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO shop.customers (id, name, city)
+SELECT n, (ARRAY['Ada', 'Grace', 'Edgar', 'Barbara', 'Leslie'])[1 + n % 5] || ' ' || n, (ARRAY['Porto', 'Lyon', 'Graz', 'Oslo'])[1 + n % 4]
+FROM generate_series(1, 200) AS n ON CONFLICT DO NOTHING;
+INSERT INTO shop.orders (customer_id, state, total, placed_at)
+SELECT 1 + n % 200, 2, n % 90 + 0.5, now() - n * interval '17 minutes' FROM generate_series(1, 2000) AS n`
+
+// OpenShop makes the shop.
+func OpenShop(ctx context.Context, conn *postgres.DB) error {
+	if _, err := conn.Exec(ctx, shopSQL); err != nil {
+		return fmt.Errorf("open the shop: %w", err)
+	}
+	return nil
+}
+
+// sellEvery is how often something happens in the shop.
+const sellEvery = 2 * time.Second
+
+// Sell takes orders, and moves others on, until ctx is done.
+func Sell(ctx context.Context, conn *postgres.DB, clock pace.Clock) error {
+	for clock.Sleep(ctx, sellEvery) == nil {
+		_, err := conn.Exec(ctx, `
+			WITH moved AS (
+				UPDATE shop.orders SET state = state + 1
+				WHERE id IN (SELECT id FROM shop.orders WHERE state < 2 ORDER BY random() LIMIT 2)
+			)
+			INSERT INTO shop.orders (customer_id, total) SELECT 1 + floor(random() * 200), round((random() * 90)::numeric, 2)`)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("sell: %w", err)
+		}
+	}
+	return nil
+}
