@@ -4,7 +4,7 @@
 ALTER TABLE analytics.rollup_requests ADD COLUMN entities text []
 CHECK (cardinality(entities) BETWEEN 1 AND 10000);
 
--- How many entities a run was about; NULL for all of the date.
+-- How many entities a run was about; NULL for all of the date, and 0 where it was asked for some and counted all.
 ALTER TABLE analytics.rollup_runs ADD COLUMN scope integer;
 
 -- Asks for some entities of a date to be counted again. Returns how many there are, each counted once. Where they are more than

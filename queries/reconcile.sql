@@ -28,7 +28,8 @@ SELECT analytics.promote_jobs(least(@at_instant::timestamptz, now()), @silence):
 -- name: ReconcileDates :many
 -- Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
 -- triggers on the source rest after a run for as many times as long as it took, so that one run serves a trickle of late events;
--- the first one of a quiet date does not wait.
+-- the first one of a quiet date does not wait. Nor does one that is about some entities after a run that was not: it is much less
+-- work.
 SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
@@ -39,6 +40,7 @@ WHERE q.resolved_at IS NULL AND q.due_at <= now()
         SELECT FROM analytics.rollup_dates AS d
         INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
         WHERE d.metric_date = q.metric_date AND n.finished_at + (n.finished_at - n.started_at) * @rests::float8 > now()
+            AND (q.entities IS NULL OR n.scope IS NOT NULL)
     ))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_dates AS d

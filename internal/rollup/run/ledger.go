@@ -263,7 +263,7 @@ func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 	if err := a.recordTop(ctx, queries); err != nil {
 		return err
 	}
-	if a.scoped != nil {
+	if a.scoped != nil || a.widened {
 		scope := int32(len(a.scoped)) //nolint:gosec // At most mostScope.
 		if err := queries.RunScope(ctx, db.RunScopeParams{ID: a.id, Scope: scope}); err != nil {
 			return err

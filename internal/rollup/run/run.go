@@ -121,6 +121,7 @@ type attempt struct {
 	cursor      *entity.ID
 	before      before
 	scoped      []entity.ID // what the run is about; nil for the whole date
+	widened     bool        // to the whole date, though it was asked for some entities
 	began       time.Time
 
 	pair      *postgres.Pair

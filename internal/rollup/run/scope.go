@@ -42,12 +42,16 @@ func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
 		most = max(share, smallScope)
 	}
 	err = a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
-		entities = nil
+		entities, a.widened = nil, false
 		found, err := queries.RequestScope(ctx, db.RequestScopeParams{
 			MetricDate: a.order.Date, RunID: a.id, AtMost: int32(most) + 1, //nolint:gosec // At most mostScope.
 		})
-		if err != nil || !found.Scoped || int64(len(found.Entities)) > most {
+		if err != nil || !found.Scoped {
 			return err
+		}
+		a.widened = true
+		if int64(len(found.Entities)) > most {
+			return nil
 		}
 		for _, text := range found.Entities {
 			id, err := a.Type.Parse(text)
@@ -96,7 +100,7 @@ func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done boo
 	if err != nil {
 		return false, err
 	}
-	a.scoped = entities
+	a.scoped, a.widened = entities, false
 	return true, a.during(ctx, PhaseSettle, a.settle)
 }
 
