@@ -20,11 +20,16 @@ import (
 // Schema has everything that the archive installs in a database.
 const Schema = "daymill_archive"
 
-// Prefixes of messages in the WAL: of those that are JSON, and of rows.
-const (
-	Prefix    = "daymill_archive"
-	PrefixRow = "daymill_archive.row"
-)
+// Row is what the prefix of a message with a row has more than that of others.
+const Row = ".row"
+
+// Prefix returns the prefix of the messages in the WAL of a database. It is a secret: every role may write messages.
+func Prefix(ctx context.Context, on postgres.DBTX) (prefix string, err error) {
+	if err := on.QueryRow(ctx, "SELECT s.prefix FROM daymill_archive.secret AS s").Scan(&prefix); err != nil {
+		return "", fmt.Errorf("read the prefix of the archive's messages: %w", err)
+	}
+	return prefix, nil
+}
 
 //go:embed install.sql
 var installSQL string

@@ -4,12 +4,18 @@
 CREATE SCHEMA daymill_archive;
 GRANT USAGE ON SCHEMA daymill_archive TO PUBLIC;
 
+-- The prefix of the messages. Every role may write messages with any prefix, and the archive turns ours into SQL that a superuser
+-- runs: so it is a secret between these functions and the archiver.
+CREATE TABLE daymill_archive.secret (prefix text PRIMARY KEY);
+INSERT INTO daymill_archive.secret (prefix) VALUES ('daymill_archive.' || gen_random_uuid()::text);
+REVOKE ALL ON TABLE daymill_archive.secret FROM PUBLIC;
+
 -- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins: of a
 -- change by another subtransaction there, it would not be known which is first. So a message that says nothing follows.
 CREATE FUNCTION daymill_archive.say(the_message json) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT pg_logical_emit_message(true, 'daymill_archive', the_message::text);
+    SELECT pg_logical_emit_message(true, s.prefix, the_message::text) FROM daymill_archive.secret AS s;
     SELECT pg_logical_emit_message(true, 'daymill_archive.pad', '');
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
@@ -36,7 +42,8 @@ BEGIN
     INTO the_columns, the_row
     FROM pg_attribute AS a WHERE a.attrelid = the_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
     PERFORM daymill_archive.say(json_build_object('kind', 'rows', 'table', the_name, 'columns', the_columns));
-    EXECUTE format('SELECT count(pg_logical_emit_message(true, ''daymill_archive.row'', ARRAY[%s]::text[]::text)) FROM ONLY %s', the_row, the_name);
+    EXECUTE format('SELECT count(pg_logical_emit_message(true, $1, ARRAY[%s]::text[]::text)) FROM ONLY %s', the_row, the_name)
+    USING (SELECT s.prefix || '.row' FROM daymill_archive.secret AS s);
     PERFORM daymill_archive.say(json_build_object('kind', 'rows_end'));
 END
 $$;

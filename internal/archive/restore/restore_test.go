@@ -91,6 +91,23 @@ func TestRestore(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{}))
 	})
 
+	// Every role may write messages to the WAL. What it writes never becomes SQL that a restore runs.
+	t.Run("ForgedMessage", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		stop := b.run(t, 2000)
+		b.psql(t, "-c", `CREATE ROLE archive_guest; SET ROLE archive_guest;
+			SELECT pg_logical_emit_message(true, p, '{"kind": "sql", "sql": "CREATE TABLE public.forged ()"}')
+			FROM unnest(ARRAY['daymill_archive', 'daymill_archive.row', 'daymill_archive.pad']) AS p;
+			RESET ROLE; CREATE TABLE public.honest (id integer PRIMARY KEY); INSERT INTO public.honest VALUES (1)`)
+		var may bool
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT has_table_privilege('archive_guest', 'daymill_archive.secret', 'SELECT')").Scan(&may))
+		require.False(t, may)
+		b.caughtUp(t)
+		stop()
+		into := b.restored(t, restore.Config{})
+		b.equal(t, into)
+	})
 	t.Run("PointInTime", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

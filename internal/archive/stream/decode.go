@@ -34,6 +34,7 @@ type decoder struct {
 	writer *segment.Writer
 	tables map[uint32]*known
 	ddl    ddl.Reader
+	prefix string // of messages; see ddl.Prefix
 
 	open bool
 	skip bool   // the transaction is in the file already
@@ -231,7 +232,7 @@ func (d *decoder) flush() {
 
 func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 	switch {
-	case m.Prefix == ddl.PrefixRow && d.shipped != nil:
+	case m.Prefix == d.prefix+ddl.Row && d.shipped != nil:
 		literals, err := ddl.DecodeRow(m.Content)
 		if err != nil {
 			return err
@@ -244,7 +245,7 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 		}
 		d.insert(d.shipped, literals)
 		return nil
-	case m.Prefix != ddl.Prefix:
+	case m.Prefix != d.prefix:
 		return nil
 	}
 	d.flush()

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/pace"
@@ -95,7 +96,11 @@ func Run(ctx context.Context, config Config) (err error) {
 	}
 	now := config.Clock.Now()
 	r := &reader{config: config, writer: writer, durable: writer.To, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
-	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}}
+	prefix, err := ddl.Prefix(ctx, config.Source)
+	if err != nil {
+		return err
+	}
+	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}, prefix: prefix}
 	if r.conn, err = wal.Connect(ctx, config.URL); err != nil {
 		return err
 	}
