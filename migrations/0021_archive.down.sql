@@ -1,1 +1,1 @@
--- Nothing yet.
+-- Empty on purpose: some databases have recorded this number as applied.

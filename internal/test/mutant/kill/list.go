@@ -89,7 +89,7 @@ func owner() []broken {
 		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "!bounds.Over"),
 		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
 		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && !fresh"),
-		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunCursorOfAnotherLife$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
+		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
 		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && l.Recent && (fresh || !fresh)"),
 		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = row.Cursor\n		a.scanRun = a.id"),
 		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: row.CursorEvents", "totals = batch.Totals{Events: 0 * row.CursorEvents"),
