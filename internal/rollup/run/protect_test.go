@@ -114,7 +114,7 @@ func TestRunProtected(t *testing.T) {
 		b := setup(t)
 		exec(t, b.testBundle, "TRUNCATE public.raw_events")
 		exec(t, b.testBundle, `INSERT INTO analytics.rollup_requests (metric_date, erase, due_at) VALUES ('2026-03-01', true, now() + interval '1 hour')`)
-		b.request(t, day)
+		exec(t, b.testBundle, "INSERT INTO analytics.rollup_requests (metric_date, may_lose) VALUES ('2026-03-01', 'none')")
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
 		require.ErrorIs(t, err, run.ErrProtected)
 		require.Equal(t, 1, b.openRequests(t))
