@@ -31,6 +31,8 @@ const (
 	// deliverPoll is how soon a change is seen by a job that waits, and dueEvery by one that has to be inserted first.
 	deliverPoll = 20 * time.Millisecond
 	dueEvery    = time.Second
+	// idleEvery is how often a worker looks whether there are consumers while there are none.
+	idleEvery = 3 * time.Second
 	// beatEvery is how often a process says that it is alive, and beatSilence after how long without that its shards are taken
 	// over.
 	beatEvery   = 2 * time.Second
@@ -172,10 +174,15 @@ func (broken) Close() error                                                     
 // deliver inserts jobs of shards that have something to do, until ctx is done. Where there are consumers, the process says that
 // it is alive, and takes over from those that do not.
 func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
-	ticker := time.NewTicker(dueEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var beaten time.Time
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
 		consumers, err := r.due(ctx, capture)
 		if now := r.clock.Now(); err == nil && consumers && (now.Sub(beaten) >= beatEvery || now.Before(beaten)) {
 			beaten = now
@@ -184,10 +191,10 @@ func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "changes will be delivered later", slog.String("error", err.Error()))
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		if consumers || err != nil {
+			timer.Reset(dueEvery)
+		} else {
+			timer.Reset(idleEvery)
 		}
 	}
 }

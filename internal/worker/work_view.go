@@ -40,9 +40,12 @@ func (w *workViewWorker) Work(ctx context.Context, job *river.Job[jobs.WorkViewA
 	return err
 }
 
+// taskEvery is how often a worker looks for tasks of views.
+const taskEvery = 2 * time.Second
+
 // views inserts jobs of tasks that are due, until ctx is done.
 func (r *reconciler) views(ctx context.Context, engine *view.Engine) {
-	ticker := time.NewTicker(dueEvery)
+	ticker := time.NewTicker(taskEvery)
 	defer ticker.Stop()
 	followed := time.Time{}
 	for {
