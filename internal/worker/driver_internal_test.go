@@ -24,16 +24,15 @@ func TestDriver(t *testing.T) {
 		reflect.TypeFor[riverdriver.Driver[pgx.Tx]](), reflect.TypeFor[riverdriver.Executor](), reflect.TypeFor[riverdriver.ExecutorTx](),
 	} {
 		text.WriteString(of.Name() + "\n")
-		for method := range of.NumMethod() {
-			m := of.Method(method)
-			text.WriteString("\t" + m.Name + strings.TrimPrefix(m.Type.String(), "func") + "\n")
+		for method := range of.Methods() {
+			text.WriteString("\t" + method.Name + strings.TrimPrefix(method.Type.String(), "func") + "\n")
 		}
 	}
 	// The fields that pick copies, one by one.
 	params := reflect.TypeFor[riverdriver.JobSetStateIfRunningManyParams]()
 	text.WriteString(params.Name() + "\n")
-	for field := range params.NumField() {
-		text.WriteString("\t" + params.Field(field).Name + " " + params.Field(field).Type.String() + "\n")
+	for field := range params.Fields() {
+		text.WriteString("\t" + field.Name + " " + field.Type.String() + "\n")
 	}
 	file := filepath.Join("testdata", "driver.txt")
 	if *update {

@@ -125,10 +125,10 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	if !needed && !maintain {
 		return nil
 	}
-	var p pass
+	var found pass
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
-		p = pass{now: now, tx: tx, queries: db.New(tx)}
-		mine, err := p.queries.ReconcileLock(ctx, reconcileKey)
+		found = pass{now: now, tx: tx, queries: db.New(tx)}
+		mine, err := found.queries.ReconcileLock(ctx, reconcileKey)
 		if err != nil || !mine {
 			return err
 		}
@@ -136,7 +136,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 			if step.maintenance && !maintain {
 				continue
 			}
-			if err := step.do(ctx, &p); err != nil {
+			if err := step.do(ctx, &found); err != nil {
 				return fmt.Errorf("%s: %w", step.name, err)
 			}
 		}
@@ -145,13 +145,13 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	if err != nil {
 		return err
 	}
-	for _, event := range p.events {
+	for _, event := range found.events {
 		telemetry.Tell(ctx, r.listeners, event)
 	}
-	if len(p.dates) == 0 {
+	if len(found.dates) == 0 {
 		return nil
 	}
-	return r.insert(ctx, p.dates)
+	return r.insert(ctx, found.dates)
 }
 
 // forget removes the stopped worker process from the ledger.

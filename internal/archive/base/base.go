@@ -115,24 +115,24 @@ func Init(ctx context.Context, source *postgres.DB, url, archive string, now tim
 }
 
 // begin makes the slot and dumps at its snapshot, which is there as long as the connection runs no other command.
-func begin(ctx context.Context, source *postgres.DB, url, archive string, m *Manifest) error {
+func begin(ctx context.Context, source *postgres.DB, url, archive string, manifest *Manifest) error {
 	conn, err := wal.Connect(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, m.Slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, manifest.Slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
 		Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
 	})
 	if err != nil {
-		return fmt.Errorf("create slot %s: %w", m.Slot, err)
+		return fmt.Errorf("create slot %s: %w", manifest.Slot, err)
 	}
 	lsn, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
 	if err != nil {
-		return fmt.Errorf("create slot %s: %w", m.Slot, err)
+		return fmt.Errorf("create slot %s: %w", manifest.Slot, err)
 	}
-	m.Base = segment.LSN(lsn)
-	dir := filepath.Join(archive, Dir, strings.Replace(m.Base, "/", "-", 1))
+	manifest.Base = segment.LSN(lsn)
+	dir := filepath.Join(archive, Dir, strings.Replace(manifest.Base, "/", "-", 1))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the base: %w", err)
 	}
@@ -147,13 +147,13 @@ func begin(ctx context.Context, source *postgres.DB, url, archive string, m *Man
 	if err != nil {
 		return err
 	}
-	after := ddl.Removal + "DROP PUBLICATION IF EXISTS " + pgx.Identifier{m.Slot}.Sanitize() + ";\n" + sequences
+	after := ddl.Removal + "DROP PUBLICATION IF EXISTS " + pgx.Identifier{manifest.Slot}.Sanitize() + ";\n" + sequences
 	for name, content := range map[string][]byte{"README.md": readme, "restore.sh": restoreScript, "prelude.sql": []byte(Prelude), "after-base.sql": []byte(after)} {
 		if err := os.WriteFile(filepath.Join(archive, name), content, 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
-	return segment.WriteJSON(filepath.Join(archive, manifestName), m)
+	return segment.WriteJSON(filepath.Join(archive, manifestName), manifest)
 }
 
 // run runs one of Postgres's programs. The URL is an argument, and no part of an error.

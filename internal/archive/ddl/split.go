@@ -18,37 +18,37 @@ var dollar = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)
 // standard_conforming_strings.
 func tokens(sql string, backslashes bool) (all []token) {
 	depth := 0
-	for i := 0; i < len(sql); {
-		start := i
-		switch c := sql[i]; {
-		case strings.HasPrefix(sql[i:], "--"):
-			i = after(sql, i, "\n")
+	for at := 0; at < len(sql); {
+		start := at
+		switch c := sql[at]; {
+		case strings.HasPrefix(sql[at:], "--"):
+			at = after(sql, at, "\n")
 			continue
-		case strings.HasPrefix(sql[i:], "/*"):
-			i = comment(sql, i)
+		case strings.HasPrefix(sql[at:], "/*"):
+			at = comment(sql, at)
 			continue
 		case c == '\'':
 			escaped := backslashes
-			if n := len(all); n > 0 && all[n-1].end == i && all[n-1].text == "E" {
+			if n := len(all); n > 0 && all[n-1].end == at && all[n-1].text == "E" {
 				escaped = true
 			}
-			i = quoted(sql, i, '\'', escaped)
+			at = quoted(sql, at, '\'', escaped)
 		case c == '"':
-			i = quoted(sql, i, '"', false)
-		case c == '$' && dollar.MatchString(sql[i:]):
-			tag := dollar.FindString(sql[i:])
-			i = after(sql, i+len(tag), tag)
+			at = quoted(sql, at, '"', false)
+		case c == '$' && dollar.MatchString(sql[at:]):
+			tag := dollar.FindString(sql[at:])
+			at = after(sql, at+len(tag), tag)
 		case isWord(c):
-			for i < len(sql) && (isWord(sql[i]) || sql[i] == '$') {
-				i++
+			for at < len(sql) && (isWord(sql[at]) || sql[at] == '$') {
+				at++
 			}
-			all = append(all, token{strings.ToUpper(sql[start:i]), start, i, depth})
+			all = append(all, token{strings.ToUpper(sql[start:at]), start, at, depth})
 			continue
 		case c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v':
-			i++
+			at++
 			continue
 		default:
-			i++
+			at++
 			switch c {
 			case '(', '[':
 				depth++
@@ -56,7 +56,7 @@ func tokens(sql string, backslashes bool) (all []token) {
 				depth--
 			}
 		}
-		all = append(all, token{sql[start:i], start, i, depth})
+		all = append(all, token{sql[start:at], start, at, depth})
 	}
 	return all
 }
@@ -159,7 +159,7 @@ func (s statement) has(tag string) bool {
 		switch {
 		case place == len(words):
 			return true
-		case t.text == words[place] && !(tag == "CREATE CONSTRAINT" && place == 0):
+		case t.text == words[place] && (tag != "CREATE CONSTRAINT" || place > 0):
 			place++
 		case place > 0 && modifiers[t.text]:
 		default:

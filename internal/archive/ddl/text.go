@@ -23,16 +23,16 @@ var (
 )
 
 // Text returns the statement of a message of [KindEnd].
-func (r *Reader) Text(m Message) (string, error) {
-	if m.SQL != "" {
-		return m.SQL, nil
+func (r *Reader) Text(message Message) (string, error) {
+	if message.SQL != "" {
+		return message.SQL, nil
 	}
-	backslashes := m.Settings["standard_conforming_strings"] == "off"
-	_, context, _ := strings.Cut(m.Context, "\n") // The first line is the trigger's.
+	backslashes := message.Settings["standard_conforming_strings"] == "off"
+	_, context, _ := strings.Cut(message.Context, "\n") // The first line is the trigger's.
 	if found := inSQL.FindStringSubmatch(context); found != nil {
-		return ofFunction(m, found[1], found[2], backslashes)
+		return ofFunction(message, found[1], found[2], backslashes)
 	}
-	text := m.Query
+	text := message.Query
 	if rest, is := strings.CutPrefix(context, `SQL statement "`); is {
 		text = strings.TrimSuffix(rest, `"`)
 		if end := inPLpgSQL.FindStringIndex(rest); end != nil {
@@ -41,33 +41,33 @@ func (r *Reader) Text(m Message) (string, error) {
 	}
 	statements := split(text, backslashes)
 	if len(statements) == 1 {
-		if !statements[0].has(m.Tag) {
-			return "", fmt.Errorf("%w: %s, which was run by %q", ErrLost, m.Tag, short(text))
+		if !statements[0].has(message.Tag) {
+			return "", fmt.Errorf("%w: %s, which was run by %q", ErrLost, message.Tag, short(text))
 		}
 		return statements[0].plain(), nil
 	}
-	key := strconv.Itoa(m.PID) + " " + m.At + " " + m.Context + m.Query
+	key := strconv.Itoa(message.PID) + " " + message.At + " " + message.Context + message.Query
 	if key != r.last {
 		r.last, r.next = key, 0
 	}
 	// A statement that names what the message is of is preferred: one may have been rolled back to a savepoint.
 	for _, named := range []bool{true, false} {
 		for i := r.next; i < len(statements); i++ {
-			if s := statements[i]; s.has(m.Tag) && (!named || s.names(m.Objects)) {
+			if s := statements[i]; s.has(message.Tag) && (!named || s.names(message.Objects)) {
 				r.next = i + 1
 				return s.plain(), nil
 			}
 		}
 	}
-	if statements := split(text, backslashes); len(m.Objects) > 0 { // A loop runs the same text again.
+	if statements := split(text, backslashes); len(message.Objects) > 0 { // A loop runs the same text again.
 		for i, s := range statements {
-			if s.has(m.Tag) && s.names(m.Objects) {
+			if s.has(message.Tag) && s.names(message.Objects) {
 				r.next = i + 1
 				return s.plain(), nil
 			}
 		}
 	}
-	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, m.Tag, short(text))
+	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, message.Tag, short(text))
 }
 
 // ofFunction finds the statement in the body of an SQL function, of which only the name is known.

@@ -154,7 +154,7 @@ func (r *run) segment(f segment.File) error {
 				r.result.Transactions++
 				r.result.To, r.result.LastCommit = line.LSN, last
 			}
-		case segment.Other, segment.At, segment.End:
+		case segment.Other, segment.Place, segment.End:
 		}
 		// The sequences' values after the position asked for keep sequences from being behind.
 		if r.over && (inside || !bytes.HasPrefix(line.Text, []byte("SELECT setval("))) {

@@ -60,7 +60,7 @@ const (
 	Other Kind = iota
 	Begin
 	Commit
-	At
+	Place
 	End
 )
 
@@ -108,7 +108,7 @@ func Scan(from io.Reader, do func(line Line) error) error {
 }
 
 func (l *Line) read(text string) (err error) {
-	for kind, prefix := range map[Kind]string{Begin: begin, Commit: commit, At: at, End: end} {
+	for kind, prefix := range map[Kind]string{Begin: begin, Commit: commit, Place: at, End: end} {
 		rest, is := strings.CutPrefix(text, prefix)
 		if !is {
 			continue
@@ -207,7 +207,6 @@ type Writer struct {
 	seal    Seal
 	last    *Seal
 	To      pglogrepl.LSN // up to where everything is in the file
-
 }
 
 // Open returns the writer of an archive, which goes on after the last whole transaction; a new archive begins at from. It changes
@@ -254,7 +253,7 @@ func (w *Writer) resume(path string) (cut int64) {
 		case Commit:
 			w.seal.Transactions++
 			w.To, cut = line.LSN, place
-		case At:
+		case Place:
 			w.To, cut = line.LSN, place
 		case Other, End:
 		}

@@ -64,7 +64,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		}
 		return nil
 	}
-	switch m := message.(type) {
+	switch m := message.(type) { //nolint:varnamelen // The message, of its type.
 	case *pglogrepl.RelationMessage:
 		d.flush()
 		return d.relation(ctx, m)
@@ -143,7 +143,7 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 }
 
 // relation learns what a table looks like from here on.
-func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error { //nolint:varnamelen // As in decode.
+func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
 	t := &known{Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'}}
 	for _, c := range m.Columns {
 		t.Columns = append(t.Columns, c.Name)
