@@ -73,7 +73,7 @@ func (s *Session) send(
 				return fmt.Errorf("%w%s: %w", ErrLocked, holder, err)
 			}
 			limit = max(limit, min(2*limit, lockedLimit))
-		case code == pgerrcode.SerializationFailure, code == pgerrcode.DeadlockDetected:
+		case code == pgerrcode.SerializationFailure, code == pgerrcode.DeadlockDetected, isStray(err):
 			conflicts++
 			again = conflicts <= mostConflicts
 		case s.conn.Conn().IsClosed() || IsCut(err):
@@ -96,6 +96,13 @@ func (s *Session) send(
 			return err
 		}
 	}
+}
+
+// isStray reports whether a statement was cancelled for the one before it: where the timeout of that one is over in the moment in
+// which it ends, Postgres cancels what comes next, "due to user request".
+func isStray(err error) bool {
+	_, begins := errors.AsType[*beginError](err)
+	return begins && Code(err) == pgerrcode.QueryCanceled
 }
 
 func (s *Session) once(

@@ -109,7 +109,7 @@ func (s *Session) Read(ctx context.Context, limit time.Duration, do func(ctx con
 		}
 		if s.limit != limit {
 			if err := set(ctx, s.conn, sessionSettings(limit)); err != nil {
-				return err
+				return &beginError{err}
 			}
 			s.limit = limit
 		}
@@ -180,7 +180,7 @@ func (s *Session) transaction(
 	answers, err := s.conn.Conn().PgConn().Exec(ctx, begin+assign(settings, true)+ask).ReadAll()
 	if err != nil {
 		s.rollback(ctx)
-		return fmt.Errorf("begin: %w", err)
+		return &beginError{fmt.Errorf("begin: %w", err)}
 	}
 	if row := answers[len(answers)-1].Rows; len(row) == 1 {
 		pid, _ := strconv.ParseInt(string(row[0][0]), 10, 32) // A number, and only used in a message.
@@ -217,6 +217,12 @@ func (s *Session) rollback(ctx context.Context) {
 		_ = s.conn.Conn().Close(ctx) // Closing it rolls back the transaction.
 	}
 }
+
+// beginError means that what comes before a statement of the caller's failed.
+type beginError struct{ error }
+
+// Unwrap returns the cause.
+func (e *beginError) Unwrap() error { return e.error }
 
 // cutError means that a connection was cut before a COMMIT was answered.
 type cutError struct {
