@@ -269,7 +269,9 @@ func TestExamineRoles(t *testing.T) {
 		require.NoError(t, err)
 		_, url := role(t, db, "")
 		levels, sentences := of(examine(t, url), "connections")
-		require.Equal(t, []doctor.Level{doctor.Warning}, levels, sentences)
+		// Which of the two depends on connections that the server is closing.
+		require.Len(t, levels, 1)
+		require.Contains(t, []doctor.Level{doctor.Warning, doctor.Failure}, levels[0], sentences)
 		require.Contains(t, sentences, "the database may have 8")
 	})
 	t.Run("NoRights", func(t *testing.T) {
