@@ -31,7 +31,8 @@ const (
 	// deliverPoll is how soon a change is seen by a job that waits, and dueEvery by one that has to be inserted first.
 	deliverPoll = 20 * time.Millisecond
 	dueEvery    = time.Second
-	// idleEvery is how often a worker looks whether there are consumers while there are none.
+	// idleEvery is how often a worker looks whether there are consumers while there are none, and how often River looks for jobs
+	// of capture that it was not notified of.
 	idleEvery = 3 * time.Second
 	// beatEvery is how often a process says that it is alive, and beatSilence after how long without that its shards are taken
 	// over.

@@ -120,7 +120,7 @@ func queues(config Config) map[string]river.QueueConfig {
 		most[kind.Queue] = river.QueueConfig{MaxWorkers: controlWorkers}
 	}
 	most[jobs.QueueRollup] = river.QueueConfig{MaxWorkers: config.Workers}
-	most[jobs.QueueCapture] = river.QueueConfig{MaxWorkers: deliverWorkers}
+	most[jobs.QueueCapture] = river.QueueConfig{MaxWorkers: deliverWorkers, FetchPollInterval: idleEvery}
 	if config.Capture == nil {
 		delete(most, jobs.QueueCapture)
 	}

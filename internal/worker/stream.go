@@ -14,7 +14,7 @@ import (
 
 const (
 	// streamsEvery is how often a worker looks which streams there are.
-	streamsEvery = 2 * time.Second
+	streamsEvery = 3 * time.Second
 	// sourceRetry is how long it waits before it tries again to open a stream's database.
 	sourceRetry = 10 * time.Second
 )

@@ -41,7 +41,7 @@ func (w *workViewWorker) Work(ctx context.Context, job *river.Job[jobs.WorkViewA
 }
 
 // taskEvery is how often a worker looks for tasks of views.
-const taskEvery = 2 * time.Second
+const taskEvery = 3 * time.Second
 
 // views inserts jobs of tasks that are due, until ctx is done.
 func (r *reconciler) views(ctx context.Context, engine *view.Engine) {

@@ -24,6 +24,9 @@ func Read(ctx context.Context, conn *postgres.DB) (facts Facts, err error) {
 		if facts.Streams, err = db.New(on).StreamStanding(ctx); err != nil {
 			return fmt.Errorf("read how streams stand: %w", err)
 		}
+		if len(facts.Streams) == 0 {
+			return nil // Nothing reads changes for sinks, either.
+		}
 		facts.Sinks, err = consumer.List(ctx, on)
 		return err
 	})
