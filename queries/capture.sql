@@ -78,7 +78,7 @@ WHERE s.id = @id AND s.token = @token;
 SELECT s.position FROM capture.stream AS s WHERE s.id = @id AND s.token = @token FOR UPDATE;
 
 -- name: StreamHold :one
--- Keeps a stream from being moved until the end of the transaction, whoever owns it.
+-- Keeps a stream from being moved until the end of the transaction, by its owner too.
 SELECT s.id, s.position FROM capture.stream AS s WHERE s.name = @name FOR UPDATE;
 
 -- name: StreamUnowned :one

@@ -36,7 +36,7 @@ UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name =
 DELETE FROM capture.consumer WHERE name = @name;
 
 -- name: AcceptPaused :exec
--- Whoever resumes a consumer accepts the schema versions that it was paused for.
+-- To resume a consumer is to accept the schema versions that it was paused for.
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = @consumer AND paused_for IS NOT NULL;
 
 -- name: AcceptedList :many

@@ -51,7 +51,7 @@ func (a *app) engine(ctx context.Context, variables map[string]string) (*view.En
 	}, nil
 }
 
-// with runs do with an engine. A view that there is not is a user's mistake.
+// with runs do with an engine. A name that no view has is a user's mistake.
 func (a *app) with(ctx context.Context, do func(engine *view.Engine) error) error {
 	engine, done, err := a.engine(ctx, nil)
 	if err != nil {

@@ -657,7 +657,7 @@ type StreamHoldRow struct {
 	Position int64
 }
 
-// Keeps a stream from being moved until the end of the transaction, whoever owns it.
+// Keeps a stream from being moved until the end of the transaction, by its owner too.
 func (q *Queries) StreamHold(ctx context.Context, name string) (StreamHoldRow, error) {
 	row := q.db.QueryRow(ctx, streamHold, name)
 	var i StreamHoldRow

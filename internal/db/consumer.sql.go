@@ -36,7 +36,7 @@ const acceptPaused = `-- name: AcceptPaused :exec
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = $1 AND paused_for IS NOT NULL
 `
 
-// Whoever resumes a consumer accepts the schema versions that it was paused for.
+// To resume a consumer is to accept the schema versions that it was paused for.
 func (q *Queries) AcceptPaused(ctx context.Context, consumer string) error {
 	_, err := q.db.Exec(ctx, acceptPaused, consumer)
 	return err

@@ -68,7 +68,7 @@ func TestSession_Locked(t *testing.T) {
 	}
 }
 
-// A connection that was opened while the database was read-only, as during a failover, is not kept for ever.
+// A connection that was opened while the database was read-only, as during a failover, is not kept.
 func TestSession_ReadOnly(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

@@ -247,7 +247,7 @@ func TestRefresh(t *testing.T) {
 	require.Equal(t, []string{"false"}, b.rows(t, "SELECT bool_or(has_function_privilege('public', p.oid, 'EXECUTE'))::text FROM pg_proc AS p WHERE p.pronamespace IN ('views'::regnamespace, 'view'::regnamespace)"))
 }
 
-// TestSwap: the old table is served until the new one is complete, and whoever could read it can read the new one.
+// TestSwap: the old table is served until the new one is complete, and all roles that could read it can read the new one.
 func TestSwap(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'ann'); CREATE ROLE swap_reader")

@@ -3,7 +3,7 @@
 // A view has one table that is served, and for a while a second one that is built to replace it. Both are written in chunks of
 // root keys: a [Sink] brings the keys of changes up to date, in the transaction that moves the consumer's position, and a
 // [Task] works on all keys, or on many of them. Each of these transactions holds the view's row, deletes what the table has
-// for its keys, and inserts what the SELECT gives. So whoever commits last has read last, and any of them may be repeated.
+// for its keys, and inserts what the SELECT gives. So the last to commit has read last, and any of them may be repeated.
 //
 //	changes ──▶ Sink ──────┐ touched root keys        ┌──▶ table that is served
 //	                       ├──▶ lock, delete, insert ─┤

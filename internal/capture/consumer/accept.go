@@ -83,7 +83,7 @@ func (d *deliverer) accept(ctx context.Context, c change.Change) error {
 	})
 }
 
-// pauseFor pauses the consumer, where the shard is still the turn's. Whoever resumes it accepts the version.
+// pauseFor pauses the consumer, where the shard is still the turn's. To resume it is to accept the version.
 func (d *deliverer) pauseFor(ctx context.Context, c change.Change, reason string) error {
 	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := d.hold(ctx, tx); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // TestRun_SchemaChange: a consumer goes on with a version that it may, is paused before the first change of another, with what
-// fixes it, and whoever resumes it accepts that version.
+// fixes it, and to resume it is to accept that version.
 func TestRun_SchemaChange(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -95,7 +95,7 @@ func TestPoll_Document(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// TestPoll_Fenced: while a poller has changes no other gets any, and whoever lost them acknowledges nothing.
+// TestPoll_Fenced: while a poller has changes no other gets any, and a poller that has lost them acknowledges nothing.
 func TestPoll_Fenced(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{}`)

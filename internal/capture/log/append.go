@@ -14,7 +14,7 @@ import (
 )
 
 // Append writes changes behind all others of a stream, in the transaction of do, which returns them and is told the position of
-// the last one. Nobody moves the stream meanwhile, so a batch has to be small. Whoever owns the stream lands its next changes
+// the last one. Nobody moves the stream meanwhile, so a batch has to be small. The owner of the stream lands its next changes
 // behind these. It is for snapshots, whose rows do not come from the stream.
 func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.Tx, head int64) ([]change.Change, error)) error {
 	w := &Writer{config: Config{DB: on, Stream: stream, Partition: DefaultPartition}}

@@ -190,7 +190,7 @@ func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, af
 	return nil
 }
 
-// fill looks up what an update of the key has not touched: whoever gets the insert has no row to keep it in. The row may have
+// fill looks up what an update of the key has not touched: the receiver of the insert has no row to keep it in. The row may have
 // changed since, and then that change follows. It may be gone, and then the values stay away.
 func (d *decoder) fill(
 	ctx context.Context, r *relation, after, before *pglogrepl.TupleData, row json.RawMessage, unchanged []string,
