@@ -102,3 +102,19 @@ func (s *Pages) readStreams(ctx context.Context) ([]streamView, error) {
 	})
 	return views, err
 }
+
+// identity says what of a row its updates and deletes name: pg_class.relreplident in words.
+func identity(letter string) string {
+	switch letter {
+	case "d":
+		return "primary key"
+	case "f":
+		return "full row"
+	case "i":
+		return "index"
+	case "n":
+		return "nothing"
+	default:
+		return letter
+	}
+}
