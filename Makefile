@@ -91,7 +91,7 @@ chaos-mutants: ## Break the code, one way after another, and count the seeds unt
 ONLY ?=
 
 .PHONY: mutants
-mutants: setup ## Take out one guard after another, and run the tests that have to notice: ONLY=^Fence/.
+mutants: setup ## Take out one safeguard after another, and run the tests that have to notice: ONLY=^Fence/.
 	go run ./internal/test/mutant/kill -only '$(ONLY)'
 
 FUZZ ?= 30s

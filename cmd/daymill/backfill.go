@@ -18,7 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/estimate"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/text"
 )
@@ -97,7 +97,7 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 		about = fmt.Sprintf("about %s events, about %s", number(cost.Events),
 			duration(cost.Alongside(plan.InFlight, plan.Pause, len(dates))))
 	}
-	survey, err := guard.Look(ctx, db, db, a.clock(), dates, surveyTime)
+	survey, err := protection.Look(ctx, db, db, a.clock(), dates, surveyTime)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 const surveyTime = 30 * time.Second
 
 // printLosses prints the dates that have fewer events than their last run counted, and what happens to them.
-func (a *app) printLosses(survey guard.Survey, erase bool) {
+func (a *app) printLosses(survey protection.Survey, erase bool) {
 	const most = 20
 	for i, loss := range survey.Losses {
 		if i == most {

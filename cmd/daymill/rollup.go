@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
@@ -73,9 +73,9 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 
 func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
 	// With the request, a worker takes over if this process does not finish.
-	mayLose := guard.LoseAll
+	mayLose := protection.LoseAll
 	if c.Dates.Len() > 1 {
-		mayLose = guard.LoseSome
+		mayLose = protection.LoseSome
 	}
 	err := db.New(conn).RequestAppend(ctx, db.RequestAppendParams{
 		MetricDates: []date.Date{day}, RequestedVia: audit.ViaCLI, Priority: 1, MayLose: mayLose, Erase: c.Erase,

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
 // Reason is why a job was skipped.
@@ -58,9 +58,9 @@ func (o *Outcome) skip(reason Reason) {
 // keeps its rows for a day or a week only. If it has deleted a rollup_day job, Retry requests the job's date on behalf of
 // actor.
 func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor string) (Outcome, error) {
-	mayLose := guard.LoseAll
+	mayLose := protection.LoseAll
 	if selection.Sweep {
-		mayLose = guard.LoseNone
+		mayLose = protection.LoseNone
 		// For the requests that River's own rows cause.
 		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('daymill.sweep', 'on', true)"); err != nil {
 			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)

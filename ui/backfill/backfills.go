@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/estimate"
-	losses "github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/format"
@@ -55,7 +55,7 @@ type backfillPreview struct {
 	Cost      estimate.Cost
 	Time      time.Duration
 	Conflicts backfill.Conflicts
-	Survey    losses.Survey // dates that have lost events
+	Survey    protection.Survey // dates that have lost events
 }
 
 // backfillsView is the list of backfills with the form.
@@ -204,7 +204,7 @@ func (s *Pages) previewBackfill(ctx context.Context, plan backfill.Plan) (*backf
 	if preview.Cost, err = estimate.Dates(ctx, s.DB, s.Clock, dates); err != nil {
 		return nil, err
 	}
-	if preview.Survey, err = losses.Look(ctx, s.DB, s.DB, s.Clock, dates, surveyTime); err != nil {
+	if preview.Survey, err = protection.Look(ctx, s.DB, s.DB, s.Clock, dates, surveyTime); err != nil {
 		return nil, err
 	}
 	preview.Dates = int64(len(dates))

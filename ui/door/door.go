@@ -23,10 +23,10 @@ type Config struct {
 // Door is what stands before the pages and the API.
 type Door struct {
 	Config
-	*guard
+	*checker
 }
 
 // New returns a door.
 func New(config Config) *Door {
-	return &Door{Config: config, guard: newGuard(config.Access, config.Clock, config.Listeners)}
+	return &Door{Config: config, checker: newChecker(config.Access, config.Clock, config.Listeners)}
 }

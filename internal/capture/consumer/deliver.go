@@ -324,7 +324,7 @@ func (d *deliverer) hold(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// move moves the position and writes letters, in a transaction that the fence guards.
+// move moves the position and writes letters, in a transaction that begins with the fence.
 func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, letters []letter) error {
 	count, err := db.New(tx).ShardMove(ctx, db.ShardMoveParams{
 		Position: upTo, Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence,

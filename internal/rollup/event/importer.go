@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
 // ErrBadRows says that more rows of a file were bad than may be.
@@ -180,7 +180,7 @@ func (i *Importer) finish(ctx context.Context, tx pgx.Tx, report Report) error {
 	}
 	// Not enqueue_rollup, which refuses dates to come: these wait until they are over.
 	err := db.New(tx).RequestAppend(ctx, db.RequestAppendParams{
-		MetricDates: report.Dates, RequestedVia: "import", Priority: 1, MayLose: guard.LoseAll,
+		MetricDates: report.Dates, RequestedVia: "import", Priority: 1, MayLose: protection.LoseAll,
 	})
 	if err != nil {
 		return fmt.Errorf("request the dates: %w", err)

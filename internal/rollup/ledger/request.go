@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
 // Ask says who asks for dates, and what they may lose.
@@ -27,11 +27,11 @@ type Ask struct {
 func (a Ask) mayLose(dates int) string {
 	switch {
 	case a.Repair:
-		return guard.LoseNone
+		return protection.LoseNone
 	case dates > 1:
-		return guard.LoseSome
+		return protection.LoseSome
 	default:
-		return guard.LoseAll
+		return protection.LoseAll
 	}
 }
 

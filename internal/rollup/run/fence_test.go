@@ -57,9 +57,9 @@ func TestFence(t *testing.T) {
 			require.NoError(t, err)
 			return rows
 		},
-		"GuardProtect": func(t *testing.T, queries *db.Queries, l lease) int64 {
+		"ProtectionSet": func(t *testing.T, queries *db.Queries, l lease) int64 {
 			t.Helper()
-			rows, err := queries.GuardProtect(t.Context(), db.GuardProtectParams{
+			rows, err := queries.ProtectionSet(t.Context(), db.ProtectionSetParams{
 				MetricDate: l.date, RunID: l.run, Token: l.token, Beat: l.beat,
 			})
 			require.NoError(t, err)

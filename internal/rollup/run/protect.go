@@ -6,29 +6,29 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/lease"
-	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
-// guard fails with ErrProtected if publishing would erase metrics whose events no longer exist. It runs before the first scan
+// checkProtected fails with ErrProtected if publishing would erase metrics whose events no longer exist. It runs before the first scan
 // and after each scan, because events that were deleted during a scan are missing from its counts.
-func (a *attempt) guard(ctx context.Context) (err error) {
-	a.known, err = guard.Guard{
+func (a *attempt) checkProtected(ctx context.Context) (err error) {
+	a.known, err = protection.Date{
 		Primary: a.pair.Primary, Source: a.pair.Source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
 	}.Check(ctx, a.Clock.Now())
 	return err
 }
 
-// guardLoss fails with ErrProtected if there are fewer events than the last complete run counted, and nobody has requested
-// this date alone. A pass that has read to the end knows the number of events; after any other pass guardLoss counts them.
-func (a *attempt) guardLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
+// checkLoss fails with ErrProtected if there are fewer events than the last complete run counted, and nobody has requested
+// this date alone. A pass that has read to the end knows the number of events; after any other pass checkLoss counts them.
+func (a *attempt) checkLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
 	if !a.known.Strict {
 		return nil
 	}
 	if counts.UpTo() == nil {
 		return a.known.Check(a.publisher.Totals.Events + rows.Events())
 	}
-	events, err := guard.Count(ctx, a.pair.Source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })
+	events, err := protection.Count(ctx, a.pair.Source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })
 	if err != nil {
 		return err
 	}
@@ -41,13 +41,13 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 	text := reason.Error()
 	for resolved := int64(mostRequests); resolved == mostRequests; {
 		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
-			resolved, err = queries.GuardResolve(ctx, db.GuardResolveParams{
+			resolved, err = queries.ProtectionResolve(ctx, db.ProtectionResolveParams{
 				MetricDate: a.order.Date, RunID: a.scanRun, MaxRows: mostRequests,
 			})
 			if err != nil || resolved == mostRequests {
 				return err
 			}
-			err = lease.Fenced(queries.GuardProtect(ctx, db.GuardProtectParams{
+			err = lease.Fenced(queries.ProtectionSet(ctx, db.ProtectionSetParams{
 				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
 			}))
 			if err != nil {
@@ -69,7 +69,7 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 // interrupted in between writes the entry twice.
 func (a *attempt) recordErased(ctx context.Context) error {
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
-		return queries.GuardErased(ctx, db.GuardErasedParams{
+		return queries.ProtectionErased(ctx, db.ProtectionErasedParams{
 			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,
 			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Figures.Deleted,
 		})

@@ -3,7 +3,7 @@
 //	begin    the date is handed to this run: the fence, against every earlier run of it
 //	claim    the requests that are open now are those the run will satisfy
 //	scope    where all of them name entities, the rest is about these; otherwise
-//	guard    metrics whose events are gone stay as they are, package guard; asked again before each publish
+//	protect  metrics whose events are gone stay as they are, package protection; asked again before each publish
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
 //	publish  batch after batch, package batch
@@ -27,8 +27,8 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
-	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -47,7 +47,7 @@ var (
 	ErrFenced = lease.ErrFenced
 	// ErrProtected means that the run has kept the date's metrics because its events no longer exist. Its requests are
 	// resolved, and a retry is not needed.
-	ErrProtected = guard.ErrProtected
+	ErrProtected = protection.ErrProtected
 	// ErrInexact means that the number of stored events differs from the number read. Nothing was marked complete.
 	ErrInexact = errors.New("what is stored is not what was counted")
 )
@@ -129,7 +129,7 @@ type attempt struct {
 	scanner   *slice.Scanner
 	publisher *batch.Publisher
 	top       merge.Top // of the entities that this run has counted
-	known     guard.Known
+	known     protection.Known
 
 	phase    string
 	progress float64
@@ -169,7 +169,7 @@ func (a *attempt) roll(ctx context.Context) error {
 	if err := replay.Follow(ctx, a.pair, a.Clock, a.signOfLife); err != nil {
 		return err
 	}
-	if err := a.guard(ctx); err != nil {
+	if err := a.checkProtected(ctx); err != nil {
 		return err
 	}
 	if entities, err := a.scope(ctx); err != nil {
@@ -191,11 +191,11 @@ func (a *attempt) roll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := a.guard(ctx); err != nil {
+		if err := a.checkProtected(ctx); err != nil {
 			return err
 		}
 		upTo, rows := counts.UpTo(), counts.Rows()
-		if err := a.guardLoss(ctx, counts, rows); err != nil {
+		if err := a.checkLoss(ctx, counts, rows); err != nil {
 			return err
 		}
 		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, rows, after, upTo) })

@@ -90,7 +90,7 @@ func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done boo
 	case err != nil:
 		return false, err
 	}
-	if err := a.guard(ctx); err != nil {
+	if err := a.checkProtected(ctx); err != nil {
 		return false, err
 	}
 	err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publishScope(ctx, entities, table.Rows()) })

@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
@@ -155,7 +155,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		}
 		if len(dates) > 0 {
 			err := queries.RequestAppend(ctx, db.RequestAppendParams{
-				MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority, MayLose: guard.LoseNone,
+				MetricDates: dates, RequestedVia: cmp.Or(p.Via, via), Priority: priority, MayLose: protection.LoseNone,
 			})
 			if err != nil {
 				return fmt.Errorf("request dates: %w", err)

@@ -20,7 +20,7 @@ const (
 )
 
 // SetRetention records how long the application keeps events; 0 says that it is not known, or for good. Metrics of dates
-// that begin earlier than that stay as they are: see package guard. ErrRefused says that it is too short or too long. Who
+// that begin earlier than that stay as they are: see package protection. ErrRefused says that it is too short or too long. Who
 // says so is for the audit, in which nothing is written where Via is empty.
 func SetRetention(ctx context.Context, conn *postgres.DB, retention time.Duration, who audit.Who) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
 // judge decides what the comparison says, and records it, while the date is locked: no run begins before it is recorded.
@@ -62,7 +62,7 @@ func (v *verification) record(ctx context.Context, queries *db.Queries) error {
 	}
 	if r.Repair {
 		err := queries.RequestAppend(ctx, db.RequestAppendParams{
-			MetricDates: []date.Date{v.order.Date}, RequestedVia: via, Priority: priority, MayLose: guard.LoseNone,
+			MetricDates: []date.Date{v.order.Date}, RequestedVia: via, Priority: priority, MayLose: protection.LoseNone,
 			Erase: v.order.Repair == RepairAll && r.Erased() > 0,
 		})
 		if err != nil {

@@ -2,7 +2,7 @@
 // entity. It reads as a run does, in the same slices, passes and pauses, and writes nothing but the ledger:
 //
 //	begin    what is to be compared: the rows of the last completed run
-//	guard    metrics whose events are gone cannot be compared, package guard
+//	protect  metrics whose events are gone cannot be compared, package protection
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; past the bound, scan and compare are done once more above it
 //	compare  side by side with the rows, package batch
@@ -28,8 +28,8 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
-	"github.com/daymill/daymill/internal/rollup/guard"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -168,7 +168,7 @@ func (v *verification) verify(ctx context.Context) error {
 	v.scanner = &slice.Scanner{Session: v.pair.Source, Type: v.Type, Pacer: v.pacer}
 	v.reader = &batch.Publisher{Session: v.pair.Primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
 	err = v.count(ctx)
-	if errors.Is(err, guard.ErrProtected) {
+	if errors.Is(err, protection.ErrProtected) {
 		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, EventsRecorded: v.begun.Events, Result: Protected, Drifts: []Drift{}}
 		v.result.Reason = err.Error()
 		err = nil
@@ -222,7 +222,7 @@ func (v *verification) begin(ctx context.Context) (bool, error) {
 // count compares pass after pass.
 func (v *verification) count(ctx context.Context) error {
 	check := func() error {
-		_, err := guard.Guard{
+		_, err := protection.Date{
 			Primary: v.pair.Primary, Source: v.pair.Source, Date: v.order.Date, Bounds: v.bounds,
 		}.Check(ctx, v.Clock.Now())
 		return err

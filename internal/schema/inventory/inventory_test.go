@@ -300,7 +300,7 @@ func TestAttack(t *testing.T) {
 			"INSERT INTO bait (id, kind, args, state, metadata) VALUES (1, 'rollup_day', ROW(1), 'available', '{}')")
 		require.ErrorContains(t, err, "permission denied for function "+function)
 	}
-	// Nor does the guard behind that let a table pass that is not River's.
+	// Nor does the check behind that let a table pass that is not River's.
 	execute(t, db, "GRANT EXECUTE ON FUNCTION daymill.record_job(), analytics.request_from_job_insert(), analytics.request_from_job_change() TO "+role)
 	for _, function := range []string{"daymill.record_job", "analytics.request_from_job_insert", "analytics.request_from_job_change"} {
 		err := as(attack + "CREATE TRIGGER bite BEFORE INSERT ON bait FOR EACH ROW EXECUTE FUNCTION " + function + "();" +

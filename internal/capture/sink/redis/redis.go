@@ -87,8 +87,8 @@ func newScript(source string) *script {
 	return &script{source: source, hash: redis.NewScript(source).Hash()}
 }
 
-// A guarded script takes a key and the key with its position, and does nothing where that is not before ARGV[1].
-const guard = `
+// Such a script takes a key and the key with its position, and does nothing where that is not before ARGV[1].
+const once = `
 local at = redis.call('GET', KEYS[2])
 if at and tonumber(at) > tonumber(ARGV[1]) then return 0 end
 `
@@ -101,10 +101,10 @@ const (
 
 //nolint:gochecknoglobals // Constants.
 var (
-	setScript    = newScript(guard + `redis.call('SET', KEYS[1], ARGV[2]) ` + remember)
-	deleteScript = newScript(guard + `redis.call('DEL', KEYS[1]) ` + forget)
+	setScript    = newScript(once + `redis.call('SET', KEYS[1], ARGV[2]) ` + remember)
+	deleteScript = newScript(once + `redis.call('DEL', KEYS[1]) ` + forget)
 	// ARGV: position, how many fields are removed, their names, then names and values.
-	hashScript = newScript(guard + `
+	hashScript = newScript(once + `
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE the key holds a ' .. kind) end
 local gone = tonumber(ARGV[2])

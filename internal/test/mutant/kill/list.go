@@ -2,7 +2,7 @@ package main
 
 import "github.com/daymill/daymill/internal/test/mutant"
 
-// broken is the code with one guard taken out, and the tests of one package that have to notice.
+// broken is the code with one safeguard taken out, and the tests of one package that have to notice.
 type broken struct {
 	name  string
 	pkg   string // below the repository's directory
@@ -22,20 +22,20 @@ const (
 	workerPkg   = "./internal/worker"
 	uiPkg       = "./ui"
 
-	dateSQL    = "internal/db/date.sql.go"
-	eventSQL   = "internal/db/event.sql.go"
-	guardSQL   = "internal/db/guard.sql.go"
-	metricSQL  = "internal/db/metric.sql.go"
-	requestSQL = "internal/db/request.sql.go"
+	dateSQL       = "internal/db/date.sql.go"
+	eventSQL      = "internal/db/event.sql.go"
+	protectionSQL = "internal/db/protection.sql.go"
+	metricSQL     = "internal/db/metric.sql.go"
+	requestSQL    = "internal/db/request.sql.go"
 
-	guardGo   = "internal/rollup/guard/guard.go"
-	ledgerGo  = "internal/rollup/run/ledger.go"
-	leaseGo   = "internal/lease/lease.go"
-	lastGo    = "internal/lease/last.go"
-	runGo     = "internal/rollup/run/run.go"
-	batchGo   = "internal/rollup/batch/batch.go"
-	diffGo    = "internal/rollup/batch/diff.go"
-	sessionGo = "internal/postgres/session.go"
+	protectionGo = "internal/rollup/protection/protection.go"
+	ledgerGo     = "internal/rollup/run/ledger.go"
+	leaseGo      = "internal/lease/lease.go"
+	lastGo       = "internal/lease/last.go"
+	runGo        = "internal/rollup/run/run.go"
+	batchGo      = "internal/rollup/batch/batch.go"
+	diffGo       = "internal/rollup/batch/diff.go"
+	sessionGo    = "internal/postgres/session.go"
 )
 
 // list returns every mutant.
@@ -55,7 +55,7 @@ func fence() []broken {
 		{"DateBreakOff", dateSQL, "const dateBreakOff ="},
 		{"DateComplete", dateSQL, "const dateComplete ="},
 		{"DateHeartbeat", dateSQL, "const dateHeartbeat ="},
-		{"GuardProtect", guardSQL, "const guardProtect ="},
+		{"ProtectionSet", protectionSQL, "const protectionSet ="},
 	}
 	parts := []struct{ name, from, to string }{
 		{"Beat", "AND beat >= cast(", "AND beat + 1000 >= cast("},
@@ -113,15 +113,15 @@ func requests() []broken {
 // protection is what keeps metrics whose events are gone.
 func protection() []broken {
 	return []broken{
-		edit("Protect/Retention", runPkg, "^TestRunProtected$", guardGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && g.RunID < 0:"),
-		edit("Protect/Vanished", runPkg, "^TestRunProtected$", guardGo, "", "	if !has {", "	if !has && g.RunID < 0 {"),
-		edit("Protect/Part", runPkg, "^TestRunLosesPart$", guardGo, "", "events >= k.Recorded", "events >= 0"),
-		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", guardGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
-		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$|^TestRunGuard$", guardSQL, "const guardLedger =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
-		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$|^TestRunGuard$", guardSQL, "const guardLedger =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
-		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.guard(ctx); err != nil {", "if err := a.guard(ctx); err != nil && a.id < 0 {"),
-		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *attempt) guardLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
-		edit("Protect/EventsWithoutEntity", runPkg, "^TestRunProtected$", guardSQL, "const guardEvents =", "AND e.entity_id IS NOT NULL", ""),
+		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && d.RunID < 0:"),
+		edit("Protect/Vanished", runPkg, "^TestRunProtected$", protectionGo, "", "	if !has {", "	if !has && d.RunID < 0 {"),
+		edit("Protect/Part", runPkg, "^TestRunLosesPart$", protectionGo, "", "events >= k.Recorded", "events >= 0"),
+		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", protectionGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
+		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
+		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
+		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.checkProtected(ctx); err != nil {", "if err := a.guard(ctx); err != nil && a.id < 0 {"),
+		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *attempt) checkLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
+		edit("Protect/EventsWithoutEntity", runPkg, "^TestRunProtected$", protectionSQL, "const protectionEvents =", "AND e.entity_id IS NOT NULL", ""),
 	}
 }
 

@@ -1,4 +1,4 @@
-// Command kill breaks the code, one guard after another, and runs the tests that have to notice. It prints how long each
+// Command kill breaks the code, one safeguard after another, and runs the tests that have to notice. It prints how long each
 // took to, and fails where one did not. The files of the repository stay as they are: the builds are given others besides.
 //
 //	go run ./internal/test/mutant/kill -only '^Fence/'

@@ -1,4 +1,4 @@
-package guard
+package protection
 
 import (
 	"context"
@@ -46,9 +46,9 @@ var errOver = errors.New("time is over")
 func Look(
 	ctx context.Context, primary, source *postgres.DB, clock pace.Clock, dates []date.Date, budget time.Duration,
 ) (survey Survey, err error) {
-	var recorded []db.GuardRecordedRow
+	var recorded []db.ProtectionRecordedRow
 	err = primary.Read(ctx, func(on postgres.DBTX) error {
-		recorded, err = db.New(on).GuardRecorded(ctx, dates)
+		recorded, err = db.New(on).ProtectionRecorded(ctx, dates)
 		return err
 	})
 	if err != nil {

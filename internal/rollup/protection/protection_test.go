@@ -1,4 +1,4 @@
-package guard_test
+package protection_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/rollup/guard"
+	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -34,14 +34,14 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { session.Release(context.WithoutCancel(t.Context())) })
 	at := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
-	check := func(run int64) (guard.Known, error) {
-		return guard.Guard{
+	check := func(run int64) (protection.Known, error) {
+		return protection.Date{
 			Primary: session, Source: session, Date: date.MustParse("2026-03-01"),
 			Bounds: date.Bounds{From: at, To: at.Add(24 * time.Hour)}, RunID: run,
 		}.Check(t.Context(), time.Now())
 	}
 	_, err = check(7)
-	require.ErrorIs(t, err, guard.ErrProtected)
+	require.ErrorIs(t, err, protection.ErrProtected)
 	known, err := check(8)
 	require.NoError(t, err)
 	require.True(t, known.Erase)
@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 	db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at})
 	known, err = check(7)
 	require.NoError(t, err)
-	require.Equal(t, guard.Known{Recorded: 5, Strict: true}, known)
-	require.ErrorIs(t, known.Check(4), guard.ErrProtected)
+	require.Equal(t, protection.Known{Recorded: 5, Strict: true}, known)
+	require.ErrorIs(t, known.Check(4), protection.ErrProtected)
 	require.NoError(t, known.Check(5))
 }

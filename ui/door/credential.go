@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Failed attempts are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
+// Wrong credentials are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
 // guessing the password of the pages does not lock out a machine that has a token.
 const (
 	failuresPerClient = 10 // at once, and then one every six seconds
@@ -34,8 +34,8 @@ const (
 	MetricsCredential  = "metrics_token"
 )
 
-// guard checks credentials.
-type guard struct {
+// checker checks credentials, and throttles clients whose credentials are wrong.
+type checker struct {
 	access    Access
 	clock     pace.Clock
 	listeners telemetry.Listeners
@@ -46,8 +46,8 @@ type guard struct {
 	known   map[string]bool          // clients that have given the right credential; the limit in all does not apply to them
 }
 
-func newGuard(access Access, clock pace.Clock, listeners telemetry.Listeners) *guard {
-	return &guard{
+func newChecker(access Access, clock pace.Clock, listeners telemetry.Listeners) *checker {
+	return &checker{
 		access: access, clock: clock, listeners: listeners,
 		clients: make(map[string]*rate.Limiter), all: make(map[string]*rate.Limiter), known: make(map[string]bool),
 	}
@@ -71,7 +71,7 @@ const (
 )
 
 // Password checks a request's basic credentials and returns their user.
-func (g *guard) Password(r *http.Request) (user string, came Outcome) {
+func (c *checker) Password(r *http.Request) (user string, came Outcome) {
 	name, given, has := r.BasicAuth()
 	if !has {
 		return "", none
@@ -79,18 +79,18 @@ func (g *guard) Password(r *http.Request) (user string, came Outcome) {
 	wanted := ""
 	switch name {
 	case AdminUser:
-		wanted = g.access.AdminPassword
+		wanted = c.access.AdminPassword
 	case viewerUser:
-		wanted = g.access.ViewerPassword
+		wanted = c.access.ViewerPassword
 	}
-	if came = g.check(r, passwordCredential, given, wanted); came != Right {
+	if came = c.check(r, passwordCredential, given, wanted); came != Right {
 		return "", came
 	}
 	return name, Right
 }
 
 // Token checks a request's bearer token.
-func (g *guard) Token(r *http.Request, credential, wanted string) Outcome {
+func (c *checker) Token(r *http.Request, credential, wanted string) Outcome {
 	scheme, given, has := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
 	case r.Header.Get("Authorization") == "":
@@ -98,73 +98,73 @@ func (g *guard) Token(r *http.Request, credential, wanted string) Outcome {
 	case !has || !strings.EqualFold(scheme, "Bearer"):
 		given = "" // It is wrong.
 	}
-	return g.check(r, credential, strings.TrimSpace(given), wanted)
+	return c.check(r, credential, strings.TrimSpace(given), wanted)
 }
 
 // check compares a given credential with the wanted one. A strong secret is compared before any throttle, so that guesses cannot lock out its
 // owner. A secret that could be guessed is not compared at all after too many failures of the client.
-func (g *guard) check(r *http.Request, credential, given, wanted string) Outcome {
+func (c *checker) check(r *http.Request, credential, given, wanted string) Outcome {
 	key := credential + " " + clientOf(r)
 	is := Equal(given, wanted)
 	if is && Strong(wanted) {
 		return Right
 	}
 	switch {
-	case g.throttled(credential, key):
-		g.tell(r, credential, true)
+	case c.throttled(credential, key):
+		c.tell(r, credential, true)
 		return Throttled
 	case is:
-		g.remember(key)
+		c.remember(key)
 		return Right
 	default:
-		g.failed(credential, key)
-		g.tell(r, credential, false)
+		c.failed(credential, key)
+		c.tell(r, credential, false)
 		return wrong
 	}
 }
 
-func (g *guard) tell(r *http.Request, credential string, throttled bool) {
-	telemetry.Tell(r.Context(), g.listeners, telemetry.AccessRefuse{
+func (c *checker) tell(r *http.Request, credential string, throttled bool) {
+	telemetry.Tell(r.Context(), c.listeners, telemetry.AccessRefuse{
 		Credential: credential, Client: clientOf(r), Throttled: throttled,
 	})
 }
 
 // Throttled reports whether a client has failed too often to be checked. The limit over all clients does not apply to a client that has given the
 // Right credential before.
-func (g *guard) throttled(credential, key string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.clock.Now()
-	limiter, all := g.clients[key], g.all[credential]
-	return limiter != nil && limiter.TokensAt(now) < 1 || all != nil && !g.known[key] && all.TokensAt(now) < 1
+func (c *checker) throttled(credential, key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.clock.Now()
+	limiter, all := c.clients[key], c.all[credential]
+	return limiter != nil && limiter.TokensAt(now) < 1 || all != nil && !c.known[key] && all.TokensAt(now) < 1
 }
 
 // remember records that a client has given the right credential.
-func (g *guard) remember(key string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.known) >= clientsKept {
-		clear(g.known)
+func (c *checker) remember(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.known) >= clientsKept {
+		clear(c.known)
 	}
-	g.known[key] = true
+	c.known[key] = true
 }
 
 // failed counts a failure.
-func (g *guard) failed(credential, key string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.clock.Now()
-	limiter, all := g.clients[key], g.all[credential]
+func (c *checker) failed(credential, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.clock.Now()
+	limiter, all := c.clients[key], c.all[credential]
 	if limiter == nil {
-		if len(g.clients) >= clientsKept {
-			clear(g.clients) // The limit over all clients still applies.
+		if len(c.clients) >= clientsKept {
+			clear(c.clients) // The limit over all clients still applies.
 		}
 		limiter = rate.NewLimiter(rate.Every(6*time.Second), failuresPerClient)
-		g.clients[key] = limiter
+		c.clients[key] = limiter
 	}
 	if all == nil {
 		all = rate.NewLimiter(rate.Every(time.Second), failuresOfAll)
-		g.all[credential] = all
+		c.all[credential] = all
 	}
 	limiter.AllowN(now, 1)
 	all.AllowN(now, 1)

@@ -1,4 +1,4 @@
-// Package guard keeps metrics from being erased because their events are gone. Applications drop old events, a rollup
+// Package protection keeps metrics from being erased because their events are gone. Applications drop old events, a rollup
 // makes a date's rows equal to its events, and so a request for an old date, for whatever reason, would erase what can
 // never be counted again.
 //
@@ -9,7 +9,7 @@
 //
 // Package run asks before it publishes, package verification before it compares, and [Losses] says beforehand what a
 // sweep would leave alone.
-package guard
+package protection
 
 import (
 	"context"
@@ -40,8 +40,8 @@ var errBeyond = fmt.Errorf("%w, for the date begins before what `daymill source 
 // limit is the time limit of a look at the ledger or the events: each is a few lookups in an index.
 const limit = 5 * time.Second
 
-// Guard looks at one date.
-type Guard struct {
+// Date is a date whose rows may have to stay as they are.
+type Date struct {
 	// Primary has the ledger, Source the events.
 	Primary, Source *postgres.Session
 	Date            date.Date
@@ -62,10 +62,10 @@ type Known struct {
 
 // Check returns an error that is ErrProtected where the date's rows have to stay as they are at an instant, as far as one
 // look can say. Where Known is strict, [Known.Check] has the last word, once the events are counted.
-func (g Guard) Check(ctx context.Context, now time.Time) (Known, error) {
-	var row db.GuardLedgerRow
-	err := g.Primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
-		row, err = db.New(on).GuardLedger(ctx, db.GuardLedgerParams{MetricDate: g.Date, AtInstant: now, RunID: g.RunID})
+func (d Date) Check(ctx context.Context, now time.Time) (Known, error) {
+	var row db.ProtectionGetRow
+	err := d.Primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
+		row, err = db.New(on).ProtectionGet(ctx, db.ProtectionGetParams{MetricDate: d.Date, AtInstant: now, RunID: d.RunID})
 		return err
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ func (g Guard) Check(ctx context.Context, now time.Time) (Known, error) {
 	case row.MayLose >= 2:
 		return known, nil
 	}
-	has, err := g.hasEvents(ctx)
+	has, err := d.hasEvents(ctx)
 	if err != nil {
 		return known, fmt.Errorf("look whether the date has events: %w", err)
 	}
@@ -116,9 +116,9 @@ func lost(recorded, events int64) error {
 }
 
 // hasEvents looks into the index.
-func (g Guard) hasEvents(ctx context.Context) (has bool, err error) {
-	err = g.Source.Look(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
-		has, err = db.New(on).GuardEvents(ctx, db.GuardEventsParams{FromInstant: g.Bounds.From, ToInstant: g.Bounds.To})
+func (d Date) hasEvents(ctx context.Context) (has bool, err error) {
+	err = d.Source.Look(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+		has, err = db.New(on).ProtectionEvents(ctx, db.ProtectionEventsParams{FromInstant: d.Bounds.From, ToInstant: d.Bounds.To})
 		return err
 	})
 	return has, err
@@ -164,7 +164,7 @@ func count(
 ) (events int64, took time.Duration, err error) {
 	took, err = pacer.Do(source, func() error {
 		return source.Look(ctx, within, func(ctx context.Context, on postgres.DBTX) error {
-			events, err = db.New(on).GuardCount(ctx, db.GuardCountParams{
+			events, err = db.New(on).ProtectionCount(ctx, db.ProtectionCountParams{
 				FromInstant: bounds.From, ToInstant: bounds.To, AtMost: most,
 			})
 			return err

@@ -1,4 +1,4 @@
--- name: GuardLedger :one
+-- name: ProtectionGet :one
 -- What decides whether metrics of a date may be erased: whether there is anything to erase (events of the last completed
 -- run or, where no run ever completed the date, rows), how many events that run has counted, whether the date begins
 -- before what the application keeps, and what the requests that the run has claimed allow. Where there are none, that is
@@ -22,7 +22,7 @@ CROSS JOIN (
     WHERE r.metric_date = cast(@metric_date AS date) AND r.resolved_at IS NULL AND r.run_id = cast(@run_id AS bigint)
 ) AS q;
 
--- name: GuardEvents :one
+-- name: ProtectionEvents :one
 -- Whether a date has any event that a run would count.
 SELECT EXISTS(
     SELECT FROM analytics.events AS e
@@ -30,7 +30,7 @@ SELECT EXISTS(
         AND e.entity_id IS NOT NULL
 );
 
--- name: GuardCount :one
+-- name: ProtectionCount :one
 -- How many events between two instants a run would count, or at_most where there are more.
 SELECT count(*) AS events
 FROM (
@@ -40,7 +40,7 @@ FROM (
     LIMIT @at_most::bigint
 ) AS s;
 
--- name: GuardRecorded :many
+-- name: ProtectionRecorded :many
 -- What the last completed runs of some dates have counted, with the dates' bounds; the dates without any are left out.
 SELECT
     d.metric_date,
@@ -51,7 +51,7 @@ FROM analytics.rollup_dates AS d
 WHERE d.metric_date = ANY(@metric_dates::date[]) AND d.completed_at IS NOT NULL AND d.events > 0
 ORDER BY d.metric_date;
 
--- name: GuardErased :exec
+-- name: ProtectionErased :exec
 -- Writes down what the requests to erase that a run has claimed came to.
 INSERT INTO daymill.audit (actor, via, action, target, detail)
 SELECT
@@ -65,7 +65,7 @@ WHERE r.metric_date = cast(@metric_date AS date) AND r.resolved_at IS NULL AND r
 ORDER BY r.id
 LIMIT 1;
 
--- name: GuardResolve :execrows
+-- name: ProtectionResolve :execrows
 -- Resolves requests that a run claimed and will not fulfil, at most max_rows at a time.
 UPDATE analytics.rollup_requests
 SET resolved_at = clock_timestamp(), resolution = 'protected'
@@ -77,7 +77,7 @@ WHERE id IN (
     LIMIT @max_rows::integer
 );
 
--- name: GuardProtect :execrows
+-- name: ProtectionSet :execrows
 -- The fence, and the end of a run that leaves the metrics as they are. What the last completion came to stays.
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
