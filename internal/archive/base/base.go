@@ -32,6 +32,14 @@ var readme []byte
 //go:embed restore.sh
 var restoreScript []byte
 
+// BeginSQL makes what a restore needs while it runs, and EndSQL removes it.
+//
+//go:embed begin.sql
+var BeginSQL string
+
+//go:embed end.sql
+var EndSQL string
+
 // Prelude makes the settings that everything in an archive is read with.
 //
 //go:embed prelude.sql
@@ -136,11 +144,11 @@ func begin(ctx context.Context, source *postgres.DB, url, archive string, manife
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the base: %w", err)
 	}
-	dump := []string{"--snapshot=" + slot.SnapshotName, "--file=" + filepath.Join(dir, "base.sql"), "--encoding=UTF8", "--dbname=" + url}
-	if err := run(ctx, "pg_dump", dump...); err != nil {
+	dump := []string{"--snapshot=" + slot.SnapshotName, "--file=" + filepath.Join(dir, "base.sql"), "--encoding=UTF8"}
+	if err := run(ctx, url, "pg_dump", dump...); err != nil {
 		return err
 	}
-	if err := run(ctx, "pg_dumpall", "--globals-only", "--no-role-passwords", "--file="+filepath.Join(dir, "globals.sql"), "--dbname="+url); err != nil {
+	if err := run(ctx, url, "pg_dumpall", "--globals-only", "--no-role-passwords", "--file="+filepath.Join(dir, "globals.sql")); err != nil {
 		return err
 	}
 	sequences, err := segment.Sequences(ctx, source, map[string]string{})
@@ -148,7 +156,7 @@ func begin(ctx context.Context, source *postgres.DB, url, archive string, manife
 		return err
 	}
 	after := ddl.Removal + "DROP PUBLICATION IF EXISTS " + pgx.Identifier{manifest.Slot}.Sanitize() + ";\n" + sequences
-	for name, content := range map[string][]byte{"README.md": readme, "restore.sh": restoreScript, "prelude.sql": []byte(Prelude), "after-base.sql": []byte(after)} {
+	for name, content := range map[string][]byte{"README.md": readme, "restore.sh": restoreScript, "prelude.sql": []byte(Prelude), "begin.sql": []byte(BeginSQL), "end.sql": []byte(EndSQL), "after-base.sql": []byte(after)} {
 		if err := os.WriteFile(filepath.Join(archive, name), content, 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
@@ -156,9 +164,11 @@ func begin(ctx context.Context, source *postgres.DB, url, archive string, manife
 	return segment.WriteJSON(filepath.Join(archive, manifestName), manifest)
 }
 
-// run runs one of Postgres's programs. The URL is an argument, and no part of an error.
-func run(ctx context.Context, name string, arguments ...string) error {
-	cmd := exec.CommandContext(ctx, name, arguments...)
+// run runs one of Postgres's programs, which pin all settings that texts of values depend on but these. The URL is an argument, and no
+// part of an error.
+func run(ctx context.Context, url, name string, arguments ...string) error {
+	cmd := exec.CommandContext(ctx, name, append(arguments, "--dbname="+url)...)
+	cmd.Env = append(os.Environ(), "PGOPTIONS=-c lc_monetary=C -c TimeZone=UTC -c bytea_output=hex")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	err := cmd.Run()

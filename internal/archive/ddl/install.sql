@@ -24,7 +24,7 @@ REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
 CREATE FUNCTION daymill_archive.ship(the_table oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
-SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET row_security = off
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET quote_all_identifiers = off SET row_security = off
 AS $$
 DECLARE
     the_name text;
@@ -68,6 +68,12 @@ BEGIN
 END
 $$;
 
+-- identity has every column that ever was GENERATED ALWAYS AS IDENTITY, by every name that it had: an UPDATE in the archive may not
+-- name it, and the reader of the WAL is later than the change that it reads.
+CREATE TABLE daymill_archive.identity (relation oid, name text, PRIMARY KEY (relation, name));
+INSERT INTO daymill_archive.identity (relation, name)
+SELECT a.attrelid, a.attname FROM pg_catalog.pg_attribute AS a WHERE a.attidentity = 'a';
+
 -- identify lets every table's updates and deletes say which row they mean: without a key, by the whole row. Otherwise the
 -- publication would make them fail.
 CREATE FUNCTION daymill_archive.identify() RETURNS void
@@ -103,7 +109,7 @@ REVOKE ALL ON FUNCTION daymill_archive.identify() FROM PUBLIC;
 CREATE FUNCTION daymill_archive.missing() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
-SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C'
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS $$
 DECLARE
     the record;
@@ -249,6 +255,11 @@ BEGIN
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
         'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
+    INSERT INTO daymill_archive.identity (relation, name)
+    SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c
+    INNER JOIN pg_attribute AS a ON a.attrelid = c.objid AND a.attidentity = 'a'
+    WHERE c.classid = 'pg_class'::regclass
+    ON CONFLICT DO NOTHING;
     IF the_tag LIKE 'ALTER %' THEN
         PERFORM daymill_archive.missing();
     END IF;
@@ -277,7 +288,8 @@ BEGIN
         'default_toast_compression', pg_catalog.current_setting('default_toast_compression'),
         'default_tablespace', pg_catalog.current_setting('default_tablespace'), 'xmloption', pg_catalog.current_setting('xmloption'),
         'standard_conforming_strings', pg_catalog.current_setting('standard_conforming_strings'),
-        'array_nulls', pg_catalog.current_setting('array_nulls'), 'transform_null_equals', pg_catalog.current_setting('transform_null_equals')));
+        'lc_monetary', pg_catalog.current_setting('lc_monetary'),
+        'timezone_abbreviations', pg_catalog.current_setting('timezone_abbreviations'), 'array_nulls', pg_catalog.current_setting('array_nulls'), 'transform_null_equals', pg_catalog.current_setting('transform_null_equals')));
 END
 $$;
 

@@ -66,7 +66,7 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 		return result, fmt.Errorf("psql is not on this machine, or cannot be started: install Postgres's client programs: %w", err)
 	}
 	r := &run{config: config, into: into, base: manifest.Base}
-	failed := errors.Join(r.base0(), r.segments(files), into.Close())
+	failed := errors.Join(r.base0(), r.segments(files), r.text(base.EndSQL)(), into.Close())
 	if err := cmd.Wait(); err != nil {
 		return result, fmt.Errorf("psql stopped: %s", strings.TrimSpace(stderr.String())) // What failed before is that it stopped.
 	}
@@ -85,7 +85,7 @@ type run struct {
 func (r *run) base0() error {
 	dir := filepath.Join(r.config.Archive, base.Dir, strings.Replace(r.base, "/", "-", 1), "base.sql")
 	after := filepath.Join(r.config.Archive, "after-base.sql")
-	parts := []func() error{r.text(base.Prelude + "BEGIN;\n"), r.file(dir), r.file(after), r.text("COMMIT;\n" + base.Prelude)}
+	parts := []func() error{r.text(base.Prelude + "BEGIN;\n" + base.BeginSQL), r.file(dir), r.text("SELECT daymill_restore.calm();\n" + base.Prelude), r.file(after), r.text("COMMIT;\n" + base.Prelude)}
 	for _, part := range parts {
 		if err := part(); err != nil {
 			return err

@@ -57,10 +57,8 @@ type Table struct {
 	Types   []uint32
 	Key     []bool
 	Full    bool
-	// Always says which columns are GENERATED ALWAYS AS IDENTITY: an UPDATE may not name them. Gone reports that this is not known,
-	// because the table is not there any more.
+	// Always says which columns may have been GENERATED ALWAYS AS IDENTITY when a row changed: an UPDATE may not name those.
 	Always []bool
-	Gone   bool
 }
 
 // Copy is the head of rows in COPY's format.
@@ -172,7 +170,7 @@ func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 		from = after
 	}
 	var sets []string
-	always := t.Gone
+	always := false
 	for i, c := range after.Columns {
 		switch {
 		case c.DataType == pglogrepl.TupleDataTypeToast:

@@ -1,6 +1,6 @@
 // Package segment is the files of an archive: SQL that psql runs, transaction after transaction in the order of commits.
 //
-//	BEGIN; -- 00000000/0194F2A8 2026-11-28T06:20:00Z
+//	BEGIN; -- 00000000/0194F2A8 2026-11-28T06:20:00.000000Z
 //	INSERT INTO …
 //	COMMIT; -- 00000000/0194F310
 //
@@ -35,6 +35,9 @@ const (
 	at     = "-- at "
 	end    = "-- end of segment "
 )
+
+// moments are written with as many digits as Postgres has, so that texts sort as times do.
+const moments = "2006-01-02T15:04:05.000000Z"
 
 // LSN writes a position so that texts sort as positions do.
 func LSN(lsn pglogrepl.LSN) string { return fmt.Sprintf("%08X/%08X", uint32(lsn>>32), uint32(lsn)) } //nolint:gosec // Its halves.
@@ -295,7 +298,7 @@ func (w *Writer) Write(text []byte) {
 // Begin begins a transaction.
 func (w *Writer) Begin(lsn pglogrepl.LSN, moment time.Time) {
 	w.seal.LastCommit = moment.UTC()
-	w.Write([]byte(begin + LSN(lsn) + " " + moment.UTC().Format(time.RFC3339Nano) + "\n"))
+	w.Write([]byte(begin + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
 }
 
 // Commit ends a transaction.
@@ -307,7 +310,7 @@ func (w *Writer) Commit(lsn pglogrepl.LSN) {
 
 // Idle says up to where there is nothing more.
 func (w *Writer) Idle(lsn pglogrepl.LSN, moment time.Time) {
-	w.Write([]byte(at + LSN(lsn) + " " + moment.UTC().Format(time.RFC3339Nano) + "\n"))
+	w.Write([]byte(at + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
 	w.To = lsn
 }
 

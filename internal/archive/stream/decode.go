@@ -24,6 +24,7 @@ const few = 4
 type known struct {
 	row.Table
 
+	own  bool // the archive's, which no restore has
 	oids []uint32
 	mods []int32
 }
@@ -79,7 +80,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		d.writer.Commit(m.TransactionEndLSN)
 	case *pglogrepl.InsertMessage:
 		t, err := d.table(m.RelationID)
-		if err != nil || d.extension() {
+		if err != nil || d.extension() || t.own {
 			return err
 		}
 		d.insert(&t.Table, row.Values(m.Tuple))
@@ -110,7 +111,7 @@ func (d *decoder) table(id uint32) (*known, error) {
 
 func (d *decoder) change(id uint32, text func(t *row.Table) string) error {
 	t, err := d.table(id)
-	if err != nil || d.extension() {
+	if err != nil || d.extension() || t.own {
 		return err
 	}
 	d.flush()
@@ -144,31 +145,33 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 
 // relation learns what a table looks like from here on.
 func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
-	t := &known{Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'}}
+	t := &known{
+		Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'},
+		own:   m.Namespace == ddl.Schema,
+	}
 	for _, c := range m.Columns {
 		t.Columns = append(t.Columns, c.Name)
 		t.Types = append(t.Types, c.DataType)
 		t.Key = append(t.Key, c.Flags&1 == 1)
 		t.oids, t.mods = append(t.oids, c.DataType), append(t.mods, c.TypeModifier)
 	}
-	// As it is now, which may be later than the stream.
-	rows, err := d.source.Query(ctx, "SELECT a.attname::text FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = $1 AND a.attidentity = 'a'", m.RelationID)
+	// The catalog may be later than the stream, so the triggers note which columns ever were identity columns. Of a table that is
+	// gone, nothing is known.
+	rows, err := d.source.Query(ctx, `
+		SELECT i.name FROM daymill_archive.identity AS i WHERE i.relation = $1
+		UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)`, m.RelationID)
 	if err != nil {
 		return fmt.Errorf("look for identity columns: %w", err)
 	}
-	always, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	always, err := pgx.CollectRows(rows, pgx.RowTo[*string])
 	if err != nil {
 		return fmt.Errorf("look for identity columns: %w", err)
-	}
-	err = d.source.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)", m.RelationID).Scan(&t.Gone)
-	if err != nil {
-		return fmt.Errorf("look for a table: %w", err)
 	}
 	for _, name := range t.Columns {
-		t.Always = append(t.Always, slices.Contains(always, name))
+		t.Always = append(t.Always, slices.ContainsFunc(always, func(a *string) bool { return a == nil || *a == name }))
 	}
 	d.tables[m.RelationID] = t
-	if d.tag == "" || d.extension() || d.skip {
+	if d.tag == "" || d.extension() || d.skip || t.own {
 		return nil
 	}
 	return d.create(ctx, t)
@@ -297,8 +300,13 @@ func (d *decoder) lost(reason string) {
 func (d *decoder) block(settings map[string]string, text string) {
 	var b strings.Builder
 	set := func(name, value string) {
-		b.WriteString("SELECT set_config(" + row.Literal(name) + ", " + row.Literal(value) + ", true);\n")
+		of := "set_config(" + row.Literal(name) + ", " + row.Literal(value) + ", true)"
+		if name == "lc_monetary" || name == "timezone_abbreviations" {
+			of = "daymill_restore.set(" + row.Literal(name) + ", " + row.Literal(value) + ")"
+		}
+		b.WriteString("SELECT " + of + ";\n")
 	}
+	b.WriteString("SELECT daymill_restore.wake();\n")
 	var back []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if pinned[name] == settings[name] || name == "role" {
@@ -328,6 +336,7 @@ func (d *decoder) block(settings map[string]string, text string) {
 	for _, name := range back {
 		b.WriteString("SET LOCAL \"" + name + "\" = " + pinnedSQL(name) + ";\n")
 	}
+	b.WriteString("SELECT daymill_restore.calm();\n")
 	d.writer.Write([]byte(b.String()))
 }
 
@@ -337,7 +346,7 @@ func (d *decoder) block(settings map[string]string, text string) {
 var pinned = map[string]string{
 	"search_path": "pg_catalog", "TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "xmloption": "content",
 	"standard_conforming_strings": "on", "array_nulls": "on", "transform_null_equals": "off", "default_tablespace": "",
-	"default_table_access_method": "heap", "default_toast_compression": "pglz",
+	"default_table_access_method": "heap", "default_toast_compression": "pglz", "lc_monetary": "C", "timezone_abbreviations": "Default",
 }
 
 func pinnedSQL(name string) string {

@@ -49,6 +49,11 @@ type Config struct {
 	Started func()        // called when the stream runs
 }
 
+// settings are what the prelude has, of those that the texts of values depend on: the database, or the role, may have others.
+//
+//nolint:gochecknoglobals // A list.
+var settings = []string{"client_encoding=UTF8", "extra_float_digits=3", "lc_monetary=C", "quote_all_identifiers=off", "search_path=pg_catalog"}
+
 // ErrGap means that transactions are missing between the archive and the slot.
 var ErrGap = errors.New("transactions are missing in the archive: begin a new one with daymill archive remove and init")
 
@@ -101,7 +106,7 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}, prefix: prefix}
-	if r.conn, err = wal.Connect(ctx, config.URL); err != nil {
+	if r.conn, err = wal.Connect(ctx, config.URL, settings...); err != nil {
 		return err
 	}
 	defer r.conn.Close(context.WithoutCancel(ctx))

@@ -143,8 +143,8 @@ func Run(ctx context.Context, config Config) error {
 // settings make the server's texts those that to_jsonb begins with, whatever the database's are.
 const settings = "-c bytea_output=hex -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1"
 
-// Connect opens a connection for replication.
-func Connect(ctx context.Context, url string) (*pgconn.PgConn, error) {
+// Connect opens a connection for replication, with further settings.
+func Connect(ctx context.Context, url string, further ...string) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("the URL of the source cannot be read")
@@ -152,6 +152,9 @@ func Connect(ctx context.Context, url string) (*pgconn.PgConn, error) {
 	config.RuntimeParams["replication"] = "database"
 	config.RuntimeParams["application_name"] = "daymill capture"
 	config.RuntimeParams["options"] = strings.TrimSpace(config.RuntimeParams["options"] + " " + settings)
+	for _, setting := range further {
+		config.RuntimeParams["options"] += " -c " + setting
+	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect for replication: %w", err)

@@ -1,0 +1,68 @@
+-- What a restore needs while it runs, in a schema of its own that end.sql drops.
+CREATE SCHEMA daymill_restore;
+
+-- Triggers and rules with ENABLE ALWAYS or ENABLE REPLICA would run for rows that they have run for in the source. They are disabled
+-- while rows come, and enabled while a statement of the schema runs, which may change them. Event triggers, which no statement in an
+-- archive changes, are disabled until the end.
+CREATE TABLE daymill_restore.asleep (
+    kind text NOT NULL, -- trigger, rule or event trigger
+    id oid NOT NULL,
+    enabled text NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+
+-- all_enabled lists them, with the statement that changes one: ENABLE ALWAYS, ENABLE REPLICA or DISABLE comes between its parts.
+CREATE VIEW daymill_restore.all_enabled AS
+SELECT 'trigger' AS kind, t.oid AS id, t.tgenabled::text AS enabled,
+    format('ALTER TABLE ONLY %I.%I ', n.nspname, c.relname) AS head, format(' TRIGGER %I', t.tgname) AS tail
+FROM pg_catalog.pg_trigger AS t INNER JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'rule', r.oid, r.ev_enabled::text, format('ALTER TABLE ONLY %I.%I ', n.nspname, c.relname), format(' RULE %I', r.rulename)
+FROM pg_catalog.pg_rewrite AS r INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'event trigger', e.oid, e.evtenabled::text, format('ALTER EVENT TRIGGER %I ', e.evtname), ''
+FROM pg_catalog.pg_event_trigger AS e;
+
+CREATE FUNCTION daymill_restore.calm() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the record;
+BEGIN
+    FOR the IN SELECT * FROM daymill_restore.all_enabled AS e WHERE e.enabled IN ('A', 'R') ORDER BY e.kind LOOP -- Event triggers first.
+        INSERT INTO daymill_restore.asleep (kind, id, enabled) VALUES (the.kind, the.id, the.enabled);
+        EXECUTE the.head || 'DISABLE' || the.tail;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION daymill_restore.wake() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM daymill_restore.asleep AS s WHERE s.kind <> 'event trigger') THEN
+        RETURN;
+    END IF;
+    FOR the IN
+        SELECT e.head, e.tail, s.enabled FROM daymill_restore.asleep AS s
+        INNER JOIN daymill_restore.all_enabled AS e ON e.kind = s.kind AND e.id = s.id
+        WHERE s.kind <> 'event trigger'
+    LOOP
+        EXECUTE the.head || CASE the.enabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END || the.tail;
+    END LOOP;
+    DELETE FROM daymill_restore.asleep AS s WHERE s.kind <> 'event trigger';
+END
+$$;
+
+-- set sets what a statement ran with, where this machine has it: it may have other locales.
+CREATE FUNCTION daymill_restore.set(the_name text, the_value text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM pg_catalog.set_config(the_name, the_value, true);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RAISE WARNING 'a statement ran with % = %, which is not on this machine', the_name, the_value;
+END
+$$;
