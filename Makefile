@@ -1,7 +1,7 @@
-# Everything here sets up what it needs: the tools are pinned in internal/tools/go.mod and built by `go tool`, and
-# internal/test/setup installs the servers and the browser that the tests use. Go, git and make are enough.
+# You need Go, git and make. Each target installs the rest: `go tool` builds the tools that internal/tools/go.mod pins, and
+# internal/test/setup installs the servers and the browser that the tests use.
 
-# Nothing needs a C compiler but the race detector. The binary is static, and runs in the slimmest container.
+# Only the race detector needs a C compiler. Without cgo the binary is static, and runs in a container without a libc.
 export CGO_ENABLED ?= 0
 
 TOOL := go tool -modfile=internal/tools/go.mod
@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GENERATED := internal/db internal/schema/inventory ui
 TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
 
-# The packages in which goroutines share something.
+# The packages whose goroutines share memory.
 RACE_PACKAGES ?= ./cmd/... ./internal/worker/... ./internal/rollup/event/... ./internal/pgserver/... ./internal/rollup/run/...
 
 .PHONY: help
@@ -21,23 +21,23 @@ build: ## Build bin/daymill.
 	go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/daymill ./cmd/daymill
 
 .PHONY: setup
-setup: ## Install what the tests use: Postgres, PgBouncer, Chromium, Redis, ClickHouse. Quick where it is there.
+setup: ## Install what the tests use, if missing: Postgres, PgBouncer, Chromium, Redis, ClickHouse.
 	@internal/test/setup
 
 .PHONY: demo
-demo: build ## Build, and run the demo on a Postgres of its own.
+demo: build ## Build, and run the demo on a temporary Postgres.
 	@internal/test/setup postgresql
 	bin/daymill demo
 
-# Without the race detector, which needs a C compiler and takes three times as long on two cores; `make race` has it.
-# -count=1, because the tests' outcome depends on the server that is installed, which the test cache does not know.
-# What every test did is in tmp/test.json, for internal/test/complete.
+# Tests run without the race detector, which needs a C compiler and takes three times as long on two cores: `make race` uses it.
+# -count=1, because results depend on the installed server, which Go's test cache does not take into account.
+# internal/test/complete reads tmp/test.json to check that every test ran.
 .PHONY: test
 test: setup ## Run all tests.
 	@mkdir -p tmp
 	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 9m ./...
 
-# Needs node and npm, which nothing else does. What it accepts is recorded, and TestWebhook_Recorded holds that in every run.
+# Only this target needs node and npm. TestWebhook_Recorded checks in every test run that Daymill still sends the recorded webhooks.
 .PHONY: signatures
 signatures: ## Verify recorded webhooks with the Standard Webhooks library for JavaScript. Needs node and npm.
 	npm --prefix internal/test/signature ci --silent
@@ -48,7 +48,7 @@ complete: ## Check that the last `make test` ran every test and skipped none.
 	go run ./internal/test/complete tmp/test.json
 
 .PHONY: race
-race: setup ## Run the tests of what runs concurrently under the race detector.
+race: setup ## Run the tests of concurrent code under the race detector.
 	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 20m $(RACE_PACKAGES)
 
 .PHONY: bench-pages
@@ -56,48 +56,48 @@ bench-pages: ## Measure the pages over a million jobs and ten million rows of me
 	go run ./internal/test/pagebench
 
 .PHONY: bench
-bench: ## Measure Daymill beside what one would do instead. Takes about five minutes.
+bench: ## Compare Daymill with its alternatives. Takes about five minutes.
 	go run ./internal/test/bench $(BENCH)
 
 .PHONY: bench-docs
-bench-docs: ## Run bench, and write docs/benchmarks.md, its plots and the ratios that bench-check compares with.
+bench-docs: ## Run bench, and write docs/benchmarks.md, its plots and the ratios for bench-check.
 	mkdir -p tmp
 	go run ./internal/test/bench -json tmp/bench.json -markdown docs/benchmarks.md -write-ratios internal/test/bench/ratios.json $(BENCH)
 	go run -C internal/test/bench/plot . $(CURDIR)/tmp/bench.json $(CURDIR)/docs/images
 
 .PHONY: bench-check
-bench-check: ## Run bench, and fail where a ratio is worse than the committed one by more than its margin.
+bench-check: ## Run bench, and fail if a ratio is worse than the committed one by more than its margin.
 	go run ./internal/test/bench -check internal/test/bench/ratios.json $(BENCH)
 
 .PHONY: bench-large
-bench-large: ## The same with days of ten million events.
+bench-large: ## Run bench with days of ten million events.
 	go run ./internal/test/bench -large $(BENCH)
 
-# How many seeds, the first of them, the only one (0 for all), and how many at a time.
+# SEEDS is the number of seeds, beginning with SEED_FROM. SEED runs only this seed, unless it is 0. LANES is how many run at a time.
 SEEDS ?= 200
 SEED_FROM ?= 1
 SEED ?= 0
 LANES ?= 6
 
 .PHONY: chaos
-chaos: ## Do faults to real workers: SEEDS=200 SEED_FROM=1, or SEED=17 again. See docs/faults.md.
+chaos: ## Inject faults into real workers: SEEDS=200 SEED_FROM=1, or SEED=17. See docs/faults.md.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
 
 .PHONY: chaos-mutants
-chaos-mutants: ## Break the code, one way after another, and count the seeds until that is noticed.
+chaos-mutants: ## Break the code in one way after another, and count the seeds until a test fails.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)
 
-# A pattern of the mutants' names; all where empty.
+# A pattern of the mutants' names; empty means all.
 ONLY ?=
 
 .PHONY: mutants
-mutants: setup ## Take out one safeguard after another, and run the tests that have to notice: ONLY=^Fence/.
+mutants: setup ## Remove one safeguard after another, and run the tests that must fail: ONLY=^Fence/.
 	go run ./internal/test/mutant/kill -only '$(ONLY)'
 
 FUZZ ?= 30s
 
 .PHONY: explore
-explore: ## Take the model, the properties, the zones and the fuzz targets further than the tests do.
+explore: ## Run the model, the properties, the zones and the fuzz targets with more cases than the tests do.
 	go test ./internal/test/model -count=1 -v -troubles 3
 	go test ./internal/date -count=1 -timeout 30m -v -run TestTiles -every-zone
 	go test ./internal/rollup/run ./internal/rollup/event -count=1 -timeout 30m -v -run Equals -rapid.checks=400
@@ -105,17 +105,17 @@ explore: ## Take the model, the properties, the zones and the fuzz targets furth
 		go test ./internal/rollup/event -run NONE -fuzz "^$$target\$$" -fuzztime $(FUZZ) || exit 1; \
 	done
 
-# How long, how many writers, how many worker processes.
+# How long the load test runs, and how many writers and worker processes it has.
 DURATION ?= 10m
 WRITERS ?= 8
 WORKERS ?= 2
 
 .PHONY: load
-load: ## Write as fast as the machine lets one, and judge what stays: DURATION=10m WRITERS=8 WORKERS=2.
+load: ## Write as fast as possible while workers run, and check the bounds: DURATION=10m WRITERS=8 WORKERS=2.
 	go run ./internal/test/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
 
 .PHONY: generate
-generate: ## Generate the Go of the queries and the pages, and what the migrations make.
+generate: ## Generate Go from queries and pages, and the list of what the migrations create.
 	$(TOOL) sqlc generate
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ generate -log-level error -path ui
@@ -130,16 +130,16 @@ ifneq ($(TEMPLATES),)
 endif
 
 .PHONY: lint
-lint: vuln ## Run the linters, gosec among them, and vuln.
+lint: vuln ## Run the linters, including gosec, and vuln.
 	go vet ./...
 	$(TOOL) golangci-lint run ./...
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui
 endif
 
-# A machine that cannot reach the database (https://vuln.go.dev, or GOVULNDB) is told so, and nothing more is wrong there.
+# If the machine cannot reach the database (https://vuln.go.dev, or GOVULNDB), this prints a line and does not fail.
 .PHONY: vuln
-vuln: ## Look for known vulnerabilities in what is imported, where their database can be reached.
+vuln: ## Look for known vulnerabilities in dependencies, if their database can be reached.
 	@found=$$($(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./... 2>&1); code=$$?; \
 	case "$$found" in \
 		*"fetching vulnerabilities"*) echo "govulncheck: NOT CHECKED, its database cannot be reached: $${found##*: }" ;; \
@@ -147,11 +147,11 @@ vuln: ## Look for known vulnerabilities in what is imported, where their databas
 	esac
 
 .PHONY: vet-queries
-vet-queries: ## Have a real Postgres prepare every query, for each type of entity.
+vet-queries: ## Let a real Postgres prepare every query, for each type of entity.
 	@internal/test/setup postgresql
 	go run ./internal/test/vet
 
-# What was generated is committed (or at least staged), and is what the queries and pages say.
+# Generated files must be committed or staged, and match the queries and pages.
 .PHONY: fresh
 fresh: generate ## Check that the generated files are up to date.
 	@git diff --exit-code --stat -- $(wildcard $(GENERATED)) && \
@@ -159,7 +159,7 @@ fresh: generate ## Check that the generated files are up to date.
 		{ echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
 
 .PHONY: tidy
-tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy.
+tidy: ## Check that go.mod lists exactly what is needed. Uses the module proxy.
 	go mod tidy -diff
 	go -C internal/test/bench/plot mod tidy -diff
 	go vet -C internal/test/bench/plot ./...
@@ -168,5 +168,5 @@ tidy: ## Check that go.mod has what is needed and no more. Asks the module proxy
 ci: fresh tidy lint vet-queries test complete race ## Everything that must hold before a change is merged.
 
 .PHONY: clean
-clean: ## Remove what was built.
+clean: ## Remove the built binary.
 	rm -rf bin
