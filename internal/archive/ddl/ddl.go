@@ -50,11 +50,13 @@ const Removal = `DROP EVENT TRIGGER IF EXISTS daymill_archive_begun;
 DROP EVENT TRIGGER IF EXISTS daymill_archive_rewritten;
 DROP EVENT TRIGGER IF EXISTS daymill_archive_dropped;
 DROP EVENT TRIGGER IF EXISTS daymill_archive_ended;
+DROP EVENT TRIGGER IF EXISTS daymill_archive_begin_called;
+DROP EVENT TRIGGER IF EXISTS daymill_archive_end_called;
 DROP SCHEMA IF EXISTS daymill_archive CASCADE;
 `
 
 // triggers are how many event triggers Install makes.
-const triggers = 4
+const triggers = 6
 
 // Installed reports whether all event triggers are there and on.
 func Installed(ctx context.Context, on postgres.DBTX) (bool, error) {

@@ -1,8 +1,10 @@
 -- What the archive needs in the database that it archives: event triggers that write every change of the schema to the WAL, in its
 -- exact place among the rows. A message is JSON; internal/archive/ddl reads it. Nothing here may make the application's statement
 -- fail: what cannot be written is written as lost, and the archive takes a new base.
+--
+-- The triggers run for every role, as their owner. Nobody else may use the schema.
 CREATE SCHEMA daymill_archive;
-GRANT USAGE ON SCHEMA daymill_archive TO PUBLIC;
+REVOKE ALL ON SCHEMA daymill_archive FROM PUBLIC;
 
 -- The prefix of the messages. Every role may write messages with any prefix, and the archive turns ours into SQL that a superuser
 -- runs: so it is a secret between these functions and the archiver.
@@ -19,6 +21,32 @@ AS $$
     SELECT pg_logical_emit_message(true, 'daymill_archive.pad', '');
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
+
+-- keep and kept are what one trigger tells the next ones of its transaction. Every role may set these settings, so a value counts only
+-- with a seal that the secret makes.
+CREATE FUNCTION daymill_archive.seal(the_name text, the_value text) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT encode(sha256(convert_to(concat_ws(' ', s.prefix, pg_current_xact_id(), the_name, the_value, s.prefix), 'UTF8')), 'hex')
+    FROM daymill_archive.secret AS s
+$$;
+
+CREATE FUNCTION daymill_archive.keep(the_name text, the_value text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT set_config('daymill_archive.' || the_name, daymill_archive.seal(the_name, the_value) || the_value, true) $$;
+
+CREATE FUNCTION daymill_archive.kept(the_name text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the_setting text := coalesce(current_setting('daymill_archive.' || the_name, true), '');
+BEGIN
+    IF the_setting <> '' AND left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65)) THEN
+        RETURN substr(the_setting, 65);
+    END IF;
+    RETURN '';
+END
+$$;
 
 -- ship sends all rows of a table: those that a statement has rewritten are not in the WAL as changes.
 CREATE FUNCTION daymill_archive.ship(the_table oid) RETURNS void
@@ -81,9 +109,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     the_statement text;
-    before text := coalesce(current_setting('daymill_archive.quiet', true), '');
+    before text := daymill_archive.kept('quiet');
 BEGIN
-    PERFORM set_config('daymill_archive.quiet', 'on', true);
+    PERFORM daymill_archive.keep('quiet', 'on');
     FOR the_statement IN
         SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL', n.nspname, c.relname)
         FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -99,7 +127,7 @@ BEGIN
         EXECUTE the_statement;
         PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', the_statement));
     END LOOP;
-    PERFORM set_config('daymill_archive.quiet', before, true);
+    PERFORM daymill_archive.keep('quiet', before);
 END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.identify() FROM PUBLIC;
@@ -113,7 +141,7 @@ SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET qu
 AS $$
 DECLARE
     the record;
-    seen text := coalesce(current_setting('daymill_archive.seen', true), '');
+    seen text := daymill_archive.kept('seen');
 BEGIN
     FOR the IN
         SELECT format(' %s.%s.', a.attrelid, a.attnum) AS mark,
@@ -129,7 +157,7 @@ BEGIN
             PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', the.statement));
         END IF;
     END LOOP;
-    PERFORM set_config('daymill_archive.seen', seen, true);
+    PERFORM daymill_archive.keep('seen', seen);
 END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.missing() FROM PUBLIC;
@@ -158,28 +186,47 @@ AS $$
     WHERE c.oid = the_table
 $$;
 
--- beginning and begun mark the beginning of statements whose rows come before their own message.
-CREATE FUNCTION daymill_archive.beginning(the_tag text, the_role text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- called notes who runs a statement and with which settings. It is the only trigger that runs as the caller, so it can tell; the
+-- trigger that comes next runs as its owner and reads the note. Nothing of the caller's runs between the two, so the note is ours.
+CREATE FUNCTION daymill_archive.called() RETURNS event_trigger
+LANGUAGE plpgsql
 AS $$
+DECLARE
+    the_context text;
 BEGIN
-    PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', the_tag, 'settings', json_build_object('role', the_role)));
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'daymill could not archive the beginning of %: %', the_tag, SQLERRM;
+    GET DIAGNOSTICS the_context = PG_CONTEXT;
+    PERFORM pg_catalog.set_config('daymill_archive.caller', pg_catalog.json_build_object('context', the_context, 'settings', pg_catalog.json_build_object(
+        'role', current_user, 'search_path', pg_catalog.current_setting('search_path'), 'TimeZone', pg_catalog.current_setting('TimeZone'),
+        'DateStyle', pg_catalog.current_setting('DateStyle'), 'IntervalStyle', pg_catalog.current_setting('IntervalStyle'),
+        'default_table_access_method', pg_catalog.current_setting('default_table_access_method'),
+        'default_toast_compression', pg_catalog.current_setting('default_toast_compression'),
+        'default_tablespace', pg_catalog.current_setting('default_tablespace'), 'xmloption', pg_catalog.current_setting('xmloption'),
+        'standard_conforming_strings', pg_catalog.current_setting('standard_conforming_strings'),
+        'lc_monetary', pg_catalog.current_setting('lc_monetary'), 'timezone_abbreviations', pg_catalog.current_setting('timezone_abbreviations'),
+        'array_nulls', pg_catalog.current_setting('array_nulls'), 'transform_null_equals', pg_catalog.current_setting('transform_null_equals')
+    ))::pg_catalog.text, true);
 END
 $$;
 
+-- begun marks the beginning of statements whose rows come before their own message.
 CREATE FUNCTION daymill_archive.begun() RETURNS event_trigger
-LANGUAGE plpgsql
-AS $$ BEGIN PERFORM daymill_archive.beginning(tg_tag, current_user::text); END $$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the_caller json := current_setting('daymill_archive.caller')::json;
+BEGIN
+    PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag, 'settings', json_build_object('role', the_caller #>> '{settings,role}')));
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'daymill could not archive the beginning of %: %', tg_tag, SQLERRM;
+END
+$$;
 
 -- rewritten notes which tables a statement rewrites.
 CREATE FUNCTION daymill_archive.rewritten() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM set_config('daymill_archive.rewritten',
-        coalesce(current_setting('daymill_archive.rewritten', true), '') || ' ' || pg_event_trigger_table_rewrite_oid(), true);
+    PERFORM daymill_archive.keep('rewritten', daymill_archive.kept('rewritten') || ' ' || pg_event_trigger_table_rewrite_oid());
 EXCEPTION WHEN OTHERS THEN
     PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
     RAISE WARNING 'daymill could not archive a table that % rewrites: %', tg_tag, SQLERRM;
@@ -198,7 +245,7 @@ BEGIN
         string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.is_temporary)
     INTO temporary, permanent
     FROM pg_event_trigger_dropped_objects() AS o WHERE o.original;
-    PERFORM set_config('daymill_archive.dropped', CASE WHEN temporary = 0 THEN '' WHEN permanent IS NULL THEN 'temporary' ELSE permanent END, true);
+    PERFORM daymill_archive.keep('dropped', CASE WHEN temporary = 0 THEN '' WHEN permanent IS NULL THEN 'temporary' ELSE permanent END);
 EXCEPTION WHEN OTHERS THEN
     PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
     RAISE WARNING 'daymill could not archive what % drops: %', tg_tag, SQLERRM;
@@ -215,17 +262,17 @@ DECLARE
     count_all bigint;
     count_temporary bigint;
     count_extension bigint;
-    dropped text := coalesce(current_setting('daymill_archive.dropped', true), '');
-    rewritten text := coalesce(current_setting('daymill_archive.rewritten', true), '');
+    dropped text := daymill_archive.kept('dropped');
+    rewritten text := daymill_archive.kept('rewritten');
     skip text := '';
     statement text;
     bodies json;
     the_table text;
 BEGIN
-    IF coalesce(current_setting('daymill_archive.quiet', true), '') = 'on' THEN
+    IF daymill_archive.kept('quiet') = 'on' THEN
         RETURN;
     END IF;
-    PERFORM set_config('daymill_archive.dropped', '', true), set_config('daymill_archive.rewritten', '', true);
+    PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('rewritten', '');
     SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'),
         count(*) FILTER (WHERE c.in_extension), min(c.objid) FILTER (WHERE c.object_type = 'table'),
         coalesce(json_agg(c.object_identity) FILTER (WHERE c.place <= 20), '[]')
@@ -273,32 +320,31 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- ended is the caller's: the function that it calls runs as its owner and with a search_path of its own.
+-- ended archives a statement that has ended.
 CREATE FUNCTION daymill_archive.ended() RETURNS event_trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    the_context text;
+    the_caller json := current_setting('daymill_archive.caller')::json;
 BEGIN
-    GET DIAGNOSTICS the_context = PG_CONTEXT;
-    PERFORM daymill_archive.emit(tg_tag, the_context, pg_catalog.json_build_object(
-        'role', current_user, 'search_path', pg_catalog.current_setting('search_path'), 'TimeZone', pg_catalog.current_setting('TimeZone'),
-        'DateStyle', pg_catalog.current_setting('DateStyle'), 'IntervalStyle', pg_catalog.current_setting('IntervalStyle'),
-        'default_table_access_method', pg_catalog.current_setting('default_table_access_method'),
-        'default_toast_compression', pg_catalog.current_setting('default_toast_compression'),
-        'default_tablespace', pg_catalog.current_setting('default_tablespace'), 'xmloption', pg_catalog.current_setting('xmloption'),
-        'standard_conforming_strings', pg_catalog.current_setting('standard_conforming_strings'),
-        'lc_monetary', pg_catalog.current_setting('lc_monetary'),
-        'timezone_abbreviations', pg_catalog.current_setting('timezone_abbreviations'), 'array_nulls', pg_catalog.current_setting('array_nulls'), 'transform_null_equals', pg_catalog.current_setting('transform_null_equals')));
+    PERFORM daymill_archive.emit(tg_tag, the_caller ->> 'context', the_caller -> 'settings');
 END
 $$;
 
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA daymill_archive FROM PUBLIC;
+
+-- Triggers of one event run in the order of their names: "called" is before the one that reads its note.
+CREATE EVENT TRIGGER daymill_archive_begin_called ON ddl_command_start
+WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') EXECUTE FUNCTION daymill_archive.called();
 CREATE EVENT TRIGGER daymill_archive_begun ON ddl_command_start
 WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') EXECUTE FUNCTION daymill_archive.begun();
 CREATE EVENT TRIGGER daymill_archive_rewritten ON table_rewrite EXECUTE FUNCTION daymill_archive.rewritten();
 CREATE EVENT TRIGGER daymill_archive_dropped ON sql_drop EXECUTE FUNCTION daymill_archive.dropped();
+CREATE EVENT TRIGGER daymill_archive_end_called ON ddl_command_end EXECUTE FUNCTION daymill_archive.called();
 CREATE EVENT TRIGGER daymill_archive_ended ON ddl_command_end EXECUTE FUNCTION daymill_archive.ended();
+ALTER EVENT TRIGGER daymill_archive_begin_called ENABLE ALWAYS;
 ALTER EVENT TRIGGER daymill_archive_begun ENABLE ALWAYS;
 ALTER EVENT TRIGGER daymill_archive_rewritten ENABLE ALWAYS;
 ALTER EVENT TRIGGER daymill_archive_dropped ENABLE ALWAYS;
+ALTER EVENT TRIGGER daymill_archive_end_called ENABLE ALWAYS;
 ALTER EVENT TRIGGER daymill_archive_ended ENABLE ALWAYS;

@@ -131,6 +131,28 @@ func TestRestore(t *testing.T) {
 		var may bool
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT has_table_privilege('archive_guest', 'daymill_archive.secret', 'SELECT')").Scan(&may))
 		require.False(t, may)
+		var open []string
+		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT array_agg(p.proname) FROM pg_proc AS p
+			WHERE p.pronamespace = 'daymill_archive'::regnamespace AND has_function_privilege('archive_guest', p.oid, 'EXECUTE')
+				OR p.pronamespace = 'daymill_archive'::regnamespace AND has_schema_privilege('archive_guest', p.pronamespace, 'USAGE')`).Scan(&open))
+		require.Empty(t, open, "a guest may call them")
+		b.caughtUp(t)
+		stop()
+		into := b.restored(t, restore.Config{})
+		b.equal(t, into)
+	})
+
+	// What the triggers remember between two of them is in settings, which every role may set. It changes nothing of the archive.
+	t.Run("ForgedSetting", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		stop := b.run(t, 2000)
+		b.psql(t, "-c", `CREATE SCHEMA guest; CREATE ROLE archive_forger; GRANT ALL ON SCHEMA guest TO archive_forger`)
+		b.psql(t, "-c", `SET ROLE archive_forger; SET daymill_archive.dropped = 'RESET ROLE; CREATE TABLE public.forged ()';
+			SET daymill_archive.caller = '{"settings": {"role": "postgres"}}';
+			DROP TABLE IF EXISTS guest.nothing`)
+		b.psql(t, "-c", `SET ROLE archive_forger; SET daymill_archive.quiet = on; SET daymill_archive.rewritten = '1259';
+			SET daymill_archive.seen = 'x'; CREATE TABLE guest.hidden (id integer PRIMARY KEY); INSERT INTO guest.hidden VALUES (1)`)
 		b.caughtUp(t)
 		stop()
 		into := b.restored(t, restore.Config{})
