@@ -71,13 +71,21 @@ RETURNING id;
 
 -- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
-    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
 FROM view.task AS t WHERE t.id = @id;
 
 -- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
-    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
 FROM view.task AS t WHERE t.view_id = @view_id ORDER BY t.id DESC LIMIT @max_rows;
+
+-- name: ViewTaskStanding :many
+SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
+FROM view.task AS t WHERE t.view_id = @view_id AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000;
 
 -- name: ViewTaskDue :many
 SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
@@ -106,7 +114,7 @@ WHERE id = @id AND fence = @fence AND state = 'running';
 UPDATE view.task SET state = @state, error = @error, finished_at = now() WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFail :execrows
-UPDATE view.task SET failures = failures + 1, error = @error, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
+UPDATE view.task SET failures = failures + 1, error = @error, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, least(failures, 10)))
 WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskCancel :execrows
@@ -157,3 +165,27 @@ UPDATE capture.stream SET view_tables = @tables::text[] WHERE name = @name AND v
 
 -- name: ViewStreamNone :exec
 UPDATE capture.stream SET view_tables = '{}' WHERE view_tables <> '{}' AND name <> ALL(@streams::text[]);
+
+-- name: ViewTaskStand :exec
+-- A task that is done again and again: a poll, or a comparison.
+INSERT INTO view.task (view_id, version_id, kind, table_index, since, mark, mark_at, retry_at, via)
+SELECT @view_id, @version_id::bigint, @kind, @table_index, sqlc.narg('since')::text, sqlc.narg('since')::text, now(), now() + @after::interval, 'cron'
+ON CONFLICT (version_id, kind, table_index) WHERE kind IN ('poll', 'compare') DO NOTHING;
+
+-- name: ViewTaskAgain :execrows
+-- Ends a round of a task that is done again. A value that was the greatest before transactions began that may still be open is
+-- where the next poll begins.
+UPDATE view.task SET state = 'queued', cursor = NULL, taken_at = NULL, started_at = NULL, failures = 0, error = '', looked_at = started_at,
+    retry_at = greatest(now(), started_at + @every::interval),
+    since = CASE WHEN mark_at <= started_at - @overlap::interval THEN mark ELSE since END,
+    mark = CASE WHEN mark_at <= started_at - @overlap::interval THEN coalesce(sqlc.narg('observed')::text, mark) ELSE mark END,
+    mark_at = CASE WHEN mark_at <= started_at - @overlap::interval THEN now() ELSE mark_at END
+WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskSoon :exec
+-- Has the next round of a version's standing tasks begin at once.
+UPDATE view.task SET retry_at = NULL WHERE version_id = @version_id::bigint AND kind IN ('poll', 'compare') AND state = 'queued';
+
+-- name: VersionLook :one
+-- The position of what is read next by schedule.
+UPDATE view.version SET looks = looks + 1 WHERE id = @id RETURNING looks;

@@ -5,15 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/capture/consumer"
-	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 )
@@ -66,92 +63,6 @@ func (a *app) with(ctx context.Context, do func(engine *view.Engine) error) erro
 	return nil
 }
 
-// viewReport is a view in JSON.
-type viewReport struct {
-	Name          string     `json:"name"`
-	State         string     `json:"state"`
-	Reason        string     `json:"reason,omitempty"`
-	Behind        int64      `json:"behind"` // changes in the log that it has not taken
-	Refreshed     int64      `json:"refreshed"`
-	RefreshedAt   *time.Time `json:"refreshed_at"`
-	OpenDrift     int        `json:"open_drift"`
-	OpenTasks     int        `json:"open_tasks"`
-	FailedTasks   int        `json:"failed_tasks"`
-	ServedAt      *time.Time `json:"served_at"`
-	tasks         []view.Task
-	drift         []view.Drift
-	versions      []view.Version
-	consumerError string
-}
-
-const viewListed = 20 // tasks and entries of drift that a report reads
-
-// reportView says how a view gets on.
-func reportView(ctx context.Context, on postgres.DBTX, existing view.View) (r viewReport, err error) {
-	r = viewReport{Name: existing.Name, Refreshed: existing.Refreshed, RefreshedAt: existing.RefreshedAt}
-	if r.tasks, err = view.Tasks(ctx, on, existing.ID, viewListed); err != nil {
-		return r, err
-	}
-	if r.drift, err = view.Drifts(ctx, on, existing.ID, viewListed); err != nil {
-		return r, err
-	}
-	if r.versions, err = view.Versions(ctx, on, existing.ID); err != nil {
-		return r, err
-	}
-	r.State = "building"
-	for _, version := range r.versions {
-		if version.State == view.Serving {
-			r.State, r.ServedAt, r.Reason = "serving", version.ServedAt, version.Stale
-			if version.Stale != "" {
-				r.State = "stale"
-			}
-		}
-		for _, stream := range version.Plan.Streams() {
-			if err := r.lag(ctx, on, existing.Consumer(stream), stream); err != nil {
-				return r, err
-			}
-		}
-	}
-	for _, task := range r.tasks {
-		switch task.State {
-		case view.Queued, view.Running:
-			r.OpenTasks++
-			if r.Reason == "" {
-				r.Reason = task.Error
-			}
-		case view.Failed:
-			r.FailedTasks++
-		}
-	}
-	r.OpenDrift = len(slices.DeleteFunc(slices.Clone(r.drift), func(d view.Drift) bool { return d.State != view.Open }))
-	if r.Reason == "" {
-		r.Reason = r.consumerError
-	}
-	if existing.PausedAt != nil {
-		r.State, r.Reason = "paused", existing.PausedBecause
-	}
-	return r, nil
-}
-
-// lag adds how far a consumer is behind its stream.
-func (r *viewReport) lag(ctx context.Context, on postgres.DBTX, name, stream string) error {
-	shards, err := consumer.Shards(ctx, on, name)
-	if err != nil {
-		return err
-	}
-	head, err := captureLog{}.Head(ctx, on, stream)
-	if err != nil {
-		return err
-	}
-	for _, s := range shards {
-		r.Behind = max(r.Behind, head-s.Position)
-		if s.Failures > 0 {
-			r.consumerError = s.Error
-		}
-	}
-	return nil
-}
-
 type viewListCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
@@ -159,15 +70,9 @@ type viewListCmd struct {
 // Run lists the views.
 func (c *viewListCmd) Run(ctx context.Context, a *app) error {
 	return a.with(ctx, func(engine *view.Engine) error {
-		views, err := view.List(ctx, engine.DB)
+		reports, err := view.Reports(ctx, engine.DB)
 		if err != nil {
 			return err
-		}
-		reports := make([]viewReport, len(views))
-		for i, v := range views {
-			if reports[i], err = reportView(ctx, engine.DB, v); err != nil {
-				return err
-			}
 		}
 		if c.JSON {
 			return a.printJSON(reports)
@@ -199,13 +104,13 @@ func (c *viewShowCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		r, err := reportView(ctx, engine.DB, v)
+		r, err := v.Report(ctx, engine.DB)
 		if err != nil {
 			return err
 		}
 		switch {
-		case c.YAML && len(r.versions) > 0:
-			written, err := definition.YAML(r.versions[len(r.versions)-1].Plan.Definition)
+		case c.YAML && len(r.Versions) > 0:
+			written, err := definition.YAML(r.Versions[len(r.Versions)-1].Plan.Definition)
 			if err != nil {
 				return err
 			}
@@ -213,17 +118,17 @@ func (c *viewShowCmd) Run(ctx context.Context, a *app) error {
 			return nil
 		case c.JSON:
 			return a.printJSON(struct {
-				viewReport
+				view.Report
 
 				Tasks []view.Task  `json:"tasks"`
 				Drift []view.Drift `json:"drift"`
-			}{r, r.tasks, r.drift})
+			}{r, r.Tasks, r.Drift})
 		}
 		return c.print(a, v, r)
 	})
 }
 
-func (*viewShowCmd) print(a *app, v view.View, r viewReport) error {
+func (*viewShowCmd) print(a *app, v view.View, r view.Report) error {
 	when := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05 MST") }
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "view\t%s\nstate\t%s%s\nmade\t%s\nbehind\t%s\nrefreshed\t%s\n", v.Name, r.State, because(r.Reason), when(v.CreatedAt),
@@ -231,16 +136,35 @@ func (*viewShowCmd) print(a *app, v view.View, r viewReport) error {
 	if v.RefreshedAt != nil {
 		a.tablef(table, "last refresh\t%s\n", when(*v.RefreshedAt))
 	}
-	for _, version := range r.versions {
+	for _, version := range r.Versions {
 		a.tablef(table, "table\tviews.%s, %s\n", version.Table, version.State)
 	}
-	for _, task := range r.tasks {
+	for _, reading := range r.Readings {
+		a.tablef(table, "read by schedule\t%s\n", readingText(reading, when))
+	}
+	for _, task := range r.Tasks {
 		a.tablef(table, "task %d\t%s %s%s%s\n", task.ID, task.Kind, task.State, progress(task, a.clock().Now()), because(task.Error))
 	}
-	for _, d := range r.drift {
+	for _, d := range r.Drift {
 		a.tablef(table, "drift %d\t%s: %s\n", d.ID, d.State, d.Sentence)
 	}
 	return table.Flush()
+}
+
+// readingText says how late a table may be that is read by schedule.
+func readingText(r view.Reading, when func(time.Time) string) string {
+	text := r.Table + ": "
+	if r.Column != "" {
+		text += fmt.Sprintf("changes of %s every %s, ", r.Column, duration(r.Every))
+	}
+	text += fmt.Sprintf("all rows every %s", duration(r.Full))
+	if r.LookedAt != nil {
+		text += "; looked at " + when(*r.LookedAt)
+	}
+	if r.ComparedAt != nil {
+		text += "; compared at " + when(*r.ComparedAt)
+	}
+	return text + because(r.Error)
 }
 
 // progress is how far a task has come.

@@ -39,12 +39,12 @@ func (c *viewBuildCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		tasks, err := view.Tasks(ctx, engine.DB, v.ID, viewListed)
+		r, err := v.Report(ctx, engine.DB)
 		if err != nil {
 			return err
 		}
 		var open []int64
-		for _, t := range slices.Backward(tasks) { // The oldest first.
+		for _, t := range slices.Backward(r.Tasks) { // The oldest first.
 			if t.State == view.Queued || t.State == view.Running {
 				open = append(open, t.ID)
 			}

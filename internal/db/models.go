@@ -490,6 +490,10 @@ type ViewTask struct {
 	StartedAt  *time.Time
 	MovedAt    *time.Time
 	FinishedAt *time.Time
+	Since      *string
+	Mark       *string
+	MarkAt     *time.Time
+	LookedAt   *time.Time
 }
 
 type ViewVersion struct {
@@ -502,6 +506,7 @@ type ViewVersion struct {
 	Stale     string
 	CreatedAt time.Time
 	ServedAt  *time.Time
+	Looks     int64
 }
 
 type ViewView struct {

@@ -176,15 +176,27 @@ SELECT v.id, v.view_id, v.state, v.table_name, v.plan, v.revision, v.stale, v.cr
 FROM view.version AS v WHERE v.view_id = $1 ORDER BY v.id
 `
 
-func (q *Queries) VersionList(ctx context.Context, viewID int64) ([]ViewVersion, error) {
+type VersionListRow struct {
+	ID        int64
+	ViewID    int64
+	State     string
+	TableName string
+	Plan      []byte
+	Revision  int32
+	Stale     string
+	CreatedAt time.Time
+	ServedAt  *time.Time
+}
+
+func (q *Queries) VersionList(ctx context.Context, viewID int64) ([]VersionListRow, error) {
 	rows, err := q.db.Query(ctx, versionList, viewID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ViewVersion
+	var items []VersionListRow
 	for rows.Next() {
-		var i ViewVersion
+		var i VersionListRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.ViewID,
@@ -204,6 +216,18 @@ func (q *Queries) VersionList(ctx context.Context, viewID int64) ([]ViewVersion,
 		return nil, err
 	}
 	return items, nil
+}
+
+const versionLook = `-- name: VersionLook :one
+UPDATE view.version SET looks = looks + 1 WHERE id = $1 RETURNING looks
+`
+
+// The position of what is read next by schedule.
+func (q *Queries) VersionLook(ctx context.Context, id int64) (int64, error) {
+	row := q.db.QueryRow(ctx, versionLook, id)
+	var looks int64
+	err := row.Scan(&looks)
+	return looks, err
 }
 
 const versionPlan = `-- name: VersionPlan :exec
@@ -614,6 +638,39 @@ func (q *Queries) ViewStreamTables(ctx context.Context, arg ViewStreamTablesPara
 	return err
 }
 
+const viewTaskAgain = `-- name: ViewTaskAgain :execrows
+UPDATE view.task SET state = 'queued', cursor = NULL, taken_at = NULL, started_at = NULL, failures = 0, error = '', looked_at = started_at,
+    retry_at = greatest(now(), started_at + $1::interval),
+    since = CASE WHEN mark_at <= started_at - $2::interval THEN mark ELSE since END,
+    mark = CASE WHEN mark_at <= started_at - $2::interval THEN coalesce($3::text, mark) ELSE mark END,
+    mark_at = CASE WHEN mark_at <= started_at - $2::interval THEN now() ELSE mark_at END
+WHERE id = $4 AND fence = $5 AND state = 'running'
+`
+
+type ViewTaskAgainParams struct {
+	Every    time.Duration
+	Overlap  time.Duration
+	Observed *string
+	ID       int64
+	Fence    int64
+}
+
+// Ends a round of a task that is done again. A value that was the greatest before transactions began that may still be open is
+// where the next poll begins.
+func (q *Queries) ViewTaskAgain(ctx context.Context, arg ViewTaskAgainParams) (int64, error) {
+	result, err := q.db.Exec(ctx, viewTaskAgain,
+		arg.Every,
+		arg.Overlap,
+		arg.Observed,
+		arg.ID,
+		arg.Fence,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const viewTaskBeat = `-- name: ViewTaskBeat :execrows
 UPDATE view.task SET taken_at = now() WHERE id = $1 AND fence = $2 AND state = 'running'
 `
@@ -685,7 +742,7 @@ func (q *Queries) ViewTaskDue(ctx context.Context) ([]int64, error) {
 }
 
 const viewTaskFail = `-- name: ViewTaskFail :execrows
-UPDATE view.task SET failures = failures + 1, error = $1, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, failures))
+UPDATE view.task SET failures = failures + 1, error = $1, taken_at = NULL, retry_at = now() + least(interval '1 minute', interval '1 second' * power(2, least(failures, 10)))
 WHERE id = $2 AND fence = $3 AND state = 'running'
 `
 
@@ -729,7 +786,8 @@ func (q *Queries) ViewTaskFinish(ctx context.Context, arg ViewTaskFinishParams) 
 
 const viewTaskGet = `-- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
-    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
 FROM view.task AS t WHERE t.id = $1
 `
 
@@ -758,6 +816,9 @@ type ViewTaskGetRow struct {
 	StartedAt  *time.Time
 	MovedAt    *time.Time
 	FinishedAt *time.Time
+	RetryAt    *time.Time
+	Since      *string
+	LookedAt   *time.Time
 }
 
 func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, error) {
@@ -788,6 +849,9 @@ func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, er
 		&i.StartedAt,
 		&i.MovedAt,
 		&i.FinishedAt,
+		&i.RetryAt,
+		&i.Since,
+		&i.LookedAt,
 	)
 	return i, err
 }
@@ -829,7 +893,8 @@ func (q *Queries) ViewTaskInsert(ctx context.Context, arg ViewTaskInsertParams) 
 
 const viewTaskList = `-- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
-    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
 FROM view.task AS t WHERE t.view_id = $1 ORDER BY t.id DESC LIMIT $2
 `
 
@@ -863,6 +928,9 @@ type ViewTaskListRow struct {
 	StartedAt  *time.Time
 	MovedAt    *time.Time
 	FinishedAt *time.Time
+	RetryAt    *time.Time
+	Since      *string
+	LookedAt   *time.Time
 }
 
 func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]ViewTaskListRow, error) {
@@ -899,6 +967,9 @@ func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]V
 			&i.StartedAt,
 			&i.MovedAt,
 			&i.FinishedAt,
+			&i.RetryAt,
+			&i.Since,
+			&i.LookedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -969,6 +1040,129 @@ type ViewTaskReleaseParams struct {
 func (q *Queries) ViewTaskRelease(ctx context.Context, arg ViewTaskReleaseParams) error {
 	_, err := q.db.Exec(ctx, viewTaskRelease, arg.ID, arg.Fence)
 	return err
+}
+
+const viewTaskSoon = `-- name: ViewTaskSoon :exec
+UPDATE view.task SET retry_at = NULL WHERE version_id = $1::bigint AND kind IN ('poll', 'compare') AND state = 'queued'
+`
+
+// Has the next round of a version's standing tasks begin at once.
+func (q *Queries) ViewTaskSoon(ctx context.Context, versionID int64) error {
+	_, err := q.db.Exec(ctx, viewTaskSoon, versionID)
+	return err
+}
+
+const viewTaskStand = `-- name: ViewTaskStand :exec
+INSERT INTO view.task (view_id, version_id, kind, table_index, since, mark, mark_at, retry_at, via)
+SELECT $1, $2::bigint, $3, $4, $5::text, $5::text, now(), now() + $6::interval, 'cron'
+ON CONFLICT (version_id, kind, table_index) WHERE kind IN ('poll', 'compare') DO NOTHING
+`
+
+type ViewTaskStandParams struct {
+	ViewID     int64
+	VersionID  int64
+	Kind       string
+	TableIndex int32
+	Since      *string
+	After      time.Duration
+}
+
+// A task that is done again and again: a poll, or a comparison.
+func (q *Queries) ViewTaskStand(ctx context.Context, arg ViewTaskStandParams) error {
+	_, err := q.db.Exec(ctx, viewTaskStand,
+		arg.ViewID,
+		arg.VersionID,
+		arg.Kind,
+		arg.TableIndex,
+		arg.Since,
+		arg.After,
+	)
+	return err
+}
+
+const viewTaskStanding = `-- name: ViewTaskStanding :many
+SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
+    t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
+    t.retry_at, t.since, t.looked_at
+FROM view.task AS t WHERE t.view_id = $1 AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000
+`
+
+type ViewTaskStandingRow struct {
+	ID         int64
+	ViewID     int64
+	VersionID  int64
+	Kind       string
+	State      string
+	TableIndex int32
+	Keys       string
+	Repair     bool
+	Cursor     []string
+	Done       int64
+	Total      int64
+	Differing  int64
+	Repaired   int64
+	Misfits    int64
+	Examples   []byte
+	Failures   int32
+	Error      string
+	Fence      int64
+	Actor      string
+	Via        string
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	MovedAt    *time.Time
+	FinishedAt *time.Time
+	RetryAt    *time.Time
+	Since      *string
+	LookedAt   *time.Time
+}
+
+func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTaskStandingRow, error) {
+	rows, err := q.db.Query(ctx, viewTaskStanding, viewID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ViewTaskStandingRow
+	for rows.Next() {
+		var i ViewTaskStandingRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ViewID,
+			&i.VersionID,
+			&i.Kind,
+			&i.State,
+			&i.TableIndex,
+			&i.Keys,
+			&i.Repair,
+			&i.Cursor,
+			&i.Done,
+			&i.Total,
+			&i.Differing,
+			&i.Repaired,
+			&i.Misfits,
+			&i.Examples,
+			&i.Failures,
+			&i.Error,
+			&i.Fence,
+			&i.Actor,
+			&i.Via,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.MovedAt,
+			&i.FinishedAt,
+			&i.RetryAt,
+			&i.Since,
+			&i.LookedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const viewTaskTake = `-- name: ViewTaskTake :one

@@ -164,13 +164,21 @@ func differences(before, after *plan.Plan) string {
 func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 	var notes []string
 	for i, source := range p.Sources {
-		if source.Mirror != "" {
-			continue // Its copy has them.
+		on, names, cost := e.DB, p.Joined(i), "refreshes"
+		if source.Mirror != "" { // Its copy has indexes for joins.
+			names, cost = nil, "each look for changes"
 		}
-		for _, name := range p.Joined(i) {
+		if changed := p.Definition.Tables[i].Changed; changed != "" {
+			var err error
+			if on, _, err = e.Databases.Open(ctx, p.Definition.Tables[i].Database); err != nil {
+				return nil, err
+			}
+			names = []string{changed}
+		}
+		for _, name := range names {
 			column, _ := source.Column(name)
 			var has bool
-			err := e.DB.QueryRow(ctx, `
+			err := on.QueryRow(ctx, `
 				SELECT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = $1 AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = $2)`,
 				source.OID, column.Number).Scan(&has)
 			if err != nil {
@@ -178,8 +186,8 @@ func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 			}
 			if !has {
 				table := pgx.Identifier{source.Schema, source.Name}.Sanitize()
-				notes = append(notes, fmt.Sprintf("no index of %s begins with %s, so refreshes may read the whole table: CREATE INDEX CONCURRENTLY ON %s (%s)",
-					table, pgx.Identifier{name}.Sanitize(), table, pgx.Identifier{name}.Sanitize()))
+				notes = append(notes, fmt.Sprintf("no index of %s begins with %s, so %s may read the whole table: CREATE INDEX CONCURRENTLY ON %s (%s)",
+					table, pgx.Identifier{name}.Sanitize(), cost, table, pgx.Identifier{name}.Sanitize()))
 			}
 		}
 	}
@@ -357,6 +365,11 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 				return fmt.Errorf("insert a task: %w", err)
 			}
 			tasks = append(tasks, id)
+			if params.Kind == TaskBuild { // What is read by schedule is read again as well.
+				if err := db.New(tx).ViewTaskSoon(ctx, version.ID); err != nil {
+					return fmt.Errorf("have tables read: %w", err)
+				}
+			}
 		}
 		if len(tasks) == 0 {
 			return fmt.Errorf("view %s is not built yet: `daymill view show %s` has its progress", name, name)

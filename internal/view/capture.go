@@ -27,6 +27,9 @@ func (e *Engine) capture(ctx context.Context, tx pgx.Tx) error {
 		}
 		for _, version := range versions {
 			for i, source := range version.Plan.Sources {
+				if source.Scheduled {
+					continue
+				}
 				pattern := pgx.Identifier{source.Schema, source.Name}.Sanitize()
 				if !slices.Contains(tables[source.Stream], pattern) {
 					tables[source.Stream] = append(tables[source.Stream], pattern)

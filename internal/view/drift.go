@@ -20,15 +20,16 @@ import (
 
 // Drift is what has changed in a view's tables since it was made.
 type Drift struct {
-	ID, View  int64
-	Kind      string
-	Table     int // index
-	Number    int // of the column; 0 where it is not about one
-	Sentence  string
-	State     string
-	CreatedAt time.Time
-	DecidedAt *time.Time
-	DecidedBy string
+	ID        int64      `json:"id"`
+	View      int64      `json:"-"`
+	Kind      string     `json:"kind"`
+	Table     int        `json:"-"` // index
+	Number    int        `json:"-"` // of the column; 0 where it is not about one
+	Sentence  string     `json:"sentence"`
+	State     string     `json:"state"`
+	CreatedAt time.Time  `json:"created_at"`
+	DecidedAt *time.Time `json:"decided_at"`
+	DecidedBy string     `json:"decided_by"`
 }
 
 // States of drift.
@@ -140,7 +141,7 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 		if err != nil {
 			return nil, err
 		}
-		now.Stream, now.Mirror, now.Former = old.Stream, old.Mirror, old.Former
+		now.Stream, now.Mirror, now.Former, now.Scheduled = old.Stream, old.Mirror, old.Former, old.Scheduled
 		d.table(v, i, old, now)
 	}
 	return d, nil
@@ -328,7 +329,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 	var made *plan.Plan
 	if found.stop == "" {
 		var err error
-		if made, err = plan.With(ctx, e.DB, e.Databases, found.definition, found.sources); err != nil {
+		if made, err = plan.With(ctx, e.DB, found.definition, found.sources); err != nil {
 			found.stop = err.Error() + ": change the definition"
 			found.entries[len(found.entries)-1].State = Open
 		}
@@ -489,6 +490,6 @@ func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int6
 	if len(found.entries) == 0 {
 		found.entries = []Drift{{Sentence: "new columns were accepted"}}
 	}
-	made, err := plan.With(ctx, e.DB, e.Databases, found.definition, found.sources)
+	made, err := plan.With(ctx, e.DB, found.definition, found.sources)
 	return made, found, err
 }

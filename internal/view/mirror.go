@@ -43,7 +43,7 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 		for _, v := range versions {
 			done := map[string]bool{} // A table may be there twice.
 			for i, source := range v.Plan.Sources {
-				if source.Stream != m.stream || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
+				if source.Stream != m.stream || source.Scheduled || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
 					continue
 				}
 				done[source.Mirror] = true
@@ -116,23 +116,43 @@ func (w *worker) fillMirrors(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		position, err := w.head(ctx, source.Stream)
-		if err != nil {
-			return err
-		}
-		if err := w.fillMirror(ctx, i, from, position); err != nil {
+		if err := w.fillMirror(ctx, i, from); err != nil {
 			return fmt.Errorf("copy %s.%s of database %s: %w", source.Schema, source.Name, v.Plan.Definition.Tables[i].Database, err)
 		}
 	}
 	return nil
 }
 
+// position is the one that rows get which are read from now on.
+func (w *worker) position(ctx context.Context, source plan.Source) (position int64, err error) {
+	if !source.Scheduled {
+		return w.head(ctx, source.Stream)
+	}
+	err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		position, err = db.New(tx).VersionLook(ctx, w.version.ID)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("take a position: %w", err)
+	}
+	return position, nil
+}
+
 // mirrorChunk is how many rows are copied at a time.
 const mirrorChunk = 2000
 
-func (w *worker) fillMirror(ctx context.Context, index int, from *postgres.DB, position int64) error {
+func (w *worker) fillMirror(ctx context.Context, index int, from *postgres.DB) error {
 	version := w.version
 	source := version.Plan.Needed(index)
+	if source.Scheduled {
+		if err := w.stand(ctx, index, from); err != nil {
+			return err
+		}
+	}
+	position, err := w.position(ctx, source)
+	if err != nil {
+		return err
+	}
 	var after []string
 	for {
 		var changes []change.Change

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
 )
 
 // Sink takes the changes of one database for one view.
@@ -69,7 +70,7 @@ func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change
 		if v.Stale != "" {
 			continue
 		}
-		count, err := s.apply(ctx, tx, v, changes)
+		count, err := s.engine.apply(ctx, tx, v, func(source plan.Source) bool { return source.Stream == s.stream && !source.Scheduled }, changes)
 		if err != nil {
 			return nil, ours(err)
 		}
@@ -145,11 +146,11 @@ func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// apply refreshes one table of the view, and returns how many root keys that were.
-func (s *Sink) apply(ctx context.Context, tx pgx.Tx, version Version, changes []change.Change) (int, error) {
+// apply refreshes one table of the view for changes of some of its sources, and returns how many root keys that were.
+func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(plan.Source) bool, changes []change.Change) (int, error) {
 	var touched roots
 	for i, source := range version.Plan.Sources {
-		if source.Stream != s.stream {
+		if !of(source) {
 			continue
 		}
 		keys, truncated, unknown, err := version.changed(i, changes)
@@ -157,7 +158,7 @@ func (s *Sink) apply(ctx context.Context, tx pgx.Tx, version Version, changes []
 			return 0, err
 		}
 		if unknown { // Then all rows are read again.
-			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: s.view, VersionID: &version.ID, Kind: TaskBuild, Via: "capture"})
+			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: "capture"})
 			if err != nil {
 				return 0, fmt.Errorf("insert a task: %w", err)
 			}
@@ -167,12 +168,12 @@ func (s *Sink) apply(ctx context.Context, tx pgx.Tx, version Version, changes []
 			continue
 		}
 		if len(keys) > 0 {
-			if touched, err = s.touch(ctx, tx, version, i, keys, touched); err != nil {
+			if touched, err = e.touch(ctx, tx, version, i, keys, touched); err != nil {
 				return 0, err
 			}
 		}
 		if truncated {
-			if touched, err = s.touch(ctx, tx, version, i, nil, touched); err != nil {
+			if touched, err = e.touch(ctx, tx, version, i, nil, touched); err != nil {
 				return 0, err
 			}
 		}
@@ -182,12 +183,12 @@ func (s *Sink) apply(ctx context.Context, tx pgx.Tx, version Version, changes []
 }
 
 // touch adds the root keys that rows of a table concern. Where there are many, it inserts a task for them instead.
-func (s *Sink) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, touched roots) (roots, error) {
+func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, touched roots) (roots, error) {
 	arguments := []any{}
 	if keys != nil {
 		arguments = keys.arrays(len(v.Plan.Sources[i].Key))
 	}
-	most := s.engine.most()
+	most := e.most()
 	found, err := query(ctx, tx, v.Plan.Touched(i, v.Table, keys != nil, false), append(arguments, most+1)...)
 	if err != nil {
 		return nil, fmt.Errorf("find the rows of %s that changes of %s concern: %w", v.Table, v.Plan.Definition.Tables[i].Alias(), err)
@@ -202,7 +203,7 @@ func (s *Sink) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, tou
 		}
 	}
 	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
-		ViewID: s.view, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(i), Keys: document, Via: "capture", //nolint:gosec // A small number.
+		ViewID: v.View, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(i), Keys: document, Via: "capture", //nolint:gosec // A small number.
 	})
 	if err != nil {
 		return nil, fmt.Errorf("insert a task: %w", err)

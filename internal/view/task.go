@@ -21,6 +21,9 @@ const (
 	TaskBuild   = "build"
 	TaskRefresh = "refresh"
 	TaskVerify  = "verify"
+	// TaskPoll and TaskCompare never end: they read a table by schedule.
+	TaskPoll    = "poll"
+	TaskCompare = "compare"
 )
 
 // States of tasks.
@@ -43,27 +46,38 @@ const (
 
 // Task is work on a view's table that goes in chunks.
 type Task struct {
-	ID, View, Version int64
-	Kind, State       string
-	Table             int // index of the table whose rows a refresh follows
-	Keys              roots
-	Repair            bool
-	Cursor            []string // the last root key that is done
-	Done, Total       int64    // root keys; Total is an estimate, 0 where there is none
-	Differing         int64    // root keys that a verification found different
-	Repaired          int64
-	Misfits           int64    // values that do not fit the type of their column, and are NULL
-	Examples          []string // root keys that differ, a hundred at most
-	Failures          int
-	Error             string
-	Actor, Via        string
-	CreatedAt         time.Time
-	StartedAt         *time.Time
-	MovedAt           *time.Time
-	FinishedAt        *time.Time
+	ID         int64      `json:"id"`
+	View       int64      `json:"-"`
+	Version    int64      `json:"-"`
+	Kind       string     `json:"kind"`
+	State      string     `json:"state"`
+	Table      int        `json:"-"` // index of the table whose rows a refresh follows, or that is read
+	Keys       roots      `json:"-"`
+	Repair     bool       `json:"repair"`
+	Cursor     []string   `json:"-"`         // the last root key that is done
+	Done       int64      `json:"done"`      // root keys
+	Total      int64      `json:"total"`     // an estimate, 0 where there is none
+	Differing  int64      `json:"differing"` // root keys that a verification found different
+	Repaired   int64      `json:"repaired"`
+	Misfits    int64      `json:"misfits"`  // values that do not fit the type of their column, and are NULL
+	Examples   []string   `json:"examples"` // root keys that differ, a hundred at most
+	Failures   int        `json:"failures"`
+	Error      string     `json:"error"`
+	Actor      string     `json:"actor"`
+	Via        string     `json:"via"`
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  *time.Time `json:"started_at"`
+	MovedAt    *time.Time `json:"moved_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+	RetryAt    *time.Time `json:"-"` // when it is worked on next; nil for at once
+	LookedAt   *time.Time `json:"-"` // when the last complete round of a task that stands began
 
 	keyed bool
+	since *string
 }
+
+// Stands reports whether the task is done again and again.
+func (t Task) Stands() bool { return t.Kind == TaskPoll || t.Kind == TaskCompare }
 
 // Left is how long the task will take, as far as its progress says; 0 where it does not say.
 func (t Task) Left(now time.Time) time.Duration {
@@ -78,7 +92,8 @@ func task(row db.ViewTaskGetRow) (Task, error) {
 		ID: row.ID, View: row.ViewID, Version: row.VersionID, Kind: row.Kind, State: row.State, Table: int(row.TableIndex), Repair: row.Repair,
 		Cursor: row.Cursor, Done: row.Done, Total: row.Total, Differing: row.Differing, Repaired: row.Repaired, Misfits: row.Misfits,
 		Failures: int(row.Failures), Error: row.Error, Actor: row.Actor, Via: row.Via, CreatedAt: row.CreatedAt, StartedAt: row.StartedAt,
-		MovedAt: row.MovedAt, FinishedAt: row.FinishedAt, keyed: row.Keys != "",
+		MovedAt: row.MovedAt, FinishedAt: row.FinishedAt, RetryAt: row.RetryAt, LookedAt: row.LookedAt,
+		keyed: row.Keys != "", since: row.Since,
 	}
 	if err := json.Unmarshal(row.Examples, &t.Examples); err != nil {
 		return t, fmt.Errorf("read a task: %w", err)
@@ -109,6 +124,21 @@ var ErrNoTask = errors.New("there is no such task: `daymill view show` has those
 // Tasks returns a view's tasks, the newest first.
 func Tasks(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Task, error) {
 	rows, err := db.New(on).ViewTaskList(ctx, db.ViewTaskListParams{ViewID: view, MaxRows: int32(min(most, maxList))}) //nolint:gosec // Bounded.
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	tasks := make([]Task, len(rows))
+	for i, row := range rows {
+		if tasks[i], err = task(db.ViewTaskGetRow(row)); err != nil {
+			return nil, err
+		}
+	}
+	return tasks, nil
+}
+
+// Standing returns the tasks of a view that are done again and again.
+func Standing(ctx context.Context, on postgres.DBTX, view int64) ([]Task, error) {
+	rows, err := db.New(on).ViewTaskStanding(ctx, view)
 	if err != nil {
 		return nil, fmt.Errorf("list tasks: %w", err)
 	}
@@ -184,7 +214,7 @@ func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
 		if waits := (*waitError)(nil); errors.As(cause, &waits) {
 			t.Failures, final = 0, false
 		}
-		if err != nil || final || t.Failures+1 >= attempts {
+		if err != nil || (final || t.Failures+1 >= attempts) && !t.Stands() {
 			_, err = queries.ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: id, Fence: fence, State: Failed, Error: cause.Error()})
 		} else {
 			_, err = queries.ViewTaskFail(ctx, db.ViewTaskFailParams{ID: id, Fence: fence, Error: cause.Error()})
@@ -227,6 +257,11 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 			return false, err
 		}
 	}
+	if t.Kind == TaskRefresh && t.Table == 0 && t.Cursor == nil && len(t.Keys) > 0 {
+		if err := w.pull(ctx); err != nil {
+			return false, err
+		}
+	}
 	began, turn := e.clock().Now(), e.Turn
 	if turn == 0 {
 		turn = defaultTurn
@@ -253,6 +288,10 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 		do = w.refresh
 	case TaskVerify:
 		do = w.verify
+	case TaskPoll:
+		do = w.poll
+	case TaskCompare:
+		do = w.compare
 	}
 	s, took, err = do(ctx, int64(size))
 	if postgres.IsTimeout(err) && w.size.TimedOut(size) {
@@ -387,11 +426,9 @@ func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, 
 			if len(w.task.Keys) == 0 {
 				return step{end: true}, nil
 			}
-			columns := len(w.version.Plan.Sources[w.task.Table].Key)
-			for _, key := range w.task.Keys {
-				if len(key) != columns {
-					return step{}, fmt.Errorf("a key has %d columns, and the key of %s has %d", len(key), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
-				}
+			columns, err := w.columns()
+			if err != nil {
+				return step{}, err
 			}
 			arguments = w.task.Keys.arrays(columns)
 		}
@@ -411,8 +448,22 @@ func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, 
 	})
 }
 
+// columns is how many columns the keys of a task have, which is how many the key of its table has.
+func (w *worker) columns() (int, error) {
+	columns := len(w.version.Plan.Sources[w.task.Table].Key)
+	for _, key := range w.task.Keys {
+		if len(key) != columns {
+			return 0, fmt.Errorf("a key has %d columns, and the key of %s has %d", len(key), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
+		}
+	}
+	return columns, nil
+}
+
 // finish ends a task that is done. A table that was built takes the place of the one that is served.
 func (w *worker) finish(ctx context.Context) error {
+	if w.task.Stands() {
+		return w.again(ctx)
+	}
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if w.task.Kind == TaskBuild {
 			if err := serve(ctx, tx, w.version); err != nil {

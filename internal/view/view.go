@@ -209,11 +209,14 @@ func (r roots) arrays(columns int) []any {
 	return arguments
 }
 
+// joined is a key as one text.
+func joined(key []string) string { return strings.Join(key, "\x00") }
+
 // distinct removes keys that are there twice.
 func (r roots) distinct() roots {
 	seen := make(map[string]bool, len(r))
 	return slices.DeleteFunc(r, func(key []string) bool {
-		whole := strings.Join(key, "\x00")
+		whole := joined(key)
 		is := seen[whole]
 		seen[whole] = true
 		return is

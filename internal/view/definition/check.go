@@ -57,6 +57,7 @@ func (c checker) check() {
 			c.Wrongf(t.Join.node(), "%s is the root: tables are joined to it, and it is joined to none", t.Alias())
 		}
 	}
+	c.schedule()
 	c.outputs()
 }
 

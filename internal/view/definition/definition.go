@@ -21,6 +21,8 @@ type Definition struct {
 	Search  []Search   `json:"search,omitempty"`
 	// Drift says what happens when a table's columns change: Follow, or Ask.
 	Drift string `json:"drift,omitempty"`
+	// Schedule is nil where changes are captured.
+	Schedule *Schedule `json:"schedule,omitempty"`
 }
 
 // Policies of Definition.Drift. The empty one is Follow.
@@ -48,6 +50,9 @@ type Table struct {
 	// Join says which rows belong to a row of an earlier table; nil for the root.
 	Join    *Join    `json:"join,omitempty"`
 	Columns []Column `json:"columns"`
+	// Changed is a column whose value grows with each change of a row, such as updated_at. A table that is read by schedule is
+	// read as a whole where it is empty.
+	Changed string `json:"changed,omitempty"`
 }
 
 // Alias is the name by which joins mean the table.

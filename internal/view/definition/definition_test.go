@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -120,6 +121,37 @@ views:
 	require.Equal(t, definition.Field{Path: []string{"credit", "limit"}, As: "limit", Type: "numeric", Strict: true}, d.Tables[1].Columns[1].Fields[2])
 	require.Equal(t, 1, d.Tables[2].Join.To)
 	require.Equal(t, [][]string{{"customer_id", "placed_at"}, {"city"}}, d.Indexes)
+}
+
+// TestParse_Schedule: durations have units, and what a schedule needs is checked.
+func TestParse_Schedule(t *testing.T) {
+	t.Parallel()
+	parse := func(text string) (definition.Definition, error) {
+		definitions, err := definition.Parse("v.yaml", []byte(text))
+		if err != nil {
+			return definition.Definition{}, err
+		}
+		return definitions[0], nil
+	}
+	d, err := parse("name: a\nschedule: {full: 7d, overlap: 0s, databases: [crm]}\ntables: [{table: t, columns: [id]}, {database: crm, table: u, changed: at, join: {id: id}, columns: [x]}]")
+	require.NoError(t, err)
+	require.Equal(t, definition.Schedule{Every: time.Minute, Full: 7 * 24 * time.Hour, Databases: []string{"crm"}}, *d.Schedule)
+	require.True(t, d.Scheduled("crm"))
+	require.False(t, d.Scheduled("app"))
+	written, err := definition.YAML(d)
+	require.NoError(t, err)
+	again, err := parse(written)
+	require.NoError(t, err, written)
+	require.Equal(t, asJSON(t, d), asJSON(t, again), written)
+	_, err = parse(`name: a
+schedule: {every: 10, full: 2y, overlap: 400d, databases: crm, at: x}
+tables: [{table: t, changed: at, columns: [id]}]`)
+	require.EqualError(t, err, `v.yaml:1:1: the schedule names database "crm", of which the view has no table: it has those of app
+v.yaml:2:19: "10" is no duration: write 30s, 5m, 12h or 1d
+v.yaml:2:29: "2y" is no duration: write 30s, 5m, 12h or 1d
+v.yaml:2:42: 400d is too short or too long: write a duration from 0s to 366d
+v.yaml:2:64: a schedule has no "at": it has databases, every, full, overlap
+v.yaml:3:10: "changed" is for tables that are read by schedule: add schedule: {every: 1m, full: 1d} to the view, or leave it out`)
 }
 
 // TestParse_Mistakes: all at once, each with its place and with what would be right.

@@ -102,7 +102,7 @@ func (f *forged) source(node *yaml.Node) (tables []Table) {
 func (f *forged) table(node *yaml.Node) Table {
 	t := Table{Place: at(f.File, node)}
 	f.Object(node, "a table", document.Fields{
-		"name": f.into(&t.Name), "alias": f.into(&t.As),
+		"name": f.into(&t.Name), "alias": f.into(&t.As), "changed": f.into(&t.Changed),
 		"columns": func(node *yaml.Node) {
 			for _, item := range f.List(node, "columns") {
 				t.Columns = append(t.Columns, f.column(item))

@@ -135,6 +135,7 @@ func (r reader) common(d *Definition, known document.Fields) document.Fields {
 			r.Wrongf(node, "write drift: follow (adapt the view where nothing is lost), or drift: ask (pause it until somebody decides)")
 		}
 	}
+	known["schedule"] = func(node *yaml.Node) { d.Schedule = r.schedule(node) }
 	known["indexes"] = func(node *yaml.Node) {
 		for _, item := range r.List(node, "indexes") {
 			if columns := r.Texts(item, nil); len(columns) > 0 {

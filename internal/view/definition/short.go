@@ -34,7 +34,7 @@ func (r reader) table(node *yaml.Node, before []Table) Table {
 	var left bool
 	var join, toNode *yaml.Node
 	r.Object(node, "a table", document.Fields{
-		"database": r.into(&t.Database), "schema": r.into(&schema), "table": r.into(&t.Name), "as": r.into(&t.As),
+		"database": r.into(&t.Database), "schema": r.into(&schema), "table": r.into(&t.Name), "as": r.into(&t.As), "changed": r.into(&t.Changed),
 		"join": func(node *yaml.Node) { join = node }, "left": r.flag(&left),
 		"to": func(node *yaml.Node) { toNode = node; target, _ = r.Text(node) },
 		"columns": func(node *yaml.Node) {

@@ -12,7 +12,7 @@ import (
 func YAML(d Definition) (string, error) {
 	view := mapping(
 		"name", text(d.Name), "where", optional(d.Where), "drift", optional(d.Drift), "indexes", indexes(d.Indexes), "search", searches(d.Search),
-		"tables", tables(d),
+		"schedule", scheduled(d.Schedule), "tables", tables(d),
 	)
 	written, err := yaml.Marshal(view)
 	if err != nil {
@@ -103,7 +103,7 @@ func tables(d Definition) *yaml.Node {
 			columns.Content = append(columns.Content, column(c))
 		}
 		node.Content = append(node.Content, mapping(
-			"database", text(t.Database), "schema", text(t.Schema), "table", text(t.Name), "as", optional(t.As),
+			"database", text(t.Database), "schema", text(t.Schema), "table", text(t.Name), "as", optional(t.As), "changed", optional(t.Changed),
 			"to", to, "join", join, "left", flag(left, true), "columns", columns,
 		))
 	}

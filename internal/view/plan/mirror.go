@@ -71,23 +71,138 @@ func (p *Plan) Joined(i int) []string {
 	return names
 }
 
-// Chunk reads rows of the table in the order of its key: the key as texts, the key as JSON, the row as JSON. Parameters are
-// those of the key after which to begin, where after is set, and how many rows.
-func (s Source) Chunk(after bool) string {
-	p := Plan{Sources: []Source{s}}
+// selected are the columns of a statement that reads rows: the key as texts, the key as JSON, and the row as JSON.
+func (s Source) selected() string {
 	key, row := make([]string, len(s.Key)), make([]string, len(s.Columns))
-	columns := make([]string, len(s.Key))
 	for k, name := range s.Key {
-		columns[k] = "r." + quote(name)
-		key[k] = columns[k]
+		key[k] = "r." + quote(name)
 	}
 	for k, c := range s.Columns {
 		row[k] = "r." + quote(c.Name)
+	}
+	return texts("r", s.Key) + ", (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(key, ", ") + ") AS x), (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(row, ", ") + ") AS x)"
+}
+
+// table is the table itself, in its own database.
+func (s Source) table() string { return pgx.Identifier{s.Schema, s.Name}.Sanitize() }
+
+// Chunk reads rows of the table in the order of its key: the key as texts, the key as JSON, the row as JSON. Parameters are
+// those of the key after which to begin, where after is set, and how many rows.
+func (s Source) Chunk(after bool) string { return s.chunk(s.table(), s.selected(), after) }
+
+// MirrorChunk reads the keys of the mirror in their order, as Chunk does: the key as texts, and as JSON.
+func (s Source) MirrorChunk(after bool) string {
+	s.Columns = nil
+	for _, name := range s.Key {
+		s.Columns = append(s.Columns, Column{Name: name})
+	}
+	return s.chunk(s.relation(), s.selected(), after)
+}
+
+func (s Source) chunk(relation, selected string, after bool) string {
+	p := Plan{Sources: []Source{s}}
+	columns := make([]string, len(s.Key))
+	for k, name := range s.Key {
+		columns[k] = "r." + quote(name)
 	}
 	limit := 1
 	if after {
 		limit += len(s.Key)
 	}
-	return "SELECT " + texts("r", s.Key) + ", (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(key, ", ") + ") AS x), (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(row, ", ") + ") AS x) FROM " +
-		pgx.Identifier{s.Schema, s.Name}.Sanitize() + " AS r" + p.between("r", s.Key, 1, after, false) + " ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
+	return "SELECT " + selected + " FROM " + relation + " AS r" + p.between("r", s.Key, 1, after, false) + " ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
+}
+
+// Greatest is the greatest value of a column, as text.
+func (s Source) Greatest(column string) string {
+	return "SELECT CAST(max(r." + quote(column) + ") AS text) FROM " + s.table() + " AS r"
+}
+
+// Since reads rows in the order of a column and the key: what Chunk reads, and the value of the column as text. With since it
+// begins at the value in the first parameter; with after, behind a value and a key. How many rows is the last parameter.
+func (s Source) Since(column Column, since, after bool) string {
+	names, kinds := []string{column.Name}, []string{column.Type}
+	for _, name := range s.Key {
+		c, _ := s.Column(name)
+		names, kinds = append(names, name), append(kinds, c.Type)
+	}
+	columns, values := make([]string, len(names)), make([]string, len(names))
+	for k, name := range names {
+		columns[k] = "r." + quote(name)
+		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", k+1, typmod.ReplaceAllString(kinds[k], ""))
+	}
+	where, limit := "", 1
+	switch {
+	case after:
+		where, limit = "("+strings.Join(columns, ", ")+") > ("+strings.Join(values, ", ")+")", len(names)+1
+	case since:
+		where, limit = columns[0]+" >= "+values[0], 2
+	default:
+		where = columns[0] + " IS NOT NULL"
+	}
+	return "SELECT " + s.selected() + ", CAST(" + columns[0] + " AS text) FROM " + s.table() + " AS r WHERE " + where +
+		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
+}
+
+// Present reads rows of the mirror with some keys, as Chunk does. Parameters are arrays of text, one for each column of the key.
+func (s Source) Present() string {
+	p := Plan{Sources: []Source{s}}
+	return "SELECT " + s.selected() + " FROM " + s.relation() + " AS r INNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), s.Key, "r")
+}
+
+// Rows reads rows of the table itself with some keys, as Chunk does. Parameters are those of Present.
+func (s Source) Rows() string {
+	p := Plan{Sources: []Source{s}}
+	return "SELECT " + s.selected() + " FROM " + s.table() + " AS r INNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), s.Key, "r")
+}
+
+// Absent returns those of some keys, as they were given, that the table itself does not have. Parameters are those of Present.
+func (s Source) Absent() string {
+	p := Plan{Sources: []Source{s}}
+	arrays, names, conditions := make([]string, len(s.Key)), make([]string, len(s.Key)), make([]string, len(s.Key))
+	for k, c := range p.key(0) {
+		arrays[k] = fmt.Sprintf("unnest($%d::text[])", k+1)
+		names[k] = fmt.Sprintf("k%d", k+1)
+		conditions[k] = "r." + quote(c.Name) + equal(c) + "CAST(u." + names[k] + " AS " + typmod.ReplaceAllString(c.Type, "") + ")"
+	}
+	return "SELECT ARRAY[" + strings.Join(names, ", ") + "] FROM ROWS FROM (" + strings.Join(arrays, ", ") + ") AS u (" + strings.Join(names, ", ") +
+		") WHERE NOT EXISTS (SELECT FROM " + s.table() + " AS r WHERE " + strings.Join(conditions, " AND ") + ")"
+}
+
+// Parents are the values that a table is joined by for some root keys, as arrays of text. Parameters are arrays of text, one for
+// each column of the root's key.
+func (p *Plan) Parents(i int) string {
+	join := p.Definition.Tables[i].Join
+	values, conditions := make([]string, len(join.On)), make([]string, len(join.On))
+	to := quote(p.Definition.Tables[join.To].Alias())
+	for k, pair := range join.On {
+		values[k] = "CAST(" + to + "." + quote(pair.First) + " AS text)"
+		conditions[k] = to + "." + quote(pair.First) + " IS NOT NULL"
+	}
+	chain := ""
+	for at := join.To; at > 0; at = p.Definition.Tables[at].Join.To {
+		chain = "\nINNER JOIN " + p.Sources[at].relation() + " AS " + quote(p.Definition.Tables[at].Alias()) + p.on(at) + chain
+	}
+	root := quote(p.Definition.Tables[0].Alias())
+	return "SELECT DISTINCT ARRAY[" + strings.Join(values, ", ") + "] FROM " + p.keyed(0) + " AS " + keysAlias + "\nINNER JOIN " + p.Sources[0].relation() + " AS " + root +
+		" ON " + matches(p.key(0), p.Sources[0].Key, root) + chain + "\nWHERE " + strings.Join(conditions, " AND ")
+}
+
+// Children reads the rows of a table that are joined by some values, as Chunk does: of the table itself, or of its mirror.
+// Parameters are arrays of text, one for each column of the join.
+func (p *Plan) Children(i int, mirror bool) string {
+	source, join := p.Needed(i), p.Definition.Tables[i].Join
+	arrays, names, conditions := make([]string, len(join.On)), make([]string, len(join.On)), make([]string, len(join.On))
+	for k, pair := range join.On {
+		first, _ := p.Sources[join.To].Column(pair.First)
+		second, _ := source.Column(pair.Second)
+		arrays[k] = fmt.Sprintf("unnest(CAST($%d::text[] AS %s[]))", k+1, typmod.ReplaceAllString(first.Type, ""))
+		names[k] = fmt.Sprintf("k%d", k+1)
+		conditions[k] = keysAlias + "." + names[k] + equal(second) + "r." + quote(pair.Second)
+	}
+	relation := source.table()
+	if mirror {
+		relation = source.relation()
+	}
+	return "SELECT " + source.selected() + " FROM (SELECT DISTINCT " + strings.Join(names, ", ") + " FROM ROWS FROM (" + strings.Join(arrays, ", ") + ") AS u (" + strings.Join(names, ", ") + ")) AS " +
+		keysAlias + " INNER JOIN " + relation + " AS r ON " + strings.Join(conditions, " AND ")
 }

@@ -64,11 +64,10 @@ type Databases interface {
 
 // maker makes a plan, and collects mistakes.
 type maker struct {
-	ctx       context.Context //nolint:containedctx // It lives as long as one call.
-	databases Databases
-	target    *postgres.DB
-	mistakes  document.Mistakes
-	plan      *Plan
+	ctx      context.Context //nolint:containedctx // It lives as long as one call.
+	target   *postgres.DB
+	mistakes document.Mistakes
+	plan     *Plan
 }
 
 func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
@@ -79,7 +78,7 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 // of type document.Mistakes.
 func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
 	sources := make([]Source, len(wanted.Tables))
-	m := &maker{ctx: ctx, databases: databases, target: target}
+	m := &maker{ctx: ctx, target: target}
 	for i, t := range wanted.Tables {
 		db, local, err := databases.Open(ctx, t.Database)
 		if err != nil {
@@ -94,8 +93,11 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted 
 		if err != nil {
 			return nil, err
 		}
+		source.Scheduled = wanted.Scheduled(t.Database)
 		if source.Stream = definition.App; !local {
 			source.Stream = t.Database
+		}
+		if !local || source.Scheduled {
 			source.Mirror = Short(t.Database + "." + t.Schema + "." + t.Name)
 		}
 		sources[i] = source
@@ -107,8 +109,8 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted 
 }
 
 // With makes a plan for tables that are known already.
-func With(ctx context.Context, target *postgres.DB, databases Databases, d definition.Definition, sources []Source) (*Plan, error) {
-	m := &maker{ctx: ctx, databases: databases, target: target}
+func With(ctx context.Context, target *postgres.DB, d definition.Definition, sources []Source) (*Plan, error) {
+	m := &maker{ctx: ctx, target: target}
 	return m.make(d, sources)
 }
 
@@ -153,6 +155,11 @@ func (m *maker) table(i int, t definition.Table) {
 			m.wrongf(t.Place, "the key of %s has a column %s of type %s, by which the view cannot be put into order: take a root with another key", t.Alias(), name, c.Type)
 		}
 	}
+	if c, has := s.Column(t.Changed); t.Changed != "" && !has {
+		m.missing(t.Place, s, t.Changed)
+	} else if has && !ordered(c) {
+		m.wrongf(t.Place, "column %s of %s is of type %s, which does not grow with each change: take one with a time or a number", c.Name, t.Alias(), c.Type)
+	}
 	if t.Join == nil {
 		return
 	}
@@ -179,6 +186,9 @@ func (m *maker) table(i int, t definition.Table) {
 	}
 }
 
+// ordered reports whether the values of a column can grow with each change: times and numbers.
+func ordered(c Column) bool { return c.Category == "D" || c.Category == "N" }
+
 func (m *maker) missing(at definition.Place, s Source, column string) {
 	names := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
@@ -202,11 +212,7 @@ func expressionKey(table, column int) string { return fmt.Sprintf("%d.%d", table
 // expression compiles an expression of a table, where it is not compiled yet.
 func (m *maker) expression(table, column int, at definition.Place, what, sql, kind string) error {
 	i := max(table, 0)
-	db, _, err := m.databases.Open(m.ctx, m.plan.Definition.Tables[i].Database)
-	if err != nil {
-		return err
-	}
-	c, err := compile(m.ctx, db, m.plan.Sources[i], sql, kind)
+	c, err := compile(m.ctx, m.target, m.plan.Sources[i], sql, kind) // A mirror is there as well.
 	if postgres.IsCut(err) {
 		return err
 	}
@@ -454,11 +460,11 @@ func (p *Plan) Keep(before *Plan) {
 	}
 }
 
-// Streams are the names that changes of the view's tables come under, each once.
+// Streams are the names that changes of the view's tables come under, each once. Tables that are read by schedule have none.
 func (p *Plan) Streams() []string {
 	var streams []string
 	for _, s := range p.Sources {
-		if !slices.Contains(streams, s.Stream) {
+		if !s.Scheduled && !slices.Contains(streams, s.Stream) {
 			streams = append(streams, s.Stream)
 		}
 	}

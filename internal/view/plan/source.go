@@ -23,6 +23,8 @@ type Source struct {
 	Columns []Column `json:"columns"`
 	// Mirror is the copy in the target that the view reads; empty where the table is in the target itself.
 	Mirror string `json:"mirror,omitempty"`
+	// Scheduled says that the mirror is kept by reading the table now and then. Nothing is captured.
+	Scheduled bool `json:"scheduled,omitempty"`
 	// Former are names that it had since the view was made, as schema and name: changes that were captured then have them.
 	Former [][2]string `json:"former,omitempty"`
 }

@@ -1,0 +1,205 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// States of a view, as reports have them.
+const (
+	StateBuilding = "building" // its first table is filled
+	StateServing  = "serving"
+	StateStale    = "stale" // its table is served, and not kept right until the next one is built
+	StatePaused   = "paused"
+)
+
+// Report says how a view gets on.
+type Report struct {
+	Name        string     `json:"name"`
+	State       string     `json:"state"`
+	Reason      string     `json:"reason,omitempty"`
+	Behind      int64      `json:"behind"`    // changes in the log that it has not taken
+	Refreshed   int64      `json:"refreshed"` // root keys, in total
+	RefreshedAt *time.Time `json:"refreshed_at"`
+	OpenDrift   int        `json:"open_drift"`
+	OpenTasks   int        `json:"open_tasks"`
+	FailedTasks int        `json:"failed_tasks"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ServedAt    *time.Time `json:"served_at"`
+	// Readings are of the tables that are read by schedule.
+	Readings []Reading `json:"readings,omitempty"`
+
+	Tasks    []Task    `json:"-"` // the newest first; those that stand are left out
+	Drift    []Drift   `json:"-"` // the newest first
+	Versions []Version `json:"-"`
+}
+
+// Reading says how late a table may be that is read by schedule.
+type Reading struct {
+	Table string `json:"table"` // database, schema and name
+	// Column is the one by which a change is seen within Every; empty where it is seen within Full, as deletions are.
+	Column     string        `json:"column,omitempty"`
+	Every      time.Duration `json:"-"`
+	Full       time.Duration `json:"-"`
+	Changes    float64       `json:"changes_within_seconds"`
+	Deletions  float64       `json:"deletions_within_seconds"`
+	LookedAt   *time.Time    `json:"looked_at"`
+	ComparedAt *time.Time    `json:"compared_at"`
+	Error      string        `json:"error,omitempty"`
+}
+
+// reported is how many tasks and entries of drift a report has.
+const reported = 20
+
+// Reports returns the reports of all views, by name.
+func Reports(ctx context.Context, on postgres.DBTX) ([]Report, error) {
+	views, err := List(ctx, on)
+	if err != nil {
+		return nil, err
+	}
+	reports := make([]Report, len(views))
+	for i, v := range views {
+		if reports[i], err = v.Report(ctx, on); err != nil {
+			return nil, err
+		}
+	}
+	return reports, nil
+}
+
+// Report says how the view gets on.
+func (v View) Report(ctx context.Context, on postgres.DBTX) (r Report, err error) {
+	r = Report{Name: v.Name, State: StateBuilding, Refreshed: v.Refreshed, RefreshedAt: v.RefreshedAt, CreatedAt: v.CreatedAt}
+	if r.Tasks, err = Tasks(ctx, on, v.ID, reported); err != nil {
+		return r, err
+	}
+	if r.Drift, err = Drifts(ctx, on, v.ID, reported); err != nil {
+		return r, err
+	}
+	if r.Versions, err = Versions(ctx, on, v.ID); err != nil {
+		return r, err
+	}
+	failing := ""
+	for _, version := range r.Versions {
+		if version.State == Serving {
+			r.State, r.ServedAt, r.Reason = StateServing, version.ServedAt, version.Stale
+			if version.Stale != "" {
+				r.State = StateStale
+			}
+		}
+		for _, stream := range version.Plan.Streams() {
+			behind, cause, err := lag(ctx, on, v.Consumer(stream), stream)
+			if err != nil {
+				return r, err
+			}
+			r.Behind = max(r.Behind, behind)
+			if cause != "" {
+				failing = cause
+			}
+		}
+	}
+	standing, err := Standing(ctx, on, v.ID)
+	if err != nil {
+		return r, err
+	}
+	r.readings(standing)
+	r.count(standing)
+	if r.Reason == "" {
+		r.Reason = failing
+	}
+	if v.PausedAt != nil {
+		r.State, r.Reason = StatePaused, v.PausedBecause
+	}
+	return r, nil
+}
+
+// count counts tasks and drift.
+func (r *Report) count(standing []Task) {
+	for _, t := range slices.Concat(r.Tasks, standing) {
+		switch open := t.State == Queued || t.State == Running; {
+		case t.State == Failed:
+			r.FailedTasks++
+		case open && r.Reason == "":
+			r.Reason = t.Error
+		}
+	}
+	r.Tasks = slices.DeleteFunc(r.Tasks, Task.Stands)
+	for _, t := range r.Tasks {
+		if t.State == Queued || t.State == Running {
+			r.OpenTasks++
+		}
+	}
+	for _, d := range r.Drift {
+		if d.State == Open {
+			r.OpenDrift++
+		}
+	}
+}
+
+// readings collects what stands of the last table.
+func (r *Report) readings(tasks []Task) {
+	if len(r.Versions) == 0 {
+		return
+	}
+	version := r.Versions[len(r.Versions)-1]
+	for i, source := range version.Plan.Sources {
+		if !source.Scheduled {
+			continue
+		}
+		t, schedule := version.Plan.Definition.Tables[i], version.Plan.Definition.Schedule
+		reading := Reading{
+			Table: t.Database + "." + t.Schema + "." + t.Name, Column: t.Changed, Every: schedule.Every, Full: schedule.Full,
+			Changes: schedule.Every.Seconds(), Deletions: schedule.Full.Seconds(),
+		}
+		if t.Changed == "" {
+			reading.Every, reading.Changes = schedule.Full, reading.Deletions
+		}
+		if slices.ContainsFunc(r.Readings, func(other Reading) bool { return other.Table == reading.Table }) {
+			continue // It is joined twice.
+		}
+		for _, task := range tasks {
+			if task.Version != version.ID || task.Table != i || !task.Stands() {
+				continue
+			}
+			if task.Kind == TaskPoll {
+				reading.LookedAt = task.LookedAt
+			} else {
+				reading.ComparedAt = task.LookedAt
+			}
+			if task.Error != "" {
+				reading.Error = task.Error
+			}
+		}
+		r.Readings = append(r.Readings, reading)
+	}
+}
+
+// lag is how many changes of a stream a consumer has not taken, and why it does not.
+func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int64, cause string, err error) {
+	shards, err := consumer.Shards(ctx, on, name)
+	if err != nil || len(shards) == 0 {
+		return 0, "", err
+	}
+	head, err := db.New(on).StreamHead(ctx, stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, "", nil
+	}
+	if err != nil {
+		return 0, "", fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	for _, s := range shards {
+		behind = max(behind, head.Position-s.Position)
+		if s.Failures > 0 {
+			cause = s.Error
+		}
+	}
+	return behind, cause, nil
+}
