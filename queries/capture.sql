@@ -165,10 +165,24 @@ FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.id DESC LIMIT @m
 
 -- name: StreamStanding :many
 -- How streams that something is captured of stand.
-SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained,
-    (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
+    s.position, s.forgotten, (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+    -- What the last change took from its commit to the log, or how long nobody has been reading.
+    (CASE
+        WHEN s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute' THEN extract(epoch FROM now() - coalesce(s.beat_at, s.landed_at, now()))
+        ELSE coalesce(extract(epoch FROM s.landed_at - s.committed_at), 0)
+    END)::float8 AS lag_seconds,
     (SELECT count(*) FROM capture.gap AS g WHERE g.stream_id = s.id AND g.repaired_at IS NULL)::bigint AS gaps
 FROM capture.stream AS s
-WHERE cardinality(s.tables) > 0
+WHERE cardinality(s.tables || s.view_tables) > 0
+ORDER BY s.name
+LIMIT 1000;
+
+-- name: StreamSnapshots :many
+-- How far the snapshots of each stream are that are not finished.
+SELECT s.name, count(*)::bigint AS tables, coalesce(sum(p.rows), 0)::bigint AS rows, coalesce(sum(greatest(p.estimate, p.rows)), 0)::bigint AS estimate
+FROM capture.snapshot AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
+WHERE p.state IN ('waiting', 'running', 'paused')
+GROUP BY s.name
 ORDER BY s.name
 LIMIT 1000;

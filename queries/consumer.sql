@@ -26,6 +26,14 @@ CROSS JOIN LATERAL (
 ORDER BY c.name
 LIMIT @max_rows;
 
+-- name: ConsumerPausedLong :many
+-- Consumers that have been paused for longer than the log keeps changes that nobody needs: it keeps theirs.
+SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because
+FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream
+WHERE c.paused_at < now() - @silence::interval AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.position)
+ORDER BY c.paused_at, c.name
+LIMIT 100;
+
 -- name: ConsumerPause :execrows
 UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = sqlc.narg('because') WHERE name = @name;
 
@@ -190,3 +198,11 @@ WHERE c.name = @consumer AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
 
 -- name: ConsumerOfKind :many
 SELECT c.name FROM capture.consumer AS c WHERE c.kind = @kind ORDER BY c.name;
+
+-- name: ShardIdle :many
+-- Shards of consumers that are not paused that have not moved for a while, though the log goes on.
+SELECT h.consumer, h.shard, h.position, h.failures, coalesce(h.error, '')::text AS error, s.name AS stream, now()::timestamptz AS at
+FROM capture.shard AS h INNER JOIN capture.consumer AS c ON c.name = h.consumer INNER JOIN capture.stream AS s ON s.name = c.stream
+WHERE c.paused_at IS NULL AND h.position < s.position AND coalesce(h.moved_at, c.created_at) < now() - @silence::interval
+ORDER BY h.position, h.consumer, h.shard
+LIMIT @max_rows;

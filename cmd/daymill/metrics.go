@@ -7,10 +7,12 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -87,6 +89,10 @@ func gauges(ctx context.Context, db *postgres.DB, installation schema.Installati
 	if err != nil {
 		return prom.Snapshot{}, err
 	}
+	captured, err := captureGauges(ctx, db, clock)
+	if err != nil {
+		return prom.Snapshot{}, err
+	}
 	queue := map[string]int64{"available": 0, "pending": 0, "retryable": 0, "running": 0, "scheduled": 0}
 	maps.Copy(queue, depth.ByState)
 	return prom.Snapshot{
@@ -94,7 +100,34 @@ func gauges(ctx context.Context, db *postgres.DB, installation schema.Installati
 		Queue: queue, OldestAvailable: depth.OldestWaiting,
 		Backfills: gauges.Backfills, BackfillDatesLeft: gauges.BackfillDatesLeft, Workers: gauges.Workers,
 		LastSchedule: gauges.LastSchedule, SchedulePaused: gauges.SchedulePaused, Findings: levels,
+		Streams: captured.Streams, Consumers: captured.Consumers,
 	}, nil
+}
+
+// captureGauges reads the gauges of streams and consumers.
+func captureGauges(ctx context.Context, db *postgres.DB, clock pace.Clock) (s prom.Snapshot, err error) {
+	captured, err := standing.ReadGauges(ctx, db, clock.Now())
+	if err != nil {
+		return prom.Snapshot{}, err
+	}
+	for _, one := range captured.Streams {
+		stream := prom.Stream{
+			Name: one.Name, Read: one.State == "running" && !one.IsUnowned, Lag: time.Duration(one.LagSeconds * float64(time.Second)),
+			Behind: one.Behind, Retained: one.Retained, Gaps: one.Gaps,
+		}
+		for _, open := range captured.Snapshots {
+			if open.Name == one.Name {
+				stream.Snapshots, stream.SnapshotRows, stream.SnapshotEstimate = open.Tables, open.Rows, open.Estimate
+			}
+		}
+		s.Streams = append(s.Streams, stream)
+	}
+	for _, one := range captured.Consumers {
+		s.Consumers = append(s.Consumers, prom.Consumer{
+			Name: one.Name, Paused: one.PausedAt != nil, Lag: one.Lag, Behind: one.Behind, Failures: int64(one.Failures), Letters: one.Letters,
+		})
+	}
+	return s, nil
 }
 
 // handler serves the metrics, to at most four requests at a time. It returns nil if there are no metrics.

@@ -63,8 +63,9 @@ func parseMetrics(t *testing.T, body []byte) map[string]*dto.MetricFamily {
 // value is that of a metric without labels, or with one, as a whole number; -1 where there is none.
 func value(families map[string]*dto.MetricFamily, name string, label ...string) int64 {
 	for _, metric := range families[name].GetMetric() {
-		pairs := metric.GetLabel()
-		if len(label) == 2 && (len(pairs) != 1 || pairs[0].GetName() != label[0] || pairs[0].GetValue() != label[1]) {
+		if len(label) == 2 && !slices.ContainsFunc(metric.GetLabel(), func(pair *dto.LabelPair) bool {
+			return pair.GetName() == label[0] && pair.GetValue() == label[1]
+		}) {
 			continue
 		}
 		// One of the three.
@@ -142,6 +143,14 @@ func TestMetrics(t *testing.T) {
 		db.RawEvents(t)
 		yesterday := date.Of(time.Now(), time.UTC).AddDays(-1)
 		db.InsertDate(t, yesterday, 3_000, 500)
+		_, err := db.Exec(t.Context(), "CREATE TABLE public.orders (id integer PRIMARY KEY); INSERT INTO public.orders VALUES (1)")
+		require.NoError(t, err)
+		for _, args := range [][]string{
+			{"capture", "add", "public.orders"}, {"sink", "add", "hook", "kind=webhook", "url=$TEST_UNSET_URL", "from=snapshot"},
+		} {
+			code, _, stderr := command(t.Context(), db.URL, args...)
+			require.Equal(t, exitOK, code, stderr)
+		}
 		startWorker(t, db.URL, "--pace", "0", "--metrics-listen", address)
 		var families map[string]*dto.MetricFamily
 		require.Eventually(t, func() bool {
@@ -151,7 +160,8 @@ func TestMetrics(t *testing.T) {
 			}
 			families = parseMetrics(t, body)
 			return value(families, "daymill_runs_total", "outcome", "complete") > 0 &&
-				value(families, "daymill_dates", "state", "complete") > 0
+				value(families, "daymill_dates", "state", "complete") > 0 && value(families, "daymill_stream_up", "stream", "app") == 1 &&
+				value(families, "daymill_consumer_failed_attempts", "consumer", "hook") > 0
 		}, waitFor, tick)
 
 		runs := value(families, "daymill_runs_total", "outcome", "complete")
@@ -163,6 +173,9 @@ func TestMetrics(t *testing.T) {
 		require.EqualValues(t, 1, value(families, "daymill_database_up"))
 		require.EqualValues(t, 1, value(families, "daymill_workers_alive"))
 		require.InDelta(t, time.Now().Unix(), value(families, "daymill_daily_job_last_run_timestamp_seconds"), 600)
+
+		require.EqualValues(t, 1, value(families, "daymill_snapshot_rows_total", "stream", "app"))
+		require.Positive(t, value(families, "daymill_consumer_lag_changes", "consumer", "hook"))
 
 		requireDocumented(t, families)
 		requireMonitored(t, families)
@@ -176,17 +189,17 @@ func requireDocumented(t *testing.T, families map[string]*dto.MetricFamily) {
 		FindAllStringSubmatch(read(t, root+"/docs/telemetry.md"), -1)
 	var documented, served []string
 	for _, row := range rows {
-		documented = append(documented, row[1]+" "+row[2]+" "+strings.Trim(row[3], "` "))
+		documented = append(documented, row[1]+" "+row[2]+" "+strings.Join(regexp.MustCompile("[a-z_]+").FindAllString(row[3], -1), " "))
 	}
 	for name, family := range families {
 		if !strings.HasPrefix(name, "daymill_") {
 			continue
 		}
-		label := ""
+		var labels []string
 		for _, pair := range family.GetMetric()[0].GetLabel() {
-			label = pair.GetName()
+			labels = append(labels, pair.GetName())
 		}
-		served = append(served, name+" "+strings.ToLower(family.GetType().String())+" "+label)
+		served = append(served, name+" "+strings.ToLower(family.GetType().String())+" "+strings.Join(labels, " "))
 	}
 	slices.Sort(documented)
 	slices.Sort(served)

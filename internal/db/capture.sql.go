@@ -772,24 +772,75 @@ func (q *Queries) StreamRelease(ctx context.Context, arg StreamReleaseParams) er
 	return err
 }
 
+const streamSnapshots = `-- name: StreamSnapshots :many
+SELECT s.name, count(*)::bigint AS tables, coalesce(sum(p.rows), 0)::bigint AS rows, coalesce(sum(greatest(p.estimate, p.rows)), 0)::bigint AS estimate
+FROM capture.snapshot AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
+WHERE p.state IN ('waiting', 'running', 'paused')
+GROUP BY s.name
+ORDER BY s.name
+LIMIT 1000
+`
+
+type StreamSnapshotsRow struct {
+	Name     string
+	Tables   int64
+	Rows     int64
+	Estimate int64
+}
+
+// How far the snapshots of each stream are that are not finished.
+func (q *Queries) StreamSnapshots(ctx context.Context) ([]StreamSnapshotsRow, error) {
+	rows, err := q.db.Query(ctx, streamSnapshots)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StreamSnapshotsRow
+	for rows.Next() {
+		var i StreamSnapshotsRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Tables,
+			&i.Rows,
+			&i.Estimate,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const streamStanding = `-- name: StreamStanding :many
-SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained,
-    (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
+    s.position, s.forgotten, (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
+    -- What the last change took from its commit to the log, or how long nobody has been reading.
+    (CASE
+        WHEN s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute' THEN extract(epoch FROM now() - coalesce(s.beat_at, s.landed_at, now()))
+        ELSE coalesce(extract(epoch FROM s.landed_at - s.committed_at), 0)
+    END)::float8 AS lag_seconds,
     (SELECT count(*) FROM capture.gap AS g WHERE g.stream_id = s.id AND g.repaired_at IS NULL)::bigint AS gaps
 FROM capture.stream AS s
-WHERE cardinality(s.tables) > 0
+WHERE cardinality(s.tables || s.view_tables) > 0
 ORDER BY s.name
 LIMIT 1000
 `
 
 type StreamStandingRow struct {
-	Name      string
-	State     string
-	Reason    string
-	Repair    bool
-	Retained  int64
-	IsUnowned bool
-	Gaps      int64
+	Name       string
+	State      string
+	Reason     string
+	Repair     bool
+	Retained   int64
+	Behind     int64
+	Position   int64
+	Forgotten  int64
+	IsUnowned  bool
+	LagSeconds float64
+	Gaps       int64
 }
 
 // How streams that something is captured of stand.
@@ -808,7 +859,11 @@ func (q *Queries) StreamStanding(ctx context.Context) ([]StreamStandingRow, erro
 			&i.Reason,
 			&i.Repair,
 			&i.Retained,
+			&i.Behind,
+			&i.Position,
+			&i.Forgotten,
 			&i.IsUnowned,
+			&i.LagSeconds,
 			&i.Gaps,
 		); err != nil {
 			return nil, err

@@ -270,6 +270,40 @@ func (q *Queries) ConsumerPause(ctx context.Context, arg ConsumerPauseParams) (i
 	return result.RowsAffected(), nil
 }
 
+const consumerPausedLong = `-- name: ConsumerPausedLong :many
+SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because
+FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream
+WHERE c.paused_at < now() - $1::interval AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.position)
+ORDER BY c.paused_at, c.name
+LIMIT 100
+`
+
+type ConsumerPausedLongRow struct {
+	Name          string
+	PausedBecause string
+}
+
+// Consumers that have been paused for longer than the log keeps changes that nobody needs: it keeps theirs.
+func (q *Queries) ConsumerPausedLong(ctx context.Context, silence time.Duration) ([]ConsumerPausedLongRow, error) {
+	rows, err := q.db.Query(ctx, consumerPausedLong, silence)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ConsumerPausedLongRow
+	for rows.Next() {
+		var i ConsumerPausedLongRow
+		if err := rows.Scan(&i.Name, &i.PausedBecause); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const consumerResume = `-- name: ConsumerResume :execrows
 UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name = $1
 `
@@ -946,6 +980,58 @@ func (q *Queries) ShardHold(ctx context.Context, arg ShardHoldParams) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const shardIdle = `-- name: ShardIdle :many
+SELECT h.consumer, h.shard, h.position, h.failures, coalesce(h.error, '')::text AS error, s.name AS stream, now()::timestamptz AS at
+FROM capture.shard AS h INNER JOIN capture.consumer AS c ON c.name = h.consumer INNER JOIN capture.stream AS s ON s.name = c.stream
+WHERE c.paused_at IS NULL AND h.position < s.position AND coalesce(h.moved_at, c.created_at) < now() - $1::interval
+ORDER BY h.position, h.consumer, h.shard
+LIMIT $2
+`
+
+type ShardIdleParams struct {
+	Silence time.Duration
+	MaxRows int32
+}
+
+type ShardIdleRow struct {
+	Consumer string
+	Shard    int32
+	Position int64
+	Failures int32
+	Error    string
+	Stream   string
+	At       time.Time
+}
+
+// Shards of consumers that are not paused that have not moved for a while, though the log goes on.
+func (q *Queries) ShardIdle(ctx context.Context, arg ShardIdleParams) ([]ShardIdleRow, error) {
+	rows, err := q.db.Query(ctx, shardIdle, arg.Silence, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ShardIdleRow
+	for rows.Next() {
+		var i ShardIdleRow
+		if err := rows.Scan(
+			&i.Consumer,
+			&i.Shard,
+			&i.Position,
+			&i.Failures,
+			&i.Error,
+			&i.Stream,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const shardList = `-- name: ShardList :many

@@ -6,7 +6,7 @@ import (
 )
 
 // Log is the listener that writes log lines: one per run at info, or at error where it failed; rescues and drift at
-// warn; a backfill's beginning and end at info; everything else at debug. The line's message is the event's name in
+// warn; a backfill's beginning and end at info; what capture cannot do at warn or error; everything else at debug. The line's message is the event's name in
 // words.
 type Log struct {
 	Logger *slog.Logger
@@ -85,6 +85,42 @@ func line(event Event) (slog.Level, string) {
 		default:
 			return slog.LevelInfo, "date verified"
 		}
+	default:
+		return captureLine(event)
+	}
+}
+
+// captureLine is line for the events of capture.
+func captureLine(event Event) (slog.Level, string) {
+	switch e := event.(type) {
+	case StreamStart:
+		return slog.LevelInfo, "a stream is read"
+	case StreamError:
+		return slog.LevelWarn, "a stream is not read"
+	case Gap:
+		return slog.LevelError, "changes of a stream are missing"
+	case LandStart:
+		return slog.LevelDebug, "landing started"
+	case Land:
+		return slog.LevelDebug, "landing stopped"
+	case DeliveryStart:
+		return slog.LevelDebug, "delivery started"
+	case Delivery:
+		switch {
+		case e.Outcome == Failed:
+			return slog.LevelWarn, "a consumer does not take changes"
+		case e.Letters > 0:
+			return slog.LevelWarn, "changes became dead letters"
+		default:
+			return slog.LevelDebug, "changes delivered"
+		}
+	case ChunkStart:
+		return slog.LevelDebug, "chunk started"
+	case Chunk:
+		if e.Last && e.Err == nil {
+			return slog.LevelInfo, "snapshot complete"
+		}
+		return slog.LevelDebug, "chunk stopped"
 	default:
 		return slog.LevelDebug, event.Name()
 	}

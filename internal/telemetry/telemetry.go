@@ -14,8 +14,8 @@ import (
 type Event interface {
 	// Name returns the event's name, such as run_stop.
 	Name() string
-	// Attrs returns its fields, always the same ones in the same order. They are dates, numbers and names of processes, never
-	// the application's values, entities or parts of a connection's URL. Only the text of an error, always under the key
+	// Attrs returns its fields, always the same ones in the same order. They are dates, numbers and names of processes, streams,
+	// consumers and tables, never the application's values, entities or parts of a connection's URL. Only the text of an error, always under the key
 	// "error", may contain those.
 	Attrs() []slog.Attr
 }
@@ -68,5 +68,14 @@ func Events() []Event {
 		VerifyStart{},
 		Verify{},
 		AccessRefuse{},
+		StreamStart{},
+		StreamError{},
+		Gap{},
+		LandStart{},
+		Land{},
+		DeliveryStart{},
+		Delivery{},
+		ChunkStart{},
+		Chunk{},
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -65,14 +66,17 @@ func (c *Capture) judge(of consumer.Consumer) func(context.Context, postgres.DBT
 type deliverChangesWorker struct {
 	river.WorkerDefaults[jobs.DeliverChangesArgs]
 
-	db      *postgres.DB
-	clock   pace.Clock
-	capture *Capture
-	logger  *slog.Logger
+	db        *postgres.DB
+	clock     pace.Clock
+	capture   *Capture
+	logger    *slog.Logger
+	listeners telemetry.Listeners
 }
 
 func newDeliverChangesWorker(a *assembly) river.Worker[jobs.DeliverChangesArgs] {
-	return &deliverChangesWorker{db: a.config.DB, clock: a.config.Clock, capture: a.config.Capture, logger: a.config.Logger}
+	return &deliverChangesWorker{
+		db: a.config.DB, clock: a.config.Clock, capture: a.config.Capture, logger: a.config.Logger, listeners: a.config.Listeners,
+	}
 }
 
 // Timeout is that of control jobs, which a turn is shorter than.
@@ -106,7 +110,7 @@ func (w *deliverChangesWorker) Work(ctx context.Context, job *river.Job[jobs.Del
 	}()
 	return w.turn(ctx, consumer.Config{
 		DB: w.db, Log: w.capture.Log, Sink: opened, Filter: passes, Clock: w.clock, Consumer: c, Shard: job.Args.Shard,
-		Turn: deliverTurn, Once: once, Judge: w.capture.judge(c),
+		Turn: deliverTurn, Once: once, Judge: w.capture.judge(c), Listeners: w.listeners,
 	})
 }
 
@@ -120,12 +124,8 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 			return nil // Another process goes on with it, or the consumer is paused.
 		case err != nil:
 			return err
-		case result.Err != nil:
-			w.logger.WarnContext(ctx, "a sink does not take changes", slog.String("sink", config.Consumer.Name),
-				slog.String("error", result.Err.Error()), slog.Duration("again_after", result.After))
-			return nil //nolint:nilerr // The sink is told of above, and tried again later.
-		case result.More:
-			return nil
+		case result.Err != nil, result.More:
+			return nil //nolint:nilerr // The listeners were told why the sink did not take changes, and it is tried again later.
 		}
 		now := w.clock.Now()
 		if result.Delivered+result.Letters > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -23,14 +24,17 @@ const snapshotTurn = time.Minute
 type snapshotTablesWorker struct {
 	river.WorkerDefaults[jobs.SnapshotTablesArgs]
 
-	db      *postgres.DB
-	clock   pace.Clock
-	pace    float64
-	capture *Capture
+	db        *postgres.DB
+	clock     pace.Clock
+	pace      float64
+	capture   *Capture
+	listeners telemetry.Listeners
 }
 
 func newSnapshotTablesWorker(a *assembly) river.Worker[jobs.SnapshotTablesArgs] {
-	return &snapshotTablesWorker{db: a.config.DB, clock: a.config.Clock, pace: a.config.Pace, capture: a.config.Capture}
+	return &snapshotTablesWorker{
+		db: a.config.DB, clock: a.config.Clock, pace: a.config.Pace, capture: a.config.Capture, listeners: a.config.Listeners,
+	}
 }
 
 // Timeout is that of control jobs, which a turn is shorter than.
@@ -56,6 +60,7 @@ func (w *snapshotTablesWorker) Work(ctx context.Context, job *river.Job[jobs.Sna
 	}
 	_, err = snapshot.Run(ctx, snapshot.Config{
 		DB: w.db, Source: source, Stream: job.Args.Stream, Clock: w.clock, Pace: w.pace, Turn: snapshotTurn,
+		Listeners: w.listeners,
 	})
 	return err
 }

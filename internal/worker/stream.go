@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 const (
@@ -27,6 +28,8 @@ type streams struct {
 	logger  *slog.Logger
 	process string
 	owned   map[stream.Place]ownedStream
+	// listeners are told what happens to streams.
+	listeners telemetry.Listeners
 }
 
 type ownedStream struct {
@@ -38,6 +41,7 @@ type ownedStream struct {
 func (r *reconciler) own(ctx context.Context, capture *Capture) {
 	s := &streams{
 		db: r.db, capture: capture, clock: r.clock, logger: r.logger, process: r.self.Name, owned: map[stream.Place]ownedStream{},
+		listeners: r.listeners,
 	}
 	defer func() {
 		for place := range s.owned {
@@ -105,7 +109,7 @@ func (s *streams) run(ctx context.Context, place stream.Place) {
 			s.refuse(ctx, place, err)
 		}
 		if ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "a stream is not read", slog.String("stream", place.Name), slog.String("error", err.Error()))
+			telemetry.Tell(ctx, s.listeners, telemetry.StreamError{Stream: place.Name, Err: err})
 			_ = s.clock.Sleep(ctx, sourceRetry) // It only fails if ctx is done.
 		}
 	}
@@ -118,8 +122,9 @@ func (s *streams) read(ctx context.Context, place stream.Place, source *postgres
 	owner := stream.Owner{
 		DB: s.db, Source: source, SourceURL: url, Name: place.Name, Process: s.process, Clock: s.clock,
 		Failed: func(ctx context.Context, err error) {
-			s.logger.WarnContext(ctx, "a stream begins again", slog.String("stream", place.Name), slog.String("error", err.Error()))
+			telemetry.Tell(ctx, s.listeners, telemetry.StreamError{Stream: place.Name, Err: err})
 		},
+		Listeners: s.listeners,
 	}
 	return owner.Run(ctx)
 }

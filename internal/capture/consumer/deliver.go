@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Defaults of Config.
@@ -66,6 +67,8 @@ type Config struct {
 	Turn     time.Duration // after which Run returns though there is more; DefaultTurn where 0
 	// Once says that Sink is in the log's own database, and is a TxSink.
 	Once bool
+	// Listeners are told of every batch; there may be none.
+	Listeners telemetry.Listeners
 	// Judge says why the consumer has to pause before a change whose table has other columns than in the schema version that it
 	// has accepted, and what fixes that; empty where it goes on. Where nil, it always goes on.
 	Judge func(ctx context.Context, on postgres.DBTX, c change.Change, accepted int) (reason string, err error)
@@ -127,6 +130,20 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	}
 }
 
+// outcome is what telemetry calls the end of a batch.
+func outcome(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return telemetry.Complete
+	case ctx.Err() != nil:
+		return telemetry.Interrupted
+	case errors.Is(err, ErrFenced), errors.Is(err, ErrPaused):
+		return telemetry.Lost
+	default:
+		return telemetry.Failed
+	}
+}
+
 // sinkError is an error of the sink's, and not of the log's database.
 type sinkError struct{ error }
 
@@ -182,10 +199,26 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	if changes, upTo, err = d.judge(ctx, changes, upTo); err != nil {
 		return false, err
 	}
-	if d.failures >= last && len(changes) == 1 {
-		return true, d.suspect(ctx, changes[0], upTo)
-	}
-	return true, d.deliver(ctx, changes, upTo)
+	return true, d.told(ctx, len(changes), func(ctx context.Context) error {
+		if d.failures >= last && len(changes) == 1 {
+			return d.suspect(ctx, changes[0], upTo)
+		}
+		return d.deliver(ctx, changes, upTo)
+	})
+}
+
+// told delivers some changes, and tells the listeners what came of it.
+func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx context.Context) error) error {
+	before, began := d.result, d.Clock.Now()
+	ctx = telemetry.Tell(ctx, d.Listeners, telemetry.DeliveryStart{
+		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Changes: changes, After: d.position,
+	})
+	err := deliver(ctx)
+	telemetry.Tell(ctx, d.Listeners, telemetry.Delivery{
+		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Outcome: outcome(ctx, err), Delivered: d.result.Delivered - before.Delivered,
+		Letters: d.result.Letters - before.Letters, Position: d.position, Took: d.Clock.Now().Sub(began), Err: err,
+	})
+	return err
 }
 
 // plan says which changes of a batch are delivered, as they are sent, and which become letters at once.

@@ -25,28 +25,21 @@ import (
 const maxBytes = 4 << 20
 
 // chunk reads the next rows and puts them into the log, or finishes the snapshot.
-func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table) error {
+func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table) (read rows, err error) {
 	low, err := r.place(ctx)
 	if err != nil {
-		return err
+		return rows{}, err
 	}
 	if low.State != "running" {
-		return errAgain
+		return rows{}, errAgain
 	}
-	read, err := r.read(ctx, s, t)
-	if err != nil {
-		return err
+	if read, err = r.read(ctx, s, t); err != nil {
+		return rows{}, err
 	}
 	if err := r.landed(ctx, low); err != nil {
-		return err
+		return rows{}, err
 	}
-	if err := r.append(ctx, s, t, low, read); err != nil {
-		return err
-	}
-	if read.last == nil {
-		return r.repaired(ctx)
-	}
-	return r.pacer.Pause(ctx, read.took)
+	return read, r.append(ctx, s, t, low, read)
 }
 
 // rows is a chunk.

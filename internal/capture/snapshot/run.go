@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Config is what a turn works with. DB, Source and Stream have no default.
@@ -26,6 +27,8 @@ type Config struct {
 	Pace   float64       // see pace.Pacer
 	Turn   time.Duration // after which Run returns though there is more; a minute where 0
 	Rows   int           // of a chunk, at most; DefaultRows where 0
+	// Listeners are told of every chunk; there may be none.
+	Listeners telemetry.Listeners
 }
 
 // DefaultRows is how many rows a chunk has at most.
@@ -193,7 +196,30 @@ func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, er
 	if err != nil || !ready {
 		return false, err
 	}
-	return true, r.chunk(ctx, s, t)
+	read, err := r.told(ctx, s, t)
+	if err != nil {
+		return true, err
+	}
+	if read.last == nil {
+		return true, r.repaired(ctx)
+	}
+	return true, r.pacer.Pause(ctx, read.took)
+}
+
+// told reads a chunk, and tells the listeners what came of it.
+func (r *runner) told(ctx context.Context, s db.SnapshotNextRow, t table.Table) (rows, error) {
+	began := r.Clock.Now()
+	ctx = telemetry.Tell(ctx, r.Listeners, telemetry.ChunkStart{Stream: r.Stream, Table: t.String()})
+	read, err := r.chunk(ctx, s, t)
+	told := telemetry.Chunk{Stream: r.Stream, Table: t.String(), Took: r.Clock.Now().Sub(began), Err: err}
+	if errors.Is(err, errAgain) {
+		told.Err = nil
+	}
+	if err == nil {
+		told.Rows, told.Last = len(read.changes), read.last == nil
+	}
+	telemetry.Tell(ctx, r.Listeners, told)
+	return read, err
 }
 
 func (r *runner) wait(ctx context.Context, s db.SnapshotNextRow, reason string) error {

@@ -4,18 +4,38 @@ package standing
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
+const (
+	// silence is how long a change may wait for a consumer that is not paused before the consumer stands still.
+	silence = 5 * time.Minute
+	// most is how many shards are looked at for that.
+	most = 20
+)
+
 // Facts are what the checks go by.
 type Facts struct {
 	Streams []db.StreamStandingRow
 	Sinks   []consumer.Progress
+	// Idle are shards that have changes to take that were committed longer ago than silence.
+	Idle []Idle
+	// Paused are consumers that have been paused for longer than the retention of the log.
+	Paused []db.ConsumerPausedLongRow
+}
+
+// Idle is a shard that stands still.
+type Idle struct {
+	db.ShardIdleRow
+
+	Since time.Time // the commit of the first change that it does not have
 }
 
 // Read reads them.
@@ -27,10 +47,33 @@ func Read(ctx context.Context, conn *postgres.DB) (facts Facts, err error) {
 		if len(facts.Streams) == 0 {
 			return nil // Nothing reads changes for sinks, either.
 		}
-		facts.Sinks, err = consumer.List(ctx, on)
+		if facts.Sinks, err = consumer.List(ctx, on); err != nil || len(facts.Sinks) == 0 {
+			return err
+		}
+		if facts.Paused, err = db.New(on).ConsumerPausedLong(ctx, log.DefaultRetention); err != nil {
+			return fmt.Errorf("look for consumers that are paused: %w", err)
+		}
+		facts.Idle, err = readIdle(ctx, on)
 		return err
 	})
 	return facts, err
+}
+
+func readIdle(ctx context.Context, on postgres.DBTX) (idle []Idle, err error) {
+	rows, err := db.New(on).ShardIdle(ctx, db.ShardIdleParams{Silence: silence, MaxRows: most})
+	if err != nil {
+		return nil, fmt.Errorf("look for shards that stand still: %w", err)
+	}
+	for _, row := range rows {
+		since, err := (log.Log{}).Next(ctx, on, row.Stream, row.Position)
+		if err != nil {
+			return nil, err
+		}
+		if !since.IsZero() && row.At.Sub(since) > silence {
+			idle = append(idle, Idle{ShardIdleRow: row, Since: since})
+		}
+	}
+	return idle, nil
 }
 
 // Checks are capture's.
@@ -38,7 +81,9 @@ func (f Facts) Checks() []health.Check {
 	return []health.Check{
 		{Name: "stream", Rank: health.Broken, Judge: f.stream},
 		{Name: "gap", Rank: health.Behind, Judge: f.gap},
+		{Name: "sink_still", Rank: health.Broken, Judge: f.still},
 		{Name: "sink", Rank: health.Behind, Judge: f.sink},
+		{Name: "sink_paused", Rank: health.Behind, Judge: f.paused},
 		{Name: "retained_wal", Rank: health.Behind, Judge: f.retained},
 	}
 }
@@ -77,6 +122,43 @@ func (f Facts) sink() (health.Finding, bool) {
 				Level: health.Wait, Command: "daymill sink show " + s.Name, Sentence: fmt.Sprintf("sink %s does not take changes: %s", s.Name, s.Error),
 			}, true
 		}
+	}
+	return health.Finding{}, false
+}
+
+// still finds a consumer that takes nothing, whatever the reason.
+func (f Facts) still() (health.Finding, bool) {
+	for _, shard := range f.Idle {
+		reason := "see whether a worker is alive, and its log"
+		if shard.Error != "" {
+			reason = shard.Error
+		}
+		for _, s := range f.Sinks {
+			if s.Name != shard.Consumer {
+				continue
+			}
+			switch s.Kind {
+			case "poll":
+				reason = "nobody polls it"
+			case "function":
+				reason = "no process of the application runs it"
+			}
+		}
+		return health.Finding{
+			Level: health.Bad, Command: "daymill sink show " + shard.Consumer,
+			Sentence: fmt.Sprintf("sink %s stands still: it waits for a change that was committed %s ago: %s",
+				shard.Consumer, shard.At.Sub(shard.Since).Truncate(time.Second), reason),
+		}, true
+	}
+	return health.Finding{}, false
+}
+
+func (f Facts) paused() (health.Finding, bool) {
+	for _, c := range f.Paused {
+		return health.Finding{
+			Level: health.Wait, Command: "daymill sink resume " + c.Name,
+			Sentence: fmt.Sprintf("sink %s has been paused for more than a day, and the log keeps every change for it: resume or remove it", c.Name),
+		}, true
 	}
 	return health.Finding{}, false
 }

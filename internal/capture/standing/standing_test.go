@@ -2,9 +2,13 @@ package standing_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -44,4 +48,37 @@ func TestFacts(t *testing.T) {
 	exec("UPDATE capture.gap SET repaired_at = now(); INSERT INTO capture.consumer (name, stream, kind) VALUES ('hook', 'app', 'webhook');" +
 		"INSERT INTO capture.shard (consumer, shard, position, failures, error) VALUES ('hook', 0, 0, 3, 'down')")
 	require.Equal(t, []string{"sink wait"}, sentences())
+
+	// A change waits that was committed ten minutes ago, and the sink has not moved since.
+	writer, err := log.Take(t.Context(), log.Config{DB: db.DB, Stream: "crm", Owner: "test"})
+	require.NoError(t, err)
+	exec("UPDATE capture.stream SET tables = '{public}', state = 'running' WHERE name = 'crm'; UPDATE capture.shard SET failures = 0, error = NULL;" +
+		"INSERT INTO capture.consumer (name, stream, kind, created_at) VALUES ('other', 'crm', 'webhook', now() - interval '1 hour');" +
+		"INSERT INTO capture.shard (consumer, shard, position) VALUES ('other', 0, 0)")
+	require.Empty(t, sentences())
+	land := func(age time.Duration) {
+		one := sinktest.Insert(0, 1)
+		one.CommittedAt = time.Now().Add(-age)
+		require.NoError(t, writer.Land(t.Context(), []change.Change{one}, log.Mark{}))
+	}
+	land(time.Minute)
+	require.Empty(t, sentences())
+	exec("DELETE FROM capture.log")
+	land(10 * time.Minute)
+	require.Equal(t, []string{"sink_still bad"}, sentences())
+	exec("UPDATE capture.shard SET moved_at = now()") // It is slow, and goes on.
+	require.Empty(t, sentences())
+	exec("UPDATE capture.shard SET moved_at = now() - interval '1 hour'; UPDATE capture.consumer SET paused_at = now() - interval '1 hour'")
+	require.Empty(t, sentences())
+	exec("UPDATE capture.consumer SET paused_at = now() - interval '25 hours' WHERE name = 'other'")
+	require.Equal(t, []string{"sink_paused wait"}, sentences())
+
+	// The same in figures.
+	gauges, err := standing.ReadGauges(t.Context(), db.DB, time.Now())
+	require.NoError(t, err)
+	require.Len(t, gauges.Streams, 2)
+	require.Len(t, gauges.Consumers, 2)
+	require.Equal(t, "other", gauges.Consumers[1].Name)
+	require.EqualValues(t, 2, gauges.Consumers[1].Behind)
+	require.InDelta(t, 600, gauges.Consumers[1].Lag.Seconds(), 120)
 }

@@ -62,6 +62,7 @@ func (o *Owner) guard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.tell(ctx, row.Position, *tooMuch(slot.Retained, limit))
 	return wal.DropSlot(ctx, o.Source, row.Slot)
 }
 

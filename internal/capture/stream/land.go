@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // version is what a table's columns are.
@@ -168,7 +169,16 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 		}
 		v.unsaved = false
 	}
-	return s.writer.Land(ctx, changes, mark)
+	if len(changes) == 0 {
+		return s.writer.Land(ctx, changes, mark)
+	}
+	began := s.Clock.Now()
+	ctx = telemetry.Tell(ctx, s.Listeners, telemetry.LandStart{Stream: s.Name, Changes: len(changes)})
+	err := s.writer.Land(ctx, changes, mark)
+	telemetry.Tell(ctx, s.Listeners, telemetry.Land{
+		Stream: s.Name, Changes: len(changes), Position: s.writer.Position(), Took: s.Clock.Now().Sub(began), Err: err,
+	})
+	return err
 }
 
 // wanted are the patterns of the tables that are to be captured.

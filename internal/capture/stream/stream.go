@@ -24,6 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Modes.
@@ -66,6 +67,8 @@ type Owner struct {
 
 	// Failed is told why the stream was let go of, each time; nobody is where nil.
 	Failed func(ctx context.Context, err error)
+	// Listeners are told what happens; there may be none.
+	Listeners telemetry.Listeners
 }
 
 // gap says that changes are missing, so that the stream has to begin again.
@@ -264,6 +267,7 @@ func (s *session) read(ctx context.Context) error {
 	if err := s.state(ctx, "running", ""); err != nil {
 		return err
 	}
+	telemetry.Tell(ctx, s.Listeners, telemetry.StreamStart{Stream: s.Name, Mode: mode, Position: s.writer.Position()})
 	s.looked = s.Clock.Now()
 	return s.beside(ctx, s.Beat, s.watch, read)
 }
@@ -281,7 +285,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		return err
 	}
 	params.ID, params.Token = s.writer.ID(), s.writer.Token()
-	return s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+	err = s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
 		_, err := queries.StreamMode(ctx, db.StreamModeParams{ID: params.ID, Token: params.Token, Mode: s.mode, ModeReason: s.modeReason})
 		if err == nil {
 			_, err = queries.StreamBegin(ctx, params)
@@ -294,6 +298,15 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		}
 		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), *missing)
 	})
+	if err == nil && missing != nil {
+		s.tell(ctx, s.writer.Position(), *missing)
+	}
+	return err
+}
+
+// tell tells the listeners of a gap that is recorded.
+func (o *Owner) tell(ctx context.Context, after int64, g gap) {
+	telemetry.Tell(ctx, o.Listeners, telemetry.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
 // lost records that changes of tables are missing, and the stream goes on.
@@ -301,9 +314,14 @@ func (s *session) lost(ctx context.Context, kind, reason string, tables []string
 	if len(tables) == 0 {
 		return nil
 	}
-	return s.writer.Tx(ctx, func(tx pgx.Tx, _ *db.Queries) error {
-		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), gap{kind: kind, reason: reason, tables: tables})
+	missing := gap{kind: kind, reason: reason, tables: tables}
+	err := s.writer.Tx(ctx, func(tx pgx.Tx, _ *db.Queries) error {
+		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), missing)
 	})
+	if err == nil {
+		s.tell(ctx, s.writer.Position(), missing)
+	}
+	return err
 }
 
 func (o *Owner) insertGap(ctx context.Context, tx pgx.Tx, id int32, position int64, g gap) error {

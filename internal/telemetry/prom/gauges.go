@@ -28,6 +28,8 @@ type Snapshot struct {
 	LastSchedule      *time.Time // nil before the daily job first did its work
 	SchedulePaused    bool
 	Findings          map[string]int64 // of package health, by level
+	Streams           []Stream
+	Consumers         []Consumer
 }
 
 // Gauges is the collector of what the database says. It reads when it is scraped, every five seconds at most.
@@ -71,6 +73,7 @@ func (*Gauges) Describe(to chan<- *prometheus.Desc) {
 	} {
 		to <- desc
 	}
+	describeCapture(to)
 }
 
 // Collect reads the database, where it was not read just now. Scrapes at the same time share a reading.
@@ -117,6 +120,7 @@ func (s Snapshot) metrics(now time.Time) []prometheus.Metric {
 			all = append(all, gauge(desc, float64(count), state))
 		}
 	}
+	all = append(all, s.capture()...)
 	byState(healthFindings, s.Findings)
 	byState(dates, s.Dates)
 	byState(queueJobs, s.Queue)

@@ -30,6 +30,7 @@ type Listener struct {
 	verified                                 *prometheus.CounterVec
 	verifiedEntities, driftedRows            prometheus.Counter
 	verifyDuration                           prometheus.Histogram
+	capture                                  captureCounters
 }
 
 // NewRegistry returns a registry of its own, with the process's and Go's metrics and the build's version.
@@ -102,6 +103,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		verifiedEntities: counter("daymill_verified_entities_total", "Entities that were recounted."),
 		driftedRows:      counter("daymill_drifted_entities_total", "Entities whose metrics of a date differed from a recount."),
 		verifyDuration:   histogram("daymill_verify_duration_seconds", "How long recounts of a date took, pauses included.", runBuckets),
+		capture:          newCaptureCounters(registry),
 	}
 }
 
@@ -152,6 +154,8 @@ func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Co
 		l.backfills.WithLabelValues(action).Inc()
 	case telemetry.Verify:
 		l.verify(e)
+	default:
+		l.capture.listen(event)
 	}
 	return ctx
 }

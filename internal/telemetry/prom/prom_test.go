@@ -52,6 +52,36 @@ func TestListener(t *testing.T) {
 	}
 }
 
+// The metrics of a stream and of a consumer are there, at 0, once it is heard of.
+func TestListener_Capture(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	listener := prom.NewListener(registry)
+	require.NotContains(t, totals(t, registry), "daymill_stream_changes_total")
+	listener.Listen(t.Context(), telemetry.StreamStart{Stream: "app", Mode: "wal"})
+	listener.Listen(t.Context(), telemetry.DeliveryStart{Consumer: "hook"})
+	before := totals(t, registry)
+	for _, event := range []telemetry.Event{
+		telemetry.StreamError{Stream: "app"}, telemetry.Gap{Stream: "app", Kind: "slot"}, telemetry.Land{Stream: "app", Changes: 7},
+		telemetry.Land{Stream: "app", Changes: 100, Err: errors.New("gone")},
+		telemetry.Delivery{Consumer: "hook", Outcome: telemetry.Complete, Delivered: 5, Letters: 2}, telemetry.Delivery{Consumer: "hook", Outcome: telemetry.Failed},
+		telemetry.Chunk{Stream: "app", Rows: 9}, telemetry.Chunk{Stream: "app", Last: true},
+	} {
+		listener.Listen(t.Context(), event)
+	}
+	after := totals(t, registry)
+	for name, value := range map[string]float64{
+		"daymill_stream_errors_total": 1, "daymill_stream_gaps_total": 1, "daymill_stream_changes_total": 7,
+		"daymill_stream_landing_duration_seconds": 1, "daymill_consumer_batches_total": 2, "daymill_consumer_batch_duration_seconds": 1,
+		"daymill_consumer_delivered_total": 5, "daymill_consumer_refused_total": 2, "daymill_snapshot_rows_total": 9,
+		"daymill_snapshot_chunk_duration_seconds": 2, "daymill_snapshots_completed_total": 1,
+	} {
+		require.Contains(t, before, name)
+		require.InDelta(t, 0, before[name], 0, name)
+		require.InDelta(t, value, after[name], 0, name)
+	}
+}
+
 // totals adds up what the series of each metric come to.
 func totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 	t.Helper()
@@ -72,7 +102,9 @@ func TestMetricsAreNamedByConvention(t *testing.T) {
 	prom.NewListener(registry)
 	registry.MustRegister(&prom.Gauges{Clock: &clock{}, Read: func(context.Context) (prom.Snapshot, error) {
 		now := time.Now()
-		return prom.Snapshot{LastSchedule: &now, OldestAvailable: &now}, nil
+		return prom.Snapshot{
+			LastSchedule: &now, OldestAvailable: &now, Streams: []prom.Stream{{Name: "app"}}, Consumers: []prom.Consumer{{Name: "hook"}},
+		}, nil
 	}})
 	problems, err := testutil.GatherAndLint(registry)
 	require.NoError(t, err)

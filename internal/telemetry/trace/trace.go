@@ -1,6 +1,6 @@
 // Package trace makes spans of telemetry's events for OpenTelemetry, and sends them over OTLP, where the standard
-// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement. What happens
-// outside a run is not traced.
+// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement; and one per batch that
+// capture lands, delivers or reads for a snapshot. What happens outside of these is not traced.
 //
 // A span has no parameter of a statement, no entity, no part of a connection's URL and no text of an error, which may
 // quote any of them; an error is its SQLSTATE.
@@ -142,6 +142,33 @@ func (t *Tracer) Listen(ctx context.Context, event telemetry.Event) context.Cont
 		end(span, event, told.Err)
 	case telemetry.RequestClaim, telemetry.RequestSatisfy:
 		span.AddEvent(event.Name(), trace.WithAttributes(attributes(event)...))
+	default:
+		return t.capture(ctx, event)
+	}
+	return ctx
+}
+
+// capture is Listen for the events of capture.
+func (t *Tracer) capture(ctx context.Context, event telemetry.Event) context.Context {
+	span := trace.SpanFromContext(ctx)
+	name := ""
+	switch told := event.(type) {
+	case telemetry.LandStart:
+		name = "land" // land ends it,
+	case telemetry.DeliveryStart:
+		name = "deliver" // delivery this one,
+	case telemetry.ChunkStart:
+		name = "snapshot" // and chunk this one.
+	case telemetry.Land:
+		end(span, event, told.Err)
+	case telemetry.Delivery:
+		end(span, event, told.Err)
+	case telemetry.Chunk:
+		end(span, event, told.Err)
+	}
+	if name != "" {
+		ctx, span = t.tracer.Start(ctx, name)
+		span.SetAttributes(attributes(event)...)
 	}
 	return ctx
 }

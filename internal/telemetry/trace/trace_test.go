@@ -15,12 +15,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	span "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/filter"
+	capturelog "github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
@@ -299,3 +307,47 @@ func TestCollectorAway(t *testing.T) {
 	require.NoError(t, tracer.Close(t.Context()))
 	require.Equal(t, 1, strings.Count(log.String(), "traces cannot be sent"))
 }
+
+// A batch that a consumer is given is a trace, with the statements that it took and without the rows.
+func TestDeliveryTraces(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	writer, err := capturelog.Take(t.Context(), capturelog.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
+	require.NoError(t, err)
+	one := sinktest.Insert(0, 7263548901)
+	require.NoError(t, writer.Land(t.Context(), []change.Change{one}, capturelog.Mark{}))
+	hook := consumer.Consumer{Name: "hook", Stream: "app", Kind: "test"}
+	require.NoError(t, b.db.Tx(t.Context(), func(tx pgx.Tx) error {
+		return consumer.Create(t.Context(), tx, hook, 0, audit.Who{Via: audit.ViaCLI})
+	}))
+	passes, err := filter.New(filter.Config{})
+	require.NoError(t, err)
+	_, err = consumer.Run(t.Context(), consumer.Config{
+		DB: b.runner.Primary, Log: logOf{}, Sink: failing{errors.New("hunter2 says no")}, Filter: passes, Consumer: hook, Listeners: b.runner.Listeners,
+	})
+	require.NoError(t, err)
+	require.NoError(t, b.tracer.Close(t.Context()))
+
+	delivered := b.named("deliver")
+	require.Len(t, delivered, 1)
+	require.Empty(t, delivered[0].GetParentSpanId())
+	require.Contains(t, b.children(delivered[0]), "LetterParked")
+	require.Equal(t, span.Status_STATUS_CODE_ERROR, delivered[0].GetStatus().GetCode())
+	require.Contains(t, delivered[0].String(), "daymill.consumer")
+	require.Contains(t, delivered[0].String(), telemetry.Failed)
+	b.requireDiscreet(t, "7263548901", "hunter2")
+}
+
+// logOf reads the log for a consumer.
+type logOf struct{ capturelog.Log }
+
+func (l logOf) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]change.Change, int64, error) {
+	return l.Log.Read(ctx, on, capturelog.Query(q))
+}
+
+func (logOf) Head(context.Context, postgres.DBTX, string) (int64, error) { return 1, nil }
+
+// failing is a sink that takes nothing.
+type failing struct{ err error }
+
+func (f failing) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, f.err }
+func (failing) Close() error                                                       { return nil }

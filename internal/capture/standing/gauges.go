@@ -1,0 +1,77 @@
+package standing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// mostLags is for how many consumers the first change is looked up that they do not have.
+const mostLags = 50
+
+// Gauges are figures of capture for monitoring.
+type Gauges struct {
+	Streams   []db.StreamStandingRow
+	Snapshots []db.StreamSnapshotsRow // that are not finished, of streams that have some
+	Consumers []Lag
+}
+
+// Lag is how far a consumer is behind the log.
+type Lag struct {
+	consumer.Progress
+
+	Behind int64         // positions
+	Lag    time.Duration // since the first change that it does not have was committed; 0 if it has all
+}
+
+// ReadGauges reads them.
+func ReadGauges(ctx context.Context, conn *postgres.DB, now time.Time) (g Gauges, err error) {
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		queries := db.New(on)
+		if g.Streams, err = queries.StreamStanding(ctx); err != nil {
+			return fmt.Errorf("read how streams stand: %w", err)
+		}
+		if len(g.Streams) == 0 {
+			return nil
+		}
+		if g.Snapshots, err = queries.StreamSnapshots(ctx); err != nil {
+			return fmt.Errorf("read how far snapshots are: %w", err)
+		}
+		all, err := consumer.List(ctx, on)
+		if err != nil {
+			return err
+		}
+		g.Consumers, err = lags(ctx, on, g.Streams, all, now)
+		return err
+	})
+	return g, err
+}
+
+func lags(ctx context.Context, on postgres.DBTX, streams []db.StreamStandingRow, all []consumer.Progress, now time.Time) ([]Lag, error) {
+	heads := make(map[string]int64, len(streams))
+	for _, s := range streams {
+		heads[s.Name] = s.Position
+	}
+	list := make([]Lag, len(all))
+	looked := 0
+	for i, p := range all {
+		list[i] = Lag{Progress: p, Behind: max(0, heads[p.Stream]-p.Position)}
+		if list[i].Behind == 0 || looked == mostLags {
+			continue
+		}
+		looked++
+		since, err := (log.Log{}).Next(ctx, on, p.Stream, p.Position)
+		if err != nil {
+			return nil, err
+		}
+		if !since.IsZero() {
+			list[i].Lag = max(0, now.Sub(since))
+		}
+	}
+	return list, nil
+}
