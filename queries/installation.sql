@@ -25,3 +25,7 @@ SELECT
 -- name: TimeZoneName :one
 -- The name of a time zone as the tz database spells it.
 SELECT z.name::text FROM pg_catalog.pg_timezone_names AS z WHERE lower(z.name) = lower(@name::text);
+
+-- name: SessionKey :one
+-- The key that signs sessions.
+SELECT s.key FROM daymill.session_key AS s;

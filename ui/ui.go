@@ -34,6 +34,7 @@ import (
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/entity"
 	"github.com/daymill/daymill/ui/job"
+	"github.com/daymill/daymill/ui/login"
 	"github.com/daymill/daymill/ui/overview"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/reply"
@@ -54,6 +55,8 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  pace.Clock
 	Access door.Access
+	// SessionKey signs the cookies of those who have logged in. All web processes of an installation have the same.
+	SessionKey []byte
 	// Listeners receive wrong credentials.
 	Listeners telemetry.Listeners
 	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
@@ -79,6 +82,7 @@ func Handler(config Config) http.Handler {
 	files := static.Load()
 	entrance := door.New(door.Config{
 		Access: config.Access, BasePath: config.BasePath, Logger: config.Logger, Clock: config.Clock, Listeners: config.Listeners,
+		SessionKey: config.SessionKey,
 	})
 	site := &page.Site{
 		DB: config.DB, Installation: config.Installation, Jobs: config.Jobs, Logger: config.Logger, Clock: config.Clock, BasePath: config.BasePath,
@@ -97,6 +101,7 @@ func Handler(config Config) http.Handler {
 	root.Handle("/api/", calls)
 	root.Handle("/api", calls) // Without a pattern, a mux redirects, and out of the base path.
 	root.Handle("GET /assets", http.NotFoundHandler())
+	(&login.Pages{Site: site, Door: entrance}).Route(root)
 	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, examiner)))))
 	return entrance.Recovered(door.Secured(entrance.Limited(entrance.Based(entrance.Hosted(entrance.SameOrigin(root))))))
 }

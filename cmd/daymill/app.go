@@ -43,6 +43,7 @@ type cli struct {
 	Import     importCmd     `cmd:"" help:"Copy events from files into the source, and request a rollup of exactly their dates."`
 	Source     sourceCmd     `cmd:"" help:"Set the table that events come from, and check that Daymill can read it."`
 	Web        webCmd        `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
+	User       userCmd       `cmd:"" help:"Make the lines of users who may log in to the pages."`
 	Serve      serveCmd      `cmd:"" help:"Run worker and web in one process, for the smallest plans."`
 	Status     statusCmd     `cmd:"" help:"Report the state of dates, gaps, the queue and the last runs."`
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`

@@ -29,6 +29,7 @@ type webCmd struct {
 // webOptions are those of a process that serves pages.
 type webOptions struct {
 	metricsOptions
+	loginOptions
 
 	Listen         string `env:"DAYMILL_LISTEN" placeholder:"ADDRESS" help:"The address to listen on, as host:port; all interfaces and $PORT if the platform sets it, otherwise 127.0.0.1:8080. Without a password, only loopback addresses are allowed."`
 	BasePath       string `env:"DAYMILL_BASE_PATH" placeholder:"PATH" help:"The path below which a proxy serves the pages, such as /daymill."`
@@ -75,6 +76,9 @@ var basePathPattern = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
 
 func (o *webOptions) check() error {
 	o.BasePath = strings.TrimRight(o.BasePath, "/")
+	if err := o.loginOptions.check(); err != nil {
+		return err
+	}
 	switch {
 	case o.BasePath != "" && !basePathPattern.MatchString(o.BasePath):
 		return usagef("--base-path is %q: give a path of letters, digits and - _ . ~ between single slashes, such as /daymill", o.BasePath)
@@ -91,7 +95,7 @@ func (o *webOptions) check() error {
 func (o *webOptions) access() door.Access {
 	return door.Access{
 		AdminPassword: o.AdminPassword, ViewerPassword: o.ViewerPassword, APIToken: o.APIToken, EraseToken: o.EraseToken, CronSecret: o.CronSecret,
-		MetricsToken: o.MetricsToken,
+		MetricsToken: o.MetricsToken, Accounts: o.accounts, OIDC: o.provider,
 	}
 }
 
@@ -136,9 +140,13 @@ func (o *webOptions) serveOn(
 	for _, warning := range warnings {
 		logger.WarnContext(ctx, "a secret is weak", slog.String("why", warning))
 	}
+	key, err := sessionKey(ctx, db)
+	if err != nil {
+		return err
+	}
 	handler := ui.Handler(ui.Config{
 		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Access: o.access(), Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
+		Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

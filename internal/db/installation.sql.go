@@ -82,6 +82,18 @@ func (q *Queries) InstallationSetTimeZone(ctx context.Context, timeZone string) 
 	return err
 }
 
+const sessionKey = `-- name: SessionKey :one
+SELECT s.key FROM daymill.session_key AS s
+`
+
+// The key that signs sessions.
+func (q *Queries) SessionKey(ctx context.Context) ([]byte, error) {
+	row := q.db.QueryRow(ctx, sessionKey)
+	var key []byte
+	err := row.Scan(&key)
+	return key, err
+}
+
 const timeZoneName = `-- name: TimeZoneName :one
 SELECT z.name::text FROM pg_catalog.pg_timezone_names AS z WHERE lower(z.name) = lower($1::text)
 `

@@ -430,6 +430,11 @@ type DaymillSchedule struct {
 	PausedAt  *time.Time
 }
 
+type DaymillSessionKey struct {
+	ID  bool
+	Key []byte
+}
+
 type DaymillWorker struct {
 	Name             string
 	StartedAt        time.Time

@@ -15,9 +15,6 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// tokenUser is the name in the audit of a caller with the API's token.
-const tokenUser = "api"
-
 // errMayNotErase says which credentials may erase.
 var errMayNotErase = apiError{http.StatusForbidden, "This token may not erase metrics: use the DAYMILL_ERASE_TOKEN of the web process, or log in as admin."}
 
@@ -93,7 +90,7 @@ func (s *API) api(routes []apiRoute) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
-		user, err := s.apiUser(w, r, access)
+		who, err := s.apiUser(w, r, access)
 		if err != nil {
 			s.failAPI(w, r, err)
 			return
@@ -109,10 +106,10 @@ func (s *API) api(routes []apiRoute) http.Handler {
 		case at < 0:
 			w.Header().Set("Allow", allowed(routes))
 			err = apiError{http.StatusMethodNotAllowed, "This address accepts " + allowed(routes) + "."}
-		case !door.MayChange(user, r):
+		case !door.MayChange(who, r):
 			err = apiError{http.StatusForbidden, "A viewer may not change anything. Use the token, or log in as admin."}
 		default:
-			err = routes[at].handle(w, r.WithContext(door.WithUser(ctx, user)))
+			err = routes[at].handle(w, r.WithContext(door.WithIdentity(ctx, who)))
 		}
 		if err != nil {
 			s.failAPI(w, r, err)
@@ -133,47 +130,47 @@ func allowed(routes []apiRoute) string {
 }
 
 // apiUser returns the user who makes a call, or an error if the call is not allowed.
-func (s *API) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (string, error) {
+func (s *API) apiUser(w http.ResponseWriter, r *http.Request, access apiAccess) (door.Identity, error) {
 	switch {
 	case access == byAnyone:
-		return "", nil
+		return door.Identity{}, nil
 	case access == byCron && s.Door.Access.CronSecret == "":
-		return "", apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
+		return door.Identity{}, apiError{http.StatusServiceUnavailable, "No scheduler may call this: set CRON_SECRET for the web process."}
 	case access == byUser && s.Door.Access.Open():
-		return door.AdminUser, nil // Only this machine can reach it: see hosted.
+		return door.Identity{Name: door.AdminUser, Role: door.Admin}, nil // Only this machine can reach it: see hosted.
 	}
-	user, came := s.credentials(r, access)
+	who, came := s.credentials(r, access)
 	switch came {
 	case door.Right:
-		return user, nil
+		return who, nil
 	case door.Throttled:
 		w.Header().Set("Retry-After", door.RetryAfter)
-		return "", apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a few seconds and try again."}
+		return door.Identity{}, apiError{http.StatusTooManyRequests, "Too many wrong credentials: wait a few seconds and try again."}
 	default:
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="Daymill"`)
 	if access == byCron {
-		return "", apiError{http.StatusUnauthorized, "Send the header Authorization: Bearer, and the CRON_SECRET of the web process."}
+		return door.Identity{}, apiError{http.StatusUnauthorized, "Send the header Authorization: Bearer, and the CRON_SECRET of the web process."}
 	}
-	return "", apiError{
+	return door.Identity{}, apiError{
 		http.StatusUnauthorized,
 		"Send the header Authorization: Bearer, and the DAYMILL_API_TOKEN of the web process; or the user and password of the pages.",
 	}
 }
 
 // credentials returns the user that a call's credentials belong to.
-func (s *API) credentials(r *http.Request, access apiAccess) (user string, came door.Outcome) {
+func (s *API) credentials(r *http.Request, access apiAccess) (door.Identity, door.Outcome) {
 	if access == byCron {
-		return audit.ViaCron, s.Door.Token(r, door.CronCredential, s.Door.Access.CronSecret)
+		return door.Identity{Name: audit.ViaCron, Role: door.Editor}, s.Door.Token(r, door.CronCredential, s.Door.Access.CronSecret)
 	}
 	if _, _, is := r.BasicAuth(); is {
-		return s.Door.Password(r)
+		return s.Door.Basic(r)
 	}
-	user, wanted := tokenUser, s.Door.Access.APIToken
+	who, wanted := door.Identity{Name: door.TokenUser, Role: door.Editor}, s.Door.Access.APIToken
 	if _, given, _ := strings.Cut(r.Header.Get("Authorization"), " "); door.Equal(strings.TrimSpace(given), s.Door.Access.EraseToken) {
-		user, wanted = door.EraseUser, s.Door.Access.EraseToken
+		who, wanted = door.Identity{Name: door.EraseUser, Role: door.Admin}, s.Door.Access.EraseToken
 	}
-	return user, s.Door.Token(r, door.ApiCredential, wanted)
+	return who, s.Door.Token(r, door.ApiCredential, wanted)
 }
 
 // apiID returns the number in a call's path.

@@ -88,7 +88,7 @@ func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &request); err != nil {
 		return err
 	}
-	if request.Erase && !door.MayErase(door.User(ctx)) {
+	if request.Erase && !door.Who(ctx).Role.MayErase() {
 		return errMayNotErase
 	}
 	dates, err := rollupRequest{Date: request.Date, From: request.From, To: request.To}.dates()
@@ -166,7 +166,7 @@ func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if request.Erase && !door.MayErase(door.User(ctx)) {
+	if request.Erase && !door.Who(ctx).Role.MayErase() {
 		return errMayNotErase
 	}
 	plan, err := request.plan(today, door.User(ctx))

@@ -246,7 +246,11 @@ func (s *Pages) startBackfill(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	plan, err := newBackfillForm(r.PostForm, today).plan(today, door.User(ctx))
+	form := newBackfillForm(r.PostForm, today)
+	if form.Erase && !page.CanErase(ctx) {
+		return page.ErrMayNotErase
+	}
+	plan, err := form.plan(today, door.User(ctx))
 	if err != nil {
 		return page.Mistake(err)
 	}

@@ -794,7 +794,7 @@ func backfillPreviewPart(form backfillForm, preview backfillPreview) templ.Compo
 						}
 					}
 				}
-				if len(preview.Survey.Losses) > 0 {
+				if len(preview.Survey.Losses) > 0 && page.CanErase(ctx) {
 					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 64, "<label class=\"check\"><input type=\"checkbox\" name=\"erase\" value=\"1\"> Erase the metrics of ")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

@@ -340,6 +340,9 @@ func (s *Pages) requestDate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.PostFormValue("erase") != "" && !page.CanErase(r.Context()) {
+		return page.ErrMayNotErase
+	}
 	err = s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
 		return ledger.RequestDates(r.Context(), tx, []date.Date{day}, ledger.Ask{
 			By: door.User(r.Context()), Via: audit.ViaWeb, Repair: r.PostFormValue("repair") != "", Erase: r.PostFormValue("erase") != "",

@@ -1,20 +1,18 @@
 package door
 
 import (
-	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/daymill/daymill/ui/reply"
 )
 
-// Names of the two users.
+// Names of the users whose secrets are in the environment, as the audit has them.
 const (
 	AdminUser  = "admin"
 	viewerUser = "viewer"
+	TokenUser  = "api"       // a caller with the API's token
+	EraseUser  = "api-erase" // a caller with the API's token that may erase
 )
 
 // Access holds the secrets that let clients in. An empty secret lets nobody in.
@@ -25,12 +23,49 @@ type Access struct {
 	EraseToken     string // bearer token for the API that may also erase metrics
 	CronSecret     string // bearer token for schedulers that call /api/cron/…
 	MetricsToken   string // bearer token for /metrics
+	Accounts       []Account
+	OIDC           *OIDC // nil if there is no provider
 }
 
-// Open reports whether neither a password nor an API token is set. The pages and the API then answer only this machine, and every user of it is the
-// admin. If any of the four is set, everything else is closed as well.
+// OIDC is an OpenID Connect provider that people log in with.
+type OIDC struct {
+	Issuer       string // its URL
+	ClientID     string
+	ClientSecret string
+	PublicURL    string // address of the pages as browsers see it, with the base path
+	// Viewers, Editors and Admins are who gets a role: an e-mail address, @domain for all addresses of a domain, or group:NAME. Who is in none gets
+	// in nowhere, and who is in several gets the most rights.
+	Viewers, Editors, Admins []string
+}
+
+// Open reports whether there is no way to log in and no API token. The pages and the API then answer only this machine, and every user of it is the
+// admin. If any of them is set, everything else is closed as well.
 func (a Access) Open() bool {
-	return a.AdminPassword == "" && a.ViewerPassword == "" && a.APIToken == "" && a.EraseToken == ""
+	return !a.ByPassword() && a.OIDC == nil && a.APIToken == "" && a.EraseToken == ""
+}
+
+// ByPassword reports whether somebody may log in with a password.
+func (a Access) ByPassword() bool {
+	return a.AdminPassword != "" || a.ViewerPassword != "" || len(a.Accounts) > 0
+}
+
+// login returns the user of a name, and the password's secret. Nobody has the secret of an unknown name, but comparing with it takes as long.
+func (a Access) login(name string) (Identity, secret) {
+	switch name {
+	case AdminUser:
+		return Identity{Name: AdminUser, Role: Admin}, plain(a.AdminPassword)
+	case viewerUser:
+		return Identity{Name: viewerUser, Role: Viewer}, plain(a.ViewerPassword)
+	}
+	for _, account := range a.Accounts {
+		if account.Name == name {
+			return account.Identity, hash(account.Hash)
+		}
+	}
+	if len(a.Accounts) > 0 {
+		return Identity{}, hash(nobody)
+	}
+	return Identity{}, plain("")
 }
 
 // named returns the secrets, each with its environment variable.
@@ -86,53 +121,3 @@ func Strong(secret string) bool {
 	}
 	return utf8.RuneCountInString(secret) >= length && len(different) >= variety
 }
-
-// basic returns the user of a request's basic credentials. If it returns false, it has already answered the request.
-func (d *Door) basic(w http.ResponseWriter, r *http.Request) (string, bool) {
-	if d.Access.Open() {
-		return AdminUser, true
-	}
-	if d.Access.AdminPassword == "" && d.Access.ViewerPassword == "" {
-		reply.Text(w, http.StatusForbidden, "Nobody can log in here: set DAYMILL_ADMIN_PASSWORD for the web process. "+
-			"The API answers to DAYMILL_API_TOKEN.\n")
-		return "", false
-	}
-	user, came := d.Password(r)
-	switch came {
-	case Right:
-		return user, true
-	case Throttled:
-		w.Header().Set("Retry-After", RetryAfter)
-		reply.Text(w, http.StatusTooManyRequests, "Too many wrong passwords: wait some seconds, and try again.\n")
-	default:
-		w.Header().Set("WWW-Authenticate", `Basic realm="Daymill", charset="UTF-8"`)
-		reply.Text(w, http.StatusUnauthorized, "Daymill wants a user (admin or viewer) and a password.\n")
-	}
-	return "", false
-}
-
-// MayChange reports whether a user may make a request that changes something.
-func MayChange(user string, r *http.Request) bool {
-	return user != viewerUser || r.Method == http.MethodGet || r.Method == http.MethodHead
-}
-
-// MayErase reports whether a user may erase metrics whose events no longer exist.
-func MayErase(user string) bool { return user == AdminUser || user == EraseUser }
-
-// Authenticated lets in known users, and lets viewers only look.
-func (d *Door) Authenticated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, ok := d.basic(w, r)
-		if !ok {
-			return
-		}
-		if !MayChange(user, r) {
-			reply.Text(w, http.StatusForbidden, "A viewer may not change anything. Log in as admin.\n")
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
-	})
-}
-
-// EraseUser is the name in the audit of a caller with the API token that may erase.
-const EraseUser = "api-erase"

@@ -1,7 +1,7 @@
 package door
 
 import (
-	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Wrong credentials are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
+// Failed attempts are throttled per client, and over all clients, because one attacker may use many addresses. Each credential has its own limits:
 // guessing the password of the pages does not lock out a machine that has a token.
 const (
 	failuresPerClient = 10 // at once, and then one every six seconds
@@ -34,22 +34,29 @@ const (
 	MetricsCredential  = "metrics_token"
 )
 
-// checker checks credentials, and throttles clients whose credentials are wrong.
+// checker checks credentials.
 type checker struct {
 	access    Access
 	clock     pace.Clock
 	listeners telemetry.Listeners
 
+	key []byte // of the passwords in hashed
+
 	mu      sync.Mutex
-	clients map[string]*rate.Limiter // failures by credential and client
-	all     map[string]*rate.Limiter // failures by credential
-	known   map[string]bool          // clients that have given the right credential; the limit in all does not apply to them
+	clients map[string]*rate.Limiter   // failures by credential and client
+	all     map[string]*rate.Limiter   // failures by credential
+	hashed  map[[sha256.Size]byte]bool // passwords that matched a hash, so that not every request costs a bcrypt
+	known   map[string]bool            // clients that have given the right credential; the limit in all does not apply to them
 }
 
 func newChecker(access Access, clock pace.Clock, listeners telemetry.Listeners) *checker {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // It never fails.
 	return &checker{
+		key:    key,
 		access: access, clock: clock, listeners: listeners,
 		clients: make(map[string]*rate.Limiter), all: make(map[string]*rate.Limiter), known: make(map[string]bool),
+		hashed: make(map[[sha256.Size]byte]bool),
 	}
 }
 
@@ -70,23 +77,22 @@ const (
 	Throttled
 )
 
-// Password checks a request's basic credentials and returns their user.
-func (c *checker) Password(r *http.Request) (user string, came Outcome) {
+// Basic checks a request's basic credentials and returns their user.
+func (c *checker) Basic(r *http.Request) (Identity, Outcome) {
 	name, given, has := r.BasicAuth()
 	if !has {
-		return "", none
+		return Identity{}, none
 	}
-	wanted := ""
-	switch name {
-	case AdminUser:
-		wanted = c.access.AdminPassword
-	case viewerUser:
-		wanted = c.access.ViewerPassword
+	return c.Password(r, name, given)
+}
+
+// Password checks the password of a user.
+func (c *checker) Password(r *http.Request, name, given string) (Identity, Outcome) {
+	who, check := c.access.login(name)
+	if came := c.check(r, passwordCredential, c.remembered(name, given, check), given); came != Right {
+		return Identity{}, came
 	}
-	if came = c.check(r, passwordCredential, given, wanted); came != Right {
-		return "", came
-	}
-	return name, Right
+	return who, Right
 }
 
 // Token checks a request's bearer token.
@@ -98,22 +104,36 @@ func (c *checker) Token(r *http.Request, credential, wanted string) Outcome {
 	case !has || !strings.EqualFold(scheme, "Bearer"):
 		given = "" // It is wrong.
 	}
-	return c.check(r, credential, strings.TrimSpace(given), wanted)
+	return c.check(r, credential, plain(wanted), strings.TrimSpace(given))
 }
 
-// check compares a given credential with the wanted one. A strong secret is compared before any throttle, so that guesses cannot lock out its
+// secret is what a given credential is compared with.
+type secret interface {
+	// matches reports whether the credential is right.
+	matches(given string) bool
+	// strong reports whether nobody can guess it.
+	strong() bool
+}
+
+// plain is a secret that is known as it is; empty if nobody has it.
+type plain string
+
+func (p plain) matches(given string) bool { return Equal(given, string(p)) }
+func (p plain) strong() bool              { return Strong(string(p)) }
+
+// check compares a given credential with the secret. A strong secret is compared before any throttle, so that guesses cannot lock out its
 // owner. A secret that could be guessed is not compared at all after too many failures of the client.
-func (c *checker) check(r *http.Request, credential, given, wanted string) Outcome {
+func (c *checker) check(r *http.Request, credential string, wanted secret, given string) Outcome {
 	key := credential + " " + clientOf(r)
-	is := Equal(given, wanted)
-	if is && Strong(wanted) {
+	strong := wanted.strong()
+	if strong && wanted.matches(given) {
 		return Right
 	}
 	switch {
 	case c.throttled(credential, key):
 		c.tell(r, credential, true)
 		return Throttled
-	case is:
+	case !strong && wanted.matches(given):
 		c.remember(key)
 		return Right
 	default:
@@ -200,17 +220,4 @@ func network(text string) string {
 		}
 		return prefix.String()
 	}
-}
-
-type userKey struct{}
-
-// WithUser returns the context of a request that a user makes.
-func WithUser(ctx context.Context, user string) context.Context {
-	return context.WithValue(ctx, userKey{}, user)
-}
-
-// User returns the user of a request; empty if nobody was authenticated.
-func User(ctx context.Context) string {
-	user, _ := ctx.Value(userKey{}).(string)
-	return user
 }

@@ -18,15 +18,22 @@ type Config struct {
 	Clock    pace.Clock
 	// Listeners receive wrong credentials.
 	Listeners telemetry.Listeners
+	// SessionKey signs sessions, together with the secrets of Access. It is the same in all web processes of an installation.
+	SessionKey []byte
 }
 
 // Door is what stands before the pages and the API.
 type Door struct {
 	Config
 	*checker
+
+	sessions *sessions
 }
 
 // New returns a door.
 func New(config Config) *Door {
-	return &Door{Config: config, checker: newChecker(config.Access, config.Clock, config.Listeners)}
+	return &Door{
+		Config: config, checker: newChecker(config.Access, config.Clock, config.Listeners),
+		sessions: newSessions(config.SessionKey, config.Access, config.BasePath),
+	}
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // Scope is what every template knows about its request.
 type Scope struct {
 	base     string
-	user     string
+	who      door.Identity
 	path     string // without the base path
 	Zone     *time.Location
 	ZoneName string
@@ -22,6 +23,7 @@ type Scope struct {
 	Today    date.Date
 	asset    func(name string) string
 	open     bool // no login is needed
+	session  bool // the user has logged in on the login page
 	notice   string
 	places   []Place
 }
@@ -39,10 +41,10 @@ func (s *Site) Scoped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := s.Clock.Now()
 		sc := Scope{
-			base: s.BasePath, user: door.User(r.Context()), path: r.URL.Path,
+			base: s.BasePath, who: door.Who(r.Context()), path: r.URL.Path,
 			Zone: s.Installation.Zone, ZoneName: s.Installation.TimeZone,
 			Now: now, Today: date.Of(now, s.Installation.Zone),
-			asset: s.Asset, open: s.Open, notice: noticeText(r.URL.Query()), places: s.Places,
+			asset: s.Asset, open: s.Open, session: !s.Open && r.Header.Get("Authorization") == "", notice: noticeText(r.URL.Query()), places: s.Places,
 		}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), scopeKey{}, sc), pageTimeout)
 		defer cancel()
@@ -51,7 +53,10 @@ func (s *Site) Scoped(next http.Handler) http.Handler {
 }
 
 // CanChange reports whether the page shows forms that change something.
-func CanChange(ctx context.Context) bool { return ScopeOf(ctx).user == door.AdminUser }
+func CanChange(ctx context.Context) bool { return ScopeOf(ctx).who.Role.MayChange() }
+
+// CanErase reports whether the page shows forms that erase metrics.
+func CanErase(ctx context.Context) bool { return ScopeOf(ctx).who.Role.MayErase() }
 
 // Instant formats a time in the reporting zone, with the zone's abbreviation at that time.
 func (sc Scope) Instant(t time.Time) string { return t.In(sc.Zone).Format("2006-01-02 15:04:05 MST") }
@@ -66,3 +71,6 @@ func (sc Scope) Relative(t time.Time) string {
 	}
 	return humanize.RelTime(t, sc.Now, "ago", "from now")
 }
+
+// ErrMayNotErase means that the user's role may not erase metrics.
+var ErrMayNotErase = Mistake(errors.New("your role may not erase metrics, and nothing was changed: ask an admin"))

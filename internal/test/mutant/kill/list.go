@@ -221,8 +221,12 @@ func queue() []broken {
 // access is who may do what.
 func access() []broken {
 	return []broken{
-		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/door/access.go", "", "user != viewerUser || r.Method", "user != \"\" || r.Method"),
-		edit("Access/Erase", uiPkg, "Erase", "ui/door/access.go", "", "user == AdminUser || user == EraseUser", "user != viewerUser"),
+		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/door/login.go", "", "who.Role.MayChange() || r.Method", "who.Name != \"\" || r.Method"),
+		edit("Access/Erase", uiPkg, "Erase", "ui/door/account.go", "", "return r == Admin }", "return r != Viewer }"),
+		edit("Session/Until", uiPkg, "^TestLogin$", "ui/door/session.go", "", "|| !d.Clock.Now().Before(time.Unix(value.Until, 0))", ""),
+		edit("Session/Secrets", uiPkg, "^TestLogin$", "ui/door/session.go", "", "range access.named()", "range Access{}.named()"),
+		edit("Session/State", uiPkg, "^TestLoginProvider$", "ui/login/oidc.go", "", "subtle.ConstantTimeCompare([]byte(one.State), []byte(query.Get(\"state\"))) != 1", "query.Get(\"state\") == \"\""),
+		edit("Session/Verified", uiPkg, "^TestLoginProvider$", "ui/login/oidc.go", "", "|| !said.Verified", ""),
 		edit("Access/Origin", uiPkg, "/^CrossSite$", "ui/door/secure.go", "", "return protection.Handler(next)", "return next"),
 		edit("Access/EraseInSQL", "./internal/schema/...", "^TestFunctions$|^TestAttack$", "migrations/0012_erase.up.sql", "", "REVOKE ALL ON FUNCTION analytics.enqueue_erase(date, date, text) FROM PUBLIC;", ""),
 		edit("Access/FutureInSQL", workerPkg, "^TestEnqueueRange$|^TestEnqueueDay$", "migrations/0012_erase.up.sql", "CREATE FUNCTION analytics.check_request", "last_date > today", "last_date > today + 100000"),
