@@ -259,8 +259,8 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 
 // sweeps reports whether the sink can find rows that a snapshot has not found any more.
 func (d *deliverer) sweeps() bool {
-	_, is := d.Sink.(sink.Sweeper)
-	return is
+	sweeper, is := d.Sink.(sink.Sweeper)
+	return is && sweeper.Sweeps()
 }
 
 // refused makes letters of refusals. What follows a refused change of the same key waits behind it, also where a sink that is

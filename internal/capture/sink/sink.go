@@ -27,8 +27,8 @@ type Column struct {
 // Sweeper is a sink that takes a [change.Sweep]: it knows of each row after which position it was written. Others get none.
 type Sweeper interface {
 	Sink
-	// Sweeps is there to tell it from others.
-	Sweeps()
+	// Sweeps reports whether it does: what wraps a sink does as that one.
+	Sweeps() bool
 }
 
 // Refusal is a change that a sink will not take, however often it is tried.

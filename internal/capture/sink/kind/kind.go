@@ -188,6 +188,12 @@ func (o *Opened) Close() error {
 	return err
 }
 
+// Sweeps reports whether the sink deletes rows that a snapshot has not found.
+func (o *Opened) Sweeps() bool {
+	sweeper, is := o.Sink.(sink.Sweeper)
+	return is && sweeper.Sweeps()
+}
+
 // DeliverTx delivers in a transaction of the log's, where Once is set.
 func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	target, ok := o.Sink.(*postgres.Postgres)

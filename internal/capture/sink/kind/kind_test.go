@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 )
@@ -36,6 +37,22 @@ func TestOpen(t *testing.T) {
 		opened, err := kind.Open(t.Context(), name, settings(name), environment(map[string]string{"URL": url}))
 		require.NoError(t, err, name)
 		require.False(t, opened.Once)
+		require.NoError(t, opened.Close())
+	}
+}
+
+// TestOpened_Sweeps: a consumer is told of the rows that a snapshot has not found where its sink can delete them.
+func TestOpened_Sweeps(t *testing.T) {
+	t.Parallel()
+	for name, sweeps := range map[string]bool{kind.Postgres: true, kind.Redis: false, kind.Webhook: false} {
+		env := environment(map[string]string{"URL": map[string]string{
+			kind.Postgres: "postgres://localhost/app", kind.Redis: "redis://localhost", kind.Webhook: "https://example.com",
+		}[name]})
+		env.URL = "postgres://localhost/app"
+		opened, err := kind.Open(t.Context(), name, settings(name), env)
+		require.NoError(t, err, name)
+		sweeper, is := sink.Sink(opened).(sink.Sweeper)
+		require.Equal(t, sweeps, is && sweeper.Sweeps(), name)
 		require.NoError(t, opened.Close())
 	}
 }

@@ -65,7 +65,7 @@ func New(config Config) *Postgres {
 }
 
 // Sweeps says that rows which a snapshot has not found are deleted.
-func (*Postgres) Sweeps() {}
+func (*Postgres) Sweeps() bool { return true }
 
 // Close closes nothing: the database is the caller's.
 func (*Postgres) Close() error { return nil }
