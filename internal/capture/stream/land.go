@@ -131,6 +131,7 @@ func (s *session) version(schema, name string, columns []table.Column) int {
 	if len(columns) == 0 && last != nil { // The table is gone.
 		return last.number
 	}
+	columns = numbered(columns, last)
 	document, err := json.Marshal(columns)
 	if err != nil { // Names and numbers: it does not happen.
 		document = nil
@@ -144,6 +145,25 @@ func (s *session) version(schema, name string, columns []table.Column) int {
 	}
 	s.versions[key] = next
 	return next.number
+}
+
+// numbered gives columns that are gone by now the numbers that they had.
+func numbered(columns []table.Column, last *version) []table.Column {
+	if last == nil || !slices.ContainsFunc(columns, func(c table.Column) bool { return c.Number == 0 }) {
+		return columns
+	}
+	var before []table.Column
+	if json.Unmarshal(last.columns, &before) != nil { // It was written here.
+		return columns
+	}
+	columns = slices.Clone(columns)
+	for i, c := range columns {
+		at := slices.IndexFunc(before, func(b table.Column) bool { return b.Name == c.Name })
+		if c.Number == 0 && at >= 0 {
+			columns[i].Number = before[at].Number
+		}
+	}
+	return columns
 }
 
 // land writes changes to the log, and with the first change of a schema version the version.
@@ -160,9 +180,11 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 		if at < 0 {
 			continue
 		}
-		err := db.New(s.DB).SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
-			StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: int32(v.number), //nolint:gosec // Few.
-			Position: s.writer.Position() + int64(at) + 1, Columns: v.columns,
+		err := s.writer.Do(ctx, func(queries *db.Queries) error { // Its foreign key wants the stream's row.
+			return queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
+				StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: int32(v.number), //nolint:gosec // Few.
+				Position: s.writer.Position() + int64(at) + 1, Columns: v.columns,
+			})
 		})
 		if err != nil {
 			return fmt.Errorf("record a schema version: %w", err)

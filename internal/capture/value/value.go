@@ -90,6 +90,17 @@ func (t *Types) Writer(ctx context.Context, oid uint32) (Writer, error) {
 	return w, nil
 }
 
+// Name is a column's type as format_type writes it; text where the type is gone by now.
+func (t *Types) Name(ctx context.Context, oid uint32, modifier int32) (name string, err error) {
+	err = t.on.QueryRow(ctx, `
+		SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid = $1) THEN pg_catalog.format_type($1, $2) ELSE 'text' END`,
+		oid, modifier).Scan(&name)
+	if err != nil {
+		err = fmt.Errorf("look up type %d: %w", oid, err)
+	}
+	return name, err
+}
+
 func (t *Types) look(ctx context.Context, oid uint32) (Writer, error) {
 	var kind, delimiter, name string
 	var base, relation, element uint32

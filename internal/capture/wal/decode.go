@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -133,12 +132,16 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	}
 	columns := make([]table.Column, len(m.Columns))
 	for i, c := range m.Columns {
-		columns[i] = table.Column{Name: c.Name, Type: strconv.FormatUint(uint64(c.DataType), 10)}
-		for _, d := range described.Columns {
-			if d.Name == c.Name {
-				columns[i] = d
-			}
+		at := slices.IndexFunc(described.Columns, func(d table.Column) bool { return d.Name == c.Name })
+		if at >= 0 {
+			columns[i] = described.Columns[at]
+			continue
 		}
+		kind, err := d.config.Types.Name(ctx, c.DataType, int32(c.TypeModifier)) //nolint:gosec // -1 among others.
+		if err != nil {
+			return err
+		}
+		columns[i] = table.Column{Name: c.Name, Type: kind}
 	}
 	r.version = d.config.Version(r.schema, r.name, columns)
 	d.relations[m.RelationID] = r
