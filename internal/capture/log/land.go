@@ -27,7 +27,7 @@ const copySQL = "COPY capture.log (" + columns + ") FROM STDIN (FORMAT binary)"
 // they landed: take the stream again, and go on from where it says.
 func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) error {
 	for {
-		err := w.land(ctx, changes, mark)
+		err := patiently(ctx, func() error { return w.land(ctx, changes, mark) })
 		if postgres.Code(err) != moved {
 			return err
 		}

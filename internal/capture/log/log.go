@@ -119,38 +119,73 @@ func (w *Writer) Beat(ctx context.Context) error {
 	})
 }
 
+// tries is how often the stream's row is waited for, for a lock or statement timeout each time. A snapshot holds it while it appends a
+// chunk, and so does the landing of a large batch: on a busy server that takes longer than one timeout. Nothing was written then,
+// and the stream goes on.
+const tries = 15
+
+// patiently calls do again while somebody has locked the stream's row.
+func patiently(ctx context.Context, do func() error) (err error) {
+	for range tries {
+		if err = do(); !postgres.IsLockTimeout(err) && !postgres.IsTimeout(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// Do runs a statement that waits for the stream's row, whoever holds it.
+func (w *Writer) Do(ctx context.Context, do func(queries *db.Queries) error) error {
+	return patiently(ctx, func() error {
+		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error { return do(db.New(tx)) })
+	})
+}
+
 // Own runs a statement that names the token, and returns ErrFenced where it changed nothing.
 func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, error)) error {
-	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
-		count, err := do(db.New(tx))
-		if err != nil {
-			return fmt.Errorf("write to stream %s: %w", w.config.Stream, err)
-		}
-		if count == 0 {
-			return ErrFenced
-		}
-		return nil
+	return patiently(ctx, func() error {
+		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+			count, err := do(db.New(tx))
+			if err != nil {
+				return fmt.Errorf("write to stream %s: %w", w.config.Stream, err)
+			}
+			if count == 0 {
+				return ErrFenced
+			}
+			return nil
+		})
 	})
 }
 
 // Tx runs do in a transaction during which nobody can take the stream away.
 func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries) error) error {
-	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
-		queries := db.New(tx)
-		_, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ErrFenced
+	held := false
+	var failed error
+	err := patiently(ctx, func() error {
+		err := w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+			queries := db.New(tx)
+			_, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
+			if errors.Is(err, pgx.ErrNoRows) {
+				return ErrFenced
+			}
+			if err != nil {
+				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
+			}
+			held = true
+			// Where a stream begins, and what it lacks, must not be lost in a crash that the slot survives.
+			_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
+			if err != nil {
+				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
+			}
+			return do(tx, queries)
+		})
+		if held { // A lock that do waits for is for the caller to judge.
+			failed = err
+			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
-		}
-		// Where a stream begins, and what it lacks, must not be lost in a crash that the slot survives.
-		_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
-		if err != nil {
-			return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
-		}
-		return do(tx, queries)
+		return err
 	})
+	return errors.Join(err, failed)
 }
 
 // Release lets go of the stream, so that the next owner need not wait until this one is taken for dead.

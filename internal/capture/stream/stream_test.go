@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -398,4 +399,54 @@ func TestWAL_KeyAndTOAST(t *testing.T) {
 	events := b.events(t, "w", unchanged)
 	require.Contains(t, events[1], "xxxxxx")
 	require.Empty(t, unchanged)
+}
+
+// TestWAL_Dropped: changes of a table that is gone by the time that they are read have its columns, with their types and the
+// version that they had: a sink makes a table of them.
+func TestWAL_Dropped(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple+"; CREATE TABLE app.gone (id integer PRIMARY KEY, price numeric(10, 2), tags text[]); CREATE TABLE app.known (id integer PRIMARY KEY)")
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	b.exec(t, "INSERT INTO app.known VALUES (1)")
+	b.mark(t, "app")
+	stop()
+	b.exec(t, "INSERT INTO app.gone VALUES (1, 1.5, '{a}'); INSERT INTO app.known VALUES (2); DROP TABLE app.gone, app.known")
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	var columns string
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT columns::text FROM capture.schema_version WHERE table_name = 'gone'").Scan(&columns))
+	require.JSONEq(t, `[{"name": "id", "type": "integer", "number": 0}, {"name": "price", "type": "numeric(10,2)", "number": 0}, {"name": "tags", "type": "text[]", "number": 0}]`, columns)
+	b.wait(t, "SELECT count(*) = 2 AND max(schema_version) = 1 FROM capture.log WHERE table_name = 'known'")
+}
+
+// TestOwner_Lock: while somebody holds the stream's row for longer than a lock timeout, as a snapshot does that appends a chunk on
+// a busy server, the stream waits, and is not let go of.
+func TestOwner_Lock(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: b.URL, LockTimeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		owner := b.owner(mode, mode)
+		owner.DB = db
+		b.start(t, owner)
+		tx, err := b.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "SELECT FROM capture.stream WHERE name = $1 FOR UPDATE", mode)
+		require.NoError(t, err)
+		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		const waits = " FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+		b.wait(t, "SELECT count(*) > 0"+waits)
+		var since time.Time
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT min(query_start)"+waits).Scan(&since))
+		b.wait(t, "SELECT count(*) > 0"+waits+" AND query_start > $1::timestamptz + interval '0.5 seconds'", since) // It has given up once.
+		require.NoError(t, tx.Commit(t.Context()))
+		b.mark(t, mode)
+		var token int
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT token FROM capture.stream WHERE name = $1", mode).Scan(&token))
+		require.Equal(t, 1, token)
+	}
 }

@@ -162,7 +162,9 @@ func (s *session) lookWAL(ctx context.Context) error {
 	if err != nil || !has {
 		return err // Where it is gone, the reader is told as well.
 	}
-	err = db.New(s.DB).StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})
+	err = s.writer.Do(ctx, func(queries *db.Queries) error {
+		return queries.StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})
+	})
 	if err != nil {
 		return fmt.Errorf("record what the slot holds back: %w", err)
 	}
