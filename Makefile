@@ -83,6 +83,10 @@ LANES ?= 6
 chaos: ## Inject faults into real workers: SEEDS=200 SEED_FROM=1, or SEED=17. See docs/faults.md.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
 
+.PHONY: chaos-capture
+chaos-capture: setup ## The same for capture: random work, real workers and sinks, and what they end up with is compared.
+	go test ./internal/test/chaos -count=1 -timeout 90m -v -run 'TestCapture$$' -capture-seeds $(SEEDS) -capture-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
+
 .PHONY: chaos-mutants
 chaos-mutants: ## Break the code in one way after another, and count the seeds until a test fails.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestMutants -mutants 50 -lanes $(LANES)

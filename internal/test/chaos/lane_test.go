@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"sync"
 	"time"
@@ -34,16 +35,7 @@ const (
 // newLane starts a server. What Postgres has acknowledged survives its immediate shutdown although fsync is off: it is
 // with the operating system, which does not crash. Commits are written before they are acknowledged.
 func newLane(ctx context.Context) (*lane, error) {
-	binaries, err := pgserver.Find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: map[string]string{
-		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on",
-		"autovacuum": "off", "max_connections": "100", "shared_buffers": "32MB", "timezone": "Asia/Kathmandu",
-		"wal_keep_size": "1GB", "max_wal_size": "2GB", "checkpoint_timeout": "1h", "wal_retrieve_retry_interval": "200ms",
-		"restart_after_crash": "on",
-	}})
+	server, err := newServer(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +44,22 @@ func newLane(ctx context.Context) (*lane, error) {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+// newServer starts a cluster with the settings of a lane's, and some more.
+func newServer(ctx context.Context, more map[string]string) (*pgserver.Server, error) {
+	binaries, err := pgserver.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{
+		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on",
+		"autovacuum": "off", "max_connections": "100", "shared_buffers": "32MB", "timezone": "Asia/Kathmandu",
+		"wal_keep_size": "1GB", "max_wal_size": "2GB", "checkpoint_timeout": "1h", "wal_retrieve_retry_interval": "200ms",
+		"restart_after_crash": "on",
+	}
+	maps.Copy(settings, more)
+	return pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings})
 }
 
 func (l *lane) close() error {

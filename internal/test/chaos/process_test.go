@@ -14,6 +14,8 @@ import (
 type slot struct {
 	binary    string
 	arguments []string
+	// environment is that of a process which goes by the machine's clock, and knows no other; nil for the harness's own.
+	environment []string
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd // nil where none is alive
@@ -58,8 +60,12 @@ func (s *slot) supervise(ctx context.Context) string {
 func (s *slot) start(ctx context.Context) (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	arguments := append([]string{"-wrong", s.wrong.String()}, s.arguments...)
+	arguments := s.arguments
+	if s.environment == nil {
+		arguments = append([]string{"-wrong", s.wrong.String()}, arguments...)
+	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.binary, arguments...)
+	cmd.Env = s.environment
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &s.log, &s.log, attributes()
 	var err error
 	if s.orders, err = cmd.StdinPipe(); err != nil {
