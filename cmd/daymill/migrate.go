@@ -134,7 +134,10 @@ func repairs(faults, left []inventory.Fault) (said []string) {
 			continue
 		}
 		line := "put right: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
-		if fault.Kind == inventory.Trigger {
+		switch fault.Kind {
+		case inventory.Schema:
+			line += "; what was in it is lost, unless a backup has it"
+		case inventory.Trigger:
 			line += "; what was asked for meanwhile was not noticed, and `daymill verify` finds it"
 		}
 		said = append(said, line)

@@ -213,8 +213,9 @@ func repair(ctx context.Context, tx pgx.Tx, installation Installation, options O
 	if options.Repaired != nil {
 		options.Repaired(faults)
 	}
-	if options.Who.Via == "" {
-		return nil
+	audited, err := hasAudit(ctx, tx)
+	if err != nil || !audited || options.Who.Via == "" {
+		return err
 	}
 	names := make([]string, len(faults))
 	for i, fault := range faults {
@@ -239,12 +240,8 @@ func writeDown(ctx context.Context, tx pgx.Tx, who audit.Who, action string, cha
 	if who.Via == "" || len(changed) == 0 {
 		return nil
 	}
-	var exists bool
-	if err := tx.QueryRow(ctx, "SELECT to_regclass('daymill.audit') IS NOT NULL").Scan(&exists); err != nil {
-		return fmt.Errorf("look for the audit: %w", err)
-	}
-	if !exists {
-		return nil
+	if audited, err := hasAudit(ctx, tx); err != nil || !audited {
+		return err
 	}
 	first, last := changed[0], changed[len(changed)-1]
 	target := fmt.Sprintf("%04d_%s", first.Version, first.Name)
@@ -252,6 +249,13 @@ func writeDown(ctx context.Context, tx pgx.Tx, who audit.Who, action string, cha
 		target = fmt.Sprintf("%04d..%04d", min(first.Version, last.Version), max(first.Version, last.Version))
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: target, Detail: map[string]any{"migrations": len(changed)}})
+}
+
+func hasAudit(ctx context.Context, tx pgx.Tx) (exists bool, err error) {
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('daymill.audit') IS NOT NULL").Scan(&exists); err != nil {
+		return false, fmt.Errorf("look for the audit: %w", err)
+	}
+	return exists, nil
 }
 
 // apply runs migrations with the decided values at hand as settings.

@@ -1,5 +1,5 @@
-// Package inventory compares what is installed with what should be: every function, trigger, view, index, constraint, column
-// and domain that the migrations make, and the position of every sequence.
+// Package inventory compares what is installed with what should be: every schema, table, column, domain, constraint, index,
+// function, view and trigger that the migrations make, and the position of every sequence.
 //
 // Any of them can be lost without an error. A restore leaves triggers out, DISABLE TRIGGER ALL turns them off, DROP … CASCADE
 // takes a view along, an upgrade by logical replication leaves sequences behind. From then on late events are lost in silence.
@@ -26,7 +26,9 @@ import (
 
 // Kinds of objects, in the order in which one needs another.
 const (
+	Schema     = "schema"
 	Domain     = "domain"
+	Table      = "table"
 	Column     = "column"
 	Constraint = "constraint"
 	Index      = "index"
@@ -153,12 +155,16 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 	for _, object := range have {
 		byName[object.Kind+" "+object.Name] = object
 	}
+	lost := lostIn(should, byName)
 	var faults []Fault
 	for _, want := range should.Objects {
+		if lost.covers(want) {
+			continue
+		}
 		object, is := byName[want.Kind+" "+want.Name]
 		fault := Fault{Kind: want.Kind, Name: shown(want.Name, installed), want: want, have: object}
 		switch {
-		case !is:
+		case !is, lost.schemas[want.Name] && want.Kind == Schema:
 			fault.What = Missing
 		case !same(want, object):
 			equal := false
@@ -180,6 +186,43 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 	}
 	behind, err := sequences(ctx, tx, should.Schemas, installed)
 	return append(faults, behind...), err
+}
+
+// lost has the schemas and the tables that are missing.
+type lost struct{ schemas, tables map[string]bool }
+
+// lostIn finds what is missing. A schema is missing, too, if it is there and has none of its tables: a restore of some schemas
+// may find it made by hand.
+func lostIn(should Manifest, have map[string]Object) lost {
+	l := lost{schemas: map[string]bool{}, tables: map[string]bool{}}
+	whole := map[string]bool{}
+	for _, want := range should.Objects {
+		_, is := have[want.Kind+" "+want.Name]
+		switch want.Kind {
+		case Schema:
+			l.schemas[want.Name] = !is
+		case Table:
+			l.tables[want.Name] = !is
+			whole[want.Relation] = whole[want.Relation] || is
+		}
+	}
+	for name, is := range whole {
+		l.schemas[name] = l.schemas[name] || !is
+	}
+	return l
+}
+
+// covers reports whether an object is a part of something that is missing, which is then the only fault.
+func (l lost) covers(object Object) bool {
+	within := object.Relation
+	switch object.Kind {
+	case Schema:
+		return false
+	case Domain, Function, View:
+		within = object.Name
+	}
+	name, _, _ := strings.Cut(within, ".")
+	return l.schemas[name] || l.tables[object.Relation]
 }
 
 // same reports whether two definitions are equal, but for parentheses: what Postgres wrote, and was told again, as by a restore,
@@ -245,7 +288,7 @@ func Read(ctx context.Context, tx pgx.Tx, schemas []string, installed Installed)
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	order := []string{Domain, Column, Constraint, Index, Function, View, Trigger}
+	order := []string{Schema, Domain, Table, Column, Constraint, Index, Function, View, Trigger}
 	slices.SortStableFunc(objects, func(a, b Object) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
 	return objects, nil
 }

@@ -134,16 +134,19 @@ func TestRepair(t *testing.T) {
 func TestRepairNot(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
-	execute(t, db, "ALTER TABLE analytics.rollup_runs DROP COLUMN worker; ALTER TABLE river_job DISABLE TRIGGER ALL")
+	execute(t, db, `ALTER TABLE analytics.rollup_runs DROP COLUMN worker; DROP TABLE analytics.marks; ALTER TABLE river_job DISABLE TRIGGER ALL`)
 	repaired, _ := migrate(t, db)
 	require.NotEmpty(t, repaired)
 	left, err := schema.Faults(t.Context(), db.DB, db.Installation)
 	require.NoError(t, err)
-	require.Len(t, left, 1)
+	require.Len(t, left, 2)
 	for _, fault := range repaired {
-		if fault.Kind == inventory.Column {
+		switch fault.Kind {
+		case inventory.Column:
 			require.Contains(t, fault.Error, "restore analytics.rollup_runs.worker from a backup")
-		} else {
+		case inventory.Table:
+			require.Contains(t, fault.Error, "restore analytics.marks from a backup")
+		default:
 			require.Empty(t, fault.Error)
 		}
 	}
@@ -217,6 +220,33 @@ func TestRestore(t *testing.T) {
 		require.Contains(t, said, "is missing")
 		require.Contains(t, said, "the triggers on app.events")
 		_, _ = migrate(t, to)
+		works(t, to)
+	})
+	// The dump is older than a schema, or somebody did not know of it.
+	t.Run("PublicThenAnalyticsAlone", func(t *testing.T) {
+		t.Parallel()
+		from := setup(t)
+		file := filepath.Join(t.TempDir(), "dump")
+		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
+		to := restored(t, from)
+		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture")
+		pgCommand(t, to, true, "pg_restore", "-n", "public", "-n", "app", "-d", to.URL, file)
+		pgCommand(t, to, true, "pg_restore", "-n", "analytics", "-d", to.URL, file) // Some views read what is not there.
+		found, err := schema.Faults(t.Context(), to.DB, to.Installation)
+		require.NoError(t, err)
+		var schemas []string
+		for _, fault := range found {
+			require.NotContains(t, []string{inventory.Table, inventory.Column}, fault.Kind, fault.String())
+			if fault.Kind == inventory.Schema {
+				schemas = append(schemas, fault.Name)
+			}
+		}
+		require.Equal(t, []string{"capture", "daymill", "view", "views"}, schemas)
+		repaired, _ := migrate(t, to)
+		for _, fault := range repaired {
+			require.Empty(t, fault.Error, fault.Name)
+			require.NotContains(t, fault.Name, "capture.", "its schema is said")
+		}
 		works(t, to)
 	})
 	t.Run("SequencesBehind", func(t *testing.T) {

@@ -19,7 +19,8 @@ var readSQL string
 // Repair puts back what is missing, disabled, changed or behind, of some kinds or, where none is given, of all, and returns what
 // it has found. What it could not put right has an Error; the rest is done. It runs in the caller's transaction.
 //
-// A column or a domain is never made again: its rows are lost, and a backup has them.
+// A schema is made again with all its tables, which are empty. A single table, a column or a domain is not: its rows are lost
+// while others refer to them, and a backup has them.
 func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string) ([]Fault, error) {
 	owner, err := ledgerOwner(ctx, tx)
 	if err == nil {
@@ -28,9 +29,10 @@ func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string
 	if err != nil {
 		return nil, err
 	}
-	// A round may make possible what the one before could not: a view of a view, the position of a new sequence.
-	const rounds = 3
+	// A round may make possible what the one before could not: what is in a schema, a foreign key, a view of a view.
+	const rounds = 6
 	var all []Fault
+	made := lost{schemas: map[string]bool{}}
 	for range rounds {
 		faults, err := Compare(ctx, tx, installed)
 		if err != nil {
@@ -45,6 +47,12 @@ func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string
 		for _, fault := range faults {
 			if err := fault.repair(ctx, tx, installed, owner); err != nil {
 				fault.Error = sentence(err)
+			} else if fault.Kind == Schema {
+				made.schemas[fault.want.Name] = true
+			}
+			if made.covers(fault.want) && fault.Error == "" {
+				all = slices.DeleteFunc(all, fault.is) // It came with its schema.
+				continue
 			}
 			all = merge(all, fault)
 		}
@@ -71,14 +79,15 @@ func ledgerOwner(ctx context.Context, tx pgx.Tx) (owner string, err error) {
 
 // merge keeps the latest word on each object.
 func merge(all []Fault, fault Fault) []Fault {
-	for i := range all {
-		if all[i].Kind == fault.Kind && all[i].Name == fault.Name {
-			all[i].Error = fault.Error
-			return all
-		}
+	if i := slices.IndexFunc(all, fault.is); i >= 0 {
+		all[i].Error = fault.Error
+		return all
 	}
 	return append(all, fault)
 }
+
+// is reports whether another fault is of the same object.
+func (f Fault) is(other Fault) bool { return f.Kind == other.Kind && f.Name == other.Name }
 
 // sentence is what the server said.
 func sentence(err error) string {
@@ -112,6 +121,8 @@ func (f Fault) statements(installed Installed, owner string) ([]string, error) {
 	create := shown(f.want.Create, installed)
 	relation := shown(f.want.Relation, installed)
 	switch f.Kind {
+	case Schema:
+		return f.schema(create, owner)
 	case Sequence:
 		return []string{"LOCK TABLE " + f.want.Relation + " IN SHARE ROW EXCLUSIVE MODE", f.want.Create}, nil
 	case Trigger, View:
@@ -134,6 +145,21 @@ func (f Fault) statements(installed Installed, owner string) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("restore %s from a backup: what was in it cannot be made again", f.Name)
 	}
+}
+
+// schema makes a schema and its tables. What belongs to the tables is missing afterwards, and made in the next round.
+func (f Fault) schema(create, owner string) ([]string, error) {
+	should, err := manifest()
+	if err != nil {
+		return nil, err
+	}
+	statements := []string{create, "ALTER SCHEMA " + f.Name + " OWNER TO " + owner}
+	for _, object := range should.Objects {
+		if object.Kind == Table && object.Relation == f.Name {
+			statements = append(statements, object.Create, "ALTER TABLE "+object.Name+" OWNER TO "+owner)
+		}
+	}
+	return statements, nil
 }
 
 // function makes a function, and has its owner and its rights follow.
