@@ -64,6 +64,10 @@ SELECT parse_ident(@name::text)::name []::text [];
 -- Values as SQL literals.
 SELECT quote_literal(v.value)::text FROM unnest(@literals::text []) WITH ORDINALITY AS v (value, place) ORDER BY v.place;
 
+-- name: SourceMissing :one
+-- Whether the view is gone: it is there from the installation on, even where it reads nothing.
+SELECT (to_regclass('analytics.events') IS NULL)::boolean AS missing;
+
 -- name: SourceRelation :one
 -- A relation by its exact name. Rows are the planner's estimate, or a guess from the size where there is none yet.
 SELECT

@@ -157,7 +157,7 @@ func TestOverview(t *testing.T) {
 		for _, c := range []struct{ change, undo, want string }{
 			{
 				"INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')", "DELETE FROM analytics.rollup_requests",
-				"busy: All is well, and work is under way: 0 dates being rolled up, 1 to come. See the jobs",
+				"busy: Work is under way: 0 dates being rolled up, 1 to come. See the jobs",
 			},
 			{
 				"UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date >= '2026-03-13'",

@@ -132,7 +132,11 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 
 // fail prints an error as one line and returns its exit code.
 func (a *app) fail(err error) int {
-	a.errorf("daymill: %s\n", err)
+	hint := ""
+	if postgres.IsMissing(err) && !errors.Is(err, schema.ErrNotMigrated) {
+		hint = ": `daymill doctor` says what is missing, and `daymill migrate` makes again what can be made again"
+	}
+	a.errorf("daymill: %s%s\n", err, hint)
 	var usage usageError
 	var parse *kong.ParseError
 	switch {

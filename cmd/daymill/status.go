@@ -78,8 +78,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if report.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
 		return err
 	}
-	if report.Gaps, err = gaps(ctx, a, db, installation); err != nil {
-		return err
+	report.Gaps = []date.Date{} // Not null in JSON.
+	if report.HasSource {
+		if report.Gaps, err = gaps(ctx, a, db, installation); err != nil {
+			return err
+		}
 	}
 	if report.Queue, err = worker.QueueDepth(ctx, db, installation.RiverSchema); err != nil {
 		return err
@@ -120,7 +123,7 @@ func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Inst
 		Primary: db, Source: db, Daily: schedule.Daily{Zone: installation.Zone}, Clock: a.clock(),
 	}
 	found, err := planner.Gaps(ctx)
-	return append([]date.Date{}, found...), err // Not null in JSON.
+	return append([]date.Date{}, found...), err // As above.
 }
 
 func (a *app) printStatus(report status, zone *time.Location) error {

@@ -51,7 +51,7 @@ func TestStatus(t *testing.T) {
 	exec(`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	text = requireOK(t, db.URL, "status")
-	require.Contains(t, text, "All is well, and work is under way: 0 dates being rolled up, 1 to come.")
+	require.Contains(t, text, "Work is under way: 0 dates being rolled up, 1 to come.")
 	require.Regexp(t, "workers +1 alive: worker.1/4/abcd", text)
 
 	exec("UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-01'")

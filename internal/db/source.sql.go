@@ -292,6 +292,18 @@ func (q *Queries) SourceLiterals(ctx context.Context, literals []string) ([]stri
 	return items, nil
 }
 
+const sourceMissing = `-- name: SourceMissing :one
+SELECT (to_regclass('analytics.events') IS NULL)::boolean AS missing
+`
+
+// Whether the view is gone: it is there from the installation on, even where it reads nothing.
+func (q *Queries) SourceMissing(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, sourceMissing)
+	var missing bool
+	err := row.Scan(&missing)
+	return missing, err
+}
+
 const sourceParseName = `-- name: SourceParseName :one
 SELECT parse_ident($1::text)::name []::text []
 `

@@ -78,6 +78,22 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
+	// The worker of the second attempt was killed before its run began, and the run of the first goes on giving signs of life.
+	t.Run("EarlierRunAlive", func(t *testing.T) {
+		t.Parallel()
+		b := setupUnscheduled(t)
+		b.db.InsertDate(t, day, 100, 40)
+		id := b.dead(t, 1)
+		b.exec(t, "UPDATE river_job SET attempt = 2, attempted_at = now() - interval '1 hour' WHERE id = $1", id)
+		b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = now() + interval '1 hour'")
+		b.start(t)
+		b.awaitDone(t)
+		require.Equal(t, 3, b.job(t, day).Attempt)
+		require.Equal(t, []string{"lost", "complete"}, b.runStates(t))
+		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		b.requireQuiet(t)
+	})
+
 	// A run takes so long that another client's rescuer would take its job for stuck: it looks at attempted_at alone.
 	t.Run("Long", func(t *testing.T) {
 		t.Parallel()

@@ -53,7 +53,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 		return nil, err
 	}
 	if view.name == "" {
-		report.addf(Failure, "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)").
+		report.addf(Failure, textMissing).
 			fix("run `daymill migrate`, which makes it again as it was set")
 		return report, nil
 	}

@@ -18,6 +18,13 @@ import (
 func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installation) ([]string, error) {
 	said := []string{}
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		missing, err := db.New(tx).SourceMissing(ctx)
+		if err != nil {
+			return fmt.Errorf("look at analytics.events: %w", err)
+		}
+		if missing {
+			said = append(said, textMissing+": run `daymill migrate`, which makes it again as it was set")
+		}
 		faults, err := inventory.Compare(ctx, tx, installation.Inventory())
 		if err != nil {
 			return err
@@ -45,6 +52,8 @@ func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installa
 	})
 	return said, err
 }
+
+const textMissing = "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)"
 
 // swappedText says that the source's name has come to mean another table than the view reads.
 func (s Source) swappedText(reads string) string {

@@ -94,7 +94,7 @@ func (f Facts) source() (health.Finding, bool) {
 	return health.Finding{
 		Level: health.Bad, Sentence: "Daymill does not know yet where your events are: tell it with `daymill source set`.",
 		Command: "daymill source set",
-	}, f.NoSource
+	}, f.NoSource && len(f.Faults) == 0 // The view that would say so may be among them.
 }
 
 func (f Facts) faults() (health.Finding, bool) {
@@ -230,7 +230,7 @@ func (f Facts) working() (health.Finding, bool) {
 	running, requested := f.Dates("running"), f.Dates("requested")
 	return health.Finding{
 		Level: health.Busy,
-		Sentence: fmt.Sprintf("All is well, and work is under way: %s being rolled up, %s to come.",
+		Sentence: fmt.Sprintf("Work is under way: %s being rolled up, %s to come.",
 			text.Plural(running, "date"), text.Number(requested)),
 		Link: health.Link{Label: "See the jobs", Parts: []string{"jobs"}},
 	}, running+requested > 0

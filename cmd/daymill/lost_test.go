@@ -1,0 +1,99 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+const workerSeen = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`
+
+// The follower that a worker reads from goes down: status, the page and the doctor say so.
+func TestFollowerDown(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, nil)
+	db := pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	db.RawEvents(t)
+	follower, err := server.Follower(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, follower.Close()) })
+	source := follower.URL(db.Name)
+	p := start(t, "serve", "--database-url", db.URL, "--source-url", source, "--listen", "127.0.0.1:0")
+	address := p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`)
+	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, p.stderr.String())
+	require.NotContains(t, statusText(t, db.URL), "follower")
+	code, text, _ := command(t.Context(), db.URL, "doctor", "--source-url", source)
+	require.Equal(t, exitOK, code, text)
+	require.Contains(t, text, "ok       follows       the follower follows this primary")
+
+	require.NoError(t, follower.Stop(t.Context(), pgserver.Immediate))
+	const said = "the follower that it reads events from (--source-url) does not answer"
+	require.Eventually(t, func() bool {
+		var down bool
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM daymill.workers WHERE trouble <> '')").Scan(&down))
+		return down
+	}, waitFor, tick, p.stderr.String())
+	for _, verb := range []string{"status", "doctor"} {
+		code, text, _ := command(t.Context(), db.URL, verb)
+		require.Equal(t, exitFailed, code, verb)
+		require.Contains(t, text, said, verb)
+		require.NotContains(t, text, "All is well", verb)
+	}
+	_, page := send(t, "GET", address, nil)
+	require.Contains(t, page, said)
+	_, page = send(t, "GET", address+"doctor", nil)
+	require.Contains(t, page, "follower of --source-url cannot be reached")
+	require.NotContains(t, page, source, "who may see the page may not be who may know the host")
+}
+
+// What reports need is gone: they say what, and what makes it again, instead of what Postgres says.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T) *pgtest.DB {
+		t.Helper()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+		requireOK(t, db.URL, "source", "create")
+		return db
+	}
+	t.Run("Events", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		_, err := db.Exec(t.Context(), workerSeen+"; DROP VIEW analytics.events CASCADE")
+		require.NoError(t, err)
+		for _, verb := range []string{"status", "doctor"} {
+			code, text, _ := command(t.Context(), db.URL, verb)
+			require.Equal(t, exitFailed, code, verb)
+			require.Contains(t, text, "analytics.events is missing: it was dropped", verb)
+			require.NotContains(t, text, "does not know yet where your events are")
+		}
+		p := start(t, "web", "--database-url", db.URL, "--listen", "127.0.0.1:0")
+		_, page := send(t, "GET", p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`), nil)
+		require.Contains(t, page, "analytics.events is missing: it was dropped")
+		requireOK(t, db.URL, "migrate")
+		require.NotContains(t, requireOK(t, db.URL, "status"), "is missing")
+	})
+	t.Run("Schema", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		_, err := db.Exec(t.Context(), "DROP SCHEMA daymill, capture CASCADE")
+		require.NoError(t, err)
+		code, _, said := command(t.Context(), db.URL, "status")
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, said, ": `daymill doctor` says what is missing, and `daymill migrate` makes again what can be made again")
+		code, text, _ := command(t.Context(), db.URL, "doctor")
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, text, "failure  inventory     the schema daymill is missing")
+		require.NotContains(t, text, "the column")
+		text = requireOK(t, db.URL, "migrate")
+		require.Contains(t, text, "put right: the schema daymill, which was missing; what was in it is lost, unless a backup has it\n")
+		require.NotContains(t, text, "the constraint")
+		_, err = db.Exec(t.Context(), workerSeen)
+		require.NoError(t, err)
+		requireOK(t, db.URL, "status")
+	})
+}
