@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
@@ -56,7 +56,20 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 		size = pace.NewSize(float64(min(firstRows, r.Rows)), 1, float64(r.Rows))
 		r.sizes[s.ID] = size
 	}
-	sql, arguments := selectSQL(t, s.Cursor)
+	types := value.New(r.Source)
+	parameters, err := types.Parameters(ctx, t.OID, t.Key)
+	if err != nil {
+		return rows{}, fmt.Errorf("read a chunk: %w", err)
+	}
+	writeKey, err := types.Row(ctx, t.OID, t.Key)
+	if err != nil {
+		return rows{}, fmt.Errorf("read a chunk: %w", err)
+	}
+	writeRow, err := types.Row(ctx, t.OID, t.Names())
+	if err != nil {
+		return rows{}, fmt.Errorf("read a chunk: %w", err)
+	}
+	sql, arguments := selectSQL(t, s.Cursor, parameters)
 	for {
 		limit := int(size.Value())
 		var bytes int
@@ -68,10 +81,18 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 					return err
 				}
 				read.changes, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (c change.Change, err error) {
-					var key, values *string
-					err = row.Scan(&read.last, &key, &values, &c.CommittedAt)
+					var key, values string
+					if err = row.Scan(&read.last, &key, &values, &c.CommittedAt); err != nil {
+						return c, err
+					}
 					c.Op, c.Schema, c.Table, c.Snapshot, c.Consumer = change.Insert, t.Schema, t.Name, true, s.Consumer
-					c.Key, c.New, c.CommittedAt = document(key), document(values), c.CommittedAt.UTC()
+					c.CommittedAt = c.CommittedAt.UTC()
+					if len(t.Key) > 0 {
+						if c.Key, err = writeKey(nil, []byte(key)); err != nil {
+							return c, err
+						}
+					}
+					c.New, err = writeRow(nil, []byte(values))
 					bytes += len(c.Key) + len(c.New)
 					return c, err
 				})
@@ -99,35 +120,25 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 	}
 }
 
-func document(text *string) json.RawMessage {
-	if text == nil {
-		return nil
-	}
-	return json.RawMessage(*text)
-}
-
 // selectSQL reads rows after a cursor, up to the limit that follows. Rows that no key tells apart are read in the order in which
 // they are stored: one that is moved meanwhile is in the stream.
-func selectSQL(t table.Table, cursor []string) (sql string, arguments []any) {
-	var columns, texts, parameters []string
+func selectSQL(t table.Table, cursor, parameters []string) (sql string, arguments []any) {
+	var columns, texts []string
 	if stored := t.Full() && len(t.Key) == len(t.Columns); stored {
 		columns, texts, parameters = []string{"n.tableoid", "n.ctid"}, []string{"n.tableoid::text", "n.ctid::text"}, []string{"$1::text::oid", "$2::text::tid"}
 	} else {
-		for i, name := range t.Key {
-			column := "n." + pgx.Identifier{name}.Sanitize()
-			at := slices.IndexFunc(t.Columns, func(c table.Column) bool { return c.Name == name })
-			columns, texts = append(columns, column), append(texts, column+"::text")
-			parameters = append(parameters, fmt.Sprintf("$%d::text::%s", i+1, t.Columns[at].Type))
+		for _, name := range t.Key {
+			columns, texts = append(columns, "n."+pgx.Identifier{name}.Sanitize()), append(texts, value.TextSQL("n", name))
 		}
 	}
 	where := ""
 	if cursor != nil {
 		where = " WHERE (" + strings.Join(columns, ", ") + ") > (" + strings.Join(parameters, ", ") + ")"
-		for _, value := range cursor {
-			arguments = append(arguments, value)
+		for _, text := range cursor {
+			arguments = append(arguments, text)
 		}
 	}
-	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "], " + trigger.KeySQL("n", t) + "::text, (" + trigger.RowSQL("n", t) + ")::text, pg_catalog.statement_timestamp() FROM " +
+	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "], " + value.RowSQL("n", t.Key) + ", " + value.RowSQL("n", t.Names()) + ", pg_catalog.statement_timestamp() FROM " +
 		t.SQL() + " AS n" + where + " ORDER BY " + strings.Join(columns, ", ") + " LIMIT ", arguments
 }
 

@@ -355,3 +355,37 @@ func TestPause(t *testing.T) {
 	err := b.Tx(t.Context(), func(tx pgx.Tx) error { return snapshot.Cancel(t.Context(), tx, get().ID, audit.Who{Via: audit.ViaCLI}) })
 	require.ErrorIs(t, err, snapshot.ErrNone)
 }
+
+// TestCast: a snapshot reads with Daymill's rights, and calls nothing that the owner of a type has made: no cast, no CHECK of a
+// domain.
+func TestCast(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeWAL)
+	b.exec(t, `CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
+		CREATE ROLE guest_of_snapshots; GRANT ALL ON SCHEMA app TO guest_of_snapshots; SET ROLE guest_of_snapshots;
+		CREATE TYPE app.mood AS ENUM ('good', 'evil');
+		CREATE FUNCTION app.steal() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+			IF current_user <> 'guest_of_snapshots' THEN INSERT INTO public.loot VALUES (current_user); END IF; RETURN 'good'; END $$;
+		CREATE FUNCTION app.holds(v integer) RETURNS boolean LANGUAGE sql AS 'SELECT app.steal() IS NOT NULL';
+		CREATE FUNCTION app.as_json(v app.mood) RETURNS json LANGUAGE sql AS 'SELECT to_json(app.steal())';
+		CREATE FUNCTION app.as_text(v app.mood) RETURNS text LANGUAGE sql AS 'SELECT app.steal()';
+		CREATE FUNCTION app.of_text(v text) RETURNS app.mood LANGUAGE plpgsql AS $$ BEGIN RETURN app.steal()::cstring; END $$;
+		CREATE CAST (app.mood AS json) WITH FUNCTION app.as_json(app.mood);
+		CREATE CAST (app.mood AS text) WITH FUNCTION app.as_text(app.mood);
+		CREATE CAST (text AS app.mood) WITH FUNCTION app.of_text(text);
+		CREATE DOMAIN app.checked AS integer CHECK (app.holds(VALUE));
+		CREATE TYPE app.pair AS (a integer, b text);
+		CREATE TABLE app.bait (k app.mood, d app.checked, p app.pair, v app.mood[], PRIMARY KEY (k, d, p));
+		INSERT INTO app.bait SELECT 'evil', i, ROW(i, 'x,y')::app.pair, '{evil}' FROM generate_series(1, 250) AS i;
+		RESET ROLE`)
+	b.configure(t, "app.bait")
+	b.own(t)
+	b.consumer(t, "one")
+	b.request(t, "one")
+	b.complete(t)
+	b.wait(t, `SELECT count(DISTINCT (l.key ->> 'd')) = 250 AND count(*) = 250 AND min(l.key::text) = '{"k": "evil", "d": 1, "p": {"a": 1, "b": "x,y"}}'
+		AND bool_and(l.new -> 'v' ->> 0 = 'evil') FROM capture.log AS l WHERE l.table_name = 'bait' AND l.new IS NOT NULL`)
+	var loot int
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM public.loot").Scan(&loot))
+	require.Zero(t, loot, "a function of the owner's ran")
+}

@@ -181,11 +181,30 @@ var work = []string{
 	"SET LOCAL TimeZone = 'Asia/Kathmandu'; SET LOCAL DateStyle = 'German'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'escape'; SET LOCAL extra_float_digits = 0; UPDATE app.every SET touched = 1",
 }
 
-// TestContract: the same work gives the same events in both modes, column type by column type.
+// TestContract: the same work gives the same events in both modes, column type by column type, whoever owns the types.
 func TestContract(t *testing.T) {
 	t.Parallel()
+	t.Run("OwnTypes", func(t *testing.T) {
+		t.Parallel()
+		contract(t, "")
+	})
+	t.Run("TypesOfAnotherRole", func(t *testing.T) {
+		t.Parallel()
+		contract(t, `CREATE ROLE owner_of_types; DO $$ DECLARE the_type regtype; BEGIN
+			FOR the_type IN SELECT t.oid FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+				WHERE t.typnamespace = 'app'::regnamespace AND t.typtype <> 'm' AND t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c' LOOP
+				EXECUTE format('ALTER TYPE %s OWNER TO owner_of_types', the_type);
+			END LOOP; END $$`)
+	})
+}
+
+func contract(t *testing.T, owner string) {
+	t.Helper()
 	b := setup(t)
 	b.exec(t, types)
+	if owner != "" {
+		b.exec(t, owner)
+	}
 	var columns, row []string
 	for i, v := range values {
 		name := pgx.Identifier{"c" + string(rune('a'+i/26)) + string(rune('a'+i%26)) + " " + v.typ}.Sanitize()
@@ -217,4 +236,32 @@ func TestContract(t *testing.T) {
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM capture.captured WHERE schema_name || '.' || table_name = $1 AND reason LIKE '%ALTER TABLE%'", table).Scan(&refused))
 		require.Equal(t, 2, refused)
 	}
+}
+
+// TestCast: the owner of a type may give it a cast to json, which to_jsonb calls. It never runs with Daymill's rights.
+func TestCast(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `CREATE SCHEMA app; CREATE TABLE app.marker (id serial PRIMARY KEY); CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
+		CREATE ROLE guest_of_types; GRANT ALL ON SCHEMA app TO guest_of_types;
+		SET ROLE guest_of_types;
+		CREATE TYPE app.mood AS ENUM ('good', 'evil');
+		CREATE TYPE app.moods AS (one app.mood, many app.mood[]);
+		CREATE TABLE app.bait (id integer PRIMARY KEY, v app.mood, w app.mood[], x app.moods, y app.moods[]);
+		RESET ROLE`)
+	b.start(t, b.owner("t", stream.ModeTrigger))
+	b.start(t, b.owner("w", stream.ModeWAL))
+	b.exec(t, `SET ROLE guest_of_types;
+		CREATE FUNCTION app.strike(v app.mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.loot VALUES (current_user); RETURN '{"struck": 1}'; END $$;
+		CREATE CAST (app.mood AS json) WITH FUNCTION app.strike(app.mood);
+		INSERT INTO app.bait VALUES (1, 'evil', '{evil}', ROW('evil', '{evil,good}'), ARRAY[ROW('evil', NULL)::app.moods, NULL]), (2, NULL, NULL, NULL, NULL);
+		UPDATE app.bait SET v = 'good' WHERE id = 1; DELETE FROM app.bait WHERE id = 2; RESET ROLE`)
+	b.mark(t, "t", "w")
+	fromWAL := b.events(t, "w", nil)
+	require.Equal(t, b.events(t, "t", nil), fromWAL)
+	require.Contains(t, strings.Join(fromWAL, "\n"), `{"one": "evil", "many": ["evil", "good"]}`)
+	require.Empty(t, append(b.gaps(t, "t"), b.gaps(t, "w")...))
+	var loot int
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM public.loot").Scan(&loot))
+	require.Zero(t, loot, "the cast ran")
 }

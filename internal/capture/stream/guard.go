@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/table"
-	"github.com/daymill/daymill/internal/capture/trigger"
+	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
@@ -68,34 +70,49 @@ func (o *Owner) guard(ctx context.Context) error {
 
 // fill looks a row up by its key.
 func (s *session) fill(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error) {
+	none := map[string]json.RawMessage{}
 	t, has, err := table.Get(ctx, s.Source, oid)
 	if err != nil || !has {
 		return nil, err
 	}
-	var conditions []string
-	var arguments []any
-	none := map[string]json.RawMessage{}
-	for _, c := range t.Columns {
-		if value, is := key[c.Name]; is {
-			arguments = append(arguments, value)
-			conditions = append(conditions, fmt.Sprintf("n.%s = $%d::text::%s", pgx.Identifier{c.Name}.Sanitize(), len(arguments), c.Type))
+	names := slices.Sorted(maps.Keys(key))
+	for _, name := range names {
+		if !slices.Contains(t.Names(), name) {
+			return none, nil // The key has other columns by now.
 		}
 	}
-	if len(arguments) != len(key) || len(key) == 0 {
-		return none, nil // The key has other columns by now.
+	if len(names) == 0 {
+		return none, nil
+	}
+	types := value.New(s.Source)
+	parameters, err := types.Parameters(ctx, t.OID, names)
+	if err != nil {
+		return nil, err
+	}
+	conditions, arguments := make([]string, len(names)), make([]any, len(names))
+	for i, name := range names {
+		conditions[i], arguments[i] = "n."+pgx.Identifier{name}.Sanitize()+" = "+parameters[i], key[name]
+	}
+	write, err := types.Row(ctx, t.OID, t.Names())
+	if err != nil {
+		return nil, err
 	}
 	var row string
 	err = s.Source.Read(ctx, func(on postgres.DBTX) error {
-		return on.QueryRow(ctx, "SELECT ("+trigger.RowSQL("n", t)+")::text FROM "+t.SQL()+" AS n WHERE "+strings.Join(conditions, " AND "), arguments...).Scan(&row)
+		return on.QueryRow(ctx, "SELECT "+value.RowSQL("n", t.Names())+" FROM "+t.SQL()+" AS n WHERE "+strings.Join(conditions, " AND "), arguments...).Scan(&row)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return none, nil
+	}
+	var document []byte
+	if err == nil {
+		document, err = write(nil, []byte(row))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up a row of %s: %w", t, err)
 	}
 	var values map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(row), &values); err != nil {
+	if err := json.Unmarshal(document, &values); err != nil {
 		return nil, fmt.Errorf("look up a row of %s: %w", t, err)
 	}
 	return values, nil

@@ -47,6 +47,15 @@ func (t Table) Full() bool { return t.Identity == "f" }
 // String is schema.name, as it is written in patterns.
 func (t Table) String() string { return t.Schema + "." + t.Name }
 
+// Names are the names of the columns.
+func (t Table) Names() []string {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
+	}
+	return names
+}
+
 // SQL is the name, quoted.
 func (t Table) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
 

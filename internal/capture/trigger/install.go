@@ -55,7 +55,7 @@ func Schema(stream string) string {
 
 // in makes SQL that is written for one schema that of another.
 func in(schema, sql string) string {
-	return strings.NewReplacer(base+".", schema+".", "SCHEMA IF NOT EXISTS "+base, "SCHEMA IF NOT EXISTS "+schema, "ON SCHEMA "+base, "ON SCHEMA "+schema).Replace(sql)
+	return strings.NewReplacer(base+".", schema+".", "SCHEMA IF NOT EXISTS "+base, "SCHEMA IF NOT EXISTS "+schema, "ON SCHEMA "+base, "ON SCHEMA "+schema, "IN SCHEMA "+base, "IN SCHEMA "+schema).Replace(sql)
 }
 
 // Install makes what is missing: the queues, and for each table its functions and triggers, also on partitions that are new. It
@@ -65,7 +65,7 @@ func Install(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table
 		return nil, fmt.Errorf("install the queue: %w", err)
 	}
 	var has bool
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", schema+".control").Scan(&has); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".control", schema+".plain(oid)").Scan(&has); err != nil {
 		return nil, fmt.Errorf("install the queue: %w", err)
 	}
 	if !has {
@@ -101,7 +101,7 @@ var kinds = []struct{ name, event, tables string }{
 
 // install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
 func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
-	signature := fmt.Sprintf("%q", []string{t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
+	signature := fmt.Sprintf("%q", []string{"2", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
 		function := schema + "." + kind.name + "_" + number(t.OID)
 		var comment string
@@ -203,40 +203,43 @@ func Remove(ctx context.Context, on postgres.DBTX, schema string) error {
 // body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
 // is counted, and is a gap.
 func body(schema, kind string, t table.Table) string {
-	var rows string
-	switch kind {
-	case "insert":
-		rows = "SELECT 'i'::\"char\" AS op, false AS key_changed, " + key("n", t) + " AS key, NULL::jsonb AS old, " + row("n", t) + " AS new, 0 AS place FROM new_rows AS n"
-	case "delete":
-		rows = "SELECT 'd'::\"char\", false, " + key("o", t) + ", " + old(t) + ", NULL::jsonb, 0 FROM old_rows AS o"
-	case "update":
-		// Both tables have the rows in the order in which they were updated, so their numbers make the pairs. A key tells only what
-		// has become of a row: another row may have its old key by now.
-		pairs := "(SELECT row_number() OVER () AS number, t AS o FROM old_rows AS t) AS a INNER JOIN (SELECT row_number() OVER () AS number, t AS n FROM new_rows AS t) AS b USING (number)"
-		oldKey, newKey := key("(a.o)", t), key("(b.n)", t)
-		same := oldKey + "::text = " + newKey + "::text"
-		oldRow := none
-		if t.Full() {
-			oldRow = rowOf("a.o", t)
-		}
-		rows = "SELECT e.* FROM (SELECT number, " + same + " AS same, " + oldKey + " AS old_key, " + newKey + " AS new_key, " + oldRow + " AS old, " + rowOf("b.n", t) + " AS new FROM " + pairs + ") AS p " +
-			"CROSS JOIN LATERAL (SELECT 'u'::\"char\" AS op, false AS key_changed, p.new_key AS key, p.old, p.new, p.number AS place WHERE p.same " +
-			"UNION ALL SELECT 'd', true, p.old_key, p.old, NULL, p.number WHERE NOT p.same " +
-			"UNION ALL SELECT 'i', true, p.new_key, NULL, p.new, p.number WHERE NOT p.same) AS e ORDER BY e.place, e.op"
-	case "truncate":
-		rows = "SELECT 't'::\"char\", false, NULL::json, " + none + ", " + none + ", 0"
+	newAlias, oldAlias := "n", "o"
+	newRow, oldRow := row("n", t), row("o", t)
+	if kind == "update" {
+		newAlias, oldAlias = "(b.n)", "(a.o)"
+		newRow, oldRow = rowOf("b.n", t), rowOf("a.o", t)
 	}
-	insert := func(queue string) string {
+	oldObject := objectCall(oldAlias, t)
+	if !t.Full() {
+		oldRow, oldObject = none, literal(none)
+	}
+	insert := func(queue, newRow, oldRow, newKey, oldKey string) string {
 		return "INSERT INTO daymill_capture." + queue + " (xid, seq, root, op, key_changed, at, key, old, new) " +
 			"SELECT pg_current_xact_id(), nextval('daymill_capture.seq'), " + number(t.OID) + ", r.op, r.key_changed, statement_timestamp(), r.key, r.old, r.new " +
-			"FROM (" + rows + ") AS r (op, key_changed, key, old, new, place)"
+			"FROM (" + rows(kind, newRow, oldRow, newKey, oldKey) + ") AS r (op, key_changed, key, old, new, place)"
+	}
+	plain := func(queue string) string {
+		return insert(queue, newRow, oldRow, key(newAlias, t), key(oldAlias, t)) + ";"
+	}
+	careful := func(queue string) string {
+		return "EXECUTE format(" + literal(insert(queue, "%1$s", "%2$s", "%3$s", "%4$s")) + ", " + objectCall(newAlias, t) + ", " + oldObject + ", " +
+			keyCall(newAlias, t) + ", " + keyCall(oldAlias, t) + ");"
 	}
 	return in(schema, `
+DECLARE
+    active integer := (SELECT c.active FROM daymill_capture.control AS c);
 BEGIN
-    IF (SELECT c.active FROM daymill_capture.control AS c) = 0 THEN
-        `+insert("queue_0")+`;
+    IF TG_OP <> 'TRUNCATE' AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attnum > 0 AND a.atttypid >= 16384 AND NOT a.attisdropped)
+        AND NOT daymill_capture.plain(TG_RELID) THEN
+        IF active = 0 THEN
+            `+careful("queue_0")+`
+        ELSE
+            `+careful("queue_1")+`
+        END IF;
+    ELSIF active = 0 THEN
+        `+plain("queue_0")+`
     ELSE
-        `+insert("queue_1")+`;
+        `+plain("queue_1")+`
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -246,21 +249,50 @@ EXCEPTION WHEN OTHERS THEN
 END`)
 }
 
-// none is a row that there is not.
-const none = "NULL::jsonb"
-
-func old(t table.Table) string {
-	if t.Full() {
-		return row("o", t)
+// rows is the query for what a statement adds to the queue, made of expressions for its rows and their keys.
+func rows(kind, newRow, oldRow, newKey, oldKey string) string {
+	switch kind {
+	case "insert":
+		return "SELECT 'i'::\"char\" AS op, false AS key_changed, " + newKey + " AS key, NULL::jsonb AS old, " + newRow + " AS new, 0 AS place FROM new_rows AS n"
+	case "delete":
+		return "SELECT 'd'::\"char\", false, " + oldKey + ", " + oldRow + ", NULL::jsonb, 0 FROM old_rows AS o"
+	case "update":
+		// Both tables have the rows in the order in which they were updated, so their numbers make the pairs. A key tells only what
+		// has become of a row: another row may have its old key by now.
+		pairs := "(SELECT row_number() OVER () AS number, t AS o FROM old_rows AS t) AS a INNER JOIN (SELECT row_number() OVER () AS number, t AS n FROM new_rows AS t) AS b USING (number)"
+		same := oldKey + "::text = " + newKey + "::text"
+		return "SELECT e.* FROM (SELECT number, " + same + " AS same, " + oldKey + " AS old_key, " + newKey + " AS new_key, " + oldRow + " AS old, " + newRow + " AS new FROM " + pairs + ") AS p " +
+			"CROSS JOIN LATERAL (SELECT 'u'::\"char\" AS op, false AS key_changed, p.new_key AS key, p.old, p.new, p.number AS place WHERE p.same " +
+			"UNION ALL SELECT 'd', true, p.old_key, p.old, NULL, p.number WHERE NOT p.same " +
+			"UNION ALL SELECT 'i', true, p.new_key, NULL, p.new, p.number WHERE NOT p.same) AS e ORDER BY e.place, e.op"
+	default:
+		return "SELECT 't'::\"char\", false, NULL::json, " + none + ", " + none + ", 0"
 	}
-	return none
 }
 
-// RowSQL is the row of an alias as JSON, without what Postgres computes.
-func RowSQL(alias string, t table.Table) string { return row(alias, t) }
+// objectCall and keyCall call the functions that write a row and a key where to_jsonb may not.
+func objectCall(alias string, t table.Table) string {
+	return "daymill_capture.object(TG_RELID, " + literal(alias) + ", " + array(t.Generated) + ")"
+}
 
-// KeySQL is the key of an alias as JSON.
-func KeySQL(alias string, t table.Table) string { return key(alias, t) }
+func keyCall(alias string, t table.Table) string {
+	documents := make([]string, len(t.Key))
+	for i, name := range t.Key {
+		documents[i] = string(value.AppendString(nil, []byte(name)))
+	}
+	return "daymill_capture.key(TG_RELID, " + literal(alias) + ", " + array(t.Key) + ", " + array(documents) + ")"
+}
+
+func array(texts []string) string {
+	literals := make([]string, len(texts))
+	for i, text := range texts {
+		literals[i] = literal(text)
+	}
+	return "ARRAY[" + strings.Join(literals, ", ") + "]::text[]"
+}
+
+// none is a row that there is not.
+const none = "NULL::jsonb"
 
 func row(alias string, t table.Table) string { return rowOf(alias+".*", t) }
 

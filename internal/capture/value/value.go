@@ -18,15 +18,21 @@ type Writer func(b, text []byte) ([]byte, error)
 
 // Types knows the types of a database. It is not for use by several goroutines at a time.
 type Types struct {
-	on      postgres.DBTX
-	writers map[uint32]Writer
+	on        postgres.DBTX
+	writers   map[uint32]Writer
+	relations map[uint32][]attribute
 }
 
 // New returns types that are looked up in a database when they are first seen.
-func New(on postgres.DBTX) *Types { return &Types{on: on, writers: map[uint32]Writer{}} }
+func New(on postgres.DBTX) *Types {
+	return &Types{on: on, writers: map[uint32]Writer{}, relations: map[uint32][]attribute{}}
+}
 
 // Forget makes types be looked up again: they may have been altered.
-func (t *Types) Forget() { clear(t.writers) }
+func (t *Types) Forget() {
+	clear(t.writers)
+	clear(t.relations)
+}
 
 // OIDs of built-in types that JSON has more than text for.
 const (
@@ -46,17 +52,22 @@ const (
 	oidJSONB       = 3802
 )
 
+// typeSQL counts a cast to json only where a superuser or we own the type: the function of the cast runs with our rights, and the
+// owner of a type may give it any.
 const typeSQL = `
 SELECT t.typtype::text, t.typbasetype, t.typrelid,
     CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE 0 END,
     coalesce((SELECT e.typdelim::text FROM pg_catalog.pg_type AS e WHERE e.oid = t.typelem), ','),
     pg_catalog.format('%I.%I', n.nspname, t.typname),
-    t.oid >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_cast AS c WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castfunc <> 0)
+    t.oid >= 16384 AND (r.rolsuper OR r.rolname = current_user)
+        AND EXISTS (SELECT FROM pg_catalog.pg_cast AS c WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castfunc <> 0)
 FROM pg_catalog.pg_type AS t INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+INNER JOIN pg_catalog.pg_roles AS r ON r.oid = t.typowner
 WHERE t.oid = $1`
 
 const attributesSQL = `
-SELECT a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
+SELECT a.attname, a.atttypid, CASE WHEN t.typtype = 'c' THEN pg_catalog.format_type(t.oid, NULL) ELSE '' END
+FROM pg_catalog.pg_attribute AS a INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
 // Writer returns what writes values of a type. A type that is gone by now is written as text.
@@ -146,19 +157,36 @@ func (t *Types) server(ctx context.Context, name string) Writer {
 	}
 }
 
-func (t *Types) composite(ctx context.Context, relation uint32) (Writer, error) {
+type attribute struct {
+	Name      string
+	Type      uint32
+	Composite string // the name of the type; empty where it is not composite
+}
+
+func (t *Types) attributes(ctx context.Context, relation uint32) ([]attribute, error) {
+	if known, has := t.relations[relation]; has {
+		return known, nil
+	}
 	rows, err := t.on.Query(ctx, attributesSQL, relation)
 	if err != nil {
 		return nil, err
 	}
-	type attribute struct {
-		Name string
-		Type uint32
-	}
 	attributes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[attribute])
+	if err == nil {
+		t.relations[relation] = attributes
+	}
+	return attributes, err
+}
+
+func (t *Types) composite(ctx context.Context, relation uint32) (Writer, error) {
+	attributes, err := t.attributes(ctx, relation)
 	if err != nil {
 		return nil, err
 	}
+	return t.object(ctx, attributes)
+}
+
+func (t *Types) object(ctx context.Context, attributes []attribute) (_ Writer, err error) {
 	names, writers := make([][]byte, len(attributes)), make([]Writer, len(attributes))
 	for i, a := range attributes {
 		names[i] = AppendString(nil, []byte(a.Name))

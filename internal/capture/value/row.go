@@ -1,0 +1,68 @@
+package value
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RowSQL is the SQL that reads columns of an alias as one text, for the writer that [Types.Row] returns. It calls nothing but the
+// output functions of types: to_jsonb and casts may call functions of the types' owners, with the reader's rights.
+func RowSQL(alias string, columns []string) string {
+	values := make([]string, len(columns))
+	for i, name := range columns {
+		values[i] = alias + "." + pgx.Identifier{name}.Sanitize()
+	}
+	return "pg_catalog.format('%s', ROW(" + strings.Join(values, ", ") + "))"
+}
+
+// TextSQL is the SQL that reads a column of an alias as text, as RowSQL does.
+func TextSQL(alias, column string) string {
+	return "pg_catalog.format('%s', " + alias + "." + pgx.Identifier{column}.Sanitize() + ")"
+}
+
+// Row returns what writes columns of a table, read with [RowSQL], as a JSON object.
+func (t *Types) Row(ctx context.Context, relation uint32, columns []string) (Writer, error) {
+	chosen, err := t.choose(ctx, relation, columns)
+	if err != nil {
+		return nil, err
+	}
+	return t.object(ctx, chosen)
+}
+
+// Parameters returns the SQL of parameters, numbered from 1, that columns of a table are compared with. They have the types that
+// the comparison gives them: of a domain, that is the type below, whose input does not call the domain's CHECK.
+func (t *Types) Parameters(ctx context.Context, relation uint32, columns []string) ([]string, error) {
+	chosen, err := t.choose(ctx, relation, columns)
+	if err != nil {
+		return nil, err
+	}
+	parameters := make([]string, len(chosen))
+	for i, a := range chosen {
+		parameters[i] = "$" + strconv.Itoa(i+1)
+		if a.Composite != "" { // A comparison would take any record.
+			parameters[i] += "::" + a.Composite
+		}
+	}
+	return parameters, nil
+}
+
+func (t *Types) choose(ctx context.Context, relation uint32, columns []string) ([]attribute, error) {
+	all, err := t.attributes(ctx, relation)
+	if err != nil {
+		return nil, fmt.Errorf("look up the columns of table %d: %w", relation, err)
+	}
+	chosen := make([]attribute, len(columns))
+	for i, name := range columns {
+		at := slices.IndexFunc(all, func(a attribute) bool { return a.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("table %d has no column %s any more", relation, name)
+		}
+		chosen[i] = all[at]
+	}
+	return chosen, nil
+}
