@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Change is one row inserted, updated or deleted, or a table truncated: the same document that every sink receives.
+// Change is an inserted, updated or deleted row, or a truncated table. Its JSON is the document that every sink receives.
 type Change = change.Change
 
 // Operations of a Change.
@@ -24,15 +24,16 @@ const (
 	DefaultChangeBatch = 100
 )
 
-// ChangeFunc calls a function with the changes of tables: see [OnChange]. The fields may be set before [ChangeFunc.Run].
+// ChangeFunc calls a function with the changes of tables: see [OnChange]. Set its fields before calling [ChangeFunc.Run].
 type ChangeFunc[TTx any] struct {
-	// Database is the one whose changes are wanted; DefaultDatabase if empty.
+	// Database is the name of the captured database; DefaultDatabase if empty.
 	Database string
-	// Shards is into how many parts the changes are divided by their keys; 1 if zero. It cannot be changed later.
+	// Shards is how many processes can work at the same time. Changes are divided into shards by their keys, so that changes of a
+	// row stay in order. 1 if zero. It cannot be changed later.
 	Shards int
-	// Batch is how many changes a call gets at most; DefaultChangeBatch if zero.
+	// Batch is the most changes that one call gets; DefaultChangeBatch if zero.
 	Batch int
-	// Failed is told of errors that Run survives: those of the function, and those of the database. May be nil.
+	// Failed is called with each error after which Run tries again: errors of the function and of the database. It may be nil.
 	Failed func(ctx context.Context, err error)
 
 	name   string
@@ -40,24 +41,35 @@ type ChangeFunc[TTx any] struct {
 	do     func(ctx context.Context, tx TTx, changes []Change) error
 }
 
-// OnChange returns what calls do with the changes of tables, in the order of their commits, after [ChangeFunc.Run] has been
-// called. Daymill captures the changes; the function runs in the application's own process.
+// OnChange returns a ChangeFunc whose [ChangeFunc.Run] calls do with the changes of tables, in the order of their commits.
+// Daymill captures the changes; do runs in the application's own process.
 //
-// What do does with tx has its effect exactly once: the transaction also moves the position. do must not end it. Whatever else
-// do does, such as calling a service, may happen again.
+// Everything that do writes with tx takes effect exactly once, because the same transaction moves the position. do must not
+// commit or roll back tx. Anything else that do does, such as calling a service, may happen again.
 //
-// Tables are patterns such as public.orders, public.order_* or a schema, with ! before what is left out; none mean all that are
-// captured. The name is the function's identity: the position belongs to it. A new name begins at the end of the log.
+// Tables are patterns: public.orders, public.order_*, or a schema. A pattern that begins with ! excludes tables. Without
+// patterns, do gets the changes of all captured tables. The position belongs to the name. A new name begins at the end of the
+// log.
 //
-// After an error the batch comes again, after a second at first and a minute at last, and half as large each time. An error
-// of [Permanent] says that it will not get better: the change becomes a dead letter, later changes of its row wait behind it,
-// and all others go on. So does a change that fails a dozen times alone while another one works. `daymill deadletter replay`
-// brings them again.
+// If do returns an error, it is called again after a second, and after each further error after twice as long, up to a minute,
+// each time with half as many changes. If do returns an error made by [Permanent], the change becomes a dead letter, later
+// changes of the same row wait behind it, and all other changes continue. The same happens to a change that alone fails twelve
+// times while another change succeeds. `daymill deadletter replay` delivers dead letters again.
+//
+//	copied := jobs.OnChange("copy", []string{"public.orders"}, func(ctx context.Context, tx pgx.Tx, changes []jobs.Change) error {
+//		for _, c := range changes {
+//			if _, err := tx.Exec(ctx, "INSERT INTO order_log (position, key) VALUES ($1, $2)", c.Position, string(c.Key)); err != nil {
+//				return err
+//			}
+//		}
+//		return nil
+//	})
+//	return copied.Run(ctx, client)
 func OnChange[TTx any](name string, tables []string, do func(ctx context.Context, tx TTx, changes []Change) error) *ChangeFunc[TTx] {
 	return &ChangeFunc[TTx]{name: name, tables: tables, do: do}
 }
 
-// Permanent marks an error that will not go away with another attempt.
+// Permanent marks an error for which another attempt will not help: see [OnChange].
 func Permanent(err error) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// changeIdle is how long Run waits where there is nothing to do.
+	// changeIdle is how long Run waits if there are no changes.
 	changeIdle = 100 * time.Millisecond
 	// longestWait is the longest pause after an error.
 	longestWait = time.Minute
@@ -27,9 +27,9 @@ const (
 	maxReason = 4 << 10
 )
 
-// Run calls the function until ctx is done, whose cause it returns, or returns an error where it cannot begin: Daymill is not
-// installed, or the name is another consumer's. It uses one connection of the client's pool at a time. It may run in any number
-// of processes and goroutines: as many as there are shards work at a time.
+// Run calls the function with changes until ctx is done, and returns ctx's cause. It returns an error if it cannot begin, because
+// Daymill is not installed or another consumer has the name. It uses one connection of the client's pool at a time. You may call
+// it in any number of processes and goroutines; each shard is worked on by one of them at a time.
 func (f *ChangeFunc[TTx]) Run(ctx context.Context, client *river.Client[TTx]) error {
 	r := &changeRun[TTx]{ChangeFunc: f, driver: client.Driver()}
 	tables, err := json.Marshal(append([]string{}, f.tables...))
@@ -75,10 +75,10 @@ func (f *ChangeFunc[TTx]) failed(ctx context.Context, err error) {
 	}
 }
 
-// backoff is how long to wait after so many failures in a row: a second, two, four, up to a minute.
+// backoff returns how long to wait after a number of failures in a row: a second, two, four, up to a minute.
 func backoff(failures int) time.Duration { return min(time.Second<<min(failures-1, 10), longestWait) }
 
-// changeRun is one Run.
+// changeRun is the state of one call of Run.
 type changeRun[TTx any] struct {
 	*ChangeFunc[TTx]
 
@@ -96,10 +96,10 @@ type changeBatch struct {
 		Position int64  `json:"position"`
 		Change   Change `json:"change"`
 	} `json:"letters"`
-	Parked bool `json:"parked"` // there are keys that are
+	Parked bool `json:"parked"` // some keys are parked
 }
 
-// changeLetter is a change that becomes a dead letter, or one that stays one.
+// changeLetter is a change that becomes or stays a dead letter.
 type changeLetter struct {
 	Position int64  `json:"position"`
 	Hash     string `json:"hash"`
@@ -119,7 +119,7 @@ func waits(c Change) changeLetter {
 
 func hexHash(c Change) string { return hex.EncodeToString(change.Hash(c)) }
 
-// readable cuts text to what a dead letter keeps, and to what Postgres stores.
+// readable shortens text to maxReason, and removes what Postgres cannot store.
 func readable(text string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), maxReason)], "\x00", ""), "")
 }
@@ -158,7 +158,7 @@ func (r *changeRun[TTx]) turn(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// deliver calls the function with a batch and records what came of it.
+// deliver calls the function with a batch and records the result.
 func (r *changeRun[TTx]) deliver(ctx context.Context, tx riverdriver.ExecutorTx, batch changeBatch) error {
 	parked, err := r.parked(ctx, tx, batch)
 	if err != nil {
@@ -186,7 +186,7 @@ func (r *changeRun[TTx]) deliver(ctx context.Context, tx riverdriver.ExecutorTx,
 			return r.record(ctx, tx, "SELECT capture.fail_changes($1::text, $2::integer, $3::text, $4::text::interval)",
 				r.name, batch.Shard, readable(made.failed.Error()), wait)
 		}
-		made.letters = append(made.letters, letterOf(batch.Changes[0], "refused", "the function fails on it, and takes others: "+made.failed.Error()))
+		made.letters = append(made.letters, letterOf(batch.Changes[0], "refused", "the function fails on this change and accepts others: "+made.failed.Error()))
 	}
 	letters, err := json.Marshal(append([]changeLetter{}, made.letters...))
 	if err != nil {
@@ -196,7 +196,7 @@ func (r *changeRun[TTx]) deliver(ctx context.Context, tx riverdriver.ExecutorTx,
 		r.name, batch.Shard, batch.UpTo, made.taken, string(letters))
 }
 
-// delivery is what came of a batch so far.
+// delivery is the result of a batch so far.
 type delivery struct {
 	parked  map[string]bool // hashes of keys
 	letters []changeLetter
@@ -204,7 +204,8 @@ type delivery struct {
 	failed  error // an error that may go away
 }
 
-// halve calls the function with changes, and finds out which ones are to blame for a permanent error.
+// halve calls the function with changes. After a permanent error, it calls the function with each half, to find the changes that
+// cause the error.
 func (r *changeRun[TTx]) halve(ctx context.Context, tx riverdriver.ExecutorTx, changes []Change, made *delivery) error {
 	var sent []Change
 	for _, c := range changes {
@@ -215,7 +216,7 @@ func (r *changeRun[TTx]) halve(ctx context.Context, tx riverdriver.ExecutorTx, c
 		}
 	}
 	if len(sent) == 0 || made.failed != nil {
-		return nil //nolint:nilerr // The caller looks at it.
+		return nil //nolint:nilerr // The caller reads made.failed.
 	}
 	failed, err := r.call(ctx, tx, sent, false)
 	switch {
@@ -239,14 +240,15 @@ func (r *changeRun[TTx]) halve(ctx context.Context, tx riverdriver.ExecutorTx, c
 	return r.halve(ctx, tx, sent[middle:], made)
 }
 
-// call calls the function behind a savepoint. Where it fails, or undo is set, what it did in the transaction is undone.
+// call calls the function within a savepoint. If the function fails, or undo is set, it undoes what the function did in the
+// transaction.
 func (r *changeRun[TTx]) call(ctx context.Context, tx riverdriver.ExecutorTx, changes []Change, undo bool) (failed, err error) {
 	if err := tx.Exec(ctx, "SAVEPOINT daymill_function"); err != nil {
 		return nil, fmt.Errorf("set a savepoint: %w", err)
 	}
 	failed = r.protected(ctx, tx, changes)
 	if failed == nil && !undo {
-		// It fails where a statement of the function did, whose error it kept to itself.
+		// RELEASE fails if a statement of the function failed and the function ignored the error.
 		if failed = tx.Exec(ctx, "RELEASE SAVEPOINT daymill_function"); failed == nil {
 			return nil, nil
 		}
@@ -257,7 +259,7 @@ func (r *changeRun[TTx]) call(ctx context.Context, tx riverdriver.ExecutorTx, ch
 	return failed, nil
 }
 
-// protected makes an error of a panic.
+// protected calls the function and turns a panic into an error.
 func (r *changeRun[TTx]) protected(ctx context.Context, tx riverdriver.ExecutorTx, changes []Change) (err error) {
 	defer func() {
 		if bug := recover(); bug != nil {
@@ -267,7 +269,8 @@ func (r *changeRun[TTx]) protected(ctx context.Context, tx riverdriver.ExecutorT
 	return r.do(ctx, r.driver.UnwrapTx(tx), changes)
 }
 
-// takesAnother reports whether the function takes a change of another row, so that the one that it does not take is to blame.
+// takesAnother reports whether the function accepts a change of another row. If it does, the change that it refuses is the cause
+// of the error.
 func (r *changeRun[TTx]) takesAnother(ctx context.Context, tx riverdriver.ExecutorTx, batch changeBatch, parked map[string]bool) bool {
 	for _, c := range batch.Witnesses {
 		if hexHash(c) != hexHash(batch.Changes[0]) && !parked[hexHash(c)] {
@@ -306,7 +309,7 @@ func (r *changeRun[TTx]) parked(ctx context.Context, tx riverdriver.ExecutorTx, 
 	return parked, nil
 }
 
-// replay calls the function with dead letters that somebody wants delivered again, one after another.
+// replay calls the function with the dead letters that somebody asked to deliver again, one after another.
 func (r *changeRun[TTx]) replay(ctx context.Context, tx riverdriver.ExecutorTx, batch changeBatch) error {
 	gone, again := []int64{}, []changeLetter{}
 	parked := map[string]bool{}
@@ -341,7 +344,7 @@ func (r *changeRun[TTx]) replay(ctx context.Context, tx riverdriver.ExecutorTx, 
 
 func (*changeRun[TTx]) record(ctx context.Context, tx riverdriver.ExecutorTx, sql string, args ...any) error {
 	if err := tx.Exec(ctx, sql, args...); err != nil {
-		return fmt.Errorf("record what came of the changes: %w", err)
+		return fmt.Errorf("record the result of the changes: %w", err)
 	}
 	return nil
 }

@@ -304,7 +304,7 @@ func TestOnChange_Suspect(t *testing.T) {
 	require.Equal(t, []int64{2, 3}, b.copied(t), "the witness's effect is undone, until its turn")
 	letter, err := consumer.GetLetter(t.Context(), b.DB.DB, "copy", 1)
 	require.NoError(t, err)
-	require.Equal(t, "the function fails on it, and takes others: the function panicked: at the disco", letter.Reason)
+	require.Equal(t, "the function fails on this change and accepts others: the function panicked: at the disco", letter.Reason)
 }
 
 // TestOnChange_Swallowed: an error of a statement that the function keeps to itself is an error of the function.

@@ -2,17 +2,17 @@ package jobs
 
 import "github.com/riverqueue/river"
 
-// DeliverChangesArgs are the arguments of the job that delivers changes to one shard of a consumer. Workers insert it; there is
-// at most one per shard that is not finished.
+// DeliverChangesArgs are the arguments of the job that delivers changes to one shard of a consumer. Workers insert the job. Each
+// shard has at most one unfinished job.
 type DeliverChangesArgs struct {
 	Consumer string `json:"consumer" river:"unique"`
 	Shard    int    `json:"shard" river:"unique"`
 }
 
-// deliverAttempts is for errors of Daymill's own database. What a sink does not take is tried again by later jobs.
+// deliverAttempts bounds attempts after errors of Daymill's own database. Later jobs deliver again what a sink did not accept.
 const deliverAttempts = 3
 
-// Kind is deliver_changes.
+// Kind returns deliver_changes.
 func (DeliverChangesArgs) Kind() string { return "deliver_changes" }
 
 // InsertOpts makes the job the only one of its shard.

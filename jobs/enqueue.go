@@ -37,9 +37,9 @@ func EnqueueRange[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx
 	return nil
 }
 
-// EnqueueEntities requests that some entities of a date are counted again, in the caller's transaction, as EnqueueDay requests
-// the whole date. It costs work in proportion to those entities if the events have an index that leads with the entity. More
-// than 10,000 entities are a request for the whole date.
+// EnqueueEntities requests in the caller's transaction that some entities of a date are counted again, as EnqueueDay requests
+// the whole date. If the events have an index that begins with the entity, the cost depends only on these entities. A request
+// for more than 10,000 entities becomes a request for the whole date.
 func EnqueueEntities[TTx any](ctx context.Context, tx TTx, client *river.Client[TTx], day Date, entities ...string) error {
 	if day.IsZero() {
 		return errors.New("enqueue a rollup: a date is missing")

@@ -1,10 +1,17 @@
-// Package jobs is Daymill's public API: the arguments of its River jobs, and the helpers that enqueue them in an
-// application's own transaction. The workers are in internal/worker; `daymill worker` starts them.
+// Package jobs is what an application imports: helpers that request rollups in the application's own transaction, functions that
+// are called with changes of tables ([OnChange]), and the arguments of Daymill's River jobs. `daymill worker` works the jobs.
 //
 // An application requests a rollup of a date with [EnqueueDay] or [EnqueueRange], with a plain River insert of
 // [RollupDayArgs], or in SQL with analytics.enqueue_rollup. All of them append a request to the ledger in the caller's
-// transaction. The request is what counts, not the job: every committed request is followed by a run that starts after it,
-// even if River skips the insert as a duplicate of a running job.
+// transaction. The request matters, not the job: every committed request is followed by a run that starts after it, even if
+// River skips the insert as a duplicate of a running job.
+//
+//	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//		if err := importEvents(ctx, tx, day); err != nil {
+//			return err
+//		}
+//		return jobs.EnqueueDay(ctx, tx, client, day)
+//	})
 package jobs
 
 import (

@@ -2,13 +2,13 @@ package jobs
 
 import "github.com/riverqueue/river"
 
-// SnapshotTablesArgs are the arguments of the job that goes on with the snapshots of a database's tables. Workers insert it; there
-// is at most one per database that is not finished.
+// SnapshotTablesArgs are the arguments of the job that reads snapshots of a database's tables. Workers insert the job. Each
+// database has at most one unfinished job.
 type SnapshotTablesArgs struct {
 	Stream string `json:"stream" river:"unique"`
 }
 
-// Kind is snapshot_tables.
+// Kind returns snapshot_tables.
 func (SnapshotTablesArgs) Kind() string { return "snapshot_tables" }
 
 // InsertOpts makes the job the only one of its database.

@@ -49,10 +49,10 @@ type cli struct {
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
 	Apply      applyCmd      `cmd:"" help:"Make captured tables and sinks match daymill.yaml."`
 	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`
-	Capture    captureCmd    `cmd:"" help:"Say which tables are captured, show how and what, and go on with snapshots."`
-	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink did not take, deliver them again, or discard them."`
-	View       viewCmd       `cmd:"" help:"Make tables that are kept equal to a SELECT: apply definitions, watch, verify, rebuild."`
-	Archive    archiveCmd    `cmd:"" help:"Keep a backup as plain SQL, of everything and of every transaction since, and restore it."`
+	Capture    captureCmd    `cmd:"" help:"Choose the tables to capture, show streams and changes, and control snapshots."`
+	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink refused, deliver them again, or discard them."`
+	View       viewCmd       `cmd:"" help:"Keep tables equal to a SELECT: apply definitions, watch, verify, rebuild."`
+	Archive    archiveCmd    `cmd:"" help:"Keep a backup as plain SQL, with every transaction, and restore it."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -62,7 +62,7 @@ type cli struct {
 type globals struct {
 	DatabaseURL string          `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"The Postgres to work on: postgres://user:password@host:5432/database."`
 	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"The pooler in front of Postgres: auto detects it, transaction is PgBouncer's mode of that name (${enum})."`
-	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"The most connections a process opens to the database."`
+	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"How many connections a process opens to the database at most."`
 	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"The format of log lines (${enum})."`
 	LogLevel    slog.Level      `env:"DAYMILL_LOG_LEVEL" default:"info" help:"The least severe log lines to write: debug, info, warn or error."`
 }
@@ -181,7 +181,7 @@ func (a *app) terminal() bool {
 
 // open connects to the database. The verb is shown in pg_stat_activity.
 func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
-	// One connection that the verb holds, and one for its queries in the meantime.
+	// A verb may hold one connection while it runs queries on another.
 	if a.PoolSize < 2 || a.PoolSize > 1000 {
 		return nil, usagef("--pool-size is %d: give a number from 2 to 1000", a.PoolSize)
 	}

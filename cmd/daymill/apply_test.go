@@ -107,7 +107,7 @@ func TestApply_Captures(t *testing.T) {
 	code, stdout, stderr := command(t.Context(), b.db.URL, "apply", "-f", b.file, "--dry-run")
 	require.Equal(t, exitOK, code)
 	require.Equal(t, "create  capture of app: public.orders public.keyless\n", stdout)
-	require.Contains(t, stderr, "note: app is read by triggers")
+	require.Contains(t, stderr, "note: triggers capture the changes of app")
 	require.Contains(t, stderr, "note: public.keyless of app is not captured: it has no primary key")
 	captured := func() (patterns []string) {
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT coalesce(min(tables), '{}') FROM capture.stream").Scan(&patterns))
@@ -122,18 +122,18 @@ func TestApply_Captures(t *testing.T) {
 	b.run(t, "apply", "-f", b.file)
 	require.Equal(t, []string{"public.orders", "sales"}, captured())
 
-	require.Contains(t, b.run(t, "capture", "remove", "sales"), `captured of app: ["public.orders"]`)
+	require.Contains(t, b.run(t, "capture", "remove", "sales"), `captured tables of app: ["public.orders"]`)
 	require.Contains(t, b.run(t, "capture", "add", "public.items", "!public.secret"), `["public.orders" "public.items" "!public.secret"]`)
-	require.Contains(t, b.refused(t, "capture", "remove", "sales"), "sales is not captured by that name")
+	require.Contains(t, b.refused(t, "capture", "remove", "sales"), "sales is not in the list of captured tables")
 	require.Contains(t, b.refused(t, "capture", "add", "a.b.c"), "the pattern of tables cannot be read")
-	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm"), "say where database crm is: --url")
-	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm", "--url", "postgres://u:hunter2secret@h"), "settings are stored, and hold no secrets")
+	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm"), "database crm is unknown: give the environment variable with its URL, as --url '$NAME'")
+	require.Contains(t, b.refused(t, "capture", "add", "a.b", "--database", "crm", "--url", "postgres://u:hunter2secret@h"), "settings are stored and must not contain secrets")
 	b.run(t, "capture", "add", "a.b", "--database", "crm", "--url", "$CRM_URL")
 
 	require.Contains(t, b.run(t, "sink", "add", "cache", "kind=redis", "url=$REDIS_URL", "set=order:{{ .key.id }}", "tables=[public.orders, public.items]", "database=crm"),
 		"sink cache is added: from now")
 	require.Contains(t, b.run(t, "sink", "show", "cache"), `"set": "order:{{ .key.id }}"`)
-	require.Contains(t, b.refused(t, "sink", "add", "cache", "kind=redis", "url=$REDIS_URL", "set=a"), "there is a sink cache")
+	require.Contains(t, b.refused(t, "sink", "add", "cache", "kind=redis", "url=$REDIS_URL", "set=a"), "the sink cache already exists")
 	refused := b.refused(t, "sink", "add", "other", "kind=redis", "url=redis://:hunter2secret@host", "colour=red")
 	require.Contains(t, refused, "write the name of an environment variable")
 	require.Contains(t, refused, `a sink has no "colour"`)
@@ -164,7 +164,7 @@ func TestSink(t *testing.T) {
 	require.Contains(t, shown, "moves")
 	require.NotContains(t, shown, "\x1b")
 	require.Equal(t, "sink cache goes on\n", b.run(t, "sink", "resume", "cache"))
-	require.Equal(t, "sink cache goes on after position 5\n", b.run(t, "sink", "rewind", "cache", "--to", "5"))
+	require.Equal(t, "sink cache continues after position 5\n", b.run(t, "sink", "rewind", "cache", "--to", "5"))
 	require.Contains(t, b.run(t, "sink", "show", "cache", "--json"), `"position": 5`)
 	require.Equal(t, "sink cache is removed\n", b.run(t, "sink", "remove", "cache"))
 	for _, args := range [][]string{

@@ -19,11 +19,11 @@ import (
 )
 
 type archiveCmd struct {
-	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: install event triggers, make the publication and the slot, and dump the database."`
+	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: create event triggers, a publication and a slot, and dump the database."`
 	Run     archiveRunCmd     `cmd:"" help:"Write every transaction to the archive, until Ctrl-C."`
-	Status  archiveStatusCmd  `cmd:"" help:"Say what the archive covers, and what its slot holds back."`
+	Status  archiveStatusCmd  `cmd:"" help:"Report what the archive covers, and how much WAL its slot holds back."`
 	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's segments with their checksums."`
-	Restore archiveRestoreCmd `cmd:"" help:"Make a database of the archive: as of its end, of a time or of a position."`
+	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position."`
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
 }
 
@@ -63,7 +63,7 @@ func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("the archive of %s begins at %s; daymill archive run goes on with it\n", manifest.Database, manifest.Base)
+	a.printf("the archive of %s begins at %s: run daymill archive run to continue it\n", manifest.Database, manifest.Base)
 	return nil
 }
 
@@ -74,14 +74,14 @@ type archiveRunCmd struct {
 	SegmentAge  time.Duration `env:"DAYMILL_ARCHIVE_SEGMENT_AGE" default:"5m" help:"Time after which a segment is sealed and another one begins."`
 }
 
-// Run archives until it is told to stop.
+// Run writes transactions to the archive until it is told to stop.
 func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	path, err := c.path()
 	if err != nil {
 		return err
 	}
 	if c.SegmentSize < 1 || c.SegmentAge <= 0 {
-		return usagef("--segment-size and --segment-age are positive")
+		return usagef("--segment-size or --segment-age is too small: give values above 0")
 	}
 	db, err := a.open(ctx, "archive run")
 	if err != nil {
@@ -96,7 +96,7 @@ func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 
 type archiveStatusCmd struct{ archiveOption }
 
-// Run reports what is covered.
+// Run reports what the archive covers.
 func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 	path, err := c.path()
 	if err != nil {
@@ -128,9 +128,9 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 	case !has:
 		return fmt.Errorf("%w: the slot %s is gone", stream.ErrGap, manifest.Slot)
 	case !slot.Active:
-		a.printf("slot\t%s, nobody reads it; it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
+		a.printf("slot\t%s, nobody reads it and it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
 	default:
-		a.printf("slot\t%s, is read; it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
+		a.printf("slot\t%s, in use; it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
 	}
 	return nil
 }
@@ -154,19 +154,19 @@ func (c *archiveVerifyCmd) Run(_ context.Context, a *app) error {
 	if err := segment.Check(files, manifest.Base); err != nil {
 		return err
 	}
-	a.printf("%d segments, as they were sealed, without a gap\n", len(files))
+	a.printf("%d segments are complete and unchanged, and none is missing\n", len(files))
 	return nil
 }
 
 type archiveRestoreCmd struct {
 	archiveOption
 
-	Into  string `required:"" placeholder:"URL" help:"The database to restore into, which is empty. The role is a superuser."`
-	At    string `placeholder:"TIME|LSN" help:"Leave out what was committed later: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
+	Into  string `required:"" placeholder:"URL" help:"The empty database to restore into. The role must be a superuser."`
+	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
 	Force bool   `help:"Restore into a database that is not empty."`
 }
 
-// Run restores.
+// Run restores the archive into a database.
 func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	path, err := c.path()
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 
 type archiveRemoveCmd struct{ archiveOption }
 
-// Run removes what the archive has in the database.
+// Run removes the archive's slot, publication and event triggers from the database.
 func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
 	path, err := c.path()
 	if err != nil {

@@ -92,7 +92,7 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 	if err != nil {
 		return err
 	}
-	about := "how many events is not known: Postgres took too long to say"
+	about := "number of events unknown, because Postgres took too long to estimate it"
 	if cost.Known {
 		about = fmt.Sprintf("about %s events, about %s", number(cost.Events),
 			duration(cost.Alongside(plan.InFlight, plan.Pause, len(dates))))
@@ -125,7 +125,7 @@ func (a *app) printLosses(survey protection.Survey, erase bool) {
 			number(loss.Erased()))
 	}
 	if survey.Uncounted > 0 {
-		a.printf("there was no time to count the events of %s\n", plural(int64(survey.Uncounted), "date"))
+		a.printf("the time limit ran out before the events of %s were counted\n", plural(int64(survey.Uncounted), "date"))
 	}
 }
 
@@ -200,7 +200,7 @@ func (c *backfillShowCmd) Run(ctx context.Context, a *app) error {
 	a.tablef(table, "cancelled\t%d\n", b.DatesCancelled)
 	a.tablef(table, "protected\t%d\n", b.DatesProtected)
 	a.tablef(table, "left\t%s\n", remaining(b))
-	a.tablef(table, "asked for\t%s by %s (%s)\n",
+	a.tablef(table, "requested\t%s by %s (%s)\n",
 		b.RequestedAt.In(installation.Zone).Format("2006-01-02 15:04:05 MST"), b.By, b.Via)
 	return table.Flush()
 }

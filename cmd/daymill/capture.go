@@ -23,7 +23,7 @@ import (
 
 type captureCmd struct {
 	Add    captureAddCmd    `cmd:"" help:"Capture the changes of tables."`
-	Remove captureRemoveCmd `cmd:"" help:"Capture the changes of tables no longer. What is in the log is still delivered."`
+	Remove captureRemoveCmd `cmd:"" help:"Stop capturing the changes of tables. Changes that are in the log are still delivered."`
 	Status captureStatusCmd `cmd:"" help:"List the streams, how they are read, their positions, gaps, and snapshots in progress."`
 	Tail   captureTailCmd   `cmd:"" help:"Print changes as they are written to the log, until Ctrl-C."`
 
@@ -47,7 +47,7 @@ type streamReport struct {
 	CommittedAt *time.Time `json:"committed_at"`
 	Retained    int64      `json:"retained_bytes"`
 	Behind      int64      `json:"behind_bytes"`
-	// Gaps are those that are not repaired.
+	// Gaps lists the gaps that are not repaired.
 	Gaps      []gapReport      `json:"gaps"`
 	Snapshots []snapshotReport `json:"snapshots"` // that are not finished
 }
@@ -57,7 +57,7 @@ type gapReport struct {
 	Kind   string    `json:"kind"`
 	Reason string    `json:"reason"`
 	After  int64     `json:"after"`
-	Tables []string  `json:"tables"` // all where there are none
+	Tables []string  `json:"tables"` // empty means all
 	At     time.Time `json:"at"`
 }
 
@@ -151,7 +151,7 @@ type captureTailCmd struct {
 // tailEvery is how often capture tail reads the log.
 const tailEvery = 200 * time.Millisecond
 
-// Run prints changes.
+// Run prints changes until ctx is done, or up to the end of the log without --follow.
 func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 	passes, err := filter.New(filter.Config{Tables: c.Table})
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// captureLog reads the log for consumers.
+// captureLog gives consumers access to the log.
 type captureLog struct{ log.Log }
 
 // Read returns changes of a shard.
@@ -52,7 +52,7 @@ func (a *app) capture(database *postgres.DB, views *view.Engine) *worker.Capture
 		},
 		Judge: func(ctx context.Context, on postgres.DBTX, c consumer.Consumer, one change.Change, accepted int) (string, error) {
 			if c.Kind == view.Kind {
-				return "", nil // It follows the catalog itself.
+				return "", nil // A view looks for changed columns itself.
 			}
 			var settings kind.Settings
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {
@@ -102,7 +102,8 @@ func openView(ctx context.Context, views *view.Engine, c consumer.Consumer) (sin
 	return opened, passes, true, nil
 }
 
-// databases opens the databases of views. Their URLs are in environment variables, whose names may be given by a file.
+// databases opens the databases of views. Environment variables contain their URLs; variables maps a database to the name of
+// its variable and may be nil.
 func (a *app) databases(db *postgres.DB, variables map[string]string) *view.Databases {
 	return &view.Databases{DB: db, URL: a.DatabaseURL, Lookup: os.LookupEnv, Variables: variables}
 }

@@ -15,11 +15,11 @@ import (
 )
 
 type captureSnapshotCmd struct {
-	List    snapshotListCmd    `cmd:"" help:"List snapshots and how far they are."`
+	List    snapshotListCmd    `cmd:"" help:"List snapshots and their progress."`
 	Pause   snapshotPauseCmd   `cmd:"" help:"Pause a snapshot."`
 	Resume  snapshotResumeCmd  `cmd:"" help:"Resume a paused snapshot where it was."`
 	Restart snapshotRestartCmd `cmd:"" help:"Begin a snapshot of a table again."`
-	Cancel  snapshotCancelCmd  `cmd:"" help:"End a snapshot. What it has read so far is delivered."`
+	Cancel  snapshotCancelCmd  `cmd:"" help:"Cancel a snapshot. Rows that it has already read are still delivered."`
 }
 
 type snapshotListCmd struct {
@@ -31,7 +31,7 @@ type snapshotReport struct {
 	ID         int64      `json:"id"`
 	Database   string     `json:"database"`
 	Table      string     `json:"table"`
-	Sink       string     `json:"sink,omitempty"` // all where it is missing
+	Sink       string     `json:"sink,omitempty"` // empty means all
 	State      string     `json:"state"`
 	Reason     string     `json:"reason,omitempty"`
 	Rows       int64      `json:"rows"`
@@ -71,7 +71,7 @@ func (c *snapshotListCmd) Run(ctx context.Context, a *app) error {
 		return a.printJSON(reports)
 	}
 	if len(list) == 0 {
-		a.printf("there are no snapshots: write from: snapshot for a sink, or run `daymill sink snapshot NAME`\n")
+		a.printf("there are no snapshots: set `from: snapshot` for a sink, or run `daymill sink snapshot NAME`\n")
 		return nil
 	}
 	return a.printSnapshots(list)
@@ -151,9 +151,9 @@ type sinkSnapshotCmd struct {
 	Table []string `placeholder:"TABLE" help:"Tables, as public.orders; all that the sink takes by default."`
 }
 
-// Run asks for a snapshot for one sink.
+// Run requests a snapshot for one sink.
 func (c *sinkSnapshotCmd) Run(ctx context.Context, a *app) error {
-	return c.change(ctx, a, "gets the rows that are there, besides changes: `daymill capture status` shows how far it is", func(tx pgx.Tx) error {
+	return c.change(ctx, a, "gets the existing rows in addition to changes: `daymill capture status` shows the progress", func(tx pgx.Tx) error {
 		there, err := consumer.Get(ctx, tx, c.Name)
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ func (c *captureAddCmd) Run(ctx context.Context, a *app) error {
 		return usageError{err}
 	}
 	if _, is := kind.Variable(c.URL); c.URL != "" && !is {
-		return usagef("--url is the name of an environment variable, such as $CRM_URL: settings are stored, and hold no secrets")
+		return usagef("--url is not the name of an environment variable: write it as $CRM_URL, because settings are stored and must not contain secrets")
 	}
 	return c.change(ctx, a, func(there *stream.Config) error {
 		switch {
@@ -46,7 +46,7 @@ func (c *captureAddCmd) Run(ctx context.Context, a *app) error {
 		case there.URL == "" && c.Database == config.App:
 			there.URL = "$DATABASE_URL"
 		case there.URL == "":
-			return usagef("say where database %s is: --url '$%s'", c.Database, "NAME")
+			return usagef("database %s is unknown: give the environment variable with its URL, as --url '$NAME'", c.Database)
 		}
 		for _, pattern := range c.Tables {
 			if !slices.Contains(there.Tables, pattern) {
@@ -63,7 +63,7 @@ func (c *captureRemoveCmd) Run(ctx context.Context, a *app) error {
 		for _, pattern := range c.Tables {
 			at := slices.Index(there.Tables, pattern)
 			if at < 0 {
-				return usagef("%s is not captured by that name: captured are %q", pattern, there.Tables)
+				return usagef("%s is not in the list of captured tables: give one of %q", pattern, there.Tables)
 			}
 			there.Tables = slices.Delete(there.Tables, at, at+1)
 		}
@@ -91,16 +91,16 @@ func (c *captureTables) change(ctx context.Context, a *app, change func(there *s
 		return err
 	}
 	if len(there.Tables) == 0 {
-		a.printf("nothing of %s is captured any more: a worker removes the slot and the publication, or the triggers\n", c.Database)
+		a.printf("no table of %s is captured any more: a worker removes the slot and the publication, or the triggers\n", c.Database)
 		return nil
 	}
-	a.printf("captured of %s: %q\n", c.Database, there.Tables)
+	a.printf("captured tables of %s: %q\n", c.Database, there.Tables)
 	a.noteCapture(ctx, db, there)
 	return nil
 }
 
-// noteCapture tells how a database is going to be read, and which tables cannot be captured. What it cannot find out is for the
-// worker to say, which may have another environment.
+// noteCapture prints how a worker will read a database, and which tables it cannot capture. If noteCapture cannot find out, it
+// prints nothing: the worker, whose environment may differ, reports it.
 func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config) {
 	if len(c.Tables) == 0 {
 		return
@@ -118,7 +118,7 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config)
 	case err != nil:
 		a.errorf("note: %s: %s\n", c.Name, err)
 	case mode == stream.ModeTrigger:
-		a.errorf("note: %s is read by triggers, for which each write to a captured table pays: %s\n", c.Name, reason)
+		a.errorf("note: triggers capture the changes of %s, and make each write to a captured table slower: %s\n", c.Name, reason)
 	}
 	found, err := table.Find(ctx, source, c.Tables)
 	if err != nil {
@@ -126,7 +126,7 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config)
 		return
 	}
 	if len(found) == 0 {
-		a.errorf("note: no table of %s is called so yet: %q\n", c.Name, c.Tables)
+		a.errorf("note: no table of %s matches %q yet\n", c.Name, c.Tables)
 	}
 	for _, t := range found {
 		if t.Reason != "" {
@@ -138,7 +138,7 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config)
 // errNoVariable says that the URL of a database is not in the environment.
 var errNoVariable = errors.New("the URL of the database is not in the environment")
 
-// openSource opens the database of a stream: db itself, or another one, which the caller closes.
+// openSource opens the database of a stream. It returns db itself, or a connection to another database, which the caller closes.
 func (a *app) openSource(ctx context.Context, db *postgres.DB, name, variable string) (source *postgres.DB, url string, err error) {
 	if name == config.App {
 		return db, a.DatabaseURL, nil
@@ -157,5 +157,5 @@ func (a *app) openSource(ctx context.Context, db *postgres.DB, name, variable st
 	return source, url, nil
 }
 
-// sourceConnections are how many a process opens to a database that it captures, besides the one that replicates.
+// sourceConnections is how many connections a process opens to a captured database, in addition to the one that replicates.
 const sourceConnections = 2

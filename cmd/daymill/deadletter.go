@@ -14,7 +14,7 @@ import (
 )
 
 type deadletterCmd struct {
-	List    deadletterListCmd    `cmd:"" help:"List changes that a sink did not take, and changes that wait behind them."`
+	List    deadletterListCmd    `cmd:"" help:"List changes that a sink refused, and changes that wait behind them."`
 	Show    deadletterShowCmd    `cmd:"" help:"Show a dead letter, with its change and the sink's answer."`
 	Replay  deadletterReplayCmd  `cmd:"" help:"Deliver the changes of a key again, in order."`
 	Discard deadletterDiscardCmd `cmd:"" help:"Delete dead letters: the sink never gets them."`
@@ -43,7 +43,7 @@ func reportLetter(l consumer.Letter) letterReport {
 
 type deadletterListCmd struct {
 	Sink  string `arg:"" optional:"" help:"The sink's name; all by default."`
-	After int64  `placeholder:"POSITION" help:"Begin after this position: a list has at most a thousand."`
+	After int64  `placeholder:"POSITION" help:"List dead letters after this position. A list has at most a thousand."`
 	JSON  bool   `name:"json" help:"Print JSON."`
 }
 
@@ -137,7 +137,7 @@ func (c letterSelection) change(
 	change func(ctx context.Context, tx pgx.Tx, name string, positions []int64, who audit.Who) (int64, error),
 ) error {
 	if c.All == (len(c.Positions) > 0) {
-		return usagef("give positions, or --all for all of the sink's")
+		return usagef("no dead letters are given: give positions, or --all for all of the sink")
 	}
 	db, _, err := a.openInstalled(ctx, "deadletter")
 	if err != nil {

@@ -169,7 +169,7 @@ func (c *demoCmd) listen(ctx context.Context) (net.Listener, error) {
 
 func (*demoCmd) farewell(a *app) string {
 	if a.throwaway {
-		return ", and to throw the database away"
+		return ", and to delete the database"
 	}
 	return ""
 }
@@ -227,7 +227,7 @@ func (c *demoCmd) fill(ctx context.Context, a *app, conn *postgres.DB, history d
 
 // startBackfill requests all dates. It must run before the worker starts, because the daily job would request them, too.
 func startBackfill(ctx context.Context, a *app, conn *postgres.DB, history demo.History, events int64) error {
-	a.printf("Rolling %s events up, day by day\n", number(events))
+	a.printf("Rolling up %s events, day by day\n", number(events))
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		_, _, err := backfill.Start(ctx, tx, backfill.Plan{
 			Range: history.Dates, InFlight: worker.DefaultWorkers, EveryDate: true, By: "demo", Via: "cli",
@@ -278,7 +278,7 @@ func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history d
 	a.printf("  %-20s %s (%s events a second, without pauses)\n", "time", duration(took),
 		number(int64(float64(totals.Events)/took.Seconds())))
 	a.printf("  %-20s %.0f ms\n", "longest statement", totals.LongestStatementMs)
-	a.printf("  %-20s %s came in for %s; %s were corrected, the others not touched\n", "late events",
+	a.printf("  %-20s %s arrived for %s; %s were corrected, all other rows stayed unchanged\n", "late events",
 		number(int64(len(late)*max(1, c.Events/50))), plural(int64(len(late)), "day"),
 		plural(repaired.RowsInserted+repaired.RowsUpdated, "row"))
 	a.printf("  %-20s all counts add up to the %s events\n", "checked", number(sums.Events))

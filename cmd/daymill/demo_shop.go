@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// openShop makes a shop whose changes are captured, and a view of its orders.
+// openShop creates a shop, starts to capture its changes, and creates a view of its orders.
 func openShop(ctx context.Context, conn *postgres.DB, views *view.Engine) error {
 	if err := demo.OpenShop(ctx, conn); err != nil {
 		return err

@@ -68,7 +68,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 			report.Follower = true
 			report.Findings = append(report.Findings, doctor.Finding{
 				ID: "follower", Level: doctor.Failure, Fix: "daymill doctor",
-				Sentence: "the follower of --source-url cannot be reached: a worker that reads events from it cannot work, and the log says why",
+				Sentence: "the follower of --source-url cannot be reached, so workers that read events from it cannot roll up dates: the log says why",
 			})
 			return report
 		}

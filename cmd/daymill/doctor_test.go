@@ -82,5 +82,5 @@ func TestSourceWatch(t *testing.T) {
 	require.Equal(t, "no longer watched: public.raw_events\n", stdout)
 	code, stdout, _ = run("source", "unwatch")
 	require.Equal(t, exitOK, code)
-	require.Equal(t, "nothing to do: it is not watched\n", stdout)
+	require.Equal(t, "nothing to do: no table is watched\n", stdout)
 }

@@ -22,7 +22,7 @@ type enqueueCmd struct {
 // Run requests a rollup of dates from the workers.
 func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	if len(c.Entity) > 0 && (c.Dates.Len() > 1 || c.Erase) {
-		return usagef("--entity goes with one date, and without --erase")
+		return usagef("--entity works only for one date and without --erase")
 	}
 	conn, _, err := a.openInstalled(ctx, "enqueue")
 	if err != nil {

@@ -23,14 +23,14 @@ import (
 type importCmd struct {
 	Files []string `arg:"" optional:"" name:"file" help:"CSV or NDJSON, plain, gzip or zstd; - or nothing is standard input. Each file is imported as a whole or not at all."`
 
-	Entity     string       `default:"entity_id" placeholder:"COLUMN" help:"The column that names the entity; in NDJSON a field, a.b is b in the object a (${default})."`
+	Entity     string       `default:"entity_id" placeholder:"COLUMN" help:"The column with the entity; in NDJSON the field, where a.b is the field b of the object a (${default})."`
 	Type       string       `placeholder:"COLUMN" xor:"type" help:"The column of the event type (event_type)."`
 	TypeValue  string       `placeholder:"TYPE" xor:"type" help:"The type of every event, for files without an event type column."`
 	Map        []string     `placeholder:"FROM=TO,…" help:"Event types to rename, such as VIEW=view,LIKE=click. Other types keep their names."`
 	Time       string       `default:"created_at" placeholder:"COLUMN" help:"The column of the instant (${default})."`
-	TimeFormat string       `default:"iso" placeholder:"FORMAT" help:"How instants are written: iso (2026-03-01T12:34:56Z and its kin, with or without an offset), rfc3339 (an offset is required), datetime (without an offset), date, epoch, epoch-ms, epoch-us, epoch-ns, or a layout of Go's package time (${default})."`
+	TimeFormat string       `default:"iso" placeholder:"FORMAT" help:"How instants are written: iso (such as 2026-03-01T12:34:56Z, with or without an offset), rfc3339 (an offset is required), datetime (without an offset), date, epoch, epoch-ms, epoch-us, epoch-ns, or a layout of Go's package time (${default})."`
 	TimeZone   string       `default:"UTC" placeholder:"ZONE" help:"The zone of instants without an offset, an IANA name (${default})."`
-	Format     event.Format `enum:"auto,csv,ndjson" default:"auto" help:"How rows are written: auto goes by the file's name, then by its first byte (${enum})."`
+	Format     event.Format `enum:"auto,csv,ndjson" default:"auto" help:"The format of the file: auto decides by the file's name, then by its first byte (${enum})."`
 	Delimiter  string       `placeholder:"CHARACTER" help:"The character between fields of CSV (a comma; a tab if the file's name ends in .tsv)."`
 	NoHeader   bool         `help:"The CSV has no header: name columns by number, starting with 1."`
 	MaxErrors  int64        `default:"0" placeholder:"N" help:"How many bad rows a file may have; they are printed and skipped. If a file has more, nothing of it is imported (${default})."`
@@ -136,7 +136,7 @@ func (c *importCmd) files(a *app) ([]string, error) {
 	for n, name := range files {
 		if name == standardInput {
 			if slices.Contains(files[:n], standardInput) {
-				return nil, usagef("standard input can be read once only: give - once")
+				return nil, usagef("- is given twice, but standard input can be read only once: give - once")
 			}
 			if stdin, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(stdin.Fd())) {
 				return nil, usagef("there is nothing to import: give a FILE, or pipe one in")
@@ -241,7 +241,7 @@ func (c *importCmd) conclude(a *app, installation schema.Installation, dates map
 	}
 	a.printf("%s requested: a running worker rolls them up (`daymill worker` starts one)\n", plural(int64(len(dates)), "date"))
 	if ahead > 0 {
-		a.printf("%s of them not over yet: rolled up when they are\n", plural(int64(ahead), "date"))
+		a.printf("%s of them not over yet: a worker rolls up a date once it is over\n", plural(int64(ahead), "date"))
 	}
 }
 

@@ -90,7 +90,7 @@ func TestImport(t *testing.T) {
 		require.Equal(t, exitUsage, b.run(t.Context(), "import", path))
 		require.Empty(t, b.stdout)
 		require.Equal(t, `a.csv:3: entity id "x" is not a whole number of 64 bits
-daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 may be (nothing of it was imported; --dry-run shows all bad rows, --max-errors leaves some out)
+daymill: import a.csv: too many bad rows: 1 of the first 2, and at most 0 are allowed (nothing of it was imported; --dry-run shows all bad rows, --max-errors leaves some out)
 `, b.stderr)
 		b.requireRows(t, 0, 0)
 
@@ -143,7 +143,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		path = b.file(t, "b.csv", header+bad+bad+row)
 		require.Equal(t, exitUsage, b.run(t.Context(), "import", "--dry-run", path))
 		require.Equal(t, 3, strings.Count(b.stderr, "\n"), b.stderr)
-		require.Contains(t, b.stderr, "2 among the 3 read, where at most 0 may be (it could not be imported)")
+		require.Contains(t, b.stderr, "2 of the first 3, and at most 0 are allowed (it could not be imported)")
 	})
 
 	t.Run("DatesToCome", func(t *testing.T) {
@@ -152,7 +152,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		require.Equal(t, exitOK, b.run(t.Context(), "import", b.file(t, "a.csv", header+row+upcoming)), b.stderr)
 		require.Equal(t, "a.csv: imported 2 of 2 rows, 2 dates (2026-03-01..2026-03-12), 0 ms\n"+
 			"2 dates requested: a running worker rolls them up (`daymill worker` starts one)\n"+
-			"1 date of them not over yet: rolled up when they are\n", b.stdout)
+			"1 date of them not over yet: a worker rolls up a date once it is over\n", b.stdout)
 		b.requireRows(t, 2, 2)
 	})
 
@@ -162,7 +162,7 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 		first, second, third := b.file(t, "a.csv", header+row), b.file(t, "b.csv", header+row+bad), b.file(t, "c.csv", header+row)
 		require.Equal(t, exitFailed, b.run(t.Context(), "import", first, second, third))
 		require.Equal(t, imported, b.stdout)
-		require.Contains(t, b.stderr, "daymill: import b.csv: too many bad rows: 1 among the 2 read, where at most 0 may be (nothing of it "+
+		require.Contains(t, b.stderr, "daymill: import b.csv: too many bad rows: 1 of the first 2, and at most 0 are allowed (nothing of it "+
 			"was imported; before it: a.csv; not tried: c.csv; --dry-run shows all bad rows, --max-errors leaves some out)\n")
 		b.requireRows(t, 1, 1)
 
@@ -231,11 +231,11 @@ daymill: import a.csv: too many bad rows: 1 among the 2 read, where at most 0 ma
 			{`--map "VIEW": write it as FROM=TO, such as LIKE=click`, []string{"--map", "VIEW"}},
 			{`--map renames "a" twice, to "b" and to "c"`, []string{"--map", "a=b,a=c"}},
 			{`--max-errors is -1: give 0 or more`, []string{"--max-errors=-1"}},
-			{`standard input can be read once only`, []string{"-", "-"}},
+			{`standard input can be read only once`, []string{"-", "-"}},
 			{`--time-format: "unix" is no time format`, []string{"--time-format", "unix"}},
 			{`--time-zone: there is no time zone "Mars/Olympus"`, []string{"--time-zone", "Mars/Olympus"}},
 			{`--type and --type-value can't be used together`, []string{"--type", "a", "--type-value", "b"}},
-			{`a.csv: there is no column "at"; say which to take with --time`, []string{"--time", "at"}},
+			{`a.csv: there is no column "at": choose one with --time`, []string{"--time", "at"}},
 		} {
 			require.Equal(t, exitUsage, b.run(t.Context(), append([]string{"import", path}, test.args...)...), test.want)
 			require.Contains(t, b.stderr, test.want)

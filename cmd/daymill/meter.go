@@ -41,7 +41,7 @@ func (a *app) meter(title string, total int64) *meter {
 func (m *meter) set(value int64, what string) {
 	if m.bar != nil {
 		m.bar.Describe(text.Line(fmt.Sprintf("%s %-7s", m.title, what)))
-		_ = m.bar.Set64(min(value, m.total)) // The work goes on without the bar.
+		_ = m.bar.Set64(min(value, m.total)) // If the bar fails, the work continues without it.
 		return
 	}
 	now := m.a.clock().Now()
@@ -54,6 +54,6 @@ func (m *meter) set(value int64, what string) {
 
 func (m *meter) finish() {
 	if m.bar != nil {
-		_ = m.bar.Finish() // As above.
+		_ = m.bar.Finish() // If the bar fails, the work is done anyway.
 	}
 }

@@ -41,7 +41,7 @@ func (o metricsOptions) checkToken() error {
 // checkListen refuses to serve /metrics to other machines without a token.
 func (o metricsOptions) checkListen(address string) error {
 	if address != "" && o.MetricsToken == "" && !loopback(address) {
-		return usagef("without a token /metrics is for this machine only, and %s is more than that: "+
+		return usagef("without a token only this machine may read /metrics, but other machines can reach %s: "+
 			"set DAYMILL_METRICS_TOKEN, or listen on 127.0.0.1", address)
 	}
 	return nil

@@ -115,7 +115,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if unrepaired {
-		return errors.New("something that Daymill rests on is not as it should be and could not be put right: see above")
+		return errors.New("something that Daymill needs is missing or changed and could not be restored: see above")
 	}
 	if len(changed)+len(said) == 0 {
 		a.printf("nothing to do: the schema is as it should be\n")
@@ -133,12 +133,12 @@ func repairs(faults, left []inventory.Fault) (said []string) {
 		if fault.Error != "" {
 			continue
 		}
-		line := "put right: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
+		line := "restored: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
 		switch fault.Kind {
 		case inventory.Schema:
 			line += "; what was in it is lost, unless a backup has it"
 		case inventory.Trigger:
-			line += "; what was asked for meanwhile was not noticed, and `daymill verify` finds it"
+			line += "; Daymill missed the late events and requests of the meantime, and `daymill verify` finds their dates"
 		}
 		said = append(said, line)
 	}
@@ -159,8 +159,8 @@ func (c *migrateApplyCmd) warnShared(ctx context.Context, a *app, db *postgres.D
 	if err != nil || !shared {
 		return err
 	}
-	a.printf("an application has jobs of its own in River's tables in schema %s: while a Daymill worker leads, its periodic jobs "+
-		"rest; install with --river-schema to give Daymill tables of its own\n", installation.RiverSchema)
+	a.printf("an application has jobs in River's tables in schema %s: while a Daymill worker leads, the application's periodic jobs "+
+		"do not run; install with --river-schema to give Daymill separate tables\n", installation.RiverSchema)
 	return nil
 }
 

@@ -25,8 +25,8 @@ func TestMigrateRepairs(t *testing.T) {
 
 	exec("ALTER TABLE public.river_job DISABLE TRIGGER ALL; DROP VIEW analytics.daily_entity_metrics_live")
 	said := requireOK(t, db.URL, "migrate")
-	require.Regexp(t, `(?m)^put right: the trigger \S+ on public\.river_job, which was disabled; what was asked for meanwhile was not noticed, and `+"`daymill verify` finds it$", said)
-	require.Regexp(t, `(?m)^put right: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
+	require.Regexp(t, `(?m)^restored: the trigger \S+ on public\.river_job, which was disabled; Daymill missed the late events and requests of the meantime, and `+"`daymill verify` finds their dates$", said)
+	require.Regexp(t, `(?m)^restored: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
 	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
 
 	// A column that is gone took its values along.
@@ -34,7 +34,7 @@ func TestMigrateRepairs(t *testing.T) {
 	code, said, stderr := command(t.Context(), db.URL, "migrate")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, said, "restore analytics.rollup_runs.worker from a backup")
-	require.Equal(t, "daymill: something that Daymill rests on is not as it should be and could not be put right: see above\n", stderr)
+	require.Equal(t, "daymill: something that Daymill needs is missing or changed and could not be restored: see above\n", stderr)
 }
 
 // The name of the source has come to mean another table than the one that the view reads: nobody says that all is well.

@@ -65,7 +65,7 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if protected > 0 {
-		return fmt.Errorf("%s not rolled up, so as not to erase metrics whose events are gone: "+
+		return fmt.Errorf("%s not rolled up, because that would erase metrics whose events are gone: "+
 			"give --erase if they were deleted on purpose", plural(protected, "date"))
 	}
 	return nil
@@ -99,10 +99,10 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 		a.printf("%s: a worker has just rolled it up\n", day)
 		return nil
 	case errors.Is(err, run.ErrBusy):
-		a.printf("%s: a worker is rolling it up just now: see `daymill status`\n", day)
+		a.printf("%s: a worker is rolling it up now: see `daymill status`\n", day)
 		return nil
 	case err != nil && ctx.Err() != nil:
-		return errors.New("interrupted; a worker takes over where it was left, or run the command again")
+		return errors.New("interrupted: a worker continues the date, or run the command again")
 	case err != nil:
 		return err
 	}

@@ -14,7 +14,7 @@ type serveCmd struct {
 	webOptions
 }
 
-// Run runs a worker and the web server until the process is told to stop or one of the two fails. Then the other stops,
+// Run runs a worker and the web server until the process is told to stop or one of the two fails. If one fails, the other stops
 // too, so that the platform restarts both.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err := c.workerProcess.check(); err != nil {

@@ -17,10 +17,10 @@ type sinkCmd struct {
 	Add      sinkAddCmd      `cmd:"" help:"Add a sink without a file."`
 	List     sinkListCmd     `cmd:"" help:"List the sinks and their states."`
 	Show     sinkShowCmd     `cmd:"" help:"Show one sink: its settings and its shards."`
-	Pause    sinkPauseCmd    `cmd:"" help:"Deliver nothing to a sink until it is resumed. Its changes wait in the log."`
+	Pause    sinkPauseCmd    `cmd:"" help:"Pause a sink: its changes wait in the log until it is resumed."`
 	Resume   sinkResumeCmd   `cmd:"" help:"Resume a paused sink where it stopped."`
 	Rewind   sinkRewindCmd   `cmd:"" help:"Move a sink to another position of the log: deliver again from an earlier one, or skip to a later one."`
-	Snapshot sinkSnapshotCmd `cmd:"" help:"Give a sink the rows that are in its tables, besides the changes. Other sinks get nothing of it."`
+	Snapshot sinkSnapshotCmd `cmd:"" help:"Deliver the rows that a sink's tables already have, in addition to changes. Other sinks do not receive them."`
 	Remove   sinkRemoveCmd   `cmd:"" help:"Remove a sink, with its position and its dead letters."`
 	Verify   sinkVerifyCmd   `cmd:"" help:"Compare the rows of a Postgres sink with those of its source, and repair what differs."`
 }
@@ -180,7 +180,7 @@ func (c *sinkRewindCmd) Run(ctx context.Context, a *app) error {
 	if c.To < 0 {
 		return usagef("--to is %d: give a position of the log, or 0 for its beginning", c.To)
 	}
-	return c.change(ctx, a, fmt.Sprintf("goes on after position %d", c.To), func(tx pgx.Tx) error {
+	return c.change(ctx, a, fmt.Sprintf("continues after position %d", c.To), func(tx pgx.Tx) error {
 		return consumer.Rewind(ctx, tx, c.Name, c.To, whoOnCLI())
 	})
 }

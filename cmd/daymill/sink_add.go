@@ -39,7 +39,7 @@ func (c *sinkAddCmd) Run(ctx context.Context, a *app) error {
 		}
 		made = made.Of(c.Name)
 		if made[0].Verb != plan.Create {
-			return usagef("there is a sink %s: `daymill sink show %s` has its settings, and `daymill apply` changes them", c.Name, c.Name)
+			return usagef("the sink %s already exists: `daymill sink show %s` shows its settings, and `daymill apply` changes them", c.Name, c.Name)
 		}
 		return made.Apply(ctx, tx, captureLog{}, whoOnCLI())
 	})
@@ -50,7 +50,7 @@ func (c *sinkAddCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// file is the file that would have the sink. All mistakes are one error of several lines.
+// file returns the daymill.yaml that would define the sink. It returns all mistakes as one error of several lines.
 func (c *sinkAddCmd) file(ctx context.Context, db *postgres.DB) (*config.File, error) {
 	var text strings.Builder
 	names, err := stream.Names(ctx, db)
@@ -72,7 +72,7 @@ func (c *sinkAddCmd) file(ctx context.Context, db *postgres.DB) (*config.File, e
 	for _, setting := range c.Settings {
 		name, value, has := strings.Cut(setting, "=")
 		if !has || strings.ContainsAny(setting, "\r\n") {
-			return nil, usagef("%q is no setting: write name=value, such as kind=webhook", setting)
+			return nil, usagef("%q is not a setting: write it as name=value, such as kind=webhook", setting)
 		}
 		text.WriteString("  " + name + ": " + value + "\n")
 	}

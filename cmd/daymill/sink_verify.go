@@ -77,7 +77,7 @@ func (c *sinkVerifyCmd) print(a *app, results []comparison.Result) error {
 		return a.printJSON(results)
 	}
 	if len(results) == 0 {
-		a.printf("the sink gets no table that is captured\n")
+		a.printf("the sink receives no captured table\n")
 		return nil
 	}
 	out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -96,7 +96,7 @@ func (c *sinkVerifyCmd) print(a *app, results []comparison.Result) error {
 	return nil
 }
 
-// verifying is what a comparison needs, opened.
+// verifying holds what a comparison needs.
 type verifying struct {
 	config comparison.Config
 	tables []table.Table // of the source
@@ -126,7 +126,7 @@ func (c *sinkVerifyCmd) open(ctx context.Context, a *app, db *postgres.DB) (v *v
 	case one.Kind != kind.Postgres:
 		return nil, usagef("sink %s is of kind %s: only the rows of Postgres sinks can be compared", c.Name, one.Kind)
 	case settings.Condition != "" || len(settings.Ops) > 0:
-		return nil, usagef("sink %s has a condition or ops, so it is no copy of its source: its rows cannot be compared", c.Name)
+		return nil, usagef("sink %s has a condition or ops, so it is not a copy of its source: its rows cannot be compared", c.Name)
 	}
 	v = &verifying{}
 	defer func() {

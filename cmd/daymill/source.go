@@ -69,7 +69,7 @@ func (c *sourceSetCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printf("analytics.events now reads %s\n", strings.Join(current.Reads, ", "))
 	if had && former.Definition != current.Definition {
-		a.printf("dates that are complete keep the counts they have until they are rolled up again\n")
+		a.printf("complete dates keep their counts until they are rolled up again\n")
 	}
 	report, err := source.Check(ctx, db, installation)
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	if shown.HandWritten {
-		a.tablef(table, "analytics.events\tis written by hand, or was changed since `daymill source set` made it\n")
+		a.tablef(table, "analytics.events\twas written by hand, or changed after `daymill source set` created it\n")
 	} else {
 		a.tablef(table, "table\t%s.%s\n", shown.Schema, shown.Table)
 		a.tablef(table, "entity\t%s\n", shown.Entity)
@@ -123,7 +123,7 @@ func (c *sourceShowCmd) Run(ctx context.Context, a *app) error {
 		a.tablef(table, "watched\t%s\n", watchedText(watched))
 	}
 	if retention > 0 {
-		a.tablef(table, "keeps\tevents for %s: metrics of dates that begin earlier stay as they are\n", days(retention))
+		a.tablef(table, "keeps\tevents for %s: metrics of dates that begin earlier stay unchanged\n", days(retention))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (sourceCheckCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printReport(report)
 	if report.Failed() {
-		return errors.New("analytics.events is not fit to be rolled up: see the failures above, and what fixes them")
+		return errors.New("analytics.events cannot be rolled up: see the failures above, and what fixes them")
 	}
 	return nil
 }

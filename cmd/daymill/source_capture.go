@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// rollupConsumer names the consumer that notices the late events of a table.
+// rollupConsumer returns the name of the consumer that notices the late events of a table.
 func rollupConsumer(name string) string {
 	safe := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
@@ -31,10 +31,10 @@ func rollupConsumer(name string) string {
 	return "rollup-" + safe[:min(len(safe), 50)]
 }
 
-// quotedPattern is the pattern that means one table, whatever is in its name.
+// quotedPattern returns the pattern that matches exactly one table, whatever characters its name has.
 func quotedPattern(schema, name string) string { return pgx.Identifier{schema, name}.Sanitize() }
 
-// fromCapture has late events noticed in the stream of changes.
+// fromCapture creates the consumer that notices late events in the stream of changes.
 func (c *sourceWatchCmd) fromCapture(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) error {
 	late, err := source.LateOf(ctx, db, installation, source.WatchOptions{Table: c.Table, Time: c.Time, TimeZone: c.TimeZone})
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *sourceWatchCmd) fromCapture(ctx context.Context, a *app, db *postgres.D
 		case err == nil && one.Kind == worker.KindRollup:
 			return consumer.Update(ctx, tx, wanted, whoOnCLI())
 		case err == nil:
-			return usagef("there is a sink %s, whose name is needed here: give it another one", wanted.Name)
+			return usagef("the sink %s has the name that the consumer of late events needs: remove the sink and add it under another name", wanted.Name)
 		case !errors.Is(err, consumer.ErrNone):
 			return err
 		}
@@ -90,12 +90,12 @@ func (c *sourceWatchCmd) fromCapture(ctx context.Context, a *app, db *postgres.D
 	}
 	a.printf("late events of %s are noticed in the stream of changes, by %s: `daymill sink show %s`\n", pattern, late.Time, wanted.Name)
 	if added {
-		a.printf("the table is captured from when a worker has seen this: `daymill capture status`. Request the dates of late events that come before\n")
+		a.printf("a worker begins to capture the table within seconds: see `daymill capture status`. Request the dates of late events that arrive before that\n")
 	}
 	if watched, err := source.Watches(ctx, db); err != nil {
 		return err
 	} else if len(watched) > 0 {
-		a.printf("there are triggers still, which cost the application's writes: `daymill source unwatch --triggers` removes them\n")
+		a.printf("the table still has triggers, which slow down the application's writes: `daymill source unwatch --triggers` removes them\n")
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func capturable(ctx context.Context, db *postgres.DB, late source.Late, pattern 
 		return err
 	}
 	if len(found) == 0 {
-		return usagef("%s cannot be captured: it is no table, or a partition, whose root is captured", pattern)
+		return usagef("%s cannot be captured: it is not a table, or it is a partition; capture its partitioned table instead", pattern)
 	}
 	if found[0].Reason != "" {
 		return usagef("%s cannot be captured: %s", pattern, found[0].Reason)
@@ -117,12 +117,12 @@ func capturable(ctx context.Context, db *postgres.DB, late source.Late, pattern 
 		return err
 	}
 	if mode == stream.ModeWAL && !found[0].Full() && !slices.Contains(found[0].Key, late.Time) {
-		return usagef("the WAL does not say which dates an update or a delete has taken events from: ALTER TABLE %s REPLICA IDENTITY FULL", pattern)
+		return usagef("the WAL does not contain the dates from which an update or a delete removes events: run ALTER TABLE %s REPLICA IDENTITY FULL", pattern)
 	}
 	return nil
 }
 
-// fromCapture removes the consumers that notice late events, and returns how many those were.
+// fromCapture removes the consumers that notice late events, and returns how many it removed.
 func (c *sourceUnwatchCmd) fromCapture(ctx context.Context, a *app, db *postgres.DB) (int, error) {
 	if c.Triggers {
 		return 0, nil

@@ -57,9 +57,9 @@ func (c *sourceRetentionCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if retention == 0 {
-		a.printf("how long events are kept is not recorded: a date's metrics stay as they are once all of its events are gone\n")
+		a.printf("no retention is recorded: sweeps such as the daily job leave a date unchanged if it has lost events\n")
 		return nil
 	}
-	a.printf("events are kept for %s: metrics of dates that begin earlier stay as they are\n", days(retention))
+	a.printf("events are kept for %s: metrics of dates that begin earlier stay unchanged\n", days(retention))
 	return nil
 }

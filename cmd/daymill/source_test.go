@@ -50,7 +50,7 @@ func TestSource(t *testing.T) {
 		code, stdout, stderr := db.run("check")
 		require.Equal(t, exitFailed, code)
 		require.Contains(t, stdout, "\n         CREATE INDEX CONCURRENTLY ON app.events (occurred_at);\n")
-		require.Equal(t, "daymill: analytics.events is not fit to be rolled up: see the failures above, and what fixes them\n", stderr)
+		require.Equal(t, "daymill: analytics.events cannot be rolled up: see the failures above, and what fixes them\n", stderr)
 
 		_, err := db.Exec(t.Context(), "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
 		require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestSource(t *testing.T) {
 		}
 		code, stdout, _ = db.run(set()...)
 		require.Equal(t, exitOK, code)
-		require.Contains(t, stdout, "dates that are complete keep the counts they have until they are rolled up again\n")
+		require.Contains(t, stdout, "complete dates keep their counts until they are rolled up again\n")
 	})
 	t.Run("SetOverAHandWrittenView", func(t *testing.T) {
 		t.Parallel()
@@ -98,7 +98,7 @@ func TestSource(t *testing.T) {
 		db.RawEvents(t)
 		code, stdout, _ := db.run("show")
 		require.Equal(t, exitOK, code)
-		require.Contains(t, stdout, "is written by hand")
+		require.Contains(t, stdout, "was written by hand")
 		code, stdout, _ = db.run(set()...)
 		require.Equal(t, exitOK, code)
 		require.Contains(t, stdout, "analytics.events was written by hand; its definition was:\n")

@@ -14,7 +14,7 @@ type sourceWatchCmd struct {
 	Table    string `placeholder:"TABLE" help:"The table, as schema.table, if the view was written by hand (the source's table by default)."`
 	Time     string `placeholder:"COLUMN" help:"With --table: the column with the instant."`
 	TimeZone string `placeholder:"ZONE" help:"With --table: the zone that a timestamp without time zone is in (UTC)."`
-	From     string `enum:"triggers,capture" default:"triggers" help:"How late events are noticed: by triggers on the table, or in the stream of captured changes, for which the application's writes pay nothing more (${enum})."`
+	From     string `enum:"triggers,capture" default:"triggers" help:"How late events are noticed: by triggers on the table, or in the stream of captured changes, which does not slow down the application's writes further (${enum})."`
 	Measure  bool   `negatable:"" default:"true" help:"Measure on a temporary copy what the triggers cost."`
 }
 
@@ -42,7 +42,7 @@ func (c *sourceWatchCmd) Run(ctx context.Context, a *app) error {
 func (a *app) printWatchCost(ctx context.Context, db *postgres.DB, watched source.Watched) error {
 	cost, err := source.MeasureWatch(ctx, db, watched.Table)
 	if errors.Is(err, source.ErrNotMeasured) {
-		a.printf("what that costs was not measured: this role may not create temporary tables\n")
+		a.printf("the cost was not measured, because this role may not create temporary tables\n")
 		return nil
 	}
 	if err != nil {
@@ -59,13 +59,13 @@ func (a *app) printWatchCost(ctx context.Context, db *postgres.DB, watched sourc
 		a.printf("%-42s %7.1f µs without, %7.1f µs with the triggers: %.2f times\n",
 			line.what, line.cost.Without, line.cost.With, line.cost.Ratio())
 	}
-	a.printf("(least of three rounds on a temporary copy, without the way to the server and the commit)\n")
+	a.printf("(the lowest of three rounds on a temporary copy, without the network and the commit)\n")
 	return nil
 }
 
 type sourceUnwatchCmd struct {
 	Table    string `placeholder:"TABLE" help:"The table, as schema.table (all watched tables by default)."`
-	Triggers bool   `help:"Remove the triggers only, and go on noticing late events in the stream of changes."`
+	Triggers bool   `help:"Remove only the triggers, and continue to notice late events in the stream of changes."`
 }
 
 // Run removes the triggers.
@@ -87,7 +87,7 @@ func (c *sourceUnwatchCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if len(removed)+noticed == 0 {
-		a.printf("nothing to do: it is not watched\n")
+		a.printf("nothing to do: no table is watched\n")
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func watchedText(watched source.Watched) string {
 		text += ", with " + plural(int64(watched.Tables-1), "partition")
 	}
 	if n := len(watched.Unwatched); n > 0 {
-		text += fmt.Sprintf("; lacking on %s: run `daymill source watch` again", strings.Join(watched.Unwatched[:min(n, 3)], ", "))
+		text += fmt.Sprintf("; missing on %s: run `daymill source watch` again", strings.Join(watched.Unwatched[:min(n, 3)], ", "))
 		if n > 3 {
 			text += fmt.Sprintf(" and %d more", n-3)
 		}

@@ -115,7 +115,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// errUnwell makes `daymill status` exit with code 1, so that scripts need not read the verdict.
+// errUnwell makes `daymill status` exit with code 1, so that scripts do not have to read the verdict.
 var errUnwell = errors.New("something keeps dates from being right: see above")
 
 func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
@@ -263,5 +263,5 @@ func abridged(dates []date.Date) string {
 	return text
 }
 
-// oneLine keeps a hostile or long text from spoiling a table.
+// oneLine returns a text as one line of at most 200 characters, so that it fits into a table.
 func oneLine(value string) string { return text.Clip(text.Line(value), 200) }

@@ -29,8 +29,8 @@ type verifyCmd struct {
 // errDrift says that metrics do not match the events.
 var errDrift = errors.New("metrics have drifted from the events")
 
-// errViewDrift says that a view is not what its SELECT gives.
-var errViewDrift = errors.New("differ from what its SELECT gives")
+// errViewDrift says that a view differs from its SELECT.
+var errViewDrift = errors.New("differ from its SELECT")
 
 // verified is the report in JSON.
 type verified struct {
@@ -181,7 +181,7 @@ func (a *app) printVerified(r verification.Result) error {
 			r.Date, plural(r.EventsRecorded, "event"), number(erased), r.Date)
 	}
 	if r.Edited() {
-		a.printf("%s: its events are as its last run counted them: its metrics were edited since\n", r.Date)
+		a.printf("%s: its last run counted the same events, so its metrics were edited since\n", r.Date)
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (a *app) printDrifts(r verification.Result) error {
 	return nil
 }
 
-// countsText writes views, clicks, saves, skips and the others.
+// countsText returns the counts of views, clicks, saves, skips and other types for a report.
 func countsText(c *verification.Counts) string {
 	if c == nil {
 		return "nothing"
@@ -216,7 +216,7 @@ func entities(n int64) string {
 	return number(n) + " entities"
 }
 
-// finish prints the sum, and fails where anything has drifted.
+// finish prints the sum, and returns an error if anything has drifted.
 func (c *verifyCmd) finish(a *app, report verified) error {
 	if c.JSON {
 		if err := a.printJSON(report); err != nil {

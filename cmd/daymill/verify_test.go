@@ -73,9 +73,9 @@ func TestVerify(t *testing.T) {
 		require.Contains(t, requireOK(t, db.URL, "verify", "2026-03-01"), "2026-03-01: protected: ")
 		code, stdout, stderr := command(t.Context(), db.URL, "rollup", "2026-03-01..2026-03-02")
 		require.Equal(t, exitFailed, code)
-		require.Contains(t, stdout, "2026-03-01: protected: its metrics stay as they are")
+		require.Contains(t, stdout, "2026-03-01: protected: its metrics stay unchanged")
 		require.Contains(t, stdout, "2026-03-02: 300 events")
-		require.Contains(t, stderr, "1 date not rolled up, so as not to erase metrics whose events are gone")
+		require.Contains(t, stderr, "1 date not rolled up, because that would erase metrics whose events are gone")
 		require.Regexp(t, `protected +1 date\n`, statusText(t, db.URL))
 		require.Contains(t, statusText(t, db.URL), "2026-03-01 was not rolled up again, so that metrics whose events are gone are not erased")
 		requireOK(t, db.URL, "rollup", "2026-03-01", "--erase")
@@ -91,8 +91,8 @@ func TestVerify(t *testing.T) {
 	t.Run("Retention", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
-		require.Contains(t, requireOK(t, db.URL, "source", "retention"), "is not recorded")
-		require.Equal(t, "events are kept for 30d: metrics of dates that begin earlier stay as they are\n",
+		require.Contains(t, requireOK(t, db.URL, "source", "retention"), "no retention is recorded")
+		require.Equal(t, "events are kept for 30d: metrics of dates that begin earlier stay unchanged\n",
 			requireOK(t, db.URL, "source", "retention", "30d"))
 		require.Contains(t, requireOK(t, db.URL, "verify", "2026-03-01"), "2026-03-01: protected: ")
 		set := []string{"source", "set", "--table", "raw_events", "--entity", "entity_id", "--type", "event_type", "--time", "created_at"}

@@ -7,7 +7,7 @@ var version = ""
 
 type versionCmd struct{}
 
-// Run prints the version, and the revision it was built from where Go knows it.
+// Run prints the version, and the revision that it was built from if Go knows it.
 func (versionCmd) Run(a *app) error { //nolint:unparam // Verbs return errors.
 	a.printf("daymill %s\n", versionString())
 	return nil

@@ -16,18 +16,18 @@ import (
 )
 
 type viewCmd struct {
-	Apply   viewApplyCmd   `cmd:"" help:"Make views match definitions: print the plan, then carry it out."`
+	Apply   viewApplyCmd   `cmd:"" help:"Make views match definitions: print the plan and carry it out."`
 	List    viewListCmd    `cmd:"" help:"List the views and their states."`
 	Show    viewShowCmd    `cmd:"" help:"Show one view: its table, its tasks and what has changed in its sources."`
 	SQL     viewSQLCmd     `cmd:"" name:"sql" help:"Print the SQL of a view: CREATE TABLE, indexes, SELECT, refresh."`
 	Build   viewBuildCmd   `cmd:"" help:"Work on a view's tasks in this process until they are done, without a worker."`
-	Rebuild viewRebuildCmd `cmd:"" help:"Build a view's table again, beside the one that is served until the new one is complete."`
-	Refresh viewRefreshCmd `cmd:"" help:"Bring the rows of some keys up to date, or all rows."`
-	Verify  viewVerifyCmd  `cmd:"" help:"Compare a view with its SELECT, key by key, and repair what differs."`
-	Drift   viewDriftCmd   `cmd:"" help:"Decide on what has changed in a view's tables."`
-	Pause   viewPauseCmd   `cmd:"" help:"Keep a view as it is until it is resumed. Changes wait in the log."`
+	Rebuild viewRebuildCmd `cmd:"" help:"Build a view's table again. The old table is served until the new one is complete."`
+	Refresh viewRefreshCmd `cmd:"" help:"Update the rows of some keys, or all rows."`
+	Verify  viewVerifyCmd  `cmd:"" help:"Compare a view with its SELECT, key by key, and with --repair update the keys that differ."`
+	Drift   viewDriftCmd   `cmd:"" help:"Accept or reject changes of a view's tables."`
+	Pause   viewPauseCmd   `cmd:"" help:"Pause a view: its table stays unchanged, and its changes wait in the log, until it is resumed."`
 	Resume  viewResumeCmd  `cmd:"" help:"Resume a paused view."`
-	Remove  viewRemoveCmd  `cmd:"" help:"Drop a view's table, and forget the view."`
+	Remove  viewRemoveCmd  `cmd:"" help:"Remove a view and drop its table."`
 	Schema  viewSchemaCmd  `cmd:"" help:"Print the JSON Schema of definitions, for editors."`
 }
 
@@ -35,7 +35,7 @@ type viewName struct {
 	Name string `arg:"" help:"The view's name."`
 }
 
-// engine opens the database and what works on views. The caller closes it.
+// engine opens the database and an engine that works on its views. The caller closes both with the function that it returns.
 func (a *app) engine(ctx context.Context, variables map[string]string) (*view.Engine, func(), error) {
 	db, _, err := a.openInstalled(ctx, "view")
 	if err != nil {
@@ -48,7 +48,7 @@ func (a *app) engine(ctx context.Context, variables map[string]string) (*view.En
 	}, nil
 }
 
-// with runs do with an engine. A name that no view has is a user's mistake.
+// with calls do with an engine. If no view has the given name, it returns a usage error.
 func (a *app) with(ctx context.Context, do func(engine *view.Engine) error) error {
 	engine, done, err := a.engine(ctx, nil)
 	if err != nil {
@@ -167,7 +167,7 @@ func readingText(r view.Reading, when func(time.Time) string) string {
 	return text + because(r.Error)
 }
 
-// progress is how far a task has come.
+// progress returns how far a task is, as text.
 func progress(t view.Task, now time.Time) string {
 	var parts []string
 	switch {
@@ -212,12 +212,12 @@ func (c *viewSQLCmd) Run(ctx context.Context, a *app) error {
 		}
 		p := versions[len(versions)-1].Plan
 		a.printf("-- the table\n%s;\n\n-- its indexes\n%s;\n\n", p.CreateTable(c.Name), strings.Join(p.CreateIndexes(c.Name), ";\n"))
-		a.printf("-- what it has when it is up to date\n%s;\n\n", p.Select())
+		a.printf("-- the rows that it should have\n%s;\n\n", p.Select())
 		remove, insert := p.RefreshKeys(c.Name)
 		a.printf("-- a refresh of some keys, in one transaction\n%s;\n%s;\n", remove, insert)
 		for i, t := range p.Definition.Tables {
 			if i > 0 {
-				a.printf("\n-- which keys a change of %s concerns\n%s;\n", t.Alias(), p.Touched(i, c.Name, true, false))
+				a.printf("\n-- the keys that a change of %s affects\n%s;\n", t.Alias(), p.Touched(i, c.Name, true, false))
 			}
 		}
 		return nil
@@ -279,15 +279,15 @@ func (c *viewRemoveCmd) Run(ctx context.Context, a *app) error {
 }
 
 type viewDriftCmd struct {
-	Accept viewAcceptCmd `cmd:"" help:"Follow what has changed: take new columns and types into the view, and go on."`
-	Reject viewRejectCmd `cmd:"" help:"Leave the view as it is."`
+	Accept viewAcceptCmd `cmd:"" help:"Apply the changes to the view, including new columns and types, and resume it."`
+	Reject viewRejectCmd `cmd:"" help:"Keep the view as it is."`
 }
 
 type (
 	viewDecide struct {
 		viewName
 
-		ID []int64 `arg:"" optional:"" name:"id" help:"Numbers of entries, as show prints them; all that are open by default."`
+		ID []int64 `arg:"" optional:"" name:"id" help:"Numbers of entries, as view show prints them; all open entries by default."`
 	}
 	viewAcceptCmd struct{ viewDecide }
 	viewRejectCmd struct{ viewDecide }
@@ -306,7 +306,7 @@ func (c viewDecide) decide(ctx context.Context, a *app, accept bool) error {
 			return err
 		}
 		if count == 0 {
-			a.printf("view %s has no drift that is open\n", c.Name)
+			a.printf("view %s has no open drift\n", c.Name)
 			return nil
 		}
 		a.printf("%s %s\n", plural(int64(count), "entry of drift"), map[bool]string{true: "accepted", false: "rejected"}[accept])
@@ -314,7 +314,7 @@ func (c viewDecide) decide(ctx context.Context, a *app, accept bool) error {
 	})
 }
 
-// keys reads root keys as they are given: a value, or a JSON array of the values of a key of several columns.
+// keys parses root keys: each is a value, or a JSON array if the key has several columns.
 func keys(given []string) ([][]string, error) {
 	all := make([][]string, len(given))
 	for i, text := range given {
@@ -326,7 +326,7 @@ func keys(given []string) ([][]string, error) {
 		decoder.UseNumber()
 		var values []any
 		if err := decoder.Decode(&values); err != nil {
-			return nil, usagef("--key %s is no JSON array: write --key '[1, \"a\"]'", text)
+			return nil, usagef("--key %s is not a JSON array: write it as --key '[1, \"a\"]'", text)
 		}
 		for _, value := range values {
 			all[i] = append(all[i], fmt.Sprint(value))

@@ -17,7 +17,7 @@ import (
 
 type viewApplyCmd struct {
 	File   string `name:"file" short:"f" placeholder:"FILE" help:"A file with definitions, or a folder of such files (.json, .yaml, .yml); the views of --config by default."`
-	Config string `env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file that names the databases; only app is known where it does not exist."`
+	Config string `env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file that names the databases; without it, only the database app is known."`
 	DryRun bool   `help:"Print what would be done, and do nothing."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
@@ -40,7 +40,7 @@ func (c *viewApplyCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if len(definitions) == 0 {
-		return usagef("there are no definitions of views in %s: docs/views.md shows one", cmpOr(c.File, c.Config))
+		return usagef("%s has no definitions of views: write one as docs/views.md shows", cmpOr(c.File, c.Config))
 	}
 	engine, done, err := a.engine(ctx, file.Databases)
 	if err != nil {
@@ -57,7 +57,7 @@ func cmpOr(a, b string) string {
 	return b
 }
 
-// applyViews prints the plan of definitions, and carries it out.
+// applyViews prints the plan for the definitions, and carries it out unless dryRun is set.
 func (a *app) applyViews(ctx context.Context, engine *view.Engine, definitions []definition.Definition, dryRun, asJSON bool) error {
 	steps, err := engine.Plan(ctx, definitions)
 	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
@@ -119,7 +119,7 @@ func readDefinitions(name string) ([]definition.Definition, error) {
 		}
 		for _, d := range read {
 			if other, has := where[d.Name]; has {
-				mistakes = append(mistakes, document.Mistake{File: name, Line: d.Line, Column: d.Column, Text: fmt.Sprintf("view %q is in %s as well: give each a name of its own", d.Name, other)})
+				mistakes = append(mistakes, document.Mistake{File: name, Line: d.Line, Column: d.Column, Text: fmt.Sprintf("view %q is also defined in %s: give one of them another name", d.Name, other)})
 			}
 			where[d.Name] = name
 		}

@@ -21,13 +21,13 @@ type (
 	viewRefreshCmd struct {
 		viewName
 
-		Key  []string `placeholder:"KEY" sep:"none" help:"A key of the root; a JSON array where the key has several columns. May be given several times; all rows by default."`
+		Key  []string `placeholder:"KEY" sep:"none" help:"A key of the root, or a JSON array if the key has several columns. May be given several times; all rows by default."`
 		Wait bool     `help:"Work on it in this process until it is done."`
 	}
 	viewVerifyCmd struct {
 		viewName
 
-		Repair bool `help:"Bring up to date what differs."`
+		Repair bool `help:"Update the keys that differ."`
 		JSON   bool `name:"json" help:"Print JSON."`
 	}
 )
@@ -57,7 +57,7 @@ func (c *viewBuildCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// taskPoll is how often a task is looked at that cannot go on at once.
+// taskPoll is how often to check a task that has to wait, such as after an error.
 const taskPoll = time.Second
 
 // workOn works on tasks until they are finished, and prints how they ended.
@@ -140,7 +140,7 @@ func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		if c.JSON {
 			out := a.stdout
-			a.stdout = io.Discard // Nothing is printed but JSON.
+			a.stdout = io.Discard // Print only JSON.
 			err = a.workOn(ctx, engine, tasks)
 			if a.stdout = out; err != nil {
 				return err

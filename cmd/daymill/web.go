@@ -26,7 +26,7 @@ type webCmd struct {
 	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that workers read events from, so that the page Doctor checks it as well."`
 }
 
-// webOptions are those of a process that serves pages.
+// webOptions holds the options of a process that serves pages.
 type webOptions struct {
 	metricsOptions
 	loginOptions
@@ -42,19 +42,19 @@ type webOptions struct {
 
 // limits bounds the time and size of requests: clients that are slower or send more are disconnected.
 type limits struct {
-	read    time.Duration // to send a request, headers and body
-	write   time.Duration // from the end of its headers, to have it answered and to read that
-	idle    time.Duration // between requests
-	stop    time.Duration // to finish when the process is told to stop
-	headers int           // bytes of them
+	read    time.Duration // to send a request with its headers and body
+	write   time.Duration // from the end of the headers until the client has read the response
+	idle    time.Duration // between two requests of a connection
+	stop    time.Duration // to finish requests when the process is told to stop
+	headers int           // the most bytes of headers
 }
 
-// serverLimits are those of every server here. The slowest page is bounded by itself.
+// serverLimits returns the limits of every HTTP server of Daymill. Each page limits its own time as well.
 func serverLimits() limits {
 	return limits{read: 15 * time.Second, write: time.Minute, idle: time.Minute, stop: 10 * time.Second, headers: 64 << 10}
 }
 
-// Run answers until the process is told to stop.
+// Run serves requests until the process is told to stop.
 func (c *webCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 	return c.serve(ctx, a, db, installation, metrics, c.SourceURL)
 }
 
-// basePathPattern is a path that browsers and proxies take as it is: after // a browser reads a host.
+// basePathPattern matches paths that browsers and proxies do not rewrite. It excludes //, after which a browser expects a host.
 var basePathPattern = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
 
 func (o *webOptions) check() error {
@@ -83,7 +83,7 @@ func (o *webOptions) check() error {
 	case o.BasePath != "" && !basePathPattern.MatchString(o.BasePath):
 		return usagef("--base-path is %q: give a path of letters, digits and - _ . ~ between single slashes, such as /daymill", o.BasePath)
 	case o.Listen != "" && o.access().Open() && !loopback(o.Listen):
-		return usagef("without a password the pages are for this machine only, and %s is more than that: "+
+		return usagef("without a password only this machine may open the pages, but other machines can reach %s: "+
 			"set DAYMILL_ADMIN_PASSWORD, or listen on 127.0.0.1", o.Listen)
 	}
 	if _, err := o.access().Check(); err != nil {
@@ -99,7 +99,7 @@ func (o *webOptions) access() door.Access {
 	}
 }
 
-// serve answers until ctx is done.
+// serve serves requests until ctx is done.
 func (o *webOptions) serve(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics, sourceURL string,
 ) error {
@@ -119,7 +119,7 @@ func (o *webOptions) serve(
 	return o.serveOn(ctx, a, db, installation, listener, metrics, sourceURL)
 }
 
-// serveOn answers on a listener until ctx is done, with metrics where there are any.
+// serveOn serves requests on a listener until ctx is done. It also serves metrics, unless they are nil.
 func (o *webOptions) serveOn(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener, metrics *metrics,
 	sourceURL string,
@@ -180,7 +180,7 @@ func loopback(address string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// serve answers until ctx is done, and then lets requests under way finish.
+// serve serves requests until ctx is done, and then waits for the current requests to finish.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, within limits) error {
 	server := &http.Server{
 		Handler: handler, ReadTimeout: within.read, WriteTimeout: within.write, IdleTimeout: within.idle,

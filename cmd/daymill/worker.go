@@ -20,26 +20,26 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// engineOptions are how dates are run, by the worker and by `rollup`.
+// engineOptions holds the options of runs, for the worker and for `rollup`.
 type engineOptions struct {
-	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed what was committed."`
+	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed everything that was committed when the run began."`
 	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means no pauses."`
 	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
 }
 
-// check finds what the option table cannot.
+// check returns a usage error if a value is out of range.
 func (o engineOptions) check() error {
 	switch {
 	case o.Pace < 0 || o.Pace > 1000:
 		return usagef("--pace is %g: give a number from 0 (no pauses) to 1000", o.Pace)
 	case o.MaxEntities < 0:
-		return usagef("--max-entities is %d: give at least 1, or 0 for what the memory allows", o.MaxEntities)
+		return usagef("--max-entities is %d: give at least 1, or 0 for as many as fit into memory", o.MaxEntities)
 	default:
 		return nil
 	}
 }
 
-// maxEntities is the bound on memory of each of so many runs at a time.
+// maxEntities returns how many entities a run may keep in memory if runs of them run at the same time.
 func (o engineOptions) maxEntities(runs int) int {
 	if o.MaxEntities > 0 {
 		return o.MaxEntities
@@ -47,7 +47,7 @@ func (o engineOptions) maxEntities(runs int) int {
 	return merge.Affordable(memory.Limit(), runs)
 }
 
-// open returns where events are read: db itself, or the follower. The caller closes it where it is another.
+// open returns the database to read events from: db itself, or the follower. The caller closes it if it is not db.
 func (o engineOptions) open(ctx context.Context, a *app, db *postgres.DB, verb string) (*postgres.DB, error) {
 	if o.SourceURL == "" {
 		return db, nil
@@ -69,13 +69,13 @@ type workerCmd struct {
 	MetricsListen string `env:"DAYMILL_METRICS_LISTEN" placeholder:"ADDRESS" help:"The address to serve /metrics on for Prometheus, such as 127.0.0.1:9464; not served if empty. Without a token, only loopback addresses are allowed."`
 }
 
-// workerProcess is what works jobs, in a process of its own or beside the pages.
+// workerProcess works jobs, in a separate process or together with the pages.
 type workerProcess struct {
 	engineOptions
 	workerOptions
 }
 
-// workerOptions are those of a process that works jobs.
+// workerOptions holds the options of a process that works jobs.
 type workerOptions struct {
 	Workers   int           `env:"DAYMILL_WORKERS" default:"2" help:"How many dates this process rolls up at a time."`
 	DailyHour int           `env:"DAYMILL_DAILY_HOUR" default:"2" help:"The hour of the day, in the reporting zone, at which yesterday is rolled up."`
@@ -103,7 +103,7 @@ func (o workerOptions) check() error {
 	}
 }
 
-// Run works until the process is told to stop.
+// Run works jobs until the process is told to stop.
 func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// check finds what the option table cannot.
+// check returns a usage error if a value is out of range.
 func (c *workerProcess) check() error {
 	if err := c.engineOptions.check(); err != nil {
 		return err
@@ -142,12 +142,12 @@ func (c *workerProcess) check() error {
 	return c.workerOptions.check()
 }
 
-// connections are how many a worker needs: one listens, one is River's that listens, and River and the reconciler take
-// turns on one or two more; each date that is rolled up holds one, and so does one that is verified. Streams and deliveries
-// take turns on two.
+// connections returns how many connections a worker needs: one that listens, one on which River listens, one or two that River
+// and the reconciler share, one for each date that is rolled up, one for a date that is verified, and two that streams and
+// deliveries share.
 func (c *workerProcess) connections() int { return c.Workers + 7 }
 
-// work works until ctx is done, and tells what it does.
+// work works jobs until ctx is done, and logs what it does.
 func (c *workerProcess) work(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, told *processTelemetry,
 ) error {
@@ -159,9 +159,9 @@ func (c *workerProcess) work(
 		defer events.Close()
 	}
 	logger := a.logger()
-	// A table of that name that does not fit is somebody's own affair, and no reason not to work.
+	// If another table has the name public.raw_events, the worker can still work.
 	if err := source.Adopt(ctx, db, installation); errors.Is(err, source.ErrRefused) {
-		logger.WarnContext(ctx, "public.raw_events is not taken for the source", slog.String("error", err.Error()))
+		logger.WarnContext(ctx, "public.raw_events is not used as the source", slog.String("error", err.Error()))
 	} else if err != nil {
 		return err
 	}
@@ -193,18 +193,18 @@ func (c *workerProcess) work(
 	return err
 }
 
-// processName names a process in the ledger: the platform's name for it, or the host's, the process id, and a number by
-// chance.
+// processName returns a name for this process in the ledger: the platform's name or the host's, the process id, and a random
+// number.
 func processName() string {
 	host := os.Getenv("DYNO") // Heroku: worker.1
 	if host == "" {
-		host, _ = os.Hostname() // Without one, the process id has to do.
+		host, _ = os.Hostname() // On an error, the process id is enough.
 	}
 	// Platforms give the processes of two deploys the same name, and containers the same process id.
 	return fmt.Sprintf("%s/%d/%04x", host, os.Getpid(), rand.Uint32N(1<<16))
 }
 
-// runner returns what runs dates in this process.
+// runner returns a runner for dates in this process.
 func (o engineOptions) runner(a *app, db, events *postgres.DB, installation schema.Installation) *run.Runner {
 	return &run.Runner{
 		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
@@ -212,7 +212,8 @@ func (o engineOptions) runner(a *app, db, events *postgres.DB, installation sche
 	}
 }
 
-// clock is Postgres's once a database is open, which says what is due, over and to come; until then it is the machine's.
+// clock returns Postgres's clock once a database is open, because it decides what is due, over or still to come. Before that it
+// returns the machine's clock.
 func (a *app) clock() pace.Clock {
 	if a.testClock == nil && a.serverClock != nil {
 		return a.serverClock
@@ -220,7 +221,7 @@ func (a *app) clock() pace.Clock {
 	return a.machineClock()
 }
 
-// machineClock is the machine's.
+// machineClock returns the machine's clock, or the one that a test has set.
 func (a *app) machineClock() pace.Clock {
 	if a.testClock != nil {
 		return a.testClock

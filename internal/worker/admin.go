@@ -1,5 +1,5 @@
 // Package worker is the worker process: River's client with a worker for each kind of job, and the reconciler. It also has
-// what an admin does to jobs and queues. The arguments, which applications insert, are in package jobs.
+// the actions of an admin on jobs and queues. Package jobs has the arguments, which applications insert.
 package worker
 
 import (

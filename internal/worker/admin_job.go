@@ -18,12 +18,12 @@ import (
 	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
-// Reason is why a job was skipped.
+// Reason says why an action skipped a job.
 type Reason string
 
 // Reasons for skipping a job.
 const (
-	Changed Reason = "changed" // it is gone, or does not match the filter any more, or has changed since the snapshot
+	Changed Reason = "changed" // it no longer exists, no longer matches the filter, or has changed since the snapshot
 	Ended   Reason = "ended"   // it has ended, so there is nothing to cancel
 	Locked  Reason = "locked"  // another transaction has locked it
 	Newer   Reason = "newer"   // another job of the same date, or of the same kind, is open
@@ -61,7 +61,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	mayLose := protection.LoseAll
 	if selection.Sweep {
 		mayLose = protection.LoseNone
-		// For the requests that River's own rows cause.
+		// The triggers on River's table read this setting when a retry makes a request.
 		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('daymill.sweep', 'on', true)"); err != nil {
 			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)
 		}
@@ -157,7 +157,7 @@ func (a *Admin) Delete(ctx context.Context, tx pgx.Tx, selection Selection) (Out
 			return Outcome{}, fmt.Errorf("delete jobs: %w", err)
 		}
 		if len(deleted.Jobs) != len(ofRiver) {
-			return Outcome{}, errors.New("delete jobs: River has left some of them")
+			return Outcome{}, errors.New("delete jobs: River did not delete all of them")
 		}
 	}
 	if _, err := job.Forget(ctx, tx, all); err != nil {
@@ -174,9 +174,9 @@ type taken struct {
 	pruned bool // River has no row of it
 }
 
-// take locks River's rows of a selection and returns the jobs that still match. It locks River's rows first, as everybody
-// else does: the triggers on them write the history's rows. It skips rows that another transaction has locked, such as an
-// open one that has inserted a duplicate.
+// take locks River's rows of a selection and returns the jobs that still match. It locks River's rows before the history's, as
+// the triggers do, so that there is no deadlock. It skips rows that another transaction has locked, such as an open transaction
+// that has inserted a duplicate.
 func (a *Admin) take(ctx context.Context, tx pgx.Tx, selection Selection) (outcome Outcome, all []taken, err error) {
 	locked, err := a.rows(ctx, tx, selection.IDs, "ORDER BY id FOR UPDATE SKIP LOCKED")
 	if err != nil {

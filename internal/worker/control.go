@@ -18,8 +18,8 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// controlTimeout bounds a control job; what it has committed by then is not done again. rescueAfter is when River considers
-// such a job stuck: as soon as it cannot be running any more.
+// controlTimeout bounds a control job. The next attempt does not repeat what the job has committed by then. After rescueAfter,
+// when the job cannot be running any more, River considers it stuck.
 const (
 	controlTimeout = 2 * time.Minute
 	rescueAfter    = controlTimeout + 10*time.Second

@@ -25,34 +25,33 @@ import (
 const (
 	// deliverWorkers is how many shards a process delivers at a time.
 	deliverWorkers = 8
-	// deliverTurn is for how long a job stays with its shard, and deliverIdle for how long it waits there for more. A job for
-	// every batch would be a row of River's for every batch.
+	// deliverTurn is how long a job delivers to its shard, and deliverIdle how long it waits for further changes before it ends.
+	// A job per batch would write a row to River's table for each batch.
 	deliverTurn = time.Minute
 	deliverIdle = 5 * time.Second
-	// deliverPoll is how soon a change is seen by a job that waits, and dueEvery by one that has to be inserted first.
+	// deliverPoll is how often a waiting job looks for changes, and dueEvery how often the worker looks for shards that need a job.
 	deliverPoll = 20 * time.Millisecond
 	dueEvery    = time.Second
-	// idleEvery is how often a worker looks whether there are consumers while there are none, and how often River looks for jobs
-	// of capture that it was not notified of.
+	// idleEvery is how often a worker looks for consumers while there are none, and how often River looks for jobs of capture
+	// without a notification.
 	idleEvery = 3 * time.Second
-	// beatEvery is how often a process says that it is alive, and beatSilence after how long without that its shards are taken
-	// over.
+	// beatEvery is how often a process gives a sign of life. After beatSilence without one, other processes take over its shards.
 	beatEvery   = 2 * time.Second
 	beatSilence = 10 * time.Second
 )
 
-// Capture is what a worker needs to read and to deliver changes.
+// Capture holds what a worker needs to read and deliver changes.
 type Capture struct {
 	Log consumer.Log
-	// Source opens the database of a stream, and says its URL: the worker's own database, or one that the worker closes.
+	// Source opens the database of a stream and returns its URL. It returns the worker's own database or one that the worker closes.
 	Source func(ctx context.Context, place stream.Place) (source *postgres.DB, url string, err error)
-	// Open opens the sink of a consumer, and its filter. Once says that the sink is in the log's own database.
+	// Open opens the sink of a consumer, and its filter. once reports whether the sink is in the same database as the log.
 	Open func(ctx context.Context, c consumer.Consumer) (opened sink.Sink, passes *filter.Filter, once bool, err error)
-	// Judge says why a consumer has to pause before a change, as consumer.Config.Judge does; may be nil.
+	// Judge returns the reason why a consumer must pause before a change: see consumer.Config.Judge. It may be nil.
 	Judge func(ctx context.Context, on postgres.DBTX, c consumer.Consumer, one change.Change, accepted int) (string, error)
 }
 
-// judge is Judge of one consumer.
+// judge returns Judge for one consumer.
 func (c *Capture) judge(of consumer.Consumer) func(context.Context, postgres.DBTX, change.Change, int) (string, error) {
 	if c.Judge == nil {
 		return nil
@@ -84,20 +83,20 @@ func (*deliverChangesWorker) Timeout(*river.Job[jobs.DeliverChangesArgs]) time.D
 	return controlTimeout
 }
 
-// Work delivers until its turn is over, or nothing has come for a while.
+// Work delivers until its turn is over, or until there were no changes for deliverIdle.
 func (w *deliverChangesWorker) Work(ctx context.Context, job *river.Job[jobs.DeliverChangesArgs]) error {
 	if w.capture == nil {
 		return river.JobCancel(errors.New("this worker delivers no changes"))
 	}
 	c, err := consumer.Get(ctx, w.db, job.Args.Consumer)
 	if errors.Is(err, consumer.ErrNone) {
-		return nil // It was removed meanwhile.
+		return nil // The consumer was removed in the meantime.
 	}
 	if err != nil {
 		return err
 	}
 	opened, passes, once, err := w.capture.Open(ctx, c)
-	if err != nil { // Said where one looks for it: with the shard, which is tried again later.
+	if err != nil { // Deliver to a sink that fails, so that the shard records the error and is tried again later.
 		opened, once = broken{err}, false
 		if passes, err = filter.New(filter.Config{}); err != nil {
 			return err
@@ -121,7 +120,7 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 		result, err := consumer.Run(ctx, config)
 		switch {
 		case errors.Is(err, consumer.ErrFenced), errors.Is(err, consumer.ErrPaused):
-			return nil // Another process goes on with it, or the consumer is paused.
+			return nil // Another process has taken over the shard, or the consumer is paused.
 		case err != nil:
 			return err
 		case result.Err != nil, result.More:
@@ -140,7 +139,7 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 	}
 }
 
-// wait waits a moment, without taking the shard again and again while there is nothing for it.
+// wait waits until the shard may have changes. It does not take the shard's lease while there are none.
 func (w *deliverChangesWorker) wait(ctx context.Context, config consumer.Config) error {
 	until := w.clock.Now().Add(time.Second)
 	for {
@@ -166,14 +165,14 @@ func (w *deliverChangesWorker) wait(ctx context.Context, config consumer.Config)
 	}
 }
 
-// broken is the sink of a consumer whose sink cannot be opened.
+// broken stands in for a sink that cannot be opened: every delivery fails with the error.
 type broken struct{ err error }
 
 func (b broken) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, b.err }
 func (broken) Close() error                                                       { return nil }
 
-// deliver inserts jobs of shards that have something to do, until ctx is done. Where there are consumers, the process says that
-// it is alive, and takes over from those that do not.
+// deliver inserts jobs for shards that have changes, until ctx is done. If there are consumers, it also gives signs of life, and
+// takes over the shards of processes that give none.
 func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -204,7 +203,7 @@ func (r *reconciler) beat(ctx context.Context) error {
 	return r.db.Tx(ctx, func(tx pgx.Tx) error {
 		rescued, err := db.New(tx).ProcessBeat(ctx, db.ProcessBeatParams{Process: r.self.Name, Silence: beatSilence})
 		if err != nil {
-			return fmt.Errorf("say that the process is alive: %w", err)
+			return fmt.Errorf("give a sign of life: %w", err)
 		}
 		if rescued > 0 {
 			r.logger.InfoContext(ctx, "took over the shards of a process that is gone", slog.Int64("jobs", rescued))
@@ -213,7 +212,7 @@ func (r *reconciler) beat(ctx context.Context) error {
 	})
 }
 
-// due inserts jobs, and reports whether there are consumers that jobs deliver to.
+// due inserts jobs for shards that have changes, and reports whether there are consumers.
 func (r *reconciler) due(ctx context.Context, capture *Capture) (consumers bool, err error) {
 	var params []river.InsertManyParams
 	err = r.db.Read(ctx, func(on postgres.DBTX) error {

@@ -44,14 +44,14 @@ func (d *driver) UnwrapTx(tx riverdriver.ExecutorTx) pgx.Tx {
 	return d.Driver.UnwrapTx(tx)
 }
 
-// executorTx is a transaction in which nobody is elected whose clock is off.
+// executorTx is a transaction in which a client whose clock is off cannot become leader.
 type executorTx struct {
 	riverdriver.ExecutorTx
 
 	driver *driver
 }
 
-// LeaderAttemptElect elects nobody whose clock is off.
+// LeaderAttemptElect does not elect this client if its clock is off.
 func (e *executorTx) LeaderAttemptElect(
 	ctx context.Context, params *riverdriver.LeaderElectParams,
 ) (*riverdriver.Leader, error) {
@@ -76,7 +76,7 @@ func (e *executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
 	return &executorTx{ExecutorTx: tx, driver: e.driver}, nil
 }
 
-// LeaderAttemptElect elects nobody whose clock is off.
+// LeaderAttemptElect does not elect this client if its clock is off.
 func (e *executor) LeaderAttemptElect(
 	ctx context.Context, params *riverdriver.LeaderElectParams,
 ) (*riverdriver.Leader, error) {
@@ -86,7 +86,7 @@ func (e *executor) LeaderAttemptElect(
 	return e.Executor.LeaderAttemptElect(ctx, params)
 }
 
-// LeaderAttemptReelect lets a leader go whose clock is off.
+// LeaderAttemptReelect does not reelect this client if its clock is off.
 func (e *executor) LeaderAttemptReelect(
 	ctx context.Context, params *riverdriver.LeaderReelectParams,
 ) (*riverdriver.Leader, error) {

@@ -16,8 +16,8 @@ type Kind struct {
 	Name string
 	// Does describes the kind in a sentence, for the pages.
 	Does string
-	// Queue is where its jobs are. The history has those of QueueRollup and QueueControl; kinds with very many jobs have a
-	// queue of their own.
+	// Queue is the queue of its jobs. The history of jobs includes QueueRollup and QueueControl; kinds with very many jobs use
+	// another queue.
 	Queue       string
 	MaxAttempts int
 	// Timeout bounds an attempt; -1 if the ledger's heartbeat takes its place.
@@ -27,7 +27,7 @@ type Kind struct {
 	Daily bool
 	// CanPause reports that an admin may pause the daily job.
 	CanPause bool
-	// NeedsSource is set where a daily job has nothing to do until a source is set.
+	// NeedsSource reports that a daily job has nothing to do until a source is set.
 	NeedsSource bool
 
 	args     func() any           // a pointer to zero arguments, to decode into
@@ -80,7 +80,7 @@ func Kinds() []Kind {
 			Does: "Works on a view's task: builds its table, refreshes many of its rows, or compares them with the SELECT.",
 		}, controlTimeout, newWorkViewWorker),
 		newKind(Kind{
-			Does: "Reads rows that were there before capture, chunk by chunk, into the log.",
+			Does: "Reads the existing rows of tables into the log, chunk by chunk.",
 		}, controlTimeout, newSnapshotTablesWorker),
 	}
 }

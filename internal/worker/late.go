@@ -19,16 +19,16 @@ import (
 // KindRollup is the kind of a consumer that notices late events in the stream of changes.
 const KindRollup = source.LateKind
 
-// LateSettings are those of a consumer of kind KindRollup.
+// LateSettings are the settings of a consumer of kind KindRollup.
 type LateSettings struct {
-	Tables  []string `json:"tables"` // the pattern that means the table
+	Tables  []string `json:"tables"` // the pattern that matches the table
 	Table   string   `json:"table"`  // as gaps name it: schema.table
 	Time    string   `json:"time"`
 	Zone    string   `json:"zone,omitempty"`
 	Counted []string `json:"counted,omitempty"`
 }
 
-// LateSink asks for the dates of late events, in the transaction that moves the consumer's position.
+// LateSink requests the dates of late events, in the transaction that moves the consumer's position.
 type LateSink struct {
 	consumer consumer.Consumer
 	settings LateSettings
@@ -43,16 +43,16 @@ func OpenLate(of consumer.Consumer) (*LateSink, error) {
 	return s, nil
 }
 
-// Close closes nothing.
+// Close does nothing.
 func (*LateSink) Close() error { return nil }
 
-// Deliver is not used: the log and the requests are in one database.
+// Deliver returns an error. The log and the requests are in one database, so DeliverTx is called instead.
 func (*LateSink) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) {
-	return nil, errors.New("late events are noticed in a transaction of the log's")
+	return nil, errors.New("late events must be delivered in the transaction that moves the position")
 }
 
-// DeliverTx asks for the dates that changes have touched. Where a change does not say which, since a truncate has no rows and
-// the old row of an update or delete is not known, it asks for all; so it does where changes are missing.
+// DeliverTx requests the dates that changes have touched. It requests all dates if a change does not show its dates, because a
+// truncate has no rows or the old row of an update or delete is unknown. It also requests all dates if changes are missing.
 func (s *LateSink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	var instants []string
 	gaps, err := db.New(tx).LateGap(ctx, db.LateGapParams{Stream: s.consumer.Stream, TableName: s.settings.Table, Consumer: s.consumer.Name})
@@ -76,7 +76,7 @@ func (s *LateSink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Ch
 	return nil, source.RequestLate(ctx, tx, instants, s.settings.Zone)
 }
 
-// touched are the instants of the events that a change has made or taken away; false where they are not known.
+// touched returns the instants of the events that a change has added or removed, and false if they are unknown.
 func (s *LateSink) touched(c change.Change) (instants []string, known bool, err error) {
 	if c.Op == change.Truncate {
 		return nil, false, nil
@@ -112,7 +112,7 @@ func (s *LateSink) touched(c change.Change) (instants []string, known bool, err 
 	return instants, known, nil
 }
 
-// same reports whether an update left everything as it was that makes an event.
+// same reports whether an update left all columns of the event unchanged.
 func (s *LateSink) same(before, after map[string]json.RawMessage) bool {
 	if len(s.settings.Counted) == 0 {
 		return false

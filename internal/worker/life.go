@@ -16,23 +16,22 @@ import (
 	"github.com/daymill/daymill/internal/rollup/replay"
 )
 
-// ErrStandby says that the database takes no writes.
-var ErrStandby = errors.New("the database is a standby, which takes no writes: give --database-url the URL of the primary, " +
-	"and --source-url that of the standby where events should be read from it")
+// ErrStandby says that the database accepts no writes.
+var ErrStandby = errors.New("the database is a standby, which accepts no writes: set --database-url to the URL of the primary, " +
+	"and --source-url to the URL of the standby if events should be read from it")
 
-// serverTime has River go by Postgres's clock: what it schedules, and what it sends to Postgres as the time, which is
-// Postgres's own where nil.
+// serverTime makes River use Postgres's clock, for its schedule and in its statements.
 type serverTime struct{ clock *clock.Clock }
 
 var _ rivertype.TimeGenerator = serverTime{}
 
-// Now is the time.
+// Now returns Postgres's time.
 func (t serverTime) Now() time.Time { return t.clock.Now() }
 
-// NowOrNil is nil, so that Postgres takes its own.
+// NowOrNil returns nil, so that statements use Postgres's now().
 func (serverTime) NowOrNil() *time.Time { return nil }
 
-// prepare asks the database for the time before anything is done, and whether it takes writes at all.
+// prepare reads Postgres's clock, and returns ErrStandby if the database accepts no writes. It runs before everything else.
 func (r *reconciler) prepare(ctx context.Context) error {
 	standby := false
 	err := r.db.Read(ctx, func(on postgres.DBTX) error {
@@ -40,14 +39,14 @@ func (r *reconciler) prepare(ctx context.Context) error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("ask whether the database takes writes: %w", err)
+		return fmt.Errorf("check whether the database accepts writes: %w", err)
 	case standby:
 		return ErrStandby
 	}
 	return r.server.Sync(ctx, r.db)
 }
 
-// troubles are what the process finds of itself that keeps it from its work, in sentences.
+// troubles returns the problems of this process that keep it from its work, as sentences.
 func (r *reconciler) troubles(ctx context.Context) []string {
 	var found []string
 	if err := r.server.Sync(ctx, r.db); err != nil {
@@ -58,7 +57,7 @@ func (r *reconciler) troubles(ctx context.Context) []string {
 		if by < 0 {
 			way, by = "behind", -by
 		}
-		found = append(found, fmt.Sprintf("its machine's clock is %s %s Postgres's, by which it goes, so it leads nothing: set the clock",
+		found = append(found, fmt.Sprintf("its machine's clock is %s %s Postgres's, so it does not become leader: set the clock",
 			by.Round(time.Second), way))
 	}
 	if r.source != r.db {
@@ -69,24 +68,24 @@ func (r *reconciler) troubles(ctx context.Context) []string {
 	return found
 }
 
-// followerTrouble is why the follower cannot be read from. Who reads pages may not be who may know where it is, so no host
-// is in it: the log has the error.
+// followerTrouble says why the follower cannot be read. Users of the pages may not be allowed to know its host, so the sentence
+// does not contain it; the log has the error.
 func followerTrouble(err error) string {
 	if errors.Is(err, replay.ErrNotFollower) {
 		return err.Error()
 	}
-	return "the follower that it reads events from (--source-url) does not answer, and its log says why"
+	return "the follower that it reads events from (--source-url) does not answer; its log says why"
 }
 
-// examine tells of what the process finds of itself and of what is installed, and writes the former into the ledger.
+// examine reports problems of this process and of what is installed, and records the former in the ledger.
 func (r *reconciler) examine(ctx context.Context) []string {
 	found := r.troubles(ctx)
 	r.self.Trouble = strings.Join(found, "; ")
 	return found
 }
 
-// right repairs what a process whose clock was ahead has left behind: jobs that begin in days, and dates that were completed
-// before they were over.
+// right repairs what a process whose clock was ahead has done: jobs that begin in days, and dates that were completed before
+// they were over.
 func (r *reconciler) right(ctx context.Context, queries *db.Queries) error {
 	jobs, err := queries.ReconcileRight(ctx)
 	if err != nil {
@@ -97,7 +96,7 @@ func (r *reconciler) right(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("reopen dates that are not over: %w", err)
 	}
 	if len(jobs) > 0 || dates > 0 {
-		r.logger.WarnContext(ctx, "a clock was ahead: what it has left behind is repaired",
+		r.logger.WarnContext(ctx, "the clock of a worker was ahead: its jobs and dates were repaired",
 			slog.Int("jobs", len(jobs)), slog.Int64("dates", dates))
 	}
 	return nil

@@ -33,8 +33,8 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 }
 
 // ErrRiverSchema is returned for a name that River does not accept for its schema.
-var ErrRiverSchema = errors.New("the name of the schema of River's tables has to begin with a letter or an underscore, " +
-	"and to have no more than 46 of those and digits")
+var ErrRiverSchema = errors.New("the schema of River's tables must have a name of at most 46 letters, digits and underscores, " +
+	"which does not begin with a digit")
 
 // riverSchemaName matches the names that River's clients accept. River's migrations put the name into SQL without quoting it.
 var riverSchemaName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,45}$`)
@@ -42,7 +42,7 @@ var riverSchemaName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,45}$`)
 // CheckRiverSchema returns ErrRiverSchema for a name that River would reject when a worker starts, or would run as SQL.
 func CheckRiverSchema(name string) error {
 	if !riverSchemaName.MatchString(name) {
-		return fmt.Errorf("%w, and %q is another", ErrRiverSchema, name)
+		return fmt.Errorf("%w, unlike %q", ErrRiverSchema, name)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoQueue is returned for a queue that no worker has ever worked.
-var ErrNoQueue = errors.New("there is no such queue: start `daymill worker`, which makes it")
+var ErrNoQueue = errors.New("the queue does not exist yet: start `daymill worker`, which creates it")
 
 // Queue is one of Daymill's queues as River knows it.
 type Queue struct {
@@ -49,14 +49,14 @@ func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
 	return queues, nil
 }
 
-// Leader returns the name of the client that River has elected to enqueue the periodic jobs: a worker of Daymill's, or a
+// Leader returns the name of the client that River has elected to enqueue the periodic jobs: a Daymill worker, or a
 // client of the application if both share River's tables. It is empty if there is none.
 func (a *Admin) Leader(ctx context.Context) (name string, err error) {
 	err = a.db.Read(ctx, func(on postgres.DBTX) error {
 		return on.QueryRow(ctx, "SELECT leader_id FROM "+a.leaders+" WHERE expires_at > now()").Scan(&name)
 	})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("ask for the leader: %w", err)
+		return "", fmt.Errorf("read the leader: %w", err)
 	}
 	return name, nil
 }

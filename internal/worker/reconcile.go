@@ -32,8 +32,8 @@ const (
 	// scheduleGrace is how late a periodic job may be before it counts as missed: the elected leader may be a client of the
 	// application, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
-	// watchRests is for how many times the length of its last run a date rests before requests from the triggers on the source
-	// get a job. A trickle of late events takes a twentieth of the time at most.
+	// watchRests is how long requests of the triggers on the source wait after a run of their date, as a multiple of how long the
+	// run took. So a steady stream of late events uses at most a twentieth of the time.
 	watchRests = 19
 	// reconcileDates is how many jobs one look creates at most.
 	reconcileDates = 500
@@ -74,7 +74,7 @@ type reconciler struct {
 	listeners telemetry.Listeners
 }
 
-// poke makes the reconciler look at once.
+// poke makes the reconciler look immediately.
 func (r *reconciler) poke() {
 	select {
 	case r.wake <- struct{}{}:

@@ -15,7 +15,7 @@ import (
 
 // rollupDayWorker works rollup_day jobs.
 //
-// The ledger decides what is to do, and a job is only a hint to look: if the job's date is running, not over, or no longer
+// The ledger decides what to do, and a job only makes a worker look. If the job's date is running, not over, or no longer
 // requested, the job ends without a run. If requests stay open, the reconciler creates another job for them.
 type rollupDayWorker struct {
 	river.WorkerDefaults[jobs.RollupDayArgs]
@@ -54,15 +54,15 @@ func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
 // half a minute. Every statement has its own time limit, in the client and on the server.
 func (*rollupDayWorker) Timeout(*river.Job[jobs.RollupDayArgs]) time.Duration { return -1 }
 
-// NextRetry is River's, but never later than the pause between the ninth and the tenth attempt: requests that arrive
-// meanwhile add attempts (analytics.promote_jobs), and their backoff would grow to days.
+// NextRetry returns River's default, but no longer pause than that before the tenth attempt: requests that arrive in the meantime
+// add attempts (analytics.promote_jobs), and the backoff of these would grow to days.
 func (w *rollupDayWorker) NextRetry(job *river.Job[jobs.RollupDayArgs]) time.Time {
 	if w.nextRetry != nil {
 		return w.nextRetry(len(job.Errors) + 1)
 	}
 	const most = jobs.RollupAttempts - 1
 	if len(job.Errors) < most {
-		return time.Time{} // River's default.
+		return time.Time{} // River uses its default.
 	}
 	jitter := 0.9 + 0.2*rand.Float64()
 	return w.runner.Clock.Now().Add(time.Duration(jitter * most * most * most * most * float64(time.Second)))

@@ -17,10 +17,10 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// snapshotTurn is for how long a job stays with the snapshots of a stream.
+// snapshotTurn is how long a job reads the snapshots of a stream.
 const snapshotTurn = time.Minute
 
-// snapshotTablesWorker goes on with the snapshots of a stream.
+// snapshotTablesWorker reads the snapshots of a stream.
 type snapshotTablesWorker struct {
 	river.WorkerDefaults[jobs.SnapshotTablesArgs]
 
@@ -37,12 +37,12 @@ func newSnapshotTablesWorker(a *assembly) river.Worker[jobs.SnapshotTablesArgs] 
 	}
 }
 
-// Timeout is that of control jobs, which a turn is shorter than.
+// Timeout returns the timeout of control jobs, which is longer than a turn.
 func (*snapshotTablesWorker) Timeout(*river.Job[jobs.SnapshotTablesArgs]) time.Duration {
 	return controlTimeout
 }
 
-// Work reads chunks until its turn is over, or there is nothing more to read.
+// Work reads chunks until its turn is over or nothing is left to read.
 func (w *snapshotTablesWorker) Work(ctx context.Context, job *river.Job[jobs.SnapshotTablesArgs]) error {
 	if w.capture == nil || w.capture.Source == nil {
 		return river.JobCancel(errors.New("this worker reads no tables"))

@@ -15,31 +15,31 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// pass is one look of the reconciler.
+// pass holds what the steps of one look share.
 type pass struct {
 	now     time.Time
 	tx      pgx.Tx
 	queries *db.Queries
 
-	dates  []db.ReconcileDatesRow // which need a job
-	events []telemetry.Event      // told once the transaction has committed
+	dates  []db.ReconcileDatesRow // dates that need a job
+	events []telemetry.Event      // emitted after the transaction has committed
 }
 
 // step is a part of a look.
 type step struct {
 	name string // for errors: what it does
-	// maintenance is set for a step that half a minute's delay does not matter to.
+	// maintenance reports that the step runs only every half minute.
 	maintenance bool
 	do          func(ctx context.Context, p *pass) error
 }
 
-// chores are what every process does for itself now and then, each in transactions of its own.
+// chores returns what every process does for itself every half minute. Each uses its own transactions.
 func (r *reconciler) chores() []func(ctx context.Context) error {
 	return []func(ctx context.Context) error{r.inspect, r.catchUp}
 }
 
-// steps are what one process at a time does, in one transaction. They are in order: a backfill requests dates, requests bring
-// jobs forward, and what has no job then gets one.
+// steps returns what one process at a time does, in one transaction. The order matters: a backfill requests dates, requests bring
+// jobs forward, and requested dates without a job then get one.
 func (r *reconciler) steps() []step {
 	return []step{
 		{name: "rescue jobs of dead workers", do: func(ctx context.Context, p *pass) error {
@@ -49,14 +49,14 @@ func (r *reconciler) steps() []step {
 			}
 			return err
 		}},
-		{name: "request what watches could not", maintenance: true, do: func(ctx context.Context, p *pass) error {
+		{name: "request dates that watches could not request", maintenance: true, do: func(ctx context.Context, p *pass) error {
 			_, err := p.queries.WatchSettle(ctx)
 			return err
 		}},
-		{name: "repair what a wrong clock has left", maintenance: true, do: func(ctx context.Context, p *pass) error {
+		{name: "repair the effects of a wrong clock", maintenance: true, do: func(ctx context.Context, p *pass) error {
 			return r.right(ctx, p.queries)
 		}},
-		{name: "say that jobs are alive", maintenance: true, do: func(ctx context.Context, p *pass) error {
+		{name: "mark jobs as alive", maintenance: true, do: func(ctx context.Context, p *pass) error {
 			_, err := p.queries.ReconcileTouch(ctx, db.ReconcileTouchParams{Silence: r.silence, Older: touchAfter})
 			return err
 		}},
@@ -78,8 +78,8 @@ func (r *reconciler) steps() []step {
 	}
 }
 
-// inspect writes down that this worker is alive and in what trouble it is. It reports troubles, and faults that do not make
-// runs fail, when they are first seen and once a minute after that. If the faults cannot be read, the rest of the look continues.
+// inspect records that this worker is alive, and its problems. It reports problems, and faults that do not make runs fail, when
+// it first sees them and once a minute after that. If the faults cannot be read, the rest of the look continues.
 func (r *reconciler) inspect(ctx context.Context) error {
 	troubles := r.examine(ctx)
 	err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
@@ -125,7 +125,7 @@ func (r *reconciler) catchUp(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("insert the job %s: %w", kind.Name, err)
 		}
-		// One that a process whose clock was ahead has put off keeps this one out. It does the same work, now.
+		// A process whose clock was ahead may have scheduled the same job for later. Bring that job forward instead.
 		if job := inserted.Job; inserted.UniqueSkippedAsDuplicate && job.ScheduledAt.Sub(r.clock.Now()) > scheduleGrace {
 			if _, err := r.client.JobRetry(ctx, job.ID); err != nil {
 				return fmt.Errorf("bring the job %s forward: %w", kind.Name, err)

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// streamsEvery is how often a worker looks which streams there are.
+	// streamsEvery is how often a worker lists the streams.
 	streamsEvery = 3 * time.Second
-	// sourceRetry is how long it waits before it tries again to open a stream's database.
+	// sourceRetry is how long a worker waits before it tries again to open a stream's database.
 	sourceRetry = 10 * time.Second
 )
 
-// streams are those that a worker owns, or waits to own: a goroutine for each.
+// streams holds a goroutine for each stream that a worker owns or waits to own.
 type streams struct {
 	db      *postgres.DB
 	capture *Capture
@@ -37,7 +37,7 @@ type ownedStream struct {
 	done chan struct{}
 }
 
-// own owns the streams that there are, until ctx is done.
+// own owns all streams, or waits to own them, until ctx is done.
 func (r *reconciler) own(ctx context.Context, capture *Capture) {
 	s := &streams{
 		db: r.db, capture: capture, clock: r.clock, logger: r.logger, process: r.self.Name, owned: map[stream.Place]ownedStream{},
@@ -50,7 +50,7 @@ func (r *reconciler) own(ctx context.Context, capture *Capture) {
 	}()
 	for {
 		if err := s.look(ctx); err != nil && ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "cannot look which streams there are", slog.String("error", err.Error()))
+			s.logger.WarnContext(ctx, "cannot list the streams", slog.String("error", err.Error()))
 		}
 		if s.clock.Sleep(ctx, streamsEvery) != nil {
 			return
@@ -58,7 +58,7 @@ func (r *reconciler) own(ctx context.Context, capture *Capture) {
 	}
 }
 
-// look starts owners of streams that are new, and ends those of streams that are taken down, or are in another database now.
+// look starts owners of new streams, and ends the owners of streams that were removed or are now in another database.
 func (s *streams) look(ctx context.Context) error {
 	var places []stream.Place
 	err := s.db.Read(ctx, func(on postgres.DBTX) (err error) {
@@ -99,7 +99,7 @@ func (s *streams) end(place stream.Place) {
 	<-one.done
 }
 
-// run owns one stream. While its database cannot be opened, the stream says why, unless another process reads it.
+// run owns one stream. If its database cannot be opened, run records why, unless another process reads the stream.
 func (s *streams) run(ctx context.Context, place stream.Place) {
 	for ctx.Err() == nil {
 		source, url, err := s.capture.Source(ctx, place)

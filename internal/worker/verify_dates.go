@@ -29,11 +29,11 @@ var ErrVerify = errors.New("cannot be verified")
 func validate(a jobs.VerifyDatesArgs) error {
 	switch {
 	case a.Sample != 0 && (!a.From.IsZero() || !a.To.IsZero()):
-		return fmt.Errorf("%w: give a range or a sample, and not both", ErrVerify)
+		return fmt.Errorf("%w: give a range or a sample, not both", ErrVerify)
 	case a.From.IsZero() != a.To.IsZero():
-		return fmt.Errorf("%w: give the first date and the last", ErrVerify)
+		return fmt.Errorf("%w: give the first and the last date", ErrVerify)
 	case a.Sample < 0 || a.Sample > verification.MaxDates:
-		return fmt.Errorf("%w: a sample is of 1 to %d dates", ErrVerify, verification.MaxDates)
+		return fmt.Errorf("%w: give a sample of 1 to %d dates", ErrVerify, verification.MaxDates)
 	case a.To.Before(a.From):
 		return fmt.Errorf("%w: the range %s is reversed", ErrVerify, date.Range{First: a.From, Last: a.To})
 	case a.To.Sub(a.From) >= verification.MaxDates:
@@ -70,7 +70,7 @@ type verifyDatesWorker struct {
 	most     int // dates a day; none if 0
 	repair   verification.Repair
 	clock    pace.Clock
-	turn     chan struct{} // of capacity 1: the job that verifies has put a value in
+	turn     chan struct{} // of capacity 1; holds a value while a job verifies
 	done     func()        // tells the reconciler that a rollup may have been requested
 }
 

@@ -25,17 +25,17 @@ func newWorkViewWorker(a *assembly) river.Worker[jobs.WorkViewArgs] {
 	return &workViewWorker{engine: a.config.Views}
 }
 
-// Timeout is that of control jobs, which a turn is shorter than.
+// Timeout returns the timeout of control jobs, which is longer than a turn.
 func (*workViewWorker) Timeout(*river.Job[jobs.WorkViewArgs]) time.Duration { return controlTimeout }
 
-// Work works on a task for a turn. Where there is more to do, the reconciler inserts the next job.
+// Work works on a task for a turn. If the task is not finished then, the reconciler inserts the next job.
 func (w *workViewWorker) Work(ctx context.Context, job *river.Job[jobs.WorkViewArgs]) error {
 	if w.engine == nil {
-		return river.JobCancel(errors.New("this worker works on no views"))
+		return river.JobCancel(errors.New("this worker does not work on views"))
 	}
 	_, err := w.engine.Work(ctx, job.Args.Task)
 	if errors.Is(err, view.ErrFenced) {
-		return nil // Another process goes on with it.
+		return nil // Another process has taken over the task.
 	}
 	return err
 }
@@ -43,7 +43,7 @@ func (w *workViewWorker) Work(ctx context.Context, job *river.Job[jobs.WorkViewA
 // taskEvery is how often a worker looks for tasks of views.
 const taskEvery = 3 * time.Second
 
-// views inserts jobs of tasks that are due, until ctx is done.
+// views inserts jobs for tasks that are due, until ctx is done.
 func (r *reconciler) views(ctx context.Context, engine *view.Engine) {
 	ticker := time.NewTicker(taskEvery)
 	defer ticker.Stop()
@@ -52,11 +52,11 @@ func (r *reconciler) views(ctx context.Context, engine *view.Engine) {
 		if now := r.clock.Now(); now.Sub(followed) >= maintainEvery || now.Before(followed) {
 			followed = now
 			if err := engine.Maintain(ctx); err != nil && ctx.Err() == nil {
-				r.logger.WarnContext(ctx, "views will be looked at again", slog.String("error", err.Error()))
+				r.logger.WarnContext(ctx, "cannot list views, and will try again", slog.String("error", err.Error()))
 			}
 		}
 		if err := r.tasks(ctx, engine); err != nil && ctx.Err() == nil {
-			r.logger.WarnContext(ctx, "views will be worked on later", slog.String("error", err.Error()))
+			r.logger.WarnContext(ctx, "cannot insert jobs for views, and will try again", slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():

@@ -44,9 +44,9 @@ type Config struct {
 	// Source is the database that events are read from, such as a follower; DB if nil.
 	Source       *postgres.DB
 	Installation schema.Installation
-	Logger       *slog.Logger // nothing is logged where nil
-	Clock        pace.Clock   // what is due and over goes by it; Postgres's where nil
-	// Machine is this machine's clock, the system's where nil. A worker whose machine is far from Postgres leads nothing.
+	Logger       *slog.Logger // nil logs nothing
+	Clock        pace.Clock   // decides what is due and over; Postgres's if nil
+	// Machine is this machine's clock; the system's if nil. If it differs much from Postgres's, the worker does not become leader.
 	Machine pace.Clock
 
 	Workers     int     // dates rolled up at a time by this process; DefaultWorkers if 0
@@ -59,11 +59,11 @@ type Config struct {
 	// rollup of those that differ, except those that seem to have lost events.
 	VerifyDates  int
 	VerifyRepair bool
-	// Capture has what delivers changes; none are where it is nil.
+	// Capture delivers changes. If it is nil, the worker delivers none.
 	Capture *Capture
-	// Views works on views; nothing does where it is nil.
+	// Views works on views. If it is nil, the worker does not.
 	Views *view.Engine
-	// Listeners are told of what the worker does; there may be none.
+	// Listeners receive the worker's events; may be empty.
 	Listeners telemetry.Listeners
 	Name      string // of the process, in the ledger and in River's tables; must be unique
 	Version   string // of the program, in the ledger
@@ -103,7 +103,7 @@ func NewWorker(config Config) (*Worker, error) {
 		config.Machine = pace.SystemClock{}
 	}
 	server := clock.New(config.Machine)
-	var riverTime river.TestConfig // Nothing of it is for tests: it is where River takes a clock.
+	var riverTime river.TestConfig // Despite its name, this is how River takes a clock.
 	if config.Clock == nil {
 		config.Clock = server
 		riverTime.Time = serverTime{server}
@@ -146,7 +146,7 @@ func NewWorker(config Config) (*Worker, error) {
 		// Small dates take a few milliseconds: the default of 100 ms would limit the queue's speed.
 		FetchCooldown: fetchCooldown,
 		Queues:        queues(config),
-		// Every client that may be elected leader must know them; only worker processes start a client that may.
+		// Every client that may become leader must know the periodic jobs. Only worker processes start such a client.
 		PeriodicJobs:         periodicJobs(daily),
 		ErrorHandler:         cancelGarbage{},
 		RescueStuckJobsAfter: rescueAfter,
@@ -190,7 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-w.client.Stopped():
-			return errors.New("the client of River has stopped by itself")
+			return errors.New("River's client has stopped unexpectedly")
 		}
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
@@ -202,7 +202,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	err := group.Wait()
 	reconcile := w.reconciler
 	if forget := reconcile.forget(context.WithoutCancel(ctx)); forget != nil {
-		// The ledger forgets the worker a few minutes later by itself.
+		// The worker's row in the ledger expires a few minutes later.
 		reconcile.logger.WarnContext(ctx, "cannot remove this worker from the ledger", slog.String("error", forget.Error()))
 	}
 	return err

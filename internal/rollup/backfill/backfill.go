@@ -1,8 +1,8 @@
-// Package backfill is a range of dates rolled up one after another, at a pace: a thing of its own in the ledger, with a
-// limit of dates in flight over all workers together, progress, pause, resume and cancel.
+// Package backfill rolls up a range of dates one after another, at a pace. A backfill has a limit of dates in flight over all
+// workers together, shows its progress, and can be paused, resumed and cancelled.
 //
-// A backfill asks for its dates as everyone does, by requests, a few at a time; [Advance] is what moves it on, and any
-// worker process may call it at any moment. Everything it knows is in the ledger, so it survives every restart.
+// A backfill requests its dates, a few at a time, as any other program does. [Advance] requests the next ones; any worker process
+// may call it at any time. The whole state of a backfill is in the ledger, so it survives restarts.
 package backfill
 
 import (
@@ -25,7 +25,7 @@ import (
 // MaxInFlight is the most dates of one backfill that may be in flight.
 const MaxInFlight = 100
 
-// Errors of a person's making.
+// Errors that a user can fix.
 var (
 	ErrNoDate   = errors.New("a backfill needs a first and a last date")
 	ErrNotFound = errors.New("there is no such backfill: see `daymill backfill list`")
@@ -43,24 +43,24 @@ const (
 	Cancelled = "cancelled"
 )
 
-// Plan says what a backfill shall do.
+// Plan says what a backfill does.
 type Plan struct {
 	Range date.Range
 	// NewestFirst takes the dates from the last to the first.
 	NewestFirst bool
-	// EveryDate takes dates that are complete, too.
+	// EveryDate also takes dates that are complete.
 	EveryDate bool
-	// InFlight is how many dates may be requested or running at a time, over all workers; 1 where 0.
+	// InFlight is how many dates may be requested or running at a time, over all workers; 1 if 0.
 	InFlight int
 	// Pause is how long to wait after a date has finished before the next is requested.
 	Pause time.Duration
-	// Erase has the metrics follow the events where those are fewer than were counted before; such dates are left alone
-	// otherwise.
+	// Erase also rolls up dates that have fewer events than their last complete run counted. Without it, such dates stay
+	// unchanged.
 	Erase bool
 
-	// By and Via say who asked and how: cli, web, api, river. By is the database user where empty.
+	// By and Via say who requested the backfill and how: cli, web, api, river. An empty By means the database user.
 	By, Via string
-	// JobID is the River job that asked; nil where none did. A second Start for the same job starts nothing.
+	// JobID is the River job that starts the backfill; nil if there is none. A second Start for the same job starts nothing.
 	JobID *int64
 }
 
@@ -70,7 +70,7 @@ func (p Plan) Validate(today date.Date) error {
 	case p.Range.First.IsZero() || p.Range.Last.IsZero():
 		return ErrNoDate
 	case !p.Range.Last.Before(today):
-		return fmt.Errorf("%w: %s is not, today being %s", ErrFuture, p.Range.Last, today)
+		return fmt.Errorf("%w: %s is not over, today is %s", ErrFuture, p.Range.Last, today)
 	case p.InFlight < 0 || p.InFlight > MaxInFlight:
 		return ErrInFlight
 	case p.Pause < 0 || p.Pause > 24*time.Hour:
@@ -80,8 +80,8 @@ func (p Plan) Validate(today date.Date) error {
 	return err
 }
 
-// Start records a backfill in the caller's transaction, and who asked, and returns its id and the number of its dates; 0 and 0 where
-// the plan's job has started it already.
+// Start records a backfill, and who requested it, in the caller's transaction. It returns the backfill's id and the number of its
+// dates, or 0 and 0 if the plan's job has already started it.
 func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, err error) {
 	queries := db.New(on)
 	id, err = queries.BackfillInsert(ctx, db.BackfillInsertParams{
@@ -118,9 +118,9 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 	return id, dates, nil
 }
 
-// Advance moves every backfill that is under way on, in the caller's transaction: it takes note of the dates that have
-// finished and requests the next ones. One that another process is just moving on is left to it. It returns the events to
-// tell once the transaction has committed, those that were cancelled since the last call included.
+// Advance records which dates of each running backfill have finished, and requests the next ones, in the caller's transaction. It
+// skips a backfill that another process is advancing. It returns the events to emit after the transaction has committed,
+// including those of backfills that were cancelled since the last call.
 func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
 	queries := db.New(on)
 	running, err := queries.BackfillRunning(ctx)
@@ -145,7 +145,7 @@ func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
 	return events, nil
 }
 
-// step is what moving a backfill on came to.
+// step is the result of advancing one backfill.
 type step struct {
 	begun, finished  bool
 	ended, requested int64 // dates
@@ -200,8 +200,8 @@ func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunnin
 	return done, queries.BackfillRequest(ctx, db.BackfillRequestParams{ID: running.ID, MetricDates: next})
 }
 
-// SetState pauses, resumes or cancels a backfill, and writes down who did. Dates that are running end by themselves;
-// cancelling withdraws the requests that no run has taken up.
+// SetState pauses, resumes or cancels a backfill, and records who did it. Dates that are running finish. Cancelling a backfill
+// also cancels its requests that no run has claimed.
 func SetState(ctx context.Context, conn *postgres.DB, id int64, state string, who audit.Who) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
@@ -210,7 +210,7 @@ func SetState(ctx context.Context, conn *postgres.DB, id int64, state string, wh
 		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("backfill %d: %w", id, ErrNotFound)
 		case err != nil:
-			return fmt.Errorf("look the backfill up: %w", err)
+			return fmt.Errorf("look up the backfill: %w", err)
 		case current == state:
 			return nil
 		case current == Complete || current == Cancelled:
@@ -230,7 +230,7 @@ func SetState(ctx context.Context, conn *postgres.DB, id int64, state string, wh
 	})
 }
 
-// Status is a backfill and how far it is.
+// Status is a backfill and its progress.
 type Status struct {
 	ID           int64      `json:"id"`
 	State        string     `json:"state"`
@@ -251,19 +251,19 @@ type Status struct {
 	DatesComplete  int64 `json:"dates_complete"`
 	DatesFailed    int64 `json:"dates_failed"`
 	DatesCancelled int64 `json:"dates_cancelled"`
-	// DatesProtected kept their metrics, since their events are gone.
+	// DatesProtected counts dates that kept their metrics because their events are gone.
 	DatesProtected int64 `json:"dates_protected"`
 
-	// RemainingSeconds is an estimate from the dates that are complete; nil before the first, and once it has ended.
+	// RemainingSeconds is an estimate based on the complete dates; nil before the first one, and after the end.
 	RemainingSeconds *float64 `json:"remaining_seconds,omitempty"`
 }
 
-// Done is the number of dates that have ended, one way or another.
+// Done returns the number of dates that have ended, in any state.
 func (s Status) Done() int64 {
 	return s.DatesComplete + s.DatesFailed + s.DatesCancelled + s.DatesProtected
 }
 
-// List returns the latest backfills, newest first: at most limit of them, those before an id where it is not 0.
+// List returns at most limit backfills, newest first: those before beforeID, or the latest if it is 0.
 func List(ctx context.Context, on postgres.DBTX, beforeID int64, limit int) ([]Status, error) {
 	if beforeID == 0 {
 		beforeID = math.MaxInt64
@@ -310,14 +310,14 @@ func status(row db.BackfillListRow) Status {
 	return s
 }
 
-// Conflicts is what is going on already in a range of dates.
+// Conflicts counts other work in a range of dates.
 type Conflicts struct {
 	Backfills int64 // open ones that share dates with it
-	Requested int64 // dates that are asked for
+	Requested int64 // dates with an open request
 	Running   int64 // dates that are being rolled up
 }
 
-// FindConflicts looks for what is going on already in a range.
+// FindConflicts counts other work in a range.
 func FindConflicts(ctx context.Context, on postgres.DBTX, dates date.Range) (Conflicts, error) {
 	row, err := db.New(on).BackfillConflicts(ctx, db.BackfillConflictsParams{FirstDate: dates.First, LastDate: dates.Last})
 	if err != nil {
@@ -334,17 +334,17 @@ type Day struct {
 	FinishedAt  *time.Time
 }
 
-// DayCursor is where a page of a backfill's dates begins: after a date, which was among those that failed or past them.
-// The zero value is the first page.
+// DayCursor is where a page of a backfill's dates begins: after a date. PastFailed reports whether the failed dates, which come
+// first, have all been listed. The zero value is the first page.
 type DayCursor struct {
 	After      date.Date
 	PastFailed bool
 }
 
-// Cursor is where the page after the one that ends with d begins.
+// Cursor returns where the page after the one that ends with d begins.
 func (d Day) Cursor() DayCursor { return DayCursor{After: d.Date, PastFailed: d.State != "failed"} }
 
-// Days lists dates of a backfill, in a state where that is not empty: those that failed first, and then by date.
+// Days lists dates of a backfill: failed dates first, then by date. If state is not empty, it lists only dates in that state.
 func Days(ctx context.Context, on postgres.DBTX, id int64, state string, from DayCursor, limit int) ([]Day, error) {
 	if from.After.IsZero() {
 		from.After = date.MustParse("0001-01-01").AddDays(-1)

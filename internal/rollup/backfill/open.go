@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Open returns the backfills that are under way or paused, the latest first and limit at most.
+// Open returns at most limit backfills that are running or paused, latest first.
 func Open(ctx context.Context, on postgres.DBTX, limit int) ([]Status, error) {
 	rows, err := db.New(on).BackfillOpen(ctx, int32(limit)) //nolint:gosec // A page.
 	if err != nil {

@@ -27,7 +27,7 @@ var ErrTooLong = errors.New("an entity is longer than the 2,700 bytes or so that
 	"leave such rows out, as with `daymill source set … --where 'octet_length(ENTITY) <= 2000'`")
 
 // ErrTooSlow is returned if even a batch of one row takes more than about thirteen seconds.
-var ErrTooSlow = errors.New("one row of metrics cannot be written within thirteen seconds: something holds the table or the disk")
+var ErrTooSlow = errors.New("one row of metrics cannot be written within thirteen seconds: another session locks the table or keeps the disk busy")
 
 const (
 	firstRows = 1_000
@@ -78,8 +78,8 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
 }
 
-// walk reads what is stored above after, and not above upTo where it is given, and hands on in which rows it differs from
-// what was counted, a stretch at a time, so that the changes of a large part do not fill the memory.
+// walk compares the stored rows above after, and up to upTo if it is given, with the counted rows. It passes the rows that differ
+// to a function in parts, so that the changes of a large range do not fill the memory.
 func (p *Publisher) walk(
 	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, take func(changes []change) error,
 ) error {
@@ -92,7 +92,7 @@ func (p *Publisher) walk(
 		if err != nil {
 			return err
 		}
-		// Up to end, or to the pass's own bound, what is stored is known.
+		// The stored rows are known up to end, or up to the bound of the pass.
 		part := counted
 		if more = end != nil; more {
 			n := counted.Through(*end)
@@ -106,7 +106,7 @@ func (p *Publisher) walk(
 	return nil
 }
 
-// size makes the sizes that statements begin with.
+// size sets the sizes of the first statements.
 func (p *Publisher) size() {
 	if p.reads == nil {
 		p.reads = pace.NewSize(firstRows, 1, mostRows)
@@ -139,7 +139,7 @@ func (p *Publisher) stretch(counted merge.Rows, stored []db.MetricRangeRow, take
 	}
 }
 
-// read returns the stored rows above after, and the last entity it has read up to: nil where there are no more.
+// read returns some stored rows above after, and the last entity of the range that it has read; nil if there are no more rows.
 func (p *Publisher) read(ctx context.Context, after, upTo *entity.ID) ([]db.MetricRangeRow, *entity.ID, error) {
 	for {
 		size := int32(p.reads.Value())
@@ -190,7 +190,7 @@ func (p *Publisher) readRange(
 	return rows, took, err
 }
 
-// write brings changes in, a batch after another.
+// write writes changes, one batch after another.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
 	for len(changes) > 0 {
 		if err := p.Alive(); err != nil {
@@ -240,7 +240,7 @@ func (p *Publisher) count(changes []change) {
 	}
 }
 
-// writeBatch is one transaction: the fence and the cursor, then the rows.
+// writeBatch writes a batch in one transaction: the fence and the cursor, then the rows.
 func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
 	rows := p.rows(changes)
 	return p.Pacer.Do(p.Session, func() error {
@@ -261,7 +261,7 @@ func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time
 	})
 }
 
-// rows is what a batch writes.
+// rows holds the rows that a batch writes.
 type rows struct {
 	fresh   []db.MetricInsertParams
 	changed db.MetricUpsertParams

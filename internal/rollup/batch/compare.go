@@ -8,17 +8,17 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// Difference is an entity whose row is not what was counted. It is valid only until the function that is given it
+// Difference is an entity whose stored row differs from what was counted. It is valid only until the function that receives it
 // returns.
 type Difference struct {
 	ID entity.ID
-	// Stored is nil where the row is missing, Counted where the entity has no event.
+	// Stored is nil if the row is missing, and Counted is nil if the entity has no events.
 	Stored  *db.MetricRangeRow
 	Counted *merge.Row
 }
 
-// Compare is Publish without the writing: it hands on, in key order, every difference between the date's rows above after,
-// and not above upTo where it is given, and the counted ones, which ascend. Totals moves on by what was counted.
+// Compare is like Publish but writes nothing. It calls a function, in key order, with every difference between the counted rows,
+// which must ascend, and the date's stored rows above after, and up to upTo if it is given. It adds what was counted to Totals.
 func (p *Publisher) Compare(
 	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, found func(Difference),
 ) error {

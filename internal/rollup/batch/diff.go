@@ -10,22 +10,22 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// change is what has to be done to one row of a date: written where row is set, else deleted.
+// change is a change of one row of a date: the row is written if row is set, and otherwise deleted.
 type change struct {
 	id      entity.ID
 	row     *merge.Row
-	was     *db.MetricRangeRow // what is stored; nil where nothing is
+	was     *db.MetricRangeRow // the stored row; nil if there is none
 	isNew   bool
-	through Totals // once this change is in
+	through Totals // after this change
 }
 
-// Totals is what is published of a date.
+// Totals adds up what is published of a date.
 type Totals struct {
 	Events, Entities int64
 }
 
-// diff walks counted rows and stored rows, both ascending, side by side and returns what has to change, and the totals
-// with all of the counted rows in.
+// diff compares counted and stored rows, which both ascend. It returns the necessary changes, and the totals including all
+// counted rows.
 func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]change, Totals) {
 	var changes []change
 	text := make([]byte, 0, 256)
@@ -51,8 +51,8 @@ func diff(counted []merge.Row, stored []db.MetricRangeRow, totals Totals) ([]cha
 	return changes, totals
 }
 
-// equal compares what was counted with what is stored. Postgres writes the keys of jsonb in the order of row.Other, so the
-// two texts are mostly the same where the counts are; otherwise, as where a name has to be escaped, the counts are compared.
+// equal reports whether the stored row has the counted counts. Postgres writes the keys of jsonb in the order of row.Other, so
+// equal counts usually have equal texts. If the texts differ, because a name has to be escaped for example, it compares the counts.
 func equal(row *merge.Row, stored *db.MetricRangeRow, text []byte) bool {
 	if row.Views != stored.ViewsCount || row.Clicks != stored.ClicksCount ||
 		row.Saves != stored.SavesCount || row.Skips != stored.SkipsCount {
@@ -63,7 +63,7 @@ func equal(row *merge.Row, stored *db.MetricRangeRow, text []byte) bool {
 	}
 	var others map[string]int32
 	if err := json.Unmarshal(stored.OtherCounts, &others); err != nil {
-		return false // Somebody has edited the row by hand: write what was counted.
+		return false // Somebody has edited the row: write what was counted.
 	}
 	for _, other := range row.Other {
 		if n, has := others[other.Type]; !has || n != other.Events {
@@ -73,7 +73,7 @@ func equal(row *merge.Row, stored *db.MetricRangeRow, text []byte) bool {
 	return len(others) == len(row.Other)
 }
 
-// appendOther appends counts of other event types as JSON, spaced as Postgres does it.
+// appendOther appends counts of other event types as JSON, with the same spaces as Postgres.
 func appendOther(text []byte, others []merge.Other) []byte {
 	text = append(text, '{')
 	for i, other := range others {

@@ -13,14 +13,14 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// ErrOdd is returned where a stored row has counts that are none, such as those of an older system.
-var ErrOdd = errors.New("a stored row has counts that are no whole numbers")
+// ErrOdd is returned if a stored row has counts that are not whole numbers, such as those of an older system.
+var ErrOdd = errors.New("a stored row has counts that are not whole numbers")
 
 // scopeRows is how many rows are looked up by their entities at a time.
 const scopeRows = 1_000
 
-// Scope makes the rows of some entities, which ascend, equal to the counted ones, and touches no others. It returns what
-// these rows came to before. Totals moves on by what was counted.
+// Scope makes the rows of some entities, which must ascend, equal to the counted rows, and leaves all other rows alone. It
+// returns the totals of these rows before the change, and adds what was counted to Totals.
 func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted merge.Rows) (was Totals, err error) {
 	p.size()
 	for len(entities) > 0 {
@@ -52,7 +52,7 @@ func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted mer
 		if p.Counted != nil {
 			p.Counted(rows)
 		}
-		// What is stored now is what was counted, or else somebody else writes to the table.
+		// Read the rows again: if they differ from what was counted, somebody else writes to the table.
 		if len(changes) > 0 {
 			if stored, err = p.readScope(ctx, part); err != nil {
 				return Totals{}, err
@@ -89,7 +89,7 @@ func (p *Publisher) readScope(ctx context.Context, entities []entity.ID) (rows [
 	return rows, p.Pacer.Pause(ctx, took)
 }
 
-// eventsOf adds up the counts of a stored row.
+// eventsOf returns the sum of the counts of a stored row.
 func eventsOf(row *db.MetricRangeRow) (sum int64, err error) {
 	sum = int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
 	var others map[string]int64

@@ -11,13 +11,13 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrOrder is returned where Postgres hands rows out in another order than the one in which they are published.
-var ErrOrder = errors.New("Postgres orders entities otherwise than Daymill does, so their rows cannot be compared: " + //nolint:staticcheck // A name.
-	"REINDEX TABLE analytics.daily_entity_metrics, and see `daymill doctor`")
+// ErrOrder is returned if Postgres returns rows in a different order from the one in which Daymill publishes them.
+var ErrOrder = errors.New("Postgres and Daymill order entities differently, so their rows cannot be compared: " + //nolint:staticcheck // A name.
+	"run REINDEX TABLE analytics.daily_entity_metrics, then `daymill doctor`")
 
-// Stored adds everything up that is stored of the date, in ranges of the primary key. Each begins where Postgres says that
-// the one before has ended, so no row is left out, whatever this process believes the order to be. Of one million events of
-// 254,000 entities it takes 0.4 s.
+// Stored adds up all stored rows of the date, in ranges of the primary key. Each range begins where Postgres says that the one
+// before has ended, so no row is left out even if this process orders entities differently. For one million events of 254,000
+// entities it takes 0.4 s.
 func (p *Publisher) Stored(ctx context.Context) (sum Totals, err error) {
 	p.size()
 	var after *string
@@ -61,7 +61,7 @@ func (p *Publisher) sumRange(
 	return sums, took, err
 }
 
-// ascend returns ErrOrder unless rows ascend, and are above an entity where one is given.
+// ascend returns ErrOrder unless rows ascend and are above after, if it is given.
 func ascend(after *entity.ID, rows []db.MetricRangeRow) error {
 	for i := range rows {
 		if after != nil && rows[i].EntityID <= *after {

@@ -1,4 +1,4 @@
-// Package checkup is what the doctor looks at for the rollup: the source and the watches on it.
+// Package checkup has the rollup's checks for the doctor: of the source, of its watches and of the follower.
 package checkup
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-// Checks are the rollup's, for [doctor.Config].
+// Checks returns the rollup's checks for [doctor.Config].
 func Checks() []doctor.Check {
 	return []doctor.Check{
 		{ID: "source", Installed: true, Do: lookAtSource},
@@ -24,8 +24,8 @@ func Checks() []doctor.Check {
 	}
 }
 
-// lookAtFollower makes sure that the follower follows this primary, and not a timeline that a failover has left behind. It
-// leaves a mark on the primary for that, as runs do.
+// lookAtFollower checks that the follower follows this primary, and not a timeline that a failover has abandoned. To do so, it
+// writes a mark on the primary, as runs do.
 func lookAtFollower(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 	if e.Source == nil {
 		return nil
@@ -33,7 +33,7 @@ func lookAtFollower(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error 
 	err := replay.Check(ctx, e.DB, e.Source, e.Clock)
 	switch {
 	case errors.Is(err, replay.ErrNotFollower):
-		e.Addf(doctor.Failure, "runs refuse to read from the follower: %s", err).Fixf("make the follower again from the primary, or leave --source-url out")
+		e.Addf(doctor.Failure, "runs refuse to read from the follower: %s", err).Fixf("create the follower again from the primary, or leave out --source-url")
 		return nil
 	case err == nil:
 		e.Addf(doctor.OK, "the follower follows this primary")
@@ -70,31 +70,31 @@ func lookAtWatch(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 		e.Addf(doctor.OK, "%s notices late events in the stream of changes", name)
 	}
 	if len(all)+len(captured) == 0 {
-		e.Addf(doctor.Note, "no table is watched: whoever writes events of dates that are over has to enqueue them").Fixf("daymill source watch")
+		e.Addf(doctor.Note, "no table is watched: programs that write events of past dates must request these dates").Fixf("daymill source watch")
 	}
 	for _, w := range all {
 		again := "daymill source watch --table '" + w.Table + "' --time '" + w.Time + "'"
 		switch {
 		case w.Time == "":
-			e.Addf(doctor.Failure, "%s has lost the column that its triggers read: late events are not noticed", w.Table).
-				Fixf("daymill source unwatch --table '%s', and daymill source watch with the column that has the instant", w.Table)
+			e.Addf(doctor.Failure, "%s no longer has the column that its triggers read, so late events are not noticed", w.Table).
+				Fixf("daymill source unwatch --table '%s', then daymill source watch with the column that has the instant", w.Table)
 		case w.Unsound:
-			e.Addf(doctor.Failure, "the triggers on %s are missing, disabled or changed: late events are not noticed", w.Table).
+			e.Addf(doctor.Failure, "the triggers on %s are missing, disabled or changed, so late events are not noticed", w.Table).
 				Fixf("daymill migrate")
 		case len(w.Unwatched) > 0:
-			e.Addf(doctor.Warning, "%d of %d tables of %s have not all of the triggers: late events in %s are not noticed", len(w.Unwatched),
+			e.Addf(doctor.Warning, "%d of %d tables of %s lack triggers: late events in %s are not noticed", len(w.Unwatched),
 				w.Tables, w.Table, w.Unwatched[0]).Fixf("%s", again)
 		case w.Renamed != "":
-			e.Addf(doctor.Warning, "%s.%s was %s when the triggers were made: they look it up at every statement", w.Table, w.Time, w.Renamed).
+			e.Addf(doctor.Warning, "%s.%s was called %s when the triggers were created, so they look up the column in every statement", w.Table, w.Time, w.Renamed).
 				Fixf("%s", again)
 		default:
-			e.Addf(doctor.OK, "%s is watched: late events are rolled up without being told", w.Table)
+			e.Addf(doctor.OK, "%s is watched: its late events are rolled up automatically", w.Table)
 		}
 	}
 	return nil
 }
 
-// lookAtWatchFaults looks for late events that a watch could not ask for.
+// lookAtWatchFaults looks for late events whose dates a watch could not request.
 func lookAtWatchFaults(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	late, err := db.New(tx).WatchFaults(ctx)
 	if err != nil {
@@ -102,11 +102,11 @@ func lookAtWatchFaults(ctx context.Context, e *doctor.Examination, tx pgx.Tx) er
 	}
 	for _, f := range late {
 		if f.Known {
-			e.Addf(doctor.Warning, "%d statements on %s had late events that a worker has yet to ask for, since the watch could not: %s", f.Faults,
+			e.Addf(doctor.Warning, "a worker still has to request the late events of %d statements on %s, because the watch could not: %s", f.Faults,
 				f.TableName, f.Error).Fixf("daymill worker")
 			continue
 		}
-		e.Addf(doctor.Failure, "late events of %s are not noticed since %s: %s", f.TableName, f.Since.UTC().Format("2006-01-02 15:04:05 UTC"), f.Error).
+		e.Addf(doctor.Failure, "late events of %s have not been noticed since %s: %s", f.TableName, f.Since.UTC().Format("2006-01-02 15:04:05 UTC"), f.Error).
 			Fixf("daymill source watch; then daymill verify for the dates since then")
 	}
 	return nil

@@ -1,4 +1,4 @@
-// Package estimate says what a rollup would cost before it is started, without reading the events.
+// Package estimate estimates what a rollup would cost before it is started, without reading the events.
 package estimate
 
 import (
@@ -17,22 +17,22 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Cost of rolling dates up, one at a time. All of it is an estimate but WithEvents.
+// Cost is the cost of rolling up dates, one at a time. All of it is estimated except WithEvents.
 type Cost struct {
-	// Known reports whether Postgres has said in time how many events there are; Events and Time are 0 where it has not.
+	// Known reports whether Postgres estimated the number of events in time. If not, Events and Time are 0.
 	Known  bool
 	Events int64
 	Time   time.Duration
-	// WithEvents is how many of the first Looked dates have events: there is no time to look at every date of a long range.
+	// WithEvents is how many of the first Looked dates have events. Looked is less than all dates if the time ran out.
 	WithEvents, Looked int
 }
 
 const (
-	// perEvent and perDate are what is assumed where the ledger knows no run yet: as measured at the default pace.
+	// perEvent and perDate are used if the ledger has no runs yet. They were measured at the default pace.
 	perEvent = 10 * time.Microsecond
 	perDate  = 50 * time.Millisecond
 
-	// statementLimit ends a statement, and lookLimit the looks for events, of which each takes probe dates: a person waits.
+	// statementLimit bounds a statement, and lookLimit all looks for events, each of which takes probe dates. They are short
 	statementLimit = time.Second
 	lookLimit      = 30 * time.Millisecond
 	probe          = 50
@@ -40,13 +40,13 @@ const (
 	mostSpans = 20
 )
 
-// Alongside is the time where several dates are in flight, and each is followed by a pause.
+// Alongside returns the time if several dates are in flight and a pause follows each.
 func (c *Cost) Alongside(inFlight int, pause time.Duration, dates int) time.Duration {
 	return (c.Time + pause*time.Duration(dates)) / time.Duration(max(1, inFlight))
 }
 
-// Dates estimates dates, which are in ascending order: the events by the planner's statistics, the time by how long
-// recent runs took. It takes a second or two at most, and says in the cost what it could not find out.
+// Dates estimates the cost of dates, which must ascend: the events from the planner's statistics, and the time from how long
+// recent runs took. It takes a second or two at most, and the cost says what it could not find out.
 func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []date.Date) (Cost, error) {
 	var cost Cost
 	if len(dates) == 0 {
@@ -70,7 +70,7 @@ func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []dat
 	return cost, err
 }
 
-// add adds what the planner and the ledger know.
+// add adds the estimates of the planner and of the ledger.
 func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date) error {
 	queries := db.New(on)
 	expected := 0.0
@@ -98,14 +98,14 @@ func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date) err
 	return nil
 }
 
-// span is a range of which some dates are meant.
+// span is a range of dates, some of which are to be rolled up.
 type span struct {
 	date.Range
 
 	dates int
 }
 
-// spans puts dates that follow one another together; all of them where that would be too many spans.
+// spans joins consecutive dates to spans. It returns a single span of all dates if there would be too many.
 func spans(dates []date.Date) []span {
 	var all []span
 	for _, d := range dates {
@@ -122,7 +122,7 @@ func spans(dates []date.Date) []span {
 	return all
 }
 
-// look looks for events in as many of the dates as there is time for.
+// look checks which dates have events, until the time runs out.
 func (c *Cost) look(ctx context.Context, session *postgres.Session, clock pace.Clock, dates []date.Date) error {
 	until := clock.Now().Add(lookLimit)
 	for chunk := range slices.Chunk(dates, probe) {
@@ -146,10 +146,10 @@ func (c *Cost) look(ctx context.Context, session *postgres.Session, clock pace.C
 	return nil
 }
 
-// tooLong reports whether Postgres did not answer in time: it was at work, or waited for somebody who holds the table.
+// tooLong reports whether Postgres did not answer in time, because the statement was slow or waited for a lock.
 func tooLong(err error) bool { return postgres.IsTimeout(err) || postgres.IsLockTimeout(err) }
 
-// planned is how many events the planner expects between two instants.
+// planned returns how many events the planner expects between two instants.
 func planned(ctx context.Context, on postgres.DBTX, from, to time.Time) (float64, error) {
 	var text []byte
 	err := on.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT FROM analytics.events AS e

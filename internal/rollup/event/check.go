@@ -9,14 +9,14 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// checker makes events of rows. It refuses in Go whatever Postgres would refuse, for only Go knows the line.
+// checker turns rows into events. It refuses in Go what Postgres would refuse, because only Go knows the line of a row.
 type checker struct {
 	entityType entity.Type
 	timeFormat TimeFormat
 	zone       *zone
 	typeMap    map[string]string
 
-	// types are the event types seen, checked and mapped: a file has a few, however many rows it has.
+	// types caches the checked and mapped event types, because a file has few types and many rows.
 	types map[string]string
 }
 
@@ -30,7 +30,7 @@ func newChecker(options Options) *checker {
 	return c
 }
 
-// check makes an event of a row, or says what is wrong with the row.
+// check turns a row into an event, or returns what is wrong with the row.
 func (c *checker) check(r *row, e *Event) (err error) {
 	e.Line = r.line
 	if e.Entity, err = c.entity(r.entity); err != nil {
@@ -75,17 +75,17 @@ func (c *checker) kind(text string) (string, error) {
 	return kind, nil
 }
 
-// checkText refuses what Postgres does not keep in a text, or not in an index.
+// checkText refuses texts that Postgres cannot store, or cannot index.
 func checkText(what, text string) error {
 	switch {
 	case text == "":
 		return fmt.Errorf("%s is empty", what)
 	case len(text) > MaxLength:
-		return fmt.Errorf("%s %q has %d bytes, more than the %d that are kept", what, clip(text), len(text), MaxLength)
+		return fmt.Errorf("%s %q has %d bytes, and at most %d are allowed", what, clip(text), len(text), MaxLength)
 	case !utf8.ValidString(text):
 		return fmt.Errorf("%s %q is not UTF-8", what, clip(text))
 	case strings.IndexByte(text, 0) >= 0:
-		return fmt.Errorf("%s %q has a zero byte, which Postgres keeps in no text", what, clip(text))
+		return fmt.Errorf("%s %q has a zero byte, which Postgres cannot store in a text", what, clip(text))
 	default:
 		return nil
 	}

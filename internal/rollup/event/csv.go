@@ -11,24 +11,24 @@ import (
 	"strings"
 )
 
-// row is what a file says about one event. The texts are valid until the next row is read.
+// row is a row of a file. Its texts are valid until the next row is read.
 type row struct {
 	line               int
 	entity, kind, time string
 }
 
-// rows are the rows of a file in its order. next returns io.EOF after the last, a *RowError where the rows after a bad
-// one can still be read, and any other error where they cannot.
+// rows reads the rows of a file in order. next returns io.EOF after the last row. It returns a *RowError for a bad row if the
+// rows after it can still be read, and any other error if they cannot.
 type rows interface {
 	next(r *row) error
 }
 
-// csvRows are the rows of a CSV file, RFC 4180 as encoding/csv reads it.
+// csvRows reads the rows of a CSV file, RFC 4180 as encoding/csv reads it.
 type csvRows struct {
 	reader *csv.Reader
 	quota  *quota
 
-	entity, kind, time int // the fields' positions; kind is -1 where the type is not in the file
+	entity, kind, time int // the fields' positions; kind is -1 if the file has no types
 	line               int // of the latest row
 }
 
@@ -46,7 +46,7 @@ func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, 
 		var syntax *csv.ParseError
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil, inputf("it is empty: the first line should name the columns")
+			return nil, inputf("the file is empty: the first line should name the columns")
 		case errors.Is(err, errRowTooLong):
 			return nil, inputf("the first line is longer than %d bytes: it should name the columns", MaxRow)
 		case errors.As(err, &syntax):
@@ -70,7 +70,7 @@ func newCSVRows(text *bufio.Reader, delimiter rune, options Options) (*csvRows, 
 	return rows, err
 }
 
-// columnNamed returns where a header has a column.
+// columnNamed returns the position of a column in a header.
 func columnNamed(header []string, name, option string) (int, error) {
 	at := slices.Index(header, name)
 	if err := checkText("the column name", name); err != nil {
@@ -78,7 +78,7 @@ func columnNamed(header []string, name, option string) (int, error) {
 	}
 	switch {
 	case at < 0:
-		return 0, inputf("there is no column %q; say which to take with %s; there are %s", name, option, listed(header))
+		return 0, inputf("there is no column %q: choose one with %s; the columns are %s", name, option, listed(header))
 	case slices.Contains(header[at+1:], name):
 		return 0, inputf("there are two columns %q: rename one", name)
 	default:
@@ -86,12 +86,12 @@ func columnNamed(header []string, name, option string) (int, error) {
 	}
 }
 
-// columnNumber reads a column's number, counted from 1, for files without a header.
+// columnNumber returns the position of a column that is given as a number from 1, for files without a header.
 func columnNumber(name, option string) (int, error) {
 	number, err := strconv.Atoi(name)
 	const most = 10_000
 	if err != nil || number < 1 || number > most {
-		return 0, inputf("without a header columns go by number, the first is 1: give %s a number, not %q", option, name)
+		return 0, inputf("without a header, columns have numbers from 1: give %s a number instead of %q", option, name)
 	}
 	return number - 1, nil
 }
@@ -112,7 +112,7 @@ func listed(names []string) string {
 	return list.String()
 }
 
-// shownName is a column's name, quoted where it has what a line of text does not show.
+// shownName returns a column's name for a message, quoted if it is empty or has characters that are not visible.
 func shownName(name string) string {
 	if quoted := strconv.Quote(name); name == "" || quoted != `"`+name+`"` {
 		return strconv.Quote(clip(name))
@@ -138,8 +138,8 @@ func (c *csvRows) next(r *row) error {
 	return nil
 }
 
-// failed tells a bad row from the end of what can be read: where a quote went wrong over several lines, any number of
-// good rows may be inside of what looks like one bad row, and none may be lost without being counted.
+// failed returns a *RowError for a bad row, or an error that ends the file. It ends the file if a wrong quote spans several lines:
+// what looks like one bad row may then contain good rows, and none may be lost without being counted.
 func (c *csvRows) failed(fields []string, err error) error {
 	if errors.Is(err, errRowTooLong) {
 		return inputf("the row after line %d is longer than %d bytes: is a quote not closed?", c.line, MaxRow)
@@ -163,15 +163,15 @@ func (c *csvRows) failed(fields []string, err error) error {
 		return inputf("line %d: %w", line, syntax.Err)
 	}
 	if overLines {
-		return inputf("line %d: %s, and the row goes on over several lines, so rows may be hidden in it", line, reason)
+		return inputf("line %d: %s, and the row spans several lines, so it may contain other rows", line, reason)
 	}
 	return &RowError{Line: line, Err: errors.New(reason)}
 }
 
-// errRowTooLong ends the reading of a file: a quote that is never closed would draw all of it into memory.
+// errRowTooLong ends the reading of a file. Without it, a quote that is never closed would read the whole file into memory.
 var errRowTooLong = errors.New("the row is too long")
 
-// quota lets through at most MaxRow bytes per row, and what is read ahead.
+// quota is a reader that allows at most MaxRow bytes per row, in addition to what is read ahead.
 type quota struct {
 	reader *bufio.Reader
 	left   int

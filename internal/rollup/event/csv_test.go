@@ -30,8 +30,8 @@ func TestReaderCSV(t *testing.T) {
 			header + "a" + written + `"b` + written + "c" + written + "d" + written + `"e"` + written + "f" + written,
 			[]string{
 				"2: a view " + at,
-				"error: line 3: a quote inside a quoted field is not doubled, or not closed, and the row goes on over several " +
-					"lines, so rows may be hidden in it",
+				"error: line 3: a quote inside a quoted field is not doubled, or not closed, and the row spans several " +
+					"lines, so it may contain other rows",
 			},
 		},
 		{
@@ -40,7 +40,7 @@ func TestReaderCSV(t *testing.T) {
 		},
 		{
 			"ColumnMissing", nil, "entity,event_type,created_at\n",
-			[]string{`error: there is no column "entity_id"; say which to take with --entity; there are entity, event_type, created_at`},
+			[]string{`error: there is no column "entity_id": choose one with --entity; the columns are entity, event_type, created_at`},
 		},
 		{
 			"ColumnTwice", nil, "entity_id,event_type,event_type,created_at\n",
@@ -59,7 +59,7 @@ func TestReaderCSV(t *testing.T) {
 			"Delimiter", func(o *Options) { o.Delimiter = ';' }, strings.ReplaceAll(header+"a"+written, ",", ";"),
 			[]string{"2: a view " + at},
 		},
-		{"Empty", nil, "", []string{"error: it is empty: the first line should name the columns"}},
+		{"Empty", nil, "", []string{"error: the file is empty: the first line should name the columns"}},
 		{
 			"FieldCount", nil, header + "a,view\nb" + written + "c,view,2026-03-01T00:00:00Z,x\n",
 			[]string{
@@ -70,8 +70,8 @@ func TestReaderCSV(t *testing.T) {
 		{
 			"FieldCountOverLines", nil, header + "a" + written + `b,"view,2026` + "\n" + `c","view",x,y` + "\n",
 			[]string{
-				"2: a view " + at, "error: line 3: there are 5 fields where 3 are expected, and the row goes on over several " +
-					"lines, so rows may be hidden in it",
+				"2: a view " + at, "error: line 3: there are 5 fields where 3 are expected, and the row spans several " +
+					"lines, so it may contain other rows",
 			},
 		},
 		{"HeaderOnly", nil, header, nil},
@@ -106,7 +106,7 @@ func TestReaderCSV(t *testing.T) {
 		},
 		{
 			"NoHeaderByName", func(o *Options) { o.NoHeader = true }, "a" + written,
-			[]string{`error: without a header columns go by number, the first is 1: give --entity a number, not "entity_id"`},
+			[]string{`error: without a header, columns have numbers from 1: give --entity a number instead of "entity_id"`},
 		},
 		{
 			"NoHeaderTooFew", func(o *Options) { o.NoHeader, o.Columns = true, Columns{Entity: "4", Type: "2", Time: "3"} },
@@ -122,14 +122,14 @@ func TestReaderCSV(t *testing.T) {
 		},
 		{
 			"HeaderUnprintable", nil, "id\x1b[31m,event_type,,created_at\n",
-			[]string{`error: there is no column "entity_id"; say which to take with --entity; there are "id\x1b[31m", event_type, "", created_at`},
+			[]string{`error: there is no column "entity_id": choose one with --entity; the columns are "id\x1b[31m", event_type, "", created_at`},
 		},
 		{
 			"QuoteNeverClosed", nil, header + "a" + written + `"b` + written + "c" + written,
 			[]string{
 				"2: a view " + at,
-				"error: line 3: a quote inside a quoted field is not doubled, or not closed, and the row goes on over several " +
-					"lines, so rows may be hidden in it",
+				"error: line 3: a quote inside a quoted field is not doubled, or not closed, and the row spans several " +
+					"lines, so it may contain other rows",
 			},
 		},
 		{

@@ -1,7 +1,7 @@
-// Package event reads events from files and copies them into the table that analytics.events is made of.
+// Package event reads events from files and copies them into the table that analytics.events reads.
 //
-// A file is CSV or NDJSON, plain or compressed. Its rows are checked in Go, so that a bad one is named by its line,
-// and copied in chunks by one transaction, which also appends the requests for exactly the dates it touched:
+// A file is CSV or NDJSON, plain or compressed. The importer checks rows in Go, so that an error names the line of a bad row. It
+// copies the rows in chunks, in one transaction, which also appends requests for exactly the dates of the file:
 //
 //	file ─▶ decompress ─▶ csvRows or jsonRows ─▶ checker ─▶ chunk ─▶ COPY ─▶ requests ─▶ commit
 //	        ╰────────────── one goroutine (Reader) ──────────────╯    ╰── another (Importer) ──╯
@@ -20,23 +20,23 @@ import (
 type Event struct {
 	Entity entity.ID
 	Type   string
-	// At is in microseconds since 1970 in UTC, which is as fine as Postgres keeps an instant. Finer digits are cut off.
+	// At is in microseconds since 1970 in UTC, the precision of Postgres. Further digits are cut off.
 	At int64
 	// Line is where the row begins in the uncompressed file; the first line is 1.
 	Line int
 }
 
-// Limits of what a row may hold.
+// Limits of rows.
 const (
 	// MaxLength is the most bytes an entity's id or an event type may have. Indexes hold values up to about 2,700 bytes.
 	MaxLength = 1000
-	// MaxRow is the most bytes a row may have. A longer one nearly always is a quote that was never closed.
+	// MaxRow is the most bytes that a row may have. A longer row nearly always has a quote that was never closed.
 	MaxRow = 1 << 20
 
 	firstYear, lastYear = 1970, 2200
 )
 
-// RowError says why one row cannot be imported. The rows after it still can.
+// RowError says why one row cannot be imported. The rows after it can still be read.
 type RowError struct {
 	Line int // where the row begins
 	Err  error
@@ -48,11 +48,10 @@ func (e *RowError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.
 // Unwrap returns the reason.
 func (e *RowError) Unwrap() error { return e.Err }
 
-// InputError says that a file cannot be imported as it is, or not with these options: nothing is wrong with the
-// database.
+// InputError says that the file or the options are wrong, and not the database.
 type InputError struct{ Err error }
 
-// Error is the reason.
+// Error returns the reason.
 func (e *InputError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
@@ -62,5 +61,5 @@ func inputf(format string, arguments ...any) error {
 	return &InputError{Err: fmt.Errorf(format, arguments...)}
 }
 
-// clip keeps a long value from filling a line of a report.
+// clip shortens a long value for a message.
 func clip(value string) string { return text.Clip(value, 60) }

@@ -10,19 +10,19 @@ import (
 const (
 	DefaultChunk = 50_000  // rows
 	MaxChunk     = 500_000 // rows
-	maxBytes     = 8 << 20 // of ids, for rows may be long
+	maxBytes     = 8 << 20 // of ids, because rows may be long
 )
 
 // mostShown is how many bad rows of a file are shown; the rest are counted.
 const mostShown = 20
 
-// chunk is some rows of a file.
+// chunk holds some rows of a file.
 type chunk struct {
 	Progress // at the chunk's end
 
 	events []Event
 	shown  []*RowError
-	err    error // what ends the file before its end
+	err    error // why reading stopped before the end of the file
 }
 
 // feed reads a file in the background, one chunk ahead of the one that is copied.
@@ -33,8 +33,8 @@ type feed struct {
 	free     chan *chunk
 }
 
-// newFeed begins to read. The goroutine ends with the file, after an error, or when the context does, though not
-// before a Read that is under way returns: one of a terminal or pipe may never.
+// newFeed begins to read in a goroutine. The goroutine ends at the end of the file, after an error, or after ctx is done. In the
+// last case it ends only when the current Read returns, which may be never for a terminal or a pipe.
 func newFeed(ctx context.Context, i *Importer, columns columns, name string, input io.Reader) *feed {
 	f := &feed{importer: i, columns: columns, chunks: make(chan *chunk), free: make(chan *chunk, 2)}
 	f.free <- &chunk{}

@@ -15,44 +15,44 @@ import (
 	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
-// ErrBadRows says that more rows of a file were bad than may be.
+// ErrBadRows says that a file has more bad rows than allowed.
 var ErrBadRows = errors.New("too many bad rows")
 
-// Importer copies files into the target, each in a transaction of its own.
+// Importer copies files into the target, each in its own transaction.
 type Importer struct {
 	DB      *postgres.DB
 	Target  Target
 	Options Options
 
-	MaxErrors int64 // how many bad rows a file may have; they are left out
-	Chunk     int   // rows per COPY; DefaultChunk where 0
+	MaxErrors int64 // how many bad rows a file may have; they are skipped
+	Chunk     int   // rows per COPY; DefaultChunk if 0
 	DryRun    bool  // read and check all of a file, and write nothing
 
-	// Bad is called for the first bad rows of a file, Observe after every chunk; both may be nil. They are called by
-	// Import, never at the same time.
+	// Bad is called for the first bad rows of a file, and Observe after every chunk. Both may be nil. Import never calls them at
+	// the same time.
 	Bad     func(*RowError)
 	Observe func(Progress)
 
-	keepAlive time.Duration // how often an idle transaction gives a sign of life; keepAliveEvery where 0
+	keepAlive time.Duration // how often an idle transaction runs a statement; keepAliveEvery if 0
 }
 
-// keepAliveEvery is well below the minute after which the server ends an idle transaction of Daymill's.
+// keepAliveEvery is well below the minute after which the server ends an idle transaction.
 const keepAliveEvery = 15 * time.Second
 
-// Progress is how far the reading of a file has come.
+// Progress counts what was read of a file.
 type Progress struct {
-	Rows   int64 // read, bad ones included
+	Rows   int64 // read, including bad rows
 	Bad    int64
-	Stored int64 // bytes of the file as it is stored
+	Stored int64 // bytes read of the file as it is stored, before decompression
 }
 
-// Report is what became of a file. Where Import returns an error nothing of the file is in the database, and only the
-// progress counts.
+// Report is the result of an import. If Import returns an error, the database has nothing of the file, and only the progress is
+// valid.
 type Report struct {
 	Progress
 
 	Imported int64
-	Dates    []date.Date // those its events belong to, earliest first; each of them is requested
+	Dates    []date.Date // of the events, earliest first; each of them is requested
 }
 
 func (i *Importer) chunkRows() int {
@@ -63,17 +63,17 @@ func (i *Importer) chunkRows() int {
 }
 
 func (i *Importer) tooManyBad(progress Progress) error {
-	return inputf("%w: %d among the %d read, where at most %d may be", ErrBadRows, progress.Bad, progress.Rows, i.MaxErrors)
+	return inputf("%w: %d of the first %d, and at most %d are allowed", ErrBadRows, progress.Bad, progress.Rows, i.MaxErrors)
 }
 
-// Import copies one file and asks for a rollup of exactly the dates it touched, all or nothing. The name tells the
-// format, and may be empty.
+// Import copies one file and requests a rollup of exactly its dates, in one transaction. The name is used to detect the format,
+// and may be empty.
 func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the reading
 	var report Report
 	err := i.DB.Tx(ctx, func(tx pgx.Tx) error {
-		// A chunk's COPY waits for whatever the table's triggers and indexes take, and for nobody else's lock long.
+		// A COPY may be slow because of the table's triggers and indexes, but should not wait long for a lock.
 		settings := "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min';"
 		if i.DryRun {
 			settings += " SET TRANSACTION READ ONLY"
@@ -106,8 +106,8 @@ func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Re
 	return report, err
 }
 
-// next returns the next chunk, or nil after the last. Meanwhile it keeps the server from ending the transaction, which
-// it does to one that is idle for long, for what writes to a pipe may take its time.
+// next returns the next chunk, or nil after the last. While it waits, such as for a program that writes to a pipe, it runs
+// statements so that the server does not end the idle transaction.
 func (f *feed) next(ctx context.Context, tx pgx.Tx) (*chunk, error) {
 	every := f.importer.keepAlive
 	if every == 0 {
@@ -126,13 +126,13 @@ func (f *feed) next(ctx context.Context, tx pgx.Tx) (*chunk, error) {
 			return nil, ctx.Err()
 		case <-alive.C:
 			if _, err := tx.Exec(ctx, "SELECT 1"); err != nil {
-				return nil, fmt.Errorf("keep the transaction: %w", err)
+				return nil, fmt.Errorf("keep the transaction alive: %w", err)
 			}
 		}
 	}
 }
 
-// take copies a chunk.
+// take copies a chunk into the table.
 func (i *Importer) take(ctx context.Context, tx pgx.Tx, c *chunk, columns columns, dates *touched, report *Report) error {
 	report.Progress = c.Progress
 	if i.Bad != nil {
@@ -170,7 +170,7 @@ func (i *Importer) copyError(err error, c *chunk) error {
 	return fmt.Errorf("copy rows: %w", explained)
 }
 
-// finish asks for the dates, last of all: a worker that listens begins as soon as the transaction commits.
+// finish requests the dates. A worker that listens begins as soon as the transaction commits.
 func (i *Importer) finish(ctx context.Context, tx pgx.Tx, report Report) error {
 	if report.Bad > i.MaxErrors {
 		return i.tooManyBad(report.Progress)
@@ -178,7 +178,7 @@ func (i *Importer) finish(ctx context.Context, tx pgx.Tx, report Report) error {
 	if i.DryRun || len(report.Dates) == 0 {
 		return nil
 	}
-	// Not enqueue_rollup, which refuses dates to come: these wait until they are over.
+	// enqueue_rollup would refuse future dates. These requests wait until their dates are over.
 	err := db.New(tx).RequestAppend(ctx, db.RequestAppendParams{
 		MetricDates: report.Dates, RequestedVia: "import", Priority: 1, MayLose: protection.LoseAll,
 	})

@@ -92,7 +92,7 @@ func TestImporter(t *testing.T) {
 		b.importer.Chunk = 10
 		report, err := b.run(t, header+strings.Repeat(goodRow, 25)+badRow)
 		require.ErrorIs(t, err, ErrBadRows)
-		require.EqualError(t, err, "too many bad rows: 1 among the 26 read, where at most 0 may be")
+		require.EqualError(t, err, "too many bad rows: 1 of the first 26, and at most 0 are allowed")
 		require.EqualValues(t, 26, report.Rows)
 		require.Len(t, b.bad, 1)
 		require.Contains(t, b.bad[0], `line 27: the time "yesterday" is not of the format`)
@@ -269,7 +269,7 @@ func TestImporter(t *testing.T) {
 		b.importer.Chunk = 100
 		text := gzipped(t, header+strings.Repeat(goodRow, 100_000))
 		_, err := b.run(t, text[:len(text)-9])
-		require.EqualError(t, err, "the compressed file is cut off")
+		require.EqualError(t, err, "the compressed file is truncated")
 		b.requireNothing(t)
 	})
 }

@@ -15,14 +15,14 @@ import (
 // Format is how the rows of a file are written.
 type Format string
 
-// The formats. Auto goes by the file's name, and where that says nothing by its first byte.
+// The formats. Auto decides by the file's name, or else by its first byte.
 const (
 	Auto   Format = "auto"
 	CSV    Format = "csv"
 	NDJSON Format = "ndjson"
 )
 
-// file counts the bytes of a file as it is stored, for the progress, and remembers its own errors.
+// file counts the bytes read of a file, for the progress, and remembers errors of reading it.
 type file struct {
 	reader io.Reader
 	bytes  int64
@@ -38,7 +38,7 @@ func (f *file) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unzipped tells damage from a disk or network that fails.
+// unzipped is a decompressed file. It distinguishes a damaged file from a disk or network that fails.
 type unzipped struct {
 	reader io.Reader
 	file   *file
@@ -50,7 +50,7 @@ func (u unzipped) Read(p []byte) (int, error) {
 	case err == nil, errors.Is(err, io.EOF), u.file.err != nil:
 		return n, err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return n, inputf("the compressed file is cut off")
+		return n, inputf("the compressed file is truncated")
 	default:
 		return n, inputf("the compressed file is damaged: %w", err)
 	}
@@ -63,11 +63,11 @@ func readError(err error) error {
 	return fmt.Errorf("read: %w", err)
 }
 
-// bufferSize is how much is read from a file at a time.
+// bufferSize is how many bytes are read from a file at a time.
 const bufferSize = 64 << 10
 
-// decompress recognizes gzip and zstd by their first bytes, and skips a byte order mark. Memory stays bounded whatever
-// a file claims to need: a zstd window may be 128 MiB at most, as with the zstd program.
+// decompress recognizes gzip and zstd by their first bytes, and skips a byte order mark. It bounds memory even if the file asks
+// for more: a zstd window may have at most 128 MiB, as with the zstd program.
 func decompress(stored *file) (text *bufio.Reader, release func(), err error) {
 	text, release = bufio.NewReaderSize(stored, bufferSize), func() {}
 	magic, err := text.Peek(4)
@@ -99,7 +99,7 @@ func decompress(stored *file) (text *bufio.Reader, release func(), err error) {
 	return text, release, nil
 }
 
-// begin looks at the first bytes of the text.
+// begin refuses a text whose first bytes are those of a format that cannot be read, and says how to convert it.
 func begin(text *bufio.Reader) error {
 	first, err := text.Peek(8)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -109,10 +109,10 @@ func begin(text *bufio.Reader) error {
 		{"BZh", "it is compressed with bzip2: run bzip2 -dc FILE | daymill import -"},
 		{"\xfd7zXZ\x00", "it is compressed with xz: run xz -dc FILE | daymill import -"},
 		{"PK\x03\x04", "it is a zip archive: run unzip -p FILE | daymill import -"},
-		{"PAR1", "it is Parquet: have it written as CSV"},
+		{"PAR1", "it is Parquet: convert it to CSV"},
 		{"\xff\xfe", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
 		{"\xfe\xff", "it is UTF-16: run iconv -f UTF-16 -t UTF-8 FILE | daymill import -"},
-		{"PGCOPY\n", "it is Postgres's binary format: have it written WITH (FORMAT csv, HEADER)"},
+		{"PGCOPY\n", "it is Postgres's binary format: export it WITH (FORMAT csv, HEADER)"},
 	} {
 		if bytes.HasPrefix(first, []byte(unfit.magic)) {
 			return inputf("the file cannot be read: %s", unfit.hint)
@@ -126,7 +126,7 @@ func begin(text *bufio.Reader) error {
 	return nil
 }
 
-// formatOf decides how the rows of a file are written, and what is between the fields of a CSV row.
+// formatOf returns the format of a file, and the delimiter between the fields of a CSV row.
 func formatOf(name string, text *bufio.Reader, options Options) (Format, rune, error) {
 	base := strings.ToLower(name)
 	for _, extension := range []string{".gz", ".zst", ".zstd"} {

@@ -55,9 +55,9 @@ func TestReaderInput(t *testing.T) {
 		{"Bzip2", "events.csv.bz2", "BZh91AY&SY", "", []string{
 			"error: the file cannot be read: it is compressed with bzip2: run bzip2 -dc FILE | daymill import -",
 		}},
-		{"EmptyGzip", "events.csv.gz", gzipped(t, ""), "", []string{"error: it is empty: the first line should name the columns"}},
+		{"EmptyGzip", "events.csv.gz", gzipped(t, ""), "", []string{"error: the file is empty: the first line should name the columns"}},
 		{"Gzip", "events.csv.gz", gzipped(t, csvText), "", want},
-		{"GzipCutOff", "events.csv.gz", gzipped(t, long)[:40], "", []string{"error: the compressed file is cut off"}},
+		{"GzipCutOff", "events.csv.gz", gzipped(t, long)[:40], "", []string{"error: the compressed file is truncated"}},
 		{"GzipMark", "events.csv.gz", gzipped(t, "\ufeff"+csvText), "", want},
 		{"GzipMembers", "events.csv", gzipped(t, header) + gzipped(t, row), "", want},
 		{"GzipNot", "events.csv", "\x1f\x8b" + csvText, "", []string{

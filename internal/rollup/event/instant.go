@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// TimeFormat says how a file writes instants. ParseTimeFormat makes one.
+// TimeFormat says how a file writes instants. ParseTimeFormat returns one.
 type TimeFormat struct {
 	name   string
 	parse  func(text string, zone *zone) (int64, error)
 	sample string
 }
 
-// TimeFormats are the names that ParseTimeFormat knows, besides layouts of Go's package time.
+// TimeFormats lists the names that ParseTimeFormat knows. It also accepts layouts of Go's package time.
 const TimeFormats = "iso, rfc3339, datetime, date, epoch, epoch-ms, epoch-us, epoch-ns"
 
 // ParseTimeFormat reads the name of a format, or a layout of Go's package time such as "02/01/2006 15:04".
 //
-//	iso       2026-03-01T12:34:56.789+01:00 and its kin: a space for the T, no seconds, +01, Z, or no offset at all
-//	rfc3339   the same, the offset required
+//	iso       2026-03-01T12:34:56.789+01:00, also with a space instead of the T, without seconds, with +01 or Z, or without an offset
+//	rfc3339   the same, but the offset is required
 //	datetime  2026-03-01 12:34:56.789: the same, without an offset
 //	date      2026-03-01: the beginning of that day
 //	epoch     seconds since 1970 in UTC, with or without a fraction; epoch-ms, epoch-us and epoch-ns count smaller units
 //
-// A reading without an offset is taken in the zone that [Options] name. An empty name is iso.
+// A time without an offset is in the zone that [Options] name. An empty name means iso.
 func ParseTimeFormat(name string) (TimeFormat, error) {
 	switch name {
 	case "", "iso":
@@ -49,7 +49,7 @@ func ParseTimeFormat(name string) (TimeFormat, error) {
 	}
 }
 
-// String is the name of the format.
+// String returns the name of the format.
 func (f TimeFormat) String() string { return f.name }
 
 var (
@@ -63,7 +63,7 @@ const (
 	endInstant   = 7_289_654_400 * microsPerSecond
 )
 
-// instant reads an instant, in microseconds since 1970. The errors say what is expected and what may be meant.
+// instant parses an instant, in microseconds since 1970. Errors say which format is expected, and may suggest another one.
 func (f TimeFormat) instant(text string, zone *zone) (int64, error) {
 	at, err := f.parse(text, zone)
 	if err == nil && (at < firstInstant || at >= endInstant) {
@@ -75,11 +75,11 @@ func (f TimeFormat) instant(text string, zone *zone) (int64, error) {
 	case errors.Is(err, errRange):
 		return 0, fmt.Errorf("the time %q is %w%s", clip(text), err, f.hint(text))
 	default:
-		return 0, fmt.Errorf("the time %q is not of the format %s (such as %s)%s", clip(text), f.name, f.sample, f.hint(text))
+		return 0, fmt.Errorf("the time %q does not have the format %s (such as %s)%s", clip(text), f.name, f.sample, f.hint(text))
 	}
 }
 
-// hint guesses from the number of digits which epoch a number is; each of the ranges begins in 1973.
+// hint guesses the unit of an epoch from its number of digits. Each of the ranges begins in 1973.
 func (f TimeFormat) hint(text string) string {
 	whole, _, _ := strings.Cut(text, ".")
 	for i := range len(whole) {
@@ -104,16 +104,16 @@ func (f TimeFormat) hint(text string) string {
 	return fmt.Sprintf("; it looks like %s since 1970: try --time-format %s", unit, option)
 }
 
-// layoutFormat accepts a layout only if it carries a whole date: what it writes it must read back.
+// layoutFormat accepts a layout only if it has a complete date, so that parsing a formatted date returns the date.
 func layoutFormat(layout string) (TimeFormat, error) {
 	if strings.Contains(layout, "MST") {
 		return TimeFormat{}, fmt.Errorf("the time format %q has a zone's abbreviation, which is ambiguous: "+
-			"have the file written with offsets such as +01:00", layout)
+			"write the file with offsets such as +01:00", layout)
 	}
 	reference := time.Date(2031, time.November, 23, 17, 48, 59, 0, time.UTC)
 	text := reference.Format(layout)
 	if back, err := time.Parse(layout, text); err != nil || back.Format(time.DateOnly) != reference.Format(time.DateOnly) {
-		return TimeFormat{}, fmt.Errorf("%q is no time format: take one of %s, or a layout of Go's package time that has "+
+		return TimeFormat{}, fmt.Errorf("%q is not a time format: give one of %s, or a layout of Go's package time that has "+
 			"year, month and day, such as \"02/01/2006 15:04\"", layout, TimeFormats)
 	}
 	hasOffset := text != reference.In(time.FixedZone("", 3600)).Add(-time.Hour).Format(layout)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// epoch reads a count of units since 1970 exactly: no float is on the way. places is how many digits shorter the count
-// is than one of microseconds: 6 for seconds, -3 for nanoseconds, whose last digits are cut off.
+// epoch parses a count of units since 1970, without the rounding of a float. places is the power of ten of a unit in microseconds:
+// 6 for seconds, -3 for nanoseconds, whose last digits are cut off.
 func epoch(places int) func(text string, _ *zone) (int64, error) {
 	scale, divisor := uint64(1), uint64(1)
 	for range places {
@@ -39,8 +39,8 @@ func epoch(places int) func(text string, _ *zone) (int64, error) {
 	}
 }
 
-// plain writes a number with an exponent without one, digit for digit: 1.7723664e9, as many programs write large numbers
-// in JSON, is 1772366400. It reports whether the exponent is one.
+// plain returns a number with an exponent without it, exactly: 1.7723664e9, as many programs write large numbers in JSON, becomes
+// 1772366400. It returns false if the exponent is not valid.
 func plain(number string) (string, bool) {
 	at := strings.IndexAny(number, "eE")
 	if at < 0 {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// offsets says whether a reading carries its distance from UTC.
+// offsets says whether a time must, may or must not have an offset from UTC.
 type offsets int
 
 const (
@@ -14,8 +14,8 @@ const (
 	offsetRefused
 )
 
-// iso reads ISO 8601 as RFC 3339, Postgres and most other programs write it, which takes no single layout of package
-// time, and is several times as fast as trying them in turn.
+// iso parses ISO 8601 as RFC 3339, Postgres and most other programs write it. Package time would need several layouts, and trying
+// one after another would be several times slower.
 func iso(offsets offsets) func(text string, zone *zone) (int64, error) {
 	return func(text string, zone *zone) (int64, error) {
 		reading, micros, rest, ok := isoReading(text)
@@ -33,7 +33,7 @@ func iso(offsets offsets) func(text string, zone *zone) (int64, error) {
 	}
 }
 
-// isoReading reads a date and a time of day. What is left of the text is the offset.
+// isoReading parses a date and a time of day. It returns the rest of the text, which is the offset.
 func isoReading(text string) (seconds, micros int64, rest string, ok bool) {
 	day, ok := isoDate(text)
 	if !ok || len(text) < len("2006-01-02T15:04") {
@@ -67,7 +67,7 @@ func isoReading(text string) (seconds, micros int64, rest string, ok bool) {
 	return seconds, micros, rest, ok
 }
 
-// fraction reads the digits after a decimal point, at least one, in units of 10^-places; further ones are cut off.
+// fraction parses the digits after a decimal point, at least one, in units of 10^-places. Further digits are cut off.
 func fraction(text string, places int) (value int64, rest string, ok bool) {
 	n := 0
 	for n < len(text) && text[n] >= '0' && text[n] <= '9' {
@@ -82,7 +82,7 @@ func fraction(text string, places int) (value int64, rest string, ok bool) {
 	return value, text[n:], n > 0
 }
 
-// isoDate reads the date that a text begins with, as the seconds since 1970 at its midnight in UTC.
+// isoDate parses the date at the beginning of a text, and returns its midnight in UTC in seconds since 1970.
 func isoDate(text string) (seconds int64, ok bool) {
 	if len(text) < len(time.DateOnly) || text[4] != '-' || text[7] != '-' {
 		return 0, false
@@ -97,8 +97,8 @@ func isoDate(text string) (seconds int64, ok bool) {
 	return t.Unix(), t.Day() == int(day)
 }
 
-// isoOffset reads Z, UTC, GMT, +01, +0100, +01:00 or, as Postgres writes them for old dates, +01:00:00; a space may be
-// before it. Go and Ruby write both: +0000 UTC.
+// isoOffset parses Z, UTC, GMT, +01, +0100, +01:00 or, as Postgres writes for old dates, +01:00:00. A space may precede it. It
+// also accepts +0000 UTC, as Go and Ruby write it.
 func isoOffset(text string) (seconds int64, ok bool) {
 	if text != "" && text[0] == ' ' {
 		text = text[1:]
@@ -143,7 +143,7 @@ func utc(text string) bool {
 	return strings.EqualFold(text, "Z") || strings.EqualFold(text, "UTC") || strings.EqualFold(text, "GMT")
 }
 
-// digits reads a number that is nothing but digits.
+// digits parses a number that consists only of digits.
 func digits(text string, most int64) (value int64, ok bool) {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {

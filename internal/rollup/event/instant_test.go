@@ -129,10 +129,10 @@ func TestTimeFormatErrors(t *testing.T) {
 	}
 
 	for name, want := range map[string]string{
-		"15:04":             `"15:04" is no time format: take one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
-		"2006-01-02 15 MST": `the time format "2006-01-02 15 MST" has a zone's abbreviation, which is ambiguous: have the file written with offsets such as +01:00`,
-		"Jan 2006":          `"Jan 2006" is no time format: take one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
-		"unix":              `"unix" is no time format: take one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
+		"15:04":             `"15:04" is not a time format: give one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
+		"2006-01-02 15 MST": `the time format "2006-01-02 15 MST" has a zone's abbreviation, which is ambiguous: write the file with offsets such as +01:00`,
+		"Jan 2006":          `"Jan 2006" is not a time format: give one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
+		"unix":              `"unix" is not a time format: give one of ` + TimeFormats + `, or a layout of Go's package time that has year, month and day, such as "02/01/2006 15:04"`,
 	} {
 		_, err := ParseTimeFormat(name)
 		require.EqualError(t, err, want)

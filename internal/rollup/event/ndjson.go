@@ -13,22 +13,22 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// jsonRows are the rows of an NDJSON file: one object per line. Empty lines are skipped.
+// jsonRows reads the rows of an NDJSON file, which has one object per line. It skips empty lines.
 type jsonRows struct {
 	text *bufio.Reader
 	line int
 
-	entity, kind, time *jsonField // kind is nil where the type is not in the file
+	entity, kind, time *jsonField // kind is nil if the file has no types
 	fields             []*jsonField
 }
 
-// jsonField is a field of an object, or of an object in it: user.id is the field of that name, else id in user. Where a
-// name comes twice in an object the last one counts, as with most programs.
+// jsonField is a field of an object, or of an object within it: user.id is the field with that name, or else the field id of the
+// field user. If an object has a name twice, the last one counts, as in most programs.
 type jsonField struct {
 	name string
 	path []string
 
-	named, outer gjson.Result // of the current line: what has the name, and what has the path's first part for a name
+	named, outer gjson.Result // of the current line: the field with the whole name, and the field with the first part of the path
 }
 
 func newJSONRows(text *bufio.Reader, options Options) *jsonRows {
@@ -86,10 +86,10 @@ func (j *jsonRows) nextLine() ([]byte, error) {
 }
 
 func (j *jsonRows) parse(line []byte, into *row) error {
-	if !utf8.Valid(line) { // which packages for JSON fix or ignore
+	if !utf8.Valid(line) { // JSON packages replace or ignore invalid bytes.
 		return errors.New("the line is not UTF-8")
 	}
-	if !json.Valid(line) { // which gjson does not look at
+	if !json.Valid(line) { // gjson does not check this.
 		var ignored json.RawMessage
 		return fmt.Errorf("the line is not JSON: %w", json.Unmarshal(line, &ignored))
 	}
@@ -115,7 +115,7 @@ func (j *jsonRows) parse(line []byte, into *row) error {
 	return err
 }
 
-// see notes a field of the line's object. It returns true to see the next one.
+// see records a field of the line's object. It returns true to continue with the next field.
 func (j *jsonRows) see(name, value gjson.Result) bool {
 	for _, f := range j.fields {
 		if name.Str == f.name {
@@ -128,7 +128,7 @@ func (j *jsonRows) see(name, value gjson.Result) bool {
 	return true
 }
 
-// text returns a field's string, or its number as it is written, digit for digit.
+// text returns a field's string, or its number exactly as written.
 func (f *jsonField) text() (string, error) {
 	value := f.named
 	if !value.Exists() && len(f.path) > 1 {
@@ -148,7 +148,7 @@ func (f *jsonField) text() (string, error) {
 	}
 }
 
-// inner follows a path into objects.
+// inner returns the value at a path within nested objects.
 func inner(value gjson.Result, path []string) gjson.Result {
 	for _, part := range path {
 		outer := value
@@ -166,7 +166,7 @@ func inner(value gjson.Result, path []string) gjson.Result {
 	return value
 }
 
-// unquote refuses half of a surrogate pair, for which U+FFFD is put, so that different ids would become equal.
+// unquote refuses half of a surrogate pair. gjson would replace it with U+FFFD, and different ids would become equal.
 func (f *jsonField) unquote(value gjson.Result) (string, error) {
 	if !strings.ContainsRune(value.Str, utf8.RuneError) || !strings.Contains(value.Raw, `\u`) {
 		return value.Str, nil

@@ -7,23 +7,23 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// Columns name the columns of a file that make an event: a CSV header's names, or numbers from 1 where there is none;
-// in NDJSON fields, with dots for those of inner objects.
+// Columns names the columns of a file that make up an event: names of a CSV header, numbers from 1 if there is no header, or
+// fields in NDJSON, with dots for fields of inner objects.
 type Columns struct {
 	Entity, Type, Time string
 }
 
 // Options say how to read a file.
 type Options struct {
-	Format     Format            // Auto where empty
-	Delimiter  rune              // between the fields of CSV; a comma where 0, a tab where the file is called .tsv
-	NoHeader   bool              // CSV whose first line is a row already
-	Columns    Columns           // required; Type is not used where TypeValue is set
+	Format     Format            // Auto if empty
+	Delimiter  rune              // between the fields of CSV; if 0, a comma, or a tab if the file's name ends in .tsv
+	NoHeader   bool              // the first line of the CSV is a row
+	Columns    Columns           // required; Type is not used if TypeValue is set
 	TypeValue  string            // the type of every event, for files that have no such column
-	TypeMap    map[string]string // event types of the file by another name; those not in it stay as they are
+	TypeMap    map[string]string // renames event types of the file; types that are not in it keep their names
 	EntityType entity.Type       // required
 	TimeFormat TimeFormat        // required, see ParseTimeFormat
-	TimeZone   *time.Location    // of instants without an offset; UTC where nil
+	TimeZone   *time.Location    // of instants without an offset; UTC if nil
 }
 
 func (o Options) validate() error {
@@ -54,9 +54,8 @@ type Reader struct {
 	release func()
 }
 
-// NewReader looks at the beginning of a file: what it is compressed with, how it is written, which columns it has.
-// The name only tells the format, it may be empty. Errors that the file or the options are to blame for are
-// *InputError.
+// NewReader reads the beginning of a file to find its compression, its format and its columns. The name is used only to detect the
+// format, and may be empty. If the file or the options are wrong, the error is an *InputError.
 func NewReader(name string, input io.Reader, options Options) (*Reader, error) {
 	if err := options.validate(); err != nil {
 		return nil, err
@@ -85,8 +84,8 @@ func NewReader(name string, input io.Reader, options Options) (*Reader, error) {
 	return r, nil
 }
 
-// Read reads the next event. A *RowError says that a row is bad, and that reading can go on; io.EOF that the file is
-// over; any other error that it cannot be read further.
+// Read reads the next event. It returns a *RowError for a bad row, after which reading can continue, io.EOF at the end of the
+// file, and any other error if the rest cannot be read.
 func (r *Reader) Read(e *Event) error {
 	if err := r.rows.next(&r.row); err != nil {
 		return err
@@ -97,8 +96,8 @@ func (r *Reader) Read(e *Event) error {
 	return nil
 }
 
-// Stored is how many bytes of the file, as it is stored, have been read.
+// Stored returns how many bytes of the file were read, before decompression.
 func (r *Reader) Stored() int64 { return r.stored.bytes }
 
-// Close frees what decompression needs. It does not close the file.
+// Close frees the memory of the decompression. It does not close the file.
 func (r *Reader) Close() { r.release() }

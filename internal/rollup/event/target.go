@@ -19,22 +19,22 @@ import (
 type Target struct {
 	Table                                pgx.Identifier
 	EntityColumn, TypeColumn, TimeColumn string
-	// TimeZone is the zone of a time column without time zone. It is not used where the column has one.
+	// TimeZone is the zone of a time column without time zone. It is not used for a timestamptz.
 	TimeZone *time.Location
 }
 
 func (t Target) columns() []string { return []string{t.EntityColumn, t.TypeColumn, t.TimeColumn} }
 
-// columns is how a target's columns want their values.
+// columns describes the types of a target's columns.
 type columns struct {
-	entityType entity.Type // what analytics.entity_id is
-	columnType entity.Type // what the table's column is
-	entity     whole       // where columnType is Bigint
+	entityType entity.Type // the type of analytics.entity_id
+	columnType entity.Type // the type of the table's column
+	entity     whole       // used if columnType is Bigint
 	kind       whole
-	zone       *zone // of a time column without time zone, else nil
+	zone       *zone // of a time column without time zone; otherwise nil
 }
 
-// whole is the range of a column of integers. The zero value is a column of something else.
+// whole is the range of a column of integers. The zero value means that the column has another type.
 type whole struct {
 	low, high int64
 }
@@ -54,7 +54,7 @@ func wholeOf(oid uint32) whole {
 
 func (w whole) holds(n int64) bool { return n >= w.low && n <= w.high }
 
-// describe asks which types the columns have. Domains are told by what they are over.
+// describe reads the types of the columns. For a domain, it returns the type under it.
 func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type) (columns, error) {
 	found := columns{entityType: entityType}
 	quoted := make([]string, 0, len(t.columns()))
@@ -88,7 +88,7 @@ func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type)
 	case pgtype.TimestamptzOID:
 	case pgtype.TimestampOID:
 		if t.TimeZone == nil {
-			return found, fmt.Errorf("%s.%s is a timestamp without time zone, and it is not recorded which zone it is in: "+
+			return found, fmt.Errorf("%s.%s is a timestamp without time zone, and its zone is not recorded: "+
 				"run `daymill source set` with --time-zone", t.Table.Sanitize(), pgx.Identifier{t.TimeColumn}.Sanitize())
 		}
 		found.zone = newZone(t.TimeZone)
@@ -98,8 +98,7 @@ func (t Target) describe(ctx context.Context, tx pgx.Tx, entityType entity.Type)
 	return found, nil
 }
 
-// isText reports whether the column's values are sent as nothing but their text. That holds of enums, whose type pgx
-// does not know, and of citext.
+// isText reports whether the column's values are sent as text. This includes enums, whose type pgx does not know, and citext.
 func isText(tx pgx.Tx, oid uint32) bool {
 	switch oid {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID:
@@ -119,7 +118,7 @@ func (t Target) refuse(tx pgx.Tx, column string, oid uint32, expected string) er
 		t.Table.Sanitize(), pgx.Identifier{column}.Sanitize(), name, expected)
 }
 
-// fit makes an event what the columns keep of it, or says why they cannot keep it.
+// fit converts an event to the types of the columns, or returns why a column cannot store it.
 func (c columns) fit(e *Event) error {
 	if c.columnType != c.entityType {
 		id, err := c.columnType.Parse(c.entityType.Format(e.Entity))
@@ -135,11 +134,11 @@ func (c columns) fit(e *Event) error {
 	}
 	if c.kind != (whole{}) {
 		if n, err := strconv.ParseInt(e.Type, 10, 64); err != nil || !c.kind.holds(n) {
-			return fmt.Errorf("the event type %q is not a whole number that the column holds", clip(e.Type))
+			return fmt.Errorf("the event type %q is not a whole number within the column's range", clip(e.Type))
 		}
 	}
 	if c.zone != nil {
-		// When the clock goes back, two instants have the same reading, and the view takes the later one.
+		// When the clocks go back, two instants have the same local time, and the view uses the later one.
 		seconds := floorSecond(e.At)
 		e.At += (c.zone.instant(c.zone.reading(seconds)) - seconds) * microsPerSecond
 	}
@@ -156,16 +155,16 @@ func floorSecond(micros int64) int64 {
 	return seconds
 }
 
-// number is a bigint of the bytes that package entity documents.
+// number returns the bigint of an id, whose bytes package entity documents.
 func number(id entity.ID) int64 {
 	const signBit = 1 << 63
 	return int64(binary.BigEndian.Uint64([]byte(id)) ^ signBit) //nolint:gosec // The bits are what is wanted.
 }
 
-// copySource hands a chunk's events to COPY.
+// copySource passes a chunk's events to COPY.
 type copySource struct {
 	events  []Event
-	columns columns // shared with the feed, which alone may call zone.instant
+	columns columns // shared with the feed; only the feed may call zone.instant
 	at      int
 	values  []any
 }
@@ -180,7 +179,7 @@ func (s *copySource) Next() bool {
 	return s.at < len(s.events)
 }
 
-// Values are entity, type and instant as the columns want them.
+// Values returns the entity, type and instant in the types of the columns.
 func (s *copySource) Values() ([]any, error) {
 	e := &s.events[s.at]
 	switch s.columns.columnType {
@@ -208,5 +207,5 @@ func (s *copySource) Values() ([]any, error) {
 	return s.values, nil
 }
 
-// Err is nil: the events are in memory.
+// Err returns nil, because the events are in memory.
 func (*copySource) Err() error { return nil }

@@ -11,20 +11,20 @@ import (
 	"github.com/daymill/daymill/internal/db"
 )
 
-// touched collects the dates that events belong to. Where dates begin it asks Postgres, a year at a time.
+// touched collects the dates of events. It asks Postgres where dates begin, a year at a time.
 type touched struct {
 	queries *db.Queries
 	years   map[int]date.Calendar
 	dates   map[date.Date]struct{}
 
-	from, to int64 // the bounds of the latest date, which the next event mostly belongs to as well
+	from, to int64 // the bounds of the latest date, to which the next event usually belongs
 }
 
 func newTouched(queries *db.Queries) *touched {
 	return &touched{queries: queries, years: map[int]date.Calendar{}, dates: map[date.Date]struct{}{}}
 }
 
-// add notes the date of an instant, in microseconds since 1970.
+// add adds the date of an instant, which is in microseconds since 1970.
 func (t *touched) add(ctx context.Context, at int64) error {
 	if at >= t.from && at < t.to {
 		return nil
@@ -47,7 +47,7 @@ func (t *touched) add(ctx context.Context, at int64) error {
 	return nil
 }
 
-// load asks for the dates of a year in UTC, and some more, for a zone may be most of a day ahead or behind.
+// load reads where the dates of a year in UTC begin, and a few more, because a zone may be most of a day ahead or behind.
 func (t *touched) load(ctx context.Context, year int) (date.Calendar, error) {
 	const more = 3
 	first := date.New(year, time.January, 1).AddDays(-more)

@@ -2,14 +2,14 @@ package event
 
 import "time"
 
-// zone turns a clock's reading into the instant it means, and back. Where a reading is ambiguous or was skipped it
-// decides as Postgres does (AT TIME ZONE, and the input of a timestamptz), so that a row means the same whether
-// Daymill or psql copied it in: of two instants the later is taken, and a skipped reading goes by the clock from
-// before the jump. All numbers are seconds since 1970.
+// zone converts a local time (a reading of the clock) to an instant, and back. For an ambiguous or skipped local time, it chooses
+// the same instant as Postgres (AT TIME ZONE, and the input of a timestamptz), so that Daymill and psql import the same events: of
+// two instants it chooses the later one, and for a skipped local time it uses the offset before the change. All numbers are seconds
+// since 1970.
 type zone struct {
 	location *time.Location
 
-	// Readings from low until high, high excluded, are at this offset: most rows need nothing else.
+	// Local times from low up to but not including high have this offset. Most rows need nothing else.
 	low, high, offset int64
 }
 
@@ -17,12 +17,12 @@ func newZone(location *time.Location) *zone { return &zone{location: location} }
 
 const secondsPerDay = 86_400
 
-// instant returns the instant at which the clock shows a reading, which is given as if it were in UTC.
+// instant returns the instant of a local time, which is given as if it were in UTC.
 func (z *zone) instant(reading int64) int64 {
 	if reading >= z.low && reading < z.high {
 		return reading - z.offset
 	}
-	// Only the first transition later than a day before can matter, for no zone is a whole day off UTC.
+	// No zone is a whole day off UTC, so only the first transition after the day before can matter.
 	early := time.Unix(reading-secondsPerDay, 0).In(z.location)
 	before := offsetAt(early)
 	start, end := early.ZoneBounds()
@@ -39,12 +39,12 @@ func (z *zone) instant(reading int64) int64 {
 		return byBefore
 	case byBefore > boundary && byAfter >= boundary:
 		return byAfter
-	default: // skipped, where byBefore is the later one, or ambiguous, where byAfter is
+	default: // If the time was skipped, byBefore is later; if it is ambiguous, byAfter is later.
 		return max(byBefore, byAfter)
 	}
 }
 
-// reading returns what the clock shows at an instant, as if it were in UTC.
+// reading returns the local time of an instant, as if it were in UTC.
 func (z *zone) reading(instant int64) int64 {
 	return instant + offsetAt(time.Unix(instant, 0).In(z.location))
 }

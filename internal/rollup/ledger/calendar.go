@@ -10,11 +10,10 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// StatePlanned is the state, in a calendar, of a date that no run ever began for and that a backfill under way has
-// still to ask for.
+// StatePlanned is the state in a calendar of a date that never had a run and that an open backfill has not requested yet.
 const StatePlanned = "planned"
 
-// StateCount is how many dates are in a state, and the first and last of them.
+// StateCount has the number of dates in a state, and the first and last of them.
 type StateCount struct {
 	State       string
 	Dates       int64
@@ -38,11 +37,11 @@ func States(ctx context.Context, on postgres.DBTX) ([]StateCount, error) {
 type Day struct {
 	Date  date.Date
 	State string // of analytics.date_states, or StatePlanned
-	// Events of its last completion; 0 where it was never complete.
+	// Events is how many events its last complete run counted; 0 if it was never complete.
 	Events int64
 }
 
-// Calendar returns the dates of a range that the ledger knows, in order. The range is to be a year or so.
+// Calendar returns the dates of a range that the ledger knows, in order. The range should be about a year.
 func Calendar(ctx context.Context, on postgres.DBTX, of date.Range) ([]Day, error) {
 	rows, err := db.New(on).CalendarDates(ctx, db.CalendarDatesParams{FirstDate: of.First, LastDate: of.Last})
 	if err != nil {
@@ -51,7 +50,7 @@ func Calendar(ctx context.Context, on postgres.DBTX, of date.Range) ([]Day, erro
 	all := make([]Day, 0, len(rows))
 	for _, r := range rows {
 		if n := len(all); n > 0 && all[n-1].Date == r.MetricDate {
-			// It is in two backfills, or has a request as well, which says more.
+			// The date is in two backfills, or also has a request, whose state is more important.
 			if all[n-1].State == StatePlanned {
 				all[n-1] = Day{Date: r.MetricDate, State: r.State, Events: r.Events}
 			}
@@ -66,14 +65,14 @@ func Calendar(ctx context.Context, on postgres.DBTX, of date.Range) ([]Day, erro
 type Failure struct {
 	Date  date.Date
 	State string // failed, retrying, cancelled or interrupted
-	// At is when that run ended; nil where it fell silent, or is not kept any more.
+	// At is when that run ended; nil if it stopped giving signs of life, or is no longer in the ledger.
 	At *time.Time
-	// JobID is the River job it belonged to; nil where there was none.
+	// JobID is the River job that the run belonged to; nil if there was none.
 	JobID *int64
-	Error string // cut to 1,000 characters; empty where there was none
+	Error string // cut to 1,000 characters; empty if there was none
 }
 
-// Failures lists dates whose last run did not end well, those that broke last first, and limit at most.
+// Failures lists at most limit dates whose last run did not end well, latest failure first.
 func Failures(ctx context.Context, on postgres.DBTX, limit int) ([]Failure, error) {
 	rows, err := db.New(on).CalendarFailures(ctx, int32(limit)) //nolint:gosec // A page.
 	if err != nil {

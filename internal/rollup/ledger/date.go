@@ -15,30 +15,30 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrUnknownDate says that no run ever began for a date, and that nothing asks for one.
-var ErrUnknownDate = errors.New("nobody has asked for the date")
+// ErrUnknownDate says that a date never had a run and has no open request.
+var ErrUnknownDate = errors.New("nobody has requested the date")
 
 // Filter says which dates to list.
 type Filter struct {
-	State string // any where empty
+	State string // empty means any
 	Range date.Range
-	// Before lists those before a date, and After those after one: one of them is set, or none for the latest.
+	// Before lists dates before a date, and After dates after one. At most one is set; without either, the latest are listed.
 	Before, After *date.Date
 }
 
-// DateFigures is a date and what its last completion came to.
+// DateFigures is a date with the figures of its last complete run.
 type DateFigures struct {
 	Date        date.Date
 	State       string
-	CompletedAt *time.Time // nil where it was never complete; the figures are 0 then
+	CompletedAt *time.Time // nil if it was never complete; the figures are then 0
 	Events      int64
 	Entities    int64
-	RowsChanged int64         // inserted, updated and removed
-	Took        time.Duration // pauses included; 0 where the run is not kept any more
+	RowsChanged int64         // inserted, updated and deleted
+	Took        time.Duration // including pauses; 0 if the run is no longer in the ledger
 }
 
-// Dates lists the dates of the ledger, the latest first and limit at most. more reports whether there are further ones,
-// in the direction that the filter goes.
+// Dates lists at most limit dates of the ledger, latest first. more reports whether there are further dates in the direction of
+// the filter.
 func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (list []DateFigures, more bool, err error) {
 	rows, err := db.New(on).LedgerDateList(ctx, db.LedgerDateListParams{
 		State: filter.State, FirstDate: filter.Range.First, LastDate: filter.Range.Last,
@@ -62,15 +62,15 @@ func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (lis
 	return list, more, nil
 }
 
-// Date is what the ledger knows of a date.
+// Date is what the ledger knows about a date.
 type Date struct {
 	State       string
-	CompletedAt *time.Time // nil where it was never complete
-	Events      int64      // of its last completion, and so
+	CompletedAt *time.Time // nil if it was never complete
+	Events      int64      // of its last complete run, as is
 	Entities    int64
-	Requests    int64      // open ones
-	DueAt       *time.Time // of the first of them; nil where none is due at any time
-	// Complete is the run it was last complete by, and Last the latest; nil where there is none, or it is not kept any more.
+	Requests    int64      // open requests
+	DueAt       *time.Time // of the first open request; nil if none has a due time
+	// Complete is the last complete run, and Last the latest run. Each is nil if there is none or if it is no longer in the ledger.
 	Complete, Last *Attempt
 }
 
@@ -78,9 +78,9 @@ type Date struct {
 type Attempt struct {
 	Run
 
-	JobID          *int64 // nil where `daymill rollup` ran it
+	JobID          *int64 // nil if `daymill rollup` ran it
 	Attempt        int    // of the job
-	ResumedRunID   *int64 // the run whose published entities it did not publish again
+	ResumedRunID   *int64 // the run that this run resumed; nil if none
 	Passes         int
 	Slices         int
 	Batches        int
@@ -143,8 +143,8 @@ func ReadDate(ctx context.Context, on postgres.DBTX, of date.Date) (Date, error)
 	return d, nil
 }
 
-// Attempts lists runs of a date, the latest first and limit at most: those before a run where before is not 0, those
-// after one where after is not 0, else the latest. more reports whether there are further ones in that direction.
+// Attempts lists at most limit runs of a date, latest first: those before a run if before is not 0, those after a run if after is
+// not 0, and otherwise the latest. more reports whether there are further runs in that direction.
 func Attempts(
 	ctx context.Context, on postgres.DBTX, of date.Date, before, after int64, limit int,
 ) (list []Attempt, more bool, err error) {
@@ -175,17 +175,17 @@ func Attempts(
 	return list, more, nil
 }
 
-// Request is an open wish that a date be rolled up.
+// Request is an open request for a rollup of a date.
 type Request struct {
 	ID          int64
 	RequestedAt time.Time
-	DueAt       *time.Time // nil where it is due at no time
+	DueAt       *time.Time // nil if it has no due time
 	By, Via     string
 	BackfillID  *int64
 	RunID       *int64 // the run that has claimed it
 }
 
-// Requests lists the open requests of a date, the earliest first and limit at most.
+// Requests lists at most limit open requests of a date, earliest first.
 func Requests(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Request, error) {
 	rows, err := db.New(on).LedgerDateRequests(ctx, db.LedgerDateRequestsParams{MetricDate: of, MaxRows: int32(limit)}) //nolint:gosec // A page.
 	if err != nil {
@@ -213,7 +213,7 @@ type Job struct {
 	Pruned                 bool // River has deleted its row
 }
 
-// Jobs lists the latest jobs of a date, the latest first and limit at most.
+// Jobs lists at most limit jobs of a date, latest first.
 func Jobs(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Job, error) {
 	rows, err := db.New(on).LedgerDateJobs(ctx, db.LedgerDateJobsParams{MetricDate: of, MaxRows: int32(limit)}) //nolint:gosec // A page.
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// DateState is a date as it is now, and what its last completion came to.
+// DateState is the current state of a date, with the figures of its last complete run.
 type DateState struct {
 	Date         date.Date  `json:"date"`
 	State        string     `json:"state"`
-	CompletedAt  *time.Time `json:"completed_at"` // null where it was never complete; so are the figures
+	CompletedAt  *time.Time `json:"completed_at"` // null if it was never complete; the figures are then null, too
 	Events       *int64     `json:"events"`
 	Entities     *int64     `json:"entities"`
 	OpenRequests int64      `json:"open_requests"`
 }
 
-// DateStates lists the dates of a range that the ledger knows, after a date where that is one, earliest first and limit at most. An empty
-// state is any.
+// DateStates lists at most limit dates of a range that the ledger knows, earliest first: those after a date if it is given, and
+// those in a state if it is not empty.
 func DateStates(
 	ctx context.Context, on postgres.DBTX, dates date.Range, after date.Date, state string, limit int,
 ) ([]DateState, error) {
@@ -41,8 +41,7 @@ func DateStates(
 	return all, nil
 }
 
-// IncompleteDates is how many dates of a range the ledger knows that are not complete now; 1,000 stands for that many and
-// more.
+// IncompleteDates returns how many dates of a range the ledger knows that are not complete now. 1,000 means 1,000 or more.
 func IncompleteDates(ctx context.Context, on postgres.DBTX, dates date.Range) (int64, error) {
 	count, err := db.New(on).DateStateIncomplete(ctx, db.DateStateIncompleteParams{
 		FirstDate: dates.First, LastDate: dates.Last, MaxRows: 1000,

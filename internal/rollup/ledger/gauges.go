@@ -10,25 +10,25 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// Gauges is how things stand, in figures: what a monitoring system asks for every few seconds.
+// Gauges holds the numbers that a monitoring system reads every few seconds.
 type Gauges struct {
-	// Dates counts dates by state; every state of date_states but interrupted, which counts as retrying, has a count.
+	// Dates counts dates by state. It has every state of date_states except interrupted, which counts as retrying.
 	Dates map[string]int64
-	// OpenRequests counts requests that are not resolved, those that wait for later included.
+	// OpenRequests counts requests that are not resolved, including those that are due later.
 	OpenRequests int64
-	// OldestDue is how long the oldest request that is open and due has been so; 0 where none is.
+	// OldestDue is how long the oldest open request has been due; 0 if none is due.
 	OldestDue time.Duration
-	// Backfills counts those that are running or paused, and BackfillDatesLeft their dates that have not ended.
+	// Backfills counts backfills that are running or paused, and BackfillDatesLeft their dates that have not ended.
 	Backfills         map[string]int64
 	BackfillDatesLeft int64
 	// Workers counts the worker processes that are alive.
 	Workers int64
-	// LastSchedule is when the daily job last did its work; nil before it first did.
+	// LastSchedule is when the daily job last did its work; nil if it never has.
 	LastSchedule   *time.Time
 	SchedulePaused bool
 }
 
-// ReadGauges reads the gauges by two statements.
+// ReadGauges reads the gauges with two statements.
 func ReadGauges(ctx context.Context, conn *postgres.DB) (gauges Gauges, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		queries := db.New(on)

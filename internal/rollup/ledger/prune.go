@@ -1,4 +1,4 @@
-// Package ledger is what Daymill remembers: the states of dates, runs, requests and backfills.
+// Package ledger reads and prunes what Daymill remembers: the states of dates, runs, requests and workers.
 package ledger
 
 import (
@@ -13,19 +13,19 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// DefaultRetention is how long finished runs, resolved requests, ended backfills, the history of jobs and the audit are kept. Dates stay for good, and
-// so does the last run of each.
+// DefaultRetention is how long finished runs, resolved requests, ended backfills, the history of jobs and the audit are kept.
+// Dates and the last run of each date are never deleted.
 const DefaultRetention = 400 * 24 * time.Hour
 
-// watchRetention is how long requests of the triggers on the source are kept once they are resolved: each says no more
-// than that a transaction had late events.
+// watchRetention is how long resolved requests of the triggers on the source are kept. It is short, because there may be very many
+// and each only says that a transaction had late events.
 const watchRetention = 7 * 24 * time.Hour
 
 // pruneRows is how many rows one statement deletes.
 const pruneRows = 1_000
 
-// Prune deletes what ended before an instant, a thousand rows at a time, with a pause after each statement, and returns
-// how many rows it deleted.
+// Prune deletes rows that ended before an instant, a thousand at a time, with a pause after each statement. It returns how many
+// rows it deleted.
 func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace.Pacer) (int64, error) {
 	steps := []func(queries *db.Queries) (int64, error){
 		func(queries *db.Queries) (int64, error) {

@@ -11,16 +11,16 @@ import (
 	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
-// Ask says who asks for dates, and what they may lose.
+// Ask says who requests dates, and whether that may erase metrics.
 type Ask struct {
 	By, Via string // Via is web, api, …
-	// Repair leaves dates alone that have fewer events than their last complete run has counted.
+	// Repair leaves dates unchanged that have fewer events than their last complete run counted.
 	Repair bool
-	// Erase erases whatever has no events any more.
+	// Erase erases metrics whose events no longer exist.
 	Erase bool
-	// Today is the current date in the reporting zone: a later date is refused.
+	// Today is the current date in the reporting zone. A later date is refused.
 	Today date.Date
-	// Entities are those that the request is about, as [entity.Type.Format] writes them; all if empty.
+	// Entities limits the request to some entities, as [entity.Type.Format] writes them; empty means all.
 	Entities []string
 }
 
@@ -35,11 +35,11 @@ func (a Ask) mayLose(dates int) string {
 	}
 }
 
-// ErrFuture says that a date has not begun, so that it cannot have events.
+// ErrFuture says that a date has not begun, so it has no events.
 var ErrFuture = errors.New("is in the future")
 
-// RequestDates asks for a rollup of dates in the caller's transaction. The table writes the audit of it. The rules are those of
-// analytics.enqueue_rollup, which the command line and applications call.
+// RequestDates requests a rollup of dates in the caller's transaction. A trigger on the table writes the audit. The rules are the
+// same as those of analytics.enqueue_rollup, which the command line and applications call.
 func RequestDates(ctx context.Context, on postgres.DBTX, dates []date.Date, ask Ask) error {
 	for _, one := range dates {
 		if one.After(ask.Today) {

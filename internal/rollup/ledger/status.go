@@ -14,24 +14,24 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// Status is the ledger at a glance.
+// Status is a summary of the ledger.
 type Status struct {
 	// Dates counts dates by state.
 	Dates map[string]int64 `json:"dates"`
-	// FirstComplete and LastComplete bound the dates that are complete; empty where none is.
+	// FirstComplete and LastComplete are the first and last complete dates; empty if there is none.
 	FirstComplete date.Date `json:"first_complete"`
 	LastComplete  date.Date `json:"last_complete"`
-	// Broken are dates that need a person, the latest first.
+	// Broken lists dates that need a person, latest first.
 	Broken []Broken `json:"broken"`
-	// Runs are the latest, the newest first.
+	// Runs lists the latest runs, newest first.
 	Runs []Run `json:"runs"`
-	// LastSchedule is when the daily job last did its work; nil where it never has.
+	// LastSchedule is when the daily job last did its work; nil if it never has.
 	LastSchedule *time.Time `json:"last_schedule,omitempty"`
-	// SchedulePaused is since when the daily job has been paused; nil where it is not.
+	// SchedulePaused is when the daily job was paused; nil if it is not paused.
 	SchedulePaused *time.Time `json:"schedule_paused,omitempty"`
-	// NextDue is when the first of the dates that wait is due; nil where none waits.
+	// NextDue is when the first waiting date is due; nil if none waits.
 	NextDue *time.Time `json:"next_due,omitempty"`
-	// Workers are the worker processes that are alive, those that started last first.
+	// Workers lists the worker processes that are alive, latest started first.
 	Workers []Worker `json:"workers"`
 }
 
@@ -64,7 +64,7 @@ type Run struct {
 // mostBroken is how many broken dates are listed.
 const mostBroken = 20
 
-// Read returns the status, with as many runs as limit says.
+// Read returns the status, with at most limit runs.
 func Read(ctx context.Context, conn *postgres.DB, limit int) (status Status, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		status, err = read(ctx, on, limit)

@@ -13,17 +13,17 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Top has the entities with the largest counts of a date, the largest first, by the name of the count: events (all of
-// them), views, clicks, saves and skips.
+// Top maps the name of a count (events, which counts all of them, views, clicks, saves or skips) to the entities of a date with the
+// highest counts, highest first.
 type Top map[string][]Ranked
 
-// Ranked is an entity and a count of it.
+// Ranked is an entity and its count.
 type Ranked struct {
 	ID    string `json:"id"` // as the application writes it
 	Count int64  `json:"count"`
 }
 
-// ReadTop returns the largest entities of a date, as its last complete run has recorded them; nil where it has not.
+// ReadTop returns the top entities that a date's last complete run has recorded, or nil if it recorded none.
 func ReadTop(ctx context.Context, on postgres.DBTX, of date.Date) (Top, error) {
 	text, err := db.New(on).TopGet(ctx, of)
 	if errors.Is(err, pgx.ErrNoRows) {

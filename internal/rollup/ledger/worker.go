@@ -10,31 +10,30 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// WorkerAlive is how long ago a worker process may have been seen and count as alive: it says so about every half
-// minute.
+// WorkerAlive is how long a worker process counts as alive after its last sign of life, which it gives about every half minute.
 const WorkerAlive = 2 * time.Minute
 
 // mostWorkers is how many worker processes are listed.
 const mostWorkers = 100
 
-// Worker is a worker process, and how it works.
+// Worker is a worker process with its settings.
 type Worker struct {
 	Name       string    `json:"name"`
 	StartedAt  time.Time `json:"started_at"`
 	LastSeenAt time.Time `json:"last_seen_at"`
 	Version    string    `json:"version"`
-	// Workers is how many dates it rolls up at a time.
+	// Workers is how many dates the process rolls up at a time.
 	Workers     int     `json:"workers"`
 	Pace        float64 `json:"pace"`
 	MaxEntities int     `json:"max_entities"`
-	// DailyHour is the local hour of the daily job, and Lookback how many days before yesterday it asks for.
+	// DailyHour is the local hour of the daily job, and Lookback how many days before yesterday the job requests.
 	DailyHour int `json:"daily_hour"`
 	Lookback  int `json:"lookback"`
-	// Retention is how long the ledger is kept; 0 means for good.
+	// Retention is how long the ledger is kept; 0 means forever.
 	Retention time.Duration `json:"retention_ns"`
-	// Follower reports whether it reads events from a follower.
+	// Follower reports whether the process reads events from a follower.
 	Follower bool `json:"follower"`
-	// Trouble is what it has found of itself that keeps it from its work, in sentences; empty where there is nothing.
+	// Trouble describes in sentences what keeps the process from its work; empty if nothing does.
 	Trouble string `json:"trouble,omitempty"`
 }
 
@@ -43,8 +42,8 @@ func (w Worker) Daily(zone *time.Location) schedule.Daily {
 	return schedule.Daily{Zone: zone, Hour: w.DailyHour, Lookback: w.Lookback}
 }
 
-// SeeWorker records that a worker process is alive, and deletes those that were not seen for a week. StartedAt and
-// LastSeenAt are the database's to say.
+// SeeWorker records that a worker process is alive, and deletes processes that were not seen for a week. It ignores StartedAt and
+// LastSeenAt: the database sets them.
 func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	queries := db.New(on)
 	err := queries.WorkerSee(ctx, db.WorkerSeeParams{
@@ -69,8 +68,8 @@ func ForgetWorker(ctx context.Context, on postgres.DBTX, name string) error {
 	return nil
 }
 
-// Workers lists the worker processes that were seen within a span of time, such as WorkerAlive; those that started last
-// first, and a hundred at most.
+// Workers lists at most a hundred worker processes that were seen within a span of time, such as WorkerAlive, latest started
+// first.
 func Workers(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker, error) {
 	rows, err := db.New(on).WorkerList(ctx, db.WorkerListParams{Within: within, MaxRows: mostWorkers})
 	if err != nil {

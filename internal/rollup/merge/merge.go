@@ -13,18 +13,18 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-// DefaultMaxEntities is the bound of a table where none is given, and MinMaxEntities the least that [Affordable] says.
+// DefaultMaxEntities is the default bound of a table, and MinMaxEntities the smallest bound that [Affordable] returns.
 const (
 	DefaultMaxEntities = 1_000_000
 	MinMaxEntities     = 5_000
 )
 
-// perEntity is what an entity costs a process that counts and publishes it, with the buffers of both and what the garbage
-// collector has not taken yet.
+// perEntity is how many bytes an entity costs a process that counts and publishes it, including buffers and memory that the
+// garbage collector has not freed yet.
 const perEntity = 3 * bytesPerEntity
 
-// Affordable returns the bound of each of so many tables that a process with so many bytes can have at a time: half of the
-// memory is theirs. It is DefaultMaxEntities where that is less, or where bytes is 0.
+// Affordable returns the bound for each table of a process that has tables of them at a time and bytes of memory. The tables may
+// use half of the memory. It returns at most DefaultMaxEntities, and DefaultMaxEntities if bytes is 0.
 func Affordable(bytes uint64, tables int) int {
 	if bytes == 0 {
 		return DefaultMaxEntities
@@ -93,7 +93,7 @@ func (t *Table) Add(id []byte, eventType string, n int64) error {
 	return nil
 }
 
-// full reports whether so many entities, of so many bytes, exceed a part of the table's limit. One entity always fits.
+// full reports whether entities of bytes in total exceed a part of the table's limit. One entity always fits.
 func (t *Table) full(entities, bytes int, part float64) bool {
 	most := part * float64(t.max)
 	return entities > 1 && (float64(entities) > most || float64(bytes) > most*bytesPerEntity)

@@ -36,7 +36,7 @@ const (
 	nameBytes  = 48 // in addition to its own
 	wideBytes  = 48
 
-	// narrow is up to how many other counts of a row are searched one by one.
+	// narrow is how many other counts of a row are searched one by one. Rows with more use wide.
 	narrow = 16
 )
 

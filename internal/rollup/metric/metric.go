@@ -1,8 +1,8 @@
-// Package metric reads what the rollups have written: the rows of analytics.daily_entity_metrics, of one entity over time
-// or of many on some dates. The pages and the API call it. Nothing here writes.
+// Package metric reads the rows of analytics.daily_entity_metrics: of one entity over time, or of many entities on some dates.
+// The pages and the API call it. It writes nothing.
 //
-// Every read is bounded: an entity's rows by the length of a range, a search by its limit, and the top entities by how
-// many rows one statement can add up while somebody waits for a page.
+// Every read is bounded: the rows of an entity by the length of the range, a search by its limit, and the top entities by how many
+// rows one statement can add up while a person waits for a page.
 package metric
 
 import (
@@ -20,22 +20,22 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Errors of a person's making.
+// Errors that a user can fix.
 var (
 	ErrNoID = errors.New("give the id of an entity")
 	ErrNUL  = errors.New("an entity id has no NUL character: Postgres cannot hold one")
 )
 
-// Counts are how many events there were, by type.
+// Counts has the number of events by type.
 type Counts struct {
 	Views  int64
 	Clicks int64
 	Saves  int64
 	Skips  int64
-	Other  map[string]int64 // by event type, of every other one; may be nil
+	Other  map[string]int64 // all other event types; may be nil
 }
 
-// Add adds others to the counts.
+// Add adds other counts to c.
 func (c *Counts) Add(other Counts) {
 	c.Views = Sum(c.Views, other.Views)
 	c.Clicks = Sum(c.Clicks, other.Clicks)
@@ -49,7 +49,7 @@ func (c *Counts) Add(other Counts) {
 	}
 }
 
-// Total is the number of all events.
+// Total returns the number of all events.
 func (c *Counts) Total() int64 {
 	total := Sum(Sum(c.Views, c.Clicks), Sum(c.Saves, c.Skips))
 	for _, n := range c.Other {
@@ -58,7 +58,7 @@ func (c *Counts) Total() int64 {
 	return total
 }
 
-// Names are the other event types, the most frequent first.
+// Names returns the other event types, most frequent first.
 func (c *Counts) Names() []string {
 	names := make([]string, 0, len(c.Other))
 	for name := range c.Other {
@@ -68,14 +68,14 @@ func (c *Counts) Names() []string {
 	return names
 }
 
-// Day is an entity's counts of a date.
+// Day has an entity's counts of a date.
 type Day struct {
 	Counts
 
 	Date date.Date
 }
 
-// ID reads an entity's id as a person wrote it, and returns it as SQL writes it. Its error is a person's.
+// ID parses an entity's id as a user writes it, and returns it as SQL writes it. Its errors are for the user.
 func ID(entityType entity.Type, text string) (string, error) {
 	if entityType != entity.Text {
 		text = strings.TrimSpace(text)
@@ -93,7 +93,7 @@ func ID(entityType entity.Type, text string) (string, error) {
 	return entityType.Format(id), nil
 }
 
-// Bounds returns the first and the last date an entity has metrics of. known is false where it has none at all.
+// Bounds returns the first and the last date on which an entity has metrics. known is false if it has none.
 func Bounds(ctx context.Context, on postgres.DBTX, id string) (bounds date.Range, known bool, err error) {
 	dates, err := db.New(on).MetricReadBounds(ctx, id)
 	if err != nil {
@@ -106,8 +106,8 @@ func Bounds(ctx context.Context, on postgres.DBTX, id string) (bounds date.Range
 	return date.Range{First: dates[0], Last: dates[len(dates)-1]}, true, nil
 }
 
-// Days returns an entity's counts from one date to another, earliest first and limit at most: those dates on which it has
-// events. An id is one that [ID] has returned.
+// Days returns an entity's counts for at most limit dates of a range, earliest first. It leaves out dates on which the entity has
+// no events. id must come from [ID].
 func Days(ctx context.Context, on postgres.DBTX, id string, dates date.Range, limit int) ([]Day, error) {
 	rows, err := db.New(on).MetricReadRange(ctx, db.MetricReadRangeParams{
 		EntityID: id, FirstDate: dates.First, LastDate: dates.Last, MaxRows: int32(min(limit, date.MaxDates)), //nolint:gosec // Bounded.
@@ -125,11 +125,11 @@ func Days(ctx context.Context, on postgres.DBTX, id string, dates date.Range, li
 	return days, nil
 }
 
-// part is how many rows [Each] reads at a time: few, for a row may have thousands of event types.
+// part is how many rows [Each] reads at a time. It is small, because a row may have thousands of event types.
 const part = 50
 
-// Each hands an entity's counts over date by date, earliest first. No statement or transaction is open while do takes its
-// time: a reader at the end of a slow line holds nothing back.
+// Each calls do with an entity's counts, date by date, earliest first. No statement or transaction is open during a call, so a
+// client with a slow connection blocks nothing.
 func Each(ctx context.Context, conn *postgres.DB, id string, dates date.Range, do func(Day) error) error {
 	for !dates.Last.Before(dates.First) {
 		var days []Day
@@ -153,8 +153,7 @@ func Each(ctx context.Context, conn *postgres.DB, id string, dates date.Range, d
 	return nil
 }
 
-// WithPrefix returns the ids of type text that begin with a prefix, in key order, limit at most. It costs a look into the
-// index for each.
+// WithPrefix returns at most limit ids of type text that begin with a prefix, in key order. It needs one index lookup for each.
 func WithPrefix(ctx context.Context, on postgres.DBTX, prefix string, limit int) ([]string, error) {
 	params := db.MetricReadNextParams{FromEntity: prefix, MaxRows: int32(limit)} //nolint:gosec // A page.
 	if after, bounded := successor(prefix); bounded {
@@ -171,8 +170,8 @@ func WithPrefix(ctx context.Context, on postgres.DBTX, prefix string, limit int)
 	return ids, nil
 }
 
-// successor is the first text, in the order of code points, that does not begin with a prefix and comes after all that do.
-// There is none where every character is the last there is.
+// successor returns the first text, in the order of code points, that comes after all texts with a prefix. It returns false if
+// there is none, because every character of the prefix is the highest code point.
 func successor(prefix string) (string, bool) {
 	for prefix != "" {
 		last, size := utf8.DecodeLastRuneInString(prefix)
@@ -181,7 +180,7 @@ func successor(prefix string) (string, bool) {
 		case utf8.MaxRune:
 			continue
 		case 0xD7FF:
-			return prefix + "\uE000", true // What is between is for UTF-16, and no character.
+			return prefix + "\uE000", true // The code points in between are surrogates of UTF-16 and not characters.
 		default:
 			return prefix + string(last+1), true
 		}

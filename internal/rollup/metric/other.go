@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// Other reads other_counts as analytics.other_count does. A run writes whole numbers only, but older systems, and people,
-// have left fractions, texts and numbers beyond any count in them: what is no number counts for none, a fraction for its
-// whole part, and what is beyond for as much as fits. `daymill verify` says which dates have such rows.
+// Other parses other_counts as analytics.other_count does. Runs write only whole numbers, but older systems and people may have
+// written other values: a value that is not a number counts as 0, a fraction counts without its decimals, and a number that is too
+// large counts as the largest possible one. `daymill verify` finds dates with such rows.
 func Other(text []byte) map[string]int64 {
 	var counts map[string]int64
 	if json.Unmarshal(text, &counts) == nil {
@@ -32,12 +32,12 @@ func Other(text []byte) map[string]int64 {
 	return counts
 }
 
-// whole is a number without its fraction, or the nearest that fits.
+// whole returns a number without its fraction, or the nearest number that fits.
 func whole(number json.Number) int64 {
 	if n, err := strconv.ParseInt(number.String(), 10, 64); err == nil {
 		return n
 	}
-	// Its precision is enough for what fits, and an exponent of any size takes no memory.
+	// This precision is enough for every number that fits, and a large exponent needs no memory.
 	value, _, err := big.ParseFloat(number.String(), 10, 128, big.ToZero)
 	if err != nil {
 		if number[0] == '-' {
@@ -49,7 +49,7 @@ func whole(number json.Number) int64 {
 	return n
 }
 
-// Sum adds two counts up. What is beyond is as much as fits: a sum of counts is never negative.
+// Sum adds two counts. If the sum is too large, Sum returns the largest possible count.
 func Sum(a, b int64) int64 {
 	switch {
 	case b > 0 && a > math.MaxInt64-b:

@@ -10,14 +10,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// mostBytes is how many bytes of other counts are read of one entity at once. In memory they take some ten times as much.
+// mostBytes is how many bytes of other counts of one entity are read at once. In memory they take about ten times as much.
 const mostBytes = 8 << 20
 
-// ErrTooMuch says that an entity's metrics of a range are more than can be shown at once.
-var ErrTooMuch = errors.New("there are too many event types, or too long ones, for all these dates at once: choose a shorter range, " +
-	"or take the CSV")
+// ErrTooMuch says that an entity's metrics of a range are too large to be shown at once.
+var ErrTooMuch = errors.New("these dates have too many event types, or too long ones, to be shown at once: choose a shorter range, " +
+	"or download the CSV")
 
-// CheckSize returns ErrTooMuch where a range is more than should be read at once.
+// CheckSize returns ErrTooMuch if an entity's metrics of a range are too large to be read at once.
 func CheckSize(ctx context.Context, on postgres.DBTX, id string, dates date.Range) error {
 	bytes, err := db.New(on).MetricReadSize(ctx, db.MetricReadSizeParams{EntityID: id, FirstDate: dates.First, LastDate: dates.Last})
 	switch {

@@ -12,15 +12,15 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// What the top entities may cost: how many rows are added up, but for those of one date, and how long that may take.
+// Limits of FindTop: how many rows it adds up, unless a single date has more, and how long that may take.
 const (
 	topRows    = 100_000
 	topTimeout = 150 * time.Millisecond
-	// maxPeriod is the longest period, in days, that is looked at.
+	// maxPeriod is the longest period, in days.
 	maxPeriod = 366
 )
 
-// The metrics that have a column. Any other is the name of an event type.
+// The metrics that have a column. Every other metric is the name of an event type.
 const (
 	Views  = "views"
 	Clicks = "clicks"
@@ -28,19 +28,19 @@ const (
 	Skips  = "skips"
 )
 
-// Metric is what entities are compared by.
+// Metric is the count by which entities are ranked.
 type Metric struct {
-	Column    string // Views, Clicks, Saves or Skips; empty for an event type that has none
+	Column    string // Views, Clicks, Saves or Skips; empty for an event type without a column
 	EventType string // of a metric without a column
 }
 
-// Top is the entities with the highest counts over some dates.
+// Top has the entities with the highest counts over some dates.
 type Top struct {
-	// Dates are those that were added up, the latest first: all of the period that have been complete, or the latest of
-	// them where the whole is too much. Others is how many were left out for that.
+	// Dates lists the dates that were added up, latest first: all dates of the period that were ever complete, or the latest of
+	// them if there are too many rows. Others is how many dates were left out.
 	Dates  []date.Date
 	Others int
-	// Cut says that even one date took too long. There are no entities then.
+	// Cut reports that even one date took too long. Then there are no entities.
 	Cut      bool
 	Entities []Ranked
 }
@@ -51,9 +51,9 @@ type Ranked struct {
 	Count int64
 }
 
-// FindTop adds up the counts of a period, and returns the entities with the highest, limit at most. It takes as many
-// dates, from the latest on, as have 100,000 rows together, and one at least. The ledger knows how many rows a date has, so
-// nothing has to be read to find out what is too much.
+// FindTop adds up the counts of a period, and returns at most limit entities with the highest sums. It takes the latest dates that
+// together have 100,000 rows, and at least one date. The ledger has the number of rows of each date, so FindTop does not have to
+// count them.
 func FindTop(
 	ctx context.Context, conn *postgres.DB, entityType entity.Type, metric Metric, period date.Range, limit int,
 ) (Top, error) {
@@ -106,8 +106,8 @@ func FindTop(
 	return top, nil
 }
 
-// Names returns event types without a column that the latest complete date of a period has among its first entities: those
-// worth offering. There may be more. Names of more than 100 characters are left out.
+// Names returns event types without a column, for a person to choose from: those that the first entities of the period's latest
+// complete date have. There may be others. It leaves out names of more than 100 characters.
 func Names(ctx context.Context, on postgres.DBTX, period date.Range, limit int) ([]string, error) {
 	queries := db.New(on)
 	dates, err := queries.MetricReadDates(ctx, db.MetricReadDatesParams{FirstDate: period.First, LastDate: period.Last, MaxRows: 1})

@@ -12,25 +12,25 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Loss is a date whose events are fewer than its last complete run has counted.
+// Loss is a date that has fewer events than its last complete run counted.
 type Loss struct {
 	Date     date.Date `json:"date"`
 	Recorded int64     `json:"events_recorded"`
 	Counted  int64     `json:"events_counted"`
 }
 
-// Erased is how many events' metrics a run that may lose them would erase.
+// Erased returns for how many events a run would erase the metrics, if it may.
 func (l Loss) Erased() int64 { return l.Recorded - l.Counted }
 
-// Survey is what was found of some dates.
+// Survey is the result of counting the events of some dates.
 type Survey struct {
-	// Losses are the dates that a sweep leaves alone, in order.
+	// Losses lists the dates that a sweep leaves unchanged, in order.
 	Losses []Loss
-	// Uncounted is how many dates there was no time to count.
+	// Uncounted is how many dates were not counted because the time ran out.
 	Uncounted int
 }
 
-// Erased is how many events' metrics would be erased on all dates that were counted.
+// Erased returns for how many events the metrics would be erased, over all counted dates.
 func (s Survey) Erased() (sum int64) {
 	for _, loss := range s.Losses {
 		sum += loss.Erased()
@@ -38,11 +38,11 @@ func (s Survey) Erased() (sum int64) {
 	return sum
 }
 
-// errOver says that the time is over.
+// errOver says that the time limit ran out.
 var errOver = errors.New("time is over")
 
-// Look counts the events of dates that a run has completed, and says which of them have lost some. It takes no longer
-// than budget, but for a statement that is under way.
+// Look counts the events of dates that a run has completed, and returns those that have lost events. When budget runs out, it
+// stops after the current statement.
 func Look(
 	ctx context.Context, primary, source *postgres.DB, clock pace.Clock, dates []date.Date, budget time.Duration,
 ) (survey Survey, err error) {
@@ -52,7 +52,7 @@ func Look(
 		return err
 	})
 	if err != nil {
-		return Survey{}, fmt.Errorf("look what was counted: %w", err)
+		return Survey{}, fmt.Errorf("read what was counted: %w", err)
 	}
 	if len(recorded) == 0 {
 		return Survey{}, nil

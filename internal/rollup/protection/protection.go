@@ -1,14 +1,15 @@
-// Package protection keeps metrics from being erased because their events are gone. Applications drop old events, a rollup
-// makes a date's rows equal to its events, and so a request for an old date, for whatever reason, would erase what can
-// never be counted again.
+// Package protection prevents rollups from erasing metrics whose events no longer exist. Applications delete old events, and a
+// rollup makes a date's rows equal to its events. So a request for an old date would erase metrics that can never be counted
+// again.
 //
-// A request says what it may lose. One for a single date means it: the metrics follow the events, down to none. One for a
-// range follows them as long as the date has any. What sweeps over dates (the daily job, a backfill, a repair, many jobs
-// retried at once) follows them only where there are as many as the date's last complete run has counted. Beside that,
-// nobody erases what is older than the application keeps (`daymill source set --retention`), unless the request says erase.
+// A request says what it may lose. For a request of a single date, the metrics follow the events, even if none are left. For a
+// request of a range, they follow the events as long as the date has any. For a sweep over dates (the daily job, a backfill, a
+// repair, many jobs retried at once), they follow only if the date has at least as many events as its last complete run counted.
+// In addition, metrics that are older than the application keeps its events (`daymill source set --retention`) stay unchanged.
+// A request that says erase overrides all of this.
 //
-// Package run asks before it publishes, package verification before it compares, and [Losses] says beforehand what a
-// sweep would leave alone.
+// Package run checks before it publishes, package verification before it compares, and [Look] says in advance which dates a sweep
+// would leave unchanged.
 package protection
 
 import (
@@ -31,37 +32,37 @@ const (
 	LoseAll  = "all"
 )
 
-// ErrProtected says that a date's metrics stay as they are, since its events are gone. What wraps it says which way.
-var ErrProtected = errors.New("protected: its metrics stay as they are")
+// ErrProtected says that a date's metrics stay unchanged because its events are gone. The error that wraps it has the details.
+var ErrProtected = errors.New("protected: its metrics stay unchanged")
 
-var errBeyond = fmt.Errorf("%w, for the date begins before what `daymill source retention` says is kept "+
-	"(`daymill enqueue --erase DATE` rolls it up all the same)", ErrProtected)
+var errBeyond = fmt.Errorf("%w, because the date begins before the period that `daymill source retention` says is kept "+
+	"(`daymill enqueue --erase DATE` rolls it up anyway)", ErrProtected)
 
-// limit is the time limit of a look at the ledger or the events: each is a few lookups in an index.
+// limit bounds a statement on the ledger or the events, which needs a few index lookups.
 const limit = 5 * time.Second
 
-// Date is a date whose rows may have to stay as they are.
+// Date is a date whose rows may have to stay unchanged.
 type Date struct {
 	// Primary has the ledger, Source the events.
 	Primary, Source *postgres.Session
 	Date            date.Date
 	Bounds          date.Bounds
-	// RunID is the run that claimed the requests, any of which may want the rows erased; 0 where there is none.
+	// RunID is the run that claimed the requests, which say whether rows may be erased; 0 if there is none.
 	RunID int64
 }
 
-// Known is what a look has found of a date that may be rolled up.
+// Known is what Check has found about a date that may be rolled up.
 type Known struct {
-	// Recorded is how many events the last complete run has counted; 0 where there is none.
+	// Recorded is how many events the last complete run counted; 0 if there is none.
 	Recorded int64
 	// Strict reports whether fewer events than that protect the date.
 	Strict bool
-	// Erase reports whether a request wants the rows erased.
+	// Erase reports whether a request may erase the rows.
 	Erase bool
 }
 
-// Check returns an error that is ErrProtected where the date's rows have to stay as they are at an instant, as far as one
-// look can say. Where Known is strict, [Known.Check] has the last word, once the events are counted.
+// Check returns an error that wraps ErrProtected if the date's rows must stay unchanged, as far as Check can tell without counting
+// the events. If Known is strict, call [Known.Check] once the events are counted.
 func (d Date) Check(ctx context.Context, now time.Time) (Known, error) {
 	var row db.ProtectionGetRow
 	err := d.Primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
@@ -91,8 +92,8 @@ func (d Date) Check(ctx context.Context, now time.Time) (Known, error) {
 	return known, nil
 }
 
-// Check returns an error that is ErrProtected where there are fewer events than the last complete run has counted, and
-// that matters.
+// Check returns an error that wraps ErrProtected if Known is strict and there are fewer events than the last complete run
+// counted.
 func (k Known) Check(events int64) error {
 	if !k.Strict || events >= k.Recorded {
 		return nil
@@ -100,22 +101,22 @@ func (k Known) Check(events int64) error {
 	return lost(k.Recorded, events)
 }
 
-// lost says how many events' metrics would be erased.
+// lost returns an error that says for how many events the metrics would be erased.
 func lost(recorded, events int64) error {
 	const erase = "`daymill enqueue --erase DATE` erases"
 	switch {
 	case events == 0 && recorded == 0:
-		return fmt.Errorf("%w, for it has rows and no events any more (%s them)", ErrProtected, erase)
+		return fmt.Errorf("%w, because it has rows but no events (%s them)", ErrProtected, erase)
 	case events == 0:
-		return fmt.Errorf("%w, for it had events and has none any more: the metrics of all %s would be erased (%s them)",
+		return fmt.Errorf("%w, because it no longer has events: the metrics of all %s would be erased (%s them)",
 			ErrProtected, strconv.FormatInt(recorded, 10), erase)
 	default:
-		return fmt.Errorf("%w, for it has %d events and its last complete run counted %d: the metrics of %d would be erased "+
+		return fmt.Errorf("%w, because it has %d events and its last complete run counted %d: the metrics of %d would be erased "+
 			"(%s them)", ErrProtected, events, recorded, recorded-events, erase)
 	}
 }
 
-// hasEvents looks into the index.
+// hasEvents reports whether the date has events. It needs one index lookup.
 func (d Date) hasEvents(ctx context.Context) (has bool, err error) {
 	err = d.Source.Look(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 		has, err = db.New(on).ProtectionEvents(ctx, db.ProtectionEventsParams{FromInstant: d.Bounds.From, ToInstant: d.Bounds.To})
@@ -124,7 +125,7 @@ func (d Date) hasEvents(ctx context.Context) (has bool, err error) {
 	return has, err
 }
 
-// Count counts a date's events, and stops where there are as many as most. Its statements are short, and alive is called
+// Count counts a date's events, and stops as soon as it has counted most of them. Its statements are short, and it calls alive
 // before each.
 func Count(
 	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, bounds date.Bounds, most int64, alive func() error,

@@ -1,7 +1,7 @@
-// Package replay waits for a follower: until it has replayed what the primary had committed, so that what is read there is
-// no older than what somebody asks about. It also makes sure that the follower follows this primary, and not a timeline
-// that was abandoned in a failover: [Leave] leaves a mark on the primary, and [Mark.Await] looks for it on the follower.
-// Positions alone do not tell, since the follower may have replayed more of the old timeline than there is of the new.
+// Package replay waits until a follower has replayed everything that the primary has committed, so that a run reads every event
+// that was committed before its requests. It also checks that the follower follows this primary, and not a timeline that a failover
+// has abandoned: [Leave] writes a mark on the primary, and [Mark.Await] waits for it on the follower. Comparing positions is not
+// enough, because the follower may have replayed more of the old timeline than the new one contains.
 package replay
 
 import (
@@ -18,12 +18,12 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrNotFollower says that --source-url leads to a database that does not follow the primary. What wraps it says why.
-var ErrNotFollower = errors.New("the source is no follower of the database: give --source-url the URL of a read replica, or leave it out")
+// ErrNotFollower says that --source-url names a database that does not follow the primary. The error that wraps it says why.
+var ErrNotFollower = errors.New("the source is not a follower of the database: set --source-url to the URL of a read replica, or leave it out")
 
 var (
 	errOtherCluster = fmt.Errorf("%w (it is a replica of another cluster)", ErrNotFollower)
-	errAbandoned    = fmt.Errorf("%w (it has replayed as much as the primary has written, and lacks what was just written there: "+
+	errAbandoned    = fmt.Errorf("%w (it has reached the primary's position but does not have a row that was just written there: "+
 		"it follows a timeline that was abandoned in a failover; rebuild it from the primary)", ErrNotFollower)
 )
 
@@ -33,15 +33,15 @@ const (
 	limit    = 5 * time.Second // of a statement
 )
 
-// Mark is what was left on a primary.
+// Mark is a row that was written on a primary, to look for on a follower.
 type Mark struct {
 	primary  *postgres.Session
 	token    pgtype.UUID
-	position string // everything committed before the mark is before it
+	position string // in the WAL; everything committed before the mark is before it
 	life     string
 }
 
-// Leave leaves a mark on the primary. Everything committed by now is on a follower that has the mark.
+// Leave writes a mark on the primary. A follower that has the mark has everything that was committed by now.
 func Leave(ctx context.Context, primary *postgres.Session) (Mark, error) {
 	mark := Mark{primary: primary}
 	err := primary.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
@@ -49,7 +49,7 @@ func Leave(ctx context.Context, primary *postgres.Session) (Mark, error) {
 		return err
 	})
 	if err != nil {
-		return Mark{}, fmt.Errorf("leave a mark for the follower: %w", err)
+		return Mark{}, fmt.Errorf("write a mark for the follower: %w", err)
 	}
 	err = primary.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 		row, err := db.New(on).ReplayPosition(ctx)
@@ -57,13 +57,13 @@ func Leave(ctx context.Context, primary *postgres.Session) (Mark, error) {
 		return err
 	})
 	if err != nil {
-		return Mark{}, fmt.Errorf("ask for the primary's position: %w", err)
+		return Mark{}, fmt.Errorf("read the primary's position: %w", err)
 	}
 	return mark, nil
 }
 
-// Await returns once the mark is on the follower, with an error after ten minutes, and with ErrNotFollower as soon as it is
-// clear that it will not come. Then it deletes the mark. While it waits it calls alive, whose error ends it.
+// Await waits until the follower has the mark, and deletes the mark. It returns an error after ten minutes, and ErrNotFollower as
+// soon as it is clear that the mark will never arrive. While it waits, it calls alive, and returns alive's error.
 func (m Mark) Await(ctx context.Context, follower *postgres.Session, clock pace.Clock, alive func() error) error {
 	deadline := clock.Now().Add(patience)
 	for {
@@ -85,8 +85,8 @@ func (m Mark) Await(ctx context.Context, follower *postgres.Session, clock pace.
 	}
 }
 
-// Follow waits until the follower that serves the events has replayed everything that the primary has committed by now. It fails
-// if the follower does not follow this primary. Without a follower it returns at once.
+// Follow waits until the follower from which events are read has replayed everything that the primary has committed by now. It
+// fails if the follower does not follow this primary. Without a follower it returns at once.
 func Follow(ctx context.Context, pair *postgres.Pair, clock pace.Clock, alive func(ctx context.Context) error) error {
 	if !pair.Follows() {
 		return nil
@@ -98,8 +98,8 @@ func Follow(ctx context.Context, pair *postgres.Pair, clock pace.Clock, alive fu
 	return mark.Await(ctx, pair.Source, clock, func() error { return alive(ctx) })
 }
 
-// Check reports whether a follower follows the primary: it leaves a mark and looks for it for a few seconds. A follower that
-// only lags is no error, since runs wait for it.
+// Check returns an error if a follower does not follow the primary. It writes a mark and looks for it for a few seconds. A follower
+// that only lags is not an error, because runs wait for it.
 func Check(ctx context.Context, primary, follower *postgres.DB, clock pace.Clock) error {
 	own, err := primary.Session(ctx)
 	if err != nil {
@@ -135,7 +135,7 @@ func (m Mark) seen(ctx context.Context, follower *postgres.Session) (bool, error
 	})
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("ask for the follower's position: %w", err)
+		return false, fmt.Errorf("read the follower's position: %w", err)
 	case !replay.InRecovery:
 		return false, ErrNotFollower
 	case cluster(replay.Life) != cluster(m.life):
@@ -147,7 +147,7 @@ func (m Mark) seen(ctx context.Context, follower *postgres.Session) (bool, error
 	}
 }
 
-// cluster is the part of a life that a follower shares with its primary.
+// cluster returns the part of a life that a follower shares with its primary: the system identifier.
 func cluster(life string) string {
 	id, _, _ := strings.Cut(life, "/")
 	return id

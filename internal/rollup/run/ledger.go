@@ -38,7 +38,7 @@ func (a *attempt) held(ctx context.Context, do func(ctx context.Context, queries
 // unit is the date of a run.
 type unit struct{ date date.Date }
 
-// Heartbeat is the fence of a date: see [lease.Unit].
+// Heartbeat checks the fence of a date: see [lease.Unit].
 func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Term, beat int64) (int64, error) {
 	return queries.DateHeartbeat(ctx, db.DateHeartbeatParams{MetricDate: u.date, RunID: term.ID, Token: term.Token, Beat: beat})
 }
@@ -84,7 +84,7 @@ func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, 
 // unless requests have arrived since: those need a scan from the start, which then serves all requests.
 func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
-		return fmt.Errorf("make the date's row: %w", err)
+		return fmt.Errorf("create the date's row: %w", err)
 	}
 	row, err := queries.DateLock(ctx, db.DateLockParams{
 		Silence: cmp.Or(a.Options.Silence, lease.Silence), MetricDate: a.order.Date,
@@ -126,7 +126,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 		Worker: a.Options.Worker, ResumedRunID: resumed,
 	})
 	if err != nil {
-		return fmt.Errorf("make the run's row: %w", err)
+		return fmt.Errorf("create the run's row: %w", err)
 	}
 	a.id, a.resumed = began.ID, resumed
 	a.lease = lease.Lease{
@@ -151,7 +151,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	return nil
 }
 
-// replace ends the date's last run where it has not said how it ended. Its worker may have been killed because it took too
+// replace records that the date's last run was lost, if it did not end. Its worker may have been killed because it used too
 // much memory, so this run takes a quarter of the entities at a time, and less with each run that was lost before.
 func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.DateLockRow) error {
 	a.maxEntities = cmp.Or(a.Options.MaxEntities, merge.DefaultMaxEntities)
@@ -163,8 +163,8 @@ func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.Date
 		return fmt.Errorf("count the runs that were lost: %w", err)
 	}
 	a.maxEntities = min(a.maxEntities, max(merge.MinMaxEntities, a.maxEntities>>(2*(lost+1))))
-	err = queries.RunLose(ctx, db.RunLoseParams{ID: last.RunID, Error: fmt.Sprintf("its worker gave no sign of life: in case it was "+
-		"killed for the memory it took, the next run keeps %d entities in memory at a time", a.maxEntities)})
+	err = queries.RunLose(ctx, db.RunLoseParams{ID: last.RunID, Error: fmt.Sprintf("its worker gave no sign of life; in case it was "+
+		"killed because it used too much memory, the next run keeps %d entities in memory at a time", a.maxEntities)})
 	if err != nil {
 		return fmt.Errorf("end the last run: %w", err)
 	}

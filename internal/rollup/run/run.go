@@ -1,13 +1,13 @@
 // Package run is one attempt at one date, from beginning to end. The whole pipeline is visible in [Runner.Run]:
 //
-//	begin    the date is handed to this run: the fence, against every earlier run of it
-//	claim    the requests that are open now are those the run will satisfy
-//	scope    where all of them name entities, the rest is about these; otherwise
-//	protect  metrics whose events are gone stay as they are, package protection; asked again before each publish
+//	begin    this run takes the date: from now on, the fence stops every earlier run of it
+//	claim    the requests that are open now are the ones that the run will satisfy
+//	scope    if all of them name entities, the run counts only these; otherwise
+//	protect  metrics whose events are gone stay unchanged, package protection; checked again before each publish
 //	scan     slice after slice, package slice
-//	merge    in bounded memory, package merge; past the bound, scan to publish are done once more above it
+//	merge    in bounded memory, package merge; a date that does not fit is scanned and published in several passes
 //	publish  batch after batch, package batch
-//	settle   what is stored is what was counted; the date is complete, and the claimed requests are satisfied
+//	settle   check that the stored rows have what was counted, mark the date complete, and satisfy the claimed requests
 //
 // The states of a date and what moves them are in docs/states.md. Package jobs calls Run for a RollupDay job, and
 // `daymill rollup` calls it directly.

@@ -390,7 +390,7 @@ func TestVerifyProtected(t *testing.T) {
 		b.exec(t, "TRUNCATE public.raw_events")
 		result := b.verify(t)
 		require.Equal(t, verification.Protected, result.Result)
-		require.Contains(t, result.Reason, "it had events and has none any more")
+		require.Contains(t, result.Reason, "it no longer has events")
 		require.Equal(t, "complete", b.state(t))
 	})
 }

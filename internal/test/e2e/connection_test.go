@@ -62,7 +62,7 @@ func testFollower(t *testing.T, binary string) {
 func testFollowerOfNothing(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
-	const message = "the source is no follower of the database: give --source-url the URL of a read replica, or leave it out"
+	const message = "the source is not a follower of the database: set --source-url to the URL of a read replica, or leave it out"
 	output, code := b.run(t, "rollup", "2026-03-01", "--database-url", b.db.URL, "--source-url", b.db.URL)
 	require.Equal(t, 1, code, output)
 	require.Contains(t, output, message)

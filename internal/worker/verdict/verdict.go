@@ -1,5 +1,5 @@
-// Package verdict reads how things stand from every capability, and judges it: `daymill status`, the overview, the doctor and the alerts take the
-// same findings from here. A capability that has checks adds them in [Read], and nowhere else.
+// Package verdict reads the state of every capability and judges it. `daymill status`, the overview, the doctor and the alerts
+// use the same findings. A capability adds its checks in [Read] and nowhere else.
 package verdict
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// Verdict is what was read, and what follows from it.
+// Verdict is the state that was read, and its findings.
 type Verdict struct {
 	Rollup standing.Facts
 	Queue  worker.Depth
-	// Findings begin with the worst; there is always one.
+	// Findings has at least one finding, worst first.
 	Findings []health.Finding
 }
 
-// Read reads and judges. What is costly to find out, such as the dates that have events and that nobody has requested, the caller adds to the
-// rollup's facts: pages keep it for a while, a command looks each time.
+// Read reads and judges the state. The caller adds facts that are expensive to find out, such as dates that have events and that
+// nobody has requested: pages cache them, and commands look each time.
 func Read(
 	ctx context.Context, db *postgres.DB, installation schema.Installation, now time.Time, add func(facts *standing.Facts) error,
 ) (Verdict, error) {
