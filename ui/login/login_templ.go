@@ -32,7 +32,7 @@ func loginPage(f form) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = page.Heading("Log in", "Daymill keeps metrics, copies, views and backups of an application's Postgres right, and shows here how far it is.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("Log in", "Daymill keeps daily metrics, copies, reporting tables and a backup of an application's Postgres. These pages show their state.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

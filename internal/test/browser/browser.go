@@ -254,6 +254,12 @@ func (p *Page) Fill(tb testing.TB, selector, value string) {
 	p.Do(tb, chromedp.SetValue(selector, value))
 }
 
+// Type presses the keys of a text, one after another, where the focus is: \t is Tab, and \r is Enter.
+func (p *Page) Type(tb testing.TB, keys string) {
+	tb.Helper()
+	p.Do(tb, chromedp.KeyEvent(keys))
+}
+
 // Evaluate runs a script on a page, awaits its result where that is a promise, and returns it.
 func Evaluate[T any](tb testing.TB, p *Page, script string) T {
 	tb.Helper()
