@@ -153,10 +153,11 @@ func TestBackfills(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		answer := s.post(t, "/backfills", form)
-		require.Equal(t, "/backfills/1?notice=started", answer.header.Get("Location"))
+		require.Equal(t, "/backfills/1", answer.header.Get("Location"))
+		require.Equal(t, "started", answer.notice())
 		require.Equal(t, "2026-03-01 2026-03-10 true true 3 1500 admin web", value[string](t, s, `SELECT concat_ws(' ', first_date, last_date,
 			newest_first::text, every_date::text, in_flight, pause_ms, requested_by, requested_via) FROM analytics.backfills`))
-		body := s.get(t, "/backfills/1?notice=started").body
+		body := s.follow(t, answer).body
 		require.Contains(t, body, "Started.")
 		require.Contains(t, body, "0 of 10 dates done")
 		require.Contains(t, s.get(t, "/backfills/1?cancel").body, "Cancel this backfill?")

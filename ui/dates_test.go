@@ -162,7 +162,8 @@ func TestDate(t *testing.T) {
 		s := atMarch(t)
 		answer := s.post(t, "/dates/2026-03-02/request", "")
 		require.Equal(t, http.StatusSeeOther, answer.status)
-		require.Equal(t, "/dates/2026-03-02?notice=requested", answer.header.Get("Location"))
+		require.Equal(t, "/dates/2026-03-02", answer.header.Get("Location"))
+		require.Equal(t, "requested", answer.notice())
 		require.Contains(t, s.get(t, "/dates/2026-03-02").body, "Open requests")
 		for path, status := range map[string]int{
 			"/dates/2026-03-16/request": http.StatusUnprocessableEntity, "/dates/2027-01-01/request": http.StatusUnprocessableEntity,

@@ -142,7 +142,8 @@ func TestOverview(t *testing.T) {
 		require.Contains(t, s.get(t, "/").body, `action="/dates/2026-03-02/request"`)
 		answer := s.post(t, "/dates/2026-03-02/request", "back=overview")
 		require.Equal(t, http.StatusSeeOther, answer.status)
-		require.Equal(t, "/?notice=requested", answer.header.Get("Location"))
+		require.Equal(t, "/", answer.header.Get("Location"))
+		require.Equal(t, "requested", answer.notice())
 		require.Equal(t, "2026-03-02 admin web", value[string](t, s,
 			"SELECT metric_date || ' ' || requested_by || ' ' || requested_via FROM analytics.rollup_requests"))
 		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s,

@@ -105,6 +105,24 @@ type response struct {
 	body   string
 }
 
+// notice returns the name of the notice that the next page shows.
+func (r response) notice() string {
+	for _, cookie := range (&http.Response{Header: r.header}).Cookies() {
+		if cookie.Name == "daymill_notice" {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
+// follow loads the page that an answer redirects to, with its notice, as the admin.
+func (s *site) follow(t *testing.T, answer response) response {
+	t.Helper()
+	request := s.request(t, "admin", http.MethodGet, answer.header.Get("Location"), "")
+	request.AddCookie(&http.Cookie{Name: "daymill_notice", Value: answer.notice()})
+	return s.do(t, request)
+}
+
 // do sends a request as it is, and follows no redirect.
 func (s *site) do(t *testing.T, request *http.Request) response {
 	t.Helper()

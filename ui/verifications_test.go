@@ -104,7 +104,8 @@ func TestVerifications(t *testing.T) {
 		require.NotContains(t, body, `aria-label="Repair`, "the page of the date says what it would erase")
 
 		answer := s.post(t, "/verifications", "from=2026-03-02&back=date")
-		require.Equal(t, "/dates/2026-03-02?notice=verifying", answer.header.Get("Location"))
+		require.Equal(t, "/dates/2026-03-02", answer.header.Get("Location"))
+		require.Equal(t, "verifying", answer.notice())
 		require.Contains(t, s.get(t, "/verifications").body, "verifies 2026-03-02: available")
 	})
 
@@ -175,7 +176,8 @@ func TestVerifications(t *testing.T) {
 		require.Equal(t, 1, strings.Count(body, `aria-label="Repair 2026-03-02"`))
 		require.NotContains(t, body, "Repair 2026-03-03")
 		answer := s.post(t, "/dates/2026-03-02/request", "back=verifications")
-		require.Equal(t, "/verifications?notice=requested", answer.header.Get("Location"))
+		require.Equal(t, "/verifications", answer.header.Get("Location"))
+		require.Equal(t, "requested", answer.notice())
 		require.NotContains(t, s.get(t, "/verifications").body, `aria-label="Repair`)
 		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit"))
 	})
@@ -184,9 +186,11 @@ func TestVerifications(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
 		form := url.Values{"from": {"2026-03-01"}, "to": {"2026-03-05"}, "repair": {"1"}}.Encode()
-		require.Equal(t, "/verifications?notice=verifying", s.post(t, "/verifications", form).header.Get("Location"))
-		require.Equal(t, "/verifications?notice=verifying-already", s.post(t, "/verifications", form).header.Get("Location"))
-		require.Equal(t, "/verifications?notice=verifying", s.post(t, "/verifications", "sample=12").header.Get("Location"))
+		answer := s.post(t, "/verifications", form)
+		require.Equal(t, "/verifications", answer.header.Get("Location"))
+		require.Equal(t, "verifying", answer.notice())
+		require.Equal(t, "verifying-already", s.post(t, "/verifications", form).notice())
+		require.Equal(t, "verifying", s.post(t, "/verifications", "sample=12").notice())
 		require.JSONEq(t, `{"from": "2026-03-01", "to": "2026-03-05", "repair": true, "requested_by": "admin", "requested_via": "web"}`,
 			value[string](t, s, "SELECT args::text FROM river_job ORDER BY id LIMIT 1"))
 		require.Equal(t, `admin web verify dates 2026-03-01..2026-03-05 {"job": 1, "repair": true}`,

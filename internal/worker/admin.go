@@ -17,8 +17,9 @@ import (
 type Admin struct {
 	db       *postgres.DB
 	client   *river.Client[pgx.Tx]
-	jobTable string // quoted, with its schema; so is leaders
+	jobTable string // quoted, with its schema; so are leaders and queues
 	leaders  string
+	queues   string
 }
 
 // NewAdmin returns an Admin of a database.
@@ -30,5 +31,6 @@ func NewAdmin(conn *postgres.DB, installation schema.Installation) (*Admin, erro
 	return &Admin{
 		db: conn, client: client, jobTable: pgx.Identifier{installation.RiverSchema, "river_job"}.Sanitize(),
 		leaders: pgx.Identifier{installation.RiverSchema, "river_leader"}.Sanitize(),
+		queues:  pgx.Identifier{installation.RiverSchema, "river_queue"}.Sanitize(),
 	}, nil
 }

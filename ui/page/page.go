@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -45,6 +44,8 @@ type Site struct {
 	Open bool
 	// Places are the entries of the navigation.
 	Places []Place
+
+	halts halts
 }
 
 // inputError is a mistake in the user's input, as a sentence.
@@ -152,37 +153,6 @@ func FragmentOf(r *http.Request) string {
 	}
 	_, name, _ := strings.Cut(r.Header.Get("Hx-Target"), "#")
 	return name
-}
-
-// notices are the messages that a page shows after a change. The URL has a notice's name, never its text.
-var notices = map[string]string{ //nolint:gochecknoglobals // A table.
-	"cancelled":         "Cancelled.",
-	"deleted":           "Deleted.",
-	"discarded":         "Discarded.",
-	"paused":            "Paused.",
-	"requested":         "Requested: a worker takes it within a second or two.",
-	"replayed":          "Requested: a worker delivers these changes again, in order.",
-	"restarted":         "It begins again.",
-	"resumed":           "Resumed.",
-	"rewound":           "Rewound: it goes on after this position.",
-	"retried":           "Retried: a worker takes it within a second or two.",
-	"snapshot":          "Requested: a worker reads the rows that are there, besides changes.",
-	"started":           "Started.",
-	"verifying":         "Requested: a worker verifies the dates one after another.",
-	"verifying-already": "The same is already requested.",
-	"stopping":          "Asked to stop: its worker ends it within a second or two.",
-}
-
-func noticeText(query url.Values) string { return notices[query.Get("notice")] }
-
-// Done redirects the browser after a change, with a notice.
-func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query url.Values, parts ...string) {
-	if query == nil {
-		query = url.Values{}
-	}
-	query.Set("notice", notice)
-	//nolint:gosec // The address is of ours, and its parts are escaped.
-	http.Redirect(w, r, Link(s.BasePath, parts...)+"?"+query.Encode(), http.StatusSeeOther)
 }
 
 // Sentence turns an error's text into a sentence.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -25,6 +26,7 @@ type Scope struct {
 	open     bool // no login is needed
 	session  bool // the user has logged in on the login page
 	notice   string
+	halt     string // what keeps requested work from being done; empty if nothing does, or where the page says so itself
 	places   []Place
 }
 
@@ -36,6 +38,9 @@ func ScopeOf(ctx context.Context) Scope {
 	return sc
 }
 
+// sayThemselves are the paths of the pages that say themselves what keeps work from being done.
+var sayThemselves = []string{"/", "/schedule"} //nolint:gochecknoglobals // A table.
+
 // Scoped adds the scope to a request's context.
 func (s *Site) Scoped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,10 +49,18 @@ func (s *Site) Scoped(next http.Handler) http.Handler {
 			base: s.BasePath, who: door.Who(r.Context()), path: r.URL.Path,
 			Zone: s.Installation.Zone, ZoneName: s.Installation.TimeZone,
 			Now: now, Today: date.Of(now, s.Installation.Zone),
-			asset: s.Asset, open: s.Open, session: !s.Open && r.Header.Get("Authorization") == "", notice: noticeText(r.URL.Query()), places: s.Places,
+			asset: s.Asset, open: s.Open, session: !s.Open && r.Header.Get("Authorization") == "", places: s.Places,
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), scopeKey{}, sc), pageTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 		defer cancel()
+		if sc.notice = s.takeNotice(w, r); isWhole(r) && sc.who.Name != "" {
+			halt := s.halt(ctx).Sentence()
+			sc.notice = unlessHalted(sc.notice, halt)
+			if !slices.Contains(sayThemselves, r.URL.Path) {
+				sc.halt = halt
+			}
+		}
+		ctx = context.WithValue(ctx, scopeKey{}, sc)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

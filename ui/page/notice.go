@@ -1,0 +1,70 @@
+package page
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// noticeCookie has the name of a notice, for the next page alone: a notice in the address would stay there.
+const noticeCookie = "daymill_notice"
+
+// noticeAge is for how many seconds a browser keeps a notice that no page has shown.
+const noticeAge = 60
+
+// notices are the messages that a page shows after a change. What follows a colon is a promise of what a worker does next, which a page makes only
+// if workers take jobs.
+var notices = map[string]string{ //nolint:gochecknoglobals // A table.
+	"cancelled":         "Cancelled.",
+	"deleted":           "Deleted.",
+	"discarded":         "Discarded.",
+	"paused":            "Paused.",
+	"requested":         "Requested: a worker takes it within a second or two.",
+	"replayed":          "Requested: a worker delivers these changes again, in order.",
+	"restarted":         "It begins again.",
+	"resumed":           "Resumed.",
+	"rewound":           "Rewound: it goes on after this position.",
+	"retried":           "Retried: a worker takes it within a second or two.",
+	"snapshot":          "Requested: a worker reads the rows that are there, besides changes.",
+	"started":           "Started.",
+	"verifying":         "Requested: a worker verifies the dates one after another.",
+	"verifying-already": "The same is already requested.",
+	"stopping":          "Asked to stop: its worker ends it within a second or two.",
+}
+
+// Done redirects the browser after a change, with a notice.
+func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query url.Values, parts ...string) {
+	s.forgetHalt()
+	http.SetCookie(w, s.noticeCookie(notice, noticeAge))
+	address := Link(s.BasePath, parts...)
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // The address is of ours, and its parts are escaped.
+}
+
+// takeNotice returns the notice that a whole page shows, and tells the browser to forget it.
+func (s *Site) takeNotice(w http.ResponseWriter, r *http.Request) string {
+	cookie, err := r.Cookie(noticeCookie)
+	if err != nil || !isWhole(r) {
+		return ""
+	}
+	http.SetCookie(w, s.noticeCookie("", -1))
+	return notices[cookie.Value]
+}
+
+func (s *Site) noticeCookie(value string, age int) *http.Cookie {
+	//nolint:gosec // It is no secret, and without TLS there is no other way.
+	return &http.Cookie{Name: noticeCookie, Value: value, Path: s.BasePath + "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// isWhole reports whether a request asks for a whole page.
+func isWhole(r *http.Request) bool { return r.Method == http.MethodGet && FragmentOf(r) == "" }
+
+// unlessHalted returns a notice without its promise if workers take no jobs.
+func unlessHalted(notice string, halt string) string {
+	if said, _, promises := strings.Cut(notice, ":"); promises && halt != "" {
+		return said + "."
+	}
+	return notice
+}
