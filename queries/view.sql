@@ -124,13 +124,42 @@ UPDATE view.task SET state = 'canceled', finished_at = now() WHERE view_id = @vi
 DELETE FROM view.task WHERE id IN (
     SELECT t.id FROM view.task AS t WHERE t.state IN ('done', 'failed', 'canceled') AND t.finished_at < now() - @keep::interval ORDER BY t.id LIMIT 1000);
 
--- name: DriftInsert :exec
+-- name: DriftInsert :execrows
 INSERT INTO view.drift (view_id, kind, table_index, column_number, sentence, state)
 SELECT @view_id, @kind, @table_index, @column_number, @sentence, @state
 WHERE NOT EXISTS (
     SELECT FROM view.drift AS d
     WHERE d.view_id = @view_id AND d.kind = @kind AND d.table_index = @table_index AND d.column_number = @column_number AND d.sentence = @sentence
         AND d.state IN ('open', 'rejected'));
+
+-- name: CapabilityUsed :one
+-- Which capabilities besides the rollup an installation uses.
+SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views;
+
+-- name: ViewStanding :many
+-- How views stand: the oldest task that fails or that nobody works on, the last one that has failed for good, and the last verification that
+-- found keys different, where nothing has been done about it since.
+SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.paused_because, '')::text AS paused_because,
+    (SELECT count(*) FROM view.drift AS d WHERE d.view_id = v.id AND d.state = 'open')::bigint AS open_drift,
+    coalesce((
+        SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state IN ('queued', 'running') AND t.failures > 0
+        ORDER BY t.id LIMIT 1
+    ), '')::text AS failing,
+    EXISTS (
+        SELECT FROM view.task AS t WHERE t.view_id = v.id AND t.state IN ('queued', 'running') AND t.failures = 0
+            AND greatest(t.created_at, t.moved_at, t.taken_at, t.retry_at) < now() - interval '5 minutes'
+    ) AS is_waiting,
+    coalesce((
+        SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state = 'failed' AND t.version_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done')
+        ORDER BY t.id DESC LIMIT 1
+    ), '')::text AS failed,
+    coalesce((
+        SELECT t.differing - t.repaired FROM view.task AS t WHERE t.view_id = v.id AND t.kind = 'verify' AND t.state = 'done' AND t.version_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done' AND l.kind IN ('verify', 'build'))
+        ORDER BY t.id DESC LIMIT 1
+    ), 0)::bigint AS differing
+FROM view.view AS v ORDER BY v.name LIMIT 1000;
 
 -- name: DriftList :many
 SELECT d.id, d.view_id, d.kind, d.table_index, d.column_number, d.sentence, d.state, d.created_at, d.decided_at, d.decided_by

@@ -114,6 +114,18 @@ func routes() []route {
 		{"GET", "/api/openapi.json", map[string]string{"x": "1"}},
 		{"POST", "/api/rollups", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "date": "2026-03-01"}},
 		{"GET", "/api/verifications", map[string]string{"date": "2026-03-01", "result": "exact", "limit": "5", "cursor": "9"}},
+		{"GET", "/api/views", map[string]string{"x": "1"}},
+		{"POST", "/api/views", map[string]string{"definition": "name: a", "dry_run": "true"}},
+		{"GET", "/api/views/{name}", map[string]string{"{name}": "a", "x": "1"}},
+		{"DELETE", "/api/views/{name}", map[string]string{"{name}": "a"}},
+		{"POST", "/api/views/{name}/drift", map[string]string{"{name}": "a", "decision": "accept", "ids": "1"}},
+		{"POST", "/api/views/{name}/pause", map[string]string{"{name}": "a", "because": "x"}},
+		{"POST", "/api/views/{name}/rebuild", map[string]string{"{name}": "a"}},
+		{"POST", "/api/views/{name}/refresh", map[string]string{"{name}": "a", "keys": "1"}},
+		{"POST", "/api/views/{name}/resume", map[string]string{"{name}": "a"}},
+		{"GET", "/api/views/{name}/sql", map[string]string{"{name}": "a", "x": "1"}},
+		{"POST", "/api/views/{name}/verify", map[string]string{"{name}": "a", "repair": "true"}},
+		{"GET", "/api/tasks/{id}", map[string]string{"{id}": "1", "x": "1"}},
 		{"POST", "/api/verifications", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "date": "2026-03-01", "sample": "7", "repair": "true"}},
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui/api"
 	"github.com/daymill/daymill/ui/audit"
@@ -65,6 +66,8 @@ type Config struct {
 	Metrics http.Handler
 	// Doctor examines the database; nil for no such page.
 	Doctor func(ctx context.Context) doctor.Report
+	// Views works on views for the API; nil for an API that cannot change them.
+	Views *view.Engine
 	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
 	Ready func(ctx context.Context) error
 }
@@ -92,7 +95,7 @@ func Handler(config Config) http.Handler {
 	if config.Doctor != nil {
 		examiner = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}
-	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner}).Handler()
+	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner, Views: config.Views}).Handler()
 	root := http.NewServeMux()
 	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply.Text(w, http.StatusOK, "ok\n") })
 	root.HandleFunc("GET /readyz", ready(config.Ready))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/browser"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 	"github.com/daymill/daymill/ui/door"
@@ -78,6 +80,7 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 		DB: db.DB, Installation: installation, Jobs: admin, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Clock: clock,
 		Access: door.Access{AdminPassword: adminPassword, ViewerPassword: viewerPassword, APIToken: "token", CronSecret: "cron secret"},
 		Ready:  func(ctx context.Context) error { return db.Ping(ctx) },
+		Views:  &view.Engine{DB: db.DB, Databases: &view.Databases{DB: db.DB, URL: db.URL, Lookup: os.LookupEnv}},
 		Doctor: func(ctx context.Context) doctor.Report {
 			found := doctor.River{Schema: installation.RiverSchema}
 			found.Applied, found.Newest, found.Err = worker.RiverVersions(ctx, db.Pool, found.Schema)

@@ -12,6 +12,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/checkup"
 	"github.com/daymill/daymill/internal/schema"
+	views "github.com/daymill/daymill/internal/view"
+	view "github.com/daymill/daymill/internal/view/checkup"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -29,7 +31,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: slices.Concat(checkup.Checks(), capture.Checks())}
+	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: a.checks()}
 	if c.SourceURL != "" {
 		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
@@ -55,7 +57,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
-			Checks: slices.Concat(checkup.Checks(), capture.Checks()),
+			Checks: a.checks(),
 			DB:     db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
 		if sourceURL == "" {
@@ -76,6 +78,11 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 		config.Source = follower
 		return doctor.Look(ctx, config)
 	}
+}
+
+// checks are those of the capabilities.
+func (a *app) checks() []doctor.Check {
+	return slices.Concat(checkup.Checks(), capture.Checks(), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }))
 }
 
 // river returns the versions of River's tables.

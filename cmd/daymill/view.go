@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -206,19 +205,15 @@ func (c *viewSQLCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		versions, err := view.Versions(ctx, engine.DB, v.ID)
-		if err != nil || len(versions) == 0 {
+		sql, err := v.SQL(ctx, engine.DB)
+		if err != nil {
 			return err
 		}
-		p := versions[len(versions)-1].Plan
-		a.printf("-- the table\n%s;\n\n-- its indexes\n%s;\n\n", p.CreateTable(c.Name), strings.Join(p.CreateIndexes(c.Name), ";\n"))
-		a.printf("-- the rows that it should have\n%s;\n\n", p.Select())
-		remove, insert := p.RefreshKeys(c.Name)
-		a.printf("-- a refresh of some keys, in one transaction\n%s;\n%s;\n", remove, insert)
-		for i, t := range p.Definition.Tables {
-			if i > 0 {
-				a.printf("\n-- the keys that a change of %s affects\n%s;\n", t.Alias(), p.Touched(i, c.Name, true, false))
-			}
+		a.printf("-- the table\n%s;\n\n-- its indexes\n%s;\n\n", sql.Table, strings.Join(sql.Indexes, ";\n"))
+		a.printf("-- the rows that it should have\n%s;\n\n", sql.Select)
+		a.printf("-- a refresh of some keys, in one transaction\n%s;\n", strings.Join(sql.Refresh, ";\n"))
+		for _, touched := range sql.Touched {
+			a.printf("\n-- the keys that a change of %s affects\n%s;\n", touched.Table, touched.SQL)
 		}
 		return nil
 	})
@@ -312,25 +307,4 @@ func (c viewDecide) decide(ctx context.Context, a *app, accept bool) error {
 		a.printf("%s %s\n", plural(int64(count), "entry of drift"), map[bool]string{true: "accepted", false: "rejected"}[accept])
 		return nil
 	})
-}
-
-// keys parses root keys: each is a value, or a JSON array if the key has several columns.
-func keys(given []string) ([][]string, error) {
-	all := make([][]string, len(given))
-	for i, text := range given {
-		if !strings.HasPrefix(strings.TrimSpace(text), "[") {
-			all[i] = []string{text}
-			continue
-		}
-		decoder := json.NewDecoder(strings.NewReader(text))
-		decoder.UseNumber()
-		var values []any
-		if err := decoder.Decode(&values); err != nil {
-			return nil, usagef("--key %s is not a JSON array: write it as --key '[1, \"a\"]'", text)
-		}
-		for _, value := range values {
-			all[i] = append(all[i], fmt.Sprint(value))
-		}
-	}
-	return all, nil
 }

@@ -114,9 +114,12 @@ func (c *viewRefreshCmd) Run(ctx context.Context, a *app) error {
 	return a.with(ctx, func(engine *view.Engine) error {
 		var given [][]string
 		if len(c.Key) > 0 {
-			var err error
-			if given, err = keys(c.Key); err != nil {
-				return err
+			given = make([][]string, len(c.Key))
+			for i, text := range c.Key {
+				var err error
+				if given[i], err = view.ParseKey(text); err != nil {
+					return usageError{err}
+				}
 			}
 		}
 		tasks, err := engine.Refresh(ctx, c.Name, given, whoOnCLI())

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 	"github.com/daymill/daymill/ui/door"
@@ -144,8 +145,11 @@ func (o *webOptions) serveOn(
 	if err != nil {
 		return err
 	}
+	databases := a.databases(db, nil)
+	defer databases.Close()
 	handler := ui.Handler(ui.Config{
-		DB: db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
+		Views: &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
+		DB:    db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
 		Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)

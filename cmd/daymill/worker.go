@@ -174,7 +174,7 @@ func (c *workerProcess) work(
 	}
 	databases := a.databases(db, nil)
 	defer databases.Close()
-	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace}
+	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace, Listeners: told.listeners}
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),

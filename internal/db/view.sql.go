@@ -10,6 +10,23 @@ import (
 	"time"
 )
 
+const capabilityUsed = `-- name: CapabilityUsed :one
+SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views
+`
+
+type CapabilityUsedRow struct {
+	HasStreams bool
+	HasViews   bool
+}
+
+// Which capabilities besides the rollup an installation uses.
+func (q *Queries) CapabilityUsed(ctx context.Context) (CapabilityUsedRow, error) {
+	row := q.db.QueryRow(ctx, capabilityUsed)
+	var i CapabilityUsedRow
+	err := row.Scan(&i.HasStreams, &i.HasViews)
+	return i, err
+}
+
 const driftDecide = `-- name: DriftDecide :many
 UPDATE view.drift SET state = $1, decided_at = now(), decided_by = $2 WHERE view_id = $3 AND state = 'open'
     AND (cardinality($4::bigint[]) = 0 OR id = ANY($4::bigint[])) RETURNING id, kind, table_index, column_number
@@ -59,7 +76,7 @@ func (q *Queries) DriftDecide(ctx context.Context, arg DriftDecideParams) ([]Dri
 	return items, nil
 }
 
-const driftInsert = `-- name: DriftInsert :exec
+const driftInsert = `-- name: DriftInsert :execrows
 INSERT INTO view.drift (view_id, kind, table_index, column_number, sentence, state)
 SELECT $1, $2, $3, $4, $5, $6
 WHERE NOT EXISTS (
@@ -77,8 +94,8 @@ type DriftInsertParams struct {
 	State        string
 }
 
-func (q *Queries) DriftInsert(ctx context.Context, arg DriftInsertParams) error {
-	_, err := q.db.Exec(ctx, driftInsert,
+func (q *Queries) DriftInsert(ctx context.Context, arg DriftInsertParams) (int64, error) {
+	result, err := q.db.Exec(ctx, driftInsert,
 		arg.ViewID,
 		arg.Kind,
 		arg.TableIndex,
@@ -86,7 +103,10 @@ func (q *Queries) DriftInsert(ctx context.Context, arg DriftInsertParams) error 
 		arg.Sentence,
 		arg.State,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const driftList = `-- name: DriftList :many
@@ -599,6 +619,72 @@ func (q *Queries) ViewResume(ctx context.Context, id int64) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const viewStanding = `-- name: ViewStanding :many
+SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.paused_because, '')::text AS paused_because,
+    (SELECT count(*) FROM view.drift AS d WHERE d.view_id = v.id AND d.state = 'open')::bigint AS open_drift,
+    coalesce((
+        SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state IN ('queued', 'running') AND t.failures > 0
+        ORDER BY t.id LIMIT 1
+    ), '')::text AS failing,
+    EXISTS (
+        SELECT FROM view.task AS t WHERE t.view_id = v.id AND t.state IN ('queued', 'running') AND t.failures = 0
+            AND greatest(t.created_at, t.moved_at, t.taken_at, t.retry_at) < now() - interval '5 minutes'
+    ) AS is_waiting,
+    coalesce((
+        SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state = 'failed' AND t.version_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done')
+        ORDER BY t.id DESC LIMIT 1
+    ), '')::text AS failed,
+    coalesce((
+        SELECT t.differing - t.repaired FROM view.task AS t WHERE t.view_id = v.id AND t.kind = 'verify' AND t.state = 'done' AND t.version_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done' AND l.kind IN ('verify', 'build'))
+        ORDER BY t.id DESC LIMIT 1
+    ), 0)::bigint AS differing
+FROM view.view AS v ORDER BY v.name LIMIT 1000
+`
+
+type ViewStandingRow struct {
+	Name          string
+	IsPaused      bool
+	PausedBecause string
+	OpenDrift     int64
+	Failing       string
+	IsWaiting     bool
+	Failed        string
+	Differing     int64
+}
+
+// How views stand: the oldest task that fails or that nobody works on, the last one that has failed for good, and the last verification that
+// found keys different, where nothing has been done about it since.
+func (q *Queries) ViewStanding(ctx context.Context) ([]ViewStandingRow, error) {
+	rows, err := q.db.Query(ctx, viewStanding)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ViewStandingRow
+	for rows.Next() {
+		var i ViewStandingRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.IsPaused,
+			&i.PausedBecause,
+			&i.OpenDrift,
+			&i.Failing,
+			&i.IsWaiting,
+			&i.Failed,
+			&i.Differing,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const viewStreamEnsure = `-- name: ViewStreamEnsure :exec

@@ -85,6 +85,22 @@ func line(event Event) (slog.Level, string) {
 		default:
 			return slog.LevelInfo, "date verified"
 		}
+	case ViewTaskStart, ViewRefreshStart:
+		return slog.LevelDebug, event.Name()
+	case ViewTaskStop:
+		return e.line()
+	case ViewRefresh:
+		if e.Err != nil {
+			return slog.LevelWarn, "changes could not be applied to a view"
+		}
+		return slog.LevelDebug, "view refreshed"
+	case ViewDrift:
+		if e.State == "open" {
+			return slog.LevelWarn, "a table of a view has changed, and somebody should decide"
+		}
+		return slog.LevelInfo, "a table of a view has changed"
+	case ViewSwap:
+		return slog.LevelInfo, "view served from a new table"
 	default:
 		return captureLine(event)
 	}

@@ -62,7 +62,7 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 			return nil, err
 		}
 		if s.Verb != StepKeep {
-			if s.Notes, err = e.notes(ctx, made); err != nil {
+			if s.Notes, err = e.Notes(ctx, made); err != nil {
 				return nil, err
 			}
 		}
@@ -83,7 +83,7 @@ func (e *Engine) compare(ctx context.Context, s *Step) error {
 			return fmt.Errorf("look for table %s: %w", plan.Table(s.View), err)
 		}
 		if taken {
-			return fmt.Errorf("there is a table %s that is not Daymill's: drop it, or give the view another name", plan.Table(s.View))
+			return refusef("there is a table %s that is not Daymill's: drop it, or give the view another name", plan.Table(s.View))
 		}
 		s.Verb = StepCreate
 		s.Why = fmt.Sprintf("%d columns of %d tables; built in chunks while changes flow", len(visible(s.plan)), len(s.plan.Sources))
@@ -160,8 +160,8 @@ func differences(before, after *plan.Plan) string {
 	return strings.Join(parts, "; ") + "; a new table is built in chunks, and takes the place of the old one by a rename"
 }
 
-// notes are what makes refreshes slow: a column that joins compare, without an index.
-func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
+// Notes are what makes refreshes slow: a column that joins compare, or by which changes are looked for, without an index.
+func (e *Engine) Notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 	var notes []string
 	for i, source := range p.Sources {
 		on, names, cost := e.DB, p.Joined(i), "refreshes"
@@ -331,7 +331,7 @@ func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task 
 		return 0, err
 	}
 	if len(versions) == 0 {
-		return 0, fmt.Errorf("view %s has no definition: apply one", name)
+		return 0, refusef("view %s has no definition: apply one", name)
 	}
 	made, err := plan.Make(ctx, e.DB, e.Databases, versions[len(versions)-1].Plan.Definition)
 	if err != nil {
@@ -372,7 +372,7 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 			}
 		}
 		if len(tasks) == 0 {
-			return fmt.Errorf("view %s is not built yet: `daymill view show %s` has its progress", name, name)
+			return refusef("view %s is not built yet: `daymill view show %s` has its progress", name, name)
 		}
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: name})
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -334,7 +335,9 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 			found.entries[len(found.entries)-1].State = Open
 		}
 	}
-	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+	var told []telemetry.ViewDrift
+	err := e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		told = nil
 		if err := lock(ctx, tx, version.View); err != nil {
 			return err
 		}
@@ -355,7 +358,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 			}
 			found.stop = found.entries[0].Sentence
 		}
-		if err := e.write(ctx, tx, version.View, found); err != nil {
+		if told, err = e.write(ctx, tx, View(row), found); err != nil {
 			return err
 		}
 		if found.stop != "" {
@@ -366,18 +369,29 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 		}
 		return e.follow(ctx, tx, View(row), version, made, found)
 	})
-}
-
-func (*Engine) write(ctx context.Context, tx pgx.Tx, view int64, d *difference) error {
-	for _, entry := range d.entries {
-		err := db.New(tx).DriftInsert(ctx, db.DriftInsertParams{
-			ViewID: view, Kind: entry.Kind, TableIndex: int32(entry.Table), ColumnNumber: int32(entry.Number), Sentence: entry.Sentence, State: entry.State, //nolint:gosec // Small numbers.
-		})
-		if err != nil {
-			return fmt.Errorf("write drift down: %w", err)
-		}
+	if err != nil {
+		return err
+	}
+	for _, event := range told {
+		telemetry.Tell(ctx, e.Listeners, event)
 	}
 	return nil
+}
+
+// write writes drift down, and returns what is new of it.
+func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (told []telemetry.ViewDrift, err error) {
+	for _, entry := range d.entries {
+		count, err := db.New(tx).DriftInsert(ctx, db.DriftInsertParams{
+			ViewID: of.ID, Kind: entry.Kind, TableIndex: int32(entry.Table), ColumnNumber: int32(entry.Number), Sentence: entry.Sentence, State: entry.State, //nolint:gosec // Small numbers.
+		})
+		if err != nil {
+			return nil, fmt.Errorf("write drift down: %w", err)
+		}
+		if count > 0 {
+			told = append(told, telemetry.ViewDrift{View: of.Name, Kind: entry.Kind, State: entry.State})
+		}
+	}
+	return told, nil
 }
 
 // follow gives a version another plan, or builds the next one.
@@ -450,8 +464,10 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 			if err := e.follow(ctx, tx, existing, last, made, d); err != nil {
 				return err
 			}
-			if err := Resume(ctx, tx, existing, who); err != nil {
-				return err
+			if existing.PausedAt != nil {
+				if err := Resume(ctx, tx, existing, who); err != nil {
+					return err
+				}
 			}
 		}
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: map[bool]string{true: "accept drift", false: "reject drift"}[accept], Target: name, Detail: map[string]any{"entries": count}})

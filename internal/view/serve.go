@@ -117,7 +117,7 @@ func (v Version) drop(ctx context.Context, tx pgx.Tx) error {
 func drop(ctx context.Context, tx pgx.Tx, table string) error {
 	_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+plan.Table(table))
 	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == pgerrcode.DependentObjectsStillExist {
-		return fmt.Errorf("%s cannot be replaced, since something is made of it (%s): drop that, or make it of another table: %w", plan.Table(table), server.Detail, err)
+		return refusef("%s cannot be replaced, since something is made of it (%s): drop that, or make it of another table", plan.Table(table), server.Detail)
 	}
 	if err != nil {
 		return fmt.Errorf("drop %s: %w", plan.Table(table), err)

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -22,6 +23,7 @@ import (
 type Sink struct {
 	engine   *Engine
 	view     int64
+	name     string // of the view
 	stream   string
 	versions []Version
 	mirror   *mirror // nil for the target's own changes
@@ -32,7 +34,11 @@ func (e *Engine) Sink(ctx context.Context, view int64, stream string) (*Sink, er
 	if err := e.Follow(ctx, view); err != nil {
 		return nil, err
 	}
-	s := &Sink{engine: e, view: view, stream: stream}
+	row, err := db.New(e.DB).ViewByID(ctx, view)
+	if err != nil {
+		return nil, fmt.Errorf("read a view: %w", err)
+	}
+	s := &Sink{engine: e, view: view, name: row.Name, stream: stream}
 	if stream != definition.App {
 		s.mirror = newMirror(e.DB, stream)
 	}
@@ -49,20 +55,38 @@ func (*Sink) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) {
 
 // DeliverTx brings the rows up to date that changes concern.
 func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
+	clock := s.engine.clock()
+	told := telemetry.ViewRefresh{View: s.name, Changes: len(changes)}
+	began := clock.Now()
+	ctx = telemetry.Tell(ctx, s.engine.Listeners, telemetry.ViewRefreshStart{View: s.name, Changes: len(changes)})
+	refreshed, err := s.deliver(ctx, tx, changes)
+	told.Keys, told.Err, told.Took = int64(refreshed), err, clock.Now().Sub(began)
+	if oldest := slices.MinFunc(changes, func(a, b change.Change) int { return a.CommittedAt.Compare(b.CommittedAt) }).CommittedAt; !oldest.IsZero() {
+		told.Lag = max(0, clock.Now().Sub(oldest))
+	}
+	telemetry.Tell(ctx, s.engine.Listeners, told)
+	if err != nil {
+		return nil, ours(err)
+	}
+	return nil, nil
+}
+
+// deliver returns how many root keys were refreshed.
+func (s *Sink) deliver(ctx context.Context, tx pgx.Tx, changes []change.Change) (int, error) {
 	if s.mirror == nil {
 		if err := s.visible(ctx, tx, changes); err != nil {
-			return nil, ours(err)
+			return 0, err
 		}
 	}
 	if err := lock(ctx, tx, s.view); err != nil {
-		return nil, ours(err)
+		return 0, err
 	}
 	if err := s.load(ctx, tx); err != nil {
-		return nil, ours(err)
+		return 0, err
 	}
 	if s.mirror != nil {
 		if err := s.mirror.deliver(ctx, tx, s.versions, changes); err != nil {
-			return nil, ours(err)
+			return 0, err
 		}
 	}
 	refreshed := 0
@@ -72,17 +96,17 @@ func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change
 		}
 		count, err := s.engine.apply(ctx, tx, v, func(source plan.Source) bool { return source.Stream == s.stream && !source.Scheduled }, changes)
 		if err != nil {
-			return nil, ours(err)
+			return 0, err
 		}
 		refreshed += count
 	}
 	if refreshed == 0 {
-		return nil, nil
+		return 0, nil
 	}
 	if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: s.view, Roots: int64(refreshed)}); err != nil {
-		return nil, ours(fmt.Errorf("write down a refresh: %w", err))
+		return 0, fmt.Errorf("write down a refresh: %w", err)
 	}
-	return nil, nil
+	return refreshed, nil
 }
 
 // visibleSQL counts transactions whose rows a statement would not see. The WAL has a transaction a moment before others see

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // Kinds of tasks.
@@ -158,6 +159,7 @@ type worker struct {
 	task    Task
 	version Version
 	fence   int64
+	turn    telemetry.ViewTaskStop // what this turn has come to
 	size    *pace.Size
 	pacer   *pace.Pacer
 }
@@ -249,8 +251,25 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 	if w.version.ID == 0 {
 		return false, errors.New("the view has no table: build it with `daymill view build`")
 	}
+	w.turn.ViewTask = telemetry.ViewTask{View: w.version.Plan.Definition.Name, ID: id, Kind: t.Kind}
+	began := e.clock().Now()
+	ctx = telemetry.Tell(ctx, e.Listeners, telemetry.ViewTaskStart{ViewTask: w.turn.ViewTask})
+	more, err = w.chunks(ctx, began)
+	if w.turn.Outcome = telemetry.Complete; err != nil {
+		w.turn.Outcome = telemetry.Failed
+	} else if more {
+		w.turn.Outcome = telemetry.Unfinished
+	}
+	w.turn.Err, w.turn.Duration, w.turn.Longest = err, e.clock().Now().Sub(began), w.pacer.Longest
+	telemetry.Tell(ctx, e.Listeners, w.turn)
+	return more, err
+}
+
+// chunks works on a task until it is finished or the turn is over.
+func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err error) {
+	t := w.task
 	if t.Kind == TaskBuild && t.Cursor == nil {
-		if err := e.captured(ctx, w.version); err != nil {
+		if err := w.captured(ctx, w.version); err != nil {
 			return false, err
 		}
 		if err := w.fillMirrors(ctx); err != nil {
@@ -262,7 +281,7 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 			return false, err
 		}
 	}
-	began, turn := e.clock().Now(), e.Turn
+	turn := w.Turn
 	if turn == 0 {
 		turn = defaultTurn
 	}
@@ -271,7 +290,7 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 		if err != nil || end {
 			return false, err
 		}
-		if e.clock().Now().Sub(began) >= turn {
+		if w.clock().Now().Sub(began) >= turn {
 			return true, nil
 		}
 	}
@@ -302,6 +321,8 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	}
 	w.size.Took(size, took)
 	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
+	w.turn.Chunks++
+	w.turn.Keys, w.turn.Differing, w.turn.Repaired = w.turn.Keys+s.done, w.turn.Differing+s.differing, w.turn.Repaired+s.repaired
 	if s.end {
 		return true, w.finish(ctx)
 	}
@@ -464,7 +485,7 @@ func (w *worker) finish(ctx context.Context) error {
 	if w.task.Stands() {
 		return w.again(ctx)
 	}
-	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
+	err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if w.task.Kind == TaskBuild {
 			if err := serve(ctx, tx, w.version); err != nil {
 				return err
@@ -479,6 +500,10 @@ func (w *worker) finish(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err == nil && w.task.Kind == TaskBuild && w.version.State == Building {
+		telemetry.Tell(ctx, w.Listeners, telemetry.ViewSwap{View: w.turn.View})
+	}
+	return err
 }
 
 // waitError says what a task waits for.

@@ -28,6 +28,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -102,6 +103,8 @@ type Engine struct {
 	Databases *Databases
 	Clock     pace.Clock // the system's where nil
 	Pace      float64    // see package pace
+	// Listeners receive what happens.
+	Listeners telemetry.Listeners
 	// Turn is for how long a task is worked on at a time; a minute where 0.
 	Turn time.Duration
 	// Most is how many root keys are refreshed in the transaction that moves a consumer's position. More become a task.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/page"
 )
@@ -38,6 +39,8 @@ type API struct {
 	*page.Site
 
 	Door *door.Door
+	// Views works on views; nil where the process does not.
+	Views *view.Engine
 	// Doctor examines the database; nil for no such call.
 	Doctor *doctor.Shared
 }
@@ -50,7 +53,7 @@ type apiRoute struct {
 }
 
 func (s *API) apiRoutes() []apiRoute {
-	return []apiRoute{
+	return append(s.viewRoutes(), []apiRoute{
 		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
 		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
 		{http.MethodPost, "/api/consumers/{name}/ack", byUser, s.apiAckChanges},
@@ -63,7 +66,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
 		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
 		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
-	}
+	}...)
 }
 
 // Handler returns the handler of the HTTP API. It checks credentials itself and returns every error as a problem.

@@ -31,6 +31,8 @@ type Listener struct {
 	verifiedEntities, driftedRows            prometheus.Counter
 	verifyDuration                           prometheus.Histogram
 	capture                                  captureCounters
+
+	views views
 }
 
 // NewRegistry returns a registry of its own, with the process's and Go's metrics and the build's version.
@@ -102,6 +104,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 		verified:         counters("daymill_verified_dates_total", "Dates that were recounted.", "result", results...),
 		verifiedEntities: counter("daymill_verified_entities_total", "Entities that were recounted."),
 		driftedRows:      counter("daymill_drifted_entities_total", "Entities whose metrics of a date differed from a recount."),
+		views:            newViews(registry),
 		verifyDuration:   histogram("daymill_verify_duration_seconds", "How long recounts of a date took, pauses included.", runBuckets),
 		capture:          newCaptureCounters(registry),
 	}
@@ -156,6 +159,7 @@ func (l *Listener) Listen(ctx context.Context, event telemetry.Event) context.Co
 		l.verify(e)
 	default:
 		l.capture.listen(event)
+		l.views.listen(event)
 	}
 	return ctx
 }

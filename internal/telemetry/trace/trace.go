@@ -131,6 +131,16 @@ func (t *Tracer) Listen(ctx context.Context, event telemetry.Event) context.Cont
 		span.SetAttributes(attributes(event)...)
 	case telemetry.Verify:
 		end(span, event, told.Err)
+	case telemetry.ViewTaskStart:
+		ctx, span = t.tracer.Start(ctx, "view_task") // view_task_stop ends it.
+		span.SetAttributes(attributes(event)...)
+	case telemetry.ViewTaskStop:
+		end(span, event, told.Err)
+	case telemetry.ViewRefreshStart:
+		ctx, span = t.tracer.Start(ctx, "view_refresh") // view_refresh ends it.
+		span.SetAttributes(attributes(event)...)
+	case telemetry.ViewRefresh:
+		end(span, event, told.Err)
 	case telemetry.PhaseStart:
 		ctx, span = t.tracer.Start(ctx, told.Phase) // phase_stop ends it.
 		span.SetAttributes(attributes(event)...)

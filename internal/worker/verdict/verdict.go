@@ -4,13 +4,16 @@ package verdict
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	capture "github.com/daymill/daymill/internal/capture/standing"
+	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/standing"
 	"github.com/daymill/daymill/internal/schema"
+	view "github.com/daymill/daymill/internal/view/standing"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -25,22 +28,43 @@ type Verdict struct {
 // Read reads and judges the state. The caller adds facts that are expensive to find out, such as dates that have events and that
 // nobody has requested: pages cache them, and commands look each time.
 func Read(
-	ctx context.Context, db *postgres.DB, installation schema.Installation, now time.Time, add func(facts *standing.Facts) error,
+	ctx context.Context, conn *postgres.DB, installation schema.Installation, now time.Time, add func(facts *standing.Facts) error,
 ) (Verdict, error) {
-	facts, err := standing.Read(ctx, db, installation.Zone, now)
+	facts, err := standing.Read(ctx, conn, installation.Zone, now)
 	if err != nil {
 		return Verdict{}, err
 	}
 	if err := add(&facts); err != nil {
 		return Verdict{}, err
 	}
-	captured, err := capture.Read(ctx, db)
+	captured, views, err := others(ctx, conn)
 	if err != nil {
 		return Verdict{}, err
 	}
-	queue, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
+	queue, err := worker.QueueDepth(ctx, conn, installation.RiverSchema)
 	if err != nil {
 		return Verdict{}, err
 	}
-	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks())}, nil
+	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks(), views.Checks())}, nil
+}
+
+// others reads the capabilities that an installation may not use. One that uses none of them pays for one short query.
+func others(ctx context.Context, conn *postgres.DB) (captured capture.Facts, views view.Facts, err error) {
+	var used db.CapabilityUsedRow
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		used, err = db.New(on).CapabilityUsed(ctx)
+		return err
+	})
+	if err != nil {
+		return captured, views, fmt.Errorf("look which capabilities are used: %w", err)
+	}
+	if used.HasStreams {
+		if captured, err = capture.Read(ctx, conn); err != nil {
+			return captured, views, err
+		}
+	}
+	if used.HasViews {
+		views, err = view.Read(ctx, conn)
+	}
+	return captured, views, err
 }

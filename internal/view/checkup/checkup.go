@@ -1,0 +1,156 @@
+// Package checkup is what the doctor looks at for views: the databases that they read, indexes that their refreshes need, and who
+// may write to their tables.
+package checkup
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/doctor"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+// Checks are those of views, for [doctor.Config]. Open makes what opens the databases of views; they are closed after each look.
+func Checks(open func(db *postgres.DB) *view.Databases) []doctor.Check {
+	return []doctor.Check{
+		{ID: "view_database", Installed: true, Do: func(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
+			databases := open(e.DB)
+			defer databases.Close()
+			return lookAtDatabases(ctx, e, databases)
+		}},
+		{ID: "view_index", Installed: true, Do: func(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
+			databases := open(e.DB)
+			defer databases.Close()
+			return lookAtIndexes(ctx, e, &view.Engine{DB: e.DB, Databases: databases})
+		}},
+		{ID: "view_rights", Installed: true, Do: lookAtRights},
+	}
+}
+
+// last returns the last table of each view.
+func last(ctx context.Context, on postgres.DBTX) (versions []view.Version, err error) {
+	views, err := view.List(ctx, on)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range views {
+		of, err := view.Versions(ctx, on, v.ID)
+		if err != nil {
+			return nil, err
+		}
+		if len(of) > 0 {
+			versions = append(versions, of[len(of)-1])
+		}
+	}
+	return versions, nil
+}
+
+// lookAtDatabases looks whether the tables of views can be read in their databases.
+func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view.Databases) error {
+	versions, err := last(ctx, e.DB)
+	if err != nil {
+		return err
+	}
+	opened := map[string]*postgres.DB{}
+	good := 0
+	for _, v := range versions {
+		for i, source := range v.Plan.Sources {
+			name := v.Plan.Definition.Tables[i].Database
+			db, tried := opened[name]
+			if !tried {
+				if db, err = look(ctx, e, databases, name); err != nil {
+					return err
+				}
+				opened[name] = db
+			}
+			if db == nil {
+				continue
+			}
+			var may bool
+			err := db.QueryRow(ctx, "SELECT coalesce(pg_catalog.has_table_privilege($1::oid, 'SELECT'), false)", source.OID).Scan(&may)
+			switch {
+			case err != nil:
+				e.Addf(doctor.Failure, "it could not be looked whether %s.%s of database %s can be read", source.Schema, source.Name, name)
+			case !may:
+				e.Addf(doctor.Failure, "the role may not read %s.%s of database %s, which view %s reads: GRANT SELECT ON it, or it was dropped",
+					source.Schema, source.Name, name, v.Plan.Definition.Name)
+			default:
+				good++
+			}
+		}
+	}
+	if good > 0 {
+		e.Addf(doctor.OK, "%d tables of %d views can be read", good, len(versions))
+	}
+	return nil
+}
+
+// look opens a database; nil where it cannot be opened, which is a finding. What it says names no host and no user.
+func look(ctx context.Context, e *doctor.Examination, databases *view.Databases, name string) (*postgres.DB, error) {
+	if name == definition.App {
+		return e.DB, nil
+	}
+	variable, err := databases.Variable(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if url, set := databases.Lookup(variable[1:]); !set || url == "" {
+		e.Addf(doctor.Warning, "the environment variable %s of database %s is not set here: workers need it", variable, name)
+		return nil, nil //nolint:nilnil // As it says above.
+	}
+	db, _, err := databases.Open(ctx, name)
+	if err != nil {
+		e.Addf(doctor.Failure, "database %s, whose URL is in %s, cannot be opened: views that read it are not kept right", name, variable)
+		return nil, nil //nolint:nilerr,nilnil // It is a finding.
+	}
+	return db, nil
+}
+
+// lookAtIndexes finds columns that refreshes look for and that no index begins with.
+func lookAtIndexes(ctx context.Context, e *doctor.Examination, engine *view.Engine) error {
+	versions, err := last(ctx, e.DB)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, v := range versions {
+		notes, err := engine.Notes(ctx, v.Plan)
+		if err != nil {
+			e.Addf(doctor.Note, "the indexes of view %s could not be looked at, since a database cannot be opened", v.Plan.Definition.Name)
+			continue
+		}
+		for _, note := range notes {
+			if !seen[note] {
+				e.Addf(doctor.Warning, "view %s: %s", v.Plan.Definition.Name, note)
+			}
+			seen[note] = true
+		}
+	}
+	return nil
+}
+
+// lookAtRights finds roles that may write to tables of views: what they write is not what the SELECT gives.
+func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT DISTINCT pg_catalog.format('%s may write to views.%s', CASE WHEN a.grantee = 0 THEN 'every role' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END, c.relname)
+		FROM pg_catalog.pg_class AS c
+		INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'views'
+		CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
+		WHERE c.relkind = 'r' AND a.grantee <> c.relowner AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+		ORDER BY 1 LIMIT 100`)
+	if err != nil {
+		return fmt.Errorf("look who may write to views: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look who may write to views: %w", err)
+	}
+	for _, sentence := range found {
+		e.Addf(doctor.Warning, "%s, and what is written there stays until the key is refreshed or verified: REVOKE it", sentence)
+	}
+	return nil
+}

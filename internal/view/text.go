@@ -1,0 +1,80 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// RefusedError is a refusal that whoever asked can set right. Its text is a sentence that says how.
+type RefusedError struct{ text string }
+
+func (e *RefusedError) Error() string { return e.text }
+
+func refusef(format string, arguments ...any) error {
+	return &RefusedError{text: fmt.Sprintf(format, arguments...)}
+}
+
+// ParseKey reads a root key as it is given: a value, or a JSON array of the values of a key of several columns. A value may be a
+// JSON string.
+func ParseKey(text string) ([]string, error) {
+	trimmed := strings.TrimSpace(text)
+	var quoted string
+	if strings.HasPrefix(trimmed, `"`) && json.Unmarshal([]byte(trimmed), &quoted) == nil {
+		return []string{quoted}, nil
+	}
+	if !strings.HasPrefix(trimmed, "[") {
+		return []string{text}, nil
+	}
+	decoder := json.NewDecoder(strings.NewReader(trimmed))
+	decoder.UseNumber()
+	var values []any
+	if err := decoder.Decode(&values); err != nil {
+		return nil, refusef("the key %s is no JSON array: write it as [1, \"a\"]", text)
+	}
+	key := make([]string, len(values))
+	for i, value := range values {
+		key[i] = fmt.Sprint(value)
+	}
+	return key, nil
+}
+
+// SQL is all SQL of a view, for people to read.
+type SQL struct {
+	Table   string   `json:"table"`
+	Indexes []string `json:"indexes"`
+	Select  string   `json:"select"`
+	// Refresh are the statements that bring the rows of some keys up to date, in one transaction.
+	Refresh []string `json:"refresh"`
+	// Touched are the statements that find which keys a change concerns, by table.
+	Touched []Touched `json:"touched"`
+}
+
+// Touched is the statement that finds which keys a change of a table concerns.
+type Touched struct {
+	Table string `json:"table"`
+	SQL   string `json:"sql"`
+}
+
+// SQL returns the SQL of the view's last table.
+func (v View) SQL(ctx context.Context, on postgres.DBTX) (s SQL, err error) {
+	versions, err := Versions(ctx, on, v.ID)
+	if err != nil {
+		return s, err
+	}
+	if len(versions) == 0 {
+		return s, refusef("view %s has no definition: apply one", v.Name)
+	}
+	p := versions[len(versions)-1].Plan
+	remove, insert := p.RefreshKeys(v.Name)
+	s = SQL{Table: p.CreateTable(v.Name), Indexes: p.CreateIndexes(v.Name), Select: p.Select(), Refresh: []string{remove, insert}, Touched: []Touched{}}
+	for i, t := range p.Definition.Tables {
+		if i > 0 {
+			s.Touched = append(s.Touched, Touched{Table: t.Alias(), SQL: p.Touched(i, v.Name, true, false)})
+		}
+	}
+	return s, nil
+}

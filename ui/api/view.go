@@ -1,0 +1,386 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/reply"
+)
+
+var (
+	errNoView  = apiError{http.StatusNotFound, "There is no view of that name."}
+	errNoTask  = apiError{http.StatusNotFound, "There is no such task."}
+	errNoViews = apiError{http.StatusNotFound, "This process works on no views."}
+)
+
+// maxViewKeys is how many keys a call may have refreshed.
+const maxViewKeys = 10_000
+
+func (s *API) viewRoutes() []apiRoute {
+	return []apiRoute{
+		{http.MethodGet, "/api/views", byUser, s.apiListViews},
+		{http.MethodPost, "/api/views", byUser, s.apiApplyViews},
+		{http.MethodGet, "/api/views/{name}", byUser, s.apiShowView},
+		{http.MethodDelete, "/api/views/{name}", byUser, s.apiRemoveView},
+		{http.MethodPost, "/api/views/{name}/drift", byUser, s.apiDecideDrift},
+		{http.MethodPost, "/api/views/{name}/pause", byUser, s.apiPauseView},
+		{http.MethodPost, "/api/views/{name}/rebuild", byUser, s.apiRebuildView},
+		{http.MethodPost, "/api/views/{name}/refresh", byUser, s.apiRefreshView},
+		{http.MethodPost, "/api/views/{name}/resume", byUser, s.apiResumeView},
+		{http.MethodGet, "/api/views/{name}/sql", byUser, s.apiShowViewSQL},
+		{http.MethodPost, "/api/views/{name}/verify", byUser, s.apiVerifyView},
+		{http.MethodGet, "/api/tasks/{id}", byUser, s.apiShowTask},
+	}
+}
+
+// whoAsks is the caller, for the audit.
+func whoAsks(ctx context.Context) audit.Who {
+	return audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI}
+}
+
+// named returns the view in a call's path.
+func (s *API) named(r *http.Request, on postgres.DBTX) (view.View, error) {
+	if !storable(r.PathValue("name")) {
+		return view.View{}, errNoView
+	}
+	v, err := view.Get(r.Context(), on, r.PathValue("name"))
+	return v, refusedView(err)
+}
+
+// refusedView is what the API answers where package view refuses something that the caller can set right.
+func refusedView(err error) error {
+	var mistakes document.Mistakes
+	var refused *view.RefusedError
+	switch {
+	case errors.Is(err, view.ErrNone):
+		return errNoView
+	case errors.Is(err, view.ErrNoTask):
+		return errNoTask
+	case errors.As(err, &mistakes):
+		return unprocessable(errors.New("the definition cannot be used: " + strings.ReplaceAll(mistakes.Error(), "\n", "; ")))
+	case errors.As(err, &refused):
+		return unprocessable(err)
+	default:
+		return err
+	}
+}
+
+type viewsAnswer struct {
+	Views []view.Report `json:"views"`
+}
+
+// apiListViews lists all views.
+func (s *API) apiListViews(w http.ResponseWriter, r *http.Request) error {
+	answer := viewsAnswer{Views: []view.Report{}}
+	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		reports, err := view.Reports(r.Context(), on)
+		answer.Views = append(answer.Views, reports...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+type applyViewsRequest struct {
+	// Definition is a definition as a JSON object, or a file's text: YAML or JSON.
+	Definition json.RawMessage `json:"definition"`
+	DryRun     bool            `json:"dry_run"`
+}
+
+type applyViewsAnswer struct {
+	Steps []view.Step `json:"steps"`
+}
+
+// apiApplyViews makes views match definitions, or says what that would do.
+func (s *API) apiApplyViews(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if s.Views == nil {
+		return errNoViews
+	}
+	var request applyViewsRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	var text string
+	if err := json.Unmarshal(request.Definition, &text); err != nil {
+		text = string(request.Definition)
+	}
+	if strings.TrimSpace(text) == "" {
+		return unprocessable(errors.New("definition is missing: give a definition of a view, as docs/views.md describes it"))
+	}
+	definitions, err := definition.Parse("definition", []byte(text))
+	if err != nil {
+		return refusedView(err)
+	}
+	steps, err := s.Views.Plan(ctx, definitions)
+	if err != nil {
+		return refusedView(err)
+	}
+	status := http.StatusOK
+	if !request.DryRun {
+		if err := s.Views.Apply(ctx, steps, whoAsks(ctx)); err != nil {
+			return refusedView(err)
+		}
+		status = http.StatusAccepted
+	}
+	reply.JSON(w, "application/json", status, applyViewsAnswer{Steps: steps})
+	return nil
+}
+
+type viewAnswer struct {
+	view.Report
+
+	Tasks []view.Task  `json:"tasks"`
+	Drift []view.Drift `json:"drift"`
+	// Definition is YAML, to be applied again.
+	Definition string `json:"definition"`
+}
+
+// apiShowView shows one view.
+func (s *API) apiShowView(w http.ResponseWriter, r *http.Request) error {
+	var answer viewAnswer
+	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		v, err := s.named(r, on)
+		if err != nil {
+			return err
+		}
+		if answer.Report, err = v.Report(r.Context(), on); err != nil {
+			return err
+		}
+		answer.Tasks, answer.Drift = append([]view.Task{}, answer.Report.Tasks...), append([]view.Drift{}, answer.Report.Drift...)
+		if last := len(answer.Versions); last > 0 {
+			answer.Definition, err = definition.YAML(answer.Versions[last-1].Plan.Definition)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// apiShowViewSQL shows the SQL of a view.
+func (s *API) apiShowViewSQL(w http.ResponseWriter, r *http.Request) error {
+	var sql view.SQL
+	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		v, err := s.named(r, on)
+		if err != nil {
+			return err
+		}
+		sql, err = v.SQL(r.Context(), on)
+		return err
+	})
+	if err != nil {
+		return refusedView(err)
+	}
+	reply.JSON(w, "application/json", http.StatusOK, sql)
+	return nil
+}
+
+// apiRemoveView drops a view's table, and forgets the view.
+func (s *API) apiRemoveView(w http.ResponseWriter, r *http.Request) error {
+	if s.Views == nil {
+		return errNoViews
+	}
+	v, err := s.named(r, s.DB)
+	if err != nil {
+		return err
+	}
+	if err := s.Views.Remove(r.Context(), v.Name, whoAsks(r.Context())); err != nil {
+		return refusedView(err)
+	}
+	nothing(w)
+	return nil
+}
+
+// nothing answers that it is done.
+func nothing(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+type tasksAnswer struct {
+	TaskIDs []int64 `json:"task_ids"`
+}
+
+// ask has a worker do something to a view.
+func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name string) ([]int64, error)) error {
+	if s.Views == nil {
+		return errNoViews
+	}
+	if into != nil {
+		if err := decode(r, into); err != nil {
+			return err
+		}
+	}
+	v, err := s.named(r, s.DB)
+	if err != nil {
+		return err
+	}
+	tasks, err := do(v.Name)
+	if err != nil {
+		return refusedView(err)
+	}
+	reply.JSON(w, "application/json", http.StatusAccepted, tasksAnswer{TaskIDs: tasks})
+	return nil
+}
+
+// apiRebuildView builds a view's table again, beside the one that is served.
+func (s *API) apiRebuildView(w http.ResponseWriter, r *http.Request) error {
+	return s.ask(w, r, nil, func(name string) ([]int64, error) {
+		id, err := s.Views.Rebuild(r.Context(), name, whoAsks(r.Context()))
+		return []int64{id}, err
+	})
+}
+
+type refreshViewRequest struct {
+	// Keys are of the root: a value each, or an array of the values of a key of several columns. All rows if absent.
+	Keys []json.RawMessage `json:"keys"`
+}
+
+// keys returns them as texts; nil for all rows.
+func (q refreshViewRequest) keys() ([][]string, error) {
+	switch {
+	case q.Keys == nil:
+		return nil, nil
+	case len(q.Keys) == 0 || len(q.Keys) > maxViewKeys:
+		return nil, fmt.Errorf("give from 1 to %d keys, or leave keys out to have all rows refreshed", maxViewKeys)
+	}
+	keys := make([][]string, len(q.Keys))
+	for i, key := range q.Keys {
+		var err error
+		if keys[i], err = view.ParseKey(string(key)); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// apiRefreshView brings rows up to date.
+func (s *API) apiRefreshView(w http.ResponseWriter, r *http.Request) error {
+	var request refreshViewRequest
+	return s.ask(w, r, &request, func(name string) ([]int64, error) {
+		keys, err := request.keys()
+		if err != nil {
+			return nil, unprocessable(err)
+		}
+		return s.Views.Refresh(r.Context(), name, keys, whoAsks(r.Context()))
+	})
+}
+
+type verifyViewRequest struct {
+	Repair bool `json:"repair"`
+}
+
+// apiVerifyView compares a view with its SELECT.
+func (s *API) apiVerifyView(w http.ResponseWriter, r *http.Request) error {
+	var request verifyViewRequest
+	return s.ask(w, r, &request, func(name string) ([]int64, error) {
+		return s.Views.Verify(r.Context(), name, request.Repair, whoAsks(r.Context()))
+	})
+}
+
+type driftRequest struct {
+	Decision string  `json:"decision"` // accept or reject
+	IDs      []int64 `json:"ids"`      // of entries; all that are open if absent
+}
+
+type driftAnswer struct {
+	Decided int `json:"decided"`
+}
+
+// apiDecideDrift accepts or rejects what has changed in a view's tables.
+func (s *API) apiDecideDrift(w http.ResponseWriter, r *http.Request) error {
+	if s.Views == nil {
+		return errNoViews
+	}
+	var request driftRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if request.Decision != "accept" && request.Decision != "reject" {
+		return unprocessable(errors.New("decision must be accept or reject"))
+	}
+	v, err := s.named(r, s.DB)
+	if err != nil {
+		return err
+	}
+	decided, err := s.Views.Decide(r.Context(), v.Name, request.Decision == "accept", request.IDs, whoAsks(r.Context()))
+	if err != nil {
+		return refusedView(err)
+	}
+	reply.JSON(w, "application/json", http.StatusOK, driftAnswer{Decided: decided})
+	return nil
+}
+
+type pauseViewRequest struct {
+	Because string `json:"because"`
+}
+
+// apiPauseView keeps a view as it is.
+func (s *API) apiPauseView(w http.ResponseWriter, r *http.Request) error {
+	var request pauseViewRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if len(request.Because) > 1000 || !storable(request.Because) {
+		return unprocessable(errors.New("because must be UTF-8 of 1000 bytes at most"))
+	}
+	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error {
+		return view.Pause(r.Context(), tx, v, request.Because, whoAsks(r.Context()))
+	})
+}
+
+// apiResumeView resumes a paused view.
+func (s *API) apiResumeView(w http.ResponseWriter, r *http.Request) error {
+	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error { return view.Resume(r.Context(), tx, v, whoAsks(r.Context())) })
+}
+
+func (s *API) changeView(w http.ResponseWriter, r *http.Request, do func(tx pgx.Tx, v view.View) error) error {
+	err := s.DB.Tx(r.Context(), func(tx pgx.Tx) error {
+		v, err := s.named(r, tx)
+		if err != nil {
+			return err
+		}
+		return do(tx, v)
+	})
+	if err != nil {
+		return err
+	}
+	nothing(w)
+	return nil
+}
+
+// apiShowTask shows a task of a view.
+func (s *API) apiShowTask(w http.ResponseWriter, r *http.Request) error {
+	id, err := apiID(r, "task")
+	if err != nil {
+		return err
+	}
+	var t view.Task
+	err = s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		t, err = view.GetTask(r.Context(), on, id)
+		return err
+	})
+	if err != nil {
+		return refusedView(err)
+	}
+	reply.JSON(w, "application/json", http.StatusOK, t)
+	return nil
+}
