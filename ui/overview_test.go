@@ -101,7 +101,7 @@ func TestOverview(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
 		s.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
-		require.Contains(t, verdict(t, s), "bad: Events may not be noticed: the trigger daymill_request_insert on public.river_job is disabled")
+		require.Contains(t, verdict(t, s), "bad: Daymill may miss events: the trigger daymill_request_insert on public.river_job is disabled")
 	})
 
 	t.Run("Hostile", func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestOverview(t *testing.T) {
 			},
 			{
 				"DELETE FROM daymill.workers", "SELECT 1",
-				"bad: No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log.",
+				"bad: No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or read its log.",
 			},
 		} {
 			s.exec(t, c.change)

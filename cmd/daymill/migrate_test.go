@@ -53,7 +53,7 @@ func TestSwappedSource(t *testing.T) {
 
 	_, err = db.Exec(t.Context(), "BEGIN; ALTER TABLE app.events RENAME TO events_old; CREATE TABLE app.events (LIKE app.events_old INCLUDING ALL); COMMIT")
 	require.NoError(t, err)
-	const said = `analytics.events reads app.events_old, and "app"."events", which was set as the source, is another table by now`
+	const said = `analytics.events reads app.events_old, but "app"."events", which was set as the source, is now a different table`
 	for _, verb := range []string{"status", "doctor"} {
 		code, text, _ := command(t.Context(), db.URL, verb)
 		require.Equal(t, exitFailed, code, verb)

@@ -33,11 +33,11 @@ func TestStatus(t *testing.T) {
 		require.Equal(t, want, strings.SplitN(text, "\n", 2)[0])
 		return text
 	}
-	unwell("Daymill does not know yet where your events are: tell it with `daymill source set`.")
+	unwell("No source of events is set: run `daymill source set`.")
 	db.RawEvents(t)
 
 	exec("SELECT analytics.enqueue_rollup(analytics.date_of(now()))")
-	const noWorker = "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log."
+	const noWorker = "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or read its log."
 	text := unwell(noWorker)
 	require.Regexp(t, `waiting +1 date, due from \d{4}-\d\d-\d\d 00:00:00 UTC on`, text)
 	require.Regexp(t, "workers +none seen in the last 2 min 0 s", text)

@@ -210,7 +210,7 @@ func TestExamine(t *testing.T) {
 			watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "late events in public.parts_2 are not noticed",
 		},
 		"WatchDisabled": {setup: "ALTER TABLE public.parts DISABLE TRIGGER ALL", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "missing, disabled or changed"},
-		"WatchLost":     {setup: "ALTER TABLE public.parts DROP at2 CASCADE", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "lost the column"},
+		"WatchLost":     {setup: "ALTER TABLE public.parts DROP at2 CASCADE", watch: true, id: "watch", levels: []doctor.Level{doctor.Failure}, says: "no longer has the column"},
 		"WatchNone":     {id: "watch", levels: []doctor.Level{doctor.Note}, says: "daymill source watch"},
 		"WatchOK":       {setup: "SELECT 1", watch: true, id: "watch", levels: []doctor.Level{doctor.OK}},
 		"WatchRenamed":  {setup: "ALTER TABLE public.parts RENAME at2 TO happened", watch: true, id: "watch", levels: []doctor.Level{doctor.Warning}, says: "--time 'happened'"},

@@ -83,7 +83,7 @@ func TestWorkerFollowerTrouble(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(source.Close)
 	b.start(t, func(config *worker.Config) { config.Machine, config.Source = pace.SystemClock{}, source })
-	b.wait(t, `SELECT trouble LIKE '%no follower of the database%' FROM daymill.workers`)
+	b.wait(t, `SELECT trouble LIKE '%not a follower of the database%' FROM daymill.workers`)
 }
 
 func TestWorkerStandby(t *testing.T) {

@@ -83,7 +83,7 @@ func TestReaderCSV(t *testing.T) {
 			"LineAfterQuotedLines", nil, header + "\"a\nb\nc\",\"vi\new\",2026-03-01T00:00:00Z\nd,view,soon\ne" + written,
 			[]string{
 				"2: a\nb\nc vi\new " + at,
-				`6: bad: the time "soon" is not of the format iso (such as 2026-03-01T12:34:56Z or 2026-03-01 12:34:56)`,
+				`6: bad: the time "soon" does not have the format iso (such as 2026-03-01T12:34:56Z or 2026-03-01 12:34:56)`,
 				"7: e view " + at,
 			},
 		},
@@ -147,10 +147,10 @@ func TestReaderCSV(t *testing.T) {
 				strings.Repeat("é", 501) + written + "a,view,\n" + "a,v\xff,2026-03-01T00:00:00Z\n",
 			[]string{
 				"2: bad: the entity id is empty", "3: bad: the event type is empty",
-				`4: bad: the entity id "a\x00" has a zero byte, which Postgres keeps in no text`,
+				`4: bad: the entity id "a\x00" has a zero byte, which Postgres cannot store in a text`,
 				`5: bad: the entity id "a\xff" is not UTF-8`,
-				`6: bad: the entity id "` + strings.Repeat("é", 30) + `…" has 1002 bytes, more than the 1000 that are kept`,
-				`7: bad: the time "" is not of the format iso (such as 2026-03-01T12:34:56Z or 2026-03-01 12:34:56)`,
+				`6: bad: the entity id "` + strings.Repeat("é", 30) + `…" has 1002 bytes, and at most 1000 are allowed`,
+				`7: bad: the time "" does not have the format iso (such as 2026-03-01T12:34:56Z or 2026-03-01 12:34:56)`,
 				`8: bad: the event type "v\xff" is not UTF-8`,
 			},
 		},

@@ -95,7 +95,7 @@ func TestImporter(t *testing.T) {
 		require.EqualError(t, err, "too many bad rows: 1 of the first 26, and at most 0 are allowed")
 		require.EqualValues(t, 26, report.Rows)
 		require.Len(t, b.bad, 1)
-		require.Contains(t, b.bad[0], `line 27: the time "yesterday" is not of the format`)
+		require.Contains(t, b.bad[0], `line 27: the time "yesterday" does not have the format`)
 		b.requireNothing(t)
 	})
 

@@ -109,19 +109,19 @@ func TestTimeFormatErrors(t *testing.T) {
 	t.Parallel()
 
 	for _, test := range []struct{ format, text, want string }{
-		{"date", "1.3.2026", `the time "1.3.2026" is not of the format date (such as 2026-03-01)`},
+		{"date", "1.3.2026", `the time "1.3.2026" does not have the format date (such as 2026-03-01)`},
 		{
 			"epoch", "1465413032123", `the time "1465413032123" is outside the years 1970 to 2200; ` +
 				`it looks like milliseconds since 1970: try --time-format epoch-ms`,
 		},
-		{"epoch", "", `the time "" is not of the format epoch (such as 1772368496)`},
+		{"epoch", "", `the time "" does not have the format epoch (such as 1772368496)`},
 		{"epoch-ns", "99999999999999999999", `the time "99999999999999999999" is outside the years 1970 to 2200`},
 		{
-			"iso", "1465413032", `the time "1465413032" is not of the format iso (such as 2026-03-01T12:34:56Z or ` +
+			"iso", "1465413032", `the time "1465413032" does not have the format iso (such as 2026-03-01T12:34:56Z or ` +
 				`2026-03-01 12:34:56); it looks like seconds since 1970: try --time-format epoch`,
 		},
 		{
-			"02/01/2006", "2026-03-01", `the time "2026-03-01" is not of the format "02/01/2006" (such as 23/11/2031)`,
+			"02/01/2006", "2026-03-01", `the time "2026-03-01" does not have the format "02/01/2006" (such as 23/11/2031)`,
 		},
 	} {
 		_, err := format(t, test.format).instant(test.text, newZone(time.UTC))

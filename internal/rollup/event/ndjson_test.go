@@ -45,7 +45,7 @@ func TestReaderNDJSON(t *testing.T) {
 				object(`"\ufffd\ud83d\u0041"`) + object(`"\ufffd\ud83d\ude00"`),
 			[]string{
 				"1: é😀\n view " + at, `2: bad: the field "entity_id" has half of a surrogate pair`, "3: \ufffdé view " + at,
-				`4: bad: the entity id "\x00" has a zero byte, which Postgres keeps in no text`,
+				`4: bad: the entity id "\x00" has a zero byte, which Postgres cannot store in a text`,
 				`5: bad: the field "entity_id" has half of a surrogate pair`, "6: \ufffd😀 view " + at,
 			},
 		},

@@ -43,8 +43,8 @@ func TestTarget(t *testing.T) {
 		require.Equal(t, []string{"-2147483648 -32768" + seconds}, rows(t, b))
 		require.Equal(t, []string{
 			"line 3: the entity id 2147483648 does not fit the column, which holds -2147483648 to 2147483647",
-			`line 4: the event type "32768" is not a whole number that the column holds`,
-			`line 5: the event type "view" is not a whole number that the column holds`,
+			`line 4: the event type "32768" is not a whole number within the column's range`,
+			`line 5: the event type "view" is not a whole number within the column's range`,
 			`line 6: entity id "x" is not a whole number of 64 bits`,
 		}, b.bad)
 	})
@@ -129,7 +129,7 @@ func TestTarget(t *testing.T) {
 		_, err := b.db.Exec(t.Context(), `ALTER TABLE public.raw_events ADD COLUMN "user" text NOT NULL`)
 		require.NoError(t, err)
 		_, err = b.run(t, header+goodRow)
-		require.ErrorContains(t, err, `"public"."raw_events"."user" needs a value, and import has none for it: give the column a default, `+
+		require.ErrorContains(t, err, `"public"."raw_events"."user" needs a value, and an import has none for it: give the column a default, `+
 			`such as with ALTER TABLE "public"."raw_events" ALTER COLUMN "user" SET DEFAULT …`)
 	})
 

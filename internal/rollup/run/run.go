@@ -38,9 +38,9 @@ import (
 // Errors of a run that did not begin or did not complete.
 var (
 	// ErrBusy means that another run of the date is alive.
-	ErrBusy = errors.New("the date is being rolled up already")
+	ErrBusy = errors.New("the date is already being rolled up")
 	// ErrNothingToDo means that the date has no open request.
-	ErrNothingToDo = errors.New("nothing asks for a rollup of the date")
+	ErrNothingToDo = errors.New("the date has no open request")
 	// ErrNotOver means that the date has not ended in the reporting zone.
 	ErrNotOver = errors.New("the date is not over")
 	// ErrFenced means that this run may write nothing more.
@@ -49,7 +49,7 @@ var (
 	// resolved, and a retry is not needed.
 	ErrProtected = protection.ErrProtected
 	// ErrInexact means that the number of stored events differs from the number read. Nothing was marked complete.
-	ErrInexact = errors.New("what is stored is not what was counted")
+	ErrInexact = errors.New("the stored rows differ from what was counted")
 )
 
 // Options are the settings of every run.
@@ -114,14 +114,14 @@ type attempt struct {
 	bounds date.Bounds
 	id     int64
 	lease  lease.Lease
-	// maxEntities is Options.MaxEntities, or less where the date's last run fell silent.
+	// maxEntities is Options.MaxEntities, or less if the date's last run was lost.
 	maxEntities int
 	scanRun     int64
 	resumed     *int64
 	cursor      *entity.ID
 	before      before
-	scoped      []entity.ID // what the run is about; nil for the whole date
-	widened     bool        // to the whole date, though it was asked for some entities
+	scoped      []entity.ID // the entities that the run counts; nil means the whole date
+	widened     bool        // the run counts the whole date, although its requests name entities
 	began       time.Time
 
 	pair      *postgres.Pair
@@ -245,8 +245,8 @@ func (a *attempt) publish(ctx context.Context, rows merge.Rows, after, upTo *ent
 }
 
 func inexact(found, want batch.Totals) error {
-	return fmt.Errorf("%w: %d events of %d entities, not %d of %d; the next run writes what differs, and if it comes to this again, "+
-		"see what else writes to analytics.daily_entity_metrics", ErrInexact, found.Events, found.Entities, want.Events, want.Entities)
+	return fmt.Errorf("%w: %d events of %d entities instead of %d of %d; the next run writes the rows that differ; if this error comes again, "+
+		"find out what else writes to analytics.daily_entity_metrics", ErrInexact, found.Events, found.Entities, want.Events, want.Entities)
 }
 
 // checkStored compares the sum of everything stored for the date with what was counted. Publishing compares row by row, but

@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	// mostScope is about how many entities a run may be.
+	// mostScope is the most entities of a run that counts only some entities.
 	mostScope = 20_000
-	// smallScope is how many entities are worth a look at each of them, however few the date has. Above it, a run is about
-	// the entities only where they are at most a share of the date's, since each is a look into an index.
+	// smallScope is how many entities a run may always count one by one. For more entities, it does so only if they are a small
+	// share of the date's entities, because each needs an index lookup.
 	smallScope = 100
 	scopeShare = 10
 )
 
-// before is what the date's last complete run came to. It is zero where the date has changed hands since in any other way.
+// before has the results of the date's last complete run. It is zero if another run has held the date since.
 type before struct {
 	complete bool
 	totals   batch.Totals
 }
 
-// scope returns the entities that the claimed requests are about, in key order, or nil where the run is about the whole
-// date. It is, unless all other entities are as the last complete run left them.
+// scope returns the entities that the claimed requests name, in key order, or nil if the run must count the whole date. It must do
+// so unless the last complete run left all other entities right.
 func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
 	if !a.before.complete || a.scanRun != a.id || a.known.Strict || a.known.Erase {
 		return nil, nil
@@ -57,21 +57,21 @@ func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
 			id, err := a.Type.Parse(text)
 			if err != nil {
 				entities = nil
-				return nil //nolint:nilerr // A count of the whole date does it as well.
+				return nil //nolint:nilerr // Count the whole date instead.
 			}
 			entities = append(entities, id)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look which entities are asked for: %w", err)
+		return nil, fmt.Errorf("read which entities are requested: %w", err)
 	}
 	slices.Sort(entities)
 	return entities, nil
 }
 
-// rollScope counts some entities again, and publishes their rows: the same fence, the same comparison, and the same end as
-// those of a whole date. It does nothing and reports false where their events cannot be read quickly.
+// rollScope counts some entities again and publishes their rows, with the same fence and the same checks as for a whole date. If
+// their events cannot be read quickly, it does nothing and returns false.
 func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done bool, err error) {
 	table := merge.New(a.maxEntities)
 	err = a.during(ctx, PhaseScan, func(ctx context.Context) error {
@@ -112,7 +112,7 @@ func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows m
 		}
 	}
 	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
-	// A cursor would say that everything below it is published.
+	// Do not move the cursor: it would mean that everything below it is published.
 	a.publisher.Advance = func(ctx context.Context, queries *db.Queries, _ entity.ID, _ batch.Totals) error {
 		return a.lease.Fence(ctx, queries)
 	}
@@ -126,8 +126,8 @@ func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows m
 	return nil
 }
 
-// topAfter returns the date's largest entities once some entities have been counted again, and whether they are known: an
-// entity that has left a full list makes room for one that nobody has counted.
+// topAfter returns the date's top entities after some entities were counted again. known is false if an entity has left a full
+// list, because nobody has counted the entity that replaces it.
 func (a *attempt) topAfter(ctx context.Context, queries *db.Queries, entities []entity.ID) (top merge.Top, known bool, err error) {
 	text, err := queries.TopGet(ctx, a.order.Date)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -138,14 +138,14 @@ func (a *attempt) topAfter(ctx context.Context, queries *db.Queries, entities []
 	}
 	var stored map[string][]ranked
 	if err := json.Unmarshal(text, &stored); err != nil {
-		return merge.Top{}, false, nil //nolint:nilerr // Another version's. The next whole run writes them again.
+		return merge.Top{}, false, nil //nolint:nilerr // Another version wrote them. The next run of the whole date replaces them.
 	}
 	for name, list := range a.top.Lists() {
 		var kept []merge.Ranked
 		for _, r := range stored[name] {
 			id, err := a.Type.Parse(r.ID)
 			if err != nil {
-				return merge.Top{}, false, nil //nolint:nilerr // As above.
+				return merge.Top{}, false, nil //nolint:nilerr // See above.
 			}
 			if _, again := slices.BinarySearch(entities, id); !again {
 				kept = append(kept, merge.Ranked{ID: id, Count: r.Count})

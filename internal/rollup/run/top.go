@@ -14,8 +14,8 @@ type ranked struct {
 	Count int64  `json:"count"`
 }
 
-// recordTop records the date's largest entities in the transaction that completes the date. A run that resumed another has
-// not seen the entities below its cursor; it deletes what an earlier completion has recorded, which is then out of date.
+// recordTop records the date's top entities in the transaction that completes the date. A run that resumed another one has not
+// seen the entities below its cursor, so it deletes the list of an earlier run, which is out of date.
 func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
 	top, known := a.top, a.scanRun == a.id
 	if a.scoped != nil {
@@ -26,7 +26,7 @@ func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
 	}
 	if !known {
 		if err := queries.TopForget(ctx, a.order.Date); err != nil {
-			return fmt.Errorf("forget the top entities: %w", err)
+			return fmt.Errorf("delete the top entities: %w", err)
 		}
 		return nil
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// GapsIn returns the dates of a range that have events and are neither complete nor asked for. The range is to be a year
-// or so, and of dates that are over. Unlike Gaps it does not look for the first event: two statements for each 50 dates of
-// the range that are not complete are all it takes.
+// GapsIn returns the dates of a range that have events and are neither complete nor requested. The range should be about a year,
+// and its dates must be over. Unlike Gaps, it does not look for the first event: it needs only two statements for each 50 dates of
+// the range that are not complete.
 func (p *Planner) GapsIn(ctx context.Context, of date.Range) ([]date.Date, error) {
 	source, err := p.Source.Session(ctx)
 	if err != nil {
@@ -23,8 +23,8 @@ func (p *Planner) GapsIn(ctx context.Context, of date.Range) ([]date.Date, error
 	return p.gaps(ctx, source, &pace.Pacer{Clock: p.Clock, Pace: p.Pace}, of)
 }
 
-// FirstDate returns the date of the first event, by some fifteen looks into the index; no date where there is none before
-// today's end.
+// FirstDate returns the date of the first event. It needs about fifteen index lookups. It returns the zero date if there is no event
+// up to today.
 func (p *Planner) FirstDate(ctx context.Context) (date.Date, error) {
 	today, err := Today(ctx, p.Primary, p.Clock)
 	if err != nil {

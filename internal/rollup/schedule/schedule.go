@@ -1,9 +1,9 @@
-// Package schedule decides which dates the daily job asks for: yesterday and the lookback days before it, whose events
-// may have come late, and every date since the first event that is not complete, whatever kept it from being.
+// Package schedule decides which dates the daily job requests: yesterday and the lookback days before it, because events may have
+// arrived late, and every date since the first event that is not complete for any reason.
 //
-// River's periodic jobs live in memory: a process that was off at the hour has missed it, and knows nothing of that.
-// The ledger remembers for which instant of the schedule the work was last done, so doing it again is harmless, and
-// the first process that starts again does what was missed.
+// River keeps periodic jobs in memory, so a process that was off at the daily hour does not know that it has missed the job. The
+// ledger records the last day for which the work was done. So repeating the work does no harm, and the first process that starts
+// again does what was missed.
 package schedule
 
 import (
@@ -27,7 +27,7 @@ import (
 const (
 	Name      = "daily_rollup"
 	PruneName = "prune_ledger"
-	// VerifyName is that of the job which compares finished dates with their events.
+	// VerifyName is the name of the job that compares finished dates with their events.
 	VerifyName = "verify_dates"
 )
 
@@ -46,16 +46,16 @@ const (
 	priority  = 2
 )
 
-// earliest is where the search for the first event begins. Events before it are not found by the schedule; their dates
-// can be enqueued.
+// earliest is where the search for the first event begins. The schedule does not find earlier events, but their dates can be
+// requested.
 //
-//nolint:gochecknoglobals // A constant, were there constant dates.
+//nolint:gochecknoglobals // Never changed; Go has no constants of this type.
 var earliest = date.New(1970, time.January, 1)
 
 // Daily is the schedule of the daily job.
 type Daily struct {
 	Zone *time.Location
-	// Hour is the local hour it is due at, from 0 to 23. Where a clock skips the hour it is due when the clock resumes.
+	// Hour is the local hour of the job, from 0 to 23. If the clocks skip the hour, the job is due right after the change.
 	Hour int
 	// Lookback is how many days before yesterday are rolled up again every day.
 	Lookback int
@@ -63,7 +63,7 @@ type Daily struct {
 
 // Next returns the first instant after t at which the job is due. River's periodic jobs call it.
 func (d Daily) Next(t time.Time) time.Time {
-	// From the day before: a clock that goes back across midnight shows yesterday's date once more.
+	// Start with the day before, because clocks that go back across midnight show yesterday's date again.
 	for day := date.Of(t, d.Zone).AddDays(-1); ; day = day.AddDays(1) {
 		if due, is := d.due(day); is && due.After(t) {
 			return due
@@ -80,8 +80,8 @@ func (d Daily) Last(t time.Time) time.Time {
 	}
 }
 
-// due returns the instant at which the job is due on a date; it is on none that the zone skipped. [time.Date] moves a
-// time that a clock skips by as much as the clock was moved, one way or the other, which may be to another date.
+// due returns the instant at which the job is due on a date, and false for a date that the zone skipped. If the clocks skip the
+// hour, [time.Date] moves the time by the length of the change, possibly to another date.
 func (d Daily) due(day date.Date) (time.Time, bool) {
 	year, month, dayOfMonth := day.Date()
 	due := time.Date(year, month, dayOfMonth, d.Hour, 0, 0, 0, d.Zone)
@@ -99,15 +99,15 @@ type Planner struct {
 	Daily           Daily
 	Clock           pace.Clock
 	Pace            float64
-	// Via says how its requests came about; schedule where empty.
+	// Via says how the requests were made; schedule if empty.
 	Via string
 }
 
-// Plan requests what is due, and returns the dates. Called again, it requests none of them twice. While the daily job is
-// paused it requests nothing, and the error is ErrPaused.
+// Plan requests the dates that are due, and returns them. It does not request a date twice if it is called again. While the daily
+// job is paused, it requests nothing and returns ErrPaused.
 func (p *Planner) Plan(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, false) }
 
-// PlanNow does what Plan does at the job's hour, whatever the hour is and though it be paused: somebody asks for it.
+// PlanNow does what Plan does at the daily hour, at any time and even if the job is paused, because a person asked for it.
 func (p *Planner) PlanNow(ctx context.Context) ([]date.Date, error) { return p.plan(ctx, true) }
 
 func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
@@ -132,7 +132,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		queries := db.New(tx)
 		due := p.Daily.Last(now)
 		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
-			return fmt.Errorf("make the schedule's row: %w", err)
+			return fmt.Errorf("create the schedule's row: %w", err)
 		}
 		schedule, err := queries.ScheduleLock(ctx, db.ScheduleLockParams{Name: Name, DueAt: due, AtInstant: now})
 		switch {
@@ -144,7 +144,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		if schedule.Due || asked {
 			today, err := queries.DateOf(ctx, now)
 			if err != nil {
-				return fmt.Errorf("ask for the date: %w", err)
+				return fmt.Errorf("read today's date: %w", err)
 			}
 			yesterday := today.AddDays(-1)
 			for day := yesterday.AddDays(-p.Daily.Lookback); !day.After(yesterday); day = day.AddDays(1) {
@@ -169,7 +169,7 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 	return dates, nil
 }
 
-// Record notes that a periodic job has done its work as of now. Plan does so itself.
+// Record records that a periodic job has done its work now. Plan calls it.
 func (p *Planner) Record(ctx context.Context, name string) error {
 	err := p.Primary.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
@@ -185,7 +185,7 @@ func (p *Planner) Record(ctx context.Context, name string) error {
 	return nil
 }
 
-// Overdue reports whether a periodic job has missed its last instant by more than grace, and is not paused.
+// Overdue reports whether a periodic job is late by more than grace and is not paused.
 func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration) (overdue bool, err error) {
 	err = p.Primary.Read(ctx, func(on postgres.DBTX) error {
 		now := p.Clock.Now()
@@ -200,7 +200,7 @@ func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration)
 	return overdue, nil
 }
 
-// Gaps returns the dates up to yesterday that have events and are neither complete nor asked for.
+// Gaps returns the dates up to yesterday that have events and are neither complete nor requested.
 func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	today, err := Today(ctx, p.Primary, p.Clock)
 	if err != nil {
@@ -221,10 +221,10 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	return p.gaps(ctx, source, pacer, date.Range{First: first, Last: last})
 }
 
-// firstDate finds the date of the first event by bisection: some fifteen looks into the index, of whatever kind it is,
-// where min(created_at) would read a whole table that has a BRIN index only.
+// firstDate finds the date of the first event by bisection, with about fifteen lookups in an index of any kind. min(created_at)
+// would read the whole table if it has only a BRIN index.
 func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, last date.Date) (date.Date, error) {
-	// Invariant: no event before low's beginning, and some before high's or none at all.
+	// Invariant: there is no event before low begins. If there is any event, one is before high begins.
 	low, high := earliest, last.AddDays(1)
 	for low.Before(high) {
 		middle := low.AddDays(high.Sub(low)/2 + 1)
@@ -249,8 +249,8 @@ func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer
 	return low, nil
 }
 
-// anyEvent reports whether there is an event from the first to the last date. One stray event of long ago makes
-// thousands of dates without any, which need no look of their own.
+// anyEvent reports whether a range has any event. A single event of long ago leads to thousands of dates without events, which then
+// do not have to be checked one by one.
 func (p *Planner) anyEvent(
 	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, first, last date.Date,
 ) (exists bool, err error) {
@@ -267,7 +267,7 @@ func (p *Planner) anyEvent(
 	return exists, err
 }
 
-// read looks into the source.
+// read runs a query on the source.
 func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
 	took, err := pacer.Do(source, func() error {
 		return source.Look(ctx, readLimit, func(_ context.Context, on postgres.DBTX) error { return do(db.New(on)) })

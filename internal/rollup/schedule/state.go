@@ -18,11 +18,11 @@ import (
 // ErrPaused says that somebody has paused the daily job.
 var ErrPaused = errors.New("the daily job is paused")
 
-// State is what the ledger remembers of the daily job.
+// State is the daily job's state in the ledger.
 type State struct {
-	// LastRunAt is when it last did its work; nil where it never has.
+	// LastRunAt is when the job last did its work; nil if it never has.
 	LastRunAt *time.Time
-	// PausedAt is since when it has been paused; nil where it is not.
+	// PausedAt is when the job was paused; nil if it is not paused.
 	PausedAt *time.Time
 }
 
@@ -39,8 +39,8 @@ func Read(ctx context.Context, conn *postgres.DB) (state State, err error) {
 	return state, nil
 }
 
-// Next returns the first instant after now at which the daily job is due; nil while it is paused. The hour is the
-// workers' to know: see ledger.Worker.
+// Next returns the first instant after now at which the daily job is due; nil while it is paused. The caller gets daily from a
+// worker: see ledger.Worker.
 func (s State) Next(daily Daily, now time.Time) *time.Time {
 	if s.PausedAt != nil {
 		return nil
@@ -49,8 +49,8 @@ func (s State) Next(daily Daily, now time.Time) *time.Time {
 	return &next
 }
 
-// Pause keeps the daily job from asking for dates until Resume. What it has asked for is rolled up all the same, and so
-// is what others ask for. Pausing it again changes nothing. Who did it is written down.
+// Pause stops the daily job from requesting dates until Resume. Dates that it has already requested, and dates that others request,
+// are still rolled up. Pausing again changes nothing. The audit records who did it.
 func Pause(ctx context.Context, conn *postgres.DB, who audit.Who) error {
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
 		if err := db.New(tx).SchedulePause(ctx, Name); err != nil {
@@ -64,8 +64,8 @@ func Pause(ctx context.Context, conn *postgres.DB, who audit.Who) error {
 	return nil
 }
 
-// Resume lets the daily job ask for dates again: within a minute or so for those that it has missed, where its hour has
-// come meanwhile. Who did it is written down.
+// Resume lets the daily job request dates again. If the daily hour has passed in the meantime, the job runs within about a minute.
+// The audit records who did it.
 func Resume(ctx context.Context, conn *postgres.DB, who audit.Who) error {
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
 		if err := db.New(tx).ScheduleResume(ctx, Name); err != nil {
@@ -79,16 +79,16 @@ func Resume(ctx context.Context, conn *postgres.DB, who audit.Who) error {
 	return nil
 }
 
-// Outcome is how the latest job of a periodic one stands.
+// Outcome is the state of the latest job of a kind.
 type Outcome struct {
 	JobID int64
 	State string // River's
 	At    time.Time
-	// Error is that of the last attempt that failed; empty where none has.
+	// Error is the error of the last failed attempt; empty if none failed.
 	Error string
 }
 
-// Latest returns how the latest jobs of periodic ones stand, by name; those that never were are not in it.
+// Latest returns the state of the latest job of each periodic kind, by name. Kinds that never had a job are missing.
 func Latest(ctx context.Context, on postgres.DBTX, names []string) (map[string]Outcome, error) {
 	rows, err := db.New(on).ScheduleLatest(ctx, db.ScheduleLatestParams{Kinds: names, States: []string{
 		"available", "cancelled", "completed", "discarded", "pending", "retryable", "running", "scheduled",
@@ -103,8 +103,8 @@ func Latest(ctx context.Context, on postgres.DBTX, names []string) (map[string]O
 	return all, nil
 }
 
-// Today returns the current date of the reporting zone. It asks Postgres, which also says where dates begin: its time
-// zone database may differ from this process's.
+// Today returns the current date of the reporting zone. It asks Postgres, because Postgres also decides where dates begin, and its
+// time zone database may differ from this process's.
 func Today(ctx context.Context, conn *postgres.DB, clock pace.Clock) (today date.Date, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		today, err = db.New(on).DateOf(ctx, clock.Now())

@@ -12,17 +12,17 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrNoShortcut is returned by Scope where the events of some entities cannot be read in a short statement. There may be no
-// index that leads with the entity, or the entities have events of many years.
+// ErrNoShortcut is returned by Scope if the events of some entities cannot be read in a short statement. There may be no index that
+// begins with the entity, or the entities may have events of many years.
 var ErrNoShortcut = errors.New("the events of some entities cannot be read quickly")
 
 const (
-	// firstScope and mostScope are of how many entities one statement reads the events.
+	// firstScope and mostScope are for how many entities a statement reads events, at first and at most.
 	firstScope, mostScope = 100, 1_000
 )
 
-// Scope adds up the events of some entities between bounds, and reads no others where an index leads to them. It calls alive
-// before each statement. After an error the table must not be used.
+// Scope adds up the events of some entities between bounds. With an index that begins with the entity, it reads no other events. It
+// calls alive before each statement. After an error the table must not be used.
 func (s *Scanner) Scope(
 	ctx context.Context, bounds date.Bounds, entities []string, table Table, alive func(done float64) error,
 ) error {

@@ -18,13 +18,13 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Check looks whether analytics.events is what runs need: its columns, the right to read it, an index on the instant,
-// and a plan for a slice that reads no whole table. It only plans, and reads no event. A view written by hand is
-// checked in the same way as one that Set made. Where a step fails, those that need it are left out.
+// Check checks whether analytics.events has what runs need: the right columns, the right to read it, an index on the instant, and a
+// plan for a slice that does not read a whole table. It only plans, and reads no events. It checks a view that was written by hand
+// in the same way as one that Set created. If a check fails, it skips the checks that depend on it.
 func Check(ctx context.Context, conn *postgres.DB, installation schema.Installation) (Report, error) {
 	var report Report
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
-		// Plans are compared as text, so instants have to be written in one way.
+		// Plans are compared as text, so instants must always be written in the same way.
 		if _, err := tx.Exec(ctx, "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"); err != nil {
 			return fmt.Errorf("make settings: %w", err)
 		}
@@ -45,7 +45,7 @@ func Check(ctx context.Context, conn *postgres.DB, installation schema.Installat
 	return report, err
 }
 
-// checkView looks at what the view reads and at its columns.
+// checkView checks the view's tables and columns.
 func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	var report Report
 	view, err := lookup(ctx, tx, "analytics", "events")
@@ -54,7 +54,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 	if view.name == "" {
 		report.addf(Failure, textMissing).
-			fix("run `daymill migrate`, which makes it again as it was set")
+			fix("run `daymill migrate`, which creates it again")
 		return report, nil
 	}
 	source, err := show(ctx, tx)
@@ -68,7 +68,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	case source.Swapped != "":
 		report.addf(Failure, "%s", source.swappedText(source.Swapped)).fix("run `daymill source set` for the table that has the events")
 	case source.HandWritten:
-		report.addf(OK, "analytics.events is written by hand and reads %s", strings.Join(source.Reads, ", "))
+		report.addf(OK, "analytics.events was written by hand and reads %s", strings.Join(source.Reads, ", "))
 	default:
 		report.addf(OK, "analytics.events reads %s", strings.Join(source.Reads, ", "))
 	}
@@ -84,7 +84,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 		case i < 0:
 			report.addf(Failure, "analytics.events has no column %s", w.name).fix("select it, as " + w.cast)
 		case view.columns[i].Type != w.kind && view.columns[i].Type != strings.TrimPrefix(w.kind, "analytics."):
-			report.addf(Failure, "the column %s of analytics.events is %s, not %s", w.name, view.columns[i].Type, w.kind).
+			report.addf(Failure, "the column %s of analytics.events has the type %s instead of %s", w.name, view.columns[i].Type, w.kind).
 				fix("cast it in the view: " + w.cast)
 		}
 	}
@@ -94,13 +94,13 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	return report, nil
 }
 
-// checkRights looks whether runs may read everything behind the view.
+// checkRights checks whether runs may read everything behind the view.
 func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	var report Report
 	queries := db.New(tx)
 	role, err := queries.SourceRole(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the role: %w", err)
+		return nil, fmt.Errorf("read the role: %w", err)
 	}
 	reads, err := queries.SourceReads(ctx)
 	if err != nil {
@@ -120,7 +120,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 		return report, nil
 	}
 
-	// Rights on single columns and on functions show only when a statement begins.
+	// Postgres checks rights on single columns and on functions only when a statement begins.
 	err = attempt(ctx, tx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT e.entity_id, e.event_type, e.created_at FROM analytics.events AS e LIMIT 0")
 		return err
@@ -129,7 +129,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	switch {
 	case errors.As(err, &server) && server.Code == pgerrcode.InsufficientPrivilege:
 		report.addf(Failure, "analytics.events cannot be read: %s", server.Message).
-			fix("grant the role " + role.OwnerQuoted + ", which owns the view, what is missing")
+			fix("grant the missing right to the role " + role.OwnerQuoted + ", which owns the view")
 		return report, nil
 	case err != nil:
 		return nil, fmt.Errorf("read analytics.events: %w", err)
@@ -145,7 +145,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	return report, nil
 }
 
-// checkEntity looks at what the entity's column lets through. Behind a view written by hand nobody knows the column.
+// checkEntity checks which values the entity's column may have. For a view that was written by hand, the column is unknown.
 func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Report, error) {
 	return func(ctx context.Context, tx pgx.Tx) (Report, error) {
 		source, err := show(ctx, tx)
@@ -163,18 +163,18 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 			}
 			if !column.Required && slices.Contains([]string{kindTable, kindPartitioned}, table.Kind) {
 				report.addf(Warning, "%s.%s can be null: rows without an entity are not counted", table.Quoted, column.Quoted).
-					fix("nothing, where such rows are no events; else ALTER TABLE … ALTER COLUMN … SET NOT NULL")
+					fix("if such rows are not events, do nothing; otherwise run ALTER TABLE … ALTER COLUMN … SET NOT NULL")
 			}
 			switch {
 			case column.BaseName == "citext":
-				report.addf(Warning, "%s.%s is citext: ids that differ in case only are counted as different entities",
-					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…), where they are the same to the application")
+				report.addf(Warning, "%s.%s is citext: ids that differ only in case are counted as different entities",
+					table.Quoted, column.Quoted).fix("if they are equal for the application, write the view by hand with lower(…)")
 			case column.Loose:
-				report.addf(Warning, "%s.%s has a nondeterministic collation: ids that it takes for equal are counted as different entities",
+				report.addf(Warning, "%s.%s has a nondeterministic collation: ids that it considers equal are counted as different entities",
 					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…) or what else makes them the same, where they are the " +
 					"same to the application")
 			case installed == entity.Text && (isWhole(column) || column.BaseID == pgtype.UUIDOID):
-				report.addf(OK, "entities are named by the text of %s.%s, which is %s", table.Quoted, column.Quoted, column.Type)
+				report.addf(OK, "the entity is the text of %s.%s, whose type is %s", table.Quoted, column.Quoted, column.Type)
 			}
 		}
 		return report, nil

@@ -52,12 +52,12 @@ func TestCheck(t *testing.T) {
 		db.exec(t, `CREATE COLLATION app.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 			ALTER TABLE app.events ADD COLUMN c text COLLATE app.loose NOT NULL`)
 		db.set(t, source.Options{Table: "app.events", Entity: "c", Type: "what", Time: "at"})
-		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it takes for equal")
+		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it considers equal")
 		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "what", Time: "at"})
 		require.Empty(t, db.check(t))
 		all, err := source.Check(t.Context(), db.DB.DB, db.Installation)
 		require.NoError(t, err)
-		require.Equal(t, "entities are named by the text of app.events.b, which is uuid", all[3].Sentence)
+		require.Equal(t, "the entity is the text of app.events.b, whose type is uuid", all[3].Sentence)
 	})
 	t.Run("ReadsNoEvent", func(t *testing.T) {
 		t.Parallel()
@@ -139,10 +139,10 @@ func TestCheck(t *testing.T) {
 			DROP VIEW analytics.events CASCADE;
 			CREATE VIEW analytics.events AS SELECT product_id AS entity_id, kind AS event_type, occurred_at::date AS created_at FROM app.events`)
 		report := db.check(t)
-		require.Contains(t, report, "failure: the column entity_id of analytics.events is integer, not analytics.entity_id\n"+
+		require.Contains(t, report, "failure: the column entity_id of analytics.events has the type integer instead of analytics.entity_id\n"+
 			"  cast it in the view: entity_id::analytics.entity_id\n")
-		require.Contains(t, report, "failure: the column event_type of analytics.events is character varying(20), not text\n")
-		require.Contains(t, report, "failure: the column created_at of analytics.events is date, not timestamp with time zone\n")
+		require.Contains(t, report, "failure: the column event_type of analytics.events has the type character varying(20) instead of text\n")
+		require.Contains(t, report, "failure: the column created_at of analytics.events has the type date instead of timestamp with time zone\n")
 		db.exec(t, `DROP VIEW analytics.events; CREATE VIEW analytics.events AS SELECT id::analytics.entity_id AS entity_id FROM app.events`)
 		require.Contains(t, db.check(t), "failure: analytics.events has no column created_at\n")
 	})

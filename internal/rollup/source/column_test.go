@@ -53,7 +53,7 @@ func TestEntityColumn(t *testing.T) {
 					require.Equal(t, []string{want + " view 2026-03-01 00:00:00.000"}, db.events(t), column.kind)
 					require.False(t, db.show(t).HandWritten, column.kind)
 				} else {
-					requireRefused(t, db, options, "cannot name entities in a database installed for "+string(installed), "by hand")
+					requireRefused(t, db, options, "cannot be the entity in a database that was installed for "+string(installed), "by hand")
 				}
 				// The view lets go of the table.
 				db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS
@@ -110,8 +110,8 @@ func TestTimeColumn(t *testing.T) {
 		"bigint":           "to_timestamp(at) AS created_at, and an index on (to_timestamp(at))",
 		"date":             "(at::timestamp AT TIME ZONE 'UTC') AS created_at",
 		"double precision": "to_timestamp(at)",
-		"text":             "name a column that is timestamptz or timestamp",
-		"time":             "name a column that is timestamptz or timestamp",
+		"text":             "give a timestamptz or timestamp column",
+		"time":             "give a timestamptz or timestamp column",
 	} {
 		t.Run("Refused "+kind, func(t *testing.T) {
 			t.Parallel()

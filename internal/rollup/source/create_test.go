@@ -75,7 +75,7 @@ func TestAdopt(t *testing.T) {
 			db.exec(t, "CREATE TABLE public.raw_events "+definition)
 			err := adopt(t, db)
 			require.ErrorIs(t, err, source.ErrRefused)
-			require.ErrorContains(t, err, "read public.raw_events, the source out of the box")
+			require.ErrorContains(t, err, "set public.raw_events as the source")
 			require.ErrorContains(t, err, says)
 			exists, err := source.Exists(t.Context(), db.DB.DB)
 			require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestFindTarget(t *testing.T) {
 		db.RawEvents(t)
 		_, err := source.FindTarget(t.Context(), db.DB.DB)
 		require.ErrorIs(t, err, source.ErrHandWritten)
-		require.ErrorContains(t, err, "`daymill source set` makes it read one table")
+		require.ErrorContains(t, err, "run `daymill source set` to make it read one table")
 	})
 	t.Run("None", func(t *testing.T) {
 		t.Parallel()
@@ -197,6 +197,6 @@ func TestFindTarget(t *testing.T) {
 		db.set(t, options)
 		_, err := source.FindTarget(t.Context(), db.DB.DB)
 		require.ErrorIs(t, err, source.ErrRefused)
-		require.ErrorContains(t, err, "the source app.humans is a view, which takes no rows")
+		require.ErrorContains(t, err, "the source app.humans is a view, into which rows cannot be written")
 	})
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/daymill/daymill/internal/schema/inventory"
 )
 
-// Faults are sentences about what keeps events from being noticed or counted, though runs succeed: something that Daymill
-// installed is lost, disabled or changed, the source is another table by now, a watch does not ask for what is late. It is
-// empty where all is well. Workers look every half minute, as do `daymill status`, `daymill doctor` and the overview.
+// Faults returns sentences about what prevents events from being noticed or counted although runs succeed: something that Daymill
+// installed is missing, disabled or changed, the source is now a different table, or a watch does not request late events. It
+// returns none if everything is right. Workers call it every half minute, and so do `daymill status`, `daymill doctor` and the
+// overview.
 func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installation) ([]string, error) {
 	said := []string{}
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
@@ -23,14 +24,14 @@ func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installa
 			return fmt.Errorf("look at analytics.events: %w", err)
 		}
 		if missing {
-			said = append(said, textMissing+": run `daymill migrate`, which makes it again as it was set")
+			said = append(said, textMissing+": run `daymill migrate`, which creates it again")
 		}
 		faults, err := inventory.Compare(ctx, tx, installation.Inventory())
 		if err != nil {
 			return err
 		}
 		if len(faults) > 0 {
-			said = append(said, inventory.List(faults)+": run `daymill migrate`, which puts it right")
+			said = append(said, inventory.List(faults)+": run `daymill migrate`, which restores it")
 		}
 		more, err := watchFaults(ctx, tx)
 		said = append(said, more...)
@@ -55,13 +56,13 @@ func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installa
 
 const textMissing = "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)"
 
-// swappedText says that the source's name has come to mean another table than the view reads.
+// swappedText says that the source's name now means a different table from the one that the view reads.
 func (s Source) swappedText(reads string) string {
-	return fmt.Sprintf("analytics.events reads %s, and %s, which was set as the source, is another table by now: its events are not counted",
+	return fmt.Sprintf("analytics.events reads %s, but %s, which was set as the source, is now a different table: its events are not counted",
 		reads, pgx.Identifier{s.Schema, s.Table}.Sanitize())
 }
 
-// watchFaults says which watches do not do what they should.
+// watchFaults returns sentences about watches that do not work.
 func watchFaults(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	all, err := watches(ctx, tx)
 	if err != nil {
@@ -71,7 +72,7 @@ func watchFaults(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	for _, w := range all {
 		if w.Unsound {
 			said = append(said, "the triggers on "+w.Table+" are missing, disabled or changed, so late events are not noticed: run "+
-				"`daymill migrate`, which puts them right")
+				"`daymill migrate`, which restores them")
 		}
 	}
 	faults, err := db.New(tx).WatchFaults(ctx)
@@ -80,7 +81,7 @@ func watchFaults(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	}
 	for _, f := range faults {
 		if !f.Known {
-			said = append(said, fmt.Sprintf("late events of %s are not noticed since %s (%s): run `daymill source watch` again, and "+
+			said = append(said, fmt.Sprintf("late events of %s have not been noticed since %s (%s): run `daymill source watch` again, and "+
 				"`daymill verify` for the dates since then", f.TableName, f.Since.UTC().Format("2006-01-02 15:04:05 UTC"), f.Error))
 		}
 	}

@@ -12,22 +12,22 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Methods of indexes that answer for a span of time.
+// Methods of indexes that can find a span of time.
 const (
 	methodBtree = "btree"
 	methodBRIN  = "brin"
 )
 
-// indexed is a relation that holds instants, and what is known of its indexes.
+// indexed is a relation that has instants, and its indexes.
 type indexed struct {
 	relation
 
 	scan       scan
-	expression string // the instant, as the relation computes it: a column's name, or more
+	expression string // the instant, as the relation computes it: a column's name or an expression
 	indexes    []db.SourceIndexesRow
 }
 
-// examine looks up the indexes of the relation that a scan reads. The instant is what the scan compares.
+// examine looks up the indexes of the relation that a scan reads. compared is the expression that the scan compares.
 func examine(ctx context.Context, tx pgx.Tx, s scan, compared string) (indexed, error) {
 	table, err := lookup(ctx, tx, s.Schema, s.Relation)
 	if err != nil {
@@ -35,7 +35,7 @@ func examine(ctx context.Context, tx pgx.Tx, s scan, compared string) (indexed, 
 	}
 	x := indexed{relation: table, scan: s, expression: unqualified(compared, s.Alias)}
 	for _, column := range table.columns {
-		// A cast that only takes off the precision, or a domain: an index on the column serves.
+		// A cast that only removes the precision or a domain: an index on the column can be used.
 		if x.expression == "("+column.Quoted+")::timestamp with time zone" && column.BaseID == timestamptz {
 			x.expression = column.Quoted
 		}
@@ -46,7 +46,7 @@ func examine(ctx context.Context, tx pgx.Tx, s scan, compared string) (indexed, 
 	return x, nil
 }
 
-// serving returns the index that finds a span of time: the one the plan uses if it does, else any that covers all rows.
+// serving returns an index that finds a span of time: the one that the plan uses, or else any that covers all rows.
 func (x indexed) serving() (db.SourceIndexesRow, bool) {
 	for _, used := range x.scan.indexes {
 		for _, index := range x.indexes {
@@ -66,8 +66,8 @@ func (x indexed) serving() (db.SourceIndexesRow, bool) {
 	return db.SourceIndexesRow{}, false
 }
 
-// serves reports whether an index finds a span of time without being read whole. In a B-tree the instant has to come
-// first, or after keys that the plan compares for equality; in a BRIN index it may be any of the keys.
+// serves reports whether an index finds a span of time without being read completely. In a B-tree, the instant must be the first
+// key, or follow keys that the plan compares for equality. In a BRIN index it may be any of the keys.
 func (x indexed) serves(index db.SourceIndexesRow, condition string) bool {
 	for _, key := range index.Keys {
 		switch {
@@ -81,12 +81,12 @@ func (x indexed) serves(index db.SourceIndexesRow, condition string) bool {
 	return false
 }
 
-// plain makes two ways of writing an expression equal: parentheses and blanks differ between plans and indexes.
+// plain returns an expression without parentheses and blanks, in which plans and indexes differ.
 func plain(expression string) string {
 	return strings.NewReplacer("(", "", ")", "", " ", "").Replace(expression)
 }
 
-// isColumn reports whether the instant is a column as it is, rather than an expression.
+// isColumn reports whether the instant is a plain column and not an expression.
 func (x indexed) isColumn() bool {
 	for _, column := range x.columns {
 		if column.Quoted == x.expression {
@@ -96,7 +96,7 @@ func (x indexed) isColumn() bool {
 	return false
 }
 
-// key is the instant as CREATE INDEX wants it: a column in parentheses, anything else in two pairs.
+// key returns the instant for CREATE INDEX: a column in parentheses, anything else in two pairs of them.
 func (x indexed) key() string {
 	if x.isColumn() || enclosed(x.expression) {
 		return "(" + x.expression + ")"
@@ -104,8 +104,8 @@ func (x indexed) key() string {
 	return "((" + x.expression + "))"
 }
 
-// indexable reports whether Postgres would index the instant: it refuses expressions that depend on settings. It is
-// tried out on an empty copy of the table, and where that cannot be made the answer is yes.
+// indexable reports whether Postgres can index the instant: it refuses expressions that depend on settings. indexable tries it on an
+// empty copy of the table, and returns true if it cannot create the copy.
 func (x indexed) indexable(ctx context.Context, tx pgx.Tx) (bool, error) {
 	if x.isColumn() {
 		return true, nil
@@ -126,7 +126,7 @@ func (x indexed) indexable(ctx context.Context, tx pgx.Tx) (bool, error) {
 	}
 }
 
-// broken lists the indexes that CREATE INDEX CONCURRENTLY left behind when it failed.
+// broken lists the invalid indexes that a failed CREATE INDEX CONCURRENTLY left.
 func (x indexed) broken() (names []string) {
 	for _, index := range x.indexes {
 		if !index.Valid && x.serves(index, "") {

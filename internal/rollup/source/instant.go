@@ -14,15 +14,14 @@ import (
 
 const timestamptz = pgtype.TimestamptzOID
 
-// sentinel is an instant that is found again in a plan's text. It lies before all events, so that no partition is
-// left out.
+// sentinel is an instant that is easy to find in a plan's text. It is before all events, so that the plan has all partitions.
 const sentinel = "2001-02-03 04:05:06.789+00"
 
 const manyRows = 10_000
 
-// checkInstant looks for an index on the instant of every relation that holds events. Whole-table reads are made as
-// dear as can be, so where the plan has one, no index serves; and what the plan compares with the bound is, letter for
-// letter, what has to be indexed. That holds for unions, joins and expressions in views written by hand, too.
+// checkInstant looks for an index on the instant of every relation that has events. It makes sequential scans as expensive as
+// possible, so if the plan has one, no index can be used. The expression that the plan compares with the sentinel is exactly what
+// must be indexed. This also works for unions, joins and expressions in views that were written by hand.
 func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	var plan node
 	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
@@ -38,7 +37,7 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 
 	var report Report
-	type instant struct { // one per table, or more where a union reads the same table by two columns
+	type instant struct { // one per table, or more if a union reads two columns of the same table
 		root       int64
 		expression string
 	}
@@ -57,10 +56,10 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 				return nil, err
 			}
 		case compared == "":
-			// It is joined, row by row or whole: checkSlice says whether it is too large for that.
+			// A joined table may be read completely: checkSlice says whether it is too large for that.
 		case s.Type == nodeCustomScan:
-			report.addf(Warning, "%s.%s is read by an extension's own scan, which cannot be judged here", s.Schema, s.Relation).
-				fix("time a day's query by hand")
+			report.addf(Warning, "an extension reads %s.%s with its own scan, which cannot be checked here", s.Schema, s.Relation).
+				fix("measure the query of one day by hand")
 		default:
 			x, err := examine(ctx, tx, s, compared)
 			if err != nil {
@@ -84,28 +83,28 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	return report, nil
 }
 
-// foreign says what can be said of a table on another server.
+// foreign reports what can be found out about a table on another server.
 func (r *Report) foreign(ctx context.Context, tx pgx.Tx, s scan) error {
 	table, err := lookup(ctx, tx, s.Schema, s.Relation)
 	if err != nil {
 		return err
 	}
 	if operand(s.Filter, sentinel) != "" {
-		r.addf(Failure, "the foreign table %s is fetched whole for each slice: its wrapper does not send the condition on the instant",
+		r.addf(Failure, "each slice would fetch the whole foreign table %s, because its wrapper does not send the condition on the instant",
 			table.Quoted).fix("copy the events into a table of this database")
 		return nil
 	}
-	r.addf(Warning, "%s is a foreign table: whether its instant is indexed cannot be seen from here", table.Quoted).
-		fix("see that the table behind it, on its own server, has an index on the instant")
+	r.addf(Warning, "%s is a foreign table: this server cannot see whether its instant is indexed", table.Quoted).
+		fix("check on the other server that the table has an index on the instant")
 	return nil
 }
 
-// unreached explains a plan in which no relation is compared with the instant.
+// unreached explains a plan that compares no relation with the instant.
 func (r *Report) unreached(plan node) {
 	scans := plan.scans()
 	if len(scans) == 0 {
-		r.addf(Warning, "the planner sees no table behind analytics.events, as where a partitioned table has no partition yet").
-			fix("run `daymill source check` again when there is one")
+		r.addf(Warning, "the planner finds no table behind analytics.events, for example because a partitioned table has no partition yet").
+			fix("run `daymill source check` again once there is a table")
 		return
 	}
 	var names []string
@@ -114,12 +113,12 @@ func (r *Report) unreached(plan node) {
 			names = append(names, name)
 		}
 	}
-	r.addf(Failure, "a condition on created_at reaches none of the tables, so each slice reads all of %s", strings.Join(names, ", ")).
+	r.addf(Failure, "a condition on created_at reaches none of the tables, so each slice would read all of %s", strings.Join(names, ", ")).
 		fix("compute created_at from one row of one table: a condition does not reach through DISTINCT ON, LIMIT, window " +
 			"functions, aggregates or WITH … AS MATERIALIZED")
 }
 
-// instant reports on the index of one table: a relation, or all scanned partitions of one.
+// instant reports on the index of one table: a relation, or all its scanned partitions.
 func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error {
 	var missing []indexed
 	var found db.SourceIndexesRow
@@ -134,7 +133,7 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 	if len(missing) == 0 {
 		of := ""
 		if first.RootID != first.ID {
-			of = ", and alike on the other partitions of " + first.RootQuoted
+			of = ", and similar indexes on the other partitions of " + first.RootQuoted
 		}
 		r.addf(OK, "the index %s (%s) on %s finds a slice's events%s", found.Quoted, found.Method, first.expression, of)
 		return nil
@@ -146,13 +145,13 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 		return err
 	}
 	if !can {
-		r.addf(Failure, "created_at is computed from %s as %s, which Postgres cannot index, since it depends on settings",
+		r.addf(Failure, "created_at is computed from %s as %s, which Postgres cannot index because it depends on settings",
 			first.RootQuoted, first.expression).
-			fix("compute it immutably: AT TIME ZONE 'UTC' makes a timestamptz of a timestamp, to_timestamp(…) one of a number")
+			fix("compute it with an immutable expression: AT TIME ZONE 'UTC' converts a timestamp to timestamptz, and to_timestamp(…) a number")
 		return nil
 	}
 	partitioned := first.RootID != first.ID
-	finding := r.addf(Failure, "%s has no index that serves a span of %s: each slice would read the whole table",
+	finding := r.addf(Failure, "%s has no index that finds a span of %s: each slice would read the whole table",
 		first.RootQuoted, first.expression)
 	for _, x := range missing {
 		for _, index := range x.broken() {
@@ -161,15 +160,15 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 		finding.fix("CREATE INDEX CONCURRENTLY ON " + x.Quoted + " " + x.key() + ";")
 	}
 	if partitioned {
-		finding.fix("CREATE INDEX ON " + first.RootQuoted + " " + first.key() + "; -- after those: it takes them up, and is quick")
+		finding.fix("CREATE INDEX ON " + first.RootQuoted + " " + first.key() + "; -- after those: it attaches them, and is quick")
 	}
-	finding.fix("where rows come in the order of time and are not updated, USING brin " + first.key() +
-		" WITH (autosummarize = on) serves as well, and is far smaller")
+	finding.fix("if rows arrive in the order of time and are not updated, a far smaller index is enough: USING brin " + first.key() +
+		" WITH (autosummarize = on)")
 	return nil
 }
 
-// checkSlice plans a slice as a run asks for it, an hour of yesterday, and looks whether a large relation would be read
-// whole all the same: for want of statistics, or because a BRIN index is on rows that are in no order.
+// checkSlice plans a slice as a run does, for an hour of yesterday, and checks whether it would still read a large relation
+// completely: because statistics are missing, or because a BRIN index is on rows in random order.
 func checkSlice(ctx context.Context, tx pgx.Tx) (Report, error) {
 	bounds, err := db.New(tx).SourceSlice(ctx)
 	if err != nil {
@@ -200,12 +199,12 @@ func checkSlice(ctx context.Context, tx pgx.Tx) (Report, error) {
 		case !table.Analyzed:
 			finding.fix("ANALYZE " + table.Quoted + ";")
 		default:
-			finding.fix("ANALYZE "+table.Quoted+"; and where that changes nothing: a BRIN index does not serve rows that are in no "+
-				"order of time, a B-tree does", "a table that is joined needs an index on the column it is joined by")
+			finding.fix("ANALYZE "+table.Quoted+"; if that changes nothing, replace a BRIN index, which cannot find rows that are not in "+
+				"order of time, by a B-tree", "a joined table needs an index on the column by which it is joined")
 		}
 	}
 	if len(report) == 0 {
-		report.addf(OK, "the plan of a slice reads no large table whole")
+		report.addf(OK, "the plan of a slice reads no large table completely")
 	}
 	return report, nil
 }

@@ -10,10 +10,9 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-const brinToo = "  where rows come in the order of time and are not updated, USING brin (occurred_at) WITH (autosummarize = on) " +
-	"serves as well, and is far smaller\n"
+const brinToo = "  if rows arrive in the order of time and are not updated, a far smaller index is enough: USING brin (occurred_at) WITH (autosummarize = on)\n"
 
-const missing = "failure: app.events has no index that serves a span of occurred_at: each slice would read the whole table\n" +
+const missing = "failure: app.events has no index that finds a span of occurred_at: each slice would read the whole table\n" +
 	"  CREATE INDEX CONCURRENTLY ON app.events (occurred_at);\n" + brinToo
 
 func TestCheckInstant(t *testing.T) {
@@ -139,7 +138,7 @@ func TestCheckInstant(t *testing.T) {
 		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
 		report := db.check(t)
 		require.Contains(t, report, "warning: a slice of an hour would read all of app.products, about 20000 rows\n")
-		require.Contains(t, report, "a table that is joined needs an index on the column it is joined by")
+		require.Contains(t, report, "a joined table needs an index on the column by which it is joined")
 		require.NotContains(t, report, "failure")
 		db.exec(t, "ALTER TABLE app.products ADD PRIMARY KEY (id)")
 		require.Empty(t, db.check(t))
@@ -174,7 +173,7 @@ func TestCheckInstant(t *testing.T) {
 			db, _ := setupEvents(t)
 			db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
 			db.exec(t, "CREATE OR REPLACE VIEW analytics.events (entity_id, event_type, created_at) AS "+query)
-			require.Contains(t, db.check(t), "failure: a condition on created_at reaches none of the tables, so each slice reads all of", query)
+			require.Contains(t, db.check(t), "failure: a condition on created_at reaches none of the tables, so each slice would read all of", query)
 		}
 	})
 	t.Run("ByHandUnion", func(t *testing.T) {
@@ -188,7 +187,7 @@ func TestCheckInstant(t *testing.T) {
 			UNION ALL
 			SELECT l.product_id::analytics.entity_id, 'like', l.at AT TIME ZONE 'UTC' FROM app."Likes" AS l`)
 		require.Equal(t, missing+
-			"failure: app.\"Likes\" has no index that serves a span of (at AT TIME ZONE 'UTC'::text): each slice would read the whole table\n"+
+			"failure: app.\"Likes\" has no index that finds a span of (at AT TIME ZONE 'UTC'::text): each slice would read the whole table\n"+
 			"  CREATE INDEX CONCURRENTLY ON app.\"Likes\" ((at AT TIME ZONE 'UTC'::text));\n"+
 			strings.ReplaceAll(brinToo, "(occurred_at)", "((at AT TIME ZONE 'UTC'::text))"), db.check(t))
 		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
@@ -226,10 +225,10 @@ func TestCheckInstant(t *testing.T) {
 			OPTIONS (filename '/dev/null')`)
 		options.Table = "app.remote"
 		db.set(t, options)
-		require.Contains(t, db.check(t), "warning: app.remote is a foreign table: whether its instant is indexed cannot be seen from here\n")
+		require.Contains(t, db.check(t), "warning: app.remote is a foreign table: this server cannot see whether its instant is indexed\n")
 		options.Table = "app.file"
 		db.set(t, options)
-		require.Contains(t, db.check(t), "failure: the foreign table app.file is fetched whole for each slice")
+		require.Contains(t, db.check(t), "failure: each slice would fetch the whole foreign table app.file")
 	})
 	t.Run("Missing", func(t *testing.T) {
 		t.Parallel()
@@ -260,7 +259,7 @@ func TestCheckInstant(t *testing.T) {
 			CREATE TABLE app.parted (product_id integer NOT NULL, kind text, occurred_at timestamptz) PARTITION BY RANGE (occurred_at)`)
 		options.Table = "app.parted"
 		db.set(t, options)
-		require.Contains(t, db.check(t), "warning: the planner sees no table behind analytics.events")
+		require.Contains(t, db.check(t), "warning: the planner finds no table behind analytics.events")
 		db.exec(t, `
 			CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-02-01 00:00:00+00');
 			CREATE TABLE app.parted_2 PARTITION OF app.parted FOR VALUES FROM ('2026-02-01 00:00:00+00') TO ('2026-03-01 00:00:00+00')
@@ -268,10 +267,10 @@ func TestCheckInstant(t *testing.T) {
 			CREATE TABLE app.parted_2_view PARTITION OF app.parted_2 FOR VALUES IN ('view');
 			CREATE TABLE app.parted_2_rest PARTITION OF app.parted_2 DEFAULT;
 			CREATE INDEX ON app.parted_1 (occurred_at)`)
-		require.Equal(t, "failure: app.parted has no index that serves a span of occurred_at: each slice would read the whole table\n"+
+		require.Equal(t, "failure: app.parted has no index that finds a span of occurred_at: each slice would read the whole table\n"+
 			"  CREATE INDEX CONCURRENTLY ON app.parted_2_view (occurred_at);\n"+
 			"  CREATE INDEX CONCURRENTLY ON app.parted_2_rest (occurred_at);\n"+
-			"  CREATE INDEX ON app.parted (occurred_at); -- after those: it takes them up, and is quick\n"+brinToo, db.check(t))
+			"  CREATE INDEX ON app.parted (occurred_at); -- after those: it attaches them, and is quick\n"+brinToo, db.check(t))
 		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_view (occurred_at)")
 		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_rest (occurred_at)")
 		require.Empty(t, db.check(t))
@@ -282,7 +281,7 @@ func TestCheckInstant(t *testing.T) {
 		require.Equal(t, 5, indexes, "the indexes of the partitions were taken up, not made again")
 		report, err := source.Check(t.Context(), db.DB.DB, db.Installation)
 		require.NoError(t, err)
-		require.Contains(t, report[3].Sentence, "and alike on the other partitions of app.parted")
+		require.Contains(t, report[3].Sentence, "and similar indexes on the other partitions of app.parted")
 	})
 	t.Run("ThroughViews", func(t *testing.T) {
 		t.Parallel()

@@ -11,17 +11,17 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Late is what tells the dates of a changed row: which column of which table has the instant.
+// Late says which column of which table has the instant, so that the dates of a changed row can be found.
 type Late struct {
 	Schema, Table string // exact, without quotes
 	Time          string // the column with the instant
-	Zone          string // of a timestamp without time zone; else empty
-	// Counted are the columns that make an event of a row, besides the instant: an update of others touches no date. Empty where
-	// that is not known.
+	Zone          string // of a timestamp without time zone; otherwise empty
+	// Counted lists the columns of an event other than the instant. An update of other columns touches no date. Empty if the columns
+	// are unknown.
 	Counted []string
 }
 
-// LateOf finds what Watch would watch, for callers that notice late events in another way.
+// LateOf returns what Watch would watch, for callers that notice late events in another way.
 func LateOf(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (late Late, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		source, err := show(ctx, tx)
@@ -41,8 +41,8 @@ func LateOf(ctx context.Context, conn *postgres.DB, installation schema.Installa
 	return late, err
 }
 
-// RequestLate asks for the dates before today of some instants, as the triggers of Watch do, in the caller's transaction.
-// Instants are texts as Postgres writes them in JSON; of a timestamp in a zone where there is one.
+// RequestLate requests the dates before today of some instants, as the triggers of Watch do, in the caller's transaction. Instants
+// are texts as Postgres writes them in JSON. If zone is not empty, they are timestamps without time zone in that zone.
 func RequestLate(ctx context.Context, tx pgx.Tx, instants []string, zone string) error {
 	if len(instants) == 0 {
 		return nil
@@ -53,8 +53,8 @@ func RequestLate(ctx context.Context, tx pgx.Tx, instants []string, zone string)
 	return nil
 }
 
-// RequestEvery asks for every date before today that was ever rolled up, in the caller's transaction: nobody knows which of them
-// a change was of.
+// RequestEvery requests every date before today that was ever rolled up, in the caller's transaction. It is for changes whose dates
+// are unknown.
 func RequestEvery(ctx context.Context, tx pgx.Tx) error {
 	if err := db.New(tx).LateRequestAll(ctx); err != nil {
 		return fmt.Errorf("request all dates: %w", err)
@@ -62,10 +62,10 @@ func RequestEvery(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// LateKind is the kind of the consumers of captured changes that ask for the dates of late events.
+// LateKind is the kind of the consumers of captured changes that request the dates of late events.
 const LateKind = "rollup"
 
-// LateConsumers are the names of the consumers of kind LateKind.
+// LateConsumers returns the names of the consumers of kind LateKind.
 func LateConsumers(ctx context.Context, conn *postgres.DB) (names []string, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) (err error) {
 		names, err = db.New(on).ConsumerOfKind(ctx, LateKind)

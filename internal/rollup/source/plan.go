@@ -11,7 +11,7 @@ import (
 
 // node is a step of a plan, as EXPLAIN (VERBOSE, FORMAT JSON) writes it.
 //
-//nolint:tagliatelle // The names are Postgres's.
+//nolint:tagliatelle // Postgres defines the names.
 type node struct {
 	Type         string `json:"Node Type"`
 	Relationship string `json:"Parent Relationship"`
@@ -42,13 +42,13 @@ func explain(ctx context.Context, tx pgx.Tx, query string) (node, error) {
 		return node{}, fmt.Errorf("plan a slice: %w", err)
 	}
 	var plans []struct {
-		Plan node `json:"Plan"` //nolint:tagliatelle // As above.
+		Plan node `json:"Plan"` //nolint:tagliatelle // Postgres defines the name.
 	}
 	if err := json.Unmarshal(text, &plans); err != nil {
 		return node{}, fmt.Errorf("read the plan of a slice: %w", err)
 	}
 	if len(plans) != 1 {
-		return node{}, fmt.Errorf("read the plan of a slice: there are %d plans where one was asked for", len(plans))
+		return node{}, fmt.Errorf("read the plan of a slice: got %d plans instead of one", len(plans))
 	}
 	return plans[0].Plan, nil
 }
@@ -57,8 +57,8 @@ func explain(ctx context.Context, tx pgx.Tx, query string) (node, error) {
 type scan struct {
 	node
 
-	indexes []node // the index itself, or those that a bitmap was made of
-	bounded bool   // a join asks it for the rows that go with one, or ends it when the other side ends
+	indexes []node // the scanned index, or the indexes of a bitmap
+	bounded bool   // a join looks up rows in it, or stops it early
 }
 
 // scans lists how a plan reads each relation.
@@ -95,7 +95,7 @@ func (n node) bitmaps() (all []node) {
 	return all
 }
 
-// conditions are all that a scan compares, the index's first.
+// conditions returns all conditions of a scan, those of the index first.
 func (s scan) conditions() []string {
 	all := make([]string, 0, len(s.indexes)+2)
 	for _, index := range s.indexes {
@@ -104,7 +104,7 @@ func (s scan) conditions() []string {
 	return append(all, s.RecheckCond, s.Filter)
 }
 
-// whole reports whether a scan reads all rows of its relation, or all of an index, as far as can be told.
+// whole reports whether a scan seems to read all rows of its relation, or all of an index.
 func (s scan) whole() bool {
 	switch {
 	case s.Type == nodeSeqScan:
@@ -120,8 +120,8 @@ func (s scan) whole() bool {
 	return true
 }
 
-// operand cuts out of a condition what is compared with an instant: of `((e.kind <> 'x') AND (e.at >= '…'::…))` that is
-// `e.at`. It is empty where the condition has no such comparison.
+// operand returns the expression that a condition compares with an instant: `e.at` for `((e.kind <> 'x') AND (e.at >= '…'::…))`. It
+// returns an empty text if the condition has no such comparison.
 func operand(condition, instant string) string {
 	end := strings.Index(condition, " >= '"+instant+"'::timestamp with time zone)")
 	if end < 0 {
@@ -146,7 +146,7 @@ func operand(condition, instant string) string {
 	return condition[open[len(open)-1]+1 : end]
 }
 
-// enclosed reports whether the parenthesis that an expression begins with is closed by its last.
+// enclosed reports whether the last parenthesis of an expression closes the first one.
 func enclosed(expression string) bool {
 	depth := 0
 	for i := 0; i < len(expression); i = token(expression, i) {
@@ -163,8 +163,8 @@ func enclosed(expression string) bool {
 	return false
 }
 
-// skipQuoted returns the place of the quote that ends a string or an identifier which begins at start. A doubled quote
-// stands for itself.
+// skipQuoted returns the position of the quote that ends the string or identifier beginning at start. A doubled quote does not end
+// it.
 func skipQuoted(text string, start int) int {
 	quote := text[start]
 	for i := start + 1; i < len(text); i++ {
@@ -180,7 +180,7 @@ func skipQuoted(text string, start int) int {
 	return len(text)
 }
 
-// unqualified takes a relation's alias off the columns of an expression: of `lower(e.kind)` it makes `lower(kind)`.
+// unqualified removes a relation's alias from the columns of an expression: `lower(e.kind)` becomes `lower(kind)`.
 func unqualified(expression, alias string) string {
 	var out strings.Builder
 	for i := 0; i < len(expression); {
@@ -220,7 +220,7 @@ func isWord(c byte) bool {
 	return c == '_' || c == '$' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }
 
-// identifier is the name that a token stands for, if it is an identifier.
+// identifier returns the name that a token stands for, and false if the token is not an identifier.
 func identifier(token string) (name string, ok bool) {
 	if len(token) >= 2 && token[0] == '"' {
 		return strings.ReplaceAll(token[1:len(token)-1], `""`, `"`), true

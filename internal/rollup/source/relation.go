@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// relation is a table, or what can stand for one.
+// relation is a table, a view or another relation that can be a source.
 type relation struct {
 	db.SourceRelationRow
 
@@ -23,7 +23,7 @@ type relation struct {
 	columns      []db.SourceColumnsRow
 }
 
-// What pg_class.relkind can be for something that has rows.
+// Values of pg_class.relkind for relations that have rows.
 const (
 	kindTable       = "r"
 	kindPartitioned = "p"
@@ -34,7 +34,7 @@ const (
 
 const publicSchema = "public"
 
-// parseName returns the parts of a name as SQL reads it, or nil where it is no name.
+// parseName returns the parts of a name as SQL reads it, or nil if the text is not a name.
 func parseName(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
 	var parts []string
 	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
@@ -51,8 +51,8 @@ func parseName(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
 	}
 }
 
-// find looks a table up as SQL would, and where that finds none, by the name as it stands: app.Events is then the
-// "Events" that some tools create and nobody remembers to quote.
+// find looks up a table as SQL would. If that finds none, it looks for the exact name: app.Events then finds the table "Events",
+// which some tools create and which needs quotes in SQL.
 func find(ctx context.Context, tx pgx.Tx, name string) (relation, error) {
 	parts, err := parseName(ctx, tx, name)
 	if err != nil {
@@ -75,10 +75,10 @@ func find(ctx context.Context, tx pgx.Tx, name string) (relation, error) {
 		return relation{}, refusef("%q has too many parts: write a table as schema.table", name)
 	}
 	return relation{}, refusef("there is no table %q: write it as schema.table, or as schema.\"Table\" "+
-		"where the name has capitals, blanks or dots", name)
+		"if the name has capitals, blanks or dots", name)
 }
 
-// lookup returns a relation by its exact name, or a zero one.
+// lookup returns a relation by its exact name, or the zero value if there is none.
 func lookup(ctx context.Context, tx pgx.Tx, schema, name string) (relation, error) {
 	queries := db.New(tx)
 	row, err := queries.SourceRelation(ctx, db.SourceRelationParams{TableSchema: schema, TableName: name})
@@ -95,11 +95,11 @@ func lookup(ctx context.Context, tx pgx.Tx, schema, name string) (relation, erro
 	return relation{schema: schema, name: name, SourceRelationRow: row, columns: columns}, nil
 }
 
-// usable refuses what is no source of rows, and what Daymill itself made.
+// usable refuses relations without rows, and Daymill's own relations.
 func (r relation) usable() error {
 	switch {
 	case slices.Contains(schema.Own(), r.schema):
-		return refusef("%s belongs to Daymill: name a table of the application's", r.Quoted)
+		return refusef("%s belongs to Daymill: give a table of the application", r.Quoted)
 	case !slices.Contains([]string{kindTable, kindPartitioned, kindView, kindMatview, kindForeign}, r.Kind):
 		return refusef("%s is neither a table nor a view", r.Quoted)
 	case !r.SchemaUsable:
@@ -110,7 +110,7 @@ func (r relation) usable() error {
 	}
 }
 
-// column finds a column as find does a table.
+// column looks up a column in the same way as find looks up a table.
 func (r relation) column(ctx context.Context, tx pgx.Tx, flag, name string) (db.SourceColumnsRow, error) {
 	parts, err := parseName(ctx, tx, name)
 	if err != nil {
@@ -129,6 +129,6 @@ func (r relation) column(ctx context.Context, tx pgx.Tx, flag, name string) (db.
 			known[i] = column.Quoted
 		}
 	}
-	return db.SourceColumnsRow{}, refusef("%s has no column %q for --%s; it has %s",
+	return db.SourceColumnsRow{}, refusef("%s has no column %q for --%s: its columns are %s",
 		r.Quoted, name, flag, strings.Join(known, ", "))
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/daymill/daymill/internal/schema/inventory"
 )
 
-// Repair puts back what `daymill source set` and `daymill source watch` have made and is lost or changed: the view, its record,
-// the triggers of watches and their functions. It returns a sentence for each thing that it has done or could not do, and
-// changes nothing where all is as it should be. It never makes the view read another table: that is a person's to decide.
+// Repair restores what `daymill source set` and `daymill source watch` have created if it is missing or changed: the view, its
+// record, the triggers of watches and their functions. It returns a sentence for each repair that it has done or could not do, and
+// changes nothing if everything is right. It never makes the view read another table, because a person must decide that.
 func Repair(ctx context.Context, conn *postgres.DB, installation schema.Installation, who audit.Who) ([]string, error) {
 	var said []string
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
@@ -38,14 +38,14 @@ func Repair(ctx context.Context, conn *postgres.DB, installation schema.Installa
 	return said, err
 }
 
-// repairView makes analytics.events again where it was dropped, and the views that were dropped with it.
+// repairView creates analytics.events again if it was dropped, and also the views that were dropped with it.
 func repairView(ctx context.Context, tx pgx.Tx, installation schema.Installation) ([]string, error) {
 	view, err := lookup(ctx, tx, "analytics", "events")
 	if err != nil {
 		return nil, err
 	}
 	if view.name != "" {
-		// After a restore the table has another number.
+		// After a restore, the table has another oid.
 		if err := db.New(tx).SourceRenumber(ctx); err != nil {
 			return nil, fmt.Errorf("record the table's number: %w", err)
 		}
@@ -55,7 +55,7 @@ func repairView(ctx context.Context, tx pgx.Tx, installation schema.Installation
 	if err != nil {
 		return nil, err
 	}
-	said := "analytics.events was missing and reads nothing now: run `daymill source set`, or write it by hand again"
+	said := "analytics.events was missing, and was created again but reads nothing: run `daymill source set`, or write it by hand again"
 	if recorded.Table != "" {
 		err := keep(ctx, tx, func(tx pgx.Tx) error {
 			v, err := recorded.view(ctx, tx, installation.EntityType)
@@ -66,7 +66,7 @@ func repairView(ctx context.Context, tx pgx.Tx, installation schema.Installation
 		})
 		switch {
 		case err == nil:
-			said = "analytics.events was missing and reads " + pgx.Identifier{recorded.Schema, recorded.Table}.Sanitize() + " again"
+			said = "analytics.events was missing, and was created again to read " + pgx.Identifier{recorded.Schema, recorded.Table}.Sanitize()
 			if err := recorded.refresh(ctx, tx); err != nil {
 				return nil, err
 			}
@@ -84,7 +84,7 @@ func repairView(ctx context.Context, tx pgx.Tx, installation schema.Installation
 		}
 	}
 	views, err := repairViews(ctx, tx, installation)
-	return append([]string{said + "; rights on it have to be granted again"}, views...), err
+	return append([]string{said + "; grant rights on it again"}, views...), err
 }
 
 // refresh records the view as it is now.
@@ -97,7 +97,7 @@ func (s Source) refresh(ctx context.Context, tx pgx.Tx) error {
 	return s.record(ctx, tx)
 }
 
-// repairViews makes the views again that were dropped along with analytics.events.
+// repairViews creates the views again that were dropped together with analytics.events.
 func repairViews(ctx context.Context, tx pgx.Tx, installation schema.Installation) ([]string, error) {
 	faults, err := inventory.Repair(ctx, tx, installation.Inventory(), inventory.View)
 	if err != nil {
@@ -105,7 +105,7 @@ func repairViews(ctx context.Context, tx pgx.Tx, installation schema.Installatio
 	}
 	said := make([]string, len(faults))
 	for i, fault := range faults {
-		said[i] = fault.Name + " was " + fault.What + " and is as it should be again"
+		said[i] = fault.Name + " was " + fault.What + ", and was restored"
 		if fault.Error != "" {
 			said[i] = fault.String()
 		}
@@ -113,7 +113,7 @@ func repairViews(ctx context.Context, tx pgx.Tx, installation schema.Installatio
 	return said, nil
 }
 
-// repairWatches makes triggers and functions of watches again where they are not what Watch made.
+// repairWatches creates triggers and functions of watches again if they differ from what Watch created.
 func repairWatches(ctx context.Context, tx pgx.Tx, installation schema.Installation) ([]string, error) {
 	recorded, err := db.New(tx).WatchRecorded(ctx, template())
 	if err != nil {
@@ -140,17 +140,17 @@ func repairWatches(ctx context.Context, tx pgx.Tx, installation schema.Installat
 		case err != nil && postgres.Code(err) == "" && !errors.Is(err, ErrRefused):
 			return nil, err
 		case err != nil:
-			said = append(said, row.Quoted+" is not watched as it should be, and could not be: "+strings.TrimPrefix(err.Error(), ErrRefused.Error()+": "))
+			said = append(said, row.Quoted+"'s triggers are missing or changed, and could not be restored: "+strings.TrimPrefix(err.Error(), ErrRefused.Error()+": "))
 		case i >= 0 && !all[i].Unsound && len(all[i].Unwatched) == 0:
-			said = append(said, "the watch of "+row.Quoted+" has the function of this version")
+			said = append(said, "the triggers on "+row.Quoted+" were updated to this version")
 		default:
-			said = append(said, row.Quoted+" is watched again: late events that came meanwhile were not noticed, and `daymill verify` finds them")
+			said = append(said, row.Quoted+" is watched again: late events of the meantime were not noticed, and `daymill verify` finds their dates")
 		}
 	}
 	return said, nil
 }
 
-// watchAgain does what Watch did, with what was recorded of it.
+// watchAgain creates the triggers of a watch again, from its record.
 func watchAgain(ctx context.Context, tx pgx.Tx, row db.WatchRecordedRow, installed entity.Type) error {
 	options := WatchOptions{
 		Table: row.Quoted, Time: pgx.Identifier{row.TimeColumn}.Sanitize(), TimeZone: row.TimeColumnZone,
@@ -166,7 +166,7 @@ func watchAgain(ctx context.Context, tx pgx.Tx, row db.WatchRecordedRow, install
 	return w.install(ctx, tx)
 }
 
-// keep runs do in a savepoint, and takes back what it did where it fails.
+// keep runs do in a savepoint, and undoes what do did if it fails.
 func keep(ctx context.Context, tx pgx.Tx, do func(tx pgx.Tx) error) error {
 	nested, err := tx.Begin(ctx)
 	if err != nil {

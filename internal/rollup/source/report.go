@@ -2,33 +2,33 @@ package source
 
 import "fmt"
 
-// Level says how grave a finding is.
+// Level says how severe a finding is.
 type Level string
 
-// The levels, from what is right to what keeps a run from being exact or gentle.
+// The levels, from a check that passed to a problem that makes runs inexact or slow.
 const (
 	OK      Level = "ok"
 	Warning Level = "warning"
 	Failure Level = "failure"
 )
 
-// Finding is one thing that Check looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Level    Level
 	Sentence string
-	// Fix are the lines that set it right: statements to run, or advice. Empty where nothing is wrong.
+	// Fix says how to fix the problem, in lines: statements to run, or advice. Empty if nothing is wrong.
 	Fix []string
 }
 
 func (f *Finding) fix(lines ...string) { f.Fix = append(f.Fix, lines...) }
 
-// Report is what Check found, in the order it looked.
+// Report lists the findings of Check, in the order of its checks.
 type Report []Finding
 
 // Failed reports whether any finding is a failure.
 func (r *Report) Failed() bool { return r.Count(Failure) > 0 }
 
-// Count is the number of findings of a level.
+// Count returns the number of findings of a level.
 func (r *Report) Count(level Level) int {
 	count := 0
 	for _, finding := range *r {

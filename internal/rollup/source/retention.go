@@ -13,15 +13,15 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// The shortest and the longest that an application may be said to keep events.
+// The shortest and the longest retention that can be recorded.
 const (
 	MinRetention = 24 * time.Hour
 	MaxRetention = 100 * 366 * 24 * time.Hour
 )
 
-// SetRetention records how long the application keeps events; 0 says that it is not known, or for good. Metrics of dates
-// that begin earlier than that stay as they are: see package protection. ErrRefused says that it is too short or too long. Who
-// says so is for the audit, in which nothing is written where Via is empty.
+// SetRetention records how long the application keeps events; 0 means forever or unknown. Metrics of dates that begin earlier stay
+// unchanged: see package protection. It returns ErrRefused if the retention is too short or too long. The audit records who; it
+// records nothing if who.Via is empty.
 func SetRetention(ctx context.Context, conn *postgres.DB, retention time.Duration, who audit.Who) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
 		if err := setRetention(ctx, tx, retention); err != nil {
@@ -31,7 +31,7 @@ func SetRetention(ctx context.Context, conn *postgres.DB, retention time.Duratio
 	})
 }
 
-// retentionText writes how long events are kept, in days where they are whole.
+// retentionText returns a retention as text, in days if it is a whole number of days.
 func retentionText(retention time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -46,7 +46,7 @@ func retentionText(retention time.Duration) string {
 
 func setRetention(ctx context.Context, tx pgx.Tx, retention time.Duration) error {
 	if retention != 0 && (retention < MinRetention || retention > MaxRetention) {
-		return refusef("events are kept for a day at least and a hundred years at most, such as 90d; 0 says that it is not known")
+		return refusef("the retention must be between a day and a hundred years: write it as 90d, or 0 for forever")
 	}
 	if err := db.New(tx).InstallationSetRetention(ctx, retention); err != nil {
 		return fmt.Errorf("record the retention: %w", err)
@@ -54,7 +54,7 @@ func setRetention(ctx context.Context, tx pgx.Tx, retention time.Duration) error
 	return nil
 }
 
-// Retention is how long the application keeps events; 0 where nobody has said so.
+// Retention returns how long the application keeps events; 0 if none is recorded.
 func Retention(ctx context.Context, conn *postgres.DB) (retention time.Duration, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		retention, err = db.New(tx).InstallationRetention(ctx)

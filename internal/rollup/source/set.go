@@ -17,34 +17,33 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Options say which table and columns the events are in. Names are read as SQL reads them, and where that finds
-// nothing, as they stand.
+// Options say which table and columns have the events. Names are looked up as in SQL, or else exactly as written.
 type Options struct {
 	Table string // schema.table, or a table of the schema public
 
-	Entity string // the column that names the entity
+	Entity string // the column with the entity
 	Type   string // the column with the event type
 	Time   string // the column with the instant
 
-	// TimeZone is the zone that a timestamp without time zone is in; UTC where empty. Other columns need none.
+	// TimeZone is the zone of a timestamp without time zone; UTC if empty. Other columns need none.
 	TimeZone string
-	// Map renames event types, from what the table calls them to what Daymill shall. Others keep their names.
+	// Map renames event types: its keys are the table's names, its values Daymill's. Other types keep their names.
 	Map map[string]string
-	// Where is a condition in SQL on the table's rows; rows that do not meet it are no events.
+	// Where is a condition in SQL on the table's rows. Rows that do not meet it are not events.
 	Where string
 
 	// Who sets it, for the audit, in which nothing is written where Via is empty.
 	Who audit.Who
-	// Retention is how long the application keeps events, 0 for as long as it may be; nil leaves what is recorded.
+	// Retention is how long the application keeps events; 0 means forever, and nil keeps the recorded value.
 	Retention *time.Duration
 }
 
-// advisoryLock is held by a transaction that replaces the view: two at a time would disturb each other in the
-// catalog. The number is arbitrary and Daymill's own.
+// advisoryLock is held by a transaction that replaces the view, because two at a time would conflict in the catalog. The number is
+// arbitrary.
 const advisoryLock = 6_107_330_082
 
-// Set makes analytics.events read a table. It replaces the view in one transaction: where anything is wrong, nothing
-// has changed, and where the table or the options are, the error is ErrRefused.
+// Set makes analytics.events read a table. It replaces the view in one transaction, so an error changes nothing. If the table or the
+// options are wrong, the error is ErrRefused.
 func Set(ctx context.Context, conn *postgres.DB, installation schema.Installation, options Options) error {
 	return locked(ctx, conn, func(tx pgx.Tx) error {
 		if err := set(ctx, tx, installation, options); err != nil {
@@ -54,7 +53,7 @@ func Set(ctx context.Context, conn *postgres.DB, installation schema.Installatio
 	})
 }
 
-// writeDown writes into the audit who has set a source.
+// writeDown records in the audit who has set the source.
 func (o Options) writeDown(ctx context.Context, tx pgx.Tx, action string) error {
 	detail := map[string]any{"entity": o.Entity, "type": o.Type, "time": o.Time}
 	if o.Where != "" {
@@ -66,7 +65,7 @@ func (o Options) writeDown(ctx context.Context, tx pgx.Tx, action string) error 
 	return writeDown(ctx, tx, audit.Entry{Who: o.Who, Action: action, Target: o.Table, Detail: detail})
 }
 
-// writeDown writes into the audit what was done to the source, where it is said how.
+// writeDown records an entry about the source in the audit, unless its Via is empty.
 func writeDown(ctx context.Context, tx pgx.Tx, entry audit.Entry) error {
 	if entry.Via == "" {
 		return nil
@@ -74,15 +73,15 @@ func writeDown(ctx context.Context, tx pgx.Tx, entry audit.Entry) error {
 	return audit.Record(ctx, tx, entry)
 }
 
-// What Create creates and Adopt takes up.
+// The table that Create creates and Adopt adopts.
 const rawEvents = "raw_events"
 
 func rawEventsOptions() Options {
 	return Options{Table: publicSchema + "." + rawEvents, Entity: "entity_id", Type: "event_type", Time: "created_at"}
 }
 
-// Create makes the table public.raw_events, for an application that records no events yet, and sets it as the source.
-// It refuses where there is such a table, or any other source. Who asked is for the audit, as in Options.
+// Create creates the table public.raw_events, for an application that records no events yet, and sets it as the source. It returns
+// ErrRefused if that table or any other source exists. The audit records who, as in Options.
 func Create(ctx context.Context, conn *postgres.DB, installation schema.Installation, who audit.Who) error {
 	return locked(ctx, conn, func(tx pgx.Tx) error {
 		existing, err := lookup(ctx, tx, publicSchema, rawEvents)
@@ -90,7 +89,7 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 			return err
 		}
 		if existing.name != "" {
-			return refusef("public.raw_events exists already: run `daymill source set --table public.raw_events " +
+			return refusef("public.raw_events already exists: run `daymill source set --table public.raw_events " +
 				"--entity … --type … --time …` to read it")
 		}
 		current, err := show(ctx, tx)
@@ -111,7 +110,7 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 		switch {
 		case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
 			return refusef("this role may not create tables in the schema public: run GRANT CREATE ON SCHEMA public TO it, " +
-				"or let another create one and run `daymill source set`")
+				"or let another role create the table and run `daymill source set`")
 		case err != nil:
 			return fmt.Errorf("create public.raw_events: %w", err)
 		}
@@ -124,9 +123,8 @@ func Create(ctx context.Context, conn *postgres.DB, installation schema.Installa
 	})
 }
 
-// Adopt sets public.raw_events as the source where there is none yet and that table is there, and does nothing
-// otherwise. A table of that name that makes no source is ErrRefused: nothing was changed, so a caller may say so and
-// go on.
+// Adopt sets public.raw_events as the source if there is no source yet and that table exists. Otherwise it does nothing. If the
+// table cannot be a source, it returns ErrRefused; it has then changed nothing, so a caller may report the error and continue.
 func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installation) error {
 	exists, err := Exists(ctx, conn)
 	if err != nil || exists {
@@ -142,13 +140,13 @@ func Adopt(ctx context.Context, conn *postgres.DB, installation schema.Installat
 			return err
 		}
 		if err := set(ctx, tx, installation, rawEventsOptions()); err != nil {
-			return fmt.Errorf("read public.raw_events, the source out of the box: %w", err)
+			return fmt.Errorf("set public.raw_events as the source: %w", err)
 		}
 		return nil
 	})
 }
 
-// locked runs do in a transaction beside which nobody else sets the source.
+// locked runs do in a transaction with a lock, so that nobody else sets the source at the same time.
 func locked(ctx context.Context, conn *postgres.DB, do func(tx pgx.Tx) error) error {
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(advisoryLock)); err != nil {
@@ -188,25 +186,25 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 	if err := source.record(ctx, tx); err != nil {
 		return err
 	}
-	// Where somebody has dropped analytics.events, what was made of it went along.
+	// If somebody has dropped analytics.events, the views that read it were dropped too.
 	if _, err := repairViews(ctx, tx, installation); err != nil {
 		return err
 	}
-	// A run that has read the first half of its date from one source and the second from another has counted neither.
+	// A run that read half of its date from each of two sources would have wrong counts.
 	if _, err := db.New(tx).SourceInterrupt(ctx); err != nil {
-		return fmt.Errorf("end the runs at work: %w", err)
+		return fmt.Errorf("end the current runs: %w", err)
 	}
 	return rewatch(ctx, tx, former, source, installation.EntityType)
 }
 
-// settle finds what the options name.
+// settle looks up what the options name.
 func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
 	if strings.ContainsRune(o.Table+o.Entity+o.Type+o.Time+o.TimeZone+o.Where, 0) {
-		return Source{}, view{}, refusef("an option contains a NUL character, which SQL cannot")
+		return Source{}, view{}, refusef("an option contains a NUL character, which SQL does not allow")
 	}
 	for from, to := range o.Map {
 		if strings.ContainsRune(from+to, 0) {
-			return Source{}, view{}, refusef("--map contains a NUL character, which text in Postgres cannot")
+			return Source{}, view{}, refusef("--map contains a NUL character, which Postgres cannot store")
 		}
 	}
 	table, err := find(ctx, tx, o.Table)
@@ -234,11 +232,11 @@ func (o Options) settle(ctx context.Context, tx pgx.Tx) (Source, view, error) {
 	return source, v, err
 }
 
-// replace gives analytics.events another query. It never drops the view: others depend on it, and rights lie on it.
+// replace gives analytics.events another query. It never drops the view, because other views and grants depend on it.
 func replace(ctx context.Context, tx pgx.Tx, query string) error {
 	role, err := db.New(tx).SourceRole(ctx)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows): // Somebody has dropped the view; create it again.
+	case errors.Is(err, pgx.ErrNoRows): // Somebody has dropped the view. Create it again.
 	case err != nil:
 		return fmt.Errorf("look at the role: %w", err)
 	case !role.Owns:
@@ -246,8 +244,8 @@ func replace(ctx context.Context, tx pgx.Tx, query string) error {
 	}
 	err = asWritten(ctx, tx, func() error { return execute(ctx, tx, "CREATE OR REPLACE VIEW analytics.events AS "+query) })
 	if postgres.Code(err) == pgerrcode.InvalidTableDefinition {
-		return refusef("analytics.events has other columns than entity_id, event_type and created_at, and a view that others " +
-			"depend on keeps its columns: go on writing it by hand, with CREATE OR REPLACE VIEW")
+		return refusef("analytics.events has columns other than entity_id, event_type and created_at, and Postgres cannot remove " +
+			"columns of a view: change it by hand, with CREATE OR REPLACE VIEW")
 	}
 	if err != nil {
 		return fmt.Errorf("replace analytics.events: %w", err)
@@ -255,7 +253,7 @@ func replace(ctx context.Context, tx pgx.Tx, query string) error {
 	return nil
 }
 
-// record keeps how the view was made.
+// record stores how the view was created.
 func (s Source) record(ctx context.Context, tx pgx.Tx) error {
 	if s.Map == nil {
 		s.Map = map[string]string{}

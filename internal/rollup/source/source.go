@@ -1,11 +1,11 @@
-// Package source is where events come from: the view analytics.events, and the application's own table behind it.
+// Package source manages where events come from: the view analytics.events, and the application's own table behind it.
 //
-// The view is the contract. [Set] makes it for the ordinary case of one table, [Create] makes a table for an
-// application that has none yet, [Adopt] takes public.raw_events up by itself, and whoever needs a join, a union or an
-// expression writes the view by hand. [Check] treats all of them alike: it looks at the view, not at how it was made.
+// Runs read only the view. [Set] creates it for the usual case of one table, [Create] creates a table for an application that has
+// none yet, and [Adopt] adopts public.raw_events automatically. If you need a join, a union or an expression, write the view by
+// hand. [Check] checks the view, however it was created.
 //
-// Columns keep their native types. The cast to the domain analytics.entity_id costs nothing, since Postgres sees
-// through a domain without constraints, so a uuid is compared as a uuid and an index on it serves.
+// Columns keep their native types. The cast to the domain analytics.entity_id costs nothing, because Postgres ignores a domain
+// without constraints when it plans. So it compares a uuid as a uuid, and can use an index on it.
 package source
 
 import (
@@ -22,22 +22,22 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Errors that callers tell apart.
+// Errors that callers distinguish.
 var (
-	// ErrNone says that analytics.events still reads nothing.
+	// ErrNone says that analytics.events reads nothing yet.
 	ErrNone = errors.New("no source is set: run `daymill source set --table … --entity … --type … --time …`, " +
 		"or `daymill source create` for a new table")
-	// ErrRefused says that the options or the table do not make a source. Nothing was changed.
+	// ErrRefused says that the options or the table are wrong. Nothing was changed.
 	ErrRefused = errors.New("refused")
-	// ErrHandWritten says that analytics.events is not, or no longer, as Set made it, so its table is not known.
-	ErrHandWritten = errors.New("analytics.events is written by hand, or was changed since `daymill source set` made it")
+	// ErrHandWritten says that analytics.events differs from what Set creates, so its table is unknown.
+	ErrHandWritten = errors.New("analytics.events was written by hand, or changed after `daymill source set` created it")
 )
 
 func refusef(format string, arguments ...any) error {
 	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, arguments...))
 }
 
-// Source is what analytics.events reads. Where it is written by hand, only Reads and Definition are known.
+// Source describes what analytics.events reads. If the view was written by hand, only Reads and Definition are set.
 type Source struct {
 	HandWritten bool `json:"hand_written"`
 
@@ -47,27 +47,27 @@ type Source struct {
 	Entity string `json:"entity_column,omitempty"`
 	Type   string `json:"type_column,omitempty"`
 	Time   string `json:"time_column,omitempty"`
-	// TimeZone is the zone of a timestamp without time zone; empty where the column is a timestamptz.
+	// TimeZone is the zone of a timestamp without time zone; empty if the column is a timestamptz.
 	TimeZone string `json:"time_column_zone,omitempty"`
-	// Map says what the table calls an event type, and what Daymill shall call it. Types not in it keep their names.
+	// Map renames event types: its keys are the table's names, its values Daymill's. Other types keep their names.
 	Map map[string]string `json:"type_map,omitempty"`
-	// Where is a condition in SQL that rows have to meet; empty where all do.
+	// Where is a condition in SQL that rows must meet to be events; empty if there is none.
 	Where string     `json:"where,omitempty"`
 	SetAt *time.Time `json:"set_at,omitempty"`
 
-	// Reads are the relations behind the view, those behind other views included, quoted as SQL needs it.
+	// Reads lists the relations behind the view, including those behind other views, quoted for SQL.
 	Reads []string `json:"reads"`
 	// Definition is the view's query as Postgres writes it.
 	Definition string `json:"definition"`
-	// Watched are the tables whose triggers ask for the dates of late events, whatever the view reads.
+	// Watched lists the tables whose triggers request the dates of late events, whatever the view reads.
 	Watched []Watched `json:"watched,omitempty"`
 
-	// Swapped is what the table is called today that the view reads, where the recorded name has come to mean another one:
-	// new events go to that, and are not counted. Empty where all is well.
+	// Swapped is the current name of the table that the view reads, if the recorded name now means a different table. New events go
+	// to that table and are not counted. Empty if nothing is wrong.
 	Swapped string `json:"swapped,omitempty"`
 
 	recorded string // the definition when it was set
-	tableID  int64  // the number of the table
+	tableID  int64  // the oid of the table
 }
 
 // Exists reports whether analytics.events reads anything.
@@ -83,7 +83,7 @@ func Exists(ctx context.Context, conn *postgres.DB) (bool, error) {
 func existsIn(ctx context.Context, tx pgx.Tx) (bool, error) {
 	exists, err := db.New(tx).SourceExists(ctx)
 	if err != nil {
-		return false, fmt.Errorf("look at analytics.events: %w", err)
+		return false, fmt.Errorf("read analytics.events: %w", err)
 	}
 	return exists, nil
 }
@@ -143,7 +143,7 @@ func show(ctx context.Context, tx pgx.Tx) (Source, error) {
 	return source, err
 }
 
-// recorded reads how the view was made; a zero Source where it is not recorded.
+// recorded returns the record of how the view was created, or the zero value if there is none.
 func recorded(ctx context.Context, tx pgx.Tx) (Source, error) {
 	row, err := db.New(tx).SourceGet(ctx)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -169,9 +169,9 @@ func recorded(ctx context.Context, tx pgx.Tx) (Source, error) {
 	return source, nil
 }
 
-// differs reports whether a definition is another than Set would make today. The text recorded at the time does not
-// settle it: a newer Postgres writes the same view in other words (16 stopped qualifying the columns of a single
-// table), so the view is created again under another name, and rolled back.
+// differs reports whether a definition differs from what Set would create today. Comparing with the recorded text is not enough,
+// because a newer Postgres may print the same view differently (16 stopped qualifying the columns of a single table). So differs
+// creates the view under another name, compares, and rolls back.
 func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, error) {
 	if s.Table == "" {
 		return true, nil
@@ -194,14 +194,14 @@ func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, e
 		same = again == current
 		return err
 	})
-	// A view that cannot be made today is another one, whatever the server's reason; other errors are errors.
+	// If the server cannot create the view today, the definition differs. Any other error is returned.
 	if err != nil && postgres.Code(err) == "" && !errors.Is(err, ErrRefused) {
 		return false, err
 	}
 	return !same, nil
 }
 
-// attempt runs do in a savepoint and takes back whatever it did.
+// attempt runs do in a savepoint and then undoes everything that do did.
 func attempt(ctx context.Context, tx pgx.Tx, do func(tx pgx.Tx) error) error {
 	nested, err := tx.Begin(ctx)
 	if err != nil {
@@ -214,14 +214,14 @@ func attempt(ctx context.Context, tx pgx.Tx, do func(tx pgx.Tx) error) error {
 	return err
 }
 
-// execute runs one statement that was put together from parts: the extended protocol takes no second one.
+// execute runs a statement that was assembled from parts. It uses the extended protocol, which refuses a second statement.
 func execute(ctx context.Context, tx pgx.Tx, statement string) error {
 	_, err := tx.Conn().PgConn().ExecParams(ctx, statement, nil, nil, nil, nil).Close()
 	return err
 }
 
-// definition returns a view's query as Postgres writes it, with every name qualified whatever the search path; empty
-// where there is no such view.
+// definition returns a view's query as Postgres prints it, with all names qualified. It returns an empty text if there is no such
+// view.
 func definition(ctx context.Context, tx pgx.Tx, name string) (string, error) {
 	var text string
 	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {

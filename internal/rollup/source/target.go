@@ -10,17 +10,17 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Target is where `daymill import` writes events, so that analytics.events shows them.
+// Target is the table into which `daymill import` writes events, so that analytics.events shows them.
 type Target struct {
 	Schema, Table string // exact, without quotes
 
 	Entity, Type, Time TargetColumn
 
-	// TimeZone is the zone that Time is in where it is a timestamp without time zone; empty where it is a timestamptz.
+	// TimeZone is the zone of Time if it is a timestamp without time zone; empty if it is a timestamptz.
 	TimeZone string
-	// Map renames event types on the way out of the table, from the table's name to Daymill's.
+	// Map renames event types that are read from the table: its keys are the table's names, its values Daymill's.
 	Map map[string]string
-	// Where is the condition that a row has to meet to be an event; empty where there is none.
+	// Where is the condition that a row must meet to be an event; empty if there is none.
 	Where string
 }
 
@@ -29,8 +29,8 @@ type TargetColumn struct {
 	Name, Type string
 }
 
-// FindTarget returns the table behind analytics.events. It is ErrNone where there is none, ErrHandWritten where the
-// view was not made by Set, and ErrRefused where it reads something that takes no rows, such as a view.
+// FindTarget returns the table behind analytics.events. It returns ErrNone if there is none, ErrHandWritten if Set did not create
+// the view, and ErrRefused if the view reads a relation into which rows cannot be written, such as a view.
 func FindTarget(ctx context.Context, conn *postgres.DB) (Target, error) {
 	var target Target
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
@@ -39,14 +39,14 @@ func FindTarget(ctx context.Context, conn *postgres.DB) (Target, error) {
 			return err
 		}
 		if source.HandWritten {
-			return fmt.Errorf("%w: `daymill source set` makes it read one table, which rows can then be written to", ErrHandWritten)
+			return fmt.Errorf("%w: run `daymill source set` to make it read one table, into which rows can be written", ErrHandWritten)
 		}
 		table, err := lookup(ctx, tx, source.Schema, source.Table)
 		if err != nil {
 			return err
 		}
 		if slices.Contains([]string{kindView, kindMatview}, table.Kind) {
-			return refusef("the source %s is a view, which takes no rows: write them to the table behind it", table.Quoted)
+			return refusef("the source %s is a view, into which rows cannot be written: write them to the table behind it", table.Quoted)
 		}
 		target = Target{
 			Schema: source.Schema, Table: source.Table,

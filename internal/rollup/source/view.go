@@ -17,17 +17,17 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// defaultZone is what most frameworks keep in a timestamp without time zone.
+// defaultZone is the zone that most frameworks use for a timestamp without time zone.
 const defaultZone = "UTC"
 
-// view is the query that a source makes of a table.
+// view is the query of analytics.events for a table.
 type view struct {
 	table              relation
 	entity, kind, time db.SourceColumnsRow
 	query              string
 }
 
-// view puts the query together. The names in s are exact.
+// view assembles the query. The names in s are exact.
 func (s Source) view(ctx context.Context, tx pgx.Tx, installed entity.Type) (view, error) {
 	table, err := lookup(ctx, tx, s.Schema, s.Table)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s Source) view(ctx context.Context, tx pgx.Tx, installed entity.Type) (vie
 	return v, v.write(ctx, tx, s, installed)
 }
 
-// write makes the query's text. Every literal is quoted by Postgres, every identifier too.
+// write assembles the query's text. Postgres quotes all literals and identifiers.
 func (v *view) write(ctx context.Context, tx pgx.Tx, source Source, installed entity.Type) error {
 	names := slices.Sorted(maps.Keys(source.Map))
 	values := append(make([]string, 0, 1+2*len(names)), source.TimeZone)
@@ -92,8 +92,8 @@ func (v *view) write(ctx context.Context, tx pgx.Tx, source Source, installed en
 	return nil
 }
 
-// testCondition refuses text that is not one expression. Postgres parses it, in two places that only an expression
-// fits into: text that closes the parenthesis and opens another, such as "a) OR (b", does not fit between brackets.
+// testCondition refuses a text that is not a single expression. Postgres parses the text in two places where only an expression is
+// allowed, within parentheses and within brackets. So it refuses a text such as "a) OR (b".
 func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) error {
 	for _, statement := range []string{
 		"SELECT ARRAY[\n" + condition + "\n] FROM " + v.table.Quoted,
@@ -114,8 +114,8 @@ func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) e
 	return nil
 }
 
-// asWritten runs do with the search_path that the role has by default, behind pg_catalog: a person's condition names the
-// application's functions as that person is used to.
+// asWritten runs do with pg_catalog and the role's default search_path, because a condition may call functions of the application
+// without a schema.
 func asWritten(ctx context.Context, tx pgx.Tx, do func() error) error {
 	_, err := tx.Exec(ctx, `SELECT set_config('search_path', 'pg_catalog' || coalesce(', ' || nullif(s.reset_val, ''), ''), true)
 		FROM pg_catalog.pg_settings AS s WHERE s.name = 'search_path'`)
@@ -131,7 +131,7 @@ func asWritten(ctx context.Context, tx pgx.Tx, do func() error) error {
 	return nil
 }
 
-// zone settles the zone that a column is in: empty where it needs none.
+// zone returns the zone of a column, or an empty text if the column needs none.
 func zone(ctx context.Context, tx pgx.Tx, column db.SourceColumnsRow, name string) (string, error) {
 	if column.BaseID != pgtype.TimestampOID {
 		if name != "" {
@@ -148,7 +148,7 @@ func zone(ctx context.Context, tx pgx.Tx, column db.SourceColumnsRow, name strin
 		return "", refusef("there is no time zone %q: give an IANA name such as UTC or Europe/London", name)
 	}
 	if err != nil {
-		return "", fmt.Errorf("look the time zone up: %w", err)
+		return "", fmt.Errorf("look up the time zone: %w", err)
 	}
 	return spelled, nil
 }

@@ -17,37 +17,37 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// WatchOptions say what to watch. All empty, it is the source's table and its instant.
+// WatchOptions say what to watch. The zero value means the source's table and its instant.
 type WatchOptions struct {
-	Table string // a table behind a view that was written by hand; the source's where empty
-	Time  string // the column with the instant, where Table is given
-	// TimeZone is the zone of a timestamp without time zone; UTC where empty.
+	Table string // a table behind a view that was written by hand; the source's table if empty
+	Time  string // the column with the instant, if Table is given
+	// TimeZone is the zone of a timestamp without time zone; UTC if empty.
 	TimeZone string
 
-	// Who has it watched, for the audit, in which nothing is written where Via is empty.
+	// Who starts the watch, for the audit. The audit records nothing if Via is empty.
 	Who audit.Who
 }
 
-// Watched is a table whose triggers ask for the dates of late events.
+// Watched is a table whose triggers request the dates of late events.
 type Watched struct {
 	Table string `json:"table"`       // quoted as SQL needs it
 	Time  string `json:"time_column"` // exact; as the column is called today
-	// Renamed is what the column was called when the triggers were made, where it has another name now. They go on
-	// working, at ten times the cost; Watch creates them again.
+	// Renamed is the name that the column had when the triggers were created; empty if it still has that name. The triggers still
+	// work after a renaming, but cost ten times as much; Watch creates them again.
 	Renamed string `json:"renamed_from,omitempty"`
-	// Tables counts the table and its partitions, or children, all the way down.
+	// Tables counts the table and all its partitions or children.
 	Tables int `json:"tables"`
-	// Unwatched are those among them that lack a trigger or have one disabled: a statement that names them directly is
-	// not seen. Those that were added since belong here. Watch makes them watched.
+	// Unwatched lists the partitions or children without a trigger, or with a disabled one: statements that name them directly are
+	// not noticed. This includes partitions that were added later. Watch adds the triggers.
 	Unwatched []string `json:"unwatched"`
-	// Unsound reports whether the triggers are gone from the table itself, or their function is not what Watch made of it.
-	// Watch, or `daymill migrate`, puts that right.
+	// Unsound reports that the triggers of the table itself are missing, or that their function was changed. Watch and `daymill
+	// migrate` repair this.
 	Unsound bool `json:"unsound,omitempty"`
 
 	zone string // of a timestamp without time zone
 }
 
-// watchLockTimeout is how long the triggers' creation waits for writers: for as long, others queue behind it.
+// watchLockTimeout is how long creating the triggers waits for writers. Other writers wait behind it for as long.
 const watchLockTimeout = "500ms"
 
 // watchEvents are the statements that triggers fire on, with the names of their transition tables.
@@ -58,10 +58,10 @@ var watchEvents = []struct{ name, timing, event, tables string }{ //nolint:goche
 	{"truncate", "BEFORE", "TRUNCATE", ""},
 }
 
-// Watch puts triggers on a table, and on its partitions or children, that ask for the dates before today that a
-// statement has touched. Called again, it creates them again, on partitions that were added since as well. It is ErrRefused
-// where the table cannot have such triggers or this role may not create them. It takes a lock that waits for writers and
-// keeps them waiting, for half a second at the most.
+// Watch creates triggers on a table, and on its partitions or children, that request the dates before today that a statement has
+// touched. If it is called again, it recreates them, also on partitions that were added since. It returns ErrRefused if the table
+// cannot have such triggers or this role may not create them. It takes a lock that waits for writers and blocks them, for half a
+// second at most.
 func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (Watched, error) {
 	var watched Watched
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
@@ -91,8 +91,8 @@ func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installat
 	return watched, err
 }
 
-// Unwatch removes the triggers of a table, of all where the name is empty, and returns which it had found. Nothing is
-// wrong where there are none. Who asked is for the audit, as in WatchOptions.
+// Unwatch removes the triggers of a table, or of all tables if the name is empty, and returns the tables that it found. It is not an
+// error if there are none. The audit records who, as in WatchOptions.
 func Unwatch(ctx context.Context, conn *postgres.DB, name string, who audit.Who) ([]Watched, error) {
 	var removed []Watched
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
@@ -120,7 +120,7 @@ func Unwatch(ctx context.Context, conn *postgres.DB, name string, who audit.Who)
 			}
 		}
 		if err := db.New(tx).WatchForget(ctx, db.WatchForgetParams{EveryTable: name == "", TableSchema: table.schema, TableName: table.name}); err != nil {
-			return fmt.Errorf("forget the watch: %w", err)
+			return fmt.Errorf("delete the watch: %w", err)
 		}
 		return dropFunctions(ctx, tx, func(f db.WatchFunctionsRow) (bool, error) {
 			if name == "" || f.Tables == 0 {
@@ -172,19 +172,19 @@ func watches(ctx context.Context, tx pgx.Tx) ([]Watched, error) {
 	return all, nil
 }
 
-// watch is what triggers are made of.
+// watch is what is needed to create the triggers of a table.
 type watch struct {
 	table relation
 	time  db.SourceColumnsRow
-	zone  string // of a timestamp without time zone; else empty
-	// counted are the expressions that make an event of a row, where nothing else does: an update that leaves them as
-	// they were has touched no date. Empty where the view was written by hand, or has a condition on other columns.
+	zone  string // of a timestamp without time zone; otherwise empty
+	// counted lists the expressions from which the view computes an event. An update that does not change them touches no date. Empty
+	// if the view was written by hand or has a condition on other columns.
 	counted []string
-	// entityID is the expression for the entity, where counted is set and the column is of a type that is built in.
+	// entityID is the expression for the entity, if counted is set and the column has a built-in type.
 	entityID string
 }
 
-// settle finds what is to be watched, and refuses what cannot be.
+// settle returns what to watch, or ErrRefused if it cannot be watched.
 func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Type) (watch, error) {
 	source, err := show(ctx, tx)
 	if err != nil {
@@ -197,7 +197,7 @@ func (o WatchOptions) settle(ctx context.Context, tx pgx.Tx, installed entity.Ty
 	return wanted, wanted.refuse()
 }
 
-// choose finds what is to be watched.
+// choose returns what to watch.
 func (o WatchOptions) choose(ctx context.Context, tx pgx.Tx, source Source, installed entity.Type) (watch, error) {
 	var err error
 	wanted := watch{}
@@ -219,10 +219,10 @@ func (o WatchOptions) choose(ctx context.Context, tx pgx.Tx, source Source, inst
 			return watch{}, err
 		}
 	case source.HandWritten:
-		return watch{}, refusef("analytics.events is written by hand, and reads %s: say which of them holds the events, and "+
-			"its instant, with `daymill source watch --table … --time …`, once for each", strings.Join(source.Reads, ", "))
+		return watch{}, refusef("analytics.events was written by hand, and reads %s: say which of these tables has the events, and "+
+			"which column has the instant, with `daymill source watch --table … --time …`, once for each table", strings.Join(source.Reads, ", "))
 	case o.Time != "" || o.TimeZone != "":
-		return watch{}, refusef("--time and --time-zone go with --table: the source's own are known")
+		return watch{}, refusef("--time and --time-zone need --table: for the source's own table they are known")
 	default:
 		v, err := source.view(ctx, tx, installed)
 		if err != nil {
@@ -238,7 +238,7 @@ func (o WatchOptions) choose(ctx context.Context, tx pgx.Tx, source Source, inst
 	return wanted, nil
 }
 
-// count sets what of a row an update has to change to matter, where the source is this very table.
+// count sets counted and entityID, if the source is this table.
 func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed entity.Type) error {
 	if source.Where != "" || source.Schema != w.table.schema || source.Table != w.table.name ||
 		source.Time != w.time.Name || source.TimeZone != w.zone {
@@ -266,8 +266,8 @@ func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed e
 // firstUserID is the first number that Postgres gives to types that are not built in.
 const firstUserID = 16384
 
-// comparison is an expression for whether a column has changed. The triggers' function works with the rights of Daymill's
-// owner, so of a type that is not built in it uses the output function alone, and none of the casts that its owner may add.
+// comparison returns the expression by which the triggers notice that a column has changed. The triggers' function has the rights of
+// Daymill's owner. So for a type that is not built in, it uses only the output function, and no cast that the type's owner may add.
 func comparison(column db.SourceColumnsRow, expression string) string {
 	if column.BaseID < firstUserID {
 		return expression
@@ -275,24 +275,24 @@ func comparison(column db.SourceColumnsRow, expression string) string {
 	return "pg_catalog.format('%L', " + column.Quoted + ")"
 }
 
-// refuse says what cannot have such triggers.
+// refuse returns ErrRefused for relations that cannot have such triggers.
 func (w *watch) refuse() error {
 	switch {
 	case slices.Contains([]string{kindView, kindMatview}, w.table.Kind):
-		return refusef("%s is a view, whose rows change in the tables behind it: name each of those, and its instant, with "+
+		return refusef("%s is a view, whose rows change in the tables behind it: watch each of these tables with "+
 			"`daymill source watch --table … --time …`", w.table.Quoted)
 	case !slices.Contains([]string{kindTable, kindPartitioned}, w.table.Kind):
-		return refusef("%s is a foreign table, on which Postgres has no triggers that see a statement's rows: enqueue the "+
-			"dates of late events where they are written", w.table.Quoted)
+		return refusef("%s is a foreign table, on which Postgres has no triggers that see a statement's rows: request the "+
+			"dates of late events in the program that writes them", w.table.Quoted)
 	case w.time.BaseID != pgtype.TimestamptzOID && w.time.BaseID != pgtype.TimestampOID:
-		return refusef("the %s column %s of %s is no instant: name a column that is timestamptz or timestamp",
+		return refusef("the %s column %s of %s is not an instant: give a timestamptz or timestamp column",
 			w.time.Type, w.time.Quoted, w.table.Quoted)
 	default:
 		return nil
 	}
 }
 
-// install makes the function and the triggers.
+// install creates the function and the triggers.
 func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	queries := db.New(tx)
 	parent, err := queries.WatchParent(ctx, w.table.ID)
@@ -300,7 +300,7 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("look above %s: %w", w.table.Quoted, err)
 	}
 	if parent != "" {
-		return refusef("%s is a part of %s, and a statement on that fires no trigger of its parts: "+
+		return refusef("%s is a part of %s, and a statement on the whole table does not fire the triggers of its parts: "+
 			"run `daymill source watch --table %s --time %s`", w.table.Quoted, parent, parent, w.time.Quoted)
 	}
 	tree, err := queries.WatchTree(ctx, db.WatchTreeParams{RelationID: w.table.ID, TimeColumn: w.time.Name})
@@ -316,8 +316,8 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, part := range tree {
 		if part.Kind == kindForeign {
-			return refusef("%s is a foreign table, on which Postgres has no triggers that see a statement's rows: detach it, or "+
-				"enqueue the dates of late events where they are written", part.Quoted)
+			return refusef("the foreign table %s is a part of it, on which Postgres has no triggers that see a statement's rows: detach it, or "+
+				"request the dates of late events in the program that writes them", part.Quoted)
 		}
 		if !part.Permitted {
 			return refusef("the role %s may not create triggers on %s: run this as %s: GRANT TRIGGER ON %s TO %s;",
@@ -351,8 +351,8 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// makeFunction creates or replaces the function of the triggers. It runs with the rights of the ledger's owner, so
-// that a role that writes events needs no right on the ledger.
+// makeFunction creates or replaces the function of the triggers. The function has the rights of the ledger's owner, so that a role
+// that writes events needs no rights on the ledger.
 func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string) error {
 	body, err := w.function(ctx, tx)
 	if err != nil {
@@ -374,7 +374,7 @@ func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string)
 			if postgres.Code(err) == pgerrcode.InsufficientPrivilege {
 				return refusef("the triggers' function belongs to another role: run this as %s", owner)
 			}
-			return fmt.Errorf("make the function of the triggers: %w", err)
+			return fmt.Errorf("create the function of the triggers: %w", err)
 		}
 	}
 	err = queries.WatchRecord(ctx, db.WatchRecordParams{
@@ -387,7 +387,7 @@ func (w *watch) makeFunction(ctx context.Context, tx pgx.Tx, name, owner string)
 	return nil
 }
 
-// functionOf is the name of the function that a table's triggers call, or empty where it has none.
+// functionOf returns the name of the function that a table's triggers call, or an empty text if there is none.
 func functionOf(ctx context.Context, tx pgx.Tx, table relation) (string, error) {
 	tree, err := db.New(tx).WatchTree(ctx, db.WatchTreeParams{RelationID: table.ID})
 	if err != nil {
@@ -401,7 +401,7 @@ func functionOf(ctx context.Context, tx pgx.Tx, table relation) (string, error) 
 	return "", nil
 }
 
-// freeName drops functions whose tables are gone, and returns a name that no other has.
+// freeName drops functions whose tables no longer exist, and returns an unused name.
 func freeName(ctx context.Context, tx pgx.Tx) (string, error) {
 	err := dropFunctions(ctx, tx, func(f db.WatchFunctionsRow) (bool, error) { return f.Tables == 0, nil })
 	if err != nil {
@@ -419,7 +419,7 @@ func freeName(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 }
 
-// dropFunctions drops functions with their triggers. Dropping triggers by themselves would need the tables' ownership.
+// dropFunctions drops functions together with their triggers. Dropping only the triggers would need ownership of the tables.
 func dropFunctions(ctx context.Context, tx pgx.Tx, which func(f db.WatchFunctionsRow) (bool, error)) error {
 	functions, err := db.New(tx).WatchFunctions(ctx)
 	if err != nil {
@@ -440,13 +440,13 @@ func dropFunctions(ctx context.Context, tx pgx.Tx, which func(f db.WatchFunction
 	return nil
 }
 
-// errWatched says that another table is to be read while the triggers are still on the former.
+// errWatched returns the error for setting another table while the former one still has triggers.
 func (s Source) errWatched(of Watched) error {
 	return refusef("%s is watched for late events: run `daymill source unwatch` first, and `daymill source watch` afterwards", of.Table)
 }
 
-// rewatch keeps the triggers on the source's table in step with the source: they are refused to stay on a table that is
-// no longer read, and learn what is counted now.
+// rewatch updates the triggers on the source's table to what the source counts now. It returns an error if the source would read
+// another table while the former one still has triggers.
 func rewatch(ctx context.Context, tx pgx.Tx, former, current Source, installed entity.Type) error {
 	if former.Table == "" {
 		return nil

@@ -12,12 +12,12 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// WatchCost is what the triggers add to statements that insert, measured on a temporary copy of the table's columns with
-// two indexes: microseconds per statement, or per row of the bulk, without the way to the server and without the commit.
+// WatchCost is what the triggers cost statements that insert, measured on a temporary copy of the table's columns with two indexes.
+// Times are in microseconds per statement, or per row for Bulk, without the network and without the commit.
 type WatchCost struct {
 	Single Cost `json:"single"` // one row of today
 	Bulk   Cost `json:"bulk"`   // a row of 10,000 of today in one statement
-	Late   Cost `json:"late"`   // one row of a date long ago, which leaves a request
+	Late   Cost `json:"late"`   // one row of a past date, which makes a request
 }
 
 // Cost is a time without the triggers and with them, in microseconds.
@@ -26,21 +26,21 @@ type Cost struct {
 	With    float64 `json:"with_us"`
 }
 
-// Ratio is how many times longer it takes with the triggers.
+// Ratio returns how many times longer a statement takes with the triggers.
 func (c Cost) Ratio() float64 { return c.With / max(c.Without, 0.001) }
 
-// How much is inserted, and how often: the least of the rounds counts, since whatever else the machine does only adds.
+// How many rows and rounds to measure. The lowest of the rounds counts, because other work of the machine only adds time.
 const (
 	costSingles = 300
 	costBulk    = 10_000
 	costRounds  = 3
 )
 
-// ErrNotMeasured says that this role may not make the temporary copy.
+// ErrNotMeasured says that this role may not create the temporary copy.
 var ErrNotMeasured = fmt.Errorf("%w: measuring needs the right to create temporary tables", ErrRefused)
 
-// MeasureWatch inserts into a temporary copy of a watched table, without and with triggers, and takes everything back.
-// The table itself is only read from, some rows of it. It takes about a second.
+// MeasureWatch inserts into a temporary copy of a watched table, without and with triggers, and rolls back. It only reads some rows
+// of the table itself. It takes about a second.
 func MeasureWatch(ctx context.Context, conn *postgres.DB, name string) (WatchCost, error) {
 	var cost WatchCost
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
@@ -117,7 +117,7 @@ func measureWatch(ctx context.Context, tx pgx.Tx, name string) (WatchCost, error
 	return cost, nil
 }
 
-// copyTable makes the copy, rows to insert, and functions that insert them and say how many microseconds it took.
+// copyTable creates the copy, rows to insert, and functions that insert them and return how many microseconds it took.
 func copyTable(ctx context.Context, tx pgx.Tx, table relation, instant string) error {
 	quoted := pgx.Identifier{instant}.Sanitize()
 	first := quoted
@@ -127,12 +127,12 @@ func copyTable(ctx context.Context, tx pgx.Tx, table relation, instant string) e
 		if column.Name == instant {
 			columns[i] = "%s AS " + column.Quoted
 		}
-		// A second index stands for the primary key. Not every type can have one.
+		// A second index takes the place of the primary key. Not every type can be indexed.
 		if column.Name != instant && first == quoted && (isWhole(column) || isText(column) || column.BaseName == "uuid") {
 			first = column.Quoted
 		}
 	}
-	// Of an empty table there are rows with nothing but an instant.
+	// If the table is empty, the rows to insert have only an instant.
 	rows := func(name, at string, count int) string {
 		return fmt.Sprintf(`CREATE TEMPORARY TABLE %s ON COMMIT DROP AS
 			SELECT `+strings.Join(columns, ", ")+`
@@ -185,7 +185,7 @@ func copyTable(ctx context.Context, tx pgx.Tx, table relation, instant string) e
 	return nil
 }
 
-// costTriggers puts the triggers of inserts on the copy, or takes them off.
+// costTriggers creates the triggers of inserts on the copy, or drops them.
 func costTriggers(ctx context.Context, tx pgx.Tx, function string, with bool) error {
 	statement := "DROP TRIGGER IF EXISTS daymill_watch_insert ON daymill_copy"
 	if with {
@@ -193,7 +193,7 @@ func costTriggers(ctx context.Context, tx pgx.Tx, function string, with bool) er
 			"FOR EACH STATEMENT EXECUTE FUNCTION analytics." + function + "()"
 	}
 	if err := execute(ctx, tx, statement); err != nil {
-		return fmt.Errorf("put the triggers on the copy: %w", err)
+		return fmt.Errorf("create the triggers on the copy: %w", err)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestWatchFaults(t *testing.T) {
 			if c.left {
 				faults, err := source.Faults(t.Context(), db.DB.DB, db.Installation)
 				require.NoError(t, err)
-				require.Contains(t, strings.Join(faults, " "), "late events of app.events are not noticed since")
+				require.Contains(t, strings.Join(faults, " "), "late events of app.events have not been noticed since")
 				db.watch(t, source.WatchOptions{})
 				faults, err = source.Faults(t.Context(), db.DB.DB, db.Installation)
 				require.NoError(t, err)

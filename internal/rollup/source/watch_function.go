@@ -12,21 +12,21 @@ import (
 	"github.com/daymill/daymill/internal/db"
 )
 
-// watchBody is the function of the triggers. What is between percent signs is put in.
+// watchBody is the body of the triggers' function. Texts between percent signs are replaced.
 //
-// Most statements insert rows of today, and those pay for the smallest instant of the transition table and for where
-// today begins, once per statement. Rows of today and later need no request: the daily job takes every date once it
-// is over. What the clock says is taken, and not when the transaction began: one that stays open across midnight writes
-// late events from then on.
+// Most statements insert rows of today. They only cost the lookup of the smallest instant in the transition table, and of where today
+// begins, once per statement. Rows of today and later need no request, because the daily job requests every date once it is over. The
+// function uses the current time and not the start of the transaction, because a transaction that stays open across midnight writes
+// late events after that.
 //
-// Nothing that goes wrong here may fail the application's statement, so all of it is in a block that catches errors, which
-// costs a subtransaction per statement, and one with a number of its own only where there are late events. What could not
-// be asked for is left in analytics.watch_faults, from which the reconciler asks for it; where even that fails, a warning
-// is left in the application's session and the server's log. A statement that is cancelled is cancelled.
+// An error in this function must not fail the application's statement, so the function catches errors. This costs a subtransaction
+// per statement, which gets its own transaction id only if there are late events. Dates that could not be requested are recorded in
+// analytics.watch_faults, and the reconciler requests them. If even that fails, the application's session and the server's log get a
+// warning. If the statement is cancelled, the function does not catch that.
 //
-// A column that was renamed since is looked up: the view behind it follows, and so does this.
+// If the column was renamed, the function looks up its new name, as the view does.
 //
-// What lies before our era, and infinity, is no date that can be asked for.
+// Instants before our era and infinity have no date that can be requested.
 const watchBody = `
 #variable_conflict use_column
 DECLARE
@@ -145,27 +145,27 @@ BEGIN
 END
 `
 
-// Rows are put together by local date, which costs next to nothing, and what dates those instants belong to exactly is
-// asked for the first and the last of each.
+// Rows are grouped by local date, which is cheap. Only for the first and the last instant of each group does the function ask to
+// which date it belongs.
 const (
 	watchDates = "SELECT min(r.at) AS first_at, max(r.at) AS last_at"
-	// The entities of each, where they are few.
+	// The entities of each group, if there are few.
 	watchScopes = watchDates +
 		", to_jsonb(array_agg(DISTINCT r.entity) FILTER (WHERE daymill_few AND r.entity IS NOT NULL)) AS scope"
 	watchGathered = "array_agg(s.first_at), array_agg(s.last_at), array_agg(s.scope)"
 	watchLate     = "WHERE r.at < daymill_today_from AND r.at >= '0001-01-03 00:00+00' GROUP BY (r.at AT TIME ZONE daymill_zone)::date"
 )
 
-// template tells functions of this binary's from those that another made.
+// template returns a digest that distinguishes functions of this version from those of other versions.
 func template() string { return digest(watchBody + watchScopes + watchGathered + watchLate) }
 
-// digest is md5 as Postgres computes it, to compare a function's text with what was recorded of it. It keeps nothing secret.
+// digest returns the MD5 as Postgres computes it, to compare a function's text with the recorded digest. It protects no secret.
 func digest(text string) string {
 	sum := md5.Sum([]byte(text)) //nolint:gosec // See above.
 	return hex.EncodeToString(sum[:])
 }
 
-// function is the function's body.
+// function returns the function's body.
 func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	queries := db.New(tx)
 	version, err := queries.WatchViewVersion(ctx)
@@ -178,7 +178,7 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	instant := w.time.Quoted
 	if w.zone != "" {
-		// Near the end of time a timestamp has no instant in a zone west of UTC. No date of it can be asked for.
+		// Near the limits of Postgres's range, a timestamp may have no instant in some zones. Its date cannot be requested.
 		instant = "(CASE WHEN " + instant + " > '0001-01-02' AND " + instant + " < '9999-12-30' THEN " + instant +
 			" AT TIME ZONE " + literals[0] + " END)"
 	}
@@ -189,8 +189,8 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	return body, nil
 }
 
-// entity is an expression for the entity of a row as a request names it, or for NULL where it could be of another than the
-// view says.
+// entity returns the expression for the entity of a row as a request names it. It returns NULL if the view may show the row under
+// another entity.
 func (w *watch) entity() string {
 	if w.entityID == "" {
 		return "NULL::pg_catalog.text"
@@ -198,9 +198,9 @@ func (w *watch) entity() string {
 	return "(" + w.entityID + ")::pg_catalog.text"
 }
 
-// changed is a query for the instants of rows that an update has changed in what is counted, and whether that can be told:
-// only while the view is the one that the function was made for. Once somebody has replaced it by hand, any column may
-// count. A view's rule is written again when the view is replaced, by another transaction.
+// changed returns a query for the instants of rows whose counted columns an update has changed, and a condition that tells whether
+// the query may be used: only while the view is the one for which the function was created. If somebody has replaced the view by
+// hand, any column may count. Replacing a view writes its rule again, in another transaction.
 func (w *watch) changed(instant, version string) (counted, query string) {
 	if len(w.counted) == 0 {
 		return "false", "SELECT " + instant + " AS at, NULL::pg_catalog.text AS entity FROM inserted"

@@ -296,7 +296,7 @@ func TestWatchRefused(t *testing.T) {
 		db.RawEvents(t)
 		_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{})
 		require.ErrorIs(t, err, source.ErrRefused)
-		require.ErrorContains(t, err, "reads public.raw_events: say which of them holds the events, and its instant, with "+
+		require.ErrorContains(t, err, "reads public.raw_events: say which of these tables has the events, and which column has the instant, with "+
 			"`daymill source watch --table … --time …`")
 		db.watch(t, source.WatchOptions{Table: "raw_events", Time: "created_at"})
 		db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
@@ -366,13 +366,13 @@ func TestWatchRefused(t *testing.T) {
 		db.exec(t, `CREATE VIEW app.shown AS SELECT * FROM app.events; CREATE EXTENSION postgres_fdw;
 			CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN TABLE app.far (at timestamptz) SERVER other`)
 		for says, o := range map[string]source.WatchOptions{
-			"app.shown is a view":                    {Table: "app.shown", Time: "occurred_at"},
-			"app.far is a foreign table":             {Table: "app.far", Time: "at"},
-			"analytics.source belongs to Daymill":    {Table: "analytics.source", Time: "set_at"},
-			"column id of app.events is no instant":  {Table: "app.events", Time: "id"},
-			"has no column \"never\" for --time":     {Table: "app.events", Time: "never"},
-			"--table needs --time":                   {Table: "app.events"},
-			"--time and --time-zone go with --table": {Time: "occurred_at"},
+			"app.shown is a view":                   {Table: "app.shown", Time: "occurred_at"},
+			"app.far is a foreign table":            {Table: "app.far", Time: "at"},
+			"analytics.source belongs to Daymill":   {Table: "analytics.source", Time: "set_at"},
+			"column id of app.events is no instant": {Table: "app.events", Time: "id"},
+			"has no column \"never\" for --time":    {Table: "app.events", Time: "never"},
+			"--table needs --time":                  {Table: "app.events"},
+			"--time and --time-zone need --table":   {Time: "occurred_at"},
 		} {
 			_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, o)
 			require.ErrorIs(t, err, source.ErrRefused, says)

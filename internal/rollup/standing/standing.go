@@ -1,4 +1,4 @@
-// Package standing judges how the rollup stands: its checks are what the rollup contributes to package health.
+// Package standing judges the state of the rollup. It contributes the rollup's checks to package health.
 package standing
 
 import (
@@ -15,28 +15,28 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// dailyLate is how old the daily job's last run may be: a day, an hour that the clock went back, and some patience.
+// dailyLate is how old the daily job's last run may be: a day, an hour for a change of the clocks, and an hour to spare.
 const dailyLate = 26 * time.Hour
 
-// Facts are what the checks go by. [Read] reads those of the ledger; the rest is the caller's to add.
+// Facts holds what the checks need. [Read] reads the facts of the ledger, and the caller adds the others.
 type Facts struct {
 	Now     time.Time
 	Today   date.Date
 	States  map[string]ledger.StateCount
 	Workers []ledger.Worker // that are alive
 	Daily   schedule.State
-	Next    *time.Time // when the daily job is due; nil while it is paused, or nobody would do it
+	Next    *time.Time // when the daily job is due; nil while it is paused or no worker is alive
 
 	NoSource bool     // analytics.events reads nothing
-	NoEvents bool     // it is known that there are none
-	Faults   []string // of what Daymill installed, and of the source; sentences
-	// Missing are dates that have events, and that are neither complete nor asked for: as far as the caller has looked.
+	NoEvents bool     // there are certainly no events
+	Faults   []string // sentences about faults of what Daymill installed, and of the source
+	// Missing lists dates that have events and are neither complete nor requested, as far as the caller has looked.
 	Missing []date.Date
-	// MissingOf says where the caller has looked, such as "2026"; empty where that was everywhere.
+	// MissingOf says where the caller has looked, such as "2026"; empty means everywhere.
 	MissingOf string
 }
 
-// Read reads the ledger.
+// Read reads the facts of the ledger.
 func Read(ctx context.Context, conn *postgres.DB, zone *time.Location, now time.Time) (Facts, error) {
 	facts := Facts{Now: now, Today: date.Of(now, zone), States: make(map[string]ledger.StateCount)}
 	err := conn.Read(ctx, func(on postgres.DBTX) error {
@@ -65,10 +65,10 @@ func Read(ctx context.Context, conn *postgres.DB, zone *time.Location, now time.
 	return facts, nil
 }
 
-// Dates is how many dates are in a state.
+// Dates returns how many dates are in a state.
 func (f Facts) Dates(state string) int64 { return f.States[state].Dates }
 
-// Checks are the rollup's.
+// Checks returns the rollup's checks.
 func (f Facts) Checks() []health.Check {
 	checks := []health.Check{
 		{Name: "source", Rank: health.Standstill, Judge: f.source},
@@ -92,7 +92,7 @@ func (f Facts) Checks() []health.Check {
 
 func (f Facts) source() (health.Finding, bool) {
 	return health.Finding{
-		Level: health.Bad, Sentence: "Daymill does not know yet where your events are: tell it with `daymill source set`.",
+		Level: health.Bad, Sentence: "No source of events is set: run `daymill source set`.",
 		Command: "daymill source set",
 	}, f.NoSource && len(f.Faults) == 0 // The view that would say so may be among them.
 }
@@ -102,7 +102,7 @@ func (f Facts) faults() (health.Finding, bool) {
 		return health.Finding{}, false
 	}
 	return health.Finding{
-		Level: health.Bad, Sentence: "Events may not be noticed: " + f.Faults[0] + ".", Command: "daymill doctor",
+		Level: health.Bad, Sentence: "Daymill may miss events: " + f.Faults[0] + ".", Command: "daymill doctor",
 		Link: health.Link{Label: "See what the doctor finds", Parts: []string{"doctor"}},
 	}, true
 }
@@ -110,17 +110,17 @@ func (f Facts) faults() (health.Finding, bool) {
 func (f Facts) workers() (health.Finding, bool) {
 	return health.Finding{
 		Level:    health.Bad,
-		Sentence: "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or look into its log.",
+		Sentence: "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or read its log.",
 		Command:  "daymill worker",
 	}, len(f.Workers) == 0
 }
 
-// trouble is what a worker has found of itself.
+// trouble returns a finding if a worker has reported a problem.
 func (f Facts) trouble() (health.Finding, bool) {
 	for _, worker := range f.Workers {
 		if worker.Trouble != "" {
 			return health.Finding{
-				Level: health.Bad, Sentence: "The worker " + worker.Name + " cannot work as it should: " + worker.Trouble + ".",
+				Level: health.Bad, Sentence: "The worker " + worker.Name + " has a problem: " + worker.Trouble + ".",
 				Command: "daymill doctor", Link: health.Link{Label: "See the workers", Parts: []string{"schedule"}},
 			}, true
 		}
@@ -128,11 +128,11 @@ func (f Facts) trouble() (health.Finding, bool) {
 	return health.Finding{}, false
 }
 
-// brokenState is a state in which a date wants a person.
+// brokenState is a state in which a date needs a person.
 type brokenState struct {
 	name      string
 	level     health.Level
-	one, many string // what its dates are, and what to do
+	one, many string // the state of one date or of several, and what to do
 }
 
 func brokenStates() []brokenState {

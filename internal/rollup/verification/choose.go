@@ -12,14 +12,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// DefaultSample is how many dates `daymill verify` takes where it is not told which, and DefaultDaily how many the
-// periodic job takes a day: a year's dates come round in less than two months.
+// DefaultSample is how many dates `daymill verify` takes if none are given, and DefaultDaily how many the periodic job takes a day,
+// so that it verifies a year of dates in less than two months.
 const (
 	DefaultSample = 7
 	DefaultDaily  = 7
 )
 
-// InRange returns the dates of a range that there is something to compare of.
+// InRange returns the dates of a range that can be compared, because a run has completed them.
 func InRange(ctx context.Context, conn *postgres.DB, within date.Range) (dates []date.Date, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		dates, err = db.New(tx).VerificationDates(ctx, db.VerificationDatesParams{FirstDate: within.First, LastDate: within.Last})
@@ -31,8 +31,8 @@ func InRange(ctx context.Context, conn *postgres.DB, within date.Range) (dates [
 	return dates, nil
 }
 
-// Sample returns some complete dates by chance, in order, and how many there are to choose from. The same seed chooses the
-// same ones.
+// Sample returns a random sample of the complete dates, in order, and how many complete dates there are. The same seed chooses the
+// same dates.
 func Sample(ctx context.Context, conn *postgres.DB, most int, seed int64) (dates []date.Date, of int64, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)
@@ -48,11 +48,10 @@ func Sample(ctx context.Context, conn *postgres.DB, most int, seed int64) (dates
 	return dates, of, nil
 }
 
-// MaxDates is how many dates somebody may have verified at once by a job.
+// MaxDates is how many dates one job may verify.
 const MaxDates = 366
 
-// Left returns those of some dates that were not verified since an instant, in order, so that a job that is tried again
-// goes on where it was.
+// Left returns the dates that were not verified since an instant, in order, so that a retried job continues where it stopped.
 func Left(ctx context.Context, conn *postgres.DB, dates []date.Date, since time.Time) (left []date.Date, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		left, err = db.New(tx).VerificationLeft(ctx, db.VerificationLeftParams{MetricDates: dates, Since: since})
@@ -64,8 +63,8 @@ func Left(ctx context.Context, conn *postgres.DB, dates []date.Date, since time.
 	return left, nil
 }
 
-// Due returns the complete dates that were not verified for longest: as many as are left of most, after those that were
-// verified in the given way since an instant. So a job that is tried again goes on where it was.
+// Due returns complete dates, least recently verified first. It returns most dates, less those that were already verified via the
+// given way since an instant, so that a retried job continues where it stopped.
 func Due(ctx context.Context, conn *postgres.DB, most int, since time.Time, via string) (dates []date.Date, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		queries := db.New(tx)

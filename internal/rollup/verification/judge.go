@@ -10,11 +10,12 @@ import (
 	"github.com/daymill/daymill/internal/rollup/protection"
 )
 
-// judge decides what the comparison says, and records it, while the date is locked: no run begins before it is recorded.
+// judge decides the result of the comparison and records it while the date is locked, so that no run begins before that.
 //
-// If a run has begun since the verification did, the rows that were read may be of two runs, so judge says nothing about them. A
-// request means that events have changed and a run will follow, so a difference is expected. Events that arrived since
-// the last run without a request are drift, because no run would count them. An event that was committed with a request is seen by the scan only if the request is seen here as well.
+// If a run has begun since the verification began, the rows may come from two runs, so judge does not judge them. An open request
+// means that events have changed and a run will follow, so a difference is expected. Events that arrived since the last run without
+// a request are drift, because no run would count them. If the scan has seen an event that was committed with a request, judge sees
+// the request as well.
 func (v *verification) judge(ctx context.Context) error {
 	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		steady, err := queries.VerificationSteady(ctx, db.VerificationSteadyParams{
@@ -27,12 +28,12 @@ func (v *verification) judge(ctx context.Context) error {
 		r.Repair = false
 		switch {
 		case !steady.Same:
-			r.Result, r.Reason = Changed, "another run has begun meanwhile: not judged"
+			r.Result, r.Reason = Changed, "another run has begun in the meantime, so the date was not judged"
 		case r.Result == Protected:
 		case r.DriftedEntities == 0:
 			r.Result = Exact
 		case steady.Requested:
-			r.Result, r.Reason = Changed, "a rollup is asked for already: not judged"
+			r.Result, r.Reason = Changed, "a rollup is already requested, so the date was not judged"
 		default:
 			r.Result = Drifted
 			r.Repair = v.order.Repair == RepairAll || v.order.Repair == RepairGains && r.Erased() == 0

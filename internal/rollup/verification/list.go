@@ -16,52 +16,52 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Results are those that the ledger has, as a filter offers them.
+// Results returns the results that the ledger records, for a filter.
 func Results() []string { return []string{Exact, Drifted, Changed, Protected} }
 
-// Filter says which verifications are meant; zero fields mean any.
+// Filter says which verifications to list; zero fields mean any.
 type Filter struct {
 	Date   date.Date
 	Result string // one of Results
 }
 
-// Done is a verification of the ledger.
+// Done is a recorded verification.
 type Done struct {
 	ID     int64     `json:"id"`
 	Date   date.Date `json:"date"`
 	Result string    `json:"result"`
-	// RunID is the run whose rows were compared; nil where none ever completed the date.
+	// RunID is the run whose rows were compared; nil if no run ever completed the date.
 	RunID           *int64 `json:"run_id"`
 	Entities        int64  `json:"entities"`
 	DriftedEntities int64  `json:"drifted_entities"`
 	EventsCounted   int64  `json:"events_counted"`
 	EventsStored    int64  `json:"events_stored"`
-	// EventsRecorded is what the last complete run had counted by then.
+	// EventsRecorded is how many events the last complete run before the verification counted.
 	EventsRecorded  int64     `json:"events_recorded"`
 	RepairRequested bool      `json:"repair_requested"`
 	RequestedBy     string    `json:"requested_by"`
 	RequestedVia    string    `json:"requested_via"`
 	StartedAt       time.Time `json:"started_at"`
 	FinishedAt      time.Time `json:"finished_at"`
-	// Repairable reports whether the date is stale by this verification, and nobody has asked for it since.
+	// Repairable reports that this verification made the date stale, and nobody has requested the date since.
 	Repairable bool `json:"repairable"`
 }
 
-// Erased is as of [Result].
+// Erased is like [Result.Erased].
 func (d *Done) Erased() int64 { return erased(d.Result, d.EventsRecorded, d.EventsCounted) }
 
-// Edited is as of [Result].
+// Edited is like [Result.Edited].
 func (d *Done) Edited() bool {
 	return edited(d.Result, d.EventsRecorded, d.EventsCounted, d.EventsStored)
 }
 
-// Page is a part of the list, newest first. Newer and Older are the ids to go on from; 0 where there is nothing.
+// Page is a part of the list, newest first. Newer and Older are the ids for the next pages; 0 if there is none.
 type Page struct {
 	Done         []Done
 	Newer, Older int64
 }
 
-// List returns at most size verifications: those below an id, or above one where before is 0; the newest where both are.
+// List returns at most size verifications: those with an id below before, or above after if before is 0, or the newest if both are 0.
 func List(ctx context.Context, on postgres.DBTX, filter Filter, before, after int64, size int) (Page, error) {
 	var day *date.Date
 	if !filter.Date.IsZero() {
@@ -115,7 +115,7 @@ func newDone(r db.VerificationListOlderRow) Done {
 	}
 }
 
-// Drifts returns the entities that a verification has recorded: the first of those that drifted, in key order.
+// Drifts returns the entities that a verification has recorded: the first that drifted, in key order.
 func Drifts(ctx context.Context, on postgres.DBTX, id int64) ([]Drift, error) {
 	text, err := db.New(on).VerificationDrifts(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -131,16 +131,16 @@ func Drifts(ctx context.Context, on postgres.DBTX, id int64) ([]Drift, error) {
 	return drifts, nil
 }
 
-// Job is a job that verifies and has not ended.
+// Job is an unfinished job that verifies dates.
 type Job struct {
 	ID    int64
 	State string
-	// First and Last are the range it takes, or Sample is how many dates; all are zero for the daily job.
+	// First and Last are the range to verify, or Sample is the number of dates; all are zero for the daily job.
 	First, Last date.Date
 	Sample      int
 }
 
-// Jobs returns jobs that verify and have not ended, the oldest first.
+// Jobs returns unfinished jobs that verify dates, oldest first.
 func Jobs(ctx context.Context, on postgres.DBTX, most int) ([]Job, error) {
 	rows, err := db.New(on).VerificationJobs(ctx, int32(most)) //nolint:gosec // A page.
 	if err != nil {
@@ -154,7 +154,7 @@ func Jobs(ctx context.Context, on postgres.DBTX, most int) ([]Job, error) {
 			To     date.Date `json:"to"`
 			Sample int       `json:"sample"`
 		}
-		if json.Unmarshal([]byte(r.Args), &args) == nil { // What somebody else has inserted is shown without them.
+		if json.Unmarshal([]byte(r.Args), &args) == nil { // If the arguments are invalid, show the job without them.
 			all[i].First, all[i].Last, all[i].Sample = args.From, args.To, args.Sample
 		}
 	}

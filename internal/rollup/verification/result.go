@@ -14,24 +14,24 @@ import (
 	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
-// Result is what a verification has found.
+// Result is the result of a verification.
 type Result struct {
-	// ID is the row of the ledger; 0 where nothing was recorded.
+	// ID is the id of the verification in the ledger; 0 if nothing was recorded.
 	ID     int64     `json:"id,omitempty"`
 	Date   date.Date `json:"date"`
 	Result string    `json:"result"`
-	// Reason says why nothing was judged; empty where it was.
+	// Reason says why the date was not judged; empty if it was.
 	Reason string `json:"reason,omitempty"`
-	// RunID is the run whose rows were compared; nil where none ever completed the date.
+	// RunID is the run whose rows were compared; nil if no run ever completed the date.
 	RunID *int64 `json:"run_id,omitempty"`
-	// Entities have events or a row; the row of DriftedEntities is not what was counted.
+	// Entities counts entities that have events or a row, and DriftedEntities those whose row differs from what was counted.
 	Entities        int64 `json:"entities"`
 	DriftedEntities int64 `json:"drifted_entities"`
 	EventsCounted   int64 `json:"events_counted"`
 	EventsStored    int64 `json:"events_stored"`
-	// EventsRecorded is what the last complete run has counted.
+	// EventsRecorded is how many events the last complete run counted.
 	EventsRecorded int64 `json:"events_recorded"`
-	// Drifts are the first of the entities that drifted, in key order.
+	// Drifts lists the first entities that drifted, in key order.
 	Drifts []Drift `json:"drifts"`
 	// Repair reports whether a rollup was requested.
 	Repair bool          `json:"repair_requested"`
@@ -39,12 +39,12 @@ type Result struct {
 	Took   time.Duration `json:"-"`
 }
 
-// Erased is how many events' metrics a rollup of a date that has drifted would erase for good: those that its last complete
-// run has counted and that are gone. Where the rows count more than that, somebody has edited them.
+// Erased returns for how many events a rollup of a drifted date would erase the metrics permanently: events that its last complete
+// run counted and that no longer exist. If the rows count more events than that, somebody has edited them.
 func (r *Result) Erased() int64 { return erased(r.Result, r.EventsRecorded, r.EventsCounted) }
 
-// Edited reports whether the rows of a date that has drifted are not what its last complete run has left, while its events
-// are all there.
+// Edited reports whether somebody has edited the rows of a drifted date: they differ from what its last complete run wrote, and all
+// events still exist.
 func (r *Result) Edited() bool {
 	return edited(r.Result, r.EventsRecorded, r.EventsCounted, r.EventsStored)
 }
@@ -60,29 +60,29 @@ func edited(result string, recorded, counted, stored int64) bool {
 	return result == Drifted && counted == recorded && stored != recorded
 }
 
-// Drift is an entity whose row is not what its events come to. Stored is nil where the row is missing, Counted where the
-// entity has no event.
+// Drift is an entity whose row does not match its events. Stored is nil if the row is missing, and Counted is nil if the entity has
+// no events.
 type Drift struct {
 	Entity  string  `json:"entity"`
 	Stored  *Counts `json:"stored"`
 	Counted *Counts `json:"counted"`
 }
 
-// Counts are an entity's, of a date.
+// Counts has the counts of an entity on a date.
 type Counts struct {
 	Views  int32 `json:"views"`
 	Clicks int32 `json:"clicks"`
 	Saves  int32 `json:"saves"`
 	Skips  int32 `json:"skips"`
-	// Other is other_counts as it is stored: whatever somebody has put there by hand.
+	// Other is other_counts as stored, which somebody may have edited.
 	Other json.RawMessage `json:"other"`
 }
 
-// OtherText is Other as people read it: keys in order, the same spacing and escapes whoever has written it. It is empty
-// where there are no other counts.
+// OtherText returns Other as text for people, with keys in order and uniform spaces and escapes. It returns an empty text if there
+// are no other counts.
 func (c Counts) OtherText() string {
 	decoder := json.NewDecoder(bytes.NewReader(c.Other))
-	decoder.UseNumber() // A number stays as it is written.
+	decoder.UseNumber() // Numbers keep their digits.
 	var value any
 	if err := decoder.Decode(&value); err != nil {
 		return string(c.Other)
@@ -93,7 +93,7 @@ func (c Counts) OtherText() string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil { // It was JSON a moment ago.
+	if err := encoder.Encode(value); err != nil { // The value was decoded from JSON.
 		return string(c.Other)
 	}
 	return strings.TrimSuffix(out.String(), "\n")
@@ -118,13 +118,13 @@ func otherOf(row *merge.Row) json.RawMessage {
 		counts[other.Type] = other.Events
 	}
 	text, err := json.Marshal(counts)
-	if err != nil { // A map from text to numbers is always JSON.
+	if err != nil { // A map from text to numbers can always be encoded.
 		return json.RawMessage("{}")
 	}
 	return text
 }
 
-// storedEvents adds the counts of a row up. What is no number in other_counts counts for none.
+// storedEvents adds up the counts of a row. Values of other_counts that are not numbers count as 0.
 func storedEvents(row *db.MetricRangeRow) int64 {
 	sum := int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
 	for _, n := range metric.Other(row.OtherCounts) {

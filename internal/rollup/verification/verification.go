@@ -1,12 +1,12 @@
-// Package verification counts a date's events again and compares the counts with the rows that a run has left, entity by
-// entity. It reads as a run does, in the same slices, passes and pauses, and writes nothing but the ledger:
+// Package verification counts a date's events again and compares the counts with the stored rows, entity by entity. It reads as a
+// run does, with the same slices, passes and pauses, and writes only to the ledger:
 //
-//	begin    what is to be compared: the rows of the last completed run
+//	begin    find the rows to compare: those of the last complete run
 //	protect  metrics whose events are gone cannot be compared, package protection
 //	scan     slice after slice, package slice
-//	merge    in bounded memory, package merge; past the bound, scan and compare are done once more above it
-//	compare  side by side with the rows, package batch
-//	judge    under the date's lock: has anything changed meanwhile? If not, a date that differs is stale
+//	merge    in bounded memory, package merge; a date that does not fit is scanned and compared in several passes
+//	compare  with the stored rows, package batch
+//	judge    lock the date; if nothing has changed in the meantime, a date that differs is stale
 //
 // `daymill verify` and the job verify_dates call [Verifier.Verify]; the job runs every day, and when somebody enqueues it. [List]
 // returns the results.
@@ -38,13 +38,12 @@ import (
 
 // Results of a verification.
 const (
-	Exact   = "exact"   // every row is what its entity's events come to
-	Drifted = "drifted" // some are not, and nobody has asked for the date meanwhile
-	// Changed says that rows and counts differ, or were read while a run was writing, but a run has begun since or is
-	// asked for: nothing was judged.
+	Exact   = "exact"   // every row matches its entity's events
+	Drifted = "drifted" // some rows do not match, and nobody has requested the date in the meantime
+	// Changed says that the date was not judged: a run has begun in the meantime, or rows differ and a run is requested.
 	Changed   = "changed"
 	Protected = "protected" // the events are gone, so there is nothing to compare with
-	// Incomplete says that no run has completed the date, or one is at work: there is nothing to compare. It is not
+	// Incomplete says that no run has completed the date, or a run is working, so there is nothing to compare. It is not
 	// recorded.
 	Incomplete = "incomplete"
 )
@@ -52,7 +51,7 @@ const (
 // Repair says which dates that have drifted a verification requests a rollup of.
 type Repair int
 
-// What Repair may be.
+// Values of Repair.
 const (
 	RepairNone Repair = iota
 	// RepairGains leaves a date alone if it has fewer events than its last complete run counted. Retention may have dropped
@@ -62,13 +61,13 @@ const (
 	RepairAll
 )
 
-// DefaultDrifts is how many entities a result lists where Options does not say, and the most that the ledger keeps of one.
+// DefaultDrifts is how many entities a result lists by default, and the most that the ledger keeps of a verification.
 const DefaultDrifts = 20
 
 const (
-	// ledgerLimit is the time limit of a statement on the ledger. They touch a few rows each.
+	// ledgerLimit is the time limit of a statement on the ledger, which touches a few rows.
 	ledgerLimit = 5 * time.Second
-	// via and priority are a repair's, in its request.
+	// via and priority are those of a repair's request.
 	via      = "verify"
 	priority = 2
 )
@@ -76,8 +75,8 @@ const (
 // Options of every verification.
 type Options struct {
 	Pace        float64 // see pace.Pacer
-	MaxEntities int     // see merge.New; its default where 0
-	// Drifts is how many entities a result lists; DefaultDrifts where 0. Totals are exact all the same.
+	MaxEntities int     // see merge.New; its default if 0
+	// Drifts is how many entities a result lists; DefaultDrifts if 0. Totals include all entities.
 	Drifts int
 }
 
@@ -97,13 +96,13 @@ type Verifier struct {
 type Order struct {
 	Date   date.Date
 	Repair Repair
-	// By and Via say who asked, and how: cli or job. By is the database user where empty.
+	// By and Via say who requested the verification and how: cli or job. An empty By means the database user.
 	By, Via string
-	// Progress, where not nil, is told the phase (scan or compare) and how far it is, from 0 to 1.
+	// Progress, if not nil, is called with the phase (scan or compare) and its progress, from 0 to 1.
 	Progress func(phase string, progress float64)
 }
 
-// verification is one under way.
+// verification is a verification in progress.
 type verification struct {
 	*Verifier
 
@@ -117,7 +116,7 @@ type verification struct {
 	result  Result
 }
 
-// Verify verifies one date. It returns ctx's cause soon after ctx is done, and has then recorded nothing.
+// Verify verifies one date. It returns ctx's cause soon after ctx is done; then it has recorded nothing.
 func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 	if exists, err := source.Exists(ctx, v.Primary); err != nil || !exists {
 		return Result{}, cmp.Or(err, source.ErrNone)
@@ -184,7 +183,7 @@ func (v *verification) ledger(ctx context.Context, do func(ctx context.Context, 
 	return v.pair.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
-// begin reads what is to be compared, and reports whether there is anything.
+// begin finds what to compare, and reports whether there is anything.
 func (v *verification) begin(ctx context.Context) (bool, error) {
 	v.result.Result = Incomplete
 	err := v.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
@@ -219,7 +218,7 @@ func (v *verification) begin(ctx context.Context) (bool, error) {
 	}
 }
 
-// count compares pass after pass.
+// count scans and compares, pass after pass.
 func (v *verification) count(ctx context.Context) error {
 	check := func() error {
 		_, err := protection.Date{
@@ -239,7 +238,7 @@ func (v *verification) count(ctx context.Context) error {
 			return err
 		}
 		v.result.Passes++
-		// What was dropped while the scan was under way is missing from its counts.
+		// Events that were deleted during the scan are missing from its counts.
 		if err := check(); err != nil {
 			return err
 		}
@@ -256,7 +255,7 @@ func (v *verification) count(ctx context.Context) error {
 		}
 		after = upTo
 	}
-	// What has not drifted is in both.
+	// Entities that have not drifted are in both sums.
 	v.result.EventsCounted = v.reader.Totals.Events
 	v.result.EventsStored += v.reader.Totals.Events
 	v.result.Entities += v.reader.Totals.Entities

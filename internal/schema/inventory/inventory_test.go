@@ -158,7 +158,7 @@ func TestSwapped(t *testing.T) {
 	db := setup(t)
 	execute(t, db, `BEGIN; ALTER TABLE app.events RENAME TO events_old; CREATE TABLE app.events (LIKE app.events_old INCLUDING ALL); COMMIT`)
 	said := strings.Join(faults(t, db), "\n")
-	require.Contains(t, said, `analytics.events reads app.events_old, and "app"."events", which was set as the source, is another table by now`)
+	require.Contains(t, said, `analytics.events reads app.events_old, but "app"."events", which was set as the source, is now a different table`)
 	report, err := source.Check(t.Context(), db.DB, db.Installation)
 	require.NoError(t, err)
 	require.True(t, report.Failed())
