@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -36,6 +38,36 @@ func parse(text string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("%w: %s", ErrURL, mistake(text))
 	}
 	return config, nil
+}
+
+// ParseURL returns how to connect to a database, for those that need no pool. It reads the same URLs as Open.
+func ParseURL(text string) (*pgx.ConnConfig, error) {
+	config, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	return config.ConnConfig, nil
+}
+
+// Replicate opens a connection for logical replication with the given settings. Its errors are those of Open.
+func Replicate(ctx context.Context, url, name string, settings ...string) (*pgconn.PgConn, error) {
+	config, err := ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["replication"] = "database"
+	config.RuntimeParams["application_name"] = name
+	for _, setting := range settings {
+		config.RuntimeParams["options"] = strings.TrimSpace(config.RuntimeParams["options"] + " -c " + setting)
+	}
+	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if err != nil {
+		return nil, connectError(config, err)
+	}
+	return conn, nil
 }
 
 // normal removes what copying has added (spaces, line ends, quotes) and other programs' parameters. It replaces no-verify,
@@ -154,7 +186,7 @@ func keyword(text, name string) string {
 
 // Host returns the host and port of a URL, for messages; empty if the URL cannot be parsed.
 func Host(text string) string {
-	config, err := pgx.ParseConfig(normal(text))
+	config, err := ParseURL(text)
 	if err != nil {
 		return ""
 	}

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/definition"
@@ -95,7 +93,7 @@ func (d *Databases) Close() {
 
 // same reports whether two URLs lead to one database.
 func same(url, other string) bool {
-	a, errA := pgx.ParseConfig(url)
-	b, errB := pgx.ParseConfig(other)
+	a, errA := postgres.ParseURL(url)
+	b, errB := postgres.ParseURL(other)
 	return errA == nil && errB == nil && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database
 }

@@ -181,9 +181,19 @@ var work = []string{
 	"SET LOCAL TimeZone = 'Asia/Kathmandu'; SET LOCAL DateStyle = 'German'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'escape'; SET LOCAL extra_float_digits = 0; UPDATE app.every SET touched = 1",
 }
 
-// TestContract: the same work gives the same events in both modes, column type by column type, whoever owns the types.
+// TestContract: the same work gives the same events in both modes, column type by column type, whoever owns the types and whatever
+// the database's settings are.
 func TestContract(t *testing.T) {
 	t.Parallel()
+	t.Run("OddSettings", func(t *testing.T) {
+		t.Parallel()
+		contract(t, `DO $$ DECLARE setting text; BEGIN
+			FOREACH setting IN ARRAY ARRAY['client_encoding = WIN1251', 'DateStyle = German', 'TimeZone = ''Asia/Kathmandu''', 'IntervalStyle = iso_8601',
+				'bytea_output = escape', 'extra_float_digits = -15', 'quote_all_identifiers = on', 'standard_conforming_strings = off',
+				'default_transaction_read_only = on', 'default_transaction_isolation = serializable', 'search_path = nowhere', 'idle_session_timeout = 100'] LOOP
+				EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting);
+			END LOOP; END $$`)
+	})
 	t.Run("OwnTypes", func(t *testing.T) {
 		t.Parallel()
 		contract(t, "")
@@ -198,12 +208,13 @@ func TestContract(t *testing.T) {
 	})
 }
 
-func contract(t *testing.T, owner string) {
+// contract runs it after a statement that makes the database unusual.
+func contract(t *testing.T, unusual string) {
 	t.Helper()
 	b := setup(t)
 	b.exec(t, types)
-	if owner != "" {
-		b.exec(t, owner)
+	if unusual != "" {
+		b.exec(t, unusual)
 	}
 	var columns, row []string
 	for i, v := range values {
@@ -216,7 +227,10 @@ func contract(t *testing.T, owner string) {
 	b.exec(t, "INSERT INTO app.every VALUES (1, 0, "+strings.Join(row, ", ")+")")
 	b.exec(t, "INSERT INTO app.every (id) VALUES (2)")
 	for _, statement := range work {
-		conn, err := pgx.Connect(t.Context(), b.URL)
+		config, err := pgx.ParseConfig(b.URL)
+		require.NoError(t, err)
+		config.RuntimeParams["options"] = "-c client_encoding=UTF8 -c standard_conforming_strings=on -c default_transaction_read_only=off"
+		conn, err := pgx.ConnectConfig(t.Context(), config)
 		require.NoError(t, err)
 		_, err = conn.Exec(t.Context(), statement, pgx.QueryExecModeSimpleProtocol)
 		require.NoError(t, err, statement)
@@ -264,4 +278,9 @@ func TestCast(t *testing.T) {
 	var loot int
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM public.loot").Scan(&loot))
 	require.Zero(t, loot, "the cast ran")
+	var open []string
+	require.NoError(t, b.QueryRow(t.Context(), `SELECT coalesce(array_agg(p.oid::regprocedure::text), '{}') FROM pg_proc AS p
+		INNER JOIN pg_namespace AS n ON n.oid = p.pronamespace
+		WHERE n.nspname LIKE 'daymill_capture%' AND (has_function_privilege('guest_of_types', p.oid, 'EXECUTE') OR ('search_path=pg_catalog, pg_temp' = ANY (p.proconfig)) IS NOT TRUE)`).Scan(&open))
+	require.Empty(t, open)
 }

@@ -37,9 +37,10 @@ func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
 	require.NoError(t, err, sql)
 }
 
+// owner has a URL as Prisma and a file leave it.
 func (b *testBundle) owner(name, mode string) stream.Owner {
 	return stream.Owner{
-		DB: b.DB.DB, Source: b.DB.DB, SourceURL: b.URL, Name: name, Mode: mode, Tables: []string{"app"}, Process: "a test",
+		DB: b.DB.DB, Source: b.DB.DB, SourceURL: b.URL + "&pool_timeout=0\n", Name: name, Mode: mode, Tables: []string{"app"}, Process: "a test",
 		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
 	}
 }

@@ -32,7 +32,7 @@ const lockWait = "2s"
 
 // settings of the functions make values the texts that they are in WAL mode, whatever the application's are.
 const settings = "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' " +
-	"SET bytea_output = 'hex' SET extra_float_digits = 1"
+	"SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off"
 
 // base is the schema of the application's database, and what those of others begin with.
 const base = "daymill_capture"
@@ -101,7 +101,7 @@ var kinds = []struct{ name, event, tables string }{
 
 // install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
 func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
-	signature := fmt.Sprintf("%q", []string{"2", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
+	signature := fmt.Sprintf("%q", []string{"3", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
 		function := schema + "." + kind.name + "_" + number(t.OID)
 		var comment string

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/value"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // Defaults of Config.
@@ -141,21 +143,16 @@ func Run(ctx context.Context, config Config) error {
 }
 
 // settings make the server's texts those that to_jsonb begins with, whatever the database's are.
-const settings = "-c bytea_output=hex -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1"
+//
+//nolint:gochecknoglobals // A constant.
+var settings = []string{
+	"client_encoding=UTF8", "search_path=pg_catalog,pg_temp", "bytea_output=hex", "DateStyle=ISO,YMD", "IntervalStyle=postgres", "TimeZone=UTC",
+	"extra_float_digits=1", "quote_all_identifiers=off",
+}
 
 // Connect opens a connection for replication, with further settings.
 func Connect(ctx context.Context, url string, further ...string) (*pgconn.PgConn, error) {
-	config, err := pgconn.ParseConfig(url)
-	if err != nil {
-		return nil, errors.New("the URL of the source cannot be read")
-	}
-	config.RuntimeParams["replication"] = "database"
-	config.RuntimeParams["application_name"] = "daymill capture"
-	config.RuntimeParams["options"] = strings.TrimSpace(config.RuntimeParams["options"] + " " + settings)
-	for _, setting := range further {
-		config.RuntimeParams["options"] += " -c " + setting
-	}
-	conn, err := pgconn.ConnectConfig(ctx, config)
+	conn, err := postgres.Replicate(ctx, url, "daymill capture", slices.Concat(settings, further)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect for replication: %w", err)
 	}

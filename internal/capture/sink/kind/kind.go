@@ -298,8 +298,8 @@ func openPostgres(ctx context.Context, s Settings, url string, env Environment) 
 // same reports whether two URLs lead to one database. Where it is the same by two names, rows are delivered at least once, as
 // to any other.
 func same(url, other string) bool {
-	a, errA := pgx.ParseConfig(url)
-	b, errB := pgx.ParseConfig(other)
+	a, errA := database.ParseURL(url)
+	b, errB := database.ParseURL(other)
 	return errA == nil && errB == nil && a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User
 }
 
