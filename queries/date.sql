@@ -9,6 +9,10 @@ SELECT
 -- The date an instant belongs to in the reporting zone.
 SELECT analytics.date_of(@at_instant)::date AS metric_date;
 
+-- name: DateServer :one
+-- When the server was started. An older copy of the data directory can replace it only while it is stopped.
+SELECT pg_postmaster_start_time()::timestamptz AS started_at;
+
 -- name: DateEnsure :exec
 -- Makes the row of a date that no run ever began for, for DateLock to lock.
 INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)

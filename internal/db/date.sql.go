@@ -300,3 +300,15 @@ func (q *Queries) DateOf(ctx context.Context, atInstant time.Time) (date.Date, e
 	err := row.Scan(&metric_date)
 	return metric_date, err
 }
+
+const dateServer = `-- name: DateServer :one
+SELECT pg_postmaster_start_time()::timestamptz AS started_at
+`
+
+// When the server was started. An older copy of the data directory can replace it only while it is stopped.
+func (q *Queries) DateServer(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, dateServer)
+	var started_at time.Time
+	err := row.Scan(&started_at)
+	return started_at, err
+}

@@ -138,6 +138,9 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 	err = queries.DateBegin(ctx, db.DateBeginParams{
 		RunID: a.id, Token: began.Token, ScanRunID: a.scanRun, MetricDate: a.order.Date,
 	})
+	if err == nil {
+		a.servers.primary, err = queries.DateServer(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("hand the date over: %w", err)
 	}

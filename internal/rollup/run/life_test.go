@@ -126,6 +126,37 @@ func TestRunLife(t *testing.T) {
 		require.Equal(t, "failed", state)
 	})
 
+	// What is behind the follower's address after a restart may be another: what was read there is read again.
+	t.Run("FollowerRestarted", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		follower, err := b.server.Follower(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, follower.Close()) })
+		b.runner.Source, err = postgres.Open(t.Context(), postgres.Config{URL: follower.URL(b.db.Name)})
+		require.NoError(t, err)
+		t.Cleanup(b.runner.Source.Close)
+		b.request(t, day)
+		pauses := 0
+		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) { pauses++ }}
+		undisturbed, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		b.db.InsertDate(t, day, 10, 5)
+		b.request(t, day)
+		restartAt := pauses + undisturbed.Slices - 2
+		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) {
+			if pauses++; pauses == restartAt {
+				require.NoError(t, follower.Stop(t.Context(), pgserver.Fast))
+				require.NoError(t, follower.Start(t.Context()))
+			}
+		}}
+		figures, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		require.Greater(t, figures.Slices, undisturbed.Slices+undisturbed.Slices/2)
+		require.Equal(t, 1, figures.Passes)
+		require.EqualValues(t, 1_010, pgtest.RequireExact(t, b.db).Events)
+	})
+
 	// The copy is older than the run: another run gets its number.
 	t.Run("OlderCopy", func(t *testing.T) {
 		t.Parallel()
@@ -199,6 +230,41 @@ func TestRunLife(t *testing.T) {
 		require.ErrorIs(t, err, run.ErrFenced)
 		require.NotEqual(t, "complete", b.state(t, day))
 	})
+
+	// The copy has every sign of life that the run has given, and lacks events that it has read since the last of them.
+	for name, where := range map[string]string{"OlderCopyWhilePublishing": run.PhasePublish, "OlderCopyWhileScanning": run.PhaseScan} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.request(t, day)
+			b.runner.Primary = pooled(t, b)
+			b.runner.Source = b.runner.Primary
+			phase, pauses, restored := "", 0, false
+			clock := &testClock{}
+			clock.slept = func(context.Context, time.Duration) {
+				clock.ahead = -time.Hour // No sign of life is due.
+				switch pauses++; {
+				case pauses == 2:
+					backUp(t, b)
+					b.db.InsertDate(t, day, 500, 300)
+				case pauses >= 5 && phase == where && !restored:
+					restored = true
+					restore(t, b)
+				}
+			}
+			b.runner.Clock = clock
+			_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(figures run.Figures) { phase = figures.Phase }})
+			require.True(t, restored)
+			if where == run.PhasePublish {
+				require.ErrorIs(t, err, run.ErrFenced)
+				require.NotEqual(t, "complete", b.state(t, day))
+				return
+			}
+			require.NoError(t, err, "what was read is read again")
+			require.Equal(t, "complete", b.state(t, day))
+			require.EqualValues(t, 1_000, pgtest.RequireExact(t, b.db).Events)
+		})
+	}
 
 	// Another server takes over in the middle of a run. It has every row that the run has written.
 	t.Run("Promoted", func(t *testing.T) {

@@ -6,6 +6,7 @@
 //	protect  metrics whose events are gone stay unchanged, package protection; checked again before each publish
 //	scan     slice after slice, package slice
 //	merge    in bounded memory, package merge; a date that does not fit is scanned and published in several passes
+//	vouch    check that what was read is in the database that is written to; if it was restarted meanwhile, scan again
 //	publish  batch after batch, package batch
 //	settle   check that the stored rows have what was counted, mark the date complete, and satisfy the claimed requests
 //
@@ -29,7 +30,6 @@ import (
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/protection"
-	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -116,6 +116,7 @@ type attempt struct {
 	lease  lease.Lease
 	// maxEntities is Options.MaxEntities, or less if the date's last run was lost.
 	maxEntities int
+	servers     servers // when begun, or last vouched for
 	scanRun     int64
 	resumed     *int64
 	cursor      *entity.ID
@@ -166,7 +167,7 @@ func (a *attempt) roll(ctx context.Context) error {
 	if err := a.claim(ctx); err != nil {
 		return err
 	}
-	if err := replay.Follow(ctx, a.pair, a.Clock, a.signOfLife); err != nil {
+	if err := a.follow(ctx); err != nil {
 		return err
 	}
 	if err := a.checkProtected(ctx); err != nil {
@@ -183,21 +184,11 @@ func (a *attempt) roll(ctx context.Context) error {
 	after := a.cursor
 	for {
 		a.passes++
-		var counts *merge.Table
-		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
-			counts, err = a.scan(ctx, after)
-			return err
-		})
+		counts, err := a.count(ctx, after)
 		if err != nil {
 			return err
 		}
-		if err := a.checkProtected(ctx); err != nil {
-			return err
-		}
 		upTo, rows := counts.UpTo(), counts.Rows()
-		if err := a.checkLoss(ctx, counts, rows); err != nil {
-			return err
-		}
 		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, rows, after, upTo) })
 		if err != nil {
 			return err
@@ -207,6 +198,32 @@ func (a *attempt) roll(ctx context.Context) error {
 		}
 		after = upTo
 	}
+}
+
+// count scans the entities above a bound, and scans them again if the server was restarted meanwhile.
+func (a *attempt) count(ctx context.Context, after *entity.ID) (counts *merge.Table, err error) {
+	for range mostScans {
+		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
+			counts, err = a.scan(ctx, after)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := a.checkProtected(ctx); err != nil {
+			return nil, err
+		}
+		if err := a.checkLoss(ctx, counts, counts.Rows()); err != nil {
+			return nil, err
+		}
+		if steady, err := a.vouch(ctx); err != nil || steady {
+			return counts, err
+		}
+		if err := a.follow(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errRestarts
 }
 
 // scan reads the date's events of entities above a bound and adds them up.

@@ -71,7 +71,7 @@ func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
 }
 
 // rollScope counts some entities again and publishes their rows, with the same fence and the same checks as for a whole date. If
-// their events cannot be read quickly, it does nothing and returns false.
+// their events cannot be read quickly, or the server was restarted meanwhile, it does nothing and returns false.
 func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done bool, err error) {
 	table := merge.New(a.maxEntities)
 	err = a.during(ctx, PhaseScan, func(ctx context.Context) error {
@@ -91,6 +91,9 @@ func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done boo
 		return false, err
 	}
 	if err := a.checkProtected(ctx); err != nil {
+		return false, err
+	}
+	if steady, err := a.vouch(ctx); err != nil || !steady {
 		return false, err
 	}
 	err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publishScope(ctx, entities, table.Rows()) })

@@ -32,6 +32,7 @@ const (
 	ledgerGo     = "internal/rollup/run/ledger.go"
 	leaseGo      = "internal/lease/lease.go"
 	lastGo       = "internal/lease/last.go"
+	vouchGo      = "internal/rollup/run/vouch.go"
 	runGo        = "internal/rollup/run/run.go"
 	batchGo      = "internal/rollup/batch/batch.go"
 	diffGo       = "internal/rollup/batch/diff.go"
@@ -90,6 +91,9 @@ func owner() []broken {
 		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
 		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && !fresh"),
 		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
+		edit("Owner/RestartedPrimary", runPkg, "^TestRunLife$", vouchGo, "", "now.primary.Equal(a.servers.primary)", "true"),
+		edit("Owner/RestartedFollower", runPkg, "^TestRunLife$", vouchGo, "", "now.source.Equal(a.servers.source)", "true"),
+		edit("Owner/VouchUnwritten", runPkg, "^TestRunLife$", vouchGo, "var now servers", "a.held", "a.ledger"),
 		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && l.Recent && (fresh || !fresh)"),
 		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = row.Cursor\n		a.scanRun = a.id"),
 		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: row.CursorEvents", "totals = batch.Totals{Events: 0 * row.CursorEvents"),
