@@ -154,14 +154,10 @@ WHERE s.name = @stream AND v.schema_name = @schema_name AND v.table_name = @tabl
 INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
 VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
 
--- name: GapOpen :many
--- Gaps that are not repaired, the first a hundred.
-SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
-WHERE g.stream_id = @stream_id AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100;
-
 -- name: GapList :many
+-- Gaps that are not repaired, and then the others, the latest first.
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
-FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.id DESC LIMIT @max_rows;
+FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.repaired_at IS NOT NULL, g.id DESC LIMIT @max_rows;
 
 -- name: StreamStanding :many
 -- How streams that something is captured of stand.
@@ -186,3 +182,6 @@ WHERE p.state IN ('waiting', 'running', 'paused')
 GROUP BY s.name
 ORDER BY s.name
 LIMIT 1000;
+
+-- name: StreamHeads :many
+SELECT s.name, s.position FROM capture.stream AS s ORDER BY s.name LIMIT 1000;

@@ -32,6 +32,13 @@ var committed = time.Date(2026, time.March, 10, 11, 0, 0, 0, time.UTC)
 func setupCapture(t *testing.T, changes int) *captureBundle {
 	t.Helper()
 	b := &captureBundle{site: serve(t, database(t), nil)}
+	b.fill(t, changes)
+	return b
+}
+
+// fill makes the log and the consumer.
+func (b *captureBundle) fill(t *testing.T, changes int) {
+	t.Helper()
 	b.clock.set(committed.Add(time.Hour))
 	b.tx(t, func(tx pgx.Tx) error {
 		who := audit.Who{Actor: "a test", Via: audit.ViaCLI}
@@ -47,7 +54,6 @@ func setupCapture(t *testing.T, changes int) *captureBundle {
 	b.writer, err = log.Take(t.Context(), log.Config{DB: b.db.DB, Stream: "app", Owner: "worker 1"})
 	require.NoError(t, err)
 	b.land(t, changes)
-	return b
 }
 
 // land writes changes to the log: of ten rows in turn, a second apart.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/report"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -65,7 +66,7 @@ func TestApply(t *testing.T) {
 	require.Equal(t, "create  capture of app: public.orders\ncreate  sink cache: from now\ncreate  sink events: from 17\n", b.run(t, "apply", "-f", b.file))
 	require.Equal(t, "keep    capture of app\nkeep    sink cache\nkeep    sink events\n", b.run(t, "apply", "-f", b.file))
 
-	var sinks []sinkReport
+	var sinks []report.Sink
 	require.NoError(t, json.Unmarshal([]byte(b.run(t, "sink", "list", "--json")), &sinks))
 	require.Len(t, sinks, 2)
 	require.Equal(t, []any{"events", "webhook", "app", "active", int64(17)}, []any{sinks[1].Name, sinks[1].Kind, sinks[1].Database, sinks[1].State, sinks[1].Position})
@@ -164,6 +165,10 @@ func TestSink(t *testing.T) {
 	require.Contains(t, shown, "moves")
 	require.NotContains(t, shown, "\x1b")
 	require.Equal(t, "sink cache goes on\n", b.run(t, "sink", "resume", "cache"))
+	require.Contains(t, b.refused(t, "sink", "rewind", "cache", "--to", "5"), "it ends at position 0", "the sink would never get what comes next")
+	_, err := b.db.Exec(t.Context(), "UPDATE capture.stream SET position = 9, forgotten = 3")
+	require.NoError(t, err)
+	require.Contains(t, b.refused(t, "sink", "rewind", "cache", "--to", "2"), "it begins after position 3")
 	require.Equal(t, "sink cache continues after position 5\n", b.run(t, "sink", "rewind", "cache", "--to", "5"))
 	require.Contains(t, b.run(t, "sink", "show", "cache", "--json"), `"position": 5`)
 	require.Equal(t, "sink cache is removed\n", b.run(t, "sink", "remove", "cache"))

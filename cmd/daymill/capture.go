@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -13,10 +12,11 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/report"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/snapshot"
+	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
-	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/text"
 )
@@ -34,33 +34,6 @@ type captureStatusCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// streamReport is a stream in JSON.
-type streamReport struct {
-	Database    string     `json:"database"`
-	Mode        string     `json:"mode"`
-	Why         string     `json:"why,omitempty"`
-	State       string     `json:"state"`
-	Reason      string     `json:"reason,omitempty"`
-	Position    int64      `json:"position"`
-	LSN         string     `json:"lsn,omitempty"`
-	LandedAt    *time.Time `json:"landed_at"`
-	CommittedAt *time.Time `json:"committed_at"`
-	Retained    int64      `json:"retained_bytes"`
-	Behind      int64      `json:"behind_bytes"`
-	// Gaps lists the gaps that are not repaired.
-	Gaps      []gapReport      `json:"gaps"`
-	Snapshots []snapshotReport `json:"snapshots"` // that are not finished
-}
-
-// gapReport is a gap in JSON.
-type gapReport struct {
-	Kind   string    `json:"kind"`
-	Reason string    `json:"reason"`
-	After  int64     `json:"after"`
-	Tables []string  `json:"tables"` // empty means all
-	At     time.Time `json:"at"`
-}
-
 // Run reports the streams.
 func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	database, _, err := a.openInstalled(ctx, "capture")
@@ -68,40 +41,20 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer database.Close()
-	reports := []streamReport{}
+	reports := []report.Stream{}
 	var all []snapshot.Snapshot
 	err = database.Read(ctx, func(on postgres.DBTX) error {
-		queries := db.New(on)
-		names, err := queries.StreamList(ctx)
+		streams, err := stream.List(ctx, on, a.clock().Now())
 		if err != nil {
-			return fmt.Errorf("list streams: %w", err)
+			return err
 		}
-		for _, name := range names {
-			s, err := queries.StreamGet(ctx, name)
-			if err != nil {
-				return fmt.Errorf("read stream %s: %w", name, err)
-			}
-			gaps, err := queries.GapOpen(ctx, s.ID)
-			if err != nil {
-				return fmt.Errorf("list the gaps of %s: %w", name, err)
-			}
-			report := streamReport{
-				Database: s.Name, Mode: s.Mode, Why: s.ModeReason, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.Lsn,
-				LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind,
-				Gaps: []gapReport{}, Snapshots: []snapshotReport{},
-			}
-			for _, g := range gaps {
-				report.Gaps = append(report.Gaps, gapReport{Kind: g.Kind, Reason: g.Reason, After: g.After, Tables: g.Tables, At: g.CreatedAt})
-			}
-			reading, err := unfinished(ctx, on, name)
+		for _, one := range streams {
+			reading, err := unfinished(ctx, on, one.Name)
 			if err != nil {
 				return err
 			}
-			for _, one := range reading {
-				report.Snapshots = append(report.Snapshots, reportSnapshot(one))
-			}
 			all = append(all, reading...)
-			reports = append(reports, report)
+			reports = append(reports, report.OfStream(one, reading))
 		}
 		return nil
 	})

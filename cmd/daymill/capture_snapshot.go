@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"text/tabwriter"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
-	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/report"
 	"github.com/daymill/daymill/internal/capture/snapshot"
 )
 
@@ -26,32 +25,6 @@ type snapshotListCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// snapshotReport is a snapshot in JSON.
-type snapshotReport struct {
-	ID         int64      `json:"id"`
-	Database   string     `json:"database"`
-	Table      string     `json:"table"`
-	Sink       string     `json:"sink,omitempty"` // empty means all
-	State      string     `json:"state"`
-	Reason     string     `json:"reason,omitempty"`
-	Rows       int64      `json:"rows"`
-	Estimate   int64      `json:"estimate"`
-	Left       string     `json:"left,omitempty"`
-	CreatedAt  time.Time  `json:"created_at"`
-	FinishedAt *time.Time `json:"finished_at"`
-}
-
-func reportSnapshot(s snapshot.Snapshot) snapshotReport {
-	report := snapshotReport{
-		ID: s.ID, Database: s.Stream, Table: s.Schema + "." + s.Table, Sink: s.Consumer, State: s.State, Reason: s.Reason,
-		Rows: s.Rows, Estimate: s.Estimate, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
-	}
-	if left := s.Left(); left > 0 {
-		report.Left = left.Round(time.Second).String()
-	}
-	return report
-}
-
 // Run lists snapshots.
 func (c *snapshotListCmd) Run(ctx context.Context, a *app) error {
 	db, _, err := a.openInstalled(ctx, "capture")
@@ -64,9 +37,9 @@ func (c *snapshotListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.JSON {
-		reports := make([]snapshotReport, len(list))
+		reports := make([]report.Snapshot, len(list))
 		for i, s := range list {
-			reports[i] = reportSnapshot(s)
+			reports[i] = report.OfSnapshot(s)
 		}
 		return a.printJSON(reports)
 	}
@@ -81,16 +54,16 @@ func (a *app) printSnapshots(list []snapshot.Snapshot) error {
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "SNAPSHOT\tDATABASE\tTABLE\tFOR\tSTATE\tROWS\tLEFT\n")
 	for _, s := range list {
-		report := reportSnapshot(s)
-		whom := report.Sink
+		one := report.OfSnapshot(s)
+		whom := one.Sink
 		if whom == "" {
 			whom = "all"
 		}
-		rows := number(report.Rows)
-		if report.Estimate > report.Rows {
-			rows += " of about " + number(report.Estimate)
+		rows := number(one.Rows)
+		if one.Estimate > one.Rows {
+			rows += " of about " + number(one.Estimate)
 		}
-		a.tablef(table, "%d\t%s\t%s\t%s\t%s%s\t%s\t%s\n", report.ID, report.Database, report.Table, whom, report.State, because(report.Reason), rows, report.Left)
+		a.tablef(table, "%d\t%s\t%s\t%s\t%s%s\t%s\t%s\n", one.ID, one.Database, one.Table, whom, one.State, because(one.Reason), rows, one.Left)
 	}
 	return table.Flush()
 }
@@ -154,13 +127,6 @@ type sinkSnapshotCmd struct {
 // Run requests a snapshot for one sink.
 func (c *sinkSnapshotCmd) Run(ctx context.Context, a *app) error {
 	return c.change(ctx, a, "gets the existing rows in addition to changes: `daymill capture status` shows the progress", func(tx pgx.Tx) error {
-		there, err := consumer.Get(ctx, tx, c.Name)
-		if err != nil {
-			return err
-		}
-		if err := snapshot.Request(ctx, tx, there.Stream, c.Name, c.Table); err != nil {
-			return err
-		}
-		return audit.Record(ctx, tx, audit.Entry{Who: whoOnCLI(), Action: "snapshot consumer", Target: c.Name, Detail: map[string]any{"tables": c.Table}})
+		return snapshot.RequestFor(ctx, tx, c.Name, c.Table, whoOnCLI())
 	})
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"text/tabwriter"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
-	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/report"
 )
 
 type deadletterCmd struct {
@@ -18,27 +17,6 @@ type deadletterCmd struct {
 	Show    deadletterShowCmd    `cmd:"" help:"Show a dead letter, with its change and the sink's answer."`
 	Replay  deadletterReplayCmd  `cmd:"" help:"Deliver the changes of a key again, in order."`
 	Discard deadletterDiscardCmd `cmd:"" help:"Delete dead letters: the sink never gets them."`
-}
-
-// letterReport is a dead letter in JSON.
-type letterReport struct {
-	Sink      string         `json:"sink"`
-	Position  int64          `json:"position"`
-	Key       string         `json:"key"`
-	State     string         `json:"state"`
-	Reason    string         `json:"reason"`
-	Answer    string         `json:"answer,omitempty"`
-	Attempts  int            `json:"attempts"`
-	CreatedAt time.Time      `json:"created_at"`
-	ReplayAt  *time.Time     `json:"replay_at"`
-	Change    *change.Change `json:"change,omitempty"`
-}
-
-func reportLetter(l consumer.Letter) letterReport {
-	return letterReport{
-		Sink: l.Consumer, Position: l.Position, Key: l.Key, State: l.State, Reason: l.Reason, Answer: l.Answer, Attempts: l.Attempts,
-		CreatedAt: l.CreatedAt, ReplayAt: l.ReplayAt,
-	}
 }
 
 type deadletterListCmd struct {
@@ -59,9 +37,9 @@ func (c *deadletterListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.JSON {
-		reports := make([]letterReport, len(letters))
+		reports := make([]report.Letter, len(letters))
 		for i, l := range letters {
-			reports[i] = reportLetter(l)
+			reports[i] = report.OfLetter(l)
 		}
 		return a.printJSON(reports)
 	}
@@ -94,10 +72,10 @@ func (c *deadletterShowCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return noLetter(err)
 	}
-	report := reportLetter(l)
-	report.Change = &l.Change
+	letter := report.OfLetter(l)
+	letter.Change = &l.Change
 	if c.JSON {
-		return a.printJSON(report)
+		return a.printJSON(letter)
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "sink\t%s\nposition\t%d\nkey\t%s\nstate\t%s\nsince\t%s\nattempts\t%d\nreason\t%s\n", l.Consumer, l.Position, l.Key, l.State,
@@ -108,7 +86,7 @@ func (c *deadletterShowCmd) Run(ctx context.Context, a *app) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	return a.printJSON(report.Change)
+	return a.printJSON(letter.Change)
 }
 
 type letterSelection struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/report"
 )
 
 type sinkCmd struct {
@@ -29,42 +30,6 @@ type sinkListCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// sinkReport is a sink in JSON.
-type sinkReport struct {
-	Name          string     `json:"name"`
-	Kind          string     `json:"kind"`
-	Database      string     `json:"database"`
-	State         string     `json:"state"`
-	PausedAt      *time.Time `json:"paused_at"`
-	PausedBecause string     `json:"paused_because,omitempty"`
-	Shards        int        `json:"shards"`
-	Position      int64      `json:"position"`
-	Delivered     int64      `json:"delivered"`
-	MovedAt       time.Time  `json:"moved_at"`
-	Failures      int        `json:"failures"`
-	Error         string     `json:"error,omitempty"`
-	Letters       int64      `json:"dead_letters"`
-}
-
-func sinkState(p consumer.Progress) string {
-	switch {
-	case p.PausedAt != nil:
-		return "paused"
-	case p.Failures > 0:
-		return "failing"
-	default:
-		return "active"
-	}
-}
-
-func reportSink(p consumer.Progress) sinkReport {
-	return sinkReport{
-		Name: p.Name, Kind: p.Kind, Database: p.Stream, State: sinkState(p), PausedAt: p.PausedAt, PausedBecause: p.PausedBecause,
-		Shards: p.Shards, Position: p.Position, Delivered: p.Delivered, MovedAt: p.MovedAt, Failures: p.Failures, Error: p.Error,
-		Letters: p.Letters,
-	}
-}
-
 // Run lists the sinks.
 func (c *sinkListCmd) Run(ctx context.Context, a *app) error {
 	db, _, err := a.openInstalled(ctx, "sink")
@@ -77,9 +42,9 @@ func (c *sinkListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.JSON {
-		reports := make([]sinkReport, len(all))
+		reports := make([]report.Sink, len(all))
 		for i, p := range all {
-			reports[i] = reportSink(p)
+			reports[i] = report.OfSink(p)
 		}
 		return a.printJSON(reports)
 	}
@@ -90,7 +55,7 @@ func (c *sinkListCmd) Run(ctx context.Context, a *app) error {
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "NAME\tKIND\tDATABASE\tSTATE\tPOSITION\tDELIVERED\tDEAD LETTERS\tERROR\n")
 	for _, p := range all {
-		a.tablef(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, p.Kind, p.Stream, sinkState(p), p.Position, number(p.Delivered), p.Letters, p.Error)
+		a.tablef(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, p.Kind, p.Stream, report.State(p), p.Position, number(p.Delivered), p.Letters, p.Error)
 	}
 	return table.Flush()
 }
@@ -127,15 +92,13 @@ func (c *sinkShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	if c.JSON {
 		return a.printJSON(struct {
-			sinkReport
-
-			Settings any              `json:"settings"`
-			Each     []consumer.Shard `json:"each_shard"`
-		}{reportSink(p), p.Settings, shards})
+			report.Sink
+			report.Details
+		}{report.OfSink(p), report.OfDetails(p.Consumer, shards)})
 	}
 	when := func(at time.Time) string { return at.In(installation.Zone).Format("2006-01-02 15:04:05 MST") }
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	a.tablef(table, "sink\t%s\nkind\t%s\ndatabase\t%s\nstate\t%s\n", p.Name, p.Kind, p.Stream, sinkState(p))
+	a.tablef(table, "sink\t%s\nkind\t%s\ndatabase\t%s\nstate\t%s\n", p.Name, p.Kind, p.Stream, report.State(p))
 	if p.PausedAt != nil {
 		a.tablef(table, "paused\t%s%s\n", when(*p.PausedAt), because(p.PausedBecause))
 	}
@@ -196,7 +159,7 @@ func (c sinkName) change(ctx context.Context, a *app, done string, change func(t
 		return err
 	}
 	defer db.Close()
-	if err := db.Tx(ctx, change); errors.Is(err, consumer.ErrNone) {
+	if err := db.Tx(ctx, change); errors.Is(err, consumer.ErrNone) || errors.Is(err, consumer.ErrPosition) {
 		return usageError{fmt.Errorf("%s: %w", c.Name, err)}
 	} else if err != nil {
 		return err

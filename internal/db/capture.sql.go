@@ -122,7 +122,7 @@ func (q *Queries) GapInsert(ctx context.Context, arg GapInsertParams) error {
 
 const gapList = `-- name: GapList :many
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
-FROM capture.gap AS g WHERE g.stream_id = $1 ORDER BY g.id DESC LIMIT $2
+FROM capture.gap AS g WHERE g.stream_id = $1 ORDER BY g.repaired_at IS NOT NULL, g.id DESC LIMIT $2
 `
 
 type GapListParams struct {
@@ -139,6 +139,7 @@ type GapListRow struct {
 	RepairedAt *time.Time
 }
 
+// Gaps that are not repaired, and then the others, the latest first.
 func (q *Queries) GapList(ctx context.Context, arg GapListParams) ([]GapListRow, error) {
 	rows, err := q.db.Query(ctx, gapList, arg.StreamID, arg.MaxRows)
 	if err != nil {
@@ -155,46 +156,6 @@ func (q *Queries) GapList(ctx context.Context, arg GapListParams) ([]GapListRow,
 			&i.Tables,
 			&i.CreatedAt,
 			&i.RepairedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const gapOpen = `-- name: GapOpen :many
-SELECT g.kind, g.reason, g.after, g.tables, g.created_at FROM capture.gap AS g
-WHERE g.stream_id = $1 AND g.repaired_at IS NULL ORDER BY g.id LIMIT 100
-`
-
-type GapOpenRow struct {
-	Kind      string
-	Reason    string
-	After     int64
-	Tables    []string
-	CreatedAt time.Time
-}
-
-// Gaps that are not repaired, the first a hundred.
-func (q *Queries) GapOpen(ctx context.Context, streamID int32) ([]GapOpenRow, error) {
-	rows, err := q.db.Query(ctx, gapOpen, streamID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []GapOpenRow
-	for rows.Next() {
-		var i GapOpenRow
-		if err := rows.Scan(
-			&i.Kind,
-			&i.Reason,
-			&i.After,
-			&i.Tables,
-			&i.CreatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -646,6 +607,35 @@ func (q *Queries) StreamGuard(ctx context.Context, arg StreamGuardParams) error 
 		arg.Token,
 	)
 	return err
+}
+
+const streamHeads = `-- name: StreamHeads :many
+SELECT s.name, s.position FROM capture.stream AS s ORDER BY s.name LIMIT 1000
+`
+
+type StreamHeadsRow struct {
+	Name     string
+	Position int64
+}
+
+func (q *Queries) StreamHeads(ctx context.Context) ([]StreamHeadsRow, error) {
+	rows, err := q.db.Query(ctx, streamHeads)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StreamHeadsRow
+	for rows.Next() {
+		var i StreamHeadsRow
+		if err := rows.Scan(&i.Name, &i.Position); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const streamHold = `-- name: StreamHold :one

@@ -32,7 +32,7 @@ type changesView struct {
 // changeFilter is a filter as a form gives it.
 func changeFilter(given url.Values, sc page.Scope) (log.Filter, changesView, error) {
 	var filter log.Filter
-	view := changesView{Ops: []string{string(change.Insert), string(change.Update), string(change.Delete), string(change.Truncate)}}
+	view := changesView{Ops: ops()}
 	var err error
 	for name, into := range map[string]*string{"database": &view.Database, "table": &view.Table, "key": &view.Key, "op": &view.Op, "until": &view.Until} {
 		if *into, err = typed(given, name, longestKey); err != nil {
@@ -40,29 +40,44 @@ func changeFilter(given url.Values, sc page.Scope) (log.Filter, changesView, err
 		}
 	}
 	view.Filtered = view.Table+view.Key+view.Op+view.Until != ""
-	if view.Op != "" && !slices.Contains(view.Ops, view.Op) {
-		return filter, view, page.Mistake(fmt.Errorf("there is no operation %q: it is one of %s", format.Shortened(view.Op, 40), strings.Join(view.Ops, ", ")))
+	if filter, err = ParseFilter(view.Table, view.Key, view.Op); err != nil {
+		return filter, view, page.Mistake(err)
 	}
-	filter.Op = view.Op
-	if schema, table, qualified := strings.Cut(view.Table, "."); qualified {
-		filter.Schema, filter.Table = schema, table
-	} else {
-		filter.Table = view.Table
-	}
-	switch {
-	case !strings.HasPrefix(view.Key, "{"):
-		filter.KeyValue = view.Key
-	case !json.Valid([]byte(view.Key)):
-		return filter, view, page.Mistake(errors.New(`the key is not JSON: give a value such as 42, or an object such as {"id": 42}`))
-	default:
-		filter.Key, view.Row = view.Key, view.Table != ""
-	}
+	view.Row = filter.Key != "" && view.Table != ""
 	if view.Until != "" {
 		if filter.Until, err = instant(view.Until, sc.Zone); err != nil {
 			return filter, view, err
 		}
 	}
 	return filter, view, nil
+}
+
+// ops are the operations that a person can filter changes by.
+func ops() []string {
+	return []string{string(change.Insert), string(change.Update), string(change.Delete), string(change.Truncate)}
+}
+
+// ParseFilter reads what a person gives to look for: a table with or without its schema, a key or the value of one of its columns,
+// and an operation. Each may be empty.
+func ParseFilter(table, key, op string) (filter log.Filter, err error) {
+	if op != "" && !slices.Contains(ops(), op) {
+		return filter, fmt.Errorf("there is no operation %q: it is one of %s", format.Shortened(op, 40), strings.Join(ops(), ", "))
+	}
+	filter.Op = op
+	if schema, name, qualified := strings.Cut(table, "."); qualified {
+		filter.Schema, filter.Table = schema, name
+	} else {
+		filter.Table = table
+	}
+	switch {
+	case !strings.HasPrefix(key, "{"):
+		filter.KeyValue = key
+	case !json.Valid([]byte(key)):
+		return filter, errors.New(`the key is not JSON: give a value such as 42, or an object such as {"id": 42}`)
+	default:
+		filter.Key = key
+	}
+	return filter, nil
 }
 
 // instant reads what a field for a date and a time gives, in the reporting zone.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/snapshot"
@@ -202,16 +201,7 @@ func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 		}
 		notice, change = "rewound", func(tx pgx.Tx) error { return consumer.Rewind(ctx, tx, name, to, who(r)) }
 	case "snapshot":
-		notice, change = "snapshot", func(tx pgx.Tx) error {
-			there, err := consumer.Get(ctx, tx, name)
-			if err != nil {
-				return err
-			}
-			if err := snapshot.Request(ctx, tx, there.Stream, name, nil); err != nil {
-				return err
-			}
-			return audit.Record(ctx, tx, audit.Entry{Who: who(r), Action: "snapshot consumer", Target: name})
-		}
+		notice, change = "snapshot", func(tx pgx.Tx) error { return snapshot.RequestFor(ctx, tx, name, nil, who(r)) }
 	default:
 		return page.Mistake(errors.New("a consumer can be paused, resumed and rewound, and asked for a snapshot"))
 	}

@@ -33,6 +33,8 @@ var (
 	ErrFenced = errors.New("another has taken the shard")
 	// ErrPaused says that the consumer is paused.
 	ErrPaused = errors.New("the consumer is paused")
+	// ErrPosition says that the log of a consumer does not have a position.
+	ErrPosition = errors.New("the log does not have this position")
 	// ErrExists says that there is a consumer of that name.
 	ErrExists = errors.New("there is a consumer of that name")
 )
@@ -194,9 +196,27 @@ func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name})
 }
 
-// Rewind makes a consumer go on after another position, earlier or later. Its dead letters stay.
+// Rewind makes a consumer go on after another position, earlier or later: 0 is the beginning of the log. Its dead letters stay. An
+// error is ErrPosition, wrapped, if the log has no such position.
 func Rewind(ctx context.Context, tx pgx.Tx, name string, after int64, who audit.Who) error {
-	count, err := db.New(tx).ShardRewind(ctx, db.ShardRewindParams{Consumer: name, Position: after})
+	queries := db.New(tx)
+	there, err := Get(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	stream, err := queries.StreamGet(ctx, there.Stream)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows): // Nothing was ever captured.
+	case err != nil:
+		return fmt.Errorf("read stream %s: %w", there.Stream, err)
+	case after == 0:
+		after = stream.Forgotten
+	case after < stream.Forgotten:
+		return fmt.Errorf("%w: it begins after position %d; for what was before, take a snapshot with `daymill sink snapshot`", ErrPosition, stream.Forgotten)
+	case after > stream.Position:
+		return fmt.Errorf("%w: it ends at position %d", ErrPosition, stream.Position)
+	}
+	count, err := queries.ShardRewind(ctx, db.ShardRewindParams{Consumer: name, Position: after})
 	return changed(ctx, tx, count, err, audit.Entry{
 		Who: who, Action: "rewind consumer", Target: name, Detail: map[string]any{"after": after},
 	})

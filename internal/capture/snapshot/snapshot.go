@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -90,6 +91,19 @@ func Request(ctx context.Context, tx pgx.Tx, stream, consumer string, tables []s
 		return fmt.Errorf("ask for a snapshot: %w", err)
 	}
 	return nil
+}
+
+// RequestFor asks for a snapshot for one consumer, as Request does, and records who asked. An error is consumer.ErrNone, wrapped,
+// if there is no such consumer.
+func RequestFor(ctx context.Context, tx pgx.Tx, name string, tables []string, who audit.Who) error {
+	there, err := consumer.Get(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	if err := Request(ctx, tx, there.Stream, name, tables); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "snapshot consumer", Target: name, Detail: map[string]any{"tables": tables}})
 }
 
 // List returns snapshots, the latest first, a thousand at most: those of a stream, of a consumer, or all where these are "".

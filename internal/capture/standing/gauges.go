@@ -42,17 +42,22 @@ func ReadGauges(ctx context.Context, conn *postgres.DB, now time.Time) (g Gauges
 		if g.Snapshots, err = queries.StreamSnapshots(ctx); err != nil {
 			return fmt.Errorf("read how far snapshots are: %w", err)
 		}
-		all, err := consumer.List(ctx, on)
-		if err != nil {
-			return err
-		}
-		g.Consumers, err = lags(ctx, on, g.Streams, all, now)
+		g.Consumers, err = Lags(ctx, on, now)
 		return err
 	})
 	return g, err
 }
 
-func lags(ctx context.Context, on postgres.DBTX, streams []db.StreamStandingRow, all []consumer.Progress, now time.Time) ([]Lag, error) {
+// Lags lists the consumers with how far they are behind.
+func Lags(ctx context.Context, on postgres.DBTX, now time.Time) ([]Lag, error) {
+	streams, err := db.New(on).StreamHeads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read where streams are: %w", err)
+	}
+	all, err := consumer.List(ctx, on)
+	if err != nil {
+		return nil, err
+	}
 	heads := make(map[string]int64, len(streams))
 	for _, s := range streams {
 		heads[s.Name] = s.Position

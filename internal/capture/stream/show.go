@@ -36,7 +36,7 @@ type Status struct {
 	GuardedAt        *time.Time
 
 	Captured []Captured // at most 500
-	Gaps     []Gap      // latest first, at most 20
+	Gaps     []Gap      // those that are not repaired first, then the latest; at most 20
 }
 
 // Captured is a table of a stream. Reason says why it is not captured, or not all of its changes; empty if all are.

@@ -1,0 +1,339 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/report"
+	"github.com/daymill/daymill/internal/capture/snapshot"
+	"github.com/daymill/daymill/internal/capture/standing"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/page"
+	"github.com/daymill/daymill/ui/reply"
+)
+
+var (
+	errNoSink     = apiError{http.StatusNotFound, "There is no such consumer."}
+	errNoSnapshot = apiError{http.StatusNotFound, "There is no such snapshot that is not finished."}
+)
+
+// via is who makes a call, for the audit.
+func via(r *http.Request) audit.Who {
+	return audit.Who{Actor: door.User(r.Context()), Via: audit.ViaAPI}
+}
+
+// limitOf reads how many things a call wants.
+func limitOf(query url.Values) (int, error) {
+	value := query.Get("limit")
+	if value == "" {
+		return apiDates, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > apiMostDates {
+		return 0, errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates))
+	}
+	return n, nil
+}
+
+// cursorOf reads the position that an earlier call returned; 0 if there is none.
+func cursorOf(query url.Values) (int64, error) {
+	value := query.Get("cursor")
+	if value == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < 1 {
+		return 0, errors.New("the cursor was not returned by an earlier call")
+	}
+	return n, nil
+}
+
+// nextCursor writes a position for the next call.
+func nextCursor(position int64) *string {
+	text := strconv.FormatInt(position, 10)
+	return &text
+}
+
+// streamAnswer is a stream with its tables.
+type streamAnswer struct {
+	report.Stream
+
+	Tables []report.Table `json:"tables"`
+}
+
+type streamsAnswer struct {
+	Streams []streamAnswer `json:"streams"`
+}
+
+// apiListStreams lists the streams with their tables, gaps and snapshots in progress.
+func (s *API) apiListStreams(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	answer := streamsAnswer{Streams: []streamAnswer{}}
+	err := s.DB.Read(ctx, func(on postgres.DBTX) error {
+		all, err := stream.List(ctx, on, s.Clock.Now())
+		if err != nil {
+			return err
+		}
+		for _, one := range all {
+			list, err := snapshot.List(ctx, on, one.Name, "")
+			if err != nil {
+				return err
+			}
+			open := slices.DeleteFunc(list, func(p snapshot.Snapshot) bool { return p.FinishedAt != nil })
+			answer.Streams = append(answer.Streams, streamAnswer{Stream: report.OfStream(one, open), Tables: report.OfTables(one.Captured)})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// sinkAnswer is a consumer with how far it is behind.
+type sinkAnswer struct {
+	report.Sink
+
+	Behind     int64   `json:"behind"`
+	LagSeconds float64 `json:"lag_seconds"`
+}
+
+func newSinkAnswer(one standing.Lag) sinkAnswer {
+	return sinkAnswer{Sink: report.OfSink(one.Progress), Behind: one.Behind, LagSeconds: one.Lag.Seconds()}
+}
+
+type sinksAnswer struct {
+	Consumers []sinkAnswer `json:"consumers"`
+}
+
+// apiListConsumers lists all consumers.
+func (s *API) apiListConsumers(w http.ResponseWriter, r *http.Request) error {
+	answer := sinksAnswer{Consumers: []sinkAnswer{}}
+	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		all, err := standing.Lags(r.Context(), on, s.Clock.Now())
+		for _, one := range all {
+			answer.Consumers = append(answer.Consumers, newSinkAnswer(one))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// oneSinkAnswer is a consumer with its settings, shards and snapshots.
+type oneSinkAnswer struct {
+	sinkAnswer
+	report.Details
+
+	Snapshots []report.Snapshot `json:"snapshots"`
+}
+
+// apiShowConsumer returns one consumer.
+func (s *API) apiShowConsumer(w http.ResponseWriter, r *http.Request) error {
+	ctx, name := r.Context(), r.PathValue("name")
+	var answer oneSinkAnswer
+	err := s.DB.Read(ctx, func(on postgres.DBTX) error {
+		all, err := standing.Lags(ctx, on, s.Clock.Now())
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(all, func(one standing.Lag) bool { return one.Name == name })
+		if at < 0 {
+			return errNoSink
+		}
+		shards, err := consumer.Shards(ctx, on, name)
+		if err != nil {
+			return err
+		}
+		list, err := snapshot.List(ctx, on, "", name)
+		answer = oneSinkAnswer{sinkAnswer: newSinkAnswer(all[at]), Details: report.OfDetails(all[at].Consumer, shards), Snapshots: []report.Snapshot{}}
+		for _, one := range list {
+			answer.Snapshots = append(answer.Snapshots, report.OfSnapshot(one))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// changeConsumer changes a consumer, and answers with what it is then.
+func (s *API) changeConsumer(w http.ResponseWriter, r *http.Request, change func(tx pgx.Tx, name string) error) error {
+	name := r.PathValue("name")
+	if !storable(name) {
+		return errNoSink
+	}
+	err := s.DB.Tx(r.Context(), func(tx pgx.Tx) error { return change(tx, name) })
+	switch {
+	case errors.Is(err, consumer.ErrNone):
+		return errNoSink
+	case errors.Is(err, consumer.ErrPosition):
+		return unprocessable(err)
+	case err != nil:
+		return err
+	}
+	return s.apiShowConsumer(w, r)
+}
+
+type pauseRequest struct {
+	Because string `json:"because"` // for people
+}
+
+// apiPauseConsumer pauses a consumer.
+func (s *API) apiPauseConsumer(w http.ResponseWriter, r *http.Request) error {
+	var request pauseRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if len(request.Because) > page.LongestText || !storable(request.Because) {
+		return unprocessable(errors.New("because must be UTF-8 of " + strconv.Itoa(page.LongestText) + " bytes at most"))
+	}
+	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
+		return consumer.Pause(r.Context(), tx, name, request.Because, via(r))
+	})
+}
+
+// apiResumeConsumer resumes a consumer.
+func (s *API) apiResumeConsumer(w http.ResponseWriter, r *http.Request) error {
+	if err := decode(r, &struct{}{}); err != nil {
+		return err
+	}
+	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error { return consumer.Resume(r.Context(), tx, name, via(r)) })
+}
+
+type rewindRequest struct {
+	To *int64 `json:"to"`
+}
+
+// apiRewindConsumer moves a consumer to another position of the log.
+func (s *API) apiRewindConsumer(w http.ResponseWriter, r *http.Request) error {
+	var request rewindRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if request.To == nil || *request.To < 0 {
+		return unprocessable(errors.New("to must be a position of the log, or 0 for its beginning"))
+	}
+	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
+		return consumer.Rewind(r.Context(), tx, name, *request.To, via(r))
+	})
+}
+
+// mostTables is how many tables a call may name.
+const mostTables = 1000
+
+type snapshotRequest struct {
+	Tables []string `json:"tables"` // all that the consumer takes if there are none
+}
+
+// apiSnapshotConsumer asks for a snapshot for a consumer.
+func (s *API) apiSnapshotConsumer(w http.ResponseWriter, r *http.Request) error {
+	var request snapshotRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if len(request.Tables) > mostTables || slices.ContainsFunc(request.Tables, func(t string) bool { return !storable(t) }) {
+		return unprocessable(errors.New("tables must be names such as public.orders, " + strconv.Itoa(mostTables) + " at most"))
+	}
+	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
+		return snapshot.RequestFor(r.Context(), tx, name, request.Tables, via(r))
+	})
+}
+
+// apiRemoveConsumer removes a consumer.
+func (s *API) apiRemoveConsumer(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	if !storable(name) {
+		return errNoSink
+	}
+	err := s.DB.Tx(r.Context(), func(tx pgx.Tx) error { return consumer.Remove(r.Context(), tx, name, via(r)) })
+	if errors.Is(err, consumer.ErrNone) {
+		return errNoSink
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type snapshotsAnswer struct {
+	Snapshots []report.Snapshot `json:"snapshots"`
+}
+
+// apiListSnapshots lists the latest snapshots.
+func (s *API) apiListSnapshots(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	database, name := query.Get("database"), query.Get("consumer")
+	if !storable(database) || !storable(name) {
+		return unprocessable(errors.New("database and consumer must be names"))
+	}
+	answer := snapshotsAnswer{Snapshots: []report.Snapshot{}}
+	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
+		list, err := snapshot.List(r.Context(), on, database, name)
+		for _, one := range list {
+			answer.Snapshots = append(answer.Snapshots, report.OfSnapshot(one))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+type actionRequest struct {
+	Action string `json:"action"`
+}
+
+// apiChangeSnapshot pauses, resumes, restarts or cancels a snapshot.
+func (s *API) apiChangeSnapshot(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	id, err := apiID(r, "snapshot")
+	if err != nil {
+		return err
+	}
+	var request actionRequest
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	change := snapshot.Pause
+	switch request.Action {
+	case "pause":
+	case "resume":
+		change = snapshot.Resume
+	case "restart":
+		change = snapshot.Restart
+	case "cancel":
+		change = snapshot.Cancel
+	default:
+		return unprocessable(errors.New("action must be pause, resume, restart or cancel"))
+	}
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, id, via(r)) })
+	if errors.Is(err, snapshot.ErrNone) {
+		return errNoSnapshot
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
