@@ -72,7 +72,7 @@ func TestSource(t *testing.T) {
 		require.NotContains(t, stdout, "warning")
 		code, _, stderr := db.run("create")
 		require.Equal(t, exitFailed, code)
-		require.Contains(t, stderr, "public.raw_events exists already")
+		require.Contains(t, stderr, "public.raw_events already exists")
 	})
 	t.Run("Set", func(t *testing.T) {
 		t.Parallel()

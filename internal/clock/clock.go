@@ -1,8 +1,8 @@
-// Package clock is Postgres's clock, read in a process. What is due, over or to come is Postgres's clock to say: the
-// machines of an application's processes may disagree about the time by days, and all of them write to one ledger.
+// Package clock is Postgres's clock, read in a process. It decides what is due, over or still to come, because all processes write
+// to one ledger and the clocks of their machines may differ by days.
 //
-// [Clock.Sync] asks Postgres for the time. Between two of them [Clock.Now] goes on by this machine's monotonic clock, which
-// nobody sets. Processes sync when they start, and then every [Every].
+// [Clock.Sync] asks Postgres for the time. Between two syncs, [Clock.Now] uses this machine's monotonic clock, which nobody can set.
+// Processes sync when they start, and then every [Every].
 package clock
 
 import (
@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// Every is how often a process that lives for long syncs.
+	// Every is how often a long-running process syncs.
 	Every = 30 * time.Second
-	// Tolerance is how far a machine's clock may be from Postgres's before the process says so and leads nothing.
+	// Tolerance is how far a machine's clock may differ from Postgres's. Beyond that, the process reports it and does not become leader.
 	Tolerance = time.Minute
-	// step is the smallest difference that a sync corrects. Less is what a round trip may take, and durations are measured
+	// step is the smallest difference that a sync corrects. A smaller one may be the round trip, and durations are measured
 	// with this clock.
 	step = time.Second
 )
@@ -36,7 +36,7 @@ type Clock struct {
 
 var _ pace.Clock = (*Clock)(nil)
 
-// New returns a clock that goes on by the machine's.
+// New returns a clock that uses the machine's clock between syncs.
 func New(machine pace.Clock) *Clock { return &Clock{machine: machine} }
 
 // Sync asks Postgres for the time.
@@ -52,7 +52,7 @@ func (c *Clock) Sync(ctx context.Context, db *postgres.DB) error {
 	after := c.machine.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// It was read at some instant between the two. Taking the later one, this clock is never ahead of Postgres's.
+	// Postgres read its clock at some instant between the two. With the later one, this clock is never ahead of Postgres's.
 	if c.local.IsZero() || c.now(after).Sub(server).Abs() > step {
 		c.server, c.local = server, after
 	}
@@ -67,14 +67,14 @@ func (c *Clock) Sync(ctx context.Context, db *postgres.DB) error {
 	return nil
 }
 
-// Keep syncs until ctx is done. An error leaves the clock as it is, to be tried again.
+// Keep syncs until ctx is done. After an error it keeps the clock unchanged and tries again.
 func (c *Clock) Keep(ctx context.Context, db *postgres.DB) {
 	for c.machine.Sleep(ctx, Every) == nil {
 		_ = c.Sync(ctx, db)
 	}
 }
 
-// Now is Postgres's time, or up to a second before it.
+// Now returns Postgres's time, or up to a second before it.
 func (c *Clock) Now() time.Time {
 	now := c.machine.Now()
 	c.mu.Lock()
@@ -92,13 +92,13 @@ func (c *Clock) now(local time.Time) time.Time {
 // Sleep returns after d, or ctx's cause once ctx is done.
 func (c *Clock) Sleep(ctx context.Context, d time.Duration) error { return c.machine.Sleep(ctx, d) }
 
-// Ahead is how far the machine's clock was ahead of Postgres's at the last sync, less than nothing where it was behind. What
-// the round trip may explain is left out.
+// Ahead returns how far the machine's clock was ahead of Postgres's at the last sync; it is negative if the machine's clock was
+// behind. It leaves out what the round trip may explain.
 func (c *Clock) Ahead() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ahead
 }
 
-// Off reports whether the machine's clock is further from Postgres's than Tolerance.
+// Off reports whether the machine's clock differs from Postgres's by more than Tolerance.
 func (c *Clock) Off() bool { return c.Ahead().Abs() > Tolerance }

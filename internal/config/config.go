@@ -1,6 +1,5 @@
-// Package config reads daymill.yaml: which databases there are, which tables are captured, and which sinks get their changes.
-// It reports all mistakes at once, each with its file, line and column, and with what would be right. A schema for editors is
-// in [Schema].
+// Package config reads daymill.yaml: databases, captured tables, and the sinks that receive changes. It reports all mistakes at
+// once, each with its file, line and column, and says how to fix them. [Schema] is a schema for editors.
 package config
 
 import (
@@ -17,10 +16,10 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// MaxFile is how large a file may be, in bytes.
+// MaxFile is the largest size of a file, in bytes.
 const MaxFile = 1 << 20
 
-// App is the database that is always there: DATABASE_URL.
+// App is the name of the database of DATABASE_URL, which always exists.
 const App = "app"
 
 // Schema is the JSON Schema of the file.
@@ -28,12 +27,12 @@ const App = "app"
 //go:embed schema.json
 var Schema string
 
-// File is what a file says.
+// File is the content of a file.
 type File struct {
 	Databases map[string]string // $NAME of an environment variable by the database's name
-	// Tables are patterns of what is captured, by database. A database that the file says nothing of has none, and stays as it is.
+	// Tables has patterns of captured tables, by database. Databases that are missing from the file are missing here, and stay unchanged.
 	Tables map[string][]string
-	// NoRepair leaves gaps as they are, instead of repairing them by snapshots.
+	// NoRepair leaves gaps open instead of repairing them with snapshots.
 	NoRepair bool
 	Sinks    []Sink
 	Views    []definition.Definition
@@ -43,11 +42,11 @@ type File struct {
 type Sink struct {
 	Name     string
 	Kind     string
-	Database string // that its changes come from; App where empty
-	Shards   int    // 1 where 0
+	Database string // that its changes come from; App if empty
+	Shards   int    // 1 if 0
 	From     string // now, snapshot, or a position
 	Settings kind.Settings
-	// Line and Column are where it begins.
+	// Line and Column are where the sink begins in the file.
 	Line, Column int
 }
 
@@ -75,7 +74,7 @@ func Parse(name string, content []byte) (*File, error) {
 type parser struct {
 	document.Parser
 
-	named map[string]*yaml.Node // where a database is named under capture.tables
+	named map[string]*yaml.Node // where capture.tables names a database
 }
 
 func (p *parser) read(root *yaml.Node, file *File) {
@@ -132,7 +131,7 @@ func (p *parser) databases(value *yaml.Node, file *File) {
 	for i := 0; i+1 < len(value.Content); i += 2 {
 		key := p.name(value.Content[i], "database")
 		if text, ok := p.Text(value.Content[i+1]); ok {
-			if _, is := kind.Variable(text); !is { // It may hold a password: it is not quoted.
+			if _, is := kind.Variable(text); !is { // Do not quote the text: it may contain a password.
 				p.Wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
 					strings.ToUpper(strings.ReplaceAll(key, "-", "_")))
 			}
@@ -141,7 +140,7 @@ func (p *parser) databases(value *yaml.Node, file *File) {
 	}
 }
 
-// tables reads what is captured: patterns of the application's database, or patterns by database.
+// tables reads the captured tables: patterns of the application's database, or patterns by database.
 func (p *parser) tables(value *yaml.Node, file *File) {
 	patterns := func(value *yaml.Node) []string {
 		return p.Texts(value, func(at *yaml.Node, text string) {
@@ -162,7 +161,7 @@ func (p *parser) tables(value *yaml.Node, file *File) {
 	}
 }
 
-// captured checks that the databases under capture.tables are there.
+// captured checks that the databases under capture.tables are defined.
 func (p *parser) captured(file *File) {
 	for name, at := range p.named {
 		if _, has := file.Databases[name]; !has {
@@ -171,5 +170,5 @@ func (p *parser) captured(file *File) {
 	}
 }
 
-// ErrFrom says that where a sink begins cannot be read.
+// ErrFrom says that the setting from is invalid.
 var ErrFrom = errors.New("write from: now, from: snapshot, or a position such as from: 81213")

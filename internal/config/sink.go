@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/document"
 )
 
-// Values of Sink.From that are no position.
+// Values of Sink.From other than a position.
 const (
 	Now      = "now"
 	Snapshot = "snapshot"
@@ -34,7 +34,7 @@ func CheckFrom(from string) error {
 // sink reads one sink.
 func (p *parser) sink(item *yaml.Node) Sink {
 	s := Sink{Line: item.Line, Column: item.Column, Database: App, Shards: 1, From: Now}
-	at := map[string]*yaml.Node{} // where each setting is
+	at := map[string]*yaml.Node{} // the place of each setting
 	set := &s.Settings
 	text := func(to *string) func(*yaml.Node) { return func(value *yaml.Node) { *to, _ = p.Text(value) } }
 	boolean := func(to *bool) func(*yaml.Node) {
@@ -103,7 +103,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 	return s
 }
 
-// common are the settings that sinks of all kinds have, but for those that poll, which have fewer.
+// common returns the settings that sinks of all kinds have. Consumers of kind poll have fewer.
 func common(of string) []string {
 	if of == kind.Poll {
 		return []string{"name", "kind", "database", "from", "tables", "ops"}
@@ -113,10 +113,10 @@ func common(of string) []string {
 	}
 }
 
-// kinds finds settings that are another kind's.
+// kinds reports settings that belong to another kind.
 func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
 	if !slices.Contains(kind.Names(), s.Kind) {
-		return // Which is said already.
+		return // That mistake was already reported.
 	}
 	mine := append(common(s.Kind), kind.Fields(s.Kind)...)
 	for _, field := range slices.Sorted(maps.Keys(at)) {

@@ -1,4 +1,4 @@
-// Package date is a calendar day in the reporting time zone, without a time of day: the unit of a rollup.
+// Package date has calendar dates of the reporting time zone, without a time of day. A date is the unit of a rollup.
 //
 // Postgres decides where a date begins and ends (analytics.date_start), so that Go's and the server's time zone databases
 // cannot disagree about a metric; see [Bounds].

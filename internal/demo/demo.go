@@ -1,4 +1,4 @@
-// Package demo makes up an event history that looks like a small application's: a weekly and a daily rhythm, growth, a
+// Package demo makes up an event history that looks like that of a small application: a weekly and a daily rhythm, growth, a
 // few entities that everybody looks at and many that hardly anyone does, and events that arrive days late.
 package demo
 
@@ -14,18 +14,18 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrNotEmpty says that the table has events of somebody's own.
+// ErrNotEmpty says that the table already has events.
 var ErrNotEmpty = errors.New("public.raw_events has events already, and the demo would mix made-up ones in: " +
 	"give it an empty database")
 
-// History says how much to make up.
+// History says which events to make up.
 type History struct {
 	Dates    date.Range
 	Events   int // on an ordinary date
 	Entities int
 }
 
-// Check returns ErrNotEmpty where public.raw_events has events.
+// Check returns ErrNotEmpty if public.raw_events has events.
 func Check(ctx context.Context, conn *postgres.DB) error {
 	var occupied bool
 	err := conn.QueryRow(ctx, "SELECT EXISTS(SELECT FROM public.raw_events)").Scan(&occupied)
@@ -41,8 +41,8 @@ func Check(ctx context.Context, conn *postgres.DB) error {
 	return nil
 }
 
-// fillSQL makes up the events of one date: $1 the date, $2 how many, $3 of how many entities. An entity's share falls
-// with the cube of its rank; hours are binomial about the early evening.
+// fillSQL makes up the events of one date: $1 is the date, $2 the number of events, $3 the number of entities. A few entities get
+// most events, and most events are in the early evening.
 const fillSQL = `
 INSERT INTO public.raw_events (entity_id, event_type, created_at)
 SELECT
@@ -53,8 +53,8 @@ SELECT
 FROM generate_series(1, $2::integer),
 	(SELECT analytics.date_start($1::date), analytics.date_start($1::date + 1)) AS b (first, last)`
 
-// Fill makes up the events of every date, oldest first, and returns how many. It is the same history each time, but
-// for the dates. After each date it calls progress.
+// Fill makes up the events of every date, oldest first, and returns how many. Apart from the dates, the history is the same each
+// time. After each date, Fill calls progress.
 func Fill(ctx context.Context, conn *postgres.DB, history History, progress func(d date.Date)) (int64, error) {
 	var total int64
 	for d := history.Dates.First; !d.After(history.Dates.Last); d = d.AddDays(1) {
@@ -81,7 +81,7 @@ func Fill(ctx context.Context, conn *postgres.DB, history History, progress func
 	return total, nil
 }
 
-// volume is the number of events of a date: less at the weekend, and a third more at the end than at the beginning.
+// volume returns the number of events of a date: fewer at weekends, and a third more at the end than at the beginning.
 func volume(history History, d date.Date) int {
 	weekday := map[time.Weekday]float64{time.Monday: 1.1, time.Friday: 0.9, time.Saturday: 0.55, time.Sunday: 0.7}
 	factor, special := weekday[d.Weekday()]
@@ -92,8 +92,8 @@ func volume(history History, d date.Date) int {
 	return int(float64(history.Events) * factor * growth)
 }
 
-// Late adds events to dates that are complete, and asks for them in the same transaction, as an application's import
-// does. It returns the dates.
+// Late adds events to complete dates, and requests the dates in the same transaction, as an application's import does. It returns
+// the dates.
 func Late(ctx context.Context, conn *postgres.DB, history History, events int) ([]date.Date, error) {
 	var dates []date.Date
 	for _, daysAgo := range []int{3, 8, 20} {

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Shop is the schema of a small shop, whose changes are captured, and ShopView the definition of a view of its orders.
+// Shop is the schema of a small shop whose changes are captured.
 const Shop = "shop"
 
 // ShopView is the definition of a view of the shop's orders.
@@ -34,7 +34,7 @@ FROM generate_series(1, 200) AS n ON CONFLICT DO NOTHING;
 INSERT INTO shop.orders (customer_id, state, total, placed_at)
 SELECT 1 + n % 200, 2, n % 90 + 0.5, now() - n * interval '17 minutes' FROM generate_series(1, 2000) AS n`
 
-// OpenShop makes the shop.
+// OpenShop creates the shop.
 func OpenShop(ctx context.Context, conn *postgres.DB) error {
 	if _, err := conn.Exec(ctx, shopSQL); err != nil {
 		return fmt.Errorf("open the shop: %w", err)
@@ -42,10 +42,10 @@ func OpenShop(ctx context.Context, conn *postgres.DB) error {
 	return nil
 }
 
-// sellEvery is how often something happens in the shop.
+// sellEvery is how often Sell changes orders.
 const sellEvery = 2 * time.Second
 
-// Sell takes orders, and moves others on, until ctx is done.
+// Sell inserts orders and updates others until ctx is done.
 func Sell(ctx context.Context, conn *postgres.DB, clock pace.Clock) error {
 	for clock.Sleep(ctx, sellEvery) == nil {
 		_, err := conn.Exec(ctx, `

@@ -1,8 +1,8 @@
-// Package doctor says what a Postgres allows and what Daymill makes of it: one [Finding] for everything that has kept an
-// installation from working, with a sentence and the command that fixes it. `daymill doctor` prints them, and a page shows them.
+// Package doctor checks what a Postgres allows, how Daymill uses it, and everything that has ever kept an installation from working.
+// Each [Finding] has a sentence and the command that fixes the problem. `daymill doctor` prints the findings, and a page shows them.
 //
-// Every look is a short statement of its own under a time limit. None needs a right beyond those Daymill has anyway: what
-// this role cannot see is a note. A look that fails is a finding, too, and the others go on.
+// Every check is a short statement with a time limit. No check needs a right that Daymill does not have anyway: what this role cannot
+// see becomes a note. If a check fails, that is a finding too, and the other checks continue.
 package doctor
 
 import (
@@ -22,11 +22,11 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Level says how grave a finding is.
+// Level says how severe a finding is.
 type Level string
 
-// The levels. OK is as it should be; a Note is good to know and needs nothing; a Warning will hurt some day; a Failure
-// keeps dates from being exact, or from being rolled up at all.
+// The levels. OK means that the check passed. A Note is for information and needs no action. A Warning will cause trouble later. A
+// Failure means that dates are not exact, or are not rolled up at all.
 const (
 	OK      Level = "ok"
 	Note    Level = "note"
@@ -34,11 +34,11 @@ const (
 	Failure Level = "failure"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of a check.
 type Finding struct {
-	ID       string `json:"id"` // of the look: version, rights, clock, …; several findings may share it
+	ID       string `json:"id"` // of the check: version, rights, clock, …; several findings may share it
 	Level    Level  `json:"level"`
-	Sentence string `json:"sentence"` // what there is, and why it matters
+	Sentence string `json:"sentence"` // what the check found, and why it matters
 	Fix      string `json:"fix,omitempty"`
 }
 
@@ -52,50 +52,50 @@ func Failed(findings []Finding) bool {
 	return false
 }
 
-// River is what there is to know about River's tables. Whoever knows River fills it in.
+// River describes River's tables. The caller fills it in, because this package does not import River.
 type River struct {
 	Schema          string
 	Applied, Newest int // the versions of its migrations: in the database, and in this binary
 	Err             error
 }
 
-// Limits are from when on something is a finding. Zero values are the defaults.
+// Limits says from which value on something is a finding. Zero values mean the defaults.
 type Limits struct {
 	Transaction time.Duration // the age of an open transaction; an hour
 	Waiting     time.Duration // how long a job has been ready and no worker takes it; 5 minutes
-	DeadRows    int64         // of a table, besides a fifth of its rows; 10,000
+	DeadRows    int64         // of a table, in addition to a fifth of its rows; 10,000
 	Lag         int64         // bytes that a follower is behind; 256 MB
 }
 
-// Config says what to look at.
+// Config says what to check.
 type Config struct {
 	DB       *postgres.DB
-	Source   *postgres.DB // the follower that events are read from; nil where there is none
+	Source   *postgres.DB // the follower that events are read from; nil if there is none
 	Clock    pace.Clock
 	PoolSize int // the connections of a worker
 	River    River
 	Limits   Limits
-	// Health returns the findings of package health; they are not looked at where it is nil. Those that other looks say in
-	// more detail (source, faults) are left out.
+	// Health returns the findings of package health; nil skips them. Findings that other checks report in more detail (source,
+	// faults) are left out.
 	Health func(ctx context.Context) ([]health.Finding, error)
-	// Checks are those of the capabilities.
+	// Checks are the checks of the capabilities.
 	Checks []Check
-	// Discreet leaves out of the findings what went wrong on the way to the server, which names hosts; Logger is told.
+	// Discreet leaves connection errors out of the findings, because they name hosts. Logger gets them instead.
 	Discreet bool
-	// Logger is told of looks that failed where Discreet is set; it may be nil.
+	// Logger gets the errors of failed checks if Discreet is set; may be nil.
 	Logger *slog.Logger
 }
 
-// Report is what an examination has found.
+// Report is the result of an examination.
 type Report struct {
 	Findings []Finding
-	// Role and Database are what it looked as and at, quoted as SQL needs it; empty where the server could not be asked.
+	// Role and Database are the role and the database of the examination, quoted for SQL; empty if the server did not answer.
 	Role, Database string
-	// Pooled reports whether a pooler in transaction mode is in between, and Follower whether there is one to read from.
+	// Pooled reports whether a pooler in transaction mode is in use, and Follower whether events are read from a follower.
 	Pooled, Follower bool
 }
 
-// checks are those of the server and of the installation, in the order in which one needs another.
+// checks returns the checks of the server and of the installation. A check comes after those that it depends on.
 func checks() []Check {
 	return []Check{
 		{"version", false, checkVersion},
@@ -123,19 +123,19 @@ func checks() []Check {
 	}
 }
 
-// statementTimeout bounds every look.
+// statementTimeout bounds every check.
 const statementTimeout = "2s"
 
-// Check is one thing that the doctor looks at. Capabilities contribute theirs in [Config].
+// Check is one check of the doctor. Capabilities contribute theirs in [Config].
 type Check struct {
 	ID string
-	// Installed is set where Do needs Daymill's schema.
+	// Installed reports that Do needs Daymill's schema.
 	Installed bool
-	// Do adds what it finds. An error says that it could not look.
+	// Do adds findings to exam. It returns an error if it could not check.
 	Do func(ctx context.Context, exam *Examination, tx pgx.Tx) error
 }
 
-// Examination is one visit to the doctor, to which checks add what they find.
+// Examination is a run of all checks, to which they add their findings.
 type Examination struct {
 	Config
 
@@ -144,14 +144,14 @@ type Examination struct {
 	role         string // quoted, as is database
 	database     string
 	findings     []Finding
-	id           string // of the look under way
+	id           string // of the current check
 }
 
-// Examine looks at everything, and returns what it has found.
+// Examine runs all checks and returns the findings.
 func Examine(ctx context.Context, config Config) []Finding { return Look(ctx, config).Findings }
 
-// Look looks at the server and the installation, then at what the capabilities contribute, until ctx is done. It returns no error: what
-// cannot be looked at is a finding.
+// Look runs the checks of the server and the installation, and then those of the capabilities, until ctx is done. It returns no error:
+// a check that fails is a finding.
 func Look(ctx context.Context, config Config) Report {
 	limits := &config.Limits
 	limits.Transaction = cmp.Or(limits.Transaction, time.Hour)
@@ -176,7 +176,7 @@ func Look(ctx context.Context, config Config) Report {
 		})
 		exam.unseen(ctx, err)
 		if look.ID == "version" && postgres.IsUnreachable(err) {
-			break // Nor will it answer anything else.
+			break // The server will not answer other statements either.
 		}
 	}
 	return Report{
@@ -184,7 +184,7 @@ func Look(ctx context.Context, config Config) Report {
 	}
 }
 
-// unseen makes a finding of a look that failed.
+// unseen adds a finding for a check that failed.
 func (e *Examination) unseen(ctx context.Context, err error) {
 	if err == nil {
 		return
@@ -210,7 +210,7 @@ func (e *Examination) unseen(ctx context.Context, err error) {
 	}
 }
 
-// message is an error in one line; what the server said, where it was the server.
+// message returns an error as one line. For an error of the server, it returns the server's message.
 func message(err error) string {
 	if inner := errors.Unwrap(err); inner != nil && postgres.Code(err) != "" {
 		return message(inner)
@@ -218,7 +218,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// Addf adds a finding of the check that is under way, and returns it.
+// Addf adds a finding of the current check, and returns it.
 func (e *Examination) Addf(level Level, format string, arguments ...any) *Finding {
 	e.findings = append(e.findings, Finding{ID: e.id, Level: level, Sentence: fmt.Sprintf(format, arguments...)})
 	return &e.findings[len(e.findings)-1]

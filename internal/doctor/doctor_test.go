@@ -102,7 +102,7 @@ func TestExamineNotify(t *testing.T) {
 	require.NoError(t, err)
 	levels, sentences = look()
 	require.Equal(t, []doctor.Level{doctor.Note}, levels)
-	require.Contains(t, sentences, name+" may connect, and whoever may can pause queues")
+	require.Contains(t, sentences, name+" may connect. Every role that may connect can pause queues")
 }
 
 // TestExamine sets a database up to have a fault, and expects the finding.

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// How far the clocks may be apart. What is due and over is the server's to say.
+// How far the clocks may differ. The server's clock decides what is due and over.
 const (
 	skewWarning = 5 * time.Second
 	skewFailure = clock.Tolerance
@@ -25,7 +25,7 @@ func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		return fmt.Errorf("read the server's clock: %w", err)
 	}
 	after := e.Clock.Now()
-	// It was read at some instant between the two: only what lies outside of them is skew.
+	// The server read its clock at some instant between the two. Only a difference beyond that is skew.
 	skew := max(before.Sub(server), server.Sub(after), 0).Round(time.Millisecond)
 	switch {
 	case skew > skewFailure:
@@ -40,7 +40,7 @@ func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkTimeZone compares what Postgres and this binary know of the reporting zone, for the year around now.
+// checkTimeZone compares the rules of Postgres and of this binary for the reporting zone, from six months ago to 18 months ahead.
 func checkTimeZone(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	name := e.Installation.TimeZone
 	var known bool
@@ -81,7 +81,7 @@ func checkTimeZone(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkFollower looks at the database that events are read from.
+// checkFollower checks the database that events are read from.
 func checkFollower(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	if e.Source == nil {
 		return nil
@@ -114,7 +114,7 @@ func checkFollower(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkTransactions looks for those that keep dead rows from being removed, in all databases of the server.
+// checkTransactions looks for transactions that prevent the removal of dead rows, in all databases of the server.
 func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var pid, hidden *int64
 	var age *float64

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// checkSchema looks for migrations that are missing, and reads the installation for those who come after.
+// checkSchema looks for missing migrations, and reads the installation for the checks that follow.
 func checkSchema(ctx context.Context, e *Examination, _ pgx.Tx) error {
 	all, err := schema.Status(ctx, e.DB)
 	if err != nil && !postgres.IsUnreachable(err) && postgres.Code(err) == "" {
@@ -70,7 +70,7 @@ func checkRiver(_ context.Context, e *Examination, _ pgx.Tx) error {
 	return nil
 }
 
-// checkRights looks whether this role may do what runs do.
+// checkRights checks whether this role may do what runs do.
 func checkRights(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var role, owner string
 	var owns, super bool
@@ -126,7 +126,7 @@ func checkRights(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkHealth asks every capability how it stands, as `daymill status` and the page do.
+// checkHealth adds the findings of every capability, as `daymill status` and the page show them.
 func checkHealth(ctx context.Context, e *Examination, _ pgx.Tx) error {
 	if e.Health == nil {
 		return nil
@@ -152,7 +152,7 @@ func checkHealth(ctx context.Context, e *Examination, _ pgx.Tx) error {
 	return nil
 }
 
-// seconds is a duration of so many, whole.
+// seconds returns a number of seconds as a duration, rounded to whole seconds.
 func seconds(number *float64) time.Duration {
 	if number == nil {
 		return 0

@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/schema/inventory"
 )
 
-// checkInventory compares what is installed with what the migrations make.
+// checkInventory compares what is installed with what the migrations create.
 func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	faults, err := inventory.Compare(ctx, tx, e.Installation.Inventory())
 	if err != nil {
@@ -21,22 +21,22 @@ func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		text := fault.String() + ": "
 		switch fault.Kind {
 		case inventory.Trigger:
-			text += "what is asked for and what becomes of jobs is lost without a word"
+			text += "requests and the history of jobs are lost without an error"
 		case inventory.Sequence:
 			text += "inserts fail with a duplicate key"
 		default:
-			text += "what rests on it does not work, or is wrong"
+			text += "whatever needs it fails or gives wrong results"
 		}
 		e.Addf(Failure, "%s", text).Fixf("daymill migrate")
 	}
 	if len(faults) == 0 {
-		e.Addf(OK, "what is installed is what the migrations make: functions, triggers, views, indexes, constraints and sequences")
+		e.Addf(OK, "everything that the migrations create is installed: functions, triggers, views, indexes, constraints and sequences")
 	}
 	return nil
 }
 
-// checkNames says who may create objects in the schemas that names of Daymill's are looked up in. Its connections look up what is
-// not qualified in pg_catalog alone.
+// checkNames reports who may create objects in Daymill's and River's schemas. Daymill's own connections look up unqualified names
+// only in pg_catalog.
 func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT quote_ident(n.nspname), n.nspname <> 'pg_catalog' AND n.nspname <> ALL ($2), array_agg(DISTINCT g.who ORDER BY g.who)
@@ -60,7 +60,7 @@ func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		found = true
 		level, why := Warning, "a function of theirs there may be called in place of Daymill's"
 		if river {
-			level, why = Note, "Daymill qualifies what it calls, and other clients of River's may not"
+			level, why = Note, "Daymill qualifies the names of functions, but other clients of River may not"
 		}
 		e.Addf(level, "%s may create objects in the schema %s: %s", strings.Join(roles, ", "), name, why).
 			Fixf("REVOKE CREATE ON SCHEMA %s FROM %s;", name, strings.Join(roles, ", "))
@@ -75,7 +75,7 @@ func checkNames(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkNotify says who else may connect: NOTIFY needs no right, and River's clients do what a notification says.
+// checkNotify reports who else may connect, because NOTIFY needs no right and River's clients obey notifications.
 func checkNotify(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var roles []string
 	err := tx.QueryRow(ctx, `
@@ -95,12 +95,12 @@ func checkNotify(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	if len(roles) > most {
 		text += fmt.Sprintf(" and %d more", len(roles)-most)
 	}
-	e.Addf(Note, "%s may connect, and whoever may can pause queues and cancel jobs by a NOTIFY on River's channel, which Postgres lets "+
+	e.Addf(Note, "%s may connect. Every role that may connect can pause queues and cancel jobs by a NOTIFY on River's channel, which Postgres lets "+
 		"everybody send", text).Fixf("REVOKE CONNECT ON DATABASE %s FROM PUBLIC; and grant it to those who need it", e.database)
 	return nil
 }
 
-// checkQueue looks for one that stands still though nobody has paused it in River's table: a notification can have.
+// checkQueue looks for queues that stand still although nobody has paused them in River's table. A notification can cause that.
 func checkQueue(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	table := func(name string) string { return pgx.Identifier{e.Installation.RiverSchema, name}.Sanitize() }
 	rows, err := tx.Query(ctx, `

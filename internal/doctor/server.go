@@ -39,8 +39,8 @@ func (e *Examination) gradeVersion(major int, text string) {
 	}
 }
 
-// checkPrimary refuses a server that nothing can be written to. A provider that makes a full database read-only by default is
-// told of, though Daymill's own transactions say that they write.
+// checkPrimary fails for a server that accepts no writes. It warns if transactions are read-only by default, as some providers set for
+// a full database, although Daymill's own transactions override that.
 func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var recovery, readOnly bool
 	err := tx.QueryRow(ctx, `SELECT pg_catalog.pg_is_in_recovery(), EXISTS (
@@ -57,29 +57,29 @@ func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		e.Addf(Failure, "the database is a follower: metrics cannot be written to it").
 			Fixf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
 	case readOnly:
-		e.Addf(Warning, "transactions are read-only by default, which some providers set when the disk is full: Daymill writes all the same, "+
-			"and the application does not").
+		e.Addf(Warning, "transactions are read-only by default, which some providers set when the disk is full: Daymill still writes, "+
+			"but the application cannot").
 			Fixf("ALTER DATABASE %s RESET default_transaction_read_only;", e.database)
 	default:
-		e.Addf(OK, "the database is a primary and takes writes")
+		e.Addf(OK, "the database is a primary and accepts writes")
 	}
 	return nil
 }
 
 func checkPooler(_ context.Context, e *Examination, _ pgx.Tx) error {
 	if e.DB.Pooled() {
-		e.Addf(Note, "a pooler in transaction mode is in between: no LISTEN, so a request is seen within a second and not at once; "+
-			"no prepared statements and no session settings; all else works").Fixf("give the worker a direct URL where that matters")
+		e.Addf(Note, "a pooler in transaction mode is in use: without LISTEN, a worker sees a request within a second instead of at once; "+
+			"there are no prepared statements and no session settings; everything else works").Fixf("give the worker a direct URL if that matters")
 		return nil
 	}
-	e.Addf(OK, "no pooler in transaction mode is in between: requests are noticed at once")
+	e.Addf(OK, "no pooler in transaction mode is in use: workers see requests at once")
 	return nil
 }
 
-// spare are the connections that a worker opens besides its pool: two that listen.
+// spare is how many connections a worker opens in addition to its pool: two that listen.
 const spare = 2
 
-// checkConnections looks whether a worker finds room.
+// checkConnections checks whether enough connections are free for a worker.
 func checkConnections(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var most, reserved, used, roleLimit, roleUsed, databaseLimit, databaseUsed int
 	var super bool
@@ -111,7 +111,7 @@ func checkConnections(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	case free <= spare:
 		e.Addf(Failure, "%d connections are free (%s): a worker, which opens up to %d, cannot start", max(free, 0), of, need).Fixf("%s", fix)
 	case free < need:
-		e.Addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail where it gets none",
+		e.Addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail without a connection",
 			free, of, need).Fixf("%s", fix)
 	default:
 		e.Addf(OK, "%d connections are free (%s), and a worker opens up to %d", free, of, need)
@@ -119,7 +119,7 @@ func checkConnections(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkTimeouts looks at what the server, the database or the role sets. Daymill has limits of its own for what it knows of.
+// checkTimeouts checks the time limits of the server, the database and the role. Daymill overrides most of them.
 func checkTimeouts(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT s.name, s.reset_val::bigint
@@ -142,7 +142,7 @@ func checkTimeouts(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		return fmt.Errorf("read the time limits: %w", err)
 	}
 	if !found {
-		e.Addf(OK, "neither the server nor the role limits sessions; Daymill's own limits hold")
+		e.Addf(OK, "neither the server nor the role limits sessions; only Daymill's own limits apply")
 	}
 	return nil
 }
@@ -150,17 +150,17 @@ func checkTimeouts(ctx context.Context, e *Examination, tx pgx.Tx) error {
 func (e *Examination) gradeTimeout(name string, limit time.Duration) {
 	switch {
 	case name == "idle_session_timeout" && limit < 10*time.Minute:
-		e.Addf(Warning, "idle_session_timeout is %s: connections of the pool are cut off while they rest, and LISTEN with them", limit).
+		e.Addf(Warning, "idle_session_timeout is %s: idle connections of the pool are cut off, including those that listen", limit).
 			Fixf("ALTER ROLE %s SET idle_session_timeout = 0;", e.role)
 	case name == "transaction_timeout" && limit < time.Minute:
 		e.Addf(Warning, "transaction_timeout is %s: a batch that waits for a lock or a slow disk is cut off", limit).
 			Fixf("ALTER ROLE %s SET transaction_timeout = 0;", e.role)
 	default:
-		e.Addf(Note, "%s is %s for this role: Daymill's sessions set limits of their own", name, limit)
+		e.Addf(Note, "%s is %s for this role: Daymill's sessions override it", name, limit)
 	}
 }
 
-// checkReplication says what is allowed. Nothing of Daymill's needs it.
+// checkReplication reports whether logical replication is available. The rollup does not need it.
 func checkReplication(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var level string
 	var may bool
@@ -185,7 +185,7 @@ func checkReplication(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkExtensions says which of those that help are there.
+// checkExtensions reports which useful extensions are installed or available.
 func checkExtensions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT n.name, x.oid IS NOT NULL, a.name IS NOT NULL
@@ -197,7 +197,7 @@ func checkExtensions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		return fmt.Errorf("list extensions: %w", err)
 	}
 	use := map[string]string{
-		"pg_cron":            "it can enqueue rollups by a schedule of your own",
+		"pg_cron":            "it can request rollups on your own schedule",
 		"pg_stat_statements": "it shows what Daymill's statements cost beside the application's",
 	}
 	var name string

@@ -8,47 +8,46 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 )
 
-// How examinations are shared.
+// Times of shared examinations.
 const (
-	// Kept is how long an examination is good for whoever asks.
+	// Kept is how long an examination is returned to all callers.
 	Kept = time.Minute
-	// sharedRest is how old an examination is at least when somebody may have another.
+	// sharedRest is the shortest time between two examinations.
 	sharedRest = 5 * time.Second
-	// sharedLimit ends an examination, whatever the network does; each of its statements has a limit of its own.
+	// sharedLimit bounds an examination. Each of its statements has its own limit.
 	sharedLimit = 30 * time.Second
-	// sharedPatience is how long whoever asks waits for an examination under way.
+	// sharedPatience is how long a caller waits for a running examination.
 	sharedPatience = 5 * time.Second
 )
 
-// Shared lets many ask and examines once: one examination at a time, good for [Kept], whoever began it.
+// Shared shares examinations between callers: it runs one at a time, and returns its result for [Kept].
 type Shared struct {
-	// Look examines.
+	// Look runs an examination.
 	Look  func(ctx context.Context) Report
 	Clock pace.Clock
 
 	mu    sync.Mutex
 	last  Examined
-	under chan struct{} // closed once the examination under way is over; nil while none is
+	under chan struct{} // closed when the running examination ends; nil if none is running
 }
 
-// Examined is an examination that is over.
+// Examined is a finished examination.
 type Examined struct {
 	Report
 
-	At   time.Time // when it began; the zero time where there was none yet
+	At   time.Time // when it began; the zero time if there was none yet
 	Took time.Duration
 }
 
-// Last returns the last examination, and begins none; its At is the zero time where there was none yet.
+// Last returns the last examination without starting one. Its At is the zero time if there was none yet.
 func (s *Shared) Last() Examined {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
 }
 
-// Get returns an examination that is younger than Kept and, where after is not zero, began after that instant. Where there
-// is none it examines, and waits some seconds for that; what it returns is then the last one, and whether that is still
-// what was asked for.
+// Get returns an examination that is younger than Kept and, if after is not zero, began after that instant. If there is none, Get
+// starts one and waits a few seconds for it. It returns the last examination, and whether that one meets the conditions.
 func (s *Shared) Get(ctx context.Context, after time.Time) (Examined, bool) {
 	s.mu.Lock()
 	if s.good(after) {

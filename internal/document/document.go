@@ -1,6 +1,5 @@
-// Package document reads documents that people write, YAML or JSON, from trees of nodes that know their places. It collects
-// all mistakes, each with its file, line and column, and with what would be right. Packages that read a kind of document
-// use [Parser].
+// Package document reads YAML and JSON documents that people write, from trees of nodes with their line and column. It collects all
+// mistakes, each with its file, line and column, and with advice. Packages that read a kind of document use [Parser].
 package document
 
 import (
@@ -13,17 +12,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Mistake is one thing that is wrong in a file.
-type Mistake struct { //nolint:errname // The word of the reader, who made it.
+// Mistake is one mistake in a file.
+type Mistake struct { //nolint:errname // Users call it a mistake.
 	File         string
 	Line, Column int
-	Text         string // one sentence, with what would be right
+	Text         string // one sentence that says what is wrong and what would be right
 }
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
 
-// Mistakes are all that is wrong, in the order of the file.
-type Mistakes []Mistake //nolint:errname // As Mistake.
+// Mistakes are all mistakes of a document, in the order of the file.
+type Mistakes []Mistake //nolint:errname // See Mistake.
 
 func (m Mistakes) Error() string {
 	lines := make([]string, len(m))

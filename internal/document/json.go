@@ -12,8 +12,8 @@ import (
 // maxDepth is how deep a document may nest.
 const maxDepth = 100
 
-// JSON reads a JSON document as the nodes that YAML would give. It goes on after a mistake that it can correct, such as a
-// comma that is missing, so that one reading reports all of them. It returns nil if the rest cannot be read.
+// JSON reads a JSON document into the nodes that YAML would give. It continues after a mistake that it can correct, such as a
+// missing comma, so that it can report all mistakes. It returns nil if the rest cannot be read.
 func (p *Parser) JSON(content []byte) *yaml.Node {
 	s := &scanner{Parser: p, text: string(content), line: 1}
 	if !utf8.ValidString(s.text) {
@@ -46,7 +46,7 @@ func (s *scanner) place() *yaml.Node {
 
 func (s *scanner) wrongf(format string, arguments ...any) { s.Wrongf(s.place(), format, arguments...) }
 
-// space skips what separates tokens.
+// space skips white space and counts lines.
 func (s *scanner) space() {
 	for s.at < len(s.text) {
 		switch s.text[s.at] {
@@ -153,7 +153,7 @@ func (s *scanner) member(node *yaml.Node, depth int) bool {
 	return true
 }
 
-// items reads what is between brackets. It takes a missing comma for one that is there.
+// items reads the items between brackets. It reports a missing comma and continues.
 func (s *scanner) items(node *yaml.Node, end byte, item func() bool) *yaml.Node {
 	s.at++
 	if s.peek() == end {

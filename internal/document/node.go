@@ -40,7 +40,7 @@ func (p *Parser) Object(node *yaml.Node, what string, known Fields) bool {
 	return true
 }
 
-// called is what a node is, in words.
+// called returns in words what a node is.
 func called(node *yaml.Node) string {
 	switch node.Kind {
 	case yaml.MappingNode:
@@ -56,7 +56,7 @@ func called(node *yaml.Node) string {
 
 func list(known Fields) string { return strings.Join(slices.Sorted(maps.Keys(known)), ", ") }
 
-// suggest names the field that was probably meant, or all.
+// suggest names the field that was probably meant, or all fields.
 func suggest(given string, known Fields) string {
 	best, least := "", 3
 	for _, field := range slices.Sorted(maps.Keys(known)) {
@@ -70,7 +70,7 @@ func suggest(given string, known Fields) string {
 	return "it has " + list(known)
 }
 
-// distance is how many letters have to be changed, added or taken away, up to a few.
+// distance returns how many letters must be changed, added or removed to turn a into b, up to a small limit.
 func distance(a, b string) int {
 	const far = 99
 	if len(a) > 64 {

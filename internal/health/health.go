@@ -1,9 +1,8 @@
-// Package health is the one verdict on how things stand: `daymill status`, the page, the doctor, the alerts and the exit
-// codes all take it from here.
+// Package health decides the one verdict that `daymill status`, the page, the doctor, the alerts and the exit codes share.
 //
-// Each capability contributes checks over what it has read of itself, and knows nothing of the others'. [Judge] asks them
-// by rank, so that what stops everything is said before what is late, and returns what they have found. The first finding
-// is the verdict: whoever fixes it sees the next.
+// Each capability contributes checks of its own state, and knows nothing of the others. [Judge] runs the checks by rank, so that a
+// problem that stops everything comes before one that delays something, and returns the findings. The first finding is the verdict;
+// once it is fixed, the next one becomes the verdict.
 //
 //	rollup/standing ─┐
 //	worker (queue)  ─┼─ checks ─▶ Judge ─▶ findings ─▶ status, page, doctor, /metrics
@@ -52,7 +51,7 @@ type Check struct {
 type Finding struct {
 	Check    string `json:"check"`
 	Level    Level  `json:"level"`
-	Sentence string `json:"sentence"`          // what is the case, and what fixes it
+	Sentence string `json:"sentence"`          // what is wrong, and what fixes it
 	Command  string `json:"command,omitempty"` // the daymill command that fixes or shows it
 	Link     Link   `json:"-"`                 // the page that fixes or shows it
 }

@@ -15,17 +15,17 @@ func (a Attempt) Succeeds(last Attempt) bool {
 // Last is what the last holder left, read while the unit's row is locked.
 type Last struct {
 	Attempt Attempt
-	// Alive reports that it holds the unit, and has given a sign of life in this life of the database within Silence.
+	// Alive reports that the last holder still holds the unit, and has given a sign of life in this life of the database within Silence.
 	Alive bool
-	// Recent reports that its last sign of life is so recent that its work is still of use.
+	// Recent reports that its last sign of life is so recent that its work can still be used.
 	Recent bool
-	// Moved reports that it has moved the cursor.
+	// Moved reports that the last holder has moved the cursor.
 	Moved bool
 }
 
 // Free reports whether an attempt may take the unit.
 func (l Last) Free(attempt Attempt) bool { return !l.Alive || attempt.Succeeds(l.Attempt) }
 
-// Resumable reports whether the next holder may continue at the cursor. It may not if there are fresh wishes: what they are
-// about may be before the cursor.
+// Resumable reports whether the next holder may continue at the cursor. It may not if there are fresh requests, because the events
+// that they are about may be before the cursor.
 func (l Last) Resumable(fresh bool) bool { return l.Moved && l.Recent && !fresh }

@@ -6,7 +6,7 @@
 //	                 └──no heartbeat for Silence──▶ taken by another holder; the former is fenced
 //
 // The unit's row in the database names its holder by a [Term] and counts the holder's signs of life. Every transaction in
-// which a holder writes begins with the fence: a statement that changes the row where it is still the holder's. It changes no
+// which a holder writes begins with the fence: a statement that updates the row if it still belongs to the holder. It updates no
 // row once another holder has taken the unit, and it keeps the next holder from taking it before the transaction ends.
 //
 // A unit has a cursor, which the transaction that writes the work also moves. A holder that takes the unit soon after another
@@ -37,9 +37,9 @@ const Every = time.Second
 // restored, or another server has taken over. The holder may write nothing more.
 var ErrFenced = errors.New("another run of the date has begun, or the database was replaced by an older copy or another server")
 
-// Term is the time for which one holder has a unit. The number alone can come twice, because an older copy of the database
-// takes the sequence back. In such a copy the term has another token, or the unit's row has counted fewer signs of life than
-// the holder has given.
+// Term identifies the time for which one holder has a unit. The number alone is not unique, because restoring an older copy of the
+// database resets the sequence. In such a copy the term has a different token, or the unit's row has counted fewer signs of life
+// than the holder has given.
 type Term struct {
 	ID    int64
 	Token pgtype.UUID

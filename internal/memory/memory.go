@@ -1,5 +1,5 @@
-// Package memory says how much memory the process may have: what its cgroup allows, what GOMEMLIMIT says, or what the machine
-// has, whichever is least.
+// Package memory returns how much memory the process may use: the limit of its cgroup, GOMEMLIMIT, or the memory of the machine,
+// whichever is lowest.
 package memory
 
 import (
@@ -9,10 +9,10 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// ratio is the part of a cgroup's limit that Go's heap may take: threads, stacks and the binary need the rest.
+// ratio is the part of a cgroup's limit that Go's heap may use: threads, stacks and the binary need the rest.
 const ratio = 0.9
 
-// Limit returns the limit in bytes, 0 where nothing says.
+// Limit returns the limit in bytes; 0 if it is unknown.
 func Limit() uint64 {
 	limit := uint64(math.MaxUint64)
 	for _, provider := range []memlimit.Provider{memlimit.FromCgroup, memlimit.FromSystem} {
@@ -29,7 +29,7 @@ func Limit() uint64 {
 	return limit
 }
 
-// Heed makes Go's garbage collector keep to the cgroup's limit, unless GOMEMLIMIT says otherwise or there is none.
+// Heed makes Go's garbage collector respect the cgroup's limit, unless GOMEMLIMIT is set or there is no limit.
 func Heed() {
 	_, _ = memlimit.Set(memlimit.WithRatio(ratio), memlimit.WithProvider(memlimit.FromCgroup))
 }

@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// ErrNoBouncer is returned by FindBouncer where there is no PgBouncer.
+// ErrNoBouncer is returned by FindBouncer if there is no PgBouncer.
 var ErrNoBouncer = errors.New("there is no pgbouncer on this machine: install your system's package of it")
 
 // FindBouncer returns the path of PgBouncer.
@@ -31,12 +31,12 @@ func FindBouncer() (string, error) {
 // BouncerConfig says what PgBouncer to start.
 type BouncerConfig struct {
 	Path     string            // of the program, from FindBouncer
-	Server   *Server           // where it leads to
-	Users    []string          // who may connect, besides the superuser, and is trusted
-	Settings map[string]string // of the section [pgbouncer], over the defaults here
+	Server   *Server           // the server to connect to
+	Users    []string          // who may connect without a password, in addition to the superuser
+	Settings map[string]string // of the section [pgbouncer], overriding the defaults
 }
 
-// Bouncer is a PgBouncer in transaction mode before a server, with few connections to it, so that clients do share them.
+// Bouncer is a PgBouncer in transaction mode in front of a server. It has few connections to the server, so that clients share them.
 type Bouncer struct {
 	Port int
 
@@ -104,7 +104,7 @@ func (b *Bouncer) startHere(ctx context.Context, config BouncerConfig) error {
 			return conn.Close()
 		}
 		if !b.process.alive() {
-			content, _ := os.ReadFile(log) // Without it there is less to say.
+			content, _ := os.ReadFile(log) // Without the log, the error has fewer details.
 			if bytes.Contains(content, []byte("ddress already in use")) {
 				return fmt.Errorf("start PgBouncer on port %d: %w", b.Port, errPortTaken)
 			}
@@ -140,10 +140,10 @@ func (b *Bouncer) config(config BouncerConfig) []byte {
 
 func (b *Bouncer) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.Port)) }
 
-// URL leads to a database of the server through PgBouncer, as the superuser.
+// URL returns the URL of a database of the server through PgBouncer, as the superuser.
 func (b *Bouncer) URL(database string) string { return loopbackURL(b.Port, database) }
 
-// Close ends PgBouncer, and with it every connection through it.
+// Close ends PgBouncer and every connection through it.
 func (b *Bouncer) Close() error { return b.close(context.Background()) }
 
 func (b *Bouncer) close(ctx context.Context) error {

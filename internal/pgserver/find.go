@@ -15,25 +15,25 @@ import (
 // MinMajor is the oldest major version of Postgres that Daymill works with.
 const MinMajor = 14
 
-// BinEnv is the environment variable that names the directory of the server's programs, to work with another version
-// than the one Find would take.
+// BinEnv is the environment variable that names the directory of the server's programs, to use another version than the one that Find
+// would choose.
 const BinEnv = "DAYMILL_PG_BIN"
 
-// ErrNotFound is returned by Find where the machine has no Postgres server of a version that will do.
+// ErrNotFound is returned by Find if the machine has no Postgres server of version MinMajor or later.
 var ErrNotFound = fmt.Errorf("there is no Postgres server (version %d or later) on this machine: install your system's package of it "+
 	"(postgresql, postgresql-server), or name the directory of its programs in %s", MinMajor, BinEnv)
 
 // Binaries are the programs of one installed Postgres server.
 type Binaries struct {
-	Dir     string // the directory of initdb, postgres and their kin
-	Version string // as the server says it: 15.14, 18beta1
+	Dir     string // the directory of initdb, postgres and the other programs
+	Version string // as the server prints it: 15.14, 18beta1
 	Major   int    // 15, 18
 }
 
 func (b Binaries) program(name string) string { return filepath.Join(b.Dir, name) }
 
-// Find returns the server's programs: those in the directory that DAYMILL_PG_BIN names, else the newest on the machine,
-// else ErrNotFound.
+// Find returns the server's programs: those in the directory that DAYMILL_PG_BIN names, or else the newest on the machine. If there
+// are none, it returns ErrNotFound.
 func Find(ctx context.Context) (Binaries, error) {
 	if dir := os.Getenv(BinEnv); dir != "" {
 		found, err := At(ctx, dir)
@@ -53,7 +53,7 @@ func Find(ctx context.Context) (Binaries, error) {
 // versionPattern matches what `postgres --version` prints: postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1).
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
-// At returns the programs in a directory, or says why they will not do.
+// At returns the programs in a directory, or an error if they cannot be used.
 func At(ctx context.Context, dir string) (Binaries, error) {
 	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 		return Binaries{}, fmt.Errorf("there is no Postgres server in %s: %w", dir, err)
@@ -73,11 +73,11 @@ func At(ctx context.Context, dir string) (Binaries, error) {
 	return Binaries{Dir: dir, Version: string(match[1]), Major: major}, nil
 }
 
-// directories are the places where a server may be, best first.
+// directories returns the directories where a server may be, best first.
 func directories(ctx context.Context) []string {
 	var dirs []string
-	// Debian's initdb is not on the PATH, and what is there in its name elsewhere may be a link or a wrapper: the
-	// programs look for the others beside themselves, so the real directory is wanted.
+	// Debian's initdb is not on the PATH, and on other systems the name may be a link or a wrapper. The programs look for each other in
+	// their own directory, so resolve the real one.
 	for _, name := range []string{"initdb", "postgres", "pg_ctl"} {
 		if path, err := exec.LookPath(name); err == nil {
 			if program, err := filepath.EvalSymlinks(path); err == nil {

@@ -7,9 +7,8 @@ import (
 	"maps"
 )
 
-// Follower makes a streaming follower of a running server, with the same settings, on a port and in a temporary
-// directory of its own. It answers queries when Follower returns; what is written from then on reaches it in a moment.
-// It is stopped and closed like any server, before or after the one it follows.
+// Follower creates a streaming follower of a running server, with the same settings, on another port and in a temporary directory. It
+// accepts queries when Follower returns. It is stopped and closed like any server, before or after its primary.
 func (s *Server) Follower(ctx context.Context) (*Server, error) {
 	f, err := prepare(ctx, s.Binaries, "")
 	if err != nil {

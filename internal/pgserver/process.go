@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// process is a running child, which is waited for from its start on.
+// process is a child process. A goroutine waits for its end.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
@@ -28,7 +28,7 @@ func launch(logFile string, cmd *exec.Cmd) (*process, error) {
 	}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // How it ended is in its log.
+		_ = cmd.Wait() // Its log says how it ended.
 		close(p.done)
 	}()
 	return p, nil
@@ -48,7 +48,7 @@ func (p *process) alive() bool {
 	}
 }
 
-// end sends a signal and waits for the end. A process that does not heed it before ctx ends is left running.
+// end sends a signal and waits for the end. It leaves the process running if that does not end before ctx is done.
 func (p *process) end(ctx context.Context, signal syscall.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -61,13 +61,13 @@ func (p *process) end(ctx context.Context, signal syscall.Signal) error {
 	}
 }
 
-// kill ends it for certain.
+// kill ends the process with SIGKILL.
 func (p *process) kill(ctx context.Context) error {
 	return p.end(context.WithoutCancel(ctx), syscall.SIGKILL)
 }
 
-// watchdog is a shell that waits for the end of this process: it reads from a pipe that nobody writes to, and comes to
-// its end when the last one who could has gone.
+// watchdog is a shell that waits for the end of this process: it reads from a pipe that only this process could write to, so the read
+// ends when this process does.
 type watchdog struct {
 	cmd  *exec.Cmd
 	pipe *os.File
@@ -81,7 +81,7 @@ while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 [ -z "$2" ] || rm -rf "$2"
 `
 
-// watch starts a watchdog over the server whose process is in a file.
+// watch starts a watchdog for the server whose process id is in a file.
 func watch(ctx context.Context, dir, pidFile string, remove bool) (*watchdog, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -102,7 +102,7 @@ func watch(ctx context.Context, dir, pidFile string, remove bool) (*watchdog, er
 	return &watchdog{cmd: cmd, pipe: writer}, nil
 }
 
-// end dismisses the watchdog without its doing anything.
+// end ends the watchdog without stopping the server.
 func (w *watchdog) end() {
 	if w == nil {
 		return

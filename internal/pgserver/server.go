@@ -15,32 +15,32 @@ import (
 	"syscall"
 )
 
-// Superuser is the role that every cluster is made with. It needs no password.
+// Superuser is the superuser of every cluster. It needs no password.
 const Superuser = "postgres"
 
-// Config says what cluster to start.
+// Config says which cluster to start.
 type Config struct {
 	// Binaries are the server's programs, from Find.
 	Binaries Binaries
 
-	// Dir is where the cluster is kept: made and filled where it is missing or empty, resumed where it has a cluster.
+	// Dir is the directory of the cluster. If it is missing or empty, Start creates a cluster there; otherwise it resumes the cluster.
 	// Empty means a temporary directory, which Close removes.
 	Dir string
 
-	// Settings go to the server's configuration: {"max_connections": "300"}. They are in a file, so ALTER SYSTEM
-	// overrides them. The port and the addresses are not the caller's to set.
+	// Settings are written to a configuration file, such as {"max_connections": "300"}. ALTER SYSTEM overrides them. Start itself
+	// sets the port and the addresses.
 	Settings map[string]string
 
-	// Private has the server listen on no address, but on a socket in its directory, into which nobody may look but the
-	// server's user and root. Otherwise it listens on the loopback interface, and whoever is on the machine is let in.
+	// Private makes the server listen only on a socket in its directory, which only the server's user and root can access. Otherwise it
+	// listens on the loopback interface, and every user of the machine can connect.
 	Private bool
 
-	// Files are written to the data directory, readable by the server alone: pg_hba.conf, server.key.
+	// Files are written to the data directory, readable only by the server: pg_hba.conf, server.key.
 	Files map[string][]byte
 }
 
-// Throwaway are settings for a cluster whose data nobody needs after a crash of the machine. Those who measure how much
-// is written, or how long it takes, leave them out.
+// Throwaway returns settings for a cluster whose data nobody needs after a crash of the machine. Do not use them to measure how much
+// is written or how long it takes.
 func Throwaway() map[string]string {
 	return map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 }
@@ -55,7 +55,7 @@ const (
 	Immediate = Mode(syscall.SIGQUIT)
 )
 
-// Server is a cluster, running or stopped. Its methods are for one goroutine at a time, but URL and Port are for any.
+// Server is a cluster, running or stopped. Only URL and Port are safe for concurrent use.
 type Server struct {
 	Binaries Binaries
 	Port     int
@@ -64,11 +64,11 @@ type Server struct {
 	remove   bool   // whether Close removes dir
 	private  bool   // see Config
 	settings map[string]string
-	process  *process // nil where it is stopped
+	process  *process // nil if it is stopped
 	watchdog *watchdog
 }
 
-// Start makes a cluster, or resumes the one in config.Dir, and returns it when it accepts connections.
+// Start creates a cluster, or resumes the one in config.Dir, and returns it when it accepts connections.
 func Start(ctx context.Context, config Config) (*Server, error) {
 	s, err := prepare(ctx, config.Binaries, config.Dir)
 	if err != nil {
@@ -81,7 +81,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	return s, nil
 }
 
-// prepare makes the directory of a server, and its watchdog.
+// prepare creates the directory of a server, and starts its watchdog.
 func prepare(ctx context.Context, binaries Binaries, dir string) (*Server, error) {
 	s := &Server{Binaries: binaries, remove: dir == ""}
 	var err error
@@ -124,7 +124,7 @@ const (
 	settingsFile = "daymill.conf"
 )
 
-// include lets the server read the settings' file after its own configuration.
+// include makes the server read the file with the settings after its own configuration.
 func (s *Server) include() error {
 	file, err := os.OpenFile(filepath.Join(s.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -152,14 +152,14 @@ func writeLines(text *strings.Builder, settings map[string]string, quote func(va
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// LogFile is where the server's log goes.
+// LogFile returns the path of the server's log.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
 
-// DataDir is the cluster's data directory. As root, it belongs to another user.
+// DataDir returns the cluster's data directory. If this process runs as root, the directory belongs to another user.
 func (s *Server) DataDir() string { return s.data() }
 
-// URL leads to a database of the cluster, as the superuser. It has no secret: of a private server it works for those who may
-// look into its directory.
+// URL returns the URL of a database of the cluster, as the superuser. It has no password. For a private server, it works only for users
+// who can access the server's directory.
 func (s *Server) URL(database string) string {
 	if !s.private {
 		return loopbackURL(s.Port, database)
@@ -182,7 +182,7 @@ func loopbackURL(port int, database string) string {
 // Running reports whether the server's process is alive.
 func (s *Server) Running() bool { return s.process.alive() }
 
-// PID is the server's process, 0 where it is stopped.
+// PID returns the server's process id; 0 if it is stopped.
 func (s *Server) PID() int {
 	if !s.Running() {
 		return 0
@@ -190,8 +190,7 @@ func (s *Server) PID() int {
 	return s.process.pid()
 }
 
-// Stop ends the server, and returns when its process is gone. The cluster stays as it is, for Start. A server that is
-// stopped already stays so.
+// Stop stops the server, and returns when its process has ended. Start can resume the cluster. Stopping a stopped server does nothing.
 func (s *Server) Stop(ctx context.Context, mode Mode) error {
 	if !s.Running() {
 		return nil
@@ -202,7 +201,7 @@ func (s *Server) Stop(ctx context.Context, mode Mode) error {
 	return nil
 }
 
-// Restart is Stop and Start.
+// Restart calls Stop and then Start.
 func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	if err := s.Stop(ctx, mode); err != nil {
 		return err
@@ -210,7 +209,7 @@ func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	return s.Start(ctx)
 }
 
-// Close ends the server for good, at once where its directory is temporary and goes with it.
+// Close ends the server and its watchdog. If the directory is temporary, Close ends the server at once and removes the directory.
 func (s *Server) Close() error { return s.close(context.Background()) }
 
 func (s *Server) close(ctx context.Context) error {

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// startTimeout bounds a start and a stop: recovery after a crash takes a while on a busy machine.
+	// startTimeout bounds a start or a stop. Recovery after a crash takes a while on a busy machine.
 	startTimeout = time.Minute
 	startTries   = 20
 	pollInterval = 5 * time.Millisecond
 )
 
-// errPortTaken says that somebody else listens where the server wanted to.
+// errPortTaken says that another process listens on the server's port.
 var errPortTaken = errors.New("the port is taken")
 
 // Start resumes a stopped server in the same directory and on the same port, and returns when it accepts connections.
@@ -40,7 +40,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 }
 
-// startSomewhere starts on a free port, and on another one where somebody was quicker.
+// startSomewhere starts the server on a free port. If another process takes the port first, it tries another one.
 func (s *Server) startSomewhere(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -89,7 +89,7 @@ func (s *Server) startHere(ctx context.Context) error {
 	return nil
 }
 
-// ready reads the file in which a server tells its process, in the first line, and its state, in the eighth.
+// ready reads postmaster.pid, which has the process id in the first line and the state in the eighth.
 func (s *Server) ready() bool {
 	const stateLine = 8
 	content, err := os.ReadFile(filepath.Join(s.data(), pidFile))
@@ -103,7 +103,7 @@ func (s *Server) ready() bool {
 	return strings.TrimSpace(lines[stateLine-1]) == "ready"
 }
 
-// startError says why the server ended instead of starting.
+// startError returns why the server ended instead of starting.
 func (s *Server) startError(from int64) error {
 	log := s.readLog(from)
 	if bytes.Contains(log, []byte("could not bind")) || bytes.Contains(log, []byte("could not create any TCP/IP sockets")) {
@@ -125,7 +125,7 @@ func (s *Server) logTail(from int64) string {
 	return lastLines(s.readLog(from), lines)
 }
 
-// run runs a program of the server's to its end, as the server's user.
+// run runs one of the server's programs as the server's user, and waits for its end.
 func (s *Server) run(ctx context.Context, name string, arguments ...string) error {
 	output, err := s.command(ctx, name, arguments...).CombinedOutput()
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *Server) command(ctx context.Context, name string, arguments ...string) 
 	return cmd
 }
 
-// environment is this process's without what would lead Postgres's programs elsewhere, and with messages in English.
+// environment returns this process's environment without variables that change where Postgres's programs connect, and with English
 func environment() []string {
 	env := []string{"LC_ALL=C"}
 	for _, variable := range os.Environ() {
@@ -154,8 +154,8 @@ func environment() []string {
 	return env
 }
 
-// freePort returns a port on which nobody listens. It is below the range from which systems take the ports of outgoing
-// connections, so that none of them gets it while a server is down that wants it back.
+// freePort returns a port on which nobody listens. The port is below the range of outgoing connections, so that none of these takes it
+// while the server is stopped.
 func freePort() (int, error) {
 	const first, count, tries = 15_000, 15_000, 100
 	var err error
@@ -182,7 +182,7 @@ func fileSize(path string) (int64, error) {
 	}
 }
 
-// wait returns after a moment, or with an error when the context has ended.
+// wait waits for moment, and returns an error if ctx is done before that.
 func wait(ctx context.Context, moment time.Duration) error {
 	timer := time.NewTimer(moment)
 	defer timer.Stop()

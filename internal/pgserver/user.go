@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// account returns the user the server runs as: nil means this process's own, which is every user's case but root's,
-// as whom Postgres refuses to run.
+// account returns the user as whom the server runs; nil means the user of this process. Postgres refuses to run as root, so for root it
+// returns another user.
 func account() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil
@@ -31,12 +31,12 @@ func account() *syscall.Credential {
 	return &syscall.Credential{Uid: nobody, Gid: nobody}
 }
 
-// attributes make a child run as the server's user, and keep from it the Ctrl-C that is meant for this process.
+// attributes returns attributes with which a child runs as the server's user and does not receive the Ctrl-C for this process.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: account(), Setpgid: true}
 }
 
-// ownDir makes a directory, a temporary one where no path is given, that belongs to the server's user.
+// ownDir creates a directory that belongs to the server's user. It is temporary if no path is given.
 func ownDir(path string) (string, error) {
 	var err error
 	if path == "" {
@@ -48,13 +48,13 @@ func ownDir(path string) (string, error) {
 		return "", fmt.Errorf("make a directory for Postgres: %w", err)
 	}
 	if closed := closedAncestor(path); closed != "" && account() != nil {
-		return "", fmt.Errorf("as root, Postgres runs as another user, to whom %s is closed: "+
+		return "", fmt.Errorf("Postgres runs as another user than root, and this user cannot access %s: "+
 			"run `chmod o+x %s`, or give a directory that is open", closed, closed)
 	}
 	return path, own(path)
 }
 
-// tempDir makes a temporary directory that the server's user can reach.
+// tempDir creates a temporary directory that the server's user can access.
 func tempDir() (string, error) {
 	var errs []error
 	for _, base := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
@@ -71,7 +71,7 @@ func tempDir() (string, error) {
 	return "", errors.Join(errs...)
 }
 
-// closedAncestor returns the directory above path that not everybody may pass through, or "".
+// closedAncestor returns a directory above path that other users cannot access, or "".
 func closedAncestor(path string) string {
 	const passable = 0o001
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
@@ -97,7 +97,7 @@ func own(path string) error {
 	return nil
 }
 
-// writeOwned writes a file that only the server's user may read: Postgres refuses a key that others may.
+// writeOwned writes a file that only the server's user can read, because Postgres refuses a key that others can read.
 func writeOwned(path string, content []byte) error {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return fmt.Errorf("write for Postgres: %w", err)

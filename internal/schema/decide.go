@@ -20,8 +20,8 @@ var (
 	ErrNoTimeZone  = errors.New("there is no such time zone")
 )
 
-// decide settles the values of an installation: at the first one from the options and defaults, later from what is
-// recorded, which the options may repeat but not contradict.
+// decide returns the values of an installation. At the first installation, they come from the options and defaults. Later, they come
+// from the record, which the options may repeat but not contradict.
 func decide(ctx context.Context, tx pgx.Tx, options Options, first bool) (Installation, error) {
 	zone := options.TimeZone
 	if zone == "" && first {
@@ -61,7 +61,7 @@ func decide(ctx context.Context, tx pgx.Tx, options Options, first bool) (Instal
 	return recorded, nil
 }
 
-// changeZone records another reporting zone where no date has been rolled up in the old one.
+// changeZone records another reporting zone if no date has been rolled up in the old one.
 func changeZone(ctx context.Context, tx pgx.Tx, from, to string, dryRun bool) error {
 	queries := db.New(tx)
 	has, err := queries.InstallationHasMetrics(ctx)
@@ -82,8 +82,8 @@ func changeZone(ctx context.Context, tx pgx.Tx, from, to string, dryRun bool) er
 	return nil
 }
 
-// zoneName spells a time zone as the tz database does. Both Postgres, which draws the bounds of dates, and Go, which
-// computes the schedule, have to know it.
+// zoneName returns a time zone's name as the tz database spells it. Postgres, which computes the bounds of dates, and Go, which
+// computes the schedule, must both know the zone.
 func zoneName(ctx context.Context, tx pgx.Tx, zone string) (string, error) {
 	name, err := db.New(tx).TimeZoneName(ctx, zone)
 	if err == nil {

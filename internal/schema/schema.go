@@ -1,8 +1,8 @@
 // Package schema installs and upgrades Daymill's schemas: it runs the files of package migrations.
 //
-// The known libraries lack two things that this package has: everything happens in one
-// transaction, so a failed or interrupted upgrade changes nothing, and the lock is that transaction's own, so it also
-// holds behind a pooler in transaction mode, where a session's advisory lock would be left on some other connection.
+// It has two properties that the known libraries lack. Everything happens in one transaction, so a failed or interrupted upgrade
+// changes nothing. And the lock belongs to this transaction, so it also works behind a pooler in transaction mode, where a session's
+// advisory lock would stay on some connection.
 package schema
 
 import (
@@ -35,13 +35,13 @@ const (
 // ErrNotMigrated says that the schema is missing or older than this binary.
 var ErrNotMigrated = errors.New("the database is not migrated: run `daymill migrate`")
 
-// advisoryLock is held by the transaction that migrates; the number is arbitrary and Daymill's own.
+// advisoryLock is held by the transaction that migrates. The number is arbitrary.
 const advisoryLock = 6_107_330_081
 
-// Own returns the schemas that the migrations make.
+// Own returns the schemas that the migrations create.
 func Own() []string { return []string{"analytics", "capture", "daymill", "view", "views"} }
 
-// Installation is what was decided once for a database.
+// Installation has the values that were chosen when Daymill was installed in a database.
 type Installation struct {
 	EntityType  entity.Type
 	TimeZone    string
@@ -54,7 +54,7 @@ type Migration struct {
 	Version   int
 	Name      string
 	Up, Down  string
-	AppliedAt *time.Time // nil where it is not applied
+	AppliedAt *time.Time // nil if it is not applied
 }
 
 // Options of Up. Empty fields mean the recorded value, or the default at the first installation.
@@ -64,12 +64,12 @@ type Options struct {
 	RiverSchema string
 	DryRun      bool
 
-	// Who migrates, for the audit. If Via is empty, the audit has no entry.
+	// Who migrates, for the audit. The audit records nothing if Via is empty.
 	Who audit.Who
-	// River brings River's own tables up to date in the schema it is given. It is called under the lock, before
-	// Daymill's migrations, which put triggers on them.
+	// River migrates River's tables in a schema. Up calls it under the lock, before Daymill's migrations, which create triggers on
+	// these tables.
 	River func(ctx context.Context, riverSchema string) error
-	// Repaired receives what differs from what the migrations make, repaired or not; Fault.Error says why not. It may be nil.
+	// Repaired is called with the faults that Up found. Fault.Error says why a fault was not repaired. It may be nil.
 	Repaired func(faults []inventory.Fault)
 }
 
@@ -100,7 +100,7 @@ func All() ([]Migration, error) {
 	return all, nil
 }
 
-// Get reads the installation, or returns ErrNotMigrated where the schema is missing or lacks a migration.
+// Get reads the installation. It returns ErrNotMigrated if the schema or a migration is missing.
 func Get(ctx context.Context, conn *postgres.DB) (Installation, error) {
 	all, err := Status(ctx, conn)
 	if err != nil {
@@ -166,8 +166,8 @@ func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
 	return all, nil
 }
 
-// Up applies the migrations that are missing, and returns them. Called twice, or by two processes at once, it applies
-// them once. It refuses an entity type, reporting zone or River schema that contradicts the recorded one.
+// Up applies the missing migrations and returns them. If two processes call it at once, it applies each migration once. It returns an
+// error for an entity type, reporting zone or River schema that contradicts the recorded one.
 func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, error) {
 	var pending []Migration
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
@@ -189,7 +189,7 @@ func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, e
 		if err := apply(ctx, tx, pending, decided); err != nil {
 			return err
 		}
-		if !first { // What was just made is as it should be.
+		if !first { // Right after the first installation, nothing can differ.
 			if err := repair(ctx, tx, decided, options); err != nil {
 				return err
 			}
@@ -199,12 +199,12 @@ func Up(ctx context.Context, conn *postgres.DB, options Options) ([]Migration, e
 	return pending, err
 }
 
-// Inventory is what package inventory has to know of an installation.
+// Inventory returns what package inventory needs to know about the installation.
 func (i Installation) Inventory() inventory.Installed {
 	return inventory.Installed{RiverSchema: i.RiverSchema, EntityType: string(i.EntityType)}
 }
 
-// repair restores what was lost, disabled or changed since it was installed.
+// repair restores what was lost, disabled or changed since the installation.
 func repair(ctx context.Context, tx pgx.Tx, installation Installation, options Options) error {
 	faults, err := inventory.Repair(ctx, tx, installation.Inventory())
 	if err != nil || len(faults) == 0 {
@@ -226,7 +226,7 @@ func repair(ctx context.Context, tx pgx.Tx, installation Installation, options O
 	})
 }
 
-// Faults compares what is installed with what the migrations make.
+// Faults compares what is installed with what the migrations create.
 func Faults(ctx context.Context, conn *postgres.DB, installation Installation) (faults []inventory.Fault, err error) {
 	err = conn.Tx(ctx, func(tx pgx.Tx) error {
 		faults, err = inventory.Compare(ctx, tx, installation.Inventory())
@@ -258,7 +258,7 @@ func hasAudit(ctx context.Context, tx pgx.Tx) (exists bool, err error) {
 	return exists, nil
 }
 
-// apply runs migrations with the decided values at hand as settings.
+// apply runs migrations, which read the values of the installation from settings.
 func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installation) error {
 	if len(pending) == 0 {
 		return nil
@@ -295,9 +295,8 @@ func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installa
 	return nil
 }
 
-// Down reverts the latest migrations, newest first: steps of them, or all where steps is 0. River's tables stay, for
-// the application may have jobs of its own in them. It refuses to drop metrics unless force is set. Who reverts is for the
-// audit, as in Options.
+// Down reverts steps of the latest migrations, newest first, or all if steps is 0. River's tables stay, because the application may have
+// jobs in them. Down returns ErrLoss instead of dropping metrics unless force is set. The audit records who, as in Options.
 func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool, who audit.Who) ([]Migration, error) {
 	var applied []Migration
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
@@ -329,8 +328,8 @@ func Down(ctx context.Context, conn *postgres.DB, steps int, force, dryRun bool,
 	return applied, err
 }
 
-// ErrLoss is returned by Down where it would drop metrics or the ledger.
-var ErrLoss = errors.New("there are metrics that this would drop: add --force to drop them")
+// ErrLoss is returned by Down if it would drop metrics or the ledger.
+var ErrLoss = errors.New("this would drop metrics: add --force to drop them")
 
 func refuseLoss(ctx context.Context, tx pgx.Tx) error {
 	for _, table := range []string{"analytics.daily_entity_metrics", "analytics.rollup_dates"} {

@@ -12,10 +12,10 @@ type StreamStart struct {
 	Position int64  // of the last change in the log
 }
 
-// Name is stream_start.
+// Name returns stream_start.
 func (StreamStart) Name() string { return "stream_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e StreamStart) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("stream", e.Stream), slog.String("mode", e.Mode), slog.Int64("position", e.Position)}
 }
@@ -26,10 +26,10 @@ type StreamError struct {
 	Err    error
 }
 
-// Name is stream_error.
+// Name returns stream_error.
 func (StreamError) Name() string { return "stream_error" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e StreamError) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("stream", e.Stream), failure(e.Err)}
 }
@@ -42,10 +42,10 @@ type Gap struct {
 	Tables int    // that it concerns; all if 0
 }
 
-// Name is gap.
+// Name returns gap.
 func (Gap) Name() string { return "gap" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Gap) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("stream", e.Stream), slog.String("kind", e.Kind), slog.Int64("after", e.After), slog.Int("tables", e.Tables)}
 }
@@ -56,10 +56,10 @@ type LandStart struct {
 	Changes int
 }
 
-// Name is land_start.
+// Name returns land_start.
 func (LandStart) Name() string { return "land_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e LandStart) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("stream", e.Stream), slog.Int("changes", e.Changes)}
 }
@@ -73,10 +73,10 @@ type Land struct {
 	Err      error // nil if they were written
 }
 
-// Name is land.
+// Name returns land.
 func (Land) Name() string { return "land" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Land) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("stream", e.Stream), slog.Int("changes", e.Changes), slog.Int64("position", e.Position),
@@ -93,10 +93,10 @@ type DeliveryStart struct {
 	After    int64 // position
 }
 
-// Name is delivery_start.
+// Name returns delivery_start.
 func (DeliveryStart) Name() string { return "delivery_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e DeliveryStart) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("consumer", e.Consumer), slog.String("kind", e.Kind), slog.Int("shard", e.Shard), slog.Int("changes", e.Changes),
@@ -120,10 +120,10 @@ type Delivery struct {
 	Err       error // nil if the position has moved
 }
 
-// Name is delivery.
+// Name returns delivery.
 func (Delivery) Name() string { return "delivery" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Delivery) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("consumer", e.Consumer), slog.String("kind", e.Kind), slog.Int("shard", e.Shard), slog.String("outcome", e.Outcome),
@@ -137,10 +137,10 @@ type ChunkStart struct {
 	Table  string
 }
 
-// Name is chunk_start.
+// Name returns chunk_start.
 func (ChunkStart) Name() string { return "chunk_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ChunkStart) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("stream", e.Stream), slog.String("table", e.Table)}
 }
@@ -155,10 +155,10 @@ type Chunk struct {
 	Err    error // nil if it is in the log
 }
 
-// Name is chunk.
+// Name returns chunk.
 func (Chunk) Name() string { return "chunk" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Chunk) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("stream", e.Stream), slog.String("table", e.Table), slog.Int("rows", e.Rows), slog.Bool("last", e.Last),

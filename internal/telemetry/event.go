@@ -17,7 +17,7 @@ func (r Run) attrs(more ...slog.Attr) []slog.Attr {
 	return append([]slog.Attr{slog.Int64("run_id", r.ID), slog.String("date", r.Date.String())}, more...)
 }
 
-// milliseconds is a duration as the ledger has it, with a fraction.
+// milliseconds returns a duration in milliseconds with a fraction, as the ledger has it.
 func milliseconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1000)
 }
@@ -35,21 +35,21 @@ type RunStart struct {
 
 	Worker  string // the process, as the ledger names it
 	Attempt int    // of the River job; 0 where there is none
-	Resumed int64  // the run whose published entities this one does not publish again; 0 where there is none
+	Resumed int64  // the run that this run resumed; 0 if there is none
 }
 
-// Name is run_start.
+// Name returns run_start.
 func (RunStart) Name() string { return "run_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RunStart) Attrs() []slog.Attr {
 	return e.attrs(slog.String("worker", e.Worker), slog.Int("attempt", e.Attempt), slog.Int64("resumed_run_id", e.Resumed))
 }
 
-// Figures is what a run has come to.
+// Figures are the results of a run.
 type Figures struct {
 	Duration                   time.Duration // from its beginning, by the process's clock
-	Events, Entities           int64         // published, those of the run it resumed included
+	Events, Entities           int64         // published, including those of the run that this run resumed
 	Inserted, Updated, Deleted int64         // rows
 	Passes, Slices, Batches    int
 	Fetches                    int // statements that read dense slices
@@ -83,10 +83,10 @@ type RunStop struct {
 	Outcome string // Complete, Interrupted or Lost
 }
 
-// Name is run_stop.
+// Name returns run_stop.
 func (RunStop) Name() string { return "run_stop" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RunStop) Attrs() []slog.Attr {
 	return e.Run.attrs(append([]slog.Attr{slog.String("worker", e.Worker), slog.String("outcome", e.Outcome)}, e.Figures.attrs()...)...)
 }
@@ -101,10 +101,10 @@ type RunError struct {
 	Err     error
 }
 
-// Name is run_error.
+// Name returns run_error.
 func (RunError) Name() string { return "run_error" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RunError) Attrs() []slog.Attr {
 	return e.Run.attrs(append([]slog.Attr{
 		slog.String("worker", e.Worker), slog.Int("attempt", e.Attempt), failure(e.Err),
@@ -119,28 +119,28 @@ type PhaseStart struct {
 	Pass  int    // from 1
 }
 
-// Name is phase_start.
+// Name returns phase_start.
 func (PhaseStart) Name() string { return "phase_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e PhaseStart) Attrs() []slog.Attr {
 	return e.attrs(slog.String("phase", e.Phase), slog.Int("pass", e.Pass))
 }
 
-// PhaseStop says that a run has ended a phase, well or not.
+// PhaseStop says that a phase has ended, with or without an error.
 type PhaseStop struct {
 	Run
 
 	Phase    string
 	Pass     int
 	Duration time.Duration
-	Err      error // nil where it ended well
+	Err      error // nil if there was none
 }
 
-// Name is phase_stop.
+// Name returns phase_stop.
 func (PhaseStop) Name() string { return "phase_stop" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e PhaseStop) Attrs() []slog.Attr {
 	return e.attrs(slog.String("phase", e.Phase), slog.Int("pass", e.Pass), milliseconds("duration_ms", e.Duration), failure(e.Err))
 }
@@ -148,8 +148,8 @@ func (e PhaseStop) Attrs() []slog.Attr {
 // Outcomes of a slice.
 const (
 	Read    = "read"
-	Divided = "divided" // it was too dense for one statement, and is read again in smaller parts
-	Dense   = "dense"   // time does not divide it: it was read through a cursor
+	Divided = "divided" // it was too dense for one statement, and will be read again in smaller parts
+	Dense   = "dense"   // it could not be divided by time, and was read through a cursor
 )
 
 // Slice says that a span of a date's events was read, or was too dense to be.
@@ -158,20 +158,20 @@ type Slice struct {
 
 	From, To time.Time
 	Outcome  string        // Read, Divided or Dense
-	Counts   int           // of entities and event types; 0 but for Read
+	Counts   int           // of entities and event types; 0 unless Outcome is Read
 	Took     time.Duration // in statements
 }
 
-// Name is slice.
+// Name returns slice.
 func (Slice) Name() string { return "slice" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Slice) Attrs() []slog.Attr {
 	return e.attrs(slog.Time("from", e.From), slog.Time("to", e.To), slog.String("outcome", e.Outcome),
 		slog.Int("counts", e.Counts), milliseconds("took_ms", e.Took))
 }
 
-// Batch says that a transaction that publishes has ended.
+// Batch says that a publishing transaction has ended.
 type Batch struct {
 	Run
 
@@ -183,13 +183,13 @@ type Batch struct {
 // Outcomes of a batch.
 const (
 	Written  = "written"
-	TimedOut = "timed_out" // it was rolled back, and is written again in smaller parts
+	TimedOut = "timed_out" // it was rolled back, and will be written again in smaller parts
 )
 
-// Name is batch.
+// Name returns batch.
 func (Batch) Name() string { return "batch" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Batch) Attrs() []slog.Attr {
 	return e.attrs(slog.String("outcome", e.Outcome), slog.Int64("rows_inserted", e.Inserted),
 		slog.Int64("rows_updated", e.Updated), slog.Int64("rows_deleted", e.Deleted), milliseconds("took_ms", e.Took))

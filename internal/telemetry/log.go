@@ -10,7 +10,7 @@ import (
 // words.
 type Log struct {
 	Logger *slog.Logger
-	// Quiet has every line at debug: for a command that says itself what came of it.
+	// Quiet writes every line at debug, for a command that prints its results itself.
 	Quiet bool
 }
 
@@ -34,7 +34,7 @@ func (l Log) Listen(ctx context.Context, event Event) context.Context {
 	return ctx
 }
 
-// line is how severe an event is, and what it says.
+// line returns the level and the message of an event.
 func line(event Event) (slog.Level, string) {
 	switch e := event.(type) {
 	case RunStart:
@@ -56,11 +56,11 @@ func line(event Event) (slog.Level, string) {
 	case RequestSatisfy:
 		return slog.LevelDebug, "requests satisfied"
 	case RequestEnqueue:
-		return slog.LevelDebug, "job made of a request"
+		return slog.LevelDebug, "request got a job"
 	case RunRescue:
-		return slog.LevelWarn, "handed a dead worker's date to another"
+		return slog.LevelWarn, "date of a dead worker is free for another"
 	case Fault:
-		return slog.LevelError, "something that Daymill rests on is not as it should be"
+		return slog.LevelError, "something that Daymill needs is missing or changed"
 	case BackfillStart:
 		return slog.LevelInfo, "backfill started"
 	case BackfillAdvance:
@@ -68,8 +68,8 @@ func line(event Event) (slog.Level, string) {
 	case BackfillStop:
 		return slog.LevelInfo, "backfill stopped"
 	case AccessRefuse:
-		if e.Throttled { // One line for each wrong one is enough.
-			return slog.LevelDebug, "request not heard after wrong credentials"
+		if e.Throttled { // A line for each wrong credential is enough.
+			return slog.LevelDebug, "request refused after too many wrong credentials"
 		}
 		return slog.LevelWarn, "wrong credentials"
 	case VerifyStart:
@@ -79,7 +79,7 @@ func line(event Event) (slog.Level, string) {
 		case e.Err != nil:
 			return slog.LevelError, "verification failed"
 		case e.Result == Drifted:
-			return slog.LevelWarn, "a date's metrics are not what its events come to"
+			return slog.LevelWarn, "a date's metrics do not match its events"
 		case e.Result == Interrupted:
 			return slog.LevelInfo, "verification interrupted"
 		default:

@@ -7,30 +7,30 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// RequestClaim says that a run has taken open requests, which it will satisfy.
+// RequestClaim says that a run has claimed open requests, which it will satisfy.
 type RequestClaim struct {
 	Run
 
 	Requests int64
 }
 
-// Name is request_claim.
+// Name returns request_claim.
 func (RequestClaim) Name() string { return "request_claim" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RequestClaim) Attrs() []slog.Attr { return e.attrs(slog.Int64("requests", e.Requests)) }
 
-// RequestSatisfy says that requests are satisfied: their date is complete with all that was committed before them.
+// RequestSatisfy says that requests are satisfied: their date is complete and includes everything that was committed before them.
 type RequestSatisfy struct {
 	Run
 
 	Requests int64
 }
 
-// Name is request_satisfy.
+// Name returns request_satisfy.
 func (RequestSatisfy) Name() string { return "request_satisfy" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RequestSatisfy) Attrs() []slog.Attr { return e.attrs(slog.Int64("requests", e.Requests)) }
 
 // RequestEnqueue says that a date whose request was open and due got a job.
@@ -39,59 +39,59 @@ type RequestEnqueue struct {
 	Priority int // of the job
 }
 
-// Name is request_enqueue.
+// Name returns request_enqueue.
 func (RequestEnqueue) Name() string { return "request_enqueue" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RequestEnqueue) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("date", e.Date.String()), slog.Int("priority", e.Priority)}
 }
 
-// RunRescue says that a date whose run gave no sign of life was handed to another worker.
+// RunRescue says that a date whose run gave no sign of life is free for another worker.
 type RunRescue struct {
 	Date date.Date
 }
 
-// Name is run_rescue.
+// Name returns run_rescue.
 func (RunRescue) Name() string { return "run_rescue" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e RunRescue) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
 
-// Fault says that something which late events and jobs are noticed by is lost, disabled or changed, or that the source is
-// another table by now. It is told when it is first seen, and again as long as it lasts, once a minute.
+// Fault says that something that Daymill needs to notice late events and jobs is missing, disabled or changed, or that the source is
+// now a different table. It is sent when the fault is first seen, and once a minute until it is fixed.
 type Fault struct {
 	Sentence string // what is wrong, and what fixes it
 }
 
-// Name is fault.
+// Name returns fault.
 func (Fault) Name() string { return "fault" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Fault) Attrs() []slog.Attr { return []slog.Attr{slog.String("fault", e.Sentence)} }
 
-// BackfillStart says that a backfill has asked for its first dates.
+// BackfillStart says that a backfill has requested its first dates.
 type BackfillStart struct {
 	ID int64
 }
 
-// Name is backfill_start.
+// Name returns backfill_start.
 func (BackfillStart) Name() string { return "backfill_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e BackfillStart) Attrs() []slog.Attr { return []slog.Attr{slog.Int64("backfill_id", e.ID)} }
 
-// BackfillAdvance says that dates of a backfill have ended, or that it has asked for more.
+// BackfillAdvance says that dates of a backfill have ended, or that it has requested more dates.
 type BackfillAdvance struct {
 	ID        int64
-	Ended     int64 // dates whose request was resolved, one way or another
-	Requested int64 // dates that it has asked for
+	Ended     int64 // dates whose request was resolved
+	Requested int64 // dates that it has requested
 }
 
-// Name is backfill_advance.
+// Name returns backfill_advance.
 func (BackfillAdvance) Name() string { return "backfill_advance" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e BackfillAdvance) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.Int64("backfill_id", e.ID), slog.Int64("dates_ended", e.Ended), slog.Int64("dates_requested", e.Requested),
@@ -101,52 +101,52 @@ func (e BackfillAdvance) Attrs() []slog.Attr {
 // Cancelled is the outcome of a backfill that somebody has cancelled.
 const Cancelled = "cancelled"
 
-// BackfillStop says that every date of a backfill has ended, or that it was cancelled, perhaps before it began. The audit
-// has who did it.
+// BackfillStop says that every date of a backfill has ended, or that somebody cancelled it, perhaps before it began. The audit
+// records who cancelled it.
 type BackfillStop struct {
 	ID      int64
 	Outcome string // Complete or Cancelled
 }
 
-// Name is backfill_stop.
+// Name returns backfill_stop.
 func (BackfillStop) Name() string { return "backfill_stop" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e BackfillStop) Attrs() []slog.Attr {
 	return []slog.Attr{slog.Int64("backfill_id", e.ID), slog.String("outcome", e.Outcome)}
 }
 
-// Drifted is the result of a verification that found metrics which are not what their date's events come to. The other
+// Drifted is the result of a verification that found metrics that do not match their date's events. The other
 // results are those of package verification.
 const Drifted = "drifted"
 
-// VerifyStart says that a date's events are about to be counted again. Verify follows, unless the process is killed.
+// VerifyStart says that a verification of a date begins. Verify follows, unless the process is killed.
 type VerifyStart struct {
 	Date date.Date
 }
 
-// Name is verify_start.
+// Name returns verify_start.
 func (VerifyStart) Name() string { return "verify_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e VerifyStart) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", e.Date.String())} }
 
 // Verify says that a verification of a date has ended: its events were counted again and compared with its metrics.
 type Verify struct {
 	Date                        date.Date
-	Result                      string // of package verification, or Interrupted; empty where it failed
+	Result                      string // of package verification, or Interrupted; empty if it failed
 	Entities                    int64  // that have events or a row
-	Drifted                     int64  // whose row is not what was counted
+	Drifted                     int64  // whose row differs from what was counted
 	EventsCounted, EventsStored int64
 	Repair                      bool // whether a rollup was requested
 	Duration                    time.Duration
-	Err                         error // nil where it came to its end
+	Err                         error // nil if it did not fail
 }
 
-// Name is verify.
+// Name returns verify.
 func (Verify) Name() string { return "verify" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e Verify) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("date", e.Date.String()), slog.String("result", e.Result), slog.Int64("entities", e.Entities),

@@ -151,9 +151,9 @@ func TestLog(t *testing.T) {
 			`level=ERROR msg="run failed"`:                                             telemetry.RunError{Run: run, Err: errors.New("x")},
 			`level=ERROR msg="verification failed"`:                                    telemetry.Verify{Err: errors.New("x")},
 			`level=INFO msg="date verified"`:                                           telemetry.Verify{Entities: 1},
-			`level=WARN msg="handed a dead worker's date to another"`:                  telemetry.RunRescue{},
-			`level=ERROR msg="something that Daymill rests on is not as it should be"`: telemetry.Fault{},
-			`level=WARN msg="a date's metrics are not what its events come to"`:        telemetry.Verify{Result: telemetry.Drifted},
+			`level=WARN msg="date of a dead worker is free for another"`:                  telemetry.RunRescue{},
+			`level=ERROR msg="something that Daymill needs is missing or changed"`: telemetry.Fault{},
+			`level=WARN msg="a date's metrics do not match its events"`:        telemetry.Verify{Result: telemetry.Drifted},
 		} {
 			require.Contains(t, lines(slog.LevelDebug, event), want)
 		}

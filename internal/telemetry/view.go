@@ -22,10 +22,10 @@ func (t ViewTask) attrs(more ...slog.Attr) []slog.Attr {
 // ViewTaskStart says that a worker begins a turn of a task. ViewTaskStop follows, unless the process is killed.
 type ViewTaskStart struct{ ViewTask }
 
-// Name is view_task_start.
+// Name returns view_task_start.
 func (ViewTaskStart) Name() string { return "view_task_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewTaskStart) Attrs() []slog.Attr { return e.attrs() }
 
 // ViewTaskStop says that a turn of a task has ended. Figures are those of the turn.
@@ -42,10 +42,10 @@ type ViewTaskStop struct {
 	Err       error // nil where it ended well
 }
 
-// Name is view_task_stop.
+// Name returns view_task_stop.
 func (ViewTaskStop) Name() string { return "view_task_stop" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewTaskStop) Attrs() []slog.Attr {
 	return e.attrs(slog.String("outcome", e.Outcome), milliseconds("duration_ms", e.Duration), slog.Int64("keys", e.Keys), slog.Int("chunks", e.Chunks),
 		milliseconds("longest_chunk_ms", e.Longest), slog.Int64("differing_keys", e.Differing), slog.Int64("repaired_keys", e.Repaired), failure(e.Err))
@@ -71,10 +71,10 @@ type ViewRefreshStart struct {
 	Changes int
 }
 
-// Name is view_refresh_start.
+// Name returns view_refresh_start.
 func (ViewRefreshStart) Name() string { return "view_refresh_start" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewRefreshStart) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("view", e.View), slog.Int("changes", e.Changes)}
 }
@@ -89,10 +89,10 @@ type ViewRefresh struct {
 	Err     error         // nil where it ended well
 }
 
-// Name is view_refresh.
+// Name returns view_refresh.
 func (ViewRefresh) Name() string { return "view_refresh" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewRefresh) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("view", e.View), slog.Int("changes", e.Changes), slog.Int64("keys", e.Keys), milliseconds("took_ms", e.Took),
@@ -107,10 +107,10 @@ type ViewDrift struct {
 	State      string // open or followed
 }
 
-// Name is view_drift.
+// Name returns view_drift.
 func (ViewDrift) Name() string { return "view_drift" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewDrift) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("view", e.View), slog.String("kind", e.Kind), slog.String("state", e.State)}
 }
@@ -118,8 +118,8 @@ func (e ViewDrift) Attrs() []slog.Attr {
 // ViewSwap says that a table that was built is served.
 type ViewSwap struct{ View string }
 
-// Name is view_swap.
+// Name returns view_swap.
 func (ViewSwap) Name() string { return "view_swap" }
 
-// Attrs are its fields.
+// Attrs returns the event's fields.
 func (e ViewSwap) Attrs() []slog.Attr { return []slog.Attr{slog.String("view", e.View)} }

@@ -1,4 +1,4 @@
-// Package text makes strings that came from data fit to be read: in a terminal, in a line of a report, in an error.
+// Package text makes strings from data safe to print: in a terminal, in a line of a report, in an error.
 package text
 
 import (
@@ -21,8 +21,8 @@ func Clip(s string, most int) string {
 	return s[:end] + "…"
 }
 
-// Printable replaces what a terminal obeys instead of showing it: control characters, the C1 range among them, marks
-// that turn the direction of writing, and bytes that are not UTF-8. Newlines and tabs stay.
+// Printable replaces characters that a terminal would obey instead of showing them: control characters including the C1 range, marks
+// that change the direction of writing, and bytes that are not UTF-8. Newlines and tabs stay.
 func Printable(s string) string {
 	return replace(s, func(r rune) bool { return r == '\n' || r == '\t' })
 }
@@ -47,7 +47,7 @@ func replace(s string, keep func(rune) bool) string {
 	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
 }
 
-// JSON writes what Printable would replace, in a JSON document, as an escape: the document means the same.
+// JSON writes the characters that Printable would replace as escapes in a JSON document. The meaning of the document stays the same.
 func JSON(document string) string {
 	var out strings.Builder
 	for _, r := range document {
@@ -60,7 +60,7 @@ func JSON(document string) string {
 	return out.String()
 }
 
-// obeyed reports whether a character changes how those after it are shown: marks of direction, and separators of lines.
+// obeyed reports whether a character changes how later characters are shown: marks of direction and line separators.
 func obeyed(r rune) bool {
 	return unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }

@@ -78,7 +78,7 @@ func TestTarget(t *testing.T) {
 		b := setup(t, textInUTC)
 		b.importer.Target.TimeColumn = "at"
 		_, err := b.run(t, header)
-		require.EqualError(t, err, `column "at" does not exist, though analytics.events was made of it: run `+"`daymill source set` anew")
+		require.EqualError(t, err, `column "at" does not exist, although analytics.events reads it: run `+"`daymill source set` again")
 	})
 
 	t.Run("Domains", func(t *testing.T) {

@@ -56,7 +56,7 @@ func TestRunProtected(t *testing.T) {
 			FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT 1`).Scan(&state, &reason, &resolution))
 		require.Equal(t, "protected", state)
 		require.Equal(t, "protected", resolution)
-		require.Contains(t, reason, "its metrics stay as they are")
+		require.Contains(t, reason, "its metrics stay unchanged")
 	}
 
 	t.Run("ComeBack", func(t *testing.T) {

@@ -188,7 +188,7 @@ func TestTypeColumn(t *testing.T) {
 			INSERT INTO `+table+` VALUES (1, '`+column.value+`', '2026-03-01 00:00:00+00'), (2, NULL, '2026-03-01 00:00:00+00')`)
 		options := source.Options{Table: table, Entity: "who", Type: "what", Time: "at"}
 		if column.shown == "" {
-			requireRefused(t, db, options, "is no event type", "by hand")
+			requireRefused(t, db, options, "cannot be the event type", "by hand")
 			continue
 		}
 		db.set(t, options)

@@ -68,7 +68,7 @@ func TestAdopt(t *testing.T) {
 	t.Run("WrongColumns", func(t *testing.T) {
 		t.Parallel()
 		for definition, says := range map[string]string{
-			"(id bigserial, entity_id uuid, event_type text, created_at timestamptz)": "cannot name entities",
+			"(id bigserial, entity_id uuid, event_type text, created_at timestamptz)": "cannot be the entity",
 			"(id bigserial, entity_id bigint, event_type text, at timestamptz)":       `has no column "created_at"`,
 		} {
 			db := setup(t, entity.Bigint)
@@ -130,7 +130,7 @@ func TestCreate(t *testing.T) {
 		require.NoError(t, source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{}))
 		err := source.Create(t.Context(), db.DB.DB, db.Installation, audit.Who{})
 		require.ErrorIs(t, err, source.ErrRefused)
-		require.ErrorContains(t, err, "public.raw_events exists already: run `daymill source set --table public.raw_events")
+		require.ErrorContains(t, err, "public.raw_events already exists: run `daymill source set --table public.raw_events")
 	})
 	t.Run("NextToAnotherSource", func(t *testing.T) {
 		t.Parallel()

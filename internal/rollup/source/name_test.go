@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 		db.set(t, source.Options{Table: "app.events", Entity: `"productId"`, Type: `"KIND"`, Time: "at"})
 		require.Equal(t, "KIND", db.show(t).Type)
 		requireRefused(t, db, source.Options{Table: "app.events", Entity: "product_id", Type: "kind", Time: "at"},
-			`app.events has no column "product_id" for --entity; it has "productId", kind, "KIND", at`)
+			`app.events has no column "product_id" for --entity: its columns are "productId", kind, "KIND", at`)
 		requireRefused(t, db, source.Options{Table: "app.events", Entity: "productId", Type: "kind", Time: "ctid"}, "--time")
 		requireRefused(t, db, source.Options{Table: "app.events", Entity: "productId", Type: "a.kind", Time: "at"}, "--type")
 		requireRefused(t, db, source.Options{Table: "app.events", Entity: "productId", Type: "kind", Time: ""}, "--time")

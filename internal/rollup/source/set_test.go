@@ -82,7 +82,7 @@ func TestSet(t *testing.T) {
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT product_id::bigint::analytics.entity_id AS entity_id, kind::text AS event_type, occurred_at::timestamptz AS created_at, id
 			FROM app.events`)
-		requireRefused(t, db, options, "other columns than", "CREATE OR REPLACE VIEW")
+		requireRefused(t, db, options, "columns other than", "CREATE OR REPLACE VIEW")
 	})
 	t.Run("Condition", func(t *testing.T) {
 		t.Parallel()

@@ -369,7 +369,7 @@ func TestWatchRefused(t *testing.T) {
 			"app.shown is a view":                   {Table: "app.shown", Time: "occurred_at"},
 			"app.far is a foreign table":            {Table: "app.far", Time: "at"},
 			"analytics.source belongs to Daymill":   {Table: "analytics.source", Time: "set_at"},
-			"column id of app.events is no instant": {Table: "app.events", Time: "id"},
+			"column id of app.events is not an instant": {Table: "app.events", Time: "id"},
 			"has no column \"never\" for --time":    {Table: "app.events", Time: "never"},
 			"--table needs --time":                  {Table: "app.events"},
 			"--time and --time-zone need --table":   {Time: "occurred_at"},

@@ -24,7 +24,7 @@ import (
 	"github.com/daymill/daymill/migrations"
 )
 
-// Kinds of objects, in the order in which one needs another.
+// Kinds of objects. An object depends only on objects of earlier kinds.
 const (
 	Schema     = "schema"
 	Domain     = "domain"
@@ -43,24 +43,24 @@ const (
 	Missing  = "missing"
 	Disabled = "disabled"
 	Changed  = "changed"
-	Behind   = "behind" // a sequence, whose next value is in use
+	Behind   = "behind" // a sequence whose next value is already in use
 )
 
-// Object is one thing that the migrations make.
+// Object is an object that the migrations create.
 type Object struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"` // qualified, and quoted as SQL needs it
-	// Definition is what has to be equal, as Postgres writes it.
+	// Definition is compared with the installed object's definition. Postgres prints both.
 	Definition string `json:"definition"`
-	// Create makes the object, or replaces it.
+	// Create is the SQL that creates or replaces the object.
 	Create string `json:"create,omitempty"`
-	// Disabled reports whether it is there and does nothing: a trigger that is off, an index that is not valid.
+	// Disabled reports that the object exists but has no effect: a disabled trigger, or an invalid index.
 	Disabled bool `json:"disabled,omitempty"`
-	// Relation is what it is a part of, where it is.
+	// Relation is the table or view that the object belongs to, if any.
 	Relation string `json:"relation,omitempty"`
 }
 
-// Manifest is what should be.
+// Manifest lists what should be installed.
 type Manifest struct {
 	// Migrations is a digest of the migrations that it was derived from.
 	Migrations string   `json:"migrations"`
@@ -68,27 +68,27 @@ type Manifest struct {
 	Objects    []Object `json:"objects"`
 }
 
-// Fault is an object that is not as it should be.
+// Fault is an object that is missing or differs from what the migrations create.
 type Fault struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	What string `json:"what"` // missing, disabled, changed or behind
-	// Error says why Repair could not put it right; empty elsewhere.
+	// Error says why Repair could not restore the object; otherwise empty.
 	Error string `json:"error,omitempty"`
 
 	want, have Object
 }
 
-// String is the fault as a clause: "the trigger x on y is missing".
+// String returns the fault as a clause: "the trigger x on y is missing".
 func (f Fault) String() string {
 	text := "the " + f.Kind + " " + f.Name + " is " + f.What
 	if f.Error != "" {
-		text += ", and could not be put right: " + f.Error
+		text += ", and could not be restored: " + f.Error
 	}
 	return text
 }
 
-// List puts faults into one sentence, the first few by name.
+// List returns one sentence about faults. It names the first few.
 func List(faults []Fault) string {
 	const most = 3
 	parts := make([]string, 0, most)
@@ -102,8 +102,8 @@ func List(faults []Fault) string {
 	return text
 }
 
-// ErrStale says that the manifest was derived from other migrations than this binary has.
-var ErrStale = errors.New("internal/schema/inventory/manifest.json is of other migrations: run `make generate`")
+// ErrStale says that the manifest was not derived from the migrations of this binary.
+var ErrStale = errors.New("internal/schema/inventory/manifest.json does not match the migrations: run `make generate`")
 
 //go:embed manifest.json
 var manifestJSON []byte
@@ -121,7 +121,7 @@ var manifest = sync.OnceValues(func() (Manifest, error) {
 	return m, err
 })
 
-// Installed is what Compare has to know about an installation.
+// Installed is what Compare needs to know about an installation.
 type Installed struct {
 	RiverSchema string
 	EntityType  string
@@ -129,7 +129,7 @@ type Installed struct {
 	quoted string // River's schema, as SQL and the catalog write it
 }
 
-// quote has Postgres quote River's schema: only where that is needed, as in the catalog.
+// quote sets quoted. Postgres quotes the name only if that is necessary, as in the catalog.
 func (i *Installed) quote(ctx context.Context, tx pgx.Tx) error {
 	if err := tx.QueryRow(ctx, "SELECT pg_catalog.quote_ident($1)", i.RiverSchema).Scan(&i.quoted); err != nil {
 		return fmt.Errorf("quote River's schema: %w", err)
@@ -137,8 +137,8 @@ func (i *Installed) quote(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// Compare returns what is not as it should be, in the order in which it is to be put right. It reads the catalog, and of every
-// table with a sequence the last row.
+// Compare returns the faults, in the order in which to repair them. It reads the catalog, and the last row of every table with a
+// sequence.
 func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, error) {
 	should, err := manifest()
 	if err != nil {
@@ -225,8 +225,8 @@ func (l lost) covers(object Object) bool {
 	return l.schemas[name] || l.tables[object.Relation]
 }
 
-// same reports whether two definitions are equal, but for parentheses: what Postgres wrote, and was told again, as by a restore,
-// it writes with fewer of them.
+// same reports whether two definitions are equal, except for parentheses. After a restore, Postgres prints a definition with fewer
+// parentheses.
 func same(want, have Object) bool {
 	if want.Kind == Function {
 		return want.Definition == have.Definition
@@ -235,18 +235,18 @@ func same(want, have Object) bool {
 	return plain.Replace(want.Definition) == plain.Replace(have.Definition)
 }
 
-// shown is a name with the installation's own schema in it.
+// shown returns a name with the installation's schema of River.
 func shown(name string, installed Installed) string {
 	return strings.ReplaceAll(name, "{river}", installed.quoted)
 }
 
-// known has definitions of views that were found to be what they should be in the words of another version of Postgres.
+// known caches definitions of views that sameView found to be right although another version of Postgres prints them differently.
 //
 //nolint:gochecknoglobals // Facts about texts, which hold for every database.
 var known sync.Map
 
-// sameView reports whether a view is what it should be. Versions of Postgres write the same view in different words (16
-// stopped qualifying the columns of a single table), so the view that should be is made under another name and taken back.
+// sameView reports whether a view has the right definition. Versions of Postgres print the same view differently (16 stopped qualifying
+// the columns of a single table). So sameView creates the right view under another name, compares, and rolls back.
 func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 	key := want.Name + "\n" + want.Definition + "\n" + have.Definition
 	if _, is := known.Load(key); is {
@@ -256,8 +256,8 @@ func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("set a savepoint: %w", err)
 	}
-	defer nested.Rollback(ctx) //nolint:errcheck // What was made is not to stay, and a lost connection shows at once.
-	// What cannot be made today is another view: what it reads has changed.
+	defer nested.Rollback(ctx) //nolint:errcheck // The temporary view must not stay; if the connection is lost, the next statement fails.
+	// If the view cannot be created, the tables that it reads have changed, so the views differ.
 	if _, err := nested.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
 		return false, fmt.Errorf("make settings: %w", err)
 	}
@@ -275,7 +275,7 @@ func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 	return true, nil
 }
 
-// Read reads what there is in some schemas, and the triggers elsewhere that call functions in them.
+// Read returns the objects of some schemas, and triggers in other schemas that call their functions.
 func Read(ctx context.Context, tx pgx.Tx, schemas []string, installed Installed) ([]Object, error) {
 	if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off"); err != nil {
 		return nil, fmt.Errorf("make settings: %w", err)

@@ -60,7 +60,7 @@ func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string
 	return all, nil
 }
 
-// ledgerOwner is the role that Daymill's functions work as, quoted.
+// ledgerOwner returns the role that owns Daymill's functions, quoted.
 func ledgerOwner(ctx context.Context, tx pgx.Tx) (owner string, err error) {
 	m, err := manifest()
 	if err != nil {
@@ -77,7 +77,7 @@ func ledgerOwner(ctx context.Context, tx pgx.Tx) (owner string, err error) {
 	return owner, nil
 }
 
-// merge keeps the latest word on each object.
+// merge adds a fault, and replaces an earlier fault of the same object.
 func merge(all []Fault, fault Fault) []Fault {
 	if i := slices.IndexFunc(all, fault.is); i >= 0 {
 		all[i].Error = fault.Error
@@ -89,7 +89,7 @@ func merge(all []Fault, fault Fault) []Fault {
 // is reports whether another fault is of the same object.
 func (f Fault) is(other Fault) bool { return f.Kind == other.Kind && f.Name == other.Name }
 
-// sentence is what the server said.
+// sentence returns the server's message.
 func sentence(err error) string {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return server.Message
@@ -97,7 +97,7 @@ func sentence(err error) string {
 	return err.Error()
 }
 
-// repair puts one object right, in a savepoint: what cannot be done leaves the rest as it is.
+// repair restores one object in a savepoint, so that an error does not affect the other repairs.
 func (f Fault) repair(ctx context.Context, tx pgx.Tx, installed Installed, owner string) error {
 	statements, err := f.statements(installed, owner)
 	if err != nil {
@@ -116,7 +116,7 @@ func (f Fault) repair(ctx context.Context, tx pgx.Tx, installed Installed, owner
 	return nested.Commit(ctx)
 }
 
-// statements are what puts the object right.
+// statements returns the SQL that restores the object.
 func (f Fault) statements(installed Installed, owner string) ([]string, error) {
 	create := shown(f.want.Create, installed)
 	relation := shown(f.want.Relation, installed)
@@ -162,7 +162,7 @@ func (f Fault) schema(create, owner string) ([]string, error) {
 	return statements, nil
 }
 
-// function makes a function, and has its owner and its rights follow.
+// function returns the SQL that creates a function and sets its owner and its grants.
 func (f Fault) function(create, owner string) ([]string, error) {
 	var want struct {
 		Public bool `json:"public"`
@@ -175,14 +175,14 @@ func (f Fault) function(create, owner string) ([]string, error) {
 		rights = "GRANT EXECUTE ON FUNCTION " + f.Name + " TO PUBLIC"
 	}
 	return []string{
-		"SET LOCAL check_function_bodies = off", // It may call one that is missing as well.
+		"SET LOCAL check_function_bodies = off", // The function may call another missing function.
 		create,
 		"ALTER FUNCTION " + f.Name + " OWNER TO " + owner,
 		rights,
 	}, nil
 }
 
-// column gives a column its default, its identity and its NOT NULL back. Its type and its rows are not made up.
+// column returns the SQL that restores a column's default, identity and NOT NULL. It cannot restore its type or its data.
 func (f Fault) column(relation string) ([]string, error) {
 	column := f.Name[strings.LastIndex(f.Name, ".")+1:]
 	want, have := parts(f.want.Definition), parts(f.have.Definition)
@@ -216,7 +216,7 @@ func (f Fault) column(relation string) ([]string, error) {
 	return statements, nil
 }
 
-// columnParts is a column's definition taken apart.
+// columnParts has the parts of a column's definition.
 type columnParts struct {
 	kind, identity, byDefault, generated string
 	required                             bool

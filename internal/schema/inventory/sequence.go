@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sequence numbers the rows of a table.
+// sequence is a sequence that numbers the rows of a table.
 type sequence struct {
-	name, table, column string // quoted, the former two qualified
+	name, table, column string // quoted; name and table are qualified
 }
 
-// sequences returns the sequences of Daymill's and of River's tables whose next value a row has already. After an upgrade by
-// logical replication all are: it copies rows, and no positions of sequences.
+// sequences returns the sequences of Daymill's and of River's tables whose next value a row already has. After an upgrade by logical
+// replication these are all sequences, because it copies rows but not the positions of sequences.
 func sequences(ctx context.Context, tx pgx.Tx, schemas []string, installed Installed) ([]Fault, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT format('%I.%I', sn.nspname, s.relname), format('%I.%I', n.nspname, c.relname), quote_ident(a.attname)
@@ -47,7 +47,7 @@ func sequences(ctx context.Context, tx pgx.Tx, schemas []string, installed Insta
 		return nil, fmt.Errorf("look at the sequences: %w", err)
 	}
 	var i int
-	var behind *bool // NULL where the table is empty
+	var behind *bool // NULL if the table is empty
 	var faults []Fault
 	_, err = pgx.ForEachRow(rows, []any{&i, &behind}, func() error {
 		if behind != nil && *behind {
@@ -63,5 +63,5 @@ func sequences(ctx context.Context, tx pgx.Tx, schemas []string, installed Insta
 	return faults, nil
 }
 
-// literal quotes a name for SQL; standard_conforming_strings is on, as the catalog is read under Daymill's settings.
+// literal quotes a name for SQL. Daymill's connections have standard_conforming_strings on.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

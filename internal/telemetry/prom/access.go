@@ -8,8 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// AccessListener counts requests that were refused for their credentials: every process that serves HTTP has one, the
-// others' counters or not.
+// AccessListener counts requests with wrong credentials. Every process that serves HTTP has one, even if it has no other counters.
 type AccessListener struct{ refused *prometheus.CounterVec }
 
 // NewAccessListener returns a listener whose metric is in the registry.

@@ -9,34 +9,34 @@ import (
 )
 
 const (
-	// readAtMost is how often the database is read: more frequent scrapes get the same values again.
+	// readAtMost is how often the database is read. More frequent scrapes get the same values again.
 	readAtMost = 5 * time.Second
-	// readLimit is how long the reading may take. A scrape waits for ten seconds, mostly.
+	// readLimit bounds a reading. Scrapers usually wait for ten seconds.
 	readLimit = 3 * time.Second
 )
 
-// Snapshot is how things stand in the database.
+// Snapshot has the values of the gauges.
 type Snapshot struct {
 	Dates             map[string]int64 // by state
 	OpenRequests      int64
 	OldestDue         time.Duration    // 0 where none is due
 	Queue             map[string]int64 // jobs that are not finished, by River's state
-	OldestAvailable   *time.Time       // since when the oldest job has been ready to be worked; nil where none is
+	OldestAvailable   *time.Time       // when the oldest available job became available; nil if there is none
 	Backfills         map[string]int64 // running and paused
 	BackfillDatesLeft int64
 	Workers           int64
-	LastSchedule      *time.Time // nil before the daily job first did its work
+	LastSchedule      *time.Time // nil until the daily job first does its work
 	SchedulePaused    bool
 	Findings          map[string]int64 // of package health, by level
 	Streams           []Stream
 	Consumers         []Consumer
 }
 
-// Gauges is the collector of what the database says. It reads when it is scraped, every five seconds at most.
+// Gauges is the collector of the gauges. It reads the database when it is scraped, at most every five seconds.
 type Gauges struct {
-	// Read reads the database, by a few short statements.
+	// Read reads the database with a few short statements.
 	Read func(ctx context.Context) (Snapshot, error)
-	// Failed, where not nil, is told why the database could not be read.
+	// Failed, if not nil, is called with the error if the database could not be read.
 	Failed func(err error)
 	Clock  interface{ Now() time.Time }
 
@@ -76,7 +76,7 @@ func (*Gauges) Describe(to chan<- *prometheus.Desc) {
 	describeCapture(to)
 }
 
-// Collect reads the database, where it was not read just now. Scrapes at the same time share a reading.
+// Collect reads the database unless it was read within readAtMost. Concurrent scrapes share a reading.
 func (g *Gauges) Collect(to chan<- prometheus.Metric) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -90,7 +90,7 @@ func (g *Gauges) Collect(to chan<- prometheus.Metric) {
 }
 
 func (g *Gauges) read(now time.Time) []prometheus.Metric {
-	// Collectors are given no context.
+	// Prometheus passes no context to collectors.
 	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
 	defer cancel()
 	snapshot, err := g.Read(ctx)

@@ -1,5 +1,5 @@
-// Package prom counts telemetry's events for Prometheus, and reads the gauges of the database when it is scraped. Who
-// serves the registry over HTTP is cmd and ui.
+// Package prom counts telemetry's events for Prometheus, and reads the gauges of the database when it is scraped. Packages cmd and ui
+// serve the registry over HTTP.
 package prom
 
 import (
@@ -13,9 +13,9 @@ import (
 
 // Buckets of histograms, in seconds.
 var (
-	// Statements are meant to take a tenth of a second, and a quarter at most.
+	// Statements should take a tenth of a second, and a quarter of a second at most.
 	statementBuckets = []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15} //nolint:gochecknoglobals // A constant, were there constant slices.
-	// Runs take from milliseconds, where a date is right and small, to hours, where it is large and the pace is slow.
+	// Runs take between milliseconds, for a small date that is already right, and hours, for a large date at a slow pace.
 	runBuckets = []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400} //nolint:gochecknoglobals // As above.
 )
 
@@ -35,7 +35,7 @@ type Listener struct {
 	views views
 }
 
-// NewRegistry returns a registry of its own, with the process's and Go's metrics and the build's version.
+// NewRegistry returns a new registry with the metrics of the process and of Go, and the build's version.
 func NewRegistry(version string) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -48,8 +48,8 @@ func NewRegistry(version string) *prometheus.Registry {
 	return registry
 }
 
-// NewListener returns a listener whose metrics are in the registry. Those whose labels are known are there from the
-// start, at 0, so that a rate over them sees the first.
+// NewListener returns a listener whose metrics are in the registry. Metrics whose labels are known begin at 0, so that a rate includes
+// their first increase.
 func NewListener(registry prometheus.Registerer) *Listener {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -110,7 +110,7 @@ func NewListener(registry prometheus.Registerer) *Listener {
 	}
 }
 
-// failed is an outcome that no event names.
+// failed is the outcome of runs that end with run_error, which has no outcome.
 const failed = "failed"
 
 // Listen counts an event, and returns ctx.
@@ -186,7 +186,7 @@ func (l *Listener) verify(e telemetry.Verify) {
 	}
 	l.verified.WithLabelValues(e.Result).Inc()
 	l.verifiedEntities.Add(float64(e.Entities))
-	if e.Result == telemetry.Drifted { // Else nothing was judged.
+	if e.Result == telemetry.Drifted { // Any other result has no drift.
 		l.driftedRows.Add(float64(e.Drifted))
 	}
 	l.verifyDuration.Observe(e.Duration.Seconds())

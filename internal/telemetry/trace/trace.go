@@ -30,24 +30,24 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// ErrVariable says that an OTEL_* variable has a value that leads nowhere.
+// ErrVariable says that an OTEL_* variable has an invalid value.
 var ErrVariable = errors.New("traces cannot be sent")
 
-// Config is how traces are made. What is not here, the exporter and the sampler read from the OTEL_* variables.
+// Config configures traces. The exporter and the sampler read further settings from the OTEL_* variables.
 type Config struct {
 	Getenv   func(string) string
-	Logger   *slog.Logger // is told when spans cannot be sent, once until they can again
+	Logger   *slog.Logger // gets a line when spans cannot be sent, and another when they can be sent again
 	Version  string       // of the program
-	Instance string       // the process, as the ledger names it
+	Instance string       // the name of the process in the ledger
 }
 
-// Tracer is a listener that makes spans.
+// Tracer is a listener that creates spans.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
 
-// New returns a tracer; nil where the environment asks for none. It connects to nobody before there are spans.
+// New returns a tracer, or nil if the environment does not ask for traces. It does not connect before there are spans.
 func New(ctx context.Context, config Config) (*Tracer, error) {
 	protocol, err := protocolOf(config.Getenv)
 	if err != nil || protocol == "" {
@@ -80,7 +80,7 @@ func New(ctx context.Context, config Config) (*Tracer, error) {
 	}, nil
 }
 
-// protocolOf returns how spans are sent; empty where they are not.
+// protocolOf returns the protocol for spans; empty if no traces are sent.
 func protocolOf(getenv func(string) string) (string, error) {
 	first := func(names ...string) (name, value string) {
 		for _, name := range names {
@@ -98,7 +98,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("%w: OTEL_TRACES_EXPORTER is %q: give otlp, or none", ErrVariable, exporter)
 	}
 	if at, err := url.Parse(endpoint); endpoint != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "") {
-		// Not the value, which may carry a password.
+		// Do not print the value, which may contain a password.
 		return "", fmt.Errorf("%w: %s is no URL such as http://localhost:4318", ErrVariable, endpointName)
 	}
 	switch name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); protocol {
@@ -111,7 +111,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 	}
 }
 
-// Close sends what has not been sent, until ctx is done, and makes no further spans.
+// Close sends the remaining spans until ctx is done, and creates no further spans.
 func (t *Tracer) Close(ctx context.Context) error {
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("send the last traces: %w", err)
@@ -191,7 +191,7 @@ func end(span trace.Span, event telemetry.Event, err error) {
 	span.End()
 }
 
-// attributes are an event's fields, but for an error's text.
+// attributes returns an event's fields except the text of an error.
 func attributes(event telemetry.Event) []attribute.KeyValue {
 	fields := event.Attrs()
 	all := make([]attribute.KeyValue, 0, len(fields))
@@ -213,7 +213,7 @@ func attributes(event telemetry.Event) []attribute.KeyValue {
 
 var errFailed = errors.New("failed: the log says why")
 
-// safe is an error without its text.
+// safe returns an error without its text.
 func safe(err error) error {
 	var refused *pgconn.PgError
 	switch {
@@ -230,7 +230,7 @@ func safe(err error) error {
 	}
 }
 
-// Queries returns what makes spans of the statements that are sent within another span.
+// Queries returns a tracer that creates spans for the statements within another span.
 func (t *Tracer) Queries() pgx.QueryTracer {
 	return queries{otelpgx.NewTracer(
 		otelpgx.WithTracerProvider(t.provider), otelpgx.WithMeterProvider(meternoop.NewMeterProvider()),
@@ -238,7 +238,7 @@ func (t *Tracer) Queries() pgx.QueryTracer {
 	)}
 }
 
-// statementName is the name of a statement of the queries' files, such as EventSlice, or else its first word.
+// statementName returns the name of a statement from the files of queries, such as EventSlice, or else its first word.
 func statementName(sql string) string {
 	if rest, named := strings.CutPrefix(sql, "-- name: "); named {
 		if name, _, ok := strings.Cut(rest, " "); ok {
@@ -248,7 +248,7 @@ func statementName(sql string) string {
 	return otelpgx.SQLOperationName(context.Background(), sql) // It asks nothing of the context.
 }
 
-// queries keeps errors' texts from the spans. It traces statements and COPY and nothing else, so connecting is not traced.
+// queries removes the texts of errors from spans. It traces only statements and COPY, and not connecting.
 type queries struct{ tracer *otelpgx.Tracer }
 
 // TraceQueryStart begins a span.
@@ -256,12 +256,12 @@ func (q queries) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.T
 	return q.tracer.TraceQueryStart(ctx, conn, pgx.TraceQueryStartData{SQL: data.SQL})
 }
 
-// TraceQueryEnd ends it.
+// TraceQueryEnd ends the span.
 func (q queries) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
 	q.tracer.TraceQueryEnd(ctx, conn, pgx.TraceQueryEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
 
-// reporter tells the log when spans cannot be sent, once until they can again: OpenTelemetry's own way is global.
+// reporter logs once when spans cannot be sent, and once when they can be sent again. OpenTelemetry's own error handler is global.
 type reporter struct {
 	sdktrace.SpanExporter
 
@@ -269,7 +269,7 @@ type reporter struct {
 	failed atomic.Bool
 }
 
-// ExportSpans sends spans. Those that cannot be sent are lost, and that is no error of anybody's.
+// ExportSpans sends spans. Spans that cannot be sent are lost, which is not an error.
 func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := r.SpanExporter.ExportSpans(ctx, spans)
 	switch {
@@ -286,7 +286,7 @@ func (q queries) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, data pg
 	return q.tracer.TraceCopyFromStart(ctx, conn, data)
 }
 
-// TraceCopyFromEnd ends it.
+// TraceCopyFromEnd ends the span.
 func (q queries) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
 	q.tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
