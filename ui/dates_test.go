@@ -138,8 +138,12 @@ func TestDate(t *testing.T) {
 		s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, metadata, queue)
 			VALUES ('rollup_day', '{"date": "2026-03-02"}', 10, 'available', '{"daymill": "request"}', 'daymill')`)
 		body := s.get(t, "/dates/2026-03-02").body
+		require.NotContains(t, body, "The next attempt is at")
+		s.exec(t, `UPDATE public.river_job SET state = 'retryable', attempt = 1, scheduled_at = '2026-03-15 18:17:16Z'`)
+		body = s.get(t, "/dates/2026-03-02").body
+		require.Regexp(t, `(?s)The next attempt is at\s+<time datetime="2026-03-15T18:17:16Z"`, body)
 		for _, want := range []string{
-			"retrying", "it broke", "&lt;i&gt;who&lt;/i&gt;", "never", "and 5 others; one run satisfies them all", "0 of 10", "Try again",
+			"retrying", "it broke", "&lt;i&gt;who&lt;/i&gt;", "never", "and 5 others; one run satisfies them all", "1 of 10", "Try again",
 			fmt.Sprintf(`href="/jobs/%d"`, value[int64](t, s, "SELECT id FROM daymill.jobs")),
 		} {
 			require.Contains(t, body, want)
@@ -209,12 +213,13 @@ func TestDate(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
 		for path, status := range map[string]int{
-			"/dates/2026-02-30": http.StatusNotFound, "/dates/x": http.StatusNotFound, "/dates/2026-03-16": http.StatusNotFound,
+			"/dates/2026-02-30": http.StatusNotFound, "/dates/x": http.StatusNotFound, "/dates/2026-03-16": http.StatusOK,
 			"/dates/2026-03-15": http.StatusOK, "/dates/2020-01-01": http.StatusOK,
 		} {
 			require.Equal(t, status, s.get(t, path).status, path)
 		}
 		require.Contains(t, s.get(t, "/dates/2026-03-15").body, "It is not over yet.")
+		require.Contains(t, s.get(t, "/dates/2026-03-16").body, "It has not begun.")
 		require.Eventually(t, func() bool { return strings.Contains(s.get(t, "/dates/2020-01-01").body, "It has no events") }, waitFor, tick)
 		// Somebody has scheduled a job for a date to come.
 		s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-16')")

@@ -37,6 +37,14 @@ func Code(err error) string {
 	return ""
 }
 
+// Text returns an error's text with the hint of the server, if it gave one. It leaves out the server's detail, which may quote rows.
+func Text(err error) string {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Hint != "" {
+		return err.Error() + "; hint: " + server.Hint
+	}
+	return err.Error()
+}
+
 // IsUnreachable reports whether an error is something else than a server's answer to a statement: the server could not be
 // reached, rejected the login or is shutting down, or the caller's time was over. Such errors may name hosts.
 func IsUnreachable(err error) bool {

@@ -40,6 +40,7 @@ type dateView struct {
 	Means         string // what the state means, and what ends it
 	Requestable   bool
 	Live          bool       // the state will change without a user's action
+	NextAttempt   *time.Time // when a job that failed is tried again
 	Query         url.Values // of this page, for its refreshes
 	CompletedAt   *time.Time
 	Figures       *dateRunView // of the run that completed the date
@@ -108,6 +109,7 @@ type dateJobView struct {
 	ID, State            string
 	Attempt, MaxAttempts int64
 	CreatedAt            time.Time
+	NextAt               *time.Time // when it is tried again
 	FinalizedAt          *time.Time
 }
 
@@ -174,10 +176,9 @@ func (s *Pages) readDate(ctx context.Context, day date.Date, query url.Values) (
 		return dateView{}, err
 	}
 	if known.State == "" {
-		if day.After(sc.Today) {
-			return dateView{}, page.ErrNotFound // Nobody can have requested it yet.
+		if known.State = stateFuture; !day.After(sc.Today) {
+			known.State = calendar.StateIn(ledger.Day{}, false, day, s.Finder.Of(ctx, calendar.YearOf(day), sc.Today), sc.Today)
 		}
-		known.State = calendar.StateIn(ledger.Day{}, false, day, s.Finder.Of(ctx, calendar.YearOf(day), sc.Today), sc.Today)
 	}
 	view.take(known)
 	return view, nil
@@ -215,10 +216,15 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 		return err
 	}
 	for _, j := range jobs {
-		v.Jobs = append(v.Jobs, dateJobView{
+		one := dateJobView{
 			ID: strconv.FormatInt(j.ID, 10), State: j.State, Attempt: int64(j.Attempt), MaxAttempts: int64(j.MaxAttempts),
 			CreatedAt: j.CreatedAt, FinalizedAt: j.FinalizedAt,
-		})
+		}
+		if j.State == "retryable" {
+			one.NextAt = &j.ScheduledAt
+			v.NextAttempt = one.NextAt
+		}
+		v.Jobs = append(v.Jobs, one)
 	}
 	if known.Requests == 0 {
 		return nil
@@ -272,6 +278,9 @@ func newDateRunView(a *ledger.Attempt) dateRunView {
 	return v
 }
 
+// stateFuture is the state of a date that has not begun.
+const stateFuture = "future"
+
 // stateMeaning says what a state means and what ends it, as docs/states.md does.
 func stateMeaning(state string) string {
 	switch state {
@@ -301,6 +310,8 @@ func stateMeaning(state string) string {
 		return "It has no events, so there is nothing to roll up."
 	case calendar.StateToday:
 		return "It is not over yet. The daily job rolls it up once it is."
+	case stateFuture:
+		return "It has not begun. Nobody can request it before it does, and the daily job rolls it up once it is over."
 	case calendar.StateUnknown:
 		return "Nobody has requested it. Daymill is checking whether it has events."
 	default:

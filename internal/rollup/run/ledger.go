@@ -287,7 +287,7 @@ func (a *attempt) breakOff(ctx context.Context, reason error) error {
 	if errors.Is(reason, ErrProtected) {
 		return a.protect(ctx, reason)
 	}
-	state, message := "failed", reason.Error()
+	state, message := "failed", postgres.Text(reason)
 	var text *string
 	if ctx.Err() != nil {
 		state = "interrupted"
