@@ -6,28 +6,75 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // connectError returns an error that says in one sentence which server did not answer, and why.
 func connectError(config *pgx.ConnConfig, err error) error {
-	cause := err.Error()
+	return fmt.Errorf("%w at %s (database %q, user %q): %s", ErrConnect, address(config), config.Database, config.User, connectCause(config, err))
+}
+
+// lostError is a connection of a pool that could not be made. Its text is that of connectError; what it wraps is for predicates.
+type lostError struct{ sentence, cause error }
+
+func (e *lostError) Error() string { return e.sentence.Error() }
+
+func (e *lostError) Unwrap() error { return e.cause }
+
+// lost gives a pool's error the sentence that Open would have for it.
+func (db *DB) lost(err error) error {
+	if _, is := errors.AsType[*pgconn.ConnectError](err); !is {
+		return err
+	}
+	return &lostError{sentence: connectError(db.Config().ConnConfig, err), cause: err}
+}
+
+// connectCause says why a connection failed. The driver's own text has a line for each address and each kind of encryption that it
+// tried; the last of them is what counts.
+func connectCause(config *pgx.ConnConfig, err error) string {
 	var server *pgconn.PgError
 	var network *net.OpError
+	var name *net.DNSError
+	var length *pgproto3.ExceededMaxBodyLenErr
 	switch {
 	case errors.As(err, &server):
-		cause = server.Message
 		if server.Code == pgerrcode.UndefinedObject {
-			cause += ": leave this parameter out of the URL"
+			return server.Message + ": leave this parameter out of the URL"
 		}
+		return server.Message
+	case errors.As(err, &name):
+		return "there is no host " + strconv.Quote(name.Name) + ": look for a mistake in the URL's host, or in DNS"
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("no answer within %v: is it the right host and port, and may this machine reach it? connect_timeout=30 in the URL waits longer",
+			config.ConnectTimeout)
+	case errors.As(err, &length):
+		return "what answers there is not Postgres: is it the right port?"
 	case errors.As(err, &network):
-		cause = network.Err.Error()
+		return network.Err.Error()
 	}
-	return fmt.Errorf("%w at %s (database %q, user %q): %s", ErrConnect, address(config), config.Database, config.User, cause)
+	for {
+		switch wraps := err.(type) { //nolint:errorlint // Down to the last one.
+		case interface{ Unwrap() []error }:
+			all := wraps.Unwrap()
+			err = all[len(all)-1]
+		case interface{ Unwrap() error }:
+			if wraps.Unwrap() == nil {
+				return oneLine(err)
+			}
+			err = wraps.Unwrap()
+		default:
+			return oneLine(err)
+		}
+	}
 }
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // Code returns the SQLSTATE of an error from the server, or "".
 func Code(err error) string {

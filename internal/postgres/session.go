@@ -56,7 +56,7 @@ func (db *DB) Session(ctx context.Context) (*Session, error) {
 func (s *Session) connect(ctx context.Context) error {
 	conn, err := s.db.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("take a connection: %w", err)
+		return fmt.Errorf("take a connection: %w", s.db.lost(err))
 	}
 	s.conn, s.limit = conn, 0
 	s.pid.Store(int32(conn.Conn().PgConn().PID())) //nolint:gosec // A process id. Behind a pooler, each transaction sets it.
