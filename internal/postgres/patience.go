@@ -22,6 +22,9 @@ const (
 	longestPause = 4 * time.Second
 	// mostConflicts is how often in a row it repeats a transaction that was rolled back because of another one.
 	mostConflicts = 5
+	// mostStrays is how often it repeats one whose BEGIN or COMMIT was cancelled. A COMMIT that takes too long each time, because of
+	// deferred constraints, is the caller's to judge.
+	mostStrays = 2
 )
 
 // ErrLocked is returned for a statement that waited too long for a lock. Its wrapper names the lock and its holder.
@@ -48,7 +51,7 @@ func (s *Session) send(
 ) error {
 	var locked time.Duration
 	var holder string
-	cuts, conflicts := 0, 0
+	cuts, conflicts, strays := 0, 0, 0
 	for {
 		if s.conn == nil {
 			if err := s.connect(ctx); err != nil {
@@ -73,9 +76,12 @@ func (s *Session) send(
 				return fmt.Errorf("%w%s: %w", ErrLocked, holder, err)
 			}
 			limit = max(limit, min(2*limit, lockedLimit))
-		case code == pgerrcode.SerializationFailure, code == pgerrcode.DeadlockDetected, isStray(err):
+		case code == pgerrcode.SerializationFailure, code == pgerrcode.DeadlockDetected:
 			conflicts++
 			again = conflicts <= mostConflicts
+		case isStray(err):
+			strays++
+			again = strays <= mostStrays
 		case s.conn.Conn().IsClosed() || IsCut(err):
 			s.drop(ctx)
 			cuts++
@@ -98,11 +104,12 @@ func (s *Session) send(
 	}
 }
 
-// isStray reports whether a statement was cancelled for the one before it: where the timeout of that one is over in the moment in
-// which it ends, Postgres cancels what comes next, "due to user request".
+// isStray reports whether a statement may have been cancelled in place of the one before it: if the timeout of that one passes in
+// the moment in which it ends, Postgres cancels what comes next, "due to user request". A cancelled statement of the caller's is
+// the caller's to judge.
 func isStray(err error) bool {
-	_, begins := errors.AsType[*beginError](err)
-	return begins && Code(err) == pgerrcode.QueryCanceled
+	_, ours := errors.AsType[*ownError](err)
+	return ours && Code(err) == pgerrcode.QueryCanceled
 }
 
 func (s *Session) once(

@@ -2,6 +2,13 @@ package postgres_test
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +71,103 @@ func TestSession_Locked(t *testing.T) {
 			require.ErrorContains(t, err, "in a transaction since ")
 			require.ErrorContains(t, err, "pg_terminate_backend")
 			require.NoError(t, tx.Rollback(t.Context()))
+		})
+	}
+}
+
+// slow passes on what is sent to a server, and has the first statement of a kind sleep before or after.
+func slow(t *testing.T, to, statement, before, after string) (address string) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	var slept atomic.Bool
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() {
+				_, _ = io.Copy(client, server)
+				_ = client.Close()
+			}()
+			go func() {
+				defer server.Close()
+				buffer := make([]byte, 1<<16)
+				for {
+					n, err := client.Read(buffer)
+					if err != nil {
+						return
+					}
+					sent := buffer[:n]
+					if text := string(sent[min(5, n):]); strings.HasPrefix(text, statement) && slept.CompareAndSwap(false, true) {
+						text = before + strings.TrimSuffix(text, "\x00") + after + "\x00"
+						sent = binary.BigEndian.AppendUint32([]byte{'Q'}, uint32(len(text)+4)) //nolint:gosec // A short message.
+						sent = append(sent, text...)
+					}
+					if _, err := server.Write(sent); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// A cancellation that was meant for the statement before arrives as the next transaction begins, or as it is committed.
+func TestSession_Stray(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := db.Exec(t.Context(), "CREATE TABLE public.written (who text)")
+	require.NoError(t, err)
+	const sleep = "SELECT pg_catalog.pg_sleep(600)"
+	for name, test := range map[string]struct {
+		statement, before, after string
+		calls                    int
+	}{
+		"Begin":  {"BEGIN ISOLATION", "", "; " + sleep, 1},
+		"Commit": {"COMMIT", sleep + "; ", "", 2},
+		// This one is the caller's own.
+		"Statement": {"INSERT", sleep + "; ", "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(db.URL)
+			require.NoError(t, err)
+			u.Host = slow(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(db.Server.Port)), test.statement, test.before, test.after)
+			session := patient(t, postgres.Config{URL: u.String(), Pooler: postgres.PoolerNone, ApplicationName: name})
+			ended := make(chan error, 1)
+			calls := 0
+			go func() {
+				ended <- session.Tx(t.Context(), time.Hour, func(ctx context.Context, on postgres.DBTX) error {
+					calls++
+					_, err := on.Exec(ctx, "INSERT INTO public.written VALUES ('"+name+"')")
+					return err
+				})
+			}()
+			require.Eventually(t, func() bool {
+				var cancelled bool
+				require.NoError(t, db.QueryRow(t.Context(), `SELECT coalesce(bool_or(pg_cancel_backend(pid)), false) FROM pg_stat_activity
+					WHERE application_name = $1 AND datname = current_database() AND wait_event = 'PgSleep'`, name).Scan(&cancelled))
+				return cancelled
+			}, time.Minute, 10*time.Millisecond)
+			err = <-ended
+			require.Equal(t, test.calls, calls)
+			if name == "Statement" {
+				require.True(t, postgres.IsTimeout(err))
+				return
+			}
+			require.NoError(t, err)
+			var written int
+			require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM public.written WHERE who = $1", name).Scan(&written))
+			require.Equal(t, 1, written)
 		})
 	}
 }

@@ -109,7 +109,7 @@ func (s *Session) Read(ctx context.Context, limit time.Duration, do func(ctx con
 		}
 		if s.limit != limit {
 			if err := set(ctx, s.conn, sessionSettings(limit)); err != nil {
-				return &beginError{err}
+				return &ownError{err}
 			}
 			s.limit = limit
 		}
@@ -180,7 +180,7 @@ func (s *Session) transaction(
 	answers, err := s.conn.Conn().PgConn().Exec(ctx, begin+assign(settings, true)+ask).ReadAll()
 	if err != nil {
 		s.rollback(ctx)
-		return &beginError{fmt.Errorf("begin: %w", err)}
+		return &ownError{fmt.Errorf("begin: %w", err)}
 	}
 	if row := answers[len(answers)-1].Rows; len(row) == 1 {
 		pid, _ := strconv.ParseInt(string(row[0][0]), 10, 32) // A number, and only used in a message.
@@ -202,7 +202,7 @@ func (s *Session) transaction(
 	case err != nil && s.conn.Conn().IsClosed():
 		return &cutError{xid: s.xid, err: err}
 	case err != nil:
-		return fmt.Errorf("commit: %w", err)
+		return &ownError{fmt.Errorf("commit: %w", err)}
 	case tag.String() == "ROLLBACK":
 		return pgx.ErrTxCommitRollback
 	}
@@ -218,11 +218,11 @@ func (s *Session) rollback(ctx context.Context) {
 	}
 }
 
-// beginError means that what comes before a statement of the caller's failed.
-type beginError struct{ error }
+// ownError means that a statement of the session's own failed: what comes before the caller's statements, or the COMMIT.
+type ownError struct{ error }
 
 // Unwrap returns the cause.
-func (e *beginError) Unwrap() error { return e.error }
+func (e *ownError) Unwrap() error { return e.error }
 
 // cutError means that a connection was cut before a COMMIT was answered.
 type cutError struct {

@@ -188,3 +188,20 @@ func TestRunCut(t *testing.T) {
 		})
 	}
 }
+
+// The answer to a COMMIT does not come: the run finds out by another connection that it was committed, and goes on there.
+func TestRunHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 40_000, 20_000)
+	b.request(t, day)
+	proxy := &cutter{holds: true, choose: func(commit int64) (cut, pass bool) { return commit == 6, true }}
+	db := open(t, postgres.Config{URL: proxy.start(t, b.db), Pooler: postgres.PoolerNone})
+	b.runner.Primary, b.runner.Source = db, db
+	figures, err := b.runner.Run(t.Context(), run.Order{Date: day})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, proxy.cuts.Load())
+	recount := pgtest.RequireExact(t, b.db)
+	require.Equal(t, recount.Rows, figures.Inserted, "no batch is written twice")
+	require.Equal(t, "complete", b.state(t, day))
+}

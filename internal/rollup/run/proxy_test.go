@@ -47,6 +47,8 @@ type cutter struct {
 	commits, cuts atomic.Int64
 	// choose says of each COMMIT whether to cut the connection, and whether the server still gets to see it.
 	choose func(commit int64) (cut, passOn bool)
+	// holds has it keep the connection and hold back the answers instead, until the client closes it.
+	holds bool
 }
 
 func (c *cutter) start(t *testing.T, db *pgtest.DB) string {
@@ -99,13 +101,17 @@ func (c *cutter) relay(t *testing.T, client net.Conn, to string) {
 		if bytes.Contains(bytes.ToUpper(buffer[:n]), []byte("COMMIT\x00")) {
 			cut, passOn = c.choose(c.commits.Add(1))
 		}
-		held.Store(cut)
+		if cut || !c.holds {
+			held.Store(cut)
+		}
 		if passOn {
 			_, _ = server.Write(buffer[:n])
 		}
 		if cut {
 			c.cuts.Add(1)
-			break
+			if !c.holds {
+				break
+			}
 		}
 	}
 	if tcp, ok := server.(*net.TCPConn); ok {
