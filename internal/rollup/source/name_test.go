@@ -53,7 +53,7 @@ func TestNames(t *testing.T) {
 		db := setup(t, entity.UUID)
 		for _, name := range []string{
 			`"`, `""`, `'`, `a"b`, `a.b`, `a b`, `Table`, `select`, `;DROP TABLE app.events`, `a"; DROP TABLE x; --`, `(`, `)`, `$1`,
-			`é→ß`, `\`, strings.Repeat("x", 63), strings.Repeat("é", 31), `%s`, `{}`, `*`, `e`, `events`, `created_at`, "a\nb",
+			`é→ß`, `\`, strings.Repeat("x", 63), strings.Repeat("é", 31), `%s`, `%detail`, `{}`, `*`, `e`, `events`, `created_at`, "a\nb",
 		} {
 			quoted := pgx.Identifier{name}.Sanitize()
 			column := func(piece string) string { return pgx.Identifier{fit(name, piece)}.Sanitize() }
@@ -74,7 +74,7 @@ func TestNames(t *testing.T) {
 			report := db.check(t)
 			require.Contains(t, report, "failure: ")
 			_, statement, _ := strings.Cut(report, "CREATE INDEX CONCURRENTLY ")
-			statement, _, found := strings.Cut(statement, ";\n  where rows come")
+			statement, _, found := strings.Cut(statement, ";\n  if rows arrive")
 			require.True(t, found)
 			db.exec(t, "CREATE INDEX CONCURRENTLY "+statement)
 			require.Empty(t, db.check(t))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgerrcode"
@@ -124,20 +125,22 @@ func copyTable(ctx context.Context, tx pgx.Tx, table relation, instant string) e
 	columns := make([]string, len(table.columns))
 	for i, column := range table.columns {
 		columns[i] = "s." + column.Quoted
-		if column.Name == instant {
-			columns[i] = "%s AS " + column.Quoted
-		}
 		// A second index takes the place of the primary key. Not every type can be indexed.
 		if column.Name != instant && first == quoted && (isWhole(column) || isText(column) || column.BaseName == "uuid") {
 			first = column.Quoted
 		}
 	}
-	// If the table is empty, the rows to insert have only an instant.
+	// If the table is empty, the rows to insert have only an instant. A column's name may have a %, so none is part of a format.
 	rows := func(name, at string, count int) string {
-		return fmt.Sprintf(`CREATE TEMPORARY TABLE %s ON COMMIT DROP AS
-			SELECT `+strings.Join(columns, ", ")+`
-			FROM (SELECT n, n %% greatest(1, (SELECT count(*) FROM daymill_sample)) AS place FROM generate_series(0, %d) AS n) AS g
-			LEFT JOIN daymill_sample AS s ON s.daymill_place = g.place`, name, at, count-1)
+		values := slices.Clone(columns)
+		for i, column := range table.columns {
+			if column.Name == instant {
+				values[i] = at + " AS " + column.Quoted
+			}
+		}
+		return "CREATE TEMPORARY TABLE " + name + " ON COMMIT DROP AS SELECT " + strings.Join(values, ", ") + `
+			FROM (SELECT n, n % greatest(1, (SELECT count(*) FROM daymill_sample)) AS place FROM generate_series(0, ` + strconv.Itoa(count-1) + `) AS n) AS g
+			LEFT JOIN daymill_sample AS s ON s.daymill_place = g.place`
 	}
 	for _, statement := range []string{
 		"CREATE TEMPORARY TABLE daymill_copy ON COMMIT DROP AS SELECT * FROM " + table.Quoted + " WITH NO DATA",

@@ -127,6 +127,7 @@ func TestWatch(t *testing.T) {
 	t.Run("Measure", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
+		db.exec(t, `ALTER TABLE app.events ADD "%detail" text, ADD "100% %s" integer`)
 		db.exec(t, "ALTER TABLE app.events ADD payload json, ADD total integer GENERATED ALWAYS AS (product_id + 1) STORED")
 		db.exec(t, "ALTER TABLE app.events ADD UNIQUE (product_id, occurred_at)")
 		for _, prepare := range []string{insert + "(1, 'view', now())", "DELETE FROM app.events"} {
