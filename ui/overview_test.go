@@ -209,7 +209,7 @@ func TestOverview(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		require.Eventually(t, func() bool {
-			return strings.HasPrefix(verdict(t, s), "bad: Daymill does not know yet where your events are")
+			return strings.HasPrefix(verdict(t, s), "bad: No source of events is set: run daymill source set")
 		}, waitFor, tick)
 	})
 

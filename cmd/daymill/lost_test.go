@@ -69,7 +69,7 @@ func TestLost(t *testing.T) {
 			code, text, _ := command(t.Context(), db.URL, verb)
 			require.Equal(t, exitFailed, code, verb)
 			require.Contains(t, text, "analytics.events is missing: it was dropped", verb)
-			require.NotContains(t, text, "does not know yet where your events are")
+			require.NotContains(t, text, "No source of events is set")
 		}
 		p := start(t, "web", "--database-url", db.URL, "--listen", "127.0.0.1:0")
 		_, page := send(t, "GET", p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`), nil)

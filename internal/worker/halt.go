@@ -40,9 +40,9 @@ func (h Halt) Sentence() string {
 	names := strings.Join(h.Paused, " and ")
 	switch {
 	case h.NoWorker && names != "":
-		return "Requests wait: no worker has been seen for two minutes, and the queue " + names + " is paused. Start daymill worker and resume the queue."
+		return "Requests wait: no worker has been seen for two minutes, and the queue " + names + " is paused. Start `daymill worker` and resume the queue."
 	case h.NoWorker:
-		return "Requests wait: no worker has been seen for two minutes. Start daymill worker, or look into its log."
+		return "Requests wait: no worker has been seen for two minutes. Start `daymill worker`, or look into its log."
 	case len(h.Paused) > 1:
 		return "The queues " + names + " are paused, so their jobs wait until somebody resumes them."
 	case names != "":

@@ -38,6 +38,7 @@ type overviewView struct {
 // statusView is the current state of the installation.
 type statusView struct {
 	Verdict health.Finding
+	Setup   *setupView // nil once a date was complete
 
 	NextRun   *time.Time // of the daily job; nil if it is paused or no worker runs
 	LastRun   *time.Time
@@ -83,6 +84,7 @@ type Pages struct {
 	Finder *calendar.Finder
 
 	faults faults
+	checks checks
 }
 
 // Places returns the entry of the navigation.
@@ -181,6 +183,7 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 		return statusView{}, err
 	}
 	facts := read.Rollup
+	view.Setup = s.setup(ctx, facts, missing)
 	view.LastRun, view.PausedAt, view.NextRun = facts.Daily.LastRunAt, facts.Daily.PausedAt, facts.Next
 	view.takeQueue(read.Queue)
 	view.takeWorkers(facts.Workers)
