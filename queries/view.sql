@@ -218,3 +218,25 @@ UPDATE view.task SET retry_at = NULL WHERE version_id = @version_id::bigint AND 
 -- name: VersionLook :one
 -- The position of what is read next by schedule.
 UPDATE view.version SET looks = looks + 1 WHERE id = @id RETURNING looks;
+
+-- name: ViewTaskFiller :one
+-- The build that fills a table: the first one that has not failed.
+SELECT coalesce(min(t.id), 0)::bigint FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'build' AND t.state IN ('queued', 'running', 'done');
+
+-- name: ViewTaskHold :exec
+-- A refresh that nobody works on before the table is filled.
+INSERT INTO view.task (view_id, version_id, kind, table_index, keys, via, retry_at)
+VALUES (@view_id, @version_id::bigint, 'refresh', @table_index, sqlc.narg('keys')::json, 'capture', now() + interval '100 years');
+
+-- name: ViewTaskMerge :execrows
+-- Adds keys to such a refresh, where the last one has room.
+UPDATE view.task SET keys = (keys::jsonb || sqlc.arg('keys')::jsonb)::json
+WHERE id = (SELECT max(t.id) FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'refresh' AND t.table_index = @table_index)
+    AND state = 'queued' AND fence = 0 AND retry_at > now() + interval '10 years' AND json_array_length(keys) < @max_keys::integer;
+
+-- name: ViewTaskUnhold :exec
+UPDATE view.task SET retry_at = NULL WHERE version_id = @version_id::bigint AND state = 'queued' AND retry_at > now() + interval '10 years';
+
+-- name: ViewTaskWaiting :many
+-- Refreshes of a table that are not finished.
+SELECT t.id FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'refresh' AND t.state IN ('queued', 'running') ORDER BY t.id LIMIT 1000;

@@ -846,6 +846,18 @@ func (q *Queries) ViewTaskFail(ctx context.Context, arg ViewTaskFailParams) (int
 	return result.RowsAffected(), nil
 }
 
+const viewTaskFiller = `-- name: ViewTaskFiller :one
+SELECT coalesce(min(t.id), 0)::bigint FROM view.task AS t WHERE t.version_id = $1::bigint AND t.kind = 'build' AND t.state IN ('queued', 'running', 'done')
+`
+
+// The build that fills a table: the first one that has not failed.
+func (q *Queries) ViewTaskFiller(ctx context.Context, versionID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, viewTaskFiller, versionID)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const viewTaskFinish = `-- name: ViewTaskFinish :execrows
 UPDATE view.task SET state = $1, error = $2, finished_at = now() WHERE id = $3 AND fence = $4 AND state = 'running'
 `
@@ -940,6 +952,29 @@ func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, er
 		&i.LookedAt,
 	)
 	return i, err
+}
+
+const viewTaskHold = `-- name: ViewTaskHold :exec
+INSERT INTO view.task (view_id, version_id, kind, table_index, keys, via, retry_at)
+VALUES ($1, $2::bigint, 'refresh', $3, $4::json, 'capture', now() + interval '100 years')
+`
+
+type ViewTaskHoldParams struct {
+	ViewID     int64
+	VersionID  int64
+	TableIndex int32
+	Keys       []byte
+}
+
+// A refresh that nobody works on before the table is filled.
+func (q *Queries) ViewTaskHold(ctx context.Context, arg ViewTaskHoldParams) error {
+	_, err := q.db.Exec(ctx, viewTaskHold,
+		arg.ViewID,
+		arg.VersionID,
+		arg.TableIndex,
+		arg.Keys,
+	)
+	return err
 }
 
 const viewTaskInsert = `-- name: ViewTaskInsert :one
@@ -1065,6 +1100,33 @@ func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]V
 		return nil, err
 	}
 	return items, nil
+}
+
+const viewTaskMerge = `-- name: ViewTaskMerge :execrows
+UPDATE view.task SET keys = (keys::jsonb || $1::jsonb)::json
+WHERE id = (SELECT max(t.id) FROM view.task AS t WHERE t.version_id = $2::bigint AND t.kind = 'refresh' AND t.table_index = $3)
+    AND state = 'queued' AND fence = 0 AND retry_at > now() + interval '10 years' AND json_array_length(keys) < $4::integer
+`
+
+type ViewTaskMergeParams struct {
+	Keys       []byte
+	VersionID  int64
+	TableIndex int32
+	MaxKeys    int32
+}
+
+// Adds keys to such a refresh, where the last one has room.
+func (q *Queries) ViewTaskMerge(ctx context.Context, arg ViewTaskMergeParams) (int64, error) {
+	result, err := q.db.Exec(ctx, viewTaskMerge,
+		arg.Keys,
+		arg.VersionID,
+		arg.TableIndex,
+		arg.MaxKeys,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const viewTaskMove = `-- name: ViewTaskMove :execrows
@@ -1263,4 +1325,38 @@ func (q *Queries) ViewTaskTake(ctx context.Context, id int64) (int64, error) {
 	var fence int64
 	err := row.Scan(&fence)
 	return fence, err
+}
+
+const viewTaskUnhold = `-- name: ViewTaskUnhold :exec
+UPDATE view.task SET retry_at = NULL WHERE version_id = $1::bigint AND state = 'queued' AND retry_at > now() + interval '10 years'
+`
+
+func (q *Queries) ViewTaskUnhold(ctx context.Context, versionID int64) error {
+	_, err := q.db.Exec(ctx, viewTaskUnhold, versionID)
+	return err
+}
+
+const viewTaskWaiting = `-- name: ViewTaskWaiting :many
+SELECT t.id FROM view.task AS t WHERE t.version_id = $1::bigint AND t.kind = 'refresh' AND t.state IN ('queued', 'running') ORDER BY t.id LIMIT 1000
+`
+
+// Refreshes of a table that are not finished.
+func (q *Queries) ViewTaskWaiting(ctx context.Context, versionID int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, viewTaskWaiting, versionID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -407,6 +407,7 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, v Version, ma
 		return err
 	}
 	made.Keep(v.Plan)
+	made.Filling = v.Plan.Filling
 	document, err := marshal(made)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -26,6 +27,11 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 	}
 	table := fmt.Sprintf("_daymill_%d", id)
 	made.Mirror(id)
+	total, err := rows(ctx, tx, made)
+	if err != nil {
+		return 0, err
+	}
+	made.Filling = total <= mostFilled && (len(made.Definition.Search) == 0 || total <= mostSearched)
 	if document, err = marshal(made); err != nil {
 		return 0, err
 	}
@@ -35,16 +41,14 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 	if err := e.makeMirrors(ctx, tx, made); err != nil {
 		return 0, err
 	}
-	for _, statement := range append([]string{made.CreateTable(table)}, made.CreateIndexes(table)...) {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
-		}
+	if _, err := tx.Exec(ctx, made.CreateTable(table)); err != nil {
+		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
 	}
-	var total int64
-	if made.Sources[0].Mirror == "" {
-		err = tx.QueryRow(ctx, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1", made.Sources[0].OID).Scan(&total)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return 0, fmt.Errorf("estimate the rows of %s: %w", made.Definition.Tables[0].Alias(), err)
+	if !made.Filling {
+		for _, statement := range made.CreateIndexes(table) {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return 0, fmt.Errorf("make an index of view %s: %w", made.Definition.Name, err)
+			}
 		}
 	}
 	task, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{
@@ -54,6 +58,18 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 		return 0, fmt.Errorf("insert a task: %w", err)
 	}
 	return task, nil
+}
+
+// rows estimates how many rows the root has; 0 where it is in another database.
+func rows(ctx context.Context, tx pgx.Tx, made *plan.Plan) (total int64, err error) {
+	if made.Sources[0].Mirror != "" {
+		return 0, nil
+	}
+	err = tx.QueryRow(ctx, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1", made.Sources[0].OID).Scan(&total)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("estimate the rows of %s: %w", made.Definition.Tables[0].Alias(), err)
+	}
+	return total, nil
 }
 
 // serve gives a table that was built the view's name. The one that was served is dropped in the same transaction, and whoever
@@ -69,6 +85,9 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 	versions, err := Versions(ctx, tx, built.View)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(versions, func(v Version) bool { return v.ID == built.ID && v.State == Serving }) {
+		return nil // Another build of the same table was faster.
 	}
 	queries := db.New(tx)
 	for _, v := range versions {

@@ -187,6 +187,18 @@ func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(
 				return 0, fmt.Errorf("insert a task: %w", err)
 			}
 		}
+		if version.Plan.Filling {
+			if len(keys) > 0 {
+				err = hold(ctx, tx, version, i, keys)
+			}
+			if truncated && err == nil {
+				err = hold(ctx, tx, version, i, nil)
+			}
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
 		if i == 0 && !truncated {
 			touched = append(touched, keys...)
 			continue
@@ -220,19 +232,24 @@ func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, t
 	if len(found) <= most {
 		return append(touched, found...), nil
 	}
+	return touched, later(ctx, tx, v, i, keys)
+}
+
+// later inserts a task that refreshes what rows of a table concern; all rows that have one where keys is nil.
+func later(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (err error) {
 	var document []byte
 	if keys != nil {
 		if document, err = json.Marshal(keys); err != nil {
-			return nil, fmt.Errorf("write the keys of a task: %w", err)
+			return fmt.Errorf("write the keys of a task: %w", err)
 		}
 	}
 	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
-		ViewID: v.View, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(i), Keys: document, Via: "capture", //nolint:gosec // A small number.
+		ViewID: v.View, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(table), Keys: document, Via: "capture", //nolint:gosec // A small number.
 	})
 	if err != nil {
-		return nil, fmt.Errorf("insert a task: %w", err)
+		return fmt.Errorf("insert a task: %w", err)
 	}
-	return touched, nil
+	return nil
 }
 
 // changed returns the keys of a table's rows that changes concern, each once, whether the table was truncated, and whether some

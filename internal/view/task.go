@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view/plan"
 )
 
 // Kinds of tasks.
@@ -268,6 +269,13 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 // chunks works on a task until it is finished or the turn is over.
 func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err error) {
 	t := w.task
+	if w.version.Plan.Filling && !t.Stands() {
+		if fills, err := w.fills(ctx); err != nil {
+			return false, err
+		} else if !fills {
+			return false, &waitError{"it waits until the new table of the view is filled"}
+		}
+	}
 	if t.Kind == TaskBuild && t.Cursor == nil {
 		if err := w.captured(ctx, w.version); err != nil {
 			return false, err
@@ -323,6 +331,16 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
 	w.turn.Chunks++
 	w.turn.Keys, w.turn.Differing, w.turn.Repaired = w.turn.Keys+s.done, w.turn.Differing+s.differing, w.turn.Repaired+s.repaired
+	if s.end && w.task.Kind == TaskBuild && w.version.Plan.Filling {
+		if err := w.index(ctx); err != nil {
+			return false, err
+		}
+	}
+	if s.end && w.task.Kind == TaskBuild && w.version.State == Building {
+		if err := w.catchUp(ctx); err != nil {
+			return false, err
+		}
+	}
 	if s.end {
 		return true, w.finish(ctx)
 	}
@@ -428,7 +446,13 @@ func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, er
 	s := w.span(upper, count)
 	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
 		remove, insert := w.version.Plan.RefreshRange(w.version.Table, w.task.Cursor != nil, upper != nil)
-		err := execute(ctx, tx, remove, w.bounds(upper)...)
+		var err error
+		switch {
+		case !w.version.Plan.Filling:
+			err = execute(ctx, tx, remove, w.bounds(upper)...)
+		case w.task.Cursor == nil: // Nobody but a build before this one has inserted anything.
+			err = execute(ctx, tx, "TRUNCATE "+plan.Table(w.version.Table))
+		}
 		if err == nil {
 			err = execute(ctx, tx, insert, w.bounds(upper)...)
 		}

@@ -53,6 +53,8 @@ type Plan struct {
 	Outputs    []Output              `json:"outputs"`
 	// Keys are the columns of the view's table that hold the key of each table's row.
 	Keys [][]string `json:"keys"`
+	// Filling says that the table has no index yet, and that only its first build writes to it.
+	Filling bool `json:"filling,omitempty"`
 	// Expressions are compiled, by table and column; -1 is the condition on the root.
 	Expressions map[string]compiled `json:"expressions,omitempty"`
 }

@@ -1,0 +1,190 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// The first build of a table only inserts: the table has no index yet, and changes that come meanwhile are written down as tasks.
+// That is twice as fast as keeping indexes up to date row by row, above all those of joined keys, whose order is not the root's.
+// When all rows are there, the indexes are made, which blocks nobody since nobody uses the table, then the changes are
+// applied that were written down, and then the table is served.
+
+// beatEvery is how often a worker says that it is alive while it makes indexes.
+const beatEvery = 5 * time.Second
+
+// Larger tables have their indexes from the beginning: making one takes a statement that lasts as long as the table is large, and a
+// turn has two minutes.
+const (
+	mostFilled   = 20_000_000
+	mostSearched = 2_000_000 // with a GIN index
+)
+
+// fills reports whether the task is the one that fills its table: the first build that has not failed.
+func (w *worker) fills(ctx context.Context) (bool, error) {
+	if w.task.Kind != TaskBuild {
+		return false, nil
+	}
+	id, err := db.New(w.DB).ViewTaskFiller(ctx, w.version.ID)
+	if err != nil {
+		return false, fmt.Errorf("look which task fills %s: %w", w.version.Table, err)
+	}
+	return id == w.task.ID, nil
+}
+
+// index makes the indexes of a table that is filled.
+func (w *worker) index(ctx context.Context) error {
+	beating, stop := context.WithCancel(ctx)
+	defer stop()
+	lost := make(chan error, 1)
+	go func() { lost <- w.beat(beating) }()
+	err := w.makeIndexes(ctx)
+	stop()
+	if beatErr := <-lost; err == nil && errors.Is(beatErr, ErrFenced) {
+		err = beatErr
+	}
+	if err != nil {
+		return err
+	}
+	return w.filled(ctx)
+}
+
+// beat says that the worker is alive until ctx is done, or another has the task.
+func (w *worker) beat(ctx context.Context) error {
+	for {
+		if err := w.clock().Sleep(ctx, beatEvery); err != nil {
+			return err
+		}
+		if err := w.still(ctx); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// makeIndexes makes the indexes that are not there yet, each in a transaction of its own.
+func (w *worker) makeIndexes(ctx context.Context) error {
+	all := w.version.Plan.CreateIndexes(w.version.Table)
+	for next := 0; next < len(all); next++ {
+		err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', '0', true)"); err != nil {
+				return err
+			}
+			err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1)", plan.Table(w.version.Table)).Scan(&next)
+			if err != nil || next >= len(all) {
+				return err
+			}
+			_, err = tx.Exec(ctx, all[next])
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("make the indexes of %s: %w", w.version.Table, err)
+		}
+	}
+	return nil
+}
+
+// filled says that the table can be refreshed from now on.
+func (w *worker) filled(ctx context.Context) error {
+	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := lock(ctx, tx, w.task.View); err != nil {
+			return err
+		}
+		if count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence}); err != nil || count == 0 {
+			return errors.Join(err, ErrFenced)
+		}
+		versions, err := Versions(ctx, tx, w.task.View)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(versions, func(v Version) bool { return v.ID == w.version.ID })
+		if at < 0 {
+			return ErrFenced
+		}
+		versions[at].Plan.Filling = false // Drift may have been followed meanwhile.
+		document, err := marshal(versions[at].Plan)
+		if err != nil {
+			return err
+		}
+		if err := db.New(tx).VersionPlan(ctx, db.VersionPlanParams{ID: w.version.ID, Plan: document}); err != nil {
+			return fmt.Errorf("write down that a table is filled: %w", err)
+		}
+		if err := db.New(tx).ViewTaskUnhold(ctx, w.version.ID); err != nil {
+			return fmt.Errorf("have changes applied that were written down: %w", err)
+		}
+		w.version = versions[at]
+		return nil
+	})
+}
+
+// catchUp works on the refreshes that were written down while the table was filled.
+func (w *worker) catchUp(ctx context.Context) error {
+	for {
+		waiting, err := db.New(w.DB).ViewTaskWaiting(ctx, w.version.ID)
+		if err != nil {
+			return fmt.Errorf("look for changes that wait: %w", err)
+		}
+		if len(waiting) == 0 {
+			return nil
+		}
+		for _, id := range waiting {
+			for more := true; more; {
+				if more, err = w.Work(ctx, id); err != nil && !errors.Is(err, ErrFenced) {
+					return err
+				}
+			}
+			if err := w.still(ctx); err != nil {
+				return err
+			}
+		}
+		after, err := db.New(w.DB).ViewTaskWaiting(ctx, w.version.ID)
+		if err != nil {
+			return fmt.Errorf("look for changes that wait: %w", err)
+		}
+		if slices.Equal(waiting, after) {
+			return &waitError{"it waits until changes are applied that came while the table was filled"}
+		}
+	}
+}
+
+// still makes sure that the task is this worker's.
+func (w *worker) still(ctx context.Context) error {
+	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence})
+		if err == nil && count == 0 {
+			err = ErrFenced
+		}
+		return err
+	})
+}
+
+// held is how many keys are written down with one task.
+const held = 1000
+
+// hold writes down that rows of a table have changed, until the view's table is filled. The view is locked.
+func hold(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (err error) {
+	queries := db.New(tx)
+	var document []byte
+	if keys != nil {
+		if document, err = json.Marshal(keys); err != nil {
+			return fmt.Errorf("write the keys of a task: %w", err)
+		}
+		merged, err := queries.ViewTaskMerge(ctx, db.ViewTaskMergeParams{VersionID: v.ID, TableIndex: int32(table), Keys: document, MaxKeys: held}) //nolint:gosec // A small number.
+		if err != nil || merged > 0 {
+			return err
+		}
+	}
+	err = queries.ViewTaskHold(ctx, db.ViewTaskHoldParams{ViewID: v.View, VersionID: v.ID, TableIndex: int32(table), Keys: document}) //nolint:gosec // As above.
+	if err != nil {
+		return fmt.Errorf("write down what has changed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package view_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/view"
+)
+
+// TestLock: of two refreshes of one key at the same time, the later one waits for the earlier one, and reads what is there then.
+// Otherwise it would not see the rows that the earlier one has inserted, and leave them beside its own.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+`; INSERT INTO public.customers VALUES (1, 'ann'); CREATE TABLE public.gate (is_open boolean);
+		CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			WHILE NOT EXISTS (SELECT FROM public.gate) LOOP PERFORM pg_sleep(0.01); END LOOP;
+			RETURN NULL;
+		END $$`)
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, lines))
+	b.quiet(t)
+	b.exec(t, "CREATE TRIGGER wait AFTER INSERT ON views.lines EXECUTE FUNCTION public.wait()")
+	id := b.view(t, "lines").ID
+	refresh := func() <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			opened, err := b.engine.Sink(t.Context(), id, "app")
+			if err == nil {
+				err = b.Tx(t.Context(), func(tx pgx.Tx) error {
+					_, err := opened.DeliverTx(t.Context(), tx, []change.Change{{Op: change.Update, Schema: "public", Table: "customers", Key: json.RawMessage(`{"id": 1}`)}})
+					return err
+				})
+			}
+			done <- err
+		}()
+		return done
+	}
+	earlier := refresh()
+	b.until(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')")
+	b.exec(t, "UPDATE public.customers SET name = 'bob'")
+	later := refresh()
+	b.until(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+	b.exec(t, "INSERT INTO public.gate VALUES (true)")
+	require.NoError(t, <-earlier)
+	require.NoError(t, <-later)
+	require.Equal(t, []string{"bob"}, b.rows(t, "SELECT name FROM views.lines"))
+	b.exact(t, "lines")
+}
+
+// pauses is a clock that does something at each pause.
+type pauses struct {
+	pace.SystemClock
+
+	do func()
+}
+
+func (p pauses) Sleep(context.Context, time.Duration) error {
+	p.do()
+	return nil
+}
+
+// TestFence: a worker whose task another has taken writes nothing more.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers SELECT i, 'c' FROM generate_series(1, 10) AS i")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, lines))
+	stale := *b.engine
+	stale.Chunk, stale.Pace = 1, 1
+	stale.Clock = pauses{do: func() { b.exec(t, "UPDATE view.task SET fence = fence + 1") }}
+	_, err := stale.Work(t.Context(), 1)
+	require.ErrorIs(t, err, view.ErrFenced)
+	require.Equal(t, []string{"1 running"}, b.rows(t, "SELECT done || ' ' || state FROM view.task"), "the second chunk was rolled back")
+	require.Len(t, b.rows(t, "SELECT 'x' FROM views._daymill_1"), 1)
+	b.exec(t, "UPDATE view.task SET taken_at = NULL")
+	b.quiet(t)
+	b.exact(t, "lines")
+}
+
+// TestCapturedFirst: a build waits until changes of its tables are captured: what changed in between would be missing.
+func TestCapturedFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'ann')")
+	b.apply(t, read(t, lines))
+	_, err := b.engine.Work(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"it waits until changes of public.customers of database app are captured"}, b.rows(t, "SELECT error FROM view.task"))
+	require.Empty(t, b.rows(t, "SELECT 'x' FROM views._daymill_1"))
+	b.capture(t, stream.ModeTrigger)
+	b.exec(t, "UPDATE view.task SET retry_at = NULL")
+	b.quiet(t)
+	b.exact(t, "lines")
+}
