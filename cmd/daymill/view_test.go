@@ -242,7 +242,7 @@ func testViewVerbs(t *testing.T, binary string) {
 	executeSQL(t, b.db, "ALTER TABLE public.people ADD COLUMN more integer")
 	b.until(t, "SELECT EXISTS (SELECT FROM view.drift WHERE state = 'open')")
 	require.Contains(t, b.run(t, "drift", "reject", "staff"), "rejected")
-	require.Contains(t, b.run(t, "drift", "reject", "staff"), "no drift that is open")
+	require.Contains(t, b.run(t, "drift", "reject", "staff"), "has no open drift")
 	require.Contains(t, b.run(t, "remove", "staff"), "is removed")
 	require.Contains(t, b.run(t, "list"), "there are no views")
 	require.True(t, json.Valid([]byte(b.run(t, "schema"))))

@@ -64,7 +64,7 @@ func (w *worker) beat(ctx context.Context) error {
 		if err := w.clock().Sleep(ctx, beatEvery); err != nil {
 			return err
 		}
-		if err := w.still(ctx); errors.Is(err, ErrFenced) {
+		if err := w.still(ctx); errors.Is(err, ErrFenced) || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -164,6 +164,20 @@ func (b *testBundle) apply(t *testing.T, definitions []definition.Definition) []
 // step delivers what there is once, and works on what is due. It reports whether there was something to do.
 func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 	t.Helper()
+	some := b.consume(ctx, t)
+	due, err := db.New(b.DB).ViewTaskDue(ctx)
+	require.NoError(t, err)
+	for _, id := range due {
+		_, err := b.engine.Work(ctx, id)
+		require.NoError(t, err)
+		some = true
+	}
+	return some
+}
+
+// consume delivers what there is once, and reports whether there was something.
+func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
+	t.Helper()
 	some := false
 	consumers, err := consumer.List(ctx, b.DB.DB)
 	require.NoError(t, err)
@@ -186,13 +200,6 @@ func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 		require.NoError(t, err)
 		require.NoError(t, result.Err)
 		some = some || result.Delivered > 0
-	}
-	due, err := db.New(b.DB).ViewTaskDue(ctx)
-	require.NoError(t, err)
-	for _, id := range due {
-		_, err := b.engine.Work(ctx, id)
-		require.NoError(t, err)
-		some = true
 	}
 	return some
 }

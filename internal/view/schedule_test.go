@@ -115,6 +115,9 @@ func TestSchedule(t *testing.T) {
 		crm("UPDATE public.customers SET name = 'late', updated_at = (SELECT max(updated_at) - interval '500 ms' FROM public.customers) WHERE id = 1")
 		b.due(t, view.TaskPoll)
 		require.Contains(t, report(t, b), "2 late N a")
+		crm("UPDATE public.customers SET name = 'later', updated_at = (SELECT max(updated_at) - interval '400 ms' FROM public.customers) WHERE id = 2")
+		b.due(t, view.TaskPoll)
+		require.Contains(t, report(t, b), "3 later S -")
 		// When those are over, a poll begins at the value that was the greatest then.
 		for range 2 {
 			b.exec(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")

@@ -42,7 +42,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access()} {
+	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), views()} {
 		all = append(all, more...)
 	}
 	return all
@@ -204,6 +204,34 @@ func sessions() []broken {
 		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "float64(took)*p.Pace", "float64(took)*p.Pace/100"),
 		edit("Session/PauseMost", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "maxPause = 10 * time.Second", "maxPause = 1000 * time.Second"),
 		edit("Session/SizeLimit", "./internal/pace", "^TestPace|^TestLimit$|^TestSize", "internal/pace/pace.go", "", "Limit = 200 * time.Millisecond", "Limit = 20 * time.Second"),
+	}
+}
+
+// views is what keeps the table of a view equal to its SELECT.
+func views() []broken {
+	const (
+		pkg     = "./internal/view"
+		viewSQL = "internal/db/view.sql.go"
+		planSQL = "internal/view/plan/sql.go"
+		sinkGo  = "internal/view/sink.go"
+		taskGo  = "internal/view/task.go"
+		fillGo  = "internal/view/fill.go"
+	)
+	return []broken{
+		edit("View/Lock", pkg, "^TestLock$", viewSQL, "const viewLock =", "FOR NO KEY UPDATE", ""),
+		edit("View/Fence", pkg, "^TestFence$", viewSQL, "const viewTaskMove =", "AND fence = ", "AND fence >= "),
+		edit("View/CapturedFirst", pkg, "^TestCapturedFirst$", taskGo, "", "if source.Stream == stream && ", "if source.Stream == \"\" && "),
+		edit("View/Visible", pkg, "^TestVisible$", sinkGo, "", "case hidden == 0:", "case hidden >= 0:"),
+		edit("View/RowsThatWere", pkg, "^TestFaults$", planSQL, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
+		edit("View/RowsThatAre", pkg, "^TestFaults$", planSQL, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
+		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if remove == \"\" {"),
+		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, i, keys)", "err = nil"),
+		edit("View/CaughtUp", pkg, "^TestFill$", taskGo, "", "w.task.Kind == TaskBuild && w.version.State == Building {", "w.task.Kind == \"\" {"),
+		edit("View/FilledAgain", pkg, "^TestFill$", taskGo, "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
+		edit("View/FilledByOne", pkg, "^TestFill$", fillGo, "", "return id == w.task.ID, nil", "return id != 0, nil"),
+		edit("View/ScheduleOverlap", pkg, "^TestSchedule$/^LateCommits$", viewSQL, "const viewTaskAgain =", "since = CASE WHEN mark_at <= started_at - ", "since = CASE WHEN mark_at <= started_at + "),
+		edit("View/ScheduleDeletes", pkg, "^TestSchedule$/^ComparisonFindsTheRest$", "internal/view/schedule.go", "", "s.cursor = []string{compareKeys}", "s.end = true"),
+		edit("View/ScheduleUnchanged", pkg, "^TestSchedule$/^PollFindsWhatHasGrown$", "internal/view/schedule.go", "", "!is || before != string(r.row)", "!is || before != \"\""),
 	}
 }
 

@@ -1,0 +1,75 @@
+package view_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+)
+
+// TestFill: a table has no index while it is filled. What changes meanwhile is applied before the table is served, also where a
+// build was given up halfway, and another one that was asked for meanwhile waits.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+`; INSERT INTO public.customers SELECT i, 'c' FROM generate_series(1, 20) AS i;
+		INSERT INTO public.orders SELECT i, i, now() FROM generate_series(1, 20) AS i; INSERT INTO public.lines SELECT i, 1, 'l' FROM generate_series(1, 20) AS i`)
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, lines))
+
+	// The first build stops after some chunks, and is given up.
+	half, stop := context.WithCancel(t.Context())
+	first := *b.engine
+	first.Chunk, first.Pace, first.Clock = 1, 1, pauses{do: stop}
+	_, err := first.Work(half, 1)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, []string{"true"}, b.rows(t, "SELECT (count(*) BETWEEN 1 AND 19)::text FROM views._daymill_1"))
+	b.exec(t, "UPDATE view.task SET state = 'failed', taken_at = NULL")
+	for range 2 {
+		_, err = b.engine.Refresh(t.Context(), "lines", nil, who)
+		require.NoError(t, err)
+	}
+	_, err = b.engine.Work(t.Context(), 3)
+	require.NoError(t, err)
+	require.Equal(t, []string{"it waits until the new table of the view is filled"}, b.rows(t, "SELECT error FROM view.task WHERE id = 3"))
+
+	// The next one fills the table, while rows change that it has and rows that it does not have yet.
+	changed := false
+	second := *b.engine
+	second.Chunk, second.Pace = 1, 1
+	second.Clock = pauses{do: func() {
+		if changed {
+			return
+		}
+		changed = true
+		require.Empty(t, b.rows(t, "SELECT 'x' FROM pg_index WHERE indrelid = 'views._daymill_1'::regclass"))
+		b.exec(t, `UPDATE public.lines SET item = 'changed'; UPDATE public.customers SET name = 'changed' WHERE id IN (1, 20); DELETE FROM public.orders WHERE id IN (2, 19);
+			INSERT INTO public.customers VALUES (0, 'before'), (21, 'after'); UPDATE public.orders SET customer_id = 1 WHERE id IN (3, 18)`)
+		b.deliver(t)
+		b.exec(t, "UPDATE public.customers SET name = 'twice' WHERE id = 1")
+		b.deliver(t)
+		require.Equal(t, []string{"0 true", "1 true", "2 true"}, b.rows(t, "SELECT table_index || ' ' || (retry_at > now() + interval '1 year') FROM view.task WHERE kind = 'refresh' ORDER BY 1"), "a task each, however many changes")
+	}}
+	for range 100 {
+		if _, err = second.Work(t.Context(), 2); err != nil || len(b.rows(t, "SELECT 'x' FROM view.task WHERE id = 2 AND state = 'done'")) > 0 {
+			break
+		}
+	}
+	require.NoError(t, err)
+	require.True(t, changed)
+	b.exact(t, "lines")
+	require.Equal(t, []string{"twice"}, b.rows(t, "SELECT DISTINCT name FROM views.lines WHERE customer_id = 1"))
+	require.Len(t, b.rows(t, "SELECT 'x' FROM pg_index WHERE indrelid = 'views.lines'::regclass"), 3)
+	b.quiet(t)
+	b.exact(t, "lines")
+}
+
+// deliver has views take what has landed, once something has.
+func (b *testBundle) deliver(t *testing.T) {
+	t.Helper()
+	var last int
+	require.NoError(t, b.QueryRow(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES RETURNING id").Scan(&last))
+	b.until(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 'mark' AND (new ->> 'id')::integer = $1)", last)
+	b.consume(t.Context(), t)
+}
