@@ -13,6 +13,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
@@ -213,12 +214,17 @@ func numbers(s plan.Source, names []string) []int {
 
 // renamed gives a column its new name wherever the definition names it.
 func (d *difference) renamed(v Version, i int, before, after plan.Column) {
+	if d.definition.Tables[i].Changed == before.Name {
+		d.definition.Tables[i].Changed = after.Name
+	}
 	if !uses(v.Plan, i, before) {
 		d.adapt = true
 		return
 	}
 	d.addf(renamed, i, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[i].Alias(), after.Name)
 	d.adapt = true
+	// The log may have changes with both names, and a mirror has a column of one: another one is filled.
+	d.rebuild = d.rebuild || v.Plan.Sources[i].Mirror != ""
 	for k := range d.definition.Tables[i].Columns {
 		c := &d.definition.Tables[i].Columns[k]
 		if c.Expression == "" && c.Name == before.Name && !c.Deleted {
@@ -250,6 +256,10 @@ func uses(p *plan.Plan, i int, c plan.Column) bool {
 // dropped keeps a column in the view, as NULL.
 func (d *difference) dropped(v Version, i int, c plan.Column) {
 	d.adapt = true
+	if d.definition.Tables[i].Changed == c.Name {
+		d.definition.Tables[i].Changed = ""
+		d.addf(dropped, i, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[i].Alias())
+	}
 	if !uses(v.Plan, i, c) {
 		return
 	}
@@ -331,7 +341,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 	if found.stop == "" {
 		var err error
 		if made, err = plan.With(ctx, e.DB, found.definition, found.sources); err != nil {
-			found.stop = err.Error() + ": change the definition"
+			found.stop = sentences(err).Error() + ": change the definition"
 			found.entries[len(found.entries)-1].State = Open
 		}
 	}
@@ -376,6 +386,19 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 		telemetry.Tell(ctx, e.Listeners, event)
 	}
 	return nil
+}
+
+// sentences is an error without places in a file: the definition is not being read from one.
+func sentences(err error) error {
+	mistakes, is := errors.AsType[document.Mistakes](err)
+	if !is {
+		return err
+	}
+	texts := make([]string, len(mistakes))
+	for i, mistake := range mistakes {
+		texts[i] = mistake.Text
+	}
+	return refusef("%s", strings.Join(texts, "; "))
 }
 
 // write writes drift down, and returns what is new of it.
@@ -502,11 +525,11 @@ func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int6
 	if slices.ContainsFunc(found.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
 		made, err := plan.Make(ctx, e.DB, e.Databases, found.definition)
 		found.rebuild = true
-		return made, found, err
+		return made, found, sentences(err)
 	}
 	if len(found.entries) == 0 {
 		found.entries = []Drift{{Sentence: "new columns were accepted"}}
 	}
 	made, err := plan.With(ctx, e.DB, found.definition, found.sources)
-	return made, found, err
+	return made, found, sentences(err)
 }

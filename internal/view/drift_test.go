@@ -6,6 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 const people = `
@@ -29,10 +31,26 @@ func (b *testBundle) drift(t *testing.T) []string {
 // TestDrift: what can be followed is followed while changes flow; for the rest the view says what it needs.
 func TestDrift(t *testing.T) {
 	t.Parallel()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_replication_slots": "50", "max_wal_senders": "50"})
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testDrift(t, func(t *testing.T) *testBundle {
+				t.Helper()
+				b := setupOn(t, pgtest.On(t, server, installed), people)
+				b.capture(t, mode)
+				return b
+			})
+		})
+	}
+}
+
+func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
+	t.Helper()
 	start := func(t *testing.T, definition string) *testBundle {
 		t.Helper()
-		b := setup(t, stream.ModeTrigger, people)
-		b.capture(t, stream.ModeTrigger)
+		b := setup(t)
 		b.apply(t, read(t, definition))
 		b.quiet(t)
 		b.exact(t, "staff")

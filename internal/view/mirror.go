@@ -41,6 +41,9 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 	var copied []change.Change
 	for _, c := range changes {
 		for _, v := range versions {
+			if v.Stale != "" {
+				continue // Its copies may be of other types, and are dropped with it.
+			}
 			done := map[string]bool{} // A table may be there twice.
 			for i, source := range v.Plan.Sources {
 				if source.Stream != m.stream || source.Scheduled || !source.Named(c.Schema, c.Table) || done[source.Mirror] {

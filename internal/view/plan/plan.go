@@ -157,6 +157,13 @@ func (m *maker) table(i int, t definition.Table) {
 			m.wrongf(t.Place, "the key of %s has a column %s of type %s, by which the view cannot be put into order: take a root with another key", t.Alias(), name, c.Type)
 		}
 	}
+	if s.Mirror != "" {
+		for _, c := range m.plan.Needed(i).Columns {
+			if m.regtype(typmod.ReplaceAllString(c.Type, "")) == "" {
+				m.wrongf(t.Place, "column %s of %s is of type %s, which the database of the view does not have: create the type there, or leave the column out", c.Name, t.Alias(), c.Type)
+			}
+		}
+	}
 	if c, has := s.Column(t.Changed); t.Changed != "" && !has {
 		m.missing(t.Place, s, t.Changed)
 	} else if has && !ordered(c) {

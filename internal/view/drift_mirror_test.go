@@ -1,0 +1,126 @@
+package view_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// TestDriftMirrored: drift of a table in another database is followed as well, with its mirror.
+func TestDriftMirrored(t *testing.T) {
+	t.Parallel()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_replication_slots": "50", "max_wal_senders": "50"})
+	start := func(t *testing.T) (*testBundle, func(sql string)) {
+		t.Helper()
+		b := setupOn(t, pgtest.On(t, server, installed), `
+			CREATE TABLE public.people (id integer PRIMARY KEY, name text, team_id integer); CREATE INDEX ON public.people (team_id);
+			INSERT INTO public.people VALUES (1, 'ann', 1), (2, 'bob', 2), (3, 'cat', NULL)`)
+		b.sources["crm"] = pgtest.On(t, server, installed)
+		b.database("crm", b.sources["crm"])
+		crm := func(sql string) {
+			_, err := b.sources["crm"].Exec(t.Context(), sql)
+			require.NoError(t, err, sql)
+		}
+		crm(`CREATE TABLE public.teams (id integer PRIMARY KEY, title varchar(20), size smallint); INSERT INTO public.teams VALUES (1, 'red', 3), (2, 'blue', 4)` + marks)
+		b.capture(t, stream.ModeWAL)
+		b.apply(t, read(t, `
+name: staff
+tables:
+  - {table: people, columns: [id, name]}
+  - {database: crm, table: teams, left: true, join: {team_id: id}, columns: [{title: team}, size]}`))
+		b.own(t, stream.ModeWAL, "crm")
+		b.quiet(t)
+		b.exact(t, "staff")
+		return b, crm
+	}
+	staff := func(t *testing.T, b *testBundle) []string {
+		t.Helper()
+		b.quiet(t)
+		b.exact(t, "staff")
+		return b.rows(t, "SELECT concat_ws(' ', name, coalesce(team::text, '-'), coalesce(size::text, '-')) FROM views.staff ORDER BY id")
+	}
+
+	t.Run("Added", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("ALTER TABLE public.teams ADD COLUMN motto text DEFAULT 'go'; UPDATE public.teams SET size = 5 WHERE id = 1")
+		require.Equal(t, []string{"ann red 5", "bob blue 4", "cat - -"}, staff(t, b))
+		require.Equal(t, []string{"added open: table teams has a new column motto of type text"}, b.drift(t))
+		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.NoError(t, err)
+		crm("UPDATE public.teams SET motto = 'stay' WHERE id = 2")
+		staff(t, b)
+		require.Equal(t, []string{"go", "stay"}, b.rows(t, "SELECT motto FROM views.staff WHERE id < 3 ORDER BY id"))
+	})
+
+	t.Run("AddedOfATypeThatTheTargetLacks", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("CREATE TYPE public.mood AS ENUM ('glad'); ALTER TABLE public.teams ADD COLUMN mood public.mood DEFAULT 'glad'; UPDATE public.teams SET size = 5 WHERE id = 1")
+		require.Equal(t, []string{"ann red 5", "bob blue 4", "cat - -"}, staff(t, b))
+		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.EqualError(t, err, "column mood of teams is of type public.mood, which the database of the view does not have: create the type there, or leave the column out")
+		crm("UPDATE public.teams SET size = 6 WHERE id = 1")
+		require.Equal(t, []string{"ann red 6", "bob blue 4", "cat - -"}, staff(t, b), "the view goes on")
+		b.exec(t, "CREATE TYPE public.mood AS ENUM ('glad')")
+		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.NoError(t, err)
+		staff(t, b)
+		require.Equal(t, []string{"glad"}, b.rows(t, "SELECT DISTINCT mood::text FROM views.staff WHERE id < 3"))
+	})
+
+	t.Run("Dropped", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("ALTER TABLE public.teams DROP COLUMN title; UPDATE public.teams SET size = 5 WHERE id = 1")
+		require.Equal(t, []string{"ann - 5", "bob - 4", "cat - -"}, staff(t, b))
+		require.Equal(t, []string{"dropped followed: column title of teams was dropped"}, b.drift(t))
+	})
+
+	t.Run("Renamed", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("UPDATE public.teams SET title = 'green' WHERE id = 1; ALTER TABLE public.teams RENAME COLUMN title TO label; UPDATE public.teams SET label = 'grey' WHERE id = 2")
+		require.Equal(t, []string{"ann green 3", "bob grey 4", "cat - -"}, staff(t, b))
+		crm("UPDATE public.teams SET label = 'gold' WHERE id = 2")
+		require.Equal(t, []string{"ann green 3", "bob gold 4", "cat - -"}, staff(t, b))
+		require.Equal(t, []string{"renamed followed: column title of teams is called label now"}, b.drift(t))
+	})
+
+	t.Run("RetypedLossless", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("ALTER TABLE public.teams ALTER size TYPE bigint; UPDATE public.teams SET size = 5000000000 WHERE id = 1")
+		require.Equal(t, []string{"ann red 5000000000", "bob blue 4", "cat - -"}, staff(t, b))
+		require.Nil(t, b.view(t, "staff").PausedAt)
+	})
+
+	t.Run("RetypedWithLoss", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("ALTER TABLE public.teams ALTER title TYPE integer USING 7")
+		require.NoError(t, b.engine.Maintain(t.Context()))
+		require.Equal(t, "column title of teams is of type integer now, and was character varying(20): accept to build the view with the new type", b.view(t, "staff").PausedBecause)
+		report, err := b.view(t, "staff").Report(t.Context(), b.DB.DB)
+		require.NoError(t, err)
+		require.Equal(t, []any{"paused", 1}, []any{report.State, report.OpenDrift})
+		require.Equal(t, []string{"red"}, b.rows(t, "SELECT team::text FROM views.staff WHERE id = 1"), "it stays as it is")
+		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.NoError(t, err)
+		crm("UPDATE public.teams SET title = 8 WHERE id = 2")
+		require.Equal(t, []string{"ann 7 3", "bob 8 4", "cat - -"}, staff(t, b))
+	})
+
+	t.Run("TableRenamed", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t)
+		crm("UPDATE public.teams SET title = 'green' WHERE id = 1; ALTER TABLE public.teams RENAME TO groups; UPDATE public.groups SET title = 'grey' WHERE id = 2")
+		require.Equal(t, []string{"ann green 3", "bob grey 4", "cat - -"}, staff(t, b))
+		require.Equal(t, []string{"table_renamed followed: table public.teams is called public.groups now"}, b.drift(t))
+	})
+}
