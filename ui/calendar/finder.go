@@ -50,7 +50,7 @@ type Finder struct {
 // Gaps are the missing dates of a year.
 type Gaps struct {
 	Known bool
-	at    time.Time // when the search ended, or the last attempt failed
+	at    time.Time // when the search ended, or the last search failed
 	Dates map[date.Date]bool
 	// NoSource reports that analytics.events reads nothing. First is the date of the first event; zero if there is none or it is unknown.
 	NoSource bool

@@ -42,7 +42,7 @@ type Broken struct {
 	Error string    `json:"error"`
 }
 
-// Run is one attempt at one date.
+// Run is a run of a date.
 type Run struct {
 	ID                 int64      `json:"id"`
 	Date               date.Date  `json:"date"`

@@ -26,12 +26,12 @@ const (
 )
 
 // ledger runs a transaction on the ledger.
-func (a *attempt) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+func (a *active) ledger(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
 	return a.pair.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error { return do(ctx, db.New(on)) })
 }
 
 // held runs a transaction on the ledger that begins with the fence.
-func (a *attempt) held(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+func (a *active) held(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
 	return a.lease.Do(ctx, a.ledger, do)
 }
 
@@ -44,10 +44,10 @@ func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Ter
 }
 
 // batches returns how many batches of this run are committed; each moved the cursor.
-func (a *attempt) batches() int { return a.publisher.Figures.Batches }
+func (a *active) batches() int { return a.publisher.Figures.Batches }
 
 // begin takes the date for this run, or returns why it may not have it.
-func (a *attempt) begin(ctx context.Context) error {
+func (a *active) begin(ctx context.Context) error {
 	return a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
 		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{
 			MetricDate: a.order.Date, NextDate: a.order.Date.AddDays(1),
@@ -69,7 +69,7 @@ func (a *attempt) begin(ctx context.Context) error {
 
 // wanted reports whether any of the date's open requests is newer than its last run's claim. Without open requests it returns
 // ErrNothingToDo.
-func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
+func (a *active) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
 	open, err := queries.RequestOpen(ctx, a.order.Date)
 	if err != nil {
 		return false, fmt.Errorf("look for requests: %w", err)
@@ -82,7 +82,7 @@ func (a *attempt) wanted(ctx context.Context, queries *db.Queries) (fresh bool, 
 
 // takeOver replaces the date's last run by this one. It resumes what that run has published within the last ten minutes,
 // unless requests have arrived since: those need a scan from the start, which then serves all requests.
-func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
+func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
 		return fmt.Errorf("create the date's row: %w", err)
 	}
@@ -156,7 +156,7 @@ func (a *attempt) takeOver(ctx context.Context, queries *db.Queries) error {
 
 // replace records that the date's last run was lost, if it did not end. Its worker may have been killed because it used too
 // much memory, so this run takes a quarter of the entities at a time, and less with each run that was lost before.
-func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.DateLockRow) error {
+func (a *active) replace(ctx context.Context, queries *db.Queries, last db.DateLockRow) error {
 	a.maxEntities = cmp.Or(a.Options.MaxEntities, merge.DefaultMaxEntities)
 	if last.State != "running" {
 		return nil
@@ -176,7 +176,7 @@ func (a *attempt) replace(ctx context.Context, queries *db.Queries, last db.Date
 
 // claim claims the requests that are open when the scan begins. A run that resumes leaves them to the next run: the entities
 // below its cursor were counted before the requests arrived.
-func (a *attempt) claim(ctx context.Context) error {
+func (a *active) claim(ctx context.Context) error {
 	for claimed := int64(mostRequests); a.scanRun == a.id && claimed == mostRequests; {
 		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 			claimed, err = queries.RequestClaim(ctx, db.RequestClaimParams{
@@ -193,7 +193,7 @@ func (a *attempt) claim(ctx context.Context) error {
 }
 
 // advance is the first step of a batch's transaction.
-func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
+func (a *active) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
 	err := lease.Fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
 		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
 		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
@@ -206,7 +206,7 @@ func (a *attempt) advance(ctx context.Context, queries *db.Queries, upTo entity.
 
 // signOfLife writes the run's heartbeat and progress to the ledger about once a second. So a run that was replaced also
 // notices while it writes nothing.
-func (a *attempt) signOfLife(ctx context.Context) error {
+func (a *active) signOfLife(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -224,7 +224,7 @@ func (a *attempt) signOfLife(ctx context.Context) error {
 }
 
 // settle satisfies the requests that were claimed when the scan began and marks the date complete.
-func (a *attempt) settle(ctx context.Context) error {
+func (a *active) settle(ctx context.Context) error {
 	a.phase, a.progress = PhaseSettle, 1
 	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
 	if a.scoped == nil {
@@ -255,7 +255,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	return nil
 }
 
-func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
+func (a *active) complete(ctx context.Context, queries *db.Queries) error {
 	err := lease.Fenced(queries.DateComplete(ctx, db.DateCompleteParams{
 		RunID: a.id, Events: a.publisher.Totals.Events, Entities: a.publisher.Totals.Entities, MetricDate: a.order.Date,
 		Token: a.lease.Term.Token, Beat: a.lease.Beat(),
@@ -280,7 +280,7 @@ func (a *attempt) complete(ctx context.Context, queries *db.Queries) error {
 
 // breakOff records why the run did not complete, and returns the reason. A fenced run writes nothing more, not even that: the
 // run that replaced it has recorded it as lost.
-func (a *attempt) breakOff(ctx context.Context, reason error) error {
+func (a *active) breakOff(ctx context.Context, reason error) error {
 	if errors.Is(reason, ErrFenced) {
 		return reason
 	}

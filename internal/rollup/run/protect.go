@@ -12,7 +12,7 @@ import (
 
 // checkProtected fails with ErrProtected if publishing would erase metrics whose events no longer exist. It runs before the first scan
 // and after each scan, because events that were deleted during a scan are missing from its counts.
-func (a *attempt) checkProtected(ctx context.Context) (err error) {
+func (a *active) checkProtected(ctx context.Context) (err error) {
 	a.known, err = protection.Date{
 		Primary: a.pair.Primary, Source: a.pair.Source, Date: a.order.Date, Bounds: a.bounds, RunID: a.scanRun,
 	}.Check(ctx, a.Clock.Now())
@@ -21,7 +21,7 @@ func (a *attempt) checkProtected(ctx context.Context) (err error) {
 
 // checkLoss fails with ErrProtected if there are fewer events than the last complete run counted, and nobody has requested
 // this date alone. A pass that has read to the end knows the number of events; after any other pass checkLoss counts them.
-func (a *attempt) checkLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
+func (a *active) checkLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
 	if !a.known.Strict {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (a *attempt) checkLoss(ctx context.Context, counts *merge.Table, rows merge
 
 // protect ends a run that keeps the metrics, and resolves the requests that it has claimed: another run could do no more for
 // them.
-func (a *attempt) protect(ctx context.Context, reason error) error {
+func (a *active) protect(ctx context.Context, reason error) error {
 	text := reason.Error()
 	for resolved := int64(mostRequests); resolved == mostRequests; {
 		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
@@ -67,7 +67,7 @@ func (a *attempt) protect(ctx context.Context, reason error) error {
 
 // recordErased writes to the audit how much the requests have erased. It runs before the requests are resolved; a run that is
 // interrupted in between writes the entry twice.
-func (a *attempt) recordErased(ctx context.Context) error {
+func (a *active) recordErased(ctx context.Context) error {
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.ProtectionErased(ctx, db.ProtectionErasedParams{
 			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,

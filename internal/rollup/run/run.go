@@ -1,4 +1,4 @@
-// Package run is one attempt at one date, from beginning to end. The whole pipeline is visible in [Runner.Run]:
+// Package run rolls up one date, from beginning to end. The whole pipeline is visible in [Runner.Run]:
 //
 //	begin    this run takes the date: from now on, the fence stops every earlier run of it
 //	claim    the requests that are open now are the ones that the run will satisfy
@@ -106,8 +106,8 @@ type Figures struct {
 	Longest, Worked, Paused    time.Duration
 }
 
-// attempt is a run in progress.
-type attempt struct {
+// active is a run in progress.
+type active struct {
 	*Runner
 
 	order  Order
@@ -143,7 +143,7 @@ func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
 		return Figures{Date: order.Date}, cmp.Or(err, source.ErrNone)
 	}
-	a := &attempt{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
+	a := &active{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
 	var err error
 	if a.pair, err = r.Primary.Pair(ctx, r.Source, a.signOfLife); err != nil {
 		return a.figures(), err
@@ -163,7 +163,7 @@ func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 }
 
 // roll is the pipeline.
-func (a *attempt) roll(ctx context.Context) error {
+func (a *active) roll(ctx context.Context) error {
 	if err := a.claim(ctx); err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (a *attempt) roll(ctx context.Context) error {
 }
 
 // count scans the entities above a bound, and scans them again if the server was restarted meanwhile.
-func (a *attempt) count(ctx context.Context, after *entity.ID) (counts *merge.Table, err error) {
+func (a *active) count(ctx context.Context, after *entity.ID) (counts *merge.Table, err error) {
 	for range mostScans {
 		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
 			counts, err = a.scan(ctx, after)
@@ -227,7 +227,7 @@ func (a *attempt) count(ctx context.Context, after *entity.ID) (counts *merge.Ta
 }
 
 // scan reads the date's events of entities above a bound and adds them up.
-func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
+func (a *active) scan(ctx context.Context, after *entity.ID) (*merge.Table, error) {
 	a.phase = PhaseScan
 	fresh := func() *merge.Table { return merge.New(a.maxEntities) }
 	return slice.Pass(ctx, a.scanner, a.bounds, after, fresh, func(done float64) error {
@@ -237,7 +237,7 @@ func (a *attempt) scan(ctx context.Context, after *entity.ID) (*merge.Table, err
 }
 
 // publish makes the stored rows of a pass equal to the counted ones.
-func (a *attempt) publish(ctx context.Context, rows merge.Rows, after, upTo *entity.ID) error {
+func (a *active) publish(ctx context.Context, rows merge.Rows, after, upTo *entity.ID) error {
 	a.phase, a.progress = PhasePublish, 0
 	want := a.publisher.Totals
 	want.Events += rows.Events()
@@ -268,7 +268,7 @@ func inexact(found, want batch.Totals) error {
 
 // checkStored compares the sum of everything stored for the date with what was counted. Publishing compares row by row, but
 // only the rows that it has read, in the order in which it expects them.
-func (a *attempt) checkStored(ctx context.Context) error {
+func (a *active) checkStored(ctx context.Context) error {
 	stored, err := a.publisher.Stored(ctx)
 	if err != nil {
 		return err
@@ -279,7 +279,7 @@ func (a *attempt) checkStored(ctx context.Context) error {
 	return nil
 }
 
-func (a *attempt) figures() Figures {
+func (a *active) figures() Figures {
 	f := Figures{
 		RunID: a.id, Date: a.order.Date, Phase: a.phase, Progress: a.progress, Passes: a.passes,
 		Longest: a.pacer.Longest, Worked: a.pacer.Worked, Paused: a.pacer.Paused,
@@ -294,7 +294,7 @@ func (a *attempt) figures() Figures {
 	return f
 }
 
-func (a *attempt) report() {
+func (a *active) report() {
 	if a.order.Progress != nil {
 		a.order.Progress(a.figures())
 	}

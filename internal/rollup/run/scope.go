@@ -33,7 +33,7 @@ type before struct {
 
 // scope returns the entities that the claimed requests name, in key order, or nil if the run must count the whole date. It must do
 // so unless the last complete run left all other entities right.
-func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
+func (a *active) scope(ctx context.Context) (entities []entity.ID, err error) {
 	if !a.before.complete || a.scanRun != a.id || a.known.Strict || a.known.Erase {
 		return nil, nil
 	}
@@ -72,7 +72,7 @@ func (a *attempt) scope(ctx context.Context) (entities []entity.ID, err error) {
 
 // rollScope counts some entities again and publishes their rows, with the same fence and the same checks as for a whole date. If
 // their events cannot be read quickly, or the server was restarted meanwhile, it does nothing and returns false.
-func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done bool, err error) {
+func (a *active) rollScope(ctx context.Context, entities []entity.ID) (done bool, err error) {
 	table := merge.New(a.maxEntities)
 	err = a.during(ctx, PhaseScan, func(ctx context.Context) error {
 		texts := make([]string, len(entities))
@@ -107,7 +107,7 @@ func (a *attempt) rollScope(ctx context.Context, entities []entity.ID) (done boo
 	return true, a.during(ctx, PhaseSettle, a.settle)
 }
 
-func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows merge.Rows) error {
+func (a *active) publishScope(ctx context.Context, entities []entity.ID, rows merge.Rows) error {
 	a.phase, a.progress = PhasePublish, 0
 	a.publisher.Counted = func(rows []merge.Row) {
 		for i := range rows {
@@ -131,7 +131,7 @@ func (a *attempt) publishScope(ctx context.Context, entities []entity.ID, rows m
 
 // topAfter returns the date's top entities after some entities were counted again. known is false if an entity has left a full
 // list, because nobody has counted the entity that replaces it.
-func (a *attempt) topAfter(ctx context.Context, queries *db.Queries, entities []entity.ID) (top merge.Top, known bool, err error) {
+func (a *active) topAfter(ctx context.Context, queries *db.Queries, entities []entity.ID) (top merge.Top, known bool, err error) {
 	text, err := queries.TopGet(ctx, a.order.Date)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return merge.Top{}, false, nil

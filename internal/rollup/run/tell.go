@@ -8,7 +8,7 @@ import (
 )
 
 // started reports the beginning of the run, and returns the context for the rest of it.
-func (a *attempt) started(ctx context.Context) context.Context {
+func (a *active) started(ctx context.Context) context.Context {
 	a.began = a.Clock.Now()
 	event := telemetry.RunStart{Run: a.event(), Worker: a.Options.Worker, Attempt: a.order.Attempt}
 	if a.resumed != nil {
@@ -18,7 +18,7 @@ func (a *attempt) started(ctx context.Context) context.Context {
 }
 
 // stopped reports the end of the run.
-func (a *attempt) stopped(ctx context.Context, err error) {
+func (a *active) stopped(ctx context.Context, err error) {
 	f := a.figures()
 	figures := telemetry.Figures{
 		Duration: a.Clock.Now().Sub(a.began), Events: f.Events, Entities: f.Entities,
@@ -45,7 +45,7 @@ func (a *attempt) stopped(ctx context.Context, err error) {
 }
 
 // during runs a phase, and reports its beginning and end.
-func (a *attempt) during(ctx context.Context, phase string, do func(ctx context.Context) error) error {
+func (a *active) during(ctx context.Context, phase string, do func(ctx context.Context) error) error {
 	if len(a.Listeners) == 0 {
 		return do(ctx)
 	}
@@ -58,4 +58,4 @@ func (a *attempt) during(ctx context.Context, phase string, do func(ctx context.
 	return err
 }
 
-func (a *attempt) event() telemetry.Run { return telemetry.Run{ID: a.id, Date: a.order.Date} }
+func (a *active) event() telemetry.Run { return telemetry.Run{ID: a.id, Date: a.order.Date} }

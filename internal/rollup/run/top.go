@@ -16,7 +16,7 @@ type ranked struct {
 
 // recordTop records the date's top entities in the transaction that completes the date. A run that resumed another one has not
 // seen the entities below its cursor, so it deletes the list of an earlier run, which is out of date.
-func (a *attempt) recordTop(ctx context.Context, queries *db.Queries) error {
+func (a *active) recordTop(ctx context.Context, queries *db.Queries) error {
 	top, known := a.top, a.scanRun == a.id
 	if a.scoped != nil {
 		var err error

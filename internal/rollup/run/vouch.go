@@ -23,7 +23,7 @@ type servers struct{ primary, source time.Time }
 // directory, taken after the run's last sign of life, has every sign of life and lacks events that were read since. It can
 // replace the newer one only while the server is stopped, so vouch compares when the server was started. The sign of life that
 // it writes is what a copy lacks that replaces the database later.
-func (a *attempt) vouch(ctx context.Context) (steady bool, err error) {
+func (a *active) vouch(ctx context.Context) (steady bool, err error) {
 	var now servers
 	err = a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 		now.primary, err = queries.DateServer(ctx)
@@ -40,7 +40,7 @@ func (a *attempt) vouch(ctx context.Context) (steady bool, err error) {
 	return steady, nil
 }
 
-func (a *attempt) sourceServer(ctx context.Context) (startedAt time.Time, err error) {
+func (a *active) sourceServer(ctx context.Context) (startedAt time.Time, err error) {
 	err = a.pair.Source.Read(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) (err error) {
 		startedAt, err = db.New(on).DateServer(ctx)
 		return err
@@ -49,7 +49,7 @@ func (a *attempt) sourceServer(ctx context.Context) (startedAt time.Time, err er
 }
 
 // follow waits for the follower, if there is one. It notes first when that was started: see vouch.
-func (a *attempt) follow(ctx context.Context) (err error) {
+func (a *active) follow(ctx context.Context) (err error) {
 	if !a.pair.Follows() {
 		return nil
 	}

@@ -121,7 +121,7 @@ func checkRights(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 
 	// Postgres checks rights on single columns and on functions only when a statement begins.
-	err = attempt(ctx, tx, func(tx pgx.Tx) error {
+	err = inSavepoint(ctx, tx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT e.entity_id, e.event_type, e.created_at FROM analytics.events AS e LIMIT 0")
 		return err
 	})

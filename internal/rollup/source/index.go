@@ -110,7 +110,7 @@ func (x indexed) indexable(ctx context.Context, tx pgx.Tx) (bool, error) {
 	if x.isColumn() {
 		return true, nil
 	}
-	err := attempt(ctx, tx, func(tx pgx.Tx) error {
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) error {
 		if err := execute(ctx, tx, "CREATE TEMPORARY TABLE daymill_source (LIKE "+x.Quoted+")"); err != nil {
 			return err
 		}

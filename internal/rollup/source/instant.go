@@ -24,7 +24,7 @@ const manyRows = 10_000
 // must be indexed. This also works for unions, joins and expressions in views that were written by hand.
 func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	var plan node
-	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
 		if _, err = tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
 			return fmt.Errorf("make settings: %w", err)
 		}

@@ -37,7 +37,7 @@ const publicSchema = "public"
 // parseName returns the parts of a name as SQL reads it, or nil if the text is not a name.
 func parseName(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
 	var parts []string
-	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
 		parts, err = db.New(tx).SourceParseName(ctx, name)
 		return err
 	})

@@ -177,7 +177,7 @@ func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, e
 		return true, nil
 	}
 	same := false
-	err := attempt(ctx, tx, func(tx pgx.Tx) error {
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) error {
 		installation, err := db.New(tx).InstallationGet(ctx)
 		if err != nil {
 			return err
@@ -201,8 +201,8 @@ func (s Source) differs(ctx context.Context, tx pgx.Tx, current string) (bool, e
 	return !same, nil
 }
 
-// attempt runs do in a savepoint and then undoes everything that do did.
-func attempt(ctx context.Context, tx pgx.Tx, do func(tx pgx.Tx) error) error {
+// inSavepoint runs do in a savepoint and then undoes everything that do did.
+func inSavepoint(ctx context.Context, tx pgx.Tx, do func(tx pgx.Tx) error) error {
 	nested, err := tx.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("set a savepoint: %w", err)
@@ -224,7 +224,7 @@ func execute(ctx context.Context, tx pgx.Tx, statement string) error {
 // view.
 func definition(ctx context.Context, tx pgx.Tx, name string) (string, error) {
 	var text string
-	err := attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
 		if _, err = tx.Exec(ctx, "SET LOCAL search_path = pg_catalog"); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ var ErrNotMeasured = fmt.Errorf("%w: measuring needs the right to create tempora
 func MeasureWatch(ctx context.Context, conn *postgres.DB, name string) (WatchCost, error) {
 	var cost WatchCost
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
-		return attempt(ctx, tx, func(tx pgx.Tx) (err error) {
+		return inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
 			cost, err = measureWatch(ctx, tx, name)
 			return err
 		})

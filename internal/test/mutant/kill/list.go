@@ -109,8 +109,8 @@ func requests() []broken {
 		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "r.metric_date = $2", "r.metric_date >= $2"),
 		edit("Request/NotDueClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "AND r.due_at <= now()", ""),
 		edit("Request/NotDueServed", runPkg, "^TestRunRequests$", requestSQL, "const requestOpen =", "AND r.due_at <= now()", ""),
-		edit("Request/Resumed", runPkg, "^TestRunResumes$", ledgerGo, "func (a *attempt) claim(", "a.scanRun == a.id && claimed", "a.scanRun > 0 && claimed"),
-		edit("Request/Many", runPkg, "^TestRunManyRequests$", ledgerGo, "func (a *attempt) settle(", "resolved == mostRequests; {", "resolved == mostRequests && a.phase == \"\"; {"),
+		edit("Request/Resumed", runPkg, "^TestRunResumes$", ledgerGo, "func (a *active) claim(", "a.scanRun == a.id && claimed", "a.scanRun > 0 && claimed"),
+		edit("Request/Many", runPkg, "^TestRunManyRequests$", ledgerGo, "func (a *active) settle(", "resolved == mostRequests; {", "resolved == mostRequests && a.phase == \"\"; {"),
 	}
 }
 
@@ -124,7 +124,7 @@ func protection() []broken {
 		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
 		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
 		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.checkProtected(ctx); err != nil {", "if err := a.guard(ctx); err != nil && a.id < 0 {"),
-		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *attempt) checkLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
+		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *active) checkLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
 		edit("Protect/EventsWithoutEntity", runPkg, "^TestRunProtected$", protectionSQL, "const protectionEvents =", "AND e.entity_id IS NOT NULL", ""),
 	}
 }
@@ -168,7 +168,7 @@ func publishing() []broken {
 			"_ entity.ID, _ batch.Totals) error {\n\t\treturn a.lease.Fence(ctx, queries)",
 			"id entity.ID, totals batch.Totals) error {\n\t\treturn a.advance(ctx, queries, id, totals)"),
 		edit("Publish/Totals", runPkg, "^TestRunStored$", runGo, "", "if stored != a.publisher.Totals {", "if stored.Entities < 0 {"),
-		edit("Publish/StoredNotChecked", runPkg, "^TestRunStored$", ledgerGo, "func (a *attempt) settle(", "err != nil {", "err != nil && a.id < 0 {"),
+		edit("Publish/StoredNotChecked", runPkg, "^TestRunStored$", ledgerGo, "func (a *active) settle(", "err != nil {", "err != nil && a.id < 0 {"),
 		edit("Publish/Order", "./internal/rollup/batch", "^TestAscend$", "internal/rollup/batch/stored.go", "", "rows[i].EntityID <= *after", "rows[i].EntityID == \"\""),
 		edit("Publish/OtherGone", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "return len(others) == len(row.Other)", "return true"),
 		edit("Publish/OtherChanged", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "!has || n != other.Events", "!has || n < 0"),
