@@ -247,27 +247,6 @@ SELECT
 FROM daymill.jobs AS j
 WHERE j.id = @id;
 
--- name: JobRuns :many
--- The runs of a job, the newest first. They are found by its date.
-SELECT
-    r.id,
-    r.state,
-    r.attempt,
-    r.worker,
-    r.started_at,
-    r.finished_at,
-    r.phase,
-    r.progress,
-    r.events,
-    r.entities,
-    r.rows_inserted,
-    r.rows_updated,
-    r.rows_deleted
-FROM analytics.rollup_runs AS r
-WHERE r.metric_date = @metric_date AND r.job_id = @job_id::bigint
-ORDER BY r.id DESC
-LIMIT @max_rows::integer;
-
 -- name: JobSnapshot :one
 -- The highest id there is, and now.
 SELECT

@@ -20,25 +20,7 @@ SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND is
 
 -- name: LedgerRuns :many
 -- The latest runs, the newest first.
-SELECT
-    r.id,
-    r.metric_date,
-    r.state,
-    r.worker,
-    r.started_at,
-    r.finished_at,
-    r.error,
-    r.phase,
-    r.progress,
-    r.events,
-    r.entities,
-    r.rows_inserted,
-    r.rows_updated,
-    r.rows_deleted,
-    r.longest_statement_ms
-FROM analytics.rollup_runs AS r
-ORDER BY r.id DESC
-LIMIT @max_rows::integer;
+SELECT r.* FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT @max_rows::integer;
 
 -- name: LedgerBroken :many
 -- Dates that need a person, the latest first, with the error of their last run.

@@ -68,6 +68,14 @@ LIMIT @max_rows::integer;
 -- Some runs by their numbers.
 SELECT r.* FROM analytics.rollup_runs AS r WHERE r.id = ANY(@ids::bigint[]) ORDER BY r.id;
 
+-- name: LedgerJobRuns :many
+-- The runs of a job, the newest first. They are found by its date.
+SELECT r.*
+FROM analytics.rollup_runs AS r
+WHERE r.metric_date = @metric_date::date AND r.job_id = @job_id::bigint
+ORDER BY r.id DESC
+LIMIT @max_rows::integer;
+
 -- name: LedgerDateRequests :many
 -- The open requests of a date, the earliest first.
 SELECT

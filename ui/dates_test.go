@@ -113,7 +113,7 @@ func TestDate(t *testing.T) {
 			longest_statement_ms = 85, worked_ms = 1200, paused_ms = 125000 WHERE metric_date = '2026-03-02'`)
 		body := s.get(t, "/dates/2026-03-02").body
 		for name, want := range map[string]string{
-			"Events": "12,345", "Entities": "678", "Rows inserted": "678", "Rows updated": "31", "Rows removed": "32", "Slices": "33",
+			"Events": "12,345", "Entities": "678", "Rows inserted": "678", "Rows updated": "31", "Rows deleted": "32", "Slices": "33",
 			"Batches": "34", "Passes": "35", "Longest statement": "85 ms", "Time worked": "1.2 s", "Time paused": "2 min 5 s",
 		} {
 			require.Contains(t, body, "<dt>"+name+"</dt><dd>"+want+"</dd>")

@@ -57,7 +57,7 @@ type metrics struct {
 // newMetrics returns the metrics of a process that uses one database.
 func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
-	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewAccessListener(m.registry)}
+	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(m.registry, door.Metrics())}
 	err := m.registry.Register(&prom.Gauges{
 		Clock: clock,
 		Read:  func(ctx context.Context) (prom.Snapshot, error) { return gauges(ctx, db, installation, clock) },

@@ -85,7 +85,7 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 	}
 	start := a.clock().Now()
 	meter := a.meter(day.String(), 1000)
-	figures, err := runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Figures) {
+	figures, err := runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Report) {
 		// The scan is about half of the work if the date was never rolled up.
 		part := f.Progress / 2
 		if f.Phase != run.PhaseScan {

@@ -4,16 +4,21 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	capture "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
 	"github.com/daymill/daymill/internal/telemetry/trace"
+	view "github.com/daymill/daymill/internal/view/signal"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 // processTelemetry holds the listeners of a worker process.
@@ -31,7 +36,7 @@ func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logge
 	if err != nil {
 		return nil, err
 	}
-	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry)}
+	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry, slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), worker.Metrics()))}
 	if a.tracer != nil {
 		listeners = append(listeners, a.tracer)
 	}

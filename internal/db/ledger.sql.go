@@ -206,60 +206,27 @@ func (q *Queries) LedgerNextDue(ctx context.Context) (time.Time, error) {
 }
 
 const ledgerRuns = `-- name: LedgerRuns :many
-SELECT
-    r.id,
-    r.metric_date,
-    r.state,
-    r.worker,
-    r.started_at,
-    r.finished_at,
-    r.error,
-    r.phase,
-    r.progress,
-    r.events,
-    r.entities,
-    r.rows_inserted,
-    r.rows_updated,
-    r.rows_deleted,
-    r.longest_statement_ms
-FROM analytics.rollup_runs AS r
-ORDER BY r.id DESC
-LIMIT $1::integer
+SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT $1::integer
 `
 
-type LedgerRunsRow struct {
-	ID                 int64
-	MetricDate         date.Date
-	State              string
-	Worker             string
-	StartedAt          time.Time
-	FinishedAt         *time.Time
-	Error              *string
-	Phase              string
-	Progress           float32
-	Events             int64
-	Entities           int64
-	RowsInserted       int64
-	RowsUpdated        int64
-	RowsDeleted        int64
-	LongestStatementMs float32
-}
-
 // The latest runs, the newest first.
-func (q *Queries) LedgerRuns(ctx context.Context, maxRows int32) ([]LedgerRunsRow, error) {
+func (q *Queries) LedgerRuns(ctx context.Context, maxRows int32) ([]AnalyticsRollupRun, error) {
 	rows, err := q.db.Query(ctx, ledgerRuns, maxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []LedgerRunsRow
+	var items []AnalyticsRollupRun
 	for rows.Next() {
-		var i LedgerRunsRow
+		var i AnalyticsRollupRun
 		if err := rows.Scan(
 			&i.ID,
 			&i.MetricDate,
 			&i.State,
+			&i.JobID,
+			&i.Attempt,
 			&i.Worker,
+			&i.ResumedRunID,
 			&i.StartedAt,
 			&i.FinishedAt,
 			&i.Error,
@@ -270,7 +237,15 @@ func (q *Queries) LedgerRuns(ctx context.Context, maxRows int32) ([]LedgerRunsRo
 			&i.RowsInserted,
 			&i.RowsUpdated,
 			&i.RowsDeleted,
+			&i.Passes,
+			&i.Slices,
+			&i.Batches,
 			&i.LongestStatementMs,
+			&i.WorkedMs,
+			&i.PausedMs,
+			&i.Token,
+			&i.Life,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}

@@ -390,6 +390,68 @@ func (q *Queries) LedgerDateRunsAfter(ctx context.Context, arg LedgerDateRunsAft
 	return items, nil
 }
 
+const ledgerJobRuns = `-- name: LedgerJobRuns :many
+SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope
+FROM analytics.rollup_runs AS r
+WHERE r.metric_date = $1::date AND r.job_id = $2::bigint
+ORDER BY r.id DESC
+LIMIT $3::integer
+`
+
+type LedgerJobRunsParams struct {
+	MetricDate date.Date
+	JobID      int64
+	MaxRows    int32
+}
+
+// The runs of a job, the newest first. They are found by its date.
+func (q *Queries) LedgerJobRuns(ctx context.Context, arg LedgerJobRunsParams) ([]AnalyticsRollupRun, error) {
+	rows, err := q.db.Query(ctx, ledgerJobRuns, arg.MetricDate, arg.JobID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AnalyticsRollupRun
+	for rows.Next() {
+		var i AnalyticsRollupRun
+		if err := rows.Scan(
+			&i.ID,
+			&i.MetricDate,
+			&i.State,
+			&i.JobID,
+			&i.Attempt,
+			&i.Worker,
+			&i.ResumedRunID,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.Error,
+			&i.Phase,
+			&i.Progress,
+			&i.Events,
+			&i.Entities,
+			&i.RowsInserted,
+			&i.RowsUpdated,
+			&i.RowsDeleted,
+			&i.Passes,
+			&i.Slices,
+			&i.Batches,
+			&i.LongestStatementMs,
+			&i.WorkedMs,
+			&i.PausedMs,
+			&i.Token,
+			&i.Life,
+			&i.Scope,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ledgerRunGet = `-- name: LedgerRunGet :many
 SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope FROM analytics.rollup_runs AS r WHERE r.id = ANY($1::bigint[]) ORDER BY r.id
 `

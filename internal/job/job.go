@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -112,23 +111,6 @@ func orZero(d *date.Date) date.Date {
 	return *d
 }
 
-// Run is an attempt of a job in the ledger.
-type Run struct {
-	ID         int64
-	State      string
-	Attempt    int
-	Worker     string
-	StartedAt  time.Time
-	FinishedAt *time.Time
-	Phase      string
-	Progress   float64 // from 0 to 1
-	Events     int64
-	Entities   int64
-	Inserted   int64
-	Updated    int64
-	Deleted    int64
-}
-
 // Detail is everything known about a job.
 type Detail struct {
 	Job
@@ -140,10 +122,7 @@ type Detail struct {
 	Errors      string // JSON: River's objects with at, attempt, error and trace, oldest first
 	Output      string // JSON; empty if it has none
 	PrunedAt    *time.Time
-	Runs        []Run // the latest runsShown, newest first
 }
-
-const runsShown = 50
 
 // Get returns one job, or ErrNotFound.
 func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
@@ -155,7 +134,7 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 	if err != nil {
 		return Detail{}, fmt.Errorf("read job %d: %w", id, err)
 	}
-	detail := Detail{
+	return Detail{
 		Job: Job{
 			ID: r.ID, Kind: r.Kind, Date: orZero(r.MetricDate), State: r.State,
 			Attempt: int(r.Attempt), MaxAttempts: int(r.MaxAttempts), CreatedAt: r.CreatedAt, ScheduledAt: r.ScheduledAt,
@@ -163,26 +142,7 @@ func Get(ctx context.Context, on postgres.DBTX, id int64) (Detail, error) {
 		},
 		Args: r.Args, Queue: r.Queue, Priority: int(r.Priority), AttemptedBy: r.AttemptedBy, Errors: r.Errors, Output: r.Output,
 		PrunedAt: r.PrunedAt,
-	}
-	if detail.Date.IsZero() {
-		return detail, nil
-	}
-	runs, err := queries.JobRuns(ctx, db.JobRunsParams{MetricDate: detail.Date, JobID: id, MaxRows: runsShown})
-	if err != nil {
-		return Detail{}, fmt.Errorf("read the runs of job %d: %w", id, err)
-	}
-	for _, n := range runs {
-		run := Run{
-			ID: n.ID, State: n.State, Worker: n.Worker, StartedAt: n.StartedAt, FinishedAt: n.FinishedAt, Phase: n.Phase,
-			Progress: math.Round(float64(n.Progress)*1000) / 1000, Events: n.Events, Entities: n.Entities,
-			Inserted: n.RowsInserted, Updated: n.RowsUpdated, Deleted: n.RowsDeleted,
-		}
-		if n.Attempt != nil {
-			run.Attempt = int(*n.Attempt)
-		}
-		detail.Runs = append(detail.Runs, run)
-	}
-	return detail, nil
+	}, nil
 }
 
 // Forget deletes the history of jobs and returns how many had one.

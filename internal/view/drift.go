@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/daymill/daymill/internal/view/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -345,7 +347,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 			found.entries[len(found.entries)-1].State = Open
 		}
 	}
-	var told []telemetry.ViewDrift
+	var told []signal.Drift
 	err := e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		told = nil
 		if err := lock(ctx, tx, version.View); err != nil {
@@ -402,7 +404,7 @@ func sentences(err error) error {
 }
 
 // write writes drift down, and returns what is new of it.
-func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (told []telemetry.ViewDrift, err error) {
+func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (told []signal.Drift, err error) {
 	for _, entry := range d.entries {
 		count, err := db.New(tx).DriftInsert(ctx, db.DriftInsertParams{
 			ViewID: of.ID, Kind: entry.Kind, TableIndex: int32(entry.Table), ColumnNumber: int32(entry.Number), Sentence: entry.Sentence, State: entry.State, //nolint:gosec // Small numbers.
@@ -411,7 +413,7 @@ func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (to
 			return nil, fmt.Errorf("write drift down: %w", err)
 		}
 		if count > 0 {
-			told = append(told, telemetry.ViewDrift{View: of.Name, Kind: entry.Kind, State: entry.State})
+			told = append(told, signal.Drift{View: of.Name, Kind: entry.Kind, State: entry.State})
 		}
 	}
 	return told, nil

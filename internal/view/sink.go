@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/view/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -56,9 +58,9 @@ func (*Sink) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) {
 // DeliverTx brings the rows up to date that changes concern.
 func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	clock := s.engine.clock()
-	told := telemetry.ViewRefresh{View: s.name, Changes: len(changes)}
+	told := signal.Refresh{View: s.name, Changes: len(changes)}
 	began := clock.Now()
-	ctx = telemetry.Tell(ctx, s.engine.Listeners, telemetry.ViewRefreshStart{View: s.name, Changes: len(changes)})
+	ctx = telemetry.Tell(ctx, s.engine.Listeners, signal.RefreshStart{View: s.name, Changes: len(changes)})
 	refreshed, err := s.deliver(ctx, tx, changes)
 	told.Keys, told.Err, told.Took = int64(refreshed), err, clock.Now().Sub(began)
 	if oldest := slices.MinFunc(changes, func(a, b change.Change) int { return a.CommittedAt.Compare(b.CommittedAt) }).CommittedAt; !oldest.IsZero() {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/view/signal"
+
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
@@ -160,7 +162,7 @@ type worker struct {
 	task    Task
 	version Version
 	fence   int64
-	turn    telemetry.ViewTaskStop // what this turn has come to
+	turn    signal.TaskStop // what this turn has come to
 	size    *pace.Size
 	pacer   *pace.Pacer
 }
@@ -252,14 +254,14 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 	if w.version.ID == 0 {
 		return false, errors.New("the view has no table: build it with `daymill view build`")
 	}
-	w.turn.ViewTask = telemetry.ViewTask{View: w.version.Plan.Definition.Name, ID: id, Kind: t.Kind}
+	w.turn.Task = signal.Task{View: w.version.Plan.Definition.Name, ID: id, Kind: t.Kind}
 	began := e.clock().Now()
-	ctx = telemetry.Tell(ctx, e.Listeners, telemetry.ViewTaskStart{ViewTask: w.turn.ViewTask})
+	ctx = telemetry.Tell(ctx, e.Listeners, signal.TaskStart{Task: w.turn.Task})
 	more, err = w.chunks(ctx, began)
-	if w.turn.Outcome = telemetry.Complete; err != nil {
-		w.turn.Outcome = telemetry.Failed
+	if w.turn.Outcome = signal.Complete; err != nil {
+		w.turn.Outcome = signal.Failed
 	} else if more {
-		w.turn.Outcome = telemetry.Unfinished
+		w.turn.Outcome = signal.Unfinished
 	}
 	w.turn.Err, w.turn.Duration, w.turn.Longest = err, e.clock().Now().Sub(began), w.pacer.Longest
 	telemetry.Tell(ctx, e.Listeners, w.turn)
@@ -525,7 +527,7 @@ func (w *worker) finish(ctx context.Context) error {
 		return nil
 	})
 	if err == nil && w.task.Kind == TaskBuild && w.version.State == Building {
-		telemetry.Tell(ctx, w.Listeners, telemetry.ViewSwap{View: w.turn.View})
+		telemetry.Tell(ctx, w.Listeners, signal.Swap{View: w.turn.View})
 	}
 	return err
 }

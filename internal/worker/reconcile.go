@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -70,7 +72,7 @@ type reconciler struct {
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time
-	// listeners receive events after their transactions commit.
+	// listeners receive signals after their transactions commit.
 	listeners telemetry.Listeners
 }
 
@@ -145,8 +147,8 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	if err != nil {
 		return err
 	}
-	for _, event := range found.events {
-		telemetry.Tell(ctx, r.listeners, event)
+	for _, one := range found.signals {
+		telemetry.Tell(ctx, r.listeners, one)
 	}
 	if len(found.dates) == 0 {
 		return nil
@@ -204,7 +206,7 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	}
 	for i, d := range dates {
 		if !inserted[i].UniqueSkippedAsDuplicate { // Otherwise the date already had a job.
-			telemetry.Tell(ctx, r.listeners, telemetry.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
+			telemetry.Tell(ctx, r.listeners, signal.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
@@ -21,8 +23,8 @@ type pass struct {
 	tx      pgx.Tx
 	queries *db.Queries
 
-	dates  []db.ReconcileDatesRow // dates that need a job
-	events []telemetry.Event      // emitted after the transaction has committed
+	dates   []db.ReconcileDatesRow // dates that need a job
+	signals []telemetry.Signal     // sent after the transaction has committed
 }
 
 // step is a part of a look.
@@ -45,7 +47,7 @@ func (r *reconciler) steps() []step {
 		{name: "rescue jobs of dead workers", do: func(ctx context.Context, p *pass) error {
 			rescued, err := p.queries.ReconcileRescue(ctx, r.silence)
 			for _, day := range rescued {
-				p.events = append(p.events, telemetry.RunRescue{Date: day})
+				p.signals = append(p.signals, signal.RunRescue{Date: day})
 			}
 			return err
 		}},
@@ -62,7 +64,7 @@ func (r *reconciler) steps() []step {
 		}},
 		{name: "advance backfills", do: func(ctx context.Context, p *pass) error {
 			moved, err := backfill.Advance(ctx, p.tx)
-			p.events = append(p.events, moved...)
+			p.signals = append(p.signals, moved...)
 			return err
 		}},
 		{name: "bring jobs forward", do: func(ctx context.Context, p *pass) error {
@@ -96,7 +98,7 @@ func (r *reconciler) inspect(ctx context.Context) error {
 	for _, fault := range found {
 		at, is := r.faults[fault]
 		if !is || now.Sub(at) >= faultEvery || now.Before(at) {
-			telemetry.Tell(ctx, r.listeners, telemetry.Fault{Sentence: fault})
+			telemetry.Tell(ctx, r.listeners, Fault{Sentence: fault})
 			at = now
 		}
 		told[fault] = at

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/daymill/daymill/internal/capture/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/stream"
@@ -109,7 +111,7 @@ func (s *streams) run(ctx context.Context, place stream.Place) {
 			s.refuse(ctx, place, err)
 		}
 		if ctx.Err() == nil {
-			telemetry.Tell(ctx, s.listeners, telemetry.StreamError{Stream: place.Name, Err: err})
+			telemetry.Tell(ctx, s.listeners, signal.StreamError{Stream: place.Name, Err: err})
 			_ = s.clock.Sleep(ctx, sourceRetry) // It only fails if ctx is done.
 		}
 	}
@@ -122,7 +124,7 @@ func (s *streams) read(ctx context.Context, place stream.Place, source *postgres
 	owner := stream.Owner{
 		DB: s.db, Source: source, SourceURL: url, Name: place.Name, Process: s.process, Clock: s.clock,
 		Failed: func(ctx context.Context, err error) {
-			telemetry.Tell(ctx, s.listeners, telemetry.StreamError{Stream: place.Name, Err: err})
+			telemetry.Tell(ctx, s.listeners, signal.StreamError{Stream: place.Name, Err: err})
 		},
 		Listeners: s.listeners,
 	}

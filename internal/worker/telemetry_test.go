@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -18,26 +20,26 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// ear keeps the events that it is told.
+// ear keeps the signals that it is told.
 type ear struct {
-	mu     sync.Mutex
-	events []telemetry.Event
+	mu      sync.Mutex
+	signals []telemetry.Signal
 }
 
-func (e *ear) Listen(ctx context.Context, event telemetry.Event) context.Context {
+func (e *ear) Listen(ctx context.Context, one telemetry.Signal) context.Context {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.events = append(e.events, event)
+	e.signals = append(e.signals, one)
 	return ctx
 }
 
-// heard returns the events of a type, in the order in which they were told.
-func heard[E telemetry.Event](e *ear) (all []E) {
+// heard returns the signals of a type, in the order in which they were told.
+func heard[S telemetry.Signal](e *ear) (all []S) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, event := range e.events {
-		if one, is := event.(E); is {
-			all = append(all, one)
+	for _, one := range e.signals {
+		if wanted, is := one.(S); is {
+			all = append(all, wanted)
 		}
 	}
 	return all
@@ -63,11 +65,11 @@ func TestTelemetry(t *testing.T) {
 			return err
 		}))
 		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", id)
-		require.Eventually(t, func() bool { return len(heard[telemetry.BackfillStop](ears)) > 0 }, patience, 20*time.Millisecond)
-		require.Equal(t, []telemetry.BackfillStart{{ID: id}}, heard[telemetry.BackfillStart](ears))
-		require.Equal(t, []telemetry.BackfillStop{{ID: id, Outcome: telemetry.Complete}}, heard[telemetry.BackfillStop](ears))
+		require.Eventually(t, func() bool { return len(heard[signal.BackfillStop](ears)) > 0 }, patience, 20*time.Millisecond)
+		require.Equal(t, []signal.BackfillStart{{ID: id}}, heard[signal.BackfillStart](ears))
+		require.Equal(t, []signal.BackfillStop{{ID: id, Outcome: signal.Complete}}, heard[signal.BackfillStop](ears))
 		var ended, requested int64
-		for _, step := range heard[telemetry.BackfillAdvance](ears) {
+		for _, step := range heard[signal.BackfillAdvance](ears) {
 			require.Equal(t, id, step.ID)
 			ended, requested = ended+step.Ended, requested+step.Requested
 		}
@@ -92,10 +94,10 @@ func TestTelemetry(t *testing.T) {
 		b.start(t, configure)
 		b.start(t, configure)
 		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", ids[1])
-		require.Eventually(t, func() bool { return len(heard[telemetry.BackfillStop](ears)) > 1 }, patience, 20*time.Millisecond)
-		require.ElementsMatch(t, []telemetry.BackfillStop{
-			{ID: ids[0], Outcome: telemetry.Cancelled}, {ID: ids[1], Outcome: telemetry.Complete},
-		}, heard[telemetry.BackfillStop](ears))
+		require.Eventually(t, func() bool { return len(heard[signal.BackfillStop](ears)) > 1 }, patience, 20*time.Millisecond)
+		require.ElementsMatch(t, []signal.BackfillStop{
+			{ID: ids[0], Outcome: signal.Cancelled}, {ID: ids[1], Outcome: signal.Complete},
+		}, heard[signal.BackfillStop](ears))
 	})
 
 	t.Run("Fault", func(t *testing.T) {
@@ -104,8 +106,8 @@ func TestTelemetry(t *testing.T) {
 		b.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
 		ears, configure := listen()
 		b.start(t, configure)
-		require.Eventually(t, func() bool { return len(heard[telemetry.Fault](ears)) > 0 }, patience, 20*time.Millisecond)
-		require.Contains(t, heard[telemetry.Fault](ears)[0].Sentence, "daymill_request_insert on public.river_job is disabled")
+		require.Eventually(t, func() bool { return len(heard[worker.Fault](ears)) > 0 }, patience, 20*time.Millisecond)
+		require.Contains(t, heard[worker.Fault](ears)[0].Sentence, "daymill_request_insert on public.river_job is disabled")
 	})
 	t.Run("Request", func(t *testing.T) {
 		t.Parallel()
@@ -115,13 +117,13 @@ func TestTelemetry(t *testing.T) {
 		b.request(t, all...)
 		b.awaitDone(t)
 		var jobsMade []date.Date
-		for _, made := range heard[telemetry.RequestEnqueue](ears) {
+		for _, made := range heard[signal.RequestEnqueue](ears) {
 			require.Equal(t, jobs.PriorityRequest, made.Priority)
 			jobsMade = append(jobsMade, made.Date)
 		}
 		slices.SortFunc(jobsMade, date.Date.Compare)
 		require.Equal(t, all, jobsMade)
-		require.Eventually(t, func() bool { return len(heard[telemetry.RunStop](ears)) == 2 }, patience, 20*time.Millisecond)
+		require.Eventually(t, func() bool { return len(heard[signal.RunStop](ears)) == 2 }, patience, 20*time.Millisecond)
 	})
 
 	t.Run("Verify", func(t *testing.T) {
@@ -130,12 +132,12 @@ func TestTelemetry(t *testing.T) {
 		b, all := setupComplete(t, 2, configure)
 		b.exec(t, loseRow, all[1])
 		b.verify(t)
-		verified := heard[telemetry.Verify](ears)
-		require.Len(t, heard[telemetry.VerifyStart](ears), 2)
+		verified := heard[signal.Verify](ears)
+		require.Len(t, heard[signal.VerifyStart](ears), 2)
 		require.Len(t, verified, 2)
-		slices.SortFunc(verified, func(a, b telemetry.Verify) int { return a.Date.Compare(b.Date) })
+		slices.SortFunc(verified, func(a, b signal.Verify) int { return a.Date.Compare(b.Date) })
 		require.Equal(t, "exact", verified[0].Result)
-		require.Equal(t, telemetry.Drifted, verified[1].Result)
+		require.Equal(t, signal.Drifted, verified[1].Result)
 		require.Positive(t, verified[1].Drifted)
 		require.Greater(t, verified[1].EventsCounted, verified[1].EventsStored)
 	})

@@ -15,11 +15,11 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/figure"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/calendar"
 	"github.com/daymill/daymill/ui/door"
-	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/verification"
 )
@@ -74,15 +74,11 @@ func topOrders() []string { return []string{"events", "views", "clicks", "saves"
 
 // dateProgressView is the progress of a run.
 type dateProgressView struct {
-	Phase    string
-	Done     int64 // in thousandths
-	Events   int64
-	Entities int64
-	Slices   int64
-	Batches  int64
-	Passes   int64
-	Since    time.Time
-	Worker   string
+	Phase  string
+	Done   int64 // in thousandths
+	Since  time.Time
+	Worker string
+	figure.Figures
 }
 
 type dateRunView struct {
@@ -90,11 +86,8 @@ type dateRunView struct {
 	StartedAt                   time.Time
 	FinishedAt                  *time.Time
 	Took                        time.Duration
-	Events, Entities            int64
-	Inserted, Updated, Removed  int64
-	Passes, Slices, Batches     int64
-	Longest, Worked, Paused     time.Duration
 	JobID, Attempt, ResumedFrom string
+	figure.Figures
 }
 
 type dateRequestView struct {
@@ -196,7 +189,7 @@ func newTop(top ledger.Top, by string) *topView {
 }
 
 func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Date, known ledger.Date, at page.Cursor) error {
-	runs, more, err := ledger.Attempts(ctx, on, day, at.Before, at.After, runsPerPage)
+	runs, more, err := ledger.DateRuns(ctx, on, day, at.Before, at.After, runsPerPage)
 	if err != nil {
 		return err
 	}
@@ -252,28 +245,24 @@ func (v *dateView) take(known ledger.Date) {
 	}
 	if last := known.Last; last != nil && known.State == "running" {
 		v.Running = &dateProgressView{
-			Phase: last.Phase, Done: int64(last.Progress * 1000), Events: last.Events, Entities: last.Entities,
-			Slices: int64(last.Slices), Batches: int64(last.Batches), Passes: int64(last.Passes), Since: last.StartedAt,
-			Worker: last.Worker,
+			Phase: last.Phase, Done: int64(last.Progress * 1000), Since: last.StartedAt, Worker: last.Worker, Figures: last.Figures,
 		}
 	}
 }
 
-func newDateRunView(a *ledger.Attempt) dateRunView {
+func newDateRunView(r *ledger.Run) dateRunView {
 	v := dateRunView{
-		ID: strconv.FormatInt(a.ID, 10), State: a.State, Worker: a.Worker, Error: a.Error, StartedAt: a.StartedAt,
-		FinishedAt: a.FinishedAt, Events: a.Events, Entities: a.Entities, Inserted: a.Inserted, Updated: a.Updated,
-		Removed: a.Deleted, Passes: int64(a.Passes), Slices: int64(a.Slices), Batches: int64(a.Batches),
-		Longest: format.Milliseconds(a.LongestStatementMS), Worked: a.Worked, Paused: a.Paused,
+		ID: strconv.FormatInt(r.ID, 10), State: r.State, Worker: r.Worker, Error: r.Error, StartedAt: r.StartedAt,
+		FinishedAt: r.FinishedAt, Figures: r.Figures,
 	}
-	if a.FinishedAt != nil {
-		v.Took = a.FinishedAt.Sub(a.StartedAt)
+	if r.FinishedAt != nil {
+		v.Took = r.FinishedAt.Sub(r.StartedAt)
 	}
-	if a.JobID != nil {
-		v.JobID, v.Attempt = strconv.FormatInt(*a.JobID, 10), strconv.Itoa(a.Attempt)
+	if r.JobID != nil {
+		v.JobID, v.Attempt = strconv.FormatInt(*r.JobID, 10), strconv.Itoa(r.Attempt)
 	}
-	if a.ResumedRunID != nil {
-		v.ResumedFrom = strconv.FormatInt(*a.ResumedRunID, 10)
+	if r.ResumedRunID != nil {
+		v.ResumedFrom = strconv.FormatInt(*r.ResumedRunID, 10)
 	}
 	return v
 }

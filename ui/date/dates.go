@@ -147,7 +147,7 @@ func dateFilter(query url.Values) (ledger.Filter, error) {
 }
 
 func (s *Pages) readDates(ctx context.Context, filter ledger.Filter, view *datesView) error {
-	var list []ledger.DateFigures
+	var list []ledger.DateRow
 	var more bool
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		list, more, err = ledger.Dates(ctx, on, filter, datesPerPage)

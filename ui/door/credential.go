@@ -144,7 +144,7 @@ func (c *checker) check(r *http.Request, credential string, wanted secret, given
 }
 
 func (c *checker) tell(r *http.Request, credential string, throttled bool) {
-	telemetry.Tell(r.Context(), c.listeners, telemetry.AccessRefuse{
+	telemetry.Tell(r.Context(), c.listeners, AccessRefuse{
 		Credential: credential, Client: clientOf(r), Throttled: throttled,
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/job"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/format"
@@ -33,6 +34,7 @@ const (
 type jobView struct {
 	job.Detail
 
+	Runs     []ledger.Run // the latest ones, newest first
 	id       string
 	args     string
 	output   string
@@ -76,7 +78,17 @@ func (s *Pages) showJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.Render(w, r, http.StatusOK, "Job "+strconv.FormatInt(id, 10), jobPage(newJobView(detail)))
+	view := newJobView(detail)
+	if !detail.Date.IsZero() {
+		err := s.DB.Read(r.Context(), func(on postgres.DBTX) (err error) {
+			view.Runs, err = ledger.JobRuns(r.Context(), on, detail.Date, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.Render(w, r, http.StatusOK, "Job "+strconv.FormatInt(id, 10), jobPage(view))
 }
 
 func jobID(r *http.Request) (int64, error) {

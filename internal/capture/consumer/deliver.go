@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daymill/daymill/internal/capture/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -134,13 +136,13 @@ func Run(ctx context.Context, config Config) (Result, error) {
 func outcome(ctx context.Context, err error) string {
 	switch {
 	case err == nil:
-		return telemetry.Complete
+		return signal.Complete
 	case ctx.Err() != nil:
-		return telemetry.Interrupted
+		return signal.Interrupted
 	case errors.Is(err, ErrFenced), errors.Is(err, ErrPaused):
-		return telemetry.Lost
+		return signal.Lost
 	default:
-		return telemetry.Failed
+		return signal.Failed
 	}
 }
 
@@ -210,11 +212,11 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 // told delivers some changes, and tells the listeners what came of it.
 func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx context.Context) error) error {
 	before, began := d.result, d.Clock.Now()
-	ctx = telemetry.Tell(ctx, d.Listeners, telemetry.DeliveryStart{
+	ctx = telemetry.Tell(ctx, d.Listeners, signal.DeliveryStart{
 		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Changes: changes, After: d.position,
 	})
 	err := deliver(ctx)
-	telemetry.Tell(ctx, d.Listeners, telemetry.Delivery{
+	telemetry.Tell(ctx, d.Listeners, signal.Delivery{
 		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Outcome: outcome(ctx, err), Delivered: d.result.Delivered - before.Delivered,
 		Letters: d.result.Letters - before.Letters, Position: d.position, Took: d.Clock.Now().Sub(began), Err: err,
 	})

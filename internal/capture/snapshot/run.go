@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/capture/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/filter"
@@ -209,9 +211,9 @@ func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, er
 // told reads a chunk, and tells the listeners what came of it.
 func (r *runner) told(ctx context.Context, s db.SnapshotNextRow, t table.Table) (rows, error) {
 	began := r.Clock.Now()
-	ctx = telemetry.Tell(ctx, r.Listeners, telemetry.ChunkStart{Stream: r.Stream, Table: t.String()})
+	ctx = telemetry.Tell(ctx, r.Listeners, signal.ChunkStart{Stream: r.Stream, Table: t.String()})
 	read, err := r.chunk(ctx, s, t)
-	told := telemetry.Chunk{Stream: r.Stream, Table: t.String(), Took: r.Clock.Now().Sub(began), Err: err}
+	told := signal.Chunk{Stream: r.Stream, Table: t.String(), Took: r.Clock.Now().Sub(began), Err: err}
 	if errors.Is(err, errAgain) {
 		told.Err = nil
 	}

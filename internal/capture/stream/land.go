@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/daymill/daymill/internal/capture/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -195,9 +197,9 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 		return s.writer.Land(ctx, changes, mark)
 	}
 	began := s.Clock.Now()
-	ctx = telemetry.Tell(ctx, s.Listeners, telemetry.LandStart{Stream: s.Name, Changes: len(changes)})
+	ctx = telemetry.Tell(ctx, s.Listeners, signal.LandStart{Stream: s.Name, Changes: len(changes)})
 	err := s.writer.Land(ctx, changes, mark)
-	telemetry.Tell(ctx, s.Listeners, telemetry.Land{
+	telemetry.Tell(ctx, s.Listeners, signal.Land{
 		Stream: s.Name, Changes: len(changes), Position: s.writer.Position(), Took: s.Clock.Now().Sub(began), Err: err,
 	})
 	return err

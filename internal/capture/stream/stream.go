@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/daymill/daymill/internal/capture/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/log"
@@ -267,7 +269,7 @@ func (s *session) read(ctx context.Context) error {
 	if err := s.state(ctx, "running", ""); err != nil {
 		return err
 	}
-	telemetry.Tell(ctx, s.Listeners, telemetry.StreamStart{Stream: s.Name, Mode: mode, Position: s.writer.Position()})
+	telemetry.Tell(ctx, s.Listeners, signal.StreamStart{Stream: s.Name, Mode: mode, Position: s.writer.Position()})
 	s.looked = s.Clock.Now()
 	return s.beside(ctx, s.Beat, s.watch, read)
 }
@@ -306,7 +308,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 
 // tell tells the listeners of a gap that is recorded.
 func (o *Owner) tell(ctx context.Context, after int64, g gap) {
-	telemetry.Tell(ctx, o.Listeners, telemetry.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
+	telemetry.Tell(ctx, o.Listeners, signal.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
 // lost records that changes of tables are missing, and the stream goes on.

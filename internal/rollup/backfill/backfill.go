@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -119,30 +121,30 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 }
 
 // Advance records which dates of each running backfill have finished, and requests the next ones, in the caller's transaction. It
-// skips a backfill that another process is advancing. It returns the events to emit after the transaction has committed,
+// skips a backfill that another process is advancing. It returns the signals to send after the transaction has committed,
 // including those of backfills that were cancelled since the last call.
-func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Event, error) {
+func Advance(ctx context.Context, on postgres.DBTX) ([]telemetry.Signal, error) {
 	queries := db.New(on)
 	running, err := queries.BackfillRunning(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for backfills: %w", err)
 	}
-	var events []telemetry.Event
+	var signals []telemetry.Signal
 	for _, b := range running {
 		step, err := advance(ctx, queries, b)
 		if err != nil {
 			return nil, fmt.Errorf("advance backfill %d: %w", b.ID, err)
 		}
-		events = append(events, step.events(b.ID)...)
+		signals = append(signals, step.signals(b.ID)...)
 	}
 	cancelled, err := queries.BackfillTellCancelled(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for cancelled backfills: %w", err)
 	}
 	for _, id := range cancelled {
-		events = append(events, telemetry.BackfillStop{ID: id, Outcome: telemetry.Cancelled})
+		signals = append(signals, signal.BackfillStop{ID: id, Outcome: signal.Cancelled})
 	}
-	return events, nil
+	return signals, nil
 }
 
 // step is the result of advancing one backfill.
@@ -151,17 +153,17 @@ type step struct {
 	ended, requested int64 // dates
 }
 
-func (s step) events(id int64) (events []telemetry.Event) {
+func (s step) signals(id int64) (all []telemetry.Signal) {
 	if s.begun {
-		events = append(events, telemetry.BackfillStart{ID: id})
+		all = append(all, signal.BackfillStart{ID: id})
 	}
 	if s.ended > 0 || s.requested > 0 {
-		events = append(events, telemetry.BackfillAdvance{ID: id, Ended: s.ended, Requested: s.requested})
+		all = append(all, signal.BackfillAdvance{ID: id, Ended: s.ended, Requested: s.requested})
 	}
 	if s.finished {
-		events = append(events, telemetry.BackfillStop{ID: id, Outcome: telemetry.Complete})
+		all = append(all, signal.BackfillStop{ID: id, Outcome: signal.Complete})
 	}
-	return events
+	return all
 }
 
 func advance(ctx context.Context, queries *db.Queries, running db.BackfillRunningRow) (done step, err error) {

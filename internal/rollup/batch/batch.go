@@ -13,11 +13,14 @@ import (
 	"sort"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/figure"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/telemetry"
 )
@@ -38,21 +41,15 @@ const (
 	mostChanges = 5_000
 )
 
-// Figures are the results of publishing.
-type Figures struct {
-	Inserted, Updated, Deleted int64
-	Batches                    int
-}
-
 // Publisher publishes a date for a run.
 type Publisher struct {
 	Session *postgres.Session
 	Type    entity.Type
 	Pacer   *pace.Pacer
 	Date    date.Date
-	// Listeners receive an event for every batch of Run; may be empty.
+	// Listeners receive a signal for every batch of Run; may be empty.
 	Listeners telemetry.Listeners
-	Run       telemetry.Run
+	Run       signal.Run
 
 	// Advance moves the run's cursor in the batch's transaction, or fails if the run may not write any more. It is called
 	// before anything is written.
@@ -63,8 +60,10 @@ type Publisher struct {
 	Counted func(rows []merge.Row)
 
 	// Totals is what is published for the date, up to the cursor.
-	Totals  Totals
-	Figures Figures
+	Totals Totals
+	// Rows and Batches are what this publisher has written.
+	Rows    figure.Rows
+	Batches int
 
 	reads, writes *pace.Size
 	// contested reports that somebody else wrote a row of the date after it was read: new rows are then no longer assumed to
@@ -200,7 +199,7 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 		took, err := p.writeBatch(ctx, changes[:size], p.writes.Limit())
 		switch {
 		case postgres.IsTimeout(err):
-			telemetry.Tell(ctx, p.Listeners, telemetry.Batch{Run: p.Run, Outcome: telemetry.TimedOut, Took: took})
+			telemetry.Tell(ctx, p.Listeners, signal.Batch{Run: p.Run, Outcome: signal.TimedOut, Took: took})
 			if !p.writes.TimedOut(float64(size)) {
 				return ErrTooSlow
 			}
@@ -209,13 +208,12 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 		case err != nil:
 			return err
 		default:
-			p.Figures.Batches++
+			p.Batches++
 			p.writes.Took(float64(size), took)
-			before := p.Figures
+			before := p.Rows
 			p.count(changes[:size])
-			telemetry.Tell(ctx, p.Listeners, telemetry.Batch{
-				Run: p.Run, Outcome: telemetry.Written, Took: took, Inserted: p.Figures.Inserted - before.Inserted,
-				Updated: p.Figures.Updated - before.Updated, Deleted: p.Figures.Deleted - before.Deleted,
+			telemetry.Tell(ctx, p.Listeners, signal.Batch{
+				Run: p.Run, Outcome: signal.Written, Took: took, Rows: p.Rows.Since(before),
 			})
 			p.Totals = changes[size-1].through
 			changes = changes[size:]
@@ -231,18 +229,18 @@ func (p *Publisher) count(changes []change) {
 	for _, c := range changes {
 		switch {
 		case c.row == nil:
-			p.Figures.Deleted++
+			p.Rows.Deleted++
 		case c.isNew:
-			p.Figures.Inserted++
+			p.Rows.Inserted++
 		default:
-			p.Figures.Updated++
+			p.Rows.Updated++
 		}
 	}
 }
 
 // writeBatch writes a batch in one transaction: the fence and the cursor, then the rows.
 func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
-	rows := p.rows(changes)
+	rows := p.written(changes)
 	return p.Pacer.Do(p.Session, func() error {
 		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			queries := db.New(on)
@@ -268,7 +266,7 @@ type rows struct {
 	gone    db.MetricDeleteParams
 }
 
-func (p *Publisher) rows(changes []change) rows {
+func (p *Publisher) written(changes []change) rows {
 	r := rows{changed: db.MetricUpsertParams{MetricDate: p.Date}, gone: db.MetricDeleteParams{MetricDate: p.Date}}
 	none := []byte("{}")
 	for _, c := range changes {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,8 +24,8 @@ type Filter struct {
 	Before, After *date.Date
 }
 
-// DateFigures is a date with the figures of its last complete run.
-type DateFigures struct {
+// DateRow is a date with the figures of its last complete run.
+type DateRow struct {
 	Date        date.Date
 	State       string
 	CompletedAt *time.Time // nil if it was never complete; the figures are then 0
@@ -39,7 +37,7 @@ type DateFigures struct {
 
 // Dates lists at most limit dates of the ledger, latest first. more reports whether there are further dates in the direction of
 // the filter.
-func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (list []DateFigures, more bool, err error) {
+func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (list []DateRow, more bool, err error) {
 	rows, err := db.New(on).LedgerDateList(ctx, db.LedgerDateListParams{
 		State: filter.State, FirstDate: filter.Range.First, LastDate: filter.Range.Last,
 		BeforeDate: filter.Before, AfterDate: filter.After, MaxRows: int32(limit) + 1, //nolint:gosec // A page.
@@ -52,9 +50,9 @@ func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (lis
 	} else if more {
 		rows = rows[:limit]
 	}
-	list = make([]DateFigures, len(rows))
+	list = make([]DateRow, len(rows))
 	for i, r := range rows {
-		list[i] = DateFigures{
+		list[i] = DateRow{
 			Date: r.MetricDate, State: r.State, CompletedAt: r.CompletedAt, Events: r.Events, Entities: r.Entities,
 			RowsChanged: r.RowsChanged, Took: time.Duration(r.TookMs) * time.Millisecond,
 		}
@@ -71,40 +69,7 @@ type Date struct {
 	Requests    int64      // open requests
 	DueAt       *time.Time // of the first open request; nil if none has a due time
 	// Complete is the last complete run, and Last the latest run. Each is nil if there is none or if it is no longer in the ledger.
-	Complete, Last *Attempt
-}
-
-// Attempt is a run with all its figures.
-type Attempt struct {
-	Run
-
-	JobID          *int64 // nil if `daymill rollup` ran it
-	Attempt        int    // of the job
-	ResumedRunID   *int64 // the run that this run resumed; nil if none
-	Passes         int
-	Slices         int
-	Batches        int
-	Worked, Paused time.Duration
-}
-
-func newAttempt(r db.AnalyticsRollupRun) Attempt {
-	a := Attempt{
-		Run: Run{
-			ID: r.ID, Date: r.MetricDate, State: r.State, Worker: r.Worker, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
-			Phase: r.Phase, Progress: float64(r.Progress), Events: r.Events, Entities: r.Entities,
-			Inserted: r.RowsInserted, Updated: r.RowsUpdated, Deleted: r.RowsDeleted,
-			LongestStatementMS: float64(r.LongestStatementMs),
-		},
-		JobID: r.JobID, ResumedRunID: r.ResumedRunID, Passes: int(r.Passes), Slices: int(r.Slices), Batches: int(r.Batches),
-		Worked: time.Duration(r.WorkedMs) * time.Millisecond, Paused: time.Duration(r.PausedMs) * time.Millisecond,
-	}
-	if r.Error != nil {
-		a.Error = *r.Error
-	}
-	if r.Attempt != nil {
-		a.Attempt = int(*r.Attempt)
-	}
-	return a
+	Complete, Last *Run
 }
 
 // ReadDate returns a date, or ErrUnknownDate.
@@ -132,47 +97,15 @@ func ReadDate(ctx context.Context, on postgres.DBTX, of date.Date) (Date, error)
 		return Date{}, fmt.Errorf("read the date's runs: %w", err)
 	}
 	for _, r := range runs {
-		a := newAttempt(r)
+		one := newRun(r)
 		if r.ID == row.RunID {
-			d.Last = &a
+			d.Last = &one
 		}
 		if row.CompleteRunID != nil && r.ID == *row.CompleteRunID {
-			d.Complete = &a
+			d.Complete = &one
 		}
 	}
 	return d, nil
-}
-
-// Attempts lists at most limit runs of a date, latest first: those before a run if before is not 0, those after a run if after is
-// not 0, and otherwise the latest. more reports whether there are further runs in that direction.
-func Attempts(
-	ctx context.Context, on postgres.DBTX, of date.Date, before, after int64, limit int,
-) (list []Attempt, more bool, err error) {
-	queries := db.New(on)
-	most := int32(limit) + 1 //nolint:gosec // A page.
-	var rows []db.AnalyticsRollupRun
-	if after != 0 {
-		rows, err = queries.LedgerDateRunsAfter(ctx, db.LedgerDateRunsAfterParams{MetricDate: of, AfterID: after, MaxRows: most})
-	} else {
-		if before == 0 {
-			before = math.MaxInt64
-		}
-		rows, err = queries.LedgerDateRuns(ctx, db.LedgerDateRunsParams{MetricDate: of, BeforeID: before, MaxRows: most})
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("list the date's runs: %w", err)
-	}
-	if more = len(rows) > limit; more {
-		rows = rows[:limit]
-	}
-	if after != 0 {
-		slices.Reverse(rows)
-	}
-	list = make([]Attempt, len(rows))
-	for i, r := range rows {
-		list[i] = newAttempt(r)
-	}
-	return list, more, nil
 }
 
 // Request is an open request for a rollup of a date.

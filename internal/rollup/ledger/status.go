@@ -42,25 +42,6 @@ type Broken struct {
 	Error string    `json:"error"`
 }
 
-// Run is a run of a date.
-type Run struct {
-	ID                 int64      `json:"id"`
-	Date               date.Date  `json:"date"`
-	State              string     `json:"state"`
-	Worker             string     `json:"worker"`
-	StartedAt          time.Time  `json:"started_at"`
-	FinishedAt         *time.Time `json:"finished_at,omitempty"`
-	Error              string     `json:"error,omitempty"`
-	Phase              string     `json:"phase"`
-	Progress           float64    `json:"progress"`
-	Events             int64      `json:"events"`
-	Entities           int64      `json:"entities"`
-	Inserted           int64      `json:"rows_inserted"`
-	Updated            int64      `json:"rows_updated"`
-	Deleted            int64      `json:"rows_deleted"`
-	LongestStatementMS float64    `json:"longest_statement_ms"`
-}
-
 // mostBroken is how many broken dates are listed.
 const mostBroken = 20
 
@@ -82,7 +63,7 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 	status := Status{
 		Dates:         byState(dates),
 		FirstComplete: dates.FirstComplete, LastComplete: dates.LastComplete,
-		Broken: []Broken{}, Runs: []Run{},
+		Broken: []Broken{},
 	}
 	broken, err := queries.LedgerBroken(ctx, mostBroken)
 	if err != nil {
@@ -95,9 +76,7 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("list runs: %w", err)
 	}
-	for _, r := range runs {
-		status.Runs = append(status.Runs, newRun(r))
-	}
+	status.Runs = newRuns(runs)
 	daily, err := queries.ScheduleGet(ctx, schedule.Name)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Status{}, fmt.Errorf("read the schedule: %w", err)
@@ -111,17 +90,4 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 	}
 	status.Workers, err = Workers(ctx, on, WorkerAlive)
 	return status, err
-}
-
-func newRun(r db.LedgerRunsRow) Run {
-	one := Run{
-		ID: r.ID, Date: r.MetricDate, State: r.State, Worker: r.Worker, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
-		Phase: r.Phase, Progress: float64(r.Progress), Events: r.Events, Entities: r.Entities,
-		Inserted: r.RowsInserted, Updated: r.RowsUpdated, Deleted: r.RowsDeleted,
-		LongestStatementMS: float64(r.LongestStatementMs),
-	}
-	if r.Error != nil {
-		one.Error = *r.Error
-	}
-	return one
 }

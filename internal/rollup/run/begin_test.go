@@ -22,7 +22,7 @@ func TestRunBatches(t *testing.T) {
 	b.request(t, day)
 	b.runner.Clock = standing{at: time.Now()}
 	var before, largest int64
-	_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		before, largest = f.Inserted, max(largest, f.Inserted-before)
 	}})
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 // those that become smaller without becoming faster become more and more.
 
 // rolled runs the date through a database's other URL, counting statements by name.
-func (b *testBundle) rolled(t *testing.T, url string) (run.Figures, map[string]int) {
+func (b *testBundle) rolled(t *testing.T, url string) (run.Report, map[string]int) {
 	t.Helper()
 	sent := &statements{named: map[string]int{}}
 	db := open(t, postgres.Config{URL: url, Tracer: sent})
@@ -30,7 +30,7 @@ func (b *testBundle) rolled(t *testing.T, url string) (run.Figures, map[string]i
 // A round trip is no reason to make a statement smaller.
 func TestRunLatency(t *testing.T) {
 	t.Parallel()
-	figures := func(t *testing.T, milliseconds int) run.Figures {
+	figures := func(t *testing.T, milliseconds int) run.Report {
 		t.Helper()
 		b := setup(t, installations[0])
 		b.db.InsertDate(t, day, 120_000, 5_000)
@@ -134,7 +134,7 @@ func TestRunLocked(t *testing.T) {
 			_, err = tx.Exec(t.Context(), lock)
 			require.NoError(t, err)
 			ended := make(chan error, 1)
-			var figures run.Figures
+			var figures run.Report
 			go func() {
 				var err error
 				figures, err = b.runner.Run(t.Context(), run.Order{Date: day})

@@ -32,7 +32,7 @@ func (b *testBundle) insertDense(t *testing.T) {
 }
 
 // rollupDense runs the date and holds the result against a recount, and the way it was read against what bounds it.
-func (b *testBundle) rollupDense(t *testing.T) run.Figures {
+func (b *testBundle) rollupDense(t *testing.T) run.Report {
 	t.Helper()
 	figures := b.rollup(t, day)
 	require.EqualValues(t, allEvents, figures.Events)
@@ -147,7 +147,7 @@ func TestRunDenseInterrupted(t *testing.T) {
 	b.insertDense(t)
 	b.runner.Options.MaxEntities = 90_000
 	b.request(t, day)
-	broken := b.interruptAt(t, func(f run.Figures) bool { return f.Passes == 2 && f.Phase == run.PhaseScan && f.Fetches%4 == 2 })
+	broken := b.interruptAt(t, func(f run.Report) bool { return f.Passes == 2 && f.Phase == run.PhaseScan && f.Fetches%4 == 2 })
 	require.Zero(t, b.transactions(t.Context(), t))
 	require.Equal(t, "retrying", b.state(t, day))
 	require.Positive(t, broken.Inserted)
@@ -184,7 +184,7 @@ func TestRunDenseSignsOfLife(t *testing.T) {
 	b.runner.Clock = clock
 	b.request(t, day)
 	seen := 0
-	fetches := func(f run.Figures) bool {
+	fetches := func(f run.Report) bool {
 		if f.Phase != run.PhaseScan || f.Fetches == seen {
 			return false
 		}
@@ -193,7 +193,7 @@ func TestRunDenseSignsOfLife(t *testing.T) {
 		return true
 	}
 	silent := "UPDATE analytics.rollup_dates SET heartbeat_at = now() - interval '20 seconds'"
-	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if !fetches(f) {
 			return
 		}
@@ -215,7 +215,7 @@ func TestRunDenseSignsOfLife(t *testing.T) {
 
 	seen = 0
 	b.request(t, day)
-	_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if fetches(f) && seen == 2 {
 			_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET run_id = run_id + 1")
 			require.NoError(t, err)

@@ -150,7 +150,7 @@ func TestRunCancelledBetweenBatches(t *testing.T) {
 		return rows
 	}
 	var then int64
-	figures, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	figures, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if f.Batches == 1 && then == 0 {
 			_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET state = 'cancelled'")
 			require.NoError(t, err)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
@@ -44,7 +46,7 @@ func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Ter
 }
 
 // batches returns how many batches of this run are committed; each moved the cursor.
-func (a *active) batches() int { return a.publisher.Figures.Batches }
+func (a *active) batches() int { return a.publisher.Batches }
 
 // begin takes the date for this run, or returns why it may not have it.
 func (a *active) begin(ctx context.Context) error {
@@ -145,11 +147,11 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("hand the date over: %w", err)
 	}
 	a.scanner = &slice.Scanner{
-		Session: a.pair.Source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.event(), Listeners: a.Listeners,
+		Session: a.pair.Source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.run(), Listeners: a.Listeners,
 	}
 	a.publisher = &batch.Publisher{
 		Session: a.pair.Primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
-		Run: a.event(), Listeners: a.Listeners,
+		Run: a.run(), Listeners: a.Listeners,
 	}
 	return nil
 }
@@ -187,7 +189,7 @@ func (a *active) claim(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("claim requests: %w", err)
 		}
-		telemetry.Tell(ctx, a.Listeners, telemetry.RequestClaim{Run: a.event(), Requests: claimed})
+		telemetry.Tell(ctx, a.Listeners, signal.RequestClaim{Run: a.run(), Requests: claimed})
 	}
 	return nil
 }
@@ -210,12 +212,12 @@ func (a *active) signOfLife(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	a.report()
+	a.tellProgress()
 	if a.lease.Unit == nil || !a.lease.Due() { // Nothing is held before the run begins.
 		return nil
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
-		return queries.RunProgress(ctx, a.figures().row())
+		return queries.RunProgress(ctx, a.report().row())
 	})
 	if err != nil {
 		return fmt.Errorf("give a sign of life: %w", err)
@@ -250,7 +252,7 @@ func (a *active) settle(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("settle: %w", err)
 		}
-		telemetry.Tell(ctx, a.Listeners, telemetry.RequestSatisfy{Run: a.event(), Requests: resolved})
+		telemetry.Tell(ctx, a.Listeners, signal.RequestSatisfy{Run: a.run(), Requests: resolved})
 	}
 	return nil
 }
@@ -272,7 +274,7 @@ func (a *active) complete(ctx context.Context, queries *db.Queries) error {
 			return err
 		}
 	}
-	if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
+	if err := queries.RunProgress(ctx, a.report().row()); err != nil {
 		return err
 	}
 	return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: "complete"})
@@ -301,7 +303,7 @@ func (a *active) breakOff(ctx context.Context, reason error) error {
 		if err != nil {
 			return err
 		}
-		if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
+		if err := queries.RunProgress(ctx, a.report().row()); err != nil {
 			return err
 		}
 		return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: state, Error: text})

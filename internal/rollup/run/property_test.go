@@ -94,7 +94,7 @@ func TestRunEqualsRecount(t *testing.T) {
 		runner := newRunner(b.db, "property")
 		runner.Options.MaxEntities, runner.Options.SliceCounts = bound, sliced
 		runner.Clock = &fitfulClock{now: time.Now(), random: rand.New(rand.NewPCG(seed, 0))}
-		roll := func() run.Figures {
+		roll := func() run.Report {
 			exec(t, "SELECT analytics.enqueue_rollup($1)", where.day)
 			figures, err := runner.Run(ctx, run.Order{Date: where.day})
 			require.NoError(t, err)

@@ -53,7 +53,7 @@ func (a *active) protect(ctx context.Context, reason error) error {
 			if err != nil {
 				return err
 			}
-			if err := queries.RunProgress(ctx, a.figures().row()); err != nil {
+			if err := queries.RunProgress(ctx, a.report().row()); err != nil {
 				return err
 			}
 			return queries.RunFinish(ctx, db.RunFinishParams{ID: a.id, State: "protected", Error: &text})
@@ -71,7 +71,7 @@ func (a *active) recordErased(ctx context.Context) error {
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.ProtectionErased(ctx, db.ProtectionErasedParams{
 			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,
-			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Figures.Deleted,
+			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Rows.Deleted,
 		})
 	})
 	if err != nil {

@@ -75,7 +75,7 @@ func TestRunProtected(t *testing.T) {
 		b := setup(t)
 		b.runner.Options.MaxEntities = 200
 		dropped := false
-		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Figures) {
+		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Report) {
 			if f.Passes == 3 && f.Phase == run.PhaseScan && !dropped {
 				dropped = true
 				exec(t, b.testBundle, "TRUNCATE public.raw_events")
@@ -87,7 +87,7 @@ func TestRunProtected(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		statements := 0
-		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Figures) {
+		requireProtected(t, b.testBundle, run.Order{Progress: func(f run.Report) {
 			if statements++; statements == 2 { // The first has counted them.
 				require.Equal(t, run.PhaseScan, f.Phase)
 				exec(t, b.testBundle, "TRUNCATE public.raw_events")
@@ -153,7 +153,7 @@ func TestRunProtected(t *testing.T) {
 		exec(t, b.testBundle, "UPDATE analytics.daily_entity_metrics SET views_count = views_count + 1")
 		b.runner.Options.MaxEntities = 200
 		b.sweep(t, day)
-		b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 400 })
+		b.interruptAt(t, func(f run.Report) bool { return f.Entities > 400 })
 		exec(t, b.testBundle, "TRUNCATE public.raw_events")
 		before := rows(t, b.testBundle)
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
@@ -296,7 +296,7 @@ func TestRunStored(t *testing.T) {
 	b.db.InsertDate(t, day, 5_000, 1_200)
 	b.request(t, day)
 	inserted := false
-	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if f.Phase != run.PhaseSettle && f.Entities > 0 && !inserted { // Below the cursor by now.
 			inserted = true
 			_, err := b.db.Exec(t.Context(), `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)

@@ -28,6 +28,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
+	"github.com/daymill/daymill/internal/rollup/figure"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/slice"
@@ -71,7 +72,7 @@ type Runner struct {
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options
-	// Listeners receive the events of runs; may be empty.
+	// Listeners receive the signals of runs; may be empty.
 	Listeners telemetry.Listeners
 }
 
@@ -82,7 +83,7 @@ type Order struct {
 	JobID   *int64
 	Attempt int
 	// Progress, if not nil, is called with the run's progress before each slice and batch and at the end.
-	Progress func(Figures)
+	Progress func(Report)
 }
 
 // Phases of a run.
@@ -92,18 +93,14 @@ const (
 	PhaseSettle  = "settle"
 )
 
-// Figures are a run's results so far.
-type Figures struct {
+// Report is how far a run is, and its figures so far.
+type Report struct {
+	figure.Figures
+
 	RunID    int64
 	Date     date.Date
 	Phase    string
 	Progress float64 // of the phase, from 0 to 1
-
-	Events, Entities           int64 // published, including those of the run it resumed
-	Inserted, Updated, Deleted int64
-	Passes, Slices, Batches    int
-	Fetches                    int // fetches of dense slices, see slice.Scanner
-	Longest, Worked, Paused    time.Duration
 }
 
 // active is a run in progress.
@@ -139,18 +136,18 @@ type active struct {
 
 // Run rolls up one date. When ctx is done, Run lets the current statement end, releases the date so that another run can
 // resume at the cursor, and returns ctx's cause.
-func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
+func (r *Runner) Run(ctx context.Context, order Order) (Report, error) {
 	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
-		return Figures{Date: order.Date}, cmp.Or(err, source.ErrNone)
+		return Report{Date: order.Date}, cmp.Or(err, source.ErrNone)
 	}
 	a := &active{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
 	var err error
 	if a.pair, err = r.Primary.Pair(ctx, r.Source, a.signOfLife); err != nil {
-		return a.figures(), err
+		return a.report(), err
 	}
 	defer a.pair.Release(ctx, ledgerLimit)
 	if err := a.begin(ctx); err != nil {
-		return a.figures(), err
+		return a.report(), err
 	}
 	ctx = a.started(ctx)
 	err = a.roll(ctx)
@@ -158,8 +155,8 @@ func (r *Runner) Run(ctx context.Context, order Order) (Figures, error) {
 		err = a.breakOff(ctx, err)
 	}
 	a.stopped(ctx, err)
-	a.report()
-	return a.figures(), err
+	a.tellProgress()
+	return a.report(), err
 }
 
 // roll is the pipeline.
@@ -279,43 +276,43 @@ func (a *active) checkStored(ctx context.Context) error {
 	return nil
 }
 
-func (a *active) figures() Figures {
-	f := Figures{
-		RunID: a.id, Date: a.order.Date, Phase: a.phase, Progress: a.progress, Passes: a.passes,
-		Longest: a.pacer.Longest, Worked: a.pacer.Worked, Paused: a.pacer.Paused,
-	}
+func (a *active) report() Report {
+	return Report{Figures: a.figures(), RunID: a.id, Date: a.order.Date, Phase: a.phase, Progress: a.progress}
+}
+
+func (a *active) figures() figure.Figures {
+	f := figure.Figures{Passes: a.passes, Longest: a.pacer.Longest, Worked: a.pacer.Worked, Paused: a.pacer.Paused}
 	if a.scanner != nil {
 		f.Slices, f.Fetches = a.scanner.Slices, a.scanner.Fetches
 	}
 	if p := a.publisher; p != nil {
-		f.Events, f.Entities = p.Totals.Events, p.Totals.Entities
-		f.Inserted, f.Updated, f.Deleted, f.Batches = p.Figures.Inserted, p.Figures.Updated, p.Figures.Deleted, p.Figures.Batches
+		f.Events, f.Entities, f.Rows, f.Batches = p.Totals.Events, p.Totals.Entities, p.Rows, p.Batches
 	}
 	return f
 }
 
-func (a *active) report() {
+func (a *active) tellProgress() {
 	if a.order.Progress != nil {
-		a.order.Progress(a.figures())
+		a.order.Progress(a.report())
 	}
 }
 
-// row returns the figures in the ledger's form.
-func (f Figures) row() db.RunProgressParams {
+// row returns the report in the ledger's form.
+func (r Report) row() db.RunProgressParams {
 	return db.RunProgressParams{
-		ID:                 f.RunID,
-		Phase:              f.Phase,
-		Progress:           float32(f.Progress),
-		Events:             f.Events,
-		Entities:           f.Entities,
-		RowsInserted:       f.Inserted,
-		RowsUpdated:        f.Updated,
-		RowsDeleted:        f.Deleted,
-		Passes:             int32(f.Passes),  //nolint:gosec // Counts of a run.
-		Slices:             int32(f.Slices),  //nolint:gosec // As above.
-		Batches:            int32(f.Batches), //nolint:gosec // As above.
-		LongestStatementMs: float32(f.Longest.Seconds() * 1000),
-		WorkedMs:           f.Worked.Milliseconds(),
-		PausedMs:           f.Paused.Milliseconds(),
+		ID:                 r.RunID,
+		Phase:              r.Phase,
+		Progress:           float32(r.Progress),
+		Events:             r.Events,
+		Entities:           r.Entities,
+		RowsInserted:       r.Inserted,
+		RowsUpdated:        r.Updated,
+		RowsDeleted:        r.Deleted,
+		Passes:             int32(r.Passes),  //nolint:gosec // Counts of a run.
+		Slices:             int32(r.Slices),  //nolint:gosec // As above.
+		Batches:            int32(r.Batches), //nolint:gosec // As above.
+		LongestStatementMs: float32(r.Longest.Seconds() * 1000),
+		WorkedMs:           r.Worked.Milliseconds(),
+		PausedMs:           r.Paused.Milliseconds(),
 	}
 }

@@ -68,7 +68,7 @@ func (b *testBundle) state(t *testing.T, d date.Date) (state string) {
 	return state
 }
 
-func (b *testBundle) rollup(t *testing.T, d date.Date) run.Figures {
+func (b *testBundle) rollup(t *testing.T, d date.Date) run.Report {
 	t.Helper()
 	b.request(t, d)
 	figures, err := b.runner.Run(t.Context(), run.Order{Date: d})
@@ -206,12 +206,12 @@ func TestRunRefuses(t *testing.T) {
 }
 
 // interruptAt runs the date and breaks off once progress says so.
-func (b *testBundle) interruptAt(t *testing.T, when func(run.Figures) bool) run.Figures {
+func (b *testBundle) interruptAt(t *testing.T, when func(run.Report) bool) run.Report {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	errStop := errors.New("stop")
-	figures, err := b.runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Figures) {
+	figures, err := b.runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Report) {
 		if when(f) {
 			cancel(errStop)
 		}
@@ -229,7 +229,7 @@ func TestRunResumes(t *testing.T) {
 		b.db.InsertDate(t, day, 9_000, 4_000)
 		b.runner.Options.MaxEntities = 500
 		b.request(t, day)
-		broken := b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 1_000 })
+		broken := b.interruptAt(t, func(f run.Report) bool { return f.Entities > 1_000 })
 		require.Positive(t, broken.Inserted)
 		require.Less(t, broken.Inserted, int64(3_000))
 		require.Equal(t, "retrying", b.state(t, day))
@@ -251,7 +251,7 @@ func TestRunResumes(t *testing.T) {
 		b.db.InsertDate(t, day, 9_000, 4_000)
 		b.runner.Options.MaxEntities = 500
 		b.request(t, day)
-		b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 1_000 })
+		b.interruptAt(t, func(f run.Report) bool { return f.Entities > 1_000 })
 
 		// The lowest of entities, below the cursor.
 		b.db.Insert(t, pgtest.Event{Entity: "-9223372036854775808", Type: "view", At: atNoon(t, b)})
@@ -274,7 +274,7 @@ func TestRunFenced(t *testing.T) {
 	older := newRunner(b.db, "older")
 	older.Options.MaxEntities = 500
 	var tookOver bool
-	figures, err := older.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	figures, err := older.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if tookOver || f.Entities < 1_000 {
 			return
 		}
@@ -304,7 +304,7 @@ func TestRunRequestDuringRun(t *testing.T) {
 	b.runner.Options.MaxEntities = 500
 	b.request(t, day)
 	late := false
-	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if f.Entities < 1_000 || late {
 			return
 		}
@@ -380,7 +380,7 @@ func TestRunOldCursor(t *testing.T) {
 			b.db.InsertDate(t, day, 9_000, 4_000)
 			b.runner.Options.MaxEntities = 500
 			b.request(t, day)
-			b.interruptAt(t, func(f run.Figures) bool { return f.Entities > 1_000 })
+			b.interruptAt(t, func(f run.Report) bool { return f.Entities > 1_000 })
 			b.db.Insert(t, pgtest.Event{Entity: "-9223372036854775808", Type: "view", At: atNoon(t, b)})
 			_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET "+change)
 			require.NoError(t, err)

@@ -152,7 +152,7 @@ func TestRunScope_Interrupted(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.db.Exec(t.Context(), "SELECT analytics.enqueue_entities($1, $2)", day, some)
 	require.NoError(t, err)
-	b.interruptAt(t, func(f run.Figures) bool { return f.Batches > 0 })
+	b.interruptAt(t, func(f run.Report) bool { return f.Batches > 0 })
 	require.Zero(t, b.runs(t))
 	b.exact(t)
 }

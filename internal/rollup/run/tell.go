@@ -4,43 +4,39 @@ import (
 	"context"
 	"errors"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
 // started reports the beginning of the run, and returns the context for the rest of it.
 func (a *active) started(ctx context.Context) context.Context {
 	a.began = a.Clock.Now()
-	event := telemetry.RunStart{Run: a.event(), Worker: a.Options.Worker, Attempt: a.order.Attempt}
+	start := signal.RunStart{Run: a.run(), Worker: a.Options.Worker, Attempt: a.order.Attempt}
 	if a.resumed != nil {
-		event.Resumed = *a.resumed
+		start.Resumed = *a.resumed
 	}
-	return telemetry.Tell(ctx, a.Listeners, event)
+	return telemetry.Tell(ctx, a.Listeners, start)
 }
 
 // stopped reports the end of the run.
 func (a *active) stopped(ctx context.Context, err error) {
-	f := a.figures()
-	figures := telemetry.Figures{
-		Duration: a.Clock.Now().Sub(a.began), Events: f.Events, Entities: f.Entities,
-		Inserted: f.Inserted, Updated: f.Updated, Deleted: f.Deleted,
-		Passes: f.Passes, Slices: f.Slices, Batches: f.Batches, Fetches: f.Fetches,
-		Longest: f.Longest, Worked: f.Worked, Paused: f.Paused,
-	}
-	outcome := telemetry.Complete
+	figures, took := a.figures(), a.Clock.Now().Sub(a.began)
+	outcome := signal.Complete
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrFenced):
-		outcome = telemetry.Lost
+		outcome = signal.Lost
 	case ctx.Err() != nil:
-		outcome = telemetry.Interrupted
+		outcome = signal.Interrupted
 	default:
-		telemetry.Tell(ctx, a.Listeners, telemetry.RunError{
-			Run: a.event(), Figures: figures, Worker: a.Options.Worker, Attempt: a.order.Attempt, Err: err,
+		telemetry.Tell(ctx, a.Listeners, signal.RunError{
+			Run: a.run(), Figures: figures, Duration: took, Worker: a.Options.Worker, Attempt: a.order.Attempt, Err: err,
 		})
 		return
 	}
-	telemetry.Tell(ctx, a.Listeners, telemetry.RunStop{
-		Run: a.event(), Figures: figures, Worker: a.Options.Worker, Outcome: outcome,
+	telemetry.Tell(ctx, a.Listeners, signal.RunStop{
+		Run: a.run(), Figures: figures, Duration: took, Worker: a.Options.Worker, Outcome: outcome,
 	})
 }
 
@@ -50,12 +46,12 @@ func (a *active) during(ctx context.Context, phase string, do func(ctx context.C
 		return do(ctx)
 	}
 	start := a.Clock.Now()
-	ctx = telemetry.Tell(ctx, a.Listeners, telemetry.PhaseStart{Run: a.event(), Phase: phase, Pass: a.passes})
+	ctx = telemetry.Tell(ctx, a.Listeners, signal.PhaseStart{Run: a.run(), Phase: phase, Pass: a.passes})
 	err := do(ctx)
-	telemetry.Tell(ctx, a.Listeners, telemetry.PhaseStop{
-		Run: a.event(), Phase: phase, Pass: a.passes, Duration: a.Clock.Now().Sub(start), Err: err,
+	telemetry.Tell(ctx, a.Listeners, signal.PhaseStop{
+		Run: a.run(), Phase: phase, Pass: a.passes, Duration: a.Clock.Now().Sub(start), Err: err,
 	})
 	return err
 }
 
-func (a *active) event() telemetry.Run { return telemetry.Run{ID: a.id, Date: a.order.Date} }
+func (a *active) run() signal.Run { return signal.Run{ID: a.id, Date: a.order.Date} }

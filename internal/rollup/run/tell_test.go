@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
@@ -15,34 +17,34 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// ear keeps the events that it is told, and may do something about them.
+// ear keeps the signals that it is told, and may do something about them.
 type ear struct {
-	mu     sync.Mutex
-	events []telemetry.Event
-	do     func(telemetry.Event)
+	mu      sync.Mutex
+	signals []telemetry.Signal
+	do      func(telemetry.Signal)
 }
 
-func (e *ear) Listen(ctx context.Context, event telemetry.Event) context.Context {
+func (e *ear) Listen(ctx context.Context, one telemetry.Signal) context.Context {
 	e.mu.Lock()
-	e.events = append(e.events, event)
+	e.signals = append(e.signals, one)
 	e.mu.Unlock()
 	if e.do != nil {
-		e.do(event)
+		e.do(one)
 	}
 	return ctx
 }
 
-// names are those of the events, a row of the same ones as one.
+// names are those of the signals, a row of the same ones as one.
 func (e *ear) names() (names []string) {
-	for _, event := range e.events {
-		name := event.Name()
-		switch event := event.(type) {
-		case telemetry.PhaseStart:
-			name += " " + event.Phase
-		case telemetry.PhaseStop:
-			name += " " + event.Phase
-		case telemetry.RunStop:
-			name += " " + event.Outcome
+	for _, one := range e.signals {
+		name := one.Name()
+		switch one := one.(type) {
+		case signal.PhaseStart:
+			name += " " + one.Phase
+		case signal.PhaseStop:
+			name += " " + one.Phase
+		case signal.RunStop:
+			name += " " + one.Outcome
 		}
 		if len(names) == 0 || names[len(names)-1] != name {
 			names = append(names, name)
@@ -70,26 +72,26 @@ func TestTelemetry(t *testing.T) {
 			"phase_stop publish", "phase_start settle", "request_satisfy", "phase_stop settle", "run_stop complete",
 		}, heard.names())
 		slices, batches, inserted := 0, 0, int64(0)
-		for _, event := range heard.events {
-			switch event := event.(type) {
-			case telemetry.Slice:
-				require.Equal(t, telemetry.Run{ID: figures.RunID, Date: day}, event.Run)
-				if event.Outcome == telemetry.Read {
+		for _, one := range heard.signals {
+			switch one := one.(type) {
+			case signal.Slice:
+				require.Equal(t, signal.Run{ID: figures.RunID, Date: day}, one.Run)
+				if one.Outcome == signal.Read {
 					slices++
 				}
-			case telemetry.Batch:
-				require.Equal(t, telemetry.Run{ID: figures.RunID, Date: day}, event.Run)
+			case signal.Batch:
+				require.Equal(t, signal.Run{ID: figures.RunID, Date: day}, one.Run)
 				batches++
-				inserted += event.Inserted
-			case telemetry.RequestClaim:
-				require.EqualValues(t, 1, event.Requests)
-			case telemetry.RequestSatisfy:
-				require.EqualValues(t, 1, event.Requests)
-			case telemetry.RunStop:
-				require.Equal(t, figures.Events, event.Events)
-				require.Equal(t, figures.Longest, event.Longest)
-				require.Equal(t, "test", event.Worker)
-				require.GreaterOrEqual(t, event.Duration, figures.Worked)
+				inserted += one.Inserted
+			case signal.RequestClaim:
+				require.EqualValues(t, 1, one.Requests)
+			case signal.RequestSatisfy:
+				require.EqualValues(t, 1, one.Requests)
+			case signal.RunStop:
+				require.Equal(t, figures.Events, one.Events)
+				require.Equal(t, figures.Longest, one.Longest)
+				require.Equal(t, "test", one.Worker)
+				require.GreaterOrEqual(t, one.Duration, figures.Worked)
 			}
 		}
 		require.Equal(t, figures.Slices, slices)
@@ -100,8 +102,8 @@ func TestTelemetry(t *testing.T) {
 	t.Run("Failed", func(t *testing.T) {
 		t.Parallel()
 		b, heard := listen(t)
-		heard.do = func(event telemetry.Event) {
-			if start, ok := event.(telemetry.PhaseStart); ok && start.Phase == run.PhasePublish {
+		heard.do = func(one telemetry.Signal) {
+			if start, ok := one.(signal.PhaseStart); ok && start.Phase == run.PhasePublish {
 				_, err := b.db.Exec(t.Context(), "ALTER TABLE analytics.daily_entity_metrics RENAME TO gone")
 				require.NoError(t, err)
 			}
@@ -109,11 +111,11 @@ func TestTelemetry(t *testing.T) {
 		b.request(t, day)
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day, Attempt: 3})
 		require.Error(t, err)
-		last, ok := heard.events[len(heard.events)-1].(telemetry.RunError)
+		last, ok := heard.signals[len(heard.signals)-1].(signal.RunError)
 		require.True(t, ok, fmt.Sprint(heard.names()))
 		require.Equal(t, err, last.Err)
 		require.Equal(t, 3, last.Attempt)
-		stop, ok := heard.events[len(heard.events)-2].(telemetry.PhaseStop)
+		stop, ok := heard.signals[len(heard.signals)-2].(signal.PhaseStop)
 		require.True(t, ok, fmt.Sprint(heard.names()))
 		require.Error(t, stop.Err)
 	})
@@ -123,8 +125,8 @@ func TestTelemetry(t *testing.T) {
 		b, heard := listen(t)
 		stopped := errors.New("stopped")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		heard.do = func(event telemetry.Event) {
-			if _, ok := event.(telemetry.Slice); ok {
+		heard.do = func(one telemetry.Signal) {
+			if _, ok := one.(signal.Slice); ok {
 				cancel(stopped)
 			}
 		}
@@ -139,8 +141,8 @@ func TestTelemetry(t *testing.T) {
 	t.Run("Lost", func(t *testing.T) {
 		t.Parallel()
 		b, heard := listen(t)
-		heard.do = func(event telemetry.Event) {
-			if stop, ok := event.(telemetry.PhaseStop); ok && stop.Phase == run.PhaseScan {
+		heard.do = func(one telemetry.Signal) {
+			if stop, ok := one.(signal.PhaseStop); ok && stop.Phase == run.PhaseScan {
 				_, err := b.db.Exec(t.Context(), "UPDATE analytics.rollup_dates SET run_id = run_id + 1000")
 				require.NoError(t, err)
 			}
@@ -157,6 +159,6 @@ func TestTelemetry(t *testing.T) {
 		b, heard := listen(t)
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
 		require.ErrorIs(t, err, run.ErrNothingToDo)
-		require.Empty(t, heard.events)
+		require.Empty(t, heard.signals)
 	})
 }

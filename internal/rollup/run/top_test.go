@@ -85,7 +85,7 @@ func TestTopResumed(t *testing.T) {
 	b.request(t, day)
 	b.runner.Options.MaxEntities = 300
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = b.runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err = b.runner.Run(ctx, run.Order{Date: day, Progress: func(f run.Report) {
 		if f.Batches > 0 {
 			cancel()
 		}

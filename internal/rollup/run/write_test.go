@@ -22,7 +22,7 @@ func TestRunContested(t *testing.T) {
 	b.db.InsertDate(t, day, 1_000, 100)
 	b.request(t, day)
 	publishing := 0
-	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+	_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 		if f.Phase != run.PhasePublish {
 			return
 		}

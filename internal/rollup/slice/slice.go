@@ -16,6 +16,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
@@ -71,9 +73,9 @@ type Scanner struct {
 	Session *postgres.Session
 	Type    entity.Type
 	Pacer   *pace.Pacer
-	// Listeners receive an event for every slice of Run; may be empty.
+	// Listeners receive a signal for every slice of Run; may be empty.
 	Listeners telemetry.Listeners
-	Run       telemetry.Run
+	Run       signal.Run
 
 	// Counts is how many counts a slice should have; DefaultCounts if 0. A date with fewer than a fifth as many events is one
 	// slice, however its events are spread.
@@ -205,7 +207,7 @@ func (s *Scanner) Scan(
 					again = true
 					size.Set(float64(length) / float64(int(2)<<tries))
 				}
-				s.tell(ctx, telemetry.Divided, slice, took)
+				s.tell(ctx, signal.Divided, slice, took)
 				if err := s.Pacer.Pause(ctx, took); err != nil {
 					return err
 				}
@@ -220,14 +222,14 @@ func (s *Scanner) Scan(
 		case dense:
 			tries = 0
 			if took, err = s.readDense(ctx, slice, scan); err == nil {
-				s.tell(ctx, telemetry.Dense, slice, took)
+				s.tell(ctx, signal.Dense, slice, took)
 				// What follows a single instant need not be dense.
 				size.Set(max(wide, float64(length)*float64(pace.Target)/float64(max(took, pace.Target))))
 				wide = 0
 			}
 		case err == nil:
 			tries, known = 0, length
-			s.tell(ctx, telemetry.Read, slice, took)
+			s.tell(ctx, signal.Read, slice, took)
 			size.Took(float64(length), took)
 			s.fixed = max(size.Fixed(), s.looks.Fixed())
 			// If statements are quick, the number of counts limits a slice: keep the next one below it, too.
@@ -288,11 +290,11 @@ func (s *Scanner) add() (err error) {
 }
 
 func (s *Scanner) tell(ctx context.Context, outcome string, slice date.Bounds, took time.Duration) {
-	event := telemetry.Slice{Run: s.Run, From: slice.From, To: slice.To, Outcome: outcome, Took: took}
-	if outcome == telemetry.Read {
-		event.Counts = s.counts.Len()
+	one := signal.Slice{Run: s.Run, From: slice.From, To: slice.To, Outcome: outcome, Took: took}
+	if outcome == signal.Read {
+		one.Counts = s.counts.Len()
 	}
-	telemetry.Tell(ctx, s.Listeners, event)
+	telemetry.Tell(ctx, s.Listeners, one)
 }
 
 // next returns the slice of the given length from an instant on. It ends before a dense span, and is a dense span as a whole

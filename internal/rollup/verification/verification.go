@@ -20,6 +20,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/rollup/signal"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/date"
@@ -88,7 +90,7 @@ type Verifier struct {
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options
-	// Listeners receive the events of verifications; may be empty.
+	// Listeners receive the signals of verifications; may be empty.
 	Listeners telemetry.Listeners
 }
 
@@ -125,7 +127,7 @@ func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 		Verifier: v, order: order, pacer: &pace.Pacer{Clock: v.Clock, Pace: v.Options.Pace},
 		result: Result{Date: order.Date, Drifts: []Drift{}},
 	}
-	ctx = telemetry.Tell(ctx, v.Listeners, telemetry.VerifyStart{Date: order.Date})
+	ctx = telemetry.Tell(ctx, v.Listeners, signal.VerifyStart{Date: order.Date})
 	started := v.Clock.Now()
 	var err error
 	if one.pair, err = v.Primary.Pair(ctx, v.Source, context.Cause); err == nil {
@@ -142,17 +144,17 @@ func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
 
 func (v *verification) tell(ctx context.Context, err error) {
 	r := &v.result
-	event := telemetry.Verify{
+	end := signal.Verify{
 		Date: v.order.Date, Result: r.Result, Entities: r.Entities, Drifted: r.DriftedEntities,
 		EventsCounted: r.EventsCounted, EventsStored: r.EventsStored, Repair: r.Repair, Duration: r.Took, Err: err,
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		event.Result, event.Err = telemetry.Interrupted, nil
+		end.Result, end.Err = signal.Interrupted, nil
 	case err != nil:
-		event.Result = ""
+		end.Result = ""
 	}
-	telemetry.Tell(ctx, v.Listeners, event)
+	telemetry.Tell(ctx, v.Listeners, end)
 }
 
 func (v *verification) verify(ctx context.Context) error {

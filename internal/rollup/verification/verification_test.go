@@ -316,7 +316,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 		b := setup(t)
 		b.exec(t, "SELECT analytics.enqueue_rollup($1)", day)
 		verified := false
-		_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Figures) {
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 			if f.Phase == run.PhaseScan && !verified {
 				verified = true
 				result, err := b.verifier.Verify(t.Context(), b.order)

@@ -1,6 +1,6 @@
-// Package trace makes spans of telemetry's events for OpenTelemetry, and sends them over OTLP, where the standard
-// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement; and one per batch that
-// capture lands, delivers or reads for a snapshot. What happens outside of these is not traced.
+// Package trace makes spans of signals for OpenTelemetry, and sends them over OTLP, where the standard
+// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement. What happens
+// outside a run is not traced.
 //
 // A span has no parameter of a statement, no entity, no part of a connection's URL and no text of an error, which may
 // quote any of them; an error is its SQLSTATE.
@@ -30,24 +30,24 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// ErrVariable says that an OTEL_* variable has an invalid value.
+// ErrVariable says that an OTEL_* variable has a value that leads nowhere.
 var ErrVariable = errors.New("traces cannot be sent")
 
-// Config configures traces. The exporter and the sampler read further settings from the OTEL_* variables.
+// Config is how traces are made. What is not here, the exporter and the sampler read from the OTEL_* variables.
 type Config struct {
 	Getenv   func(string) string
-	Logger   *slog.Logger // gets a line when spans cannot be sent, and another when they can be sent again
+	Logger   *slog.Logger // is told when spans cannot be sent, once until they can again
 	Version  string       // of the program
-	Instance string       // the name of the process in the ledger
+	Instance string       // the process, as the ledger names it
 }
 
-// Tracer is a listener that creates spans.
+// Tracer is a listener that makes spans.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
 
-// New returns a tracer, or nil if the environment does not ask for traces. It does not connect before there are spans.
+// New returns a tracer; nil where the environment asks for none. It connects to nobody before there are spans.
 func New(ctx context.Context, config Config) (*Tracer, error) {
 	protocol, err := protocolOf(config.Getenv)
 	if err != nil || protocol == "" {
@@ -80,7 +80,7 @@ func New(ctx context.Context, config Config) (*Tracer, error) {
 	}, nil
 }
 
-// protocolOf returns the protocol for spans; empty if no traces are sent.
+// protocolOf returns how spans are sent; empty where they are not.
 func protocolOf(getenv func(string) string) (string, error) {
 	first := func(names ...string) (name, value string) {
 		for _, name := range names {
@@ -98,7 +98,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("%w: OTEL_TRACES_EXPORTER is %q: give otlp, or none", ErrVariable, exporter)
 	}
 	if at, err := url.Parse(endpoint); endpoint != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "") {
-		// Do not print the value, which may contain a password.
+		// Not the value, which may carry a password.
 		return "", fmt.Errorf("%w: %s is no URL such as http://localhost:4318", ErrVariable, endpointName)
 	}
 	switch name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); protocol {
@@ -111,7 +111,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 	}
 }
 
-// Close sends the remaining spans until ctx is done, and creates no further spans.
+// Close sends what has not been sent, until ctx is done, and makes no further spans.
 func (t *Tracer) Close(ctx context.Context) error {
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("send the last traces: %w", err)
@@ -119,81 +119,39 @@ func (t *Tracer) Close(ctx context.Context) error {
 	return nil
 }
 
+// Signals that concern spans implement one of these.
+type (
+	starter interface{ SpanStart() string } // begins a span of this name
+	stopper interface{ SpanEnd() error }    // ends it, with an error or nil
+	moment  interface{ SpanEvent() }        // happens within it
+)
+
 // Listen begins and ends spans.
-func (t *Tracer) Listen(ctx context.Context, event telemetry.Event) context.Context {
+func (t *Tracer) Listen(ctx context.Context, signal telemetry.Signal) context.Context {
 	span := trace.SpanFromContext(ctx)
-	switch told := event.(type) {
-	case telemetry.RunStart:
-		ctx, span = t.tracer.Start(ctx, "run") // run_stop or run_error ends it.
-		span.SetAttributes(attributes(event)...)
-	case telemetry.VerifyStart:
-		ctx, span = t.tracer.Start(ctx, "verify") // verify ends it.
-		span.SetAttributes(attributes(event)...)
-	case telemetry.Verify:
-		end(span, event, told.Err)
-	case telemetry.ViewTaskStart:
-		ctx, span = t.tracer.Start(ctx, "view_task") // view_task_stop ends it.
-		span.SetAttributes(attributes(event)...)
-	case telemetry.ViewTaskStop:
-		end(span, event, told.Err)
-	case telemetry.ViewRefreshStart:
-		ctx, span = t.tracer.Start(ctx, "view_refresh") // view_refresh ends it.
-		span.SetAttributes(attributes(event)...)
-	case telemetry.ViewRefresh:
-		end(span, event, told.Err)
-	case telemetry.PhaseStart:
-		ctx, span = t.tracer.Start(ctx, told.Phase) // phase_stop ends it.
-		span.SetAttributes(attributes(event)...)
-	case telemetry.PhaseStop:
-		end(span, event, told.Err)
-	case telemetry.RunStop:
-		end(span, event, nil)
-	case telemetry.RunError:
-		end(span, event, told.Err)
-	case telemetry.RequestClaim, telemetry.RequestSatisfy:
-		span.AddEvent(event.Name(), trace.WithAttributes(attributes(event)...))
-	default:
-		return t.capture(ctx, event)
+	switch s := signal.(type) {
+	case starter:
+		ctx, span = t.tracer.Start(ctx, s.SpanStart()) // A stopper ends it.
+		span.SetAttributes(attributes(signal)...)
+	case stopper:
+		end(span, signal, s.SpanEnd())
+	case moment:
+		span.AddEvent(signal.Name(), trace.WithAttributes(attributes(signal)...))
 	}
 	return ctx
 }
 
-// capture is Listen for the events of capture.
-func (t *Tracer) capture(ctx context.Context, event telemetry.Event) context.Context {
-	span := trace.SpanFromContext(ctx)
-	name := ""
-	switch told := event.(type) {
-	case telemetry.LandStart:
-		name = "land" // land ends it,
-	case telemetry.DeliveryStart:
-		name = "deliver" // delivery this one,
-	case telemetry.ChunkStart:
-		name = "snapshot" // and chunk this one.
-	case telemetry.Land:
-		end(span, event, told.Err)
-	case telemetry.Delivery:
-		end(span, event, told.Err)
-	case telemetry.Chunk:
-		end(span, event, told.Err)
-	}
-	if name != "" {
-		ctx, span = t.tracer.Start(ctx, name)
-		span.SetAttributes(attributes(event)...)
-	}
-	return ctx
-}
-
-func end(span trace.Span, event telemetry.Event, err error) {
-	span.SetAttributes(attributes(event)...)
+func end(span trace.Span, signal telemetry.Signal, err error) {
+	span.SetAttributes(attributes(signal)...)
 	if err != nil {
 		span.SetStatus(codes.Error, safe(err).Error())
 	}
 	span.End()
 }
 
-// attributes returns an event's fields except the text of an error.
-func attributes(event telemetry.Event) []attribute.KeyValue {
-	fields := event.Attrs()
+// attributes returns a signal's fields, without the text of an error.
+func attributes(signal telemetry.Signal) []attribute.KeyValue {
+	fields := signal.Attrs()
 	all := make([]attribute.KeyValue, 0, len(fields))
 	for _, field := range fields {
 		key := "daymill." + field.Key
@@ -213,7 +171,7 @@ func attributes(event telemetry.Event) []attribute.KeyValue {
 
 var errFailed = errors.New("failed: the log says why")
 
-// safe returns an error without its text.
+// safe is an error without its text.
 func safe(err error) error {
 	var refused *pgconn.PgError
 	switch {
@@ -230,7 +188,7 @@ func safe(err error) error {
 	}
 }
 
-// Queries returns a tracer that creates spans for the statements within another span.
+// Queries returns what makes spans of the statements that are sent within another span.
 func (t *Tracer) Queries() pgx.QueryTracer {
 	return queries{otelpgx.NewTracer(
 		otelpgx.WithTracerProvider(t.provider), otelpgx.WithMeterProvider(meternoop.NewMeterProvider()),
@@ -238,7 +196,7 @@ func (t *Tracer) Queries() pgx.QueryTracer {
 	)}
 }
 
-// statementName returns the name of a statement from the files of queries, such as EventSlice, or else its first word.
+// statementName is the name of a statement of the queries' files, such as EventSlice, or else its first word.
 func statementName(sql string) string {
 	if rest, named := strings.CutPrefix(sql, "-- name: "); named {
 		if name, _, ok := strings.Cut(rest, " "); ok {
@@ -248,7 +206,7 @@ func statementName(sql string) string {
 	return otelpgx.SQLOperationName(context.Background(), sql) // It asks nothing of the context.
 }
 
-// queries removes the texts of errors from spans. It traces only statements and COPY, and not connecting.
+// queries keeps errors' texts from the spans. It traces statements and COPY and nothing else, so connecting is not traced.
 type queries struct{ tracer *otelpgx.Tracer }
 
 // TraceQueryStart begins a span.
@@ -256,12 +214,12 @@ func (q queries) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.T
 	return q.tracer.TraceQueryStart(ctx, conn, pgx.TraceQueryStartData{SQL: data.SQL})
 }
 
-// TraceQueryEnd ends the span.
+// TraceQueryEnd ends it.
 func (q queries) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
 	q.tracer.TraceQueryEnd(ctx, conn, pgx.TraceQueryEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
 
-// reporter logs once when spans cannot be sent, and once when they can be sent again. OpenTelemetry's own error handler is global.
+// reporter tells the log when spans cannot be sent, once until they can again: OpenTelemetry's own way is global.
 type reporter struct {
 	sdktrace.SpanExporter
 
@@ -269,7 +227,7 @@ type reporter struct {
 	failed atomic.Bool
 }
 
-// ExportSpans sends spans. Spans that cannot be sent are lost, which is not an error.
+// ExportSpans sends spans. Those that cannot be sent are lost, and that is no error of anybody's.
 func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := r.SpanExporter.ExportSpans(ctx, spans)
 	switch {
@@ -286,7 +244,7 @@ func (q queries) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, data pg
 	return q.tracer.TraceCopyFromStart(ctx, conn, data)
 }
 
-// TraceCopyFromEnd ends the span.
+// TraceCopyFromEnd ends it.
 func (q queries) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
 	q.tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }

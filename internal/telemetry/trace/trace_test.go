@@ -27,6 +27,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/filter"
 	capturelog "github.com/daymill/daymill/internal/capture/log"
+	capturesignal "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/date"
@@ -34,6 +35,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/trace"
@@ -196,7 +198,7 @@ func TestVerificationTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	require.Empty(t, verified[0].GetParentSpanId())
 	require.Subset(t, b.children(verified[0]), []string{"EventSlice", "VerificationBegin"})
 	require.Contains(t, verified[0].String(), "daymill.drifted_entities")
-	require.Contains(t, verified[1].String(), telemetry.Interrupted)
+	require.Contains(t, verified[1].String(), signal.Interrupted)
 	b.requireDiscreet(t, "7263548901")
 }
 
@@ -302,8 +304,8 @@ func TestCollectorAway(t *testing.T) {
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, err)
-	ctx := tracer.Listen(t.Context(), telemetry.RunStart{})
-	tracer.Listen(ctx, telemetry.RunError{Err: errors.New("hunter2")})
+	ctx := tracer.Listen(t.Context(), signal.RunStart{})
+	tracer.Listen(ctx, signal.RunError{Err: errors.New("hunter2")})
 	require.NoError(t, tracer.Close(t.Context()))
 	require.Equal(t, 1, strings.Count(log.String(), "traces cannot be sent"))
 }
@@ -333,7 +335,7 @@ func TestDeliveryTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	require.Contains(t, b.children(delivered[0]), "LetterParked")
 	require.Equal(t, span.Status_STATUS_CODE_ERROR, delivered[0].GetStatus().GetCode())
 	require.Contains(t, delivered[0].String(), "daymill.consumer")
-	require.Contains(t, delivered[0].String(), telemetry.Failed)
+	require.Contains(t, delivered[0].String(), capturesignal.Failed)
 	b.requireDiscreet(t, "7263548901", "hunter2")
 }
 

@@ -1,0 +1,74 @@
+package signal
+
+import "github.com/daymill/daymill/internal/telemetry"
+
+// Names of the metrics.
+const (
+	runsStarted      = "daymill_runs_started_total"
+	runs             = "daymill_runs_total"
+	runDuration      = "daymill_run_duration_seconds"
+	runLongest       = "daymill_run_longest_statement_seconds"
+	phaseDuration    = "daymill_phase_duration_seconds"
+	events           = "daymill_events_total"
+	rows             = "daymill_rows_total"
+	worked           = "daymill_run_worked_seconds_total"
+	paused           = "daymill_run_paused_seconds_total"
+	slices           = "daymill_slices_total"
+	sliceDuration    = "daymill_slice_duration_seconds"
+	batches          = "daymill_batches_total"
+	batchDuration    = "daymill_batch_duration_seconds"
+	requests         = "daymill_requests_total"
+	rescues          = "daymill_rescues_total"
+	backfills        = "daymill_backfills_total"
+	backfillDates    = "daymill_backfill_dates_total"
+	verified         = "daymill_verified_dates_total"
+	verifiedEntities = "daymill_verified_entities_total"
+	driftedEntities  = "daymill_drifted_entities_total"
+	verifyDuration   = "daymill_verify_duration_seconds"
+)
+
+// Metrics returns the metrics that the signals change.
+func Metrics() []telemetry.Metric {
+	// Statements are meant to take a tenth of a second, and a quarter at most.
+	statement := []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
+	// Runs take from milliseconds, where a date is right and small, to hours, where it is large and the pace is slow.
+	run := []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}
+	outcomes := []string{Complete, Interrupted, Lost, failed}
+	return []telemetry.Metric{
+		{Name: runsStarted, Help: "Runs that have begun."},
+		{Name: runs, Help: "Runs that have ended.", Labels: []string{"outcome"}, Values: [][]string{outcomes}},
+		{Name: runDuration, Help: "How long runs took, pauses included.", Buckets: run, Labels: []string{"outcome"}, Values: [][]string{outcomes}},
+		{Name: runLongest, Help: "The longest statement of each run: none is meant to take more than a quarter of a second.", Buckets: statement},
+		{
+			Name: phaseDuration, Help: "How long the phases of runs took, pauses included.", Buckets: run,
+			Labels: []string{"phase"}, Values: [][]string{{"scan", "publish", "settle"}},
+		},
+		{Name: events, Help: "Events of the dates that were completed."},
+		{Name: rows, Help: "Rows of metrics that were written.", Labels: []string{"change"}, Values: [][]string{{"inserted", "updated", "deleted"}}},
+		{Name: worked, Help: "Time that runs spent in statements."},
+		{Name: paused, Help: "Time that runs spent pausing between statements."},
+		{Name: slices, Help: "Slices of dates.", Labels: []string{"outcome"}, Values: [][]string{{Read, Divided, Dense}}},
+		{Name: sliceDuration, Help: "How long the statements of slices that were read took.", Buckets: statement},
+		{Name: batches, Help: "Transactions that publish.", Labels: []string{"outcome"}, Values: [][]string{{Written, TimedOut}}},
+		{Name: batchDuration, Help: "How long the transactions that publish took.", Buckets: statement},
+		{
+			Name: requests, Help: "What happened to requests: a job was made of one, a run claimed it, it was satisfied.",
+			Labels: []string{"action"}, Values: [][]string{{"enqueued", "claimed", "satisfied"}},
+		},
+		{Name: rescues, Help: "Dates that were handed on because their run gave no sign of life."},
+		{Name: backfills, Help: "What happened to backfills.", Labels: []string{"action"}, Values: [][]string{{"started", "completed", Cancelled}}},
+		{Name: backfillDates, Help: "What happened to dates of backfills.", Labels: []string{"action"}, Values: [][]string{{"requested", "ended"}}},
+		{
+			Name: verified, Help: "Dates that were recounted.", Labels: []string{"result"},
+			Values: [][]string{{"exact", Drifted, "changed", "protected", "incomplete", Interrupted, failed}},
+		},
+		{Name: verifiedEntities, Help: "Entities that were recounted."},
+		{Name: driftedEntities, Help: "Entities whose metrics of a date differed from a recount."},
+		{Name: verifyDuration, Help: "How long recounts of a date took, pauses included.", Buckets: run},
+	}
+}
+
+// one counts one.
+func one(metric string, labels ...string) telemetry.Sample {
+	return telemetry.Sample{Metric: metric, Labels: labels, Value: 1}
+}

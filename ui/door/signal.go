@@ -1,0 +1,51 @@
+package door
+
+import (
+	"log/slog"
+
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+// AccessRefuse says that a request over HTTP had wrong credentials, or that it was refused unread because its client had sent
+// wrong ones too often. No field has what was sent.
+type AccessRefuse struct {
+	Credential string // password, api_token, cron_secret or metrics_token
+	Client     string // the address, and the one that a proxy names
+	Throttled  bool   // the credentials were not looked at
+}
+
+const refusedMetric = "daymill_access_refused_total"
+
+// Signals returns one signal of each type of this package.
+func Signals() []telemetry.Signal { return []telemetry.Signal{AccessRefuse{}} }
+
+// Metrics returns the metrics that these signals change.
+func Metrics() []telemetry.Metric {
+	return []telemetry.Metric{{
+		Name: refusedMetric, Help: "Requests over HTTP with wrong credentials, or not heard after too many such.", Labels: []string{"credential"},
+		Values: [][]string{{passwordCredential, ApiCredential, CronCredential, MetricsCredential}},
+	}}
+}
+
+// Name returns access_refuse.
+func (AccessRefuse) Name() string { return "access_refuse" }
+
+// Attrs returns its fields.
+func (s AccessRefuse) Attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.String("credential", s.Credential), slog.String("client", s.Client), slog.Bool("throttled", s.Throttled),
+	}
+}
+
+// Line warns of wrong credentials, and is quiet while a client is throttled: one line for each wrong one is enough.
+func (s AccessRefuse) Line() (slog.Level, string) {
+	if s.Throttled {
+		return slog.LevelDebug, "request refused after too many wrong credentials"
+	}
+	return slog.LevelWarn, "wrong credentials"
+}
+
+// Samples counts the refusal.
+func (s AccessRefuse) Samples() []telemetry.Sample {
+	return []telemetry.Sample{{Metric: refusedMetric, Labels: []string{s.Credential}, Value: 1}}
+}
