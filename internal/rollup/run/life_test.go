@@ -253,7 +253,7 @@ func TestRunLife(t *testing.T) {
 				}
 			}
 			b.runner.Clock = clock
-			_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(figures run.Figures) { phase = figures.Phase }})
+			_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(figures run.Report) { phase = figures.Phase }})
 			require.True(t, restored)
 			if where == run.PhasePublish {
 				require.ErrorIs(t, err, run.ErrFenced)
