@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/daymill/daymill/internal/rollup/signal"
@@ -41,31 +40,38 @@ const (
 	mostChanges = 5_000
 )
 
-// Publisher publishes a date for a run.
-type Publisher struct {
+// Reader reads the stored rows of a date, and compares them with counted ones.
+type Reader struct {
 	Session *postgres.Session
 	Type    entity.Type
 	Pacer   *pace.Pacer
 	Date    date.Date
+	// Alive is called before each statement.
+	Alive func() error
+	// Counted, if not nil, gets the counted rows in parts, in key order, once they are compared, or published. It may not keep them.
+	Counted func(rows []merge.Row)
+	// Totals is what was counted, up to the last row that was compared or published.
+	Totals Totals
+
+	reads *pace.Size
+}
+
+// Publisher publishes a date for a run.
+type Publisher struct {
+	Reader
+
 	// Listeners receive a signal for every batch of Run; may be empty.
 	Listeners telemetry.Listeners
 	Run       signal.Run
-
 	// Advance moves the run's cursor in the batch's transaction, or fails if the run may not write any more. It is called
 	// before anything is written.
 	Advance func(ctx context.Context, queries *db.Queries, upTo entity.ID, totals Totals) error
-	// Alive is called before each read and each batch.
-	Alive func() error
-	// Counted, if not nil, gets the counted rows in parts, in key order, once they are published. It may not keep them.
-	Counted func(rows []merge.Row)
 
-	// Totals is what is published for the date, up to the cursor.
-	Totals Totals
 	// Rows and Batches are what this publisher has written.
 	Rows    figure.Rows
 	Batches int
 
-	reads, writes *pace.Size
+	writes *pace.Size
 	// contested reports that somebody else wrote a row of the date after it was read: new rows are then no longer assumed to
 	// be new.
 	contested bool
@@ -77,120 +83,11 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
 }
 
-// walk compares the stored rows above after, and up to upTo if it is given, with the counted rows. It passes the rows that differ
-// to a function in parts, so that the changes of a large range do not fill the memory.
-func (p *Publisher) walk(
-	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, take func(changes []change) error,
-) error {
-	p.size()
-	for more := true; more; {
-		if err := p.Alive(); err != nil {
-			return err
-		}
-		stored, end, err := p.read(ctx, after, upTo)
-		if err != nil {
-			return err
-		}
-		// The stored rows are known up to end, or up to the bound of the pass.
-		part := counted
-		if more = end != nil; more {
-			n := counted.Through(*end)
-			part, counted = counted.Slice(0, n), counted.Slice(n, counted.Len())
-			after = end
-		}
-		if err := p.stretch(part, stored, take); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// size sets the sizes of the first statements.
-func (p *Publisher) size() {
-	if p.reads == nil {
-		p.reads = pace.NewSize(firstRows, 1, mostRows)
-		p.writes = pace.NewSize(firstRows, 1, mostChanges)
-	}
-}
-
-func (p *Publisher) stretch(counted merge.Rows, stored []db.MetricRangeRow, take func(changes []change) error) error {
-	for {
-		size, known := counted.Len(), stored
-		if size > mostRows {
-			size = mostRows
-			last := counted.ID(size - 1)
-			n := sort.Search(len(stored), func(i int) bool { return stored[i].EntityID > last })
-			known = stored[:n]
-		}
-		rows := counted.Slice(0, size).List()
-		counted, stored = counted.Slice(size, counted.Len()), stored[len(known):]
-		changes, totals := diff(rows, known, p.Totals)
-		if err := take(changes); err != nil {
-			return err
-		}
-		p.Totals = totals
-		if p.Counted != nil {
-			p.Counted(rows)
-		}
-		if counted.Len() == 0 {
-			return nil
-		}
-	}
-}
-
-// read returns some stored rows above after, and the last entity of the range that it has read; nil if there are no more rows.
-func (p *Publisher) read(ctx context.Context, after, upTo *entity.ID) ([]db.MetricRangeRow, *entity.ID, error) {
-	for {
-		size := int32(p.reads.Value())
-		rows, took, err := p.readRange(ctx, after, size, p.reads.Limit())
-		if postgres.IsTimeout(err) {
-			if !p.reads.TimedOut(float64(size)) {
-				return nil, nil, ErrTooSlow
-			}
-		} else if err != nil {
-			return nil, nil, fmt.Errorf("read metrics: %w", err)
-		}
-		if pauseErr := p.Pacer.Pause(ctx, took); pauseErr != nil {
-			return nil, nil, pauseErr
-		}
-		if err != nil {
-			continue
-		}
-		if err := ascend(after, rows); err != nil {
-			return nil, nil, err
-		}
-		var end *entity.ID
-		if len(rows) == int(size) {
-			p.reads.Took(float64(size), took)
-			last := rows[len(rows)-1].EntityID
-			end = &last
-		}
-		if upTo != nil {
-			n := sort.Search(len(rows), func(i int) bool { return rows[i].EntityID > *upTo })
-			if n < len(rows) {
-				rows, end = rows[:n], nil
-			}
-		}
-		return rows, end, nil
-	}
-}
-
-func (p *Publisher) readRange(
-	ctx context.Context, after *entity.ID, size int32, limit time.Duration,
-) (rows []db.MetricRangeRow, took time.Duration, err error) {
-	took, err = p.Pacer.Do(p.Session, func() error {
-		return p.Session.Walk(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
-			rows, err = db.New(on).MetricRange(ctx, db.MetricRangeParams{
-				MetricDate: p.Date, AfterEntity: p.Type.FormatPointer(after), MaxRows: size,
-			})
-			return err
-		})
-	})
-	return rows, took, err
-}
-
 // write writes changes, one batch after another.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
+	if p.writes == nil {
+		p.writes = pace.NewSize(firstRows, 1, mostChanges)
+	}
 	for len(changes) > 0 {
 		if err := p.Alive(); err != nil {
 			return err

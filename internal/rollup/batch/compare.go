@@ -17,12 +17,12 @@ type Difference struct {
 	Counted *merge.Row
 }
 
-// Compare is like Publish but writes nothing. It calls a function, in key order, with every difference between the counted rows,
+// Compare calls a function, in key order, with every difference between the counted rows,
 // which must ascend, and the date's stored rows above after, and up to upTo if it is given. It adds what was counted to Totals.
-func (p *Publisher) Compare(
+func (r *Reader) Compare(
 	ctx context.Context, counted merge.Rows, after, upTo *entity.ID, found func(Difference),
 ) error {
-	return p.walk(ctx, counted, after, upTo, func(changes []change) error {
+	return r.walk(ctx, counted, after, upTo, func(changes []change) error {
 		for _, c := range changes {
 			found(Difference{ID: c.id, Stored: c.was, Counted: c.row})
 		}

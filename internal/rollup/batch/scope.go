@@ -65,14 +65,14 @@ func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted mer
 	return was, nil
 }
 
-func (p *Publisher) readScope(ctx context.Context, entities []entity.ID) (rows []db.MetricRangeRow, err error) {
+func (r *Reader) readScope(ctx context.Context, entities []entity.ID) (rows []db.MetricRangeRow, err error) {
 	texts := make([]string, len(entities))
 	for i, id := range entities {
-		texts[i] = p.Type.Format(id)
+		texts[i] = r.Type.Format(id)
 	}
-	took, err := p.Pacer.Do(p.Session, func() error {
-		return p.Session.Look(ctx, p.reads.Limit(), func(ctx context.Context, on postgres.DBTX) error {
-			found, err := db.New(on).MetricScope(ctx, db.MetricScopeParams{MetricDate: p.Date, Entities: texts})
+	took, err := r.Pacer.Do(r.Session, func() error {
+		return r.Session.Look(ctx, r.reads.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+			found, err := db.New(on).MetricScope(ctx, db.MetricScopeParams{MetricDate: r.Date, Entities: texts})
 			rows = make([]db.MetricRangeRow, len(found))
 			for i := range found {
 				rows[i] = db.MetricRangeRow(found[i])
@@ -86,7 +86,7 @@ func (p *Publisher) readScope(ctx context.Context, entities []entity.ID) (rows [
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
-	return rows, p.Pacer.Pause(ctx, took)
+	return rows, r.Pacer.Pause(ctx, took)
 }
 
 // eventsOf returns the sum of the counts of a stored row.

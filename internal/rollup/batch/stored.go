@@ -18,18 +18,18 @@ var ErrOrder = errors.New("Postgres and Daymill order entities differently, so t
 // Stored adds up all stored rows of the date, in ranges of the primary key. Each range begins where Postgres says that the one
 // before has ended, so no row is left out even if this process orders entities differently. For one million events of 254,000
 // entities it takes 0.4 s.
-func (p *Publisher) Stored(ctx context.Context) (sum Totals, err error) {
-	p.size()
+func (r *Reader) Stored(ctx context.Context) (sum Totals, err error) {
+	r.size()
 	var after *string
 	for {
-		if err := p.Alive(); err != nil {
+		if err := r.Alive(); err != nil {
 			return Totals{}, err
 		}
-		size := int32(p.reads.Value())
-		sums, took, err := p.sumRange(ctx, after, size, p.reads.Limit())
+		size := int32(r.reads.Value())
+		sums, took, err := r.sumRange(ctx, after, size, r.reads.Limit())
 		switch {
 		case postgres.IsTimeout(err):
-			if !p.reads.TimedOut(float64(size)) {
+			if !r.reads.TimedOut(float64(size)) {
 				return Totals{}, ErrTooSlow
 			}
 		case err != nil:
@@ -40,21 +40,21 @@ func (p *Publisher) Stored(ctx context.Context) (sum Totals, err error) {
 			if sums.Rows < int64(size) {
 				return sum, nil
 			}
-			p.reads.Took(float64(size), took)
+			r.reads.Took(float64(size), took)
 			after = &sums.LastEntity
 		}
-		if err := p.Pacer.Pause(ctx, took); err != nil {
+		if err := r.Pacer.Pause(ctx, took); err != nil {
 			return Totals{}, err
 		}
 	}
 }
 
-func (p *Publisher) sumRange(
+func (r *Reader) sumRange(
 	ctx context.Context, after *string, size int32, limit time.Duration,
 ) (sums db.MetricSumsRow, took time.Duration, err error) {
-	took, err = p.Pacer.Do(p.Session, func() error {
-		return p.Session.Walk(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
-			sums, err = db.New(on).MetricSums(ctx, db.MetricSumsParams{MetricDate: p.Date, AfterEntity: after, MaxRows: size})
+	took, err = r.Pacer.Do(r.Session, func() error {
+		return r.Session.Walk(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+			sums, err = db.New(on).MetricSums(ctx, db.MetricSumsParams{MetricDate: r.Date, AfterEntity: after, MaxRows: size})
 			return err
 		})
 	})

@@ -150,8 +150,8 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 		Session: a.pair.Source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.run(), Listeners: a.Listeners,
 	}
 	a.publisher = &batch.Publisher{
-		Session: a.pair.Primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals, Advance: a.advance,
-		Run: a.run(), Listeners: a.Listeners,
+		Reader:  batch.Reader{Session: a.pair.Primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals},
+		Advance: a.advance, Run: a.run(), Listeners: a.Listeners,
 	}
 	return nil
 }

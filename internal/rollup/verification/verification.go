@@ -114,7 +114,7 @@ type verification struct {
 	pair    *postgres.Pair
 	pacer   *pace.Pacer
 	scanner *slice.Scanner
-	reader  *batch.Publisher
+	reader  *batch.Reader
 	result  Result
 }
 
@@ -167,7 +167,7 @@ func (v *verification) verify(ctx context.Context) error {
 		return err
 	}
 	v.scanner = &slice.Scanner{Session: v.pair.Source, Type: v.Type, Pacer: v.pacer}
-	v.reader = &batch.Publisher{Session: v.pair.Primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
+	v.reader = &batch.Reader{Session: v.pair.Primary, Type: v.Type, Pacer: v.pacer, Date: v.order.Date}
 	err = v.count(ctx)
 	if errors.Is(err, protection.ErrProtected) {
 		v.result = Result{Date: v.order.Date, RunID: v.begun.CompleteRunID, EventsRecorded: v.begun.Events, Result: Protected, Drifts: []Drift{}}
