@@ -3,10 +3,12 @@ package doctor_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/doctor"
@@ -341,6 +343,19 @@ func TestExamineRoles(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{})
 		levels, sentences := of(examine(t, pgtest.PgBouncer(t, db)), "pooler")
+		require.Equal(t, []doctor.Level{doctor.Note}, levels, sentences)
+		_, err := db.Exec(t.Context(), "ALTER DATABASE "+db.Name+" SET default_transaction_read_only = on")
+		require.NoError(t, err)
+		findings := examine(t, pgtest.PgBouncer(t, db))
+		levels, sentences = of(findings, "pooler")
+		require.Equal(t, []doctor.Level{doctor.Failure, doctor.Note}, levels, sentences)
+		at := slices.IndexFunc(findings, func(f doctor.Finding) bool { return f.Level == doctor.Failure && f.ID == "pooler" })
+		direct, err := pgx.Connect(t.Context(), db.Server.URL("postgres"))
+		require.NoError(t, err)
+		defer direct.Close(t.Context()) //nolint:errcheck // It has done its work.
+		_, err = direct.Exec(t.Context(), findings[at].Fix)
+		require.NoError(t, err)
+		levels, sentences = of(examine(t, pgtest.PgBouncer(t, db)), "pooler")
 		require.Equal(t, []doctor.Level{doctor.Note}, levels, sentences)
 	})
 }

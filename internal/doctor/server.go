@@ -66,8 +66,21 @@ func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-func checkPooler(_ context.Context, e *Examination, _ pgx.Tx) error {
+// checkPooler also looks at the default that River's own statements have behind a pooler: Daymill makes its settings in each
+// transaction of its own, and River begins none that Daymill could make them in.
+func checkPooler(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	if e.DB.Pooled() {
+		var readOnly bool
+		var fix string
+		err := tx.QueryRow(ctx, `
+			SELECT s.reset_val = 'on', pg_catalog.format('ALTER ROLE %I IN DATABASE %I SET default_transaction_read_only = off;', current_user, current_database())
+			FROM pg_catalog.pg_settings AS s WHERE s.name = 'default_transaction_read_only'`).Scan(&readOnly, &fix)
+		if err != nil {
+			return err
+		}
+		if readOnly {
+			e.Addf(Failure, "default_transaction_read_only is on: behind a pooler in transaction mode a worker cannot take jobs").Fixf("%s", fix)
+		}
 		e.Addf(Note, "a pooler in transaction mode is in use: without LISTEN, a worker sees a request within a second instead of at once; "+
 			"there are no prepared statements and no session settings; everything else works").Fixf("give the worker a direct URL if that matters")
 		return nil

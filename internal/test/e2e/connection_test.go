@@ -157,6 +157,13 @@ func testPgBouncer(t *testing.T, binary string) {
 	require.NoError(t, err)
 	b := prepare(t, direct, binary)
 	b.db.URL = url
+	// River's own statements have the database's settings.
+	for _, setting := range []string{
+		"search_path = nowhere", "default_transaction_isolation = serializable", "DateStyle = German", "TimeZone = 'Asia/Kathmandu'",
+		"standard_conforming_strings = off", "bytea_output = escape", "quote_all_identifiers = on",
+	} {
+		b.exec(t, "ALTER DATABASE "+direct.Name+" SET "+setting)
+	}
 	b.hold(t, day)
 	worker := b.worker(t)
 	b.request(t, day, day.AddDays(1))
