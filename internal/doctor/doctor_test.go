@@ -352,7 +352,7 @@ func TestExamineRoles(t *testing.T) {
 		at := slices.IndexFunc(findings, func(f doctor.Finding) bool { return f.Level == doctor.Failure && f.ID == "pooler" })
 		direct, err := pgx.Connect(t.Context(), db.Server.URL("postgres"))
 		require.NoError(t, err)
-		defer direct.Close(t.Context()) //nolint:errcheck // It has done its work.
+		defer direct.Close(t.Context())
 		_, err = direct.Exec(t.Context(), findings[at].Fix)
 		require.NoError(t, err)
 		levels, sentences = of(examine(t, pgtest.PgBouncer(t, db)), "pooler")

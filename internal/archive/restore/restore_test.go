@@ -27,7 +27,13 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+// TestMain has the archive find psql and pg_dump where the server's programs are, whether or not they are on the PATH.
+func TestMain(m *testing.M) {
+	if binaries, err := pgserver.Find(context.Background()); err == nil {
+		_ = os.Setenv("PATH", binaries.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
+	pgtest.Main(m)
+}
 
 type testBundle struct {
 	server  *pgserver.Server
