@@ -84,3 +84,16 @@ func TestSourceWatch(t *testing.T) {
 	require.Equal(t, exitOK, code)
 	require.Equal(t, "nothing to do: no table is watched\n", stdout)
 }
+
+// Ids that a collation or citext takes for equal are different entities, and the doctor says so each time.
+func TestDoctorCollation(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text})
+	_, err := db.Exec(t.Context(), `CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		CREATE TABLE public.events (who text COLLATE public.loose NOT NULL, what text, at timestamptz NOT NULL);
+		CREATE INDEX ON public.events (at)`)
+	require.NoError(t, err)
+	requireOK(t, db.URL, "source", "set", "--table", "public.events", "--entity", "who", "--type", "what", "--time", "at")
+	_, text, _ := command(t.Context(), db.URL, "doctor")
+	require.Contains(t, text, "warning  source        public.events.who has a nondeterministic collation: ids that it considers equal are counted as different entities")
+}

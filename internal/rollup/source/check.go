@@ -158,6 +158,10 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 		}
 		var report Report
 		for _, column := range table.columns {
+			if column.Name == source.Type && (column.Loose || column.BaseName == "citext") {
+				report.addf(Warning, "%s.%s takes different texts for equal, such as View and view: they are counted as different event types",
+					table.Quoted, column.Quoted).fix("map them to one with `daymill source set --map`")
+			}
 			if column.Name != source.Entity {
 				continue
 			}

@@ -53,6 +53,8 @@ func TestCheck(t *testing.T) {
 			ALTER TABLE app.events ADD COLUMN c text COLLATE app.loose NOT NULL`)
 		db.set(t, source.Options{Table: "app.events", Entity: "c", Type: "what", Time: "at"})
 		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it considers equal")
+		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "c", Time: "at"})
+		require.Contains(t, db.check(t), "warning: app.events.c takes different texts for equal")
 		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "what", Time: "at"})
 		require.Empty(t, db.check(t))
 		all, err := source.Check(t.Context(), db.DB.DB, db.Installation)
