@@ -60,7 +60,8 @@ func verdict(t *testing.T, s *site) string {
 	body := s.get(t, "/").body
 	found := regexp.MustCompile(`(?s)class="notice verdict (\w+)" role="status"><p>(.*?)</p>`).FindStringSubmatch(body)
 	require.NotNil(t, found, body)
-	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(found[2], "")
+	text := regexp.MustCompile(`</?code>`).ReplaceAllString(found[2], "`")
+	text = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(text, "")
 	return found[1] + ": " + strings.Join(strings.Fields(text), " ")
 }
 
@@ -209,7 +210,7 @@ func TestOverview(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		require.Eventually(t, func() bool {
-			return strings.HasPrefix(verdict(t, s), "bad: No source of events is set: run daymill source set")
+			return strings.HasPrefix(verdict(t, s), "bad: No source of events is set: run `daymill source set`")
 		}, waitFor, tick)
 	})
 
