@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -273,4 +275,32 @@ func (b *testBundle) rows(t *testing.T, sql string, args ...any) []string {
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err, sql)
 	return list
+}
+
+// quietly is what a query says.
+func (b *testBundle) quietly(t *testing.T, sql string, args ...any) (is bool) {
+	t.Helper()
+	require.NoError(t, b.QueryRow(t.Context(), sql, args...).Scan(&is))
+	return is
+}
+
+// mirrored fails unless the mirrors of a view are what the tables have.
+func (b *testBundle) mirrored(t *testing.T, name string) {
+	t.Helper()
+	p := b.serving(t, name).Plan
+	for i, source := range p.Sources {
+		if source.Mirror == "" {
+			continue
+		}
+		var columns []string
+		for _, c := range p.Needed(i).Columns {
+			columns = append(columns, pgx.Identifier{c.Name}.Sanitize())
+		}
+		content := func(on *pgtest.DB, relation pgx.Identifier) (text string) {
+			err := on.QueryRow(t.Context(), "SELECT coalesce(string_agg(x::text, chr(10) ORDER BY x::text), '') FROM (SELECT "+strings.Join(columns, ", ")+" FROM "+relation.Sanitize()+") AS x").Scan(&text)
+			require.NoError(t, err)
+			return text
+		}
+		require.Equal(t, content(b.sources[source.Stream], pgx.Identifier{source.Schema, source.Name}), content(b.DB, pgx.Identifier{plan.MirrorSchema, source.Mirror}), "the mirror of %s", source.Name)
+	}
 }

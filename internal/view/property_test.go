@@ -27,7 +27,12 @@ type world struct {
 	*rand.Rand
 
 	tables []randomTable
+	// two says that the tables of schema s1 are in another database.
+	two bool
 }
+
+// other is the name of the other database.
+const other = "other"
 
 type randomTable struct {
 	schema, name string
@@ -48,9 +53,16 @@ func newWorld(seed uint64) *world {
 	return w
 }
 
-func (w *world) schema() string {
+// elsewhere reports whether a table is in the other database.
+func (w *world) elsewhere(t randomTable) bool { return w.two && t.schema == "s1" }
+
+// schema makes the tables of one database.
+func (w *world) schema(elsewhere bool) string {
 	sql := `CREATE SCHEMA s0; CREATE SCHEMA s1;`
 	for _, t := range w.tables {
+		if w.elsewhere(t) != elsewhere {
+			continue
+		}
 		key := "k1"
 		if t.composite {
 			key = "k1, k2"
@@ -71,6 +83,9 @@ func (w *world) definition(name string) string {
 	for i := range count {
 		t := w.tables[w.IntN(len(w.tables))]
 		line := fmt.Sprintf("  - {schema: %s, table: %s, as: x%d", t.schema, t.name, i)
+		if w.elsewhere(t) {
+			line += ", database: " + other
+		}
 		if i > 0 {
 			first, second := []string{"k1", "a", "b"}[w.IntN(3)], []string{"k1", "k1", "a", "b"}[w.IntN(4)]
 			join := fmt.Sprintf("%s: %s", first, second)
@@ -111,9 +126,9 @@ func (w *world) value() string {
 	return fmt.Sprint(w.IntN(7))
 }
 
-// statement is what an application does at random.
-func (w *world) statement() string {
-	t := w.tables[w.IntN(len(w.tables))].sql()
+// statement is what an application does to a table at random.
+func (w *world) statement(table randomTable) string {
+	t := table.sql()
 	key := fmt.Sprintf("k1 = %d", w.IntN(9))
 	if w.IntN(3) == 0 {
 		key = fmt.Sprintf("a = %d", w.IntN(7))
@@ -143,13 +158,25 @@ func (w *world) statement() string {
 // work runs statements in transactions, some of which are rolled back. Those that fail are an application's affair.
 func (w *world) work(ctx context.Context, b *testBundle, transactions int) {
 	for range transactions {
-		tx, err := b.Begin(ctx)
+		// A transaction is in one database: that of the first table it changes.
+		table := w.tables[w.IntN(len(w.tables))]
+		elsewhere := w.elsewhere(table)
+		source := b.DB
+		if elsewhere {
+			if source = b.sources[other]; source == nil {
+				continue
+			}
+		}
+		tx, err := source.Begin(ctx)
 		if err != nil {
 			return
 		}
 		for range 1 + w.IntN(4) {
-			if _, err = tx.Exec(ctx, w.statement()); err != nil {
+			if _, err = tx.Exec(ctx, w.statement(table)); err != nil {
 				break
+			}
+			if next := w.tables[w.IntN(len(w.tables))]; w.elsewhere(next) == elsewhere {
+				table = next
 			}
 		}
 		if err != nil || w.IntN(6) == 0 {
@@ -172,7 +199,14 @@ func TestProperty(t *testing.T) {
 		t.Run(fmt.Sprintf("%d_%s", number, mode), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(number)
-			b := setupOn(t, pgtest.On(t, server, installed), w.schema())
+			w.two = number%4 >= 2
+			b := setupOn(t, pgtest.On(t, server, installed), w.schema(false))
+			if w.two {
+				b.sources[other] = pgtest.On(t, server, installed)
+				b.database(other, b.sources[other])
+				_, err := b.sources[other].Exec(t.Context(), w.schema(true)+marks)
+				require.NoError(t, err)
+			}
 			b.engine.Most, b.engine.Chunk = 1+w.IntN(20), 1+w.IntN(5)
 			w.work(t.Context(), b, 60)
 			stop := b.capture(t, mode)
@@ -182,6 +216,11 @@ func TestProperty(t *testing.T) {
 			}
 			for _, text := range texts {
 				b.apply(t, read(t, text))
+			}
+			if b.quietly(t, "SELECT count(*) > 0 FROM capture.stream WHERE name = $1", other) {
+				b.own(t, mode, other)
+			} else {
+				delete(b.sources, other) // No view has a table of it.
 			}
 			var wg sync.WaitGroup
 			wg.Go(func() { w.work(t.Context(), b, 150) })
@@ -193,12 +232,14 @@ func TestProperty(t *testing.T) {
 			for k, text := range texts {
 				t.Log(text)
 				b.exact(t, fmt.Sprintf("v%d", k))
+				b.mirrored(t, fmt.Sprintf("v%d", k))
 			}
 			for range 4 { // Nothing is built: the changes alone keep it right.
 				w.work(t.Context(), b, 20)
 				b.quiet(t)
 				for k := range texts {
 					b.exact(t, fmt.Sprintf("v%d", k))
+					b.mirrored(t, fmt.Sprintf("v%d", k))
 				}
 			}
 			_, err := b.engine.Rebuild(t.Context(), "v0", who)

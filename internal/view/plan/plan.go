@@ -28,6 +28,9 @@ const (
 	MirrorSchema = "view_mirror"
 )
 
+// maxColumns is how many columns a table of Postgres may have.
+const maxColumns = 1600
+
 // Output is a column of the view's table.
 type Output struct {
 	Name      string `json:"name"`
@@ -135,6 +138,9 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 	}
 	for i := range d.Tables {
 		m.keys(i)
+	}
+	if count := len(m.plan.Outputs) + len(d.Search); count > maxColumns {
+		m.wrongf(d.Place, "the view would have %d columns with the keys of its tables, and a table of Postgres takes %d: leave some out", count, maxColumns)
 	}
 	if err := m.search(); err != nil {
 		return nil, err
