@@ -215,20 +215,20 @@ func numbers(s plan.Source, names []string) []int {
 }
 
 // renamed gives a column its new name wherever the definition names it.
-func (d *difference) renamed(v Version, i int, before, after plan.Column) {
-	if d.definition.Tables[i].Changed == before.Name {
-		d.definition.Tables[i].Changed = after.Name
+func (d *difference) renamed(v Version, index int, before, after plan.Column) {
+	if d.definition.Tables[index].Changed == before.Name {
+		d.definition.Tables[index].Changed = after.Name
 	}
-	if !uses(v.Plan, i, before) {
+	if !uses(v.Plan, index, before) {
 		d.adapt = true
 		return
 	}
-	d.addf(renamed, i, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[i].Alias(), after.Name)
+	d.addf(renamed, index, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[index].Alias(), after.Name)
 	d.adapt = true
 	// The log may have changes with both names, and a mirror has a column of one: another one is filled.
-	d.rebuild = d.rebuild || v.Plan.Sources[i].Mirror != ""
-	for k := range d.definition.Tables[i].Columns {
-		c := &d.definition.Tables[i].Columns[k]
+	d.rebuild = d.rebuild || v.Plan.Sources[index].Mirror != ""
+	for k := range d.definition.Tables[index].Columns {
+		c := &d.definition.Tables[index].Columns[k]
 		if c.Expression == "" && c.Name == before.Name && !c.Deleted {
 			c.As, c.Name = c.Output(), after.Name
 		}
@@ -239,10 +239,10 @@ func (d *difference) renamed(v Version, i int, before, after plan.Column) {
 			continue
 		}
 		for n := range join.On {
-			if k == i && join.On[n].Second == before.Name {
+			if k == index && join.On[n].Second == before.Name {
 				join.On[n].Second = after.Name
 			}
-			if join.To == i && join.On[n].First == before.Name {
+			if join.To == index && join.On[n].First == before.Name {
 				join.On[n].First = after.Name
 			}
 		}
@@ -256,24 +256,24 @@ func uses(p *plan.Plan, i int, c plan.Column) bool {
 }
 
 // dropped keeps a column in the view, as NULL.
-func (d *difference) dropped(v Version, i int, c plan.Column) {
+func (d *difference) dropped(v Version, index int, c plan.Column) {
 	d.adapt = true
-	if d.definition.Tables[i].Changed == c.Name {
-		d.definition.Tables[i].Changed = ""
-		d.addf(dropped, i, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[i].Alias())
+	if d.definition.Tables[index].Changed == c.Name {
+		d.definition.Tables[index].Changed = ""
+		d.addf(dropped, index, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[index].Alias())
 	}
-	if !uses(v.Plan, i, c) {
+	if !uses(v.Plan, index, c) {
 		return
 	}
-	alias := d.definition.Tables[i].Alias()
-	d.addf(dropped, i, c.Number, "column %s of %s was dropped", c.Name, alias)
-	if slices.Contains(v.Plan.Joined(i), c.Name) || slices.Contains(v.Plan.Sources[i].Key, c.Name) {
+	alias := d.definition.Tables[index].Alias()
+	d.addf(dropped, index, c.Number, "column %s of %s was dropped", c.Name, alias)
+	if slices.Contains(v.Plan.Joined(index), c.Name) || slices.Contains(v.Plan.Sources[index].Key, c.Name) {
 		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
 		d.halt()
 		return
 	}
-	for k := range d.definition.Tables[i].Columns {
-		column := &d.definition.Tables[i].Columns[k]
+	for k := range d.definition.Tables[index].Columns {
+		column := &d.definition.Tables[index].Columns[k]
 		if column.Name != c.Name || column.Expression != "" {
 			continue
 		}
@@ -284,7 +284,7 @@ func (d *difference) dropped(v Version, i int, c plan.Column) {
 			return
 		}
 		column.As, column.Type, column.Deleted, column.NotNull = column.Output(), c.Type, true, false
-		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool { return o.Table == i && o.Number == c.Number && o.NotNull })
+		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool { return o.Table == index && o.Number == c.Number && o.NotNull })
 	}
 }
 
@@ -420,24 +420,24 @@ func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (to
 }
 
 // follow gives a version another plan, or builds the next one.
-func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, v Version, made *plan.Plan, d *difference) error {
+func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Version, made *plan.Plan, d *difference) error {
 	queries := db.New(tx)
 	if d.rebuild {
-		if v.State == Serving {
-			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: v.ID, Stale: d.entries[0].Sentence}); err != nil {
+		if version.State == Serving {
+			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: version.ID, Stale: d.entries[0].Sentence}); err != nil {
 				return fmt.Errorf("write down that a table is stale: %w", err)
 			}
 		}
 		_, err := e.replace(ctx, tx, view, made, audit.Who{Via: audit.ViaCron})
 		return err
 	}
-	made.Keep(v.Plan)
-	made.Filling = v.Plan.Filling
+	made.Keep(version.Plan)
+	made.Filling = version.Plan.Filling
 	document, err := marshal(made)
 	if err != nil {
 		return err
 	}
-	if err := queries.VersionPlan(ctx, db.VersionPlanParams{ID: v.ID, Plan: document}); err != nil {
+	if err := queries.VersionPlan(ctx, db.VersionPlanParams{ID: version.ID, Plan: document}); err != nil {
 		return fmt.Errorf("follow drift: %w", err)
 	}
 	if err := e.capture(ctx, tx); err != nil {
@@ -446,7 +446,7 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, v Version, ma
 	if !d.fill {
 		return nil
 	}
-	_, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: v.View, VersionID: &v.ID, Kind: TaskBuild, Via: audit.ViaCron})
+	_, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
 	if err != nil {
 		return fmt.Errorf("insert a task: %w", err)
 	}

@@ -73,7 +73,8 @@ func (w *worker) beat(ctx context.Context) error {
 // makeIndexes makes the indexes that are not there yet, each in a transaction of its own.
 func (w *worker) makeIndexes(ctx context.Context) error {
 	all := w.version.Plan.CreateIndexes(w.version.Table)
-	for next := 0; next < len(all); next++ {
+	next := 0
+	for next < len(all) {
 		err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', '0', true)"); err != nil {
 				return err
@@ -83,6 +84,7 @@ func (w *worker) makeIndexes(ctx context.Context) error {
 				return err
 			}
 			_, err = tx.Exec(ctx, all[next])
+			next++
 			return err
 		})
 		if err != nil {

@@ -175,11 +175,11 @@ func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 // apply refreshes one table of the view for changes of some of its sources, and returns how many root keys that were.
 func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(plan.Source) bool, changes []change.Change) (int, error) {
 	var touched roots
-	for i, source := range version.Plan.Sources {
+	for index, source := range version.Plan.Sources {
 		if !of(source) {
 			continue
 		}
-		keys, truncated, unknown, err := version.changed(i, changes)
+		keys, truncated, unknown, err := version.changed(index, changes)
 		if err != nil {
 			return 0, err
 		}
@@ -191,27 +191,27 @@ func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(
 		}
 		if version.Plan.Filling {
 			if len(keys) > 0 {
-				err = hold(ctx, tx, version, i, keys)
+				err = hold(ctx, tx, version, index, keys)
 			}
 			if truncated && err == nil {
-				err = hold(ctx, tx, version, i, nil)
+				err = hold(ctx, tx, version, index, nil)
 			}
 			if err != nil {
 				return 0, err
 			}
 			continue
 		}
-		if i == 0 && !truncated {
+		if index == 0 && !truncated {
 			touched = append(touched, keys...)
 			continue
 		}
 		if len(keys) > 0 {
-			if touched, err = e.touch(ctx, tx, version, i, keys, touched); err != nil {
+			if touched, err = e.touch(ctx, tx, version, index, keys, touched); err != nil {
 				return 0, err
 			}
 		}
 		if truncated {
-			if touched, err = e.touch(ctx, tx, version, i, nil, touched); err != nil {
+			if touched, err = e.touch(ctx, tx, version, index, nil, touched); err != nil {
 				return 0, err
 			}
 		}

@@ -120,7 +120,8 @@ func (s Source) Greatest(column string) string {
 // Since reads rows in the order of a column and the key: what Chunk reads, and the value of the column as text. With since it
 // begins at the value in the first parameter; with after, behind a value and a key. How many rows is the last parameter.
 func (s Source) Since(column Column, since, after bool) string {
-	names, kinds := []string{column.Name}, []string{column.Type}
+	names, kinds := make([]string, 0, 1+len(s.Key)), make([]string, 0, 1+len(s.Key))
+	names, kinds = append(names, column.Name), append(kinds, column.Type)
 	for _, name := range s.Key {
 		c, _ := s.Column(name)
 		names, kinds = append(names, name), append(kinds, c.Type)
@@ -130,7 +131,8 @@ func (s Source) Since(column Column, since, after bool) string {
 		columns[k] = "r." + quote(name)
 		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", k+1, typmod.ReplaceAllString(kinds[k], ""))
 	}
-	where, limit := "", 1
+	var where string
+	limit := 1
 	switch {
 	case after:
 		where, limit = "("+strings.Join(columns, ", ")+") > ("+strings.Join(values, ", ")+")", len(names)+1

@@ -83,16 +83,16 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 // of type document.Mistakes.
 func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
 	sources := make([]Source, len(wanted.Tables))
-	m := &maker{ctx: ctx, target: target}
+	making := &maker{ctx: ctx, target: target}
 	for i, t := range wanted.Tables {
 		db, local, err := databases.Open(ctx, t.Database)
 		if err != nil {
-			m.wrongf(t.Place, "%s", err)
+			making.wrongf(t.Place, "%s", err)
 			continue
 		}
 		source, err := Find(ctx, db, t.Schema, t.Name)
 		if errors.Is(err, ErrNoTable) {
-			m.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it", t.Database, t.Schema, t.Name)
+			making.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it", t.Database, t.Schema, t.Name)
 			continue
 		}
 		if err != nil {
@@ -107,10 +107,10 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted 
 		}
 		sources[i] = source
 	}
-	if len(m.mistakes) > 0 {
-		return nil, m.mistakes
+	if len(making.mistakes) > 0 {
+		return nil, making.mistakes
 	}
-	return m.make(wanted, sources)
+	return making.make(wanted, sources)
 }
 
 // With makes a plan for tables that are known already.
