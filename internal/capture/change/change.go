@@ -19,8 +19,8 @@ const (
 	Update   Op = "update"
 	Delete   Op = "delete"
 	Truncate Op = "truncate"
-	// Sweep ends the snapshot of a table: rows whose last change is not after the position in Old are gone. Only sinks that can
-	// find these get it.
+	// Sweep ends the snapshot of a table: rows whose last change is not after the position in Old are gone. Sinks that can do
+	// nothing with it do not get it.
 	Sweep Op = "sweep"
 )
 

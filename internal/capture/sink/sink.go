@@ -4,6 +4,8 @@ package sink
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -29,6 +31,17 @@ type Sweeper interface {
 	Sink
 	// Sweeps reports whether it does: what wraps a sink does as that one.
 	Sweeps() bool
+}
+
+// SweptUpTo is the position in a [change.Sweep]: rows whose last change is not after it are gone.
+func SweptUpTo(c change.Change) (int64, error) {
+	var before struct {
+		Position *int64 `json:"position"`
+	}
+	if err := json.Unmarshal(c.Old, &before); err != nil || before.Position == nil {
+		return 0, errors.New("the sweep has no position")
+	}
+	return *before.Position, nil
 }
 
 // Refusal is a change that a sink will not take, however often it is tried.

@@ -83,6 +83,9 @@ func (c *ClickHouse) Close() error {
 	return nil
 }
 
+// Sweeps reports that rows which a snapshot has not found are marked as deleted.
+func (*ClickHouse) Sweeps() bool { return true }
+
 // Deliver writes changes. Of a key that a batch has several changes of, the last one is written.
 func (c *ClickHouse) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	collapsed, err := sink.Collapse(changes)
@@ -151,9 +154,9 @@ func (c *ClickHouse) write(ctx context.Context, changes []sink.Collapsed) error 
 		if err != nil {
 			return err
 		}
-		if one.Op == change.Truncate {
+		if one.Op == change.Truncate || one.Op == change.Sweep {
 			if t != nil {
-				truncated = append(truncated, func() error { return c.truncate(ctx, t, one.Position) })
+				truncated = append(truncated, func() error { return c.remove(ctx, t, one.Change) })
 			}
 			continue
 		}
@@ -232,9 +235,18 @@ func (c *ClickHouse) complete(ctx context.Context, g *group) error {
 	return nil
 }
 
-// truncate marks the rows that are older than a truncate as deleted by it.
-func (c *ClickHouse) truncate(ctx context.Context, t *table, position int64) error {
-	at := strconv.FormatInt(position, 10)
-	return c.send(ctx, "INSERT INTO "+t.name+" ("+t.keyColumns()+", "+PositionColumn+", "+DeletedColumn+") SELECT "+t.keyColumns()+", "+at+", 1 FROM "+
-		t.name+" FINAL WHERE "+PositionColumn+" < "+at+" AND "+DeletedColumn+" = 0", nil)
+// remove marks the rows that a truncate or a sweep is about as deleted. The mark of a truncate has its position, and that of a sweep
+// the position before which rows are gone: rows of the same snapshot that another shard delivers later are newer than that.
+func (c *ClickHouse) remove(ctx context.Context, t *table, one change.Change) error {
+	at, older := one.Position, " < "
+	if one.Op == change.Sweep {
+		before, err := sink.SweptUpTo(one)
+		if err != nil {
+			return &refusal{reason: err.Error()}
+		}
+		at, older = before, " <= "
+	}
+	position := strconv.FormatInt(at, 10)
+	return c.send(ctx, "INSERT INTO "+t.name+" ("+t.keyColumns()+", "+PositionColumn+", "+DeletedColumn+") SELECT "+t.keyColumns()+", "+position+", 1 FROM "+
+		t.name+" FINAL WHERE "+PositionColumn+older+position+" AND "+DeletedColumn+" = 0", nil)
 }

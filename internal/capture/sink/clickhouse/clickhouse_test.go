@@ -126,6 +126,21 @@ func TestClickHouse_Truncate(t *testing.T) {
 	require.Equal(t, map[string]int64{"2": 4, "3": 5}, s.Rows(t))
 }
 
+// TestClickHouse_Sweep: rows that a snapshot has not found go, also where another shard delivers rows of that snapshot after the sweep.
+func TestClickHouse_Sweep(t *testing.T) {
+	t.Parallel()
+	s := newTarget(t)
+	opened := s.Open(t)
+	sweep := sinktest.Sweep(9, 3)
+	sinktest.Deliver(t, opened, sweep) // There is no table yet.
+	sinktest.Deliver(t, opened, sinktest.Insert(1, 1), sinktest.Insert(2, 2), sinktest.Insert(3, 3), sinktest.Insert(4, 4))
+	sinktest.Deliver(t, opened, sinktest.Insert(7, 1), sweep, sinktest.Insert(10, 5))
+	require.Equal(t, map[string]int64{"1": 7, "4": 4, "5": 10}, s.Rows(t))
+	sinktest.Deliver(t, opened, sinktest.Insert(8, 2))
+	sinktest.Deliver(t, s.Open(t), sweep)
+	require.Equal(t, map[string]int64{"1": 7, "2": 8, "4": 4, "5": 10}, s.Rows(t))
+}
+
 // TestClickHouse_Unchanged: a column that an update did not touch keeps the value that it has.
 func TestClickHouse_Unchanged(t *testing.T) {
 	t.Parallel()

@@ -32,8 +32,8 @@ func literal(text string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 }
 
-// table returns the target of a change, which it makes or extends where that is needed; nil for a truncate of a table that is not
-// there.
+// table returns the target of a change, which it makes or extends where that is needed; nil for a truncate or a sweep of a table that
+// is not there.
 func (c *ClickHouse) table(ctx context.Context, one change.Change) (*table, error) {
 	source := one.Schema + "\x00" + one.Table
 	t := c.tables[source]
@@ -56,7 +56,7 @@ func (c *ClickHouse) table(ctx context.Context, one change.Change) (*table, erro
 	if err := c.read(ctx, next, database, one.Table); err != nil {
 		return nil, err
 	}
-	if one.Op == change.Truncate {
+	if one.Op == change.Truncate || one.Op == change.Sweep {
 		if t == nil && len(next.types) > 0 {
 			if next.key, err = c.sortingKey(ctx, database, one.Table); err != nil {
 				return nil, err

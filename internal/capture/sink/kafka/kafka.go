@@ -141,6 +141,9 @@ func (k *Kafka) Close() error {
 	return nil
 }
 
+// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+func (*Kafka) Sweeps() bool { return true }
+
 // Deliver produces changes, and waits until they are stored.
 func (k *Kafka) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	var parked sink.Parked
@@ -210,7 +213,7 @@ func (k *Kafka) record(c change.Change) (*kgo.Record, error) {
 		return nil, err
 	}
 	key := []byte(c.Key)
-	if c.Op == change.Truncate {
+	if c.Op == change.Truncate || c.Op == change.Sweep {
 		key = nil
 	}
 	if size := len(key) + len(document) + len(topic) + overhead; size > k.config.MaxBytes {

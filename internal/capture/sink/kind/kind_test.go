@@ -44,9 +44,10 @@ func TestOpen(t *testing.T) {
 // TestOpened_Sweeps: a consumer is told of the rows that a snapshot has not found where its sink can delete them.
 func TestOpened_Sweeps(t *testing.T) {
 	t.Parallel()
-	for name, sweeps := range map[string]bool{kind.Postgres: true, kind.Redis: false, kind.Webhook: false} {
+	for name, sweeps := range map[string]bool{kind.Postgres: true, kind.Redis: false, kind.Search: false, kind.Webhook: true, kind.ClickHouse: true} {
 		env := environment(map[string]string{"URL": map[string]string{
 			kind.Postgres: "postgres://localhost/app", kind.Redis: "redis://localhost", kind.Webhook: "https://example.com",
+			kind.Search: "https://localhost:9200", kind.ClickHouse: "http://localhost:8123",
 		}[name]})
 		env.URL = "postgres://localhost/app"
 		opened, err := kind.Open(t.Context(), name, settings(name), env)

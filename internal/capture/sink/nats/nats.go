@@ -117,6 +117,9 @@ type pending struct {
 	future jetstream.PubAckFuture
 }
 
+// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+func (*NATS) Sweeps() bool { return true }
+
 // Deliver publishes changes, and waits until they are stored. A change is published when the one before it of its key is stored:
 // else the server could store the later one, and drop it as a repeat when both come again after the earlier one.
 func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {

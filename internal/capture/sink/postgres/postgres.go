@@ -235,13 +235,11 @@ func (t *table) row(c change.Change, values map[string]json.RawMessage, populate
 		return r, nil
 	}
 	if c.Op == change.Sweep {
-		var before struct {
-			Position int64 `json:"position"`
+		before, err := sink.SweptUpTo(c)
+		if err != nil {
+			return r, fmt.Errorf("%w: %w", errRow, err)
 		}
-		if err := json.Unmarshal(c.Old, &before); err != nil {
-			return r, fmt.Errorf("%w: the sweep has no position", errRow)
-		}
-		r.position = before.Position
+		r.position = before
 		return r, nil
 	}
 	if c.Op == change.Delete {

@@ -153,6 +153,9 @@ type command struct {
 	arguments []any
 }
 
+// Sweeps reports that a stream is told of rows that are gone. Which keys of others they are is not known.
+func (r *Redis) Sweeps() bool { return r.config.Stream != nil }
+
 // Deliver writes changes.
 func (r *Redis) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	var parked sink.Parked
@@ -206,6 +209,9 @@ func (r *Redis) plan(index int, c change.Change) ([]command, error) {
 		commands = append(commands, command{
 			index: index, script: streamScript, keys: []string{key}, arguments: []any{c.Position, r.config.MaxLen, sink.ID(c), document},
 		})
+	}
+	if c.Op == change.Sweep {
+		return commands, nil
 	}
 	if c.Op == change.Truncate {
 		if len(r.config.Delete) > 0 || r.config.Set != nil || r.config.Hash != nil {

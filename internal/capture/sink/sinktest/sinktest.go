@@ -52,6 +52,13 @@ func Delete(position int64, id any) change.Change {
 	return c
 }
 
+// Sweep says that the rows whose last change is not after a position are gone.
+func Sweep(position, upTo int64) change.Change {
+	c := Delete(position, nil)
+	c.Op, c.Key, c.Snapshot, c.Old = change.Sweep, nil, true, Object(map[string]any{"position": upTo})
+	return c
+}
+
 func make_(position int64, op change.Op, id any, row map[string]any) change.Change {
 	c := change.Change{
 		Position: position, Stream: "app", Op: op, Schema: "public", Table: "orders", Key: Object(map[string]any{"id": id}),

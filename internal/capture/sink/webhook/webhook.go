@@ -104,6 +104,9 @@ func (w *Webhook) Close() error {
 	return nil
 }
 
+// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+func (*Webhook) Sweeps() bool { return true }
+
 // Deliver posts changes.
 func (w *Webhook) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	if w.config.Batch {

@@ -136,6 +136,18 @@ func TestWebhook_Body(t *testing.T) {
 		"committed_at": "2026-03-01T10:00:00.123456Z", "schema_version": 1, "snapshot": false}`, r.bodies[0])
 }
 
+// TestWebhook_Sweep: rows that are gone are an event of their own, without a key.
+func TestWebhook_Sweep(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t, false)
+	s := r.Open(t)
+	require.True(t, s.(sink.Sweeper).Sweeps()) //nolint:forcetypeassert // It is a webhook.
+	sinktest.Deliver(t, s, sinktest.Sweep(9, 3))
+	require.JSONEq(t, `{"position": 9, "stream": "app", "op": "sweep", "schema": "public", "table": "orders", "key": null,
+		"old": {"position": 3}, "new": null, "unchanged": [], "xid": 709, "lsn": "0/1009", "ordinal": 1,
+		"committed_at": "2026-03-01T10:00:00.123456Z", "schema_version": 1, "snapshot": true}`, r.bodies[0])
+}
+
 // TestWebhook_Refused: later changes of a refused key are not posted in the same batch.
 func TestWebhook_Refused(t *testing.T) {
 	t.Parallel()
