@@ -132,6 +132,19 @@ func TestPostgres_Evolve(t *testing.T) {
 	require.JSONEq(t, `{"a": [1]}`, surprise)
 }
 
+// TestPostgres_Index: a target of an earlier release gets the indexes that a new one has.
+func TestPostgres_Index(t *testing.T) {
+	t.Parallel()
+	p := newTarget(t)
+	sinktest.Deliver(t, p.open(), sinktest.Insert(1, 1))
+	_, err := p.pool.Exec(t.Context(), "DROP INDEX copy._daymill_tombstone_position")
+	require.NoError(t, err)
+	sinktest.Deliver(t, p.open(), sinktest.Insert(2, 2))
+	var exists bool
+	require.NoError(t, p.pool.QueryRow(t.Context(), "SELECT to_regclass('copy._daymill_tombstone_position') IS NOT NULL").Scan(&exists))
+	require.True(t, exists)
+}
+
 // TestPostgres_Once: in the caller's transaction, rows are there with what else it does, or not at all.
 func TestPostgres_Once(t *testing.T) {
 	t.Parallel()

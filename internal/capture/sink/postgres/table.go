@@ -217,6 +217,9 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 		missing = append(missing, quote(column.Name)+" "+kind)
 	}
 	if t.columns[PositionColumn] {
+		if err := t.remember(ctx, tx, schema); err != nil {
+			return err
+		}
 		if len(missing) == 0 {
 			return nil
 		}
@@ -236,14 +239,10 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 				return fmt.Errorf("make the target schema: %w", err)
 			}
 		}
-		_, err := tx.Exec(ctx, `CREATE TABLE IF NOT EXISTS `+t.tombstones+` (
-			source text, key jsonb, position bigint NOT NULL, deleted_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (source, key));
-			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_deleted_at")+` ON `+t.tombstones+` (deleted_at);
-			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_position")+` ON `+t.tombstones+` (source, position)`)
-		if err != nil {
-			return fmt.Errorf("make the table of tombstones: %w", err)
+		if err := t.remember(ctx, tx, schema); err != nil {
+			return err
 		}
-		_, err = tx.Exec(ctx, "CREATE TABLE "+t.name+" ("+strings.Join(missing, ", ")+", "+quote(PositionColumn)+
+		_, err := tx.Exec(ctx, "CREATE TABLE "+t.name+" ("+strings.Join(missing, ", ")+", "+quote(PositionColumn)+
 			" bigint NOT NULL, PRIMARY KEY ("+strings.Join(quoteAll(t.key), ", ")+"))")
 		if err != nil {
 			return fmt.Errorf("make the target table: %w", err)
@@ -253,6 +252,24 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 		return nil
 	}
 	return t.read(ctx, tx, schema, name)
+}
+
+// remember makes the table of tombstones and its indexes, also where an earlier release has made only some of them. It looks first:
+// CREATE INDEX IF NOT EXISTS locks out other shards even if there is nothing to do.
+func (t *table) remember(ctx context.Context, tx pgx.Tx, schema string) error {
+	var complete bool
+	err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL AND to_regclass($3) IS NOT NULL",
+		t.tombstones, quote(schema, TombstoneTable+"_deleted_at"), quote(schema, TombstoneTable+"_position")).Scan(&complete)
+	if err == nil && !complete {
+		_, err = tx.Exec(ctx, `CREATE TABLE IF NOT EXISTS `+t.tombstones+` (
+			source text, key jsonb, position bigint NOT NULL, deleted_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (source, key));
+			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_deleted_at")+` ON `+t.tombstones+` (deleted_at);
+			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_position")+` ON `+t.tombstones+` (source, position)`)
+	}
+	if err != nil {
+		return fmt.Errorf("make the table of tombstones: %w", err)
+	}
+	return nil
 }
 
 // usable returns a type that the target knows: the same, or text. to_regtype reads a type and nothing else, so what comes
