@@ -196,6 +196,19 @@ FROM (
 ) AS n
 WHERE c.name = @consumer AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
 
+-- name: LateGaps :execrows
+-- LateGap for all consumers of late events: nothing may follow in the stream that would make them look.
+UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
+FROM (
+    SELECT x.name, max(g.id) AS id
+    FROM capture.consumer AS x
+    INNER JOIN capture.stream AS s ON s.name = x.stream
+    INNER JOIN capture.gap AS g ON g.stream_id = s.id AND (cardinality(g.tables) = 0 OR x.settings ->> 'table' = ANY(g.tables))
+    WHERE x.kind = @kind
+    GROUP BY x.name
+) AS n
+WHERE c.name = n.name AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
+
 -- name: ConsumerOfKind :many
 SELECT c.name FROM capture.consumer AS c WHERE c.kind = @kind ORDER BY c.name;
 

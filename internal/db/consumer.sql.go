@@ -376,6 +376,28 @@ func (q *Queries) LateGap(ctx context.Context, arg LateGapParams) (int64, error)
 	return result.RowsAffected(), nil
 }
 
+const lateGaps = `-- name: LateGaps :execrows
+UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
+FROM (
+    SELECT x.name, max(g.id) AS id
+    FROM capture.consumer AS x
+    INNER JOIN capture.stream AS s ON s.name = x.stream
+    INNER JOIN capture.gap AS g ON g.stream_id = s.id AND (cardinality(g.tables) = 0 OR x.settings ->> 'table' = ANY(g.tables))
+    WHERE x.kind = $1
+    GROUP BY x.name
+) AS n
+WHERE c.name = n.name AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id
+`
+
+// LateGap for all consumers of late events: nothing may follow in the stream that would make them look.
+func (q *Queries) LateGaps(ctx context.Context, kind string) (int64, error) {
+	result, err := q.db.Exec(ctx, lateGaps, kind)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const letterAsk = `-- name: LetterAsk :execrows
 UPDATE capture.letter AS l SET replay_at = now()
 WHERE l.consumer = $1 AND (

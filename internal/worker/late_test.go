@@ -66,3 +66,17 @@ func TestLateSink(t *testing.T) {
 		})
 	}
 }
+
+// TestLateGaps: after a gap all dates are requested, also if no change follows that would show it.
+func TestLateGaps(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1);
+		INSERT INTO capture.stream (name) VALUES ('app');
+		INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, '{public.other}' FROM capture.stream;
+		INSERT INTO capture.consumer (name, stream, kind, settings) VALUES ('late', 'app', 'rollup', '{"table": "public.e"}')`)
+	b.start(t)
+	b.exec(t, "INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, '{public.e}' FROM capture.stream")
+	b.wait(t, "EXISTS (SELECT FROM analytics.rollup_requests WHERE requested_via = 'watch' AND metric_date = '2026-02-01')")
+	b.wait(t, "(SELECT settings ->> 'gap' = '2' FROM capture.consumer)")
+}

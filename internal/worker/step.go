@@ -55,6 +55,13 @@ func (r *reconciler) steps() []step {
 			_, err := p.queries.WatchSettle(ctx)
 			return err
 		}},
+		{name: "request what gaps hide", maintenance: true, do: func(ctx context.Context, p *pass) error {
+			gaps, err := p.queries.LateGaps(ctx, KindRollup)
+			if err != nil || gaps == 0 {
+				return err
+			}
+			return source.RequestEvery(ctx, p.tx)
+		}},
 		{name: "repair the effects of a wrong clock", maintenance: true, do: func(ctx context.Context, p *pass) error {
 			return r.right(ctx, p.queries)
 		}},
