@@ -148,6 +148,11 @@ func TestCapture(t *testing.T) {
 		t.Parallel()
 		b := setupCapture(t, 20)
 		b.exec(t, "UPDATE capture.shard SET position = 5, failures = 3, error = 'it answered 503 <b>' WHERE shard = 1")
+		b.exec(t, `INSERT INTO capture.consumer (name, stream, kind, settings) VALUES ('view-1', 'app', 'view', '{"view": 1, "title": "sales by day"}');
+			INSERT INTO capture.shard (consumer, shard, position) VALUES ('view-1', 0, 0)`)
+		require.Contains(t, b.get(t, "/consumers").body, `href="/consumers/view-1">sales by day</a>`)
+		require.Contains(t, b.get(t, "/consumers/view-1").body, ">sales by day</h1>")
+		b.exec(t, "DELETE FROM capture.consumer WHERE name = 'view-1'")
 		body := b.get(t, "/consumers").body
 		require.Contains(t, body, "failing")
 		require.Contains(t, body, "it answered 503 &lt;b&gt;")

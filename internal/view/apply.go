@@ -297,7 +297,7 @@ func (e *Engine) consumers(ctx context.Context, tx pgx.Tx, v View, p *plan.Plan,
 		default:
 			position = max(head.Forgotten, head.Position-replayed, 0)
 		}
-		settings, err := json.Marshal(map[string]any{"view": v.ID})
+		settings, err := json.Marshal(map[string]any{"view": v.ID, "title": v.Name})
 		if err != nil {
 			return fmt.Errorf("write the settings of %s: %w", name, err)
 		}

@@ -56,6 +56,17 @@ type Consumer struct {
 	CreatedAt     time.Time
 }
 
+// Title is what people call the consumer: that of a view has a number in its name, and the view's name in its settings.
+func (c Consumer) Title() string {
+	var settings struct {
+		Title string `json:"title"`
+	}
+	if json.Unmarshal(c.Settings, &settings) != nil || settings.Title == "" {
+		return c.Name
+	}
+	return settings.Title
+}
+
 // Progress is how a consumer gets on, over all of its shards.
 type Progress struct {
 	Consumer

@@ -80,9 +80,18 @@ func Configure(ctx context.Context, tx pgx.Tx, c Config, who audit.Who) error {
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "capture tables", Target: c.Name, Detail: map[string]any{"tables": c.Tables}})
 }
 
-// Refuse records why nobody reads a stream, where nobody does.
+// Refuse records why nobody reads a stream, where nobody does. The disk guard cannot look at a database that cannot be opened, so
+// the reason also names the slot that may hold back WAL there.
 func Refuse(ctx context.Context, tx pgx.Tx, name string, cause error) error {
-	err := db.New(tx).StreamRefuse(ctx, db.StreamRefuseParams{Name: name, Reason: cause.Error(), Silence: silenceInBeats * DefaultBeat})
+	row, err := db.New(tx).StreamGet(ctx, name)
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", name, err)
+	}
+	if row.Mode == ModeWAL && row.Slot != "" {
+		cause = fmt.Errorf("%w; meanwhile nobody guards its disk: if this lasts, drop the slot there with SELECT pg_drop_replication_slot('%s'), "+
+			"and the tables are read again later", cause, row.Slot)
+	}
+	err = db.New(tx).StreamRefuse(ctx, db.StreamRefuseParams{Name: name, Reason: cause.Error(), Silence: silenceInBeats * DefaultBeat})
 	if err != nil {
 		return fmt.Errorf("say why stream %s is not read: %w", name, err)
 	}
