@@ -271,7 +271,7 @@ func TestOnChange_Fails(t *testing.T) {
 	require.Contains(t, b.errors, "function copy: the service is busy")
 }
 
-// TestOnChange_Suspect: a change that failed a dozen times becomes a dead letter where another one works, and not where none does.
+// TestOnChange_Suspect: a change that failed a dozen times becomes a dead letter where another one works, and not if none does.
 func TestOnChange_Suspect(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// raw sends bytes as they are, and returns the first answer to them; the status is 0 where the connection ends without one.
+// raw sends bytes as they are, and returns the first answer to them; the status is 0 if the connection ends without one.
 func (s *site) raw(t *testing.T, text string) response {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())

@@ -25,7 +25,7 @@ func listedDates(body string) []string {
 	return dates
 }
 
-// leads is where the link of a pager leads; empty where there is none.
+// leads is where the link of a pager leads; empty if there is none.
 func leads(t *testing.T, body, rel string) string {
 	t.Helper()
 	found := regexp.MustCompile(`<a href="([^"]*)" rel="` + rel + `">`).FindStringSubmatch(body)

@@ -114,7 +114,7 @@ func TestDoctor(t *testing.T) {
 		require.Contains(t, body, "time zone")
 	})
 
-	// A database that is gone is no reason to tell a viewer where it was.
+	// If the database is unreachable, viewers must still not learn where it is.
 	t.Run("Unreachable", func(t *testing.T) {
 		t.Parallel()
 		db := database(t)

@@ -175,7 +175,7 @@ func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Req
 		object := make(map[string]any)
 		for name := range rest {
 			object[name] = rest.Get(name)
-			var plain any // Numbers and truth as such, where they are.
+			var plain any // Numbers and truth as such, if they are.
 			if json.Unmarshal([]byte(rest.Get(name)), &plain) == nil {
 				object[name] = plain
 			}
@@ -195,7 +195,7 @@ var leaks = regexp.MustCompile(`SQLSTATE|goroutine \d|runtime error|invalid inpu
 // noticeOnly is the one cookie that these pages set for a user with basic credentials.
 var noticeOnly = regexp.MustCompile(`^daymill_notice=[a-z-]+; Path=/; Max-Age=60; HttpOnly; SameSite=Lax$`)
 
-// harm is what is wrong with an answer; empty where nothing is.
+// harm is what is wrong with an answer; empty if nothing is.
 func harm(answer response) (all []string) {
 	is := func(bad bool, what string) {
 		if bad {

@@ -228,7 +228,7 @@ func TestLogin(t *testing.T) {
 	t.Run("Wrong", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.clock.set(time.Now()) // Nothing is forgotten meanwhile.
+		s.clock.set(time.Now()) // Nothing is forgotten in the meantime.
 		for range 10 {
 			answer, cookie := s.login(t, "ada", "guess", "")
 			require.Nil(t, cookie)

@@ -53,7 +53,7 @@ func TestAuditAndJobPlans(t *testing.T) {
 			require.NoError(t, err, q.sql)
 			text := strings.Join(plan, "\n")
 			require.NotRegexp(t, large, text, "%s: %s", path, q.sql)
-			// A filter that is rare within another looks at ten thousand entries at most, and then asks whether to go on.
+			// A filter that is rare within another looks at ten thousand entries at most, and then asks whether to continue.
 			for _, node := range rows.FindAllStringSubmatch(text, -1) {
 				n, err := strconv.Atoi(node[1])
 				require.NoError(t, err)

@@ -128,7 +128,7 @@ func TestCapture(t *testing.T) {
 }
 
 // TestWorker_SchemaChange: a Postgres sink has the columns' types of the source, gets new columns by itself, and is paused for
-// what else happens to them, until somebody has done what it says. A JSON sink goes on.
+// what else happens to them, until somebody has done what it says. A JSON sink continues.
 func TestWorker_SchemaChange(t *testing.T) {
 	b := newApplyBundle(t)
 	t.Setenv("TEST_SAME_URL", b.db.URL)

@@ -232,7 +232,7 @@ daymill: import a.csv: too many bad rows: 1 of the first 2, and at most 0 are al
 			{`--map renames "a" twice, to "b" and to "c"`, []string{"--map", "a=b,a=c"}},
 			{`--max-errors is -1: give 0 or more`, []string{"--max-errors=-1"}},
 			{`standard input can be read only once`, []string{"-", "-"}},
-			{`--time-format: "unix" is no time format`, []string{"--time-format", "unix"}},
+			{`--time-format: "unix" is not a time format`, []string{"--time-format", "unix"}},
 			{`--time-zone: there is no time zone "Mars/Olympus"`, []string{"--time-zone", "Mars/Olympus"}},
 			{`--type and --type-value can't be used together`, []string{"--type", "a", "--type-value", "b"}},
 			{`a.csv: there is no column "at": choose one with --time`, []string{"--time", "at"}},

@@ -34,7 +34,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// getMetrics asks for /metrics; the status is 0 where nobody answers.
+// getMetrics asks for /metrics; the status is 0 if nobody answers.
 func getMetrics(t *testing.T, address, token string) (status int, body []byte) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
@@ -60,7 +60,7 @@ func parseMetrics(t *testing.T, body []byte) map[string]*dto.MetricFamily {
 	return families
 }
 
-// value is that of a metric without labels, or with one, as a whole number; -1 where there is none.
+// value is that of a metric without labels, or with one, as a whole number; -1 if there is none.
 func value(families map[string]*dto.MetricFamily, name string, label ...string) int64 {
 	for _, metric := range families[name].GetMetric() {
 		if len(label) == 2 && !slices.ContainsFunc(metric.GetLabel(), func(pair *dto.LabelPair) bool {

@@ -32,7 +32,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 
 	cases := map[string]struct {
 		args []string
-		url  string // of db where empty
+		url  string // of db if empty
 		code int
 		want string
 	}{

@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// output is what a process that goes on has written so far.
+// output is what a process that continues has written so far.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -40,7 +40,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// process is a verb that goes on until it is stopped.
+// process is a verb that continues until it is stopped.
 type process struct {
 	stdout, stderr output
 
@@ -201,7 +201,7 @@ func TestDemoPrivate(t *testing.T) {
 	require.NoDirExists(t, config.Host)
 }
 
-// What a platform says is the port is listened to by everybody only where somebody has to log in.
+// What a platform says is the port is listened to by everybody only if somebody has to log in.
 func TestWebAddress(t *testing.T) {
 	t.Setenv("PORT", "5000")
 	require.Equal(t, "127.0.0.1:5000", (&webOptions{}).address())

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSlowClients holds that whoever is slow is cut off, and that others are answered meanwhile. The limits are a server's
-// own but for their length.
+// TestSlowClients holds that whoever is slow is cut off, and that others are answered in the meantime. The limits are a server's
+// own except for their length.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	within := serverLimits()
@@ -93,7 +93,7 @@ func TestSlowClients(t *testing.T) {
 	_, err = io.WriteString(deaf, "GET /large HTTP/1.1\r\nHost: shop.example\r\n\r\n")
 	require.NoError(t, err)
 
-	// Others are answered meanwhile.
+	// Others are answered in the meantime.
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/", nil)
 	require.NoError(t, err)
 	answer, err := http.DefaultClient.Do(request)

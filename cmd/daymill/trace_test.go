@@ -104,7 +104,7 @@ func TestVerbTraces(t *testing.T) {
 	require.Equal(t, 1, named()["verify"])
 	require.Greater(t, named()["EventSlice"], before)
 
-	// The log has it all where somebody asks.
+	// The log has it all if somebody asks.
 	code, _, stderr = command(t.Context(), db.URL, "verify", day.String(), "--pace", "0", "--log-level", "debug")
 	require.Equal(t, exitOK, code)
 	require.Contains(t, stderr, `level=DEBUG msg="verification started" date=2026-03-01`)

@@ -28,7 +28,7 @@ func TestShared(t *testing.T) {
 	}}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	_, good := shared.Get(gone, time.Time{}) // Whoever began it has gone, and it goes on.
+	_, good := shared.Get(gone, time.Time{}) // Whoever began it has gone, and it continues.
 	require.False(t, good)
 	require.True(t, shared.Last().At.IsZero())
 	var all sync.WaitGroup

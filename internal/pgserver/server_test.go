@@ -27,7 +27,7 @@ func TestAt(t *testing.T) {
 		dir := t.TempDir()
 		for _, name := range []string{"initdb", "postgres"} {
 			script := "#!/bin/sh\necho '" + version + "'\n"
-			// A process that is started meanwhile would inherit the open file, and a file that is open cannot be executed.
+			// A process that is started in the meantime would inherit the open file, and a file that is open cannot be executed.
 			syscall.ForkLock.RLock()
 			err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)
 			syscall.ForkLock.RUnlock()

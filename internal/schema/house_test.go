@@ -100,7 +100,7 @@ func TestHouse(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, faults, "an upgrade makes what a first installation makes")
 
-		// What writes these tables still does, and numbers go on.
+		// What writes these tables still does, and numbers continue.
 		execute(t, b.db, `INSERT INTO public.river_job (kind, queue, args, max_attempts) VALUES ('rollup_day', 'daymill', '{"date": "2026-03-02"}', 5)`)
 		var jobs, entries int
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM daymill.jobs), (SELECT count(DISTINCT id) FROM daymill.audit)").Scan(&jobs, &entries))

@@ -30,7 +30,7 @@ const (
 // replayed is how far before the head of the log a new view begins: a transaction may be in the log before others see its rows.
 const replayed = 10_000
 
-// asked is who asked for something.
+// asked says who requested something.
 type asked = audit.Who
 
 // Step is what applying a definition does.
@@ -74,7 +74,7 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 	return steps, nil
 }
 
-// compare says what a definition changes.
+// compare returns what a definition changes.
 func (e *Engine) compare(ctx context.Context, s *Step) error {
 	v, err := Get(ctx, e.DB, s.View)
 	if errors.Is(err, ErrNone) {
@@ -320,7 +320,7 @@ func (e *Engine) head(ctx context.Context, stream string) (int64, error) {
 	return head.Position, nil
 }
 
-// Rebuild builds a view's table again, beside the one that is served.
+// Rebuild builds a view's table again while the old table is served.
 func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task int64, err error) {
 	v, err := Get(ctx, e.DB, name)
 	if err != nil {
@@ -379,7 +379,7 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 	return tasks, err
 }
 
-// Refresh asks for a refresh of the rows of some root keys; of all rows where there are none.
+// Refresh asks for a refresh of the rows of some root keys; of all rows if there are none.
 func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who audit.Who) ([]int64, error) {
 	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
 	if keys == nil {
@@ -398,7 +398,7 @@ func (e *Engine) Verify(ctx context.Context, name string, repair bool, who audit
 	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair})
 }
 
-// Pause keeps a view as it is; Resume goes on.
+// Pause pauses a view: its table stays unchanged until Resume.
 func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who) error {
 	if _, err := db.New(tx).ViewPause(ctx, db.ViewPauseParams{ID: v.ID, Because: because}); err != nil {
 		return fmt.Errorf("pause view %s: %w", v.Name, err)
@@ -409,7 +409,7 @@ func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "pause view", Target: v.Name})
 }
 
-// Resume goes on with a view where it stopped.
+// Resume resumes a paused view where it stopped.
 func Resume(ctx context.Context, tx pgx.Tx, v View, who audit.Who) error {
 	if _, err := db.New(tx).ViewResume(ctx, v.ID); err != nil {
 		return fmt.Errorf("resume view %s: %w", v.Name, err)
@@ -441,7 +441,7 @@ func eachConsumer(ctx context.Context, on postgres.DBTX, v View, do func(name st
 	return nil
 }
 
-// Remove drops a view's tables, and forgets it.
+// Remove drops a view's tables and removes the view.
 func (e *Engine) Remove(ctx context.Context, name string, who audit.Who) error {
 	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		v, err := Get(ctx, tx, name)

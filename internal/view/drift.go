@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// Drift is what has changed in a view's tables since it was made.
+// Drift is a change of a view's tables since the view was created.
 type Drift struct {
 	ID        int64      `json:"id"`
 	View      int64      `json:"-"`
@@ -78,8 +78,8 @@ type difference struct {
 	// definition and sources are the plan's, with what changed.
 	definition definition.Definition
 	sources    []plan.Source
-	// adapt says that the table can go on with another plan; fill that its rows have to be read again; rebuild that it has to be
-	// built anew; and stop why it cannot go on until somebody decides.
+	// adapt says that the table can continue with another plan; fill that its rows have to be read again; rebuild that it has to be
+	// built again; and stop why it cannot continue until somebody decides.
 	adapt, fill, rebuild bool
 	stop                 string
 }
@@ -88,7 +88,7 @@ func (d *difference) addf(kind string, table, number int, format string, argumen
 	d.entries = append(d.entries, Drift{Kind: kind, Table: table, Number: number, Sentence: fmt.Sprintf(format, arguments...), State: Followed})
 }
 
-// halt says that a person has to decide.
+// halt reports whether a person must decide.
 func (d *difference) halt() {
 	last := &d.entries[len(d.entries)-1]
 	last.State = Open
@@ -453,8 +453,8 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Versi
 	return nil
 }
 
-// Decide accepts or rejects open drift; all of it where no numbers are given. What is accepted is followed, columns that are
-// new are taken into the view, and a view that was paused for it goes on. What is rejected stays as it is.
+// Decide accepts or rejects open drift; all of it if no numbers are given. What is accepted is followed, columns that are
+// new are taken into the view, and a view that was paused for it continues. What is rejected stays as it is.
 func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int64, who audit.Who) (int, error) {
 	existing, err := Get(ctx, e.DB, name)
 	if err != nil {

@@ -30,7 +30,7 @@ func (e *Engine) Due(ctx context.Context) (due []int64, err error) {
 	return due, nil
 }
 
-// Maintain follows drift, makes up for gaps of streams, and deletes old tasks. It goes on after a view that fails.
+// Maintain follows drift, makes up for gaps of streams, and deletes old tasks. It continues after a view that fails.
 func (e *Engine) Maintain(ctx context.Context) error {
 	views, err := List(ctx, e.DB)
 	if err != nil {

@@ -46,7 +46,7 @@ type Report struct {
 // Reading says how late a table may be that is read by schedule.
 type Reading struct {
 	Table string `json:"table"` // database, schema and name
-	// Column is the one by which a change is seen within Every; empty where it is seen within Full, as deletions are.
+	// Column is the one by which a change is seen within Every; empty if it is seen within Full, as deletions are.
 	Column     string        `json:"column,omitempty"`
 	Every      time.Duration `json:"-"`
 	Full       time.Duration `json:"-"`

@@ -30,7 +30,7 @@ type readRow struct {
 	key       []string
 	keyJSON   json.RawMessage
 	row       json.RawMessage
-	changedAt string // the column Changed, where it was asked for
+	changedAt string // the column Changed, if it was asked for
 }
 
 // readRows runs a statement of package plan that reads rows.
@@ -131,7 +131,7 @@ func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Durati
 	whole := w.version.Plan.Sources[w.task.Table]
 	column, has := whole.Column(w.version.Plan.Definition.Tables[w.task.Table].Changed)
 	if !has {
-		return step{end: true}, 0, nil // It was dropped. Comparisons go on.
+		return step{end: true}, 0, nil // It was dropped. Comparisons continue.
 	}
 	arguments := texts(w.task.Cursor)
 	if w.task.Cursor == nil && w.task.since != nil {
@@ -228,7 +228,7 @@ func absent(ctx context.Context, from *postgres.DB, source plan.Source, rows []r
 	return gone, nil
 }
 
-// mirrored writes rows that were read to the mirror where they differ, and refreshes what they concern. It returns how many
+// mirrored writes rows that were read to the mirror if they differ, and refreshes what they concern. It returns how many
 // differed.
 func (w *worker) mirrored(ctx context.Context, tx pgx.Tx, table int, rows []readRow, position int64) (int64, error) {
 	if len(rows) == 0 {

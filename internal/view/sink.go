@@ -156,7 +156,7 @@ func (s *Sink) visible(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 	}
 }
 
-// load reads the view's tables where they are not what they were.
+// load reads the view's tables if they are not what they were.
 func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 	rows, err := db.New(tx).VersionRevisions(ctx, s.view)
 	if err != nil {
@@ -220,7 +220,7 @@ func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(
 	return len(touched), version.refresh(ctx, tx, touched)
 }
 
-// touch adds the root keys that rows of a table concern. Where there are many, it inserts a task for them instead.
+// touch adds the root keys that rows of a table concern. If there are many, it inserts a task for them instead.
 func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, touched roots) (roots, error) {
 	arguments := []any{}
 	if keys != nil {
@@ -276,7 +276,7 @@ func (v Version) changed(i int, changes []change.Change) (keys roots, truncated,
 	return keys.distinct(), truncated, unknown, nil
 }
 
-// keysOf returns the texts of a change's key in the order of columns. Where the table had another key then, they are those of
+// keysOf returns the texts of a change's key in the order of columns. If the table had another key then, they are those of
 // the row before and after it. Columns that were renamed since are found by their place. It may be that none are known.
 func keysOf(c change.Change, columns []string) (roots, error) {
 	inOrder, byName, err := values(c.Key)
@@ -322,7 +322,7 @@ func pick(byName map[string]string, columns []string) ([]string, bool) {
 	return key, true
 }
 
-// values are the texts of a JSON object's values, in its order and by name; none where there is no object.
+// values are the texts of a JSON object's values, in its order and by name; none if there is no object.
 func values(document json.RawMessage) (inOrder []string, byName map[string]string, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()

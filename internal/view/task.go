@@ -83,7 +83,7 @@ type Task struct {
 // Stands reports whether the task is done again and again.
 func (t Task) Stands() bool { return t.Kind == TaskPoll || t.Kind == TaskCompare }
 
-// Left is how long the task will take, as far as its progress says; 0 where it does not say.
+// Left is how long the task will take, as far as its progress says; 0 if it does not say.
 func (t Task) Left(now time.Time) time.Duration {
 	if t.State != Running || t.StartedAt == nil || t.Done == 0 || t.Total <= t.Done {
 		return 0
@@ -415,7 +415,7 @@ func (w *worker) span(upper []string, count int64) step {
 	return step{cursor: upper, done: count}
 }
 
-// upper is the root key at the end of a chunk, and how many there are up to it; it is nil where the chunk is the last one.
+// upper is the root key at the end of a chunk, and how many there are up to it; it is nil if the chunk is the last one.
 func (w *worker) upper(ctx context.Context, size int64) (upper []string, count int64, err error) {
 	session, err := w.DB.Session(ctx)
 	if err != nil {

@@ -91,7 +91,7 @@ type Version struct {
 	Table    string
 	Plan     *plan.Plan
 	Revision int32
-	// Stale says why the table is not kept right any more; empty where it is.
+	// Stale says why the table is not kept right any more; empty if it is.
 	Stale     string
 	CreatedAt time.Time
 	ServedAt  *time.Time
@@ -101,15 +101,15 @@ type Version struct {
 type Engine struct {
 	DB        *postgres.DB // the target, with the log
 	Databases *Databases
-	Clock     pace.Clock // the system's where nil
+	Clock     pace.Clock // the system's if nil
 	Pace      float64    // see package pace
 	// Listeners receive what happens.
 	Listeners telemetry.Listeners
-	// Turn is for how long a task is worked on at a time; a minute where 0.
+	// Turn is for how long a task is worked on at a time; a minute if 0.
 	Turn time.Duration
 	// Most is how many root keys are refreshed in the transaction that moves a consumer's position. More become a task.
 	Most int
-	// Chunk is how many root keys the first statement of a task is for; 500 where 0. It adapts.
+	// Chunk is how many root keys the first statement of a task is for; 500 if 0. It adapts.
 	Chunk int
 }
 
@@ -226,7 +226,7 @@ func (r roots) distinct() roots {
 	})
 }
 
-// query runs a statement of a plan. It is planned anew each time, with its values: a table may grow a thousandfold meanwhile.
+// query runs a statement of a plan. It is planned again each time, with its values: a table may grow a thousandfold in the meantime.
 func query(ctx context.Context, on postgres.DBTX, sql string, arguments ...any) (roots, error) {
 	rows, err := on.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, arguments...)...)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // testClock is the system's until it is set; then it stands still, and pauses are over at once. It counts how often it
-// was asked for the time, and can keep runs in their next pause, where they have no transaction open.
+// was asked for the time, and can keep runs in their next pause, if they have no transaction open.
 type testClock struct {
 	calls atomic.Int64
 
@@ -66,7 +66,7 @@ func (c *testClock) keep() {
 	c.keeping, c.let = true, make(map[context.Context]chan struct{})
 }
 
-// letGo returns what is closed when a run may go on.
+// letGo returns what is closed when a run may continue.
 func (c *testClock) letGo(run context.Context) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,14 +92,14 @@ func (c *testClock) awaitKept(t *testing.T, count int) {
 	}, patience, 10*time.Millisecond)
 }
 
-// release lets the run go on that came as the n-th.
+// release lets the run continue that came as the n-th.
 func (c *testClock) release(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(c.let[c.kept[n]])
 }
 
-// releaseAll lets all runs go on, and keeps no others.
+// releaseAll lets all runs continue, and keeps no others.
 func (c *testClock) releaseAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -255,7 +255,7 @@ func (b *testBundle) askedLongAgo(t *testing.T) {
 	b.exec(t, "UPDATE analytics.rollup_requests SET requested_at = requested_at - interval '1 hour', due_at = due_at - interval '1 hour'")
 }
 
-// TestBackoff has a job wait between two attempts, and others ask for its date meanwhile.
+// TestBackoff has a job wait between two attempts, and others ask for its date in the meantime.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	// failing has the date fail, and fall into a backoff that outlasts the test.

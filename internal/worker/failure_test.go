@@ -290,7 +290,7 @@ func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 		return nil
 	}))
 	b.start(t)
-	for name, test := range tests { //nolint:paralleltest // As above.
+	for name, test := range tests { //nolint:paralleltest // See above.
 		t.Run(name, func(t *testing.T) {
 			b.wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])
@@ -330,7 +330,7 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 			VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
 	}
 	b.start(t)
-	for name, test := range tests { //nolint:paralleltest // As above.
+	for name, test := range tests { //nolint:paralleltest // See above.
 		t.Run(name, func(t *testing.T) {
 			b.wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])

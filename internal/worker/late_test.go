@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestLateSink: each change asks for the dates before today that it has touched, and for all where nobody knows.
+// TestLateSink: each change asks for the dates before today that it has touched, and for all if nobody knows.
 func TestLateSink(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

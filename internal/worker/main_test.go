@@ -205,7 +205,7 @@ func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
 }
 
-// release lets runs of dates go on.
+// release lets runs of dates continue.
 func (b *testBundle) release(t *testing.T, held ...date.Date) {
 	t.Helper()
 	b.exec(t, "DELETE FROM public.hold WHERE metric_date = ANY($1)", held)
@@ -237,7 +237,7 @@ func (b *testBundle) runs(t *testing.T) int64 {
 	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs")
 }
 
-// resolutions are those of a date's requests, in the order in which they were made; "open" where there is none.
+// resolutions are those of a date's requests, in the order in which they were made; "open" if there is none.
 func (b *testBundle) resolutions(t *testing.T, d date.Date) []string {
 	t.Helper()
 	return column[string](t, b,
@@ -268,7 +268,7 @@ func (b *testBundle) requireQuiet(t *testing.T) {
 	require.Equal(t, before, b.activity(t), "a run or a request came of nothing")
 }
 
-// activity is what happens without end where a date is rolled up for ever.
+// activity is what happens without end where a date is rolled up forever.
 func (b *testBundle) activity(t *testing.T) [3]int64 {
 	t.Helper()
 	return [3]int64{

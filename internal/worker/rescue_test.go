@@ -78,7 +78,7 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// The worker of the second attempt was killed before its run began, and the run of the first goes on giving signs of life.
+	// The worker of the second attempt was killed before its run began, and the run of the first continues giving signs of life.
 	t.Run("EarlierRunAlive", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// Cancelling a job withdraws what was asked for, of whomever. The date does not go on saying that it is complete.
+// Cancelling a job withdraws what was asked for, of whomever. The date does not continue saying that it is complete.
 func TestCancelledDateIsNotComplete(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

@@ -165,7 +165,7 @@ func TestVerifyDates(t *testing.T) {
 			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications WHERE requested_via = 'river' ORDER BY id"))
 	})
 
-	// One at a time: whoever comes meanwhile waits, and the control jobs' other worker is free.
+	// One at a time: whoever comes in the meantime waits, and the control jobs' other worker is free.
 	t.Run("OneAtATime", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 1)

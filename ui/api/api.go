@@ -39,7 +39,7 @@ type API struct {
 	*page.Site
 
 	Door *door.Door
-	// Views works on views; nil where the process does not.
+	// Views works on views; nil if the process does not.
 	Views *view.Engine
 	// Doctor examines the database; nil for no such call.
 	Doctor *doctor.Shared

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/ui/reply"
 )
 
-// appDatabase is the database that is meant where none is named.
+// appDatabase is the database that is meant if none is named.
 const appDatabase = "app"
 
 // longestKey limits a key or a table that a caller looks for, in bytes.

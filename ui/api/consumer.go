@@ -19,7 +19,7 @@ import (
 const (
 	// pollWait is the longest that a poll waits for changes: the server gives a request 15 seconds.
 	pollWait = 10 * time.Second
-	// pollLook is how often it looks for some meanwhile.
+	// pollLook is how often it looks for some in the meantime.
 	pollLook = 200 * time.Millisecond
 	// pollLimit and pollLease are what a poll has that does not say.
 	pollLimit = 100
@@ -75,7 +75,7 @@ func (q pollRequest) poll(name string) (consumer.Poll, time.Duration, error) {
 	return p, time.Duration(q.WaitSeconds * float64(time.Second)), nil
 }
 
-// apiPollChanges returns the next changes of a consumer, and waits for some where there are none.
+// apiPollChanges returns the next changes of a consumer, and waits for some if there are none.
 func (s *API) apiPollChanges(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	var request pollRequest

@@ -86,7 +86,7 @@ func named(r *http.Request, part string) (string, error) {
 	return name, nil
 }
 
-// payload writes JSON for people, and cuts it where it is long.
+// payload writes JSON for people, and cuts it if it is long.
 func payload(document json.RawMessage) string {
 	if len(document) == 0 {
 		return ""

@@ -22,7 +22,7 @@ import (
 
 // Limits of one click on a bulk action. It acts on the newest bulkMost jobs of the filter, in transactions of at most bulkChunk jobs, whose
 // arguments take at most bulkBytes together (or on one job, whatever its size), and for at most bulkTime. If that is not enough, the result offers
-// to go on.
+// to continue.
 const (
 	bulkMost  = 10_000
 	bulkChunk = 100

@@ -1,5 +1,5 @@
-// Package base begins an archive: it installs what writes changes of the schema to the WAL, makes the publication and the slot, and
-// dumps the database as it was at the slot's first position.
+// Package base begins an archive: it installs the event triggers that write changes of the schema to the WAL, creates the publication and
+// the slot, and dumps the database as of the slot's first position.
 package base
 
 import (
@@ -32,7 +32,7 @@ var readme []byte
 //go:embed restore.sh
 var restoreScript []byte
 
-// BeginSQL makes what a restore needs while it runs, and EndSQL removes it.
+// BeginSQL creates what a restore needs while it runs, and EndSQL removes it.
 //
 //go:embed begin.sql
 var BeginSQL string
@@ -51,7 +51,7 @@ const (
 	manifestName = "manifest.json"
 )
 
-// Manifest says of which database an archive is, and how it is read.
+// Manifest says which database an archive is of, and how to read it.
 type Manifest struct {
 	Format     int               `json:"format"`
 	Slot       string            `json:"slot"` // and the publication
@@ -122,7 +122,7 @@ func Init(ctx context.Context, source *postgres.DB, url, archive string, now tim
 	return m, nil
 }
 
-// begin makes the slot and dumps at its snapshot, which is there as long as the connection runs no other command.
+// begin creates the slot and dumps at its snapshot, which exists as long as the connection runs no other command.
 func begin(ctx context.Context, source *postgres.DB, url, archive string, manifest *Manifest) error {
 	conn, err := wal.Connect(ctx, url)
 	if err != nil {
@@ -215,7 +215,7 @@ func describe(ctx context.Context, source *postgres.DB, m *Manifest) error {
 	return nil
 }
 
-// Remove drops what an archive has in the database: slot, publication and event triggers. Its files stay.
+// Remove drops the archive's slot, publication and event triggers. Its files stay.
 func Remove(ctx context.Context, source *postgres.DB, slot string) error {
 	if err := wal.DropSlot(ctx, source, slot); err != nil {
 		return err

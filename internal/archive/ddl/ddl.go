@@ -1,8 +1,8 @@
-// Package ddl archives changes of the schema. Event triggers write each statement to the WAL as a message, in its exact place among
-// the changes of rows, and this package makes of the message a statement that does the same again.
+// Package ddl archives changes of the schema. Event triggers write each statement to the WAL as a message, in its exact place among the
+// changes of rows, and this package turns the message into a statement that repeats the change.
 //
-// The triggers know the text that the client sent, which may be of several statements, or a call of a function that ran the
-// statement. [Reader] finds the statement in it. What it cannot find is lost, and the archive needs a new base.
+// The triggers know the text that the client sent. The text may have several statements, or call a function that ran the statement.
+// [Reader] finds the statement in the text. If it cannot, the change is lost, and the archive needs a new base.
 package ddl
 
 import (
@@ -20,7 +20,7 @@ import (
 // Schema has everything that the archive installs in a database.
 const Schema = "daymill_archive"
 
-// Row is what the prefix of a message with a row has more than that of others.
+// Row is the suffix that the prefix of a message with a row has in addition.
 const Row = ".row"
 
 // Prefix returns the prefix of the messages in the WAL of a database. It is a secret: every role may write messages.
@@ -34,7 +34,7 @@ func Prefix(ctx context.Context, on postgres.DBTX) (prefix string, err error) {
 //go:embed install.sql
 var installSQL string
 
-// Install makes the event triggers, and gives every table without a key an identity. It needs a superuser.
+// Install creates the event triggers, and sets REPLICA IDENTITY FULL on every table without a key. It needs a superuser.
 func Install(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, installSQL); err != nil {
 		return fmt.Errorf("install the event triggers: %w", err)
@@ -45,7 +45,7 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// Removal is the SQL that removes what Install made.
+// Removal is the SQL that removes what Install created.
 const Removal = `DROP EVENT TRIGGER IF EXISTS daymill_archive_begun;
 DROP EVENT TRIGGER IF EXISTS daymill_archive_rewritten;
 DROP EVENT TRIGGER IF EXISTS daymill_archive_dropped;
@@ -55,10 +55,10 @@ DROP EVENT TRIGGER IF EXISTS daymill_archive_end_called;
 DROP SCHEMA IF EXISTS daymill_archive CASCADE;
 `
 
-// triggers are how many event triggers Install makes.
+// triggers is how many event triggers Install creates.
 const triggers = 6
 
-// Installed reports whether all event triggers are there and on.
+// Installed reports whether all event triggers exist and are enabled.
 func Installed(ctx context.Context, on postgres.DBTX) (bool, error) {
 	var count int
 	err := on.QueryRow(ctx, `

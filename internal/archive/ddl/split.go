@@ -169,7 +169,7 @@ func (s statement) has(tag string) bool {
 	return place == len(words)
 }
 
-// plain returns the statement without what cannot run in a transaction: CONCURRENTLY. It is empty where the statement only ends one
+// plain returns the statement without what cannot run in a transaction: CONCURRENTLY. It is empty if the statement only ends one
 // that ran before.
 func (s statement) plain() string {
 	if len(s.tokens) < 2 || s.tokens[0].text != "CREATE" && s.tokens[0].text != "DROP" && s.tokens[0].text != "ALTER" && s.tokens[0].text != "REFRESH" {

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// ErrLost means that a statement cannot be put back together, so that the archive needs a new base.
+// ErrLost means that the text of a statement could not be found, so the archive needs a new base.
 var ErrLost = errors.New("a change of the schema could not be archived")
 
-// Reader makes statements of messages. It remembers how far it has come in a text of several statements.
+// Reader turns messages into statements. It remembers its place in a text of several statements.
 type Reader struct {
 	last string // what identifies the text
 	next int    // of its statements
@@ -70,7 +70,7 @@ func (r *Reader) Text(message Message) (string, error) {
 	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, message.Tag, short(text))
 }
 
-// ofFunction finds the statement in the body of an SQL function, of which only the name is known.
+// ofFunction finds the statement in the body of an SQL function, whose name is all that is known.
 func ofFunction(m Message, name, number string, backslashes bool) (string, error) {
 	at, _ := strconv.Atoi(number)
 	found := ""

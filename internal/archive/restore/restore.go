@@ -1,5 +1,5 @@
-// Package restore makes a database of an archive, at its end or at an earlier position. psql runs what the archive has: this package
-// checks it and chooses the transactions.
+// Package restore restores an archive into a database, up to its end or an earlier position. psql runs the archive's SQL; this package
+// checks the archive and chooses the transactions.
 package restore
 
 import (
@@ -81,7 +81,7 @@ type run struct {
 	over   bool
 }
 
-// base0 writes the base in one transaction: an interrupted one leaves nothing.
+// base0 restores the base in one transaction, so that an interrupted restore leaves nothing.
 func (r *run) base0() error {
 	dir := filepath.Join(r.config.Archive, base.Dir, strings.Replace(r.base, "/", "-", 1), "base.sql")
 	after := filepath.Join(r.config.Archive, "after-base.sql")
@@ -115,7 +115,7 @@ func (r *run) file(path string) func() error {
 	}
 }
 
-// segments writes the transactions that are asked for.
+// segments restores the requested transactions.
 func (r *run) segments(files []segment.File) error {
 	for i, f := range files {
 		if r.config.Progress != nil {

@@ -1,4 +1,4 @@
-// Package row writes changes of rows as SQL that psql and [segment] read line by line: a line is whole, whatever the values are.
+// Package row writes changes of rows as SQL. A row is always a single line, so that psql and [segment] can read line by line.
 package row
 
 import (
@@ -57,7 +57,7 @@ type Table struct {
 	Types   []uint32
 	Key     []bool
 	Full    bool
-	// Always says which columns may have been GENERATED ALWAYS AS IDENTITY when a row changed: an UPDATE may not name those.
+	// Always says which columns may have been GENERATED ALWAYS AS IDENTITY when a row changed. An UPDATE may not name these.
 	Always []bool
 }
 
@@ -121,7 +121,7 @@ func literal(v *string) string {
 	return Literal(*v)
 }
 
-// native are types for which = means the same text, so that an index may be used.
+// native lists types for which = compares the text, so that an index can be used.
 func native(oid uint32) bool {
 	switch oid {
 	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.UUIDOID, pgtype.TextOID, pgtype.VarcharOID,
@@ -163,7 +163,7 @@ func (t *Table) Delete(before *pglogrepl.TupleData) string {
 	return "DELETE FROM ONLY " + t.Name + " WHERE " + t.where(before) + ";\n"
 }
 
-// Update is the change of a row; empty where nothing changes.
+// Update is the change of a row; empty if nothing changes.
 func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 	from := before
 	if from == nil {

@@ -1,4 +1,4 @@
-// Package segment is the files of an archive: SQL that psql runs, transaction after transaction in the order of commits.
+// Package segment reads and writes the files of an archive: SQL that psql runs, transaction after transaction in the order of commits.
 //
 //	BEGIN; -- 00000000/0194F2A8 2026-11-28T06:20:00.000000Z
 //	INSERT INTO …
@@ -39,10 +39,10 @@ const (
 // moments are written with as many digits as Postgres has, so that texts sort as times do.
 const moments = "2006-01-02T15:04:05.000000Z"
 
-// LSN writes a position so that texts sort as positions do.
+// LSN formats a position so that texts sort in the order of positions.
 func LSN(lsn pglogrepl.LSN) string { return fmt.Sprintf("%08X/%08X", uint32(lsn>>32), uint32(lsn)) } //nolint:gosec // Its halves.
 
-// Seal is what the file beside a segment says.
+// Seal is the content of the file beside a sealed segment.
 type Seal struct {
 	Name           string    `json:"name"`
 	From           string    `json:"from"`
@@ -131,7 +131,7 @@ func (l *Line) read(text string) (err error) {
 // File is one segment of an archive.
 type File struct {
 	Path string
-	Seal *Seal // nil where it is not sealed yet
+	Seal *Seal // nil if it is not sealed yet
 }
 
 // List returns the segments of an archive in their order.
@@ -212,7 +212,7 @@ type Writer struct {
 	To      pglogrepl.LSN // up to where everything is in the file
 }
 
-// Open returns the writer of an archive, which goes on after the last whole transaction; a new archive begins at from. It changes
+// Open returns the writer of an archive, which continues after the last whole transaction; a new archive begins at from. It changes
 // nothing: [Writer.Cut] does, when nobody else writes.
 func Open(archive string, from pglogrepl.LSN) (w *Writer, cut int64, err error) {
 	files, err := List(archive)
@@ -314,7 +314,7 @@ func (w *Writer) Idle(lsn pglogrepl.LSN, moment time.Time) {
 	w.To = lsn
 }
 
-// Sync makes what was written durable.
+// Sync makes everything that was written durable.
 func (w *Writer) Sync() error {
 	if err := w.buffer.Flush(); err != nil {
 		return fmt.Errorf("write a segment: %w", err)
@@ -325,7 +325,7 @@ func (w *Writer) Sync() error {
 	return nil
 }
 
-// Size is that of the segment so far.
+// Size returns the size of the segment so far.
 func (w *Writer) Size() int64 { return w.seal.Bytes }
 
 // Seal ends the segment and begins the next one.
@@ -358,7 +358,7 @@ func (w *Writer) Seal() error {
 // Close makes what was written durable and closes the file.
 func (w *Writer) Close() error { return errors.Join(w.Sync(), w.file.Close()) }
 
-// WriteJSON writes a file that is there as a whole or not at all.
+// WriteJSON writes a file completely or not at all.
 func WriteJSON(path string, value any) error {
 	var content bytes.Buffer
 	encoder := json.NewEncoder(&content)

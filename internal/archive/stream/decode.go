@@ -39,7 +39,7 @@ type decoder struct {
 
 	open bool
 	skip bool   // the transaction is in the file already
-	tag  string // of a statement whose rows come before its message; empty where there is none
+	tag  string // of a statement whose rows come before its message; empty if there is none
 	role string // of that statement
 
 	// Rows of one table that follow one another: the first few are held back.
@@ -143,7 +143,7 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 	return nil
 }
 
-// relation learns what a table looks like from here on.
+// relation records the columns of a table from here on.
 func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
 	t := &known{
 		Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'},
@@ -222,7 +222,7 @@ func (d *decoder) copyRow(values []*string) {
 	d.writer.Write(d.line.Bytes())
 }
 
-// flush ends rows that follow one another.
+// flush writes the rows that were held back.
 func (d *decoder) flush() {
 	if d.copying {
 		d.writer.Write([]byte("\\.\n"))
@@ -291,7 +291,7 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 	return nil
 }
 
-// lost makes a restore stop where the schema is not known any more.
+// lost writes a statement that stops a restore, because the schema is unknown from here on.
 func (d *decoder) lost(reason string) {
 	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a change of the schema: "+oneLine(reason))+"; END"))
 }

@@ -1,9 +1,9 @@
-// Package stream writes what a database commits to the segments of its archive.
+// Package stream writes the transactions of a database to the segments of its archive.
 //
 //	slot ──▶ SQL of each transaction ──▶ segment (fsync) ──▶ confirm
 //
-// The server hears of a position only after everything before it is durable. On a start the last segment is cut after its last whole
-// transaction, and the stream goes on there: every transaction is in the archive exactly once.
+// The stream confirms a position to the server only after everything before it is durable. When it starts, it cuts the last segment off
+// after its last complete transaction and continues there. So every transaction is in the archive exactly once.
 package stream
 
 import (
@@ -127,7 +127,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	return errors.Join(err, writer.Close())
 }
 
-// check looks whether the slot has everything that the archive does not.
+// check checks that the slot still has every transaction that the archive lacks.
 func check(ctx context.Context, config Config, manifest base.Manifest, to pglogrepl.LSN) error {
 	system, err := wal.Identify(ctx, config.URL)
 	if err != nil {
@@ -247,7 +247,7 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 	return nil
 }
 
-// turn is what is done when nothing comes.
+// turn is called when no message has arrived for a while.
 func (r *reader) turn(ctx context.Context) error {
 	now := r.config.Clock.Now()
 	if !r.open && !r.dirty && r.end > r.writer.To && now.Sub(r.idle) >= quiet {
@@ -260,7 +260,7 @@ func (r *reader) turn(ctx context.Context) error {
 	return r.status(ctx)
 }
 
-// sync makes whole transactions durable, tells the server, and seals the segment when it is time.
+// sync makes complete transactions durable, confirms them to the server, and seals the segment when it is time.
 func (r *reader) sync(ctx context.Context) error {
 	now := r.config.Clock.Now()
 	seal := r.writer.Size() > r.config.Size || now.Sub(r.sealed) > r.config.Age
@@ -271,7 +271,7 @@ func (r *reader) sync(ctx context.Context) error {
 		}
 		r.writer.Write([]byte(text))
 		r.moved, r.idle = false, now
-		// Lines after the last COMMIT would be cut, so they are followed by where they stand.
+		// Lines after the last COMMIT would be cut off, so this one has the position.
 		if text != "" {
 			r.writer.Idle(r.writer.To, now)
 		}
@@ -289,7 +289,7 @@ func (r *reader) sync(ctx context.Context) error {
 	return r.status(ctx)
 }
 
-// status tells the server what is durable.
+// status confirms to the server what is durable.
 func (r *reader) status(ctx context.Context) error {
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
 		WALWritePosition: r.durable, WALFlushPosition: r.durable, WALApplyPosition: r.durable, ReplyRequested: false,

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Op is what happened.
+// Op is the kind of a change.
 type Op string
 
-// What can happen. A row that a snapshot reads is an insert with Snapshot set.
+// Kinds of changes. A row that a snapshot reads is an insert with Snapshot set.
 const (
 	Insert   Op = "insert"
 	Update   Op = "update"
@@ -48,7 +48,7 @@ type Change struct {
 	CommittedAt   time.Time `json:"committed_at"`
 	SchemaVersion int       `json:"schema_version"`
 	Snapshot      bool      `json:"snapshot"`
-	// Consumer is the only one that the change is for: a row of a snapshot that it asked for. All where empty.
+	// Consumer is the only consumer that gets the change, because it requested the snapshot that read the row. Empty means all.
 	Consumer string `json:"-"`
 }
 
@@ -60,15 +60,15 @@ func Key(c Change) string {
 		key.Reset()
 		key.Write(c.Key)
 	}
-	// Quoted, since a table's name may hold what separates the parts.
+	// Quote the names, because they may contain the separator.
 	name := strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
-	if c.Op == Sweep { // It must not stand for a truncate before it.
+	if c.Op == Sweep { // A sweep must not have the key of a truncate.
 		name += " " + string(Sweep)
 	}
 	return name
 }
 
-// Hash stands in for a key, which may be longer than an index takes.
+// Hash returns a hash of the key, which may be too long for an index.
 func Hash(c Change) []byte {
 	sum := sha256.Sum256([]byte(Key(c)))
 	return sum[:16]

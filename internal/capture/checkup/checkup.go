@@ -1,5 +1,5 @@
-// Package checkup is what the doctor looks at for capture: how the application's database is read, which tables cannot be, and who
-// may read changes.
+// Package checkup has capture's checks for the doctor: how the application's database is read, which tables cannot be captured, and
+// who may read changes.
 package checkup
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 )
 
-// Checks are capture's, for [doctor.Config].
+// Checks returns capture's checks for [doctor.Config].
 func Checks() []doctor.Check {
 	return []doctor.Check{
 		{ID: "capture", Installed: true, Do: lookAtStream},
@@ -21,7 +21,7 @@ func Checks() []doctor.Check {
 	}
 }
 
-// lookAtStream looks at the application's database. Those of others are in the environment of workers only.
+// lookAtStream checks the application's database. Only workers have the URLs of other databases.
 func lookAtStream(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	c, err := stream.Get(ctx, tx, "app")
 	if err != nil || len(c.Tables) == 0 {

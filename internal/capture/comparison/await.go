@@ -14,8 +14,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// await waits until the sink has delivered everything that the source had committed when it was called, and returns the position
-// up to which it has. What comes later has a greater one.
+// await waits until the sink has delivered everything that the source had committed when await was called. It returns the position up
+// to which the sink has delivered. Later changes have higher positions.
 func (c *comparer) await(ctx context.Context) (head int64, err error) {
 	began := c.Clock.Now()
 	until := func(done func() (bool, error)) error {
@@ -70,14 +70,14 @@ func (c *comparer) stream(ctx context.Context) (row db.StreamGetRow, err error) 
 	return row, nil
 }
 
-// mark returns what says whether all that the source has committed by now is in the log.
+// mark returns a function that reports whether everything that the source has committed by now is in the log.
 func (c *comparer) mark(ctx context.Context) (landed func(ctx context.Context) (bool, error), err error) {
 	there, err := c.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ask, reached := "SELECT pg_catalog.pg_current_wal_insert_lsn()::text", func(ctx context.Context, on postgres.DBTX, at string) (is bool, err error) {
-		// An idle stream confirms to the slot how far it has read, and writes nothing down.
+		// An idle stream only confirms to the slot how far it has read, and does not write its position.
 		err = on.QueryRow(ctx, `
 			SELECT coalesce((SELECT s.confirmed_flush_lsn >= $1::text::pg_catalog.pg_lsn FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name = $2), false)`,
 			at, there.Slot).Scan(&is)

@@ -1,13 +1,13 @@
 // Package comparison compares the rows of captured tables with those of a Postgres sink, and repairs what differs.
 //
-// It reads both sides in chunks, at a pace, while both are written. What differs then may only be on its way: such a row is a
-// suspect. It is read again in the source, until the sink has delivered everything that was committed by then, and then on both
-// sides. Where the source's row is the same as before, and the target has had no later change, the two must be equal.
+// It reads both sides in chunks, at a pace, while other sessions write to both. A row that differs is a suspect, because its change may
+// still be on its way. Run reads a suspect again in the source, waits until the sink has delivered everything that was committed by
+// then, and reads both sides again. If the source's row has not changed in the meantime, the two rows must be equal.
 //
 //	chunk ──▶ equal
 //	  └─▶ suspect ──▶ source, log, sink, target, source again ──▶ equal
 //	         ▲                          │                    └──▶ differs ──▶ repaired
-//	         └── it was changed meanwhile ┘ (a few times; then it is moving, and not judged)
+//	         └── it was changed in the meantime ┘ (a few times; then it is moving, and not judged)
 package comparison
 
 import (
@@ -28,20 +28,20 @@ import (
 const (
 	DefaultChunk    = 1000
 	DefaultPatience = 30 * time.Second
-	// rounds is how often a suspect is looked at before it is called moving.
+	// rounds is how often a suspect is compared before it counts as moving.
 	rounds = 5
-	// look is how often it is looked whether the sink has caught up.
+	// look is how often to check whether the sink has caught up.
 	look = 50 * time.Millisecond
 )
 
 var (
-	// ErrBehind says that the sink does not get on.
+	// ErrBehind says that the sink does not catch up.
 	ErrBehind = errors.New("the sink is behind, so rows that differ cannot be judged: let a worker run, and resume the sink if it is paused")
 	// ErrNoStream says that nothing is captured.
 	ErrNoStream = errors.New("nothing of its database is captured, so nothing can be compared")
 )
 
-// side is a table as one side has it.
+// side describes a table in the source or in the target.
 type side struct {
 	db      *postgres.DB
 	target  bool
@@ -51,30 +51,30 @@ type side struct {
 	called  []string // what the target calls key and columns
 }
 
-// Config is what a comparison works with. Log, Source, Target, Consumer and Repair have no default.
+// Config configures a comparison. Log, Source, Target, Consumer and Repair have no default.
 type Config struct {
 	Log, Source, Target *postgres.DB
 	Consumer            consumer.Consumer
-	// Schema is the target's; the source's where empty.
+	// Schema is the target's; the source's if empty.
 	Schema string
-	// Column is the name that a column has in the target; false where the sink does not get it.
+	// Column is the name that a column has in the target; false if the sink does not get it.
 	Column func(name string, isKey bool) (string, bool)
 	// Repair writes rows and deletes others, in the target, as changes at a position; nil only compares.
 	Repair func(ctx context.Context, table table.Table, rows []Row, position int64) error
 
 	Clock    pace.Clock
 	Pace     float64       // pauses, as a multiple of the time that a chunk took
-	Chunk    int           // rows; DefaultChunk where 0
-	Patience time.Duration // for the sink to catch up; DefaultPatience where 0
+	Chunk    int           // rows; DefaultChunk if 0
+	Patience time.Duration // for the sink to catch up; DefaultPatience if 0
 }
 
-// Row is a row that differs, as it has to be.
+// Row is the right content of a row that differs.
 type Row struct {
 	Key string // a JSON array of the key's values
-	New string // a JSON object, with the target's names; empty where there must be no row
+	New string // a JSON object, with the target's names; empty if there must be no row
 }
 
-// Result is what came of one table.
+// Result is the result of comparing one table.
 type Result struct {
 	Table     string   `json:"table"`
 	Rows      int64    `json:"rows"`      // of the source
@@ -86,7 +86,7 @@ type Result struct {
 	Examples  []string `json:"examples,omitempty"` // keys of some rows that differ
 }
 
-// Wrong is how many rows differ and have not been repaired.
+// Wrong returns how many rows differ and were not repaired.
 func (r Result) Wrong() int64 { return r.Missing + r.Extra + r.Different - r.Repaired }
 
 // maxExamples is how many keys a result has.
@@ -121,7 +121,7 @@ func Run(ctx context.Context, config Config, t table.Table) (Result, error) {
 	return c.result, err
 }
 
-// sides says which columns are compared.
+// sides sets which columns are compared.
 func (c *comparer) sides() {
 	schema := c.Schema
 	if schema == "" {
@@ -177,8 +177,8 @@ func (c *comparer) run(ctx context.Context) error {
 	return nil
 }
 
-// step compares the rows of one side after a key with those of the other. Of the target's rows, only whether there should be any
-// matters: the others were compared when the source's were read.
+// step compares the rows of one side after a key with those of the other side. For the target's rows it only checks whether they should
+// exist: their values were compared when the source's rows were read.
 func (c *comparer) step(ctx context.Context, from side, after string, exists bool) (last string, more bool, err error) {
 	rows, order, err := from.chunk(ctx, after, c.Chunk)
 	if err != nil || len(order) == 0 {

@@ -20,12 +20,12 @@ func quote(names ...string) string { return pgx.Identifier(names).Sanitize() }
 // row is a row of one side.
 type row struct {
 	document string // a JSON object with the target's names, as jsonb writes it
-	version  string // of the row in the source: another one where it was written
+	version  string // of the row in the source: another one if it was written
 	position int64  // of the last change, in the target
 }
 
 // equal reports whether two rows have the same values. A type that the target does not have is text there: what is no text in the
-// source's JSON is compared as it is written.
+// source's JSON is compared as written.
 func equal(source, target string) bool {
 	if source == target {
 		return true
@@ -46,7 +46,7 @@ func equal(source, target string) bool {
 	return true
 }
 
-// settings make both sides write values alike, and show who reads.
+// settings make both sides print values in the same way.
 const settings = "SET LOCAL timezone = 'UTC'; SET LOCAL intervalstyle = postgres; SET LOCAL bytea_output = hex; SET LOCAL extra_float_digits = 1"
 
 func (s side) exists(ctx context.Context) (exists bool, err error) {
@@ -59,7 +59,7 @@ func (s side) exists(ctx context.Context) (exists bool, err error) {
 	return exists, err
 }
 
-// has fails where a column is missing.
+// has returns an error if a column is missing.
 func (s side) has(ctx context.Context, columns []string) error {
 	var missing []string
 	err := s.db.Read(ctx, func(on database.DBTX) error {
@@ -79,7 +79,7 @@ func (s side) has(ctx context.Context, columns []string) error {
 	return nil
 }
 
-// keyDocument is a row's key as a JSON array: by place, since the two sides may call the columns otherwise.
+// keyDocument returns the SQL for a row's key as a JSON array, because the two sides may have different names for the columns.
 func (s side) keyDocument() string {
 	values := make([]string, len(s.key))
 	for i, name := range s.key {
@@ -88,7 +88,7 @@ func (s side) keyDocument() string {
 	return "pg_catalog.jsonb_build_array(" + strings.Join(values, ", ") + ")::text"
 }
 
-// keyOf reads a key's document as a row of the table, which knows the columns' types.
+// keyOf returns the SQL that converts a key's document to a row of the table, whose columns have the right types.
 func (s side) keyOf(document string) string {
 	fields := make([]string, len(s.key))
 	for i, name := range s.key {
@@ -97,7 +97,7 @@ func (s side) keyOf(document string) string {
 	return "pg_catalog.jsonb_populate_record(NULL::" + s.name + ", pg_catalog.jsonb_build_object(" + strings.Join(fields, ", ") + "))"
 }
 
-// document is the row as a JSON object with the target's names.
+// document returns the SQL for the row as a JSON object with the target's names.
 func (s side) document() string {
 	values := make([]string, 0, len(s.key)+len(s.columns))
 	for i, name := range append(slices.Clone(s.key), s.columns...) {

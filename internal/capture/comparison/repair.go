@@ -16,8 +16,8 @@ import (
 // ErrRepair says that the target refuses a row.
 var ErrRepair = errors.New("the target refuses a row")
 
-// Repairer returns what writes rows to a sink as its own changes do. The position is that of the last change before, so later
-// changes are written over it, and earlier ones are not.
+// Repairer returns a function that writes rows to a sink as the sink's own changes do. The rows get the position of the last delivered
+// change, so later changes overwrite them and earlier ones do not.
 func Repairer(stream string, column func(name string, isKey bool) (string, bool), config postgres.Config) func(
 	ctx context.Context, t table.Table, rows []Row, position int64) error {
 	config.Repair = true

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// judge returns the changes up to the first one that the consumer has to be paused for, and pauses it where that is the first.
+// judge returns the changes before the first one for which the consumer must be paused. If that one is the first of all, judge pauses the consumer.
 // A table's first change is accepted whatever its columns are.
 func (d *deliverer) judge(ctx context.Context, changes []change.Change, upTo int64) ([]change.Change, int64, error) {
 	if d.Judge == nil {
@@ -83,7 +83,7 @@ func (d *deliverer) accept(ctx context.Context, c change.Change) error {
 	})
 }
 
-// pauseFor pauses the consumer, where the shard is still the turn's. To resume it is to accept the version.
+// pauseFor pauses the consumer if this turn still holds the shard. Resuming the consumer accepts the version.
 func (d *deliverer) pauseFor(ctx context.Context, c change.Change, reason string) error {
 	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := d.hold(ctx, tx); err != nil {

@@ -15,7 +15,7 @@ import (
 	database "github.com/daymill/daymill/internal/postgres"
 )
 
-// TestRun_SchemaChange: a consumer goes on with a version that it may, is paused before the first change of another, with what
+// TestRun_SchemaChange: a consumer continues with a version that it may, is paused before the first change of another, with what
 // fixes it, and to resume it is to accept that version.
 func TestRun_SchemaChange(t *testing.T) {
 	t.Parallel()

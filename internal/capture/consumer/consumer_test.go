@@ -176,7 +176,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, consumer.Result{}, b.run(t))
 }
 
-// TestRun_Parked: a refused change parks its key, all other keys go on, and replay keeps the order.
+// TestRun_Parked: a refused change parks its key, all other keys continue, and replay keeps the order.
 func TestRun_Parked(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

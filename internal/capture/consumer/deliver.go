@@ -24,55 +24,55 @@ import (
 const (
 	DefaultBatch = 500
 	DefaultTurn  = time.Minute
-	// last is after how many failed attempts in a row a change, alone in its batch by then, is tried against another, to tell a
-	// bad row from a bad sink.
+	// last is the number of failed attempts in a row after which a change, which is then alone in its batch, is compared with another
+	// change, to distinguish a bad row from a bad sink.
 	last = 12
 	// longest is the longest pause between attempts.
 	longest = time.Minute
 )
 
-// Query is what a shard wants of the log.
+// Query says which changes a shard reads from the log.
 type Query struct {
 	Stream        string
 	After         int64 // position
 	Shard, Shards int   // by the hash of the key
 	Limit         int   // changes
-	// Consumer is whose: it also gets what is for nobody else.
+	// Consumer is the name of the consumer, which also gets changes that are only for it.
 	Consumer string
 }
 
-// Log is where changes are kept.
+// Log stores changes.
 type Log interface {
 	// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard.
 	Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error)
-	// Head is the last position of a stream's log; 0 where it is empty.
+	// Head returns the last position of a stream's log; 0 if it is empty.
 	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
 }
 
-// TxSink is a sink in the log's own database: it delivers in the transaction that moves the position, so exactly once.
+// TxSink is a sink in the log's own database. It delivers in the transaction that moves the position, so each change arrives exactly once.
 type TxSink interface {
 	sink.Sink
 	DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error)
 }
 
-// Config is what a shard's job works with. DB, Log, Sink and Filter have no default.
+// Config configures the delivery to a shard. DB, Log, Sink and Filter have no default.
 type Config struct {
 	DB     *postgres.DB // with the log and the positions
 	Log    Log
 	Sink   sink.Sink
 	Filter *filter.Filter
-	Clock  pace.Clock // the system's where nil
+	Clock  pace.Clock // the system's if nil
 
 	Consumer Consumer
 	Shard    int
-	Batch    int           // changes at a time, at most; DefaultBatch where 0
-	Turn     time.Duration // after which Run returns though there is more; DefaultTurn where 0
-	// Once says that Sink is in the log's own database, and is a TxSink.
+	Batch    int           // changes at a time, at most; DefaultBatch if 0
+	Turn     time.Duration // after which Run returns though there is more; DefaultTurn if 0
+	// Once reports that Sink is in the log's own database, and is a TxSink.
 	Once bool
-	// Listeners are told of every batch; there may be none.
+	// Listeners receive an event for every batch; may be empty.
 	Listeners telemetry.Listeners
 	// Judge says why the consumer has to pause before a change whose table has other columns than in the schema version that it
-	// has accepted, and what fixes that; empty where it goes on. Where nil, it always goes on.
+	// has accepted, and what fixes that; empty if it continues. Where nil, it always continues.
 	Judge func(ctx context.Context, on postgres.DBTX, c change.Change, accepted int) (reason string, err error)
 }
 
@@ -97,8 +97,8 @@ type deliverer struct {
 	accepted map[string]int // schema version by table
 }
 
-// Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not take a batch. An
-// error is one of ours: ErrFenced and ErrPaused among them.
+// Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not accept a batch. Errors of
+// the sink are in the result. A returned error is ErrFenced, ErrPaused, or an error of Daymill's own database.
 func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
@@ -132,7 +132,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	}
 }
 
-// outcome is what telemetry calls the end of a batch.
+// outcome returns telemetry's name for the end of a batch.
 func outcome(ctx context.Context, err error) string {
 	switch {
 	case err == nil:
@@ -146,7 +146,7 @@ func outcome(ctx context.Context, err error) string {
 	}
 }
 
-// sinkError is an error of the sink's, and not of the log's database.
+// sinkError is an error of the sink, as opposed to the log's database.
 type sinkError struct{ error }
 
 func (e *sinkError) Unwrap() error { return e.error }
@@ -160,7 +160,7 @@ func (d *deliverer) take(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrPaused // Or removed, which comes to the same.
+		return ErrPaused // The consumer may also have been removed.
 	}
 	if err != nil {
 		return fmt.Errorf("take shard %d of %s: %w", d.Shard, d.Consumer.Name, err)
@@ -168,17 +168,17 @@ func (d *deliverer) take(ctx context.Context) error {
 	return nil
 }
 
-// limit is the size of a batch: half of what it was for each attempt that has failed, down to one change.
+// limit returns the size of a batch. Each failed attempt halves it, down to one change.
 func (d *deliverer) limit() int { return max(1, d.Batch>>min(d.failures, 30)) }
 
-// letter is a change that is going to be a dead letter.
+// letter is a change that becomes a dead letter.
 type letter struct {
 	change         change.Change
 	state          string
 	reason, answer string
 }
 
-// step does what is to be done next: letters that are replayed first, then a batch of the log.
+// step delivers the next letters to replay, or if there are none, the next batch of the log.
 func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	replayed, err := d.replay(ctx)
 	if err != nil || replayed {
@@ -223,7 +223,7 @@ func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx cont
 	return err
 }
 
-// plan says which changes of a batch are delivered, as they are sent, and which become letters at once.
+// plan returns the changes of a batch to deliver, in the form in which they are sent, and those that become letters at once.
 func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change.Change) (sent, raw []change.Change, letters []letter, err error) {
 	parked := map[string]bool{}
 	hashes := make([][]byte, len(changes))
@@ -259,14 +259,14 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 	return sent, raw, letters, nil
 }
 
-// sweeps reports whether the sink can find rows that a snapshot has not found any more.
+// sweeps reports whether the sink can find rows that a snapshot no longer found.
 func (d *deliverer) sweeps() bool {
 	sweeper, is := d.Sink.(sink.Sweeper)
 	return is && sweeper.Sweeps()
 }
 
-// refused makes letters of refusals. What follows a refused change of the same key waits behind it, also where a sink that is
-// guarded by positions took it: it does no harm there to come again.
+// refused turns refusals into letters. Changes that follow a refused change of the same key wait behind it, even if the sink accepted
+// them: the positions in the sink make it harmless to deliver them again.
 func refused(raw []change.Change, refusals []sink.Refusal) (letters []letter, taken int) {
 	reasons := make(map[int]sink.Refusal, len(refusals))
 	for _, refusal := range refusals {
@@ -292,7 +292,7 @@ func refused(raw []change.Change, refusals []sink.Refusal) (letters []letter, ta
 	return letters, taken
 }
 
-// deliver hands a batch to the sink, and moves the position.
+// deliver delivers a batch to the sink, and moves the position.
 func (d *deliverer) deliver(ctx context.Context, changes []change.Change, upTo int64) error {
 	if d.Once {
 		return d.once(ctx, changes, upTo)
@@ -347,7 +347,7 @@ func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int6
 	})
 }
 
-// hold makes sure that the shard is still this turn's, and stays so until the transaction ends.
+// hold checks that this turn still holds the shard, and locks it until the transaction ends.
 func (d *deliverer) hold(ctx context.Context, tx pgx.Tx) error {
 	count, err := db.New(tx).ShardHold(ctx, db.ShardHoldParams{Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence})
 	if err != nil {

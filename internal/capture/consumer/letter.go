@@ -17,11 +17,11 @@ import (
 
 // States of a letter.
 const (
-	Refused = "refused" // the consumer will not take it
-	Waiting = "waiting" // it waits behind one of its key that was refused
+	Refused = "refused" // the consumer refuses it permanently
+	Waiting = "waiting" // it waits behind a refused change of its key
 )
 
-// Letter is a change that a consumer did not take.
+// Letter is a change that a consumer did not accept.
 type Letter struct {
 	Consumer  string
 	Position  int64
@@ -31,11 +31,11 @@ type Letter struct {
 	Answer    string // what the sink answered; only from GetLetter
 	Attempts  int
 	CreatedAt time.Time
-	ReplayAt  *time.Time    // since when somebody wants it delivered again
+	ReplayAt  *time.Time    // when somebody requested its replay; nil if nobody has
 	Change    change.Change // only from GetLetter
 }
 
-// Letters lists dead letters of a consumer, or of all where the name is empty, after a position, a thousand at most.
+// Letters lists dead letters of a consumer, or of all if the name is empty, after a position, a thousand at most.
 func Letters(ctx context.Context, on postgres.DBTX, consumer string, after int64) ([]Letter, error) {
 	rows, err := db.New(on).LetterList(ctx, db.LetterListParams{Consumer: consumer, After: after, MaxRows: maxList})
 	if err != nil {
@@ -70,8 +70,8 @@ func GetLetter(ctx context.Context, on postgres.DBTX, consumer string, position 
 	return letter, nil
 }
 
-// Replay asks for the letters of the keys at some positions to be delivered again, in order; of all keys where there are no
-// positions. The shard's job does it. It returns how many letters that are.
+// Replay requests that the letters of the keys at some positions are delivered again, in order, or of all keys if there are no
+// positions. The shard's job delivers them. It returns how many letters there are.
 func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
 	if positions == nil {
 		positions = []int64{}
@@ -80,11 +80,11 @@ func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, 
 	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "replay dead letters", Target: consumer}, positions)
 }
 
-// Discard deletes letters at some positions, all of a consumer's where there are none. What waits behind them stays, until it
-// is replayed. It returns how many letters that were.
+// Discard deletes the letters at some positions, or all letters of a consumer if there are no positions. Letters that wait behind them
+// stay until they are replayed. It returns how many letters it deleted.
 func Discard(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
 	queries := db.New(tx)
-	// A batch under way may count on a key's being parked.
+	// End running turns: a running batch may rely on a key being parked.
 	if _, err := queries.ShardFence(ctx, consumer); err != nil {
 		return 0, fmt.Errorf("discard dead letters of %s: %w", consumer, err)
 	}

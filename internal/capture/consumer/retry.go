@@ -16,10 +16,10 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// fail records that the sink did not take a batch, and says when to try again. A sink that is busy says so itself, and its
-// batches stay as large as they are.
+// fail records that the sink did not accept a batch, and when to try again. If the sink says that it is busy, the size of its batches
+// stays the same.
 func (d *deliverer) fail(ctx context.Context, cause error) (Result, error) {
-	if ctx.Err() != nil { // The worker stops: that is no failure of the sink's.
+	if ctx.Err() != nil { // The worker stops, which is not a failure of the sink.
 		return d.result, context.Cause(ctx)
 	}
 	d.result.Err = cause
@@ -52,9 +52,8 @@ func backoff(failures int) time.Duration {
 	return wait - time.Duration(rand.Int64N(int64(wait)/10+1))
 }
 
-// suspect tries a change that has failed all by itself, again and again. Where it fails once more and the next change of
-// another key is taken, the sink works and the row is to blame: it becomes a letter. Where that fails too, or there is none,
-// it is the sink.
+// suspect tries a change again that has repeatedly failed alone. If it fails once more and the sink accepts the next change of another
+// key, the row is the cause, and the change becomes a letter. If the other change fails too, or there is none, the sink is the cause.
 func (d *deliverer) suspect(ctx context.Context, c change.Change, upTo int64) error {
 	err := d.deliver(ctx, []change.Change{c}, upTo)
 	var failed *sinkError
@@ -88,7 +87,7 @@ func isBusy(err error) bool {
 	return errors.As(err, &busy)
 }
 
-// witness is the next change of another key that is sent, among those that come soon.
+// witness returns the next change of another key that the consumer gets, among the changes that follow closely.
 func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness change.Change, found bool, err error) {
 	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
 		changes, _, err := d.Log.Read(ctx, on, Query{
@@ -100,7 +99,7 @@ func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness
 		sent, raw, _, err := d.plan(ctx, on, changes)
 		seen := map[string]bool{sink.Key(suspect): true}
 		for i, c := range raw {
-			// The first of its key: what comes later must not be there before.
+			// It must be the first change of its key, so that the order of the key is kept.
 			if !seen[sink.Key(c)] {
 				witness, found = sent[i], true
 				return err
@@ -111,9 +110,9 @@ func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness
 	return witness, found, err
 }
 
-// replay delivers letters again that somebody has asked for, those of a key in order, and deletes the ones that are taken. A
-// key is parked as long as it has a letter. It returns whether there were any.
-func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint:predeclared // It says what it is.
+// replay delivers the letters whose replay somebody has requested, those of a key in order, and deletes the letters that the sink
+// accepts. A key stays parked as long as it has a letter. replay reports whether there were any letters.
+func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint:predeclared // The result is named any.
 	var rows []db.LetterReplayRow
 	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
 		rows, err = db.New(on).LetterReplay(ctx, db.LetterReplayParams{
@@ -139,7 +138,7 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 		case err != nil:
 			parked[sink.Key(c)] = true
 			again = append(again, letter{change: c, state: Refused, reason: err.Error()})
-		case !passes: // The filter is another by now.
+		case !passes: // The filter has changed since.
 			gone = append(gone, c.Position)
 		default:
 			sent, raw = append(sent, shaped), append(raw, c)
@@ -167,8 +166,8 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 	})
 }
 
-// giveUp keeps the letters that the sink failed to take, so that nothing else waits for them. The person who asked for the
-// replay sees the reason, and can ask again.
+// giveUp ends the replay of letters on which the sink failed, so that nothing else waits for them. The person who requested the replay
+// sees the reason and can request it again.
 func (d *deliverer) giveUp(ctx context.Context, raw []change.Change, cause error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -186,7 +185,7 @@ func (d *deliverer) giveUp(ctx context.Context, raw []change.Change, cause error
 	})
 }
 
-// settle records what came of letters that were delivered again.
+// settle records the results of letters that were delivered again.
 func (d *deliverer) settle(
 	ctx context.Context, tx pgx.Tx, raw []change.Change, gone []int64, again []letter, deliver func() ([]sink.Refusal, error),
 ) error {

@@ -1,5 +1,5 @@
-// Package filter says which changes a consumer gets, and with which columns: by table, by what happened, by a condition on the
-// rows, and under which names.
+// Package filter decides which changes a consumer gets, by table, operation and a condition on the rows, and which columns it gets,
+// under which names.
 package filter
 
 import (
@@ -28,15 +28,15 @@ const (
 var (
 	// ErrFilter says that a filter cannot be used.
 	ErrFilter = errors.New("the filter cannot be used")
-	// ErrCondition says that a condition does not come to true or false for a change.
+	// ErrCondition says that a condition is neither true nor false for a change.
 	ErrCondition = errors.New("the condition cannot be judged for this change")
 )
 
-// Config is a filter as it is written. The zero value lets everything through.
+// Config is a filter as written. The zero value lets everything through.
 type Config struct {
 	Tables []string    `json:"tables,omitempty"` // see Pattern
 	Ops    []change.Op `json:"ops,omitempty"`    // all where empty
-	// Columns are those that are sent, besides the key's; all but Without where empty.
+	// Columns are those that are sent, besides the key's; all but Without if empty.
 	Columns []string `json:"columns,omitempty"`
 	Without []string `json:"without,omitempty"`
 	// Condition is an expression (github.com/expr-lang/expr) that is true for what is sent: new.total > 100 && op != "delete".
@@ -52,7 +52,7 @@ type Filter struct {
 	shapes    bool
 }
 
-// environment is what a condition sees. Its values are for the types only.
+// environment returns the variables of a condition. Only the types of its values matter.
 func environment() map[string]any {
 	return map[string]any{
 		"position": int64(0), "stream": "", "op": "", "schema": "", "table": "", "snapshot": false,
@@ -93,8 +93,8 @@ func New(config Config) (*Filter, error) {
 	return f, nil
 }
 
-// compile compiles a condition. Of expr's functions there are those that read one value: loops over what a row holds, and over
-// ranges, could run for long.
+// compile compiles a condition. It allows only those of expr's functions that read one value, because loops over the values of a row or
+// over ranges could run for a long time.
 func compile(condition string) (*vm.Program, error) {
 	if len(condition) > MaxCondition {
 		return nil, fmt.Errorf("%w: the condition has %d bytes, and %d are allowed", ErrFilter, len(condition), MaxCondition)
@@ -115,7 +115,7 @@ func compile(condition string) (*vm.Program, error) {
 	return program, nil
 }
 
-// loops finds what runs over a list or makes one, which no option of expr takes away.
+// loops finds functions that loop over a list or create one, which no option of expr disables.
 type loops struct{ found string }
 
 // Visit looks at a node of a condition.
@@ -134,7 +134,7 @@ func (l *loops) Visit(node *ast.Node) {
 // Takes reports whether changes of a table can pass, before any of them is read.
 func (f *Filter) Takes(schema, table string) bool { return f.tables.Match(schema, table) }
 
-// Apply returns the change as it is sent, or false where it is not. ErrCondition says that it cannot be judged.
+// Apply returns the change in the form in which it is sent, or false if it is not sent. It returns ErrCondition if the condition fails.
 func (f *Filter) Apply(c change.Change) (change.Change, bool, error) {
 	if !f.tables.Match(c.Schema, c.Table) || len(f.config.Ops) > 0 && !slices.Contains(f.config.Ops, c.Op) {
 		return c, false, nil
@@ -161,7 +161,7 @@ func (f *Filter) Apply(c change.Change) (change.Change, bool, error) {
 	return f.shape(c)
 }
 
-// number turns numbers of JSON into those that a condition compares: whole ones exactly as far as 64 bits go.
+// number converts a number of JSON for use in a condition. Whole numbers of up to 64 bits are exact.
 func number(value any) any {
 	switch value := value.(type) {
 	case json.Number:

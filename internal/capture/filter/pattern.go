@@ -80,7 +80,7 @@ func parsePart(text string) (part, string, error) {
 	return part{}, "", fmt.Errorf("%w: %q has no closing double quote", ErrPattern, text)
 }
 
-// match reports whether a name is one of the part's. Stars are matched from left to right, each by as little as will do.
+// match reports whether a name matches the part. Stars match from left to right, each as few characters as possible.
 func (p part) match(name string) bool {
 	first, last := p.texts[0], p.texts[len(p.texts)-1]
 	if len(p.texts) == 1 {
@@ -118,7 +118,7 @@ func ParseTables(sources []string) (Tables, error) {
 	return tables, nil
 }
 
-// Match reports whether a table is meant.
+// Match reports whether a table matches.
 func (t Tables) Match(schema, table string) bool {
 	meant, positive := false, false
 	for _, p := range t {

@@ -13,9 +13,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Append writes changes behind all others of a stream, in the transaction of do, which returns them and is told the position of
-// the last one. Nobody moves the stream meanwhile, so a batch has to be small. The owner of the stream lands its next changes
-// behind these. It is for snapshots, whose rows do not come from the stream.
+// Append appends changes to a stream's log in one transaction. It calls do with the stream's last position, and appends the changes that
+// do returns. The stream is locked until the transaction ends, so a batch must be small. The owner of the stream writes its next
+// changes after these. Append is for snapshots, whose rows do not come from the stream.
 func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.Tx, head int64) ([]change.Change, error)) error {
 	w := &Writer{config: Config{DB: on, Stream: stream, Partition: DefaultPartition}}
 	return on.Tx(ctx, func(tx pgx.Tx) error {
@@ -52,7 +52,7 @@ func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.
 	})
 }
 
-// refresh reads where a snapshot has moved the stream.
+// refresh reads the position to which a snapshot has moved the stream.
 func (w *Writer) refresh(ctx context.Context) error {
 	return w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
 		position, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})

@@ -22,9 +22,9 @@ const columnCount = 18
 
 const copySQL = "COPY capture.log (" + columns + ") FROM STDIN (FORMAT binary)"
 
-// Land gives changes their positions and writes them, together with how far the source has been read. Without changes it only
-// moves the mark. Where a snapshot has moved the stream meanwhile they land behind that. After an error it is not known whether
-// they landed: take the stream again, and go on from where it says.
+// Land assigns positions to changes and writes them to the log, together with how far the source was read. Without changes it only moves
+// the mark. If a snapshot has moved the stream in the meantime, the changes come after the snapshot's rows. After an error, the changes
+// may or may not be in the log: take the stream again and continue from its position.
 func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) error {
 	for {
 		err := patiently(ctx, func() error { return w.land(ctx, changes, mark) })
@@ -89,12 +89,12 @@ func quote(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
 }
 
-// epoch is where Postgres counts time from.
+// epoch is the zero of Postgres's timestamps.
 //
 //nolint:gochecknoglobals // A constant.
 var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// encode writes changes as COPY wants them, and gives them their positions and the stream's name.
+// encode writes changes in COPY's binary format, and sets their positions and the stream's name.
 func (w *Writer) encode(changes []change.Change) {
 	b := w.buffer[:0]
 	b = append(b, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)

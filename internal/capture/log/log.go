@@ -1,4 +1,4 @@
-// Package log keeps changes until every consumer has them, and for a while longer.
+// Package log stores changes until every consumer has received them and the retention is over.
 //
 // A [Writer] belongs to the owner of a stream: it gives changes their positions and writes them with one COPY, together with
 // the stream's position, in one transaction that fails where another process has taken the stream. [Log] reads them shard by
@@ -31,12 +31,12 @@ const (
 
 	// fenced is the SQLSTATE that capture.advance raises.
 	fenced = "DM016"
-	// moved is what it raises where a snapshot has moved the stream.
+	// moved is the SQLSTATE that it raises if a snapshot has moved the stream.
 	moved = "DM017"
 )
 
 var (
-	// ErrFenced says that another process has taken the stream: what was to be landed has not been.
+	// ErrFenced says that another process has taken the stream, and that nothing was written.
 	ErrFenced = errors.New("another process has taken the stream")
 	// ErrTaken says that another process has the stream.
 	ErrTaken = errors.New("another process has the stream")
@@ -46,20 +46,20 @@ var (
 	ErrNoStream = errors.New("there is no stream of that name")
 )
 
-// Mark is up to where a source has been read, together with the changes that are landed with it.
+// Mark says how far a source was read, including the changes that Land writes with it.
 type Mark struct {
-	LSN         string    // in WAL mode; "" where it stays
-	Seen        string    // in trigger mode, a pg_snapshot; "" where it stays
-	CommittedAt time.Time // of the last transaction; zero where it stays
+	LSN         string    // in WAL mode; "" if it stays
+	Seen        string    // in trigger mode, a pg_snapshot; "" if it stays
+	CommittedAt time.Time // of the last transaction; zero if it stays
 }
 
-// Config is what a Writer works with. DB and Stream have no default.
+// Config configures a Writer. DB and Stream have no default.
 type Config struct {
 	DB        *postgres.DB  // with the log
 	Stream    string        // name
 	Owner     string        // who takes it, for people
-	Silence   time.Duration // after which an owner that is not heard of has lost the stream; 10 seconds where 0
-	Partition int64         // positions; DefaultPartition where 0
+	Silence   time.Duration // after which an owner that is not heard of has lost the stream; 10 seconds if 0
+	Partition int64         // positions; DefaultPartition if 0
 }
 
 // Writer writes the log of one stream. It is not for use by several goroutines at a time.
@@ -72,7 +72,7 @@ type Writer struct {
 	buffer   []byte
 }
 
-// Take takes a stream that nobody has, and makes it where there is none. ErrTaken says that somebody has it.
+// Take takes a stream that no process owns, and creates the stream if it does not exist. It returns ErrTaken if a process owns it.
 func Take(ctx context.Context, config Config) (*Writer, error) {
 	if config.Partition == 0 {
 		config.Partition = DefaultPartition
@@ -103,16 +103,16 @@ func Take(ctx context.Context, config Config) (*Writer, error) {
 	return w, nil
 }
 
-// ID is the stream's number.
+// ID returns the stream's id.
 func (w *Writer) ID() int32 { return w.id }
 
-// Token is the number of this taking of the stream.
+// Token returns the number that identifies this owner of the stream.
 func (w *Writer) Token() int64 { return w.token }
 
-// Position is that of the last change in the log.
+// Position returns the position of the last change in the log.
 func (w *Writer) Position() int64 { return w.position }
 
-// Beat tells others that the owner is alive. ErrFenced says that it has lost the stream.
+// Beat gives a sign of life of the owner. It returns ErrFenced if the owner has lost the stream.
 func (w *Writer) Beat(ctx context.Context) error {
 	return w.Own(ctx, func(queries *db.Queries) (int64, error) {
 		return queries.StreamBeat(ctx, db.StreamBeatParams{ID: w.id, Token: w.token})
@@ -121,7 +121,7 @@ func (w *Writer) Beat(ctx context.Context) error {
 
 // tries is how often the stream's row is waited for, for a lock or statement timeout each time. A snapshot holds it while it appends a
 // chunk, and so does the landing of a large batch: on a busy server that takes longer than one timeout. Nothing was written then,
-// and the stream goes on.
+// and the stream continues.
 const tries = 15
 
 // patiently calls do again while somebody has locked the stream's row.
@@ -141,7 +141,7 @@ func (w *Writer) Do(ctx context.Context, do func(queries *db.Queries) error) err
 	})
 }
 
-// Own runs a statement that names the token, and returns ErrFenced where it changed nothing.
+// Own runs a statement that names the token, and returns ErrFenced if it changed nothing.
 func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, error)) error {
 	return patiently(ctx, func() error {
 		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
@@ -172,7 +172,7 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
 			held = true
-			// Where a stream begins, and what it lacks, must not be lost in a crash that the slot survives.
+			// Where a stream begins, and what is missing in it, must not be lost in a crash that the slot survives.
 			_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
 			if err != nil {
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
@@ -188,7 +188,7 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 	return errors.Join(err, failed)
 }
 
-// Release lets go of the stream, so that the next owner need not wait until this one is taken for dead.
+// Release gives up the stream, so that the next owner does not have to wait for Config.Silence.
 func (w *Writer) Release(ctx context.Context) error {
 	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
 		return db.New(tx).StreamRelease(ctx, db.StreamReleaseParams{ID: w.id, Token: w.token})

@@ -40,7 +40,7 @@ type Filter struct {
 	Until time.Time
 }
 
-// Place is where a page of a list begins: before a position, at the end of the log where 0, or after one.
+// Place is where a page of a list begins: before a position, at the end of the log if 0, or after one.
 type Place struct{ Before, After int64 }
 
 // Page is a page of changes, newest first.

@@ -108,7 +108,7 @@ func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, er
 
 func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
 	return w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
-		// A consumer that was rewound meanwhile wants it still; from here on, a reader is told that it is gone.
+		// A consumer that was rewound in the meantime wants it still; from here on, a reader is told that it is gone.
 		if err := queries.StreamForget(ctx, db.StreamForgetParams{ID: w.id, Position: p.Upto}); err != nil {
 			return err
 		}

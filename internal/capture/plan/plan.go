@@ -1,5 +1,4 @@
-// Package plan compares a file with the sinks that there are, and makes them what the file says. A plan that is carried out
-// twice does nothing the second time.
+// Package plan compares a file with the existing sinks, and changes these to match the file. Applying the same file again does nothing.
 package plan
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrRefused says that a plan has steps that cannot be undone, which nobody has asked for.
+// ErrRefused says that a plan has steps that would lose a position.
 var ErrRefused = errors.New("the file cannot be applied")
 
 // Verbs of steps.
@@ -55,7 +54,7 @@ type Options struct {
 	Remove bool // removes sinks that the file does not have
 }
 
-// Make compares a file with the sinks that there are.
+// Make compares a file with the existing sinks.
 func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Options) (Plan, error) {
 	there, err := consumer.List(ctx, on)
 	if err != nil {
@@ -155,7 +154,7 @@ func differ(a, b kind.Settings) ([]string, error) {
 	return changed, nil
 }
 
-// Refused returns an error where the plan has steps that are not taken.
+// Refused returns an error if the plan has steps that are refused.
 func (p Plan) Refused() error {
 	for _, step := range p {
 		if step.Verb == Refuse {
@@ -165,13 +164,13 @@ func (p Plan) Refused() error {
 	return nil
 }
 
-// Head is the part of the log that a plan needs.
+// Head is the part of the log's interface that a plan needs.
 type Head interface {
 	// Head is the last position of a stream's log.
 	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
 }
 
-// Apply carries a plan out, all of it or nothing, in the caller's transaction.
+// Apply carries out a plan in the caller's transaction.
 func (p Plan) Apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) error {
 	if err := p.Refused(); err != nil {
 		return err
@@ -187,7 +186,7 @@ func (p Plan) Apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	delete(counts, Keep)
 	delete(counts, Leave)
 	if len(counts) == 0 {
-		return nil // Nothing was done, and there is nothing to write down.
+		return nil // Nothing was done, so the audit records nothing.
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "apply file", Target: "file", Detail: counts})
 }
@@ -202,7 +201,7 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	if s.Capture != "" {
 		return stream.Configure(ctx, tx, s.stream, who)
 	}
-	settings, err := json.Marshal(s.wanted.Settings) //nolint:gosec // As above.
+	settings, err := json.Marshal(s.wanted.Settings) //nolint:gosec // See above.
 	if err != nil {
 		return fmt.Errorf("write the settings of %s: %w", s.Sink, err)
 	}

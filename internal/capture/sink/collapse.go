@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Collapsed is what a batch comes to for one key: its last change, for sinks that hold the current row and no history.
+// Collapsed is the result of a batch for one key: its last change, for sinks that store only the current row.
 type Collapsed struct {
 	change.Change
 
@@ -42,7 +42,7 @@ func Collapse(changes []change.Change) ([]Collapsed, error) {
 	return collapsed, nil
 }
 
-// fill takes what a change left unchanged from the one before it, as far as that has it.
+// fill sets the unchanged values of a change from the change before it, if that has them.
 func fill(c, before change.Change) (change.Change, error) {
 	var earlier map[string]json.RawMessage
 	if len(before.New) > 0 {

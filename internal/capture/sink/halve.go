@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Refused says that a batch was refused for good as a whole. Of a batch of one change that is a [Refusal].
+// Refused says that a batch was permanently refused as a whole. For a batch of one change, this becomes a [Refusal].
 type Refused struct { //nolint:errname // It is what became of the batch; errors.As finds it.
 	Reason string // one sentence
 	Answer string // what the sink answered
@@ -15,9 +15,9 @@ type Refused struct { //nolint:errname // It is what became of the batch; errors
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Halve delivers changes, and where deliver returns a [Refused] finds the changes that are to blame by delivering halves, in
-// order. Changes of a key that follow a refused one are refused with it, without being delivered: their order would be lost.
-// Any other error ends it.
+// Halve delivers changes. If deliver returns a [Refused], Halve delivers each half, in order, to find the changes that cause it. To keep
+// the order of a key, changes that follow a refused change of the same key are refused without being delivered. Halve returns any other
+// error.
 func Halve(
 	ctx context.Context, changes []change.Change, deliver func(ctx context.Context, part []change.Change) error,
 ) ([]Refusal, error) {

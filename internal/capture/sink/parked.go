@@ -7,14 +7,14 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Parked remembers which keys of a batch have been refused, so that nothing of theirs is delivered out of order. The zero value
+// Parked remembers which keys of a batch were refused, so that their later changes are not delivered out of order. The zero value
 // is ready.
 type Parked struct {
 	refusals []Refusal
 	keys     map[string]int64 // position of the refused change
 }
 
-// Refuse refuses a change, and with it what follows of its key.
+// Refuse refuses a change, and with it later changes of its key.
 func (p *Parked) Refuse(index int, c change.Change, reason, answer string) {
 	if p.keys == nil {
 		p.keys = map[string]int64{}
@@ -35,7 +35,7 @@ func (p *Parked) Behind(index int, c change.Change) bool {
 	return is
 }
 
-// Refusals are those of the batch, in its order.
+// Refusals returns the refusals of the batch, in order.
 func (p *Parked) Refusals() []Refusal {
 	slices.SortStableFunc(p.refusals, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
 	return p.refusals

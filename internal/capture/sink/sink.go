@@ -15,7 +15,7 @@ import (
 type Sink interface {
 	// Deliver hands over changes in order. It returns those that the sink refuses for good, each with its reason; all others
 	// were taken. An error means that none of the others may be counted on: the caller delivers the batch again, after the
-	// time that a [RetryError] names where it is one.
+	// time that a [RetryError] names if it is one.
 	Deliver(ctx context.Context, changes []change.Change) ([]Refusal, error)
 	Close() error
 }

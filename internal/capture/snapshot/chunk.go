@@ -45,7 +45,7 @@ func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table)
 // rows is a chunk.
 type rows struct {
 	changes []change.Change
-	last    []string // key of the last row; nil where there was none
+	last    []string // key of the last row; nil if there was none
 	took    time.Duration
 }
 
@@ -121,7 +121,7 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 }
 
 // selectSQL reads rows after a cursor, up to the limit that follows. Rows that no key tells apart are read in the order in which
-// they are stored: one that is moved meanwhile is in the stream.
+// they are stored: one that is moved in the meantime is in the stream.
 func selectSQL(t table.Table, cursor, parameters []string) (sql string, arguments []any) {
 	var columns, texts []string
 	if stored := t.Full() && len(t.Key) == len(t.Columns); stored {
@@ -178,8 +178,8 @@ func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 	}
 }
 
-// append puts a chunk into the log and moves the cursor; without rows it finishes the snapshot. Where the stream has begun again
-// meanwhile, or the table was truncated, the chunk is read again.
+// append puts a chunk into the log and moves the cursor; without rows it finishes the snapshot. If the stream has begun again
+// in the meantime, or the table was truncated, the chunk is read again.
 func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table, low db.SnapshotStreamRow, read rows) error {
 	return log.Append(ctx, r.DB, r.Stream, func(tx pgx.Tx, head int64) ([]change.Change, error) {
 		queries := db.New(tx)
@@ -250,7 +250,7 @@ func (r *runner) finish(ctx context.Context, queries *db.Queries, s db.SnapshotN
 	}}, nil
 }
 
-// version is the number of the table's columns, a new one where they are others than before.
+// version is the number of the table's columns, a new one if they are others than before.
 func version(ctx context.Context, queries *db.Queries, streamID int32, head int64, t table.Table) (int, error) {
 	columns, err := json.Marshal(t.Columns)
 	if err != nil {

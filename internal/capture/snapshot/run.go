@@ -27,8 +27,8 @@ type Config struct {
 	Stream string
 	Clock  pace.Clock
 	Pace   float64       // see pace.Pacer
-	Turn   time.Duration // after which Run returns though there is more; a minute where 0
-	Rows   int           // of a chunk, at most; DefaultRows where 0
+	Turn   time.Duration // after which Run returns though there is more; a minute if 0
+	Rows   int           // of a chunk, at most; DefaultRows if 0
 	// Listeners are told of every chunk; there may be none.
 	Listeners telemetry.Listeners
 }
@@ -45,7 +45,7 @@ const (
 // errAgain says that a chunk is to be read again, or the snapshot to be looked at again.
 var errAgain = errors.New("the snapshot has been overtaken")
 
-// Run goes on with the snapshots of a stream until there is nothing to do for them, or its turn is over. It reports whether there
+// Run continues with the snapshots of a stream until there is nothing to do for them, or its turn is over. It reports whether there
 // is more to do at once.
 func Run(ctx context.Context, config Config) (more bool, err error) {
 	if config.Clock == nil {
@@ -179,7 +179,7 @@ func (r *runner) round(ctx context.Context) (moved bool, err error) {
 	return false, nil
 }
 
-// step begins a snapshot, or moves it by a chunk. It reports false where the snapshot has to wait.
+// step begins a snapshot, or moves it by a chunk. It reports false if the snapshot has to wait.
 func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, err error) {
 	if s.Oid == nil {
 		return false, r.wait(ctx, s, "the table is not captured: it was dropped, or it is in no pattern")
@@ -230,7 +230,7 @@ func (r *runner) wait(ctx context.Context, s db.SnapshotNextRow, reason string) 
 }
 
 // begin notes where the log is, and which transactions are open: a transaction that has changed the table before it was published
-// is not in the stream, also where it ends later.
+// is not in the stream, also if it ends later.
 func (r *runner) begin(ctx context.Context, s db.SnapshotNextRow, t table.Table) error {
 	var since string
 	var estimate int64

@@ -50,7 +50,7 @@ type Snapshot struct {
 	Table    string
 	Consumer string // the only one that it is for; "" is all
 	State    string
-	Reason   string // why it does not go on
+	Reason   string // why it does not continue
 	Chunks   int64
 	Rows     int64
 	Estimate int64 // rows of the table, as its statistics said
@@ -61,7 +61,7 @@ type Snapshot struct {
 	FinishedAt *time.Time
 }
 
-// Left is how long it takes still, if it goes on as so far and the estimate is right; 0 where that cannot be told.
+// Left is how long it takes still, if it continues as so far and the estimate is right; 0 if that cannot be told.
 func (s Snapshot) Left() time.Duration {
 	if s.State != Running || s.StartedAt == nil || s.MovedAt == nil || s.Rows == 0 || s.Estimate <= s.Rows {
 		return 0
@@ -69,7 +69,7 @@ func (s Snapshot) Left() time.Duration {
 	return time.Duration(float64(s.MovedAt.Sub(*s.StartedAt)) / float64(s.Rows) * float64(s.Estimate-s.Rows))
 }
 
-// Request asks for a snapshot of tables for one consumer, or for all where it is "", in the caller's transaction. Tables are
+// Request asks for a snapshot of tables for one consumer, or for all if it is "", in the caller's transaction. Tables are
 // schema.table; none are all that are captured and that the consumer takes. Snapshots of the same that are not complete begin again.
 func Request(ctx context.Context, tx pgx.Tx, stream, consumer string, tables []string) error {
 	queries := db.New(tx)
@@ -106,7 +106,7 @@ func RequestFor(ctx context.Context, tx pgx.Tx, name string, tables []string, wh
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "snapshot consumer", Target: name, Detail: map[string]any{"tables": tables}})
 }
 
-// List returns snapshots, the latest first, a thousand at most: those of a stream, of a consumer, or all where these are "".
+// List returns snapshots, the latest first, a thousand at most: those of a stream, of a consumer, or all if these are "".
 func List(ctx context.Context, on postgres.DBTX, stream, consumer string) ([]Snapshot, error) {
 	rows, err := db.New(on).SnapshotList(ctx, db.SnapshotListParams{Stream: stream, Consumer: consumer, MaxRows: maxList})
 	if err != nil {
@@ -123,13 +123,13 @@ func List(ctx context.Context, on postgres.DBTX, stream, consumer string) ([]Sna
 	return list, nil
 }
 
-// Pause keeps a snapshot from going on, Resume lets it go on where it was, Restart lets it begin again, Cancel ends it.
+// Pause keeps a snapshot from going on, Resume lets it continue where it was, Restart lets it begin again, Cancel ends it.
 func Pause(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotPause(ctx, id)
 	return changed(ctx, tx, id, count, err, "pause snapshot", who)
 }
 
-// Resume lets a paused snapshot go on.
+// Resume lets a paused snapshot continue.
 func Resume(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotResume(ctx, id)
 	return changed(ctx, tx, id, count, err, "resume snapshot", who)

@@ -263,7 +263,7 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestRun_Gap: a slot or a queue that is lost is repaired by a snapshot: what was changed, made and deleted meanwhile is in the copy
+// TestRun_Gap: a slot or a queue that is lost is repaired by a snapshot: what was changed, made and deleted in the meantime is in the copy
 // as in the source, and the gap says when.
 func TestRun_Gap(t *testing.T) {
 	t.Parallel()
@@ -316,7 +316,7 @@ func TestRun_NewTable(t *testing.T) {
 	})
 }
 
-// TestPause: a snapshot that is paused does not go on, one that is restarted begins again, and one that is cancelled is over.
+// TestPause: a snapshot that is paused does not continue, one that is restarted begins again, and one that is cancelled is over.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)

@@ -20,7 +20,7 @@ import (
 
 // most is how much WAL the slot may hold back, in bytes.
 func (o *Owner) most(ctx context.Context) (int64, error) {
-	var keep int64 // megabytes; -1 where there is no limit
+	var keep int64 // megabytes; -1 if there is no limit
 	if err := o.Source.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
 		return 0, fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
 	}

@@ -124,7 +124,7 @@ func (s *session) record(ctx context.Context) error {
 	return nil
 }
 
-// version returns the number of a table's columns, a new one where they are others than before.
+// version returns the number of a table's columns, a new one if they are others than before.
 func (s *session) version(schema, name string, columns []table.Column) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +217,7 @@ func (s *session) wanted(ctx context.Context) ([]string, error) {
 	return patterns, nil
 }
 
-// watch looks where it is time, or where other tables are to be captured than before.
+// watch checks the tables if it is time, or if other tables are to be captured than before.
 func (s *session) watch(ctx context.Context) error {
 	patterns, err := s.wanted(ctx)
 	if err != nil {

@@ -40,7 +40,7 @@ func choose(ctx context.Context, source *postgres.DB, want string, tables []tabl
 	return ModeTrigger, wal, nil
 }
 
-// foreign returns a table that the role does not own; "" where it owns all.
+// foreign returns a table that the role does not own; "" if it owns all.
 func foreign(ctx context.Context, source *postgres.DB, tables []table.Table) (name string, err error) {
 	oids := make([]uint32, len(tables))
 	for i, t := range tables {
@@ -55,7 +55,7 @@ func foreign(ctx context.Context, source *postgres.DB, tables []table.Table) (na
 	return name, err
 }
 
-// noWAL says why the WAL cannot be read, and what would fix it; "" where it can.
+// noWAL says why the WAL cannot be read, and what would fix it; "" if it can.
 func noWAL(ctx context.Context, source *postgres.DB, tables []table.Table) (reason string, err error) {
 	if source.Pooled() {
 		return "the URL leads through a pooler: replication needs one that leads to Postgres", nil
@@ -86,7 +86,7 @@ func noWAL(ctx context.Context, source *postgres.DB, tables []table.Table) (reas
 	return "", nil
 }
 
-// noTrigger says why there can be no triggers, and what would fix it; "" where there can.
+// noTrigger says why there can be no triggers, and what would fix it; "" if there can.
 func noTrigger(ctx context.Context, source *postgres.DB, tables []table.Table) (reason string, err error) {
 	var creates, follower bool
 	err = source.QueryRow(ctx, `

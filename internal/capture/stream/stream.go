@@ -46,28 +46,28 @@ const (
 	longest        = 30 * time.Second
 	silenceInBeats = 5
 	releaseTimeout = 2 * time.Second
-	slowest        = 10 // times Poll, where nothing happens
+	slowest        = 10 // times Poll, if nothing happens
 )
 
 // Owner owns a stream while it runs. DB, Source, SourceURL and Name have no default.
 type Owner struct {
 	DB        *postgres.DB // with the log
-	Source    *postgres.DB // that is read; the same where it is the log's own
+	Source    *postgres.DB // that is read; the same if it is the log's own
 	SourceURL string       // for the connection that replicates; never logged
 	Name      string       // of the stream
-	Tables    []string     // patterns; those that the stream was given where nil
+	Tables    []string     // patterns; those that the stream was given if nil
 	Mode      string       // "" chooses
 	Process   string       // who owns it, for people
-	Clock     pace.Clock   // the system's where nil
+	Clock     pace.Clock   // the system's if nil
 
-	Retention time.Duration // of the log; log.DefaultRetention where 0
-	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit where 0
-	Warn      int64         // bytes from which on the state says so; DefaultWarn where 0
-	Beat      time.Duration // DefaultBeat where 0
-	Look      time.Duration // how often tables, partitions and the guard are looked at; DefaultLook where 0
-	Poll      time.Duration // how often the queue is read in trigger mode; DefaultPoll where 0
+	Retention time.Duration // of the log; log.DefaultRetention if 0
+	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit if 0
+	Warn      int64         // bytes from which on the state says so; DefaultWarn if 0
+	Beat      time.Duration // DefaultBeat if 0
+	Look      time.Duration // how often tables, partitions and the guard are looked at; DefaultLook if 0
+	Poll      time.Duration // how often the queue is read in trigger mode; DefaultPoll if 0
 
-	// Failed is told why the stream was let go of, each time; nobody is where nil.
+	// Failed is told why the stream was let go of, each time; nobody is if nil.
 	Failed func(ctx context.Context, err error)
 	// Listeners are told what happens; there may be none.
 	Listeners telemetry.Listeners
@@ -172,7 +172,7 @@ func (o *Owner) once(ctx context.Context) error {
 		if errors.Is(err, ErrNoMode) {
 			state = "stopped"
 		}
-		_ = s.state(ctx, state, err.Error()) // Where the database is gone there is nobody to tell.
+		_ = s.state(ctx, state, err.Error()) // If the database is gone there is nobody to tell.
 	}
 	return err
 }
@@ -274,7 +274,7 @@ func (s *session) read(ctx context.Context) error {
 	return s.beside(ctx, s.Beat, s.watch, read)
 }
 
-// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded with it.
+// begin makes the slot or the queue, if there is no other, and the stream begins at it. What is missing is recorded with it.
 func (s *session) begin(ctx context.Context, missing *gap) error {
 	var params db.StreamBeginParams
 	var err error
@@ -311,7 +311,7 @@ func (o *Owner) tell(ctx context.Context, after int64, g gap) {
 	telemetry.Tell(ctx, o.Listeners, signal.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
-// lost records that changes of tables are missing, and the stream goes on.
+// lost records that changes of tables are missing, and the stream continues.
 func (s *session) lost(ctx context.Context, kind, reason string, tables []string) error {
 	if len(tables) == 0 {
 		return nil

@@ -193,7 +193,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestWAL_Gap: a slot that is dropped, recreated or advanced by somebody is a gap, and the stream goes on.
+// TestWAL_Gap: a slot that is dropped, recreated or advanced by somebody is a gap, and the stream continues.
 func TestWAL_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -160,7 +160,7 @@ func (s *session) lookWAL(ctx context.Context) error {
 	}
 	slot, has, err := wal.FindSlot(ctx, s.Source, row.Slot)
 	if err != nil || !has {
-		return err // Where it is gone, the reader is told as well.
+		return err // If it is gone, the reader is told as well.
 	}
 	err = s.writer.Do(ctx, func(queries *db.Queries) error {
 		return queries.StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})

@@ -30,7 +30,7 @@ type Table struct {
 	Columns   []Column
 	// Parts are the OIDs of the partitions on all levels; none for an ordinary table.
 	Parts []uint32
-	// Reason says why it cannot be captured, and what fixes that; empty where it can.
+	// Reason says why it cannot be captured, and what fixes that; empty if it can.
 	Reason string
 }
 
@@ -44,7 +44,7 @@ type Column struct {
 // Full reports whether changes have the whole old row.
 func (t Table) Full() bool { return t.Identity == "f" }
 
-// String is schema.name, as it is written in patterns.
+// String is schema.name, as written in patterns.
 func (t Table) String() string { return t.Schema + "." + t.Name }
 
 // Names are the names of the columns.
@@ -102,7 +102,7 @@ var river = []string{
 	"river_client", "river_client_queue", "river_job", "river_leader", "river_migration", "river_notification", "river_queue",
 }
 
-// Find returns the tables that patterns mean, by name; none where there are no patterns. Daymill's own tables, and River's, are
+// Find returns the tables that patterns mean, by name; none if there are no patterns. Daymill's own tables, and River's, are
 // not among them.
 func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, error) {
 	if len(patterns) == 0 {
@@ -147,7 +147,7 @@ func judge(t Table, persistence string) Table {
 	return t
 }
 
-// Get returns a table by its OID; false where there is none.
+// Get returns a table by its OID; false if there is none.
 func Get(ctx context.Context, on postgres.DBTX, oid uint32) (Table, bool, error) {
 	all, err := Find(ctx, on, []string{"*"})
 	if err != nil {

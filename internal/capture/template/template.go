@@ -59,7 +59,7 @@ func onText(function func(string) string) func(any) any {
 	}
 }
 
-// null stands for a null of JSON: false in a condition, and where it is written, a mark that no value of Postgres has.
+// null stands for a null of JSON: false in a condition, and if it is written, a mark that no value of Postgres has.
 type null []byte
 
 func (null) String() string { return "\x00" }

@@ -80,7 +80,7 @@ type Config struct {
 	Schema string // in the source: see Schema
 	Source *postgres.DB
 	Mark   Mark // what has landed
-	// Table describes a table by its OID, also where it has been dropped; false where it was never captured.
+	// Table describes a table by its OID, also if it has been dropped; false if it was never captured.
 	Table   func(ctx context.Context, oid uint32) (table.Table, bool, error)
 	Version func(schema, name string, columns []table.Column) int
 	Land    func(ctx context.Context, batch Batch) error
@@ -207,7 +207,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			r.mark = Mark{Seen: r.mark.Next}
 			batch.Mark = r.mark
 		}
-		// Where nothing was written the mark may stay: the same is looked for again.
+		// If nothing was written the mark may stay: the same is looked for again.
 		if len(batch.Changes) > 0 || done && (count > 0 || r.marked) {
 			if err := r.config.Land(ctx, batch); err != nil {
 				return count, err

@@ -160,7 +160,7 @@ func (t *Types) server(ctx context.Context, name string) Writer {
 type attribute struct {
 	Name      string
 	Type      uint32
-	Composite string // the name of the type; empty where it is not composite
+	Composite string // the name of the type; empty if it is not composite
 }
 
 func (t *Types) attributes(ctx context.Context, relation uint32) ([]attribute, error) {

@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Columns returns the columns of a change's table, of a version of it; none where that is not known.
+// Columns returns the columns of a change's table, of a version of it; none if that is not known.
 func Columns(ctx context.Context, on postgres.DBTX, c change.Change, version int) ([]table.Column, error) {
 	document, err := db.New(on).SchemaVersionGet(ctx, db.SchemaVersionGetParams{
 		Stream: c.Stream, SchemaName: c.Schema, TableName: c.Table, Version: int32(version), //nolint:gosec // Few.
@@ -38,7 +38,7 @@ func Columns(ctx context.Context, on postgres.DBTX, c change.Change, version int
 // Difference is what happened to one column.
 type Difference struct {
 	What string // one of the constants below
-	// Old and New are the column before and after; the zero value where there is none.
+	// Old and New are the column before and after; the zero value if there is none.
 	Old, New table.Column
 }
 

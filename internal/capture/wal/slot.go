@@ -43,13 +43,13 @@ type Slot struct {
 	Status    string // wal_status; lost says that it is of no use any more
 	Retained  int64  // bytes of WAL that it holds back
 	Behind    int64  // bytes of WAL that are not confirmed
-	Safe      *int64 // bytes that may still be written before it is lost; nil where there is no limit
+	Safe      *int64 // bytes that may still be written before it is lost; nil if there is no limit
 }
 
 // Lost reports whether the slot cannot be read any more.
 func (s Slot) Lost() bool { return s.Status == "lost" }
 
-// FindSlot returns a slot of this database; false where there is none.
+// FindSlot returns a slot of this database; false if there is none.
 func FindSlot(ctx context.Context, on postgres.DBTX, name string) (slot Slot, has bool, err error) {
 	var confirmed string
 	err = on.QueryRow(ctx, `
@@ -170,7 +170,7 @@ func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.
 	return lost, nil
 }
 
-// Unpublish drops a publication of ours, where there is one.
+// Unpublish drops a publication of ours, if there is one.
 func Unpublish(ctx context.Context, on postgres.DBTX, name string) error {
 	if _, err := on.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pgx.Identifier{name}.Sanitize()); err != nil {
 		return fmt.Errorf("drop publication %s: %w", name, err)

@@ -68,10 +68,10 @@ func ParsePartial(text string) (p Partial) {
 // Batch is what lands together.
 type Batch struct {
 	Changes []change.Change
-	// End is up to where the source has been read when these have landed; 0 where it stays.
+	// End is up to where the source has been read when these have landed; 0 if it stays.
 	End         pglogrepl.LSN
-	CommittedAt time.Time // of the last transaction; zero where none ended
-	// Partial says up to where an unfinished transaction is in the batch; zero where none is.
+	CommittedAt time.Time // of the last transaction; zero if none ended
+	// Partial says up to where an unfinished transaction is in the batch; zero if none is.
 	Partial Partial
 }
 
@@ -86,7 +86,7 @@ type Config struct {
 	Types *value.Types
 	// Table describes a table by its OID.
 	Table func(ctx context.Context, oid uint32) (table.Table, bool, error)
-	// Fill returns the values of a row by its key, in text; none where there is no such row. Nothing is filled in where nil.
+	// Fill returns the values of a row by its key, in text; none if there is no such row. Nothing is filled in if nil.
 	Fill func(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error)
 	// Version returns the version of a table's schema that has these columns, from the next change on.
 	Version func(schema, name string, columns []table.Column) int
@@ -282,7 +282,7 @@ func (r *Reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 
 var errEnded = errors.New("the server ended the stream")
 
-// turn is what is done when a deadline has passed: what is whole lands, and the server hears of us and says where it is.
+// turn is what is done when a deadline has passed: what is whole lands, and the server is asked where it is.
 func (r *Reader) turn(ctx context.Context) error {
 	if r.decoder.due() {
 		if r.decoder.open {
@@ -296,7 +296,7 @@ func (r *Reader) turn(ctx context.Context) error {
 	return r.status(ctx, true)
 }
 
-// flush hands the batch over to be landed, and waits while another one is. The server hears of us meanwhile.
+// flush hands the batch over to be landed, and waits while another one is. The server hears of us in the meantime.
 func (r *Reader) flush(ctx context.Context) error {
 	batch := r.decoder.take()
 	r.busy.Add(1)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBomb reads files of a few kilobytes that come to 64 megabytes: what is in memory meanwhile is no more than
+// TestBomb reads files of a few kilobytes that come to 64 megabytes: what is in memory in the meantime is no more than
 // a row and the windows.
 func TestBomb(t *testing.T) { //nolint:paralleltest // Other tests take memory, too.
 	const size = 64 << 20
@@ -34,7 +34,7 @@ func TestBomb(t *testing.T) { //nolint:paralleltest // Other tests take memory, 
 		require.Less(t, gz.Len()+zst.Len(), size/50)
 		return map[string]string{"gzip": gz.String(), "zstd": zst.String()}
 	}
-	for format, begin := range map[Format]string{ //nolint:paralleltest // As above.
+	for format, begin := range map[Format]string{ //nolint:paralleltest // See above.
 		CSV: header + "a,view,", NDJSON: `{"entity_id":"a","event_type":"view","created_at":"2026-03-01T00:00:00Z"}` + "\n\"",
 	} {
 		for packed, text := range bomb(begin) {

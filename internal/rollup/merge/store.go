@@ -101,7 +101,7 @@ func (s *store) insert(id []byte, hash uint32) *row {
 	chunk := len(s.ids) - 1
 	r := s.row(int32(s.len)) //nolint:gosec // The table is bounded.
 	*r = row{
-		chunk: uint32(chunk), from: uint32(len(s.ids[chunk])), length: uint32(len(id)), //nolint:gosec // As above.
+		chunk: uint32(chunk), from: uint32(len(s.ids[chunk])), length: uint32(len(id)), //nolint:gosec // See above.
 		hash: hash,
 	}
 	s.ids[chunk] = append(s.ids[chunk], id...)
@@ -109,11 +109,11 @@ func (s *store) insert(id []byte, hash uint32) *row {
 	s.len++
 	if s.len > len(s.slots)/4*3 {
 		s.slots = make([]int32, 2*len(s.slots))
-		for i := range int32(s.len - 1) { //nolint:gosec // As above.
+		for i := range int32(s.len - 1) { //nolint:gosec // See above.
 			s.put(i)
 		}
 	}
-	s.put(int32(s.len - 1)) //nolint:gosec // As above.
+	s.put(int32(s.len - 1)) //nolint:gosec // See above.
 	return r
 }
 
@@ -147,7 +147,7 @@ func (s *store) other(r *row, eventType string) *int32 {
 		}
 	}
 	s.others = append(s.others, other{next: r.other, name: name})
-	r.other = int32(len(s.others)) //nolint:gosec // As above.
+	r.other = int32(len(s.others)) //nolint:gosec // See above.
 	if seen == narrow {
 		s.widen(r)
 	}

@@ -66,7 +66,7 @@ func TestFence(t *testing.T) {
 			return rows
 		},
 	}
-	// What others do to the date meanwhile.
+	// What others do to the date in the meantime.
 	lost := map[string]string{
 		"Beat":  "UPDATE analytics.rollup_dates SET beat = beat - 1",
 		"Date":  "UPDATE analytics.rollup_dates SET metric_date = metric_date + 1",
@@ -98,7 +98,7 @@ func TestFence(t *testing.T) {
 		require.NoError(t, on.QueryRow(t.Context(), "SELECT d::text FROM analytics.rollup_dates AS d").Scan(&text))
 		return text
 	}
-	// meanwhile returns the row as it is after what others do to it, and as it is after a statement of the run that follows.
+	// in the meantime returns the row as it is after what others do to it, and as it is after a statement of the run that follows.
 	meanwhile := func(t *testing.T, b *testBundle, others string, do func(queries *db.Queries)) (before, after string) {
 		t.Helper()
 		tx, err := b.db.Begin(t.Context())

@@ -369,7 +369,7 @@ func TestRunZoneDays(t *testing.T) {
 	}
 }
 
-// A cursor is worth nothing where what is below it may have changed unnoticed: after a while, and in another life of the
+// A cursor is worth nothing if what is below it may have changed unnoticed: after a while, and in another life of the
 // database, which may not have what the run has counted.
 func TestRunOldCursor(t *testing.T) {
 	t.Parallel()

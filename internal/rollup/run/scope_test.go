@@ -125,7 +125,7 @@ func TestRunScope_Whole(t *testing.T) {
 	}
 }
 
-// An index by entity is what makes it cheap. Where there is none, and the date is too large to do without, the date is counted
+// An index by entity is what makes it cheap. If there is none, and the date is too large to do without, the date is counted
 // whole, as ever.
 func TestRunScope_NoShortcut(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestTopResumed forgets what a run that goes on where another had stopped cannot know.
+// TestTopResumed forgets what a run that continues where another had stopped cannot know.
 func TestTopResumed(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

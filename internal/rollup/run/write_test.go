@@ -57,14 +57,14 @@ func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.
 
 func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// Postgres counts where there are few entities, and sends the events where there are nearly as many entities as events. A
+// Postgres counts if there are few entities, and sends the events if there are nearly as many entities as events. A
 // date with few events is one slice, one with none is not read.
 func TestRunCountsWhereItPays(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		events, entities int
 		counted, sent    bool
-		slices           int // 0 where more than one
+		slices           int // 0 if more than one
 	}{
 		"FewEntities":  {events: 9_000, entities: 5, counted: true},
 		"ManyEntities": {events: 5_000, entities: 5_000, counted: true, sent: true},

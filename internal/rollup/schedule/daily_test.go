@@ -35,7 +35,7 @@ func genInstant(t *rapid.T) time.Time {
 }
 
 // dues finds, by looking at the clock every minute, when a job may be due on the dates around an instant: when the clock
-// shows the hour, or where it is skipped, as soon as the clock shows a later one. Where a clock goes back there may be
+// shows the hour, or if it is skipped, as soon as the clock shows a later one. If a clock goes back there may be
 // two such instants on a date.
 func dues(d schedule.Daily, t time.Time) map[date.Date][]time.Time {
 	later, due := make(map[date.Date]time.Time), make(map[date.Date][]time.Time)

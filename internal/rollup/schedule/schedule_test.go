@@ -163,7 +163,7 @@ func TestPlan(t *testing.T) {
 		require.Equal(t, parse("2026-03-09"), b.plan(t), "yesterday is asked for whether it has events or not")
 	})
 
-	// The first event is found whatever the index is like; and where there is one the table is not read as a whole, as
+	// The first event is found whatever the index is like; and if there is one the table is not read as a whole, as
 	// Postgres would rather do to find that a date has no event.
 	for name, index := range map[string]string{
 		"IndexBRIN":  "CREATE INDEX ON public.raw_events USING brin (created_at)",

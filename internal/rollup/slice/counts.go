@@ -89,7 +89,7 @@ type feed struct {
 	done  chan error // receives the result of the addition; nil if none is running
 }
 
-// add starts to add counts to the table once the previous addition has ended, and returns another buffer to fill meanwhile.
+// add starts to add counts to the table once the previous addition has ended, and returns another buffer to fill in the meantime.
 func (f *feed) add(counts *Counts) (next *Counts, err error) {
 	if err := f.wait(); err != nil {
 		return counts, err

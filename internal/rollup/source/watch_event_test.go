@@ -116,7 +116,7 @@ func TestWatchSerializable(t *testing.T) {
 	for i := range open {
 		tx, err := db.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.Serializable})
 		require.NoError(t, err)
-		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // Where the test has failed.
+		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // If the test has failed.
 		open[i] = tx
 	}
 	for range 2 {

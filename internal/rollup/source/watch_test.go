@@ -367,13 +367,13 @@ func TestWatchRefused(t *testing.T) {
 		db.exec(t, `CREATE VIEW app.shown AS SELECT * FROM app.events; CREATE EXTENSION postgres_fdw;
 			CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN TABLE app.far (at timestamptz) SERVER other`)
 		for says, o := range map[string]source.WatchOptions{
-			"app.shown is a view":                   {Table: "app.shown", Time: "occurred_at"},
-			"app.far is a foreign table":            {Table: "app.far", Time: "at"},
-			"analytics.source belongs to Daymill":   {Table: "analytics.source", Time: "set_at"},
+			"app.shown is a view":                       {Table: "app.shown", Time: "occurred_at"},
+			"app.far is a foreign table":                {Table: "app.far", Time: "at"},
+			"analytics.source belongs to Daymill":       {Table: "analytics.source", Time: "set_at"},
 			"column id of app.events is not an instant": {Table: "app.events", Time: "id"},
-			"has no column \"never\" for --time":    {Table: "app.events", Time: "never"},
-			"--table needs --time":                  {Table: "app.events"},
-			"--time and --time-zone need --table":   {Time: "occurred_at"},
+			"has no column \"never\" for --time":        {Table: "app.events", Time: "never"},
+			"--table needs --time":                      {Table: "app.events"},
+			"--time and --time-zone need --table":       {Time: "occurred_at"},
 		} {
 			_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, o)
 			require.ErrorIs(t, err, source.ErrRefused, says)

@@ -214,7 +214,7 @@ func (f Facts) missing() (health.Finding, bool) {
 	}, overdue > 0
 }
 
-// overdue counts missing dates, but for yesterday as long as the daily job is still to come today.
+// overdue counts missing dates, except for yesterday as long as the daily job is still to come today.
 func (f Facts) overdue() int64 {
 	n := int64(0)
 	for _, day := range f.Missing {

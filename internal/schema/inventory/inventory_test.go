@@ -197,7 +197,7 @@ func TestRestore(t *testing.T) {
 		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
 		to := restored(t, from)
 		pgCommand(t, to, false, "pg_restore", "--schema-only", "-d", to.URL, file)
-		// The way out that is recommended for foreign keys leaves the triggers off where it is cut short.
+		// The way out that is recommended for foreign keys leaves the triggers off if it is cut short.
 		execute(t, to, "ALTER TABLE river_job DISABLE TRIGGER ALL; ALTER TABLE app.events DISABLE TRIGGER ALL; ALTER TABLE analytics.rollup_requests DISABLE TRIGGER ALL")
 		pgCommand(t, to, false, "pg_restore", "--data-only", "-d", to.URL, file)
 		require.NotEmpty(t, faults(t, to))
@@ -272,7 +272,7 @@ func TestRestore(t *testing.T) {
 	})
 }
 
-// Nobody but the owner may call a function, but for these, which are meant for everybody, and none resolves a name by the
+// Nobody but the owner may call a function, except for these, which are meant for everybody, and none resolves a name by the
 // caller's search_path.
 func TestFunctions(t *testing.T) {
 	t.Parallel()
@@ -312,7 +312,7 @@ func TestAttack(t *testing.T) {
 	as := func(sql string) error {
 		tx, err := db.Begin(t.Context())
 		require.NoError(t, err)
-		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // Where it was not committed.
+		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // If it was not committed.
 		if _, err := tx.Exec(t.Context(), "SET LOCAL ROLE "+role+";"+sql); err != nil {
 			return err
 		}
@@ -358,7 +358,7 @@ func TestSearchPath(t *testing.T) {
 	works(t, db)
 }
 
-// A transaction that asks for a rollup can be prepared where it says that nobody is to be woken.
+// A transaction that requests a rollup can be prepared if it says that nobody is to be woken.
 func TestPrepared(t *testing.T) {
 	t.Parallel()
 	db := pgtest.On(t, pgtest.Server(t, map[string]string{"max_prepared_transactions": "2"}), pgtest.Installed{})

@@ -48,7 +48,7 @@ func makeLoad(ctx context.Context, db *database, clients, rate int) (*load, erro
 		ANALYZE public.accounts`, l.rows))
 }
 
-// during makes requests while do runs, and returns those that were due meanwhile. Half a second of them goes before.
+// during makes requests while do runs, and returns those that were due in the meantime. Half a second of them goes before.
 func (l *load) during(ctx context.Context, do func(ctx context.Context) error) (sample, error) {
 	l.took = nil
 	ctx, stop := context.WithCancel(ctx)

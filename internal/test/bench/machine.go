@@ -56,7 +56,7 @@ func machine(ctx context.Context, b *bench) Machine {
 	return found
 }
 
-// settingArguments are those that change what is measured, and not where it is written or found.
+// settingArguments are those that change what is measured, and not if it is written or found.
 func settingArguments(arguments []string) (kept []string) {
 	written := regexp.MustCompile(`^--?(json|markdown|check|write-ratios|database-url|daymill)(=|$)`)
 	for i := 0; i < len(arguments); i++ {

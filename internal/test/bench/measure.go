@@ -10,8 +10,8 @@ import (
 // contender is one way to have the metrics.
 type contender struct {
 	name  string
-	table pgx.Identifier // where it writes; nil where it writes nothing
-	// prepare is done before each of its turns, not timed; nil where there is nothing to do.
+	table pgx.Identifier // where it writes; nil if it writes nothing
+	// prepare is done before each of its turns, not timed; nil if there is nothing to do.
 	prepare func(ctx context.Context) error
 	// run takes a turn on the database of the URL. What it does not put into the sample is measured from outside.
 	run func(ctx context.Context, url string) (sample, error)

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// peakMemory is the most bytes that a process had in memory, 0 where that is not known: Linux counts in what it was forked
+// peakMemory is the most bytes that a process had in memory, 0 if that is not known: Linux counts in what it was forked
 // from, so a process that had less than this one is not told from it.
 func peakMemory(state *os.ProcessState) int64 {
 	usage, ok := state.SysUsage().(*syscall.Rusage)

@@ -44,7 +44,7 @@ func (m *meter) step(what string) {
 
 func (m *meter) end() {
 	if m.bar != nil {
-		_ = m.bar.Finish() // As above.
+		_ = m.bar.Finish() // See above.
 		m.bar = nil
 		return
 	}

@@ -65,7 +65,7 @@ func (p *proxy) relay(ctx context.Context, client net.Conn) {
 		close(done)
 	}()
 	p.pump(client, server)
-	_ = client.Close() // As above.
+	_ = client.Close() // See above.
 	<-done
 }
 

@@ -51,7 +51,7 @@ func count(v float64) string { return thousands(int64(v)) }
 
 func thousands(n int64) string { return humanize.Comma(n) }
 
-// cells are a row's of the columns that any row of the result has; spread is shown where it was more than one round.
+// cells are a row's of the columns that any row of the result has; spread is shown if it was more than one round.
 func cells(rows []Row) (header []string, table [][]string) {
 	header = []string{""}
 	table = make([][]string, len(rows))
@@ -140,7 +140,7 @@ func printRatios(out io.Writer, ratios []Ratio) {
 	for _, r := range ratios {
 		fmt.Fprintf(table, "  %s\t%s\n", r.ID, strings.Join(r.cells(), "\t"))
 	}
-	_ = table.Flush() // As above.
+	_ = table.Flush() // See above.
 }
 
 // printTargets prints every figure that has a target once more, together.

@@ -35,7 +35,7 @@ type Spread struct {
 	High   float64 `json:"high"`
 }
 
-// Ratio is a figure that has a target: a ratio of two contenders within each round, or where it has a unit, a figure of
+// Ratio is a figure that has a target: a ratio of two contenders within each round, or if it has a unit, a figure of
 // Daymill's.
 type Ratio struct {
 	ID      string  `json:"id"`
@@ -87,7 +87,7 @@ const (
 	worst   = "worst"
 )
 
-// with adds a process's peak memory, where it is known.
+// with adds a process's peak memory, if it is known.
 func (s sample) with(peak int64) sample {
 	if peak > 0 {
 		s[memory] = float64(peak)

@@ -16,7 +16,7 @@ func few(ctx context.Context, b *bench) (Result, error) {
 }
 
 // firstOf compares the first rollup of a date with the statement, each into an empty table. The targets are those of the
-// time and of the longest statement; 0 where there is none.
+// time and of the longest statement; 0 if there is none.
 func (b *bench) firstOf(ctx context.Context, d date.Date, id string, target, ofStatements float64) (Result, error) {
 	db, err := b.large(ctx)
 	if err != nil {

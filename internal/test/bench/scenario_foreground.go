@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// idleFor is how long the application is watched while nothing else goes on.
+// idleFor is how long the application is watched while nothing else continues.
 const idleFor = 4 * time.Second
 
-// Names of what goes on beside the application.
+// Names of what continues beside the application.
 const (
 	besideNothing   = "nothing else"
 	besidePaced     = "Daymill"
@@ -70,7 +70,7 @@ func foreground(ctx context.Context, b *bench) (Result, error) {
 	}, nil
 }
 
-// besides gives each of what goes on beside the application a turn.
+// besides gives each of what continues beside the application a turn.
 func (b *bench) besides(ctx context.Context, db *database, application *load, round int, got samples, suffix string) error {
 	paced := func(pace float64) contender {
 		return b.rolls(db, largeDate(), strconv.FormatFloat(pace, 'f', -1, 64), db.forget)

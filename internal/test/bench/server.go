@@ -15,11 +15,11 @@ import (
 
 // server is where the databases are made.
 type server struct {
-	own     *pgserver.Server // nil where it is the user's
+	own     *pgserver.Server // nil if it is the user's
 	admin   *url.URL
 	version string
 	made    []string
-	psql    string // empty where there is none
+	psql    string // empty if there is none
 	tracks  bool   // whether pg_stat_statements is there
 }
 

@@ -260,7 +260,7 @@ func (p *Page) Type(tb testing.TB, keys string) {
 	p.Do(tb, chromedp.KeyEvent(keys))
 }
 
-// Evaluate runs a script on a page, awaits its result where that is a promise, and returns it.
+// Evaluate runs a script on a page, awaits its result if that is a promise, and returns it.
 func Evaluate[T any](tb testing.TB, p *Page, script string) T {
 	tb.Helper()
 	return get(tb, p, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))

@@ -22,8 +22,8 @@ type application struct {
 
 	mu       sync.Mutex
 	server   *pgserver.Server
-	follower *pgserver.Server // nil where none is to be promoted
-	backup   string           // a copy of the data directory, "" where there is none
+	follower *pgserver.Server // nil if none is to be promoted
+	backup   string           // a copy of the data directory, "" if there is none
 	old      []*pgserver.Server
 }
 

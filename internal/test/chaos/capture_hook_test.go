@@ -31,7 +31,7 @@ const poisonous = "poison"
 // hook receives events as an application would, and keeps them.
 type hook struct {
 	mu       sync.Mutex
-	answer   int // -1 where it works
+	answer   int // -1 if it works
 	over     chan struct{}
 	poison   bool
 	events   []change.Change // in the order in which they came

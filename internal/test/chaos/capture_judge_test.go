@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// pendingSQL says what is still to be done; nothing where it is all done.
+// pendingSQL says what is still to be done; nothing if it is all done.
 const pendingSQL = `
 SELECT format('stream %s is %s: %s', s.name, s.state, s.reason) FROM capture.stream AS s WHERE s.name = $1 AND s.state <> 'running'
 UNION ALL SELECT format('gap %s is not repaired: %s %s', g.id, g.kind, g.reason) FROM capture.gap AS g WHERE g.repaired_at IS NULL
@@ -205,7 +205,7 @@ func normal(text string) string {
 	return string(written)
 }
 
-// told compares what the webhook was told of each row with what was done to it: the same, in the same order; where there was a
+// told compares what the webhook was told of each row with what was done to it: the same, in the same order; if there was a
 // gap, that its last event is its last state.
 func (x *captureTrial) told(ctx context.Context, t shopTable, source map[string]string, r received, gapped bool) (wrong []string) {
 	events := map[string][]string{}
@@ -283,7 +283,7 @@ func keyText(t shopTable, c change.Change) string {
 	return strings.Join(parts, "/")
 }
 
-// numberOf is n of a change's row, 0 where it has none.
+// numberOf is n of a change's row, 0 if it has none.
 func numberOf(c change.Change) string {
 	var row struct {
 		N int64 `json:"n"`

@@ -120,7 +120,7 @@ func (r captureResult) line() string {
 type captureTrial struct {
 	schedule captureSchedule
 	lane     *captureLane
-	name     string // of the database with the log, which is also the application's where it is not apart
+	name     string // of the database with the log, which is also the application's if it is not apart
 	dir      string
 	t        *testing.T
 

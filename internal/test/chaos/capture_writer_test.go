@@ -74,7 +74,7 @@ func (t shopTable) tableSQL() []string {
 		"ALTER TABLE "+t.sql+" OWNER TO daymill")
 }
 
-// again makes a table anew, empty. What was in it is noted as deleted by nobody: the schedule has a gap there.
+// again makes a table again, empty. What was in it is noted as deleted by nobody: the schedule has a gap there.
 func (t shopTable) again() []string {
 	return append([]string{"SET lock_timeout = '2s'", "BEGIN", "DROP TABLE " + t.sql}, append(t.tableSQL(), "COMMIT")...)
 }

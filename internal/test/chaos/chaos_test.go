@@ -92,7 +92,7 @@ func newHarness(t *testing.T, count uint64) *harness {
 	return h
 }
 
-// build builds the worker, with files replaced as an overlay says, where one is given.
+// build builds the worker, with files replaced as an overlay says, if one is given.
 func build(t *testing.T, arguments ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "worker")

@@ -10,5 +10,5 @@
 // statements interleave is not in it, and cannot be. docs/faults.md says what is done, what is checked, and what it has
 // come to.
 //
-// It is all in tests, but for the command worker: `daymill worker` with shorter waits.
+// It is all in tests, except for the command worker: `daymill worker` with shorter waits.
 package chaos

@@ -97,7 +97,7 @@ func (x *trial) terminate(ctx context.Context, most int) {
 		SELECT pid FROM pg_stat_activity WHERE datname = '%s' AND usename = '%s' ORDER BY random() LIMIT %d) AS a`, x.name, role, most)))
 }
 
-// role changes the workers' role, and has some connections made anew.
+// role changes the workers' role, and has some connections made again.
 func (x *trial) role(ctx context.Context, do, undo string, connections int) func() {
 	x.note(admin(ctx, x.lane.server, x.name, "ALTER ROLE "+role+" "+do))
 	x.terminate(ctx, connections)

@@ -143,7 +143,7 @@ func (l *lane) install(ctx context.Context) error {
 	return admin(ctx, l.server, template, auditSQL)
 }
 
-// create makes a seed's database, on the follower as well where there is to be one.
+// create makes a seed's database, on the follower as well if there is to be one.
 func (l *lane) create(ctx context.Context, name string, follower bool) error {
 	// Connections to the template may take a moment to go away.
 	var err error

@@ -61,7 +61,7 @@ func TestMutants(t *testing.T) { //nolint:tparallel // One mutant after another:
 	if *mutantSeeds > 0 {
 		h = newHarness(t, *laneMost)
 	}
-	for _, m := range mutants { //nolint:paralleltest // As above.
+	for _, m := range mutants { //nolint:paralleltest // See above.
 		t.Run(m.name, func(t *testing.T) {
 			overlay, err := mutant.Overlay(pgtest.Root(t), t.TempDir(), m.edits...)
 			require.NoError(t, err)

@@ -18,7 +18,7 @@ type slot struct {
 	environment []string
 
 	mu     sync.Mutex
-	cmd    *exec.Cmd // nil where none is alive
+	cmd    *exec.Cmd // nil if none is alive
 	orders io.Writer // its standard input
 	wrong  time.Duration
 	down   time.Time // it is not started before
@@ -26,7 +26,7 @@ type slot struct {
 	log    tail
 }
 
-// restartAfter is how long a platform takes to start a process anew.
+// restartAfter is how long a platform takes to start a process again.
 const restartAfter = 100 * time.Millisecond
 
 // supervise keeps a process alive until ctx is done, and then ends it. It returns what is wrong with how that went.

@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// way is how a writer asks for a rollup.
+// way is how a writer requests a rollup.
 type way int
 
 // The ways that there are. All but import ask in the transaction that changes events.

@@ -31,7 +31,7 @@ type Server struct {
 func Start(t *testing.T, password string) *Server {
 	t.Helper()
 	s := &Server{path: find(t), dir: t.TempDir(), password: password}
-	for range 5 { // Another process may take the port meanwhile.
+	for range 5 { // Another process may take the port in the meantime.
 		s.port = freePort(t)
 		s.URL = "http://default:" + password + "@127.0.0.1:" + strconv.Itoa(s.port)
 		s.configure(t)

@@ -75,7 +75,7 @@ func (r *received) of(key string) []int {
 }
 
 // testCapture applies a file, starts a worker, changes rows, and sees them arrive. The worker is killed in the middle, and another
-// one goes on: nothing is missing, and each key's changes come in order.
+// one continues: nothing is missing, and each key's changes come in order.
 func testCapture(t *testing.T, binary, mode, level string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": level})

@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// testKilled kills a worker in the middle of a date. The other one takes the date up where it was.
+// testKilled kills a worker in the middle of a date. The other one continues the date where it was.
 func testKilled(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
@@ -37,7 +37,7 @@ func testKilled(t *testing.T, binary string) {
 	require.Equal(t, []int{2}, column[int](t, b, "SELECT attempt FROM river_job WHERE kind = 'rollup_day'"))
 }
 
-// testPostgresCrash crashes Postgres in the middle of a date. The same worker process goes on when it is back.
+// testPostgresCrash crashes Postgres in the middle of a date. The same worker process continues when it is back.
 func testPostgresCrash(t *testing.T, binary string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"synchronous_commit": "on"})

@@ -160,7 +160,7 @@ func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
 }
 
-// release lets all runs go on.
+// release lets all runs continue.
 func (b *testBundle) release(t *testing.T) {
 	t.Helper()
 	b.exec(t, "DELETE FROM public.hold")

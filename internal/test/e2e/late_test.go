@@ -22,7 +22,7 @@ func TestLateFromCapture(t *testing.T) {
 	}
 }
 
-// testLateFromCapture adds, moves, changes and deletes events of past dates, while a worker is killed and another goes on. The
+// testLateFromCapture adds, moves, changes and deletes events of past dates, while a worker is killed and another continues. The
 // metrics equal the events afterwards.
 func testLateFromCapture(t *testing.T, binary, mode, level string) {
 	t.Helper()

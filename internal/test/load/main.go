@@ -6,7 +6,7 @@
 //	make load DURATION=90s WRITERS=4   less of it
 //
 // The workers are the real binary in processes of its own, on a cluster of its own with Postgres's own settings: fsync and
-// autovacuum as they are out of the box. It ends with code 1 where a verdict is bad.
+// autovacuum as they are out of the box. It ends with code 1 if a verdict is bad.
 package main
 
 import (

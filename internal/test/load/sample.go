@@ -65,7 +65,7 @@ FROM pg_stat_user_tables AS s WHERE s.schemaname || '.' || s.relname = ANY ($1)`
 WHERE backend_type = 'client backend' GROUP BY 1`
 )
 
-// since is what was counted up to the last sample: by the server's clock, from which the next one goes on.
+// since is what was counted up to the last sample: by the server's clock, from which the next one continues.
 type since struct {
 	at              time.Time
 	runs, satisfied int64

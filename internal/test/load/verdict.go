@@ -16,7 +16,7 @@ type verdict struct {
 
 // The first third of the time is for warming up. The last third is compared with the one in the middle; the bounds leave
 // room for the noise of a machine, and not for growth: what grows with time is half as much again from the middle of the
-// one to the middle of the other, and more where it began at nothing.
+// one to the middle of the other, and more if it began at nothing.
 const (
 	leastRate  = 0.8
 	mostMemory = 1.25

@@ -57,7 +57,7 @@ FROM generate_series(1, $3::integer)`
 // rows are how many one statement changes.
 const rows = 5
 
-// write lets the writers write for the duration, takes samples meanwhile, and hands each on.
+// write lets the writers write for the duration, takes samples in the meantime, and hands each on.
 func (s *site) write(ctx context.Context, take func(before, after sample)) ([]sample, error) {
 	client, err := river.NewClient(riverpgxv5.New(s.writing), &river.Config{Schema: riverSchema})
 	if err != nil {

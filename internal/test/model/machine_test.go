@@ -49,7 +49,7 @@ const (
 	atWork
 )
 
-// Where a worker is. Between two of them it may crash, be stopped, or be taken for dead.
+// The place where a worker is. Between two of them it may crash, be stopped, or be taken for dead.
 const (
 	idle uint8 = iota
 	look       // whether anybody asks for the date
@@ -68,9 +68,9 @@ const (
 // date is a row of the ledger, and the date's job.
 type date struct {
 	state, cursor uint8
-	owner         uint8 // the worker whose run began last, from 1; 0 where there was none
+	owner         uint8 // the worker whose run began last, from 1; 0 if there was none
 	job           uint8
-	holder        uint8 // the worker that attempts the job, from 1; 0 where that is dead
+	holder        uint8 // the worker that attempts the job, from 1; 0 if that is dead
 }
 
 // worker is a process.
@@ -284,7 +284,7 @@ func (m *machine) work(s state, w uint8) (all []state) {
 	return all
 }
 
-// giveBack ends an attempt: its job is tried again, where it is still this attempt's.
+// giveBack ends an attempt: its job is tried again, if it is still this attempt's.
 func (s *state) giveBack(w uint8) {
 	d := s.workers[w].date
 	if s.dates[d].job == atWork { // River knows a job by its number only, not by the attempt.

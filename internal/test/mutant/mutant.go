@@ -1,4 +1,4 @@
-// Package mutant breaks the code in one way, for builds that go on besides: the files of the repository stay as they are.
+// Package mutant breaks the code in one way, for builds that continue besides: the files of the repository stay as they are.
 package mutant
 
 import (

@@ -22,7 +22,7 @@ type DB struct {
 	Name         string
 	URL          string
 	Server       *pgserver.Server
-	Installation schema.Installation // zero where nothing is installed
+	Installation schema.Installation // zero if nothing is installed
 
 	application *application
 }

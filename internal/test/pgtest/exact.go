@@ -27,7 +27,7 @@ func RequireExact(tb testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
 	return counted
 }
 
-// Exact is RequireExact for where there is no test to fail: its error says what differs.
+// Exact is RequireExact for if there is no test to fail: its error says what differs.
 func Exact(ctx context.Context, on postgres.DBTX, dates ...date.Date) (Recount, error) {
 	if len(dates) > 0 {
 		return recount.Compare(ctx, on, recount.Metrics(), dates)

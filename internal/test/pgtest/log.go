@@ -80,7 +80,7 @@ func SalesImport() []string {
 // Countries is the number of countries in the logs of sales.
 const Countries = 38
 
-// onDisk returns a log in ../shared/data, or none where it is not there.
+// onDisk returns a log in ../shared/data, or none if it is not there.
 func onDisk(tb testing.TB, log Log) []Log {
 	tb.Helper()
 	log.Path = filepath.Join(filepath.Dir(Root(tb)), "shared", "data", log.Path)

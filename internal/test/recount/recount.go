@@ -22,7 +22,7 @@ type Recount struct {
 	Events int64 // the sum of all counts
 }
 
-// ErrDiffers says that metrics are not what their events come to. Its text goes on with the first rows that differ.
+// ErrDiffers says that metrics are not what their events come to. Its text continues with the first rows that differ.
 var ErrDiffers = errors.New("the metrics differ from a recount (date, entity, views, clicks, saves, skips, other)")
 
 // differenceSQL lists the rows in which the metrics of dates and a plain count of their events differ.

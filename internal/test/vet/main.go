@@ -61,7 +61,7 @@ func vet(ctx context.Context, server *pgserver.Server, t entity.Type) error {
 	return command(ctx, url, "go", "tool", "-modfile=internal/tools/go.mod", "sqlc", "vet")
 }
 
-// command runs a program in the repository's directory. What it writes is shown where it fails.
+// command runs a program in the repository's directory. What it writes is shown if it fails.
 func command(ctx context.Context, url, name string, arguments ...string) error {
 	cmd := exec.CommandContext(ctx, name, arguments...)
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+url, "DAYMILL_VET_URL="+url)

@@ -1,5 +1,5 @@
-// Package checkup is what the doctor looks at for views: the databases that they read, indexes that their refreshes need, and who
-// may write to their tables.
+// Package checkup has the checks of views for the doctor: of the databases that views read, of indexes that refreshes need, and of roles
+// that may write to the views' tables.
 package checkup
 
 import (
@@ -49,7 +49,7 @@ func last(ctx context.Context, on postgres.DBTX) (versions []view.Version, err e
 	return versions, nil
 }
 
-// lookAtDatabases looks whether the tables of views can be read in their databases.
+// lookAtDatabases checks whether the tables of views can be read in their databases.
 func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view.Databases) error {
 	versions, err := last(ctx, e.DB)
 	if err != nil {
@@ -89,7 +89,7 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 	return nil
 }
 
-// look opens a database; nil where it cannot be opened, which is a finding. What it says names no host and no user.
+// look opens a database; nil if it cannot be opened, which is a finding. What it says names no host and no user.
 func look(ctx context.Context, e *doctor.Examination, databases *view.Databases, name string) (*postgres.DB, error) {
 	if name == definition.App {
 		return e.DB, nil

@@ -1,6 +1,6 @@
-// Package definition reads what a view consists of: tables, columns, joins, transforms and keys. It reads InsightForge's JSON
-// and a shorter YAML form, and reports all mistakes at once, each with its place and with what would be right. Whether the
-// tables and columns exist is package plan's to say.
+// Package definition reads definitions of views: tables, columns, joins, transforms and keys. It reads InsightForge's JSON and a shorter
+// YAML form, and reports all mistakes at once, each with its place and with advice. Package plan checks whether the tables and columns
+// exist.
 package definition
 
 import (
@@ -14,20 +14,20 @@ type Definition struct {
 
 	Name   string  `json:"name"`
 	Tables []Table `json:"tables"`
-	// Where is a condition on the columns of the root; all of its rows where empty.
+	// Where is a condition on the columns of the root; all of its rows if empty.
 	Where string `json:"where,omitempty"`
 	// Indexes are lists of the view's columns.
 	Indexes [][]string `json:"indexes,omitempty"`
 	Search  []Search   `json:"search,omitempty"`
 	// Drift says what happens when a table's columns change: Follow, or Ask.
 	Drift string `json:"drift,omitempty"`
-	// Schedule is nil where changes are captured.
+	// Schedule is nil if changes are captured.
 	Schedule *Schedule `json:"schedule,omitempty"`
 }
 
 // Policies of Definition.Drift. The empty one is Follow.
 const (
-	// Follow adapts the view where nothing is lost.
+	// Follow adapts the view if nothing is lost.
 	Follow = "follow"
 	// Ask pauses the view until somebody accepts or rejects what has changed.
 	Ask = "ask"
@@ -51,11 +51,11 @@ type Table struct {
 	Join    *Join    `json:"join,omitempty"`
 	Columns []Column `json:"columns"`
 	// Changed is a column whose value grows with each change of a row, such as updated_at. A table that is read by schedule is
-	// read as a whole where it is empty.
+	// read as a whole if it is empty.
 	Changed string `json:"changed,omitempty"`
 }
 
-// Alias is the name by which joins mean the table.
+// Alias returns the name by which joins refer to the table.
 func (t Table) Alias() string {
 	if t.As != "" {
 		return t.As
@@ -84,7 +84,7 @@ type Column struct {
 
 	Name string `json:"column"`
 	As   string `json:"as,omitempty"` // in the view; Name where empty
-	// Type is checked against the catalog; whatever the catalog says where empty. A deleted column needs it.
+	// Type is checked against the catalog; whatever the catalog says if empty. A deleted column needs it.
 	Type string `json:"type,omitempty"`
 	// NotNull is written as NOT NULL in the view's table.
 	NotNull bool `json:"not_null,omitempty"`
@@ -92,7 +92,7 @@ type Column struct {
 	Key bool `json:"key,omitempty"`
 	// Hidden says that the column is in no column of the view.
 	Hidden bool `json:"hidden,omitempty"`
-	// Deleted says that the source has the column no more: it is NULL in the view.
+	// Deleted says that the source no longer has the column, which is NULL in the view.
 	Deleted    bool    `json:"deleted,omitempty"`
 	Mapping    *Map    `json:"map,omitempty"`
 	Fields     []Field `json:"fields,omitempty"`
@@ -164,7 +164,7 @@ func (c Column) Outputs() []string {
 	}
 }
 
-// dotted splits schema.table. The schema is public where there is none.
+// dotted splits schema.table. The schema is public if there is none.
 func dotted(text string) (schema, table string) {
 	if schema, table, has := strings.Cut(text, "."); has {
 		return schema, table

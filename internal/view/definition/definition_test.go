@@ -202,7 +202,7 @@ func TestParse_Hostile(t *testing.T) {
 	} {
 		_, err := definition.Parse("f", []byte(content))
 		require.Error(t, err, content[:min(len(content), 50)])
-		for _, mistake := range err.(document.Mistakes) { //nolint:errorlint // As above.
+		for _, mistake := range err.(document.Mistakes) { //nolint:errorlint // See above.
 			require.GreaterOrEqual(t, mistake.Line, 1)
 			require.GreaterOrEqual(t, mistake.Column, 1)
 		}

@@ -19,7 +19,7 @@ type Schedule struct {
 	Full time.Duration `json:"full"`
 	// Overlap is how long a transaction of the application's may last whose changes are found by Every.
 	Overlap time.Duration `json:"overlap"`
-	// Databases are those that are read by schedule; all of the view's where empty.
+	// Databases are those that are read by schedule; all of the view's if empty.
 	Databases []string `json:"databases,omitempty"`
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/daymill/daymill/internal/document"
 )
 
-// App is the database that a table is in where none is named: DATABASE_URL.
+// App is the database that a table is in if none is named: DATABASE_URL.
 const App = "app"
 
 // short reads Daymill's own form.

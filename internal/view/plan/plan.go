@@ -1,6 +1,6 @@
-// Package plan turns a definition and the catalogs of its databases into SQL that a person can read: the table, the SELECT, and
-// what brings the rows of some keys up to date. Identifiers are quoted, values are parameters, and texts of a definition are
-// literals by Postgres's rules: nothing of a definition reaches SQL raw.
+// Package plan turns a definition and the catalogs of its databases into SQL that a person can read: the table, the SELECT, and the
+// statements that refresh the rows of some keys. Identifiers are quoted, values are parameters, and texts of a definition are quoted
+// literals, so no text of a definition reaches SQL unquoted.
 package plan
 
 import (
@@ -40,7 +40,7 @@ type Output struct {
 	SQL       string `json:"sql"`
 	// Misfit is a condition: the value is there, does not fit the type, and is NULL in the view. Empty where that cannot be.
 	Misfit string `json:"misfit,omitempty"`
-	// Table and Number say which column of which table it is as it is; Number is 0 where it is something else.
+	// Table and Number say which column of which table it is as it is; Number is 0 if it is something else.
 	Table  int    `json:"table"`
 	Number int    `json:"number,omitempty"`
 	Key    bool   `json:"key,omitempty"`
@@ -49,7 +49,7 @@ type Output struct {
 	Column string `json:"column,omitempty"` // of the source, for a person
 }
 
-// Plan is a view as it is made in the target. It is stored, and everything follows from it without the catalog.
+// Plan describes a view in the target. It is stored, and all SQL of the view can be derived from it without the catalog.
 type Plan struct {
 	Definition definition.Definition `json:"definition"`
 	Sources    []Source              `json:"sources"` // of the definition's tables, in their order
@@ -224,7 +224,7 @@ func Short(name string) string {
 
 func expressionKey(table, column int) string { return fmt.Sprintf("%d.%d", table, column) }
 
-// expression compiles an expression of a table, where it is not compiled yet.
+// expression compiles an expression of a table, if it is not compiled yet.
 func (m *maker) expression(table, column int, at definition.Place, what, sql, kind string) error {
 	i := max(table, 0)
 	c, err := compile(m.ctx, m.target, m.plan.Sources[i], sql, kind) // A mirror is there as well.
@@ -379,7 +379,7 @@ func (m *maker) typeOf(at definition.Place, name string) string {
 	return canonical + modifier
 }
 
-// regtype is the name of a type without its modifier; empty where there is none.
+// regtype is the name of a type without its modifier; empty if there is none.
 func (m *maker) regtype(name string) (canonical string) {
 	// A name that is no name at all is an error for some versions, and NULL for others.
 	_ = m.target.QueryRow(m.ctx, "SELECT coalesce(pg_catalog.format_type(pg_catalog.to_regtype($1)::oid, NULL), '')", name).Scan(&canonical)

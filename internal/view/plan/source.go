@@ -18,10 +18,10 @@ type Source struct {
 	OID    uint32 `json:"oid"`
 	Schema string `json:"schema"`
 	Name   string `json:"name"`
-	// Key are the columns by which capture names a row, in their order; empty where nothing does.
+	// Key are the columns by which capture names a row, in their order; empty if nothing does.
 	Key     []string `json:"key"`
 	Columns []Column `json:"columns"`
-	// Mirror is the copy in the target that the view reads; empty where the table is in the target itself.
+	// Mirror is the copy in the target that the view reads; empty if the table is in the target itself.
 	Mirror string `json:"mirror,omitempty"`
 	// Scheduled says that the mirror is kept by reading the table now and then. Nothing is captured.
 	Scheduled bool `json:"scheduled,omitempty"`

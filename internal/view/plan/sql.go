@@ -88,7 +88,7 @@ func equal(c Column) string {
 	return " = "
 }
 
-// Select is the view: what its table has when it is up to date.
+// Select returns the view's SELECT: the rows that its table should have.
 func (p *Plan) Select() string {
 	var b strings.Builder
 	b.WriteString("SELECT\n")
@@ -153,7 +153,7 @@ func (p *Plan) CreateTable(name string) string {
 // Index is one index of the view's table.
 type Index struct {
 	Columns []string
-	Method  string // gin, or btree where empty
+	Method  string // gin, or btree if empty
 }
 
 // Indexes are those that refreshes need, the view's key, and what the definition asks for, each once.
@@ -411,7 +411,7 @@ func texts(relation string, names []string) string {
 	return "ARRAY[" + strings.Join(columns, ", ") + "]"
 }
 
-// Misfits counts values of a range that do not fit their type, so that they are NULL in the view; empty where there can be
+// Misfits counts values of a range that do not fit their type, so that they are NULL in the view; empty if there can be
 // none. Parameters are those of RefreshRange.
 func (p *Plan) Misfits(lower, upper bool) string {
 	var counts []string

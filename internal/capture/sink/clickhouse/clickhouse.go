@@ -1,9 +1,9 @@
-// Package clickhouse is a sink that keeps tables of a ClickHouse equal to the rows of a stream. A change is a row that is added;
-// the table's engine, ReplacingMergeTree, keeps the one with the greatest position of each key. So a batch may arrive twice. A
-// deleted row stays, and says so.
+// Package clickhouse is a sink that keeps tables in ClickHouse equal to the rows of a stream. Each change adds a row. The table's engine,
+// ReplacingMergeTree, keeps the row with the highest position of each key, so a batch may arrive twice. A deleted row stays in the table
+// and is marked as deleted.
 //
-// It speaks HTTP, which every version of ClickHouse does in the same way. Servers from 23.2 on leave deleted rows out of SELECT …
-// FINAL by themselves; older ones are asked with WHERE NOT _daymill_deleted.
+// It uses HTTP, which works the same in every version of ClickHouse. Servers from 23.2 on leave deleted rows out of SELECT … FINAL; with
+// older servers, add WHERE NOT _daymill_deleted.
 package clickhouse
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 )
 
-// Names of columns that a target table has of Daymill's.
+// Names of the columns that Daymill adds to a target table.
 const (
 	PositionColumn = "_daymill_position"
 	DeletedColumn  = "_daymill_deleted"
@@ -31,16 +31,16 @@ const (
 var (
 	// ErrConfig says that a sink cannot be made as it is configured.
 	ErrConfig = errors.New("the ClickHouse sink cannot be used")
-	// ErrTable says that a target table is somebody else's.
+	// ErrTable says that Daymill did not create a target table.
 	ErrTable = errors.New("the target table cannot be used")
 )
 
 // Config says where rows go. URL has no default.
 type Config struct {
 	URL string // https://user:password@host:8443
-	// Database is the target; one with the name of the source's schema where empty. It is made where it is missing.
+	// Database is the target; one with the name of the source's schema if empty. It is made if it is missing.
 	Database string
-	// Columns returns the columns of a change's table at that change. Where nil, or where it returns none, they are made of the
+	// Columns returns the columns of a change's table at that change. Where nil, or if it returns none, they are made of the
 	// row's JSON.
 	Columns func(ctx context.Context, c change.Change) ([]sink.Column, error)
 }
@@ -97,13 +97,13 @@ func (c *ClickHouse) Deliver(ctx context.Context, changes []change.Change) ([]si
 	}
 	var parked sink.Parked
 	if err := c.halve(ctx, collapsed, &parked); err != nil {
-		c.tables = map[string]*table{} // Somebody may have dropped one.
+		c.tables = map[string]*table{} // Somebody may have dropped a table.
 		return nil, err
 	}
 	return parked.Refusals(), nil
 }
 
-// halve writes changes, and finds out which ones are to blame for a refusal.
+// halve writes changes. If the server refuses them, it writes each half, to find the changes that cause the error.
 func (c *ClickHouse) halve(ctx context.Context, changes []sink.Collapsed, parked *sink.Parked) error {
 	if len(changes) == 0 {
 		return nil
@@ -126,7 +126,7 @@ func (c *ClickHouse) halve(ctx context.Context, changes []sink.Collapsed, parked
 	return c.halve(ctx, changes[middle:], parked)
 }
 
-// refusal is an error of a row's own.
+// refusal is an error that a row causes, as opposed to the server.
 type refusal struct{ reason, answer string }
 
 func (r *refusal) Error() string { return r.reason }
@@ -190,7 +190,7 @@ func (c *ClickHouse) write(ctx context.Context, changes []sink.Collapsed) error 
 	return nil
 }
 
-// insert adds rows in one block, which is there as a whole or not at all.
+// insert adds rows in one block, which the server stores completely or not at all.
 func (c *ClickHouse) insert(ctx context.Context, g *group) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
@@ -203,7 +203,7 @@ func (c *ClickHouse) insert(ctx context.Context, g *group) error {
 	return c.send(ctx, "INSERT INTO "+g.table.name+" FORMAT JSONEachRow", body.Bytes())
 }
 
-// complete reads the values that changes did not touch, since a row replaces the one before as a whole.
+// complete reads the values that changes did not touch, because a row replaces the previous one completely.
 func (c *ClickHouse) complete(ctx context.Context, g *group) error {
 	if len(g.incomplete) == 0 {
 		return nil

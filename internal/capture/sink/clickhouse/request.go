@@ -55,7 +55,7 @@ func (c *ClickHouse) prepare(ctx context.Context) error {
 	return nil
 }
 
-// send runs a statement that writes. The server drops a block that it has had lately, where it can tell by a token.
+// send runs a statement that writes. The server drops a block that it has had lately, if it can tell by a token.
 func (c *ClickHouse) send(ctx context.Context, statement string, body []byte) error {
 	settings := url.Values{"query": {statement}}
 	if body != nil && c.version.atLeast(22, 3) {

@@ -46,15 +46,15 @@ const (
 
 // Config says which Kafka. Only URL has no default.
 type Config struct {
-	// URL is kafka://user:password@host:9092,host2:9092?sasl=scram-sha-512, or kafkas:// for TLS. sasl is plain where it is
+	// URL is kafka://user:password@host:9092,host2:9092?sasl=scram-sha-512, or kafkas:// for TLS. sasl is plain if it is
 	// missing.
 	URL string
-	// Topic is the topic of a change; <stream>.<schema>.<table> where nil.
+	// Topic is the topic of a change; <stream>.<schema>.<table> if nil.
 	Topic *template.Template
-	// CreateTopics lets the brokers make topics that are missing, where they are set up for it.
+	// CreateTopics lets the brokers make topics that are missing, if they are set up for it.
 	CreateTopics bool
-	MaxBytes     int           // of a record; DefaultMaxBytes where 0. Larger ones are refused.
-	Timeout      time.Duration // for a batch; DefaultTimeout where 0
+	MaxBytes     int           // of a record; DefaultMaxBytes if 0. Larger ones are refused.
+	Timeout      time.Duration // for a batch; DefaultTimeout if 0
 }
 
 // Kafka produces records.

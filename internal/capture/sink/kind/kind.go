@@ -1,5 +1,5 @@
-// Package kind is the table of the kinds of sinks: which settings each has, how they are checked, and how a sink is opened with
-// them. Settings hold no secrets: what may be one is the name of an environment variable, which is read when a sink is opened.
+// Package kind lists the kinds of sinks, with the settings of each kind, their checks, and how to open a sink. Settings contain no
+// secrets: a setting that may be secret is the name of an environment variable, which is read when the sink is opened.
 package kind
 
 import (
@@ -40,7 +40,7 @@ const (
 	Poll = "poll"
 )
 
-// Names are the kinds, in the order in which people are told of them.
+// Names returns the kinds, in the order in which messages list them.
 func Names() []string {
 	return []string{Webhook, Redis, Search, Postgres, ClickHouse, Kafka, NATS, Poll}
 }
@@ -48,7 +48,7 @@ func Names() []string {
 // ErrSettings says that settings cannot be used.
 var ErrSettings = errors.New("the settings cannot be used")
 
-// Settings are what a sink is set up with. Which ones a kind has is in [Fields].
+// Settings are the settings of a sink. [Fields] says which ones a kind has.
 type Settings struct {
 	filter.Config
 
@@ -69,11 +69,11 @@ type Settings struct {
 	Schema       string   `json:"schema,omitempty"`
 
 	// OnSchemaChange is what happens where a table's columns change in another way than by a new one: OnChangeContinue or
-	// OnChangePause; where empty, it pauses sinks that keep a table or an index, and nobody else.
+	// OnChangePause; if empty, it pauses sinks that keep a table or an index, and nobody else.
 	OnSchemaChange string `json:"on_schema_change,omitempty"`
 }
 
-// Fields are the settings that a kind has besides those that all have: url and those of the filter.
+// Fields returns the settings of a kind, without url and the filter's, which all kinds have.
 func Fields(kind string) []string {
 	switch kind {
 	case Webhook:
@@ -95,7 +95,7 @@ func Fields(kind string) []string {
 
 var reference = regexp.MustCompile(`^\$([A-Za-z_][A-Za-z0-9_]*)$`)
 
-// Variable is the name in a reference to an environment variable, such as $SEARCH_URL.
+// Variable returns the name in a reference to an environment variable, such as $SEARCH_URL, and false if the text is not a reference.
 func Variable(text string) (string, bool) {
 	match := reference.FindStringSubmatch(text)
 	if match == nil {
@@ -104,7 +104,7 @@ func Variable(text string) (string, bool) {
 	return match[1], true
 }
 
-// Problem is what is wrong with one setting.
+// Problem is a mistake in one setting.
 type Problem struct {
 	Field string
 	Err   error
@@ -203,7 +203,7 @@ func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Chan
 	return target.DeliverTx(ctx, tx, changes)
 }
 
-// Environment is what a sink is opened with besides its settings.
+// Environment has what is needed to open a sink, in addition to its settings.
 type Environment struct {
 	Lookup func(name string) (string, bool) // of environment variables, as os.LookupEnv
 	DB     *database.DB                     // the log's
@@ -277,7 +277,7 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 	return &Opened{Sink: made}, nil
 }
 
-// openPostgres uses the log's own connections where the sink is in its database.
+// openPostgres opens a Postgres sink. If the sink is in the log's database, it uses the log's connections.
 func openPostgres(ctx context.Context, s Settings, url string, env Environment) (*Opened, error) {
 	config := postgres.Config{Schema: s.Schema}
 	if env.DB != nil {
@@ -295,7 +295,7 @@ func openPostgres(ctx context.Context, s Settings, url string, env Environment) 
 	return &Opened{Sink: postgres.New(config), close: db.Close}, nil
 }
 
-// same reports whether two URLs lead to one database. Where it is the same by two names, rows are delivered at least once, as
+// same reports whether two URLs lead to one database. If it is the same by two names, rows are delivered at least once, as
 // to any other.
 func same(url, other string) bool {
 	a, errA := database.ParseURL(url)

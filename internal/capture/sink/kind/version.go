@@ -35,13 +35,13 @@ func (s Settings) sends(name string) bool {
 	return !slices.Contains(s.Without, name)
 }
 
-// Column is the name under which a sink gets a column; false where it does not. Those of the key are always sent.
+// Column is the name under which a sink gets a column; false if it does not. Those of the key are always sent.
 func (s Settings) Column(name string, isKey bool) (string, bool) {
 	return s.renamed(name), isKey || s.sends(name)
 }
 
 // Judge says why a sink has to pause before a change, whose table had other columns in the version that it has accepted, and what
-// fixes that; empty where it goes on.
+// fixes that; empty if it continues.
 func Judge(ctx context.Context, on database.DBTX, name, kind string, s Settings, c change.Change, accepted int) (string, error) {
 	if !s.pauses(kind) {
 		return "", nil

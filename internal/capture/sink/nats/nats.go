@@ -37,11 +37,11 @@ const HeaderPosition = "Daymill-Position"
 // Config says which NATS. Only URL has no default.
 type Config struct {
 	URL string // nats://user:password@host:4222, or tls://
-	// Subject is what subjects begin with: <subject>.<stream>.<schema>.<table>. DefaultSubject where empty.
+	// Subject is what subjects begin with: <subject>.<stream>.<schema>.<table>. DefaultSubject if empty.
 	Subject string
-	// Stream is the JetStream stream to make where it is missing, over all those subjects; none is made where empty.
+	// Stream is the JetStream stream to make if it is missing, over all those subjects; none is made if empty.
 	Stream  string
-	Timeout time.Duration // for a batch; DefaultTimeout where 0
+	Timeout time.Duration // for a batch; DefaultTimeout if 0
 }
 
 // NATS publishes messages.
@@ -76,7 +76,7 @@ func (n *NATS) Close() error {
 	return nil
 }
 
-// connect connects where there is no connection, and makes the stream.
+// connect connects if there is no connection, and makes the stream.
 func (n *NATS) connect(ctx context.Context) error {
 	if n.conn != nil && n.conn.IsConnected() {
 		return nil

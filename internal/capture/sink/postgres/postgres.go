@@ -1,6 +1,6 @@
-// Package postgres is a sink that keeps tables of a Postgres, this one or another, equal to the rows of a stream. It makes and
-// extends the tables. Each row carries the position of its last change, and a deleted one leaves a tombstone for a while, so a
-// batch may arrive twice, and where the log is in the same database its position moves in the same transaction.
+// Package postgres is a sink that keeps tables in Daymill's own or another Postgres equal to the rows of a stream. It creates and extends
+// the tables. Each row has the position of its last change, and a deleted row leaves a tombstone for a while, so a batch may arrive
+// twice. If the log is in the same database, its position moves in the same transaction.
 package postgres
 
 import (
@@ -21,7 +21,7 @@ import (
 	database "github.com/daymill/daymill/internal/postgres"
 )
 
-// Names that a target schema has of Daymill's.
+// Names of the table and the columns that Daymill adds to a target schema.
 const (
 	PositionColumn = "_daymill_position"
 	TombstoneTable = "_daymill_tombstone"
@@ -39,12 +39,12 @@ type Column = sink.Column
 // Config says where rows go.
 type Config struct {
 	DB *database.DB
-	// Schema is the target schema; the source's where empty. It is made where it is missing.
+	// Schema is the target schema; the source's if empty. It is made if it is missing.
 	Schema string
-	// Columns returns the columns of a change's table at that change. Where nil, or where it returns none, they are made of
+	// Columns returns the columns of a change's table at that change. Where nil, or if it returns none, they are made of
 	// the row's JSON.
 	Columns func(ctx context.Context, c change.Change) ([]Column, error)
-	// Tombstones is for how long a deleted row is remembered; DefaultTombstones where 0.
+	// Tombstones is for how long a deleted row is remembered; DefaultTombstones if 0.
 	Tombstones time.Duration
 	// Repair also writes over rows that have the same position as a change: those that somebody else has changed since.
 	Repair bool
@@ -67,10 +67,10 @@ func New(config Config) *Postgres {
 // Sweeps says that rows which a snapshot has not found are deleted.
 func (*Postgres) Sweeps() bool { return true }
 
-// Close closes nothing: the database is the caller's.
+// Close does nothing, because the database belongs to the caller.
 func (*Postgres) Close() error { return nil }
 
-// Deliver writes changes in a transaction of its own.
+// Deliver writes changes in its own transaction.
 func (p *Postgres) Deliver(ctx context.Context, changes []change.Change) (refusals []sink.Refusal, err error) {
 	err = p.config.DB.Tx(ctx, func(tx pgx.Tx) error {
 		refusals, err = p.DeliverTx(ctx, tx, changes)
@@ -105,7 +105,7 @@ func (p *Postgres) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Ch
 	return parked.Refusals(), nil
 }
 
-// halve writes changes behind a savepoint, and finds out which ones are to blame for an error.
+// halve writes changes within a savepoint. After an error, it writes each half, to find the changes that cause it.
 func (p *Postgres) halve(ctx context.Context, tx pgx.Tx, changes []sink.Collapsed, parked *sink.Parked) error {
 	if len(changes) == 0 {
 		return nil
@@ -197,7 +197,7 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 	return nil
 }
 
-// failure says what went wrong, without what the server quotes of the rows.
+// failure returns an error without values of rows that the server quotes.
 func failure(err error) error {
 	if code := database.Code(err); code != "" {
 		return fmt.Errorf("the target Postgres answered %s: %s", code, message(err))
@@ -205,7 +205,7 @@ func failure(err error) error {
 	return fmt.Errorf("write to the target Postgres: %w", err)
 }
 
-// row is a change as it is written.
+// row is a change as written.
 type row struct {
 	op       change.Op
 	position int64
@@ -217,7 +217,7 @@ type row struct {
 	rest  string
 }
 
-// parse returns the values of a change's row; none where it has none.
+// parse returns the values of a change's row; none if it has none.
 func parse(c change.Change) (values map[string]json.RawMessage, err error) {
 	if c.Op == change.Delete || c.Op == change.Truncate || c.Op == change.Sweep {
 		return nil, nil //nolint:nilnil // There is no row.

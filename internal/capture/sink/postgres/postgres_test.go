@@ -98,7 +98,7 @@ func TestPostgres_Foreign(t *testing.T) {
 	require.ErrorContains(t, err, `"public"."orders" is not one that Daymill made`)
 }
 
-// TestPostgres_Evolve: a new column is added, with its type, where it is known, and a type that the target does not have is text.
+// TestPostgres_Evolve: a new column is added, with its type, if it is known, and a type that the target does not have is text.
 func TestPostgres_Evolve(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)

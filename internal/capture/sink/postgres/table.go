@@ -52,7 +52,7 @@ func quoteAll(names []string) []string {
 	return quoted
 }
 
-// table returns the target of a change, which it makes or extends where that is needed.
+// table returns the target of a change, which it makes or extends if that is needed.
 func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values map[string]json.RawMessage) (*table, error) {
 	source := quote(c.Schema, c.Table)
 	t := p.tables[source]

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// input is a JSON value as the text that a type's input function reads, nil for NULL; false where only jsonb_populate_record can
+// input is a JSON value as the text that a type's input function reads, nil for NULL; false if only jsonb_populate_record can
 // read it: composite types, domains of arrays, and arrays of composites and of boxes (which semicolons separate).
 func input(value json.RawMessage, kind string) (text *string, ok bool) {
 	value = bytes.TrimSpace(value)
@@ -39,7 +39,7 @@ func input(value json.RawMessage, kind string) (text *string, ok bool) {
 	}
 }
 
-// array writes an array of JSON as Postgres reads one; false where it has objects. Elements that are documents of JSON
+// array writes an array of JSON as Postgres reads one; false if it has objects. Elements that are documents of JSON
 // themselves make an array of one dimension, since nothing tells theirs from its own.
 func array(out *strings.Builder, value json.RawMessage, documents bool) bool {
 	var elements []json.RawMessage

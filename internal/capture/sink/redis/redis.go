@@ -1,5 +1,5 @@
-// Package redis is a sink that keeps keys of a Redis in step with rows: it deletes keys of a cache, writes rows as strings or
-// hashes, or appends events to a stream. What it writes is guarded by the position, in scripts that Redis runs as one.
+// Package redis is a sink that updates keys in Redis when rows change: it deletes keys of a cache, writes rows as strings or hashes, or
+// appends events to a stream. Scripts, which Redis runs atomically, compare positions, so that an older change never overwrites a newer one.
 package redis
 
 import (
@@ -39,9 +39,9 @@ type Config struct {
 	Set, Hash *template.Template
 	// Stream is the stream to append events to.
 	Stream *template.Template
-	// MaxLen bounds the stream, about; it grows without bounds where 0.
+	// MaxLen bounds the stream, about; it grows without bounds if 0.
 	MaxLen int64
-	// Tombstones is for how long the position of a deleted row is remembered; DefaultTombstones where 0.
+	// Tombstones is for how long the position of a deleted row is remembered; DefaultTombstones if 0.
 	Tombstones time.Duration
 }
 
@@ -69,7 +69,7 @@ func Open(config Config) (*Redis, error) {
 	return &Redis{config: config, client: redis.NewClient(options)}, nil
 }
 
-// silence is go-redis's logger. What it would write comes back as an error.
+// silence is a logger for go-redis that writes nothing, because errors are returned as well.
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
@@ -87,7 +87,7 @@ func newScript(source string) *script {
 	return &script{source: source, hash: redis.NewScript(source).Hash()}
 }
 
-// Such a script takes a key and the key with its position, and does nothing where that is not before ARGV[1].
+// Such a script takes a key and the key with its position, and does nothing if that is not before ARGV[1].
 const once = `
 local at = redis.call('GET', KEYS[2])
 if at and tonumber(at) > tonumber(ARGV[1]) then return 0 end

@@ -1,5 +1,5 @@
-// Package search is a sink that keeps an index of OpenSearch or Elasticsearch in step with rows. Each document has the row's
-// position as its external version, so the server itself drops what is older than what it has.
+// Package search is a sink that keeps an index of OpenSearch or Elasticsearch equal to rows. Each document has the row's position as its
+// external version, so the server refuses older versions.
 package search
 
 import (
@@ -285,7 +285,7 @@ func (s *Search) complete(ctx context.Context, items []*item) error {
 	return nil
 }
 
-// post sends a request. It returns the status, the beginning of the answer as text, and fills in answer where that is JSON.
+// post sends a request. It returns the status, the beginning of the answer as text, and fills in answer if that is JSON.
 func (s *Search) post(ctx context.Context, path string, body []byte, answer any) (status int, text string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 
 type document struct {
 	version int64
-	source  json.RawMessage // nil where it was deleted
+	source  json.RawMessage // nil if it was deleted
 }
 
 // server keeps the published rules of _bulk and _mget: external versions, ids of 512 bytes at most, results one by one.
@@ -32,7 +32,7 @@ type server struct {
 
 	mu        sync.Mutex
 	documents map[string]document // by index and id
-	most      int                 // bytes of a request; no limit where 0
+	most      int                 // bytes of a request; no limit if 0
 	block     string              // type of an error that every item gets
 }
 

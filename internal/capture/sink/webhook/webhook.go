@@ -38,13 +38,13 @@ var ErrConfig = errors.New("the webhook cannot be used")
 // Config says where to post and how. Only URL has no default.
 type Config struct {
 	URL    string
-	Secret string // signs, as Standard Webhooks writes it (whsec_ and base64); no signature where empty
+	Secret string // signs, as Standard Webhooks writes it (whsec_ and base64); no signature if empty
 	// Batch posts an array of events. Where false, each event is posted by itself, one after another.
 	Batch bool
 	// AllowPrivate lets the URL lead to loopback, private and other special addresses.
 	AllowPrivate bool
-	Timeout      time.Duration // of one request; DefaultTimeout where 0
-	Clock        pace.Clock    // the system's where nil
+	Timeout      time.Duration // of one request; DefaultTimeout if 0
+	Clock        pace.Clock    // the system's if nil
 }
 
 // Webhook posts changes.
@@ -184,7 +184,7 @@ func unreachable(err error) error {
 	return fmt.Errorf("the webhook cannot be reached: %w", err)
 }
 
-// judge says what an answer means: nil where the changes were taken, a refusal where trying again is of no use.
+// judge says what an answer means: nil if the changes were taken, a refusal where trying again is of no use.
 func (w *Webhook) judge(response *http.Response, answer []byte, count int) error {
 	status := response.StatusCode
 	switch {
@@ -210,7 +210,7 @@ func (w *Webhook) judge(response *http.Response, answer []byte, count int) error
 	}
 }
 
-// retryAfter reads the header, which is in seconds or an instant; 0 where it says nothing.
+// retryAfter reads the header, which is in seconds or an instant; 0 if it says nothing.
 func (w *Webhook) retryAfter(header string) time.Duration {
 	var after time.Duration
 	if seconds, err := strconv.Atoi(header); err == nil {

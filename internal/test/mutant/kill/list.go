@@ -78,7 +78,7 @@ func fence() []broken {
 	)
 }
 
-// owner is who may have a date, and from where a run goes on.
+// owner is who may have a date, and from where a run continues.
 func owner() []broken {
 	return []broken{
 		edit("Owner/Busy", runPkg, "^TestRunRefuses$", lastGo, "", "return !l.Alive || ", "return true || "),
