@@ -90,8 +90,8 @@ WHERE s.name = @stream AND g.stream_id = s.id AND g.repaired_at IS NULL
     AND NOT EXISTS (SELECT FROM capture.snapshot AS n WHERE n.stream_id = s.id AND n.consumer IS NULL AND n.state IN ('waiting', 'running', 'paused'));
 
 -- name: SnapshotChanged :many
--- What has changed of a table since a position: keys, or the whole table.
-SELECT DISTINCT l.op, l.key::text AS key
+-- What has changed of a table since a position: keys, or the whole table. Of an update, which columns it did not touch.
+SELECT DISTINCT l.op, l.key::text AS key, coalesce(l.unchanged, '{}')::text[] AS unchanged
 FROM capture.log AS l
 WHERE l.stream_id = @stream_id AND l.position > @after AND l.position <= @upto AND l.schema_name = @schema_name AND l.table_name = @table_name
     AND NOT l.snapshot;

@@ -67,7 +67,7 @@ func (q *Queries) SnapshotCancel(ctx context.Context, id int64) (int64, error) {
 }
 
 const snapshotChanged = `-- name: SnapshotChanged :many
-SELECT DISTINCT l.op, l.key::text AS key
+SELECT DISTINCT l.op, l.key::text AS key, coalesce(l.unchanged, '{}')::text[] AS unchanged
 FROM capture.log AS l
 WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3 AND l.schema_name = $4 AND l.table_name = $5
     AND NOT l.snapshot
@@ -82,11 +82,12 @@ type SnapshotChangedParams struct {
 }
 
 type SnapshotChangedRow struct {
-	Op  string
-	Key string
+	Op        string
+	Key       string
+	Unchanged []string
 }
 
-// What has changed of a table since a position: keys, or the whole table.
+// What has changed of a table since a position: keys, or the whole table. Of an update, which columns it did not touch.
 func (q *Queries) SnapshotChanged(ctx context.Context, arg SnapshotChangedParams) ([]SnapshotChangedRow, error) {
 	rows, err := q.db.Query(ctx, snapshotChanged,
 		arg.StreamID,
@@ -102,7 +103,7 @@ func (q *Queries) SnapshotChanged(ctx context.Context, arg SnapshotChangedParams
 	var items []SnapshotChangedRow
 	for rows.Next() {
 		var i SnapshotChangedRow
-		if err := rows.Scan(&i.Op, &i.Key); err != nil {
+		if err := rows.Scan(&i.Op, &i.Key, &i.Unchanged); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -210,22 +210,59 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 		if err != nil {
 			return nil, err
 		}
-		newer := map[string]bool{}
+		// Columns that no change since then has touched, of keys that have changed.
+		newer := map[string][]string{}
 		for _, c := range changed {
 			if change.Op(c.Op) == change.Truncate {
 				return nil, errAgain
 			}
-			newer[change.Key(change.Change{Schema: t.Schema, Table: t.Name, Key: json.RawMessage(c.Key)})] = true
+			if change.Op(c.Op) != change.Update {
+				c.Unchanged = nil
+			}
+			key := change.Key(change.Change{Schema: t.Schema, Table: t.Name, Key: json.RawMessage(c.Key)})
+			if before, has := newer[key]; has {
+				c.Unchanged = slices.DeleteFunc(before, func(name string) bool { return !slices.Contains(c.Unchanged, name) })
+			}
+			newer[key] = c.Unchanged
 		}
 		kept := read.changes[:0:0]
 		for _, c := range read.changes {
-			if !newer[change.Key(c)] {
-				c.SchemaVersion, c.LSN = version, landedAt(now)
-				kept = append(kept, c)
+			c.SchemaVersion, c.LSN = version, landedAt(now)
+			untouched, has := newer[change.Key(c)]
+			if has {
+				if len(untouched) == 0 {
+					continue
+				}
+				if c, err = rest(c, t, untouched); err != nil {
+					return nil, err
+				}
 			}
+			kept = append(kept, c)
 		}
 		return kept, nil
 	})
+}
+
+// rest is what a row yields to newer changes of it: an update of the columns that none of them has touched. Without it, whoever has
+// got those changes alone would lack these columns.
+func rest(c change.Change, t table.Table, untouched []string) (change.Change, error) {
+	var row map[string]json.RawMessage
+	if err := json.Unmarshal(c.New, &row); err != nil {
+		return c, fmt.Errorf("read a row of %s: %w", t, err)
+	}
+	c.Op, c.Unchanged = change.Update, nil
+	for name := range row {
+		if !slices.Contains(untouched, name) && !slices.Contains(t.Key, name) {
+			delete(row, name)
+			c.Unchanged = append(c.Unchanged, name)
+		}
+	}
+	slices.Sort(c.Unchanged)
+	var err error
+	if c.New, err = json.Marshal(row); err != nil {
+		return c, fmt.Errorf("write a row of %s: %w", t, err)
+	}
+	return c, nil
 }
 
 func landedAt(now db.SnapshotStreamRow) string {

@@ -3,7 +3,8 @@
 // For each chunk it notes where the log is (the low watermark), reads the chunk, writes a mark into the stream (the high
 // watermark), and waits until the mark has come. Then it appends the rows to the log in one transaction, without those whose keys
 // have changed in the log since the low watermark: these changes are newer, or are in the chunk as well. So a row of a snapshot
-// never follows a change that it does not know of.
+// never follows a change that it does not know of. Of a row whose changes left out columns that they did not touch, these columns
+// follow as an update.
 //
 //	request ──▶ waiting ──▶ running ──▶ complete
 //	               ▲  └──────┬─┴──▶ cancelled

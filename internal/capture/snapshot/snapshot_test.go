@@ -389,3 +389,30 @@ func TestCast(t *testing.T) {
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM public.loot").Scan(&loot))
 	require.Zero(t, loot, "a function of the owner's ran")
 }
+
+// TestRun_Untouched: a row that changes while its chunk is read yields to that change, which has no value out of line that it did not
+// touch. The copy gets that value all the same.
+func TestRun_Untouched(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeWAL)
+	b.exec(t, `DELETE FROM app.bare; CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3;
+		ALTER TABLE app.item ALTER body SET STORAGE EXTERNAL; UPDATE app.item SET body = repeat('y', 5000)`)
+	b.configure(t, "app.item")
+	b.own(t)
+	b.consumer(t, "copy")
+	b.request(t, "copy")
+	b.stop() // Nothing lands.
+	b.exec(t, "UPDATE app.item SET n = -1 WHERE id = 1; UPDATE app.item SET body = 'touched' WHERE id = 2; UPDATE app.item SET n = -2 WHERE id = 2")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.complete(t)
+	}()
+	b.wait(t, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_lsn >= ' || '$1::text%'") // It has read the chunk.
+	b.own(t)
+	<-done
+	b.mark(t)
+	b.deliver(t, "copy")
+	b.exec(t, "CREATE TABLE copy.bare (LIKE app.bare)")
+	b.requireEqual(t, "copy")
+}
