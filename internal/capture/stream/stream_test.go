@@ -451,3 +451,22 @@ func TestOwner_Lock(t *testing.T) {
 		require.Equal(t, 1, token)
 	}
 }
+
+// TestWAL_DroppedKey: changes of a table that was dropped, and perhaps made again, have the key that they had before, also where its
+// replica identity is full.
+func TestWAL_DroppedKey(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const whole = "CREATE TABLE app.whole (id integer PRIMARY KEY, v text); ALTER TABLE app.whole REPLICA IDENTITY FULL"
+	b.exec(t, simple+"; "+whole)
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	stop()
+	b.exec(t, "INSERT INTO app.whole VALUES (1, 'a'); UPDATE app.whole SET v = 'b'; DROP TABLE app.whole; "+whole)
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	rows, err := b.Query(t.Context(), "SELECT DISTINCT key::text FROM capture.log WHERE table_name = 'whole'")
+	require.NoError(t, err)
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{`{"id": 1}`}, keys)
+}

@@ -115,9 +115,7 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 	err := wal.Run(ctx, wal.Config{
 		URL: s.SourceURL, Slot: slot, Publication: slot, After: landed, Partial: partial, Beat: s.Beat,
 		Types: value.New(s.Source),
-		Table: func(ctx context.Context, oid uint32) (table.Table, bool, error) {
-			return table.Get(ctx, s.Source, oid)
-		},
+		Table: s.describe,
 		Fill:    s.fill,
 		Version: s.version,
 		Land: func(ctx context.Context, batch wal.Batch) error {
@@ -132,6 +130,26 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 		return &gap{kind: "publication", reason: "the publication " + slot + " was dropped"}
 	}
 	return err
+}
+
+// describe returns a table as it is. Of one that was dropped it returns what it was when it was last looked at, and else the table of
+// its name: its changes have the key that its earlier ones had, whatever its replica identity sends besides.
+func (s *session) describe(ctx context.Context, oid uint32, schema, name string) (table.Table, bool, error) {
+	t, has, err := table.Get(ctx, s.Source, oid)
+	if err != nil || has {
+		return t, has, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, has = s.byOID[oid]; has && len(t.Key) > 0 {
+		return t, true, nil
+	}
+	for _, t := range s.found {
+		if t.Schema == schema && t.Name == name {
+			return t, true, nil
+		}
+	}
+	return table.Table{}, false, nil
 }
 
 // publish keeps the publication to the tables that are captured. One that it had lost is a gap.

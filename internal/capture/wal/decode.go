@@ -111,7 +111,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 		r.columns = append(r.columns, column{name: c.Name, json: append(value.AppendString(nil, []byte(c.Name)), ": "...), write: write})
 		places[c.Name] = i
 	}
-	described, has, err := d.config.Table(ctx, m.RelationID)
+	described, has, err := d.config.Table(ctx, m.RelationID, m.Namespace, m.RelationName)
 	if err != nil {
 		return err
 	}

@@ -84,8 +84,8 @@ type Config struct {
 	Partial     Partial       // what has landed of the transaction after that
 
 	Types *value.Types
-	// Table describes a table by its OID.
-	Table func(ctx context.Context, oid uint32) (table.Table, bool, error)
+	// Table describes a table by its OID, or what is known of one that is gone by its name.
+	Table func(ctx context.Context, oid uint32, schema, name string) (table.Table, bool, error)
 	// Fill returns the values of a row by its key, in text; none if there is no such row. Nothing is filled in if nil.
 	Fill func(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error)
 	// Version returns the version of a table's schema that has these columns, from the next change on.
