@@ -311,13 +311,15 @@ func (o *Owner) tell(ctx context.Context, after int64, g gap) {
 	telemetry.Tell(ctx, o.Listeners, signal.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
-// lost records that changes of tables are missing, and the stream continues.
+// lost records that changes of tables are missing, before these are captured again: afterwards nothing would show it, if the process
+// ended in between. The snapshot that repairs it waits until the stream runs again: what it reads before that could change unseen.
 func (s *session) lost(ctx context.Context, kind, reason string, tables []string) error {
-	if len(tables) == 0 {
-		return nil
-	}
 	missing := gap{kind: kind, reason: reason, tables: tables}
-	err := s.writer.Tx(ctx, func(tx pgx.Tx, _ *db.Queries) error {
+	err := s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+		_, err := queries.StreamState(ctx, db.StreamStateParams{ID: s.writer.ID(), Token: s.writer.Token(), State: "waiting", Reason: reason})
+		if err != nil {
+			return fmt.Errorf("write to stream %s: %w", s.Name, err)
+		}
 		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), missing)
 	})
 	if err == nil {

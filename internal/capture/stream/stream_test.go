@@ -293,6 +293,7 @@ func TestTrigger_Gap(t *testing.T) {
 	b.wait(t, "SELECT count(*) = 1 FROM capture.gap")
 	b.exec(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
 	b.wait(t, "SELECT count(*) = 2 FROM capture.gap")
+	b.wait(t, "SELECT bool_and(tgenabled = 'A') FROM pg_trigger WHERE tgrelid = 'app.t'::regclass") // That was recorded before.
 	stop()
 	b.exec(t, "ALTER TABLE daymill_capture.queue_0 RENAME TO away; ALTER TABLE daymill_capture.queue_1 RENAME TO away_1")
 	b.exec(t, "INSERT INTO app.t VALUES (1)")

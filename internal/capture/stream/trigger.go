@@ -32,10 +32,14 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 
 // install makes triggers that are missing, on new tables and partitions among others. A table that had lost its own has a gap.
 func (s *session) install(ctx context.Context) error {
-	var lost []string
-	err := s.Source.Tx(ctx, func(tx pgx.Tx) (err error) {
-		lost, err = trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, s.before)
-		return err
+	gapped := false
+	err := s.Source.Tx(ctx, func(tx pgx.Tx) error {
+		lost, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, s.before)
+		if err != nil || len(lost) == 0 {
+			return err
+		}
+		gapped = true
+		return s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost)
 	})
 	if postgres.IsLockTimeout(err) {
 		return nil // A long statement of the application's is on a table that is to get triggers; the next look tries again.
@@ -43,8 +47,10 @@ func (s *session) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost); err != nil {
-		return err
+	if gapped {
+		if err := s.state(ctx, "running", ""); err != nil {
+			return err
+		}
 	}
 	return s.record(ctx)
 }

@@ -44,7 +44,7 @@ func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, er
 	if err != nil {
 		return params, err
 	}
-	if _, err := wal.Publish(ctx, s.Source, name, s.tables, nil); err != nil {
+	if err := wal.Publish(ctx, s.Source, name, s.tables, nil, nil); err != nil { // Nothing was in it before.
 		return params, err
 	}
 	if err := wal.DropSlot(ctx, s.Source, name); err != nil {
@@ -89,8 +89,15 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 	case slot.Confirmed > landed:
 		return nil, missing("slot", "the replication slot "+row.Slot+" is ahead of what was read: it was dropped and created again, or somebody advanced it")
 	}
-	if system.Timeline != row.Timeline { // A follower was promoted, and has the slot.
-		err := s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
+	if system.Timeline != row.Timeline { // A follower was promoted, and has the slot, or a backup was restored with it.
+		left, is, err := wal.Left(ctx, s.SourceURL, system.Timeline, row.Timeline)
+		if err != nil {
+			return nil, err
+		}
+		if !is || left < landed {
+			return nil, missing("restore", "what was read from the source last is not in its history: it was restored, or a follower that lagged was promoted")
+		}
+		err = s.writer.Own(ctx, func(queries *db.Queries) (int64, error) {
 			return queries.StreamTimeline(ctx, db.StreamTimelineParams{ID: s.writer.ID(), Token: s.writer.Token(), Timeline: system.Timeline})
 		})
 		if err != nil {
@@ -114,8 +121,8 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN, partial wal.Partial) error {
 	err := wal.Run(ctx, wal.Config{
 		URL: s.SourceURL, Slot: slot, Publication: slot, After: landed, Partial: partial, Beat: s.Beat,
-		Types: value.New(s.Source),
-		Table: s.describe,
+		Types:   value.New(s.Source),
+		Table:   s.describe,
 		Fill:    s.fill,
 		Version: s.version,
 		Land: func(ctx context.Context, batch wal.Batch) error {
@@ -154,15 +161,21 @@ func (s *session) describe(ctx context.Context, oid uint32, schema, name string)
 
 // publish keeps the publication to the tables that are captured. One that it had lost is a gap.
 func (s *session) publish(ctx context.Context, name string) error {
-	lost, err := wal.Publish(ctx, s.Source, name, s.tables, s.before)
+	gapped := false
+	err := wal.Publish(ctx, s.Source, name, s.tables, s.before, func(tables []string) error {
+		gapped = true
+		return s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", tables)
+	})
 	if postgres.IsLockTimeout(err) {
 		return nil // A table that is to be published is being altered; the next look tries again.
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", lost); err != nil {
-		return err
+	if gapped {
+		if err := s.state(ctx, "running", ""); err != nil {
+			return err
+		}
 	}
 	return s.record(ctx)
 }

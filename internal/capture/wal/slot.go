@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
@@ -33,6 +34,32 @@ func Identify(ctx context.Context, url string) (System, error) {
 		return System{}, fmt.Errorf("identify the source: %w", err)
 	}
 	return System{ID: result.SystemID, Timeline: result.Timeline, WAL: result.XLogPos}, nil
+}
+
+// Left returns where the source's history left a timeline: what was read of it behind that is not in this history. False says that the
+// timeline is no part of it.
+func Left(ctx context.Context, url string, current, timeline int32) (at pglogrepl.LSN, is bool, err error) {
+	conn, err := Connect(ctx, url)
+	if err != nil {
+		return 0, false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	history, err := pglogrepl.TimelineHistory(ctx, conn, current)
+	if err != nil {
+		return 0, false, fmt.Errorf("read the history of timeline %d: %w", current, err)
+	}
+	for line := range strings.Lines(string(history.Content)) { // 1	0/3000148	no recovery target specified
+		parts := strings.Fields(line)
+		if len(parts) < 2 || parts[0] != strconv.Itoa(int(timeline)) {
+			continue
+		}
+		at, err := pglogrepl.ParseLSN(parts[1])
+		if err != nil {
+			return 0, false, fmt.Errorf("read the history of timeline %d: %w", current, err)
+		}
+		return at, true, nil
+	}
+	return 0, false, nil
 }
 
 // Slot is a replication slot as the server sees it.
@@ -113,35 +140,43 @@ func DropSlot(ctx context.Context, on postgres.DBTX, name string) error {
 	return nil
 }
 
-// Publish makes the publication one of exactly these tables, and returns those that it had lost: that were in before, as the
-// caller knows, and are not now.
-func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.Table, before []string) (lost []string, err error) {
+// Publish makes the publication one of exactly these tables. Before that it calls lost with those that were in before, as the caller
+// knows, and are not now: changes of them are missing, which has to be recorded before nothing shows it any more.
+func Publish(
+	ctx context.Context, on postgres.DBTX, name string, tables []table.Table, before []string, lost func(tables []string) error,
+) error {
 	rows, err := on.Query(ctx, `
 		SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_publication AS p
 		INNER JOIN pg_catalog.pg_publication_rel AS r ON r.prpubid = p.oid
 		INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.prrelid INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 1`, name)
 	if err != nil {
-		return nil, fmt.Errorf("read publication %s: %w", name, err)
+		return fmt.Errorf("read publication %s: %w", name, err)
 	}
 	have, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("read publication %s: %w", name, err)
+		return fmt.Errorf("read publication %s: %w", name, err)
 	}
 	var there, whole bool
 	err = on.QueryRow(ctx, `
 		SELECT count(*) > 0, coalesce(bool_and(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT p.puballtables), false)
 		FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1`, name).Scan(&there, &whole)
 	if err != nil {
-		return nil, fmt.Errorf("read publication %s: %w", name, err)
+		return fmt.Errorf("read publication %s: %w", name, err)
 	}
+	var missing []string
 	want, names := make([]string, len(tables)), make([]string, len(tables))
 	for i, t := range tables {
 		want[i], names[i] = t.SQL(), t.String()
 	}
 	for _, name := range before {
 		if slices.Contains(names, name) && (!slices.Contains(have, name) || !whole) {
-			lost = append(lost, name)
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		if err := lost(missing); err != nil {
+			return err
 		}
 	}
 	quoted := pgx.Identifier{name}.Sanitize()
@@ -164,10 +199,10 @@ func Publish(ctx context.Context, on postgres.DBTX, name string, tables []table.
 	}
 	for _, statement := range statements {
 		if _, err := on.Exec(ctx, statement); err != nil {
-			return nil, fmt.Errorf("publish the tables: %w", err)
+			return fmt.Errorf("publish the tables: %w", err)
 		}
 	}
-	return lost, nil
+	return nil
 }
 
 // Unpublish drops a publication of ours, if there is one.

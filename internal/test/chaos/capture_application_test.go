@@ -146,3 +146,14 @@ func (a *application) settle(ctx context.Context, x *captureTrial) {
 	}
 	x.fatal(fmt.Errorf("end prepared transactions: %w", err))
 }
+
+// exec runs a statement that may take long.
+func (a *application) exec(ctx context.Context, sql string) error {
+	conn, err := pgx.Connect(ctx, a.url())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, sql)
+	return err
+}

@@ -1,0 +1,61 @@
+package chaos_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var boundedRows = flag.Int("bounded-rows", 20_000, "how many rows TestCaptureBounded inserts in one transaction")
+
+// most is how much memory a worker may have, in bytes.
+const most = 256 << 20
+
+// TestCaptureBounded: a transaction of many rows passes through a worker of 256 MiB, while one of the sinks is down.
+func TestCaptureBounded(t *testing.T) {
+	t.Parallel()
+	l := newCaptureLane(t, buildDaymill(t))
+	ctx := context.WithoutCancel(t.Context())
+	x := &captureTrial{
+		schedule: captureSchedule{wal: true, workers: 1, shards: 1, batch: true}, lane: l, name: "capture_bounded", dir: t.TempDir(), t: t, notes: map[string]int{},
+	}
+	t.Cleanup(func() { x.close(ctx) })
+	require.NoError(t, x.prepare(ctx))
+	x.hook.fail(answers500)
+	x.environment = append(x.environment, "GOMEMLIMIT=200MiB")
+	one := &slot{binary: l.binary, arguments: []string{"worker"}, environment: x.environment}
+	ended, err := one.start(ctx)
+	require.NoError(t, err)
+	require.NoError(t, x.until(ctx, "SELECT state = 'running' FROM capture.stream"))
+	begun := time.Now()
+	require.NoError(t, x.source.exec(ctx, "INSERT INTO shop.plain (id, v, body) SELECT g, 'many', repeat('x', 100) FROM generate_series(1000, 999 + "+strconv.Itoa(*boundedRows)+") AS g"))
+	committed := time.Now()
+	x.patience = time.Hour
+	require.NoError(t, x.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM twin.plain", *boundedRows+200)))
+	resident := peak(t, one.cmd.Process.Pid)
+	var size string
+	require.NoError(t, x.db.QueryRow(ctx, "SELECT pg_size_pretty(sum(pg_total_relation_size(c.oid))) FROM pg_class AS c WHERE c.relname LIKE 'log\\_%' AND c.relkind = 'r'").Scan(&size))
+	t.Logf("%d rows: inserted in %s, in the sink after %s more, the worker had %d MiB at most, the log is %s",
+		*boundedRows, committed.Sub(begun).Round(time.Millisecond), time.Since(committed).Round(time.Millisecond), resident>>20, size)
+	require.LessOrEqual(t, resident, int64(most))
+	require.Empty(t, one.end(ended))
+}
+
+// peak is the most memory that a process had, in bytes.
+func peak(t *testing.T, pid int) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	require.NotNil(t, found, string(status))
+	kilobytes, err := strconv.ParseInt(string(found[1]), 10, 64)
+	require.NoError(t, err)
+	return kilobytes << 10
+}
