@@ -42,7 +42,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), views()} {
+	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), views(), capture()} {
 		all = append(all, more...)
 	}
 	return all

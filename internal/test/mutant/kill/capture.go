@@ -1,0 +1,103 @@
+package main
+
+// Packages and files of capture that are named often.
+const (
+	consumerPkg     = "./internal/capture/consumer"
+	logPkg          = "./internal/capture/log"
+	snapshotPkg     = "./internal/capture/snapshot"
+	streamPkg       = "./internal/capture/stream"
+	sinkPostgresPkg = "./internal/capture/sink/postgres"
+
+	consumerSQL   = "internal/db/consumer.sql.go"
+	deliverGo     = "internal/capture/consumer/deliver.go"
+	chunkGo       = "internal/capture/snapshot/chunk.go"
+	snapshotSQL   = "internal/db/snapshot.sql.go"
+	streamWALGo   = "internal/capture/stream/wal.go"
+	triggerReadGo = "internal/capture/trigger/read.go"
+	upsertGo      = "internal/capture/sink/postgres/write.go"
+	targetGo      = "internal/capture/sink/postgres/table.go"
+)
+
+// capture is what keeps changes from being lost, repeated or reordered.
+func capture() []broken {
+	var all []broken
+	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying()} {
+		all = append(all, more...)
+	}
+	return all
+}
+
+// reading is how changes come into the log.
+func reading() []broken {
+	const advance = "migrations/0019_snapshot.up.sql"
+	return []broken{
+		edit("Capture/Log/Fence", logPkg, "^TestLand_Fenced$", advance, "FUNCTION capture.advance", "s.id = the_stream AND s.token = the_token AND s.position", "s.id = the_stream AND s.position"),
+		edit("Capture/Log/Moved", snapshotPkg, "^TestRun$", advance, "FUNCTION capture.advance", "AND s.position = from_position", "AND from_position IS NOT NULL"),
+		edit("Capture/Log/Patience", streamPkg, "^TestOwner_Lock$", "internal/capture/log/log.go", "", "const tries = 15", "const tries = 1"),
+		edit("Capture/WAL/Partial", streamPkg, "^TestWAL_Large$", "internal/capture/wal/decode.go", "", "d.ordinal <= d.config.Partial.Ordinal", "d.ordinal < 0"),
+		edit("Capture/WAL/ConfirmsEarly", streamPkg, "^TestWAL_Large$|^TestCrash$|^TestOwner$", "internal/capture/wal/wal.go", "func (r *Reader) status(", "pglogrepl.LSN(r.landed.Load())", "max(pglogrepl.LSN(r.landed.Load()), r.wal, r.decoder.finalLSN)"),
+		edit("Capture/WAL/Key", streamPkg, "^TestWAL_DroppedKey$", streamWALGo, "", "has && len(t.Key) > 0", "has && len(t.Key) < 0"),
+		edit("Capture/WAL/Type", streamPkg, "^TestWAL_Dropped$", "internal/capture/wal/decode.go", "", "Column{Name: c.Name, Type: kind}", "Column{Name: c.Name, Type: kind[:1]}"),
+		edit("Capture/WAL/UnchangedKey", streamPkg, "^TestWAL_KeyAndTOAST$", "internal/capture/wal/decode.go", "", "len(unchanged) == 0 || d.config.Fill == nil", "len(unchanged) >= 0 || d.config.Fill == nil"),
+		edit("Capture/Trigger/Late", streamPkg, "^TestTrigger_Late$", triggerReadGo, "", "WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)", "WHERE q.xid >= pg_catalog.pg_snapshot_xmax($1::pg_catalog.pg_snapshot)"),
+		edit("Capture/Trigger/Twice", streamPkg, "^TestTrigger_Late$|^TestContract$", triggerReadGo, "", "AND NOT pg_catalog.pg_visible_in_snapshot(q.xid, $1::pg_catalog.pg_snapshot)\n    AND", "AND"),
+		edit("Capture/Trigger/EmptiesUnread", streamPkg, "^TestTrigger_Rotate$", triggerReadGo, "", "if err != nil || unread {", "if err != nil {"),
+	}
+}
+
+// gaps is how it is noticed that changes are missing.
+func gaps() []broken {
+	return []broken{
+		edit("Capture/Gap/Cluster", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.ID != row.SystemID:", "case system.ID == \"\":"),
+		edit("Capture/Gap/Behind", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.WAL < landed:", "case system.WAL == 0:"),
+		edit("Capture/Gap/Lagged", streamPkg, "^TestWAL_Lagged$", streamWALGo, "", "if !is || left < landed {", "if !is {"),
+		edit("Capture/Gap/NoSlot", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case !has:", "case !has && landed == 0:"),
+		edit("Capture/Gap/Ahead", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case slot.Confirmed > landed:", "case slot.Confirmed > landed && landed == 0:"),
+		edit("Capture/Gap/Publication", streamPkg, "^TestWAL_Gap$", "internal/capture/wal/slot.go", "", "if len(missing) > 0 {", "if len(missing) > 1000 {"),
+		edit("Capture/Gap/Disk", streamPkg, "^TestWAL_Guard$", streamWALGo, "", "case slot.Retained > limit:", "case slot.Retained < 0:"),
+		edit("Capture/Gap/DiskUnowned", streamPkg, "^TestWAL_GuardUnowned$", "internal/capture/stream/guard.go", "", "err != nil || slot.Retained <= limit", "err != nil || slot.Retained >= 0"),
+		edit("Capture/Gap/QueueEmptied", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case emptied:", "case emptied && failed:"),
+		edit("Capture/Gap/QueueFailed", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case failed:", "case failed && emptied:"),
+		edit("Capture/Gap/Triggers", streamPkg, "^TestTrigger_Gap$", "internal/capture/stream/trigger.go", "", "if err != nil || len(lost) == 0 {", "if err != nil || len(lost) >= 0 {"),
+		edit("Capture/Gap/NotRepaired", snapshotPkg, "^TestRun_Gap$", "internal/capture/stream/stream.go", "", "return o.repair(ctx, tx, g.tables)", "return nil"),
+	}
+}
+
+// snapshots is how rows that were there before do not come after what is newer.
+func snapshots() []broken {
+	return []broken{
+		edit("Capture/Snapshot/HighWatermark", snapshotPkg, "^TestRun$", chunkGo, "func (r *runner) chunk(", "if err := r.landed(ctx, low); err != nil {", "if err := r.landed(ctx, low); err != nil && low.Position < 0 {"),
+		edit("Capture/Snapshot/LowWatermark", snapshotPkg, "^TestRun$", chunkGo, "", "After: low.Position, Upto: head", "After: head, Upto: head"),
+		edit("Capture/Snapshot/Newer", snapshotPkg, "^TestRun$", chunkGo, "", "if len(untouched) == 0 {\n					continue", "if len(untouched) == 0 && !has {\n					continue"),
+		edit("Capture/Snapshot/Untouched", snapshotPkg, "^TestRun_Untouched$", chunkGo, "", "if len(untouched) == 0 {", "if len(untouched) >= 0 {"),
+		edit("Capture/Snapshot/ChunkTwice", snapshotPkg, "^TestRun$|^TestPause$", snapshotSQL, "const snapshotMove =", "AND chunks = $4 AND state = 'running'", "AND $4::bigint IS NOT NULL"),
+		edit("Capture/Snapshot/Sweep", snapshotPkg, "^TestRun_Gap$", upsertGo, "func (t *table) sweep(", "\" <= $1\"", "\" <= $1 AND false\""),
+		edit("Capture/Snapshot/SweepHidden", "./internal/capture/sink/kind", "^TestOpened_Sweeps$", "internal/capture/sink/kind/kind.go", "", "return is && sweeper.Sweeps()", "return is && !sweeper.Sweeps()"),
+	}
+}
+
+// delivering is that each change arrives, and those of a key in order.
+func delivering() []broken {
+	return []broken{
+		edit("Capture/Shard/FenceOfMove", consumerPkg, "^TestRun_Fenced$", consumerSQL, "const shardMove =", "AND fence = $5", "AND $5::bigint IS NOT NULL"),
+		edit("Capture/Shard/FenceOfOnce", consumerPkg, "^TestRun_Once$|^TestRun_Fenced$", deliverGo, "func (d *deliverer) hold(", "if count == 0 {", "if count < 0 {"),
+		edit("Capture/Shard/Position", consumerPkg, "^TestRun$", deliverGo, "", "d.position, d.failures = upTo, 0", "d.position, d.failures = upTo+1, 0"),
+		edit("Capture/Letter/NotWritten", consumerPkg, "^TestRun_Parked$", deliverGo, "func (d *deliverer) write(", "if len(letters) == 0 {", "if len(letters) >= 0 {"),
+		edit("Capture/Letter/Parked", consumerPkg, "^TestRun_Parked$", deliverGo, "", "case parked[string(hashes[i])]:", "case parked[string(hashes[i])] && i < 0:"),
+		edit("Capture/Letter/BehindInBatch", consumerPkg, "^TestRun_Parked$", deliverGo, "func refused(", "case keys[key]:", "case keys[key] && i < 0:"),
+		edit("Capture/Letter/Poison", consumerPkg, "^TestRun_Poison$", deliverGo, "", "if d.failures >= last && len(changes) == 1 {", "if d.failures >= 1000*last && len(changes) == 1 {"),
+		edit("Capture/Order/Shards", logPkg, "^TestRead_Shards$", "internal/capture/log/land.go", "", "h.Write([]byte(sink.Key(c)))", "h.Write([]byte(sink.Key(c) + string(c.Op)))"),
+		edit("Capture/Order/Read", logPkg, "^TestRead_Shards$|^TestLand$", "internal/capture/log/read.go", "", "ORDER BY l.position\nLIMIT", "ORDER BY l.position DESC\nLIMIT"),
+	}
+}
+
+// copying is a Postgres sink's way with what comes again.
+func copying() []broken {
+	return []broken{
+		edit("Capture/Copy/Older", sinkPostgresPkg, "^TestPostgres$|^TestPostgres_Concurrent$", targetGo, "", `older: "<"`, `older: "<>"`),
+		edit("Capture/Copy/Tombstone", sinkPostgresPkg, "^TestPostgres", upsertGo, "", "OR NOT EXISTS (", "OR EXISTS (SELECT) OR NOT EXISTS ("),
+		edit("Capture/Copy/TombstoneKept", sinkPostgresPkg, "^TestPostgres", upsertGo, "func (t *table) delete(", "WHERE d.position < EXCLUDED.position", "WHERE false"),
+		edit("Capture/Copy/DeleteNewer", sinkPostgresPkg, "^TestPostgres", upsertGo, "func (t *table) delete(", "` x.position)", "` x.position OR true)"),
+		edit("Capture/Copy/Unchanged", sinkPostgresPkg, "^TestPostgres", "internal/capture/sink/collapse.go", "", "if len(c.Unchanged) > 0 {", "if len(c.Unchanged) > 1000 {"),
+	}
+}
