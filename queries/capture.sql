@@ -60,9 +60,9 @@ UPDATE capture.stream AS s SET state = @state, reason = @reason WHERE s.id = @id
 UPDATE capture.stream AS s SET mode = @mode::text, mode_reason = @mode_reason WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamBegin :execrows
--- Where the stream begins, or begins again: what tells this slot or queue from another one.
+-- Where the stream begins, or begins again: what tells this slot or queue from another one. After a gap, positions are skipped.
 UPDATE capture.stream AS s
-SET system_id = @system_id::text, timeline = @timeline::integer, slot = sqlc.narg('slot'), slot_lsn = sqlc.narg('slot_lsn'),
+SET position = s.position + @skip::bigint, system_id = @system_id::text, timeline = @timeline::integer, slot = sqlc.narg('slot'), slot_lsn = sqlc.narg('slot_lsn'),
     lsn = sqlc.narg('lsn'), seen = sqlc.narg('seen')
 WHERE s.id = @id AND s.token = @token;
 

@@ -387,12 +387,13 @@ func (q *Queries) StreamBeat(ctx context.Context, arg StreamBeatParams) (int64, 
 
 const streamBegin = `-- name: StreamBegin :execrows
 UPDATE capture.stream AS s
-SET system_id = $1::text, timeline = $2::integer, slot = $3, slot_lsn = $4,
-    lsn = $5, seen = $6
-WHERE s.id = $7 AND s.token = $8
+SET position = s.position + $1::bigint, system_id = $2::text, timeline = $3::integer, slot = $4, slot_lsn = $5,
+    lsn = $6, seen = $7
+WHERE s.id = $8 AND s.token = $9
 `
 
 type StreamBeginParams struct {
+	Skip     int64
 	SystemID string
 	Timeline int32
 	Slot     *string
@@ -403,9 +404,10 @@ type StreamBeginParams struct {
 	Token    int64
 }
 
-// Where the stream begins, or begins again: what tells this slot or queue from another one.
+// Where the stream begins, or begins again: what tells this slot or queue from another one. After a gap, positions are skipped.
 func (q *Queries) StreamBegin(ctx context.Context, arg StreamBeginParams) (int64, error) {
 	result, err := q.db.Exec(ctx, streamBegin,
+		arg.Skip,
 		arg.SystemID,
 		arg.Timeline,
 		arg.Slot,

@@ -105,12 +105,30 @@ func (l Log) List(ctx context.Context, on postgres.DBTX, stream string, filter F
 		low = changes[len(changes)-1].Position - 1
 	}
 	if low > row.Forgotten {
-		page.Older = Place{Before: low + 1}
+		if !full { // Where the stream has begun again, positions were skipped.
+			if low, err = under(ctx, on, row.ID, row.Forgotten, low); err != nil {
+				return Page{}, err
+			}
+		}
+		if low > row.Forgotten {
+			page.Older = Place{Before: low + 1}
+		}
 	}
 	if high < newest {
 		page.Newer = Place{After: high}
 	}
 	return page, nil
+}
+
+// under returns the position of the last change up to one, or low where there is none.
+func under(ctx context.Context, on postgres.DBTX, id int32, low, upTo int64) (last int64, err error) {
+	last = low
+	err = on.QueryRow(ctx, "SELECT l.position FROM capture.log AS l WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3 ORDER BY l.position DESC LIMIT 1",
+		pgx.QueryExecModeCacheDescribe, id, low, upTo).Scan(&last)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("read the log: %w", err)
+	}
+	return last, nil
 }
 
 func (Log) page(

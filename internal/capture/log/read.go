@@ -87,10 +87,26 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 	if err := rows.Err(); err != nil {
 		return nil, query.After, fmt.Errorf("read the log: %w", err)
 	}
-	if full {
+	switch {
+	case full:
 		end = changes[len(changes)-1].Position
+	case len(changes) == 0 && end < stream.Position:
+		if end, err = over(ctx, on, stream.ID, end, stream.Position); err != nil {
+			return nil, query.After, err
+		}
 	}
 	return changes, end, nil
+}
+
+// over returns the last position before the next change after one. Where a stream has begun again, positions were skipped.
+func over(ctx context.Context, on postgres.DBTX, id int32, after, head int64) (int64, error) {
+	next := head + 1
+	err := on.QueryRow(ctx, "SELECT l.position FROM capture.log AS l WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3 ORDER BY l.position LIMIT 1",
+		pgx.QueryExecModeCacheDescribe, id, after, head).Scan(&next)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("read the log: %w", err)
+	}
+	return next - 1, nil
 }
 
 func scan(rows pgx.Rows) (c change.Change, err error) {

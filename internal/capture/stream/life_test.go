@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/pgserver"
 )
@@ -69,4 +70,52 @@ func TestWAL_Lagged(t *testing.T) {
 	b.exec(t, "INSERT INTO app.t VALUES (2)")
 	b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
+}
+
+// TestLife_Positions: a log that went back in time with its database gives no position twice: a sink would take what comes for what
+// it has. A reader passes over the positions that are skipped.
+func TestLife_Positions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, simple)
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		stop := b.start(t, b.owner(mode, mode))
+		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		b.mark(t, mode)
+		stop()
+		var position, last int64
+		var lsn *string
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT position, lsn FROM capture.stream WHERE name = $1", mode).Scan(&position, &lsn))
+		stop = b.start(t, b.owner(mode, mode))
+		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		b.mark(t, mode)
+		stop()
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT position FROM capture.stream WHERE name = $1", mode).Scan(&last))
+		// As it was, of another life.
+		b.exec(t, "DELETE FROM capture.log AS l USING capture.stream AS s WHERE s.id = l.stream_id AND s.name = $1 AND l.position > $2", mode, position)
+		b.exec(t, "UPDATE capture.stream SET position = $2, lsn = $3, timeline = CASE mode WHEN 'wal' THEN timeline ELSE timeline + 1 END WHERE name = $1", mode, position, lsn)
+		if mode == stream.ModeWAL { // The server writes down what is confirmed to it with a checkpoint, or when it is asked for more.
+			b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+		}
+		b.start(t, b.owner(mode, mode))
+		b.mark(t, mode)
+		var first int64
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT min(l.position) FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id WHERE s.name = $1 AND l.position > $2",
+			mode, position).Scan(&first))
+		require.Greater(t, first, last)
+		require.Len(t, b.gaps(t, mode), 1)
+
+		_, upTo, err := log.Log{}.Read(t.Context(), b.DB.DB, log.Query{Stream: mode, After: position, Limit: 1})
+		require.NoError(t, err)
+		changes, _, err := log.Log{}.Read(t.Context(), b.DB.DB, log.Query{Stream: mode, After: upTo, Limit: 1})
+		require.NoError(t, err)
+		require.Len(t, changes, 1)
+		require.Equal(t, first, changes[0].Position)
+		page, err := log.Log{}.List(t.Context(), b.DB.DB, mode, log.Filter{}, log.Place{}, 100)
+		require.NoError(t, err)
+		older, err := log.Log{}.List(t.Context(), b.DB.DB, mode, log.Filter{}, page.Older, 100)
+		require.NoError(t, err)
+		require.Equal(t, position, older.Changes[0].Position)
+		b.exec(t, "DELETE FROM app.t")
+	}
 }

@@ -274,7 +274,12 @@ func (s *session) read(ctx context.Context) error {
 	return s.beside(ctx, s.Beat, s.watch, read)
 }
 
-// begin makes the slot or the queue, if there is no other, and the stream begins at it. What is missing is recorded with it.
+// skip is how many positions are left out where a stream begins again. The log may have gone back in time with the database that it
+// is in, by a restore or a failover: a position that a sink has seen must not come again for another change, which the sink would
+// take for the same, or for an older one.
+const skip = int64(1) << 32
+
+// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded with it.
 func (s *session) begin(ctx context.Context, missing *gap) error {
 	var params db.StreamBeginParams
 	var err error
@@ -287,6 +292,9 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		return err
 	}
 	params.ID, params.Token = s.writer.ID(), s.writer.Token()
+	if missing != nil {
+		params.Skip = skip
+	}
 	err = s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
 		_, err := queries.StreamMode(ctx, db.StreamModeParams{ID: params.ID, Token: params.Token, Mode: s.mode, ModeReason: s.modeReason})
 		if err == nil {

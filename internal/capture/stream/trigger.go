@@ -26,8 +26,12 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 	if err != nil {
 		return params, err
 	}
+	system, timeline, err := trigger.Life(ctx, s.Source)
+	if err != nil {
+		return params, err
+	}
 	seen, err := trigger.Snapshot(ctx, s.Source)
-	return db.StreamBeginParams{Seen: &seen}, err
+	return db.StreamBeginParams{SystemID: system, Timeline: timeline, Seen: &seen}, err
 }
 
 // install makes triggers that are missing, on new tables and partitions among others. A table that had lost its own has a gap.
@@ -56,6 +60,13 @@ func (s *session) install(ctx context.Context) error {
 }
 
 func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read func(ctx context.Context) error, err error) {
+	system, timeline, err := trigger.Life(ctx, s.Source)
+	if err != nil {
+		return nil, err
+	}
+	if row.SystemID != "" && system != "" && (row.SystemID != system || row.Timeline != timeline) {
+		return nil, &gap{kind: "restore", reason: "the source is another cluster, or of another timeline: a backup was restored, or a follower was promoted"}
+	}
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}

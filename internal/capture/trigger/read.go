@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -109,6 +110,21 @@ func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error
 		err = fmt.Errorf("take a snapshot of the source: %w", err)
 	}
 	return snapshot, err
+}
+
+// Life is which cluster the source is, and which of its histories; nothing where the server does not say.
+func Life(ctx context.Context, on postgres.DBTX) (system string, timeline int32, err error) {
+	err = on.QueryRow(ctx, `
+		SELECT c.system_identifier::text, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer
+		FROM pg_catalog.pg_control_system() AS c`).Scan(&system, &timeline)
+	switch postgres.Code(err) {
+	case pgerrcode.InsufficientPrivilege, pgerrcode.UndefinedFunction, pgerrcode.FeatureNotSupported:
+		return "", 0, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("ask the source which cluster it is: %w", err)
+	}
+	return system, timeline, err
 }
 
 // Emit writes a mark into the queue, and returns its transaction: once a reader has seen that, everything that was committed
