@@ -279,8 +279,14 @@ func (s *session) read(ctx context.Context) error {
 // take for the same, or for an older one.
 const skip = int64(1) << 32
 
-// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded with it.
+// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded before: what
+// shows it is gone with the old slot or queue.
 func (s *session) begin(ctx context.Context, missing *gap) error {
+	if missing != nil {
+		if err := s.lost(ctx, *missing); err != nil {
+			return err
+		}
+	}
 	var params db.StreamBeginParams
 	var err error
 	if s.mode == ModeWAL {
@@ -295,7 +301,7 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 	if missing != nil {
 		params.Skip = skip
 	}
-	err = s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
+	return s.writer.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
 		_, err := queries.StreamMode(ctx, db.StreamModeParams{ID: params.ID, Token: params.Token, Mode: s.mode, ModeReason: s.modeReason})
 		if err == nil {
 			_, err = queries.StreamBegin(ctx, params)
@@ -303,15 +309,8 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 		if err != nil {
 			return fmt.Errorf("begin stream %s: %w", s.Name, err)
 		}
-		if missing == nil {
-			return nil
-		}
-		return s.insertGap(ctx, tx, s.writer.ID(), s.writer.Position(), *missing)
+		return nil
 	})
-	if err == nil && missing != nil {
-		s.tell(ctx, s.writer.Position(), *missing)
-	}
-	return err
 }
 
 // tell tells the listeners of a gap that is recorded.
@@ -319,12 +318,11 @@ func (o *Owner) tell(ctx context.Context, after int64, g gap) {
 	telemetry.Tell(ctx, o.Listeners, signal.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
-// lost records that changes of tables are missing, before these are captured again: afterwards nothing would show it, if the process
+// lost records that changes are missing, before they are captured again: afterwards nothing would show it, if the process
 // ended in between. The snapshot that repairs it waits until the stream runs again: what it reads before that could change unseen.
-func (s *session) lost(ctx context.Context, kind, reason string, tables []string) error {
-	missing := gap{kind: kind, reason: reason, tables: tables}
+func (s *session) lost(ctx context.Context, missing gap) error {
 	err := s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
-		_, err := queries.StreamState(ctx, db.StreamStateParams{ID: s.writer.ID(), Token: s.writer.Token(), State: "waiting", Reason: reason})
+		_, err := queries.StreamState(ctx, db.StreamStateParams{ID: s.writer.ID(), Token: s.writer.Token(), State: "waiting", Reason: missing.reason})
 		if err != nil {
 			return fmt.Errorf("write to stream %s: %w", s.Name, err)
 		}

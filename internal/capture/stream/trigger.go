@@ -43,7 +43,7 @@ func (s *session) install(ctx context.Context) error {
 			return err
 		}
 		gapped = true
-		return s.lost(ctx, "queue", "the table had lost its triggers, and has them again", lost)
+		return s.lost(ctx, gap{kind: "queue", reason: "the table had lost its triggers, and has them again", tables: lost})
 	})
 	if postgres.IsLockTimeout(err) {
 		return nil // A long statement of the application's is on a table that is to get triggers; the next look tries again.

@@ -164,7 +164,7 @@ func (s *session) publish(ctx context.Context, name string) error {
 	gapped := false
 	err := wal.Publish(ctx, s.Source, name, s.tables, s.before, func(tables []string) error {
 		gapped = true
-		return s.lost(ctx, "publication", "the publication "+name+" had lost the table, and has it again", tables)
+		return s.lost(ctx, gap{kind: "publication", reason: "the publication " + name + " had lost the table, and has it again", tables: tables})
 	})
 	if postgres.IsLockTimeout(err) {
 		return nil // A table that is to be published is being altered; the next look tries again.
