@@ -290,7 +290,7 @@ func TestTrigger_Gap(t *testing.T) {
 	stop := b.start(t, b.owner("app", stream.ModeTrigger))
 	b.mark(t, "app")
 	b.exec(t, "TRUNCATE daymill_capture.queue_0")
-	b.wait(t, "SELECT count(*) = 1 FROM capture.gap")
+	b.wait(t, "SELECT count(*) = 1 FROM capture.stream WHERE state = 'running' AND EXISTS (SELECT FROM capture.gap)")
 	b.exec(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
 	b.wait(t, "SELECT count(*) = 2 FROM capture.gap")
 	b.wait(t, "SELECT bool_and(tgenabled = 'A') FROM pg_trigger WHERE tgrelid = 'app.t'::regclass") // That was recorded before.
