@@ -177,6 +177,12 @@ func TestPostgres_Truncate(t *testing.T) {
 	sinktest.Deliver(t, s, changes...)
 	sinktest.Deliver(t, s, changes[:2]...)
 	require.Equal(t, map[string]int64{"2": 4, "3": 5}, p.Rows(t))
+
+	again := p.open() // It knows nothing yet, and a truncate has no key.
+	truncate.Position = 6
+	sinktest.Deliver(t, again, truncate, sinktest.Insert(7, 1))
+	sinktest.Deliver(t, again, sinktest.Update(8, 1))
+	require.Equal(t, map[string]int64{"1": 8}, p.Rows(t))
 }
 
 // TestPostgres_Unchanged: a column that an update did not touch keeps the value that it has.

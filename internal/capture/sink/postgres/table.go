@@ -56,7 +56,9 @@ func quoteAll(names []string) []string {
 func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values map[string]json.RawMessage) (*table, error) {
 	source := quote(c.Schema, c.Table)
 	t := p.tables[source]
-	if t != nil && t.version >= c.SchemaVersion && t.has(values) {
+	// One that a truncate or a sweep has looked up has no key.
+	keyless := c.Op == change.Truncate || c.Op == change.Sweep
+	if t != nil && t.version >= c.SchemaVersion && t.has(values) && (len(t.key) > 0 || keyless) {
 		return t, nil
 	}
 	key, err := names(c.Key)
