@@ -38,7 +38,7 @@ func TestWAL_Life(t *testing.T) {
 	stop()
 
 	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Fast))
-	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644)) //nolint:gosec // The server reads it.
+	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
 	b.Reset() // Its connections are gone.
 	b.wait(t, "SELECT pg_promote()")
@@ -59,7 +59,7 @@ func TestWAL_Lagged(t *testing.T) {
 	b.mark(t, "app")
 	stop()
 	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Fast))
-	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644)) //nolint:gosec // As above.
+	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
 	b.Reset() // Its connections are gone.
 	b.wait(t, "SELECT pg_promote()")

@@ -137,7 +137,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 			columns[i] = described.Columns[at]
 			continue
 		}
-		kind, err := d.config.Types.Name(ctx, c.DataType, int32(c.TypeModifier)) //nolint:gosec // -1 among others.
+		kind, err := d.config.Types.Name(ctx, c.DataType, c.TypeModifier)
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 		undo := x.hold(ctx, x.source.url(), "INSERT INTO "+t.sql+" (id, v) VALUES ("+strconv.Itoa(20_000+s.target)+", 'long') ON CONFLICT DO NOTHING")
 		return undo
 	case snapshotAgain:
-		_, err := x.daymill(after, "sink", "snapshot", []string{"hook", "copy", "twin"}[s.target%3])
+		err := x.daymill(after, "sink", "snapshot", []string{"hook", "copy", "twin"}[s.target%3])
 		x.note(err)
 		return nothing
 	case sinkAnswers:
@@ -99,9 +99,9 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 		x.note(x.source.crash(after, func(*pgserver.Server) error { return nil }))
 		return nothing
 	case sourceRestore:
-		return x.replace(after, func() error { return x.source.restore(after) })
+		return x.replace(func() error { return x.source.restore(after) })
 	case sourceFailover:
-		return x.replace(after, func() error { return x.source.failOver(after, time.Duration(s.size*float64(500*time.Millisecond))) })
+		return x.replace(func() error { return x.source.failOver(after, time.Duration(s.size*float64(500*time.Millisecond))) })
 	default:
 		x.fatal(fmt.Errorf("nobody knows how to do %q", s.fault))
 		return nothing
@@ -109,7 +109,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 }
 
 // replace replaces the application's cluster. Until undo, the workers do not see it, and the application writes to it.
-func (x *captureTrial) replace(ctx context.Context, do func() error) (undo func()) {
+func (x *captureTrial) replace(do func() error) (undo func()) {
 	x.shop.Stop()
 	x.fatal(do())
 	return func() {

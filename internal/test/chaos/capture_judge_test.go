@@ -48,7 +48,7 @@ func (x *captureTrial) judge(ctx context.Context) (wrong []string) {
 		if time.Since(replayed) > time.Second && slices.ContainsFunc(wrong, func(one string) bool { return strings.Contains(one, "dead letters") }) {
 			replayed = time.Now()
 			for _, name := range []string{"hook", "copy", "twin", "cache"} {
-				_, err := x.daymill(ctx, "deadletter", "replay", name, "--all")
+				err := x.daymill(ctx, "deadletter", "replay", name, "--all")
 				x.note(err)
 			}
 		}
@@ -62,7 +62,7 @@ func (x *captureTrial) judge(ctx context.Context) (wrong []string) {
 		}
 	}
 	for _, name := range []string{"copy", "twin"} {
-		if _, err := x.daymill(ctx, "sink", "verify", name, "--pace", "0"); err != nil && len(wrong) == 0 {
+		if err := x.daymill(ctx, "sink", "verify", name, "--pace", "0"); err != nil && len(wrong) == 0 {
 			wrong = append(wrong, err.Error())
 		}
 	}

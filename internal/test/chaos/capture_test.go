@@ -1,7 +1,6 @@
 package chaos_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -247,8 +246,10 @@ func (x *captureTrial) listen() error {
 		name     string
 		upstream string
 	}{
-		{&x.home, "home", port(x.lane.server)}, {&x.target, "target", port(x.lane.server)},
-		{&x.shop, "shop", port(x.source.current())}, {&x.redis, "redis", redis},
+		{&x.home, "home", port(x.lane.server)},
+		{&x.target, "target", port(x.lane.server)},
+		{&x.shop, "shop", port(x.source.current())},
+		{&x.redis, "redis", redis},
 	} {
 		*p.to = toxiproxy.NewProxy(server, x.name+p.name, "127.0.0.1:0", p.upstream)
 		if err := (*p.to).Start(); err != nil {
@@ -300,16 +301,15 @@ func (x *captureTrial) apply(ctx context.Context) error {
 }
 
 // daymill runs a command as an operator does.
-func (x *captureTrial) daymill(ctx context.Context, arguments ...string) (string, error) {
+func (x *captureTrial) daymill(ctx context.Context, arguments ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, x.lane.binary, arguments...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = x.environment, x.dir, &output, &output
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("daymill %s: %w: %s", strings.Join(arguments, " "), err, output.String())
+	cmd.Env, cmd.Dir = x.environment, x.dir
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("daymill %s: %w: %s", strings.Join(arguments, " "), err, output)
 	}
-	return output.String(), nil
+	return nil
 }
 
 // run lets workers, writers and faults loose on each other, and judges what comes of it.
