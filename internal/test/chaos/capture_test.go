@@ -287,7 +287,7 @@ func (x *captureTrial) apply(ctx context.Context) error {
 	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
 		return err
 	}
-	if _, err := x.daymill(ctx, "apply", "-f", path); err != nil {
+	if err := x.daymill(ctx, "apply", "-f", path); err != nil {
 		return err
 	}
 	if !x.schedule.rollup {
@@ -296,8 +296,7 @@ func (x *captureTrial) apply(ctx context.Context) error {
 	if err := x.source.admin(ctx, "ALTER TABLE app.events REPLICA IDENTITY FULL"); err != nil {
 		return err
 	}
-	_, err := x.daymill(ctx, "source", "watch", "--from", "capture")
-	return err
+	return x.daymill(ctx, "source", "watch", "--from", "capture")
 }
 
 // daymill runs a command as an operator does.
