@@ -68,6 +68,7 @@ func TestWAL_Lagged(t *testing.T) {
 	b.exec(t, "INSERT INTO app.t VALUES (1)")
 	b.exec(t, "UPDATE capture.stream SET lsn = pg_current_wal_insert_lsn()::text")
 	b.exec(t, "INSERT INTO app.t VALUES (2)")
+	b.wait(t, "SELECT pg_current_wal_flush_lsn() > lsn::pg_lsn FROM capture.stream")
 	b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
 }
