@@ -17,11 +17,6 @@ func Plural(n int64, noun string) string { return present.Plural(n, noun) }
 // Duration formats a duration in at most two units: 85 ms, 1.2 s, 2 min 5 s.
 func Duration(d time.Duration) string { return present.Duration(d) }
 
-// Milliseconds converts a number of milliseconds from the ledger to a duration.
-func Milliseconds[T ~int64 | ~float64 | ~float32](n T) time.Duration {
-	return time.Duration(float64(n) * float64(time.Millisecond))
-}
-
 // Percent formats a share from 0 to 1.
 func Percent(share float64) string { return strconv.Itoa(int(min(1, max(0, share))*100)) + " %" }
 
