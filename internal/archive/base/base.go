@@ -3,34 +3,36 @@
 package base
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
 //go:embed readme.md
-var readme []byte
+var readme string
 
 //go:embed restore.sh
-var restoreScript []byte
+var restoreScript string
 
 // BeginSQL creates what a restore needs while it runs, and EndSQL removes it.
 //
@@ -45,140 +47,201 @@ var EndSQL string
 //go:embed prelude.sql
 var Prelude string
 
-// Dir is the directory of bases within an archive, Manifest the file that says what is archived.
-const (
-	Dir          = "bases"
-	manifestName = "manifest.json"
-)
-
-// Manifest says which database an archive is of, and how to read it.
-type Manifest struct {
-	Format     int               `json:"format"`
-	Slot       string            `json:"slot"` // and the publication
-	SystemID   string            `json:"system_id"`
-	Database   string            `json:"database"`
-	Version    string            `json:"version"`
-	Encoding   string            `json:"encoding"`
-	Collation  string            `json:"collation"`
-	Extensions map[string]string `json:"extensions"`
-	Base       string            `json:"base"` // the position of the first base
-	CreatedAt  time.Time         `json:"created_at"`
+// Config is what a base is made of, and where it is put.
+type Config struct {
+	Source *postgres.DB
+	URL    string // of the source
+	Store  *store.Store
+	Clock  pace.Clock
 }
 
-// ErrNone means that there is no archive.
-var ErrNone = errors.New("there is no archive: run daymill archive init")
-
-// Read reads an archive's manifest.
-func Read(archive string) (m Manifest, err error) {
-	content, err := os.ReadFile(filepath.Join(archive, manifestName))
-	if errors.Is(err, os.ErrNotExist) {
-		return m, fmt.Errorf("%w (nothing is in %s)", ErrNone, archive)
-	}
-	if err == nil {
-		err = json.Unmarshal(content, &m)
-	}
-	if err != nil {
-		return m, fmt.Errorf("read the manifest of the archive: %w", err)
-	}
-	return m, nil
+// Options are those of an archive that begins.
+type Options struct {
+	Compression string
+	Recipients  []string // that it is encrypted for
 }
 
-// Init begins an archive in a directory that is empty or missing.
-func Init(ctx context.Context, source *postgres.DB, url, archive string, now time.Time) (m Manifest, err error) {
-	if entries, err := os.ReadDir(archive); err == nil && len(entries) > 0 {
-		return m, fmt.Errorf("the directory %s is not empty: name another one", archive)
+// Init begins an archive where none is.
+func Init(ctx context.Context, config Config, options Options) (m chain.Manifest, err error) {
+	names, err := config.Store.Names(ctx, "")
+	switch {
+	case err != nil:
+		return m, err
+	case len(names) > 0:
+		return m, fmt.Errorf("there are files in the place for the archive already, such as %s: name another one", names[0])
 	}
-	if err := possible(ctx, source); err != nil {
+	if _, err := store.NewCodec(options.Compression, options.Recipients); err != nil {
+		return m, err
+	}
+	if err := possible(ctx, config.Source); err != nil {
 		return m, err
 	}
 	random := make([]byte, 4) //nolint:mnd // Enough to tell archives apart.
 	_, _ = rand.Read(random)  // It never fails.
 	// Capture's slots begin with daymill_.
-	m = Manifest{Format: 1, Slot: "archive_daymill_" + hex.EncodeToString(random), CreatedAt: now.UTC()}
-	if err := describe(ctx, source, &m); err != nil {
+	m = chain.Manifest{
+		Format: chain.Format, Slot: "archive_daymill_" + hex.EncodeToString(random), CreatedAt: config.Clock.Now().UTC(),
+		Compression: options.Compression, Recipients: options.Recipients,
+	}
+	if err := describe(ctx, config.Source, &m); err != nil {
 		return m, err
 	}
-	for _, dir := range []string{segment.Dir, Dir} {
-		if err := os.MkdirAll(filepath.Join(archive, dir), 0o700); err != nil {
-			return m, fmt.Errorf("make the archive: %w", err)
-		}
+	if err := install(ctx, config.Source, m.Slot); err != nil {
+		return m, err
 	}
-	err = source.Tx(ctx, func(tx pgx.Tx) error {
+	if m.Files, err = companions(ctx, config.Store); err == nil {
+		m, _, err = Begin(ctx, config, m, "the first")
+	}
+	if err != nil {
+		return m, errors.Join(err, Remove(context.WithoutCancel(ctx), config.Source, m.Slot))
+	}
+	return m, nil
+}
+
+func install(ctx context.Context, source *postgres.DB, slot string) error {
+	return source.Tx(ctx, func(tx pgx.Tx) error {
 		if err := ddl.Install(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "CREATE PUBLICATION "+pgx.Identifier{m.Slot}.Sanitize()+" FOR ALL TABLES WITH (publish = 'insert, update, delete, truncate')")
+		_, err := tx.Exec(ctx, "CREATE PUBLICATION "+pgx.Identifier{slot}.Sanitize()+" FOR ALL TABLES WITH (publish = 'insert, update, delete, truncate')")
 		if err != nil {
 			return fmt.Errorf("create the publication: %w", err)
 		}
 		return nil
 	})
-	if err != nil {
-		return m, errors.Join(err, os.RemoveAll(filepath.Join(archive, segment.Dir)), os.RemoveAll(filepath.Join(archive, Dir)))
-	}
-	if err := begin(ctx, source, url, archive, &m); err != nil {
-		return m, errors.Join(err, Remove(context.WithoutCancel(ctx), source, m.Slot))
-	}
-	return m, nil
 }
 
-// begin creates the slot and dumps at its snapshot, which exists as long as the connection runs no other command.
-func begin(ctx context.Context, source *postgres.DB, url, archive string, manifest *Manifest) error {
-	conn, err := wal.Connect(ctx, url)
+// companions writes what a restore without Daymill needs.
+func companions(ctx context.Context, s *store.Store) (files []store.File, err error) {
+	for _, c := range []struct{ name, text string }{
+		{"README.md", readme}, {"begin.sql", BeginSQL}, {"end.sql", EndSQL}, {"prelude.sql", Prelude}, {"restore.sh", restoreScript},
+	} {
+		file, err := s.Put(ctx, c.name, func(to io.Writer) error {
+			_, err := io.WriteString(to, c.text)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// Begin begins a chain of segments: it makes the slot, and a base at its first position. A slot that is there is of no use any more.
+func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) (chain.Manifest, chain.Base, error) {
+	if err := wal.DropSlot(ctx, config.Source, m.Slot); err != nil {
+		return m, chain.Base{}, err
+	}
+	base, err := take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{}, m.Slot, reason)
+	if err == nil && m.From == "" {
+		m.From = base.Position
+	}
+	if err == nil {
+		err = chain.WriteManifest(ctx, config.Store, m)
+	}
+	return m, base, err
+}
+
+// Take makes a further base. The stream goes on beside it.
+func Take(ctx context.Context, config Config, reason string) (chain.Base, error) {
+	m, err := chain.ReadManifest(ctx, config.Store)
 	if err != nil {
-		return err
+		return chain.Base{}, err
+	}
+	random := make([]byte, 4) //nolint:mnd // Two bases may be made at a time.
+	_, _ = rand.Read(random)
+	return take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{Temporary: true}, m.Slot+"_"+hex.EncodeToString(random), reason)
+}
+
+// take makes a slot and dumps at its snapshot, which is there as long as the connection runs no other command.
+func take(ctx context.Context, config Config, m *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string) (base chain.Base, err error) {
+	codec, err := m.Codec()
+	if err != nil {
+		return base, err
+	}
+	begun := config.Clock.Now()
+	conn, err := wal.Connect(ctx, config.URL, "idle_in_transaction_session_timeout=0")
+	if err != nil {
+		return base, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, manifest.Slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
-		Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
-	})
+	options.Mode, options.SnapshotAction = pglogrepl.LogicalReplication, "EXPORT_SNAPSHOT"
+	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, "pgoutput", options)
 	if err != nil {
-		return fmt.Errorf("create slot %s: %w", manifest.Slot, err)
+		return base, fmt.Errorf("create slot %s: %w", name, err)
 	}
 	lsn, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
 	if err != nil {
-		return fmt.Errorf("create slot %s: %w", manifest.Slot, err)
+		return base, fmt.Errorf("create slot %s: %w", name, err)
 	}
-	manifest.Base = segment.LSN(lsn)
-	dir := filepath.Join(archive, Dir, strings.Replace(manifest.Base, "/", "-", 1))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the base: %w", err)
+	base.Position, base.Reason = segment.LSN(lsn), reason
+	// What is in the snapshot was committed by now.
+	if err := config.Source.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&base.At); err != nil {
+		return base, fmt.Errorf("ask for the time: %w", err)
 	}
-	dump := []string{"--snapshot=" + slot.SnapshotName, "--file=" + filepath.Join(dir, "base.sql"), "--encoding=UTF8"}
-	if err := run(ctx, url, "pg_dump", dump...); err != nil {
-		return err
-	}
-	if err := run(ctx, url, "pg_dumpall", "--globals-only", "--no-role-passwords", "--file="+filepath.Join(dir, "globals.sql")); err != nil {
-		return err
-	}
-	sequences, err := segment.Sequences(ctx, source, map[string]string{})
+	dir := chain.BaseDir(base.Position)
+	d := &dump{store: config.Store, codec: codec, dir: dir, part: partBytes}
+	err = run(ctx, config.URL, func(from io.Reader) error {
+		d.from = bufio.NewReaderSize(from, 1<<20)
+		return d.run(ctx)
+	}, "pg_dump", "--snapshot="+slot.SnapshotName, "--encoding=UTF8", "--no-tablespaces")
 	if err != nil {
+		return base, err
+	}
+	err = run(ctx, config.URL, func(from io.Reader) (err error) {
+		base.Globals, err = codec.PutText(ctx, config.Store, dir+"globals.sql", func(to io.Writer) error {
+			_, err := io.Copy(to, from)
+			return err
+		})
 		return err
+	}, "pg_dumpall", "--globals-only", "--no-role-passwords")
+	if err != nil {
+		return base, err
 	}
-	after := ddl.Removal + "DROP PUBLICATION IF EXISTS " + pgx.Identifier{manifest.Slot}.Sanitize() + ";\n" + sequences
-	for name, content := range map[string][]byte{"README.md": readme, "restore.sh": restoreScript, "prelude.sql": []byte(Prelude), "begin.sql": []byte(BeginSQL), "end.sql": []byte(EndSQL), "after-base.sql": []byte(after)} {
-		if err := os.WriteFile(filepath.Join(archive, name), content, 0o600); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
+	sequences, err := segment.Sequences(ctx, config.Source, map[string]string{})
+	if err != nil {
+		return base, err
 	}
-	return segment.WriteJSON(filepath.Join(archive, manifestName), manifest)
+	after, err := codec.PutText(ctx, config.Store, dir+"5-after.sql", func(to io.Writer) error {
+		_, err := io.WriteString(to, ddl.Removal+"DROP PUBLICATION IF EXISTS "+pgx.Identifier{m.Slot}.Sanitize()+";\n"+sequences)
+		return err
+	})
+	if err != nil {
+		return base, err
+	}
+	base.At, base.Files, base.Took = base.At.UTC(), append(d.files, after), config.Clock.Now().Sub(begun)
+	return base, chain.AddBase(ctx, config.Store, base)
 }
 
-// run runs one of Postgres's programs, which pin all settings that texts of values depend on but these. The URL is an argument, and no
-// part of an error.
-func run(ctx context.Context, url, name string, arguments ...string) error {
+// run runs one of Postgres's programs and reads what it writes. It pins the settings that texts of values depend on, of which the
+// programs pin only some. The URL is an argument, and no part of an error.
+func run(ctx context.Context, url string, read func(io.Reader) error, name string, arguments ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, name, append(arguments, "--dbname="+url)...)
 	cmd.Env = append(os.Environ(), "PGOPTIONS=-c lc_monetary=C -c TimeZone=UTC -c bytea_output=hex")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	err := cmd.Run()
+	from, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("%s is not on this machine: install Postgres's client programs, of the server's version or later", name)
 	}
 	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	failed := read(from)
+	if failed != nil {
+		cancel() // It would wait for us.
+	}
+	// What it says of itself comes before what followed from that.
+	if err := cmd.Wait(); err != nil && (failed == nil || stderr.Len() > 0) {
 		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
 	}
-	return nil
+	return failed
 }
 
 func possible(ctx context.Context, source *postgres.DB) error {
@@ -202,7 +265,7 @@ func possible(ctx context.Context, source *postgres.DB) error {
 	return nil
 }
 
-func describe(ctx context.Context, source *postgres.DB, m *Manifest) error {
+func describe(ctx context.Context, source *postgres.DB, m *chain.Manifest) error {
 	err := source.QueryRow(ctx, `
 		SELECT (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c), d.datname::text, pg_catalog.version(),
 			pg_catalog.pg_encoding_to_char(d.encoding)::text, d.datcollate::text,

@@ -1,6 +1,10 @@
 -- What a restore needs while it runs, in a schema of its own that end.sql drops.
 CREATE SCHEMA daymill_restore;
 
+-- What is restored, up to where it is, and which parts of the base are done: an interrupted restore goes on there.
+CREATE TABLE daymill_restore.restore (archive text NOT NULL, base text NOT NULL, position text NOT NULL, at timestamptz NOT NULL);
+CREATE TABLE daymill_restore.done (part text PRIMARY KEY);
+
 -- Triggers and rules with ENABLE ALWAYS or ENABLE REPLICA would run for rows that they have run for in the source. They are disabled
 -- while rows come, and enabled while a statement of the schema runs, which may change them. Event triggers, which no statement in an
 -- archive changes, are disabled until the end.

@@ -1,9 +1,59 @@
 #!/bin/sh
 # Restores this archive into an empty database: sh restore.sh CONNECTION [TIME]
+# IDENTITY names the file with the identity of age that decrypts it, where it is encrypted.
 set -eu
 cd "$(dirname "$0")"
-base=$(ls bases | tail -n 1)
-last=$(ls segments/*.sql | tail -n 1)
+at=${2:-9999}
+at=${at%Z}
+[ ${#at} -ne 19 ] || at=$at.000000
+
+# value prints what a JSON file says.
+value() { sed -n "s/^  \"$2\": \"\(.*\)\",\{0,1\}$/\1/p" "$1"; }
+
+# text prints a file as it was before it was compressed and encrypted.
+text() {
+  case "$1" in
+    *.age) age -d -i "${IDENTITY:?is to name the identity of age that decrypts the archive}" "$1" | unpacked "${1%.age}" ;;
+    *) unpacked "$1" <"$1" ;;
+  esac
+}
+unpacked() {
+  case "$1" in
+    *.zst) zstd -dc ;;
+    *.gz) gzip -dc ;;
+    *) cat ;;
+  esac
+}
+
+base=
+for json in bases/*/base.json; do
+  moment=$(value "$json" at)
+  if ! [ "${moment%Z}" \> "$at" ]; then base=$(value "$json" position); fi
+done
+[ -n "$base" ] || { echo "no base is as old as $at" >&2; exit 1; }
+dir=bases/$(echo "$base" | tr / -)
+
+for json in gaps/*.json; do
+  [ -e "$json" ] || continue
+  moment=$(value "$json" at)
+  if ! [ "$(value "$json" from)" \< "$base" ] && ! [ "${moment%Z}" \> "$at" ]; then
+    echo "the archive has a gap from $moment on, to its next base: $(value "$json" reason)" >&2
+    exit 1
+  fi
+done
+
+# The segments from the one that the base is in.
+segments=
+for segment in $(ls segments | sed -n 's/\.sql.*//p' | sort -u); do
+  [ "$(echo "$segment" | tr - /)" \> "$base" ] || segments=
+  segments="$segments $segment"
+done
+
+sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
+sums "$dir/base.json" | sha256sum -c --quiet >&2
+for segment in $segments; do
+  [ ! -e "segments/$segment.sql.json" ] || sums "segments/$segment.sql.json" | sha256sum -c --quiet >&2
+done
 
 # Rows and the text of statements may look like any other line: inside says until which line they go.
 inside='
@@ -14,29 +64,40 @@ inside='
     return until != ""
   }'
 
-# The last segment may end within a transaction: lines are how many are whole.
-lines=999999999999
-[ -e "$last.json" ] || lines=$(LC_ALL=C awk "$inside"'
-  inside() { next }
-  /^COMMIT; -- / && length($0) == 28 || /^-- at / { whole = NR }
-  END { print whole + 0 }' "$last")
+# whole prints the segment that is not sealed, which may end within a transaction.
+whole() {
+  lines=$(LC_ALL=C awk "$inside"'
+    inside() { next }
+    /^COMMIT; -- / && length($0) == 28 || /^-- at / { whole = NR }
+    END { print whole + 0 }' "$1")
+  head -n "$lines" "$1"
+}
 
 {
   cat prelude.sql
   echo 'BEGIN;'
-  cat begin.sql "bases/$base/base.sql"
+  cat begin.sql
+  for part in "$dir"/[1-4]-*; do text "$part"; done
   echo 'SELECT daymill_restore.calm();'
-  cat prelude.sql after-base.sql
+  cat prelude.sql
+  text "$dir"/5-after.sql*
   echo 'COMMIT;'
   cat prelude.sql
-  for segment in segments/*.sql; do
-    if [ "$segment" = "$last" ]; then head -n "$lines" "$segment"; else cat "$segment"; fi
-  done | LC_ALL=C awk -v base="$(echo "$base" | tr - /)" -v at="${2:-9999}" "$inside"'
-    BEGIN { sub(/Z$/, "", at); if (length(at) == 19) at = at ".000000" }
+  for segment in $segments; do
+    if [ ! -e "segments/$segment.sql.json" ]; then
+      whole "segments/$segment.sql"
+    else
+      text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
+    fi
+  done | LC_ALL=C awk -v base="$base" -v at="$at" "$inside"'
+    function torn() { print "DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = $m$a segment is torn, or one is missing$m$; END $$;"; exit }
     inside() { if (!skip) print; next }
-    /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; skip = over || $3 < base }
-    # Later values of sequences are not left out: a sequence may not be behind.
-    !skip && (!over || /^SELECT setval[(]/) { print }
-    /^COMMIT; -- / { skip = 0 }'
+    /^-- Daymill archive, / { if (end != "" && end != $NF) torn(); end = "none" }
+    /^-- end of segment / { end = $NF }
+    /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
+    /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; within = 1; skip = over || here < base }
+    # Later values of sequences are not left out: a sequence may not be behind. Earlier ones would be.
+    !skip && (within || here >= base && /^SELECT setval[(]/) { print }
+    /^COMMIT; -- / { within = skip = 0 }'
   cat end.sql
 } | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d "$1"

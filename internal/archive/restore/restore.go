@@ -1,187 +1,156 @@
-// Package restore restores an archive into a database, up to its end or an earlier position. psql runs the archive's SQL; this package
-// checks the archive and chooses the transactions.
+// Package restore makes a database of an archive, at its end or at an earlier position or time. psql runs what the archive has: this
+// package checks it, chooses the base and the transactions, and goes on where an earlier restore was interrupted.
 package restore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
+	"sync"
 	"time"
 
-	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Config says what to restore. Time and LSN are zero for the archive's end.
+// Config says what to restore, and where.
 type Config struct {
-	Archive string
-	Into    string // a URL
-	Time    time.Time
-	LSN     pglogrepl.LSN
-	Force   bool // also into a database that is not empty
-	// Progress is called with each segment; may be nil.
+	Store  *store.Store
+	Codec  store.Codec // that reads the files, with the identity where they are encrypted
+	Into   string      // a URL
+	Target chain.Target
+	Jobs   int  // parts of the base at a time; one where 0
+	Force  bool // also into a database that is not empty
+	// Progress is called with each file, by one goroutine at a time; may be nil.
 	Progress func(name string, done, all int)
 }
 
 // Result says what was restored.
 type Result struct {
-	Transactions int
-	To           pglogrepl.LSN
+	Base         string
+	Transactions int // of this call
+	To           string
 	LastCommit   time.Time
 }
 
-// Run restores.
+type restoration struct {
+	config   Config
+	chain    chain.Chain
+	base     chain.Base
+	done     map[string]bool // parts of the base
+	position string          // up to where it is restored
+	here     string          // up to where the segments are read
+	over     bool
+	result   Result
+
+	mu    sync.Mutex
+	count int
+}
+
+// Run restores, or goes on with a restore of the same archive that was interrupted.
 func Run(ctx context.Context, config Config) (result Result, err error) {
-	manifest, err := base.Read(config.Archive)
-	if err != nil {
+	config.Jobs = max(config.Jobs, 1)
+	r := &restoration{config: config, done: map[string]bool{}}
+	if r.chain, err = chain.Read(ctx, config.Store); err != nil {
 		return result, err
 	}
-	files, err := segment.List(config.Archive)
-	if err != nil {
+	if r.base, err = r.chain.Choose(config.Target); err != nil {
 		return result, err
 	}
-	if err := segment.Check(files, manifest.Base); err != nil {
+	if err := r.look(ctx); err != nil {
 		return result, err
 	}
-	if err := empty(ctx, config); err != nil {
+	if err := r.chain.VerifyFor(ctx, r.base); err != nil {
 		return result, err
 	}
-	cmd := exec.CommandContext(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output="+os.DevNull, "--dbname="+config.Into)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	into, err := cmd.StdinPipe()
-	if err != nil {
-		return result, fmt.Errorf("start psql: %w", err)
+	r.position = max(r.position, r.base.Position)
+	r.result = Result{Base: r.base.Position, To: r.position, LastCommit: r.base.At}
+	if err := r.parts(ctx); err != nil {
+		return result, err
 	}
-	if err := cmd.Start(); err != nil {
-		return result, fmt.Errorf("psql is not on this machine, or cannot be started: install Postgres's client programs: %w", err)
-	}
-	r := &run{config: config, into: into, base: manifest.Base}
-	failed := errors.Join(r.base0(), r.segments(files), r.text(base.EndSQL)(), into.Close())
-	if err := cmd.Wait(); err != nil {
-		return result, fmt.Errorf("psql stopped: %s", strings.TrimSpace(stderr.String())) // What failed before is that it stopped.
-	}
-	return r.result, failed
+	return r.result, r.replay(ctx)
 }
 
-type run struct {
-	config Config
-	into   io.Writer
-	base   string
-	result Result
-	over   bool
-}
-
-// base0 restores the base in one transaction, so that an interrupted restore leaves nothing.
-func (r *run) base0() error {
-	dir := filepath.Join(r.config.Archive, base.Dir, strings.Replace(r.base, "/", "-", 1), "base.sql")
-	after := filepath.Join(r.config.Archive, "after-base.sql")
-	parts := []func() error{r.text(base.Prelude + "BEGIN;\n" + base.BeginSQL), r.file(dir), r.text("SELECT daymill_restore.calm();\n" + base.Prelude), r.file(after), r.text("COMMIT;\n" + base.Prelude)}
-	for _, part := range parts {
-		if err := part(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *run) text(text string) func() error {
-	return func() error {
-		_, err := io.WriteString(r.into, text)
-		return err
-	}
-}
-
-func (r *run) file(path string) func() error {
-	return func() error {
-		file, err := os.Open(path)
-		if err != nil {
-			return fmt.Errorf("open the base: %w", err)
-		}
-		defer file.Close()
-		if _, err := io.Copy(r.into, file); err != nil {
-			return fmt.Errorf("restore the base: %w", err)
-		}
-		return nil
-	}
-}
-
-// segments restores the requested transactions.
-func (r *run) segments(files []segment.File) error {
-	for i, f := range files {
-		if r.config.Progress != nil {
-			r.config.Progress(filepath.Base(f.Path), i, len(files))
-		}
-		if err := r.segment(f); err != nil {
-			return err
-		}
-		if r.over {
-			return nil
-		}
-	}
-	return nil
-}
-
-func (r *run) segment(f segment.File) error {
-	file, err := os.Open(f.Path)
-	if err != nil {
-		return fmt.Errorf("open a segment: %w", err)
-	}
-	defer file.Close()
-	var from io.Reader = file
-	if f.Seal == nil { // Its last transaction may not be whole.
-		from = io.LimitReader(file, segment.Whole(f.Path))
-	}
-	inside := false
-	var last time.Time
-	err = segment.Scan(from, func(line segment.Line) error {
-		switch line.Kind {
-		case segment.Begin:
-			r.over = r.over || !r.config.Time.IsZero() && line.Time.After(r.config.Time) || r.config.LSN != 0 && line.LSN >= r.config.LSN
-			inside, last = true, line.Time
-		case segment.Commit:
-			inside = false
-			if !r.over {
-				r.result.Transactions++
-				r.result.To, r.result.LastCommit = line.LSN, last
-			}
-		case segment.Other, segment.Place, segment.End:
-		}
-		// The sequences' values after the position asked for keep sequences from being behind.
-		if r.over && (inside || !bytes.HasPrefix(line.Text, []byte("SELECT setval("))) {
-			return nil
-		}
-		_, err := r.into.Write(line.Text)
-		return err
-	})
-	return err
-}
-
-// empty refuses a database that has tables.
-func empty(ctx context.Context, config Config) error {
-	db, err := postgres.Open(ctx, postgres.Config{URL: config.Into, ApplicationName: "daymill archive restore"})
+// look looks into the database: it is empty, or has a restore that was interrupted.
+func (r *restoration) look(ctx context.Context) error {
+	db, err := postgres.Open(ctx, postgres.Config{URL: r.config.Into, ApplicationName: "daymill archive restore"})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	var begun bool
 	var count int
 	err = db.QueryRow(ctx, `
-		SELECT count(*) FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'`).Scan(&count)
-	if err != nil {
+		SELECT pg_catalog.to_regclass('daymill_restore.restore') IS NOT NULL, (
+			SELECT count(*) FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
+		)`).Scan(&begun, &count)
+	switch {
+	case err != nil:
 		return fmt.Errorf("look into the database to restore into: %w", err)
-	}
-	if count > 0 && !config.Force {
+	case begun:
+		return r.resume(ctx, db)
+	case count > 0 && !r.config.Force:
 		return fmt.Errorf("the database to restore into is not empty, it has %d relations: create a new one, or say --force", count)
 	}
 	return nil
+}
+
+// resume reads how far the interrupted restore has come.
+func (r *restoration) resume(ctx context.Context, db *postgres.DB) error {
+	var archive, base string
+	var at time.Time
+	err := db.QueryRow(ctx, "SELECT r.archive, r.base, r.position, r.at FROM daymill_restore.restore AS r").Scan(&archive, &base, &r.position, &at)
+	if err != nil {
+		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+	}
+	if archive != r.chain.Manifest.Slot {
+		return errors.New("the database has an interrupted restore of another archive: create a new one")
+	}
+	rows, err := db.Query(ctx, "SELECT d.part FROM daymill_restore.done AS d")
+	if err != nil {
+		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+	}
+	parts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+	}
+	for _, part := range parts {
+		r.done[part] = true
+	}
+	target := r.config.Target
+	if target.LSN != 0 && segment.LSN(target.LSN) < r.position || !target.Time.IsZero() && target.Time.Before(at) {
+		return fmt.Errorf("the interrupted restore has come to %s, later than what is asked for: create a new database", r.position)
+	}
+	if base == r.base.Position {
+		return nil
+	}
+	for _, b := range r.chain.Bases {
+		if b.Position == base {
+			if !r.chain.Joined(b, r.base.Position) {
+				return fmt.Errorf("the interrupted restore began with the base %s, and there is a gap after it: create a new database", base)
+			}
+			r.base = b
+			return nil
+		}
+	}
+	return fmt.Errorf("the base %s, which the interrupted restore began with, is not in the archive any more: create a new database", base)
+}
+
+func (r *restoration) progress(name string) {
+	if r.config.Progress == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	all := len(r.base.Files) + len(r.chain.After(r.base))
+	if r.chain.Open != "" {
+		all++
+	}
+	r.config.Progress(name, r.count, all)
 }

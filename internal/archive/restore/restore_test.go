@@ -18,8 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/restore"
 	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/archive/stream"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgserver"
@@ -39,7 +41,34 @@ type testBundle struct {
 	server  *pgserver.Server
 	db      *pgtest.DB
 	archive string
+	store   *store.Store
+	options base.Options
 }
+
+func (b *testBundle) config() base.Config {
+	return base.Config{Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}}
+}
+
+// begin begins an archive in a directory of its own.
+func (b *testBundle) begin(t *testing.T) {
+	t.Helper()
+	b.archive = filepath.Join(t.TempDir(), "archive")
+	place, err := store.Directory(b.archive)
+	require.NoError(t, err)
+	b.store = place
+	_, err = base.Init(t.Context(), b.config(), b.options)
+	require.NoError(t, err)
+}
+
+func (b *testBundle) chain(t *testing.T) chain.Chain {
+	t.Helper()
+	archive, err := chain.Read(t.Context(), b.store)
+	require.NoError(t, err)
+	return archive
+}
+
+// path is the path of a segment's file.
+func (b *testBundle) path(file store.File) string { return filepath.Join(b.archive, file.Name) }
 
 // TestRestore archives a database and compares what is restored of it.
 func TestRestore(t *testing.T) {
@@ -47,9 +76,8 @@ func TestRestore(t *testing.T) {
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"})
 	setup := func(t *testing.T) *testBundle {
 		t.Helper()
-		b := &testBundle{server: server, db: application(t, server), archive: filepath.Join(t.TempDir(), "archive")}
-		_, err := base.Init(t.Context(), b.db.DB, b.db.URL, b.archive, time.Now())
-		require.NoError(t, err)
+		b := &testBundle{server: server, db: application(t, server)}
+		b.begin(t)
 		return b
 	}
 
@@ -60,22 +88,31 @@ func TestRestore(t *testing.T) {
 		b.psql(t, "-c", "CREATE TABLE t (id int PRIMARY KEY)", "-c", "INSERT INTO t VALUES (12345)")
 		b.caughtUp(t)
 		stop()
-		manifest, err := base.Read(b.archive)
+		archive := b.chain(t)
+		_, err := archive.Verify(t.Context())
 		require.NoError(t, err)
-		files, err := segment.List(b.archive)
-		require.NoError(t, err)
-		require.NoError(t, segment.Check(files, manifest.Base))
-		at := slices.IndexFunc(files, func(f segment.File) bool { return f.Seal != nil && strings.Contains(read(t, f.Path), "12345") })
+		at := slices.IndexFunc(archive.Segments, func(seal segment.Seal) bool { return strings.Contains(read(t, b.path(seal.File)), "12345") })
 		require.GreaterOrEqual(t, at, 0)
-		require.NoError(t, os.WriteFile(files[at].Path, []byte(strings.Replace(read(t, files[at].Path), "12345", "12346", 1)), 0o600))
-		require.ErrorContains(t, segment.Check(files, manifest.Base), "was altered after it was sealed")
-		_, err = restore.Run(t.Context(), restore.Config{Archive: b.archive, Into: b.fresh(t)})
-		require.ErrorContains(t, err, "was altered after it was sealed")
-		require.NoError(t, os.Remove(files[at].Path))
-		require.NoError(t, os.Remove(files[at].Path+".json"))
-		files, err = segment.List(b.archive)
-		require.NoError(t, err)
-		require.ErrorContains(t, segment.Check(files, manifest.Base), "a segment is missing")
+		path := b.path(archive.Segments[at].File)
+		whole := read(t, path)
+		for content, want := range map[string]string{
+			strings.Replace(whole, "12345", "12346", 1): "was altered after it was written",
+			whole[:len(whole)-7]:                        "is torn",
+		} {
+			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+			_, err := archive.Verify(t.Context())
+			require.ErrorContains(t, err, want)
+			_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t)})
+			require.ErrorContains(t, err, want)
+			output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), b.fresh(t)).CombinedOutput()
+			require.Error(t, err)
+			require.Contains(t, string(output), "FAILED")
+		}
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Remove(strings.TrimSuffix(path, ".zst")+".json"))
+		archive = b.chain(t)
+		_, err = archive.Verify(t.Context())
+		require.ErrorContains(t, err, "a segment is missing")
 	})
 
 	// What triggers and rules did in the source comes as rows: in a restore they do not do it again, and they are as they were after it.
@@ -90,12 +127,8 @@ func TestRestore(t *testing.T) {
 		b.psql(t, "-c", fmt.Sprintf(made, "before"),
 			"-c", `CREATE FUNCTION noticed() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.before_queue VALUES (0); END $$;
 				CREATE EVENT TRIGGER noticed ON ddl_command_end EXECUTE FUNCTION noticed(); ALTER EVENT TRIGGER noticed ENABLE ALWAYS`)
-		again, err := base.Read(b.archive)
-		require.NoError(t, err)
-		require.NoError(t, base.Remove(t.Context(), b.db.DB, again.Slot))
-		b.archive = filepath.Join(t.TempDir(), "archive")
-		_, err = base.Init(t.Context(), b.db.DB, b.db.URL, b.archive, time.Now())
-		require.NoError(t, err)
+		require.NoError(t, base.Remove(t.Context(), b.db.DB, b.slot(t)))
+		b.begin(t)
 		stop := b.run(t, 0)
 		b.psql(t, "-c", fmt.Sprintf(made, "later"), "-c", "INSERT INTO before VALUES (100, 0)", "-c", "ALTER TABLE before RENAME TO former",
 			"-c", "INSERT INTO former VALUES (101, 0); DELETE FROM former WHERE id = 5", "-c", "ALTER TABLE later DISABLE TRIGGER odd; INSERT INTO later VALUES (102, 0)",
@@ -114,9 +147,8 @@ func TestRestore(t *testing.T) {
 			b.psql(t, "-c", "INSERT INTO t (v) SELECT repeat('x', i) FROM generate_series(1, 50) AS i", "-c", "UPDATE t SET v = v || '!' WHERE id % 7 = 0")
 			b.caughtUp(t)
 			stop()
-			files, err := segment.List(b.archive)
-			require.NoError(t, err)
-			last := files[len(files)-1].Path
+			archive := b.chain(t)
+			last := archive.OpenPath()
 			require.NoError(t, os.WriteFile(last, []byte(read(t, last)+"BEGIN; -- 00000000/0FFFFFFF 2026-01-01T00:00:00Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n1"), 0o600))
 		}
 		stop := b.run(t, 0)
@@ -209,7 +241,7 @@ func TestRestore(t *testing.T) {
 		name, err := pgx.ParseConfig(into)
 		require.NoError(t, err)
 		odd(name.Database)
-		_, err = restore.Run(t.Context(), restore.Config{Archive: b.archive, Into: into})
+		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: into})
 		require.NoError(t, err)
 		b.equal(t, into)
 	})
@@ -232,7 +264,7 @@ func TestRestore(t *testing.T) {
 		for text, want := range kept {
 			lsn, err := pglogrepl.ParseLSN(text)
 			require.NoError(t, err)
-			into := b.restored(t, restore.Config{LSN: lsn})
+			into := b.restored(t, restore.Config{Target: chain.Target{LSN: lsn}})
 			conn, err := pgx.Connect(t.Context(), into)
 			require.NoError(t, err)
 			var got string
@@ -263,9 +295,8 @@ func TestRestore(t *testing.T) {
 		b.psql(t, "-c", "CREATE TABLE t (id int, v text)", "-c", "INSERT INTO t SELECT i, E'COMMIT; -- 00000000/00000000\nx' FROM generate_series(1, 9) AS i")
 		b.caughtUp(t)
 		stop()
-		files, err := segment.List(b.archive)
-		require.NoError(t, err)
-		last := files[len(files)-1].Path
+		archive := b.chain(t)
+		last := archive.OpenPath()
 		whole := read(t, last)
 		for _, torn := range []string{
 			"BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n1\nx",
@@ -285,7 +316,7 @@ func TestRestore(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.psql(t, "-c", "CREATE TABLE t (id int)")
-		_, err := restore.Run(t.Context(), restore.Config{Archive: b.archive, Into: b.db.URL})
+		_, err := restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.db.URL})
 		require.ErrorContains(t, err, "is not empty")
 	})
 
@@ -324,7 +355,7 @@ func (b *testBundle) run(t *testing.T, size int64) (stop func()) {
 	started, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		done <- stream.Run(ctx, stream.Config{
-			Source: b.db.DB, URL: b.db.URL, Archive: b.archive, Clock: pace.SystemClock{}, Size: size, Started: func() { close(started) },
+			Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}, Size: size, Started: func() { close(started) },
 		})
 	}()
 	select {
@@ -340,9 +371,8 @@ func (b *testBundle) run(t *testing.T, size int64) (stop func()) {
 
 func (b *testBundle) slot(t *testing.T) string {
 	t.Helper()
-	manifest, err := base.Read(b.archive)
-	require.NoError(t, err)
-	return manifest.Slot
+	archive := b.chain(t)
+	return archive.Manifest.Slot
 }
 
 // caughtUp waits until the slot has confirmed everything that is committed now.
@@ -375,7 +405,7 @@ func (b *testBundle) fresh(t *testing.T) string {
 
 func (b *testBundle) restored(t *testing.T, config restore.Config) (url string) {
 	t.Helper()
-	config.Archive, config.Into = b.archive, b.fresh(t)
+	config.Store, config.Into = b.store, b.fresh(t)
 	_, err := restore.Run(t.Context(), config)
 	require.NoError(t, err)
 	return config.Into

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/row"
 	"github.com/daymill/daymill/internal/archive/segment"
@@ -38,9 +40,12 @@ type decoder struct {
 	prefix string // of messages; see ddl.Prefix
 
 	open bool
-	skip bool   // the transaction is in the file already
-	tag  string // of a statement whose rows come before its message; empty if there is none
-	role string // of that statement
+	skip bool // the transaction is in the file already
+	from pglogrepl.LSN
+	at   time.Time
+	gap  *chain.Gap // the transaction has a change of the schema that the archive does not have
+	tag  string     // of a statement whose rows come before its message; empty where there is none
+	role string     // of that statement
 
 	// Rows of one table that follow one another: the first few are held back.
 	of      *row.Table
@@ -70,7 +75,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		d.flush()
 		return d.relation(ctx, m)
 	case *pglogrepl.BeginMessage:
-		d.open, d.tag = true, ""
+		d.open, d.tag, d.from, d.at = true, "", m.FinalLSN, m.CommitTime
 		if d.skip = m.FinalLSN < d.writer.To; !d.skip {
 			d.writer.Begin(m.FinalLSN, m.CommitTime)
 		}
@@ -293,6 +298,9 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 
 // lost writes a statement that stops a restore, because the schema is unknown from here on.
 func (d *decoder) lost(reason string) {
+	if d.gap == nil {
+		d.gap = &chain.Gap{From: segment.LSN(d.from), At: d.at.Add(-time.Microsecond).UTC(), Kind: chain.GapSchema, Reason: oneLine(reason)}
+	}
 	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a change of the schema: "+oneLine(reason))+"; END"))
 }
 

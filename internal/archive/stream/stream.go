@@ -18,9 +18,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -36,26 +37,37 @@ const (
 	// beat is how often an idle stream tells the server how far it is, and quiet how often it writes that down.
 	beat  = time.Second
 	quiet = 10 * time.Second
+	// rest is how long a segment without transactions is not sealed, where only sealing makes it durable.
+	rest = time.Hour
+	// closing is how long the last segment may take when the stream is told to stop.
+	closing = 30 * time.Second
 )
 
-// Config says what to archive and where. Size, Age and Started may be zero.
+// Config says what to archive and where. Size, Age and the functions may be zero.
 type Config struct {
-	Source  *postgres.DB
-	URL     string
-	Archive string
-	Clock   pace.Clock
-	Size    int64         // after which a segment is sealed; DefaultSize
-	Age     time.Duration // after which a segment with transactions is sealed; DefaultAge
-	Started func()        // called when the stream runs
+	Source *postgres.DB
+	URL    string
+	Store  *store.Store
+	Clock  pace.Clock
+	Size   int64         // of text, after which a segment is sealed; DefaultSize
+	Age    time.Duration // after which a segment with transactions is sealed; DefaultAge
+
+	Started func()                  // called when the stream runs
+	Sealed  func(seal segment.Seal) // called for each segment
+	// Lost is called when the archive does not have a change of the schema, once the gap is written down.
+	Lost func(gap chain.Gap)
 }
+
+// ErrGap means that transactions are missing between the archive and the slot.
+var ErrGap = errors.New("transactions are missing in the archive")
+
+// ErrBusy means that another process reads the slot.
+var ErrBusy = errors.New("another process archives this database")
 
 // settings are what the prelude has, of those that the texts of values depend on: the database, or the role, may have others.
 //
 //nolint:gochecknoglobals // A list.
 var settings = []string{"client_encoding=UTF8", "extra_float_digits=3", "lc_monetary=C", "quote_all_identifiers=off", "search_path=pg_catalog"}
-
-// ErrGap means that transactions are missing between the archive and the slot.
-var ErrGap = errors.New("transactions are missing in the archive: begin a new one with daymill archive remove and init")
 
 // errEnded means that the server ended the stream.
 var errEnded = errors.New("the server ended the stream")
@@ -66,7 +78,6 @@ type reader struct {
 	writer    *segment.Writer
 	decoder   decoder
 	end       pglogrepl.LSN // of the server's WAL
-	durable   pglogrepl.LSN // up to where the segment is
 	dirty     bool          // something is written and not durable
 	open      bool          // a transaction is being written
 	sequences map[string]string
@@ -84,33 +95,38 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Age == 0 {
 		config.Age = DefaultAge
 	}
-	manifest, err := base.Read(config.Archive)
+	archive, err := chain.Read(ctx, config.Store)
 	if err != nil {
 		return err
 	}
-	from, err := pglogrepl.ParseLSN(manifest.Base)
-	if err != nil {
-		return fmt.Errorf("read the manifest of the archive: %w", err)
-	}
-	writer, cut, err := segment.Open(config.Archive, from)
+	codec, err := archive.Manifest.Codec()
 	if err != nil {
 		return err
 	}
-	if err := check(ctx, config, manifest, writer.To); err != nil {
+	begins, err := begin(archive)
+	if err != nil {
+		return err
+	}
+	writer, cut, err := segment.Open(ctx, config.Store, codec, begins)
+	if err != nil {
+		return err
+	}
+	if err := check(ctx, config, archive.Manifest, writer.To); err != nil {
 		return err
 	}
 	now := config.Clock.Now()
-	r := &reader{config: config, writer: writer, durable: writer.To, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
-	prefix, err := ddl.Prefix(ctx, config.Source)
-	if err != nil {
-		return err
+	r := &reader{config: config, writer: writer, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
+	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}}
+	if !archive.Manifest.Detection {
+		if r.decoder.prefix, err = ddl.Prefix(ctx, config.Source); err != nil {
+			return err
+		}
 	}
-	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}, prefix: prefix}
 	if r.conn, err = wal.Connect(ctx, config.URL, settings...); err != nil {
 		return err
 	}
 	defer r.conn.Close(context.WithoutCancel(ctx))
-	if err := r.start(ctx, manifest.Slot); err != nil {
+	if err := r.start(ctx, archive.Manifest.Slot); err != nil {
 		return err
 	}
 	// The slot has one reader at a time: from here on the files are ours.
@@ -124,11 +140,34 @@ func Run(ctx context.Context, config Config) (err error) {
 	if ctx.Err() != nil {
 		err = nil
 	}
-	return errors.Join(err, writer.Close())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+	defer cancel()
+	return errors.Join(err, writer.Close(ctx, err == nil && !r.open))
 }
 
-// check checks that the slot still has every transaction that the archive lacks.
-func check(ctx context.Context, config Config, manifest base.Manifest, to pglogrepl.LSN) error {
+// begin is where the current chain of segments begins: after a gap, with the base that followed it.
+func begin(archive chain.Chain) (pglogrepl.LSN, error) {
+	from := archive.Manifest.From
+	for _, gap := range archive.Gaps {
+		if gap.Kind != chain.GapSlot {
+			continue
+		}
+		for _, b := range archive.Bases {
+			if b.Position > gap.From {
+				from = max(from, b.Position)
+				break
+			}
+		}
+	}
+	lsn, err := pglogrepl.ParseLSN(from)
+	if err != nil {
+		return 0, fmt.Errorf("read the manifest of the archive: %w", err)
+	}
+	return lsn, nil
+}
+
+// check looks whether the slot has everything that the archive does not.
+func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) error {
 	system, err := wal.Identify(ctx, config.URL)
 	if err != nil {
 		return err
@@ -162,7 +201,10 @@ func (r *reader) start(ctx context.Context, slot string) error {
 		if err == nil {
 			return nil
 		}
-		if postgres.Code(err) != pgerrcode.ObjectInUse || try == tries {
+		if try == tries && postgres.Code(err) == pgerrcode.ObjectInUse {
+			return ErrBusy
+		}
+		if postgres.Code(err) != pgerrcode.ObjectInUse {
 			return fmt.Errorf("start replication from slot %s: %w", slot, err)
 		}
 		if err := r.config.Clock.Sleep(ctx, 100*time.Millisecond); err != nil {
@@ -238,6 +280,11 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 			}
 			r.open = r.decoder.open
 			r.dirty, r.moved = true, true
+			if gap := r.decoder.gap; gap != nil && !r.open {
+				if err := r.lost(ctx, *gap); err != nil {
+					return err
+				}
+			}
 		}
 	case *pgproto3.ErrorResponse:
 		return fmt.Errorf("read the slot: %w", pgconn.ErrorResponseToPgError(m))
@@ -247,14 +294,27 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 	return nil
 }
 
-// turn is called when no message has arrived for a while.
+// lost writes down that the archive does not have a change of the schema, before the slot is told of it.
+func (r *reader) lost(ctx context.Context, gap chain.Gap) error {
+	r.decoder.gap = nil
+	if err := chain.AddGap(ctx, r.config.Store, gap); err != nil {
+		return err
+	}
+	if r.config.Lost != nil {
+		r.config.Lost(gap)
+	}
+	return nil
+}
+
+// turn is what is done when nothing comes.
 func (r *reader) turn(ctx context.Context) error {
 	now := r.config.Clock.Now()
 	if !r.open && !r.dirty && r.end > r.writer.To && now.Sub(r.idle) >= quiet {
 		r.writer.Idle(r.end, now)
 		r.dirty, r.idle = true, now
 	}
-	if r.dirty && !r.open {
+	// Where a segment is durable only once it is sealed, it is sealed when it is old enough.
+	if (r.dirty || r.writer.To > r.writer.Durable) && !r.open {
 		return r.sync(ctx)
 	}
 	return r.status(ctx)
@@ -263,7 +323,11 @@ func (r *reader) turn(ctx context.Context) error {
 // sync makes complete transactions durable, confirms them to the server, and seals the segment when it is time.
 func (r *reader) sync(ctx context.Context) error {
 	now := r.config.Clock.Now()
-	seal := r.writer.Size() > r.config.Size || now.Sub(r.sealed) > r.config.Age
+	age := r.config.Age
+	if r.writer.Transactions() == 0 {
+		age = max(age, rest)
+	}
+	seal := r.writer.Size() > r.config.Size || now.Sub(r.sealed) > age || r.writer.To > r.writer.Durable+pglogrepl.LSN(16*r.config.Size) //nolint:gosec // Positive.
 	if r.moved && (seal || now.Sub(r.idle) > beat) {
 		text, err := segment.Sequences(ctx, r.config.Source, r.sequences)
 		if err != nil {
@@ -277,22 +341,26 @@ func (r *reader) sync(ctx context.Context) error {
 		}
 	}
 	if seal {
-		if err := r.writer.Seal(); err != nil {
+		done, err := r.writer.Seal(ctx)
+		if err != nil {
 			return err
 		}
 		r.sealed = now
+		if r.config.Sealed != nil {
+			r.config.Sealed(done)
+		}
 	}
 	if err := r.writer.Sync(); err != nil {
 		return err
 	}
-	r.dirty, r.synced, r.durable = false, now, r.writer.To
+	r.dirty, r.synced = false, now
 	return r.status(ctx)
 }
 
 // status confirms to the server what is durable.
 func (r *reader) status(ctx context.Context) error {
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
-		WALWritePosition: r.durable, WALFlushPosition: r.durable, WALApplyPosition: r.durable, ReplyRequested: false,
+		WALWritePosition: r.writer.Durable, WALFlushPosition: r.writer.Durable, WALApplyPosition: r.writer.Durable, ReplyRequested: false,
 	})
 	if err != nil {
 		return fmt.Errorf("confirm: %w", err)

@@ -1,0 +1,239 @@
+package base
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/daymill/daymill/internal/archive/store"
+)
+
+// partBytes is how large a part with rows gets: parts are restored beside one another, and again after an interruption.
+const partBytes = 128 << 20
+
+// dump puts what pg_dump writes into the files of a base:
+//
+//	1-schema.sql     what comes before the rows
+//	2-rows-0001.sql  rows, in parts
+//	3-indexes.sql    indexes, and constraints that make one: a statement needs none of the others
+//	4-rest.sql       everything else, which needs those before
+type dump struct {
+	from  *bufio.Reader
+	lexer lexer
+	store *store.Store
+	codec store.Codec
+	dir   string
+	part  int64 // bytes
+
+	next  []byte // the statement that was read and is not written; nil at the end
+	head  []byte // of the rows that go on in the next part; nil where none do
+	files []store.File
+}
+
+func (d *dump) run(ctx context.Context) error {
+	if err := d.read(); err != nil {
+		return err
+	}
+	err := d.put(ctx, "1-schema.sql", func(to io.Writer) error {
+		return d.copyUntil(to, func() bool { return d.next == nil || isCopy(d.next) })
+	})
+	for number := 1; err == nil && (d.head != nil || d.next != nil && isCopy(d.next)); number++ {
+		err = d.put(ctx, fmt.Sprintf("2-rows-%04d.sql", number), d.rows)
+	}
+	if err != nil {
+		return err
+	}
+	var rest store.File
+	err = d.put(ctx, "3-indexes.sql", func(indexes io.Writer) (err error) {
+		rest, err = d.codec.PutText(ctx, d.store, d.dir+"4-rest.sql", func(others io.Writer) error {
+			for d.next != nil {
+				to := others
+				if isIndex(d.next) {
+					to = indexes
+				}
+				if err := d.take(to); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return err
+	})
+	d.files = append(d.files, rest)
+	return err
+}
+
+func (d *dump) put(ctx context.Context, name string, write func(io.Writer) error) error {
+	file, err := d.codec.PutText(ctx, d.store, d.dir+name, write)
+	d.files = append(d.files, file)
+	return err
+}
+
+func (d *dump) copyUntil(to io.Writer, over func() bool) error {
+	for !over() {
+		if err := d.take(to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take writes the next statement and reads the one after it.
+func (d *dump) take(to io.Writer) error {
+	if _, err := to.Write(d.next); err != nil {
+		return err
+	}
+	return d.read()
+}
+
+// rows writes a part: as many rows as it takes, of one table or several.
+func (d *dump) rows(to io.Writer) error {
+	var size int64
+	for d.head != nil || d.next != nil && isCopy(d.next) {
+		if d.head == nil {
+			d.head = d.next
+		}
+		if _, err := to.Write(d.head); err != nil {
+			return err
+		}
+		for whole := true; ; {
+			line, err := d.from.ReadSlice('\n')
+			over := whole && err == nil && len(line) == 3 && line[0] == '\\' && line[1] == '.'
+			if errors.Is(err, bufio.ErrBufferFull) {
+				err = nil // The rest of the line follows.
+			}
+			if err != nil {
+				return fmt.Errorf("read the dump: %w", err)
+			}
+			whole = line[len(line)-1] == '\n'
+			if _, err := to.Write(line); err != nil {
+				return err
+			}
+			if size += int64(len(line)); over {
+				break
+			}
+			if whole && size > d.part {
+				_, err := io.WriteString(to, "\\.\n")
+				return err
+			}
+		}
+		d.head = nil
+		if err := d.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the next statement, with the comments before it.
+func (d *dump) read() error {
+	d.next = nil
+	for {
+		line, err := d.from.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the dump: %w", err)
+		}
+		outside := d.lexer.outside()
+		text := strings.TrimSpace(string(line[:min(len(line), 20)]))
+		switch {
+		case outside && len(d.next) == 0 && (text == "" || strings.HasPrefix(text, "--")):
+			continue
+		case outside && (strings.HasPrefix(text, `\restrict `) || strings.HasPrefix(text, `\unrestrict `)):
+			continue // A part is read together with others.
+		case outside && len(d.next) == 0 && (text == "BEGIN;" || text == "COMMIT;"):
+			continue // Around large objects. A part is one transaction.
+		}
+		d.lexer.line(line)
+		d.next = append(d.next, line...)
+		if d.lexer.outside() && bytes.HasSuffix(bytes.TrimRight(line, "\n"), []byte(";")) {
+			return nil
+		}
+	}
+}
+
+// Statements calls do with each statement of a file of a base that has no rows.
+func Statements(from io.Reader, do func(statement []byte) error) error {
+	d := &dump{from: bufio.NewReader(from)}
+	for {
+		if err := d.read(); err != nil || d.next == nil {
+			return err
+		}
+		if err := do(d.next); err != nil {
+			return err
+		}
+	}
+}
+
+var index = regexp.MustCompile(`^(?:CREATE (?:UNIQUE )?INDEX |ALTER TABLE ONLY [^\n]+\n    ADD CONSTRAINT [^\n]+ (?:PRIMARY KEY|UNIQUE|EXCLUDE) )`)
+
+func isCopy(statement []byte) bool {
+	return bytes.HasPrefix(statement, []byte("COPY ")) && bytes.HasSuffix(statement, []byte(" FROM stdin;\n"))
+}
+
+func isIndex(statement []byte) bool { return index.Match(statement) }
+
+// lexer follows quotes and comments from line to line.
+type lexer struct {
+	quote   byte   // ' or " within one; E within a text with backslashes
+	dollar  string // the tag that ends it
+	comment int    // how deep
+}
+
+func (l *lexer) outside() bool { return l.quote == 0 && l.dollar == "" && l.comment == 0 }
+
+var dollar = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$`)
+
+func (l *lexer) line(line []byte) {
+	for i := 0; i < len(line); i++ {
+		c, rest := line[i], line[i:]
+		switch {
+		case l.quote == 'E' && c == '\\':
+			i++
+		case l.quote == 'E' && c == '\'' || l.quote != 0 && l.quote != 'E' && c == l.quote:
+			if i+1 < len(line) && line[i+1] == c {
+				i++ // A doubled one is a part of the text.
+			} else {
+				l.quote = 0
+			}
+		case l.quote != 0:
+		case l.dollar != "":
+			if bytes.HasPrefix(rest, []byte(l.dollar)) {
+				i += len(l.dollar) - 1
+				l.dollar = ""
+			}
+		case bytes.HasPrefix(rest, []byte("/*")):
+			l.comment++
+			i++
+		case l.comment > 0:
+			if bytes.HasPrefix(rest, []byte("*/")) {
+				l.comment--
+				i++
+			}
+		case bytes.HasPrefix(rest, []byte("--")):
+			return
+		case c == '\'':
+			if l.quote = c; i > 0 && (line[i-1] == 'E' || line[i-1] == 'e') && (i == 1 || !word(line[i-2])) {
+				l.quote = 'E'
+			}
+		case c == '"':
+			l.quote = c
+		case c == '$' && (i == 0 || !word(line[i-1])):
+			if tag := dollar.Find(rest); tag != nil {
+				l.dollar = string(tag)
+				i += len(tag) - 1
+			}
+		}
+	}
+}
+
+func word(c byte) bool {
+	return c == '_' || c == '$' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}

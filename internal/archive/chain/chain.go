@@ -1,0 +1,319 @@
+// Package chain is what an archive consists of: bases, the segments that follow one another, and the gaps between them that are known.
+//
+//	manifest.json            of which database, how it is read
+//	bases/POSITION/          a dump, in parts; base.json is the last file of one that is whole
+//	segments/POSITION.sql    transactions from there on; POSITION.sql.json is its seal, with the checksum of the one before
+//	gaps/POSITION.json       from there on transactions are missing, until the next base
+//	proofs/TIME.json         what a restore was compared with its source, and how it ended
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
+)
+
+// Format is that of archives which this version writes and reads.
+const Format = 2
+
+const (
+	manifestName = "manifest.json"
+	basesDir     = "bases/"
+	gapsDir      = "gaps/"
+	proofsDir    = "proofs/"
+)
+
+// Manifest says of which database an archive is, and how it is read.
+type Manifest struct {
+	Format      int               `json:"format"`
+	Slot        string            `json:"slot"` // and the publication
+	SystemID    string            `json:"system_id"`
+	Database    string            `json:"database"`
+	Version     string            `json:"version"`
+	Encoding    string            `json:"encoding"`
+	Collation   string            `json:"collation"`
+	Extensions  map[string]string `json:"extensions"`
+	Compression string            `json:"compression"`
+	Recipients  []string          `json:"recipients"` // that it is encrypted for
+	// Detection is set where event triggers are not allowed: changes of the schema are noticed, and a new base follows each.
+	Detection bool         `json:"detection"`
+	From      string       `json:"from"` // where the first segment begins
+	CreatedAt time.Time    `json:"created_at"`
+	Files     []store.File `json:"files"` // what a restore without Daymill needs
+}
+
+// Codec is how its files are written.
+func (m *Manifest) Codec() (store.Codec, error) { return store.NewCodec(m.Compression, m.Recipients) }
+
+// Base is a dump of the database as it was at a position.
+type Base struct {
+	Position string        `json:"position"`
+	At       time.Time     `json:"at"` // everything in it was committed by then
+	Reason   string        `json:"reason"`
+	Took     time.Duration `json:"took"`
+	Files    []store.File  `json:"files"` // in the order in which they are restored, without globals.sql
+	Globals  store.File    `json:"globals"`
+}
+
+// Bytes is the size of the base.
+func (b *Base) Bytes() (sum int64) {
+	for _, f := range b.Files {
+		sum += f.Bytes
+	}
+	return sum + b.Globals.Bytes
+}
+
+// BaseDir is where the files of a base are.
+func BaseDir(position string) string { return basesDir + strings.Replace(position, "/", "-", 1) + "/" }
+
+// Kinds of gaps.
+const (
+	GapSlot   = "slot"   // transactions are missing
+	GapSchema = "schema" // the archive does not have a change of the schema
+)
+
+// Gap says from where to the next base the archive cannot be restored.
+type Gap struct {
+	From   string    `json:"from"`
+	At     time.Time `json:"at"` // of the last transaction before it
+	Kind   string    `json:"kind"`
+	Reason string    `json:"reason"`
+}
+
+// Proof is a restore that was compared with its source.
+type Proof struct {
+	At       time.Time     `json:"at"`
+	Took     time.Duration `json:"took"`
+	Base     string        `json:"base"`
+	Position string        `json:"position"`
+	Tables   int           `json:"tables"`
+	Rows     int64         `json:"rows"`
+	Failure  string        `json:"failure"` // empty where everything was equal
+}
+
+// Chain is everything that an archive has.
+type Chain struct {
+	Manifest Manifest
+	Bases    []Base
+	Segments []segment.Seal
+	Open     string // the position where the segment begins that is written now; empty where there is none
+	Gaps     []Gap
+	Proofs   []Proof
+
+	store *store.Store
+}
+
+// ErrNone means that there is no archive.
+var ErrNone = errors.New("there is no archive there: run daymill archive init")
+
+// ReadManifest reads an archive's manifest.
+func ReadManifest(ctx context.Context, s *store.Store) (m Manifest, err error) {
+	err = s.ReadJSON(ctx, manifestName, &m)
+	if errors.Is(err, store.ErrMissing) {
+		return m, ErrNone
+	}
+	if err == nil && m.Format != Format {
+		return m, fmt.Errorf("the archive has format %d, and this version reads %d: begin a new one with daymill archive remove and init", m.Format, Format)
+	}
+	return m, err
+}
+
+// WriteManifest writes it.
+func WriteManifest(ctx context.Context, s *store.Store, m Manifest) error {
+	return s.PutJSON(ctx, manifestName, m)
+}
+
+// Reader reads archives again and again. Files that do not change are read once.
+type Reader struct {
+	mu    sync.Mutex
+	seals map[string]segment.Seal
+	bases map[string]Base
+	rest  map[string]any
+}
+
+// Read reads an archive.
+func (r *Reader) Read(ctx context.Context, s *store.Store) (c Chain, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seals == nil {
+		r.seals, r.bases, r.rest = map[string]segment.Seal{}, map[string]Base{}, map[string]any{}
+	}
+	c.store = s
+	if c.Manifest, err = ReadManifest(ctx, s); err != nil {
+		return c, err
+	}
+	if c.Segments, c.Open, err = segment.List(ctx, s, r.seals); err != nil {
+		return c, err
+	}
+	// What begins before was deleted, or is about to be.
+	c.Segments = slices.DeleteFunc(c.Segments, func(seal segment.Seal) bool { return seal.From < c.Manifest.From })
+	names, err := s.Names(ctx, basesDir)
+	if err != nil {
+		return c, err
+	}
+	if c.Bases, err = readAll(ctx, s, slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, "/base.json") }), r.bases); err != nil {
+		return c, err
+	}
+	if c.Gaps, err = list[Gap](ctx, s, gapsDir, r.rest); err != nil {
+		return c, err
+	}
+	c.Proofs, err = list[Proof](ctx, s, proofsDir, r.rest)
+	return c, err
+}
+
+// Read reads an archive once.
+func Read(ctx context.Context, s *store.Store) (Chain, error) { return (&Reader{}).Read(ctx, s) }
+
+func readAll[T any](ctx context.Context, s *store.Store, names []string, known map[string]T) (all []T, err error) {
+	for _, name := range names {
+		one, has := known[name]
+		if !has {
+			if err := s.ReadJSON(ctx, name, &one); err != nil {
+				return nil, err
+			}
+			known[name] = one
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func list[T any](ctx context.Context, s *store.Store, dir string, known map[string]any) (all []T, err error) {
+	names, err := s.Names(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".json") {
+			continue
+		}
+		one, has := known[name].(T)
+		if !has {
+			if err := s.ReadJSON(ctx, name, &one); err != nil {
+				return nil, err
+			}
+			known[name] = one
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// AddBase says that a base is whole.
+func AddBase(ctx context.Context, s *store.Store, b Base) error {
+	return s.PutJSON(ctx, BaseDir(b.Position)+"base.json", b)
+}
+
+// AddGap writes a gap.
+func AddGap(ctx context.Context, s *store.Store, g Gap) error {
+	return s.PutJSON(ctx, gapsDir+strings.Replace(g.From, "/", "-", 1)+".json", g)
+}
+
+// AddProof writes a proof.
+func AddProof(ctx context.Context, s *store.Store, p Proof) error {
+	return s.PutJSON(ctx, proofsDir+p.At.UTC().Format("20060102T150405")+".json", p)
+}
+
+// End is up to where the archive goes, and when the last transaction was committed.
+func (c *Chain) End() (to string, last time.Time) {
+	to = c.Manifest.From
+	for _, b := range c.Bases {
+		to, last = max(to, b.Position), b.At
+	}
+	for _, s := range c.Segments {
+		if s.To >= to {
+			to = s.To
+		}
+		if s.Transactions > 0 {
+			last = s.LastCommit
+		}
+	}
+	if c.Open != "" {
+		_, lsn, at := segment.Whole(c.OpenPath())
+		to = max(to, segment.LSN(lsn))
+		if !at.IsZero() {
+			last = at
+		}
+	}
+	return to, last
+}
+
+// OpenPath is the path of the segment that is written now.
+func (c *Chain) OpenPath() string { return filepath.Join(c.store.Dir(), segment.Name(c.Open)) }
+
+// Target is what to restore to: a position, or a time, or the end where both are zero.
+type Target struct {
+	LSN  pglogrepl.LSN
+	Time time.Time
+}
+
+// Choose returns the base that a restore begins with. It refuses what is in a gap, before the first base, or after the end.
+func (c *Chain) Choose(target Target) (base Base, err error) {
+	lsn := ""
+	if target.LSN != 0 {
+		lsn = segment.LSN(target.LSN)
+	}
+	beyond := func(position string, at time.Time) bool {
+		return (lsn == "" || lsn > position) && (target.Time.IsZero() || target.Time.After(at))
+	}
+	found := false
+	for _, b := range c.Bases {
+		if beyond(b.Position, b.At) || lsn == b.Position {
+			base, found = b, true
+		}
+	}
+	switch to, _ := c.End(); {
+	case len(c.Bases) == 0:
+		return base, errors.New("the archive has no base that is whole: daymill archive base makes one")
+	case !found:
+		return base, fmt.Errorf("the archive begins at %s, %s: choose a later position or time", c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339))
+	case lsn > to:
+		return base, fmt.Errorf("the archive ends at %s: choose an earlier position", to)
+	}
+	for _, g := range c.Gaps {
+		if g.From >= base.Position && beyond(g.From, g.At) {
+			return base, fmt.Errorf("the archive has a gap from %s, %s, to %s (%s): choose a position or time outside of it",
+				g.From, g.At.Format(time.RFC3339Nano), c.after(g), g.Reason)
+		}
+	}
+	// What was pruned lies between a base of long ago and the first segment.
+	if from := c.Manifest.From; base.Position < from && lsn != base.Position {
+		return base, fmt.Errorf("transactions between the base %s and %s were pruned: choose %s, or a position from %s on", base.Position, from, base.Position, from)
+	}
+	return base, nil
+}
+
+// Joined reports whether all transactions between a base and a later position are there.
+func (c *Chain) Joined(base Base, position string) bool {
+	for _, g := range c.Gaps {
+		if g.From >= base.Position && g.From < position {
+			return false
+		}
+	}
+	return base.Position >= c.Manifest.From
+}
+
+// after says where a gap ends: at the next base.
+func (c *Chain) after(g Gap) string {
+	for _, b := range c.Bases {
+		if b.Position > g.From {
+			return b.Position
+		}
+	}
+	return "its end"
+}
+
+// Gapped reports whether the archive needs a new base: nothing after its last gap can be restored.
+func (c *Chain) Gapped() bool {
+	return len(c.Gaps) > 0 && (len(c.Bases) == 0 || c.Gaps[len(c.Gaps)-1].From >= c.Bases[len(c.Bases)-1].Position)
+}

@@ -1,0 +1,58 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/daymill/daymill/internal/archive/base"
+)
+
+// psql is a process that runs what is written to it, and stops at the first error.
+type psql struct {
+	io.WriteCloser
+
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+func start(ctx context.Context, url string) (p *psql, err error) {
+	p = &psql{cmd: exec.CommandContext(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output="+os.DevNull, "--dbname="+url)}
+	p.cmd.Stderr = &p.stderr
+	if p.WriteCloser, err = p.cmd.StdinPipe(); err == nil {
+		err = p.cmd.Start()
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, errors.New("psql is not on this machine: install Postgres's client programs")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start psql: %w", err)
+	}
+	_, _ = io.WriteString(p, base.Prelude) // Where it fails, so does what follows.
+	return p, nil
+}
+
+// run writes to a psql, and returns when it has run everything. What psql says comes before the failure to write to it.
+func run(ctx context.Context, url string, write func(to io.Writer) error) error {
+	p, err := start(ctx, url)
+	if err != nil {
+		return err
+	}
+	failed := write(p)
+	if failed != nil {
+		// What was written ends within a transaction, or a line: it does not run.
+		_ = p.cmd.Process.Kill()
+	}
+	_ = p.Close() // It fails where psql has ended.
+	if err := p.cmd.Wait(); err != nil && p.stderr.Len() > 0 {
+		return fmt.Errorf("psql stopped: %s", strings.TrimSpace(p.stderr.String()))
+	} else if failed == nil && err != nil {
+		return fmt.Errorf("psql stopped: %w", errors.Join(context.Cause(ctx), err))
+	}
+	return failed
+}

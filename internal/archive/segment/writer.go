@@ -1,0 +1,281 @@
+package segment
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"github.com/daymill/daymill/internal/archive/store"
+)
+
+// Writer appends to the last segment.
+//
+// In a directory that is not encrypted the segment is a file from its first line on, and what it has is durable after [Writer.Sync].
+// Buckets have no files that grow, and a file that grows cannot be encrypted: there the segment is in a temporary file until it is
+// sealed, and only then durable. Until then the slot has it.
+type Writer struct {
+	store  *store.Store
+	codec  store.Codec
+	file   *os.File
+	text   io.WriteCloser // on the temporary file; nil in a directory
+	buffer *bufio.Writer
+	seal   Seal
+	last   *Seal
+	err    error // of writing to the buffer
+
+	To      pglogrepl.LSN // up to where everything is written
+	Durable pglogrepl.LSN // up to where it is durable
+}
+
+// Open returns the writer of an archive, which goes on after the last whole transaction; a new chain begins at from. It changes
+// nothing: [Writer.Cut] does, when nobody else writes.
+func Open(ctx context.Context, s *store.Store, codec store.Codec, from pglogrepl.LSN) (w *Writer, cut int64, err error) {
+	seals, open, err := List(ctx, s, map[string]Seal{})
+	if err != nil {
+		return nil, 0, err
+	}
+	w = &Writer{store: s, codec: codec, To: from}
+	if n := len(seals); n > 0 {
+		w.last = &seals[n-1]
+		to, err := pglogrepl.ParseLSN(w.last.To)
+		if err != nil {
+			return nil, 0, fmt.Errorf("the last seal cannot be read: %w", err)
+		}
+		if to < from {
+			w.last = nil // There is a gap before from.
+		}
+		w.To = max(to, from)
+	}
+	w.seal.From = LSN(w.To)
+	if open == w.seal.From && w.appends() {
+		cut = w.resume(w.path())
+	}
+	w.Durable = w.To
+	return w, cut, nil
+}
+
+// appends reports whether the segment is a file of its directory from the beginning.
+func (w *Writer) appends() bool { return w.store.Dir() != "" && !w.codec.Encrypted() }
+
+func (w *Writer) path() string { return filepath.Join(w.store.Dir(), Name(w.seal.From)) }
+
+// resume returns where the file is to be cut: after its last whole transaction.
+func (w *Writer) resume(path string) (cut int64) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	var place int64
+	_ = Scan(file, func(line Line) error { // What cannot be read comes after the last whole transaction.
+		place += int64(len(line.Text))
+		switch line.Kind {
+		case Begin:
+			w.seal.LastCommit = line.Time
+		case Commit:
+			w.seal.Transactions++
+			w.To, cut = line.LSN, place
+		case Place:
+			w.To, cut = line.LSN, place
+		case Other, End:
+		}
+		return nil
+	})
+	return cut
+}
+
+// Whole returns how many bytes of an open segment are whole transactions, and up to which position.
+func Whole(path string) (size int64, to pglogrepl.LSN, last time.Time) {
+	w := &Writer{}
+	size = w.resume(path)
+	return size, w.To, w.seal.LastCommit
+}
+
+// Cut opens the file for writing and removes what comes after a place.
+func (w *Writer) Cut(place int64) (err error) {
+	if w.appends() {
+		err = w.append(place)
+	} else if w.file, err = os.CreateTemp("", "daymill-segment-"); err == nil {
+		_ = os.Remove(w.file.Name()) // It is ours as long as it is open.
+		w.text, err = w.codec.Writer(w.file)
+	}
+	if err != nil {
+		return fmt.Errorf("open a segment: %w", err)
+	}
+	if w.buffer = bufio.NewWriterSize(w.file, 1<<20); w.text != nil {
+		w.buffer = bufio.NewWriterSize(w.text, 1<<20)
+	}
+	if w.seal.Text = place; place == 0 {
+		w.Write([]byte("-- Daymill archive, format 2: transactions from " + w.seal.From + "\n"))
+	}
+	return nil
+}
+
+func (w *Writer) append(place int64) (err error) {
+	if err := os.MkdirAll(filepath.Dir(w.path()), 0o700); err != nil {
+		return err
+	}
+	if w.file, err = os.OpenFile(w.path(), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	if err := w.file.Truncate(place); err != nil {
+		return err
+	}
+	if _, err := w.file.Seek(place, io.SeekStart); err != nil {
+		return err
+	}
+	return store.SyncDir(filepath.Dir(w.path()))
+}
+
+// Write appends; an error shows when it is synced.
+func (w *Writer) Write(text []byte) {
+	n, err := w.buffer.Write(text)
+	w.seal.Text += int64(n)
+	w.err = errors.Join(w.err, err)
+}
+
+// Begin begins a transaction.
+func (w *Writer) Begin(lsn pglogrepl.LSN, moment time.Time) {
+	w.seal.LastCommit = moment.UTC()
+	w.Write([]byte(begin + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
+}
+
+// Commit ends a transaction.
+func (w *Writer) Commit(lsn pglogrepl.LSN) {
+	w.Write([]byte(commit + LSN(lsn) + "\n"))
+	w.To = lsn
+	w.seal.Transactions++
+}
+
+// Idle says up to where there is nothing more.
+func (w *Writer) Idle(lsn pglogrepl.LSN, moment time.Time) {
+	w.Write([]byte(at + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
+	w.To = lsn
+}
+
+// Sync makes what was written durable, where that is possible before the segment is sealed.
+func (w *Writer) Sync() error {
+	if !w.appends() {
+		return nil
+	}
+	if err := errors.Join(w.err, w.buffer.Flush()); err != nil {
+		return fmt.Errorf("write a segment: %w", err)
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("write a segment: %w", err)
+	}
+	w.Durable = w.To
+	return nil
+}
+
+// Size is that of the segment's text so far, and Transactions how many it has.
+func (w *Writer) Size() int64 { return w.seal.Text }
+
+// Transactions is how many transactions the segment has.
+func (w *Writer) Transactions() int { return w.seal.Transactions }
+
+// From is where the segment begins.
+func (w *Writer) From() string { return w.seal.From }
+
+// Seal ends the segment and begins the next one. Transactions in it are whole.
+func (w *Writer) Seal(ctx context.Context) (Seal, error) {
+	seal, err := w.end(ctx)
+	if err != nil {
+		return seal, err
+	}
+	w.last, w.seal = &seal, Seal{From: LSN(w.To)}
+	return seal, w.Cut(0)
+}
+
+func (w *Writer) end(ctx context.Context) (seal Seal, err error) {
+	w.Write([]byte(end + LSN(w.To) + "\n"))
+	if err := errors.Join(w.err, w.buffer.Flush()); err != nil {
+		return seal, fmt.Errorf("write a segment: %w", err)
+	}
+	if w.text != nil {
+		if err := w.text.Close(); err != nil {
+			return seal, fmt.Errorf("write a segment: %w", err)
+		}
+	}
+	if err := w.Sync(); err != nil {
+		return seal, err
+	}
+	name, path := Name(w.seal.From), ""
+	if w.appends() {
+		path = w.path()
+	}
+	if w.seal.File, err = w.put(ctx, name); err != nil {
+		return seal, err
+	}
+	w.seal.To = LSN(w.To)
+	if w.last != nil {
+		w.seal.Previous, w.seal.PreviousSHA256 = w.last.File.Name, w.last.File.SHA256
+	}
+	if err := w.store.PutJSON(ctx, name+".json", w.seal); err != nil {
+		return seal, err
+	}
+	w.Durable = w.To
+	if err := w.file.Close(); err != nil {
+		return seal, fmt.Errorf("close a segment: %w", err)
+	}
+	w.file = nil
+	if path != "" && w.seal.File.Name != name {
+		if err := os.Remove(path); err != nil {
+			return seal, fmt.Errorf("remove a segment that was compressed: %w", err)
+		}
+	}
+	return w.seal, nil
+}
+
+// put stores the segment: it is there already, is compressed, or comes from the temporary file.
+func (w *Writer) put(ctx context.Context, name string) (store.File, error) {
+	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
+		return store.File{}, fmt.Errorf("read a segment: %w", err)
+	}
+	content := func(to io.Writer) error {
+		_, err := io.Copy(to, w.file)
+		return err
+	}
+	switch {
+	case w.text != nil:
+		return w.store.Put(ctx, name+w.codec.Suffix(), content)
+	case w.codec.Suffix() == "":
+		return store.Sum(name, w.file)
+	}
+	return w.codec.PutText(ctx, w.store, name, content)
+}
+
+// Close closes the file. What is whole in it is sealed first, where it is not durable otherwise.
+func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
+	switch {
+	case w.file == nil:
+		return nil
+	case w.appends():
+		err = w.Sync()
+	case whole && w.seal.Transactions > 0:
+		if _, err = w.end(ctx); w.file == nil {
+			return err
+		}
+	}
+	return errors.Join(err, w.file.Close())
+}
+
+// Finish seals what an archive ends with, before a gap. It does nothing where everything is sealed.
+func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
+	w, cut, err := Open(ctx, s, codec, 0)
+	if err != nil || cut == 0 {
+		return err
+	}
+	if err := w.Cut(cut); err != nil {
+		return err
+	}
+	_, err = w.end(ctx)
+	return err
+}
