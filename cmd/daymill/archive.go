@@ -4,183 +4,271 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 
 	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/keeper"
+	"github.com/daymill/daymill/internal/archive/proof"
 	"github.com/daymill/daymill/internal/archive/restore"
-	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/archive/stream"
 	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
 type archiveCmd struct {
-	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: create event triggers, a publication and a slot, and dump the database."`
-	Run     archiveRunCmd     `cmd:"" help:"Write every transaction to the archive, until Ctrl-C."`
-	Status  archiveStatusCmd  `cmd:"" help:"Report what the archive covers, and how much WAL its slot holds back."`
-	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's segments with their checksums."`
-	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position."`
+	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: install event triggers, make the publication and the slot, and dump the database."`
+	Run     archiveRunCmd     `cmd:"" help:"Write every transaction to the archive, until Ctrl-C. A worker with DAYMILL_ARCHIVE does the same."`
+	Base    archiveBaseCmd    `cmd:"" help:"Dump the database again: a restore begins with the last base before what it restores."`
+	Status  archiveStatusCmd  `cmd:"" help:"Say what the archive covers, and what its slot holds back."`
+	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's files with their checksums."`
+	Restore archiveRestoreCmd `cmd:"" help:"Make a database of the archive: as of its end, of a time or of a position. An interrupted restore goes on."`
+	Prove   archiveProveCmd   `cmd:"" help:"Restore into a scratch database, and compare every table with the source."`
+	Prune   archivePruneCmd   `cmd:"" help:"Delete segments and bases that are older than the rule says."`
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
 }
 
 // archiveOption says where the archive is.
 type archiveOption struct {
-	Archive string `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"The directory of the archive: file:///backups/app."`
+	Archive string `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"Where the archive is: file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app."`
 }
 
-func (o archiveOption) path() (string, error) {
+func (o archiveOption) open(ctx context.Context) (*store.Store, error) {
 	if o.Archive == "" {
-		return "", usagef("no archive is given: set DAYMILL_ARCHIVE or --archive, such as file:///backups/app")
+		return nil, usagef("no archive is given: set DAYMILL_ARCHIVE or --archive, such as file:///backups/app")
 	}
-	if !strings.Contains(o.Archive, "://") {
-		return o.Archive, nil
+	place, err := store.Open(ctx, o.Archive)
+	if err != nil {
+		return nil, usageError{err}
 	}
-	parsed, err := url.Parse(o.Archive)
-	if err != nil || parsed.Scheme != "file" || parsed.Path == "" {
-		return "", usagef("--archive is not a directory: write it as file:///backups/app")
-	}
-	return parsed.Path, nil
+	return place, nil
 }
 
-type archiveInitCmd struct{ archiveOption }
+// identityOption reads encrypted archives.
+type identityOption struct {
+	Identity string `env:"DAYMILL_ARCHIVE_IDENTITY" placeholder:"FILE" help:"The file with the identity of age that decrypts the archive, as age-keygen writes it."`
+}
+
+func (o identityOption) codec() (codec store.Codec, err error) {
+	if err := codec.Identify(o.Identity); err != nil {
+		return codec, usageError{err}
+	}
+	return codec, nil
+}
+
+// at opens the archive and the database that it is of.
+func (o archiveOption) at(ctx context.Context, a *app, verb string) (config base.Config, done func(), err error) {
+	place, err := o.open(ctx)
+	if err != nil {
+		return config, nil, err
+	}
+	db, err := a.open(ctx, verb)
+	if err != nil {
+		return config, nil, errors.Join(err, place.Close())
+	}
+	return base.Config{Source: db, URL: a.DatabaseURL, Store: place, Clock: a.clock()}, func() {
+		db.Close()
+		_ = place.Close() // Everything is written.
+	}, nil
+}
+
+type archiveInitCmd struct {
+	archiveOption
+
+	Compress  string   `env:"DAYMILL_ARCHIVE_COMPRESS" enum:"none,zstd,gzip" default:"none" help:"How files are compressed (${enum})."`
+	Recipient []string `env:"DAYMILL_ARCHIVE_RECIPIENT" placeholder:"KEY" help:"Public keys of age (age1…) that files are encrypted for. Nobody needs the identity before a restore."`
+}
 
 // Run begins an archive.
 func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
-	path, err := c.path()
+	config, done, err := c.at(ctx, a, "archive init")
 	if err != nil {
 		return err
 	}
-	db, err := a.open(ctx, "archive init")
+	defer done()
+	manifest, err := base.Init(ctx, config, base.Options{Compression: c.Compress, Recipients: c.Recipient})
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	manifest, err := base.Init(ctx, db, a.DatabaseURL, path, a.clock().Now())
-	if err != nil {
-		return err
+	a.printf("the archive of %s begins at %s; daymill archive run goes on with it\n", manifest.Database, manifest.From)
+	return nil
+}
+
+// segmentOptions are how the archive is written.
+type segmentOptions struct {
+	SegmentSize int64         `name:"segment-size" env:"DAYMILL_ARCHIVE_SEGMENT_SIZE" default:"67108864" help:"Bytes of text after which a segment is sealed and another one begins."`
+	SegmentAge  time.Duration `name:"segment-age" env:"DAYMILL_ARCHIVE_SEGMENT_AGE" default:"5m" help:"Time after which a segment is sealed and another one begins. In a bucket, or encrypted, transactions are in the archive once their segment is sealed."`
+	WALLimit    int64         `name:"wal-limit" env:"DAYMILL_ARCHIVE_WAL_LIMIT" default:"17179869184" help:"Bytes of WAL that the archive's slot may hold back. Beyond, it is dropped, the archive has a gap, and a new base follows."`
+}
+
+func (o segmentOptions) check() error {
+	if o.SegmentSize < 1 || o.SegmentAge <= 0 || o.WALLimit < 1 {
+		return usagef("--segment-size, --segment-age and --wal-limit are positive")
 	}
-	a.printf("the archive of %s begins at %s: run daymill archive run to continue it\n", manifest.Database, manifest.Base)
 	return nil
 }
 
 type archiveRunCmd struct {
 	archiveOption
-
-	SegmentSize int64         `env:"DAYMILL_ARCHIVE_SEGMENT_SIZE" default:"67108864" help:"Bytes after which a segment is sealed and another one begins."`
-	SegmentAge  time.Duration `env:"DAYMILL_ARCHIVE_SEGMENT_AGE" default:"5m" help:"Time after which a segment is sealed and another one begins."`
+	segmentOptions
 }
 
-// Run writes transactions to the archive until it is told to stop.
+// Run archives until it is told to stop.
 func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
-	path, err := c.path()
+	if err := c.check(); err != nil {
+		return err
+	}
+	config, done, err := c.at(ctx, a, "archive run")
 	if err != nil {
 		return err
 	}
-	if c.SegmentSize < 1 || c.SegmentAge <= 0 {
-		return usagef("--segment-size or --segment-age is too small: give values above 0")
+	defer done()
+	logger := a.logger()
+	k := keeper.Keeper{
+		Config: config, Size: c.SegmentSize, Age: c.SegmentAge, Limit: c.WALLimit,
+		Listeners: telemetry.Listeners{&telemetry.Log{Logger: logger}},
 	}
-	db, err := a.open(ctx, "archive run")
+	return k.Run(ctx)
+}
+
+type archiveBaseCmd struct{ archiveOption }
+
+// Run makes a base.
+func (c *archiveBaseCmd) Run(ctx context.Context, a *app) error {
+	config, done, err := c.at(ctx, a, "archive base")
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	return stream.Run(ctx, stream.Config{
-		Source: db, URL: a.DatabaseURL, Archive: path, Clock: a.clock(), Size: c.SegmentSize, Age: c.SegmentAge,
-		Started: func() { a.logger().InfoContext(ctx, "archiving", slog.String("archive", c.Archive)) },
-	})
+	defer done()
+	made, err := base.Take(ctx, config, "asked for")
+	if err != nil {
+		return err
+	}
+	a.printf("base %s, %s bytes in %d files\n", made.Position, number(made.Bytes()), len(made.Files)+1)
+	return nil
 }
 
 type archiveStatusCmd struct{ archiveOption }
 
-// Run reports what the archive covers.
+// Run reports what is covered.
 func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
-	path, err := c.path()
+	place, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	manifest, err := base.Read(path)
+	defer place.Close()
+	archive, err := chain.Read(ctx, place)
 	if err != nil {
 		return err
 	}
-	files, err := segment.List(path)
-	if err != nil {
-		return err
+	c.covers(a, archive)
+	if used, has := place.Used(); has && used >= store.Full {
+		a.printf("disk\t%d %% of the archive's disk is used: prune, or move the archive\n", used)
 	}
-	writer, _, err := segment.Open(path, 0)
-	if err != nil {
-		return err
-	}
-	a.printf("database\t%s\nfrom\t%s, %s\nto\t%s\nsegments\t%d\n", manifest.Database, manifest.Base, manifest.CreatedAt.Format(time.RFC3339),
-		segment.LSN(writer.To), len(files))
 	db, err := a.open(ctx, "archive status")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	slot, has, err := wal.FindSlot(ctx, db, manifest.Slot)
+	slot, has, err := wal.FindSlot(ctx, db, archive.Manifest.Slot)
 	switch {
 	case err != nil:
 		return err
 	case !has:
-		return fmt.Errorf("%w: the slot %s is gone", stream.ErrGap, manifest.Slot)
+		return fmt.Errorf("%w: the slot %s is gone; daymill archive run makes a new base", stream.ErrGap, archive.Manifest.Slot)
 	case !slot.Active:
-		a.printf("slot\t%s, nobody reads it and it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
+		a.printf("slot\t%s, nobody reads it; it holds back %s bytes of WAL\n", archive.Manifest.Slot, number(slot.Retained))
 	default:
-		a.printf("slot\t%s, in use; it holds back %s bytes of WAL\n", manifest.Slot, number(slot.Retained))
+		a.printf("slot\t%s, is read; it holds back %s bytes of WAL\n", archive.Manifest.Slot, number(slot.Retained))
 	}
 	return nil
+}
+
+func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
+	to, last := archive.End()
+	m := archive.Manifest
+	a.printf("database\t%s\n", m.Database)
+	if m.Detection {
+		a.printf("schema\tchanges are detected, and a new base follows each: the role is no superuser\n")
+	}
+	a.printf("every time\tfrom %s to %s, position %s\n", archive.Since().Format(time.RFC3339), last.Format(time.RFC3339), to)
+	for _, b := range archive.Bases {
+		a.printf("base\t%s, %s, %s bytes (%s)\n", b.Position, b.At.Format(time.RFC3339), number(b.Bytes()), b.Reason)
+	}
+	var bytes, text int64
+	transactions := 0
+	for _, s := range archive.Segments {
+		bytes, text, transactions = bytes+s.File.Bytes, text+s.Text, transactions+s.Transactions
+	}
+	a.printf("segments\t%d sealed, %s transactions, %s bytes (%s before compression)\n", len(archive.Segments), number(int64(transactions)), number(bytes), number(text))
+	for _, g := range archive.Gaps {
+		a.printf("gap\tfrom %s, %s, to the next base: %s\n", g.From, g.At.Format(time.RFC3339), g.Reason)
+	}
+	if n := len(archive.Proofs); n == 0 {
+		a.printf("proof\tnone: daymill archive prove restores the archive and compares it\n")
+	} else if p := archive.Proofs[n-1]; p.Failure != "" {
+		a.printf("proof\t%s FAILED: %s\n", p.At.Format(time.RFC3339), p.Failure)
+	} else {
+		a.printf("proof\t%s, %d relations and %s rows equal\n", p.At.Format(time.RFC3339), p.Tables, number(p.Rows))
+	}
 }
 
 type archiveVerifyCmd struct{ archiveOption }
 
 // Run compares checksums.
-func (c *archiveVerifyCmd) Run(_ context.Context, a *app) error {
-	path, err := c.path()
+func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
+	place, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	manifest, err := base.Read(path)
+	defer place.Close()
+	archive, err := chain.Read(ctx, place)
 	if err != nil {
 		return err
 	}
-	files, err := segment.List(path)
+	files, err := archive.Verify(ctx)
 	if err != nil {
 		return err
 	}
-	if err := segment.Check(files, manifest.Base); err != nil {
-		return err
-	}
-	a.printf("%d segments are complete and unchanged, and none is missing\n", len(files))
+	a.printf("%d files, as they were written; segments follow one another but for %d gaps that are known\n", files, len(archive.Gaps))
 	return nil
 }
 
 type archiveRestoreCmd struct {
 	archiveOption
+	identityOption
 
-	Into  string `required:"" placeholder:"URL" help:"The empty database to restore into. The role must be a superuser."`
-	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
+	Into  string `required:"" placeholder:"URL" help:"The database to restore into, which is empty, or has a restore that was interrupted. The role is a superuser."`
+	At    string `placeholder:"TIME|LSN" help:"Leave out what was committed later: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
+	Jobs  int    `default:"1" help:"How many parts of the base to restore at a time."`
 	Force bool   `help:"Restore into a database that is not empty."`
 }
 
-// Run restores the archive into a database.
+// Run restores.
 func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
-	path, err := c.path()
+	if c.Jobs < 1 {
+		return usagef("--jobs is %d: give at least 1", c.Jobs)
+	}
+	codec, err := c.codec()
 	if err != nil {
 		return err
 	}
-	config := restore.Config{Archive: path, Into: c.Into, Force: c.Force, Progress: func(name string, done, all int) {
-		a.errorf("segment %s, %d of %d\n", name, done+1, all)
-	}}
+	place, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer place.Close()
+	config := restore.Config{Store: place, Codec: codec, Into: c.Into, Force: c.Force, Jobs: c.Jobs, Progress: a.parts}
 	if c.At != "" {
 		var errLSN error
-		if config.Time, err = time.Parse(time.RFC3339Nano, c.At); err != nil {
-			config.LSN, errLSN = pglogrepl.ParseLSN(c.At)
+		if config.Target.Time, err = time.Parse(time.RFC3339Nano, c.At); err != nil {
+			config.Target.LSN, errLSN = pglogrepl.ParseLSN(c.At)
 		}
-		if err = errors.Join(errLSN); err != nil {
+		if errLSN != nil {
 			return usagef("--at is neither a time such as 2026-11-28T06:20:00Z nor a position such as 0/194F310")
 		}
 	}
@@ -188,26 +276,96 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("restored %d transactions, up to %s\n", result.Transactions, segment.LSN(result.To))
+	a.printf("restored the base %s and %d transactions, up to %s\n", result.Base, result.Transactions, result.To)
+	return nil
+}
+
+// parts shows how far a restore is.
+func (a *app) parts(name string, done, all int) { a.errorf("%s, %d of %d\n", name, done, all) }
+
+type archiveProveCmd struct {
+	archiveOption
+	identityOption
+
+	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"A Postgres on which a database may be made, and dropped again: postgres://postgres@127.0.0.1:5433/postgres. The role is a superuser."`
+	Jobs    int    `default:"1" help:"How many parts of the base to restore at a time."`
+}
+
+// Run proves.
+func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
+	codec, err := c.codec()
+	if err != nil {
+		return err
+	}
+	config, done, err := c.at(ctx, a, "archive prove")
+	if err != nil {
+		return err
+	}
+	defer done()
+	proved, err := proof.Run(ctx, proof.Config{
+		URL: config.URL, Store: config.Store, Codec: codec, Scratch: c.Scratch, Clock: config.Clock, Jobs: c.Jobs, Progress: a.parts,
+	})
+	if err != nil {
+		return err
+	}
+	if proved.Failure != "" {
+		return fmt.Errorf("the archive is not equal to its source at %s: %s", proved.Position, proved.Failure)
+	}
+	a.printf("%d relations and %s rows are equal at %s\n", proved.Tables, number(proved.Rows), proved.Position)
+	return nil
+}
+
+// retentionOptions are what is kept.
+type retentionOptions struct {
+	KeepSegments time.Duration `name:"keep-segments" env:"DAYMILL_ARCHIVE_KEEP_SEGMENTS" default:"168h" help:"How far back every time can be restored."`
+	KeepBases    time.Duration `name:"keep-bases" env:"DAYMILL_ARCHIVE_KEEP_BASES" default:"720h" help:"How long every base is kept."`
+	KeepMonthly  time.Duration `name:"keep-monthly" env:"DAYMILL_ARCHIVE_KEEP_MONTHLY" default:"8760h" help:"How long the first base of each month is kept."`
+}
+
+func (o retentionOptions) rule() retention.Rule {
+	return retention.Rule{Segments: o.KeepSegments, Bases: o.KeepBases, Monthly: o.KeepMonthly}
+}
+
+type archivePruneCmd struct {
+	archiveOption
+	retentionOptions
+
+	DryRun bool `help:"Say what would be deleted."`
+}
+
+// Run prunes.
+func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
+	place, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer place.Close()
+	var plan retention.Plan
+	if c.DryRun {
+		archive, err := chain.Read(ctx, place)
+		if err != nil {
+			return err
+		}
+		plan = retention.Make(archive, c.rule(), a.clock().Now())
+	} else if plan, err = retention.Prune(ctx, place, c.rule(), a.clock().Now()); err != nil {
+		return err
+	}
+	a.printf("%s%d segments and %d bases, %s bytes\n", map[bool]string{true: "would delete ", false: "deleted "}[c.DryRun], len(plan.Segments), len(plan.Bases), number(plan.Bytes))
 	return nil
 }
 
 type archiveRemoveCmd struct{ archiveOption }
 
-// Run removes the archive's slot, publication and event triggers from the database.
+// Run removes what the archive has in the database.
 func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
-	path, err := c.path()
+	config, done, err := c.at(ctx, a, "archive remove")
 	if err != nil {
 		return err
 	}
-	manifest, err := base.Read(path)
+	defer done()
+	manifest, err := chain.ReadManifest(ctx, config.Store)
 	if err != nil {
 		return err
 	}
-	db, err := a.open(ctx, "archive remove")
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return base.Remove(ctx, db, manifest.Slot)
+	return base.Remove(ctx, config.Source, manifest.Slot)
 }

@@ -136,8 +136,6 @@ func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) 
 	base, err := take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{}, m.Slot, reason)
 	if err == nil && m.From == "" {
 		m.From = base.Position
-	}
-	if err == nil {
 		err = chain.WriteManifest(ctx, config.Store, m)
 	}
 	return m, base, err

@@ -248,6 +248,16 @@ func (c *Chain) End() (to string, last time.Time) {
 	return to, last
 }
 
+// Since is from when on every time can be restored.
+func (c *Chain) Since() (at time.Time) {
+	for _, b := range c.Bases {
+		if b.Position >= c.Manifest.From {
+			return b.At
+		}
+	}
+	return at
+}
+
 // OpenPath is the path of the segment that is written now.
 func (c *Chain) OpenPath() string { return filepath.Join(c.store.Dir(), segment.Name(c.Open)) }
 

@@ -269,7 +269,15 @@ func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
 
 // Finish seals what an archive ends with, before a gap. It does nothing where everything is sealed.
 func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
-	w, cut, err := Open(ctx, s, codec, 0)
+	_, open, err := List(ctx, s, map[string]Seal{})
+	if err != nil || open == "" {
+		return err
+	}
+	from, err := pglogrepl.ParseLSN(open)
+	if err != nil {
+		return fmt.Errorf("the segment %s has no name of a segment", Name(open))
+	}
+	w, cut, err := Open(ctx, s, codec, from)
 	if err != nil || cut == 0 {
 		return err
 	}

@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // The scheme azblob.
@@ -93,11 +95,26 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// Full is from which share of a disk on, in percent, people are warned.
+const Full = 80
+
+// Used is how full the disk of a directory is, in percent; false for a bucket.
+func (s *Store) Used() (percent int, has bool) {
+	var disk syscall.Statfs_t
+	if s.dir == "" || syscall.Statfs(s.dir, &disk) != nil || disk.Blocks == 0 {
+		return 0, false
+	}
+	return int(100 - 100*disk.Bavail/disk.Blocks), true //nolint:gosec // At most 100.
+}
+
 // Dir is the directory; empty for a bucket.
 func (s *Store) Dir() string { return s.dir }
 
 // Names returns the names of files that begin with a prefix, sorted.
 func (s *Store) Names(ctx context.Context, prefix string) (names []string, err error) {
+	if s.dir != "" {
+		return s.paths(prefix)
+	}
 	all := s.bucket.List(&blob.ListOptions{Prefix: prefix})
 	for {
 		object, err := all.Next(ctx)
@@ -110,6 +127,29 @@ func (s *Store) Names(ctx context.Context, prefix string) (names []string, err e
 		}
 		names = append(names, object.Key)
 	}
+}
+
+// paths are the names in a directory, in which another process may write and remove files meanwhile.
+func (s *Store) paths(prefix string) (names []string, err error) {
+	root := filepath.Join(s.dir, filepath.Dir(prefix+"x"))
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, ".new") {
+			return err
+		}
+		name, err := filepath.Rel(s.dir, path)
+		if err == nil && strings.HasPrefix(filepath.ToSlash(name), prefix) {
+			names = append(names, filepath.ToSlash(name))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the archive's files: %w", err)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // Read opens a file. Its absence is [ErrMissing].

@@ -18,18 +18,6 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// most is how much WAL the slot may hold back, in bytes.
-func (o *Owner) most(ctx context.Context) (int64, error) {
-	var keep int64 // megabytes; -1 if there is no limit
-	if err := o.Source.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
-		return 0, fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
-	}
-	if keep >= 0 {
-		return min(o.Limit, keep<<20/2), nil
-	}
-	return o.Limit, nil
-}
-
 func tooMuch(retained, limit int64) *gap {
 	return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", retained>>20, limit>>20)}
 }
@@ -44,7 +32,7 @@ func (o *Owner) guard(ctx context.Context) error {
 	if err != nil || !has || slot.Active {
 		return err
 	}
-	limit, err := o.most(ctx)
+	limit, err := wal.Limit(ctx, o.Source, o.Limit)
 	if err != nil {
 		return err
 	}

@@ -199,7 +199,7 @@ func (s *session) lookWAL(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("record what the slot holds back: %w", err)
 	}
-	limit, err := s.most(ctx)
+	limit, err := wal.Limit(ctx, s.Source, s.Limit)
 	if err != nil {
 		return err
 	}

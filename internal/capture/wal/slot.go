@@ -99,6 +99,18 @@ func FindSlot(ctx context.Context, on postgres.DBTX, name string) (slot Slot, ha
 	return slot, true, nil
 }
 
+// Limit is how much WAL a slot may hold back, in bytes: what is asked for, and no more than half of what the server keeps for slots.
+func Limit(ctx context.Context, on postgres.DBTX, limit int64) (int64, error) {
+	var keep int64 // megabytes; -1 where there is no limit
+	if err := on.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
+		return 0, fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
+	}
+	if keep >= 0 {
+		return min(limit, keep<<20/2), nil
+	}
+	return limit, nil
+}
+
 // CreateSlot makes a slot and returns the position from which it has everything. It waits for the transactions that are open.
 func CreateSlot(ctx context.Context, url, name string) (pglogrepl.LSN, error) {
 	conn, err := Connect(ctx, url)

@@ -1,0 +1,195 @@
+// Package keeper keeps an archive going: it runs the stream, makes a new base where transactions or a change of the schema are missing,
+// and drops the slot before it fills the disk. Commands and workers run it.
+//
+//	stream ──fails──▶ again after a while
+//	   │ the slot is gone, lost or was dropped ──▶ the gap is written down ──▶ new slot, new base
+//	   └ a change of the schema is missing ──────▶ the gap is written down ──▶ new base, beside the stream
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/stream"
+	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/telemetry"
+)
+
+const (
+	// DefaultLimit is how much WAL the slot may hold back, in bytes.
+	DefaultLimit = 16 << 30
+
+	// retry is how long the keeper waits after an error, and guardEvery how often it looks at the slot.
+	retry      = 5 * time.Second
+	guardEvery = 5 * time.Second
+)
+
+// Keeper keeps one archive. What follows Config may be zero.
+type Keeper struct {
+	base.Config
+
+	Size  int64         // see stream.Config
+	Age   time.Duration // see stream.Config
+	Limit int64         // bytes of WAL that the slot may hold back; DefaultLimit
+
+	Listeners telemetry.Listeners
+	Started   func() // called when the stream runs
+}
+
+// Run keeps the archive until ctx is done, which is no error. It returns an error where trying again does not help.
+func (k *Keeper) Run(ctx context.Context) error {
+	if k.Limit == 0 {
+		k.Limit = DefaultLimit
+	}
+	manifest, err := chain.ReadManifest(ctx, k.Store)
+	if errors.Is(err, chain.ErrNone) {
+		return err
+	}
+	again := make(chan struct{}, 1) // a base is needed
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group.Go(func() { k.guard(ctx) })
+	group.Go(func() { k.bases(ctx, again) })
+	for {
+		err := stream.Run(ctx, stream.Config{
+			Source: k.Source, URL: k.URL, Store: k.Store, Clock: k.Clock, Size: k.Size, Age: k.Age,
+			Started: func() {
+				call(again)
+				telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveStart{Database: manifest.Database})
+				if k.Started != nil {
+					k.Started()
+				}
+			},
+			Sealed: func(seal segment.Seal) {
+				telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveSeal{
+					Position: seal.To, Transactions: seal.Transactions, Bytes: seal.File.Bytes, Text: seal.Text, LastCommit: seal.LastCommit,
+				})
+			},
+			Lost: func(gap chain.Gap) {
+				k.tell(ctx, gap)
+				call(again)
+			},
+		})
+		if errors.Is(err, stream.ErrGap) && ctx.Err() == nil {
+			err = k.begin(ctx, err)
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // It was told to stop.
+		}
+		if err != nil && !errors.Is(err, stream.ErrBusy) {
+			k.failed(ctx, err)
+		}
+		if k.Clock.Sleep(ctx, retry) != nil {
+			return nil
+		}
+	}
+}
+
+func call(again chan struct{}) {
+	select {
+	case again <- struct{}{}:
+	default: // Somebody has called.
+	}
+}
+
+func (k *Keeper) failed(ctx context.Context, err error) {
+	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveError{Err: err})
+}
+
+func (k *Keeper) tell(ctx context.Context, gap chain.Gap) {
+	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveGap{From: gap.From, Kind: gap.Kind, Reason: gap.Reason})
+}
+
+func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
+	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveBase{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
+}
+
+// begin writes the gap down and begins a new chain of segments. The gap comes first: killed in between, the keeper goes on from there.
+func (k *Keeper) begin(ctx context.Context, cause error) error {
+	archive, err := chain.Read(ctx, k.Store)
+	if err != nil {
+		return err
+	}
+	codec, err := archive.Manifest.Codec()
+	if err != nil {
+		return err
+	}
+	if err := segment.Finish(ctx, k.Store, codec); err != nil {
+		return err
+	}
+	if archive, err = chain.Read(ctx, k.Store); err != nil {
+		return err
+	}
+	to, at := archive.End()
+	gap := chain.Gap{From: to, At: at, Kind: chain.GapSlot, Reason: cause.Error()}
+	if err := chain.AddGap(ctx, k.Store, gap); err != nil {
+		return err
+	}
+	k.tell(ctx, gap)
+	_, made, err := base.Begin(ctx, k.Config, archive.Manifest, "a gap")
+	k.based(ctx, made, err)
+	return err
+}
+
+// bases makes a base whenever the archive cannot be restored to its end.
+func (k *Keeper) bases(ctx context.Context, again <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+		}
+		for ctx.Err() == nil {
+			archive, err := chain.Read(ctx, k.Store)
+			if err == nil && !archive.Gapped() {
+				break
+			}
+			if err == nil {
+				var made chain.Base
+				made, err = base.Take(ctx, k.Config, "a change of the schema")
+				k.based(ctx, made, err)
+			}
+			if err != nil && k.Clock.Sleep(ctx, retry) != nil {
+				return
+			}
+		}
+	}
+}
+
+// guard drops the slot when it holds back too much WAL. The stream then finds it gone.
+func (k *Keeper) guard(ctx context.Context) {
+	for k.Clock.Sleep(ctx, guardEvery) == nil {
+		if _, err := Guard(ctx, k.Config, k.Limit); err != nil && ctx.Err() == nil {
+			k.failed(ctx, err)
+		}
+	}
+}
+
+// Guard drops the archive's slot where it holds back more WAL than the limit, or than half of max_slot_wal_keep_size, and reports
+// whether it did.
+func Guard(ctx context.Context, config base.Config, limit int64) (dropped bool, err error) {
+	m, err := chain.ReadManifest(ctx, config.Store)
+	if err != nil {
+		return false, err
+	}
+	slot, has, err := wal.FindSlot(ctx, config.Source, m.Slot)
+	if err != nil || !has {
+		return false, err
+	}
+	limit, err = wal.Limit(ctx, config.Source, limit)
+	if err != nil || slot.Retained <= limit {
+		return false, err
+	}
+	if err := wal.DropSlot(ctx, config.Source, m.Slot); err != nil {
+		return false, fmt.Errorf("the slot holds back %d MiB of WAL, more than the limit of %d MiB: %w", slot.Retained>>20, limit>>20, err)
+	}
+	return true, nil
+}
