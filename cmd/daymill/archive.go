@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/bucket"
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/keeper"
 	"github.com/daymill/daymill/internal/archive/proof"
@@ -41,7 +42,7 @@ func (o archiveOption) open(ctx context.Context) (*store.Store, error) {
 	if o.Archive == "" {
 		return nil, usagef("no archive is given: set DAYMILL_ARCHIVE or --archive, such as file:///backups/app")
 	}
-	place, err := store.Open(ctx, o.Archive)
+	place, err := bucket.Open(ctx, o.Archive)
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -1,0 +1,104 @@
+// Package bucket opens where an archive is: a directory, or a bucket of S3, Google Cloud or Azure. Only cmd knows it: the clients of
+// clouds are large.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // The scheme azblob.
+	_ "gocloud.dev/blob/gcsblob"   // The scheme gs.
+	_ "gocloud.dev/blob/s3blob"    // The scheme s3.
+	"gocloud.dev/gcerrors"
+
+	"github.com/daymill/daymill/internal/archive/store"
+)
+
+// schemes are those of buckets.
+//
+//nolint:gochecknoglobals // A list.
+var schemes = []string{"s3", "gs", "azblob"}
+
+// Open opens a directory (/backups/app, file:///backups/app) or a bucket (s3://bucket/app, gs://…, azblob://…), whose path is a prefix
+// of names.
+func Open(ctx context.Context, location string) (*store.Store, error) {
+	if !strings.Contains(location, "://") {
+		location = "file://" + location
+	}
+	parsed, err := url.Parse(location)
+	switch {
+	case err != nil:
+		return nil, errors.New("the archive's URL cannot be read: write it as file:///backups/app or s3://bucket/app")
+	case parsed.Scheme == "file" && filepath.IsAbs(parsed.Path):
+		return store.Directory(parsed.Path)
+	case !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "":
+		return nil, errors.New("the archive is neither a directory nor a bucket: write it as file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app")
+	}
+	prefix := strings.Trim(parsed.Path, "/")
+	parsed.Path = ""
+	opened, err := blob.OpenBucket(ctx, parsed.String())
+	if err != nil {
+		return nil, fmt.Errorf("open the archive's bucket: %w", err)
+	}
+	if prefix != "" {
+		opened = blob.PrefixedBucket(opened, prefix+"/")
+	}
+	return store.New(bucket{opened}), nil
+}
+
+type bucket struct{ *blob.Bucket }
+
+func (b bucket) Names(ctx context.Context, prefix string) (names []string, err error) {
+	all := b.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		object, err := all.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			slices.Sort(names)
+			return names, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the archive's files: %w", err)
+		}
+		names = append(names, object.Key)
+	}
+}
+
+func (b bucket) Read(ctx context.Context, name string) (io.ReadCloser, error) {
+	reader, err := b.NewReader(ctx, name, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil, fmt.Errorf("%s %w", name, store.ErrMissing)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return reader, nil
+}
+
+func (b bucket) Delete(ctx context.Context, name string) error {
+	if err := b.Bucket.Delete(ctx, name); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("delete %s: %w", name, err)
+	}
+	return nil
+}
+
+func (b bucket) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	object, err := b.NewWriter(ctx, name, nil)
+	if err != nil {
+		return err
+	}
+	if err := write(object); err != nil {
+		cancel() // Nothing is written.
+		_ = object.Close()
+		return err
+	}
+	return object.Close()
+}
