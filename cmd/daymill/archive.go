@@ -22,12 +22,12 @@ import (
 )
 
 type archiveCmd struct {
-	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: install event triggers, make the publication and the slot, and dump the database."`
+	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: create event triggers, a publication and a slot, and dump the database."`
 	Run     archiveRunCmd     `cmd:"" help:"Write every transaction to the archive, until Ctrl-C. A worker with DAYMILL_ARCHIVE does the same."`
 	Base    archiveBaseCmd    `cmd:"" help:"Dump the database again: a restore begins with the last base before what it restores."`
-	Status  archiveStatusCmd  `cmd:"" help:"Say what the archive covers, and what its slot holds back."`
+	Status  archiveStatusCmd  `cmd:"" help:"Report what the archive covers, and how much WAL its slot holds back."`
 	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's files with their checksums."`
-	Restore archiveRestoreCmd `cmd:"" help:"Make a database of the archive: as of its end, of a time or of a position. An interrupted restore goes on."`
+	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position, or continue a restore that was interrupted."`
 	Prove   archiveProveCmd   `cmd:"" help:"Restore into a scratch database, and compare every table with the source."`
 	Prune   archivePruneCmd   `cmd:"" help:"Delete segments and bases that are older than the rule says."`
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
@@ -95,7 +95,7 @@ func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("the archive of %s begins at %s; daymill archive run goes on with it\n", manifest.Database, manifest.From)
+	a.printf("the archive of %s begins at %s: run daymill archive run to continue it\n", manifest.Database, manifest.From)
 	return nil
 }
 
@@ -108,7 +108,7 @@ type segmentOptions struct {
 
 func (o segmentOptions) check() error {
 	if o.SegmentSize < 1 || o.SegmentAge <= 0 || o.WALLimit < 1 {
-		return usagef("--segment-size, --segment-age and --wal-limit are positive")
+		return usagef("--segment-size, --segment-age or --wal-limit is too small: give values above 0")
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ type archiveRunCmd struct {
 	segmentOptions
 }
 
-// Run archives until it is told to stop.
+// Run writes transactions to the archive until it is told to stop.
 func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (c *archiveBaseCmd) Run(ctx context.Context, a *app) error {
 
 type archiveStatusCmd struct{ archiveOption }
 
-// Run reports what is covered.
+// Run reports what the archive covers.
 func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 	place, err := c.open(ctx)
 	if err != nil {
@@ -243,13 +243,13 @@ type archiveRestoreCmd struct {
 	archiveOption
 	identityOption
 
-	Into  string `required:"" placeholder:"URL" help:"The database to restore into, which is empty, or has a restore that was interrupted. The role is a superuser."`
-	At    string `placeholder:"TIME|LSN" help:"Leave out what was committed later: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
+	Into  string `required:"" placeholder:"URL" help:"The database to restore into: empty, or with a restore that was interrupted. The role must be a superuser."`
+	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
 	Jobs  int    `default:"1" help:"How many parts of the base to restore at a time."`
 	Force bool   `help:"Restore into a database that is not empty."`
 }
 
-// Run restores.
+// Run restores the archive into a database.
 func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	if c.Jobs < 1 {
 		return usagef("--jobs is %d: give at least 1", c.Jobs)
