@@ -1,5 +1,5 @@
 // Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages of one (overview, date, job, backfill, entity, schedule,
-// verification, doctor, audit, capture), the API, and what they share:
+// verification, doctor, audit, capture, archive), the API, and what they share:
 //
 //	page       a request's scope, the layout, links, errors
 //	component  headings, badges, buttons, times, charts
@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -26,6 +27,7 @@ import (
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui/api"
+	"github.com/daymill/daymill/ui/archive"
 	"github.com/daymill/daymill/ui/audit"
 	"github.com/daymill/daymill/ui/backfill"
 	"github.com/daymill/daymill/ui/calendar"
@@ -68,6 +70,8 @@ type Config struct {
 	Doctor func(ctx context.Context) doctor.Report
 	// Views works on views for the API; nil for an API that cannot change them.
 	Views *view.Engine
+	// Archive reads the archive; nil for no such page.
+	Archive *standing.Source
 	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
 	Ready func(ctx context.Context) error
 }
@@ -105,15 +109,15 @@ func Handler(config Config) http.Handler {
 	root.Handle("/api", calls) // Without a pattern, a mux redirects, and out of the base path.
 	root.Handle("GET /assets", http.NotFoundHandler())
 	(&login.Pages{Site: site, Door: entrance}).Route(root)
-	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, examiner)))))
+	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, examiner, config)))))
 	return entrance.Recovered(door.Secured(entrance.Limited(entrance.Based(entrance.Hosted(entrance.SameOrigin(root))))))
 }
 
 // sections returns the pages, in the order of the navigation.
-func sections(site *page.Site, examiner *doctor.Shared) []section {
+func sections(site *page.Site, examiner *doctor.Shared, config Config) []section {
 	finder := calendar.NewFinder(site)
 	return []section{
-		&overview.Pages{Site: site, Finder: finder},
+		&overview.Pages{Site: site, Finder: finder, Archive: config.Archive},
 		&date.Pages{Site: site, Finder: finder},
 		&job.Pages{Site: site},
 		&backfill.Pages{Site: site},
@@ -121,6 +125,7 @@ func sections(site *page.Site, examiner *doctor.Shared) []section {
 		&schedule.Pages{Site: site, Finder: finder},
 		&verification.Pages{Site: site},
 		&capture.Pages{Site: site},
+		&archive.Pages{Site: site, Archive: config.Archive},
 		&doctorpage.Pages{Site: site, Doctor: examiner},
 		&audit.Pages{Site: site},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -63,6 +64,7 @@ type globals struct {
 	DatabaseURL string          `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"The Postgres to work on: postgres://user:password@host:5432/database."`
 	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"The pooler in front of Postgres: auto detects it, transaction is PgBouncer's mode of that name (${enum})."`
 	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"How many connections a process opens to the database at most."`
+	Archive     string          `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"Where the archive is: file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app. Workers keep an archive that is given."`
 	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"The format of log lines (${enum})."`
 	LogLevel    slog.Level      `env:"DAYMILL_LOG_LEVEL" default:"info" help:"The least severe log lines to write: debug, info, warn or error."`
 }
@@ -77,9 +79,10 @@ type app struct {
 	serverClock    *clock.Clock // Postgres's, once a database is open
 	// statementTimeout overrides the usual limit of a statement; 0 means the usual one.
 	statementTimeout time.Duration
-	process          string        // see processName
-	throwaway        bool          // the database is deleted when the process ends
-	tracer           *trace.Tracer // nil if nothing is traced
+	process          string           // see processName
+	throwaway        bool             // the database is deleted when the process ends
+	tracer           *trace.Tracer    // nil if nothing is traced
+	kept             *standing.Source // of the archive; nil until it is opened
 }
 
 // usageError is a mistake on the command line or in the input.

@@ -15,10 +15,11 @@ import (
 	"github.com/daymill/daymill/internal/archive/proof"
 	"github.com/daymill/daymill/internal/archive/restore"
 	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/archive/store"
-	"github.com/daymill/daymill/internal/archive/stream"
-	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/worker"
 )
 
 type archiveCmd struct {
@@ -33,20 +34,45 @@ type archiveCmd struct {
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
 }
 
-// archiveOption says where the archive is.
-type archiveOption struct {
-	Archive string `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"Where the archive is: file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app."`
-}
-
-func (o archiveOption) open(ctx context.Context) (*store.Store, error) {
-	if o.Archive == "" {
+// openArchive opens the archive of --archive.
+func (a *app) openArchive(ctx context.Context) (*store.Store, error) {
+	if a.Archive == "" {
 		return nil, usagef("no archive is given: set DAYMILL_ARCHIVE or --archive, such as file:///backups/app")
 	}
-	place, err := bucket.Open(ctx, o.Archive)
+	place, err := bucket.Open(ctx, a.Archive)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return place, nil
+}
+
+// archive reads how the archive stands; nil where none is given. It is opened once.
+func (a *app) archive(ctx context.Context) (*standing.Source, error) {
+	if a.Archive == "" || a.kept != nil {
+		return a.kept, nil
+	}
+	place, err := a.openArchive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.kept = &standing.Source{Store: place}
+	return a.kept, nil
+}
+
+// archiveAt opens the archive and the database that it is of.
+func (a *app) archiveAt(ctx context.Context, verb string) (config base.Config, done func(), err error) {
+	place, err := a.openArchive(ctx)
+	if err != nil {
+		return config, nil, err
+	}
+	db, err := a.open(ctx, verb)
+	if err != nil {
+		return config, nil, errors.Join(err, place.Close())
+	}
+	return base.Config{Source: db, URL: a.DatabaseURL, Store: place, Clock: a.clock()}, func() {
+		db.Close()
+		_ = place.Close() // Everything is written.
+	}, nil
 }
 
 // identityOption reads encrypted archives.
@@ -61,32 +87,14 @@ func (o identityOption) codec() (codec store.Codec, err error) {
 	return codec, nil
 }
 
-// at opens the archive and the database that it is of.
-func (o archiveOption) at(ctx context.Context, a *app, verb string) (config base.Config, done func(), err error) {
-	place, err := o.open(ctx)
-	if err != nil {
-		return config, nil, err
-	}
-	db, err := a.open(ctx, verb)
-	if err != nil {
-		return config, nil, errors.Join(err, place.Close())
-	}
-	return base.Config{Source: db, URL: a.DatabaseURL, Store: place, Clock: a.clock()}, func() {
-		db.Close()
-		_ = place.Close() // Everything is written.
-	}, nil
-}
-
 type archiveInitCmd struct {
-	archiveOption
-
 	Compress  string   `env:"DAYMILL_ARCHIVE_COMPRESS" enum:"none,zstd,gzip" default:"none" help:"How files are compressed (${enum})."`
 	Recipient []string `env:"DAYMILL_ARCHIVE_RECIPIENT" placeholder:"KEY" help:"Public keys of age (age1…) that files are encrypted for. Nobody needs the identity before a restore."`
 }
 
 // Run begins an archive.
 func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
-	config, done, err := c.at(ctx, a, "archive init")
+	config, done, err := a.archiveAt(ctx, "archive init")
 	if err != nil {
 		return err
 	}
@@ -114,8 +122,40 @@ func (o segmentOptions) check() error {
 }
 
 type archiveRunCmd struct {
-	archiveOption
 	segmentOptions
+}
+
+// archiveOptions are those of a worker that keeps the archive.
+type archiveOptions struct {
+	segmentOptions
+	retentionOptions
+	identityOption
+
+	Scratch    string        `env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres on which the archive is proved: a database is made there, and dropped again. Nothing is proved without it."`
+	BaseEvery  time.Duration `env:"DAYMILL_ARCHIVE_BASE_EVERY" default:"168h" help:"How old the last base gets before the worker makes the next one."`
+	ProveEvery time.Duration `env:"DAYMILL_ARCHIVE_PROVE_EVERY" default:"168h" help:"How old the last proof gets before the worker makes the next one."`
+}
+
+// archiveWork is what the worker keeps the archive with; nil where none is given.
+func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archive, error) {
+	if a.Archive == "" {
+		return nil, nil //nolint:nilnil // Then it keeps none.
+	}
+	if err := o.segmentOptions.check(); err != nil {
+		return nil, err
+	}
+	codec, err := o.codec()
+	if err != nil {
+		return nil, err
+	}
+	place, err := a.openArchive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &worker.Archive{
+		URL: a.DatabaseURL, Store: place, Codec: codec, Size: o.SegmentSize, Age: o.SegmentAge, Limit: o.WALLimit,
+		Rule: o.rule(), Scratch: o.Scratch, BaseEvery: o.BaseEvery, ProveEvery: o.ProveEvery,
+	}, nil
 }
 
 // Run writes transactions to the archive until it is told to stop.
@@ -123,7 +163,7 @@ func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	config, done, err := c.at(ctx, a, "archive run")
+	config, done, err := a.archiveAt(ctx, "archive run")
 	if err != nil {
 		return err
 	}
@@ -136,11 +176,11 @@ func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	return k.Run(ctx)
 }
 
-type archiveBaseCmd struct{ archiveOption }
+type archiveBaseCmd struct{}
 
 // Run makes a base.
 func (c *archiveBaseCmd) Run(ctx context.Context, a *app) error {
-	config, done, err := c.at(ctx, a, "archive base")
+	config, done, err := a.archiveAt(ctx, "archive base")
 	if err != nil {
 		return err
 	}
@@ -153,11 +193,11 @@ func (c *archiveBaseCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-type archiveStatusCmd struct{ archiveOption }
+type archiveStatusCmd struct{}
 
 // Run reports what the archive covers.
 func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
-	place, err := c.open(ctx)
+	place, err := a.openArchive(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,27 +207,30 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	c.covers(a, archive)
-	if used, has := place.Used(); has && used >= store.Full {
-		a.printf("disk\t%d %% of the archive's disk is used: prune, or move the archive\n", used)
-	}
 	db, err := a.open(ctx, "archive status")
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	slot, has, err := wal.FindSlot(ctx, db, archive.Manifest.Slot)
-	switch {
-	case err != nil:
+	facts, err := (&standing.Source{Store: place}).Read(ctx, db, a.clock().Now())
+	if err != nil {
 		return err
-	case !has:
-		return fmt.Errorf("%w: the slot %s is gone; daymill archive run makes a new base", stream.ErrGap, archive.Manifest.Slot)
-	case !slot.Active:
-		a.printf("slot\t%s, nobody reads it; it holds back %s bytes of WAL\n", archive.Manifest.Slot, number(slot.Retained))
-	default:
-		a.printf("slot\t%s, is read; it holds back %s bytes of WAL\n", archive.Manifest.Slot, number(slot.Retained))
+	}
+	if facts.HasSlot {
+		read := map[bool]string{true: "is read", false: "nobody reads it"}[facts.Slot.Active]
+		a.printf("slot\t%s, %s; it holds back %s bytes of WAL\n", archive.Manifest.Slot, read, number(facts.Slot.Retained))
+	}
+	findings := health.Judge(facts.Checks())
+	for _, finding := range findings {
+		a.printf("%s\t%s\n", finding.Level, finding.Sentence)
+	}
+	if health.Count(findings, health.Bad) > 0 {
+		return errArchive
 	}
 	return nil
 }
+
+var errArchive = errors.New("the archive cannot be relied on: see what is bad above, and what fixes it")
 
 func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	to, last := archive.End()
@@ -218,11 +261,11 @@ func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	}
 }
 
-type archiveVerifyCmd struct{ archiveOption }
+type archiveVerifyCmd struct{}
 
 // Run compares checksums.
 func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
-	place, err := c.open(ctx)
+	place, err := a.openArchive(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,7 +283,6 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
 }
 
 type archiveRestoreCmd struct {
-	archiveOption
 	identityOption
 
 	Into  string `required:"" placeholder:"URL" help:"The database to restore into: empty, or with a restore that was interrupted. The role must be a superuser."`
@@ -258,7 +300,7 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	place, err := c.open(ctx)
+	place, err := a.openArchive(ctx)
 	if err != nil {
 		return err
 	}
@@ -285,7 +327,6 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 func (a *app) parts(name string, done, all int) { a.errorf("%s, %d of %d\n", name, done, all) }
 
 type archiveProveCmd struct {
-	archiveOption
 	identityOption
 
 	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"A Postgres on which a database may be made, and dropped again: postgres://postgres@127.0.0.1:5433/postgres. The role is a superuser."`
@@ -298,7 +339,7 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	config, done, err := c.at(ctx, a, "archive prove")
+	config, done, err := a.archiveAt(ctx, "archive prove")
 	if err != nil {
 		return err
 	}
@@ -328,7 +369,6 @@ func (o retentionOptions) rule() retention.Rule {
 }
 
 type archivePruneCmd struct {
-	archiveOption
 	retentionOptions
 
 	DryRun bool `help:"Say what would be deleted."`
@@ -336,7 +376,7 @@ type archivePruneCmd struct {
 
 // Run prunes.
 func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
-	place, err := c.open(ctx)
+	place, err := a.openArchive(ctx)
 	if err != nil {
 		return err
 	}
@@ -355,11 +395,11 @@ func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-type archiveRemoveCmd struct{ archiveOption }
+type archiveRemoveCmd struct{}
 
 // Run removes what the archive has in the database.
 func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
-	config, done, err := c.at(ctx, a, "archive remove")
+	config, done, err := a.archiveAt(ctx, "archive remove")
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	kept "github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
@@ -16,9 +17,9 @@ import (
 // examineHealth collects the health checks of every capability. The caller looks for missing dates, which takes many
 // statements, and passes nil if it does not look.
 func examineHealth(
-	ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, missing []date.Date,
+	ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, archive *kept.Source, missing []date.Date,
 ) ([]health.Finding, error) {
-	read, err := verdict.Read(ctx, db, installation, clock.Now(), func(facts *standing.Facts) (err error) {
+	read, err := verdict.Read(ctx, db, installation, clock.Now(), archive, func(facts *standing.Facts) (err error) {
 		facts.Missing = missing
 		if facts.Faults, err = source.Faults(ctx, db, installation); err != nil {
 			return err
@@ -37,6 +38,10 @@ func (a *app) findings(db *postgres.DB) func(ctx context.Context) ([]health.Find
 		if err != nil {
 			return nil, err
 		}
-		return examineHealth(ctx, db, installation, a.clock(), nil)
+		archive, err := a.archive(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return examineHealth(ctx, db, installation, a.clock(), archive, nil)
 	}
 }

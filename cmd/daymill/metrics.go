@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	kept "github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
@@ -55,12 +56,12 @@ type metrics struct {
 }
 
 // newMetrics returns the metrics of a process that uses one database.
-func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock) (*metrics, error) {
+func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock, archive *kept.Source) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
 	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(m.registry, door.Metrics())}
 	err := m.registry.Register(&prom.Gauges{
 		Clock: clock,
-		Read:  func(ctx context.Context) (prom.Snapshot, error) { return gauges(ctx, db, installation, clock) },
+		Read:  func(ctx context.Context) (prom.Snapshot, error) { return gauges(ctx, db, installation, clock, archive) },
 		Failed: func(err error) {
 			logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
 		},
@@ -72,8 +73,8 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 }
 
 // gauges reads the gauges of a database with a few short statements. The pool's limit bounds each, and ctx bounds all.
-func gauges(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock) (prom.Snapshot, error) {
-	findings, err := examineHealth(ctx, db, installation, clock, nil)
+func gauges(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, archive *kept.Source) (prom.Snapshot, error) {
+	findings, err := examineHealth(ctx, db, installation, clock, archive, nil)
 	if err != nil {
 		return prom.Snapshot{}, err
 	}

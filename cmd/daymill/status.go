@@ -100,7 +100,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 			report.Backfills = append(report.Backfills, b)
 		}
 	}
-	if report.Findings, err = examineHealth(ctx, db, installation, a.clock(), report.Gaps); err != nil {
+	archive, err := a.archive(ctx)
+	if err != nil {
+		return err
+	}
+	if report.Findings, err = examineHealth(ctx, db, installation, a.clock(), archive, report.Gaps); err != nil {
 		return err
 	}
 	report.Verdict = report.Findings[0] // The rollup always has one.

@@ -32,7 +32,11 @@ type processTelemetry struct {
 
 // telemetry returns the listeners of a worker process: the log, Prometheus, and OpenTelemetry if a.trace turned it on.
 func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logger *slog.Logger) (*processTelemetry, error) {
-	metrics, err := newMetrics(db, installation, logger, a.clock())
+	archive, err := a.archive(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newMetrics(db, installation, logger, a.clock(), archive)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,11 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	metrics, err := newMetrics(db, installation, a.logger(), a.clock())
+	archive, err := a.archive(ctx)
+	if err != nil {
+		return err
+	}
+	metrics, err := newMetrics(db, installation, a.logger(), a.clock(), archive)
 	if err != nil {
 		return err
 	}
@@ -141,6 +145,10 @@ func (o *webOptions) serveOn(
 	for _, warning := range warnings {
 		logger.WarnContext(ctx, "a secret is weak", slog.String("why", warning))
 	}
+	archive, err := a.archive(ctx)
+	if err != nil {
+		return err
+	}
 	key, err := sessionKey(ctx, db)
 	if err != nil {
 		return err
@@ -148,8 +156,9 @@ func (o *webOptions) serveOn(
 	databases := a.databases(db, nil)
 	defer databases.Close()
 	handler := ui.Handler(ui.Config{
-		Views: &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
-		DB:    db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
+		Archive: archive,
+		Views:   &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
+		DB:      db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
 		Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)

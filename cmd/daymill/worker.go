@@ -73,6 +73,7 @@ type workerCmd struct {
 type workerProcess struct {
 	engineOptions
 	workerOptions
+	archiveOptions `embed:"" prefix:"archive-"`
 }
 
 // workerOptions holds the options of a process that works jobs.
@@ -174,12 +175,16 @@ func (c *workerProcess) work(
 	}
 	databases := a.databases(db, nil)
 	defer databases.Close()
+	archive, err := c.archiveWork(ctx, a)
+	if err != nil {
+		return err
+	}
 	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace, Listeners: told.listeners}
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
-		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db, views), Views: views,
+		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db, views), Views: views, Archive: archive,
 	})
 	if err != nil {
 		return err

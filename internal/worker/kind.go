@@ -82,6 +82,15 @@ func Kinds() []Kind {
 		newKind(Kind{
 			Does: "Reads the existing rows of tables into the log, chunk by chunk.",
 		}, controlTimeout, newSnapshotTablesWorker),
+		newKind(Kind{
+			Does: "Dumps the database into the archive again.",
+		}, archiveTimeout, newBaseArchiveWorker),
+		newKind(Kind{
+			Does: "Deletes segments and bases of the archive that are older than the rule says.",
+		}, archiveTimeout, newPruneArchiveWorker),
+		newKind(Kind{
+			Does: "Restores the archive into a scratch database, and compares every table with the source.",
+		}, archiveTimeout, newProveArchiveWorker),
 	}
 }
 

@@ -63,6 +63,8 @@ type Config struct {
 	Capture *Capture
 	// Views works on views. If it is nil, the worker does not.
 	Views *view.Engine
+	// Archive keeps an archive of the database; nothing does if nil.
+	Archive *Archive
 	// Listeners receive the worker's events; may be empty.
 	Listeners telemetry.Listeners
 	Name      string // of the process, in the ledger and in River's tables; must be unique
@@ -184,6 +186,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if engine := w.config.Views; engine != nil {
 		group.Go(func() error { w.reconciler.views(ctx, engine); return nil })
+	}
+	if archive := w.config.Archive; archive != nil {
+		group.Go(func() error { w.reconciler.archive(ctx, archive); return nil })
 	}
 	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {

@@ -20,6 +20,18 @@ func Duration(d time.Duration) string { return present.Duration(d) }
 // Percent formats a share from 0 to 1.
 func Percent(share float64) string { return strconv.Itoa(int(min(1, max(0, share))*100)) + " %" }
 
+// Bytes writes a number of bytes.
+func Bytes(n int64) string {
+	switch {
+	case n < 1<<20:
+		return Number((n+1023)>>10) + " KiB"
+	case n < 1<<30:
+		return Number(n>>20) + " MiB"
+	default:
+		return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
+	}
+}
+
 // Shortened cuts a text of any length so that it fits a table cell.
 func Shortened(text string, most int) string {
 	runes := 0

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	archive "github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
@@ -81,7 +82,8 @@ type failureView struct {
 type Pages struct {
 	*page.Site
 
-	Finder *calendar.Finder
+	Finder  *calendar.Finder
+	Archive *archive.Source // nil where none is known
 
 	faults faults
 	checks checks
@@ -160,7 +162,7 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	sc := page.ScopeOf(ctx)
 	var view statusView
 	missing := s.Finder.Of(ctx, calendar.YearOf(sc.Today), sc.Today)
-	read, err := verdict.Read(ctx, s.DB, s.Installation, sc.Now, func(facts *standing.Facts) error {
+	read, err := verdict.Read(ctx, s.DB, s.Installation, sc.Now, s.Archive, func(facts *standing.Facts) error {
 		facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
 		facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(sc.Today))
 		facts.Faults = s.faults.of(ctx, s.Site)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	archive "github.com/daymill/daymill/internal/archive/standing"
 	capture "github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/health"
@@ -26,9 +27,10 @@ type Verdict struct {
 }
 
 // Read reads and judges the state. The caller adds facts that are expensive to find out, such as dates that have events and that
-// nobody has requested: pages cache them, and commands look each time.
+// nobody has requested: pages cache them, and commands look each time. The archive is nil if
+// none is known.
 func Read(
-	ctx context.Context, conn *postgres.DB, installation schema.Installation, now time.Time, add func(facts *standing.Facts) error,
+	ctx context.Context, conn *postgres.DB, installation schema.Installation, now time.Time, archived *archive.Source, add func(facts *standing.Facts) error,
 ) (Verdict, error) {
 	facts, err := standing.Read(ctx, conn, installation.Zone, now)
 	if err != nil {
@@ -45,7 +47,15 @@ func Read(
 	if err != nil {
 		return Verdict{}, err
 	}
-	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks(), views.Checks())}, nil
+	var kept []health.Check
+	if archived != nil {
+		facts, err := archived.Read(ctx, conn, now)
+		if err != nil {
+			return Verdict{}, err
+		}
+		kept = facts.Checks()
+	}
+	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks(), views.Checks(), kept)}, nil
 }
 
 // others reads the capabilities that an installation may not use. One that uses none of them pays for one short query.

@@ -1,0 +1,140 @@
+// Package standing judges how an archive stands: its checks are what the archive contributes to package health, to the doctor and to its
+// page.
+package standing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/ddl"
+	"github.com/daymill/daymill/internal/archive/store"
+	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+const (
+	// late is how old the last transaction of a slot that holds back WAL may be in the archive.
+	late = 15 * time.Minute
+	// baseAge and proofAge are how old the last base, and the last proof, get before somebody should look.
+	baseAge  = 14 * 24 * time.Hour
+	proofAge = 30 * 24 * time.Hour
+	// retained is how much WAL the slot holds back before somebody should look, in bytes.
+	retained = 4 << 30
+)
+
+// Facts are what the checks go by.
+type Facts struct {
+	Chain      chain.Chain
+	Slot       wal.Slot
+	HasSlot    bool
+	Triggers   bool // all are there, and on
+	Used       int  // of the disk, in percent; 0 for a bucket
+	Now        time.Time
+	Unreadable error
+}
+
+// Source reads the facts of one archive, again and again.
+type Source struct {
+	Store  *store.Store
+	reader chain.Reader
+}
+
+// Read reads them. An archive that cannot be read is a fact as well.
+func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Facts, err error) {
+	f.Now = now
+	if f.Chain, f.Unreadable = s.reader.Read(ctx, s.Store); f.Unreadable != nil {
+		return f, nil
+	}
+	f.Used, _ = s.Store.Used()
+	err = db.Read(ctx, func(on postgres.DBTX) (err error) {
+		if f.Slot, f.HasSlot, err = wal.FindSlot(ctx, on, f.Chain.Manifest.Slot); err != nil {
+			return err
+		}
+		f.Triggers, err = ddl.Installed(ctx, on)
+		return err
+	})
+	return f, err
+}
+
+const status = "daymill archive status"
+
+// Checks are the archive's.
+func (f Facts) Checks() []health.Check {
+	check := func(name string, rank health.Rank, level health.Level, judge func() string) health.Check {
+		return health.Check{Name: name, Rank: rank, Judge: func() (health.Finding, bool) {
+			sentence := judge()
+			return health.Finding{Level: level, Sentence: sentence, Command: status, Link: health.Link{Label: "Archive", Parts: []string{"archive"}}}, sentence != ""
+		}}
+	}
+	return []health.Check{
+		check("archive", health.Broken, health.Bad, f.broken),
+		check("archive_proof", health.Broken, health.Bad, f.refuted),
+		check("archive_late", health.Behind, health.Wait, f.late),
+		check("archive_old", health.Behind, health.Wait, f.old),
+	}
+}
+
+// broken is why the archive cannot be relied on.
+func (f Facts) broken() string {
+	switch {
+	case f.Unreadable != nil:
+		return "the archive cannot be read: " + f.Unreadable.Error()
+	case !f.HasSlot:
+		return "the archive's slot is gone, so that transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
+	case f.Slot.Lost():
+		return "the archive's slot was invalidated, so that transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
+	case !f.Chain.Manifest.Detection && !f.Triggers:
+		return "the archive's event triggers are missing or off, so that changes of the schema are not archived: run daymill archive remove, and init with a new place"
+	case f.Chain.Gapped():
+		gap := f.Chain.Gaps[len(f.Chain.Gaps)-1]
+		return fmt.Sprintf("the archive has a gap from %s on, and no base after it yet: %s", gap.At.Format(time.RFC3339), gap.Reason)
+	}
+	if err := f.Chain.Check(); err != nil {
+		return "the archive is not whole: " + err.Error()
+	}
+	return ""
+}
+
+// refuted says that the last proof failed.
+func (f Facts) refuted() string {
+	if n := len(f.Chain.Proofs); n > 0 && f.Chain.Proofs[n-1].Failure != "" {
+		return "the last proof of the archive failed: " + f.Chain.Proofs[n-1].Failure
+	}
+	return ""
+}
+
+func (f Facts) late() string {
+	if f.Unreadable != nil || !f.HasSlot {
+		return ""
+	}
+	_, last := f.Chain.End()
+	switch {
+	case !f.Slot.Active:
+		return "nobody archives the database: start daymill archive run, or a worker with DAYMILL_ARCHIVE"
+	case f.Slot.Retained > retained:
+		return fmt.Sprintf("the archive's slot holds back %d MiB of WAL, and is dropped before it fills the disk", f.Slot.Retained>>20)
+	case f.Used >= store.Full:
+		return fmt.Sprintf("%d %% of the archive's disk is used: prune the archive, or move it", f.Used)
+	case f.Slot.Behind > retained/4 && f.Now.Sub(last) > late:
+		return fmt.Sprintf("the archive is %s behind", f.Now.Sub(last).Truncate(time.Second))
+	}
+	return ""
+}
+
+func (f Facts) old() string {
+	bases, proofs := len(f.Chain.Bases), len(f.Chain.Proofs)
+	switch {
+	case f.Unreadable != nil || bases == 0:
+		return ""
+	case f.Now.Sub(f.Chain.Bases[bases-1].At) > baseAge:
+		return fmt.Sprintf("the archive's last base is of %s: run daymill archive base", f.Chain.Bases[bases-1].At.Format(time.DateOnly))
+	case proofs == 0 && f.Now.Sub(f.Chain.Manifest.CreatedAt) > proofAge:
+		return "nobody has ever restored the archive: run daymill archive prove"
+	case proofs > 0 && f.Now.Sub(f.Chain.Proofs[proofs-1].At) > proofAge:
+		return fmt.Sprintf("the archive was last restored on %s: run daymill archive prove", f.Chain.Proofs[proofs-1].At.Format(time.DateOnly))
+	}
+	return ""
+}
