@@ -1,0 +1,74 @@
+package worker_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/standing"
+	"github.com/daymill/daymill/internal/archive/store"
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/worker"
+)
+
+// TestArchive keeps an archive with a worker alone: it reads the slot, makes the bases and the proofs that are due, and the verdict says
+// so when a segment was altered.
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+	db := pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	dir := filepath.Join(t.TempDir(), "archive")
+	place, err := store.Directory(dir)
+	require.NoError(t, err)
+	super, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL})
+	require.NoError(t, err)
+	t.Cleanup(super.Close)
+	config := base.Config{Source: super, URL: db.URL, Store: place, Clock: pace.SystemClock{}}
+	_, err = base.Init(t.Context(), config, base.Options{Compression: store.Gzip})
+	require.NoError(t, err)
+	b := &testBundle{db: db}
+	b.start(t, func(c *worker.Config) {
+		c.Machine, c.Capture = pace.SystemClock{}, &worker.Capture{}
+		c.Archive = &worker.Archive{
+			URL: db.URL, Store: place, Size: 1000, Age: 500 * time.Millisecond, Rule: retention.Default(), Scratch: server.URL("postgres"),
+			BaseEvery: time.Nanosecond, ProveEvery: 24 * time.Hour,
+		}
+	})
+	source := &standing.Source{Store: place}
+	facts := func() standing.Facts {
+		facts, err := source.Read(t.Context(), super, time.Now())
+		require.NoError(t, err)
+		return facts
+	}
+	var archive chain.Chain
+	require.Eventually(t, func() bool {
+		var err error
+		archive, err = chain.Read(t.Context(), place)
+		return err == nil && len(archive.Bases) >= 2 && len(archive.Proofs) == 1 && len(archive.Segments) > 2
+	}, 4*patience, 50*time.Millisecond)
+	require.Empty(t, archive.Proofs[0].Failure)
+	require.Equal(t, "the schedule", archive.Bases[1].Reason)
+	require.Empty(t, health.Judge(facts().Checks()))
+
+	// A segment after the last base is altered: the next proof finds it, and the verdict says so.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, archive.Segments[len(archive.Segments)-1].File.Name), []byte("no"), 0o600))
+	admin, err := worker.NewAdmin(super, db.Installation)
+	require.NoError(t, err)
+	require.NoError(t, admin.ArchiveJob(t.Context(), true, audit.Who{Actor: "a test", Via: audit.ViaCLI}))
+	require.Eventually(t, func() bool {
+		found := health.Judge(facts().Checks())
+		return len(found) > 0 && found[0].Level == health.Bad && strings.Contains(found[0].Sentence, "the last proof of the archive failed")
+	}, 4*patience, 50*time.Millisecond)
+}
