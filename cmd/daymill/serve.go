@@ -34,7 +34,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	told, err := a.telemetry(db, installation, a.logger())
+	told, err := a.telemetry(ctx, db, installation, a.logger())
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	archive "github.com/daymill/daymill/internal/archive/signal"
 	capture "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/rollup/signal"
@@ -27,15 +28,15 @@ import (
 
 // signalFolders are the packages that have signals.
 func signalFolders() []string {
-	return []string{"internal/rollup/signal", "internal/capture/signal", "internal/view/signal", "internal/worker", "ui/door"}
+	return []string{"internal/rollup/signal", "internal/capture/signal", "internal/view/signal", "internal/archive/signal", "internal/worker", "ui/door"}
 }
 
 func allSignals() []telemetry.Signal {
-	return slices.Concat(signal.All(), capture.All(), view.All(), worker.Signals(), door.Signals())
+	return slices.Concat(signal.All(), capture.All(), view.All(), archive.All(), worker.Signals(), door.Signals())
 }
 
 func allMetrics() []telemetry.Metric {
-	return slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), worker.Metrics(), door.Metrics())
+	return slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), archive.Metrics(), worker.Metrics(), door.Metrics())
 }
 
 // TestSignals holds what capabilities contribute to telemetry together with the documentation.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	archive "github.com/daymill/daymill/internal/archive/signal"
 	capture "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/signal"
@@ -31,16 +32,16 @@ type processTelemetry struct {
 }
 
 // telemetry returns the listeners of a worker process: the log, Prometheus, and OpenTelemetry if a.trace turned it on.
-func (a *app) telemetry(db *postgres.DB, installation schema.Installation, logger *slog.Logger) (*processTelemetry, error) {
-	archive, err := a.archive(context.Background())
+func (a *app) telemetry(ctx context.Context, db *postgres.DB, installation schema.Installation, logger *slog.Logger) (*processTelemetry, error) {
+	kept, err := a.archive(ctx)
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := newMetrics(db, installation, logger, a.clock(), archive)
+	metrics, err := newMetrics(db, installation, logger, a.clock(), kept)
 	if err != nil {
 		return nil, err
 	}
-	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry, slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), worker.Metrics()))}
+	listeners := telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(metrics.registry, slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), archive.Metrics(), worker.Metrics()))}
 	if a.tracer != nil {
 		listeners = append(listeners, a.tracer)
 	}

@@ -126,7 +126,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	told, err := a.telemetry(db, installation, a.logger())
+	told, err := a.telemetry(ctx, db, installation, a.logger())
 	if err != nil {
 		return err
 	}

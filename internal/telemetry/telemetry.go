@@ -54,47 +54,34 @@ func (l Listeners) tell(ctx context.Context, signal Signal) context.Context {
 	return ctx
 }
 
-// Events returns one event of each type, in the order of the documentation.
-func Events() []Event {
-	return []Event{
-		RunStart{},
-		RunStop{},
-		RunError{},
-		PhaseStart{},
-		PhaseStop{},
-		Slice{},
-		Batch{},
-		RequestClaim{},
-		RequestSatisfy{},
-		RequestEnqueue{},
-		RunRescue{},
-		Fault{},
-		BackfillStart{},
-		BackfillAdvance{},
-		BackfillStop{},
-		VerifyStart{},
-		Verify{},
-		ViewTaskStart{},
-		ViewTaskStop{},
-		ViewRefreshStart{},
-		ViewRefresh{},
-		ViewDrift{},
-		ViewSwap{},
-		AccessRefuse{},
-		StreamStart{},
-		StreamError{},
-		Gap{},
-		LandStart{},
-		Land{},
-		DeliveryStart{},
-		Delivery{},
-		ChunkStart{},
-		Chunk{},
-		ArchiveStart{},
-		ArchiveError{},
-		ArchiveSeal{},
-		ArchiveGap{},
-		ArchiveBase{},
-		ArchiveProof{},
+// Metric is a counter or a histogram of what signals report.
+type Metric struct {
+	Name, Help string
+	Buckets    []float64 // of a histogram, in seconds; nil for a counter
+	Labels     []string
+	// Values are, for each label, those that are there from the start, at 0, in all combinations: so a rate over them sees the first
+	// sample.
+	Values [][]string
+}
+
+// Sample changes a metric: it is added to a counter, or observed by a histogram.
+type Sample struct {
+	Metric string   // its name
+	Labels []string // the labels' values
+	Value  float64
+	// First makes the series, at 0, and changes nothing: a rate over it sees the first sample.
+	First bool
+}
+
+// Milliseconds is a field with a duration as the ledger keeps it, with a fraction.
+func Milliseconds(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, float64(d.Microseconds())/1000)
+}
+
+// Failure is the field of an error: empty for nil.
+func Failure(err error) slog.Attr {
+	if err == nil {
+		return slog.String("error", "")
 	}
+	return slog.String("error", err.Error())
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/keeper"
 	"github.com/daymill/daymill/internal/archive/proof"
 	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/signal"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/pace"
@@ -122,7 +123,7 @@ func (w *archiveWorker[A]) Work(ctx context.Context, _ *river.Job[A]) error {
 func newBaseArchiveWorker(a *assembly) river.Worker[jobs.BaseArchiveArgs] {
 	return &archiveWorker[jobs.BaseArchiveArgs]{archive: a.config.Archive, work: func(ctx context.Context, archive *Archive) error {
 		made, err := base.Take(ctx, base.Config{Source: a.config.DB, URL: archive.URL, Store: archive.Store, Clock: a.config.Clock}, "the schedule")
-		telemetry.Tell(ctx, a.config.Listeners, telemetry.ArchiveBase{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
+		telemetry.Tell(ctx, a.config.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 		if err != nil {
 			return err
 		}
@@ -149,7 +150,7 @@ func newProveArchiveWorker(a *assembly) river.Worker[jobs.ProveArchiveArgs] {
 		if err != nil {
 			return err
 		}
-		telemetry.Tell(ctx, a.config.Listeners, telemetry.ArchiveProof{
+		telemetry.Tell(ctx, a.config.Listeners, signal.Proof{
 			Position: proved.Position, Tables: proved.Tables, Rows: proved.Rows, Failure: proved.Failure, Took: proved.Took,
 		})
 		return river.RecordOutput(ctx, proved)

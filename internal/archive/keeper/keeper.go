@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/signal"
 	"github.com/daymill/daymill/internal/archive/stream"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -63,13 +64,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			Source: k.Source, URL: k.URL, Store: k.Store, Clock: k.Clock, Size: k.Size, Age: k.Age,
 			Started: func() {
 				call(again)
-				telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveStart{Database: manifest.Database})
+				telemetry.Tell(ctx, k.Listeners, signal.Start{Database: manifest.Database})
 				if k.Started != nil {
 					k.Started()
 				}
 			},
 			Sealed: func(seal segment.Seal) {
-				telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveSeal{
+				telemetry.Tell(ctx, k.Listeners, signal.Seal{
 					Position: seal.To, Transactions: seal.Transactions, Bytes: seal.File.Bytes, Text: seal.Text, LastCommit: seal.LastCommit,
 				})
 			},
@@ -101,15 +102,15 @@ func call(again chan struct{}) {
 }
 
 func (k *Keeper) failed(ctx context.Context, err error) {
-	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveError{Err: err})
+	telemetry.Tell(ctx, k.Listeners, signal.Error{Err: err})
 }
 
 func (k *Keeper) tell(ctx context.Context, gap chain.Gap) {
-	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveGap{From: gap.From, Kind: gap.Kind, Reason: gap.Reason})
+	telemetry.Tell(ctx, k.Listeners, signal.Gap{From: gap.From, Kind: gap.Kind, Reason: gap.Reason})
 }
 
 func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
-	telemetry.Tell(ctx, k.Listeners, telemetry.ArchiveBase{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
+	telemetry.Tell(ctx, k.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 }
 
 // begin writes the gap down and begins a new chain of segments. The gap comes first: killed in between, the keeper goes on from there.

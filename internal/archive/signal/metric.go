@@ -1,0 +1,32 @@
+package signal
+
+import "github.com/daymill/daymill/internal/telemetry"
+
+// Names of the metrics.
+const (
+	transactions = "daymill_archive_transactions_total"
+	segmentBytes = "daymill_archive_segment_bytes_total"
+	failures     = "daymill_archive_errors_total"
+	gaps         = "daymill_archive_gaps_total"
+	bases        = "daymill_archive_bases_total"
+	proofs       = "daymill_archive_proofs_total"
+)
+
+// Outcomes of bases and proofs.
+const (
+	complete = "complete"
+	failed   = "failed"
+)
+
+// Metrics returns the metrics that the signals change.
+func Metrics() []telemetry.Metric {
+	outcome, outcomes := []string{"outcome"}, [][]string{{complete, failed}}
+	return []telemetry.Metric{
+		{Name: transactions, Help: "Transactions in segments that were sealed."},
+		{Name: segmentBytes, Help: "Bytes of segments that were sealed."},
+		{Name: failures, Help: "How often the database could not be archived."},
+		{Name: gaps, Help: "Gaps of the archive."},
+		{Name: bases, Help: "Bases that were made, or could not be.", Labels: outcome, Values: outcomes},
+		{Name: proofs, Help: "Restores that were compared with their source.", Labels: outcome, Values: outcomes},
+	}
+}
