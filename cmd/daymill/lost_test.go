@@ -90,7 +90,7 @@ func TestLost(t *testing.T) {
 		require.Contains(t, text, "failure  inventory     the schema daymill is missing")
 		require.NotContains(t, text, "the column")
 		text = requireOK(t, db.URL, "migrate")
-		require.Contains(t, text, "put right: the schema daymill, which was missing; what was in it is lost, unless a backup has it\n")
+		require.Contains(t, text, "restored: the schema daymill, which was missing; what was in it is lost, unless a backup has it\n")
 		require.NotContains(t, text, "the constraint")
 		_, err = db.Exec(t.Context(), workerSeen)
 		require.NoError(t, err)

@@ -127,7 +127,7 @@ func TestServe(t *testing.T) {
 			"from": {"2026-03-01"}, "to": {"2026-03-03"}, "which": {"all"},
 		})
 		require.Equal(t, http.StatusOK, status, body)
-		require.Contains(t, body, "Started.")
+		require.Contains(t, body, "Backfill 1")
 		require.Eventually(t, func() bool {
 			_, body := send(t, http.MethodGet, pages+"backfills/1", nil)
 			return strings.Contains(body, "3 of 3 dates done.")

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,14 @@ func TestArchive(t *testing.T) {
 		require.NoError(t, err)
 		return facts
 	}
+	t.Cleanup(func() {
+		rows, _ := super.Pool.Query(context.Background(), "SELECT kind || ' ' || state || ' ' || errors::text || coalesce(output::text, '') FROM daymill.jobs WHERE kind LIKE '%archive%'")
+		for rows.Next() {
+			var text string
+			_ = rows.Scan(&text)
+			t.Log(text)
+		}
+	})
 	admin, err := worker.NewAdmin(super, db.Installation)
 	require.NoError(t, err)
 	who := audit.Who{Actor: "a test", Via: audit.ViaCLI}

@@ -27,7 +27,7 @@ var mutants = []broken{
 		File: "internal/db/request.sql.go", After: "const requestSatisfy =", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
 	{"ClaimLate", []mutant.Edit{
-		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := replay.Follow", To: "	if err := replay.Follow"},
+		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow(ctx)", To: "	if err := a.follow(ctx)"},
 		{File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
 	}},
 	{"CursorKept", []mutant.Edit{{ // A scan from the start begins above the cursor of the run before.

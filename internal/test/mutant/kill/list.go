@@ -225,7 +225,7 @@ func views() []broken {
 		edit("View/RowsThatWere", pkg, "^TestFaults$", planSQL, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
 		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", planSQL, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
 		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if err := error(nil); remove == \"\" {"),
-		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, i, keys)", "err = nil"),
+		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, index, keys)", "err = nil"),
 		edit("View/CaughtUp", pkg, "^TestFill$", taskGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
 		edit("View/FilledAgain", pkg, "^TestFill$", taskGo, "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
 		edit("View/FilledByOne", pkg, "^TestFill$", fillGo, "", "return id == w.task.ID, nil", "return id != 0, nil"),
