@@ -74,7 +74,7 @@ func TestAPIViews(t *testing.T) {
 		viewer, nobody := basic("viewer", viewerPassword), header("Authorization", "")
 		b.ask(t, "POST", "/api/views", `{"definition": `+apiView+`}`, http.StatusAccepted, nil)
 		for path, body := range map[string]string{
-			"POST /api/views": `{"definition": ` + apiView + `}`, "DELETE /api/views/staff": "", "POST /api/views/staff/rebuild": "", "POST /api/views/staff/resume": "",
+			"POST /api/views": `{"definition": ` + apiView + `}`, "DELETE /api/views/staff": "", "POST /api/views/staff/rebuild": "{}", "POST /api/views/staff/resume": "{}",
 			"POST /api/views/staff/refresh": "{}", "POST /api/views/staff/verify": "{}", "POST /api/views/staff/pause": "{}", "POST /api/views/staff/drift": `{"decision": "accept"}`,
 		} {
 			var method, at string
@@ -137,7 +137,7 @@ func TestAPIViews(t *testing.T) {
 		b.ask(t, "POST", "/api/views/staff/pause", `{"because": "maintenance"}`, http.StatusNoContent, nil)
 		b.ask(t, "GET", "/api/views/staff", "", http.StatusOK, &shown)
 		require.Equal(t, []string{"paused", "maintenance"}, []string{shown.State, shown.Reason})
-		b.ask(t, "POST", "/api/views/staff/resume", "", http.StatusNoContent, nil)
+		b.ask(t, "POST", "/api/views/staff/resume", "{}", http.StatusNoContent, nil)
 
 		b.exec(t, "ALTER TABLE public.people ADD COLUMN age integer DEFAULT 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
@@ -146,7 +146,7 @@ func TestAPIViews(t *testing.T) {
 		require.Equal(t, 1, decided.Decided)
 		b.work(t)
 		require.Equal(t, "7", b.text(t, "SELECT DISTINCT age::text FROM views.staff"))
-		b.ask(t, "POST", "/api/views/staff/rebuild", "", http.StatusAccepted, &made)
+		b.ask(t, "POST", "/api/views/staff/rebuild", "{}", http.StatusAccepted, &made)
 		b.work(t)
 		b.ask(t, "DELETE", "/api/views/staff", "", http.StatusNoContent, nil)
 		b.ask(t, "GET", "/api/views/staff", "", http.StatusNotFound, nil)
@@ -173,7 +173,7 @@ func TestAPIViews(t *testing.T) {
 			var method, at string
 			_, err := fmt.Sscan(path, &method, &at)
 			require.NoError(t, err)
-			require.Equal(t, http.StatusNotFound, b.call(t, method, at, "").status, path)
+			require.Equal(t, http.StatusNotFound, b.call(t, method, at, map[string]string{"POST": "{}"}[method]).status, path)
 		}
 		b.ask(t, "POST", "/api/views", `{"definition": `+apiView+`}`, http.StatusAccepted, nil)
 		for path, body := range map[string]string{"refresh": `{"keys": []}`, "verify": `{"repair": false}`, "drift": `{"decision": "maybe"}`} {

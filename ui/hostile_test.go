@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/archive/standing"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
@@ -59,6 +61,8 @@ func routes() []route {
 	}
 	return []route{
 		{"GET", "/{$}", map[string]string{"year": "2026"}},
+		{"GET", "/archive", nil},
+		{"POST", "/archive", map[string]string{"action": "base"}},
 		{"GET", "/audit", page(map[string]string{"actor": "admin", "via": "web", "action": "request dates", "after": "5"})},
 		{"GET", "/backfills", page(form)},
 		{"POST", "/backfills", form},
@@ -243,7 +247,11 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 	faults = new(atomic.Int64)
 	db := pgtest.Database(t, pgtest.Installed{EntityType: kind, TimeZone: "UTC"})
 	db.RawEvents(t)
-	s = serve(t, db, func(c *ui.Config) { c.Logger = slog.New(errorsLogged{c.Logger.Handler(), faults}) })
+	place, err := store.Directory(t.TempDir())
+	require.NoError(t, err)
+	s = serve(t, db, func(c *ui.Config) {
+		c.Logger, c.Archive = slog.New(errorsLogged{c.Logger.Handler(), faults}), &standing.Source{Store: place}
+	})
 	s.clock.set(time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC))
 	for _, sql := range []string{
 		"CREATE TABLE public.canary AS SELECT 1 AS alive",

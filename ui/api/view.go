@@ -224,10 +224,8 @@ func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name
 	if s.Views == nil {
 		return errNoViews
 	}
-	if into != nil {
-		if err := decode(r, into); err != nil {
-			return err
-		}
+	if err := decode(r, into); err != nil {
+		return err
 	}
 	v, err := s.named(r, s.DB)
 	if err != nil {
@@ -243,7 +241,7 @@ func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name
 
 // apiRebuildView builds a view's table again, beside the one that is served.
 func (s *API) apiRebuildView(w http.ResponseWriter, r *http.Request) error {
-	return s.ask(w, r, nil, func(name string) ([]int64, error) {
+	return s.ask(w, r, &struct{}{}, func(name string) ([]int64, error) {
 		id, err := s.Views.Rebuild(r.Context(), name, whoAsks(r.Context()))
 		return []int64{id}, err
 	})
@@ -349,6 +347,9 @@ func (s *API) apiPauseView(w http.ResponseWriter, r *http.Request) error {
 
 // apiResumeView resumes a paused view.
 func (s *API) apiResumeView(w http.ResponseWriter, r *http.Request) error {
+	if err := decode(r, &struct{}{}); err != nil {
+		return err
+	}
 	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error { return view.Resume(r.Context(), tx, v, whoAsks(r.Context())) })
 }
 
