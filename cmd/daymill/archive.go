@@ -141,7 +141,7 @@ func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archiv
 	if a.Archive == "" {
 		return nil, nil //nolint:nilnil // Then it keeps none.
 	}
-	if err := o.segmentOptions.check(); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	codec, err := o.codec()

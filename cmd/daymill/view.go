@@ -156,7 +156,7 @@ func readingText(r view.Reading, when func(time.Time) string) string {
 	if r.Column != "" {
 		text += fmt.Sprintf("changes of %s every %s, ", r.Column, duration(r.Every))
 	}
-	text += fmt.Sprintf("all rows every %s", duration(r.Full))
+	text += "all rows every " + duration(r.Full)
 	if r.LookedAt != nil {
 		text += "; looked at " + when(*r.LookedAt)
 	}

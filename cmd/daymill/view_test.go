@@ -62,7 +62,7 @@ func (b *viewBundle) ends(t *testing.T, code int, args ...string) string {
 		return string(output)
 	}
 	require.NoError(t, err)
-	require.Equal(t, code, exitOK, "%v: %s", args, output)
+	require.Equal(t, exitOK, code, "%v: %s", args, output)
 	return string(output)
 }
 
@@ -219,8 +219,11 @@ func testViewVerbs(t *testing.T, binary string) {
 	require.Contains(t, b.run(t, "verify", "staff", "--repair"), "1 repaired")
 	require.Contains(t, b.run(t, "rebuild", "staff", "--wait"), "build done")
 	var shown struct {
-		State string
-		Tasks []struct{ Kind, State string }
+		State string `json:"state"`
+		Tasks []struct {
+			Kind  string `json:"kind"`
+			State string `json:"state"`
+		} `json:"tasks"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(b.run(t, "show", "staff", "--json")), &shown))
 	require.Equal(t, "serving", shown.State)

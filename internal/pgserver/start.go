@@ -144,6 +144,7 @@ func (s *Server) command(ctx context.Context, name string, arguments ...string) 
 }
 
 // environment returns this process's environment without variables that change where Postgres's programs connect, and with English
+// messages.
 func environment() []string {
 	env := []string{"LC_ALL=C"}
 	for _, variable := range os.Environ() {

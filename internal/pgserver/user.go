@@ -48,7 +48,7 @@ func ownDir(path string) (string, error) {
 		return "", fmt.Errorf("make a directory for Postgres: %w", err)
 	}
 	if closed := closedAncestor(path); closed != "" && account() != nil {
-		return "", fmt.Errorf("Postgres runs as another user than root, and this user cannot access %s: "+
+		return "", fmt.Errorf("another user than root runs Postgres, and this user cannot access %s: "+
 			"run `chmod o+x %s`, or give a directory that is open", closed, closed)
 	}
 	return path, own(path)

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/daymill/daymill/internal/view/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -20,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
+	"github.com/daymill/daymill/internal/view/signal"
 )
 
 // Drift is a change of a view's tables since the view was created.
@@ -256,18 +255,18 @@ func uses(p *plan.Plan, i int, c plan.Column) bool {
 }
 
 // dropped keeps a column in the view, as NULL.
-func (d *difference) dropped(v Version, index int, c plan.Column) {
+func (d *difference) dropped(version Version, index int, c plan.Column) {
 	d.adapt = true
 	if d.definition.Tables[index].Changed == c.Name {
 		d.definition.Tables[index].Changed = ""
 		d.addf(dropped, index, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[index].Alias())
 	}
-	if !uses(v.Plan, index, c) {
+	if !uses(version.Plan, index, c) {
 		return
 	}
 	alias := d.definition.Tables[index].Alias()
 	d.addf(dropped, index, c.Number, "column %s of %s was dropped", c.Name, alias)
-	if slices.Contains(v.Plan.Joined(index), c.Name) || slices.Contains(v.Plan.Sources[index].Key, c.Name) {
+	if slices.Contains(version.Plan.Joined(index), c.Name) || slices.Contains(version.Plan.Sources[index].Key, c.Name) {
 		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
 		d.halt()
 		return
@@ -284,7 +283,7 @@ func (d *difference) dropped(v Version, index int, c plan.Column) {
 			return
 		}
 		column.As, column.Type, column.Deleted, column.NotNull = column.Output(), c.Type, true, false
-		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool { return o.Table == index && o.Number == c.Number && o.NotNull })
+		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(version.Plan.Outputs, func(o plan.Output) bool { return o.Table == index && o.Number == c.Number && o.NotNull })
 	}
 }
 

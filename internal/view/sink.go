@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/daymill/daymill/internal/view/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -19,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
+	"github.com/daymill/daymill/internal/view/signal"
 )
 
 // Sink takes the changes of one database for one view.

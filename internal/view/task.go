@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/daymill/daymill/internal/view/signal"
-
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/plan"
+	"github.com/daymill/daymill/internal/view/signal"
 )
 
 // Kinds of tasks.

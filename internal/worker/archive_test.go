@@ -75,7 +75,7 @@ func TestArchive(t *testing.T) {
 	// The proof is written before its job has ended, and until then another job would be the same.
 	require.Eventually(t, func() bool {
 		var ended bool
-		err := db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM daymill.jobs WHERE kind = 'prove_archive' AND state = 'completed')").Scan(&ended)
+		err := db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM public.river_job WHERE kind = 'prove_archive' AND state = 'completed')").Scan(&ended)
 		return err == nil && ended
 	}, patience, 50*time.Millisecond)
 	require.NoError(t, admin.ArchiveJob(t.Context(), true, who))

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -19,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/jobs"

@@ -6,13 +6,12 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
 )

@@ -5,10 +5,9 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/daymill/daymill/internal/capture/signal"
-
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"

@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"

@@ -195,7 +195,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-w.client.Stopped():
-			return errors.New("River's client has stopped unexpectedly")
+			return errors.New("the client of River has stopped unexpectedly")
 		}
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()

@@ -74,20 +74,22 @@ func topOrders() []string { return []string{"events", "views", "clicks", "saves"
 
 // dateProgressView is the progress of a run.
 type dateProgressView struct {
+	figure.Figures
+
 	Phase  string
 	Done   int64 // in thousandths
 	Since  time.Time
 	Worker string
-	figure.Figures
 }
 
 type dateRunView struct {
+	figure.Figures
+
 	ID, State, Worker, Error    string
 	StartedAt                   time.Time
 	FinishedAt                  *time.Time
 	Took                        time.Duration
 	JobID, Attempt, ResumedFrom string
-	figure.Figures
 }
 
 type dateRequestView struct {

@@ -59,7 +59,7 @@ func (d *Door) who(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	case r.Header.Get("Hx-Request") == "true":
 		reply.Text(w, http.StatusUnauthorized, "The session is over: load the page again and log in.\n")
 	case came == none && strings.Contains(r.Header.Get("Accept"), "text/html"):
-		http.Redirect(w, r, d.loginAddress(r), http.StatusSeeOther) //nolint:gosec // The address is of ours.
+		http.Redirect(w, r, d.loginAddress(r), http.StatusSeeOther)
 	default:
 		w.Header().Set("WWW-Authenticate", `Basic realm="Daymill", charset="UTF-8"`)
 		reply.Text(w, http.StatusUnauthorized, "Daymill wants a user and a password.\n")

@@ -97,7 +97,7 @@ func (d *Door) RemoveCookie(w http.ResponseWriter, r *http.Request, name string)
 }
 
 func (s *sessions) cookie(r *http.Request, name, value string, age int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // It is secure where the browser speaks TLS; without TLS there is no other way.
 		Name: name, Value: value, Path: s.path, MaxAge: age, HttpOnly: true, Secure: overTLS(r), SameSite: http.SameSiteLaxMode,
 	}
 }

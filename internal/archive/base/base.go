@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
@@ -39,6 +40,8 @@ var restoreScript string
 //go:embed begin.sql
 var BeginSQL string
 
+// EndSQL ends a restore.
+//
 //go:embed end.sql
 var EndSQL string
 
@@ -153,8 +156,8 @@ func Take(ctx context.Context, config Config, reason string) (chain.Base, error)
 }
 
 // take makes a slot and dumps at its snapshot, which is there as long as the connection runs no other command.
-func take(ctx context.Context, config Config, m *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string) (base chain.Base, err error) {
-	codec, err := m.Codec()
+func take(ctx context.Context, config Config, manifest *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string) (base chain.Base, err error) {
+	codec, err := manifest.Codec()
 	if err != nil {
 		return base, err
 	}
@@ -179,10 +182,10 @@ func take(ctx context.Context, config Config, m *chain.Manifest, options pglogre
 		return base, fmt.Errorf("ask for the time: %w", err)
 	}
 	dir := chain.BaseDir(base.Position)
-	d := &dump{store: config.Store, codec: codec, dir: dir, part: partBytes}
+	dumped := &dump{store: config.Store, codec: codec, dir: dir, part: partBytes}
 	err = run(ctx, config.URL, func(from io.Reader) error {
-		d.from = bufio.NewReaderSize(from, 1<<20)
-		return d.run(ctx)
+		dumped.from = bufio.NewReaderSize(from, 1<<20)
+		return dumped.run(ctx)
 	}, "pg_dump", "--snapshot="+slot.SnapshotName, "--encoding=UTF8", "--no-tablespaces")
 	if err != nil {
 		return base, err
@@ -202,13 +205,13 @@ func take(ctx context.Context, config Config, m *chain.Manifest, options pglogre
 		return base, err
 	}
 	after, err := codec.PutText(ctx, config.Store, dir+"5-after.sql", func(to io.Writer) error {
-		_, err := io.WriteString(to, ddl.Removal+"DROP PUBLICATION IF EXISTS "+pgx.Identifier{m.Slot}.Sanitize()+";\n"+sequences)
+		_, err := io.WriteString(to, ddl.Removal+"DROP PUBLICATION IF EXISTS "+pgx.Identifier{manifest.Slot}.Sanitize()+";\n"+sequences)
 		return err
 	})
 	if err != nil {
 		return base, err
 	}
-	base.At, base.Files, base.Took = base.At.UTC(), append(d.files, after), config.Clock.Now().Sub(begun)
+	base.At, base.Files, base.Took = base.At.UTC(), slices.Concat(dumped.files, []store.File{after}), config.Clock.Now().Sub(begun)
 	return base, chain.AddBase(ctx, config.Store, base)
 }
 

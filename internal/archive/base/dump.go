@@ -92,13 +92,13 @@ func (d *dump) take(to io.Writer) error {
 }
 
 // rows writes a part: as many rows as it takes, of one table or several.
-func (d *dump) rows(to io.Writer) error {
+func (d *dump) rows(writer io.Writer) error {
 	var size int64
 	for d.head != nil || d.next != nil && isCopy(d.next) {
 		if d.head == nil {
 			d.head = d.next
 		}
-		if _, err := to.Write(d.head); err != nil {
+		if _, err := writer.Write(d.head); err != nil {
 			return err
 		}
 		for whole := true; ; {
@@ -111,14 +111,14 @@ func (d *dump) rows(to io.Writer) error {
 				return fmt.Errorf("read the dump: %w", err)
 			}
 			whole = line[len(line)-1] == '\n'
-			if _, err := to.Write(line); err != nil {
+			if _, err := writer.Write(line); err != nil {
 				return err
 			}
 			if size += int64(len(line)); over {
 				break
 			}
 			if whole && size > d.part {
-				_, err := io.WriteString(to, "\\.\n")
+				_, err := io.WriteString(writer, "\\.\n")
 				return err
 			}
 		}
@@ -192,43 +192,43 @@ func (l *lexer) outside() bool { return l.quote == 0 && l.dollar == "" && l.comm
 var dollar = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$`)
 
 func (l *lexer) line(line []byte) {
-	for i := 0; i < len(line); i++ {
-		c, rest := line[i], line[i:]
+	for place := 0; place < len(line); place++ {
+		c, rest := line[place], line[place:]
 		switch {
 		case l.quote == 'E' && c == '\\':
-			i++
+			place++
 		case l.quote == 'E' && c == '\'' || l.quote != 0 && l.quote != 'E' && c == l.quote:
-			if i+1 < len(line) && line[i+1] == c {
-				i++ // A doubled one is a part of the text.
+			if place+1 < len(line) && line[place+1] == c {
+				place++ // A doubled one is a part of the text.
 			} else {
 				l.quote = 0
 			}
 		case l.quote != 0:
 		case l.dollar != "":
 			if bytes.HasPrefix(rest, []byte(l.dollar)) {
-				i += len(l.dollar) - 1
+				place += len(l.dollar) - 1
 				l.dollar = ""
 			}
 		case bytes.HasPrefix(rest, []byte("/*")):
 			l.comment++
-			i++
+			place++
 		case l.comment > 0:
 			if bytes.HasPrefix(rest, []byte("*/")) {
 				l.comment--
-				i++
+				place++
 			}
 		case bytes.HasPrefix(rest, []byte("--")):
 			return
 		case c == '\'':
-			if l.quote = c; i > 0 && (line[i-1] == 'E' || line[i-1] == 'e') && (i == 1 || !word(line[i-2])) {
+			if l.quote = c; place > 0 && (line[place-1] == 'E' || line[place-1] == 'e') && (place == 1 || !word(line[place-2])) {
 				l.quote = 'E'
 			}
 		case c == '"':
 			l.quote = c
-		case c == '$' && (i == 0 || !word(line[i-1])):
+		case c == '$' && (place == 0 || !word(line[place-1])):
 			if tag := dollar.Find(rest); tag != nil {
 				l.dollar = string(tag)
-				i += len(tag) - 1
+				place += len(tag) - 1
 			}
 		}
 	}

@@ -83,7 +83,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			err = k.begin(ctx, err)
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // It was told to stop.
+			return nil
 		}
 		if err != nil && !errors.Is(err, stream.ErrBusy) {
 			k.failed(ctx, err)

@@ -186,7 +186,7 @@ func TestChain(t *testing.T) {
 		}
 		b := setup(t, base.Options{Compression: store.Zstd})
 		stop := b.run(t, 3000)
-		random := rand.New(rand.NewPCG(14, uint64(points))) //nolint:gosec // The same one each time.
+		random := rand.New(rand.NewPCG(14, uint64(points)))
 		type point struct {
 			target chain.Target
 			want   string

@@ -54,7 +54,7 @@ func (r *restoration) open(to io.Writer) error {
 	return r.segment(io.LimitReader(file, size), to)
 }
 
-func (r *restoration) segment(from io.Reader, to io.Writer) error {
+func (r *restoration) segment(from io.Reader, writer io.Writer) error {
 	inside, skip := false, false
 	var last time.Time
 	return segment.Scan(from, func(line segment.Line) error {
@@ -86,11 +86,11 @@ func (r *restoration) segment(from io.Reader, to io.Writer) error {
 			return nil
 		}
 		if before != "" {
-			if _, err := io.WriteString(to, before); err != nil {
+			if _, err := io.WriteString(writer, before); err != nil {
 				return err
 			}
 		}
-		_, err := to.Write(line.Text)
+		_, err := writer.Write(line.Text)
 		return err
 	})
 }

@@ -46,7 +46,7 @@ type Source struct {
 func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Facts, err error) {
 	f.Now = now
 	if f.Chain, f.Unreadable = s.reader.Read(ctx, s.Store); f.Unreadable != nil {
-		return f, nil
+		return f, nil //nolint:nilerr // It is among the facts.
 	}
 	f.Used, _ = s.Store.Used()
 	err = db.Read(ctx, func(on postgres.DBTX) (err error) {

@@ -149,12 +149,12 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 }
 
 // relation records the columns of a table from here on.
-func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error {
+func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessage) error {
 	t := &known{
-		Table: row.Table{Name: row.Name(m.Namespace) + "." + row.Name(m.RelationName), Full: m.ReplicaIdentity == 'f'},
-		own:   m.Namespace == ddl.Schema,
+		Table: row.Table{Name: row.Name(message.Namespace) + "." + row.Name(message.RelationName), Full: message.ReplicaIdentity == 'f'},
+		own:   message.Namespace == ddl.Schema,
 	}
-	for _, c := range m.Columns {
+	for _, c := range message.Columns {
 		t.Columns = append(t.Columns, c.Name)
 		t.Types = append(t.Types, c.DataType)
 		t.Key = append(t.Key, c.Flags&1 == 1)
@@ -164,7 +164,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	// gone, nothing is known.
 	rows, err := d.source.Query(ctx, `
 		SELECT i.name FROM daymill_archive.identity AS i WHERE i.relation = $1
-		UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)`, m.RelationID)
+		UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)`, message.RelationID)
 	if err != nil {
 		return fmt.Errorf("look for identity columns: %w", err)
 	}
@@ -175,7 +175,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	for _, name := range t.Columns {
 		t.Always = append(t.Always, slices.ContainsFunc(always, func(a *string) bool { return a == nil || *a == name }))
 	}
-	d.tables[m.RelationID] = t
+	d.tables[message.RelationID] = t
 	if d.tag == "" || d.extension() || d.skip || t.own {
 		return nil
 	}

@@ -258,11 +258,11 @@ func (r *reader) receive(ctx context.Context) error {
 }
 
 func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) error {
-	switch m := message.(type) {
+	switch received := message.(type) {
 	case *pgproto3.CopyData:
-		switch m.Data[0] {
+		switch received.Data[0] {
 		case pglogrepl.PrimaryKeepaliveMessageByteID:
-			keepalive, err := pglogrepl.ParsePrimaryKeepaliveMessage(m.Data[1:])
+			keepalive, err := pglogrepl.ParsePrimaryKeepaliveMessage(received.Data[1:])
 			if err != nil {
 				return fmt.Errorf("read a keepalive: %w", err)
 			}
@@ -271,7 +271,7 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 				return r.status(ctx)
 			}
 		case pglogrepl.XLogDataByteID:
-			data, err := pglogrepl.ParseXLogData(m.Data[1:])
+			data, err := pglogrepl.ParseXLogData(received.Data[1:])
 			if err != nil {
 				return fmt.Errorf("read the stream: %w", err)
 			}
@@ -287,7 +287,7 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 			}
 		}
 	case *pgproto3.ErrorResponse:
-		return fmt.Errorf("read the slot: %w", pgconn.ErrorResponseToPgError(m))
+		return fmt.Errorf("read the slot: %w", pgconn.ErrorResponseToPgError(received))
 	case *pgproto3.CopyDone:
 		return errEnded
 	}

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/daymill/daymill/internal/capture/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"

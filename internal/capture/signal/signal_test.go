@@ -22,10 +22,14 @@ func TestSamples(t *testing.T) {
 	listener.Listen(t.Context(), signal.DeliveryStart{Consumer: "hook"})
 	before := totals(t, registry)
 	for _, one := range []telemetry.Signal{
-		signal.StreamError{Stream: "app"}, signal.Gap{Stream: "app", Kind: "slot"}, signal.Land{Stream: "app", Changes: 7},
+		signal.StreamError{Stream: "app"},
+		signal.Gap{Stream: "app", Kind: "slot"},
+		signal.Land{Stream: "app", Changes: 7},
 		signal.Land{Stream: "app", Changes: 100, Err: errors.New("gone")},
-		signal.Delivery{Consumer: "hook", Outcome: signal.Complete, Delivered: 5, Letters: 2}, signal.Delivery{Consumer: "hook", Outcome: signal.Failed},
-		signal.Chunk{Stream: "app", Rows: 9}, signal.Chunk{Stream: "app", Last: true},
+		signal.Delivery{Consumer: "hook", Outcome: signal.Complete, Delivered: 5, Letters: 2},
+		signal.Delivery{Consumer: "hook", Outcome: signal.Failed},
+		signal.Chunk{Stream: "app", Rows: 9},
+		signal.Chunk{Stream: "app", Last: true},
 	} {
 		listener.Listen(t.Context(), one)
 	}

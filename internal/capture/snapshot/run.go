@@ -8,11 +8,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/daymill/daymill/internal/capture/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"

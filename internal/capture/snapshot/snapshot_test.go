@@ -138,16 +138,19 @@ func (stored) Head(ctx context.Context, on postgres.DBTX, _ string) (head int64,
 	return head, err
 }
 
+// copyName is the consumer that copies the tables, and the schema of the copies.
+const copyName = "copy"
+
 // deliver delivers everything to a schema of the same database.
-func (b *testBundle) deliver(t *testing.T, name string) {
+func (b *testBundle) deliver(t *testing.T) {
 	t.Helper()
-	c, err := consumer.Get(t.Context(), b.DB.DB, name)
+	c, err := consumer.Get(t.Context(), b.DB.DB, copyName)
 	require.NoError(t, err)
 	passes, err := filter.New(filter.Config{})
 	require.NoError(t, err)
 	for {
 		result, err := consumer.Run(t.Context(), consumer.Config{
-			DB: b.DB.DB, Log: stored{}, Sink: sink.New(sink.Config{DB: b.DB.DB, Schema: name}), Filter: passes, Consumer: c, Once: true,
+			DB: b.DB.DB, Log: stored{}, Sink: sink.New(sink.Config{DB: b.DB.DB, Schema: copyName}), Filter: passes, Consumer: c, Once: true,
 		})
 		require.NoError(t, err)
 		require.NoError(t, result.Err)
@@ -165,14 +168,14 @@ func (b *testBundle) mark(t *testing.T) {
 	b.wait(t, `SELECT EXISTS (SELECT FROM capture.log AS l WHERE l.new ->> 'part' = 'mark' AND l.new ->> 'id' = (SELECT last_value::text FROM public.marks))`)
 }
 
-func (b *testBundle) requireEqual(t *testing.T, name string) {
+func (b *testBundle) requireEqual(t *testing.T) {
 	t.Helper()
 	for table, columns := range map[string]string{"item": "id, part, n, body", "bare": "a, b"} {
 		var missing, over int
 		require.NoError(t, b.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT %[1]s FROM app.%[2]s EXCEPT SELECT %[1]s FROM %[3]s.%[2]s) AS x",
-			columns, table, name)).Scan(&missing))
+			columns, table, copyName)).Scan(&missing))
 		require.NoError(t, b.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT %[1]s FROM %[3]s.%[2]s EXCEPT SELECT %[1]s FROM app.%[2]s) AS x",
-			columns, table, name)).Scan(&over))
+			columns, table, copyName)).Scan(&over))
 		require.Equal(t, []int{0, 0}, []int{missing, over}, "of %s rows are missing, and rows are there that should not be", table)
 	}
 }
@@ -243,8 +246,8 @@ func TestRun(t *testing.T) {
 		done()
 		workers.Wait()
 		b.mark(t)
-		b.deliver(t, "copy")
-		b.requireEqual(t, "copy")
+		b.deliver(t)
+		b.requireEqual(t)
 		var others int
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM capture.log WHERE snapshot AND consumer IS DISTINCT FROM 'copy'").Scan(&others))
 		require.Zero(t, others)
@@ -275,8 +278,8 @@ func TestRun_Gap(t *testing.T) {
 		b.consumer(t, "copy")
 		b.request(t, "copy")
 		b.complete(t)
-		b.deliver(t, "copy")
-		b.requireEqual(t, "copy")
+		b.deliver(t)
+		b.requireEqual(t)
 		b.stop()
 		if mode == stream.ModeWAL {
 			b.exec(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
@@ -291,8 +294,8 @@ func TestRun_Gap(t *testing.T) {
 		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NULL")
 		b.complete(t)
 		b.mark(t)
-		b.deliver(t, "copy")
-		b.requireEqual(t, "copy")
+		b.deliver(t)
+		b.requireEqual(t)
 		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NOT NULL")
 	})
 }
@@ -414,7 +417,7 @@ func TestRun_Untouched(t *testing.T) {
 	<-done
 	b.complete(t)
 	b.mark(t)
-	b.deliver(t, "copy")
+	b.deliver(t)
 	b.exec(t, "CREATE TABLE copy.bare (LIKE app.bare)")
-	b.requireEqual(t, "copy")
+	b.requireEqual(t)
 }

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/daymill/daymill/internal/capture/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/telemetry"

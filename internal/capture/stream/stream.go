@@ -14,11 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/daymill/daymill/internal/capture/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/trigger"

@@ -13,14 +13,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 

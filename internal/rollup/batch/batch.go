@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
@@ -21,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/figure"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 

@@ -33,6 +33,7 @@ const (
 	perDate  = 50 * time.Millisecond
 
 	// statementLimit bounds a statement, and lookLimit all looks for events, each of which takes probe dates. They are short
+	// because a page waits for the answer.
 	statementLimit = time.Second
 	lookLimit      = 30 * time.Millisecond
 	probe          = 50

@@ -21,11 +21,12 @@ func (r Rows) Since(earlier Rows) Rows {
 
 // Figures are the results of a run so far.
 type Figures struct {
+	Rows
+
 	// Events and Entities are those of the rows that are right, including what the run did not publish again because the run that
 	// it resumed had.
 	Events   int64 `json:"events"`
 	Entities int64 `json:"entities"`
-	Rows
 
 	Passes  int `json:"passes"`
 	Slices  int `json:"slices"`

@@ -16,6 +16,8 @@ import (
 
 // Run is a run of a date.
 type Run struct {
+	figure.Figures
+
 	ID           int64      `json:"id"`
 	Date         date.Date  `json:"date"`
 	State        string     `json:"state"`
@@ -28,7 +30,6 @@ type Run struct {
 	Error        string     `json:"error,omitempty"`
 	Phase        string     `json:"phase"`
 	Progress     float64    `json:"progress"` // of the phase, from 0 to 1
-	figure.Figures
 }
 
 // MarshalJSON writes durations in milliseconds.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
@@ -16,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/telemetry"
 )

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/daymill/daymill/internal/telemetry"
 )
 

@@ -7,12 +7,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )

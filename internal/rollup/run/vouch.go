@@ -14,7 +14,7 @@ import (
 // mostScans is how often a pass is scanned if the server is restarted during each scan.
 const mostScans = 5
 
-var errRestarts = errors.New("Postgres was restarted during each scan of the date, so what was read may be of another copy of the database")
+var errRestarts = errors.New("during each scan of the date Postgres was restarted, so what was read may be of another copy of the database")
 
 // servers are when the primary and the follower, if there is one, were started.
 type servers struct{ primary, source time.Time }

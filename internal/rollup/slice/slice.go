@@ -16,13 +16,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 

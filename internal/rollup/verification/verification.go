@@ -20,8 +20,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/daymill/daymill/internal/rollup/signal"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/date"
@@ -33,6 +31,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/replay"
+	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"

@@ -141,7 +141,7 @@ func TestWebhook_Sweep(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, false)
 	s := r.Open(t)
-	require.True(t, s.(sink.Sweeper).Sweeps()) //nolint:forcetypeassert // It is a webhook.
+	require.True(t, s.(sink.Sweeper).Sweeps())
 	sinktest.Deliver(t, s, sinktest.Sweep(9, 3))
 	require.JSONEq(t, `{"position": 9, "stream": "app", "op": "sweep", "schema": "public", "table": "orders", "key": null,
 		"old": {"position": 3}, "new": null, "unchanged": [], "xid": 709, "lsn": "0/1009", "ordinal": 1,
