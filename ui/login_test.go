@@ -1,6 +1,8 @@
 package ui_test
 
 import (
+	"bytes"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -160,12 +162,18 @@ func TestLogin(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		_, cookie := s.login(t, "viewer", viewerPassword, "")
-		for at := 0; at < len(cookie.Value); at += 7 {
+		decoded, err := base64.URLEncoding.DecodeString(cookie.Value)
+		require.NoError(t, err)
+		for at := range len(cookie.Value) {
 			other := byte('A')
 			if cookie.Value[at] == other {
 				other = 'B'
 			}
 			forged := &http.Cookie{Name: cookie.Name, Value: cookie.Value[:at] + string(other) + cookie.Value[at+1:]}
+			// The last digit of a base64 text has bits that mean nothing.
+			if got, err := base64.URLEncoding.DecodeString(forged.Value); err == nil && bytes.Equal(got, decoded) {
+				continue
+			}
 			require.Equal(t, http.StatusSeeOther, s.browse(t, http.MethodGet, "/", "", forged).status, at)
 		}
 	})
