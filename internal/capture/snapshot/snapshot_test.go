@@ -282,6 +282,7 @@ func TestRun_Gap(t *testing.T) {
 		b.requireEqual(t)
 		b.stop()
 		if mode == stream.ModeWAL {
+			b.wait(t, "SELECT bool_and(NOT active) FROM pg_replication_slots") // Postgres notices a closed connection a moment later.
 			b.exec(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 		} else {
 			b.exec(t, "TRUNCATE daymill_capture.queue_0")
