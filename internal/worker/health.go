@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/health"
@@ -18,9 +17,9 @@ const waitedTooLong = 5 * time.Minute
 func (d *Depth) Checks(now time.Time) []health.Check {
 	return []health.Check{
 		{Name: "queue_paused", Rank: health.Standstill, Judge: func() (health.Finding, bool) {
-			names := strings.Join(slices.Sorted(maps.Keys(d.Paused)), " and ")
+			halt := Halt{Paused: slices.Sorted(maps.Keys(d.Paused))}
 			return health.Finding{
-				Level: health.Wait, Sentence: "The queue " + names + " is paused, so its jobs wait until somebody resumes it.",
+				Level: health.Wait, Sentence: halt.Sentence(),
 				Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
 			}, len(d.Paused) > 0
 		}},

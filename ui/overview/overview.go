@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/rollup/standing"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/internal/worker/verdict"
@@ -30,7 +31,11 @@ const (
 	mostProcesses = 8
 )
 
-// overviewView is the overview. It refreshes itself every ten seconds with seven short queries. missing.go and fault.go describe its other costs.
+// faultsKept is how long a check of the installed objects stays valid. The check reads the catalog, and the overview refreshes itself often.
+const faultsKept = 45 * time.Second
+
+// overviewView is the overview. It refreshes itself every ten seconds with short queries. What costs more is kept for a while:
+// see faultsKept, checkKept and calendar.Finder.
 type overviewView struct {
 	Status   statusView
 	Calendar calendar.View
@@ -85,8 +90,8 @@ type Pages struct {
 	Finder  *calendar.Finder
 	Archive *archive.Source // nil where none is known
 
-	faults faults
-	checks checks
+	faults page.Kept[[]string]
+	checks page.Kept[source.Report]
 }
 
 // Places returns the entry of the navigation.
@@ -165,7 +170,9 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	read, err := verdict.Read(ctx, s.DB, s.Installation, sc.Now, s.Archive, func(facts *standing.Facts) error {
 		facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
 		facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(sc.Today))
-		facts.Faults = s.faults.of(ctx, s.Site)
+		facts.Faults = s.faults.Get(ctx, s.Site, faultsKept, func(ctx context.Context) ([]string, error) {
+			return source.Faults(ctx, s.DB, s.Installation)
+		})
 		return nil
 	})
 	if err != nil {

@@ -3,8 +3,6 @@ package overview
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -31,32 +29,6 @@ type stepView struct {
 
 // checkKept is how long a check of the source stays valid during the setup.
 const checkKept = 20 * time.Second
-
-// checks keeps the last check of the source.
-type checks struct {
-	mu   sync.Mutex
-	at   time.Time
-	last source.Report
-}
-
-// of checks the source. The result is at most about checkKept old.
-func (c *checks) of(ctx context.Context, site *page.Site) source.Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := site.Clock.Now()
-	if age := now.Sub(c.at); !c.at.IsZero() && age >= 0 && age < checkKept {
-		return c.last
-	}
-	report, err := source.Check(ctx, site.DB, site.Installation)
-	if err != nil {
-		if ctx.Err() == nil {
-			site.Logger.WarnContext(ctx, "cannot check the source", slog.String("error", err.Error()))
-		}
-		return c.last
-	}
-	c.at, c.last = now, report
-	return report
-}
 
 // setup returns the steps that are left; nil once a date was complete.
 func (s *Pages) setup(ctx context.Context, facts standing.Facts, missing calendar.Gaps) *setupView {
@@ -99,7 +71,9 @@ func (s *Pages) checkStep(ctx context.Context, noSource bool) stepView {
 		step.State = "after the first step"
 		return step
 	}
-	report := s.checks.of(ctx, s.Site)
+	report := s.checks.Get(ctx, s.Site, checkKept, func(ctx context.Context) (source.Report, error) {
+		return source.Check(ctx, s.DB, s.Installation)
+	})
 	problems := report.Count(source.Failure) + report.Count(source.Warning)
 	step.Done, step.State = problems == 0 && len(report) > 0, "done"
 	if problems > 0 {

@@ -34,7 +34,7 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 
 // Done redirects the browser after a change, with a notice.
 func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query url.Values, parts ...string) {
-	s.forgetHalt()
+	s.halt.Forget()
 	http.SetCookie(w, s.noticeCookie(notice, noticeAge))
 	address := Link(s.BasePath, parts...)
 	if len(query) > 0 {

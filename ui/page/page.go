@@ -45,7 +45,7 @@ type Site struct {
 	// Places are the entries of the navigation.
 	Places []Place
 
-	halts halts
+	halt Kept[worker.Halt]
 }
 
 // inputError is a mistake in the user's input, as a sentence.

@@ -38,6 +38,9 @@ func ScopeOf(ctx context.Context) Scope {
 	return sc
 }
 
+// haltKept is how long an answer about what keeps work from being done serves all pages.
+const haltKept = 2 * time.Second
+
 // sayThemselves are the paths of the pages that say themselves what keeps work from being done.
 var sayThemselves = []string{"/", "/schedule"} //nolint:gochecknoglobals // A table.
 
@@ -54,7 +57,7 @@ func (s *Site) Scoped(next http.Handler) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 		defer cancel()
 		if sc.notice = s.takeNotice(w, r); isWhole(r) && sc.who.Name != "" {
-			halt := s.halt(ctx).Sentence()
+			halt := s.halt.Get(ctx, s, haltKept, s.Jobs.Halt).Sentence()
 			sc.notice = unlessHalted(sc.notice, halt)
 			if !slices.Contains(sayThemselves, r.URL.Path) {
 				sc.halt = halt
