@@ -93,7 +93,7 @@ func TestLayout(t *testing.T) {
 			from:       []string{module},
 			// The proxy that delays answers in the benchmark counts for Prometheus.
 			except: []string{
-				module + "/cmd", module + "/internal/telemetry/prom", module + "/internal/telemetry/trace", module + "/internal/test/bench",
+				module + "/cmd", module + "/internal/telemetry/prom", module + "/internal/telemetry/trace", module + "/internal/test/bench", module + "/internal/test/promtest",
 				module + "/internal/archive/bucket", // The clients of clouds.
 			},
 		},
@@ -139,7 +139,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{module + "/internal/test/pgtest", "github.com/stretchr"},
 			transitive: true,
 			from:       []string{module},
-			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/test/clickhousetest", module + "/internal/capture/sink/sinktest"},
+			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/test/clickhousetest", module + "/internal/test/promtest", module + "/internal/capture/sink/sinktest"},
 		},
 	}
 

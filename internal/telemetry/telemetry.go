@@ -64,6 +64,12 @@ type Metric struct {
 	Values [][]string
 }
 
+// StatementBuckets are the buckets of a histogram of statements, in seconds: a statement should take a tenth of a second, and a quarter of a
+// second at most.
+func StatementBuckets() []float64 {
+	return []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
+}
+
 // Sample changes a metric: it is added to a counter, or observed by a histogram.
 type Sample struct {
 	Metric string   // its name

@@ -19,7 +19,7 @@ const (
 
 // Metrics returns the metrics that the signals change.
 func Metrics() []telemetry.Metric {
-	statement := []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
+	statement := telemetry.StatementBuckets()
 	stream, consumer := []string{"stream"}, []string{"consumer"}
 	return []telemetry.Metric{
 		{Name: landed, Help: "Changes that were written to the log.", Labels: stream},

@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
+	"github.com/daymill/daymill/internal/test/promtest"
 )
 
 // The metrics of a stream and of a consumer are there, at 0, once it is heard of.
@@ -17,10 +18,10 @@ func TestSamples(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	listener := prom.NewListener(registry, signal.Metrics())
-	require.NotContains(t, totals(t, registry), "daymill_stream_changes_total")
+	require.NotContains(t, promtest.Totals(t, registry), "daymill_stream_changes_total")
 	listener.Listen(t.Context(), signal.StreamStart{Stream: "app", Mode: "wal"})
 	listener.Listen(t.Context(), signal.DeliveryStart{Consumer: "hook"})
-	before := totals(t, registry)
+	before := promtest.Totals(t, registry)
 	for _, one := range []telemetry.Signal{
 		signal.StreamError{Stream: "app"},
 		signal.Gap{Stream: "app", Kind: "slot"},
@@ -33,7 +34,7 @@ func TestSamples(t *testing.T) {
 	} {
 		listener.Listen(t.Context(), one)
 	}
-	after := totals(t, registry)
+	after := promtest.Totals(t, registry)
 	for name, value := range map[string]float64{
 		"daymill_stream_errors_total": 1, "daymill_stream_gaps_total": 1, "daymill_stream_changes_total": 7,
 		"daymill_stream_landing_duration_seconds": 1, "daymill_consumer_batches_total": 2, "daymill_consumer_batch_duration_seconds": 1,
@@ -44,18 +45,4 @@ func TestSamples(t *testing.T) {
 		require.InDelta(t, 0, before[name], 0, name)
 		require.InDelta(t, value, after[name], 0, name)
 	}
-}
-
-// totals adds up what the series of each metric come to.
-func totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	require.NoError(t, err)
-	all := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			all[family.GetName()] += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
-		}
-	}
-	return all
 }

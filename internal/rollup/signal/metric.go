@@ -29,8 +29,7 @@ const (
 
 // Metrics returns the metrics that the signals change.
 func Metrics() []telemetry.Metric {
-	// Statements are meant to take a tenth of a second, and a quarter at most.
-	statement := []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
+	statement := telemetry.StatementBuckets()
 	// Runs take from milliseconds, where a date is right and small, to hours, where it is large and the pace is slow.
 	run := []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}
 	outcomes := []string{Complete, Interrupted, Lost, failed}

@@ -7,64 +7,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/figure"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
-	"github.com/daymill/daymill/internal/telemetry/prom"
+	"github.com/daymill/daymill/internal/test/promtest"
 )
 
 // A signal that has figures moves a metric.
 func TestSamples(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		signal telemetry.Signal
-		moves  []string // metrics that have no labels, or several
-	}{
-		"Backfill":  {signal.BackfillAdvance{Ended: 1, Requested: 2}, []string{"daymill_backfill_dates_total"}},
-		"Batch":     {signal.Batch{Outcome: signal.Written, Rows: figure.Rows{Deleted: 1}}, []string{"daymill_batches_total", "daymill_batch_duration_seconds", "daymill_rows_total"}},
-		"Begun":     {signal.RunStart{}, []string{"daymill_runs_started_total"}},
-		"Drifted":   {signal.Verify{Result: signal.Drifted, Entities: 2, Drifted: 1}, []string{"daymill_drifted_entities_total", "daymill_verified_dates_total", "daymill_verify_duration_seconds"}},
-		"Enqueued":  {signal.RequestEnqueue{}, []string{"daymill_requests_total"}},
-		"Failed":    {signal.RunError{}, []string{"daymill_runs_total", "daymill_run_duration_seconds"}},
-		"Phase":     {signal.PhaseStop{Phase: "scan"}, []string{"daymill_phase_duration_seconds"}},
-		"Rescued":   {signal.RunRescue{}, []string{"daymill_rescues_total"}},
-		"Satisfied": {signal.RequestSatisfy{Requests: 2}, []string{"daymill_requests_total"}},
-		"Slice":     {signal.Slice{Outcome: signal.Read}, []string{"daymill_slices_total", "daymill_slice_duration_seconds"}},
-		"Cancelled": {signal.BackfillStop{Outcome: signal.Cancelled}, []string{"daymill_backfills_total"}},
-		"Started":   {signal.BackfillStart{}, []string{"daymill_backfills_total"}},
-		"Stopped":   {signal.RunStop{Outcome: signal.Complete, Figures: figure.Figures{Events: 1, Paused: 1}}, []string{"daymill_runs_total", "daymill_events_total", "daymill_run_paused_seconds_total"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			registry := prometheus.NewPedanticRegistry()
-			listener := prom.NewListener(registry, signal.Metrics())
-			before := totals(t, registry)
-			require.Equal(t, t.Context(), listener.Listen(t.Context(), test.signal))
-			after := totals(t, registry)
-			for _, metric := range test.moves {
-				require.Contains(t, before, metric)
-				require.Greater(t, after[metric], before[metric], metric)
-			}
-		})
-	}
-}
-
-// totals adds up what the series of each metric come to.
-func totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	require.NoError(t, err)
-	all := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			all[family.GetName()] += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
-		}
-	}
-	return all
+	promtest.RequireMoves(t, signal.Metrics(), map[string]promtest.Case{})
 }
 
 func TestLines(t *testing.T) {

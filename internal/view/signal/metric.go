@@ -20,7 +20,7 @@ const (
 
 // Metrics returns the metrics that the signals change.
 func Metrics() []telemetry.Metric {
-	statement := []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
+	statement := telemetry.StatementBuckets()
 	age := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300} // of a change when a view has it
 	kinds := []string{"build", "refresh", "verify", "poll", "compare"}
 	return []telemetry.Metric{

@@ -1,0 +1,51 @@
+// Package promtest tests what the signals of a capability do to its metrics.
+package promtest
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/telemetry/prom"
+)
+
+// Case is a signal and the metrics that it moves.
+type Case struct {
+	Signal telemetry.Signal
+	Moves  []string // names of metrics that are there from the start: those without labels, or whose labels' values are known
+}
+
+// RequireMoves checks that each signal moves its metrics.
+func RequireMoves(t *testing.T, metrics []telemetry.Metric, cases map[string]Case) {
+	t.Helper()
+	for name, one := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			registry := prometheus.NewPedanticRegistry()
+			listener := prom.NewListener(registry, metrics)
+			before := Totals(t, registry)
+			require.Equal(t, t.Context(), listener.Listen(t.Context(), one.Signal))
+			after := Totals(t, registry)
+			for _, metric := range one.Moves {
+				require.Contains(t, before, metric)
+				require.Greater(t, after[metric], before[metric], metric)
+			}
+		})
+	}
+}
+
+// Totals adds up the series of each metric: the values of counters, and the counts of histograms.
+func Totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	all := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			all[family.GetName()] += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+		}
+	}
+	return all
+}
