@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -347,9 +346,9 @@ func awaitDates(ctx context.Context, a *app, conn *postgres.DB) error {
 
 // withoutPassword returns a database's URL without its password.
 func withoutPassword(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
+	address, _, err := postgres.ForProgram(text)
+	if err != nil {
 		return postgres.Host(text)
 	}
-	return u.Redacted()
+	return address
 }

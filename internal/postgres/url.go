@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,6 +183,36 @@ func keyword(text, name string) string {
 		}
 	}
 	return ""
+}
+
+// passwordKeyword is the password in a connection string of keywords.
+var passwordKeyword = regexp.MustCompile(`\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S*)`)
+
+// ForProgram returns a URL for one of Postgres's own programs, and the variables that it needs in its environment. The URL has no password,
+// because other users of the machine can see arguments, and none of the parameters that only other programs know.
+func ForProgram(text string) (address string, environment []string, err error) {
+	config, err := ParseURL(text)
+	if err != nil {
+		return "", nil, err
+	}
+	if config.Password != "" {
+		environment = []string{"PGPASSWORD=" + config.Password}
+	}
+	text = normal(text)
+	if !isURL(text) {
+		return strings.TrimSpace(passwordKeyword.ReplaceAllString(text, "")), environment, nil
+	}
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: %s", ErrURL, mistake(text))
+	}
+	if parsed.User != nil {
+		parsed.User = url.User(parsed.User.Username())
+	}
+	query := parsed.Query()
+	query.Del("password")
+	parsed.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq takes a plus for itself.
+	return parsed.String(), environment, nil
 }
 
 // Host returns the host and port of a URL, for messages; empty if the URL cannot be parsed.

@@ -54,3 +54,27 @@ func TestURLForgiven(t *testing.T) {
 		require.Empty(t, config.ConnConfig.RuntimeParams["schema"]+config.ConnConfig.RuntimeParams["pgbouncer"])
 	}
 }
+
+// Other users of a machine can see the arguments of programs.
+func TestForProgram(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"postgres://u:s%40cret@h:6000/x":                                  "postgres://u@h:6000/x",
+		"postgres://u:s%40cret@h:6000/x?schema=public&options=-c%20a%3Db": "postgres://u@h:6000/x?options=-c%20a%3Db",
+		"postgres://u@h/x?password=s%40cret&sslmode=require\n":            "postgres://u@h/x?sslmode=require",
+		"postgresql:///x?host=%2Ftmp%2Fd&user=u&password=s%40cret":        "postgresql:///x?host=%2Ftmp%2Fd&user=u",
+		"host=h user=u password=s@cret dbname=x":                          "host=h user=u  dbname=x",
+		"host=h user=u dbname=x password = 's@cret'":                      "host=h user=u dbname=x",
+	} {
+		address, environment, err := ForProgram(given)
+		require.NoError(t, err, given)
+		require.Equal(t, want, address, given)
+		require.Equal(t, []string{"PGPASSWORD=s@cret"}, environment, given)
+	}
+	_, environment, err := ForProgram("postgres://u@h/x")
+	require.NoError(t, err)
+	require.Empty(t, environment)
+	_, _, err = ForProgram("postgres://u:secret@h:port/x")
+	require.ErrorIs(t, err, ErrURL)
+	require.NotContains(t, err.Error(), "secret")
+}

@@ -216,12 +216,16 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 }
 
 // run runs one of Postgres's programs and reads what it writes. It pins the settings that texts of values depend on, of which the
-// programs pin only some. The URL is an argument, and no part of an error.
+// programs pin only some. The URL is no part of an error.
 func run(ctx context.Context, url string, read func(io.Reader) error, name string, arguments ...string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, append(arguments, "--dbname="+url)...)
-	cmd.Env = append(os.Environ(), "PGOPTIONS=-c lc_monetary=C -c TimeZone=UTC -c bytea_output=hex")
+	address, environment, err := postgres.ForProgram(url)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, name, append(arguments, "--dbname="+address)...)
+	cmd.Env = append(append(os.Environ(), environment...), "PGOPTIONS=-c lc_monetary=C -c TimeZone=UTC -c bytea_output=hex")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	from, err := cmd.StdoutPipe()

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // psql is a process that runs what is written to it, and stops at the first error.
@@ -22,7 +23,12 @@ type psql struct {
 }
 
 func start(ctx context.Context, url string) (p *psql, err error) {
-	p = &psql{cmd: exec.CommandContext(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output="+os.DevNull, "--dbname="+url)}
+	address, environment, err := postgres.ForProgram(url)
+	if err != nil {
+		return nil, err
+	}
+	p = &psql{cmd: exec.CommandContext(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output="+os.DevNull, "--dbname="+address)}
+	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.Stderr = &p.stderr
 	if p.WriteCloser, err = p.cmd.StdinPipe(); err == nil {
 		err = p.cmd.Start()
