@@ -30,7 +30,15 @@ func (s *Store) Used() (percent int, has bool) {
 	if s.dir == "" || syscall.Statfs(s.dir, &disk) != nil || disk.Blocks == 0 {
 		return 0, false
 	}
-	return int(100 - 100*disk.Bavail/disk.Blocks), true
+	return share(disk.Blocks-disk.Bfree, disk.Bavail), true
+}
+
+// share is how much of a disk is used, in percent, as df counts it: blocks that are kept for root are neither used nor available.
+func share(used, available uint64) int {
+	if used == 0 {
+		return 0
+	}
+	return int((100*used + used + available - 1) / (used + available)) //nolint:gosec // A hundred at most.
 }
 
 type directory string
