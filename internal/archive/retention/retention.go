@@ -28,6 +28,7 @@ func Default() Rule { return Rule{Segments: 7 * day, Bases: 30 * day, Monthly: 3
 // Plan is what a rule deletes.
 type Plan struct {
 	From     string // where the segments that stay begin
+	Anchor   string // position of the base that they follow; empty if there is none
 	Bases    []chain.Base
 	Segments []segment.Seal
 	Bytes    int64
@@ -46,6 +47,7 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 			anchor = b
 		}
 	}
+	p.Anchor = anchor.Position
 	for _, s := range c.Segments {
 		if s.To <= anchor.Position {
 			p.Segments = append(p.Segments, s)
@@ -75,7 +77,7 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 	return p
 }
 
-// Prune deletes what the rule says. It may be interrupted, and goes on when it is run again: the manifest says first where the segments
+// Prune deletes what the rule says. It may be interrupted and run again: the manifest says first where the segments
 // begin, and a base is not one any more once its list of files is gone.
 func Prune(ctx context.Context, s *store.Store, rule Rule, now time.Time) (Plan, error) {
 	c, err := chain.Read(ctx, s)
@@ -95,25 +97,22 @@ func Prune(ctx context.Context, s *store.Store, rule Rule, now time.Time) (Plan,
 			return plan, err
 		}
 	}
-	return plan, sweep(ctx, s, plan.From, c)
+	return plan, sweep(ctx, s, plan)
 }
 
-// sweep deletes files of segments before the first, and of bases that are none: deleted, or interrupted long ago.
-func sweep(ctx context.Context, s *store.Store, from string, c chain.Chain) error {
+// sweep deletes files of segments before the first, and of bases that are none: deleted, or interrupted. A base that is being made is not
+// whole either, and a later one may be whole before it, so only what is older than the anchor goes.
+func sweep(ctx context.Context, s *store.Store, plan Plan) error {
 	names, err := s.Names(ctx, "")
 	if err != nil {
 		return err
 	}
-	newest := ""
-	for _, b := range c.Bases {
-		newest = max(newest, chain.BaseDir(b.Position))
-	}
-	first := segment.Name(from)
+	anchor, first := chain.BaseDir(plan.Anchor), segment.Name(plan.From)
 	for _, name := range names {
 		old := strings.HasPrefix(name, segment.Dir+"/") && name < first
 		if strings.HasPrefix(name, "bases/") {
 			dir := name[:strings.LastIndex(name, "/")+1]
-			old = dir < newest && !slices.Contains(names, dir+"base.json")
+			old = plan.Anchor != "" && dir < anchor && !slices.Contains(names, dir+"base.json")
 		}
 		if !old {
 			continue
