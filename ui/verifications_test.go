@@ -189,7 +189,7 @@ func TestVerifications(t *testing.T) {
 		answer := s.post(t, "/verifications", form)
 		require.Equal(t, "/verifications", answer.header.Get("Location"))
 		require.Equal(t, "verifying", answer.notice())
-		require.Equal(t, "verifying-already", s.post(t, "/verifications", form).notice())
+		require.Equal(t, "requested-already", s.post(t, "/verifications", form).notice())
 		require.Equal(t, "verifying", s.post(t, "/verifications", "sample=12").notice())
 		require.JSONEq(t, `{"from": "2026-03-01", "to": "2026-03-05", "repair": true, "requested_by": "admin", "requested_via": "web"}`,
 			value[string](t, s, "SELECT args::text FROM river_job ORDER BY id LIMIT 1"))

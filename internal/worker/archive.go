@@ -161,17 +161,22 @@ func (a *Archive) prove(ctx context.Context, clock pace.Clock) (chain.Proof, err
 	return proof.Run(ctx, proof.Config{URL: a.URL, Store: a.Store, Codec: a.Codec, Scratch: a.Scratch, Clock: clock})
 }
 
-// ArchiveJob inserts a job of the archive that a person asks for: a base or a proof.
-func (a *Admin) ArchiveJob(ctx context.Context, prove bool, who audit.Who) error {
+// ArchiveJob inserts a job of the archive that a person asks for: a base or a proof. It returns false if one is already waiting or running.
+// The audit records who did it.
+func (a *Admin) ArchiveJob(ctx context.Context, prove bool, who audit.Who) (inserted bool, err error) {
 	var args river.JobArgs = jobs.BaseArchiveArgs{}
 	if prove {
 		args = jobs.ProveArchiveArgs{}
 	}
-	return a.db.Tx(ctx, func(tx pgx.Tx) error {
-		inserted, err := a.client.InsertTx(ctx, tx, args, nil)
+	err = a.db.Tx(ctx, func(tx pgx.Tx) error {
+		result, err := a.client.InsertTx(ctx, tx, args, nil)
 		if err != nil {
 			return fmt.Errorf("insert the job: %w", err)
 		}
-		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "start " + args.Kind(), Target: "archive", Detail: map[string]any{"job": inserted.Job.ID}})
+		if inserted = !result.UniqueSkippedAsDuplicate; !inserted {
+			return nil
+		}
+		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "start " + args.Kind(), Target: "archive", Detail: map[string]any{"job": result.Job.ID}})
 	})
+	return inserted, err
 }

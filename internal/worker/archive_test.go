@@ -56,7 +56,8 @@ func TestArchive(t *testing.T) {
 	admin, err := worker.NewAdmin(super, db.Installation)
 	require.NoError(t, err)
 	who := audit.Who{Actor: "a test", Via: audit.ViaCLI}
-	require.NoError(t, admin.ArchiveJob(t.Context(), false, who))
+	_, err = admin.ArchiveJob(t.Context(), false, who)
+	require.NoError(t, err)
 	var archive chain.Chain
 	require.Eventually(t, func() bool {
 		var err error
@@ -78,7 +79,9 @@ func TestArchive(t *testing.T) {
 		err := db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM public.river_job WHERE kind = 'prove_archive' AND state = 'completed')").Scan(&ended)
 		return err == nil && ended
 	}, patience, 50*time.Millisecond)
-	require.NoError(t, admin.ArchiveJob(t.Context(), true, who))
+	inserted, err := admin.ArchiveJob(t.Context(), true, who)
+	require.NoError(t, err)
+	require.True(t, inserted)
 	require.Eventually(t, func() bool {
 		return slices.ContainsFunc(health.Judge(facts().Checks()), func(found health.Finding) bool {
 			return found.Level == health.Bad && strings.Contains(found.Sentence, "the last proof of the archive failed")

@@ -98,9 +98,14 @@ func (s *Pages) change(w http.ResponseWriter, r *http.Request) error {
 	if action != "base" && action != "prove" {
 		return page.Mistake(errors.New("a base or a proof can be started"))
 	}
-	if err := s.Jobs.ArchiveJob(r.Context(), action == "prove", audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb}); err != nil {
+	inserted, err := s.Jobs.ArchiveJob(r.Context(), action == "prove", audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb})
+	if err != nil {
 		return err
 	}
-	s.Done(w, r, "requested", nil, "archive")
+	notice := "requested"
+	if !inserted {
+		notice = "requested-already"
+	}
+	s.Done(w, r, notice, nil, "archive")
 	return nil
 }

@@ -23,12 +23,12 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"replayed":          "Requested: a worker delivers these changes again, in order.",
 	"restarted":         "It begins again.",
 	"resumed":           "Resumed.",
-	"rewound":           "Rewound: it goes on after this position.",
+	"rewound":           "Rewound: it continues after this position.",
 	"retried":           "Retried: a worker takes it within a second or two.",
 	"snapshot":          "Requested: a worker reads the rows that are there, besides changes.",
 	"started":           "Started.",
 	"verifying":         "Requested: a worker verifies the dates one after another.",
-	"verifying-already": "The same is already requested.",
+	"requested-already": "The same is already requested.",
 	"stopping":          "Asked to stop: its worker ends it within a second or two.",
 }
 

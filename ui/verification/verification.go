@@ -207,7 +207,7 @@ func (s *Pages) verify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	notice := map[bool]string{true: "verifying", false: "verifying-already"}[enqueued]
+	notice := map[bool]string{true: "verifying", false: "requested-already"}[enqueued]
 	if r.PostFormValue("back") == "date" {
 		s.Done(w, r, notice, nil, "dates", args.From.String())
 	} else {
