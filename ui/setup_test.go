@@ -1,6 +1,7 @@
 package ui_test
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,8 +18,8 @@ func TestSetup(t *testing.T) {
 		body := s.get(t, "/").body
 		_, list, _ := strings.Cut(body, `<ol class="setup">`)
 		list, _, _ = strings.Cut(list, "</ol>")
-		for _, found := range regexp.MustCompile(`</strong>\s*<span class="quietly">(.*?)</span>`).FindAllStringSubmatch(list, -1) {
-			all = append(all, found[1])
+		for _, found := range regexp.MustCompile(`(?s)<li>.*?>(done|to do)</span>.*?</strong>(?:\s*<span class="quietly">(.*?)</span>)?`).FindAllStringSubmatch(list, -1) {
+			all = append(all, cmp.Or(found[2], found[1]))
 		}
 		return all
 	}

@@ -22,7 +22,7 @@ type setupView struct {
 type stepView struct {
 	Title, Command string
 	Done           bool
-	State          string   // in words
+	State          string   // in words, until it is done
 	Parts          []string // of the page that does the same; nil if there is none
 	Label          string   // of that page
 }
@@ -37,17 +37,11 @@ func (s *Pages) setup(ctx context.Context, facts standing.Facts, missing calenda
 	}
 	view := &setupView{NoSource: facts.NoSource}
 	set := stepView{
-		Title: "Say which table has the events", Done: !facts.NoSource, State: "done",
+		Title: "Say which table has the events", Done: !facts.NoSource, State: "analytics.events reads no table",
 		Command: "daymill source set --table app.events --entity account_id --type kind --time created_at",
 	}
-	if !set.Done {
-		set.State = "analytics.events reads no table"
-	}
 	view.Steps = append(view.Steps, set, s.checkStep(ctx, facts.NoSource))
-	run := stepView{Title: "Start a worker", Command: "daymill worker", Done: len(facts.Workers) > 0, State: "done"}
-	if !run.Done {
-		run.State = "no worker has been seen for two minutes"
-	}
+	run := stepView{Title: "Start a worker", Command: "daymill worker", Done: len(facts.Workers) > 0, State: "no worker has been seen for two minutes"}
 	first := stepView{
 		Title: "Roll up the history", State: "no date is complete yet", Parts: []string{"backfills"}, Label: "Start a backfill",
 		Command: fmt.Sprintf("daymill backfill start %s..%s", firstDate(missing, page.ScopeOf(ctx)), page.ScopeOf(ctx).Today.AddDays(-1)),
@@ -75,11 +69,9 @@ func (s *Pages) checkStep(ctx context.Context, noSource bool) stepView {
 		return source.Check(ctx, s.DB, s.Installation)
 	})
 	problems := report.Count(source.Failure) + report.Count(source.Warning)
-	step.Done, step.State = problems == 0 && len(report) > 0, "done"
+	step.Done, step.State = problems == 0 && len(report) > 0, "unknown"
 	if problems > 0 {
 		step.State = format.Plural(int64(problems), "problem") + "; the command says what fixes it"
-	} else if len(report) == 0 {
-		step.State = "unknown"
 	}
 	return step
 }
