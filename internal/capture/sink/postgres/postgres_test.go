@@ -87,6 +87,23 @@ func TestPostgres(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newTarget(t) })
 }
 
+// TestPostgres_Tombstones: an older change of a row stays away after each of its deletions, the last of which counts.
+func TestPostgres_Tombstones(t *testing.T) {
+	t.Parallel()
+	p := newTarget(t)
+	s := p.Open(t)
+	for _, one := range []change.Change{sinktest.Insert(1, 1), sinktest.Delete(2, 1), sinktest.Insert(5, 1), sinktest.Delete(10, 1)} {
+		sinktest.Deliver(t, s, one) // Changes of one batch are made one.
+	}
+	sinktest.Deliver(t, s, sinktest.Insert(5, 1)) // It is delivered again.
+	require.Empty(t, p.Rows(t))
+	sinktest.Deliver(t, s, sinktest.Delete(2, 1)) // And so is the first deletion.
+	sinktest.Deliver(t, s, sinktest.Insert(5, 1))
+	require.Empty(t, p.Rows(t))
+	sinktest.Deliver(t, s, sinktest.Insert(11, 1))
+	require.Equal(t, map[string]int64{"1": 11}, p.Rows(t))
+}
+
 // TestPostgres_Foreign: a table that is not Daymill's is not written to, and that is no change's fault.
 func TestPostgres_Foreign(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,12 @@
+package worker
+
+import (
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+// Executor returns what River sends its statements through.
+func Executor(pool *pgxpool.Pool) riverdriver.Executor {
+	return (&driver{Driver: riverpgxv5.New(pool), off: func() bool { return false }}).GetExecutor()
+}
