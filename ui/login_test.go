@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -260,10 +261,16 @@ func TestLoginProvider(t *testing.T) {
 
 		provider *mockoidc.MockOIDC
 	}
-	setup := func(t *testing.T) *testBundle {
+	setup := func(t *testing.T, between ...func(http.Handler) http.Handler) *testBundle {
 		t.Helper()
-		provider, err := mockoidc.Run()
+		provider, err := mockoidc.NewServer(nil)
 		require.NoError(t, err)
+		for _, one := range between {
+			require.NoError(t, provider.AddMiddleware(one))
+		}
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, provider.Start(listener, nil))
 		t.Cleanup(func() { _ = provider.Shutdown() })
 		settings := &door.OIDC{
 			Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
@@ -320,6 +327,23 @@ func TestLoginProvider(t *testing.T) {
 		answer := enter(t, setup(t), &mockoidc.MockUser{Subject: "1", Email: "eve@evil-example.com", EmailVerified: true, Groups: []string{"operation"}}, nil)
 		require.Equal(t, http.StatusForbidden, answer.status)
 		require.Contains(t, answer.body, "you have no role here")
+	})
+
+	t.Run("Nonce", func(t *testing.T) {
+		t.Parallel()
+		// The provider's answer to another login, put in the place of the answer to this one.
+		s := setup(t, func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if query := r.URL.Query(); query.Has("nonce") {
+					query.Set("nonce", "another")
+					r.URL.RawQuery = query.Encode()
+				}
+				next.ServeHTTP(w, r)
+			})
+		})
+		answer := enter(t, s, &mockoidc.MockUser{Subject: "1", Email: "ada@example.com", EmailVerified: true}, nil)
+		require.Equal(t, http.StatusUnauthorized, answer.status)
+		require.Contains(t, answer.body, "answer is not valid")
 	})
 
 	t.Run("Roles", func(t *testing.T) {
