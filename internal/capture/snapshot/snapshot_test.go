@@ -292,7 +292,7 @@ func TestRun_Gap(t *testing.T) {
 			b.exec(t, "TRUNCATE daymill_capture.queue_0")
 		}
 		b.own(t)
-		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NULL")
+		b.wait(t, "SELECT s.state = 'running' AND (SELECT count(*) FROM capture.gap AS g WHERE g.repaired_at IS NULL) = 1 FROM capture.stream AS s")
 		b.complete(t)
 		b.mark(t)
 		b.deliver(t)
