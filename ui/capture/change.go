@@ -25,7 +25,8 @@ type changesView struct {
 	Ops                             []string
 	Changes                         []change.Change
 	Beside                          page.Neighbours
-	Row                             bool // it is the history of one row
+	Wrong                           string // what is wrong with the filter
+	Row                             bool   // it is the history of one row
 	Filtered                        bool
 }
 
@@ -104,7 +105,7 @@ func (v changesView) query() url.Values {
 func (s *Pages) showChanges(w http.ResponseWriter, r *http.Request) error {
 	ctx, given := r.Context(), r.URL.Query()
 	filter, view, err := changeFilter(given, page.ScopeOf(ctx))
-	if err != nil {
+	if view.Wrong = page.Wrong(err); err != nil && view.Wrong == "" {
 		return err
 	}
 	at, err := page.CursorOf(given)
@@ -119,7 +120,7 @@ func (s *Pages) showChanges(w http.ResponseWriter, r *http.Request) error {
 		if view.Database == "" && len(view.Databases) > 0 {
 			view.Database = view.Databases[0]
 		}
-		if view.Database == "" {
+		if view.Database == "" || view.Wrong != "" {
 			return nil
 		}
 		found, err = log.Log{}.List(ctx, on, view.Database, filter, log.Place(at), rowsPerPage)
@@ -127,14 +128,14 @@ func (s *Pages) showChanges(w http.ResponseWriter, r *http.Request) error {
 	})
 	switch {
 	case errors.Is(err, log.ErrNoStream), errors.Is(err, log.ErrKey):
-		return page.Mistake(err)
+		view.Wrong = page.Wrong(page.Mistake(err))
 	case err != nil:
 		return err
 	}
 	view.Changes = found.Changes
 	view.Beside = page.ByID(ctx, view.query(), page.Cursor(found.Newer), page.Cursor(found.Older), "changes")
 	view.Beside.Unfinished = found.Unfinished
-	return s.Render(w, r, http.StatusOK, "Changes", changesPage(view))
+	return s.Render(w, r, page.StatusOf(view.Wrong), "Changes", changesPage(view))
 }
 
 // changeView is the page of one change.

@@ -240,7 +240,7 @@ func (v *dateView) take(known ledger.Date) {
 	v.State, v.Means = known.State, stateMeaning(known.State)
 	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
 	v.Verifiable = known.State == "complete" || known.State == "stale" || known.State == "protected"
-	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying"
+	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying" || len(v.Verified.Jobs) > 0
 	if known.Complete != nil {
 		figures := newDateRunView(known.Complete)
 		v.Figures = &figures

@@ -47,6 +47,7 @@ func listStates() []string {
 // datesView is the list of dates.
 type datesView struct {
 	Filter dateFilterView
+	Wrong  string // what is wrong with the filter
 	Rows   []dateRowView
 	// Newer and Older are the queries of the neighbouring pages; nil if there is none.
 	Newer, Older url.Values
@@ -98,20 +99,19 @@ func (s *Pages) Route(mux *http.ServeMux) {
 
 func (s *Pages) showDates(w http.ResponseWriter, r *http.Request) error {
 	filter, err := dateFilter(r.URL.Query())
-	if err != nil {
-		return err
-	}
 	view := datesView{Filter: dateFilterView{State: filter.State, From: r.URL.Query().Get("from"), To: r.URL.Query().Get("to")}}
 	view.Filter.States = listStates()
-	if filter.State == calendar.StateMissing {
-		err = s.readMissing(r.Context(), filter, &view)
-	} else {
-		err = s.readDates(r.Context(), filter, &view)
+	if view.Wrong = page.Wrong(err); view.Wrong == "" && err == nil {
+		if filter.State == calendar.StateMissing {
+			err = s.readMissing(r.Context(), filter, &view)
+		} else {
+			err = s.readDates(r.Context(), filter, &view)
+		}
 	}
-	if err != nil {
+	if err != nil && view.Wrong == "" {
 		return err
 	}
-	return s.Render(w, r, http.StatusOK, "Dates", datesPage(view))
+	return s.Render(w, r, page.StatusOf(view.Wrong), "Dates", datesPage(view))
 }
 
 // dateFilter reads a filter from a query.

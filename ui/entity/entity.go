@@ -148,7 +148,7 @@ func (s *Pages) showEntity(w http.ResponseWriter, r *http.Request) error {
 	}
 	dates, days, err := entityRange(query, page.ScopeOf(ctx).Today)
 	if err != nil {
-		return page.Mistake(err)
+		return s.showMistake(w, r, id, err)
 	}
 	view := entityView{ID: id, From: dates.First.String(), To: dates.Last.String(), Days: days}
 	var rows []metric.Day
@@ -169,7 +169,7 @@ func (s *Pages) showEntity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if errors.Is(err, metric.ErrTooMuch) {
-		return page.Mistake(err)
+		return s.showMistake(w, r, id, err)
 	}
 	if err != nil {
 		return err
@@ -187,6 +187,22 @@ func (s *Pages) showEntity(w http.ResponseWriter, r *http.Request) error {
 	view.list(rows, before)
 	view.draw(rows, dates)
 	return s.Render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(&view))
+}
+
+// showMistake shows the form as it was filled in, and what is wrong with it.
+func (s *Pages) showMistake(w http.ResponseWriter, r *http.Request, id string, err error) error {
+	query := r.URL.Query()
+	view := entityView{
+		ID: id, From: format.Shortened(query.Get("from"), 30), To: format.Shortened(query.Get("to"), 30), Wrong: page.Wrong(page.Mistake(err)),
+	}
+	var sum metric.Counts
+	for _, name := range query["metric"] {
+		if other, found := strings.CutPrefix(name, otherPrefix); found && len(sum.Other) < entityOthers && len(other) <= maxName {
+			sum.Add(metric.Counts{Other: map[string]int64{other: 0}})
+		}
+	}
+	view.total([]metric.Day{{Counts: sum}}, query["metric"])
+	return s.Render(w, r, http.StatusUnprocessableEntity, "Entity "+idShown(id), entityPage(&view))
 }
 
 // total adds up the range, and decides which series exist and which are visible.

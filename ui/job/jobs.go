@@ -47,6 +47,7 @@ const (
 // jobsView is a page of the list.
 type jobsView struct {
 	filter job.Filter
+	wrong  string     // what is wrong with the filter
 	query  url.Values // the filter
 	self   url.Values // query of this page
 	tabs   []jobTab
@@ -75,6 +76,9 @@ type jobRow struct {
 func (s *Pages) showJobs(w http.ResponseWriter, r *http.Request) error {
 	ctx, given := r.Context(), r.URL.Query()
 	filter, err := jobFilter(given)
+	if wrong := page.Wrong(err); wrong != "" {
+		return s.Render(w, r, page.StatusOf(wrong), "Jobs", jobsPage(jobsView{filter: filter, wrong: wrong}))
+	}
 	if err != nil {
 		return err
 	}
@@ -170,7 +174,7 @@ func jobFilter(values url.Values) (job.Filter, error) {
 			format.Shortened(filter.Kind, 40), strings.Join(worker.KindNames(), ", ")))
 	}
 	if len(filter.Text) > page.LongestText {
-		return job.Filter{}, page.Mistake(fmt.Errorf("the text has %d bytes: give at most %d", len(filter.Text), page.LongestText))
+		return filter, page.Mistake(fmt.Errorf("the text has %d bytes: give at most %d", len(filter.Text), page.LongestText))
 	}
 	if strings.ContainsRune(filter.Text, 0) || !utf8.ValidString(filter.Text) {
 		return job.Filter{}, page.Mistake(errors.New("the text has a character that no job can have"))
@@ -186,7 +190,7 @@ func jobFilter(values url.Values) (job.Filter, error) {
 		}
 	}
 	if !filter.First.IsZero() && !filter.Last.IsZero() && filter.Last.Before(filter.First) {
-		return job.Filter{}, page.Mistake(fmt.Errorf("the dates %s to %s are reversed: give the earlier one first", filter.First, filter.Last))
+		return filter, page.Mistake(fmt.Errorf("the dates %s to %s are reversed: give the earlier one first", filter.First, filter.Last))
 	}
 	return filter, nil
 }

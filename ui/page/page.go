@@ -56,6 +56,23 @@ func (e inputError) Unwrap() error { return e.error }
 // Mistake returns an error that the page shows to the user as a sentence, with status 422.
 func Mistake(err error) error { return inputError{err} }
 
+// Wrong returns the sentence of a mistake; empty for any other error. Pages with a form show it beside what was entered.
+func Wrong(err error) string {
+	var input inputError
+	if errors.As(err, &input) {
+		return Sentence(input.Error())
+	}
+	return ""
+}
+
+// StatusOf returns the status of a page that shows a mistake, or none if wrong is empty.
+func StatusOf(wrong string) int {
+	if wrong != "" {
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusOK
+}
+
 // Page turns a function that may fail into a handler that shows the error.
 func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

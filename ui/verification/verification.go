@@ -43,6 +43,7 @@ const (
 	verificationsPerPage = 50
 	verificationsOfDate  = 5
 	verificationJobs     = 5
+	mostOpenJobs         = 50 // that the page of a date looks through for its own
 )
 
 // verificationsView is the page.
@@ -53,7 +54,14 @@ type verificationsView struct {
 	Rows   []verificationRow
 	Beside page.Neighbours
 	Jobs   []verificationJob // running
-	Sample int               // default of the form
+	Form   verifyForm
+}
+
+// verifyForm is the form as the user filled it in.
+type verifyForm struct {
+	From, To, Sample string
+	Repair           bool
+	Wrong            string // what is wrong with it
 }
 
 // verificationRow is a verification in a list.
@@ -101,6 +109,11 @@ func ParseFilter(given url.Values) (verification.Filter, error) {
 }
 
 func (s *Pages) showVerifications(w http.ResponseWriter, r *http.Request) error {
+	return s.show(w, r, verifyForm{})
+}
+
+// show shows the list below the form.
+func (s *Pages) show(w http.ResponseWriter, r *http.Request, form verifyForm) error {
 	ctx, given := r.Context(), r.URL.Query()
 	filter, err := ParseFilter(given)
 	if err != nil {
@@ -127,7 +140,7 @@ func (s *Pages) showVerifications(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	query := verificationQuery(filter)
-	view := verificationsView{Filter: filter, Self: at.Query(query), Live: at == page.Cursor{}, Sample: verification.DefaultSample}
+	view := verificationsView{Filter: filter, Self: at.Query(query), Live: at == page.Cursor{}, Form: form}
 	view.Beside = page.ByID(ctx, query, page.Cursor{After: listed.Newer}, page.Cursor{Before: listed.Older}, "verifications")
 	for _, done := range listed.Done {
 		view.Rows = append(view.Rows, newVerificationRow(done))
@@ -135,7 +148,7 @@ func (s *Pages) showVerifications(w http.ResponseWriter, r *http.Request) error 
 	for _, job := range under {
 		view.Jobs = append(view.Jobs, newVerificationJob(job))
 	}
-	return s.Render(w, r, http.StatusOK, "Verifications", verificationsPage(view))
+	return s.Render(w, r, page.StatusOf(form.Wrong), "Verifications", verificationsPage(view))
 }
 
 func newVerificationRow(done verification.Done) verificationRow {
@@ -193,16 +206,20 @@ func newVerificationJob(job verification.Job) verificationJob {
 // verify enqueues a job that verifies dates.
 func (s *Pages) verify(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	args, err := verifyArgs(
-		strings.TrimSpace(r.PostFormValue("from")), strings.TrimSpace(r.PostFormValue("to")), strings.TrimSpace(r.PostFormValue("sample")),
-	)
-	if err != nil {
-		return page.Mistake(err)
+	form := verifyForm{
+		From: strings.TrimSpace(r.PostFormValue("from")), To: strings.TrimSpace(r.PostFormValue("to")),
+		Sample: strings.TrimSpace(r.PostFormValue("sample")), Repair: r.PostFormValue("repair") != "",
 	}
-	args.Repair = r.PostFormValue("repair") != ""
+	args, err := verifyArgs(form.From, form.To, form.Sample)
+	if err != nil {
+		form.Wrong = page.Wrong(page.Mistake(err))
+		return s.show(w, r, form)
+	}
+	args.Repair = form.Repair
 	_, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb})
 	if errors.Is(err, worker.ErrVerify) {
-		return page.Mistake(err)
+		form.Wrong = page.Wrong(page.Mistake(err))
+		return s.show(w, r, form)
 	}
 	if err != nil {
 		return err
@@ -240,6 +257,7 @@ func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) 
 
 // DateView are a date's latest verifications, with what the last one found.
 type DateView struct {
+	Jobs   []verificationJob // that verify it and have not ended
 	Rows   []verificationRow
 	More   bool
 	Drifts []driftRow
@@ -252,6 +270,15 @@ type driftRow struct{ ID, Stored, Counted string }
 // ReadDate reads what the page of a date shows of its verifications.
 func ReadDate(ctx context.Context, on postgres.DBTX, day date.Date) (DateView, error) {
 	view := DateView{}
+	open, err := verification.Jobs(ctx, on, mostOpenJobs)
+	if err != nil {
+		return view, err
+	}
+	for _, job := range open {
+		if !job.First.IsZero() && !day.Before(job.First) && !day.After(job.Last) && len(view.Jobs) < verificationJobs {
+			view.Jobs = append(view.Jobs, newVerificationJob(job))
+		}
+	}
 	listed, err := verification.List(ctx, on, verification.Filter{Date: day}, 0, 0, verificationsOfDate)
 	if err != nil || len(listed.Done) == 0 {
 		return view, err

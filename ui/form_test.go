@@ -1,0 +1,60 @@
+package ui_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/browser"
+)
+
+// TestFormsKeep checks that a form with a mistake keeps what was entered, and says what is wrong.
+func TestFormsKeep(t *testing.T) {
+	t.Parallel()
+	s := serve(t, textDatabase(t, "a b"), nil)
+	for path, keeps := range map[string][]string{
+		"/changes?table=orders&key={&op=update":        {`value="orders"`, `value="{"`, `value="update" selected`, "The key is not JSON"},
+		"/dates?from=2026-03-05&to=2026-03-01":         {`value="2026-03-05"`, `value="2026-03-01"`, "reversed"},
+		"/jobs?from=2026-03-05&to=2026-03-01&q=refuse": {`value="2026-03-05"`, `value="2026-03-01"`, `value="refuse"`, "reversed"},
+		"/entity?id=a+b&from=2026-03-05&to=2026-03-01&metric=saves&metric=other:share": {
+			`value="a b"`, `value="2026-03-05"`, `value="2026-03-01"`, `value="saves" checked`, `value="other:share" checked`, "reversed",
+		},
+	} {
+		answer := s.get(t, path)
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status, path)
+		for _, kept := range append(keeps, "</form>", `role="alert"`) {
+			require.Contains(t, answer.body, kept, path)
+		}
+	}
+	answer := s.post(t, "/verifications", url.Values{"from": {"2026-03-05"}, "to": {"2026-03-01"}, "repair": {"1"}}.Encode())
+	require.Equal(t, http.StatusUnprocessableEntity, answer.status)
+	for _, kept := range []string{`value="2026-03-05"`, `value="2026-03-01"`, `name="repair" value="1" checked`, "reversed"} {
+		require.Contains(t, answer.body, kept)
+	}
+	answer = s.post(t, "/verifications", "sample=1e3")
+	require.Contains(t, answer.body, `value="1e3"`)
+	require.Contains(t, answer.body, "from 1 to 366")
+}
+
+// TestDateEnds leaves the page of a date open while its verification and its repair end.
+func TestDateEnds(t *testing.T) {
+	t.Parallel()
+	s := atMarch(t)
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
+	shown.Go(t, s.URL+"/dates/2026-03-02")
+	shown.Click(t, `//main//button[text()="Verify"]`)
+	shown.See(t, `//main//p[contains(., "verifies 2026-03-02: available")]`)
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+	s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
+	s.exec(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'verify_dates'")
+	shown.See(t, `//main//span[text()="stale"]`)
+	shown.See(t, `//main//h2[text()="Verifications"]`)
+	shown.Click(t, `//main//button[contains(., "Repair")]`)
+	shown.See(t, `//main//span[text()="requested"]`)
+	s.exec(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-02'")
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'complete' WHERE metric_date = '2026-03-02'")
+	shown.See(t, `//main//span[text()="complete"]`)
+	shown.See(t, `//main//button[contains(., "Roll up again")]`)
+}
