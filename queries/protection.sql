@@ -59,7 +59,7 @@ SELECT
     r.requested_via,
     'erase metrics',
     cast(@metric_date AS date)::text,
-    jsonb_build_object('events before', @events_before::bigint, 'events', @events::bigint, 'rows removed', @rows_removed::bigint, 'run', @by_run::bigint)
+    jsonb_build_object('events before', @events_before::bigint, 'events', @events::bigint, 'rows deleted', @rows_deleted::bigint, 'run', @by_run::bigint)
 FROM analytics.rollup_requests AS r
 WHERE r.metric_date = cast(@metric_date AS date) AND r.resolved_at IS NULL AND r.run_id = @run_id::bigint AND r.erase
 ORDER BY r.id

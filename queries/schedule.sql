@@ -44,7 +44,7 @@ ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paus
 -- name: ScheduleResume :exec
 UPDATE daymill.schedules SET paused_at = NULL WHERE name = @name;
 
--- name: ScheduleGaps :many
+-- name: ScheduleMissing :many
 -- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
 -- has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
 -- have been dropped. One that is protected would be protected again.

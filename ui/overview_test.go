@@ -132,7 +132,7 @@ func TestOverview(t *testing.T) {
 		traced.clock.set(time.Date(2026, 3, 15, 12, 6, 0, 0, time.UTC))
 		traced.get(t, "/")
 		require.Eventually(t, func() bool {
-			return slices.ContainsFunc(tracer.seen(), func(q query) bool { return strings.Contains(q.sql, "name: ScheduleGaps") })
+			return slices.ContainsFunc(tracer.seen(), func(q query) bool { return strings.Contains(q.sql, "name: ScheduleMissing") })
 		}, waitFor, tick, "but after a few minutes it is")
 	})
 

@@ -46,7 +46,7 @@ type cli struct {
 	Web        webCmd        `cmd:"" help:"Serve the pages, the API and health checks over HTTP."`
 	User       userCmd       `cmd:"" help:"Make the lines of users who may log in to the pages."`
 	Serve      serveCmd      `cmd:"" help:"Run worker and web in one process, for the smallest plans."`
-	Status     statusCmd     `cmd:"" help:"Report the state of dates, gaps, the queue and the last runs."`
+	Status     statusCmd     `cmd:"" help:"Report the state of dates, those that are missing, the queue and the last runs."`
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
 	Apply      applyCmd      `cmd:"" help:"Make captured tables and sinks match daymill.yaml."`
 	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`

@@ -37,8 +37,8 @@ type status struct {
 	Watched []source.Watched `json:"watched"`
 	// Faults has a sentence for each installed object that is lost, disabled or changed, and for problems of the source.
 	Faults []string `json:"faults"`
-	// Gaps lists dates that have events and are neither complete nor requested.
-	Gaps []date.Date `json:"gaps"`
+	// Missing lists dates that have events and are neither complete nor requested.
+	Missing []date.Date `json:"missing"`
 
 	// Verdict is the first of the findings. The page, the doctor and the alerts have the same findings.
 	Verdict  health.Finding   `json:"verdict"`
@@ -48,7 +48,7 @@ type status struct {
 	Backfills []backfill.Status `json:"open_backfills"`
 }
 
-// Run reports the state of dates, gaps, the queue and the last runs.
+// Run reports the state of dates, those that are missing, the queue and the last runs.
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if c.Runs < 0 || c.Runs > 1000 {
 		return usagef("--runs is %d: give a number from 0 to 1000", c.Runs)
@@ -78,9 +78,9 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if report.Status, err = ledger.Read(ctx, db, c.Runs); err != nil {
 		return err
 	}
-	report.Gaps = []date.Date{} // Not null in JSON.
+	report.Missing = []date.Date{} // Not null in JSON.
 	if report.HasSource {
-		if report.Gaps, err = gaps(ctx, a, db, installation); err != nil {
+		if report.Missing, err = missing(ctx, a, db, installation); err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if report.Findings, err = examineHealth(ctx, db, installation, a.clock(), archive, report.Gaps); err != nil {
+	if report.Findings, err = examineHealth(ctx, db, installation, a.clock(), archive, report.Missing); err != nil {
 		return err
 	}
 	report.Verdict = report.Findings[0] // The rollup always has one.
@@ -122,11 +122,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 // errUnwell makes `daymill status` exit with code 1, so that scripts do not have to read the verdict.
 var errUnwell = errors.New("something keeps dates from being right: see above")
 
-func gaps(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
+func missing(ctx context.Context, a *app, db *postgres.DB, installation schema.Installation) ([]date.Date, error) {
 	planner := &schedule.Planner{
 		Primary: db, Source: db, Daily: schedule.Daily{Zone: installation.Zone}, Clock: a.clock(),
 	}
-	found, err := planner.Gaps(ctx)
+	found, err := planner.Missing(ctx)
 	return append([]date.Date{}, found...), err // As above.
 }
 
@@ -148,8 +148,8 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	if n := report.Dates["waiting"]; n > 0 {
 		a.tablef(table, "waiting\t%s%s\n", plural(n, "date"), dueText(report.NextDue, zone))
 	}
-	if n := len(report.Gaps); n > 0 {
-		a.tablef(table, "gaps\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(report.Gaps))
+	if n := len(report.Missing); n > 0 {
+		a.tablef(table, "missing\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(report.Missing))
 	}
 	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
 	a.tablef(table, "workers\t%s\n", workersText(report.Workers))

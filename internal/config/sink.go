@@ -73,7 +73,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 		"delete": texts(&set.Delete), "set": text(&set.Set), "hash": text(&set.Hash), "stream": text(&set.Stream),
 		"max_len": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&set.MaxLen) != nil {
-				p.Wrongf(value, "max_len is a number of events")
+				p.Wrongf(value, "max_len is a number of entries")
 			}
 		},
 		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),

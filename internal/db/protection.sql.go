@@ -44,7 +44,7 @@ SELECT
     r.requested_via,
     'erase metrics',
     cast($1 AS date)::text,
-    jsonb_build_object('events before', $2::bigint, 'events', $3::bigint, 'rows removed', $4::bigint, 'run', $5::bigint)
+    jsonb_build_object('events before', $2::bigint, 'events', $3::bigint, 'rows deleted', $4::bigint, 'run', $5::bigint)
 FROM analytics.rollup_requests AS r
 WHERE r.metric_date = cast($1 AS date) AND r.resolved_at IS NULL AND r.run_id = $6::bigint AND r.erase
 ORDER BY r.id
@@ -55,7 +55,7 @@ type ProtectionErasedParams struct {
 	MetricDate   date.Date
 	EventsBefore int64
 	Events       int64
-	RowsRemoved  int64
+	RowsDeleted  int64
 	ByRun        int64
 	RunID        int64
 }
@@ -66,7 +66,7 @@ func (q *Queries) ProtectionErased(ctx context.Context, arg ProtectionErasedPara
 		arg.MetricDate,
 		arg.EventsBefore,
 		arg.Events,
-		arg.RowsRemoved,
+		arg.RowsDeleted,
 		arg.ByRun,
 		arg.RunID,
 	)

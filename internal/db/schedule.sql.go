@@ -22,55 +22,6 @@ func (q *Queries) ScheduleEnsure(ctx context.Context, name string) error {
 	return err
 }
 
-const scheduleGaps = `-- name: ScheduleGaps :many
-SELECT (cast($1 AS date) + i)::date AS metric_date
-FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
-WHERE NOT EXISTS (
-    SELECT FROM analytics.rollup_dates AS d
-    WHERE d.metric_date = cast($1 AS date) + i
-        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
-)
-AND NOT EXISTS (
-    SELECT FROM analytics.backfill_dates AS w
-    INNER JOIN analytics.backfills AS b ON b.id = w.backfill_id
-    WHERE w.metric_date = cast($1 AS date) + i AND w.state IN ('waiting', 'requested')
-        AND b.state IN ('running', 'paused')
-)
-AND NOT EXISTS (
-    SELECT FROM analytics.rollup_requests AS q
-    WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
-)
-ORDER BY i
-`
-
-type ScheduleGapsParams struct {
-	FirstDate date.Date
-	LastDate  date.Date
-}
-
-// Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
-// has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
-// have been dropped. One that is protected would be protected again.
-func (q *Queries) ScheduleGaps(ctx context.Context, arg ScheduleGapsParams) ([]date.Date, error) {
-	rows, err := q.db.Query(ctx, scheduleGaps, arg.FirstDate, arg.LastDate)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []date.Date
-	for rows.Next() {
-		var metric_date date.Date
-		if err := rows.Scan(&metric_date); err != nil {
-			return nil, err
-		}
-		items = append(items, metric_date)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const scheduleGet = `-- name: ScheduleGet :one
 SELECT
     s.last_run_at,
@@ -215,6 +166,55 @@ func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (Sch
 	var i ScheduleLockRow
 	err := row.Scan(&i.Due, &i.Paused)
 	return i, err
+}
+
+const scheduleMissing = `-- name: ScheduleMissing :many
+SELECT (cast($1 AS date) + i)::date AS metric_date
+FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
+WHERE NOT EXISTS (
+    SELECT FROM analytics.rollup_dates AS d
+    WHERE d.metric_date = cast($1 AS date) + i
+        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
+)
+AND NOT EXISTS (
+    SELECT FROM analytics.backfill_dates AS w
+    INNER JOIN analytics.backfills AS b ON b.id = w.backfill_id
+    WHERE w.metric_date = cast($1 AS date) + i AND w.state IN ('waiting', 'requested')
+        AND b.state IN ('running', 'paused')
+)
+AND NOT EXISTS (
+    SELECT FROM analytics.rollup_requests AS q
+    WHERE q.metric_date = cast($1 AS date) + i AND q.resolved_at IS NULL AND q.due_at <= now()
+)
+ORDER BY i
+`
+
+type ScheduleMissingParams struct {
+	FirstDate date.Date
+	LastDate  date.Date
+}
+
+// Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
+// has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
+// have been dropped. One that is protected would be protected again.
+func (q *Queries) ScheduleMissing(ctx context.Context, arg ScheduleMissingParams) ([]date.Date, error) {
+	rows, err := q.db.Query(ctx, scheduleMissing, arg.FirstDate, arg.LastDate)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []date.Date
+	for rows.Next() {
+		var metric_date date.Date
+		if err := rows.Scan(&metric_date); err != nil {
+			return nil, err
+		}
+		items = append(items, metric_date)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const scheduleOverdue = `-- name: ScheduleOverdue :one

@@ -60,7 +60,7 @@ func States() []string {
 }
 
 // New combines the ledger's dates with the missing ones.
-func New(year int, days []ledger.Day, missing Gaps, today date.Date) View {
+func New(year int, days []ledger.Day, missing Missing, today date.Date) View {
 	view := View{Year: year}
 	known := make(map[date.Date]ledger.Day, len(days))
 	for _, day := range days {
@@ -90,7 +90,7 @@ func New(year int, days []ledger.Day, missing Gaps, today date.Date) View {
 }
 
 // StateIn returns the state of a date: the ledger's, or what is known of a date that it does not have.
-func StateIn(day ledger.Day, is bool, d date.Date, missing Gaps, today date.Date) string {
+func StateIn(day ledger.Day, is bool, d date.Date, missing Missing, today date.Date) string {
 	switch {
 	case is:
 		return day.State

@@ -18,7 +18,7 @@ import (
 // on the source's index for every 50 dates that are not complete. So a request for a year starts the search for that year in the background, and
 // the result is kept for missingKept. Five minutes are enough: once a date is requested, its state is in the ledger, which pages read each time and
 // which takes precedence over what is kept here. The only thing that can show late is an old date that has just got its first events. A year with
-// nothing but gaps takes 16 paced statements, one every 19 seconds over five minutes.
+// nothing but missing dates takes 16 paced statements, one every 19 seconds over five minutes.
 const (
 	missingKept  = 5 * time.Minute
 	missingRetry = time.Minute
@@ -40,15 +40,15 @@ type Finder struct {
 	logger  *slog.Logger
 
 	mu      sync.Mutex
-	years   map[int]Gaps
+	years   map[int]Missing
 	looking chan struct{} // closed when the running search ends; nil if none runs
 	noEvent bool          // analytics.events reads nothing
 	first   date.Date
 	firstAt time.Time
 }
 
-// Gaps are the missing dates of a year.
-type Gaps struct {
+// Missing has the missing dates of a year.
+type Missing struct {
 	Known bool
 	at    time.Time // when the search ended, or the last search failed
 	Dates map[date.Date]bool
@@ -60,13 +60,13 @@ type Gaps struct {
 // NewFinder returns a finder for the pages of a database.
 func NewFinder(config *page.Site) *Finder {
 	return &Finder{
-		db: config.DB, clock: config.Clock, logger: config.Logger, years: make(map[int]Gaps),
+		db: config.DB, clock: config.Clock, logger: config.Logger, years: make(map[int]Missing),
 		planner: &schedule.Planner{Primary: config.DB, Source: config.DB, Clock: config.Clock, Pace: pace.DefaultPace},
 	}
 }
 
 // Of returns the year's missing dates as far as they are known. It starts a search if the last one is too old.
-func (m *Finder) Of(ctx context.Context, year int, today date.Date) Gaps {
+func (m *Finder) Of(ctx context.Context, year int, today date.Date) Missing {
 	m.mu.Lock()
 	if m.looking == nil && m.stale(year) {
 		m.looking = make(chan struct{})
@@ -90,7 +90,7 @@ func (m *Finder) Of(ctx context.Context, year int, today date.Date) Gaps {
 	return m.with(found)
 }
 
-func (m *Finder) with(found Gaps) Gaps {
+func (m *Finder) with(found Missing) Missing {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	found.NoSource, found.First = m.noEvent, m.first
@@ -108,7 +108,7 @@ func (m *Finder) look(ctx context.Context, year int, today date.Date) {
 	ctx, cancel := context.WithTimeout(ctx, missingLimit)
 	defer cancel()
 	exists, err := source.Exists(ctx, m.db)
-	found := Gaps{Dates: make(map[date.Date]bool)}
+	found := Missing{Dates: make(map[date.Date]bool)}
 	var first date.Date
 	if err == nil && exists {
 		if first, err = m.firstDate(ctx); err == nil {
@@ -164,7 +164,7 @@ func (m *Finder) fill(ctx context.Context, dates map[date.Date]bool, year int, f
 	if first.IsZero() || of.Last.Before(of.First) {
 		return nil
 	}
-	found, err := m.planner.GapsIn(ctx, of)
+	found, err := m.planner.MissingIn(ctx, of)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (s *Pages) readCalendar(ctx context.Context, year int) (calendar.View, erro
 }
 
 // years returns the years to switch to, from the first event's year to the current one.
-func (*Pages) years(ctx context.Context, shown int, missing calendar.Gaps) []int {
+func (*Pages) years(ctx context.Context, shown int, missing calendar.Missing) []int {
 	last := calendar.YearOf(page.ScopeOf(ctx).Today)
 	first := last
 	if !missing.First.IsZero() {

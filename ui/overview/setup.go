@@ -31,7 +31,7 @@ type stepView struct {
 const checkKept = 20 * time.Second
 
 // setup returns the steps that are left; nil once a date was complete.
-func (s *Pages) setup(ctx context.Context, facts standing.Facts, missing calendar.Gaps) *setupView {
+func (s *Pages) setup(ctx context.Context, facts standing.Facts, missing calendar.Missing) *setupView {
 	if facts.Dates("complete")+facts.Dates("stale")+facts.Dates("protected") > 0 || !facts.NoSource && !missing.Known {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (s *Pages) checkStep(ctx context.Context, noSource bool) stepView {
 }
 
 // firstDate returns the date of the first event, or the first of this year if it is unknown.
-func firstDate(missing calendar.Gaps, sc page.Scope) string {
+func firstDate(missing calendar.Missing, sc page.Scope) string {
 	if !missing.First.IsZero() {
 		return missing.First.String()
 	}

@@ -37,8 +37,8 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("POST /schedule", s.Page(s.changeSchedule))
 }
 
-// gapsShown is how many missing dates the page names.
-const gapsShown = 10
+// missingShown is how many missing dates the page names.
+const missingShown = 10
 
 // periodic is a periodic job on the page.
 type periodic struct {
@@ -70,9 +70,9 @@ type scheduleView struct {
 	Leader string
 	// Lookback is how many days before yesterday the daily job takes again; -1 if no worker has reported it.
 	Lookback int
-	// Gaps are the first of this year's missing dates, and AllGaps is their number; -1 if not known yet.
-	Gaps    []date.Date
-	AllGaps int
+	// Missing are the first of this year's missing dates, and AllMissing is their number; -1 if not known yet.
+	Missing    []date.Date
+	AllMissing int
 }
 
 // leads reports whether a worker is the leader.
@@ -93,7 +93,7 @@ func (s *Pages) showSchedule(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
-	view := scheduleView{Lookback: -1, AllGaps: -1}
+	view := scheduleView{Lookback: -1, AllMissing: -1}
 	var periodics []periodic
 	var names []string
 	for _, kind := range worker.Kinds() {
@@ -130,23 +130,23 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 		}
 		view.Jobs = append(view.Jobs, job)
 	}
-	s.fillGaps(ctx, &view)
+	s.fillMissing(ctx, &view)
 	if view.Leader, err = s.Jobs.Leader(ctx); err != nil {
 		return view, err
 	}
 	return view, s.fillQueues(ctx, &view)
 }
 
-// fillGaps adds the dates of this year that the daily job would take.
-func (s *Pages) fillGaps(ctx context.Context, view *scheduleView) {
+// fillMissing adds the dates of this year that the daily job would take.
+func (s *Pages) fillMissing(ctx context.Context, view *scheduleView) {
 	today := page.ScopeOf(ctx).Today
 	found := s.Finder.Of(ctx, calendar.YearOf(today), today)
 	if !found.Known {
 		return
 	}
-	view.AllGaps = len(found.Dates)
-	view.Gaps = slices.SortedFunc(maps.Keys(found.Dates), date.Date.Compare)
-	view.Gaps = view.Gaps[:min(gapsShown, len(view.Gaps))]
+	view.AllMissing = len(found.Dates)
+	view.Missing = slices.SortedFunc(maps.Keys(found.Dates), date.Date.Compare)
+	view.Missing = view.Missing[:min(missingShown, len(view.Missing))]
 }
 
 func (s *Pages) fillQueues(ctx context.Context, view *scheduleView) error {

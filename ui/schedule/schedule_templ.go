@@ -336,9 +336,9 @@ func schedulePage(view scheduleView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var15 string
-			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(gapsText(view))
+			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(missingText(view))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `schedule/schedule.templ`, Line: 81, Col: 131}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `schedule/schedule.templ`, Line: 81, Col: 134}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var15))
 			if templ_7745c5c3_Err != nil {
@@ -666,22 +666,22 @@ func schedulePage(view scheduleView) templ.Component {
 	})
 }
 
-// gapsText says which dates of this year are missing.
-func gapsText(view scheduleView) string {
+// missingText says which dates of this year are missing.
+func missingText(view scheduleView) string {
 	switch {
-	case view.AllGaps < 0:
+	case view.AllMissing < 0:
 		return ""
-	case view.AllGaps == 0:
+	case view.AllMissing == 0:
 		return ": none this year"
 	}
 	text := ": this year "
-	for i, gap := range view.Gaps {
+	for i, day := range view.Missing {
 		if i > 0 {
 			text += ", "
 		}
-		text += gap.String()
+		text += day.String()
 	}
-	if more := view.AllGaps - len(view.Gaps); more > 0 {
+	if more := view.AllMissing - len(view.Missing); more > 0 {
 		text += " and " + format.Number(int64(more)) + " more"
 	}
 	return text

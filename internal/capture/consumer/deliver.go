@@ -68,7 +68,7 @@ type Config struct {
 	Turn     time.Duration // after which Run returns though there is more; DefaultTurn if 0
 	// Once reports that Sink is in the log's own database, and is a TxSink.
 	Once bool
-	// Listeners receive an event for every batch; may be empty.
+	// Listeners receive a signal for every batch; may be empty.
 	Listeners telemetry.Listeners
 	// Judge says why the consumer has to pause before a change whose table has other columns than in the schema version that it
 	// has accepted, and what fixes that; empty if it continues. Where nil, it always continues.

@@ -71,7 +71,7 @@ func (a *active) recordErased(ctx context.Context) error {
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		return queries.ProtectionErased(ctx, db.ProtectionErasedParams{
 			MetricDate: a.order.Date, RunID: a.scanRun, ByRun: a.id, EventsBefore: a.known.Recorded,
-			Events: a.publisher.Totals.Events, RowsRemoved: a.publisher.Rows.Deleted,
+			Events: a.publisher.Totals.Events, RowsDeleted: a.publisher.Rows.Deleted,
 		})
 	})
 	if err != nil {

@@ -122,13 +122,13 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		return nil, ErrPaused
 	}
 	now := p.Clock.Now()
-	gaps, err := p.Gaps(ctx)
+	missing, err := p.Missing(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var dates []date.Date
 	err = p.Primary.Tx(ctx, func(tx pgx.Tx) error {
-		dates = gaps
+		dates = missing
 		queries := db.New(tx)
 		due := p.Daily.Last(now)
 		if err := queries.ScheduleEnsure(ctx, Name); err != nil {
@@ -200,8 +200,8 @@ func (p *Planner) Overdue(ctx context.Context, name string, grace time.Duration)
 	return overdue, nil
 }
 
-// Gaps returns the dates up to yesterday that have events and are neither complete nor requested.
-func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
+// Missing returns the dates up to yesterday that have events and are neither complete nor requested.
+func (p *Planner) Missing(ctx context.Context) ([]date.Date, error) {
 	today, err := Today(ctx, p.Primary, p.Clock)
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func (p *Planner) Gaps(ctx context.Context) ([]date.Date, error) {
 	if err != nil || first.After(last) {
 		return nil, err
 	}
-	return p.gaps(ctx, source, pacer, date.Range{First: first, Last: last})
+	return p.missing(ctx, source, pacer, date.Range{First: first, Last: last})
 }
 
 // firstDate finds the date of the first event by bisection, with about fifteen lookups in an index of any kind. min(created_at)

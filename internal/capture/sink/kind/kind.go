@@ -152,7 +152,7 @@ func Check(kind string, s Settings) []Problem {
 		wrong("on_schema_change", errors.New("write on_schema_change: continue, or pause"))
 	}
 	if s.MaxLen < 0 {
-		wrong("max_len", errors.New("give a number of events, or 0 for no bound"))
+		wrong("max_len", errors.New("give a number of entries, or 0 for no bound"))
 	}
 	for _, one := range []struct {
 		field  string

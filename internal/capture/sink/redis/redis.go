@@ -1,5 +1,5 @@
 // Package redis is a sink that updates keys in Redis when rows change: it deletes keys of a cache, writes rows as strings or hashes, or
-// appends events to a stream. Scripts, which Redis runs atomically, compare positions, so that an older change never overwrites a newer one.
+// appends changes to a stream. Scripts, which Redis runs atomically, compare positions, so that an older change never overwrites a newer one.
 package redis
 
 import (
@@ -37,7 +37,7 @@ type Config struct {
 	Delete []*template.Template
 	// Set is the key at which the row is kept as JSON, Hash the key at which it is kept as a hash of its columns.
 	Set, Hash *template.Template
-	// Stream is the stream to append events to.
+	// Stream is the stream to append changes to.
 	Stream *template.Template
 	// MaxLen bounds the stream, about; it grows without bounds if 0.
 	MaxLen int64

@@ -1,5 +1,5 @@
 // Package webhook is a sink that posts changes to a URL, with the headers and the signature of Standard Webhooks
-// (https://www.standardwebhooks.com). A receiver drops repeats by webhook-id, or by the position in each event.
+// (https://www.standardwebhooks.com). A receiver drops repeats by webhook-id, or by the position in each change.
 package webhook
 
 import (
@@ -39,7 +39,7 @@ var ErrConfig = errors.New("the webhook cannot be used")
 type Config struct {
 	URL    string
 	Secret string // signs, as Standard Webhooks writes it (whsec_ and base64); no signature if empty
-	// Batch posts an array of events. Where false, each event is posted by itself, one after another.
+	// Batch posts an array of changes. Where false, each change is posted by itself, one after another.
 	Batch bool
 	// AllowPrivate lets the URL lead to loopback, private and other special addresses.
 	AllowPrivate bool
@@ -115,7 +115,7 @@ func (w *Webhook) Deliver(ctx context.Context, changes []change.Change) ([]sink.
 	return sink.Each(ctx, changes, w.post)
 }
 
-// body is the event, or an array of events.
+// body is the change, or an array of changes.
 func (w *Webhook) body(changes []change.Change) ([]byte, error) {
 	var body bytes.Buffer
 	for i, c := range changes {
@@ -198,7 +198,7 @@ func (w *Webhook) judge(response *http.Response, answer []byte, count int) error
 			return &sink.RetryError{After: after, Err: err}
 		}
 		return err
-	// The endpoint is wrong or not there yet, or does not know the sender: that is about no event.
+	// The endpoint is wrong or not there yet, or does not know the sender: that is about no change.
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
 		status == http.StatusMethodNotAllowed, status == http.StatusRequestTimeout, status == http.StatusTooEarly,
 		status >= 500, status < 200:

@@ -11,16 +11,16 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// GapsIn returns the dates of a range that have events and are neither complete nor requested. The range should be about a year,
-// and its dates must be over. Unlike Gaps, it does not look for the first event: it needs only two statements for each 50 dates of
+// MissingIn returns the dates of a range that have events and are neither complete nor requested. The range should be about a year,
+// and its dates must be over. Unlike Missing, it does not look for the first event: it needs only two statements for each 50 dates of
 // the range that are not complete.
-func (p *Planner) GapsIn(ctx context.Context, of date.Range) ([]date.Date, error) {
+func (p *Planner) MissingIn(ctx context.Context, of date.Range) ([]date.Date, error) {
 	source, err := p.Source.Session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", err)
 	}
 	defer source.Release(context.WithoutCancel(ctx))
-	return p.gaps(ctx, source, &pace.Pacer{Clock: p.Clock, Pace: p.Pace}, of)
+	return p.missing(ctx, source, &pace.Pacer{Clock: p.Clock, Pace: p.Pace}, of)
 }
 
 // FirstDate returns the date of the first event. It needs about fifteen index lookups. It returns the zero date if there is no event
@@ -42,19 +42,19 @@ func (p *Planner) FirstDate(ctx context.Context) (date.Date, error) {
 	return first, nil
 }
 
-func (p *Planner) gaps(
+func (p *Planner) missing(
 	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, of date.Range,
 ) ([]date.Date, error) {
 	var candidates []date.Date
 	err := p.Primary.Read(ctx, func(on postgres.DBTX) error {
 		var err error
-		candidates, err = db.New(on).ScheduleGaps(ctx, db.ScheduleGapsParams{FirstDate: of.First, LastDate: of.Last})
+		candidates, err = db.New(on).ScheduleMissing(ctx, db.ScheduleMissingParams{FirstDate: of.First, LastDate: of.Last})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for gaps: %w", err)
+		return nil, fmt.Errorf("look for missing dates: %w", err)
 	}
-	var gaps []date.Date
+	var missing []date.Date
 	for chunk := range slices.Chunk(candidates, probe) {
 		exists, err := p.anyEvent(ctx, source, pacer, chunk[0], chunk[len(chunk)-1])
 		if err != nil {
@@ -65,12 +65,12 @@ func (p *Planner) gaps(
 		}
 		err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
 			found, err := queries.EventDates(ctx, chunk)
-			gaps = append(gaps, found...)
+			missing = append(missing, found...)
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("look for events: %w", err)
 		}
 	}
-	return gaps, nil
+	return missing, nil
 }
