@@ -11,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
@@ -206,7 +207,7 @@ func scheduleText(report status, zone *time.Location, now time.Time) string {
 	if report.SchedulePaused != nil {
 		parts = append(parts, "paused since "+report.SchedulePaused.In(zone).Format(layout))
 	} else if len(report.Workers) > 0 {
-		parts = append(parts, "due "+report.Workers[0].Daily(zone).Next(now).In(zone).Format(layout))
+		parts = append(parts, "due "+schedule.DailyOf(report.Workers[0], zone).Next(now).In(zone).Format(layout))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -220,9 +221,9 @@ func dueText(due *time.Time, zone *time.Location) string {
 }
 
 // workersText names the worker processes that are alive.
-func workersText(workers []ledger.Worker) string {
+func workersText(workers []presence.Worker) string {
 	if len(workers) == 0 {
-		return "none seen in the last " + duration(ledger.WorkerAlive)
+		return "none seen in the last " + duration(presence.Alive)
 	}
 	names := make([]string, len(workers))
 	for i, w := range workers {

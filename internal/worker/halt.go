@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -27,7 +27,7 @@ func (a *Admin) Halt(ctx context.Context) (halt Halt, err error) {
 				ARRAY(
 					SELECT q.name FROM `+a.queues+` AS q
 					WHERE q.name = ANY($2) AND q.paused_at IS NOT NULL ORDER BY q.name
-				)`, ledger.WorkerAlive, []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}).Scan(&halt.NoWorker, &halt.Paused)
+				)`, presence.Alive, []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}).Scan(&halt.NoWorker, &halt.Paused)
 	})
 	if err != nil {
 		return Halt{}, fmt.Errorf("read whether workers take jobs: %w", err)

@@ -77,7 +77,7 @@ func followerTrouble(err error) string {
 	return "the follower that it reads events from (--source-url) does not answer; its log says why"
 }
 
-// examine reports problems of this process and of what is installed, and records the former in the ledger.
+// examine reports problems of this process and of what is installed, and records the former for the pages.
 func (r *reconciler) examine(ctx context.Context) []string {
 	found := r.troubles(ctx)
 	r.self.Trouble = strings.Join(found, "; ")

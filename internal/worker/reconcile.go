@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/schema"
@@ -45,7 +45,7 @@ const (
 
 	// notifiedEvery is the least time between two reactions to notifications.
 	notifiedEvery = 100 * time.Millisecond
-	// forgetTimeout is how long a stopped worker waits for the ledger.
+	// forgetTimeout is how long a stopped worker waits for the database.
 	forgetTimeout = 2 * time.Second
 
 	reconcileKey   = 6_107_330_083 // of an advisory lock; arbitrary
@@ -65,7 +65,7 @@ type reconciler struct {
 	wake    chan struct{} // of capacity 1
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
-	self     ledger.Worker
+	self     presence.Worker
 	server   *clock.Clock // Postgres's
 	source   *postgres.DB // where events are read: db, or a follower
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
@@ -155,11 +155,11 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 	return r.insert(ctx, found.dates)
 }
 
-// forget removes the stopped worker process from the ledger.
+// forget records that this worker process has stopped.
 func (r *reconciler) forget(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
 	defer cancel()
-	return r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.ForgetWorker(ctx, tx, r.self.Name) })
+	return r.db.Tx(ctx, func(tx pgx.Tx) error { return presence.Forget(ctx, tx, r.self.Name) })
 }
 
 // insert creates jobs for dates, in one statement if nothing is locked. If an application's open transaction has inserted a

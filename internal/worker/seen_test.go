@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -26,11 +26,11 @@ func TestWorkersSeen(t *testing.T) {
 	})
 	b.wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one')")
 	b.wait(t, "NOT EXISTS(SELECT FROM daymill.workers WHERE name = 'ancient')")
-	alive, err := ledger.Workers(t.Context(), b.db, ledger.WorkerAlive)
+	alive, err := presence.List(t.Context(), b.db, presence.Alive)
 	require.NoError(t, err)
 	require.Len(t, alive, 1)
 	require.WithinRange(t, alive[0].StartedAt, started.Add(-time.Second), time.Now().Add(time.Second))
-	require.Equal(t, ledger.Worker{
+	require.Equal(t, presence.Worker{
 		Name: "one", StartedAt: alive[0].StartedAt, LastSeenAt: alive[0].LastSeenAt, Version: "v1.2.3", Workers: 3, Pace: 0.5,
 		MaxEntities: 6, DailyHour: 4, Lookback: 5, Retention: time.Hour,
 	}, alive[0])

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/backfill"
-	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -90,7 +90,7 @@ func (r *reconciler) steps() []step {
 // it first sees them and once a minute after that. If the faults cannot be read, the rest of the look continues.
 func (r *reconciler) inspect(ctx context.Context) error {
 	troubles := r.examine(ctx)
-	err := r.db.Tx(ctx, func(tx pgx.Tx) error { return ledger.SeeWorker(ctx, tx, r.self) })
+	err := r.db.Tx(ctx, func(tx pgx.Tx) error { return presence.See(ctx, tx, r.self) })
 	if err != nil {
 		return err
 	}

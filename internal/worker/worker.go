@@ -17,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/schedule"
@@ -124,7 +125,7 @@ func NewWorker(config Config) (*Worker, error) {
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
 		server: server, source: config.Source,
 		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
-		self: ledger.Worker{
+		self: presence.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
 			Retention: config.Retention, Follower: config.Source != config.DB,

@@ -13,6 +13,7 @@ import (
 	archive "github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -212,7 +213,7 @@ func (v *statusView) takeQueue(queue worker.Depth) {
 	}
 }
 
-func (v *statusView) takeWorkers(workers []ledger.Worker) {
+func (v *statusView) takeWorkers(workers []presence.Worker) {
 	for _, w := range workers {
 		if len(v.Workers) == mostProcesses {
 			v.Others++

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
@@ -65,7 +65,7 @@ type queueRow struct {
 type scheduleView struct {
 	Jobs    []periodic
 	Queues  []queueRow
-	Workers []ledger.Worker
+	Workers []presence.Worker
 	// Leader is the client that enqueues the periodic jobs; empty if there is none.
 	Leader string
 	// Lookback is how many days before yesterday the daily job takes again; -1 if no worker has reported it.
@@ -76,7 +76,7 @@ type scheduleView struct {
 }
 
 // leads reports whether a worker is the leader.
-func (v scheduleView) leads(worker ledger.Worker) bool { return worker.Name == v.Leader }
+func (v scheduleView) leads(worker presence.Worker) bool { return worker.Name == v.Leader }
 
 // foreign reports whether the leader is a client other than Daymill's workers.
 func (v scheduleView) foreign() bool {
@@ -111,7 +111,7 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 		if latest, err = schedule.Latest(ctx, on, names); err != nil {
 			return err
 		}
-		view.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)
+		view.Workers, err = presence.List(ctx, on, presence.Alive)
 		return err
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 			job.Latest = &outcome
 		}
 		if len(view.Workers) > 0 {
-			job.Next = state.Next(view.Workers[0].Daily(s.Installation.Zone), now)
+			job.Next = state.Next(schedule.DailyOf(view.Workers[0], s.Installation.Zone), now)
 			view.Lookback = view.Workers[0].Lookback
 		}
 		view.Jobs = append(view.Jobs, job)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
@@ -36,7 +37,7 @@ func ReadGauges(ctx context.Context, conn *postgres.DB) (gauges Gauges, err erro
 		if err != nil {
 			return fmt.Errorf("count dates: %w", err)
 		}
-		row, err := queries.LedgerGauges(ctx, db.LedgerGaugesParams{Alive: WorkerAlive, Schedule: schedule.Name})
+		row, err := queries.LedgerGauges(ctx, db.LedgerGaugesParams{Alive: presence.Alive, Schedule: schedule.Name})
 		if err != nil {
 			return fmt.Errorf("read the gauges: %w", err)
 		}

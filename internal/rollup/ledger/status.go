@@ -11,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
@@ -32,7 +33,7 @@ type Status struct {
 	// NextDue is when the first waiting date is due; nil if none waits.
 	NextDue *time.Time `json:"next_due,omitempty"`
 	// Workers lists the worker processes that are alive, latest started first.
-	Workers []Worker `json:"workers"`
+	Workers []presence.Worker `json:"workers"`
 }
 
 // Broken is a date that failed, was cancelled or is stale.
@@ -88,6 +89,6 @@ func read(ctx context.Context, on postgres.DBTX, limit int) (Status, error) {
 	} else if !errors.Is(err, pgx.ErrNoRows) {
 		return Status{}, fmt.Errorf("look for dates that wait: %w", err)
 	}
-	status.Workers, err = Workers(ctx, on, WorkerAlive)
+	status.Workers, err = presence.List(ctx, on, presence.Alive)
 	return status, err
 }

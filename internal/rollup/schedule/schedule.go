@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/source"
 )
@@ -59,6 +60,11 @@ type Daily struct {
 	Hour int
 	// Lookback is how many days before yesterday are rolled up again every day.
 	Lookback int
+}
+
+// DailyOf returns the schedule of a worker's daily job, in the reporting zone.
+func DailyOf(worker presence.Worker, zone *time.Location) Daily {
+	return Daily{Zone: zone, Hour: worker.DailyHour, Lookback: worker.Lookback}
 }
 
 // Next returns the first instant after t at which the job is due. River's periodic jobs call it.

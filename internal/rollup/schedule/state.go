@@ -40,7 +40,7 @@ func Read(ctx context.Context, conn *postgres.DB) (state State, err error) {
 }
 
 // Next returns the first instant after now at which the daily job is due; nil while it is paused. The caller gets daily from a
-// worker: see ledger.Worker.
+// worker: see DailyOf.
 func (s State) Next(daily Daily, now time.Time) *time.Time {
 	if s.PausedAt != nil {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/text"
@@ -23,7 +24,7 @@ type Facts struct {
 	Now     time.Time
 	Today   date.Date
 	States  map[string]ledger.StateCount
-	Workers []ledger.Worker // that are alive
+	Workers []presence.Worker // that are alive
 	Daily   schedule.State
 	Next    *time.Time // when the daily job is due; nil while it is paused or no worker is alive
 
@@ -47,7 +48,7 @@ func Read(ctx context.Context, conn *postgres.DB, zone *time.Location, now time.
 		for _, state := range states {
 			facts.States[state.State] = state
 		}
-		facts.Workers, err = ledger.Workers(ctx, on, ledger.WorkerAlive)
+		facts.Workers, err = presence.List(ctx, on, presence.Alive)
 		return err
 	})
 	if err != nil {
@@ -57,7 +58,7 @@ func Read(ctx context.Context, conn *postgres.DB, zone *time.Location, now time.
 		return Facts{}, err
 	}
 	for _, worker := range facts.Workers {
-		next := facts.Daily.Next(worker.Daily(zone), now)
+		next := facts.Daily.Next(schedule.DailyOf(worker, zone), now)
 		if next != nil && (facts.Next == nil || next.Before(*facts.Next)) {
 			facts.Next = next
 		}

@@ -1,4 +1,6 @@
-package ledger
+// Package presence keeps which worker processes are alive, with their settings, in daymill.workers. Each worker writes a sign of life;
+// pages, commands and the verdict read them.
+package presence
 
 import (
 	"context"
@@ -7,14 +9,13 @@ import (
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// WorkerAlive is how long a worker process counts as alive after its last sign of life, which it gives about every half minute.
-const WorkerAlive = 2 * time.Minute
+// Alive is how long a worker process counts as alive after its last sign of life, which it gives about every half minute.
+const Alive = 2 * time.Minute
 
-// mostWorkers is how many worker processes are listed.
-const mostWorkers = 100
+// most is how many worker processes are listed.
+const most = 100
 
 // Worker is a worker process with its settings.
 type Worker struct {
@@ -37,14 +38,9 @@ type Worker struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// Daily is the schedule of the worker's daily job, in the reporting zone.
-func (w Worker) Daily(zone *time.Location) schedule.Daily {
-	return schedule.Daily{Zone: zone, Hour: w.DailyHour, Lookback: w.Lookback}
-}
-
-// SeeWorker records that a worker process is alive, and deletes processes that were not seen for a week. It ignores StartedAt and
+// See records that a worker process is alive, and deletes processes that were not seen for a week. It ignores StartedAt and
 // LastSeenAt: the database sets them.
-func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
+func See(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	queries := db.New(on)
 	err := queries.WorkerSee(ctx, db.WorkerSeeParams{
 		Name: worker.Name, Version: worker.Version, Workers: int32(worker.Workers), Pace: worker.Pace, //nolint:gosec // At most 100.
@@ -60,18 +56,18 @@ func SeeWorker(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	return nil
 }
 
-// ForgetWorker records that a worker process has stopped.
-func ForgetWorker(ctx context.Context, on postgres.DBTX, name string) error {
+// Forget records that a worker process has stopped.
+func Forget(ctx context.Context, on postgres.DBTX, name string) error {
 	if err := db.New(on).WorkerForget(ctx, name); err != nil {
 		return fmt.Errorf("forget the worker: %w", err)
 	}
 	return nil
 }
 
-// Workers lists at most a hundred worker processes that were seen within a span of time, such as WorkerAlive, latest started
+// List lists at most a hundred worker processes that were seen within a span of time, such as Alive, latest started
 // first.
-func Workers(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker, error) {
-	rows, err := db.New(on).WorkerList(ctx, db.WorkerListParams{Within: within, MaxRows: mostWorkers})
+func List(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker, error) {
+	rows, err := db.New(on).WorkerList(ctx, db.WorkerListParams{Within: within, MaxRows: most})
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}
