@@ -409,15 +409,39 @@ func TestRun_Once(t *testing.T) {
 	require.ErrorContains(t, result.Err, "killed")
 	require.Equal(t, "2", rows())
 	require.Equal(t, int64(3), b.position(t))
+
+	// A turn that has lost its shard by then does not write at all: it could wait for locks of the one that has it.
+	target.after, target.calls = nil, 0
+	config.Log = losing{func() {
+		_, err := b.Exec(t.Context(), "UPDATE capture.shard SET fence = fence + 1")
+		require.NoError(t, err)
+	}}
+	_, err = consumer.Run(t.Context(), config)
+	require.ErrorIs(t, err, consumer.ErrFenced)
+	require.Zero(t, target.calls)
+}
+
+// losing is a log whose reader loses the shard.
+type losing struct{ lose func() }
+
+func (l losing) Read(ctx context.Context, on database.DBTX, q consumer.Query) ([]change.Change, int64, error) {
+	l.lose()
+	return tableLog{}.Read(ctx, on, q)
+}
+
+func (losing) Head(ctx context.Context, on database.DBTX, stream string) (int64, error) {
+	return tableLog{}.Head(ctx, on, stream)
 }
 
 type onceSink struct {
 	*postgres.Postgres
 
 	after error
+	calls int
 }
 
 func (s *onceSink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
+	s.calls++
 	refusals, err := s.Postgres.DeliverTx(ctx, tx, changes)
 	return refusals, errors.Join(err, s.after)
 }

@@ -201,6 +201,9 @@ func TestRead_Shards(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	landed := rows(2500)
+	for i := range landed {
+		landed[i].Op = []change.Op{change.Insert, change.Update, change.Delete}[i%3]
+	}
 	landed[1234].Op, landed[1234].Key = change.Truncate, nil
 	require.NoError(t, b.writer.Land(t.Context(), landed, log.Mark{}))
 	const shards = 3

@@ -1,5 +1,7 @@
 package main
 
+import "github.com/daymill/daymill/internal/test/mutant"
+
 // Packages and files of capture that are named often.
 const (
 	consumerPkg     = "./internal/capture/consumer"
@@ -11,6 +13,8 @@ const (
 	consumerSQL   = "internal/db/consumer.sql.go"
 	deliverGo     = "internal/capture/consumer/deliver.go"
 	chunkGo       = "internal/capture/snapshot/chunk.go"
+	snapshotSQL   = "internal/db/snapshot.sql.go"
+	streamGo      = "internal/capture/stream/stream.go"
 	streamWALGo   = "internal/capture/stream/wal.go"
 	triggerReadGo = "internal/capture/trigger/read.go"
 	upsertGo      = "internal/capture/sink/postgres/write.go"
@@ -58,16 +62,28 @@ func gaps() []broken {
 		edit("Capture/Gap/QueueEmptied", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case emptied:", "case emptied && failed:"),
 		edit("Capture/Gap/QueueFailed", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case failed:", "case failed && emptied:"),
 		edit("Capture/Gap/Triggers", streamPkg, "^TestTrigger_Gap$", "internal/capture/stream/trigger.go", "", "if err != nil || len(lost) == 0 {", "if err != nil || len(lost) >= 0 {"),
+		edit("Capture/Gap/TriggersFirst", streamPkg, "^TestGap_NotRecorded$", "internal/capture/stream/trigger.go", "gapped = true", "return s.lost(", "if err := tx.Commit(ctx); err != nil { return err }; return s.lost("),
 		edit("Capture/Gap/TriggerLife", streamPkg, "^TestLife_Positions$", "internal/capture/stream/trigger.go", "", "row.SystemID != system || row.Timeline != timeline", "row.SystemID != system || timeline < 0"),
-		edit("Capture/Gap/PositionsAgain", streamPkg, "^TestLife_Positions$", "internal/capture/stream/stream.go", "", "params.Skip = skip", "params.Skip = 0"),
+		edit("Capture/Gap/PositionsAgain", streamPkg, "^TestLife_Positions$", streamGo, "", "params.Skip = skip", "params.Skip = 0"),
 		edit("Capture/Gap/PositionsPassed", streamPkg, "^TestLife_Positions$", "internal/capture/log/read.go", "", "case len(changes) == 0 && end < stream.Position:", "case len(changes) == 0 && end < 0:"),
-		edit("Capture/Gap/NotRepaired", snapshotPkg, "^TestRun_Gap$", "internal/capture/stream/stream.go", "", "return o.repair(ctx, tx, g.tables)", "return nil"),
+		{"Capture/Gap/BeginsFirst", streamPkg, "^TestGap_NotRecorded$", []mutant.Edit{
+			{File: streamGo, After: "func (s *session) begin(", From: "if err := s.lost(ctx, *missing); err != nil {", To: "if err := ctx.Err(); err != nil {"},
+			{File: streamGo, From: "params.Skip = skip", To: "params.Skip = skip; if err := s.lost(ctx, *missing); err != nil { return err }"},
+		}},
+		{"Capture/Gap/PublishesFirst", streamPkg, "^TestGap_NotRecorded$", []mutant.Edit{
+			{File: "internal/capture/wal/slot.go", After: "func Publish(", From: "if err := lost(missing); err != nil {", To: "if err := ctx.Err(); err != nil {"},
+			{File: "internal/capture/wal/slot.go", After: `"publish the tables: %w"`, From: "return nil\n", To: "if len(missing) > 0 { return lost(missing) }; return nil\n"},
+		}},
+		edit("Capture/Gap/NotRepaired", snapshotPkg, "^TestRun_Gap$", streamGo, "", "return o.repair(ctx, tx, g.tables)", "return nil"),
 	}
 }
 
 // snapshots is how rows that were there before do not come after what is newer.
 func snapshots() []broken {
 	return []broken{
+		edit("Capture/Snapshot/ChunkPaused", snapshotPkg, "^TestChunk_Twice$", snapshotSQL, "const snapshotMove =", "AND state = 'running'", ""),
+		edit("Capture/Snapshot/ChunkTwice", snapshotPkg, "^TestChunk_Twice$", snapshotSQL, "const snapshotMove =", "AND chunks = $4", "AND $4::bigint IS NOT NULL"),
+		edit("Capture/Snapshot/HighWatermark", snapshotPkg, "^TestChunk_Order$", chunkGo, "func (r *runner) chunk(", "if err := r.landed(ctx, low); err != nil {", "if err := error(nil); err != nil {"),
 		edit("Capture/Snapshot/LowWatermark", snapshotPkg, "^TestRun$", chunkGo, "", "After: low.Position, Upto: head", "After: head, Upto: head"),
 		edit("Capture/Snapshot/Newer", snapshotPkg, "^TestRun$", chunkGo, "", "if len(untouched) == 0 {\n					continue", "if len(untouched) == 0 && !has {\n					continue"),
 		edit("Capture/Snapshot/Untouched", snapshotPkg, "^TestRun_Untouched$", chunkGo, "", "if len(untouched) == 0 {", "if len(untouched) >= 0 {"),
@@ -80,11 +96,13 @@ func snapshots() []broken {
 func delivering() []broken {
 	return []broken{
 		edit("Capture/Shard/FenceOfMove", consumerPkg, "^TestRun_Fenced$", consumerSQL, "const shardMove =", "AND fence = $5", "AND $5::bigint IS NOT NULL"),
+		edit("Capture/Shard/FenceOfOnce", consumerPkg, "^TestRun_Once$", deliverGo, "func (d *deliverer) hold(", "if count == 0 {", "if count < 0 {"),
 		edit("Capture/Shard/Position", consumerPkg, "^TestRun$", deliverGo, "", "d.position, d.failures = upTo, 0", "d.position, d.failures = upTo+1, 0"),
 		edit("Capture/Letter/NotWritten", consumerPkg, "^TestRun_Parked$", deliverGo, "func (d *deliverer) write(", "if len(letters) == 0 {", "if len(letters) >= 0 {"),
 		edit("Capture/Letter/Parked", consumerPkg, "^TestRun_Parked$", deliverGo, "", "case parked[string(hashes[i])]:", "case parked[string(hashes[i])] && i < 0:"),
 		edit("Capture/Letter/BehindInBatch", consumerPkg, "^TestRun_Parked$", deliverGo, "func refused(", "case keys[key]:", "case keys[key] && i < 0:"),
 		edit("Capture/Letter/Poison", consumerPkg, "^TestRun_Poison$", deliverGo, "", "if d.failures >= last && len(changes) == 1 {", "if d.failures >= 1000*last && len(changes) == 1 {"),
+		edit("Capture/Order/Shards", logPkg, "^TestRead_Shards$", "internal/capture/log/land.go", "", "h.Write([]byte(sink.Key(c)))", "h.Write([]byte(sink.Key(c) + string(c.Op)))"),
 		edit("Capture/Order/Read", logPkg, "^TestRead_Shards$|^TestLand$", "internal/capture/log/read.go", "", "ORDER BY l.position\nLIMIT", "ORDER BY l.position DESC\nLIMIT"),
 	}
 }
