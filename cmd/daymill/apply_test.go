@@ -73,7 +73,7 @@ func TestApply(t *testing.T) {
 	require.Contains(t, b.run(t, "sink", "show", "events"), `"url": "$EVENTS_URL"`)
 
 	b.write(t, "sinks: [{name: events, kind: webhook, url: $OTHER_URL, batch: true, from: 99}]")
-	require.Equal(t, "change  sink events: allow_private, batch, secret, url\nleave   sink cache: the file does not have it: --remove removes it\n",
+	require.Equal(t, "change  sink events: allow_private, batch, secret, url\nleave   sink cache: it is not in the file: --remove removes it\n",
 		b.run(t, "apply", "-f", b.file))
 	require.Contains(t, b.run(t, "sink", "show", "events"), "position 17")
 	require.Contains(t, b.run(t, "apply", "-f", b.file, "--remove"), "remove  sink cache: its position (0) and 0 dead letters are lost")

@@ -132,7 +132,7 @@ func (p *parser) databases(value *yaml.Node, file *File) {
 		key := p.name(value.Content[i], "database")
 		if text, ok := p.Text(value.Content[i+1]); ok {
 			if _, is := kind.Variable(text); !is { // Do not quote the text: it may contain a password.
-				p.Wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, and hold no secrets",
+				p.Wrongf(value.Content[i+1], "write the name of an environment variable, such as $%s_URL: settings are stored, so they must not contain secrets",
 					strings.ToUpper(strings.ReplaceAll(key, "-", "_")))
 			}
 			file.Databases[key] = text

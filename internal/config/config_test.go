@@ -119,14 +119,14 @@ sinks:
 	require.NotContains(t, err.Error(), "hunter2secret")
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{
-		`daymill.yaml:2:8: write the name of an environment variable, such as $CRM_URL: settings are stored, and hold no secrets`,
+		`daymill.yaml:2:8: write the name of an environment variable, such as $CRM_URL: settings are stored, so they must not contain secrets`,
 		`daymill.yaml:3:3: "Big" is no name of a database: use small letters, digits, - and _, 63 at most, and a letter first`,
 		`daymill.yaml:5:3: capture has no "table": did you mean tables?`,
 		`daymill.yaml:6:27: the pattern of tables cannot be read: "a.b.c" has more than a schema and a table: put names with a dot into double quotes`,
 		`daymill.yaml:8:26: there is no kind "serch": use webhook, redis, search, postgres, clickhouse, kafka, nats, poll`,
 		`daymill.yaml:9:5: there is another sink "search": give each a name of its own`,
 		`daymill.yaml:9:26: say which index: index: orders`,
-		`daymill.yaml:10:37: write the name of an environment variable, such as $REDIS_URL: settings are stored, and hold no secrets`,
+		`daymill.yaml:10:37: write the name of an environment variable, such as $REDIS_URL: settings are stored, so they must not contain secrets`,
 		`daymill.yaml:10:74: the template cannot be used: {{range is not allowed: use if, with, fields and functions`,
 		`daymill.yaml:10:113: a sink of kind redis has no index, which is for search: it has delete, set, hash, stream, max_len`,
 		`daymill.yaml:11:42: a sink has no "form": did you mean from?`,

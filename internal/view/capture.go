@@ -53,7 +53,7 @@ func (e *Engine) capture(ctx context.Context, tx pgx.Tx) error {
 			err = queries.ViewStreamTables(ctx, db.ViewStreamTablesParams{Name: stream, Tables: tables[stream]})
 		}
 		if err != nil {
-			return fmt.Errorf("say what stream %s captures for views: %w", stream, err)
+			return fmt.Errorf("set what stream %s captures for views: %w", stream, err)
 		}
 	}
 	if streams == nil {

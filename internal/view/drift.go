@@ -194,7 +194,7 @@ func (d *difference) table(v Version, index int, old, now plan.Source) {
 	}
 	if len(old.Key) > 0 && !slices.Equal(numbers(old, old.Key), numbers(now, now.Key)) {
 		if len(now.Key) == 0 {
-			d.addf(keyChanged, index, 0, "table %s has no primary key any more, so nothing says which row was changed: add one", t.Alias())
+			d.addf(keyChanged, index, 0, "table %s has no primary key any more, so a change does not say which row it is about: add one", t.Alias())
 			d.halt()
 		} else {
 			d.addf(keyChanged, index, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))

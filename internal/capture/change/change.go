@@ -1,5 +1,5 @@
-// Package change is one change of a row: what capture reads from a database, keeps in the log and hands to consumers. Its
-// JSON is the document that every consumer receives, whatever the mode that it was read in.
+// Package change defines one change of a row: what capture reads from a database, keeps in the log and hands to consumers. Its
+// JSON is the document that every consumer receives, whichever mode it was read in.
 package change
 
 import (
@@ -19,8 +19,8 @@ const (
 	Update   Op = "update"
 	Delete   Op = "delete"
 	Truncate Op = "truncate"
-	// Sweep ends the snapshot of a table: rows whose last change is not after the position in Old are gone. Sinks that can do
-	// nothing with it do not get it.
+	// Sweep ends the snapshot of a table: rows whose last change is at or before the position in Old no longer exist. Sinks that
+	// cannot use a sweep do not receive it.
 	Sweep Op = "sweep"
 )
 
@@ -43,17 +43,17 @@ type Change struct {
 	// KeyChanged is set on the delete and the insert that an update of the key becomes.
 	KeyChanged    bool      `json:"key_changed,omitempty"`
 	XID           int64     `json:"xid"`
-	LSN           string    `json:"lsn"`     // of the commit, as pg_lsn writes it; empty in trigger mode where none is known
+	LSN           string    `json:"lsn"`     // of the commit, as pg_lsn writes it; empty in trigger mode if it is not known
 	Ordinal       int       `json:"ordinal"` // within the transaction, from 1
 	CommittedAt   time.Time `json:"committed_at"`
 	SchemaVersion int       `json:"schema_version"`
 	Snapshot      bool      `json:"snapshot"`
-	// Consumer is the only consumer that gets the change, because it requested the snapshot that read the row. Empty means all.
+	// Consumer is the only consumer that receives the change: it requested the snapshot that read the row. Empty means all consumers.
 	Consumer string `json:"-"`
 }
 
-// Key names the row that a change is about, unique over all tables of a stream. All changes of a row have the same, and a
-// truncate has that of its table alone.
+// Key names the row that a change is about, uniquely among all tables of a stream. All changes of a row have the same key. A
+// truncate has the key of its table.
 func Key(c Change) string {
 	var key bytes.Buffer
 	if len(c.Key) > 0 && !bytes.Equal(c.Key, []byte("null")) && json.Compact(&key, c.Key) != nil {
@@ -68,7 +68,7 @@ func Key(c Change) string {
 	return name
 }
 
-// Hash returns a hash of the key, which may be too long for an index.
+// Hash returns a hash of the key, because the key itself may be too long for an index.
 func Hash(c Change) []byte {
 	sum := sha256.Sum256([]byte(Key(c)))
 	return sum[:16]

@@ -32,7 +32,7 @@ func lookAtStream(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	case err != nil:
 		e.Addf(doctor.Failure, "changes cannot be captured: %s", err)
 	case mode == stream.ModeTrigger:
-		e.Addf(doctor.Warning, "changes are captured by triggers, for which each write pays: %s", reason)
+		e.Addf(doctor.Warning, "changes are captured by triggers, which slow down writes: %s", reason)
 	default:
 		e.Addf(doctor.OK, "changes are captured from the WAL")
 	}
@@ -48,7 +48,7 @@ func lookAtStream(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// lookAtRights finds roles that may read the changes of all consumers of kind poll.
+// lookAtRights lists the roles that may use the schema capture, and so may be able to poll changes.
 func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
@@ -56,11 +56,11 @@ func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 			AND r.rolname !~ '^pg_' AND pg_catalog.has_schema_privilege(r.oid, 'capture', 'USAGE')
 		ORDER BY 1 LIMIT 100`)
 	if err != nil {
-		return fmt.Errorf("look who may read changes: %w", err)
+		return fmt.Errorf("find out who may read changes: %w", err)
 	}
 	roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("look who may read changes: %w", err)
+		return fmt.Errorf("find out who may read changes: %w", err)
 	}
 	if len(roles) > 0 {
 		e.Addf(doctor.OK, "these roles may use the schema capture, so they may be able to poll changes: %q", roles)

@@ -104,7 +104,7 @@ func (c *comparer) mark(ctx context.Context) (landed func(ctx context.Context) (
 	var at string
 	err = c.Source.Read(ctx, func(on postgres.DBTX) error { return on.QueryRow(ctx, ask).Scan(&at) })
 	if err != nil {
-		return nil, fmt.Errorf("ask the source how far it is: %w", err)
+		return nil, fmt.Errorf("ask the source for its position: %w", err)
 	}
 	return func(ctx context.Context) (is bool, err error) {
 		err = c.Source.Read(ctx, func(on postgres.DBTX) error {
@@ -112,7 +112,7 @@ func (c *comparer) mark(ctx context.Context) (landed func(ctx context.Context) (
 			return err
 		})
 		if err != nil {
-			err = fmt.Errorf("ask the source how far it is read: %w", err)
+			err = fmt.Errorf("find out how far the source was read: %w", err)
 		}
 		return is, err
 	}, nil

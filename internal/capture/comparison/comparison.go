@@ -1,13 +1,13 @@
 // Package comparison compares the rows of captured tables with those of a Postgres sink, and repairs what differs.
 //
 // It reads both sides in chunks, at a pace, while other sessions write to both. A row that differs is a suspect, because its change may
-// still be on its way. Run reads a suspect again in the source, waits until the sink has delivered everything that was committed by
-// then, and reads both sides again. If the source's row has not changed in the meantime, the two rows must be equal.
+// not have been delivered yet. Run reads a suspect again in the source, waits until the sink has delivered everything that was
+// committed by then, and reads both sides again. If the source's row did not change in the meantime, the two rows must be equal.
 //
 //	chunk ──▶ equal
 //	  └─▶ suspect ──▶ source, log, sink, target, source again ──▶ equal
 //	         ▲                          │                    └──▶ differs ──▶ repaired
-//	         └── it was changed in the meantime ┘ (a few times; then it is moving, and not judged)
+//	         └── it changed in the meantime ┘ (a few times; then it counts as moving, and is not judged)
 package comparison
 
 import (
@@ -30,15 +30,15 @@ const (
 	DefaultPatience = 30 * time.Second
 	// rounds is how often a suspect is compared before it counts as moving.
 	rounds = 5
-	// look is how often to check whether the sink has caught up.
+	// look is the interval at which to check whether the sink has caught up.
 	look = 50 * time.Millisecond
 )
 
 var (
 	// ErrBehind says that the sink does not catch up.
 	ErrBehind = errors.New("the sink is behind, so rows that differ cannot be judged: let a worker run, and resume the sink if it is paused")
-	// ErrNoStream says that nothing is captured.
-	ErrNoStream = errors.New("nothing of its database is captured, so nothing can be compared")
+	// ErrNoStream says that nothing is captured in the source's database.
+	ErrNoStream = errors.New("none of its database's tables is captured, so nothing can be compared")
 )
 
 // side describes a table in the source or in the target.
@@ -55,11 +55,11 @@ type side struct {
 type Config struct {
 	Log, Source, Target *postgres.DB
 	Consumer            consumer.Consumer
-	// Schema is the target's; the source's if empty.
+	// Schema is the target's schema; the same as the source's if empty.
 	Schema string
-	// Column is the name that a column has in the target; false if the sink does not get it.
+	// Column returns the name that a column has in the target; false if the sink does not receive the column.
 	Column func(name string, isKey bool) (string, bool)
-	// Repair writes rows and deletes others, in the target, as changes at a position; nil only compares.
+	// Repair writes rows to the target, and deletes others, as changes at a position. If nil, Run only compares.
 	Repair func(ctx context.Context, table table.Table, rows []Row, position int64) error
 
 	Clock    pace.Clock
@@ -68,10 +68,10 @@ type Config struct {
 	Patience time.Duration // for the sink to catch up; DefaultPatience if 0
 }
 
-// Row is the right content of a row that differs.
+// Row is what a row that differs should contain.
 type Row struct {
 	Key string // a JSON array of the key's values
-	New string // a JSON object, with the target's names; empty if there must be no row
+	New string // a JSON object, with the target's names; empty if the row must not exist
 }
 
 // Result is the result of comparing one table.
@@ -81,7 +81,7 @@ type Result struct {
 	Missing   int64    `json:"missing"`   // in the target
 	Extra     int64    `json:"extra"`     // in the target
 	Different int64    `json:"different"` // in some column
-	Moving    int64    `json:"moving"`    // changed each time they were looked at, and not judged
+	Moving    int64    `json:"moving"`    // changed each time that they were read, so not judged
 	Repaired  int64    `json:"repaired"`
 	Examples  []string `json:"examples,omitempty"` // keys of some rows that differ
 }
@@ -89,7 +89,7 @@ type Result struct {
 // Wrong returns how many rows differ and were not repaired.
 func (r Result) Wrong() int64 { return r.Missing + r.Extra + r.Different - r.Repaired }
 
-// maxExamples is how many keys a result has.
+// maxExamples is the maximum number of keys in a result.
 const maxExamples = 20
 
 // comparer compares one table.
@@ -121,7 +121,7 @@ func Run(ctx context.Context, config Config, t table.Table) (Result, error) {
 	return c.result, err
 }
 
-// sides sets which columns are compared.
+// sides decides which columns are compared.
 func (c *comparer) sides() {
 	schema := c.Schema
 	if schema == "" {
@@ -145,7 +145,7 @@ func (c *comparer) sides() {
 	c.target.called = c.source.called
 }
 
-// run reads the source's rows and looks for them in the target, and then the target's, to find those that should not be there.
+// run reads the source's rows and looks them up in the target, and then reads the target's rows, to find those that should not exist.
 func (c *comparer) run(ctx context.Context) error {
 	exists, err := c.target.exists(ctx)
 	if err != nil {

@@ -20,12 +20,12 @@ func quote(names ...string) string { return pgx.Identifier(names).Sanitize() }
 // row is a row of one side.
 type row struct {
 	document string // a JSON object with the target's names, as jsonb writes it
-	version  string // of the row in the source: another one if it was written
+	version  string // of the row in the source; each write changes it
 	position int64  // of the last change, in the target
 }
 
-// equal reports whether two rows have the same values. A type that the target does not have is text there: what is no text in the
-// source's JSON is compared as written.
+// equal reports whether two rows have the same values. Where the target lacks the type of a column, it stores the value as text, so a
+// value that is not a string in the source's JSON also equals the string that spells it.
 func equal(source, target string) bool {
 	if source == target {
 		return true
@@ -54,7 +54,7 @@ func (s side) exists(ctx context.Context) (exists bool, err error) {
 		return on.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", s.name).Scan(&exists)
 	})
 	if err != nil {
-		err = fmt.Errorf("look for %s: %w", s.name, err)
+		err = fmt.Errorf("look up %s: %w", s.name, err)
 	}
 	return exists, err
 }
@@ -71,7 +71,7 @@ func (s side) has(ctx context.Context, columns []string) error {
 			s.name, append([]string{postgres.PositionColumn}, columns...)).Scan(&missing)
 	})
 	if err != nil {
-		return fmt.Errorf("look at the columns of %s: %w", s.name, err)
+		return fmt.Errorf("read the columns of %s: %w", s.name, err)
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %s has no column %s", postgres.ErrTable, s.name, strings.Join(missing, ", "))

@@ -16,8 +16,8 @@ import (
 // ErrRepair says that the target refuses a row.
 var ErrRepair = errors.New("the target refuses a row")
 
-// Repairer returns a function that writes rows to a sink as the sink's own changes do. The rows get the position of the last delivered
-// change, so later changes overwrite them and earlier ones do not.
+// Repairer returns a function that writes rows to a sink in the same way as the sink's own changes. The rows get the position of the
+// last delivered change, so later changes overwrite them and earlier ones do not.
 func Repairer(stream string, column func(name string, isKey bool) (string, bool), config postgres.Config) func(
 	ctx context.Context, t table.Table, rows []Row, position int64) error {
 	config.Repair = true
@@ -48,7 +48,7 @@ func Repairer(stream string, column func(name string, isKey bool) (string, bool)
 	}
 }
 
-// columnsOf are the table's columns as the sink gets them, for a target that has no table yet.
+// columnsOf returns the table's columns as the sink receives them, for a target that does not have the table yet.
 func columnsOf(t table.Table, column func(name string, isKey bool) (string, bool)) []sink.Column {
 	var columns []sink.Column
 	for _, c := range t.Columns {
@@ -59,7 +59,7 @@ func columnsOf(t table.Table, column func(name string, isKey bool) (string, bool
 	return columns
 }
 
-// keyObject is a key with its columns' names in the target, in their order.
+// keyObject returns a key as a JSON object with the names of its columns in the target, in the key's order.
 func keyObject(t table.Table, column func(name string, isKey bool) (string, bool), document string) (json.RawMessage, error) {
 	var values []json.RawMessage
 	if err := json.Unmarshal([]byte(document), &values); err != nil || len(values) != len(t.Key) {

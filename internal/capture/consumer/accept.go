@@ -12,8 +12,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// judge returns the changes before the first one for which the consumer must be paused. If that one is the first of all, judge pauses the consumer.
-// A table's first change is accepted whatever its columns are.
+// judge returns the changes before the first one for which the consumer must be paused. If that is the first change of all, judge
+// pauses the consumer. A table's first change is accepted, whatever columns it has.
 func (d *deliverer) judge(ctx context.Context, changes []change.Change, upTo int64) ([]change.Change, int64, error) {
 	if d.Judge == nil {
 		return changes, upTo, nil

@@ -15,8 +15,8 @@ import (
 	database "github.com/daymill/daymill/internal/postgres"
 )
 
-// TestRun_SchemaChange: a consumer continues with a version that it may, is paused before the first change of another, with what
-// fixes it, and to resume it is to accept that version.
+// TestRun_SchemaChange: a consumer continues with a version that it can follow, and is paused before the first change of any other,
+// with a reason that says how to fix it. Resuming the consumer accepts that version.
 func TestRun_SchemaChange(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

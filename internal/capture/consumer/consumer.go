@@ -5,7 +5,7 @@
 //	         ┌────────── batch taken ──────────┐
 //	         ▼                                 │
 //	take ─▶ read ─▶ filter ─▶ deliver ─────────┴─▶ caught up
-//	                   │          ├─ error ─▶ wait, and again with half of it
+//	                   │          ├─ error ─▶ wait, then try half of the batch
 //	                   │          └─ refused ─▶ letter: its key is parked
 //	                   └─ key is parked ─▶ letter that waits
 package consumer
@@ -25,38 +25,38 @@ import (
 )
 
 var (
-	// ErrNone says that there is no consumer of that name.
-	ErrNone = errors.New("there is no consumer of that name: `daymill sink list` has those that there are")
-	// ErrNoLetter says that there is no dead letter at that position.
-	ErrNoLetter = errors.New("there is no such dead letter: `daymill deadletter list` has those that there are")
-	// ErrFenced says that another has taken the shard: what was delivered is delivered again by it.
-	ErrFenced = errors.New("another has taken the shard")
+	// ErrNone says that no consumer has the name.
+	ErrNone = errors.New("there is no consumer of that name: `daymill sink list` shows all")
+	// ErrNoLetter says that there is no dead letter at the position.
+	ErrNoLetter = errors.New("there is no such dead letter: `daymill deadletter list` shows all")
+	// ErrFenced says that another process has taken the shard. It delivers again what this process delivered and could not record.
+	ErrFenced = errors.New("another process has taken the shard")
 	// ErrPaused says that the consumer is paused.
 	ErrPaused = errors.New("the consumer is paused")
-	// ErrPosition says that the log of a consumer does not have a position.
+	// ErrPosition says that the position is not in the consumer's log.
 	ErrPosition = errors.New("the log does not have this position")
-	// ErrExists says that there is a consumer of that name.
-	ErrExists = errors.New("there is a consumer of that name")
+	// ErrExists says that the name is taken.
+	ErrExists = errors.New("a consumer of that name already exists")
 )
 
 // maxList is how many consumers or letters are listed at a time.
 const maxList = 1000
 
-// Consumer is who receives changes.
+// Consumer receives changes.
 type Consumer struct {
 	Name   string
 	Stream string // name of the database
 	Kind   string // of sink; "poll", "function"
-	// Settings are those of its kind, in JSON, without secrets.
+	// Settings depend on Kind, and are JSON without secrets.
 	Settings json.RawMessage
 	Shards   int
-	// PausedAt is since when nothing is delivered, nil where something is; PausedBecause is the reason, if there is one.
+	// PausedAt is when the consumer was paused; nil if it is not. PausedBecause is the reason, if there is one.
 	PausedAt      *time.Time
 	PausedBecause string
 	CreatedAt     time.Time
 }
 
-// Title is what people call the consumer: that of a view has a number in its name, and the view's name in its settings.
+// Title returns the name for people. A view's consumer has a number in its name, and the view's name in its settings.
 func (c Consumer) Title() string {
 	var settings struct {
 		Title string `json:"title"`
@@ -67,19 +67,19 @@ func (c Consumer) Title() string {
 	return settings.Title
 }
 
-// Progress is how a consumer gets on, over all of its shards.
+// Progress is the state of a consumer and the progress of all of its shards.
 type Progress struct {
 	Consumer
 
 	Position  int64 // of the shard that is furthest behind
 	Delivered int64 // changes
 	MovedAt   time.Time
-	Failures  int    // attempts in a row, of the shard with the most
+	Failures  int    // failed attempts in a row, of the shard with the most
 	Error     string // the last
 	Letters   int64  // dead letters
 }
 
-// Shard is how one shard gets on.
+// Shard is the progress of one shard.
 type Shard struct {
 	Number    int
 	Position  int64
@@ -90,7 +90,7 @@ type Shard struct {
 	RetryAt   *time.Time
 }
 
-// Create makes a consumer that begins after a position, in the caller's transaction.
+// Create creates a consumer that begins after a position, in the caller's transaction.
 func Create(ctx context.Context, tx pgx.Tx, c Consumer, after int64, who audit.Who) error {
 	queries := db.New(tx)
 	if _, err := queries.ConsumerGet(ctx, c.Name); err == nil {
@@ -107,7 +107,7 @@ func Create(ctx context.Context, tx pgx.Tx, c Consumer, after int64, who audit.W
 		err = queries.ConsumerShardsInsert(ctx, db.ConsumerShardsInsertParams{Consumer: c.Name, Position: after, Shards: shards})
 	}
 	if err != nil {
-		return fmt.Errorf("make consumer %s: %w", c.Name, err)
+		return fmt.Errorf("create consumer %s: %w", c.Name, err)
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "create consumer", Target: c.Name, Detail: map[string]any{
 		"kind": c.Kind, "stream": c.Stream, "after": after, "shards": shards,
@@ -124,7 +124,7 @@ func Update(ctx context.Context, tx pgx.Tx, c Consumer, who audit.Who) error {
 	if count == 0 {
 		return ErrNone
 	}
-	// What is under way goes by the old settings.
+	// A turn that is running still uses the old settings: end it.
 	if _, err := queries.ShardFence(ctx, c.Name); err != nil {
 		return fmt.Errorf("change consumer %s: %w", c.Name, err)
 	}
@@ -146,7 +146,7 @@ func Get(ctx context.Context, on postgres.DBTX, name string) (Consumer, error) {
 	}, nil
 }
 
-// List returns all consumers by name, a thousand at most.
+// List returns all consumers by name, at most a thousand.
 func List(ctx context.Context, on postgres.DBTX) ([]Progress, error) {
 	rows, err := db.New(on).ConsumerList(ctx, maxList)
 	if err != nil {
@@ -182,8 +182,8 @@ func Shards(ctx context.Context, on postgres.DBTX, name string) ([]Shard, error)
 	return shards, nil
 }
 
-// Pause keeps a consumer from getting anything, from when the transaction commits on. A batch under way is not recorded, and
-// comes again.
+// Pause stops the delivery to a consumer as soon as the transaction commits. A batch that is being delivered then is not recorded, and
+// is delivered again after Resume.
 func Pause(ctx context.Context, tx pgx.Tx, name, because string, who audit.Who) error {
 	queries := db.New(tx)
 	var reason *string
@@ -197,7 +197,7 @@ func Pause(ctx context.Context, tx pgx.Tx, name, because string, who audit.Who) 
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "pause consumer", Target: name})
 }
 
-// Resume lets a consumer go on where it stopped.
+// Resume continues the delivery to a consumer where it stopped.
 func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
 	queries := db.New(tx)
 	count, err := queries.ConsumerResume(ctx, name)
@@ -207,8 +207,8 @@ func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name})
 }
 
-// Rewind makes a consumer go on after another position, earlier or later: 0 is the beginning of the log. Its dead letters stay. An
-// error is ErrPosition, wrapped, if the log has no such position.
+// Rewind makes a consumer continue after another position, earlier or later; 0 is the beginning of the log. Its dead letters stay. It
+// returns an error that wraps ErrPosition if the log does not have the position.
 func Rewind(ctx context.Context, tx pgx.Tx, name string, after int64, who audit.Who) error {
 	queries := db.New(tx)
 	there, err := Get(ctx, tx, name)
@@ -217,13 +217,13 @@ func Rewind(ctx context.Context, tx pgx.Tx, name string, after int64, who audit.
 	}
 	stream, err := queries.StreamGet(ctx, there.Stream)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows): // Nothing was ever captured.
+	case errors.Is(err, pgx.ErrNoRows): // Nothing was captured yet.
 	case err != nil:
 		return fmt.Errorf("read stream %s: %w", there.Stream, err)
 	case after == 0:
 		after = stream.Forgotten
 	case after < stream.Forgotten:
-		return fmt.Errorf("%w: it begins after position %d; for what was before, take a snapshot with `daymill sink snapshot`", ErrPosition, stream.Forgotten)
+		return fmt.Errorf("%w: it begins after position %d: for earlier changes, take a snapshot with `daymill sink snapshot`", ErrPosition, stream.Forgotten)
 	case after > stream.Position:
 		return fmt.Errorf("%w: it ends at position %d", ErrPosition, stream.Position)
 	}
@@ -233,7 +233,7 @@ func Rewind(ctx context.Context, tx pgx.Tx, name string, after int64, who audit.
 	})
 }
 
-// Remove forgets a consumer, with its positions and dead letters. What it delivered stays where it is.
+// Remove removes a consumer, with its positions and dead letters. What it delivered stays in the target.
 func Remove(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
 	count, err := db.New(tx).ConsumerDelete(ctx, name)
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "remove consumer", Target: name})

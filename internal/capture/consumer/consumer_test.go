@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 var who = audit.Who{Actor: "a test", Via: audit.ViaCLI}
 
-// tableLog is a log in a table of the test's.
+// tableLog is a log in a table that the test creates.
 type tableLog struct{}
 
 func (tableLog) Read(ctx context.Context, on database.DBTX, q consumer.Query) ([]change.Change, int64, error) {
@@ -55,7 +55,7 @@ func (tableLog) Head(ctx context.Context, on database.DBTX, _ string) (head int6
 	return head, err
 }
 
-// recorder is a sink that a test steers.
+// recorder is a sink that a test controls.
 type recorder struct {
 	taken   []int64
 	calls   int
@@ -139,7 +139,7 @@ func (b *testBundle) run(t *testing.T) consumer.Result {
 	return result
 }
 
-// letters are the positions of the dead letters, those that wait as negative numbers.
+// letters returns the positions of the dead letters; those of waiting letters are negative.
 func (b *testBundle) letters(t *testing.T) []int64 {
 	t.Helper()
 	letters, err := consumer.Letters(t.Context(), b.DB.DB, "s", 0)
@@ -200,7 +200,7 @@ func TestRun_Parked(t *testing.T) {
 			return err
 		})
 	}
-	replay() // It is refused still.
+	replay() // It is still refused.
 	require.Equal(t, consumer.Result{}, b.run(t))
 	require.Equal(t, []int64{2, -3, -5}, b.letters(t))
 	l, err = consumer.GetLetter(t.Context(), b.DB.DB, "s", 2)
@@ -216,7 +216,7 @@ func TestRun_Parked(t *testing.T) {
 	require.Empty(t, b.letters(t))
 }
 
-// TestRun_ReplayFails: letters that the sink fails on keep nothing else waiting.
+// TestRun_ReplayFails: letters on which the sink fails do not hold up other changes.
 func TestRun_ReplayFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -234,7 +234,7 @@ func TestRun_ReplayFails(t *testing.T) {
 	require.Equal(t, consumer.Result{Delivered: 1}, b.run(t))
 	l, err := consumer.GetLetter(t.Context(), b.DB.DB, "s", 1)
 	require.NoError(t, err)
-	require.Equal(t, "the sink failed when it came again: it crashed", l.Reason)
+	require.Equal(t, "the sink failed again during a replay: it crashed", l.Reason)
 }
 
 func TestRun_Discard(t *testing.T) {
@@ -256,7 +256,7 @@ func TestRun_Discard(t *testing.T) {
 	require.ErrorIs(t, err, consumer.ErrNoLetter)
 }
 
-// TestRun_Down: a sink that is down is tried again for good, with growing pauses, and nothing becomes a letter.
+// TestRun_Down: a sink that is down is tried again without end, with growing pauses, and no change becomes a letter.
 func TestRun_Down(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -287,7 +287,7 @@ func TestRun_Down(t *testing.T) {
 	require.True(t, slices.IsSorted(b.sink.taken))
 }
 
-// TestRun_Busy: a sink that says when it wants to be asked again is.
+// TestRun_Busy: a sink that says when to try again is tried again then.
 func TestRun_Busy(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -300,7 +300,7 @@ func TestRun_Busy(t *testing.T) {
 	require.Empty(t, b.letters(t))
 }
 
-// TestRun_Poison: a row that the sink fails on, and not says no to, is found out and becomes a letter. All others arrive.
+// TestRun_Poison: a row on which the sink fails, without refusing it, is found and becomes a letter. All other rows arrive.
 func TestRun_Poison(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -325,7 +325,7 @@ func TestRun_Poison(t *testing.T) {
 	}
 }
 
-// TestRun_Fenced: what a turn delivers whose shard another has taken is not recorded.
+// TestRun_Fenced: after another process has taken the shard, what the turn delivers is not recorded.
 func TestRun_Fenced(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(b *testBundle, tx pgx.Tx) error{
@@ -370,7 +370,7 @@ func TestRun_Paused(t *testing.T) {
 	require.ErrorIs(t, err, consumer.ErrNone)
 }
 
-// TestRun_Filter: what does not pass is passed over, and a condition that cannot be judged parks the key.
+// TestRun_Filter: changes that do not pass the filter are skipped, and a condition that cannot be evaluated parks the key.
 func TestRun_Filter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -387,7 +387,7 @@ func TestRun_Filter(t *testing.T) {
 	require.Equal(t, []int64{3, -4}, b.letters(t))
 }
 
-// TestRun_Once: the position and the effect are one transaction, so a turn that loses its shard has no effect.
+// TestRun_Once: the position and the effect are one transaction, so a turn that has lost its shard has no effect.
 func TestRun_Once(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -446,7 +446,7 @@ func (s *onceSink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Ch
 	return refusals, errors.Join(err, s.after)
 }
 
-// TestRun_Shards: every change arrives once, and each key's in order, whatever the number of shards.
+// TestRun_Shards: with any number of shards, every change arrives once, and the changes of each key arrive in order.
 func TestRun_Shards(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -23,26 +23,26 @@ import (
 const (
 	DefaultBatch = 500
 	DefaultTurn  = time.Minute
-	// last is the number of failed attempts in a row after which a change, which is then alone in its batch, is compared with another
-	// change, to distinguish a bad row from a bad sink.
+	// last is the number of failed attempts in a row after which a change, which is alone in its batch by then, is compared with another
+	// change, to tell a bad row from a bad sink.
 	last = 12
 	// longest is the longest pause between attempts.
 	longest = time.Minute
 )
 
-// Query says which changes a shard reads from the log.
+// Query selects the changes that a shard reads from the log.
 type Query struct {
 	Stream        string
 	After         int64 // position
 	Shard, Shards int   // by the hash of the key
 	Limit         int   // changes
-	// Consumer is the name of the consumer, which also gets changes that are only for it.
+	// Consumer is the name of the consumer, which also receives the changes that are only for it.
 	Consumer string
 }
 
 // Log stores changes.
 type Log interface {
-	// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard.
+	// Read returns changes of a shard after a position, in order, and the position up to which the shard has no others.
 	Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error)
 	// Head returns the last position of a stream's log; 0 if it is empty.
 	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
@@ -65,22 +65,22 @@ type Config struct {
 	Consumer Consumer
 	Shard    int
 	Batch    int           // changes at a time, at most; DefaultBatch if 0
-	Turn     time.Duration // after which Run returns though there is more; DefaultTurn if 0
+	Turn     time.Duration // after which Run returns even if there is more; DefaultTurn if 0
 	// Once reports that Sink is in the log's own database, and is a TxSink.
 	Once bool
-	// Listeners receive a signal for every batch; may be empty.
+	// Listeners receive a signal for every batch; none if empty.
 	Listeners telemetry.Listeners
-	// Judge says why the consumer has to pause before a change whose table has other columns than in the schema version that it
-	// has accepted, and what fixes that; empty if it continues. Where nil, it always continues.
+	// Judge says why the consumer has to pause before a change whose table has other columns than the accepted schema version, and how
+	// to fix that; empty if the consumer continues. If nil, the consumer always continues.
 	Judge func(ctx context.Context, on postgres.DBTX, c change.Change, accepted int) (reason string, err error)
 }
 
-// Result is how a turn ended.
+// Result is the result of a turn.
 type Result struct {
 	Delivered int  // changes
 	Letters   int  // dead letters written
-	More      bool // there may be more to deliver: the turn was over
-	// After is how long to wait before the next turn, where Err says why the sink did not take the changes.
+	More      bool // the turn ended before everything was delivered
+	// After is how long to wait before the next turn, if Err says why the sink did not accept the changes.
 	After time.Duration
 	Err   error
 }
@@ -97,7 +97,7 @@ type deliverer struct {
 }
 
 // Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not accept a batch. Errors of
-// the sink are in the result. A returned error is ErrFenced, ErrPaused, or an error of Daymill's own database.
+// the sink are in the result. The returned error is ErrFenced, ErrPaused, or an error of Daymill's own database.
 func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
@@ -131,7 +131,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	}
 }
 
-// outcome returns telemetry's name for the end of a batch.
+// outcome returns how a batch ended, as signals name it.
 func outcome(ctx context.Context, err error) string {
 	switch {
 	case err == nil:
@@ -145,7 +145,7 @@ func outcome(ctx context.Context, err error) string {
 	}
 }
 
-// sinkError is an error of the sink, as opposed to the log's database.
+// sinkError is an error of the sink, as opposed to an error of the log's database.
 type sinkError struct{ error }
 
 func (e *sinkError) Unwrap() error { return e.error }
@@ -177,7 +177,7 @@ type letter struct {
 	reason, answer string
 }
 
-// step delivers the next letters to replay, or if there are none, the next batch of the log.
+// step delivers the next letters to replay or, if there are none, the next batch of the log.
 func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	replayed, err := d.replay(ctx)
 	if err != nil || replayed {
@@ -208,7 +208,7 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	})
 }
 
-// told delivers some changes, and tells the listeners what came of it.
+// told delivers changes, and tells the listeners the outcome.
 func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx context.Context) error) error {
 	before, began := d.result, d.Clock.Now()
 	ctx = telemetry.Tell(ctx, d.Listeners, signal.DeliveryStart{
@@ -222,7 +222,8 @@ func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx cont
 	return err
 }
 
-// plan returns the changes of a batch to deliver, in the form in which they are sent, and those that become letters at once.
+// plan returns the changes of a batch to deliver, in the form in which they are sent, and the changes that become letters without being
+// delivered.
 func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change.Change) (sent, raw []change.Change, letters []letter, err error) {
 	parked := map[string]bool{}
 	hashes := make([][]byte, len(changes))
@@ -322,7 +323,7 @@ func (d *deliverer) deliver(ctx context.Context, changes []change.Change, upTo i
 func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int64) error {
 	target, ok := d.Sink.(TxSink)
 	if !ok {
-		return fmt.Errorf("the sink of %s delivers in no transaction of the log's", d.Consumer.Name)
+		return fmt.Errorf("the sink of %s cannot deliver in a transaction of the log's database", d.Consumer.Name)
 	}
 	return d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := d.hold(ctx, tx); err != nil {

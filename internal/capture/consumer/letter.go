@@ -35,7 +35,7 @@ type Letter struct {
 	Change    change.Change // only from GetLetter
 }
 
-// Letters lists dead letters of a consumer, or of all if the name is empty, after a position, a thousand at most.
+// Letters lists dead letters after a position, at most a thousand: those of a consumer, or of all consumers if the name is empty.
 func Letters(ctx context.Context, on postgres.DBTX, consumer string, after int64) ([]Letter, error) {
 	rows, err := db.New(on).LetterList(ctx, db.LetterListParams{Consumer: consumer, After: after, MaxRows: maxList})
 	if err != nil {
@@ -70,8 +70,8 @@ func GetLetter(ctx context.Context, on postgres.DBTX, consumer string, position 
 	return letter, nil
 }
 
-// Replay requests that the letters of the keys at some positions are delivered again, in order, or of all keys if there are no
-// positions. The shard's job delivers them. It returns how many letters there are.
+// Replay requests that letters are delivered again, in order: those of the keys at the given positions, or of all keys if no positions
+// are given. The shard's job delivers them. Replay returns the number of letters.
 func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
 	if positions == nil {
 		positions = []int64{}
@@ -80,8 +80,8 @@ func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, 
 	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "replay dead letters", Target: consumer}, positions)
 }
 
-// Discard deletes the letters at some positions, or all letters of a consumer if there are no positions. Letters that wait behind them
-// stay until they are replayed. It returns how many letters it deleted.
+// Discard deletes the letters at the given positions, or all letters of a consumer if no positions are given. Letters that wait behind
+// them stay until they are replayed. Discard returns the number of deleted letters.
 func Discard(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
 	queries := db.New(tx)
 	// End running turns: a running batch may rely on a key being parked.

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// MostGrouped is how many letters are counted into groups, and changed by one action on a group.
+	// MostGrouped is the maximum number of letters that Groups counts, and that one action on a group changes.
 	MostGrouped = 10_000
 	groupsShown = 100
 )
@@ -23,11 +23,11 @@ const (
 type Group struct {
 	Consumer, State, Reason string
 	Letters                 int64
-	Asked                   int64 // that somebody wants delivered again
+	Asked                   int64 // whose replay somebody has requested
 	First, Last             time.Time
 }
 
-// Groups counts the first ten thousand letters by consumer, state and reason, most first; more says whether there are others.
+// Groups counts the first ten thousand letters by consumer, state and reason, largest group first. more reports whether there are more letters.
 func Groups(ctx context.Context, on postgres.DBTX) (groups []Group, more bool, err error) {
 	rows, err := db.New(on).LetterGroups(ctx, db.LetterGroupsParams{MaxLetters: MostGrouped, MaxRows: groupsShown})
 	if err != nil {
@@ -61,7 +61,7 @@ func LettersOf(ctx context.Context, on postgres.DBTX, group Group, after int64, 
 	return letters, nil
 }
 
-// ReplayGroup asks for the letters of a group to be delivered again, with those that wait behind them, as Replay does.
+// ReplayGroup requests the replay of a group's letters and of the letters that wait behind them, as Replay does.
 func ReplayGroup(ctx context.Context, tx pgx.Tx, group Group, who audit.Who) (int64, error) {
 	positions, err := positionsOf(ctx, tx, group)
 	if err != nil {
@@ -79,7 +79,8 @@ func DiscardGroup(ctx context.Context, tx pgx.Tx, group Group, who audit.Who) (i
 	return Discard(ctx, tx, group.Consumer, positions, who)
 }
 
-// positionsOf returns the first positions of a group, ten thousand at most. Without any, what acts on all letters must not be called.
+// positionsOf returns the first positions of a group, at most ten thousand. If it returns none, the caller must not call Replay or
+// Discard, which would then act on all letters.
 func positionsOf(ctx context.Context, tx pgx.Tx, group Group) ([]int64, error) {
 	positions, err := db.New(tx).LetterPositions(ctx, db.LetterPositionsParams{
 		Consumer: group.Consumer, State: group.State, Reason: group.Reason, MaxRows: MostGrouped,

@@ -62,7 +62,7 @@ func (b *pollBundle) ack(t *testing.T, poller string, upTo int64) bool {
 	return counts
 }
 
-// TestPoll: changes come in order, the same ones until they are acknowledged, and what is acknowledged never again.
+// TestPoll: changes come in order, the same ones until they are acknowledged, and never again afterwards.
 func TestPoll(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{"tables": ["public.orders"], "ops": ["insert", "delete"]}`)
@@ -80,10 +80,10 @@ func TestPoll(t *testing.T) {
 
 	all, err := consumer.List(t.Context(), b.DB.DB)
 	require.NoError(t, err)
-	require.Equal(t, []int64{6, 3}, []int64{all[0].Position, all[0].Delivered}, "what is not for it is passed over")
+	require.Equal(t, []int64{6, 3}, []int64{all[0].Position, all[0].Delivered}, "changes for others are skipped")
 }
 
-// TestPoll_Document: a poller gets the document that every consumer gets.
+// TestPoll_Document: a poller receives the same document as every consumer.
 func TestPoll_Document(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{}`)
@@ -95,7 +95,7 @@ func TestPoll_Document(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// TestPoll_Fenced: while a poller has changes no other gets any, and a poller that has lost them acknowledges nothing.
+// TestPoll_Fenced: while a poller has changes, no other receives any, and a poller that has lost its changes cannot acknowledge them.
 func TestPoll_Fenced(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{}`)
@@ -114,7 +114,7 @@ func TestPoll_Fenced(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3}, b.poll(t, "b", 3))
 	require.False(t, b.ack(t, "a", 2), "its lease is over, and another has the changes")
 	require.True(t, b.ack(t, "b", 3))
-	require.Equal(t, []int64{4, 5}, b.poll(t, "a", 2), "nobody has any")
+	require.Equal(t, []int64{4, 5}, b.poll(t, "a", 2), "no other poller holds changes")
 
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Rewind(t.Context(), tx, "p", 0, who) }))
 	require.False(t, b.ack(t, "a", 5), "an acknowledgement does not undo a rewind")
@@ -173,7 +173,7 @@ func TestPoll_Once(t *testing.T) {
 	require.Equal(t, []int{count, count}, []int{rows, inOrder})
 }
 
-// TestPoll_Bounds: a poll is of some changes and some bytes, over so many positions, and begins where the log does.
+// TestPoll_Bounds: a poll is bounded in changes, in bytes and in positions, and begins where the log does.
 func TestPoll_Bounds(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{"tables": ["public.orders"]}`)
@@ -204,7 +204,7 @@ func TestPoll_Bounds(t *testing.T) {
 		b.land(t, many...)
 	}
 	b.land(t, sinktest.Insert(0, 7))
-	require.Empty(t, b.poll(t, "a", 10), "so many positions at a time")
+	require.Empty(t, b.poll(t, "a", 10), "one poll covers a limited number of positions")
 	require.Equal(t, []int64{150_004}, b.poll(t, "a", 10))
 
 	_, err = b.Exec(t.Context(), "UPDATE capture.stream SET forgotten = 150004")
@@ -213,7 +213,7 @@ func TestPoll_Bounds(t *testing.T) {
 	require.ErrorContains(t, err, "the log of app begins after position 150004")
 }
 
-// TestPoll_Grants: nobody but the owner polls, until somebody is granted it; and that is all that is granted then.
+// TestPoll_Grants: only the owner may poll, until somebody else is granted it, and the grant allows nothing else.
 func TestPoll_Grants(t *testing.T) {
 	t.Parallel()
 	b := setupPoll(t, `{}`)
@@ -222,7 +222,7 @@ func TestPoll_Grants(t *testing.T) {
 		return pgx.BeginFunc(t.Context(), b.Application(t), func(tx pgx.Tx) error {
 			_, err := tx.Exec(t.Context(), "CREATE ROLE poll_reader; "+grants)
 			require.NoError(t, err)
-			// Names of its own before the system's must not be found by the functions.
+			// Objects of the user's schema, which comes first in the search_path, must not be found by the functions.
 			_, err = tx.Exec(t.Context(), `CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO poll_reader; SET LOCAL search_path = evil, pg_catalog;
 				CREATE FUNCTION evil.cardinality(text[]) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil'; END $$;
 				CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil'; END $$;
@@ -242,7 +242,7 @@ func TestPoll_Grants(t *testing.T) {
 	require.ErrorContains(t, as(usage+both, "SELECT capture.take_changes('p', 1)"), "permission denied for function take_changes")
 }
 
-var errRollback = errors.New("it worked, and is rolled back")
+var errRollback = errors.New("it worked, so roll it back")
 
 // TestPoll_Patterns: the database matches tables as the rest of Daymill does.
 func TestPoll_Patterns(t *testing.T) {

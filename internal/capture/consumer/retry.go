@@ -45,8 +45,8 @@ func (d *deliverer) fail(ctx context.Context, cause error) (Result, error) {
 	return d.result, nil
 }
 
-// backoff is how long to wait after so many failed attempts in a row: a second, two, four, up to a minute, less a tenth by
-// chance.
+// backoff returns how long to wait after a number of failed attempts in a row: a second, two, four, and so on up to a minute, minus a
+// random tenth at most.
 func backoff(failures int) time.Duration {
 	wait := min(time.Second<<min(failures-1, 10), longest)
 	return wait - time.Duration(rand.Int64N(int64(wait)/10+1))
@@ -77,7 +77,7 @@ func (d *deliverer) suspect(ctx context.Context, c change.Change, upTo int64) er
 	}
 	return d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		return d.move(ctx, tx, upTo, 0, []letter{{
-			change: c, state: Refused, reason: "the sink fails on it, and takes others: " + failed.Error(),
+			change: c, state: Refused, reason: "the sink fails on this change, and accepts others: " + failed.Error(),
 		}})
 	})
 }
@@ -166,7 +166,7 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 	})
 }
 
-// giveUp ends the replay of letters on which the sink failed, so that nothing else waits for them. The person who requested the replay
+// giveUp ends the replay of letters on which the sink failed, so that other changes do not wait for them. The person who requested the replay
 // sees the reason and can request it again.
 func (d *deliverer) giveUp(ctx context.Context, raw []change.Change, cause error) error {
 	if ctx.Err() != nil {
@@ -177,7 +177,7 @@ func (d *deliverer) giveUp(ctx context.Context, raw []change.Change, cause error
 	for _, c := range raw {
 		if key := sink.Key(c); !seen[key] {
 			seen[key] = true
-			again = append(again, letter{change: c, state: Refused, reason: "the sink failed when it came again: " + cause.Error()})
+			again = append(again, letter{change: c, state: Refused, reason: "the sink failed again during a replay: " + cause.Error()})
 		}
 	}
 	return d.DB.Tx(ctx, func(tx pgx.Tx) error {

@@ -32,11 +32,11 @@ var (
 	ErrCondition = errors.New("the condition cannot be judged for this change")
 )
 
-// Config is a filter as written. The zero value lets everything through.
+// Config is a filter as written in the settings. The zero value lets everything through.
 type Config struct {
 	Tables []string    `json:"tables,omitempty"` // see Pattern
-	Ops    []change.Op `json:"ops,omitempty"`    // all where empty
-	// Columns are those that are sent, besides the key's; all but Without if empty.
+	Ops    []change.Op `json:"ops,omitempty"`    // all if empty
+	// Columns are the columns to send, in addition to the key's; all except Without if empty.
 	Columns []string `json:"columns,omitempty"`
 	Without []string `json:"without,omitempty"`
 	// Condition is an expression (github.com/expr-lang/expr) that is true for what is sent: new.total > 100 && op != "delete".
@@ -52,7 +52,7 @@ type Filter struct {
 	shapes    bool
 }
 
-// environment returns the variables of a condition. Only the types of its values matter.
+// environment returns the variables of a condition. Only the types of the values matter.
 func environment() map[string]any {
 	return map[string]any{
 		"position": int64(0), "stream": "", "op": "", "schema": "", "table": "", "snapshot": false,
@@ -80,7 +80,7 @@ func New(config Config) (*Filter, error) {
 	names := map[string]bool{}
 	for from, to := range config.Rename {
 		if to == "" || names[to] {
-			return nil, fmt.Errorf("%w: rename gives column %q the name %q, which is empty or another's", ErrFilter, from, to)
+			return nil, fmt.Errorf("%w: rename gives column %q the name %q, which is empty or already used", ErrFilter, from, to)
 		}
 		names[to] = true
 	}
@@ -110,15 +110,15 @@ func compile(condition string) (*vm.Program, error) {
 		return nil, fmt.Errorf("%w: the condition: %s", ErrFilter, firstLine(err.Error()))
 	}
 	if loops.found != "" {
-		return nil, fmt.Errorf("%w: the condition: %s is not allowed, since it could run for long", ErrFilter, loops.found)
+		return nil, fmt.Errorf("%w: the condition: %s is not allowed, because it could run for a long time", ErrFilter, loops.found)
 	}
 	return program, nil
 }
 
-// loops finds functions that loop over a list or create one, which no option of expr disables.
+// loops finds functions that loop over a list or create one. No option of expr disables them.
 type loops struct{ found string }
 
-// Visit looks at a node of a condition.
+// Visit checks a node of a condition.
 func (l *loops) Visit(node *ast.Node) {
 	switch node := (*node).(type) {
 	case *ast.PredicateNode:
@@ -134,7 +134,7 @@ func (l *loops) Visit(node *ast.Node) {
 // Takes reports whether changes of a table can pass, before any of them is read.
 func (f *Filter) Takes(schema, table string) bool { return f.tables.Match(schema, table) }
 
-// Apply returns the change in the form in which it is sent, or false if it is not sent. It returns ErrCondition if the condition fails.
+// Apply returns the change as it is sent, or false if it is not sent. It returns ErrCondition if the condition fails.
 func (f *Filter) Apply(c change.Change) (change.Change, bool, error) {
 	if !f.tables.Match(c.Schema, c.Table) || len(f.config.Ops) > 0 && !slices.Contains(f.config.Ops, c.Op) {
 		return c, false, nil
@@ -225,7 +225,7 @@ func (f *Filter) name(name string) string {
 	return name
 }
 
-// rewrite keeps the columns of a row that are sent, in their order and as they are.
+// rewrite keeps the columns of a row that are sent, in their order and with their values unchanged.
 func (f *Filter) rewrite(row json.RawMessage, sent func(string) bool) (json.RawMessage, error) {
 	decoder := json.NewDecoder(bytes.NewReader(row))
 	if len(row) == 0 {

@@ -63,7 +63,7 @@ func TestFilter_Apply(t *testing.T) {
 	f, err := filter.New(filter.Config{Condition: `old.status == "a"`})
 	require.NoError(t, err)
 	_, passes, err := f.Apply(order())
-	if err == nil { // A condition on a row that is not there is false, or is not judged; it never passes.
+	if err == nil { // A condition on a missing row is false or an error; it never passes.
 		require.False(t, passes)
 	}
 	for _, condition := range []string{`new.status > 5`, `new.tags.x == 1`} {
@@ -89,7 +89,7 @@ func TestFilter_Ops(t *testing.T) {
 	require.True(t, passes)
 }
 
-// TestFilter_Shape: what is left out is in no part of the event, digits are kept, and the key stays.
+// TestFilter_Shape: columns that are left out appear nowhere in the event, numbers keep all digits, and the key stays.
 func TestFilter_Shape(t *testing.T) {
 	t.Parallel()
 	c := order()
@@ -104,7 +104,7 @@ func TestFilter_Shape(t *testing.T) {
 	require.Contains(t, string(shaped.New), "12345678901234567890.10")
 	require.NotContains(t, string(shaped.New)+string(shaped.Old), "card")
 	require.Equal(t, []string{"text"}, shaped.Unchanged)
-	require.Contains(t, string(c.New), "4111") // The log's own is as it was.
+	require.Contains(t, string(c.New), "4111") // The change in the log is not modified.
 
 	f, err = filter.New(filter.Config{Columns: []string{"status"}})
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestFilter_Shape(t *testing.T) {
 	require.Empty(t, shaped.Unchanged)
 }
 
-// TestNew_Hostile: nothing that runs for long, makes much memory of a short text, or reaches outside.
+// TestNew_Hostile: conditions that run for a long time, that use much memory for a short text, or that reach the outside are refused.
 func TestNew_Hostile(t *testing.T) {
 	t.Parallel()
 	for _, condition := range []string{

@@ -9,8 +9,8 @@ import (
 // ErrPattern says that a pattern of tables cannot be read.
 var ErrPattern = errors.New("the pattern of tables cannot be read")
 
-// Pattern names tables: public.orders, public.order_*, all of a schema as public or public.*, all of all as *. A name with a
-// dot or a star, or with capitals that matter, may be in double quotes, as in SQL. A leading ! takes tables out again.
+// Pattern names tables: public.orders, public.order_*, all tables of a schema as public or public.*, all tables as *. A name with a
+// dot, a star, or capitals that matter, can be in double quotes, as in SQL. A leading ! excludes tables.
 type Pattern struct {
 	not           bool
 	schema, table part
@@ -40,7 +40,7 @@ func ParsePattern(source string) (Pattern, error) {
 		return p, nil
 	}
 	if rest[0] != '.' {
-		return p, fmt.Errorf("%w: %q has something after the name of a schema: write schema.table", ErrPattern, source)
+		return p, fmt.Errorf("%w: %q continues after the name of a schema: write schema.table", ErrPattern, source)
 	}
 	if p.table, rest, err = parsePart(rest[1:]); err != nil {
 		return p, err
@@ -59,7 +59,7 @@ func parsePart(text string) (part, string, error) {
 			name, rest = text[:dot], text[dot:]
 		}
 		if name == "" || strings.ContainsAny(name, "\"' \t\r\n;") {
-			return part{}, "", fmt.Errorf("%w: %q is no name: write schema.table, and other characters in double quotes", ErrPattern, text)
+			return part{}, "", fmt.Errorf("%w: %q is not a name: write schema.table, and other characters in double quotes", ErrPattern, text)
 		}
 		return part{texts: strings.Split(name, "*")}, rest, nil
 	}
@@ -80,7 +80,7 @@ func parsePart(text string) (part, string, error) {
 	return part{}, "", fmt.Errorf("%w: %q has no closing double quote", ErrPattern, text)
 }
 
-// match reports whether a name matches the part. Stars match from left to right, each as few characters as possible.
+// match reports whether a name matches the part. Each star, from left to right, matches as few characters as possible.
 func (p part) match(name string) bool {
 	first, last := p.texts[0], p.texts[len(p.texts)-1]
 	if len(p.texts) == 1 {
@@ -103,7 +103,7 @@ func (p part) match(name string) bool {
 // String is the pattern as it was written.
 func (p Pattern) String() string { return p.source }
 
-// Tables are patterns of which one must match, and none with a !. No patterns match every table.
+// Tables matches a table if one of its patterns does and no pattern with ! does. Without patterns, it matches every table.
 type Tables []Pattern
 
 // ParseTables reads patterns.

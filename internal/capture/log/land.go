@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// columns are those of capture.log, in the order in which rows are written.
+// columns are the columns of capture.log, in the order in which rows are written.
 const columns = "stream_id, position, op, schema_name, table_name, key_hash, key, old, new, unchanged, key_changed, snapshot, " +
 	"xid, lsn, ordinal, committed_at, schema_version, consumer"
 
@@ -66,8 +66,8 @@ func (w *Writer) land(ctx context.Context, changes []change.Change, mark Mark) e
 	return nil
 }
 
-// advance is the statement that moves the stream. It goes with COPY in one round trip and one transaction, for which Postgres
-// allows no parameters; texts are quoted.
+// advance returns the statement that moves the stream. It is sent together with COPY, in one round trip and one transaction, where
+// Postgres allows no parameters, so texts are quoted.
 func (w *Writer) advance(next int64, mark Mark) string {
 	committed := "NULL"
 	if !mark.CommittedAt.IsZero() {
@@ -89,7 +89,7 @@ func quote(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
 }
 
-// epoch is the zero of Postgres's timestamps.
+// epoch is the instant that Postgres counts timestamps from.
 //
 //nolint:gochecknoglobals // A constant.
 var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
@@ -120,7 +120,7 @@ func (w *Writer) encode(changes []change.Change) {
 		b = appendBool(b, c.Snapshot)
 		b = appendInt64(b, c.XID)
 		b = appendText(b, c.LSN)
-		b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Of a transaction; Postgres has no more.
+		b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Bounded by the size of a transaction.
 		b = appendInt64(b, c.CommittedAt.Sub(epoch).Microseconds())
 		b = appendInt32(b, int32(c.SchemaVersion)) //nolint:gosec // One for each ALTER TABLE.
 		if c.Consumer == "" {

@@ -1,9 +1,9 @@
 // Package log stores changes until every consumer has received them and the retention is over.
 //
 // A [Writer] belongs to the owner of a stream: it gives changes their positions and writes them with one COPY, together with
-// the stream's position, in one transaction that fails where another process has taken the stream. [Log] reads them shard by
-// shard. Partitions hold a number of positions each; [Writer.Maintain] makes them ahead and drops those that all consumers have
-// passed and whose retention is over.
+// stream's position, in one transaction that fails if another process has taken the stream. [Log] reads them shard by shard. Each
+// partition holds a number of positions; [Writer.Maintain] makes partitions ahead, and drops those that all consumers have passed and
+// whose retention is over.
 //
 //	take ──▶ land ──▶ land ──▶ … ──▶ fenced: another has taken the stream
 package log
@@ -31,38 +31,38 @@ const (
 
 	// fenced is the SQLSTATE that capture.advance raises.
 	fenced = "DM016"
-	// moved is the SQLSTATE that it raises if a snapshot has moved the stream.
+	// moved is the SQLSTATE that capture.advance raises if a snapshot has moved the stream.
 	moved = "DM017"
 )
 
 var (
 	// ErrFenced says that another process has taken the stream, and that nothing was written.
 	ErrFenced = errors.New("another process has taken the stream")
-	// ErrTaken says that another process has the stream.
-	ErrTaken = errors.New("another process has the stream")
-	// ErrForgotten says that the log does not go back to a position.
+	// ErrTaken says that another process owns the stream.
+	ErrTaken = errors.New("another process owns the stream")
+	// ErrForgotten says that the log no longer has the changes after a position.
 	ErrForgotten = errors.New("the log does not go back that far: snapshot the consumer's tables with `daymill sink snapshot`")
-	// ErrNoStream says that there is no stream of a name.
+	// ErrNoStream says that no stream has the name.
 	ErrNoStream = errors.New("there is no stream of that name")
 )
 
-// Mark says how far a source was read, including the changes that Land writes with it.
+// Mark is the position up to which a source was read, including the changes that Land writes with it.
 type Mark struct {
-	LSN         string    // in WAL mode; "" if it stays
-	Seen        string    // in trigger mode, a pg_snapshot; "" if it stays
-	CommittedAt time.Time // of the last transaction; zero if it stays
+	LSN         string    // in WAL mode; "" leaves it unchanged
+	Seen        string    // in trigger mode, a pg_snapshot; "" leaves it unchanged
+	CommittedAt time.Time // of the last transaction; zero leaves it unchanged
 }
 
 // Config configures a Writer. DB and Stream have no default.
 type Config struct {
 	DB        *postgres.DB  // with the log
 	Stream    string        // name
-	Owner     string        // who takes it, for people
-	Silence   time.Duration // after which an owner that is not heard of has lost the stream; 10 seconds if 0
+	Owner     string        // name of the process that takes the stream, for people
+	Silence   time.Duration // after which an owner that has not called Beat loses the stream; 10 seconds if 0
 	Partition int64         // positions; DefaultPartition if 0
 }
 
-// Writer writes the log of one stream. It is not for use by several goroutines at a time.
+// Writer writes the log of one stream. It is not safe for concurrent use.
 type Writer struct {
 	config   Config
 	id       int32
@@ -112,19 +112,19 @@ func (w *Writer) Token() int64 { return w.token }
 // Position returns the position of the last change in the log.
 func (w *Writer) Position() int64 { return w.position }
 
-// Beat gives a sign of life of the owner. It returns ErrFenced if the owner has lost the stream.
+// Beat records that the owner is alive. It returns ErrFenced if the owner has lost the stream.
 func (w *Writer) Beat(ctx context.Context) error {
 	return w.Own(ctx, func(queries *db.Queries) (int64, error) {
 		return queries.StreamBeat(ctx, db.StreamBeatParams{ID: w.id, Token: w.token})
 	})
 }
 
-// tries is how often the stream's row is waited for, for a lock or statement timeout each time. A snapshot holds it while it appends a
-// chunk, and so does the landing of a large batch: on a busy server that takes longer than one timeout. Nothing was written then,
-// and the stream continues.
+// tries is the number of times to wait for a lock on the stream's row, each time until a lock or statement timeout. A snapshot holds the
+// lock while it appends a chunk, and so does the landing of a large batch: on a busy server, either may take longer than one timeout.
+// After a timeout nothing was written, so trying again is safe.
 const tries = 15
 
-// patiently calls do again while somebody has locked the stream's row.
+// patiently calls do again while another session locks the stream's row.
 func patiently(ctx context.Context, do func() error) (err error) {
 	for range tries {
 		if err = do(); !postgres.IsLockTimeout(err) && !postgres.IsTimeout(err) || ctx.Err() != nil {
@@ -134,14 +134,14 @@ func patiently(ctx context.Context, do func() error) (err error) {
 	return err
 }
 
-// Do runs a statement that waits for the stream's row, whoever holds it.
+// Do runs statements in a transaction. If another session locks the stream's row for too long, it runs them again.
 func (w *Writer) Do(ctx context.Context, do func(queries *db.Queries) error) error {
 	return patiently(ctx, func() error {
 		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error { return do(db.New(tx)) })
 	})
 }
 
-// Own runs a statement that names the token, and returns ErrFenced if it changed nothing.
+// Own is Do for a statement that has the owner's token in its condition. It returns ErrFenced if the statement changed nothing.
 func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, error)) error {
 	return patiently(ctx, func() error {
 		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
@@ -157,7 +157,7 @@ func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, e
 	})
 }
 
-// Tx runs do in a transaction during which nobody can take the stream away.
+// Tx runs do in a transaction during which no other process can take the stream.
 func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries) error) error {
 	held := false
 	var failed error
@@ -172,14 +172,14 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
 			held = true
-			// Where a stream begins, and what is missing in it, must not be lost in a crash that the slot survives.
+			// A crash that the slot survives must not lose where the stream begins, or which changes are missing in it.
 			_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
 			if err != nil {
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
 			return do(tx, queries)
 		})
-		if held { // A lock that do waits for is for the caller to judge.
+		if held { // The timeout was on a lock that do needs, not on the stream's row: the caller decides.
 			failed = err
 			return nil
 		}

@@ -34,7 +34,7 @@ func setup(t *testing.T) *testBundle {
 	return b
 }
 
-// take takes the stream away from whoever has it.
+// take takes the stream, also from another owner.
 func (b *testBundle) take(t *testing.T, owner string) *log.Writer {
 	t.Helper()
 	b.exec(t, "UPDATE capture.stream SET beat_at = now() - interval '1 hour'")
@@ -77,7 +77,7 @@ func (b *testBundle) partitions(t *testing.T) int {
 	return count
 }
 
-// TestLand: what is read is what was landed, with positions that grow.
+// TestLand: Read returns what Land wrote, with growing positions.
 func TestLand(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -99,7 +99,7 @@ func TestLand(t *testing.T) {
 	require.Equal(t, "0/1A2B3C9 1:2:", lsn+" "+seen)
 }
 
-// TestLand_Fenced: whoever has lost the stream writes nothing, and it is not taken from somebody who is alive.
+// TestLand_Fenced: an owner that has lost the stream cannot write, and nobody can take the stream from an owner that is alive.
 func TestLand_Fenced(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -112,7 +112,7 @@ func TestLand_Fenced(t *testing.T) {
 	require.ErrorIs(t, b.writer.Land(t.Context(), nil, log.Mark{LSN: "1/0"}), log.ErrFenced)
 	require.ErrorIs(t, b.writer.Beat(t.Context()), log.ErrFenced)
 	_, err = b.writer.Maintain(t.Context(), 0)
-	require.NoError(t, b.writer.Release(t.Context()), "it has nothing to let go of")
+	require.NoError(t, b.writer.Release(t.Context()), "it owns nothing that it could release")
 	require.ErrorIs(t, err, log.ErrFenced)
 	require.NoError(t, second.Land(t.Context(), rows(1), log.Mark{}))
 	got, upTo := b.read(t, log.Query{Limit: 10})
@@ -123,7 +123,7 @@ func TestLand_Fenced(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestLand_Notify: whoever listens is told.
+// TestLand_Notify: listeners are notified.
 func TestLand_Notify(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -142,7 +142,7 @@ func TestLand_Notify(t *testing.T) {
 func TestMaintain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	// The time goes by Postgres's clock, whatever the process's says.
+	// Retention is measured by Postgres's clock, not by the process's.
 	maintain := func(later time.Duration) int {
 		b.exec(t, fmt.Sprintf("UPDATE capture.log_partition SET filled_at = filled_at - interval '%d seconds'", int(later.Seconds())))
 		dropped, err := b.writer.Maintain(t.Context(), time.Hour)
@@ -155,7 +155,7 @@ func TestMaintain(t *testing.T) {
 	require.Zero(t, maintain(0))
 	require.Equal(t, 2, b.partitions(t), "made ahead")
 	b.exec(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('slow', 'app', 'webhook'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('slow', 0, 150)")
-	require.NoError(t, b.writer.Land(t.Context(), rows(250), log.Mark{})) // 310: over several partitions at once
+	require.NoError(t, b.writer.Land(t.Context(), rows(250), log.Mark{})) // position 310: several partitions at once
 	require.Zero(t, maintain(0))
 	require.Zero(t, maintain(59*time.Minute))
 	require.Equal(t, 1, maintain(2*time.Minute), "the consumer has passed one of three")
@@ -167,7 +167,7 @@ func TestMaintain(t *testing.T) {
 	require.Equal(t, 2, maintain(0))
 }
 
-// TestRead_Plan: a plan that was made while the log was empty is not kept, and the index is used whatever the statistics say.
+// TestRead_Plan: Postgres does not keep a plan that it made while the log was empty, and uses the index whatever the statistics say.
 func TestRead_Plan(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -196,7 +196,7 @@ func TestRead_Plan(t *testing.T) {
 	require.Zero(t, kept)
 }
 
-// TestRead_Shards: every change is in one shard, all changes of a key in the same, and a truncate in all.
+// TestRead_Shards: every change is in one shard, all changes of a key are in the same shard, and a truncate is in all shards.
 func TestRead_Shards(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// pageWindow is over how many positions one page of a filtered list looks: the log has no index but that of its positions.
+	// pageWindow is the number of positions that one page of a filtered list searches, because the log has no index except on positions.
 	pageWindow = 20_000
-	// rateWindow is over how many positions the rate of changes is counted at most.
+	// rateWindow is the number of positions over which the rate of changes is counted, at most.
 	rateWindow = 5_000
 	rateSpan   = time.Minute
 )
@@ -27,8 +27,8 @@ const (
 // ErrNoChange says that the log has no change at a position.
 var ErrNoChange = errors.New("the log has no change at this position: it never had one, or its retention is over")
 
-// ErrKey says that Postgres cannot read a key that is looked for.
-var ErrKey = errors.New("the key is not one that Postgres reads as JSON: give one as the list shows it")
+// ErrKey says that Postgres cannot read the key in a filter.
+var ErrKey = errors.New("the key is not valid JSON for Postgres: copy one from the list")
 
 // Filter selects changes for people. Empty fields select all.
 type Filter struct {
@@ -36,19 +36,19 @@ type Filter struct {
 	Op            string
 	// Key is a key as JSON, such as {"id": 42}; KeyValue is the value of any of its columns.
 	Key, KeyValue string
-	// Until leaves out changes that were committed later.
+	// Until excludes changes that were committed later.
 	Until time.Time
 }
 
-// Place is where a page of a list begins: before a position, at the end of the log if 0, or after one.
+// Place is where a page of a list begins: before a position, after a position, or at the end of the log if both are 0.
 type Place struct{ Before, After int64 }
 
 // Page is a page of changes, newest first.
 type Page struct {
 	Changes []change.Change
-	// Newer and Older are where the neighbouring pages begin; zero if there is none.
+	// Newer and Older are where the neighboring pages begin; zero if there is no such page.
 	Newer, Older Place
-	// Unfinished reports that the look ended before the page was full, and that there is more of the log to look at.
+	// Unfinished reports that the search ended before the page was full, although there is more of the log to search.
 	Unfinished bool
 }
 
@@ -62,7 +62,7 @@ WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
     AND ($8::text = '' OR EXISTS (SELECT FROM pg_catalog.json_each_text(l.key) AS k WHERE k.value = $8))
 ORDER BY l.position `
 
-// List returns a page of a stream's changes. It looks at a bounded part of the log, however rare what the filter selects is.
+// List returns a page of a stream's changes. It searches a bounded part of the log, however few changes the filter selects.
 func (l Log) List(ctx context.Context, on postgres.DBTX, stream string, filter Filter, from Place, limit int) (Page, error) {
 	row, err := db.New(on).StreamGet(ctx, stream)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -93,7 +93,7 @@ func (l Log) List(ctx context.Context, on postgres.DBTX, stream string, filter F
 	full := len(changes) > limit
 	changes = changes[:min(limit, len(changes))]
 	page := Page{Changes: changes, Unfinished: !full && (order == "DESC" && after > row.Forgotten || order == "ASC" && upTo < newest)}
-	low, high := after, upTo // What was looked at.
+	low, high := after, upTo // What was searched.
 	if order == "ASC" {
 		if full {
 			high = changes[len(changes)-1].Position
@@ -105,7 +105,7 @@ func (l Log) List(ctx context.Context, on postgres.DBTX, stream string, filter F
 		low = changes[len(changes)-1].Position - 1
 	}
 	if low > row.Forgotten {
-		if !full { // Where the stream has begun again, positions were skipped.
+		if !full { // If the stream was started again, positions were skipped.
 			if low, err = under(ctx, on, row.ID, row.Forgotten, low); err != nil {
 				return Page{}, err
 			}
@@ -120,7 +120,7 @@ func (l Log) List(ctx context.Context, on postgres.DBTX, stream string, filter F
 	return page, nil
 }
 
-// under returns the position of the last change up to one, or low where there is none.
+// under returns the position of the last change at or before upTo, or low if there is none.
 func under(ctx context.Context, on postgres.DBTX, id int32, low, upTo int64) (last int64, err error) {
 	last = low
 	err = on.QueryRow(ctx, "SELECT l.position FROM capture.log AS l WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3 ORDER BY l.position DESC LIMIT 1",
@@ -159,7 +159,7 @@ func (Log) page(
 	}
 	rows.Close()
 	if failed, ok := errors.AsType[*pgconn.PgError](rows.Err()); ok && strings.HasPrefix(failed.Code, "22") && filter.Key != "" {
-		return nil, ErrKey // Class 22 is what is wrong with data.
+		return nil, ErrKey // Class 22 is data exceptions.
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)
@@ -217,7 +217,7 @@ func next(ctx context.Context, on postgres.DBTX, id int32, after, upTo int64) (p
 	return position, at, nil
 }
 
-// until returns the last position whose change was committed by an instant. Positions grow in the order of commits, so halving finds it.
+// until returns the last position whose change was committed by an instant. Positions grow in the order of commits, so it is a binary search.
 func (Log) until(ctx context.Context, on postgres.DBTX, id int32, low, high int64, until time.Time) (int64, error) {
 	for low < high {
 		middle := low + (high-low)/2

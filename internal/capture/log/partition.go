@@ -20,7 +20,7 @@ func (w *Writer) partition(after int64) string {
 	return pgx.Identifier{"capture", "log_" + number(int64(w.id)) + "_" + number(after)}.Sanitize()
 }
 
-// extend makes the next partition. It is attached, which does not wait for readers, as CREATE TABLE … PARTITION OF would.
+// extend makes the next partition. It attaches a table, because CREATE TABLE … PARTITION OF would wait for readers.
 func (w *Writer) extend(ctx context.Context) error {
 	err := w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error { return w.extendTx(ctx, tx, queries) })
 	if err != nil {
@@ -29,7 +29,7 @@ func (w *Writer) extend(ctx context.Context) error {
 	return nil
 }
 
-// extendTx makes the next partition in a transaction that keeps the stream from being moved.
+// extendTx makes the next partition in a transaction during which nobody can move the stream.
 func (w *Writer) extendTx(ctx context.Context, tx pgx.Tx, queries *db.Queries) error {
 	last, err := queries.LogPartitionLast(ctx, w.id)
 	if err != nil {
@@ -67,11 +67,11 @@ func (w *Writer) extendTx(ctx context.Context, tx pgx.Tx, queries *db.Queries) e
 	return nil
 }
 
-// lockWait is how long dropping a partition waits for readers, while others wait behind it.
+// lockWait is how long dropping a partition waits for readers. Other sessions wait behind it for as long.
 const lockWait = "200ms"
 
-// Maintain makes the next partition when the last one is half full, and drops those that were full for the retention and that
-// all consumers have passed. It returns how many were dropped. A partition that is being read is left for the next time.
+// Maintain makes the next partition when the last one is half full. It drops the partitions that have been full for the retention and
+// that all consumers have passed, and returns how many. It leaves a partition that is being read for the next call.
 func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, error) {
 	if err := w.refresh(ctx); err != nil {
 		return 0, err
@@ -108,7 +108,7 @@ func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, er
 
 func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
 	return w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
-		// A consumer that was rewound in the meantime wants it still; from here on, a reader is told that it is gone.
+		// A consumer may have been rewound in the meantime and still need the partition: from here on, Read returns ErrForgotten to it.
 		if err := queries.StreamForget(ctx, db.StreamForgetParams{ID: w.id, Position: p.Upto}); err != nil {
 			return err
 		}

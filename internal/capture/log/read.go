@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// window is over how many positions a read goes at least.
+	// window is the number of positions that a read covers, at least.
 	window = 1000
-	// maxBytes is after how many bytes of rows a read ends, beyond the row that it is at.
+	// maxBytes is the size of rows, in bytes, after which a read ends. It includes the row that exceeds the limit.
 	maxBytes = 8 << 20
 )
 
-// Query is what a shard of a consumer wants.
+// Query selects the changes that a shard of a consumer reads.
 type Query struct {
 	Stream        string
 	After         int64 // position
 	Shard, Shards int   // by the hash of the key
 	Limit         int   // changes
-	// Consumer is whose: it also gets what is for nobody else.
+	// Consumer is the name of the consumer, which also receives the changes that are only for it.
 	Consumer string
 }
 
-// Log reads changes. The zero value is ready.
+// Log reads changes. The zero value is ready to use.
 type Log struct{}
 
-// selectSQL looks at a span of positions only, so that the index is the cheapest way whatever the statistics say, and however
-// many changes belong to other shards.
+// selectSQL reads a limited span of positions, so that the index is the cheapest plan whatever the statistics say, and however many
+// changes belong to other shards.
 const selectSQL = `
 SELECT l.position, l.op, l.schema_name, l.table_name, l.key::text, l.old::text, l.new::text, l.unchanged, l.key_changed, l.snapshot,
     l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version
@@ -45,8 +45,8 @@ WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
 ORDER BY l.position
 LIMIT $6`
 
-// Read returns changes of a shard after a position, in order, and the position up to which there are no others of the shard. A
-// truncate belongs to all shards. ErrForgotten says that the log does not go back that far.
+// Read returns changes of a shard after a position, in order, and the position up to which the shard has no others. A truncate belongs
+// to all shards. It returns ErrForgotten if the log no longer has the changes after the position.
 func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []change.Change, upTo int64, err error) {
 	stream, err := db.New(on).StreamGet(ctx, query.Stream)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -63,7 +63,7 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 	}
 	shards := max(1, query.Shards)
 	end := min(stream.Position, query.After+max(window, int64(query.Limit)*int64(shards)))
-	// Planned each time: a plan that was made while a partition was empty reads all of it later.
+	// Plan the query each time: a plan that was made while a partition was empty would later scan all of it.
 	rows, err := on.Query(ctx, selectSQL, pgx.QueryExecModeCacheDescribe,
 		stream.ID, query.After, end, shards, query.Shard, query.Limit, query.Consumer)
 	if err != nil {
@@ -98,7 +98,7 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 	return changes, end, nil
 }
 
-// over returns the last position before the next change after one. Where a stream has begun again, positions were skipped.
+// over returns the last position before the next change. When a stream starts again, it skips positions.
 func over(ctx context.Context, on postgres.DBTX, id int32, after, head int64) (int64, error) {
 	next := head + 1
 	err := on.QueryRow(ctx, "SELECT l.position FROM capture.log AS l WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3 ORDER BY l.position LIMIT 1",

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// What says what a step is about.
+// What returns what the step is about.
 func (s Step) What() string {
 	if s.Capture != "" {
 		return "capture of " + s.Capture
@@ -20,8 +20,8 @@ func (s Step) What() string {
 	return "sink " + s.Sink
 }
 
-// captures compares the tables that the file captures with those that are captured. A file that does not say what is captured
-// changes nothing of it.
+// captures compares the tables that the file captures with those that are captured now. A file without captured tables leaves them as
+// they are.
 func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, error) {
 	var plan Plan
 	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
@@ -59,7 +59,7 @@ func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, e
 	return plan, nil
 }
 
-// Of is the part of a plan that is about one sink.
+// Of returns the steps of a plan that are about one sink.
 func (p Plan) Of(sink string) Plan {
 	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Sink != sink })
 }

@@ -34,19 +34,19 @@ const (
 	Refuse = "refuse" // a change that would lose a position
 )
 
-// Step is one thing that a plan does.
+// Step is one step of a plan.
 type Step struct {
 	Verb string `json:"verb"`
 	Sink string `json:"sink,omitempty"`
 	// Capture is the database whose captured tables the step is about; then there is no sink.
 	Capture string `json:"capture,omitempty"`
-	Why     string `json:"why,omitempty"` // what is different, or what else could be done
+	Why     string `json:"why,omitempty"` // what differs, or what to do instead
 
 	wanted config.Sink
 	stream stream.Config
 }
 
-// Plan is what would be done, in the order of the file.
+// Plan is the steps to take, in the order of the file.
 type Plan []Step
 
 // Options of a plan.
@@ -79,11 +79,11 @@ func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Opti
 	}
 	for _, c := range there {
 		switch {
-		case wanted[c.Name] || !slices.Contains(kind.Names(), c.Kind): // A function is made by its application.
+		case wanted[c.Name] || !slices.Contains(kind.Names(), c.Kind): // Consumers of kind function belong to applications.
 		case options.Remove:
 			plan = append(plan, Step{Verb: Remove, Sink: c.Name, Why: fmt.Sprintf("its position (%d) and %d dead letters are lost", c.Position, c.Letters)})
 		default:
-			plan = append(plan, Step{Verb: Leave, Sink: c.Name, Why: "the file does not have it: --remove removes it"})
+			plan = append(plan, Step{Verb: Leave, Sink: c.Name, Why: "it is not in the file: --remove removes it"})
 		}
 	}
 	return plan, nil
@@ -164,9 +164,9 @@ func (p Plan) Refused() error {
 	return nil
 }
 
-// Head is the part of the log's interface that a plan needs.
+// Head is the part of the log that a plan uses.
 type Head interface {
-	// Head is the last position of a stream's log.
+	// Head returns the last position of a stream's log.
 	Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error)
 }
 
@@ -186,7 +186,7 @@ func (p Plan) Apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	delete(counts, Keep)
 	delete(counts, Leave)
 	if len(counts) == 0 {
-		return nil // Nothing was done, so the audit records nothing.
+		return nil // Nothing was done, so there is nothing to audit.
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "apply file", Target: "file", Detail: counts})
 }
@@ -221,7 +221,7 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	return snapshot.Request(ctx, tx, c.Stream, c.Name, nil)
 }
 
-// position is where a new sink begins. One that takes a snapshot begins at the head as well: the rows come through the log.
+// position returns the position after which a new sink begins. One that takes a snapshot begins at the head as well: the rows come through the log.
 func position(ctx context.Context, tx pgx.Tx, head Head, s config.Sink) (int64, error) {
 	if s.From != config.Now && s.From != config.Snapshot {
 		return strconv.ParseInt(s.From, 10, 64)

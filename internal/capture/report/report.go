@@ -1,4 +1,5 @@
-// Package report is capture in JSON: what the command line prints with --json and the HTTP API answers is the same.
+// Package report defines capture's objects in JSON. The command line with --json and the HTTP API both return them, so their output
+// is the same.
 package report
 
 import (
@@ -11,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 )
 
-// Stream is a stream. CLI and API add to it what they have read beside it.
+// Stream is a stream. The CLI and the API add fields that they read elsewhere.
 type Stream struct {
 	Database    string     `json:"database"`
 	Mode        string     `json:"mode"`
@@ -24,12 +25,12 @@ type Stream struct {
 	CommittedAt *time.Time `json:"committed_at"`
 	Retained    int64      `json:"retained_bytes"`
 	Behind      int64      `json:"behind_bytes"`
-	// Gaps are those that are not repaired.
+	// Gaps are the gaps that are not repaired yet.
 	Gaps      []Gap      `json:"gaps"`
-	Snapshots []Snapshot `json:"snapshots"` // that are not finished
+	Snapshots []Snapshot `json:"snapshots"` // not finished
 }
 
-// OfStream reports a stream with the snapshots of it that are not finished.
+// OfStream reports a stream with its unfinished snapshots.
 func OfStream(s stream.Status, open []snapshot.Snapshot) Stream {
 	report := Stream{
 		Database: s.Name, Mode: s.Mode, Why: s.Why, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.LSN,
@@ -51,7 +52,7 @@ type Gap struct {
 	Kind   string    `json:"kind"`
 	Reason string    `json:"reason"`
 	After  int64     `json:"after"`
-	Tables []string  `json:"tables"` // all if there are none
+	Tables []string  `json:"tables"` // empty means all
 	At     time.Time `json:"at"`
 }
 
@@ -78,7 +79,7 @@ type Snapshot struct {
 	ID         int64      `json:"id"`
 	Database   string     `json:"database"`
 	Table      string     `json:"table"`
-	Sink       string     `json:"sink,omitempty"` // all if it is missing
+	Sink       string     `json:"sink,omitempty"` // missing means all
 	State      string     `json:"state"`
 	Reason     string     `json:"reason,omitempty"`
 	Rows       int64      `json:"rows"`
@@ -126,7 +127,7 @@ func OfSink(p consumer.Progress) Sink {
 	}
 }
 
-// State is the state of a consumer in a word.
+// State returns a consumer's state as one word.
 func State(p consumer.Progress) string {
 	switch {
 	case p.PausedAt != nil:
@@ -138,7 +139,7 @@ func State(p consumer.Progress) string {
 	}
 }
 
-// Details are what there is to see of one consumer, beside Sink.
+// Details are the details of one consumer, in addition to Sink.
 type Details struct {
 	Settings json.RawMessage `json:"settings"`
 	Each     []Shard         `json:"each_shard"`

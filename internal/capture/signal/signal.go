@@ -39,9 +39,9 @@ func (s StreamStart) Attrs() []slog.Attr {
 }
 
 // Line is a line at info.
-func (StreamStart) Line() (slog.Level, string) { return slog.LevelInfo, "a stream is read" }
+func (StreamStart) Line() (slog.Level, string) { return slog.LevelInfo, "stream started" }
 
-// Samples makes the series of the stream.
+// Samples creates the stream's series, at 0.
 func (s StreamStart) Samples() (all []telemetry.Sample) {
 	for _, metric := range []string{landed, streamErrors, gaps, snapshotRows, snapshots} {
 		all = append(all, telemetry.Sample{Metric: metric, Labels: []string{s.Stream}, First: true})
@@ -49,7 +49,7 @@ func (s StreamStart) Samples() (all []telemetry.Sample) {
 	return all
 }
 
-// StreamError says that a process has let go of a stream, or could not read it. It tries again.
+// StreamError says that a process has stopped reading a stream because of an error. It tries again.
 type StreamError struct {
 	Stream string
 	Err    error
@@ -64,7 +64,7 @@ func (s StreamError) Attrs() []slog.Attr {
 }
 
 // Line is a warning.
-func (StreamError) Line() (slog.Level, string) { return slog.LevelWarn, "a stream is not read" }
+func (StreamError) Line() (slog.Level, string) { return slog.LevelWarn, "a stream cannot be read" }
 
 // Samples counts the error.
 func (s StreamError) Samples() []telemetry.Sample {
@@ -76,7 +76,7 @@ type Gap struct {
 	Stream string
 	Kind   string // of capture.gap
 	After  int64  // position
-	Tables int    // that it concerns; all if 0
+	Tables int    // affected; all if 0
 }
 
 // Name returns gap.
@@ -115,7 +115,7 @@ func (LandStart) Line() (slog.Level, string) { return slog.LevelDebug, "landing 
 // SpanStart begins a span.
 func (LandStart) SpanStart() string { return "land" }
 
-// Land says that changes were written to the log, in one transaction, or could not be.
+// Land says that changes were written to the log in one transaction, or that this failed.
 type Land struct {
 	Stream   string
 	Changes  int
@@ -152,7 +152,7 @@ func (s Land) Samples() []telemetry.Sample {
 	}
 }
 
-// DeliveryStart says that a batch of the log is about to be delivered. Delivery follows.
+// DeliveryStart says that a batch of changes is about to be delivered. Delivery follows.
 type DeliveryStart struct {
 	Consumer string
 	Kind     string
@@ -178,7 +178,7 @@ func (DeliveryStart) Line() (slog.Level, string) { return slog.LevelDebug, "deli
 // SpanStart begins a span.
 func (DeliveryStart) SpanStart() string { return "deliver" }
 
-// Samples makes the series of the consumer.
+// Samples creates the consumer's series, at 0.
 func (s DeliveryStart) Samples() (all []telemetry.Sample) {
 	for _, outcome := range []string{Complete, Failed, Interrupted, Lost} {
 		all = append(all, telemetry.Sample{Metric: batches, Labels: []string{s.Consumer, outcome}, First: true})
@@ -192,22 +192,22 @@ func (s DeliveryStart) Samples() (all []telemetry.Sample) {
 // Outcomes of a delivery.
 const (
 	Complete    = "complete"
-	Failed      = "failed"      // the consumer did not take it, and the batch comes again
+	Failed      = "failed"      // the consumer did not accept the batch, which is delivered again
 	Interrupted = "interrupted" // the worker was stopped
 	Lost        = "lost"        // another process has the shard, or the consumer is paused
 )
 
-// Delivery says that a batch was delivered, or that the consumer did not take it.
+// Delivery says that a batch was delivered, or that the consumer did not accept it.
 type Delivery struct {
 	Consumer  string
 	Kind      string
 	Shard     int
 	Outcome   string // Complete, Failed, Interrupted or Lost
-	Delivered int    // changes that the consumer took
+	Delivered int    // changes that the consumer accepted
 	Letters   int    // changes that became dead letters
 	Position  int64  // of the shard
 	Took      time.Duration
-	Err       error // nil if the position has moved
+	Err       error // nil if the position moved
 }
 
 // Name returns delivery.
@@ -225,7 +225,7 @@ func (s Delivery) Attrs() []slog.Attr {
 func (s Delivery) Line() (slog.Level, string) {
 	switch {
 	case s.Outcome == Failed:
-		return slog.LevelWarn, "a consumer does not take changes"
+		return slog.LevelWarn, "a consumer does not accept changes"
 	case s.Letters > 0:
 		return slog.LevelWarn, "changes became dead letters"
 	default:
@@ -269,12 +269,12 @@ func (ChunkStart) Line() (slog.Level, string) { return slog.LevelDebug, "chunk s
 // SpanStart begins a span.
 func (ChunkStart) SpanStart() string { return "snapshot" }
 
-// Chunk says that a chunk of a snapshot was read and written to the log, or could not be.
+// Chunk says that a chunk of a snapshot was read and written to the log, or that this failed.
 type Chunk struct {
 	Stream string
 	Table  string
 	Rows   int
-	Last   bool // the snapshot is complete
+	Last   bool // whether the snapshot is complete
 	Took   time.Duration
 	Err    error // nil if it is in the log
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/test/promtest"
 )
 
-// The metrics of a stream and of a consumer are there, at 0, once it is heard of.
+// TestSamples: the metrics of a stream and of a consumer exist, at 0, from their first signal on.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()

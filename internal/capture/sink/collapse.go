@@ -11,11 +11,11 @@ import (
 type Collapsed struct {
 	change.Change
 
-	Indexes []int // of the changes in the batch, all of which it stands for
+	Indexes []int // of all changes of the key in the batch
 }
 
-// Collapse returns the last change of each key, in the order of the first ones. Values that it left unchanged and an earlier
-// change of the batch has are taken from there.
+// Collapse returns the last change of each key, in the order in which the keys first occur. If that change left values unchanged, and an
+// earlier change of the batch has them, they are taken from there.
 func Collapse(changes []change.Change) ([]Collapsed, error) {
 	last := make(map[string]*Collapsed, len(changes))
 	order := make([]string, 0, len(changes))
@@ -42,7 +42,7 @@ func Collapse(changes []change.Change) ([]Collapsed, error) {
 	return collapsed, nil
 }
 
-// fill sets the unchanged values of a change from the change before it, if that has them.
+// fill sets the unchanged values of a change from the change before it, if it has them.
 func fill(c, before change.Change) (change.Change, error) {
 	var earlier map[string]json.RawMessage
 	if len(before.New) > 0 {
@@ -58,7 +58,7 @@ func fill(c, before change.Change) (change.Change, error) {
 	return c, nil
 }
 
-// Merge adds the values of unchanged columns to a row, and returns those that earlier does not have either.
+// Merge adds the values of unchanged columns from an earlier row, and returns the columns that the earlier row does not have either.
 func Merge(row json.RawMessage, unchanged []string, earlier map[string]json.RawMessage) (json.RawMessage, []string, error) {
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(row, &values); err != nil {
@@ -76,7 +76,7 @@ func Merge(row json.RawMessage, unchanged []string, earlier map[string]json.RawM
 	return merged, missing, err
 }
 
-// RefuseAll refuses all changes that a collapsed one stands for: none of them was delivered.
+// RefuseAll refuses all changes that were collapsed into one, because none of them was delivered.
 func (p *Parked) RefuseAll(c Collapsed, reason, answer string) {
 	for i, index := range c.Indexes {
 		if i > 0 {

@@ -13,10 +13,10 @@ import (
 // MaxAnswer is how much of a sink's answer a [Refusal] keeps, in bytes.
 const MaxAnswer = 4 << 10
 
-// Document is the change as JSON, as every consumer receives it: without the escapes that are for HTML only.
+// Document returns a change as JSON, as every consumer receives it: without the escapes that only HTML needs.
 func Document(c change.Change) ([]byte, error) {
 	if c.Unchanged == nil {
-		c.Unchanged = []string{} // A list in every document.
+		c.Unchanged = []string{} // Never null.
 	}
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
@@ -27,13 +27,13 @@ func Document(c change.Change) ([]byte, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
 }
 
-// ID names a change for receivers that drop what they have seen before: stream and position.
+// ID identifies a change by stream and position, for receivers that drop duplicates.
 func ID(c change.Change) string { return c.Stream + "-" + strconv.FormatInt(c.Position, 10) }
 
 // Key is [change.Key].
 func Key(c change.Change) string { return change.Key(c) }
 
-// KeyValues are the values of a change's key as text, joined by a comma: "42", or "42,7".
+// KeyValues returns the values of a change's key as text, joined by commas: "42", or "42,7".
 func KeyValues(c change.Change) (string, error) {
 	decoder := json.NewDecoder(bytes.NewReader(c.Key))
 	decoder.UseNumber()
@@ -54,14 +54,14 @@ func KeyValues(c change.Change) (string, error) {
 	escaped := make([]string, len(values))
 	for i, value := range values {
 		escaped[i] = value
-		if len(values) > 1 { // (a,b) and c must not be taken for a and (b,c).
+		if len(values) > 1 { // Otherwise (a,b) and c would equal a and (b,c).
 			escaped[i] = strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(value)
 		}
 	}
 	return strings.Join(escaped, ","), nil
 }
 
-// Text is a value of a row as text: what JSON quotes without its quotes, an object or an array as JSON, and null as nothing.
+// Text returns a value of a row as text: a JSON string without its quotes, an object or an array as JSON, and null as "".
 func Text(value any) string {
 	switch value := value.(type) {
 	case nil:
@@ -81,7 +81,7 @@ func Text(value any) string {
 	}
 }
 
-// Row decodes a row. Numbers keep every digit, as json.Number. A row of null is a nil map.
+// Row decodes a row. Numbers keep every digit, as json.Number. For null, the map is nil.
 func Row(row json.RawMessage) (map[string]any, error) {
 	if len(row) == 0 {
 		return nil, nil //nolint:nilnil // There is no row.
@@ -95,7 +95,7 @@ func Row(row json.RawMessage) (map[string]any, error) {
 	return values, nil
 }
 
-// Answer cuts what a sink answered to [MaxAnswer], and makes text of it that Postgres stores.
+// Answer cuts a sink's answer to [MaxAnswer], and makes it text that Postgres can store.
 func Answer(answer []byte) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), MaxAnswer)]), "\x00", ""), "")
 }

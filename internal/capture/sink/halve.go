@@ -8,16 +8,16 @@ import (
 )
 
 // Refused says that a batch was permanently refused as a whole. For a batch of one change, this becomes a [Refusal].
-type Refused struct { //nolint:errname // It is what became of the batch; errors.As finds it.
+type Refused struct { //nolint:errname // The name says what happened to the batch.
 	Reason string // one sentence
 	Answer string // what the sink answered
 }
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Halve delivers changes. If deliver returns a [Refused], Halve delivers each half, in order, to find the changes that cause it. To keep
-// the order of a key, changes that follow a refused change of the same key are refused without being delivered. Halve returns any other
-// error.
+// Halve delivers changes. If deliver returns a [Refused], Halve delivers each half, in order, to find the changes that cause it. Changes
+// that follow a refused change of the same key are refused without being delivered, to keep the order of the key. Halve returns any
+// other error.
 func Halve(
 	ctx context.Context, changes []change.Change, deliver func(ctx context.Context, part []change.Change) error,
 ) ([]Refusal, error) {
@@ -32,7 +32,7 @@ func Halve(
 	return h.parked.Refusals(), nil
 }
 
-// Each is [Halve] with one change at a time.
+// Each is like [Halve], but delivers one change at a time.
 func Each(
 	ctx context.Context, changes []change.Change, deliver func(ctx context.Context, one []change.Change) error,
 ) ([]Refusal, error) {
@@ -56,7 +56,7 @@ func (h *halver) halve(ctx context.Context, changes []change.Change, indexes []i
 		return nil
 	}
 	err := h.deliver(ctx, changes)
-	refused, ok := err.(*Refused) //nolint:errorlint // It is returned as it is, and an error around it is another one.
+	refused, ok := err.(*Refused) //nolint:errorlint // Only an unwrapped Refused counts.
 	switch {
 	case !ok:
 		return err
@@ -86,7 +86,7 @@ func (h *halver) inOrder(changes []change.Change, indexes []int) ([]change.Chang
 	return rest, restIndexes
 }
 
-// Behind is the reason of a change that waits behind the refused one of its key.
+// Behind returns the reason of a change that waits behind a refused change of its key.
 func Behind(position int64) string {
 	return "it waits behind the change of its key at position " + strconv.FormatInt(position, 10)
 }

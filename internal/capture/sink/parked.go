@@ -7,14 +7,14 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Parked remembers which keys of a batch were refused, so that their later changes are not delivered out of order. The zero value
-// is ready.
+// Parked remembers which keys of a batch were refused, so that their later changes are not delivered out of order. The zero value is
+// ready to use.
 type Parked struct {
 	refusals []Refusal
 	keys     map[string]int64 // position of the refused change
 }
 
-// Refuse refuses a change, and with it later changes of its key.
+// Refuse refuses a change and, through Behind, later changes of its key.
 func (p *Parked) Refuse(index int, c change.Change, reason, answer string) {
 	if p.keys == nil {
 		p.keys = map[string]int64{}

@@ -1,5 +1,5 @@
-// Package sink hands changes to systems outside of Daymill. Each kind is a package below this one behind [Sink], and one suite
-// of tests runs over all of them.
+// Package sink delivers changes to systems outside of Daymill. Each kind of sink is a package below this one that implements [Sink], and
+// one suite of tests runs over all of them.
 package sink
 
 import (
@@ -11,11 +11,11 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Sink takes changes. Deliver may be called again with changes that it has taken before, and makes sure that this does no harm.
+// Sink receives changes. Deliver may be called again with changes that it already accepted, which must do no harm.
 type Sink interface {
-	// Deliver hands over changes in order. It returns those that the sink refuses for good, each with its reason; all others
-	// were taken. An error means that none of the others may be counted on: the caller delivers the batch again, after the
-	// time that a [RetryError] names if it is one.
+	// Deliver delivers changes in order. It returns those that the sink refuses permanently, each with its reason; the sink accepted all
+	// others. After an error, any of the changes may or may not have arrived: the caller delivers the batch again, after the time in the
+	// error if that is a [RetryError].
 	Deliver(ctx context.Context, changes []change.Change) ([]Refusal, error)
 	Close() error
 }
@@ -26,14 +26,14 @@ type Column struct {
 	Type string // as format_type writes it
 }
 
-// Sweeper is a sink that takes a [change.Sweep]: it knows of each row after which position it was written. Others get none.
+// Sweeper is a sink that may handle a [change.Sweep]. Sinks that are not Sweepers receive no sweeps.
 type Sweeper interface {
 	Sink
-	// Sweeps reports whether it does: what wraps a sink does as that one.
+	// Sweeps reports whether the sink handles sweeps. A sink that wraps another returns what that one does.
 	Sweeps() bool
 }
 
-// SweptUpTo is the position in a [change.Sweep]: rows whose last change is not after it are gone.
+// SweptUpTo returns the position in a [change.Sweep]: rows whose last change is at or before it no longer exist.
 func SweptUpTo(c change.Change) (int64, error) {
 	var before struct {
 		Position *int64 `json:"position"`
@@ -44,14 +44,14 @@ func SweptUpTo(c change.Change) (int64, error) {
 	return *before.Position, nil
 }
 
-// Refusal is a change that a sink will not take, however often it is tried.
+// Refusal is a change that a sink refuses permanently.
 type Refusal struct {
 	Index  int    // in the batch
 	Reason string // one sentence
 	Answer string // what the sink answered, at most 4 KiB
 }
 
-// RetryError says when a sink that is too busy wants to be asked again.
+// RetryError is the error of a sink that is too busy. It says when to try again.
 type RetryError struct {
 	After time.Duration
 	Err   error

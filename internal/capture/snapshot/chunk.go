@@ -22,10 +22,10 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// maxBytes is how many bytes of rows a chunk has, more or less.
+// maxBytes is the approximate size of a chunk's rows, in bytes.
 const maxBytes = 4 << 20
 
-// chunk reads the next rows and puts them into the log, or finishes the snapshot.
+// chunk reads the next rows and appends them to the log, or finishes the snapshot if there are none.
 func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table) (read rows, err error) {
 	low, err := r.place(ctx)
 	if err != nil {
@@ -121,8 +121,8 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 	}
 }
 
-// selectSQL reads rows after a cursor, up to the limit that follows. Rows that no key tells apart are read in the order in which
-// they are stored: one that is moved in the meantime is in the stream.
+// selectSQL returns a query that reads rows after a cursor, up to the limit that follows. Rows without a key are read in the order in
+// which they are stored: if a row moves in the meantime, its change is in the stream.
 func selectSQL(t table.Table, cursor, parameters []string) (sql string, arguments []any) {
 	var columns, texts []string
 	if stored := t.Full() && len(t.Key) == len(t.Columns); stored {
@@ -143,7 +143,7 @@ func selectSQL(t table.Table, cursor, parameters []string) (sql string, argument
 		t.SQL() + " AS n" + where + " ORDER BY " + strings.Join(columns, ", ") + " LIMIT ", arguments
 }
 
-// landed returns when everything that was committed before the call is in the log.
+// landed waits until everything that was committed before the call is in the log.
 func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 	var mark string
 	var err error
@@ -170,7 +170,7 @@ func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 			return nil
 		}
 		if r.Clock.Now().Sub(began) > patience {
-			return fmt.Errorf("%w: the mark has not come", errAgain)
+			return fmt.Errorf("%w: the mark has not arrived", errAgain)
 		}
 		if err := r.Clock.Sleep(ctx, pause); err != nil {
 			return err
@@ -179,8 +179,8 @@ func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 	}
 }
 
-// append puts a chunk into the log and moves the cursor; without rows it finishes the snapshot. If the stream has begun again
-// in the meantime, or the table was truncated, the chunk is read again.
+// append appends a chunk to the log and moves the cursor; without rows it finishes the snapshot. If the stream started again in the
+// meantime, or the table was truncated, the chunk has to be read again.
 func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table, low db.SnapshotStreamRow, read rows) error {
 	return log.Append(ctx, r.DB, r.Stream, func(tx pgx.Tx, head int64) ([]change.Change, error) {
 		queries := db.New(tx)
@@ -196,7 +196,7 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 		}
 		count, err := queries.SnapshotMove(ctx, db.SnapshotMoveParams{ID: s.ID, Chunks: s.Chunks, Cursor: read.last, Read: int64(len(read.changes))})
 		if err != nil {
-			return nil, fmt.Errorf("move the snapshot: %w", err)
+			return nil, fmt.Errorf("move the snapshot's cursor: %w", err)
 		}
 		if count == 0 {
 			return nil, errAgain
@@ -205,13 +205,13 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 			StreamID: now.ID, After: low.Position, Upto: head, SchemaName: t.Schema, TableName: t.Name,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("look for what has changed: %w", err)
+			return nil, fmt.Errorf("look for newer changes: %w", err)
 		}
 		version, err := version(ctx, queries, now.ID, head, t)
 		if err != nil {
 			return nil, err
 		}
-		// Columns that no change since then has touched, of keys that have changed.
+		// By key of a row that has changed since: the columns that none of its changes has touched.
 		newer := map[string][]string{}
 		for _, c := range changed {
 			if change.Op(c.Op) == change.Truncate {
@@ -244,8 +244,8 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 	})
 }
 
-// rest is what a row yields to newer changes of it: an update of the columns that none of them has touched. Without it, whoever has
-// got those changes alone would lack these columns.
+// rest returns what remains of a row that has newer changes: an update of the columns that none of these changes has touched. Without
+// it, a consumer that only received the newer changes would lack these columns.
 func rest(c change.Change, t table.Table, untouched []string) (change.Change, error) {
 	var row map[string]json.RawMessage
 	if err := json.Unmarshal(c.New, &row); err != nil {
@@ -273,7 +273,7 @@ func landedAt(now db.SnapshotStreamRow) string {
 	return ""
 }
 
-// finish ends a snapshot with a sweep: rows that no change since its beginning has written are gone.
+// finish ends a snapshot with a sweep: rows without any change since the snapshot began no longer exist.
 func (r *runner) finish(ctx context.Context, queries *db.Queries, s db.SnapshotNextRow, t table.Table) ([]change.Change, error) {
 	count, err := queries.SnapshotFinish(ctx, db.SnapshotFinishParams{ID: s.ID, Chunks: s.Chunks, State: Complete})
 	if err != nil {
@@ -288,7 +288,7 @@ func (r *runner) finish(ctx context.Context, queries *db.Queries, s db.SnapshotN
 	}}, nil
 }
 
-// version is the number of the table's columns, a new one if they are others than before.
+// version returns the schema version of the table's columns. If the columns have changed, it creates a new version.
 func version(ctx context.Context, queries *db.Queries, streamID int32, head int64, t table.Table) (int, error) {
 	columns, err := json.Marshal(t.Columns)
 	if err != nil {

@@ -19,16 +19,16 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Config is what a turn works with. DB, Source and Stream have no default.
+// Config configures a turn. DB, Source and Stream have no default.
 type Config struct {
 	DB     *postgres.DB // with the log
-	Source *postgres.DB // that is read
+	Source *postgres.DB // database to read
 	Stream string
 	Clock  pace.Clock
 	Pace   float64       // see pace.Pacer
-	Turn   time.Duration // after which Run returns though there is more; a minute if 0
+	Turn   time.Duration // after which Run returns even if there is more; a minute if 0
 	Rows   int           // of a chunk, at most; DefaultRows if 0
-	// Listeners are told of every chunk; there may be none.
+	// Listeners receive a signal for every chunk; none if empty.
 	Listeners telemetry.Listeners
 }
 
@@ -37,14 +37,14 @@ const DefaultRows = 10_000
 
 const (
 	firstRows = 500
-	// patience is how long a turn waits for a mark. The stream is being taken over, or stands still: the next turn tries again.
+	// patience is how long a turn waits for a mark. After that, the stream is probably being taken over, and the next turn tries again.
 	patience = 20 * time.Second
 )
 
-// errAgain says that a chunk is to be read again, or the snapshot to be looked at again.
-var errAgain = errors.New("the snapshot has been overtaken")
+// errAgain says that the chunk or the state of the snapshot has to be read again.
+var errAgain = errors.New("the snapshot has changed in the meantime")
 
-// Run continues with the snapshots of a stream until there is nothing to do for them, or its turn is over. It reports whether there
+// Run continues with the snapshots of a stream until it can do no more for them, or its turn is over. It reports whether there
 // is more to do at once.
 func Run(ctx context.Context, config Config) (more bool, err error) {
 	if config.Clock == nil {
@@ -86,7 +86,7 @@ type runner struct {
 	began   time.Time
 }
 
-// expand finds out of which tables snapshots were asked for.
+// expand turns requests into one snapshot per table.
 func (r *runner) expand(ctx context.Context) error {
 	requests, err := db.New(r.DB).SnapshotRequestList(ctx, r.Stream)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *runner) expand(ctx context.Context) error {
 		}
 	}
 	if len(requests) > 0 {
-		return r.repaired(ctx) // There may have been no table at all.
+		return r.repaired(ctx) // A request without tables repairs its gap at once.
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (r *runner) expandOne(ctx context.Context, tx pgx.Tx, request db.SnapshotRe
 	return nil
 }
 
-// filterOf says which tables a consumer takes.
+// filterOf returns a function that reports whether a consumer takes changes of a table.
 func filterOf(ctx context.Context, queries *db.Queries, consumer string) (func(schema, table string) bool, error) {
 	row, err := queries.ConsumerGet(ctx, consumer)
 	if err != nil {
@@ -157,7 +157,7 @@ func filterOf(ctx context.Context, queries *db.Queries, consumer string) (func(s
 	return tables.Match, nil
 }
 
-// round does one thing for the snapshot whose turn it is, and reports whether it did.
+// round takes one step for the snapshot whose turn it is, and reports whether it could.
 func (r *runner) round(ctx context.Context) (moved bool, err error) {
 	todo, err := db.New(r.DB).SnapshotNext(ctx, r.Stream)
 	if err != nil {
@@ -178,17 +178,17 @@ func (r *runner) round(ctx context.Context) (moved bool, err error) {
 	return false, nil
 }
 
-// step begins a snapshot, or moves it by a chunk. It reports false if the snapshot has to wait.
+// step begins a snapshot, or reads one chunk of it. It reports false if the snapshot has to wait.
 func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, err error) {
 	if s.Oid == nil {
-		return false, r.wait(ctx, s, "the table is not captured: it was dropped, or it is in no pattern")
+		return false, r.wait(ctx, s, "the table is not captured: it was dropped, or no pattern matches it")
 	}
 	t, has, err := table.Get(ctx, r.Source, uint32(*s.Oid)) //nolint:gosec // An OID.
 	if err != nil {
 		return false, err
 	}
 	if !has {
-		return false, r.wait(ctx, s, "the table is gone")
+		return false, r.wait(ctx, s, "the table no longer exists")
 	}
 	if s.State == Waiting {
 		return true, r.begin(ctx, s, t)
@@ -207,7 +207,7 @@ func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, er
 	return true, r.pacer.Pause(ctx, read.took)
 }
 
-// told reads a chunk, and tells the listeners what came of it.
+// told reads a chunk, and tells the listeners the outcome.
 func (r *runner) told(ctx context.Context, s db.SnapshotNextRow, t table.Table) (rows, error) {
 	began := r.Clock.Now()
 	ctx = telemetry.Tell(ctx, r.Listeners, signal.ChunkStart{Stream: r.Stream, Table: t.String()})
@@ -228,8 +228,8 @@ func (r *runner) wait(ctx context.Context, s db.SnapshotNextRow, reason string) 
 	return err
 }
 
-// begin notes where the log is, and which transactions are open: a transaction that has changed the table before it was published
-// is not in the stream, also if it ends later.
+// begin records the position of the log and which transactions are open. The stream lacks the changes of a transaction that changed the
+// table before it was published, even if the transaction ends later.
 func (r *runner) begin(ctx context.Context, s db.SnapshotNextRow, t table.Table) error {
 	var since string
 	var estimate int64
@@ -262,12 +262,12 @@ func (r *runner) ready(ctx context.Context, s db.SnapshotNextRow) (is bool, err 
 		return on.QueryRow(ctx, "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) >= $1::text::xid8", s.SinceXid).Scan(&is)
 	})
 	if err == nil && !is {
-		err = r.wait(ctx, s, "a transaction that was open when it began has not ended")
+		err = r.wait(ctx, s, "a transaction that was open when the snapshot began has not ended")
 	}
 	return is, err
 }
 
-// place is where the stream is.
+// place returns the position of the stream.
 func (r *runner) place(ctx context.Context) (db.SnapshotStreamRow, error) {
 	row, err := db.New(r.DB).SnapshotStream(ctx, r.Stream)
 	if err != nil {
@@ -276,7 +276,7 @@ func (r *runner) place(ctx context.Context) (db.SnapshotStreamRow, error) {
 	return row, nil
 }
 
-// repaired closes the gaps of the stream where everything that repairs them is complete.
+// repaired closes the gaps of the stream whose snapshots are all complete.
 func (r *runner) repaired(ctx context.Context) error {
 	return r.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := db.New(tx).GapRepair(ctx, r.Stream); err != nil {

@@ -1,16 +1,17 @@
-// Package snapshot puts rows that were there before into the log, chunk by chunk, while changes flow on. It blocks nobody.
+// Package snapshot appends rows that existed before a stream began to the log, chunk by chunk, while changes continue to arrive. It
+// blocks no other session.
 //
-// For each chunk it notes where the log is (the low watermark), reads the chunk, writes a mark into the stream (the high
-// watermark), and waits until the mark has come. Then it appends the rows to the log in one transaction, without those whose keys
-// have changed in the log since the low watermark: these changes are newer, or are in the chunk as well. So a row of a snapshot
-// never follows a change that it does not know of. Of a row whose changes left out columns that they did not touch, these columns
-// follow as an update.
+// For each chunk it notes the position of the log (the low watermark), reads the chunk, writes a mark into the stream (the high
+// watermark), and waits until the mark has arrived. Then it appends the rows to the log in one transaction, without those whose keys
+// have changed in the log since the low watermark: such a change is newer than the row, or the row already includes it. So a row of a
+// snapshot never overwrites a change that is newer than it. If the changes of a row left out columns that they did not touch, these
+// columns follow as an update.
 //
 //	request ──▶ waiting ──▶ running ──▶ complete
 //	               ▲  └──────┬─┴──▶ cancelled
 //	               └─ restart┴──▶ paused
 //
-// Rows that one consumer has asked for are for that one only. Those that repair a gap are for all.
+// Rows of a snapshot that one consumer requested are only for that consumer. Rows that repair a gap are for all.
 package snapshot
 
 import (
@@ -37,24 +38,24 @@ const (
 	Cancelled = "cancelled"
 )
 
-// ErrNone says that there is no such snapshot that is not finished.
-var ErrNone = errors.New("there is no such snapshot that is not finished: `daymill capture snapshot list` has those that there are")
+// ErrNone says that no unfinished snapshot has the id.
+var ErrNone = errors.New("there is no unfinished snapshot with this id: `daymill capture snapshot list` shows all")
 
 // maxList is how many snapshots are listed at a time.
 const maxList = 1000
 
-// Snapshot is the reading of one table.
+// Snapshot reads the rows of one table.
 type Snapshot struct {
 	ID       int64
 	Stream   string
 	Schema   string
 	Table    string
-	Consumer string // the only one that it is for; "" is all
+	Consumer string // the only consumer that it is for; "" means all
 	State    string
 	Reason   string // why it does not continue
 	Chunks   int64
 	Rows     int64
-	Estimate int64 // rows of the table, as its statistics said
+	Estimate int64 // rows of the table, according to its statistics
 
 	CreatedAt  time.Time
 	StartedAt  *time.Time
@@ -62,7 +63,7 @@ type Snapshot struct {
 	FinishedAt *time.Time
 }
 
-// Left is how long it takes still, if it continues as so far and the estimate is right; 0 if that cannot be told.
+// Left returns an estimate of the remaining time, assuming the same speed as so far; 0 if that is not known.
 func (s Snapshot) Left() time.Duration {
 	if s.State != Running || s.StartedAt == nil || s.MovedAt == nil || s.Rows == 0 || s.Estimate <= s.Rows {
 		return 0
@@ -70,16 +71,16 @@ func (s Snapshot) Left() time.Duration {
 	return time.Duration(float64(s.MovedAt.Sub(*s.StartedAt)) / float64(s.Rows) * float64(s.Estimate-s.Rows))
 }
 
-// Request asks for a snapshot of tables for one consumer, or for all if it is "", in the caller's transaction. Tables are
-// schema.table; none are all that are captured and that the consumer takes. Snapshots of the same that are not complete begin again.
+// Request requests a snapshot of tables for one consumer, or for all consumers if it is "", in the caller's transaction. Tables are
+// written as schema.table; none means all captured tables that the consumer takes. Unfinished snapshots of the same tables start again.
 func Request(ctx context.Context, tx pgx.Tx, stream, consumer string, tables []string) error {
 	queries := db.New(tx)
 	if err := queries.StreamEnsure(ctx, stream); err != nil {
-		return fmt.Errorf("ask for a snapshot: %w", err)
+		return fmt.Errorf("request a snapshot: %w", err)
 	}
 	row, err := queries.StreamGet(ctx, stream)
 	if err != nil {
-		return fmt.Errorf("ask for a snapshot: %w", err)
+		return fmt.Errorf("request a snapshot: %w", err)
 	}
 	if tables == nil {
 		tables = []string{}
@@ -89,13 +90,13 @@ func Request(ctx context.Context, tx pgx.Tx, stream, consumer string, tables []s
 		params.Consumer = &consumer
 	}
 	if err := queries.SnapshotRequest(ctx, params); err != nil {
-		return fmt.Errorf("ask for a snapshot: %w", err)
+		return fmt.Errorf("request a snapshot: %w", err)
 	}
 	return nil
 }
 
-// RequestFor asks for a snapshot for one consumer, as Request does, and records who asked. An error is consumer.ErrNone, wrapped,
-// if there is no such consumer.
+// RequestFor requests a snapshot for one consumer, as Request does, and records who requested it. It returns an error that wraps
+// consumer.ErrNone if there is no such consumer.
 func RequestFor(ctx context.Context, tx pgx.Tx, name string, tables []string, who audit.Who) error {
 	there, err := consumer.Get(ctx, tx, name)
 	if err != nil {
@@ -107,7 +108,7 @@ func RequestFor(ctx context.Context, tx pgx.Tx, name string, tables []string, wh
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "snapshot consumer", Target: name, Detail: map[string]any{"tables": tables}})
 }
 
-// List returns snapshots, the latest first, a thousand at most: those of a stream, of a consumer, or all if these are "".
+// List returns at most a thousand snapshots, newest first: those of a stream, of a consumer, or all if these are "".
 func List(ctx context.Context, on postgres.DBTX, stream, consumer string) ([]Snapshot, error) {
 	rows, err := db.New(on).SnapshotList(ctx, db.SnapshotListParams{Stream: stream, Consumer: consumer, MaxRows: maxList})
 	if err != nil {
@@ -124,25 +125,25 @@ func List(ctx context.Context, on postgres.DBTX, stream, consumer string) ([]Sna
 	return list, nil
 }
 
-// Pause keeps a snapshot from going on, Resume lets it continue where it was, Restart lets it begin again, Cancel ends it.
+// Pause pauses a snapshot, until Resume.
 func Pause(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotPause(ctx, id)
 	return changed(ctx, tx, id, count, err, "pause snapshot", who)
 }
 
-// Resume lets a paused snapshot continue.
+// Resume continues a paused snapshot where it stopped.
 func Resume(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotResume(ctx, id)
 	return changed(ctx, tx, id, count, err, "resume snapshot", who)
 }
 
-// Restart lets a snapshot begin again.
+// Restart starts a snapshot from the beginning.
 func Restart(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotRestart(ctx, id)
 	return changed(ctx, tx, id, count, err, "restart snapshot", who)
 }
 
-// Cancel ends a snapshot. What it has put into the log stays there.
+// Cancel ends a snapshot. Rows that it has appended to the log stay there.
 func Cancel(ctx context.Context, tx pgx.Tx, id int64, who audit.Who) error {
 	count, err := db.New(tx).SnapshotCancel(ctx, id)
 	return changed(ctx, tx, id, count, err, "cancel snapshot", who)

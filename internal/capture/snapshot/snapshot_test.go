@@ -35,7 +35,7 @@ type testBundle struct {
 	stop func() // ends the owner
 }
 
-// setup has a table with rows, of which nothing is captured yet.
+// setup creates a table with rows that is not captured yet.
 func setup(t *testing.T, mode string) *testBundle {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "synchronous_commit": "on"})
@@ -79,7 +79,7 @@ func (b *testBundle) configure(t *testing.T, patterns ...string) {
 	}))
 }
 
-// wait waits until a query says true.
+// wait waits until a query returns true.
 func (b *testBundle) wait(t *testing.T, sql string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -89,7 +89,7 @@ func (b *testBundle) wait(t *testing.T, sql string) {
 	}, time.Minute, 10*time.Millisecond, sql)
 }
 
-// consumer makes one at the end of the log.
+// consumer creates a consumer that begins at the end of the log.
 func (b *testBundle) consumer(t *testing.T, name string) {
 	t.Helper()
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error {
@@ -119,7 +119,7 @@ func (b *testBundle) run(ctx context.Context) error {
 func (b *testBundle) complete(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		_ = b.run(t.Context()) // While the server is gone it fails.
+		_ = b.run(t.Context()) // It fails while the server is down.
 		var open int
 		err := b.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM capture.snapshot WHERE state IN ('waiting', 'running'))
 			+ (SELECT count(*) FROM capture.snapshot_request)`).Scan(&open)
@@ -161,7 +161,7 @@ func (b *testBundle) deliver(t *testing.T) {
 	}
 }
 
-// mark makes sure that everything has landed.
+// mark waits until everything has landed.
 func (b *testBundle) mark(t *testing.T) {
 	t.Helper()
 	b.exec(t, "DELETE FROM app.item WHERE part = 'mark'; INSERT INTO app.item (part, id) VALUES ('mark', nextval('public.marks'))")
@@ -176,7 +176,7 @@ func (b *testBundle) requireEqual(t *testing.T) {
 			columns, table, copyName)).Scan(&missing))
 		require.NoError(t, b.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT %[1]s FROM %[3]s.%[2]s EXCEPT SELECT %[1]s FROM app.%[2]s) AS x",
 			columns, table, copyName)).Scan(&over))
-		require.Equal(t, []int{0, 0}, []int{missing, over}, "of %s rows are missing, and rows are there that should not be", table)
+		require.Equal(t, []int{0, 0}, []int{missing, over}, "missing rows, and rows that should not exist, of %s", table)
 	}
 }
 
@@ -200,7 +200,7 @@ func (b *testBundle) work(ctx context.Context, seed uint64) {
 			_, err = b.Exec(ctx, "UPDATE app.item SET n = n + 1 WHERE id BETWEEN $1 AND $1 + 5", id)
 		}
 		if err != nil && ctx.Err() == nil && (postgres.IsUnreachable(err) || postgres.Code(err) != "") {
-			continue // The server is gone for a moment, or the key is taken.
+			continue // The server is down for a moment, or the key is taken.
 		}
 	}
 }
@@ -215,8 +215,8 @@ func inModes(t *testing.T, test func(t *testing.T, mode string)) {
 	}
 }
 
-// TestRun: rows change at random while a snapshot is read, which is cut off again and again, and Postgres is killed in the middle. At
-// the end the copy is equal to the source. Nobody else gets anything of the snapshot.
+// TestRun: rows change at random while a snapshot reads them. The snapshot is interrupted again and again, and Postgres is killed in the
+// middle. At the end the copy equals the source, and no other consumer has received anything of the snapshot.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
@@ -266,8 +266,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestRun_Gap: a slot or a queue that is lost is repaired by a snapshot: what was changed, made and deleted in the meantime is in the copy
-// as in the source, and the gap says when.
+// TestRun_Gap: when a slot or a queue is lost, a snapshot repairs the gap: the copy has everything that was changed, inserted and deleted
+// in the meantime, and the gap says when it was repaired.
 func TestRun_Gap(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
@@ -288,7 +288,7 @@ func TestRun_Gap(t *testing.T) {
 			b.exec(t, "TRUNCATE daymill_capture.queue_0")
 		}
 		b.exec(t, "UPDATE app.item SET n = -1 WHERE id < 500; DELETE FROM app.item WHERE id > 1500; DELETE FROM app.bare WHERE a < 100; INSERT INTO app.item (id, part) VALUES (9999, 'z')")
-		if mode == stream.ModeTrigger { // These were in the queue as well.
+		if mode == stream.ModeTrigger { // The queue also had these rows.
 			b.exec(t, "TRUNCATE daymill_capture.queue_0")
 		}
 		b.own(t)
@@ -301,7 +301,7 @@ func TestRun_Gap(t *testing.T) {
 	})
 }
 
-// TestRun_NewTable: a table that appears under a pattern may have rows before it is captured. All consumers get them.
+// TestRun_NewTable: a new table that matches a pattern may have rows before it is captured. All consumers receive them.
 func TestRun_NewTable(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
@@ -320,7 +320,7 @@ func TestRun_NewTable(t *testing.T) {
 	})
 }
 
-// TestPause: a snapshot that is paused does not continue, one that is restarted begins again, and one that is cancelled is over.
+// TestPause: a paused snapshot does not continue, a restarted one begins again, and a canceled one ends.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
@@ -360,8 +360,8 @@ func TestPause(t *testing.T) {
 	require.ErrorIs(t, err, snapshot.ErrNone)
 }
 
-// TestCast: a snapshot reads with Daymill's rights, and calls nothing that the owner of a type has made: no cast, no CHECK of a
-// domain.
+// TestCast: a snapshot reads with Daymill's rights, so it calls nothing that the owner of a type has written: no cast, and no CHECK of
+// a domain.
 func TestCast(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
@@ -391,11 +391,11 @@ func TestCast(t *testing.T) {
 		AND bool_and(l.new -> 'v' ->> 0 = 'evil') FROM capture.log AS l WHERE l.table_name = 'bait' AND l.new IS NOT NULL`)
 	var loot int
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM public.loot").Scan(&loot))
-	require.Zero(t, loot, "a function of the owner's ran")
+	require.Zero(t, loot, "a function of the type's owner ran")
 }
 
-// TestRun_Untouched: a row that changes while its chunk is read yields to that change, which has no value out of line that it did not
-// touch. The copy gets that value all the same.
+// TestRun_Untouched: a row changes while its chunk is read. The change wins, and does not include a value that is stored out of line
+// and that it did not touch. The copy gets that value all the same.
 func TestRun_Untouched(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
@@ -410,7 +410,7 @@ func TestRun_Untouched(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for b.run(t.Context()) != nil && t.Context().Err() == nil { // The mark does not come for a while.
+		for b.run(t.Context()) != nil && t.Context().Err() == nil { // The mark does not arrive while the owner is stopped.
 		}
 	}()
 	b.wait(t, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_lsn >= ' || '$1::text%'") // It has read the chunk.

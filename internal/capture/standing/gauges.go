@@ -11,36 +11,36 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// mostLags is for how many consumers the first change is looked up that they do not have.
+// mostLags is the maximum number of consumers whose first undelivered change is looked up.
 const mostLags = 50
 
 // Gauges are figures of capture for monitoring.
 type Gauges struct {
 	Streams   []db.StreamStandingRow
-	Snapshots []db.StreamSnapshotsRow // that are not finished, of streams that have some
+	Snapshots []db.StreamSnapshotsRow // unfinished snapshots, of streams that have some
 	Consumers []Lag
 }
 
-// Lag is how far a consumer is behind the log.
+// Lag says how far a consumer is behind the log.
 type Lag struct {
 	consumer.Progress
 
 	Behind int64         // positions
-	Lag    time.Duration // since the first change that it does not have was committed; 0 if it has all
+	Lag    time.Duration // since the commit of the first change that it does not have; 0 if it has all
 }
 
-// ReadGauges reads them.
+// ReadGauges reads the gauges.
 func ReadGauges(ctx context.Context, conn *postgres.DB, now time.Time) (g Gauges, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		queries := db.New(on)
 		if g.Streams, err = queries.StreamStanding(ctx); err != nil {
-			return fmt.Errorf("read how streams stand: %w", err)
+			return fmt.Errorf("read the state of streams: %w", err)
 		}
 		if len(g.Streams) == 0 {
 			return nil
 		}
 		if g.Snapshots, err = queries.StreamSnapshots(ctx); err != nil {
-			return fmt.Errorf("read how far snapshots are: %w", err)
+			return fmt.Errorf("read the progress of snapshots: %w", err)
 		}
 		g.Consumers, err = Lags(ctx, on, now)
 		return err
@@ -48,11 +48,11 @@ func ReadGauges(ctx context.Context, conn *postgres.DB, now time.Time) (g Gauges
 	return g, err
 }
 
-// Lags lists the consumers with how far they are behind.
+// Lags returns how far each consumer is behind.
 func Lags(ctx context.Context, on postgres.DBTX, now time.Time) ([]Lag, error) {
 	streams, err := db.New(on).StreamHeads(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read where streams are: %w", err)
+		return nil, fmt.Errorf("read the positions of streams: %w", err)
 	}
 	all, err := consumer.List(ctx, on)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package standing judges how capture stands: its checks are what capture contributes to package health.
+// Package standing judges the state of capture. Its checks are capture's contribution to package health.
 package standing
 
 import (
@@ -15,43 +15,43 @@ import (
 )
 
 const (
-	// silence is how long a change may wait for a consumer that is not paused before the consumer stands still.
+	// silence is how long a change may wait for a consumer that is not paused, before the consumer counts as stuck.
 	silence = 5 * time.Minute
-	// most is how many shards are looked at for that.
+	// most is the maximum number of shards that are checked.
 	most = 20
 )
 
-// Facts are what the checks go by.
+// Facts are what the checks are based on.
 type Facts struct {
 	Streams []db.StreamStandingRow
 	Sinks   []consumer.Progress
-	// Idle are shards that have changes to take that were committed longer ago than silence.
+	// Idle are the shards that have undelivered changes older than silence.
 	Idle []Idle
 	// Paused are consumers that have been paused for longer than the retention of the log.
 	Paused []db.ConsumerPausedLongRow
 }
 
-// Idle is a shard that stands still.
+// Idle is a shard that is stuck.
 type Idle struct {
 	db.ShardIdleRow
 
 	Since time.Time // the commit of the first change that it does not have
 }
 
-// Read reads them.
+// Read reads the facts.
 func Read(ctx context.Context, conn *postgres.DB) (facts Facts, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		if facts.Streams, err = db.New(on).StreamStanding(ctx); err != nil {
-			return fmt.Errorf("read how streams stand: %w", err)
+			return fmt.Errorf("read the state of streams: %w", err)
 		}
 		if len(facts.Streams) == 0 {
-			return nil // Nothing reads changes for sinks, either.
+			return nil // Without streams, consumers receive no changes.
 		}
 		if facts.Sinks, err = consumer.List(ctx, on); err != nil || len(facts.Sinks) == 0 {
 			return err
 		}
 		if facts.Paused, err = db.New(on).ConsumerPausedLong(ctx, log.DefaultRetention); err != nil {
-			return fmt.Errorf("look for consumers that are paused: %w", err)
+			return fmt.Errorf("look for paused consumers: %w", err)
 		}
 		facts.Idle, err = readIdle(ctx, on)
 		return err
@@ -62,7 +62,7 @@ func Read(ctx context.Context, conn *postgres.DB) (facts Facts, err error) {
 func readIdle(ctx context.Context, on postgres.DBTX) (idle []Idle, err error) {
 	rows, err := db.New(on).ShardIdle(ctx, db.ShardIdleParams{Silence: silence, MaxRows: most})
 	if err != nil {
-		return nil, fmt.Errorf("look for shards that stand still: %w", err)
+		return nil, fmt.Errorf("look for stuck shards: %w", err)
 	}
 	for _, row := range rows {
 		since, err := (log.Log{}).Next(ctx, on, row.Stream, row.Position)
@@ -76,7 +76,7 @@ func readIdle(ctx context.Context, on postgres.DBTX) (idle []Idle, err error) {
 	return idle, nil
 }
 
-// Checks are capture's.
+// Checks returns capture's checks.
 func (f Facts) Checks() []health.Check {
 	return []health.Check{
 		{Name: "stream", Rank: health.Broken, Judge: f.stream},
@@ -90,14 +90,14 @@ func (f Facts) Checks() []health.Check {
 
 const status = "daymill capture status"
 
-// stream finds one that is not read.
+// stream finds a stream that nobody reads.
 func (f Facts) stream() (health.Finding, bool) {
 	for _, s := range f.Streams {
 		switch {
 		case s.State == "stopped" || s.State == "waiting" && s.Reason != "":
 			return health.Finding{Level: health.Bad, Command: status, Sentence: fmt.Sprintf("changes of %s are not read: %s", s.Name, s.Reason)}, true
 		case s.IsUnowned:
-			return health.Finding{Level: health.Bad, Command: "daymill worker", Sentence: fmt.Sprintf("nobody reads the changes of %s: a worker does", s.Name)}, true
+			return health.Finding{Level: health.Bad, Command: "daymill worker", Sentence: fmt.Sprintf("nobody reads the changes of %s: start a worker", s.Name)}, true
 		}
 	}
 	return health.Finding{}, false
@@ -107,7 +107,7 @@ func (f Facts) gap() (health.Finding, bool) {
 	for _, s := range f.Streams {
 		switch {
 		case s.Gaps > 0 && s.Repair:
-			return health.Finding{Level: health.Wait, Command: status, Sentence: fmt.Sprintf("changes of %s are missing, and the tables are read again", s.Name)}, true
+			return health.Finding{Level: health.Wait, Command: status, Sentence: fmt.Sprintf("changes of %s are missing, and a snapshot of the tables repairs that", s.Name)}, true
 		case s.Gaps > 0:
 			return health.Finding{Level: health.Bad, Command: status, Sentence: fmt.Sprintf("changes of %s are missing: snapshot the sinks of its tables", s.Name)}, true
 		}
@@ -119,17 +119,17 @@ func (f Facts) sink() (health.Finding, bool) {
 	for _, s := range f.Sinks {
 		if s.PausedAt == nil && s.Failures > 0 {
 			return health.Finding{
-				Level: health.Wait, Command: "daymill sink show " + s.Name, Sentence: fmt.Sprintf("sink %s does not take changes: %s", s.Name, s.Error),
+				Level: health.Wait, Command: "daymill sink show " + s.Name, Sentence: fmt.Sprintf("sink %s does not accept changes: %s", s.Name, s.Error),
 			}, true
 		}
 	}
 	return health.Finding{}, false
 }
 
-// still finds a consumer that takes nothing, whatever the reason.
+// still finds a consumer that receives no changes, whatever the reason.
 func (f Facts) still() (health.Finding, bool) {
 	for _, shard := range f.Idle {
-		reason := "see whether a worker is alive, and its log"
+		reason := "check that a worker runs, and its log"
 		if shard.Error != "" {
 			reason = shard.Error
 		}
@@ -146,7 +146,7 @@ func (f Facts) still() (health.Finding, bool) {
 		}
 		return health.Finding{
 			Level: health.Bad, Command: "daymill sink show " + shard.Consumer,
-			Sentence: fmt.Sprintf("sink %s stands still: it waits for a change that was committed %s ago: %s",
+			Sentence: fmt.Sprintf("sink %s is stuck: its next change was committed %s ago: %s",
 				shard.Consumer, shard.At.Sub(shard.Since).Truncate(time.Second), reason),
 		}, true
 	}

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// TestFacts: each fault of capture is a finding, and a database of which nothing is captured has none.
+// TestFacts: each fault of capture is a finding, and a database without capture has none.
 func TestFacts(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -49,7 +49,7 @@ func TestFacts(t *testing.T) {
 		"INSERT INTO capture.shard (consumer, shard, position, failures, error) VALUES ('hook', 0, 0, 3, 'down')")
 	require.Equal(t, []string{"sink wait"}, sentences())
 
-	// A change waits that was committed ten minutes ago, and the sink has not moved since.
+	// A change that was committed ten minutes ago is waiting, and the sink has not moved since.
 	writer, err := log.Take(t.Context(), log.Config{DB: db.DB, Stream: "crm", Owner: "test"})
 	require.NoError(t, err)
 	exec("UPDATE capture.stream SET tables = '{public}', state = 'running' WHERE name = 'crm'; UPDATE capture.shard SET failures = 0, error = NULL;" +
@@ -66,14 +66,14 @@ func TestFacts(t *testing.T) {
 	exec("DELETE FROM capture.log")
 	land(10 * time.Minute)
 	require.Equal(t, []string{"sink_still bad"}, sentences())
-	exec("UPDATE capture.shard SET moved_at = now()") // It is slow, and goes on.
+	exec("UPDATE capture.shard SET moved_at = now()") // It is slow, but it moves.
 	require.Empty(t, sentences())
 	exec("UPDATE capture.shard SET moved_at = now() - interval '1 hour'; UPDATE capture.consumer SET paused_at = now() - interval '1 hour'")
 	require.Empty(t, sentences())
 	exec("UPDATE capture.consumer SET paused_at = now() - interval '25 hours' WHERE name = 'other'")
 	require.Equal(t, []string{"sink_paused wait"}, sentences())
 
-	// The same in figures.
+	// The gauges show the same.
 	gauges, err := standing.ReadGauges(t.Context(), db.DB, time.Now())
 	require.NoError(t, err)
 	require.Len(t, gauges.Streams, 2)

@@ -14,16 +14,16 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Config is what a stream is told to capture.
+// Config says what a stream captures.
 type Config struct {
 	Name   string
 	URL    string   // $NAME of the environment variable with the URL of its database
-	Tables []string // patterns; the stream is taken down where there are none
-	// NoRepair leaves gaps as they are, instead of repairing them by snapshots of the tables that they concern.
+	Tables []string // patterns; without any, the stream is taken down
+	// NoRepair leaves gaps as they are, instead of repairing them with snapshots of the affected tables.
 	NoRepair bool
 }
 
-// Get returns what a stream is told to capture; nothing where there is no such stream.
+// Get returns the configuration of a stream; the zero value if there is no such stream.
 func Get(ctx context.Context, on postgres.DBTX, name string) (Config, error) {
 	row, err := db.New(on).StreamGet(ctx, name)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -44,13 +44,13 @@ func Names(ctx context.Context, on postgres.DBTX) ([]string, error) {
 	return names, nil
 }
 
-// Place is where a stream is read.
+// Place is a stream and where to read it.
 type Place struct {
 	Name string
 	URL  string // $NAME of the environment variable
 }
 
-// Wanted returns the streams that are to be owned, and those that are to be taken down.
+// Wanted returns the streams that need an owner, including those that need to be taken down.
 func Wanted(ctx context.Context, on postgres.DBTX) ([]Place, error) {
 	rows, err := db.New(on).StreamWanted(ctx)
 	if err != nil {
@@ -63,8 +63,8 @@ func Wanted(ctx context.Context, on postgres.DBTX) ([]Place, error) {
 	return wanted, nil
 }
 
-// Configure tells a stream what to capture, and makes it where there is none, in the caller's transaction. Its owner follows
-// within a few seconds.
+// Configure sets what a stream captures, and creates the stream if it does not exist, in the caller's transaction. The stream's owner
+// follows within a few seconds.
 func Configure(ctx context.Context, tx pgx.Tx, c Config, who audit.Who) error {
 	queries := db.New(tx)
 	err := queries.StreamEnsure(ctx, c.Name)
@@ -75,33 +75,33 @@ func Configure(ctx context.Context, tx pgx.Tx, c Config, who audit.Who) error {
 		err = queries.StreamConfigure(ctx, db.StreamConfigureParams{Name: c.Name, Url: c.URL, Tables: c.Tables, Repair: !c.NoRepair})
 	}
 	if err != nil {
-		return fmt.Errorf("say what stream %s captures: %w", c.Name, err)
+		return fmt.Errorf("configure stream %s: %w", c.Name, err)
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "capture tables", Target: c.Name, Detail: map[string]any{"tables": c.Tables}})
 }
 
-// Refuse records why nobody reads a stream, where nobody does. The disk guard cannot look at a database that cannot be opened, so
-// the reason also names the slot that may hold back WAL there.
+// Refuse records why nobody reads a stream, unless somebody does. If a database cannot be opened, the disk guard cannot check it, so the
+// reason also names the slot that may hold back WAL there.
 func Refuse(ctx context.Context, tx pgx.Tx, name string, cause error) error {
 	row, err := db.New(tx).StreamGet(ctx, name)
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", name, err)
 	}
 	if row.Mode == ModeWAL && row.Slot != "" {
-		cause = fmt.Errorf("%w; meanwhile nobody guards its disk: if this lasts, drop the slot there with SELECT pg_drop_replication_slot('%s'), "+
-			"and the tables are read again later", cause, row.Slot)
+		cause = fmt.Errorf("%w; meanwhile nothing keeps its slot from filling the disk: if this lasts, drop it there with SELECT pg_drop_replication_slot('%s'), "+
+			"and a snapshot repairs the gap later", cause, row.Slot)
 	}
 	err = db.New(tx).StreamRefuse(ctx, db.StreamRefuseParams{Name: name, Reason: cause.Error(), Silence: silenceInBeats * DefaultBeat})
 	if err != nil {
-		return fmt.Errorf("say why stream %s is not read: %w", name, err)
+		return fmt.Errorf("record why stream %s is not read: %w", name, err)
 	}
 	return nil
 }
 
-// errDown says that nothing is to be captured any more, and that the source has nothing of ours.
+// errDown says that nothing is captured any more, and that Daymill's objects in the source are removed.
 var errDown = errors.New("nothing is captured")
 
-// takeDown removes from the source what the stream has made there.
+// takeDown removes what the stream has created in the source.
 func (s *session) takeDown(ctx context.Context, row db.StreamGetRow) error {
 	if err := s.remove(ctx, row); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestRefuse: a stream whose database cannot be opened says which slot nobody guards there.
+// TestRefuse: a stream whose database cannot be opened has a reason that names its slot there.
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 )
 
-// values are of every built-in type, and of those that a user makes.
+// values are of every built-in type, and of types that users create.
 var values = []struct{ typ, value string }{
 	{"smallint", "-32768"},
 	{"integer", "2147483647"},
@@ -136,7 +136,7 @@ const types = `
 	CREATE TABLE app.parts_1 PARTITION OF app.parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 	CREATE TABLE app.parts_2 PARTITION OF app.parts FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')`
 
-// work is what an application does, one transaction a line.
+// work is what an application does, one transaction per line.
 var work = []string{
 	"INSERT INTO app.plain VALUES (1, 'a', NULL), (2, 'b', NULL), (3, NULL, repeat('x', 5000))",
 	"UPDATE app.plain SET v = v || '!' WHERE id < 3",
@@ -144,9 +144,9 @@ var work = []string{
 	"UPDATE app.plain SET body = repeat('y', 6000) WHERE id = 3",
 	"UPDATE app.plain SET id = 10 WHERE id = 1",
 	"UPDATE app.plain SET v = 'nothing' WHERE false",
-	// Every key is another row's old one: rows that move up, the highest first.
+	// Each row moves up by one, the highest first, so each new key is the old key of another row.
 	"INSERT INTO app.plain (id, v) VALUES (103, 'c'), (102, 'b'), (101, 'a'); UPDATE app.plain SET id = id + 1 WHERE id > 100",
-	// Rows that nothing tells apart.
+	// Rows that are equal in all columns.
 	"INSERT INTO app.bare VALUES (7, 'same'), (7, 'same'); UPDATE app.bare SET b = 'still' WHERE a = 7",
 	"DELETE FROM app.plain WHERE id = 2",
 	"INSERT INTO app.plain VALUES (3, 'upsert') ON CONFLICT (id) DO UPDATE SET v = excluded.v",
@@ -181,8 +181,8 @@ var work = []string{
 	"SET LOCAL TimeZone = 'Asia/Kathmandu'; SET LOCAL DateStyle = 'German'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'escape'; SET LOCAL extra_float_digits = 0; UPDATE app.every SET touched = 1",
 }
 
-// TestContract: the same work gives the same events in both modes, column type by column type, whoever owns the types and whatever
-// the database's settings are.
+// TestContract: the same work gives the same events in both modes for every column type, whoever owns the types, and with any settings
+// of the database.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	t.Run("OddSettings", func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// contract runs it after a statement that makes the database unusual.
+// contract runs the work after a statement that makes the database unusual.
 func contract(t *testing.T, unusual string) {
 	t.Helper()
 	b := setup(t)
@@ -252,7 +252,7 @@ func contract(t *testing.T, unusual string) {
 	}
 }
 
-// TestCast: the owner of a type may give it a cast to json, which to_jsonb calls. It never runs with Daymill's rights.
+// TestCast: the owner of a type can create a cast to json, which to_jsonb calls. It must never run with Daymill's rights.
 func TestCast(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

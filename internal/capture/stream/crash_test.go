@@ -12,8 +12,8 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// TestCrash: Postgres is killed while an application writes. In both modes what was committed is in the log once, in order, and
-// there is no gap.
+// TestCrash: Postgres is killed while an application writes. In both modes, everything that was committed is in the log once and in
+// order, and there is no gap.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -24,7 +24,7 @@ func TestCrash(t *testing.T) {
 	for round := range 3 {
 		conn, err := pgx.Connect(t.Context(), b.URL)
 		require.NoError(t, err)
-		_, err = conn.Exec(t.Context(), "SET synchronous_commit = on") // What is committed is to stay.
+		_, err = conn.Exec(t.Context(), "SET synchronous_commit = on") // Committed rows must survive.
 		require.NoError(t, err)
 		crashed, enough := make(chan error, 1), make(chan struct{})
 		go func() {

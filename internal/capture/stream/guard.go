@@ -22,7 +22,7 @@ func tooMuch(retained, limit int64) *gap {
 	return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", retained>>20, limit>>20)}
 }
 
-// guard looks at the disk while nobody can read the stream, whatever the reason: the slot holds back WAL all the same.
+// guard checks how much WAL the slot holds back while nobody reads the stream, whatever the reason.
 func (o *Owner) guard(ctx context.Context) error {
 	row, err := db.New(o.DB).StreamGet(ctx, o.Name)
 	if err != nil || row.Mode != ModeWAL || row.Slot == "" {
@@ -47,7 +47,7 @@ func (o *Owner) guard(ctx context.Context) error {
 		return o.insertGap(ctx, tx, row.ID, row.Position, *tooMuch(slot.Retained, limit))
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil // Somebody owns it, and guards it.
+		return nil // Its owner guards it.
 	}
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (o *Owner) guard(ctx context.Context) error {
 	return wal.DropSlot(ctx, o.Source, row.Slot)
 }
 
-// fill looks a row up by its key.
+// fill looks up a row by its key.
 func (s *session) fill(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error) {
 	none := map[string]json.RawMessage{}
 	t, has, err := table.Get(ctx, s.Source, oid)
@@ -66,7 +66,7 @@ func (s *session) fill(ctx context.Context, oid uint32, key map[string]string) (
 	names := slices.Sorted(maps.Keys(key))
 	for _, name := range names {
 		if !slices.Contains(t.Names(), name) {
-			return none, nil // The key has other columns by now.
+			return none, nil // The key has other columns now.
 		}
 	}
 	if len(names) == 0 {

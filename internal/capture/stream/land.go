@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// version is what a table's columns are.
+// version is a version of a table's columns.
 type version struct {
 	schema, table string
 	number        int
@@ -25,7 +25,7 @@ type version struct {
 	unsaved       bool // until its first change lands
 }
 
-// load reads what is known of the tables.
+// load reads the known schema versions of the tables.
 func (s *session) load(ctx context.Context) error {
 	rows, err := db.New(s.DB).SchemaVersionLast(ctx, s.writer.ID())
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *session) load(ctx context.Context) error {
 	return nil
 }
 
-// find looks for the tables that are wanted. Which of them are captured is recorded once they are: see record.
+// find looks up the tables to capture. record writes down which of them are captured, once they are.
 func (s *session) find(ctx context.Context) error {
 	patterns, err := s.wanted(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *session) find(ctx context.Context) error {
 	}
 	var before []string
 	byOID := map[uint32]table.Table{}
-	for _, row := range rows { // Also those that are dropped: there may be changes of them still.
+	for _, row := range rows { // Include dropped tables: there may still be changes of them.
 		if row.Reason == "" {
 			before = append(before, row.SchemaName+"."+row.TableName)
 		}
@@ -79,7 +79,7 @@ func (s *session) find(ctx context.Context) error {
 	return nil
 }
 
-// record writes down which tables are captured from here on, and why others are not.
+// record writes down which tables are captured from now on, and why others are not.
 func (s *session) record(ctx context.Context) error {
 	names := make([]string, len(s.found))
 	var grown []string
@@ -106,7 +106,7 @@ func (s *session) record(ctx context.Context) error {
 		if err := queries.StreamFollow(ctx, db.StreamFollowParams{ID: s.writer.ID(), Followed: s.patterns}); err != nil {
 			return err
 		}
-		// A table that appears under the same patterns was made a moment ago, and may have rows already.
+		// A new table that matches the same patterns may already have rows.
 		if len(grown) == 0 || !followed.IsKnown || !slices.Equal(followed.Followed, s.patterns) {
 			return nil
 		}
@@ -115,7 +115,7 @@ func (s *session) record(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("record the captured tables: %w", err)
 	}
-	for _, t := range grown { // The next look records them no more.
+	for _, t := range grown { // The next look does not record them again.
 		if !slices.Contains(s.before, t) {
 			s.before = append(s.before, t)
 		}
@@ -123,18 +123,18 @@ func (s *session) record(ctx context.Context) error {
 	return nil
 }
 
-// version returns the number of a table's columns, a new one if they are others than before.
+// version returns the schema version of a table's columns. If the columns have changed, it is a new version.
 func (s *session) version(schema, name string, columns []table.Column) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := schema + "\x00" + name
 	last := s.versions[key]
-	if len(columns) == 0 && last != nil { // The table is gone.
+	if len(columns) == 0 && last != nil { // The table was dropped.
 		return last.number
 	}
 	columns = numbered(columns, last)
 	document, err := json.Marshal(columns)
-	if err != nil { // Names and numbers: it does not happen.
+	if err != nil { // Marshaling names and numbers cannot fail.
 		document = nil
 	}
 	if last != nil && bytes.Equal(last.columns, document) {
@@ -148,13 +148,13 @@ func (s *session) version(schema, name string, columns []table.Column) int {
 	return next.number
 }
 
-// numbered gives columns that are gone by now the numbers that they had.
+// numbered gives columns that no longer exist the numbers that they had.
 func numbered(columns []table.Column, last *version) []table.Column {
 	if last == nil || !slices.ContainsFunc(columns, func(c table.Column) bool { return c.Number == 0 }) {
 		return columns
 	}
 	var before []table.Column
-	if json.Unmarshal(last.columns, &before) != nil { // It was written here.
+	if json.Unmarshal(last.columns, &before) != nil { // This package wrote it.
 		return columns
 	}
 	columns = slices.Clone(columns)
@@ -167,7 +167,7 @@ func numbered(columns []table.Column, last *version) []table.Column {
 	return columns
 }
 
-// land writes changes to the log, and with the first change of a schema version the version.
+// land writes changes to the log. It writes a schema version together with the version's first change.
 func (s *session) land(ctx context.Context, changes []change.Change, mark log.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +181,7 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 		if at < 0 {
 			continue
 		}
-		err := s.writer.Do(ctx, func(queries *db.Queries) error { // Its foreign key wants the stream's row.
+		err := s.writer.Do(ctx, func(queries *db.Queries) error { // Its foreign key locks the stream's row.
 			return queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
 				StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: int32(v.number), //nolint:gosec // Few.
 				Position: s.writer.Position() + int64(at) + 1, Columns: v.columns,
@@ -204,7 +204,7 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 	return err
 }
 
-// wanted are the patterns of the tables that are to be captured.
+// wanted returns the patterns of the tables to capture.
 func (s *session) wanted(ctx context.Context) ([]string, error) {
 	if s.Tables != nil {
 		return s.Tables, nil
@@ -216,7 +216,7 @@ func (s *session) wanted(ctx context.Context) ([]string, error) {
 	return patterns, nil
 }
 
-// watch checks the tables if it is time, or if other tables are to be captured than before.
+// watch calls look when it is due, or when the patterns of tables have changed.
 func (s *session) watch(ctx context.Context) error {
 	patterns, err := s.wanted(ctx)
 	if err != nil {
@@ -230,7 +230,7 @@ func (s *session) watch(ctx context.Context) error {
 	return s.look(ctx)
 }
 
-// look keeps up with the application and with the log: new tables and partitions, lost triggers, the disk.
+// look checks for new tables and partitions and for lost triggers, maintains the log's partitions, and checks the disk.
 func (s *session) look(ctx context.Context) error {
 	if err := s.find(ctx); err != nil {
 		return err

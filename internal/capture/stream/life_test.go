@@ -12,8 +12,8 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// TestWAL_Life: a source that is another cluster, or that went back in time, is a gap; one that was promoted and has everything that
-// was read from it is none.
+// TestWAL_Life: a source that is another cluster, or that went back in time, is a gap. A source that was promoted and has everything
+// that was read is not.
 func TestWAL_Life(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -40,17 +40,17 @@ func TestWAL_Life(t *testing.T) {
 	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Fast))
 	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
-	b.Reset() // Its connections are gone.
+	b.Reset() // The restart closed its connections.
 	b.wait(t, "SELECT pg_promote()")
 	again(t)
-	require.Len(t, b.gaps(t, "app"), 2, "it was promoted, and has everything")
+	require.Len(t, b.gaps(t, "app"), 2, "it was promoted, and has everything that was read")
 	var timeline int
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT timeline FROM capture.stream").Scan(&timeline))
 	require.Equal(t, 2, timeline)
 }
 
-// TestWAL_Lagged: a follower that was promoted, and has not got the last of what was read, is a gap also where it has written more
-// than that by now.
+// TestWAL_Lagged: a promoted follower that lacks the last changes that were read is a gap, even if it has written more than these in the
+// meantime.
 func TestWAL_Lagged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -61,9 +61,9 @@ func TestWAL_Lagged(t *testing.T) {
 	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Fast))
 	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
-	b.Reset() // Its connections are gone.
+	b.Reset() // The restart closed its connections.
 	b.wait(t, "SELECT pg_promote()")
-	// What was read of the other timeline goes beyond where this one left it, and this one has come past that.
+	// The position that was read on the old timeline is beyond the point where the new one left it, and the new one is now past that position.
 	b.wait(t, "SELECT NOT pg_is_in_recovery()")
 	b.exec(t, "INSERT INTO app.t VALUES (1)")
 	b.exec(t, "UPDATE capture.stream SET lsn = pg_current_wal_insert_lsn()::text")
@@ -73,8 +73,8 @@ func TestWAL_Lagged(t *testing.T) {
 	require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
 }
 
-// TestLife_Positions: a log that went back in time with its database gives no position twice: a sink would take what comes for what
-// it has. A reader passes over the positions that are skipped.
+// TestLife_Positions: a log that went back in time with its database never assigns a position twice: a sink would ignore the new change,
+// because it already has the position. A reader skips over the missing positions.
 func TestLife_Positions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -90,12 +90,12 @@ func TestLife_Positions(t *testing.T) {
 		stop = b.start(t, b.owner(mode, mode))
 		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
 		b.mark(t, mode)
-		if mode == stream.ModeWAL { // The server knows that it was read.
+		if mode == stream.ModeWAL { // Wait until the server knows what was read.
 			b.wait(t, "SELECT r.confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots AS r", *lsn)
 		}
 		stop()
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT position FROM capture.stream WHERE name = $1", mode).Scan(&last))
-		// As it was, of another life.
+		// Put the log back to that position, on another timeline.
 		b.exec(t, "DELETE FROM capture.log AS l USING capture.stream AS s WHERE s.id = l.stream_id AND s.name = $1 AND l.position > $2", mode, position)
 		b.exec(t, "UPDATE capture.stream SET position = $2, lsn = $3, timeline = CASE mode WHEN 'wal' THEN timeline ELSE timeline + 1 END WHERE name = $1", mode, position, lsn)
 		b.start(t, b.owner(mode, mode))

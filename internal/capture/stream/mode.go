@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Choose says in which mode a database can be read, and why in that one. An error that wraps ErrNoMode says what would fix it.
+// Choose returns the mode in which a database can be read, and the reason. An error that wraps ErrNoMode says how to fix it.
 func Choose(ctx context.Context, source *postgres.DB, patterns []string) (mode, reason string, err error) {
 	tables, err := table.Find(ctx, source, patterns)
 	if err != nil {
@@ -26,21 +26,21 @@ func choose(ctx context.Context, source *postgres.DB, want string, tables []tabl
 		return ModeWAL, "wal_level is logical and the role may replicate", nil
 	}
 	if want == ModeTrigger {
-		wal = "it is asked for"
+		wal = "the configuration asks for it"
 	}
 	trigger, err := noTrigger(ctx, source, tables)
 	switch {
 	case err != nil:
 		return "", "", err
 	case want == ModeWAL:
-		return "", "", fmt.Errorf("%w: mode wal is asked for, but %s", ErrNoMode, wal)
+		return "", "", fmt.Errorf("%w: the configuration asks for mode wal, but %s", ErrNoMode, wal)
 	case trigger != "":
 		return "", "", fmt.Errorf("%w: for the WAL, %s; for triggers, %s", ErrNoMode, wal, trigger)
 	}
 	return ModeTrigger, wal, nil
 }
 
-// foreign returns a table that the role does not own; "" if it owns all.
+// foreign returns a table that the role does not own; "" if it owns all of them.
 func foreign(ctx context.Context, source *postgres.DB, tables []table.Table) (name string, err error) {
 	oids := make([]uint32, len(tables))
 	for i, t := range tables {
@@ -50,15 +50,15 @@ func foreign(ctx context.Context, source *postgres.DB, tables []table.Table) (na
 		SELECT coalesce(min(c.oid::regclass::text), '') FROM pg_catalog.pg_class AS c
 		WHERE c.oid = ANY($1::oid[]) AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')`, oids).Scan(&name)
 	if err != nil {
-		err = fmt.Errorf("look whose the tables are: %w", err)
+		err = fmt.Errorf("find the owners of the tables: %w", err)
 	}
 	return name, err
 }
 
-// noWAL says why the WAL cannot be read, and what would fix it; "" if it can.
+// noWAL returns why the WAL cannot be read, and how to fix that; "" if it can be read.
 func noWAL(ctx context.Context, source *postgres.DB, tables []table.Table) (reason string, err error) {
 	if source.Pooled() {
-		return "the URL leads through a pooler: replication needs one that leads to Postgres", nil
+		return "the URL leads to a pooler: replication needs one that leads to Postgres", nil
 	}
 	var level, role string
 	var replicates, creates bool
@@ -68,7 +68,7 @@ func noWAL(ctx context.Context, source *postgres.DB, tables []table.Table) (reas
 			), pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
 		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&level, &role, &replicates, &creates)
 	if err != nil {
-		return "", fmt.Errorf("ask what the database allows: %w", err)
+		return "", fmt.Errorf("read what the database allows: %w", err)
 	}
 	owner, err := foreign(ctx, source, tables)
 	switch {
@@ -86,21 +86,21 @@ func noWAL(ctx context.Context, source *postgres.DB, tables []table.Table) (reas
 	return "", nil
 }
 
-// noTrigger says why there can be no triggers, and what would fix it; "" if there can.
+// noTrigger returns why there cannot be triggers, and how to fix that; "" if there can.
 func noTrigger(ctx context.Context, source *postgres.DB, tables []table.Table) (reason string, err error) {
 	var creates, follower bool
 	err = source.QueryRow(ctx, `
 		SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') OR pg_catalog.to_regnamespace('daymill_capture') IS NOT NULL,
 			pg_catalog.pg_is_in_recovery()`).Scan(&creates, &follower)
 	if err != nil {
-		return "", fmt.Errorf("ask what the database allows: %w", err)
+		return "", fmt.Errorf("read what the database allows: %w", err)
 	}
 	owner, err := foreign(ctx, source, tables)
 	switch {
 	case err != nil:
 		return "", err
 	case follower:
-		return "it is a follower, which takes no triggers: name the primary", nil
+		return "it is a follower, which cannot have triggers: use the URL of the primary", nil
 	case !creates:
 		return "the role may not create the schema daymill_capture: GRANT CREATE ON DATABASE to it", nil
 	case owner != "":

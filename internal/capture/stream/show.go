@@ -14,32 +14,32 @@ const (
 	tablesShown = 500
 )
 
-// Status is how a stream gets on, as people read it.
+// Status is the state of a stream, for people.
 type Status struct {
 	Config
 
 	Mode   string // empty before it was first read
-	Why    string // it is read in this mode
+	Why    string // why it is read in this mode
 	State  string
 	Reason string
 	Owner  string     // the process that reads it
 	BeatAt *time.Time // when the owner was last heard of
-	Alive  bool       // an owner has been heard of lately
+	Alive  bool       // whether an owner was heard of recently
 	Slot   string
 	LSN    string
-	// Position is that of the last change in the log; up to Forgotten there are none any more.
+	// Position is the position of the last change in the log. The log no longer has changes up to Forgotten.
 	Position, Forgotten int64
 	LandedAt            *time.Time // when the last change was written to the log
 	CommittedAt         *time.Time // when it was committed in the source
-	// Retained and Behind are bytes of WAL: held back by the slot, and not read yet. GuardedAt is when they were read.
+	// Retained is how many bytes of WAL the slot holds back, Behind how many are not read yet, GuardedAt when they were measured.
 	Retained, Behind int64
 	GuardedAt        *time.Time
 
 	Captured []Captured // at most 500
-	Gaps     []Gap      // those that are not repaired first, then the latest; at most 20
+	Gaps     []Gap      // unrepaired ones first, then the newest; at most 20
 }
 
-// Captured is a table of a stream. Reason says why it is not captured, or not all of its changes; empty if all are.
+// Captured is a table of a stream. Reason says why the table or some of its changes are not captured; empty if all are.
 type Captured struct {
 	Schema, Table, Identity, Reason string
 	Since                           time.Time

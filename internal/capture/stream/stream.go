@@ -1,5 +1,5 @@
-// Package stream owns a stream: it chooses how a database is read, reads it, lands what it reads in the log, and records where
-// something is missing. One process at a time owns a stream; the others wait to take it over.
+// Package stream owns a stream: it chooses how to read a database, reads it, writes the changes to the log, and records gaps. One
+// process at a time owns a stream; the others wait to take it over.
 //
 //	waiting ──take──▶ running ──error──▶ waiting, and again
 //	                     ├──── fenced ──▶ waiting
@@ -45,34 +45,34 @@ const (
 	longest        = 30 * time.Second
 	silenceInBeats = 5
 	releaseTimeout = 2 * time.Second
-	slowest        = 10 // times Poll, if nothing happens
+	slowest        = 10 // times Poll, while there are no changes
 )
 
 // Owner owns a stream while it runs. DB, Source, SourceURL and Name have no default.
 type Owner struct {
 	DB        *postgres.DB // with the log
-	Source    *postgres.DB // that is read; the same if it is the log's own
+	Source    *postgres.DB // database to read; equal to DB if it is the log's own
 	SourceURL string       // for the connection that replicates; never logged
 	Name      string       // of the stream
-	Tables    []string     // patterns; those that the stream was given if nil
-	Mode      string       // "" chooses
-	Process   string       // who owns it, for people
+	Tables    []string     // patterns; those of the stream's configuration if nil
+	Mode      string       // chosen if empty
+	Process   string       // name of this process, for people
 	Clock     pace.Clock   // the system's if nil
 
 	Retention time.Duration // of the log; log.DefaultRetention if 0
 	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit if 0
-	Warn      int64         // bytes from which on the state says so; DefaultWarn if 0
+	Warn      int64         // bytes from which on the stream's state warns; DefaultWarn if 0
 	Beat      time.Duration // DefaultBeat if 0
-	Look      time.Duration // how often tables, partitions and the guard are looked at; DefaultLook if 0
-	Poll      time.Duration // how often the queue is read in trigger mode; DefaultPoll if 0
+	Look      time.Duration // interval of looks at tables, partitions and the disk; DefaultLook if 0
+	Poll      time.Duration // interval of reads of the queue in trigger mode; DefaultPoll if 0
 
-	// Failed is told why the stream was let go of, each time; nobody is if nil.
+	// Failed, if not nil, is called with the reason each time that the owner stops reading because of an error.
 	Failed func(ctx context.Context, err error)
-	// Listeners are told what happens; there may be none.
+	// Listeners receive the signals; none if empty.
 	Listeners telemetry.Listeners
 }
 
-// gap says that changes are missing, so that the stream has to begin again.
+// gap is the error that changes are missing, so the stream has to begin again.
 type gap struct {
 	kind   string
 	reason string
@@ -81,24 +81,24 @@ type gap struct {
 
 func (g *gap) Error() string { return g.reason }
 
-// ErrNoMode says that a database can be read in neither mode.
+// ErrNoMode says that a database cannot be read in any mode.
 var ErrNoMode = errors.New("the database can be read neither from its WAL nor by triggers")
 
-// session is one taking of the stream.
+// session is the time from taking a stream to losing or releasing it.
 type session struct {
 	*Owner
 
 	patterns []string
 	looked   time.Time
 
-	mu     sync.Mutex // over all that follows
+	mu     sync.Mutex // protects the fields below
 	writer *log.Writer
 	mode   string
-	// modeReason says why it is this one.
+	// modeReason says why this mode was chosen.
 	modeReason string
-	found      []table.Table // that are wanted
-	tables     []table.Table // of those, the ones that can be captured
-	before     []string      // that were captured already
+	found      []table.Table // tables to capture
+	tables     []table.Table // those of found that can be captured
+	before     []string      // tables that were already captured
 	byOID      map[uint32]table.Table
 	versions   map[string]*version
 }
@@ -147,7 +147,7 @@ func (o *Owner) defaults() {
 	}
 }
 
-// once takes the stream and reads it until something ends that. A gap is recorded, and the stream begins again.
+// once takes the stream and reads it until an error. A gap is recorded, and reading begins again.
 func (o *Owner) once(ctx context.Context) error {
 	writer, err := log.Take(ctx, log.Config{DB: o.DB, Stream: o.Name, Owner: o.Process, Silence: silenceInBeats * o.Beat})
 	if err != nil {
@@ -157,7 +157,7 @@ func (o *Owner) once(ctx context.Context) error {
 	defer func() {
 		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
-		_ = writer.Release(free) // Otherwise it is taken for dead after a while.
+		_ = writer.Release(free) // Otherwise the next owner has to wait for the silence to pass.
 	}()
 	err = s.beside(ctx, o.Beat, writer.Beat, s.readOn)
 	if errors.Is(err, errDown) {
@@ -171,12 +171,12 @@ func (o *Owner) once(ctx context.Context) error {
 		if errors.Is(err, ErrNoMode) {
 			state = "stopped"
 		}
-		_ = s.state(ctx, state, err.Error()) // If the database is gone there is nobody to tell.
+		_ = s.state(ctx, state, err.Error()) // If Daymill's database is down, the state cannot be recorded.
 	}
 	return err
 }
 
-// beside runs do, and beside it something else every so often, until one of them fails.
+// beside runs do and, in the background at an interval, often, until one of them fails.
 func (s *session) beside(ctx context.Context, every time.Duration, often, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -198,7 +198,7 @@ func (s *session) beside(ctx context.Context, every time.Duration, often, do fun
 	return context.Cause(ctx)
 }
 
-// readOn reads, and begins again after each gap.
+// readOn reads the stream, and begins again after each gap.
 func (s *session) readOn(ctx context.Context) error {
 	err := s.load(ctx)
 	for err == nil {
@@ -225,7 +225,7 @@ func (s *session) stream(ctx context.Context) (db.StreamGetRow, error) {
 	return row, nil
 }
 
-// read chooses the mode and reads in it. It does not return without an error.
+// read chooses the mode and reads in it. It always returns an error.
 func (s *session) read(ctx context.Context) error {
 	row, err := s.stream(ctx)
 	if err != nil {
@@ -273,13 +273,12 @@ func (s *session) read(ctx context.Context) error {
 	return s.beside(ctx, s.Beat, s.watch, read)
 }
 
-// skip is how many positions are left out where a stream begins again. The log may have gone back in time with the database that it
-// is in, by a restore or a failover: a position that a sink has seen must not come again for another change, which the sink would
-// take for the same, or for an older one.
+// skip is how many positions are left out when a stream begins again. A restore or a failover may have moved the log back in time. If a
+// position that a sink has already seen were used again, the sink would take the new change for one that it has, or for an older one.
 const skip = int64(1) << 32
 
-// begin makes the slot or the queue, where there is no other, and the stream begins at it. What is missing is recorded before: what
-// shows it is gone with the old slot or queue.
+// begin creates the slot or the queue, if there is none, and begins the stream there. It records missing before that, because the
+// evidence of the gap disappears together with the old slot or queue.
 func (s *session) begin(ctx context.Context, missing *gap) error {
 	if missing != nil {
 		if err := s.lost(ctx, *missing); err != nil {
@@ -312,13 +311,13 @@ func (s *session) begin(ctx context.Context, missing *gap) error {
 	})
 }
 
-// tell tells the listeners of a gap that is recorded.
+// tell tells the listeners of a recorded gap.
 func (o *Owner) tell(ctx context.Context, after int64, g gap) {
 	telemetry.Tell(ctx, o.Listeners, signal.Gap{Stream: o.Name, Kind: g.kind, After: after, Tables: len(g.tables)})
 }
 
-// lost records that changes are missing, before they are captured again: afterwards nothing would show it, if the process
-// ended in between. The snapshot that repairs it waits until the stream runs again: what it reads before that could change unseen.
+// lost records that changes are missing, before capturing continues: if the process ended in between, nothing would show the gap
+// afterwards. The snapshot that repairs the gap waits until the stream runs again, because rows that it read earlier could change unseen.
 func (s *session) lost(ctx context.Context, missing gap) error {
 	err := s.writer.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
 		_, err := queries.StreamState(ctx, db.StreamStateParams{ID: s.writer.ID(), Token: s.writer.Token(), State: "waiting", Reason: missing.reason})
@@ -345,7 +344,7 @@ func (o *Owner) insertGap(ctx context.Context, tx pgx.Tx, id int32, position int
 	return o.repair(ctx, tx, g.tables)
 }
 
-// repair asks for a snapshot of tables for all consumers, where gaps are to be repaired.
+// repair requests a snapshot of tables for all consumers, if the stream's configuration says that gaps are repaired.
 func (o *Owner) repair(ctx context.Context, tx pgx.Tx, tables []string) error {
 	row, err := db.New(tx).StreamGet(ctx, o.Name)
 	if err != nil {

@@ -24,7 +24,7 @@ type testBundle struct {
 	*pgtest.DB
 }
 
-// setup starts a cluster of the test's own, whose WAL can be decoded.
+// setup starts a cluster for this test, with logical decoding.
 func setup(t *testing.T) *testBundle {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_prepared_transactions": "5", "wal_sender_timeout": "5s"})
@@ -37,7 +37,7 @@ func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
 	require.NoError(t, err, sql)
 }
 
-// owner has a URL as Prisma and a file leave it.
+// owner returns an owner whose URL has a parameter of Prisma and a trailing newline.
 func (b *testBundle) owner(name, mode string) stream.Owner {
 	return stream.Owner{
 		DB: b.DB.DB, Source: b.DB.DB, SourceURL: b.URL + "&pool_timeout=0\n", Name: name, Mode: mode, Tables: []string{"app"}, Process: "a test",
@@ -45,7 +45,7 @@ func (b *testBundle) owner(name, mode string) stream.Owner {
 	}
 }
 
-// start runs an owner until the test ends or stop is called, and waits until it reads.
+// start runs an owner until the test ends or stop is called. It returns when the owner reads.
 func (b *testBundle) start(t *testing.T, owner stream.Owner) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -65,7 +65,7 @@ func (b *testBundle) start(t *testing.T, owner stream.Owner) (stop func()) {
 	return stop
 }
 
-// wait waits until a query says true.
+// wait waits until a query returns true.
 func (b *testBundle) wait(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	var is bool
@@ -80,11 +80,11 @@ func (b *testBundle) wait(t *testing.T, sql string, args ...any) {
 		require.NoError(t, err)
 		states, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)
-		require.Fail(t, "it does not come about", "%s\n%v\n%v", sql, args, states)
+		require.Fail(t, "the condition did not become true", "%s\n%v\n%v", sql, args, states)
 	}
 }
 
-// waitFor gives a condition a minute, which is far more than it takes.
+// waitFor waits for a condition, at most a minute, which is far more than it needs.
 func waitFor(ctx context.Context, condition func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -100,13 +100,13 @@ func waitFor(ctx context.Context, condition func() bool) bool {
 	return true
 }
 
-// running waits until there are so many gaps and the stream reads again: what is written before that belongs to the last gap.
+// running waits until the stream has this many gaps and reads again: changes that are written earlier belong to the last gap.
 func (b *testBundle) running(t *testing.T, gaps int) {
 	t.Helper()
 	b.wait(t, "SELECT s.state = 'running' AND (SELECT count(*) FROM capture.gap) = $1 FROM capture.stream AS s", gaps)
 }
 
-// mark writes a row that is the last one, and waits until streams have it.
+// mark inserts a last row, and waits until the streams have it.
 func (b *testBundle) mark(t *testing.T, streams ...string) {
 	t.Helper()
 	var id int
@@ -117,8 +117,8 @@ func (b *testBundle) mark(t *testing.T, streams ...string) {
 	}
 }
 
-// events are what a stream has, a line for each, without what differs by nature: position, lsn and the time of the commit. Columns
-// that are unchanged are left out of both.
+// events returns the changes of a stream, one per line, without the values that always differ between streams: position, lsn and the
+// time of the commit. It leaves out the columns in unchanged.
 func (b *testBundle) events(t *testing.T, name string, unchanged map[string][]string) []string {
 	t.Helper()
 	rows, err := b.Query(t.Context(), `
@@ -175,7 +175,7 @@ const simple = `
 	CREATE TABLE app.marker (id serial PRIMARY KEY);
 	CREATE TABLE app.t (id integer PRIMARY KEY, v text)`
 
-// TestOwner: the second process waits, and takes over where the first left off, in both modes.
+// TestOwner: in both modes, a second process waits, and continues where the first one stopped.
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -199,7 +199,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestWAL_Gap: a slot that is dropped, recreated or advanced by somebody is a gap, and the stream continues.
+// TestWAL_Gap: a slot that somebody drops, recreates or advances is a gap, and the stream continues.
 func TestWAL_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -241,7 +241,7 @@ func TestWAL_Gap(t *testing.T) {
 	b.mark(t, "app")
 }
 
-// TestWAL_Guard: a slot that holds back too much is dropped, and the gap recorded.
+// TestWAL_Guard: a slot that holds back too much WAL is dropped, and the gap is recorded.
 func TestWAL_Guard(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -252,7 +252,7 @@ func TestWAL_Guard(t *testing.T) {
 	b.wait(t, "SELECT count(*) > 0 FROM capture.gap WHERE kind = 'guard'")
 }
 
-// TestWAL_Large: a transaction that is larger than a batch lands whole and once, also where the reader ends in the middle.
+// TestWAL_Large: a transaction that is larger than a batch lands completely and once, also if the reader stops in the middle.
 func TestWAL_Large(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -269,7 +269,7 @@ func TestWAL_Large(t *testing.T) {
 	require.Equal(t, []int{rows, rows, rows}, []int{count, distinct, last})
 }
 
-// TestTrigger_Late: a transaction that commits long after later ones is not skipped, and the application is not held up.
+// TestTrigger_Late: a transaction that commits long after later ones is not skipped, and does not block the application.
 func TestTrigger_Late(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -288,7 +288,7 @@ func TestTrigger_Late(t *testing.T) {
 	require.Len(t, b.events(t, "app", map[string][]string{}), 4)
 }
 
-// TestTrigger_Gap: what the queue may lack is a gap, and no statement of the application's fails for it.
+// TestTrigger_Gap: changes that the queue may lack are a gap, and no statement of the application fails because of it.
 func TestTrigger_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -299,7 +299,7 @@ func TestTrigger_Gap(t *testing.T) {
 	b.running(t, 1)
 	b.exec(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
 	b.running(t, 2)
-	b.wait(t, "SELECT bool_and(tgenabled = 'A') FROM pg_trigger WHERE tgrelid = 'app.t'::regclass") // That was recorded before.
+	b.wait(t, "SELECT bool_and(tgenabled = 'A') FROM pg_trigger WHERE tgrelid = 'app.t'::regclass") // The gap was recorded before that.
 	stop()
 	b.exec(t, "ALTER TABLE daymill_capture.queue_0 RENAME TO away; ALTER TABLE daymill_capture.queue_1 RENAME TO away_1")
 	b.exec(t, "INSERT INTO app.t VALUES (1)")
@@ -310,7 +310,7 @@ func TestTrigger_Gap(t *testing.T) {
 	b.mark(t, "app")
 }
 
-// TestTrigger_Lock: a table that the application has locked for long gets its triggers later, and the others' changes flow.
+// TestTrigger_Lock: a table that the application has locked for a long time gets its triggers later, and changes of other tables continue to land.
 func TestTrigger_Lock(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -329,8 +329,8 @@ func TestTrigger_Lock(t *testing.T) {
 	b.wait(t, "SELECT state = 'running' AND token = 1 FROM capture.stream")
 }
 
-// TestTrigger_Rotate: a queue that has grown rests, and is emptied when nobody who wrote to it is left; nothing is lost, and it is
-// no gap.
+// TestTrigger_Rotate: a queue that has grown is put to rest, and emptied when no transaction that wrote to it is open. Nothing is lost,
+// and it is not a gap.
 func TestTrigger_Rotate(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -357,7 +357,7 @@ func TestTrigger_Rotate(t *testing.T) {
 	require.Empty(t, b.gaps(t, "app"))
 }
 
-// TestTrigger_Two: two streams that read one database by triggers do not get into each other's way.
+// TestTrigger_Two: two streams that read one database by triggers do not disturb each other.
 func TestTrigger_Two(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -376,7 +376,7 @@ func TestTrigger_Two(t *testing.T) {
 	require.Equal(t, b.events(t, "t", map[string][]string{}), b.events(t, "u", map[string][]string{}))
 }
 
-// TestWAL_GuardUnowned: a slot that nobody can read is dropped as well before it fills the disk, and the gap is recorded.
+// TestWAL_GuardUnowned: a slot that nobody can read is also dropped before it fills the disk, and the gap is recorded.
 func TestWAL_GuardUnowned(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -394,8 +394,8 @@ func TestWAL_GuardUnowned(t *testing.T) {
 	require.Equal(t, []string{"guard "}, b.gaps(t, "w"))
 }
 
-// TestWAL_KeyAndTOAST: a value out of line that an update of the key does not touch is in the insert that it becomes: a sink makes a
-// new row of that.
+// TestWAL_KeyAndTOAST: when an update changes the key, the insert that it becomes has the values that are stored out of line and that
+// the update did not touch, because a sink makes a new row of it.
 func TestWAL_KeyAndTOAST(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -409,8 +409,8 @@ func TestWAL_KeyAndTOAST(t *testing.T) {
 	require.Empty(t, unchanged)
 }
 
-// TestWAL_Dropped: changes of a table that is gone by the time that they are read have its columns, with their types and the
-// version that they had: a sink makes a table of them.
+// TestWAL_Dropped: changes of a table that was dropped before they are read have its columns, with their types and the version that
+// they had, because a sink makes a table of them.
 func TestWAL_Dropped(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -428,8 +428,8 @@ func TestWAL_Dropped(t *testing.T) {
 	b.wait(t, "SELECT count(*) = 2 AND max(schema_version) = 1 FROM capture.log WHERE table_name = 'known'")
 }
 
-// TestOwner_Lock: while somebody holds the stream's row for longer than a lock timeout, as a snapshot does that appends a chunk on
-// a busy server, the stream waits, and is not let go of.
+// TestOwner_Lock: while another session holds the stream's row for longer than a lock timeout, as a snapshot does when it appends a
+// chunk on a busy server, the owner waits and keeps the stream.
 func TestOwner_Lock(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -450,7 +450,7 @@ func TestOwner_Lock(t *testing.T) {
 		b.wait(t, "SELECT count(*) > 0"+waits)
 		var since time.Time
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT min(query_start)"+waits).Scan(&since))
-		b.wait(t, "SELECT count(*) > 0"+waits+" AND query_start > $1::timestamptz + interval '0.5 seconds'", since) // It has given up once.
+		b.wait(t, "SELECT count(*) > 0"+waits+" AND query_start > $1::timestamptz + interval '0.5 seconds'", since) // It has timed out once.
 		require.NoError(t, tx.Commit(t.Context()))
 		b.mark(t, mode)
 		var token int
@@ -459,7 +459,7 @@ func TestOwner_Lock(t *testing.T) {
 	}
 }
 
-// TestWAL_DroppedKey: changes of a table that was dropped, and perhaps made again, have the key that they had before, also where its
+// TestWAL_DroppedKey: changes of a table that was dropped, and maybe created again, have the key that they had before, even if its
 // replica identity is full.
 func TestWAL_DroppedKey(t *testing.T) {
 	t.Parallel()

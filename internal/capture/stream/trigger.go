@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// beginTrigger makes the queue and the triggers, and then looks what there is already: every later change is in the queue.
+// beginTrigger creates the queue and the triggers, and then takes a snapshot of what exists already. The queue has all later changes.
 func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams, err error) {
 	err = s.Source.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, nil); err != nil {
@@ -34,7 +34,7 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 	return db.StreamBeginParams{SystemID: system, Timeline: timeline, Seen: &seen}, err
 }
 
-// install makes triggers that are missing, on new tables and partitions among others. A table that had lost its own has a gap.
+// install creates missing triggers, for example on new tables and partitions. It records a gap for a table that had lost its triggers.
 func (s *session) install(ctx context.Context) error {
 	gapped := false
 	err := s.Source.Tx(ctx, func(tx pgx.Tx) error {
@@ -43,10 +43,10 @@ func (s *session) install(ctx context.Context) error {
 			return err
 		}
 		gapped = true
-		return s.lost(ctx, gap{kind: "queue", reason: "the table had lost its triggers, and has them again", tables: lost})
+		return s.lost(ctx, gap{kind: "queue", reason: "the table had lost its triggers, which were created again", tables: lost})
 	})
 	if postgres.IsLockTimeout(err) {
-		return nil // A long statement of the application's is on a table that is to get triggers; the next look tries again.
+		return nil // The application has locked a table that needs triggers; the next look tries again.
 	}
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read
 		return nil, err
 	}
 	if row.SystemID != "" && system != "" && (row.SystemID != system || row.Timeline != timeline) {
-		return nil, &gap{kind: "restore", reason: "the source is another cluster, or of another timeline: a backup was restored, or a follower was promoted"}
+		return nil, &gap{kind: "restore", reason: "the source is another cluster, or on another timeline: a backup was restored, or a follower was promoted"}
 	}
 	if err := s.install(ctx); err != nil {
 		return nil, err

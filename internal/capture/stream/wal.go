@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// slotName is that of the slot and of the publication. A cluster has slots of many databases, and of many installations.
+// slotName returns the name of the slot and of the publication. It is unique, because a cluster may have slots of many databases and installations.
 func slotName(database, stream string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(database + "\x00" + stream)) // It never fails.
@@ -33,18 +33,18 @@ func slotName(database, stream string) string {
 func (s *session) slot(ctx context.Context) (string, error) {
 	var database string
 	if err := s.Source.QueryRow(ctx, "SELECT pg_catalog.current_database()::text").Scan(&database); err != nil {
-		return "", fmt.Errorf("ask for the database's name: %w", err)
+		return "", fmt.Errorf("read the database's name: %w", err)
 	}
 	return slotName(database, s.Name), nil
 }
 
-// beginWAL makes the publication, and then the slot: the slot reads of the publication as it was at each change.
+// beginWAL creates the publication, and then the slot: for each change, the slot uses the publication as it was then.
 func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, err error) {
 	name, err := s.slot(ctx)
 	if err != nil {
 		return params, err
 	}
-	if err := wal.Publish(ctx, s.Source, name, s.tables, nil, nil); err != nil { // Nothing was in it before.
+	if err := wal.Publish(ctx, s.Source, name, s.tables, nil, nil); err != nil { // No table was in it before.
 		return params, err
 	}
 	if err := wal.DropSlot(ctx, s.Source, name); err != nil {
@@ -62,11 +62,11 @@ func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, er
 	return db.StreamBeginParams{SystemID: system.ID, Timeline: system.Timeline, Slot: &name, SlotLsn: &text, Lsn: &text}, nil
 }
 
-// prepareWAL looks whether the slot is the one that was read before and has everything since.
+// prepareWAL checks that the slot is the one that was read before, and that it has all changes since then.
 func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read func(ctx context.Context) error, err error) {
 	landed, err := pglogrepl.ParseLSN(row.Lsn)
 	if err != nil {
-		return nil, fmt.Errorf("read where stream %s stands: %w", s.Name, err)
+		return nil, fmt.Errorf("read the position of stream %s: %w", s.Name, err)
 	}
 	system, err := wal.Identify(ctx, s.SourceURL)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 	case slot.Confirmed > landed:
 		return nil, missing("slot", "the replication slot "+row.Slot+" is ahead of what was read: it was dropped and created again, or somebody advanced it")
 	}
-	if system.Timeline != row.Timeline { // A follower was promoted, and has the slot, or a backup was restored with it.
+	if system.Timeline != row.Timeline { // A follower with the slot was promoted, or a backup with it was restored.
 		left, is, err := wal.Left(ctx, s.SourceURL, system.Timeline, row.Timeline)
 		if err != nil {
 			return nil, err
@@ -107,7 +107,7 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 	if err := s.publish(ctx, row.Slot); err != nil {
 		return nil, err
 	}
-	if slot.Active { // An owner that was taken for dead.
+	if slot.Active { // By a previous owner that is still connected.
 		_, err := s.Source.Exec(ctx, `
 			SELECT pg_catalog.pg_terminate_backend(r.active_pid, 5000) FROM pg_catalog.pg_replication_slots AS r
 			WHERE r.slot_name = $1 AND r.active_pid IS NOT NULL`, row.Slot)
@@ -139,8 +139,8 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 	return err
 }
 
-// describe returns a table as it is. Of one that was dropped it returns what it was when it was last looked at, and else the table of
-// its name: its changes have the key that its earlier ones had, whatever its replica identity sends besides.
+// describe returns the current definition of a table. For a dropped table it returns the last known definition, or else that of the table
+// with its name: so its changes keep the key that its earlier changes had, whatever else its replica identity sends.
 func (s *session) describe(ctx context.Context, oid uint32, schema, name string) (table.Table, bool, error) {
 	t, has, err := table.Get(ctx, s.Source, oid)
 	if err != nil || has {
@@ -159,15 +159,15 @@ func (s *session) describe(ctx context.Context, oid uint32, schema, name string)
 	return table.Table{}, false, nil
 }
 
-// publish keeps the publication to the tables that are captured. One that it had lost is a gap.
+// publish sets the publication's tables to those that are captured. It records a gap for tables that the publication had lost.
 func (s *session) publish(ctx context.Context, name string) error {
 	gapped := false
 	err := wal.Publish(ctx, s.Source, name, s.tables, s.before, func(tables []string) error {
 		gapped = true
-		return s.lost(ctx, gap{kind: "publication", reason: "the publication " + name + " had lost the table, and has it again", tables: tables})
+		return s.lost(ctx, gap{kind: "publication", reason: "the publication " + name + " had lost the table, which was added again", tables: tables})
 	})
 	if postgres.IsLockTimeout(err) {
-		return nil // A table that is to be published is being altered; the next look tries again.
+		return nil // Another session is altering a table that needs to be published; the next look tries again.
 	}
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (s *session) publish(ctx context.Context, name string) error {
 	return s.record(ctx)
 }
 
-// lookWAL looks at the publication and at the disk: the slot is dropped before it fills the application's.
+// lookWAL updates the publication and checks the disk: it drops the slot before it fills the application's disk.
 func (s *session) lookWAL(ctx context.Context) error {
 	row, err := s.stream(ctx)
 	if err != nil {
@@ -191,13 +191,13 @@ func (s *session) lookWAL(ctx context.Context) error {
 	}
 	slot, has, err := wal.FindSlot(ctx, s.Source, row.Slot)
 	if err != nil || !has {
-		return err // If it is gone, the reader is told as well.
+		return err // If the slot is gone, the reader fails too.
 	}
 	err = s.writer.Do(ctx, func(queries *db.Queries) error {
 		return queries.StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})
 	})
 	if err != nil {
-		return fmt.Errorf("record what the slot holds back: %w", err)
+		return fmt.Errorf("record how much WAL the slot holds back: %w", err)
 	}
 	limit, err := wal.Limit(ctx, s.Source, s.Limit)
 	if err != nil {

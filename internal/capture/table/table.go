@@ -1,5 +1,5 @@
-// Package table is the application's tables as capture sees them: which ones a pattern means, what identifies their rows, and
-// whether they can be captured without making the application's statements fail.
+// Package table describes the application's tables for capture: which tables a pattern matches, what identifies their rows, and whether
+// they can be captured without making the application's statements fail.
 package table
 
 import (
@@ -15,22 +15,22 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// Table is a table, or the root of a partitioned one.
+// Table is an ordinary table or the root of a partitioned one.
 type Table struct {
 	OID    uint32
 	Schema string
 	Name   string
 	// Identity is the replica identity: d(efault), f(ull), i(ndex), n(othing).
 	Identity string
-	// Key has the columns of the replica identity's index or of the primary key, in their order; all columns where the identity
+	// Key has the columns of the replica identity's index or of the primary key, in their order; all columns if the identity
 	// is full and there is no primary key.
 	Key []string
-	// Generated are columns that Postgres computes. They are in no change, since logical replication does not send them.
+	// Generated are columns that Postgres computes. No change has them, because logical replication does not send them.
 	Generated []string
 	Columns   []Column
-	// Parts are the OIDs of the partitions on all levels; none for an ordinary table.
+	// Parts are the OIDs of the partitions on all levels; empty for an ordinary table.
 	Parts []uint32
-	// Reason says why it cannot be captured, and what fixes that; empty if it can.
+	// Reason says why the table cannot be captured, and how to fix that; empty if it can.
 	Reason string
 }
 
@@ -44,10 +44,10 @@ type Column struct {
 // Full reports whether changes have the whole old row.
 func (t Table) Full() bool { return t.Identity == "f" }
 
-// String is schema.name, as written in patterns.
+// String returns schema.name, as in patterns.
 func (t Table) String() string { return t.Schema + "." + t.Name }
 
-// Names are the names of the columns.
+// Names returns the names of the columns.
 func (t Table) Names() []string {
 	names := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
@@ -56,7 +56,7 @@ func (t Table) Names() []string {
 	return names
 }
 
-// SQL is the name, quoted.
+// SQL returns the quoted name.
 func (t Table) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
 
 const findSQL = `
@@ -87,23 +87,23 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> '
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname`
 
-// Own are Daymill's own schemas, which are in no stream.
+// Own are Daymill's own schemas, which streams never capture.
 //
 //nolint:gochecknoglobals // A constant.
 var Own = append(schema.Own(), queue, "daymill_archive")
 
-// queue is the schema of trigger mode's queue, and what those of further streams begin with.
+// queue is the schema of the queue in trigger mode. Schemas of further streams begin with it.
 const queue = "daymill_capture"
 
-// river are River's tables, in whatever schema they are. A table of the application's that has such a prefix is its own.
+// river are the names of River's tables, in any schema. Other tables may have the same prefix.
 //
 //nolint:gochecknoglobals // A constant.
 var river = []string{
 	"river_client", "river_client_queue", "river_job", "river_leader", "river_migration", "river_notification", "river_queue",
 }
 
-// Find returns the tables that patterns mean, by name; none if there are no patterns. Daymill's own tables, and River's, are
-// not among them.
+// Find returns the tables that patterns match, by name; none if there are no patterns. It leaves out Daymill's own tables and those of
+// River.
 func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, error) {
 	if len(patterns) == 0 {
 		return nil, nil
@@ -129,20 +129,20 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 	}), nil
 }
 
-// judge says whether the table can be captured, and by which key.
+// judge sets the table's key, and the reason if it cannot be captured.
 func judge(t Table, persistence string) Table {
 	fix := ": ALTER TABLE " + t.SQL() + " ADD PRIMARY KEY (…), or ALTER TABLE " + t.SQL() + " REPLICA IDENTITY FULL"
 	switch {
 	case persistence == "u":
 		t.Reason = "it is unlogged: ALTER TABLE " + t.SQL() + " SET LOGGED"
 	case t.Identity == "n":
-		t.Key, t.Reason = nil, "its replica identity is NOTHING, so nothing says which row was changed: ALTER TABLE "+t.SQL()+" REPLICA IDENTITY DEFAULT"
+		t.Key, t.Reason = nil, "its replica identity is NOTHING, so a change does not say which row it is about: ALTER TABLE "+t.SQL()+" REPLICA IDENTITY DEFAULT"
 	case t.Identity == "f" && len(t.Key) == 0:
 		for _, c := range t.Columns {
 			t.Key = append(t.Key, c.Name)
 		}
 	case len(t.Key) == 0:
-		t.Reason = "it has no primary key, so nothing says which row was changed" + fix
+		t.Reason = "it has no primary key, so a change does not say which row it is about" + fix
 	}
 	return t
 }

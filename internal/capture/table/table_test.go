@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// TestFind: Daymill's and River's own tables are never captured. A table of the application's is, whatever its name begins with.
+// TestFind: Daymill's and River's own tables are never captured. Tables of the application are, whatever their names begin with.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})

@@ -1,5 +1,5 @@
-// Package template makes short texts of changes: a key of a cache, the name of an index, a topic. It is text/template without
-// what could run for long or make much of little: no loops, no templates within templates, few functions, bounded output.
+// Package template makes short texts from changes: the key of a cache, the name of an index, a topic. It is text/template without the
+// features that could run for a long time or produce much output: no loops, no nested templates, few functions, bounded output.
 package template
 
 import (
@@ -19,23 +19,23 @@ import (
 // Limits.
 const (
 	MaxSource = 4 << 10 // bytes of a template
-	MaxOutput = 4 << 10 // bytes that it may make
+	MaxOutput = 4 << 10 // bytes of its output
 )
 
 var (
 	// ErrTemplate says that a template cannot be used.
 	ErrTemplate = errors.New("the template cannot be used")
-	// ErrRender says that a template makes nothing of a change.
-	ErrRender = errors.New("the template makes nothing of this change")
+	// ErrRender says that a template has no output for a change.
+	ErrRender = errors.New("the template has no result for this change")
 )
 
-// Template makes a text of a change. Its data are the change as JSON names it: {{ .new.user_id }}, {{ .key.id }}, {{ .table }}.
+// Template makes a text from a change. Its data has the names of the change's JSON: {{ .new.user_id }}, {{ .key.id }}, {{ .table }}.
 type Template struct {
 	template *template.Template
 	source   string
 }
 
-// allowed are the functions of text/template that are left: the others write to memory of any size, or call what they are given.
+// allowed are the functions of text/template that are permitted. The others use unlimited memory, or call their arguments.
 //
 //nolint:gochecknoglobals // A table.
 var allowed = map[string]bool{
@@ -59,12 +59,12 @@ func onText(function func(string) string) func(any) any {
 	}
 }
 
-// null stands for a null of JSON: false in a condition, and if it is written, a mark that no value of Postgres has.
+// null is JSON's null: false in a condition and, if it is written, a mark that no value of Postgres can contain.
 type null []byte
 
 func (null) String() string { return "\x00" }
 
-// Parse reads a template, and refuses what it may not hold.
+// Parse parses a template. It refuses constructs that are not permitted.
 func Parse(source string) (*Template, error) {
 	if len(source) > MaxSource {
 		return nil, fmt.Errorf("%w: it has %d bytes, and %d are allowed", ErrTemplate, len(source), MaxSource)
@@ -85,10 +85,10 @@ func Parse(source string) (*Template, error) {
 	return &Template{template: parsed, source: source}, nil
 }
 
-// String is the template as it was written.
+// String returns the template as it was written.
 func (t *Template) String() string { return t.source }
 
-// check walks through a template's nodes.
+// check returns an error if a node of the template is not permitted.
 func check(node parse.Node) error {
 	switch node := node.(type) {
 	case *parse.ListNode:
@@ -143,7 +143,7 @@ func checkBranch(branch *parse.BranchNode) error {
 	return nil
 }
 
-// Data is what a template and a condition see of a change.
+// Data returns a change as templates and conditions see it.
 func Data(c change.Change) (map[string]any, error) {
 	key, err := sink.Row(c.Key)
 	if err != nil {
@@ -163,8 +163,8 @@ func Data(c change.Change) (map[string]any, error) {
 	}, nil
 }
 
-// Render makes the text of a change. A column that the change does not have, or that is null, is an error: a key without its
-// value would be another's.
+// Render makes the text for a change. It is an error if the change lacks a column of the template, or if the column is null: a key
+// without the value would belong to another row.
 func (t *Template) Render(data map[string]any) (string, error) {
 	out := &bounded{}
 	if err := t.template.Execute(out, wrap(data)); err != nil {
@@ -178,18 +178,18 @@ func (t *Template) Render(data map[string]any) (string, error) {
 	case text == "":
 		return "", fmt.Errorf("%w: it is empty", ErrRender)
 	case strings.Contains(text, null{}.String()):
-		return "", fmt.Errorf("%w: a value of it is null", ErrRender)
+		return "", fmt.Errorf("%w: one of its values is null", ErrRender)
 	default:
 		return text, nil
 	}
 }
 
-// Matters reports whether the template reads the row's old or new values, rather than the key and names only.
+// Matters reports whether the template reads the row's old or new values, rather than only the key and names.
 func (t *Template) Matters() bool {
 	return strings.Contains(t.source, ".new") || strings.Contains(t.source, ".old")
 }
 
-// reason is the part of text/template's message that says what is wrong.
+// reason returns the part of text/template's message that says what is wrong.
 func reason(err error) string {
 	if failed, ok := errors.AsType[template.ExecError](err); ok {
 		text := failed.Err.Error()
@@ -226,7 +226,7 @@ func wrap(value any) any {
 
 var errTooLong = errors.New("too long")
 
-// bounded takes what a template may make at most.
+// bounded is a builder for at most MaxOutput bytes.
 type bounded struct{ strings.Builder }
 
 func (b *bounded) Write(p []byte) (int, error) {

@@ -53,7 +53,7 @@ func TestTemplate_Missing(t *testing.T) {
 	require.ErrorContains(t, err, "longer than")
 }
 
-// TestParse_Hostile: nothing that runs for long, or makes much memory of a short text.
+// TestParse_Hostile: templates that run for a long time, or that use much memory for a short text, are refused.
 func TestParse_Hostile(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{

@@ -1,11 +1,11 @@
-// Package trigger captures changes with triggers, where the WAL cannot be read.
+// Package trigger captures changes with triggers, for databases whose WAL cannot be read.
 //
-// Statement triggers with transition tables write a queue in the source: one row for each row that was changed, with the number
-// of the transaction and of a sequence. The reader takes, in the order of the sequence, what the current snapshot sees and the
-// last one did not: a position in the sequence alone would skip what commits late.
+// Statement triggers with transition tables write to a queue in the source: one row for each changed row, with the number of the
+// transaction and the next number of a sequence. In the order of the sequence, the reader takes the rows that the current snapshot sees
+// and the previous one did not. A position in the sequence alone would skip transactions that commit late.
 //
 //	statement ──▶ trigger ──▶ queue_0 | queue_1 ──▶ difference of two snapshots ──▶ land
-//	                              └── the one that rests is emptied by TRUNCATE
+//	                              └── TRUNCATE empties the resting queue
 package trigger
 
 import (
@@ -27,17 +27,17 @@ import (
 //go:embed install.sql
 var installSQL string
 
-// lockWait is how long a statement that installs waits for the application's statements, while others wait behind it.
+// lockWait is how long installing a trigger waits for the application's statements. Other statements wait behind it for as long.
 const lockWait = "2s"
 
-// settings of the functions make values the texts that they are in WAL mode, whatever the application's are.
+// settings of the functions, so that values have the same text as in WAL mode, whatever the application's settings are.
 const settings = "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' " +
 	"SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off"
 
-// base is the schema of the application's database, and what those of others begin with.
+// base is the schema for the stream app. Schemas of other streams begin with it.
 const base = "daymill_capture"
 
-// Schema is the schema in the source of a stream: several streams may read one database.
+// Schema returns the name of a stream's schema in the source. It depends on the stream, because several streams may read one database.
 func Schema(stream string) string {
 	if stream == "app" {
 		return base
@@ -53,13 +53,13 @@ func Schema(stream string) string {
 	return fmt.Sprintf("%s_%.20s_%08x", base, plain, h.Sum32())
 }
 
-// in makes SQL that is written for one schema that of another.
+// in replaces the schema in SQL that is written for base.
 func in(schema, sql string) string {
 	return strings.NewReplacer(base+".", schema+".", "SCHEMA IF NOT EXISTS "+base, "SCHEMA IF NOT EXISTS "+schema, "ON SCHEMA "+base, "ON SCHEMA "+schema, "IN SCHEMA "+base, "IN SCHEMA "+schema).Replace(sql)
 }
 
-// Install makes what is missing: the queues, and for each table its functions and triggers, also on partitions that are new. It
-// returns the tables whose triggers were lost: that were captured before, as the caller knows, and had none any more.
+// Install creates what is missing: the queues, and for each table its functions and triggers, also on new partitions. It returns the
+// tables that had lost their triggers: those in before, which the caller has captured so far, whose triggers were missing.
 func Install(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table, before []string) (lost []string, err error) {
 	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
 		return nil, fmt.Errorf("install the queue: %w", err)
@@ -99,7 +99,7 @@ var kinds = []struct{ name, event, tables string }{
 	{"truncate", "TRUNCATE", ""},
 }
 
-// install makes a table's functions, and the triggers that are missing or off. It reports whether any on the table itself was.
+// install creates a table's functions, and the triggers that are missing or disabled. It reports whether any was on the table itself.
 func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
 	signature := fmt.Sprintf("%q", []string{"3", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	for _, kind := range kinds {
@@ -134,7 +134,7 @@ func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made
 	return made, nil
 }
 
-// attach makes triggers on a table or one of its partitions. TRUNCATE is of the whole table only, as in WAL mode.
+// attach creates triggers on a table or one of its partitions. As in WAL mode, only TRUNCATE of the whole table counts.
 func attach(ctx context.Context, tx pgx.Tx, schema string, t table.Table, oid uint32) (made bool, err error) {
 	var name string
 	var there []string
@@ -157,7 +157,7 @@ func attach(ctx context.Context, tx pgx.Tx, schema string, t table.Table, oid ui
 			"DROP TRIGGER IF EXISTS " + trigger + " ON " + name,
 			"CREATE TRIGGER " + trigger + " AFTER " + kind.event + " ON " + name + kind.tables +
 				" FOR EACH STATEMENT EXECUTE FUNCTION " + schema + "." + kind.name + "_" + number(t.OID) + "()",
-			"ALTER TABLE " + name + " ENABLE ALWAYS TRIGGER " + trigger, // Also for what replication or a restore writes.
+			"ALTER TABLE " + name + " ENABLE ALWAYS TRIGGER " + trigger, // Also fire for replication and restores.
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return false, err
@@ -167,7 +167,7 @@ func attach(ctx context.Context, tx pgx.Tx, schema string, t table.Table, oid ui
 	return made, nil
 }
 
-// remove takes the triggers off tables that are captured no longer.
+// remove removes the triggers of tables that are no longer captured.
 func remove(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table) error {
 	keep := []uint32{}
 	for _, t := range tables {
@@ -192,7 +192,7 @@ func remove(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table)
 	return nil
 }
 
-// Remove takes everything of a stream's out of a source.
+// Remove removes everything of a stream from a source.
 func Remove(ctx context.Context, on postgres.DBTX, schema string) error {
 	if _, err := on.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE"); err != nil {
 		return fmt.Errorf("remove the queue: %w", err)
@@ -200,8 +200,8 @@ func Remove(ctx context.Context, on postgres.DBTX, schema string) error {
 	return nil
 }
 
-// body is the function of one kind of statement on a table. It never fails the application's statement: what cannot be written
-// is counted, and is a gap.
+// body returns the trigger function for one kind of statement on a table. The function never makes the application's statement fail: it
+// counts changes that cannot be written, which are a gap.
 func body(schema, kind string, t table.Table) string {
 	newAlias, oldAlias := "n", "o"
 	newRow, oldRow := row("n", t), row("o", t)
@@ -249,7 +249,7 @@ EXCEPTION WHEN OTHERS THEN
 END`)
 }
 
-// rows is the query for what a statement adds to the queue, made of expressions for its rows and their keys.
+// rows returns the query for the rows that a statement adds to the queue. The arguments are expressions for rows and keys.
 func rows(kind, newRow, oldRow, newKey, oldKey string) string {
 	switch kind {
 	case "insert":
@@ -257,8 +257,8 @@ func rows(kind, newRow, oldRow, newKey, oldKey string) string {
 	case "delete":
 		return "SELECT 'd'::\"char\", false, " + oldKey + ", " + oldRow + ", NULL::jsonb, 0 FROM old_rows AS o"
 	case "update":
-		// Both tables have the rows in the order in which they were updated, so their numbers make the pairs. A key tells only what
-		// has become of a row: another row may have its old key by now.
+		// Both tables have the rows in the order in which they were updated, so row numbers pair them. Keys cannot, because another row may
+		// have a row's old key now.
 		pairs := "(SELECT row_number() OVER () AS number, t AS o FROM old_rows AS t) AS a INNER JOIN (SELECT row_number() OVER () AS number, t AS n FROM new_rows AS t) AS b USING (number)"
 		same := oldKey + "::text = " + newKey + "::text"
 		return "SELECT e.* FROM (SELECT number, " + same + " AS same, " + oldKey + " AS old_key, " + newKey + " AS new_key, " + oldRow + " AS old, " + newRow + " AS new FROM " + pairs + ") AS p " +
@@ -270,7 +270,7 @@ func rows(kind, newRow, oldRow, newKey, oldKey string) string {
 	}
 }
 
-// objectCall and keyCall call the functions that write a row and a key where to_jsonb may not.
+// objectCall and keyCall return calls of the functions that write a row and a key if to_jsonb must not.
 func objectCall(alias string, t table.Table) string {
 	return "daymill_capture.object(TG_RELID, " + literal(alias) + ", " + array(t.Generated) + ")"
 }
@@ -291,7 +291,7 @@ func array(texts []string) string {
 	return "ARRAY[" + strings.Join(literals, ", ") + "]::text[]"
 }
 
-// none is a row that there is not.
+// none is the SQL for a missing row.
 const none = "NULL::jsonb"
 
 func row(alias string, t table.Table) string { return rowOf(alias+".*", t) }
@@ -305,7 +305,7 @@ func rowOf(composite string, t table.Table) string {
 	return strings.Join(parts, " - ")
 }
 
-// It is json and not jsonb, which would lose the order of the columns.
+// key returns the SQL of a key. It is json because jsonb would lose the order of the columns.
 func key(alias string, t table.Table) string {
 	if len(t.Key) == 0 {
 		return "NULL::json"

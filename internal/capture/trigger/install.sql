@@ -1,10 +1,10 @@
--- What trigger mode needs in the database that it reads. Two queues in rotation: writers go by "control", and the queue that
--- rests is emptied by TRUNCATE once everything in it has landed.
+-- Objects that trigger mode needs in the database that it reads. There are two queues: triggers write to the one that "control" names as
+-- active. TRUNCATE empties the resting one once all of its rows have landed.
 CREATE SCHEMA IF NOT EXISTS daymill_capture;
 REVOKE ALL ON SCHEMA daymill_capture FROM PUBLIC;
 
 CREATE SEQUENCE IF NOT EXISTS daymill_capture.seq CACHE 1;
--- Counts changes that could not be written to a queue. A sequence, since it counts also where the rest is rolled back.
+-- Counts changes that could not be written to a queue. It is a sequence because a rollback does not undo nextval.
 CREATE SEQUENCE IF NOT EXISTS daymill_capture.failures CACHE 1;
 
 CREATE TABLE IF NOT EXISTS daymill_capture.queue_0 (
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS daymill_capture.control (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     active integer NOT NULL DEFAULT 0 CHECK (active IN (0, 1)),
     rotated_at timestamptz NOT NULL DEFAULT now(),
-    -- The files of the queues as we know them: others say that somebody else has emptied them.
+    -- The queues' files that Daymill knows. If a queue has another file, somebody else has emptied or rewritten it.
     file_0 oid NOT NULL,
     file_1 oid NOT NULL
 );
@@ -34,9 +34,9 @@ INSERT INTO daymill_capture.control (file_0, file_1)
 SELECT pg_catalog.pg_relation_filenode('daymill_capture.queue_0'), pg_catalog.pg_relation_filenode('daymill_capture.queue_1')
 ON CONFLICT DO NOTHING;
 
--- to_jsonb calls the cast to json of a type that has one, with the rights of whoever calls to_jsonb: here of the functions' owner. The
--- owner of a type may give it such a cast at any time. So to_jsonb writes values of types that are built in, a superuser's or our own,
--- and all others are written as the text that Postgres has for them.
+-- to_jsonb calls the cast to json of a type that has one, with the rights of its caller, who is the owner of these functions. The owner of
+-- a type can create such a cast at any time. So to_jsonb only writes values of types that are built in, a superuser's, or our own. Values
+-- of other types are written as Postgres's text.
 CREATE OR REPLACE FUNCTION daymill_capture.trusted(the_type oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -45,7 +45,7 @@ AS $$
     )
 $$;
 
--- plain reports whether to_jsonb may write all columns of a table.
+-- plain reports whether to_jsonb is allowed to write all columns of a table.
 CREATE OR REPLACE FUNCTION daymill_capture.plain(the_table oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -62,7 +62,7 @@ AS $$
     SELECT NOT EXISTS (SELECT FROM used AS u WHERE u.oid >= 16384 AND NOT daymill_capture.trusted(u.oid))
 $$;
 
--- expression is the SQL that writes a value of a type as JSON.
+-- expression returns the SQL that writes a value of a type as JSON.
 CREATE OR REPLACE FUNCTION daymill_capture.expression(the_type oid, the_value text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -101,7 +101,7 @@ BEGIN
 END
 $$;
 
--- object is the SQL that writes a row, without some columns.
+-- object returns the SQL that writes a row, without some columns.
 CREATE OR REPLACE FUNCTION daymill_capture.object(the_table oid, the_row text, without text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -111,7 +111,7 @@ AS $$
     WHERE a.attrelid = the_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (without)
 $$;
 
--- key is the SQL that writes a row's key, whose names are given as JSON. It is json and not jsonb, which would lose the columns' order.
+-- key returns the SQL that writes a row's key. documents has the names as JSON. The result is json because jsonb would lose the order.
 CREATE OR REPLACE FUNCTION daymill_capture.key(the_table oid, the_row text, names text [], documents text []) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

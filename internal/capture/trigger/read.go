@@ -24,15 +24,15 @@ const Mode = "trigger"
 const DefaultRows = 10_000
 
 const (
-	// maxBytes is how many bytes of rows a batch has, more or less: the number of rows follows their size.
+	// maxBytes is the approximate size of a batch's rows, in bytes. The number of rows follows from their size.
 	maxBytes = 4 << 20
 	// firstRows is how many rows the first batch has.
 	firstRows = 500
-	// rotateAt is from what size in bytes on a queue is put to rest.
+	// rotateAt is the size, in bytes, from which on a queue is put to rest.
 	rotateAt = 8 << 20
 )
 
-// Reasons for which the queue may not hold everything.
+// Reasons why the queue may lack changes.
 var (
 	// ErrEmptied says that somebody else has emptied a queue, or rewritten it.
 	ErrEmptied = errors.New("somebody has emptied the queue of changes")
@@ -42,15 +42,15 @@ var (
 	ErrBackwards = errors.New("the source is older than what was read from it: it was restored from a backup")
 )
 
-// Mark is up to where the queue has been read: everything that a snapshot sees, and, where Next is not empty, of what the next
-// one sees everything up to a number of the sequence.
+// Mark is the position up to which the queue was read: everything that the snapshot Seen sees and, if Next is not empty, everything that
+// the snapshot Next sees up to a number of the sequence.
 type Mark struct {
 	Seen string // a pg_snapshot
 	Next string
 	Seq  int64
 }
 
-// String is the form that [ParseMark] reads.
+// String returns the form that [ParseMark] parses.
 func (m Mark) String() string {
 	if m.Next == "" {
 		return m.Seen
@@ -58,30 +58,30 @@ func (m Mark) String() string {
 	return m.Seen + " " + m.Next + " " + strconv.FormatInt(m.Seq, 10)
 }
 
-// ParseMark reads what String wrote.
+// ParseMark parses the result of String.
 func ParseMark(text string) (m Mark) {
 	parts := strings.Split(text, " ")
 	m.Seen = parts[0]
 	if len(parts) == 3 {
 		m.Next = parts[1]
-		m.Seq, _ = strconv.ParseInt(parts[2], 10, 64) // It was written by String.
+		m.Seq, _ = strconv.ParseInt(parts[2], 10, 64) // String wrote it.
 	}
 	return m
 }
 
-// Batch is what lands together.
+// Batch is changes that land together.
 type Batch struct {
 	Changes     []change.Change
 	Mark        Mark
 	CommittedAt time.Time
 }
 
-// Config is what a reader works with. Only Rows has a default.
+// Config configures a reader. Only Rows has a default.
 type Config struct {
 	Schema string // in the source: see Schema
 	Source *postgres.DB
 	Mark   Mark // what has landed
-	// Table describes a table by its OID, also if it has been dropped; false if it was never captured.
+	// Table returns a table by its OID, also if it was dropped; false if it was never captured.
 	Table   func(ctx context.Context, oid uint32) (table.Table, bool, error)
 	Version func(schema, name string, columns []table.Column) int
 	Land    func(ctx context.Context, batch Batch) error
@@ -93,7 +93,7 @@ type Reader struct {
 	config Config
 	mark   Mark
 	rows   int  // of the next batch
-	marked bool // the queue has a mark that Emit has written
+	marked bool // the queue has a mark that Emit wrote
 }
 
 // New returns a reader.
@@ -104,7 +104,7 @@ func New(config Config) *Reader {
 	return &Reader{config: config, mark: config.Mark, rows: min(firstRows, config.Rows)}
 }
 
-// Snapshot is what the source sees now.
+// Snapshot returns the current snapshot of the source.
 func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error) {
 	if err = on.QueryRow(ctx, "SELECT pg_catalog.pg_current_snapshot()::text").Scan(&snapshot); err != nil {
 		err = fmt.Errorf("take a snapshot of the source: %w", err)
@@ -112,7 +112,7 @@ func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error
 	return snapshot, err
 }
 
-// Life is which cluster the source is, and which of its histories; nothing where the server does not say.
+// Life returns the identifier of the source's cluster and its timeline; zero values if the server does not provide them.
 func Life(ctx context.Context, on postgres.DBTX) (system string, timeline int32, err error) {
 	err = on.QueryRow(ctx, `
 		SELECT c.system_identifier::text, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer
@@ -122,12 +122,12 @@ func Life(ctx context.Context, on postgres.DBTX) (system string, timeline int32,
 		return "", 0, nil
 	}
 	if err != nil {
-		err = fmt.Errorf("ask the source which cluster it is: %w", err)
+		err = fmt.Errorf("read the identifier of the source's cluster: %w", err)
 	}
 	return system, timeline, err
 }
 
-// Emit writes a mark into the queue, and returns its transaction: once a reader has seen that, everything that was committed
+// Emit writes a mark into the queue, and returns the mark's transaction. Once a reader has seen the mark, everything that was committed
 // before the call has landed.
 func Emit(ctx context.Context, source *postgres.DB, schema string) (xid string, err error) {
 	err = source.Tx(ctx, func(tx pgx.Tx) error {
@@ -145,14 +145,14 @@ func Emit(ctx context.Context, source *postgres.DB, schema string) (xid string, 
 	return xid, nil
 }
 
-// Accept takes the queue as it is, and forgets of what could not be written to it: the caller has recorded the gap.
+// Accept accepts the current queue, and resets the count of changes that could not be written to it. The caller has recorded the gap.
 func Accept(ctx context.Context, tx pgx.Tx, schema string) error {
 	_, err := tx.Exec(ctx, in(schema, `
 		UPDATE daymill_capture.control SET file_0 = pg_catalog.pg_relation_filenode('daymill_capture.queue_0'),
 			file_1 = pg_catalog.pg_relation_filenode('daymill_capture.queue_1');
 		SELECT pg_catalog.setval('daymill_capture.failures', 1, false)`))
 	if err != nil {
-		return fmt.Errorf("take the queue as it is: %w", err)
+		return fmt.Errorf("accept the current queue: %w", err)
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ SELECT pg_catalog.pg_current_snapshot()::text,
     pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) > pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 FROM daymill_capture.control AS c CROSS JOIN daymill_capture.failures AS f`
 
-// readSQL finds what one snapshot sees and another does not. The condition on xmin keeps it to the end of the index.
+// readSQL reads the rows that one snapshot sees and an earlier one does not. Because of the condition on xmin, it reads only the end of the index.
 const readSQL = `
 DECLARE daymill_capture_read NO SCROLL CURSOR FOR
 SELECT q.xid::text::bigint, q.seq, q.root, q.op::text, q.key_changed, q.at, q.key::text, q.old::text, q.new::text
@@ -175,7 +175,7 @@ WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)
     AND pg_catalog.pg_visible_in_snapshot(q.xid, $2::pg_catalog.pg_snapshot)
 ORDER BY q.seq`
 
-// Turn lands what the source has committed since the last turn, and returns how many changes and marks those were.
+// Turn lands what the source has committed since the last turn. It returns the number of changes plus one if there was a mark.
 func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	tx, err := r.config.Source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -190,7 +190,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	var now string
 	var emptied, failed, backwards bool
 	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &backwards); err != nil {
-		return 0, fmt.Errorf("look at the queue: %w", err)
+		return 0, fmt.Errorf("check the queue: %w", err)
 	}
 	switch {
 	case backwards:
@@ -206,7 +206,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			return 0, nil
 		}
 	}
-	// A statement that declares a cursor takes no parameters; snapshots are digits, colons and commas.
+	// DECLARE cannot have parameters. Snapshots consist of digits, colons and commas.
 	sql := strings.NewReplacer("$1", literal(r.mark.Seen), "$2", literal(r.mark.Next)).Replace(in(r.config.Schema, readSQL))
 	if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0; "+sql); err != nil {
 		return 0, fmt.Errorf("read the queue: %w", err)
@@ -223,7 +223,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			r.mark = Mark{Seen: r.mark.Next}
 			batch.Mark = r.mark
 		}
-		// If nothing was written the mark may stay: the same is looked for again.
+		// Without changes and marks, the mark in the log can stay: the next turn reads the same span again.
 		if len(batch.Changes) > 0 || done && (count > 0 || r.marked) {
 			if err := r.config.Land(ctx, batch); err != nil {
 				return count, err
@@ -239,7 +239,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	}
 }
 
-// fetch reads the next batch of the cursor. Rows that have landed are counted for their transactions' ordinals, and left out.
+// fetch reads the next batch of the cursor. It leaves out rows that have already landed, but counts them for the ordinals of their transactions.
 func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (batch Batch, count int, err error) {
 	rows, err := tx.Query(ctx, "FETCH "+strconv.Itoa(r.rows)+" FROM daymill_capture_read", pgx.QueryExecModeExec)
 	if err != nil {
@@ -270,7 +270,7 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 			return Batch{}, 0, err
 		}
 		if !has {
-			continue // Of a table that is captured no longer, and was dropped.
+			continue // The table is no longer captured, and was dropped.
 		}
 		c.Op, c.Schema, c.Table, c.Ordinal = ops[op], t.Schema, t.Name, ordinals[c.XID]
 		c.XID &= 1<<32 - 1 // As in the WAL, without the epoch.
@@ -306,8 +306,8 @@ func document(text *string) json.RawMessage {
 	return json.RawMessage(*text)
 }
 
-// Rotate empties the queue that rests, where everything in it has landed and nobody writes to it, and puts the other one to rest
-// when it is large. The application waits for neither.
+// Rotate empties the resting queue, if everything in it has landed and nobody is writing to it, and puts the other one to rest if it is
+// large. The application waits for neither.
 func (r *Reader) Rotate(ctx context.Context) error {
 	err := r.config.Source.Tx(ctx, func(tx pgx.Tx) error {
 		var active int
@@ -333,7 +333,7 @@ func (r *Reader) Rotate(ctx context.Context) error {
 		return err
 	})
 	if postgres.IsLockTimeout(err) {
-		return nil // Somebody writes to it; the next time.
+		return nil // Somebody is writing to it; the next call tries again.
 	}
 	if err != nil {
 		return fmt.Errorf("rotate the queue: %w", err)

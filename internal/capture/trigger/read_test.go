@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// TestReader_Rotate: a queue that rests is not emptied while it has a change that was committed after the last turn.
+// TestReader_Rotate: a resting queue is not emptied while it has a change that was committed after the last turn.
 func TestReader_Rotate(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)

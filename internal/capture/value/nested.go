@@ -76,7 +76,7 @@ func elements(b, text []byte, element Writer, delimiter byte) ([]byte, []byte, e
 	}
 }
 
-// token reads up to a delimiter or an end, which it leaves, and takes quotes and escapes away.
+// token reads up to a delimiter or an end, which it does not consume, and removes quotes and escapes.
 func token(text []byte, delimiter, end byte) (item, rest []byte, isQuoted bool) {
 	inside := false
 	for i := 0; i < len(text); i++ {

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RowSQL is the SQL that reads columns of an alias as one text, for the writer that [Types.Row] returns. It calls nothing but the
-// output functions of types: to_jsonb and casts may call functions of the types' owners, with the reader's rights.
+// RowSQL returns the SQL that reads columns of an alias as one text, for the writer that [Types.Row] returns. It calls only the output
+// functions of types, because to_jsonb and casts may call functions of the types' owners with the reader's rights.
 func RowSQL(alias string, columns []string) string {
 	values := make([]string, len(columns))
 	for i, name := range columns {
@@ -20,12 +20,12 @@ func RowSQL(alias string, columns []string) string {
 	return "pg_catalog.format('%s', ROW(" + strings.Join(values, ", ") + "))"
 }
 
-// TextSQL is the SQL that reads a column of an alias as text, as RowSQL does.
+// TextSQL returns the SQL that reads a column of an alias as text, as RowSQL does.
 func TextSQL(alias, column string) string {
 	return "pg_catalog.format('%s', " + alias + "." + pgx.Identifier{column}.Sanitize() + ")"
 }
 
-// Row returns what writes columns of a table, read with [RowSQL], as a JSON object.
+// Row returns a writer of a JSON object, for columns of a table that were read with [RowSQL].
 func (t *Types) Row(ctx context.Context, relation uint32, columns []string) (Writer, error) {
 	chosen, err := t.choose(ctx, relation, columns)
 	if err != nil {
@@ -34,8 +34,8 @@ func (t *Types) Row(ctx context.Context, relation uint32, columns []string) (Wri
 	return t.object(ctx, chosen)
 }
 
-// Parameters returns the SQL of parameters, numbered from 1, that columns of a table are compared with. They have the types that
-// the comparison gives them: of a domain, that is the type below, whose input does not call the domain's CHECK.
+// Parameters returns the SQL of parameters, numbered from 1, to compare columns of a table with. A comparison determines their types. For
+// a domain, that is its base type, whose input does not call the domain's CHECK.
 func (t *Types) Parameters(ctx context.Context, relation uint32, columns []string) ([]string, error) {
 	chosen, err := t.choose(ctx, relation, columns)
 	if err != nil {
@@ -44,7 +44,7 @@ func (t *Types) Parameters(ctx context.Context, relation uint32, columns []strin
 	parameters := make([]string, len(chosen))
 	for i, a := range chosen {
 		parameters[i] = "$" + strconv.Itoa(i+1)
-		if a.Composite != "" { // A comparison would take any record.
+		if a.Composite != "" { // A comparison would accept any record.
 			parameters[i] += "::" + a.Composite
 		}
 	}

@@ -1,4 +1,4 @@
-// Package value writes values, which logical replication sends as text, as the JSON that to_jsonb makes of them.
+// Package value converts values from text, as logical replication sends them, to the same JSON as to_jsonb.
 package value
 
 import (
@@ -13,28 +13,28 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Writer appends the JSON of a value's text.
+// Writer appends a value as JSON to b. text is the value's text.
 type Writer func(b, text []byte) ([]byte, error)
 
-// Types knows the types of a database. It is not for use by several goroutines at a time.
+// Types knows the types of a database. It is not safe for concurrent use.
 type Types struct {
 	on        postgres.DBTX
 	writers   map[uint32]Writer
 	relations map[uint32][]attribute
 }
 
-// New returns types that are looked up in a database when they are first seen.
+// New returns Types that looks up a type in a database when it first sees it.
 func New(on postgres.DBTX) *Types {
 	return &Types{on: on, writers: map[uint32]Writer{}, relations: map[uint32][]attribute{}}
 }
 
-// Forget makes types be looked up again: they may have been altered.
+// Forget makes Types look up all types again, because they may have been altered.
 func (t *Types) Forget() {
 	clear(t.writers)
 	clear(t.relations)
 }
 
-// OIDs of built-in types that JSON has more than text for.
+// OIDs of built-in types that are not strings in JSON.
 const (
 	oidBool        = 16
 	oidInt8        = 20
@@ -52,8 +52,8 @@ const (
 	oidJSONB       = 3802
 )
 
-// typeSQL counts a cast to json only where a superuser or we own the type: the function of the cast runs with our rights, and the
-// owner of a type may give it any.
+// typeSQL uses a cast to json only if a superuser or we own the type: the cast's function runs with our rights, and the owner of a type
+// can create any cast.
 const typeSQL = `
 SELECT t.typtype::text, t.typbasetype, t.typrelid,
     CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE 0 END,
@@ -70,7 +70,7 @@ SELECT a.attname, a.atttypid, CASE WHEN t.typtype = 'c' THEN pg_catalog.format_t
 FROM pg_catalog.pg_attribute AS a INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
-// Writer returns what writes values of a type. A type that is gone by now is written as text.
+// Writer returns the writer for a type. Values of a type that was dropped are written as text.
 func (t *Types) Writer(ctx context.Context, oid uint32) (Writer, error) {
 	switch oid {
 	case oidBool:
@@ -101,7 +101,7 @@ func (t *Types) Writer(ctx context.Context, oid uint32) (Writer, error) {
 	return w, nil
 }
 
-// Name is a column's type as format_type writes it; text where the type is gone by now.
+// Name returns a column's type as format_type writes it; text if the type was dropped.
 func (t *Types) Name(ctx context.Context, oid uint32, modifier int32) (name string, err error) {
 	err = t.on.QueryRow(ctx, `
 		SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid = $1) THEN pg_catalog.format_type($1, $2) ELSE 'text' END`,
@@ -146,7 +146,7 @@ func (t *Types) look(ctx context.Context, oid uint32) (Writer, error) {
 	return quoted, nil
 }
 
-// server has Postgres write values of a type that has a cast to json of its own, as hstore does.
+// server returns a writer that asks Postgres to write values of a type with a cast to json, such as hstore.
 func (t *Types) server(ctx context.Context, name string) Writer {
 	return func(b, text []byte) ([]byte, error) {
 		var document string
@@ -160,7 +160,7 @@ func (t *Types) server(ctx context.Context, name string) Writer {
 type attribute struct {
 	Name      string
 	Type      uint32
-	Composite string // the name of the type; empty if it is not composite
+	Composite string // name of the type; empty if it is not composite
 }
 
 func (t *Types) attributes(ctx context.Context, relation uint32) ([]attribute, error) {
@@ -208,7 +208,7 @@ func boolean(b, text []byte) ([]byte, error) {
 	return append(b, "false"...), nil
 }
 
-// numeric writes a number without an exponent, as jsonb does, and what is none (NaN, Infinity) as a string.
+// numeric writes a number without an exponent, as jsonb does, and NaN and Infinity as strings.
 func numeric(b, text []byte) ([]byte, error) {
 	if c := text[len(text)-1]; c < '0' || c > '9' {
 		return AppendString(b, text), nil
@@ -265,7 +265,7 @@ func instant(b, text []byte) ([]byte, error) {
 
 const hex = "0123456789abcdef"
 
-// AppendString writes a JSON string, as Postgres does: nothing is escaped that need not be.
+// AppendString appends a JSON string. Like Postgres, it escapes only what it has to.
 func AppendString(b, text []byte) []byte {
 	b = append(b, '"')
 	start := 0
@@ -293,7 +293,7 @@ func AppendString(b, text []byte) []byte {
 		}
 	}
 	b = append(b, text[start:]...)
-	if !utf8.Valid(text) { // A database in SQL_ASCII.
+	if !utf8.Valid(text) { // Possible in a database with encoding SQL_ASCII.
 		b = bytes.ToValidUTF8(b, []byte("\ufffd"))
 	}
 	return append(b, '"')

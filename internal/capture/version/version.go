@@ -1,5 +1,5 @@
-// Package version is the columns of captured tables over time. Each change names the version that holds for it; a new, dropped,
-// renamed or retyped column makes a new one.
+// Package version keeps the columns of captured tables over time. Each change names the schema version that it has; a new, dropped,
+// renamed or retyped column makes a new version.
 package version
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Columns returns the columns of a change's table, of a version of it; none if that is not known.
+// Columns returns the columns that a change's table had in a version; none if they are not known.
 func Columns(ctx context.Context, on postgres.DBTX, c change.Change, version int) ([]table.Column, error) {
 	document, err := db.New(on).SchemaVersionGet(ctx, db.SchemaVersionGetParams{
 		Stream: c.Stream, SchemaName: c.Schema, TableName: c.Table, Version: int32(version), //nolint:gosec // Few.
@@ -50,7 +50,7 @@ const (
 	Retyped = "retyped"
 )
 
-// Compare says what happened between two versions. A column keeps its number when it is renamed.
+// Compare returns what happened between two versions. It recognizes renamed columns by their number.
 func Compare(before, after []table.Column) []Difference {
 	var differences []Difference
 	byNumber := map[int]table.Column{}
@@ -79,7 +79,7 @@ func Compare(before, after []table.Column) []Difference {
 	return differences
 }
 
-// Breaking returns the differences that a copy of the table cannot follow by adding a column.
+// Breaking returns the differences for which it is not enough to add a column to a copy of the table.
 func Breaking(differences []Difference) []Difference {
 	var breaking []Difference
 	for _, d := range differences {
@@ -90,7 +90,7 @@ func Breaking(differences []Difference) []Difference {
 	return breaking
 }
 
-// String is the difference as a clause: column total is now text, and was numeric.
+// String returns the difference as a clause: column total is now text, and was numeric.
 func (d Difference) String() string {
 	switch d.What {
 	case Added:
@@ -104,8 +104,8 @@ func (d Difference) String() string {
 	}
 }
 
-// Alter is the statement that makes the same difference in a copy of the table whose name is quoted; empty for a column that is
-// added. Types may be others in the copy, if it does not have those of the source.
+// Alter returns the statement that makes the same difference in a copy of the table, given the copy's quoted name; empty for an added
+// column. The copy may need other types, if it does not have those of the source.
 func (d Difference) Alter(quoted string) string {
 	name := func(c table.Column) string { return pgx.Identifier{c.Name}.Sanitize() }
 	switch d.What {
@@ -120,7 +120,7 @@ func (d Difference) Alter(quoted string) string {
 	}
 }
 
-// List joins differences for a person.
+// List returns differences as text for people.
 func List(differences []Difference) string {
 	texts := make([]string, len(differences))
 	for i, d := range differences {

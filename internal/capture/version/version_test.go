@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// TestCompare: what ALTER TABLE did is found, and the statements for a copy do the same to it.
+// TestCompare: it finds what ALTER TABLE did, and the statements for a copy do the same.
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)

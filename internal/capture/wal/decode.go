@@ -15,13 +15,13 @@ import (
 	"github.com/daymill/daymill/internal/capture/value"
 )
 
-// relation is a table as the stream describes it, until it says otherwise.
+// relation is a table as the stream has described it last.
 type relation struct {
 	schema, name string
 	full         bool
 	version      int
 	columns      []column
-	key          []int // places in columns
+	key          []int // indexes in columns
 	oid          uint32
 }
 
@@ -52,10 +52,10 @@ type decoder struct {
 
 	batch  Batch
 	arena  []byte // of the batch's rows
-	marked bool   // somebody waits until the batch has landed: see Emit
+	marked bool   // the batch has a mark, so somebody waits until it has landed: see Emit
 }
 
-// decode takes one message. Nothing of it is kept: the next one overwrites it.
+// decode decodes one message. It keeps no reference to data, which the next message overwrites.
 func (d *decoder) decode(ctx context.Context, data []byte) error {
 	message, err := pglogrepl.Parse(data)
 	if err != nil {
@@ -87,7 +87,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 			d.add(r, change.Change{Op: change.Truncate})
 		}
 	}
-	return nil // Types and origins are of no concern.
+	return nil // Messages about types and origins are not needed.
 }
 
 func (d *decoder) known(id uint32) (*relation, error) {
@@ -98,7 +98,7 @@ func (d *decoder) known(id uint32) (*relation, error) {
 	return r, nil
 }
 
-// relation learns what a table looks like from here on.
+// relation stores the description of a table for the messages that follow.
 func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) error { //nolint:varnamelen // As in decode.
 	d.config.Types.Forget() // A type may have been altered as well.
 	r := &relation{oid: m.RelationID, schema: m.Namespace, name: m.RelationName, full: m.ReplicaIdentity == 'f'}
@@ -115,7 +115,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	if err != nil {
 		return err
 	}
-	if has { // As it is now, which may be later than the stream: its key counts only where the columns are there.
+	if has { // This is its current state, which may be newer than the message: use its key only if the message has all of its columns.
 		for _, name := range described.Key {
 			if at, is := places[name]; is && m.Columns[at].Flags&1 == 1 {
 				r.key = append(r.key, at)
@@ -148,7 +148,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	return nil
 }
 
-// row adds the changes that a row's message means: an update of the key is a delete and an insert.
+// row adds the changes of a row's message. An update of the key becomes a delete and an insert.
 func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, after *pglogrepl.TupleData) error {
 	r, err := d.known(id)
 	if err != nil {
@@ -193,8 +193,8 @@ func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, af
 	return nil
 }
 
-// fill looks up what an update of the key has not touched: the receiver of the insert has no row to keep it in. The row may have
-// changed since, and then that change follows. It may be gone, and then the values stay away.
+// fill looks up the values that an update of the key did not touch, because the receiver of the insert does not have them. If the row has
+// changed since, that change follows. If the row no longer exists, the values stay missing.
 func (d *decoder) fill(
 	ctx context.Context, r *relation, after, before *pglogrepl.TupleData, row json.RawMessage, unchanged []string,
 ) (json.RawMessage, []string, error) {
@@ -236,7 +236,7 @@ func (d *decoder) fill(
 func (d *decoder) add(r *relation, c change.Change) {
 	d.ordinal++
 	if d.finalLSN == d.config.Partial.Transaction && d.ordinal <= d.config.Partial.Ordinal {
-		return // It has landed: the process ended in the middle of its transaction.
+		return // It already landed, before the process ended in the middle of the transaction.
 	}
 	c.Schema, c.Table, c.SchemaVersion = r.schema, r.name, r.version
 	c.XID, c.LSN, c.Ordinal, c.CommittedAt = d.xid, d.lsn, d.ordinal, d.committedAt
@@ -244,7 +244,7 @@ func (d *decoder) add(r *relation, c change.Change) {
 	d.batch.Partial = Partial{Transaction: d.finalLSN, Ordinal: d.ordinal}
 }
 
-// key writes the key of a tuple; what the tuple does not have because it was not touched is in another.
+// key returns the key of a tuple. It takes values that the tuple does not have, because they were not touched, from other.
 func (d *decoder) key(r *relation, tuple, other *pglogrepl.TupleData) (json.RawMessage, error) {
 	if len(r.key) == 0 {
 		return nil, nil
@@ -267,7 +267,7 @@ func (d *decoder) key(r *relation, tuple, other *pglogrepl.TupleData) (json.RawM
 	return d.arena[start:len(d.arena):len(d.arena)], nil
 }
 
-// object writes a row. What was not touched and is not in the other tuple either is returned by name.
+// object returns a row as JSON. unchanged has the names of the columns that were not touched and that other does not have either.
 func (d *decoder) object(r *relation, tuple, other *pglogrepl.TupleData) (row json.RawMessage, unchanged []string, err error) {
 	start := len(d.arena)
 	d.arena = append(d.arena, '{')
@@ -302,7 +302,7 @@ func (d *decoder) value(c column, from *pglogrepl.TupleDataColumn) (err error) {
 	return err
 }
 
-// due reports whether there is something to land.
+// due reports whether there are changes or marks to land.
 func (d *decoder) due() bool { return len(d.batch.Changes) > 0 || d.marked }
 
 // take returns the batch and begins another.

@@ -15,14 +15,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// System is what tells one cluster from another, and a follower that was promoted from what it was.
+// System identifies a cluster and its timeline, which changes when a follower is promoted.
 type System struct {
 	ID       string
 	Timeline int32
-	WAL      pglogrepl.LSN // how far it is
+	WAL      pglogrepl.LSN // current end of its WAL
 }
 
-// Identify asks the source who it is.
+// Identify returns the system of a source.
 func Identify(ctx context.Context, url string) (System, error) {
 	conn, err := Connect(ctx, url)
 	if err != nil {
@@ -36,8 +36,8 @@ func Identify(ctx context.Context, url string) (System, error) {
 	return System{ID: result.SystemID, Timeline: result.Timeline, WAL: result.XLogPos}, nil
 }
 
-// Left returns where the source's history left a timeline: what was read of it behind that is not in this history. False says that the
-// timeline is no part of it.
+// Left returns the position at which the source's history left a timeline: changes that were read on it after that position are not in
+// the source. It returns false if the timeline is not part of the source's history.
 func Left(ctx context.Context, url string, current, timeline int32) (at pglogrepl.LSN, is bool, err error) {
 	conn, err := Connect(ctx, url)
 	if err != nil {
@@ -62,12 +62,12 @@ func Left(ctx context.Context, url string, current, timeline int32) (at pglogrep
 	return 0, false, nil
 }
 
-// Slot is a replication slot as the server sees it.
+// Slot is the state of a replication slot on the server.
 type Slot struct {
 	Plugin    string
 	Active    bool
 	Confirmed pglogrepl.LSN
-	Status    string // wal_status; lost says that it is of no use any more
+	Status    string // wal_status; lost means that it cannot be used any more
 	Retained  int64  // bytes of WAL that it holds back
 	Behind    int64  // bytes of WAL that are not confirmed
 	Safe      *int64 // bytes that may still be written before it is lost; nil if there is no limit
@@ -94,16 +94,16 @@ func FindSlot(ctx context.Context, on postgres.DBTX, name string) (slot Slot, ha
 		slot.Confirmed, err = pglogrepl.ParseLSN(confirmed)
 	}
 	if err != nil {
-		return Slot{}, false, fmt.Errorf("look at slot %s: %w", name, err)
+		return Slot{}, false, fmt.Errorf("read the state of slot %s: %w", name, err)
 	}
 	return slot, true, nil
 }
 
-// Limit is how much WAL a slot may hold back, in bytes: what is asked for, and no more than half of what the server keeps for slots.
+// Limit returns how much WAL a slot may hold back, in bytes: limit, but at most half of max_slot_wal_keep_size.
 func Limit(ctx context.Context, on postgres.DBTX, limit int64) (int64, error) {
-	var keep int64 // megabytes; -1 where there is no limit
+	var keep int64 // megabytes; -1 means no limit
 	if err := on.QueryRow(ctx, "SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_slot_wal_keep_size'").Scan(&keep); err != nil {
-		return 0, fmt.Errorf("ask for max_slot_wal_keep_size: %w", err)
+		return 0, fmt.Errorf("read max_slot_wal_keep_size: %w", err)
 	}
 	if keep >= 0 {
 		return min(limit, keep<<20/2), nil
@@ -111,7 +111,7 @@ func Limit(ctx context.Context, on postgres.DBTX, limit int64) (int64, error) {
 	return limit, nil
 }
 
-// CreateSlot makes a slot and returns the position from which it has everything. It waits for the transactions that are open.
+// CreateSlot creates a slot, and returns the position after which it has all changes. It waits for open transactions to end.
 func CreateSlot(ctx context.Context, url, name string) (pglogrepl.LSN, error) {
 	conn, err := Connect(ctx, url)
 	if err != nil {
@@ -139,7 +139,7 @@ func DropSlot(ctx context.Context, on postgres.DBTX, name string) error {
 		return err
 	}
 	if slot.Plugin != "pgoutput" {
-		return fmt.Errorf("slot %s is of plugin %s, so it belongs to another tool: it is left alone", name, slot.Plugin)
+		return fmt.Errorf("slot %s is of plugin %s, so it belongs to another tool, and Daymill does not drop it", name, slot.Plugin)
 	}
 	if _, err := on.Exec(ctx, `
 		SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000) FROM pg_catalog.pg_replication_slots AS s
@@ -152,8 +152,8 @@ func DropSlot(ctx context.Context, on postgres.DBTX, name string) error {
 	return nil
 }
 
-// Publish makes the publication one of exactly these tables. Before that it calls lost with those that were in before, as the caller
-// knows, and are not now: changes of them are missing, which has to be recorded before nothing shows it any more.
+// Publish creates or changes the publication so that it has exactly these tables. Before that it calls lost with those tables of before,
+// which the caller has captured so far, that the publication no longer has: their changes are missing, and nothing shows it afterwards.
 func Publish(
 	ctx context.Context, on postgres.DBTX, name string, tables []table.Table, before []string, lost func(tables []string) error,
 ) error {
@@ -217,7 +217,7 @@ func Publish(
 	return nil
 }
 
-// Unpublish drops a publication of ours, if there is one.
+// Unpublish drops a publication, if it exists.
 func Unpublish(ctx context.Context, on postgres.DBTX, name string) error {
 	if _, err := on.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pgx.Identifier{name}.Sanitize()); err != nil {
 		return fmt.Errorf("drop publication %s: %w", name, err)
@@ -228,11 +228,11 @@ func Unpublish(ctx context.Context, on postgres.DBTX, name string) error {
 // Mode is the name of this way of reading.
 const Mode = "wal"
 
-// prefix is that of our own messages in the WAL.
+// prefix is the prefix of our own messages in the WAL.
 const prefix = "daymill"
 
-// Emit writes a mark into the WAL, and returns its position: once a reader has come to it, everything that was committed before
-// the call has landed.
+// Emit writes a mark into the WAL, and returns its position. Once a reader has reached it, everything that was committed before the
+// call has landed.
 func Emit(ctx context.Context, on postgres.DBTX) (lsn string, err error) {
 	err = on.QueryRow(ctx, "SELECT pg_catalog.pg_logical_emit_message(true, $1::text, ''::text)::text", prefix).Scan(&lsn)
 	if err != nil {

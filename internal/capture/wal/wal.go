@@ -1,10 +1,10 @@
-// Package wal reads a database's changes from its WAL: a logical replication slot with pgoutput, protocol version 1.
+// Package wal reads a database's changes from its WAL, through a logical replication slot with pgoutput, protocol version 1.
 //
 //	receive ──▶ decode ──▶ batch (10,000 rows or 5 ms) ──▶ land ──▶ confirm
 //	            the next batch is decoded while one lands
 //
-// The server gets to know of a position only after what comes before it has landed. A transaction larger than a batch lands in
-// parts; after a crash in between the parts that landed are recognized and not landed again.
+// A position is confirmed to the server only after everything before it has landed. A transaction larger than a batch lands in parts.
+// After a crash in between, the parts that have landed are recognized, and do not land again.
 package wal
 
 import (
@@ -34,19 +34,19 @@ const (
 	DefaultWait = 5 * time.Millisecond
 	DefaultBeat = 2 * time.Second
 
-	// maxBytes is after how many bytes of rows a batch is full.
+	// maxBytes is the size of rows, in bytes, at which a batch is full.
 	maxBytes = 4 << 20
-	// answer is how often the server hears of us while a batch lands.
+	// answer is the interval of status messages to the server while a batch lands.
 	answer = time.Second
 )
 
-// Partial is a part of a transaction that has landed: its changes up to an ordinal.
+// Partial is the part of a transaction that has landed: its changes up to an ordinal.
 type Partial struct {
 	Transaction pglogrepl.LSN // of its commit
 	Ordinal     int
 }
 
-// String is the form that [ParsePartial] reads.
+// String returns the form that [ParsePartial] parses.
 func (p Partial) String() string {
 	if p.Ordinal == 0 {
 		return ""
@@ -54,7 +54,7 @@ func (p Partial) String() string {
 	return p.Transaction.String() + " " + strconv.Itoa(p.Ordinal)
 }
 
-// ParsePartial reads what String wrote.
+// ParsePartial parses the result of String.
 func ParsePartial(text string) (p Partial) {
 	lsn, ordinal, has := strings.Cut(text, " ")
 	if !has {
@@ -65,17 +65,17 @@ func ParsePartial(text string) (p Partial) {
 	return p
 }
 
-// Batch is what lands together.
+// Batch is changes that land together.
 type Batch struct {
 	Changes []change.Change
-	// End is up to where the source has been read when these have landed; 0 if it stays.
+	// End is the position up to which the source has been read once the batch has landed; 0 leaves it unchanged.
 	End         pglogrepl.LSN
 	CommittedAt time.Time // of the last transaction; zero if none ended
-	// Partial says up to where an unfinished transaction is in the batch; zero if none is.
+	// Partial says which part of an unfinished transaction has landed with the batch; zero if there is none.
 	Partial Partial
 }
 
-// Config is what a reader works with. Only Rows, Wait and Beat have defaults.
+// Config configures a reader. Only Rows, Wait and Beat have defaults.
 type Config struct {
 	URL         string // of the source
 	Slot        string
@@ -84,18 +84,18 @@ type Config struct {
 	Partial     Partial       // what has landed of the transaction after that
 
 	Types *value.Types
-	// Table describes a table by its OID, or what is known of one that is gone by its name.
+	// Table returns a table by its OID or, if it was dropped, what is known of it by name.
 	Table func(ctx context.Context, oid uint32, schema, name string) (table.Table, bool, error)
-	// Fill returns the values of a row by its key, in text; none if there is no such row. Nothing is filled in if nil.
+	// Fill returns the values of a row by its key, whose values are text; none if there is no such row. If nil, unchanged values stay missing.
 	Fill func(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error)
-	// Version returns the version of a table's schema that has these columns, from the next change on.
+	// Version returns the schema version of a table that has these columns. It is called before the first change with them.
 	Version func(schema, name string, columns []table.Column) int
 	// Land writes a batch to the log. It is called by one goroutine at a time.
 	Land func(ctx context.Context, batch Batch) error
 
 	Rows int           // in a batch
 	Wait time.Duration // until a batch that is not full lands
-	Beat time.Duration // after which an idle stream moves on
+	Beat time.Duration // after which an idle stream's position moves
 }
 
 // Reader reads one slot.
@@ -105,11 +105,11 @@ type Reader struct {
 	conn    *pgconn.PgConn
 	batches chan Batch
 	landed  atomic.Uint64
-	busy    atomic.Int32 // batches that are handed over and have not landed
+	busy    atomic.Int32 // batches that were handed to land and have not landed yet
 	wal     pglogrepl.LSN
 }
 
-// Run reads until ctx is done or something fails: the connection, the server, the landing.
+// Run reads until ctx is done, or until an error of the connection, the server, or Config.Land.
 func Run(ctx context.Context, config Config) error {
 	if config.Rows == 0 {
 		config.Rows = DefaultRows
@@ -142,7 +142,7 @@ func Run(ctx context.Context, config Config) error {
 	return context.Cause(ctx)
 }
 
-// settings make the server's texts those that to_jsonb begins with, whatever the database's are.
+// settings make the server write values as to_jsonb does, whatever the database's settings are.
 //
 //nolint:gochecknoglobals // A constant.
 var settings = []string{
@@ -150,7 +150,7 @@ var settings = []string{
 	"extra_float_digits=1", "quote_all_identifiers=off",
 }
 
-// Connect opens a connection for replication, with further settings.
+// Connect opens a replication connection, with additional settings.
 func Connect(ctx context.Context, url string, further ...string) (*pgconn.PgConn, error) {
 	conn, err := postgres.Replicate(ctx, url, "daymill capture", slices.Concat(settings, further)...)
 	if err != nil {
@@ -165,24 +165,24 @@ func (r *Reader) connect(ctx context.Context) (err error) {
 	}
 	arguments := []string{"proto_version '1'", "publication_names " + literal(r.config.Publication)}
 	if major, _, _ := strings.Cut(r.conn.ParameterStatus("server_version"), "."); len(major) == 2 && major >= "14" {
-		arguments = append(arguments, "messages 'true'") // For marks. Without them a reader comes to a mark within a beat.
+		arguments = append(arguments, "messages 'true'") // For marks. Without messages, a reader reaches a mark within a beat.
 	}
 	err = pglogrepl.StartReplication(ctx, r.conn, r.config.Slot, r.config.After, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: arguments,
 	})
 	if err != nil {
-		_ = r.conn.Close(context.WithoutCancel(ctx)) // It is of no use.
+		_ = r.conn.Close(context.WithoutCancel(ctx)) // It cannot be used any more.
 		return fmt.Errorf("start replication from slot %s: %w", r.config.Slot, err)
 	}
 	return nil
 }
 
-// literal quotes an identifier within a list of names within a text.
+// literal quotes an identifier as part of a list of names in a string.
 func literal(name string) string {
 	return `'"` + strings.NewReplacer(`"`, `""`, `'`, `''`).Replace(name) + `"'`
 }
 
-// land lands batch after batch.
+// land lands one batch after another.
 func (r *Reader) land(ctx context.Context) error {
 	for {
 		select {
@@ -200,12 +200,12 @@ func (r *Reader) land(ctx context.Context) error {
 	}
 }
 
-// receive owns the connection. A deadline on the socket wakes it, which costs nothing per message.
+// receive owns the connection. A deadline on the socket wakes it, which has no cost per message.
 func (r *Reader) receive(ctx context.Context) error {
 	socket := r.conn.Conn()
 	wake := func(after time.Duration) {
 		_ = socket.SetReadDeadline(time.Now().Add(after)) //nolint:forbidigo // The socket's own time. A dead socket shows when read.
-		if ctx.Err() != nil {                             // It ended in between.
+		if ctx.Err() != nil {                             // It was done before the deadline was set.
 			_ = socket.SetReadDeadline(time.Unix(1, 0))
 		}
 	}
@@ -214,7 +214,7 @@ func (r *Reader) receive(ctx context.Context) error {
 	pending := false
 	wake(r.config.Beat)
 	for {
-		message, err := r.conn.ReceiveMessage(context.Background()) //nolint:contextcheck // One with an end costs much per message; the deadline does the same.
+		message, err := r.conn.ReceiveMessage(context.Background()) //nolint:contextcheck // A context that can be canceled is slow per message; the deadline does the same.
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -282,7 +282,7 @@ func (r *Reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 
 var errEnded = errors.New("the server ended the stream")
 
-// turn is what is done when a deadline has passed: what is whole lands, and the server is asked where it is.
+// turn is called when a deadline has passed. It lands complete transactions, or asks the server for its position.
 func (r *Reader) turn(ctx context.Context) error {
 	if r.decoder.due() {
 		if r.decoder.open {
@@ -296,7 +296,7 @@ func (r *Reader) turn(ctx context.Context) error {
 	return r.status(ctx, true)
 }
 
-// flush hands the batch over to be landed, and waits while another one is. The server hears of us in the meantime.
+// flush hands the batch to land. While land is busy with another one, it waits and sends status messages to the server.
 func (r *Reader) flush(ctx context.Context) error {
 	batch := r.decoder.take()
 	r.busy.Add(1)
@@ -316,8 +316,8 @@ func (r *Reader) flush(ctx context.Context) error {
 	}
 }
 
-// idle moves on to where the server is when there is nothing to land: first in the log's database, then at the server, so that a
-// slot which is ahead of the log was moved by somebody else. Once a beat, or what it writes would keep the stream busy.
+// idle advances the position to the server's when there is nothing to land: first in the log's database, then on the server, so that a
+// slot that is ahead of the log must have been moved by somebody else. It runs once a beat, because its own writes create WAL.
 func (r *Reader) idle(ctx context.Context) error {
 	end := max(r.wal, r.decoder.batch.End)
 	if r.decoder.open || r.busy.Load() > 0 || uint64(end) <= r.landed.Load() {
@@ -327,7 +327,7 @@ func (r *Reader) idle(ctx context.Context) error {
 	return r.flush(ctx)
 }
 
-// status tells the server what has landed, in all three positions: one that is zero counts as the first.
+// status tells the server what has landed, as all three of its positions.
 func (r *Reader) status(ctx context.Context, ask bool) error {
 	landed := pglogrepl.LSN(r.landed.Load())
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{

@@ -156,7 +156,7 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 func (m *maker) table(i int, t definition.Table) {
 	s := m.plan.Sources[i]
 	if len(s.Key) == 0 {
-		m.wrongf(t.Place, "table %s has no primary key, so nothing says which row was changed: ALTER TABLE %s ADD PRIMARY KEY (…)", t.Alias(), pgx.Identifier{s.Schema, s.Name}.Sanitize())
+		m.wrongf(t.Place, "table %s has no primary key, so a change does not say which row it is about: ALTER TABLE %s ADD PRIMARY KEY (…)", t.Alias(), pgx.Identifier{s.Schema, s.Name}.Sanitize())
 	}
 	for _, name := range s.Key {
 		if c, _ := s.Column(name); i == 0 && c.Equal != "" {

@@ -2,8 +2,8 @@
 // ReplacingMergeTree, keeps the row with the highest position of each key, so a batch may arrive twice. A deleted row stays in the table
 // and is marked as deleted.
 //
-// It uses HTTP, which works the same in every version of ClickHouse. Servers from 23.2 on leave deleted rows out of SELECT … FINAL; with
-// older servers, add WHERE NOT _daymill_deleted.
+// It uses HTTP, which is the same in every version of ClickHouse. From version 23.2 on, the server omits deleted rows from SELECT …
+// FINAL; for older versions, add WHERE NOT _daymill_deleted.
 package clickhouse
 
 import (
@@ -29,7 +29,7 @@ const (
 )
 
 var (
-	// ErrConfig says that a sink cannot be made as it is configured.
+	// ErrConfig says that the configuration of a sink cannot be used.
 	ErrConfig = errors.New("the ClickHouse sink cannot be used")
 	// ErrTable says that Daymill did not create a target table.
 	ErrTable = errors.New("the target table cannot be used")
@@ -38,10 +38,10 @@ var (
 // Config says where rows go. URL has no default.
 type Config struct {
 	URL string // https://user:password@host:8443
-	// Database is the target; one with the name of the source's schema if empty. It is made if it is missing.
+	// Database is the target database, which has the name of the source's schema if empty. It is created if it is missing.
 	Database string
-	// Columns returns the columns of a change's table at that change. Where nil, or if it returns none, they are made of the
-	// row's JSON.
+	// Columns returns the columns of a change's table at that change. If Columns is nil or returns none, they are derived from the row's
+	// JSON.
 	Columns func(ctx context.Context, c change.Change) ([]sink.Column, error)
 }
 
@@ -52,8 +52,8 @@ type ClickHouse struct {
 	user     *url.Userinfo
 	client   *http.Client
 	version  version
-	tables   map[string]*table // by the source's name
-	prepared bool              // the version is known
+	tables   map[string]*table // by the name of the source table
+	prepared bool              // whether version is set
 }
 
 // requestTimeout is how long a statement may take.
@@ -83,10 +83,10 @@ func (c *ClickHouse) Close() error {
 	return nil
 }
 
-// Sweeps reports that rows which a snapshot has not found are marked as deleted.
+// Sweeps returns true: a sweep marks the rows that a snapshot did not find as deleted.
 func (*ClickHouse) Sweeps() bool { return true }
 
-// Deliver writes changes. Of a key that a batch has several changes of, the last one is written.
+// Deliver writes changes. If a batch has several changes of a key, it writes the last one.
 func (c *ClickHouse) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	collapsed, err := sink.Collapse(changes)
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *ClickHouse) halve(ctx context.Context, changes []sink.Collapsed, parked
 	return c.halve(ctx, changes[middle:], parked)
 }
 
-// refusal is an error that a row causes, as opposed to the server.
+// refusal is an error that a row causes, as opposed to an error of the server.
 type refusal struct{ reason, answer string }
 
 func (r *refusal) Error() string { return r.reason }
@@ -135,7 +135,7 @@ func (r *refusal) Error() string { return r.reason }
 type group struct {
 	table *table
 	rows  []map[string]json.RawMessage
-	// incomplete are those of rows that lack columns, which the change did not touch.
+	// incomplete are the changes whose rows lack columns, because the change did not touch them.
 	incomplete []lacking
 }
 
@@ -144,7 +144,8 @@ type lacking struct {
 	columns []string
 }
 
-// write writes changes, an INSERT for each table. What was truncated is marked last: the mark is older than what came after it.
+// write writes changes, one INSERT per table. It marks truncated rows last; the mark has an older position than the rows that follow the
+// truncate.
 func (c *ClickHouse) write(ctx context.Context, changes []sink.Collapsed) error {
 	groups := map[*table]*group{}
 	var order []*group
@@ -235,8 +236,8 @@ func (c *ClickHouse) complete(ctx context.Context, g *group) error {
 	return nil
 }
 
-// remove marks the rows that a truncate or a sweep is about as deleted. The mark of a truncate has its position, and that of a sweep
-// the position before which rows are gone: rows of the same snapshot that another shard delivers later are newer than that.
+// remove marks the rows that a truncate or a sweep deletes. The mark of a truncate has the truncate's position. The mark of a sweep has
+// the position up to which rows are deleted: another shard may deliver rows of the same snapshot later, which have newer positions.
 func (c *ClickHouse) remove(ctx context.Context, t *table, one change.Change) error {
 	at, older := one.Position, " < "
 	if one.Op == change.Sweep {

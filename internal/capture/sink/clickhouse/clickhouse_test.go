@@ -72,7 +72,7 @@ func TestClickHouse(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newTarget(t) })
 }
 
-// TestClickHouse_Table: the table has types that hold every value, gets new columns, and names of all kinds.
+// TestClickHouse_Table: the table's types hold every value, it gets new columns, and all kinds of names work.
 func TestClickHouse_Table(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -97,7 +97,7 @@ func TestClickHouse_Table(t *testing.T) {
 	require.Contains(t, types, "total\tNullable(Decimal(30, 2))\n")
 }
 
-// TestClickHouse_Foreign: a table that is not Daymill's is not written to, and that is no change's fault.
+// TestClickHouse_Foreign: Daymill does not write to a table that it did not create, and refuses no change because of it.
 func TestClickHouse_Foreign(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -107,7 +107,7 @@ func TestClickHouse_Foreign(t *testing.T) {
 	require.ErrorIs(t, err, clickhouse.ErrTable)
 }
 
-// TestClickHouse_Truncate: rows from before a truncate go, and do not come back with a repeat.
+// TestClickHouse_Truncate: rows from before a truncate are deleted, and do not come back when they are delivered again.
 func TestClickHouse_Truncate(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -126,7 +126,8 @@ func TestClickHouse_Truncate(t *testing.T) {
 	require.Equal(t, map[string]int64{"2": 4, "3": 5}, s.Rows(t))
 }
 
-// TestClickHouse_Sweep: rows that a snapshot has not found go, also where another shard delivers rows of that snapshot after the sweep.
+// TestClickHouse_Sweep: rows that a snapshot did not find are deleted, also if another shard delivers rows of that snapshot after the
+// sweep.
 func TestClickHouse_Sweep(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -141,7 +142,7 @@ func TestClickHouse_Sweep(t *testing.T) {
 	require.Equal(t, map[string]int64{"1": 7, "2": 8, "4": 4, "5": 10}, s.Rows(t))
 }
 
-// TestClickHouse_Unchanged: a column that an update did not touch keeps the value that it has.
+// TestClickHouse_Unchanged: a column that an update did not touch keeps its value.
 func TestClickHouse_Unchanged(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -158,7 +159,7 @@ func TestClickHouse_Unchanged(t *testing.T) {
 		s.Query(t, "SELECT id, status, coalesce(note, 'nothing') FROM copy.orders FINAL ORDER BY id FORMAT TSVRaw"))
 }
 
-// TestClickHouse_Concurrent: several shards find the same table missing, and no change is blamed for it.
+// TestClickHouse_Concurrent: several shards create the same missing table, and refuse no change because of it.
 func TestClickHouse_Concurrent(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t)
@@ -177,8 +178,8 @@ func TestClickHouse_Concurrent(t *testing.T) {
 	require.Len(t, s.Rows(t), 4)
 }
 
-// TestClickHouse_Versions: a newer server, played by one that keeps what was asked, is asked for what it can do: to leave out deleted
-// rows by itself, and to drop a block that it has had.
+// TestClickHouse_Versions: a newer server, simulated by one that records its requests, is asked to leave out deleted rows and to drop a
+// block that it already has.
 func TestClickHouse_Versions(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]struct {
@@ -228,7 +229,7 @@ func TestClickHouse_Versions(t *testing.T) {
 	}
 }
 
-// TestClickHouse_Busy: a server that is too busy is left alone for a while.
+// TestClickHouse_Busy: a server that is too busy gets no requests for a while.
 func TestClickHouse_Busy(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of an answer.
+	// maxAnswer is how much of an answer is read, in bytes.
 	maxAnswer = 64 << 20
-	// busyWait is how long a server that is too busy is left alone.
+	// busyWait is how long to wait for a server that is too busy.
 	busyWait = 5 * time.Second
 )
 
-// version is a server's, such as 23.8.
+// version is the version of a server, such as 23.8.
 type version struct{ major, minor int }
 
 func (v version) atLeast(major, minor int) bool {
@@ -55,7 +55,7 @@ func (c *ClickHouse) prepare(ctx context.Context) error {
 	return nil
 }
 
-// send runs a statement that writes. The server drops a block that it has had lately, if it can tell by a token.
+// send runs a statement that writes. A server that supports tokens drops a block that it received recently.
 func (c *ClickHouse) send(ctx context.Context, statement string, body []byte) error {
 	settings := url.Values{"query": {statement}}
 	if body != nil && c.version.atLeast(22, 3) {
@@ -69,7 +69,7 @@ func (c *ClickHouse) send(ctx context.Context, statement string, body []byte) er
 	return err
 }
 
-// query runs a statement that reads. It goes as the body, which may be long.
+// query runs a statement that reads. The statement is the body, because it may be long.
 func (c *ClickHouse) query(ctx context.Context, statement string) ([]byte, error) {
 	return c.call(ctx, url.Values{}, []byte(statement))
 }
@@ -91,7 +91,7 @@ func (c *ClickHouse) call(ctx context.Context, settings url.Values, body []byte)
 	}
 	response, err := c.client.Do(request)
 	if err != nil {
-		if from, ok := errors.AsType[*url.Error](err); ok { // It quotes the statement.
+		if from, ok := errors.AsType[*url.Error](err); ok { // Its text has the statement.
 			err = from.Err
 		}
 		return nil, fmt.Errorf("reach ClickHouse at %s: %w", address.Host, err)
@@ -109,20 +109,20 @@ func (c *ClickHouse) call(ctx context.Context, settings url.Values, body []byte)
 
 var codePattern = regexp.MustCompile(`^Code: (\d+)`)
 
-// Codes of errors, as ClickHouse's documentation lists them.
+// Codes of errors, from ClickHouse's documentation.
 //
 //nolint:gochecknoglobals // Constants.
 var (
-	// Those of rows: what cannot be parsed, or does not fit into the column.
+	// Errors of rows: values that cannot be parsed, or that do not fit the column.
 	codesOfRows = []int{6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407, 441, 467, 675, 676}
-	// Those of a server that wants to be left alone: too many queries, parts, memory in use.
+	// Errors of a busy server: too many queries, too many parts, too little memory.
 	codesBusy = []int{202, 241, 252, 439}
 )
 
-// codeDuplicate is that of a column that is there already: another shard was faster.
+// codeDuplicate means that the column already exists, because another shard added it.
 const codeDuplicate = 44
 
-// serverError is what the server answered.
+// serverError is an error that the server answered.
 type serverError struct {
 	code   int
 	answer string
@@ -137,7 +137,7 @@ func isCode(err error, codes ...int) bool {
 	return errors.As(err, &server) && slices.Contains(codes, server.code)
 }
 
-// judge tells what is a row's own fault from what is the server's.
+// judge returns a refusal if a row causes the error, and another error if the server does.
 func judge(response *http.Response, answer []byte) error {
 	text := response.Header.Get("X-Clickhouse-Exception-Code")
 	if match := codePattern.FindSubmatch(answer); text == "" && match != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// row is a change as a row of the target, by column.
+// row returns a change as a row of the target, by column.
 func (t *table) row(c change.Change) (map[string]json.RawMessage, error) {
 	object, deleted := c.New, "0"
 	if c.Op == change.Delete {
@@ -16,7 +16,7 @@ func (t *table) row(c change.Change) (map[string]json.RawMessage, error) {
 	}
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(object, &values); err != nil || values == nil {
-		return nil, &refusal{reason: "the row cannot be written: it is no JSON object"}
+		return nil, &refusal{reason: "the row cannot be written: it is not a JSON object"}
 	}
 	for name, value := range values {
 		kind, has := t.types[name]
@@ -29,7 +29,7 @@ func (t *table) row(c change.Change) (map[string]json.RawMessage, error) {
 	return values, nil
 }
 
-// input is a value of JSON as the format JSONEachRow reads it for a column's type.
+// input returns a JSON value in the form that JSONEachRow reads for a column's type.
 func input(value json.RawMessage, kind string) json.RawMessage {
 	kind = strings.TrimSuffix(strings.TrimPrefix(kind, "Nullable("), ")")
 	text := string(value)
@@ -60,13 +60,13 @@ func input(value json.RawMessage, kind string) json.RawMessage {
 
 func quoted(text string) json.RawMessage {
 	document, err := json.Marshal(text)
-	if err != nil { // A string: it does not happen.
+	if err != nil { // Marshaling a string cannot fail.
 		return json.RawMessage(`""`)
 	}
 	return document
 }
 
-// keyOf names a row among those of the table. Whole numbers of 64 bits come back in quotes.
+// keyOf returns a text that identifies a row of the table. ClickHouse returns 64-bit integers in quotes.
 func (t *table) keyOf(row map[string]json.RawMessage) string {
 	var key strings.Builder
 	for _, name := range t.key {
@@ -80,7 +80,7 @@ func (t *table) keyOf(row map[string]json.RawMessage) string {
 	return key.String()
 }
 
-// match is the condition for a row's key.
+// match returns the condition that selects a row by its key.
 func (t *table) match(row map[string]json.RawMessage) string {
 	parts := make([]string, len(t.key))
 	for i, name := range t.key {

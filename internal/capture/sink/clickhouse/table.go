@@ -14,12 +14,12 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 )
 
-// table is a target table, as far as it is known.
+// table is what is known of a target table.
 type table struct {
 	name    string // quoted, with its database
 	key     []string
 	types   map[string]string // of columns
-	version int               // of the source's schema that it was made or extended for
+	version int               // of the source's schema that the table was created or extended for
 }
 
 // quote quotes a name.
@@ -27,19 +27,19 @@ func quote(name string) string {
 	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(name) + "`"
 }
 
-// literal is text in a statement.
+// literal quotes text for a statement.
 func literal(text string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 }
 
-// table returns the target of a change, which it makes or extends where that is needed; nil for a truncate or a sweep of a table that
-// is not there.
+// table returns the target table of a change, and creates or extends it if needed. It returns nil for a truncate or a sweep of a table
+// that does not exist.
 func (c *ClickHouse) table(ctx context.Context, one change.Change) (*table, error) {
 	source := one.Schema + "\x00" + one.Table
 	t := c.tables[source]
 	row, err := sink.Row(one.New)
 	if err != nil {
-		return nil, &refusal{reason: "the row cannot be written: it is no JSON object"}
+		return nil, &refusal{reason: "the row cannot be written: it is not a JSON object"}
 	}
 	if t != nil && t.version >= one.SchemaVersion && t.has(row) {
 		return t, nil
@@ -50,7 +50,7 @@ func (c *ClickHouse) table(ctx context.Context, one change.Change) (*table, erro
 	}
 	key, err := names(one.Key)
 	if err != nil {
-		return nil, &refusal{reason: "the row cannot be written: its key is no JSON object"}
+		return nil, &refusal{reason: "the row cannot be written: its key is not a JSON object"}
 	}
 	next := &table{name: quote(database) + "." + quote(one.Table), key: key, types: map[string]string{}, version: one.SchemaVersion}
 	if err := c.read(ctx, next, database, one.Table); err != nil {
@@ -88,7 +88,7 @@ func (t *table) has(row map[string]any) bool {
 	return true
 }
 
-// read finds out which columns there are. A table that is not Daymill's is left alone.
+// read reads the columns of the table. It returns ErrTable if Daymill did not create the table.
 func (c *ClickHouse) read(ctx context.Context, t *table, database, name string) error {
 	answer, err := c.query(ctx, "SELECT name, type FROM system.columns WHERE database = "+literal(database)+" AND table = "+literal(name)+
 		" FORMAT JSONEachRow")
@@ -107,12 +107,12 @@ func (c *ClickHouse) read(ctx context.Context, t *table, database, name string) 
 		t.types[column.Name] = column.Type
 	}
 	if _, ours := t.types[PositionColumn]; len(t.types) > 0 && !ours {
-		return fmt.Errorf("%w: %s is not one that Daymill made: name another schema, or drop it", ErrTable, t.name)
+		return fmt.Errorf("%w: %s was not created by Daymill: name another schema, or drop the table", ErrTable, t.name)
 	}
 	return nil
 }
 
-// sortingKey are the columns of a table's key.
+// sortingKey returns the columns of a table's key.
 func (c *ClickHouse) sortingKey(ctx context.Context, database, name string) ([]string, error) {
 	answer, err := c.query(ctx, "SELECT name FROM system.columns WHERE database = "+literal(database)+" AND table = "+literal(name)+
 		" AND substring(type, 1, 8) != 'Nullable' AND name NOT IN ("+literal(PositionColumn)+", "+literal(DeletedColumn)+") FORMAT JSONEachRow")
@@ -133,7 +133,7 @@ func (c *ClickHouse) sortingKey(ctx context.Context, database, name string) ([]s
 	return key, nil
 }
 
-// columns are those of the source, and what else the row has.
+// columns returns the columns of the source, and any other columns that the row has.
 func (c *ClickHouse) columns(ctx context.Context, one change.Change, row map[string]any) (columns []sink.Column, err error) {
 	if c.config.Columns != nil {
 		if columns, err = c.config.Columns(ctx, one); err != nil {
@@ -146,7 +146,7 @@ func (c *ClickHouse) columns(ctx context.Context, one change.Change, row map[str
 	}
 	key, err := sink.Row(one.Key)
 	if err != nil {
-		return nil, &refusal{reason: "the row cannot be written: its key is no JSON object"}
+		return nil, &refusal{reason: "the row cannot be written: its key is not a JSON object"}
 	}
 	for _, values := range []map[string]any{key, row} {
 		for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -158,7 +158,7 @@ func (c *ClickHouse) columns(ctx context.Context, one change.Change, row map[str
 	return columns, nil
 }
 
-// make makes what is missing: the database, the table, columns. Another shard may do the same at the same time.
+// make creates what is missing: the database, the table, columns. Another shard may do the same at the same time.
 func (c *ClickHouse) make(ctx context.Context, t *table, database string, columns []sink.Column) error {
 	var definitions []string
 	for _, column := range columns {
@@ -184,7 +184,7 @@ func (c *ClickHouse) make(ctx context.Context, t *table, database string, column
 		return nil
 	}
 	if err := c.send(ctx, "CREATE DATABASE IF NOT EXISTS "+quote(database), nil); err != nil {
-		return fmt.Errorf("make the target database: %w", err)
+		return fmt.Errorf("create the target database: %w", err)
 	}
 	engine, settings := "ReplacingMergeTree("+PositionColumn+")", ""
 	if c.version.atLeast(23, 2) {
@@ -196,7 +196,7 @@ func (c *ClickHouse) make(ctx context.Context, t *table, database string, column
 	definitions = append(definitions, PositionColumn+" UInt64", DeletedColumn+" UInt8 DEFAULT 0")
 	err := c.send(ctx, "CREATE TABLE IF NOT EXISTS "+t.name+" ("+strings.Join(definitions, ", ")+") ENGINE = "+engine+" ORDER BY ("+t.keyColumns()+")"+settings, nil)
 	if err != nil {
-		return fmt.Errorf("make the target table: %w", err)
+		return fmt.Errorf("create the target table: %w", err)
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (t *table) keyColumns() string {
 
 var numericPattern = regexp.MustCompile(`^numeric\((\d+),(\d+)\)$`)
 
-// typeOf is the type of ClickHouse for one of Postgres's: one that holds every value of it, else String.
+// typeOf returns the ClickHouse type that holds every value of a Postgres type; String if there is none.
 func (c *ClickHouse) typeOf(kind string) string {
 	simple := map[string]string{
 		"smallint": "Int16", "integer": "Int32", "bigint": "Int64", "real": "Float32", "double precision": "Float64",
@@ -232,7 +232,7 @@ func (c *ClickHouse) typeOf(kind string) string {
 	return "String"
 }
 
-// names are the names of a JSON object, in its order.
+// names returns the names in a JSON object, in its order.
 func names(object json.RawMessage) ([]string, error) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	token, err := decoder.Token()
@@ -240,7 +240,7 @@ func names(object json.RawMessage) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil || token != json.Delim('{') {
-		return nil, fmt.Errorf("it is no JSON object: %w", err)
+		return nil, fmt.Errorf("it is not a JSON object: %w", err)
 	}
 	var found []string
 	for decoder.More() {

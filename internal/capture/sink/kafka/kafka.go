@@ -1,5 +1,5 @@
-// Package kafka is a sink that produces changes to Kafka: a record each, with the row's key as its key, so that the changes of a
-// row stay in order within a partition. The producer is idempotent; what is delivered again after a failure has the same
+// Package kafka is a sink that produces one Kafka record per change, with the row's key as the record's key, so that the changes of a
+// row stay in order within a partition. The producer is idempotent. A change that is delivered again after a failure has the same
 // position in its headers.
 package kafka
 
@@ -26,7 +26,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/template"
 )
 
-// ErrConfig says that a Kafka sink cannot be made as it is configured.
+// ErrConfig says that the configuration of a Kafka sink cannot be used.
 var ErrConfig = errors.New("the Kafka sink cannot be used")
 
 // Headers of a record.
@@ -40,20 +40,19 @@ const (
 const (
 	DefaultTimeout  = 30 * time.Second
 	DefaultMaxBytes = 1_000_000
-	// overhead is what a record takes besides its key and value, about.
+	// overhead is about how many bytes a record has in addition to its key and value.
 	overhead = 512
 )
 
-// Config says which Kafka. Only URL has no default.
+// Config configures the sink. Only URL has no default.
 type Config struct {
-	// URL is kafka://user:password@host:9092,host2:9092?sasl=scram-sha-512, or kafkas:// for TLS. sasl is plain if it is
-	// missing.
+	// URL is kafka://user:password@host:9092,host2:9092?sasl=scram-sha-512, or kafkas:// for TLS. The default of sasl is plain.
 	URL string
 	// Topic is the topic of a change; <stream>.<schema>.<table> if nil.
 	Topic *template.Template
-	// CreateTopics lets the brokers make topics that are missing, if they are set up for it.
+	// CreateTopics lets the brokers create missing topics, if their configuration allows that.
 	CreateTopics bool
-	MaxBytes     int           // of a record; DefaultMaxBytes if 0. Larger ones are refused.
+	MaxBytes     int           // of a record; DefaultMaxBytes if 0. Larger records are refused.
 	Timeout      time.Duration // for a batch; DefaultTimeout if 0
 }
 
@@ -73,7 +72,7 @@ func Open(config Config) (*Kafka, error) {
 	options = append(options,
 		kgo.ClientID("daymill"), kgo.RecordDeliveryTimeout(config.Timeout), kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(int32(config.MaxBytes)), //nolint:gosec // An option, validated.
-		// Within a batch nothing overtakes, also when a request fails and is sent again.
+		// Keep the order within a batch, also if a request fails and is sent again.
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 	)
 	if config.CreateTopics {
@@ -86,10 +85,10 @@ func Open(config Config) (*Kafka, error) {
 	return &Kafka{config: config, client: client}, nil
 }
 
-// connect reads the URL, of which errors show nothing.
+// connect returns the client's options for a URL. Its errors do not show the URL.
 func connect(text string) ([]kgo.Opt, error) {
 	wrong := fmt.Errorf("%w: write its URL as kafka://user:password@host:9092,host:9092 (kafkas:// for TLS)", ErrConfig)
-	// net/url takes no list of hosts with ports.
+	// net/url does not accept a list of hosts with ports.
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found || (scheme != "kafka" && scheme != "kafkas") {
 		return nil, wrong
@@ -141,7 +140,7 @@ func (k *Kafka) Close() error {
 	return nil
 }
 
-// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+// Sweeps returns true: a sweep is sent like any other change.
 func (*Kafka) Sweeps() bool { return true }
 
 // Deliver produces changes, and waits until they are stored.
@@ -177,13 +176,13 @@ func (k *Kafka) Deliver(ctx context.Context, changes []change.Change) ([]sink.Re
 			i := position[result.Record]
 			parked.Refuse(i, changes[i], "Kafka refuses the record", sink.Answer([]byte(result.Err.Error())))
 		default:
-			return nil, fmt.Errorf("Kafka does not take the changes: %w", reason(result.Err))
+			return nil, fmt.Errorf("Kafka does not accept the changes: %w", reason(result.Err))
 		}
 	}
 	return parked.Refusals(), nil
 }
 
-// reason leaves out addresses, but not what is wrong.
+// reason removes the addresses from an error.
 func reason(err error) error {
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Err
@@ -191,7 +190,7 @@ func reason(err error) error {
 	return err
 }
 
-// topicName is what Kafka allows.
+// topicName matches the names that Kafka allows for topics.
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 func (k *Kafka) record(c change.Change) (*kgo.Record, error) {
@@ -206,7 +205,7 @@ func (k *Kafka) record(c change.Change) (*kgo.Record, error) {
 		}
 	}
 	if !topicName.MatchString(topic) || topic == "." || topic == ".." {
-		return nil, fmt.Errorf("%q is no name of a topic, which has letters, digits, dots, dashes and underscores only: set topic", topic)
+		return nil, fmt.Errorf("%q is not a name for a topic, which can only have letters, digits, dots, dashes and underscores: set topic", topic)
 	}
 	document, err := sink.Document(c)
 	if err != nil {
@@ -219,7 +218,7 @@ func (k *Kafka) record(c change.Change) (*kgo.Record, error) {
 	if size := len(key) + len(document) + len(topic) + overhead; size > k.config.MaxBytes {
 		return nil, fmt.Errorf("its record has %d bytes, and %d are allowed", size, k.config.MaxBytes)
 	}
-	// The client takes a record's own timestamp for when it was handed over, and an old one for one that has timed out.
+	// The record has no timestamp of the change: the client would take it as the time of delivery, and an old one as timed out.
 	return &kgo.Record{
 		Topic: topic, Key: key, Value: document,
 		Headers: []kgo.RecordHeader{

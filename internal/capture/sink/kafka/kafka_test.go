@@ -125,7 +125,7 @@ func TestKafka(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newCluster(t) })
 }
 
-// TestKafka_Topic: a table whose name is no topic's is refused, and so is what follows of its key.
+// TestKafka_Topic: a change of a table whose name cannot be a topic is refused, and so are the changes of its key that follow.
 func TestKafka_Topic(t *testing.T) {
 	t.Parallel()
 	s := newCluster(t).Open(t)
@@ -133,12 +133,12 @@ func TestKafka_Topic(t *testing.T) {
 		first, second := sinktest.Insert(1, 1), sinktest.Update(2, 1)
 		first.Table, second.Table = table, table
 		if table == ".." {
-			continue // It is app.public... here.
+			continue // Its topic is app.public..., which Kafka allows.
 		}
 		refusals, err := s.Deliver(t.Context(), []change.Change{first, second})
 		require.NoError(t, err)
 		require.Len(t, refusals, 2)
-		require.Contains(t, refusals[0].Reason, "is no name of a topic")
+		require.Contains(t, refusals[0].Reason, "is not a name for a topic")
 	}
 }
 

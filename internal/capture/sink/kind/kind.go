@@ -1,5 +1,5 @@
 // Package kind lists the kinds of sinks, with the settings of each kind, their checks, and how to open a sink. Settings contain no
-// secrets: a setting that may be secret is the name of an environment variable, which is read when the sink is opened.
+// secrets: for a setting that may be secret, they have the name of an environment variable, which is read when the sink is opened.
 package kind
 
 import (
@@ -26,7 +26,7 @@ import (
 	database "github.com/daymill/daymill/internal/postgres"
 )
 
-// The kinds there are.
+// The kinds of sinks.
 const (
 	Webhook  = "webhook"
 	Redis    = "redis"
@@ -68,8 +68,8 @@ type Settings struct {
 	Subject      string   `json:"subject,omitempty"`
 	Schema       string   `json:"schema,omitempty"`
 
-	// OnSchemaChange is what happens where a table's columns change in another way than by a new one: OnChangeContinue or
-	// OnChangePause; if empty, it pauses sinks that keep a table or an index, and nobody else.
+	// OnSchemaChange is what to do if a table's columns change in other ways than by a new column: OnChangeContinue or OnChangePause. If
+	// empty, sinks that keep a table or an index are paused, and others continue.
 	OnSchemaChange string `json:"on_schema_change,omitempty"`
 }
 
@@ -110,7 +110,7 @@ type Problem struct {
 	Err   error
 }
 
-// Check says what is wrong with the settings of a kind, without reading the environment.
+// Check returns the mistakes in the settings of a kind. It does not read the environment.
 func Check(kind string, s Settings) []Problem {
 	var problems []Problem
 	wrong := func(field string, err error) {
@@ -120,8 +120,8 @@ func Check(kind string, s Settings) []Problem {
 	}
 	for _, named := range []struct{ field, text string }{{"url", s.URL}, {"secret", s.Secret}} {
 		if _, ok := Variable(named.text); !ok && (named.text != "" || named.field == "url" && kind != Poll) {
-			// What stands there may be a secret: it is not quoted.
-			wrong(named.field, fmt.Errorf("write the name of an environment variable, such as $%s_%s: settings are stored, and hold no secrets",
+			// The value may be a secret, so do not quote it.
+			wrong(named.field, fmt.Errorf("write the name of an environment variable, such as $%s_%s: settings are stored, so they must not contain secrets",
 				strings.ToUpper(kind), strings.ToUpper(named.field)))
 		}
 	}
@@ -144,7 +144,7 @@ func Check(kind string, s Settings) []Problem {
 	case kind == Search && s.Index == "":
 		wrong("kind", errors.New("say which index: index: orders")) //nolint:dupword // The second is the setting.
 	case kind == Poll && (len(s.Columns)+len(s.Without)+len(s.Rename) > 0 || s.Condition != ""):
-		wrong("kind", errors.New("a poller gets whole changes: choose them by tables and ops"))
+		wrong("kind", errors.New("a poller receives whole changes: select them with tables and ops"))
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}
@@ -152,7 +152,7 @@ func Check(kind string, s Settings) []Problem {
 		wrong("on_schema_change", errors.New("write on_schema_change: continue, or pause"))
 	}
 	if s.MaxLen < 0 {
-		wrong("max_len", errors.New("give a number of entries, or 0 for no bound"))
+		wrong("max_len", errors.New("give a number of entries, or 0 for no limit"))
 	}
 	for _, one := range []struct {
 		field  string
@@ -174,7 +174,7 @@ func Check(kind string, s Settings) []Problem {
 type Opened struct {
 	sink.Sink
 
-	// Once says that it is in the log's own database, and delivers in the transaction that moves the position.
+	// Once reports that the sink is in the log's own database, and delivers in the transaction that moves the position.
 	Once  bool
 	close func()
 }
@@ -194,7 +194,7 @@ func (o *Opened) Sweeps() bool {
 	return is && sweeper.Sweeps()
 }
 
-// DeliverTx delivers in a transaction of the log's, where Once is set.
+// DeliverTx delivers in a transaction of the log's database. Once must be true.
 func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	target, ok := o.Sink.(*postgres.Postgres)
 	if !ok {
@@ -205,12 +205,12 @@ func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Chan
 
 // Environment has what is needed to open a sink, in addition to its settings.
 type Environment struct {
-	Lookup func(name string) (string, bool) // of environment variables, as os.LookupEnv
-	DB     *database.DB                     // the log's
+	Lookup func(name string) (string, bool) // looks up an environment variable, like os.LookupEnv
+	DB     *database.DB                     // the log's database
 	URL    string                           // of DB
 }
 
-// Open opens a sink. Errors name environment variables, and never what is in them.
+// Open opens a sink. Errors have the names of environment variables, never their values.
 func Open(ctx context.Context, kind string, s Settings, env Environment) (*Opened, error) {
 	if problems := Check(kind, s); len(problems) > 0 {
 		return nil, fmt.Errorf("%w: %s: %w", ErrSettings, problems[0].Field, problems[0].Err)
@@ -295,8 +295,8 @@ func openPostgres(ctx context.Context, s Settings, url string, env Environment) 
 	return &Opened{Sink: postgres.New(config), close: db.Close}, nil
 }
 
-// same reports whether two URLs lead to one database. If it is the same by two names, rows are delivered at least once, as
-// to any other.
+// same reports whether two URLs lead to the same database. If they name it in two ways, same returns false, and rows are delivered at
+// least once, as to any other database.
 func same(url, other string) bool {
 	a, errA := database.ParseURL(url)
 	b, errB := database.ParseURL(other)

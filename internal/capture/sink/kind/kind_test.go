@@ -41,7 +41,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpened_Sweeps: a consumer is told of the rows that a snapshot has not found where its sink can delete them.
+// TestOpened_Sweeps: a consumer receives sweeps if its sink can delete the rows that a snapshot did not find.
 func TestOpened_Sweeps(t *testing.T) {
 	t.Parallel()
 	for name, sweeps := range map[string]bool{kind.Postgres: true, kind.Redis: false, kind.Search: false, kind.Webhook: true, kind.ClickHouse: true} {
@@ -58,12 +58,12 @@ func TestOpened_Sweeps(t *testing.T) {
 	}
 }
 
-// TestOpen_Secret: what is in the environment is in no error, and in no settings as they are stored.
+// TestOpen_Secret: values of environment variables are neither in errors nor in stored settings.
 func TestOpen_Secret(t *testing.T) {
 	t.Parallel()
 	for _, name := range kind.Names() {
 		if name == kind.Poll {
-			continue // It has no URL.
+			continue // A poller has no URL.
 		}
 		_, err := kind.Open(t.Context(), name, settings(name), environment(nil))
 		require.ErrorContains(t, err, "the environment variable URL is not set", name)

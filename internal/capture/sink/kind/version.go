@@ -19,7 +19,7 @@ const (
 	OnChangePause    = "pause"
 )
 
-// pauses reports whether a sink of a kind is paused for a change that adding a column does not follow.
+// pauses reports whether a sink of a kind is paused before a change of columns that a new column does not handle.
 func (s Settings) pauses(kind string) bool {
 	if s.OnSchemaChange != "" {
 		return s.OnSchemaChange == OnChangePause
@@ -27,7 +27,7 @@ func (s Settings) pauses(kind string) bool {
 	return kind == Postgres || kind == ClickHouse || kind == Search
 }
 
-// sends reports whether a column of the source is sent, as far as the settings say. Those of the key always are.
+// sends reports whether the settings say that a column of the source is sent. Columns of the key are always sent.
 func (s Settings) sends(name string) bool {
 	if len(s.Columns) > 0 {
 		return slices.Contains(s.Columns, name)
@@ -35,13 +35,13 @@ func (s Settings) sends(name string) bool {
 	return !slices.Contains(s.Without, name)
 }
 
-// Column is the name under which a sink gets a column; false if it does not. Those of the key are always sent.
+// Column returns the name under which a sink receives a column; false if it does not. Columns of the key are always sent.
 func (s Settings) Column(name string, isKey bool) (string, bool) {
 	return s.renamed(name), isKey || s.sends(name)
 }
 
-// Judge says why a sink has to pause before a change, whose table had other columns in the version that it has accepted, and what
-// fixes that; empty if it continues.
+// Judge says why a sink has to pause before a change whose table has other columns than in the accepted version, and how to fix that;
+// empty if the sink continues.
 func Judge(ctx context.Context, on database.DBTX, name, kind string, s Settings, c change.Change, accepted int) (string, error) {
 	if !s.pauses(kind) {
 		return "", nil
@@ -64,7 +64,7 @@ func Judge(ctx context.Context, on database.DBTX, name, kind string, s Settings,
 		"then run `daymill sink resume " + name + "`", nil
 }
 
-// fix is what makes the target fit, as the beginning of a sentence.
+// fix returns how to adapt the target, as the beginning of a sentence.
 func (s Settings) fix(kind string, c change.Change, breaking []version.Difference) string {
 	switch kind {
 	case Postgres:
@@ -83,7 +83,7 @@ func (s Settings) fix(kind string, c change.Change, breaking []version.Differenc
 	case Search:
 		return "change the index's mapping, or make a new index and name it in daymill.yaml, "
 	default:
-		return "see that the receiver can take it, "
+		return "make sure that the receiver can handle the change, "
 	}
 }
 

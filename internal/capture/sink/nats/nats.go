@@ -20,26 +20,26 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 )
 
-// ErrConfig says that a NATS sink cannot be made as it is configured.
+// ErrConfig says that the configuration of a NATS sink cannot be used.
 var ErrConfig = errors.New("the NATS sink cannot be used")
 
 // Defaults of Config.
 const (
 	DefaultSubject = "daymill"
 	DefaultTimeout = 30 * time.Second
-	// window is for how long a stream that is made here drops repeats.
+	// window is how long a stream that connect creates drops duplicates.
 	window = time.Hour
 )
 
-// HeaderPosition is the header of a message with the position.
+// HeaderPosition is the header that has the position of a message.
 const HeaderPosition = "Daymill-Position"
 
-// Config says which NATS. Only URL has no default.
+// Config configures the sink. Only URL has no default.
 type Config struct {
 	URL string // nats://user:password@host:4222, or tls://
-	// Subject is what subjects begin with: <subject>.<stream>.<schema>.<table>. DefaultSubject if empty.
+	// Subject is the beginning of subjects: <subject>.<stream>.<schema>.<table>. DefaultSubject if empty.
 	Subject string
-	// Stream is the JetStream stream to make if it is missing, over all those subjects; none is made if empty.
+	// Stream is the JetStream stream to create over those subjects if it is missing; none is created if empty.
 	Stream  string
 	Timeout time.Duration // for a batch; DefaultTimeout if 0
 }
@@ -76,7 +76,7 @@ func (n *NATS) Close() error {
 	return nil
 }
 
-// connect connects if there is no connection, and makes the stream.
+// connect connects if there is no connection, and creates the stream.
 func (n *NATS) connect(ctx context.Context) error {
 	if n.conn != nil && n.conn.IsConnected() {
 		return nil
@@ -86,7 +86,7 @@ func (n *NATS) connect(ctx context.Context) error {
 		n.conn = nil
 	}
 	conn, err := nats.Connect(n.config.URL, nats.Name("daymill"), nats.Timeout(min(n.config.Timeout, 5*time.Second)),
-		// What a broken connection buffered is delivered again here: it must not come from there too.
+		// Changes that a broken connection buffered are delivered again: the connection must not send them as well.
 		nats.NoReconnect())
 	if err != nil {
 		return fmt.Errorf("the NATS server cannot be reached: %w", reason(err))
@@ -103,25 +103,25 @@ func (n *NATS) connect(ctx context.Context) error {
 		})
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			conn.Close()
-			return fmt.Errorf("make the stream %q: %w", n.config.Stream, reason(err))
+			return fmt.Errorf("create the stream %q: %w", n.config.Stream, reason(err))
 		}
 	}
 	n.conn, n.stream = conn, stream
 	return nil
 }
 
-// pending is a message that was published, and is not known to be stored.
+// pending is a message that was published and may not be stored yet.
 type pending struct {
 	index  int
 	change change.Change
 	future jetstream.PubAckFuture
 }
 
-// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+// Sweeps returns true: a sweep is sent like any other change.
 func (*NATS) Sweeps() bool { return true }
 
-// Deliver publishes changes, and waits until they are stored. A change is published when the one before it of its key is stored:
-// else the server could store the later one, and drop it as a repeat when both come again after the earlier one.
+// Deliver publishes changes, and waits until they are stored. It publishes a change only after the previous change of its key is stored:
+// otherwise the server could store only the later one, and drop it as a duplicate when both are published again in order.
 func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.config.Timeout)
 	defer cancel()
@@ -162,10 +162,10 @@ func (n *NATS) Deliver(ctx context.Context, changes []change.Change) ([]sink.Ref
 	return parked.Refusals(), nil
 }
 
-// tooLarge is the server's code for a message that the stream does not take, and no other one.
+// tooLarge is the server's code for a message that is too large for the stream. No other error has it.
 const tooLarge jetstream.ErrorCode = 10054
 
-// await waits until messages are stored, or refused for good.
+// await waits until messages are stored, or permanently refused.
 func (n *NATS) await(ctx context.Context, published []pending, closed <-chan nats.Status, parked *sink.Parked) error {
 	for _, one := range published {
 		select {
@@ -175,7 +175,7 @@ func (n *NATS) await(ctx context.Context, published []pending, closed <-chan nat
 			if !errors.As(err, &refused) || refused.ErrorCode != tooLarge {
 				return n.broken(err)
 			}
-			parked.Refuse(one.index, one.change, "its message is larger than the JetStream stream takes", refused.Description)
+			parked.Refuse(one.index, one.change, "its message is larger than the JetStream stream allows", refused.Description)
 		case <-closed:
 			return n.broken(nats.ErrConnectionClosed)
 		case <-ctx.Done():
@@ -185,17 +185,17 @@ func (n *NATS) await(ctx context.Context, published []pending, closed <-chan nat
 	return nil
 }
 
-// broken drops the connection, so that nothing of this batch arrives after what is delivered next.
+// broken drops the connection, so that no message of this batch arrives after the next delivery.
 func (n *NATS) broken(err error) error {
 	n.conn.Close()
 	n.conn = nil
 	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("no JetStream stream takes the subjects %s.>: make one, or set stream", n.config.Subject)
+		return fmt.Errorf("no JetStream stream has the subjects %s.>: create one, or set stream", n.config.Subject)
 	}
-	return fmt.Errorf("the NATS server does not take the changes: %w", reason(err))
+	return fmt.Errorf("the NATS server does not accept the changes: %w", reason(err))
 }
 
-// reason leaves out addresses, but not what is wrong.
+// reason removes the addresses from an error.
 func reason(err error) error {
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Err
@@ -203,7 +203,7 @@ func reason(err error) error {
 	return err
 }
 
-// escape writes a name as one token of a subject: what is not a letter, a digit, a dash or an underscore as %XX.
+// escape writes a name as one token of a subject. All characters except letters, digits, dashes and underscores become %XX.
 func escape(name string) string {
 	var token strings.Builder
 	for _, b := range []byte(name) {
@@ -227,7 +227,7 @@ func (n *NATS) message(c change.Change) (*nats.Msg, error) {
 	message.Header.Set(jetstream.MsgIDHeader, sink.ID(c))
 	message.Header.Set(HeaderPosition, strconv.FormatInt(c.Position, 10))
 	if size, most := int64(message.Size()), n.conn.MaxPayload(); size > most {
-		return nil, fmt.Errorf("its message has %d bytes, and the server takes %d", size, most)
+		return nil, fmt.Errorf("its message has %d bytes, and the server allows %d", size, most)
 	}
 	return message, nil
 }

@@ -110,7 +110,7 @@ func TestNATS(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newTarget(t) })
 }
 
-// TestNATS_Repeats: the server drops what it has.
+// TestNATS_Repeats: the server drops messages that it already has.
 func TestNATS_Repeats(t *testing.T) {
 	t.Parallel()
 	n := newTarget(t)
@@ -121,8 +121,8 @@ func TestNATS_Repeats(t *testing.T) {
 	require.Len(t, n.messages(t), 2)
 }
 
-// TestNATS_Order: while the server does not take a change, no later one of its key is stored: it would be dropped as a repeat when
-// both come again, and stay before the earlier one.
+// TestNATS_Order: while the server does not accept a change, no later change of its key is stored: when both are published again, it
+// would be dropped as a duplicate, and stay before the earlier one.
 func TestNATS_Order(t *testing.T) {
 	t.Parallel()
 	n := newTarget(t)
@@ -148,7 +148,7 @@ func TestNATS_Order(t *testing.T) {
 	refusals, err := s.Deliver(t.Context(), changes)
 	require.NoError(t, err)
 	require.Equal(t, []int{1, 2}, []int{refusals[0].Index, refusals[1].Index})
-	require.Contains(t, refusals[0].Reason, "larger than the JetStream stream takes")
+	require.Contains(t, refusals[0].Reason, "larger than the JetStream stream allows")
 	positions := func() (all []string) {
 		for _, message := range n.messages(t) {
 			all = append(all, message.Headers().Get(nats.HeaderPosition))
@@ -161,7 +161,7 @@ func TestNATS_Order(t *testing.T) {
 	require.Equal(t, []string{"1", "2", "5", "3", "4"}, positions())
 }
 
-// TestNATS_Subject: a table's name is one token, whatever it holds.
+// TestNATS_Subject: a table's name is one token, whatever characters it has.
 func TestNATS_Subject(t *testing.T) {
 	t.Parallel()
 	n := newTarget(t)
@@ -171,11 +171,11 @@ func TestNATS_Subject(t *testing.T) {
 	require.Equal(t, "daymill.app.public.a%2Eb%3E%20%2A%0D%0A", n.messages(t)[0].Subject())
 }
 
-// TestNATS_NoStream says what is missing.
+// TestNATS_NoStream: the error says which stream is missing.
 func TestNATS_NoStream(t *testing.T) {
 	t.Parallel()
 	_, err := newTarget(t).open(t, "").Deliver(t.Context(), []change.Change{sinktest.Insert(1, 1)})
-	require.ErrorContains(t, err, "no JetStream stream takes the subjects daymill.>: make one, or set stream")
+	require.ErrorContains(t, err, "no JetStream stream has the subjects daymill.>: create one, or set stream")
 }
 
 func TestOpen_Refused(t *testing.T) {

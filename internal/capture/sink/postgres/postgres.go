@@ -1,6 +1,6 @@
 // Package postgres is a sink that keeps tables in Daymill's own or another Postgres equal to the rows of a stream. It creates and extends
-// the tables. Each row has the position of its last change, and a deleted row leaves a tombstone for a while, so a batch may arrive
-// twice. If the log is in the same database, its position moves in the same transaction.
+// the tables. Each row stores the position of its last change, and a deleted row leaves a tombstone for a while, so it is safe to deliver
+// a batch twice. If the log is in the same database, its position moves in the same transaction.
 package postgres
 
 import (
@@ -27,34 +27,34 @@ const (
 	TombstoneTable = "_daymill_tombstone"
 )
 
-// DefaultTombstones is for how long a deleted row is remembered.
+// DefaultTombstones is how long the tombstone of a deleted row is kept.
 const DefaultTombstones = 24 * time.Hour
 
-// ErrTable says that a target table is somebody else's, or has other keys.
+// ErrTable says that Daymill did not create a target table, or that the table has another key.
 var ErrTable = errors.New("the target table cannot be used")
 
 // Column is a column of a source table.
 type Column = sink.Column
 
-// Config says where rows go.
+// Config configures the sink. DB has no default.
 type Config struct {
 	DB *database.DB
-	// Schema is the target schema; the source's if empty. It is made if it is missing.
+	// Schema is the target schema; the source's schema if empty. It is created if it is missing.
 	Schema string
-	// Columns returns the columns of a change's table at that change. Where nil, or if it returns none, they are made of
-	// the row's JSON.
+	// Columns returns the columns of a change's table at that change. If Columns is nil or returns none, they are derived from the row's
+	// JSON.
 	Columns func(ctx context.Context, c change.Change) ([]Column, error)
-	// Tombstones is for how long a deleted row is remembered; DefaultTombstones if 0.
+	// Tombstones is how long the tombstone of a deleted row is kept; DefaultTombstones if 0.
 	Tombstones time.Duration
-	// Repair also writes over rows that have the same position as a change: those that somebody else has changed since.
+	// Repair also overwrites rows that have the same position as a change, because somebody else may have modified them since.
 	Repair bool
 }
 
 // Postgres writes rows.
 type Postgres struct {
 	config Config
-	tables map[string]*table // by the source's name
-	// populate has all rows read by jsonb_populate_record; for tests that compare the two ways.
+	tables map[string]*table // by the name of the source table
+	// populate makes the sink read all rows with jsonb_populate_record, for tests that compare the two ways.
 	populate bool
 }
 
@@ -64,7 +64,7 @@ func New(config Config) *Postgres {
 	return &Postgres{config: config, tables: map[string]*table{}}
 }
 
-// Sweeps says that rows which a snapshot has not found are deleted.
+// Sweeps returns true: a sweep deletes the rows that a snapshot did not find.
 func (*Postgres) Sweeps() bool { return true }
 
 // Close does nothing, because the database belongs to the caller.
@@ -77,21 +77,21 @@ func (p *Postgres) Deliver(ctx context.Context, changes []change.Change) (refusa
 		return err
 	})
 	if err != nil {
-		p.tables = map[string]*table{} // What was made with the transaction is gone with it.
+		p.tables = map[string]*table{} // Tables that the transaction created were rolled back with it.
 		return nil, failure(err)
 	}
 	return refusals, nil
 }
 
-// Make makes the table that a change would be written to, or extends it, without writing the change.
+// Make creates or extends the table that a change belongs to, without writing the change.
 func (p *Postgres) Make(ctx context.Context, tx pgx.Tx, c change.Change) error {
 	if _, err := p.table(ctx, tx, c, nil); err != nil {
-		return fmt.Errorf("make the target table: %w", err)
+		return fmt.Errorf("create the target table: %w", err)
 	}
 	return nil
 }
 
-// DeliverTx writes changes in the caller's transaction, which is one of Config.DB.
+// DeliverTx writes changes in the caller's transaction, which must be one of Config.DB.
 func (p *Postgres) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	collapsed, err := sink.Collapse(changes)
 	if err != nil {
@@ -130,10 +130,10 @@ func (p *Postgres) halve(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 	return p.halve(ctx, tx, changes[middle:], parked)
 }
 
-// errRow is a change that cannot be written, whatever the target.
+// errRow says that a change cannot be written to any target.
 var errRow = errors.New("the row cannot be written")
 
-// refusal reports whether an error is a row's own, and what it says.
+// refusal reports whether the row causes an error, and if so returns the reason and the server's answer.
 func refusal(err error) (reason, answer string, is bool) {
 	if errors.Is(err, errRow) {
 		return err.Error(), "", true
@@ -197,7 +197,7 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 	return nil
 }
 
-// failure returns an error without values of rows that the server quotes.
+// failure returns an error without the values of rows that the server's message has.
 func failure(err error) error {
 	if code := database.Code(err); code != "" {
 		return fmt.Errorf("the target Postgres answered %s: %s", code, message(err))
@@ -205,13 +205,13 @@ func failure(err error) error {
 	return fmt.Errorf("write to the target Postgres: %w", err)
 }
 
-// row is a change as written.
+// row is a change as it is written.
 type row struct {
 	op       change.Op
 	position int64
 	key      string
-	columns  []string // that it has, sorted
-	// texts are their values, and nothing for those in slow, which jsonb_populate_record has to read, of the object rest.
+	columns  []string // that the change has, sorted
+	// texts are the values of columns; nil for those in slow. Only jsonb_populate_record can read the slow ones, from the object rest.
 	texts []*string
 	slow  []string
 	rest  string
@@ -223,7 +223,7 @@ func parse(c change.Change) (values map[string]json.RawMessage, err error) {
 		return nil, nil //nolint:nilnil // There is no row.
 	}
 	if err := json.Unmarshal(c.New, &values); err != nil || values == nil {
-		return nil, fmt.Errorf("%w: it is no JSON object", errRow)
+		return nil, fmt.Errorf("%w: it is not a JSON object", errRow)
 	}
 	return values, nil
 }

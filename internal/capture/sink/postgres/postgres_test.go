@@ -87,13 +87,13 @@ func TestPostgres(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newTarget(t) })
 }
 
-// TestPostgres_Tombstones: an older change of a row stays away after each of its deletions, the last of which counts.
+// TestPostgres_Tombstones: after deletions of a row, a change that is older than the last deletion has no effect.
 func TestPostgres_Tombstones(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
 	s := p.Open(t)
 	for _, one := range []change.Change{sinktest.Insert(1, 1), sinktest.Delete(2, 1), sinktest.Insert(5, 1), sinktest.Delete(10, 1)} {
-		sinktest.Deliver(t, s, one) // Changes of one batch are made one.
+		sinktest.Deliver(t, s, one) // Changes of the same key in one batch are collapsed.
 	}
 	sinktest.Deliver(t, s, sinktest.Insert(5, 1)) // It is delivered again.
 	require.Empty(t, p.Rows(t))
@@ -104,7 +104,7 @@ func TestPostgres_Tombstones(t *testing.T) {
 	require.Equal(t, map[string]int64{"1": 11}, p.Rows(t))
 }
 
-// TestPostgres_Foreign: a table that is not Daymill's is not written to, and that is no change's fault.
+// TestPostgres_Foreign: Daymill does not write to a table that it did not create, and refuses no change because of it.
 func TestPostgres_Foreign(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -112,10 +112,10 @@ func TestPostgres_Foreign(t *testing.T) {
 	require.NoError(t, err)
 	_, err = postgres.New(postgres.Config{DB: p.pool}).Deliver(t.Context(), []change.Change{sinktest.Insert(1, 1)})
 	require.ErrorIs(t, err, postgres.ErrTable)
-	require.ErrorContains(t, err, `"public"."orders" is not one that Daymill made`)
+	require.ErrorContains(t, err, `"public"."orders" was not created by Daymill`)
 }
 
-// TestPostgres_Evolve: a new column is added, with its type, if it is known, and a type that the target does not have is text.
+// TestPostgres_Evolve: a new column is added with its type if that is known; a type that the target does not have becomes text.
 func TestPostgres_Evolve(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -149,7 +149,7 @@ func TestPostgres_Evolve(t *testing.T) {
 	require.JSONEq(t, `{"a": [1]}`, surprise)
 }
 
-// TestPostgres_Index: a target of an earlier release gets the indexes that a new one has.
+// TestPostgres_Index: a target that an earlier release created gets the indexes of a new one.
 func TestPostgres_Index(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -162,7 +162,7 @@ func TestPostgres_Index(t *testing.T) {
 	require.True(t, exists)
 }
 
-// TestPostgres_Once: in the caller's transaction, rows are there with what else it does, or not at all.
+// TestPostgres_Once: rows are committed or rolled back with the rest of the caller's transaction.
 func TestPostgres_Once(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -180,7 +180,7 @@ func TestPostgres_Once(t *testing.T) {
 	require.Equal(t, map[string]int64{"1": 1}, p.Rows(t))
 }
 
-// TestPostgres_Truncate: rows from before a truncate go, and do not come back with a repeat.
+// TestPostgres_Truncate: rows from before a truncate are deleted, and do not come back when they are delivered again.
 func TestPostgres_Truncate(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -195,14 +195,14 @@ func TestPostgres_Truncate(t *testing.T) {
 	sinktest.Deliver(t, s, changes[:2]...)
 	require.Equal(t, map[string]int64{"2": 4, "3": 5}, p.Rows(t))
 
-	again := p.open() // It knows nothing yet, and a truncate has no key.
+	again := p.open() // It has not read the table yet, and a truncate has no key.
 	truncate.Position = 6
 	sinktest.Deliver(t, again, truncate, sinktest.Insert(7, 1))
 	sinktest.Deliver(t, again, sinktest.Update(8, 1))
 	require.Equal(t, map[string]int64{"1": 8}, p.Rows(t))
 }
 
-// TestPostgres_Unchanged: a column that an update did not touch keeps the value that it has.
+// TestPostgres_Unchanged: a column that an update did not touch keeps its value.
 func TestPostgres_Unchanged(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -218,7 +218,7 @@ func TestPostgres_Unchanged(t *testing.T) {
 	require.Equal(t, []string{"c", "a"}, []string{status, note})
 }
 
-// TestPostgres_Concurrent: several shards find the same table missing, and no change is blamed for it.
+// TestPostgres_Concurrent: several shards create the same missing table, and refuse no change because of it.
 func TestPostgres_Concurrent(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)

@@ -16,25 +16,25 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 )
 
-// table is a target table, as far as it is known.
+// table is what is known of a target table.
 type table struct {
 	name       string // quoted
-	source     string // schema and table of the source, as tombstones name it
+	source     string // schema and table of the source, as in the tombstones
 	tombstones string // quoted
 	key        []string
 	columns    map[string]bool
 	types      map[string]string // of columns, as a cast names them, without a length
-	version    int               // of the source's schema that it was made or extended for
-	older      string            // the operator by which a row's position is less than a change's that is written over it
-	newer      string            // and the one by which a tombstone's position keeps a change out
+	version    int               // of the source's schema that the table was created or extended for
+	older      string            // operator: a change overwrites a row if the row's position is older than the change's
+	newer      string            // operator: a tombstone keeps a change out if its position is newer than the change's
 }
 
-// tableError is an error of making or reading a table, which is no row's.
+// tableError is an error of creating or reading a table. No row causes it.
 type tableError struct{ error }
 
 func (e *tableError) Unwrap() error { return e.error }
 
-// message is what a server says, without the values that it quotes in the detail.
+// message returns the server's message, without the detail, which may have values.
 func message(err error) string {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return server.Message
@@ -52,21 +52,21 @@ func quoteAll(names []string) []string {
 	return quoted
 }
 
-// table returns the target of a change, which it makes or extends if that is needed.
+// table returns the target table of a change, and creates or extends it if needed.
 func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values map[string]json.RawMessage) (*table, error) {
 	source := quote(c.Schema, c.Table)
 	t := p.tables[source]
-	// One that a truncate or a sweep has looked up has no key.
+	// A table that a truncate or a sweep has looked up has no key.
 	keyless := c.Op == change.Truncate || c.Op == change.Sweep
 	if t != nil && t.version >= c.SchemaVersion && t.has(values) && (len(t.key) > 0 || keyless) {
 		return t, nil
 	}
 	key, err := names(c.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its key is no JSON object", errRow)
+		return nil, fmt.Errorf("%w: its key is not a JSON object", errRow)
 	}
 	if t != nil && len(key) == 0 {
-		return t, nil // A truncate has none.
+		return t, nil // A truncate has no key.
 	}
 	schema := p.config.Schema
 	if schema == "" {
@@ -80,7 +80,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 	if p.config.Repair {
 		t.older, t.newer = "<=", ">"
 	}
-	// Shards make a table one after another: the second one finds it.
+	// Shards create a table one after another, so the second one finds it.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('daymill sink ' || $1, 0))", quote(schema)); err != nil {
 		return nil, &tableError{err}
 	}
@@ -98,7 +98,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 	return t, nil
 }
 
-// has reports whether a row has no columns but those of the table.
+// has reports whether the table has all columns of a row.
 func (t *table) has(values map[string]json.RawMessage) bool {
 	for name := range values {
 		if !t.columns[name] {
@@ -108,7 +108,7 @@ func (t *table) has(values map[string]json.RawMessage) bool {
 	return true
 }
 
-// names are the names of a JSON object, in its order.
+// names returns the names in a JSON object, in its order.
 func names(object json.RawMessage) ([]string, error) {
 	if len(object) == 0 {
 		return nil, nil
@@ -137,7 +137,7 @@ func names(object json.RawMessage) ([]string, error) {
 	return found, nil
 }
 
-// read finds out which columns there are, and of which types. A table that is not Daymill's is left alone.
+// read reads the columns of the table and their types. It returns ErrTable if Daymill did not create the table.
 func (t *table) read(ctx context.Context, tx pgx.Tx, schema, name string) error {
 	rows, err := tx.Query(ctx, `
 		SELECT a.attname, pg_catalog.format_type(a.atttypid, -1)
@@ -155,12 +155,12 @@ func (t *table) read(ctx context.Context, tx pgx.Tx, schema, name string) error 
 		return err
 	}
 	if len(t.columns) > 0 && !t.columns[PositionColumn] {
-		return fmt.Errorf("%w: %s is not one that Daymill made: name another schema, or drop it", ErrTable, t.name)
+		return fmt.Errorf("%w: %s was not created by Daymill: name another schema, or drop the table", ErrTable, t.name)
 	}
 	return nil
 }
 
-// columns are those of the source, or what the row's JSON says of them.
+// columns returns the source's columns or, if these are not known, columns derived from the row's JSON.
 func (p *Postgres) columns(ctx context.Context, c change.Change) ([]Column, error) {
 	var columns []Column
 	known := map[string]bool{}
@@ -176,7 +176,7 @@ func (p *Postgres) columns(ctx context.Context, c change.Change) ([]Column, erro
 	for _, object := range []json.RawMessage{c.Key, c.New} {
 		values, err := sink.Row(object)
 		if err != nil {
-			return nil, fmt.Errorf("%w: it is no JSON object", errRow)
+			return nil, fmt.Errorf("%w: it is not a JSON object", errRow)
 		}
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			if !known[name] {
@@ -188,7 +188,7 @@ func (p *Postgres) columns(ctx context.Context, c change.Change) ([]Column, erro
 	return columns, nil
 }
 
-// guess is a type that takes a value of JSON, and others like it.
+// guess returns a type that can hold a JSON value and similar ones.
 func guess(value any) string {
 	switch value.(type) {
 	case json.Number:
@@ -202,7 +202,7 @@ func guess(value any) string {
 	}
 }
 
-// make makes what is missing: the schema, the tombstones, the table, columns.
+// make creates what is missing: the schema, the tombstones, the table, columns.
 func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, columns []Column) error {
 	var missing []string
 	for _, column := range columns {
@@ -230,15 +230,15 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 		}
 	} else {
 		if len(t.key) == 0 {
-			return nil // A truncate of a table that has no rows here.
+			return nil // A truncate of a table that was never created here.
 		}
 		var exists bool
 		if err := tx.QueryRow(ctx, "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL", schema).Scan(&exists); err != nil {
 			return err
 		}
-		if !exists { // Who may not make schemas may still use one.
+		if !exists { // A role that cannot create schemas can still use one.
 			if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+quote(schema)); err != nil {
-				return fmt.Errorf("make the target schema: %w", err)
+				return fmt.Errorf("create the target schema: %w", err)
 			}
 		}
 		if err := t.remember(ctx, tx, schema); err != nil {
@@ -247,7 +247,7 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 		_, err := tx.Exec(ctx, "CREATE TABLE "+t.name+" ("+strings.Join(missing, ", ")+", "+quote(PositionColumn)+
 			" bigint NOT NULL, PRIMARY KEY ("+strings.Join(quoteAll(t.key), ", ")+"))")
 		if err != nil {
-			return fmt.Errorf("make the target table: %w", err)
+			return fmt.Errorf("create the target table: %w", err)
 		}
 	}
 	if len(missing) == 0 {
@@ -256,8 +256,8 @@ func (t *table) make(ctx context.Context, tx pgx.Tx, schema, name string, column
 	return t.read(ctx, tx, schema, name)
 }
 
-// remember makes the table of tombstones and its indexes, also where an earlier release has made only some of them. It looks first:
-// CREATE INDEX IF NOT EXISTS locks out other shards even if there is nothing to do.
+// remember creates the table of tombstones and its indexes, also if an earlier release has created only some of them. It checks first
+// whether they exist, because CREATE INDEX IF NOT EXISTS locks out other shards even if the index exists.
 func (t *table) remember(ctx context.Context, tx pgx.Tx, schema string) error {
 	var complete bool
 	err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL AND to_regclass($3) IS NOT NULL",
@@ -269,13 +269,13 @@ func (t *table) remember(ctx context.Context, tx pgx.Tx, schema string) error {
 			CREATE INDEX IF NOT EXISTS `+quote(TombstoneTable+"_position")+` ON `+t.tombstones+` (source, position)`)
 	}
 	if err != nil {
-		return fmt.Errorf("make the table of tombstones: %w", err)
+		return fmt.Errorf("create the table of tombstones: %w", err)
 	}
 	return nil
 }
 
-// usable returns a type that the target knows: the same, or text. to_regtype reads a type and nothing else, so what comes
-// back can stand in a statement.
+// usable returns the type if the target has it, else text. to_regtype parses a type and nothing else, so the result is safe to use in a
+// statement.
 func usable(ctx context.Context, tx pgx.Tx, kind string) (string, error) {
 	var known bool
 	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// input is a JSON value as the text that a type's input function reads, nil for NULL; false if only jsonb_populate_record can
-// read it: composite types, domains of arrays, and arrays of composites and of boxes (which semicolons separate).
+// input returns a JSON value as text for a type's input function; nil means NULL. It returns false if only jsonb_populate_record can
+// read the value: composite types, domains of arrays, arrays of composites, and arrays of boxes (which semicolons separate).
 func input(value json.RawMessage, kind string) (text *string, ok bool) {
 	value = bytes.TrimSpace(value)
 	if len(value) == 0 {
@@ -27,7 +27,7 @@ func input(value json.RawMessage, kind string) (text *string, ok bool) {
 	case value[0] != '{' && value[0] != '[':
 		return new(string(value)), true
 	case kind == "text" || kind == "character varying" || kind == "bpchar":
-		return nil, false // Postgres writes the JSON as it likes it.
+		return nil, false // Postgres formats JSON in its own way.
 	case value[0] == '[' && strings.HasSuffix(kind, "[]") && kind != "box[]":
 		var out strings.Builder
 		if !array(&out, value, kind == "json[]" || kind == "jsonb[]") {
@@ -39,8 +39,8 @@ func input(value json.RawMessage, kind string) (text *string, ok bool) {
 	}
 }
 
-// array writes an array of JSON as Postgres reads one; false if it has objects. Elements that are documents of JSON
-// themselves make an array of one dimension, since nothing tells theirs from its own.
+// array writes a JSON array in Postgres's syntax. It returns false if the array has objects. An array whose elements are JSON documents
+// always gets one dimension, because nested arrays may belong to the documents.
 func array(out *strings.Builder, value json.RawMessage, documents bool) bool {
 	var elements []json.RawMessage
 	if json.Unmarshal(value, &elements) != nil {
@@ -81,7 +81,7 @@ func array(out *strings.Builder, value json.RawMessage, documents bool) bool {
 	return true
 }
 
-// quoted is an element of an array.
+// quoted quotes an element of an array.
 func quoted(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

@@ -42,7 +42,7 @@ INSERT INTO public.all_types VALUES (
     '{1,NULL,3}', ARRAY['a,b', 'NULL', NULL, '"q"', '\', ''], '{{1,2},{3,4}}', '{sad,happy}', ARRAY[ROW('x', 1)::address], ARRAY['[1]'::jsonb, '{"a": 1}'],
     '{(1,1),(0,0);(2,2),(1,1)}', '{abc}', '{}', 'it is', NULL);`
 
-// TestPostgres_Types: rows with every type are written as they are, by either way.
+// TestPostgres_Types: rows with every type are written without a change of their values, in both ways.
 func TestPostgres_Types(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -54,7 +54,7 @@ func TestPostgres_Types(t *testing.T) {
 		FROM pg_attribute WHERE attrelid = 'public.all_types'::regclass AND attnum > 0`).Scan(&document))
 	require.NoError(t, json.Unmarshal([]byte(document), &found))
 	columns := make([]postgres.Column, len(found))
-	for i, column := range found { // As Daymill reads them, with a search_path of the system's only.
+	for i, column := range found { // As Daymill reads them, with only the system's schemas in the search_path.
 		switch column.Type {
 		case "mood", "percent", "tags", "address", "mood[]", "address[]":
 			column.Type = "public." + column.Type
@@ -78,12 +78,12 @@ func TestPostgres_Types(t *testing.T) {
 	var values map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal([]byte(want), &values))
 	without := maps.Clone(values)
-	delete(without, "jsonbs") // Which jsonb_populate_record cannot read.
+	delete(without, "jsonbs") // jsonb_populate_record cannot read it.
 	rest, err := json.Marshal(without)
 	require.NoError(t, err)
 	same("slow", postgres.Populate(postgres.New(postgres.Config{DB: p.pool, Schema: "slow", Columns: describe})), rest)
 
-	// Column by column, so that none has another one's way.
+	// Column by column, so that no column is written in the other way because of another one.
 	slow := map[string]bool{}
 	for i, column := range columns[1:] {
 		var kind string
@@ -102,7 +102,7 @@ func TestPostgres_Types(t *testing.T) {
 	require.Equal(t, map[string]bool{"a_tags": true, "an_address": true, "addresses": true, "boxes": true}, slow)
 }
 
-// TestPostgres_TooLong: a value that does not fit is refused, and not cut.
+// TestPostgres_TooLong: a value that is too long is refused, and not truncated.
 func TestPostgres_TooLong(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
@@ -120,7 +120,7 @@ func TestPostgres_TooLong(t *testing.T) {
 	require.Contains(t, refusals[1].Reason, "22026")
 }
 
-// BenchmarkPostgres compares the two ways in which rows are written: batches of 1,000 changes of 100,000 rows.
+// BenchmarkPostgres compares the two ways of writing rows, with batches of 1,000 changes of 100,000 rows.
 func BenchmarkPostgres(b *testing.B) {
 	for name, populate := range map[string]bool{"populate": true, "unnest": false} {
 		b.Run(name, func(b *testing.B) {

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// upsert writes rows that have the same columns, where what is there is older. Values are sent as an array for each column, and
-// cast; those of slow columns as a JSON object for each row.
+// upsert writes rows that have the same columns, unless the stored row is newer. It sends the values as one array per column, and casts
+// them; values of slow columns as one JSON object per row.
 func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
 	columns, slow := rows[0].columns, rows[0].slow
 	positions, keys := make([]int64, len(rows)), make([]string, len(rows))
@@ -58,7 +58,7 @@ func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
 		SELECT `+strings.Join(selected, ", ")+`, x.position
 		FROM unnest(`+from+`) AS x (`+names+`)`+populate+`
 		WHERE NOT EXISTS (SELECT FROM `+t.tombstones+` AS d WHERE d.source = $1 AND d.position >= $2)
-			-- Only where something was deleted later: as a rule nothing was, and no row is looked up.
+			-- Usually nothing was deleted later, and this looks up no rows.
 			OR NOT EXISTS (
 				SELECT FROM `+t.tombstones+` AS d WHERE d.source = $1 AND d.key IN (x.key::jsonb, 'null'::jsonb) AND d.position `+t.newer+` x.position)
 		ON CONFLICT (`+strings.Join(quoteAll(t.key), ", ")+`) DO UPDATE SET `+strings.Join(set, ", ")+`
@@ -66,7 +66,7 @@ func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
 	return err
 }
 
-// delete deletes rows that are older, and remembers that they are gone.
+// delete deletes rows that are older than the change, and writes tombstones.
 func (t *table) delete(ctx context.Context, tx pgx.Tx, rows []row, keep time.Duration) error {
 	if !t.columns[PositionColumn] {
 		return nil
@@ -112,7 +112,7 @@ func (t *table) truncate(ctx context.Context, tx pgx.Tx, rows []row) error {
 	return err
 }
 
-// sweep deletes rows that no change after a position has written.
+// sweep deletes rows whose last change is at or before a position.
 func (t *table) sweep(ctx context.Context, tx pgx.Tx, rows []row) error {
 	if !t.columns[PositionColumn] {
 		return nil

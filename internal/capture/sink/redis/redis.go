@@ -1,4 +1,4 @@
-// Package redis is a sink that updates keys in Redis when rows change: it deletes keys of a cache, writes rows as strings or hashes, or
+// Package redis is a sink that updates keys in Redis when rows change: it deletes cached keys, writes rows as strings or hashes, or
 // appends changes to a stream. Scripts, which Redis runs atomically, compare positions, so that an older change never overwrites a newer one.
 package redis
 
@@ -24,24 +24,24 @@ import (
 	"github.com/daymill/daymill/internal/capture/template"
 )
 
-// ErrConfig says that a Redis sink cannot be made as it is configured.
+// ErrConfig says that the configuration of a Redis sink cannot be used.
 var ErrConfig = errors.New("the Redis sink cannot be used")
 
-// DefaultTombstones is for how long the position of a deleted row is remembered.
+// DefaultTombstones is how long the position of a deleted row is kept.
 const DefaultTombstones = 24 * time.Hour
 
-// Config says which Redis, and what to do there. One or more of Delete, Set, Hash and Stream are given.
+// Config configures the sink. URL and one or more of Delete, Set, Hash and Stream are required.
 type Config struct {
 	URL string // redis://user:password@host:6379/0, or rediss:// for TLS
-	// Delete are keys to delete at each change, for the row as it was and as it is.
+	// Delete are the keys to delete on each change, made from the old row and from the new one.
 	Delete []*template.Template
-	// Set is the key at which the row is kept as JSON, Hash the key at which it is kept as a hash of its columns.
+	// Set is the key that stores the row as JSON, Hash the key that stores it as a hash of its columns.
 	Set, Hash *template.Template
 	// Stream is the stream to append changes to.
 	Stream *template.Template
-	// MaxLen bounds the stream, about; it grows without bounds if 0.
+	// MaxLen is the approximate maximum length of the stream; no limit if 0.
 	MaxLen int64
-	// Tombstones is for how long the position of a deleted row is remembered; DefaultTombstones if 0.
+	// Tombstones is how long the position of a deleted row is kept; DefaultTombstones if 0.
 	Tombstones time.Duration
 }
 
@@ -69,7 +69,7 @@ func Open(config Config) (*Redis, error) {
 	return &Redis{config: config, client: redis.NewClient(options)}, nil
 }
 
-// silence is a logger for go-redis that writes nothing, because errors are returned as well.
+// silence is a logger for go-redis that writes nothing, because go-redis also returns its errors.
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
@@ -80,20 +80,20 @@ var quiet sync.Once
 // Close closes the connections.
 func (r *Redis) Close() error { return r.client.Close() }
 
-// script is one that Redis runs. go-redis's own forgets its hash when it is loaded in a pipeline.
+// script is a script for Redis. It has its hash, which redis.Script forgets if it is loaded in a pipeline.
 type script struct{ source, hash string }
 
 func newScript(source string) *script {
 	return &script{source: source, hash: redis.NewScript(source).Hash()}
 }
 
-// Such a script takes a key and the key with its position, and does nothing if that is not before ARGV[1].
+// once is the beginning of scripts that take a key and the key of its position. The script does nothing if the position is after ARGV[1].
 const once = `
 local at = redis.call('GET', KEYS[2])
 if at and tonumber(at) > tonumber(ARGV[1]) then return 0 end
 `
 
-// remember writes the position of a row that is there, and forget that of one that is not, for a while.
+// remember stores the position of an existing row, and forget stores that of a deleted row for a while.
 const (
 	remember = `redis.call('SET', KEYS[2], ARGV[1]) return 1`
 	forget   = `redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) return 1`
@@ -103,7 +103,7 @@ const (
 var (
 	setScript    = newScript(once + `redis.call('SET', KEYS[1], ARGV[2]) ` + remember)
 	deleteScript = newScript(once + `redis.call('DEL', KEYS[1]) ` + forget)
-	// ARGV: position, how many fields are removed, their names, then names and values.
+	// ARGV: position, number of fields to remove, their names, then names and values of fields to set.
 	hashScript = newScript(once + `
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE the key holds a ' .. kind) end
@@ -111,8 +111,8 @@ local gone = tonumber(ARGV[2])
 for i = 3, 2 + gone do redis.call('HDEL', KEYS[1], ARGV[i]) end
 for i = 3 + gone, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 ` + remember)
-	// The id is the position. What comes later than a greater one (a change that was replayed) gets the next id there is,
-	// unless it is in the stream.
+	// The id is the position. An event that comes after one with a greater position, because it was replayed, gets the next free id,
+	// unless the stream already has the event.
 	streamScript = newScript(`
 local id = ARGV[1] .. '-0'
 local add = {'XADD', KEYS[1]}
@@ -132,20 +132,20 @@ return 1
 `)
 )
 
-// positionKey is where the position of a key is kept: in the same slot of a cluster.
+// positionKey returns the key that stores the position of a key. Both are in the same slot of a cluster.
 func positionKey(key string) string {
 	if _, after, ok := strings.Cut(key, "{"); ok {
 		if end := strings.IndexByte(after, '}'); end > 0 {
 			return key + ":daymill-position"
 		}
 	}
-	if strings.ContainsAny(key, "{}") { // No tag can be made around it.
+	if strings.ContainsAny(key, "{}") { // A hash tag cannot contain braces.
 		return key + ":daymill-position"
 	}
 	return "{" + key + "}:daymill-position"
 }
 
-// command is one script to run, or keys to delete where script is nil.
+// command is a script to run or, if script is nil, keys to delete.
 type command struct {
 	index     int
 	script    *script
@@ -153,7 +153,8 @@ type command struct {
 	arguments []any
 }
 
-// Sweeps reports that a stream is told of rows that are gone. Which keys of others they are is not known.
+// Sweeps reports whether a sweep is delivered: a stream receives it as an event. Which keys of other structures belong to deleted rows is
+// not known.
 func (r *Redis) Sweeps() bool { return r.config.Stream != nil }
 
 // Deliver writes changes.
@@ -165,7 +166,7 @@ func (r *Redis) Deliver(ctx context.Context, changes []change.Change) ([]sink.Re
 			continue
 		}
 		if len(c.Unchanged) > 0 && r.config.Set != nil {
-			// The value that is there is needed whole: what comes before in this batch goes first.
+			// The stored value has to be complete, so first send the changes before this one.
 			if err := r.run(ctx, changes, commands, &parked); err != nil {
 				return nil, err
 			}
@@ -188,9 +189,9 @@ func (r *Redis) Deliver(ctx context.Context, changes []change.Change) ([]sink.Re
 	return parked.Refusals(), nil
 }
 
-var errTruncate = errors.New("the table was truncated, and which keys that concerns is not known: delete them by hand, and discard this")
+var errTruncate = errors.New("the table was truncated, and which keys to delete is not known: delete them by hand, and discard this letter")
 
-// plan makes the commands of a change.
+// plan returns the commands for a change.
 func (r *Redis) plan(index int, c change.Change) ([]command, error) {
 	data, err := template.Data(c)
 	if err != nil {
@@ -243,7 +244,7 @@ func (r *Redis) plan(index int, c change.Change) ([]command, error) {
 	return commands, nil
 }
 
-// deleted are the keys to delete: of the row as it was, as far as that is known, and as it is.
+// deleted returns the keys to delete: those of the old row, as far as it is known, and those of the new row.
 func (r *Redis) deleted(c change.Change, data map[string]any) ([]string, error) {
 	was := maps.Clone(data)
 	was["new"] = data["old"]
@@ -253,7 +254,7 @@ func (r *Redis) deleted(c change.Change, data map[string]any) ([]string, error) 
 		before, errBefore := name.Render(was)
 		switch {
 		case c.Op == change.Delete && errBefore != nil:
-			return nil, fmt.Errorf("delete: %w: the old row does not have it: run ALTER TABLE %s REPLICA IDENTITY FULL",
+			return nil, fmt.Errorf("delete: %w: the old row does not have the value: run ALTER TABLE %s REPLICA IDENTITY FULL",
 				errBefore, table(c))
 		case c.Op == change.Delete:
 			key = before
@@ -269,7 +270,7 @@ func (r *Redis) deleted(c change.Change, data map[string]any) ([]string, error) 
 
 func table(c change.Change) string { return strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) }
 
-// kept is the command that keeps a row at a key.
+// kept returns the command that stores a row at a key, or deletes it.
 func (r *Redis) kept(index int, c change.Change, data map[string]any, name *template.Template, hash bool) (command, error) {
 	if c.Op == change.Delete {
 		data = maps.Clone(data)
@@ -307,15 +308,15 @@ func (r *Redis) kept(index int, c change.Change, data map[string]any, name *temp
 	return made, nil
 }
 
-// complete adds the values that a change left unchanged from the value that is there.
+// complete adds the values that a change left unchanged. It takes them from the stored value.
 func (r *Redis) complete(ctx context.Context, c change.Change) (change.Change, error) {
 	data, err := template.Data(c)
 	if err != nil {
-		return c, nil //nolint:nilerr // It is refused when it is planned.
+		return c, nil //nolint:nilerr // plan refuses it.
 	}
 	key, err := r.config.Set.Render(data)
 	if err != nil {
-		return c, nil //nolint:nilerr // The same.
+		return c, nil //nolint:nilerr // As above.
 	}
 	value, err := r.client.Get(ctx, key).Bytes()
 	if errors.Is(err, redis.Nil) {
@@ -326,13 +327,13 @@ func (r *Redis) complete(ctx context.Context, c change.Change) (change.Change, e
 	}
 	var there map[string]json.RawMessage
 	if json.Unmarshal(value, &there) != nil {
-		return c, nil //nolint:nilerr // Something else is there, and is replaced.
+		return c, nil //nolint:nilerr // The stored value is something else, and is replaced.
 	}
 	c.New, c.Unchanged, err = sink.Merge(c.New, c.Unchanged, there)
 	return c, err
 }
 
-// run sends commands as one pipeline, and refuses the changes whose keys hold something else.
+// run sends commands as one pipeline, and refuses changes whose keys hold a value of another kind.
 func (r *Redis) run(ctx context.Context, changes []change.Change, commands []command, parked *sink.Parked) error {
 	if len(commands) == 0 {
 		return nil
@@ -363,7 +364,7 @@ func (r *Redis) run(ctx context.Context, changes []change.Change, commands []com
 		}
 		if index := commands[i].index; !refused[index] {
 			refused[index] = true
-			parked.Refuse(index, changes[index], "a key of it holds something else in Redis", sink.Answer([]byte(err.Error())))
+			parked.Refuse(index, changes[index], "one of its keys holds a value of another kind in Redis", sink.Answer([]byte(err.Error())))
 		}
 	}
 	if execErr != nil && len(refused) == 0 {
@@ -372,14 +373,14 @@ func (r *Redis) run(ctx context.Context, changes []change.Change, commands []com
 	return nil
 }
 
-// failure says what is wrong with a Redis, without its URL.
+// failure returns an error of Redis without its URL.
 func failure(err error) error {
 	var network *net.OpError
 	switch {
 	case errors.As(err, &network):
-		return fmt.Errorf("the Redis cannot be reached: %w", network.Err)
+		return fmt.Errorf("Redis cannot be reached: %w", network.Err)
 	case errors.Is(err, io.EOF), errors.Is(err, redis.ErrClosed):
-		return errors.New("the Redis closed the connection")
+		return errors.New("Redis closed the connection")
 	default:
 		return fmt.Errorf("the Redis answered: %w", err)
 	}

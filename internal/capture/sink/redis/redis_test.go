@@ -146,7 +146,8 @@ func TestRedis(t *testing.T) {
 	})
 }
 
-// TestRedis_Delete: the keys of the row as it was and as it is are deleted, and a row that is not known is no key of another's.
+// TestRedis_Delete: the keys of the old and the new row are deleted. If the old row is not known, no other row's key is deleted in its
+// place.
 func TestRedis_Delete(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, sinktest.Password)
@@ -189,7 +190,7 @@ func TestRedis_Delete(t *testing.T) {
 	require.Len(t, left(), 3)
 }
 
-// TestRedis_Replay: an event that is replayed after later ones of other keys is appended, once.
+// TestRedis_Replay: an event that is replayed after later ones of other keys is appended once.
 func TestRedis_Replay(t *testing.T) {
 	t.Parallel()
 	target := &events{Server: redistest.Start(t, sinktest.Password)}
@@ -204,7 +205,7 @@ func TestRedis_Replay(t *testing.T) {
 	require.Equal(t, []int64{10, 20, 5, 30}, positions)
 }
 
-// TestRedis_Unchanged: a column that an update did not touch keeps the value that it has.
+// TestRedis_Unchanged: a column that an update did not touch keeps its value.
 func TestRedis_Unchanged(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, sinktest.Password)

@@ -21,17 +21,17 @@ import (
 	"github.com/daymill/daymill/internal/capture/template"
 )
 
-// ErrConfig says that a search sink cannot be made as it is configured.
+// ErrConfig says that the configuration of a search sink cannot be used.
 var ErrConfig = errors.New("the search sink cannot be used")
 
 const (
-	// maxBulk is how large a _bulk request may become, in bytes; servers refuse much larger ones.
+	// maxBulk is the maximum size of a _bulk request, in bytes. Servers refuse much larger ones.
 	maxBulk = 5 << 20
-	// maxResponse bounds what is read of an answer.
+	// maxResponse is how much of an answer is read, in bytes.
 	maxResponse = 64 << 20
 )
 
-// Config says which server, and which index. Both have no default.
+// Config configures the sink. Both fields are required.
 type Config struct {
 	URL   string // https://user:password@host:9200
 	Index *template.Template
@@ -55,7 +55,7 @@ func Open(config Config) (*Search, error) {
 	discover := false
 	client, err := opensearch.NewClient(opensearch.Config{
 		Addresses: []string{config.URL},
-		// The caller delivers the batch again, and knows the one address only.
+		// The caller retries, and there is only one address.
 		DisableRetry: true, DiscoverNodesOnStart: &discover, HealthCheckMaxRetries: -1,
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ func Open(config Config) (*Search, error) {
 	return &Search{config: config, client: client}, nil
 }
 
-// Close ends the client's own work.
+// Close closes the client.
 func (s *Search) Close() error { return s.client.Close() }
 
 // item is a document to write or delete.
@@ -74,7 +74,7 @@ type item struct {
 	index, id string
 }
 
-// Deliver writes changes. Of a key that a batch has several changes of, the last one is written.
+// Deliver writes changes. If a batch has several changes of a key, it writes the last one.
 func (s *Search) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	collapsed, err := sink.Collapse(changes)
 	if err != nil {
@@ -118,10 +118,10 @@ func (s *Search) Deliver(ctx context.Context, changes []change.Change) ([]sink.R
 	return parked.Refusals(), nil
 }
 
-// plan says where a change goes.
+// plan returns the document that a change writes or deletes.
 func (s *Search) plan(c sink.Collapsed) (item, error) {
 	if c.Op == change.Truncate {
-		return item{}, errors.New("the table was truncated, which a search sink does not do: empty the index, and discard this")
+		return item{}, errors.New("the table was truncated, which a search sink cannot do: empty the index, and discard this letter")
 	}
 	data, err := template.Data(c.Change)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *Search) plan(c sink.Collapsed) (item, error) {
 		return item{}, err
 	}
 	if id == "" {
-		return item{}, errors.New("its key is empty, which is no id of a document")
+		return item{}, errors.New("its key is empty, which cannot be the id of a document")
 	}
 	return item{Collapsed: c, index: index, id: id}, nil
 }
@@ -158,14 +158,14 @@ func (i item) write(body *bytes.Buffer) error {
 	if i.Op == change.Delete {
 		return nil
 	}
-	if err := json.Compact(body, i.New); err != nil { // A line is a document.
+	if err := json.Compact(body, i.New); err != nil { // A document must be one line.
 		return fmt.Errorf("read the row at position %d: %w", i.Position, err)
 	}
 	body.WriteByte('\n')
 	return nil
 }
 
-// fault is an error as the server writes it.
+// fault is an error in the server's answer.
 type fault struct {
 	Type   string `json:"type"`
 	Reason string `json:"reason"`
@@ -183,7 +183,7 @@ func (f *fault) String() string {
 	return text
 }
 
-// bulk sends a _bulk request, and judges its results one by one.
+// bulk sends a _bulk request, and checks the result of each item.
 func (s *Search) bulk(ctx context.Context, items []item, body []byte, parked *sink.Parked) error {
 	var answer struct {
 		Items []map[string]struct {
@@ -196,21 +196,21 @@ func (s *Search) bulk(ctx context.Context, items []item, body []byte, parked *si
 	case err != nil:
 		return err
 	case status == http.StatusRequestEntityTooLarge && len(items) == 1:
-		parked.RefuseAll(items[0].Collapsed, "the search server takes no document of that size", text)
+		parked.RefuseAll(items[0].Collapsed, "the document is too large for the search server", text)
 		return nil
 	case status == http.StatusRequestEntityTooLarge:
 		return s.halves(ctx, items, parked)
 	case status >= http.StatusBadRequest:
 		return fmt.Errorf("the search server answered %d: %s", status, brief(text))
 	case len(answer.Items) != len(items):
-		return fmt.Errorf("the search server answered for %d documents of %d", len(answer.Items), len(items))
+		return fmt.Errorf("the search server returned results for %d of %d documents", len(answer.Items), len(items))
 	}
 	for i, results := range answer.Items {
 		for _, result := range results {
 			switch status := result.Status; {
 			case status < http.StatusBadRequest:
-			case status == http.StatusConflict: // It has a later version.
-			case status == http.StatusNotFound && result.Error == nil: // Deleted already.
+			case status == http.StatusConflict: // The index has a later version.
+			case status == http.StatusNotFound && result.Error == nil: // Already deleted.
 			case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError, passes(result.Error):
 				return fmt.Errorf("the search server answered %d: %s", status, brief(result.Error.String()))
 			default:
@@ -222,13 +222,13 @@ func (s *Search) bulk(ctx context.Context, items []item, body []byte, parked *si
 	return nil
 }
 
-// passes reports whether an error is the index's or the cluster's, and no document's.
+// passes reports whether an error is caused by the index or the cluster, not by a document, so that it may pass.
 func passes(f *fault) bool {
 	return f != nil && (f.Type == "cluster_block_exception" || f.Type == "index_not_found_exception" ||
 		f.Type == "security_exception" || f.Type == "index_closed_exception")
 }
 
-// halves sends a request that was too large in two.
+// halves sends a request that was too large in two parts.
 func (s *Search) halves(ctx context.Context, items []item, parked *sink.Parked) error {
 	middle := len(items) / 2
 	for _, half := range [][]item{items[:middle], items[middle:]} {
@@ -245,7 +245,7 @@ func (s *Search) halves(ctx context.Context, items []item, parked *sink.Parked) 
 	return nil
 }
 
-// complete adds values that were left unchanged from the documents that are there.
+// complete adds values that were left unchanged. It takes them from the stored documents.
 func (s *Search) complete(ctx context.Context, items []*item) error {
 	type document struct {
 		Index string `json:"_index"`
@@ -285,7 +285,7 @@ func (s *Search) complete(ctx context.Context, items []*item) error {
 	return nil
 }
 
-// post sends a request. It returns the status, the beginning of the answer as text, and fills in answer if that is JSON.
+// post sends a request. It returns the status and the beginning of the answer as text, and decodes the answer into answer if it is JSON.
 func (s *Search) post(ctx context.Context, path string, body []byte, answer any) (status int, text string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	if err != nil {
@@ -295,7 +295,7 @@ func (s *Search) post(ctx context.Context, path string, body []byte, answer any)
 	if path != "/_bulk" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := s.client.Perform(request) //nolint:staticcheck // The body is read as it comes.
+	response, err := s.client.Perform(request) //nolint:staticcheck // The body is streamed.
 	if err != nil {
 		return 0, "", unreachable(err)
 	}
@@ -312,14 +312,14 @@ func (s *Search) post(ctx context.Context, path string, body []byte, answer any)
 	return response.StatusCode, sink.Answer(content), nil
 }
 
-// brief is the beginning of an answer, on one line.
+// brief returns the beginning of an answer, on one line.
 func brief(text string) string {
 	const most = 200
 	text = strings.Join(strings.Fields(text), " ")
 	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
-// unreachable says why nobody answered, without the URL.
+// unreachable returns why there was no answer, without the URL.
 func unreachable(err error) error {
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("the search server cannot be reached: %w", network.Err)

@@ -25,7 +25,7 @@ type document struct {
 	source  json.RawMessage // nil if it was deleted
 }
 
-// server keeps the published rules of _bulk and _mget: external versions, ids of 512 bytes at most, results one by one.
+// server implements the documented rules of _bulk and _mget: external versions, ids of at most 512 bytes, a result for each item.
 type server struct {
 	address string
 	http    *httptest.Server
@@ -185,7 +185,7 @@ func TestSearch(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return newServer(t) })
 }
 
-// TestSearch_Blocked: what is wrong with the cluster or the index is no fault of a document.
+// TestSearch_Blocked: errors of the cluster or the index do not refuse documents.
 func TestSearch_Blocked(t *testing.T) {
 	t.Parallel()
 	target := newServer(t)
@@ -198,7 +198,7 @@ func TestSearch_Blocked(t *testing.T) {
 	}
 }
 
-// TestSearch_Refused: of a key that is refused nothing is taken, and its changes come back in order.
+// TestSearch_Refused: if a key is refused, none of its changes is written, and all are returned in order.
 func TestSearch_Refused(t *testing.T) {
 	t.Parallel()
 	target := newServer(t)
@@ -235,7 +235,7 @@ func TestSearch_TooLarge(t *testing.T) {
 	require.Equal(t, want, target.Rows(t))
 }
 
-// TestSearch_Unchanged: a column that an update did not touch keeps the value that it has.
+// TestSearch_Unchanged: a column that an update did not touch keeps its value.
 func TestSearch_Unchanged(t *testing.T) {
 	t.Parallel()
 	target := newServer(t)

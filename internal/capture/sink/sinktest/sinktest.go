@@ -17,42 +17,42 @@ import (
 // Password is in the URLs of targets. No error may show it.
 const Password = "hunter2secret"
 
-// Poison is the id of a row that targets are made to refuse.
+// Poison is the id of a row that targets refuse.
 const Poison = 666_666
 
-// Target is what a sink delivers to, of one test.
+// Target is what a sink delivers to in one test.
 type Target interface {
-	// Open returns a sink that delivers to it.
+	// Open returns a sink that delivers to the target.
 	Open(t *testing.T) sink.Sink
-	// Rows are the rows that the target holds: the position of each one's last change, by [RowKey]. What is deleted is not there.
+	// Rows returns the rows that the target has: the position of the last change of each row, by [RowKey]. Deleted rows are not included.
 	Rows(t *testing.T) map[string]int64
-	// Poisoned makes a change of row [Poison] into one that the target refuses for good.
+	// Poisoned turns a change of row [Poison] into one that the target refuses permanently.
 	Poisoned(c change.Change) change.Change
-	// Stop makes the target unreachable, and Start brings it back as it was.
+	// Stop makes the target unreachable, and Start brings it back with its content.
 	Stop(t *testing.T)
 	Start(t *testing.T)
 }
 
-// Insert is an insert of the row with an id into public.orders.
+// Insert returns an insert of the row with an id into public.orders.
 func Insert(position int64, id any) change.Change {
 	return make_(position, change.Insert, id, map[string]any{"id": id, "status": "new", "note": "a"})
 }
 
-// Update is an update of the row with an id.
+// Update returns an update of the row with an id.
 func Update(position int64, id any) change.Change {
 	c := make_(position, change.Update, id, map[string]any{"id": id, "status": fmt.Sprintf("at %d", position), "note": "b"})
 	c.Old = c.Key
 	return c
 }
 
-// Delete is a delete of the row with an id.
+// Delete returns a delete of the row with an id.
 func Delete(position int64, id any) change.Change {
 	c := make_(position, change.Delete, id, nil)
 	c.Old, c.New = c.Key, nil
 	return c
 }
 
-// Sweep says that the rows whose last change is not after a position are gone.
+// Sweep returns a sweep: rows whose last change is at or before upTo no longer exist.
 func Sweep(position, upTo int64) change.Change {
 	c := Delete(position, nil)
 	c.Op, c.Key, c.Snapshot, c.Old = change.Sweep, nil, true, Object(map[string]any{"position": upTo})
@@ -71,7 +71,7 @@ func make_(position int64, op change.Op, id any, row map[string]any) change.Chan
 	return c
 }
 
-// Object is a row as JSON.
+// Object returns a row as JSON.
 func Object(row map[string]any) json.RawMessage {
 	document, err := json.Marshal(row)
 	if err != nil {
@@ -80,11 +80,11 @@ func Object(row map[string]any) json.RawMessage {
 	return document
 }
 
-// RowKey names the row with an id in [Target.Rows].
+// RowKey returns the key of the row with an id in [Target.Rows].
 func RowKey(id any) string { return sink.Text(id) }
 
-// Fold makes rows of changes in the order in which a target received them, as a receiver does who drops what is not newer than
-// what it has. Changes of a row that come out of order for the first time fail the test.
+// Fold returns the rows that result from changes in the order in which a target received them. Like a receiver, it ignores a change that
+// is not newer than the row. It fails the test if changes of a row arrive out of order for the first time.
 func Fold(t *testing.T, received []change.Change) map[string]int64 {
 	t.Helper()
 	rows, last, seen := map[string]int64{}, map[string]int64{}, map[int64]bool{}
@@ -104,7 +104,7 @@ func Fold(t *testing.T, received []change.Change) map[string]int64 {
 	return rows
 }
 
-// Run runs the suite. Each test has a target of its own from setup.
+// Run runs the suite. setup returns a target for each test.
 func Run(t *testing.T, setup func(t *testing.T) Target) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Target){
@@ -186,7 +186,7 @@ func testOutages(t *testing.T, target Target) {
 	require.Empty(t, refusals)
 	require.NotContains(t, err.Error(), Password)
 	target.Start(t)
-	// Clients take a moment to notice: the caller delivers until it works, as the consumer does.
+	// Clients may take a moment to notice that the target is back: retry until it works, as the consumer does.
 	require.Eventually(t, func() bool {
 		refusals, err := s.Deliver(t.Context(), []change.Change{Update(2, 1), Insert(3, 2)})
 		return err == nil && len(refusals) == 0

@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// errAddress says that a webhook leads into the network that Daymill runs in.
-var errAddress = errors.New("it is not a public address: set allow_private for a webhook of your own network")
+// errAddress says that a webhook's address is not public.
+var errAddress = errors.New("it is not a public address: set allow_private for a webhook in your own network")
 
-// special are ranges that are no public unicast addresses, besides those that netip has a method for.
+// special are ranges of addresses that are not public, in addition to those that netip has methods for.
 //
 //nolint:gochecknoglobals // A table.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),       // this network
-	netip.MustParsePrefix("100.64.0.0/10"),   // shared by carriers, and by clouds
+	netip.MustParsePrefix("100.64.0.0/10"),   // shared address space of carriers and clouds
 	netip.MustParsePrefix("192.0.0.0/24"),    // protocol assignments
 	netip.MustParsePrefix("192.0.2.0/24"),    // documentation
 	netip.MustParsePrefix("198.18.0.0/15"),   // benchmarks
@@ -28,12 +28,12 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("2002::/16"),       // 6to4, which carries IPv4
 }
 
-// unicast is where public IPv6 addresses are from. NAT64, which carries IPv4, is outside of it.
+// unicast is the range of public IPv6 addresses. It does not include NAT64, which carries IPv4.
 //
 //nolint:gochecknoglobals // A constant.
 var unicast = netip.MustParsePrefix("2000::/3")
 
-// public reports whether an address is one of the public internet.
+// public reports whether an address is on the public internet.
 func public(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	if !address.IsGlobalUnicast() || address.IsPrivate() {
@@ -50,8 +50,8 @@ func public(address netip.Addr) bool {
 	return true
 }
 
-// refusePrivate is the Control of a dialer: it sees the address that is dialled after the name was looked up, so that a name
-// which leads elsewhere on the second look is no way in.
+// refusePrivate is the Control function of a dialer. It checks the address after the name was looked up, immediately before the
+// connection, so that a name that resolves to another address on a second lookup cannot get past it.
 func refusePrivate(_, address string, _ syscall.RawConn) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

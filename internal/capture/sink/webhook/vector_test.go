@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "record the webhooks again; run make signatures afterwards")
 
-// fixed is a clock that stands.
+// fixed is a clock that does not move.
 type fixed struct{ pace.SystemClock }
 
 func (fixed) Now() time.Time { return time.Date(2026, time.March, 1, 10, 0, 0, 0, time.UTC) }
@@ -36,7 +36,7 @@ type recorded struct {
 	Body    string            `json:"body"`
 }
 
-// TestWebhook_Recorded: webhooks are, byte by byte, those that the Standard Webhooks library of another language has accepted.
+// TestWebhook_Recorded: webhooks are byte for byte the ones that the Standard Webhooks library for JavaScript accepted.
 func TestWebhook_Recorded(t *testing.T) {
 	t.Parallel()
 	got := recording{Secret: secret}

@@ -26,22 +26,22 @@ import (
 // Defaults of Config.
 const (
 	DefaultTimeout = 15 * time.Second
-	// maxRetryAfter bounds what a receiver may ask for.
+	// maxRetryAfter is the longest pause that a receiver can ask for.
 	maxRetryAfter = time.Hour
-	// minSecret is how many bytes Standard Webhooks wants at least.
+	// minSecret is the minimum length of a secret in Standard Webhooks, in bytes.
 	minSecret = 24
 )
 
-// ErrConfig says that a webhook cannot be made as it is configured.
+// ErrConfig says that the configuration of a webhook cannot be used.
 var ErrConfig = errors.New("the webhook cannot be used")
 
-// Config says where to post and how. Only URL has no default.
+// Config configures the sink. Only URL has no default.
 type Config struct {
 	URL    string
 	Secret string // signs, as Standard Webhooks writes it (whsec_ and base64); no signature if empty
-	// Batch posts an array of changes. Where false, each change is posted by itself, one after another.
+	// Batch posts an array of changes. If false, each change is posted separately, one after another.
 	Batch bool
-	// AllowPrivate lets the URL lead to loopback, private and other special addresses.
+	// AllowPrivate allows loopback, private and other special addresses.
 	AllowPrivate bool
 	Timeout      time.Duration // of one request; DefaultTimeout if 0
 	Clock        pace.Clock    // the system's if nil
@@ -74,7 +74,7 @@ func Open(config Config) (*Webhook, error) {
 				ErrConfig, minSecret)
 		}
 		if w.signer, err = standardwebhooks.NewWebhookRaw(key); err != nil {
-			return nil, fmt.Errorf("%w: its secret makes no signature", ErrConfig)
+			return nil, fmt.Errorf("%w: its secret cannot be used to sign", ErrConfig)
 		}
 	}
 	dialer := &net.Dialer{Timeout: config.Timeout}
@@ -84,7 +84,7 @@ func Open(config Config) (*Webhook, error) {
 	w.client = &http.Client{
 		Timeout: config.Timeout,
 		Transport: &http.Transport{
-			// A proxy would look names up by itself, past the dialer's check.
+			// A proxy would look up names itself, without the dialer's check.
 			Proxy:                  nil,
 			DialContext:            dialer.DialContext,
 			ForceAttemptHTTP2:      true,
@@ -92,7 +92,7 @@ func Open(config Config) (*Webhook, error) {
 			IdleConnTimeout:        time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
-		// A redirect is an answer like another, and a refusal.
+		// Do not follow redirects: judge returns an error for them.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return w, nil
@@ -104,7 +104,7 @@ func (w *Webhook) Close() error {
 	return nil
 }
 
-// Sweeps reports that the receiver is told of rows that are gone, as of any other change.
+// Sweeps returns true: a sweep is posted like any other change.
 func (*Webhook) Sweeps() bool { return true }
 
 // Deliver posts changes.
@@ -115,7 +115,7 @@ func (w *Webhook) Deliver(ctx context.Context, changes []change.Change) ([]sink.
 	return sink.Each(ctx, changes, w.post)
 }
 
-// body is the change, or an array of changes.
+// body returns the change, or an array of changes.
 func (w *Webhook) body(changes []change.Change) ([]byte, error) {
 	var body bytes.Buffer
 	for i, c := range changes {
@@ -134,7 +134,7 @@ func (w *Webhook) body(changes []change.Change) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// id is the same for the same changes, whenever they are posted.
+// id returns an id for changes, which is the same whenever they are posted.
 func id(changes []change.Change) string {
 	id := sink.ID(changes[0])
 	if last := changes[len(changes)-1]; len(changes) > 1 {
@@ -171,12 +171,12 @@ func (w *Webhook) post(ctx context.Context, changes []change.Change) error {
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, sink.MaxAnswer))
 	if err != nil && response.StatusCode >= http.StatusBadRequest {
-		answer = nil // The status says enough.
+		answer = nil // The status is enough.
 	}
 	return w.judge(response, answer, len(changes))
 }
 
-// unreachable says why nobody answered, without the URL, which may hold a secret.
+// unreachable returns why there was no answer, without the URL, which may contain a secret.
 func unreachable(err error) error {
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		err = failed.Err
@@ -184,33 +184,33 @@ func unreachable(err error) error {
 	return fmt.Errorf("the webhook cannot be reached: %w", err)
 }
 
-// judge says what an answer means: nil if the changes were taken, a refusal where trying again is of no use.
+// judge interprets an answer. It returns nil if the changes were accepted, and a sink.Refused if a retry is useless.
 func (w *Webhook) judge(response *http.Response, answer []byte, count int) error {
 	status := response.StatusCode
 	switch {
 	case status >= 200 && status < 300:
 		return nil
 	case status >= 300 && status < 400:
-		return fmt.Errorf("the webhook redirects (%s), which is not followed: configure the URL that it leads to", response.Status)
+		return fmt.Errorf("the webhook redirects (%s), which Daymill does not follow: configure the URL that it redirects to", response.Status)
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		err := fmt.Errorf("the webhook is busy (%s)", response.Status)
 		if after := w.retryAfter(response.Header.Get("Retry-After")); after > 0 {
 			return &sink.RetryError{After: after, Err: err}
 		}
 		return err
-	// The endpoint is wrong or not there yet, or does not know the sender: that is about no change.
+	// The endpoint is wrong, missing, or does not know the sender. No change causes these.
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
 		status == http.StatusMethodNotAllowed, status == http.StatusRequestTimeout, status == http.StatusTooEarly,
 		status >= 500, status < 200:
 		return fmt.Errorf("the webhook answered %s", response.Status)
 	case status == http.StatusRequestEntityTooLarge && count > 1:
-		return &sink.Refused{Reason: "the webhook takes no batch of that size", Answer: sink.Answer(answer)}
+		return &sink.Refused{Reason: "the batch is too large for the webhook", Answer: sink.Answer(answer)}
 	default:
 		return &sink.Refused{Reason: "the webhook answered " + response.Status, Answer: sink.Answer(answer)}
 	}
 }
 
-// retryAfter reads the header, which is in seconds or an instant; 0 if it says nothing.
+// retryAfter parses a Retry-After header, which has seconds or an instant; 0 if it has neither.
 func (w *Webhook) retryAfter(header string) time.Duration {
 	var after time.Duration
 	if seconds, err := strconv.Atoi(header); err == nil {

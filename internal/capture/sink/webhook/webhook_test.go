@@ -23,7 +23,7 @@ import (
 
 var secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 
-// receiver is an application that verifies webhooks and keeps their events.
+// receiver is an application that verifies webhooks and stores their events.
 type receiver struct {
 	address string
 	batch   bool
@@ -122,7 +122,7 @@ func TestWebhook(t *testing.T) {
 	})
 }
 
-// TestWebhook_Body: the body is the event as it is, and a repeat has the id of the first time.
+// TestWebhook_Body: the body is the event itself, and a repeated post has the same id.
 func TestWebhook_Body(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, false)
@@ -136,7 +136,7 @@ func TestWebhook_Body(t *testing.T) {
 		"committed_at": "2026-03-01T10:00:00.123456Z", "schema_version": 1, "snapshot": false}`, r.bodies[0])
 }
 
-// TestWebhook_Sweep: rows that are gone are an event of their own, without a key.
+// TestWebhook_Sweep: a sweep is a separate event without a key.
 func TestWebhook_Sweep(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, false)
@@ -175,7 +175,7 @@ func TestWebhook_Answers(t *testing.T) {
 		t.Helper()
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 			if request.Header.Get("Webhook-Signature") != "" {
-				t.Error("there is a signature, and no secret")
+				t.Error("there is a signature, but no secret")
 			}
 			maps.Copy(w.Header(), header)
 			w.WriteHeader(status)
@@ -212,7 +212,7 @@ func TestWebhook_Answers(t *testing.T) {
 	t.Run("Redirect", func(t *testing.T) {
 		t.Parallel()
 		refusals, err := answer(t, http.StatusFound, http.Header{"Location": {"http://169.254.169.254/latest"}}, 1)
-		require.ErrorContains(t, err, "not followed")
+		require.ErrorContains(t, err, "does not follow")
 		require.Empty(t, refusals)
 	})
 	t.Run("TooLarge", func(t *testing.T) {
@@ -231,7 +231,7 @@ func TestWebhook_Answers(t *testing.T) {
 	})
 }
 
-// TestWebhook_Private: addresses are refused when they are dialled, whatever the name that leads to them.
+// TestWebhook_Private: private addresses are refused when they are dialed, whatever name resolves to them.
 func TestWebhook_Private(t *testing.T) {
 	t.Parallel()
 	hit := make(chan struct{}, 100)
