@@ -101,3 +101,11 @@ UPDATE analytics.rollup_dates
 SET state = @state, heartbeat_at = clock_timestamp()
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
     AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
+
+-- name: DateEvents :many
+-- The events that the last completion of each date of a range counted.
+SELECT
+    d.metric_date,
+    coalesce(d.events, 0)::bigint AS events
+FROM analytics.rollup_dates AS d
+WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date AND d.completed_at IS NOT NULL;

@@ -3,6 +3,7 @@ package ui_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,4 +58,50 @@ func TestDateEnds(t *testing.T) {
 	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'complete' WHERE metric_date = '2026-03-02'")
 	shown.See(t, `//main//span[text()="complete"]`)
 	shown.See(t, `//main//button[contains(., "Roll up again")]`)
+}
+
+// TestButtonNames checks that no two buttons of a page have the same name: a screen reader lists them without what is around them.
+func TestButtonNames(t *testing.T) {
+	t.Parallel()
+	s := atMarch(t)
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date < '2026-03-02'")
+	s.exec(t, "INSERT INTO river_queue (name, metadata, updated_at) VALUES ('daymill', '{}', now()), ('daymill_control', '{}', now())")
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
+	for _, path := range []string{"/", "/dates/2026-03-02", "/jobs", "/backfills", "/entities", "/schedule", "/verifications", "/doctor"} {
+		shown.Go(t, s.URL+path)
+		names := browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll("main button")].map((b) => (b.ariaLabel ?? b.textContent).trim().replace(/\s+/g, " "))`)
+		seen := make(map[string]bool)
+		for _, name := range names {
+			require.NotEmpty(t, name, path)
+			require.False(t, seen[name], "%s: two buttons %q", path, name)
+			seen[name] = true
+		}
+	}
+}
+
+// TestKeyboard counts the keys from the top of the overview to the button that requests a failed date again.
+func TestKeyboard(t *testing.T) {
+	t.Parallel()
+	s := atMarch(t)
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = '2026-03-02'")
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
+	shown.Go(t, s.URL+"/")
+	focused := func() string {
+		return browser.Evaluate[string](t, shown, `((at) => at.matches("a, button") ? (at.ariaLabel ?? at.textContent).trim().replace(/\s+/g, " ") : "")(document.activeElement)`)
+	}
+	keys := 0
+	press := func(key string) {
+		shown.Type(t, key)
+		keys++
+	}
+	for !strings.Contains(focused(), "Try again") {
+		press("\t")
+		if at := focused(); strings.HasPrefix(at, "Skip ") {
+			press("\r")
+		}
+		require.LessOrEqual(t, keys, 12, focused())
+	}
+	t.Logf("%d keys", keys)
+	shown.Type(t, "\r")
+	shown.See(t, `//p[contains(., "Requested")]`)
 }

@@ -91,7 +91,7 @@ func TestVerifications(t *testing.T) {
 		body := s.get(t, "/dates/2026-03-02").body
 		for _, want := range []string{
 			"stale", ">Repair <span", "Entities that drifted", `<a href="/entity?id=%3Cb%3E%26">&lt;b&gt;&amp;</a>`,
-			"1 view, 2 saves, {&#34;&lt;i&gt;&#34;:3}", "nothing", "and 20 more", "+5", "22", "anna", "by command", "1.5 s",
+			"views 1 → 0, saves 2 → 0, &lt;i&gt; 3 → 0, it has no events", "it has no row", "and 20 more", "+5", "22", "anna", "by command", "1.5 s",
 		} {
 			require.Contains(t, body, want)
 		}

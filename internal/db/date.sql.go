@@ -191,6 +191,45 @@ func (q *Queries) DateEnsure(ctx context.Context, metricDate date.Date) error {
 	return err
 }
 
+const dateEvents = `-- name: DateEvents :many
+SELECT
+    d.metric_date,
+    coalesce(d.events, 0)::bigint AS events
+FROM analytics.rollup_dates AS d
+WHERE d.metric_date BETWEEN $1::date AND $2::date AND d.completed_at IS NOT NULL
+`
+
+type DateEventsParams struct {
+	FirstDate date.Date
+	LastDate  date.Date
+}
+
+type DateEventsRow struct {
+	MetricDate date.Date
+	Events     int64
+}
+
+// The events that the last completion of each date of a range counted.
+func (q *Queries) DateEvents(ctx context.Context, arg DateEventsParams) ([]DateEventsRow, error) {
+	rows, err := q.db.Query(ctx, dateEvents, arg.FirstDate, arg.LastDate)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DateEventsRow
+	for rows.Next() {
+		var i DateEventsRow
+		if err := rows.Scan(&i.MetricDate, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const dateHeartbeat = `-- name: DateHeartbeat :execrows
 UPDATE analytics.rollup_dates
 SET heartbeat_at = clock_timestamp(), beat = cast($1 AS bigint) + 1

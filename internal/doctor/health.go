@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // How far the clocks may differ. The server's clock decides what is due and over.
@@ -29,10 +30,10 @@ func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	skew := max(before.Sub(server), server.Sub(after), 0).Round(time.Millisecond)
 	switch {
 	case skew > skewFailure:
-		e.Addf(Failure, "the server's clock and this machine's are %s apart: a worker on this machine goes by the server's and leads nothing, and its log's times are wrong", skew).
+		e.Addf(Failure, "the server's clock and this machine's are %s apart: a worker on this machine goes by the server's and leads nothing, and its log's times are wrong", text.Duration(skew)).
 			Fixf("timedatectl set-ntp true")
 	case skew > skewWarning:
-		e.Addf(Warning, "the server's clock and this machine's are %s apart: the times in the log are wrong by that", skew).
+		e.Addf(Warning, "the server's clock and this machine's are %s apart: the times in the log are wrong by that", text.Duration(skew)).
 			Fixf("timedatectl set-ntp true")
 	default:
 		e.Addf(OK, "the server's clock and this machine's agree")
@@ -136,10 +137,10 @@ func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		return fmt.Errorf("look for open transactions: %w", err)
 	}
 	if pid != nil && *age > e.Limits.Transaction.Seconds() {
-		e.Addf(Warning, "a transaction has been open for %s (process %d, %s): no dead row younger than it can be removed", seconds(age), *pid, *state).
+		e.Addf(Warning, "a transaction has been open for %s (process %d, %s): no dead row younger than it can be removed", text.Duration(seconds(age)), *pid, *state).
 			Fixf("SELECT pg_terminate_backend(%d);", *pid)
 	} else {
-		e.Addf(OK, "no transaction that this role can see has been open for %s", e.Limits.Transaction)
+		e.Addf(OK, "no transaction that this role can see has been open for %s", text.Duration(e.Limits.Transaction))
 	}
 	if hidden != nil {
 		e.Addf(Note, "cannot see what %d sessions of other roles are doing", *hidden).Fixf("GRANT pg_read_all_stats TO %s;", e.role)
@@ -154,7 +155,7 @@ func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("look for prepared transactions: %w", err)
 	case *age > e.Limits.Transaction.Seconds():
-		e.Addf(Warning, "a prepared transaction has been left open for %s: it holds locks and dead rows, across restarts", seconds(age)).
+		e.Addf(Warning, "a prepared transaction has been left open for %s: it holds locks and dead rows, across restarts", text.Duration(seconds(age))).
 			Fixf("ROLLBACK PREPARED %s;", literal(name))
 	}
 	return nil
@@ -236,6 +237,8 @@ func (e *Examination) gradeAge(age int64) {
 		e.Addf(Failure, "the oldest row is %d million transactions old: Postgres refuses all writes soon", age/1_000_000).Fixf("VACUUM;")
 	case age > ageWarning:
 		e.Addf(Warning, "the oldest row is %d million transactions old: vacuum does not keep up", age/1_000_000).Fixf("VACUUM;")
+	case age < 1_000_000:
+		e.Addf(OK, "the oldest row is less than a million transactions old: transaction numbers are far from running out")
 	default:
 		e.Addf(OK, "the oldest row is %d million transactions old: transaction numbers are far from running out", age/1_000_000)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/schema/inventory"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // checkInventory compares what is installed with what the migrations create.
@@ -123,7 +124,7 @@ func checkQueue(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		}
 		still = append(still, name)
 		e.Addf(Failure, "the queue %s stands still: a job has been ready for %s, workers are alive, and nobody has paused it; a NOTIFY by "+
-			"another role may have", name, seconds(&waited)).Fixf("restart the workers, or pause and resume the queue on the page Schedule")
+			"another role may have", name, text.Duration(seconds(&waited))).Fixf("restart the workers, or pause and resume the queue on the page Schedule")
 		return nil
 	})
 	if err != nil {

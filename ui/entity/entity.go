@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/a-h/templ"
@@ -113,15 +112,6 @@ func withID(id string, also url.Values) url.Values {
 	return query
 }
 
-// idShown writes an id for a page and makes invisible characters visible.
-func idShown(id string) string {
-	id = format.Shortened(id, idShownAt)
-	if id == strings.TrimSpace(id) && id != "" && strings.IndexFunc(id, func(c rune) bool { return !unicode.IsPrint(c) }) < 0 {
-		return id
-	}
-	return strconv.Quote(id)
-}
-
 // entityRange reads the range from a query.
 func entityRange(query url.Values, today date.Date) (dates date.Range, days string, err error) {
 	if from, to := query.Get("from"), query.Get("to"); from != "" || to != "" {
@@ -186,7 +176,7 @@ func (s *Pages) showEntity(w http.ResponseWriter, r *http.Request) error {
 	}
 	view.list(rows, before)
 	view.draw(rows, dates)
-	return s.Render(w, r, http.StatusOK, "Entity "+idShown(id), entityPage(&view))
+	return s.Render(w, r, http.StatusOK, "Entity "+format.ID(id), entityPage(&view))
 }
 
 // showMistake shows the form as it was filled in, and what is wrong with it.
@@ -202,7 +192,7 @@ func (s *Pages) showMistake(w http.ResponseWriter, r *http.Request, id string, e
 		}
 	}
 	view.total([]metric.Day{{Counts: sum}}, query["metric"])
-	return s.Render(w, r, http.StatusUnprocessableEntity, "Entity "+idShown(id), entityPage(&view))
+	return s.Render(w, r, http.StatusUnprocessableEntity, "Entity "+format.ID(id), entityPage(&view))
 }
 
 // total adds up the range, and decides which series exist and which are visible.
@@ -312,7 +302,7 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 		}
 	}
 	all = slices.DeleteFunc(all, func(s component.Series) bool { return !v.Shown[key(s)] })
-	title := "Events of " + idShown(v.ID) + " per " + v.Unit
+	title := "Events of " + format.ID(v.ID) + " per " + v.Unit
 	parts := make([]string, 1, 1+len(all))
 	parts[0] = "From " + v.From + " to " + v.To + ": " + format.Number(v.Total) + " in all"
 	for _, s := range all {

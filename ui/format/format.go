@@ -3,7 +3,9 @@ package format
 
 import (
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	present "github.com/daymill/daymill/internal/text"
 )
@@ -42,4 +44,17 @@ func Shortened(text string, most int) string {
 		runes++
 	}
 	return text
+}
+
+// longestID is how many characters of an id a page shows.
+const longestID = 80
+
+// ID writes an id for a page, shortened. If it has characters that a page would not show, such as leading blanks, it is in quotes.
+func ID(id string) string {
+	id = Shortened(id, longestID)
+	visible := id != "" && id == strings.TrimSpace(id) && !strings.Contains(id, "  ")
+	if visible && strings.IndexFunc(id, func(c rune) bool { return !unicode.IsPrint(c) }) < 0 {
+		return id
+	}
+	return strconv.Quote(id)
 }

@@ -86,17 +86,17 @@ func schedulePage(view scheduleView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = component.Post(page.To(ctx, "schedule"), "Run now", "small", url.Values{"action": {"run"}}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = component.PostFor(page.To(ctx, "schedule"), "Run now", job.Name, "small", url.Values{"action": {"run"}}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				if job.PausedAt != nil {
-					templ_7745c5c3_Err = component.Post(page.To(ctx, "schedule"), "Resume", "small primary", url.Values{"action": {"resume"}}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = component.PostFor(page.To(ctx, "schedule"), "Resume", job.Name, "small primary", url.Values{"action": {"resume"}}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
 				} else {
-					templ_7745c5c3_Err = component.Post(page.To(ctx, "schedule"), "Pause", "small", url.Values{"action": {"pause"}}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = component.PostFor(page.To(ctx, "schedule"), "Pause", job.Name, "small", url.Values{"action": {"pause"}}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -385,12 +385,12 @@ func schedulePage(view scheduleView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if q.PausedAt != nil {
-				templ_7745c5c3_Err = component.Post(page.To(ctx, "schedule"), "Resume", "small primary", url.Values{"action": {"resume-queue"}, "queue": {q.Name}}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = component.PostFor(page.To(ctx, "schedule"), "Resume", "the queue "+q.Name, "small primary", url.Values{"action": {"resume-queue"}, "queue": {q.Name}}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			} else if !q.SeenAt.IsZero() {
-				templ_7745c5c3_Err = component.Post(page.To(ctx, "schedule"), "Pause", "small", url.Values{"action": {"pause-queue"}, "queue": {q.Name}}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = component.PostFor(page.To(ctx, "schedule"), "Pause", "the queue "+q.Name, "small", url.Values{"action": {"pause-queue"}, "queue": {q.Name}}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

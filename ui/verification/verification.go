@@ -2,9 +2,12 @@
 package verification
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -265,7 +268,7 @@ type DateView struct {
 }
 
 // driftRow is an entity whose stored row differs from its events.
-type driftRow struct{ ID, Stored, Counted string }
+type driftRow struct{ ID, Changes string }
 
 // ReadDate reads what the page of a date shows of its verifications.
 func ReadDate(ctx context.Context, on postgres.DBTX, day date.Date) (DateView, error) {
@@ -293,31 +296,69 @@ func ReadDate(ctx context.Context, on postgres.DBTX, day date.Date) (DateView, e
 	}
 	drifts, err := verification.Drifts(ctx, on, last.ID)
 	for _, drift := range drifts {
-		view.Drifts = append(view.Drifts, driftRow{ID: drift.Entity, Stored: countsText(drift.Stored), Counted: countsText(drift.Counted)})
+		view.Drifts = append(view.Drifts, driftRow{ID: drift.Entity, Changes: changesText(drift)})
 	}
 	view.Others = last.DriftedEntities - int64(len(drifts))
 	return view, err
 }
 
-// countsText writes an entity's counts except zeros.
-func countsText(counts *verification.Counts) string {
-	if counts == nil {
-		return "nothing"
-	}
+// mostChanges is how many counts of an entity a page shows.
+const mostChanges = 12
+
+// changesText writes the counts that differ, stored → counted: views 9 → 2, share 0 → 1.
+func changesText(drift verification.Drift) string {
+	stored, counted := countsOf(drift.Stored), countsOf(drift.Counted)
 	var parts []string
-	for _, part := range []struct {
-		n    int32
-		noun string
-	}{{counts.Views, "view"}, {counts.Clicks, "click"}, {counts.Saves, "save"}, {counts.Skips, "skip"}} {
-		if part.n != 0 {
-			parts = append(parts, format.Plural(int64(part.n), part.noun))
+	add := func(name string, values [2]string) {
+		if values[0] != values[1] {
+			parts = append(parts, format.Shortened(name, 60)+" "+format.Shortened(values[0], 40)+" → "+format.Shortened(values[1], 40))
 		}
 	}
-	if other := counts.OtherText(); other != "" {
-		parts = append(parts, format.Shortened(other, 200))
+	for i, name := range []string{"views", "clicks", "saves", "skips"} {
+		add(name, [2]string{stored.own[i], counted.own[i]})
 	}
-	if len(parts) == 0 {
-		return "0"
+	names := slices.Collect(maps.Keys(stored.other))
+	names = append(names, slices.Collect(maps.Keys(counted.other))...)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		add(name, [2]string{cmp.Or(stored.other[name], "0"), cmp.Or(counted.other[name], "0")})
+	}
+	switch {
+	case drift.Stored == nil:
+		parts = append(parts, "it has no row")
+	case drift.Counted == nil:
+		parts = append(parts, "it has no events")
+	}
+	if more := len(parts) - mostChanges; more > 0 {
+		parts = append(parts[:mostChanges], "and "+format.Number(int64(more))+" more")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// countTexts has an entity's counts as texts: somebody may have edited what is stored.
+type countTexts struct {
+	own   [4]string
+	other map[string]string
+}
+
+func countsOf(counts *verification.Counts) countTexts {
+	texts := countTexts{own: [4]string{"0", "0", "0", "0"}, other: make(map[string]string)}
+	if counts == nil {
+		return texts
+	}
+	for i, n := range []int32{counts.Views, counts.Clicks, counts.Saves, counts.Skips} {
+		texts.own[i] = format.Number(int64(n))
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(counts.Other, &values); err != nil {
+		texts.other["other counts"] = string(counts.Other)
+		return texts
+	}
+	for name, value := range values {
+		texts.other[name] = string(value)
+		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+			texts.other[name] = format.Number(n)
+		}
+	}
+	return texts
 }

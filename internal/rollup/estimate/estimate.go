@@ -17,13 +17,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Cost is the cost of rolling up dates, one at a time. All of it is estimated except WithEvents.
+// Cost is the cost of rolling up dates, one at a time. All of it is estimated except WithEvents, and the events of dates that were complete.
 type Cost struct {
 	// Known reports whether Postgres estimated the number of events in time. If not, Events and Time are 0.
 	Known  bool
 	Events int64
 	Time   time.Duration
-	// WithEvents is how many of the first Looked dates have events. Looked is less than all dates if the time ran out.
+	// WithEvents is how many of Looked dates have events: of those that were complete, and of the first of the others. Looked is less than all
+	// dates if the time ran out.
 	WithEvents, Looked int
 }
 
@@ -58,10 +59,16 @@ func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []dat
 		return cost, err
 	}
 	defer session.Release(context.WithoutCancel(ctx))
-	if err := cost.look(ctx, session, clock, dates); err != nil {
+	others, counted, err := cost.recall(ctx, session, dates)
+	if err != nil {
 		return Cost{}, err
 	}
-	err = session.Read(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) error { return cost.add(ctx, on, dates) })
+	if err := cost.look(ctx, session, clock, others); err != nil {
+		return Cost{}, err
+	}
+	err = session.Read(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) error {
+		return cost.add(ctx, on, others, counted, len(dates))
+	})
 	if tooLong(err) {
 		return Cost{WithEvents: cost.WithEvents, Looked: cost.Looked}, nil
 	}
@@ -71,10 +78,38 @@ func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []dat
 	return cost, err
 }
 
-// add adds the estimates of the planner and of the ledger.
-func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date) error {
+// recall takes the events of dates that were complete from the ledger. It returns the other dates, and the events of these.
+func (c *Cost) recall(ctx context.Context, session *postgres.Session, dates []date.Date) (others []date.Date, counted int64, err error) {
+	known := make(map[date.Date]int64)
+	err = session.Read(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) error {
+		rows, err := db.New(on).DateEvents(ctx, db.DateEventsParams{FirstDate: dates[0], LastDate: dates[len(dates)-1]})
+		for _, row := range rows {
+			known[row.MetricDate] = row.Events
+		}
+		return err
+	})
+	if err != nil && !tooLong(err) {
+		return nil, 0, fmt.Errorf("read the ledger: %w", err)
+	}
+	for _, d := range dates {
+		events, is := known[d]
+		if !is {
+			others = append(others, d)
+			continue
+		}
+		c.Looked++
+		if events > 0 {
+			c.WithEvents++
+		}
+		counted += events
+	}
+	return others, counted, nil
+}
+
+// add adds the estimates of the planner for dates that were never complete, the events of the others, and how long runs took.
+func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date, counted int64, all int) error {
 	queries := db.New(on)
-	expected := 0.0
+	expected := float64(counted)
 	for _, span := range spans(dates) {
 		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: span.First, NextDate: span.Last.AddDays(1)})
 		if err != nil {
@@ -95,7 +130,7 @@ func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date) err
 	if recent.Events > 0 {
 		c.Time = time.Duration(float64(c.Events) * recent.Seconds / float64(recent.Events) * float64(time.Second))
 	}
-	c.Time += time.Duration(len(dates)) * perDate
+	c.Time += time.Duration(all) * perDate
 	return nil
 }
 

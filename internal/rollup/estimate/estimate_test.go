@@ -74,6 +74,25 @@ func TestDates(t *testing.T) {
 		require.Equal(t, 2, cost.Looked)
 	})
 
+	// Of dates that were complete the ledger knows the events, whatever the source has.
+	t.Run("Ledger", func(t *testing.T) {
+		t.Parallel()
+		db := setup(t)
+		_, err := db.Exec(t.Context(), `INSERT INTO analytics.rollup_dates
+			(metric_date, state, run_id, scan_run_id, completed_at, complete_run_id, events, entities)
+			SELECT $1::date + 1000 + i, 'complete', 1, 1, now(), 1, CASE WHEN i % 10 = 0 THEN 0 ELSE 7 END, 1 FROM generate_series(0, 999) AS i`, first)
+		require.NoError(t, err)
+		all := make([]date.Date, 1000)
+		for i := range all {
+			all[i] = first.AddDays(1000 + i)
+		}
+		require.Equal(t, estimate.Cost{Known: true, Events: 6300, WithEvents: 900, Looked: 1000, Time: 1000*50*time.Millisecond + 63*time.Millisecond}, dates(t, db, all))
+		cost := dates(t, db, append([]date.Date{first}, all...))
+		require.Equal(t, 901, cost.WithEvents)
+		require.Equal(t, 1001, cost.Looked)
+		require.InDelta(t, 6800, cost.Events, 200)
+	})
+
 	// What recent runs took is what the next will take.
 	t.Run("Runs", func(t *testing.T) {
 		t.Parallel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 )
@@ -84,7 +85,7 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 		}
 	}
 	if good > 0 {
-		e.Addf(doctor.OK, "%d tables of %d views can be read", good, len(versions))
+		e.Addf(doctor.OK, "%s of %s can be read", text.Plural(int64(good), "table"), text.Plural(int64(len(versions)), "view"))
 	}
 	return nil
 }
