@@ -89,7 +89,7 @@ func TestFilter_Ops(t *testing.T) {
 	require.True(t, passes)
 }
 
-// TestFilter_Shape: columns that are left out appear nowhere in the event, numbers keep all digits, and the key stays.
+// TestFilter_Shape: columns that are left out appear nowhere in the change, numbers keep all digits, and the key stays.
 func TestFilter_Shape(t *testing.T) {
 	t.Parallel()
 	c := order()

@@ -111,8 +111,8 @@ local gone = tonumber(ARGV[2])
 for i = 3, 2 + gone do redis.call('HDEL', KEYS[1], ARGV[i]) end
 for i = 3 + gone, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 ` + remember)
-	// The id is the position. An event that comes after one with a greater position, because it was replayed, gets the next free id,
-	// unless the stream already has the event.
+	// The id is the position. A change that comes after one with a greater position, because it was replayed, gets the next free id,
+	// unless the stream already has the change.
 	streamScript = newScript(`
 local id = ARGV[1] .. '-0'
 local add = {'XADD', KEYS[1]}
@@ -153,7 +153,7 @@ type command struct {
 	arguments []any
 }
 
-// Sweeps reports whether a sweep is delivered: a stream receives it as an event. Which keys of other structures belong to deleted rows is
+// Sweeps reports whether a sweep is delivered: a stream receives it as an entry. Which keys of other structures belong to deleted rows is
 // not known.
 func (r *Redis) Sweeps() bool { return r.config.Stream != nil }
 

@@ -94,7 +94,7 @@ func (r *rows) Rows(t *testing.T) map[string]int64 {
 	return found
 }
 
-// events is a Redis that holds a stream of events.
+// events is a Redis that holds a stream of changes.
 type events struct{ *redistest.Server }
 
 func (e *events) Open(t *testing.T) sink.Sink {
@@ -190,7 +190,7 @@ func TestRedis_Delete(t *testing.T) {
 	require.Len(t, left(), 3)
 }
 
-// TestRedis_Replay: an event that is replayed after later ones of other keys is appended once.
+// TestRedis_Replay: a change that is replayed after later ones of other keys is appended once.
 func TestRedis_Replay(t *testing.T) {
 	t.Parallel()
 	target := &events{Server: redistest.Start(t, sinktest.Password)}

@@ -23,7 +23,7 @@ import (
 
 var secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 
-// receiver is an application that verifies webhooks and stores their events.
+// receiver is an application that verifies webhooks and stores their changes.
 type receiver struct {
 	address string
 	batch   bool
@@ -122,7 +122,7 @@ func TestWebhook(t *testing.T) {
 	})
 }
 
-// TestWebhook_Body: the body is the event itself, and a repeated post has the same id.
+// TestWebhook_Body: the body is the change itself, and a repeated post has the same id.
 func TestWebhook_Body(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, false)
@@ -136,7 +136,7 @@ func TestWebhook_Body(t *testing.T) {
 		"committed_at": "2026-03-01T10:00:00.123456Z", "schema_version": 1, "snapshot": false}`, r.bodies[0])
 }
 
-// TestWebhook_Sweep: a sweep is a separate event without a key.
+// TestWebhook_Sweep: a sweep is posted separately, without a key.
 func TestWebhook_Sweep(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, false)
