@@ -18,7 +18,7 @@ type captureAPI struct {
 	api *api
 }
 
-// setupCaptureAPI is the API over a log of changes and a consumer.
+// setupCaptureAPI serves the API over a log of changes and a consumer.
 func setupCaptureAPI(t *testing.T, changes int) *captureAPI {
 	t.Helper()
 	db := database(t)
@@ -28,7 +28,7 @@ func setupCaptureAPI(t *testing.T, changes int) *captureAPI {
 	return b
 }
 
-// read makes a call that is answered well, and reads the answer.
+// read makes a call that must succeed, and decodes the answer.
 func read[T any](t *testing.T, b *captureAPI, method, path, body string) (into T) {
 	t.Helper()
 	answer := b.api.call(t, method, path, body)
@@ -68,7 +68,7 @@ func TestAPICapture(t *testing.T) {
 			}
 		}
 		require.EqualValues(t, 1, b.count(t, "SELECT count(*) FROM capture.consumer"))
-		// A form of another site's sends no JSON.
+		// A form of another site cannot send JSON.
 		require.Equal(t, http.StatusUnsupportedMediaType, b.api.call(t, "POST", "/api/consumers/events/resume", "").status)
 	})
 

@@ -90,7 +90,7 @@ func TestAPIConsumers(t *testing.T) {
 		b := setupPoll(t)
 		landed := make(chan error, 1)
 		go func() {
-			// After the poll has looked once and found nothing.
+			// By then the poll has looked once and found nothing.
 			_, err := b.db.Exec(t.Context(), "SELECT pg_sleep(0.5)")
 			if err == nil {
 				err = b.writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 1)}, log.Mark{})

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// hostile are ids that somebody will have.
+// hostile returns ids that are hard to handle.
 func hostile() []string {
 	return []string{
 		"<script>alert(1)</script>", `"quoted'`, "a/b", "..", ".", "../../etc/passwd", "a//b/", "=1+1", "-1", "@x", "\tx", "%2F", "?a=b#c",
@@ -31,7 +31,7 @@ func textDatabase(t *testing.T, ids ...string) *pgtest.DB {
 	return db
 }
 
-// metrics writes a row of an entity, of a date that is complete.
+// metrics writes a row for an entity of a complete date.
 func metrics(t *testing.T, db *pgtest.DB, id, day string, views int, other string) {
 	t.Helper()
 	_, err := db.Exec(t.Context(), `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, clicks_count, other_counts)
@@ -61,7 +61,7 @@ func TestAPIMetrics(t *testing.T) {
 		require.Equal(t, answer.body, a.call(t, "GET", path, "", header("Accept", "text/csv")).body)
 		require.Contains(t, a.call(t, "GET", path, "", header("Accept", "application/json, text/csv")).body, `"entity_id"`)
 		require.Contains(t, a.call(t, "GET", path+"?format=json", "", header("Accept", "text/csv")).body, `"entity_id"`)
-		// Nothing in the range is a file with a heading.
+		// An empty range is a file with only the header.
 		answer = a.call(t, "GET", path+"?format=csv&from=2020-01-01&to=2020-01-02", "")
 		require.Equal(t, 1, strings.Count(answer.body, "\n"))
 	})

@@ -21,7 +21,7 @@ import (
 	"github.com/daymill/daymill/ui/door"
 )
 
-// api is the API over a test's database, each of whose answers is held against the document that it serves.
+// api serves the API over a test's database. Each answer is checked against the API's own document.
 type api struct {
 	*site
 
@@ -37,7 +37,7 @@ func newAPI(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *api {
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(s.do(t, request).body))
 	require.NoError(t, err)
 	require.NoError(t, doc.Validate(t.Context()))
-	doc.Servers = nil // It is at the test's address.
+	doc.Servers = nil // The test's server has another address.
 	router, err := gorillamux.NewRouter(doc)
 	require.NoError(t, err)
 	return &api{site: s, router: router}
@@ -74,7 +74,7 @@ func (a *api) call(t *testing.T, method, path, body string, options ...callOptio
 	return answer
 }
 
-// requireDocumented holds an answer against the document: status, type, body.
+// requireDocumented checks the status, type and body of an answer against the document.
 func (a *api) requireDocumented(t *testing.T, request *http.Request, answer response) {
 	t.Helper()
 	if answer.status >= 400 {
@@ -113,7 +113,7 @@ func (a *api) requireDocumented(t *testing.T, request *http.Request, answer resp
 	require.NoError(t, err, "%s %s: %s", request.Method, request.URL, answer.body)
 }
 
-// requireValid holds a request that was answered well against the document.
+// requireValid checks a successful request against the document.
 func (a *api) requireValid(t *testing.T, method, path, body string) {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, a.URL+path, bytes.NewReader([]byte(body)))
@@ -167,8 +167,7 @@ func TestAPIAccess(t *testing.T) {
 		a := newAPI(t, database(t), func(c *ui.Config) { c.Access = door.Access{} })
 		require.Equal(t, http.StatusAccepted, a.call(t, "POST", "/api/rollups", `{"date":"2026-03-01"}`, none).status)
 		require.Equal(t, http.StatusForbidden, a.call(t, "GET", "/api/dates", "", none, func(r *http.Request) { r.Host = "evil.example" }).status)
-		// A token is a wish for credentials, though the pages have none.
-		// All or nothing: with a token the pages are closed as well.
+		// With a token, the pages are closed as well.
 		a = newAPI(t, database(t), func(c *ui.Config) { c.Access = door.Access{APIToken: "token"} })
 		require.Equal(t, http.StatusUnauthorized, a.call(t, "GET", "/api/dates", "", none).status)
 		require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates", "").status)
@@ -186,9 +185,9 @@ func TestAPIAccess(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, a.call(t, "GET", "/api/dates", "", bearer("guess")).status)
 		}
 		answer := a.call(t, "GET", "/api/dates", "")
-		require.Equal(t, http.StatusTooManyRequests, answer.status, "or the guesses would go on")
+		require.Equal(t, http.StatusTooManyRequests, answer.status, "otherwise guessing could continue")
 		require.NotEmpty(t, answer.header.Get("Retry-After"))
-		require.Equal(t, http.StatusAccepted, a.call(t, "GET", "/api/cron/daily-rollup", "", bearer("cron secret")).status, "each credential counts for itself")
+		require.Equal(t, http.StatusAccepted, a.call(t, "GET", "/api/cron/daily-rollup", "", bearer("cron secret")).status, "each credential has its own limit")
 		require.Equal(t, http.StatusOK, a.get(t, "/").status)
 	})
 
@@ -202,7 +201,7 @@ func TestAPIAccess(t *testing.T) {
 		}
 		require.Equal(t, http.StatusTooManyRequests, a.call(t, "GET", "/api/dates", "", bearer("guess")).status)
 		require.Equal(t, http.StatusTooManyRequests, a.get(t, "/").status, "pages and API count passwords together")
-		require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates", "", bearer(token)).status, "whatever others have guessed")
+		require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates", "", bearer(token)).status, "however many guesses others made")
 	})
 
 	t.Run("Viewer", func(t *testing.T) {
@@ -216,14 +215,14 @@ func TestAPIAccess(t *testing.T) {
 	})
 }
 
-// count is the number that a query returns.
+// count returns the number that a query returns.
 func (s *site) count(t *testing.T, query string) (n int64) {
 	t.Helper()
 	require.NoError(t, s.db.QueryRow(t.Context(), query).Scan(&n))
 	return n
 }
 
-// text is the text that a query returns.
+// text returns the text that a query returns.
 func (s *site) text(t *testing.T, query string) (text string) {
 	t.Helper()
 	require.NoError(t, s.db.QueryRow(t.Context(), query).Scan(&text))
@@ -248,7 +247,7 @@ func TestAPIRouting(t *testing.T) {
 	require.Equal(t, "GET", answer.header.Get("Allow"))
 }
 
-// TestAPIBehindProxy is the API at a base path.
+// TestAPIBehindProxy: the API works at a base path.
 func TestAPIBehindProxy(t *testing.T) {
 	t.Parallel()
 	s := serve(t, textDatabase(t, "a/b"), func(c *ui.Config) { c.BasePath = "/daymill" })
@@ -261,7 +260,7 @@ func TestAPIBehindProxy(t *testing.T) {
 	require.Contains(t, s.get(t, "/daymill/api/nowhere").body, `"status":404`)
 }
 
-// TestAPIDown is the API without its database.
+// TestAPIDown: the API answers without its database.
 func TestAPIDown(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, database(t), nil)

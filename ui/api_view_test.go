@@ -20,7 +20,7 @@ type viewBundle struct {
 
 const apiView = `{"name": "staff", "schedule": {"every": "1m"}, "tables": [{"table": "people", "columns": ["id", {"column": "name", "as": "called"}]}]}`
 
-// setupView makes a table, and the API of a process that works on views, one of whose databases has a URL that leads nowhere.
+// setupView creates a table, and serves the API of a process with views. One of its databases has a URL that cannot be reached.
 func setupView(t *testing.T) *viewBundle {
 	t.Helper()
 	db := database(t)
@@ -36,7 +36,7 @@ func setupView(t *testing.T) *viewBundle {
 	return b
 }
 
-// ask makes a call that has to be answered with a status, and reads the answer.
+// ask makes a call that must be answered with a status, and decodes the answer.
 func (b *viewBundle) ask(t *testing.T, method, path, body string, status int, into any) {
 	t.Helper()
 	answer := b.call(t, method, path, body)
@@ -49,7 +49,7 @@ func (b *viewBundle) ask(t *testing.T, method, path, body string, status int, in
 	}
 }
 
-// work works on all tasks.
+// work runs all tasks.
 func (b *viewBundle) work(t *testing.T) {
 	t.Helper()
 	due, err := b.engine.Due(t.Context())
@@ -60,7 +60,7 @@ func (b *viewBundle) work(t *testing.T) {
 	}
 }
 
-// tasks are the answer of calls that have workers do something.
+// tasks is the answer of calls that request tasks.
 type tasks struct {
 	IDs []int64 `json:"task_ids"`
 }
@@ -117,7 +117,7 @@ func TestAPIViews(t *testing.T) {
 		again, err := json.Marshal(shown.Definition)
 		require.NoError(t, err)
 		b.ask(t, "POST", "/api/views", `{"dry_run": true, "definition": `+string(again)+`}`, http.StatusOK, &steps)
-		require.Equal(t, view.StepKeep, steps.Steps[0].Verb, "what is shown is what was applied")
+		require.Equal(t, view.StepKeep, steps.Steps[0].Verb, "the API shows the definition that was applied")
 		var sql view.SQL
 		b.ask(t, "GET", "/api/views/staff/sql", "", http.StatusOK, &sql)
 		require.Contains(t, sql.Select, `AS "called"`)

@@ -15,14 +15,14 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// raw sends bytes as they are, and returns the first answer to them; the status is 0 if the connection ends without one.
+// raw sends bytes, and returns the first answer; the status is 0 if the connection ends without one.
 func (s *site) raw(t *testing.T, text string) response {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	_, _ = io.WriteString(conn, text) // The server may have closed before it has read everything.
+	_, _ = io.WriteString(conn, text) // The server may close the connection before it has read everything.
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return response{header: http.Header{}}
@@ -36,7 +36,7 @@ func (s *site) raw(t *testing.T, text string) response {
 // admin is the header of the admin's credentials.
 const admin = "Authorization: Basic YWRtaW46Y29ycmVjdCBob3JzZQ==\r\n"
 
-// TestRequestLine tries what a browser would not send: nothing is answered that lies outside, and nobody is led elsewhere.
+// TestRequestLine sends request lines that no browser sends: no answer comes from outside the pages, and no redirect leads elsewhere.
 func TestRequestLine(t *testing.T) {
 	t.Parallel()
 	s, faults := hostileSite(t, entity.Text)
@@ -66,7 +66,7 @@ func TestRequestLine(t *testing.T) {
 			}
 		}
 	}
-	// Whole addresses, and those of others.
+	// Absolute URLs, also of other hosts.
 	for _, target := range []string{"http://evil.example/", "http://evil.example//x", "evil.example:443", "*", "javascript:alert(1)", "http://[::1"} {
 		answer := s.raw(t, "GET "+target+" HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n"+admin+"\r\n")
 		require.Less(t, answer.status, 500, target)
@@ -75,7 +75,7 @@ func TestRequestLine(t *testing.T) {
 	require.Zero(t, faults.Load(), "errors in the log")
 }
 
-// TestRequestHeaders tries headers that are no browser's, or that a proxy should have set.
+// TestRequestHeaders sends headers that no browser sends, or that only a proxy should set.
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	s, faults := hostileSite(t, entity.Text)
@@ -83,7 +83,7 @@ func TestRequestHeaders(t *testing.T) {
 		return s.raw(t, "GET "+path+" HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n"+headers+"\r\n")
 	}
 
-	// Nobody is taken for somebody else, nor led to a host that a header names.
+	// No header makes a user somebody else, or leads to a host that it names.
 	for _, header := range []string{
 		"X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X-Forwarded-Prefix: //evil.example", "X-Original-URL: /assets/style.css",
 		"X-Rewrite-URL: /healthz", "Forwarded: host=evil.example", "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "X-Remote-User: admin",
@@ -96,7 +96,7 @@ func TestRequestHeaders(t *testing.T) {
 		require.NotContains(t, answer.header.Get("Location"), "evil.example", header)
 	}
 
-	// A method that is asked for by a header is not the request's: nothing changes.
+	// A header cannot change the request's method: nothing changes.
 	before := s.count(t, "SELECT count(*) FROM daymill.audit")
 	for _, header := range []string{"X-HTTP-Method-Override: POST", "X-HTTP-Method: POST", "X-Method-Override: POST"} {
 		require.Equal(t, http.StatusNotFound, get("/dates/2026-03-01/request?_method=POST", admin+header+"\r\n").status, header)
@@ -109,7 +109,7 @@ func TestRequestHeaders(t *testing.T) {
 	}
 	require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"))
 
-	// What htmx asks for is a piece of what the same user would see, or nothing.
+	// A fragment for htmx is a part of the page that the same user sees, or empty.
 	whole := get("/dates", admin)
 	for _, target := range []string{"main#dates", "x#", "#", "", "x#<script>alert(1)</script>", "x#" + strings.Repeat("y", 4_000), "x#layout"} {
 		answer := get("/dates", admin+"Hx-Request: true\r\nHx-Request-Type: partial\r\nHx-Target: "+target+"\r\n")
@@ -119,14 +119,14 @@ func TestRequestHeaders(t *testing.T) {
 		require.Equal(t, "no-store", answer.header.Get("Cache-Control"), target)
 	}
 
-	// A range of a page is the page, and a thousand ranges of a file are the file.
+	// A request for a range of a page returns the page, and one for a thousand ranges of a file returns the file.
 	require.Equal(t, http.StatusOK, get("/dates", admin+"Range: bytes=0-0\r\n").status)
 	ranges := "bytes=0-" + strings.Repeat(",0-", 1_000)
 	asset := get("/assets/style.css", "Range: "+ranges+"\r\n")
 	require.Equal(t, http.StatusOK, asset.status)
 	require.Equal(t, get("/assets/style.css", "").body, asset.body)
 
-	// Requests of which two servers would read the end elsewhere.
+	// Requests whose end two servers would find at different places.
 	for name, headers := range map[string]string{
 		"TwoLengths":     "Content-Length: 0\r\nContent-Length: 5\r\n",
 		"NegativeLength": "Content-Length: -1\r\n",
@@ -139,14 +139,14 @@ func TestRequestHeaders(t *testing.T) {
 	} {
 		answer := s.raw(t, "POST /dates/2026-03-01/request HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n"+admin+headers+"\r\n")
 		require.GreaterOrEqual(t, answer.status, 400, name)
-		require.Less(t, answer.status, 502, name) // 501: what is not known.
+		require.Less(t, answer.status, 502, name) // 501 is for an unknown transfer encoding.
 	}
 	require.Equal(t, http.StatusBadRequest, s.raw(t, "GET / HTTP/1.1\r\n\r\n").status, "no host")
 	require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"))
 	require.Zero(t, faults.Load(), "errors in the log")
 }
 
-// TestLargeBodies sends more than anybody needs, with its length said and unsaid.
+// TestLargeBodies sends too large bodies, with and without a Content-Length.
 func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	s, faults := hostileSite(t, entity.Text)
@@ -169,7 +169,7 @@ func TestLargeBodies(t *testing.T) {
 			require.Equal(t, http.StatusRequestEntityTooLarge, s.do(t, request).status, "%s, chunked %t", path, chunked)
 		}
 		require.Equal(t, before, s.count(t, "SELECT count(*) FROM daymill.audit"), path)
-		// Deep, many and in pieces. What needs no form is done.
+		// Deeply nested, many and multipart fields. Actions that need no form succeed.
 		for kind, body := range map[string]string{
 			"application/json":                         strings.Repeat("[", 60_000),
 			"application/x-www-form-urlencoded":        strings.Repeat("a=&", 20_000),
@@ -189,7 +189,7 @@ func TestLargeBodies(t *testing.T) {
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, header.status)
 }
 
-// TestStored has hostile texts in every table that pages show.
+// TestStored: pages are safe with hostile texts in every table that they show.
 func TestStored(t *testing.T) {
 	t.Parallel()
 	s, faults := hostileSite(t, entity.Text)
@@ -229,7 +229,7 @@ func TestStored(t *testing.T) {
 		require.NotContains(t, answer.body, `" onmouseover="`, path)
 		shown += strings.Count(answer.body, "&lt;script&gt;alert")
 	}
-	require.Greater(t, shown, 20, "or nothing of it was shown")
+	require.Greater(t, shown, 20, "otherwise the pages showed none of the texts")
 	require.Zero(t, faults.Load(), "errors in the log")
 	download := s.get(t, "/entity.csv?id=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(2)%22%20%27%26%7B%7B.%7D%7D"+
 		"&from=2026-03-01&to=2026-03-02")

@@ -90,7 +90,7 @@ func TestBackfills(t *testing.T) {
 			"before=x": "is not a place in the list",
 		} {
 			answer := s.get(t, "/backfills?"+query)
-			if query != "from=&to=" { // It is filled in with the last month.
+			if query != "from=&to=" { // An empty form gets the last month.
 				require.Equal(t, http.StatusUnprocessableEntity, answer.status, query)
 				require.Contains(t, answer.body, want, query)
 			}
@@ -161,7 +161,7 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, body, "Started.")
 		require.Contains(t, body, "0 of 10 dates done")
 		require.Contains(t, s.get(t, "/backfills/1?cancel").body, "Cancel this backfill?")
-		// What is live is loaded by itself.
+		// The live part is a fragment.
 		request := s.request(t, "admin", http.MethodGet, "/backfills/1", "")
 		request.Header.Set("Hx-Request", "true")
 		request.Header.Set("Hx-Request-Type", "partial")
@@ -169,7 +169,7 @@ func TestBackfills(t *testing.T) {
 		part := s.do(t, request).body
 		require.Contains(t, part, `id="progress"`)
 		require.NotContains(t, part, "<html")
-		require.NotContains(t, part, "Its dates")
+		require.NotContains(t, part, "Dates of the backfill")
 		part = s.part(t, "/backfills", "backfills")
 		require.Contains(t, part, `hx-get="/backfills"`)
 		require.NotContains(t, part, "New backfill")
@@ -256,7 +256,7 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, body, ">leader<")
 		require.Contains(t, body, `href="/jobs/17"`)
 		require.Contains(t, body, "&lt;u&gt;no space")
-		require.Eventually(t, func() bool { // Missing dates are looked for in the background.
+		require.Eventually(t, func() bool { // Missing dates are searched in the background.
 			return strings.Contains(s.get(t, "/schedule").body, ": this year "+date.Of(time.Now(), time.UTC).AddDays(-1).String())
 		}, 30*time.Second, 50*time.Millisecond)
 		s.exec(t, "UPDATE river_leader SET leader_id = 'theirs<b>'")

@@ -23,7 +23,7 @@ func TestBulk(t *testing.T) {
 		require.Equal(t, []string{"cancelled", "running", "cancelled", "completed"},
 			[]string{b.state(t, waiting), b.state(t, running), b.state(t, retrying), b.state(t, ended)})
 		require.True(t, queried[bool](t, b.db, "SELECT metadata ? 'cancel_attempted_at' FROM river_job WHERE id = $1", running))
-		// What was asked for is withdrawn with them.
+		// Their requests are withdrawn too.
 		require.Zero(t, queried[int](t, b.db,
 			"SELECT count(*)::integer FROM analytics.rollup_requests WHERE metric_date IN ('2026-03-01', '2026-03-03') AND resolved_at IS NULL"))
 	})
@@ -48,7 +48,7 @@ func TestBulk(t *testing.T) {
 			"SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit WHERE action LIKE '%jobs'"))
 	})
 
-	// good_job #583: "all" that ignores the filter.
+	// good_job #583: "all" ignored the filter.
 	t.Run("ExactlyTheFilter", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
@@ -77,7 +77,7 @@ func TestBulk(t *testing.T) {
 		require.Contains(t, result.body, "253 jobs retried</strong> of 253")
 		require.Equal(t, 253, queried[int](t, b.db, "SELECT count(*)::integer FROM river_job WHERE state = 'available' AND max_attempts = 7"))
 		require.Equal(t, 253, queried[int](t, b.db, "SELECT sum((detail ->> 'retried')::integer)::integer FROM daymill.audit WHERE action = 'retry jobs'"))
-		// A second answer to the same confirmation finds nothing that has not changed.
+		// Sending the same confirmation again finds only jobs that have changed.
 		require.NotContains(t, b.get(t, "/jobs?state=discarded").body, "/jobs/253")
 	})
 

@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/test/browser"
 )
 
-// captureBundle is the pages over a log of orders and a consumer that refused some.
+// captureBundle serves the pages over a log of orders and a consumer that refused some of them.
 type captureBundle struct {
 	*site
 
@@ -36,7 +36,7 @@ func setupCapture(t *testing.T, changes int) *captureBundle {
 	return b
 }
 
-// fill makes the log and the consumer.
+// fill creates the log and the consumer.
 func (b *captureBundle) fill(t *testing.T, changes int) {
 	t.Helper()
 	b.clock.set(committed.Add(time.Hour))
@@ -56,7 +56,7 @@ func (b *captureBundle) fill(t *testing.T, changes int) {
 	b.land(t, changes)
 }
 
-// land writes changes to the log: of ten rows in turn, a second apart.
+// land writes changes of ten rows in turn to the log, a second apart.
 func (b *captureBundle) land(t *testing.T, count int) {
 	t.Helper()
 	list := make([]change.Change, count)
@@ -76,7 +76,7 @@ func (b *captureBundle) tx(t *testing.T, do func(tx pgx.Tx) error) {
 	require.NoError(t, b.db.Tx(t.Context(), do))
 }
 
-// letters makes dead letters of the first changes: every other one is refused, with one of two reasons.
+// letters turns the first changes into dead letters: every other one is refused, with one of two reasons.
 func (b *captureBundle) letters(t *testing.T, count int) {
 	t.Helper()
 	b.exec(t, `INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
@@ -88,7 +88,7 @@ func (b *captureBundle) letters(t *testing.T, count int) {
 		FROM capture.log AS l WHERE l.position <= $1`, count)
 }
 
-// positions are those of the changes that a page lists.
+// positions returns the positions of the changes that a page lists.
 func positions(body string) (all []string) {
 	for part := range strings.SplitSeq(body, `<a href="/changes/app/`) {
 		if position, _, is := strings.Cut(part, `"`); is && !strings.Contains(position, "<") {
@@ -158,7 +158,7 @@ func TestCapture(t *testing.T) {
 		require.Contains(t, body, "it answered 503 &lt;b&gt;")
 		body = b.get(t, "/consumers/events").body
 		require.Contains(t, body, "$EVENTS_URL")
-		require.Contains(t, body, "59 min 59 s", "since the first change that it does not have")
+		require.Contains(t, body, "59 min 59 s", "since the commit of the first change that it does not have")
 		require.Equal(t, http.StatusNotFound, b.get(t, "/consumers/none").status)
 
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=pause&because=too+slow").status)
@@ -171,7 +171,7 @@ func TestCapture(t *testing.T) {
 		}
 		answer := b.post(t, "/consumers/events", "action=rewind&to=12")
 		require.Equal(t, http.StatusOK, answer.status)
-		require.Contains(t, answer.body, "It never gets the changes after position 0 and up to position 12.")
+		require.Contains(t, answer.body, "It never receives the changes after position 0 and up to position 12.")
 		require.Zero(t, value[int64](t, b.site, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=rewind&confirm=1&to=12").status)
 		require.EqualValues(t, 12, value[int64](t, b.site, "SELECT min(position) FROM capture.shard"))
@@ -207,13 +207,13 @@ func TestCapture(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, answer.status)
 		require.EqualValues(t, 30, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusUnprocessableEntity,
-			b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1").status, "not all others in its stead")
+			b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1").status, "and not all others instead")
 		require.EqualValues(t, 30, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
 
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=discard&confirm=1&position=1&position=3").status)
 		require.EqualValues(t, 28, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=replay&position=2").status)
-		require.EqualValues(t, 2, value[int64](t, b.site, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "those of the key")
+		require.EqualValues(t, 2, value[int64](t, b.site, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
 		for _, form := range []string{"action=replay", "action=replay&position=x", "action=explode&all=1", "action=replay&all=1&state=bogus"} {
 			require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/deadletters/events", form).status, form)
 		}
@@ -225,7 +225,7 @@ func TestCapture(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		for path, text := range map[string]string{
-			"/capture": "Nothing is captured.", "/consumers": "Nobody receives changes.", "/changes": "The log is empty.", "/deadletters": "There are no dead letters.",
+			"/capture": "Nothing is captured.", "/consumers": "There are no consumers.", "/changes": "The log is empty.", "/deadletters": "There are no dead letters.",
 		} {
 			answer := s.get(t, path)
 			require.Equal(t, http.StatusOK, answer.status)
@@ -293,7 +293,7 @@ func TestCapture(t *testing.T) {
 	})
 }
 
-// TestCaptureInBrowser goes through the pages of capture as a person does.
+// TestCaptureInBrowser uses the pages of capture as a person does.
 func TestCaptureInBrowser(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]browser.Options{
@@ -312,7 +312,7 @@ func TestCaptureInBrowser(t *testing.T) {
 			shown.See(t, `//main//button[.="Resume"]`)
 			shown.Fill(t, `//input[@id="to"]`, "7")
 			shown.Click(t, `//main//button[.="Rewind…"]`)
-			shown.Click(t, `//main//button[.="Go on after position 7"]`)
+			shown.Click(t, `//main//button[.="Continue after position 7"]`)
 			shown.See(t, `//*[@role="status"][contains(., "Rewound")]`)
 			shown.Click(t, `//nav[@aria-label="Capture"]//a[.="Changes"]`)
 			shown.Click(t, `//main//tr[1]//a[contains(., "60")]`)

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// listedDates are the dates that a list shows, in its order.
+// listedDates returns the dates that a list shows, in its order.
 func listedDates(body string) []string {
 	var dates []string
 	for _, found := range regexp.MustCompile(`<th scope="row" class="fixed"><a href="[^"]*">([0-9-]+)</a>`).FindAllStringSubmatch(body, -1) {
@@ -25,7 +25,7 @@ func listedDates(body string) []string {
 	return dates
 }
 
-// leads is where the link of a pager leads; empty if there is none.
+// leads returns the address of a pager's link; empty if there is none.
 func leads(t *testing.T, body, rel string) string {
 	t.Helper()
 	found := regexp.MustCompile(`<a href="([^"]*)" rel="` + rel + `">`).FindStringSubmatch(body)
@@ -120,13 +120,13 @@ func TestDate(t *testing.T) {
 		}
 		require.Contains(t, body, "Its metrics equal its events")
 		require.Contains(t, body, "did not record them")
-		require.NotContains(t, body, "hx-get", "what is over does not refresh itself")
+		require.NotContains(t, body, "hx-get", "a date in a final state does not refresh itself")
 
-		// The retention has taken the run, and its figures with it.
+		// The retention has deleted the run and its figures.
 		s.exec(t, "DELETE FROM analytics.rollup_runs")
 		body = s.get(t, "/dates/2026-03-02").body
 		require.Contains(t, body, "<dt>Events</dt><dd>12,345</dd>")
-		require.Contains(t, body, "The run itself is not kept any more.")
+		require.Contains(t, body, "The run itself was deleted since.")
 	})
 
 	t.Run("Lists", func(t *testing.T) {
@@ -221,14 +221,13 @@ func TestDate(t *testing.T) {
 		require.Contains(t, s.get(t, "/dates/2026-03-15").body, "It is not over yet.")
 		require.Contains(t, s.get(t, "/dates/2026-03-16").body, "It has not begun.")
 		require.Eventually(t, func() bool { return strings.Contains(s.get(t, "/dates/2020-01-01").body, "It has no events") }, waitFor, tick)
-		// Somebody has scheduled a job for a date to come.
+		// Somebody has scheduled a job for a future date.
 		s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-16')")
 		require.Equal(t, http.StatusOK, s.get(t, "/dates/2026-03-16").status)
 	})
 }
 
-// TestDatesPlans explains every statement that the overview and the pages of dates send, in a ledger of years: none reads
-// a large table from end to end.
+// TestDatesPlans explains every statement of the overview and the pages of dates, in a ledger of several years: none scans a large table.
 func TestDatesPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
@@ -273,7 +272,7 @@ func TestDatesPlans(t *testing.T) {
 		for _, found := range removed.FindAllStringSubmatch(strings.Join(plan, "\n"), -1) {
 			n, err := strconv.Atoi(found[1])
 			require.NoError(t, err)
-			require.Less(t, n, 5_000, "it walks an index from end to end:\n%s\n%s", q.sql, strings.Join(plan, "\n"))
+			require.Less(t, n, 5_000, "it scans a whole index:\n%s\n%s", q.sql, strings.Join(plan, "\n"))
 		}
 		explained++
 	}

@@ -20,7 +20,7 @@ import (
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 
-	// counted is a doctor that finds the same each time, and counts how often it was asked.
+	// counted returns a doctor that always has the same findings, and counts how often it was called.
 	counted := func(times *atomic.Int64, findings ...doctor.Finding) func(*ui.Config) {
 		return func(c *ui.Config) {
 			c.Doctor = func(context.Context) doctor.Report {
@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 		s := serve(t, database(t), counted(&times, doctor.Finding{ID: "version", Level: doctor.OK, Sentence: "all is well"}))
 		now := time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC)
 		s.clock.set(now)
-		// Nobody who is not let in has it look, nor does a part of the page that refreshes itself.
+		// Neither a user who is not logged in nor a fragment that refreshes itself starts an examination.
 		require.Equal(t, http.StatusUnauthorized, s.do(t, s.request(t, "", http.MethodGet, "/doctor", "")).status)
 		poll := s.request(t, "admin", http.MethodGet, "/doctor", "")
 		poll.Header.Set("Hx-Request", "true")
@@ -80,7 +80,7 @@ func TestDoctor(t *testing.T) {
 		s.do(t, s.request(t, "viewer", http.MethodGet, "/doctor", ""))
 		after := again.FindStringSubmatch(body)[1]
 		s.get(t, "/doctor?after="+after)
-		require.EqualValues(t, 1, times.Load(), "it is too young for another")
+		require.EqualValues(t, 1, times.Load(), "the last examination is too recent")
 		s.clock.set(now.Add(10 * time.Second))
 		s.get(t, "/doctor")
 		require.EqualValues(t, 1, times.Load())
@@ -108,7 +108,7 @@ func TestDoctor(t *testing.T) {
 			return order
 		}())
 		require.Contains(t, body, `<code class="hostile">fix 3</code>`)
-		require.NotContains(t, body, "fix 0", "what is well needs none")
+		require.NotContains(t, body, "fix 0", "an OK finding needs no fix")
 		require.Regexp(t, `(?s)✕ failure</span></dt><dd>1</dd>.*! warning</span></dt><dd>2</dd>`, body)
 		require.Contains(t, body, "as the role app, in the database shop, without a pooler")
 		require.Contains(t, body, "time zone")

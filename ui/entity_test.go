@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// entities is the pages over a test's database, on the tenth of March.
+// entities serves the pages over a test's database, on the tenth of March.
 func entities(t *testing.T, db *pgtest.DB) *site {
 	t.Helper()
 	s := serve(t, db, nil)
@@ -129,7 +129,7 @@ func TestEntity(t *testing.T) {
 		require.NotContains(t, answer.body, "style=")
 		require.Contains(t, answer.body, "&lt;b&gt;&#34;bold&#34;")
 		require.NotContains(t, answer.body, "<b>")
-		// Fewer metrics: the totals follow, and the links keep the choice.
+		// With fewer metrics the totals change, and the links keep the choice.
 		answer = s.get(t, entityURL("/entity", "a", "days", "30", "metric", "clicks", "metric", "other:share"))
 		require.Contains(t, answer.body, "5 in all, clicks 2, share 3.")
 		require.Contains(t, answer.body, "days=7&amp;id=a&amp;metric=clicks&amp;metric=other%3Ashare")

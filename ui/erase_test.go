@@ -10,11 +10,11 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// TestErase asks for what erases metrics whose events are gone, and for what does not.
+// TestErase makes requests that erase metrics whose events no longer exist, and requests that must not.
 func TestErase(t *testing.T) {
 	t.Parallel()
 
-	// setup makes a date with four events of the ten that its last run has counted.
+	// setup creates a date with four of the ten events that its last run counted.
 	setup := func(t *testing.T) *api {
 		t.Helper()
 		db := database(t)

@@ -39,7 +39,7 @@ func TestFormsKeep(t *testing.T) {
 	require.Contains(t, answer.body, "from 1 to 366")
 }
 
-// TestDateEnds leaves the page of a date open while its verification and its repair end.
+// TestDateEnds keeps the page of a date open while its verification and its repair end.
 func TestDateEnds(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)

@@ -26,7 +26,7 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// hostileTexts are what that somebody may send instead of what is asked for.
+// hostileTexts returns texts that somebody may send instead of valid values.
 func hostileTexts() []string {
 	return []string{
 		"", "'", `"`, `';DROP TABLE public.canary;--`, `1);DROP TABLE public.canary;--`, `' OR '1'='1`, `1 OR 1=1`, "$1", "$$", `\`, `\'`,
@@ -39,14 +39,13 @@ func hostileTexts() []string {
 	}
 }
 
-// route is an address with values that it takes. Those in braces are in the path, the others in the query, the form or the
-// JSON.
+// route is an address and the values that it accepts. Values in braces are in the path, the others in the query, the form or the JSON.
 type route struct {
 	method, path string
 	values       map[string]string
 }
 
-// routes are all of them, which is held against the source.
+// routes returns all routes. TestHostile/Complete compares them with the source.
 func routes() []route {
 	jobFilter := map[string]string{"state": "completed", "kind": "rollup_day", "q": "rollup", "from": "2026-03-01", "to": "2026-03-02"}
 	bulk := maps.Clone(jobFilter)
@@ -153,7 +152,7 @@ func routes() []route {
 	}
 }
 
-// address is a route's with values; those of the query are left to the caller.
+// address returns the path of a route with values, and the values that are not in the path.
 func (r route) address(values map[string]string) (path string, rest url.Values) {
 	path, rest = strings.TrimSuffix(r.path, "{$}"), url.Values{}
 	for name, value := range values {
@@ -166,7 +165,7 @@ func (r route) address(values map[string]string) (path string, rest url.Values) 
 	return path, rest
 }
 
-// request is one to a route, with values as they are sent to it.
+// routed returns a request to a route with values.
 func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Request {
 	t.Helper()
 	path, rest := r.address(values)
@@ -179,7 +178,7 @@ func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Req
 		object := make(map[string]any)
 		for name := range rest {
 			object[name] = rest.Get(name)
-			var plain any // Numbers and truth as such, if they are.
+			var plain any // Numbers and booleans keep their type.
 			if json.Unmarshal([]byte(rest.Get(name)), &plain) == nil {
 				object[name] = plain
 			}
@@ -193,13 +192,13 @@ func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Req
 	return request
 }
 
-// leaks is what an answer must not have in it: what Postgres and Go say to those who maintain them.
+// leaks matches internal messages of Postgres and Go, which no answer may contain.
 var leaks = regexp.MustCompile(`SQLSTATE|goroutine \d|runtime error|invalid input syntax|syntax error at|conn busy|\.go:\d|pgx|/home/|postgres://`)
 
 // noticeOnly is the one cookie that these pages set for a user with basic credentials.
 var noticeOnly = regexp.MustCompile(`^daymill_notice=[a-z-]+; Path=/; Max-Age=60; HttpOnly; SameSite=Lax$`)
 
-// harm is what is wrong with an answer; empty if nothing is.
+// harm returns what is wrong with an answer; empty if nothing is.
 func harm(answer response) (all []string) {
 	is := func(bad bool, what string) {
 		if bad {
@@ -208,26 +207,26 @@ func harm(answer response) (all []string) {
 	}
 	is(answer.status >= 500, fmt.Sprintf("status %d", answer.status))
 	is(leaks.MatchString(answer.body), "says "+leaks.FindString(answer.body))
-	is(len(answer.body) > 400<<10, "answers with a great deal")
+	is(len(answer.body) > 400<<10, "has a very long answer")
 	for _, cookie := range answer.header.Values("Set-Cookie") {
-		is(!noticeOnly.MatchString(cookie), "has a cookie that is no notice")
+		is(!noticeOnly.MatchString(cookie), "has a cookie that is not a notice")
 	}
-	is(answer.header.Get("Evil") != "", "has a header of the sender's")
+	is(answer.header.Get("Evil") != "", "has a header from the sender's text")
 	is(answer.header.Get("X-Content-Type-Options") != "nosniff", "lacks the headers that every answer has")
 	to := answer.header.Get("Location")
 	path, _, _ := strings.Cut(to, "?")
 	is(to != "" && (!ownAddress.MatchString(to) || strings.Contains(path, "evil.example")), "leads to "+to)
-	public := strings.Contains(answer.body[:min(40, len(answer.body))], `"openapi"`) // It is the same for everybody.
+	public := strings.Contains(answer.body[:min(40, len(answer.body))], `"openapi"`) // The document is the same for everybody.
 	html := strings.HasPrefix(answer.header.Get("Content-Type"), "text/html")
 	is(html && (strings.Contains(answer.body, "<script>alert") || strings.Contains(answer.body, `" onmouseover="alert`)), "has the sender's HTML")
 	is(answer.status == http.StatusOK && !public && !strings.Contains(answer.header.Get("Cache-Control"), "no-store"), "may be kept by a cache")
 	return all
 }
 
-// ownAddress is one of this server's: a path, that no browser takes for a host.
+// ownAddress matches addresses on this server: paths that no browser takes for a host.
 var ownAddress = regexp.MustCompile(`^/([^/\\].*)?$`)
 
-// errorsLogged counts what is logged as an error: Daymill's own fault.
+// errorsLogged counts log lines at level error, which mean a fault of Daymill.
 type errorsLogged struct {
 	slog.Handler
 
@@ -241,7 +240,7 @@ func (h errorsLogged) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// hostileSite is the pages over a database that has something of everything.
+// hostileSite serves the pages over a database that has rows in every table.
 func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64) {
 	t.Helper()
 	faults = new(atomic.Int64)
@@ -303,7 +302,7 @@ func TestHostile(t *testing.T) {
 			sent, harms := 0, []string{}
 			for _, r := range routes() {
 				if kind != entity.Text && !strings.Contains(r.path, "entit") {
-					continue // All others do not care what an entity is.
+					continue // Other routes do not depend on the type of entities.
 				}
 				for name := range r.values {
 					for _, text := range hostileTexts() {

@@ -40,7 +40,7 @@ func (b *jobsBundle) exec(t *testing.T, sql string, args ...any) {
 	require.NoError(t, err)
 }
 
-// queried returns one value of a query.
+// queried returns the value that a query returns.
 func queried[T any](t *testing.T, db *pgtest.DB, sql string, args ...any) T {
 	t.Helper()
 	rows, err := db.Query(t.Context(), sql, args...)
@@ -86,7 +86,7 @@ var (
 	hiddenInput = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
 )
 
-// listed are the jobs that a page links to, in order.
+// listed returns the jobs that a page links to, in order.
 func listed(body string) []string {
 	var ids []string
 	for _, match := range jobLinks.FindAllStringSubmatch(body, -1) {
@@ -95,7 +95,7 @@ func listed(body string) []string {
 	return ids
 }
 
-// form is what a page's hidden fields have.
+// form returns the values of a page's hidden fields.
 func form(body string) url.Values {
 	values := url.Values{}
 	for _, match := range hiddenInput.FindAllStringSubmatch(body, -1) {
@@ -240,7 +240,7 @@ func TestJobs(t *testing.T) {
 			for i, id := range down {
 				require.Equal(t, strconv.Itoa(123-i), id, query)
 			}
-			// And back, from the last page.
+			// Then back, from the last page.
 			path = "/jobs" + strings.Replace("?"+strings.TrimPrefix(query, "?")+"&before=24", "?&", "?", 1)
 			for range 4 {
 				body := b.get(t, path).body
@@ -274,7 +274,7 @@ func TestJobs(t *testing.T) {
 
 var pagerLinks = regexp.MustCompile(`<a href="([^"]+)" rel="(prev|next)"`)
 
-// followed is the address that a page's pager leads to.
+// followed returns the address of a link in a page's pager.
 func followed(body, rel string) string {
 	for _, match := range pagerLinks.FindAllStringSubmatch(body, -1) {
 		if match[2] == rel {

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/job"
 )
 
-// Large arguments hold up neither a bulk change nor the pages.
+// TestLargeArguments: jobs with large arguments delay neither bulk changes nor pages.
 func TestLargeArguments(t *testing.T) {
 	t.Parallel()
 	b := setupJobs(t)
@@ -23,7 +23,7 @@ func TestLargeArguments(t *testing.T) {
 	last := b.insert(t, "2026-03-03", "available")
 	fit, err := job.Fit(t.Context(), b.db, []int64{last, large, small}, 8<<20)
 	require.NoError(t, err)
-	require.Equal(t, 1, fit, "a transaction has one large job at most")
+	require.Equal(t, 1, fit, "a transaction has at most one large job")
 	fit, err = job.Fit(t.Context(), b.db, []int64{large, last, small}, 8<<20)
 	require.NoError(t, err)
 	require.Equal(t, 1, fit)
@@ -31,7 +31,7 @@ func TestLargeArguments(t *testing.T) {
 	require.Equal(t, http.StatusOK, answer.status)
 	require.Less(t, len(answer.body), 400<<10)
 	require.Equal(t, http.StatusOK, b.get(t, "/jobs").status)
-	b.clock.set(time.Now()) // It stands still, so that a click goes to the end.
+	b.clock.set(time.Now()) // The clock does not move, so that one request handles all jobs.
 	_, result := b.confirmed(t, "action=cancel", nil)
 	require.Contains(t, strings.Join(strings.Fields(result.body), " "), "3 jobs cancelled</strong> of 3")
 	for _, id := range []int64{small, large, last} {
@@ -41,7 +41,7 @@ func TestLargeArguments(t *testing.T) {
 	require.Contains(t, strings.Join(strings.Fields(result.body), " "), "3 jobs retried</strong> of 3")
 }
 
-// What somebody has put into the data bounds no page's size, and no answer's memory.
+// TestLargeEntity: very long texts in the data do not make a page or an answer too large.
 func TestLargeEntity(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)

@@ -14,7 +14,7 @@ func TestLoginBrowser(t *testing.T) {
 	s := serve(t, database(t), nil)
 	page := browser.Open(t, browser.Options{})
 	page.Go(t, s.URL+"/dates")
-	page.See(t, "#login-name:focus") // The page begins where one types.
+	page.See(t, "#login-name:focus") // The first field has the focus.
 	page.Type(t, "admin\twrong password\r")
 	page.See(t, "#mistake")
 	page.See(t, "#login-password:focus")

@@ -23,7 +23,7 @@ import (
 // adaPassword is the password of ada, who has an account with the role editor.
 const adaPassword = "lovelace 1815"
 
-// account makes an account with a hash that costs little.
+// account returns an account with a cheap hash.
 func account(t *testing.T, name string, role door.Role, password string) door.Account {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -85,7 +85,7 @@ func TestLogin(t *testing.T) {
 		s := setup(t)
 		request := s.request(t, "", http.MethodGet, "/", "")
 		request.SetBasicAuth("ada", adaPassword)
-		for range 3 { // The hash is compared once.
+		for range 3 { // The hash is compared only once.
 			require.Equal(t, http.StatusOK, s.do(t, request).status)
 		}
 		request.SetBasicAuth("ada", adaPassword+"x")
@@ -143,7 +143,7 @@ func TestLogin(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, answer.status)
 		require.Equal(t, "/login?next=%2Fdates%3Fstate%3Dfailed", answer.header.Get("Location"))
 
-		// A form that comes too late says that nothing was changed, and leads back to its page.
+		// A form after the end of the session says that nothing was changed, and leads back to its page.
 		request := s.request(t, "", http.MethodPost, "/dates/2026-03-01/request", "x=1")
 		request.Header.Set("Accept", "text/html")
 		request.Header.Set("Referer", s.URL+"/dates/2026-03-01")
@@ -152,7 +152,7 @@ func TestLogin(t *testing.T) {
 		require.Equal(t, "/login?next=%2Fdates%2F2026-03-01&unsent=1", answer.header.Get("Location"))
 		require.Contains(t, s.browse(t, http.MethodGet, answer.header.Get("Location"), "").body, "the form was not sent")
 
-		// A live part of a page is not replaced by the login page.
+		// The login page does not replace a live part of a page.
 		request = s.request(t, "", http.MethodGet, "/", "")
 		request.Header.Set("Accept", "text/html")
 		request.Header.Set("Hx-Request", "true")
@@ -171,7 +171,7 @@ func TestLogin(t *testing.T) {
 				other = 'B'
 			}
 			forged := &http.Cookie{Name: cookie.Name, Value: cookie.Value[:at] + string(other) + cookie.Value[at+1:]}
-			// The last digit of a base64 text has bits that mean nothing.
+			// The last digit of base64 has unused bits.
 			if got, err := base64.URLEncoding.DecodeString(forged.Value); err == nil && bytes.Equal(got, decoded) {
 				continue
 			}
@@ -237,7 +237,7 @@ func TestLogin(t *testing.T) {
 	t.Run("Wrong", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.clock.set(time.Now()) // Nothing is forgotten in the meantime.
+		s.clock.set(time.Now()) // The clock does not move, so no failure expires.
 		for range 10 {
 			answer, cookie := s.login(t, "ada", "guess", "")
 			require.Nil(t, cookie)
@@ -245,7 +245,7 @@ func TestLogin(t *testing.T) {
 			require.Contains(t, answer.body, "The name or the password is wrong")
 			require.NotContains(t, answer.body, "guess")
 		}
-		answer, cookie := s.login(t, "ada", adaPassword, "") // Not even the right one is compared.
+		answer, cookie := s.login(t, "ada", adaPassword, "") // Even the right password is not compared.
 		require.Nil(t, cookie)
 		require.Equal(t, http.StatusTooManyRequests, answer.status)
 		require.Equal(t, door.RetryAfter, answer.header.Get("Retry-After"))
@@ -331,7 +331,7 @@ func TestLoginProvider(t *testing.T) {
 
 	t.Run("Nonce", func(t *testing.T) {
 		t.Parallel()
-		// The provider's answer to another login, put in the place of the answer to this one.
+		// The provider's answer to another login, instead of the answer to this one.
 		s := setup(t, func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if query := r.URL.Query(); query.Has("nonce") {
@@ -366,14 +366,14 @@ func TestLoginProvider(t *testing.T) {
 
 	t.Run("State", func(t *testing.T) {
 		t.Parallel()
-		// A link that somebody else has made would log the browser in as that person.
+		// A link from somebody else would log the browser in as that person.
 		answer := enter(t, setup(t), &mockoidc.MockUser{Subject: "1", Email: "ada@example.com", EmailVerified: true}, func(back *url.URL) {
 			query := back.Query()
 			query.Set("state", "another")
 			back.RawQuery = query.Encode()
 		})
 		require.Equal(t, http.StatusUnauthorized, answer.status)
-		require.Contains(t, answer.body, "begun elsewhere")
+		require.Contains(t, answer.body, "began in another browser")
 	})
 
 	t.Run("Unverified", func(t *testing.T) {

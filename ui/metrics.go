@@ -19,7 +19,7 @@ type MetricsConfig struct {
 	Token  string
 	Logger *slog.Logger
 	Clock  pace.Clock
-	// Listeners receive wrong tokens.
+	// Listeners receive a signal for wrong tokens.
 	Listeners telemetry.Listeners
 }
 
@@ -37,7 +37,7 @@ func MetricsHandler(config MetricsConfig) http.Handler {
 	return entrance.Recovered(door.Secured(entrance.Limited(root)))
 }
 
-// metrics answers requests that have the token. If no token is set, it answers none: the pages' password belongs to a person.
+// metrics answers requests that have the token. If no token is set, it answers no requests, because the pages' password belongs to a person.
 func metrics(entrance *door.Door, serve http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if serve == nil || entrance.Access.MetricsToken == "" {

@@ -75,7 +75,7 @@ func TestMetrics(t *testing.T) {
 		require.Positive(t, codes[http.StatusTooManyRequests])
 	})
 
-	// A page elsewhere whose name was made to lead here is not answered.
+	// A site whose name was made to resolve to this machine gets no answer.
 	t.Run("WithoutTokenThisMachineOnly", func(t *testing.T) {
 		t.Parallel()
 		for host, want := range map[string]int{

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// TestHalt checks that every page says what keeps requested work from being done, and that no page promises otherwise.
+// TestHalt: every page says what prevents requested work, and no page promises that it will be done.
 func TestHalt(t *testing.T) {
 	t.Parallel()
 	const (
@@ -48,7 +48,7 @@ func TestHalt(t *testing.T) {
 	require.NotContains(t, body, promise)
 }
 
-// TestNotice checks that a notice is shown once.
+// TestNotice: a notice is shown once.
 func TestNotice(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)
@@ -59,7 +59,7 @@ func TestNotice(t *testing.T) {
 	require.Contains(t, shown.header.Get("Set-Cookie"), "daymill_notice=; Path=/; Max-Age=0")
 	require.NotContains(t, s.get(t, answer.header.Get("Location")).body, "Requested.")
 
-	// A live part of the page does not take the notice away from the page.
+	// A live part of the page does not use up the page's notice.
 	request := s.request(t, "admin", http.MethodGet, "/", "")
 	request.Header.Set("Hx-Request", "true")
 	request.Header.Set("Hx-Request-Type", "partial")
@@ -67,7 +67,7 @@ func TestNotice(t *testing.T) {
 	request.AddCookie(&http.Cookie{Name: "daymill_notice", Value: "requested"})
 	require.Empty(t, s.do(t, request).header.Get("Set-Cookie"))
 
-	// A name that is not ours is no text on a page.
+	// An unknown name shows no text.
 	request = s.request(t, "admin", http.MethodGet, "/dates", "")
 	request.AddCookie(&http.Cookie{Name: "daymill_notice", Value: "forged"})
 	require.NotContains(t, s.do(t, request).body, "forged")

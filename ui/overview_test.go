@@ -39,7 +39,7 @@ const (
 		UPDATE analytics.rollup_runs SET state = 'failed', error = $2 WHERE id = (SELECT run_id FROM r)`
 )
 
-// atMarch serves the pages on 2026-03-15, with a worker, events since 2026-02-20 and dates that are complete since.
+// atMarch serves the pages on 2026-03-15, with a worker, and with events and complete dates since 2026-02-20.
 func atMarch(t *testing.T) *site {
 	t.Helper()
 	db := database(t)
@@ -54,7 +54,7 @@ func atMarch(t *testing.T) *site {
 	return s
 }
 
-// verdict is the sentence on top.
+// verdict returns the sentence at the top of the overview.
 func verdict(t *testing.T, s *site) string {
 	t.Helper()
 	body := s.get(t, "/").body
@@ -85,7 +85,7 @@ func TestOverview(t *testing.T) {
 		} {
 			require.Contains(t, body, want)
 		}
-		require.NotContains(t, body, "/dates/2026-03-16", "a date to come leads nowhere")
+		require.NotContains(t, body, "/dates/2026-03-16", "a future date has no link")
 		require.Contains(t, s.get(t, "/?year=2024").body, `aria-label="2024-02-29: no`)
 		require.Equal(t, http.StatusUnprocessableEntity, s.get(t, "/?year=x").status)
 
@@ -127,13 +127,13 @@ func TestOverview(t *testing.T) {
 			tracer.take()
 			traced.clock.set(time.Date(2026, 3, 15, 12, 0, 10*(i+1), 0, time.UTC))
 			require.Equal(t, http.StatusOK, traced.get(t, "/").status)
-			require.LessOrEqual(t, len(tracer.take()), 8, "what is missing is not looked for at each refresh")
+			require.LessOrEqual(t, len(tracer.take()), 8, "a refresh does not search for missing dates each time")
 		}
 		traced.clock.set(time.Date(2026, 3, 15, 12, 6, 0, 0, time.UTC))
 		traced.get(t, "/")
 		require.Eventually(t, func() bool {
 			return slices.ContainsFunc(tracer.seen(), func(q query) bool { return strings.Contains(q.sql, "name: ScheduleMissing") })
-		}, waitFor, tick, "but after a few minutes it is")
+		}, waitFor, tick, "but it does after a few minutes")
 	})
 
 	t.Run("Retry", func(t *testing.T) {
@@ -234,7 +234,7 @@ type query struct {
 	args []any
 }
 
-// tracer notes the statements of a pool.
+// tracer records the statements of a pool.
 type tracer struct {
 	mu      sync.Mutex
 	queries []query

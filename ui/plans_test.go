@@ -14,13 +14,13 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// TestAuditAndJobPlans explains every statement that the audit and the pages of one job and of many send, among years of both: none reads a
-// large table from end to end, or much more of an index than its page shows. The list of jobs has its own tests in
-// package job, which count what it reads.
+// TestAuditAndJobPlans explains every statement of the audit's pages and of the pages of one job and of many, with years of data: none scans
+// a large table, or much more of an index than its page shows. Package job has the tests of the list of jobs, which count the rows that it
+// reads.
 func TestAuditAndJobPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	// Few actors, ways and actions, one of each rare.
+	// There are few actors, ways and actions, and one of each is rare.
 	s.exec(t, `INSERT INTO daymill.audit (actor, via, action, target, detail)
 		SELECT CASE WHEN i % 9973 = 0 THEN 'rare' ELSE 'user' || i % 7 END, CASE WHEN i % 9973 = 1 THEN 'cron' ELSE (ARRAY['web', 'sql', 'go'])[1 + i % 3] END,
 			CASE WHEN i % 9973 = 2 THEN 'watch source' ELSE (ARRAY['request dates', 'start backfill', 'retry jobs'])[1 + i / 3 % 3] END, i::text, '{}'
@@ -53,7 +53,7 @@ func TestAuditAndJobPlans(t *testing.T) {
 			require.NoError(t, err, q.sql)
 			text := strings.Join(plan, "\n")
 			require.NotRegexp(t, large, text, "%s: %s", path, q.sql)
-			// A filter that is rare within another looks at ten thousand entries at most, and then asks whether to continue.
+			// For a combination of filters that rarely match together, a page reads at most ten thousand entries, and then offers to continue.
 			for _, node := range rows.FindAllStringSubmatch(text, -1) {
 				n, err := strconv.Atoi(node[1])
 				require.NoError(t, err)
@@ -74,13 +74,13 @@ func TestAuditAndJobPlans(t *testing.T) {
 		"/audit?action=request+dates", "/audit?action=watch+source&after=10", "/audit?action=request+dates&actor=rare",
 		"/audit?actor=user3&via=cron", "/audit?actor=nobody", "/audit?action=retry+jobs&actor=user1&via=go&before=40000",
 	} {
-		// Of an action that every third entry has, the planner passes two others by.
+		// For an action that every third entry has, the planner skips the other two.
 		require.GreaterOrEqual(t, explain(path, 25_000), 2, path)
 	}
 	for _, path := range []string{"/jobs/1", "/jobs/39999"} {
 		require.GreaterOrEqual(t, explain(path, 100), 2, path)
 	}
-	// What these count is the list's: see package job.
+	// Their counts are those of the list: see package job.
 	for _, path := range []string{"/jobs/bulk?action=retry&state=discarded", "/jobs/bulk?action=delete&from=2020-01-01&to=2020-01-03"} {
 		require.GreaterOrEqual(t, explain(path, math.MaxInt), 2, path)
 	}

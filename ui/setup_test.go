@@ -13,7 +13,7 @@ import (
 func TestSetup(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)
-	// steps are the states of the setup's steps, in words.
+	// steps returns the states of the setup's steps, in words.
 	steps := func() (all []string) {
 		body := s.get(t, "/").body
 		_, list, _ := strings.Cut(body, `<ol class="setup">`)
@@ -40,7 +40,7 @@ func TestSetup(t *testing.T) {
 	}
 
 	await("analytics.events reads no table", "after the first step", "no worker", "after the first step")
-	require.NotContains(t, s.get(t, "/").body, `class="calendar`, "nothing is known of dates without a source")
+	require.NotContains(t, s.get(t, "/").body, `class="calendar`, "without a source no dates are known")
 
 	s.db.RawEvents(t)
 	s = serve(t, s.db, nil)

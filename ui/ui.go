@@ -1,5 +1,5 @@
-// Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages of one (overview, date, job, backfill, entity, schedule,
-// verification, doctor, audit, capture, archive), the API, and what they share:
+// Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages about it (overview, date, job, backfill, entity, schedule,
+// verification, doctor, audit, capture, archive), the API, and the packages that they share:
 //
 //	page       a request's scope, the layout, links, errors
 //	component  headings, badges, buttons, times, charts
@@ -8,7 +8,7 @@
 //	static     the stylesheet, the scripts and the icon
 //	format, reply
 //
-// Every page works without JavaScript: URLs hold its state, forms make its changes. htmx only refreshes what changes. Templates get view structs
+// Every page works without JavaScript: URLs have its state, and forms make changes. htmx only refreshes live parts. Templates get view structs
 // and never access the database.
 package ui
 
@@ -58,19 +58,19 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  pace.Clock
 	Access door.Access
-	// SessionKey signs the cookies of those who have logged in. All web processes of an installation have the same.
+	// SessionKey signs session cookies. It is the same in all web processes of an installation.
 	SessionKey []byte
-	// Listeners receive wrong credentials.
+	// Listeners receive a signal for wrong credentials.
 	Listeners telemetry.Listeners
 	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
 	BasePath string
 	// Metrics serves /metrics to requests with Access.MetricsToken; nil for no metrics.
 	Metrics http.Handler
-	// Doctor examines the database; nil for no such page.
+	// Doctor examines the database; if nil, there is no page.
 	Doctor func(ctx context.Context) doctor.Report
-	// Views works on views for the API; nil for an API that cannot change them.
+	// Views changes views for the API; if nil, the API cannot change them.
 	Views *view.Engine
-	// Archive reads the archive; nil for no such page.
+	// Archive reads the archive; if nil, there is no page.
 	Archive *standing.Source
 	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
 	Ready func(ctx context.Context) error

@@ -37,7 +37,7 @@ const (
 	viewerPassword = "battery staple"
 )
 
-// site is the pages over a test's database.
+// site serves the pages over a test's database.
 type site struct {
 	*httptest.Server
 
@@ -45,7 +45,7 @@ type site struct {
 	clock *testClock
 }
 
-// testClock is the system's until it is set.
+// testClock is the system's clock until it is set.
 type testClock struct {
 	pace.SystemClock
 
@@ -95,13 +95,13 @@ func serve(t *testing.T, db *pgtest.DB, change func(*ui.Config)) *site {
 	return &site{Server: server, db: db, clock: clock}
 }
 
-// database is one with entities of type bigint, in UTC.
+// database returns a database with entities of type bigint, in UTC.
 func database(t *testing.T) *pgtest.DB {
 	t.Helper()
 	return pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 }
 
-// response is an answer, read.
+// response is an answer with its body.
 type response struct {
 	status int
 	header http.Header
@@ -126,7 +126,7 @@ func (s *site) follow(t *testing.T, answer response) response {
 	return s.do(t, request)
 }
 
-// do sends a request as it is, and follows no redirect.
+// do sends a request without following redirects.
 func (s *site) do(t *testing.T, request *http.Request) response {
 	t.Helper()
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -138,7 +138,7 @@ func (s *site) do(t *testing.T, request *http.Request) response {
 	return response{status: answer.StatusCode, header: answer.Header, body: string(body)}
 }
 
-// request makes a request of a user; of nobody where the user is empty.
+// request returns a request of a user, without credentials if the user is empty.
 func (s *site) request(t *testing.T, user, method, path string, body string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
@@ -272,7 +272,7 @@ func TestAccess(t *testing.T) {
 		answer := s.do(t, s.request(t, "", http.MethodGet, "/", ""))
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "open on this machine")
-		// A proxy on this machine would make everybody the admin.
+		// Through a proxy on this machine, everybody would be the admin.
 		for _, header := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "CF-Connecting-IP"} {
 			for _, path := range []string{"/", "/api/dates"} {
 				request := s.request(t, "", http.MethodGet, path, "")
@@ -282,7 +282,7 @@ func TestAccess(t *testing.T) {
 				require.Contains(t, answer.body, "set DAYMILL_ADMIN_PASSWORD", header)
 			}
 		}
-		// A page elsewhere whose name was made to lead here.
+		// A site whose name was made to resolve to this machine.
 		request := s.request(t, "", http.MethodGet, "/", "")
 		request.Host = "evil.example:8080"
 		require.Equal(t, http.StatusForbidden, s.do(t, request).status)
@@ -304,17 +304,17 @@ func TestAccess(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, guess("admin", "guess", ""))
 		}
 		require.Equal(t, http.StatusTooManyRequests, guess("admin", "guess", ""))
-		require.Equal(t, http.StatusTooManyRequests, guess("admin", adminPassword, ""), "or the guesses would go on")
+		require.Equal(t, http.StatusTooManyRequests, guess("admin", adminPassword, ""), "otherwise guessing could continue")
 		require.Equal(t, http.StatusOK, guess("admin", adminPassword, "198.51.100.7, 203.0.113.9"), "another client")
 		s.clock.set(s.clock.Now().Add(7 * time.Second))
 		require.Equal(t, http.StatusOK, guess("admin", adminPassword, ""))
-		// Whoever claims to be somebody else each time runs into the limit over all.
+		// A client that claims another address each time runs into the limit over all clients.
 		statuses := make(map[int]int)
 		for i := range 120 {
 			statuses[guess("admin", "guess", "198.51.100."+string(rune('0'+i%10))+string(rune('0'+i/10)))]++
 		}
 		require.Positive(t, statuses[http.StatusTooManyRequests])
-		require.Equal(t, http.StatusOK, guess("admin", adminPassword, "198.51.100.7, 203.0.113.9"), "who was right before is not among all")
+		require.Equal(t, http.StatusOK, guess("admin", adminPassword, "198.51.100.7, 203.0.113.9"), "a client that was right before is not limited by it")
 	})
 
 	t.Run("Told", func(t *testing.T) {
@@ -367,7 +367,7 @@ func TestAccess(t *testing.T) {
 		answer := s.do(t, s.request(t, "", http.MethodGet, "/", ""))
 		require.Equal(t, http.StatusUnauthorized, answer.status)
 		require.NotContains(t, answer.body, "<html")
-		// Nobody is let in by a password that is not set.
+		// A password that is not set lets nobody in.
 		s = serve(t, database(t), func(c *ui.Config) { c.Access = door.Access{AdminPassword: adminPassword} })
 		request := s.request(t, "", http.MethodGet, "/", "")
 		request.SetBasicAuth("viewer", "")

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/ui"
 )
 
-// verifiedSQL records a verification of a date with a result, and what it takes note of in the date itself.
+// verifiedSQL records a verification of a date with a result, and updates the date as a verification does.
 const verifiedSQL = `INSERT INTO analytics.verifications
 	(metric_date, run_id, result, entities, drifted_entities, events_counted, events_stored, started_at, requested_by, requested_via, drifts)
 	VALUES ($1, 1, $2, 678, CASE WHEN $2 = 'drifted' THEN 22 ELSE 0 END, 12345, CASE WHEN $2 = 'drifted' THEN 12340 ELSE 12345 END,
@@ -101,7 +101,7 @@ func TestVerifications(t *testing.T) {
 		body = s.get(t, "/verifications").body
 		require.Contains(t, body, "−7,655")
 		require.Contains(t, body, "look first")
-		require.NotContains(t, body, `aria-label="Repair`, "the page of the date says what it would erase")
+		require.NotContains(t, body, `aria-label="Repair`, "only the page of the date offers it, and says what it would erase")
 
 		answer := s.post(t, "/verifications", "from=2026-03-02&back=date")
 		require.Equal(t, "/dates/2026-03-02", answer.header.Get("Location"))
@@ -155,7 +155,7 @@ func TestVerifications(t *testing.T) {
 		for at := "/verifications?result=exact"; at != ""; {
 			body := s.get(t, at).body
 			pages = append(pages, dates(body))
-			require.Equal(t, len(pages) == 1, strings.Contains(body, "hx-get"), "only the first page moves")
+			require.Equal(t, len(pages) == 1, strings.Contains(body, "hx-get"), "only the first page refreshes itself")
 			at = leads(t, body, "next")
 		}
 		require.Len(t, pages, 3)
@@ -171,7 +171,7 @@ func TestVerifications(t *testing.T) {
 		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
 		s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
 		s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
-		s.exec(t, verifiedSQL, "2026-03-03", "drifted", "[]") // It was rolled up since.
+		s.exec(t, verifiedSQL, "2026-03-03", "drifted", "[]") // The date was rolled up since.
 		body := s.get(t, "/verifications").body
 		require.Equal(t, 1, strings.Count(body, `aria-label="Repair 2026-03-02"`))
 		require.NotContains(t, body, "Repair 2026-03-03")
@@ -201,7 +201,7 @@ func TestVerifications(t *testing.T) {
 	})
 }
 
-// TestVerificationsPlans explains what the pages ask among years of verifications: nothing reads them from end to end.
+// TestVerificationsPlans explains the statements of the pages, with years of verifications: none scans all of them.
 func TestVerificationsPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)

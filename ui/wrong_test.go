@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/browser"
 )
 
-// TestCancelledBackfill says what a cancelled backfill has done, without what it has not.
+// TestCancelledBackfill: the page of a cancelled backfill says only what it has done.
 func TestCancelledBackfill(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)
@@ -24,7 +24,7 @@ func TestCancelledBackfill(t *testing.T) {
 	require.Contains(t, s.get(t, "/backfills").body, "40 %")
 }
 
-// TestStateGroups follows the links that promise dates that fail, and dates that are not complete, to lists of these.
+// TestStateGroups: links to failing and to incomplete dates lead to lists of exactly these.
 func TestStateGroups(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
@@ -43,7 +43,7 @@ func TestStateGroups(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/dates?state=failed", "").status)
 }
 
-// TestRequestFuture holds the page to the rule of the API and the command line.
+// TestRequestFuture: the page has the same rule as the API and the command line.
 func TestRequestFuture(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
@@ -53,7 +53,7 @@ func TestRequestFuture(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, s.post(t, "/dates/2026-03-15/request", "").status)
 }
 
-// TestSilentServer says since when a page that shows what changes has had no answer.
+// TestSilentServer: a live page says since when it has had no answer.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	b := setupCapture(t, 2)
@@ -63,12 +63,12 @@ func TestSilentServer(t *testing.T) {
 	require.Regexp(t, `^\d\d:\d\d:\d\d$`, before)
 	shown.See(t, `//*[@data-time][.!="`+before+`"]`)
 	require.True(t, browser.Evaluate[bool](t, shown, `document.querySelector("[data-silent]").hidden`))
-	browser.Evaluate[bool](t, shown, `(console.error = () => {}, true)`) // htmx says so as well.
+	browser.Evaluate[bool](t, shown, `(console.error = () => {}, true)`) // htmx logs the failure, too.
 	b.Close()
 	shown.See(t, `//*[@role="alert"][contains(., "No answer since ")]`)
 }
 
-// TestSelectsWait holds that a filter applies itself only when the user says so: by keyboard, a select changes at each arrow key.
+// TestSelectsWait: a filter applies only when the user submits it, because each arrow key changes a select.
 func TestSelectsWait(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)

@@ -26,7 +26,7 @@ func TestUserHash(t *testing.T) {
 			"fewer than 8 characters": {"short", "ada"},
 			"more than 72 bytes":      {strings.Repeat("long", 20), "ada"},
 			"cannot be a user's name": {"lovelace 1815", "ada:admin"},
-			"taken by Daymill":        {"lovelace 1815", "admin"},
+			"uses the name":           {"lovelace 1815", "admin"},
 		} {
 			code, stdout, stderr := hash(one[0]+"\n", one[1])
 			require.NotZero(t, code, want)
@@ -74,7 +74,7 @@ func TestLoginOptions(t *testing.T) {
 		`"ada" names nobody`:             with(func(o *loginOptions) { o.OIDCViewers = []string{"ada"} }),
 		"the user ada is there twice":    {Users: "ada:viewer:" + hash, UsersFile: file},
 		`there is no role "boss"`:        {Users: "bob:boss:" + hash},
-		"is not of bcrypt":               {Users: "bob:viewer:plain-password"},
+		"is not a bcrypt hash":           {Users: "bob:viewer:plain-password"},
 		"a user is written name:role:ha": {Users: "bob:viewer"},
 	} {
 		err := o.check()

@@ -23,15 +23,15 @@ import (
 
 var (
 	errNoSink     = apiError{http.StatusNotFound, "There is no such consumer."}
-	errNoSnapshot = apiError{http.StatusNotFound, "There is no such snapshot that is not finished."}
+	errNoSnapshot = apiError{http.StatusNotFound, "There is no unfinished snapshot with this id."}
 )
 
-// via is who makes a call, for the audit.
+// via returns the caller, for the audit.
 func via(r *http.Request) audit.Who {
 	return audit.Who{Actor: door.User(r.Context()), Via: audit.ViaAPI}
 }
 
-// limitOf reads how many things a call wants.
+// limitOf reads a call's limit.
 func limitOf(query url.Values) (int, error) {
 	value := query.Get("limit")
 	if value == "" {
@@ -100,7 +100,7 @@ func (s *API) apiListStreams(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// sinkAnswer is a consumer with how far it is behind.
+// sinkAnswer is a consumer and how far it is behind.
 type sinkAnswer struct {
 	report.Sink
 
@@ -172,7 +172,7 @@ func (s *API) apiShowConsumer(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// changeConsumer changes a consumer, and answers with what it is then.
+// changeConsumer changes a consumer, and answers with its new state.
 func (s *API) changeConsumer(w http.ResponseWriter, r *http.Request, change func(tx pgx.Tx, name string) error) error {
 	name := r.PathValue("name")
 	if !storable(name) {
@@ -238,10 +238,10 @@ func (s *API) apiRewindConsumer(w http.ResponseWriter, r *http.Request) error {
 const mostTables = 1000
 
 type snapshotRequest struct {
-	Tables []string `json:"tables"` // all that the consumer takes if there are none
+	Tables []string `json:"tables"` // all that the consumer receives if empty
 }
 
-// apiSnapshotConsumer asks for a snapshot for a consumer.
+// apiSnapshotConsumer requests a snapshot for a consumer.
 func (s *API) apiSnapshotConsumer(w http.ResponseWriter, r *http.Request) error {
 	var request snapshotRequest
 	if err := decode(r, &request); err != nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/daymill/daymill/ui/reply"
 )
 
-// appDatabase is the database that is meant if none is named.
+// appDatabase is the default database.
 const appDatabase = "app"
 
-// longestKey limits a key or a table that a caller looks for, in bytes.
+// longestKey is the maximum length of a key or a table in a filter, in bytes.
 const longestKey = 2_000
 
 var errNoChange = apiError{http.StatusNotFound, "The log has no change at this position: it never had one, or its retention is over."}
@@ -29,8 +29,8 @@ type changesAnswer struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// apiListChanges lists changes of the log, newest first. A call looks at a bounded part of the log, so an answer may have few changes
-// or none, and a cursor.
+// apiListChanges lists changes of the log, newest first. A call searches a bounded part of the log, so an answer may have few changes or
+// none, and still a cursor.
 func (s *API) apiListChanges(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	for _, name := range []string{"database", "table", "key"} {

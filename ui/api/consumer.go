@@ -19,16 +19,16 @@ import (
 const (
 	// pollWait is the longest that a poll waits for changes: the server gives a request 15 seconds.
 	pollWait = 10 * time.Second
-	// pollLook is how often it looks for some in the meantime.
+	// pollLook is the interval at which it looks for changes in the meantime.
 	pollLook = 200 * time.Millisecond
-	// pollLimit and pollLease are what a poll has that does not say.
+	// pollLimit and pollLease are the defaults of a poll.
 	pollLimit = 100
 	pollLease = 30 * time.Second
 )
 
 var (
 	errNoConsumer = apiError{http.StatusNotFound, "There is no such consumer of kind poll."}
-	errNotCounted = apiError{http.StatusConflict, "The changes come again: another poller has been given them since, or the consumer was paused or moved."}
+	errNotCounted = apiError{http.StatusConflict, "The changes will be delivered again: another poller has received them since, or the consumer was paused or rewound."}
 )
 
 // limit is how long a call may take.
@@ -43,7 +43,7 @@ func (r apiRoute) limit() time.Duration {
 type pollRequest struct {
 	Limit        *int     `json:"limit"`         // changes; 100 if absent
 	WaitSeconds  float64  `json:"wait_seconds"`  // for changes, if there are none
-	LeaseSeconds *float64 `json:"lease_seconds"` // after which another poller gets them; 30 if absent
+	LeaseSeconds *float64 `json:"lease_seconds"` // after which another poller may receive them; 30 if absent
 	Poller       string   `json:"poller"`        // from the last answer
 }
 
@@ -103,7 +103,7 @@ func (s *API) apiPollChanges(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pollFor polls until there are changes, or for so long.
+// pollFor polls until there are changes, at most for the given time.
 func (s *API) pollFor(ctx context.Context, poll consumer.Poll, wait time.Duration) ([]change.Change, error) {
 	over := time.NewTimer(wait)
 	defer over.Stop()
@@ -129,14 +129,14 @@ type ackRequest struct {
 	Poller   string `json:"poller"`
 }
 
-// apiAckChanges records that a poller has taken all changes up to a position.
+// apiAckChanges records that a poller has processed all changes up to a position.
 func (s *API) apiAckChanges(w http.ResponseWriter, r *http.Request) error {
 	var request ackRequest
 	if err := decode(r, &request); err != nil {
 		return err
 	}
 	if request.Poller == "" {
-		return unprocessable(errors.New("poller is missing: send the one of the poll"))
+		return unprocessable(errors.New("poller is missing: send the poller of the poll's answer"))
 	}
 	if !storable(r.PathValue("name")) || !storable(request.Poller) {
 		return errNoConsumer
@@ -153,7 +153,7 @@ func (s *API) apiAckChanges(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// storable reports whether Postgres takes a text: no consumer has a name with NUL or broken UTF-8.
+// storable reports whether Postgres can store a text: it must be valid UTF-8 without NUL.
 func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 func refusedPoll(err error) error {

@@ -63,7 +63,7 @@ func (s *API) apiListDates(w http.ResponseWriter, r *http.Request) error {
 	}
 	state := query.Get("state")
 	if state != "" && !slices.Contains(apiStates(), state) {
-		return unprocessable(errors.New("there is no such state: it is one of " + strings.Join(apiStates(), ", ")))
+		return unprocessable(errors.New("there is no such state: use one of " + strings.Join(apiStates(), ", ")))
 	}
 	answer := datesAnswer{}
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {

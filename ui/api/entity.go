@@ -21,7 +21,7 @@ var openAPI []byte
 // apiDescribe serves the OpenAPI document.
 func (*API) apiDescribe(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(openAPI) // The client has gone.
+	_, _ = w.Write(openAPI) // The client closed the connection.
 	return nil
 }
 

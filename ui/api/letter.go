@@ -48,7 +48,7 @@ func (s *API) apiListGroups(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// groupOf checks a group of dead letters that a caller names: all of the consumer's if state and reason are empty.
+// groupOf checks the group of dead letters in a call: all letters of the consumer if state and reason are empty.
 func groupOf(name, state, reason string) (consumer.Group, error) {
 	switch {
 	case !storable(name):
@@ -150,7 +150,7 @@ type lettersChanged struct {
 	Letters int64 `json:"dead_letters"`
 }
 
-// apiReplayLetters asks for dead letters to be delivered again.
+// apiReplayLetters requests that dead letters are delivered again.
 func (s *API) apiReplayLetters(w http.ResponseWriter, r *http.Request) error {
 	return s.changeLetters(w, r, http.StatusAccepted, consumer.Replay, consumer.ReplayGroup)
 }
@@ -177,7 +177,7 @@ func (s *API) changeLetters(
 	case request.All == (len(request.Positions) > 0):
 		return unprocessable(errors.New("give positions, or all: true"))
 	case !request.All && request.State+request.Reason != "":
-		return unprocessable(errors.New("state and reason go with all: true"))
+		return unprocessable(errors.New("state and reason can be given only with all: true"))
 	case len(request.Positions) > mostPositions:
 		return unprocessable(errors.New("give " + strconv.Itoa(mostPositions) + " positions at most"))
 	}

@@ -34,7 +34,7 @@ func (s *API) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &known):
 		reply.Problem(w, known.status, known.detail)
 	case r.Context().Err() != nil && !errors.Is(r.Context().Err(), errAPITimeout):
-		// The client has gone.
+		// The client closed the connection.
 	default:
 		s.Logger.ErrorContext(r.Context(), "an API call failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		reply.Problem(w, http.StatusInternalServerError,

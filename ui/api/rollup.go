@@ -36,22 +36,22 @@ type enqueueRequest struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Erase bool   `json:"erase"`
-	// Entities are those of one date that are to be counted again; all if absent.
+	// Entities are the entities of one date to count again; all if absent.
 	Entities []string `json:"entities"`
 }
 
 // maxRequestEntities is how many entities a request may name.
 const maxRequestEntities = 10_000
 
-// entities returns them as the database writes them, each once.
+// entities returns the entities as the database writes them, without duplicates.
 func (q *enqueueRequest) entities(dates date.Range, of entity.Type) ([]string, error) {
 	switch {
 	case len(q.Entities) == 0:
 		return nil, nil
 	case dates.Len() > 1 || q.Erase:
-		return nil, errors.New("entities go with one date, and without erase")
+		return nil, errors.New("entities can be given only with one date, and without erase")
 	case len(q.Entities) > maxRequestEntities:
-		return nil, fmt.Errorf("there are %d entities, and a request may name %d: leave them out to have the date counted whole",
+		return nil, fmt.Errorf("there are %d entities, and a request may name %d: leave them out to count the whole date again",
 			len(q.Entities), maxRequestEntities)
 	}
 	known := make(map[string]bool, len(q.Entities))

@@ -22,10 +22,10 @@ import (
 var (
 	errNoView  = apiError{http.StatusNotFound, "There is no view of that name."}
 	errNoTask  = apiError{http.StatusNotFound, "There is no such task."}
-	errNoViews = apiError{http.StatusNotFound, "This process works on no views."}
+	errNoViews = apiError{http.StatusNotFound, "This process has no views."}
 )
 
-// maxViewKeys is how many keys a call may have refreshed.
+// maxViewKeys is the maximum number of keys that a call may refresh.
 const maxViewKeys = 10_000
 
 func (s *API) viewRoutes() []apiRoute {
@@ -45,7 +45,7 @@ func (s *API) viewRoutes() []apiRoute {
 	}
 }
 
-// whoAsks is the caller, for the audit.
+// whoAsks returns the caller, for the audit.
 func whoAsks(ctx context.Context) audit.Who {
 	return audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI}
 }
@@ -59,7 +59,7 @@ func (s *API) named(r *http.Request, on postgres.DBTX) (view.View, error) {
 	return v, refusedView(err)
 }
 
-// refusedView is what the API answers where package view refuses something that the caller can set right.
+// refusedView returns the API's error for an error of package view that the caller can fix.
 func refusedView(err error) error {
 	var mistakes document.Mistakes
 	var refused *view.RefusedError
@@ -106,7 +106,7 @@ type applyViewsAnswer struct {
 	Steps []view.Step `json:"steps"`
 }
 
-// apiApplyViews makes views match definitions, or says what that would do.
+// apiApplyViews makes views match definitions, or returns what that would do.
 func (s *API) apiApplyViews(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	if s.Views == nil {
@@ -193,7 +193,7 @@ func (s *API) apiShowViewSQL(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// apiRemoveView drops a view's table, and forgets the view.
+// apiRemoveView removes a view and drops its table.
 func (s *API) apiRemoveView(w http.ResponseWriter, r *http.Request) error {
 	if s.Views == nil {
 		return errNoViews
@@ -209,7 +209,7 @@ func (s *API) apiRemoveView(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// nothing answers that it is done.
+// nothing answers with status 204 and no content.
 func nothing(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
@@ -219,7 +219,7 @@ type tasksAnswer struct {
 	TaskIDs []int64 `json:"task_ids"`
 }
 
-// ask has a worker do something to a view.
+// ask requests that a worker does something to a view.
 func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name string) ([]int64, error)) error {
 	if s.Views == nil {
 		return errNoViews
@@ -239,7 +239,7 @@ func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name
 	return nil
 }
 
-// apiRebuildView builds a view's table again, beside the one that is served.
+// apiRebuildView rebuilds a view's table, while the current one serves.
 func (s *API) apiRebuildView(w http.ResponseWriter, r *http.Request) error {
 	return s.ask(w, r, &struct{}{}, func(name string) ([]int64, error) {
 		id, err := s.Views.Rebuild(r.Context(), name, whoAsks(r.Context()))
@@ -248,17 +248,17 @@ func (s *API) apiRebuildView(w http.ResponseWriter, r *http.Request) error {
 }
 
 type refreshViewRequest struct {
-	// Keys are of the root: a value each, or an array of the values of a key of several columns. All rows if absent.
+	// Keys are keys of the root table: a value each, or an array of values if the key has several columns. All rows if absent.
 	Keys []json.RawMessage `json:"keys"`
 }
 
-// keys returns them as texts; nil for all rows.
+// keys returns the keys as texts; nil for all rows.
 func (q refreshViewRequest) keys() ([][]string, error) {
 	switch {
 	case q.Keys == nil:
 		return nil, nil
 	case len(q.Keys) == 0 || len(q.Keys) > maxViewKeys:
-		return nil, fmt.Errorf("give from 1 to %d keys, or leave keys out to have all rows refreshed", maxViewKeys)
+		return nil, fmt.Errorf("give from 1 to %d keys, or leave keys out to refresh all rows", maxViewKeys)
 	}
 	keys := make([][]string, len(q.Keys))
 	for i, key := range q.Keys {
@@ -270,7 +270,7 @@ func (q refreshViewRequest) keys() ([][]string, error) {
 	return keys, nil
 }
 
-// apiRefreshView brings rows up to date.
+// apiRefreshView computes rows of a view again.
 func (s *API) apiRefreshView(w http.ResponseWriter, r *http.Request) error {
 	var request refreshViewRequest
 	return s.ask(w, r, &request, func(name string) ([]int64, error) {
@@ -296,14 +296,14 @@ func (s *API) apiVerifyView(w http.ResponseWriter, r *http.Request) error {
 
 type driftRequest struct {
 	Decision string  `json:"decision"` // accept or reject
-	IDs      []int64 `json:"ids"`      // of entries; all that are open if absent
+	IDs      []int64 `json:"ids"`      // of drift entries; all open ones if absent
 }
 
 type driftAnswer struct {
 	Decided int `json:"decided"`
 }
 
-// apiDecideDrift accepts or rejects what has changed in a view's tables.
+// apiDecideDrift accepts or rejects changes of a view's tables.
 func (s *API) apiDecideDrift(w http.ResponseWriter, r *http.Request) error {
 	if s.Views == nil {
 		return errNoViews
@@ -331,7 +331,7 @@ type pauseViewRequest struct {
 	Because string `json:"because"`
 }
 
-// apiPauseView keeps a view as it is.
+// apiPauseView pauses a view, so that its rows no longer change.
 func (s *API) apiPauseView(w http.ResponseWriter, r *http.Request) error {
 	var request pauseViewRequest
 	if err := decode(r, &request); err != nil {

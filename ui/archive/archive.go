@@ -20,7 +20,7 @@ import (
 // shown is how many segments, bases, gaps and proofs a page shows, the newest first.
 const shown = 25
 
-// Pages are the pages of the archive. There are none where Archive is nil.
+// Pages are the pages of the archive. There are none if Archive is nil.
 type Pages struct {
 	*page.Site
 
@@ -44,10 +44,10 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("POST /archive", s.Page(s.change))
 }
 
-// view is the archive on its page.
+// view is the page of the archive.
 type view struct {
 	Database, Retained   string
-	Read                 bool // somebody archives
+	Read                 bool // whether a process archives
 	Since, Last          time.Time
 	Position             string
 	Findings             []health.Finding
@@ -96,7 +96,7 @@ func newest[T any](all []T) []T {
 func (s *Pages) change(w http.ResponseWriter, r *http.Request) error {
 	action := r.PostFormValue("action")
 	if action != "base" && action != "prove" {
-		return page.Mistake(errors.New("a base or a proof can be started"))
+		return page.Mistake(errors.New("start a base or a proof"))
 	}
 	inserted, err := s.Jobs.ArchiveJob(r.Context(), action == "prove", audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb})
 	if err != nil {

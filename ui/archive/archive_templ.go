@@ -173,7 +173,7 @@ func archivePage(v view) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if !v.Last.IsZero() {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<dl class=\"facts spaced\"><dt>Every time from</dt><dd>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<dl class=\"facts spaced\"><dt>Every time since</dt><dd>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -307,7 +307,7 @@ func proofs(v view) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(v.Proofs) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 25, "<p class=\"none\">Nobody has ever restored it.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 25, "<p class=\"none\">The archive has not been restored yet.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -533,7 +533,7 @@ func gaps(v view) templ.Component {
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
 		if len(v.Gaps) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<section class=\"panel\" aria-label=\"Gaps\"><h2>Gaps</h2><p class=\"quietly\">From there to the next base, nothing can be restored.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Gaps\"><table class=\"data\"><thead><tr><th scope=\"col\">After</th><th scope=\"col\">Position</th><th scope=\"col\">Why</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<section class=\"panel\" aria-label=\"Gaps\"><h2>Gaps</h2><p class=\"quietly\">The archive cannot be restored from there to the next base.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Gaps\"><table class=\"data\"><thead><tr><th scope=\"col\">After</th><th scope=\"col\">Position</th><th scope=\"col\">Why</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -613,7 +613,7 @@ func segments(v view) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(v.Segments) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<p class=\"none\">None is sealed yet.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<p class=\"none\">No segment is complete yet.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -713,7 +713,7 @@ func segments(v view) templ.Component {
 	})
 }
 
-// word is the badge of a level.
+// word returns the badge of a level.
 func word(level health.Level) string {
 	if level == health.Bad {
 		return "failed"

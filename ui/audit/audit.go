@@ -211,7 +211,7 @@ func detailWords(detail map[string]any) string {
 	return strings.Join(parts, ", ")
 }
 
-// counted writes a number with what it counts: 1 date, 12 dates, 3 skipped, in flight 2, pause seconds 0.5.
+// counted writes a number and what it counts: 1 date, 12 dates, 3 skipped, in flight 2, pause seconds 0.5.
 func counted(value float64, label string) string {
 	whole := value == float64(int64(value))
 	switch {

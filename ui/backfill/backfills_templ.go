@@ -148,7 +148,7 @@ func backfillList(view backfillsView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Backfills\"><table class=\"data\"><thead><tr><th scope=\"col\" class=\"num\">No.</th><th scope=\"col\">State</th><th scope=\"col\">Range</th><th scope=\"col\">Progress</th><th scope=\"col\" class=\"num wide-only\">Dates</th><th scope=\"col\" class=\"num wide-only\">Failed</th><th scope=\"col\" class=\"wide-only\">Left</th><th scope=\"col\" class=\"wide-only\">By</th><th scope=\"col\" class=\"wide-only\">Asked for</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Backfills\"><table class=\"data\"><thead><tr><th scope=\"col\" class=\"num\">No.</th><th scope=\"col\">State</th><th scope=\"col\">Range</th><th scope=\"col\">Progress</th><th scope=\"col\" class=\"num wide-only\">Dates</th><th scope=\"col\" class=\"num wide-only\">Failed</th><th scope=\"col\" class=\"wide-only\">Left</th><th scope=\"col\" class=\"wide-only\">By</th><th scope=\"col\" class=\"wide-only\">Requested</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -1,4 +1,4 @@
-// Package calendar is a year of dates: the states that the ledger knows, and the dates that have events and that nobody has requested.
+// Package calendar shows a year of dates: those in the ledger with their states, and those that have events and that nobody has requested.
 package calendar
 
 import (
@@ -16,7 +16,7 @@ import (
 const (
 	StateMissing  = "missing"
 	StateNoEvents = "no_events"
-	StateUnknown  = "unknown" // whether it has events is still being looked for
+	StateUnknown  = "unknown" // the search for events has not ended
 	StateToday    = "today"   // not over yet, and not requested
 	stateFuture   = "future"
 )

@@ -14,11 +14,10 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// Whether a date has events that nobody has requested is the one thing on the pages that the ledger does not know. Finding out takes one statement
-// on the source's index for every 50 dates that are not complete. So a request for a year starts the search for that year in the background, and
-// the result is kept for missingKept. Five minutes are enough: once a date is requested, its state is in the ledger, which pages read each time and
-// which takes precedence over what is kept here. The only thing that can show late is an old date that has just got its first events. A year with
-// nothing but missing dates takes 16 paced statements, one every 19 seconds over five minutes.
+// The ledger does not know which dates have events but were never requested. Finding out takes one statement on the source's index for every 50
+// dates that are not complete. So a request for a year starts the search for that year in the background, and the result is kept for
+// missingKept. Five minutes are enough: pages always read the ledger, whose states take precedence, so only the first events of an old date can
+// show late. A year with nothing but missing dates takes 16 paced statements, one every 19 seconds over five minutes.
 const (
 	missingKept  = 5 * time.Minute
 	missingRetry = time.Minute

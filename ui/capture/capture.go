@@ -25,7 +25,7 @@ const (
 	rowsPerPage = 50
 	// mostPayload is how many characters of a payload a page shows.
 	mostPayload = 20_000
-	// longestKey limits a key that a user looks for, in bytes.
+	// longestKey is the maximum length of a key in the filter, in bytes.
 	longestKey = 2_000
 )
 
@@ -63,12 +63,12 @@ func tabs() []tab {
 	return []tab{{"Streams", "capture"}, {"Consumers", "consumers"}, {"Changes", "changes"}, {"Dead letters", "deadletters"}}
 }
 
-// who is the user of a request, for the audit.
+// who returns the user of a request, for the audit.
 func who(r *http.Request) audit.Who {
 	return audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb}
 }
 
-// typed reads a text that a user gives to look for. Postgres takes neither NUL nor broken UTF-8.
+// typed reads a text of the filter. Postgres accepts neither NUL nor invalid UTF-8.
 func typed(query url.Values, name string, most int) (string, error) {
 	value := strings.TrimSpace(query.Get(name))
 	if len(value) > most || strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
@@ -86,7 +86,7 @@ func named(r *http.Request, part string) (string, error) {
 	return name, nil
 }
 
-// payload writes JSON for people, and cuts it if it is long.
+// payload formats JSON for people, and truncates it if it is long.
 func payload(document json.RawMessage) string {
 	if len(document) == 0 {
 		return ""
@@ -98,7 +98,7 @@ func payload(document json.RawMessage) string {
 	return format.Shortened(indented.String(), mostPayload)
 }
 
-// values returns the row that a change is about, for one cell.
+// values returns the row of a change, for one cell.
 func values(c change.Change) string {
 	document := c.New
 	if len(document) == 0 {
@@ -107,7 +107,7 @@ func values(c change.Change) string {
 	return format.Shortened(string(document), 200)
 }
 
-// history is the URL of the changes of a change's row.
+// history returns the URL of the changes of a change's row.
 func history(ctx context.Context, c change.Change) templ.SafeURL {
 	return page.ToQuery(ctx, url.Values{"database": {c.Stream}, "table": {c.Schema + "." + c.Table}, "key": {string(c.Key)}}, "changes")
 }

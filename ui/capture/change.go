@@ -30,7 +30,7 @@ type changesView struct {
 	Filtered                        bool
 }
 
-// changeFilter is a filter as a form gives it.
+// changeFilter reads a filter from a form.
 func changeFilter(given url.Values, sc page.Scope) (log.Filter, changesView, error) {
 	var filter log.Filter
 	view := changesView{Ops: ops()}
@@ -58,8 +58,8 @@ func ops() []string {
 	return []string{string(change.Insert), string(change.Update), string(change.Delete), string(change.Truncate)}
 }
 
-// ParseFilter reads what a person gives to look for: a table with or without its schema, a key or the value of one of its columns,
-// and an operation. Each may be empty.
+// ParseFilter parses what a person searches for: a table with or without its schema, a key or the value of one of its columns, and an
+// operation. Each may be empty.
 func ParseFilter(table, key, op string) (filter log.Filter, err error) {
 	if op != "" && !slices.Contains(ops(), op) {
 		return filter, fmt.Errorf("there is no operation %q: it is one of %s", format.Shortened(op, 40), strings.Join(ops(), ", "))
@@ -81,7 +81,7 @@ func ParseFilter(table, key, op string) (filter log.Filter, err error) {
 	return filter, nil
 }
 
-// instant reads what a field for a date and a time gives, in the reporting zone.
+// instant parses the value of a datetime field, in the reporting zone.
 func instant(text string, zone *time.Location) (time.Time, error) {
 	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04:05.999"} {
 		if at, err := time.ParseInLocation(layout, text, zone); err == nil {
@@ -91,7 +91,7 @@ func instant(text string, zone *time.Location) (time.Time, error) {
 	return time.Time{}, page.Mistake(fmt.Errorf("%q is not a time: give one such as 2026-03-01T10:00", format.Shortened(text, 40)))
 }
 
-// query is the filter's.
+// query returns the filter's query.
 func (v changesView) query() url.Values {
 	query := url.Values{}
 	for name, value := range map[string]string{"database": v.Database, "table": v.Table, "key": v.Key, "op": v.Op, "until": v.Until} {
@@ -145,7 +145,7 @@ type changeView struct {
 	ID            string
 	Keyed         string
 	Before, After string // the row
-	Letter        string // the consumer that did not take it; empty on the page of the log
+	Letter        string // the consumer that did not accept the change; empty on the page of the log
 }
 
 func newChangeView(c change.Change) changeView {

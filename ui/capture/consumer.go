@@ -21,7 +21,7 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// lagsShown is for how many consumers a list looks up when the change was committed that they wait for.
+// lagsShown is the maximum number of consumers whose lag a list looks up.
 const lagsShown = 50
 
 // consumerView is a consumer on the page.
@@ -30,7 +30,7 @@ type consumerView struct {
 
 	Head   int64         // position of the last change in the log
 	Behind int64         // positions
-	Lag    time.Duration // since the first change that it does not have was committed; 0 if it has all
+	Lag    time.Duration // since the commit of the first change that it does not have; 0 if it has all
 	Rate   string        // changes per second
 }
 
@@ -173,7 +173,7 @@ func (s *Pages) readConsumer(r *http.Request) (oneView, error) {
 	return view, err
 }
 
-// changeConsumer pauses, resumes or rewinds a consumer, or asks for a snapshot for it.
+// changeConsumer pauses, resumes or rewinds a consumer, or requests a snapshot for it.
 func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	name, err := named(r, "name")
@@ -203,7 +203,7 @@ func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 	case "snapshot":
 		notice, change = "snapshot", func(tx pgx.Tx) error { return snapshot.RequestFor(ctx, tx, name, nil, who(r)) }
 	default:
-		return page.Mistake(errors.New("a consumer can be paused, resumed and rewound, and asked for a snapshot"))
+		return page.Mistake(errors.New("an action on a consumer is pause, resume, rewind or snapshot"))
 	}
 	err = s.DB.Tx(ctx, change)
 	if errors.Is(err, consumer.ErrNone) {
@@ -216,7 +216,7 @@ func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// rewind reads the position that a form asks for, and says what going on after it does.
+// rewind reads the position in a form, and describes the effect of continuing after it.
 func (s *Pages) rewind(r *http.Request) (int64, oneView, error) {
 	view, err := s.readConsumer(r)
 	if err != nil {
@@ -228,13 +228,13 @@ func (s *Pages) rewind(r *http.Request) (int64, oneView, error) {
 	case err != nil || to < 0:
 		return 0, view, page.Mistake(fmt.Errorf("%q is not a position: give a number from %d to %d", format.Shortened(text, 30), view.Forgotten, view.Head))
 	case to < view.Forgotten:
-		return 0, view, page.Mistake(fmt.Errorf("the log begins after position %d: for what was before, take a snapshot with `daymill sink snapshot`", view.Forgotten))
+		return 0, view, page.Mistake(fmt.Errorf("the log begins after position %d: for earlier changes, take a snapshot with `daymill sink snapshot`", view.Forgotten))
 	case to > view.Head:
 		return 0, view, page.Mistake(fmt.Errorf("the log ends at position %d", view.Head))
 	}
-	does := fmt.Sprintf("It is delivered the changes after position %s again: up to %s.", format.Number(to), format.Plural(view.Head-to, "change"))
+	does := fmt.Sprintf("It receives the changes after position %s again: up to %s.", format.Number(to), format.Plural(view.Head-to, "change"))
 	if to > view.Position {
-		does = fmt.Sprintf("It never gets the changes after position %s and up to position %s.", format.Number(view.Position), format.Number(to))
+		does = fmt.Sprintf("It never receives the changes after position %s and up to position %s.", format.Number(view.Position), format.Number(to))
 	}
 	view.Rewind = &rewindView{To: id(to), Does: does}
 	return to, view, nil

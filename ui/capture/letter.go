@@ -23,7 +23,7 @@ type groupsView struct {
 
 // lettersView is a page of a consumer's dead letters.
 type lettersView struct {
-	Group   consumer.Group // the filter: its consumer, and a state and a reason if it is of one group only
+	Group   consumer.Group // the filter: a consumer, and a state and a reason if it selects one group
 	Letters []consumer.Letter
 	Beside  page.Neighbours
 	Discard *discardView // asks for confirmation
@@ -58,7 +58,7 @@ func groupOf(r *http.Request, given url.Values) (consumer.Group, error) {
 	}
 	group := consumer.Group{Consumer: name, State: given.Get("state"), Reason: given.Get("reason")}
 	if group.State != "" && group.State != consumer.Refused && group.State != consumer.Waiting {
-		return group, page.Mistake(errors.New("there is no such state: it is one of refused, waiting"))
+		return group, page.Mistake(errors.New("there is no such state: use refused or waiting"))
 	}
 	if group.Reason != "" {
 		checked, err := typed(url.Values{"reason": {group.Reason}}, "reason", longestReason)
@@ -163,7 +163,7 @@ func (s *Pages) changeLetters(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if errors.Is(err, consumer.ErrNoLetter) {
-		return page.Mistake(errors.New("there is no such dead letter any more"))
+		return page.Mistake(errors.New("this dead letter no longer exists"))
 	}
 	if err != nil {
 		return err
@@ -181,7 +181,7 @@ func (s *Pages) confirmDiscard(w http.ResponseWriter, r *http.Request, group con
 	values := groupQuery(group)
 	values.Set("action", "discard")
 	values.Set("confirm", "1")
-	view.Discard = &discardView{Values: values, What: "all of these dead letters, ten thousand at most"}
+	view.Discard = &discardView{Values: values, What: "all of these dead letters, at most ten thousand"}
 	if len(positions) == 0 {
 		values.Set("all", "1")
 	} else {

@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// meterKept is how old a sample may be that a rate is made of.
+	// meterKept is the maximum age of a sample that is used for a rate.
 	meterKept = 5 * time.Minute
-	// meterLeast is how far apart two samples are at least.
+	// meterLeast is the minimum time between two samples.
 	meterLeast = 2 * time.Second
 	mostMeters = 2000
 )
 
-// meter makes rates of counters that the database keeps: a consumer has a total, and no history. The first look at a counter has no rate.
+// meter computes rates of counters in the database, which have a total but no history. The first sample of a counter has no rate.
 type meter struct {
 	mu      sync.Mutex
 	samples map[string]sample
@@ -26,7 +26,7 @@ type sample struct {
 	known bool
 }
 
-// rate returns how fast a counter has grown since the last look.
+// rate returns how fast a counter has grown since an earlier sample.
 func (m *meter) rate(name string, total int64, now time.Time) (rate float64, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

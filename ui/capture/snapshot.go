@@ -14,7 +14,7 @@ import (
 // snapshotsShown is how many snapshots a page lists: of one stream, or of one consumer.
 const snapshotsShown = 50
 
-// progress says in words how far a snapshot is.
+// progress returns a snapshot's progress in words.
 func progress(one snapshot.Snapshot) string {
 	text := format.Plural(one.Rows, "row")
 	if one.Estimate > one.Rows && one.FinishedAt == nil {
@@ -43,11 +43,11 @@ func (s *Pages) changeSnapshot(w http.ResponseWriter, r *http.Request) error {
 	case "cancel":
 		change, notice = snapshot.Cancel, "cancelled"
 	default:
-		return page.Mistake(errors.New("a snapshot can be paused, resumed, restarted and cancelled"))
+		return page.Mistake(errors.New("an action on a snapshot is pause, resume, restart or cancel"))
 	}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, number, who(r)) })
 	if errors.Is(err, snapshot.ErrNone) {
-		return page.Mistake(errors.New("there is no such snapshot that is not finished"))
+		return page.Mistake(errors.New("there is no unfinished snapshot with this id"))
 	}
 	if err != nil {
 		return err

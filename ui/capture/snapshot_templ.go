@@ -35,7 +35,7 @@ func snapshotsPart(all []snapshot.Snapshot) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of snapshots\"><table class=\"data\"><thead><tr><th scope=\"col\">Table</th><th scope=\"col\">State</th><th scope=\"col\">Progress</th><th scope=\"col\">For</th><th scope=\"col\">Asked for</th>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of snapshots\"><table class=\"data\"><thead><tr><th scope=\"col\">Table</th><th scope=\"col\">State</th><th scope=\"col\">Progress</th><th scope=\"col\">For</th><th scope=\"col\">Requested</th>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -201,7 +201,7 @@ func snapshotsPart(all []snapshot.Snapshot) templ.Component {
 	})
 }
 
-// snapshotButtons change a snapshot. Their accessible names contain the table.
+// snapshotButtons are the actions on a snapshot. Their accessible names contain the table.
 func snapshotButtons(one snapshot.Snapshot, name string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -19,11 +19,11 @@ type streamView struct {
 
 	Rate float64 // changes per second
 	Lag  time.Duration
-	// Snapshots are the latest of the stream.
+	// Snapshots are the newest snapshots of the stream.
 	Snapshots []snapshot.Snapshot
 }
 
-// state is the stream's state, with what the page knows of its owner.
+// state returns the stream's state, considering whether its owner is alive.
 func (v streamView) state() string {
 	if v.State == "running" && !v.Alive {
 		return "stopped"
@@ -31,7 +31,7 @@ func (v streamView) state() string {
 	return v.State
 }
 
-// open counts the gaps that are not repaired, of those that are shown.
+// open returns how many of the listed gaps are not repaired.
 func (v streamView) open() (n int64) {
 	for _, gap := range v.Gaps {
 		if gap.RepairedAt == nil {
@@ -41,7 +41,7 @@ func (v streamView) open() (n int64) {
 	return n
 }
 
-// because says why nothing is read, or what is to be known about it; empty if there is nothing.
+// because returns why the stream is not read, or a warning; empty if there is neither.
 func (v streamView) because() string {
 	switch {
 	case v.Reason != "":
@@ -55,7 +55,7 @@ func (v streamView) because() string {
 	}
 }
 
-// lag writes how long ago the last change was committed that is not in the log yet. A source that has nothing new has no lag.
+// lag writes how long it takes a change from its commit to the log. A source without new changes has no lag.
 func (v streamView) lag() string {
 	if v.Mode == stream.ModeWAL && v.Behind == 0 {
 		return "none"
@@ -85,7 +85,7 @@ func (s *Pages) readStreams(ctx context.Context) ([]streamView, error) {
 		views = make([]streamView, len(all))
 		for i, one := range all {
 			views[i].Status = one
-			// From the commit in the source to the log: what the last change took.
+			// The last change's time from its commit in the source to the log.
 			if one.LandedAt != nil && one.CommittedAt != nil {
 				views[i].Lag = one.LandedAt.Sub(*one.CommittedAt)
 			}
@@ -103,7 +103,7 @@ func (s *Pages) readStreams(ctx context.Context) ([]streamView, error) {
 	return views, err
 }
 
-// identity says what of a row its updates and deletes name: pg_class.relreplident in words.
+// identity returns pg_class.relreplident in words: which old values an update or a delete has.
 func identity(letter string) string {
 	switch letter {
 	case "d":

@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-// capturing is the tabs of the pages of capture.
+// capturing shows the tabs of the pages of capture.
 func capturing(current string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -280,7 +280,7 @@ func streamPart(view streamView) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if view.Mode == stream.ModeWAL {
-			templ_7745c5c3_Err = component.Stat("Not read yet", megabytes(view.Behind)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = component.Stat("WAL not read yet", megabytes(view.Behind)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -317,14 +317,14 @@ func streamPart(view streamView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		case stream.ModeTrigger:
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "triggers, for which each write to a captured table pays: ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "triggers, which slow down writes to captured tables: ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var14 string
 			templ_7745c5c3_Var14, templ_7745c5c3_Err = templ.JoinStringErrs(view.Why)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `capture/stream.templ`, Line: 74, Col: 73}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `capture/stream.templ`, Line: 74, Col: 69}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var14))
 			if templ_7745c5c3_Err != nil {
@@ -422,7 +422,7 @@ func streamPart(view streamView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, ", or at half of <code>max_slot_wal_keep_size</code>, it drops the slot, records a gap, and the tables are read again. ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, ", or at half of <code>max_slot_wal_keep_size</code>, it drops the slot and records a gap. Then the tables are read again. ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -603,13 +603,13 @@ func streamPart(view streamView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else if len(view.Tables) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<p class=\"none\">No table of this name has been found yet.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<p class=\"none\">No table that matches has been found yet.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
 		if len(view.Snapshots) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 49, "<h3 class=\"spaced\">Snapshots</h3><p class=\"quietly\">Rows that were there before are read in chunks, while changes flow on.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 49, "<h3 class=\"spaced\">Snapshots</h3><p class=\"quietly\">Existing rows are read in chunks, while changes continue to arrive.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

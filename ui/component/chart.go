@@ -120,7 +120,7 @@ func NewChart(at Size, title, desc string, buckets []Bucket, stack []Series) Cha
 	return drawn
 }
 
-// label names some of the columns below them, always the last one, without overlaps.
+// label puts the names of some columns below them, without overlaps and always including the last one.
 func (c *Chart) label(buckets []Bucket, pitch float64, most int) {
 	every := max(1, int(math.Ceil(float64(len(buckets))/float64(most))))
 	free := math.Inf(1)

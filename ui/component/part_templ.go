@@ -317,7 +317,7 @@ func Empty(title string) templ.Component {
 	})
 }
 
-// Wrong says what is wrong with what was entered, if something is.
+// Wrong shows what is wrong with the user's input, if something is.
 func Wrong(sentence string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -405,7 +405,7 @@ func Stat(name, value string) templ.Component {
 	})
 }
 
-// Bar shows progress, with the same in words beside it.
+// Bar shows progress as a bar and in words.
 func Bar(label string, done, all int64) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

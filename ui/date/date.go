@@ -272,7 +272,7 @@ func newDateRunView(r *ledger.Run) dateRunView {
 // stateFuture is the state of a date that has not begun.
 const stateFuture = "future"
 
-// stateMeaning says what a state means and what ends it, as docs/states.md does.
+// stateMeaning returns what a state means and what ends it, as in docs/states.md.
 func stateMeaning(state string) string {
 	switch state {
 	case "complete":
@@ -296,7 +296,7 @@ func stateMeaning(state string) string {
 	case "protected":
 		return "Its events no longer exist, and the last run kept its metrics. A request for this date alone deletes them; requests for many dates skip it."
 	case calendar.StateMissing:
-		return "It has events, and nobody has requested it. The daily job will; request it to have it sooner."
+		return "It has events, and nobody has requested it. The daily job will. Request it to have it sooner."
 	case calendar.StateNoEvents:
 		return "It has no events, so there is nothing to roll up."
 	case calendar.StateToday:

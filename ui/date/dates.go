@@ -22,7 +22,7 @@ import (
 // datesPerPage is how many dates a page of the list has.
 const datesPerPage = 50
 
-// The dates that a filter without bounds goes from and to.
+// The first and last date of a filter without bounds.
 //
 //nolint:gochecknoglobals // Go has no constants of this type.
 var (

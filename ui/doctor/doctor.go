@@ -16,7 +16,7 @@ import (
 type Pages struct {
 	*page.Site
 
-	// Doctor examines the database; nil for no such page.
+	// Doctor examines the database; if nil, there is no page.
 	Doctor *doctor.Shared
 }
 
@@ -55,8 +55,8 @@ type doctorFinding struct{ About, Sentence, Fix string }
 func doctorLevels() []doctorGroup {
 	return []doctorGroup{
 		{Level: string(doctor.Failure), Title: "Failures: until they are fixed, dates are not exact or not rolled up"},
-		{Level: string(doctor.Warning), Title: "Warnings: they will cause trouble some day"},
-		{Level: string(doctor.Note), Title: "Notes: good to know, nothing to do"},
+		{Level: string(doctor.Warning), Title: "Warnings: they can cause trouble later"},
+		{Level: string(doctor.Note), Title: "Notes: nothing to do"},
 		{Level: string(doctor.OK), Title: "OK"},
 	}
 }

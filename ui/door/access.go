@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Names of the users whose secrets are in the environment, as the audit has them.
+// Names of the users whose secrets are in the environment, as they appear in the audit.
 const (
 	AdminUser  = "admin"
 	viewerUser = "viewer"
@@ -33,8 +33,8 @@ type OIDC struct {
 	ClientID     string
 	ClientSecret string
 	PublicURL    string // address of the pages as browsers see it, with the base path
-	// Viewers, Editors and Admins are who gets a role: an e-mail address, @domain for all addresses of a domain, or group:NAME. Who is in none gets
-	// in nowhere, and who is in several gets the most rights.
+	// Viewers, Editors and Admins say who has a role: an e-mail address, @domain for all addresses of a domain, or group:NAME. A person in none of
+	// them cannot log in, and a person in several has the most rights.
 	Viewers, Editors, Admins []string
 }
 
@@ -93,19 +93,19 @@ func (a Access) Check() (warnings []string, err error) {
 		}
 		switch {
 		case one.secret != strings.TrimSpace(one.secret):
-			return nil, fmt.Errorf("%s begins or ends with a space or a line break, which clients drop: set it without", one.name)
+			return nil, fmt.Errorf("%s begins or ends with a space or a line break, which clients drop: set it without them", one.name)
 		case strings.IndexFunc(one.secret, unicode.IsControl) >= 0:
-			return nil, fmt.Errorf("%s has a control character, which no client sends: set another", one.name)
+			return nil, fmt.Errorf("%s has a control character, which no client can send: set another one", one.name)
 		case utf8.RuneCountInString(one.secret) < shortestSecret:
 			return nil, fmt.Errorf("%s has fewer than %d characters: set a longer one, such as of `openssl rand -hex 16`", one.name, shortestSecret)
 		}
 		for _, other := range all[:i] {
 			if other.secret == one.secret {
-				return nil, fmt.Errorf("%s and %s are equal, so that whoever has one has the other: set two different ones", other.name, one.name)
+				return nil, fmt.Errorf("%s and %s are equal, so everybody who has one has the other: set two different ones", other.name, one.name)
 			}
 		}
 		if !Strong(one.secret) {
-			warnings = append(warnings, one.name+" can be guessed, so tries are throttled, and others' tries can hold up yours: "+
+			warnings = append(warnings, one.name+" can be guessed, so attempts are throttled, and other people's attempts can delay yours: "+
 				"set a longer one, such as of `openssl rand -hex 16`")
 		}
 	}

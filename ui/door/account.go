@@ -76,7 +76,7 @@ func NewAccount(name string, role Role, password string) (Account, error) {
 	return account, nil
 }
 
-// Line returns the account as ParseAccounts reads it: name:role:hash.
+// Line returns the account in the form that ParseAccounts parses: name:role:hash.
 func (a Account) Line() string { return fmt.Sprintf("%s:%s:%s", a.Name, a.Role, a.Hash) }
 
 func (a Account) checkName() error {
@@ -84,7 +84,7 @@ func (a Account) checkName() error {
 	case !namePattern.MatchString(a.Name):
 		return fmt.Errorf("%q cannot be a user's name: use up to 64 letters, digits and . _ @ + -", a.Name)
 	case slices.Contains([]string{AdminUser, viewerUser, TokenUser, EraseUser, "cron"}, a.Name):
-		return fmt.Errorf("the name %q is taken by Daymill: choose another", a.Name)
+		return fmt.Errorf("Daymill itself uses the name %q: choose another", a.Name)
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func ParseAccounts(text string) ([]Account, error) {
 				return nil, err
 			}
 			if slices.ContainsFunc(accounts, func(other Account) bool { return other.Name == account.Name }) {
-				return nil, fmt.Errorf("the user %s is there twice: keep one", account.Name)
+				return nil, fmt.Errorf("the user %s occurs twice: keep one", account.Name)
 			}
 			accounts = append(accounts, account)
 		}
@@ -126,7 +126,7 @@ func parseAccount(entry string) (Account, error) {
 		return Account{}, err
 	}
 	if _, err := bcrypt.Cost([]byte(account.Hash)); err != nil {
-		return Account{}, fmt.Errorf("the hash of user %s is not of bcrypt: make the line with `daymill user hash`", account.Name)
+		return Account{}, fmt.Errorf("the hash of user %s is not a bcrypt hash: create the line with `daymill user hash`", account.Name)
 	}
 	return account, nil
 }

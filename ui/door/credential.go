@@ -115,7 +115,7 @@ type secret interface {
 	strong() bool
 }
 
-// plain is a secret that is known as it is; empty if nobody has it.
+// plain is a secret in plain text; empty if nobody has it.
 type plain string
 
 func (p plain) matches(given string) bool { return Equal(given, string(p)) }
@@ -150,7 +150,7 @@ func (c *checker) tell(r *http.Request, credential string, throttled bool) {
 }
 
 // Throttled reports whether a client has failed too often to be checked. The limit over all clients does not apply to a client that has given the
-// Right credential before.
+// right credential before.
 func (c *checker) throttled(credential, key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,7 +190,7 @@ func (c *checker) failed(credential, key string) {
 	all.AllowN(now, 1)
 }
 
-// clientOf returns the address of the client as far as it can be known: a platform's proxy appends the address that it saw. For IPv6 it is the /64
+// clientOf returns the client's address as far as it is known: a platform's proxy appends the address that it saw. For IPv6 it is the /64
 // network, because one client owns all of its addresses.
 func clientOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)

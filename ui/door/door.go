@@ -1,5 +1,5 @@
-// Package door decides who comes in: users and tokens, limits on wrong ones, hosts, origins, and the size of what is sent. It sets the headers of every
-// response.
+// Package door controls access: users and tokens, limits on wrong credentials, hosts, origins, and the size of requests. It sets the headers of
+// every response.
 package door
 
 import (
@@ -16,13 +16,13 @@ type Config struct {
 	BasePath string
 	Logger   *slog.Logger
 	Clock    pace.Clock
-	// Listeners receive wrong credentials.
+	// Listeners receive a signal for wrong credentials.
 	Listeners telemetry.Listeners
 	// SessionKey signs sessions, together with the secrets of Access. It is the same in all web processes of an installation.
 	SessionKey []byte
 }
 
-// Door is what stands before the pages and the API.
+// Door controls access to the pages and the API.
 type Door struct {
 	Config
 	*checker

@@ -7,17 +7,17 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// nobody is a bcrypt hash of a password that nobody knows: 32 random bytes that were not kept. Its cost is hashCost.
+// nobody is a bcrypt hash of a password that nobody knows: 32 random bytes that were discarded. Its cost is hashCost.
 const nobody = "$2a$12$JB/AeSXoYHscly/VBtYibec2YxFQ2LMgkjFDMdxTzfMvlad4Gl3Se"
 
-// hash is a secret of which only the bcrypt hash is known.
+// hash is a secret whose bcrypt hash alone is known.
 type hash string
 
 func (h hash) matches(given string) bool {
 	return len(given) <= longestPassword && bcrypt.CompareHashAndPassword([]byte(h), []byte(given)) == nil
 }
 
-// strong is false: how good the password is cannot be seen.
+// strong returns false, because the strength of the password is not known.
 func (hash) strong() bool { return false }
 
 // known is a secret whose right credential was seen before.

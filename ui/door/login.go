@@ -48,7 +48,7 @@ func (d *Door) who(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 		return who, true
 	case Throttled:
 		w.Header().Set("Retry-After", RetryAfter)
-		reply.Text(w, http.StatusTooManyRequests, "Too many wrong passwords: wait some seconds, and try again.\n")
+		reply.Text(w, http.StatusTooManyRequests, "Too many wrong passwords: wait a few seconds and try again.\n")
 		return Identity{}, false
 	default:
 	}
@@ -62,12 +62,12 @@ func (d *Door) who(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 		http.Redirect(w, r, d.loginAddress(r), http.StatusSeeOther)
 	default:
 		w.Header().Set("WWW-Authenticate", `Basic realm="Daymill", charset="UTF-8"`)
-		reply.Text(w, http.StatusUnauthorized, "Daymill wants a user and a password.\n")
+		reply.Text(w, http.StatusUnauthorized, "Daymill requires a user and a password.\n")
 	}
 	return Identity{}, false
 }
 
-// loginAddress returns the address of the login page, which leads back to the page that was asked for: for a form, to the page that it is on.
+// loginAddress returns the address of the login page, which leads back to the requested page or, for a form, to the page of the form.
 func (d *Door) loginAddress(r *http.Request) string {
 	back, over := r.URL.RequestURI(), ""
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -87,7 +87,7 @@ func (d *Door) loginAddress(r *http.Request) string {
 	return address.String()
 }
 
-// Inside returns a path and query of these pages, and the overview's for everything that may lead elsewhere.
+// Inside returns a path and query of these pages unchanged. It returns the overview's for everything that may lead elsewhere.
 func Inside(text string) string {
 	address, err := url.Parse(text)
 	if err != nil || address.Scheme != "" || address.Host != "" || address.User != nil || !strings.HasPrefix(text, "/") ||

@@ -111,11 +111,11 @@ func (d *Door) Hosted(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopbackHost(r.Host) {
-			reply.Refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages answer at 127.0.0.1 and localhost only.")
+			reply.Refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages answer only at 127.0.0.1 and localhost.")
 			return
 		}
 		if name := forwardedBy(r.Header); name != "" {
-			reply.Refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages are for this machine only, and this request came "+
+			reply.Refuse(w, r, http.StatusForbidden, "Without DAYMILL_ADMIN_PASSWORD the pages are only for this machine, and this request came "+
 				"through a proxy (it has the header "+name+"): set DAYMILL_ADMIN_PASSWORD for this process.")
 			return
 		}
@@ -159,7 +159,7 @@ func (*Door) SameOrigin(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// hostHint says what to set if the request may come from this very site, through a proxy that changes the host: for browsers that do not send
+// hostHint returns what to set if the request may come from this site, through a proxy that changes the host: for browsers that do not send
 // Sec-Fetch-Site, the two hosts are all there is to compare.
 func hostHint(r *http.Request) string {
 	origin, err := url.Parse(r.Header.Get("Origin"))

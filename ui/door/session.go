@@ -18,7 +18,7 @@ const SessionCookie = "daymill_session"
 // SessionLength is how long a session lasts after its login.
 const SessionLength = 12 * time.Hour
 
-// session is what the cookie holds, signed: nobody can change it, and everybody who has it can read it.
+// session is what the cookie holds, signed: nobody can change it, but everybody who has it can read it.
 type session struct {
 	Name  string `json:"name"`
 	Role  Role   `json:"role"`
@@ -35,7 +35,7 @@ type sessions struct {
 // restored copy of the database alone cannot sign sessions of the original, and nobody can guess a password from a cookie.
 func newSessions(key []byte, access Access, basePath string) *sessions {
 	if len(key) == 0 {
-		key = []byte(rand.Text()) // Sessions then end with the process.
+		key = []byte(rand.Text()) // Sessions then end when the process ends.
 	}
 	mac := hmac.New(sha256.New, key)
 	for _, one := range access.named() {
@@ -97,12 +97,12 @@ func (d *Door) RemoveCookie(w http.ResponseWriter, r *http.Request, name string)
 }
 
 func (s *sessions) cookie(r *http.Request, name, value string, age int) *http.Cookie {
-	return &http.Cookie{ //nolint:gosec // It is secure where the browser speaks TLS; without TLS there is no other way.
+	return &http.Cookie{ //nolint:gosec // It is Secure if the browser uses TLS.
 		Name: name, Value: value, Path: s.path, MaxAge: age, HttpOnly: true, Secure: overTLS(r), SameSite: http.SameSiteLaxMode,
 	}
 }
 
-// overTLS reports whether the browser speaks TLS, as far as the proxy says.
+// overTLS reports whether the browser uses TLS, according to the proxy.
 func overTLS(r *http.Request) bool {
 	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// AccessRefuse says that a request over HTTP had wrong credentials, or that it was refused unread because its client had sent
-// wrong ones too often. No field has what was sent.
+// AccessRefuse says that an HTTP request had wrong credentials, or that it was refused unchecked because its client had sent wrong
+// ones too often. No field has the credentials.
 type AccessRefuse struct {
 	Credential string // password, api_token, cron_secret or metrics_token
 	Client     string // the address, and the one that a proxy names
-	Throttled  bool   // the credentials were not looked at
+	Throttled  bool   // the credentials were not checked
 }
 
 const refusedMetric = "daymill_access_refused_total"
@@ -22,7 +22,7 @@ func Signals() []telemetry.Signal { return []telemetry.Signal{AccessRefuse{}} }
 // Metrics returns the metrics that these signals change.
 func Metrics() []telemetry.Metric {
 	return []telemetry.Metric{{
-		Name: refusedMetric, Help: "Requests over HTTP with wrong credentials, or not heard after too many such.", Labels: []string{"credential"},
+		Name: refusedMetric, Help: "HTTP requests with wrong credentials, or refused unchecked after too many of those.", Labels: []string{"credential"},
 		Values: [][]string{{passwordCredential, ApiCredential, CronCredential, MetricsCredential}},
 	}}
 }
@@ -37,7 +37,7 @@ func (s AccessRefuse) Attrs() []slog.Attr {
 	}
 }
 
-// Line warns of wrong credentials, and is quiet while a client is throttled: one line for each wrong one is enough.
+// Line is a warning for wrong credentials, and a debug line while a client is throttled.
 func (s AccessRefuse) Line() (slog.Level, string) {
 	if s.Throttled {
 		return slog.LevelDebug, "request refused after too many wrong credentials"

@@ -1,4 +1,4 @@
-// Package entity finds entities and shows what was counted for them.
+// Package entity finds entities and shows their metrics.
 package entity
 
 import (
@@ -18,7 +18,7 @@ import (
 const (
 	entitiesShown = 25
 	namesOffered  = 20
-	// otherPrefix marks an event type that has no column of its own in a query.
+	// otherPrefix marks an event type without its own column, in a query.
 	otherPrefix = "other:"
 )
 

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// longestJSON and longestTrace limit how much of a job's own text is shown, in characters.
+	// longestJSON and longestTrace limit how much of a job's arguments and traces is shown, in characters.
 	longestJSON  = 20_000
 	longestTrace = 10_000
 	errorsShown  = 50
@@ -154,7 +154,7 @@ func indented(text string) string {
 	return format.Shortened(text, longestJSON)
 }
 
-// jobTimeline lists what has happened to a job and what will happen, in order.
+// jobTimeline returns the past and future moments of a job, in order.
 func jobTimeline(d job.Detail) []jobMoment {
 	moments := []jobMoment{{name: "created", at: d.CreatedAt}}
 	next := d.State == "retryable" || d.State == "scheduled" || d.State == "available" && d.Attempt > 0

@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// Pages are the list of jobs, the page of each, and what acts on many.
+// Pages are the list of jobs, the page of each job, and the actions on many.
 type Pages struct {
 	*page.Site
 }
@@ -177,7 +177,7 @@ func jobFilter(values url.Values) (job.Filter, error) {
 		return filter, page.Mistake(fmt.Errorf("the text has %d bytes: give at most %d", len(filter.Text), page.LongestText))
 	}
 	if strings.ContainsRune(filter.Text, 0) || !utf8.ValidString(filter.Text) {
-		return job.Filter{}, page.Mistake(errors.New("the text has a character that no job can have"))
+		return job.Filter{}, page.Mistake(errors.New("the text has a character that Postgres cannot store"))
 	}
 	for name, d := range map[string]*date.Date{"from": &filter.First, "to": &filter.Last} {
 		text := strings.TrimSpace(values.Get(name))

@@ -31,12 +31,12 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	}
 }
 
-// form is what the login page shows.
+// form has the content of the login page.
 type form struct {
 	Next     string // page to show after the login
 	Name     string
 	Mistake  string
-	Unsent   bool // a form could not be sent, because its session was over
+	Unsent   bool // a form was refused because its session had ended
 	Password bool // somebody may log in with a password
 	Provider bool // people may log in with an OpenID Connect provider
 }
@@ -73,7 +73,7 @@ func (s *Pages) enter(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	case door.Throttled:
 		w.Header().Set("Retry-After", door.RetryAfter)
-		f.Mistake = "Too many wrong passwords: wait some seconds, and try again."
+		f.Mistake = "Too many wrong passwords: wait a few seconds and try again."
 		return s.Render(w, r, http.StatusTooManyRequests, "Log in", loginPage(f))
 	default:
 		f.Mistake = "The name or the password is wrong."

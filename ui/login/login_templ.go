@@ -37,7 +37,7 @@ func loginPage(f form) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if f.Unsent {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<p class=\"notice bad\" role=\"alert\">Your session was over, so the form was not sent and nothing was changed. Log in and send it again.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<p class=\"notice bad\" role=\"alert\">Your session had ended, so the form was not sent and nothing was changed. Log in and send it again.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

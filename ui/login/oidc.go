@@ -25,7 +25,7 @@ const (
 	returnPath = door.LoginPath + "/oidc/callback"
 )
 
-// attemptCookie holds an attempt to log in, while the browser is at the provider.
+// attemptCookie stores an attempt to log in, while the browser is at the provider.
 const (
 	attemptCookie = "daymill_login"
 	attemptLength = 10 * time.Minute
@@ -34,7 +34,7 @@ const (
 // providerTimeout is how long the provider may take to answer.
 const providerTimeout = 5 * time.Second
 
-// attempt is what the return from the provider is checked against.
+// attempt has the values that the provider's answer is checked against.
 type attempt struct {
 	State    string `json:"state"`
 	Nonce    string `json:"nonce"`
@@ -42,13 +42,13 @@ type attempt struct {
 	Next     string `json:"next"`
 }
 
-// provider is the OpenID Connect provider, asked for its configuration at the first login.
+// provider is the OpenID Connect provider. Its configuration is fetched at the first login.
 type provider struct {
 	mu    sync.Mutex
 	known *oidc.Provider
 }
 
-// client returns what speaks to the provider.
+// client returns the client and the token verifier of the provider.
 func (s *Pages) client(ctx context.Context) (*oauth2.Config, *oidc.IDTokenVerifier, error) {
 	settings := s.Door.Access.OIDC
 	s.provider.mu.Lock()
@@ -58,7 +58,7 @@ func (s *Pages) client(ctx context.Context) (*oauth2.Config, *oidc.IDTokenVerifi
 		kept := oidc.ClientContext(context.WithoutCancel(ctx), &http.Client{Timeout: providerTimeout})
 		known, err := oidc.NewProvider(kept, settings.Issuer)
 		if err != nil {
-			return nil, nil, err //nolint:wrapcheck // It names the provider.
+			return nil, nil, err //nolint:wrapcheck // The error names the provider.
 		}
 		s.provider.known = known
 	}
@@ -88,21 +88,21 @@ func (s *Pages) begin(w http.ResponseWriter, r *http.Request) error {
 	}
 	one := attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: door.Inside(r.FormValue("next"))}
 	if err := s.Door.SetCookie(w, r, attemptCookie, one, attemptLength); err != nil {
-		return err //nolint:wrapcheck // It says so.
+		return err //nolint:wrapcheck // The error is clear.
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, client.AuthCodeURL(one.State, oidc.Nonce(one.Nonce), oauth2.S256ChallengeOption(one.Verifier)), http.StatusSeeOther)
 	return nil
 }
 
-// claims are what the provider says about a person.
+// claims are the provider's claims about a person.
 type claims struct {
 	Email    string   `json:"email"`
 	Verified bool     `json:"email_verified"`
 	Groups   []string `json:"groups"`
 }
 
-// callback logs a person in who comes back from the provider.
+// callback logs in a person who returns from the provider.
 func (s *Pages) callback(w http.ResponseWriter, r *http.Request) error {
 	var one attempt
 	err := s.Door.ReadCookie(r, attemptCookie, &one)
@@ -113,27 +113,27 @@ func (s *Pages) callback(w http.ResponseWriter, r *http.Request) error {
 		s.lead(w, r, door.LoginPath)
 		return nil
 	case err != nil || subtle.ConstantTimeCompare([]byte(one.State), []byte(query.Get("state"))) != 1:
-		return s.refuse(w, r, http.StatusUnauthorized, "This login took too long or was begun elsewhere: begin again.", err)
+		return s.refuse(w, r, http.StatusUnauthorized, "This login took too long or began in another browser: log in again.", err)
 	case query.Get("error") != "":
 		return s.refuse(w, r, http.StatusUnauthorized, "The provider did not log you in: try again.", errors.New(query.Get("error")))
 	}
 	said, err := s.claims(r.Context(), query.Get("code"), one)
 	if err != nil {
-		return s.refuse(w, r, http.StatusUnauthorized, "The provider's answer is not valid: begin again. The log has the cause.", err)
+		return s.refuse(w, r, http.StatusUnauthorized, "The provider's answer is not valid: log in again. The log has the cause.", err)
 	}
 	role, ok := roleOf(*s.Door.Access.OIDC, said)
 	if !ok {
 		return s.refuse(w, r, http.StatusForbidden,
-			"The provider knows you, but you have no role here: ask whoever runs Daymill to add you.", errors.New("no role"))
+			"The provider knows you, but you have no role here: ask the person who runs Daymill to add you.", errors.New("no role"))
 	}
 	if err := s.Door.Begin(w, r, door.Identity{Name: said.Email, Role: role}); err != nil {
-		return err //nolint:wrapcheck // It says so.
+		return err //nolint:wrapcheck // The error is clear.
 	}
 	s.lead(w, r, one.Next)
 	return nil
 }
 
-// claims exchanges the code for what the provider says about the person.
+// claims exchanges the code for the provider's claims about the person.
 func (s *Pages) claims(ctx context.Context, code string, one attempt) (claims, error) {
 	client, verifier, err := s.client(ctx)
 	if err != nil {
@@ -142,19 +142,19 @@ func (s *Pages) claims(ctx context.Context, code string, one attempt) (claims, e
 	ctx = oidc.ClientContext(ctx, &http.Client{Timeout: providerTimeout})
 	token, err := client.Exchange(ctx, code, oauth2.VerifierOption(one.Verifier))
 	if err != nil {
-		return claims{}, errors.New("the provider rejects the code") // Its error may hold a token.
+		return claims{}, errors.New("the provider rejects the code") // The cause may contain a token.
 	}
 	raw, _ := token.Extra("id_token").(string)
 	identity, err := verifier.Verify(ctx, raw)
 	if err != nil {
-		return claims{}, err //nolint:wrapcheck // It says what is wrong with the token.
+		return claims{}, err //nolint:wrapcheck // The error says what is wrong with the token.
 	}
 	if identity.Nonce != one.Nonce {
-		return claims{}, errors.New("the token is of another login")
+		return claims{}, errors.New("the token belongs to another login")
 	}
 	var said claims
 	if err := identity.Claims(&said); err != nil {
-		return claims{}, err //nolint:wrapcheck // It says so.
+		return claims{}, err //nolint:wrapcheck // The error is clear.
 	}
 	if said.Email == "" || !said.Verified {
 		return claims{}, errors.New("the token has no verified e-mail address")

@@ -1,4 +1,4 @@
-// Package overview answers whether everything is well, and what to do if not.
+// Package overview shows whether everything is well, and what to do if not.
 package overview
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// How many rows the overview lists; other pages have the rest.
+// How many rows the overview lists. Other pages have the rest.
 const (
 	mostFailures  = 6
 	mostBackfills = 5
@@ -35,7 +35,7 @@ const (
 // faultsKept is how long a check of the installed objects stays valid. The check reads the catalog, and the overview refreshes itself often.
 const faultsKept = 45 * time.Second
 
-// overviewView is the overview. It refreshes itself every ten seconds with short queries. What costs more is kept for a while:
+// overviewView is the overview. It refreshes itself every ten seconds with short queries. The results of slow queries are kept for a while:
 // see faultsKept, checkKept and calendar.Finder.
 type overviewView struct {
 	Status   statusView
@@ -89,7 +89,7 @@ type Pages struct {
 	*page.Site
 
 	Finder  *calendar.Finder
-	Archive *archive.Source // nil where none is known
+	Archive *archive.Source // nil if there is none
 
 	faults page.Kept[[]string]
 	checks page.Kept[source.Report]

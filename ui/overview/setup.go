@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// setupView leads through the first steps, until the first date is complete.
+// setupView has the first steps, until the first date is complete.
 type setupView struct {
 	NoSource bool
 	Steps    []stepView
@@ -22,7 +22,7 @@ type setupView struct {
 type stepView struct {
 	Title, Command string
 	Done           bool
-	State          string   // in words, until it is done
+	State          string   // in words; empty once the step is done
 	Parts          []string // of the page that does the same; nil if there is none
 	Label          string   // of that page
 }

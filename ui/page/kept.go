@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Kept keeps what was read last, so that pages that many people watch read it once for all of them.
+// Kept caches the last value that was read, so that many viewers of a page share one read.
 type Kept[T any] struct {
 	mu   sync.Mutex
 	at   time.Time
 	last T
 }
 
-// Get returns what was read at most age ago, or reads it again. If it cannot be read, Get logs the error and returns what was read last.
+// Get returns the cached value if it is at most age old, or else reads it again. If that fails, Get logs the error and returns the cached value.
 func (k *Kept[T]) Get(ctx context.Context, site *Site, age time.Duration, read func(ctx context.Context) (T, error)) T {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -33,7 +33,7 @@ func (k *Kept[T]) Get(ctx context.Context, site *Site, age time.Duration, read f
 	return value
 }
 
-// Forget makes Get read again.
+// Forget makes the next Get read again.
 func (k *Kept[T]) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

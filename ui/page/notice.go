@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// noticeCookie has the name of a notice, for the next page alone: a notice in the address would stay there.
+// noticeCookie is the cookie with the name of a notice for the next page. A notice in the URL would be shown again by a reload.
 const noticeCookie = "daymill_notice"
 
-// noticeAge is for how many seconds a browser keeps a notice that no page has shown.
+// noticeAge is how many seconds a browser keeps a notice that no page has shown.
 const noticeAge = 60
 
-// notices are the messages that a page shows after a change. What follows a colon is a promise of what a worker does next, which a page makes only
+// notices are the messages that a page shows after a change. The text after a colon says what a worker does next. A page shows it only
 // if workers take jobs.
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"cancelled":         "Cancelled.",
@@ -25,7 +25,7 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"resumed":           "Resumed.",
 	"rewound":           "Rewound: it continues after this position.",
 	"retried":           "Retried: a worker takes it within a second or two.",
-	"snapshot":          "Requested: a worker reads the rows that are there, besides changes.",
+	"snapshot":          "Requested: a worker reads the existing rows, while changes continue.",
 	"started":           "Started.",
 	"verifying":         "Requested: a worker verifies the dates one after another.",
 	"requested-already": "The same is already requested.",
@@ -40,7 +40,7 @@ func (s *Site) Done(w http.ResponseWriter, r *http.Request, notice string, query
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // The address is of ours, and its parts are escaped.
+	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // The address is on these pages, and its parts are escaped.
 }
 
 // takeNotice returns the notice that a whole page shows, and tells the browser to forget it.
@@ -54,7 +54,7 @@ func (s *Site) takeNotice(w http.ResponseWriter, r *http.Request) string {
 }
 
 func (s *Site) noticeCookie(value string, age int) *http.Cookie {
-	//nolint:gosec // It is no secret, and without TLS there is no other way.
+	//nolint:gosec // It is not a secret.
 	return &http.Cookie{Name: noticeCookie, Value: value, Path: s.BasePath + "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }
 

@@ -1,4 +1,4 @@
-// Package page is what all pages share: what a template knows about its request, the layout, links, places in lists, and how a page answers,
+// Package page has what all pages share: what a template knows about its request, the layout, links, places in lists, and how a page answers,
 // redirects and fails. A package of pages embeds Site.
 package page
 
@@ -28,7 +28,7 @@ const pageTimeout = 10 * time.Second
 // ErrNotFound means that the page does not exist.
 var ErrNotFound = errors.New("there is nothing here")
 
-// Site is what every page works with.
+// Site has what every page needs.
 type Site struct {
 	DB           *postgres.DB
 	Installation schema.Installation
@@ -95,7 +95,7 @@ func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) h
 			s.Fail(w, r, http.StatusInternalServerError, "That did not work",
 				"This page would be too large, because the data contain very long texts. Choose fewer dates or a narrower filter.")
 		case errors.Is(r.Context().Err(), context.Canceled):
-			// The client has gone.
+			// The client closed the connection.
 		default:
 			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 			s.Fail(w, r, http.StatusInternalServerError, "That did not work",
@@ -104,7 +104,7 @@ func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) h
 	})
 }
 
-// parse reads a form. If the form is malformed or too large, nothing is changed: a part of it might ask for something else than the whole.
+// parse reads a form. If the form is malformed or too large, nothing is changed, because a part of it might mean something else than the whole form.
 func parse(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return nil
@@ -117,7 +117,7 @@ func parse(r *http.Request) error {
 	return Mistake(errors.New("the form cannot be read"))
 }
 
-// Fail answers with an error page, even after the request's time is over. If the page cannot be rendered, it answers with a line of text.
+// Fail answers with an error page, even after the request's timeout. If the page cannot be rendered, it answers with a line of text.
 func (s *Site) Fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	if err := s.Render(w, r, status, title, failure(title, message)); err != nil {
@@ -159,7 +159,7 @@ func (*Site) Render(w http.ResponseWriter, r *http.Request, status int, title st
 	header.Set("Cache-Control", "no-store")
 	header.Set("Vary", "HX-Request, HX-Target")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // The client has gone.
+	_, _ = body.WriteTo(w) // The client closed the connection.
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A page that cannot be made has a status and a sentence, whatever it was that failed.
+// TestPageFails: a page that cannot be rendered has a status and a sentence, whatever failed.
 func TestPageFails(t *testing.T) {
 	t.Parallel()
 	s := &Site{Logger: slog.New(slog.DiscardHandler)}

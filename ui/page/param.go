@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/ui/format"
 )
 
-// LongestText limits a text filter, in bytes.
+// LongestText is the maximum length of a text filter, in bytes.
 const LongestText = 200
 
 // ParseRange reads a first and a last date. Its errors are sentences for the user.

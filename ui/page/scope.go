@@ -26,7 +26,7 @@ type Scope struct {
 	open     bool // no login is needed
 	session  bool // the user has logged in on the login page
 	notice   string
-	halt     string // what keeps requested work from being done; empty if nothing does, or where the page says so itself
+	halt     string // what prevents requested work; empty if nothing does, or if the page itself says so
 	places   []Place
 }
 
@@ -38,10 +38,10 @@ func ScopeOf(ctx context.Context) Scope {
 	return sc
 }
 
-// haltKept is how long an answer about what keeps work from being done serves all pages.
+// haltKept is how long all pages use the same answer about what prevents requested work.
 const haltKept = 2 * time.Second
 
-// sayThemselves are the paths of the pages that say themselves what keeps work from being done.
+// sayThemselves are the paths of pages that show what prevents requested work in their own content.
 var sayThemselves = []string{"/", "/schedule"} //nolint:gochecknoglobals // A table.
 
 // Scoped adds the scope to a request's context.

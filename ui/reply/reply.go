@@ -13,7 +13,7 @@ func Text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body) // The client has gone.
+	_, _ = io.WriteString(w, body) // The client closed the connection.
 }
 
 // problem is an error as RFC 9457 defines it, sent as application/problem+json.
@@ -40,7 +40,7 @@ func JSON(w http.ResponseWriter, kind string, status int, value any) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // The client has gone.
+	_, _ = w.Write(append(body, '\n')) // The client closed the connection.
 }
 
 // Refuse answers with one sentence: as text on the pages, as a problem in the API.

@@ -1,4 +1,4 @@
-// Package schedule shows what runs by itself, and pauses it.
+// Package schedule shows the periodic jobs and the queues, and pauses them.
 package schedule
 
 import (
@@ -68,7 +68,7 @@ type scheduleView struct {
 	Workers []presence.Worker
 	// Leader is the client that enqueues the periodic jobs; empty if there is none.
 	Leader string
-	// Lookback is how many days before yesterday the daily job takes again; -1 if no worker has reported it.
+	// Lookback is how many days before yesterday the daily job rolls up again; -1 if no worker has reported it.
 	Lookback int
 	// Missing are the first of this year's missing dates, and AllMissing is their number; -1 if not known yet.
 	Missing    []date.Date
@@ -137,7 +137,7 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 	return view, s.fillQueues(ctx, &view)
 }
 
-// fillMissing adds the dates of this year that the daily job would take.
+// fillMissing adds this year's missing dates, which the daily job would request.
 func (s *Pages) fillMissing(ctx context.Context, view *scheduleView) {
 	today := page.ScopeOf(ctx).Today
 	found := s.Finder.Of(ctx, calendar.YearOf(today), today)
@@ -179,7 +179,7 @@ func (s *Pages) changeSchedule(w http.ResponseWriter, r *http.Request) error {
 	case "resume-queue":
 		notice, err = "resumed", s.Jobs.ResumeQueue(ctx, queue, who)
 	default:
-		err = page.Mistake(errors.New("the schedule can be run, paused and resumed"))
+		err = page.Mistake(errors.New("an action on the schedule is run, pause or resume"))
 	}
 	if errors.Is(err, worker.ErrNoQueue) {
 		return page.Mistake(err)

@@ -1,5 +1,5 @@
-// What the pages do beyond htmx: live parts rest while nobody looks at them or when asked to, and say when they get no
-// answer; the clock moves. Everything works without it.
+// What the pages do in addition to htmx: live parts pause while the page is hidden or when the user says so, and show when
+// they get no answer; the clock runs. The pages work without this script.
 "use strict";
 
 (() => {
@@ -25,7 +25,7 @@
     document.querySelectorAll("[data-live-toggle]").forEach(label);
   });
 
-  // A live part that gets no answer would go on to show what was: say since when.
+  // A live part without an answer would continue to show old data: say how old it is.
   const clock = document.querySelector("[data-clock]");
   const silent = document.querySelector("[data-silent]");
   const loaded = performance.now();
@@ -36,7 +36,7 @@
   try {
     format = formatIn(clock?.dataset.zone);
   } catch {
-    format = formatIn(undefined); // The browser does not know the zone: its own.
+    format = formatIn(undefined); // If the browser does not know the zone, use its own.
   }
   let answered = now();
 

@@ -59,5 +59,5 @@ func (a Files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("v") == file.sum {
 		header.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	_, _ = w.Write(file.body) // The client has gone.
+	_, _ = w.Write(file.body) // The client closed the connection.
 }

@@ -46,7 +46,7 @@ const (
 	verificationsPerPage = 50
 	verificationsOfDate  = 5
 	verificationJobs     = 5
-	mostOpenJobs         = 50 // that the page of a date looks through for its own
+	mostOpenJobs         = 50 // that the page of a date searches for its own
 )
 
 // verificationsView is the page.
@@ -236,7 +236,7 @@ func (s *Pages) verify(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// verifyArgs reads a form: a date, a range, or the size of a sample.
+// verifyArgs reads a date, a range, or the size of a sample from a form.
 func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) {
 	switch {
 	case from == "" && to == "" && sample == "":
@@ -258,9 +258,9 @@ func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) 
 	return args, err
 }
 
-// DateView are a date's latest verifications, with what the last one found.
+// DateView has a date's latest verifications, with the details of the last one.
 type DateView struct {
-	Jobs   []verificationJob // that verify it and have not ended
+	Jobs   []verificationJob // open jobs that verify it
 	Rows   []verificationRow
 	More   bool
 	Drifts []driftRow
@@ -270,7 +270,7 @@ type DateView struct {
 // driftRow is an entity whose stored row differs from its events.
 type driftRow struct{ ID, Changes string }
 
-// ReadDate reads what the page of a date shows of its verifications.
+// ReadDate reads the DateView of a date.
 func ReadDate(ctx context.Context, on postgres.DBTX, day date.Date) (DateView, error) {
 	view := DateView{}
 	open, err := verification.Jobs(ctx, on, mostOpenJobs)

@@ -18,7 +18,7 @@ import (
 	"strconv"
 )
 
-// verificationsPage shows what was counted again, and the results.
+// verificationsPage shows the verifications and their results.
 func verificationsPage(v verificationsView) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -225,7 +225,7 @@ func verificationsPage(v verificationsView) templ.Component {
 	})
 }
 
-// UnderWay lists jobs that are to verify dates and have not ended.
+// UnderWay lists open jobs that verify dates.
 func UnderWay(jobs []verificationJob) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
