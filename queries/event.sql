@@ -29,7 +29,7 @@ WHERE e.created_at >= @from_instant::timestamptz
 -- How many events there are between two instants, or at_most where there are more: a look into the index, mostly.
 SELECT count(*) AS events
 FROM (
-    SELECT FROM analytics.events AS e
+    SELECT 1 AS one FROM analytics.events AS e
     WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
     LIMIT @at_most::integer
 ) AS s;
@@ -53,13 +53,14 @@ WHERE e.created_at >= @from_instant::timestamptz
 
 -- name: EventExistsBefore :one
 -- Whether any event happened before an instant.
-SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < @before_instant::timestamptz);
+SELECT EXISTS(SELECT 1 FROM analytics.events AS e WHERE e.created_at < @before_instant::timestamptz LIMIT 1);
 
 -- name: EventExistsBetween :one
 -- Whether any event happened from an instant on and before another.
 SELECT EXISTS(
-    SELECT FROM analytics.events AS e
+    SELECT 1 FROM analytics.events AS e
     WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
+    LIMIT 1
 );
 
 -- name: EventDates :many

@@ -20,7 +20,7 @@ UPDATE analytics.installation SET event_retention = nullif(cast(@retention AS in
 -- name: InstallationHasMetrics :one
 -- Whether any date has metrics or a run, made in the reporting zone that was in force.
 SELECT
-    (EXISTS(SELECT FROM analytics.daily_entity_metrics) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean;
+    (EXISTS(SELECT 1 FROM analytics.daily_entity_metrics LIMIT 1) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean;
 
 -- name: TimeZoneName :one
 -- The name of a time zone as the tz database spells it.

@@ -62,7 +62,7 @@ ON CONFLICT (metric_date, entity_id) DO UPDATE
         saves_count = excluded.saves_count,
         skips_count = excluded.skips_count,
         other_counts = excluded.other_counts,
-        last_updated_at = now();
+        last_updated_at = excluded.last_updated_at;
 
 -- name: MetricDelete :exec
 -- Removes the rows of a batch whose entity has no event on the date any more.

@@ -6,7 +6,7 @@
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast(@metric_date AS date))
+        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast(@metric_date AS date) LIMIT 1)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast(@metric_date AS date)) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
@@ -25,16 +25,17 @@ CROSS JOIN (
 -- name: ProtectionEvents :one
 -- Whether a date has any event that a run would count.
 SELECT EXISTS(
-    SELECT FROM analytics.events AS e
+    SELECT 1 FROM analytics.events AS e
     WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
         AND e.entity_id IS NOT NULL
+    LIMIT 1
 );
 
 -- name: ProtectionCount :one
 -- How many events between two instants a run would count, or at_most where there are more.
 SELECT count(*) AS events
 FROM (
-    SELECT FROM analytics.events AS e
+    SELECT 1 AS one FROM analytics.events AS e
     WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz
         AND e.entity_id IS NOT NULL
     LIMIT @at_most::bigint

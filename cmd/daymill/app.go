@@ -145,7 +145,8 @@ func (a *app) fail(err error) int {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, postgres.ErrURL):
 		return exitUsage
-	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, schema.ErrNotMigrated):
+	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, postgres.ErrEngine),
+		errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
 	case errors.Is(err, errDrift), errors.Is(err, errViewDrift):
 		return exitDrift

@@ -55,7 +55,7 @@ func (q *Queries) EventDates(ctx context.Context, metricDates []date.Date) ([]da
 }
 
 const eventExistsBefore = `-- name: EventExistsBefore :one
-SELECT EXISTS(SELECT FROM analytics.events AS e WHERE e.created_at < $1::timestamptz)
+SELECT EXISTS(SELECT 1 FROM analytics.events AS e WHERE e.created_at < $1::timestamptz LIMIT 1)
 `
 
 // Whether any event happened before an instant.
@@ -68,8 +68,9 @@ func (q *Queries) EventExistsBefore(ctx context.Context, beforeInstant time.Time
 
 const eventExistsBetween = `-- name: EventExistsBetween :one
 SELECT EXISTS(
-    SELECT FROM analytics.events AS e
+    SELECT 1 FROM analytics.events AS e
     WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
+    LIMIT 1
 )
 `
 
@@ -293,7 +294,7 @@ func (q *Queries) EventSliceRaw(ctx context.Context, arg EventSliceRawParams) ([
 const eventSliceSize = `-- name: EventSliceSize :one
 SELECT count(*) AS events
 FROM (
-    SELECT FROM analytics.events AS e
+    SELECT 1 AS one FROM analytics.events AS e
     WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
     LIMIT $3::integer
 ) AS s

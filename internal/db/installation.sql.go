@@ -41,7 +41,7 @@ func (q *Queries) InstallationGet(ctx context.Context) (InstallationGetRow, erro
 
 const installationHasMetrics = `-- name: InstallationHasMetrics :one
 SELECT
-    (EXISTS(SELECT FROM analytics.daily_entity_metrics) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean
+    (EXISTS(SELECT 1 FROM analytics.daily_entity_metrics LIMIT 1) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean
 `
 
 // Whether any date has metrics or a run, made in the reporting zone that was in force.

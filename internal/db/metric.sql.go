@@ -238,7 +238,7 @@ ON CONFLICT (metric_date, entity_id) DO UPDATE
         saves_count = excluded.saves_count,
         skips_count = excluded.skips_count,
         other_counts = excluded.other_counts,
-        last_updated_at = now()
+        last_updated_at = excluded.last_updated_at
 `
 
 type MetricUpsertParams struct {

@@ -16,7 +16,7 @@ import (
 const protectionCount = `-- name: ProtectionCount :one
 SELECT count(*) AS events
 FROM (
-    SELECT FROM analytics.events AS e
+    SELECT 1 AS one FROM analytics.events AS e
     WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
         AND e.entity_id IS NOT NULL
     LIMIT $3::bigint
@@ -75,9 +75,10 @@ func (q *Queries) ProtectionErased(ctx context.Context, arg ProtectionErasedPara
 
 const protectionEvents = `-- name: ProtectionEvents :one
 SELECT EXISTS(
-    SELECT FROM analytics.events AS e
+    SELECT 1 FROM analytics.events AS e
     WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz
         AND e.entity_id IS NOT NULL
+    LIMIT 1
 )
 `
 
@@ -98,7 +99,7 @@ const protectionGet = `-- name: ProtectionGet :one
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast($1 AS date))
+        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast($1 AS date) LIMIT 1)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast($1 AS date)) < cast($2 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,

@@ -99,6 +99,7 @@ type Report struct {
 func checks() []Check {
 	return []Check{
 		{"version", false, checkVersion},
+		{"engine", false, checkEngine},
 		{"primary", false, checkPrimary},
 		{"schema", false, checkSchema},
 		{"river", false, checkRiver},

@@ -136,7 +136,10 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) { c.PoolSize = 400 },
 			id:        "connections", levels: []doctor.Level{doctor.Warning}, says: "max_connections is 300",
 		},
-		"Follower": {id: "follower"},
+		"EngineAurora":   {setup: "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql RETURN '16.6'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Amazon Aurora: "},
+		"EngineNeon":     {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
+		"EnginePostgres": {id: "engine"},
+		"Follower":       {id: "follower"},
 		"FollowerNone": {
 			configure: func(c *doctor.Config) { c.Source = c.DB },
 			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "no follower",

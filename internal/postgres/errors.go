@@ -84,6 +84,14 @@ func Code(err error) string {
 	return ""
 }
 
+// Sentence returns what the server says of an error, without its severity and code, or the error's text if no server said it.
+func Sentence(err error) string {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return server.Message
+	}
+	return err.Error()
+}
+
 // Text returns an error's text with the hint of the server, if it gave one. It leaves out the server's detail, which may quote rows.
 func Text(err error) string {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Hint != "" {

@@ -121,7 +121,7 @@ func (db *DB) detect(ctx context.Context, config *pgx.ConnConfig, pooler Pooler)
 		return false, connectError(config, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := checkEncoding(ctx, conn); err != nil {
+	if err := checkServer(ctx, conn); err != nil {
 		return false, err
 	}
 	pid, err := known(ctx, conn, db.settings)

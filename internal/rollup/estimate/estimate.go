@@ -188,7 +188,7 @@ func tooLong(err error) bool { return postgres.IsTimeout(err) || postgres.IsLock
 // planned returns how many events the planner expects between two instants.
 func planned(ctx context.Context, on postgres.DBTX, from, to time.Time) (float64, error) {
 	var text []byte
-	err := on.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT FROM analytics.events AS e
+	err := on.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT 1 FROM analytics.events AS e
 		WHERE e.created_at >= $1 AND e.created_at < $2`, pgx.QueryExecModeSimpleProtocol, from, to).Scan(&text)
 	if err != nil {
 		return 0, fmt.Errorf("ask the planner: %w", err)

@@ -343,7 +343,11 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 			err := execute(ctx, tx, fmt.Sprintf("CREATE OR REPLACE TRIGGER daymill_watch_%s %s %s ON %s %s "+
 				"FOR EACH STATEMENT EXECUTE FUNCTION analytics.%s(%s, %d, %s)",
 				on.name, on.timing, on.event, part.Quoted, on.tables, name, literals[0], part.TimeNumber, literals[1]))
-			if err != nil {
+			switch {
+			case postgres.Code(err) == pgerrcode.FeatureNotSupported: // Hypertables and distributed tables have no such triggers.
+				return refusef("%s has no triggers that see a statement's rows (it says: %s): notice late events with `daymill source watch --from capture`, "+
+					"if the table's changes can be captured, or request their dates in the program that writes them", part.Quoted, postgres.Sentence(err))
+			case err != nil:
 				return fmt.Errorf("create a trigger on %s: %w", part.Quoted, err)
 			}
 		}

@@ -291,6 +291,18 @@ func TestWatch(t *testing.T) {
 func TestWatchRefused(t *testing.T) {
 	t.Parallel()
 
+	t.Run("Engine", func(t *testing.T) {
+		t.Parallel()
+		db, options := setupEvents(t)
+		db.set(t, options)
+		db.exec(t, `CREATE FUNCTION public.as_citus() RETURNS event_trigger LANGUAGE plpgsql AS $$
+			BEGIN RAISE 'triggers are not supported on distributed tables' USING ERRCODE = 'feature_not_supported'; END $$`)
+		db.exec(t, "CREATE EVENT TRIGGER as_citus ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION public.as_citus()")
+		_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{})
+		require.ErrorIs(t, err, source.ErrRefused)
+		require.ErrorContains(t, err, "(it says: triggers are not supported on distributed tables): notice late events with `daymill source watch --from capture`")
+		require.Zero(t, db.triggers(t))
+	})
 	t.Run("HandWritten", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
