@@ -45,7 +45,6 @@ SELECT
     b.running AS backfills_running,
     b.paused AS backfills_paused,
     b.dates_left AS backfill_dates_left,
-    w.alive AS workers_alive,
     s.last_run_at AS daily_last_run_at,
     coalesce(s.paused, false)::boolean AS daily_paused
 FROM (
@@ -82,9 +81,6 @@ CROSS JOIN (
         WHERE g.state IN ('running', 'paused')
     ) AS f
 ) AS b
-CROSS JOIN (
-    SELECT count(*)::bigint AS alive FROM daymill.workers AS p WHERE p.last_seen_at >= now() - @alive::interval
-) AS w
 LEFT JOIN (
     SELECT
         c.last_run_at,

@@ -20,3 +20,7 @@ FROM daymill.workers AS w
 WHERE w.last_seen_at >= now() - @within::interval
 ORDER BY w.started_at DESC, w.name
 LIMIT @max_rows::integer;
+
+-- name: WorkerCount :one
+-- How many worker processes were seen within a span of time.
+SELECT count(*) FROM daymill.workers AS w WHERE w.last_seen_at >= now() - @within::interval;

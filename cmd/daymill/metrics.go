@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -17,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -59,76 +58,25 @@ type metrics struct {
 func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock, archive *kept.Source) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
 	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(m.registry, door.Metrics())}
-	err := m.registry.Register(&prom.Gauges{
-		Clock: clock,
-		Read:  func(ctx context.Context) (prom.Snapshot, error) { return gauges(ctx, db, installation, clock, archive) },
-		Failed: func(err error) {
-			logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
-		},
-	})
+	gauges := prom.NewGauges(clock, allGauges(db, installation, clock, archive)...)
+	gauges.Failed = func(err error) {
+		logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.
+	}
+	err := m.registry.Register(gauges)
 	if err != nil {
 		return nil, fmt.Errorf("register the gauges: %w", err)
 	}
 	return m, nil
 }
 
-// gauges reads the gauges of a database with a few short statements. The pool's limit bounds each, and ctx bounds all.
-func gauges(ctx context.Context, db *postgres.DB, installation schema.Installation, clock pace.Clock, archive *kept.Source) (prom.Snapshot, error) {
-	findings, err := examineHealth(ctx, db, installation, clock, archive, nil)
-	if err != nil {
-		return prom.Snapshot{}, err
+// allGauges returns the gauges of every capability.
+func allGauges(db *postgres.DB, installation schema.Installation, clock pace.Clock, archive *kept.Source) []telemetry.Gauges {
+	return []telemetry.Gauges{
+		ledger.Gauges(db), standing.Gauges(db, clock), presence.Gauges(db), worker.Gauges(db, installation.RiverSchema, clock),
+		health.Gauges(func(ctx context.Context) ([]health.Finding, error) {
+			return examineHealth(ctx, db, installation, clock, archive, nil)
+		}),
 	}
-	levels := make(map[string]int64)
-	for _, level := range []health.Level{health.Bad, health.Wait} {
-		levels[string(level)] = int64(health.Count(findings, level))
-	}
-	gauges, err := ledger.ReadGauges(ctx, db)
-	if err != nil {
-		return prom.Snapshot{}, err
-	}
-	depth, err := worker.QueueDepth(ctx, db, installation.RiverSchema)
-	if err != nil {
-		return prom.Snapshot{}, err
-	}
-	captured, err := captureGauges(ctx, db, clock)
-	if err != nil {
-		return prom.Snapshot{}, err
-	}
-	queue := map[string]int64{"available": 0, "pending": 0, "retryable": 0, "running": 0, "scheduled": 0}
-	maps.Copy(queue, depth.ByState)
-	return prom.Snapshot{
-		Dates: gauges.Dates, OpenRequests: gauges.OpenRequests, OldestDue: gauges.OldestDue,
-		Queue: queue, OldestAvailable: depth.OldestWaiting,
-		Backfills: gauges.Backfills, BackfillDatesLeft: gauges.BackfillDatesLeft, Workers: gauges.Workers,
-		LastSchedule: gauges.LastSchedule, SchedulePaused: gauges.SchedulePaused, Findings: levels,
-		Streams: captured.Streams, Consumers: captured.Consumers,
-	}, nil
-}
-
-// captureGauges reads the gauges of streams and consumers.
-func captureGauges(ctx context.Context, db *postgres.DB, clock pace.Clock) (s prom.Snapshot, err error) {
-	captured, err := standing.ReadGauges(ctx, db, clock.Now())
-	if err != nil {
-		return prom.Snapshot{}, err
-	}
-	for _, one := range captured.Streams {
-		stream := prom.Stream{
-			Name: one.Name, Read: one.State == "running" && !one.IsUnowned, Lag: time.Duration(one.LagSeconds * float64(time.Second)),
-			Behind: one.Behind, Retained: one.Retained, Gaps: one.Gaps,
-		}
-		for _, open := range captured.Snapshots {
-			if open.Name == one.Name {
-				stream.Snapshots, stream.SnapshotRows, stream.SnapshotEstimate = open.Tables, open.Rows, open.Estimate
-			}
-		}
-		s.Streams = append(s.Streams, stream)
-	}
-	for _, one := range captured.Consumers {
-		s.Consumers = append(s.Consumers, prom.Consumer{
-			Name: one.Name, Paused: one.PausedAt != nil, Lag: one.Lag, Behind: one.Behind, Failures: int64(one.Failures), Letters: one.Letters,
-		})
-	}
-	return s, nil
 }
 
 // handler serves the metrics, to at most four requests at a time. It returns nil if there are no metrics.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
@@ -19,6 +18,7 @@ import (
 	capture "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/rollup/signal"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
 	view "github.com/daymill/daymill/internal/view/signal"
@@ -105,12 +105,16 @@ func TestSignals(t *testing.T) {
 		t.Parallel()
 		registry := prom.NewRegistry("test")
 		prom.NewListener(registry, allMetrics())
-		registry.MustRegister(&prom.Gauges{Clock: pace.SystemClock{}, Read: func(context.Context) (prom.Snapshot, error) {
-			now := time.Now()
-			return prom.Snapshot{
-				LastSchedule: &now, OldestAvailable: &now, Streams: []prom.Stream{{Name: "app"}}, Consumers: []prom.Consumer{{Name: "hook"}},
-			}, nil
-		}})
+		parts := allGauges(nil, schema.Installation{}, pace.SystemClock{}, nil)
+		for i, part := range parts {
+			parts[i].Read = func(context.Context) (samples []telemetry.Sample, err error) {
+				for _, gauge := range part.All {
+					samples = append(samples, telemetry.Reading(gauge.Name, 1, make([]string, len(gauge.Labels))...))
+				}
+				return samples, nil
+			}
+		}
+		registry.MustRegister(prom.NewGauges(pace.SystemClock{}, parts...))
 		problems, err := testutil.GatherAndLint(registry)
 		require.NoError(t, err)
 		require.Empty(t, problems)

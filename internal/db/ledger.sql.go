@@ -111,7 +111,6 @@ SELECT
     b.running AS backfills_running,
     b.paused AS backfills_paused,
     b.dates_left AS backfill_dates_left,
-    w.alive AS workers_alive,
     s.last_run_at AS daily_last_run_at,
     coalesce(s.paused, false)::boolean AS daily_paused
 FROM (
@@ -148,22 +147,14 @@ CROSS JOIN (
         WHERE g.state IN ('running', 'paused')
     ) AS f
 ) AS b
-CROSS JOIN (
-    SELECT count(*)::bigint AS alive FROM daymill.workers AS p WHERE p.last_seen_at >= now() - $1::interval
-) AS w
 LEFT JOIN (
     SELECT
         c.last_run_at,
         (c.paused_at IS NOT NULL)::boolean AS paused
     FROM daymill.schedules AS c
-    WHERE c.name = $2
+    WHERE c.name = $1
 ) AS s ON true
 `
-
-type LedgerGaugesParams struct {
-	Alive    time.Duration
-	Schedule string
-}
 
 type LedgerGaugesRow struct {
 	OpenRequests      int64
@@ -171,14 +162,13 @@ type LedgerGaugesRow struct {
 	BackfillsRunning  int64
 	BackfillsPaused   int64
 	BackfillDatesLeft int64
-	WorkersAlive      int64
 	DailyLastRunAt    *time.Time
 	DailyPaused       bool
 }
 
 // How things stand, in figures, for those who look every few seconds: from indexes on what is open, and small tables.
-func (q *Queries) LedgerGauges(ctx context.Context, arg LedgerGaugesParams) (LedgerGaugesRow, error) {
-	row := q.db.QueryRow(ctx, ledgerGauges, arg.Alive, arg.Schedule)
+func (q *Queries) LedgerGauges(ctx context.Context, schedule string) (LedgerGaugesRow, error) {
+	row := q.db.QueryRow(ctx, ledgerGauges, schedule)
 	var i LedgerGaugesRow
 	err := row.Scan(
 		&i.OpenRequests,
@@ -186,7 +176,6 @@ func (q *Queries) LedgerGauges(ctx context.Context, arg LedgerGaugesParams) (Led
 		&i.BackfillsRunning,
 		&i.BackfillsPaused,
 		&i.BackfillDatesLeft,
-		&i.WorkersAlive,
 		&i.DailyLastRunAt,
 		&i.DailyPaused,
 	)

@@ -11,6 +11,18 @@ import (
 	"time"
 )
 
+const workerCount = `-- name: WorkerCount :one
+SELECT count(*) FROM daymill.workers AS w WHERE w.last_seen_at >= now() - $1::interval
+`
+
+// How many worker processes were seen within a span of time.
+func (q *Queries) WorkerCount(ctx context.Context, within time.Duration) (int64, error) {
+	row := q.db.QueryRow(ctx, workerCount, within)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const workerForget = `-- name: WorkerForget :exec
 DELETE FROM daymill.workers WHERE name = $1
 `

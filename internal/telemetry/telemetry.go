@@ -70,7 +70,7 @@ func StatementBuckets() []float64 {
 	return []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
 }
 
-// Sample changes a metric: it is added to a counter, or observed by a histogram.
+// Sample changes a metric: it is added to a counter, or observed by a histogram. It is the value of a gauge.
 type Sample struct {
 	Metric string   // its name
 	Labels []string // the labels' values

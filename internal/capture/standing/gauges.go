@@ -3,80 +3,107 @@ package standing
 import (
 	"context"
 	"fmt"
-	"time"
 
-	"github.com/daymill/daymill/internal/capture/consumer"
-	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// mostLags is the maximum number of consumers whose first undelivered change is looked up.
-const mostLags = 50
+// Names of the gauges.
+const (
+	streamUp          = "daymill_stream_up"
+	streamLag         = "daymill_stream_lag_seconds"
+	streamLagBytes    = "daymill_stream_lag_bytes"
+	streamRetained    = "daymill_stream_retained_wal_bytes"
+	streamGaps        = "daymill_stream_open_gaps"
+	snapshotsOpen     = "daymill_snapshot_open_tables"
+	snapshotRead      = "daymill_snapshot_open_rows_read"
+	snapshotEstimated = "daymill_snapshot_open_rows_estimated"
 
-// Gauges are figures of capture for monitoring.
-type Gauges struct {
-	Streams   []db.StreamStandingRow
-	Snapshots []db.StreamSnapshotsRow // unfinished snapshots, of streams that have some
-	Consumers []Lag
+	consumerLag      = "daymill_consumer_lag_seconds"
+	consumerBehind   = "daymill_consumer_lag_changes"
+	consumerPaused   = "daymill_consumer_paused"
+	consumerFailures = "daymill_consumer_failed_attempts"
+	consumerLetters  = "daymill_consumer_dead_letters"
+)
+
+// Gauges returns the gauges of streams and consumers.
+func Gauges(conn *postgres.DB, clock pace.Clock) telemetry.Gauges {
+	stream, consumer := []string{"stream"}, []string{"consumer"}
+	return telemetry.Gauges{
+		All: []telemetry.Gauge{
+			{Name: streamUp, Labels: stream, Help: "Whether a worker reads the stream."},
+			{Name: streamLag, Labels: stream, Help: "How long the last change took from its commit to the log, or how long nobody has been reading."},
+			{Name: streamLagBytes, Labels: stream, Help: "WAL that is not read yet; 0 in trigger mode."},
+			{Name: streamRetained, Labels: stream, Help: "WAL that the replication slot holds back; 0 in trigger mode."},
+			{Name: streamGaps, Labels: stream, Help: "Gaps that are not repaired."},
+			{Name: snapshotsOpen, Labels: stream, Help: "Tables whose snapshot is not finished."},
+			{Name: snapshotRead, Labels: stream, Help: "Rows that the snapshots that are not finished have read."},
+			{Name: snapshotEstimated, Labels: stream, Help: "Rows that the tables of these snapshots have, as their statistics say."},
+			{Name: consumerLag, Labels: consumer, Help: "How long ago the first change was committed that the consumer does not have; 0 if it has all."},
+			{Name: consumerBehind, Labels: consumer, Help: "Positions of the log that the consumer has not passed."},
+			{Name: consumerPaused, Labels: consumer, Help: "1 while the consumer is paused."},
+			{Name: consumerFailures, Labels: consumer, Help: "Attempts in a row that have failed, of the shard with the most."},
+			{Name: consumerLetters, Labels: consumer, Help: "Changes that the consumer did not take, and those that wait behind them."},
+		},
+		Read: func(ctx context.Context) (samples []telemetry.Sample, err error) {
+			err = conn.Read(ctx, func(on postgres.DBTX) error {
+				streams, err := readStreams(ctx, on)
+				if err != nil || len(streams) == 0 {
+					return err
+				}
+				lags, err := Lags(ctx, on, clock.Now())
+				for _, one := range lags {
+					streams = append(streams, one.samples()...)
+				}
+				samples = streams
+				return err
+			})
+			return samples, err
+		},
+	}
 }
 
-// Lag says how far a consumer is behind the log.
-type Lag struct {
-	consumer.Progress
-
-	Behind int64         // positions
-	Lag    time.Duration // since the commit of the first change that it does not have; 0 if it has all
-}
-
-// ReadGauges reads the gauges.
-func ReadGauges(ctx context.Context, conn *postgres.DB, now time.Time) (g Gauges, err error) {
-	err = conn.Read(ctx, func(on postgres.DBTX) error {
-		queries := db.New(on)
-		if g.Streams, err = queries.StreamStanding(ctx); err != nil {
-			return fmt.Errorf("read the state of streams: %w", err)
-		}
-		if len(g.Streams) == 0 {
-			return nil
-		}
-		if g.Snapshots, err = queries.StreamSnapshots(ctx); err != nil {
-			return fmt.Errorf("read the progress of snapshots: %w", err)
-		}
-		g.Consumers, err = Lags(ctx, on, now)
-		return err
-	})
-	return g, err
-}
-
-// Lags returns how far each consumer is behind.
-func Lags(ctx context.Context, on postgres.DBTX, now time.Time) ([]Lag, error) {
-	streams, err := db.New(on).StreamHeads(ctx)
+func readStreams(ctx context.Context, on postgres.DBTX) (samples []telemetry.Sample, err error) {
+	queries := db.New(on)
+	streams, err := queries.StreamStanding(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the positions of streams: %w", err)
+		return nil, fmt.Errorf("read the state of streams: %w", err)
 	}
-	all, err := consumer.List(ctx, on)
+	if len(streams) == 0 {
+		return nil, nil
+	}
+	snapshots, err := queries.StreamSnapshots(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the progress of snapshots: %w", err)
 	}
-	heads := make(map[string]int64, len(streams))
-	for _, s := range streams {
-		heads[s.Name] = s.Position
+	open := make(map[string]db.StreamSnapshotsRow, len(snapshots))
+	for _, one := range snapshots {
+		open[one.Name] = one
 	}
-	list := make([]Lag, len(all))
-	looked := 0
-	for i, p := range all {
-		list[i] = Lag{Progress: p, Behind: max(0, heads[p.Stream]-p.Position)}
-		if list[i].Behind == 0 || looked == mostLags {
-			continue
-		}
-		looked++
-		since, err := (log.Log{}).Next(ctx, on, p.Stream, p.Position)
-		if err != nil {
-			return nil, err
-		}
-		if !since.IsZero() {
-			list[i].Lag = max(0, now.Sub(since))
-		}
+	for _, one := range streams {
+		snapshot := open[one.Name] // Nothing where all are finished.
+		samples = append(samples,
+			telemetry.Reading(streamUp, telemetry.Flag(one.State == "running" && !one.IsUnowned), one.Name),
+			telemetry.Reading(streamLag, max(0, one.LagSeconds), one.Name),
+			telemetry.Reading(streamLagBytes, float64(one.Behind), one.Name),
+			telemetry.Reading(streamRetained, float64(one.Retained), one.Name),
+			telemetry.Reading(streamGaps, float64(one.Gaps), one.Name),
+			telemetry.Reading(snapshotsOpen, float64(snapshot.Tables), one.Name),
+			telemetry.Reading(snapshotRead, float64(snapshot.Rows), one.Name),
+			telemetry.Reading(snapshotEstimated, float64(snapshot.Estimate), one.Name),
+		)
 	}
-	return list, nil
+	return samples, nil
+}
+
+func (l Lag) samples() []telemetry.Sample {
+	return []telemetry.Sample{
+		telemetry.Reading(consumerLag, l.Lag.Seconds(), l.Name),
+		telemetry.Reading(consumerBehind, float64(l.Behind), l.Name),
+		telemetry.Reading(consumerPaused, telemetry.Flag(l.PausedAt != nil), l.Name),
+		telemetry.Reading(consumerFailures, float64(l.Failures), l.Name),
+		telemetry.Reading(consumerLetters, float64(l.Letters), l.Name),
+	}
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/test/promtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -74,11 +76,8 @@ func TestFacts(t *testing.T) {
 	require.Equal(t, []string{"sink_paused wait"}, sentences())
 
 	// The gauges show the same.
-	gauges, err := standing.ReadGauges(t.Context(), db.DB, time.Now())
-	require.NoError(t, err)
-	require.Len(t, gauges.Streams, 2)
-	require.Len(t, gauges.Consumers, 2)
-	require.Equal(t, "other", gauges.Consumers[1].Name)
-	require.EqualValues(t, 2, gauges.Consumers[1].Behind)
-	require.InDelta(t, 600, gauges.Consumers[1].Lag.Seconds(), 120)
+	gauges := promtest.Read(t, standing.Gauges(db.DB, pace.SystemClock{}))
+	require.Len(t, gauges, 2*8+2*5, "streams and consumers")
+	require.EqualValues(t, 2, gauges["daymill_consumer_lag_changes other"])
+	require.InDelta(t, 600, gauges["daymill_consumer_lag_seconds other"], 120)
 }

@@ -3,54 +3,67 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Gauges holds the numbers that a monitoring system reads every few seconds.
-type Gauges struct {
-	// Dates counts dates by state. It has every state of date_states except interrupted, which counts as retrying.
-	Dates map[string]int64
-	// OpenRequests counts requests that are not resolved, including those that are due later.
-	OpenRequests int64
-	// OldestDue is how long the oldest open request has been due; 0 if none is due.
-	OldestDue time.Duration
-	// Backfills counts backfills that are running or paused, and BackfillDatesLeft their dates that have not ended.
-	Backfills         map[string]int64
-	BackfillDatesLeft int64
-	// Workers counts the worker processes that are alive.
-	Workers int64
-	// LastSchedule is when the daily job last did its work; nil if it never has.
-	LastSchedule   *time.Time
-	SchedulePaused bool
+// Names of the gauges.
+const (
+	datesByState  = "daymill_dates"
+	openRequests  = "daymill_open_requests"
+	oldestDue     = "daymill_oldest_due_request_age_seconds"
+	openBackfills = "daymill_open_backfills"
+	backfillDates = "daymill_open_backfill_dates"
+	dailyLast     = "daymill_daily_job_last_run_timestamp_seconds"
+	dailyPaused   = "daymill_daily_job_paused"
+)
+
+// Gauges returns the gauges of the rollup, which two statements read.
+func Gauges(conn *postgres.DB) telemetry.Gauges {
+	return telemetry.Gauges{
+		All: []telemetry.Gauge{
+			// Every state of date_states but interrupted, which counts as retrying.
+			{Name: datesByState, Help: "Dates by state, as `daymill status` counts them.", Labels: []string{"state"}},
+			{Name: openRequests, Help: "Requests that are not resolved, those that wait for later included."},
+			{Name: oldestDue, Help: "How long the oldest open request has been due; 0 where none is."},
+			{Name: openBackfills, Help: "Backfills that have not ended, by state.", Labels: []string{"state"}},
+			{Name: backfillDates, Help: "Dates of open backfills that have not ended."},
+			{Name: dailyLast, Help: "When the daily job last did its work; missing before it first did."},
+			{Name: dailyPaused, Help: "1 while somebody has paused the daily job."},
+		},
+		Read: func(ctx context.Context) ([]telemetry.Sample, error) { return readGauges(ctx, conn) },
+	}
 }
 
-// ReadGauges reads the gauges with two statements.
-func ReadGauges(ctx context.Context, conn *postgres.DB) (gauges Gauges, err error) {
+func readGauges(ctx context.Context, conn *postgres.DB) (samples []telemetry.Sample, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		queries := db.New(on)
 		dates, err := queries.LedgerDates(ctx)
 		if err != nil {
 			return fmt.Errorf("count dates: %w", err)
 		}
-		row, err := queries.LedgerGauges(ctx, db.LedgerGaugesParams{Alive: presence.Alive, Schedule: schedule.Name})
+		row, err := queries.LedgerGauges(ctx, schedule.Name)
 		if err != nil {
 			return fmt.Errorf("read the gauges: %w", err)
 		}
-		gauges = Gauges{
-			Dates: byState(dates), OpenRequests: row.OpenRequests,
-			OldestDue:         time.Duration(row.OldestDueSeconds * float64(time.Second)),
-			Backfills:         map[string]int64{"running": row.BackfillsRunning, "paused": row.BackfillsPaused},
-			BackfillDatesLeft: row.BackfillDatesLeft, Workers: row.WorkersAlive,
-			LastSchedule: row.DailyLastRunAt, SchedulePaused: row.DailyPaused,
+		samples = []telemetry.Sample{
+			telemetry.Reading(openRequests, float64(row.OpenRequests)), telemetry.Reading(oldestDue, max(0, row.OldestDueSeconds)),
+			telemetry.Reading(openBackfills, float64(row.BackfillsRunning), "running"),
+			telemetry.Reading(openBackfills, float64(row.BackfillsPaused), "paused"),
+			telemetry.Reading(backfillDates, float64(row.BackfillDatesLeft)), telemetry.Reading(dailyPaused, telemetry.Flag(row.DailyPaused)),
+		}
+		for state, count := range byState(dates) {
+			samples = append(samples, telemetry.Reading(datesByState, float64(count), state))
+		}
+		if row.DailyLastRunAt != nil {
+			samples = append(samples, telemetry.Reading(dailyLast, float64(row.DailyLastRunAt.UnixMilli())/1000))
 		}
 		return nil
 	})
-	return gauges, err
+	return samples, err
 }
 
 func byState(dates db.LedgerDatesRow) map[string]int64 {

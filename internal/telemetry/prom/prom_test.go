@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
 )
 
@@ -32,29 +33,44 @@ func (c *clock) advance(d time.Duration) {
 
 func TestGauges(t *testing.T) {
 	t.Parallel()
+	part := func(read func(ctx context.Context) ([]telemetry.Sample, error)) telemetry.Gauges {
+		return telemetry.Gauges{All: []telemetry.Gauge{{Name: "daymill_dates", Help: "Dates.", Labels: []string{"state"}}}, Read: read}
+	}
 
+	// What could not be read is not there, whatever else could.
 	t.Run("Failed", func(t *testing.T) {
 		t.Parallel()
-		var told error
 		gone := errors.New("gone")
-		gauges := &prom.Gauges{
-			Clock: &clock{}, Failed: func(err error) { told = err },
-			Read: func(context.Context) (prom.Snapshot, error) { return prom.Snapshot{}, gone },
+		for name, read := range map[string]func(context.Context) ([]telemetry.Sample, error){
+			"Error": func(context.Context) ([]telemetry.Sample, error) { return nil, gone },
+			"Labels": func(context.Context) ([]telemetry.Sample, error) {
+				return []telemetry.Sample{telemetry.Reading("daymill_dates", 1)}, nil
+			},
+			"Unknown": func(context.Context) ([]telemetry.Sample, error) {
+				return []telemetry.Sample{telemetry.Reading("other", 1)}, nil
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var told error
+				gauges := prom.NewGauges(&clock{}, part(read))
+				gauges.Failed = func(err error) { told = err }
+				require.Equal(t, 1, testutil.CollectAndCount(gauges))
+				require.InDelta(t, 0, testutil.ToFloat64(gauges), 0)
+				require.Error(t, told)
+			})
 		}
-		require.Equal(t, 1, testutil.CollectAndCount(gauges))
-		require.InDelta(t, 0, testutil.ToFloat64(gauges), 0)
-		require.Equal(t, gone, told)
 	})
 
 	t.Run("ReadsAtMostEveryFewSeconds", func(t *testing.T) {
 		t.Parallel()
 		reads, now := 0, &clock{now: time.Now()}
-		gauges := &prom.Gauges{Clock: now, Read: func(ctx context.Context) (prom.Snapshot, error) {
+		gauges := prom.NewGauges(now, part(func(ctx context.Context) ([]telemetry.Sample, error) {
 			_, limited := ctx.Deadline()
 			require.True(t, limited)
 			reads++
-			return prom.Snapshot{Dates: map[string]int64{"complete": int64(reads)}}, nil
-		}}
+			return []telemetry.Sample{telemetry.Reading("daymill_dates", float64(reads), "complete")}, nil
+		}))
 		var scrapes sync.WaitGroup
 		for range 10 {
 			scrapes.Go(func() { testutil.CollectAndCount(gauges) })

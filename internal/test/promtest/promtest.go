@@ -1,7 +1,8 @@
-// Package promtest tests what the signals of a capability do to its metrics.
+// Package promtest tests what the signals of a capability do to its metrics, and its gauges.
 package promtest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,26 @@ func Totals(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 		for _, metric := range family.GetMetric() {
 			all[family.GetName()] += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
 		}
+	}
+	return all
+}
+
+// Read reads gauges, by name and labels' values: {"daymill_dates complete": 21}. Every sample must be of a gauge of the list.
+func Read(t *testing.T, gauges telemetry.Gauges) map[string]float64 {
+	t.Helper()
+	labels := map[string]int{}
+	for _, gauge := range gauges.All {
+		labels[gauge.Name] = len(gauge.Labels)
+	}
+	samples, err := gauges.Read(t.Context())
+	require.NoError(t, err)
+	all := map[string]float64{}
+	for _, sample := range samples {
+		require.Contains(t, labels, sample.Metric)
+		require.Len(t, sample.Labels, labels[sample.Metric], sample.Metric)
+		key := strings.Join(append([]string{sample.Metric}, sample.Labels...), " ")
+		require.NotContains(t, all, key)
+		all[key] = sample.Value
 	}
 	return all
 }
