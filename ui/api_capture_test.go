@@ -51,11 +51,11 @@ func TestAPICapture(t *testing.T) {
 		t.Parallel()
 		b := setupCaptureAPI(t, 3)
 		for path, methods := range map[string][]string{
-			"/api/changes": {"GET"}, "/api/changes/app/1": {"GET"}, "/api/consumers": {"GET"}, "/api/consumers/events": {"GET", "DELETE"},
+			"/api/changes": {"GET"}, "/api/changes/app/1": {"GET"}, "/api/consumers": {"GET"}, "/api/consumers/events": {"GET", "PUT", "DELETE"},
 			"/api/consumers/events/deadletters": {"GET"}, "/api/consumers/events/deadletters/discard": {"POST"},
 			"/api/consumers/events/deadletters/replay": {"POST"}, "/api/consumers/events/pause": {"POST"}, "/api/consumers/events/resume": {"POST"},
 			"/api/consumers/events/rewind": {"POST"}, "/api/consumers/events/snapshot": {"POST"}, "/api/deadletters": {"GET"},
-			"/api/snapshots": {"GET"}, "/api/snapshots/1": {"POST"}, "/api/streams": {"GET"},
+			"/api/snapshots": {"GET"}, "/api/snapshots/1": {"POST"}, "/api/streams": {"GET"}, "/api/streams/app": {"PUT"},
 		} {
 			for _, method := range methods {
 				require.Equal(t, http.StatusUnauthorized, b.api.call(t, method, path, "", header("Authorization", "")).status, path)

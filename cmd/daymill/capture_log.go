@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/consumer"
@@ -16,7 +13,6 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/capture/stream"
-	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
@@ -28,18 +24,6 @@ type captureLog struct{ log.Log }
 // Read returns changes of a shard.
 func (l captureLog) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]change.Change, int64, error) {
 	return l.Log.Read(ctx, on, log.Query(q))
-}
-
-// Head returns the last position of a stream's log, 0 if nothing was ever captured.
-func (captureLog) Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error) {
-	row, err := db.New(on).StreamGet(ctx, stream)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	return row.Position, nil
 }
 
 // capture returns what the worker needs to deliver changes. It reads the sinks' URLs and secrets from the environment.

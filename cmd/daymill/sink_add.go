@@ -11,7 +11,6 @@ import (
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
-	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -77,12 +76,8 @@ func (c *sinkAddCmd) file(ctx context.Context, db *postgres.DB) (*config.File, e
 		text.WriteString("  " + name + ": " + value + "\n")
 	}
 	file, err := config.Parse("", []byte(text.String()))
-	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
-		lines := make([]string, len(mistakes))
-		for i, mistake := range mistakes {
-			lines[i] = mistake.Text
-		}
-		return nil, usageError{errors.New(strings.Join(lines, "\n"))}
+	if mistakes := plan.Mistakes(err); len(mistakes) > 0 {
+		return nil, usageError{errors.New(strings.Join(mistakes, "\n"))}
 	}
 	return file, err
 }

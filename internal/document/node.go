@@ -104,6 +104,10 @@ func (p *Parser) Text(node *yaml.Node) (string, bool) {
 		p.Wrongf(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
 		return "", false
 	}
+	if strings.ContainsRune(node.Value, 0) {
+		p.Wrongf(node, "the text has a character with the code 0, which Postgres cannot store: leave it out")
+		return "", false
+	}
 	return node.Value, true
 }
 
@@ -141,7 +145,9 @@ func (p *Parser) Mapping(node *yaml.Node, wrong string) map[string]string {
 	}
 	read := map[string]string{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		read[node.Content[i].Value], _ = p.Text(node.Content[i+1])
+		if name, ok := p.Text(node.Content[i]); ok {
+			read[name], _ = p.Text(node.Content[i+1])
+		}
 	}
 	return read
 }

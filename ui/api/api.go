@@ -60,6 +60,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/changes/{database}/{id}", byUser, s.apiShowChange},
 		{http.MethodGet, "/api/consumers", byUser, s.apiListConsumers},
 		{http.MethodGet, "/api/consumers/{name}", byUser, s.apiShowConsumer},
+		{http.MethodPut, "/api/consumers/{name}", byUser, s.apiPutConsumer},
 		{http.MethodDelete, "/api/consumers/{name}", byUser, s.apiRemoveConsumer},
 		{http.MethodPost, "/api/consumers/{name}/ack", byUser, s.apiAckChanges},
 		{http.MethodGet, "/api/consumers/{name}/deadletters", byUser, s.apiListLetters},
@@ -81,6 +82,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/snapshots", byUser, s.apiListSnapshots},
 		{http.MethodPost, "/api/snapshots/{id}", byUser, s.apiChangeSnapshot},
 		{http.MethodGet, "/api/streams", byUser, s.apiListStreams},
+		{http.MethodPut, "/api/streams/{database}", byUser, s.apiPutStream},
 		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
 		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
 	}...)

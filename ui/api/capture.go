@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -76,8 +77,16 @@ type streamsAnswer struct {
 
 // apiListStreams lists the streams with their tables, gaps and snapshots in progress.
 func (s *API) apiListStreams(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	answer := streamsAnswer{Streams: []streamAnswer{}}
+	all, err := s.streams(r.Context())
+	if err != nil {
+		return err
+	}
+	reply.JSON(w, "application/json", http.StatusOK, streamsAnswer{Streams: all})
+	return nil
+}
+
+func (s *API) streams(ctx context.Context) ([]streamAnswer, error) {
+	answers := []streamAnswer{}
 	err := s.DB.Read(ctx, func(on postgres.DBTX) error {
 		all, err := stream.List(ctx, on, s.Clock.Now())
 		if err != nil {
@@ -89,15 +98,11 @@ func (s *API) apiListStreams(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 			open := slices.DeleteFunc(list, func(p snapshot.Snapshot) bool { return p.FinishedAt != nil })
-			answer.Streams = append(answer.Streams, streamAnswer{Stream: report.OfStream(one, open), Tables: report.OfTables(one.Captured)})
+			answers = append(answers, streamAnswer{Stream: report.OfStream(one, open), Tables: report.OfTables(one.Captured)})
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	reply.JSON(w, "application/json", http.StatusOK, answer)
-	return nil
+	return answers, err
 }
 
 // sinkAnswer is a consumer and how far it is behind.
@@ -143,6 +148,10 @@ type oneSinkAnswer struct {
 
 // apiShowConsumer returns one consumer.
 func (s *API) apiShowConsumer(w http.ResponseWriter, r *http.Request) error {
+	return s.answerConsumer(w, r, http.StatusOK)
+}
+
+func (s *API) answerConsumer(w http.ResponseWriter, r *http.Request, status int) error {
 	ctx, name := r.Context(), r.PathValue("name")
 	var answer oneSinkAnswer
 	err := s.DB.Read(ctx, func(on postgres.DBTX) error {
@@ -168,7 +177,7 @@ func (s *API) apiShowConsumer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reply.JSON(w, "application/json", http.StatusOK, answer)
+	reply.JSON(w, "application/json", status, answer)
 	return nil
 }
 

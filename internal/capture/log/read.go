@@ -33,6 +33,18 @@ type Query struct {
 // Log reads changes. The zero value is ready to use.
 type Log struct{}
 
+// Head returns the last position of a stream's log, 0 if nothing was ever captured.
+func (Log) Head(ctx context.Context, on postgres.DBTX, stream string) (int64, error) {
+	row, err := db.New(on).StreamGet(ctx, stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return row.Position, nil
+}
+
 // selectSQL reads a limited span of positions, so that the index is the cheapest plan whatever the statistics say, and however many
 // changes belong to other shards.
 const selectSQL = `

@@ -63,3 +63,8 @@ func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, e
 func (p Plan) Of(sink string) Plan {
 	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Sink != sink })
 }
+
+// ofCapture is the part of a plan that is about captured tables.
+func (p Plan) ofCapture() Plan {
+	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Capture == "" })
+}

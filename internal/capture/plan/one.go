@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/config"
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/postgres"
+)
+
+// OfSink returns the plan that applies one sink. Its settings are those of a file, in JSON and without the name. A mistake in them is a
+// [document.Mistakes].
+func OfSink(ctx context.Context, on postgres.DBTX, name string, settings map[string]json.RawMessage) (Plan, error) {
+	databases := map[string]string{}
+	names, err := stream.Names(ctx, on)
+	if err != nil {
+		return nil, err
+	}
+	for _, database := range names {
+		there, err := stream.Get(ctx, on, database)
+		if err != nil {
+			return nil, err
+		}
+		if there.URL != "" {
+			databases[database] = there.URL
+		}
+	}
+	sink := map[string]any{"name": name}
+	for field, value := range settings {
+		sink[field] = value
+	}
+	sink["name"] = name
+	made, err := ofFile(ctx, on, map[string]any{"databases": databases, "sinks": []any{sink}})
+	return made.Of(name), err
+}
+
+// OfCapture returns the plan that captures the tables of one database, and of no other patterns. A mistake in c is a [document.Mistakes].
+func OfCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (Plan, error) {
+	if c.Tables == nil {
+		c.Tables = []string{}
+	}
+	made, err := ofFile(ctx, on, map[string]any{
+		"databases": map[string]string{c.Name: c.URL},
+		"capture":   map[string]any{"tables": map[string]any{c.Name: c.Tables}, "repair": !c.NoRepair},
+	})
+	return made.ofCapture(), err
+}
+
+// ofFile reads a file that was never written: JSON is YAML.
+func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (Plan, error) {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return nil, fmt.Errorf("write a file: %w", err)
+	}
+	file, err := config.Parse("", text)
+	if err != nil {
+		return nil, err
+	}
+	return Make(ctx, on, file, Options{})
+}
+
+// Mistakes returns what is wrong with settings that are in no file, a sentence each; nothing for other errors.
+func Mistakes(err error) []string {
+	mistakes, _ := errors.AsType[document.Mistakes](err)
+	var texts []string
+	for _, mistake := range mistakes {
+		if !slices.Contains(texts, mistake.Text) {
+			texts = append(texts, mistake.Text)
+		}
+	}
+	return texts
+}
