@@ -55,7 +55,7 @@ func (r *reconciler) archive(ctx context.Context, archive *Archive) {
 			Config: archive.config(r), Size: archive.Size, Age: archive.Age, Limit: archive.Limit, Listeners: r.listeners,
 		}
 		if err := k.Run(ctx); err != nil {
-			r.logger.ErrorContext(ctx, "the database is not archived", slog.String("error", err.Error()))
+			r.logger.ErrorContext(ctx, "archiving failed", slog.String("error", err.Error()))
 		}
 	}()
 	pruned := time.Time{}

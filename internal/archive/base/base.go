@@ -1,5 +1,5 @@
-// Package base begins an archive: it installs the event triggers that write changes of the schema to the WAL, creates the publication and
-// the slot, and dumps the database as of the slot's first position.
+// Package base begins an archive: it installs the event triggers that write schema changes to the WAL, creates the publication and the
+// slot, and dumps the database as of the slot's first position.
 package base
 
 import (
@@ -45,12 +45,12 @@ var BeginSQL string
 //go:embed end.sql
 var EndSQL string
 
-// Prelude makes the settings that everything in an archive is read with.
+// Prelude has the settings with which everything in an archive is read.
 //
 //go:embed prelude.sql
 var Prelude string
 
-// Config is what a base is made of, and where it is put.
+// Config says which database to dump, and where to put the base.
 type Config struct {
 	Source *postgres.DB
 	URL    string // of the source
@@ -58,20 +58,20 @@ type Config struct {
 	Clock  pace.Clock
 }
 
-// Options are those of an archive that begins.
+// Options are the options of a new archive.
 type Options struct {
 	Compression string
-	Recipients  []string // that it is encrypted for
+	Recipients  []string // public keys to encrypt for
 }
 
-// Init begins an archive where none is.
+// Init begins an archive in an empty place.
 func Init(ctx context.Context, config Config, options Options) (m chain.Manifest, err error) {
 	names, err := config.Store.Names(ctx, "")
 	switch {
 	case err != nil:
 		return m, err
 	case len(names) > 0:
-		return m, fmt.Errorf("there are files in the place for the archive already, such as %s: name another one", names[0])
+		return m, fmt.Errorf("the place for the archive already has files, such as %s: name another one", names[0])
 	}
 	if _, err := store.NewCodec(options.Compression, options.Recipients); err != nil {
 		return m, err
@@ -131,7 +131,7 @@ func companions(ctx context.Context, s *store.Store) (files []store.File, err er
 	return files, nil
 }
 
-// Begin begins a chain of segments: it makes the slot, and a base at its first position. A slot that is there is of no use any more.
+// Begin begins a chain of segments: it creates the slot, and a base at the slot's first position. It drops an existing slot.
 func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) (chain.Manifest, chain.Base, error) {
 	if err := wal.DropSlot(ctx, config.Source, m.Slot); err != nil {
 		return m, chain.Base{}, err
@@ -144,18 +144,18 @@ func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) 
 	return m, base, err
 }
 
-// Take makes a further base. The stream goes on beside it.
+// Take makes another base, while the stream continues.
 func Take(ctx context.Context, config Config, reason string) (chain.Base, error) {
 	m, err := chain.ReadManifest(ctx, config.Store)
 	if err != nil {
 		return chain.Base{}, err
 	}
-	random := make([]byte, 4) //nolint:mnd // Two bases may be made at a time.
+	random := make([]byte, 4) //nolint:mnd // Two bases may be made at the same time.
 	_, _ = rand.Read(random)
 	return take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{Temporary: true}, m.Slot+"_"+hex.EncodeToString(random), reason)
 }
 
-// take makes a slot and dumps at its snapshot, which is there as long as the connection runs no other command.
+// take creates a slot and dumps its snapshot, which exists until the connection runs another command.
 func take(ctx context.Context, config Config, manifest *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string) (base chain.Base, err error) {
 	codec, err := manifest.Codec()
 	if err != nil {
@@ -177,9 +177,9 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 		return base, fmt.Errorf("create slot %s: %w", name, err)
 	}
 	base.Position, base.Reason = segment.LSN(lsn), reason
-	// What is in the snapshot was committed by now.
+	// Everything in the snapshot was committed before this time.
 	if err := config.Source.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&base.At); err != nil {
-		return base, fmt.Errorf("ask for the time: %w", err)
+		return base, fmt.Errorf("read the time: %w", err)
 	}
 	dir := chain.BaseDir(base.Position)
 	dumped := &dump{store: config.Store, codec: codec, dir: dir, part: partBytes}
@@ -215,8 +215,8 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 	return base, chain.AddBase(ctx, config.Store, base)
 }
 
-// run runs one of Postgres's programs and reads what it writes. It pins the settings that texts of values depend on, of which the
-// programs pin only some. The URL is no part of an error.
+// run runs one of Postgres's programs and reads its output. It pins the settings that the texts of values depend on, because the programs
+// pin only some. Its errors do not show the URL.
 func run(ctx context.Context, url string, read func(io.Reader) error, name string, arguments ...string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -240,9 +240,9 @@ func run(ctx context.Context, url string, read func(io.Reader) error, name strin
 	}
 	failed := read(from)
 	if failed != nil {
-		cancel() // It would wait for us.
+		cancel() // Otherwise it would wait for its output to be read.
 	}
-	// What it says of itself comes before what followed from that.
+	// The program's own error comes before errors that follow from it.
 	if err := cmd.Wait(); err != nil && (failed == nil || stderr.Len() > 0) {
 		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
 	}
@@ -257,15 +257,15 @@ func possible(ctx context.Context, source *postgres.DB) error {
 		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&level, &super, &there)
 	switch {
 	case err != nil:
-		return fmt.Errorf("ask what the database allows: %w", err)
+		return fmt.Errorf("read what the database allows: %w", err)
 	case source.Pooled():
-		return errors.New("the URL leads through a pooler: replication needs one that leads to Postgres")
+		return errors.New("the URL leads to a pooler: replication needs one that leads to Postgres")
 	case level != "logical":
 		return fmt.Errorf("wal_level is %s: set it to logical and restart Postgres", level)
 	case !super:
-		return errors.New("the role is no superuser, which event triggers and a publication of all tables need: connect as one")
+		return errors.New("the role is not a superuser, but event triggers and a publication of all tables need one: connect as a superuser")
 	case there:
-		return errors.New("the database has an archive already: remove it with daymill archive remove")
+		return errors.New("the database already has an archive: remove it with daymill archive remove")
 	}
 	return nil
 }

@@ -1,13 +1,13 @@
--- What a restore needs while it runs, in a schema of its own that end.sql drops.
+-- Objects that a restore needs while it runs, in a separate schema that end.sql drops.
 CREATE SCHEMA daymill_restore;
 
--- What is restored, up to where it is, and which parts of the base are done: an interrupted restore goes on there.
+-- The archive, base and position of this restore, and the parts of the base that are done: an interrupted restore continues there.
 CREATE TABLE daymill_restore.restore (archive text NOT NULL, base text NOT NULL, position text NOT NULL, at timestamptz NOT NULL);
 CREATE TABLE daymill_restore.done (part text PRIMARY KEY);
 
--- Triggers and rules with ENABLE ALWAYS or ENABLE REPLICA would run for rows that they have run for in the source. They are disabled
--- while rows come, and enabled while a statement of the schema runs, which may change them. Event triggers, which no statement in an
--- archive changes, are disabled until the end.
+-- Triggers and rules with ENABLE ALWAYS or ENABLE REPLICA would run again for rows for which they already ran in the source. So they are
+-- disabled while rows are written, and enabled while a schema change runs, which may change them. Event triggers are disabled until the
+-- end, because no statement in an archive changes them.
 CREATE TABLE daymill_restore.asleep (
     kind text NOT NULL, -- trigger, rule or event trigger
     id oid NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE daymill_restore.asleep (
     PRIMARY KEY (kind, id)
 );
 
--- all_enabled lists them, with the statement that changes one: ENABLE ALWAYS, ENABLE REPLICA or DISABLE comes between its parts.
+-- all_enabled lists them, with the statement that changes each: ENABLE ALWAYS, ENABLE REPLICA or DISABLE goes between its two parts.
 CREATE VIEW daymill_restore.all_enabled AS
 SELECT 'trigger' AS kind, t.oid AS id, t.tgenabled::text AS enabled,
     format('ALTER TABLE ONLY %I.%I ', n.nspname, c.relname) AS head, format(' TRIGGER %I', t.tgname) AS tail
@@ -60,7 +60,7 @@ BEGIN
 END
 $$;
 
--- set sets what a statement ran with, where this machine has it: it may have other locales.
+-- set sets a setting that a statement ran with, if this machine allows the value. It may have other locales.
 CREATE FUNCTION daymill_restore.set(the_name text, the_value text) RETURNS void
 LANGUAGE plpgsql
 AS $$

@@ -13,15 +13,15 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// partBytes is how large a part with rows gets: parts are restored beside one another, and again after an interruption.
+// partBytes is the size of a part with rows. A restore runs parts in parallel, and repeats unfinished ones after an interruption.
 const partBytes = 128 << 20
 
-// dump puts what pg_dump writes into the files of a base:
+// dump splits the output of pg_dump into the files of a base:
 //
-//	1-schema.sql     what comes before the rows
+//	1-schema.sql     the schema that the rows need
 //	2-rows-0001.sql  rows, in parts
-//	3-indexes.sql    indexes, and constraints that make one: a statement needs none of the others
-//	4-rest.sql       everything else, which needs those before
+//	3-indexes.sql    indexes, and constraints with an index: statements that are independent of each other
+//	4-rest.sql       everything else, which needs the files before it
 type dump struct {
 	from  *bufio.Reader
 	lexer lexer
@@ -30,8 +30,8 @@ type dump struct {
 	dir   string
 	part  int64 // bytes
 
-	next  []byte // the statement that was read and is not written; nil at the end
-	head  []byte // of the rows that go on in the next part; nil where none do
+	next  []byte // the statement that was read and not written yet; nil at the end
+	head  []byte // head of the rows that continue in the next part; nil if none do
 	files []store.File
 }
 
@@ -91,7 +91,7 @@ func (d *dump) take(to io.Writer) error {
 	return d.read()
 }
 
-// rows writes a part: as many rows as it takes, of one table or several.
+// rows writes a part, with rows of one or several tables.
 func (d *dump) rows(writer io.Writer) error {
 	var size int64
 	for d.head != nil || d.next != nil && isCopy(d.next) {
@@ -147,9 +147,9 @@ func (d *dump) read() error {
 		case outside && len(d.next) == 0 && (text == "" || strings.HasPrefix(text, "--")):
 			continue
 		case outside && (strings.HasPrefix(text, `\restrict `) || strings.HasPrefix(text, `\unrestrict `)):
-			continue // A part is read together with others.
+			continue // Parts run in parallel.
 		case outside && len(d.next) == 0 && (text == "BEGIN;" || text == "COMMIT;"):
-			continue // Around large objects. A part is one transaction.
+			continue // They surround large objects, but a part is one transaction.
 		}
 		d.lexer.line(line)
 		d.next = append(d.next, line...)
@@ -159,7 +159,7 @@ func (d *dump) read() error {
 	}
 }
 
-// Statements calls do with each statement of a file of a base that has no rows.
+// Statements calls do with each statement of a base's file that has no rows.
 func Statements(from io.Reader, do func(statement []byte) error) error {
 	d := &dump{from: bufio.NewReader(from)}
 	for {
@@ -184,7 +184,7 @@ func isIndex(statement []byte) bool { return index.Match(statement) }
 type lexer struct {
 	quote   byte   // ' or " within one; E within a text with backslashes
 	dollar  string // the tag that ends it
-	comment int    // how deep
+	comment int    // nesting depth
 }
 
 func (l *lexer) outside() bool { return l.quote == 0 && l.dollar == "" && l.comment == 0 }
@@ -199,7 +199,7 @@ func (l *lexer) line(line []byte) {
 			place++
 		case l.quote == 'E' && c == '\'' || l.quote != 0 && l.quote != 'E' && c == l.quote:
 			if place+1 < len(line) && line[place+1] == c {
-				place++ // A doubled one is a part of the text.
+				place++ // A doubled quote is part of the text.
 			} else {
 				l.quote = 0
 			}

@@ -1,19 +1,19 @@
 #!/bin/sh
 # Restores this archive into an empty database: sh restore.sh CONNECTION [TIME]
-# IDENTITY names the file with the identity of age that decrypts it, where it is encrypted.
+# IDENTITY names the file with the age identity that decrypts the archive, if it is encrypted.
 set -eu
 cd "$(dirname "$0")"
 at=${2:-9999}
 at=${at%Z}
 [ ${#at} -ne 19 ] || at=$at.000000
 
-# value prints what a JSON file says.
+# value prints a value of a JSON file.
 value() { sed -n "s/^  \"$2\": \"\(.*\)\",\{0,1\}$/\1/p" "$1"; }
 
-# text prints a file as it was before it was compressed and encrypted.
+# text prints the decrypted and decompressed content of a file.
 text() {
   case "$1" in
-    *.age) age -d -i "${IDENTITY:?is to name the identity of age that decrypts the archive}" "$1" | unpacked "${1%.age}" ;;
+    *.age) age -d -i "${IDENTITY:?must name the file with the age identity that decrypts the archive}" "$1" | unpacked "${1%.age}" ;;
     *) unpacked "$1" <"$1" ;;
   esac
 }
@@ -30,7 +30,7 @@ for json in bases/*/base.json; do
   moment=$(value "$json" at)
   if ! [ "${moment%Z}" \> "$at" ]; then base=$(value "$json" position); fi
 done
-[ -n "$base" ] || { echo "no base is as old as $at" >&2; exit 1; }
+[ -n "$base" ] || { echo "there is no base from before $at" >&2; exit 1; }
 dir=bases/$(echo "$base" | tr / -)
 
 for json in gaps/*.json; do
@@ -42,7 +42,7 @@ for json in gaps/*.json; do
   fi
 done
 
-# The segments from the one that the base is in.
+# The segments, from the one with the base's position on.
 segments=
 for segment in $(ls segments | sed -n 's/\.sql.*//p' | sort -u); do
   [ "$(echo "$segment" | tr - /)" \> "$base" ] || segments=
@@ -55,7 +55,7 @@ for segment in $segments; do
   [ ! -e "segments/$segment.sql.json" ] || sums "segments/$segment.sql.json" | sha256sum -c --quiet >&2
 done
 
-# Rows and the text of statements may look like any other line: inside says until which line they go.
+# Rows and the text of statements may look like any other line: inside has the line that ends them.
 inside='
   function inside() {
     if (until != "") { if ($0 == until) until = ""; return 1 }
@@ -64,7 +64,7 @@ inside='
     return until != ""
   }'
 
-# whole prints the segment that is not sealed, which may end within a transaction.
+# whole prints the complete transactions of the unsealed segment, which may end in the middle of one.
 whole() {
   lines=$(LC_ALL=C awk "$inside"'
     inside() { next }
@@ -96,7 +96,7 @@ whole() {
     /^-- end of segment / { end = $NF }
     /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
     /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; within = 1; skip = over || here < base }
-    # Later values of sequences are not left out: a sequence may not be behind. Earlier ones would be.
+    # Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
     !skip && (within || here >= base && /^SELECT setval[(]/) { print }
     /^COMMIT; -- / { within = skip = 0 }'
   cat end.sql

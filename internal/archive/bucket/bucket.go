@@ -1,5 +1,5 @@
-// Package bucket opens where an archive is: a directory, or a bucket of S3, Google Cloud or Azure. Only cmd knows it: the clients of
-// clouds are large.
+// Package bucket opens the place of an archive: a directory, or a bucket of S3, Google Cloud or Azure. Only cmd imports it, because the
+// clients of clouds are large.
 package bucket
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// schemes are those of buckets.
+// schemes are the schemes of buckets' URLs.
 //
 //nolint:gochecknoglobals // A list.
 var schemes = []string{"s3", "gs", "azblob"}

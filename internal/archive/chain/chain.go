@@ -1,10 +1,10 @@
-// Package chain is what an archive consists of: bases, the segments that follow one another, and the gaps between them that are known.
+// Package chain describes what an archive consists of: bases, segments that follow one another, and the known gaps between them.
 //
-//	manifest.json            of which database, how it is read
-//	bases/POSITION/          a dump, in parts; base.json is the last file of one that is whole
-//	segments/POSITION.sql    transactions from there on; POSITION.sql.json is its seal, with the checksum of the one before
-//	gaps/POSITION.json       from there on transactions are missing, until the next base
-//	proofs/TIME.json         what a restore was compared with its source, and how it ended
+//	manifest.json            the database, and how to read it
+//	bases/POSITION/          a dump in parts; base.json is written last, when the base is complete
+//	segments/POSITION.sql    transactions from that position on; POSITION.sql.json is its seal, with the checksum of the previous one
+//	gaps/POSITION.json       transactions are missing from that position to the next base
+//	proofs/TIME.json         the result of a restore that was compared with its source
 package chain
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// Format is that of archives which this version writes and reads.
+// Format is the format of archives that this version writes and reads.
 const Format = 2
 
 const (
@@ -33,7 +33,7 @@ const (
 	proofsDir    = "proofs/"
 )
 
-// Manifest says of which database an archive is, and how it is read.
+// Manifest says which database an archive belongs to, and how to read the archive.
 type Manifest struct {
 	Format      int               `json:"format"`
 	Slot        string            `json:"slot"` // and the publication
@@ -44,15 +44,15 @@ type Manifest struct {
 	Collation   string            `json:"collation"`
 	Extensions  map[string]string `json:"extensions"`
 	Compression string            `json:"compression"`
-	Recipients  []string          `json:"recipients"` // that it is encrypted for
-	// Detection is set where event triggers are not allowed: changes of the schema are noticed, and a new base follows each.
+	Recipients  []string          `json:"recipients"` // public keys that files are encrypted for
+	// Detection is true if event triggers are not allowed: a new base follows each schema change that is detected.
 	Detection bool         `json:"detection"`
 	From      string       `json:"from"` // where the first segment begins
 	CreatedAt time.Time    `json:"created_at"`
-	Files     []store.File `json:"files"` // what a restore without Daymill needs
+	Files     []store.File `json:"files"` // files that a restore without Daymill needs
 }
 
-// Codec is how its files are written.
+// Codec returns the codec of the archive's files.
 func (m *Manifest) Codec() (store.Codec, error) { return store.NewCodec(m.Compression, m.Recipients) }
 
 // Base is a dump of the database as it was at a position.
@@ -61,7 +61,7 @@ type Base struct {
 	At       time.Time     `json:"at"` // everything in it was committed by then
 	Reason   string        `json:"reason"`
 	Took     time.Duration `json:"took"`
-	Files    []store.File  `json:"files"` // in the order in which they are restored, without globals.sql
+	Files    []store.File  `json:"files"` // in the order of a restore, without globals.sql
 	Globals  store.File    `json:"globals"`
 }
 
@@ -73,7 +73,7 @@ func (b *Base) Bytes() (sum int64) {
 	return sum + b.Globals.Bytes
 }
 
-// BaseDir is where the files of a base are.
+// BaseDir returns the directory of a base's files.
 func BaseDir(position string) string { return basesDir + strings.Replace(position, "/", "-", 1) + "/" }
 
 // Kinds of gaps.
@@ -82,7 +82,7 @@ const (
 	GapSchema = "schema" // the archive does not have a change of the schema
 )
 
-// Gap says from where to the next base the archive cannot be restored.
+// Gap says that the archive cannot be restored from a position to its next base.
 type Gap struct {
 	From   string    `json:"from"`
 	At     time.Time `json:"at"` // of the last transaction before it
@@ -98,15 +98,15 @@ type Proof struct {
 	Position string        `json:"position"`
 	Tables   int           `json:"tables"`
 	Rows     int64         `json:"rows"`
-	Failure  string        `json:"failure"` // empty where everything was equal
+	Failure  string        `json:"failure"` // empty if everything was equal
 }
 
-// Chain is everything that an archive has.
+// Chain is the content of an archive.
 type Chain struct {
 	Manifest Manifest
 	Bases    []Base
 	Segments []segment.Seal
-	Open     string // the position where the segment begins that is written now; empty where there is none
+	Open     string // position where the current segment begins; empty if there is none
 	Gaps     []Gap
 	Proofs   []Proof
 
@@ -128,12 +128,12 @@ func ReadManifest(ctx context.Context, s *store.Store) (m Manifest, err error) {
 	return m, err
 }
 
-// WriteManifest writes it.
+// WriteManifest writes an archive's manifest.
 func WriteManifest(ctx context.Context, s *store.Store, m Manifest) error {
 	return s.PutJSON(ctx, manifestName, m)
 }
 
-// Reader reads archives again and again. Files that do not change are read once.
+// Reader reads an archive repeatedly. It reads files that do not change only once.
 type Reader struct {
 	mu    sync.Mutex
 	seals map[string]segment.Seal
@@ -155,7 +155,7 @@ func (r *Reader) Read(ctx context.Context, s *store.Store) (c Chain, err error) 
 	if c.Segments, c.Open, err = segment.List(ctx, s, r.seals); err != nil {
 		return c, err
 	}
-	// What begins before was deleted, or is about to be.
+	// Earlier segments are deleted or about to be.
 	c.Segments = slices.DeleteFunc(c.Segments, func(seal segment.Seal) bool { return seal.From < c.Manifest.From })
 	names, err := s.Names(ctx, basesDir)
 	if err != nil {
@@ -209,7 +209,7 @@ func list[T any](ctx context.Context, s *store.Store, dir string, known map[stri
 	return all, nil
 }
 
-// AddBase says that a base is whole.
+// AddBase marks a base as complete.
 func AddBase(ctx context.Context, s *store.Store, b Base) error {
 	return s.PutJSON(ctx, BaseDir(b.Position)+"base.json", b)
 }
@@ -224,7 +224,7 @@ func AddProof(ctx context.Context, s *store.Store, p Proof) error {
 	return s.PutJSON(ctx, proofsDir+p.At.UTC().Format("20060102T150405")+".json", p)
 }
 
-// End is up to where the archive goes, and when the last transaction was committed.
+// End returns the position where the archive ends, and the commit time of its last transaction.
 func (c *Chain) End() (to string, last time.Time) {
 	to = c.Manifest.From
 	for _, b := range c.Bases {
@@ -248,7 +248,7 @@ func (c *Chain) End() (to string, last time.Time) {
 	return to, last
 }
 
-// Since is from when on every time can be restored.
+// Since returns the time from which on every time can be restored.
 func (c *Chain) Since() (at time.Time) {
 	for _, b := range c.Bases {
 		if b.Position >= c.Manifest.From {
@@ -258,16 +258,16 @@ func (c *Chain) Since() (at time.Time) {
 	return at
 }
 
-// OpenPath is the path of the segment that is written now.
+// OpenPath returns the path of the current segment.
 func (c *Chain) OpenPath() string { return filepath.Join(c.store.Dir(), segment.Name(c.Open)) }
 
-// Target is what to restore to: a position, or a time, or the end where both are zero.
+// Target is the point to restore to: a position, a time, or the end if both are zero.
 type Target struct {
 	LSN  pglogrepl.LSN
 	Time time.Time
 }
 
-// Choose returns the base that a restore begins with. It refuses what is in a gap, before the first base, or after the end.
+// Choose returns the base that a restore begins with. It returns an error for a target in a gap, before the first base, or after the end.
 func (c *Chain) Choose(target Target) (base Base, err error) {
 	lsn := ""
 	if target.LSN != 0 {
@@ -284,7 +284,7 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 	}
 	switch to, _ := c.End(); {
 	case len(c.Bases) == 0:
-		return base, errors.New("the archive has no base that is whole: daymill archive base makes one")
+		return base, errors.New("the archive has no complete base: run daymill archive base")
 	case !found:
 		return base, fmt.Errorf("the archive begins at %s, %s: choose a later position or time", c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339))
 	case lsn > to:
@@ -296,14 +296,14 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 				g.From, g.At.Format(time.RFC3339Nano), c.after(g), g.Reason)
 		}
 	}
-	// What was pruned lies between a base of long ago and the first segment.
+	// The transactions between an old base and the first segment were pruned.
 	if from := c.Manifest.From; base.Position < from && lsn != base.Position {
 		return base, fmt.Errorf("transactions between the base %s and %s were pruned: choose %s, or a position from %s on", base.Position, from, base.Position, from)
 	}
 	return base, nil
 }
 
-// Joined reports whether all transactions between a base and a later position are there.
+// Joined reports whether the archive has all transactions between a base and a later position.
 func (c *Chain) Joined(base Base, position string) bool {
 	for _, g := range c.Gaps {
 		if g.From >= base.Position && g.From < position {
@@ -313,7 +313,7 @@ func (c *Chain) Joined(base Base, position string) bool {
 	return base.Position >= c.Manifest.From
 }
 
-// after says where a gap ends: at the next base.
+// after returns where a gap ends: at the next base.
 func (c *Chain) after(g Gap) string {
 	for _, b := range c.Bases {
 		if b.Position > g.From {

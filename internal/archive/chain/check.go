@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// Check looks whether segments follow one another, but for gaps that are known.
+// Check returns an error if segments do not follow one another, except at known gaps.
 func (c *Chain) Check() error {
 	to, hash := c.Manifest.From, ""
 	for i, s := range c.Segments {
@@ -20,14 +20,14 @@ func (c *Chain) Check() error {
 	}
 	if c.Open != "" && c.Open != to && !c.gapped(to, c.Open) {
 		if c.Open < to {
-			return fmt.Errorf("segment %s is not sealed, and others follow: its seal was lost", segment.Name(c.Open))
+			return fmt.Errorf("segment %s is not sealed, but others follow: its seal was lost", segment.Name(c.Open))
 		}
 		return fmt.Errorf("a segment is missing: after %s comes %s", to, segment.Name(c.Open))
 	}
 	return nil
 }
 
-// gapped reports whether a gap that is known lies between two positions.
+// gapped reports whether there is a known gap between two positions.
 func (c *Chain) gapped(from, to string) bool {
 	gap, base := false, false
 	for _, g := range c.Gaps {
@@ -39,7 +39,7 @@ func (c *Chain) gapped(from, to string) bool {
 	return gap && base
 }
 
-// Verify also compares every file with its checksum, and says how many there are.
+// Verify is Check, and also compares every file with its checksum. It returns the number of files.
 func (c *Chain) Verify(ctx context.Context) (files int, err error) {
 	if err := c.Check(); err != nil {
 		return 0, err
@@ -60,7 +60,7 @@ func (c *Chain) Verify(ctx context.Context) (files int, err error) {
 	return files, nil
 }
 
-// VerifyFor compares what a restore from a base needs: its files, and the segments that follow it.
+// VerifyFor verifies the files that a restore from a base needs: the base's files and the segments that follow it.
 func (c *Chain) VerifyFor(ctx context.Context, base Base) error {
 	if err := c.Check(); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package ddl archives changes of the schema. Event triggers write each statement to the WAL as a message, in its exact place among the
-// changes of rows, and this package turns the message into a statement that repeats the change.
+// Package ddl archives schema changes. Event triggers write each statement to the WAL as a message, at its exact place among the changes
+// of rows, and this package turns the message into a statement that repeats the change.
 //
 // The triggers know the text that the client sent. The text may have several statements, or call a function that ran the statement.
 // [Reader] finds the statement in the text. If it cannot, the change is lost, and the archive needs a new base.
@@ -20,10 +20,10 @@ import (
 // Schema has everything that the archive installs in a database.
 const Schema = "daymill_archive"
 
-// Row is the suffix that the prefix of a message with a row has in addition.
+// Row is the suffix of the prefix in messages that have a row.
 const Row = ".row"
 
-// Prefix returns the prefix of the messages in the WAL of a database. It is a secret: every role may write messages.
+// Prefix returns the prefix of the messages in the WAL of a database. It is a secret, because every role may write messages.
 func Prefix(ctx context.Context, on postgres.DBTX) (prefix string, err error) {
 	if err := on.QueryRow(ctx, "SELECT s.prefix FROM daymill_archive.secret AS s").Scan(&prefix); err != nil {
 		return "", fmt.Errorf("read the prefix of the archive's messages: %w", err)
@@ -65,18 +65,18 @@ func Installed(ctx context.Context, on postgres.DBTX) (bool, error) {
 		SELECT count(*) FROM pg_catalog.pg_event_trigger AS t INNER JOIN pg_catalog.pg_proc AS p ON p.oid = t.evtfoid
 		WHERE t.evtname LIKE 'daymill\_archive\_%' AND t.evtenabled = 'A' AND p.pronamespace = pg_catalog.to_regnamespace($1)`, Schema).Scan(&count)
 	if err != nil {
-		return false, fmt.Errorf("look for the event triggers: %w", err)
+		return false, fmt.Errorf("find the event triggers: %w", err)
 	}
 	return count == triggers, nil
 }
 
 // Kinds of messages.
 const (
-	KindBegin   = "begin"    // a statement begins whose rows come before its own message
+	KindBegin   = "begin"    // a statement has begun whose rows come before its own message
 	KindEnd     = "end"      // a statement has ended
 	KindSQL     = "sql"      // a statement that follows from the one before
-	KindRows    = "rows"     // all rows of a table follow, and replace those that it has
-	KindRowsEnd = "rows_end" // the last of them has come
+	KindRows    = "rows"     // all rows of a table follow, and replace its current rows
+	KindRowsEnd = "rows_end" // the last of these rows was sent
 	KindLost    = "lost"     // the triggers failed
 )
 
@@ -84,13 +84,13 @@ const (
 type Message struct {
 	Kind     string            `json:"kind"`
 	Tag      string            `json:"tag"`
-	Skip     string            `json:"skip"` // why the statement is not archived; empty where it is
+	Skip     string            `json:"skip"` // why the statement is not archived; empty if it is
 	Query    string            `json:"query"`
 	Context  string            `json:"context"`
 	Settings map[string]string `json:"settings"`
 	Objects  []string          `json:"objects"`
-	SQL      string            `json:"sql"`    // written from the catalog; empty where the text is used
-	Bodies   []string          `json:"bodies"` // of the SQL functions that ran the statement
+	SQL      string            `json:"sql"`    // made from the catalog; empty if the text is used
+	Bodies   []string          `json:"bodies"` // bodies of the SQL functions that may have run the statement
 	PID      int               `json:"pid"`
 	At       string            `json:"at"` // when the client sent the query
 	Table    string            `json:"table"`

@@ -1,19 +1,19 @@
--- What the archive needs in the database that it archives: event triggers that write every change of the schema to the WAL, in its
--- exact place among the rows. A message is JSON; internal/archive/ddl reads it. Nothing here may make the application's statement
--- fail: what cannot be written is written as lost, and the archive takes a new base.
+-- Objects that the archive needs in the database that it archives: event triggers that write every schema change to the WAL, at its exact
+-- place among the rows. A message is JSON; internal/archive/ddl reads it. Nothing here may make the application's statement fail: if a
+-- change cannot be written, the triggers write that it is lost, and the archive makes a new base.
 --
--- The triggers run for every role, as their owner. Nobody else may use the schema.
+-- The triggers run for every role, with the rights of their owner. No other role may use the schema.
 CREATE SCHEMA daymill_archive;
 REVOKE ALL ON SCHEMA daymill_archive FROM PUBLIC;
 
--- The prefix of the messages. Every role may write messages with any prefix, and the archive turns ours into SQL that a superuser
--- runs: so it is a secret between these functions and the archiver.
+-- The prefix of the messages. Every role may write messages with any prefix, and a superuser runs the SQL that the archive makes from
+-- ours. So the prefix is a secret between these functions and the archiver.
 CREATE TABLE daymill_archive.secret (prefix text PRIMARY KEY);
 INSERT INTO daymill_archive.secret (prefix) VALUES ('daymill_archive.' || gen_random_uuid()::text);
 REVOKE ALL ON TABLE daymill_archive.secret FROM PUBLIC;
 
--- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins: of a
--- change by another subtransaction there, it would not be known which is first. So a message that says nothing follows.
+-- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins. If
+-- that were a change of another subtransaction, their order would be undefined. So an empty message follows.
 CREATE FUNCTION daymill_archive.say(the_message json) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -22,8 +22,8 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
 
--- keep and kept are what one trigger tells the next ones of its transaction. Every role may set these settings, so a value counts only
--- with a seal that the secret makes.
+-- keep and kept pass a value from one trigger to later ones of the same transaction. They use settings, which every role may set, so a
+-- value counts only with a seal that is made with the secret.
 CREATE FUNCTION daymill_archive.seal(the_name text, the_value text) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -48,7 +48,7 @@ BEGIN
 END
 $$;
 
--- ship sends all rows of a table: those that a statement has rewritten are not in the WAL as changes.
+-- ship sends all rows of a table, because rows that a statement has rewritten are not in the WAL as changes.
 CREATE FUNCTION daymill_archive.ship(the_table oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
@@ -77,7 +77,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.ship(oid) FROM PUBLIC;
 
--- mine reports whether this transaction wrote a row of a catalog that it sees.
+-- mine reports whether this transaction wrote a row of a catalog, given the row's xmin.
 CREATE FUNCTION daymill_archive.mine(the_xmin xid) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -96,14 +96,14 @@ BEGIN
 END
 $$;
 
--- identity has every column that ever was GENERATED ALWAYS AS IDENTITY, by every name that it had: an UPDATE in the archive may not
--- name it, and the reader of the WAL is later than the change that it reads.
+-- identity has every column that ever was GENERATED ALWAYS AS IDENTITY, by every name that it had. An UPDATE in the archive must not set
+-- such a column, and the archiver reads a change of the WAL later, when the catalog may be different.
 CREATE TABLE daymill_archive.identity (relation oid, name text, PRIMARY KEY (relation, name));
 INSERT INTO daymill_archive.identity (relation, name)
 SELECT a.attrelid, a.attname FROM pg_catalog.pg_attribute AS a WHERE a.attidentity = 'a';
 
--- identify lets every table's updates and deletes say which row they mean: without a key, by the whole row. Otherwise the
--- publication would make them fail.
+-- identify makes every table's updates and deletes identify their row: without a key, by the whole row. Otherwise the publication would
+-- make them fail.
 CREATE FUNCTION daymill_archive.identify() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -132,8 +132,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.identify() FROM PUBLIC;
 
--- missing sends the values that new columns have in the rows that were there. A default such as now() is computed once, when the
--- column is added, and rewrites nothing.
+-- missing sends the values that new columns have in existing rows. A default such as now() is computed once, when the column is added, and
+-- no row is rewritten.
 CREATE FUNCTION daymill_archive.missing() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
@@ -162,8 +162,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.missing() FROM PUBLIC;
 
--- created is the CREATE TABLE of a table that a query made: its rows come before its message, so the reader makes the table when
--- the first one comes, and this one is for a table without rows.
+-- created returns the CREATE TABLE of a table that a query filled. The table's rows come before its message, so the reader creates the
+-- table with the first row. This statement is for a table without rows.
 CREATE FUNCTION daymill_archive.created(the_table oid) RETURNS text
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -186,8 +186,8 @@ AS $$
     WHERE c.oid = the_table
 $$;
 
--- called notes who runs a statement and with which settings. It is the only trigger that runs as the caller, so it can tell; the
--- trigger that comes next runs as its owner and reads the note. Nothing of the caller's runs between the two, so the note is ours.
+-- called records who runs a statement and with which settings. It is the only trigger that runs as the caller, so only it can know. The
+-- next trigger runs as its owner and reads the record. No code of the caller runs between the two, so the record can be trusted.
 CREATE FUNCTION daymill_archive.called() RETURNS event_trigger
 LANGUAGE plpgsql
 AS $$
@@ -221,7 +221,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- rewritten notes which tables a statement rewrites.
+-- rewritten records which tables a statement rewrites.
 CREATE FUNCTION daymill_archive.rewritten() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -233,7 +233,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- dropped notes whether what a statement drops is temporary; of a mixture, it notes the statements that drop the rest.
+-- dropped records whether a statement drops only temporary objects. If it also drops others, dropped records statements for those.
 CREATE FUNCTION daymill_archive.dropped() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -252,7 +252,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- emit writes the message of a statement that has ended, and what its text does not say.
+-- emit writes the message of a statement that has ended, and the values that its text does not have.
 CREATE FUNCTION daymill_archive.emit(the_tag text, the_context text, the_settings json) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -279,7 +279,7 @@ BEGIN
     INTO count_all, count_temporary, count_extension, made, objects
     FROM pg_event_trigger_ddl_commands() WITH ORDINALITY AS c (classid, objid, objsubid, command_tag, object_type, schema_name, object_identity, in_extension, command, place);
     IF count_all > 0 AND count_temporary = count_all OR the_tag LIKE 'DROP %' AND dropped = 'temporary'
-        -- REFRESH MATERIALIZED VIEW CONCURRENTLY makes a temporary table, of which nothing is collected.
+        -- REFRESH MATERIALIZED VIEW CONCURRENTLY creates a temporary table, which the event trigger does not report.
         OR count_all = 0 AND the_context ~ E'^[^\n]*\nSQL statement "(CREATE TEMP|ALTER) TABLE pg_temp_[0-9]+[.]' THEN
         skip := 'temporary';
     ELSIF count_all > 0 AND count_extension = count_all AND the_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
@@ -295,7 +295,7 @@ BEGIN
     IF skip <> '' AND the_tag NOT IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') THEN
         RETURN;
     END IF;
-    IF the_context ~ E'^[^\n]*\nSQL function "' THEN -- The context names the function and the statement in it, without its text.
+    IF the_context ~ E'^[^\n]*\nSQL function "' THEN -- The context has the function's name and the statement's number, without its text.
         SELECT json_agg(p.prosrc) INTO bodies FROM pg_proc AS p INNER JOIN pg_language AS l ON l.oid = p.prolang
         WHERE l.lanname = 'sql' AND p.proname = substring(the_context FROM E'^[^\n]*\nSQL function "([^"]*)"');
     END IF;
@@ -333,7 +333,7 @@ $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA daymill_archive FROM PUBLIC;
 
--- Triggers of one event run in the order of their names: "called" is before the one that reads its note.
+-- Triggers of one event run in the order of their names: "called" runs before the one that reads its record.
 CREATE EVENT TRIGGER daymill_archive_begin_called ON ddl_command_start
 WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') EXECUTE FUNCTION daymill_archive.called();
 CREATE EVENT TRIGGER daymill_archive_begun ON ddl_command_start

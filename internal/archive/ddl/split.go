@@ -7,14 +7,14 @@ import (
 
 // token is a word or a symbol of SQL outside of quotes and comments.
 type token struct {
-	text       string // a word in capitals; quoted names as they are
+	text       string // words in capitals; quoted names unchanged
 	start, end int
 	depth      int // of parentheses
 }
 
 var dollar = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$`)
 
-// tokens splits SQL. A text in quotes is one token. With backslashes, they escape in all texts, as without
+// tokens splits SQL. A quoted text is one token. If backslashes is true, they are escapes in all quoted texts, as without
 // standard_conforming_strings.
 func tokens(sql string, backslashes bool) (all []token) {
 	depth := 0
@@ -72,7 +72,7 @@ func after(sql string, from int, what string) int {
 	return len(sql)
 }
 
-// comment returns the end of a comment, which may have others within.
+// comment returns the end of a comment, which may contain other comments.
 func comment(sql string, i int) int {
 	for depth := 0; i < len(sql); {
 		switch {
@@ -109,11 +109,11 @@ func quoted(sql string, i int, quote byte, backslashes bool) int {
 // statement is one statement of a text.
 type statement struct {
 	text   string
-	tokens []token // their places are in the whole text
+	tokens []token // with places in the whole text
 	start  int
 }
 
-// split splits a text into statements. The body of a function between BEGIN ATOMIC and END has semicolons of its own.
+// split splits a text into statements. Semicolons in a function's body, between BEGIN ATOMIC and END, do not end the statement.
 func split(sql string, backslashes bool) (all []statement) {
 	var current []token
 	atomic := 0
@@ -143,7 +143,7 @@ func split(sql string, backslashes bool) (all []statement) {
 	return all
 }
 
-// modifiers stand between the words of a command tag.
+// modifiers are words that may occur between the words of a command tag.
 //
 //nolint:gochecknoglobals // A list.
 var modifiers = map[string]bool{
@@ -169,7 +169,7 @@ func (s statement) has(tag string) bool {
 	return place == len(words)
 }
 
-// plain returns the statement without what cannot run in a transaction: CONCURRENTLY. It is empty if the statement only ends one
+// plain returns the statement without CONCURRENTLY, which cannot run in a transaction. It is empty if the statement only ends one
 // that ran before.
 func (s statement) plain() string {
 	if len(s.tokens) < 2 || s.tokens[0].text != "CREATE" && s.tokens[0].text != "DROP" && s.tokens[0].text != "ALTER" && s.tokens[0].text != "REFRESH" {

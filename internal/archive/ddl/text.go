@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// ErrLost means that the text of a statement could not be found, so the archive needs a new base.
+// ErrLost means that the text of a statement was not found, so the archive needs a new base.
 var ErrLost = errors.New("a change of the schema could not be archived")
 
-// Reader turns messages into statements. It remembers its place in a text of several statements.
+// Reader turns messages into statements. It remembers its place in a text with several statements.
 type Reader struct {
 	last string // what identifies the text
 	next int    // of its statements
@@ -28,7 +28,7 @@ func (r *Reader) Text(message Message) (string, error) {
 		return message.SQL, nil
 	}
 	backslashes := message.Settings["standard_conforming_strings"] == "off"
-	_, context, _ := strings.Cut(message.Context, "\n") // The first line is the trigger's.
+	_, context, _ := strings.Cut(message.Context, "\n") // The first line is about the trigger.
 	if found := inSQL.FindStringSubmatch(context); found != nil {
 		return ofFunction(message, found[1], found[2], backslashes)
 	}
@@ -42,7 +42,7 @@ func (r *Reader) Text(message Message) (string, error) {
 	statements := split(text, backslashes)
 	if len(statements) == 1 {
 		if !statements[0].has(message.Tag) {
-			return "", fmt.Errorf("%w: %s, which was run by %q", ErrLost, message.Tag, short(text))
+			return "", fmt.Errorf("%w: %s, which %q ran", ErrLost, message.Tag, short(text))
 		}
 		return statements[0].plain(), nil
 	}
@@ -50,7 +50,7 @@ func (r *Reader) Text(message Message) (string, error) {
 	if key != r.last {
 		r.last, r.next = key, 0
 	}
-	// A statement that names what the message is of is preferred: one may have been rolled back to a savepoint.
+	// Prefer a statement that names the message's object: another one may have been rolled back to a savepoint.
 	for _, named := range []bool{true, false} {
 		for i := r.next; i < len(statements); i++ {
 			if s := statements[i]; s.has(message.Tag) && (!named || s.names(message.Objects)) {
@@ -59,7 +59,7 @@ func (r *Reader) Text(message Message) (string, error) {
 			}
 		}
 	}
-	if statements := split(text, backslashes); len(message.Objects) > 0 { // A loop runs the same text again.
+	if statements := split(text, backslashes); len(message.Objects) > 0 { // A loop may run the same text again.
 		for i, s := range statements {
 			if s.has(message.Tag) && s.names(message.Objects) {
 				r.next = i + 1
@@ -70,7 +70,7 @@ func (r *Reader) Text(message Message) (string, error) {
 	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, message.Tag, short(text))
 }
 
-// ofFunction finds the statement in the body of an SQL function, whose name is all that is known.
+// ofFunction finds the statement by its number in the body of an SQL function, of which only the name is known.
 func ofFunction(m Message, name, number string, backslashes bool) (string, error) {
 	at, _ := strconv.Atoi(number)
 	found := ""
@@ -100,7 +100,7 @@ func (s statement) names(objects []string) bool {
 		parts := tokens(object, false)
 		for i, part := range parts {
 			if i+1 < len(parts) && parts[i+1].text == "." || !isWord(part.text[0]) && part.text[0] != '"' {
-				continue // A schema, or a symbol.
+				continue // Skip schemas and symbols.
 			}
 			for _, t := range s.tokens {
 				if strings.EqualFold(strings.Trim(t.text, `"`), strings.Trim(part.text, `"`)) {

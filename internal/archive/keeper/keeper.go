@@ -1,5 +1,5 @@
-// Package keeper keeps an archive going: it runs the stream, makes a new base where transactions or a change of the schema are missing,
-// and drops the slot before it fills the disk. Commands and workers run it.
+// Package keeper keeps an archive going: it runs the stream, makes a new base if transactions or a schema change are missing, and drops the
+// slot before it fills the disk. Commands and workers run it.
 //
 //	stream ──fails──▶ again after a while
 //	   │ the slot is gone, lost or was dropped ──▶ the gap is written down ──▶ new slot, new base
@@ -26,12 +26,12 @@ const (
 	// DefaultLimit is how much WAL the slot may hold back, in bytes.
 	DefaultLimit = 16 << 30
 
-	// retry is how long the keeper waits after an error, and guardEvery how often it looks at the slot.
+	// retry is how long the keeper waits after an error, and guardEvery how often it checks the slot.
 	retry      = 5 * time.Second
 	guardEvery = 5 * time.Second
 )
 
-// Keeper keeps one archive. What follows Config may be zero.
+// Keeper keeps one archive. The fields after Config may be zero.
 type Keeper struct {
 	base.Config
 
@@ -43,7 +43,7 @@ type Keeper struct {
 	Started   func() // called when the stream runs
 }
 
-// Run keeps the archive until ctx is done, which is no error. It returns an error where trying again does not help.
+// Run keeps the archive until ctx is done, and returns nil then. It returns an error if trying again does not help.
 func (k *Keeper) Run(ctx context.Context) error {
 	if k.Limit == 0 {
 		k.Limit = DefaultLimit
@@ -97,7 +97,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 func call(again chan struct{}) {
 	select {
 	case again <- struct{}{}:
-	default: // Somebody has called.
+	default: // It was already called.
 	}
 }
 
@@ -113,7 +113,7 @@ func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
 	telemetry.Tell(ctx, k.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 }
 
-// begin writes the gap down and begins a new chain of segments. The gap comes first: killed in between, the keeper goes on from there.
+// begin records the gap and begins a new chain of segments. It records the gap first, so that it can continue if it is killed in between.
 func (k *Keeper) begin(ctx context.Context, cause error) error {
 	archive, err := chain.Read(ctx, k.Store)
 	if err != nil {
@@ -165,7 +165,7 @@ func (k *Keeper) bases(ctx context.Context, again <-chan struct{}) {
 	}
 }
 
-// guard drops the slot when it holds back too much WAL. The stream then finds it gone.
+// guard drops the slot when it holds back too much WAL. The stream then notices that the slot is gone.
 func (k *Keeper) guard(ctx context.Context) {
 	for k.Clock.Sleep(ctx, guardEvery) == nil {
 		if _, err := Guard(ctx, k.Config, k.Limit); err != nil && ctx.Err() == nil {
@@ -174,7 +174,7 @@ func (k *Keeper) guard(ctx context.Context) {
 	}
 }
 
-// Guard drops the archive's slot where it holds back more WAL than the limit, or than half of max_slot_wal_keep_size, and reports
+// Guard drops the archive's slot if it holds back more WAL than the limit, or than half of max_slot_wal_keep_size. It reports
 // whether it did.
 func Guard(ctx context.Context, config base.Config, limit int64) (dropped bool, err error) {
 	m, err := chain.ReadManifest(ctx, config.Store)

@@ -1,4 +1,4 @@
-// Package proof shows that an archive can be restored: it restores it into a scratch database, and compares every table with the source
+// Package proof proves that an archive can be restored: it restores the archive into a scratch database, and compares every table with the source
 // as it was at the same position.
 package proof
 
@@ -25,11 +25,11 @@ import (
 )
 
 const (
-	// DefaultPatience is how long the archive may take to reach the position that is compared.
+	// DefaultPatience is how long to wait for the archive to reach the position of the comparison.
 	DefaultPatience = 15 * time.Minute
 
 	lookEvery = 500 * time.Millisecond
-	// comparison bounds one table's checksum.
+	// comparison is the time limit for one table's checksum.
 	comparison = 6 * time.Hour
 )
 
@@ -38,21 +38,21 @@ type Config struct {
 	URL      string // of the source
 	Store    *store.Store
 	Codec    store.Codec
-	Scratch  string // the URL of a server on which a database is made, and dropped again
+	Scratch  string // URL of a server on which the scratch database is created and dropped
 	Clock    pace.Clock
 	Jobs     int
 	Patience time.Duration // DefaultPatience
 	Progress func(name string, done, all int)
 }
 
-// table is what is compared of one relation.
+// table is what is compared for one relation.
 type table struct {
 	kind string
 	rows int64
 	sum  string
 }
 
-// Run proves, and writes the result into the archive. An error means that nothing was found out.
+// Run makes a proof, and writes its result into the archive. An error means that there is no result.
 func Run(ctx context.Context, config Config) (proof chain.Proof, err error) {
 	if config.Patience == 0 {
 		config.Patience = DefaultPatience
@@ -98,23 +98,23 @@ func source(ctx context.Context, config Config) (position string, tables map[str
 		return "", nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	random := make([]byte, 4) //nolint:mnd // Two proofs may run at a time.
+	random := make([]byte, 4) //nolint:mnd // Two proofs may run at the same time.
 	_, _ = rand.Read(random)
 	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, "archive_daymill_proof_"+hex.EncodeToString(random), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
 		Temporary: true, Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("make a snapshot to compare with: %w", err)
+		return "", nil, fmt.Errorf("create a snapshot to compare with: %w", err)
 	}
 	lsn, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
 	if err != nil {
-		return "", nil, fmt.Errorf("make a snapshot to compare with: %w", err)
+		return "", nil, fmt.Errorf("create a snapshot to compare with: %w", err)
 	}
 	tables, err = sums(ctx, config.URL, slot.SnapshotName, func() { _ = conn.Close(context.WithoutCancel(ctx)) })
 	return segment.LSN(lsn), tables, err
 }
 
-// reached waits until the archive has come to a position.
+// reached waits until the archive has reached a position.
 func reached(ctx context.Context, config Config, position string) error {
 	reader := &chain.Reader{}
 	begun := config.Clock.Now()
@@ -128,7 +128,7 @@ func reached(ctx context.Context, config Config, position string) error {
 		case to >= position:
 			return nil
 		case config.Clock.Now().Sub(begun) > config.Patience:
-			return fmt.Errorf("the archive is at %s, and did not come to %s within %s: does daymill archive run, or a worker, archive this database?", to, position, config.Patience)
+			return fmt.Errorf("the archive is at %s, and did not reach %s within %s: check that daymill archive run, or a worker, archives this database", to, position, config.Patience)
 		}
 		if err := config.Clock.Sleep(ctx, lookEvery); err != nil {
 			return err
@@ -136,13 +136,13 @@ func reached(ctx context.Context, config Config, position string) error {
 	}
 }
 
-// create makes a scratch database.
+// create creates a scratch database.
 func create(ctx context.Context, server string) (scratch string, drop func() error, err error) {
 	parsed, err := url.Parse(server)
 	if err != nil || !strings.HasPrefix(parsed.Scheme, "postgres") {
-		return "", nil, errors.New("the scratch server is no URL such as postgres://postgres@127.0.0.1:5432/postgres")
+		return "", nil, errors.New("the scratch server must be a URL such as postgres://postgres@127.0.0.1:5432/postgres")
 	}
-	random := make([]byte, 6) //nolint:mnd // One of many.
+	random := make([]byte, 6) //nolint:mnd // Names of scratch databases must differ.
 	_, _ = rand.Read(random)
 	name := pgx.Identifier{"daymill_proof_" + hex.EncodeToString(random)}
 	do := func(ctx context.Context, statement string) error {
@@ -152,7 +152,7 @@ func create(ctx context.Context, server string) (scratch string, drop func() err
 		}
 		defer conn.Close(ctx)
 		if _, err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("make or drop the scratch database: %w", err)
+			return fmt.Errorf("create or drop the scratch database: %w", err)
 		}
 		return nil
 	}
@@ -165,7 +165,7 @@ func create(ctx context.Context, server string) (scratch string, drop func() err
 	}, nil
 }
 
-// compare finds the first difference between the scratch database and what is wanted; empty where there is none.
+// compare returns the first difference between the scratch database and want; empty if there is none.
 func compare(ctx context.Context, scratch string, want map[string]table) (rows int64, difference string, err error) {
 	have, err := sums(ctx, scratch, "", func() {})
 	if err != nil {
@@ -176,23 +176,23 @@ func compare(ctx context.Context, scratch string, want map[string]table) (rows i
 		rows += h.rows
 		switch {
 		case !is:
-			difference = "the relation " + name + " is not in what was restored"
+			difference = "the relation " + name + " is missing after the restore"
 		case h.rows != w.rows:
-			difference = fmt.Sprintf("table %s has %d rows in what was restored, and %d in the source", name, h.rows, w.rows)
+			difference = fmt.Sprintf("table %s has %d rows after the restore, and %d in the source", name, h.rows, w.rows)
 		case h != w:
-			difference = fmt.Sprintf("table %s differs in what was restored: its checksum is another one", name)
+			difference = fmt.Sprintf("table %s differs after the restore: its checksum is another one", name)
 		}
 	}
 	for name := range have {
 		if _, is := want[name]; !is {
-			difference = "the relation " + name + " is in what was restored, and not in the source"
+			difference = "the relation " + name + " is there after the restore, but not in the source"
 		}
 	}
 	return rows, difference, nil
 }
 
-// sums reads a checksum of each table, which does not depend on the order of its rows, as of a snapshot. Of other relations it says that
-// they are there.
+// sums reads a checksum of each table as of a snapshot. The checksum does not depend on the order of the rows. For other relations, sums
+// only records that they exist.
 func sums(ctx context.Context, source, snapshot string, imported func()) (tables map[string]table, err error) {
 	db, err := postgres.Open(ctx, postgres.Config{URL: source, ApplicationName: "daymill archive prove", StatementTimeout: comparison})
 	if err != nil {
@@ -218,7 +218,7 @@ func sums(ctx context.Context, source, snapshot string, imported func()) (tables
 		('IntervalStyle', 'postgres'), ('lc_monetary', 'C'), ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('quote_all_identifiers', 'off'),
 		('row_security', 'off'), ('idle_in_transaction_session_timeout', '0')) AS s (name, value)`)
 	if err != nil {
-		return nil, fmt.Errorf("set how values are written: %w", err)
+		return nil, fmt.Errorf("pin the settings for the texts of values: %w", err)
 	}
 	imported()
 	rows, err := tx.Query(ctx, `

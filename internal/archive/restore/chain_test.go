@@ -28,7 +28,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestChain is about what comes after an archive's beginning: further bases, gaps, retention, encryption, interruptions.
+// TestChain tests later events in the life of an archive: further bases, gaps, retention, encryption, interruptions.
 func TestChain(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "30", "max_replication_slots": "30"})
@@ -64,7 +64,7 @@ func TestChain(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{Codec: codec}))
 	})
 
-	// A change of the schema that the triggers could not write down: the archive says so, and goes on from a new base.
+	// A schema change that the triggers could not write: the archive records a gap, and continues from a new base.
 	t.Run("LostSchema", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, base.Options{})
@@ -105,7 +105,7 @@ func TestChain(t *testing.T) {
 		stop()
 		archive := b.chain(t)
 		require.Len(t, archive.Proofs, 1)
-		// Somebody alters a segment.
+		// Somebody modifies a segment.
 		path := b.path(archive.Segments[len(archive.Segments)-1].File)
 		content := []byte(read(t, path))
 		content[len(content)/2] ^= 1
@@ -113,7 +113,7 @@ func TestChain(t *testing.T) {
 		stop = b.run(t, 2000)
 		p = prove()
 		stop()
-		require.Contains(t, p.Failure, "was altered")
+		require.Contains(t, p.Failure, "was modified")
 		archive = b.chain(t)
 		require.Equal(t, p.Failure, archive.Proofs[len(archive.Proofs)-1].Failure)
 	})
@@ -148,7 +148,7 @@ func TestChain(t *testing.T) {
 			require.NoError(t, err)
 			return lsn
 		}
-		// What was pruned cannot be restored, but for the base itself.
+		// Pruned transactions cannot be restored, but the base can.
 		require.Equal(t, "1", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: lsn(made[0].Position)}}), "SELECT count(*)::text FROM t"))
 		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{LSN: lsn(made[0].Position) + 1}})
 		require.ErrorContains(t, err, "were pruned")
@@ -176,7 +176,7 @@ func TestChain(t *testing.T) {
 		b.equal(t, into)
 	})
 
-	// Random positions and times of a random workload, each restored and compared with what was kept then. DAYMILL_ARCHIVE_POINTS
+	// Random positions and times of a random workload, each restored and compared with the rows at that point. DAYMILL_ARCHIVE_POINTS
 	// says how many; `make archive-points` takes 50.
 	t.Run("RandomPoints", func(t *testing.T) {
 		t.Parallel()
@@ -229,7 +229,7 @@ func TestChain(t *testing.T) {
 		require.ErrorContains(t, err, "the archive ends at")
 	})
 
-	// Interrupted after each step, a restore goes on where it was.
+	// A restore that is interrupted after each step continues there.
 	t.Run("Resumed", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, base.Options{Compression: store.Zstd})
@@ -274,7 +274,7 @@ func TestChain(t *testing.T) {
 		before := b.position(t)
 		b.caughtUp(t)
 		stop()
-		// Missing in the archive.
+		// The archive will miss these changes.
 		dropped, err := keeper.Guard(t.Context(), b.config(), 1)
 		require.NoError(t, err)
 		require.True(t, dropped)
@@ -299,7 +299,7 @@ func TestChain(t *testing.T) {
 	})
 }
 
-// keep keeps the archive until what it returns is called.
+// keep runs a keeper until stop is called.
 func (b *testBundle) keep(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -325,7 +325,7 @@ func (b *testBundle) eventually(t *testing.T, is func(c chain.Chain) bool) {
 	}, 2*time.Minute, 50*time.Millisecond)
 }
 
-// position is after everything that is committed.
+// position returns a position after everything that is committed.
 func (b *testBundle) position(t *testing.T) pglogrepl.LSN {
 	t.Helper()
 	lsn, err := pglogrepl.ParseLSN(b.value(t, b.db.URL, "SELECT pg_current_wal_insert_lsn()::text"))

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// parts restores the base, part by part: each is a transaction, which also says that it is done. Rows and indexes go on beside one another.
+// parts restores the base part by part. Each part is a transaction, which also records that the part is done. Parts with rows, and then indexes, run in parallel.
 func (r *restoration) parts(ctx context.Context) error {
 	var schema, rows, indexes, rest []store.File
 	for _, file := range r.base.Files {
@@ -51,7 +51,7 @@ func (r *restoration) parts(ctx context.Context) error {
 			return err
 		}
 	}
-	// Event triggers sleep before the last part removes what the archive has in its source.
+	// Disable event triggers before the last part, which removes the archive's own objects.
 	for _, file := range rest {
 		if err := r.part(ctx, file, "", "SELECT daymill_restore.calm();\n"); err != nil {
 			return err
@@ -64,7 +64,7 @@ func done(part string) string {
 	return "INSERT INTO daymill_restore.done (part) VALUES (" + row.Literal(part) + ");\n"
 }
 
-// part restores a file, unless that is done.
+// part restores a file, unless it is already done.
 func (r *restoration) part(ctx context.Context, file store.File, before, after string) error {
 	name := path.Base(file.Name)
 	if r.done[name] {
@@ -88,7 +88,7 @@ func (r *restoration) part(ctx context.Context, file store.File, before, after s
 	})
 }
 
-// indexes runs statements of which none needs another.
+// indexes runs the file's statements in parallel, because none needs another.
 func (r *restoration) indexes(ctx context.Context, file store.File) error {
 	text, err := r.config.Codec.Text(ctx, r.config.Store, file.Name)
 	if err != nil {

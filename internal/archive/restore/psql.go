@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// psql is a process that runs what is written to it, and stops at the first error.
+// psql is a process that runs the SQL that is written to it, and stops at the first error.
 type psql struct {
 	io.WriteCloser
 
@@ -39,11 +39,11 @@ func start(ctx context.Context, url string) (p *psql, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start psql: %w", err)
 	}
-	_, _ = io.WriteString(p, base.Prelude) // Where it fails, so does what follows.
+	_, _ = io.WriteString(p, base.Prelude) // If it fails, the next write fails, too.
 	return p, nil
 }
 
-// run writes to a psql, and returns when it has run everything. What psql says comes before the failure to write to it.
+// run writes SQL to a psql, and returns when psql has run everything. An error of psql comes before an error of writing to it.
 func run(ctx context.Context, url string, write func(to io.Writer) error) error {
 	p, err := start(ctx, url)
 	if err != nil {
@@ -51,10 +51,10 @@ func run(ctx context.Context, url string, write func(to io.Writer) error) error 
 	}
 	failed := write(p)
 	if failed != nil {
-		// What was written ends within a transaction, or a line: it does not run.
+		// The text ends in the middle of a transaction or a line, which must not run.
 		_ = p.cmd.Process.Kill()
 	}
-	_ = p.Close() // It fails where psql has ended.
+	_ = p.Close() // It fails if psql has already ended.
 	if err := p.cmd.Wait(); err != nil && p.stderr.Len() > 0 {
 		return fmt.Errorf("psql stopped: %s", strings.TrimSpace(p.stderr.String()))
 	} else if failed == nil && err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/segment"
 )
 
-// replay runs the transactions after the base, up to what is asked for. Each says in itself that it has run.
+// replay runs the transactions after the base, up to the target. Each transaction also records that it has run.
 func (r *restoration) replay(ctx context.Context) error {
 	return run(ctx, r.config.Into, func(to io.Writer) error {
 		r.here = r.chain.Manifest.From
@@ -39,7 +39,7 @@ func (r *restoration) replay(ctx context.Context) error {
 	})
 }
 
-// open replays the segment that is not sealed, whose last transaction may not be whole.
+// open replays the unsealed segment, whose last transaction may be incomplete.
 func (r *restoration) open(to io.Writer) error {
 	if r.chain.Open == "" || r.over {
 		return nil
@@ -81,7 +81,7 @@ func (r *restoration) segment(from io.Reader, writer io.Writer) error {
 		switch {
 		case whole && skip:
 			return nil
-		// Later values of sequences are not left out: a sequence may not be behind. Earlier ones would be.
+		// Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
 		case !whole && (r.here < r.position || !bytes.HasPrefix(line.Text, []byte("SELECT setval("))):
 			return nil
 		}

@@ -1,5 +1,5 @@
-// Package restore makes a database of an archive, at its end or at an earlier position or time. psql runs what the archive has: this
-// package checks it, chooses the base and the transactions, and goes on where an earlier restore was interrupted.
+// Package restore restores a database from an archive, to its end or to an earlier position or time. psql runs the archive's SQL. This
+// package checks the files, chooses the base and the transactions, and continues an interrupted restore.
 package restore
 
 import (
@@ -20,10 +20,10 @@ import (
 // Config says what to restore, and where.
 type Config struct {
 	Store  *store.Store
-	Codec  store.Codec // that reads the files, with the identity where they are encrypted
+	Codec  store.Codec // reads the files; with the identity if they are encrypted
 	Into   string      // a URL
 	Target chain.Target
-	Jobs   int  // parts of the base at a time; one where 0
+	Jobs   int  // parts of the base to restore in parallel; one if 0
 	Force  bool // also into a database that is not empty
 	// Progress is called with each file, by one goroutine at a time; may be nil.
 	Progress func(name string, done, all int)
@@ -42,8 +42,8 @@ type restoration struct {
 	chain    chain.Chain
 	base     chain.Base
 	done     map[string]bool // parts of the base
-	position string          // up to where it is restored
-	here     string          // up to where the segments are read
+	position string          // up to which the database is restored
+	here     string          // up to which the segments are read
 	over     bool
 	result   Result
 
@@ -51,7 +51,7 @@ type restoration struct {
 	count int
 }
 
-// Run restores, or goes on with a restore of the same archive that was interrupted.
+// Run restores an archive, or continues an interrupted restore of the same archive.
 func Run(ctx context.Context, config Config) (result Result, err error) {
 	config.Jobs = max(config.Jobs, 1)
 	r := &restoration{config: config, done: map[string]bool{}}
@@ -75,7 +75,7 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 	return r.result, r.replay(ctx)
 }
 
-// look looks into the database: it is empty, or has a restore that was interrupted.
+// look checks that the database is empty or has an interrupted restore.
 func (r *restoration) look(ctx context.Context) error {
 	db, err := postgres.Open(ctx, postgres.Config{URL: r.config.Into, ApplicationName: "daymill archive restore"})
 	if err != nil {
@@ -91,40 +91,40 @@ func (r *restoration) look(ctx context.Context) error {
 		)`).Scan(&begun, &count)
 	switch {
 	case err != nil:
-		return fmt.Errorf("look into the database to restore into: %w", err)
+		return fmt.Errorf("check the database to restore into: %w", err)
 	case begun:
 		return r.resume(ctx, db)
 	case count > 0 && !r.config.Force:
-		return fmt.Errorf("the database to restore into is not empty, it has %d relations: create a new one, or say --force", count)
+		return fmt.Errorf("the database to restore into is not empty, it has %d relations: create a new one, or use --force", count)
 	}
 	return nil
 }
 
-// resume reads how far the interrupted restore has come.
+// resume reads the progress of the interrupted restore.
 func (r *restoration) resume(ctx context.Context, db *postgres.DB) error {
 	var archive, base string
 	var at time.Time
 	err := db.QueryRow(ctx, "SELECT r.archive, r.base, r.position, r.at FROM daymill_restore.restore AS r").Scan(&archive, &base, &r.position, &at)
 	if err != nil {
-		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+		return fmt.Errorf("read the progress of the interrupted restore: %w", err)
 	}
 	if archive != r.chain.Manifest.Slot {
 		return errors.New("the database has an interrupted restore of another archive: create a new one")
 	}
 	rows, err := db.Query(ctx, "SELECT d.part FROM daymill_restore.done AS d")
 	if err != nil {
-		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+		return fmt.Errorf("read the progress of the interrupted restore: %w", err)
 	}
 	parts, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("read how far the interrupted restore has come: %w", err)
+		return fmt.Errorf("read the progress of the interrupted restore: %w", err)
 	}
 	for _, part := range parts {
 		r.done[part] = true
 	}
 	target := r.config.Target
 	if target.LSN != 0 && segment.LSN(target.LSN) < r.position || !target.Time.IsZero() && target.Time.Before(at) {
-		return fmt.Errorf("the interrupted restore has come to %s, later than what is asked for: create a new database", r.position)
+		return fmt.Errorf("the interrupted restore is at %s, which is later than the target: create a new database", r.position)
 	}
 	if base == r.base.Position {
 		return nil
@@ -138,7 +138,7 @@ func (r *restoration) resume(ctx context.Context, db *postgres.DB) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the base %s, which the interrupted restore began with, is not in the archive any more: create a new database", base)
+	return fmt.Errorf("the base %s, with which the interrupted restore began, is no longer in the archive: create a new database", base)
 }
 
 func (r *restoration) progress(name string) {

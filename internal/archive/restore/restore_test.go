@@ -29,7 +29,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestMain has the archive find psql and pg_dump where the server's programs are, whether or not they are on the PATH.
+// TestMain adds the directory of the server's programs to the PATH, so that the archive finds psql and pg_dump.
 func TestMain(m *testing.M) {
 	if binaries, err := pgserver.Find(context.Background()); err == nil {
 		_ = os.Setenv("PATH", binaries.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -49,7 +49,7 @@ func (b *testBundle) config() base.Config {
 	return base.Config{Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}}
 }
 
-// begin begins an archive in a directory of its own.
+// begin begins an archive in a new directory.
 func (b *testBundle) begin(t *testing.T) {
 	t.Helper()
 	b.archive = filepath.Join(t.TempDir(), "archive")
@@ -67,10 +67,10 @@ func (b *testBundle) chain(t *testing.T) chain.Chain {
 	return archive
 }
 
-// path is the path of a segment's file.
+// path returns the path of a segment's file.
 func (b *testBundle) path(file store.File) string { return filepath.Join(b.archive, file.Name) }
 
-// TestRestore archives a database and compares what is restored of it.
+// TestRestore archives a database and compares it with what is restored.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"})
@@ -96,7 +96,7 @@ func TestRestore(t *testing.T) {
 		path := b.path(archive.Segments[at].File)
 		whole := read(t, path)
 		for content, want := range map[string]string{
-			strings.Replace(whole, "12345", "12346", 1): "was altered after it was written",
+			strings.Replace(whole, "12345", "12346", 1): "was modified after it was written",
 			whole[:len(whole)-7]:                        "is torn",
 		} {
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -115,7 +115,7 @@ func TestRestore(t *testing.T) {
 		require.ErrorContains(t, err, "a segment is missing")
 	})
 
-	// What triggers and rules did in the source comes as rows: in a restore they do not do it again, and they are as they were after it.
+	// The archive has the rows that triggers and rules wrote in the source. A restore does not run them again, and enables them afterwards as they were.
 	t.Run("EnabledAlways", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -141,7 +141,7 @@ func TestRestore(t *testing.T) {
 	t.Run("ExactlyOnceAfterTornFiles", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.psql(t, "-c", "CREATE TABLE t (id serial, v text)") // Without a key: a transaction that came twice would show.
+		b.psql(t, "-c", "CREATE TABLE t (id serial, v text)") // Without a key, a transaction that is restored twice would show.
 		for range 5 {
 			stop := b.run(t, 0)
 			b.psql(t, "-c", "INSERT INTO t (v) SELECT repeat('x', i) FROM generate_series(1, 50) AS i", "-c", "UPDATE t SET v = v || '!' WHERE id % 7 = 0")
@@ -157,7 +157,7 @@ func TestRestore(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{}))
 	})
 
-	// Every role may write messages to the WAL. What it writes never becomes SQL that a restore runs.
+	// Every role may write messages to the WAL. They never become SQL that a restore runs.
 	t.Run("ForgedMessage", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -173,14 +173,14 @@ func TestRestore(t *testing.T) {
 		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT array_agg(p.proname) FROM pg_proc AS p
 			WHERE p.pronamespace = 'daymill_archive'::regnamespace AND has_function_privilege('archive_guest', p.oid, 'EXECUTE')
 				OR p.pronamespace = 'daymill_archive'::regnamespace AND has_schema_privilege('archive_guest', p.pronamespace, 'USAGE')`).Scan(&open))
-		require.Empty(t, open, "a guest may call them")
+		require.Empty(t, open, "functions that a guest may call")
 		b.caughtUp(t)
 		stop()
 		into := b.restored(t, restore.Config{})
 		b.equal(t, into)
 	})
 
-	// What the triggers remember between two of them is in settings, which every role may set. It changes nothing of the archive.
+	// Triggers pass values to each other in settings, which every role may set. Forged settings do not change the archive.
 	t.Run("ForgedSetting", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -196,7 +196,7 @@ func TestRestore(t *testing.T) {
 		into := b.restored(t, restore.Config{})
 		b.equal(t, into)
 	})
-	// A column was GENERATED ALWAYS when the row changed, and is not when the change is read.
+	// A column was GENERATED ALWAYS when the row changed, but is not when the change is read.
 	t.Run("IdentityAsOfThen", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -210,7 +210,7 @@ func TestRestore(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{}))
 	})
 
-	// The database and the role write values in their own way, and read them in their own way.
+	// The database and the role have unusual settings for writing and reading values.
 	t.Run("OddSettings", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -287,7 +287,7 @@ func TestRestore(t *testing.T) {
 		b.equal(t, into)
 	})
 
-	// The archiver was killed as it wrote a transaction.
+	// The archiver was killed while it wrote a transaction.
 	t.Run("PsqlAloneTorn", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -333,7 +333,7 @@ func TestRestore(t *testing.T) {
 	})
 }
 
-// application is a database of an application, without Daymill in it.
+// application returns an application's database without Daymill's schema.
 func application(t *testing.T, server *pgserver.Server) *pgtest.DB {
 	t.Helper()
 	b := &testBundle{server: server}
@@ -348,7 +348,7 @@ func application(t *testing.T, server *pgserver.Server) *pgtest.DB {
 	return pgtest.As(t, server, "application", url, source, 2)
 }
 
-// run archives until what it returns is called. Size is that of a segment; 0 is the default.
+// run archives until stop is called. size is the size of a segment; 0 means the default.
 func (b *testBundle) run(t *testing.T, size int64) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -378,7 +378,7 @@ func (b *testBundle) slot(t *testing.T) string {
 // caughtUp waits until the slot has confirmed everything that is committed now.
 func (b *testBundle) caughtUp(t *testing.T) {
 	t.Helper()
-	var lsn string // A transaction that ends after it.
+	var lsn string // Make a transaction that ends after that position.
 	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT pg_logical_emit_message(true, 'test', '')::text").Scan(&lsn))
 	require.Eventually(t, func() bool {
 		var done bool
@@ -393,7 +393,7 @@ func (b *testBundle) psql(t *testing.T, arguments ...string) {
 	require.NoError(t, err, string(output))
 }
 
-// fresh is the URL of a new database.
+// fresh returns the URL of a new database.
 func (b *testBundle) fresh(t *testing.T) string {
 	t.Helper()
 	name := "restored_" + regexp.MustCompile(`\W`).ReplaceAllString(strings.ToLower(t.Name()), "_") + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -411,7 +411,7 @@ func (b *testBundle) restored(t *testing.T, config restore.Config) (url string) 
 	return config.Into
 }
 
-// equal compares schema and rows of the source with a restored database.
+// equal compares the source's schema and rows with a restored database.
 func (b *testBundle) equal(t *testing.T, into string) {
 	t.Helper()
 	require.Equal(t, dump(t, b.db.URL, "--schema-only"), dump(t, into, "--schema-only"))
@@ -425,7 +425,7 @@ func (b *testBundle) equal(t *testing.T, into string) {
 	require.Equal(t, want, rows(into))
 }
 
-// own matches what the archive itself has in its source, and what differs between two dumps of one database.
+// own matches the archive's own objects in its source, and lines that differ between two dumps of the same database.
 var own = regexp.MustCompile(`(?m)^\\(un)?restrict .*\n|^--.*\n|^CREATE EVENT TRIGGER daymill_archive[^;]*;\n|^ALTER EVENT TRIGGER daymill_archive.*\n|^\n`)
 
 func dump(t *testing.T, url string, arguments ...string) string {

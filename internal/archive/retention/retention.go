@@ -1,5 +1,5 @@
-// Package retention deletes what an archive does not need any more, by rule. What is kept can be restored: a base is never deleted while
-// segments that are kept begin with it.
+// Package retention deletes the files that an archive no longer needs, by a rule. Everything that is kept can be restored: a base is never
+// deleted while kept segments follow it.
 package retention
 
 import (
@@ -17,7 +17,7 @@ const day = 24 * time.Hour
 
 // Rule says how long to keep what. The base that the oldest kept segment follows is kept, however old it is.
 type Rule struct {
-	Segments time.Duration // how far back every time can be restored
+	Segments time.Duration // how far back any time can be restored
 	Bases    time.Duration // how long every base is kept
 	Monthly  time.Duration // how long one base of each month is kept
 }
@@ -25,10 +25,10 @@ type Rule struct {
 // Default keeps segments for 7 days, bases for 30 days, and one of each month for a year.
 func Default() Rule { return Rule{Segments: 7 * day, Bases: 30 * day, Monthly: 365 * day} }
 
-// Plan is what a rule deletes.
+// Plan says what a rule deletes.
 type Plan struct {
-	From     string // where the segments that stay begin
-	Anchor   string // position of the base that they follow; empty if there is none
+	From     string // position where the kept segments begin
+	Anchor   string // position of the base before them; empty if there is none
 	Bases    []chain.Base
 	Segments []segment.Seal
 	Bytes    int64
@@ -40,7 +40,7 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 	if len(c.Bases) == 0 {
 		return p
 	}
-	// The newest base that is old enough for every time within the rule's to come after it.
+	// The newest base from before the time that the rule goes back to.
 	anchor := c.Bases[0]
 	for _, b := range c.Bases {
 		if !b.At.After(now.Add(-rule.Segments)) {
@@ -77,8 +77,8 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 	return p
 }
 
-// Prune deletes what the rule says. It may be interrupted and run again: the manifest says first where the segments
-// begin, and a base is not one any more once its list of files is gone.
+// Prune deletes what the rule says. It is safe to interrupt it and run it again: it first records in the manifest where the segments begin,
+// and a base no longer counts once its list of files is deleted.
 func Prune(ctx context.Context, s *store.Store, rule Rule, now time.Time) (Plan, error) {
 	c, err := chain.Read(ctx, s)
 	if err != nil {
@@ -100,8 +100,8 @@ func Prune(ctx context.Context, s *store.Store, rule Rule, now time.Time) (Plan,
 	return plan, sweep(ctx, s, plan)
 }
 
-// sweep deletes files of segments before the first, and of bases that are none: deleted, or interrupted. A base that is being made is not
-// whole either, and a later one may be whole before it, so only what is older than the anchor goes.
+// sweep deletes files of segments before the first, and files of incomplete bases, whose deletion or creation was interrupted. A base that
+// is being made is also incomplete, maybe for longer than a later one, so sweep deletes only files that are older than the anchor.
 func sweep(ctx context.Context, s *store.Store, plan Plan) error {
 	names, err := s.Names(ctx, "")
 	if err != nil {

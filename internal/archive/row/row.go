@@ -57,11 +57,11 @@ type Table struct {
 	Types   []uint32
 	Key     []bool
 	Full    bool
-	// Always says which columns may have been GENERATED ALWAYS AS IDENTITY when a row changed. An UPDATE may not name these.
+	// Always says which columns may have been GENERATED ALWAYS AS IDENTITY when a row changed. An UPDATE must not set these.
 	Always []bool
 }
 
-// Copy is the head of rows in COPY's format.
+// Copy returns the line before rows in COPY's format.
 func (t *Table) Copy() string { return "COPY " + t.Name + " (" + t.names() + ") FROM stdin;\n" }
 
 func (t *Table) names() string {
@@ -75,7 +75,7 @@ func (t *Table) names() string {
 //nolint:gochecknoglobals // A constant.
 var copyEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
 
-// Line writes values, of which nil is NULL, as a line of COPY's.
+// Line writes values as a line in COPY's format. nil is NULL.
 func Line(b *bytes.Buffer, values []*string) {
 	for i, v := range values {
 		if i > 0 {
@@ -102,7 +102,7 @@ func Values(tuple *pglogrepl.TupleData) []*string {
 	return values
 }
 
-// Insert is a row as a statement.
+// Insert returns the statement that inserts a row.
 func (t *Table) Insert(values []*string) string {
 	if len(values) == 0 {
 		return "INSERT INTO " + t.Name + " DEFAULT VALUES;\n"
@@ -131,7 +131,7 @@ func native(oid uint32) bool {
 	return false
 }
 
-// where finds the row: by its key, or one of those that are equal in every column.
+// where returns the condition for a row: its key or, without a key, one of the rows that are equal in all columns.
 func (t *Table) where(tuple *pglogrepl.TupleData) string {
 	var parts []string
 	for i, c := range tuple.Columns {
@@ -144,7 +144,7 @@ func (t *Table) where(tuple *pglogrepl.TupleData) string {
 		case c.DataType == pglogrepl.TupleDataTypeToast:
 		case !t.Full || native(t.Types[i]):
 			parts = append(parts, name+" = "+Literal(string(c.Data)))
-		default: // As the type writes it: a cast to text may write it otherwise, and some types have no =.
+		default: // Compare the output of the type: a cast to text may differ from it, and some types have no =.
 			parts = append(parts, "("+name+" IS DISTINCT FROM NULL AND format('%s', "+name+") = "+Literal(string(c.Data))+")")
 		}
 	}
@@ -158,12 +158,12 @@ func (t *Table) where(tuple *pglogrepl.TupleData) string {
 	return "ctid = (SELECT ctid FROM ONLY " + t.Name + " WHERE " + condition + " LIMIT 1)"
 }
 
-// Delete is the removal of a row.
+// Delete returns the statement that deletes a row.
 func (t *Table) Delete(before *pglogrepl.TupleData) string {
 	return "DELETE FROM ONLY " + t.Name + " WHERE " + t.where(before) + ";\n"
 }
 
-// Update is the change of a row; empty if nothing changes.
+// Update returns the statement that updates a row; empty if nothing changes.
 func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 	from := before
 	if from == nil {
@@ -174,7 +174,7 @@ func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 	for i, c := range after.Columns {
 		switch {
 		case c.DataType == pglogrepl.TupleDataTypeToast:
-		case before == nil && t.Key[i]: // It is the one that finds the row.
+		case before == nil && t.Key[i]: // It is the key in the condition.
 		case before != nil && t.Full && same(before.Columns[i], c):
 		default:
 			sets = append(sets, Name(t.Columns[i])+" = "+literal(Values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0]))

@@ -4,8 +4,8 @@
 //	INSERT INTO …
 //	COMMIT; -- 00000000/0194F310
 //
-// The BEGIN has the LSN of the commit record and its time, the COMMIT the LSN after it. The last line of a sealed segment says where
-// it ends, so that a torn one is seen; a file beside it has its checksum, and that of the segment before.
+// The BEGIN has the LSN of the commit record and its time, the COMMIT the LSN after it. The last line of a sealed segment has the position
+// where it ends, which shows whether the segment is torn. A file beside it has its checksum and that of the previous segment.
 package segment
 
 import (
@@ -33,11 +33,11 @@ const (
 	end    = "-- end of segment "
 )
 
-// moments are written with as many digits as Postgres has, so that texts sort as times do.
+// moments is the format of times, with as many digits as Postgres has, so that the texts sort like the times.
 const moments = "2006-01-02T15:04:05.000000Z"
 
 // LSN formats a position so that texts sort in the order of positions.
-func LSN(lsn pglogrepl.LSN) string { return fmt.Sprintf("%08X/%08X", uint32(lsn>>32), uint32(lsn)) } //nolint:gosec // Its halves.
+func LSN(lsn pglogrepl.LSN) string { return fmt.Sprintf("%08X/%08X", uint32(lsn>>32), uint32(lsn)) } //nolint:gosec // The two halves.
 
 // Seal is the content of the file beside a sealed segment.
 type Seal struct {
@@ -46,18 +46,18 @@ type Seal struct {
 	To             string     `json:"to"`
 	Transactions   int        `json:"transactions"`
 	LastCommit     time.Time  `json:"last_commit"`
-	Text           int64      `json:"text"` // bytes before they were compressed
+	Text           int64      `json:"text"` // bytes before compression
 	Previous       string     `json:"previous"`
 	PreviousSHA256 string     `json:"previous_sha256"`
 }
 
 const sealed = ".sql.json"
 
-// Name is the name of the segment that begins at a position, without what compression and encryption put at its end.
+// Name returns the name of the segment that begins at a position, without the suffixes of compression and encryption.
 func Name(position string) string { return Dir + "/" + strings.Replace(position, "/", "-", 1) + ".sql" }
 
-// List returns the seals of an archive in their order, and the position of the segment that is written now; empty where there is none.
-// Seals do not change: known has those of earlier calls, and gets the new ones.
+// List returns the seals of an archive in order, and the position of the current segment; empty if there is none. Seals do not change, so
+// List adds them to known, and does not read known ones again.
 func List(ctx context.Context, s *store.Store, known map[string]Seal) (seals []Seal, open string, err error) {
 	names, err := s.Names(ctx, Dir+"/")
 	if err != nil {
@@ -75,14 +75,14 @@ func List(ctx context.Context, s *store.Store, known map[string]Seal) (seals []S
 			}
 			seals = append(seals, seal)
 		case strings.HasSuffix(name, ".sql") && s.Dir() != "" && !slices.Contains(names, name+".json"):
-			// The seal was lost, or it is the last.
+			// Its seal was lost, or it is the current segment.
 			open = strings.Replace(strings.TrimSuffix(strings.TrimPrefix(name, Dir+"/"), ".sql"), "-", "/", 1)
 		}
 	}
 	return seals, open, nil
 }
 
-// Kind says what a line is.
+// Kind is the kind of a line.
 type Kind int
 
 // Kinds of lines.
@@ -102,8 +102,8 @@ type Line struct {
 	Text []byte
 }
 
-// Scan calls do with every line that is whole. Rows and the text of statements may look like any other line, so it follows where
-// they begin and end.
+// Scan calls do with every complete line. Rows and the text of statements may look like any other line, so Scan tracks where they begin and
+// end.
 func Scan(from io.Reader, do func(line Line) error) error {
 	reader := bufio.NewReaderSize(from, 1<<20)
 	until := "" // the line that ends rows or a statement

@@ -9,8 +9,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Sequences returns statements that set the sequences which have moved since the last call, as before knows them: sequences are not
-// in the stream. A sequence that is not there when they run is left out.
+// Sequences returns statements that set the sequences that have moved since the last call, according to before, because the stream does not
+// have sequences. A statement has no effect if the sequence does not exist when it runs.
 func Sequences(ctx context.Context, source postgres.DBTX, before map[string]string) (string, error) {
 	rows, err := source.Query(ctx, `
 		SELECT pg_catalog.format('%I.%I', s.schemaname, s.sequencename), s.last_value::text FROM pg_catalog.pg_sequences AS s

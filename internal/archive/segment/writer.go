@@ -15,11 +15,11 @@ import (
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// Writer appends to the last segment.
+// Writer appends to the current segment.
 //
-// In a directory that is not encrypted the segment is a file from its first line on, and what it has is durable after [Writer.Sync].
-// Buckets have no files that grow, and a file that grows cannot be encrypted: there the segment is in a temporary file until it is
-// sealed, and only then durable. Until then the slot has it.
+// In a directory without encryption, the segment is a file from its first line on, and its content is durable after [Writer.Sync]. In
+// buckets and with encryption, files cannot grow: the segment is in a temporary file until it is sealed, and is durable only then. Until
+// then, the slot keeps its transactions.
 type Writer struct {
 	store  *store.Store
 	codec  store.Codec
@@ -30,12 +30,12 @@ type Writer struct {
 	last   *Seal
 	err    error // of writing to the buffer
 
-	To      pglogrepl.LSN // up to where everything is written
-	Durable pglogrepl.LSN // up to where it is durable
+	To      pglogrepl.LSN // position up to which everything is written
+	Durable pglogrepl.LSN // position up to which everything is durable
 }
 
-// Open returns the writer of an archive, which goes on after the last whole transaction; a new chain begins at from. It changes
-// nothing: [Writer.Cut] does, when nobody else writes.
+// Open returns the writer of an archive, which continues after the last complete transaction; a new chain begins at from. Open does not
+// change files: call [Writer.Cut] for that, once no other process writes.
 func Open(ctx context.Context, s *store.Store, codec store.Codec, from pglogrepl.LSN) (w *Writer, cut int64, err error) {
 	seals, open, err := List(ctx, s, map[string]Seal{})
 	if err != nil {
@@ -61,12 +61,12 @@ func Open(ctx context.Context, s *store.Store, codec store.Codec, from pglogrepl
 	return w, cut, nil
 }
 
-// appends reports whether the segment is a file of its directory from the beginning.
+// appends reports whether the current segment is a file in the archive's directory.
 func (w *Writer) appends() bool { return w.store.Dir() != "" && !w.codec.Encrypted() }
 
 func (w *Writer) path() string { return filepath.Join(w.store.Dir(), Name(w.seal.From)) }
 
-// resume returns where the file is to be cut: after its last whole transaction.
+// resume returns where to truncate the file: after its last complete transaction.
 func (w *Writer) resume(path string) (cut int64) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -74,7 +74,7 @@ func (w *Writer) resume(path string) (cut int64) {
 	}
 	defer file.Close()
 	var place int64
-	_ = Scan(file, func(line Line) error { // What cannot be read comes after the last whole transaction.
+	_ = Scan(file, func(line Line) error { // Unreadable lines come after the last complete transaction.
 		place += int64(len(line.Text))
 		switch line.Kind {
 		case Begin:
@@ -91,19 +91,19 @@ func (w *Writer) resume(path string) (cut int64) {
 	return cut
 }
 
-// Whole returns how many bytes of an open segment are whole transactions, and up to which position.
+// Whole returns how many bytes of an open segment are complete transactions, and their last position and time.
 func Whole(path string) (size int64, to pglogrepl.LSN, last time.Time) {
 	w := &Writer{}
 	size = w.resume(path)
 	return size, w.To, w.seal.LastCommit
 }
 
-// Cut opens the file for writing and removes what comes after a place.
+// Cut opens the file for writing and truncates it at a place.
 func (w *Writer) Cut(place int64) (err error) {
 	if w.appends() {
 		err = w.append(place)
 	} else if w.file, err = os.CreateTemp("", "daymill-segment-"); err == nil {
-		_ = os.Remove(w.file.Name()) // It is ours as long as it is open.
+		_ = os.Remove(w.file.Name()) // The open file stays usable.
 		w.text, err = w.codec.Writer(w.file)
 	}
 	if err != nil {
@@ -134,7 +134,7 @@ func (w *Writer) append(place int64) (err error) {
 	return store.SyncDir(filepath.Dir(w.path()))
 }
 
-// Write appends; an error shows when it is synced.
+// Write appends text. Sync returns its error.
 func (w *Writer) Write(text []byte) {
 	n, err := w.buffer.Write(text)
 	w.seal.Text += int64(n)
@@ -154,13 +154,13 @@ func (w *Writer) Commit(lsn pglogrepl.LSN) {
 	w.seal.Transactions++
 }
 
-// Idle says up to where there is nothing more.
+// Idle records that there are no transactions up to a position.
 func (w *Writer) Idle(lsn pglogrepl.LSN, moment time.Time) {
 	w.Write([]byte(at + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
 	w.To = lsn
 }
 
-// Sync makes what was written durable, where that is possible before the segment is sealed.
+// Sync makes the written text durable, if that is possible before the segment is sealed.
 func (w *Writer) Sync() error {
 	if !w.appends() {
 		return nil
@@ -175,16 +175,16 @@ func (w *Writer) Sync() error {
 	return nil
 }
 
-// Size is that of the segment's text so far, and Transactions how many it has.
+// Size returns the size of the segment's text so far, in bytes.
 func (w *Writer) Size() int64 { return w.seal.Text }
 
-// Transactions is how many transactions the segment has.
+// Transactions returns how many transactions the segment has.
 func (w *Writer) Transactions() int { return w.seal.Transactions }
 
-// From is where the segment begins.
+// From returns the position where the segment begins.
 func (w *Writer) From() string { return w.seal.From }
 
-// Seal ends the segment and begins the next one. Transactions in it are whole.
+// Seal ends the segment and begins the next one. The caller must not be within a transaction.
 func (w *Writer) Seal(ctx context.Context) (Seal, error) {
 	seal, err := w.end(ctx)
 	if err != nil {
@@ -228,13 +228,13 @@ func (w *Writer) end(ctx context.Context) (seal Seal, err error) {
 	w.file = nil
 	if path != "" && w.seal.File.Name != name {
 		if err := os.Remove(path); err != nil {
-			return seal, fmt.Errorf("remove a segment that was compressed: %w", err)
+			return seal, fmt.Errorf("remove the uncompressed segment: %w", err)
 		}
 	}
 	return w.seal, nil
 }
 
-// put stores the segment: it is there already, is compressed, or comes from the temporary file.
+// put stores the segment: it keeps the file, compresses it, or copies the temporary file.
 func (w *Writer) put(ctx context.Context, name string) (store.File, error) {
 	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
 		return store.File{}, fmt.Errorf("read a segment: %w", err)
@@ -252,7 +252,8 @@ func (w *Writer) put(ctx context.Context, name string) (store.File, error) {
 	return w.codec.PutText(ctx, w.store, name, content)
 }
 
-// Close closes the file. What is whole in it is sealed first, where it is not durable otherwise.
+// Close closes the file. If the segment is durable only once it is sealed, Close seals it first, unless it has no transactions or an
+// incomplete one (whole is false).
 func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
 	switch {
 	case w.file == nil:
@@ -267,7 +268,7 @@ func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
 	return errors.Join(err, w.file.Close())
 }
 
-// Finish seals what an archive ends with, before a gap. It does nothing where everything is sealed.
+// Finish seals the last segment of an archive before a gap. It does nothing if all segments are sealed.
 func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 	_, open, err := List(ctx, s, map[string]Seal{})
 	if err != nil || open == "" {
@@ -275,7 +276,7 @@ func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 	}
 	from, err := pglogrepl.ParseLSN(open)
 	if err != nil {
-		return fmt.Errorf("the segment %s has no name of a segment", Name(open))
+		return fmt.Errorf("%s is not a valid name of a segment", Name(open))
 	}
 	w, cut, err := Open(ctx, s, codec, from)
 	if err != nil || cut == 0 {

@@ -22,11 +22,11 @@ const (
 func Metrics() []telemetry.Metric {
 	outcome, outcomes := []string{"outcome"}, [][]string{{complete, failed}}
 	return []telemetry.Metric{
-		{Name: transactions, Help: "Transactions in segments that were sealed."},
-		{Name: segmentBytes, Help: "Bytes of segments that were sealed."},
+		{Name: transactions, Help: "Transactions in sealed segments."},
+		{Name: segmentBytes, Help: "Bytes of sealed segments."},
 		{Name: failures, Help: "How often the database could not be archived."},
 		{Name: gaps, Help: "Gaps of the archive."},
-		{Name: bases, Help: "Bases that were made, or could not be.", Labels: outcome, Values: outcomes},
-		{Name: proofs, Help: "Restores that were compared with their source.", Labels: outcome, Values: outcomes},
+		{Name: bases, Help: "Bases of the archive, by outcome.", Labels: outcome, Values: outcomes},
+		{Name: proofs, Help: "Restores that were compared with their source, by outcome.", Labels: outcome, Values: outcomes},
 	}
 }

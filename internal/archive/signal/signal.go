@@ -23,9 +23,9 @@ func (Start) Name() string { return "archive_start" }
 func (s Start) Attrs() []slog.Attr { return []slog.Attr{slog.String("database", s.Database)} }
 
 // Line is information.
-func (Start) Line() (slog.Level, string) { return slog.LevelInfo, "the database is archived" }
+func (Start) Line() (slog.Level, string) { return slog.LevelInfo, "archiving started" }
 
-// Error says that the database could not be archived. It is tried again.
+// Error says that archiving failed. The process tries again.
 type Error struct{ Err error }
 
 // Name returns archive_error.
@@ -35,17 +35,17 @@ func (Error) Name() string { return "archive_error" }
 func (s Error) Attrs() []slog.Attr { return []slog.Attr{telemetry.Failure(s.Err)} }
 
 // Line is a warning.
-func (Error) Line() (slog.Level, string) { return slog.LevelWarn, "the database is not archived" }
+func (Error) Line() (slog.Level, string) { return slog.LevelWarn, "archiving failed" }
 
 // Samples counts the error.
 func (Error) Samples() []telemetry.Sample { return []telemetry.Sample{{Metric: failures, Value: 1}} }
 
 // Seal says that a segment of the archive is complete.
 type Seal struct {
-	Position     string // up to where the archive goes
+	Position     string // where the archive ends now
 	Transactions int
 	Bytes        int64
-	Text         int64 // bytes before they were compressed
+	Text         int64 // bytes before compression
 	LastCommit   time.Time
 }
 
@@ -89,7 +89,7 @@ func (Gap) Line() (slog.Level, string) { return slog.LevelError, "the archive ha
 // Samples counts the gap.
 func (Gap) Samples() []telemetry.Sample { return []telemetry.Sample{{Metric: gaps, Value: 1}} }
 
-// Base says that a base was made, or could not be.
+// Base says that a base was made, or that this failed.
 type Base struct {
 	Position string
 	Reason   string
@@ -112,7 +112,7 @@ func (s Base) Attrs() []slog.Attr {
 // Line is information, or an error if there is no base.
 func (s Base) Line() (slog.Level, string) {
 	if s.Err != nil {
-		return slog.LevelError, "the archive's base failed"
+		return slog.LevelError, "making a base of the archive failed"
 	}
 	return slog.LevelInfo, "the archive has a new base"
 }

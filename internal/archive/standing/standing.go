@@ -1,5 +1,5 @@
-// Package standing judges how an archive stands: its checks are what the archive contributes to package health, to the doctor and to its
-// page.
+// Package standing judges the state of an archive. Its checks are the archive's contribution to package health, to the doctor and to the
+// archive's page.
 package standing
 
 import (
@@ -16,33 +16,33 @@ import (
 )
 
 const (
-	// late is how old the last transaction of a slot that holds back WAL may be in the archive.
+	// late is how far the archive may be behind while its slot holds back WAL.
 	late = 15 * time.Minute
-	// baseAge and proofAge are how old the last base, and the last proof, get before somebody should look.
+	// baseAge and proofAge are the ages of the last base and the last proof from which on a check warns.
 	baseAge  = 14 * 24 * time.Hour
 	proofAge = 30 * 24 * time.Hour
-	// retained is how much WAL the slot holds back before somebody should look, in bytes.
+	// retained is how much WAL the slot may hold back before a check warns, in bytes.
 	retained = 4 << 30
 )
 
-// Facts are what the checks go by.
+// Facts are what the checks are based on.
 type Facts struct {
 	Chain      chain.Chain
 	Slot       wal.Slot
 	HasSlot    bool
-	Triggers   bool // all are there, and on
+	Triggers   bool // whether all exist and are enabled
 	Used       int  // of the disk, in percent; 0 for a bucket
 	Now        time.Time
 	Unreadable error
 }
 
-// Source reads the facts of one archive, again and again.
+// Source reads the facts of one archive, repeatedly.
 type Source struct {
 	Store  *store.Store
 	reader chain.Reader
 }
 
-// Read reads them. An archive that cannot be read is a fact as well.
+// Read reads the facts. If the archive cannot be read, that is one of them.
 func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Facts, err error) {
 	f.Now = now
 	if f.Chain, f.Unreadable = s.reader.Read(ctx, s.Store); f.Unreadable != nil {
@@ -61,7 +61,7 @@ func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Fa
 
 const status = "daymill archive status"
 
-// Checks are the archive's.
+// Checks returns the archive's checks.
 func (f Facts) Checks() []health.Check {
 	check := func(name string, rank health.Rank, level health.Level, judge func() string) health.Check {
 		return health.Check{Name: name, Rank: rank, Judge: func() (health.Finding, bool) {
@@ -77,7 +77,7 @@ func (f Facts) Checks() []health.Check {
 	}
 }
 
-// broken is why the archive cannot be relied on.
+// broken returns why the archive cannot be relied on; empty if it can.
 func (f Facts) broken() string {
 	switch {
 	case f.Unreadable != nil:
@@ -93,12 +93,12 @@ func (f Facts) broken() string {
 		return fmt.Sprintf("the archive has a gap from %s on, and no base after it yet: %s", gap.At.Format(time.RFC3339), gap.Reason)
 	}
 	if err := f.Chain.Check(); err != nil {
-		return "the archive is not whole: " + err.Error()
+		return "the archive is not complete: " + err.Error()
 	}
 	return ""
 }
 
-// refuted says that the last proof failed.
+// refuted returns why the last proof failed; empty if it did not.
 func (f Facts) refuted() string {
 	if n := len(f.Chain.Proofs); n > 0 && f.Chain.Proofs[n-1].Failure != "" {
 		return "the last proof of the archive failed: " + f.Chain.Proofs[n-1].Failure
@@ -113,7 +113,7 @@ func (f Facts) late() string {
 	_, last := f.Chain.End()
 	switch {
 	case !f.Slot.Active:
-		return "nobody archives the database: start daymill archive run, or a worker with DAYMILL_ARCHIVE"
+		return "no process archives the database: start daymill archive run, or a worker with DAYMILL_ARCHIVE"
 	case f.Slot.Retained > retained:
 		return fmt.Sprintf("the archive's slot holds back %d MiB of WAL, and is dropped before it fills the disk", f.Slot.Retained>>20)
 	case f.Used >= store.Full:
@@ -130,9 +130,9 @@ func (f Facts) old() string {
 	case f.Unreadable != nil || bases == 0:
 		return ""
 	case f.Now.Sub(f.Chain.Bases[bases-1].At) > baseAge:
-		return fmt.Sprintf("the archive's last base is of %s: run daymill archive base", f.Chain.Bases[bases-1].At.Format(time.DateOnly))
+		return fmt.Sprintf("the archive's last base is from %s: run daymill archive base", f.Chain.Bases[bases-1].At.Format(time.DateOnly))
 	case proofs == 0 && f.Now.Sub(f.Chain.Manifest.CreatedAt) > proofAge:
-		return "nobody has ever restored the archive: run daymill archive prove"
+		return "the archive has never been restored: run daymill archive prove"
 	case proofs > 0 && f.Now.Sub(f.Chain.Proofs[proofs-1].At) > proofAge:
 		return fmt.Sprintf("the archive was last restored on %s: run daymill archive prove", f.Chain.Proofs[proofs-1].At.Format(time.DateOnly))
 	}

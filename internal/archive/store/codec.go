@@ -20,10 +20,10 @@ const (
 	Gzip  = "gzip"
 )
 
-// Codec is how the files with the database's rows are written and read. A file's name says how it was written.
+// Codec writes and reads the files with the database's rows. The name of a file shows how it was written.
 type Codec struct {
-	Compression string   // Plain where it is empty
-	Recipients  []string // public keys of age that it is encrypted for; not encrypted where there are none
+	Compression string   // Plain if empty
+	Recipients  []string // age public keys to encrypt for; not encrypted if there are none
 
 	recipients []age.Recipient
 	identities []age.Identity
@@ -35,19 +35,19 @@ func NewCodec(compression string, recipients []string) (c Codec, err error) {
 	switch compression {
 	case "", Plain, Zstd, Gzip:
 	default:
-		return c, fmt.Errorf("%q is no compression: choose none, zstd or gzip", compression)
+		return c, fmt.Errorf("%q is not a compression: choose none, zstd or gzip", compression)
 	}
 	for _, text := range recipients {
 		recipient, err := age.ParseX25519Recipient(text)
 		if err != nil {
-			return c, fmt.Errorf("%q is no public key of age, which begins with age1: age-keygen makes one", text)
+			return c, fmt.Errorf("%q is not an age public key, which begins with age1: age-keygen creates one", text)
 		}
 		c.recipients = append(c.recipients, recipient)
 	}
 	return c, nil
 }
 
-// Identify lets the codec read encrypted files, with the identities of a file that age-keygen made. Nothing happens without a path.
+// Identify lets the codec read encrypted files, with the identities of a file from age-keygen. It does nothing if path is empty.
 func (c *Codec) Identify(path string) error {
 	if path == "" {
 		return nil
@@ -58,7 +58,7 @@ func (c *Codec) Identify(path string) error {
 	}
 	defer file.Close()
 	if c.identities, err = age.ParseIdentities(file); err != nil {
-		return fmt.Errorf("%s has no identity of age: age-keygen makes one", path)
+		return fmt.Errorf("%s has no age identity: age-keygen creates one", path)
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func (c *Codec) Identify(path string) error {
 // Encrypted reports whether files are encrypted.
 func (c *Codec) Encrypted() bool { return len(c.Recipients) > 0 }
 
-// Suffix is what the name of a file has at its end.
+// Suffix returns the suffix of the names of files.
 func (c *Codec) Suffix() string {
 	suffix := map[string]string{Zstd: ".zst", Gzip: ".gz"}[c.Compression]
 	if c.Encrypted() {
@@ -75,7 +75,7 @@ func (c *Codec) Suffix() string {
 	return suffix
 }
 
-// Writer compresses and encrypts what is written. Closing it ends the text and leaves to open.
+// Writer compresses and encrypts what is written. Closing it does not close to.
 func (c *Codec) Writer(to io.Writer) (io.WriteCloser, error) {
 	all := &layers{to: to}
 	if c.Encrypted() {
@@ -100,7 +100,7 @@ func (c *Codec) Writer(to io.Writer) (io.WriteCloser, error) {
 
 type layers struct {
 	to    io.Writer
-	close []io.Closer // the outermost first
+	close []io.Closer // outermost first
 }
 
 func (l *layers) push(w io.WriteCloser) { l.to, l.close = w, append([]io.Closer{w}, l.close...) }
@@ -114,7 +114,7 @@ func (l *layers) Close() (err error) {
 	return err
 }
 
-// Text opens the text of a file, by what its name says.
+// Text opens the decoded text of a file. The name of the file shows how to decode it.
 func (c *Codec) Text(ctx context.Context, s *Store, name string) (io.ReadCloser, error) {
 	file, err := s.Read(ctx, name)
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *Codec) text(name string, file io.Reader) (io.Reader, error) {
 	rest, encrypted := strings.CutSuffix(name, ".age")
 	if encrypted {
 		if len(c.identities) == 0 {
-			return nil, errors.New("the archive is encrypted: name the file with the identity of age that decrypts it, with --identity")
+			return nil, errors.New("the archive is encrypted: name the file with the age identity that decrypts it, with --identity")
 		}
 		decrypted, err := age.Decrypt(file, c.identities...)
 		if err != nil {

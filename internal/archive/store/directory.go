@@ -13,10 +13,10 @@ import (
 	"syscall"
 )
 
-// Full is from which share of a disk on, in percent, people are warned.
+// Full is the used share of a disk, in percent, from which on a check warns.
 const Full = 80
 
-// Directory opens a directory, and makes it where it is not there.
+// Directory opens a directory, and creates it if it does not exist.
 func Directory(path string) (*Store, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("open the archive's directory: %w", err)
@@ -24,7 +24,7 @@ func Directory(path string) (*Store, error) {
 	return &Store{Place: directory(path), dir: path}, nil
 }
 
-// Used is how full the disk of a directory is, in percent; false for a bucket.
+// Used returns how full the disk of a directory is, in percent; false for a bucket.
 func (s *Store) Used() (percent int, has bool) {
 	var disk syscall.Statfs_t
 	if s.dir == "" || syscall.Statfs(s.dir, &disk) != nil || disk.Blocks == 0 {
@@ -33,17 +33,17 @@ func (s *Store) Used() (percent int, has bool) {
 	return share(disk.Blocks-disk.Bfree, disk.Bavail), true
 }
 
-// share is how much of a disk is used, in percent, as df counts it: blocks that are kept for root are neither used nor available.
+// share returns how much of a disk is used, in percent, as df counts it: blocks that are reserved for root are neither used nor available.
 func share(used, available uint64) int {
 	if used == 0 {
 		return 0
 	}
-	return int((100*used + used + available - 1) / (used + available)) //nolint:gosec // A hundred at most.
+	return int((100*used + used + available - 1) / (used + available)) //nolint:gosec // At most a hundred.
 }
 
 type directory string
 
-// Names walks the directory, in which another process may write and remove files meanwhile.
+// Names walks the directory, while another process may write and remove files in it.
 func (d directory) Names(_ context.Context, prefix string) (names []string, err error) {
 	err = filepath.WalkDir(filepath.Join(string(d), filepath.Dir(prefix+"x")), func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -1,5 +1,5 @@
-// Package store keeps the files of an archive, in a directory or, with package bucket, in a bucket. A file is there as a whole or not at
-// all, and durable once it has been put.
+// Package store stores the files of an archive, in a directory or, with package bucket, in a bucket. A file exists either completely or not
+// at all, and is durable once Put has returned.
 package store
 
 import (
@@ -13,15 +13,15 @@ import (
 	"io"
 )
 
-// Place is where files are.
+// Place is where files are stored.
 type Place interface {
 	// Names returns the names of files that begin with a prefix, sorted.
 	Names(ctx context.Context, prefix string) ([]string, error)
-	// Read opens a file. Its absence is [ErrMissing].
+	// Read opens a file. It returns [ErrMissing] if the file does not exist.
 	Read(ctx context.Context, name string) (io.ReadCloser, error)
-	// Put makes a file of what write writes. It is there, and durable, when Put returns nil, and not there if write fails.
+	// Put creates a file with what write writes. The file exists and is durable when Put returns nil, and does not exist if write fails.
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
-	// Delete removes a file, where it is.
+	// Delete deletes a file, if it exists.
 	Delete(ctx context.Context, name string) error
 	Close() error
 }
@@ -33,10 +33,10 @@ type Store struct {
 	dir string
 }
 
-// New is a store of a place that is no directory.
+// New returns a store in a place that is not a directory.
 func New(place Place) *Store { return &Store{Place: place} }
 
-// Dir is the directory; empty for a bucket.
+// Dir returns the directory; empty for a bucket.
 func (s *Store) Dir() string { return s.dir }
 
 // File is a file as it was put.
@@ -46,10 +46,10 @@ type File struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ErrMissing means that a file is not there.
+// ErrMissing means that a file does not exist.
 var ErrMissing = errors.New("is missing")
 
-// Put makes a file of what write writes. It is durable when Put returns.
+// Put creates a file with what write writes. The file is durable when Put returns.
 func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (file File, err error) {
 	file.Name = name
 	counted := &counter{hash: sha256.New()}
@@ -82,12 +82,12 @@ func (s *Store) ReadJSON(ctx context.Context, name string, into any) error {
 	}
 	defer reader.Close()
 	if err := json.NewDecoder(reader).Decode(into); err != nil {
-		return fmt.Errorf("%s cannot be read, it was torn or altered: %w", name, err)
+		return fmt.Errorf("%s cannot be read, because it is torn or was modified: %w", name, err)
 	}
 	return nil
 }
 
-// Check compares a file with what it was when it was put.
+// Check compares a file with its size and checksum when it was put.
 func (s *Store) Check(ctx context.Context, file File) error {
 	reader, err := s.Read(ctx, file.Name)
 	if err != nil {
@@ -99,14 +99,14 @@ func (s *Store) Check(ctx context.Context, file File) error {
 	case err != nil:
 		return err
 	case now.Bytes != file.Bytes:
-		return fmt.Errorf("%s is torn: it has %d bytes, and %d when it was written", file.Name, now.Bytes, file.Bytes)
+		return fmt.Errorf("%s is torn: it has %d bytes, and had %d when it was written", file.Name, now.Bytes, file.Bytes)
 	case now.SHA256 != file.SHA256:
-		return fmt.Errorf("%s was altered after it was written: its checksum is another one", file.Name)
+		return fmt.Errorf("%s was modified after it was written: its checksum differs", file.Name)
 	}
 	return nil
 }
 
-// Sum describes a file that is there already.
+// Sum returns the size and checksum of a file.
 func Sum(name string, content io.Reader) (File, error) {
 	counted := &counter{hash: sha256.New(), to: io.Discard}
 	if _, err := io.Copy(counted, content); err != nil {

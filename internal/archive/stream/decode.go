@@ -19,14 +19,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// few is how many rows in a row are statements; more are a COPY.
+// few is the number of consecutive rows up to which they are INSERT statements; more become a COPY.
 const few = 4
 
-// known is a table with the types that its CREATE TABLE has.
+// known is a table with the types of its columns.
 type known struct {
 	row.Table
 
-	own  bool // the archive's, which no restore has
+	own  bool // a table of the archive itself, which is not archived
 	oids []uint32
 	mods []int32
 }
@@ -40,20 +40,20 @@ type decoder struct {
 	prefix string // of messages; see ddl.Prefix
 
 	open bool
-	skip bool // the transaction is in the file already
+	skip bool // the transaction is already in the file
 	from pglogrepl.LSN
 	at   time.Time
-	gap  *chain.Gap // the transaction has a change of the schema that the archive does not have
-	tag  string     // of a statement whose rows come before its message; empty where there is none
+	gap  *chain.Gap // the transaction has a schema change that the archive does not have
+	tag  string     // command tag of a statement whose rows come before its message; empty if there is none
 	role string     // of that statement
 
-	// Rows of one table that follow one another: the first few are held back.
+	// Consecutive rows of one table: the first few are held back.
 	of      *row.Table
 	held    [][]*string
 	copying bool
 	line    bytes.Buffer
 
-	shipped *row.Table // whose rows the triggers send
+	shipped *row.Table // table whose rows the triggers are sending
 }
 
 func (d *decoder) decode(ctx context.Context, data []byte) error {
@@ -103,7 +103,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// extension reports whether an extension's script runs: it runs again where the extension is created again.
+// extension reports whether an extension's script is running. A restore runs the script again when it creates the extension.
 func (d *decoder) extension() bool { return strings.HasSuffix(d.tag, " EXTENSION") }
 
 func (d *decoder) table(id uint32) (*known, error) {
@@ -148,7 +148,7 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 	return nil
 }
 
-// relation records the columns of a table from here on.
+// relation stores the description of a table for the messages that follow.
 func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessage) error {
 	t := &known{
 		Table: row.Table{Name: row.Name(message.Namespace) + "." + row.Name(message.RelationName), Full: message.ReplicaIdentity == 'f'},
@@ -160,17 +160,17 @@ func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessa
 		t.Key = append(t.Key, c.Flags&1 == 1)
 		t.oids, t.mods = append(t.oids, c.DataType), append(t.mods, c.TypeModifier)
 	}
-	// The catalog may be later than the stream, so the triggers note which columns ever were identity columns. Of a table that is
-	// gone, nothing is known.
+	// The catalog may be newer than the stream, so the triggers record which columns ever were identity columns. Nothing is known about a
+	// table that was dropped.
 	rows, err := d.source.Query(ctx, `
 		SELECT i.name FROM daymill_archive.identity AS i WHERE i.relation = $1
 		UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)`, message.RelationID)
 	if err != nil {
-		return fmt.Errorf("look for identity columns: %w", err)
+		return fmt.Errorf("read the identity columns: %w", err)
 	}
 	always, err := pgx.CollectRows(rows, pgx.RowTo[*string])
 	if err != nil {
-		return fmt.Errorf("look for identity columns: %w", err)
+		return fmt.Errorf("read the identity columns: %w", err)
 	}
 	for _, name := range t.Columns {
 		t.Always = append(t.Always, slices.ContainsFunc(always, func(a *string) bool { return a == nil || *a == name }))
@@ -182,14 +182,14 @@ func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessa
 	return d.create(ctx, t)
 }
 
-// create makes a table whose rows come before the message of the statement that made it. A table that was there stays as it is.
+// create writes the CREATE TABLE of a table whose rows come before the message of its statement. A table that already exists stays as it is.
 func (d *decoder) create(ctx context.Context, t *known) error {
 	columns := make([]string, len(t.Columns))
 	for i, name := range t.Columns {
 		var typeName string
 		err := d.source.QueryRow(ctx, "SELECT pg_catalog.format_type($1, $2)", t.oids[i], t.mods[i]).Scan(&typeName)
 		if err != nil {
-			return fmt.Errorf("ask for a type's name: %w", err)
+			return fmt.Errorf("read a type's name: %w", err)
 		}
 		columns[i] = row.Name(name) + " " + typeName
 	}
@@ -285,7 +285,7 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 	case ddl.KindSQL:
 		d.block(nil, message.SQL)
 	case ddl.KindRows:
-		// Not TRUNCATE, which a foreign key that leads to the table would not let pass.
+		// TRUNCATE would fail if a foreign key references the table.
 		d.block(nil, "DELETE FROM ONLY "+message.Table)
 		d.shipped = &row.Table{Name: message.Table, Columns: message.Columns}
 	case ddl.KindRowsEnd:
@@ -301,7 +301,7 @@ func (d *decoder) lost(reason string) {
 	if d.gap == nil {
 		d.gap = &chain.Gap{From: segment.LSN(d.from), At: d.at.Add(-time.Microsecond).UTC(), Kind: chain.GapSchema, Reason: oneLine(reason)}
 	}
-	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a change of the schema: "+oneLine(reason))+"; END"))
+	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a schema change:  "+oneLine(reason))+"; END"))
 }
 
 // block writes a statement of any form, with the role and the settings that it ran with.
@@ -331,7 +331,7 @@ func (d *decoder) block(settings map[string]string, text string) {
 		b.WriteString("SET LOCAL ROLE " + row.Name(role) + ";\n")
 	}
 	if has {
-		set("search_path", path) // Last: what comes before it names no schema.
+		set("search_path", path) // It is last, because the settings before it use no schema.
 	}
 	tag := "$ddl$"
 	for i := 1; strings.Contains(text, tag); i++ {

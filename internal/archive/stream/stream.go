@@ -2,7 +2,7 @@
 //
 //	slot ──▶ SQL of each transaction ──▶ segment (fsync) ──▶ confirm
 //
-// The stream confirms a position to the server only after everything before it is durable. When it starts, it cuts the last segment off
+// The stream confirms a position to the server only after everything before it is durable. When it starts, it truncates the last segment
 // after its last complete transaction and continues there. So every transaction is in the archive exactly once.
 package stream
 
@@ -34,12 +34,12 @@ const (
 
 	// syncEvery is how long a transaction waits for others to become durable with it.
 	syncEvery = 20 * time.Millisecond
-	// beat is how often an idle stream tells the server how far it is, and quiet how often it writes that down.
+	// beat is how often an idle stream tells the server its position, and quiet how often it writes the position to the segment.
 	beat  = time.Second
 	quiet = 10 * time.Second
-	// rest is how long a segment without transactions is not sealed, where only sealing makes it durable.
+	// rest is how long a segment without transactions stays unsealed, if only sealing makes it durable.
 	rest = time.Hour
-	// closing is how long the last segment may take when the stream is told to stop.
+	// closing is how long sealing the last segment may take when the stream stops.
 	closing = 30 * time.Second
 )
 
@@ -54,7 +54,7 @@ type Config struct {
 
 	Started func()                  // called when the stream runs
 	Sealed  func(seal segment.Seal) // called for each segment
-	// Lost is called when the archive does not have a change of the schema, once the gap is written down.
+	// Lost is called after a gap was recorded because the archive does not have a schema change.
 	Lost func(gap chain.Gap)
 }
 
@@ -64,7 +64,7 @@ var ErrGap = errors.New("transactions are missing in the archive")
 // ErrBusy means that another process reads the slot.
 var ErrBusy = errors.New("another process archives this database")
 
-// settings are what the prelude has, of those that the texts of values depend on: the database, or the role, may have others.
+// settings are the prelude's settings that the texts of values depend on, because the database or the role may have others.
 //
 //nolint:gochecknoglobals // A list.
 var settings = []string{"client_encoding=UTF8", "extra_float_digits=3", "lc_monetary=C", "quote_all_identifiers=off", "search_path=pg_catalog"}
@@ -78,16 +78,16 @@ type reader struct {
 	writer    *segment.Writer
 	decoder   decoder
 	end       pglogrepl.LSN // of the server's WAL
-	dirty     bool          // something is written and not durable
+	dirty     bool          // something was written and is not durable yet
 	open      bool          // a transaction is being written
 	sequences map[string]string
-	moved     bool // transactions since the sequences were written
+	moved     bool // there were transactions since the sequences were written
 	synced    time.Time
 	sealed    time.Time
 	idle      time.Time
 }
 
-// Run archives until ctx is done, which is no error, or something fails.
+// Run archives until ctx is done, and returns nil then, or until an error.
 func Run(ctx context.Context, config Config) (err error) {
 	if config.Size == 0 {
 		config.Size = DefaultSize
@@ -129,7 +129,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := r.start(ctx, archive.Manifest.Slot); err != nil {
 		return err
 	}
-	// The slot has one reader at a time: from here on the files are ours.
+	// The slot has one reader at a time: from here on, only this process writes the files.
 	if err := writer.Cut(cut); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	return errors.Join(err, writer.Close(ctx, err == nil && !r.open))
 }
 
-// begin is where the current chain of segments begins: after a gap, with the base that followed it.
+// begin returns where the current chain of segments begins: after a gap, at the base that followed it.
 func begin(archive chain.Chain) (pglogrepl.LSN, error) {
 	from := archive.Manifest.From
 	for _, gap := range archive.Gaps {
@@ -166,7 +166,7 @@ func begin(archive chain.Chain) (pglogrepl.LSN, error) {
 	return lsn, nil
 }
 
-// check looks whether the slot has everything that the archive does not.
+// check returns ErrGap if the slot does not have all changes that the archive lacks.
 func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) error {
 	system, err := wal.Identify(ctx, config.URL)
 	if err != nil {
@@ -188,7 +188,7 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 	return nil
 }
 
-// start waits for the server to notice that the last reader has died.
+// start starts replication. It waits until the server notices that the previous reader has died.
 func (r *reader) start(ctx context.Context, slot string) error {
 	const tries = 100
 	for try := 1; ; try++ {
@@ -229,7 +229,7 @@ func (r *reader) receive(ctx context.Context) error {
 	defer stop()
 	wake()
 	for {
-		message, err := r.conn.ReceiveMessage(context.Background()) //nolint:contextcheck // The deadline does the same, and costs less.
+		message, err := r.conn.ReceiveMessage(context.Background()) //nolint:contextcheck // The deadline does the same at less cost.
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -294,7 +294,7 @@ func (r *reader) message(ctx context.Context, message pgproto3.BackendMessage) e
 	return nil
 }
 
-// lost writes down that the archive does not have a change of the schema, before the slot is told of it.
+// lost records the gap of a schema change that the archive does not have, before the position is confirmed to the slot.
 func (r *reader) lost(ctx context.Context, gap chain.Gap) error {
 	r.decoder.gap = nil
 	if err := chain.AddGap(ctx, r.config.Store, gap); err != nil {
@@ -306,14 +306,14 @@ func (r *reader) lost(ctx context.Context, gap chain.Gap) error {
 	return nil
 }
 
-// turn is what is done when nothing comes.
+// turn is called when no message arrives.
 func (r *reader) turn(ctx context.Context) error {
 	now := r.config.Clock.Now()
 	if !r.open && !r.dirty && r.end > r.writer.To && now.Sub(r.idle) >= quiet {
 		r.writer.Idle(r.end, now)
 		r.dirty, r.idle = true, now
 	}
-	// Where a segment is durable only once it is sealed, it is sealed when it is old enough.
+	// A segment that is durable only once it is sealed is sealed when it is old enough.
 	if (r.dirty || r.writer.To > r.writer.Durable) && !r.open {
 		return r.sync(ctx)
 	}
@@ -357,7 +357,7 @@ func (r *reader) sync(ctx context.Context) error {
 	return r.status(ctx)
 }
 
-// status confirms to the server what is durable.
+// status confirms the durable position to the server.
 func (r *reader) status(ctx context.Context) error {
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
 		WALWritePosition: r.writer.Durable, WALFlushPosition: r.writer.Durable, WALApplyPosition: r.writer.Durable, ReplyRequested: false,
