@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +60,14 @@ func TestSwappedSource(t *testing.T) {
 		code, text, _ := command(t.Context(), db.URL, verb)
 		require.Equal(t, exitFailed, code, verb)
 		require.Contains(t, text, said, verb)
+	}
+	events := filepath.Join(t.TempDir(), "events.csv")
+	require.NoError(t, os.WriteFile(events, []byte("entity_id,event_type,created_at\n1,view,2026-03-01T12:00:00Z\n"), 0o600))
+	for _, arguments := range [][]string{{"import", events}, {"rollup", "2026-03-01"}, {"verify", "2026-03-01"}} {
+		code, _, stderr := command(t.Context(), db.URL, arguments...)
+		require.Equal(t, exitFailed, code, arguments[0])
+		require.Contains(t, stderr, said, arguments[0])
+		require.Contains(t, stderr, "run `daymill source set` for the table that has the events", arguments[0])
 	}
 	p := start(t, "web", "--database-url", db.URL, "--listen", "127.0.0.1:0")
 	_, page := send(t, "GET", p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`), nil)

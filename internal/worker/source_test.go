@@ -34,3 +34,29 @@ func TestSourceSetDuringRun(t *testing.T) {
 	require.Equal(t, "complete", b.dateState(t, day))
 	b.requireQuiet(t)
 }
+
+// TestSwappedSource gives the source's name to another table. No run counts the wrong table, and after `daymill source set` the
+// date that was requested in the meantime is counted from the new one.
+func TestSwappedSource(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	set := source.Options{Table: "public.raw_events", Entity: "entity_id", Type: "event_type", Time: "created_at"}
+	require.NoError(t, source.Set(t.Context(), b.db.DB, b.db.Installation, set))
+	b.exec(t, `BEGIN;
+		ALTER TABLE public.raw_events RENAME TO raw_events_old;
+		CREATE TABLE public.raw_events (LIKE public.raw_events_old INCLUDING ALL);
+		COMMIT`)
+	b.db.InsertDate(t, day, 100, 40)
+	b.start(t)
+	b.request(t, day)
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND cardinality(errors) > 0)")
+	job := b.job(t, day)
+	require.Contains(t, job.Errors[0].Error, `analytics.events reads public.raw_events_old, but "public"."raw_events"`)
+	require.Zero(t, b.runs(t))
+	require.NoError(t, source.Set(t.Context(), b.db.DB, b.db.Installation, set))
+	_, err := b.app.JobRetry(t.Context(), job.ID)
+	require.NoError(t, err)
+	b.awaitDone(t)
+	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+	require.Equal(t, "complete", b.dateState(t, day))
+}

@@ -15,7 +15,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,8 +136,8 @@ type active struct {
 // Run rolls up one date. When ctx is done, Run lets the current statement end, releases the date so that another run can
 // resume at the cursor, and returns ctx's cause.
 func (r *Runner) Run(ctx context.Context, order Order) (Report, error) {
-	if exists, err := source.Exists(ctx, r.Primary); err != nil || !exists {
-		return Report{Date: order.Date}, cmp.Or(err, source.ErrNone)
+	if err := source.Ready(ctx, r.Primary); err != nil {
+		return Report{Date: order.Date}, err
 	}
 	a := &active{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
 	var err error

@@ -66,7 +66,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	case err != nil:
 		return nil, err
 	case source.Swapped != "":
-		report.addf(Failure, "%s", source.swappedText(source.Swapped)).fix("run `daymill source set` for the table that has the events")
+		report.addf(Failure, "%s", source.swappedText(source.Swapped)).fix(ErrSwapped.Error())
 	case source.HandWritten:
 		report.addf(OK, "analytics.events was written by hand and reads %s", strings.Join(source.Reads, ", "))
 	default:

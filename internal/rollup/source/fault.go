@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -38,23 +39,33 @@ func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installa
 		if err != nil {
 			return err
 		}
-		source, err := recorded(ctx, tx)
-		if err != nil {
-			return err
+		err = checkSwapped(ctx, tx)
+		if errors.Is(err, ErrSwapped) {
+			said = append(said, err.Error())
+			return nil
 		}
-		swapped, err := db.New(tx).SourceSwapped(ctx)
-		if err != nil {
-			return fmt.Errorf("compare the source with the view: %w", err)
-		}
-		if swapped != "" {
-			said = append(said, source.swappedText(swapped)+": run `daymill source set` for the table that has the events")
-		}
-		return nil
+		return err
 	})
 	return said, err
 }
 
 const textMissing = "analytics.events is missing: it was dropped, most likely along with a table (DROP … CASCADE)"
+
+// checkSwapped returns ErrSwapped, with both tables' names, if the source's name now means a different table.
+func checkSwapped(ctx context.Context, tx pgx.Tx) error {
+	swapped, err := db.New(tx).SourceSwapped(ctx)
+	if err != nil {
+		return fmt.Errorf("compare the source with the view: %w", err)
+	}
+	if swapped == "" {
+		return nil
+	}
+	source, err := recorded(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", source.swappedText(swapped), ErrSwapped)
+}
 
 // swappedText says that the source's name now means a different table from the one that the view reads.
 func (s Source) swappedText(reads string) string {

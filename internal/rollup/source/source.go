@@ -31,6 +31,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrHandWritten says that analytics.events differs from what Set creates, so its table is unknown.
 	ErrHandWritten = errors.New("analytics.events was written by hand, or changed after `daymill source set` created it")
+	// ErrSwapped says that the name of the source means another table than the one that analytics.events reads. Its text is the
+	// end of a sentence that names both.
+	ErrSwapped = errors.New("run `daymill source set` for the table that has the events")
 )
 
 func refusef(format string, arguments ...any) error {
@@ -86,6 +89,21 @@ func existsIn(ctx context.Context, tx pgx.Tx) (bool, error) {
 		return false, fmt.Errorf("read analytics.events: %w", err)
 	}
 	return exists, nil
+}
+
+// Ready returns nil if what analytics.events reads is the source. Otherwise it returns ErrNone, or ErrSwapped with both tables'
+// names: what is counted then lacks events.
+func Ready(ctx context.Context, conn *postgres.DB) error {
+	return conn.Tx(ctx, func(tx pgx.Tx) error {
+		exists, err := existsIn(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			return ErrNone
+		}
+		return checkSwapped(ctx, tx)
+	})
 }
 
 // Show returns the source, or ErrNone.

@@ -30,12 +30,15 @@ type TargetColumn struct {
 }
 
 // FindTarget returns the table behind analytics.events. It returns ErrNone if there is none, ErrHandWritten if Set did not create
-// the view, and ErrRefused if the view reads a relation into which rows cannot be written, such as a view.
+// the view, ErrSwapped if it reads another table than the source, and ErrRefused if the view reads a relation into which rows cannot be written, such as a view.
 func FindTarget(ctx context.Context, conn *postgres.DB) (Target, error) {
 	var target Target
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
 		source, err := show(ctx, tx)
 		if err != nil {
+			return err
+		}
+		if err := checkSwapped(ctx, tx); err != nil {
 			return err
 		}
 		if source.HandWritten {

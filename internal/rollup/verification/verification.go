@@ -119,8 +119,8 @@ type verification struct {
 
 // Verify verifies one date. It returns ctx's cause soon after ctx is done; then it has recorded nothing.
 func (v *Verifier) Verify(ctx context.Context, order Order) (Result, error) {
-	if exists, err := source.Exists(ctx, v.Primary); err != nil || !exists {
-		return Result{}, cmp.Or(err, source.ErrNone)
+	if err := source.Ready(ctx, v.Primary); err != nil {
+		return Result{}, err
 	}
 	one := &verification{
 		Verifier: v, order: order, pacer: &pace.Pacer{Clock: v.Clock, Pace: v.Options.Pace},
