@@ -68,26 +68,29 @@ func (c *backfillStartCmd) Run(ctx context.Context, a *app) error {
 	if c.InFlight < 1 {
 		return usageError{backfill.ErrInFlight}
 	}
-	if c.DryRun {
-		return c.preview(ctx, a, db, plan)
+	dates, err := backfill.Preview(ctx, db, plan)
+	if err != nil {
+		return err
 	}
-	var id, dates int64
+	if c.DryRun {
+		return c.preview(ctx, a, db, plan, dates)
+	}
+	if err := c.printLosses(ctx, a, db, dates); err != nil {
+		return err
+	}
+	var id, started int64
 	err = db.Tx(ctx, func(tx pgx.Tx) (err error) {
-		id, dates, err = backfill.Start(ctx, tx, plan)
+		id, started, err = backfill.Start(ctx, tx, plan)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	a.printf("backfill %d started: %s; watch it with `daymill backfill show %d`\n", id, plural(dates, "date"), id)
+	a.printf("backfill %d started: %s; watch it with `daymill backfill show %d`\n", id, plural(started, "date"), id)
 	return nil
 }
 
-func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB, plan backfill.Plan) error {
-	dates, err := backfill.Preview(ctx, db, plan)
-	if err != nil {
-		return err
-	}
+func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB, plan backfill.Plan, dates []date.Date) error {
 	cost, err := estimate.Dates(ctx, db, a.clock(), dates)
 	if err != nil {
 		return err
@@ -97,29 +100,34 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 		about = fmt.Sprintf("about %s events, about %s", number(cost.Events),
 			duration(cost.Alongside(plan.InFlight, plan.Pause, len(dates))))
 	}
-	survey, err := protection.Look(ctx, db, db, a.clock(), dates, surveyTime)
-	if err != nil {
+	if err := c.printLosses(ctx, a, db, dates); err != nil {
 		return err
 	}
-	a.printLosses(survey, plan.Erase)
 	a.printf("%s of %s, %s; nothing was started\n", plural(int64(len(dates)), "date"), plan.Range, about)
 	return nil
 }
 
-// surveyTime limits how long a preview counts events of complete dates.
+// surveyTime limits how long a verb counts events of complete dates before it starts a backfill, or prints what it would do.
 const surveyTime = 30 * time.Second
 
 // printLosses prints the dates that have fewer events than their last run counted, and what happens to them.
-func (a *app) printLosses(survey protection.Survey, erase bool) {
+func (c *backfillStartCmd) printLosses(ctx context.Context, a *app, db *postgres.DB, dates []date.Date) error {
+	survey, err := protection.Look(ctx, db, db, a.clock(), dates, surveyTime)
+	if err != nil {
+		return err
+	}
 	const most = 20
 	for i, loss := range survey.Losses {
 		if i == most {
 			a.printf("and %s more\n", plural(int64(len(survey.Losses)-most), "date"))
 			break
 		}
-		becomes := "it would be left unchanged; with --erase the metrics of %s would be erased\n"
-		if erase {
+		becomes := "it stays unchanged; with --erase the metrics of %s would be erased\n"
+		switch {
+		case c.Erase && c.DryRun:
 			becomes = "the metrics of %s would be erased\n"
+		case c.Erase:
+			becomes = "the metrics of %s will be erased\n"
 		}
 		a.printf("%s: %s, and its last run counted %s: "+becomes, loss.Date, plural(loss.Counted, "event"), number(loss.Recorded),
 			number(loss.Erased()))
@@ -127,6 +135,7 @@ func (a *app) printLosses(survey protection.Survey, erase bool) {
 	if survey.Uncounted > 0 {
 		a.printf("the time limit ran out before the events of %s were counted\n", plural(int64(survey.Uncounted), "date"))
 	}
+	return nil
 }
 
 type backfillListCmd struct {
