@@ -74,7 +74,14 @@ func connectCause(config *pgx.ConnConfig, err error) string {
 	}
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// oneLine returns the driver's text in one line, and what to do if the driver does not say it.
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if text == "server refused TLS connection" { // The driver has no error value for it.
+		return "the server has no TLS: switch ssl on there, or write sslmode=disable in the URL"
+	}
+	return text
+}
 
 // Code returns the SQLSTATE of an error from the server, or "".
 func Code(err error) string {

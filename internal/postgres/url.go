@@ -105,7 +105,7 @@ func isURL(text string) bool {
 
 // mistake says which part of a URL is wrong, and what to write instead.
 func mistake(text string) string {
-	const encoded = "; in a user, password or database, write : / ? # [ ] @ and % as %3A %2F %3F %23 %5B %5D %40 and %25"
+	const encoded = "; in a user, password or database, write : / ? # [ ] @ % and a space as %3A %2F %3F %23 %5B %5D %40 %25 and %20"
 	switch scheme, _, has := strings.Cut(text, "://"); {
 	case strings.HasPrefix(text, "jdbc:"):
 		return "it begins with jdbc:, which is for Java: " + urlForm
@@ -122,7 +122,7 @@ func mistake(text string) string {
 	case errors.As(err, &escape):
 		return "a % in it is not followed by two hexadecimal digits" + encoded
 	case err != nil:
-		return "its host and port are not as in host:5432" + encoded
+		return "its host and port are not as in host:5432, or a character before them is not encoded" + encoded
 	}
 	if port := parsed.Port(); port != "" && !isPort(port) {
 		return "its port is not a number from 1 to 65535" + encoded

@@ -23,6 +23,7 @@ func TestURLMistakes(t *testing.T) {
 		"OtherDatabase":  {"mysql://u:hunter2@h/x", "does not begin with postgres://"},
 		"Password":       {"postgres://u:hunter2%zz@h/x", "%25"},
 		"Service":        {"postgres://u:hunter2@h/x?service=nowhere", "service file"},
+		"Space":          {"postgres://u:hunter2 x@h/x", "a character before them is not encoded; in a user, password or database, write : / ? # [ ] @ % and a space"},
 		"SSLMode":        {"postgres://u:hunter2@h/x?sslmode=bogus", "verify-full"},
 		"SSLModeKeyword": {"host=h password=hunter2 sslmode=bogus", "verify-full"},
 		"Text":           {"hunter2", "postgres://user:password@host:5432/database"},
