@@ -137,9 +137,12 @@ ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt ui
 endif
 
+# internal/tools/wrapnil finds errors that are wrapped and may be nil.
 .PHONY: lint
 lint: vuln ## Run the linters, including gosec, and vuln.
 	go vet ./...
+	go -C internal/tools build -o $(CURDIR)/bin/wrapnil ./wrapnil
+	go vet -vettool=bin/wrapnil ./...
 	$(TOOL) golangci-lint run ./...
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui

@@ -206,7 +206,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, wit
 		defer cancel()
 		stopped <- server.Shutdown(stop)
 	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	err := <-stopped

@@ -159,16 +159,16 @@ func environment() []string {
 // while the server is stopped.
 func freePort() (int, error) {
 	const first, count, tries = 15_000, 15_000, 100
-	var err error
-	for range tries {
+	for try := 1; ; try++ {
 		port := first + rand.IntN(count)
-		var listener net.Listener
-		listener, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err == nil {
 			return port, listener.Close()
 		}
+		if try == tries {
+			return 0, fmt.Errorf("find a free port: %w", err)
+		}
 	}
-	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 func fileSize(path string) (int64, error) {

@@ -62,8 +62,11 @@ func columnsOf(t table.Table, column func(name string, isKey bool) (string, bool
 // keyObject returns a key as a JSON object with the names of its columns in the target, in the key's order.
 func keyObject(t table.Table, column func(name string, isKey bool) (string, bool), document string) (json.RawMessage, error) {
 	var values []json.RawMessage
-	if err := json.Unmarshal([]byte(document), &values); err != nil || len(values) != len(t.Key) {
+	if err := json.Unmarshal([]byte(document), &values); err != nil {
 		return nil, fmt.Errorf("read a key: %w", err)
+	}
+	if len(values) != len(t.Key) {
+		return nil, fmt.Errorf("read a key: it has %d values, and the key of %s has %d columns", len(values), t, len(t.Key))
 	}
 	object := []byte("{")
 	for i, name := range t.Key {

@@ -91,7 +91,9 @@ func (j *jsonRows) parse(line []byte, into *row) error {
 	}
 	if !json.Valid(line) { // gjson does not check this.
 		var ignored json.RawMessage
-		return fmt.Errorf("the line is not JSON: %w", json.Unmarshal(line, &ignored))
+		if err := json.Unmarshal(line, &ignored); err != nil { // It says where.
+			return fmt.Errorf("the line is not JSON: %w", err)
+		}
 	}
 	object := gjson.ParseBytes(line)
 	if !object.IsObject() {

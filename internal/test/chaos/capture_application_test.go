@@ -142,6 +142,9 @@ func (a *application) settle(ctx context.Context, x *captureTrial) {
 		for i, gid := range prepared {
 			x.note(a.admin(ctx, []string{"COMMIT", "ROLLBACK"}[i%2]+" PREPARED '"+gid+"'"))
 		}
+		if err == nil {
+			err = fmt.Errorf("there were still %d", len(prepared))
+		}
 		sleep(ctx, 100*time.Millisecond)
 	}
 	x.fatal(fmt.Errorf("end prepared transactions: %w", err))

@@ -393,6 +393,9 @@ func (x *captureTrial) until(ctx context.Context, sql string) error {
 		if err == nil && is {
 			return nil
 		}
+		if err == nil {
+			err = errors.New("false")
+		}
 		if within := max(patience, x.patience); time.Since(begun) > within {
 			return fmt.Errorf("after %s it is still not so (%w): %s", within, err, sql)
 		}

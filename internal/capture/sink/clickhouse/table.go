@@ -239,8 +239,11 @@ func names(object json.RawMessage) ([]string, error) {
 	if len(object) == 0 || err == nil && token == nil {
 		return nil, nil
 	}
-	if err != nil || token != json.Delim('{') {
-		return nil, fmt.Errorf("it is not a JSON object: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("it is not JSON: %w", err)
+	}
+	if token != json.Delim('{') {
+		return nil, fmt.Errorf("it is not a JSON object, but begins with %v", token)
 	}
 	var found []string
 	for decoder.More() {
