@@ -60,12 +60,13 @@ func TestLogin(t *testing.T) {
 		*site
 
 		key []byte
+		ada door.Account
 	}
 	setup := func(t *testing.T) *testBundle {
 		t.Helper()
 		key := []byte(strings.Repeat("k", 32))
 		ada := account(t, "ada", door.Editor, adaPassword)
-		return &testBundle{key: key, site: serve(t, database(t), func(c *ui.Config) {
+		return &testBundle{key: key, ada: ada, site: serve(t, database(t), func(c *ui.Config) {
 			c.SessionKey, c.Access.Accounts = key, []door.Account{ada}
 		})}
 	}
@@ -193,7 +194,7 @@ func TestLogin(t *testing.T) {
 		s := setup(t)
 		for _, next := range []string{
 			"//evil.example/", "https://evil.example/", `/\evil.example`, "javascript:alert(1)", "/login", "/login/oidc", "dates", "", "/\t/evil.example",
-			"http:evil.example", "%2f%2fevil.example",
+			"http:evil.example", "%2f%2fevil.example", "////evil.example/",
 		} {
 			answer, _ := s.login(t, "ada", adaPassword, next)
 			require.Equal(t, "/", answer.header.Get("Location"), next)
@@ -212,17 +213,20 @@ func TestLogin(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		_, cookie := s.login(t, "admin", adminPassword, "")
-		ada := account(t, "ada", door.Editor, adaPassword)
-		for name, change := range map[string]func(c *ui.Config){
-			"Account":  func(c *ui.Config) { c.Access.Accounts = nil },
-			"Key":      func(c *ui.Config) { c.SessionKey = []byte("another") },
-			"Password": func(c *ui.Config) { c.Access.AdminPassword = "another password" },
+		for name, c := range map[string]struct {
+			change func(c *ui.Config)
+			status int
+		}{
+			"Account":  {func(c *ui.Config) { c.Access.Accounts = nil }, http.StatusSeeOther},
+			"Key":      {func(c *ui.Config) { c.SessionKey = []byte("another") }, http.StatusSeeOther},
+			"Nothing":  {func(*ui.Config) {}, http.StatusOK},
+			"Password": {func(c *ui.Config) { c.Access.AdminPassword = "another password" }, http.StatusSeeOther},
 		} {
-			other := serve(t, s.db, func(c *ui.Config) {
-				c.SessionKey, c.Access.Accounts = s.key, []door.Account{ada}
-				change(c)
+			other := serve(t, s.db, func(config *ui.Config) {
+				config.SessionKey, config.Access.Accounts = s.key, []door.Account{s.ada}
+				c.change(config)
 			})
-			require.Equal(t, http.StatusSeeOther, other.browse(t, http.MethodGet, "/", "", cookie).status, name)
+			require.Equal(t, c.status, other.browse(t, http.MethodGet, "/", "", cookie).status, name)
 		}
 	})
 

@@ -149,7 +149,8 @@ func TestRunLocked(t *testing.T) {
 	}
 }
 
-// Each COPY takes longer than a batch should, whatever it brings, as into a distributed table.
+// Each COPY takes longer than a batch should, whatever it brings, as into a distributed table. Batches that shrink because of
+// that end at three rows, which is thousands of batches; how many there are otherwise depends on how busy the machine is.
 func TestRunCopyOfFixedCost(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -161,7 +162,7 @@ func TestRunCopyOfFixedCost(t *testing.T) {
 	figures, _ := b.rolled(t, b.db.URL)
 	recount := pgtest.RequireExact(t, b.db)
 	require.EqualValues(t, 40_000, recount.Events)
-	require.Less(t, figures.Batches, 80)
+	require.Less(t, figures.Batches, 400)
 }
 
 // Connections are cut while a COMMIT is on its way, before or after the server has seen it: the run takes another and goes
