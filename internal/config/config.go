@@ -104,7 +104,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 	for _, s := range file.Sinks {
 		at := &yaml.Node{Line: s.Line, Column: s.Column}
 		if s.Name != "" && seen[s.Name] {
-			p.Wrongf(at, "there is another sink %q: give each a name of its own", s.Name)
+			p.Wrongf(at, "there is another sink %q: give each a different name", s.Name)
 		}
 		seen[s.Name] = true
 		if _, has := file.Databases[s.Database]; !has {

@@ -124,7 +124,7 @@ sinks:
 		`daymill.yaml:5:3: capture has no "table": did you mean tables?`,
 		`daymill.yaml:6:27: the pattern of tables cannot be read: "a.b.c" has more than a schema and a table: put names with a dot into double quotes`,
 		`daymill.yaml:8:26: there is no kind "serch": use webhook, redis, search, postgres, clickhouse, kafka, nats, poll`,
-		`daymill.yaml:9:5: there is another sink "search": give each a name of its own`,
+		`daymill.yaml:9:5: there is another sink "search": give each a different name`,
 		`daymill.yaml:9:26: say which index: index: orders`,
 		`daymill.yaml:10:37: write the name of an environment variable, such as $REDIS_URL: settings are stored, so they must not contain secrets`,
 		`daymill.yaml:10:74: the template cannot be used: {{range is not allowed: use if, with, fields and functions`,

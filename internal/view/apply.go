@@ -27,24 +27,24 @@ const (
 	StepKeep    = "keep"
 )
 
-// replayed is how far before the head of the log a new view begins: a transaction may be in the log before others see its rows.
+// replayed is how many positions before the head of the log a new view begins, because a transaction may be in the log before its rows are visible.
 const replayed = 10_000
 
 // asked says who requested something.
 type asked = audit.Who
 
-// Step is what applying a definition does.
+// Step is what Apply does for one definition.
 type Step struct {
 	Verb string `json:"verb"`
 	View string `json:"view"`
 	Why  string `json:"why,omitempty"`
-	// Notes are what is worth knowing, such as an index that is missing.
+	// Notes are hints, such as a missing index.
 	Notes []string `json:"notes,omitempty"`
 
 	plan *plan.Plan
 }
 
-// Plan says what applying definitions would do. An error is of type document.Mistakes where the definitions are to blame.
+// Plan returns what applying definitions would do. The error is of type document.Mistakes if the definitions have mistakes.
 func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) ([]Step, error) {
 	steps := make([]Step, 0, len(definitions))
 	var mistakes document.Mistakes
@@ -80,13 +80,13 @@ func (e *Engine) compare(ctx context.Context, s *Step) error {
 	if errors.Is(err, ErrNone) {
 		var taken bool
 		if err := e.DB.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", plan.Table(s.View)).Scan(&taken); err != nil {
-			return fmt.Errorf("look for table %s: %w", plan.Table(s.View), err)
+			return fmt.Errorf("look up table %s: %w", plan.Table(s.View), err)
 		}
 		if taken {
-			return refusef("there is a table %s that is not Daymill's: drop it, or give the view another name", plan.Table(s.View))
+			return refusef("Daymill did not create the existing table %s: drop it, or give the view another name", plan.Table(s.View))
 		}
 		s.Verb = StepCreate
-		s.Why = fmt.Sprintf("%d columns of %d tables; built in chunks while changes flow", len(visible(s.plan)), len(s.plan.Sources))
+		s.Why = fmt.Sprintf("%d columns of %d tables; built in chunks, while changes continue", len(visible(s.plan)), len(s.plan.Sources))
 		return nil
 	}
 	if err != nil {
@@ -121,7 +121,7 @@ func visible(p *plan.Plan) []plan.Output {
 	return slices.DeleteFunc(slices.Clone(p.Outputs), func(o plan.Output) bool { return o.Hidden })
 }
 
-// differences says in words what changes, and how it is done.
+// differences describes the changes between two plans, and how they are made.
 func differences(before, after *plan.Plan) string {
 	var added, dropped, changed []string
 	find := func(p *plan.Plan, name string) (plan.Output, bool) {
@@ -157,16 +157,16 @@ func differences(before, after *plan.Plan) string {
 	if len(parts) == 0 {
 		parts = []string{"joins, conditions or indexes differ"}
 	}
-	return strings.Join(parts, "; ") + "; a new table is built in chunks, and takes the place of the old one by a rename"
+	return strings.Join(parts, "; ") + "; a new table is built in chunks, and then replaces the old one by a rename"
 }
 
-// Notes are what makes refreshes slow: a column that joins compare, or by which changes are looked for, without an index.
+// Notes returns what makes refreshes slow: columns without an index that joins compare, or by which changed rows are found.
 func (e *Engine) Notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 	var notes []string
 	for i, source := range p.Sources {
 		on, names, cost := e.DB, p.Joined(i), "refreshes"
-		if source.Mirror != "" { // Its copy has indexes for joins.
-			names, cost = nil, "each look for changes"
+		if source.Mirror != "" { // The mirror has indexes for joins.
+			names, cost = nil, "each poll for changes"
 		}
 		if changed := p.Definition.Tables[i].Changed; changed != "" {
 			var err error
@@ -182,7 +182,7 @@ func (e *Engine) Notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 				SELECT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = $1 AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = $2)`,
 				source.OID, column.Number).Scan(&has)
 			if err != nil {
-				return nil, fmt.Errorf("look for indexes: %w", err)
+				return nil, fmt.Errorf("read the indexes: %w", err)
 			}
 			if !has {
 				table := pgx.Identifier{source.Schema, source.Name}.Sanitize()
@@ -194,7 +194,7 @@ func (e *Engine) Notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 	return notes, nil
 }
 
-// Apply carries out a plan, each view in a transaction of its own.
+// Apply carries out a plan, with one transaction per view.
 func (e *Engine) Apply(ctx context.Context, steps []Step, who audit.Who) error {
 	for _, s := range steps {
 		if s.Verb == StepKeep {
@@ -221,7 +221,7 @@ func (e *Engine) Apply(ctx context.Context, steps []Step, who audit.Who) error {
 func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) error {
 	id, err := db.New(tx).ViewInsert(ctx, s.View)
 	if err != nil {
-		return fmt.Errorf("make view %s: %w", s.View, err)
+		return fmt.Errorf("create view %s: %w", s.View, err)
 	}
 	if err := e.consumers(ctx, tx, View{ID: id, Name: s.View}, s.plan, who); err != nil {
 		return err
@@ -235,7 +235,7 @@ func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) e
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "create view", Target: s.View})
 }
 
-// replace builds another table for a view. One that is being built is given up.
+// replace builds a new table for a view. It gives up a table that is still being built.
 func (e *Engine) replace(ctx context.Context, tx pgx.Tx, existing View, made *plan.Plan, who audit.Who) (task int64, err error) {
 	if err := lock(ctx, tx, existing.ID); err != nil {
 		return 0, err
@@ -271,7 +271,7 @@ func (e *Engine) replace(ctx context.Context, tx pgx.Tx, existing View, made *pl
 	return task, audit.Record(ctx, tx, audit.Entry{Who: who, Action: "rebuild view", Target: existing.Name})
 }
 
-// consumers makes the consumers of a view's streams that it does not have yet.
+// consumers creates the missing consumers for a view's streams.
 func (e *Engine) consumers(ctx context.Context, tx pgx.Tx, v View, p *plan.Plan, who audit.Who) error {
 	for _, name := range p.Definition.Databases() {
 		if name == definition.App {
@@ -344,7 +344,7 @@ func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task 
 	return task, err
 }
 
-// ask inserts a task for the tables of a view.
+// ask inserts tasks for the tables of a view.
 func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, params db.ViewTaskInsertParams) (tasks []int64, err error) {
 	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		v, err := Get(ctx, tx, name)
@@ -365,9 +365,9 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 				return fmt.Errorf("insert a task: %w", err)
 			}
 			tasks = append(tasks, id)
-			if params.Kind == TaskBuild { // What is read by schedule is read again as well.
+			if params.Kind == TaskBuild { // Tables that are read on a schedule are read again, too.
 				if err := db.New(tx).ViewTaskSoon(ctx, version.ID); err != nil {
-					return fmt.Errorf("have tables read: %w", err)
+					return fmt.Errorf("request that tables are read: %w", err)
 				}
 			}
 		}
@@ -379,11 +379,11 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 	return tasks, err
 }
 
-// Refresh asks for a refresh of the rows of some root keys; of all rows if there are none.
+// Refresh requests a refresh of the rows of some root keys; of all rows if there are none.
 func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who audit.Who) ([]int64, error) {
 	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
 	if keys == nil {
-		params.Kind = TaskBuild // In place: a table that is served stays.
+		params.Kind = TaskBuild // In place: the table that serves stays.
 		return e.ask(ctx, name, "refresh view", who, params)
 	}
 	var err error
@@ -393,7 +393,7 @@ func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who 
 	return e.ask(ctx, name, "refresh view", who, params)
 }
 
-// Verify asks for a comparison of all rows with the SELECT.
+// Verify requests a comparison of all rows with the SELECT.
 func (e *Engine) Verify(ctx context.Context, name string, repair bool, who audit.Who) ([]int64, error) {
 	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair})
 }
@@ -448,7 +448,7 @@ func (e *Engine) Remove(ctx context.Context, name string, who audit.Who) error {
 		if err != nil {
 			return err
 		}
-		// The consumers first, as a worker takes them: its shard, and then the view.
+		// Remove the consumers first: a worker also locks the shard first, and then the view.
 		err = eachConsumer(ctx, tx, v, func(name string) error { return consumer.Remove(ctx, tx, name, who) })
 		if err == nil {
 			err = lock(ctx, tx, v.ID)

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// capture tells streams which tables views need, in the caller's transaction. Whatever else they capture stays.
+// capture tells streams which tables views need, in the caller's transaction. It does not change what else they capture.
 func (e *Engine) capture(ctx context.Context, tx pgx.Tx) error {
 	views, err := List(ctx, tx)
 	if err != nil {
@@ -60,19 +60,19 @@ func (e *Engine) capture(ctx context.Context, tx pgx.Tx) error {
 		streams = []string{}
 	}
 	if err := queries.ViewStreamNone(ctx, streams); err != nil {
-		return fmt.Errorf("say what streams capture for views: %w", err)
+		return fmt.Errorf("set what streams capture for views: %w", err)
 	}
 	return nil
 }
 
-// variable is the environment variable of a database. It is remembered for other processes.
+// variable returns the environment variable of a database. It is stored for other processes.
 func (e *Engine) variable(ctx context.Context, tx pgx.Tx, name string) (string, error) {
 	url, err := e.Databases.Variable(ctx, name)
 	if err != nil {
 		return "", err
 	}
 	if err := db.New(tx).ViewDatabaseUpsert(ctx, db.ViewDatabaseUpsertParams{Name: name, Variable: url}); err != nil {
-		return "", fmt.Errorf("remember where database %s is: %w", name, err)
+		return "", fmt.Errorf("store the variable of database %s: %w", name, err)
 	}
 	return url, nil
 }

@@ -16,8 +16,8 @@ type Databases struct {
 	DB     *postgres.DB // the target
 	URL    string       // of DB
 	Lookup func(name string) (string, bool)
-	// Variables are the environment variables of databases, each as $NAME, by the names of the databases. Those that were
-	// applied before are known without it.
+	// Variables are the environment variables of databases, each as $NAME, by the names of the databases. Databases that were applied
+	// before are known without it.
 	Variables map[string]string
 
 	mu   sync.Mutex
@@ -56,7 +56,7 @@ func (d *Databases) Open(ctx context.Context, name string) (opened *postgres.DB,
 	return opened, false, nil
 }
 
-// Variable is the environment variable with the URL of a database, as $NAME.
+// Variable returns the environment variable with the URL of a database, as $NAME.
 func (d *Databases) Variable(ctx context.Context, name string) (string, error) {
 	if variable, has := d.Variables[name]; has {
 		return variable, nil
@@ -77,11 +77,11 @@ func (d *Databases) Variable(ctx context.Context, name string) (string, error) {
 			names = append(names, other)
 		}
 	}
-	return "", fmt.Errorf("there is no database %q: there are %s; add it to databases in daymill.yaml, as {%s: $%s_URL}",
+	return "", fmt.Errorf("there is no database %q, only %s: add it to databases in daymill.yaml, as {%s: $%s_URL}",
 		name, strings.Join(names, ", "), name, strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
-// Close closes what was opened.
+// Close closes the databases that were opened.
 func (d *Databases) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,7 +91,7 @@ func (d *Databases) Close() {
 	d.open = nil
 }
 
-// same reports whether two URLs lead to one database.
+// same reports whether two URLs lead to the same database.
 func same(url, other string) bool {
 	a, errA := postgres.ParseURL(url)
 	b, errB := postgres.ParseURL(other)

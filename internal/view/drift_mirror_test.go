@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestDriftMirrored: drift of a table in another database is followed as well, with its mirror.
+// TestDriftMirrored: the view and the mirror also follow drift of a table in another database.
 func TestDriftMirrored(t *testing.T) {
 	t.Parallel()
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
@@ -66,7 +66,7 @@ tables:
 		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.EqualError(t, err, "column mood of teams is of type public.mood, which the database of the view does not have: create the type there, or leave the column out")
 		crm("UPDATE public.teams SET size = 6 WHERE id = 1")
-		require.Equal(t, []string{"ann red 6", "bob blue 4", "cat - -"}, staff(t, b), "the view goes on")
+		require.Equal(t, []string{"ann red 6", "bob blue 4", "cat - -"}, staff(t, b), "the view continues")
 		b.exec(t, "CREATE TYPE public.mood AS ENUM ('glad')")
 		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
@@ -109,7 +109,7 @@ tables:
 		report, err := b.view(t, "staff").Report(t.Context(), b.DB.DB)
 		require.NoError(t, err)
 		require.Equal(t, []any{"paused", 1}, []any{report.State, report.OpenDrift})
-		require.Equal(t, []string{"red"}, b.rows(t, "SELECT team::text FROM views.staff WHERE id = 1"), "it stays as it is")
+		require.Equal(t, []string{"red"}, b.rows(t, "SELECT team::text FROM views.staff WHERE id = 1"), "the table does not change")
 		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
 		crm("UPDATE public.teams SET title = 8 WHERE id = 2")

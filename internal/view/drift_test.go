@@ -28,7 +28,7 @@ func (b *testBundle) drift(t *testing.T) []string {
 	return b.rows(t, "SELECT kind || ' ' || state || ': ' || sentence FROM view.drift ORDER BY id")
 }
 
-// TestDrift: what can be followed is followed while changes flow; for the rest the view says what it needs.
+// TestDrift: a view follows drift if nothing is lost, while changes continue. Otherwise it says what it needs.
 func TestDrift(t *testing.T) {
 	t.Parallel()
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
@@ -86,7 +86,7 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		require.Equal(t, []string{"renamed open: column name of people is called full_name now"}, b.drift(t))
 		require.Equal(t, "column name of people is called full_name now", b.view(t, "staff").PausedBecause)
 		require.NoError(t, b.engine.Maintain(t.Context()))
-		require.Len(t, b.drift(t), 1, "it is told once")
+		require.Len(t, b.drift(t), 1, "it is reported once")
 		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
 		change(t, b)
@@ -107,7 +107,7 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		b.exec(t, "ALTER TABLE public.people DROP COLUMN team_id")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, "column team_id of people was dropped, and the view cannot be made without it: change the definition", b.view(t, "staff").PausedBecause)
-		require.Len(t, b.rows(t, "SELECT name FROM views.staff"), 3, "it stays as it is")
+		require.Len(t, b.rows(t, "SELECT name FROM views.staff"), 3, "the table does not change")
 	})
 
 	t.Run("KeyChanged", func(t *testing.T) {

@@ -27,7 +27,7 @@ tables:
   - {table: orders, left: true, join: {id: customer_id}, columns: [{id: order_id}, at]}
   - {table: lines, left: true, to: orders, join: {id: order_id}, columns: [line, item]}`
 
-// TestFaults: what goes wrong in tools of this kind does not go wrong here.
+// TestFaults: known faults of similar tools do not occur here.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, sql string, definitions ...string) *testBundle {
@@ -122,7 +122,7 @@ func TestFaults(t *testing.T) {
 		b.quiet(t)
 		b.exact(t, evil)
 		require.Equal(t, []string{evil, "v"}, []string{b.rows(t, "SELECT m FROM views."+ident)[0], b.rows(t, "SELECT j FROM views."+ident)[0]})
-		require.Empty(t, b.rows(t, "SELECT id::text FROM public.victim"), "it is still there")
+		require.Empty(t, b.rows(t, "SELECT id::text FROM public.victim"), "the table still exists")
 	})
 
 	t.Run("PasswordsAreInNoMessage", func(t *testing.T) {
@@ -170,7 +170,7 @@ type panicking struct{ testing.TB }
 func (*panicking) FailNow()              { panic("it failed") }
 func (*panicking) Errorf(string, ...any) {}
 
-// TestExpressions: an expression is one of the table's own columns, and can reach nothing else.
+// TestExpressions: an expression can use only the columns of its own table.
 func TestExpressions(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop)
@@ -187,12 +187,12 @@ func TestExpressions(t *testing.T) {
 	_, err := b.engine.Plan(t.Context(), read(t, `{"name": "e", "where": "line > 'x'", "tables": [{"table": "lines", "columns": ["item", {"column": "line", "type": "text"}, "lin"]}, {"table": "views.x", "columns": ["a"], "join": {"line": "a"}}]}`))
 	require.EqualError(t, err, `test:1:133: database app has no table views.x, or the role may not see it`)
 	_, err = b.engine.Plan(t.Context(), read(t, `{"name": "e", "where": "line > 'x'", "tables": [{"table": "lines", "columns": ["item", {"column": "line", "type": "text"}, "lin"]}]}`))
-	require.EqualError(t, err, `test:1:1: the where of lines cannot be used: invalid input syntax for type integer: "x"; it is an SQL expression of the table's own columns, whose value depends on nothing else
+	require.EqualError(t, err, `test:1:1: the where of lines cannot be used: invalid input syntax for type integer: "x"; write an SQL expression whose value depends only on the table's own columns
 test:1:88: column line is of type integer, and not text
 test:1:124: table public.lines has no column "lin": it has order_id, line, item`)
 }
 
-// TestManyDependants: a row that many others hang on is refreshed in chunks, as a task; a TRUNCATE as well.
+// TestManyDependants: a change of a row that many rows depend on becomes a task that refreshes them in chunks. So does a TRUNCATE.
 func TestManyDependants(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, `
@@ -214,7 +214,7 @@ func TestManyDependants(t *testing.T) {
 	require.Empty(t, b.rows(t, "SELECT 'x' FROM views.things LIMIT 1"))
 }
 
-// TestRefresh: what was written behind Daymill's back is put right by key, in SQL as well, but not by everybody.
+// TestRefresh: a refresh by key corrects rows that somebody else has changed. It can be requested in SQL, but not by every role.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'ann'), (2, 'bob'), (3, 'cat')")
@@ -260,8 +260,8 @@ func TestSwap(t *testing.T) {
 	b.quiet(t)
 	b.exec(t, "GRANT SELECT ON views.lines TO swap_reader; COMMENT ON TABLE views.lines IS 'it''s ours'")
 	steps := b.apply(t, read(t, strings.Replace(lines, ", item]", ", {column: item, as: thing}]", 1)))
-	require.Equal(t, "adds thing; drops item; a new table is built in chunks, and takes the place of the old one by a rename", steps[0].Why)
-	require.Len(t, b.rows(t, "SELECT coalesce(item, '-') FROM views.lines"), 1, "the old one is served")
+	require.Equal(t, "adds thing; drops item; a new table is built in chunks, and then replaces the old one by a rename", steps[0].Why)
+	require.Len(t, b.rows(t, "SELECT coalesce(item, '-') FROM views.lines"), 1, "the old table still serves")
 	b.exec(t, "INSERT INTO public.customers VALUES (2, 'bob')")
 	b.quiet(t)
 	b.exact(t, "lines")
@@ -272,11 +272,10 @@ func TestSwap(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.engine.Maintain(t.Context()))
 	b.step(t.Context(), t)
-	require.Equal(t, []string{"true"}, b.rows(t, "SELECT (error LIKE '%cannot be replaced, since something is made of it%mine depends on%')::text FROM view.task WHERE state = 'running'"))
+	require.Equal(t, []string{"true"}, b.rows(t, "SELECT (error LIKE '%cannot be replaced, because other objects depend on it%mine depends on%')::text FROM view.task WHERE state = 'running'"))
 }
 
-// TestVisible: the WAL has a transaction before others see its rows, for as long as a synchronous standby does not answer. A
-// view waits for the rows.
+// TestVisible: the WAL has a transaction before its rows are visible, until a synchronous standby answers. A view waits for the rows.
 func TestVisible(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL, shop)
@@ -297,7 +296,7 @@ func TestVisible(t *testing.T) {
 		committed <- err
 	}()
 	b.until(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 'customers')")
-	require.Empty(t, b.rows(t, "SELECT name FROM public.customers"), "nobody sees it")
+	require.Empty(t, b.rows(t, "SELECT name FROM public.customers"), "the row is not visible")
 	require.Panics(t, func() { b.step(t.Context(), &panicking{t}) }, "the view waits")
 	b.exec(t, "SELECT pg_cancel_backend($1)", pid)
 	require.NoError(t, <-committed)

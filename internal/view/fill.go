@@ -14,15 +14,15 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// The first build of a table only inserts: the table has no index yet, and changes that come meanwhile are written down as tasks.
-// That is twice as fast as keeping indexes up to date row by row, above all those of joined keys, whose order is not the root's.
-// When all rows are there, the indexes are made, which blocks nobody since nobody uses the table, then the changes are
-// applied that were written down, and then the table is served.
+// The first build of a table only inserts: the table has no index yet, and changes in the meantime become tasks. That is twice as fast as
+// updating indexes row by row, especially those of joined keys, which are not in the order of the root's. When all rows are there, the
+// build creates the indexes, which blocks nobody because nobody uses the table yet. Then it applies the waiting changes, and then the
+// table serves.
 
-// beatEvery is how often a worker says that it is alive while it makes indexes.
+// beatEvery is how often a worker records that it is alive while it creates indexes.
 const beatEvery = 5 * time.Second
 
-// Larger tables have their indexes from the beginning: making one takes a statement that lasts as long as the table is large, and a
+// Tables with more rows have their indexes from the beginning: the statement that creates an index takes longer for a larger table, and a
 // turn has two minutes.
 const (
 	mostFilled   = 20_000_000
@@ -36,12 +36,12 @@ func (w *worker) fills(ctx context.Context) (bool, error) {
 	}
 	id, err := db.New(w.DB).ViewTaskFiller(ctx, w.version.ID)
 	if err != nil {
-		return false, fmt.Errorf("look which task fills %s: %w", w.version.Table, err)
+		return false, fmt.Errorf("find the task that fills %s: %w", w.version.Table, err)
 	}
 	return id == w.task.ID, nil
 }
 
-// index makes the indexes of a table that is filled.
+// index creates the indexes of a table that is filled.
 func (w *worker) index(ctx context.Context) error {
 	beating, stop := context.WithCancel(ctx)
 	defer stop()
@@ -58,7 +58,7 @@ func (w *worker) index(ctx context.Context) error {
 	return w.filled(ctx)
 }
 
-// beat says that the worker is alive until ctx is done, or another has the task.
+// beat records that the worker is alive, until ctx is done or another worker has the task.
 func (w *worker) beat(ctx context.Context) error {
 	for {
 		if err := w.clock().Sleep(ctx, beatEvery); err != nil {
@@ -70,7 +70,7 @@ func (w *worker) beat(ctx context.Context) error {
 	}
 }
 
-// makeIndexes makes the indexes that are not there yet, each in a transaction of its own.
+// makeIndexes creates the missing indexes, each in its own transaction.
 func (w *worker) makeIndexes(ctx context.Context) error {
 	all := w.version.Plan.CreateIndexes(w.version.Table)
 	next := 0
@@ -88,13 +88,13 @@ func (w *worker) makeIndexes(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("make the indexes of %s: %w", w.version.Table, err)
+			return fmt.Errorf("create the indexes of %s: %w", w.version.Table, err)
 		}
 	}
 	return nil
 }
 
-// filled says that the table can be refreshed from now on.
+// filled records that the table is filled, so changes refresh it from now on.
 func (w *worker) filled(ctx context.Context) error {
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx, w.task.View); err != nil {
@@ -111,28 +111,28 @@ func (w *worker) filled(ctx context.Context) error {
 		if at < 0 {
 			return ErrFenced
 		}
-		versions[at].Plan.Filling = false // Drift may have been followed meanwhile.
+		versions[at].Plan.Filling = false // The view may have followed drift in the meantime.
 		document, err := marshal(versions[at].Plan)
 		if err != nil {
 			return err
 		}
 		if err := db.New(tx).VersionPlan(ctx, db.VersionPlanParams{ID: w.version.ID, Plan: document}); err != nil {
-			return fmt.Errorf("write down that a table is filled: %w", err)
+			return fmt.Errorf("record that a table is filled: %w", err)
 		}
 		if err := db.New(tx).ViewTaskUnhold(ctx, w.version.ID); err != nil {
-			return fmt.Errorf("have changes applied that were written down: %w", err)
+			return fmt.Errorf("release the waiting changes: %w", err)
 		}
 		w.version = versions[at]
 		return nil
 	})
 }
 
-// catchUp works on the refreshes that were written down while the table was filled.
+// catchUp works on the refreshes that waited while the table was filled.
 func (w *worker) catchUp(ctx context.Context) error {
 	for {
 		waiting, err := db.New(w.DB).ViewTaskWaiting(ctx, w.version.ID)
 		if err != nil {
-			return fmt.Errorf("look for changes that wait: %w", err)
+			return fmt.Errorf("find the waiting changes: %w", err)
 		}
 		if len(waiting) == 0 {
 			return nil
@@ -149,15 +149,15 @@ func (w *worker) catchUp(ctx context.Context) error {
 		}
 		after, err := db.New(w.DB).ViewTaskWaiting(ctx, w.version.ID)
 		if err != nil {
-			return fmt.Errorf("look for changes that wait: %w", err)
+			return fmt.Errorf("find the waiting changes: %w", err)
 		}
 		if slices.Equal(waiting, after) {
-			return &waitError{"it waits until changes are applied that came while the table was filled"}
+			return &waitError{"it waits until changes from the time when the table was filled are applied"}
 		}
 	}
 }
 
-// still makes sure that the task is this worker's.
+// still returns an error if this worker no longer has the task.
 func (w *worker) still(ctx context.Context) error {
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence})
@@ -168,10 +168,10 @@ func (w *worker) still(ctx context.Context) error {
 	})
 }
 
-// held is how many keys are written down with one task.
+// held is the maximum number of keys of a waiting task.
 const held = 1000
 
-// hold writes down that rows of a table have changed, until the view's table is filled. The view is locked.
+// hold inserts a task for changed rows of a table, which waits until the view's table is filled. The caller has locked the view.
 func hold(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (err error) {
 	queries := db.New(tx)
 	var document []byte
@@ -186,7 +186,7 @@ func hold(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (err
 	}
 	err = queries.ViewTaskHold(ctx, db.ViewTaskHoldParams{ViewID: v.View, VersionID: v.ID, TableIndex: int32(table), Keys: document}) //nolint:gosec // As above.
 	if err != nil {
-		return fmt.Errorf("write down what has changed: %w", err)
+		return fmt.Errorf("record what has changed: %w", err)
 	}
 	return nil
 }

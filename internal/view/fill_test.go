@@ -9,8 +9,8 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 )
 
-// TestFill: a table has no index while it is filled. What changes meanwhile is applied before the table is served, also where a
-// build was given up halfway, and another one that was asked for meanwhile waits.
+// TestFill: a table has no index while it is filled. Changes in the meantime are applied before the table serves, also if a build was given
+// up halfway, and another build that was requested in the meantime waits.
 func TestFill(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+`; INSERT INTO public.customers SELECT i, 'c' FROM generate_series(1, 20) AS i;
@@ -19,7 +19,7 @@ func TestFill(t *testing.T) {
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, lines))
 
-	// The first build stops after some chunks, and is given up. Nothing changes the first customer, so no refresh would hide that the customer is there twice.
+	// The first build stops after some chunks, and is given up. The first customer never changes, so no refresh would hide duplicate rows of it.
 	half, stop := context.WithCancel(t.Context())
 	first := *b.engine
 	first.Chunk, first.Pace, first.Clock = 1, 1, pauses{do: stop}
@@ -35,7 +35,7 @@ func TestFill(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"it waits until the new table of the view is filled"}, b.rows(t, "SELECT error FROM view.task WHERE id = 3"))
 
-	// The next one fills the table, while rows change that it has and rows that it does not have yet.
+	// The next one fills the table, while rows change that the table already has, and rows that it does not have yet.
 	changed := false
 	second := *b.engine
 	second.Chunk, second.Pace = 1, 1
@@ -50,7 +50,7 @@ func TestFill(t *testing.T) {
 		b.deliver(t)
 		b.exec(t, "UPDATE public.customers SET name = 'twice' WHERE id = 1")
 		b.deliver(t)
-		require.Equal(t, []string{"0 true", "1 true", "2 true"}, b.rows(t, "SELECT table_index || ' ' || (retry_at > now() + interval '1 year') FROM view.task WHERE kind = 'refresh' ORDER BY 1"), "a task each, however many changes")
+		require.Equal(t, []string{"0 true", "1 true", "2 true"}, b.rows(t, "SELECT table_index || ' ' || (retry_at > now() + interval '1 year') FROM view.task WHERE kind = 'refresh' ORDER BY 1"), "one task per table, however many changes")
 	}}
 	for range 100 {
 		if _, err = second.Work(t.Context(), 2); err != nil || len(b.rows(t, "SELECT 'x' FROM view.task WHERE id = 2 AND state = 'done'")) > 0 {
@@ -66,7 +66,7 @@ func TestFill(t *testing.T) {
 	b.exact(t, "lines")
 }
 
-// deliver has views take what has landed, once something has.
+// deliver delivers changes to views, once some have landed.
 func (b *testBundle) deliver(t *testing.T) {
 	t.Helper()
 	var last int

@@ -15,8 +15,8 @@ import (
 	"github.com/daymill/daymill/internal/view"
 )
 
-// TestLock: of two refreshes of one key at the same time, the later one waits for the earlier one, and reads what is there then.
-// Otherwise it would not see the rows that the earlier one has inserted, and leave them beside its own.
+// TestLock: of two refreshes of the same key at the same time, the later one waits for the earlier one, and reads after it. Otherwise it
+// would not see the rows that the earlier one has inserted, and leave them in addition to its own.
 func TestLock(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+`; INSERT INTO public.customers VALUES (1, 'ann'); CREATE TABLE public.gate (is_open boolean);
@@ -56,7 +56,7 @@ func TestLock(t *testing.T) {
 	b.exact(t, "lines")
 }
 
-// pauses is a clock that does something at each pause.
+// pauses is a clock that calls a function at each pause.
 type pauses struct {
 	pace.SystemClock
 
@@ -68,7 +68,7 @@ func (p pauses) Sleep(context.Context, time.Duration) error {
 	return nil
 }
 
-// TestFence: a worker whose task another has taken writes nothing more.
+// TestFence: a worker whose task another worker has taken can no longer write.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers SELECT i, 'c' FROM generate_series(1, 10) AS i")
@@ -86,7 +86,7 @@ func TestFence(t *testing.T) {
 	b.exact(t, "lines")
 }
 
-// TestCapturedFirst: a build waits until changes of its tables are captured: what changed in between would be missing.
+// TestCapturedFirst: a build waits until changes of its tables are captured, because changes before that would be missing.
 func TestCapturedFirst(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'ann')")

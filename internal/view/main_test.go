@@ -55,10 +55,10 @@ type testBundle struct {
 	sources map[string]*pgtest.DB
 }
 
-// marks is a table whose rows say that everything before them has come through.
+// marks creates a table whose rows show that everything before them was delivered.
 const marks = "; CREATE SCHEMA marks; CREATE TABLE marks.mark (id serial PRIMARY KEY)"
 
-// setup makes a database with tables. In mode wal it is in a cluster of the test's own.
+// setup creates a database with tables. In mode wal, the test gets its own cluster.
 func setup(t *testing.T, mode, sql string) *testBundle {
 	t.Helper()
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
@@ -71,7 +71,7 @@ func setup(t *testing.T, mode, sql string) *testBundle {
 	return setupOn(t, database, sql)
 }
 
-// setupOn makes tables in a database.
+// setupOn creates tables in a database.
 func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
 	t.Helper()
 	b := &testBundle{DB: database, urls: map[string]string{}, sources: map[string]*pgtest.DB{definition.App: database}}
@@ -87,7 +87,7 @@ func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
 	return b
 }
 
-// database names a database.
+// database adds a database under a name.
 func (b *testBundle) database(name string, database *pgtest.DB) {
 	b.engine.Databases.Variables[name] = "$" + name
 	b.urls[name] = database.URL
@@ -99,7 +99,7 @@ func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
 	require.NoError(t, err, sql)
 }
 
-// capture starts reading changes of everything, and waits until they are read.
+// capture starts capturing all changes, and waits until they are read.
 func (b *testBundle) capture(t *testing.T, mode string) (stop func()) {
 	t.Helper()
 	return b.own(t, mode, definition.App)
@@ -129,7 +129,7 @@ func (b *testBundle) own(t *testing.T, mode, name string) (stop func()) {
 	return stop
 }
 
-// until waits until a query says true.
+// until waits until a query returns true.
 func (b *testBundle) until(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -139,7 +139,7 @@ func (b *testBundle) until(t *testing.T, sql string, args ...any) {
 	}, time.Minute, 10*time.Millisecond, "%s\n%v", sql, args)
 }
 
-// read reads definitions of a text.
+// read parses definitions.
 func read(t *testing.T, text string) []definition.Definition {
 	t.Helper()
 	definitions, err := definition.Parse("test", []byte(text))
@@ -163,7 +163,7 @@ func (b *testBundle) apply(t *testing.T, definitions []definition.Definition) []
 	return steps
 }
 
-// step delivers what there is once, and works on what is due. It reports whether there was something to do.
+// step delivers the available changes once, and works on due tasks. It reports whether there was anything to do.
 func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 	t.Helper()
 	some := b.consume(ctx, t)
@@ -177,7 +177,7 @@ func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 	return some
 }
 
-// consume delivers what there is once, and reports whether there was something.
+// consume delivers the available changes once, and reports whether there were any.
 func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
 	t.Helper()
 	some := false
@@ -197,7 +197,7 @@ func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
 			DB: b.DB.DB, Log: captureLog{}, Sink: opened, Filter: all, Consumer: c.Consumer, Once: true,
 		})
 		if errors.Is(err, consumer.ErrPaused) {
-			continue // Since it was listed.
+			continue // It was removed since it was listed.
 		}
 		require.NoError(t, err)
 		require.NoError(t, result.Err)
@@ -206,7 +206,7 @@ func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
 	return some
 }
 
-// quiet waits until everything that has happened has come through.
+// quiet waits until all changes so far are delivered and all tasks are done.
 func (b *testBundle) quiet(t *testing.T) {
 	t.Helper()
 	for name, source := range b.sources {
@@ -220,9 +220,9 @@ func (b *testBundle) quiet(t *testing.T) {
 				_, err = source.Exec(t.Context(), "INSERT INTO marks.mark DEFAULT VALUES")
 			}
 			return err == nil && landed >= last
-		}, time.Minute, 50*time.Millisecond, "changes of %s do not come", name)
+		}, time.Minute, 50*time.Millisecond, "changes of %s do not arrive", name)
 	}
-	require.NoError(t, b.engine.Maintain(t.Context())) // It makes up for gaps.
+	require.NoError(t, b.engine.Maintain(t.Context())) // It repairs gaps.
 	for b.step(t.Context(), t) {
 		continue
 	}
@@ -235,7 +235,7 @@ func (b *testBundle) view(t *testing.T, name string) view.View {
 	return v
 }
 
-// serving is the table that is served.
+// serving returns the table that serves.
 func (b *testBundle) serving(t *testing.T, name string) view.Version {
 	t.Helper()
 	versions, err := view.Versions(t.Context(), b.DB.DB, b.view(t, name).ID)
@@ -244,12 +244,12 @@ func (b *testBundle) serving(t *testing.T, name string) view.Version {
 	if at < 0 {
 		tasks, err := view.Tasks(t.Context(), b.DB.DB, b.view(t, name).ID, 10)
 		require.NoError(t, err)
-		require.Fail(t, "nothing is served", "%+v", tasks)
+		require.Fail(t, "no table serves", "%+v", tasks)
 	}
 	return versions[at]
 }
 
-// exact fails unless a view's table is its SELECT, row for row.
+// exact fails unless a view's table equals its SELECT, row for row.
 func (b *testBundle) exact(t *testing.T, name string) {
 	t.Helper()
 	v := b.serving(t, name)
@@ -263,11 +263,11 @@ func (b *testBundle) exact(t *testing.T, name string) {
 			UNION ALL (SELECT 'wrong: ', whole FROM (TABLE present EXCEPT ALL TABLE should) AS y)
 		) AS d`).Scan(&differing, &example))
 	if example != nil {
-		require.Fail(t, "the view is not its SELECT", "%d rows, such as %s", differing, *example)
+		require.Fail(t, "the view differs from its SELECT", "%d rows, such as %s", differing, *example)
 	}
 }
 
-// rows are what a query says, each row as text.
+// rows returns the rows of a query, each as text.
 func (b *testBundle) rows(t *testing.T, sql string, args ...any) []string {
 	t.Helper()
 	rows, err := b.Query(t.Context(), sql, args...)
@@ -277,14 +277,14 @@ func (b *testBundle) rows(t *testing.T, sql string, args ...any) []string {
 	return list
 }
 
-// quietly is what a query says.
+// quietly returns the result of a query.
 func (b *testBundle) quietly(t *testing.T, sql string, args ...any) (is bool) {
 	t.Helper()
 	require.NoError(t, b.QueryRow(t.Context(), sql, args...).Scan(&is))
 	return is
 }
 
-// mirrored fails unless the mirrors of a view are what the tables have.
+// mirrored fails unless the mirrors of a view equal their tables.
 func (b *testBundle) mirrored(t *testing.T, name string) {
 	t.Helper()
 	p := b.serving(t, name).Plan

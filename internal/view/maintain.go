@@ -15,22 +15,22 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// keepTasks is for how long finished tasks are kept.
+// keepTasks is how long finished tasks are kept.
 const keepTasks = 30 * 24 * time.Hour
 
-// Due are the tasks that somebody should work on, a hundred at most.
+// Due returns the tasks that are due, at most a hundred.
 func (e *Engine) Due(ctx context.Context) (due []int64, err error) {
 	err = e.DB.Read(ctx, func(on postgres.DBTX) error {
 		due, err = db.New(on).ViewTaskDue(ctx)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for tasks of views: %w", err)
+		return nil, fmt.Errorf("find the due tasks of views: %w", err)
 	}
 	return due, nil
 }
 
-// Maintain follows drift, makes up for gaps of streams, and deletes old tasks. It continues after a view that fails.
+// Maintain follows drift, repairs views after gaps of streams, and deletes old tasks. If a view fails, it continues with the others.
 func (e *Engine) Maintain(ctx context.Context) error {
 	views, err := List(ctx, e.DB)
 	if err != nil {
@@ -58,7 +58,7 @@ func (e *Engine) Maintain(ctx context.Context) error {
 	return failed
 }
 
-// gaps reads all rows of a view again where changes of its tables are missing.
+// gaps requests that all rows of a view are read again, if changes of its tables are missing.
 func (e *Engine) gaps(ctx context.Context, existing View) error {
 	versions, err := Versions(ctx, e.DB, existing.ID)
 	if err != nil || len(versions) == 0 {
@@ -77,7 +77,7 @@ func (e *Engine) gaps(ctx context.Context, existing View) error {
 		queries := db.New(tx)
 		gap, err := queries.ViewGap(ctx, db.ViewGapParams{ID: existing.ID, Streams: streams, Tables: tables})
 		if err != nil {
-			return fmt.Errorf("look for gaps: %w", err)
+			return fmt.Errorf("find the gaps: %w", err)
 		}
 		if gap == 0 {
 			return nil
@@ -85,7 +85,7 @@ func (e *Engine) gaps(ctx context.Context, existing View) error {
 		again = mirrored
 		for _, version := range versions {
 			if mirrored {
-				break // A copy that lacks changes has rows that are gone: it is made again.
+				break // A mirror that lacks changes may have rows that no longer exist, so it is created again.
 			}
 			_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: existing.ID, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
 			if err != nil {
@@ -93,7 +93,7 @@ func (e *Engine) gaps(ctx context.Context, existing View) error {
 			}
 		}
 		if err := queries.ViewGapSeen(ctx, db.ViewGapSeenParams{ID: existing.ID, Gap: gap}); err != nil {
-			return fmt.Errorf("write down a gap: %w", err)
+			return fmt.Errorf("record a gap: %w", err)
 		}
 		return nil
 	})

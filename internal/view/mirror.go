@@ -20,7 +20,7 @@ import (
 type mirror struct {
 	stream string
 	sink   *pgsink.Postgres
-	needed map[string]plan.Source // by the copy's name
+	needed map[string]plan.Source // by the mirror's name
 }
 
 func newMirror(target *postgres.DB, stream string) *mirror {
@@ -36,15 +36,15 @@ func newMirror(target *postgres.DB, stream string) *mirror {
 	return m
 }
 
-// deliver writes changes to the copies. Each table of a view's has its own.
+// deliver writes changes to the mirrors. Each table of a view has its own mirrors.
 func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, changes []change.Change) error {
 	var copied []change.Change
 	for _, c := range changes {
 		for _, v := range versions {
 			if v.Stale != "" {
-				continue // Its copies may be of other types, and are dropped with it.
+				continue // Its mirrors may have other types, and are dropped with it.
 			}
-			done := map[string]bool{} // A table may be there twice.
+			done := map[string]bool{} // A table may be joined twice.
 			for i, source := range v.Plan.Sources {
 				if source.Stream != m.stream || source.Scheduled || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
 					continue
@@ -75,7 +75,7 @@ func (m *mirror) write(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 	return nil
 }
 
-// shape makes a change of a table one of its copy, with the columns that are needed.
+// shape converts a change of a table to a change of its mirror, with the columns that are needed.
 func (m *mirror) shape(p *plan.Plan, i int, c change.Change) (change.Change, error) {
 	source := p.Needed(i)
 	m.needed[source.Mirror] = source
@@ -105,8 +105,8 @@ func (m *mirror) shape(p *plan.Plan, i int, c change.Change) (change.Change, err
 	return c, err
 }
 
-// fillMirrors copies the tables of other databases that a view needs, in chunks. A row is written as of the log's position
-// before the first chunk is read, so whatever comes through the log later wins.
+// fillMirrors copies the tables of other databases that a view needs, in chunks. A row gets the log's position from before the first chunk
+// was read, so later changes in the log overwrite it.
 func (w *worker) fillMirrors(ctx context.Context) error {
 	v := w.version
 	done := map[string]bool{}
@@ -126,7 +126,7 @@ func (w *worker) fillMirrors(ctx context.Context) error {
 	return nil
 }
 
-// position is the one that rows get which are read from now on.
+// position returns the position that rows get that are read from now on.
 func (w *worker) position(ctx context.Context, source plan.Source) (position int64, err error) {
 	if !source.Scheduled {
 		return w.head(ctx, source.Stream)
@@ -136,7 +136,7 @@ func (w *worker) position(ctx context.Context, source plan.Source) (position int
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("take a position: %w", err)
+		return 0, fmt.Errorf("read a position: %w", err)
 	}
 	return position, nil
 }
@@ -206,17 +206,17 @@ func (w *worker) fillMirror(ctx context.Context, index int, from *postgres.DB) e
 	}
 }
 
-// makeMirrors makes empty copies with the columns that a view needs, so that its SELECT can be read.
+// makeMirrors creates empty mirrors with the columns that a view needs, so that its SELECT can be planned.
 func (e *Engine) makeMirrors(ctx context.Context, tx pgx.Tx, p *plan.Plan) error {
 	for i, source := range p.Sources {
 		if source.Mirror == "" {
 			continue
 		}
-		names := make([]string, len(source.Key)) // In their order, which a map would lose.
+		names := make([]string, len(source.Key)) // In order, which a map does not keep.
 		for k, column := range source.Key {
 			name, err := json.Marshal(column)
 			if err != nil {
-				return fmt.Errorf("make a mirror: %w", err)
+				return fmt.Errorf("create a mirror: %w", err)
 			}
 			names[k] = string(name) + ": null"
 		}
@@ -231,7 +231,7 @@ func (e *Engine) makeMirrors(ctx context.Context, tx pgx.Tx, p *plan.Plan) error
 		for _, column := range p.Joined(i) {
 			_, err := tx.Exec(ctx, "CREATE INDEX ON "+pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()+" ("+pgx.Identifier{column}.Sanitize()+")")
 			if err != nil {
-				return fmt.Errorf("make an index of the mirror of %s.%s: %w", source.Schema, source.Name, err)
+				return fmt.Errorf("create an index of the mirror of %s.%s: %w", source.Schema, source.Name, err)
 			}
 		}
 	}

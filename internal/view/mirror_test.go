@@ -23,8 +23,8 @@ const customers = `
 		(7, 'Ann "A" O''Neil', '{"a\\b","c,\"d","NULL",NULL}', '{"city": "X", "o''clock": "y", "limit": 12.5, "since": "2020-01-01T00:00:00.123456Z"}', 'hush'),
 		(8, 'Bob', NULL, '{"limit": "much", "since": "now", "o''clock": {"a": 1}}', 'hush')`
 
-// TestOrderReport: two databases, names with capitals and blanks, quotes in labels and keys of JSON, arrays with backslashes,
-// and microseconds. The mirror has the columns that are needed and no others, and values that an update leaves in place.
+// TestOrderReport: two databases, names with capitals and blanks, quotes in labels and keys of JSON, arrays with backslashes, and
+// microseconds. The mirror has only the needed columns, and keeps values that an update does not touch.
 func TestOrderReport(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {

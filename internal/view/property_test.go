@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("view.seeds", 8, "how many random definitions TestProperty tries")
+	seeds = flag.Int("view.seeds", 8, "number of random definitions of TestProperty")
 	seed  = flag.Uint64("view.seed", 0, "the first seed of TestProperty")
 )
 
@@ -56,7 +56,7 @@ func newWorld(seed uint64) *world {
 // elsewhere reports whether a table is in the other database.
 func (w *world) elsewhere(t randomTable) bool { return w.two && t.schema == "s1" }
 
-// schema makes the tables of one database.
+// schema returns the SQL that creates the tables of one database.
 func (w *world) schema(elsewhere bool) string {
 	sql := `CREATE SCHEMA s0; CREATE SCHEMA s1;`
 	for _, t := range w.tables {
@@ -72,7 +72,7 @@ func (w *world) schema(elsewhere bool) string {
 	return sql
 }
 
-// definition is a random view: a chain or a star of inner and left joins, self-joins among them.
+// definition returns a random view: a chain or a star of inner and left joins, including self-joins.
 func (w *world) definition(name string) string {
 	lines := []string{"name: " + name, "indexes: [[c0_0]]", "search: {columns: [m0]}"}
 	if w.IntN(3) == 0 {
@@ -126,7 +126,7 @@ func (w *world) value() string {
 	return fmt.Sprint(w.IntN(7))
 }
 
-// statement is what an application does to a table at random.
+// statement returns a random statement of an application on a table.
 func (w *world) statement(table randomTable) string {
 	t := table.sql()
 	key := fmt.Sprintf("k1 = %d", w.IntN(9))
@@ -155,7 +155,7 @@ func (w *world) statement(table randomTable) string {
 	}
 }
 
-// work runs statements in transactions, some of which are rolled back. Those that fail are an application's affair.
+// work runs statements in transactions, some of which are rolled back. Statements may fail, as those of an application do.
 func (w *world) work(ctx context.Context, b *testBundle, transactions int) {
 	for range transactions {
 		// A transaction is in one database: that of the first table it changes.
@@ -187,8 +187,8 @@ func (w *world) work(ctx context.Context, b *testBundle, transactions int) {
 	}
 }
 
-// TestProperty: whatever the definition and whatever happens, also while tables are built, the table equals the SELECT when it
-// is quiet.
+// TestProperty: whatever the definition is and whatever happens, also while tables are built, the table equals the SELECT when all changes are
+// applied.
 func TestProperty(t *testing.T) {
 	t.Parallel()
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
@@ -220,11 +220,11 @@ func TestProperty(t *testing.T) {
 			if b.quietly(t, "SELECT count(*) > 0 FROM capture.stream WHERE name = $1", other) {
 				b.own(t, mode, other)
 			} else {
-				delete(b.sources, other) // No view has a table of it.
+				delete(b.sources, other) // No view uses it.
 			}
 			var wg sync.WaitGroup
 			wg.Go(func() { w.work(t.Context(), b, 150) })
-			for range 10 { // Builds and refreshes beside the work.
+			for range 10 { // Build and refresh during the work.
 				b.step(t.Context(), t)
 			}
 			wg.Wait()
@@ -234,7 +234,7 @@ func TestProperty(t *testing.T) {
 				b.exact(t, fmt.Sprintf("v%d", k))
 				b.mirrored(t, fmt.Sprintf("v%d", k))
 			}
-			for range 4 { // Nothing is built: the changes alone keep it right.
+			for range 4 { // Nothing is built: only the changes keep the view up to date.
 				w.work(t.Context(), b, 20)
 				b.quiet(t)
 				for k := range texts {

@@ -10,11 +10,11 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// pullKeys is how many root keys are pulled at a time.
+// pullKeys is how many root keys pull handles at a time.
 const pullKeys = 500
 
-// pull reads the rows of tables that are read by schedule which the task's root keys concern, before these are refreshed: first
-// those of the root, then those of each joined table by the values that the rows before it have.
+// pull reads the rows that the task's root keys need from tables that are read on a schedule, before the keys are refreshed: first the rows of
+// the root, then those of each joined table, by the values in the rows before it.
 func (w *worker) pull(ctx context.Context) error {
 	columns, err := w.columns()
 	if err != nil {
@@ -65,7 +65,7 @@ func (w *worker) pullTable(ctx context.Context, table int, from *postgres.DB, ke
 		if rows, err = readRows(ctx, on, false, there, arguments...); err != nil || table == 0 {
 			return err
 		}
-		// What the mirror has for these values may have others now.
+		// Rows that the mirror has for these values may have other values now.
 		moved, err := readRows(ctx, on, false, source.Rows(), had.arrays(len(source.Key))...)
 		rows = append(rows, moved...)
 		return err

@@ -14,8 +14,8 @@ import (
 
 var ratioRows = flag.Int("view.rows", 2000, "how many rows TestRatio joins")
 
-// TestRatio measures what a view costs beside what one would do by hand, with -v and -view.rows, and asserts only that the view is
-// right.
+// TestRatio measures the cost of a view in comparison with manual alternatives, with -v and -view.rows. It asserts only that the view is
+// correct.
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, fmt.Sprintf(`
@@ -36,7 +36,7 @@ func TestRatio(t *testing.T) {
 		return at
 	}
 	const joined = "SELECT o.id AS order_id, o.total, o.at, c.name AS customer, c.city, c.id AS customer_id FROM public.orders AS o JOIN public.customers AS c ON c.id = o.customer_id"
-	conn, err := b.Acquire(t.Context()) // Without the limits of the pool.
+	conn, err := b.Acquire(t.Context()) // A connection without the pool's limits.
 	require.NoError(t, err)
 	defer conn.Release()
 	_, err = conn.Exec(t.Context(), "SET statement_timeout = 0")

@@ -14,20 +14,20 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// States of a view, as reports have them.
+// States of a view in reports.
 const (
-	StateBuilding = "building" // its first table is filled
+	StateBuilding = "building" // its first table is being filled
 	StateServing  = "serving"
-	StateStale    = "stale" // its table is served, and not kept right until the next one is built
+	StateStale    = "stale" // its table serves, but is not kept up to date until the next one is built
 	StatePaused   = "paused"
 )
 
-// Report says how a view gets on.
+// Report is the state of a view.
 type Report struct {
 	Name        string     `json:"name"`
 	State       string     `json:"state"`
 	Reason      string     `json:"reason,omitempty"`
-	Behind      int64      `json:"behind"`    // changes in the log that it has not taken
+	Behind      int64      `json:"behind"`    // changes in the log that are not applied yet
 	Refreshed   int64      `json:"refreshed"` // root keys, in total
 	RefreshedAt *time.Time `json:"refreshed_at"`
 	OpenDrift   int        `json:"open_drift"`
@@ -35,18 +35,18 @@ type Report struct {
 	FailedTasks int        `json:"failed_tasks"`
 	CreatedAt   time.Time  `json:"created_at"`
 	ServedAt    *time.Time `json:"served_at"`
-	// Readings are of the tables that are read by schedule.
+	// Readings are about the tables that are read on a schedule.
 	Readings []Reading `json:"readings,omitempty"`
 
-	Tasks    []Task    `json:"-"` // the newest first; those that stand are left out
-	Drift    []Drift   `json:"-"` // the newest first
+	Tasks    []Task    `json:"-"` // newest first, without standing tasks
+	Drift    []Drift   `json:"-"` // newest first
 	Versions []Version `json:"-"`
 }
 
-// Reading says how late a table may be that is read by schedule.
+// Reading says how late the data of a table may be that is read on a schedule.
 type Reading struct {
 	Table string `json:"table"` // database, schema and name
-	// Column is the one by which a change is seen within Every; empty if it is seen within Full, as deletions are.
+	// Column is the column that shows changes within Every; empty if all changes are found within Full, as deletions always are.
 	Column     string        `json:"column,omitempty"`
 	Every      time.Duration `json:"-"`
 	Full       time.Duration `json:"-"`
@@ -57,7 +57,7 @@ type Reading struct {
 	Error      string        `json:"error,omitempty"`
 }
 
-// reported is how many tasks and entries of drift a report has.
+// reported is the maximum number of tasks and of drift entries in a report.
 const reported = 20
 
 // Reports returns the reports of all views, by name.
@@ -75,7 +75,7 @@ func Reports(ctx context.Context, on postgres.DBTX) ([]Report, error) {
 	return reports, nil
 }
 
-// Report says how the view gets on.
+// Report returns the state of the view.
 func (v View) Report(ctx context.Context, on postgres.DBTX) (r Report, err error) {
 	r = Report{Name: v.Name, State: StateBuilding, Refreshed: v.Refreshed, RefreshedAt: v.RefreshedAt, CreatedAt: v.CreatedAt}
 	if r.Tasks, err = Tasks(ctx, on, v.ID, reported); err != nil {
@@ -144,7 +144,7 @@ func (r *Report) count(standing []Task) {
 	}
 }
 
-// readings collects what stands of the last table.
+// readings adds the readings of the newest table.
 func (r *Report) readings(tasks []Task) {
 	if len(r.Versions) == 0 {
 		return
@@ -182,7 +182,7 @@ func (r *Report) readings(tasks []Task) {
 	}
 }
 
-// lag is how many changes of a stream a consumer has not taken, and why it does not.
+// lag returns how many changes of a stream a consumer has not applied, and the reason if it fails.
 func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int64, cause string, err error) {
 	shards, err := consumer.Shards(ctx, on, name)
 	if err != nil || len(shards) == 0 {

@@ -14,10 +14,9 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// A table whose changes cannot be captured is read by schedule, which needs no right but SELECT. Its mirror says what has
-// changed: rows that were read and are not what the mirror has go the way of captured changes. Two tasks of each table stand:
-// a poll reads rows whose column Changed has grown, and a comparison reads all rows, and looks for those of the mirror that
-// the table does not have any more.
+// A table whose changes cannot be captured is read on a schedule, which needs only the right to SELECT. Its mirror shows what has changed:
+// rows that differ from the mirror are handled like captured changes. Each such table has two standing tasks: a poll reads rows whose column
+// Changed has grown, and a comparison reads all rows, and looks for rows of the mirror that the table no longer has.
 
 // Halves of a comparison, as the first text of its cursor.
 const (
@@ -30,7 +29,7 @@ type readRow struct {
 	key       []string
 	keyJSON   json.RawMessage
 	row       json.RawMessage
-	changedAt string // the column Changed, if it was asked for
+	changedAt string // the value of the column Changed, if it was read
 }
 
 // readRows runs a statement of package plan that reads rows.
@@ -51,7 +50,7 @@ func readRows(ctx context.Context, on postgres.DBTX, withChanged bool, sql strin
 	})
 }
 
-// change makes a change of a row that was read at a position.
+// change returns a row that was read as a change at a position.
 func (r readRow) change(s plan.Source, op change.Op, position int64) change.Change {
 	c := change.Change{Position: position, Stream: s.Stream, Op: op, Schema: s.Schema, Table: s.Name, Key: r.keyJSON, Snapshot: true}
 	if op != change.Delete {
@@ -68,15 +67,15 @@ func texts(values []string) []any {
 	return arguments
 }
 
-// stand inserts the tasks of a table that is read by schedule, before its mirror is filled. What transactions that are open now
-// commit later is found by the first comparison, once they should be over.
+// stand inserts the standing tasks of a table that is read on a schedule, before its mirror is filled. The first comparison begins after the
+// overlap, so it finds what transactions that are open now commit later.
 func (w *worker) stand(ctx context.Context, table int, from *postgres.DB) error {
 	v := w.version
 	column, schedule := v.Plan.Definition.Tables[table].Changed, v.Plan.Definition.Schedule
 	var greatest *string
 	if column != "" {
 		if err := from.QueryRow(ctx, v.Plan.Sources[table].Greatest(column)).Scan(&greatest); err != nil {
-			return fmt.Errorf("look for the greatest %s: %w", column, err)
+			return fmt.Errorf("read the greatest %s: %w", column, err)
 		}
 	}
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
@@ -95,7 +94,7 @@ func (w *worker) stand(ctx context.Context, table int, from *postgres.DB) error 
 	})
 }
 
-// again ends a round of a task that stands.
+// again ends a round of a standing task.
 func (w *worker) again(ctx context.Context) error {
 	schedule := w.version.Plan.Definition.Schedule
 	params := db.ViewTaskAgainParams{ID: w.task.ID, Fence: w.fence, Every: schedule.Every, Overlap: schedule.Overlap}
@@ -116,7 +115,7 @@ func (w *worker) again(ctx context.Context) error {
 	})
 }
 
-// source is the table of a task that stands, with the columns that the view needs.
+// source returns the table of a standing task, with the columns that the view needs.
 func (w *worker) source(ctx context.Context) (plan.Source, *postgres.DB, error) {
 	from, _, err := w.Databases.Open(ctx, w.version.Plan.Definition.Tables[w.task.Table].Database)
 	return w.version.Plan.Needed(w.task.Table), from, err
@@ -131,7 +130,7 @@ func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Durati
 	whole := w.version.Plan.Sources[w.task.Table]
 	column, has := whole.Column(w.version.Plan.Definition.Tables[w.task.Table].Changed)
 	if !has {
-		return step{end: true}, 0, nil // It was dropped. Comparisons continue.
+		return step{end: true}, 0, nil // The column was dropped. Comparisons continue.
 	}
 	arguments := texts(w.task.Cursor)
 	if w.task.Cursor == nil && w.task.since != nil {
@@ -147,7 +146,7 @@ func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Durati
 		return err
 	})
 	if err != nil {
-		return s, 0, fmt.Errorf("read rows of %s that have changed: %w", source.Name, err)
+		return s, 0, fmt.Errorf("read changed rows of %s: %w", source.Name, err)
 	}
 	s = step{cursor: w.task.Cursor, end: int64(len(rows)) < size}
 	if len(rows) > 0 {
@@ -208,7 +207,7 @@ func (w *worker) compare(ctx context.Context, size int64) (s step, took time.Dur
 	})
 }
 
-// absent are those of the mirror's rows that the table does not have.
+// absent returns those of the mirror's rows that the table does not have.
 func absent(ctx context.Context, from *postgres.DB, source plan.Source, rows []readRow) (gone []readRow, err error) {
 	byKey := map[string]readRow{}
 	keys := make(roots, len(rows))
@@ -223,12 +222,12 @@ func absent(ctx context.Context, from *postgres.DB, source plan.Source, rows []r
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look which rows of %s are gone: %w", source.Name, err)
+		return nil, fmt.Errorf("find the deleted rows of %s: %w", source.Name, err)
 	}
 	return gone, nil
 }
 
-// mirrored writes rows that were read to the mirror if they differ, and refreshes what they concern. It returns how many
+// mirrored writes rows that were read to the mirror if they differ, and refreshes the keys that they affect. It returns how many rows
 // differed.
 func (w *worker) mirrored(ctx context.Context, tx pgx.Tx, table int, rows []readRow, position int64) (int64, error) {
 	if len(rows) == 0 {
@@ -265,7 +264,7 @@ func (w *worker) deleted(ctx context.Context, tx pgx.Tx, table int, rows []readR
 	return w.deliver(ctx, tx, table, changes)
 }
 
-// deliver writes changes of a table to its mirror, and refreshes what they concern.
+// deliver writes changes of a table to its mirror, and refreshes the keys that they affect.
 func (w *worker) deliver(ctx context.Context, tx pgx.Tx, table int, changes []change.Change) (int64, error) {
 	if len(changes) == 0 {
 		return 0, nil
@@ -287,7 +286,7 @@ func (w *worker) deliver(ctx context.Context, tx pgx.Tx, table int, changes []ch
 		return 0, err
 	}
 	if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: w.version.View, Roots: int64(refreshed)}); err != nil {
-		return 0, fmt.Errorf("write down a refresh: %w", err)
+		return 0, fmt.Errorf("record a refresh: %w", err)
 	}
 	return int64(len(changes)), nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/view"
 )
 
-// reader makes a role that may connect to a database and read its tables, and nothing else, and returns the URL with it.
+// reader creates a role that may only connect to a database and read its tables, and returns a URL with it.
 func reader(t *testing.T, database *pgtest.DB, schemas ...string) string {
 	t.Helper()
 	at, err := url.Parse(database.URL)
@@ -45,7 +45,7 @@ tables:
   - {database: crm, table: customers, changed: updated_at, left: true, join: {customer_id: id}, columns: [{name: customer}, {expression: "upper(area)", as: area}]}
   - {database: crm, table: notes, to: customers, left: true, join: {id: customer_id}, columns: [n, body]}`
 
-// due has the tasks of a kind begin their next round.
+// due makes the tasks of a kind due for their next round.
 func (b *testBundle) due(t *testing.T, kind string) {
 	t.Helper()
 	b.exec(t, "UPDATE view.task SET retry_at = NULL WHERE kind = $1", kind)
@@ -54,8 +54,8 @@ func (b *testBundle) due(t *testing.T, kind string) {
 	}
 }
 
-// TestSchedule: a role with SELECT alone is enough for a database that is read by schedule. A poll finds what the column that
-// says so has grown for, and a comparison finds the rest.
+// TestSchedule: a role with SELECT alone is enough for a database that is read on a schedule. A poll finds rows whose column Changed has grown,
+// and a comparison finds the other changes.
 func TestSchedule(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, definition string) (*testBundle, func(sql string)) {
@@ -109,7 +109,7 @@ func TestSchedule(t *testing.T) {
 	t.Run("LateCommits", func(t *testing.T) {
 		t.Parallel()
 		b, crm := start(t, scheduledView)
-		// Transactions that began before the greatest value was seen commit later: with less than the overlap, polls find them.
+		// Transactions that began before the greatest value was read may commit later. If they take less than the overlap, polls find them.
 		crm("INSERT INTO public.customers VALUES (10, 'new', NULL, now() + interval '1 second')")
 		b.due(t, view.TaskPoll)
 		crm("UPDATE public.customers SET name = 'late', updated_at = (SELECT max(updated_at) - interval '500 ms' FROM public.customers) WHERE id = 1")
@@ -118,10 +118,10 @@ func TestSchedule(t *testing.T) {
 		crm("UPDATE public.customers SET name = 'later', updated_at = (SELECT max(updated_at) - interval '400 ms' FROM public.customers) WHERE id = 2")
 		b.due(t, view.TaskPoll)
 		require.Contains(t, report(t, b), "3 later S -")
-		// When those are over, and not before, a poll begins at the value that was the greatest then.
+		// Only when these are over, a poll begins at the value that was the greatest at that time.
 		const begins = "SELECT coalesce(since::timestamptz > now(), false)::text FROM view.task WHERE kind = 'poll'"
 		b.exec(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
-		b.due(t, view.TaskPoll) // Now the greatest value is known, and transactions that began before may be open.
+		b.due(t, view.TaskPoll) // Now the greatest value is known, but transactions that began before may still be open.
 		b.due(t, view.TaskPoll)
 		require.Equal(t, []string{"false"}, b.rows(t, begins))
 		b.exec(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
@@ -150,7 +150,7 @@ func TestSchedule(t *testing.T) {
 			DELETE FROM public.notes WHERE n = 2; INSERT INTO public.notes VALUES (1, 3, 'd')`)
 		b.exec(t, "SELECT views.refresh('report', '{2}')")
 		b.quiet(t)
-		require.Equal(t, []string{"1 - - -", "2 nan N x", "2 nan N d", "3 bob S -", "4 cat - c"}, report(t, b), "order 4 was not asked for")
+		require.Equal(t, []string{"1 - - -", "2 nan N x", "2 nan N d", "3 bob S -", "4 cat - c"}, report(t, b), "order 4 was not requested")
 		_, err := b.engine.Refresh(t.Context(), "report", [][]string{{"3"}, {"4"}, {"99"}}, who)
 		require.NoError(t, err)
 		b.quiet(t)
@@ -220,11 +220,11 @@ tables:
 		require.NoError(t, err)
 		b.quiet(t)
 		b.exact(t, "report")
-		require.Equal(t, []string{"compare 0", "compare 1", "poll 0"}, b.rows(t, "SELECT kind || ' ' || table_index FROM view.task WHERE state = 'queued' ORDER BY 1"), "those of the old table are gone")
+		require.Equal(t, []string{"compare 0", "compare 1", "poll 0"}, b.rows(t, "SELECT kind || ' ' || table_index FROM view.task WHERE state = 'queued' ORDER BY 1"), "the tasks of the old table no longer exist")
 	})
 }
 
-// crmName is the name of the database crm.
+// crmName returns the name of the database crm.
 func crmName(t *testing.T, b *testBundle) string {
 	t.Helper()
 	at, err := url.Parse(b.urls["CRM"])

@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// build makes a version and its table, which is empty, and the task that fills it.
+// build creates a version, its empty table, and the task that fills it.
 func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Plan, asked asked) (task int64, err error) {
 	queries := db.New(tx)
 	document, err := marshal(made)
@@ -23,7 +23,7 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 	}
 	id, err := queries.VersionInsert(ctx, db.VersionInsertParams{ViewID: view, Plan: document})
 	if err != nil {
-		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+		return 0, fmt.Errorf("create a table of view %s: %w", made.Definition.Name, err)
 	}
 	table := fmt.Sprintf("_daymill_%d", id)
 	made.Mirror(id)
@@ -36,18 +36,18 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 		return 0, err
 	}
 	if err := queries.VersionTable(ctx, db.VersionTableParams{ID: id, TableName: table, Plan: document}); err != nil {
-		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+		return 0, fmt.Errorf("create a table of view %s: %w", made.Definition.Name, err)
 	}
 	if err := e.makeMirrors(ctx, tx, made); err != nil {
 		return 0, err
 	}
 	if _, err := tx.Exec(ctx, made.CreateTable(table)); err != nil {
-		return 0, fmt.Errorf("make a table of view %s: %w", made.Definition.Name, err)
+		return 0, fmt.Errorf("create a table of view %s: %w", made.Definition.Name, err)
 	}
 	if !made.Filling {
 		for _, statement := range made.CreateIndexes(table) {
 			if _, err := tx.Exec(ctx, statement); err != nil {
-				return 0, fmt.Errorf("make an index of view %s: %w", made.Definition.Name, err)
+				return 0, fmt.Errorf("create an index of view %s: %w", made.Definition.Name, err)
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func (e *Engine) build(ctx context.Context, tx pgx.Tx, view int64, made *plan.Pl
 	return task, nil
 }
 
-// rows estimates how many rows the root has; 0 where it is in another database.
+// rows estimates how many rows the root has; 0 if it is in another database.
 func rows(ctx context.Context, tx pgx.Tx, made *plan.Plan) (total int64, err error) {
 	if made.Sources[0].Mirror != "" {
 		return 0, nil
@@ -72,8 +72,8 @@ func rows(ctx context.Context, tx pgx.Tx, made *plan.Plan) (total int64, err err
 	return total, nil
 }
 
-// serve gives a table that was built the view's name. The one that was served is dropped in the same transaction, and whoever
-// could read it can read the new one.
+// serve renames a table that was built to the view's name. In the same transaction, it drops the old table, and grants the new one to all
+// roles that could read the old one.
 func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 	if built.State == Serving {
 		return nil
@@ -87,7 +87,7 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 		return err
 	}
 	if slices.ContainsFunc(versions, func(v Version) bool { return v.ID == built.ID && v.State == Serving }) {
-		return nil // Another build of the same table was faster.
+		return nil // Another build of the same table has finished first.
 	}
 	queries := db.New(tx)
 	for _, v := range versions {
@@ -105,11 +105,11 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 			err = queries.VersionDelete(ctx, v.ID)
 		}
 		if err != nil {
-			return fmt.Errorf("forget the table that was served: %w", err)
+			return fmt.Errorf("delete the version that served: %w", err)
 		}
 	}
 	if _, err := tx.Exec(ctx, "ALTER TABLE "+plan.Table(built.Table)+" RENAME TO "+pgx.Identifier{name}.Sanitize()); err != nil {
-		return fmt.Errorf("give the table of view %s its name: %w", name, err)
+		return fmt.Errorf("rename the table of view %s: %w", name, err)
 	}
 	if err := queries.VersionServe(ctx, db.VersionServeParams{ID: built.ID, TableName: name}); err != nil {
 		return fmt.Errorf("serve view %s: %w", name, err)
@@ -117,7 +117,7 @@ func serve(ctx context.Context, tx pgx.Tx, built Version) error {
 	return nil
 }
 
-// drop drops a version's table, and the copies of other databases' tables that it reads.
+// drop drops a version's table, and the mirrors that it reads.
 func (v Version) drop(ctx context.Context, tx pgx.Tx) error {
 	if err := drop(ctx, tx, v.Table); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (v Version) drop(ctx context.Context, tx pgx.Tx) error {
 func drop(ctx context.Context, tx pgx.Tx, table string) error {
 	_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+plan.Table(table))
 	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == pgerrcode.DependentObjectsStillExist {
-		return refusef("%s cannot be replaced, since something is made of it (%s): drop that, or make it of another table", plan.Table(table), server.Detail)
+		return refusef("%s cannot be replaced, because other objects depend on it (%s): drop them, or make them depend on another table", plan.Table(table), server.Detail)
 	}
 	if err != nil {
 		return fmt.Errorf("drop %s: %w", plan.Table(table), err)
@@ -144,7 +144,7 @@ func drop(ctx context.Context, tx pgx.Tx, table string) error {
 	return nil
 }
 
-// grant lets whoever could read or write a table do so with another, and copies its comment.
+// grant gives all roles their rights on one table also on another, and copies the comment.
 func grant(ctx context.Context, tx pgx.Tx, from, to string) error {
 	rows, err := tx.Query(ctx, `
 		SELECT pg_catalog.format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text,
@@ -156,7 +156,7 @@ func grant(ctx context.Context, tx pgx.Tx, from, to string) error {
 		SELECT pg_catalog.format('COMMENT ON TABLE %s IS %L', $2::text, pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'))
 		WHERE pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') IS NOT NULL`, plan.Table(from), plan.Table(to))
 	if err != nil {
-		return fmt.Errorf("read who may read %s: %w", plan.Table(from), err)
+		return fmt.Errorf("read the rights on %s: %w", plan.Table(from), err)
 	}
 	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	for _, statement := range statements {
@@ -165,7 +165,7 @@ func grant(ctx context.Context, tx pgx.Tx, from, to string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("let others read %s as before: %w", plan.Table(to), err)
+		return fmt.Errorf("grant the rights on %s: %w", plan.Table(to), err)
 	}
 	return nil
 }

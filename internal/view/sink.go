@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/view/signal"
 )
 
-// Sink takes the changes of one database for one view.
+// Sink applies the changes of one database to one view.
 type Sink struct {
 	engine   *Engine
 	view     int64
@@ -30,7 +30,7 @@ type Sink struct {
 	mirror   *mirror // nil for the target's own changes
 }
 
-// Sink opens the sink of a view for a stream. What has changed in its tables is followed first.
+// Sink opens the sink of a view for a stream. Before that, the view follows drift of its tables.
 func (e *Engine) Sink(ctx context.Context, view int64, stream string) (*Sink, error) {
 	if err := e.Follow(ctx, view); err != nil {
 		return nil, err
@@ -49,12 +49,12 @@ func (e *Engine) Sink(ctx context.Context, view int64, stream string) (*Sink, er
 // Close does nothing.
 func (*Sink) Close() error { return nil }
 
-var errTx = errors.New("a view takes changes only in the transaction that moves its position")
+var errTx = errors.New("changes can be applied to a view only in the transaction that moves its position")
 
 // Deliver is not used: a view is in the log's own database.
 func (*Sink) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, errTx }
 
-// DeliverTx brings the rows up to date that changes concern.
+// DeliverTx refreshes the rows that changes affect.
 func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	clock := s.engine.clock()
 	told := signal.Refresh{View: s.name, Changes: len(changes)}
@@ -72,7 +72,7 @@ func (s *Sink) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change
 	return nil, nil
 }
 
-// deliver returns how many root keys were refreshed.
+// deliver applies changes, and returns how many root keys it refreshed.
 func (s *Sink) deliver(ctx context.Context, tx pgx.Tx, changes []change.Change) (int, error) {
 	if s.mirror == nil {
 		if err := s.visible(ctx, tx, changes); err != nil {
@@ -105,14 +105,13 @@ func (s *Sink) deliver(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 		return 0, nil
 	}
 	if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: s.view, Roots: int64(refreshed)}); err != nil {
-		return 0, fmt.Errorf("write down a refresh: %w", err)
+		return 0, fmt.Errorf("record a refresh: %w", err)
 	}
 	return refreshed, nil
 }
 
-// visibleSQL counts transactions whose rows a statement would not see. The WAL has a transaction a moment before others see
-// it, and with a synchronous standby that moment lasts until the standby has answered. A change names the lower half of the
-// transaction's number.
+// visibleSQL counts transactions whose rows a statement would not see. A transaction is in the WAL a moment before its rows are visible. With
+// a synchronous standby, that moment lasts until the standby has answered. A change has the lower half of the transaction's number.
 const visibleSQL = `
 WITH s AS (SELECT pg_catalog.pg_current_snapshot() AS snapshot, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint AS xmax)
 SELECT count(*) FROM s
@@ -128,7 +127,7 @@ const (
 	visibleMost = 2 * time.Second
 )
 
-// visible waits until what changes say can be read.
+// visible waits until the rows of changes are visible.
 func (s *Sink) visible(ctx context.Context, tx pgx.Tx, changes []change.Change) error {
 	var low []int64
 	for _, c := range changes {
@@ -141,13 +140,13 @@ func (s *Sink) visible(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 	for {
 		var hidden int
 		if err := tx.QueryRow(ctx, visibleSQL, low).Scan(&hidden); err != nil {
-			return fmt.Errorf("look whether changes can be seen: %w", err)
+			return fmt.Errorf("check whether changes are visible: %w", err)
 		}
 		switch {
 		case hidden == 0:
 			return nil
 		case clock.Now().After(until):
-			return errors.New("a transaction is in the WAL, and others do not see it yet: it may wait for a synchronous standby")
+			return errors.New("a transaction is in the WAL, but its rows are not visible yet: it may be waiting for a synchronous standby")
 		}
 		if err := clock.Sleep(ctx, visiblePoll); err != nil {
 			return err
@@ -155,7 +154,7 @@ func (s *Sink) visible(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 	}
 }
 
-// load reads the view's tables if they are not what they were.
+// load reads the view's tables again if they have changed.
 func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 	rows, err := db.New(tx).VersionRevisions(ctx, s.view)
 	if err != nil {
@@ -171,7 +170,7 @@ func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// apply refreshes one table of the view for changes of some of its sources, and returns how many root keys that were.
+// apply refreshes one table of the view for changes of some of its sources, and returns how many root keys it refreshed.
 func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(plan.Source) bool, changes []change.Change) (int, error) {
 	var touched roots
 	for index, source := range version.Plan.Sources {
@@ -182,7 +181,7 @@ func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(
 		if err != nil {
 			return 0, err
 		}
-		if unknown { // Then all rows are read again.
+		if unknown { // All rows are read again.
 			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: "capture"})
 			if err != nil {
 				return 0, fmt.Errorf("insert a task: %w", err)
@@ -219,7 +218,7 @@ func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(
 	return len(touched), version.refresh(ctx, tx, touched)
 }
 
-// touch adds the root keys that rows of a table concern. If there are many, it inserts a task for them instead.
+// touch adds the root keys that rows of a table affect. If there are many, it inserts a task for them instead.
 func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, touched roots) (roots, error) {
 	arguments := []any{}
 	if keys != nil {
@@ -228,7 +227,7 @@ func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, t
 	most := e.most()
 	found, err := query(ctx, tx, v.Plan.Touched(i, v.Table, keys != nil, false), append(arguments, most+1)...)
 	if err != nil {
-		return nil, fmt.Errorf("find the rows of %s that changes of %s concern: %w", v.Table, v.Plan.Definition.Tables[i].Alias(), err)
+		return nil, fmt.Errorf("find the rows of %s that changes of %s affect: %w", v.Table, v.Plan.Definition.Tables[i].Alias(), err)
 	}
 	if len(found) <= most {
 		return append(touched, found...), nil
@@ -236,7 +235,7 @@ func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, t
 	return touched, later(ctx, tx, v, i, keys)
 }
 
-// later inserts a task that refreshes what rows of a table concern; all rows that have one where keys is nil.
+// later inserts a task that refreshes the view's rows that rows of a table affect. If keys is nil, these are all that have a row of the table.
 func later(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (err error) {
 	var document []byte
 	if keys != nil {
@@ -253,8 +252,8 @@ func later(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (er
 	return nil
 }
 
-// changed returns the keys of a table's rows that changes concern, each once, whether the table was truncated, and whether some
-// change does not say which row it is about.
+// changed returns the keys of a table's rows that changes are about, without duplicates, whether the table was truncated, and whether the key
+// of some change is unknown.
 func (v Version) changed(i int, changes []change.Change) (keys roots, truncated, unknown bool, err error) {
 	source := v.Plan.Sources[i]
 	for _, c := range changes {
@@ -275,8 +274,8 @@ func (v Version) changed(i int, changes []change.Change) (keys roots, truncated,
 	return keys.distinct(), truncated, unknown, nil
 }
 
-// keysOf returns the texts of a change's key in the order of columns. If the table had another key then, they are those of
-// the row before and after it. Columns that were renamed since are found by their place. It may be that none are known.
+// keysOf returns the texts of a change's key in the order of columns. If the table had another key at that time, keysOf returns those of the
+// old and the new row. It finds columns that were renamed since by their place. It returns none if they are not known.
 func keysOf(c change.Change, columns []string) (roots, error) {
 	inOrder, byName, err := values(c.Key)
 	if err != nil {
@@ -321,12 +320,12 @@ func pick(byName map[string]string, columns []string) ([]string, bool) {
 	return key, true
 }
 
-// values are the texts of a JSON object's values, in its order and by name; none if there is no object.
+// values returns the texts of a JSON object's values, in order and by name; none if document is not an object.
 func values(document json.RawMessage) (inOrder []string, byName map[string]string, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return nil, nil, nil //nolint:nilerr // It is null, or nothing.
+		return nil, nil, nil //nolint:nilerr // It is null or empty.
 	}
 	byName = map[string]string{}
 	for decoder.More() {

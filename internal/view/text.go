@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// RefusedError is a refusal that whoever asked can set right. Its text is a sentence that says how.
+// RefusedError is an error that the user can fix. Its text is a sentence that says how.
 type RefusedError struct{ text string }
 
 func (e *RefusedError) Error() string { return e.text }
@@ -18,7 +18,7 @@ func refusef(format string, arguments ...any) error {
 	return &RefusedError{text: fmt.Sprintf(format, arguments...)}
 }
 
-// ParseKey reads a root key as it is given: a value, or a JSON array of the values of a key of several columns. A value may be a
+// ParseKey parses a root key: a value, or a JSON array of values if the key has several columns. A value may be a
 // JSON string.
 func ParseKey(text string) ([]string, error) {
 	trimmed := strings.TrimSpace(text)
@@ -33,7 +33,7 @@ func ParseKey(text string) ([]string, error) {
 	decoder.UseNumber()
 	var values []any
 	if err := decoder.Decode(&values); err != nil {
-		return nil, refusef("the key %s is no JSON array: write it as [1, \"a\"]", text)
+		return nil, refusef("the key %s is not a JSON array: write it as [1, \"a\"]", text)
 	}
 	key := make([]string, len(values))
 	for i, value := range values {
@@ -42,18 +42,18 @@ func ParseKey(text string) ([]string, error) {
 	return key, nil
 }
 
-// SQL is all SQL of a view, for people to read.
+// SQL is all SQL of a view, for people.
 type SQL struct {
 	Table   string   `json:"table"`
 	Indexes []string `json:"indexes"`
 	Select  string   `json:"select"`
-	// Refresh are the statements that bring the rows of some keys up to date, in one transaction.
+	// Refresh are the statements that refresh the rows of some keys, in one transaction.
 	Refresh []string `json:"refresh"`
-	// Touched are the statements that find which keys a change concerns, by table.
+	// Touched are the statements that find the keys that a change affects, by table.
 	Touched []Touched `json:"touched"`
 }
 
-// Touched is the statement that finds which keys a change of a table concerns.
+// Touched is the statement that finds the keys that a change of a table affects.
 type Touched struct {
 	Table string `json:"table"`
 	SQL   string `json:"sql"`

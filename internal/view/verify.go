@@ -11,8 +11,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// recheck are the pauses before keys that differ are compared again: a change may be on its way. What differs after the last
-// one differs.
+// recheck are the pauses before differing keys are compared again, because a change may not be applied yet. Keys that still differ after the
+// last one count as different.
 //
 //nolint:gochecknoglobals // A constant.
 var recheck = []time.Duration{200 * time.Millisecond, time.Second, 5 * time.Second}
@@ -72,7 +72,7 @@ func (w *worker) verify(ctx context.Context, size int64) (s step, took time.Dura
 	return s, took, err
 }
 
-// differing are those of some root keys whose rows are not what the SELECT gives.
+// differing returns those of some root keys whose rows differ from the SELECT's.
 func (w *worker) differing(ctx context.Context, on postgres.DBTX, keys roots) (roots, error) {
 	found, err := query(ctx, on, w.version.Plan.CompareKeys(w.version.Table), keys.arrays(len(w.version.Plan.Keys[0]))...)
 	if err != nil {

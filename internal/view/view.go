@@ -1,13 +1,13 @@
 // Package view keeps tables equal to a SELECT.
 //
-// A view has one table that is served, and for a while a second one that is built to replace it. Both are written in chunks of
-// root keys: a [Sink] brings the keys of changes up to date, in the transaction that moves the consumer's position, and a
-// [Task] works on all keys, or on many of them. Each of these transactions holds the view's row, deletes what the table has
-// for its keys, and inserts what the SELECT gives. So the last to commit has read last, and any of them may be repeated.
+// A view has one table that serves, and for a while a second one that is built to replace it. Both are written in chunks of root keys: a
+// [Sink] refreshes the keys of changes, in the transaction that moves the consumer's position, and a [Task] works on all or many keys. Each
+// of these transactions locks the view's row, deletes the table's rows for its keys, and inserts the SELECT's rows. So the last to commit has
+// read last, and each can be repeated.
 //
-//	changes ──▶ Sink ──────┐ touched root keys        ┌──▶ table that is served
+//	changes ──▶ Sink ──────┐ touched root keys        ┌──▶ table that serves
 //	                       ├──▶ lock, delete, insert ─┤
-//	build, verify ──▶ Task ┘ ranges of root keys      └──▶ table that is built ──rename──▶ served
+//	build, verify ──▶ Task ┘ ranges of root keys      └──▶ table that is built ──rename──▶ serves
 package view
 
 import (
@@ -40,8 +40,8 @@ const Kind = "view"
 const maxList = 1000
 
 var (
-	// ErrNone says that there is no view of a name.
-	ErrNone = errors.New("there is no view of that name: `daymill view list` has those that there are")
+	// ErrNone says that no view has the name.
+	ErrNone = errors.New("there is no view of that name: `daymill view list` shows all")
 	// ErrFenced says that another process works on a task.
 	ErrFenced = errors.New("another process works on the task")
 )
@@ -52,12 +52,12 @@ type View struct {
 	Name          string
 	PausedAt      *time.Time
 	PausedBecause string
-	RefreshedAt   *time.Time // nil until something was refreshed
+	RefreshedAt   *time.Time // nil before the first refresh
 	Refreshed     int64      // root keys, in total
 	CreatedAt     time.Time
 }
 
-// Consumer is the name of what receives the changes of a stream for a view.
+// Consumer returns the name of the view's consumer for a stream.
 func (v View) Consumer(stream string) string {
 	name := "view-" + strconv.FormatInt(v.ID, 10)
 	if stream != definition.App {
@@ -66,13 +66,13 @@ func (v View) Consumer(stream string) string {
 	return name
 }
 
-// Of is the number of the view whose consumer this is.
+// Of returns the number of the view that a consumer belongs to.
 func Of(c consumer.Consumer) (int64, error) {
 	var settings struct {
 		View int64 `json:"view"`
 	}
 	if err := json.Unmarshal(c.Settings, &settings); err != nil || settings.View == 0 {
-		return 0, fmt.Errorf("consumer %s is of no view", c.Name)
+		return 0, fmt.Errorf("consumer %s does not belong to a view", c.Name)
 	}
 	return settings.View, nil
 }
@@ -83,7 +83,7 @@ const (
 	Serving  = "serving"
 )
 
-// Version is a table of a view's.
+// Version is a table of a view.
 type Version struct {
 	ID       int64
 	View     int64
@@ -91,25 +91,25 @@ type Version struct {
 	Table    string
 	Plan     *plan.Plan
 	Revision int32
-	// Stale says why the table is not kept right any more; empty if it is.
+	// Stale says why the table is no longer kept up to date; empty if it is.
 	Stale     string
 	CreatedAt time.Time
 	ServedAt  *time.Time
 }
 
-// Engine is what views are worked on with. DB and Databases have no default.
+// Engine works on views. DB and Databases have no default.
 type Engine struct {
 	DB        *postgres.DB // the target, with the log
 	Databases *Databases
 	Clock     pace.Clock // the system's if nil
 	Pace      float64    // see package pace
-	// Listeners receive what happens.
+	// Listeners receive the signals.
 	Listeners telemetry.Listeners
-	// Turn is for how long a task is worked on at a time; a minute if 0.
+	// Turn is how long to work on a task at a time; a minute if 0.
 	Turn time.Duration
-	// Most is how many root keys are refreshed in the transaction that moves a consumer's position. More become a task.
+	// Most is how many root keys are refreshed in the transaction that moves a consumer's position. If there are more, they become a task.
 	Most int
-	// Chunk is how many root keys the first statement of a task is for; 500 if 0. It adapts.
+	// Chunk is the number of root keys in the first statement of a task; 500 if 0. Later statements adapt.
 	Chunk int
 }
 
@@ -118,7 +118,7 @@ const (
 	defaultTurn  = time.Minute
 	defaultMost  = 2000
 	defaultChunk = 500
-	// mostChunk bounds what chunks grow to.
+	// mostChunk is the maximum size of a chunk, in root keys.
 	mostChunk = 50_000
 )
 
@@ -155,7 +155,7 @@ func Get(ctx context.Context, on postgres.DBTX, name string) (View, error) {
 	return View(row), nil
 }
 
-// List returns the views by name, a thousand at most.
+// List returns the views by name, at most a thousand.
 func List(ctx context.Context, on postgres.DBTX) ([]View, error) {
 	rows, err := db.New(on).ViewList(ctx, maxList)
 	if err != nil {
@@ -187,8 +187,7 @@ func Versions(ctx context.Context, on postgres.DBTX, view int64) ([]Version, err
 	return versions, nil
 }
 
-// lock keeps others from writing to a view's tables until the transaction ends. What is read afterwards is newer than what
-// they have committed.
+// lock keeps others from writing to a view's tables until the transaction ends. Statements after it see everything that they have committed.
 func lock(ctx context.Context, tx pgx.Tx, view int64) error {
 	if _, err := db.New(tx).ViewLock(ctx, view); err != nil {
 		return fmt.Errorf("lock a view: %w", err)
@@ -199,7 +198,7 @@ func lock(ctx context.Context, tx pgx.Tx, view int64) error {
 // roots are root keys, each as the texts of its columns.
 type roots [][]string
 
-// arrays are the parameters for some keys of so many columns: an array for each.
+// arrays returns the keys as parameters: an array for each of the columns.
 func (r roots) arrays(columns int) []any {
 	arguments := make([]any, columns)
 	for k := range columns {
@@ -212,10 +211,10 @@ func (r roots) arrays(columns int) []any {
 	return arguments
 }
 
-// joined is a key as one text.
+// joined returns a key as one text.
 func joined(key []string) string { return strings.Join(key, "\x00") }
 
-// distinct removes keys that are there twice.
+// distinct removes duplicate keys.
 func (r roots) distinct() roots {
 	seen := make(map[string]bool, len(r))
 	return slices.DeleteFunc(r, func(key []string) bool {
@@ -226,7 +225,7 @@ func (r roots) distinct() roots {
 	})
 }
 
-// query runs a statement of a plan. It is planned again each time, with its values: a table may grow a thousandfold in the meantime.
+// query runs a statement of a plan. It is planned again each time, with its values, because a table may have grown a thousandfold.
 func query(ctx context.Context, on postgres.DBTX, sql string, arguments ...any) (roots, error) {
 	rows, err := on.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, arguments...)...)
 	if err != nil {
@@ -240,7 +239,7 @@ func execute(ctx context.Context, on postgres.DBTX, sql string, arguments ...any
 	return err
 }
 
-// refresh brings the rows of root keys up to date. The view is locked.
+// refresh refreshes the rows of root keys. The caller has locked the view.
 func (v Version) refresh(ctx context.Context, tx pgx.Tx, keys roots) error {
 	if len(keys) == 0 {
 		return nil
@@ -256,8 +255,8 @@ func (v Version) refresh(ctx context.Context, tx pgx.Tx, keys roots) error {
 	return nil
 }
 
-// ours returns an error of a statement that no change of the application's is to blame for as one that is to be tried again:
-// a lock, a time limit, a lost connection, or a column that is gone, which is followed by the next turn.
+// ours returns an error that no change of the application causes as one to try again: a lock, a time limit, a lost connection, or a dropped
+// column, which the next turn follows.
 func ours(err error) error {
 	code := postgres.Code(err)
 	if err == nil || pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) {

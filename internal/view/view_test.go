@@ -18,7 +18,7 @@ const users = `
 		('00000000-0000-0000-0000-000000000003', 'c@x', NULL, 9);
 	INSERT INTO public.profiles VALUES ('00000000-0000-0000-0000-000000000001', 30), ('00000000-0000-0000-0000-000000000002', NULL)`
 
-// TestInsightForge: their examples give what they promise, and stay right as rows change.
+// TestInsightForge: its examples give the promised rows, and stay correct as rows change.
 func TestInsightForge(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 )
 
-// TestWide: a view may have as many columns as a table, the hidden keys of its tables included.
+// TestWide: a view may have as many columns as a table, including the hidden keys of its tables.
 func TestWide(t *testing.T) {
 	t.Parallel()
 	const most = 1600
@@ -33,5 +33,5 @@ func TestWide(t *testing.T) {
 	b.quiet(t)
 	require.Equal(t, []string{"done 0"}, b.rows(t, "SELECT state || ' ' || differing FROM view.task WHERE kind = 'verify'"))
 	_, err = b.engine.Plan(t.Context(), read(t, definition+"\n  - {table: small, join: {c1: id}}"))
-	require.EqualError(t, err, "test:1:1: the view would have 1601 columns with the keys of its tables, and a table of Postgres takes 1600: leave some out")
+	require.EqualError(t, err, "test:1:1: the view would have 1601 columns with the keys of its tables, but a table in Postgres can have 1600: leave some out")
 }

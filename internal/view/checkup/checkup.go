@@ -1,5 +1,5 @@
-// Package checkup has the checks of views for the doctor: of the databases that views read, of indexes that refreshes need, and of roles
-// that may write to the views' tables.
+// Package checkup has the checks of views for the doctor: whether the databases that views read can be read, which indexes are missing, and
+// which roles may write to the views' tables.
 package checkup
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// Checks are those of views, for [doctor.Config]. Open makes what opens the databases of views; they are closed after each look.
+// Checks returns the checks of views for [doctor.Config]. open returns the databases of views; each check closes them.
 func Checks(open func(db *postgres.DB) *view.Databases) []doctor.Check {
 	return []doctor.Check{
 		{ID: "view_database", Installed: true, Do: func(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
@@ -32,7 +32,7 @@ func Checks(open func(db *postgres.DB) *view.Databases) []doctor.Check {
 	}
 }
 
-// last returns the last table of each view.
+// last returns the newest table of each view.
 func last(ctx context.Context, on postgres.DBTX) (versions []view.Version, err error) {
 	views, err := view.List(ctx, on)
 	if err != nil {
@@ -75,7 +75,7 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 			err := db.QueryRow(ctx, "SELECT coalesce(pg_catalog.has_table_privilege($1::oid, 'SELECT'), false)", source.OID).Scan(&may)
 			switch {
 			case err != nil:
-				e.Addf(doctor.Failure, "it could not be looked whether %s.%s of database %s can be read", source.Schema, source.Name, name)
+				e.Addf(doctor.Failure, "it is not known whether %s.%s of database %s can be read", source.Schema, source.Name, name)
 			case !may:
 				e.Addf(doctor.Failure, "the role may not read %s.%s of database %s, which view %s reads: GRANT SELECT ON it, or it was dropped",
 					source.Schema, source.Name, name, v.Plan.Definition.Name)
@@ -90,7 +90,7 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 	return nil
 }
 
-// look opens a database; nil if it cannot be opened, which is a finding. What it says names no host and no user.
+// look opens a database. If that fails, it returns nil and adds a finding, which has no host and no user.
 func look(ctx context.Context, e *doctor.Examination, databases *view.Databases, name string) (*postgres.DB, error) {
 	if name == definition.App {
 		return e.DB, nil
@@ -101,17 +101,17 @@ func look(ctx context.Context, e *doctor.Examination, databases *view.Databases,
 	}
 	if url, set := databases.Lookup(variable[1:]); !set || url == "" {
 		e.Addf(doctor.Warning, "the environment variable %s of database %s is not set here: workers need it", variable, name)
-		return nil, nil //nolint:nilnil // As it says above.
+		return nil, nil //nolint:nilnil // A finding was added.
 	}
 	db, _, err := databases.Open(ctx, name)
 	if err != nil {
-		e.Addf(doctor.Failure, "database %s, whose URL is in %s, cannot be opened: views that read it are not kept right", name, variable)
-		return nil, nil //nolint:nilerr,nilnil // It is a finding.
+		e.Addf(doctor.Failure, "database %s, whose URL is in %s, cannot be opened: views that read it are not kept up to date", name, variable)
+		return nil, nil //nolint:nilerr,nilnil // A finding was added.
 	}
 	return db, nil
 }
 
-// lookAtIndexes finds columns that refreshes look for and that no index begins with.
+// lookAtIndexes finds columns that refreshes search by and that no index begins with.
 func lookAtIndexes(ctx context.Context, e *doctor.Examination, engine *view.Engine) error {
 	versions, err := last(ctx, e.DB)
 	if err != nil {
@@ -121,7 +121,7 @@ func lookAtIndexes(ctx context.Context, e *doctor.Examination, engine *view.Engi
 	for _, v := range versions {
 		notes, err := engine.Notes(ctx, v.Plan)
 		if err != nil {
-			e.Addf(doctor.Note, "the indexes of view %s could not be looked at, since a database cannot be opened", v.Plan.Definition.Name)
+			e.Addf(doctor.Note, "the indexes of view %s could not be checked, because a database cannot be opened", v.Plan.Definition.Name)
 			continue
 		}
 		for _, note := range notes {
@@ -134,7 +134,7 @@ func lookAtIndexes(ctx context.Context, e *doctor.Examination, engine *view.Engi
 	return nil
 }
 
-// lookAtRights finds roles that may write to tables of views: what they write is not what the SELECT gives.
+// lookAtRights finds roles that may write to tables of views, because such writes make a table differ from its SELECT.
 func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT pg_catalog.format('%s may write to views.%s', CASE WHEN a.grantee = 0 THEN 'every role' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END, c.relname)
@@ -144,14 +144,14 @@ func lookAtRights(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 		WHERE c.relkind = 'r' AND a.grantee <> c.relowner AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
 		ORDER BY 1 LIMIT 100`)
 	if err != nil {
-		return fmt.Errorf("look who may write to views: %w", err)
+		return fmt.Errorf("find out who may write to views: %w", err)
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("look who may write to views: %w", err)
+		return fmt.Errorf("find out who may write to views: %w", err)
 	}
 	for _, sentence := range found {
-		e.Addf(doctor.Warning, "%s, and what is written there stays until the key is refreshed or verified: REVOKE it", sentence)
+		e.Addf(doctor.Warning, "%s, and such writes stay until their key is refreshed or verified: REVOKE it", sentence)
 	}
 	return nil
 }

@@ -59,14 +59,14 @@ tables:
 	const index = `warning view report: no index of "public"."lines" begins with "order_id", so refreshes may read the whole table: CREATE INDEX CONCURRENTLY ON "public"."lines" ("order_id")`
 	require.Equal(t, []string{"ok 3 tables of 1 view can be read", index}, look())
 	exec(db, "CREATE INDEX ON public.lines (order_id); GRANT INSERT ON views._daymill_1 TO PUBLIC")
-	require.Equal(t, []string{"ok 3 tables of 1 view can be read", "warning every role may write to views._daymill_1, and what is written there stays until the key is refreshed or verified: REVOKE it"}, look())
+	require.Equal(t, []string{"ok 3 tables of 1 view can be read", "warning every role may write to views._daymill_1, and such writes stay until their key is refreshed or verified: REVOKE it"}, look())
 	exec(db, "REVOKE ALL ON views._daymill_1 FROM PUBLIC")
 	exec(crm, "DROP TABLE public.customers")
 	require.Equal(t, []string{
 		"failure the role may not read public.customers of database crm, which view report reads: GRANT SELECT ON it, or it was dropped", "ok 2 tables of 1 view can be read",
 	}, look())
 	url = "postgres://someone:hunter2@127.0.0.1:1/crm"
-	require.Equal(t, "failure database crm, whose URL is in $CRM, cannot be opened: views that read it are not kept right", look()[0])
+	require.Equal(t, "failure database crm, whose URL is in $CRM, cannot be opened: views that read it are not kept up to date", look()[0])
 	url = ""
 	require.Equal(t, "warning the environment variable $CRM of database crm is not set here: workers need it", look()[0])
 }

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	maxIdentifier = 63 // bytes that Postgres keeps of a name
+	maxIdentifier = 63 // maximum length of a name in Postgres, in bytes
 	maxColumns    = 1600
 	maxTables     = 64
-	// Reserved begins the names of the columns that hold the keys of joined rows.
+	// Reserved is the prefix of the columns that hold the keys of joined rows.
 	Reserved = "_daymill_"
 )
 
-// checker finds what is wrong with a definition as a whole.
+// checker finds mistakes of a definition as a whole.
 type checker struct {
 	*document.Parser
 
@@ -29,12 +29,12 @@ func at(file string, node *yaml.Node) Place {
 	return Place{File: file, Line: max(1, node.Line), Column: max(1, node.Column)}
 }
 
-// check looks at what no single value shows.
+// check finds mistakes that involve more than one value.
 func (c checker) check() {
 	d := c.d
 	c.identifier(d.Place, d.Name, "view")
 	if len(d.Tables) == 0 {
-		c.Wrongf(d.node(), "the view has no tables: name at least one, whose rows the view's rows descend from")
+		c.Wrongf(d.node(), "the view has no tables: add at least one; the view's rows derive from the rows of the first")
 		return
 	}
 	if len(d.Tables) > maxTables {
@@ -54,7 +54,7 @@ func (c checker) check() {
 		case i > 0 && len(t.Join.On) == 0:
 			c.Wrongf(t.node(), "the join of table %s has no columns", t.Alias())
 		case i == 0 && t.Join != nil:
-			c.Wrongf(t.Join.node(), "%s is the root: tables are joined to it, and it is joined to none", t.Alias())
+			c.Wrongf(t.Join.node(), "%s is the root: other tables are joined to it, but it is not joined to any", t.Alias())
 		}
 	}
 	c.schedule()
@@ -72,7 +72,7 @@ func (c checker) identifier(place Place, name, what string) {
 	}
 }
 
-// outputs checks the view's columns: their names, and what else names them.
+// outputs checks the names of the view's columns, and the references to them.
 func (c checker) outputs() {
 	seen := map[string]Place{}
 	count := 0
@@ -83,11 +83,11 @@ func (c checker) outputs() {
 			c.Wrongf(place.node(), "the view would have two columns %q, the first in line %d: give one of them another name", name, before.Line)
 		}
 		if strings.HasPrefix(name, Reserved) {
-			c.Wrongf(place.node(), "names that begin with %s are Daymill's: give column %q another name", Reserved, name)
+			c.Wrongf(place.node(), "names that begin with %s are reserved: give column %q another name", Reserved, name)
 		}
 		seen[name] = place
 		if count == maxColumns+1 {
-			c.Wrongf(place.node(), "the view would have more than the %d columns that a table of Postgres takes", maxColumns)
+			c.Wrongf(place.node(), "the view would have more than %d columns, which is the limit of a Postgres table", maxColumns)
 		}
 	}
 	for _, t := range c.d.Tables {
@@ -111,7 +111,7 @@ func (c checker) outputs() {
 	for _, s := range c.d.Search {
 		for _, name := range s.Columns {
 			if _, has := seen[name]; !has {
-				c.Wrongf(c.d.node(), "search names column %q, which the view does not have", name)
+				c.Wrongf(c.d.node(), "search has column %q, which the view does not have", name)
 			}
 		}
 		add(c.d.Place, s.Name)
@@ -119,7 +119,7 @@ func (c checker) outputs() {
 	for _, index := range c.d.Indexes {
 		for _, name := range index {
 			if _, has := seen[name]; !has {
-				c.Wrongf(c.d.node(), "an index names column %q, which the view does not have", name)
+				c.Wrongf(c.d.node(), "an index has column %q, which the view does not have", name)
 			}
 		}
 	}

@@ -1,5 +1,5 @@
 // Package definition reads definitions of views: tables, columns, joins, transforms and keys. It reads InsightForge's JSON and a shorter
-// YAML form, and reports all mistakes at once, each with its place and with advice. Package plan checks whether the tables and columns
+// YAML form, and reports all mistakes at once, each with its place and how to fix it. Package plan checks whether the tables and columns
 // exist.
 package definition
 
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Definition is what a view consists of. The first table is the root: each row of the view descends from one of its rows.
+// Definition defines a view. The first table is the root: each row of the view derives from one of its rows.
 type Definition struct {
 	Place `json:"-"`
 
@@ -33,7 +33,7 @@ const (
 	Ask = "ask"
 )
 
-// Place is where something stands in a file.
+// Place is a position in a file.
 type Place struct {
 	File         string
 	Line, Column int
@@ -46,12 +46,12 @@ type Table struct {
 	Database string `json:"database"` // a name of daymill.yaml's databases
 	Schema   string `json:"schema"`
 	Name     string `json:"table"`
-	As       string `json:"as,omitempty"` // the name by which joins mean it; Name where empty
+	As       string `json:"as,omitempty"` // the name by which joins refer to it; Name if empty
 	// Join says which rows belong to a row of an earlier table; nil for the root.
 	Join    *Join    `json:"join,omitempty"`
 	Columns []Column `json:"columns"`
-	// Changed is a column whose value grows with each change of a row, such as updated_at. A table that is read by schedule is
-	// read as a whole if it is empty.
+	// Changed is a column whose value grows with each change of a row, such as updated_at. If it is empty, a table that is read on a
+	// schedule is always read completely.
 	Changed string `json:"changed,omitempty"`
 }
 
@@ -63,18 +63,18 @@ func (t Table) Alias() string {
 	return t.Name
 }
 
-// Join joins a table to one before it, by pairs of columns that are equal.
+// Join joins a table to an earlier table, by pairs of columns that are equal.
 type Join struct {
 	Place `json:"-"`
 
-	To   int    `json:"to"` // index of the table before
+	To   int    `json:"to"` // index of the earlier table
 	Left bool   `json:"left,omitempty"`
 	On   []Pair `json:"on"`
 }
 
 // Pair are two columns that are equal.
 type Pair struct {
-	First  string `json:"first"`  // of the table before
+	First  string `json:"first"`  // of the earlier table
 	Second string `json:"second"` // of the joined table
 }
 
@@ -83,14 +83,14 @@ type Column struct {
 	Place `json:"-"`
 
 	Name string `json:"column"`
-	As   string `json:"as,omitempty"` // in the view; Name where empty
-	// Type is checked against the catalog; whatever the catalog says if empty. A deleted column needs it.
+	As   string `json:"as,omitempty"` // in the view; Name if empty
+	// Type is compared with the catalog; the catalog's type if empty. It is required for a deleted column.
 	Type string `json:"type,omitempty"`
 	// NotNull is written as NOT NULL in the view's table.
 	NotNull bool `json:"not_null,omitempty"`
-	// Key says that the column is part of the view's key, or finds its rows as well as the key.
+	// Key says that the column is part of the view's key, or identifies its rows as well as the key does.
 	Key bool `json:"key,omitempty"`
-	// Hidden says that the column is in no column of the view.
+	// Hidden says that the view has no column for it.
 	Hidden bool `json:"hidden,omitempty"`
 	// Deleted says that the source no longer has the column, which is NULL in the view.
 	Deleted    bool    `json:"deleted,omitempty"`
@@ -99,7 +99,7 @@ type Column struct {
 	Expression string  `json:"expression,omitempty"`
 }
 
-// Output is the name in the view.
+// Output returns the column's name in the view.
 func (c Column) Output() string {
 	if c.As != "" {
 		return c.As
@@ -107,7 +107,7 @@ func (c Column) Output() string {
 	return c.Name
 }
 
-// Map turns values into text. NULL stays NULL; a value that is not in it becomes Else, or stays as it is with Keep, or else
+// Map turns values into text. NULL stays NULL. A value that is not in the map becomes Else, or stays unchanged with Keep, or otherwise
 // becomes NULL.
 type Map struct {
 	Values []Value `json:"values"`
@@ -125,7 +125,7 @@ type Value struct {
 type Field struct {
 	Path []string `json:"path"`
 	As   string   `json:"as"`
-	Type string   `json:"type"` // text where empty
+	Type string   `json:"type"` // text if empty
 	// Strict makes a value that does not fit the type an error. Otherwise it is NULL, and counted.
 	Strict bool `json:"strict,omitempty"`
 }
@@ -134,10 +134,10 @@ type Field struct {
 type Search struct {
 	Name     string   `json:"name"`
 	Columns  []string `json:"columns"`            // of the view
-	Language string   `json:"language,omitempty"` // simple where empty
+	Language string   `json:"language,omitempty"` // simple if empty
 }
 
-// Databases are the names of the databases that the view's tables are in, each once.
+// Databases returns the names of the databases of the view's tables, without duplicates.
 func (d *Definition) Databases() []string {
 	var names []string
 	for _, t := range d.Tables {
@@ -148,7 +148,7 @@ func (d *Definition) Databases() []string {
 	return names
 }
 
-// Outputs are the names of the columns of a column in the view.
+// Outputs returns the names of the view's columns that a column becomes.
 func (c Column) Outputs() []string {
 	switch {
 	case c.Hidden:

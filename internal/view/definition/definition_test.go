@@ -22,7 +22,7 @@ func read(t *testing.T, name string) []definition.Definition {
 	return definitions
 }
 
-// columns are the view's columns, by table.
+// columns returns the view's columns, by table.
 func columns(d definition.Definition) []string {
 	var names []string
 	for _, table := range d.Tables {
@@ -33,7 +33,7 @@ func columns(d definition.Definition) []string {
 	return names
 }
 
-// TestParse_InsightForge: their definitions are read as they are, with both forms of a join.
+// TestParse_InsightForge: its definitions can be used unchanged, with both forms of a join.
 func TestParse_InsightForge(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"user_basic_info", "user_basic_info_endpoints"} {
@@ -57,7 +57,7 @@ func TestParse_InsightForge(t *testing.T) {
 	require.Equal(t, definition.Field{Path: []string{"o'clock"}, As: "odd_key", Type: "text"}, d.Tables[1].Columns[3].Fields[1])
 }
 
-// TestParse_Broken: a missing comma is a mistake with its place, and what follows is read all the same.
+// TestParse_Broken: a missing comma is a mistake with its place, and the rest of the file is read all the same.
 func TestParse_Broken(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("testdata/user_basic_info_broken.json")
@@ -68,7 +68,7 @@ func TestParse_Broken(t *testing.T) {
 	broken := strings.Replace(string(content), `"column_first": "id"`, `"column_frist": "id"`, 1)
 	_, err = definition.Parse("broken.json", []byte(broken))
 	require.EqualError(t, err, `broken.json:2:33: a comma is missing here, before what line 3 has
-broken.json:5:16: the join compares 0 columns with 1: give both sides the same number, one at least
+broken.json:5:16: the join compares 0 columns with 1: give both sides the same number, at least one
 broken.json:10:9: a join has no "column_frist": did you mean column_first?
 broken.json:85:13: nothing joins table profiles to the tables before it: add a join`)
 }
@@ -81,7 +81,7 @@ tables:
     where_not: x
 `
 
-// TestParse_Short: our form says the same in less.
+// TestParse_Short: the short form of the same definition.
 func TestParse_Short(t *testing.T) {
 	t.Parallel()
 	definitions, err := definition.Parse("views.yaml", []byte(`
@@ -123,7 +123,7 @@ views:
 	require.Equal(t, [][]string{{"customer_id", "placed_at"}, {"city"}}, d.Indexes)
 }
 
-// TestParse_Schedule: durations have units, and what a schedule needs is checked.
+// TestParse_Schedule: durations have units, and the requirements of a schedule are checked.
 func TestParse_Schedule(t *testing.T) {
 	t.Parallel()
 	parse := func(text string) (definition.Definition, error) {
@@ -146,15 +146,15 @@ func TestParse_Schedule(t *testing.T) {
 	_, err = parse(`name: a
 schedule: {every: 10, full: 2y, overlap: 400d, databases: crm, at: x}
 tables: [{table: t, changed: at, columns: [id]}]`)
-	require.EqualError(t, err, `v.yaml:1:1: the schedule names database "crm", of which the view has no table: it has those of app
-v.yaml:2:19: "10" is no duration: write 30s, 5m, 12h or 1d
-v.yaml:2:29: "2y" is no duration: write 30s, 5m, 12h or 1d
+	require.EqualError(t, err, `v.yaml:1:1: the schedule has database "crm", but the view has only tables of app
+v.yaml:2:19: "10" is not a duration: write 30s, 5m, 12h or 1d
+v.yaml:2:29: "2y" is not a duration: write 30s, 5m, 12h or 1d
 v.yaml:2:42: 400d is too short or too long: write a duration from 0s to 366d
 v.yaml:2:64: a schedule has no "at": it has databases, every, full, overlap
-v.yaml:3:10: "changed" is for tables that are read by schedule: add schedule: {every: 1m, full: 1d} to the view, or leave it out`)
+v.yaml:3:10: "changed" is for tables that are read on a schedule: add schedule: {every: 1m, full: 1d} to the view, or leave it out`)
 }
 
-// TestParse_Mistakes: all at once, each with its place and with what would be right.
+// TestParse_Mistakes: all mistakes are reported at once, each with its place and how to fix it.
 func TestParse_Mistakes(t *testing.T) {
 	t.Parallel()
 	_, err := definition.Parse("v.yaml", []byte(`views:
@@ -170,19 +170,19 @@ func TestParse_Mistakes(t *testing.T) {
 	mistakes, ok := err.(document.Mistakes) //nolint:errorlint // Its exact type.
 	require.True(t, ok)
 	for _, want := range []string{
-		`v.yaml:2:5: search names column "nothing", which the view does not have`,
-		`v.yaml:3:12: write drift: follow (adapt the view where nothing is lost), or drift: ask (pause it until somebody decides)`,
+		`v.yaml:2:5: search has column "nothing", which the view does not have`,
+		`v.yaml:3:12: write drift: follow (adapt the view if nothing is lost), or drift: ask (pause it until somebody decides)`,
 		`v.yaml:6:34: the view would have two columns "id", the first in line 6: give one of them another name`,
 		`v.yaml:6:55: the mapping has no values`,
-		`v.yaml:6:67: t is the root: tables are joined to it, and it is joined to none`,
+		`v.yaml:6:67: t is the root: other tables are joined to it, but it is not joined to any`,
 		`v.yaml:7:9: nothing joins table u to the tables before it: add a join`,
 		`v.yaml:7:20: a table has no "colums": did you mean columns?`,
 		`v.yaml:8:24: no table before this one is called "nowhere"`,
-		`v.yaml:8:57: names that begin with _daymill_ are Daymill's: give column "_daymill_x" another name`,
+		`v.yaml:8:57: names that begin with _daymill_ are reserved: give column "_daymill_x" another name`,
 		`v.yaml:8:86: an expression needs a name in the view: {expression: lower(email), as: email}`,
 		`v.yaml:8:105: else and keep are for a map, such as {map: {1: new, 2: paid}}`,
-		`v.yaml:9:5: the view has no tables: name at least one, whose rows the view's rows descend from`,
-		`v.yaml:9:5: there is another view "a" in line 2: give each a name of its own`,
+		`v.yaml:9:5: the view has no tables: add at least one; the view's rows derive from the rows of the first`,
+		`v.yaml:9:5: there is another view "a" in line 2: give each a different name`,
 	} {
 		require.Contains(t, err.Error(), want)
 	}
@@ -191,7 +191,7 @@ func TestParse_Mistakes(t *testing.T) {
 	require.ErrorContains(t, err, `v.yaml:6:5: a table has no "where_not": it has `)
 }
 
-// TestParse_Hostile: no file makes it crash or run for long.
+// TestParse_Hostile: no file makes Parse crash or run for a long time.
 func TestParse_Hostile(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{

@@ -20,7 +20,7 @@ type forged struct {
 	joins []forgedJoin
 }
 
-// forgedJoin is a join whose tables have to be found.
+// forgedJoin is a join whose tables are not resolved yet.
 type forgedJoin struct {
 	left          bool
 	first, second endpoint
@@ -91,7 +91,7 @@ func (f *forged) source(node *yaml.Node) (tables []Table) {
 		},
 	})
 	if name == "" {
-		f.Wrongf(node, "the source has no name: the database's, as under databases in daymill.yaml")
+		f.Wrongf(node, "the source has no name: write the database's name, as under databases in daymill.yaml")
 	}
 	for i := range tables {
 		tables[i].Database = name
@@ -122,12 +122,12 @@ func (f *forged) column(node *yaml.Node) Column {
 		"is_primary_key": f.flag(&primary), "is_update_key": f.flag(&update), "is_nullable": f.flag(&nullable), "is_deleted": f.flag(&c.Deleted),
 		"udt_name": f.optional(&udt), "char_max_len": f.optional(&length),
 		"transform": func(node *yaml.Node) { output = f.transform(node, &c) },
-		// What the page writes about a column; the catalog says it as well.
+		// InsightForge's page writes these about a column, but the catalog has them as well.
 		"data_type": ignore, "udt_schema": ignore, "num_precision": ignore, "num_scale": ignore, "reference": ignore, "default": ignore,
 		"is_fk": ignore, "is_pk": ignore, "is_unique": ignore, "is_identity": ignore, "is_generated": ignore, "ordinal_position": ignore,
 		"comment": ignore, "description": ignore, "collation": ignore,
 	})
-	for _, name := range []string{output, viewKey, alias} { // The last one that is given.
+	for _, name := range []string{output, viewKey, alias} { // The last of these names counts.
 		if name != "" {
 			c.As = name
 		}
@@ -140,7 +140,7 @@ func (f *forged) column(node *yaml.Node) Column {
 		c.Type += "(" + length + ")"
 	}
 	if alias == "" && c.Key && c.Mapping == nil && c.Fields == nil {
-		c.Hidden = true // Until it shows that it is the root's, or that no join compares it.
+		c.Hidden = true // Until it is known to be the root's key, or not to be compared by a join.
 	}
 	return c
 }
@@ -186,7 +186,7 @@ func (f *forged) transform(node *yaml.Node, c *Column) (output string) {
 		}
 		if len(c.Fields) == 0 {
 			f.Wrongf(node, `the transform names no fields: "mapping": {"mapping_json": [{"type_field": "text", "mapping": {"city": "city"}}]}`)
-			c.Fields = []Field{} // Said; its columns are none.
+			c.Fields = []Field{} // The mistake is reported; there are no columns.
 		}
 		output = ""
 	case "Expression":
@@ -201,7 +201,7 @@ func (f *forged) transform(node *yaml.Node, c *Column) (output string) {
 
 func (r reader) onError(node *yaml.Node, onError string) {
 	if onError != "" && onError != "null" && onError != "error" {
-		r.Wrongf(node, `on_error is "null" (a value that does not fit its type is NULL, and counted) or "error", and not %q`, onError)
+		r.Wrongf(node, `on_error is %q, but must be "null" (a value that does not fit its type becomes NULL, and is counted) or "error"`, onError)
 	}
 }
 
@@ -252,7 +252,7 @@ func (f *forged) join(node *yaml.Node) {
 				"left": side(&j.first), "right": side(&j.second),
 			})
 			if len(j.first.columns) != len(j.second.columns) || len(j.first.columns) == 0 {
-				f.Wrongf(node, "the join compares %d columns with %d: give both sides the same number, one at least", len(j.first.columns), len(j.second.columns))
+				f.Wrongf(node, "the join compares %d columns with %d: give both sides the same number, at least one", len(j.first.columns), len(j.second.columns))
 				j.used = true
 			}
 			if f.main == "" && child(node, "main_table") != nil {
@@ -264,7 +264,7 @@ func (f *forged) join(node *yaml.Node) {
 	f.Object(node, "an entry of joins", document.Fields{"inner": read(false), "left": read(true)})
 }
 
-// find returns the table that a side of a join means, and -1 after it has said that there is none, or several.
+// find returns the table that a side of a join refers to. If there is none, or more than one, it reports a mistake and returns -1.
 func (f *forged) find(node *yaml.Node, tables []Table, e endpoint) int {
 	found := -1
 	for i, t := range tables {
@@ -272,10 +272,10 @@ func (f *forged) find(node *yaml.Node, tables []Table, e endpoint) int {
 			continue
 		}
 		if found >= 0 && tables[found].Alias() == e.table {
-			continue // The alias is meant.
+			continue // The text is an alias.
 		}
 		if found >= 0 && t.Alias() != e.table {
-			f.Wrongf(node, "the join means %s, of which there are two: give one an alias, or name source and schema", e)
+			f.Wrongf(node, "the join refers to %s, but there are two of these: give one an alias, or name source and schema", e)
 			return -1
 		}
 		found = i
@@ -285,7 +285,7 @@ func (f *forged) find(node *yaml.Node, tables []Table, e endpoint) int {
 		for i, t := range tables {
 			names[i] = fmt.Sprintf("%s.%s.%s", t.Database, t.Schema, t.Alias())
 		}
-		f.Wrongf(node, "the join means table %s, which is not under sources: there are %s", e, strings.Join(names, ", "))
+		f.Wrongf(node, "the join refers to table %s, which is not under sources: these are %s", e, strings.Join(names, ", "))
 	}
 	return found
 }
@@ -334,7 +334,7 @@ func (f *forged) order(tables []Table) {
 	}
 	for _, j := range f.joins {
 		if !j.used {
-			f.Wrongf(j.node, "the join hangs in the air: %s is joined to nothing before it", j.first)
+			f.Wrongf(j.node, "the join is not connected: %s is not joined to a table before it", j.first)
 		}
 	}
 	for i, t := range tables {
@@ -345,7 +345,7 @@ func (f *forged) order(tables []Table) {
 	f.hide()
 }
 
-// put adds a table, or another pair of columns to one that is there.
+// put adds a table, or adds another pair of columns to a table's join.
 func (f *forged) put(tables []Table, place map[int]int, first, second int, j forgedJoin, there bool) {
 	pairs := make([]Pair, len(j.first.columns))
 	for i := range pairs {
@@ -360,13 +360,13 @@ func (f *forged) put(tables []Table, place map[int]int, first, second int, j for
 	}
 	join := f.d.Tables[place[second]].Join
 	if join == nil || join.To != place[first] || join.Left != j.left {
-		f.Wrongf(j.node, "table %s is joined already: list it again under sources with an alias, if it is joined twice", j.second)
+		f.Wrongf(j.node, "table %s is already joined: to join it twice, list it again under sources with an alias", j.second)
 		return
 	}
 	join.On = append(join.On, pairs...)
 }
 
-// hide keeps a joined table's key out of the view where the join compares it: it is there already, as the other side.
+// hide leaves a joined table's key out of the view if the join compares it, because the view already has the equal column.
 func (f *forged) hide() {
 	for i := range f.d.Tables {
 		t := &f.d.Tables[i]

@@ -16,11 +16,11 @@ import (
 //go:embed schema.json
 var Schema string
 
-// MaxFile is how large a file may be, in bytes.
+// MaxFile is the maximum size of a file, in bytes.
 const MaxFile = 4 << 20
 
-// Parse reads a file with one definition, or with a list of them under views. Whether it is JSON or YAML shows in its name or
-// its first character. An error is of type document.Mistakes.
+// Parse reads a file with one definition, or with a list of them under views. The file's name or first character shows whether it is JSON
+// or YAML. The error is of type document.Mistakes.
 func Parse(name string, content []byte) ([]Definition, error) {
 	p := &document.Parser{File: name}
 	var root *yaml.Node
@@ -61,7 +61,7 @@ func List(p *document.Parser, node *yaml.Node) []Definition {
 	for _, item := range items {
 		d := Read(p, item)
 		if line, has := lines[d.Name]; has && d.Name != "" {
-			p.Wrongf(item, "there is another view %q in line %d: give each a name of its own", d.Name, line)
+			p.Wrongf(item, "there is another view %q in line %d: give each a different name", d.Name, line)
 		}
 		lines[d.Name] = item.Line
 		definitions = append(definitions, d)
@@ -78,13 +78,13 @@ func Read(p *document.Parser, node *yaml.Node) Definition {
 	} else {
 		r.short(node, &d)
 	}
-	if len(d.Tables) > 0 || d.Name != "" { // Otherwise it is no definition, which is said already.
+	if len(d.Tables) > 0 || d.Name != "" { // Otherwise it is not a definition, which was already reported.
 		checker{p, &d}.check()
 	}
 	return d
 }
 
-// child is the value of a name in a mapping; nil if there is none.
+// child returns the value of a name in a mapping; nil if there is none.
 func child(node *yaml.Node, name string) *yaml.Node {
 	if node.Kind != yaml.MappingNode {
 		return nil
@@ -127,12 +127,12 @@ func (r reader) flag(to *bool) func(*yaml.Node) {
 
 func ignore(*yaml.Node) {}
 
-// common are the parts of a definition that both forms write alike.
+// common adds the fields that are the same in both forms.
 func (r reader) common(d *Definition, known document.Fields) document.Fields {
 	known["where"] = r.into(&d.Where)
 	known["drift"] = func(node *yaml.Node) {
 		if d.Drift, _ = r.Text(node); d.Drift != Follow && d.Drift != Ask {
-			r.Wrongf(node, "write drift: follow (adapt the view where nothing is lost), or drift: ask (pause it until somebody decides)")
+			r.Wrongf(node, "write drift: follow (adapt the view if nothing is lost), or drift: ask (pause it until somebody decides)")
 		}
 	}
 	known["schedule"] = func(node *yaml.Node) { d.Schedule = r.schedule(node) }
@@ -170,7 +170,7 @@ func (r reader) search(node *yaml.Node) Search {
 // values reads a mapping from values to texts, in its order.
 func (r reader) values(node *yaml.Node) []Value {
 	if node.Kind != yaml.MappingNode {
-		r.Wrongf(node, `the mapping is written as {"1": "new", "2": "paid"}`)
+		r.Wrongf(node, `write the mapping as {"1": "new", "2": "paid"}`)
 		return nil
 	}
 	var values []Value
@@ -178,12 +178,12 @@ func (r reader) values(node *yaml.Node) []Value {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		from, to := node.Content[i], node.Content[i+1]
 		if seen[from.Value] {
-			r.Wrongf(from, "%q is there twice", from.Value)
+			r.Wrongf(from, "%q occurs twice", from.Value)
 		}
 		seen[from.Value] = true
 		if text, ok := r.Text(to); ok {
 			if strings.ContainsRune(from.Value+text, 0) {
-				r.Wrongf(to, "text of Postgres cannot have a zero byte")
+				r.Wrongf(to, "text in Postgres cannot have a zero byte")
 			}
 			values = append(values, Value{From: from.Value, To: text})
 		}

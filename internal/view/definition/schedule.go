@@ -11,15 +11,15 @@ import (
 	"github.com/daymill/daymill/internal/document"
 )
 
-// Schedule refreshes a view's tables by reading them now and then, where their changes cannot be captured.
+// Schedule says how often to read a view's tables whose changes cannot be captured.
 type Schedule struct {
-	// Every is how often rows are read that have changed, by the column Table.Changed.
+	// Every is how often changed rows are read, which the column Table.Changed shows.
 	Every time.Duration `json:"every"`
-	// Full is how often all rows are read, which finds those that were deleted.
+	// Full is how often all rows are read, which also finds deleted rows.
 	Full time.Duration `json:"full"`
-	// Overlap is how long a transaction of the application's may last whose changes are found by Every.
+	// Overlap is how long a transaction of the application may last for Every to find its changes.
 	Overlap time.Duration `json:"overlap"`
-	// Databases are those that are read by schedule; all of the view's if empty.
+	// Databases are the databases that are read on a schedule; all of the view's if empty.
 	Databases []string `json:"databases,omitempty"`
 }
 
@@ -32,7 +32,7 @@ const (
 
 const day = 24 * time.Hour
 
-// Scheduled reports whether the tables of a database are read by schedule.
+// Scheduled reports whether the tables of a database are read on a schedule.
 func (d *Definition) Scheduled(database string) bool {
 	return d.Schedule != nil && (len(d.Schedule.Databases) == 0 || slices.Contains(d.Schedule.Databases, database))
 }
@@ -62,7 +62,7 @@ func (r reader) duration(to *time.Duration, least time.Duration) func(*yaml.Node
 		const most = 366 * day
 		switch {
 		case err != nil:
-			r.Wrongf(node, "%q is no duration: write 30s, 5m, 12h or 1d", text)
+			r.Wrongf(node, "%q is not a duration: write 30s, 5m, 12h or 1d", text)
 		case parsed < least || parsed > most:
 			r.Wrongf(node, "%s is too short or too long: write a duration from %s to 366d", text, brief(least))
 		default:
@@ -71,7 +71,7 @@ func (r reader) duration(to *time.Duration, least time.Duration) func(*yaml.Node
 	}
 }
 
-// brief writes a duration as duration reads it.
+// brief writes a duration in the form that duration reads.
 func brief(d time.Duration) string {
 	if d > 0 && d%day == 0 {
 		return strconv.Itoa(int(d/day)) + "d"
@@ -85,11 +85,11 @@ func brief(d time.Duration) string {
 	return text
 }
 
-// schedule checks what a schedule and its tables say of each other.
+// schedule checks that a schedule and the tables fit together.
 func (c checker) schedule() {
 	for _, t := range c.d.Tables {
 		if t.Changed != "" && !c.d.Scheduled(t.Database) {
-			c.Wrongf(t.node(), `"changed" is for tables that are read by schedule: add schedule: {every: 1m, full: 1d} to the view, or leave it out`)
+			c.Wrongf(t.node(), `"changed" is for tables that are read on a schedule: add schedule: {every: 1m, full: 1d} to the view, or leave it out`)
 		}
 	}
 	if c.d.Schedule == nil {
@@ -98,7 +98,7 @@ func (c checker) schedule() {
 	names := c.d.Databases()
 	for _, name := range c.d.Schedule.Databases {
 		if !slices.Contains(names, name) {
-			c.Wrongf(c.d.node(), "the schedule names database %q, of which the view has no table: it has those of %s", name, strings.Join(names, ", "))
+			c.Wrongf(c.d.node(), "the schedule has database %q, but the view has only tables of %s", name, strings.Join(names, ", "))
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/daymill/daymill/internal/document"
 )
 
-// App is the database that a table is in if none is named: DATABASE_URL.
+// App is the default database of a table: DATABASE_URL.
 const App = "app"
 
 // short reads Daymill's own form.
@@ -66,7 +66,7 @@ func (r reader) table(node *yaml.Node, before []Table) Table {
 	return t
 }
 
-// column reads a name, {name: column of the view}, or a mapping that says more.
+// column reads a name, {name: column of the view}, or a mapping with more details.
 func (r reader) column(node *yaml.Node) Column {
 	c := Column{Place: at(r.File, node)}
 	if node.Kind == yaml.ScalarNode {

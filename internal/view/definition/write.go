@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// YAML writes a definition in Daymill's own form. Reading it gives the same definition.
+// YAML returns a definition in Daymill's own form. Parse reads it as the same definition.
 func YAML(d Definition) (string, error) {
 	view := mapping(
 		"name", text(d.Name), "where", optional(d.Where), "drift", optional(d.Drift), "indexes", indexes(d.Indexes), "search", searches(d.Search),
@@ -21,7 +21,7 @@ func YAML(d Definition) (string, error) {
 	return string(written), nil
 }
 
-// mapping makes a node of names and values. Values that are nil are left out.
+// mapping returns a node of names and values. It leaves out nil values.
 func mapping(pairs ...any) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -46,7 +46,7 @@ func optional(value string) *yaml.Node {
 	return text(value)
 }
 
-// flag writes a value that is not what it is by default.
+// flag returns a node for a value that is not the default, and otherwise nil.
 func flag(is, value bool) *yaml.Node {
 	if !is {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// compiled is an expression as Postgres understood it.
+// compiled is an expression in the form in which Postgres has understood it.
 type compiled struct {
 	SQL  string `json:"sql"`
 	Type string `json:"type"`
@@ -20,9 +20,9 @@ type compiled struct {
 
 var errRolledBack = errors.New("rolled back")
 
-// compile has Postgres read an expression as that of a generated column of an empty copy of the table, which is rolled back.
-// So an expression can use the table's own columns and immutable functions, and nothing else: no subquery, no other table, no
-// function whose result changes. What is used later is what Postgres says it has understood.
+// compile makes Postgres parse an expression as that of a generated column of an empty copy of the table, which is rolled back. So an
+// expression can use only the table's own columns and immutable functions: no subquery, no other table, no function whose result changes.
+// Later statements use the form in which Postgres has understood it.
 func compile(ctx context.Context, db *postgres.DB, s Source, expression, wantType string) (c compiled, err error) {
 	if err := closed(expression); err != nil {
 		return c, err
@@ -34,7 +34,7 @@ func compile(ctx context.Context, db *postgres.DB, s Source, expression, wantTyp
 	const check = `pg_temp."daymill view check"`
 	err = db.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "CREATE TEMPORARY TABLE "+check+" ("+strings.Join(columns, ", ")+")"); err != nil {
-			return fmt.Errorf("make a table to check expressions with: %w", err)
+			return fmt.Errorf("create a table to check expressions with: %w", err)
 		}
 		described, err := tx.Prepare(ctx, "", "SELECT ("+expression+"\n) FROM "+check)
 		if err != nil {
@@ -66,7 +66,7 @@ func compile(ctx context.Context, db *postgres.DB, s Source, expression, wantTyp
 	return c, err
 }
 
-// refused returns what Postgres says about an expression, without its code.
+// refused returns Postgres's message about an expression, without the error code.
 func refused(err error) error {
 	if server := (*pgconn.PgError)(nil); errors.As(err, &server) {
 		return errors.New(strings.ReplaceAll(server.Message, "generation expression", "the expression"))
@@ -74,7 +74,7 @@ func refused(err error) error {
 	return err
 }
 
-// closed checks that an expression stays within the parentheses that are put around it.
+// closed checks that an expression cannot end the parentheses that enclose it.
 func closed(expression string) error {
 	depth := 0
 	for i := 0; i < len(expression); i++ {

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Mirror names the copies of other databases' tables that the table of a version reads. Each version has its own.
+// Mirror sets the names of the mirrors of other databases' tables. Each version of a view has its own mirrors.
 func (p *Plan) Mirror(version int64) {
 	for i := range p.Sources {
 		if s := &p.Sources[i]; s.Mirror != "" {
@@ -17,8 +17,8 @@ func (p *Plan) Mirror(version int64) {
 	}
 }
 
-// Needed is a source with the columns that the view reads of it: its key, what joins compare, and what becomes columns. Where
-// the table has an expression, it is all columns. A table that is joined twice has the columns of both.
+// Needed returns a source with only the columns that the view reads: its key, columns that joins compare, and columns that become the view's
+// columns. If the table has an expression, it has all columns. If the table is joined twice, it has the columns of both joins.
 func (p *Plan) Needed(i int) Source {
 	s := p.Sources[i]
 	names := slices.Clone(s.Key)
@@ -47,7 +47,7 @@ func (p *Plan) Needed(i int) Source {
 	return s
 }
 
-// Joined are the columns of a table that joins compare, each once.
+// Joined returns the columns of a table that joins compare, without duplicates.
 func (p *Plan) Joined(i int) []string {
 	var names []string
 	add := func(name string) {
@@ -71,7 +71,7 @@ func (p *Plan) Joined(i int) []string {
 	return names
 }
 
-// selected are the columns of a statement that reads rows: the key as texts, the key as JSON, and the row as JSON.
+// selected returns the columns of a statement that reads rows: the key as texts, the key as JSON, and the row as JSON.
 func (s Source) selected() string {
 	key, row := make([]string, len(s.Key)), make([]string, len(s.Columns))
 	for k, name := range s.Key {
@@ -83,14 +83,14 @@ func (s Source) selected() string {
 	return texts("r", s.Key) + ", (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(key, ", ") + ") AS x), (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(row, ", ") + ") AS x)"
 }
 
-// table is the table itself, in its own database.
+// table returns the name of the table itself, in its own database.
 func (s Source) table() string { return pgx.Identifier{s.Schema, s.Name}.Sanitize() }
 
-// Chunk reads rows of the table in the order of its key: the key as texts, the key as JSON, the row as JSON. Parameters are
-// those of the key after which to begin, where after is set, and how many rows.
+// Chunk returns the statement that reads rows of the table in the order of its key: the key as texts, the key as JSON, the row as JSON. Its
+// parameters are, if after is set, the key after which to begin, and then the number of rows.
 func (s Source) Chunk(after bool) string { return s.chunk(s.table(), s.selected(), after) }
 
-// MirrorChunk reads the keys of the mirror in their order, as Chunk does: the key as texts, and as JSON.
+// MirrorChunk returns the statement that reads the keys of the mirror in order, as Chunk does: the key as texts, and as JSON.
 func (s Source) MirrorChunk(after bool) string {
 	s.Columns = nil
 	for _, name := range s.Key {
@@ -112,13 +112,13 @@ func (s Source) chunk(relation, selected string, after bool) string {
 	return "SELECT " + selected + " FROM " + relation + " AS r" + p.between("r", s.Key, 1, after, false) + " ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
 }
 
-// Greatest is the greatest value of a column, as text.
+// Greatest returns the statement that reads the greatest value of a column, as text.
 func (s Source) Greatest(column string) string {
 	return "SELECT CAST(max(r." + quote(column) + ") AS text) FROM " + s.table() + " AS r"
 }
 
-// Since reads rows in the order of a column and the key: what Chunk reads, and the value of the column as text. With since it
-// begins at the value in the first parameter; with after, behind a value and a key. How many rows is the last parameter.
+// Since returns the statement that reads rows in the order of a column and the key: the columns of Chunk, and the column's value as text.
+// With since, it begins at the value in the first parameter; with after, after a value and a key. The last parameter is the number of rows.
 func (s Source) Since(column Column, since, after bool) string {
 	names, kinds := make([]string, 0, 1+len(s.Key)), make([]string, 0, 1+len(s.Key))
 	names, kinds = append(names, column.Name), append(kinds, column.Type)
@@ -145,19 +145,19 @@ func (s Source) Since(column Column, since, after bool) string {
 		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
 }
 
-// Present reads rows of the mirror with some keys, as Chunk does. Parameters are arrays of text, one for each column of the key.
+// Present returns the statement that reads rows of the mirror with some keys, as Chunk does. Parameters are arrays of text, one for each column of the key.
 func (s Source) Present() string {
 	p := Plan{Sources: []Source{s}}
 	return "SELECT " + s.selected() + " FROM " + s.relation() + " AS r INNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), s.Key, "r")
 }
 
-// Rows reads rows of the table itself with some keys, as Chunk does. Parameters are those of Present.
+// Rows returns the statement that reads rows of the table itself with some keys, as Chunk does. Parameters are those of Present.
 func (s Source) Rows() string {
 	p := Plan{Sources: []Source{s}}
 	return "SELECT " + s.selected() + " FROM " + s.table() + " AS r INNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), s.Key, "r")
 }
 
-// Absent returns those of some keys, as they were given, that the table itself does not have. Parameters are those of Present.
+// Absent returns the statement that returns those of the given keys that the table itself does not have. Parameters are those of Present.
 func (s Source) Absent() string {
 	p := Plan{Sources: []Source{s}}
 	arrays, names, conditions := make([]string, len(s.Key)), make([]string, len(s.Key)), make([]string, len(s.Key))
@@ -170,8 +170,8 @@ func (s Source) Absent() string {
 		") WHERE NOT EXISTS (SELECT FROM " + s.table() + " AS r WHERE " + strings.Join(conditions, " AND ") + ")"
 }
 
-// Parents are the values that a table is joined by for some root keys, as arrays of text. Parameters are arrays of text, one for
-// each column of the root's key.
+// Parents returns the statement that reads the values by which a table is joined for some root keys, as arrays of text. Parameters are arrays
+// of text, one for each column of the root's key.
 func (p *Plan) Parents(i int) string {
 	join := p.Definition.Tables[i].Join
 	values, conditions := make([]string, len(join.On)), make([]string, len(join.On))
@@ -189,8 +189,8 @@ func (p *Plan) Parents(i int) string {
 		" ON " + matches(p.key(0), p.Sources[0].Key, root) + chain + "\nWHERE " + strings.Join(conditions, " AND ")
 }
 
-// Children reads the rows of a table that are joined by some values, as Chunk does: of the table itself, or of its mirror.
-// Parameters are arrays of text, one for each column of the join.
+// Children returns the statement that reads the rows of a table that are joined by some values, as Chunk does: from the table itself, or from
+// its mirror. Parameters are arrays of text, one for each column of the join.
 func (p *Plan) Children(i int, mirror bool) string {
 	source, join := p.Needed(i), p.Definition.Tables[i].Join
 	arrays, names, conditions := make([]string, len(join.On)), make([]string, len(join.On)), make([]string, len(join.On))

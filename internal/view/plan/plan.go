@@ -22,13 +22,13 @@ import (
 
 // Schemas of the target.
 const (
-	// Schema is the one of the views' tables.
+	// Schema is the schema of the views' tables.
 	Schema = "views"
-	// MirrorSchema is the one of copies of other databases' tables.
+	// MirrorSchema is the schema of the mirrors of other databases' tables.
 	MirrorSchema = "view_mirror"
 )
 
-// maxColumns is how many columns a table of Postgres may have.
+// maxColumns is the maximum number of columns of a table in Postgres.
 const maxColumns = 1600
 
 // Output is a column of the view's table.
@@ -38,13 +38,13 @@ type Output struct {
 	Collation string `json:"collation,omitempty"`
 	NotNull   bool   `json:"not_null,omitempty"`
 	SQL       string `json:"sql"`
-	// Misfit is a condition: the value is there, does not fit the type, and is NULL in the view. Empty where that cannot be.
+	// Misfit is the condition that a value does not fit the type, so that it is NULL in the view; empty if all values fit.
 	Misfit string `json:"misfit,omitempty"`
-	// Table and Number say which column of which table it is as it is; Number is 0 if it is something else.
+	// Table and Number are the table and the column whose value it is, unchanged; Number is 0 if it is computed.
 	Table  int    `json:"table"`
 	Number int    `json:"number,omitempty"`
 	Key    bool   `json:"key,omitempty"`
-	Text   bool   `json:"text,omitempty"` // its type is a string type
+	Text   bool   `json:"text,omitempty"` // whether its type is a string type
 	Hidden bool   `json:"hidden,omitempty"`
 	Column string `json:"column,omitempty"` // of the source, for a person
 }
@@ -62,14 +62,14 @@ type Plan struct {
 	Expressions map[string]compiled `json:"expressions,omitempty"`
 }
 
-// Databases gives access to databases by their names. Target is true for the one that the view is in.
+// Databases opens databases by name. target is true for the database of the view.
 type Databases interface {
 	Open(ctx context.Context, name string) (db *postgres.DB, target bool, err error)
 }
 
-// maker makes a plan, and collects mistakes.
+// maker makes a plan and collects mistakes.
 type maker struct {
-	ctx      context.Context //nolint:containedctx // It lives as long as one call.
+	ctx      context.Context //nolint:containedctx // A maker exists only during one call.
 	target   *postgres.DB
 	mistakes document.Mistakes
 	plan     *Plan
@@ -79,8 +79,8 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 	m.mistakes = append(m.mistakes, document.Mistake{File: at.File, Line: at.Line, Column: at.Column, Text: fmt.Sprintf(format, arguments...)})
 }
 
-// Make finds a definition's tables in the catalogs and checks it against them. What is wrong with the definition is an error
-// of type document.Mistakes.
+// Make finds a definition's tables in the catalogs and checks the definition against them. If the definition has mistakes, the error is of
+// type document.Mistakes.
 func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
 	sources := make([]Source, len(wanted.Tables))
 	making := &maker{ctx: ctx, target: target}
@@ -113,7 +113,7 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted 
 	return making.make(wanted, sources)
 }
 
-// With makes a plan for tables that are known already.
+// With makes a plan for tables that are already known.
 func With(ctx context.Context, target *postgres.DB, d definition.Definition, sources []Source) (*Plan, error) {
 	m := &maker{ctx: ctx, target: target}
 	return m.make(d, sources)
@@ -140,7 +140,7 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 		m.keys(i)
 	}
 	if count := len(m.plan.Outputs) + len(d.Search); count > maxColumns {
-		m.wrongf(d.Place, "the view would have %d columns with the keys of its tables, and a table of Postgres takes %d: leave some out", count, maxColumns)
+		m.wrongf(d.Place, "the view would have %d columns with the keys of its tables, but a table in Postgres can have %d: leave some out", count, maxColumns)
 	}
 	if err := m.search(); err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (m *maker) table(i int, t definition.Table) {
 	}
 	for _, name := range s.Key {
 		if c, _ := s.Column(name); i == 0 && c.Equal != "" {
-			m.wrongf(t.Place, "the key of %s has a column %s of type %s, by which the view cannot be put into order: take a root with another key", t.Alias(), name, c.Type)
+			m.wrongf(t.Place, "the key of %s has a column %s of type %s, which has no order: choose a root with another key", t.Alias(), name, c.Type)
 		}
 	}
 	if s.Mirror != "" {
@@ -173,7 +173,7 @@ func (m *maker) table(i int, t definition.Table) {
 	if c, has := s.Column(t.Changed); t.Changed != "" && !has {
 		m.missing(t.Place, s, t.Changed)
 	} else if has && !ordered(c) {
-		m.wrongf(t.Place, "column %s of %s is of type %s, which does not grow with each change: take one with a time or a number", c.Name, t.Alias(), c.Type)
+		m.wrongf(t.Place, "column %s of %s is of type %s, which does not grow with each change: choose one with a time or a number", c.Name, t.Alias(), c.Type)
 	}
 	if t.Join == nil {
 		return
@@ -195,7 +195,7 @@ func (m *maker) table(i int, t definition.Table) {
 					OR (SELECT pg_catalog.count(DISTINCT typcategory) = 1 AND pg_catalog.bool_and(typcategory IN ('N', 'S')) FROM pg_catalog.pg_type WHERE oid IN ($1::oid, $2::oid))`,
 				first.Base, second.Base).Scan(&fits)
 			if err != nil || !fits {
-				m.wrongf(t.Join.Place, "the join compares %s (%s) with %s (%s), which Postgres does not", pair.First, first.Type, pair.Second, second.Type)
+				m.wrongf(t.Join.Place, "the join compares %s (%s) with %s (%s), which Postgres cannot compare", pair.First, first.Type, pair.Second, second.Type)
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func (m *maker) missing(at definition.Place, s Source, column string) {
 	m.wrongf(at, "table %s.%s has no column %q: it has %s", s.Schema, s.Name, column, strings.Join(names, ", "))
 }
 
-// Short shortens a name that Postgres would cut.
+// Short shortens a name that is too long for Postgres.
 func Short(name string) string {
 	const most = 63
 	if len(name) <= most {
@@ -227,12 +227,12 @@ func expressionKey(table, column int) string { return fmt.Sprintf("%d.%d", table
 // expression compiles an expression of a table, if it is not compiled yet.
 func (m *maker) expression(table, column int, at definition.Place, what, sql, kind string) error {
 	i := max(table, 0)
-	c, err := compile(m.ctx, m.target, m.plan.Sources[i], sql, kind) // A mirror is there as well.
+	c, err := compile(m.ctx, m.target, m.plan.Sources[i], sql, kind) // The mirror exists, too.
 	if postgres.IsCut(err) {
 		return err
 	}
 	if err != nil {
-		m.wrongf(at, "the %s of %s cannot be used: %s; it is an SQL expression of the table's own columns, whose value depends on nothing else", what, m.plan.Definition.Tables[i].Alias(), err)
+		m.wrongf(at, "the %s of %s cannot be used: %s; write an SQL expression whose value depends only on the table's own columns", what, m.plan.Definition.Tables[i].Alias(), err)
 		return nil
 	}
 	m.plan.Expressions[expressionKey(table, column)] = c
@@ -294,7 +294,7 @@ func (m *maker) column(table, place int, c definition.Column) error {
 	return nil
 }
 
-// optional reports whether a row of the view may have no row of a table.
+// optional reports whether a row of the view may lack a row of a table.
 func (m *maker) optional(i int) bool {
 	for i > 0 {
 		join := m.plan.Definition.Tables[i].Join
@@ -353,8 +353,8 @@ func (m *maker) field(c definition.Column, i int, value string, f definition.Fie
 
 var typmod = regexp.MustCompile(`\(\s*\d+\s*(,\s*-?\d+\s*)?\)`)
 
-// typeOf is a type as Postgres writes it; empty after it has said that there is none. Only what Postgres wrote, and digits,
-// reach SQL.
+// typeOf returns a type as Postgres writes it. If there is none, it reports a mistake and returns "". Only text that Postgres wrote, and
+// digits, reach SQL.
 func (m *maker) typeOf(at definition.Place, name string) string {
 	if name == "" {
 		return ""
@@ -379,9 +379,9 @@ func (m *maker) typeOf(at definition.Place, name string) string {
 	return canonical + modifier
 }
 
-// regtype is the name of a type without its modifier; empty if there is none.
+// regtype returns the name of a type without its modifier; empty if there is no such type.
 func (m *maker) regtype(name string) (canonical string) {
-	// A name that is no name at all is an error for some versions, and NULL for others.
+	// An invalid name is an error in some versions of Postgres, and NULL in others.
 	_ = m.target.QueryRow(m.ctx, "SELECT coalesce(pg_catalog.format_type(pg_catalog.to_regtype($1)::oid, NULL), '')", name).Scan(&canonical)
 	if canonical == "-" {
 		return ""
@@ -389,7 +389,7 @@ func (m *maker) regtype(name string) (canonical string) {
 	return canonical
 }
 
-// checkType compares the type that a definition says with the catalog's.
+// checkType compares the type in a definition with the catalog's.
 func (m *maker) checkType(c definition.Column, source Column) error {
 	if c.Type == "" {
 		return nil
@@ -403,12 +403,12 @@ func (m *maker) checkType(c definition.Column, source Column) error {
 		bare = source.Type
 	}
 	if want != bare {
-		m.wrongf(c.Place, "column %s is of type %s, and not %s", c.Name, source.Type, c.Type)
+		m.wrongf(c.Place, "column %s is of type %s, not %s", c.Name, source.Type, c.Type)
 	}
 	return nil
 }
 
-// keys finds or makes the columns of the view's table that hold a table's key.
+// keys finds or adds the columns of the view's table that have a table's key.
 func (m *maker) keys(i int) {
 	alias := m.plan.Definition.Tables[i].Alias()
 	for _, name := range m.plan.Sources[i].Key {
@@ -420,7 +420,7 @@ func (m *maker) keys(i int) {
 		}
 		hidden := definition.Reserved + alias + "_" + name
 		taken := func(o Output) bool { return o.Name == hidden }
-		for n := 1; len(hidden) > 63 || slices.ContainsFunc(m.plan.Outputs, taken); n++ { //nolint:mnd // What Postgres keeps of a name.
+		for n := 1; len(hidden) > 63 || slices.ContainsFunc(m.plan.Outputs, taken); n++ { //nolint:mnd // The length of names in Postgres.
 			hidden = fmt.Sprintf("%skey_%d_%d", definition.Reserved, i, n)
 		}
 		m.plan.Outputs = append(m.plan.Outputs, Output{
@@ -436,7 +436,7 @@ func (m *maker) search() error {
 		s := &m.plan.Definition.Search[i]
 		for _, name := range s.Columns {
 			if at := slices.IndexFunc(m.plan.Outputs, func(o Output) bool { return o.Name == name }); at >= 0 && !m.plan.Outputs[at].Text {
-				m.wrongf(m.plan.Definition.Place, "search names column %q of type %s: only text can be searched", name, m.plan.Outputs[at].Type)
+				m.wrongf(m.plan.Definition.Place, "search has column %q of type %s: only text can be searched", name, m.plan.Outputs[at].Type)
 			}
 		}
 		if s.Language == "" {
@@ -445,16 +445,16 @@ func (m *maker) search() error {
 		var has bool
 		err := m.target.QueryRow(m.ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_ts_config WHERE cfgname = $1 AND cfgnamespace = 'pg_catalog'::regnamespace)", s.Language).Scan(&has)
 		if err != nil {
-			return fmt.Errorf("look for the language of a search: %w", err)
+			return fmt.Errorf("look up the language of a search: %w", err)
 		}
 		if !has {
-			m.wrongf(m.plan.Definition.Place, "there is no language %q for searching: use simple, english, german or another of pg_ts_config", s.Language)
+			m.wrongf(m.plan.Definition.Place, "there is no search language %q: use simple, english, german or another of pg_ts_config", s.Language)
 		}
 	}
 	return nil
 }
 
-// Keep gives hidden columns the names that they have in the table of an earlier plan of the same view.
+// Keep gives hidden columns the names that they have in an earlier plan of the same view.
 func (p *Plan) Keep(before *Plan) {
 	for _, old := range before.Outputs {
 		if !old.Hidden {
@@ -475,7 +475,7 @@ func (p *Plan) Keep(before *Plan) {
 	}
 }
 
-// Streams are the names that changes of the view's tables come under, each once. Tables that are read by schedule have none.
+// Streams returns the names of the streams of the view's tables, without duplicates. Tables that are read on a schedule have none.
 func (p *Plan) Streams() []string {
 	var streams []string
 	for _, s := range p.Sources {

@@ -13,19 +13,19 @@ import (
 
 // Source is a table as the catalog of its database describes it.
 type Source struct {
-	// Stream is the name that its database's changes come under: app for the target.
+	// Stream is the name of the stream of its database: app for the target.
 	Stream string `json:"stream"`
 	OID    uint32 `json:"oid"`
 	Schema string `json:"schema"`
 	Name   string `json:"name"`
-	// Key are the columns by which capture names a row, in their order; empty if nothing does.
+	// Key are the columns that identify a row in capture, in their order; empty if none do.
 	Key     []string `json:"key"`
 	Columns []Column `json:"columns"`
-	// Mirror is the copy in the target that the view reads; empty if the table is in the target itself.
+	// Mirror is the name of the copy in the target that the view reads; empty if the table is in the target itself.
 	Mirror string `json:"mirror,omitempty"`
-	// Scheduled says that the mirror is kept by reading the table now and then. Nothing is captured.
+	// Scheduled says that the table is read on a schedule, because its changes are not captured.
 	Scheduled bool `json:"scheduled,omitempty"`
-	// Former are names that it had since the view was made, as schema and name: changes that were captured then have them.
+	// Former are earlier names since the view was created, as schema and name, because earlier changes have them.
 	Former [][2]string `json:"former,omitempty"`
 }
 
@@ -41,12 +41,12 @@ type Column struct {
 	Type      string `json:"type"`   // as format_type writes it
 	Base      uint32 `json:"base"`   // OID of the type
 	Category  string `json:"category"`
-	Collation string `json:"collation,omitempty"` // quoted; empty where it is the type's
+	Collation string `json:"collation,omitempty"` // quoted; empty if it is the type's default
 	NotNull   bool   `json:"not_null,omitempty"`
-	Equal     string `json:"equal,omitempty"` // how the type's equality is written; empty where it is =
+	Equal     string `json:"equal,omitempty"` // operator for the type's equality; empty if it is =
 }
 
-// Schema and name of what the view's SELECT reads.
+// relation returns the name of the table or mirror that the view's SELECT reads.
 func (s Source) relation() string {
 	if s.Mirror != "" {
 		return pgx.Identifier{MirrorSchema, s.Mirror}.Sanitize()
@@ -101,7 +101,7 @@ FROM pg_catalog.pg_class AS c
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
-// Find reads a table by its name. ErrNoTable says that there is none.
+// Find reads a table by its name. It returns ErrNoTable if there is none.
 func Find(ctx context.Context, on postgres.DBTX, schema, name string) (Source, error) {
 	return one(ctx, on, sourceSQL+` AND n.nspname = $1 AND c.relname = $2`, schema, name)
 }
@@ -121,7 +121,7 @@ func one(ctx context.Context, on postgres.DBTX, sql string, args ...any) (s Sour
 		return s, fmt.Errorf("read the catalog: %w", err)
 	}
 	if kind != "r" && kind != "p" {
-		s.Key = nil // It has changes that nobody sees.
+		s.Key = nil // Some of its changes cannot be captured.
 	}
 	return s, nil
 }

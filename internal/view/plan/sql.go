@@ -19,7 +19,7 @@ func collate(collation string) string {
 	return " COLLATE " + collation
 }
 
-// literal is a text as Postgres's quote_literal writes it.
+// literal quotes a text as Postgres's quote_literal does.
 func literal(text string) string {
 	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
 	if strings.Contains(text, `\`) {
@@ -28,7 +28,7 @@ func literal(text string) string {
 	return quoted
 }
 
-// mapping is the CASE of a mapping. NULL stays NULL.
+// mapping returns the CASE expression of a mapping. NULL stays NULL.
 func mapping(value string, mapped definition.Map) string {
 	var b strings.Builder
 	text := "CAST(" + value + " AS text)"
@@ -50,7 +50,7 @@ func expressionName(column int) string {
 	return definition.Reserved + "expression_" + strconv.Itoa(column)
 }
 
-// from is a table in the SELECT, with its expressions.
+// from returns a table in the FROM of the SELECT, with its expressions.
 func (p *Plan) from(i int) string {
 	t, relation := p.Definition.Tables[i], p.Sources[i].relation()
 	var expressions []string
@@ -88,7 +88,7 @@ func equal(c Column) string {
 	return " = "
 }
 
-// Select returns the view's SELECT: the rows that its table should have.
+// Select returns the view's SELECT: the rows that its table must have.
 func (p *Plan) Select() string {
 	var b strings.Builder
 	b.WriteString("SELECT\n")
@@ -103,7 +103,7 @@ func (p *Plan) Select() string {
 	return b.String()
 }
 
-// joined is the FROM of the SELECT.
+// joined returns the FROM of the SELECT.
 func (p *Plan) joined() string {
 	var b strings.Builder
 	b.WriteString("\nFROM " + p.from(0))
@@ -117,7 +117,7 @@ func (p *Plan) joined() string {
 	return b.String()
 }
 
-// Columns are the names of the table's columns, quoted.
+// Columns returns the quoted names of the table's columns.
 func (p *Plan) Columns() string {
 	names := make([]string, len(p.Outputs))
 	for i, o := range p.Outputs {
@@ -126,10 +126,10 @@ func (p *Plan) Columns() string {
 	return strings.Join(names, ", ")
 }
 
-// Table is the name of the view's table, quoted.
+// Table returns the quoted name of a view's table.
 func Table(name string) string { return pgx.Identifier{Schema, name}.Sanitize() }
 
-// CreateTable makes the table under a name.
+// CreateTable returns the statement that creates the table under a name.
 func (p *Plan) CreateTable(name string) string {
 	lines := make([]string, 0, len(p.Outputs))
 	for _, o := range p.Outputs {
@@ -156,7 +156,7 @@ type Index struct {
 	Method  string // gin, or btree if empty
 }
 
-// Indexes are those that refreshes need, the view's key, and what the definition asks for, each once.
+// Indexes returns the indexes that refreshes need, that of the view's key, and those of the definition, without duplicates.
 func (p *Plan) Indexes() []Index {
 	var indexes []Index
 	seen := map[string]bool{}
@@ -185,7 +185,7 @@ func (p *Plan) Indexes() []Index {
 	return indexes
 }
 
-// CreateIndexes makes the indexes of a table. Postgres gives them names.
+// CreateIndexes returns the statements that create the indexes of a table. Postgres chooses their names.
 func (p *Plan) CreateIndexes(name string) []string {
 	indexes := p.Indexes()
 	statements := make([]string, 0, len(indexes))
@@ -212,7 +212,7 @@ func (p *Plan) key(i int) []Column {
 	return columns
 }
 
-// keyed is a relation of distinct keys of a table, from parameters that are arrays of text, one for each column.
+// keyed returns a relation of distinct keys of a table. Its parameters are arrays of text, one for each column.
 func (p *Plan) keyed(i int) string {
 	columns := p.key(i)
 	arrays, names := make([]string, len(columns)), make([]string, len(columns))
@@ -235,8 +235,8 @@ func matches(columns []Column, names []string, relation string) string {
 	return strings.Join(conditions, " AND ")
 }
 
-// RefreshKeys are the statements that bring the rows of some root keys up to date. Parameters are arrays of text, one for each
-// column of the root's key.
+// RefreshKeys returns the statements that refresh the rows of some root keys. Parameters are arrays of text, one for each column of the
+// root's key.
 func (p *Plan) RefreshKeys(table string) (remove, insert string) {
 	root := quote(p.Definition.Tables[0].Alias())
 	remove = "DELETE FROM " + Table(table) + " AS v USING " + p.keyed(0) + " AS " + keysAlias + " WHERE " + matches(p.key(0), p.Keys[0], "v")
@@ -245,20 +245,20 @@ func (p *Plan) RefreshKeys(table string) (remove, insert string) {
 	return remove, insert
 }
 
-// SelectKeys is the SELECT for some root keys.
+// SelectKeys returns the SELECT for some root keys.
 func (p *Plan) SelectKeys() string {
 	return p.Select() + "\nINNER JOIN " + p.keyed(0) + " AS " + keysAlias + " ON " + matches(p.key(0), p.Sources[0].Key, quote(p.Definition.Tables[0].Alias()))
 }
 
-// RefreshRange are the statements that bring the rows of a range of root keys up to date: those after a key and up to another.
-// Parameters are texts, first those of the lower bound, if there is one, then those of the upper, if there is one.
+// RefreshRange returns the statements that refresh the rows of a range of root keys: after a key and up to another. Parameters are texts,
+// first those of the lower bound, if there is one, then those of the upper bound, if there is one.
 func (p *Plan) RefreshRange(table string, lower, upper bool) (remove, insert string) {
 	remove = "DELETE FROM " + Table(table) + " AS v" + p.between("v", p.Keys[0], 1, lower, upper)
 	insert = "INSERT INTO " + Table(table) + " (" + p.Columns() + ")\n" + p.SelectRange(lower, upper)
 	return remove, insert
 }
 
-// SelectRange is the SELECT for a range of root keys.
+// SelectRange returns the SELECT for a range of root keys.
 func (p *Plan) SelectRange(lower, upper bool) string {
 	return p.Select() + p.between(quote(p.Definition.Tables[0].Alias()), p.Sources[0].Key, 1, lower, upper)
 }
@@ -283,7 +283,7 @@ func (p *Plan) between(relation string, names []string, next int, lower, upper b
 	return "\nWHERE " + strings.Join(conditions, " AND ")
 }
 
-// bound is a root key of parameters.
+// bound returns a root key made of parameters.
 func (p *Plan) bound(next int) string {
 	columns := p.key(0)
 	values := make([]string, len(columns))
@@ -293,12 +293,12 @@ func (p *Plan) bound(next int) string {
 	return "(" + strings.Join(values, ", ") + ")"
 }
 
-// Next is the root key that ends a chunk: the nth after a key, or after none.
+// Next returns the statement that reads the root key at the end of a chunk: the nth after a key, or from the beginning.
 func (p *Plan) Next(lower bool) string {
 	return p.next(p.Sources[0].relation(), p.Sources[0].Key, lower)
 }
 
-// Rest counts the root keys after one, or all.
+// Rest returns the statement that counts the root keys after a key, or all.
 func (p *Plan) Rest(lower bool) string {
 	return "SELECT count(*) FROM " + p.Sources[0].relation() + " AS r" + p.between("r", p.Sources[0].Key, 1, lower, false)
 }
@@ -317,10 +317,10 @@ func (p *Plan) next(relation string, names []string, lower bool) string {
 		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
 }
 
-// Touched are the root keys, as arrays of text and in their order, whose rows have or should have a row of a table with some
-// keys: from the view's table, which has what was joined, and from the tables, which have what is. Without keys it is all
-// that have any row of the table, which a TRUNCATE touches. Parameters are the keys, as arrays of text, one for each column;
-// where lower is set, a root key after which to begin; and the most that are wanted.
+// Touched returns the statement that reads the root keys whose rows have, or should have, a row of a table with some keys: from the view's
+// table, for the rows that had it, and from the tables, for the rows that will. The root keys are arrays of text, in order. If keyed is
+// false, it reads all root keys that have any row of the table, for a TRUNCATE. Parameters are the keys, as arrays of text, one for each
+// column; if lower is set, the root key after which to begin; and the maximum number of root keys.
 func (p *Plan) Touched(i int, table string, keyed, lower bool) string {
 	next := 1
 	if keyed {
@@ -368,7 +368,7 @@ func (*Plan) side(relation string, names []string, from string, limit int) strin
 		fmt.Sprintf(" LIMIT $%d::bigint)", limit)
 }
 
-// path joins from rows of a table with some keys to their root.
+// path returns the joins from rows of a table with some keys to their root.
 func (p *Plan) path(i int) string {
 	alias := quote(p.Definition.Tables[i].Alias())
 	var sql strings.Builder
@@ -380,13 +380,13 @@ func (p *Plan) path(i int) string {
 	return sql.String()
 }
 
-// Compare are the root keys of a range whose rows in the table are not what the SELECT gives, as arrays of text, each once.
-// Rows are compared as text, since not every type has an equality. Parameters are those of RefreshRange.
+// Compare returns the statement that reads the root keys of a range whose rows in the table differ from the SELECT's, as arrays of text,
+// without duplicates. It compares rows as text, because not every type has an equality. Parameters are those of RefreshRange.
 func (p *Plan) Compare(table string, lower, upper bool) string {
 	return p.compare(p.SelectRange(lower, upper), p.between("v", p.Keys[0], 1, lower, upper), table)
 }
 
-// CompareKeys is Compare for some root keys. Parameters are those of RefreshKeys.
+// CompareKeys is like Compare, for some root keys. Parameters are those of RefreshKeys.
 func (p *Plan) CompareKeys(table string) string {
 	return p.compare(p.SelectKeys(), " INNER JOIN "+p.keyed(0)+" AS "+keysAlias+" ON "+matches(p.key(0), p.Keys[0], "v"), table)
 }
@@ -411,8 +411,8 @@ func texts(relation string, names []string) string {
 	return "ARRAY[" + strings.Join(columns, ", ") + "]"
 }
 
-// Misfits counts values of a range that do not fit their type, so that they are NULL in the view; empty if there can be
-// none. Parameters are those of RefreshRange.
+// Misfits returns the statement that counts the values of a range that do not fit their type, and so are NULL in the view; empty if all
+// values fit. Parameters are those of RefreshRange.
 func (p *Plan) Misfits(lower, upper bool) string {
 	var counts []string
 	for _, o := range p.Outputs {

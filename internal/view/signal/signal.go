@@ -46,18 +46,18 @@ func (TaskStart) Line() (slog.Level, string) { return slog.LevelDebug, "view_tas
 // SpanStart begins a span.
 func (TaskStart) SpanStart() string { return "view_task" }
 
-// TaskStop says that a turn of a task has ended. Figures are those of the turn.
+// TaskStop says that a turn of a task has ended. The figures are about this turn.
 type TaskStop struct {
 	Task
 
 	Outcome   string        // Complete, Unfinished or Failed
-	Duration  time.Duration // pauses included
-	Keys      int64         // root keys that were worked on, or rows that differed from their mirror
+	Duration  time.Duration // including pauses
+	Keys      int64         // root keys that were handled, or rows that differed from their mirror
 	Chunks    int
 	Longest   time.Duration // the longest chunk
 	Differing int64         // root keys that a verification found different
 	Repaired  int64
-	Err       error // nil where it ended well
+	Err       error // nil if it succeeded
 }
 
 // Name returns view_task_stop.
@@ -92,7 +92,7 @@ func (s TaskStop) Line() (slog.Level, string) {
 	case s.Err != nil:
 		return slog.LevelError, "task of a view failed"
 	case s.Differing > s.Repaired:
-		return slog.LevelWarn, "a view is not its SELECT"
+		return slog.LevelWarn, "a view differs from its SELECT"
 	case s.Outcome == Unfinished || s.Kind == "poll":
 		return slog.LevelDebug, "task of a view worked on"
 	default:
@@ -120,14 +120,14 @@ func (RefreshStart) Line() (slog.Level, string) { return slog.LevelDebug, "view_
 // SpanStart begins a span.
 func (RefreshStart) SpanStart() string { return "view_refresh" }
 
-// Refresh says that captured changes were applied to a view, in a transaction that commits now.
+// Refresh says that captured changes were applied to a view, in a transaction that is about to commit.
 type Refresh struct {
 	View    string
 	Changes int
 	Keys    int64         // root keys that were refreshed
 	Took    time.Duration // in the transaction
-	Lag     time.Duration // since the oldest of the changes was committed; 0 where that is not known
-	Err     error         // nil where it ended well
+	Lag     time.Duration // since the oldest of the changes was committed; 0 if that is not known
+	Err     error         // nil if it succeeded
 }
 
 // Name returns view_refresh.
@@ -168,8 +168,8 @@ func (s Refresh) Samples() []telemetry.Sample {
 	return all
 }
 
-// Drift says that a table of a view's has changed. What has changed is in the log's line only as its kind: names of columns
-// are the application's.
+// Drift says that a table of a view has changed. The log line has only the kind of the change, because names of columns belong to the
+// application.
 type Drift struct {
 	View, Kind string
 	State      string // open or followed
@@ -183,10 +183,10 @@ func (s Drift) Attrs() []slog.Attr {
 	return []slog.Attr{slog.String("view", s.View), slog.String("kind", s.Kind), slog.String("state", s.State)}
 }
 
-// Line is a warning if somebody should decide.
+// Line is a warning if somebody has to decide.
 func (s Drift) Line() (slog.Level, string) {
 	if s.State == "open" {
-		return slog.LevelWarn, "a table of a view has changed, and somebody should decide"
+		return slog.LevelWarn, "a table of a view has changed, and somebody has to decide"
 	}
 	return slog.LevelInfo, "a table of a view has changed"
 }
@@ -196,7 +196,7 @@ func (s Drift) Samples() []telemetry.Sample {
 	return []telemetry.Sample{{Metric: drift, Labels: []string{s.State}, Value: 1}}
 }
 
-// Swap says that a table that was built is served.
+// Swap says that a newly built table now serves as a view.
 type Swap struct{ View string }
 
 // Name returns view_swap.

@@ -1,4 +1,4 @@
-// Package standing judges how views stand: its checks are what views contribute to package health.
+// Package standing judges the state of views. Its checks are the views' contribution to package health.
 package standing
 
 import (
@@ -10,22 +10,22 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Facts are what the checks go by.
+// Facts are what the checks are based on.
 type Facts struct{ Views []db.ViewStandingRow }
 
-// Read reads them.
+// Read reads the facts.
 func Read(ctx context.Context, conn *postgres.DB) (facts Facts, err error) {
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		facts.Views, err = db.New(on).ViewStanding(ctx)
 		return err
 	})
 	if err != nil {
-		return facts, fmt.Errorf("read how views stand: %w", err)
+		return facts, fmt.Errorf("read the state of views: %w", err)
 	}
 	return facts, nil
 }
 
-// Checks are those of views.
+// Checks returns the checks of views.
 func (f Facts) Checks() []health.Check {
 	check := func(name string, rank health.Rank, level health.Level, judge func(v db.ViewStandingRow) (sentence, command string)) health.Check {
 		return health.Check{Name: name, Rank: rank, Judge: func() (health.Finding, bool) {
@@ -58,7 +58,7 @@ func differs(v db.ViewStandingRow) (sentence, command string) {
 	if v.Differing <= 0 {
 		return "", ""
 	}
-	return fmt.Sprintf("%d keys of view %s are not what its SELECT gives", v.Differing, v.Name), "verify --repair " + v.Name
+	return fmt.Sprintf("%d keys of view %s differ from its SELECT", v.Differing, v.Name), "verify --repair " + v.Name
 }
 
 func stopped(v db.ViewStandingRow) (sentence, command string) {
@@ -72,14 +72,14 @@ func failing(v db.ViewStandingRow) (sentence, command string) {
 	if v.Failing == "" || v.IsPaused {
 		return "", ""
 	}
-	return fmt.Sprintf("a task of view %s is tried again: %s", v.Name, v.Failing), "show " + v.Name
+	return fmt.Sprintf("a task of view %s fails and is tried again: %s", v.Name, v.Failing), "show " + v.Name
 }
 
 func waiting(v db.ViewStandingRow) (sentence, command string) {
 	if !v.IsWaiting || v.IsPaused {
 		return "", ""
 	}
-	return fmt.Sprintf("nobody works on a task of view %s: a worker does", v.Name), "show " + v.Name
+	return fmt.Sprintf("nobody works on a task of view %s: start a worker", v.Name), "show " + v.Name
 }
 
 func paused(v db.ViewStandingRow) (sentence, command string) {
@@ -90,5 +90,5 @@ func paused(v db.ViewStandingRow) (sentence, command string) {
 	if v.PausedBecause != "" {
 		because = ": " + v.PausedBecause
 	}
-	return fmt.Sprintf("view %s is paused, so it stays as it is%s", v.Name, because), "resume " + v.Name
+	return fmt.Sprintf("view %s is paused, so its rows do not change%s", v.Name, because), "resume " + v.Name
 }

@@ -30,7 +30,7 @@ func TestFacts(t *testing.T) {
 	}
 	require.Empty(t, found())
 	exec("INSERT INTO view.view (name) VALUES ('a'); INSERT INTO view.version (view_id, state, table_name, plan) VALUES (1, 'serving', 'a', '{}'); INSERT INTO view.task (view_id, version_id, kind) VALUES (1, 1, 'build')")
-	require.Empty(t, found(), "a task is worked on soon")
+	require.Empty(t, found(), "a worker will take the task soon")
 	exec("UPDATE view.task SET created_at = now() - interval '1 hour'")
 	require.Equal(t, []string{"view_waiting wait: daymill view show a"}, found())
 	exec("UPDATE view.task SET failures = 2, error = 'no'")
@@ -38,7 +38,7 @@ func TestFacts(t *testing.T) {
 	exec("UPDATE view.task SET state = 'failed'")
 	require.Equal(t, []string{"view_failed bad: daymill view rebuild a"}, found())
 	exec("INSERT INTO view.task (view_id, version_id, kind, state) VALUES (1, 1, 'build', 'done')")
-	require.Empty(t, found(), "a later task has made up for it")
+	require.Empty(t, found(), "a later task has repaired it")
 	exec("INSERT INTO view.task (view_id, version_id, kind, state, differing, repaired) VALUES (1, 1, 'verify', 'done', 3, 1)")
 	require.Equal(t, []string{"view_differs bad: daymill view verify --repair a"}, found())
 	exec("INSERT INTO view.task (view_id, version_id, kind, state, differing, repaired) VALUES (1, 1, 'verify', 'done', 2, 2)")
