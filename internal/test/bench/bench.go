@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// bench is what scenarios work with.
+// bench has what scenarios need.
 type bench struct {
 	options
 
@@ -20,15 +20,15 @@ type bench struct {
 	dir    string // for files
 	meter  *meter
 	proxy  *proxy
-	day    *database // see large; nil until a scenario asks for it
+	day    *database // see large; nil until a scenario needs it
 	ten    *database // see many; likewise
-	firsts samples   // of Daymill, by the size of the day; for the longest statements
+	firsts samples   // first rollups by Daymill, by the size of the day; for the longest statements
 }
 
 // The dates of the database that most scenarios share.
 //
 //	largeDate  many entities
-//	fewDate    as many events of few entities
+//	fewDate    as many events, but few entities
 //	pagesDate  a tenth of the events
 //	tinyDate   a hundredth
 func largeDate() date.Date { return date.New(2025, time.March, 3) }
@@ -48,7 +48,7 @@ func open(ctx context.Context, o options) (b *bench, err error) {
 	}
 	if b.binary == "" {
 		b.binary = filepath.Join(b.dir, "daymill")
-		// Without the options of `make build`, which do not make it faster, the build cache of the tests serves.
+		// The options of `make build` are not needed for speed, and without them the build cache of the tests can be used.
 		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", b.binary, "github.com/daymill/daymill/cmd/daymill")
 		if output, err := build.CombinedOutput(); err != nil {
 			return b, fmt.Errorf("build Daymill: %w: %s", err, output)
@@ -72,7 +72,7 @@ func (b *bench) close(ctx context.Context) error {
 	return errors.Join(err, os.RemoveAll(b.dir))
 }
 
-// large returns the database with the large day and three others, which is filled once.
+// large returns the database with the large day and three others. It fills the database once.
 func (b *bench) large(ctx context.Context) (*database, error) {
 	if b.day != nil {
 		return b.day, nil
@@ -91,7 +91,7 @@ func (b *bench) large(ctx context.Context) (*database, error) {
 	return db, nil
 }
 
-// rollup is the process of `daymill rollup`.
+// rollup runs `daymill rollup`.
 func (b *bench) rollup(ctx context.Context, url string, d date.Date, pace string) (process, error) {
 	return b.daymill(ctx, url, "rollup", d.String(), "--pace", pace)
 }

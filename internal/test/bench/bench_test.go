@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/recount"
 )
 
-// tiny are sizes at which nothing is proved but that it works.
+// tiny returns sizes that only prove that the benchmark works.
 func tiny(t *testing.T) options {
 	t.Helper()
 	return options{
@@ -21,7 +21,7 @@ func tiny(t *testing.T) options {
 	}
 }
 
-// TestBenchmark runs nearly every scenario at a tiny size, and the checks with which each ends.
+// TestBenchmark runs nearly every scenario at a tiny size, with the checks at the end of each.
 func TestBenchmark(t *testing.T) {
 	t.Parallel()
 	o, out := tiny(t), &bytes.Buffer{}
@@ -43,7 +43,7 @@ func TestBenchmark(t *testing.T) {
 	require.Contains(t, out.String(), "are exact")
 }
 
-// TestExact finds what a benchmark must not pass over.
+// TestExact: the checks find wrong metrics.
 func TestExact(t *testing.T) {
 	t.Parallel()
 	b, err := open(t.Context(), tiny(t))

@@ -18,14 +18,14 @@ var errWorse = errors.New("worse than the committed ratios")
 type Kept struct {
 	ID    string  `json:"id"`
 	Value float64 `json:"value"`
-	// Margin is by how much of the value a later one may be worse.
+	// Margin is the share of the value by which a later one may be worse.
 	Margin float64 `json:"margin"`
-	// Slack is what it may be worse by beside that, for ratios next to nothing.
+	// Slack is how much worse it may be in addition, for ratios near 0.
 	Slack   float64 `json:"slack,omitempty"`
 	AtLeast bool    `json:"at_least,omitempty"`
 }
 
-// margin of a new entry: times vary by a fifth from one run to the next, latencies and longest statements by more, WAL hardly.
+// margin returns the margin and slack of a new entry: times vary by a fifth between runs, latencies and longest statements by more, WAL hardly.
 func margin(r Ratio) (ofValue, slack float64) {
 	switch {
 	case strings.HasSuffix(r.ID, ".wal"):
@@ -37,7 +37,7 @@ func margin(r Ratio) (ofValue, slack float64) {
 	}
 }
 
-// ratios are those that are compared: figures with a unit depend on the machine.
+// ratios returns the ratios to compare: figures with a unit depend on the machine.
 func ratios(results Results) (all []Ratio) {
 	for _, s := range results.Scenarios {
 		for _, r := range s.Ratios {
@@ -61,7 +61,7 @@ func readKept(path string) ([]Kept, error) {
 	return kept, nil
 }
 
-// compare returns a line for each ratio that is worse than was kept, past its margin.
+// compare returns a line for each ratio that is worse than the committed one by more than its margin.
 func compare(kept []Kept, results Results) (worse []string) {
 	for _, r := range ratios(results) {
 		at := slices.IndexFunc(kept, func(k Kept) bool { return k.ID == r.ID })
@@ -81,7 +81,7 @@ func compare(kept []Kept, results Results) (worse []string) {
 	return worse
 }
 
-// update puts this run's ratios among those that were kept, whose margins stay.
+// update adds this run's ratios to the committed ones, and keeps their margins.
 func update(kept []Kept, results Results) []Kept {
 	for _, r := range ratios(results) {
 		at := slices.IndexFunc(kept, func(k Kept) bool { return k.ID == r.ID })
@@ -96,7 +96,7 @@ func update(kept []Kept, results Results) []Kept {
 	return kept
 }
 
-// keep writes what the options ask for, and compares.
+// keep writes the files of the options, and compares the ratios.
 func keep(out io.Writer, o options, results Results) error {
 	if o.json != "" {
 		if err := writeJSON(o.json, results); err != nil {

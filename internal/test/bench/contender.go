@@ -22,12 +22,12 @@ const (
 	ofFloorSpread = "the same, parallel"
 )
 
-// within is the condition on events of a date.
+// within returns the condition for events of a date.
 func within(d date.Date) string {
 	return fmt.Sprintf("created_at >= '%s 00:00Z' AND created_at < '%s 00:00Z'", d, d.AddDays(1))
 }
 
-// countsSQL counts the events that meet a condition, per entity and date.
+// countsSQL returns the query that counts the events for a condition, per entity and date.
 func countsSQL(condition string) string {
 	return `SELECT
     entity_id, metric_date,
@@ -44,7 +44,7 @@ FROM (
 GROUP BY 1, 2`
 }
 
-// statementSQL is the statement that most people start with. The date is a constant in it, as it is in a cron job.
+// statementSQL is the statement that most people start with. The date is a constant, as in a cron job.
 func statementSQL(d date.Date, condition string) string {
 	counts := countsSQL(condition)
 	counts = strings.ReplaceAll(counts, "date(created_at AT TIME ZONE 'UTC') AS metric_date, ", "")
@@ -58,25 +58,25 @@ ON CONFLICT (metric_date, entity_id) DO UPDATE SET
     skips_count = excluded.skips_count, other_counts = excluded.other_counts, last_updated_at = now()`
 }
 
-// carefulSQL adds to the statement what spares rows that are right already.
+// carefulSQL is the end of the statement that skips rows that are already right.
 const carefulSQL = `
 WHERE (one.views_count, one.clicks_count, one.saves_count, one.skips_count, one.other_counts)
     IS DISTINCT FROM
     (excluded.views_count, excluded.clicks_count, excluded.saves_count, excluded.skips_count, excluded.other_counts)`
 
-// viewSQL makes a materialized view of some dates, as it has to be for REFRESH … CONCURRENTLY.
+// viewSQL creates a materialized view of some dates, with what REFRESH … CONCURRENTLY needs.
 func viewSQL(condition string) string {
 	return "DROP MATERIALIZED VIEW IF EXISTS public.by_view; CREATE MATERIALIZED VIEW public.by_view AS\n" + countsSQL(condition) +
 		";\nCREATE UNIQUE INDEX by_view_key ON public.by_view (metric_date, entity_id)"
 }
 
-// floorSQL reads the events of a date and counts them per entity and type, as every way has to, and does nothing with it.
+// floorSQL reads the events of a date and counts them per entity and type, as every contender has to, and does nothing with the counts.
 func floorSQL(d date.Date) string {
 	return "SELECT count(*), sum(n) FROM (\n    SELECT entity_id, event_type, count(*) AS n FROM raw_events\n    WHERE " +
 		within(d) + "\n    GROUP BY 1, 2\n) AS t"
 }
 
-// rolls is Daymill: a process of `daymill rollup`.
+// rolls returns the contender Daymill: a process of `daymill rollup`.
 func (b *bench) rolls(db *database, d date.Date, pace string, prepare func(ctx context.Context) error) contender {
 	return contender{
 		name: ofDaymill, table: recount.Metrics(), prepare: prepare,
@@ -91,7 +91,7 @@ func (b *bench) rolls(db *database, d date.Date, pace string, prepare func(ctx c
 	}
 }
 
-// longestStatement is that of the last run of a date, as the ledger has it, in milliseconds.
+// longestStatement returns the longest statement of the last run of a date, from the ledger, in milliseconds.
 func (db *database) longestStatement(ctx context.Context, d date.Date) (took float64, err error) {
 	var state string
 	err = db.QueryRow(ctx, "SELECT state, longest_statement_ms FROM analytics.rollup_runs WHERE metric_date = $1 ORDER BY id DESC LIMIT 1", d).
@@ -102,7 +102,7 @@ func (db *database) longestStatement(ctx context.Context, d date.Date) (took flo
 	return took, err
 }
 
-// runs is a contender whose whole is one statement, from a connection of its own, as psql in a cron job.
+// runs returns a contender that runs one statement on a new connection, as psql does in a cron job.
 func runs(name, sql string, table pgx.Identifier, prepare func(ctx context.Context) error, before ...string) contender {
 	return contender{
 		name: name, table: table, prepare: prepare,

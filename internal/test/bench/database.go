@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/recount"
 )
 
-// database is one with Daymill's schema and public.raw_events, entities are uuid, and dates are UTC's.
+// database has Daymill's schema and public.raw_events, with entities of type uuid and dates in UTC.
 type database struct {
 	*pgxpool.Pool
 
@@ -21,7 +21,7 @@ type database struct {
 	settled bool // see bench.settled
 }
 
-// oneTable is what the contenders fill, of the definition of Daymill's.
+// oneTable is the table that the contenders fill. It has the definition of Daymill's.
 func oneTable() pgx.Identifier { return pgx.Identifier{"public", "one"} }
 
 func (b *bench) install(ctx context.Context, name string) (*database, error) {
@@ -51,7 +51,7 @@ func (b *bench) install(ctx context.Context, name string) (*database, error) {
 			return nil, err
 		}
 	}
-	// The worker is to do what it is asked for, and no daily work of its own.
+	// The worker should only do requested work, and no daily job.
 	return db, db.exec(ctx, `
 		CREATE TABLE public.one (LIKE analytics.daily_entity_metrics INCLUDING ALL);
 		ALTER TABLE public.one SET (fillfactor = 90);
@@ -66,14 +66,14 @@ func (db *database) exec(ctx context.Context, sql string, arguments ...any) erro
 	return nil
 }
 
-// dayOf says what a date shall have.
+// dayOf says which events a date gets.
 type dayOf struct {
 	date             date.Date
 	events, entities int
 }
 
-// fillSQL makes up the events of a date: $1 the date, $2 how many, $3 the entities that they are drawn from. A few
-// entities have many events and most have few; hours are binomial about noon. They come in the order of time, as in life.
+// fillSQL inserts random events of a date: $1 the date, $2 how many, $3 the entities that they are drawn from. A few
+// entities have many events and most have few; hours are binomial about noon. Events are inserted in the order of time, as in real tables.
 const fillSQL = `
 INSERT INTO public.raw_events (entity_id, event_type, created_at)
 SELECT
@@ -84,7 +84,7 @@ SELECT
 FROM generate_series(1, $2::integer)
 ORDER BY 3`
 
-// fill makes the events of days up, the same ones each time.
+// fill inserts random events, which are the same in each run.
 func (db *database) fill(ctx context.Context, days ...dayOf) error {
 	conn, err := pgx.Connect(ctx, db.url)
 	if err != nil {
@@ -104,25 +104,25 @@ func (db *database) fill(ctx context.Context, days ...dayOf) error {
 	do("CREATE INDEX raw_events_created_at ON public.raw_events (created_at)")
 	do("VACUUM ANALYZE public.raw_events")
 	if err != nil {
-		return fmt.Errorf("make events up: %w", err)
+		return fmt.Errorf("insert random events: %w", err)
 	}
 	return nil
 }
 
-// forget takes metrics and the ledger back to where they were before the first rollup.
+// forget resets metrics and the ledger to their state before the first rollup.
 func (db *database) forget(ctx context.Context) error {
 	db.settled = false
 	return db.exec(ctx, `TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates, analytics.rollup_runs,
 		analytics.rollup_requests, analytics.backfills, analytics.backfill_dates, analytics.top_entities`)
 }
 
-// exact returns an error unless the metrics are what a recount comes to.
+// exact returns an error unless the metrics equal a recount.
 func (db *database) exact(ctx context.Context, dates ...date.Date) error {
 	_, err := recount.Compare(ctx, db, recount.Metrics(), dates)
 	return err
 }
 
-// same returns an error unless the contender's table has the rows that Daymill's has of a date.
+// same returns an error unless the contender's table has the same rows of a date as Daymill's.
 func (db *database) same(ctx context.Context, d date.Date) error {
 	var differ int64
 	const columns = "entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts"

@@ -20,7 +20,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestDocument holds docs/benchmarks.md to what it is made of.
+// TestDocument: docs/benchmarks.md matches the scenarios, targets and plots.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	document := read(t, "docs/benchmarks.md")
@@ -30,18 +30,18 @@ func TestDocument(t *testing.T) {
 	require.Contains(t, document, statementSQL(largeDate(), within(largeDate())))
 
 	for _, target := range regexp.MustCompile(`(?m)^(bench[a-z-]*):`).FindAllStringSubmatch(read(t, "Makefile"), -1) {
-		if target[1] != "bench-pages" { // It is of the pages.
+		if target[1] != "bench-pages" { // It belongs to the benchmark of the pages.
 			require.Contains(t, document, "make "+target[1])
 		}
 	}
 	plots := regexp.MustCompile(`\((images/bench-[a-z]+\.svg)\)`).FindAllStringSubmatch(generated, -1)
-	require.GreaterOrEqual(t, len(plots), len(scenarios())-1, "one may be left out, where there is no psql")
+	require.GreaterOrEqual(t, len(plots), len(scenarios())-1, "one may be missing, if there is no psql")
 	for _, plot := range plots {
 		require.Contains(t, read(t, "docs/"+plot[1]), "<svg")
 	}
 }
 
-// TestRatios holds the committed ratios to what bench-check wants of them.
+// TestRatios: the committed ratios can be used by bench-check.
 func TestRatios(t *testing.T) {
 	t.Parallel()
 	kept, err := readKept("ratios.json")

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// load is an application beside the rollup: reads and updates of single rows by their key, four to one, in a table
+// load is an application that runs during a rollup: reads and updates of single rows by their key, four to one, in a table
 // that is larger than half of shared_buffers.
 type load struct {
 	url     string
 	rows    int
 	clients int
-	rate    int // requests per second of all clients; 0 means as many as there can be
+	rate    int // requests per second of all clients; 0 means as many as possible
 
 	mu   sync.Mutex
 	took []request
@@ -27,13 +27,13 @@ type load struct {
 // request is one that the application made.
 type request struct {
 	at      time.Time     // when it was due
-	latency time.Duration // from then on, so that those which wait behind a slow one count as slow
+	latency time.Duration // since then, so that requests that wait behind a slow one count as slow
 }
 
-// rowBytes is about what a row of public.accounts takes, its index entry included.
+// rowBytes is about how many bytes a row of public.accounts takes, including its index entry.
 const rowBytes = 160
 
-// makeLoad makes the table: 0.6 of shared_buffers.
+// makeLoad creates the table, which takes 0.6 of shared_buffers.
 func makeLoad(ctx context.Context, db *database, clients, rate int) (*load, error) {
 	var bytes int64
 	err := db.QueryRow(ctx, "SELECT setting::bigint * 8192 FROM pg_settings WHERE name = 'shared_buffers'").Scan(&bytes)
@@ -48,7 +48,7 @@ func makeLoad(ctx context.Context, db *database, clients, rate int) (*load, erro
 		ANALYZE public.accounts`, l.rows))
 }
 
-// during makes requests while do runs, and returns those that were due in the meantime. Half a second of them goes before.
+// during makes requests while do runs, and returns those that were due in the meantime. It starts half a second before do.
 func (l *load) during(ctx context.Context, do func(ctx context.Context) error) (sample, error) {
 	l.took = nil
 	ctx, stop := context.WithCancel(ctx)
@@ -108,7 +108,7 @@ func (l *load) client(ctx, running context.Context, number int) error {
 	return nil
 }
 
-// figures are those of the requests that were due between two instants.
+// figures returns the figures of the requests that were due between two instants.
 func (l *load) figures(from, to time.Time) sample {
 	var all []float64
 	for _, r := range l.took {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Machine is where a benchmark ran.
+// Machine describes where a benchmark ran.
 type Machine struct {
 	CPU      string            `json:"cpu"`
 	Cores    int               `json:"cores"`
@@ -25,7 +25,7 @@ type Machine struct {
 	Commit   string            `json:"commit"`
 }
 
-// machine says what can be found out. What cannot stays empty.
+// machine returns what it can find out. Other fields stay empty.
 func machine(ctx context.Context, b *bench) Machine {
 	found := Machine{
 		Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Postgres: b.server.version,
@@ -56,7 +56,7 @@ func machine(ctx context.Context, b *bench) Machine {
 	return found
 }
 
-// settingArguments are those that change what is measured, and not if it is written or found.
+// settingArguments returns the arguments that change what is measured, without those for files and paths.
 func settingArguments(arguments []string) (kept []string) {
 	written := regexp.MustCompile(`^--?(json|markdown|check|write-ratios|database-url|daymill)(=|$)`)
 	for i := 0; i < len(arguments); i++ {
@@ -64,7 +64,7 @@ func settingArguments(arguments []string) (kept []string) {
 		if match == nil {
 			kept = append(kept, arguments[i])
 		} else if match[2] == "" {
-			i++ // Its value is an argument of its own.
+			i++ // Its value is the next argument.
 		}
 	}
 	return kept

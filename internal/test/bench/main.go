@@ -1,14 +1,12 @@
-// Bench runs Daymill side by side with what one would do instead: on the same database, in the same run, one after the
-// other in turns. It prints what each contender took and left behind, and the ratios between them with their spread,
-// beside the targets. Every scenario ends by comparing the metrics with a recount.
+// Bench compares Daymill with the alternatives: on the same database, in the same run, in turns. It prints what each contender took and left
+// behind, and the ratios between them with their spread, next to the targets. Every scenario ends by comparing the metrics with a recount.
 //
 //	make bench          everything that fits into five minutes
 //	make bench-large    the same with the days of ten million events
 //	make bench-docs     bench, and writes docs/benchmarks.md and its plots
-//	make bench-check    bench, and fails where a ratio is worse than the committed one by more than its margin
+//	make bench-check    bench, and fails if a ratio is worse than the committed one by more than its margin
 //
-// Daymill is the real binary in processes of its own. A missed target is a figure and no failure; metrics that are not
-// exact are one.
+// Daymill is the real binary in separate processes. A missed target is not a failure, but metrics that are not exact are.
 package main
 
 import (
@@ -29,13 +27,13 @@ import (
 
 // options are the sizes, and where to measure.
 type options struct {
-	databaseURL string // empty means a cluster of its own
-	binary      string // of Daymill; empty means that it is built
+	databaseURL string // empty means a new cluster
+	binary      string // of Daymill; built if empty
 	buffers     string // shared_buffers of the own cluster
 	run         string
 
-	events, entities, few int // of the large day; entities are those drawn from, of which some are never hit
-	pages                 int // events of the day that is paged through
+	events, entities, few int // of the large day; events draw from entities, some of which get none
+	pages                 int // events of the day that is read in pages
 	history               int // events of each of a hundred days
 	backfill              int // events of each of thirty days
 	rows                  int // of the CSV file
@@ -111,7 +109,7 @@ func (b *bench) measure(ctx context.Context, chosen []scenario, out io.Writer) (
 			return Results{}, fmt.Errorf("%s: %w", s.name, err)
 		}
 		result.Name, result.Title = s.name, s.title
-		// What could not be measured keeps to no target.
+		// A ratio that could not be measured has no target.
 		result.Ratios = slices.DeleteFunc(result.Ratios, func(r Ratio) bool { return r.Value == Spread{} })
 		printResult(out, result)
 		results.Scenarios = append(results.Scenarios, result)
@@ -120,7 +118,7 @@ func (b *bench) measure(ctx context.Context, chosen []scenario, out io.Writer) (
 	return results, nil
 }
 
-// now is the machine's time: it is what is measured here.
+// now returns the machine's time, because the benchmark measures time.
 func now() time.Time { return pace.SystemClock{}.Now() }
 
 // sleep returns after d, or ctx's cause once ctx is done.
@@ -129,11 +127,11 @@ func sleep(ctx context.Context, d time.Duration) error { return pace.SystemClock
 // scenario is one comparison.
 type scenario struct {
 	name, title string
-	steps       func(b *bench) int // how many times it calls meter.step, about
+	steps       func(b *bench) int // about how often it calls meter.step
 	run         func(ctx context.Context, b *bench) (Result, error)
 }
 
-// scenarios in the order in which they run and are shown.
+// scenarios returns the scenarios in the order in which they run and are shown.
 func scenarios() []scenario {
 	rounds := func(each int) func(*bench) int { return func(b *bench) int { return each * (b.rounds + 1) } }
 	return []scenario{

@@ -7,18 +7,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// contender is one way to have the metrics.
+// contender is one way to compute the metrics.
 type contender struct {
 	name  string
 	table pgx.Identifier // where it writes; nil if it writes nothing
-	// prepare is done before each of its turns, not timed; nil if there is nothing to do.
+	// prepare runs before each turn and is not timed; may be nil.
 	prepare func(ctx context.Context) error
-	// run takes a turn on the database of the URL. What it does not put into the sample is measured from outside.
+	// run takes a turn on the database of the URL. Figures that are not in its sample are measured from outside.
 	run func(ctx context.Context, url string) (sample, error)
 }
 
-// turns gives every contender a turn in each round, the first of which is another one each time. A round before them goes
-// through the proxy, for the bytes over the wire, and is not timed. Before each round prepare is done.
+// turns gives every contender a turn in each round, and begins each round with another contender. An extra round before that goes through
+// the proxy, to count the bytes over the wire, and is not timed. prepare runs before each round.
 func (b *bench) turns(
 	ctx context.Context, db *database, prepare func(ctx context.Context, round int) error, contenders ...contender,
 ) (samples, error) {
@@ -56,16 +56,15 @@ func (b *bench) turns(
 	return all, nil
 }
 
-// turn measures one turn. What the one before has left behind is cleaned up and on disk before it begins.
+// turn measures one turn. Before it begins, what the previous turn has left behind is cleaned up and written to disk.
 func (db *database) turn(ctx context.Context, who contender, url string) (sample, error) {
 	if who.prepare != nil {
 		if err := who.prepare(ctx); err != nil {
 			return nil, err
 		}
 	}
-	// A session reports what it did to tables when it ends, or else once in a while: not after the cleaning, please. The
-	// pool has one connection, so the next is made when this one has gone.
-	// Without INDEX_CLEANUP a few dead rows are left, and counted the next time.
+	// A session reports its table statistics when it ends, or once in a while, which must not be after the cleaning. The pool has one
+	// connection, so Reset ends it. Without INDEX_CLEANUP a few dead rows would be left, and counted in the next turn.
 	db.Reset()
 	if who.table != nil {
 		if err := db.exec(ctx, "VACUUM (ANALYZE, INDEX_CLEANUP ON) "+who.table.Sanitize()); err != nil {
@@ -102,7 +101,7 @@ func (db *database) turn(ctx context.Context, who contender, url string) (sample
 	return got, nil
 }
 
-// after asks the server what a turn has done.
+// after reads from the server what a turn has done.
 func (db *database) after(ctx context.Context, who contender, from string, got sample) error {
 	var bytes float64
 	err := db.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", from).Scan(&bytes)
@@ -123,7 +122,7 @@ func (db *database) after(ctx context.Context, who contender, from string, got s
 	if who.table == nil {
 		return nil
 	}
-	// A session reports when it ends, so by now.
+	// The turn's session has ended, so it has reported.
 	var rows float64
 	err = db.QueryRow(ctx, "SELECT n_dead_tup::float8 FROM pg_stat_user_tables WHERE relid = $1::text::regclass", who.table.Sanitize()).
 		Scan(&rows)

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// peakMemory is the most bytes that a process had in memory, 0 if that is not known: Linux counts in what it was forked
-// from, so a process that had less than this one is not told from it.
+// peakMemory returns the peak memory of a process in bytes, 0 if that is not known. On Linux it includes the process that it was forked from,
+// so it is never less than this process's memory.
 func peakMemory(state *os.ProcessState) int64 {
 	usage, ok := state.SysUsage().(*syscall.Rusage)
 	if !ok {
@@ -19,7 +19,7 @@ func peakMemory(state *os.ProcessState) int64 {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &own) == nil && usage.Maxrss <= own.Maxrss {
 		return 0
 	}
-	if runtime.GOOS == "darwin" { // There it is in bytes, elsewhere in kilobytes.
+	if runtime.GOOS == "darwin" { // In bytes there, in kilobytes elsewhere.
 		return usage.Maxrss
 	}
 	return usage.Maxrss * 1024

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// meter shows progress: a bar on a terminal, else a line for every scenario.
+// meter shows progress: a bar on a terminal, otherwise a line for every scenario.
 type meter struct {
 	out   *os.File
 	bar   *progressbar.ProgressBar
@@ -34,7 +34,7 @@ func (m *meter) say(what string) {
 	}
 }
 
-// step says that so much is done.
+// step advances the bar by one step.
 func (m *meter) step(what string) {
 	m.say(what)
 	if m.bar != nil {

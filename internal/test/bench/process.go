@@ -54,21 +54,21 @@ type worker struct {
 	log  bytes.Buffer
 }
 
-// Write keeps what it logs.
+// Write stores the worker's log.
 func (w *worker) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.log.Write(p)
 }
 
-// written is what it has logged so far.
+// written returns what the worker has logged so far.
 func (w *worker) written() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return bytes.Clone(w.log.Bytes())
 }
 
-// worker starts one and returns when it works. The caller stops or kills it.
+// worker starts a worker and returns when it works. The caller stops or kills it.
 func (b *bench) worker(ctx context.Context, url string, arguments ...string) (*worker, error) {
 	w := &worker{cmd: b.command(ctx, url, append([]string{"worker"}, arguments...)...), done: make(chan struct{})}
 	w.cmd.Stdout, w.cmd.Stderr = w, w
@@ -89,7 +89,7 @@ func (b *bench) worker(ctx context.Context, url string, arguments ...string) (*w
 	})
 }
 
-// stop ends it as a platform does, and returns the most bytes it had in memory.
+// stop ends the worker as a platform does, and returns its peak memory in bytes.
 func (w *worker) stop() int64 {
 	if w.cmd.Process.Signal(os.Interrupt) != nil {
 		return w.kill()
@@ -98,14 +98,14 @@ func (w *worker) stop() int64 {
 	return peakMemory(w.cmd.ProcessState)
 }
 
-// kill ends it at once.
+// kill kills the worker.
 func (w *worker) kill() int64 {
-	_ = w.cmd.Process.Kill() // It may have ended.
+	_ = w.cmd.Process.Kill() // It may have ended already.
 	<-w.done
 	return peakMemory(w.cmd.ProcessState)
 }
 
-// await asks every so often until it is so.
+// await calls so at an interval until it returns true.
 func await(ctx context.Context, atMost, every time.Duration, so func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()

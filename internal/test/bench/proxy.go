@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// proxy counts the bytes that go over the wire, both ways. It costs time, so what goes through it is not timed.
+// proxy counts the bytes that go over the wire, both ways. It takes time itself, so turns through it are not timed.
 type proxy struct {
 	listener net.Listener
 	to       string
@@ -26,7 +26,7 @@ func listen(ctx context.Context, to string) (*proxy, error) {
 	return p, nil
 }
 
-// through is a database's URL by way of the proxy.
+// through returns a database's URL through the proxy.
 func (p *proxy) through(address string) (string, error) {
 	return withHost(address, p.listener.Addr().String())
 }

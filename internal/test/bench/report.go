@@ -10,7 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// column is one of the tables'.
+// column is a column of the tables.
 type column struct {
 	key, title string
 	show       func(v float64) string
@@ -51,7 +51,7 @@ func count(v float64) string { return thousands(int64(v)) }
 
 func thousands(n int64) string { return humanize.Comma(n) }
 
-// cells are a row's of the columns that any row of the result has; spread is shown if it was more than one round.
+// cells returns the columns that any row has. It shows the spread if there was more than one round.
 func cells(rows []Row) (header []string, table [][]string) {
 	header = []string{""}
 	table = make([][]string, len(rows))
@@ -82,7 +82,7 @@ func cells(rows []Row) (header []string, table [][]string) {
 	return header, table
 }
 
-// figure is a ratio's as it is shown.
+// figure formats a ratio's value.
 func (r Ratio) figure(v float64) string {
 	switch {
 	case r.Unit == "" && v != 0 && v < 0.01:
@@ -94,7 +94,7 @@ func (r Ratio) figure(v float64) string {
 	}
 }
 
-// cells are what, figure, spread, target and whether it is met.
+// cells returns the name, figure, spread, target and whether the target is met.
 func (r Ratio) cells() []string {
 	within := ""
 	if r.Value.Low != r.Value.High {
@@ -130,7 +130,7 @@ func printResult(out io.Writer, result Result) {
 	for _, row := range rows {
 		line(row)
 	}
-	_ = table.Flush() // What cannot be printed cannot be said either.
+	_ = table.Flush() // An error of printing cannot be printed either.
 	fmt.Fprintln(out)
 	printRatios(out, result.Ratios)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Results is what a run of the benchmark has come to.
+// Results are the results of a run of the benchmark.
 type Results struct {
 	Machine   Machine   `json:"machine"`
 	Began     time.Time `json:"began"`
@@ -13,7 +13,7 @@ type Results struct {
 	Scenarios []Result  `json:"scenarios"`
 }
 
-// Result is what a scenario has come to.
+// Result is the result of a scenario.
 type Result struct {
 	Name   string   `json:"name"`
 	Title  string   `json:"title"`
@@ -22,32 +22,31 @@ type Result struct {
 	Ratios []Ratio  `json:"ratios"`
 }
 
-// Row is what a contender took and left behind, by the keys of columns.
+// Row is what a contender took and left behind, by column.
 type Row struct {
 	Contender string            `json:"contender"`
 	Values    map[string]Spread `json:"values"`
 }
 
-// Spread is the median of several rounds, with the least and the most.
+// Spread is the median of several rounds, with the lowest and the highest.
 type Spread struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`
 	High   float64 `json:"high"`
 }
 
-// Ratio is a figure that has a target: a ratio of two contenders within each round, or if it has a unit, a figure of
-// Daymill's.
+// Ratio is a figure that may have a target: a ratio of two contenders within each round or, if it has a unit, a figure of Daymill.
 type Ratio struct {
 	ID      string  `json:"id"`
 	What    string  `json:"what"`
 	Value   Spread  `json:"value"`
 	Unit    string  `json:"unit,omitempty"`
-	Target  float64 `json:"target"`             // 0 where there is none
-	AtLeast bool    `json:"at_least,omitempty"` // the target is a least and not a most
+	Target  float64 `json:"target"`             // 0 if there is none
+	AtLeast bool    `json:"at_least,omitempty"` // the target is a minimum, not a maximum
 	Worst   bool    `json:"worst,omitempty"`    // the worst round counts, not the median
 }
 
-// Figure is what is compared with the target.
+// Figure returns the value to compare with the target.
 func (r Ratio) Figure() float64 {
 	switch {
 	case r.Worst && r.AtLeast:
@@ -59,7 +58,7 @@ func (r Ratio) Figure() float64 {
 	}
 }
 
-// Met reports whether the figure keeps to its target.
+// Met reports whether the figure meets its target.
 func (r Ratio) Met() bool {
 	if r.AtLeast {
 		return r.Figure() >= r.Target
@@ -67,7 +66,7 @@ func (r Ratio) Met() bool {
 	return r.Figure() <= r.Target
 }
 
-// sample is what one turn of a contender took, by the keys of columns. What was not measured is not in it.
+// sample is what one turn of a contender took, by column. It lacks figures that were not measured.
 type sample map[string]float64
 
 // Keys of samples. Times are in milliseconds.
@@ -95,10 +94,10 @@ func (s sample) with(peak int64) sample {
 	return s
 }
 
-// samples are those of each contender, one a round.
+// samples are the samples of each contender, one per round.
 type samples map[string][]sample
 
-// spread is that of values.
+// spread returns the spread of values.
 func spread(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
@@ -112,7 +111,7 @@ func spread(values []float64) Spread {
 	return Spread{Median: median, Low: sorted[0], High: sorted[len(sorted)-1]}
 }
 
-// of is the spread of one key of a contender.
+// of returns the spread of one key of a contender.
 func (s samples) of(contender, key string) Spread {
 	values := make([]float64, 0, len(s[contender]))
 	for _, one := range s[contender] {
@@ -123,7 +122,7 @@ func (s samples) of(contender, key string) Spread {
 	return spread(values)
 }
 
-// ratio is that of one key of two contenders, taken in each round.
+// ratio returns the spread of the ratios of two contenders for one key, taken within each round.
 func (s samples) ratio(key, contender, against string) Spread {
 	var values []float64
 	for i := range min(len(s[contender]), len(s[against])) {
@@ -134,7 +133,7 @@ func (s samples) ratio(key, contender, against string) Spread {
 	return spread(values)
 }
 
-// rows are the samples in the order of the names.
+// rows returns the samples as rows, in the order of the contenders.
 func (s samples) rows(contenders ...string) []Row {
 	rows := make([]Row, 0, len(contenders))
 	for _, name := range contenders {
@@ -149,10 +148,10 @@ func (s samples) rows(contenders ...string) []Row {
 	return rows
 }
 
-// milliseconds is how times are kept.
+// milliseconds returns a duration as samples store it.
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// quantile is a latency that so much of the sorted others are below, from 0 to 1.
+// quantile returns the q-quantile of sorted latencies.
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
 		return 0

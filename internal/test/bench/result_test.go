@@ -13,7 +13,7 @@ func TestSpread(t *testing.T) {
 	require.Equal(t, Spread{}, spread(nil))
 }
 
-// TestRatio takes ratios within rounds, not of medians.
+// TestRatio: ratios are taken within rounds, not of medians.
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	all := samples{"a": {{wall: 1}, {wall: 10}, {wall: 9}}, "b": {{wall: 2}, {wall: 5}, {wall: 3}}}
@@ -28,7 +28,7 @@ func TestCompare(t *testing.T) {
 	kept := update(nil, of(
 		Ratio{ID: "a.time", Value: value(1)}, Ratio{ID: "b.speed", Value: value(0.8), AtLeast: true},
 		Ratio{ID: "c.ms", Value: value(100), Unit: "ms"}))
-	require.Len(t, kept, 2, "what has a unit depends on the machine")
+	require.Len(t, kept, 2, "a figure with a unit depends on the machine")
 
 	require.Empty(t, compare(kept, of(
 		Ratio{ID: "a.time", Value: value(1.2)}, Ratio{ID: "b.speed", Value: value(0.7)}, Ratio{ID: "new", Value: value(9)})))
@@ -48,7 +48,7 @@ func TestMet(t *testing.T) {
 	require.True(t, r.Met())
 }
 
-// TestStatement keeps the condition and the columns of the contender's statement in step with Daymill's own counts.
+// TestStatement: the contender's statement has the same condition and columns as Daymill's own counts.
 func TestStatement(t *testing.T) {
 	t.Parallel()
 	sql := statementSQL(largeDate(), within(largeDate()))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// crash kills a worker in the middle of a date. Another one, which is running, takes it over.
+// crash kills a worker in the middle of a date. Another running worker takes over the date.
 func crash(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.install(ctx, "crash")
 	if err != nil {
@@ -16,7 +16,7 @@ func crash(ctx context.Context, b *bench) (Result, error) {
 	if err := db.fill(ctx, dayOf{largeDate(), b.events / 5, b.entities / 5}); err != nil {
 		return Result{}, err
 	}
-	// With pauses so long that it cannot be done before it is killed.
+	// The pauses are so long that the date cannot be complete before the kill.
 	victim, err := b.worker(ctx, db.url, "--workers", "1", "--pace", "20")
 	if victim != nil {
 		defer victim.kill()

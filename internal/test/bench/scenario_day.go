@@ -15,8 +15,8 @@ func few(ctx context.Context, b *bench) (Result, error) {
 	return b.firstOf(ctx, fewDate(), "few", 1.0, 0)
 }
 
-// firstOf compares the first rollup of a date with the statement, each into an empty table. The targets are those of the
-// time and of the longest statement; 0 if there is none.
+// firstOf compares the first rollup of a date with the statement, each into an empty table. The targets are for the time and for the longest
+// statement; 0 if there is none.
 func (b *bench) firstOf(ctx context.Context, d date.Date, id string, target, ofStatements float64) (Result, error) {
 	db, err := b.large(ctx)
 	if err != nil {
@@ -46,14 +46,14 @@ func (b *bench) firstOf(ctx context.Context, d date.Date, id string, target, ofS
 	}, err
 }
 
-// size says how large a date is.
+// size describes the size of a date.
 func (db *database) size(ctx context.Context, d date.Date) (string, error) {
 	var events, entities int64
 	err := db.QueryRow(ctx, "SELECT count(*), count(DISTINCT entity_id) FROM public.raw_events WHERE "+within(d)).Scan(&events, &entities)
 	return fmt.Sprintf("%s events of %s entities", thousands(events), thousands(entities)), err
 }
 
-// settled brings both tables and the view to what the events of the large day come to, from scratch unless they are there.
+// settled makes sure that both tables and the view have the metrics of the large day.
 func (b *bench) settled(ctx context.Context) (*database, error) {
 	db, err := b.large(ctx)
 	if err != nil || db.settled {
@@ -88,7 +88,7 @@ func rerun(ctx context.Context, b *bench) (Result, error) {
 	return b.again(ctx, db, "rerun", nil, []Ratio{{Target: 0.30}, {Target: 0.01}})
 }
 
-// changedSQL adds an event to one entity in a hundred, another hundredth each time.
+// changedSQL adds an event to one entity in a hundred, a different hundredth each time.
 const changedSQL = `
 INSERT INTO public.raw_events (entity_id, event_type, created_at)
 SELECT m.entity_id, 'click', $1::date::timestamp AT TIME ZONE 'UTC' + random() * interval '1 day'
@@ -105,13 +105,13 @@ func changed(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// What follows finds the day as it was.
+	// Later scenarios find the day as it was before.
 	db.settled = false
 	return result, db.exec(ctx, `DELETE FROM public.raw_events WHERE id > $1 AND `+within(largeDate()),
 		2*b.events+b.events/10+b.events/100)
 }
 
-// again compares reruns; targets are those of the time and of the WAL.
+// again compares reruns; targets has the targets for the time and for the WAL.
 func (b *bench) again(
 	ctx context.Context, db *database, id string, prepare func(ctx context.Context, round int) error, targets []Ratio,
 ) (Result, error) {
@@ -122,7 +122,7 @@ func (b *bench) again(
 		runs(ofView, "REFRESH MATERIALIZED VIEW CONCURRENTLY by_view", []string{"public", "by_view"}, nil),
 	}
 	names := []string{ofDaymill, ofStatement, ofView}
-	if prepare == nil { // Where something has changed, it would find what the plain statement has written.
+	if prepare == nil { // With changes, it would find what the plain statement has written.
 		contenders = append(contenders, runs(ofCareful, statement+carefulSQL, oneTable(), nil))
 		names = append(names, ofCareful)
 	}
@@ -157,7 +157,7 @@ func (b *bench) again(
 	return result, err
 }
 
-// scaled is the spread in another unit.
+// scaled returns the spread in another unit.
 func (s Spread) scaled(by float64) Spread {
 	return Spread{Median: s.Median * by, Low: s.Low * by, High: s.High * by}
 }

@@ -13,8 +13,8 @@ import (
 // distances are round trips to Postgres in milliseconds: within a region, and across an ocean.
 func distances() []int { return []int{30, 120} }
 
-// distance rolls the large day up from farther and farther away. The ratios are those to no distance: what is left of the
-// time at no distance are round trips, of which a rollup needs few.
+// distance rolls up the large day with longer and longer round trips. The ratios compare with no distance. The additional time is round
+// trips, of which a rollup needs few.
 func distance(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.large(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func distance(ctx context.Context, b *bench) (Result, error) {
 	return result, nil
 }
 
-// delay starts a proxy to a database, which holds each answer back for so many milliseconds.
+// delay starts a proxy to a database, which delays each answer by a number of milliseconds.
 func (b *bench) delay(db *database, milliseconds int) (*toxiproxy.Proxy, error) {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	proxy := toxiproxy.NewProxy(server, fmt.Sprintf("%d ms", milliseconds), "127.0.0.1:0", b.proxy.to)

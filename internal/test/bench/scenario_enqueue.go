@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// enqueue asks for ten years of dates.
+// enqueue requests ten years of dates.
 func enqueue(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.install(ctx, "enqueue")
 	if err != nil {

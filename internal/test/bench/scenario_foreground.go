@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// idleFor is how long the application is watched while nothing else continues.
+// idleFor is how long the application is watched while nothing else runs.
 const idleFor = 4 * time.Second
 
-// Names of what continues beside the application.
+// Names of what runs beside the application.
 const (
 	besideNothing   = "nothing else"
 	besidePaced     = "Daymill"
@@ -18,8 +18,8 @@ const (
 	besideStatement = "one statement"
 )
 
-// foreground has an application make requests while the day is rolled up the first time: at a fixed rate, where latency
-// is what is felt, and then as many as there can be.
+// foreground measures an application while the day is rolled up the first time: at a fixed rate, for the latency that users feel, and then with
+// as many requests as possible.
 func foreground(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.large(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func foreground(ctx context.Context, b *bench) (Result, error) {
 	}, nil
 }
 
-// besides gives each of what continues beside the application a turn.
+// besides gives each of the things that run beside the application a turn.
 func (b *bench) besides(ctx context.Context, db *database, application *load, round int, got samples, suffix string) error {
 	paced := func(pace float64) contender {
 		return b.rolls(db, largeDate(), strconv.FormatFloat(pace, 'f', -1, 64), db.forget)

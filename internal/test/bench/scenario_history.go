@@ -8,8 +8,8 @@ import (
 
 const historyDays = 100
 
-// history compares the first rollup of a day in a database that has nothing else with that in one where a hundred days
-// went before it, which all have their metrics.
+// history compares the first rollup of a day in a database that has only this day with the first rollup in a database that also has a hundred
+// earlier days with their metrics.
 func history(ctx context.Context, b *bench) (Result, error) {
 	day := func(d date.Date) dayOf { return dayOf{d, b.history, b.history / 4} }
 	short, err := b.install(ctx, "short")
@@ -67,7 +67,7 @@ func history(ctx context.Context, b *bench) (Result, error) {
 	}
 	names := []string{inShort, inLong, statementShort, statementLong}
 	got := samples{}
-	for round := range b.rounds * 2 { // They are short.
+	for round := range b.rounds * 2 { // The turns are short.
 		for i := range turns {
 			at := (i + round) % len(turns)
 			b.meter.step(names[at])

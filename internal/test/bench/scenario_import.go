@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// importCSV compares the import of a file with psql's \copy of the same, into the same table with its index.
+// importCSV compares the import of a file with psql's \copy of the same file, into the same table with its index.
 func importCSV(ctx context.Context, b *bench) (Result, error) {
 	if b.server.psql == "" {
 		return Result{Notes: []string{"Not measured: there is no psql beside the server's programs."}}, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// latency takes how long it is from the commit of a request until its tiny date is complete, by a worker that is running.
+// latency measures the time from the commit of a request until its tiny date is complete, with a running worker.
 func latency(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.install(ctx, "latency")
 	if err != nil {
@@ -35,7 +35,7 @@ func latency(ctx context.Context, b *bench) (Result, error) {
 	var all []float64
 	for i := range b.requests {
 		b.meter.step("request")
-		// Not in step with whatever the worker does every second.
+		// A random pause, so that requests are not in step with what the worker does every second.
 		if err := sleep(ctx, time.Duration(rand.IntN(200))*time.Millisecond); err != nil {
 			return Result{}, err
 		}

@@ -10,7 +10,7 @@ import (
 func tenthDate() date.Date { return largeDate().AddDays(6) }
 func manyDate() date.Date  { return largeDate().AddDays(7) }
 
-// many returns the database of the long runs, which is filled once: a day, and one of ten times as much.
+// many returns the database of the long runs, with a day and one of ten times the size. It fills the database once.
 func (b *bench) many(ctx context.Context) (*database, error) {
 	if b.ten != nil {
 		return b.ten, nil
@@ -39,7 +39,7 @@ func longest(ctx context.Context, b *bench) (Result, error) {
 			return err
 		}
 		names = append(names, size)
-		if before := b.firsts[size]; len(before) > 0 { // It has just been measured, and was exact.
+		if before := b.firsts[size]; len(before) > 0 { // An earlier scenario has measured it, and it was exact.
 			got[size] = before
 			return nil
 		}

@@ -18,7 +18,7 @@ func nextPageSQL(d date.Date) string {
 ) AS page`
 }
 
-// paged is the day taken page after page, each of which reads all of it: once to find its entities, and once to count them.
+// paged returns a contender that handles the day in pages. Each page reads the whole day twice: to find its entities, and to count them.
 func paged(d date.Date, prepare func(ctx context.Context) error) contender {
 	return contender{
 		name: ofPages, table: oneTable(), prepare: prepare,

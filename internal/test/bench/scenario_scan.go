@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// scans is a worker that rolls the date up and logs how long each part of that takes.
+// scans returns a contender: a worker that rolls up the date and logs how long each part takes.
 func (b *bench) scans(d date.Date) contender {
 	return contender{
 		name: ofDaymill,
@@ -46,7 +46,7 @@ func (b *bench) scans(d date.Date) contender {
 	}
 }
 
-// scanTimes adds up what a worker has logged of the scan phase of its only date.
+// scanTimes adds up the times of the scan phase in a worker's log, which has only one date.
 func scanTimes(log []byte, d date.Date) (sample, error) {
 	var phase, slices, most float64
 	for line := range bytes.Lines(log) {

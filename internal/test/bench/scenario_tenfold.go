@@ -6,7 +6,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// tenth is how many events the smaller of the two days has.
+// tenth returns how many events the smaller of the two days has.
 func (b *bench) tenth() int {
 	if b.large10 {
 		return b.events
@@ -37,7 +37,7 @@ func tenfold(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	for _, d := range []date.Date{tenthDate(), manyDate()} { // Whichever was first in the last round was forgotten.
+	for _, d := range []date.Date{tenthDate(), manyDate()} { // The first one of the last round was reset.
 		if _, err := b.rollup(ctx, db.url, d, "0"); err != nil {
 			return Result{}, err
 		}
@@ -54,7 +54,7 @@ func tenfold(ctx context.Context, b *bench) (Result, error) {
 	}, nil
 }
 
-// id tells the ratios of the long runs from those of the short.
+// id returns the id of a ratio, which differs between the long and the short runs.
 func (b *bench) id(name, rest string) string {
 	if b.large10 {
 		return name + ".large" + rest

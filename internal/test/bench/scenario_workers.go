@@ -9,7 +9,7 @@ import (
 
 const backfillDays = 30
 
-// workers compares a backfill by one worker process with the same one by two.
+// workers compares a backfill by one worker process with the same backfill by two.
 func workers(ctx context.Context, b *bench) (Result, error) {
 	db, err := b.install(ctx, "workers")
 	if err != nil {
@@ -60,7 +60,7 @@ func workers(ctx context.Context, b *bench) (Result, error) {
 	}, err
 }
 
-// backfills takes one backfill of all dates, from nothing.
+// backfills measures one backfill of all dates, from an empty table.
 func (b *bench) backfills(ctx context.Context, db *database, dates []date.Date, processes int, pace string) (sample, error) {
 	if err := db.forget(ctx); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (b *bench) backfills(ctx context.Context, db *database, dates []date.Date, 
 	if err != nil {
 		return nil, err
 	}
-	var peak int64 // of the largest
+	var peak int64 // of the largest process
 	for _, w := range all {
 		peak = max(peak, w.stop())
 	}

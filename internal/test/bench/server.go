@@ -13,18 +13,18 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// server is where the databases are made.
+// server has the benchmark's databases.
 type server struct {
-	own     *pgserver.Server // nil if it is the user's
+	own     *pgserver.Server // nil if the server is the user's
 	admin   *url.URL
 	version string
 	made    []string
 	psql    string // empty if there is none
-	tracks  bool   // whether pg_stat_statements is there
+	tracks  bool   // whether it has pg_stat_statements
 }
 
-// settings of the own cluster: those of initdb, so with fsync, and with what the figures need. Dead rows are counted, so
-// nobody may clean up behind the contenders' backs; it is done before each turn instead.
+// settings of the new cluster: those of initdb, including fsync, and what the figures need. Dead rows are counted, so autovacuum is off;
+// each turn is preceded by a vacuum instead.
 func settings(o options, preload bool) map[string]string {
 	set := map[string]string{
 		"shared_buffers": o.buffers, "autovacuum": "off", "max_connections": "100", "max_wal_size": "4GB",
@@ -40,7 +40,7 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	started, address := &server{}, o.databaseURL
 	binaries, err := pgserver.Find(ctx)
 	switch {
-	case address != "": // Only psql is needed then.
+	case address != "": // In this case, only psql is needed.
 	case err != nil:
 		return nil, err
 	default:
@@ -71,7 +71,7 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	return started, nil
 }
 
-// do runs something on the database that databases are made from.
+// do runs something on the server's default database.
 func (s *server) do(ctx context.Context, do func(conn *pgx.Conn) error) error {
 	conn, err := pgx.Connect(ctx, s.admin.String())
 	if err != nil {
@@ -83,9 +83,9 @@ func (s *server) do(ctx context.Context, do func(conn *pgx.Conn) error) error {
 
 func (s *server) close(ctx context.Context) error {
 	if s.own != nil {
-		return s.own.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
+		return s.own.Close() //nolint:contextcheck // It is temporary, even when ctx is done.
 	}
-	ctx = context.WithoutCancel(ctx) // What was made is removed, even when the user has interrupted.
+	ctx = context.WithoutCancel(ctx) // Remove the databases even after an interrupt.
 	return s.do(ctx, func(conn *pgx.Conn) error {
 		for _, name := range s.made {
 			if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
@@ -96,7 +96,7 @@ func (s *server) close(ctx context.Context) error {
 	})
 }
 
-// address is what the proxy leads to.
+// address returns the server's address, for the proxy.
 func (s *server) address() string {
 	if s.admin.Port() == "" {
 		return s.admin.Host + ":5432"
@@ -104,14 +104,14 @@ func (s *server) address() string {
 	return s.admin.Host
 }
 
-// url leads to a database.
+// url returns the URL of a database.
 func (s *server) url(name string) string {
 	u := *s.admin
 	u.Path = "/" + name
 	return u.String()
 }
 
-// create makes an empty database.
+// create creates an empty database.
 func (s *server) create(ctx context.Context, name string) (string, error) {
 	name = "daymill_bench_" + name
 	err := s.do(ctx, func(conn *pgx.Conn) error {
@@ -126,7 +126,7 @@ func (s *server) create(ctx context.Context, name string) (string, error) {
 	return s.url(name), err
 }
 
-// setting reads one of the server's.
+// setting reads a setting of the server.
 func (s *server) setting(ctx context.Context, name string, value *string) error {
 	return s.do(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(value)

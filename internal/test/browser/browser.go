@@ -1,4 +1,4 @@
-// Package browser drives a real Chromium for tests: one process per test binary, a profile of its own per page.
+// Package browser drives a real Chromium for tests: one process per test binary, and a separate profile per page.
 package browser
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a page may take for what a test waits for, on a machine that is busy with other tests.
+// patience is how long a test waits for a page, on a machine that is busy with other tests.
 const patience = time.Minute
 
 // ErrNotFound says that there is no browser.
@@ -43,7 +43,7 @@ func Find() (string, error) {
 // process is the browser of this test binary.
 type process struct {
 	once   sync.Once
-	ctx    context.Context //nolint:containedctx // It is chromedp's handle of the browser.
+	ctx    context.Context //nolint:containedctx // chromedp's handle of the browser.
 	cancel func()
 	err    error
 }
@@ -65,7 +65,7 @@ func (p *process) start() {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
-		// Containers have neither the rights that its sandbox needs nor a large /dev/shm. It sees the test's pages only.
+		// Containers have neither the rights that its sandbox needs nor a large /dev/shm. It only loads the test's pages.
 		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
@@ -85,10 +85,10 @@ type Options struct {
 	NoJavaScript   bool
 }
 
-// Page is a tab with a profile of its own. A message of an error in its console, a violation of its Content-Security-
-// Policy included, fails the test at its end.
+// Page is a tab with a separate profile. An error in its console, including a violation of its Content-Security-Policy, fails the test when it
+// ends.
 type Page struct {
-	ctx context.Context //nolint:containedctx // It is chromedp's handle of the tab.
+	ctx context.Context //nolint:containedctx // chromedp's handle of the tab.
 
 	mu       sync.Mutex
 	problems []string
@@ -165,7 +165,7 @@ func (p *Page) listen(event any) {
 			problem = fmt.Sprintf("console.%s: %s", e.Type, arguments(e.Args))
 		}
 	case *log.EventEntryAdded:
-		// That an answer had a status of 400 or more is what a test of a refusal asked for.
+		// Tests of refusals cause answers with a status of 400 or more.
 		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
 			problem = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -187,7 +187,7 @@ func arguments(all []*runtime.RemoteObject) string {
 	return text.String()
 }
 
-// Do runs actions one after another, and fails the test where one does not succeed in time.
+// Do runs actions one after another, and fails the test if one does not succeed in time.
 func (p *Page) Do(tb testing.TB, actions ...chromedp.Action[chromedp.Void]) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
@@ -209,11 +209,11 @@ func get[T any](tb testing.TB, p *Page, action chromedp.Action[T]) T {
 	return value
 }
 
-// dump is the text of the page, for the message of a test that failed.
+// dump returns the text of the page, for the message of a failed test.
 func (p *Page) dump() string {
 	ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
 	defer cancel()
-	location, _ := chromedp.Run(ctx, chromedp.Location())                                   // It is for a message.
+	location, _ := chromedp.Run(ctx, chromedp.Location())                                   // Only for a message.
 	text, _ := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body"), chromedp.NodeVisible)) // As above.
 	return location + "\n" + text
 }
@@ -224,7 +224,7 @@ func (p *Page) Go(tb testing.TB, address string) {
 	p.Do(tb, chromedp.Navigate(address))
 }
 
-// Location is the page's address.
+// Location returns the page's address.
 func (p *Page) Location(tb testing.TB) string {
 	tb.Helper()
 	return get(tb, p, chromedp.Location())
@@ -242,19 +242,19 @@ func (p *Page) See(tb testing.TB, selector string) {
 	p.Do(tb, chromedp.WaitVisible(selector))
 }
 
-// Text is the text of what a selector finds first.
+// Text returns the text of the first element that a selector finds.
 func (p *Page) Text(tb testing.TB, selector string) string {
 	tb.Helper()
 	return get(tb, p, chromedp.Text(selector))
 }
 
-// Fill puts a value into a field, instead of what is there.
+// Fill replaces the value of a field.
 func (p *Page) Fill(tb testing.TB, selector, value string) {
 	tb.Helper()
 	p.Do(tb, chromedp.SetValue(selector, value))
 }
 
-// Type presses the keys of a text, one after another, where the focus is: \t is Tab, and \r is Enter.
+// Type presses the keys of a text, one after another, in the element with the focus: \t is Tab, and \r is Enter.
 func (p *Page) Type(tb testing.TB, keys string) {
 	tb.Helper()
 	p.Do(tb, chromedp.KeyEvent(keys))
@@ -266,7 +266,7 @@ func Evaluate[T any](tb testing.TB, p *Page, script string) T {
 	return get(tb, p, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 }
 
-// Screenshot is the whole page as PNG.
+// Screenshot returns the whole page as PNG.
 func (p *Page) Screenshot(tb testing.TB) []byte {
 	tb.Helper()
 	return get(tb, p, chromedp.FullScreenshot(100))

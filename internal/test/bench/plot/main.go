@@ -1,5 +1,5 @@
-// Plot draws the results of the benchmark, one SVG a scenario. It is a module of its own, so that whoever imports Daymill
-// does not get a plotting library into the bargain. `make bench-docs` runs it:
+// Plot draws the results of the benchmark, one SVG per scenario. It is a separate module, so that applications that import Daymill do not
+// depend on a plotting library. `make bench-docs` runs it:
 //
 //	plot RESULTS.json DIRECTORY
 package main
@@ -21,7 +21,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// results are those that the benchmark writes with -json, as far as they are drawn.
+// results are the results that the benchmark writes with -json, as far as they are drawn.
 type results struct {
 	Scenarios []scenario `json:"scenarios"`
 }
@@ -42,13 +42,13 @@ type spread struct {
 	High   float64 `json:"high"`
 }
 
-// panel is a measure, drawn beside the others.
+// panel is a measure. Panels are drawn side by side.
 type panel struct {
 	key, title string
-	per        float64 // what the unit of the title is, in that of the results
+	per        float64 // the title's unit, in the unit of the results
 }
 
-// panels of a scenario are the first three of these that it has measured.
+// panels returns all panels. A scenario draws the first three that it has measured.
 func panels() []panel {
 	const mebi = 1 << 20
 	return []panel{
@@ -124,7 +124,7 @@ func (s scenario) has(key string) bool {
 	return slices.ContainsFunc(s.Rows, func(r row) bool { return r.Values[key].High > 0 })
 }
 
-// bars are the medians of a panel, with the least and the most of the rounds as their errors.
+// bars are the medians of a panel, with the lowest and highest round as error bars.
 type bars struct {
 	plotter.XYs
 	plotter.XErrors
@@ -165,7 +165,7 @@ func (s scenario) panel(p panel, named bool) (*plot.Plot, error) {
 	return drawn, nil
 }
 
-// teal is the colour of the bars, which is seen on white and on black.
+// teal is the color of the bars, which is visible on white and on black.
 type teal struct{}
 
 // RGBA is #2a9d8f.
