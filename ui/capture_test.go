@@ -330,6 +330,10 @@ func TestCaptureInBrowser(t *testing.T) {
 					require.LessOrEqual(t, browser.Evaluate[int](t, shown, "document.documentElement.scrollWidth"), max(390, 1280*(1-min(1, options.Width))), path)
 				}
 			}
+			if options.Width > 0 {
+				shown.Go(t, b.URL+"/changes")
+				require.True(t, browser.Evaluate[bool](t, shown, `((at) => at.scrollWidth <= at.clientWidth)(document.querySelector("main .scroll"))`))
+			}
 		})
 	}
 }
