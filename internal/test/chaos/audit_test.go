@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// dawdleSQL is what statements wait for: those that read events, and those that write metrics.
+// dawdleSQL delays statements that read events, and statements that write metrics.
 const dawdleSQL = `
 CREATE SCHEMA chaos;
 CREATE TABLE chaos.pace (kind text PRIMARY KEY, seconds double precision NOT NULL);
@@ -35,9 +35,9 @@ CREATE INDEX events_created_at ON app.events (created_at);
 CREATE INDEX events_entity ON app.events (entity_id, id);
 ALTER TABLE app.events OWNER TO daymill;`
 
-// auditSQL watches over the runs, from within the database. A run holds one connection, on which it begins and writes:
-// its number goes into a setting of that session, and whatever is written there later is held against the ledger, which
-// says whose the date is. None of it is the fence: that a run is not the date's any more does not keep it from anything.
+// auditSQL watches the runs from within the database. A run uses one connection, which stores the run's number in a setting of its session.
+// Later writes of that session are compared with the ledger, which has the owner of the date. This is independent of the fence: the audit does
+// not prevent a run from writing.
 const auditSQL = `
 CREATE TABLE chaos.violations (id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), what text);
 
@@ -108,16 +108,15 @@ END
 $$;
 CREATE TRIGGER chaos_moved AFTER UPDATE ON analytics.rollup_requests FOR EACH ROW EXECUTE FUNCTION chaos.request_moved();`
 
-// findings are what is wrong at the end, one query each. Every request has to be satisfied: nobody cancels anything here. A
-// sweep's request alone may be protected: its run saw events that were deleted after it began, and the request that came with
-// their deletion brought a later run.
+// findings are queries for what is wrong at the end. Every request has to be satisfied, because nobody cancels anything here. Only a sweep's
+// request may be protected: its run saw events that were deleted after it began, and the request for their deletion caused a later run.
 var findings = []string{
 	"SELECT what FROM chaos.violations ORDER BY id LIMIT 5",
 	`SELECT format('request %s of %s is %s', q.id, q.metric_date, coalesce(q.resolution, 'open')) FROM analytics.rollup_requests AS q
 		WHERE q.resolution IS DISTINCT FROM 'satisfied' AND NOT (q.resolution = 'protected' AND q.may_lose = 'none' AND EXISTS (
 			SELECT FROM analytics.rollup_runs AS r WHERE r.metric_date = q.metric_date AND r.state = 'complete' AND r.finished_at > q.resolved_at
 		)) ORDER BY q.id LIMIT 5`,
-	// The run that completed the date is the one that claimed, or has resumed its scan, and it ended after the request.
+	// The run that completed the date claimed the request, or resumed the scan that did, and ended after the request.
 	`SELECT format('request %s of %s was followed by no run', q.id, q.metric_date) FROM analytics.rollup_requests AS q
 		WHERE q.resolution = 'satisfied' AND NOT EXISTS (
 			WITH RECURSIVE heirs (id, state, finished_at) AS (
@@ -134,15 +133,15 @@ var findings = []string{
 		WHERE r.state = 'running' ORDER BY r.id LIMIT 5`,
 }
 
-// quietSQL is whether nothing is left to do.
+// quietSQL returns whether nothing is left to do.
 const quietSQL = `SELECT NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
 	AND NOT EXISTS (SELECT FROM river.river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`
 
-// patience is how long a seed may take to become quiet. Dead workers' jobs that nobody waits for are looked for every half
-// minute. Otherwise it takes some seconds.
+// patience is how long a seed may take to become quiet. Jobs of dead workers that nobody waits for are found only every half minute.
+// Otherwise it takes some seconds.
 const patience = 2 * time.Minute
 
-// judge waits until it is quiet, and returns what is wrong then.
+// judge waits until the seed is quiet, and returns what is wrong.
 func (x *trial) judge(ctx context.Context) (wrong []string) {
 	for begun := time.Now(); ; {
 		var quiet bool

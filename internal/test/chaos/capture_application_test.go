@@ -15,10 +15,10 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// application is where the application's database is: in the log's own, or in a cluster of its own, which may become another.
+// application is the application's database: the same as the log's, or in a separate cluster, which may be replaced by another one.
 type application struct {
 	name string // of the database
-	own  bool   // whether the cluster is
+	own  bool   // whether it has a separate cluster
 
 	mu       sync.Mutex
 	server   *pgserver.Server
@@ -66,7 +66,7 @@ func (a *application) crash(ctx context.Context, do func(server *pgserver.Server
 	return errors.Join(do(a.server), a.server.Start(ctx))
 }
 
-// copyOf copies a data directory with what is in it, and who owns that.
+// copyOf copies a data directory, and keeps the files' owners.
 func copyOf(ctx context.Context, from, to string) error {
 	if err := os.RemoveAll(to); err != nil {
 		return err
@@ -77,17 +77,17 @@ func copyOf(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// keep makes the backup: what a snapshot of the disk has.
+// keep makes the backup, like a snapshot of the disk.
 func (a *application) keep(ctx context.Context) error {
 	return a.crash(ctx, func(server *pgserver.Server) error { return copyOf(ctx, server.DataDir(), a.backup) })
 }
 
-// restore makes the cluster what it was when the backup was made.
+// restore resets the cluster to the backup.
 func (a *application) restore(ctx context.Context) error {
 	return a.crash(ctx, func(server *pgserver.Server) error { return copyOf(ctx, a.backup, server.DataDir()) })
 }
 
-// follow makes a follower, which is going to be promoted.
+// follow creates a follower that will be promoted.
 func (a *application) follow(ctx context.Context) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -95,7 +95,7 @@ func (a *application) follow(ctx context.Context) (err error) {
 	return err
 }
 
-// failOver promotes the follower, which has not got the last of what the primary has written.
+// failOver promotes the follower, which lacks the primary's last writes.
 func (a *application) failOver(ctx context.Context, lag time.Duration) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -130,7 +130,7 @@ func (a *application) query(ctx context.Context, sql string, to any) error {
 	return conn.QueryRow(ctx, sql).Scan(to)
 }
 
-// settle ends transactions that were prepared, and whose application is gone.
+// settle ends prepared transactions whose application no longer runs.
 func (a *application) settle(ctx context.Context, x *captureTrial) {
 	var err error
 	for range 200 {

@@ -15,7 +15,7 @@ import (
 
 var boundedRows = flag.Int("bounded-rows", 20_000, "how many rows TestCaptureBounded inserts in one transaction")
 
-// most is how much memory a worker may have, in bytes.
+// most is how much memory a worker may use, in bytes.
 const most = 256 << 20
 
 // TestCaptureBounded: a transaction of many rows passes through a worker of 256 MiB, while one of the sinks is down.
@@ -48,7 +48,7 @@ func TestCaptureBounded(t *testing.T) {
 	require.Empty(t, one.end(ended))
 }
 
-// peak is the most memory that a process had, in bytes.
+// peak returns the peak memory of a process, in bytes.
 func peak(t *testing.T, pid int) int64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")

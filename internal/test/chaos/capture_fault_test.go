@@ -16,8 +16,8 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// do does a fault and returns what undoes it. That a fault cannot be done because of another is no error: it is as if it
-// had not been in the schedule.
+// do performs a fault and returns a function that undoes it. If a fault is impossible because of another one, that is not an error: the
+// schedule continues without it.
 func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 	after := context.WithoutCancel(ctx)
 	worker := x.slots[s.target%len(x.slots)]
@@ -108,7 +108,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 	}
 }
 
-// replace replaces the application's cluster. Until undo, the workers do not see it, and the application writes to it.
+// replace replaces the application's cluster. Until undo, the workers cannot reach it, and the application writes to it.
 func (x *captureTrial) replace(do func() error) (undo func()) {
 	x.shop.Stop()
 	x.fatal(do())
@@ -118,7 +118,7 @@ func (x *captureTrial) replace(do func() error) (undo func()) {
 	}
 }
 
-// early does what has to be done before a fault: make a follower that is going to be promoted.
+// early prepares faults: it creates a follower that will be promoted.
 func (x *captureTrial) early(ctx context.Context) error {
 	if x.schedule.has(sourceFailover) {
 		return x.source.follow(ctx)
@@ -139,7 +139,7 @@ func (x *captureTrial) crash(ctx context.Context) (undo func()) {
 	}
 }
 
-// queue is the schema of the queue of changes.
+// queue returns the schema of the queue of changes.
 func (x *captureTrial) queue() string {
 	var name string
 	err := x.source.query(context.Background(), "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'daymill\\_capture%'", &name)
@@ -149,7 +149,7 @@ func (x *captureTrial) queue() string {
 	return name
 }
 
-// slotFault does something to the slot, while nobody reads it, or to the publication.
+// slotFault changes the slot, while nobody reads it, or the publication.
 func (x *captureTrial) slotFault(ctx context.Context, s step, t shopTable) error {
 	var slot string
 	if err := x.db.QueryRow(ctx, "SELECT coalesce(slot, '') FROM capture.stream WHERE name = $1", x.stream()).Scan(&slot); err != nil || slot == "" {
@@ -167,7 +167,7 @@ func (x *captureTrial) slotFault(ctx context.Context, s step, t shopTable) error
 		statement = "SELECT pg_replication_slot_advance('" + slot + "', pg_current_wal_lsn())"
 	}
 	var err error
-	for range 100 { // Its reader comes back soon.
+	for range 100 { // Its reader reconnects soon.
 		err = x.source.admin(ctx, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '"+slot+"'", statement)
 		if err == nil || strings.Contains(err.Error(), "does not exist") || !sleep(ctx, 5*time.Millisecond) {
 			break
@@ -179,7 +179,7 @@ func (x *captureTrial) slotFault(ctx context.Context, s step, t shopTable) error
 	return err
 }
 
-// toxic lets a proxy do harm in one direction.
+// toxic makes a proxy disturb one direction.
 func (x *captureTrial) toxic(ctx context.Context, proxy *toxiproxy.Proxy, kind, stream, attributes string) (undo func()) {
 	_, err := proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
 		`{"name": "%s", "type": "%s", "stream": "%s", "attributes": %s}`, kind+stream, kind, stream, attributes)))
@@ -191,7 +191,7 @@ func (x *captureTrial) toxic(ctx context.Context, proxy *toxiproxy.Proxy, kind, 
 	}
 }
 
-// hold does something in a transaction of the application's, which then does nothing, and commits.
+// hold runs a statement in a transaction of the application, which then idles until undo, and commits.
 func (x *captureTrial) hold(ctx context.Context, url, sql string) (undo func()) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -207,11 +207,11 @@ func (x *captureTrial) hold(ctx context.Context, url, sql string) (undo func()) 
 		ctx := context.WithoutCancel(ctx)
 		_, err := conn.Exec(ctx, "COMMIT")
 		x.note(err)
-		_ = conn.Close(ctx) // Whatever it held is free with it.
+		_ = conn.Close(ctx) // This frees what it held.
 	}
 }
 
-// heal makes an end of what faults may have left, in whatever order they were undone.
+// heal removes what faults may have left, in whatever order they were undone.
 func (x *captureTrial) heal(ctx context.Context) {
 	for _, proxy := range []*toxiproxy.Proxy{x.home, x.target, x.shop, x.redis} {
 		proxy.Stop()

@@ -14,21 +14,21 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Ways in which a webhook does not answer as it should.
+// Wrong answers of a webhook.
 const (
 	answers500     = iota // an error
 	answers429            // busy, for a second
-	answers413            // too large, whatever it is
-	answersHalf           // half of a batch is taken, and then there is an error
-	answersNothing        // it is taken, and the connection ends
-	answersLate           // it is taken, and the answer comes when the fault is over
+	answers413            // always too large
+	answersHalf           // half of a batch is accepted, then an error
+	answersNothing        // accepted, but the connection ends
+	answersLate           // accepted, but the answer comes when the fault is over
 	wrongAnswers
 )
 
 // poisonous is the text of a row that the webhook refuses.
 const poisonous = "poison"
 
-// hook receives events as an application would, and keeps them.
+// hook receives changes as an application would, and stores them.
 type hook struct {
 	mu       sync.Mutex
 	answer   int // -1 if it works
@@ -43,7 +43,7 @@ func newHook(poison bool) *hook {
 	return &hook{answer: -1, poison: poison, over: make(chan struct{})}
 }
 
-// fail makes it answer in a way that it should not, until undo.
+// fail makes the webhook answer wrongly until undo.
 func (h *hook) fail(answer int) (undo func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,7 +59,7 @@ func (h *hook) heal() {
 	h.over = make(chan struct{})
 }
 
-// eat lets it take what it has refused.
+// eat makes the webhook accept what it refused before.
 func (h *hook) eat() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,7 +94,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// receive takes events, and returns what to answer, and when.
+// receive stores changes, and returns the answer and when to send it.
 func (h *hook) receive(r *http.Request, events []change.Change, err error) (status int, late <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,15 +132,14 @@ func (h *hook) receive(r *http.Request, events []change.Change, err error) (stat
 	return http.StatusOK, nil
 }
 
-// received is what came of a webhook.
+// received is what a webhook received.
 type received struct {
 	keys    map[string][]change.Change // once each, in the order of their first arrival
 	repeats int
 	wrong   []string
 }
 
-// received looks at the order and the repeats of what came: an event that comes again is the same, and one that comes for the
-// first time is later than all others of its key.
+// received checks the order and the repeats of the changes: a repeated change is the same, and a new one is later than all others of its key.
 func (h *hook) received() received {
 	h.mu.Lock()
 	defer h.mu.Unlock()

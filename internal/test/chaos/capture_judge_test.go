@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// pendingSQL says what is still to be done; nothing if it is all done.
+// pendingSQL returns what is left to do; nothing if all is done.
 const pendingSQL = `
 SELECT format('stream %s is %s: %s', s.name, s.state, s.reason) FROM capture.stream AS s WHERE s.name = $1 AND s.state <> 'running'
 UNION ALL SELECT format('gap %s is not repaired: %s %s', g.id, g.kind, g.reason) FROM capture.gap AS g WHERE g.repaired_at IS NULL
@@ -32,7 +32,7 @@ UNION ALL SELECT format('request %s of %s is open', q.id, q.metric_date) FROM an
 UNION ALL SELECT format('a job of %s is %s', j.args ->> 'date', j.state) FROM river.river_job AS j WHERE j.kind = 'rollup_day' AND j.finalized_at IS NULL
 LIMIT 20`
 
-// judge waits until everything is delivered and equal, and returns what is wrong where that does not come.
+// judge waits until everything is delivered and equal, and returns what is wrong otherwise.
 func (x *captureTrial) judge(ctx context.Context) (wrong []string) {
 	begun, replayed := time.Now(), time.Time{}
 	for {
@@ -87,7 +87,7 @@ func (x *captureTrial) gapped(ctx context.Context) (is bool, err error) {
 	return is || x.schedule.has(tableAgain), err
 }
 
-// differences compares what each sink has with what the application has.
+// differences compares the rows of each sink with the application's.
 func (x *captureTrial) differences(ctx context.Context) (wrong []string) {
 	gapped, err := x.gapped(ctx)
 	if err != nil {
@@ -120,7 +120,7 @@ func (x *captureTrial) differences(ctx context.Context) (wrong []string) {
 	return wrong
 }
 
-// rows are a table's, by key, without what the sink keeps besides.
+// rows returns a table's rows by key, without the columns that the sink adds.
 func (x *captureTrial) rows(ctx context.Context, url, table string, t shopTable) (map[string]string, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -146,7 +146,7 @@ func (x *captureTrial) rows(ctx context.Context, url, table string, t shopTable)
 	return all, nil
 }
 
-// compare returns what differs between rows, three at most.
+// compare returns at most three differences between rows.
 func compare(name string, wanted, got map[string]string) (wrong []string) {
 	for key, row := range wanted {
 		if got[key] != row {
@@ -164,7 +164,7 @@ func compare(name string, wanted, got map[string]string) (wrong []string) {
 	return wrong
 }
 
-// cached compares what Redis has. It is not told of rows that were deleted during a gap.
+// cached compares the keys in Redis. Redis does not learn of rows that were deleted during a gap.
 func (x *captureTrial) cached(ctx context.Context, t shopTable, source map[string]string, gapped bool) (wrong []string) {
 	keys, err := x.lane.redis.Client.Keys(ctx, t.name+":*").Result()
 	if err != nil {
@@ -174,7 +174,7 @@ func (x *captureTrial) cached(ctx context.Context, t shopTable, source map[strin
 	for _, key := range keys {
 		id := strings.TrimPrefix(key, t.name+":")
 		if strings.Contains(id, ":") {
-			continue // The position of a row.
+			continue // The key of a row's position.
 		}
 		text, err := x.lane.redis.Client.Get(ctx, key).Result()
 		if err != nil {
@@ -192,7 +192,7 @@ func (x *captureTrial) cached(ctx context.Context, t shopTable, source map[strin
 	return compare("cache of "+t.name, wanted, got)
 }
 
-// normal writes JSON in one way.
+// normal returns JSON in a normal form.
 func normal(text string) string {
 	var value map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -205,8 +205,8 @@ func normal(text string) string {
 	return string(written)
 }
 
-// told compares what the webhook was told of each row with what was done to it: the same, in the same order; if there was a
-// gap, that its last event is its last state.
+// told compares the changes that the webhook received of each row with what was done to the row: they must be the same, in the same order. If
+// there was a gap, the last change must be the row's last state.
 func (x *captureTrial) told(ctx context.Context, t shopTable, source map[string]string, r received, gapped bool) (wrong []string) {
 	events := map[string][]string{}
 	last := map[string]string{}
@@ -248,7 +248,7 @@ func (x *captureTrial) told(ctx context.Context, t shopTable, source map[string]
 	return wrong[:min(len(wrong), 3)]
 }
 
-// truth is what was done to each row since its table was captured.
+// truth returns what was done to each row since its table was captured.
 func (x *captureTrial) truth(ctx context.Context, t shopTable) (map[string][]string, error) {
 	conn, err := pgx.Connect(ctx, x.source.url())
 	if err != nil {
@@ -270,7 +270,7 @@ func (x *captureTrial) truth(ctx context.Context, t shopTable) (map[string][]str
 
 func keyText(t shopTable, c change.Change) string {
 	var values map[string]any
-	_ = json.Unmarshal(c.Key, &values) // What it does not have is not found.
+	_ = json.Unmarshal(c.Key, &values) // Missing values are not found.
 	parts := make([]string, len(t.key))
 	for i, name := range t.key {
 		switch value := values[name].(type) {
@@ -283,7 +283,7 @@ func keyText(t shopTable, c change.Change) string {
 	return strings.Join(parts, "/")
 }
 
-// numberOf is n of a change's row, 0 if it has none.
+// numberOf returns n of a change's row, 0 if it has none.
 func numberOf(c change.Change) string {
 	var row struct {
 		N int64 `json:"n"`
@@ -292,7 +292,7 @@ func numberOf(c change.Change) string {
 	return strconv.FormatInt(row.N, 10)
 }
 
-// figures says how much has happened.
+// figures returns how much has happened.
 func (x *captureTrial) figures(ctx context.Context, writers []*shopper) string {
 	var text string
 	err := x.db.QueryRow(ctx, `
@@ -313,7 +313,7 @@ func (x *captureTrial) figures(ctx context.Context, writers []*shopper) string {
 	return fmt.Sprintf("%d transactions, %s, %d requests (%d events again), %d processes", transactions, text, x.hook.requests, r.repeats, starts)
 }
 
-// dump is what is known of the streams and the consumers.
+// dump returns the state of streams and consumers.
 func (x *captureTrial) dump(ctx context.Context) string {
 	var text strings.Builder
 	for _, sql := range []string{

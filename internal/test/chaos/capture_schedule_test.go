@@ -11,26 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// captureSchedule is what a seed of capture stands for.
+// captureSchedule is the schedule that a seed of capture defines.
 type captureSchedule struct {
 	seed   uint64
-	length time.Duration // how long faults are done and rows are changed
+	length time.Duration // how long faults happen and rows change
 
-	wal     bool // else by triggers
-	apart   bool // whether the application's database is in a cluster of its own
+	wal     bool // otherwise by triggers
+	apart   bool // whether the application's database is in a separate cluster
 	workers int
 	writers int
-	rest    time.Duration // the longest that a writer waits between two transactions
+	rest    time.Duration // longest pause of a writer between transactions
 	shards  int           // of the webhook and of the copy
 	batch   bool          // whether the webhook takes batches
 	redis   bool
 	rollup  bool // whether late events are noticed in the stream
-	poison  bool // whether the webhook refuses some rows for good
+	poison  bool // whether the webhook refuses some rows permanently
 
 	steps []step
 }
 
-// Faults of capture, besides some of those of the rollup.
+// Faults of capture, in addition to some of the rollup's.
 const (
 	openLong       fault = "a transaction is open for long"
 	snapshotAgain  fault = "somebody asks for a snapshot"
@@ -52,7 +52,7 @@ const (
 	sourceFailover fault = "a follower of the application's database is promoted"
 )
 
-// captureOften is how likely a fault is, in parts of the sum, and whether a schedule can have it.
+// captureOften is the relative frequency of each fault, and whether a schedule can have it.
 var captureOften = []struct {
 	fault fault
 	parts int
@@ -93,12 +93,12 @@ func isWAL(s captureSchedule) bool     { return s.wal }
 func isTrigger(s captureSchedule) bool { return !s.wal }
 func isApart(s captureSchedule) bool   { return s.apart }
 
-// gaps are faults after which changes may be missing, and are repaired by a snapshot.
+// gaps are faults after which changes may be missing, until a snapshot repairs that.
 var gaps = []fault{
 	slotDrop, slotAgain, slotAdvance, publishNot, publishGone, triggersGone, queueEmpty, tableAgain, sourceRestore, sourceFailover,
 }
 
-// newCaptureSchedule makes the schedule of a seed: the same one each time.
+// newCaptureSchedule returns the schedule of a seed, which is always the same.
 func newCaptureSchedule(seed uint64) captureSchedule {
 	random := rand.New(rand.NewPCG(seed, 1))
 	between := func(low, high time.Duration) time.Duration {
@@ -135,7 +135,7 @@ func newCaptureSchedule(seed uint64) captureSchedule {
 			lasts: between(50*time.Millisecond, 1500*time.Millisecond), target: random.IntN(1_000), size: random.Float64(),
 		}
 		switch one {
-		case freeze: // Beyond the silence after which it is taken for dead.
+		case freeze: // Longer than the silence after which the worker counts as dead.
 			next.lasts = between(11*time.Second, 13*time.Second)
 		case openLong:
 			next.lasts = between(s.length/2, s.length)
@@ -169,7 +169,7 @@ func (s captureSchedule) String() string {
 	return text.String()
 }
 
-// TestCaptureSchedule holds that a seed means the same each time, and that 200 of them leave no fault and no circumstance out.
+// TestCaptureSchedule: a seed always gives the same schedule, and 200 seeds include all faults and circumstances.
 func TestCaptureSchedule(t *testing.T) {
 	t.Parallel()
 	faults, circumstances := map[fault]int{}, map[string]int{}

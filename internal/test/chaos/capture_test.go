@@ -30,13 +30,13 @@ import (
 	"github.com/daymill/daymill/internal/test/redistest"
 )
 
-// The first two are quick ones: none of their faults takes long.
+// The default seeds are quick: none of their faults takes long.
 var (
 	captureSeeds = flag.Uint64("capture-seeds", 2, "how many seeds of capture to run")
 	captureFrom  = flag.Uint64("capture-from", 49, "the first seed of capture to run")
 )
 
-// TestCapture runs seeds of capture. A failing one prints what is wrong, its schedule, and what its workers wrote last.
+// TestCapture runs seeds of capture. A failing seed prints what is wrong, its schedule, and the end of its workers' logs.
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	first, last := *captureFrom, *captureFrom+*captureSeeds-1
@@ -71,7 +71,7 @@ func TestCapture(t *testing.T) {
 	t.Logf("%d seeds, %d failed, in %s", last-first+1, failed.Load(), time.Since(begun).Round(time.Second))
 }
 
-// buildDaymill builds the command, which the workers are.
+// buildDaymill builds the command that the workers run.
 func buildDaymill(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "daymill")
@@ -80,7 +80,7 @@ func buildDaymill(t *testing.T) string {
 	return path
 }
 
-// captureLane is a Postgres and a Redis on which one seed of capture is run after another.
+// captureLane is a Postgres and a Redis that run one seed of capture after another.
 type captureLane struct {
 	*lane
 
@@ -88,7 +88,7 @@ type captureLane struct {
 	redis  *redistest.Server
 }
 
-// logical are settings of a cluster whose WAL can be read.
+// logical are settings of a cluster with logical decoding.
 var logical = map[string]string{
 	"wal_level": "logical", "max_replication_slots": "20", "max_wal_senders": "20", "max_prepared_transactions": "20",
 }
@@ -104,7 +104,7 @@ func newCaptureLane(t *testing.T, binary string) *captureLane {
 	return l
 }
 
-// captureResult is what became of a seed.
+// captureResult is the result of a seed.
 type captureResult struct {
 	seed    uint64
 	wrong   []string
@@ -122,7 +122,7 @@ func (r captureResult) line() string {
 	return fmt.Sprintf("seed %3d %5.1f s  %s  %s", r.seed, r.took.Seconds(), r.figures, verdict)
 }
 
-// captureTrial is a seed of capture under way.
+// captureTrial is a running seed of capture.
 type captureTrial struct {
 	schedule captureSchedule
 	lane     *captureLane
@@ -131,7 +131,7 @@ type captureTrial struct {
 	t        *testing.T
 
 	db     *postgres.DB // with the log, as superuser, and not through a proxy
-	rollup *trial       // of the same database: for what it knows of the rollup
+	rollup *trial       // of the same database, for its knowledge of the rollup
 	source *application
 	hook   *hook
 	server *httptest.Server
@@ -140,12 +140,12 @@ type captureTrial struct {
 	home, target, shop, redis *toxiproxy.Proxy
 	environment               []string
 
-	patience time.Duration // of until, where it is longer than that of seeds
-	begun    int64         // the last note of the truth before the writers began
+	patience time.Duration // how long until waits, if longer than for other seeds
+	begun    int64         // the last entry of the truth before the writers began
 
 	mu    sync.Mutex
 	wrong []string
-	notes map[string]int // errors that were to be expected
+	notes map[string]int // expected errors
 }
 
 func (x *captureTrial) note(err error) {
@@ -166,7 +166,7 @@ func (x *captureTrial) fatal(err error) {
 	x.wrong = append(x.wrong, "the harness: "+err.Error())
 }
 
-// seed runs one.
+// seed runs a seed.
 func (l *captureLane) seed(t *testing.T, seed uint64) captureResult {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -185,7 +185,7 @@ func (l *captureLane) seed(t *testing.T, seed uint64) captureResult {
 	return r
 }
 
-// stream is the name of the stream.
+// stream returns the name of the stream.
 func (x *captureTrial) stream() string {
 	if x.schedule.apart {
 		return "shop"
@@ -193,7 +193,7 @@ func (x *captureTrial) stream() string {
 	return "app"
 }
 
-// sourceURL leads to the application's database, as superuser, and not through a proxy.
+// sourceURL returns the URL of the application's database, as superuser and without a proxy.
 func (x *captureTrial) sourceURL() string { return x.source.url() }
 
 func (x *captureTrial) prepare(ctx context.Context) (err error) {
@@ -221,7 +221,7 @@ func (x *captureTrial) prepare(ctx context.Context) (err error) {
 	for _, t := range shopTables {
 		statements = append(statements, t.tableSQL()...)
 	}
-	for _, t := range shopTables { // Rows that were there before.
+	for _, t := range shopTables { // Rows from before the stream begins.
 		statements = append(statements, "INSERT INTO "+t.sql+" (id, k, v) SELECT g, 'k' || g % 3, 'before' FROM generate_series(1, 200) AS g")
 	}
 	if err := x.source.admin(ctx, statements...); err != nil {
@@ -267,7 +267,7 @@ func port(server *pgserver.Server) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(server.Port))
 }
 
-// apply says what is captured, and who gets it.
+// apply configures the captured tables and the sinks.
 func (x *captureTrial) apply(ctx context.Context) error {
 	var file strings.Builder
 	fmt.Fprintf(&file, "databases: {shop: $SHOP_URL}\ncapture: {tables: {%s: [shop]}}\nsinks:\n", x.stream())
@@ -311,7 +311,7 @@ func (x *captureTrial) daymill(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// run lets workers, writers and faults loose on each other, and judges what comes of it.
+// run runs workers, writers and faults at the same time, and judges the result.
 func (x *captureTrial) run(ctx context.Context) (figures, dump string) {
 	working, stopWorking := context.WithCancel(ctx)
 	defer stopWorking()
@@ -325,7 +325,7 @@ func (x *captureTrial) run(ctx context.Context) (figures, dump string) {
 			}
 		})
 	}
-	// A schedule begins when something is read.
+	// A schedule begins when the stream is being read.
 	if err := x.until(ctx, "SELECT EXISTS (SELECT FROM capture.stream WHERE name = '"+x.stream()+"' AND state = 'running')"); err != nil {
 		x.fatal(err)
 	}
@@ -352,7 +352,7 @@ func (x *captureTrial) run(ctx context.Context) (figures, dump string) {
 			}
 			undo := x.do(during, step)
 			until := during
-			if step.fault == freeze { // It is to be taken for dead.
+			if step.fault == freeze { // It must count as dead.
 				until = ctx
 			}
 			sleep(until, step.lasts)
@@ -403,7 +403,7 @@ func (x *captureTrial) until(ctx context.Context, sql string) error {
 	}
 }
 
-// close gives back what a seed has taken.
+// close releases a seed's resources.
 func (x *captureTrial) close(ctx context.Context) {
 	for _, proxy := range []*toxiproxy.Proxy{x.home, x.target, x.shop, x.redis} {
 		if proxy != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// shopTable is a table of the application's, by what tells its rows apart.
+// shopTable is a table of the application. The tables differ in what identifies their rows.
 type shopTable struct {
-	name string // as it is
+	name string // unquoted
 	sql  string
 	key  []string
 }
@@ -26,12 +26,11 @@ var shopTables = []shopTable{
 	{"We ird", `shop."We ird"`, []string{"id"}},
 }
 
-// shopColumns are those of each table. n grows with every change of every row.
+// shopColumns are the columns of each table. n grows with every change of every row.
 const shopColumns = ` (id integer NOT NULL, k text NOT NULL DEFAULT 'k', n bigint NOT NULL DEFAULT nextval('truth.n'), v text, body text,
 	amount numeric, at timestamptz NOT NULL DEFAULT clock_timestamp(), tags text[], `
 
-// shopSQL makes the application's tables, with the truth: what was done to each row, in the order in which it was, noted in
-// the transaction that did it.
+// shopSQL creates the application's tables, and the truth: what was done to each row in order, recorded by the same transaction.
 const shopSQL = `
 CREATE SCHEMA truth;
 CREATE SEQUENCE truth.n;
@@ -52,7 +51,7 @@ END
 $$;
 CREATE SCHEMA shop AUTHORIZATION daymill;`
 
-// tableSQL makes one table, owned by the workers' role: triggers and publications want that.
+// tableSQL creates one table, owned by the workers' role, because triggers and publications require that.
 func (t shopTable) tableSQL() []string {
 	of := shopColumns + "PRIMARY KEY (" + strings.Join(t.key, ", ") + "))"
 	statements := []string{"CREATE TABLE " + t.sql + of}
@@ -74,12 +73,12 @@ func (t shopTable) tableSQL() []string {
 		"ALTER TABLE "+t.sql+" OWNER TO daymill")
 }
 
-// again makes a table again, empty. What was in it is noted as deleted by nobody: the schedule has a gap there.
+// again creates a table again, empty. The truth does not have the deletion of its rows, because the schedule has a gap there.
 func (t shopTable) again() []string {
 	return append([]string{"SET lock_timeout = '2s'", "BEGIN", "DROP TABLE " + t.sql}, append(t.tableSQL(), "COMMIT")...)
 }
 
-// shopper is one of the application's processes.
+// shopper is a process of the application.
 type shopper struct {
 	*captureTrial
 
@@ -139,7 +138,7 @@ func (w *shopper) transaction(ctx context.Context, statements []string, hold tim
 	return err
 }
 
-// statements draws a transaction.
+// statements returns a random transaction.
 func (w *shopper) statements() []string {
 	var all []string
 	for range 1 + w.random.IntN(4) {
@@ -181,7 +180,7 @@ func (w *shopper) statement() string {
 	case n < 94:
 		return fmt.Sprintf("UPDATE %s SET n = nextval('truth.n'), id = %d WHERE id = %d AND NOT EXISTS (SELECT FROM %s AS o WHERE o.id = %d)",
 			t.sql, 1+w.random.IntN(300), first, t.sql, first+1)
-	case n < 95 && !w.schedule.redis: // Redis cannot tell which keys a truncate concerns.
+	case n < 95 && !w.schedule.redis: // Redis cannot tell which keys a truncate affects.
 		return "TRUNCATE " + t.sql
 	case n < 97:
 		return insert(10_000, 10_000+w.random.IntN(2_000))
@@ -190,7 +189,7 @@ func (w *shopper) statement() string {
 	}
 }
 
-// events changes events of the rollup's, of past dates.
+// events changes the rollup's events of past dates.
 func (w *shopper) events() string {
 	entity, day := 1+w.random.IntN(entities), w.random.IntN(dates)
 	at := fmt.Sprintf("analytics.date_start('%s'::date + %d) + interval '1 hour' * %.3f", w.rollup.first, day, 22*w.random.Float64())

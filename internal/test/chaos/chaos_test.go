@@ -36,10 +36,10 @@ var (
 	laneMost = flag.Uint64("lanes", 6, "how many seeds to run at a time")
 )
 
-// dates are how many there are, the last of them yesterday.
+// dates is the number of dates; the last one is yesterday.
 const dates = 6
 
-// TestSeeds runs seeds. A failing one prints what is wrong, its schedule, and what its workers wrote last.
+// TestSeeds runs seeds. A failing seed prints what is wrong, its schedule, and the end of its workers' logs.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	first, last := *seedFrom, *seedFrom+*seeds-1
@@ -63,7 +63,7 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%d seeds, %d failed, in %s", last-first+1, failed, time.Since(begun).Round(time.Second))
 }
 
-// harness is the lanes.
+// harness has the lanes.
 type harness struct {
 	lanes chan *lane
 }
@@ -92,7 +92,7 @@ func newHarness(t *testing.T, count uint64) *harness {
 	return h
 }
 
-// build builds the worker, with files replaced as an overlay says, if one is given.
+// build builds the worker, with the files of an overlay if one is given.
 func build(t *testing.T, arguments ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "worker")
@@ -102,7 +102,7 @@ func build(t *testing.T, arguments ...string) string {
 	return path
 }
 
-// result is what became of a seed.
+// result is the result of a seed.
 type result struct {
 	schedule schedule
 	wrong    []string
@@ -119,7 +119,7 @@ func (r result) line() string {
 	return fmt.Sprintf("seed %3d %5.1f s  %s  %s", r.schedule.seed, r.took.Seconds(), r.figures, verdict)
 }
 
-// each runs seeds, as many at a time as there are lanes, and hands the results on one by one until that returns false. It
+// each runs seeds, as many at a time as there are lanes, and passes the results to take one by one until take returns false. It
 // returns how many failed.
 func (h *harness) each(ctx context.Context, binary string, first, last uint64, take func(result) bool) (failed int) {
 	ctx, stop := context.WithCancel(ctx)
@@ -153,14 +153,14 @@ func (h *harness) each(ctx context.Context, binary string, first, last uint64, t
 	return failed
 }
 
-// trial is a seed under way.
+// trial is a running seed.
 type trial struct {
 	schedule schedule
 	lane     *lane
 	name     string // of the database
 	first    date.Date
 
-	db     *postgres.DB // the application's, and the judge's: as superuser, and not through the proxy
+	db     *postgres.DB // of the application and the judge: as superuser, without the proxy
 	sql    *sql.DB
 	app    *river.Client[pgx.Tx]
 	sqlApp *river.Client[*sql.Tx]
@@ -169,10 +169,10 @@ type trial struct {
 
 	mu    sync.Mutex
 	wrong []string
-	notes map[string]int // errors that were to be expected
+	notes map[string]int // expected errors
 }
 
-// note takes note of an error that faults bring about.
+// note records an error that faults cause.
 func (x *trial) note(err error) {
 	if err == nil {
 		return
@@ -182,14 +182,14 @@ func (x *trial) note(err error) {
 	x.notes[err.Error()]++
 }
 
-// fatal takes note of an error of the harness itself.
+// fatal records an error of the harness itself.
 func (x *trial) fatal(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.wrong = append(x.wrong, "the harness: "+err.Error())
 }
 
-// seed runs one.
+// seed runs a seed.
 func (h *harness) seed(ctx context.Context, l *lane, binary string, seed uint64) result {
 	begun := time.Now()
 	x := &trial{schedule: newSchedule(seed), lane: l, name: fmt.Sprintf("seed_%d", seed), notes: map[string]int{}}
@@ -229,7 +229,7 @@ func (x *trial) prepare(ctx context.Context) error {
 	return x.proxy.Start()
 }
 
-// fill gives dates their first events. The daily job is kept away: it would fix what was lost.
+// fill gives dates their first events. The daily job does not run, because it would fix lost requests.
 func (x *trial) fill(ctx context.Context) error {
 	if err := x.db.QueryRow(ctx, "SELECT analytics.date_of(now()) - $1::integer", dates).Scan(&x.first); err != nil {
 		return err
@@ -267,7 +267,7 @@ func (x *trial) fill(ctx context.Context) error {
 	return nil
 }
 
-// run lets workers, writers and faults loose on each other, and judges what comes of it.
+// run runs workers, writers and faults at the same time, and judges the result.
 func (x *trial) run(ctx context.Context, binary string) (figures, dump string) {
 	arguments := []string{
 		"-database-url", workerURL(x.lane.server, x.name, x.proxy.Listen), "-workers", "2",
@@ -304,7 +304,7 @@ func (x *trial) run(ctx context.Context, binary string) (figures, dump string) {
 			}
 			undo := x.do(during, step)
 			until := during
-			if step.fault == freeze { // It is to be rescued.
+			if step.fault == freeze { // It must be rescued.
 				until = ctx
 			}
 			sleep(until, step.lasts)
@@ -331,7 +331,7 @@ func (x *trial) run(ctx context.Context, binary string) (figures, dump string) {
 	return figures, dump
 }
 
-// close gives back what a seed has taken.
+// close releases a seed's resources.
 func (x *trial) close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	if x.proxy != nil {

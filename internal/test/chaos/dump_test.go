@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// installation is what the template was installed with.
+// installation returns the template's installation.
 func installation(ctx context.Context, db *postgres.DB) schema.Installation {
 	installed, err := schema.Get(ctx, db)
 	if err != nil {
@@ -22,7 +22,7 @@ func installation(ctx context.Context, db *postgres.DB) schema.Installation {
 	return installed
 }
 
-// figures says how much has happened.
+// figures returns how much has happened.
 func (x *trial) figures(ctx context.Context, writers []*writer) string {
 	var text string
 	err := x.db.QueryRow(ctx, `
@@ -45,7 +45,7 @@ func (x *trial) figures(ctx context.Context, writers []*writer) string {
 	return fmt.Sprintf("%d transactions, %s, %d processes", transactions, text, starts)
 }
 
-// dump is the ledger, the queue, and the ends of the workers' logs.
+// dump returns the ledger, the queue, and the ends of the workers' logs.
 func (x *trial) dump(ctx context.Context) string {
 	var text strings.Builder
 	for _, sql := range []string{

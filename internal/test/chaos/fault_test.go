@@ -12,8 +12,8 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// do does a fault and returns what undoes it. That a fault cannot be done because of another is no error: it is as if it
-// had not been in the schedule.
+// do performs a fault and returns a function that undoes it. If a fault is impossible because of another one, that is not an error: the
+// schedule continues without it.
 func (x *trial) do(ctx context.Context, s step) (undo func()) {
 	worker := x.slots[s.target%len(x.slots)]
 	nothing := func() {}
@@ -97,7 +97,7 @@ func (x *trial) terminate(ctx context.Context, most int) {
 		SELECT pid FROM pg_stat_activity WHERE datname = '%s' AND usename = '%s' ORDER BY random() LIMIT %d) AS a`, x.name, role, most)))
 }
 
-// role changes the workers' role, and has some connections made again.
+// role changes the workers' role, and ends some connections so that they are opened again.
 func (x *trial) role(ctx context.Context, do, undo string, connections int) func() {
 	x.note(admin(ctx, x.lane.server, x.name, "ALTER ROLE "+role+" "+do))
 	x.terminate(ctx, connections)
@@ -117,7 +117,7 @@ func (x *trial) retry(ctx context.Context, sql string) {
 	x.fatal(err)
 }
 
-// toxic lets the proxy do harm in one direction.
+// toxic makes the proxy disturb one direction.
 func (x *trial) toxic(ctx context.Context, kind, stream, attributes string) (undo func()) {
 	_, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
 		`{"name": "%s", "type": "%s", "stream": "%s", "attributes": %s}`, kind+stream, kind, stream, attributes)))
@@ -129,7 +129,7 @@ func (x *trial) toxic(ctx context.Context, kind, stream, attributes string) (und
 	}
 }
 
-// lock takes locks in a transaction of the application's, which then does nothing.
+// lock takes locks in a transaction of the application, which then idles.
 func (x *trial) lock(ctx context.Context, sql string, args ...any) (undo func()) {
 	conn, err := pgx.Connect(ctx, x.lane.server.URL(x.name))
 	if err != nil {
@@ -141,14 +141,14 @@ func (x *trial) lock(ctx context.Context, sql string, args ...any) (undo func())
 		_, err = conn.Exec(ctx, sql, args...)
 	}
 	x.note(err)
-	return func() { _ = conn.Close(context.WithoutCancel(ctx)) } // Whatever it held is free with it.
+	return func() { _ = conn.Close(context.WithoutCancel(ctx)) } // This frees what it held.
 }
 
 func (x *trial) setPace(ctx context.Context, kind string, d time.Duration) {
 	x.note(admin(ctx, x.lane.server, x.name, fmt.Sprintf("UPDATE chaos.pace SET seconds = %f WHERE kind = '%s'", d.Seconds(), kind)))
 }
 
-// heal makes an end of what faults may have left, in whatever order they were undone.
+// heal removes what faults may have left, in whatever order they were undone.
 func (x *trial) heal(ctx context.Context) {
 	x.retry(ctx, "ALTER ROLE "+role+" CONNECTION LIMIT -1")
 	x.retry(ctx, "ALTER ROLE "+role+" RESET statement_timeout")

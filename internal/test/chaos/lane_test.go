@@ -19,21 +19,21 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// lane is a Postgres on which one seed is run after another, each in a database of its own.
+// lane is a Postgres that runs one seed after another, each in a new database.
 type lane struct {
 	mu       sync.Mutex // held while the server is down
 	server   *pgserver.Server
-	follower *pgserver.Server // nil until a seed wants it
+	follower *pgserver.Server // nil until a seed needs it
 }
 
 const (
-	role     = "daymill"  // the workers'; no superuser
-	template = "template" // what a seed's database is copied from
+	role     = "daymill"  // the workers' role; not a superuser
+	template = "template" // the database that a seed's database is copied from
 	zone     = "America/Sao_Paulo"
 )
 
-// newLane starts a server. What Postgres has acknowledged survives its immediate shutdown although fsync is off: it is
-// with the operating system, which does not crash. Commits are written before they are acknowledged.
+// newLane starts a server. What Postgres has acknowledged survives its immediate shutdown, although fsync is off: the data is with the operating
+// system, which does not crash. Commits are written before they are acknowledged.
 func newLane(ctx context.Context) (*lane, error) {
 	server, err := newServer(ctx, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func newLane(ctx context.Context) (*lane, error) {
 	return l, nil
 }
 
-// newServer starts a cluster with the settings of a lane's, and some more.
+// newServer starts a cluster with the settings of a lane, and additional ones.
 func newServer(ctx context.Context, more map[string]string) (*pgserver.Server, error) {
 	binaries, err := pgserver.Find(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func (l *lane) close() error {
 	return errors.Join(err, l.server.Close())
 }
 
-// workerURL leads to a database as the workers' role, perhaps through a proxy.
+// workerURL returns a URL of a database for the workers' role, optionally through a proxy.
 func workerURL(server *pgserver.Server, database, address string) string {
 	u, err := url.Parse(server.URL(database))
 	if err != nil {
@@ -100,7 +100,7 @@ func admin(ctx context.Context, server *pgserver.Server, database string, statem
 	return nil
 }
 
-// install makes the template: Daymill, the source, and what watches over the runs.
+// install creates the template: Daymill, the source, and the audit of the runs.
 func (l *lane) install(ctx context.Context) error {
 	err := admin(ctx, l.server, "postgres", "CREATE ROLE "+role+" LOGIN", "CREATE DATABASE "+template+" OWNER "+role)
 	if err != nil {
@@ -143,7 +143,7 @@ func (l *lane) install(ctx context.Context) error {
 	return admin(ctx, l.server, template, auditSQL)
 }
 
-// create makes a seed's database, on the follower as well if there is to be one.
+// create creates a seed's database, also on the follower if there is one.
 func (l *lane) create(ctx context.Context, name string, follower bool) error {
 	// Connections to the template may take a moment to go away.
 	var err error

@@ -13,7 +13,7 @@ import (
 
 var mutantSeeds = flag.Uint64("mutants", 0, "run each mutant until it is caught, for so many seeds at most")
 
-// broken is the code broken in one way.
+// broken is a mutant: the code with one fault.
 type broken struct {
 	name  string
 	edits []mutant.Edit
@@ -23,22 +23,22 @@ var mutants = []broken{
 	{"Fence", []mutant.Edit{{
 		File: "internal/lease/lease.go", From: "	if err == nil && rows == 0 {\n		return ErrFenced\n	}\n	return err\n", To: "	return err\n",
 	}}},
-	{"ConsumeAll", []mutant.Edit{{ // A run satisfies what is open when it settles, and not what it claimed.
+	{"ConsumeAll", []mutant.Edit{{ // A run satisfies the requests that are open when it settles, not the ones that it claimed.
 		File: "internal/db/request.sql.go", After: "const requestSatisfy =", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
 	{"ClaimLate", []mutant.Edit{
 		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow(ctx)", To: "	if err := a.follow(ctx)"},
 		{File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
 	}},
-	{"CursorKept", []mutant.Edit{{ // A scan from the start begins above the cursor of the run before.
+	{"CursorKept", []mutant.Edit{{ // A scan from the start begins after the cursor of the previous run.
 		File: "internal/rollup/run/ledger.go", From: "	if last.Resumable(fresh) {", To: "	a.cursor = row.Cursor\n	if last.Resumable(fresh) {",
 	}}},
-	{"CursorResumedForAll", []mutant.Edit{ // A run that resumes serves requests that came since.
+	{"CursorResumedForAll", []mutant.Edit{ // A resumed run satisfies newer requests.
 		{File: "internal/rollup/run/ledger.go", From: "last.Resumable(fresh) {", To: "last.Resumable(fresh && !fresh) {"},
 		{File: "internal/rollup/run/ledger.go", From: "a.scanRun == a.id && claimed == mostRequests", To: "claimed == mostRequests"},
 		{File: "internal/rollup/run/ledger.go", From: "RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,", To: "RunID: a.scanRun, MetricDate: a.order.Date, MaxRows: mostRequests,"},
 	}},
-	{"CursorAhead", []mutant.Edit{{ // The cursor moves in a transaction of its own, before the batch.
+	{"CursorAhead", []mutant.Edit{{ // The cursor moves in a separate transaction, before the batch.
 		File: "internal/rollup/batch/batch.go", From: "		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {\n			queries", To: `		if err := p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			last := changes[len(changes)-1]
 			return p.Advance(ctx, db.New(on), last.id, last.through)
@@ -48,13 +48,13 @@ var mutants = []broken{
 		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			queries`,
 	}}},
-	{"RemoveNone", []mutant.Edit{{ // Entities that vanished stay.
+	{"RemoveNone", []mutant.Edit{{ // Rows of vanished entities stay.
 		File: "internal/rollup/batch/batch.go", From: "if len(r.gone.EntityIds) > 0 {", To: "if len(r.gone.EntityIds) > 1<<30 {",
 	}}},
 }
 
-// TestMutants breaks the code, one way after another, and finds out how many seeds it takes to notice. Without -mutants it
-// holds that the mutants still are of this code.
+// TestMutants breaks the code in one way after another, and finds out how many seeds it takes to notice. Without -mutants it checks that the
+// mutants still match the code.
 func TestMutants(t *testing.T) { //nolint:tparallel // One mutant after another: each has the machine to itself.
 	t.Parallel()
 	var h *harness

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// slot is a place for a worker process, which is started again whenever it has ended, as platforms do.
+// slot is a place for a worker process. It starts the process again whenever it has ended, as platforms do.
 type slot struct {
 	binary    string
 	arguments []string
-	// environment is that of a process which goes by the machine's clock, and knows no other; nil for the harness's own.
+	// environment is the environment of a process that uses the machine's clock; nil for the harness's own workers.
 	environment []string
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd // nil if none is alive
 	orders io.Writer // its standard input
 	wrong  time.Duration
-	down   time.Time // it is not started before
+	down   time.Time // do not start it earlier
 	starts int
 	log    tail
 }
@@ -29,7 +29,7 @@ type slot struct {
 // restartAfter is how long a platform takes to start a process again.
 const restartAfter = 100 * time.Millisecond
 
-// supervise keeps a process alive until ctx is done, and then ends it. It returns what is wrong with how that went.
+// supervise keeps a process alive until ctx is done, and then ends it. It returns what went wrong.
 func (s *slot) supervise(ctx context.Context) string {
 	for {
 		s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *slot) supervise(ctx context.Context) string {
 	}
 }
 
-// start starts a process, and returns what is closed at its end.
+// start starts a process, and returns a channel that is closed when it ends.
 func (s *slot) start(ctx context.Context) (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *slot) start(ctx context.Context) (<-chan struct{}, error) {
 	return done, nil
 }
 
-// end stops a process as a deploy does. It has to end by itself.
+// end stops a process as a deploy does. The process has to end on SIGTERM.
 func (s *slot) end(done <-chan struct{}) string {
 	s.signal(syscall.SIGCONT)
 	s.signal(syscall.SIGTERM)
@@ -117,8 +117,8 @@ func (s *slot) rest(d time.Duration) {
 	s.down = time.Now().Add(d)
 }
 
-// correct says by how much the clocks of the machines of the processes from now on are wrong. The process ends, for another
-// on the machine.
+// correct sets the error of the clock of the machine of later processes. It ends the current process, so that the next one runs on that
+// machine.
 func (s *slot) correct(wrong time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +128,7 @@ func (s *slot) correct(wrong time.Duration) {
 	}
 }
 
-// tail keeps the end of what is written to it.
+// tail keeps the end of the text that is written to it.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

@@ -11,19 +11,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// schedule is what a seed stands for.
+// schedule is what a seed defines.
 type schedule struct {
 	seed   uint64
-	length time.Duration // how long faults are done and events are written
+	length time.Duration // how long faults happen and events are written
 
 	workers     int // processes, each with two dates at a time
 	writers     int
-	rest        time.Duration // the longest that a writer waits between two transactions
+	rest        time.Duration // longest pause of a writer between transactions
 	maxEntities int           // in memory; there are entities on each date
 	pace        float64       // see pace.Pacer
-	dawdle      time.Duration // what each statement that reads events takes
-	drag        time.Duration // what each statement that writes metrics takes
-	watch       bool          // whether triggers on the source ask, too
+	dawdle      time.Duration // delay of each statement that reads events
+	drag        time.Duration // delay of each statement that writes metrics
+	watch       bool          // whether triggers on the source request dates, too
 	follower    bool          // whether events are read from a follower
 
 	steps []step
@@ -33,11 +33,11 @@ type schedule struct {
 type step struct {
 	at, lasts time.Duration
 	fault     fault
-	target    int     // a process, a date or the like, of whatever number there are
-	size      float64 // from 0 to 1, of what the fault has of size
+	target    int     // a process, a date or similar, modulo their number
+	size      float64 // from 0 to 1, the size of the fault
 }
 
-// fault names what is done.
+// fault is the name of a fault.
 type fault string
 
 // Faults. What each does is in trial.do.
@@ -60,10 +60,10 @@ const (
 	lag        fault = "the follower stops replaying"
 )
 
-// silence is after how long a worker of the harness is taken for dead.
+// silence is the time after which a worker of the harness counts as dead.
 const silence = 2 * time.Second
 
-// often is how likely a fault is, in parts of the sum.
+// often is the relative frequency of each fault.
 var often = []struct {
 	fault fault
 	parts int
@@ -86,7 +86,7 @@ var often = []struct {
 	{lag, 4},
 }
 
-// newSchedule makes the schedule of a seed: the same one each time.
+// newSchedule returns the schedule of a seed, which is always the same.
 func newSchedule(seed uint64) schedule {
 	random := rand.New(rand.NewPCG(seed, 0))
 	between := func(low, high time.Duration) time.Duration {
@@ -121,7 +121,7 @@ func newSchedule(seed uint64) schedule {
 			lasts: between(20*time.Millisecond, 900*time.Millisecond), target: random.IntN(1_000), size: random.Float64(),
 		}
 		switch one {
-		case freeze: // Beyond the end of the length, if need be: so that it is rescued, and wakes up while others are at work.
+		case freeze: // It may last longer than the schedule, so that the worker is rescued and wakes up while others work.
 			next.at, next.lasts = between(300*time.Millisecond, s.length/2), silence+between(time.Second, 2500*time.Millisecond)
 		case stall, lockTable, lockRow, slow, jump, lag:
 			next.lasts = between(100*time.Millisecond, 2500*time.Millisecond)
@@ -132,7 +132,7 @@ func newSchedule(seed uint64) schedule {
 		}
 		s.steps = append(s.steps, next)
 	}
-	if s.follower { // Whatever else, it falls behind.
+	if s.follower { // The follower always falls behind once.
 		s.steps[0].fault, s.steps[0].lasts = lag, between(500*time.Millisecond, 2500*time.Millisecond)
 	}
 	slices.SortFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
@@ -150,7 +150,7 @@ func (s schedule) String() string {
 	return text.String()
 }
 
-// TestSchedule holds that a seed means the same each time, and that 200 of them leave no fault and no circumstance out.
+// TestSchedule: a seed always gives the same schedule, and 200 seeds include all faults and circumstances.
 func TestSchedule(t *testing.T) {
 	t.Parallel()
 	faults, watched, followed := map[fault]int{}, 0, 0

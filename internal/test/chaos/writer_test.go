@@ -23,7 +23,7 @@ import (
 // way is how a writer requests a rollup.
 type way int
 
-// The ways that there are. All but import ask in the transaction that changes events.
+// The ways to request a rollup. All except import request it in the transaction that changes events.
 const (
 	goPgx         way = iota // jobs.EnqueueDay on a pgx.Tx
 	goDatabaseSQL            // jobs.EnqueueDay on a *sql.Tx
@@ -36,10 +36,10 @@ const (
 	ways
 )
 
-// Entities are numbered from 1; 0 has an event on each date that stays: what a date loses altogether is protected.
+// Entities are numbered from 1; Entity 0 has an event on each date that is never deleted, because a date that loses all events is protected.
 const entities = 40
 
-// row is an event to be.
+// row is an event to insert.
 type row struct {
 	Entity int     `json:"entity"`
 	Type   string  `json:"type"`
@@ -47,7 +47,7 @@ type row struct {
 	Part   float64 `json:"part"` // of the date
 }
 
-// writer is one of the application's processes.
+// writer is a process of the application.
 type writer struct {
 	*trial
 
@@ -58,7 +58,7 @@ type writer struct {
 // write changes events until ctx is done.
 func (w *writer) write(ctx context.Context) {
 	for sleep(ctx, time.Duration(w.random.Int64N(int64(w.schedule.rest)))) {
-		// Everything by chance is drawn here, so that it does not depend on what Postgres answers.
+		// All random choices are made here, so that they do not depend on Postgres's answers.
 		how := way(w.random.IntN(int(watched)))
 		if w.schedule.watch && w.random.IntN(2) == 0 {
 			how = watched
@@ -69,7 +69,7 @@ func (w *writer) write(ctx context.Context) {
 			hold = time.Duration(w.random.Int64N(int64(400 * time.Millisecond)))
 		}
 		rows, abort := w.rows(), w.random.IntN(10) == 0
-		// Once begun, a transaction comes to its end.
+		// A transaction that has begun must end.
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		var err error
 		switch how {
@@ -90,7 +90,7 @@ func (w *writer) write(ctx context.Context) {
 
 func (w *writer) rows() []row {
 	rows := make([]row, 1+w.random.IntN(12))
-	// Mostly of one date, at its end or beginning as often as not: a run may be past there.
+	// Mostly of one date, often at its beginning or end, where a run may already have been.
 	day := w.random.IntN(dates)
 	for i := range rows {
 		part := w.random.Float64()
@@ -108,7 +108,7 @@ func (w *writer) rows() []row {
 	return rows
 }
 
-// Statements that change events. $1 is the first date, $2 a JSON. Each returns the dates touched, with commas between.
+// Statements that change events. $1 is the first date, $2 a JSON. Each returns the changed dates, separated by commas.
 const (
 	insertSQL = `
 WITH changed AS (
@@ -147,7 +147,7 @@ changed AS (
 SELECT coalesce(string_agg(DISTINCT analytics.date_of(created_at)::text, ','), '') FROM changed`
 )
 
-// change draws what to change: the last one removes all events that an entity has on a date.
+// change returns a random change: the last kind removes all events of an entity on a date.
 func (w *writer) change() (statement, argument string) {
 	statement = []string{insertSQL, insertSQL, moveSQL, renameSQL, deleteSQL, deleteSQL}[w.random.IntN(6)]
 	text, err := json.Marshal(w.rows())
@@ -155,7 +155,7 @@ func (w *writer) change() (statement, argument string) {
 	return statement, string(text)
 }
 
-// touched reads what a change returns.
+// touched parses the result of a change.
 func touched(text string) (dates []date.Date, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		if part == "" {
@@ -192,7 +192,7 @@ func (w *writer) pgx(ctx context.Context, how way, change, argument string, hold
 	})
 }
 
-// ask asks for dates, in order: a plain insert of River's waits for another one of the same date.
+// ask requests dates in order, because a plain insert of River's waits for another insert of the same date.
 func (w *writer) ask(ctx context.Context, tx pgx.Tx, how way, changed []date.Date) error {
 	if how == sqlRange {
 		_, err := tx.Exec(ctx, "SELECT analytics.enqueue_rollup($1, $2)", changed[0], changed[len(changed)-1])
@@ -273,13 +273,13 @@ func (w *writer) importFile(ctx context.Context, rows []row) error {
 	return err
 }
 
-// sqlDriver is a driver of River's over database/sql, as far as jobs.EnqueueDay needs one: River's own is published with
-// fewer versions than River is.
+// sqlDriver is a driver of River's over database/sql, with only what jobs.EnqueueDay needs: River publishes its own for fewer versions than
+// River itself.
 type sqlDriver struct{ *riverpgxv5.Driver }
 
 var _ riverdriver.Driver[*sql.Tx] = sqlDriver{}
 
-// UnwrapExecutor returns what statements of a transaction are sent through.
+// UnwrapExecutor returns the executor of a transaction's statements.
 func (sqlDriver) UnwrapExecutor(tx *sql.Tx) riverdriver.ExecutorTx { return sqlExecutor{tx: tx} }
 
 // UnwrapTx is not needed.

@@ -1,4 +1,4 @@
-// Package clickhousetest starts a clickhouse-server of its own for a test.
+// Package clickhousetest starts a clickhouse-server for a test.
 package clickhousetest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Server is a ClickHouse that keeps its data over a restart, on a port of its own.
+// Server is a ClickHouse that keeps its data and its port when it restarts.
 type Server struct {
 	URL string
 
@@ -49,7 +49,7 @@ func find(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("clickhouse-server")
 	if err != nil {
-		path = "/usr/sbin/clickhouse-server" // Where Debian has it.
+		path = "/usr/sbin/clickhouse-server" // Debian's path.
 		_, err = os.Stat(path)
 	}
 	require.NoError(t, err, "make setup installs it")

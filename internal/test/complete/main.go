@@ -1,6 +1,5 @@
-// Command complete reads what `go test -json` wrote of all packages, and fails where a test was skipped, and where one
-// that is in the sources did not run to its end: a package that is left out of a run, or a process that ends early, looks
-// like success otherwise.
+// Command complete reads the output of `go test -json` for all packages. It fails if a test was skipped, or if a test in the sources did not run
+// to its end. Otherwise, a package that is left out or a process that ends early would look like success.
 //
 //	go run ./internal/test/complete tmp/test.json
 package main
@@ -61,12 +60,12 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	return nil
 }
 
-// test is one by its package and name.
+// test is a test's package and name.
 type test struct{ Package, Name string }
 
 func (t test) String() string { return t.Package + " " + t.Name }
 
-// read returns how each test and subtest ended: pass, fail or skip. Of a test that ran again, the last time counts.
+// read returns how each test and subtest ended: pass, fail or skip. If a test ran more than once, the last result counts.
 func read(events io.Reader) (map[test]string, error) {
 	ended := map[test]string{}
 	for decoder := json.NewDecoder(events); ; {
@@ -87,7 +86,7 @@ func read(events io.Reader) (map[test]string, error) {
 	}
 }
 
-// judge says what is wrong, a line per test, in order.
+// judge returns what is wrong, one line per test, in order.
 func judge(want []test, ended map[test]string) []string {
 	var problems []string
 	for t, how := range ended {
@@ -104,7 +103,7 @@ func judge(want []test, ended map[test]string) []string {
 	return problems
 }
 
-// list returns the tests and fuzz targets in the sources of all packages, as they are built on this machine.
+// list returns the tests and fuzz targets in the sources of all packages, for this machine's platform.
 func list(ctx context.Context) ([]test, error) {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "list", "-json=Dir,ImportPath,TestGoFiles,XTestGoFiles", "./...")
@@ -139,7 +138,7 @@ func list(ctx context.Context) ([]test, error) {
 	}
 }
 
-// testName matches what go test runs: TestMain is called otherwise, and Testing is no test.
+// testName matches the names of tests that go test runs. TestMain is not one of them, and Testing is not a test.
 var testName = regexp.MustCompile(`^(Test|Fuzz)([^a-z].*)?$`)
 
 // parse returns the names of the tests in a file.

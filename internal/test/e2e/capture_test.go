@@ -29,7 +29,7 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// received is what a webhook has got: of each key the values in the order in which they came first, and how many repeats.
+// received is what a webhook received: for each key the values in the order of their first arrival, and the number of repeats.
 type received struct {
 	mu      sync.Mutex
 	last    map[string]int64 // position by key
@@ -74,8 +74,8 @@ func (r *received) of(key string) []int {
 	return append([]int(nil), r.values[key]...)
 }
 
-// testCapture applies a file, starts a worker, changes rows, and sees them arrive. The worker is killed in the middle, and another
-// one continues: nothing is missing, and each key's changes come in order.
+// testCapture applies a file, starts a worker, changes rows, and waits for their changes. The worker is killed in the middle, and another one
+// continues: no change is missing, and the changes of each key arrive in order.
 func testCapture(t *testing.T, binary, mode, level string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": level})
@@ -125,12 +125,12 @@ func testCapture(t *testing.T, binary, mode, level string) {
 		require.Equal(t, want, got.of(key), key)
 	}
 
-	for id := range before { // They came by the snapshot, whichever of the two was at it.
+	for id := range before { // They were delivered by the snapshot, whichever worker read it.
 		key := "counter " + strconv.Itoa(1000+id)
 		require.Eventually(t, func() bool { return len(got.of(key)) >= 1 }, patience, 20*time.Millisecond, key)
 	}
 
-	// A table that the file adds is followed, and one that it removes is not any more.
+	// A table that the file adds is captured, and one that it removes is no longer captured.
 	write("public.later")
 	b.await(t, "(SELECT array_agg(table_name) = '{later}' FROM capture.captured)")
 	b.exec(t, "INSERT INTO public.counter VALUES (99, 1)")
@@ -144,7 +144,7 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	require.Zero(t, code, output)
 	require.Contains(t, output, "insert public.later")
 
-	// Nothing of ours stays in the source when nothing is captured.
+	// When nothing is captured, none of Daymill's objects stays in the source.
 	output, code = b.run(t, "capture", "remove", "public.later", "--database-url", b.db.URL)
 	require.Zero(t, code, output)
 	b.await(t, "(SELECT mode IS NULL FROM capture.stream WHERE name = 'app')")

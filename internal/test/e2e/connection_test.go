@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// testFollower reads events from a follower that is behind: the run waits for what was committed when it was asked for.
+// testFollower reads events from a follower that is behind: the run waits for everything that was committed when it was requested.
 func testFollower(t *testing.T, binary string) {
 	t.Helper()
 	server := pgtest.Server(t, nil)
@@ -36,7 +36,7 @@ func testFollower(t *testing.T, binary string) {
 
 	replay, err := pgx.Connect(t.Context(), follower.URL(b.db.Name))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = replay.Close(t.Context()) }) // There is nothing to lose.
+	t.Cleanup(func() { _ = replay.Close(t.Context()) }) // The error does not matter.
 	_, err = replay.Exec(t.Context(), "SELECT pg_wal_replay_pause()")
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
@@ -58,7 +58,7 @@ func testFollower(t *testing.T, binary string) {
 	require.Equal(t, []string{"complete", "complete"}, b.runStates(t, day))
 }
 
-// testFollowerOfNothing gives a source that is no follower, and one that is not there.
+// testFollowerOfNothing uses a source that is not a follower, and one that does not exist.
 func testFollowerOfNothing(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
@@ -78,22 +78,22 @@ func testFollowerOfNothing(t *testing.T, binary string) {
 	require.NotContains(t, output, "secret")
 }
 
-// testIdleCost counts the transactions of a worker that has nothing to do, River's own included.
+// testIdleCost counts the transactions of a worker that has nothing to do, including River's own.
 func testIdleCost(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
 	b.worker(t)
 	b.await(t, "EXISTS(SELECT FROM river_leader)")
-	// From another database, so as not to count what the test does.
+	// Use another database, so that the test's own transactions are not counted.
 	conn, err := pgx.Connect(t.Context(), b.db.Server.URL("postgres"))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(t.Context()) }) // There is nothing to lose.
+	t.Cleanup(func() { _ = conn.Close(t.Context()) }) // The error does not matter.
 	commits := func() (n int64) {
 		err := conn.QueryRow(t.Context(), "SELECT xact_commit FROM pg_stat_database WHERE datname = $1", b.db.Name).Scan(&n)
 		require.NoError(t, err)
 		return n
 	}
-	// A leader has much to do in the beginning: it is its first quiet six seconds that count.
+	// A leader has much to do at first, so use its first six quiet seconds.
 	const window, most = 6 * time.Second, 36
 	begun, start := time.Now(), commits()
 	require.Eventually(t, func() bool {
@@ -105,7 +105,7 @@ func testIdleCost(t *testing.T, binary string) {
 	require.Greater(t, commits(), start+6, "it is alive")
 }
 
-// openAs returns a database that the test works on through a URL of its own.
+// openAs returns a database that the test opens with its own URL.
 func openAs(t *testing.T, server *pgserver.Server, name, url string) *pgtest.DB {
 	t.Helper()
 	conn, err := postgres.Open(t.Context(), postgres.Config{URL: url, PoolSize: 1})
@@ -117,7 +117,7 @@ func openAs(t *testing.T, server *pgserver.Server, name, url string) *pgtest.DB 
 	return db
 }
 
-// testMaxConnections has a small Postgres, and a role with no right but on its own database.
+// testMaxConnections uses a small Postgres, and a role that has rights only on its own database.
 func testMaxConnections(t *testing.T, binary string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"max_connections": "12", "max_wal_senders": "0"})
@@ -139,8 +139,8 @@ func testMaxConnections(t *testing.T, binary string) {
 	require.LessOrEqual(t, value[int64](t, b, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'daymill %'"), int64(7))
 }
 
-// testPgBouncer works through a pooler in transaction mode, from the migration on. Nobody can listen there: requests
-// are seen all the same.
+// testPgBouncer works through a pooler in transaction mode, beginning with the migration. Nobody can listen there, but requests are noticed all
+// the same.
 func testPgBouncer(t *testing.T, binary string) {
 	t.Helper()
 	direct := pgtest.Empty(t)
@@ -168,7 +168,7 @@ func testPgBouncer(t *testing.T, binary string) {
 	worker := b.worker(t)
 	b.request(t, day, day.AddDays(1))
 	b.awaitHeld(t, day)
-	// A request that comes while its date is at work, and has passed the entity.
+	// A request arrives while its date is being rolled up, and the run has passed the entity.
 	b.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (-9223372036854775808, 'view', '2026-03-01 12:00+00')")
 	b.request(t, day)
 	b.release(t)
@@ -222,7 +222,7 @@ func testSSL(t *testing.T, binary string) {
 		INNER JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = 'daymill worker'`))
 }
 
-// selfSigned makes a certificate that nobody vouches for, and its key.
+// selfSigned returns a self-signed certificate and its key.
 func selfSigned(t *testing.T) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

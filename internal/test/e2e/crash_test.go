@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// testKilled kills a worker in the middle of a date. The other one continues the date where it was.
+// testKilled kills a worker in the middle of a date. The other worker continues the date where the first one stopped.
 func testKilled(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
@@ -57,7 +57,7 @@ func testPostgresCrash(t *testing.T, binary string) {
 	b.awaitComplete(t, day, day.AddDays(1))
 }
 
-// snapshot is a date's rows, runs, requests and jobs, with the transactions that wrote them last.
+// snapshot returns a date's rows, runs, requests and jobs, with the transactions that last wrote them.
 func (b *testBundle) snapshot(t *testing.T, d date.Date) []string {
 	t.Helper()
 	return column[string](t, b, `
@@ -70,9 +70,9 @@ func (b *testBundle) snapshot(t *testing.T, d date.Date) []string {
 		ORDER BY 1`, d)
 }
 
-// requireNothingMore wakes a stopped process when another has completed its date: it writes nothing more of it, and is
-// as good as new. The other one is ended, so that there is nobody else to complete the other dates; and as each runs one
-// date at a time, the attempt that was replaced has ended by then.
+// requireNothingMore wakes a stopped process after another one has completed its date. It writes nothing more of the date, and still works:
+// after the other process has ended, it completes the other dates. Because each process runs one date at a time, the attempt that was replaced
+// has ended by then.
 func (b *testBundle) requireNothingMore(t *testing.T, stopped, other *process) {
 	t.Helper()
 	other.signal(t, syscall.SIGTERM)
@@ -91,8 +91,8 @@ func (b *testBundle) requireNothingMore(t *testing.T, stopped, other *process) {
 	pgtest.RequireExact(t, b.db)
 }
 
-// testStopped stops a worker between two statements, when it has read some of a date, for so long that the date is handed
-// to another, and until the date's events have changed. It publishes nothing of what it had read.
+// testStopped stops a worker between two statements, after it has read a part of a date, until the date is handed to another worker and the
+// date's events have changed. It publishes nothing of what it had read.
 func testStopped(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
@@ -110,7 +110,7 @@ func testStopped(t *testing.T, binary string) {
 		CREATE OR REPLACE VIEW analytics.events AS
 		SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at FROM public.raw_events
 		WHERE (SELECT public.dawdle())`)
-	// After a slice of a twentieth of a second it pauses for three seconds.
+	// After a slice that takes a twentieth of a second, it pauses for three seconds.
 	stopped := b.worker(t, "--pace", "60")
 	b.request(t, day)
 	b.await(t, `EXISTS(SELECT FROM pg_stat_activity
@@ -129,7 +129,7 @@ func testStopped(t *testing.T, binary string) {
 	require.Equal(t, []string{"lost", "complete", "complete"}, b.runStates(t, day))
 }
 
-// testStoppedInTransaction stops a worker with a batch's transaction open, and so with a lock on the date.
+// testStoppedInTransaction stops a worker while a batch's transaction is open, which has a lock on the date.
 func testStoppedInTransaction(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
@@ -172,10 +172,10 @@ func testTerminated(t *testing.T, binary string) {
 	require.Less(t, time.Since(again), 15*time.Second)
 	require.Equal(t, []string{"interrupted", "complete"}, b.runStates(t, day))
 	require.EqualValues(t, 1, value[int64](t, b, "SELECT rows_inserted FROM analytics.rollup_runs WHERE state = 'complete'"),
-		"it should have been taken up where it was")
+		"it should continue where it stopped")
 }
 
-// testTerminatedWithOpenImport ends a worker while an import is open that has locked the row of the job at work.
+// testTerminatedWithOpenImport ends a worker while an open import locks the row of the running job.
 func testTerminatedWithOpenImport(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)

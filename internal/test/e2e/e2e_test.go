@@ -1,4 +1,4 @@
-// Package e2e tests worker processes as they are deployed: real ones, of the built command, which are killed, stopped and
+// Package e2e tests worker processes as they are deployed: real processes of the built command, which are killed, stopped and
 // cut off from their database.
 package e2e_test
 
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m, browser.Stop)
 }
 
-// TestWorker builds the command once for all.
+// TestWorker builds the command once for all subtests.
 func TestWorker(t *testing.T) {
 	t.Parallel()
 	binary := build(t)
@@ -59,10 +59,10 @@ var (
 	installed = pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
 )
 
-// patience is how long a test waits. A killed worker's date is handed on after half a minute.
+// patience is how long a test waits. A killed worker's date is free for another worker after half a minute.
 const patience = 80 * time.Second
 
-// Every date of prepare has so many events, of so many entities besides the last.
+// Number of events of each date of prepare, and of entities in addition to the last one.
 const (
 	events   = 3_001
 	entities = 1_000
@@ -71,10 +71,10 @@ const (
 type testBundle struct {
 	db     *pgtest.DB
 	binary string
-	env    []string // of workers, besides the test's own
+	env    []string // of workers, in addition to the test's own
 }
 
-// prepare gives a database a source with events of three dates, a way to hold runs, and keeps the daily job from asking
+// prepare gives a database a source with events of three dates and a way to hold runs, and keeps the daily job from asking
 // for dates.
 func prepare(t *testing.T, db *pgtest.DB, binary string) *testBundle {
 	t.Helper()
@@ -154,7 +154,7 @@ func (b *testBundle) await(t *testing.T, condition string, args ...any) {
 	}
 }
 
-// hold makes runs of dates stand still when they come to their last entity.
+// hold makes runs of dates wait at their last entity.
 func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	t.Helper()
 	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
@@ -171,7 +171,7 @@ func (b *testBundle) request(t *testing.T, requested ...date.Date) {
 	b.exec(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
 }
 
-// awaitHeld returns once the run of a date stands still, with some of its batches in.
+// awaitHeld returns once the run of a date waits, after it has written some batches.
 func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 	t.Helper()
 	b.await(t, `EXISTS(
@@ -181,8 +181,7 @@ func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 			AND pid <> pg_backend_pid())`, d, events-1)
 }
 
-// awaitComplete returns once dates are complete, no request of them is open, and their jobs are done; and it compares
-// them with a recount.
+// awaitComplete returns once dates are complete, none of their requests is open, and their jobs are done. It compares the dates with a recount.
 func (b *testBundle) awaitComplete(t *testing.T, dates ...date.Date) {
 	t.Helper()
 	for _, d := range dates {
@@ -193,7 +192,7 @@ func (b *testBundle) awaitComplete(t *testing.T, dates ...date.Date) {
 	require.EqualValues(t, events*len(dates), pgtest.RequireExact(t, b.db, dates...).Events)
 }
 
-// workerOf is the process at work on a date.
+// workerOf returns the process that runs a date.
 func (b *testBundle) workerOf(t *testing.T, d date.Date, all ...*process) *process {
 	t.Helper()
 	pid := value[int](t, b, `SELECT substring(worker FROM '/(\d+)')::integer FROM analytics.rollup_runs

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestLateFromCapture builds the command once, and notices late events in the stream of changes in each mode.
+// TestLateFromCapture builds the command once, and tests in each mode that late events are noticed in the stream of changes.
 func TestLateFromCapture(t *testing.T) {
 	t.Parallel()
 	binary := build(t)
@@ -46,7 +46,7 @@ func testLateFromCapture(t *testing.T, binary, mode, level string) {
 		b.exec(t, `ALTER TABLE public.raw_events REPLICA IDENTITY FULL`)
 	}
 	require.Contains(t, ok("source", "watch", "--from", "capture"), "are noticed in the stream of changes, by created_at")
-	ok("source", "watch", "--from", "capture") // Again does no harm.
+	ok("source", "watch", "--from", "capture") // A repeat does no harm.
 	first := b.worker(t)
 	b.await(t, "(SELECT state = 'running' AND mode = $1 FROM capture.stream WHERE name = 'app')", mode)
 	b.await(t, "EXISTS (SELECT FROM capture.captured WHERE table_name = 'raw_events' AND reason = '')")
@@ -75,7 +75,7 @@ func testLateFromCapture(t *testing.T, binary, mode, level string) {
 			b.worker(t)
 		}
 	}
-	// What came before the last change is requested when that is.
+	// When the date of the last change is requested, those of earlier changes are, too.
 	b.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (7, 'view', '2026-01-01 12:00+00')")
 	b.await(t, "EXISTS (SELECT FROM analytics.rollup_dates WHERE metric_date = '2026-01-01' AND state = 'complete')")
 	b.await(t, settled)

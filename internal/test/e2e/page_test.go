@@ -26,15 +26,15 @@ const (
 	viewerPassword = "battery staple"
 )
 
-// pageBundle is `daymill serve` over the events of Deskdrop.
+// pageBundle runs `daymill serve` over the events of Deskdrop.
 type pageBundle struct {
 	db     *pgtest.DB
 	binary string
 	url    string
-	entity string // the path of the page of one that has metrics
+	entity string // path of the page of an entity with metrics
 }
 
-// servePages installs, imports and serves.
+// servePages installs Daymill, imports the log, and serves the pages.
 func servePages(t *testing.T, binary string, log pgtest.Log) *pageBundle {
 	t.Helper()
 	b := &pageBundle{db: pgtest.Empty(t), binary: binary}
@@ -117,7 +117,7 @@ func (b *pageBundle) open(t *testing.T, options browser.Options) *browser.Page {
 	return page
 }
 
-// failed makes a date fail for good.
+// failed makes a date fail after all attempts.
 func (b *pageBundle) failed(t *testing.T, date string) {
 	t.Helper()
 	b.exec(t, `
@@ -132,7 +132,7 @@ func (b *pageBundle) failed(t *testing.T, date string) {
 	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
 }
 
-// TestPages walks through the pages as people do, in a real browser.
+// TestPages uses the pages as people do, in a real browser.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	binary := build(t)
@@ -147,7 +147,7 @@ func TestPages(t *testing.T) {
 func testPages(t *testing.T, b *pageBundle) {
 	t.Helper()
 
-	// The flows with JavaScript and without it, which shall be the same.
+	// The same flows with and without JavaScript.
 	for name, options := range map[string]browser.Options{"JavaScript": {}, "NoJavaScript": {NoJavaScript: true}} {
 		t.Run(name, func(t *testing.T) {
 			page := b.open(t, options)
@@ -176,7 +176,7 @@ func (b *pageBundle) testBackfill(t *testing.T, page *browser.Page, reload bool)
 	page.See(t, `//h3[contains(text(), "Preview: 2016-03-13 to 2017-02-28")]`)
 	page.Click(t, `//button[text()="Start backfill"]`)
 	page.See(t, `//p[contains(text(), "Started.")]`)
-	if reload { // Without JavaScript a page moves on when it is loaded again.
+	if reload { // Without JavaScript, a page changes only when it is loaded again.
 		b.await(t, "NOT EXISTS (SELECT FROM analytics.backfills WHERE state = 'running')")
 		page.Go(t, page.Location(t))
 	}
@@ -185,7 +185,7 @@ func (b *pageBundle) testBackfill(t *testing.T, page *browser.Page, reload bool)
 	page.See(t, `//*[@id="progress"]//span[text()="complete"]`)
 }
 
-// testPauseAndCancel pauses, resumes and cancels a backfill that would take long.
+// testPauseAndCancel pauses, resumes and cancels a backfill that would take a long time.
 func (b *pageBundle) testPauseAndCancel(t *testing.T, page *browser.Page) {
 	page.Go(t, b.url+"/backfills?from=2016-04-01&to=2016-04-30&which=all&pause=3600")
 	page.Click(t, `//button[text()="Start backfill"]`)
@@ -200,7 +200,7 @@ func (b *pageBundle) testPauseAndCancel(t *testing.T, page *browser.Page) {
 	b.awaitQuiet(t)
 }
 
-// testFailed finds a date that failed by the calendar, sees why, and asks for it again.
+// testFailed finds a failed date in the calendar, sees why it failed, and requests it again.
 func (b *pageBundle) testFailed(t *testing.T, page *browser.Page, date string) {
 	b.failed(t, date)
 	page.Go(t, b.url+"/?year=2016")
@@ -234,7 +234,7 @@ func (b *pageBundle) testChart(t *testing.T, page *browser.Page) {
 	require.Greater(t, len(rows), 1)
 }
 
-// testVerify has a date verified whose metrics somebody has changed, sees which entities differ, and leaves it stale.
+// testVerify verifies a date whose metrics somebody has changed, sees which entities differ, and leaves the date stale.
 func (b *pageBundle) testVerify(t *testing.T) {
 	b.exec(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE metric_date = '2016-05-04'")
 	page := b.open(t, browser.Options{})
@@ -249,7 +249,7 @@ func (b *pageBundle) testVerify(t *testing.T) {
 	page.See(t, `//main//button[contains(., "Repair")]`)
 }
 
-// testRetryInBulk filters jobs and has all that are left tried again.
+// testRetryInBulk filters jobs and retries all that match.
 func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
 	page.Go(t, b.url+"/jobs?state=discarded")
 	var discarded int
@@ -262,7 +262,7 @@ func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
 	b.awaitQuiet(t)
 }
 
-// paths are the pages, empty lists and pages of one thing included.
+// paths returns the pages, including empty lists and pages of single objects.
 func (b *pageBundle) paths() []string {
 	return []string{
 		"/", "/?year=2016", "/dates", "/dates?state=failed", "/dates/2016-05-04", "/dates/2015-01-01", "/jobs", "/jobs?state=discarded", "/backfills",
@@ -273,7 +273,7 @@ func (b *pageBundle) paths() []string {
 	}
 }
 
-// testAccessible runs axe-core, of Deque, on every page, light and dark, wide and narrow.
+// testAccessible runs Deque's axe-core on every page, light and dark, wide and narrow.
 func (b *pageBundle) testAccessible(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join(pgtest.Root(t), "ui", "testdata", "axe.min.js"))
 	require.NoError(t, err)
@@ -301,7 +301,7 @@ func (b *pageBundle) testAccessible(t *testing.T) {
 	}
 }
 
-// testViewer looks at every page as one who may change nothing.
+// testViewer loads every page as a user who may not change anything.
 func (b *pageBundle) testViewer(t *testing.T) {
 	page := b.open(t, browser.Options{User: "viewer"})
 	for _, path := range b.paths() {

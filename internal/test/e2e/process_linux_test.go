@@ -2,5 +2,5 @@ package e2e_test
 
 import "syscall"
 
-// attributes let a worker die with the test, should that be killed before it could end the worker.
+// attributes returns attributes that end the worker if the test is killed.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

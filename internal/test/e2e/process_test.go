@@ -27,7 +27,7 @@ func build(t *testing.T) string {
 	return path
 }
 
-// environment is this process's without what would configure the command.
+// environment returns this process's environment without variables that configure the command.
 func environment() []string {
 	var env []string
 	for _, variable := range os.Environ() {
@@ -39,7 +39,7 @@ func environment() []string {
 	return env
 }
 
-// log is what a process has written, while it writes.
+// log has the output of a running process.
 type log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -78,8 +78,8 @@ type process struct {
 	done chan struct{}
 }
 
-// worker starts a worker on the test's database, which runs one date at a time and does not pause, unless the arguments
-// say otherwise. It is killed at the test's end.
+// worker starts a worker on the test's database, which runs one date at a time and does not pause, unless the arguments say otherwise. It is
+// killed at the end of the test.
 func (b *testBundle) worker(t *testing.T, arguments ...string) *process {
 	t.Helper()
 	p := &process{done: make(chan struct{})}
@@ -106,14 +106,14 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(signal))
 }
 
-// kill ends the process for certain, and returns when it has ended.
+// kill kills the process, and returns when it has ended.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
-	_ = p.cmd.Process.Kill() // It may have ended.
+	_ = p.cmd.Process.Kill() // It may have ended already.
 	<-p.done
 }
 
-// wait returns the exit code of a process that ends by itself.
+// wait waits until a process ends, and returns its exit code.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	select {

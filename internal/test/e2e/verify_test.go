@@ -27,7 +27,7 @@ func TestSinkVerify(t *testing.T) {
 	}
 }
 
-// compared is what `daymill sink verify --json` prints of a table.
+// compared is what `daymill sink verify --json` prints for a table.
 type compared struct {
 	Table     string `json:"table"`
 	Rows      int64  `json:"rows"`
@@ -38,8 +38,8 @@ type compared struct {
 	Repaired  int64  `json:"repaired"`
 }
 
-// testSinkVerify compares while the tables are written, which gives no false differences; finds what was done to the copy, repairs
-// it, and what changes later arrives nevertheless.
+// testSinkVerify compares tables while they are written, which gives no false differences. It finds what was done to the copy, and repairs it.
+// Later changes still arrive.
 func testSinkVerify(t *testing.T, binary, level string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": level})
@@ -82,7 +82,7 @@ func testSinkVerify(t *testing.T, binary, level string) {
 	b.worker(t)
 	b.await(t, "(SELECT state = 'running' FROM capture.stream WHERE name = 'app')")
 
-	// What was there before is missing, and a repair is as good as a snapshot.
+	// Rows from before the sink was added are missing, and a repair adds them like a snapshot.
 	require.Equal(t, int64(3000), verify(4).Missing)
 	require.Equal(t, compared{Table: "public.account", Rows: 3000, Missing: 3000, Repaired: 3000}, verify(0, "--repair"))
 	require.Equal(t, compared{Table: "public.account", Rows: 3000}, verify(0))
@@ -103,10 +103,10 @@ func testSinkVerify(t *testing.T, binary, level string) {
 				switch rand.IntN(4) {
 				case 0:
 					statement = fmt.Sprintf("DELETE FROM public.account WHERE id = %d", id)
-				case 1: // There and back again, which looks as before.
+				case 1: // A change and its reversal, after which the row looks as before.
 					statement = fmt.Sprintf("UPDATE public.account SET balance = -balance WHERE id = %d; UPDATE public.account SET balance = -balance WHERE id = %d", id, id)
 				}
-				// As an application writes, and not as fast as Postgres lets it: the sink has to keep up.
+				// Write at the speed of an application, not as fast as possible, so that the sink can keep up.
 				_, err := b.db.Exec(t.Context(), statement+"; SELECT pg_sleep(0.01)", pgx.QueryExecModeSimpleProtocol)
 				require.NoError(t, err)
 			}
@@ -138,7 +138,7 @@ func testSinkVerify(t *testing.T, binary, level string) {
 	b.exec(t, `UPDATE public.account SET balance = 7`)
 	require.Equal(t, whole, verify(0))
 
-	// A sink that does not get on cannot be judged.
+	// A sink that does not move cannot be compared.
 	ok("sink", "pause", "copy")
 	b.exec(t, `INSERT INTO public.account (id, "sub ""x""") VALUES (2000000, 'late')`)
 	output, code := command("sink", "verify", "copy")

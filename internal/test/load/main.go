@@ -1,12 +1,12 @@
-// Load keeps Daymill at work while writers change events as fast as the machine lets them, and judges what stays: whether
-// the last minutes are as fast as those before, whether the workers' memory, the dead rows of queue and ledger and the
-// connections stay within bounds, and whether the metrics equal a recount once it is quiet.
+// Load keeps Daymill busy while writers change events as fast as the machine allows, and judges the result: whether the last minutes are as fast
+// as earlier ones, whether the workers' memory, the dead rows of queue and ledger and the connections stay within bounds, and whether the
+// metrics equal a recount in the end.
 //
 //	make load                          ten minutes, eight writers, two worker processes
 //	make load DURATION=90s WRITERS=4   less of it
 //
-// The workers are the real binary in processes of its own, on a cluster of its own with Postgres's own settings: fsync and
-// autovacuum as they are out of the box. It ends with code 1 if a verdict is bad.
+// The workers are processes of the real binary, on a new cluster with Postgres's default settings for fsync and autovacuum. The exit code is 1 if
+// a verdict is bad.
 package main
 
 import (
@@ -29,15 +29,15 @@ type options struct {
 	every     time.Duration // between samples
 	writers   int
 	processes int    // of workers
-	dates     int    // late ones
+	dates     int    // with late events
 	events    int    // of each late date
-	binary    string // of Daymill; empty means that it is built
+	binary    string // of Daymill; built if empty
 }
 
-// samplesPerThird is how many samples a third of the time has at least: peaks of fewer say little.
+// samplesPerThird is the minimum number of samples in a third of the time: peaks of fewer mean little.
 const samplesPerThird = 3
 
-// errBad says that a verdict is bad. Which one was printed.
+// errBad says that a verdict is bad. The verdicts were printed before.
 var errBad = errors.New("a verdict is bad")
 
 func main() {
@@ -60,7 +60,7 @@ func main() {
 	}
 }
 
-// check finds sizes that make no sense, and has samples taken often enough.
+// check returns an error for invalid sizes, and shortens the interval of samples if needed.
 func (o *options) check() error {
 	if o.duration < 10*time.Second || o.writers < 1 || o.processes < 1 || o.dates < 1 || o.events < 1 || o.every < time.Second {
 		return errors.New("give a duration of 10s or more, at least a second between samples, and at least one of the others")
@@ -69,13 +69,13 @@ func (o *options) check() error {
 	return nil
 }
 
-// load is all of it.
+// load runs the whole load test.
 func load(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
 	s, err := newSite(ctx, o)
-	defer func() { err = errors.Join(err, s.close()) }() //nolint:contextcheck // It is thrown away, also when ctx is done.
+	defer func() { err = errors.Join(err, s.close()) }() //nolint:contextcheck // It is temporary, also when ctx is done.
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func load(ctx context.Context, o options, out io.Writer) (err error) {
 	return nil
 }
 
-// now is the machine's time: it is what is measured here.
+// now returns the machine's time, because the load test measures time.
 func now() time.Time { return pace.SystemClock{}.Now() }
 
 // sleep returns after d, or ctx's cause once ctx is done.

@@ -12,7 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// report prints what was seen.
+// report prints the results.
 type report struct {
 	out   io.Writer
 	began time.Time
@@ -47,7 +47,7 @@ func (r *report) row(before, after sample) {
 		after.lag.Seconds(), after.watchLag.Seconds(), strings.Join(memory, " "), humanize.Comma(dead), connections)
 }
 
-// tables prints what became of the tables: peaks of dead rows by thirds, and where live rows and sizes have come to.
+// tables prints how the tables changed: peaks of dead rows by thirds, and live rows and sizes at the end.
 func (r *report) tables(samples []sample) {
 	n := len(samples) - 1
 	first, last := samples[0], samples[n]
@@ -78,7 +78,7 @@ func (r *report) tables(samples []sample) {
 	fmt.Fprintf(r.out, "connections at most: %s\n", strings.Join(names, ", "))
 }
 
-// complaints prints what workers have warned of.
+// complaints prints the workers' warnings.
 func (r *report) complaints(workers []*worker) error {
 	for _, w := range workers {
 		count, first, err := w.complaints()
@@ -92,7 +92,7 @@ func (r *report) complaints(workers []*worker) error {
 	return nil
 }
 
-// verdicts prints them, and returns how many are bad.
+// verdicts prints the verdicts, and returns how many are bad.
 func (r *report) verdicts(all []verdict) (bad int) {
 	fmt.Fprintln(r.out, "\nthe last third of the time against the middle one")
 	for _, v := range all {

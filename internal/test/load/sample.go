@@ -13,17 +13,17 @@ import (
 	"github.com/daymill/daymill/internal/test/recount"
 )
 
-// sample is how it stands at an instant.
+// sample is the state at an instant.
 type sample struct {
 	at time.Time
 
-	// So far.
+	// Totals so far.
 	events, transactions, asked int64
 	runs, satisfied             int64
-	worked                      time.Duration // of those runs, their pauses aside
+	worked                      time.Duration // of these runs, without pauses
 
-	// How long the oldest open request has waited: of those that somebody made, and of those of the triggers, which rest
-	// for half a minute.
+	// How long the oldest open request has waited: of requests that writers made, and of requests of the triggers, which wait half a minute
+	// before they are due.
 	lag, watchLag time.Duration
 
 	memory      []int64          // bytes of each worker
@@ -31,12 +31,12 @@ type sample struct {
 	connections map[string]int   // by application name
 }
 
-// table is what Postgres's statistics say of one.
+// table has Postgres's statistics of a table.
 type table struct {
 	live, dead, bytes int64
 }
 
-// tables are those that grow or churn with the load, in the order in which they are shown.
+// tables returns the tables that grow or change with the load, in the order in which they are shown.
 func tables() []string {
 	return []string{
 		riverSchema + ".river_job", "analytics.rollup_requests", "analytics.rollup_runs", "analytics.rollup_dates",
@@ -45,7 +45,7 @@ func tables() []string {
 }
 
 const (
-	// Runs and requests come by index: their tables get long.
+	// Use indexes for runs and requests, because their tables get large.
 	progressSQL = `SELECT
 	r.runs,
 	r.worked,
@@ -65,14 +65,14 @@ FROM pg_stat_user_tables AS s WHERE s.schemaname || '.' || s.relname = ANY ($1)`
 WHERE backend_type = 'client backend' GROUP BY 1`
 )
 
-// since is what was counted up to the last sample: by the server's clock, from which the next one continues.
+// since is the time up to which the last sample counted, by the server's clock. The next sample continues from there.
 type since struct {
 	at              time.Time
 	runs, satisfied int64
 	worked          time.Duration
 }
 
-// sample looks.
+// sample takes a sample.
 func (s *site) sample(ctx context.Context, done *written) (sample, error) {
 	one := sample{
 		at: now(), events: done.events.Load(), transactions: done.transactions.Load(), asked: done.asked.Load(),
@@ -133,7 +133,7 @@ func (s *site) connections(ctx context.Context) (map[string]int, error) {
 	return counts, err
 }
 
-// ending is how it stands once it is quiet.
+// ending is the state once nothing is left to do.
 type ending struct {
 	took      time.Duration // from the last write until nothing was open
 	recount   recount.Recount
@@ -142,7 +142,7 @@ type ending struct {
 	left      map[string]int // connections of workers that have stopped
 }
 
-// patience is how long it may take to become quiet, and workers to stop.
+// patience is how long it may take until nothing is left to do, and until workers stop.
 const patience = 3 * time.Minute
 
 const (
@@ -178,7 +178,7 @@ func (s *site) quiet(ctx context.Context) (ending, error) {
 			return end, err
 		}
 	}
-	// A session ends a moment after its client has gone.
+	// A session ends a moment after its client.
 	for begun := now(); ; {
 		counts, err := s.connections(ctx)
 		if err != nil {
@@ -194,7 +194,7 @@ func (s *site) quiet(ctx context.Context) (ending, error) {
 	}
 }
 
-// ofWorkers is how many connections the workers have.
+// ofWorkers returns how many connections the workers have.
 func (s sample) ofWorkers() (count int) {
 	for name, n := range s.connections {
 		if strings.HasPrefix(name, "daymill") {

@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// site is the cluster with Daymill, the workers, and the connections of the writers and of who looks.
+// site is the cluster with Daymill, the workers, and the connections of the writers and for samples.
 type site struct {
 	options
 
@@ -43,7 +43,7 @@ const (
 	lookerName = "load looker"
 )
 
-// newSite starts everything but the writers. What it returns is to be closed, also with an error.
+// newSite starts everything but the writers. The caller closes the result, also after an error.
 func newSite(ctx context.Context, o options) (*site, error) {
 	s := &site{options: o}
 	return s, s.open(ctx)
@@ -100,7 +100,7 @@ func (s *site) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// build makes the binary, as `make build` does.
+// build builds the binary, as `make build` does.
 func (s *site) build(ctx context.Context) error {
 	if s.binary != "" {
 		return nil
@@ -125,9 +125,9 @@ func (s *site) pool(ctx context.Context, name string, size int) (*pgxpool.Pool, 
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// tableSQL makes what an application would have. Events of today go to a table of their own: late ones between them would
-// spread a date over more and more pages as that grows, and what is measured then is Postgres's cache. Late ones come by
-// two ways: those of app.late are asked for by who writes them, those of app.imports by the triggers of `source watch`.
+// tableSQL creates an application's tables. Events of today go to a separate table: otherwise they would spread the late events of a date over
+// more and more pages, and the test would measure Postgres's cache. Late events are requested in two ways: the writer requests those of
+// app.late, and the triggers of `source watch` those of app.imports.
 const tableSQL = `
 CREATE SCHEMA app;
 CREATE TABLE app.events (entity_id bigint NOT NULL, event_type text NOT NULL, created_at timestamptz NOT NULL);
@@ -143,7 +143,7 @@ SELECT entity_id::analytics.entity_id, event_type, created_at FROM app.late
 UNION ALL
 SELECT entity_id::analytics.entity_id, event_type, created_at FROM app.imports`
 
-// fillSQL gives late dates their events, half of them to each of two tables: $1 how many dates, $2 how many events of each. A few
+// fillSQL inserts the events of late dates, half of them into each of two tables: $1 is the number of dates, $2 the events of each. A few
 // entities have many and most have few.
 const fillSQL = `
 INSERT INTO app.%[1]s (entity_id, event_type, created_at)
@@ -160,11 +160,11 @@ func (s *site) install(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.looking.Exec(ctx, tableSQL); err != nil {
-		return fmt.Errorf("make the tables: %w", err)
+		return fmt.Errorf("create the tables: %w", err)
 	}
 	for _, table := range []string{"late", "imports"} {
 		if _, err := s.looking.Exec(ctx, fmt.Sprintf(fillSQL, table), s.dates, s.events); err != nil {
-			return fmt.Errorf("make events up: %w", err)
+			return fmt.Errorf("insert random events: %w", err)
 		}
 		if _, err := s.looking.Exec(ctx, "VACUUM ANALYZE app."+table); err != nil {
 			return fmt.Errorf("vacuum: %w", err)
@@ -189,7 +189,7 @@ func (s *site) install(ctx context.Context) error {
 	return nil
 }
 
-// command is Daymill's, without what this process's environment would tell it.
+// command returns a command of Daymill, without the variables of this process's environment that configure it.
 func (s *site) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.binary, arguments...)
 	cmd.Env = []string{"DATABASE_URL=" + s.server.URL("postgres")}

@@ -7,32 +7,32 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// verdict is one sentence of the judgement.
+// verdict is one of the judgements.
 type verdict struct {
 	what string
 	good bool
 	why  string
 }
 
-// The first third of the time is for warming up. The last third is compared with the one in the middle; the bounds leave
-// room for the noise of a machine, and not for growth: what grows with time is half as much again from the middle of the
-// one to the middle of the other, and more if it began at nothing.
+// The first third of the time is for warming up. The last third is compared with the middle one. The bounds allow for the noise of a machine, but
+// not for growth: a figure that grows with time is half as much again from the middle of one third to the middle of the other, and more if it
+// began at 0.
 const (
 	leastRate  = 0.8
 	mostMemory = 1.25
 	mostDead   = 1.4
 	mostLag    = 1.4
 
-	// mostConnections are those of a worker process with the default options: its pool, and two that listen.
+	// mostConnections is the number of connections of a worker process with the default options: its pool, and two that listen.
 	mostConnections = 9
 
-	// Below these nothing has to be told apart from noise.
+	// Differences below these are noise.
 	slackMemory = 16 << 20
 	slackDead   = 5_000
 	slackLag    = 2 * time.Second
 )
 
-// judge compares the last third of the samples with the middle one, and looks at the end.
+// judge compares the last third of the samples with the middle one, and checks the end.
 func judge(samples []sample, end ending) []verdict {
 	n := len(samples) - 1 // the first is before anything was written
 	middle, last := samples[n/3:2*n/3+1], samples[2*n/3:]
@@ -65,7 +65,7 @@ func judge(samples []sample, end ending) []verdict {
 	)
 }
 
-// flat is whether something comes as fast in the last third as in the middle one.
+// flat returns whether something is as frequent in the last third as in the middle one.
 func flat(what string, middle, last []sample, so func(sample) int64) verdict {
 	before, after := rate(middle, so), rate(last, so)
 	v := verdict{what: what, good: before > 0 && after >= leastRate*before}
@@ -83,7 +83,7 @@ func lag(what string, middle, last []sample, value func(sample) time.Duration) v
 	})
 }
 
-// bounded is whether a peak is no more than so many times the one before, and some slack.
+// bounded returns whether a peak is at most a multiple of the previous one, plus some slack.
 func bounded(what string, before, after int64, times float64, slack int64, show func(int64) string) verdict {
 	bound := int64(float64(before)*times) + slack
 	return verdict{
@@ -92,7 +92,7 @@ func bounded(what string, before, after int64, times float64, slack int64, show 
 	}
 }
 
-// exact is whether nothing is left to do, and the metrics are what the events come to.
+// exact returns whether nothing is left to do and the metrics equal the events.
 func exact(end ending) verdict {
 	v := verdict{what: "metrics equal a recount", good: end.differs == nil && end.unsettled == 0 && end.recount.Events > 0}
 	switch {
@@ -107,13 +107,13 @@ func exact(end ending) verdict {
 	return v
 }
 
-// rate is how much came a second between the first sample and the last.
+// rate returns the increase per second between the first sample and the last.
 func rate(samples []sample, so func(sample) int64) float64 {
 	first, last := samples[0], samples[len(samples)-1]
 	return float64(so(last)-so(first)) / last.at.Sub(first.at).Seconds()
 }
 
-// most is the peak. The first sample ends the third before, so it is not among them.
+// most returns the peak. It ignores the first sample, which belongs to the previous third.
 func most(samples []sample, value func(sample) int64) (peak int64) {
 	for _, s := range samples[1:] {
 		peak = max(peak, value(s))

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/recount"
 )
 
-// steady are samples of an hour in which nothing changes but the counters.
+// steady returns samples of an hour in which only the counters change.
 func steady() []sample {
 	begun := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
 	samples := make([]sample, 13)
@@ -28,7 +28,7 @@ func steady() []sample {
 	return samples
 }
 
-// bad is what the judgement finds fault with.
+// bad returns the names of the bad verdicts.
 func bad(samples []sample, end ending) (what []string) {
 	for _, v := range judge(samples, end) {
 		if !v.good {
@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 	good := ending{recount: recount.Recount{Dates: 14, Events: 280_000}}
 	require.Empty(t, bad(steady(), good))
 
-	// Each fault is in the last third, or at the end, and is found alone.
+	// Each fault is in the last third or at the end, and is the only bad verdict.
 	faults := map[string]func(last sample, end *ending) sample{
 		"connections of workers": func(s sample, _ *ending) sample {
 			s.connections = map[string]int{"daymill worker": 19}

@@ -16,7 +16,7 @@ import (
 
 var errWorkerEnded = errors.New("a worker has ended")
 
-// worker is a running `daymill worker`, which logs to a file: it has a line for every run.
+// worker is a running `daymill worker`, which logs to a file, with a line for every run.
 type worker struct {
 	name string
 	cmd  *exec.Cmd
@@ -24,7 +24,7 @@ type worker struct {
 	done chan struct{}
 }
 
-// startWorker starts one and returns when it works.
+// startWorker starts a worker and returns when it works.
 func (s *site) startWorker(ctx context.Context, number int) (*worker, error) {
 	w := &worker{name: fmt.Sprintf("worker %d", number), done: make(chan struct{})}
 	w.log = filepath.Join(s.dir, w.name+".log")
@@ -32,14 +32,14 @@ func (s *site) startWorker(ctx context.Context, number int) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() // The process has its own.
+	defer file.Close() // The process has its own handle.
 	w.cmd = s.command(context.WithoutCancel(ctx), "worker")
 	w.cmd.Stdout, w.cmd.Stderr = file, file
 	if err := w.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
-		_ = w.cmd.Wait() // That it has ended is what matters.
+		_ = w.cmd.Wait() // Only that it has ended matters.
 		close(w.done)
 	}()
 	for {
@@ -59,7 +59,7 @@ func (s *site) startWorker(ctx context.Context, number int) (*worker, error) {
 	}
 }
 
-// alive returns an error where the process has ended.
+// alive returns an error if the process has ended.
 func (w *worker) alive() error {
 	select {
 	case <-w.done:
@@ -69,7 +69,7 @@ func (w *worker) alive() error {
 	}
 }
 
-// stop ends it as a platform does.
+// stop ends the worker as a platform does.
 func (w *worker) stop(ctx context.Context) error {
 	if err := w.cmd.Process.Signal(os.Interrupt); err != nil {
 		return fmt.Errorf("stop %s: %w", w.name, err)
@@ -83,11 +83,11 @@ func (w *worker) stop(ctx context.Context) error {
 }
 
 func (w *worker) kill() {
-	_ = w.cmd.Process.Kill() // It may have ended.
+	_ = w.cmd.Process.Kill() // It may have ended already.
 	<-w.done
 }
 
-// memory is how many bytes the process has in memory: as Linux tells, and elsewhere as ps does.
+// memory returns how many bytes the process has in memory: from /proc on Linux, and from ps elsewhere.
 func (w *worker) memory(ctx context.Context) (int64, error) {
 	pid := strconv.Itoa(w.cmd.Process.Pid)
 	status, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
@@ -110,7 +110,7 @@ func kilobytes(text string) (int64, error) {
 	return n * 1024, err
 }
 
-// complaints are the lines of its log that warn, or say that something is wrong: how many, and the first few.
+// complaints returns the number of warnings and errors in the worker's log, and the first few.
 func (w *worker) complaints() (count int, first []string, err error) {
 	file, err := os.Open(w.log)
 	if err != nil {

@@ -22,7 +22,7 @@ const riverSchema = "river"
 type written struct {
 	events       atomic.Int64 // inserted, updated or deleted
 	transactions atomic.Int64
-	asked        atomic.Int64 // transactions that have asked for a date, the triggers' aside
+	asked        atomic.Int64 // transactions that have requested a date, without the triggers'
 }
 
 // writer is one connection of the application.
@@ -36,8 +36,8 @@ type writer struct {
 	late   []day
 }
 
-// Statements of the writers. The instant is random within the date, so that the events of a late date stay spread over it;
-// and as many go as come, so that a run of it costs the same at the end as at the beginning.
+// Statements of the writers. The instant is random within the date, so that the events of a late date stay spread over it. As many events are
+// deleted as inserted, so that a run of the date costs the same at the end as at the beginning.
 const (
 	insertSQL = `
 INSERT INTO app.%s (entity_id, event_type, created_at)
@@ -54,10 +54,10 @@ FROM generate_series(1, $3::integer)`
 	updateSQL = "UPDATE app.%[1]s SET event_type = CASE event_type WHEN 'view' THEN 'click' ELSE 'view' END WHERE " + someSQL
 )
 
-// rows are how many one statement changes.
+// rows is how many rows one statement changes.
 const rows = 5
 
-// write lets the writers write for the duration, takes samples in the meantime, and hands each on.
+// write lets the writers write for the duration, takes samples in the meantime, and passes each to take.
 func (s *site) write(ctx context.Context, take func(before, after sample)) ([]sample, error) {
 	client, err := river.NewClient(riverpgxv5.New(s.writing), &river.Config{Schema: riverSchema})
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *site) write(ctx context.Context, take func(before, after sample)) ([]sa
 	return samples, group.Wait()
 }
 
-// write changes events until writing is done: what was begun is brought to its end.
+// write changes events until writing is done. A transaction that has begun still ends.
 func (w *writer) write(ctx, writing context.Context) error {
 	for writing.Err() == nil {
 		var err error
@@ -121,21 +121,21 @@ func (w *writer) write(ctx, writing context.Context) error {
 	return nil
 }
 
-// insert is what applications do most: some events of now.
+// insert inserts some events of now, which is what applications do most.
 func (w *writer) insert(ctx context.Context) error {
 	tag, err := w.pool.Exec(ctx, fmt.Sprintf(insertSQL, "events"), now().Add(-time.Second), now(), rows)
 	w.events.Add(tag.RowsAffected())
 	return err
 }
 
-// change changes events of a late date, and asks for it where the triggers do not.
+// change changes events of a late date, and requests the date unless the triggers do.
 func (w *writer) change(ctx context.Context, table string, ask func(context.Context, pgx.Tx, day) error, statements ...string) error {
 	d := w.late[w.random.IntN(len(w.late))]
 	changed := int64(0)
 	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 		for _, sql := range statements {
 			from := d.from
-			if sql != insertSQL { // Beginning anywhere, the next few.
+			if sql != insertSQL { // A few events from a random place on.
 				from = from.Add(time.Duration(w.random.Int64N(int64(d.to.Sub(d.from)))))
 			}
 			tag, err := tx.Exec(ctx, fmt.Sprintf(sql, table), from, d.to, rows)

@@ -14,7 +14,7 @@ const (
 	higher
 )
 
-// change is a transaction of the application's: it adds an event or deletes one, and asks for the date.
+// change is a transaction of the application: it adds or deletes an event, and requests the date.
 type change struct {
 	date   uint8
 	entity uint8
@@ -28,31 +28,31 @@ var script = [changes]change{
 	{date: 1, entity: lower, slice: 0},
 }
 
-// Where a request's claim is: with nobody, with the date's scan, or with one before it.
+// Who has claimed a request: nobody, the date's scan, or an earlier scan.
 const (
 	unclaimed uint8 = iota
 	claimed
 	stale
 )
 
-// What a date's last run has come to.
+// States of a date's last run.
 const (
 	complete uint8 = iota
 	running
 	brokenOff
 )
 
-// What a date's job is: River lets it have one.
+// States of a date's job. River allows one job per date.
 const (
 	absent uint8 = iota
 	available
 	atWork
 )
 
-// The place where a worker is. Between two of them it may crash, be stopped, or be taken for dead.
+// The places where a worker can be. Between two of them it may crash, be stopped, or count as dead.
 const (
 	idle uint8 = iota
-	look       // whether anybody asks for the date
+	look       // checks whether the date is requested
 	begin
 	claim
 	scanFirst
@@ -62,21 +62,21 @@ const (
 	settle
 	finish
 	breakOff
-	await // fenced: until the attempt that has replaced it has ended
+	await // fenced: waits until the attempt that replaced it has ended
 )
 
 // date is a row of the ledger, and the date's job.
 type date struct {
 	state, cursor uint8
-	owner         uint8 // the worker whose run began last, from 1; 0 if there was none
+	owner         uint8 // worker of the last run, from 1; 0 if there was none
 	job           uint8
-	holder        uint8 // the worker that attempts the job, from 1; 0 if that is dead
+	holder        uint8 // worker that attempts the job, from 1; 0 if it is dead
 }
 
 // worker is a process.
 type worker struct {
 	at, date uint8
-	after    uint8 // the cursor that its run resumes at
+	after    uint8 // cursor where its run resumes
 	fresh    bool  // whether its run scans from the start
 	seen     uint8 // which changes its scan has read
 	old      bool  // whether its run began before the database went back in time
@@ -84,23 +84,23 @@ type worker struct {
 
 // state is everything.
 type state struct {
-	committed uint8 // which changes are
+	committed uint8 // which changes are committed
 	published uint8 // which changes are in the metrics
-	open      uint8 // whose request is
+	open      uint8 // whose requests are open
 	claims    [changes]uint8
 	dates     [dates]date
 	workers   [workers]worker
-	troubles  uint8 // to come: crashes, errors, lost answers, and runs taken for dead that are alive
+	troubles  uint8 // left: crashes, errors, lost answers, and live runs that count as dead
 }
 
-// mutation is a way in which the machine is broken.
+// mutation is a fault of the machine.
 type mutation struct{ noFence, noToken, consumeAll, keepCursor, keepVanished, lookOnce bool }
 
 // machine makes steps.
 type machine struct {
 	mutation
 
-	wrong string // what a step did that none may do
+	wrong string // the violation of a step
 }
 
 func bit(i int) uint8 { return 1 << i }
@@ -117,7 +117,7 @@ func (s *state) wanted(d uint8) (open, fresh bool) {
 	return open, fresh
 }
 
-// alive reports whether the run that the date belongs to is at work.
+// alive reports whether the date's run is still working.
 func (s *state) alive(d uint8) bool {
 	row := s.dates[d]
 	if row.state != running || row.owner == 0 {
@@ -142,7 +142,7 @@ func (s *state) quiet() bool {
 	return s.committed == bit(changes)-1 && s.open == 0
 }
 
-// canonical is one of the two states that differ in nothing but which worker is called the first.
+// canonical returns one of the two states that differ only in the numbers of the workers.
 func (s *state) canonical() state {
 	swapped := *s
 	swapped.workers[0], swapped.workers[1] = s.workers[1], s.workers[0]
@@ -161,7 +161,7 @@ func (s *state) canonical() state {
 	return *s
 }
 
-// key orders what workers do and hold.
+// key returns a number that orders the states of workers.
 func (s *state) key() uint64 {
 	var key uint64
 	for _, w := range s.workers {
@@ -189,7 +189,7 @@ func (m *machine) next(s state) (all []state) {
 	for d := range uint8(dates) {
 		row := s.dates[d]
 		open, _ := s.wanted(d)
-		if open && row.job == absent && !s.alive(d) { // The reconciler makes a job of a request.
+		if open && row.job == absent && !s.alive(d) { // The reconciler creates a job for a request.
 			add(func(n *state) { n.dates[d].job = available })
 		}
 		if row.job == atWork { // A job whose worker is silent is rescued.
@@ -216,7 +216,7 @@ func (m *machine) next(s state) (all []state) {
 	return all
 }
 
-// die ends a process in the middle of whatever it does; another one takes its place.
+// die ends a process in the middle of its work. Another process replaces it.
 func (s *state) die(w uint8) {
 	s.workers[w] = worker{}
 	for d := range s.dates {
@@ -226,8 +226,8 @@ func (s *state) die(w uint8) {
 	}
 }
 
-// restore brings an older copy of the database back, in which nothing has been asked for yet. Workers notice nothing, and the
-// numbers of runs begin again. What is lost is committed again later.
+// restore restores an older copy of the database, in which nothing was requested yet. Workers notice nothing, and the numbers of runs begin again.
+// Lost changes are committed again later.
 func (s *state) restore() {
 	before := start()
 	s.committed, s.published, s.open, s.claims, s.dates = before.committed, before.published, before.open, before.claims, before.dates
@@ -236,7 +236,7 @@ func (s *state) restore() {
 	}
 }
 
-// work returns what a worker's next step leads to: it is done, or it fails, or it is done and the answer is lost.
+// work returns what a worker's next step leads to: the step succeeds, fails, or succeeds with a lost answer.
 func (m *machine) work(s state, w uint8) (all []state) {
 	me := s.workers[w]
 	if me.at == idle {
@@ -254,7 +254,7 @@ func (m *machine) work(s state, w uint8) (all []state) {
 	m.step(&done, w)
 	row := s.dates[me.date]
 	if me.at == begin && s.alive(me.date) && row.holder != w+1 {
-		// It is no later attempt than the run that is at work: its job is done without a run, unless that is silent.
+		// Its attempt is not later than that of the running run, so its job ends without a run, unless that run is silent.
 		busy := s
 		busy.workers[w].at = finish
 		all = append(all, busy)
@@ -265,13 +265,13 @@ func (m *machine) work(s state, w uint8) (all []state) {
 		return append(all, done)
 	}
 	all = append(all, done)
-	if s.troubles == 0 || me.at >= finish { // Those two are tried until they succeed, or it dies.
+	if s.troubles == 0 || me.at >= finish { // These two are retried until they succeed or the worker dies.
 		return all
 	}
 	for _, n := range []state{s, done} {
 		n.troubles--
 		switch {
-		case me.at == look || me.at == begin: // The attempt fails, perhaps after it was written down that it began.
+		case me.at == look || me.at == begin: // The attempt fails, maybe after its beginning was recorded.
 			n.workers[w] = me
 			n.giveBack(w)
 		case n.workers[w].at == await:
@@ -287,7 +287,7 @@ func (m *machine) work(s state, w uint8) (all []state) {
 // giveBack ends an attempt: its job is tried again, if it is still this attempt's.
 func (s *state) giveBack(w uint8) {
 	d := s.workers[w].date
-	if s.dates[d].job == atWork { // River knows a job by its number only, not by the attempt.
+	if s.dates[d].job == atWork { // River identifies a job only by its number, not by the attempt.
 		s.dates[d].job, s.dates[d].holder = available, 0
 	}
 	s.workers[w] = worker{}
@@ -298,7 +298,7 @@ func (m *machine) step(s *state, w uint8) {
 	me := &s.workers[w]
 	row := &s.dates[me.date]
 	mine := row.owner == w+1 && row.state == running
-	// A fence that compares numbers takes a run for the one that has its number now.
+	// A fence that compares only numbers mistakes a run for the one that has its number now.
 	passes := mine || m.noFence || m.noToken && me.old && row.state == running
 	if at := me.at; at == claim || at >= publishLower && at <= settle {
 		if !passes {
@@ -306,7 +306,7 @@ func (m *machine) step(s *state, w uint8) {
 			return
 		}
 		if !mine && at != claim {
-			m.wrong = "a run wrote whose date is another's"
+			m.wrong = "a run wrote although its date belongs to another run"
 		}
 	}
 	switch me.at {
@@ -357,7 +357,7 @@ func (m *machine) step(s *state, w uint8) {
 	}
 }
 
-// begin hands the date to the run, unless nobody asks for it.
+// begin gives the date to the run, unless nobody requests it.
 func (m *machine) begin(s *state, w uint8) {
 	me := &s.workers[w]
 	row := &s.dates[me.date]
@@ -381,14 +381,14 @@ func (m *machine) begin(s *state, w uint8) {
 	}
 }
 
-// publish writes an entity's row as the scan has counted it.
+// publish writes an entity's row with the counts of the scan.
 func (m *machine) publish(s *state, me worker, entity uint8) {
 	for i, c := range script {
 		if c.date != me.date || c.entity != entity {
 			continue
 		}
 		seen := me.seen&bit(i) != 0
-		if m.keepVanished && c.delete && seen { // It counts nothing, so it does not look at the row.
+		if m.keepVanished && c.delete && seen { // The scan counts nothing for the entity, so it does not check the row.
 			continue
 		}
 		s.published &^= bit(i)
@@ -398,7 +398,7 @@ func (m *machine) publish(s *state, me worker, entity uint8) {
 	}
 }
 
-// settle satisfies the requests that the scan has claimed, whose changes have to be in the metrics.
+// settle satisfies the requests that the scan has claimed, whose changes must be in the metrics.
 func (m *machine) settle(s *state, me worker) {
 	for i, c := range script {
 		if c.date != me.date || !s.has(s.open, i) || s.claims[i] != claimed && !m.consumeAll {

@@ -11,17 +11,17 @@ import (
 
 var troubles = flag.Uint("troubles", 2, "how many crashes, errors, lost answers, mistaken rescues and restores there may be in all")
 
-// start has a complete date with one event, of the entity that a change deletes.
+// start has a complete date with one event, which belongs to the entity that a change deletes from.
 func start() state { return state{troubles: uint8(min(*troubles, 100))} }
 
-// found is what an exploration came to.
+// found is the result of an exploration.
 type found struct {
 	states, steps, quiet int
 	wrong                string
 	trace                []state
 }
 
-// explore goes through every state that can be reached, in order of the number of steps, until something is wrong.
+// explore visits every reachable state, in the order of the number of steps, until something is wrong.
 func explore(m mutation) (f found) {
 	number := map[state]int32{start(): 0}
 	all, parents := []state{start()}, []int32{0}
@@ -107,7 +107,7 @@ func (f found) String() string {
 	return text.String()
 }
 
-// TestModel explores the machine as it is, and broken in six ways, each of which is noticed.
+// TestModel explores the correct machine, and six broken ones, each of which must be noticed.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	t.Run("AsItIs", func(t *testing.T) {
@@ -121,9 +121,9 @@ func TestModel(t *testing.T) {
 		"ConsumeAll":   {consumeAll: true},
 		"KeepCursor":   {keepCursor: true},
 		"KeepVanished": {keepVanished: true},
-		"LookOnce":     {lookOnce: true}, // A run looks for requests before it has the date's lock, and not again.
+		"LookOnce":     {lookOnce: true}, // A run checks for requests before it has the date's lock, and not again.
 		"NoFence":      {noFence: true},
-		"NoToken":      {noToken: true}, // A run is known by its number alone, which comes twice after a restore.
+		"NoToken":      {noToken: true}, // A run is identified by its number alone, which can repeat after a restore.
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

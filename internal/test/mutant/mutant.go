@@ -1,4 +1,4 @@
-// Package mutant breaks the code in one way, for builds that continue besides: the files of the repository stay as they are.
+// Package mutant breaks the code in one way for a build. It does not change the repository's files.
 package mutant
 
 import (
@@ -13,17 +13,17 @@ import (
 
 // Edit replaces text in a file.
 type Edit struct {
-	File string // below the repository's directory; queries are edited in what sqlc has made of them
-	// After is text that is in the file exactly once, and From the first text after it that is replaced. Without After, From
-	// is what is in the file exactly once.
+	File string // below the repository's directory; queries are edited in the code that sqlc generates
+	// After is text that is in the file exactly once, and From the first text after it that is replaced. Without After, From must be in the file
+	// exactly once.
 	After, From string
 	To          string
 }
 
-// ErrChanged says that the code has changed, and that the edit has to be changed with it.
+// ErrChanged says that the code has changed, so the edit has to change, too.
 var ErrChanged = errors.New("the code has changed, and the mutant has to be changed with it")
 
-// apply returns the text with the edit in it.
+// apply returns the text after the edit.
 func (e Edit) apply(text string) (string, error) {
 	anchor := e.After
 	if anchor == "" {
@@ -44,8 +44,8 @@ func (e Edit) apply(text string) (string, error) {
 	return text[:at] + e.To + text[at+len(e.From):], nil
 }
 
-// Overlay writes the edited files to a directory, and with them the file that `go build -overlay` wants, whose path it
-// returns: a build that is given it takes them instead of the repository's.
+// Overlay writes the edited files to a directory, and a file for `go build -overlay`, whose path it returns. A build with that overlay uses the
+// edited files instead of the repository's.
 func Overlay(root, dir string, edits ...Edit) (string, error) {
 	texts := map[string]string{}
 	for _, e := range edits {

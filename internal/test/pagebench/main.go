@@ -1,5 +1,5 @@
-// Pagebench measures how long the pages take over a database as large as one gets in ten years: by default a million
-// jobs, 3,650 dates and ten million rows of metrics. `make bench-pages` runs it on a Postgres of its own.
+// Pagebench measures how long the pages take with a database of ten years: by default a million jobs, 3,650 dates and ten million rows of
+// metrics. `make bench-pages` runs it on a temporary Postgres.
 package main
 
 import (
@@ -58,7 +58,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer server.Close() //nolint:contextcheck // It was made to be thrown away, even when ctx is done.
+	defer server.Close() //nolint:contextcheck // It is temporary, even when ctx is done.
 	conn, err := postgres.Open(ctx, postgres.Config{URL: server.URL("postgres"), ApplicationName: "pagebench", PoolSize: 6})
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error
 	return installation, source.Create(ctx, conn, installation, audit.Who{})
 }
 
-// fill makes the history up, in Postgres. A date has the same entities as every other.
+// fill inserts a random history with SQL. All dates have the same entities.
 func fill(ctx context.Context, url string, o options, out io.Writer) error {
 	conn, err := postgres.Open(ctx, postgres.Config{
 		URL: url, ApplicationName: "pagebench fill", PoolSize: 2, StatementTimeout: time.Hour,
@@ -136,7 +136,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 			FROM generate_series(1, ` + dates + `) AS i CROSS JOIN generate_series(1, ` + entities + `) AS e`},
 		{"statistics", "VACUUM ANALYZE"},
 	} {
-		start := time.Now() //nolint:forbidigo // It is said, and nothing depends on it.
+		start := time.Now() //nolint:forbidigo // Only printed.
 		if _, err := conn.Exec(ctx, step.sql); err != nil {
 			return fmt.Errorf("fill %s: %w", step.what, err)
 		}
@@ -145,7 +145,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 	return nil
 }
 
-// paths are the pages, with the filters that are the hardest to serve.
+// paths returns the pages, with the slowest filters.
 func paths(o options) []string {
 	today := time.Now() //nolint:forbidigo // The history ends today.
 	day := func(n int) string { return today.AddDate(0, 0, -n).Format(time.DateOnly) }
@@ -163,7 +163,7 @@ func paths(o options) []string {
 	}
 }
 
-// measure loads every page so often, one after another in turns, and prints the median and the 95th percentile.
+// measure loads the pages in several rounds, and prints the median and the 95th percentile of each.
 func measure(ctx context.Context, conn *postgres.DB, installation schema.Installation, o options, out io.Writer) error {
 	admin, err := worker.NewAdmin(conn, installation)
 	if err != nil {
@@ -178,7 +178,7 @@ func measure(ctx context.Context, conn *postgres.DB, installation schema.Install
 	size := make(map[string]int)
 	for range o.rounds {
 		for _, path := range paths(o) {
-			start := time.Now() //nolint:forbidigo // It is what is measured.
+			start := time.Now() //nolint:forbidigo // The measured time.
 			n, err := load(ctx, server.URL+path)
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// application is the pool that a test's own statements go through: those of an application, with its search_path and
-// settings. What is tested goes through postgres.DB, which pins them.
+// application is the pool for a test's own statements, which are an application's, with its search_path and settings. The tested code uses
+// postgres.DB, which pins them.
 type application struct {
 	url  string
 	most int32
@@ -43,7 +43,7 @@ func (a *application) close() {
 	}
 }
 
-// As returns a database that a test has opened itself, with an application of so many connections beside it.
+// As returns a database that a test has opened itself, with an application pool of at most most connections.
 func As(tb testing.TB, server *pgserver.Server, name, url string, conn *postgres.DB, most int32) *DB {
 	tb.Helper()
 	app := &application{url: url, most: most}
@@ -51,7 +51,7 @@ func As(tb testing.TB, server *pgserver.Server, name, url string, conn *postgres
 	return &DB{DB: conn, Name: name, URL: url, Server: server, application: app}
 }
 
-// Application is the application's pool, for clients that are the application's.
+// Application returns the application's pool, for the application's clients.
 func (db *DB) Application(tb testing.TB) *pgxpool.Pool {
 	tb.Helper()
 	pool, err := db.application.open(tb.Context())
@@ -59,7 +59,7 @@ func (db *DB) Application(tb testing.TB) *pgxpool.Pool {
 	return pool
 }
 
-// Acquire takes a connection of the application's.
+// Acquire acquires a connection of the application.
 func (db *DB) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	pool, err := db.application.open(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func (db *DB) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return pool.Acquire(ctx)
 }
 
-// Begin begins a transaction of the application's.
+// Begin begins a transaction of the application.
 func (db *DB) Begin(ctx context.Context) (pgx.Tx, error) {
 	pool, err := db.application.open(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (db *DB) Begin(ctx context.Context) (pgx.Tx, error) {
 	return pool.Begin(ctx)
 }
 
-// Exec runs a statement of the application's.
+// Exec runs a statement of the application.
 func (db *DB) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
 	pool, err := db.application.open(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (db *DB) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.Co
 	return pool.Exec(ctx, sql, arguments...)
 }
 
-// Query runs a query of the application's.
+// Query runs a query of the application.
 func (db *DB) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
 	pool, err := db.application.open(ctx)
 	if err != nil {
@@ -95,7 +95,7 @@ func (db *DB) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows
 	return pool.Query(ctx, sql, arguments...)
 }
 
-// QueryRow runs a query of the application's for one row.
+// QueryRow runs a query of the application for one row.
 func (db *DB) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
 	pool, err := db.application.open(ctx)
 	if err != nil {
@@ -104,13 +104,13 @@ func (db *DB) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Ro
 	return pool.QueryRow(ctx, sql, arguments...)
 }
 
-// failed is a row that could not be asked for.
+// failed is the row of a query that could not run.
 type failed struct{ err error }
 
 // Scan returns the error.
 func (f failed) Scan(...any) error { return f.err }
 
-// Reset closes every connection, those of the application's too: the server was stopped.
+// Reset closes all connections, including the application's, after the server was stopped.
 func (db *DB) Reset() {
 	db.DB.Reset()
 	if db.application.pool != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// PgBouncer starts a PgBouncer in transaction mode before the database's cluster, for one test, and returns the
-// database's URL through it. The roles named may connect through it, besides the superuser.
+// PgBouncer starts a PgBouncer in transaction mode in front of the database's cluster, for one test, and returns the
+// database's URL through it. The given roles may connect through it, in addition to the superuser.
 func PgBouncer(tb testing.TB, db *DB, roles ...string) string {
 	tb.Helper()
 	path, err := pgserver.FindBouncer()

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/pgserver"
 )
 
-// cluster is the process's own, started by the first test that needs it.
+// cluster is the process's own cluster, which the first test that needs it starts.
 type cluster struct {
 	once      sync.Once
 	server    *pgserver.Server
@@ -23,13 +23,12 @@ type cluster struct {
 	templates templates
 }
 
-// shared is the one global: what lives as long as the test process has no other place.
+// shared is a global, because it lives as long as the test process.
 //
 //nolint:gochecknoglobals // See above.
 var shared = &cluster{}
 
-// Main runs a package's tests, and then removes the cluster they worked on and does what else is to be done. Its exit
-// code is the tests'.
+// Main runs a package's tests. Then it removes their cluster and calls the functions of after. Its exit code is that of the tests.
 func Main(m *testing.M, after ...func()) {
 	code := m.Run()
 	for _, do := range after {
@@ -46,15 +45,15 @@ func Main(m *testing.M, after ...func()) {
 
 func (c *cluster) start() (*pgserver.Server, error) {
 	c.once.Do(func() {
-		// The process's, not the test's: the cluster stays when the test that came first has ended.
+		// Not the test's context: the cluster stays when the first test has ended.
 		c.server, c.err = startServer(context.Background(), nil)
 		c.templates.server = c.server
 	})
 	return c.server, c.err
 }
 
-// settings of every cluster. Autovacuum is off because it would keep templates from being copied now and then, and make
-// plans differ between two runs of a test: one that needs statistics says ANALYZE.
+// settings of every cluster. Autovacuum is off because it would sometimes prevent copies of templates, and make plans differ between two runs of
+// a test. A test that needs statistics runs ANALYZE.
 func settings() map[string]string {
 	all := pgserver.Throwaway()
 	maps.Copy(all, map[string]string{
@@ -81,8 +80,8 @@ func startServer(ctx context.Context, override map[string]string) (*pgserver.Ser
 	return server, nil
 }
 
-// Server starts a cluster for one test, which may stop, crash, follow or reconfigure it. The settings are added to
-// those of every cluster, or replace them. [On] installs Daymill in it.
+// Server starts a cluster for one test, which may stop, crash or reconfigure it, or make it a follower. The settings are added to those of
+// every cluster, or replace them. [On] installs Daymill in it.
 func Server(tb testing.TB, override map[string]string) *pgserver.Server {
 	tb.Helper()
 	server, err := startServer(tb.Context(), override)

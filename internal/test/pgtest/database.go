@@ -15,9 +15,9 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
-// DB is a test's own database, dropped at the test's end.
+// DB is a test's own database, which is dropped when the test ends.
 type DB struct {
-	*postgres.DB // open until the test's end, as the superuser
+	*postgres.DB // open until the test ends, as the superuser
 
 	Name         string
 	URL          string
@@ -47,7 +47,7 @@ func Empty(tb testing.TB) *DB {
 	return newDB(tb, server, from)
 }
 
-// On installs Daymill in a new database of a test's own cluster. The database goes with the cluster.
+// On installs Daymill in a new database of a test's own cluster. The database is removed with the cluster.
 func On(tb testing.TB, server *pgserver.Server, installed Installed) *DB {
 	tb.Helper()
 	name := newName()
@@ -82,7 +82,7 @@ func (db *DB) installation(tb testing.TB) *DB {
 	return db
 }
 
-// open is patient: a test's recount of half a million events on a busy machine is no mistake.
+// open uses long timeouts, because a test may recount half a million events on a busy machine.
 func open(ctx context.Context, url string) (*postgres.DB, error) {
 	db, err := postgres.Open(ctx, postgres.Config{
 		URL: url, ApplicationName: "pgtest", StatementTimeout: time.Minute, LockTimeout: time.Minute,

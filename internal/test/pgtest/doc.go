@@ -1,5 +1,5 @@
-// Package pgtest is the Postgres that tests work on: one cluster per test process, and a database of its own for every
-// test, cloned from a template that was migrated once.
+// Package pgtest provides Postgres for tests: one cluster per test process, and a separate database for every test, cloned from a template that
+// was migrated once.
 //
 //	func TestMain(m *testing.M) { pgtest.Main(m) }
 //
@@ -10,8 +10,8 @@
 //		return &testBundle{db: db}
 //	}
 //
-// What a run leaves behind is compared with a plain recount in SQL by [RequireExact].
+// [RequireExact] compares the result of runs with a plain recount in SQL.
 //
-// The cluster is set up to bring mistakes to light that would show at a user's only: its default collation is not "C",
-// and its sessions' time zone is one that nobody reports in, so whoever writes an instant has to write its zone.
+// The cluster is set up to reveal mistakes that would otherwise show only at a user's: its default collation is not "C", and its sessions' time
+// zone is one that nobody reports in, so an instant has to be written with its zone.
 package pgtest

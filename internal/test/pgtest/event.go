@@ -37,7 +37,7 @@ func (db *DB) RawEvents(tb testing.TB) {
 	require.NoError(tb, err)
 }
 
-// nativeType is the entity's type as an application declares it.
+// nativeType returns the entity's type as an application declares it.
 func (db *DB) nativeType() string {
 	return string(db.Installation.EntityType)
 }
@@ -57,9 +57,9 @@ func (db *DB) Insert(tb testing.TB, events ...Event) {
 	require.NoError(tb, err)
 }
 
-// InsertDate adds count events to a date, the same ones each time: spread over the whole date, its first and last
-// instant included, over the given number of entities (some with many events, most with few) and over the four types
-// that have a column, "comment" and "share". Entities are those of [DB.Entity] from 0.
+// InsertDate adds count events to a date, which are always the same: spread over the whole date, including its first and last instant, over the
+// given number of entities (some with many events, most with few) and over the four types that have a column, "comment" and "share". Entities are
+// those of [DB.Entity] from 0.
 func (db *DB) InsertDate(tb testing.TB, d date.Date, count, entities int) {
 	tb.Helper()
 	_, err := db.Exec(tb.Context(), `
@@ -74,8 +74,8 @@ func (db *DB) InsertDate(tb testing.TB, d date.Date, count, entities int) {
 	require.NoError(tb, err)
 }
 
-// InsertInstant adds count events at one instant, over the given number of entities, every one of which gets some, and over
-// the types of InsertDate. Entities are those of [DB.Entity] from 0.
+// InsertInstant adds count events at one instant, over the given number of entities, each of which gets some, and over the types of InsertDate.
+// Entities are those of [DB.Entity] from 0.
 func (db *DB) InsertInstant(tb testing.TB, at time.Time, count, entities int) {
 	tb.Helper()
 	_, err := db.Exec(tb.Context(), `
@@ -89,7 +89,7 @@ func (db *DB) InsertInstant(tb testing.TB, at time.Time, count, entities int) {
 	require.NoError(tb, err)
 }
 
-// Entity is the n-th entity of InsertDate, as SQL writes it.
+// Entity returns the n-th entity of InsertDate, as SQL writes it.
 func (db *DB) Entity(tb testing.TB, n int) string {
 	tb.Helper()
 	var text string
@@ -97,7 +97,7 @@ func (db *DB) Entity(tb testing.TB, n int) string {
 	return text
 }
 
-// entitySQL makes an entity of a number. Neighbours in number are none in key order, and half of the bigints are negative.
+// entitySQL returns SQL that converts a number to an entity. Consecutive numbers are not consecutive in key order, and half of the bigints are negative.
 func (db *DB) entitySQL(number string) string {
 	switch db.Installation.EntityType {
 	case entity.Bigint:

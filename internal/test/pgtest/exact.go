@@ -13,13 +13,11 @@ import (
 	"github.com/daymill/daymill/internal/test/recount"
 )
 
-// Recount is what RequireExact counted, for a test to compare with the figures it knows: of no events at all, nothing is
-// exact by itself.
+// Recount is what RequireExact counted. A test compares it with known figures, because without any events everything is exact.
 type Recount = recount.Recount
 
-// RequireExact fails the test unless the metrics of the dates equal a plain recount of their events, row for row, and
-// all counts add up to the number of events. Without dates it takes every date that has events or metrics, and all
-// events there are. It returns what it counted.
+// RequireExact fails the test unless the metrics of the dates equal a plain recount of their events, row for row, and all counts add up to the
+// number of events. Without dates, it checks every date that has events or metrics, and all events. It returns what it counted.
 func RequireExact(tb testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
 	tb.Helper()
 	counted, err := Exact(tb.Context(), on, dates...)
@@ -27,7 +25,7 @@ func RequireExact(tb testing.TB, on postgres.DBTX, dates ...date.Date) Recount {
 	return counted
 }
 
-// Exact is RequireExact for if there is no test to fail: its error says what differs.
+// Exact is like RequireExact, but returns an error that says what differs.
 func Exact(ctx context.Context, on postgres.DBTX, dates ...date.Date) (Recount, error) {
 	if len(dates) > 0 {
 		return recount.Compare(ctx, on, recount.Metrics(), dates)

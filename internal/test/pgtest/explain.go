@@ -9,16 +9,16 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Explainer notes the plan of every query that goes through it, before it is run. It is for tests that hold queries to an
-// index, on tables that are large enough for the planner to choose one by itself.
+// Explainer records the plan of every query before it runs it, for tests that require an index, on tables that are large enough for the planner
+// to choose one.
 type Explainer struct {
 	postgres.DBTX
 
-	// Plans are those of the queries so far, as EXPLAIN prints them.
+	// Plans are the plans of the queries so far, as EXPLAIN prints them.
 	Plans []string
 }
 
-// Query notes the plan, and runs the query.
+// Query records the plan, and runs the query.
 func (e *Explainer) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if err := e.note(ctx, sql, args); err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func (e *Explainer) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 	return e.DBTX.Query(ctx, sql, args...)
 }
 
-// QueryRow notes the plan, and runs the query.
+// QueryRow records the plan, and runs the query.
 func (e *Explainer) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if err := e.note(ctx, sql, args); err != nil {
 		return failedRow{err}

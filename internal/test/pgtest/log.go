@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Log is a file of events with the totals that are known of it. The logs that are made here are the same on every
+// Log is a file of events and its known totals. The logs that are made here are the same on every
 // machine, byte for byte.
 type Log struct {
 	Name, Path string
@@ -26,9 +26,9 @@ type Log struct {
 	First, Last      string         // dates in the first zone that the tests use
 }
 
-// Articles returns logs of a site where people read, like and bookmark: entities are 64-bit integers, many of them
-// negative, instants are seconds since 1970 in no order. There is one that is made here and, where ../shared/data lies
-// beside the repository, a real one. São Paulo's clocks changed at midnight twice in the time they cover.
+// Articles returns logs of a site where people read, like and bookmark: entities are 64-bit integers, many of them negative, instants are seconds
+// since 1970 in no order. One log is generated. If ../shared/data exists beside the repository, there is also a real one. São Paulo's clocks
+// changed at midnight twice in the time that they cover.
 func Articles(tb testing.TB) []Log {
 	tb.Helper()
 	made := Log{
@@ -47,8 +47,8 @@ func Articles(tb testing.TB) []Log {
 	})...)
 }
 
-// Sales returns logs of a shop: entities are text, every country is a type of its own, and instants are local times of
-// London without a zone. There is one that is made here and, where ../shared/data lies beside the repository, a real one.
+// Sales returns logs of a shop: entities are text, every country is a separate type, and instants are local times of London without a zone. One
+// log is generated. If ../shared/data exists beside the repository, there is also a real one.
 func Sales(tb testing.TB) []Log {
 	tb.Helper()
 	made := Log{
@@ -97,7 +97,7 @@ func articles() [][]string {
 	random := rand.New(rand.NewPCG(10, 6))
 	ids := make([]string, contents)
 	for i := range ids {
-		ids[i] = strconv.FormatInt(int64(random.Uint64()), 10) //nolint:gosec // Half of them are to be negative.
+		ids[i] = strconv.FormatInt(int64(random.Uint64()), 10) //nolint:gosec // Half of them should be negative.
 	}
 	first := time.Date(2016, time.March, 14, 12, 0, 0, 0, time.UTC).Unix()
 	seconds := time.Date(2017, time.February, 28, 20, 0, 0, 0, time.UTC).Unix() - first
@@ -111,7 +111,7 @@ func articles() [][]string {
 		}
 	}
 	types := []string{"VIEW", "LIKE", "BOOKMARK", "COMMENT CREATED", "FOLLOW"}
-	shares := []int{100, 16, 8, 4, 2} // A type is taken when a number of 100 is below its share and none's after it.
+	shares := []int{100, 16, 8, 4, 2} // A type is chosen if a number below 100 is less than its share, but not less than the next one's.
 
 	rows := [][]string{{"timestamp", "eventType", "contentId", "personId"}}
 	for len(rows) <= count {
@@ -141,14 +141,14 @@ func sales() [][]string {
 	random := rand.New(rand.NewPCG(38, 14))
 	stock := make([]string, codes)
 	for i := range stock {
-		// Neighbours differ in case, in a letter, and in what collations other than "C" do not look at.
+		// Neighbours differ in case, in a letter, and in characters that collations other than "C" ignore.
 		stock[i] = fmt.Sprintf([]string{"%dA", "%da", "gift_%d_20", "POST-%d", "é%d", "С%d", " %d.", "#%d"}[i%8], 10_000+i/2)
 	}
 	countries := []string{"United Kingdom", "EIRE", "Côte d'Ivoire", `Channel "Islands"`, "Korea, South", "Unspecified"}
 	for n := len(countries); n < Countries; n++ {
 		countries = append(countries, fmt.Sprintf("Country %d", n))
 	}
-	opens := time.Date(2010, time.December, 1, 8, 0, 0, 0, time.UTC) // It stands for London's wall clock.
+	opens := time.Date(2010, time.December, 1, 8, 0, 0, 0, time.UTC) // London's wall-clock time.
 
 	rows := [][]string{{"InvoiceDate", "InvoiceNo", "StockCode", "Quantity", "CustomerID", "Country"}}
 	for len(rows) <= count {

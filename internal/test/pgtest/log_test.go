@@ -30,7 +30,7 @@ func readLog(t *testing.T, path string) [][]string {
 	return rows[1:]
 }
 
-// distinct counts what a function says of the rows.
+// distinct counts the rows by the value of a function.
 func distinct(rows [][]string, of func(row []string) string) map[string]int {
 	counts := map[string]int{}
 	for _, row := range rows {
@@ -39,7 +39,7 @@ func distinct(rows [][]string, of func(row []string) string) map[string]int {
 	return counts
 }
 
-// The totals that tests compare with are those of a plain count in Go.
+// TestArticles: the totals that tests compare with equal a plain count in Go.
 func TestArticles(t *testing.T) {
 	t.Parallel()
 	imported := strings.NewReplacer("VIEW", "view", "LIKE", "click", "BOOKMARK", "save")

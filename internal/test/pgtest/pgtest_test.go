@@ -58,10 +58,10 @@ func TestDatabase(t *testing.T) {
 		t.Parallel()
 		watcher := pgtest.Empty(t)
 		var name string
-		t.Run("Inner", func(t *testing.T) { //nolint:paralleltest // Its end is waited for.
+		t.Run("Inner", func(t *testing.T) { //nolint:paralleltest // The outer test needs its end.
 			db := pgtest.Empty(t)
 			name = db.Name
-			// A connection that a test leaves open keeps nothing from being dropped.
+			// A connection that a test leaves open does not prevent the drop.
 			_, err := postgres.Open(context.WithoutCancel(t.Context()), postgres.Config{URL: db.URL})
 			require.NoError(t, err)
 		})
@@ -84,7 +84,7 @@ func TestEmpty(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Empty(t)
 		if db.Server.Binaries.Major < 15 {
-			return // Its databases cannot choose ICU.
+			return // This version cannot use ICU as the default.
 		}
 		var ordered bool
 		require.NoError(t, db.QueryRow(t.Context(), "SELECT 'a'::text < 'B'::text").Scan(&ordered))
@@ -130,7 +130,7 @@ func (r *recorder) Errorf(format string, arguments ...any) {
 
 func (*recorder) FailNow() { runtime.Goexit() }
 
-// failure returns what a test that requires the dates to be exact would fail with.
+// failure returns the failure of a test that requires the dates to be exact.
 func failure(t *testing.T, db *pgtest.DB, dates ...date.Date) string {
 	t.Helper()
 	r := &recorder{TB: t}

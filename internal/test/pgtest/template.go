@@ -16,14 +16,14 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// Installed is what a database is installed with. Empty fields mean the defaults: uuid, UTC, public.
+// Installed says with which options Daymill is installed in a database. Empty fields mean the defaults: uuid, UTC, public.
 type Installed struct {
 	EntityType  entity.Type
 	TimeZone    string
 	RiverSchema string
 }
 
-// templates are the databases that tests' databases are copies of.
+// templates are the databases from which tests' databases are copied.
 type templates struct {
 	server *pgserver.Server
 
@@ -39,10 +39,10 @@ type template struct {
 	err  error
 }
 
-// empty is the kind of the template without an installation, from which the others are made.
+// empty is the kind of the template without an installation, from which the others are created.
 type empty struct{}
 
-// get returns the name of the template of a kind, which fill makes the first time.
+// get returns the name of the template of a kind, which fill fills the first time.
 func (t *templates) get(kind any, fill func(name string) error) (string, error) {
 	t.mu.Lock()
 	if t.byKind == nil {
@@ -76,8 +76,8 @@ func (t *templates) installed(ctx context.Context, installed Installed) (string,
 	})
 }
 
-// createEmpty creates a database whose default collation orders text as people do, where the server can: a query that
-// means the order of bytes has to say so.
+// createEmpty creates a database whose default collation orders text as people do, if the server can: a query that
+// needs the order of bytes has to say so.
 func createEmpty(ctx context.Context, server *pgserver.Server, name string) error {
 	const firstWithICU = 15
 	if server.Binaries.Major >= firstWithICU {
@@ -98,7 +98,7 @@ func drop(ctx context.Context, server *pgserver.Server, name string) error {
 	return administer(ctx, server, "DROP DATABASE "+quote(name)+" WITH (FORCE)")
 }
 
-// administer runs a statement that concerns the cluster.
+// administer runs a statement about the cluster.
 func administer(ctx context.Context, server *pgserver.Server, sql string) error {
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package promtest tests what the signals of a capability do to its metrics, and its gauges.
+// Package promtest tests how the signals of a capability change its metrics, and its gauges.
 package promtest
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/daymill/daymill/internal/telemetry/prom"
 )
 
-// Case is a signal and the metrics that it moves.
+// Case is a signal and the metrics that it changes.
 type Case struct {
 	Signal telemetry.Signal
-	Moves  []string // names of metrics that are there from the start: those without labels, or whose labels' values are known
+	Moves  []string // names of metrics that exist from the start: those without labels, or whose labels' values are known
 }
 
-// RequireMoves checks that each signal moves its metrics.
+// RequireMoves checks that each signal changes its metrics.
 func RequireMoves(t *testing.T, metrics []telemetry.Metric, cases map[string]Case) {
 	t.Helper()
 	for name, one := range cases {

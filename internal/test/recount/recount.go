@@ -1,5 +1,5 @@
-// Package recount compares the metrics of dates with a plain count of their events. Tests and benchmarks end with it: it
-// knows nothing of slices, passes and batches, and shares no query with the code that it judges.
+// Package recount compares the metrics of dates with a plain count of their events. Tests and benchmarks end with it. It has no slices, passes
+// and batches, and shares no query with the code that it judges.
 package recount
 
 import (
@@ -14,15 +14,14 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Recount is what was counted, to be compared with figures that are known: of no events at all, nothing is exact by
-// itself.
+// Recount is what was counted. Compare it with known figures, because without any events everything is exact.
 type Recount struct {
 	Dates  int64 // dates that have metrics
 	Rows   int64 // pairs of a date and an entity
 	Events int64 // the sum of all counts
 }
 
-// ErrDiffers says that metrics are not what their events come to. Its text continues with the first rows that differ.
+// ErrDiffers says that metrics differ from their events. The error that wraps it has the first rows that differ.
 var ErrDiffers = errors.New("the metrics differ from a recount (date, entity, views, clicks, saves, skips, other)")
 
 // differenceSQL lists the rows in which the metrics of dates and a plain count of their events differ.
@@ -93,8 +92,8 @@ FROM unnest($1::date[]) AS d`
 // Metrics is the table that Daymill writes, for Compare.
 func Metrics() pgx.Identifier { return pgx.Identifier{"analytics", "daily_entity_metrics"} }
 
-// Compare returns ErrDiffers unless the rows that a table of the definition of [Metrics] has of the dates equal a plain
-// count of their events, row for row, and all counts add up to the number of events.
+// Compare returns ErrDiffers unless the rows of the dates, in a table with the definition of [Metrics], equal a plain count of their events, row
+// for row, and all counts add up to the number of events.
 func Compare(ctx context.Context, on postgres.DBTX, table pgx.Identifier, dates []date.Date) (Recount, error) {
 	var events int64
 	if err := on.QueryRow(ctx, eventsSQL, dates).Scan(&events); err != nil {

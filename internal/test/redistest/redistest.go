@@ -1,4 +1,4 @@
-// Package redistest starts a redis-server of its own for a test.
+// Package redistest starts a redis-server for a test.
 package redistest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Server is a Redis that keeps its data over a restart, on a port of its own.
+// Server is a Redis that keeps its data and its port when it restarts.
 type Server struct {
 	URL    string
 	Client *redis.Client

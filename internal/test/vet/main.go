@@ -1,5 +1,5 @@
-// Command vet has a real Postgres prepare every query of queries/: it starts a cluster, installs Daymill in a database for
-// each type that an entity's id can have, and runs `sqlc vet` there.
+// Command vet makes a real Postgres prepare every query of queries/. For each type of entity ids, it installs Daymill in a database of a
+// temporary cluster, and runs `sqlc vet` there.
 package main
 
 import (
@@ -35,7 +35,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // It is closed whatever ctx is.
+	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // Close it also when ctx is done.
 	for _, t := range []entity.Type{entity.Bigint, entity.Text, entity.UUID} {
 		if err := vet(ctx, server, t); err != nil {
 			return fmt.Errorf("with entities of type %s: %w", t, err)
@@ -61,7 +61,7 @@ func vet(ctx context.Context, server *pgserver.Server, t entity.Type) error {
 	return command(ctx, url, "go", "tool", "-modfile=internal/tools/go.mod", "sqlc", "vet")
 }
 
-// command runs a program in the repository's directory. What it writes is shown if it fails.
+// command runs a program in the repository's directory. Its output is shown if it fails.
 func command(ctx context.Context, url, name string, arguments ...string) error {
 	cmd := exec.CommandContext(ctx, name, arguments...)
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+url, "DAYMILL_VET_URL="+url)

@@ -1,6 +1,5 @@
-// Command worker is what `daymill worker` is, for the fault harness: the same pools and the same worker.Worker, with a shorter
-// silence until a run is taken for dead, shorter backoffs, and a machine whose clock is wrong. The process ends with its
-// standard input.
+// Command worker is `daymill worker` for the fault harness: the same pools and the same worker.Worker, with a shorter silence until a run counts
+// as dead, shorter backoffs, and a clock that may be wrong. The process ends when its standard input is closed.
 package main
 
 import (
@@ -52,7 +51,7 @@ func work(ctx context.Context, logger *slog.Logger, parent io.Reader, arguments 
 	defer cancel()
 	go func() {
 		_, _ = io.Copy(io.Discard, parent)
-		cancel() // Whoever has started this process is gone.
+		cancel() // The process that started this one has ended.
 	}()
 	config.Machine, config.Logger = wrongClock{wrong: *wrong}, logger
 	// As River has it, but shorter.
@@ -86,7 +85,7 @@ func work(ctx context.Context, logger *slog.Logger, parent io.Reader, arguments 
 	return worker.Run(ctx)
 }
 
-// wrongClock is the machine's, but wrong. Its monotonic clock is not: nobody sets that one.
+// wrongClock is the machine's clock with an error. Its monotonic clock has none, because nobody sets that.
 type wrongClock struct {
 	pace.SystemClock
 

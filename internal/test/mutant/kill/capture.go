@@ -2,7 +2,7 @@ package main
 
 import "github.com/daymill/daymill/internal/test/mutant"
 
-// Packages and files of capture that are named often.
+// Packages and files of capture that several mutants use.
 const (
 	consumerPkg     = "./internal/capture/consumer"
 	logPkg          = "./internal/capture/log"
@@ -21,7 +21,7 @@ const (
 	targetGo      = "internal/capture/sink/postgres/table.go"
 )
 
-// capture is what keeps changes from being lost, repeated or reordered.
+// capture has mutants of what keeps changes from being lost, repeated or reordered.
 func capture() []broken {
 	var all []broken
 	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying()} {
@@ -30,7 +30,7 @@ func capture() []broken {
 	return all
 }
 
-// reading is how changes come into the log.
+// reading has mutants of how changes get into the log.
 func reading() []broken {
 	const advance = "migrations/0019_snapshot.up.sql"
 	return []broken{
@@ -48,7 +48,7 @@ func reading() []broken {
 	}
 }
 
-// gaps is how it is noticed that changes are missing.
+// gaps has mutants of how missing changes are noticed.
 func gaps() []broken {
 	return []broken{
 		edit("Capture/Gap/Cluster", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.ID != row.SystemID:", "case system.ID == \"\":"),
@@ -78,7 +78,7 @@ func gaps() []broken {
 	}
 }
 
-// snapshots is how rows that were there before do not come after what is newer.
+// snapshots has mutants of what keeps a snapshot's rows from overwriting newer changes.
 func snapshots() []broken {
 	return []broken{
 		edit("Capture/Snapshot/ChunkPaused", snapshotPkg, "^TestChunk_Twice$", snapshotSQL, "const snapshotMove =", "AND state = 'running'", ""),
@@ -92,7 +92,7 @@ func snapshots() []broken {
 	}
 }
 
-// delivering is that each change arrives, and those of a key in order.
+// delivering has mutants of what delivers each change, and the changes of a key in order.
 func delivering() []broken {
 	return []broken{
 		edit("Capture/Shard/FenceOfMove", consumerPkg, "^TestRun_Fenced$", consumerSQL, "const shardMove =", "AND fence = $5", "AND $5::bigint IS NOT NULL"),
@@ -107,7 +107,7 @@ func delivering() []broken {
 	}
 }
 
-// copying is a Postgres sink's way with what comes again.
+// copying has mutants of how a Postgres sink handles repeated changes.
 func copying() []broken {
 	return []broken{
 		edit("Capture/Copy/Older", sinkPostgresPkg, "^TestPostgres$|^TestPostgres_Concurrent$", targetGo, "", `older: "<"`, `older: "<>"`),

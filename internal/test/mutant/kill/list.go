@@ -2,7 +2,7 @@ package main
 
 import "github.com/daymill/daymill/internal/test/mutant"
 
-// broken is the code with one safeguard taken out, and the tests of one package that have to notice.
+// broken is a mutant: the code without one safeguard, and the tests of one package that have to notice.
 type broken struct {
 	name  string
 	pkg   string // below the repository's directory
@@ -15,7 +15,7 @@ func edit(name, pkg, tests, file, after, from, to string) broken {
 	return broken{name, pkg, tests, []mutant.Edit{{File: file, After: after, From: from, To: to}}}
 }
 
-// Packages and files that are named often.
+// Packages and files that several mutants use.
 const (
 	runPkg      = "./internal/rollup/run"
 	postgresPkg = "./internal/postgres"
@@ -48,8 +48,8 @@ func list() []broken {
 	return all
 }
 
-// fence is each part of a lease, in each statement that compares it. A statement keeps its parameters, for Postgres wants a
-// type for each.
+// fence has mutants of each part of a lease, in each statement that compares it. A mutant keeps the statement's parameters, because Postgres
+// needs a type for each.
 func fence() []broken {
 	statements := []struct{ name, file, after string }{
 		{"DateAdvance", dateSQL, "const dateAdvance ="},
@@ -78,7 +78,7 @@ func fence() []broken {
 	)
 }
 
-// owner is who may have a date, and from where a run continues.
+// owner has mutants of who may have a date, and of where a run continues.
 func owner() []broken {
 	return []broken{
 		edit("Owner/Busy", runPkg, "^TestRunRefuses$", lastGo, "", "return !l.Alive || ", "return true || "),
@@ -102,7 +102,7 @@ func owner() []broken {
 	}
 }
 
-// requests is what a run serves.
+// requests has mutants of which requests a run satisfies.
 func requests() []broken {
 	return []broken{
 		edit("Request/ClaimedLater", runPkg, "^TestRunRequestDuringRun$", requestSQL, "const requestSatisfy =", "r.run_id = $2::bigint", "$2::bigint IS NOT NULL"),
@@ -114,7 +114,7 @@ func requests() []broken {
 	}
 }
 
-// protection is what keeps metrics whose events are gone.
+// protection has mutants of what keeps metrics whose events no longer exist.
 func protection() []broken {
 	return []broken{
 		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && d.RunID < 0:"),
@@ -129,7 +129,7 @@ func protection() []broken {
 	}
 }
 
-// counting is which events a date has.
+// counting has mutants of which events belong to a date.
 func counting() []broken {
 	var all []broken
 	for _, q := range []struct{ name, tests string }{
@@ -153,7 +153,7 @@ func counting() []broken {
 	)
 }
 
-// publishing is what is written, and what is compared before that.
+// publishing has mutants of what is written, and of what is compared before that.
 func publishing() []broken {
 	all := []broken{
 		edit("Publish/GoneStay", runPkg, "^TestRunAllVanished$", batchGo, "", "if len(r.gone.EntityIds) > 0 {", "if len(r.gone.EntityIds) > 1<<30 {"),
@@ -185,7 +185,7 @@ func publishing() []broken {
 		edit("Publish/UpdateOther", runPkg, "^TestRunUpdates$", metricSQL, "const metricUpsert =", "other_counts = excluded.other_counts", "other_counts = m.other_counts"))
 }
 
-// sessions is what a statement may do, and for how long.
+// sessions has mutants of what a statement may do, and for how long.
 func sessions() []broken {
 	return []broken{
 		edit("Session/StatementTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(limit),", "milliseconds(100 * limit),"),
@@ -207,7 +207,7 @@ func sessions() []broken {
 	}
 }
 
-// views is what keeps the table of a view equal to its SELECT.
+// views has mutants of what keeps the table of a view equal to its SELECT.
 func views() []broken {
 	const (
 		pkg     = "./internal/view"
@@ -235,7 +235,7 @@ func views() []broken {
 	}
 }
 
-// queue is what becomes of jobs.
+// queue has mutants of how jobs end.
 func queue() []broken {
 	const enqueue = "migrations/0004_enqueue.up.sql"
 	return []broken{
@@ -250,7 +250,7 @@ func queue() []broken {
 	}
 }
 
-// access is who may do what.
+// access has mutants of who may do what.
 func access() []broken {
 	return []broken{
 		edit("Access/Viewer", uiPkg, "^Test.*(Viewer|Access|Role|Authoriz|Login)", "ui/door/login.go", "", "who.Role.MayChange() || r.Method", "who.Name != \"\" || r.Method"),

@@ -1,5 +1,5 @@
-// Command kill breaks the code, one safeguard after another, and runs the tests that have to notice. It prints how long each
-// took to, and fails where one did not. The files of the repository stay as they are: the builds are given others besides.
+// Command kill breaks the code, one safeguard after another, and runs the tests that have to notice. It prints how long that took for each, and
+// fails if one is not noticed. It does not change the repository's files: the builds use an overlay.
 //
 //	go run ./internal/test/mutant/kill -only '^Fence/'
 package main
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// verdict is what became of a mutant.
+// verdict is the result of a mutant.
 type verdict int
 
 const (
@@ -82,14 +82,14 @@ func run(ctx context.Context, out io.Writer, only string) error {
 	return nil
 }
 
-// ran matches a package of which tests ran.
+// ran matches a package whose tests ran.
 var ran = regexp.MustCompile(`(?m)^ok\s+\S+\s+[0-9.]+s$`)
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
 var hung = regexp.MustCompile(`panic: test timed out after \S+\n\s+running tests:\n\s+(\S+)`)
 
-// try runs the tests on a mutant. The text is the test that noticed, or what went wrong.
+// try runs the tests on a mutant. text is the test that noticed, or what went wrong.
 func try(ctx context.Context, dir string, m broken) (v verdict, took time.Duration, text string, err error) {
 	overlay, err := mutant.Overlay(".", dir, m.edits...)
 	if err != nil {
@@ -98,7 +98,7 @@ func try(ctx context.Context, dir string, m broken) (v verdict, took time.Durati
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout", "2m", "-run", m.tests, m.pkg)
 	cmd.Stdout, cmd.Stderr = &output, &output
-	start := time.Now() //nolint:forbidigo // It is printed.
+	start := time.Now() //nolint:forbidigo // Only printed.
 	err = cmd.Run()
 	took = time.Since(start)
 	if ctx.Err() != nil {
@@ -112,7 +112,7 @@ func try(ctx context.Context, dir string, m broken) (v verdict, took time.Durati
 	switch {
 	case len(found) > 0:
 		return killed, took, found[len(found)-1][1], nil
-	case hung.MatchString(output.String()): // A test that waits for what never comes has noticed it.
+	case hung.MatchString(output.String()): // A test that hangs has noticed the mutant.
 		return killed, took, hung.FindStringSubmatch(output.String())[1], nil
 	case failed, !ran.MatchString(output.String()):
 		return stillborn, took, output.String(), nil //nolint:nilerr // That the tests failed is what the verdict says.

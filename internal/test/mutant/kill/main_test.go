@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// The mutants are of the code as it is. `make mutants` runs the tests on each.
+// TestList: the mutants match the current code. `make mutants` runs the tests on each.
 func TestList(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
