@@ -4,6 +4,7 @@ package calendar
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
@@ -26,14 +27,24 @@ type View struct {
 	Year   int
 	Years  []int // years to switch to, latest first
 	Months []monthView
+	// Recent are the month of today and the one before, if the year is the current one. Narrow screens show them first.
+	Recent []monthView
+	// Quiet is the last of the months without events at the beginning of the year, which Months leaves out; empty if there is none.
+	Quiet  string
 	Legend []legendView
 	// Complete and Events are totals of the year.
 	Complete, Events int64
 }
 
 type monthView struct {
-	Name string
-	Days []dayView
+	Name, Long string
+	Recent     bool // it is one of View.Recent
+	Days       []dayView
+}
+
+// quiet reports whether none of a month's dates has events.
+func (m monthView) quiet() bool {
+	return !slices.ContainsFunc(m.Days, func(day dayView) bool { return day.State != StateNoEvents })
 }
 
 type dayView struct {
@@ -70,7 +81,7 @@ func New(year int, days []ledger.Day, missing Missing, today date.Date) View {
 	counts := make(map[string]int64)
 	for month := time.January; month <= time.December; month++ {
 		first, next := date.New(year, month, 1), date.New(year, month+1, 1)
-		one := monthView{Name: month.String()[:3]}
+		one := monthView{Name: month.String()[:3], Long: month.String() + " " + strconv.Itoa(year)}
 		for d := first; d.Before(next); d = d.AddDays(1) {
 			cell := dayView{Date: d, Number: d.Sub(first) + 1, Column: (int(d.Weekday())+6)%7 + 1}
 			day, is := known[d]
@@ -84,6 +95,20 @@ func New(year int, days []ledger.Day, missing Missing, today date.Date) View {
 			one.Days = append(one.Days, cell)
 		}
 		view.Months = append(view.Months, one)
+	}
+	if year == YearOf(today) {
+		_, current, _ := today.Date()
+		month := int(current)
+		for i := max(0, month-2); i < month; i++ {
+			view.Recent = append(view.Recent, view.Months[i])
+			view.Months[i].Recent = true
+		}
+		slices.Reverse(view.Recent)
+	}
+	first := slices.IndexFunc(view.Months, func(month monthView) bool { return !month.quiet() })
+	if first > 0 {
+		view.Quiet = view.Months[first-1].Long
+		view.Months = view.Months[first:]
 	}
 	view.Legend = newLegend(counts)
 	return view
@@ -157,11 +182,11 @@ func (d dayView) label() string {
 	return text
 }
 
-// mark returns the text of a day's cell: its number, or a sign if the date needs attention.
-func (d dayView) mark() string {
+// sign returns the sign beside a day's number if the date needs attention.
+func (d dayView) sign() string {
 	switch d.State {
-	case "complete", StateToday, stateFuture, StateUnknown:
-		return d.Date.String()[len("2026-03-"):]
+	case "complete", StateToday, stateFuture, StateUnknown, StateNoEvents:
+		return ""
 	default:
 		return glyph(d.State)
 	}
@@ -195,7 +220,7 @@ func glyph(state string) string {
 	case StateMissing:
 		return "!"
 	case StateNoEvents:
-		return "·"
+		return ""
 	default:
 		return "?"
 	}

@@ -425,7 +425,7 @@ func entitiesTop(view entitiesView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Entities with the highest counts\"><table class=\"data\" aria-labelledby=\"top\" aria-describedby=\"top-what\"><thead><tr><th scope=\"col\" class=\"num\">Rank</th><th scope=\"col\">Entity</th><th scope=\"col\" class=\"num hostile\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Entities with the highest counts\"><table class=\"data compact\" aria-labelledby=\"top\" aria-describedby=\"top-what\"><thead><tr><th scope=\"col\" class=\"num\">Rank</th><th scope=\"col\">Entity</th><th scope=\"col\" class=\"num hostile\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

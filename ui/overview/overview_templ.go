@@ -666,7 +666,7 @@ func failuresPanel(v statusView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "<section class=\"panel\" aria-labelledby=\"failures-title\"><h2 id=\"failures-title\">Last failures</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of last failures\"><table class=\"data\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 50, "<section class=\"panel\" aria-labelledby=\"failures-title\"><h2 id=\"failures-title\">Last failures</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of last failures\"><table class=\"data cards\"><thead><tr><th scope=\"col\">Date</th><th scope=\"col\">State</th>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -746,7 +746,7 @@ func failuresPanel(v statusView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<td class=\"fixed\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<td class=\"fixed\" data-label=\"Ended\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

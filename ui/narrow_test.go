@@ -1,0 +1,78 @@
+package ui_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/browser"
+)
+
+// troubled is a site with dates that failed, are stale, and were verified.
+func troubled(t *testing.T) *site {
+	t.Helper()
+	s := atMarch(t)
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date <= '2026-02-25'")
+	s.exec(t, `UPDATE analytics.rollup_runs SET state = 'failed', error = repeat('could not extend file "base/16384/2619.3": No space left on device ', 4)
+		WHERE metric_date <= '2026-02-25'`)
+	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+	s.exec(t, verifiedSQL, "2026-03-02", "drifted", `[{"entity": " 7", "stored": {"views": 9, "other": {"share": 1}}, "counted": {"views": 2, "other": {"share": 1}}}]`)
+	return s
+}
+
+func TestCalendarDays(t *testing.T) {
+	t.Parallel()
+	s := troubled(t)
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 390, Height: 844})
+	shown.Go(t, s.URL+"/")
+	shown.See(t, `//p[contains(., "No events until the end of January 2026.")]`)
+	require.Less(t, browser.Evaluate[float64](t, shown, `document.querySelector(".recent .day-today").getBoundingClientRect().bottom`), 844.0, "today is on the first screen")
+	shown = browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
+	shown.Go(t, s.URL+"/")
+	cell := func(day string) string {
+		return browser.Evaluate[string](t, shown, `document.querySelector(".months a[href='/dates/`+day+`']").innerText.replace(/\s+/g, " ").trim()`)
+	}
+	require.Eventually(t, func() bool { return cell("2026-02-20") == "20 ✕" }, waitFor, tick, "a sign does not hide the number")
+	require.Equal(t, "2 ≠", cell("2026-03-02"))
+	require.Equal(t, "4", cell("2026-03-04"))
+	require.Equal(t, "Mo Tu We Th Fr Sa Su", browser.Evaluate[string](t, shown, `document.querySelector(".months .weekdays").innerText.replace(/\s+/g, " ").trim()`))
+}
+
+// TestNarrow checks that no table of a phone has columns off the screen.
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	s := troubled(t)
+	s.post(t, "/dates/2026-03-04/request", "x=1")
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 390})
+	for _, path := range []string{"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit"} {
+		shown.Go(t, s.URL+path)
+		require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+			.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), path)
+	}
+}
+
+// TestStill checks that the navigation stays where it is from page to page.
+func TestStill(t *testing.T) {
+	t.Parallel()
+	s := troubled(t)
+	for _, width := range []int{390, 1280} {
+		shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: width})
+		first := ""
+		for _, path := range []string{"/", "/dates", "/entities", "/verifications", "/audit"} {
+			shown.Go(t, s.URL+path)
+			places := browser.Evaluate[string](t, shown, `[...document.querySelectorAll(".top nav a")].map((at) => at.getBoundingClientRect()).map((at) => [at.x, at.y, at.width]).join(" ")`)
+			if first == "" {
+				first = places
+			}
+			require.Equal(t, first, places, "%s at %d", path, width)
+		}
+	}
+}
+
+func TestDriftText(t *testing.T) {
+	t.Parallel()
+	body := troubled(t).get(t, "/dates/2026-03-02").body
+	require.Contains(t, body, "views 9 → 2")
+	require.NotContains(t, body, "share")
+	require.Contains(t, body, "&#34; 7&#34;", "the leading blank is visible")
+}
