@@ -5,6 +5,7 @@
 //	component  headings, badges, buttons, times, charts
 //	calendar   a year of dates
 //	door       users, tokens, hosts, origins, headers
+//	help       what the words mean
 //	static     the stylesheet, the scripts and the icon
 //	format, reply
 //
@@ -36,6 +37,7 @@ import (
 	doctorpage "github.com/daymill/daymill/ui/doctor"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/entity"
+	"github.com/daymill/daymill/ui/help"
 	"github.com/daymill/daymill/ui/job"
 	"github.com/daymill/daymill/ui/login"
 	"github.com/daymill/daymill/ui/overview"
@@ -128,6 +130,7 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 		&archive.Pages{Site: site, Archive: config.Archive},
 		&doctorpage.Pages{Site: site, Doctor: examiner},
 		&audit.Pages{Site: site},
+		&help.Pages{Site: site},
 	}
 }
 

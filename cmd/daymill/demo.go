@@ -128,6 +128,9 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	if err == nil && listener != nil {
 		both.Go(func() error { return demo.Sell(bothCtx, conn, a.clock()) })
 		a.printf("\nThe page is at http://%s%s/\n", listener.Addr(), c.BasePath)
+		if c.AdminPassword != "" {
+			a.printf("Log in as the user admin, with the password of DAYMILL_ADMIN_PASSWORD.\n")
+		}
 		a.printf("The worker and the page keep running; press Ctrl-C to end them%s.\n", c.farewell(a))
 		<-bothCtx.Done()
 	}

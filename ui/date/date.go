@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/calendar"
+	"github.com/daymill/daymill/ui/component"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/verification"
@@ -237,7 +238,7 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 }
 
 func (v *dateView) take(known ledger.Date) {
-	v.State, v.Means = known.State, stateMeaning(known.State)
+	v.State, v.Means = known.State, component.Means(known.State)
 	v.CompletedAt, v.Events, v.Entities = known.CompletedAt, known.Events, known.Entities
 	v.Verifiable = known.State == "complete" || known.State == "stale" || known.State == "protected"
 	v.Live = known.State == "running" || known.State == "requested" || known.State == "retrying" || len(v.Verified.Jobs) > 0
@@ -271,44 +272,6 @@ func newDateRunView(r *ledger.Run) dateRunView {
 
 // stateFuture is the state of a date that has not begun.
 const stateFuture = "future"
-
-// stateMeaning returns what a state means and what ends it, as in docs/states.md.
-func stateMeaning(state string) string {
-	switch state {
-	case "complete":
-		return "Its metrics equal its events as of the last run's scan. To count later events, request the date again."
-	case "running":
-		return "A run is in progress. If its worker dies, another worker resumes it within half a minute."
-	case "requested":
-		return "The date was requested, and no run has started since. The next free worker takes it."
-	case "retrying":
-		return "The last run failed. It is retried automatically, with growing pauses. Another request brings the next attempt forward."
-	case "failed":
-		return "All attempts failed. The date stays failed until somebody, or the daily job, requests it again. Fix the cause first: see the last run's error."
-	case "cancelled":
-		return "Somebody cancelled or deleted its job. The date stays cancelled until somebody, or the daily job, requests it again."
-	case "interrupted":
-		return "The last run was stopped or went silent, and there is no open request for the date. Request it again to have it rolled up."
-	case "waiting":
-		return "The date was requested and is not due yet: the day is not over, or the request waits for a later time."
-	case "stale":
-		return "It was complete, and a verification has found that its metrics differ from its events. A repair requests it, and the next run fixes its metrics."
-	case "protected":
-		return "Its events no longer exist, and the last run kept its metrics. A request for this date alone deletes them; requests for many dates skip it."
-	case calendar.StateMissing:
-		return "It has events, and nobody has requested it. The daily job will. Request it to have it sooner."
-	case calendar.StateNoEvents:
-		return "It has no events, so there is nothing to roll up."
-	case calendar.StateToday:
-		return "It is not over yet. The daily job rolls it up once it is."
-	case stateFuture:
-		return "It has not begun. Nobody can request it before it does, and the daily job rolls it up once it is over."
-	case calendar.StateUnknown:
-		return "Nobody has requested it. Daymill is checking whether it has events."
-	default:
-		return ""
-	}
-}
 
 // phaseWord says what a run is doing.
 func phaseWord(phase string) string {
