@@ -198,7 +198,7 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, body, "unknown: no worker is running")
 		answer := s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}.Encode())
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
-		require.Contains(t, answer.body, "start `daymill worker`")
+		require.Contains(t, answer.body, "start <code>daymill worker</code>")
 	})
 
 	t.Run("PauseAndResume", func(t *testing.T) {
