@@ -27,7 +27,7 @@ func TestHelp(t *testing.T) {
 	for _, row := range rows {
 		require.Contains(t, help, `id="`+row[1]+`"`)
 	}
-	for _, path := range []string{"/", "/dates/2026-03-02", "/backfills", "/schedule", "/verifications"} {
+	for _, path := range []string{"/dates/2026-03-02", "/backfills", "/schedule", "/verifications"} {
 		body := s.get(t, path).body
 		require.Contains(t, body, `href="/help"`, path)
 		words := regexp.MustCompile(`class="term" href="/help#([a-z_]+)" title="[^"]+"`).FindAllStringSubmatch(body, -1)
