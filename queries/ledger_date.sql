@@ -106,3 +106,31 @@ FROM daymill.jobs AS j
 WHERE j.metric_date = @metric_date::date
 ORDER BY j.id DESC
 LIMIT @max_rows::integer;
+
+-- name: LedgerAttention :many
+-- The dates that need a person or are being tried again, latest first, with the error of the last run and what the last verification found.
+SELECT
+    s.metric_date::date AS metric_date,
+    s.state,
+    r.finished_at,
+    left(coalesce(r.error, ''), 600)::text AS error,
+    coalesce(d.events, 0)::bigint AS events,
+    coalesce(v.drifted_entities, 0)::bigint AS drifted_entities,
+    coalesce(v.events_counted, 0)::bigint AS events_counted,
+    coalesce(v.events_recorded, 0)::bigint AS events_recorded
+FROM analytics.date_states AS s
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = s.metric_date
+LEFT JOIN analytics.rollup_runs AS r ON r.id = s.run_id
+LEFT JOIN LATERAL (
+    SELECT
+        c.drifted_entities,
+        c.events_counted,
+        c.events_recorded
+    FROM analytics.verifications AS c
+    WHERE s.state = 'stale' AND c.metric_date = s.metric_date
+    ORDER BY c.id DESC
+    LIMIT 1
+) AS v ON true
+WHERE s.state IN ('failed', 'retrying', 'cancelled', 'interrupted', 'stale', 'protected')
+ORDER BY s.metric_date DESC
+LIMIT @max_rows::integer;

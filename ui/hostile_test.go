@@ -89,6 +89,8 @@ func routes() []route {
 		{"POST", "/dates/{date}/request", map[string]string{"{date}": "2026-03-01", "back": "overview"}},
 		{"GET", "/doctor", map[string]string{"after": "1"}},
 		{"GET", "/help", nil},
+		{"GET", "/attention", map[string]string{"sort": "-date"}},
+		{"POST", "/attention", map[string]string{"group": "0123456789ab", "which": "ticked", "date": "2026-03-01"}},
 		{"GET", "/entities", map[string]string{"id": "7", "metric": "clicks", "period": "30"}},
 		{"GET", "/entity", map[string]string{
 			"id": "7", "from": "2026-03-01", "to": "2026-03-02", "days": "30", "range": "30", "before": "2026-03-02", "metric": "views",

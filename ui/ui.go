@@ -29,6 +29,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui/api"
 	"github.com/daymill/daymill/ui/archive"
+	"github.com/daymill/daymill/ui/attention"
 	"github.com/daymill/daymill/ui/audit"
 	"github.com/daymill/daymill/ui/backfill"
 	"github.com/daymill/daymill/ui/calendar"
@@ -120,6 +121,7 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 	finder := calendar.NewFinder(site)
 	return []section{
 		&overview.Pages{Site: site, Finder: finder, Archive: config.Archive},
+		&attention.Pages{Site: site},
 		&date.Pages{Site: site, Finder: finder},
 		&job.Pages{Site: site},
 		&backfill.Pages{Site: site},

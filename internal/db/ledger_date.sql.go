@@ -12,6 +12,75 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
+const ledgerAttention = `-- name: LedgerAttention :many
+SELECT
+    s.metric_date::date AS metric_date,
+    s.state,
+    r.finished_at,
+    left(coalesce(r.error, ''), 600)::text AS error,
+    coalesce(d.events, 0)::bigint AS events,
+    coalesce(v.drifted_entities, 0)::bigint AS drifted_entities,
+    coalesce(v.events_counted, 0)::bigint AS events_counted,
+    coalesce(v.events_recorded, 0)::bigint AS events_recorded
+FROM analytics.date_states AS s
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = s.metric_date
+LEFT JOIN analytics.rollup_runs AS r ON r.id = s.run_id
+LEFT JOIN LATERAL (
+    SELECT
+        c.drifted_entities,
+        c.events_counted,
+        c.events_recorded
+    FROM analytics.verifications AS c
+    WHERE s.state = 'stale' AND c.metric_date = s.metric_date
+    ORDER BY c.id DESC
+    LIMIT 1
+) AS v ON true
+WHERE s.state IN ('failed', 'retrying', 'cancelled', 'interrupted', 'stale', 'protected')
+ORDER BY s.metric_date DESC
+LIMIT $1::integer
+`
+
+type LedgerAttentionRow struct {
+	MetricDate      date.Date
+	State           string
+	FinishedAt      *time.Time
+	Error           string
+	Events          int64
+	DriftedEntities int64
+	EventsCounted   int64
+	EventsRecorded  int64
+}
+
+// The dates that need a person or are being tried again, latest first, with the error of the last run and what the last verification found.
+func (q *Queries) LedgerAttention(ctx context.Context, maxRows int32) ([]LedgerAttentionRow, error) {
+	rows, err := q.db.Query(ctx, ledgerAttention, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LedgerAttentionRow
+	for rows.Next() {
+		var i LedgerAttentionRow
+		if err := rows.Scan(
+			&i.MetricDate,
+			&i.State,
+			&i.FinishedAt,
+			&i.Error,
+			&i.Events,
+			&i.DriftedEntities,
+			&i.EventsCounted,
+			&i.EventsRecorded,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ledgerDateGet = `-- name: LedgerDateGet :one
 SELECT
     s.state,
