@@ -1,11 +1,10 @@
 -- name: AuditAppend :exec
--- Writes down what somebody did; the database role where the actor is empty.
+-- Records an action; the actor is the database role if empty.
 INSERT INTO daymill.audit (actor, via, action, target, detail)
 VALUES (coalesce(nullif(@actor::text, ''), session_user), @via, @action, @target, @detail::jsonb);
 
 -- name: AuditListOlder :many
--- What was done, below an id and the newest first: looks at no more than `budget` entries of one of the filters, and
--- returns those of them that match the others.
+-- Entries below an id, newest first. Reads at most `budget` entries of one of the filters, and returns those of them that match the others.
 SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
@@ -23,7 +22,7 @@ ORDER BY a.id DESC
 LIMIT @max_rows::integer;
 
 -- name: AuditListNewer :many
--- As AuditListOlder, above an id and the oldest first.
+-- Like AuditListOlder, above an id and oldest first.
 SELECT
     a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
 FROM (
@@ -41,8 +40,7 @@ ORDER BY a.id
 LIMIT @max_rows::integer;
 
 -- name: AuditReach :one
--- How far a list has looked that did not fill its page: the id of the last entry within its budget, and 0 where there is
--- no more.
+-- How far a list that did not fill its page has read: the id of the last entry within its budget, or 0 if there are no more.
 SELECT coalesce((
     SELECT e.id
     FROM daymill.audit AS e
@@ -56,7 +54,7 @@ SELECT coalesce((
 ), 0)::bigint AS reached;
 
 -- name: AuditReachNewer :one
--- As AuditReach, above an id.
+-- Like AuditReach, above an id.
 SELECT coalesce((
     SELECT e.id
     FROM daymill.audit AS e
@@ -70,7 +68,7 @@ SELECT coalesce((
 ), 0)::bigint AS reached;
 
 -- name: AuditWords :many
--- The first few actors, ways and actions there are, each found by one step in its index.
+-- The first few actors, ways and actions, each found by one step in its index.
 WITH RECURSIVE actors AS (
     (SELECT e.actor AS word, 1 AS n FROM daymill.audit AS e ORDER BY e.actor LIMIT 1)
     UNION ALL

@@ -1,5 +1,5 @@
 -- name: BackfillInsert :one
--- Starts a backfill; no row where the job has started one before.
+-- Starts a backfill; no row if the job has already started one.
 INSERT INTO analytics.backfills
 (first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase)
 VALUES
@@ -31,7 +31,7 @@ WHERE b.id = @id
     );
 
 -- name: BackfillPreviewDates :many
--- The dates that a backfill would have. The bounds keep what is read of the ledger to the range.
+-- The dates that a backfill would have. The bounds limit what is read of the ledger to the range.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE @every_date::boolean
@@ -47,7 +47,7 @@ WHERE @every_date::boolean
 ORDER BY i;
 
 -- name: BackfillRunning :many
--- The backfills under way, locked until the transaction ends.
+-- The running backfills, locked until the transaction ends.
 SELECT
     b.id,
     b.newest_first,
@@ -58,7 +58,7 @@ ORDER BY b.id
 FOR UPDATE SKIP LOCKED;
 
 -- name: BackfillCollect :execrows
--- Takes note of the dates whose request has been resolved.
+-- Records the dates whose request was resolved.
 UPDATE analytics.backfill_dates AS d
 SET
     state = CASE q.resolution WHEN 'satisfied' THEN 'complete' ELSE q.resolution END,
@@ -130,7 +130,7 @@ SET
 WHERE id = @id;
 
 -- name: BackfillTellCancelled :many
--- Takes note that those which were cancelled are told of.
+-- Records that cancelled backfills were reported.
 UPDATE analytics.backfills
 SET cancel_told = true
 WHERE state = 'cancelled' AND NOT cancel_told
@@ -148,7 +148,7 @@ SET resolved_at = clock_timestamp(), resolution = 'cancelled'
 WHERE backfill_id = @id AND resolved_at IS NULL AND run_id IS NULL;
 
 -- name: BackfillList :many
--- The latest backfills with how far they are, before an id where one is given.
+-- The newest backfills with their progress, before an id if one is given.
 SELECT
     sqlc.embed(b),
     c.dates,
@@ -178,7 +178,7 @@ ORDER BY b.id DESC
 LIMIT @max_rows::integer;
 
 -- name: BackfillConflicts :one
--- What is going on already in a range: open backfills that share dates with it, dates asked for, and dates at work.
+-- What already happens in a range: open backfills that share dates with it, requested dates, and running dates.
 SELECT
     (
         SELECT count(*) FROM analytics.backfills AS b
@@ -194,8 +194,7 @@ SELECT
     )::bigint AS running;
 
 -- name: BackfillDates :many
--- The dates of a backfill in a state, or in any; those that failed first. The page before ended with a date, which had
--- failed or not.
+-- The dates of a backfill in a state, or in any; failed dates first. The previous page ended with a date, which had failed or not.
 SELECT
     d.metric_date,
     d.state,

@@ -1,5 +1,5 @@
 -- name: CalendarStates :many
--- How many dates are in which state, with the first and last of each: all there is to say in one sentence.
+-- The number of dates in each state, with the first and last of each.
 SELECT
     s.state,
     count(*) AS dates,
@@ -10,7 +10,7 @@ GROUP BY s.state
 ORDER BY s.state;
 
 -- name: CalendarDates :many
--- The dates of a range that the ledger knows, and those that a backfill under way is still to ask for.
+-- The dates of a range in the ledger, and those that a running backfill has yet to request.
 SELECT
     s.metric_date::date AS metric_date,
     s.state,
@@ -30,7 +30,7 @@ WHERE b.state IN ('running', 'paused') AND w.state = 'waiting'
 ORDER BY metric_date;
 
 -- name: CalendarFailures :many
--- The dates whose last run did not end well, those that broke last first, with its error.
+-- The dates whose last run failed, with its error, latest failure first.
 SELECT
     s.metric_date::date AS metric_date,
     s.state,
@@ -44,7 +44,7 @@ ORDER BY r.finished_at DESC NULLS LAST, s.metric_date DESC
 LIMIT @max_rows::integer;
 
 -- name: BackfillOpen :many
--- The backfills that are under way or paused, the latest first, with how far they are.
+-- Running and paused backfills with their progress, newest first.
 SELECT
     sqlc.embed(b),
     c.dates,

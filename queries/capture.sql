@@ -13,7 +13,7 @@ FROM capture.stream AS s WHERE s.name = @name;
 SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 
 -- name: StreamWanted :many
--- Streams that a worker owns, or takes down.
+-- Streams that need an owner, including those that need to be taken down.
 SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
 
 -- name: StreamConfigure :exec
@@ -23,26 +23,26 @@ UPDATE capture.stream AS s SET url = @url, tables = @tables::text[], repair = @r
 SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id = @id;
 
 -- name: StreamRefuse :exec
--- Says why nobody owns a stream, where nobody does.
+-- Records why nobody owns a stream, unless somebody does.
 UPDATE capture.stream AS s SET state = 'stopped', reason = @reason
 WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval);
 
 -- name: StreamFollow :exec
--- Records which patterns are followed, and returns nothing: what they mean is in capture.captured.
+-- Records which patterns are followed. The tables that they match are in capture.captured.
 UPDATE capture.stream AS s SET followed = @followed::text[] WHERE s.id = @id;
 
 -- name: StreamFollowed :one
 SELECT coalesce(s.followed, '{}')::text[] AS followed, (s.followed IS NOT NULL)::boolean AS is_known FROM capture.stream AS s WHERE s.id = @id;
 
 -- name: StreamEnd :execrows
--- Forgets where the source was read: a stream that is taken down. The log stays.
+-- Clears the position of a stream that is taken down. The log stays.
 UPDATE capture.stream AS s
 SET mode = NULL, mode_reason = '', state = 'new', reason = '', lsn = NULL, seen = NULL, system_id = NULL, timeline = NULL, slot = NULL,
     slot_lsn = NULL, retained = NULL, behind = NULL, guarded_at = NULL, followed = NULL
 WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamTake :one
--- Takes a stream that nobody has: whose owner has not been heard of for a while, or let go of it.
+-- Takes a stream without an owner: the last one was not heard of for a while, or has released it.
 UPDATE capture.stream AS s SET token = s.token + 1, owner = @owner, beat_at = now(), state = 'waiting'
 WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval)
 RETURNING s.id, s.token, s.position;
@@ -60,7 +60,7 @@ UPDATE capture.stream AS s SET state = @state, reason = @reason WHERE s.id = @id
 UPDATE capture.stream AS s SET mode = @mode::text, mode_reason = @mode_reason WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamBegin :execrows
--- Where the stream begins, or begins again: what tells this slot or queue from another one. After a gap, positions are skipped.
+-- Records where the stream begins, which identifies the slot or queue. After a gap, positions are skipped.
 UPDATE capture.stream AS s
 SET position = s.position + @skip::bigint, system_id = @system_id::text, timeline = @timeline::integer, slot = sqlc.narg('slot'), slot_lsn = sqlc.narg('slot_lsn'),
     lsn = sqlc.narg('lsn'), seen = sqlc.narg('seen')
@@ -74,15 +74,15 @@ UPDATE capture.stream AS s SET retained = @retained::bigint, behind = @behind::b
 WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamOwn :one
--- Keeps the stream from being taken until the end of the transaction, where it is still the caller's.
+-- Prevents others from taking the stream until the transaction ends; no row if the caller has lost it.
 SELECT s.position FROM capture.stream AS s WHERE s.id = @id AND s.token = @token FOR UPDATE;
 
 -- name: StreamHold :one
--- Keeps a stream from being moved until the end of the transaction, by its owner too.
+-- Prevents others, including the owner, from moving a stream until the transaction ends.
 SELECT s.id, s.position FROM capture.stream AS s WHERE s.name = @name FOR UPDATE;
 
 -- name: StreamUnowned :one
--- Keeps a stream that nobody owns from being taken until the end of the transaction.
+-- Prevents others from taking a stream without an owner until the transaction ends.
 SELECT s.id FROM capture.stream AS s
 WHERE s.name = @name AND (s.beat_at IS NULL OR s.beat_at < now() - @silence::interval) FOR UPDATE;
 
@@ -155,15 +155,15 @@ INSERT INTO capture.gap (stream_id, kind, reason, after, lsn, tables)
 VALUES (@stream_id, @kind, @reason, @after, sqlc.narg('lsn'), @tables::text[]);
 
 -- name: GapList :many
--- Gaps that are not repaired, and then the others, the latest first.
+-- Unrepaired gaps, and then the others, newest first.
 SELECT g.kind, g.reason, g.after, g.tables, g.created_at, g.repaired_at
 FROM capture.gap AS g WHERE g.stream_id = @stream_id ORDER BY g.repaired_at IS NOT NULL, g.id DESC LIMIT @max_rows;
 
 -- name: StreamStanding :many
--- How streams that something is captured of stand.
+-- The state of streams with captured tables.
 SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
     s.position, s.forgotten, (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
-    -- What the last change took from its commit to the log, or how long nobody has been reading.
+    -- How long the last change took from its commit to the log, or since when nobody reads.
     (CASE
         WHEN s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute' THEN extract(epoch FROM now() - coalesce(s.beat_at, s.landed_at, now()))
         ELSE coalesce(extract(epoch FROM s.landed_at - s.committed_at), 0)
@@ -175,7 +175,7 @@ ORDER BY s.name
 LIMIT 1000;
 
 -- name: StreamSnapshots :many
--- How far the snapshots of each stream are that are not finished.
+-- The progress of each stream's unfinished snapshots.
 SELECT s.name, count(*)::bigint AS tables, coalesce(sum(p.rows), 0)::bigint AS rows, coalesce(sum(greatest(p.estimate, p.rows)), 0)::bigint AS estimate
 FROM capture.snapshot AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
 WHERE p.state IN ('waiting', 'running', 'paused')

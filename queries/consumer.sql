@@ -27,7 +27,7 @@ ORDER BY c.name
 LIMIT @max_rows;
 
 -- name: ConsumerPausedLong :many
--- Consumers that have been paused for longer than the log keeps changes that nobody needs: it keeps theirs.
+-- Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them.
 SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because
 FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream
 WHERE c.paused_at < now() - @silence::interval AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.position)
@@ -44,11 +44,11 @@ UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name =
 DELETE FROM capture.consumer WHERE name = @name;
 
 -- name: AcceptPaused :exec
--- To resume a consumer is to accept the schema versions that it was paused for.
+-- Resuming a consumer accepts the schema versions that it was paused for.
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = @consumer AND paused_for IS NOT NULL;
 
 -- name: AcceptedList :many
--- Up to which schema version a consumer takes each table's changes.
+-- The schema version of each table up to which a consumer accepts changes.
 SELECT a.schema_name, a.table_name, a.version FROM capture.accepted AS a WHERE a.consumer = @consumer;
 
 -- name: AcceptVersion :exec
@@ -64,14 +64,14 @@ SELECT s.shard, s.position, s.delivered, s.moved_at, s.failures, coalesce(s.erro
 FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;
 
 -- name: ShardTake :one
--- Takes a shard of a consumer that is not paused, away from whoever has it.
+-- Takes a shard of a consumer that is not paused, also from another holder.
 UPDATE capture.shard AS s SET fence = s.fence + 1
 FROM capture.consumer AS c
 WHERE s.consumer = @consumer AND s.shard = @shard AND c.name = s.consumer AND c.paused_at IS NULL
 RETURNING s.position, s.fence, s.failures;
 
 -- name: ShardFence :execrows
--- Takes shards away from whoever has them: what they have under way is not recorded, and is done again.
+-- Takes shards from their holders: a running delivery is not recorded, and is repeated.
 UPDATE capture.shard SET fence = fence + 1 WHERE consumer = @consumer;
 
 -- name: ShardMove :execrows
@@ -86,11 +86,11 @@ WHERE consumer = @consumer AND shard = @shard AND fence = @fence;
 UPDATE capture.shard SET position = @position, fence = fence + 1, failures = 0, error = NULL, retry_at = NULL WHERE consumer = @consumer;
 
 -- name: ShardHold :execrows
--- Keeps a shard from being taken by another until the end of the transaction, where it is still the caller's.
+-- Prevents others from taking a shard until the transaction ends; no row if the caller has lost it.
 SELECT 1 FROM capture.shard WHERE consumer = @consumer AND shard = @shard AND fence = @fence FOR UPDATE;
 
 -- name: ShardDue :many
--- Shards that a worker may have something to do for: those of consumers that are not paused and do not fetch changes themselves, less those that wait for their next attempt.
+-- Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
 SELECT s.consumer, s.shard, c.stream, s.position,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
@@ -108,7 +108,7 @@ SELECT cast(@consumer AS text), cast(@shard AS integer), unnest(cast(@positions 
 ON CONFLICT (consumer, position) DO NOTHING;
 
 -- name: LetterReplay :many
--- The first letters of the keys that somebody wants delivered again, in order.
+-- The first letters of the keys whose replay was requested, in order.
 SELECT l.position, l.change::text AS change FROM capture.letter AS l
 WHERE l.consumer = @consumer AND l.shard = @shard AND l.replay_at IS NOT NULL
 ORDER BY l.position
@@ -118,7 +118,7 @@ LIMIT @max_rows;
 DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positions::bigint[]);
 
 -- name: LetterRefuse :exec
--- A letter that was refused again. What waits behind it waits on.
+-- Records that a letter was refused again. Letters behind it continue to wait.
 UPDATE capture.letter AS l SET state = 'refused', reason = @reason, answer = @answer, attempts = l.attempts + 1, replay_at = NULL
 WHERE l.consumer = @consumer AND l.position = @position;
 
@@ -138,7 +138,7 @@ SELECT l.consumer, l.position, l.key, l.key_hash, l.state, l.reason, l.answer, l
 FROM capture.letter AS l WHERE l.consumer = @consumer AND l.position = @position;
 
 -- name: LetterAsk :execrows
--- Asks for the letters of keys: of those that one of the positions belongs to, or of all where there are no positions.
+-- Requests the replay of all letters of the keys of the given positions, or of all letters if there are no positions.
 UPDATE capture.letter AS l SET replay_at = now()
 WHERE l.consumer = @consumer AND (
     cardinality(@positions::bigint[]) = 0
@@ -155,7 +155,7 @@ DELETE FROM capture.letter WHERE consumer = @consumer;
 SELECT capture.ack(@consumer::text, @upto::bigint, @poller::text)::boolean AS counts;
 
 -- name: ProcessBeat :one
--- Says that a process is alive, and puts the jobs of dead ones back into the queue; returns how many.
+-- Records that a process is alive, and puts the jobs of dead processes back into the queue; returns how many.
 SELECT capture.rescue_jobs(@process::text, @silence::interval)::bigint AS rescued;
 
 -- name: ProcessForget :exec
@@ -186,8 +186,7 @@ ORDER BY l.position
 LIMIT @max_rows::integer;
 
 -- name: LateGap :execrows
--- Remembers the last gap of a table, where a consumer of late events has not seen it. Changes that are missing touched nobody
--- knows which dates.
+-- Records the last gap of a table, if a consumer of late events has not seen it. Nobody knows which dates the missing changes affect.
 UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
 FROM (
     SELECT coalesce(max(g.id), 0) AS id
@@ -197,7 +196,7 @@ FROM (
 WHERE c.name = @consumer AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
 
 -- name: LateGaps :execrows
--- LateGap for all consumers of late events: nothing may follow in the stream that would make them look.
+-- LateGap for all consumers of late events, because there may be no later change that makes them check.
 UPDATE capture.consumer AS c SET settings = jsonb_set(c.settings, '{gap}', to_jsonb(n.id))
 FROM (
     SELECT x.name, max(g.id) AS id
@@ -213,7 +212,7 @@ WHERE c.name = n.name AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id;
 SELECT c.name FROM capture.consumer AS c WHERE c.kind = @kind ORDER BY c.name;
 
 -- name: ShardIdle :many
--- Shards of consumers that are not paused that have not moved for a while, though the log goes on.
+-- Shards of unpaused consumers that have not moved for a while, although the log has newer changes.
 SELECT h.consumer, h.shard, h.position, h.failures, coalesce(h.error, '')::text AS error, s.name AS stream, now()::timestamptz AS at
 FROM capture.shard AS h INNER JOIN capture.consumer AS c ON c.name = h.consumer INNER JOIN capture.stream AS s ON s.name = c.stream
 WHERE c.paused_at IS NULL AND h.position < s.position AND coalesce(h.moved_at, c.created_at) < now() - @silence::interval

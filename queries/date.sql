@@ -14,7 +14,7 @@ SELECT analytics.date_of(@at_instant)::date AS metric_date;
 SELECT pg_postmaster_start_time()::timestamptz AS started_at;
 
 -- name: DateEnsure :exec
--- Makes the row of a date that no run ever began for, for DateLock to lock.
+-- Inserts the row of a date without runs, so that DateLock can lock it.
 INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
 VALUES (@metric_date, 'interrupted', 0, 0)
 ON CONFLICT (metric_date) DO NOTHING;
@@ -30,7 +30,7 @@ SELECT
     d.cursor_entities,
     coalesce(d.events, 0)::bigint AS events,
     coalesce(d.entities, 0)::bigint AS entities,
-    -- A run of another life of the database is fenced, and what it read may not be there any more.
+    -- A run from before a restore of the database is fenced, and what it read may no longer exist.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval
         AND (d.token IS NULL OR d.life = (SELECT daymill.life()))
@@ -45,7 +45,7 @@ WHERE d.metric_date = @metric_date
 FOR UPDATE OF d;
 
 -- name: DateBegin :exec
--- Hands the date to a run: from now on only that run may write.
+-- Gives the date to a run: from now on only that run may write.
 UPDATE analytics.rollup_dates
 SET
     state = 'running',
@@ -61,9 +61,8 @@ SET
 WHERE metric_date = @metric_date;
 
 -- name: DateHeartbeat :execrows
--- The fence: gives a sign of life, and updates no row once another run has begun, or the database is one that knows less
--- of this run than the run itself. As the first statement of a transaction it also keeps the next run from beginning
--- before the end of it.
+-- The fence: gives a sign of life. It updates no row if another run has begun, or if the database is an older copy that knows less of this run
+-- than the run itself. As the first statement of a transaction, it also prevents the next run from beginning before the transaction ends.
 UPDATE analytics.rollup_dates
 SET heartbeat_at = clock_timestamp(), beat = cast(@beat AS bigint) + 1
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
@@ -96,7 +95,7 @@ WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
     AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
 
 -- name: DateBreakOff :exec
--- The end of a run that did not complete; nothing where another run has begun.
+-- Ends a run that did not complete; no effect if another run has begun.
 UPDATE analytics.rollup_dates
 SET state = @state, heartbeat_at = clock_timestamp()
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'

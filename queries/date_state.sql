@@ -1,5 +1,5 @@
 -- name: DateStateList :many
--- Dates of a range as they are now, after a date where there is one, earliest first. An empty state is any.
+-- The current state of a range's dates, after a date if one is given, earliest first. An empty state means any.
 SELECT
     s.metric_date::date AS metric_date,
     s.state,
@@ -15,7 +15,7 @@ ORDER BY s.metric_date
 LIMIT @max_rows::integer;
 
 -- name: DateStateIncomplete :one
--- How many dates of a range the ledger knows and are not complete now, counted up to a bound.
+-- The number of a range's dates in the ledger that are not complete now, counted up to a bound.
 SELECT count(*)::bigint AS dates
 FROM (
     SELECT

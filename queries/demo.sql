@@ -1,9 +1,9 @@
 -- name: DemoOpen :one
--- How many dates are asked for and not complete yet.
+-- The number of dates that are requested and not complete yet.
 SELECT count(DISTINCT q.metric_date) FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL;
 
 -- name: DemoTotals :one
--- What the runs of a demo came to.
+-- The totals of a demo's runs.
 SELECT
     count(DISTINCT r.metric_date) AS dates,
     coalesce(max(r.longest_statement_ms), 0)::double precision AS longest_statement_ms,

@@ -13,8 +13,7 @@ WHERE e.created_at >= @from_instant::timestamptz
 GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');
 
 -- name: EventSliceRaw :many
--- A slice event by event, for where counting leaves nearly as many rows as there are events: that costs Postgres more
--- than sending them does.
+-- A slice event by event, if there are nearly as many counts as events: counting costs Postgres more than sending the events.
 SELECT
     e.entity_id::analytics.entity_id AS entity_id,
     coalesce(e.event_type, 'unknown')::text AS event_type
@@ -26,7 +25,7 @@ WHERE e.created_at >= @from_instant::timestamptz
     AND (sqlc.narg('up_to_entity')::text IS NULL OR e.entity_id <= sqlc.narg('up_to_entity')::text::analytics.entity_id);
 
 -- name: EventSliceSize :one
--- How many events there are between two instants, or at_most where there are more: a look into the index, mostly.
+-- The number of events between two instants, or at_most if there are more. It mostly reads only the index.
 SELECT count(*) AS events
 FROM (
     SELECT 1 AS one FROM analytics.events AS e
@@ -35,9 +34,8 @@ FROM (
 ) AS s;
 
 -- name: EventRead :many
--- The events between two instants one by one, to be read through a cursor where a slice cannot be made small enough. The
--- entities of other passes are left out of the row and not out of the result: however few are wanted, so many rows of
--- the result are so much work.
+-- The events between two instants one by one, read through a cursor if a slice cannot be made small enough. Events of other passes are rows
+-- without an entity, and are not left out: so the work per row of the result is the same, however few events are needed.
 SELECT
     (CASE
         WHEN
@@ -64,8 +62,8 @@ SELECT EXISTS(
 );
 
 -- name: EventDates :many
--- Which of some dates have events: one look into the index each. The bounds are computed once, and the look is no
--- join, which the planner might do by reading the whole table for every date.
+-- Which of some dates have events, with one index lookup each. The bounds are computed once. The lookup is not a join, which the planner might
+-- execute by reading the whole table for every date.
 WITH bounds AS MATERIALIZED (
     SELECT
         d.metric_date,
@@ -84,7 +82,7 @@ CROSS JOIN LATERAL (
 ) AS one;
 
 -- name: EventScope :many
--- Counts of some entities, by whatever index leads to them soonest.
+-- Counts of some entities, by the index that finds them fastest.
 SELECT
     e.entity_id::analytics.entity_id AS entity_id,
     coalesce(e.event_type, 'unknown')::text AS event_type,

@@ -1,5 +1,5 @@
 -- name: InstallationGet :one
--- What was decided at installation.
+-- The settings of the installation.
 SELECT
     i.entity_type,
     i.time_zone,
@@ -11,14 +11,14 @@ FROM analytics.installation AS i;
 UPDATE analytics.installation SET time_zone = @time_zone::text;
 
 -- name: InstallationRetention :one
--- How long the application keeps events; 0 where nobody has said so.
+-- How long the application keeps events; 0 if that is not set.
 SELECT coalesce(i.event_retention, interval '0')::interval AS retention FROM analytics.installation AS i;
 
 -- name: InstallationSetRetention :exec
 UPDATE analytics.installation SET event_retention = nullif(cast(@retention AS interval), interval '0');
 
 -- name: InstallationHasMetrics :one
--- Whether any date has metrics or a run, made in the reporting zone that was in force.
+-- Whether any date has metrics or a run, so that the reporting zone can no longer change.
 SELECT
     (EXISTS(SELECT 1 FROM analytics.daily_entity_metrics LIMIT 1) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean;
 

@@ -1,5 +1,5 @@
 -- name: JobCount :many
--- How many jobs are in each state, of a kind or of all, counted up to most.
+-- The number of jobs in each state, of a kind or of all, counted up to most.
 SELECT
     s.state::text AS state,
     (
@@ -13,9 +13,9 @@ SELECT
 FROM unnest(@states::text[]) AS s (state);
 
 -- name: JobLookOlder :many
--- Looks at jobs below an id, the newest first and at most `budget` of them, and returns those that match. Ids alone are
--- merged from the index of the states; rows are fetched in that order until there are enough. Every row says how far it
--- has looked; where nothing matches there is one row, without an id.
+-- Reads at most `budget` jobs below an id, newest first, and returns those that match. Only ids are merged from the index of the states; rows
+-- are fetched in that order until there are enough. Every row says how far the search has come; if nothing matches, there is one row without
+-- an id.
 WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest(@states::text[]) AS s (state)
@@ -46,7 +46,7 @@ LEFT JOIN LATERAL (
 ) AS m ON true;
 
 -- name: JobLookNewer :many
--- As JobLookOlder, above an id and the oldest first.
+-- Like JobLookOlder, above an id and oldest first.
 WITH looked AS MATERIALIZED (
     SELECT c.id
     FROM unnest(@states::text[]) AS s (state)
@@ -76,7 +76,7 @@ LEFT JOIN LATERAL (
 ) AS m ON true;
 
 -- name: JobCountDates :one
--- How many jobs of dates within a range there are, counted up to most.
+-- The number of jobs of dates within a range, counted up to most.
 SELECT count(*)::bigint
 FROM (
     SELECT FROM daymill.jobs AS j
@@ -86,8 +86,8 @@ FROM (
 ) AS c;
 
 -- name: JobNearestOlder :one
--- The highest id below another of any job of a range of dates: one step in the index for each date. It is -1 where the
--- range has more dates than most, or where one of the next jobs is of it anyway, and 0 where there is none.
+-- The highest id, below another, of any job of a range of dates, with one index lookup per date. It is -1 if the range has more dates than most, or
+-- if one of the next jobs belongs to the range anyway, and 0 if there is none.
 WITH bounds AS (
     SELECT
         greatest(
@@ -120,7 +120,7 @@ SELECT
 FROM bounds AS b;
 
 -- name: JobNearestNewer :one
--- As JobNearestOlder, the lowest id above another.
+-- Like JobNearestOlder, the lowest id above another.
 WITH bounds AS (
     SELECT
         greatest(
@@ -153,7 +153,7 @@ SELECT
 FROM bounds AS b;
 
 -- name: JobByDates :many
--- The jobs of a range of dates that has few, which match the rest of a filter.
+-- The jobs that match the rest of a filter, of a range of dates that has few jobs.
 SELECT
     c.id,
     c.state
@@ -169,11 +169,11 @@ WHERE (@kind::text = '' OR c.kind = @kind::text)
     AND c.changed_at <= @changed_by::timestamptz;
 
 -- name: JobWordsNeeded :one
--- Of what somebody typed, the words that a job should have; T where there are only such that it should not.
+-- The words of a search that a job must have; T if the search has only words that a job must not have.
 SELECT querytree(websearch_to_tsquery('simple', @typed::text))::text AS needed;
 
 -- name: JobByWords :many
--- The jobs with words that few have, and whether each matches the rest of a filter. As many as the limit are not few.
+-- The jobs with rare words, and whether each matches the rest of a filter. If there are as many as the limit, the words are not rare.
 SELECT
     c.id,
     c.state,
@@ -190,7 +190,7 @@ FROM (
 ) AS c;
 
 -- name: JobStill :many
--- Which of some jobs match a filter and have not changed since an instant, the newest first.
+-- Which of some jobs match a filter and have not changed since an instant, newest first.
 SELECT
     j.id,
     j.kind,
@@ -206,7 +206,7 @@ WHERE j.id = ANY(@ids::bigint[])
 ORDER BY j.id DESC;
 
 -- name: JobList :many
--- Jobs by their ids, the newest first, with what a list shows of them.
+-- Jobs by their ids, newest first, with the columns of a list.
 SELECT
     j.id,
     j.kind,
@@ -225,7 +225,7 @@ WHERE j.id = ANY(@ids::bigint[])
 ORDER BY j.id DESC;
 
 -- name: JobGet :one
--- One job. Of what somebody may have made long there is as much as a page shows.
+-- One job. Texts that may be long are truncated to what a page shows.
 SELECT
     j.id,
     j.kind,
@@ -248,7 +248,7 @@ FROM daymill.jobs AS j
 WHERE j.id = @id;
 
 -- name: JobSnapshot :one
--- The highest id there is, and now.
+-- The highest id, and the current time.
 SELECT
     coalesce((SELECT max(j.id) FROM daymill.jobs AS j), 0)::bigint AS max_id,
     clock_timestamp()::timestamptz AS at;
@@ -258,7 +258,7 @@ SELECT
 DELETE FROM daymill.jobs WHERE id = ANY(@ids::bigint[]);
 
 -- name: JobSizes :many
--- How many bytes jobs have as they are stored. Nothing of them is read.
+-- The stored size of jobs in bytes, without reading them.
 SELECT
     j.id,
     (pg_column_size(j.args) + pg_column_size(j.errors))::bigint AS bytes

@@ -1,5 +1,5 @@
 -- name: LedgerDates :one
--- How many dates are in which state, and the first and last of those that are complete.
+-- The number of dates in each state, and the first and last complete date.
 SELECT
     (count(*) FILTER (WHERE s.state = 'complete'))::bigint AS complete,
     (count(*) FILTER (WHERE s.state = 'running'))::bigint AS running,
@@ -15,15 +15,15 @@ SELECT
 FROM analytics.date_states AS s;
 
 -- name: LedgerNextDue :one
--- When the first of the requests that wait is due, where none of their dates is due before.
+-- When the first waiting request is due, of dates without an earlier due time.
 SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND isfinite(s.due_at) ORDER BY s.due_at LIMIT 1;
 
 -- name: LedgerRuns :many
--- The latest runs, the newest first.
+-- The newest runs, newest first.
 SELECT r.* FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT @max_rows::integer;
 
 -- name: LedgerBroken :many
--- Dates that need a person, the latest first, with the error of their last run.
+-- Dates that need a person, with the error of their last run, latest first.
 SELECT
     d.metric_date,
     d.state,
@@ -38,7 +38,7 @@ ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
 
 -- name: LedgerGauges :one
--- How things stand, in figures, for those who look every few seconds: from indexes on what is open, and small tables.
+-- Figures for clients that read them every few seconds: from indexes on open rows, and from small tables.
 SELECT
     o.requests AS open_requests,
     o.oldest_due_seconds,

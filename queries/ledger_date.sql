@@ -1,6 +1,6 @@
 -- name: LedgerDateList :many
--- Dates with the figures of their last completion: those before a date, the latest first, or those after a date, the
--- earliest first. An empty state is any; incomplete and failing are groups of them.
+-- Dates with the figures of their last completion: those before a date, latest first, or those after a date, earliest first. An empty state
+-- means any; incomplete and failing are groups of states.
 WITH page AS (
     SELECT
         s.metric_date,
@@ -34,7 +34,7 @@ LEFT JOIN analytics.rollup_runs AS r ON r.id = d.complete_run_id
 ORDER BY p.metric_date DESC;
 
 -- name: LedgerDateGet :one
--- What the ledger knows of a date. What is due at no time, or waits for none, is due at the epoch.
+-- The state of a date in the ledger. A missing due time is the epoch.
 SELECT
     s.state,
     s.open_requests,
@@ -49,7 +49,7 @@ LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = s.metric_date
 WHERE s.metric_date = @metric_date::date;
 
 -- name: LedgerDateRuns :many
--- Runs of a date before a run, the latest first.
+-- Runs of a date before a run, newest first.
 SELECT r.*
 FROM analytics.rollup_runs AS r
 WHERE r.metric_date = @metric_date::date AND r.id < @before_id::bigint
@@ -57,7 +57,7 @@ ORDER BY r.id DESC
 LIMIT @max_rows::integer;
 
 -- name: LedgerDateRunsAfter :many
--- Runs of a date after a run, the earliest first.
+-- Runs of a date after a run, oldest first.
 SELECT r.*
 FROM analytics.rollup_runs AS r
 WHERE r.metric_date = @metric_date::date AND r.id > @after_id::bigint
@@ -69,7 +69,7 @@ LIMIT @max_rows::integer;
 SELECT r.* FROM analytics.rollup_runs AS r WHERE r.id = ANY(@ids::bigint[]) ORDER BY r.id;
 
 -- name: LedgerJobRuns :many
--- The runs of a job, the newest first. They are found by its date.
+-- The runs of a job, newest first. They are found by its date.
 SELECT r.*
 FROM analytics.rollup_runs AS r
 WHERE r.metric_date = @metric_date::date AND r.job_id = @job_id::bigint
@@ -77,7 +77,7 @@ ORDER BY r.id DESC
 LIMIT @max_rows::integer;
 
 -- name: LedgerDateRequests :many
--- The open requests of a date, the earliest first.
+-- The open requests of a date, oldest first.
 SELECT
     q.id,
     q.requested_at,
@@ -92,7 +92,7 @@ ORDER BY q.id
 LIMIT @max_rows::integer;
 
 -- name: LedgerDateJobs :many
--- The latest jobs of a date, those included that River has deleted.
+-- The newest jobs of a date, including those that River has deleted.
 SELECT
     j.id,
     j.state,

@@ -28,14 +28,14 @@ WHERE m.metric_date = @metric_date::date
 ORDER BY m.entity_id;
 
 -- name: MetricInsert :copyfrom
--- Writes the rows of a batch that are new, by COPY: that takes half as long as INSERT does, and less WAL. Entities ascend,
--- so the index is walked in order.
+-- Inserts the new rows of a batch with COPY, which takes half as long as INSERT, and writes less WAL. Entities ascend, so the index is filled in
+-- order.
 INSERT INTO analytics.daily_entity_metrics
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: MetricUpsert :exec
--- Writes the rows of a batch that differ, or may do so. Entities ascend, so the index is walked in order.
+-- Writes the rows of a batch that differ or may differ. Entities ascend, so the index is read in order.
 INSERT INTO analytics.daily_entity_metrics AS m
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
 SELECT
@@ -65,17 +65,16 @@ ON CONFLICT (metric_date, entity_id) DO UPDATE
         last_updated_at = excluded.last_updated_at;
 
 -- name: MetricDelete :exec
--- Removes the rows of a batch whose entity has no event on the date any more.
+-- Deletes the rows of a batch whose entity no longer has events on the date.
 DELETE FROM analytics.daily_entity_metrics AS m
 USING (SELECT unnest(@entity_ids::text[]) AS entity_id) AS r
 WHERE m.metric_date = @metric_date::date
     AND m.entity_id = r.entity_id::analytics.entity_id;
 
 -- name: MetricSums :one
--- What is stored of a date in a range of the primary key: how many rows, what their counts come to, and the last entity,
--- from which the next range goes on. The ranges are Postgres's own from first to last, so that no row is between two of
--- them, in whatever order somebody else believes the entities to be. Many rows have the same other counts, which are
--- added up once for all of them: that takes an eighth of the time.
+-- What is stored of a date in a range of the primary key: the number of rows, the sums of their counts, and the last entity, where the next
+-- range continues. Postgres itself defines the ranges from first to last, so no row is between two of them, whatever order a client assumes.
+-- Many rows have the same other counts, which are added up once for all of them: that takes an eighth of the time.
 WITH stored AS MATERIALIZED (
     SELECT
         m.entity_id,

@@ -14,7 +14,7 @@ ORDER BY m.metric_date
 LIMIT @max_rows::integer;
 
 -- name: MetricReadBounds :many
--- The first and the last date an entity has a row of; no row where it has none.
+-- The first and last date with a row of an entity; no row if there is none.
 (
     SELECT m.metric_date
     FROM analytics.daily_entity_metrics AS m
@@ -32,8 +32,8 @@ UNION ALL
 );
 
 -- name: MetricReadNext :many
--- Entities of a span of ids, in key order: from the first, before the second where there is one. Each is found by one look
--- into the index, however many rows the one before it has.
+-- Entities of a span of ids in key order: from the first id, and before the second if there is one. Each takes one index lookup, however many
+-- rows the previous one has.
 WITH RECURSIVE found AS (
     (
         SELECT m.entity_id
@@ -62,7 +62,7 @@ WHERE f.entity_id IS NOT NULL
 LIMIT @max_rows::integer;
 
 -- name: MetricReadDates :many
--- Dates that were complete once, and how many rows each had then; the latest first.
+-- Dates that were ever complete, and how many rows each had then; latest first.
 SELECT
     d.metric_date,
     coalesce(d.entities, 0)::bigint AS entities

@@ -1,8 +1,7 @@
 -- name: ProtectionGet :one
--- What decides whether metrics of a date may be erased: whether there is anything to erase (events of the last completed
--- run or, where no run ever completed the date, rows), how many events that run has counted, whether the date begins
--- before what the application keeps, and what the requests that the run has claimed allow. Where there are none, that is
--- nothing.
+-- The facts that decide whether metrics of a date may be erased: whether there is anything to erase (events of the last completed run or, if no
+-- run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, and what
+-- the requests that the run has claimed allow (nothing if there are none).
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
@@ -32,7 +31,7 @@ SELECT EXISTS(
 );
 
 -- name: ProtectionCount :one
--- How many events between two instants a run would count, or at_most where there are more.
+-- The number of events between two instants that a run would count, or at_most if there are more.
 SELECT count(*) AS events
 FROM (
     SELECT 1 AS one FROM analytics.events AS e
@@ -42,7 +41,7 @@ FROM (
 ) AS s;
 
 -- name: ProtectionRecorded :many
--- What the last completed runs of some dates have counted, with the dates' bounds; the dates without any are left out.
+-- The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none.
 SELECT
     d.metric_date,
     d.events::bigint AS events,
@@ -53,7 +52,7 @@ WHERE d.metric_date = ANY(@metric_dates::date[]) AND d.completed_at IS NOT NULL 
 ORDER BY d.metric_date;
 
 -- name: ProtectionErased :exec
--- Writes down what the requests to erase that a run has claimed came to.
+-- Records the result of the requests to erase that a run has claimed.
 INSERT INTO daymill.audit (actor, via, action, target, detail)
 SELECT
     r.requested_by,
@@ -67,7 +66,7 @@ ORDER BY r.id
 LIMIT 1;
 
 -- name: ProtectionResolve :execrows
--- Resolves requests that a run claimed and will not fulfil, at most max_rows at a time.
+-- Resolves requests that a run claimed and will not satisfy, at most max_rows at a time.
 UPDATE analytics.rollup_requests
 SET resolved_at = clock_timestamp(), resolution = 'protected'
 WHERE id IN (
@@ -79,7 +78,7 @@ WHERE id IN (
 );
 
 -- name: ProtectionSet :execrows
--- The fence, and the end of a run that leaves the metrics as they are. What the last completion came to stays.
+-- The fence, and the end of a run that does not change the metrics. The figures of the last completion stay.
 UPDATE analytics.rollup_dates
 SET state = 'protected', cursor = NULL, heartbeat_at = clock_timestamp()
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'

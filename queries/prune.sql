@@ -1,5 +1,5 @@
 -- name: PruneRequests :execrows
--- Resolved requests, oldest first. Those of a backfill that is under way stay, for it looks at them.
+-- Resolved requests, oldest first. Those of a running backfill stay, because it needs them.
 DELETE FROM analytics.rollup_requests
 WHERE id IN (
     SELECT q.id
@@ -70,7 +70,7 @@ WHERE id IN (
 );
 
 -- name: PruneAudit :execrows
--- What was done, oldest first.
+-- Audit entries, oldest first.
 DELETE FROM daymill.audit
 WHERE id IN (
     SELECT a.id

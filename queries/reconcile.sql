@@ -1,5 +1,5 @@
 -- name: ReconcileNeeded :one
--- Whether a look at requests and backfills is worth a transaction.
+-- Whether requests and backfills need a transaction of the reconciler.
 SELECT (
     EXISTS(
         SELECT FROM analytics.rollup_requests AS q
@@ -10,7 +10,7 @@ SELECT (
 )::boolean AS needed;
 
 -- name: ReconcileLock :one
--- One reconciler at a time; the lock goes with the transaction.
+-- One reconciler at a time; the lock ends with the transaction.
 SELECT pg_try_advisory_xact_lock(@key::bigint);
 
 -- name: ReconcileRescue :many
@@ -18,18 +18,17 @@ SELECT pg_try_advisory_xact_lock(@key::bigint);
 SELECT analytics.rescue_jobs(@silence)::date AS metric_date;
 
 -- name: ReconcileTouch :many
--- Jobs of runs that are alive say so to whoever looks for stuck jobs; returns their dates.
+-- Marks the jobs of live runs as alive, for tools that look for stuck jobs; returns their dates.
 SELECT analytics.touch_jobs(@silence, @older)::date AS metric_date;
 
 -- name: ReconcilePromote :many
--- Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
+-- Makes jobs start now, or earlier, if their dates have requests that are due before them; returns their dates.
 SELECT analytics.promote_jobs(least(@at_instant::timestamptz, now()), @silence)::date AS metric_date;
 
 -- name: ReconcileDates :many
--- Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
--- triggers on the source rest after a run for as many times as long as it took, so that one run serves a trickle of late events;
--- the first one of a quiet date does not wait. Nor does one that is about some entities after a run that was not: it is much less
--- work.
+-- Past dates that have an open request that is due, but no job and no live run to satisfy it. After a run, requests of the triggers on the source
+-- wait for a multiple of the run's duration, so that one run serves a trickle of late events. The first request of a quiet date does not wait. Nor
+-- does a request for some entities after a run of the whole date, because it is much less work.
 SELECT
     q.metric_date,
     min(q.priority)::smallint AS priority
@@ -52,11 +51,11 @@ ORDER BY min(q.priority), q.metric_date DESC
 LIMIT @max_rows::integer;
 
 -- name: ReconcileRight :many
--- Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.
+-- Reschedules jobs that a process whose clock was ahead has delayed for days; returns their ids.
 SELECT daymill.right_jobs()::bigint AS job_id;
 
 -- name: ReconcileReopen :execrows
--- Dates that were completed before they were over, by a process whose clock was ahead: they are not complete.
+-- Marks dates as incomplete that a process whose clock was ahead completed before they were over.
 UPDATE analytics.rollup_dates
 SET state = 'interrupted'
 WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1);

@@ -1,15 +1,15 @@
 -- name: ReplayMark :one
--- Leaves a mark, to be looked for on a follower.
+-- Writes a mark, for which a follower is checked later.
 INSERT INTO analytics.marks DEFAULT VALUES RETURNING token;
 
 -- name: ReplayPosition :one
--- Where the write-ahead log of the primary ends: everything committed by now is before. And which cluster it is.
+-- The end of the primary's write-ahead log, which is after everything committed so far, and the identifier of its cluster.
 SELECT
     pg_current_wal_insert_lsn()::text AS position,
     daymill.life()::text AS life;
 
 -- name: ReplayReached :one
--- Asked on a follower: whether it has replayed the log up to a position, and whether a mark of the primary's is there.
+-- Runs on a follower: whether it has replayed the log up to a position, and whether it has a mark of the primary.
 SELECT
     pg_is_in_recovery() AS in_recovery,
     coalesce(pg_last_wal_replay_lsn() >= cast(@position::text AS pg_lsn), false)::boolean AS reached,
@@ -17,5 +17,5 @@ SELECT
     daymill.life()::text AS life;
 
 -- name: ReplayForget :exec
--- Deletes a mark that was seen, and those that were left behind long ago.
+-- Deletes a mark that was seen, and old marks that were left behind.
 DELETE FROM analytics.marks WHERE token = @token OR made_at < now() - interval '1 day';

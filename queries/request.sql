@@ -1,5 +1,5 @@
 -- name: RequestOpen :one
--- How many requests of a date are open and due, and whether any of them has come since the last run claimed them.
+-- The number of a date's requests that are open and due, and whether any of them is newer than the last run's claim.
 SELECT
     count(*) AS requests,
     (count(*) FILTER (WHERE q.run_id IS NULL) > 0)::boolean AS unclaimed
@@ -12,8 +12,8 @@ FROM (
 ) AS q;
 
 -- name: RequestClaim :execrows
--- Takes the open requests of a date that are visible and due now, at most max_rows at a time: what was committed before
--- them is visible to every slice that the run is going to read. One that waits for later wants what is committed by then.
+-- Claims the requests of a date that are open, visible and due now, at most max_rows at a time. Everything that was committed before them is
+-- visible to every slice that the run will read. A request that is due later needs what is committed by then.
 UPDATE analytics.rollup_requests
 SET run_id = @run_id::bigint
 WHERE id IN (
@@ -38,7 +38,7 @@ WHERE id IN (
 );
 
 -- name: RequestAppend :exec
--- Asks for a rollup of some dates.
+-- Requests a rollup of some dates.
 INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority, may_lose, erase)
 SELECT
     unnest(@metric_dates::date[]),
@@ -48,15 +48,15 @@ SELECT
     @erase::boolean;
 
 -- name: RequestEnqueue :one
--- Asks for a rollup of a range, as every other client does; returns the number of dates.
+-- Requests a rollup of a range, as every other client does; returns the number of dates.
 SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;
 
 -- name: RequestErase :one
--- Asks for a rollup of a range that erases what it would otherwise leave alone; returns the number of dates.
+-- Requests a rollup of a range that may erase metrics which it would otherwise protect; returns the number of dates.
 SELECT analytics.enqueue_erase(@first_date, @last_date, @via::text)::integer AS dates;
 
 -- name: RequestAppendAs :exec
--- Asks for a rollup of some dates on behalf of somebody, or of some entities of each.
+-- Requests a rollup of some dates on behalf of a user, or of some entities of each.
 INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, may_lose, erase, entities)
 SELECT
     unnest(@metric_dates::date[]),
@@ -67,7 +67,7 @@ SELECT
     nullif(@entities::text[], '{}');
 
 -- name: RequestScope :one
--- Whether the requests that a run has claimed are about some entities only, and which: at_most at the most.
+-- Whether the requests that a run has claimed are only for some entities, and for which, up to at_most.
 SELECT
     (count(*) > 0 AND count(*) FILTER (WHERE r.entities IS NULL OR r.erase OR r.may_lose <> 'all') = 0)::boolean AS scoped,
     ARRAY(
@@ -81,5 +81,5 @@ FROM analytics.rollup_requests AS r
 WHERE r.metric_date = @metric_date AND r.resolved_at IS NULL AND r.run_id = @run_id::bigint;
 
 -- name: RequestEntities :one
--- Asks for some entities of a date; returns how many.
+-- Requests some entities of a date; returns how many.
 SELECT analytics.enqueue_entities(@metric_date, @entities::text[], @via::text)::integer AS entities;

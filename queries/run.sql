@@ -4,7 +4,7 @@ VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id, daymill.life(
 RETURNING id, token;
 
 -- name: RunLose :exec
--- Marks a run that gave no sign of life when another took its date over.
+-- Marks a run that gave no sign of life before another run took over its date.
 UPDATE analytics.rollup_runs
 SET state = 'lost', finished_at = clock_timestamp(), error = @error::text
 WHERE id = @id AND state = 'running';
@@ -28,7 +28,7 @@ SET
 WHERE id = @id;
 
 -- name: RunScope :exec
--- Records about how many entities a run is.
+-- Records for how many entities a run is.
 UPDATE analytics.rollup_runs SET scope = @scope::integer WHERE id = @id;
 
 -- name: RunFinish :exec
@@ -37,7 +37,7 @@ SET state = @state, finished_at = clock_timestamp(), error = @error
 WHERE id = @id AND state = 'running';
 
 -- name: RunRecentCost :one
--- What the latest complete runs came to: events, and seconds from beginning to end.
+-- The events and durations in seconds of the newest complete runs.
 SELECT
     coalesce(sum(r.events), 0)::bigint AS events,
     coalesce(sum(extract(EPOCH FROM r.finished_at - r.started_at)), 0)::double precision AS seconds
@@ -53,7 +53,7 @@ FROM (
 ) AS r;
 
 -- name: RunLost :one
--- How many runs of a date were lost one after another, the latest included; four at most.
+-- The number of a date's runs that were lost in a row, including the newest; at most four.
 SELECT count(*) FROM (
     SELECT
         r.id,

@@ -1,12 +1,12 @@
 -- name: ScheduleEnsure :exec
--- Makes the row of a periodic job that has never run, for ScheduleLock to lock.
+-- Inserts the row of a periodic job that has never run, so that ScheduleLock can lock it.
 INSERT INTO daymill.schedules (name, last_due_at) VALUES (@name, '-infinity') ON CONFLICT (name) DO NOTHING;
 
 -- name: ScheduleLock :one
--- Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
+-- Whether a periodic job has yet to do its work for an instant of its schedule, and whether it is paused;
 -- locked until the transaction ends.
 SELECT
-    -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
+    -- A future instant was recorded by a process whose clock was ahead.
     (s.last_due_at < @due_at::timestamptz OR s.last_due_at > @at_instant::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
 FROM daymill.schedules AS s
@@ -21,7 +21,7 @@ SET
 WHERE name = @name;
 
 -- name: ScheduleOverdue :one
--- Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
+-- Whether a periodic job has not done its work for an instant of its schedule, although it is not paused.
 SELECT NOT EXISTS(
     SELECT FROM daymill.schedules AS s
     WHERE s.name = @name
@@ -36,7 +36,7 @@ FROM daymill.schedules AS s
 WHERE s.name = @name;
 
 -- name: SchedulePause :exec
--- Pauses a periodic job, which may never have run; one that is paused stays so since when it was.
+-- Pauses a periodic job, which may never have run. A paused job keeps the time of its pause.
 INSERT INTO daymill.schedules AS s (name, last_due_at, paused_at)
 VALUES (@name, '-infinity', clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at);
@@ -45,9 +45,9 @@ ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paus
 UPDATE daymill.schedules SET paused_at = NULL WHERE name = @name;
 
 -- name: ScheduleMissing :many
--- Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
--- has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
--- have been dropped. One that is protected would be protected again.
+-- Dates of a range that are neither complete nor going to be: without a request that is due, a running run, or a backfill that has yet to request
+-- them. A stale date was complete, and is left to a person, because its missing events may have been dropped on purpose. A protected date would
+-- be protected again.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
 WHERE NOT EXISTS (
@@ -68,7 +68,7 @@ AND NOT EXISTS (
 ORDER BY i;
 
 -- name: ScheduleList :many
--- What the ledger remembers of every periodic job.
+-- The state of every periodic job.
 SELECT
     s.name,
     s.last_run_at,
@@ -77,7 +77,7 @@ FROM daymill.schedules AS s
 ORDER BY s.name;
 
 -- name: ScheduleLatest :many
--- The latest job of each of some kinds that is in one of some states: a look into the index for each kind and state.
+-- The newest job of each of some kinds in one of some states, with one index lookup per kind and state.
 SELECT DISTINCT ON (j.kind)
     j.kind,
     j.id,

@@ -2,7 +2,7 @@
 INSERT INTO capture.snapshot_request (stream_id, consumer, tables) VALUES (@stream_id, sqlc.narg('consumer'), @tables::text[]);
 
 -- name: SnapshotRequestList :many
--- Requests whose tables can be told: the stream is read, and has followed the patterns.
+-- Requests whose tables are known: the stream is read, and has followed the patterns.
 SELECT r.id, coalesce(r.consumer, '')::text AS consumer, r.tables
 FROM capture.snapshot_request AS r INNER JOIN capture.stream AS s ON s.id = r.stream_id
 WHERE s.name = @stream AND s.state = 'running' AND s.followed = s.tables
@@ -13,7 +13,7 @@ LIMIT 100;
 DELETE FROM capture.snapshot_request WHERE id = @id;
 
 -- name: SnapshotInsert :exec
--- A snapshot that is not complete begins again: what it has read may be of before the request.
+-- An unfinished snapshot begins again, because it may have read rows from before the request.
 INSERT INTO capture.snapshot (stream_id, schema_name, table_name, consumer)
 SELECT s.id, @schema_name, @table_name, sqlc.narg('consumer') FROM capture.stream AS s WHERE s.name = @stream
 ON CONFLICT (stream_id, schema_name, table_name, coalesce(consumer, '')) WHERE state IN ('waiting', 'running', 'paused')
@@ -22,7 +22,7 @@ DO UPDATE SET
     chunks = capture.snapshot.chunks + 1, rows = 0, started_at = NULL, since_xid = NULL, created_at = now();
 
 -- name: SnapshotDue :many
--- Streams that a snapshot is due of.
+-- Streams that have a due snapshot.
 SELECT s.name FROM capture.stream AS s
 WHERE s.state = 'running' AND (
     EXISTS (SELECT FROM capture.snapshot AS n WHERE n.stream_id = s.id AND n.state IN ('waiting', 'running'))
@@ -31,7 +31,7 @@ WHERE s.state = 'running' AND (
 ORDER BY s.name;
 
 -- name: SnapshotNext :many
--- Snapshots of a stream that something is to be done for, those that have begun first.
+-- Snapshots of a stream that have work left, those that have begun first.
 SELECT n.id, n.schema_name, n.table_name, coalesce(n.consumer, '')::text AS consumer, n.state, n.cursor, n.chunks, n.rows, n.after,
     coalesce(n.since_xid, '')::text AS since_xid, c.oid
 FROM capture.snapshot AS n
@@ -90,14 +90,14 @@ WHERE s.name = @stream AND g.stream_id = s.id AND g.repaired_at IS NULL
     AND NOT EXISTS (SELECT FROM capture.snapshot AS n WHERE n.stream_id = s.id AND n.consumer IS NULL AND n.state IN ('waiting', 'running', 'paused'));
 
 -- name: SnapshotChanged :many
--- What has changed of a table since a position: keys, or the whole table. Of an update, which columns it did not touch.
+-- The changes of a table since a position: their keys, and for an update the columns that it did not touch.
 SELECT DISTINCT l.op, l.key::text AS key, coalesce(l.unchanged, '{}')::text[] AS unchanged
 FROM capture.log AS l
 WHERE l.stream_id = @stream_id AND l.position > @after AND l.position <= @upto AND l.schema_name = @schema_name AND l.table_name = @table_name
     AND NOT l.snapshot;
 
 -- name: SnapshotStream :one
--- Where a stream is, and what tells this beginning of it from another.
+-- The position of a stream, and what identifies this beginning of it.
 SELECT s.id, s.position, coalesce(s.mode, '')::text AS mode, s.state, coalesce(s.lsn, '0/0')::text AS lsn, coalesce(s.seen, '')::text AS seen,
     coalesce(s.slot, '')::text AS slot,
     (coalesce(s.mode, '') || ' ' || coalesce(s.slot_lsn, '') || ' ' || (SELECT coalesce(max(g.id), 0) FROM capture.gap AS g WHERE g.stream_id = s.id))::text AS beginning

@@ -1,5 +1,5 @@
 -- name: SourceGet :one
--- How analytics.events was made; no row where `daymill source set` never made it.
+-- The settings that analytics.events was made with; no row if `daymill source set` never made it.
 SELECT
     s.table_schema,
     s.table_name,
@@ -39,7 +39,7 @@ ON CONFLICT (singleton) DO UPDATE
         set_at = now();
 
 -- name: SourceExists :one
--- Whether analytics.events reads anything: a relation, or a function, which may read one where Postgres does not look.
+-- Whether analytics.events reads anything: a relation, or a function, which may read a relation that Postgres does not record.
 SELECT
     EXISTS(
         SELECT FROM pg_catalog.pg_rewrite AS r
@@ -53,11 +53,11 @@ SELECT
     )::boolean;
 
 -- name: SourceDefinition :one
--- What Postgres makes of a view; empty where there is none. Names are qualified by what the search path lacks.
+-- Postgres's definition of a view; empty if there is none. Names are qualified if the search path lacks their schema.
 SELECT coalesce(pg_get_viewdef(to_regclass(@view_name::text)::oid), '')::text;
 
 -- name: SourceParseName :one
--- The parts of a name as SQL reads them: folded to lower case unless quoted, and cut to 63 bytes.
+-- The parts of a name as SQL reads them: folded to lower case unless quoted, and truncated to 63 bytes.
 SELECT parse_ident(@name::text)::name []::text [];
 
 -- name: SourceLiterals :many
@@ -65,11 +65,11 @@ SELECT parse_ident(@name::text)::name []::text [];
 SELECT quote_literal(v.value)::text FROM unnest(@literals::text []) WITH ORDINALITY AS v (value, place) ORDER BY v.place;
 
 -- name: SourceMissing :one
--- Whether the view is gone: it is there from the installation on, even where it reads nothing.
+-- Whether the view is missing: it exists since the installation, even if it reads nothing.
 SELECT (to_regclass('analytics.events') IS NULL)::boolean AS missing;
 
 -- name: SourceRelation :one
--- A relation by its exact name. Rows are the planner's estimate, or a guess from the size where there is none yet.
+-- A relation by its exact name. Rows are the planner's estimate, or a guess from the size if there is none yet.
 SELECT
     c.oid::bigint AS id,
     c.relkind::text AS kind,
@@ -93,7 +93,7 @@ INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = @table_schema::text AND c.relname = @table_name::text;
 
 -- name: SourceColumns :many
--- The columns of a relation. The base type is the type itself, or the one a domain is over.
+-- The columns of a relation. The base type is the type itself, or the type below a domain.
 SELECT
     a.attname::text AS name,
     quote_ident(a.attname)::text AS quoted,
@@ -113,7 +113,7 @@ ORDER BY a.attnum;
 
 -- name: SourceReads :many
 -- The relations that analytics.events reads, through views too, with the role whose rights Postgres checks for each:
--- the owner of the view that reads it, or whoever asks where that view is a security_invoker.
+-- the owner of the view that reads it, or the current user if that view is a security_invoker.
 WITH RECURSIVE views AS (
     SELECT to_regclass('analytics.events')::oid AS view_id
     UNION
@@ -179,7 +179,7 @@ WHERE x.indrelid = CAST(@relation_id::bigint AS oid)
 ORDER BY i.relname;
 
 -- name: SourceRole :one
--- Who asks, who owns analytics.events, and whether the former may read it.
+-- The current role, the owner of analytics.events, and whether the current role may read it.
 SELECT
     quote_ident(current_user)::text AS role_quoted,
     quote_ident(pg_get_userbyid(c.relowner))::text AS owner_quoted,
@@ -189,14 +189,14 @@ FROM pg_catalog.pg_class AS c
 WHERE c.oid = to_regclass('analytics.events');
 
 -- name: SourceSlice :one
--- An hour in the middle of yesterday, as a slice of it would be asked for.
+-- An hour in the middle of yesterday, as a slice reads it.
 SELECT
     (analytics.date_start(analytics.date_of(now()) - 1) + interval '12 hours')::text AS from_instant,
     (analytics.date_start(analytics.date_of(now()) - 1) + interval '13 hours')::text AS to_instant;
 
 -- name: SourceInterrupt :many
--- Ends the runs at work, which have read from another source, and has their dates asked for again. What was published of
--- it is no part of a run any more; a run that begins later reads the new source, for the view is locked until then.
+-- Ends the running runs, which have read another source, and requests their dates again. What they have published no longer belongs to a run. A
+-- run that begins later reads the new source, because the view is locked until then.
 WITH broken AS (
     UPDATE analytics.rollup_dates
     SET
@@ -224,8 +224,8 @@ WHERE b.state = 'interrupted'
 RETURNING metric_date;
 
 -- name: SourceSwapped :one
--- Where analytics.events still reads the table that the source was set to, and that is not what is called so any more: what
--- the table it reads is called now. Empty otherwise, as where the view was written by hand since.
+-- If analytics.events still reads the table that the source was set to, but another table has its name now: the current name of the former.
+-- Empty otherwise, such as for a view that was written by hand since.
 SELECT coalesce((
     SELECT format('%I.%I', n.nspname, c.relname)
     FROM analytics.source AS s
@@ -241,8 +241,8 @@ SELECT coalesce((
 ), '')::text AS reads;
 
 -- name: SourceRenumber :exec
--- Records the number of the table that the source was set to, where the recorded one is of no table that the view reads: a
--- restore gives tables other numbers.
+-- Records the OID of the table that the source was set to, if the recorded one is not an OID of a table that the view reads, because a
+-- restore gives tables other OIDs.
 UPDATE analytics.source AS s
 SET table_id = k.oid
 FROM pg_catalog.pg_class AS k

@@ -1,5 +1,5 @@
 -- name: VerificationBegin :one
--- What a verification is about to compare with, and when it began.
+-- What a verification will compare with, and the time of its beginning.
 SELECT
     d.state,
     d.run_id,
@@ -13,8 +13,8 @@ FROM analytics.rollup_dates AS d
 WHERE d.metric_date = @metric_date;
 
 -- name: VerificationSteady :one
--- Whether no run has begun since the verification did, and whether one is asked for; the date is locked, so that none
--- begins until the transaction ends.
+-- Whether no run has begun since the verification did, and whether one is requested. Locks the date, so that no run begins until the transaction
+-- ends.
 SELECT
     coalesce(
         d.run_id = @run_id AND d.token IS NOT DISTINCT FROM sqlc.narg('token')::uuid
@@ -28,7 +28,7 @@ WHERE d.metric_date = @metric_date
 FOR UPDATE OF d;
 
 -- name: VerificationMark :exec
--- Takes note of what was found of a date: its state, where the comparison has settled it, and when.
+-- Records the result of a verification in its date: the state, if the comparison decides it, and the time.
 UPDATE analytics.rollup_dates
 SET verified_at = clock_timestamp(), state = coalesce(sqlc.narg('state')::text, state)
 WHERE metric_date = @metric_date;
@@ -47,7 +47,7 @@ VALUES
 RETURNING id;
 
 -- name: VerificationDates :many
--- The dates of a range that a run has completed, or was about to.
+-- The dates of a range that were ever completed: complete, stale or protected.
 SELECT d.metric_date
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date
@@ -55,7 +55,7 @@ WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date
 ORDER BY d.metric_date;
 
 -- name: VerificationLeft :many
--- Those of some dates that were not verified since an instant.
+-- The dates, among some, that were not verified since an instant.
 SELECT d.metric_date::date AS metric_date
 FROM unnest(@metric_dates::date[]) AS d (metric_date)
 WHERE NOT EXISTS (
@@ -65,7 +65,7 @@ WHERE NOT EXISTS (
 ORDER BY d.metric_date;
 
 -- name: VerificationSample :many
--- Some complete dates by chance: the same ones for the same seed, whatever others there are.
+-- A random sample of complete dates, which is always the same for the same seed.
 SELECT s.metric_date
 FROM (
     SELECT d.metric_date
@@ -77,12 +77,12 @@ FROM (
 ORDER BY s.metric_date;
 
 -- name: VerificationCandidates :one
--- How many dates a sample is taken of.
+-- The number of dates that a sample is taken from.
 SELECT count(*) FROM analytics.rollup_dates AS d WHERE d.state IN ('complete', 'stale');
 
 -- name: VerificationDue :many
--- Complete dates that were not verified for longest, those never verified first, without those that are about to be
--- rolled up again and those that were verified since an instant.
+-- Complete dates, least recently verified first, and those never verified before them; without dates that are about to be rolled up again and dates
+-- that were verified since an instant.
 SELECT d.metric_date
 FROM analytics.rollup_dates AS d
 WHERE d.state = 'complete' AND (d.verified_at IS NULL OR d.verified_at < @since)
@@ -93,12 +93,12 @@ ORDER BY d.verified_at NULLS FIRST, d.metric_date
 LIMIT @max_rows::integer;
 
 -- name: VerificationCount :one
--- How many verifications were made in some way since an instant.
+-- The number of verifications via some client since an instant.
 SELECT count(*) FROM analytics.verifications AS v WHERE v.finished_at >= @since AND v.requested_via = @requested_via;
 
 -- name: VerificationListOlder :many
--- Verifications below an id, the newest first: of a date, of a result, or any. A date may be repaired where it is stale by
--- its last verification and nobody has asked for it.
+-- Verifications below an id, newest first: of a date, with a result, or all. A date can be repaired if its last verification made it stale and nobody
+-- has requested it since.
 SELECT
     v.id,
     v.metric_date,
@@ -130,7 +130,7 @@ ORDER BY v.id DESC
 LIMIT @max_rows::integer;
 
 -- name: VerificationListNewer :many
--- As VerificationListOlder, above an id and the oldest first.
+-- Like VerificationListOlder, above an id and oldest first.
 SELECT
     v.id,
     v.metric_date,
@@ -166,7 +166,7 @@ LIMIT @max_rows::integer;
 SELECT v.drifts FROM analytics.verifications AS v WHERE v.id = @id;
 
 -- name: VerificationJobs :many
--- Jobs that are to verify and have not ended, the oldest first.
+-- Open jobs that verify dates, oldest first.
 SELECT
     j.id,
     j.state,

@@ -14,7 +14,7 @@ SELECT v.id, v.name, v.paused_at, coalesce(v.paused_because, '')::text AS paused
 FROM view.view AS v ORDER BY v.name LIMIT @max_rows;
 
 -- name: ViewLock :one
--- Held until the transaction ends. It does not keep tasks from being inserted.
+-- Locks a view until the transaction ends. Tasks can still be inserted.
 SELECT v.id FROM view.view AS v WHERE v.id = @id FOR NO KEY UPDATE;
 
 -- name: ViewRefreshed :exec
@@ -30,7 +30,7 @@ UPDATE view.view SET paused_at = NULL, paused_because = NULL WHERE id = @id;
 DELETE FROM view.view WHERE id = @id;
 
 -- name: ViewGap :one
--- The last gap of a stream that may concern a view and is not made up for.
+-- The last gap of a stream that may affect a view and that the view has not repaired.
 SELECT coalesce(max(g.id), 0)::bigint FROM capture.gap AS g
 INNER JOIN capture.stream AS s ON s.id = g.stream_id
 INNER JOIN view.view AS v ON v.id = @id
@@ -133,12 +133,12 @@ WHERE NOT EXISTS (
         AND d.state IN ('open', 'rejected'));
 
 -- name: CapabilityUsed :one
--- Which capabilities besides the rollup an installation uses.
+-- Which capabilities an installation uses in addition to the rollup.
 SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views;
 
 -- name: ViewStanding :many
--- How views stand: the oldest task that fails or that nobody works on, the last one that has failed for good, and the last verification that
--- found keys different, where nothing has been done about it since.
+-- The state of views: the oldest task that fails or that nobody works on, the last one that has failed permanently, and the last verification that
+-- found different keys, if nothing has been done about it since.
 SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.paused_because, '')::text AS paused_because,
     (SELECT count(*) FROM view.drift AS d WHERE d.view_id = v.id AND d.state = 'open')::bigint AS open_drift,
     coalesce((
@@ -196,14 +196,13 @@ UPDATE capture.stream SET view_tables = @tables::text[] WHERE name = @name AND v
 UPDATE capture.stream SET view_tables = '{}' WHERE view_tables <> '{}' AND name <> ALL(@streams::text[]);
 
 -- name: ViewTaskStand :exec
--- A task that is done again and again: a poll, or a comparison.
+-- Inserts a standing task: a poll or a comparison.
 INSERT INTO view.task (view_id, version_id, kind, table_index, since, mark, mark_at, retry_at, via)
 SELECT @view_id, @version_id::bigint, @kind, @table_index, sqlc.narg('since')::text, sqlc.narg('since')::text, now(), now() + @after::interval, 'cron'
 ON CONFLICT (version_id, kind, table_index) WHERE kind IN ('poll', 'compare') DO NOTHING;
 
 -- name: ViewTaskAgain :execrows
--- Ends a round of a task that is done again. A value that was the greatest before transactions began that may still be open is
--- where the next poll begins.
+-- Ends a round of a standing task. The next poll begins at the value that was the greatest before transactions began that may still be open.
 UPDATE view.task SET state = 'queued', cursor = NULL, taken_at = NULL, started_at = NULL, failures = 0, error = '', looked_at = started_at,
     retry_at = greatest(now(), started_at + @every::interval),
     since = CASE WHEN mark_at <= started_at - @overlap::interval THEN mark ELSE since END,
@@ -212,11 +211,11 @@ UPDATE view.task SET state = 'queued', cursor = NULL, taken_at = NULL, started_a
 WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskSoon :exec
--- Has the next round of a version's standing tasks begin at once.
+-- Makes a version's standing tasks due at once.
 UPDATE view.task SET retry_at = NULL WHERE version_id = @version_id::bigint AND kind IN ('poll', 'compare') AND state = 'queued';
 
 -- name: VersionLook :one
--- The position of what is read next by schedule.
+-- The position of the next rows that are read on a schedule.
 UPDATE view.version SET looks = looks + 1 WHERE id = @id RETURNING looks;
 
 -- name: ViewTaskFiller :one
@@ -224,12 +223,12 @@ UPDATE view.version SET looks = looks + 1 WHERE id = @id RETURNING looks;
 SELECT coalesce(min(t.id), 0)::bigint FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'build' AND t.state IN ('queued', 'running', 'done');
 
 -- name: ViewTaskHold :exec
--- A refresh that nobody works on before the table is filled.
+-- Inserts a refresh that waits until the table is filled.
 INSERT INTO view.task (view_id, version_id, kind, table_index, keys, via, retry_at)
 VALUES (@view_id, @version_id::bigint, 'refresh', @table_index, sqlc.narg('keys')::json, 'capture', now() + interval '100 years');
 
 -- name: ViewTaskMerge :execrows
--- Adds keys to such a refresh, where the last one has room.
+-- Adds keys to the last waiting refresh, if it has room.
 UPDATE view.task SET keys = (keys::jsonb || sqlc.arg('keys')::jsonb)::json
 WHERE id = (SELECT max(t.id) FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'refresh' AND t.table_index = @table_index)
     AND state = 'queued' AND fence = 0 AND retry_at > now() + interval '10 years' AND json_array_length(keys) < @max_keys::integer;

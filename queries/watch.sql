@@ -1,5 +1,5 @@
 -- name: WatchTree :many
--- A table with its partitions or children, all the way down, and what has to hold of each for triggers on it.
+-- A table with all of its partitions or children, and the facts that decide whether triggers on each are possible.
 WITH RECURSIVE tree AS (
     SELECT cast(sqlc.arg('relation_id')::bigint AS oid) AS id
     UNION
@@ -29,7 +29,7 @@ INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 ORDER BY c.oid = cast(sqlc.arg('relation_id')::bigint AS oid) DESC, n.nspname, c.relname;
 
 -- name: WatchParent :one
--- What a table is a partition or a child of; empty where it is none.
+-- The parent of a partition or child table; empty if it is neither.
 SELECT coalesce((
     SELECT format('%I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_inherits AS i
@@ -41,7 +41,7 @@ SELECT coalesce((
 ), '')::text AS parent;
 
 -- name: WatchFunctions :many
--- The functions of all watches, and how many tables each is on: none is left over from a table that was dropped.
+-- The functions of all watches, and the number of tables with each: 0 for one that is left over from a dropped table.
 SELECT
     p.proname::text AS name,
     (SELECT count(DISTINCT g.tgrelid) FROM pg_catalog.pg_trigger AS g WHERE g.tgfoid = p.oid) AS tables
@@ -51,7 +51,7 @@ WHERE p.pronamespace = 'analytics'::regnamespace AND p.proname ~ '^watch_[0-9]+$
 ORDER BY length(p.proname), p.proname;
 
 -- name: WatchRole :one
--- Whether this role may make functions in the schema that work as the owner of the ledger.
+-- Whether this role may create functions in the schema that run as the owner of the ledger.
 SELECT
     quote_ident(current_user)::text AS role_quoted,
     quote_ident(pg_get_userbyid(c.relowner))::text AS owner_quoted,
@@ -61,8 +61,7 @@ FROM pg_catalog.pg_class AS c
 WHERE c.oid = to_regclass('analytics.rollup_requests');
 
 -- name: WatchList :many
--- Every watched table at the top of its tree: how many tables of the tree there are, and which of them lack a trigger or
--- have one that is disabled.
+-- Every watched table at the top of its tree: the number of tables in the tree, and which of them lack a trigger or have a disabled one.
 WITH RECURSIVE watched AS (
     SELECT
         g.tgrelid AS id,
@@ -129,13 +128,13 @@ LEFT JOIN pg_catalog.pg_attribute AS a
 ORDER BY n.nspname, c.relname;
 
 -- name: WatchViewVersion :one
--- The transaction that wrote analytics.events as it is.
+-- The transaction that wrote the current analytics.events.
 SELECT coalesce((
     SELECT v.xmin::text FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') LIMIT 1
 ), '0')::text AS version;
 
 -- name: WatchLost :many
--- Tables that were watched, are there, and have no trigger of a watch.
+-- Existing tables that were watched, and have no trigger of a watch.
 SELECT
     format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
     l.time_column,
@@ -153,7 +152,7 @@ WHERE
 ORDER BY l.table_schema, l.table_name;
 
 -- name: WatchRecord :exec
--- The faults of the table are over with it: what they could not ask for is told by doctor until then.
+-- Records a watch, and deletes the table's faults. Until then, doctor reports the dates that they could not request.
 WITH over AS (
     DELETE FROM analytics.watch_faults AS f
     WHERE f.first_at IS NULL AND f.table_name = format('%I.%I', @table_schema::text, @table_name::text)
@@ -180,7 +179,7 @@ DELETE FROM analytics.watches AS l
 WHERE @every_table::boolean OR (l.table_schema = @table_schema::text AND l.table_name = @table_name::text);
 
 -- name: WatchRecorded :many
--- What was recorded of each watch whose table is there, and whether another version of daymill has made its function.
+-- The record of each watch whose table exists, and whether another version of daymill has created its function.
 SELECT
     format('%I.%I', l.table_schema, l.table_name)::text AS quoted,
     l.table_schema,
@@ -194,7 +193,7 @@ INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = l.
 ORDER BY l.table_schema, l.table_name;
 
 -- name: WatchFaults :many
--- What watches could not ask for, by table: since when, and what went wrong first.
+-- Requests that watches could not make, by table: since when, and the first error.
 SELECT
     f.table_name,
     min(f.at)::timestamptz AS since,
@@ -207,11 +206,11 @@ ORDER BY f.table_name
 LIMIT 20;
 
 -- name: WatchSettle :one
--- Asks for what watches could not ask for.
+-- Makes the requests that watches could not make.
 SELECT analytics.settle_faults()::bigint AS settled;
 
 -- name: LateRequest :exec
--- Asks for the dates before today of some instants, each given as text: of a timestamp in a zone where there is one.
+-- Requests the past dates of some instants, each given as text: of a timestamp in a zone, if there is one.
 WITH given AS (
     SELECT CASE WHEN @zone::text = '' THEN a.at::timestamptz ELSE a.at::timestamp AT TIME ZONE @zone::text END AS at
     FROM unnest(@instants::text []) AS a (at)
@@ -228,7 +227,7 @@ WITH given AS (
 SELECT analytics.request_late(cast(l.at AS timestamptz []), cast(l.at AS timestamptz []), analytics.time_zone()) FROM late AS l;
 
 -- name: LateRequestAll :exec
--- Asks for every date before today that was ever rolled up.
+-- Requests every past date that was ever rolled up.
 WITH every AS (
     SELECT array_agg(analytics.date_start(d.metric_date)) AS at FROM analytics.rollup_dates AS d WHERE d.metric_date < analytics.date_of(now())
 )

@@ -22,7 +22,7 @@ type AuditAppendParams struct {
 	Detail []byte
 }
 
-// Writes down what somebody did; the database role where the actor is empty.
+// Records an action; the actor is the database role if empty.
 func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error {
 	_, err := q.db.Exec(ctx, auditAppend,
 		arg.Actor,
@@ -61,7 +61,7 @@ type AuditListNewerParams struct {
 	MaxRows int32
 }
 
-// As AuditListOlder, above an id and the oldest first.
+// Like AuditListOlder, above an id and oldest first.
 func (q *Queries) AuditListNewer(ctx context.Context, arg AuditListNewerParams) ([]DaymillAudit, error) {
 	rows, err := q.db.Query(ctx, auditListNewer,
 		arg.AfterID,
@@ -124,8 +124,7 @@ type AuditListOlderParams struct {
 	MaxRows  int32
 }
 
-// What was done, below an id and the newest first: looks at no more than `budget` entries of one of the filters, and
-// returns those of them that match the others.
+// Entries below an id, newest first. Reads at most `budget` entries of one of the filters, and returns those of them that match the others.
 func (q *Queries) AuditListOlder(ctx context.Context, arg AuditListOlderParams) ([]DaymillAudit, error) {
 	rows, err := q.db.Query(ctx, auditListOlder,
 		arg.BeforeID,
@@ -183,8 +182,7 @@ type AuditReachParams struct {
 	Skip     int32
 }
 
-// How far a list has looked that did not fill its page: the id of the last entry within its budget, and 0 where there is
-// no more.
+// How far a list that did not fill its page has read: the id of the last entry within its budget, or 0 if there are no more.
 func (q *Queries) AuditReach(ctx context.Context, arg AuditReachParams) (int64, error) {
 	row := q.db.QueryRow(ctx, auditReach,
 		arg.BeforeID,
@@ -220,7 +218,7 @@ type AuditReachNewerParams struct {
 	Skip    int32
 }
 
-// As AuditReach, above an id.
+// Like AuditReach, above an id.
 func (q *Queries) AuditReachNewer(ctx context.Context, arg AuditReachNewerParams) (int64, error) {
 	row := q.db.QueryRow(ctx, auditReachNewer,
 		arg.AfterID,
@@ -268,7 +266,7 @@ type AuditWordsRow struct {
 	Word string
 }
 
-// The first few actors, ways and actions there are, each found by one step in its index.
+// The first few actors, ways and actions, each found by one step in its index.
 func (q *Queries) AuditWords(ctx context.Context, most int32) ([]AuditWordsRow, error) {
 	rows, err := q.db.Query(ctx, auditWords, most)
 	if err != nil {

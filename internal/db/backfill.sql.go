@@ -57,7 +57,7 @@ WHERE d.backfill_id = $1 AND d.state = 'requested'
     AND q.backfill_id = d.backfill_id AND q.metric_date = d.metric_date AND q.resolved_at IS NOT NULL
 `
 
-// Takes note of the dates whose request has been resolved.
+// Records the dates whose request was resolved.
 func (q *Queries) BackfillCollect(ctx context.Context, id int64) (int64, error) {
 	result, err := q.db.Exec(ctx, backfillCollect, id)
 	if err != nil {
@@ -102,7 +102,7 @@ type BackfillConflictsRow struct {
 	Running   int64
 }
 
-// What is going on already in a range: open backfills that share dates with it, dates asked for, and dates at work.
+// What already happens in a range: open backfills that share dates with it, requested dates, and running dates.
 func (q *Queries) BackfillConflicts(ctx context.Context, arg BackfillConflictsParams) (BackfillConflictsRow, error) {
 	row := q.db.QueryRow(ctx, backfillConflicts, arg.LastDate, arg.FirstDate)
 	var i BackfillConflictsRow
@@ -139,8 +139,7 @@ type BackfillDatesRow struct {
 	FinishedAt  *time.Time
 }
 
-// The dates of a backfill in a state, or in any; those that failed first. The page before ended with a date, which had
-// failed or not.
+// The dates of a backfill in a state, or in any; failed dates first. The previous page ended with a date, which had failed or not.
 func (q *Queries) BackfillDates(ctx context.Context, arg BackfillDatesParams) ([]BackfillDatesRow, error) {
 	rows, err := q.db.Query(ctx, backfillDates,
 		arg.ID,
@@ -254,7 +253,7 @@ type BackfillInsertParams struct {
 	Erase        bool
 }
 
-// Starts a backfill; no row where the job has started one before.
+// Starts a backfill; no row if the job has already started one.
 func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) (int64, error) {
 	row := q.db.QueryRow(ctx, backfillInsert,
 		arg.FirstDate,
@@ -319,7 +318,7 @@ type BackfillListRow struct {
 	SecondsPerDate    float64
 }
 
-// The latest backfills with how far they are, before an id where one is given.
+// The newest backfills with their progress, before an id if one is given.
 func (q *Queries) BackfillList(ctx context.Context, arg BackfillListParams) ([]BackfillListRow, error) {
 	rows, err := q.db.Query(ctx, backfillList, arg.BeforeID, arg.MaxRows)
 	if err != nil {
@@ -398,7 +397,7 @@ type BackfillPreviewDatesParams struct {
 	EveryDate bool
 }
 
-// The dates that a backfill would have. The bounds keep what is read of the ledger to the range.
+// The dates that a backfill would have. The bounds limit what is read of the ledger to the range.
 func (q *Queries) BackfillPreviewDates(ctx context.Context, arg BackfillPreviewDatesParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, backfillPreviewDates, arg.FirstDate, arg.LastDate, arg.EveryDate)
 	if err != nil {
@@ -475,7 +474,7 @@ type BackfillRunningRow struct {
 	InFlight    int32
 }
 
-// The backfills under way, locked until the transaction ends.
+// The running backfills, locked until the transaction ends.
 func (q *Queries) BackfillRunning(ctx context.Context) ([]BackfillRunningRow, error) {
 	rows, err := q.db.Query(ctx, backfillRunning)
 	if err != nil {
@@ -563,7 +562,7 @@ WHERE state = 'cancelled' AND NOT cancel_told
 RETURNING id
 `
 
-// Takes note that those which were cancelled are told of.
+// Records that cancelled backfills were reported.
 func (q *Queries) BackfillTellCancelled(ctx context.Context) ([]int64, error) {
 	rows, err := q.db.Query(ctx, backfillTellCancelled)
 	if err != nil {

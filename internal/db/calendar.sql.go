@@ -53,7 +53,7 @@ type BackfillOpenRow struct {
 	SecondsPerDate    float64
 }
 
-// The backfills that are under way or paused, the latest first, with how far they are.
+// Running and paused backfills with their progress, newest first.
 func (q *Queries) BackfillOpen(ctx context.Context, maxRows int32) ([]BackfillOpenRow, error) {
 	rows, err := q.db.Query(ctx, backfillOpen, maxRows)
 	if err != nil {
@@ -130,7 +130,7 @@ type CalendarDatesRow struct {
 	Events     int64
 }
 
-// The dates of a range that the ledger knows, and those that a backfill under way is still to ask for.
+// The dates of a range in the ledger, and those that a running backfill has yet to request.
 func (q *Queries) CalendarDates(ctx context.Context, arg CalendarDatesParams) ([]CalendarDatesRow, error) {
 	rows, err := q.db.Query(ctx, calendarDates, arg.FirstDate, arg.LastDate)
 	if err != nil {
@@ -173,7 +173,7 @@ type CalendarFailuresRow struct {
 	Error      string
 }
 
-// The dates whose last run did not end well, those that broke last first, with its error.
+// The dates whose last run failed, with its error, latest failure first.
 func (q *Queries) CalendarFailures(ctx context.Context, maxRows int32) ([]CalendarFailuresRow, error) {
 	rows, err := q.db.Query(ctx, calendarFailures, maxRows)
 	if err != nil {
@@ -218,7 +218,7 @@ type CalendarStatesRow struct {
 	LastDate  date.Date
 }
 
-// How many dates are in which state, with the first and last of each: all there is to say in one sentence.
+// The number of dates in each state, with the first and last of each.
 func (q *Queries) CalendarStates(ctx context.Context) ([]CalendarStatesRow, error) {
 	rows, err := q.db.Query(ctx, calendarStates)
 	if err != nil {

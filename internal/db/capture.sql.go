@@ -139,7 +139,7 @@ type GapListRow struct {
 	RepairedAt *time.Time
 }
 
-// Gaps that are not repaired, and then the others, the latest first.
+// Unrepaired gaps, and then the others, newest first.
 func (q *Queries) GapList(ctx context.Context, arg GapListParams) ([]GapListRow, error) {
 	rows, err := q.db.Query(ctx, gapList, arg.StreamID, arg.MaxRows)
 	if err != nil {
@@ -404,7 +404,7 @@ type StreamBeginParams struct {
 	Token    int64
 }
 
-// Where the stream begins, or begins again: what tells this slot or queue from another one. After a gap, positions are skipped.
+// Records where the stream begins, which identifies the slot or queue. After a gap, positions are skipped.
 func (q *Queries) StreamBegin(ctx context.Context, arg StreamBeginParams) (int64, error) {
 	result, err := q.db.Exec(ctx, streamBegin,
 		arg.Skip,
@@ -456,7 +456,7 @@ type StreamEndParams struct {
 	Token int64
 }
 
-// Forgets where the source was read: a stream that is taken down. The log stays.
+// Clears the position of a stream that is taken down. The log stays.
 func (q *Queries) StreamEnd(ctx context.Context, arg StreamEndParams) (int64, error) {
 	result, err := q.db.Exec(ctx, streamEnd, arg.ID, arg.Token)
 	if err != nil {
@@ -483,7 +483,7 @@ type StreamFollowParams struct {
 	ID       int32
 }
 
-// Records which patterns are followed, and returns nothing: what they mean is in capture.captured.
+// Records which patterns are followed. The tables that they match are in capture.captured.
 func (q *Queries) StreamFollow(ctx context.Context, arg StreamFollowParams) error {
 	_, err := q.db.Exec(ctx, streamFollow, arg.Followed, arg.ID)
 	return err
@@ -649,7 +649,7 @@ type StreamHoldRow struct {
 	Position int64
 }
 
-// Keeps a stream from being moved until the end of the transaction, by its owner too.
+// Prevents others, including the owner, from moving a stream until the transaction ends.
 func (q *Queries) StreamHold(ctx context.Context, name string) (StreamHoldRow, error) {
 	row := q.db.QueryRow(ctx, streamHold, name)
 	var i StreamHoldRow
@@ -714,7 +714,7 @@ type StreamOwnParams struct {
 	Token int64
 }
 
-// Keeps the stream from being taken until the end of the transaction, where it is still the caller's.
+// Prevents others from taking the stream until the transaction ends; no row if the caller has lost it.
 func (q *Queries) StreamOwn(ctx context.Context, arg StreamOwnParams) (int64, error) {
 	row := q.db.QueryRow(ctx, streamOwn, arg.ID, arg.Token)
 	var position int64
@@ -744,7 +744,7 @@ type StreamRefuseParams struct {
 	Silence time.Duration
 }
 
-// Says why nobody owns a stream, where nobody does.
+// Records why nobody owns a stream, unless somebody does.
 func (q *Queries) StreamRefuse(ctx context.Context, arg StreamRefuseParams) error {
 	_, err := q.db.Exec(ctx, streamRefuse, arg.Reason, arg.Name, arg.Silence)
 	return err
@@ -780,7 +780,7 @@ type StreamSnapshotsRow struct {
 	Estimate int64
 }
 
-// How far the snapshots of each stream are that are not finished.
+// The progress of each stream's unfinished snapshots.
 func (q *Queries) StreamSnapshots(ctx context.Context) ([]StreamSnapshotsRow, error) {
 	rows, err := q.db.Query(ctx, streamSnapshots)
 	if err != nil {
@@ -809,7 +809,7 @@ func (q *Queries) StreamSnapshots(ctx context.Context) ([]StreamSnapshotsRow, er
 const streamStanding = `-- name: StreamStanding :many
 SELECT s.name, s.state, s.reason, s.repair, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
     s.position, s.forgotten, (s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute')::boolean AS is_unowned,
-    -- What the last change took from its commit to the log, or how long nobody has been reading.
+    -- How long the last change took from its commit to the log, or since when nobody reads.
     (CASE
         WHEN s.beat_at IS NULL OR s.beat_at < now() - interval '1 minute' THEN extract(epoch FROM now() - coalesce(s.beat_at, s.landed_at, now()))
         ELSE coalesce(extract(epoch FROM s.landed_at - s.committed_at), 0)
@@ -835,7 +835,7 @@ type StreamStandingRow struct {
 	Gaps       int64
 }
 
-// How streams that something is captured of stand.
+// The state of streams with captured tables.
 func (q *Queries) StreamStanding(ctx context.Context) ([]StreamStandingRow, error) {
 	rows, err := q.db.Query(ctx, streamStanding)
 	if err != nil {
@@ -910,7 +910,7 @@ type StreamTakeRow struct {
 	Position int64
 }
 
-// Takes a stream that nobody has: whose owner has not been heard of for a while, or let go of it.
+// Takes a stream without an owner: the last one was not heard of for a while, or has released it.
 func (q *Queries) StreamTake(ctx context.Context, arg StreamTakeParams) (StreamTakeRow, error) {
 	row := q.db.QueryRow(ctx, streamTake, arg.Owner, arg.Name, arg.Silence)
 	var i StreamTakeRow
@@ -946,7 +946,7 @@ type StreamUnownedParams struct {
 	Silence time.Duration
 }
 
-// Keeps a stream that nobody owns from being taken until the end of the transaction.
+// Prevents others from taking a stream without an owner until the transaction ends.
 func (q *Queries) StreamUnowned(ctx context.Context, arg StreamUnownedParams) (int32, error) {
 	row := q.db.QueryRow(ctx, streamUnowned, arg.Name, arg.Silence)
 	var id int32
@@ -963,7 +963,7 @@ type StreamWantedRow struct {
 	Url  string
 }
 
-// Streams that a worker owns, or takes down.
+// Streams that need an owner, including those that need to be taken down.
 func (q *Queries) StreamWanted(ctx context.Context) ([]StreamWantedRow, error) {
 	rows, err := q.db.Query(ctx, streamWanted)
 	if err != nil {

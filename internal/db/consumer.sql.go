@@ -36,7 +36,7 @@ const acceptPaused = `-- name: AcceptPaused :exec
 UPDATE capture.accepted SET version = greatest(version, paused_for), paused_for = NULL WHERE consumer = $1 AND paused_for IS NOT NULL
 `
 
-// To resume a consumer is to accept the schema versions that it was paused for.
+// Resuming a consumer accepts the schema versions that it was paused for.
 func (q *Queries) AcceptPaused(ctx context.Context, consumer string) error {
 	_, err := q.db.Exec(ctx, acceptPaused, consumer)
 	return err
@@ -74,7 +74,7 @@ type AcceptedListRow struct {
 	Version    int32
 }
 
-// Up to which schema version a consumer takes each table's changes.
+// The schema version of each table up to which a consumer accepts changes.
 func (q *Queries) AcceptedList(ctx context.Context, consumer string) ([]AcceptedListRow, error) {
 	rows, err := q.db.Query(ctx, acceptedList, consumer)
 	if err != nil {
@@ -283,7 +283,7 @@ type ConsumerPausedLongRow struct {
 	PausedBecause string
 }
 
-// Consumers that have been paused for longer than the log keeps changes that nobody needs: it keeps theirs.
+// Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them.
 func (q *Queries) ConsumerPausedLong(ctx context.Context, silence time.Duration) ([]ConsumerPausedLongRow, error) {
 	rows, err := q.db.Query(ctx, consumerPausedLong, silence)
 	if err != nil {
@@ -366,8 +366,7 @@ type LateGapParams struct {
 	TableName string
 }
 
-// Remembers the last gap of a table, where a consumer of late events has not seen it. Changes that are missing touched nobody
-// knows which dates.
+// Records the last gap of a table, if a consumer of late events has not seen it. Nobody knows which dates the missing changes affect.
 func (q *Queries) LateGap(ctx context.Context, arg LateGapParams) (int64, error) {
 	result, err := q.db.Exec(ctx, lateGap, arg.Consumer, arg.Stream, arg.TableName)
 	if err != nil {
@@ -389,7 +388,7 @@ FROM (
 WHERE c.name = n.name AND coalesce((c.settings ->> 'gap')::bigint, 0) < n.id
 `
 
-// LateGap for all consumers of late events: nothing may follow in the stream that would make them look.
+// LateGap for all consumers of late events, because there may be no later change that makes them check.
 func (q *Queries) LateGaps(ctx context.Context, kind string) (int64, error) {
 	result, err := q.db.Exec(ctx, lateGaps, kind)
 	if err != nil {
@@ -411,7 +410,7 @@ type LetterAskParams struct {
 	Positions []int64
 }
 
-// Asks for the letters of keys: of those that one of the positions belongs to, or of all where there are no positions.
+// Requests the replay of all letters of the keys of the given positions, or of all letters if there are no positions.
 func (q *Queries) LetterAsk(ctx context.Context, arg LetterAskParams) (int64, error) {
 	result, err := q.db.Exec(ctx, letterAsk, arg.Consumer, arg.Positions)
 	if err != nil {
@@ -792,7 +791,7 @@ type LetterRefuseParams struct {
 	Position int64
 }
 
-// A letter that was refused again. What waits behind it waits on.
+// Records that a letter was refused again. Letters behind it continue to wait.
 func (q *Queries) LetterRefuse(ctx context.Context, arg LetterRefuseParams) error {
 	_, err := q.db.Exec(ctx, letterRefuse,
 		arg.Reason,
@@ -821,7 +820,7 @@ type LetterReplayRow struct {
 	Change   string
 }
 
-// The first letters of the keys that somebody wants delivered again, in order.
+// The first letters of the keys whose replay was requested, in order.
 func (q *Queries) LetterReplay(ctx context.Context, arg LetterReplayParams) ([]LetterReplayRow, error) {
 	rows, err := q.db.Query(ctx, letterReplay, arg.Consumer, arg.Shard, arg.MaxRows)
 	if err != nil {
@@ -883,7 +882,7 @@ type ProcessBeatParams struct {
 	Silence time.Duration
 }
 
-// Says that a process is alive, and puts the jobs of dead ones back into the queue; returns how many.
+// Records that a process is alive, and puts the jobs of dead processes back into the queue; returns how many.
 func (q *Queries) ProcessBeat(ctx context.Context, arg ProcessBeatParams) (int64, error) {
 	row := q.db.QueryRow(ctx, processBeat, arg.Process, arg.Silence)
 	var rescued int64
@@ -916,7 +915,7 @@ type ShardDueRow struct {
 	Replay   bool
 }
 
-// Shards that a worker may have something to do for: those of consumers that are not paused and do not fetch changes themselves, less those that wait for their next attempt.
+// Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
 func (q *Queries) ShardDue(ctx context.Context) ([]ShardDueRow, error) {
 	rows, err := q.db.Query(ctx, shardDue)
 	if err != nil {
@@ -976,7 +975,7 @@ const shardFence = `-- name: ShardFence :execrows
 UPDATE capture.shard SET fence = fence + 1 WHERE consumer = $1
 `
 
-// Takes shards away from whoever has them: what they have under way is not recorded, and is done again.
+// Takes shards from their holders: a running delivery is not recorded, and is repeated.
 func (q *Queries) ShardFence(ctx context.Context, consumer string) (int64, error) {
 	result, err := q.db.Exec(ctx, shardFence, consumer)
 	if err != nil {
@@ -995,7 +994,7 @@ type ShardHoldParams struct {
 	Fence    int64
 }
 
-// Keeps a shard from being taken by another until the end of the transaction, where it is still the caller's.
+// Prevents others from taking a shard until the transaction ends; no row if the caller has lost it.
 func (q *Queries) ShardHold(ctx context.Context, arg ShardHoldParams) (int64, error) {
 	result, err := q.db.Exec(ctx, shardHold, arg.Consumer, arg.Shard, arg.Fence)
 	if err != nil {
@@ -1027,7 +1026,7 @@ type ShardIdleRow struct {
 	At       time.Time
 }
 
-// Shards of consumers that are not paused that have not moved for a while, though the log goes on.
+// Shards of unpaused consumers that have not moved for a while, although the log has newer changes.
 func (q *Queries) ShardIdle(ctx context.Context, arg ShardIdleParams) ([]ShardIdleRow, error) {
 	rows, err := q.db.Query(ctx, shardIdle, arg.Silence, arg.MaxRows)
 	if err != nil {
@@ -1161,7 +1160,7 @@ type ShardTakeRow struct {
 	Failures int32
 }
 
-// Takes a shard of a consumer that is not paused, away from whoever has it.
+// Takes a shard of a consumer that is not paused, also from another holder.
 func (q *Queries) ShardTake(ctx context.Context, arg ShardTakeParams) (ShardTakeRow, error) {
 	row := q.db.QueryRow(ctx, shardTake, arg.Consumer, arg.Shard)
 	var i ShardTakeRow

@@ -76,7 +76,7 @@ type DateBeginParams struct {
 	MetricDate date.Date
 }
 
-// Hands the date to a run: from now on only that run may write.
+// Gives the date to a run: from now on only that run may write.
 func (q *Queries) DateBegin(ctx context.Context, arg DateBeginParams) error {
 	_, err := q.db.Exec(ctx, dateBegin,
 		arg.RunID,
@@ -128,7 +128,7 @@ type DateBreakOffParams struct {
 	Beat       int64
 }
 
-// The end of a run that did not complete; nothing where another run has begun.
+// Ends a run that did not complete; no effect if another run has begun.
 func (q *Queries) DateBreakOff(ctx context.Context, arg DateBreakOffParams) error {
 	_, err := q.db.Exec(ctx, dateBreakOff,
 		arg.State,
@@ -185,7 +185,7 @@ VALUES ($1, 'interrupted', 0, 0)
 ON CONFLICT (metric_date) DO NOTHING
 `
 
-// Makes the row of a date that no run ever began for, for DateLock to lock.
+// Inserts the row of a date without runs, so that DateLock can lock it.
 func (q *Queries) DateEnsure(ctx context.Context, metricDate date.Date) error {
 	_, err := q.db.Exec(ctx, dateEnsure, metricDate)
 	return err
@@ -244,9 +244,8 @@ type DateHeartbeatParams struct {
 	Token      pgtype.UUID
 }
 
-// The fence: gives a sign of life, and updates no row once another run has begun, or the database is one that knows less
-// of this run than the run itself. As the first statement of a transaction it also keeps the next run from beginning
-// before the end of it.
+// The fence: gives a sign of life. It updates no row if another run has begun, or if the database is an older copy that knows less of this run
+// than the run itself. As the first statement of a transaction, it also prevents the next run from beginning before the transaction ends.
 func (q *Queries) DateHeartbeat(ctx context.Context, arg DateHeartbeatParams) (int64, error) {
 	result, err := q.db.Exec(ctx, dateHeartbeat,
 		arg.Beat,
@@ -270,7 +269,7 @@ SELECT
     d.cursor_entities,
     coalesce(d.events, 0)::bigint AS events,
     coalesce(d.entities, 0)::bigint AS entities,
-    -- A run of another life of the database is fenced, and what it read may not be there any more.
+    -- A run from before a restore of the database is fenced, and what it read may no longer exist.
     (
         d.state = 'running' AND d.heartbeat_at >= now() - $1::interval
         AND (d.token IS NULL OR d.life = (SELECT daymill.life()))

@@ -28,7 +28,7 @@ type DateStateIncompleteParams struct {
 	MaxRows   int32
 }
 
-// How many dates of a range the ledger knows and are not complete now, counted up to a bound.
+// The number of a range's dates in the ledger that are not complete now, counted up to a bound.
 func (q *Queries) DateStateIncomplete(ctx context.Context, arg DateStateIncompleteParams) (int64, error) {
 	row := q.db.QueryRow(ctx, dateStateIncomplete, arg.FirstDate, arg.LastDate, arg.MaxRows)
 	var dates int64
@@ -69,7 +69,7 @@ type DateStateListRow struct {
 	OpenRequests int64
 }
 
-// Dates of a range as they are now, after a date where there is one, earliest first. An empty state is any.
+// The current state of a range's dates, after a date if one is given, earliest first. An empty state means any.
 func (q *Queries) DateStateList(ctx context.Context, arg DateStateListParams) ([]DateStateListRow, error) {
 	rows, err := q.db.Query(ctx, dateStateList,
 		arg.FirstDate,

@@ -24,7 +24,7 @@ const demoOpen = `-- name: DemoOpen :one
 SELECT count(DISTINCT q.metric_date) FROM analytics.rollup_requests AS q WHERE q.resolved_at IS NULL
 `
 
-// How many dates are asked for and not complete yet.
+// The number of dates that are requested and not complete yet.
 func (q *Queries) DemoOpen(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, demoOpen)
 	var count int64
@@ -77,7 +77,7 @@ type DemoTotalsRow struct {
 	Events             int64
 }
 
-// What the runs of a demo came to.
+// The totals of a demo's runs.
 func (q *Queries) DemoTotals(ctx context.Context, afterID int64) (DemoTotalsRow, error) {
 	row := q.db.QueryRow(ctx, demoTotals, afterID)
 	var i DemoTotalsRow

@@ -32,8 +32,8 @@ CROSS JOIN LATERAL (
 ) AS one
 `
 
-// Which of some dates have events: one look into the index each. The bounds are computed once, and the look is no
-// join, which the planner might do by reading the whole table for every date.
+// Which of some dates have events, with one index lookup each. The bounds are computed once. The lookup is not a join, which the planner might
+// execute by reading the whole table for every date.
 func (q *Queries) EventDates(ctx context.Context, metricDates []date.Date) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, eventDates, metricDates)
 	if err != nil {
@@ -114,9 +114,8 @@ type EventReadRow struct {
 	EventType string
 }
 
-// The events between two instants one by one, to be read through a cursor where a slice cannot be made small enough. The
-// entities of other passes are left out of the row and not out of the result: however few are wanted, so many rows of
-// the result are so much work.
+// The events between two instants one by one, read through a cursor if a slice cannot be made small enough. Events of other passes are rows
+// without an entity, and are not left out: so the work per row of the result is the same, however few events are needed.
 func (q *Queries) EventRead(ctx context.Context, arg EventReadParams) ([]EventReadRow, error) {
 	rows, err := q.db.Query(ctx, eventRead,
 		arg.AfterEntity,
@@ -166,7 +165,7 @@ type EventScopeRow struct {
 	Events    int64
 }
 
-// Counts of some entities, by whatever index leads to them soonest.
+// Counts of some entities, by the index that finds them fastest.
 func (q *Queries) EventScope(ctx context.Context, arg EventScopeParams) ([]EventScopeRow, error) {
 	rows, err := q.db.Query(ctx, eventScope, arg.Entities, arg.FromInstant, arg.ToInstant)
 	if err != nil {
@@ -264,8 +263,7 @@ type EventSliceRawRow struct {
 	EventType string
 }
 
-// A slice event by event, for where counting leaves nearly as many rows as there are events: that costs Postgres more
-// than sending them does.
+// A slice event by event, if there are nearly as many counts as events: counting costs Postgres more than sending the events.
 func (q *Queries) EventSliceRaw(ctx context.Context, arg EventSliceRawParams) ([]EventSliceRawRow, error) {
 	rows, err := q.db.Query(ctx, eventSliceRaw,
 		arg.FromInstant,
@@ -306,7 +304,7 @@ type EventSliceSizeParams struct {
 	AtMost      int32
 }
 
-// How many events there are between two instants, or at_most where there are more: a look into the index, mostly.
+// The number of events between two instants, or at_most if there are more. It mostly reads only the index.
 func (q *Queries) EventSliceSize(ctx context.Context, arg EventSliceSizeParams) (int64, error) {
 	row := q.db.QueryRow(ctx, eventSliceSize, arg.FromInstant, arg.ToInstant, arg.AtMost)
 	var events int64

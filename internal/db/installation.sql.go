@@ -26,7 +26,7 @@ type InstallationGetRow struct {
 	InstalledAt time.Time
 }
 
-// What was decided at installation.
+// The settings of the installation.
 func (q *Queries) InstallationGet(ctx context.Context) (InstallationGetRow, error) {
 	row := q.db.QueryRow(ctx, installationGet)
 	var i InstallationGetRow
@@ -44,7 +44,7 @@ SELECT
     (EXISTS(SELECT 1 FROM analytics.daily_entity_metrics LIMIT 1) OR EXISTS(SELECT FROM analytics.rollup_dates))::boolean
 `
 
-// Whether any date has metrics or a run, made in the reporting zone that was in force.
+// Whether any date has metrics or a run, so that the reporting zone can no longer change.
 func (q *Queries) InstallationHasMetrics(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, installationHasMetrics)
 	var column_1 bool
@@ -56,7 +56,7 @@ const installationRetention = `-- name: InstallationRetention :one
 SELECT coalesce(i.event_retention, interval '0')::interval AS retention FROM analytics.installation AS i
 `
 
-// How long the application keeps events; 0 where nobody has said so.
+// How long the application keeps events; 0 if that is not set.
 func (q *Queries) InstallationRetention(ctx context.Context) (time.Duration, error) {
 	row := q.db.QueryRow(ctx, installationRetention)
 	var retention time.Duration

@@ -42,7 +42,7 @@ type JobByDatesRow struct {
 	State string
 }
 
-// The jobs of a range of dates that has few, which match the rest of a filter.
+// The jobs that match the rest of a filter, of a range of dates that has few jobs.
 func (q *Queries) JobByDates(ctx context.Context, arg JobByDatesParams) ([]JobByDatesRow, error) {
 	rows, err := q.db.Query(ctx, jobByDates,
 		arg.FirstDate,
@@ -103,7 +103,7 @@ type JobByWordsRow struct {
 	Matches bool
 }
 
-// The jobs with words that few have, and whether each matches the rest of a filter. As many as the limit are not few.
+// The jobs with rare words, and whether each matches the rest of a filter. If there are as many as the limit, the words are not rare.
 func (q *Queries) JobByWords(ctx context.Context, arg JobByWordsParams) ([]JobByWordsRow, error) {
 	rows, err := q.db.Query(ctx, jobByWords,
 		arg.Kind,
@@ -157,7 +157,7 @@ type JobCountRow struct {
 	Jobs  int64
 }
 
-// How many jobs are in each state, of a kind or of all, counted up to most.
+// The number of jobs in each state, of a kind or of all, counted up to most.
 func (q *Queries) JobCount(ctx context.Context, arg JobCountParams) ([]JobCountRow, error) {
 	rows, err := q.db.Query(ctx, jobCount, arg.Kind, arg.Most, arg.States)
 	if err != nil {
@@ -194,7 +194,7 @@ type JobCountDatesParams struct {
 	Most      int32
 }
 
-// How many jobs of dates within a range there are, counted up to most.
+// The number of jobs of dates within a range, counted up to most.
 func (q *Queries) JobCountDates(ctx context.Context, arg JobCountDatesParams) (int64, error) {
 	row := q.db.QueryRow(ctx, jobCountDates, arg.FirstDate, arg.LastDate, arg.Most)
 	var column_1 int64
@@ -258,7 +258,7 @@ type JobGetRow struct {
 	PrunedAt    *time.Time
 }
 
-// One job. Of what somebody may have made long there is as much as a page shows.
+// One job. Texts that may be long are truncated to what a page shows.
 func (q *Queries) JobGet(ctx context.Context, id int64) (JobGetRow, error) {
 	row := q.db.QueryRow(ctx, jobGet, id)
 	var i JobGetRow
@@ -318,7 +318,7 @@ type JobListRow struct {
 	Error       string
 }
 
-// Jobs by their ids, the newest first, with what a list shows of them.
+// Jobs by their ids, newest first, with the columns of a list.
 func (q *Queries) JobList(ctx context.Context, ids []int64) ([]JobListRow, error) {
 	rows, err := q.db.Query(ctx, jobList, ids)
 	if err != nil {
@@ -401,7 +401,7 @@ type JobLookNewerRow struct {
 	Reached int64
 }
 
-// As JobLookOlder, above an id and the oldest first.
+// Like JobLookOlder, above an id and oldest first.
 func (q *Queries) JobLookNewer(ctx context.Context, arg JobLookNewerParams) ([]JobLookNewerRow, error) {
 	rows, err := q.db.Query(ctx, jobLookNewer,
 		arg.HasDates,
@@ -488,9 +488,9 @@ type JobLookOlderRow struct {
 	Reached int64
 }
 
-// Looks at jobs below an id, the newest first and at most `budget` of them, and returns those that match. Ids alone are
-// merged from the index of the states; rows are fetched in that order until there are enough. Every row says how far it
-// has looked; where nothing matches there is one row, without an id.
+// Reads at most `budget` jobs below an id, newest first, and returns those that match. Only ids are merged from the index of the states; rows
+// are fetched in that order until there are enough. Every row says how far the search has come; if nothing matches, there is one row without
+// an id.
 func (q *Queries) JobLookOlder(ctx context.Context, arg JobLookOlderParams) ([]JobLookOlderRow, error) {
 	rows, err := q.db.Query(ctx, jobLookOlder,
 		arg.HasDates,
@@ -567,7 +567,7 @@ type JobNearestNewerParams struct {
 	LastDate  date.Date
 }
 
-// As JobNearestOlder, the lowest id above another.
+// Like JobNearestOlder, the lowest id above another.
 func (q *Queries) JobNearestNewer(ctx context.Context, arg JobNearestNewerParams) (int64, error) {
 	row := q.db.QueryRow(ctx, jobNearestNewer,
 		arg.Most,
@@ -620,8 +620,8 @@ type JobNearestOlderParams struct {
 	LastDate  date.Date
 }
 
-// The highest id below another of any job of a range of dates: one step in the index for each date. It is -1 where the
-// range has more dates than most, or where one of the next jobs is of it anyway, and 0 where there is none.
+// The highest id, below another, of any job of a range of dates, with one index lookup per date. It is -1 if the range has more dates than most, or
+// if one of the next jobs belongs to the range anyway, and 0 if there is none.
 func (q *Queries) JobNearestOlder(ctx context.Context, arg JobNearestOlderParams) (int64, error) {
 	row := q.db.QueryRow(ctx, jobNearestOlder,
 		arg.Most,
@@ -647,7 +647,7 @@ type JobSizesRow struct {
 	Bytes int64
 }
 
-// How many bytes jobs have as they are stored. Nothing of them is read.
+// The stored size of jobs in bytes, without reading them.
 func (q *Queries) JobSizes(ctx context.Context, ids []int64) ([]JobSizesRow, error) {
 	rows, err := q.db.Query(ctx, jobSizes, ids)
 	if err != nil {
@@ -679,7 +679,7 @@ type JobSnapshotRow struct {
 	At    time.Time
 }
 
-// The highest id there is, and now.
+// The highest id, and the current time.
 func (q *Queries) JobSnapshot(ctx context.Context) (JobSnapshotRow, error) {
 	row := q.db.QueryRow(ctx, jobSnapshot)
 	var i JobSnapshotRow
@@ -721,7 +721,7 @@ type JobStillRow struct {
 	State      string
 }
 
-// Which of some jobs match a filter and have not changed since an instant, the newest first.
+// Which of some jobs match a filter and have not changed since an instant, newest first.
 func (q *Queries) JobStill(ctx context.Context, arg JobStillParams) ([]JobStillRow, error) {
 	rows, err := q.db.Query(ctx, jobStill,
 		arg.Ids,
@@ -760,7 +760,7 @@ const jobWordsNeeded = `-- name: JobWordsNeeded :one
 SELECT querytree(websearch_to_tsquery('simple', $1::text))::text AS needed
 `
 
-// Of what somebody typed, the words that a job should have; T where there are only such that it should not.
+// The words of a search that a job must have; T if the search has only words that a job must not have.
 func (q *Queries) JobWordsNeeded(ctx context.Context, typed string) (string, error) {
 	row := q.db.QueryRow(ctx, jobWordsNeeded, typed)
 	var needed string

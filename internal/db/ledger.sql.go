@@ -33,7 +33,7 @@ type LedgerBrokenRow struct {
 	Error      string
 }
 
-// Dates that need a person, the latest first, with the error of their last run.
+// Dates that need a person, with the error of their last run, latest first.
 func (q *Queries) LedgerBroken(ctx context.Context, maxRows int32) ([]LedgerBrokenRow, error) {
 	rows, err := q.db.Query(ctx, ledgerBroken, maxRows)
 	if err != nil {
@@ -84,7 +84,7 @@ type LedgerDatesRow struct {
 	LastComplete  date.Date
 }
 
-// How many dates are in which state, and the first and last of those that are complete.
+// The number of dates in each state, and the first and last complete date.
 func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 	row := q.db.QueryRow(ctx, ledgerDates)
 	var i LedgerDatesRow
@@ -166,7 +166,7 @@ type LedgerGaugesRow struct {
 	DailyPaused       bool
 }
 
-// How things stand, in figures, for those who look every few seconds: from indexes on what is open, and small tables.
+// Figures for clients that read them every few seconds: from indexes on open rows, and from small tables.
 func (q *Queries) LedgerGauges(ctx context.Context, schedule string) (LedgerGaugesRow, error) {
 	row := q.db.QueryRow(ctx, ledgerGauges, schedule)
 	var i LedgerGaugesRow
@@ -186,7 +186,7 @@ const ledgerNextDue = `-- name: LedgerNextDue :one
 SELECT s.due_at FROM analytics.date_states AS s WHERE s.state = 'waiting' AND isfinite(s.due_at) ORDER BY s.due_at LIMIT 1
 `
 
-// When the first of the requests that wait is due, where none of their dates is due before.
+// When the first waiting request is due, of dates without an earlier due time.
 func (q *Queries) LedgerNextDue(ctx context.Context) (time.Time, error) {
 	row := q.db.QueryRow(ctx, ledgerNextDue)
 	var due_at time.Time
@@ -198,7 +198,7 @@ const ledgerRuns = `-- name: LedgerRuns :many
 SELECT r.id, r.metric_date, r.state, r.job_id, r.attempt, r.worker, r.resumed_run_id, r.started_at, r.finished_at, r.error, r.phase, r.progress, r.events, r.entities, r.rows_inserted, r.rows_updated, r.rows_deleted, r.passes, r.slices, r.batches, r.longest_statement_ms, r.worked_ms, r.paused_ms, r.token, r.life, r.scope FROM analytics.rollup_runs AS r ORDER BY r.id DESC LIMIT $1::integer
 `
 
-// The latest runs, the newest first.
+// The newest runs, newest first.
 func (q *Queries) LedgerRuns(ctx context.Context, maxRows int32) ([]AnalyticsRollupRun, error) {
 	rows, err := q.db.Query(ctx, ledgerRuns, maxRows)
 	if err != nil {

@@ -107,7 +107,7 @@ type LedgerDateGetRow struct {
 	Entities      int64
 }
 
-// What the ledger knows of a date. What is due at no time, or waits for none, is due at the epoch.
+// The state of a date in the ledger. A missing due time is the epoch.
 func (q *Queries) LedgerDateGet(ctx context.Context, metricDate date.Date) (LedgerDateGetRow, error) {
 	row := q.db.QueryRow(ctx, ledgerDateGet, metricDate)
 	var i LedgerDateGetRow
@@ -156,7 +156,7 @@ type LedgerDateJobsRow struct {
 	Pruned      bool
 }
 
-// The latest jobs of a date, those included that River has deleted.
+// The newest jobs of a date, including those that River has deleted.
 func (q *Queries) LedgerDateJobs(ctx context.Context, arg LedgerDateJobsParams) ([]LedgerDateJobsRow, error) {
 	rows, err := q.db.Query(ctx, ledgerDateJobs, arg.MetricDate, arg.MaxRows)
 	if err != nil {
@@ -239,8 +239,8 @@ type LedgerDateListRow struct {
 	TookMs      int64
 }
 
-// Dates with the figures of their last completion: those before a date, the latest first, or those after a date, the
-// earliest first. An empty state is any; incomplete and failing are groups of them.
+// Dates with the figures of their last completion: those before a date, latest first, or those after a date, earliest first. An empty state
+// means any; incomplete and failing are groups of states.
 func (q *Queries) LedgerDateList(ctx context.Context, arg LedgerDateListParams) ([]LedgerDateListRow, error) {
 	rows, err := q.db.Query(ctx, ledgerDateList,
 		arg.State,
@@ -306,7 +306,7 @@ type LedgerDateRequestsRow struct {
 	RunID        *int64
 }
 
-// The open requests of a date, the earliest first.
+// The open requests of a date, oldest first.
 func (q *Queries) LedgerDateRequests(ctx context.Context, arg LedgerDateRequestsParams) ([]LedgerDateRequestsRow, error) {
 	rows, err := q.db.Query(ctx, ledgerDateRequests, arg.MetricDate, arg.MaxRows)
 	if err != nil {
@@ -349,7 +349,7 @@ type LedgerDateRunsParams struct {
 	MaxRows    int32
 }
 
-// Runs of a date before a run, the latest first.
+// Runs of a date before a run, newest first.
 func (q *Queries) LedgerDateRuns(ctx context.Context, arg LedgerDateRunsParams) ([]AnalyticsRollupRun, error) {
 	rows, err := q.db.Query(ctx, ledgerDateRuns, arg.MetricDate, arg.BeforeID, arg.MaxRows)
 	if err != nil {
@@ -411,7 +411,7 @@ type LedgerDateRunsAfterParams struct {
 	MaxRows    int32
 }
 
-// Runs of a date after a run, the earliest first.
+// Runs of a date after a run, oldest first.
 func (q *Queries) LedgerDateRunsAfter(ctx context.Context, arg LedgerDateRunsAfterParams) ([]AnalyticsRollupRun, error) {
 	rows, err := q.db.Query(ctx, ledgerDateRunsAfter, arg.MetricDate, arg.AfterID, arg.MaxRows)
 	if err != nil {
@@ -473,7 +473,7 @@ type LedgerJobRunsParams struct {
 	MaxRows    int32
 }
 
-// The runs of a job, the newest first. They are found by its date.
+// The runs of a job, newest first. They are found by its date.
 func (q *Queries) LedgerJobRuns(ctx context.Context, arg LedgerJobRunsParams) ([]AnalyticsRollupRun, error) {
 	rows, err := q.db.Query(ctx, ledgerJobRuns, arg.MetricDate, arg.JobID, arg.MaxRows)
 	if err != nil {

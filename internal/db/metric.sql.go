@@ -24,7 +24,7 @@ type MetricDeleteParams struct {
 	MetricDate date.Date
 }
 
-// Removes the rows of a batch whose entity has no event on the date any more.
+// Deletes the rows of a batch whose entity no longer has events on the date.
 func (q *Queries) MetricDelete(ctx context.Context, arg MetricDeleteParams) error {
 	_, err := q.db.Exec(ctx, metricDelete, arg.EntityIds, arg.MetricDate)
 	return err
@@ -200,10 +200,9 @@ type MetricSumsRow struct {
 	LastEntity string
 }
 
-// What is stored of a date in a range of the primary key: how many rows, what their counts come to, and the last entity,
-// from which the next range goes on. The ranges are Postgres's own from first to last, so that no row is between two of
-// them, in whatever order somebody else believes the entities to be. Many rows have the same other counts, which are
-// added up once for all of them: that takes an eighth of the time.
+// What is stored of a date in a range of the primary key: the number of rows, the sums of their counts, and the last entity, where the next
+// range continues. Postgres itself defines the ranges from first to last, so no row is between two of them, whatever order a client assumes.
+// Many rows have the same other counts, which are added up once for all of them: that takes an eighth of the time.
 func (q *Queries) MetricSums(ctx context.Context, arg MetricSumsParams) (MetricSumsRow, error) {
 	row := q.db.QueryRow(ctx, metricSums, arg.MetricDate, arg.AfterEntity, arg.MaxRows)
 	var i MetricSumsRow
@@ -251,7 +250,7 @@ type MetricUpsertParams struct {
 	OtherCounts  []string
 }
 
-// Writes the rows of a batch that differ, or may do so. Entities ascend, so the index is walked in order.
+// Writes the rows of a batch that differ or may differ. Entities ascend, so the index is read in order.
 func (q *Queries) MetricUpsert(ctx context.Context, arg MetricUpsertParams) error {
 	_, err := q.db.Exec(ctx, metricUpsert,
 		arg.MetricDate,

@@ -30,7 +30,7 @@ UNION ALL
 )
 `
 
-// The first and the last date an entity has a row of; no row where it has none.
+// The first and last date with a row of an entity; no row if there is none.
 func (q *Queries) MetricReadBounds(ctx context.Context, entityID string) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, metricReadBounds, entityID)
 	if err != nil {
@@ -72,7 +72,7 @@ type MetricReadDatesRow struct {
 	Entities   int64
 }
 
-// Dates that were complete once, and how many rows each had then; the latest first.
+// Dates that were ever complete, and how many rows each had then; latest first.
 func (q *Queries) MetricReadDates(ctx context.Context, arg MetricReadDatesParams) ([]MetricReadDatesRow, error) {
 	rows, err := q.db.Query(ctx, metricReadDates, arg.FirstDate, arg.LastDate, arg.MaxRows)
 	if err != nil {
@@ -170,8 +170,8 @@ type MetricReadNextParams struct {
 	FromEntity   string
 }
 
-// Entities of a span of ids, in key order: from the first, before the second where there is one. Each is found by one look
-// into the index, however many rows the one before it has.
+// Entities of a span of ids in key order: from the first id, and before the second if there is one. Each takes one index lookup, however many
+// rows the previous one has.
 func (q *Queries) MetricReadNext(ctx context.Context, arg MetricReadNextParams) ([]entity.ID, error) {
 	rows, err := q.db.Query(ctx, metricReadNext, arg.BeforeEntity, arg.MaxRows, arg.FromEntity)
 	if err != nil {

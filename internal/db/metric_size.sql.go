@@ -24,7 +24,7 @@ type MetricReadSizeParams struct {
 	LastDate  date.Date
 }
 
-// How many bytes the other counts of an entity's rows have, from one date to another. Names may be long, and many.
+// The size of the other counts of an entity's rows in bytes, from one date to another. They may have many and long names.
 func (q *Queries) MetricReadSize(ctx context.Context, arg MetricReadSizeParams) (int64, error) {
 	row := q.db.QueryRow(ctx, metricReadSize, arg.EntityID, arg.FirstDate, arg.LastDate)
 	var bytes int64

@@ -29,7 +29,7 @@ type ProtectionCountParams struct {
 	AtMost      int64
 }
 
-// How many events between two instants a run would count, or at_most where there are more.
+// The number of events between two instants that a run would count, or at_most if there are more.
 func (q *Queries) ProtectionCount(ctx context.Context, arg ProtectionCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, protectionCount, arg.FromInstant, arg.ToInstant, arg.AtMost)
 	var events int64
@@ -60,7 +60,7 @@ type ProtectionErasedParams struct {
 	RunID        int64
 }
 
-// Writes down what the requests to erase that a run has claimed came to.
+// Records the result of the requests to erase that a run has claimed.
 func (q *Queries) ProtectionErased(ctx context.Context, arg ProtectionErasedParams) error {
 	_, err := q.db.Exec(ctx, protectionErased,
 		arg.MetricDate,
@@ -130,10 +130,9 @@ type ProtectionGetRow struct {
 	MayLose         int32
 }
 
-// What decides whether metrics of a date may be erased: whether there is anything to erase (events of the last completed
-// run or, where no run ever completed the date, rows), how many events that run has counted, whether the date begins
-// before what the application keeps, and what the requests that the run has claimed allow. Where there are none, that is
-// nothing.
+// The facts that decide whether metrics of a date may be erased: whether there is anything to erase (events of the last completed run or, if no
+// run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, and what
+// the requests that the run has claimed allow (nothing if there are none).
 func (q *Queries) ProtectionGet(ctx context.Context, arg ProtectionGetParams) (ProtectionGetRow, error) {
 	row := q.db.QueryRow(ctx, protectionGet, arg.MetricDate, arg.AtInstant, arg.RunID)
 	var i ProtectionGetRow
@@ -165,7 +164,7 @@ type ProtectionRecordedRow struct {
 	ToInstant   time.Time
 }
 
-// What the last completed runs of some dates have counted, with the dates' bounds; the dates without any are left out.
+// The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none.
 func (q *Queries) ProtectionRecorded(ctx context.Context, metricDates []date.Date) ([]ProtectionRecordedRow, error) {
 	rows, err := q.db.Query(ctx, protectionRecorded, metricDates)
 	if err != nil {
@@ -209,7 +208,7 @@ type ProtectionResolveParams struct {
 	MaxRows    int32
 }
 
-// Resolves requests that a run claimed and will not fulfil, at most max_rows at a time.
+// Resolves requests that a run claimed and will not satisfy, at most max_rows at a time.
 func (q *Queries) ProtectionResolve(ctx context.Context, arg ProtectionResolveParams) (int64, error) {
 	result, err := q.db.Exec(ctx, protectionResolve, arg.MetricDate, arg.RunID, arg.MaxRows)
 	if err != nil {
@@ -232,7 +231,7 @@ type ProtectionSetParams struct {
 	Beat       int64
 }
 
-// The fence, and the end of a run that leaves the metrics as they are. What the last completion came to stays.
+// The fence, and the end of a run that does not change the metrics. The figures of the last completion stay.
 func (q *Queries) ProtectionSet(ctx context.Context, arg ProtectionSetParams) (int64, error) {
 	result, err := q.db.Exec(ctx, protectionSet,
 		arg.MetricDate,

@@ -26,7 +26,7 @@ type PruneAuditParams struct {
 	MaxRows int32
 }
 
-// What was done, oldest first.
+// Audit entries, oldest first.
 func (q *Queries) PruneAudit(ctx context.Context, arg PruneAuditParams) (int64, error) {
 	result, err := q.db.Exec(ctx, pruneAudit, arg.Before, arg.MaxRows)
 	if err != nil {
@@ -103,7 +103,7 @@ type PruneRequestsParams struct {
 	MaxRows int32
 }
 
-// Resolved requests, oldest first. Those of a backfill that is under way stay, for it looks at them.
+// Resolved requests, oldest first. Those of a running backfill stay, because it needs them.
 func (q *Queries) PruneRequests(ctx context.Context, arg PruneRequestsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, pruneRequests, arg.Before, arg.MaxRows)
 	if err != nil {

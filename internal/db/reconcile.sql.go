@@ -47,10 +47,9 @@ type ReconcileDatesRow struct {
 	Priority   int16
 }
 
-// Dates that are over and have an open request that is due, but no job and no live run to satisfy it. Requests of the
-// triggers on the source rest after a run for as many times as long as it took, so that one run serves a trickle of late events;
-// the first one of a quiet date does not wait. Nor does one that is about some entities after a run that was not: it is much less
-// work.
+// Past dates that have an open request that is due, but no job and no live run to satisfy it. After a run, requests of the triggers on the source
+// wait for a multiple of the run's duration, so that one run serves a trickle of late events. The first request of a quiet date does not wait. Nor
+// does a request for some entities after a run of the whole date, because it is much less work.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
 	rows, err := q.db.Query(ctx, reconcileDates,
 		arg.AtInstant,
@@ -80,7 +79,7 @@ const reconcileLock = `-- name: ReconcileLock :one
 SELECT pg_try_advisory_xact_lock($1::bigint)
 `
 
-// One reconciler at a time; the lock goes with the transaction.
+// One reconciler at a time; the lock ends with the transaction.
 func (q *Queries) ReconcileLock(ctx context.Context, key int64) (bool, error) {
 	row := q.db.QueryRow(ctx, reconcileLock, key)
 	var pg_try_advisory_xact_lock bool
@@ -99,7 +98,7 @@ SELECT (
 )::boolean AS needed
 `
 
-// Whether a look at requests and backfills is worth a transaction.
+// Whether requests and backfills need a transaction of the reconciler.
 func (q *Queries) ReconcileNeeded(ctx context.Context, atInstant time.Time) (bool, error) {
 	row := q.db.QueryRow(ctx, reconcileNeeded, atInstant)
 	var needed bool
@@ -116,7 +115,7 @@ type ReconcilePromoteParams struct {
 	Silence   time.Duration
 }
 
-// Jobs that would begin later than what is asked for of their dates begin now, or move up; returns their dates.
+// Makes jobs start now, or earlier, if their dates have requests that are due before them; returns their dates.
 func (q *Queries) ReconcilePromote(ctx context.Context, arg ReconcilePromoteParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, reconcilePromote, arg.AtInstant, arg.Silence)
 	if err != nil {
@@ -143,7 +142,7 @@ SET state = 'interrupted'
 WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1)
 `
 
-// Dates that were completed before they were over, by a process whose clock was ahead: they are not complete.
+// Marks dates as incomplete that a process whose clock was ahead completed before they were over.
 func (q *Queries) ReconcileReopen(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, reconcileReopen)
 	if err != nil {
@@ -181,7 +180,7 @@ const reconcileRight = `-- name: ReconcileRight :many
 SELECT daymill.right_jobs()::bigint AS job_id
 `
 
-// Brings jobs forward that a process whose clock was ahead has put off for days; returns their ids.
+// Reschedules jobs that a process whose clock was ahead has delayed for days; returns their ids.
 func (q *Queries) ReconcileRight(ctx context.Context) ([]int64, error) {
 	rows, err := q.db.Query(ctx, reconcileRight)
 	if err != nil {
@@ -211,7 +210,7 @@ type ReconcileTouchParams struct {
 	Older   time.Duration
 }
 
-// Jobs of runs that are alive say so to whoever looks for stuck jobs; returns their dates.
+// Marks the jobs of live runs as alive, for tools that look for stuck jobs; returns their dates.
 func (q *Queries) ReconcileTouch(ctx context.Context, arg ReconcileTouchParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, reconcileTouch, arg.Silence, arg.Older)
 	if err != nil {

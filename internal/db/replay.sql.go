@@ -15,7 +15,7 @@ const replayForget = `-- name: ReplayForget :exec
 DELETE FROM analytics.marks WHERE token = $1 OR made_at < now() - interval '1 day'
 `
 
-// Deletes a mark that was seen, and those that were left behind long ago.
+// Deletes a mark that was seen, and old marks that were left behind.
 func (q *Queries) ReplayForget(ctx context.Context, token pgtype.UUID) error {
 	_, err := q.db.Exec(ctx, replayForget, token)
 	return err
@@ -25,7 +25,7 @@ const replayMark = `-- name: ReplayMark :one
 INSERT INTO analytics.marks DEFAULT VALUES RETURNING token
 `
 
-// Leaves a mark, to be looked for on a follower.
+// Writes a mark, for which a follower is checked later.
 func (q *Queries) ReplayMark(ctx context.Context) (pgtype.UUID, error) {
 	row := q.db.QueryRow(ctx, replayMark)
 	var token pgtype.UUID
@@ -44,7 +44,7 @@ type ReplayPositionRow struct {
 	Life     string
 }
 
-// Where the write-ahead log of the primary ends: everything committed by now is before. And which cluster it is.
+// The end of the primary's write-ahead log, which is after everything committed so far, and the identifier of its cluster.
 func (q *Queries) ReplayPosition(ctx context.Context) (ReplayPositionRow, error) {
 	row := q.db.QueryRow(ctx, replayPosition)
 	var i ReplayPositionRow
@@ -72,7 +72,7 @@ type ReplayReachedRow struct {
 	Life       string
 }
 
-// Asked on a follower: whether it has replayed the log up to a position, and whether a mark of the primary's is there.
+// Runs on a follower: whether it has replayed the log up to a position, and whether it has a mark of the primary.
 func (q *Queries) ReplayReached(ctx context.Context, arg ReplayReachedParams) (ReplayReachedRow, error) {
 	row := q.db.QueryRow(ctx, replayReached, arg.Position, arg.Token)
 	var i ReplayReachedRow

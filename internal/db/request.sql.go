@@ -29,7 +29,7 @@ type RequestAppendParams struct {
 	Erase        bool
 }
 
-// Asks for a rollup of some dates.
+// Requests a rollup of some dates.
 func (q *Queries) RequestAppend(ctx context.Context, arg RequestAppendParams) error {
 	_, err := q.db.Exec(ctx, requestAppend,
 		arg.MetricDates,
@@ -61,7 +61,7 @@ type RequestAppendAsParams struct {
 	Entities     []string
 }
 
-// Asks for a rollup of some dates on behalf of somebody, or of some entities of each.
+// Requests a rollup of some dates on behalf of a user, or of some entities of each.
 func (q *Queries) RequestAppendAs(ctx context.Context, arg RequestAppendAsParams) error {
 	_, err := q.db.Exec(ctx, requestAppendAs,
 		arg.MetricDates,
@@ -93,8 +93,8 @@ type RequestClaimParams struct {
 	MaxRows    int32
 }
 
-// Takes the open requests of a date that are visible and due now, at most max_rows at a time: what was committed before
-// them is visible to every slice that the run is going to read. One that waits for later wants what is committed by then.
+// Claims the requests of a date that are open, visible and due now, at most max_rows at a time. Everything that was committed before them is
+// visible to every slice that the run will read. A request that is due later needs what is committed by then.
 func (q *Queries) RequestClaim(ctx context.Context, arg RequestClaimParams) (int64, error) {
 	result, err := q.db.Exec(ctx, requestClaim, arg.RunID, arg.MetricDate, arg.MaxRows)
 	if err != nil {
@@ -113,7 +113,7 @@ type RequestEnqueueParams struct {
 	Via       string
 }
 
-// Asks for a rollup of a range, as every other client does; returns the number of dates.
+// Requests a rollup of a range, as every other client does; returns the number of dates.
 func (q *Queries) RequestEnqueue(ctx context.Context, arg RequestEnqueueParams) (int32, error) {
 	row := q.db.QueryRow(ctx, requestEnqueue, arg.FirstDate, arg.LastDate, arg.Via)
 	var dates int32
@@ -131,7 +131,7 @@ type RequestEntitiesParams struct {
 	Via        string
 }
 
-// Asks for some entities of a date; returns how many.
+// Requests some entities of a date; returns how many.
 func (q *Queries) RequestEntities(ctx context.Context, arg RequestEntitiesParams) (int32, error) {
 	row := q.db.QueryRow(ctx, requestEntities, arg.MetricDate, arg.Entities, arg.Via)
 	var entities int32
@@ -149,7 +149,7 @@ type RequestEraseParams struct {
 	Via       string
 }
 
-// Asks for a rollup of a range that erases what it would otherwise leave alone; returns the number of dates.
+// Requests a rollup of a range that may erase metrics which it would otherwise protect; returns the number of dates.
 func (q *Queries) RequestErase(ctx context.Context, arg RequestEraseParams) (int32, error) {
 	row := q.db.QueryRow(ctx, requestErase, arg.FirstDate, arg.LastDate, arg.Via)
 	var dates int32
@@ -175,7 +175,7 @@ type RequestOpenRow struct {
 	Unclaimed bool
 }
 
-// How many requests of a date are open and due, and whether any of them has come since the last run claimed them.
+// The number of a date's requests that are open and due, and whether any of them is newer than the last run's claim.
 func (q *Queries) RequestOpen(ctx context.Context, metricDate date.Date) (RequestOpenRow, error) {
 	row := q.db.QueryRow(ctx, requestOpen, metricDate)
 	var i RequestOpenRow
@@ -235,7 +235,7 @@ type RequestScopeRow struct {
 	Entities []string
 }
 
-// Whether the requests that a run has claimed are about some entities only, and which: at_most at the most.
+// Whether the requests that a run has claimed are only for some entities, and for which, up to at_most.
 func (q *Queries) RequestScope(ctx context.Context, arg RequestScopeParams) (RequestScopeRow, error) {
 	row := q.db.QueryRow(ctx, requestScope, arg.MetricDate, arg.RunID, arg.AtMost)
 	var i RequestScopeRow

@@ -72,7 +72,7 @@ type RunLoseParams struct {
 	ID    int64
 }
 
-// Marks a run that gave no sign of life when another took its date over.
+// Marks a run that gave no sign of life before another run took over its date.
 func (q *Queries) RunLose(ctx context.Context, arg RunLoseParams) error {
 	_, err := q.db.Exec(ctx, runLose, arg.Error, arg.ID)
 	return err
@@ -94,7 +94,7 @@ WHERE l.state = 'lost' AND l.id > coalesce((
 ), 0)
 `
 
-// How many runs of a date were lost one after another, the latest included; four at most.
+// The number of a date's runs that were lost in a row, including the newest; at most four.
 func (q *Queries) RunLost(ctx context.Context, metricDate date.Date) (int64, error) {
 	row := q.db.QueryRow(ctx, runLost, metricDate)
 	var count int64
@@ -179,7 +179,7 @@ type RunRecentCostRow struct {
 	Seconds float64
 }
 
-// What the latest complete runs came to: events, and seconds from beginning to end.
+// The events and durations in seconds of the newest complete runs.
 func (q *Queries) RunRecentCost(ctx context.Context) (RunRecentCostRow, error) {
 	row := q.db.QueryRow(ctx, runRecentCost)
 	var i RunRecentCostRow
@@ -196,7 +196,7 @@ type RunScopeParams struct {
 	ID    int64
 }
 
-// Records about how many entities a run is.
+// Records for how many entities a run is.
 func (q *Queries) RunScope(ctx context.Context, arg RunScopeParams) error {
 	_, err := q.db.Exec(ctx, runScope, arg.Scope, arg.ID)
 	return err

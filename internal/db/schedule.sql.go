@@ -16,7 +16,7 @@ const scheduleEnsure = `-- name: ScheduleEnsure :exec
 INSERT INTO daymill.schedules (name, last_due_at) VALUES ($1, '-infinity') ON CONFLICT (name) DO NOTHING
 `
 
-// Makes the row of a periodic job that has never run, for ScheduleLock to lock.
+// Inserts the row of a periodic job that has never run, so that ScheduleLock can lock it.
 func (q *Queries) ScheduleEnsure(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, scheduleEnsure, name)
 	return err
@@ -75,7 +75,7 @@ type ScheduleLatestRow struct {
 	Error string
 }
 
-// The latest job of each of some kinds that is in one of some states: a look into the index for each kind and state.
+// The newest job of each of some kinds in one of some states, with one index lookup per kind and state.
 func (q *Queries) ScheduleLatest(ctx context.Context, arg ScheduleLatestParams) ([]ScheduleLatestRow, error) {
 	rows, err := q.db.Query(ctx, scheduleLatest, arg.Kinds, arg.States)
 	if err != nil {
@@ -117,7 +117,7 @@ type ScheduleListRow struct {
 	PausedAt  *time.Time
 }
 
-// What the ledger remembers of every periodic job.
+// The state of every periodic job.
 func (q *Queries) ScheduleList(ctx context.Context) ([]ScheduleListRow, error) {
 	rows, err := q.db.Query(ctx, scheduleList)
 	if err != nil {
@@ -140,7 +140,7 @@ func (q *Queries) ScheduleList(ctx context.Context) ([]ScheduleListRow, error) {
 
 const scheduleLock = `-- name: ScheduleLock :one
 SELECT
-    -- What was recorded for an instant to come was recorded by a process whose clock was ahead.
+    -- A future instant was recorded by a process whose clock was ahead.
     (s.last_due_at < $1::timestamptz OR s.last_due_at > $2::timestamptz)::boolean AS due,
     (s.paused_at IS NOT NULL)::boolean AS paused
 FROM daymill.schedules AS s
@@ -159,7 +159,7 @@ type ScheduleLockRow struct {
 	Paused bool
 }
 
-// Whether a periodic job has still to do its work for an instant of its schedule, and whether somebody has paused it;
+// Whether a periodic job has yet to do its work for an instant of its schedule, and whether it is paused;
 // locked until the transaction ends.
 func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (ScheduleLockRow, error) {
 	row := q.db.QueryRow(ctx, scheduleLock, arg.DueAt, arg.AtInstant, arg.Name)
@@ -194,9 +194,9 @@ type ScheduleMissingParams struct {
 	LastDate  date.Date
 }
 
-// Dates of a range that are neither complete nor going to be: no request that is due, no run at work, and no backfill that
-// has them before it, at a pace of its own. One that is stale was complete, and is left to a person: what is missing may
-// have been dropped. One that is protected would be protected again.
+// Dates of a range that are neither complete nor going to be: without a request that is due, a running run, or a backfill that has yet to request
+// them. A stale date was complete, and is left to a person, because its missing events may have been dropped on purpose. A protected date would
+// be protected again.
 func (q *Queries) ScheduleMissing(ctx context.Context, arg ScheduleMissingParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, scheduleMissing, arg.FirstDate, arg.LastDate)
 	if err != nil {
@@ -231,7 +231,7 @@ type ScheduleOverdueParams struct {
 	AtInstant time.Time
 }
 
-// Whether a periodic job has not done its work for an instant of its schedule, though nobody has paused it.
+// Whether a periodic job has not done its work for an instant of its schedule, although it is not paused.
 func (q *Queries) ScheduleOverdue(ctx context.Context, arg ScheduleOverdueParams) (bool, error) {
 	row := q.db.QueryRow(ctx, scheduleOverdue, arg.Name, arg.DueAt, arg.AtInstant)
 	var not_exists bool
@@ -245,7 +245,7 @@ VALUES ($1, '-infinity', clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(s.paused_at, excluded.paused_at)
 `
 
-// Pauses a periodic job, which may never have run; one that is paused stays so since when it was.
+// Pauses a periodic job, which may never have run. A paused job keeps the time of its pause.
 func (q *Queries) SchedulePause(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, schedulePause, name)
 	return err

@@ -87,7 +87,7 @@ type SnapshotChangedRow struct {
 	Unchanged []string
 }
 
-// What has changed of a table since a position: keys, or the whole table. Of an update, which columns it did not touch.
+// The changes of a table since a position: their keys, and for an update the columns that it did not touch.
 func (q *Queries) SnapshotChanged(ctx context.Context, arg SnapshotChangedParams) ([]SnapshotChangedRow, error) {
 	rows, err := q.db.Query(ctx, snapshotChanged,
 		arg.StreamID,
@@ -123,7 +123,7 @@ WHERE s.state = 'running' AND (
 ORDER BY s.name
 `
 
-// Streams that a snapshot is due of.
+// Streams that have a due snapshot.
 func (q *Queries) SnapshotDue(ctx context.Context) ([]string, error) {
 	rows, err := q.db.Query(ctx, snapshotDue)
 	if err != nil {
@@ -185,7 +185,7 @@ type SnapshotInsertParams struct {
 	Stream     string
 }
 
-// A snapshot that is not complete begins again: what it has read may be of before the request.
+// An unfinished snapshot begins again, because it may have read rows from before the request.
 func (q *Queries) SnapshotInsert(ctx context.Context, arg SnapshotInsertParams) error {
 	_, err := q.db.Exec(ctx, snapshotInsert,
 		arg.SchemaName,
@@ -313,7 +313,7 @@ type SnapshotNextRow struct {
 	Oid        *int64
 }
 
-// Snapshots of a stream that something is to be done for, those that have begun first.
+// Snapshots of a stream that have work left, those that have begun first.
 func (q *Queries) SnapshotNext(ctx context.Context, stream string) ([]SnapshotNextRow, error) {
 	rows, err := q.db.Query(ctx, snapshotNext, stream)
 	if err != nil {
@@ -416,7 +416,7 @@ type SnapshotRequestListRow struct {
 	Tables   []string
 }
 
-// Requests whose tables can be told: the stream is read, and has followed the patterns.
+// Requests whose tables are known: the stream is read, and has followed the patterns.
 func (q *Queries) SnapshotRequestList(ctx context.Context, stream string) ([]SnapshotRequestListRow, error) {
 	rows, err := q.db.Query(ctx, snapshotRequestList, stream)
 	if err != nil {
@@ -480,7 +480,7 @@ type SnapshotStreamRow struct {
 	Beginning string
 }
 
-// Where a stream is, and what tells this beginning of it from another.
+// The position of a stream, and what identifies this beginning of it.
 func (q *Queries) SnapshotStream(ctx context.Context, stream string) (SnapshotStreamRow, error) {
 	row := q.db.QueryRow(ctx, snapshotStream, stream)
 	var i SnapshotStreamRow

@@ -44,7 +44,7 @@ type SourceColumnsRow struct {
 	Loose        bool
 }
 
-// The columns of a relation. The base type is the type itself, or the one a domain is over.
+// The columns of a relation. The base type is the type itself, or the type below a domain.
 func (q *Queries) SourceColumns(ctx context.Context, relationID int64) ([]SourceColumnsRow, error) {
 	rows, err := q.db.Query(ctx, sourceColumns, relationID)
 	if err != nil {
@@ -80,7 +80,7 @@ const sourceDefinition = `-- name: SourceDefinition :one
 SELECT coalesce(pg_get_viewdef(to_regclass($1::text)::oid), '')::text
 `
 
-// What Postgres makes of a view; empty where there is none. Names are qualified by what the search path lacks.
+// Postgres's definition of a view; empty if there is none. Names are qualified if the search path lacks their schema.
 func (q *Queries) SourceDefinition(ctx context.Context, viewName string) (string, error) {
 	row := q.db.QueryRow(ctx, sourceDefinition, viewName)
 	var column_1 string
@@ -102,7 +102,7 @@ SELECT
     )::boolean
 `
 
-// Whether analytics.events reads anything: a relation, or a function, which may read one where Postgres does not look.
+// Whether analytics.events reads anything: a relation, or a function, which may read a relation that Postgres does not record.
 func (q *Queries) SourceExists(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, sourceExists)
 	var column_1 bool
@@ -140,7 +140,7 @@ type SourceGetRow struct {
 	TableID        int64
 }
 
-// How analytics.events was made; no row where `daymill source set` never made it.
+// The settings that analytics.events was made with; no row if `daymill source set` never made it.
 func (q *Queries) SourceGet(ctx context.Context) (SourceGetRow, error) {
 	row := q.db.QueryRow(ctx, sourceGet)
 	var i SourceGetRow
@@ -245,8 +245,8 @@ WHERE b.state = 'interrupted'
 RETURNING metric_date
 `
 
-// Ends the runs at work, which have read from another source, and has their dates asked for again. What was published of
-// it is no part of a run any more; a run that begins later reads the new source, for the view is locked until then.
+// Ends the running runs, which have read another source, and requests their dates again. What they have published no longer belongs to a run. A
+// run that begins later reads the new source, because the view is locked until then.
 func (q *Queries) SourceInterrupt(ctx context.Context) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, sourceInterrupt)
 	if err != nil {
@@ -296,7 +296,7 @@ const sourceMissing = `-- name: SourceMissing :one
 SELECT (to_regclass('analytics.events') IS NULL)::boolean AS missing
 `
 
-// Whether the view is gone: it is there from the installation on, even where it reads nothing.
+// Whether the view is missing: it exists since the installation, even if it reads nothing.
 func (q *Queries) SourceMissing(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, sourceMissing)
 	var missing bool
@@ -308,7 +308,7 @@ const sourceParseName = `-- name: SourceParseName :one
 SELECT parse_ident($1::text)::name []::text []
 `
 
-// The parts of a name as SQL reads them: folded to lower case unless quoted, and cut to 63 bytes.
+// The parts of a name as SQL reads them: folded to lower case unless quoted, and truncated to 63 bytes.
 func (q *Queries) SourceParseName(ctx context.Context, name string) ([]string, error) {
 	row := q.db.QueryRow(ctx, sourceParseName, name)
 	var column_1 []string
@@ -371,7 +371,7 @@ type SourceReadsRow struct {
 }
 
 // The relations that analytics.events reads, through views too, with the role whose rights Postgres checks for each:
-// the owner of the view that reads it, or whoever asks where that view is a security_invoker.
+// the owner of the view that reads it, or the current user if that view is a security_invoker.
 func (q *Queries) SourceReads(ctx context.Context) ([]SourceReadsRow, error) {
 	rows, err := q.db.Query(ctx, sourceReads)
 	if err != nil {
@@ -440,7 +440,7 @@ type SourceRelationRow struct {
 	RootQuoted   string
 }
 
-// A relation by its exact name. Rows are the planner's estimate, or a guess from the size where there is none yet.
+// A relation by its exact name. Rows are the planner's estimate, or a guess from the size if there is none yet.
 func (q *Queries) SourceRelation(ctx context.Context, arg SourceRelationParams) (SourceRelationRow, error) {
 	row := q.db.QueryRow(ctx, sourceRelation, arg.TableSchema, arg.TableName)
 	var i SourceRelationRow
@@ -475,8 +475,8 @@ WHERE m.nspname = s.table_schema AND k.relname = s.table_name AND r.ev_class = t
     )
 `
 
-// Records the number of the table that the source was set to, where the recorded one is of no table that the view reads: a
-// restore gives tables other numbers.
+// Records the OID of the table that the source was set to, if the recorded one is not an OID of a table that the view reads, because a
+// restore gives tables other OIDs.
 func (q *Queries) SourceRenumber(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, sourceRenumber)
 	return err
@@ -499,7 +499,7 @@ type SourceRoleRow struct {
 	Readable    bool
 }
 
-// Who asks, who owns analytics.events, and whether the former may read it.
+// The current role, the owner of analytics.events, and whether the current role may read it.
 func (q *Queries) SourceRole(ctx context.Context) (SourceRoleRow, error) {
 	row := q.db.QueryRow(ctx, sourceRole)
 	var i SourceRoleRow
@@ -577,7 +577,7 @@ type SourceSliceRow struct {
 	ToInstant   string
 }
 
-// An hour in the middle of yesterday, as a slice of it would be asked for.
+// An hour in the middle of yesterday, as a slice reads it.
 func (q *Queries) SourceSlice(ctx context.Context) (SourceSliceRow, error) {
 	row := q.db.QueryRow(ctx, sourceSlice)
 	var i SourceSliceRow
@@ -601,8 +601,8 @@ SELECT coalesce((
 ), '')::text AS reads
 `
 
-// Where analytics.events still reads the table that the source was set to, and that is not what is called so any more: what
-// the table it reads is called now. Empty otherwise, as where the view was written by hand since.
+// If analytics.events still reads the table that the source was set to, but another table has its name now: the current name of the former.
+// Empty otherwise, such as for a view that was written by hand since.
 func (q *Queries) SourceSwapped(ctx context.Context) (string, error) {
 	row := q.db.QueryRow(ctx, sourceSwapped)
 	var reads string

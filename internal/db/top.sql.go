@@ -15,7 +15,7 @@ const topForget = `-- name: TopForget :exec
 DELETE FROM analytics.top_entities WHERE metric_date = $1
 `
 
-// Nobody knows the largest entities of a date any more.
+// Deletes the largest entities of a date, because they are no longer known.
 func (q *Queries) TopForget(ctx context.Context, metricDate date.Date) error {
 	_, err := q.db.Exec(ctx, topForget, metricDate)
 	return err
@@ -43,7 +43,7 @@ type TopRecordParams struct {
 	Top        []byte
 }
 
-// Records the largest entities of a date; writes nothing where they are the same.
+// Records the largest entities of a date; writes nothing if they have not changed.
 func (q *Queries) TopRecord(ctx context.Context, arg TopRecordParams) error {
 	_, err := q.db.Exec(ctx, topRecord, arg.MetricDate, arg.Top)
 	return err

@@ -38,7 +38,7 @@ type VerificationBeginRow struct {
 	StartedAt     time.Time
 }
 
-// What a verification is about to compare with, and when it began.
+// What a verification will compare with, and the time of its beginning.
 func (q *Queries) VerificationBegin(ctx context.Context, metricDate date.Date) (VerificationBeginRow, error) {
 	row := q.db.QueryRow(ctx, verificationBegin, metricDate)
 	var i VerificationBeginRow
@@ -59,7 +59,7 @@ const verificationCandidates = `-- name: VerificationCandidates :one
 SELECT count(*) FROM analytics.rollup_dates AS d WHERE d.state IN ('complete', 'stale')
 `
 
-// How many dates a sample is taken of.
+// The number of dates that a sample is taken from.
 func (q *Queries) VerificationCandidates(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, verificationCandidates)
 	var count int64
@@ -76,7 +76,7 @@ type VerificationCountParams struct {
 	RequestedVia string
 }
 
-// How many verifications were made in some way since an instant.
+// The number of verifications via some client since an instant.
 func (q *Queries) VerificationCount(ctx context.Context, arg VerificationCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, verificationCount, arg.Since, arg.RequestedVia)
 	var count int64
@@ -97,7 +97,7 @@ type VerificationDatesParams struct {
 	LastDate  date.Date
 }
 
-// The dates of a range that a run has completed, or was about to.
+// The dates of a range that were ever completed: complete, stale or protected.
 func (q *Queries) VerificationDates(ctx context.Context, arg VerificationDatesParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, verificationDates, arg.FirstDate, arg.LastDate)
 	if err != nil {
@@ -146,8 +146,8 @@ type VerificationDueParams struct {
 	MaxRows int32
 }
 
-// Complete dates that were not verified for longest, those never verified first, without those that are about to be
-// rolled up again and those that were verified since an instant.
+// Complete dates, least recently verified first, and those never verified before them; without dates that are about to be rolled up again and dates
+// that were verified since an instant.
 func (q *Queries) VerificationDue(ctx context.Context, arg VerificationDueParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, verificationDue, arg.Since, arg.MaxRows)
 	if err != nil {
@@ -236,7 +236,7 @@ type VerificationJobsRow struct {
 	Args  string
 }
 
-// Jobs that are to verify and have not ended, the oldest first.
+// Open jobs that verify dates, oldest first.
 func (q *Queries) VerificationJobs(ctx context.Context, maxRows int32) ([]VerificationJobsRow, error) {
 	rows, err := q.db.Query(ctx, verificationJobs, maxRows)
 	if err != nil {
@@ -272,7 +272,7 @@ type VerificationLeftParams struct {
 	Since       time.Time
 }
 
-// Those of some dates that were not verified since an instant.
+// The dates, among some, that were not verified since an instant.
 func (q *Queries) VerificationLeft(ctx context.Context, arg VerificationLeftParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, verificationLeft, arg.MetricDates, arg.Since)
 	if err != nil {
@@ -350,7 +350,7 @@ type VerificationListNewerRow struct {
 	Repairable      bool
 }
 
-// As VerificationListOlder, above an id and the oldest first.
+// Like VerificationListOlder, above an id and oldest first.
 func (q *Queries) VerificationListNewer(ctx context.Context, arg VerificationListNewerParams) ([]VerificationListNewerRow, error) {
 	rows, err := q.db.Query(ctx, verificationListNewer,
 		arg.AfterID,
@@ -449,8 +449,8 @@ type VerificationListOlderRow struct {
 	Repairable      bool
 }
 
-// Verifications below an id, the newest first: of a date, of a result, or any. A date may be repaired where it is stale by
-// its last verification and nobody has asked for it.
+// Verifications below an id, newest first: of a date, with a result, or all. A date can be repaired if its last verification made it stale and nobody
+// has requested it since.
 func (q *Queries) VerificationListOlder(ctx context.Context, arg VerificationListOlderParams) ([]VerificationListOlderRow, error) {
 	rows, err := q.db.Query(ctx, verificationListOlder,
 		arg.BeforeID,
@@ -503,7 +503,7 @@ type VerificationMarkParams struct {
 	MetricDate date.Date
 }
 
-// Takes note of what was found of a date: its state, where the comparison has settled it, and when.
+// Records the result of a verification in its date: the state, if the comparison decides it, and the time.
 func (q *Queries) VerificationMark(ctx context.Context, arg VerificationMarkParams) error {
 	_, err := q.db.Exec(ctx, verificationMark, arg.State, arg.MetricDate)
 	return err
@@ -526,7 +526,7 @@ type VerificationSampleParams struct {
 	MaxRows int32
 }
 
-// Some complete dates by chance: the same ones for the same seed, whatever others there are.
+// A random sample of complete dates, which is always the same for the same seed.
 func (q *Queries) VerificationSample(ctx context.Context, arg VerificationSampleParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, verificationSample, arg.Seed, arg.MaxRows)
 	if err != nil {
@@ -573,8 +573,8 @@ type VerificationSteadyRow struct {
 	Requested bool
 }
 
-// Whether no run has begun since the verification did, and whether one is asked for; the date is locked, so that none
-// begins until the transaction ends.
+// Whether no run has begun since the verification did, and whether one is requested. Locks the date, so that no run begins until the transaction
+// ends.
 func (q *Queries) VerificationSteady(ctx context.Context, arg VerificationSteadyParams) (VerificationSteadyRow, error) {
 	row := q.db.QueryRow(ctx, verificationSteady,
 		arg.RunID,

@@ -19,7 +19,7 @@ type CapabilityUsedRow struct {
 	HasViews   bool
 }
 
-// Which capabilities besides the rollup an installation uses.
+// Which capabilities an installation uses in addition to the rollup.
 func (q *Queries) CapabilityUsed(ctx context.Context) (CapabilityUsedRow, error) {
 	row := q.db.QueryRow(ctx, capabilityUsed)
 	var i CapabilityUsedRow
@@ -242,7 +242,7 @@ const versionLook = `-- name: VersionLook :one
 UPDATE view.version SET looks = looks + 1 WHERE id = $1 RETURNING looks
 `
 
-// The position of what is read next by schedule.
+// The position of the next rows that are read on a schedule.
 func (q *Queries) VersionLook(ctx context.Context, id int64) (int64, error) {
 	row := q.db.QueryRow(ctx, versionLook, id)
 	var looks int64
@@ -460,7 +460,7 @@ type ViewGapParams struct {
 	Tables  []string
 }
 
-// The last gap of a stream that may concern a view and is not made up for.
+// The last gap of a stream that may affect a view and that the view has not repaired.
 func (q *Queries) ViewGap(ctx context.Context, arg ViewGapParams) (int64, error) {
 	row := q.db.QueryRow(ctx, viewGap, arg.ID, arg.Streams, arg.Tables)
 	var column_1 int64
@@ -570,7 +570,7 @@ const viewLock = `-- name: ViewLock :one
 SELECT v.id FROM view.view AS v WHERE v.id = $1 FOR NO KEY UPDATE
 `
 
-// Held until the transaction ends. It does not keep tasks from being inserted.
+// Locks a view until the transaction ends. Tasks can still be inserted.
 func (q *Queries) ViewLock(ctx context.Context, id int64) (int64, error) {
 	row := q.db.QueryRow(ctx, viewLock, id)
 	var id_2 int64
@@ -656,8 +656,8 @@ type ViewStandingRow struct {
 	Differing     int64
 }
 
-// How views stand: the oldest task that fails or that nobody works on, the last one that has failed for good, and the last verification that
-// found keys different, where nothing has been done about it since.
+// The state of views: the oldest task that fails or that nobody works on, the last one that has failed permanently, and the last verification that
+// found different keys, if nothing has been done about it since.
 func (q *Queries) ViewStanding(ctx context.Context) ([]ViewStandingRow, error) {
 	rows, err := q.db.Query(ctx, viewStanding)
 	if err != nil {
@@ -741,8 +741,7 @@ type ViewTaskAgainParams struct {
 	Fence    int64
 }
 
-// Ends a round of a task that is done again. A value that was the greatest before transactions began that may still be open is
-// where the next poll begins.
+// Ends a round of a standing task. The next poll begins at the value that was the greatest before transactions began that may still be open.
 func (q *Queries) ViewTaskAgain(ctx context.Context, arg ViewTaskAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, viewTaskAgain,
 		arg.Every,
@@ -966,7 +965,7 @@ type ViewTaskHoldParams struct {
 	Keys       []byte
 }
 
-// A refresh that nobody works on before the table is filled.
+// Inserts a refresh that waits until the table is filled.
 func (q *Queries) ViewTaskHold(ctx context.Context, arg ViewTaskHoldParams) error {
 	_, err := q.db.Exec(ctx, viewTaskHold,
 		arg.ViewID,
@@ -1115,7 +1114,7 @@ type ViewTaskMergeParams struct {
 	MaxKeys    int32
 }
 
-// Adds keys to such a refresh, where the last one has room.
+// Adds keys to the last waiting refresh, if it has room.
 func (q *Queries) ViewTaskMerge(ctx context.Context, arg ViewTaskMergeParams) (int64, error) {
 	result, err := q.db.Exec(ctx, viewTaskMerge,
 		arg.Keys,
@@ -1194,7 +1193,7 @@ const viewTaskSoon = `-- name: ViewTaskSoon :exec
 UPDATE view.task SET retry_at = NULL WHERE version_id = $1::bigint AND kind IN ('poll', 'compare') AND state = 'queued'
 `
 
-// Has the next round of a version's standing tasks begin at once.
+// Makes a version's standing tasks due at once.
 func (q *Queries) ViewTaskSoon(ctx context.Context, versionID int64) error {
 	_, err := q.db.Exec(ctx, viewTaskSoon, versionID)
 	return err
@@ -1215,7 +1214,7 @@ type ViewTaskStandParams struct {
 	After      time.Duration
 }
 
-// A task that is done again and again: a poll, or a comparison.
+// Inserts a standing task: a poll or a comparison.
 func (q *Queries) ViewTaskStand(ctx context.Context, arg ViewTaskStandParams) error {
 	_, err := q.db.Exec(ctx, viewTaskStand,
 		arg.ViewID,

@@ -32,7 +32,7 @@ type LateRequestParams struct {
 	Instants []string
 }
 
-// Asks for the dates before today of some instants, each given as text: of a timestamp in a zone where there is one.
+// Requests the past dates of some instants, each given as text: of a timestamp in a zone, if there is one.
 func (q *Queries) LateRequest(ctx context.Context, arg LateRequestParams) error {
 	_, err := q.db.Exec(ctx, lateRequest, arg.Zone, arg.Instants)
 	return err
@@ -46,7 +46,7 @@ WITH every AS (
 SELECT analytics.request_late(cast(e.at AS timestamptz []), cast(e.at AS timestamptz []), analytics.time_zone()) FROM every AS e
 `
 
-// Asks for every date before today that was ever rolled up.
+// Requests every past date that was ever rolled up.
 func (q *Queries) LateRequestAll(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, lateRequestAll)
 	return err
@@ -73,7 +73,7 @@ type WatchFaultsRow struct {
 	Known     bool
 }
 
-// What watches could not ask for, by table: since when, and what went wrong first.
+// Requests that watches could not make, by table: since when, and the first error.
 func (q *Queries) WatchFaults(ctx context.Context) ([]WatchFaultsRow, error) {
 	rows, err := q.db.Query(ctx, watchFaults)
 	if err != nil {
@@ -131,7 +131,7 @@ type WatchFunctionsRow struct {
 	Tables int64
 }
 
-// The functions of all watches, and how many tables each is on: none is left over from a table that was dropped.
+// The functions of all watches, and the number of tables with each: 0 for one that is left over from a dropped table.
 func (q *Queries) WatchFunctions(ctx context.Context) ([]WatchFunctionsRow, error) {
 	rows, err := q.db.Query(ctx, watchFunctions)
 	if err != nil {
@@ -230,8 +230,7 @@ type WatchListRow struct {
 	FunctionChanged bool
 }
 
-// Every watched table at the top of its tree: how many tables of the tree there are, and which of them lack a trigger or
-// have one that is disabled.
+// Every watched table at the top of its tree: the number of tables in the tree, and which of them lack a trigger or have a disabled one.
 func (q *Queries) WatchList(ctx context.Context) ([]WatchListRow, error) {
 	rows, err := q.db.Query(ctx, watchList)
 	if err != nil {
@@ -285,7 +284,7 @@ type WatchLostRow struct {
 	TimeColumnZone string
 }
 
-// Tables that were watched, are there, and have no trigger of a watch.
+// Existing tables that were watched, and have no trigger of a watch.
 func (q *Queries) WatchLost(ctx context.Context) ([]WatchLostRow, error) {
 	rows, err := q.db.Query(ctx, watchLost)
 	if err != nil {
@@ -318,7 +317,7 @@ SELECT coalesce((
 ), '')::text AS parent
 `
 
-// What a table is a partition or a child of; empty where it is none.
+// The parent of a partition or child table; empty if it is neither.
 func (q *Queries) WatchParent(ctx context.Context, relationID int64) (string, error) {
 	row := q.db.QueryRow(ctx, watchParent, relationID)
 	var parent string
@@ -360,7 +359,7 @@ type WatchRecordParams struct {
 	TemplateHash   string
 }
 
-// The faults of the table are over with it: what they could not ask for is told by doctor until then.
+// Records a watch, and deletes the table's faults. Until then, doctor reports the dates that they could not request.
 func (q *Queries) WatchRecord(ctx context.Context, arg WatchRecordParams) error {
 	_, err := q.db.Exec(ctx, watchRecord,
 		arg.TableSchema,
@@ -398,7 +397,7 @@ type WatchRecordedRow struct {
 	Outdated       bool
 }
 
-// What was recorded of each watch whose table is there, and whether another version of daymill has made its function.
+// The record of each watch whose table exists, and whether another version of daymill has created its function.
 func (q *Queries) WatchRecorded(ctx context.Context, templateHash string) ([]WatchRecordedRow, error) {
 	rows, err := q.db.Query(ctx, watchRecorded, templateHash)
 	if err != nil {
@@ -443,7 +442,7 @@ type WatchRoleRow struct {
 	MayCreate   bool
 }
 
-// Whether this role may make functions in the schema that work as the owner of the ledger.
+// Whether this role may create functions in the schema that run as the owner of the ledger.
 func (q *Queries) WatchRole(ctx context.Context) (WatchRoleRow, error) {
 	row := q.db.QueryRow(ctx, watchRole)
 	var i WatchRoleRow
@@ -460,7 +459,7 @@ const watchSettle = `-- name: WatchSettle :one
 SELECT analytics.settle_faults()::bigint AS settled
 `
 
-// Asks for what watches could not ask for.
+// Makes the requests that watches could not make.
 func (q *Queries) WatchSettle(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, watchSettle)
 	var settled int64
@@ -513,7 +512,7 @@ type WatchTreeRow struct {
 	FunctionName string
 }
 
-// A table with its partitions or children, all the way down, and what has to hold of each for triggers on it.
+// A table with all of its partitions or children, and the facts that decide whether triggers on each are possible.
 func (q *Queries) WatchTree(ctx context.Context, arg WatchTreeParams) ([]WatchTreeRow, error) {
 	rows, err := q.db.Query(ctx, watchTree, arg.TimeColumn, arg.RelationID)
 	if err != nil {
@@ -548,7 +547,7 @@ SELECT coalesce((
 ), '0')::text AS version
 `
 
-// The transaction that wrote analytics.events as it is.
+// The transaction that wrote the current analytics.events.
 func (q *Queries) WatchViewVersion(ctx context.Context) (string, error) {
 	row := q.db.QueryRow(ctx, watchViewVersion)
 	var version string

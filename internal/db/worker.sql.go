@@ -15,7 +15,7 @@ const workerCount = `-- name: WorkerCount :one
 SELECT count(*) FROM daymill.workers AS w WHERE w.last_seen_at >= now() - $1::interval
 `
 
-// How many worker processes were seen within a span of time.
+// The number of worker processes that were seen within a span of time.
 func (q *Queries) WorkerCount(ctx context.Context, within time.Duration) (int64, error) {
 	row := q.db.QueryRow(ctx, workerCount, within)
 	var count int64
@@ -27,7 +27,7 @@ const workerForget = `-- name: WorkerForget :exec
 DELETE FROM daymill.workers WHERE name = $1
 `
 
-// A worker process has stopped.
+// Deletes a worker process that has stopped.
 func (q *Queries) WorkerForget(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, workerForget, name)
 	return err
@@ -46,7 +46,7 @@ type WorkerListParams struct {
 	MaxRows int32
 }
 
-// The worker processes that were seen within a span of time, those started last first.
+// The worker processes that were seen within a span of time, last started first.
 func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]DaymillWorker, error) {
 	rows, err := q.db.Query(ctx, workerList, arg.Within, arg.MaxRows)
 	if err != nil {
@@ -84,7 +84,7 @@ const workerPrune = `-- name: WorkerPrune :exec
 DELETE FROM daymill.workers WHERE last_seen_at < now() - interval '7 days'
 `
 
-// Worker processes that ended without a word, long ago.
+// Deletes worker processes that crashed long ago.
 func (q *Queries) WorkerPrune(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, workerPrune)
 	return err
@@ -110,7 +110,7 @@ type WorkerSeeParams struct {
 	Trouble          string
 }
 
-// A worker process is alive, and this is how it works.
+// Records that a worker process is alive, and its options.
 func (q *Queries) WorkerSee(ctx context.Context, arg WorkerSeeParams) error {
 	_, err := q.db.Exec(ctx, workerSee,
 		arg.Name,

@@ -1,5 +1,5 @@
--- For sqlc only; no database ever runs this. What the queries use and sqlc does not find in the migrations: the schema,
--- which the migration runner creates, functions that migration 0004 creates through EXECUTE, and those that 0018 moves.
+-- Only for sqlc; no database ever runs this. It has what the queries use and sqlc does not find in the migrations: the schema, which the migration
+-- runner creates, functions that migration 0004 creates with EXECUTE, and those that 0018 moves.
 CREATE SCHEMA analytics;
 
 CREATE SCHEMA capture;
