@@ -96,9 +96,10 @@ func (x indexed) isColumn() bool {
 	return false
 }
 
-// key returns the instant for CREATE INDEX: a column in parentheses, anything else in two pairs of them.
+// key returns the instant for CREATE INDEX: a column in parentheses, anything else in two pairs of them. Postgres writes every operator
+// with parentheses around it, and no cast to an instant ends with one.
 func (x indexed) key() string {
-	if x.isColumn() || enclosed(x.expression) {
+	if x.isColumn() || strings.HasPrefix(x.expression, "(") && strings.HasSuffix(x.expression, ")") {
 		return "(" + x.expression + ")"
 	}
 	return "((" + x.expression + "))"

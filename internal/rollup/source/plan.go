@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -124,106 +125,38 @@ func (s scan) whole() bool {
 // returns an empty text if the condition has no such comparison.
 func operand(condition, instant string) string {
 	end := strings.Index(condition, " >= '"+instant+"'::timestamp with time zone)")
-	if end < 0 {
-		return ""
-	}
-	var open []int
-	for i := 0; i < end; i++ {
-		switch condition[i] {
-		case '\'', '"':
-			i = skipQuoted(condition, i)
-		case '(':
-			open = append(open, i)
-		case ')':
-			if len(open) > 0 {
-				open = open[:len(open)-1]
+	var quote byte // of the text or name that i is in; a doubled quote ends it and begins it again
+	for i, depth := end-1, 0; i >= 0; i-- {
+		switch c := condition[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
 			}
-		}
-	}
-	if len(open) == 0 {
-		return ""
-	}
-	return condition[open[len(open)-1]+1 : end]
-}
-
-// enclosed reports whether the last parenthesis of an expression closes the first one.
-func enclosed(expression string) bool {
-	depth := 0
-	for i := 0; i < len(expression); i = token(expression, i) {
-		switch expression[i] {
-		case '(':
+		case c == '\'' || c == '"':
+			quote = c
+		case c == ')':
 			depth++
-		case ')':
+		case c == '(' && depth == 0:
+			return condition[i+1 : end]
+		case c == '(':
 			depth--
 		}
-		if depth == 0 {
-			return i > 0 && i == len(expression)-1
-		}
 	}
-	return false
+	return ""
 }
 
-// skipQuoted returns the position of the quote that ends the string or identifier beginning at start. A doubled quote does not end
-// it.
-func skipQuoted(text string, start int) int {
-	quote := text[start]
-	for i := start + 1; i < len(text); i++ {
-		if text[i] != quote {
-			continue
-		}
-		if i+1 < len(text) && text[i+1] == quote {
-			i++
-			continue
-		}
-		return i
-	}
-	return len(text)
-}
-
-// unqualified removes a relation's alias from the columns of an expression: `lower(e.kind)` becomes `lower(kind)`.
+// unqualified removes a relation's alias from the columns of an expression: `lower(e.kind)` becomes `lower(kind)`. What a parenthesis
+// follows is a function in a schema of that name.
 func unqualified(expression, alias string) string {
+	name := regexp.QuoteMeta(alias) + `|"` + regexp.QuoteMeta(strings.ReplaceAll(alias, `"`, `""`)) + `"`
+	column := regexp.MustCompile(`(?:^|[^\pL\pN_$."'])((?:` + name + `)\.)(?:"(?:[^"]|"")*"|[\pL\pN_$]+)`)
 	var out strings.Builder
-	for i := 0; i < len(expression); {
-		end := token(expression, i)
-		name, isName := identifier(expression[i:end])
-		if isName && name == alias && end < len(expression) && expression[end] == '.' && (i == 0 || expression[i-1] != '.') {
-			after := token(expression, end+1)
-			if after == len(expression) || expression[after] != '(' { // A function may be in a schema of that name.
-				i = end + 1
-				continue
-			}
-		}
-		out.WriteString(expression[i:end])
-		i = end
-	}
-	return out.String()
-}
-
-// token returns the end of the string, the identifier or the single other byte that begins at start.
-func token(expression string, start int) int {
-	if start >= len(expression) {
-		return len(expression)
-	}
-	end := start + 1
-	switch c := expression[start]; {
-	case c == '\'' || c == '"':
-		end = min(skipQuoted(expression, start)+1, len(expression))
-	case isWord(c):
-		for end < len(expression) && isWord(expression[end]) {
-			end++
+	done := 0
+	for _, at := range column.FindAllStringSubmatchIndex(expression, -1) {
+		if end := at[1]; end == len(expression) || expression[end] != '(' {
+			out.WriteString(expression[done:at[2]])
+			done = at[3]
 		}
 	}
-	return end
-}
-
-func isWord(c byte) bool {
-	return c == '_' || c == '$' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
-}
-
-// identifier returns the name that a token stands for, and false if the token is not an identifier.
-func identifier(token string) (name string, ok bool) {
-	if len(token) >= 2 && token[0] == '"' {
-		return strings.ReplaceAll(token[1:len(token)-1], `""`, `"`), true
-	}
-	return token, token != "" && isWord(token[0])
+	return out.String() + expression[done:]
 }

@@ -6,25 +6,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEnclosed(t *testing.T) {
-	t.Parallel()
-	for expression, want := range map[string]bool{
-		"":                   false,
-		"()":                 true,
-		"(a) + (b)":          false,
-		"(a + (b))":          true,
-		"(a)::text":          false,
-		`(a = ')')`:          true,
-		`(a = '(')`:          true,
-		`("(" + 1)`:          true,
-		"a":                  false,
-		"lower(a)":           false,
-		"(a AT TIME ZONE b)": true,
-	} {
-		require.Equal(t, want, enclosed(expression), expression)
-	}
-}
-
 func TestOperand(t *testing.T) {
 	t.Parallel()
 	const compared = " >= '" + sentinel + "'::timestamp with time zone)"
