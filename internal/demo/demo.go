@@ -60,7 +60,7 @@ func Fill(ctx context.Context, conn *postgres.DB, history History, progress func
 	for d := history.Dates.First; !d.After(history.Dates.Last); d = d.AddDays(1) {
 		i := d.Sub(history.Dates.First)
 		err := conn.Tx(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '5min'"); err != nil {
+			if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "5min"}); err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, "SELECT setseed($1)", float64(i%1000)/1000); err != nil {

@@ -170,8 +170,8 @@ func Look(ctx context.Context, config Config) Report {
 			break
 		}
 		err := exam.DB.ReadTx(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '"+statementTimeout+"'"); err != nil {
-				return fmt.Errorf("limit the statement: %w", err)
+			if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": statementTimeout}); err != nil {
+				return err
 			}
 			return look.Do(ctx, exam, tx)
 		})

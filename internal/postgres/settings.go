@@ -88,6 +88,21 @@ func assign(settings map[string]string, local bool) string {
 	return sql.String()
 }
 
+// Local is settings of one transaction, or of one savepoint.
+type Local map[string]string
+
+// SQL returns SQL that makes the settings, without parameters, for statements that are sent together.
+func (l Local) SQL() string { return assign(l, true) }
+
+// SetLocal makes settings until the transaction ends, such as a lock_timeout. Statements that a limit alone is for go through
+// [Session], which also repeats them.
+func SetLocal(ctx context.Context, tx pgx.Tx, settings Local) error {
+	if _, err := tx.Exec(ctx, settings.SQL()); err != nil {
+		return fmt.Errorf("make settings: %w", err)
+	}
+	return nil
+}
+
 // execer is implemented by connections and transactions.
 type execer interface {
 	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)

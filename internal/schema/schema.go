@@ -263,9 +263,9 @@ func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installa
 	if len(pending) == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `SELECT set_config('daymill.entity_type', $1, true),
-		set_config('daymill.time_zone', $2, true), set_config('daymill.river_schema', $3, true)`,
-		string(decided.EntityType), decided.TimeZone, decided.RiverSchema)
+	err := postgres.SetLocal(ctx, tx, postgres.Local{
+		"daymill.entity_type": string(decided.EntityType), "daymill.time_zone": decided.TimeZone, "daymill.river_schema": decided.RiverSchema,
+	})
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
@@ -370,14 +370,17 @@ func revert(ctx context.Context, tx pgx.Tx, applied []Migration) error {
 // locked runs do in a transaction, while no other migration runs.
 func locked(ctx context.Context, conn *postgres.DB, do func(tx pgx.Tx) error) error {
 	return conn.Tx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			SET LOCAL statement_timeout = '15min';
-			SET LOCAL idle_in_transaction_session_timeout = '15min';
-			SET LOCAL lock_timeout = '15min';
-			SELECT pg_advisory_xact_lock(`+strconv.Itoa(advisoryLock)+`);
-			SET LOCAL lock_timeout = '10s';`)
+		err := postgres.SetLocal(ctx, tx, postgres.Local{
+			"statement_timeout": "15min", "idle_in_transaction_session_timeout": "15min", "lock_timeout": "15min",
+		})
 		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1)", advisoryLock); err != nil {
 			return fmt.Errorf("wait for another migration: %w", err)
+		}
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": "10s"}); err != nil {
+			return err
 		}
 		return do(tx)
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
@@ -76,7 +77,7 @@ func (w *worker) makeIndexes(ctx context.Context) error {
 	next := 0
 	for next < len(all) {
 		err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', '0', true)"); err != nil {
+			if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "0"}); err != nil {
 				return err
 			}
 			err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1)", plan.Table(w.version.Table)).Scan(&next)

@@ -370,8 +370,7 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (
 }
 
 func limit(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', $1, true)", fmt.Sprintf("%dms", limit.Milliseconds()))
-	return err
+	return postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": fmt.Sprintf("%dms", limit.Milliseconds())})
 }
 
 func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {

@@ -62,7 +62,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	if selection.Sweep {
 		mayLose = protection.LoseNone
 		// The triggers on River's table read this setting when a retry makes a request.
-		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('daymill.sweep', 'on', true)"); err != nil {
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"daymill.sweep": "on"}); err != nil {
 			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)
 		}
 	}

@@ -192,8 +192,8 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	}
 	var inserted []*rivertype.JobInsertResult
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+insertLockTimeout+"'"); err != nil {
-			return fmt.Errorf("limit waiting: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": insertLockTimeout}); err != nil {
+			return err
 		}
 		if inserted, err = r.client.InsertManyTx(ctx, tx, params); err != nil {
 			return fmt.Errorf("insert jobs: %w", err)

@@ -214,11 +214,13 @@ func sums(ctx context.Context, source, snapshot string, imported func()) (tables
 			return nil, fmt.Errorf("read as of the snapshot: %w", err)
 		}
 	}
-	_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config(s.name, s.value, true) FROM (VALUES ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'),
-		('IntervalStyle', 'postgres'), ('lc_monetary', 'C'), ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('quote_all_identifiers', 'off'),
-		('row_security', 'off'), ('idle_in_transaction_session_timeout', '0')) AS s (name, value)`)
+	err = postgres.SetLocal(ctx, tx, postgres.Local{
+		"search_path": "pg_catalog", "TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "lc_monetary": "C",
+		"extra_float_digits": "3", "bytea_output": "hex", "quote_all_identifiers": "off", "row_security": "off",
+		"idle_in_transaction_session_timeout": "0",
+	})
 	if err != nil {
-		return nil, fmt.Errorf("pin the settings for the texts of values: %w", err)
+		return nil, err
 	}
 	imported()
 	rows, err := tx.Query(ctx, `

@@ -46,8 +46,10 @@ func equal(source, target string) bool {
 	return true
 }
 
-// settings make both sides print values in the same way.
-const settings = "SET LOCAL timezone = 'UTC'; SET LOCAL intervalstyle = postgres; SET LOCAL bytea_output = hex; SET LOCAL extra_float_digits = 1"
+// settings returns settings with which both sides print values in the same way.
+func settings() database.Local {
+	return database.Local{"TimeZone": "UTC", "IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
+}
 
 func (s side) exists(ctx context.Context) (exists bool, err error) {
 	err = s.db.Read(ctx, func(on database.DBTX) error {
@@ -157,7 +159,7 @@ func (s side) lookup(ctx context.Context, keys []string) (map[string]row, error)
 
 func (s side) read(ctx context.Context, sql string, arguments []any, each func(found pgx.Rows) error) error {
 	err := s.db.ReadTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, settings); err != nil {
+		if err := database.SetLocal(ctx, tx, settings()); err != nil {
 			return err
 		}
 		found, err := tx.Query(ctx, sql, arguments...)

@@ -112,7 +112,10 @@ func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
 		if err := queries.StreamForget(ctx, db.StreamForgetParams{ID: w.id, Position: p.Upto}); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; DROP TABLE "+w.partition(p.After)); err != nil {
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": lockWait}); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "DROP TABLE "+w.partition(p.After)); err != nil {
 			return err
 		}
 		return queries.LogPartitionDelete(ctx, db.LogPartitionDeleteParams{StreamID: w.id, After: p.After})

@@ -61,7 +61,10 @@ func in(schema, sql string) string {
 // Install creates what is missing: the queues, and for each table its functions and triggers, also on new partitions. It returns the
 // tables that had lost their triggers: those in before, which the caller has captured so far, whose triggers were missing.
 func Install(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table, before []string) (lost []string, err error) {
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
+	if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": lockWait}); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
 		return nil, fmt.Errorf("install the queue: %w", err)
 	}
 	var has bool

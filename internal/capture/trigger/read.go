@@ -183,8 +183,8 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // It wrote nothing.
 	if r.config.Source.Pooled() {
-		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
-			return 0, fmt.Errorf("read the queue: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"search_path": "pg_catalog, pg_temp"}); err != nil {
+			return 0, err
 		}
 	}
 	var now string
@@ -208,7 +208,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	}
 	// DECLARE cannot have parameters. Snapshots consist of digits, colons and commas.
 	sql := strings.NewReplacer("$1", literal(r.mark.Seen), "$2", literal(r.mark.Next)).Replace(in(r.config.Schema, readSQL))
-	if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0; "+sql); err != nil {
+	if _, err := tx.Exec(ctx, postgres.Local{"statement_timeout": "0"}.SQL()+"; "+sql); err != nil {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
 	ordinals := map[int64]int{}

@@ -74,12 +74,12 @@ func (i *Importer) Import(ctx context.Context, name string, input io.Reader) (Re
 	var report Report
 	err := i.DB.Tx(ctx, func(tx pgx.Tx) error {
 		// A COPY may be slow because of the table's triggers and indexes, but should not wait long for a lock.
-		settings := "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min';"
+		settings := postgres.Local{"statement_timeout": "10min", "lock_timeout": "1min"}
 		if i.DryRun {
-			settings += " SET TRANSACTION READ ONLY"
+			settings["transaction_read_only"] = "on"
 		}
-		if _, err := tx.Exec(ctx, settings); err != nil {
-			return fmt.Errorf("set timeouts: %w", err)
+		if err := postgres.SetLocal(ctx, tx, settings); err != nil {
+			return err
 		}
 		columns, err := i.Target.describe(ctx, tx, i.Options.EntityType)
 		if err != nil {

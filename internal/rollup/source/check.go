@@ -25,8 +25,8 @@ func Check(ctx context.Context, conn *postgres.DB, installation schema.Installat
 	var report Report
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
 		// Plans are compared as text, so instants must always be written in the same way.
-		if _, err := tx.Exec(ctx, "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"); err != nil {
-			return fmt.Errorf("make settings: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"TimeZone": "UTC", "DateStyle": "ISO"}); err != nil {
+			return err
 		}
 		for _, step := range []func(context.Context, pgx.Tx) (Report, error){
 			checkView, checkRights, checkEntity(installation.EntityType), checkInstant, checkSlice,

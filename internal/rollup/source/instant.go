@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 const timestamptz = pgtype.TimestamptzOID
@@ -25,8 +26,8 @@ const manyRows = 10_000
 func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	var plan node
 	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
-		if _, err = tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
-			return fmt.Errorf("make settings: %w", err)
+		if err = postgres.SetLocal(ctx, tx, postgres.Local{"enable_seqscan": "off"}); err != nil {
+			return err
 		}
 		plan, err = explain(ctx, tx, "SELECT e.entity_id, e.event_type FROM analytics.events AS e WHERE e.created_at >= '"+
 			sentinel+"'")

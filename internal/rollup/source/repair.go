@@ -126,8 +126,8 @@ func repairWatches(ctx context.Context, tx pgx.Tx, installation schema.Installat
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+watchLockTimeout+"'"); err != nil {
-		return nil, fmt.Errorf("limit waiting: %w", err)
+	if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": watchLockTimeout}); err != nil {
+		return nil, err
 	}
 	var said []string
 	for _, row := range recorded {

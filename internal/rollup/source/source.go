@@ -243,7 +243,7 @@ func execute(ctx context.Context, tx pgx.Tx, statement string) error {
 func definition(ctx context.Context, tx pgx.Tx, name string) (string, error) {
 	var text string
 	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
-		if _, err = tx.Exec(ctx, "SET LOCAL search_path = pg_catalog"); err != nil {
+		if err = postgres.SetLocal(ctx, tx, postgres.Local{"search_path": "pg_catalog"}); err != nil {
 			return err
 		}
 		text, err = db.New(tx).SourceDefinition(ctx, name)

@@ -125,10 +125,7 @@ func asWritten(ctx context.Context, tx pgx.Tx, do func() error) error {
 	if err := do(); err != nil {
 		return err // The transaction, or the savepoint, is over.
 	}
-	if _, err := tx.Exec(ctx, "SET LOCAL search_path = "+postgres.SearchPath); err != nil {
-		return fmt.Errorf("make settings: %w", err)
-	}
-	return nil
+	return postgres.SetLocal(ctx, tx, postgres.Local{"search_path": postgres.SearchPath})
 }
 
 // zone returns the zone of a column, or an empty text if the column needs none.

@@ -65,8 +65,8 @@ var watchEvents = []struct{ name, timing, event, tables string }{ //nolint:goche
 func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installation, options WatchOptions) (Watched, error) {
 	var watched Watched
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+watchLockTimeout+"'"); err != nil {
-			return fmt.Errorf("limit waiting: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": watchLockTimeout}); err != nil {
+			return err
 		}
 		w, err := options.settle(ctx, tx, installation.EntityType)
 		if err != nil {
@@ -96,8 +96,8 @@ func Watch(ctx context.Context, conn *postgres.DB, installation schema.Installat
 func Unwatch(ctx context.Context, conn *postgres.DB, name string, who audit.Who) ([]Watched, error) {
 	var removed []Watched
 	err := locked(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+watchLockTimeout+"'"); err != nil {
-			return fmt.Errorf("limit waiting: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": watchLockTimeout}); err != nil {
+			return err
 		}
 		all, err := watches(ctx, tx)
 		if err != nil {

@@ -77,8 +77,8 @@ func measureWatch(ctx context.Context, tx pgx.Tx, name string) (WatchCost, error
 	}
 	// Instants are written to a timestamp without time zone in the session's.
 	if zone := all[i].zone; zone != "" {
-		if _, err := tx.Exec(ctx, "SELECT set_config('TimeZone', $1, true)", zone); err != nil {
-			return WatchCost{}, fmt.Errorf("make settings: %w", err)
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"TimeZone": zone}); err != nil {
+			return WatchCost{}, err
 		}
 	}
 	if err := copyTable(ctx, tx, table, all[i].Time); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/migrations"
 )
 
@@ -258,8 +259,8 @@ func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 	}
 	defer nested.Rollback(ctx) //nolint:errcheck // The temporary view must not stay; if the connection is lost, the next statement fails.
 	// If the view cannot be created, the tables that it reads have changed, so the views differ.
-	if _, err := nested.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
-		return false, fmt.Errorf("make settings: %w", err)
+	if err := postgres.SetLocal(ctx, nested, postgres.Local{"search_path": "pg_catalog, pg_temp"}); err != nil {
+		return false, err
 	}
 	if _, err := nested.Exec(ctx, "CREATE TEMPORARY VIEW daymill_inventory AS "+want.Definition); err != nil {
 		return false, nil
@@ -277,8 +278,9 @@ func sameView(ctx context.Context, tx pgx.Tx, want, have Object) (bool, error) {
 
 // Read returns the objects of some schemas, and triggers in other schemas that call their functions.
 func Read(ctx context.Context, tx pgx.Tx, schemas []string, installed Installed) ([]Object, error) {
-	if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off"); err != nil {
-		return nil, fmt.Errorf("make settings: %w", err)
+	err := postgres.SetLocal(ctx, tx, postgres.Local{"search_path": "pg_catalog, pg_temp", "quote_all_identifiers": "off"})
+	if err != nil {
+		return nil, err
 	}
 	rows, err := tx.Query(ctx, readSQL, schemas, installed.RiverSchema, installed.EntityType)
 	if err != nil {

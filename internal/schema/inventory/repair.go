@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 //go:embed read.sql
@@ -175,7 +177,7 @@ func (f Fault) function(create, owner string) ([]string, error) {
 		rights = "GRANT EXECUTE ON FUNCTION " + f.Name + " TO PUBLIC"
 	}
 	return []string{
-		"SET LOCAL check_function_bodies = off", // The function may call another missing function.
+		postgres.Local{"check_function_bodies": "off"}.SQL(), // The function may call another missing function.
 		create,
 		"ALTER FUNCTION " + f.Name + " OWNER TO " + owner,
 		rights,
