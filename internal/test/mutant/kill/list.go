@@ -214,20 +214,20 @@ func views() []broken {
 		viewSQL = "internal/db/view.sql.go"
 		planSQL = "internal/view/plan/sql.go"
 		sinkGo  = "internal/view/sink.go"
-		taskGo  = "internal/view/task.go"
+		workGo  = "internal/view/work.go"
 		fillGo  = "internal/view/fill.go"
 	)
 	return []broken{
 		edit("View/Lock", pkg, "^TestLock$", viewSQL, "const viewLock =", "FOR NO KEY UPDATE", ""),
 		edit("View/Fence", pkg, "^TestFence$", viewSQL, "const viewTaskMove =", "AND fence = ", "AND fence >= "),
-		edit("View/CapturedFirst", pkg, "^TestCapturedFirst$", taskGo, "", "if source.Stream == stream && ", "if source.Stream == \"\" && "),
+		edit("View/CapturedFirst", pkg, "^TestCapturedFirst$", workGo, "", "if source.Stream == stream && ", "if source.Stream == \"\" && "),
 		edit("View/Visible", pkg, "^TestVisible$", sinkGo, "", "case hidden == 0:", "case hidden >= 0:"),
 		edit("View/RowsThatWere", pkg, "^TestFaults$", planSQL, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
 		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", planSQL, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
 		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if err := error(nil); remove == \"\" {"),
 		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, index, keys)", "err = nil"),
-		edit("View/CaughtUp", pkg, "^TestFill$", taskGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
-		edit("View/FilledAgain", pkg, "^TestFill$", taskGo, "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
+		edit("View/CaughtUp", pkg, "^TestFill$", workGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
+		edit("View/FilledAgain", pkg, "^TestFill$", workGo, "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
 		edit("View/FilledByOne", pkg, "^TestFill$", fillGo, "", "return id == w.task.ID, nil", "return id != 0, nil"),
 		edit("View/ScheduleOverlap", pkg, "^TestSchedule$/^LateCommits$", viewSQL, "const viewTaskAgain =", "since = CASE WHEN mark_at <= started_at - ", "since = CASE WHEN mark_at <= started_at + "),
 		edit("View/ScheduleDeletes", pkg, "^TestSchedule$/^ComparisonFindsTheRest$", "internal/view/schedule.go", "", "s.cursor = []string{compareKeys}", "s.end = true"),

@@ -1,0 +1,124 @@
+package view
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// bounds are the parameters of a range after the cursor, up to a key or to the end.
+func (w *worker) bounds(upper []string) []any {
+	arguments := make([]any, 0, len(w.task.Cursor)+len(upper))
+	for _, text := range w.task.Cursor {
+		arguments = append(arguments, text)
+	}
+	for _, text := range upper {
+		arguments = append(arguments, text)
+	}
+	return arguments
+}
+
+// span is the step from the cursor to a root key.
+func (w *worker) span(upper []string, count int64) step {
+	if upper == nil {
+		return step{cursor: w.task.Cursor, done: count, end: true}
+	}
+	return step{cursor: upper, done: count}
+}
+
+// upper is the root key at the end of a chunk, and how many there are up to it; it is nil if the chunk is the last one.
+func (w *worker) upper(ctx context.Context, size int64) (upper []string, count int64, err error) {
+	session, err := w.DB.Session(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer session.Release(ctx)
+	err = session.Walk(ctx, w.size.Limit(), func(ctx context.Context, on postgres.DBTX) error {
+		found, err := query(ctx, on, w.version.Plan.Next(w.task.Cursor != nil), append(w.bounds(nil), size-1)...)
+		if err != nil || len(found) > 0 {
+			if count = size; err == nil {
+				upper = found[0]
+			}
+			return err
+		}
+		arguments := append([]any{pgx.QueryExecModeCacheDescribe}, w.bounds(nil)...)
+		return on.QueryRow(ctx, w.version.Plan.Rest(w.task.Cursor != nil), arguments...).Scan(&count)
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("find the next root keys: %w", err)
+	}
+	return upper, count, nil
+}
+
+// build fills the next range of root keys.
+func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, error) {
+	upper, count, err := w.upper(ctx, size)
+	if err != nil {
+		return step{}, 0, err
+	}
+	s := w.span(upper, count)
+	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
+		remove, insert := w.version.Plan.RefreshRange(w.version.Table, w.task.Cursor != nil, upper != nil)
+		var err error
+		switch {
+		case !w.version.Plan.Filling:
+			err = execute(ctx, tx, remove, w.bounds(upper)...)
+		case w.task.Cursor == nil: // Nobody but a build before this one has inserted anything.
+			err = execute(ctx, tx, "TRUNCATE "+plan.Table(w.version.Table))
+		}
+		if err == nil {
+			err = execute(ctx, tx, insert, w.bounds(upper)...)
+		}
+		if err != nil {
+			return s, fmt.Errorf("fill %s: %w", w.version.Table, err)
+		}
+		return s, nil
+	})
+}
+
+// refresh brings the next root keys up to date that the task's keys concern.
+func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, error) {
+	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
+		arguments := []any{}
+		if w.task.keyed {
+			if len(w.task.Keys) == 0 {
+				return step{end: true}, nil
+			}
+			columns, err := w.columns()
+			if err != nil {
+				return step{}, err
+			}
+			arguments = w.task.Keys.arrays(columns)
+		}
+		arguments = append(append(arguments, w.bounds(nil)...), size)
+		found, err := query(ctx, tx, w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, w.task.Cursor != nil), arguments...)
+		if err != nil {
+			return step{}, fmt.Errorf("find the rows of %s that are to be refreshed: %w", w.version.Table, err)
+		}
+		s := step{cursor: w.task.Cursor, done: int64(len(found)), end: int64(len(found)) < size}
+		if len(found) > 0 {
+			s.cursor = found[len(found)-1]
+			if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: w.task.View, Roots: s.done}); err != nil {
+				return s, fmt.Errorf("write down a refresh: %w", err)
+			}
+		}
+		return s, w.version.refresh(ctx, tx, found)
+	})
+}
+
+// columns is how many columns the keys of a task have, which is how many the key of its table has.
+func (w *worker) columns() (int, error) {
+	columns := len(w.version.Plan.Sources[w.task.Table].Key)
+	for _, key := range w.task.Keys {
+		if len(key) != columns {
+			return 0, fmt.Errorf("a key has %d columns, and the key of %s has %d", len(key), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
+		}
+	}
+	return columns, nil
+}

@@ -1,0 +1,252 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// difference is what a plan and the catalog differ in, and what that means for the view.
+type difference struct {
+	entries []Drift
+	// definition and sources are the plan's, with what changed.
+	definition definition.Definition
+	sources    []plan.Source
+	// adapt says that the table can continue with another plan; fill that its rows have to be read again; rebuild that it has to be
+	// built again; and stop why it cannot continue until somebody decides.
+	adapt, fill, rebuild bool
+	stop                 string
+}
+
+func (d *difference) addf(kind string, table, number int, format string, arguments ...any) {
+	d.entries = append(d.entries, Drift{Kind: kind, Table: table, Number: number, Sentence: fmt.Sprintf(format, arguments...), State: Followed})
+}
+
+// halt reports whether a person must decide.
+func (d *difference) halt() {
+	last := &d.entries[len(d.entries)-1]
+	last.State = Open
+	d.stop = last.Sentence
+}
+
+// differ compares a version with the catalog.
+func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
+	d := &difference{sources: slices.Clone(v.Plan.Sources)}
+	document, err := json.Marshal(v.Plan.Definition) // A deep copy.
+	if err == nil {
+		err = json.Unmarshal(document, &d.definition)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy a definition: %w", err)
+	}
+	for i, old := range v.Plan.Sources {
+		from, _, err := e.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
+		if err != nil {
+			return nil, err
+		}
+		now, err := plan.Get(ctx, from, old.OID)
+		if errors.Is(err, plan.ErrNoTable) {
+			d.addf(tableDropped, i, 0, "table %s.%s was dropped: make it again and accept, or change the definition", old.Schema, old.Name)
+			d.halt()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		now.Stream, now.Mirror, now.Former, now.Scheduled = old.Stream, old.Mirror, old.Former, old.Scheduled
+		d.table(v, i, old, now)
+	}
+	return d, nil
+}
+
+// table compares a table.
+func (d *difference) table(v Version, index int, old, now plan.Source) {
+	t := &d.definition.Tables[index]
+	if now.Schema != old.Schema || now.Name != old.Name {
+		d.addf(tableRenamed, index, 0, "table %s.%s is called %s.%s now", old.Schema, old.Name, now.Schema, now.Name)
+		now.Former = append(slices.Clone(old.Former), [2]string{old.Schema, old.Name})
+		t.As = t.Alias()
+		t.Schema, t.Name = now.Schema, now.Name
+		d.adapt = true
+	}
+	for _, before := range old.Columns {
+		at := slices.IndexFunc(now.Columns, func(c plan.Column) bool { return c.Number == before.Number })
+		if at < 0 {
+			d.dropped(v, index, before)
+			continue
+		}
+		after := now.Columns[at]
+		if after.Name != before.Name {
+			d.renamed(v, index, before, after)
+		}
+		if after.Type != before.Type {
+			d.retyped(v, index, before, after)
+		}
+		if before.NotNull && !after.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool {
+			return o.Table == index && o.Number == before.Number && o.NotNull
+		}) {
+			d.addf(nullable, index, before.Number, "column %s of %s may be NULL now", after.Name, t.Alias())
+			for k := range t.Columns {
+				if t.Columns[k].Name == after.Name {
+					t.Columns[k].NotNull = false
+				}
+			}
+			d.rebuild = true
+		}
+	}
+	for _, c := range now.Columns {
+		if !slices.ContainsFunc(old.Columns, func(o plan.Column) bool { return o.Number == c.Number }) {
+			d.addf(added, index, c.Number, "table %s has a new column %s of type %s", t.Alias(), c.Name, c.Type)
+			d.entries[len(d.entries)-1].State = Open
+			d.adapt = true // So that it is told once.
+		}
+	}
+	if len(old.Key) > 0 && !slices.Equal(numbers(old, old.Key), numbers(now, now.Key)) {
+		if len(now.Key) == 0 {
+			d.addf(keyChanged, index, 0, "table %s has no primary key any more, so a change does not say which row it is about: add one", t.Alias())
+			d.halt()
+		} else {
+			d.addf(keyChanged, index, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
+			d.rebuild = true
+		}
+	}
+	d.sources[index] = now
+}
+
+func numbers(s plan.Source, names []string) []int {
+	list := make([]int, len(names))
+	for k, name := range names {
+		c, _ := s.Column(name)
+		list[k] = c.Number
+	}
+	return list
+}
+
+// renamed gives a column its new name wherever the definition names it.
+func (d *difference) renamed(v Version, index int, before, after plan.Column) {
+	if d.definition.Tables[index].Changed == before.Name {
+		d.definition.Tables[index].Changed = after.Name
+	}
+	if !uses(v.Plan, index, before) {
+		d.adapt = true
+		return
+	}
+	d.addf(renamed, index, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[index].Alias(), after.Name)
+	d.adapt = true
+	// The log may have changes with both names, and a mirror has a column of one: another one is filled.
+	d.rebuild = d.rebuild || v.Plan.Sources[index].Mirror != ""
+	for k := range d.definition.Tables[index].Columns {
+		c := &d.definition.Tables[index].Columns[k]
+		if c.Expression == "" && c.Name == before.Name && !c.Deleted {
+			c.As, c.Name = c.Output(), after.Name
+		}
+	}
+	for k := range d.definition.Tables {
+		join := d.definition.Tables[k].Join
+		if join == nil {
+			continue
+		}
+		for n := range join.On {
+			if k == index && join.On[n].Second == before.Name {
+				join.On[n].Second = after.Name
+			}
+			if join.To == index && join.On[n].First == before.Name {
+				join.On[n].First = after.Name
+			}
+		}
+	}
+}
+
+// uses reports whether a view needs a column.
+func uses(p *plan.Plan, i int, c plan.Column) bool {
+	_, needed := p.Needed(i).Column(c.Name)
+	return needed
+}
+
+// dropped keeps a column in the view, as NULL.
+func (d *difference) dropped(version Version, index int, c plan.Column) {
+	d.adapt = true
+	if d.definition.Tables[index].Changed == c.Name {
+		d.definition.Tables[index].Changed = ""
+		d.addf(dropped, index, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[index].Alias())
+	}
+	if !uses(version.Plan, index, c) {
+		return
+	}
+	alias := d.definition.Tables[index].Alias()
+	d.addf(dropped, index, c.Number, "column %s of %s was dropped", c.Name, alias)
+	if slices.Contains(version.Plan.Joined(index), c.Name) || slices.Contains(version.Plan.Sources[index].Key, c.Name) {
+		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
+		d.halt()
+		return
+	}
+	for k := range d.definition.Tables[index].Columns {
+		column := &d.definition.Tables[index].Columns[k]
+		if column.Name != c.Name || column.Expression != "" {
+			continue
+		}
+		d.fill = true
+		if len(column.Fields) > 0 || column.Mapping != nil {
+			d.entries[len(d.entries)-1].Sentence += ", from which columns are made: change the definition"
+			d.halt()
+			return
+		}
+		column.As, column.Type, column.Deleted, column.NotNull = column.Output(), c.Type, true, false
+		d.rebuild = d.rebuild || c.NotNull && slices.ContainsFunc(version.Plan.Outputs, func(o plan.Output) bool { return o.Table == index && o.Number == c.Number && o.NotNull })
+	}
+}
+
+// retyped builds the view again where the new type takes every value of the old one, and asks elsewhere.
+func (d *difference) retyped(v Version, i int, before, after plan.Column) {
+	if !uses(v.Plan, i, before) {
+		d.adapt = true
+		return
+	}
+	alias := d.definition.Tables[i].Alias()
+	for k := range d.definition.Tables[i].Columns {
+		if c := &d.definition.Tables[i].Columns[k]; c.Name == after.Name && c.Type != "" && !c.Deleted {
+			c.Type = after.Type
+		}
+	}
+	d.addf(retyped, i, before.Number, "column %s of %s is of type %s now, and was %s", after.Name, alias, after.Type, before.Type)
+	d.rebuild = true
+	if !wider(before.Type, after.Type) {
+		d.entries[len(d.entries)-1].Sentence += ": accept to build the view with the new type"
+		d.halt()
+	}
+}
+
+// wider reports whether a type takes every value of another, as the same value.
+func wider(from, to string) bool {
+	order := []string{"smallint", "integer", "bigint", "numeric"}
+	if a, b := slices.Index(order, from), slices.Index(order, to); a >= 0 && b > a {
+		return true
+	}
+	text := func(t string) bool { return t == "text" || t == "character varying" }
+	var n, m int
+	var p, q int
+	switch {
+	case from == "real" && to == "double precision", from == "date" && to == "timestamp without time zone":
+		return true
+	case strings.HasPrefix(from, "character varying") && text(to):
+		return true
+	case scan(from, "character varying(%d)", &n) && scan(to, "character varying(%d)", &m):
+		return m >= n
+	case strings.HasPrefix(from, "numeric(") && to == "numeric":
+		return true
+	case scan(from, "numeric(%d,%d)", &n, &p) && scan(to, "numeric(%d,%d)", &m, &q):
+		return q >= p && m-q >= n-p
+	}
+	return false
+}
+
+func scan(text, format string, to ...any) bool {
+	count, err := fmt.Sscanf(text, format, to...)
+	return err == nil && count == len(to)
+}

@@ -1,0 +1,315 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view/signal"
+)
+
+const (
+	// attempts is after how many failures in a row a task is given up.
+	attempts = 12
+	// releaseTimeout is for how long a turn that ends tries to say so.
+	releaseTimeout = 2 * time.Second
+	// maxExamples is how many keys that differ a task remembers.
+	maxExamples = 100
+)
+
+// worker works on a task.
+type worker struct {
+	*Engine
+
+	task    Task
+	version Version
+	fence   int64
+	turn    signal.TaskStop // what this turn has come to
+	size    *pace.Size
+	pacer   *pace.Pacer
+}
+
+// step is what came of one chunk.
+type step struct {
+	cursor                             []string
+	done, differing, repaired, misfits int64
+	end                                bool
+}
+
+// Work works on a task until it is finished, the turn is over, or ctx is done. Failures are written down with the task, and
+// tried again by a later turn. More reports that there is more to do at once.
+func (e *Engine) Work(ctx context.Context, id int64) (more bool, err error) {
+	fence, err := e.take(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil // It is finished, another works on it, or the view is paused.
+	}
+	if err != nil {
+		return false, fmt.Errorf("take task %d: %w", id, err)
+	}
+	defer e.release(ctx, id, fence)
+	more, err = e.work(ctx, id, fence)
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) {
+		return more, err
+	}
+	return false, e.fail(ctx, id, fence, err)
+}
+
+func (e *Engine) take(ctx context.Context, id int64) (fence int64, err error) {
+	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		fence, err = db.New(tx).ViewTaskTake(ctx, id)
+		return err
+	})
+	return fence, err
+}
+
+// release lets go of a task, so that the next turn need not wait until this one is taken for dead.
+func (e *Engine) release(ctx context.Context, id, fence int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_ = e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		return db.New(tx).ViewTaskRelease(ctx, db.ViewTaskReleaseParams{ID: id, Fence: fence})
+	})
+}
+
+// fail writes a failure down. One that trying again does not help is the end of the task.
+func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
+		t, err := GetTask(ctx, tx, id)
+		queries := db.New(tx)
+		code := postgres.Code(cause)
+		final := pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code)
+		if waits := (*waitError)(nil); errors.As(cause, &waits) {
+			t.Failures, final = 0, false
+		}
+		if err != nil || (final || t.Failures+1 >= attempts) && !t.Stands() {
+			_, err = queries.ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: id, Fence: fence, State: Failed, Error: cause.Error()})
+		} else {
+			_, err = queries.ViewTaskFail(ctx, db.ViewTaskFailParams{ID: id, Fence: fence, Error: cause.Error()})
+		}
+		if err != nil {
+			return fmt.Errorf("write down that task %d failed: %w", id, err)
+		}
+		return nil
+	})
+}
+
+func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err error) {
+	t, err := GetTask(ctx, e.DB, id)
+	if err != nil {
+		return false, err
+	}
+	if err := e.Follow(ctx, t.View); err != nil {
+		return false, err
+	}
+	versions, err := Versions(ctx, e.DB, t.View)
+	if err != nil {
+		return false, err
+	}
+	w := &worker{
+		Engine: e, task: t, fence: fence, size: pace.NewSize(e.chunk(), 1, mostChunk), pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace},
+	}
+	for _, v := range versions {
+		if v.ID == t.Version || t.Version == 0 && v.State == Serving {
+			w.version = v
+		}
+	}
+	if w.version.ID == 0 {
+		return false, errors.New("the view has no table: build it with `daymill view build`")
+	}
+	w.turn.Task = signal.Task{View: w.version.Plan.Definition.Name, ID: id, Kind: t.Kind}
+	began := e.clock().Now()
+	ctx = telemetry.Tell(ctx, e.Listeners, signal.TaskStart{Task: w.turn.Task})
+	more, err = w.chunks(ctx, began)
+	if w.turn.Outcome = signal.Complete; err != nil {
+		w.turn.Outcome = signal.Failed
+	} else if more {
+		w.turn.Outcome = signal.Unfinished
+	}
+	w.turn.Err, w.turn.Duration, w.turn.Longest = err, e.clock().Now().Sub(began), w.pacer.Longest
+	telemetry.Tell(ctx, e.Listeners, w.turn)
+	return more, err
+}
+
+// chunks works on a task until it is finished or the turn is over.
+func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err error) {
+	t := w.task
+	if w.version.Plan.Filling && !t.Stands() {
+		if fills, err := w.fills(ctx); err != nil {
+			return false, err
+		} else if !fills {
+			return false, &waitError{"it waits until the new table of the view is filled"}
+		}
+	}
+	if t.Kind == TaskBuild && t.Cursor == nil {
+		if err := w.captured(ctx, w.version); err != nil {
+			return false, err
+		}
+		if err := w.fillMirrors(ctx); err != nil {
+			return false, err
+		}
+	}
+	if t.Kind == TaskRefresh && t.Table == 0 && t.Cursor == nil && len(t.Keys) > 0 {
+		if err := w.pull(ctx); err != nil {
+			return false, err
+		}
+	}
+	turn := w.Turn
+	if turn == 0 {
+		turn = defaultTurn
+	}
+	for {
+		end, err := w.next(ctx)
+		if err != nil || end {
+			return false, err
+		}
+		if w.clock().Now().Sub(began) >= turn {
+			return true, nil
+		}
+	}
+}
+
+// next does one chunk, and pauses after it.
+func (w *worker) next(ctx context.Context) (end bool, err error) {
+	size := w.size.Value()
+	var s step
+	var took time.Duration
+	do := w.build
+	switch w.task.Kind {
+	case TaskRefresh:
+		do = w.refresh
+	case TaskVerify:
+		do = w.verify
+	case TaskPoll:
+		do = w.poll
+	case TaskCompare:
+		do = w.compare
+	}
+	s, took, err = do(ctx, int64(size))
+	if postgres.IsTimeout(err) && w.size.TimedOut(size) {
+		return false, w.pacer.Pause(ctx, w.size.Limit())
+	}
+	if err != nil {
+		return false, err
+	}
+	w.size.Took(size, took)
+	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
+	w.turn.Chunks++
+	w.turn.Keys, w.turn.Differing, w.turn.Repaired = w.turn.Keys+s.done, w.turn.Differing+s.differing, w.turn.Repaired+s.repaired
+	if s.end && w.task.Kind == TaskBuild && w.version.Plan.Filling {
+		if err := w.index(ctx); err != nil {
+			return false, err
+		}
+	}
+	if s.end && w.task.Kind == TaskBuild && w.version.State == Building {
+		if err := w.catchUp(ctx); err != nil {
+			return false, err
+		}
+	}
+	if s.end {
+		return true, w.finish(ctx)
+	}
+	return false, w.pacer.Pause(ctx, took)
+}
+
+// locked runs do in a transaction that holds the view, and moves the task in it. It returns how long do took.
+func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (s step, took time.Duration, err error) {
+	err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := lock(ctx, tx, w.task.View); err != nil {
+			return err
+		}
+		if err := limit(ctx, tx, w.size.Limit()); err != nil {
+			return err
+		}
+		took, err = w.pacer.Do(nil, func() error {
+			s, err = do(tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return w.move(ctx, tx, s)
+	})
+	return s, took, err
+}
+
+func limit(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
+	return postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": fmt.Sprintf("%dms", limit.Milliseconds())})
+}
+
+func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
+	examples, err := json.Marshal(w.task.Examples)
+	if err != nil {
+		return fmt.Errorf("write a task: %w", err)
+	}
+	if w.task.Examples == nil {
+		examples = []byte("[]")
+	}
+	count, err := db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
+		ID: w.task.ID, Fence: w.fence, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
+	})
+	if err != nil {
+		return fmt.Errorf("move task %d: %w", w.task.ID, err)
+	}
+	if count == 0 {
+		return ErrFenced
+	}
+	return nil
+}
+
+// finish ends a task that is done. A table that was built takes the place of the one that is served.
+func (w *worker) finish(ctx context.Context) error {
+	if w.task.Stands() {
+		return w.again(ctx)
+	}
+	err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if w.task.Kind == TaskBuild {
+			if err := serve(ctx, tx, w.version); err != nil {
+				return err
+			}
+		}
+		count, err := db.New(tx).ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: w.task.ID, Fence: w.fence, State: Done})
+		if err != nil {
+			return fmt.Errorf("finish task %d: %w", w.task.ID, err)
+		}
+		if count == 0 {
+			return ErrFenced
+		}
+		return nil
+	})
+	if err == nil && w.task.Kind == TaskBuild && w.version.State == Building {
+		telemetry.Tell(ctx, w.Listeners, signal.Swap{View: w.turn.View})
+	}
+	return err
+}
+
+// waitError says what a task waits for.
+type waitError struct{ text string }
+
+func (w *waitError) Error() string { return w.text }
+
+// captured makes sure that a build does not begin before changes of its tables are captured: what changed in between would be
+// missing.
+func (e *Engine) captured(ctx context.Context, v Version) error {
+	for _, stream := range v.Plan.Streams() {
+		rows, err := db.New(e.DB).ViewCaptured(ctx, stream)
+		if err != nil {
+			return fmt.Errorf("look which tables are captured: %w", err)
+		}
+		for _, source := range v.Plan.Sources {
+			if source.Stream == stream && !slices.Contains(rows, db.ViewCapturedRow{SchemaName: source.Schema, TableName: source.Name}) {
+				return &waitError{fmt.Sprintf("it waits until changes of %s.%s of database %s are captured", source.Schema, source.Name, stream)}
+			}
+		}
+	}
+	return nil
+}
