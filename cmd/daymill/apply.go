@@ -43,7 +43,7 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	defer db.Close()
 	var made plan.Plan
 	err = db.Tx(ctx, func(tx pgx.Tx) error {
-		if made, err = plan.Make(ctx, tx, file, plan.Options{Remove: c.Remove}); err != nil || c.DryRun {
+		if made, err = plan.Make(ctx, tx, file.Wanted, plan.Options{Remove: c.Remove}); err != nil || c.DryRun {
 			return err
 		}
 		return made.Apply(ctx, tx, captureLog{}, whoOnCLI())

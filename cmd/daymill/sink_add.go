@@ -33,7 +33,7 @@ func (c *sinkAddCmd) Run(ctx context.Context, a *app) error {
 	}
 	var made plan.Plan
 	err = db.Tx(ctx, func(tx pgx.Tx) error {
-		if made, err = plan.Make(ctx, tx, file, plan.Options{}); err != nil {
+		if made, err = plan.Make(ctx, tx, file.Wanted, plan.Options{}); err != nil {
 			return err
 		}
 		made = made.Of(c.Name)

@@ -1,16 +1,17 @@
 // Package config reads daymill.yaml: databases, captured tables, and the sinks that receive changes. It reports all mistakes at
-// once, each with its file, line and column, and says how to fix them. [Schema] is a schema for editors.
+// once, each with its file, line and column, and says how to fix them. [Schema] is a schema for editors. It knows the capabilities
+// whose settings the file has, and only commands know it.
 package config
 
 import (
 	_ "embed"
-	"errors"
 	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/daymill/daymill/internal/capture/filter"
+	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/view/definition"
@@ -29,31 +30,15 @@ var Schema string
 
 // File is the content of a file.
 type File struct {
-	Databases map[string]string // $NAME of an environment variable by the database's name
-	// Tables has patterns of captured tables, by database. Databases that are missing from the file are missing here, and stay unchanged.
-	Tables map[string][]string
-	// NoRepair leaves gaps open instead of repairing them with snapshots.
-	NoRepair bool
-	Sinks    []Sink
-	Views    []definition.Definition
-}
+	plan.Wanted
 
-// Sink is a sink as a file describes it.
-type Sink struct {
-	Name     string
-	Kind     string
-	Database string // that its changes come from; App if empty
-	Shards   int    // 1 if 0
-	From     string // now, snapshot, or a position
-	Settings kind.Settings
-	// Line and Column are where the sink begins in the file.
-	Line, Column int
+	Views []definition.Definition
 }
 
 // Parse reads a file. An error is of type document.Mistakes.
 func Parse(name string, content []byte) (*File, error) {
 	p := &parser{Parser: document.Parser{File: name}}
-	file := &File{Databases: map[string]string{App: "$DATABASE_URL"}}
+	file := &File{Wanted: plan.Wanted{Databases: map[string]string{App: "$DATABASE_URL"}}}
 	var document yaml.Node
 	switch err := yaml.Unmarshal(content, &document); {
 	case len(content) > MaxFile:
@@ -169,6 +154,3 @@ func (p *parser) captured(file *File) {
 		}
 	}
 }
-
-// ErrFrom says that the setting from is invalid.
-var ErrFrom = errors.New("write from: now, from: snapshot, or a position such as from: 81213")

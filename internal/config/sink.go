@@ -1,39 +1,21 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/daymill/daymill/internal/capture/change"
+	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/document"
 )
 
-// Values of Sink.From other than a position.
-const (
-	Now      = "now"
-	Snapshot = "snapshot"
-)
-
-// CheckFrom checks where a sink begins: now, snapshot, or a position.
-func CheckFrom(from string) error {
-	if from == Now || from == Snapshot {
-		return nil
-	}
-	if position, err := strconv.ParseInt(from, 10, 64); err != nil || position < 0 {
-		return fmt.Errorf("%w, and not %q", ErrFrom, from)
-	}
-	return nil
-}
-
 // sink reads one sink.
-func (p *parser) sink(item *yaml.Node) Sink {
-	s := Sink{Line: item.Line, Column: item.Column, Database: App, Shards: 1, From: Now}
+func (p *parser) sink(item *yaml.Node) plan.Sink {
+	s := plan.Sink{Line: item.Line, Column: item.Column, Database: App, Shards: 1, From: plan.Now}
 	at := map[string]*yaml.Node{} // the place of each setting
 	set := &s.Settings
 	text := func(to *string) func(*yaml.Node) { return func(value *yaml.Node) { *to, _ = p.Text(value) } }
@@ -50,7 +32,7 @@ func (p *parser) sink(item *yaml.Node) Sink {
 		"kind": text(&s.Kind), "database": text(&s.Database),
 		"from": func(value *yaml.Node) {
 			s.From, _ = p.Text(value)
-			if err := CheckFrom(s.From); err != nil {
+			if err := plan.CheckFrom(s.From); err != nil {
 				p.Wrongf(value, "%s", err)
 			}
 		},
@@ -114,7 +96,7 @@ func common(of string) []string {
 }
 
 // kinds reports settings that belong to another kind.
-func (p *parser) kinds(s Sink, at map[string]*yaml.Node) {
+func (p *parser) kinds(s plan.Sink, at map[string]*yaml.Node) {
 	if !slices.Contains(kind.Names(), s.Kind) {
 		return // That mistake was already reported.
 	}

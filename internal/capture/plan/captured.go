@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/daymill/daymill/internal/capture/stream"
-	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -22,7 +21,7 @@ func (s Step) What() string {
 
 // captures compares the tables that the file captures with those that are captured now. A file without captured tables leaves them as
 // they are.
-func captures(ctx context.Context, on postgres.DBTX, file *config.File) (Plan, error) {
+func captures(ctx context.Context, on postgres.DBTX, file Wanted) (Plan, error) {
 	var plan Plan
 	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
 		there, err := stream.Get(ctx, on, name)

@@ -17,7 +17,6 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
-	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -42,7 +41,7 @@ type Step struct {
 	Capture string `json:"capture,omitempty"`
 	Why     string `json:"why,omitempty"` // what differs, or what to do instead
 
-	wanted config.Sink
+	wanted Sink
 	stream stream.Config
 }
 
@@ -55,7 +54,7 @@ type Options struct {
 }
 
 // Make compares a file with the existing sinks.
-func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Options) (Plan, error) {
+func Make(ctx context.Context, on postgres.DBTX, file Wanted, options Options) (Plan, error) {
 	there, err := consumer.List(ctx, on)
 	if err != nil {
 		return nil, err
@@ -89,7 +88,7 @@ func Make(ctx context.Context, on postgres.DBTX, file *config.File, options Opti
 	return plan, nil
 }
 
-func compare(s config.Sink, there map[string]consumer.Consumer) (Step, error) {
+func compare(s Sink, there map[string]consumer.Consumer) (Step, error) {
 	step := Step{Sink: s.Name, wanted: s}
 	c, has := there[s.Name]
 	if !has {
@@ -215,15 +214,15 @@ func (s Step) apply(ctx context.Context, tx pgx.Tx, head Head, who audit.Who) er
 	if err != nil {
 		return err
 	}
-	if err := consumer.Create(ctx, tx, c, after, who); err != nil || s.wanted.From != config.Snapshot {
+	if err := consumer.Create(ctx, tx, c, after, who); err != nil || s.wanted.From != Snapshot {
 		return err
 	}
 	return snapshot.Request(ctx, tx, c.Stream, c.Name, nil)
 }
 
 // position returns the position after which a new sink begins. One that takes a snapshot begins at the head as well: the rows come through the log.
-func position(ctx context.Context, tx pgx.Tx, head Head, s config.Sink) (int64, error) {
-	if s.From != config.Now && s.From != config.Snapshot {
+func position(ctx context.Context, tx pgx.Tx, head Head, s Sink) (int64, error) {
+	if s.From != Now && s.From != Snapshot {
 		return strconv.ParseInt(s.From, 10, 64)
 	}
 	after, err := head.Head(ctx, tx, s.Database)

@@ -227,7 +227,7 @@ func views() []broken {
 		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if err := error(nil); remove == \"\" {"),
 		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, index, keys)", "err = nil"),
 		edit("View/CaughtUp", pkg, "^TestFill$", workGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
-		edit("View/FilledAgain", pkg, "^TestFill$", workGo, "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
+		edit("View/FilledAgain", pkg, "^TestFill$", "internal/view/chunk.go", "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
 		edit("View/FilledByOne", pkg, "^TestFill$", fillGo, "", "return id == w.task.ID, nil", "return id != 0, nil"),
 		edit("View/ScheduleOverlap", pkg, "^TestSchedule$/^LateCommits$", viewSQL, "const viewTaskAgain =", "since = CASE WHEN mark_at <= started_at - ", "since = CASE WHEN mark_at <= started_at + "),
 		edit("View/ScheduleDeletes", pkg, "^TestSchedule$/^ComparisonFindsTheRest$", "internal/view/schedule.go", "", "s.cursor = []string{compareKeys}", "s.end = true"),
