@@ -38,7 +38,7 @@ func rooms() []struct{ name, at, imports string } {
 		{"jobs", "jobs", "capture foundation"}, // TestLayout says which packages.
 		{"config", "internal/config", "view capture foundation"},
 		{"worker", "internal/worker", "jobs archive view capture rollup foundation"},
-		{"ui", "ui", "worker jobs archive view capture rollup foundation"},
+		{"ui", "ui", "worker config jobs archive view capture rollup foundation"},
 		{"test", "internal/test", "ui worker jobs archive view capture rollup foundation"},
 		{"cmd", "cmd", "ui worker config jobs archive view capture rollup foundation"},
 		{"top", "", ""},

@@ -76,7 +76,7 @@ func (c *sinkAddCmd) file(ctx context.Context, db *postgres.DB) (*config.File, e
 		text.WriteString("  " + name + ": " + value + "\n")
 	}
 	file, err := config.Parse("", []byte(text.String()))
-	if mistakes := plan.Mistakes(err); len(mistakes) > 0 {
+	if mistakes := config.Mistakes(err); len(mistakes) > 0 {
 		return nil, usageError{errors.New(strings.Join(mistakes, "\n"))}
 	}
 	return file, err

@@ -1,6 +1,6 @@
 // Package config reads daymill.yaml: databases, captured tables, and the sinks that receive changes. It reports all mistakes at
 // once, each with its file, line and column, and says how to fix them. [Schema] is a schema for editors. It knows the capabilities
-// whose settings the file has, and only commands know it.
+// whose settings the file has, and they do not know it.
 package config
 
 import (

@@ -110,7 +110,7 @@ func TestSchedule(t *testing.T) {
 		t.Parallel()
 		b, crm := start(t, scheduledView)
 		// Transactions that began before the greatest value was read may commit later. If they take less than the overlap, polls find them.
-		crm("INSERT INTO public.customers VALUES (10, 'new', NULL, now() + interval '1 second')")
+		crm("INSERT INTO public.customers VALUES (10, 'new', NULL, now() + interval '1 hour')")
 		b.due(t, view.TaskPoll)
 		crm("UPDATE public.customers SET name = 'late', updated_at = (SELECT max(updated_at) - interval '500 ms' FROM public.customers) WHERE id = 1")
 		b.due(t, view.TaskPoll)

@@ -50,7 +50,7 @@ func (s *API) apiPutStream(w http.ResponseWriter, r *http.Request) error {
 		if request.Repair != nil {
 			there.NoRepair = !*request.Repair
 		}
-		made, err := plan.OfCapture(ctx, tx, there)
+		made, err := config.PlanCapture(ctx, tx, there)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (s *API) apiPutConsumer(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := http.StatusOK
 	err := s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		made, err := plan.OfSink(ctx, tx, name, settings)
+		made, err := config.PlanSink(ctx, tx, name, settings)
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (s *API) apiPutConsumer(w http.ResponseWriter, r *http.Request) error {
 }
 
 func refusedPlan(err error) error {
-	if mistakes := plan.Mistakes(err); len(mistakes) > 0 {
+	if mistakes := config.Mistakes(err); len(mistakes) > 0 {
 		return unprocessable(errors.New(strings.Join(mistakes, "; ")))
 	}
 	if errors.Is(err, plan.ErrRefused) {

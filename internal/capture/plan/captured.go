@@ -63,7 +63,7 @@ func (p Plan) Of(sink string) Plan {
 	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Sink != sink })
 }
 
-// ofCapture is the part of a plan that is about captured tables.
-func (p Plan) ofCapture() Plan {
+// OfCapture is the part of a plan that is about captured tables.
+func (p Plan) OfCapture() Plan {
 	return slices.DeleteFunc(slices.Clone(p), func(s Step) bool { return s.Capture == "" })
 }

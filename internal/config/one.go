@@ -1,4 +1,4 @@
-package plan
+package config
 
 import (
 	"context"
@@ -7,15 +7,15 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
-	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// OfSink returns the plan that applies one sink. Its settings are those of a file, in JSON and without the name. A mistake in them is a
+// PlanSink returns the plan that applies one sink. Its settings are those of a file, in JSON and without the name. A mistake in them is a
 // [document.Mistakes].
-func OfSink(ctx context.Context, on postgres.DBTX, name string, settings map[string]json.RawMessage) (Plan, error) {
+func PlanSink(ctx context.Context, on postgres.DBTX, name string, settings map[string]json.RawMessage) (plan.Plan, error) {
 	databases := map[string]string{}
 	names, err := stream.Names(ctx, on)
 	if err != nil {
@@ -39,8 +39,8 @@ func OfSink(ctx context.Context, on postgres.DBTX, name string, settings map[str
 	return made.Of(name), err
 }
 
-// OfCapture returns the plan that captures the tables of one database, and of no other patterns. A mistake in c is a [document.Mistakes].
-func OfCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (Plan, error) {
+// PlanCapture returns the plan that captures the tables of one database, and of no other patterns. A mistake in c is a [document.Mistakes].
+func PlanCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (plan.Plan, error) {
 	if c.Tables == nil {
 		c.Tables = []string{}
 	}
@@ -48,20 +48,20 @@ func OfCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (Plan, er
 		"databases": map[string]string{c.Name: c.URL},
 		"capture":   map[string]any{"tables": map[string]any{c.Name: c.Tables}, "repair": !c.NoRepair},
 	})
-	return made.ofCapture(), err
+	return made.OfCapture(), err
 }
 
 // ofFile reads a file that was never written: JSON is YAML.
-func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (Plan, error) {
+func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (plan.Plan, error) {
 	text, err := json.Marshal(content)
 	if err != nil {
 		return nil, fmt.Errorf("write a file: %w", err)
 	}
-	file, err := config.Parse("", text)
+	file, err := Parse("", text)
 	if err != nil {
 		return nil, err
 	}
-	return Make(ctx, on, file, Options{})
+	return plan.Make(ctx, on, file.Wanted, plan.Options{})
 }
 
 // Mistakes returns what is wrong with settings that are in no file, a sentence each; nothing for other errors.
