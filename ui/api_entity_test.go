@@ -56,7 +56,7 @@ func TestAPIMetrics(t *testing.T) {
 		require.Contains(t, answer.header.Get("Content-Type"), "text/csv")
 		require.Equal(t, `attachment; filename="daymill-_HYPERLINK__x___1-2026-02-08-2026-03-09.csv"`, answer.header.Get("Content-Disposition"))
 		require.Equal(t, "metric_date,entity_id,views_count,clicks_count,saves_count,skips_count,other_counts\n"+
-			`2026-03-01,"'=HYPERLINK(""x""),1",2,1,0,0,"{""\u003cb\u003e\""bold\"""":1,""share"":3}"`+"\n"+
+			`2026-03-01,"'=HYPERLINK(""x""),1",2,1,0,0,"{""<b>\""bold\"""":1,""share"":3}"`+"\n"+
 			`2026-03-03,"'=HYPERLINK(""x""),1",1000,1,0,0,{}`+"\n", answer.body)
 		require.Equal(t, answer.body, a.call(t, "GET", path, "", header("Accept", "text/csv")).body)
 		require.Contains(t, a.call(t, "GET", path, "", header("Accept", "application/json, text/csv")).body, `"entity_id"`)

@@ -61,6 +61,8 @@ func TestTerminalEscapes(t *testing.T) {
 	_, stdout, _ := command(t.Context(), db.URL, "verify", "2026-03-01", "--show", "1")
 	rows := strings.Split(stdout, "\n")
 	require.NotContains(t, stdout, "u003c")
+	_, document, _ := command(t.Context(), db.URL, "verify", "2026-03-01", "--json")
+	require.NotContains(t, document, "u003c")
 	others := func(line string) (all []string) {
 		for _, part := range strings.Split(line, "{")[1:] {
 			other, _, _ := strings.Cut(part, "}")

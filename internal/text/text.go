@@ -2,6 +2,7 @@
 package text
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
@@ -45,6 +46,17 @@ func replace(s string, keep func(rune) bool) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
+}
+
+// Encode returns a value as JSON in one line, without the escapes that only HTML needs.
+func Encode(value any) (string, error) {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return "", fmt.Errorf("encode JSON: %w", err)
+	}
+	return strings.TrimSuffix(out.String(), "\n"), nil
 }
 
 // JSON writes the characters that Printable would replace as escapes in a JSON document. The meaning of the document stays the same.

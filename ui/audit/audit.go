@@ -2,7 +2,6 @@
 package audit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 )
@@ -201,11 +201,11 @@ func detailWords(detail map[string]any) string {
 				parts = append(parts, label+" "+format.Shortened(value, 120))
 			}
 		default:
-			text, err := json.Marshal(value)
+			encoded, err := text.Encode(value)
 			if err != nil {
-				text = []byte(fmt.Sprint(value))
+				encoded = fmt.Sprint(value)
 			}
-			parts = append(parts, label+" "+format.Shortened(string(text), 120))
+			parts = append(parts, label+" "+format.Shortened(encoded, 120))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -2,7 +2,6 @@ package entity
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/rollup/metric"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 )
@@ -46,15 +46,15 @@ func WriteCSV(w http.ResponseWriter, r *http.Request, s *page.Site, id string, d
 		if rows++; rows%csvFlush == 0 {
 			out.Flush()
 		}
-		other := []byte("{}")
+		other := "{}"
 		if len(day.Other) > 0 {
 			var err error
-			if other, err = json.Marshal(day.Other); err != nil {
+			if other, err = text.Encode(day.Other); err != nil {
 				return err
 			}
 		}
 		return out.Write([]string{
-			day.Date.String(), shown, count(day.Views), count(day.Clicks), count(day.Saves), count(day.Skips), string(other),
+			day.Date.String(), shown, count(day.Views), count(day.Clicks), count(day.Saves), count(day.Skips), other,
 		})
 	})
 	switch {

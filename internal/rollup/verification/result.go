@@ -3,7 +3,6 @@ package verification
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
@@ -12,6 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/metric"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Result is the result of a verification.
@@ -90,13 +90,11 @@ func (c Counts) OtherText() string {
 	if object, is := value.(map[string]any); value == nil || is && len(object) == 0 {
 		return ""
 	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil { // The value was decoded from JSON.
+	encoded, err := text.Encode(value)
+	if err != nil { // The value was decoded from JSON.
 		return string(c.Other)
 	}
-	return strings.TrimSuffix(out.String(), "\n")
+	return encoded
 }
 
 func newDrift(entityType entity.Type, found batch.Difference) Drift {
@@ -117,11 +115,11 @@ func otherOf(row *merge.Row) json.RawMessage {
 	for _, other := range row.Other {
 		counts[other.Type] = other.Events
 	}
-	text, err := json.Marshal(counts)
+	encoded, err := text.Encode(counts)
 	if err != nil { // A map from text to numbers can always be encoded.
 		return json.RawMessage("{}")
 	}
-	return text
+	return json.RawMessage(encoded)
 }
 
 // storedEvents adds up the counts of a row. Values of other_counts that are not numbers count as 0.
