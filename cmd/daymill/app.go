@@ -146,7 +146,7 @@ func (a *app) fail(err error) int {
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, postgres.ErrURL):
 		return exitUsage
 	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, postgres.ErrEngine),
-		errors.Is(err, schema.ErrNotMigrated):
+		errors.Is(err, postgres.ErrStandby), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
 	case errors.Is(err, errDrift), errors.Is(err, errViewDrift):
 		return exitDrift
@@ -204,13 +204,16 @@ func (a *app) open(ctx context.Context, verb string) (*postgres.DB, error) {
 	return db, nil
 }
 
-// openInstalled connects to a migrated database and returns the settings that were chosen at its installation.
+// openInstalled connects to a migrated database, which must not be a standby, and returns the settings that were chosen at its installation.
 func (a *app) openInstalled(ctx context.Context, verb string) (*postgres.DB, schema.Installation, error) {
 	db, err := a.open(ctx, verb)
 	if err != nil {
 		return nil, schema.Installation{}, err
 	}
-	installation, err := schema.Get(ctx, db)
+	var installation schema.Installation
+	if err = db.CheckWritable(ctx); err == nil {
+		installation, err = schema.Get(ctx, db)
+	}
 	if err != nil {
 		db.Close()
 		return nil, schema.Installation{}, err

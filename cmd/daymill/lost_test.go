@@ -23,6 +23,15 @@ func TestFollowerDown(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, follower.Close()) })
 	source := follower.URL(db.Name)
+	// A verb whose database is the follower says what to set instead.
+	for _, arguments := range [][]string{
+		{"backfill", "start", "2026-03-01"}, {"enqueue", "2026-03-01"}, {"migrate"}, {"rollup", "2026-03-01"}, {"serve", "--listen", "127.0.0.1:0"},
+		{"status"}, {"verify", "2026-03-01"}, {"web", "--listen", "127.0.0.1:0"}, {"worker"},
+	} {
+		code, _, stderr := command(t.Context(), source, arguments...)
+		require.Equal(t, exitNoDatabase, code, arguments)
+		require.Contains(t, stderr, "daymill: the database is a standby, which accepts no writes: set --database-url to the URL of the primary", arguments)
+	}
 	p := start(t, "serve", "--database-url", db.URL, "--source-url", source, "--listen", "127.0.0.1:0")
 	address := p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`)
 	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, p.stderr.String())

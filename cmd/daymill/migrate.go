@@ -58,6 +58,9 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
+	if err := db.CheckWritable(ctx); err != nil {
+		return err
+	}
 
 	verb, conditional := "applied", ""
 	if c.DryRun {

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -157,6 +158,25 @@ func (db *DB) tx(ctx context.Context, begin string, do func(tx pgx.Tx) error) er
 		begin += assign(db.settings, true)
 	}
 	return pgx.BeginTxFunc(ctx, db.Pool, pgx.TxOptions{BeginQuery: begin}, do)
+}
+
+// ErrStandby says that the database accepts no writes.
+var ErrStandby = errors.New("the database is a standby, which accepts no writes: set --database-url to the URL of the primary, " +
+	"and --source-url to the URL of the standby if events should be read from it")
+
+// CheckWritable returns ErrStandby if the database accepts no writes.
+func (db *DB) CheckWritable(ctx context.Context) error {
+	standby := false
+	err := db.Read(ctx, func(on DBTX) error {
+		return on.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&standby)
+	})
+	if err != nil {
+		return fmt.Errorf("check whether the database accepts writes: %w", err)
+	}
+	if standby {
+		return ErrStandby
+	}
+	return nil
 }
 
 // How transactions begin, whatever the database's defaults are.

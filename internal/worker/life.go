@@ -12,13 +12,8 @@ import (
 
 	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/db"
-	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/replay"
 )
-
-// ErrStandby says that the database accepts no writes.
-var ErrStandby = errors.New("the database is a standby, which accepts no writes: set --database-url to the URL of the primary, " +
-	"and --source-url to the URL of the standby if events should be read from it")
 
 // serverTime makes River use Postgres's clock, for its schedule and in its statements.
 type serverTime struct{ clock *clock.Clock }
@@ -31,17 +26,10 @@ func (t serverTime) Now() time.Time { return t.clock.Now() }
 // NowOrNil returns nil, so that statements use Postgres's now().
 func (serverTime) NowOrNil() *time.Time { return nil }
 
-// prepare reads Postgres's clock, and returns ErrStandby if the database accepts no writes. It runs before everything else.
+// prepare reads Postgres's clock, and returns postgres.ErrStandby if the database accepts no writes. It runs before everything else.
 func (r *reconciler) prepare(ctx context.Context) error {
-	standby := false
-	err := r.db.Read(ctx, func(on postgres.DBTX) error {
-		return on.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&standby)
-	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("check whether the database accepts writes: %w", err)
-	case standby:
-		return ErrStandby
+	if err := r.db.CheckWritable(ctx); err != nil {
+		return err
 	}
 	return r.server.Sync(ctx, r.db)
 }

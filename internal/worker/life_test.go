@@ -99,5 +99,5 @@ func TestWorkerStandby(t *testing.T) {
 	// Neither a number of workers nor a logger is given: both have defaults.
 	process, err := worker.NewWorker(worker.Config{DB: standby, Installation: conn.Installation, Name: "standby"})
 	require.NoError(t, err)
-	require.ErrorIs(t, process.Run(t.Context()), worker.ErrStandby)
+	require.ErrorIs(t, process.Run(t.Context()), postgres.ErrStandby)
 }
