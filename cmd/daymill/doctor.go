@@ -82,7 +82,16 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 
 // checks are those of the capabilities.
 func (a *app) checks() []doctor.Check {
-	return slices.Concat(checkup.Checks(), capture.Checks(), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }))
+	return slices.Concat(checkup.Checks(), capture.Checks(a.openElsewhere), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }))
+}
+
+// openElsewhere opens a captured database other than the application's; false if its URL is not in the environment.
+func (a *app) openElsewhere(ctx context.Context, name, variable string) (source *postgres.DB, known bool, err error) {
+	source, _, err = a.openSource(ctx, nil, name, variable)
+	if errors.Is(err, errNoVariable) {
+		return nil, false, nil
+	}
+	return source, true, err
 }
 
 // river returns the versions of River's tables.
