@@ -6,7 +6,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at, s.url, s.tables, s.repair
+    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.repair
 FROM capture.stream AS s WHERE s.name = @name;
 
 -- name: StreamList :many
@@ -70,7 +70,8 @@ WHERE s.id = @id AND s.token = @token;
 UPDATE capture.stream AS s SET timeline = @timeline::integer WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamGuard :exec
-UPDATE capture.stream AS s SET retained = @retained::bigint, behind = @behind::bigint, guarded_at = now()
+UPDATE capture.stream AS s SET retained = @retained::bigint, behind = @behind::bigint, warn_at = @warn_at::bigint,
+    drop_at = @drop_at::bigint, guarded_at = now()
 WHERE s.id = @id AND s.token = @token;
 
 -- name: StreamOwn :one

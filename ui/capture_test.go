@@ -257,7 +257,7 @@ func TestCapture(t *testing.T) {
 	t.Run("Streams", func(t *testing.T) {
 		t.Parallel()
 		b := setupCapture(t, 20)
-		b.exec(t, `UPDATE capture.stream SET mode = 'wal', mode_reason = 'wal_level is logical', state = 'running', retained = 3 << 20, behind = 5000, guarded_at = now(),
+		b.exec(t, `UPDATE capture.stream SET mode = 'wal', mode_reason = 'wal_level is logical', state = 'running', retained = 3 << 20, behind = 5000, guarded_at = now(), warn_at = 2::bigint << 30, drop_at = 5::bigint << 30,
 			landed_at = committed_at + interval '7 milliseconds', beat_at = $1`, committed.Add(time.Hour))
 		b.exec(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason) SELECT s.id, 'public', 'orders', 1, 'default', ''
 			FROM capture.stream AS s`)
@@ -266,7 +266,7 @@ func TestCapture(t *testing.T) {
 		b.exec(t, `INSERT INTO capture.gap (stream_id, kind, reason, after) SELECT s.id, 'slot', 'the slot was <dropped>', 3 FROM capture.stream AS s`)
 		body := b.get(t, "/capture").body
 		for _, text := range []string{
-			"its WAL: wal_level is logical", "3 MiB", "5 KiB", "7.0 ms", "10.0 GiB", "ALTER TABLE public.notes REPLICA IDENTITY FULL", "the slot was &lt;dropped&gt;", "worker 1",
+			"its WAL: wal_level is logical", "3 MiB", "5 KiB", "7.0 ms", "2.0 GiB", "5.0 GiB", "ALTER TABLE public.notes REPLICA IDENTITY FULL", "the slot was &lt;dropped&gt;", "worker 1",
 		} {
 			require.Contains(t, body, text)
 		}

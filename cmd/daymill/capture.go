@@ -78,6 +78,9 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	for _, r := range reports {
+		if r.DropAt > 0 {
+			a.printf("%s: the worker warns at %s bytes of WAL retained, and drops the slot at %s\n", r.Database, number(r.WarnAt), number(r.DropAt))
+		}
 		for _, g := range r.Gaps {
 			a.printf("gap in %s after position %d, not repaired: %s\n", r.Database, g.After, g.Reason)
 		}

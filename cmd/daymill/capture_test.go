@@ -113,6 +113,10 @@ func TestCapture(t *testing.T) {
 	require.NoError(t, writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 1), other, sinktest.Delete(0, 1)}, log.Mark{LSN: "0/1"}))
 	require.Contains(t, b.run(t, "capture", "status", "--json"), `"position": 3`)
 	require.Contains(t, b.run(t, "capture", "status"), "app")
+	_, err = b.db.Exec(t.Context(), "UPDATE capture.stream SET warn_at = 1000, drop_at = 2000")
+	require.NoError(t, err)
+	require.Contains(t, b.run(t, "capture", "status", "--json"), `"drop_at_bytes": 2000`)
+	require.Contains(t, b.run(t, "capture", "status"), "app: the worker warns at 1,000 bytes of WAL retained, and drops the slot at 2,000\n")
 
 	tail := func(args ...string) string {
 		return b.run(t, append([]string{"capture", "tail", "--no-follow", "--after", "0"}, args...)...)

@@ -72,7 +72,7 @@ func TestLoginOptions(t *testing.T) {
 		"set DAYMILL_PUBLIC_URL":         with(func(o *loginOptions) { o.PublicURL = "" }),
 		"nobody of the OpenID Connect":   with(func(o *loginOptions) { o.OIDCAdmins = nil }),
 		`"ada" names nobody`:             with(func(o *loginOptions) { o.OIDCViewers = []string{"ada"} }),
-		"the user ada occurs twice":    {Users: "ada:viewer:" + hash, UsersFile: file},
+		"the user ada occurs twice":      {Users: "ada:viewer:" + hash, UsersFile: file},
 		`there is no role "boss"`:        {Users: "bob:boss:" + hash},
 		"is not a bcrypt hash":           {Users: "bob:viewer:plain-password"},
 		"a user is written name:role:ha": {Users: "bob:viewer"},

@@ -85,6 +85,9 @@ type workerOptions struct {
 
 	VerifyDates  int  `env:"DAYMILL_VERIFY_DATES" default:"7" help:"How many finished dates are compared with their events every day, least recently verified first; 0 means none."`
 	VerifyRepair bool `env:"DAYMILL_VERIFY_REPAIR" help:"Request a rollup of dates that differ, unless they seem to have lost events."`
+
+	CaptureWALLimit  int64         `name:"capture-wal-limit" env:"DAYMILL_CAPTURE_WAL_LIMIT" default:"10240" placeholder:"MIB" help:"How many MiB of WAL a replication slot may hold back before Daymill drops it and records a gap; half of max_slot_wal_keep_size if that is less."`
+	CaptureRetention time.Duration `env:"DAYMILL_CAPTURE_RETENTION" default:"24h" help:"How long the log keeps changes that all consumers have received."`
 }
 
 func (o workerOptions) check() error {
@@ -99,6 +102,10 @@ func (o workerOptions) check() error {
 		return usagef("--retention is %s: give a duration, or 0 to keep everything", o.Retention)
 	case o.VerifyDates < 0 || o.VerifyDates > 1000:
 		return usagef("--verify-dates is %d: give a number of dates a day from 0 (none) to 1000", o.VerifyDates)
+	case o.CaptureWALLimit < 1 || o.CaptureWALLimit > 1<<30:
+		return usagef("--capture-wal-limit is %d: give a number of MiB, such as 10240", o.CaptureWALLimit)
+	case o.CaptureRetention < time.Minute:
+		return usagef("--capture-retention is %s: give a minute or more", o.CaptureRetention)
 	default:
 		return nil
 	}
@@ -180,11 +187,13 @@ func (c *workerProcess) work(
 		return err
 	}
 	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace, Listeners: told.listeners}
+	capture := a.capture(db, views)
+	capture.WALLimit, capture.Retention = c.CaptureWALLimit<<20, c.CaptureRetention
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
-		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: a.capture(db, views), Views: views, Archive: archive,
+		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: capture, Views: views, Archive: archive,
 	})
 	if err != nil {
 		return err

@@ -524,7 +524,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    s.guarded_at, s.url, s.tables, s.repair
+    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.repair
 FROM capture.stream AS s WHERE s.name = $1
 `
 
@@ -550,6 +550,8 @@ type StreamGetRow struct {
 	SlotLsn     string
 	Retained    int64
 	Behind      int64
+	WarnAt      int64
+	DropAt      int64
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
@@ -581,6 +583,8 @@ func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, err
 		&i.SlotLsn,
 		&i.Retained,
 		&i.Behind,
+		&i.WarnAt,
+		&i.DropAt,
 		&i.GuardedAt,
 		&i.Url,
 		&i.Tables,
@@ -590,13 +594,16 @@ func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, err
 }
 
 const streamGuard = `-- name: StreamGuard :exec
-UPDATE capture.stream AS s SET retained = $1::bigint, behind = $2::bigint, guarded_at = now()
-WHERE s.id = $3 AND s.token = $4
+UPDATE capture.stream AS s SET retained = $1::bigint, behind = $2::bigint, warn_at = $3::bigint,
+    drop_at = $4::bigint, guarded_at = now()
+WHERE s.id = $5 AND s.token = $6
 `
 
 type StreamGuardParams struct {
 	Retained int64
 	Behind   int64
+	WarnAt   int64
+	DropAt   int64
 	ID       int32
 	Token    int64
 }
@@ -605,6 +612,8 @@ func (q *Queries) StreamGuard(ctx context.Context, arg StreamGuardParams) error 
 	_, err := q.db.Exec(ctx, streamGuard,
 		arg.Retained,
 		arg.Behind,
+		arg.WarnAt,
+		arg.DropAt,
 		arg.ID,
 		arg.Token,
 	)

@@ -389,6 +389,8 @@ type CaptureStream struct {
 	Followed    []string
 	Repair      bool
 	ViewTables  []string
+	WarnAt      *int64
+	DropAt      *int64
 }
 
 type DaymillAudit struct {

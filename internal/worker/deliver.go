@@ -43,6 +43,10 @@ const (
 // Capture holds what a worker needs to read and deliver changes.
 type Capture struct {
 	Log consumer.Log
+	// WALLimit is how many bytes of WAL a slot may hold back before it is dropped; stream.DefaultLimit if 0.
+	WALLimit int64
+	// Retention is how long the log keeps changes that all consumers have passed; log.DefaultRetention if 0.
+	Retention time.Duration
 	// Source opens the database of a stream and returns its URL. It returns the worker's own database or one that the worker closes.
 	Source func(ctx context.Context, place stream.Place) (source *postgres.DB, url string, err error)
 	// Open opens the sink of a consumer, and its filter. once reports whether the sink is in the same database as the log.

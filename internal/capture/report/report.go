@@ -25,6 +25,9 @@ type Stream struct {
 	CommittedAt *time.Time `json:"committed_at"`
 	Retained    int64      `json:"retained_bytes"`
 	Behind      int64      `json:"behind_bytes"`
+	// WarnAt and DropAt are bytes of WAL held back; 0 in trigger mode, and until a worker has looked.
+	WarnAt int64 `json:"warn_at_bytes"`
+	DropAt int64 `json:"drop_at_bytes"`
 	// Gaps are the gaps that are not repaired yet.
 	Gaps      []Gap      `json:"gaps"`
 	Snapshots []Snapshot `json:"snapshots"` // not finished
@@ -34,7 +37,8 @@ type Stream struct {
 func OfStream(s stream.Status, open []snapshot.Snapshot) Stream {
 	report := Stream{
 		Database: s.Name, Mode: s.Mode, Why: s.Why, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.LSN,
-		LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind, Gaps: []Gap{}, Snapshots: []Snapshot{},
+		LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind,
+		WarnAt: s.WarnAt, DropAt: s.DropAt, Gaps: []Gap{}, Snapshots: []Snapshot{},
 	}
 	for _, g := range s.Gaps {
 		if g.RepairedAt == nil {

@@ -36,7 +36,10 @@ func (o *Owner) guard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = db.New(o.DB).StreamGuard(ctx, db.StreamGuardParams{ID: row.ID, Token: row.Token, Retained: slot.Retained, Behind: slot.Behind})
+	err = db.New(o.DB).StreamGuard(ctx, db.StreamGuardParams{
+		ID: row.ID, Token: row.Token, Retained: slot.Retained, Behind: slot.Behind,
+		WarnAt: min(o.Warn, limit), DropAt: limit,
+	})
 	if err != nil || slot.Retained <= limit {
 		return err
 	}

@@ -33,7 +33,9 @@ type Status struct {
 	CommittedAt         *time.Time // when it was committed in the source
 	// Retained is how many bytes of WAL the slot holds back, Behind how many are not read yet, GuardedAt when they were measured.
 	Retained, Behind int64
-	GuardedAt        *time.Time
+	// WarnAt and DropAt are the bytes of WAL held back at which the worker warns, and drops the slot; 0 if it has not looked yet.
+	WarnAt, DropAt int64
+	GuardedAt      *time.Time
 
 	Captured []Captured // at most 500
 	Gaps     []Gap      // unrepaired ones first, then the newest; at most 20
@@ -71,6 +73,7 @@ func List(ctx context.Context, on postgres.DBTX, now time.Time) ([]Status, error
 			Config: Config{Name: row.Name, URL: row.Url, Tables: row.Tables}, Mode: row.Mode, Why: row.ModeReason, State: row.State, Reason: row.Reason,
 			Owner: row.Owner, BeatAt: row.BeatAt, Slot: row.Slot, LSN: row.Lsn, Position: row.Position, Forgotten: row.Forgotten,
 			LandedAt: row.LandedAt, CommittedAt: row.CommittedAt, Retained: row.Retained, Behind: row.Behind, GuardedAt: row.GuardedAt,
+			WarnAt: row.WarnAt, DropAt: row.DropAt,
 			Alive: row.BeatAt != nil && now.Sub(*row.BeatAt) < silenceInBeats*DefaultBeat,
 		}
 		if one.Captured, err = captured(ctx, queries, row.ID); err != nil {

@@ -247,9 +247,13 @@ func TestWAL_Guard(t *testing.T) {
 	b := setup(t)
 	b.exec(t, simple)
 	owner := b.owner("app", stream.ModeWAL)
+	stop := b.start(t, owner)
+	b.wait(t, "SELECT coalesce(warn_at = 1 << 30 AND drop_at = 10 * (1 << 30)::bigint, false) FROM capture.stream")
+	stop()
 	owner.Limit = 1
 	b.start(t, owner)
 	b.wait(t, "SELECT count(*) > 0 FROM capture.gap WHERE kind = 'guard'")
+	b.wait(t, "SELECT warn_at = 1 AND drop_at = 1 FROM capture.stream")
 }
 
 // TestWAL_Large: a transaction that is larger than a batch lands completely and once, also if the reader stops in the middle.

@@ -193,15 +193,18 @@ func (s *session) lookWAL(ctx context.Context) error {
 	if err != nil || !has {
 		return err // If the slot is gone, the reader fails too.
 	}
-	err = s.writer.Do(ctx, func(queries *db.Queries) error {
-		return queries.StreamGuard(ctx, db.StreamGuardParams{ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind})
-	})
-	if err != nil {
-		return fmt.Errorf("record how much WAL the slot holds back: %w", err)
-	}
 	limit, err := wal.Limit(ctx, s.Source, s.Limit)
 	if err != nil {
 		return err
+	}
+	err = s.writer.Do(ctx, func(queries *db.Queries) error {
+		return queries.StreamGuard(ctx, db.StreamGuardParams{
+			ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind,
+			WarnAt: min(s.Warn, limit), DropAt: limit,
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("record how much WAL the slot holds back: %w", err)
 	}
 	switch {
 	case slot.Retained > limit:

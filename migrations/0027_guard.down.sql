@@ -1,0 +1,1 @@
+ALTER TABLE capture.stream DROP COLUMN warn_at, DROP COLUMN drop_at;
