@@ -13,6 +13,12 @@ FROM view.view AS v WHERE v.id = @id;
 SELECT v.id, v.name, v.paused_at, coalesce(v.paused_because, '')::text AS paused_because, v.refreshed_at, v.refreshed, v.created_at
 FROM view.view AS v ORDER BY v.name LIMIT @max_rows;
 
+-- name: ViewRows :one
+-- An estimate: of the statistics of writes, or of the last ANALYZE.
+SELECT greatest(pg_catalog.pg_stat_get_live_tuples(c.oid), c.reltuples::bigint, 0)::bigint AS rows
+FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'views' AND c.relname = @name::text;
+
 -- name: ViewLock :one
 -- Locks a view until the transaction ends. Tasks can still be inserted.
 SELECT v.id FROM view.view AS v WHERE v.id = @id FOR NO KEY UPDATE;

@@ -76,6 +76,8 @@ func routes() []route {
 		{"GET", "/consumers", page(nil)},
 		{"GET", "/consumers/{name}", page(map[string]string{"{name}": "events"})},
 		{"POST", "/consumers/{name}", map[string]string{"{name}": "events", "action": "rewind", "to": "1", "because": "x", "confirm": "1"}},
+		{"GET", "/definition", map[string]string{"view": "a"}},
+		{"POST", "/definition", map[string]string{"definition": "name: b\ntables: [{table: canary, columns: [alive]}]", "action": "plan"}},
 		{"GET", "/deadletters", page(nil)},
 		{"GET", "/deadletters/{name}", page(map[string]string{"{name}": "events", "state": "refused", "reason": "no", "after": "5"})},
 		{"POST", "/deadletters/{name}", map[string]string{
@@ -105,6 +107,12 @@ func routes() []route {
 		{"GET", "/schedule", page(nil)},
 		{"POST", "/schedule", map[string]string{"action": "pause-queue", "queue": "daymill"}},
 		{"GET", "/verifications", page(map[string]string{"result": "exact", "date": "2026-03-01"})},
+		{"GET", "/views", page(nil)},
+		{"GET", "/views/{name}", page(map[string]string{"{name}": "a"})},
+		{"POST", "/views/{name}", map[string]string{
+			"{name}": "a", "action": "refresh", "keys": "1", "all": "", "because": "x", "drift": "1", "repair": "1", "confirm": "",
+		}},
+		{"GET", "/views/{name}/definition.yaml", map[string]string{"{name}": "a"}},
 		{"POST", "/verifications", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "sample": "", "repair": "", "back": "date"}},
 
 		{"POST", "/api/backfills", map[string]string{
@@ -271,6 +279,10 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 		_, err := db.Exec(t.Context(), sql)
 		require.NoError(t, err, sql)
 	}
+	_, err = s.db.Exec(t.Context(), "ALTER TABLE public.canary ADD PRIMARY KEY (alive)")
+	require.NoError(t, err)
+	answer := s.post(t, "/definition", fields("action", "apply", "definition", "name: a\ntables: [{table: canary, columns: [alive]}]"))
+	require.Equal(t, http.StatusSeeOther, answer.status, answer.body)
 	return s, faults
 }
 

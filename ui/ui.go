@@ -1,5 +1,5 @@
 // Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages about it (overview, date, job, backfill, entity, schedule,
-// verification, doctor, audit, capture, archive), the API, and the packages that they share:
+// verification, doctor, audit, capture, view, archive), the API, and the packages that they share:
 //
 //	page       a request's scope, the layout, links, errors
 //	component  headings, badges, buttons, times, charts
@@ -47,6 +47,7 @@ import (
 	"github.com/daymill/daymill/ui/schedule"
 	"github.com/daymill/daymill/ui/static"
 	"github.com/daymill/daymill/ui/verification"
+	viewpage "github.com/daymill/daymill/ui/view"
 )
 
 // readyTimeout is how long the database may take to answer the readiness check.
@@ -71,7 +72,7 @@ type Config struct {
 	Metrics http.Handler
 	// Doctor examines the database; if nil, there is no page.
 	Doctor func(ctx context.Context) doctor.Report
-	// Views changes views for the API; if nil, the API cannot change them.
+	// Views changes views; if nil, there are no pages of views, and the API cannot change them.
 	Views *view.Engine
 	// Archive reads the archive; if nil, there is no page.
 	Archive *standing.Source
@@ -129,6 +130,7 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 		&schedule.Pages{Site: site, Finder: finder},
 		&verification.Pages{Site: site},
 		&capture.Pages{Site: site},
+		&viewpage.Pages{Site: site, Views: config.Views},
 		&archive.Pages{Site: site, Archive: config.Archive},
 		&doctorpage.Pages{Site: site, Doctor: examiner},
 		&audit.Pages{Site: site},

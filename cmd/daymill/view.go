@@ -109,7 +109,7 @@ func (c *viewShowCmd) Run(ctx context.Context, a *app) error {
 		}
 		switch {
 		case c.YAML && len(r.Versions) > 0:
-			written, err := definition.YAML(r.Versions[len(r.Versions)-1].Plan.Definition)
+			written, err := r.Definition()
 			if err != nil {
 				return err
 			}

@@ -621,6 +621,20 @@ func (q *Queries) ViewResume(ctx context.Context, id int64) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const viewRows = `-- name: ViewRows :one
+SELECT greatest(pg_catalog.pg_stat_get_live_tuples(c.oid), c.reltuples::bigint, 0)::bigint AS rows
+FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'views' AND c.relname = $1::text
+`
+
+// An estimate: of the statistics of writes, or of the last ANALYZE.
+func (q *Queries) ViewRows(ctx context.Context, name string) (int64, error) {
+	row := q.db.QueryRow(ctx, viewRows, name)
+	var rows int64
+	err := row.Scan(&rows)
+	return rows, err
+}
+
 const viewStanding = `-- name: ViewStanding :many
 SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.paused_because, '')::text AS paused_because,
     (SELECT count(*) FROM view.drift AS d WHERE d.view_id = v.id AND d.state = 'open')::bigint AS open_drift,

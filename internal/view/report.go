@@ -10,8 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
+	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/definition"
 )
 
 // States of a view in reports.
@@ -27,8 +29,10 @@ type Report struct {
 	Name        string     `json:"name"`
 	State       string     `json:"state"`
 	Reason      string     `json:"reason,omitempty"`
-	Behind      int64      `json:"behind"`    // changes in the log that are not applied yet
-	Refreshed   int64      `json:"refreshed"` // root keys, in total
+	Rows        int64      `json:"rows"`         // of the table that serves, an estimate
+	Behind      int64      `json:"behind"`       // changes in the log that are not applied yet
+	BehindSince *time.Time `json:"behind_since"` // when the oldest of them was committed
+	Refreshed   int64      `json:"refreshed"`    // root keys, in total
 	RefreshedAt *time.Time `json:"refreshed_at"`
 	OpenDrift   int        `json:"open_drift"`
 	OpenTasks   int        `json:"open_tasks"`
@@ -94,13 +98,19 @@ func (v View) Report(ctx context.Context, on postgres.DBTX) (r Report, err error
 			if version.Stale != "" {
 				r.State = StateStale
 			}
+			if r.Rows, err = estimate(ctx, on, version.Table); err != nil {
+				return r, err
+			}
 		}
 		for _, stream := range version.Plan.Streams() {
-			behind, cause, err := lag(ctx, on, v.Consumer(stream), stream)
+			behind, since, cause, err := lag(ctx, on, v.Consumer(stream), stream)
 			if err != nil {
 				return r, err
 			}
 			r.Behind = max(r.Behind, behind)
+			if !since.IsZero() && (r.BehindSince == nil || since.Before(*r.BehindSince)) {
+				r.BehindSince = &since
+			}
 			if cause != "" {
 				failing = cause
 			}
@@ -182,18 +192,35 @@ func (r *Report) readings(tasks []Task) {
 	}
 }
 
-// lag returns how many changes of a stream a consumer has not applied, and the reason if it fails.
-func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int64, cause string, err error) {
+// estimate returns about how many rows a table has.
+func estimate(ctx context.Context, on postgres.DBTX, table string) (int64, error) {
+	count, err := db.New(on).ViewRows(ctx, table)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("estimate the rows of %s: %w", table, err)
+	}
+	return count, nil
+}
+
+// Definition returns the definition that was applied last, as YAML; empty if there is none.
+func (r Report) Definition() (string, error) {
+	if len(r.Versions) == 0 {
+		return "", nil
+	}
+	return definition.YAML(r.Versions[len(r.Versions)-1].Plan.Definition)
+}
+
+// lag returns how many changes of a stream a consumer has not applied, when the first of them was committed, and the reason if it fails.
+func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int64, since time.Time, cause string, err error) {
 	shards, err := consumer.Shards(ctx, on, name)
 	if err != nil || len(shards) == 0 {
-		return 0, "", err
+		return 0, since, "", err
 	}
 	head, err := db.New(on).StreamHead(ctx, stream)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, "", nil
+		return 0, since, "", nil
 	}
 	if err != nil {
-		return 0, "", fmt.Errorf("read stream %s: %w", stream, err)
+		return 0, since, "", fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	for _, s := range shards {
 		behind = max(behind, head.Position-s.Position)
@@ -201,5 +228,8 @@ func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int
 			cause = s.Error
 		}
 	}
-	return behind, cause, nil
+	if behind > 0 {
+		since, err = log.Log{}.Next(ctx, on, stream, head.Position-behind)
+	}
+	return behind, since, cause, err
 }

@@ -3,9 +3,11 @@ package view
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -16,6 +18,31 @@ func (e *RefusedError) Error() string { return e.text }
 
 func refusef(format string, arguments ...any) error {
 	return &RefusedError{text: fmt.Sprintf(format, arguments...)}
+}
+
+// IsRefused reports whether an error is one that the user can fix: its text is for the user. Otherwise Daymill or a database has failed.
+func IsRefused(err error) bool {
+	_, refused := errors.AsType[*RefusedError](err)
+	_, mistakes := errors.AsType[document.Mistakes](err)
+	return refused || mistakes
+}
+
+// MaxKeys is the maximum number of keys of one refresh that is requested over HTTP.
+const MaxKeys = 10_000
+
+// ParseKeys parses root keys, from 1 to MaxKeys.
+func ParseKeys(texts []string) ([][]string, error) {
+	if len(texts) == 0 || len(texts) > MaxKeys {
+		return nil, refusef("give from 1 to %d keys", MaxKeys)
+	}
+	keys := make([][]string, len(texts))
+	for i, text := range texts {
+		var err error
+		if keys[i], err = ParseKey(text); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
 }
 
 // ParseKey parses a root key: a value, or a JSON array of values if the key has several columns. A value may be a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -24,9 +23,6 @@ var (
 	errNoTask  = apiError{http.StatusNotFound, "There is no such task."}
 	errNoViews = apiError{http.StatusNotFound, "This process has no views."}
 )
-
-// maxViewKeys is the maximum number of keys that a call may refresh.
-const maxViewKeys = 10_000
 
 func (s *API) viewRoutes() []apiRoute {
 	return []apiRoute{
@@ -62,7 +58,6 @@ func (s *API) named(r *http.Request, on postgres.DBTX) (view.View, error) {
 // refusedView returns the API's error for an error of package view that the caller can fix.
 func refusedView(err error) error {
 	var mistakes document.Mistakes
-	var refused *view.RefusedError
 	switch {
 	case errors.Is(err, view.ErrNone):
 		return errNoView
@@ -70,7 +65,7 @@ func refusedView(err error) error {
 		return errNoTask
 	case errors.As(err, &mistakes):
 		return unprocessable(errors.New("the definition cannot be used: " + strings.ReplaceAll(mistakes.Error(), "\n", "; ")))
-	case errors.As(err, &refused):
+	case view.IsRefused(err):
 		return unprocessable(err)
 	default:
 		return err
@@ -163,9 +158,7 @@ func (s *API) apiShowView(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		answer.Tasks, answer.Drift = append([]view.Task{}, answer.Report.Tasks...), append([]view.Drift{}, answer.Report.Drift...)
-		if last := len(answer.Versions); last > 0 {
-			answer.Definition, err = definition.YAML(answer.Versions[last-1].Plan.Definition)
-		}
+		answer.Definition, err = answer.Report.Definition()
 		return err
 	})
 	if err != nil {
@@ -254,20 +247,14 @@ type refreshViewRequest struct {
 
 // keys returns the keys as texts; nil for all rows.
 func (q refreshViewRequest) keys() ([][]string, error) {
-	switch {
-	case q.Keys == nil:
+	if q.Keys == nil {
 		return nil, nil
-	case len(q.Keys) == 0 || len(q.Keys) > maxViewKeys:
-		return nil, fmt.Errorf("give from 1 to %d keys, or leave keys out to refresh all rows", maxViewKeys)
 	}
-	keys := make([][]string, len(q.Keys))
+	texts := make([]string, len(q.Keys))
 	for i, key := range q.Keys {
-		var err error
-		if keys[i], err = view.ParseKey(string(key)); err != nil {
-			return nil, err
-		}
+		texts[i] = string(key)
 	}
-	return keys, nil
+	return view.ParseKeys(texts)
 }
 
 // apiRefreshView computes rows of a view again.
@@ -276,7 +263,7 @@ func (s *API) apiRefreshView(w http.ResponseWriter, r *http.Request) error {
 	return s.ask(w, r, &request, func(name string) ([]int64, error) {
 		keys, err := request.keys()
 		if err != nil {
-			return nil, unprocessable(err)
+			return nil, err
 		}
 		return s.Views.Refresh(r.Context(), name, keys, whoAsks(r.Context()))
 	})

@@ -15,10 +15,14 @@ const noticeAge = 60
 // notices are the messages that a page shows after a change. The text after a colon says what a worker does next. A page shows it only
 // if workers take jobs.
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
+	"accepted":          "Accepted.",
+	"building":          "Applied: a worker builds the view.",
 	"cancelled":         "Cancelled.",
 	"deleted":           "Deleted.",
 	"discarded":         "Discarded.",
 	"paused":            "Paused.",
+	"rejected":          "Rejected: the view stays as it is.",
+	"removed":           "Removed.",
 	"requested":         "Requested: a worker takes it within a second or two.",
 	"replayed":          "Requested: a worker delivers these changes again, in order.",
 	"restarted":         "It begins again.",
@@ -27,6 +31,7 @@ var notices = map[string]string{ //nolint:gochecknoglobals // A table.
 	"retried":           "Retried: a worker takes it within a second or two.",
 	"snapshot":          "Requested: a worker reads the existing rows, while changes continue.",
 	"started":           "Started.",
+	"unchanged":         "Nothing has changed.",
 	"verifying":         "Requested: a worker verifies the dates one after another.",
 	"requested-already": "The same is already requested.",
 	"stopping":          "Asked to stop: its worker ends it within a second or two.",

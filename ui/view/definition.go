@@ -1,0 +1,116 @@
+package view
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/ui/page"
+)
+
+func parseID(text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 {
+		return 0, page.Mistake(errors.New("the number of an entry of drift is on the page of the view"))
+	}
+	return id, nil
+}
+
+// download answers with the definition of a view as a file, which can be applied again.
+func (s *Pages) download(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.read(r)
+	if err != nil {
+		return err
+	}
+	attach(w, p.Name, p.Definition)
+	return nil
+}
+
+// attach answers with a definition as a file.
+func attach(w http.ResponseWriter, name, text string) {
+	header := w.Header()
+	header.Set("Content-Type", "application/yaml; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(name)+".yaml")
+	_, _ = w.Write([]byte(text)) //nolint:gosec // It is a file, and not shown.
+}
+
+// written is the page on which a person writes a definition.
+type written struct {
+	Text     string
+	Mistakes []string
+	Steps    []view.Step // what applying it would do; nil before it is checked
+}
+
+// showDefinition shows the form, with the definition of a view if the query names one.
+func (s *Pages) showDefinition(w http.ResponseWriter, r *http.Request) error {
+	var p written
+	if name := r.URL.Query().Get("view"); name != "" {
+		r.SetPathValue("name", name)
+		of, err := s.read(r)
+		if err != nil {
+			return err
+		}
+		p.Text = of.Definition
+	}
+	return s.Render(w, r, http.StatusOK, "Definition", definitionPage(p))
+}
+
+// applyDefinition shows what a definition would do, or applies it.
+func (s *Pages) applyDefinition(w http.ResponseWriter, r *http.Request) error {
+	p := written{Text: strings.ReplaceAll(r.PostFormValue("definition"), "\r\n", "\n")}
+	steps, err := s.plan(r, p.Text)
+	if err == nil && r.PostFormValue("action") == "apply" {
+		err = s.Views.Apply(r.Context(), steps, who(r))
+	}
+	if mistakes, is := errors.AsType[document.Mistakes](err); is {
+		for _, one := range mistakes {
+			p.Mistakes = append(p.Mistakes, one.Error())
+		}
+	} else if wrong := page.Wrong(refused(err)); wrong != "" {
+		p.Mistakes = []string{wrong}
+	} else if err != nil {
+		return err
+	}
+	if len(p.Mistakes) > 0 {
+		return s.Render(w, r, http.StatusUnprocessableEntity, "Definition", definitionPage(p))
+	}
+	if r.PostFormValue("action") != "apply" {
+		p.Steps = steps
+		return s.Render(w, r, http.StatusOK, "Definition", definitionPage(p))
+	}
+	s.applied(w, r, steps)
+	return nil
+}
+
+// applied redirects to the view that was applied, or to the list if there are several.
+func (s *Pages) applied(w http.ResponseWriter, r *http.Request, steps []view.Step) {
+	notice := "unchanged"
+	for _, step := range steps {
+		if step.Verb != view.StepKeep {
+			notice = "building"
+		}
+	}
+	path := []string{"views"}
+	if len(steps) == 1 {
+		path = append(path, steps[0].View)
+	}
+	s.Done(w, r, notice, nil, path...)
+}
+
+// plan returns what applying the text of a definition would do.
+func (s *Pages) plan(r *http.Request, text string) ([]view.Step, error) {
+	if !storable(text) {
+		return nil, page.Mistake(errors.New("the definition has characters that Postgres cannot store"))
+	}
+	definitions, err := definition.Parse("definition", []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	return s.Views.Plan(r.Context(), definitions)
+}
