@@ -51,7 +51,7 @@ func Of(t time.Time, zone *time.Location) Date {
 func Parse(text string) (Date, error) {
 	t, err := time.Parse(Layout, text)
 	if err != nil {
-		return Date{}, fmt.Errorf("%q is not a date: write it as 2026-03-01", text)
+		return Date{}, fmt.Errorf("%.30q is not a date: write it as 2026-03-01", text)
 	}
 	return fromUTC(t), nil
 }
@@ -163,6 +163,11 @@ func ParseRange(text string) (Range, error) {
 	if !isRange {
 		last = first
 	}
+	return Between(first, last)
+}
+
+// Between parses the first and the last date of a range.
+func Between(first, last string) (Range, error) {
 	f, err := Parse(first)
 	if err != nil {
 		return Range{}, err
@@ -170,6 +175,9 @@ func ParseRange(text string) (Range, error) {
 	l, err := Parse(last)
 	if err != nil {
 		return Range{}, err
+	}
+	if f.Before(New(1, time.January, 1)) {
+		return Range{}, errors.New("dates start with the year 1")
 	}
 	return NewRange(f, l)
 }

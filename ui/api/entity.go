@@ -11,7 +11,6 @@ import (
 	"github.com/daymill/daymill/internal/rollup/metric"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/entity"
-	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/reply"
 )
 
@@ -77,7 +76,7 @@ func (s *API) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 		if query.Get("from") == "" || query.Get("to") == "" {
 			return unprocessable(errors.New("give both from and to, or neither"))
 		}
-		if dates, err = page.ParseRange(query.Get("from"), query.Get("to")); err != nil {
+		if dates, err = date.Between(query.Get("from"), query.Get("to")); err != nil {
 			return unprocessable(err)
 		}
 	}

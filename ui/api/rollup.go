@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -78,7 +77,7 @@ func (q rollupRequest) dates() (date.Range, error) {
 	case q.Date != "" || q.From == "" || q.To == "":
 		return date.Range{}, errors.New("give either date, or from and to")
 	}
-	return page.ParseRange(q.From, q.To)
+	return date.Between(q.From, q.To)
 }
 
 // apiRequestDates requests a rollup of a date or a range.
@@ -120,45 +119,10 @@ func (s *API) apiRequestDates(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// backfillRequest has the fields of the form on the Backfills page.
-type backfillRequest struct {
-	From         string  `json:"from"`
-	To           string  `json:"to"`
-	NewestFirst  bool    `json:"newest_first"`
-	EveryDate    bool    `json:"every_date"`
-	InFlight     *int    `json:"in_flight"` // 1 if absent
-	PauseSeconds float64 `json:"pause_seconds"`
-	Erase        bool    `json:"erase"`
-}
-
-func (q backfillRequest) plan(today date.Date, user string) (backfill.Plan, error) {
-	if q.From == "" || q.To == "" {
-		return backfill.Plan{}, backfill.ErrNoDate
-	}
-	dates, err := page.ParseRange(q.From, q.To)
-	if err != nil {
-		return backfill.Plan{}, err
-	}
-	plan := backfill.Plan{
-		Range: dates, NewestFirst: q.NewestFirst, EveryDate: q.EveryDate, Erase: q.Erase, InFlight: 1, By: user, Via: audit.ViaAPI,
-	}
-	if q.InFlight != nil {
-		plan.InFlight = *q.InFlight
-	}
-	if plan.InFlight < 1 {
-		return backfill.Plan{}, backfill.ErrInFlight
-	}
-	if q.PauseSeconds < 0 || q.PauseSeconds > (24*time.Hour).Seconds() {
-		return backfill.Plan{}, backfill.ErrPause
-	}
-	plan.Pause = time.Duration(q.PauseSeconds * float64(time.Second))
-	return plan, plan.Validate(today)
-}
-
 // apiStartBackfill starts a backfill.
 func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	var request backfillRequest
+	var request backfill.Request
 	if err := decode(r, &request); err != nil {
 		return err
 	}
@@ -169,10 +133,11 @@ func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	if request.Erase && !door.Who(ctx).Role.MayErase() {
 		return errMayNotErase
 	}
-	plan, err := request.plan(today, door.User(ctx))
+	plan, err := request.Plan(today)
 	if err != nil {
 		return unprocessable(err)
 	}
+	plan.By, plan.Via = door.User(ctx), audit.ViaAPI
 	var started backfill.Status
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
 		id, _, err := backfill.Start(ctx, tx, plan)

@@ -108,31 +108,20 @@ func (f backfillForm) values() url.Values {
 
 // plan returns the plan that the form describes. Its errors are sentences for the user.
 func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) {
-	first, err := date.Parse(f.From)
-	if err != nil {
-		return backfill.Plan{}, err
-	}
-	last, err := date.Parse(f.To)
-	if err != nil {
-		return backfill.Plan{}, err
-	}
-	dates, err := date.NewRange(first, last)
-	if err != nil {
-		return backfill.Plan{}, err
+	request := backfill.Request{
+		From: f.From, To: f.To, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", Erase: f.Erase,
 	}
 	inFlight, err := strconv.Atoi(f.InFlight)
-	if err != nil || inFlight < 1 {
+	if err != nil {
 		return backfill.Plan{}, backfill.ErrInFlight
 	}
-	pause, err := strconv.ParseFloat(f.Pause, 64)
-	if err != nil || pause < 0 || pause > 24*60*60 { // Not a number, or out of range.
+	request.InFlight = &inFlight
+	if request.PauseSeconds, err = strconv.ParseFloat(f.Pause, 64); err != nil {
 		return backfill.Plan{}, backfill.ErrPause
 	}
-	plan := backfill.Plan{
-		Range: dates, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", Erase: f.Erase, InFlight: inFlight,
-		Pause: time.Duration(pause * float64(time.Second)), By: user, Via: audit.ViaWeb,
-	}
-	return plan, plan.Validate(today)
+	plan, err := request.Plan(today)
+	plan.By, plan.Via = user, audit.ViaWeb
+	return plan, err
 }
 
 // showBackfills shows the form, a preview once the form is filled in, and the list of backfills.

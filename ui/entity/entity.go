@@ -118,7 +118,7 @@ func entityRange(query url.Values, today date.Date) (dates date.Range, days stri
 		if from == "" || to == "" {
 			return date.Range{}, "", errRange
 		}
-		dates, err = page.ParseRange(from, to)
+		dates, err = date.Between(from, to)
 		return dates, "", err
 	}
 	days = query.Get("days")

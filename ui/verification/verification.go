@@ -253,7 +253,7 @@ func verifyArgs(from, to, sample string) (args jobs.VerifyDatesArgs, err error) 
 	case to == "":
 		to = from
 	}
-	dates, err := page.ParseRange(from, to)
+	dates, err := date.Between(from, to)
 	args.From, args.To = dates.First, dates.Last
 	return args, err
 }
