@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/trigger"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -78,10 +80,12 @@ func (c *captureTables) change(ctx context.Context, a *app, change func(there *s
 	}
 	defer db.Close()
 	var there stream.Config
+	var before int
 	err = db.Tx(ctx, func(tx pgx.Tx) error {
 		if there, err = stream.Get(ctx, tx, c.Database); err != nil {
 			return err
 		}
+		before = len(there.Tables)
 		if err := change(&there); err != nil {
 			return err
 		}
@@ -95,13 +99,14 @@ func (c *captureTables) change(ctx context.Context, a *app, change func(there *s
 		return nil
 	}
 	a.printf("captured tables of %s: %q\n", c.Database, there.Tables)
-	a.noteCapture(ctx, db, there)
+	a.noteCapture(ctx, db, there, len(there.Tables) > before)
 	return nil
 }
 
-// noteCapture prints how a worker will read a database, and which tables it cannot capture. If noteCapture cannot find out, it
+// noteCapture prints how a worker will read a database, and which tables it cannot capture. If measure is true, it also prints what
+// triggers cost. If noteCapture cannot find out, it
 // prints nothing: the worker, whose environment may differ, reports it.
-func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config) {
+func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config, measure bool) {
 	if len(c.Tables) == 0 {
 		return
 	}
@@ -133,7 +138,35 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config)
 			a.errorf("note: %s of %s is not captured: %s\n", t, c.Name, t.Reason)
 		}
 	}
+	if measure && mode == stream.ModeTrigger {
+		a.noteCost(ctx, source, found)
+	}
 }
+
+// mostMeasured is for how many tables noteCost measures what triggers cost.
+const mostMeasured = 5
+
+// noteCost prints what triggers cost writes to tables, as measured on copies of them.
+func (a *app) noteCost(ctx context.Context, source *postgres.DB, tables []table.Table) {
+	tables = slices.DeleteFunc(slices.Clone(tables), func(t table.Table) bool { return t.Reason != "" })
+	for _, t := range tables[:min(mostMeasured, len(tables))] {
+		cost, err := trigger.Measure(ctx, source, t)
+		switch {
+		case errors.Is(err, trigger.ErrNoRows): // Nothing can be said of a table that is new.
+		case err != nil:
+			a.errorf("note: %s\n", err)
+		default:
+			a.errorf("note: measured on a copy, the triggers make an INSERT of one row into %s take %s µs instead of %s, and one of many rows %s µs a row instead of %s\n",
+				t, micros(cost.SingleWith), micros(cost.Single), micros(cost.BulkWith), micros(cost.Bulk))
+		}
+	}
+	if more := len(tables) - mostMeasured; more > 0 {
+		a.errorf("note: %s more were not measured\n", plural(int64(more), "table"))
+	}
+}
+
+// micros writes a duration in microseconds.
+func micros(d time.Duration) string { return number(max(1, d.Microseconds())) }
 
 // errNoVariable says that the URL of a database is not in the environment.
 var errNoVariable = errors.New("the URL of the database is not in the environment")
