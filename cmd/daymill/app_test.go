@@ -12,12 +12,12 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// brokenWriter is a bug within a verb.
+// brokenWriter simulates a bug in a verb.
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { panic("a bug\x1b[31m") }
 
-// A verb that panics fails, and says so.
+// TestPanic: a verb that panics fails with a message.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	var stderr bytes.Buffer
@@ -27,7 +27,7 @@ func TestPanic(t *testing.T) {
 	require.Contains(t, stderr.String(), "app_test.go")
 }
 
-// What data says is shown and not obeyed by a terminal, whichever verb prints it.
+// TestTerminalEscapes: control characters in data are shown, and never sent to a terminal, whichever verb prints them.
 func TestTerminalEscapes(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC"})
@@ -57,7 +57,7 @@ func TestTerminalEscapes(t *testing.T) {
 		}
 	}
 	exec(`UPDATE analytics.rollup_dates SET state = 'complete'`)
-	// Equal counts are written alike, whoever has written them.
+	// Equal counts are written in the same way, whatever wrote them.
 	_, stdout, _ := command(t.Context(), db.URL, "verify", "2026-03-01", "--show", "1")
 	rows := strings.Split(stdout, "\n")
 	require.NotContains(t, stdout, "u003c")

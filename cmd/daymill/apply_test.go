@@ -56,7 +56,7 @@ func (b *applyBundle) refused(t *testing.T, args ...string) string {
 	return stderr
 }
 
-// TestApply: the sinks become what the file says, a second time does nothing, and what cannot be undone is refused.
+// TestApply: the sinks match the file, a second run does nothing, and changes that would lose a position are refused.
 func TestApply(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
@@ -97,8 +97,7 @@ func TestApply(t *testing.T) {
 	}, entries)
 }
 
-// TestApply_Captures: what is captured becomes what the file says, and stays as it is where the file says nothing of it. The
-// same can be done piece by piece.
+// TestApply_Captures: the captured tables match the file, and do not change if the file has none. The same can be done step by step.
 func TestApply_Captures(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
@@ -156,7 +155,7 @@ func TestApply_Mistakes(t *testing.T) {
 	require.JSONEq(t, config.Schema, b.run(t, "apply", "--schema"))
 }
 
-// TestSink: pause, resume, rewind and remove, and what they say of a sink that is not there.
+// TestSink: pause, resume, rewind and remove, and their errors for an unknown sink.
 func TestSink(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
@@ -166,8 +165,8 @@ func TestSink(t *testing.T) {
 	shown := b.run(t, "sink", "show", "cache")
 	require.Contains(t, shown, "moves")
 	require.NotContains(t, shown, "\x1b")
-	require.Equal(t, "sink cache goes on\n", b.run(t, "sink", "resume", "cache"))
-	require.Contains(t, b.refused(t, "sink", "rewind", "cache", "--to", "5"), "it ends at position 0", "the sink would never get what comes next")
+	require.Equal(t, "sink cache continues\n", b.run(t, "sink", "resume", "cache"))
+	require.Contains(t, b.refused(t, "sink", "rewind", "cache", "--to", "5"), "it ends at position 0", "the sink would never receive later changes")
 	_, err := b.db.Exec(t.Context(), "UPDATE capture.stream SET position = 9, forgotten = 3")
 	require.NoError(t, err)
 	require.Contains(t, b.refused(t, "sink", "rewind", "cache", "--to", "2"), "it begins after position 3")
@@ -187,7 +186,7 @@ func TestSink(t *testing.T) {
 	require.Contains(t, b.refused(t, "sink", "rewind", "events", "--to", "-1"), "--to")
 }
 
-// TestDeadletter: listed, shown with what the sink answered, asked for again, discarded.
+// TestDeadletter: dead letters are listed, shown with the sink's answer, replayed and discarded.
 func TestDeadletter(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)

@@ -25,10 +25,10 @@ import (
 type archiveCmd struct {
 	Init    archiveInitCmd    `cmd:"" help:"Begin an archive: create event triggers, a publication and a slot, and dump the database."`
 	Run     archiveRunCmd     `cmd:"" help:"Write every transaction to the archive, until Ctrl-C. A worker with DAYMILL_ARCHIVE does the same."`
-	Base    archiveBaseCmd    `cmd:"" help:"Dump the database again: a restore begins with the last base before what it restores."`
+	Base    archiveBaseCmd    `cmd:"" help:"Dump the database again: a restore begins with the last base before its target."`
 	Status  archiveStatusCmd  `cmd:"" help:"Report what the archive covers, and how much WAL its slot holds back."`
 	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's files with their checksums."`
-	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position, or continue a restore that was interrupted."`
+	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position, or continue an interrupted restore."`
 	Prove   archiveProveCmd   `cmd:"" help:"Restore into a scratch database, and compare every table with the source."`
 	Prune   archivePruneCmd   `cmd:"" help:"Delete segments and bases that are older than the rule says."`
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
@@ -46,7 +46,7 @@ func (a *app) openArchive(ctx context.Context) (*store.Store, error) {
 	return place, nil
 }
 
-// archive reads how the archive stands; nil where none is given. It is opened once.
+// archive returns the source of the archive's state; nil if no archive is given. It opens the archive once.
 func (a *app) archive(ctx context.Context) (*standing.Source, error) {
 	if a.Archive == "" || a.kept != nil {
 		return a.kept, nil
@@ -59,7 +59,7 @@ func (a *app) archive(ctx context.Context) (*standing.Source, error) {
 	return a.kept, nil
 }
 
-// archiveAt opens the archive and the database that it is of.
+// archiveAt opens the archive and its database.
 func (a *app) archiveAt(ctx context.Context, verb string) (config base.Config, done func(), err error) {
 	place, err := a.openArchive(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (a *app) archiveAt(ctx context.Context, verb string) (config base.Config, d
 
 // identityOption reads encrypted archives.
 type identityOption struct {
-	Identity string `env:"DAYMILL_ARCHIVE_IDENTITY" placeholder:"FILE" help:"The file with the identity of age that decrypts the archive, as age-keygen writes it."`
+	Identity string `env:"DAYMILL_ARCHIVE_IDENTITY" placeholder:"FILE" help:"The file with the age identity that decrypts the archive, as age-keygen writes it."`
 }
 
 func (o identityOption) codec() (codec store.Codec, err error) {
@@ -89,7 +89,7 @@ func (o identityOption) codec() (codec store.Codec, err error) {
 
 type archiveInitCmd struct {
 	Compress  string   `env:"DAYMILL_ARCHIVE_COMPRESS" enum:"none,zstd,gzip" default:"none" help:"How files are compressed (${enum})."`
-	Recipient []string `env:"DAYMILL_ARCHIVE_RECIPIENT" placeholder:"KEY" help:"Public keys of age (age1…) that files are encrypted for. Nobody needs the identity before a restore."`
+	Recipient []string `env:"DAYMILL_ARCHIVE_RECIPIENT" placeholder:"KEY" help:"age public keys (age1…) to encrypt files for. The identity is needed only for a restore."`
 }
 
 // Run begins an archive.
@@ -107,11 +107,11 @@ func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// segmentOptions are how the archive is written.
+// segmentOptions are the options for writing the archive.
 type segmentOptions struct {
 	SegmentSize int64         `name:"segment-size" env:"DAYMILL_ARCHIVE_SEGMENT_SIZE" default:"67108864" help:"Bytes of text after which a segment is sealed and another one begins."`
 	SegmentAge  time.Duration `name:"segment-age" env:"DAYMILL_ARCHIVE_SEGMENT_AGE" default:"5m" help:"Time after which a segment is sealed and another one begins. In a bucket, or encrypted, transactions are in the archive once their segment is sealed."`
-	WALLimit    int64         `name:"wal-limit" env:"DAYMILL_ARCHIVE_WAL_LIMIT" default:"17179869184" help:"Bytes of WAL that the archive's slot may hold back. Beyond, it is dropped, the archive has a gap, and a new base follows."`
+	WALLimit    int64         `name:"wal-limit" env:"DAYMILL_ARCHIVE_WAL_LIMIT" default:"17179869184" help:"Bytes of WAL that the archive's slot may hold back. If it holds back more, it is dropped, the archive has a gap, and a new base follows."`
 }
 
 func (o segmentOptions) check() error {
@@ -125,21 +125,21 @@ type archiveRunCmd struct {
 	segmentOptions
 }
 
-// archiveOptions are those of a worker that keeps the archive.
+// archiveOptions are the options of a worker that keeps the archive.
 type archiveOptions struct {
 	segmentOptions
 	retentionOptions
 	identityOption
 
-	Scratch    string        `env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres on which the archive is proved: a database is made there, and dropped again. Nothing is proved without it."`
-	BaseEvery  time.Duration `env:"DAYMILL_ARCHIVE_BASE_EVERY" default:"168h" help:"How old the last base gets before the worker makes the next one."`
-	ProveEvery time.Duration `env:"DAYMILL_ARCHIVE_PROVE_EVERY" default:"168h" help:"How old the last proof gets before the worker makes the next one."`
+	Scratch    string        `env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres for proofs of the archive: a database is created there, and dropped again. Without it, there are no proofs."`
+	BaseEvery  time.Duration `env:"DAYMILL_ARCHIVE_BASE_EVERY" default:"168h" help:"The age of the last base at which the worker makes the next one."`
+	ProveEvery time.Duration `env:"DAYMILL_ARCHIVE_PROVE_EVERY" default:"168h" help:"The age of the last proof at which the worker makes the next one."`
 }
 
-// archiveWork is what the worker keeps the archive with; nil where none is given.
+// archiveWork returns what the worker needs to keep the archive; nil if no archive is given.
 func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archive, error) {
 	if a.Archive == "" {
-		return nil, nil //nolint:nilnil // Then it keeps none.
+		return nil, nil //nolint:nilnil // No archive is given.
 	}
 	if err := o.check(); err != nil {
 		return nil, err
@@ -230,14 +230,14 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-var errArchive = errors.New("the archive cannot be relied on: see what is bad above, and what fixes it")
+var errArchive = errors.New("the archive cannot be relied on: see the findings above, and what fixes them")
 
 func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	to, last := archive.End()
 	m := archive.Manifest
 	a.printf("database\t%s\n", m.Database)
 	if m.Detection {
-		a.printf("schema\tchanges are detected, and a new base follows each: the role is no superuser\n")
+		a.printf("schema\tchanges are detected, and a new base follows each: the role is not a superuser\n")
 	}
 	a.printf("every time\tfrom %s to %s, position %s\n", archive.Since().Format(time.RFC3339), last.Format(time.RFC3339), to)
 	for _, b := range archive.Bases {
@@ -278,7 +278,7 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("%d files, as they were written; segments follow one another but for %d gaps that are known\n", files, len(archive.Gaps))
+	a.printf("%d files are unchanged; segments follow one another, except at %d known gaps\n", files, len(archive.Gaps))
 	return nil
 }
 
@@ -323,17 +323,17 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// parts shows how far a restore is.
+// parts shows the progress of a restore.
 func (a *app) parts(name string, done, all int) { a.errorf("%s, %d of %d\n", name, done, all) }
 
 type archiveProveCmd struct {
 	identityOption
 
-	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"A Postgres on which a database may be made, and dropped again: postgres://postgres@127.0.0.1:5433/postgres. The role is a superuser."`
+	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"A Postgres on which a database may be created, and dropped again: postgres://postgres@127.0.0.1:5433/postgres. The role is a superuser."`
 	Jobs    int    `default:"1" help:"How many parts of the base to restore at a time."`
 }
 
-// Run proves.
+// Run makes a proof.
 func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 	codec, err := c.codec()
 	if err != nil {
@@ -357,9 +357,9 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// retentionOptions are what is kept.
+// retentionOptions say what is kept.
 type retentionOptions struct {
-	KeepSegments time.Duration `name:"keep-segments" env:"DAYMILL_ARCHIVE_KEEP_SEGMENTS" default:"168h" help:"How far back every time can be restored."`
+	KeepSegments time.Duration `name:"keep-segments" env:"DAYMILL_ARCHIVE_KEEP_SEGMENTS" default:"168h" help:"How far back any time can be restored."`
 	KeepBases    time.Duration `name:"keep-bases" env:"DAYMILL_ARCHIVE_KEEP_BASES" default:"720h" help:"How long every base is kept."`
 	KeepMonthly  time.Duration `name:"keep-monthly" env:"DAYMILL_ARCHIVE_KEEP_MONTHLY" default:"8760h" help:"How long the first base of each month is kept."`
 }
@@ -371,10 +371,10 @@ func (o retentionOptions) rule() retention.Rule {
 type archivePruneCmd struct {
 	retentionOptions
 
-	DryRun bool `help:"Say what would be deleted."`
+	DryRun bool `help:"Print what would be deleted, and do nothing."`
 }
 
-// Run prunes.
+// Run prunes the archive.
 func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
 	place, err := a.openArchive(ctx)
 	if err != nil {
@@ -397,7 +397,7 @@ func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
 
 type archiveRemoveCmd struct{}
 
-// Run removes what the archive has in the database.
+// Run removes the archive's objects from the database.
 func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
 	config, done, err := a.archiveAt(ctx, "archive remove")
 	if err != nil {

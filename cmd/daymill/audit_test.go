@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// What changes something writes down that it did.
+// TestAudit: commands that change something record it in the audit.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
@@ -19,7 +19,7 @@ func TestAudit(t *testing.T) {
 		{"source", "set", "--table", "public.raw_events", "--entity", "entity_id", "--type", "event_type", "--time", "created_at"},
 		{"source", "watch", "--no-measure"},
 		{"source", "unwatch"},
-		{"source", "unwatch"}, // Nothing to do, and nothing to write down.
+		{"source", "unwatch"}, // Nothing to do, and nothing to record.
 		{"source", "retention", "90d"},
 		{"source", "retention"},
 		{"enqueue", "2026-03-01"},

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestBackfillLosses starts backfills over a date of which most events are gone. Each says so before it starts, as its dry run does.
+// TestBackfillLosses starts backfills over a date that has lost most of its events. Each says so before it starts, as its dry run does.
 func TestBackfillLosses(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

@@ -16,7 +16,7 @@ import (
 type captureSnapshotCmd struct {
 	List    snapshotListCmd    `cmd:"" help:"List snapshots and their progress."`
 	Pause   snapshotPauseCmd   `cmd:"" help:"Pause a snapshot."`
-	Resume  snapshotResumeCmd  `cmd:"" help:"Resume a paused snapshot where it was."`
+	Resume  snapshotResumeCmd  `cmd:"" help:"Resume a paused snapshot where it stopped."`
 	Restart snapshotRestartCmd `cmd:"" help:"Begin a snapshot of a table again."`
 	Cancel  snapshotCancelCmd  `cmd:"" help:"Cancel a snapshot. Rows that it has already read are still delivered."`
 }
@@ -86,7 +86,7 @@ func (c *snapshotPauseCmd) Run(ctx context.Context, a *app) error {
 
 // Run resumes a snapshot.
 func (c *snapshotResumeCmd) Run(ctx context.Context, a *app) error {
-	return c.change(ctx, a, "goes on", snapshot.Resume)
+	return c.change(ctx, a, "continues", snapshot.Resume)
 }
 
 // Run restarts a snapshot.
@@ -121,7 +121,7 @@ func (c snapshotID) change(
 type sinkSnapshotCmd struct {
 	sinkName
 
-	Table []string `placeholder:"TABLE" help:"Tables, as public.orders; all that the sink takes by default."`
+	Table []string `placeholder:"TABLE" help:"Tables, as public.orders; all that the sink receives by default."`
 }
 
 // Run requests a snapshot for one sink.

@@ -20,8 +20,8 @@ import (
 	"github.com/daymill/daymill/internal/test/redistest"
 )
 
-// TestWorker_Delivers: a worker delivers what lands in the log to the sinks of a file: a webhook, a Redis, and a schema of the
-// same database. What the webhook refuses is a dead letter, and arrives when it is replayed.
+// TestWorker_Delivers: a worker delivers the log's changes to the sinks of a file: a webhook, a Redis, and a schema of the same database. A
+// change that the webhook refuses is a dead letter, and arrives when it is replayed.
 func TestWorker_Delivers(t *testing.T) {
 	b := newApplyBundle(t)
 	var mu sync.Mutex
@@ -101,7 +101,7 @@ sinks:
 	until(func() bool { return b.run(t, "deadletter", "list", "hook") == "there are no dead letters\n" })
 }
 
-// TestCapture: the status of a stream, and its changes as they are, of some tables.
+// TestCapture: the status of a stream, and the changes of some of its tables.
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
@@ -131,8 +131,8 @@ func TestCapture(t *testing.T) {
 	require.Contains(t, b.refused(t, "capture", "tail", "--table", "a.b.c"), "the pattern of tables cannot be read")
 }
 
-// TestWorker_SchemaChange: a Postgres sink has the columns' types of the source, gets new columns by itself, and is paused for
-// what else happens to them, until somebody has done what it says. A JSON sink continues.
+// TestWorker_SchemaChange: a Postgres sink has the source's column types and gets new columns automatically. Other changes of columns pause it,
+// until somebody follows the instructions. A JSON sink continues.
 func TestWorker_SchemaChange(t *testing.T) {
 	b := newApplyBundle(t)
 	t.Setenv("TEST_SAME_URL", b.db.URL)

@@ -16,7 +16,7 @@ type deadletterCmd struct {
 	List    deadletterListCmd    `cmd:"" help:"List changes that a sink refused, and changes that wait behind them."`
 	Show    deadletterShowCmd    `cmd:"" help:"Show a dead letter, with its change and the sink's answer."`
 	Replay  deadletterReplayCmd  `cmd:"" help:"Deliver the changes of a key again, in order."`
-	Discard deadletterDiscardCmd `cmd:"" help:"Delete dead letters: the sink never gets them."`
+	Discard deadletterDiscardCmd `cmd:"" help:"Delete dead letters: the sink never receives them."`
 }
 
 type deadletterListCmd struct {

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite what is generated in docs/")
 
 const root = "../.."
 
-// TestDocs holds the documents to the code: what a reader copies out of them has to work today.
+// TestDocs: the documents match the code, so that everything that a reader copies from them works.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	type testBundle struct {
@@ -177,7 +177,7 @@ func blocks(text, language string) (all []string) {
 	return all
 }
 
-// anchors are what a document's headings are linked by.
+// anchors returns the anchors of a document's headings.
 func anchors(text string) (all []string) {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
@@ -186,7 +186,7 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// shellWords splits a block into commands and those into words, as far as the documents use the shell.
+// shellWords splits a block into commands, and these into words. It knows the shell's syntax that the documents use.
 func shellWords(block string) (commands [][]string) {
 	block = strings.ReplaceAll(block, "\\\n", " ")
 	word := regexp.MustCompile(`#.*|&&|[|;&\n]|(?:[^\s'"|;&]|'[^']*'|"[^"]*")+`)
@@ -206,7 +206,7 @@ func shellWords(block string) (commands [][]string) {
 	return commands
 }
 
-// leaves are the verbs.
+// leaves returns the verbs.
 func leaves(node *kong.Node) (all []*kong.Node) {
 	for _, child := range node.Children {
 		if len(child.Children) == 0 {
@@ -217,7 +217,7 @@ func leaves(node *kong.Node) (all []*kong.Node) {
 	return all
 }
 
-// optionTables writes every option of every verb as Markdown.
+// optionTables returns every option of every verb as Markdown.
 func optionTables(app *kong.Application) string {
 	var out strings.Builder
 	row := func(columns ...string) {
@@ -253,7 +253,7 @@ func optionTables(app *kong.Application) string {
 			if !f.IsBool() {
 				option += "=" + f.FormatPlaceHolder()
 			}
-			if f.Default != "" && !f.IsBool() { // The placeholder is the default, which has a column of its own.
+			if f.Default != "" && !f.IsBool() { // The placeholder is the default, which has its own column.
 				option = "--" + f.Name
 			}
 			if f.Required {

@@ -85,7 +85,7 @@ func TestSourceWatch(t *testing.T) {
 	require.Equal(t, "nothing to do: no table is watched\n", stdout)
 }
 
-// Ids that a collation or citext takes for equal are different entities, and the doctor says so each time.
+// TestDoctorCollation: ids that a collation or citext considers equal are different entities, and the doctor says so.
 func TestDoctorCollation(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text})

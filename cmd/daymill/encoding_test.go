@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// Text is published in the order of its bytes, which is Postgres's in UTF8 alone: every other encoding is refused.
+// TestEncoding: text is published in the order of its bytes, which is Postgres's order only in UTF8: every other encoding is refused.
 func TestEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []string{"LATIN9", "SQL_ASCII", "WIN1251"} {

@@ -13,10 +13,10 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// attack is what names and values are here: it ends a string, a name and a comment, and drops what it can.
+// attack is the text of names and values in this test: it ends a string, a name and a comment, and drops a table.
 const attack = `a'";$$--*/ DROP TABLE public.canary; --`
 
-// TestHostileNames has an attack as every name and every value that reaches SQL, from the installation to the metrics.
+// TestHostileNames uses an attack for every name and value that reaches SQL, from the installation to the metrics.
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
@@ -73,7 +73,7 @@ func TestHostileNames(t *testing.T) {
 	require.Contains(t, []int{exitOK, exitFailed}, code, stderr)
 	require.NotContains(t, stdout, "SQLSTATE")
 
-	// A worker takes its jobs from the schema of that name, and ends what is asked for.
+	// A worker takes its jobs from the schema with that name, and completes the requests.
 	worker := start(t, "--database-url", db.URL, "worker", "--pace", "0")
 	requireOK(t, db.URL, "enqueue", "2026-03-01..2026-03-03")
 	require.Eventually(t, func() bool {
@@ -81,7 +81,7 @@ func TestHostileNames(t *testing.T) {
 	}, waitFor, tick, worker.stderr.String())
 	require.Equal(t, exitOK, worker.stop(t))
 
-	// What a person types is refused in a sentence, and reaches nothing.
+	// Input on the command line is refused with a sentence, and does no harm.
 	for _, args := range [][]string{
 		{"enqueue", attack},
 		{"enqueue", "2026-03-01.." + attack},

@@ -18,14 +18,14 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// stoppedClock stands still, so that reports say the same every time.
+// stoppedClock does not move, so that reports are always the same.
 type stoppedClock struct{}
 
 func (stoppedClock) Now() time.Time { return time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC) }
 
 func (stoppedClock) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
-// importBundle runs `daymill import` on a database of its own.
+// importBundle runs `daymill import` on a new database.
 type importBundle struct {
 	db             *pgtest.DB
 	dir            string
@@ -33,7 +33,7 @@ type importBundle struct {
 	stdout, stderr string // of the latest command
 }
 
-// run returns the exit code. What is written names files without their directory.
+// run returns the exit code. Output has the files' names without their directory.
 func (b *importBundle) run(ctx context.Context, args ...string) int {
 	var stdout, stderr bytes.Buffer
 	a := &app{stdin: b.stdin, stdout: &stdout, stderr: &stderr, testClock: stoppedClock{}}

@@ -12,20 +12,20 @@ import (
 
 const module = "github.com/daymill/daymill"
 
-// listed is what `go list` says of a package: what its files import, tests aside, and what arrives with that.
+// listed is the output of `go list` for a package: its imports without tests, and its dependencies.
 type listed struct {
 	path          string
 	imports, deps []string
 }
 
-// within reports whether a package is one of the named or below it.
+// within reports whether a package is one of the roots or below one.
 func within(path string, roots ...string) bool {
 	return slices.ContainsFunc(roots, func(root string) bool {
 		return path == root || strings.HasPrefix(path, root+"/")
 	})
 }
 
-// rooms are the parts that AGENTS.md names, with those that each may import. No arrow points upward: a room comes after those that it
+// rooms returns the parts in AGENTS.md, with the parts that each may import. No arrow points upward: a room comes after those that it
 // may import.
 func rooms() []struct{ name, at, imports string } {
 	return []struct{ name, at, imports string }{
@@ -45,7 +45,7 @@ func rooms() []struct{ name, at, imports string } {
 	}
 }
 
-// TestRooms holds which part imports which.
+// TestRooms checks which part imports which.
 func TestRooms(t *testing.T) {
 	t.Parallel()
 	all := rooms()
@@ -69,17 +69,17 @@ func TestRooms(t *testing.T) {
 	}
 }
 
-// TestLayout holds what packages may depend on besides TestRooms. golangci-lint's depguard says the same while one writes, but skips generated
-// files and what arrives through another package.
+// TestLayout checks what packages may depend on, in addition to TestRooms. golangci-lint's depguard does the same in the editor, but skips generated
+// files and indirect dependencies.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 
 	type rule struct {
-		forbidden  []string // packages, and all below them
-		transitive bool     // whether they may not arrive through another package either
-		from       []string // for packages here, and all below them
+		forbidden  []string // packages and all below them
+		transitive bool     // whether indirect imports are also forbidden
+		from       []string // for these packages and all below them
 		except     []string
-		allowed    []string // of what is forbidden
+		allowed    []string // exceptions of forbidden
 	}
 	rules := map[string]rule{
 		"ApplicationsImportLittle": {
@@ -92,7 +92,7 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
 			except: []string{
-				module + "/internal/test/pagebench",                                                                                               // A program of its own, which loads the pages.
+				module + "/internal/test/pagebench",                                                                                               // A separate program, which loads the pages.
 				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // They call others.
 				module + "/internal/test/clickhousetest",
 			},
@@ -101,7 +101,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{"github.com/prometheus", "go.opentelemetry.io", "google.golang.org/grpc", "github.com/exaring"},
 			transitive: true,
 			from:       []string{module},
-			// The proxy that delays answers in the benchmark counts for Prometheus.
+			// The proxy that delays answers in the benchmark has Prometheus counters.
 			except: []string{
 				module + "/cmd", module + "/internal/telemetry/prom", module + "/internal/telemetry/trace", module + "/internal/test/bench", module + "/internal/test/promtest",
 				module + "/internal/archive/bucket", // The clients of clouds.
@@ -116,7 +116,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{"github.com/riverqueue"},
 			transitive: true,
 			from:       []string{module},
-			// Tests' databases have River's tables, made as the command makes them. Pages reach River through jobs.
+			// Tests' databases have River's tables, created in the same way as by the command. Pages reach River through jobs.
 			except: []string{
 				module + "/cmd", module + "/jobs", module + "/internal/worker", module + "/internal/test/pgtest", module + "/internal/test/pagebench",
 				module + "/internal/test/chaos", module + "/internal/test/load", module + "/ui",

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// How long a test waits for a condition, and how often it looks.
+// How long a test waits for a condition, and how often it checks.
 const (
 	waitFor = 2 * time.Minute
 	tick    = 50 * time.Millisecond
@@ -51,7 +51,7 @@ func startWorker(t *testing.T, url string, args ...string) {
 	})
 }
 
-// awaitQuiet waits until no request for a date that is over is open.
+// awaitQuiet waits until no request for a past date is open.
 func awaitQuiet(t *testing.T, db *pgtest.DB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -62,7 +62,7 @@ func awaitQuiet(t *testing.T, db *pgtest.DB) {
 	}, waitFor, tick)
 }
 
-// Events from the file to the metrics, with the totals that are known of them.
+// TestArticles: events get from the file to the metrics, with the known totals.
 func TestArticles(t *testing.T) {
 	t.Parallel()
 	for _, log := range pgtest.Articles(t) {
@@ -81,7 +81,7 @@ func TestArticles(t *testing.T) {
 				want := pgtest.Recount{Dates: int64(log.Dates[zone]), Rows: int64(log.Rows[zone]), Events: int64(log.Events)}
 				require.Equal(t, want, pgtest.RequireExact(t, db))
 
-				// The same file again doubles every count; without its events, they are as before.
+				// Importing the file again doubles every count. Without the new events, the counts are as before.
 				load()
 				awaitQuiet(t, db)
 				require.Equal(t, pgtest.Recount{Dates: want.Dates, Rows: want.Rows, Events: 2 * want.Events}, pgtest.RequireExact(t, db))
@@ -96,7 +96,7 @@ func TestArticles(t *testing.T) {
 	}
 }
 
-// Entities that are text, and 38 event types that have no column of their own.
+// TestSales: entities that are text, and 38 event types without their own column.
 func TestSales(t *testing.T) {
 	t.Parallel()
 	for _, log := range pgtest.Sales(t) {

@@ -13,7 +13,7 @@ import (
 const workerSeen = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 	VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`
 
-// The follower that a worker reads from goes down: status, the page and the doctor say so.
+// TestFollowerDown: when the follower that a worker reads from goes down, status, the page and the doctor say so.
 func TestFollowerDown(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, nil)
@@ -57,10 +57,10 @@ func TestFollowerDown(t *testing.T) {
 	require.Contains(t, page, said)
 	_, page = send(t, "GET", address+"doctor", nil)
 	require.Contains(t, page, "follower of --source-url cannot be reached")
-	require.NotContains(t, page, source, "who may see the page may not be who may know the host")
+	require.NotContains(t, page, source, "users who can see the page may not be allowed to know the host")
 }
 
-// What reports need is gone: they say what, and what makes it again, instead of what Postgres says.
+// TestLost: if something that reports need is missing, they say what, and how to restore it, instead of Postgres's error.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T) *pgtest.DB {

@@ -25,7 +25,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// freeAddress is an address of this machine that nobody listens on just now.
+// freeAddress returns a free address of this machine.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -34,7 +34,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// getMetrics asks for /metrics; the status is 0 if nobody answers.
+// getMetrics requests /metrics; the status is 0 if there is no answer.
 func getMetrics(t *testing.T, address, token string) (status int, body []byte) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
@@ -60,7 +60,7 @@ func parseMetrics(t *testing.T, body []byte) map[string]*dto.MetricFamily {
 	return families
 }
 
-// value is that of a metric without labels, or with one, as a whole number; -1 if there is none.
+// value returns the value of a metric, without labels or with one, as a whole number; -1 if there is none.
 func value(families map[string]*dto.MetricFamily, name string, label ...string) int64 {
 	for _, metric := range families[name].GetMetric() {
 		if len(label) == 2 && !slices.ContainsFunc(metric.GetLabel(), func(pair *dto.LabelPair) bool {
@@ -68,7 +68,7 @@ func value(families map[string]*dto.MetricFamily, name string, label ...string) 
 		}) {
 			continue
 		}
-		// One of the three.
+		// Only one of the three is set.
 		return int64(metric.GetCounter().GetValue()+metric.GetGauge().GetValue()) + int64(metric.GetHistogram().GetSampleCount())
 	}
 	return -1
@@ -95,7 +95,7 @@ func TestMetrics(t *testing.T) {
 		require.Contains(t, stderr, "give another --metrics-listen")
 	})
 
-	// What runs beside the pages is counted there.
+	// Serve counts the runs of its worker.
 	t.Run("Serve", func(t *testing.T) {
 		t.Parallel()
 		db, address := setup(t), freeAddress(t)
@@ -132,7 +132,7 @@ func TestMetrics(t *testing.T) {
 		require.Equal(t, http.StatusOK, status)
 		families := parseMetrics(t, body)
 		require.Zero(t, value(families, "daymill_workers_alive"))
-		require.NotContains(t, families, "daymill_runs_total") // The page runs nothing.
+		require.NotContains(t, families, "daymill_runs_total") // The pages run nothing.
 		cancel()
 		require.Equal(t, exitOK, <-code)
 	})
@@ -206,7 +206,7 @@ func requireDocumented(t *testing.T, families map[string]*dto.MetricFamily) {
 	require.Equal(t, served, documented)
 }
 
-// rules is a file of Prometheus's rules. What it does not know is refused.
+// rules is a file of Prometheus rules. Unknown fields are refused.
 type rules struct {
 	Groups []struct {
 		Name  string
@@ -219,7 +219,7 @@ type rules struct {
 	}
 }
 
-// requireMonitored finds every metric, and every value of a label, that the alerts and the dashboard name.
+// requireMonitored checks that every metric, and every value of a label, in the alerts and the dashboard exists.
 func requireMonitored(t *testing.T, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	var alerts rules

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// migrateTimeout bounds a statement of a migration.
+// migrateTimeout is the time limit for a statement of a migration.
 const migrateTimeout = 15 * time.Minute
 
 type migrateCmd struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// What a restore or a person has damaged is said by migrate line by line, and the exit code says whether all of it is right now.
+// TestMigrateRepairs: migrate reports each damage by a restore or a person on its own line, and the exit code says whether all of it is repaired.
 func TestMigrateRepairs(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -31,7 +31,7 @@ func TestMigrateRepairs(t *testing.T) {
 	require.Regexp(t, `(?m)^restored: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
 	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
 
-	// A column that is gone took its values along.
+	// The values of a dropped column are lost.
 	exec("ALTER TABLE analytics.rollup_runs DROP COLUMN worker CASCADE")
 	code, said, stderr := command(t.Context(), db.URL, "migrate")
 	require.Equal(t, exitFailed, code)
@@ -39,7 +39,7 @@ func TestMigrateRepairs(t *testing.T) {
 	require.Equal(t, "daymill: something that Daymill needs is missing or changed and could not be restored: see above\n", stderr)
 }
 
-// The name of the source has come to mean another table than the one that the view reads: nobody says that all is well.
+// TestSwappedSource: the source's name now belongs to another table than the one that the view reads: no report says that all is well.
 func TestSwappedSource(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -75,12 +75,12 @@ func TestSwappedSource(t *testing.T) {
 	require.NotContains(t, page, "All is well")
 }
 
-// The first signal lets a verb end what it has begun. The second does not wait for that.
+// TestSecondSignal: after the first signal, a verb ends what it has begun. The second signal does not wait for that.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
-	// The worker cannot say that it has stopped as long as this lock is held.
+	// The worker cannot record that it has stopped while this lock is held.
 	var log output
 	process := exec.CommandContext(t.Context(), binary(t), "worker", "--database-url", db.URL)
 	process.Stderr = &log
@@ -112,7 +112,7 @@ func TestSecondSignal(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 }
 
-// Some entities of a date may be asked for, and nothing is asked for where one of them cannot be.
+// TestEnqueueEntities: some entities of a date can be requested. If one of them is invalid, nothing is requested.
 func TestEnqueueEntities(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

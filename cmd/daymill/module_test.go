@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An application that imports package jobs compiles River, pgx and a few packages of ours, and its go.mod and go.sum gain
-// nothing that only our tests, the pages or the demo need: Go leaves out of them what no package it builds comes from.
+// TestApplicationModule: an application that imports package jobs compiles River, pgx and a few packages of Daymill. Its go.mod and go.sum gain
+// nothing that only tests, the pages or the demo need.
 func TestApplicationModule(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ func TestApplicationModule(t *testing.T) {
 	run := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = dir
-		// Everything is in the module cache, and was checked against go.sum when these tests were built from it. A machine may have
+		// All modules are in the module cache, and were checked against go.sum when these tests were built. A machine may have
 		// a proxy and no access to the checksum database, which go would ask for a module that is not in the new go.sum.
 		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")
 		output, err := cmd.CombinedOutput()

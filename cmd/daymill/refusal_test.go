@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// contents is a fingerprint of everything that a command may change.
+// contents returns a fingerprint of everything that a command may change.
 func contents(t *testing.T, db *pgtest.DB) (text string) {
 	t.Helper()
 	err := db.QueryRow(t.Context(), `SELECT coalesce(string_agg(format('%s.%s %s', schemaname, tablename,
@@ -23,7 +23,7 @@ func contents(t *testing.T, db *pgtest.DB) (text string) {
 	return text
 }
 
-// A mistake gets one sentence that says what is wrong and what fixes it, and changes nothing.
+// TestRefusals: a mistake gets one sentence that says what is wrong and how to fix it, and changes nothing.
 func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 	}
 	db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: stoppedClock{}.Now()})
 	before, beforeEmpty := contents(t, db), contents(t, empty)
-	for name, c := range cases { //nolint:paralleltest // Each looks whether it has changed anything.
+	for name, c := range cases { //nolint:paralleltest // Each checks that it has changed nothing.
 		t.Run(name, func(t *testing.T) {
 			url := c.url
 			if url == "" {
@@ -103,7 +103,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 	}
 }
 
-// Without a source there is nothing to roll up, and a date is not marked complete for want of events.
+// TestNoSource: without a source there is nothing to roll up, and a date is not marked complete because it has no events.
 func TestNoSource(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -115,7 +115,7 @@ func TestNoSource(t *testing.T) {
 	require.Zero(t, dates)
 }
 
-// An application's statement gets the same sentences from SQL.
+// TestEnqueueSQLRefusals: statements of an application get the same sentences from SQL.
 func TestEnqueueSQLRefusals(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

@@ -65,7 +65,7 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if protected > 0 {
-		return fmt.Errorf("%s not rolled up, because that would erase metrics whose events are gone: "+
+		return fmt.Errorf("%s not rolled up, because that would erase metrics whose events no longer exist: "+
 			"give --erase if they were deleted on purpose", plural(protected, "date"))
 	}
 	return nil

@@ -21,10 +21,10 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// secret is in everything here that nobody is to see.
+// secret is part of all values here that must not be shown.
 const secret = "hunter2"
 
-// secrets is the environment of a process that has all of them.
+// secrets returns the environment of a process with all secrets.
 func secrets(databaseURL string) []string {
 	env := []string{
 		"DATABASE_URL=" + databaseURL, "DAYMILL_SOURCE_URL=", "DAYMILL_ADMIN_PASSWORD=admin-" + secret, "DAYMILL_VIEWER_PASSWORD=viewer-" + secret,
@@ -51,7 +51,7 @@ func binary(t *testing.T) string {
 	return path
 }
 
-// TestSecrets runs the real binary where much goes wrong, and reads all that it writes.
+// TestSecrets runs the real binary in many failing situations, and checks all of its output.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	path := binary(t)
@@ -80,13 +80,13 @@ func TestSecrets(t *testing.T) {
 	good := fmt.Sprintf("postgres://shop:pass-%s@127.0.0.1:%d/shop?sslmode=disable", secret, server.Port)
 	wrong := fmt.Sprintf("postgres://shop:wrong-%s@127.0.0.1:%d/shop?sslmode=disable", secret, server.Port)
 
-	// run runs a verb to its end and returns what it wrote.
+	// run runs a verb to its end and returns its output.
 	run := func(t *testing.T, url string, args ...string) string {
 		t.Helper()
 		var output bytes.Buffer
 		cmd := exec.CommandContext(t.Context(), path, args...)
 		cmd.Env, cmd.Stdout, cmd.Stderr = secrets(url), &output, &output
-		_ = cmd.Run() // It fails, as it is meant to.
+		_ = cmd.Run() // It is expected to fail.
 		require.NotEmpty(t, output.String(), "%q", args)
 		require.NotContains(t, output.String(), secret, "%q with %s", args, url)
 		require.NotContains(t, output.String(), "goroutine", "%q with %s", args, url)
@@ -155,7 +155,7 @@ func TestSecrets(t *testing.T) {
 			require.NoError(t, cmd.Start())
 			ended := make(chan struct{})
 			go func() {
-				_ = cmd.Wait() // It is ended by a signal.
+				_ = cmd.Wait() // A signal ends it.
 				close(ended)
 			}()
 			t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
@@ -191,9 +191,9 @@ func TestSecrets(t *testing.T) {
 			status, _ = get("api/dates?from=2026-03-01&to=2026-03-02&token="+secret, "Authorization", "Bearer guess-"+secret)
 			require.Equal(t, http.StatusUnauthorized, status)
 
-			require.Eventually(t, func() bool { return strings.Contains(log.String(), "traces cannot be sent") }, waitFor, tick, "to a collector that is not there")
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), "traces cannot be sent") }, waitFor, tick, "the collector does not exist")
 
-			// The database goes, and everything fails that can.
+			// The database stops, and everything that needs it fails.
 			require.NoError(t, server.Stop(t.Context(), pgserver.Immediate))
 			require.Eventually(t, func() bool { return strings.Contains(log.String(), "the reconciler will try again") }, waitFor, tick)
 			for _, page := range []string{"dates", "doctor", "readyz", "api/verifications"} {
@@ -201,7 +201,7 @@ func TestSecrets(t *testing.T) {
 			}
 			require.NoError(t, server.Start(t.Context()))
 
-			// What Go writes when it dies names no texts.
+			// The goroutine dump of Go must not have the secrets.
 			require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT))
 			<-ended
 			require.Contains(t, log.String(), "goroutine")

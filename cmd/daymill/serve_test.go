@@ -22,7 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// output is what a process that continues has written so far.
+// output is what a running process has written so far.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -40,7 +40,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// process is a verb that continues until it is stopped.
+// process is a verb that runs until it is stopped.
 type process struct {
 	stdout, stderr output
 
@@ -58,7 +58,7 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// address waits until a process has said where its pages are.
+// address waits until a process has printed the address of its pages.
 func (p *process) address(t *testing.T, from *output, pattern string) string {
 	t.Helper()
 	var found []string
@@ -70,14 +70,14 @@ func (p *process) address(t *testing.T, from *output, pattern string) string {
 	return found[1]
 }
 
-// stop is a SIGTERM.
+// stop sends SIGTERM.
 func (p *process) stop(t *testing.T) int {
 	t.Helper()
 	p.cancel()
 	return <-p.code
 }
 
-// send sends a form, or nothing, and returns the answer to it, redirects followed.
+// send sends a form, or nothing, and returns the answer after redirects.
 func send(t *testing.T, method, address string, form url.Values) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
@@ -110,7 +110,7 @@ func TestServe(t *testing.T) {
 		return db
 	}
 
-	// What is started on the page is worked by the same process.
+	// The same process works on what is started on the page.
 	t.Run("Both", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
@@ -154,7 +154,7 @@ func TestServe(t *testing.T) {
 		p := start(t, "serve", "--database-url", db.URL, "--listen", taken.Addr().String())
 		require.Equal(t, exitUsage, <-p.code, p.stderr.String())
 		require.Contains(t, p.stderr.String(), "give another --listen")
-		require.Zero(t, workersAlive(t, db), "the worker has stopped as well, and said so")
+		require.Zero(t, workersAlive(t, db), "the worker has also stopped, and recorded that")
 	})
 
 	t.Run("WorkerFails", func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestServe(t *testing.T) {
 func TestDemoPage(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
-	// Whoever has the usual port, the demo finds another.
+	// If the default port is taken, the demo finds another.
 	if taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:8080"); err == nil {
 		defer taken.Close()
 	}
@@ -183,7 +183,7 @@ func TestDemoPage(t *testing.T) {
 	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
 }
 
-// The database that the demo makes lets in nobody else on the machine, and the address that it prints works.
+// TestDemoPrivate: the demo's database refuses other users of the machine, and the address that it prints works.
 func TestDemoPrivate(t *testing.T) {
 	t.Parallel()
 	p := start(t, "demo", "--listen", "127.0.0.1:0", "--days", "2", "--events", "50", "--entities", "10")
@@ -196,12 +196,12 @@ func TestDemoPrivate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.ModeDir|0o700, info.Mode())
 	_, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))))
-	require.Error(t, err, "nobody connects over TCP")
+	require.Error(t, err, "TCP connections are refused")
 	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
 	require.NoDirExists(t, config.Host)
 }
 
-// What a platform says is the port is listened to by everybody only if somebody has to log in.
+// TestWebAddress: the port of a platform is open to everybody only if a login is required.
 func TestWebAddress(t *testing.T) {
 	t.Setenv("PORT", "5000")
 	require.Equal(t, "127.0.0.1:5000", (&webOptions{}).address())

@@ -26,7 +26,7 @@ import (
 	"github.com/daymill/daymill/ui/door"
 )
 
-// signalFolders are the packages that have signals.
+// signalFolders returns the packages that have signals.
 func signalFolders() []string {
 	return []string{"internal/rollup/signal", "internal/capture/signal", "internal/view/signal", "internal/archive/signal", "internal/worker", "ui/door"}
 }
@@ -39,11 +39,11 @@ func allMetrics() []telemetry.Metric {
 	return slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), archive.Metrics(), worker.Metrics(), door.Metrics())
 }
 
-// TestSignals holds what capabilities contribute to telemetry together with the documentation.
+// TestSignals: the signals and metrics of all capabilities match the documentation.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 
-	// The table of the documentation is the signals and their fields, in order.
+	// The documentation's table has the signals and their fields, in order.
 	t.Run("Documented", func(t *testing.T) {
 		t.Parallel()
 		_, rest, ok := strings.Cut(read(t, root+"/docs/telemetry.md"), "\n## Signals\n")

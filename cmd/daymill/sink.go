@@ -135,7 +135,7 @@ func (c *sinkPauseCmd) Run(ctx context.Context, a *app) error {
 
 // Run resumes a sink.
 func (c *sinkResumeCmd) Run(ctx context.Context, a *app) error {
-	return c.change(ctx, a, "goes on", func(tx pgx.Tx) error { return consumer.Resume(ctx, tx, c.Name, whoOnCLI()) })
+	return c.change(ctx, a, "continues", func(tx pgx.Tx) error { return consumer.Resume(ctx, tx, c.Name, whoOnCLI()) })
 }
 
 // Run rewinds a sink.

@@ -22,8 +22,8 @@ import (
 type sinkVerifyCmd struct {
 	sinkName
 
-	Table  []string `placeholder:"TABLE" help:"Tables, as public.orders or public.order_*; all that the sink gets by default."`
-	Repair bool     `help:"Write the rows that differ or are missing, and delete those that should not be there."`
+	Table  []string `placeholder:"TABLE" help:"Tables, as public.orders or public.order_*; all that the sink receives by default."`
+	Repair bool     `help:"Write the rows that differ or are missing, and delete those that should not exist."`
 	Pace   float64  `default:"1.0" help:"How long to pause after each chunk of rows, as a multiple of how long it took; 0 means no pauses."`
 	JSON   bool     `name:"json" help:"Print JSON."`
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSlowClients holds that whoever is slow is cut off, and that others are answered in the meantime. The limits are a server's
-// own except for their length.
+// TestSlowClients: slow clients are disconnected, and others are served in the meantime. Only the lengths of the limits differ from the server's
+// own.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	within := serverLimits()
@@ -56,15 +56,15 @@ func TestSlowClients(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 		return conn
 	}
-	// cut waits until the server has closed a connection. It waits for that, and for no instant.
+	// cut waits until the server has closed a connection.
 	cut := func(conn net.Conn) {
 		require.NoError(t, conn.SetReadDeadline(time.Now().Add(waitFor)))
 		_, err := io.Copy(io.Discard, conn)
 		var timeout net.Error
-		require.False(t, err != nil && errors.As(err, &timeout) && timeout.Timeout(), "it is open still")
+		require.False(t, err != nil && errors.As(err, &timeout) && timeout.Timeout(), "it is still open")
 	}
 
-	// A hundred that send headers and never end them, and a few that trickle.
+	// A hundred clients send headers without an end, and a few send slowly.
 	var slow []net.Conn
 	for range 100 {
 		conn := dial()
@@ -89,11 +89,11 @@ func TestSlowClients(t *testing.T) {
 	_, err = io.WriteString(chunks, "POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 	require.NoError(t, err)
 	silent := dial()
-	deaf := dial() // reads nothing of what it asked for
+	deaf := dial() // reads nothing of the answer
 	_, err = io.WriteString(deaf, "GET /large HTTP/1.1\r\nHost: shop.example\r\n\r\n")
 	require.NoError(t, err)
 
-	// Others are answered in the meantime.
+	// Others get an answer in the meantime.
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/", nil)
 	require.NoError(t, err)
 	answer, err := http.DefaultClient.Do(request)
@@ -108,10 +108,10 @@ func TestSlowClients(t *testing.T) {
 	require.Eventually(t, func() bool { return brokeOff.Load() == 3 }, waitFor, tick, "two bodies and one answer")
 	require.EqualValues(t, 1, served.Load())
 
-	// More headers than anybody needs, in one and in many.
+	// Too many bytes of headers, in one header and in many.
 	for _, headers := range []string{"X: " + strings.Repeat("x", 100<<10) + "\r\n", strings.Repeat("X: x\r\n", 20_000)} {
 		conn := dial()
-		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.example\r\n"+headers+"\r\n") // It may have been cut off before.
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.example\r\n"+headers+"\r\n") // It may be disconnected before.
 		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil {
 			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, answer.StatusCode)
@@ -120,7 +120,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	require.EqualValues(t, 1, served.Load())
 
-	// Nobody keeps the process from stopping.
+	// No client prevents the process from stopping.
 	endless := dial()
 	_, err = io.WriteString(endless, "GET /large HTTP/1.1\r\nHost: shop.example\r\n\r\n")
 	require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// statusText is what `daymill status` prints, whatever its verdict.
+// statusText returns the output of `daymill status`, whatever its verdict.
 func statusText(t *testing.T, url string, args ...string) string {
 	t.Helper()
 	code, stdout, stderr := command(t.Context(), url, append([]string{"status"}, args...)...)
@@ -17,7 +17,7 @@ func statusText(t *testing.T, url string, args ...string) string {
 	return stdout
 }
 
-// TestStatus reads what a person reads first.
+// TestStatus: the report for people.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -25,7 +25,7 @@ func TestStatus(t *testing.T) {
 		_, err := db.Exec(t.Context(), sql)
 		require.NoError(t, err)
 	}
-	// unwell is the report where something is wrong, which the exit code says as well.
+	// unwell returns the report of a problem, which the exit code also shows.
 	unwell := func(want string) string {
 		code, text, stderr := command(t.Context(), db.URL, "status")
 		require.Equal(t, exitFailed, code, text)
@@ -58,7 +58,7 @@ func TestStatus(t *testing.T) {
 	exec("INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)")
 	require.Contains(t, requireOK(t, db.URL, "status"), "All is well: 1 date complete, the last of them 2026-03-01.")
 
-	// What used to be passed over.
+	// Cancelled dates and paused queues are in the verdict.
 	exec("UPDATE analytics.rollup_dates SET state = 'cancelled'")
 	require.Contains(t, requireOK(t, db.URL, "status"), "2026-03-01 was cancelled and stays so until somebody asks for it.")
 	exec("UPDATE analytics.rollup_dates SET state = 'complete'")

@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// collect is an OTLP collector: its address, and how many spans of each name it has been sent so far.
+// collect starts an OTLP collector. It returns its address, and a function that counts its spans so far by name.
 func collect(t *testing.T) (address string, named func() map[string]int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -52,12 +52,12 @@ func collect(t *testing.T) (address string, named func() map[string]int) {
 	}
 }
 
-// A worker that is told to stop sends the traces that it still has. Not parallel, for OpenTelemetry reads the process's
+// TestWorkerTraces: a worker that is told to stop sends its remaining traces. It is not parallel, because OpenTelemetry reads the process's
 // environment.
 func TestWorkerTraces(t *testing.T) {
 	to, named := collect(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to)
-	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // Nothing is sent before the end.
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // No traces are sent before the end.
 
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
@@ -80,11 +80,11 @@ func TestWorkerTraces(t *testing.T) {
 	}
 }
 
-// Verbs that do a worker's work send traces as a worker does, and print what they always do.
+// TestVerbTraces: verbs that do a worker's work send the same traces as a worker, and print what they always do.
 func TestVerbTraces(t *testing.T) {
 	to, named := collect(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to)
-	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // Nothing is sent before the end.
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // No traces are sent before the end.
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
 	day := date.MustParse("2026-03-01")
@@ -104,7 +104,7 @@ func TestVerbTraces(t *testing.T) {
 	require.Equal(t, 1, named()["verify"])
 	require.Greater(t, named()["EventSlice"], before)
 
-	// The log has it all if somebody asks.
+	// The log at level debug has it all.
 	code, _, stderr = command(t.Context(), db.URL, "verify", day.String(), "--pace", "0", "--log-level", "debug")
 	require.Equal(t, exitOK, code)
 	require.Contains(t, stderr, `level=DEBUG msg="verification started" date=2026-03-01`)

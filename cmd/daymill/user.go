@@ -13,7 +13,7 @@ import (
 )
 
 type userCmd struct {
-	Hash userHashCmd `cmd:"" help:"Ask for a password and print the user's line for DAYMILL_USERS."`
+	Hash userHashCmd `cmd:"" help:"Read a password and print the user's line for DAYMILL_USERS."`
 }
 
 type userHashCmd struct {

@@ -48,7 +48,7 @@ func TestUserHash(t *testing.T) {
 	})
 }
 
-// TestLoginOptions checks what may be set about those who log in.
+// TestLoginOptions checks the options for logins.
 func TestLoginOptions(t *testing.T) {
 	t.Parallel()
 	const hash = "$2a$04$cpgJPURSrgtcGlPxCuzmOuFlVACSIR6HzTEdE2RMmzrOqDeiGPnQC"
@@ -64,18 +64,18 @@ func TestLoginOptions(t *testing.T) {
 		return o
 	}
 	for want, o := range map[string]loginOptions{
-		"":                               {Users: "bob:viewer:" + hash, UsersFile: file},
-		"cannot read --users-file":       {UsersFile: file + "x"},
-		"set DAYMILL_OIDC_CLIENT_ID":     with(func(o *loginOptions) { o.OIDCClientID = "" }),
-		"set DAYMILL_OIDC_ISSUER":        with(func(o *loginOptions) { o.OIDCIssuer = "" }),
-		"--oidc-issuer is no address":    with(func(o *loginOptions) { o.OIDCIssuer = "accounts.example.com" }),
-		"set DAYMILL_PUBLIC_URL":         with(func(o *loginOptions) { o.PublicURL = "" }),
-		"nobody of the OpenID Connect":   with(func(o *loginOptions) { o.OIDCAdmins = nil }),
-		`"ada" names nobody`:             with(func(o *loginOptions) { o.OIDCViewers = []string{"ada"} }),
-		"the user ada occurs twice":      {Users: "ada:viewer:" + hash, UsersFile: file},
-		`there is no role "boss"`:        {Users: "bob:boss:" + hash},
-		"is not a bcrypt hash":           {Users: "bob:viewer:plain-password"},
-		"a user is written name:role:ha": {Users: "bob:viewer"},
+		"":                                {Users: "bob:viewer:" + hash, UsersFile: file},
+		"cannot read --users-file":        {UsersFile: file + "x"},
+		"set DAYMILL_OIDC_CLIENT_ID":      with(func(o *loginOptions) { o.OIDCClientID = "" }),
+		"set DAYMILL_OIDC_ISSUER":         with(func(o *loginOptions) { o.OIDCIssuer = "" }),
+		"--oidc-issuer is not an address": with(func(o *loginOptions) { o.OIDCIssuer = "accounts.example.com" }),
+		"set DAYMILL_PUBLIC_URL":          with(func(o *loginOptions) { o.PublicURL = "" }),
+		"no person of the OpenID Connect": with(func(o *loginOptions) { o.OIDCAdmins = nil }),
+		`"ada" cannot select people`:      with(func(o *loginOptions) { o.OIDCViewers = []string{"ada"} }),
+		"the user ada occurs twice":       {Users: "ada:viewer:" + hash, UsersFile: file},
+		`there is no role "boss"`:         {Users: "bob:boss:" + hash},
+		"is not a bcrypt hash":            {Users: "bob:viewer:plain-password"},
+		"a user is written name:role:ha":  {Users: "bob:viewer"},
 	} {
 		err := o.check()
 		if want == "" {

@@ -75,7 +75,7 @@ func TestVerify(t *testing.T) {
 		require.Equal(t, exitFailed, code)
 		require.Contains(t, stdout, "2026-03-01: protected: its metrics stay unchanged")
 		require.Contains(t, stdout, "2026-03-02: 300 events")
-		require.Contains(t, stderr, "1 date not rolled up, because that would erase metrics whose events are gone")
+		require.Contains(t, stderr, "1 date not rolled up, because that would erase metrics whose events no longer exist")
 		require.Regexp(t, `protected +1 date\n`, statusText(t, db.URL))
 		require.Contains(t, statusText(t, db.URL), "2026-03-01 was not rolled up again, so that metrics whose events are gone are not erased")
 		requireOK(t, db.URL, "rollup", "2026-03-01", "--erase")

@@ -20,7 +20,7 @@ type viewCmd struct {
 	Show    viewShowCmd    `cmd:"" help:"Show one view: its table, its tasks and what has changed in its sources."`
 	SQL     viewSQLCmd     `cmd:"" name:"sql" help:"Print the SQL of a view: CREATE TABLE, indexes, SELECT, refresh."`
 	Build   viewBuildCmd   `cmd:"" help:"Work on a view's tasks in this process until they are done, without a worker."`
-	Rebuild viewRebuildCmd `cmd:"" help:"Build a view's table again. The old table is served until the new one is complete."`
+	Rebuild viewRebuildCmd `cmd:"" help:"Build a view's table again. The old table serves until the new one is complete."`
 	Refresh viewRefreshCmd `cmd:"" help:"Update the rows of some keys, or all rows."`
 	Verify  viewVerifyCmd  `cmd:"" help:"Compare a view with its SELECT, key by key, and with --repair update the keys that differ."`
 	Drift   viewDriftCmd   `cmd:"" help:"Accept or reject changes of a view's tables."`
@@ -139,7 +139,7 @@ func (*viewShowCmd) print(a *app, v view.View, r view.Report) error {
 		a.tablef(table, "table\tviews.%s, %s\n", version.Table, version.State)
 	}
 	for _, reading := range r.Readings {
-		a.tablef(table, "read by schedule\t%s\n", readingText(reading, when))
+		a.tablef(table, "read on a schedule\t%s\n", readingText(reading, when))
 	}
 	for _, task := range r.Tasks {
 		a.tablef(table, "task %d\t%s %s%s%s\n", task.ID, task.Kind, task.State, progress(task, a.clock().Now()), because(task.Error))
@@ -150,7 +150,7 @@ func (*viewShowCmd) print(a *app, v view.View, r view.Report) error {
 	return table.Flush()
 }
 
-// readingText says how late a table may be that is read by schedule.
+// readingText returns how late the data of a table may be that is read on a schedule.
 func readingText(r view.Reading, when func(time.Time) string) string {
 	text := r.Table + ": "
 	if r.Column != "" {
@@ -166,7 +166,7 @@ func readingText(r view.Reading, when func(time.Time) string) string {
 	return text + because(r.Error)
 }
 
-// progress returns how far a task is, as text.
+// progress returns a task's progress as text.
 func progress(t view.Task, now time.Time) string {
 	var parts []string
 	switch {
@@ -243,7 +243,7 @@ func (c *viewPauseCmd) Run(ctx context.Context, a *app) error {
 
 // Run resumes a view.
 func (c *viewResumeCmd) Run(ctx context.Context, a *app) error {
-	return c.change(ctx, a, "goes on", func(tx pgx.Tx, v view.View) error { return view.Resume(ctx, tx, v, whoOnCLI()) })
+	return c.change(ctx, a, "continues", func(tx pgx.Tx, v view.View) error { return view.Resume(ctx, tx, v, whoOnCLI()) })
 }
 
 func (c viewName) change(ctx context.Context, a *app, done string, do func(tx pgx.Tx, v view.View) error) error {

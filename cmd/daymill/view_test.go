@@ -52,7 +52,7 @@ func (b *viewBundle) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// ends runs the program, which has to end with a code, and returns what it prints to both.
+// ends runs the program, which has to end with an exit code, and returns its output and errors.
 func (b *viewBundle) ends(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	output, err := b.command(t.Context(), append([]string{"view"}, args...)...).CombinedOutput()
@@ -71,7 +71,7 @@ func (b *viewBundle) run(t *testing.T, args ...string) string {
 	return b.ends(t, exitOK, args...)
 }
 
-// worker runs until the test ends, and its log must have no password.
+// worker runs a worker until the test ends. Its log must have no password.
 func (b *viewBundle) worker(t *testing.T) {
 	t.Helper()
 	var output strings.Builder
@@ -82,11 +82,11 @@ func (b *viewBundle) worker(t *testing.T) {
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
 		_ = cmd.Wait()
 		require.NotContains(t, output.String(), viewPassword)
-		require.Contains(t, output.String(), "view served from a new table", "its log was looked at")
+		require.Contains(t, output.String(), "view served from a new table", "its log was not empty")
 	})
 }
 
-// until waits until a query of the database says true.
+// until waits until a query returns true.
 func (b *viewBundle) until(t *testing.T, sql string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -107,7 +107,7 @@ func executeSQL(t *testing.T, db *pgtest.DB, sql string) {
 	require.NoError(t, err, sql)
 }
 
-// withPassword adds a password to a URL. The server trusts whoever comes from this machine.
+// withPassword adds a password to a URL. The server trusts all connections from this machine.
 func withPassword(t *testing.T, text string) string {
 	t.Helper()
 	at, err := url.Parse(text)
@@ -116,7 +116,7 @@ func withPassword(t *testing.T, text string) string {
 	return at.String()
 }
 
-// viewTables are those that the definitions of testdata name.
+// viewTables creates the tables of the definitions in testdata.
 const viewTables = `
 	CREATE TABLE public.users (id uuid PRIMARY KEY, email text, json_transform jsonb, status integer);
 	CREATE TABLE public.profiles (user_id uuid PRIMARY KEY, age integer);
@@ -144,8 +144,8 @@ func TestView(t *testing.T) {
 	})
 }
 
-// testViewDefinitions: InsightForge's definitions are applied as they are, those beside the project as well where they are there.
-// Rows are right, and a broken one is refused with its place.
+// testViewDefinitions: InsightForge's definitions can be used unchanged, also those beside the project if they exist. Their rows are right, and a
+// broken one is refused with the place of its mistake.
 func testViewDefinitions(t *testing.T, binary string) {
 	t.Helper()
 	folders := []string{filepath.Join(pgtest.Root(t), "internal/view/definition/testdata")}

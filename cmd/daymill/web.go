@@ -210,7 +210,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, wit
 		return fmt.Errorf("serve: %w", err)
 	}
 	err := <-stopped
-	if errors.Is(err, context.DeadlineExceeded) { // A platform waits only 30 s, and a client could keep its request open forever.
+	if errors.Is(err, context.DeadlineExceeded) { // A platform waits only 30 s, and a client could keep its request open without end.
 		err = server.Close()
 	}
 	if err != nil {

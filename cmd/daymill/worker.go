@@ -150,9 +150,8 @@ func (c *workerProcess) check() error {
 	return c.workerOptions.check()
 }
 
-// connections returns how many connections a worker needs: one that listens, one on which River listens, one or two that River
-// and the reconciler share, one for each date that is rolled up, one for a date that is verified, and two that streams and
-// deliveries share.
+// connections returns how many connections a worker needs: one that listens, one on which River listens, one or two that River and the reconciler
+// share, one for each date that is rolled up, one for a date that is verified, and two that streams and deliveries share.
 func (c *workerProcess) connections() int { return c.Workers + 7 }
 
 // work works jobs until ctx is done, and logs what it does.
