@@ -33,10 +33,10 @@ func (ProveArchiveArgs) InsertOpts() river.InsertOpts { return archiveOpts() }
 // archiveAttempts is few: where one fails, the next is due again soon.
 const archiveAttempts = 2
 
-// archiveOpts puts the job into a queue whose jobs do not keep those of the rollup waiting.
+// archiveOpts puts the job into a queue of its own, because a base or a proof may take hours.
 func archiveOpts() river.InsertOpts {
 	return river.InsertOpts{
-		Queue: QueueCapture, MaxAttempts: archiveAttempts,
+		Queue: QueueArchive, MaxAttempts: archiveAttempts,
 		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: activeStates()},
 	}
 }

@@ -41,6 +41,7 @@ const (
 	QueueRollup  = "daymill"
 	QueueControl = "daymill_control"
 	QueueCapture = "daymill_capture"
+	QueueArchive = "daymill_archive"
 )
 
 // Priorities of jobs. A person's request goes before those of the schedule and of backfills.

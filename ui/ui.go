@@ -103,7 +103,7 @@ func Handler(config Config) http.Handler {
 	if config.Doctor != nil {
 		examiner = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}
-	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner, Views: config.Views}).Handler()
+	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner, Views: config.Views, Archive: config.Archive}).Handler()
 	root := http.NewServeMux()
 	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply.Text(w, http.StatusOK, "ok\n") })
 	root.HandleFunc("GET /readyz", ready(config.Ready))

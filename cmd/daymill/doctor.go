@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	archive "github.com/daymill/daymill/internal/archive/checkup"
 	capture "github.com/daymill/daymill/internal/capture/checkup"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/postgres"
@@ -82,7 +83,8 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 
 // checks are those of the capabilities.
 func (a *app) checks() []doctor.Check {
-	return slices.Concat(checkup.Checks(), capture.Checks(a.openElsewhere), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }))
+	return slices.Concat(checkup.Checks(), capture.Checks(a.openElsewhere), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }),
+		archive.Checks(a.archive))
 }
 
 // openElsewhere opens a captured database other than the application's; false if its URL is not in the environment.

@@ -20,6 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/segment"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -151,7 +154,7 @@ func TestMetrics(t *testing.T) {
 			code, _, stderr := command(t.Context(), db.URL, args...)
 			require.Equal(t, exitOK, code, stderr)
 		}
-		startWorker(t, db.URL, "--pace", "0", "--metrics-listen", address)
+		startWorker(t, db.URL, "--pace", "0", "--metrics-listen", address, "--archive", "file://"+archiveOfAnother(t))
 		var families map[string]*dto.MetricFamily
 		require.Eventually(t, func() bool {
 			status, body := getMetrics(t, address, "")
@@ -180,6 +183,21 @@ func TestMetrics(t *testing.T) {
 		requireDocumented(t, families)
 		requireMonitored(t, families)
 	})
+}
+
+// archiveOfAnother returns the directory of an archive with a base, a segment, a gap and a proof, of a cluster that is not the tests'.
+func archiveOfAnother(t *testing.T) string {
+	t.Helper()
+	dir, now := t.TempDir(), time.Now()
+	place, err := store.Directory(dir)
+	require.NoError(t, err)
+	const position, next = "00000000/01000000", "00000000/02000000"
+	require.NoError(t, chain.WriteManifest(t.Context(), place, chain.Manifest{Format: chain.Format, Slot: "archive_daymill_test", SystemID: "1", From: position, CreatedAt: now}))
+	require.NoError(t, chain.AddBase(t.Context(), place, chain.Base{Position: position, At: now}))
+	require.NoError(t, chain.AddGap(t.Context(), place, chain.Gap{From: next, At: now, Kind: chain.GapSlot}))
+	require.NoError(t, chain.AddProof(t.Context(), place, chain.Proof{At: now}))
+	require.NoError(t, place.PutJSON(t.Context(), segment.Name(position)+".json", segment.Seal{From: position, To: next, Transactions: 1, LastCommit: now}))
+	return dir
 }
 
 // requireDocumented compares the metrics, their kinds and their labels with the table of the documentation.

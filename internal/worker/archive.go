@@ -58,6 +58,14 @@ func (r *reconciler) archive(ctx context.Context, archive *Archive) {
 			r.logger.ErrorContext(ctx, "archiving failed", slog.String("error", err.Error()))
 		}
 	}()
+	// Otherwise a job of a process that died would keep the next one of its kind waiting until its time is over.
+	go func() {
+		for r.clock.Sleep(ctx, beatEvery) == nil {
+			if err := r.beat(ctx); err != nil && ctx.Err() == nil {
+				r.logger.WarnContext(ctx, "the archive's jobs may be given to another process", slog.String("error", err.Error()))
+			}
+		}
+	}()
 	pruned := time.Time{}
 	for {
 		due, err := archive.due(ctx, r.clock.Now(), &pruned)

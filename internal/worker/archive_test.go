@@ -21,6 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/test/promtest"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -66,6 +67,21 @@ func TestArchive(t *testing.T) {
 	}, 4*patience, 50*time.Millisecond)
 	require.Empty(t, archive.Proofs[0].Failure)
 	require.Zero(t, health.Count(health.Judge(facts().Checks()), health.Bad)) // The disk may be full.
+
+	// The history of jobs and the gauges have it.
+	require.Eventually(t, func() bool {
+		var kinds []string
+		err := db.QueryRow(t.Context(), "SELECT array_agg(j.kind ORDER BY j.kind) FROM daymill.jobs AS j WHERE j.state = 'completed' AND j.queue = 'daymill_archive'").Scan(&kinds)
+		return err == nil && slices.Equal(kinds, []string{"base_archive", "prove_archive", "prune_archive"})
+	}, patience, 50*time.Millisecond)
+	gauges := promtest.Read(t, standing.Gauges(source, super, pace.SystemClock{}))
+	require.Len(t, gauges, 13)
+	require.InDelta(t, 1, gauges["daymill_archive_up"], 0)
+	require.InDelta(t, 1, gauges["daymill_archive_proof_good"], 0)
+	require.InDelta(t, 0, gauges["daymill_archive_known_gaps"], 0)
+	require.Positive(t, gauges["daymill_archive_bytes base"])
+	require.Positive(t, gauges["daymill_archive_bytes segment"])
+	require.Less(t, gauges["daymill_archive_segment_age_seconds"], (24 * time.Hour).Seconds())
 
 	// A segment after the last base is altered: the next proof finds it, and the verdict says so.
 	path := filepath.Join(dir, archive.After(archive.Bases[1])[0].File.Name)

@@ -35,7 +35,8 @@ const (
 	// idleEvery is how often a worker looks for consumers while there are none, and how often River looks for jobs of capture
 	// without a notification.
 	idleEvery = 3 * time.Second
-	// beatEvery is how often a process gives a sign of life. After beatSilence without one, other processes take over its shards.
+	// beatEvery is how often a process gives a sign of life. After beatSilence without one, other processes take over its shards
+	// and its jobs of the archive.
 	beatEvery   = 2 * time.Second
 	beatSilence = 10 * time.Second
 )
@@ -210,7 +211,7 @@ func (r *reconciler) beat(ctx context.Context) error {
 			return fmt.Errorf("give a sign of life: %w", err)
 		}
 		if rescued > 0 {
-			r.logger.InfoContext(ctx, "took over the shards of a process that is gone", slog.Int64("jobs", rescued))
+			r.logger.InfoContext(ctx, "took over the jobs of a process that is gone", slog.Int64("jobs", rescued))
 		}
 		return nil
 	})

@@ -36,7 +36,7 @@ func QueueDepth(ctx context.Context, conn *postgres.DB, riverSchema string) (Dep
 			UNION ALL
 			SELECT '', q.name, 0, q.paused_at
 			FROM `+pgx.Identifier{riverSchema, "river_queue"}.Sanitize()+` AS q
-			WHERE q.name IN ($1, $2, $3) AND q.paused_at IS NOT NULL`, jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture)
+			WHERE q.name = ANY($3) AND q.paused_at IS NOT NULL`, jobs.QueueRollup, jobs.QueueControl, queueNames())
 		if err != nil {
 			return err
 		}

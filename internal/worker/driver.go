@@ -11,7 +11,6 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
-	"github.com/daymill/daymill/jobs"
 )
 
 // lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.
@@ -101,7 +100,7 @@ func (e *executor) LeaderAttemptReelect(
 func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
 	stuck, err := e.Executor.JobGetStuck(ctx, params)
 	return slices.DeleteFunc(stuck, func(job *rivertype.JobRow) bool {
-		return !slices.Contains([]string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}, job.Queue)
+		return !slices.Contains(queueNames(), job.Queue)
 	}), err
 }
 

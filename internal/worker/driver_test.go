@@ -17,7 +17,7 @@ import (
 func TestStuckJobsOfOthers(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
-	ours := []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}
+	ours := []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture, jobs.QueueArchive}
 	for _, queue := range append([]string{"default"}, ours...) {
 		_, err := db.Exec(t.Context(), `INSERT INTO public.river_job (kind, args, max_attempts, queue, state, attempt, attempted_at, attempted_by)
 			VALUES ('something', '{}', 3, $1, 'running', 1, now() - interval '1 day', '{w}')`, queue)

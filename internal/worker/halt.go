@@ -7,7 +7,6 @@ import (
 
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/presence"
-	"github.com/daymill/daymill/jobs"
 )
 
 // Halt is what keeps requested work from being done.
@@ -27,7 +26,7 @@ func (a *Admin) Halt(ctx context.Context) (halt Halt, err error) {
 				ARRAY(
 					SELECT q.name FROM `+a.queues+` AS q
 					WHERE q.name = ANY($2) AND q.paused_at IS NOT NULL ORDER BY q.name
-				)`, presence.Alive, []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture}).Scan(&halt.NoWorker, &halt.Paused)
+				)`, presence.Alive, queueNames()).Scan(&halt.NoWorker, &halt.Paused)
 	})
 	if err != nil {
 		return Halt{}, fmt.Errorf("read whether workers take jobs: %w", err)

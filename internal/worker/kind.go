@@ -16,8 +16,8 @@ type Kind struct {
 	Name string
 	// Does describes the kind in a sentence, for the pages.
 	Does string
-	// Queue is the queue of its jobs. The history of jobs includes QueueRollup and QueueControl; kinds with very many jobs use
-	// another queue.
+	// Queue is the queue of its jobs. The history of jobs includes all queues but QueueCapture, which has very many
+	// jobs.
 	Queue       string
 	MaxAttempts int
 	// Timeout bounds an attempt; -1 if the ledger's heartbeat takes its place.
@@ -130,6 +130,9 @@ func queues(config Config) map[string]river.QueueConfig {
 	}
 	most[jobs.QueueRollup] = river.QueueConfig{MaxWorkers: config.Workers}
 	most[jobs.QueueCapture] = river.QueueConfig{MaxWorkers: deliverWorkers, FetchPollInterval: idleEvery}
+	if config.Archive == nil {
+		delete(most, jobs.QueueArchive) // Another worker may keep the archive.
+	}
 	if config.Capture == nil {
 		delete(most, jobs.QueueCapture)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
-	"github.com/daymill/daymill/jobs"
 )
 
 // RiverShared reports whether River's tables in a schema also have other jobs or queues: those of an application that uses
@@ -22,9 +21,9 @@ func RiverShared(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (b
 	err := pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table("river_job")).Scan(&shared)
 	if err == nil && shared {
 		err = pool.QueryRow(ctx, `SELECT
-			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue NOT IN ($1, $2, $3))
-			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name NOT IN ($1, $2, $3))`,
-			jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture).Scan(&shared)
+			EXISTS(SELECT FROM `+table("river_job")+` WHERE queue <> ALL ($1))
+			OR EXISTS(SELECT FROM `+table("river_queue")+` WHERE name <> ALL ($1))`,
+			queueNames()).Scan(&shared)
 	}
 	if err != nil {
 		return false, fmt.Errorf("look at River's tables: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,9 +28,18 @@ type Queue struct {
 	SeenAt time.Time
 }
 
+// queueNames returns the names of Daymill's queues.
+func queueNames() []string {
+	return []string{jobs.QueueRollup, jobs.QueueControl, jobs.QueueCapture, jobs.QueueArchive}
+}
+
 // Queues returns Daymill's queues, including those that no worker has created yet.
 func (a *Admin) Queues(ctx context.Context) ([]Queue, error) {
-	queues := []Queue{{Name: jobs.QueueRollup}, {Name: jobs.QueueControl}, {Name: jobs.QueueCapture}}
+	names := queueNames()
+	queues := make([]Queue, len(names))
+	for i, name := range names {
+		queues[i].Name = name
+	}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {
 		for i := range queues {
 			row, err := a.client.QueueGetTx(ctx, tx, queues[i].Name)
@@ -76,7 +86,7 @@ func (a *Admin) changeQueue(
 	ctx context.Context, name string, entry audit.Entry,
 	change func(ctx context.Context, tx pgx.Tx, name string, opts *river.QueuePauseOpts) error,
 ) error {
-	if name != jobs.QueueRollup && name != jobs.QueueControl && name != jobs.QueueCapture {
+	if !slices.Contains(queueNames(), name) {
 		return ErrNoQueue
 	}
 	err := a.db.Tx(ctx, func(tx pgx.Tx) error {

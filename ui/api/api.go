@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/view"
@@ -41,6 +42,8 @@ type API struct {
 	Door *door.Door
 	// Views works on views; nil if the process does not.
 	Views *view.Engine
+	// Archive reads the archive; nil if the process was given none.
+	Archive *standing.Source
 	// Doctor examines the database; nil for no such call.
 	Doctor *doctor.Shared
 }
@@ -54,6 +57,9 @@ type apiRoute struct {
 
 func (s *API) apiRoutes() []apiRoute {
 	return append(s.viewRoutes(), []apiRoute{
+		{http.MethodGet, "/api/archive", byUser, s.apiShowArchive},
+		{http.MethodPost, "/api/archive/bases", byUser, s.apiRequestBase},
+		{http.MethodPost, "/api/archive/proofs", byUser, s.apiRequestProof},
 		{http.MethodPost, "/api/backfills", byUser, s.apiStartBackfill},
 		{http.MethodGet, "/api/backfills/{id}", byUser, s.apiShowBackfill},
 		{http.MethodGet, "/api/changes", byUser, s.apiListChanges},

@@ -78,11 +78,9 @@ func newView(facts standing.Facts) view {
 		v.Position, v.Last = archive.End()
 	}
 	for _, one := range archive.Segments {
-		v.Bytes, v.Text = v.Bytes+one.File.Bytes, v.Text+one.Text
+		v.Text += one.Text
 	}
-	for i := range archive.Bases {
-		v.InBases += archive.Bases[i].Bytes()
-	}
+	v.InBases, v.Bytes = standing.Bytes(&archive)
 	return v
 }
 

@@ -153,7 +153,7 @@ func (s *Pages) fillQueues(ctx context.Context, view *scheduleView) error {
 	queues, err := s.Jobs.Queues(ctx)
 	what := map[string]string{
 		jobs.QueueRollup: "rollups, a job per date", jobs.QueueControl: "backfills to start and the periodic jobs",
-		jobs.QueueCapture: "changes to deliver, a job per shard of a sink",
+		jobs.QueueCapture: "changes to deliver, a job per shard of a sink", jobs.QueueArchive: "bases, proofs and pruning of the archive",
 	}
 	for _, q := range queues {
 		view.Queues = append(view.Queues, queueRow{Queue: q, What: what[q.Name]})

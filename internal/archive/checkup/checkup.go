@@ -1,0 +1,111 @@
+// Package checkup has the archive's checks for the doctor: how schema changes come into the archive, and whether this machine has the
+// programs that make a base. What is wrong with an archive is a matter of package standing.
+package checkup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/standing"
+	"github.com/daymill/daymill/internal/doctor"
+)
+
+// Checks returns the archive's checks for [doctor.Config]. archive returns the archive; nil if the process was given none.
+func Checks(archive func(ctx context.Context) (*standing.Source, error)) []doctor.Check {
+	return []doctor.Check{{ID: "archive", Do: func(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
+		source, err := archive(ctx)
+		if err != nil {
+			return err
+		}
+		database, err := read(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if source == nil {
+			if database.there {
+				e.Addf(doctor.Note, "the database has the event triggers of an archive, but this process was not told where the archive is").
+					Fixf("set DAYMILL_ARCHIVE; if the archive was given up: daymill archive remove")
+			}
+			return nil
+		}
+		_, err = chain.ReadManifest(ctx, source.Store)
+		switch {
+		case errors.Is(err, chain.ErrNone):
+			database.begin(e)
+		case err != nil:
+			return err
+		default:
+			e.Addf(doctor.OK, "event triggers write each schema change to the archive")
+		}
+		programs(ctx, e, database.major)
+		return nil
+	}}}
+}
+
+type database struct {
+	level        string
+	super, there bool
+	major        int
+}
+
+func read(ctx context.Context, tx pgx.Tx) (d database, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT pg_catalog.current_setting('wal_level'), r.rolsuper, pg_catalog.to_regnamespace('daymill_archive') IS NOT NULL,
+			pg_catalog.current_setting('server_version_num')::integer / 10000
+		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&d.level, &d.super, &d.there, &d.major)
+	if err != nil {
+		return d, fmt.Errorf("read what the database allows: %w", err)
+	}
+	return d, nil
+}
+
+// begin says whether an archive can be begun.
+func (d database) begin(e *doctor.Examination) {
+	switch {
+	case d.level != "logical":
+		e.Addf(doctor.Warning, "an archive cannot be begun: wal_level is %s", d.level).
+			Fixf("ALTER SYSTEM SET wal_level = logical; then restart Postgres")
+	case !d.super:
+		e.Addf(doctor.Warning, "an archive cannot be begun by this role: event triggers and a publication of all tables need a superuser").
+			Fixf("daymill archive init --database-url URL, with the URL of a superuser")
+	default:
+		e.Addf(doctor.Warning, "there is no archive yet at the place that was given").Fixf("daymill archive init")
+	}
+}
+
+// programs checks the programs that make and restore a base.
+func programs(ctx context.Context, e *doctor.Examination, server int) {
+	for _, name := range []string{"pg_dump", "pg_dumpall", "psql"} {
+		output, err := exec.CommandContext(ctx, name, "--version").Output() // pg_dump (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)
+		major, known := version(string(output))
+		switch {
+		case err != nil:
+			e.Addf(doctor.Warning, "%s is not on this machine, so it can neither make a base of the archive nor restore one", name).
+				Fixf("install Postgres's client programs, of version %d or later", server)
+		case known && major < server:
+			e.Addf(doctor.Warning, "%s on this machine is of version %d, and refuses a server of version %d", name, major, server).
+				Fixf("install Postgres's client programs, of version %d or later", server)
+		}
+	}
+}
+
+// version returns the major version that a program of Postgres prints.
+func version(text string) (major int, known bool) {
+	for _, field := range strings.Fields(text) {
+		end := strings.IndexFunc(field, func(r rune) bool { return r < '0' || r > '9' }) // 15.16, 18beta1
+		if end < 0 {
+			end = len(field)
+		}
+		if major, err := strconv.Atoi(field[:end]); err == nil {
+			return major, true
+		}
+	}
+	return 0, false
+}
