@@ -115,6 +115,9 @@ func routes() []route {
 		{"GET", "/views/{name}/definition.yaml", map[string]string{"{name}": "a"}},
 		{"POST", "/verifications", map[string]string{"from": "2026-03-01", "to": "2026-03-02", "sample": "", "repair": "", "back": "date"}},
 
+		{"GET", "/api/archive", map[string]string{"x": "1"}},
+		{"POST", "/api/archive/bases", map[string]string{"x": "1"}},
+		{"POST", "/api/archive/proofs", map[string]string{"x": "1"}},
 		{"POST", "/api/backfills", map[string]string{
 			"from": "2026-02-01", "to": "2026-02-03", "in_flight": "1", "pause_seconds": "0", "newest_first": "true", "every_date": "true",
 		}},
