@@ -22,6 +22,10 @@ func tooMuch(retained, limit int64) *gap {
 	return &gap{kind: "guard", reason: fmt.Sprintf("the slot held back %d MiB of WAL, more than the limit of %d MiB, and was dropped", retained>>20, limit>>20)}
 }
 
+// warnAt is how much WAL held back the stream's state warns of: half of the limit at most, so that there is a warning before the slot is
+// dropped.
+func (o *Owner) warnAt(limit int64) int64 { return min(o.Warn, limit/2) }
+
 // guard checks how much WAL the slot holds back while nobody reads the stream, whatever the reason.
 func (o *Owner) guard(ctx context.Context) error {
 	row, err := db.New(o.DB).StreamGet(ctx, o.Name)
@@ -38,7 +42,7 @@ func (o *Owner) guard(ctx context.Context) error {
 	}
 	err = db.New(o.DB).StreamGuard(ctx, db.StreamGuardParams{
 		ID: row.ID, Token: row.Token, Retained: slot.Retained, Behind: slot.Behind,
-		WarnAt: min(o.Warn, limit), DropAt: limit,
+		WarnAt: o.warnAt(limit), DropAt: limit,
 	})
 	if err != nil || slot.Retained <= limit {
 		return err

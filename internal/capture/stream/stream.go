@@ -61,7 +61,7 @@ type Owner struct {
 
 	Retention time.Duration // of the log; log.DefaultRetention if 0
 	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit if 0
-	Warn      int64         // bytes from which on the stream's state warns; DefaultWarn if 0
+	Warn      int64         // bytes from which on the stream's state warns, half of the limit at most; DefaultWarn if 0
 	Beat      time.Duration // DefaultBeat if 0
 	Look      time.Duration // interval of looks at tables, partitions and the disk; DefaultLook if 0
 	Poll      time.Duration // interval of reads of the queue in trigger mode; DefaultPoll if 0
@@ -143,7 +143,7 @@ func (o *Owner) defaults() {
 		o.Limit = DefaultLimit
 	}
 	if o.Warn == 0 {
-		o.Warn = min(DefaultWarn, o.Limit)
+		o.Warn = DefaultWarn
 	}
 }
 

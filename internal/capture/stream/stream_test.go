@@ -249,11 +249,14 @@ func TestWAL_Guard(t *testing.T) {
 	owner := b.owner("app", stream.ModeWAL)
 	stop := b.start(t, owner)
 	b.wait(t, "SELECT coalesce(warn_at = 1 << 30 AND drop_at = 10 * (1 << 30)::bigint, false) FROM capture.stream")
+	b.exec(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
+	b.exec(t, "SELECT pg_reload_conf()")
+	b.wait(t, "SELECT warn_at = 1 << 28 AND drop_at = 1 << 29 FROM capture.stream") // It warns before it drops the slot.
 	stop()
 	owner.Limit = 1
 	b.start(t, owner)
 	b.wait(t, "SELECT count(*) > 0 FROM capture.gap WHERE kind = 'guard'")
-	b.wait(t, "SELECT warn_at = 1 AND drop_at = 1 FROM capture.stream")
+	b.wait(t, "SELECT warn_at = 0 AND drop_at = 1 FROM capture.stream")
 }
 
 // TestWAL_Large: a transaction that is larger than a batch lands completely and once, also if the reader stops in the middle.

@@ -200,7 +200,7 @@ func (s *session) lookWAL(ctx context.Context) error {
 	err = s.writer.Do(ctx, func(queries *db.Queries) error {
 		return queries.StreamGuard(ctx, db.StreamGuardParams{
 			ID: s.writer.ID(), Token: s.writer.Token(), Retained: slot.Retained, Behind: slot.Behind,
-			WarnAt: min(s.Warn, limit), DropAt: limit,
+			WarnAt: s.warnAt(limit), DropAt: limit,
 		})
 	})
 	if err != nil {
@@ -209,7 +209,7 @@ func (s *session) lookWAL(ctx context.Context) error {
 	switch {
 	case slot.Retained > limit:
 		return tooMuch(slot.Retained, limit)
-	case slot.Retained > s.Warn:
+	case slot.Retained > s.warnAt(limit):
 		return s.state(ctx, "running", fmt.Sprintf("the slot holds back %d MiB of WAL; at %d MiB it is dropped", slot.Retained>>20, limit>>20))
 	case row.Reason != "":
 		return s.state(ctx, "running", "")

@@ -70,7 +70,6 @@ type Slot struct {
 	Status    string // wal_status; lost means that it cannot be used any more
 	Retained  int64  // bytes of WAL that it holds back
 	Behind    int64  // bytes of WAL that are not confirmed
-	Safe      *int64 // bytes that may still be written before it is lost; nil if there is no limit
 }
 
 // Lost reports whether the slot cannot be read any more.
@@ -81,12 +80,11 @@ func FindSlot(ctx context.Context, on postgres.DBTX, name string) (slot Slot, ha
 	var confirmed string
 	err = on.QueryRow(ctx, `
 		SELECT s.plugin::text, s.active, coalesce(s.confirmed_flush_lsn, '0/0')::text, coalesce(s.wal_status, '')::text,
-			coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0)::bigint, coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn), 0)::bigint,
-			s.safe_wal_size
+			coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0)::bigint, coalesce(pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn), 0)::bigint
 		FROM pg_catalog.pg_replication_slots AS s
 		CROSS JOIN (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS w
 		WHERE s.slot_name = $1 AND s.database = pg_catalog.current_database()`, name,
-	).Scan(&slot.Plugin, &slot.Active, &confirmed, &slot.Status, &slot.Retained, &slot.Behind, &slot.Safe)
+	).Scan(&slot.Plugin, &slot.Active, &confirmed, &slot.Status, &slot.Retained, &slot.Behind)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Slot{}, false, nil
 	}
