@@ -20,6 +20,14 @@ type looked struct {
 	reached int64
 }
 
+// add adds a row of a scan.
+func (l *looked) add(row db.JobLookOlderRow, budget int32) {
+	l.spent, l.reached = row.Looked >= int64(budget), row.Reached
+	if row.ID != 0 {
+		l.found = append(l.found, found{row.ID, row.State})
+	}
+}
+
 // lookBudget returns how many jobs a scan reads: only size if every job matches.
 func (r Reader) lookBudget(every bool, size int) int32 {
 	if every {
@@ -41,10 +49,7 @@ func (r Reader) lookOlder(ctx context.Context, on postgres.DBTX, filter Filter, 
 	}
 	var all looked
 	for _, row := range rows {
-		all.spent, all.reached = row.Looked >= int64(budget), row.Reached
-		if row.ID != 0 {
-			all.found = append(all.found, found{row.ID, row.State})
-		}
+		all.add(row, budget)
 	}
 	return all, nil
 }
@@ -96,10 +101,7 @@ func (r Reader) lookNewer(ctx context.Context, on postgres.DBTX, filter Filter, 
 	}
 	var all looked
 	for _, row := range rows {
-		all.spent, all.reached = row.Looked >= int64(budget), row.Reached
-		if row.ID != 0 {
-			all.found = append(all.found, found{row.ID, row.State})
-		}
+		all.add(db.JobLookOlderRow(row), budget)
 	}
 	return all, nil
 }

@@ -43,12 +43,16 @@ func Letters(ctx context.Context, on postgres.DBTX, consumer string, after int64
 	}
 	letters := make([]Letter, len(rows))
 	for i, row := range rows {
-		letters[i] = Letter{
-			Consumer: row.Consumer, Position: row.Position, Key: row.Key, State: row.State, Reason: row.Reason,
-			Attempts: int(row.Attempts), CreatedAt: row.CreatedAt, ReplayAt: row.ReplayAt,
-		}
+		letters[i] = listed(row)
 	}
 	return letters, nil
+}
+
+func listed(row db.LetterListRow) Letter {
+	return Letter{
+		Consumer: row.Consumer, Position: row.Position, Key: row.Key, State: row.State, Reason: row.Reason,
+		Attempts: int(row.Attempts), CreatedAt: row.CreatedAt, ReplayAt: row.ReplayAt,
+	}
 }
 
 // GetLetter returns a dead letter with its change and the sink's answer, or ErrNoLetter.

@@ -53,10 +53,7 @@ func LettersOf(ctx context.Context, on postgres.DBTX, group Group, after int64, 
 	}
 	letters := make([]Letter, len(rows))
 	for i, row := range rows {
-		letters[i] = Letter{
-			Consumer: row.Consumer, Position: row.Position, Key: row.Key, State: row.State, Reason: row.Reason,
-			Attempts: int(row.Attempts), CreatedAt: row.CreatedAt, ReplayAt: row.ReplayAt,
-		}
+		letters[i] = listed(db.LetterListRow(row))
 	}
 	return letters, nil
 }

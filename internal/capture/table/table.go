@@ -59,9 +59,9 @@ func (t Table) Names() []string {
 // SQL returns the quoted name.
 func (t Table) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
 
-const findSQL = `
-SELECT c.oid, n.nspname, c.relname, c.relreplident::text,
-    coalesce((
+// KeySQL selects the columns that identify a row of the table c (of pg_class), as key: those of the replica identity or of the primary
+// key.
+const KeySQL = `    coalesce((
         SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.place)
         FROM pg_catalog.pg_index AS i
         CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
@@ -69,7 +69,11 @@ SELECT c.oid, n.nspname, c.relname, c.relreplident::text,
         WHERE i.indrelid = c.oid AND i.indisvalid AND k.place <= i.indnkeyatts
             AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary AND i.indimmediate END
     ), '{}') AS key,
-    coalesce((
+`
+
+const findSQL = `
+SELECT c.oid, n.nspname, c.relname, c.relreplident::text,
+` + KeySQL + `    coalesce((
         SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''
     ), '{}') AS generated,

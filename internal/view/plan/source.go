@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -68,15 +69,7 @@ var ErrNoTable = errors.New("there is no such table")
 
 const sourceSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind::text,
-    coalesce((
-        SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.place)
-        FROM pg_catalog.pg_index AS i
-        CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
-        INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
-        WHERE i.indrelid = c.oid AND i.indisvalid AND k.place <= i.indnkeyatts
-            AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary AND i.indimmediate END
-    ), '{}') AS key,
-    coalesce((
+` + table.KeySQL + `    coalesce((
         SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', a.attname, 'number', a.attnum, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'base', a.atttypid::bigint,
             'category', t.typcategory, 'not_null', a.attnotnull,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/value"
 )
 
 // table is what is known of a target table.
@@ -48,7 +49,7 @@ func (c *ClickHouse) table(ctx context.Context, one change.Change) (*table, erro
 	if database == "" {
 		database = one.Schema
 	}
-	key, err := names(one.Key)
+	key, err := value.Names(one.Key)
 	if err != nil {
 		return nil, &refusal{reason: "the row cannot be written: its key is not a JSON object"}
 	}
@@ -230,33 +231,4 @@ func (c *ClickHouse) typeOf(kind string) string {
 		}
 	}
 	return "String"
-}
-
-// names returns the names in a JSON object, in its order.
-func names(object json.RawMessage) ([]string, error) {
-	decoder := json.NewDecoder(bytes.NewReader(object))
-	token, err := decoder.Token()
-	if len(object) == 0 || err == nil && token == nil {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("it is not JSON: %w", err)
-	}
-	if token != json.Delim('{') {
-		return nil, fmt.Errorf("it is not a JSON object, but begins with %v", token)
-	}
-	var found []string
-	for decoder.More() {
-		token, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string)
-		found = append(found, name)
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
 }

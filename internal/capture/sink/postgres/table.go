@@ -14,6 +14,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/capture/value"
 )
 
 // table is what is known of a target table.
@@ -61,7 +62,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 	if t != nil && t.version >= c.SchemaVersion && t.has(values) && (len(t.key) > 0 || keyless) {
 		return t, nil
 	}
-	key, err := names(c.Key)
+	key, err := value.Names(c.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: its key is not a JSON object", errRow)
 	}
@@ -106,35 +107,6 @@ func (t *table) has(values map[string]json.RawMessage) bool {
 		}
 	}
 	return true
-}
-
-// names returns the names in a JSON object, in its order.
-func names(object json.RawMessage) ([]string, error) {
-	if len(object) == 0 {
-		return nil, nil
-	}
-	decoder := json.NewDecoder(strings.NewReader(string(object)))
-	token, err := decoder.Token()
-	if err != nil || token == nil {
-		return nil, err
-	}
-	if token != json.Delim('{') {
-		return nil, errRow
-	}
-	var found []string
-	for decoder.More() {
-		token, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string)
-		found = append(found, name)
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
 }
 
 // read reads the columns of the table and their types. It returns ErrTable if Daymill did not create the table.
