@@ -24,31 +24,31 @@ import (
 )
 
 const (
-	// archiveEvery is how often a worker looks what is due for the archive.
+	// archiveEvery is how often a worker checks what is due for the archive.
 	archiveEvery = time.Minute
-	// archiveTimeout bounds a base and a proof, which take as long as the database is large.
+	// archiveTimeout is the time limit for a base and a proof, which take longer for a larger database.
 	archiveTimeout = 6 * time.Hour
 	// pruneEvery is how often the archive is pruned.
 	pruneEvery = 24 * time.Hour
 )
 
-// Archive is what a worker keeps an archive with.
+// Archive has what a worker needs to keep an archive.
 type Archive struct {
 	URL   string // of the source
 	Store *store.Store
-	Codec store.Codec // for proofs, with the identity where the archive is encrypted
-	// Size, Age and Limit are those of keeper.Keeper.
+	Codec store.Codec // for proofs; with the identity if the archive is encrypted
+	// Size, Age and Limit are the fields of keeper.Keeper.
 	Size  int64
 	Age   time.Duration
 	Limit int64
 
 	Rule       retention.Rule
-	BaseEvery  time.Duration // how old the last base gets
-	ProveEvery time.Duration // how old the last proof gets
-	Scratch    string        // the server of proofs; none are made where it is empty
+	BaseEvery  time.Duration // age of the last base at which the next one is made
+	ProveEvery time.Duration // age of the last proof at which the next one is made
+	Scratch    string        // server for proofs; no proofs if empty
 }
 
-// archive keeps the archive, and inserts jobs that are due, until ctx is done. Of several workers one reads the slot.
+// archive keeps the archive, and inserts jobs that are due, until ctx is done. If there are several workers, one of them reads the slot.
 func (r *reconciler) archive(ctx context.Context, archive *Archive) {
 	go func() {
 		k := keeper.Keeper{
@@ -75,7 +75,7 @@ func (r *reconciler) archive(ctx context.Context, archive *Archive) {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			r.logger.WarnContext(ctx, "the archive will be looked at again", slog.String("error", err.Error()))
+			r.logger.WarnContext(ctx, "the archive will be checked again", slog.String("error", err.Error()))
 		}
 		if r.clock.Sleep(ctx, archiveEvery) != nil {
 			return
@@ -87,7 +87,7 @@ func (a *Archive) config(r *reconciler) base.Config {
 	return base.Config{Source: r.db, URL: a.URL, Store: a.Store, Clock: r.clock}
 }
 
-// due are the jobs that are due.
+// due returns the jobs that are due.
 func (a *Archive) due(ctx context.Context, now time.Time, pruned *time.Time) (due []river.JobArgs, err error) {
 	archive, err := chain.Read(ctx, a.Store)
 	if err != nil {
@@ -106,7 +106,7 @@ func (a *Archive) due(ctx context.Context, now time.Time, pruned *time.Time) (du
 	return due, nil
 }
 
-// errNoArchive is why a job of the archive is cancelled.
+// errNoArchive is the reason for cancelling a job of the archive.
 var errNoArchive = errors.New("this worker keeps no archive: set DAYMILL_ARCHIVE")
 
 // archiveWorker works jobs of one kind.
@@ -117,7 +117,7 @@ type archiveWorker[A jobArgs] struct {
 	work    func(ctx context.Context, archive *Archive) error
 }
 
-// Timeout is long: a large database is dumped or restored.
+// Timeout is long, because a large database may be dumped or restored.
 func (*archiveWorker[A]) Timeout(*river.Job[A]) time.Duration { return archiveTimeout }
 
 // Work works the job.
@@ -169,7 +169,7 @@ func (a *Archive) prove(ctx context.Context, clock pace.Clock) (chain.Proof, err
 	return proof.Run(ctx, proof.Config{URL: a.URL, Store: a.Store, Codec: a.Codec, Scratch: a.Scratch, Clock: clock})
 }
 
-// ArchiveJob inserts a job of the archive that a person asks for: a base or a proof. It returns false if one is already waiting or running.
+// ArchiveJob inserts a job of the archive that a person requests: a base or a proof. It returns false if one is already waiting or running.
 // The audit records who did it.
 func (a *Admin) ArchiveJob(ctx context.Context, prove bool, who audit.Who) (inserted bool, err error) {
 	var args river.JobArgs = jobs.BaseArchiveArgs{}

@@ -25,8 +25,8 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestArchive keeps an archive with a worker alone: it reads the slot, makes the bases and the proofs that are due, and the verdict says
-// so when a segment was altered.
+// TestArchive keeps an archive with a worker alone: the worker reads the slot, and makes the bases and the proofs that are due. The verdict says
+// when a segment was modified.
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
@@ -68,7 +68,7 @@ func TestArchive(t *testing.T) {
 	require.Empty(t, archive.Proofs[0].Failure)
 	require.Zero(t, health.Count(health.Judge(facts().Checks()), health.Bad)) // The disk may be full.
 
-	// The history of jobs and the gauges have it.
+	// The history has the jobs, and the gauges have the archive's state.
 	require.Eventually(t, func() bool {
 		var kinds []string
 		err := db.QueryRow(t.Context(), "SELECT array_agg(j.kind ORDER BY j.kind) FROM daymill.jobs AS j WHERE j.state = 'completed' AND j.queue = 'daymill_archive'").Scan(&kinds)
@@ -83,13 +83,13 @@ func TestArchive(t *testing.T) {
 	require.Positive(t, gauges["daymill_archive_bytes segment"])
 	require.Less(t, gauges["daymill_archive_segment_age_seconds"], (24 * time.Hour).Seconds())
 
-	// A segment after the last base is altered: the next proof finds it, and the verdict says so.
+	// Modify a segment after the last base: the next proof finds it, and the verdict says so.
 	path := filepath.Join(dir, archive.After(archive.Bases[1])[0].File.Name)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	content[len(content)/2] ^= 1
 	require.NoError(t, os.WriteFile(path, content, 0o600))
-	// The proof is written before its job has ended, and until then another job would be the same.
+	// The proof is written before its job ends, and until then a new job would be a duplicate.
 	require.Eventually(t, func() bool {
 		var ended bool
 		err := db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM public.river_job WHERE kind = 'prove_archive' AND state = 'completed')").Scan(&ended)

@@ -34,19 +34,19 @@ func (b *testBundle) awaitBackfill(t *testing.T, id int64, state string) backfil
 	return status
 }
 
-// order is the order in which runs have begun.
+// order returns the dates in the order in which their runs began.
 func (b *testBundle) order(t *testing.T) []date.Date {
 	t.Helper()
 	return column[date.Date](t, b, "SELECT metric_date FROM analytics.rollup_runs ORDER BY id")
 }
 
-// mostAtATime is the largest number of spans of a table that have an instant in common.
+// mostAtATime returns the largest number of spans of a table that overlap at an instant.
 func (b *testBundle) mostAtATime(t *testing.T, table, from, to string) int64 {
 	t.Helper()
 	return value[int64](t, b, "SELECT max((SELECT count(*) FROM "+table+" AS o WHERE o."+from+" <= s."+from+" AND o."+to+" > s."+from+")) FROM "+table+" AS s")
 }
 
-// TestBackfillInFlight has two processes that could run four dates at a time, and a backfill that may have three.
+// TestBackfillInFlight: two processes could run four dates at a time, but the backfill allows three.
 func TestBackfillInFlight(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -77,7 +77,7 @@ func TestBackfillInFlight(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestBackfillJob starts one as an application does, in a transaction of its own, with the other options.
+// TestBackfillJob starts a backfill as an application does, in its own transaction, with the other options.
 func TestBackfillJob(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -103,7 +103,7 @@ func TestBackfillJob(t *testing.T) {
 	args := jobs.BackfillArgs{From: all[0], To: all[3], NewestFirst: true, RequestedBy: "ada"}
 	job := insert(args)
 	b.wait(t, "(SELECT count(*) = 1 FROM analytics.backfills WHERE state = 'complete')")
-	require.Equal(t, []date.Date{all[1], all[3], all[2], all[0]}, b.order(t), "newest first, and only what is not complete")
+	require.Equal(t, []date.Date{all[1], all[3], all[2], all[0]}, b.order(t), "newest first, and only incomplete dates")
 	list, err := backfill.List(t.Context(), b.db, 0, 10)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
@@ -112,7 +112,7 @@ func TestBackfillJob(t *testing.T) {
 	require.EqualValues(t, 3, list[0].DatesComplete)
 	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)
 
-	// Had the worker died before River knew that the job was done, the job would be tried again.
+	// If the worker had died before River knew that the job was done, River would retry the job.
 	b.wait(t, "(SELECT state = 'completed' FROM river_job WHERE id = $1)", job)
 	b.exec(t, "UPDATE river_job SET state = 'available', finalized_at = NULL WHERE id = $1", job)
 	b.wait(t, "(SELECT state = 'completed' AND attempt = 2 FROM river_job WHERE id = $1)", job)
@@ -128,7 +128,7 @@ func TestBackfillJob(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestBackfillPause waits between dates. The order is of oldest first.
+// TestBackfillPause: the backfill waits between dates, and takes them oldest first.
 func TestBackfillPause(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -179,5 +179,5 @@ func TestBackfillSurvives(t *testing.T) {
 	require.EqualValues(t, 3, status.DatesComplete)
 	require.EqualValues(t, 3, status.DatesCancelled)
 	require.Equal(t, []date.Date{all[0], all[1], all[1], all[2], all[3]}, b.order(t))
-	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db, all[:4]...).Events, "the date that was running has come to its end")
+	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db, all[:4]...).Events, "the running date was completed")
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 )
 
-// testClock is the system's until it is set; then it stands still, and pauses are over at once. It counts how often it
-// was asked for the time, and can keep runs in their next pause, if they have no transaction open.
+// testClock is the system's clock until it is set. Then it does not move, and pauses end at once. It counts how often it was read, and can keep
+// runs in their next pause, if they have no open transaction.
 type testClock struct {
 	calls atomic.Int64
 
 	mu      sync.Mutex
 	now     time.Time
 	keeping bool
-	kept    []context.Context // of the runs, in the order in which they came
+	kept    []context.Context // of the runs, in the order in which they were kept
 	let     map[context.Context]chan struct{}
 }
 
@@ -66,7 +66,7 @@ func (c *testClock) keep() {
 	c.keeping, c.let = true, make(map[context.Context]chan struct{})
 }
 
-// letGo returns what is closed when a run may continue.
+// letGo returns a channel that is closed when a run may continue.
 func (c *testClock) letGo(run context.Context) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *testClock) letGo(run context.Context) <-chan struct{} {
 	return c.let[run]
 }
 
-// awaitKept returns when so many runs are kept, or were.
+// awaitKept returns once a number of runs have been kept.
 func (c *testClock) awaitKept(t *testing.T, count int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -92,7 +92,7 @@ func (c *testClock) awaitKept(t *testing.T, count int) {
 	}, patience, 10*time.Millisecond)
 }
 
-// release lets the run continue that came as the n-th.
+// release lets the n-th kept run continue.
 func (c *testClock) release(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

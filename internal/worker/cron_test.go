@@ -12,14 +12,14 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestAskDaily calls for the daily job as a scheduler that is not River does, again and again.
+// TestAskDaily enqueues the daily job repeatedly, as a scheduler other than River does.
 func TestAskDaily(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	admin, err := worker.NewAdmin(b.db.DB, b.db.Installation)
 	require.NoError(t, err)
 	ask := func() {
-		for enqueued := false; !enqueued; { // The start's own job may just be waiting.
+		for enqueued := false; !enqueued; { // The job of the worker's start may still be waiting.
 			done := b.dailyJobs(t)
 			var err error
 			enqueued, err = admin.AskDaily(t.Context(), audit.Who{Actor: "cron", Via: audit.ViaCron})
@@ -34,12 +34,12 @@ func TestAskDaily(t *testing.T) {
 	want := map[date.Date][2]int64{day: {1, 1}, day.AddDays(-1): {1, 1}, day.AddDays(-2): {1, 1}}
 	require.Equal(t, want, b.requestsAndRuns(t))
 
-	// The lookback days are done for that day, however often it is asked.
+	// The lookback days are requested only once a day, however often AskDaily is called.
 	ask()
 	ask()
 	require.Equal(t, want, b.requestsAndRuns(t))
 
-	// A date that has events now and is not complete is what the call is for.
+	// A date that has events now and is not complete is requested.
 	gap := day.AddDays(-5)
 	b.db.InsertDate(t, gap, 30, 10)
 	ask()
@@ -49,7 +49,7 @@ func TestAskDaily(t *testing.T) {
 	pgtest.RequireExact(t, b.db)
 	require.EqualValues(t, 4, value[int64](t, b, "SELECT count(*) FROM daymill.audit WHERE actor = 'cron' AND via = 'cron' AND action = 'run schedule'"))
 
-	// Who has paused the schedule has paused it for every scheduler.
+	// A paused schedule is paused for every scheduler.
 	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	b.db.InsertDate(t, day.AddDays(-6), 30, 10)
 	ask()

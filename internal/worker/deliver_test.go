@@ -21,7 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// numbers is a log of inserts at the positions 1 to the number in a table of the test's.
+// numbers is a log of inserts at positions from 1 up to the number in a table of the test.
 type numbers struct{}
 
 func (numbers) Head(ctx context.Context, on postgres.DBTX, _ string) (head int64, err error) {
@@ -66,7 +66,7 @@ func openTo(s sink.Sink, failed error) func(context.Context, consumer.Consumer) 
 	}
 }
 
-// TestDeliver: changes are delivered as they come, nothing while the consumer is paused, and what is left afterwards.
+// TestDeliver: changes are delivered as they arrive, but not while the consumer is paused, and the rest afterwards.
 func TestDeliver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -90,7 +90,7 @@ func TestDeliver(t *testing.T) {
 	until(1, 2, 3)
 	b.exec(t, "UPDATE public.numbers SET n = 5")
 	until(1, 2, 3, 4, 5)
-	// A pause takes the shard away from its job, so what the job had delivered and not yet recorded would come again.
+	// A pause takes the shard from its job, so changes that the job had delivered but not recorded would be delivered again.
 	b.wait(t, "EXISTS (SELECT FROM capture.shard WHERE position = 5)")
 	tx(func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "s", "", who) })
 	b.wait(t, "NOT EXISTS (SELECT FROM river_job WHERE kind = 'deliver_changes' AND finalized_at IS NULL)")
@@ -100,7 +100,7 @@ func TestDeliver(t *testing.T) {
 	until(1, 2, 3, 4, 5, 6)
 }
 
-// TestDeliver_Broken: why a sink cannot be opened is said of the shard.
+// TestDeliver_Broken: the shard has the reason why a sink cannot be opened.
 func TestDeliver_Broken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -6,7 +6,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
-// Executor returns what River sends its statements through.
+// Executor returns the executor that River sends its statements through.
 func Executor(pool *pgxpool.Pool) riverdriver.Executor {
 	return (&driver{Driver: riverpgxv5.New(pool), off: func() bool { return false }}).GetExecutor()
 }

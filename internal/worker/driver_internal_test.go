@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/driver.txt")
 
-// TestDriver holds the methods of River's driver, which package riverdriver calls no public API. Daymill's driver changes some and
+// TestDriver checks the methods of River's driver, which package riverdriver does not consider public. Daymill's driver changes some and
 // passes on the rest, so a new or changed method may need a change here: read it, see driver.go, and run the test with -update.
 func TestDriver(t *testing.T) {
 	t.Parallel()

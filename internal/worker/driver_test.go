@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// An application may have jobs of its own in River's tables, of kinds that Daymill does not know: River would discard them as stuck.
+// TestStuckJobsOfOthers: an application may have its own jobs in River's tables, of kinds that Daymill does not know: River would discard these as stuck.
 func TestStuckJobsOfOthers(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

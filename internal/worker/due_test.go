@@ -21,14 +21,14 @@ func (b *testBundle) insert(t *testing.T, d date.Date, opts *river.InsertOpts) *
 	return result
 }
 
-// arrive lets the instant come that waiting requests and jobs wait for.
+// arrive makes waiting requests and jobs due.
 func (b *testBundle) arrive(t *testing.T) {
 	t.Helper()
 	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() WHERE due_at > now()")
 	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'scheduled'")
 }
 
-// TestScheduledJob inserts a job that is scheduled for later: what it asks for waits, and nothing else does.
+// TestScheduledJob inserts a job that is scheduled for later: its request waits, and nothing else does.
 func TestScheduledJob(t *testing.T) {
 	t.Parallel()
 	later := time.Now().Add(100 * 24 * time.Hour).Truncate(time.Microsecond)
@@ -49,13 +49,13 @@ func TestScheduledJob(t *testing.T) {
 
 		b.arrive(t)
 		b.awaitDone(t)
-		require.Equal(t, []string{"completed"}, b.jobStates(t, day), "its own job serves it")
+		require.Equal(t, []string{"completed"}, b.jobStates(t, day), "its own job satisfies it")
 		require.Equal(t, "complete", b.dateState(t, day))
 		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 
-	// Cancelling a job takes what waits as long as the job with it, and nothing that waits for longer.
+	// Cancelling a job withdraws requests that wait as long as the job, but none that wait longer.
 	t.Run("Cancelled", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -72,7 +72,7 @@ func TestScheduledJob(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// The daily job asks for a date although somebody has asked for it at a later time.
+	// The daily job requests a date although somebody has requested it for a later time.
 	t.Run("Daily", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -84,7 +84,7 @@ func TestScheduledJob(t *testing.T) {
 		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 	})
 
-	// Somebody has it start now.
+	// Somebody starts the job now.
 	t.Run("Early", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -101,7 +101,7 @@ func TestScheduledJob(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// A request that is due now has the job begin now; what the job was to wait for gets a job of its own in time.
+	// A request that is due now starts the job now. The later request gets its own job in time.
 	t.Run("Promoted", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -126,7 +126,7 @@ func TestScheduledJob(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// A request that becomes due while a run is at work has seen less than it wants of what that run has read.
+	// A request becomes due while a run is running, which has not read everything that the request needs.
 	t.Run("RunUnderWay", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -148,7 +148,7 @@ func TestScheduledJob(t *testing.T) {
 	})
 }
 
-// TestFutureDate inserts a job of a date to come. It finds nothing to do; its request waits until the date is over.
+// TestFutureDate inserts a job of a future date. It has nothing to do; its request waits until the date is over.
 func TestFutureDate(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -164,13 +164,13 @@ func TestFutureDate(t *testing.T) {
 		"SELECT due_at = analytics.date_start($1::date + 1) FROM analytics.date_states WHERE metric_date = $1", future))
 	require.Zero(t, b.runs(t))
 
-	// That the worker takes the date for over is not enough: it is Postgres's to say.
+	// It is not enough that the worker considers the date over: Postgres decides.
 	b.db.InsertDate(t, future, 100, 40)
 	process.clock.set(at(future.AddDays(1), 0))
 	b.awaitLooks(t)
 	require.Zero(t, b.runs(t))
 
-	// Time goes by: the date is over.
+	// Later, the date is over.
 	over := future.AddDays(-7)
 	b.db.InsertDate(t, over, 100, 40)
 	b.exec(t, "DELETE FROM public.raw_events WHERE created_at >= now()")
@@ -181,7 +181,7 @@ func TestFutureDate(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestUnfitDate inserts a date that the ledger does not know: that fails nobody's transaction.
+// TestUnfitDate inserts a date that the ledger cannot store: that does not fail the transaction.
 func TestUnfitDate(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -189,7 +189,7 @@ func TestUnfitDate(t *testing.T) {
 	require.Zero(t, b.openRequests(t))
 }
 
-// TestPendingJob inserts a job that waits until somebody releases it, which may be never.
+// TestPendingJob inserts a job that waits until somebody releases it, which may never happen.
 func TestPendingJob(t *testing.T) {
 	t.Parallel()
 	pending := &river.InsertOpts{Pending: true}
@@ -201,7 +201,7 @@ func TestPendingJob(t *testing.T) {
 		b.request(t, day)
 		_, err := b.app.JobCancel(t.Context(), job.ID)
 		require.NoError(t, err)
-		require.Equal(t, []string{"open"}, b.resolutions(t, day), "it has asked for nothing that it could take with it")
+		require.Equal(t, []string{"open"}, b.resolutions(t, day), "it has no request that cancelling could withdraw")
 	})
 
 	t.Run("Held", func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestPendingJob(t *testing.T) {
 		require.Zero(t, b.openRequests(t))
 		require.Equal(t, []string{"pending"}, b.jobStates(t, day))
 
-		// It holds nobody back.
+		// It does not block other requests.
 		b.request(t, day)
 		b.insert(t, day, nil)
 		b.wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
@@ -231,7 +231,7 @@ func TestPendingJob(t *testing.T) {
 		b.request(t, day)
 		b.awaitHeld(t, day)
 		result := b.insert(t, day, pending)
-		require.False(t, result.UniqueSkippedAsDuplicate, "it has to be there for its release")
+		require.False(t, result.UniqueSkippedAsDuplicate, "it must exist so that it can be released")
 		b.exec(t, lateEventSQL)
 		_, err := b.app.JobRetry(t.Context(), result.Job.ID)
 		require.NoError(t, err)
@@ -243,22 +243,22 @@ func TestPendingJob(t *testing.T) {
 	})
 }
 
-// backdate lets the last attempt have begun so long before.
+// backdate moves the beginning of the last attempt into the past.
 func (b *testBundle) backdate(t *testing.T, by time.Duration) {
 	t.Helper()
 	b.exec(t, "UPDATE river_job SET attempted_at = attempted_at - $1::interval WHERE kind = 'rollup_day'", by)
 }
 
-// askedLongAgo has all requests there are be of an hour ago.
+// askedLongAgo makes all requests an hour old.
 func (b *testBundle) askedLongAgo(t *testing.T) {
 	t.Helper()
 	b.exec(t, "UPDATE analytics.rollup_requests SET requested_at = requested_at - interval '1 hour', due_at = due_at - interval '1 hour'")
 }
 
-// TestBackoff has a job wait between two attempts, and others ask for its date in the meantime.
+// TestBackoff: while a job waits between two attempts, others request its date.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
-	// failing has the date fail, and fall into a backoff that outlasts the test.
+	// failing makes the date fail, with a backoff that is longer than the test.
 	failing := func(t *testing.T) (*testBundle, int64) {
 		t.Helper()
 		b := setupUnscheduled(t)
@@ -276,7 +276,7 @@ func TestBackoff(t *testing.T) {
 	t.Run("Person", func(t *testing.T) {
 		t.Parallel()
 		b, id := failing(t)
-		// Asking does not fix anything yet, and takes no attempt away. It counts a minute after the last attempt.
+		// The request fixes nothing yet, and uses up no attempt. It counts from a minute after the last attempt on.
 		b.request(t, day)
 		b.awaitLooks(t)
 		require.Equal(t, rivertype.JobStateRetryable, b.job(t, day).State)
@@ -288,7 +288,7 @@ func TestBackoff(t *testing.T) {
 		b.backdate(t, 2*time.Minute)
 		b.awaitLooks(t)
 		job = b.job(t, day)
-		require.Equal(t, rivertype.JobStateRetryable, job.State, "once for all who have asked")
+		require.Equal(t, rivertype.JobStateRetryable, job.State, "once for all requests")
 		require.Equal(t, 11, job.MaxAttempts)
 
 		b.mendSource(t)
@@ -312,7 +312,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestPriorityRaised asks for a date whose job waits behind others.
+// TestPriorityRaised requests a date whose job waits behind others.
 func TestPriorityRaised(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

@@ -35,7 +35,7 @@ func TestEnqueueDay(t *testing.T) {
 				t.Parallel()
 				tx, err := b.db.Begin(t.Context())
 				require.NoError(t, err)
-				defer tx.Rollback(t.Context()) //nolint:errcheck // There is nothing to lose.
+				defer tx.Rollback(t.Context()) //nolint:errcheck // The error does not matter.
 				require.ErrorContains(t, jobs.EnqueueRange(t.Context(), tx, b.app, test.first, test.last), test.message)
 			})
 		}
@@ -61,13 +61,13 @@ func TestEnqueueDay(t *testing.T) {
 	})
 }
 
-// pauseQueue keeps workers from taking dates up.
+// pauseQueue prevents workers from taking dates.
 func (b *testBundle) pauseQueue(t *testing.T) {
 	t.Helper()
 	b.exec(t, "INSERT INTO river_queue (name, paused_at, created_at, updated_at) VALUES ($1, now(), now(), now())", jobs.QueueRollup)
 }
 
-// TestEnqueueRange asks for ten years in one call.
+// TestEnqueueRange requests ten years in one call.
 func TestEnqueueRange(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -86,12 +86,12 @@ func TestEnqueueRange(t *testing.T) {
 		b.awaitLooks(t)
 	}
 	b.awaitLooks(t)
-	require.True(t, value[bool](t, b, jobsOf, count), "a job was made twice")
+	require.True(t, value[bool](t, b, jobsOf, count), "a job was inserted twice")
 	require.Equal(t, []string{"available"}, b.jobStates(t, first))
 	require.Equal(t, []string{"available"}, b.jobStates(t, day))
 }
 
-// TestUnique asks many times in every way before any run begins, and gets one job and one run.
+// TestUnique requests a date many times in every way before a run begins, and gets one job and one run.
 func TestUnique(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -114,7 +114,7 @@ func TestUnique(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestRiverSchema has River's tables in a schema of their own.
+// TestRiverSchema puts River's tables into a separate schema.
 func TestRiverSchema(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC", RiverSchema: "Queue"})

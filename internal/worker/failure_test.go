@@ -39,7 +39,7 @@ func (b *testBundle) mendSource(t *testing.T) {
 	b.exec(t, "DELETE FROM public.broken")
 }
 
-// job is the only job of a date.
+// job returns the only job of a date.
 func (b *testBundle) job(t *testing.T, d date.Date) *rivertype.JobRow {
 	t.Helper()
 	id := value[int64](t, b, "SELECT id FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1", d.String())
@@ -83,7 +83,7 @@ func TestFailing(t *testing.T) {
 		failed := "failed: read events from 2026-03-01T00:00:00Z: ERROR: the source is broken (SQLSTATE P0001)"
 		require.Equal(t, []string{failed, failed}, column[string](t, b, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
 
-		// The schedule's request waits with the first: there is a job, and nobody has fixed anything.
+		// The schedule's request waits with the first one, because there is a job, and nothing was fixed.
 		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
 		b.awaitLooks(t)
 		require.Equal(t, id, b.job(t, day).ID)
@@ -105,7 +105,7 @@ func TestFailing(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// A request that comes while the last attempt is at work does not go with it: its events may fix the date.
+	// A request that arrives during the last attempt does not fail with it, because its events may fix the date.
 	t.Run("RequestDuringLastAttempt", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -133,11 +133,11 @@ func TestFailing(t *testing.T) {
 	})
 }
 
-// TestDashboard does to jobs what dashboards let people do.
+// TestDashboard changes jobs as dashboards allow.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 
-	// requireFresh asks again and sees the date complete.
+	// requireFresh requests the date again, and requires it to become complete.
 	requireFresh := func(t *testing.T, b *testBundle) {
 		t.Helper()
 		b.request(t, day)
@@ -218,7 +218,7 @@ func TestDashboard(t *testing.T) {
 		b.wait(t, "(SELECT state = 'running' AND cursor IS NOT NULL FROM analytics.rollup_dates)")
 		_, err := b.app.JobDelete(t.Context(), id)
 		require.NoError(t, err)
-		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day), "a finished job takes no request with it")
+		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day), "deleting a finished job withdraws no request")
 		b.release(t, day)
 		b.awaitDone(t)
 	})
@@ -256,11 +256,10 @@ func TestDashboard(t *testing.T) {
 	})
 }
 
-// attempted says that a job has ended, or is about to be tried again.
+// attempted is the condition that a job has ended or will be retried.
 const attempted = "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(errors, '{}')) > 0 FROM river_job WHERE id = $1)"
 
-// TestGarbage inserts jobs that name no date that could be rolled up. The inserting transaction is not harmed, and the
-// job says what is wrong with it, once.
+// TestGarbage inserts jobs whose date cannot be rolled up. The inserting transaction succeeds, and the job says once what is wrong with it.
 func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -300,7 +299,7 @@ func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 				text = job.Errors[0].Error
 			}
 			require.Contains(t, text, test.message)
-			require.NotNil(t, job.FinalizedAt, "trying again is of no use: %s", text)
+			require.NotNil(t, job.FinalizedAt, "a retry is useless: %s", text)
 			require.Equal(t, jobs.QueueRollup, job.Queue)
 		})
 	}
@@ -343,8 +342,7 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
 }
 
-// TestScheduledForLater inserts jobs that are to run later, of a date that is over and of one that is not even over the
-// day after tomorrow.
+// TestScheduledForLater inserts jobs that will run later: of a date that is over, and of one that is not even over the day after tomorrow.
 func TestScheduledForLater(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -360,7 +358,7 @@ func TestScheduledForLater(t *testing.T) {
 		require.Equal(t, []string{"scheduled"}, b.jobStates(t, d))
 		require.Equal(t, []string{"open"}, b.resolutions(t, d))
 	}
-	// Time goes by.
+	// Later, the date is over.
 	over := future.AddDays(-7)
 	b.db.InsertDate(t, over, 100, 40)
 	b.exec(t, "DELETE FROM public.raw_events WHERE created_at >= analytics.date_start($1)", future)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestForward has many notifications come while one is rested from: they are one poke, and none is lost.
+// TestForward: many notifications that arrive during the rest become one poke, and none is lost.
 func TestForward(t *testing.T) {
 	t.Parallel()
 	r := &reconciler{wake: make(chan struct{}, 1), notified: make(chan struct{}, 1)}
@@ -33,7 +33,7 @@ func TestForward(t *testing.T) {
 	require.Empty(t, r.wake, "it rests")
 	end <- struct{}{}
 	<-rests
-	require.Len(t, r.wake, 1, "those that came meanwhile are heeded, once")
+	require.Len(t, r.wake, 1, "the notifications of the meantime cause one poke")
 	<-r.wake
 	require.Empty(t, r.notified)
 	cancel()

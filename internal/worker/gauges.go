@@ -19,8 +19,8 @@ const (
 func Gauges(conn *postgres.DB, riverSchema string, clock pace.Clock) telemetry.Gauges {
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
-			{Name: queueJobs, Help: "Jobs of Daymill's that are not finished, by River's state.", Labels: []string{"state"}},
-			{Name: oldestAvailable, Help: "How long the oldest job has been ready to be worked; 0 where none is."},
+			{Name: queueJobs, Help: "Daymill's unfinished jobs, by River's state.", Labels: []string{"state"}},
+			{Name: oldestAvailable, Help: "How long the oldest job has been ready to run; 0 if none is."},
 		},
 		Read: func(ctx context.Context) ([]telemetry.Sample, error) {
 			depth, err := QueueDepth(ctx, conn, riverSchema)

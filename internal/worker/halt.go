@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/presence"
 )
 
-// Halt is what keeps requested work from being done.
+// Halt is what prevents requested work.
 type Halt struct {
 	// NoWorker is true if no worker was seen for two minutes.
 	NoWorker bool
@@ -17,7 +17,7 @@ type Halt struct {
 	Paused []string
 }
 
-// Halt reads what keeps requested work from being done, in one short query.
+// Halt reads what prevents requested work, in one short query.
 func (a *Admin) Halt(ctx context.Context) (halt Halt, err error) {
 	err = a.db.Read(ctx, func(on postgres.DBTX) error {
 		return on.QueryRow(ctx, `
@@ -34,14 +34,14 @@ func (a *Admin) Halt(ctx context.Context) (halt Halt, err error) {
 	return halt, nil
 }
 
-// Sentence says what keeps work from being done and what to do about it; empty if nothing does.
+// Sentence says what prevents requested work and what to do about it; empty if nothing does.
 func (h Halt) Sentence() string {
 	names := strings.Join(h.Paused, " and ")
 	switch {
 	case h.NoWorker && names != "":
 		return "Requests wait: no worker has been seen for two minutes, and the queue " + names + " is paused. Start `daymill worker` and resume the queue."
 	case h.NoWorker:
-		return "Requests wait: no worker has been seen for two minutes. Start `daymill worker`, or look into its log."
+		return "Requests wait: no worker has been seen for two minutes. Start `daymill worker`, or check its log."
 	case len(h.Paused) > 1:
 		return "The queues " + names + " are paused, so their jobs wait until somebody resumes them."
 	case names != "":

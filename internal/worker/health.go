@@ -30,7 +30,7 @@ func (d *Depth) Checks(now time.Time) []health.Check {
 			return health.Finding{
 				Level: health.Bad,
 				Sentence: "Jobs have been waiting for " + text.Duration(now.Sub(*d.OldestWaiting)) +
-					" and no worker takes them: look into the workers' log.",
+					" and no worker takes them: check the workers' log.",
 				Command: "daymill doctor",
 				Link:    health.Link{Label: "See the jobs", Parts: []string{"jobs"}, Query: url.Values{"state": {"available"}}},
 			}, true

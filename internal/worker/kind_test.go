@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// TestKinds holds that every kind of arguments in package jobs is registered, with all of its parts.
+// TestKinds checks that every kind of arguments in package jobs is registered with all of its parts.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 
@@ -61,6 +61,6 @@ func TestKinds(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, len(worker.Kinds()), registered, "every type in package jobs with a Kind has an entry in worker.Kinds, and the other way round")
+		require.Equal(t, len(worker.Kinds()), registered, "every type in package jobs with a Kind has an entry in worker.Kinds, and vice versa")
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestLateSink: each change asks for the dates before today that it has touched, and for all if nobody knows.
+// TestLateSink: each change requests the past dates that it has touched, or all dates if these are not known.
 func TestLateSink(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -50,12 +50,12 @@ func TestLateSink(t *testing.T) {
 			require.NoError(t, err)
 			tx, err := b.db.DB.Begin(t.Context())
 			require.NoError(t, err)
-			defer tx.Rollback(t.Context()) //nolint:errcheck // It is there to be rolled back.
+			defer tx.Rollback(t.Context()) //nolint:errcheck // The test rolls it back.
 			_, err = tx.Exec(t.Context(), `WITH s AS (INSERT INTO capture.stream (name) VALUES ($1) RETURNING id)
 				INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, $2 FROM s`, of.Stream, []string{test.gap})
 			require.NoError(t, err)
 			require.NoError(t, consumer.Create(t.Context(), tx, of, 0, audit.Who{Via: audit.ViaCLI}))
-			for range 2 { // Once per transaction, however many changes.
+			for range 2 { // One request per transaction, however many changes.
 				_, err = s.DeliverTx(t.Context(), tx, []change.Change{{Op: test.op, Old: json.RawMessage(test.old), New: json.RawMessage(test.new)}})
 				require.NoError(t, err)
 			}
@@ -67,7 +67,7 @@ func TestLateSink(t *testing.T) {
 	}
 }
 
-// TestLateGaps: after a gap all dates are requested, also if no change follows that would show it.
+// TestLateGaps: after a gap all dates are requested, also if no later change shows the gap.
 func TestLateGaps(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// machineClock is that of a machine whose clock is wrong by so much.
+// machineClock is the clock of a machine that is wrong by an offset.
 type machineClock struct {
 	pace.SystemClock
 
@@ -26,7 +26,7 @@ func (c machineClock) Now() time.Time { return c.SystemClock.Now().Add(c.ahead) 
 
 const tenDays = 10 * 24 * time.Hour
 
-// A worker whose machine's clock is wrong goes by Postgres's, and says so.
+// TestWorkerClock: a worker whose machine's clock is wrong uses Postgres's clock, and reports that.
 func TestWorkerClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"Ahead": tenDays, "Behind": -tenDays} {
@@ -48,7 +48,7 @@ func TestWorkerClock(t *testing.T) {
 	}
 }
 
-// What a worker whose clock was ahead has left behind is repaired by one whose clock is right.
+// TestWorkerClockWasAhead: a worker whose clock is right repairs what a worker whose clock was ahead has done.
 func TestWorkerClockWasAhead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -74,7 +74,7 @@ func TestWorkerClockWasAhead(t *testing.T) {
 	require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE state <> 'completed' AND scheduled_at > now() + interval '2 days')`))
 }
 
-// A worker that reads from a follower says where that does not follow, or does not answer.
+// TestWorkerFollowerTrouble: a worker that reads from a follower reports that the follower does not follow or does not answer.
 func TestWorkerFollowerTrouble(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -96,7 +96,7 @@ func TestWorkerStandby(t *testing.T) {
 	standby, err := postgres.Open(t.Context(), postgres.Config{URL: follower.URL(conn.Name)})
 	require.NoError(t, err)
 	t.Cleanup(standby.Close)
-	// Neither a number of workers nor a logger is given: both have defaults.
+	// The number of workers and the logger have defaults.
 	process, err := worker.NewWorker(worker.Config{DB: standby, Installation: conn.Installation, Name: "standby"})
 	require.NoError(t, err)
 	require.ErrorIs(t, process.Run(t.Context()), postgres.ErrStandby)

@@ -16,8 +16,8 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// TestLostRequest imports an event of an entity that the run at work has passed already, and asks for the date in the
-// same transaction, in every way there is. River skips such an insert as a duplicate of the job that is running.
+// TestLostRequest imports an event of an entity that the running run has already passed, and requests the date in the same transaction, in every
+// possible way. River skips such an insert as a duplicate of the running job.
 func TestLostRequest(t *testing.T) {
 	t.Parallel()
 	inTx := func(ask func(t *testing.T, b *testBundle, tx pgx.Tx)) func(t *testing.T, b *testBundle) {
@@ -25,7 +25,7 @@ func TestLostRequest(t *testing.T) {
 			t.Helper()
 			tx, err := b.db.Begin(t.Context())
 			require.NoError(t, err)
-			defer tx.Rollback(t.Context()) //nolint:errcheck // It is committed, or the test has failed.
+			defer tx.Rollback(t.Context()) //nolint:errcheck // No effect after the commit.
 			lateEvent(t, tx)
 			ask(t, b, tx)
 			require.NoError(t, tx.Commit(t.Context()))
@@ -50,7 +50,7 @@ func TestLostRequest(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, db.Close()) })
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
-			defer tx.Rollback() //nolint:errcheck // It is committed, or the test has failed.
+			defer tx.Rollback() //nolint:errcheck // No effect after the commit.
 			_, err = tx.ExecContext(t.Context(), lateEventSQL)
 			require.NoError(t, err)
 			require.NoError(t, jobs.EnqueueDay(t.Context(), tx, client, day))
@@ -68,7 +68,7 @@ func TestLostRequest(t *testing.T) {
 			t.Helper()
 			result, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
 			require.NoError(t, err)
-			require.True(t, result.UniqueSkippedAsDuplicate, "this is what makes it a trap")
+			require.True(t, result.UniqueSkippedAsDuplicate, "River skips the insert")
 		})},
 		{"RiverInsertMany", inTx(func(t *testing.T, b *testBundle, tx pgx.Tx) {
 			t.Helper()
@@ -79,7 +79,7 @@ func TestLostRequest(t *testing.T) {
 			require.True(t, results[0].UniqueSkippedAsDuplicate)
 			require.False(t, results[1].UniqueSkippedAsDuplicate)
 		})},
-		// As a client in another language does that knows of no unique jobs.
+		// Like a client in another language that does not support unique jobs.
 		{"RowInserted", query(`INSERT INTO river_job (args, kind, max_attempts, queue)
 			VALUES ('{"date": "2026-03-01"}', 'rollup_day', 25, 'default')`)},
 		{"SQLDate", query("SELECT analytics.enqueue_rollup('2026-03-01')")},
@@ -96,7 +96,7 @@ func TestLostRequest(t *testing.T) {
 
 			test.request(t, b)
 			require.EqualValues(t, 1, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs WHERE metric_date = $1", day),
-				"the run should still be under way")
+				"the run should still be running")
 			b.release(t, day)
 
 			b.awaitDone(t)
@@ -108,7 +108,7 @@ func TestLostRequest(t *testing.T) {
 	}
 }
 
-// TestLostRequestRetry asks again for a date that is complete, as dashboards do that let a finished job be retried.
+// TestLostRequestRetry requests a complete date again, as dashboards do that can retry a finished job.
 func TestLostRequestRetry(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -145,7 +145,7 @@ func TestLostRequestRetry(t *testing.T) {
 	}
 }
 
-// TestLostRequestPlainRole asks as a role that may use the schema and has no right on anything in it.
+// TestLostRequestPlainRole makes requests as a role that may use the schema, but has no right on its objects.
 func TestLostRequestPlainRole(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -193,7 +193,7 @@ func lateEvent(t *testing.T, tx pgx.Tx) {
 	require.NoError(t, err)
 }
 
-// sqlDriver is what of River's driver for database/sql an enqueueing client needs: the project does not depend on it.
+// sqlDriver has the parts of River's driver for database/sql that an enqueueing client needs. The project does not depend on that driver.
 type sqlDriver struct {
 	riverdriver.Driver[*sql.Tx]
 }

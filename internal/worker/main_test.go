@@ -31,14 +31,14 @@ func TestMain(m *testing.M) {
 
 var day = date.MustParse("2026-03-01")
 
-// lowest and highest are the first and the last entity in key order. InsertDate makes neither.
+// lowest and highest are the first and the last entity in key order. InsertDate inserts neither.
 const (
 	lowest  = "-9223372036854775808"
 	highest = "9223372036854775807"
 )
 
-// patience is how long a test waits for what should take a second or two. Requests of the watch rest nineteen times as long as
-// the last run of their date took, which may be two seconds on a busy machine.
+// patience is how long a test waits for what should take a second or two. Requests of the watch wait nineteen times as long as the last run of
+// their date took, which may be two seconds on a busy machine.
 const patience = 2 * time.Minute
 
 type testBundle struct {
@@ -76,8 +76,8 @@ func setup(t *testing.T) *testBundle {
 	return b
 }
 
-// setupUnscheduled is setup without the daily job, which would ask for every date that has events by itself: one of its
-// kind that is far in the future is there already, and it is paused.
+// setupUnscheduled is setup without the daily job, which would request every date that has events. The schedule is paused, and a job of that kind
+// in the far future already exists.
 func setupUnscheduled(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
@@ -88,7 +88,7 @@ func setupUnscheduled(t *testing.T) *testBundle {
 	return b
 }
 
-// process is a worker process, but within this one.
+// process is a worker that runs in the test's process.
 type process struct {
 	*worker.Worker
 
@@ -98,7 +98,7 @@ type process struct {
 	stopped bool
 }
 
-// start starts a worker with connections as the product makes them, and stops it at the test's end.
+// start starts a worker with the same connections as `daymill worker`, and stops it when the test ends.
 func (b *testBundle) start(t *testing.T, configure ...func(*worker.Config)) *process {
 	t.Helper()
 	config := worker.DefaultConfig()
@@ -111,7 +111,7 @@ func (b *testBundle) start(t *testing.T, configure ...func(*worker.Config)) *pro
 	if own, ok := config.Clock.(*testClock); ok {
 		clock = own
 	}
-	if config.Machine == nil { // Else it goes by Postgres's.
+	if config.Machine == nil { // Otherwise the worker uses Postgres's clock.
 		config.Clock = clock
 	}
 	var err error
@@ -130,7 +130,7 @@ func (b *testBundle) start(t *testing.T, configure ...func(*worker.Config)) *pro
 	return p
 }
 
-// stop stops a worker and waits for its end. It may be called again.
+// stop stops a worker and waits until it has ended. It may be called again.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	if p.stopped {
@@ -197,7 +197,7 @@ func at(d date.Date, hour int) time.Time {
 	return time.Date(year, month, dayOfMonth, hour, 0, 0, 0, time.UTC)
 }
 
-// hold makes runs of dates stand still when they come to their last entity, which it inserts.
+// hold makes runs of dates wait at their last entity, which it inserts.
 func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	t.Helper()
 	for _, d := range held {
@@ -212,7 +212,7 @@ func (b *testBundle) release(t *testing.T, held ...date.Date) {
 	b.exec(t, "DELETE FROM public.hold WHERE metric_date = ANY($1)", held)
 }
 
-// awaitHeld returns once the run of a date stands still, having passed every entity but the last.
+// awaitHeld returns once the run of a date waits at the last entity.
 func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 	t.Helper()
 	b.wait(t, `EXISTS(
@@ -238,38 +238,38 @@ func (b *testBundle) runs(t *testing.T) int64 {
 	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs")
 }
 
-// resolutions are those of a date's requests, in the order in which they were made; "open" if there is none.
+// resolutions returns the resolutions of a date's requests, in the order of the requests; "open" if there is none.
 func (b *testBundle) resolutions(t *testing.T, d date.Date) []string {
 	t.Helper()
 	return column[string](t, b,
 		"SELECT coalesce(resolution, 'open') FROM analytics.rollup_requests WHERE metric_date = $1 ORDER BY id", d)
 }
 
-// jobStates are those of a date's jobs, in the order in which they were made.
+// jobStates returns the states of a date's jobs, in the order of the jobs.
 func (b *testBundle) jobStates(t *testing.T, d date.Date) []string {
 	t.Helper()
 	return column[string](t, b,
 		"SELECT state::text FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1 ORDER BY id", d.String())
 }
 
-// awaitDone returns once no request is open and no job of a date is waiting or at work.
+// awaitDone returns once no request is open and no job of a date is waiting or running.
 func (b *testBundle) awaitDone(t *testing.T) {
 	t.Helper()
 	b.wait(t, `NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
 		AND NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`)
 }
 
-// requireQuiet makes the reconciler look three more times and fails if anything has come of it.
+// requireQuiet makes the reconciler look three more times, and fails if it has done anything.
 func (b *testBundle) requireQuiet(t *testing.T) {
 	t.Helper()
 	b.awaitDone(t)
 	before := b.activity(t)
 	b.awaitLooks(t)
 	b.awaitDone(t)
-	require.Equal(t, before, b.activity(t), "a run or a request came of nothing")
+	require.Equal(t, before, b.activity(t), "there was a run or a request without a reason")
 }
 
-// activity is what happens without end where a date is rolled up forever.
+// activity returns counts that would grow without end if a date were rolled up again and again.
 func (b *testBundle) activity(t *testing.T) [3]int64 {
 	t.Helper()
 	return [3]int64{
@@ -279,8 +279,8 @@ func (b *testBundle) activity(t *testing.T) [3]int64 {
 	}
 }
 
-// awaitLooks pokes the reconcilers and returns when each has looked some ten more times: a look asks for the time
-// twice, and a run that stands still hardly ever does.
+// awaitLooks pokes the reconcilers and returns when each has looked about ten more times: a look reads the clock twice, and a waiting run hardly
+// ever does.
 func (b *testBundle) awaitLooks(t *testing.T) {
 	t.Helper()
 	const enough = 20

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// asks are the ways in which an import asks for a date.
+// asks returns the ways in which an import requests a date.
 func asks() map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date) {
 	return map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date){
 		"EnqueueDay": func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date) {
@@ -33,12 +33,12 @@ func asks() map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date)
 	}
 }
 
-// openImport begins an application's transaction, which the test commits. No statement in it waits for a lock.
+// openImport begins a transaction of an application, which the test commits. None of its statements waits for a lock.
 func (b *testBundle) openImport(t *testing.T) pgx.Tx {
 	t.Helper()
 	tx, err := b.db.Begin(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = tx.Rollback(t.Context()) }) // It is committed, or the test has failed.
+	t.Cleanup(func() { _ = tx.Rollback(t.Context()) }) // No effect after the commit.
 	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '50ms'")
 	require.NoError(t, err)
 	return tx
@@ -54,15 +54,15 @@ func (b *testBundle) awaitServed(t *testing.T, served ...date.Date) {
 	}
 }
 
-// TestOpenTransaction leaves an import open that has asked for a date. Until it commits, all other dates are served;
-// once it has, its own is exact.
+// TestOpenTransaction keeps an import open that has requested a date. Until it commits, all other dates are rolled up. After the commit, its own
+// date is exact.
 func TestOpenTransaction(t *testing.T) {
 	t.Parallel()
 	all := dates(4)
 	others := all[1:]
 
 	for name, ask := range asks() {
-		// The date's run is at work when the import asks, and comes to its end while the import is open.
+		// The date's run is running when the import requests it, and ends while the import is open.
 		t.Run("Running/"+name, func(t *testing.T) {
 			t.Parallel()
 			b := setupUnscheduled(t)
@@ -90,7 +90,7 @@ func TestOpenTransaction(t *testing.T) {
 			b.requireQuiet(t)
 		})
 
-		// A job of the date is in the queue when the import asks, and no worker has taken it yet.
+		// When the import requests the date, its job is in the queue, and no worker has taken it yet.
 		t.Run("Waiting/"+name, func(t *testing.T) {
 			t.Parallel()
 			b := setupUnscheduled(t)
@@ -111,7 +111,7 @@ func TestOpenTransaction(t *testing.T) {
 			b.requireQuiet(t)
 		})
 
-		// Nobody has asked for the date before; then others ask, who are not to wait for the import.
+		// Nobody has requested the date before. Then others request it, who must not wait for the import.
 		t.Run("Unknown/"+name, func(t *testing.T) {
 			t.Parallel()
 			b := setupUnscheduled(t)
@@ -167,8 +167,8 @@ func TestOpenTransaction(t *testing.T) {
 	})
 }
 
-// TestOpenTransactionFailing is about a date whose run fails while an import is open that has asked for it: River is
-// not to wait for the import to record that, for it records the ends of several jobs in one statement.
+// TestOpenTransactionFailing: a date's run fails while an open import has requested the date. River must not wait for the import to record the
+// failure, because it records the ends of several jobs in one statement.
 func TestOpenTransactionFailing(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -205,8 +205,8 @@ func TestOpenTransactionFailing(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestOpenTransactionOneWorker is TestOpenTransaction for a process that runs one date at a time: the date whose run
-// has ended, and whose job's end cannot be recorded before the import's, is not to keep the others from running.
+// TestOpenTransactionOneWorker is TestOpenTransaction for a process that runs one date at a time. A date whose run has ended, but whose job's end
+// cannot be recorded before the import ends, must not prevent other dates from running.
 func TestOpenTransactionOneWorker(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -231,8 +231,8 @@ func TestOpenTransactionOneWorker(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestOpenTransactionAfterRun opens the import in the moment between the end of the date's run and the end of its job,
-// which River records within a quarter of a second. (Where that was too short the import inserts a job of its own.)
+// TestOpenTransactionAfterRun opens the import between the end of the date's run and the end of its job, which River records within a quarter of a
+// second. (If that is too short, the import inserts its own job.)
 func TestOpenTransactionAfterRun(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -257,8 +257,7 @@ func TestOpenTransactionAfterRun(t *testing.T) {
 	b.requireQuiet(t)
 }
 
-// TestOpenTransactionForLong leaves the import open for so long that the job whose end cannot be recorded looks like a
-// dead worker's.
+// TestOpenTransactionForLong keeps the import open for so long that the job whose end cannot be recorded looks like the job of a dead worker.
 func TestOpenTransactionForLong(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

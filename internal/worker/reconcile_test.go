@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// A job is made for the dates that are over and due, and for no other.
+// TestReconcileDates: jobs are created for dates that are over and due, and for no others.
 func TestReconcileDates(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -33,14 +33,14 @@ func TestReconcileDates(t *testing.T) {
 
 	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, heartbeat_at)
 		VALUES ($1, 'running', 1, 1, now()), ($2, 'running', 2, 2, now() - interval '2 minutes')`, all[0], all[1])
-	// A job that Daymill makes of a request asks for nothing.
+	// A job that Daymill creates for a request is not a request itself.
 	before := b.openRequests(t)
 	_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: all[2]}, &river.InsertOpts{Metadata: []byte(`{"daymill": "request"}`)})
 	require.NoError(t, err)
 	require.Equal(t, before, b.openRequests(t))
 	require.Equal(t, []date.Date{all[3], all[1]}, due())
 
-	// The triggers ask for a date again and again: it rests for as many times as long as its last run took.
+	// The triggers request a date again and again: it waits for a multiple of the duration of its last run.
 	b.exec(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
 	require.Equal(t, []date.Date{all[3], all[1]}, due(), "the first one does not wait")
 	b.exec(t, `WITH run AS (
@@ -55,14 +55,14 @@ func TestReconcileDates(t *testing.T) {
 	require.Empty(t, due())
 }
 
-// One process at a time makes jobs of requests.
+// TestReconcileLock: one process at a time creates jobs for requests.
 func TestReconcileLock(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	b.db.InsertDate(t, day, 100, 40)
 	tx, err := b.db.Begin(t.Context())
 	require.NoError(t, err)
-	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // It is what gives the lock back.
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // This releases the lock.
 	mine, err := db.New(tx).ReconcileLock(t.Context(), 6_107_330_083)
 	require.NoError(t, err)
 	require.True(t, mine)

@@ -18,7 +18,7 @@ func (b *testBundle) silence(t *testing.T) {
 	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE state = 'running'")
 }
 
-// dead puts a job of a date into the state in which a killed worker leaves it, its run included.
+// dead puts a job of a date and its run into the state in which a killed worker leaves them.
 func (b *testBundle) dead(t *testing.T, attempt int) int64 {
 	t.Helper()
 	result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
@@ -41,7 +41,7 @@ func (b *testBundle) runStates(t *testing.T) []string {
 func TestRescue(t *testing.T) {
 	t.Parallel()
 
-	// A job whose cancelling was asked for while its worker was dying.
+	// A job that was cancelled while its worker was dying.
 	t.Run("Cancelled", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -65,7 +65,7 @@ func TestRescue(t *testing.T) {
 		id := b.dead(t, 1)
 		b.start(t)
 		b.awaitLooks(t)
-		require.Equal(t, 1, b.job(t, day).Attempt, "it may be alive")
+		require.Equal(t, 1, b.job(t, day).Attempt, "its worker may be alive")
 		b.silence(t)
 		b.awaitDone(t)
 		job := b.job(t, day)
@@ -94,7 +94,7 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// A run takes so long that another client's rescuer would take its job for stuck: it looks at attempted_at alone.
+	// A run takes so long that the rescuer of another client would consider its job stuck: it checks only attempted_at.
 	t.Run("Long", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -134,7 +134,7 @@ func TestRescue(t *testing.T) {
 		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 	})
 
-	// A process that stood still for so long that it rescues a job from itself, and has no worker free for it.
+	// A process hung for so long that it rescues its own job, and has no free worker for it.
 	t.Run("OwnOneWorker", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -153,8 +153,8 @@ func TestRescue(t *testing.T) {
 		b.requireQuiet(t)
 	})
 
-	// The same with a worker free: the job's second attempt fences the first, which waits for it lest River should take
-	// the job for done; and in the end neither keeps a worker for good.
+	// The same with a free worker: the job's second attempt fences the first, which waits for it, so that River does not consider the job done. In the
+	// end, neither occupies a worker without end.
 	t.Run("OwnTwoWorkers", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
@@ -169,7 +169,7 @@ func TestRescue(t *testing.T) {
 		b.silence(t)
 		p.clock.awaitKept(t, 2)
 		p.clock.release(0)
-		// Another process rolls a date up, which takes longer than River needs to record the end of a job.
+		// Another process rolls up a date, which takes longer than River needs to record the end of a job.
 		other := b.start(t)
 		b.request(t, all[3])
 		b.awaitServed(t, all[3])

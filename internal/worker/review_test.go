@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// Cancelling a job withdraws what was asked for, of whomever. The date does not continue saying that it is complete.
+// TestCancelledDateIsNotComplete: cancelling a job withdraws all requests of its date. The date is not complete any more.
 func TestCancelledDateIsNotComplete(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
@@ -30,7 +30,7 @@ func TestCancelledDateIsNotComplete(t *testing.T) {
 	require.Zero(t, b.openRequests(t))
 }
 
-// A client that names another queue does not keep its date from being rolled up.
+// TestOtherQueue: a client that names another queue does not prevent its date from being rolled up.
 func TestOtherQueue(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// requestsAndRuns are, by date, how many there are of either.
+// requestsAndRuns returns the numbers of requests and of runs by date.
 func (b *testBundle) requestsAndRuns(t *testing.T) map[date.Date][2]int64 {
 	t.Helper()
 	rows, err := b.db.Query(t.Context(), `
@@ -38,21 +38,21 @@ func (b *testBundle) requestsAndRuns(t *testing.T) map[date.Date][2]int64 {
 	return all
 }
 
-// dailyJobs is how many daily jobs are done. A start may bring two: the leader's, and the reconciler's that has found the
-// schedule overdue.
+// dailyJobs returns how many daily jobs are done. A start may insert two: the leader's, and the reconciler's, which has found the schedule
+// overdue.
 func (b *testBundle) dailyJobs(t *testing.T) int64 {
 	t.Helper()
 	return value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed'")
 }
 
-// awaitDailyJob returns once another daily job is done, and what it has asked for.
+// awaitDailyJob returns once another daily job and the dates that it has requested are done.
 func (b *testBundle) awaitDailyJob(t *testing.T, before int64) {
 	t.Helper()
 	b.wait(t, "(SELECT count(*) > $1 FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed')", before)
 	b.requireQuiet(t)
 }
 
-// TestSevenDaysOff stops the worker for seven days. One start then repairs the week, and asks for no date twice.
+// TestSevenDaysOff stops the worker for seven days. A single start then repairs the week, and requests no date twice.
 func TestSevenDaysOff(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -96,10 +96,10 @@ func TestSevenDaysOff(t *testing.T) {
 			want[d] = [2]int64{1, 1}
 		}
 	}
-	require.Equal(t, want, b.requestsAndRuns(t), "the seven dates that were missed but for the one without events, once each")
+	require.Equal(t, want, b.requestsAndRuns(t), "the seven missed dates except the one without events, once each")
 	require.EqualValues(t, 14*50, pgtest.RequireExact(t, b.db).Events)
 
-	// Another start on the same day has nothing to ask for.
+	// Another start on the same day requests nothing.
 	clock.set(at(day.AddDays(16), 23))
 	before = b.dailyJobs(t)
 	third := b.start(t, with)
@@ -107,7 +107,7 @@ func TestSevenDaysOff(t *testing.T) {
 	third.stop(t)
 	require.Equal(t, want, b.requestsAndRuns(t))
 
-	// The next day asks for yesterday, though it has no events, and for the two days before it.
+	// The next day requests yesterday, although it has no events, and the two days before it.
 	clock.set(at(day.AddDays(17), 3))
 	before = b.dailyJobs(t)
 	b.start(t, with)
@@ -117,8 +117,8 @@ func TestSevenDaysOff(t *testing.T) {
 	require.Equal(t, want, b.requestsAndRuns(t))
 }
 
-// TestScheduleWithoutLeader has an application's own client as the elected leader, which knows nothing of Daymill's
-// periodic jobs. The reconciler sees that the daily job is overdue.
+// TestScheduleWithoutLeader: the elected leader is an application's own client, which does not know Daymill's periodic jobs. The reconciler notices
+// that the daily job is overdue.
 func TestScheduleWithoutLeader(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -141,7 +141,7 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	pruned := "(SELECT count(*) = $1 FROM river_job WHERE kind = 'prune_ledger' AND state = 'completed')"
 	b.wait(t, pruned, 1)
 
-	// It is not overdue before its hour and the grace, and is after.
+	// It is overdue only after its hour and the grace.
 	clock.set(at(day.AddDays(2), 2).Add(time.Minute))
 	b.awaitLooks(t)
 	require.Len(t, b.requestsAndRuns(t), 1)
@@ -154,12 +154,12 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'prune_ledger'"))
 }
 
-// otherArgs are an application's own.
+// otherArgs are the arguments of an application's own job.
 type otherArgs struct{}
 
 func (otherArgs) Kind() string { return "other" }
 
-// TestSchedulePaused pauses the daily job, asks for it by hand, and resumes it.
+// TestSchedulePaused pauses the daily job, runs it by hand, and resumes it.
 func TestSchedulePaused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -168,7 +168,7 @@ func TestSchedulePaused(t *testing.T) {
 	clock := newTestClock(at(day.AddDays(1), 3))
 	process := b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 0 })
 	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
-	clock.set(at(day.AddDays(1), 4)) // Another look at what is overdue.
+	clock.set(at(day.AddDays(1), 4)) // Check again what is overdue.
 	b.awaitLooks(t)
 	b.requireQuiet(t)
 	require.Empty(t, b.requestsAndRuns(t))
@@ -178,9 +178,9 @@ func TestSchedulePaused(t *testing.T) {
 		return errors.Join(jobs.EnqueueDailyRollup(t.Context(), tx, b.app), jobs.EnqueueDailyRollup(t.Context(), tx, b.app))
 	}))
 	b.awaitDailyJob(t, done)
-	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t), "once, though asked for twice")
+	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t), "once, although it was requested twice")
 
-	// The next day it asks for nothing until it is resumed.
+	// The next day it requests nothing until it is resumed.
 	clock.set(at(day.AddDays(2), 3))
 	b.awaitLooks(t)
 	require.Len(t, b.requestsAndRuns(t), 1)

@@ -10,11 +10,11 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestWorkersSeen has worker processes name themselves in the ledger while they are alive.
+// TestWorkersSeen: worker processes are in the ledger while they are alive.
 func TestWorkersSeen(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	// Two that ended without a word: one within the week, and one before.
+	// Two that crashed: one within the last week, and one before.
 	b.exec(t, `INSERT INTO daymill.workers (name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback,
 			retention_seconds, follower)
 		SELECT name, now() - ago, '', 1, 1, 1, 0, 0, 0, false
@@ -35,7 +35,7 @@ func TestWorkersSeen(t *testing.T) {
 		MaxEntities: 6, DailyHour: 4, Lookback: 5, Retention: time.Hour,
 	}, alive[0])
 
-	// Half a minute later it says so again.
+	// Half a minute later it reports again.
 	process.clock.set(time.Now().Add(31 * time.Second))
 	b.wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one' AND last_seen_at > $1)", alive[0].LastSeenAt)
 	require.Equal(t, alive[0].StartedAt, value[time.Time](t, b, "SELECT started_at FROM daymill.workers WHERE name = 'one'"))

@@ -6,10 +6,10 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Fault says that something which late events and jobs are noticed by is lost, disabled or changed, or that the source is
-// another table by now. It is sent when the fault is first seen, and once a minute as long as it lasts.
+// Fault says that an object that Daymill needs to notice late events and jobs is missing, disabled or changed, or that the source is now another
+// table. It is sent when the fault is first seen, and once a minute as long as it lasts.
 type Fault struct {
-	Sentence string // what is wrong, and what fixes it
+	Sentence string // what is wrong, and how to fix it
 }
 
 const faultsMetric = "daymill_faults_total"
@@ -20,7 +20,7 @@ func Signals() []telemetry.Signal { return []telemetry.Signal{Fault{}} }
 // Metrics returns the metrics that these signals change.
 func Metrics() []telemetry.Metric {
 	return []telemetry.Metric{{
-		Name: faultsMetric, Help: "Looks of the worker that found something Daymill rests on lost, disabled or changed.",
+		Name: faultsMetric, Help: "Checks of the worker that found something that Daymill needs missing, disabled or changed.",
 	}}
 }
 

@@ -10,8 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// TestSourceSetDuringRun sets another source while a run is at work: it comes to an end there, and its date is rolled up
-// from the new one.
+// TestSourceSetDuringRun sets another source during a run: the run ends, and its date is rolled up from the new source.
 func TestSourceSetDuringRun(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)

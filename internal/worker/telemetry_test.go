@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// ear keeps the signals that it is told.
+// ear is a listener that stores its signals.
 type ear struct {
 	mu      sync.Mutex
 	signals []telemetry.Signal
@@ -32,7 +32,7 @@ func (e *ear) Listen(ctx context.Context, one telemetry.Signal) context.Context 
 	return ctx
 }
 
-// heard returns the signals of a type, in the order in which they were told.
+// heard returns the signals of a type, in order.
 func heard[S telemetry.Signal](e *ear) (all []S) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -88,7 +88,7 @@ func TestTelemetry(t *testing.T) {
 			}))
 		}
 		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, ids[0], backfill.Cancelled, audit.Who{Via: "cli"}))
-		// Two workers, each of which tells the same listener: one of them does.
+		// Two workers have the same listener: only one of them sends the signal.
 		ears, configure := listen()
 		b.start(t, configure)
 		b.start(t, configure)

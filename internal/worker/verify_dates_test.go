@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// setupComplete has some dates that a run has completed, and a worker.
+// setupComplete returns a bundle with complete dates and a worker.
 func setupComplete(t *testing.T, n int, configure ...func(*worker.Config)) (*testBundle, []date.Date) {
 	t.Helper()
 	b, all := setupUnscheduled(t), dates(n)
@@ -28,7 +28,7 @@ func setupComplete(t *testing.T, n int, configure ...func(*worker.Config)) (*tes
 	return b, all
 }
 
-// verify has the periodic job do its work, and returns what it says it has found.
+// verify runs the periodic job, and returns its output.
 func (b *testBundle) verify(t *testing.T) string {
 	t.Helper()
 	result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{}, nil)
@@ -51,7 +51,7 @@ const (
 func TestVerifyDates(t *testing.T) {
 	t.Parallel()
 
-	// The hour was missed, or the leader knows nothing of the job.
+	// The hour was missed, or the leader does not know the job.
 	t.Run("CaughtUp", func(t *testing.T) {
 		t.Parallel()
 		b, _ := setupComplete(t, 2)
@@ -70,7 +70,7 @@ func TestVerifyDates(t *testing.T) {
 		require.JSONEq(t, `{"exact": 2}`, b.verify(t))
 		require.Equal(t, []string{all[0].String(), all[1].String(), all[2].String(), all[0].String()},
 			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications ORDER BY id"))
-		b.requireQuiet(t) // What is stale is left to a person.
+		b.requireQuiet(t) // Stale dates are left to a person.
 		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
 	})
 
@@ -88,11 +88,11 @@ func TestVerifyDates(t *testing.T) {
 		b.exec(t, loseHalf, all[2])
 		require.JSONEq(t, `{"exact": 1, "drifted": 2}`, b.verify(t))
 		b.awaitDone(t)
-		require.Equal(t, []string{"complete", "complete", "stale"}, b.states(t), "what may have been dropped is left to a person")
+		require.Equal(t, []string{"complete", "complete", "stale"}, b.states(t), "events that may have been dropped on purpose are left to a person")
 		pgtest.RequireExact(t, b.db, all[:2]...)
 	})
 
-	// A date that cannot be verified keeps no other from being so, and the job is tried again.
+	// A date that cannot be verified does not prevent the others, and the job is retried.
 	t.Run("Broken", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3)
@@ -107,7 +107,7 @@ func TestVerifyDates(t *testing.T) {
 		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
 	})
 
-	// Somebody wants certain dates verified.
+	// Somebody requests certain dates.
 	t.Run("Asked", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 4)
@@ -127,7 +127,7 @@ func TestVerifyDates(t *testing.T) {
 		require.Equal(t, []string{"complete", "stale", "stale", "complete"}, b.states(t))
 		require.JSONEq(t, `{"exact": 1, "drifted": 2, "dates": 3}`, ask(jobs.VerifyDatesArgs{From: all[0], To: all[2], Repair: true}))
 		b.awaitDone(t)
-		require.Equal(t, []string{"complete", "complete", "stale", "complete"}, b.states(t), "what may have been dropped is left to a person")
+		require.Equal(t, []string{"complete", "complete", "stale", "complete"}, b.states(t), "events that may have been dropped on purpose are left to a person")
 		require.JSONEq(t, `{"exact": 3, "drifted": 1, "dates": 4}`, ask(jobs.VerifyDatesArgs{Sample: 7}))
 		require.Equal(t, []string{"anna web"}, column[string](t, b, "SELECT DISTINCT requested_by || ' ' || requested_via FROM analytics.verifications"))
 		require.Equal(t, []string{"verify dates"}, column[string](t, b, "SELECT DISTINCT action FROM daymill.audit WHERE actor = 'anna'"))
@@ -146,13 +146,13 @@ func TestVerifyDates(t *testing.T) {
 			_, _, err := admin.Verify(t.Context(), args, audit.Who{Actor: "anna", Via: audit.ViaWeb})
 			require.ErrorIs(t, err, worker.ErrVerify, "%+v", args)
 		}
-		// Nor does a worker take what somebody else has inserted.
+		// A worker also refuses such a job that another client has inserted.
 		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 100_000}, nil)
 		require.NoError(t, err)
 		b.wait(t, "SELECT state = 'cancelled' FROM river_job WHERE id = $1", result.Job.ID)
 	})
 
-	// What was verified before a job was interrupted is not verified again.
+	// Dates that were verified before a job was interrupted are not verified again.
 	t.Run("AskedAgain", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3)
@@ -165,7 +165,7 @@ func TestVerifyDates(t *testing.T) {
 			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications WHERE requested_via = 'river' ORDER BY id"))
 	})
 
-	// One at a time: whoever comes in the meantime waits, and the control jobs' other worker is free.
+	// One verification at a time: others wait, and the other worker for control jobs stays free.
 	t.Run("OneAtATime", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 1)
@@ -191,7 +191,7 @@ func TestVerifyDates(t *testing.T) {
 	})
 }
 
-// Whoever asks for dates whose events were dropped, and however: their metrics stay, and everything comes to an end.
+// TestProtectedDates: dates whose events were dropped keep their metrics, whoever requests them, and every request ends.
 func TestProtectedDates(t *testing.T) {
 	t.Parallel()
 
@@ -229,10 +229,10 @@ func TestProtectedDates(t *testing.T) {
 		require.Equal(t, []string{"complete", "protected", "complete"}, b.states(t))
 		require.NotContains(t, b.resolutions(t, all[1]), "open")
 		require.Contains(t, b.resolutions(t, all[1]), "protected")
-		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM river_job WHERE errors IS NOT NULL"), "there is nothing to try again")
+		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM river_job WHERE errors IS NOT NULL"), "there is nothing to retry")
 		require.Positive(t, kept(t, b, all[1]))
 
-		// One for the date itself means it.
+		// A request for the date itself may erase them.
 		_, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: all[1]}, nil)
 		require.NoError(t, err)
 		b.requireQuiet(t)
@@ -240,7 +240,7 @@ func TestProtectedDates(t *testing.T) {
 		require.Equal(t, []string{"complete", "complete", "complete"}, b.states(t))
 	})
 
-	// The daily job asks for neither: the one would be protected again, and the other is a person's to judge.
+	// The daily job requests neither: one would be protected again, and the other is left to a person.
 	t.Run("Schedule", func(t *testing.T) {
 		t.Parallel()
 		b, all := setup(t)

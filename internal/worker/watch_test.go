@@ -15,7 +15,7 @@ import (
 func TestWatch(t *testing.T) {
 	t.Parallel()
 
-	// setupWatched has three complete dates, watched.
+	// setupWatched returns a bundle with three complete dates and a watched table.
 	setupWatched := func(t *testing.T) *testBundle {
 		t.Helper()
 		b := setupUnscheduled(t)
@@ -27,7 +27,7 @@ func TestWatch(t *testing.T) {
 		b.request(t, dates(3)...)
 		return b
 	}
-	// later is a worker's clock by which every request has rested.
+	// later sets a worker's clock to a time at which every request is due.
 	later := func(config *worker.Config) { config.Clock = newTestClock(time.Now().Add(time.Minute)) }
 
 	t.Run("Copy", func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestWatch(t *testing.T) {
 		pgtest.RequireExact(t, b.db)
 		b.exec(t, "DELETE FROM public.raw_events WHERE entity_id = 7")
 		b.awaitDone(t)
-		// A date that keeps an event follows; one that lost its last would be protected.
+		// A date that keeps an event is rolled up; one that lost all would be protected.
 		require.Equal(t, int64(301), pgtest.RequireExact(t, b.db).Events)
 	})
 	t.Run("DuringARun", func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestWatch(t *testing.T) {
 		b.wait(t, "(SELECT count(*) = 3 FROM analytics.rollup_dates WHERE state = 'complete')")
 		b.awaitDone(t)
 		runs := b.runs(t)
-		// A run that could not be about the entities alone, and took a while.
+		// A run of the whole date that took a long time.
 		b.exec(t, "UPDATE analytics.rollup_runs SET started_at = finished_at - interval '1 hour', scope = 0")
 		for range 3 {
 			b.db.Insert(t, pgtest.Event{Entity: "7", Type: "view", At: at(day, 12)})

@@ -66,7 +66,7 @@ func others(ctx context.Context, conn *postgres.DB) (captured capture.Facts, vie
 		return err
 	})
 	if err != nil {
-		return captured, views, fmt.Errorf("look which capabilities are used: %w", err)
+		return captured, views, fmt.Errorf("find out which capabilities are used: %w", err)
 	}
 	if used.HasStreams {
 		if captured, err = capture.Read(ctx, conn); err != nil {
