@@ -67,6 +67,11 @@ func routes() []route {
 		{"POST", "/backfills", form},
 		{"GET", "/backfills/{id}", map[string]string{"{id}": "1", "state": "waiting", "cancel": "1", "after": "2026-02-01"}},
 		{"POST", "/backfills/{id}", map[string]string{"{id}": "1", "action": "pause"}},
+		{"GET", "/builder", page(nil)},
+		{"POST", "/builder", map[string]string{
+			"name": "b", "t": "app/public/canary", "as.0": "c", "c.0.0": "1", "n.0.0": "x", "x.0.0": "1 = one", "where": "alive > 0", "search": "x", "add": "app/public/canary",
+			"action": "show", "remove": "",
+		}},
 		{"GET", "/capture", page(nil)},
 		{"POST", "/capture/snapshots/{id}", map[string]string{"{id}": "1", "action": "pause"}},
 		{"GET", "/changes", page(map[string]string{
@@ -128,6 +133,8 @@ func routes() []route {
 		{"GET", "/api/changes/{database}/{id}", map[string]string{"{database}": "app", "{id}": "1"}},
 		{"GET", "/api/consumers", map[string]string{"x": "1"}},
 		{"GET", "/api/consumers/{name}", map[string]string{"{name}": "events"}},
+		{"PUT", "/api/consumers/{name}", map[string]string{"{name}": "hook", "kind": "webhook", "url": "$HOOK_URL", "from": "5", "condition": "new.id > 3"}},
+		{"PUT", "/api/streams/{database}", map[string]string{"{database}": "app", "tables": `["public.orders"]`}},
 		{"DELETE", "/api/consumers/{name}", map[string]string{"{name}": "none"}},
 		{"GET", "/api/consumers/{name}/deadletters", map[string]string{"{name}": "events", "state": "refused", "reason": "no", "limit": "5", "cursor": "1"}},
 		{"POST", "/api/consumers/{name}/deadletters/discard", map[string]string{"{name}": "none", "all": "true", "state": "refused", "reason": "no"}},
@@ -184,7 +191,7 @@ func (s *site) routed(t *testing.T, r route, values map[string]string) *http.Req
 	t.Helper()
 	path, rest := r.address(values)
 	request := s.request(t, "admin", r.method, path+"?"+rest.Encode(), "")
-	if r.method != http.MethodPost {
+	if r.method != http.MethodPost && r.method != http.MethodPut {
 		return request
 	}
 	body, kind := rest.Encode(), "application/x-www-form-urlencoded"
@@ -327,6 +334,9 @@ func TestHostile(t *testing.T) {
 						values := maps.Clone(r.values)
 						values[name] = text
 						for _, what := range harm(s.do(t, s.routed(t, r, values))) {
+							if name == "where" && what == "says syntax error at" {
+								continue // The field is SQL, and Postgres says what is wrong with it.
+							}
 							harms = append(harms, fmt.Sprintf("%s %s %s=%.60q: %s", r.method, r.path, name, text, what))
 						}
 						sent++

@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -79,6 +80,24 @@ func (d *Databases) Variable(ctx context.Context, name string) (string, error) {
 	}
 	return "", fmt.Errorf("there is no database %q, only %s: add it to databases in daymill.yaml, as {%s: $%s_URL}",
 		name, strings.Join(names, ", "), name, strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+}
+
+// Names returns the names of all databases, app first.
+func (d *Databases) Names(ctx context.Context) ([]string, error) {
+	rows, err := db.New(d.DB).ViewDatabaseList(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list databases: %w", err)
+	}
+	var names []string
+	for name := range d.Variables {
+		names = append(names, name)
+	}
+	for _, row := range rows {
+		names = append(names, row.Name)
+	}
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == definition.App })
+	return append([]string{definition.App}, names...), nil
 }
 
 // Close closes the databases that were opened.

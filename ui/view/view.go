@@ -43,6 +43,8 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /views/{name}", s.Page(s.show))
 	mux.Handle("POST /views/{name}", s.Page(s.change))
 	mux.Handle("GET /views/{name}/definition.yaml", s.Page(s.download))
+	mux.Handle("GET /builder", s.Page(s.showBuilder))
+	mux.Handle("POST /builder", s.Page(s.build))
 	mux.Handle("GET /definition", s.Page(s.showDefinition))
 	mux.Handle("POST /definition", s.Page(s.applyDefinition))
 }

@@ -111,10 +111,10 @@ func (c checker) outputs() {
 	for _, s := range c.d.Search {
 		for _, name := range s.Columns {
 			if _, has := seen[name]; !has {
-				c.Wrongf(c.d.node(), "search has column %q, which the view does not have", name)
+				c.Wrongf(s.node(), "search has column %q, which the view does not have", name)
 			}
 		}
-		add(c.d.Place, s.Name)
+		add(s.Place, s.Name)
 	}
 	for _, index := range c.d.Indexes {
 		for _, name := range index {

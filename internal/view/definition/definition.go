@@ -15,7 +15,8 @@ type Definition struct {
 	Name   string  `json:"name"`
 	Tables []Table `json:"tables"`
 	// Where is a condition on the columns of the root; all of its rows if empty.
-	Where string `json:"where,omitempty"`
+	Where      string `json:"where,omitempty"`
+	WherePlace Place  `json:"-"`
 	// Indexes are lists of the view's columns.
 	Indexes [][]string `json:"indexes,omitempty"`
 	Search  []Search   `json:"search,omitempty"`
@@ -132,6 +133,8 @@ type Field struct {
 
 // Search is a tsvector column with a GIN index: full-text search without a search server.
 type Search struct {
+	Place `json:"-"`
+
 	Name     string   `json:"name"`
 	Columns  []string `json:"columns"`            // of the view
 	Language string   `json:"language,omitempty"` // simple if empty

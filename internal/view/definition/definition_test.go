@@ -170,7 +170,7 @@ func TestParse_Mistakes(t *testing.T) {
 	mistakes, ok := err.(document.Mistakes) //nolint:errorlint // Its exact type.
 	require.True(t, ok)
 	for _, want := range []string{
-		`v.yaml:2:5: search has column "nothing", which the view does not have`,
+		`v.yaml:4:13: search has column "nothing", which the view does not have`,
 		`v.yaml:3:12: write drift: follow (adapt the view if nothing is lost), or drift: ask (pause it until somebody decides)`,
 		`v.yaml:6:34: the view would have two columns "id", the first in line 6: give one of them another name`,
 		`v.yaml:6:55: the mapping has no values`,

@@ -129,7 +129,10 @@ func ignore(*yaml.Node) {}
 
 // common adds the fields that are the same in both forms.
 func (r reader) common(d *Definition, known document.Fields) document.Fields {
-	known["where"] = r.into(&d.Where)
+	known["where"] = func(node *yaml.Node) {
+		d.WherePlace = at(r.File, node)
+		d.Where, _ = r.Text(node)
+	}
 	known["drift"] = func(node *yaml.Node) {
 		if d.Drift, _ = r.Text(node); d.Drift != Follow && d.Drift != Ask {
 			r.Wrongf(node, "write drift: follow (adapt the view if nothing is lost), or drift: ask (pause it until somebody decides)")
@@ -156,7 +159,7 @@ func (r reader) common(d *Definition, known document.Fields) document.Fields {
 }
 
 func (r reader) search(node *yaml.Node) Search {
-	s := Search{Name: "search"}
+	s := Search{Name: "search", Place: at(r.File, node)}
 	r.Object(node, "search", document.Fields{
 		"name": r.into(&s.Name), "language": r.into(&s.Language),
 		"columns": func(node *yaml.Node) { s.Columns = r.Texts(node, nil) },

@@ -125,7 +125,7 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 		m.table(i, t)
 	}
 	if d.Where != "" {
-		if err := m.expression(-1, 0, d.Place, "where", d.Where, "boolean"); err != nil {
+		if err := m.expression(-1, 0, d.WherePlace, "where", d.Where, "boolean"); err != nil {
 			return nil, err
 		}
 	}
@@ -436,7 +436,7 @@ func (m *maker) search() error {
 		s := &m.plan.Definition.Search[i]
 		for _, name := range s.Columns {
 			if at := slices.IndexFunc(m.plan.Outputs, func(o Output) bool { return o.Name == name }); at >= 0 && !m.plan.Outputs[at].Text {
-				m.wrongf(m.plan.Definition.Place, "search has column %q of type %s: only text can be searched", name, m.plan.Outputs[at].Type)
+				m.wrongf(s.Place, "search has column %q of type %s: only text can be searched", name, m.plan.Outputs[at].Type)
 			}
 		}
 		if s.Language == "" {
@@ -448,7 +448,7 @@ func (m *maker) search() error {
 			return fmt.Errorf("look up the language of a search: %w", err)
 		}
 		if !has {
-			m.wrongf(m.plan.Definition.Place, "there is no search language %q: use simple, english, german or another of pg_ts_config", s.Language)
+			m.wrongf(s.Place, "there is no search language %q: use simple, english, german or another of pg_ts_config", s.Language)
 		}
 	}
 	return nil

@@ -1,0 +1,174 @@
+package ui_test
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/test/browser"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+// setupBuilder creates orders and customers, whose changes are captured.
+func setupBuilder(t *testing.T) *viewBundle {
+	t.Helper()
+	b := setupView(t)
+	b.exec(t, `
+		CREATE TABLE public.customers (id integer PRIMARY KEY, name text NOT NULL, profile jsonb);
+		CREATE TABLE public.orders (id integer PRIMARY KEY, customer_id integer REFERENCES public.customers (id), state integer);
+		CREATE INDEX ON public.orders (customer_id);
+		INSERT INTO public.customers VALUES (1, 'ann', '{"address": {"city": "Rome"}}'), (2, 'bob', '{}');
+		INSERT INTO public.orders VALUES (10, 1, 0), (11, 2, 1), (12, 1, 7)`)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	owner := stream.Owner{
+		DB: b.db.DB, Source: b.db.DB, SourceURL: b.db.URL, Name: definition.App, Mode: stream.ModeTrigger, Tables: []string{"*"}, Process: "a test",
+		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+	}
+	go func() { done <- owner.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
+	return b
+}
+
+// built works until a view serves.
+func (b *viewBundle) built(t *testing.T, name string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		b.work(t)
+		v, err := view.Get(t.Context(), b.db.DB, name)
+		require.NoError(t, err)
+		r, err := v.Report(t.Context(), b.db.DB)
+		require.NoError(t, err)
+		return r.State == view.StateServing
+	}, time.Minute, 50*time.Millisecond)
+}
+
+// requireOrders fails unless the view of the tests is right, and its file, applied again, changes nothing.
+func (b *viewBundle) requireOrders(t *testing.T) {
+	t.Helper()
+	b.built(t, "order_report")
+	require.Equal(t, "(10,1,new,1,ann,Rome) (11,2,paid,2,bob,) (12,1,,1,ann,Rome)",
+		b.text(t, "SELECT string_agg((id, customer_id, state, customers_id, name, city)::text, ' ' ORDER BY id) FROM views.order_report"))
+	file := b.get(t, "/views/order_report/definition.yaml")
+	require.Equal(t, "unchanged", b.post(t, "/definition", fields("action", "apply", "definition", file.body)).notice())
+}
+
+func TestBuilder(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Keyboard", func(t *testing.T) {
+		t.Parallel()
+		b := setupBuilder(t)
+		shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
+		to := func(what string) { // The id of a field, or the text of a button or link.
+			t.Helper()
+			for range 200 {
+				shown.Type(t, "\t")
+				if browser.Evaluate[string](t, shown, `((at) => at.id && !at.matches("a") ? at.id : at.textContent.trim())(document.activeElement)`) == what {
+					return
+				}
+			}
+			require.Fail(t, "the key Tab does not lead there", what)
+		}
+		shown.Go(t, b.URL+"/views")
+		to("Build a view")
+		shown.Type(t, "\r")
+		shown.See(t, `//h2[.="The first table"]`)
+		to("name")
+		shown.Type(t, "order_report")
+		to("add")
+		shown.Type(t, kb.ArrowDown) // After public.customers.
+		to("Add the table")
+		shown.Type(t, "\r")
+		shown.See(t, `//h2[.="public.orders"]`)
+		to("add")
+		to("Add the table")
+		shown.Type(t, "\r")
+		shown.See(t, `//h2[.="public.customers"]`)
+		to("x.0.2")
+		shown.Type(t, "0 new")
+		to("Create the view")
+		shown.Type(t, "\r")
+		shown.See(t, `//*[@id="wrong-x.0.2"][contains(., "has no =")]`)
+		require.Equal(t, "wrong-x.0.2", browser.Evaluate[string](t, shown, `document.getElementById("x.0.2").getAttribute("aria-describedby")`))
+		requireAccessible(t, shown)
+		to("x.0.2")
+		shown.Type(t, strings.Repeat(kb.Delete, len("0 new"))+"0 = new\r1 = paid")
+		to("x.1.2")
+		shown.Type(t, "city = address.city")
+		to("Create the view")
+		shown.Type(t, "\r")
+		shown.See(t, `//*[@role="status"][contains(., "Applied")]`)
+		b.requireOrders(t)
+	})
+
+	t.Run("Mistakes", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		b.exec(t, "CREATE TABLE public.pets (id integer PRIMARY KEY, person integer, tags jsonb)")
+		people, pets := "app/public/people", "app/public/pets"
+		wrong := regexp.MustCompile(`id="wrong-([^"]+)"`)
+		for field, pairs := range map[string][]string{
+			"add":    {"action", "add", "add", "app/public/none"},
+			"f.1.0":  {"name", "a", "t", people, "t", pets, "c.0.0", "1", "f.1.0", "id", "s.1.0", "tags"},
+			"n.0.0":  {"name", "a", "t", people, "c.0.0", "1", "n.0.0", "_daymill_x"},
+			"name":   {"t", people, "c.0.0", "1"},
+			"search": {"name", "a", "t", people, "c.0.0", "1", "search", "id, none"},
+			"where":  {"name", "a", "t", people, "c.0.0", "1", "where", "random() < 1"},
+			"x.0.2":  {"name", "a", "t", pets, "c.0.2", "1", "x.0.2", "a = b nonsense"},
+		} {
+			answer := b.post(t, "/builder", fields(append(pairs, "action", "create")...))
+			require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+			found := wrong.FindStringSubmatch(answer.body)
+			require.NotNil(t, found, "%s: %s", field, answer.body)
+			require.Equal(t, field, found[1], answer.body)
+		}
+		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/builder", fields("t", "app/public/none")).status)
+		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/builder", fields("t", "x")).status)
+		require.NotContains(t, b.get(t, "/builder").body, "hunter2")
+		require.Contains(t, b.get(t, "/builder").body, "see $CRM_URL")
+		require.Contains(t, b.get(t, "/views").body, "There are no views.")
+		request := b.request(t, "viewer", http.MethodPost, "/builder", fields("name", "a", "t", people, "c.0.0", "1", "action", "create"))
+		require.Equal(t, http.StatusForbidden, b.do(t, request).status)
+		require.NotContains(t, b.do(t, b.request(t, "viewer", http.MethodGet, "/builder", "")).body, `method="post"`)
+	})
+
+	for name, options := range map[string]browser.Options{"Narrow": {Width: 390}, "NoJavaScript": {NoJavaScript: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupBuilder(t)
+			options.User, options.Password = "admin", adminPassword
+			shown := browser.Open(t, options)
+			shown.Go(t, b.URL+"/builder")
+			shown.Fill(t, `//input[@id="name"]`, "order_report")
+			shown.Fill(t, `//select[@id="add"]`, "app/public/orders")
+			shown.Click(t, `//main//button[.="Add the table"]`)
+			shown.See(t, `//h2[.="public.orders"]`)
+			shown.Fill(t, `//select[@id="add"]`, "app/public/customers")
+			shown.Click(t, `//main//button[.="Add the table"]`)
+			shown.See(t, `//h2[.="public.customers"]`)
+			shown.Fill(t, `//textarea[@id="x.0.2"]`, "0 = new\n1 = paid")
+			shown.Fill(t, `//textarea[@id="x.1.2"]`, "city = address.city")
+			shown.Click(t, `//main//button[.="Show the SQL and the first rows"]`)
+			shown.See(t, `//main//td[.="Rome"]`)
+			if !options.NoJavaScript {
+				requireAccessible(t, shown)
+				require.LessOrEqual(t, browser.Evaluate[int](t, shown, "document.documentElement.scrollWidth"), 390)
+			}
+			shown.Click(t, `//main//button[.="Create the view"]`)
+			shown.See(t, `//*[@role="status"][contains(., "Applied")]`)
+			b.requireOrders(t)
+		})
+	}
+}

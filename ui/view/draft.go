@@ -1,0 +1,230 @@
+package view
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// draft is a view that a person puts together. The form has all of it, so that the server keeps nothing.
+type draft struct {
+	Name, Where, Search string
+	Tables              []draftTable
+}
+
+// draftTable is a table of a draft.
+type draftTable struct {
+	view.TableName
+
+	As      string // the name by which other tables are joined to it
+	To      int    // index of the earlier table that it is joined to
+	Left    bool
+	Pairs   []definition.Pair
+	Columns []draftColumn
+	More    int // columns that the page does not show
+}
+
+// draftColumn is a column of a table, chosen or not.
+type draftColumn struct {
+	plan.Column
+
+	Chosen, Key  bool
+	As           string
+	Transform    string // a map, or the fields of JSON: one a line
+	Else, IsJSON bool   // Else: a value that is not in the map stays
+}
+
+// fields are the names of a form's fields. A field's number is the line of its value in the document that the form stands for, so that the
+// place of a mistake names a field.
+type fields []string
+
+func (f *fields) line(name string) int {
+	*f = append(*f, name)
+	return len(*f)
+}
+
+// of returns the mistakes of each field. Mistakes of what has no field belong to the name.
+func (f fields) of(mistakes document.Mistakes) map[string]string {
+	wrong := map[string]string{}
+	for _, one := range mistakes {
+		name := "name"
+		if one.Line >= 1 && one.Line <= len(f) {
+			name = f[one.Line-1]
+		}
+		if wrong[name] != "" {
+			wrong[name] += "; "
+		}
+		wrong[name] += one.Text
+	}
+	return wrong
+}
+
+func scalar(line int, text string) *yaml.Node {
+	node := &yaml.Node{}
+	node.SetString(text)
+	node.Line, node.Column = line, 1
+	return node
+}
+
+func flag(line int) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: line, Column: 1}
+}
+
+// mapping returns a node of names and values, which alternate.
+func mapping(line int, pairs ...any) *yaml.Node {
+	node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: line, Column: 1}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		name, _ := pairs[i].(string)
+		if value, _ := pairs[i+1].(*yaml.Node); value != nil {
+			node.Content = append(node.Content, scalar(line, name), value)
+		}
+	}
+	return node
+}
+
+func sequence(line int, items []*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: line, Column: 1, Content: items}
+}
+
+// definition reads the draft as a document, and returns its mistakes by field.
+func (d draft) definition() (definition.Definition, fields, error) {
+	var form fields
+	p := &document.Parser{File: "form"}
+	name := form.line("name")
+	root := mapping(name, "name", scalar(name, d.Name))
+	if d.Where != "" {
+		line := form.line("where")
+		root.Content = append(root.Content, scalar(line, "where"), scalar(line, d.Where))
+	}
+	if columns := split(d.Search, ","); len(columns) > 0 {
+		line := form.line("search")
+		items := make([]*yaml.Node, len(columns))
+		for i, column := range columns {
+			items[i] = scalar(line, column)
+		}
+		root.Content = append(root.Content, scalar(line, "search"), mapping(line, "columns", sequence(line, items)))
+	}
+	tables := make([]*yaml.Node, len(d.Tables))
+	for i := range d.Tables {
+		tables[i] = d.table(p, &form, i)
+	}
+	root.Content = append(root.Content, scalar(name, "tables"), sequence(form.line("add"), tables))
+	made := definition.Read(p, root)
+	return made, form, p.Err()
+}
+
+func (d draft) table(p *document.Parser, form *fields, i int) *yaml.Node {
+	t, number := d.Tables[i], strconv.Itoa(i)
+	line := form.line("as." + number)
+	node := mapping(line, "database", scalar(line, t.Database), "schema", scalar(line, t.Schema), "table", scalar(line, t.Name))
+	add := func(name string, value *yaml.Node) { node.Content = append(node.Content, scalar(line, name), value) }
+	if t.As != "" && t.As != t.Name {
+		add("as", scalar(line, t.As))
+	}
+	if i > 0 {
+		to := d.Tables[max(0, min(t.To, i-1))]
+		add("to", scalar(form.line("to."+number), to.alias()))
+		at := form.line("f." + number + ".0")
+		join := mapping(at)
+		for _, pair := range t.Pairs {
+			join.Content = append(join.Content, scalar(at, pair.First), scalar(at, pair.Second))
+		}
+		if len(join.Content) == 0 {
+			p.Wrongf(join, "choose the columns that are equal in both tables")
+			join.Content = []*yaml.Node{scalar(at, "?"), scalar(at, "?")}
+		}
+		add("join", join)
+		if t.Left {
+			add("left", flag(line))
+		}
+	}
+	var columns []*yaml.Node
+	for k := range t.Columns {
+		if c := t.Columns[k]; c.Chosen {
+			columns = append(columns, c.node(p, form, number+"."+strconv.Itoa(k)))
+		}
+	}
+	add("columns", sequence(line, columns))
+	return node
+}
+
+func (t draftTable) alias() string {
+	if t.As != "" {
+		return t.As
+	}
+	return t.Name
+}
+
+func (c draftColumn) node(p *document.Parser, form *fields, number string) *yaml.Node {
+	named := "n."
+	if c.IsJSON && strings.TrimSpace(c.Transform) != "" {
+		named = "x." // The fields have the names, not the column.
+	}
+	line := form.line(named + number)
+	node := mapping(line, "column", scalar(line, c.Name))
+	add := func(name string, value *yaml.Node) { node.Content = append(node.Content, scalar(line, name), value) }
+	if c.As != "" && c.As != c.Name {
+		add("as", scalar(line, c.As))
+	}
+	if c.Key {
+		add("key", flag(line))
+	}
+	if strings.TrimSpace(c.Transform) == "" {
+		return node
+	}
+	at := form.line("x." + number)
+	transform := mapping(at)
+	for _, text := range split(c.Transform, "\n") {
+		from, to, has := strings.Cut(text, "=")
+		from, to = strings.TrimSpace(from), strings.TrimSpace(to)
+		switch {
+		case !has || from == "" || to == "" && c.IsJSON:
+			p.Wrongf(transform, "%q has no =: write one %s a line", text, map[bool]string{true: "field, as city = address.city", false: "value, as 1 = paid"}[c.IsJSON])
+		case c.IsJSON:
+			transform.Content = append(transform.Content, scalar(at, from), field(at, to))
+		default:
+			transform.Content = append(transform.Content, scalar(at, from), scalar(at, to))
+		}
+	}
+	switch {
+	case c.IsJSON && len(transform.Content) > 0:
+		add("json", transform)
+	case len(transform.Content) > 0:
+		add("map", transform)
+		if c.Else {
+			add("keep", flag(line))
+		}
+	}
+	return node
+}
+
+// field reads the path of a JSON field, with its type if that is not text: address.zip integer.
+func field(line int, text string) *yaml.Node {
+	path, kind, _ := strings.Cut(text, " ")
+	steps := strings.Split(path, ".")
+	items := make([]*yaml.Node, len(steps))
+	for i, step := range steps {
+		items[i] = scalar(line, step)
+	}
+	node := mapping(line, "path", sequence(line, items))
+	if kind = strings.TrimSpace(kind); kind != "" {
+		node.Content = append(node.Content, scalar(line, "type"), scalar(line, kind))
+	}
+	return node
+}
+
+// split returns the parts of a text that are not empty.
+func split(text, by string) (parts []string) {
+	for part := range strings.SplitSeq(text, by) {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
