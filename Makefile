@@ -43,6 +43,10 @@ signatures: ## Verify recorded webhooks with the Standard Webhooks library for J
 	npm --prefix internal/test/signature ci --silent
 	node internal/test/signature/verify.mjs internal/capture/sink/webhook/testdata/recorded.json
 
+.PHONY: archive-kills
+archive-kills: ## Kill the archiver 20 times under pgbench, and compare what is restored; make test kills it 4 times.
+	DAYMILL_ARCHIVE_KILLS=20 go test ./internal/archive/restore -run TestFaults/Killed -count=1 -timeout 30m
+
 .PHONY: archive-points
 archive-points: ## Restore an archive to 50 random positions and times, and compare each with what was kept then; make test takes 6.
 	DAYMILL_ARCHIVE_POINTS=50 go test ./internal/archive/restore -run TestChain/RandomPoints -count=1 -timeout 30m

@@ -34,6 +34,12 @@ func TestMain(m *testing.M) {
 	if binaries, err := pgserver.Find(context.Background()); err == nil {
 		_ = os.Setenv("PATH", binaries.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	}
+	if arguments := os.Getenv(archiverVariable); arguments != "" {
+		if err := archiver(context.Background(), arguments); err != nil {
+			panic(err)
+		}
+		return
+	}
 	pgtest.Main(m)
 }
 
