@@ -26,7 +26,7 @@ type Drift struct {
 	View      int64      `json:"-"`
 	Kind      string     `json:"kind"`
 	Table     int        `json:"-"` // index
-	Number    int        `json:"-"` // of the column; 0 where it is not about one
+	Number    int        `json:"-"` // of the column; 0 if it is not about a column
 	Sentence  string     `json:"sentence"`
 	State     string     `json:"state"`
 	CreatedAt time.Time  `json:"created_at"`
@@ -54,7 +54,7 @@ const (
 	keyChanged   = "key"
 )
 
-// Drifts returns a view's drift, the newest first.
+// Drifts returns a view's drift, newest first.
 func Drifts(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Drift, error) {
 	rows, err := db.New(on).DriftList(ctx, db.DriftListParams{ViewID: view, MaxRows: int32(min(most, maxList))}) //nolint:gosec // Bounded.
 	if err != nil {
@@ -70,9 +70,8 @@ func Drifts(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Drif
 	return list, nil
 }
 
-// Follow compares a view's tables with the catalog, and follows what has changed as far as nothing is lost: a column that was
-// renamed, one that was dropped, a type that became wider. Where something would be lost, or the definition says so, it pauses
-// the view.
+// Follow compares a view's tables with the catalog, and follows changes if nothing is lost: a column that was renamed or dropped, a type that
+// became wider. If something would be lost, or if the definition says so, it pauses the view.
 func (e *Engine) Follow(ctx context.Context, view int64) error {
 	versions, err := Versions(ctx, e.DB, view)
 	if err != nil {
@@ -96,7 +95,7 @@ func (e *Engine) Follow(ctx context.Context, view int64) error {
 	return nil
 }
 
-// settle writes drift down, and does what it means.
+// settle records drift and carries out its consequences.
 func (e *Engine) settle(ctx context.Context, version Version, found *difference, ask bool) error {
 	var made *plan.Plan
 	if found.stop == "" {
@@ -117,7 +116,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 			return err
 		}
 		if !slices.ContainsFunc(versions, func(now Version) bool { return now.ID == version.ID && now.Revision == version.Revision }) {
-			return nil // Somebody else has followed it.
+			return nil // Another process has followed it.
 		}
 		row, err := db.New(tx).ViewByID(ctx, version.View)
 		if err != nil {
@@ -149,7 +148,7 @@ func (e *Engine) settle(ctx context.Context, version Version, found *difference,
 	return nil
 }
 
-// sentences is an error without places in a file: the definition is not being read from one.
+// sentences returns an error without places in a file, because the definition does not come from a file.
 func sentences(err error) error {
 	mistakes, is := errors.AsType[document.Mistakes](err)
 	if !is {
@@ -162,14 +161,14 @@ func sentences(err error) error {
 	return refusef("%s", strings.Join(texts, "; "))
 }
 
-// write writes drift down, and returns what is new of it.
+// write records drift, and returns the new entries.
 func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (told []signal.Drift, err error) {
 	for _, entry := range d.entries {
 		count, err := db.New(tx).DriftInsert(ctx, db.DriftInsertParams{
 			ViewID: of.ID, Kind: entry.Kind, TableIndex: int32(entry.Table), ColumnNumber: int32(entry.Number), Sentence: entry.Sentence, State: entry.State, //nolint:gosec // Small numbers.
 		})
 		if err != nil {
-			return nil, fmt.Errorf("write drift down: %w", err)
+			return nil, fmt.Errorf("record drift: %w", err)
 		}
 		if count > 0 {
 			told = append(told, signal.Drift{View: of.Name, Kind: entry.Kind, State: entry.State})
@@ -178,13 +177,13 @@ func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (to
 	return told, nil
 }
 
-// follow gives a version another plan, or builds the next one.
+// follow gives a version a new plan, or builds the next version.
 func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Version, made *plan.Plan, d *difference) error {
 	queries := db.New(tx)
 	if d.rebuild {
 		if version.State == Serving {
 			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: version.ID, Stale: d.entries[0].Sentence}); err != nil {
-				return fmt.Errorf("write down that a table is stale: %w", err)
+				return fmt.Errorf("record that a table is stale: %w", err)
 			}
 		}
 		_, err := e.replace(ctx, tx, view, made, audit.Who{Via: audit.ViaCron})
@@ -212,8 +211,8 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Versi
 	return nil
 }
 
-// Decide accepts or rejects open drift; all of it if no numbers are given. What is accepted is followed, columns that are
-// new are taken into the view, and a view that was paused for it continues. What is rejected stays as it is.
+// Decide accepts or rejects open drift; all of it if no ids are given. The view follows accepted drift, adds new columns, and continues if the drift
+// had paused it. It ignores rejected drift.
 func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int64, who audit.Who) (int, error) {
 	existing, err := Get(ctx, e.DB, name)
 	if err != nil {
@@ -260,7 +259,7 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 	return count, err
 }
 
-// accepted makes the plan of what was accepted.
+// accepted returns the plan for accepted drift.
 func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int64) (*plan.Plan, *difference, error) {
 	found, err := e.differ(ctx, last)
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	TaskBuild   = "build"
 	TaskRefresh = "refresh"
 	TaskVerify  = "verify"
-	// TaskPoll and TaskCompare never end: they read a table by schedule.
+	// TaskPoll and TaskCompare never end: they read a table on a schedule.
 	TaskPoll    = "poll"
 	TaskCompare = "compare"
 )
@@ -32,7 +32,7 @@ const (
 	Canceled = "canceled"
 )
 
-// Task is work on a view's table that goes in chunks.
+// Task is work on a view's table that is done in chunks.
 type Task struct {
 	ID         int64      `json:"id"`
 	View       int64      `json:"-"`
@@ -44,11 +44,11 @@ type Task struct {
 	Repair     bool       `json:"repair"`
 	Cursor     []string   `json:"-"`         // the last root key that is done
 	Done       int64      `json:"done"`      // root keys
-	Total      int64      `json:"total"`     // an estimate, 0 where there is none
+	Total      int64      `json:"total"`     // an estimate; 0 if there is none
 	Differing  int64      `json:"differing"` // root keys that a verification found different
 	Repaired   int64      `json:"repaired"`
-	Misfits    int64      `json:"misfits"`  // values that do not fit the type of their column, and are NULL
-	Examples   []string   `json:"examples"` // root keys that differ, a hundred at most
+	Misfits    int64      `json:"misfits"`  // values that do not fit the type of their column, and became NULL
+	Examples   []string   `json:"examples"` // root keys that differ, at most a hundred
 	Failures   int        `json:"failures"`
 	Error      string     `json:"error"`
 	Actor      string     `json:"actor"`
@@ -57,17 +57,17 @@ type Task struct {
 	StartedAt  *time.Time `json:"started_at"`
 	MovedAt    *time.Time `json:"moved_at"`
 	FinishedAt *time.Time `json:"finished_at"`
-	RetryAt    *time.Time `json:"-"` // when it is worked on next; nil for at once
-	LookedAt   *time.Time `json:"-"` // when the last complete round of a task that stands began
+	RetryAt    *time.Time `json:"-"` // when to work on it next; nil means now
+	LookedAt   *time.Time `json:"-"` // when the last complete round of a standing task began
 
 	keyed bool
 	since *string
 }
 
-// Stands reports whether the task is done again and again.
+// Stands reports whether the task is a standing task, which is repeated without end.
 func (t Task) Stands() bool { return t.Kind == TaskPoll || t.Kind == TaskCompare }
 
-// Left is how long the task will take, as far as its progress says; 0 if it does not say.
+// Left returns an estimate of the remaining time; 0 if that is not known.
 func (t Task) Left(now time.Time) time.Duration {
 	if t.State != Running || t.StartedAt == nil || t.Done == 0 || t.Total <= t.Done {
 		return 0
@@ -94,7 +94,7 @@ func task(row db.ViewTaskGetRow) (Task, error) {
 	return t, nil
 }
 
-// GetTask returns a task. ErrNoTask says that there is none.
+// GetTask returns a task. It returns ErrNoTask if there is none.
 func GetTask(ctx context.Context, on postgres.DBTX, id int64) (Task, error) {
 	row, err := db.New(on).ViewTaskGet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -106,10 +106,10 @@ func GetTask(ctx context.Context, on postgres.DBTX, id int64) (Task, error) {
 	return task(row)
 }
 
-// ErrNoTask says that there is no task of a number.
-var ErrNoTask = errors.New("there is no such task: `daymill view show` has those of a view")
+// ErrNoTask says that no task has the id.
+var ErrNoTask = errors.New("there is no such task: `daymill view show` lists the tasks of a view")
 
-// Tasks returns a view's tasks, the newest first.
+// Tasks returns a view's tasks, newest first.
 func Tasks(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Task, error) {
 	rows, err := db.New(on).ViewTaskList(ctx, db.ViewTaskListParams{ViewID: view, MaxRows: int32(min(most, maxList))}) //nolint:gosec // Bounded.
 	if err != nil {
@@ -124,7 +124,7 @@ func Tasks(ctx context.Context, on postgres.DBTX, view int64, most int) ([]Task,
 	return tasks, nil
 }
 
-// Standing returns the tasks of a view that are done again and again.
+// Standing returns the standing tasks of a view.
 func Standing(ctx context.Context, on postgres.DBTX, view int64) ([]Task, error) {
 	rows, err := db.New(on).ViewTaskStanding(ctx, view)
 	if err != nil {

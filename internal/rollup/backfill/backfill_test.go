@@ -57,7 +57,7 @@ func (b *testBundle) get(t *testing.T, id int64) backfill.Status {
 	return status
 }
 
-// open are the dates whose requests are open, in the order in which they were made.
+// open returns the dates with open requests, in the order of the requests.
 func (b *testBundle) open(t *testing.T) []date.Date {
 	t.Helper()
 	rows, err := b.db.Query(t.Context(), "SELECT metric_date FROM analytics.rollup_requests WHERE resolved_at IS NULL ORDER BY id")
@@ -93,7 +93,7 @@ func all(r date.Range) []date.Date {
 func TestAdvance(t *testing.T) {
 	t.Parallel()
 
-	// A process that is just moving a backfill on keeps no other waiting, and the two never do the same.
+	// A process that is advancing a backfill does not block another one, and the two never do the same work.
 	t.Run("Concurrent", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -148,7 +148,7 @@ func TestAdvance(t *testing.T) {
 		b.resolve(t, "satisfied", d[0], d[2])
 		b.advance(t)
 		require.ElementsMatch(t, d[3:], b.open(t))
-		// Somebody else's request of one of its dates is nothing to it.
+		// Another client's request of one of its dates does not affect it.
 		b.exec(t, "SELECT analytics.enqueue_rollup($1)", d[3])
 		b.resolve(t, "satisfied", d[4])
 		b.advance(t)
@@ -241,7 +241,7 @@ func TestList(t *testing.T) {
 func TestSetState(t *testing.T) {
 	t.Parallel()
 
-	// What a run has taken up comes to its end; what none has is withdrawn.
+	// Requests that a run has claimed are completed; the others are withdrawn.
 	t.Run("Cancel", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -300,7 +300,7 @@ func TestSetState(t *testing.T) {
 func TestStart(t *testing.T) {
 	t.Parallel()
 
-	// Only what is not complete, or has been asked for since it was; or every date.
+	// Only dates that are not complete or were requested since; or every date.
 	t.Run("Dates", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

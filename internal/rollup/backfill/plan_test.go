@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestPlans holds what the pages ask to an index, however many backfills there were.
+// TestPlans: the statements of the pages use an index, however many backfills there are.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -27,7 +27,7 @@ func TestAscend(t *testing.T) {
 	require.ErrorIs(t, ascend(nil, rows("a", "a")), ErrOrder)
 }
 
-// What is stored is right only where every count is, and there is no other.
+// TestDiff: stored rows are right only if all counts are equal and there are no others.
 func TestEqual(t *testing.T) {
 	t.Parallel()
 	counted := &merge.Row{ID: "a", Views: 1, Clicks: 2, Saves: 3, Skips: 4, Other: []merge.Other{{Type: "é", Events: 5}, {Type: "share", Events: 6}}}

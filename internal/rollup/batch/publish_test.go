@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// What is written, and what a comparison finds, by what is stored and what was counted.
+// The rows that are written, and the result of a comparison, depending on the stored and the counted rows.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	type counts map[string]int64 // views by entity

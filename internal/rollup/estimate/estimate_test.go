@@ -74,7 +74,7 @@ func TestDates(t *testing.T) {
 		require.Equal(t, 2, cost.Looked)
 	})
 
-	// Of dates that were complete the ledger knows the events, whatever the source has.
+	// For dates that were complete, the ledger has the number of events, whatever the source has.
 	t.Run("Ledger", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
@@ -93,7 +93,7 @@ func TestDates(t *testing.T) {
 		require.InDelta(t, 6800, cost.Events, 200)
 	})
 
-	// What recent runs took is what the next will take.
+	// The estimate is based on the speed of recent runs.
 	t.Run("Runs", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
@@ -105,7 +105,7 @@ func TestDates(t *testing.T) {
 		require.Equal(t, (cost.Time+20*time.Second)/2, cost.Alongside(2, 2*time.Second, 10))
 	})
 
-	// The planner is asked about the dates that are meant, not about all between the first and the last.
+	// The planner is asked only about the dates of the range, not about all dates in between.
 	t.Run("Spans", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)

@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBomb reads files of a few kilobytes that come to 64 megabytes: what is in memory in the meantime is no more than
-// a row and the windows.
+// TestBomb reads files of a few kilobytes that decompress to 64 megabytes. It must not use more memory than a row and the windows.
 func TestBomb(t *testing.T) { //nolint:paralleltest // Other tests take memory, too.
 	const size = 64 << 20
 	bomb := func(begin string) map[string]string {
@@ -54,7 +53,7 @@ func TestBomb(t *testing.T) { //nolint:paralleltest // Other tests take memory, 
 	}
 }
 
-// TestPackedOddly has many small pieces, packed files in packed files, and files that end anywhere.
+// TestPackedOddly reads files with many small pieces, compressed files within compressed files, and truncated files.
 func TestPackedOddly(t *testing.T) {
 	t.Parallel()
 	const row = "a,view,2026-03-01T00:00:00Z\n"
@@ -70,7 +69,7 @@ func TestPackedOddly(t *testing.T) {
 	} {
 		require.Equal(t, want, readAll("-", text, textOptions(t)), name)
 	}
-	// What is in it is no table, however often it is packed.
+	// Its content is not a table, however often it is compressed.
 	for name, text := range map[string]string{
 		"GzipInGzip": gzipped(t, gzipped(t, file)), "GzipInZstd": zstded(t, gzipped(t, file)), "ZstdInGzip": gzipped(t, zstded(t, file)),
 		"GzipThenText": gzipped(t, file) + row, "ZstdThenText": zstded(t, file) + row, "GzipThenZeros": gzipped(t, file) + strings.Repeat("\x00", 512),
@@ -78,11 +77,11 @@ func TestPackedOddly(t *testing.T) {
 		lines := readAll("-", text, textOptions(t))
 		require.Contains(t, lines[len(lines)-1], "error: ", name)
 	}
-	// A file that was cut off is never taken for a whole one.
+	// A truncated file is never mistaken for a complete one.
 	for name, text := range map[string]string{"gzip": gzipped(t, file), "zstd": zstded(t, file), "twice": gzipped(t, header) + gzipped(t, row)} {
 		for n := range len(text) {
 			if name == "twice" && n == len(gzipped(t, header)) {
-				continue // It is whole, as far as anybody can tell.
+				continue // The truncation cannot be detected.
 			}
 			lines := readAll("-", text[:n], textOptions(t))
 			require.NotEmpty(t, lines, "%s, %d bytes", name, n)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Each check of a property is an import. `make chaos` asks for more of them.
+	// Each check of a property is an import. `make chaos` runs more of them.
 	if err := flag.Set("rapid.checks", "50"); err != nil {
 		panic(err)
 	}
@@ -41,7 +41,7 @@ func format(tb testing.TB, name string) TimeFormat {
 	return f
 }
 
-// readAll writes what a reader makes of a file, a line per row and at last the error that ended it.
+// readAll returns a reader's result for a file: one line per row, and the final error.
 func readAll(name, text string, options Options) []string {
 	reader, err := NewReader(name, strings.NewReader(text), options)
 	if err != nil {

@@ -67,7 +67,7 @@ func FuzzCSV(f *testing.F) {
 			return
 		}
 		events, complete := requireSound(t, "events.csv", header+text, textOptions(t))
-		// Nothing is lost in silence: a file without quotes has an event or a bad row for each of its lines.
+		// No line is lost silently: a file without quotes has an event or a bad row for each line.
 		if complete && !strings.ContainsAny(text, "\"\r") {
 			lines := 0
 			for line := range strings.SplitSeq(text, "\n") {
@@ -98,7 +98,7 @@ func FuzzNDJSON(f *testing.F) {
 	})
 }
 
-// requireAsEncodingJSON compares one line's field with what package encoding/json makes of it.
+// requireAsEncodingJSON compares one line's field with the result of package encoding/json.
 func requireAsEncodingJSON(t *testing.T, line string) {
 	t.Helper()
 	var object map[string]json.RawMessage
@@ -150,7 +150,7 @@ func FuzzTime(f *testing.F) {
 				require.True(t, err != nil || at >= firstInstant && at < endInstant, "%s: %d", format, at)
 			}
 		}
-		// What package time takes for RFC 3339 is read alike.
+		// Texts that package time accepts as RFC 3339 give the same instant.
 		if want, err := goRFC3339.instant(text, zones[0]); err == nil && len(text) > 18 && text[13] == ':' {
 			got, err := iso.instant(text, zones[0])
 			require.NoError(t, err)

@@ -22,7 +22,7 @@ type testBundle struct {
 	bad      []string // what Bad was called with
 }
 
-// setup returns an importer into public.raw_events of a database of its own.
+// setup returns an importer into public.raw_events of a new database.
 func setup(t *testing.T, installed pgtest.Installed) *testBundle {
 	t.Helper()
 	db := pgtest.Database(t, installed)
@@ -57,14 +57,14 @@ func (b *testBundle) query(t *testing.T, sql string) []string {
 	return lines
 }
 
-// events are the rows of the table in the order they came in.
+// events returns the rows of the table in the order of insertion.
 func (b *testBundle) events(t *testing.T) []string {
 	t.Helper()
 	return b.query(t, `SELECT concat_ws(' ', entity_id, event_type, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'))
 		FROM public.raw_events ORDER BY id`)
 }
 
-// requests are the dates requested, in the order they were appended.
+// requests returns the requested dates, in order.
 func (b *testBundle) requests(t *testing.T) []string {
 	t.Helper()
 	return b.query(t, `SELECT concat_ws(' ', metric_date, requested_via, priority) FROM analytics.rollup_requests ORDER BY id`)

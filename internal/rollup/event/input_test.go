@@ -114,7 +114,7 @@ func TestReaderInput(t *testing.T) {
 	})
 }
 
-// endless repeats a text forever, and counts what is read of it.
+// endless repeats a text without end, and counts the bytes that are read.
 type endless struct {
 	text string
 	read int64

@@ -36,5 +36,5 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // Other tests take memory
 	require.Len(t, b.bad, mostShown)
 	require.Greater(t, chunks, 2)
 	t.Logf("%d chunks, %d MiB", chunks, most>>20)
-	require.Less(t, most, uint64(150<<20)) // What is being collected in the meantime is counted as well.
+	require.Less(t, most, uint64(150<<20)) // This includes memory that is not collected yet.
 }

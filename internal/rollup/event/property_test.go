@@ -18,7 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// word draws a text that may be stored as it is: what stands around it is not part of a field.
+// word draws a text that can be stored unchanged: it has no surrounding space.
 func word(t *rapid.T, label string) string {
 	text := rapid.StringOfN(rapid.OneOf(
 		rapid.Rune(), rapid.SampledFrom([]rune("ab\"',;\\{}[]: \t\n\réß\u2028\U0001F600")),
@@ -28,8 +28,8 @@ func word(t *rapid.T, label string) string {
 	return text.Draw(t, label)
 }
 
-// TestImportEqualsFile holds that what the standard library has written as CSV or NDJSON comes into the table row for row,
-// in chunks of any size, and that exactly the dates of these rows are asked for.
+// TestImportEqualsFile: CSV or NDJSON that the standard library has written is imported row for row, in chunks of any size, and exactly the dates
+// of these rows are requested.
 func TestImportEqualsFile(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "America/Havana"})

@@ -29,8 +29,8 @@ func (b *testBundle) withoutZone(t *testing.T, zone string) {
 	require.NoError(t, err)
 }
 
-// TestTouchedReadingTwice imports an instant whose reading comes twice. The column keeps the reading, the view takes it
-// for the later instant, and that is on the next date.
+// TestTouchedReadingTwice imports a local time that occurs twice. The column keeps the local time, and the view takes it as the later instant,
+// which is on the next date.
 func TestTouchedReadingTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "Etc/GMT+2"})
@@ -92,8 +92,7 @@ func TestTouchedDates(t *testing.T) {
 	}
 }
 
-// TestTouchedAt asks for the date of one instant at a time: at, before and after every midnight around changes of the
-// clock, and anywhere.
+// TestTouchedAt requests the date of one instant at a time: at, before and after every midnight around changes of the clock, and at random.
 func TestTouchedAt(t *testing.T) {
 	t.Parallel()
 

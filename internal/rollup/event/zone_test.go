@@ -11,8 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestZonePostgres compares what a clock's readings mean with what Postgres takes them for: on any day, and around
-// every time the clock was changed.
+// TestZonePostgres compares the meaning of local times with Postgres's: on any day, and around every change of the clock.
 func TestZonePostgres(t *testing.T) {
 	t.Parallel()
 
@@ -55,7 +54,7 @@ func TestZonePostgres(t *testing.T) {
 		for i, reading := range readings {
 			text := time.Unix(reading, 0).UTC().Format(time.DateTime)
 			require.Equal(t, want[i], z.instant(reading), "%s %s", name, text)
-			// What a column without time zone keeps of the instant means the same instant again.
+			// The local time that a column without time zone keeps gives the same instant again.
 			require.Equal(t, want[i], z.instant(z.reading(want[i])), "%s %s, and back", name, text)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// slowClock is that of a machine on which every statement takes a second. Pauses are counted, and over at once.
+// slowClock is the clock of a machine on which every statement takes a second. It counts pauses, which end at once.
 type slowClock struct {
 	now    time.Time
 	pauses int
@@ -31,7 +31,7 @@ func (c *slowClock) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// before is the instant up to which the tests prune; old is just before it, and young at it.
+// before is the instant up to which the tests prune; old is just before it, and young is equal to it.
 var before = time.Date(2025, time.March, 1, 0, 0, 0, 0, time.UTC)
 
 const (
@@ -88,7 +88,7 @@ func TestPrune(t *testing.T) {
 			('young', 'complete', '2024-01-01', '2024-01-02', '`+old+`', '`+young+`')`)
 		b.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
 			SELECT id, first_date + i, 'complete' FROM analytics.backfills, generate_series(0, 1) AS i`)
-		// Requests of the one that goes, and of those that look at them still.
+		// Requests of the backfill that is deleted, and of those that still need them.
 		b.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, backfill_id, resolved_at, resolution)
 			SELECT first_date, id, CASE requested_by WHEN 'old and complete' THEN '`+young+`'::timestamptz ELSE '`+old+`' END, 'satisfied'
 			FROM analytics.backfills`)

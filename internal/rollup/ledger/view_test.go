@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestDateStates shows dates as they are now, whatever their rows say.
+// TestDateStates: the view shows the current state of dates, whatever their rows say.
 func TestDateStates(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -63,7 +63,7 @@ func TestLive(t *testing.T) {
 	b.exec(t, "UPDATE analytics.rollup_dates SET state = 'running'")
 	require.Equal(t, []string{"2: 7 {}", "1: 7 {}", "0: 1 {}"}, read())
 
-	// A date that is long over costs no look at the events.
+	// Events of a date that was over long ago are not read.
 	plan := strings.Join(b.column(t, `EXPLAIN (ANALYZE, COSTS off, TIMING off)
 		SELECT * FROM analytics.daily_entity_metrics_live WHERE metric_date = '2026-03-01' AND entity_id = 1`), "\n")
 	for line := range strings.Lines(plan) {

@@ -21,7 +21,7 @@ type count struct {
 	events    int64
 }
 
-// However events are sliced and however small the bound is, the passes together come to a plain count.
+// However events are sliced and however small the bound is, the passes together equal a plain count.
 func TestTableEqualsCount(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -109,8 +109,8 @@ func TestTableOverflow(t *testing.T) {
 	}
 }
 
-// An entity with a great many event types takes as long as that many entities do: time in proportion to their number, not
-// to its square, which for these would be an hour.
+// An entity with very many event types takes as long as that many entities: the time is proportional to their number, not to its square, which
+// would be an hour.
 func TestTableManyTypes(t *testing.T) {
 	t.Parallel()
 	const types = 600_000

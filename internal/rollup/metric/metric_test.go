@@ -45,7 +45,7 @@ func (b *testBundle) row(t *testing.T, day, id string, views int, other string) 
 		ON CONFLICT (metric_date) DO UPDATE SET entities = d.entities + 1`, day)
 }
 
-// explainer notes the plan of every query that goes through it.
+// explainer records the plan of every query that goes through it.
 type explainer struct {
 	postgres.DBTX
 
@@ -65,7 +65,7 @@ func (e explainer) Query(ctx context.Context, sql string, args ...any) (pgx.Rows
 	return e.DBTX.Query(ctx, sql, args...)
 }
 
-// TestPlans holds every query to an index, on a table that is large enough for the planner to choose one by itself.
+// TestPlans: every query uses an index, on a table that is large enough for the planner to choose one.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	for _, entityType := range []entity.Type{entity.Bigint, entity.Text, entity.UUID} {
@@ -142,7 +142,7 @@ func TestFindTop(t *testing.T) {
 	b.row(t, "2026-03-01", "2", 6, `{}`)
 	b.row(t, "2026-03-02", "1", 5, `{"share": 4}`)
 	b.row(t, "2026-04-01", "3", 500, `{}`)
-	// A date that was begun and never complete has rows that nobody vouches for.
+	// The rows of a date that was begun and never complete do not count.
 	b.exec(t, "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count) VALUES (9, '2026-03-09', 900)")
 	find := func(by metric.Metric) metric.Top {
 		top, err := metric.FindTop(t.Context(), b.DB.DB, entity.Bigint, by, march, 10)
@@ -156,7 +156,7 @@ func TestFindTop(t *testing.T) {
 	require.Equal(t, []metric.Ranked{{ID: "1", Count: 7}}, find(metric.Metric{EventType: "share"}).Entities)
 	require.Empty(t, find(metric.Metric{EventType: "no'such"}).Entities)
 
-	// A period that is too much is cut to its latest dates, and that is said.
+	// A period that is too long is reduced to its latest dates, and the result says so.
 	b.exec(t, "UPDATE analytics.rollup_dates SET entities = 80000 WHERE metric_date < '2026-04-01'")
 	top = find(metric.Metric{Column: metric.Views})
 	require.Equal(t, []date.Date{date.MustParse("2026-03-02")}, top.Dates)

@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
-// Counts that an older system has left are read, in Go as in SQL.
+// Counts that an older system has written are read in the same way in Go and in SQL.
 func TestOddCounts(t *testing.T) {
 	t.Parallel()
 	b := setup(t, entity.Bigint)

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// What the requests allow that a run has claimed and that are open decides, and no other.
+// Only open requests that the run has claimed decide what may be erased.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

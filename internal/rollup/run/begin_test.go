@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// A batch is at most 5,000 rows, however quick they are: whoever commits after it waits for its WAL.
+// A batch is at most 5,000 rows, however quick they are: other commits wait for its WAL.
 func TestRunBatches(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -30,8 +30,8 @@ func TestRunBatches(t *testing.T) {
 	require.EqualValues(t, 5_000, largest)
 }
 
-// A date is over when Postgres's clock says so, and no sooner for a worker whose clock is ahead. One whose clock is behind
-// leaves it to others.
+// A date is over when Postgres's clock says so, and not earlier for a worker whose clock is ahead. A worker whose clock is behind leaves the date to
+// others.
 func TestRunClock(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -47,7 +47,7 @@ func TestRunClock(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A run writes to its own date, whatever the entities of its neighbors are.
+// A run writes only to its own date, whatever entities the neighboring dates have.
 func TestRunNeighbors(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -63,7 +63,7 @@ func TestRunNeighbors(t *testing.T) {
 	require.EqualValues(t, 3, pgtest.RequireExact(t, b.db).Dates)
 }
 
-// A run serves the requests of its own date that are due.
+// A run satisfies the due requests of its own date.
 func TestRunRequests(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -82,7 +82,7 @@ func TestRunRequests(t *testing.T) {
 	require.Zero(t, claimed)
 }
 
-// A run that is alive keeps its date, but from a later attempt of the same job: River has given the earlier one up.
+// A live run keeps its date, except against a later attempt of the same job, because River has given up the earlier one.
 func TestRunSucceeds(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -102,7 +102,7 @@ func TestRunSucceeds(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Each column is brought up to date by itself.
+// Each column is updated separately.
 func TestRunUpdates(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

@@ -15,8 +15,8 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// What follows has statements whose cost is mostly not their size's. Each time, the number of statements is what counts:
-// those that become smaller without becoming faster become more and more.
+// The tests below have statements whose cost depends little on their size. Each checks the number of statements: statements that become smaller
+// without becoming faster become more and more.
 
 // rolled runs the date through a database's other URL, counting statements by name.
 func (b *testBundle) rolled(t *testing.T, url string) (run.Report, map[string]int) {
@@ -165,8 +165,8 @@ func TestRunCopyOfFixedCost(t *testing.T) {
 	require.Less(t, figures.Batches, 400)
 }
 
-// Connections are cut while a COMMIT is on its way, before or after the server has seen it: the run takes another and goes
-// on where it is.
+// Connections are cut while a COMMIT is on its way, before or after the server has seen it: the run takes another connection and continues where it
+// was.
 func TestRunCut(t *testing.T) {
 	t.Parallel()
 	for name, passOn := range map[string]bool{"After": true, "Before": false} {
@@ -190,7 +190,7 @@ func TestRunCut(t *testing.T) {
 	}
 }
 
-// The answer to a COMMIT does not come: the run finds out by another connection that it was committed, and goes on there.
+// The answer to a COMMIT does not arrive: the run finds out through another connection that it was committed, and continues there.
 func TestRunHeld(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

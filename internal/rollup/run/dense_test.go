@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// More entities at one instant than a slice may have counts: whatever the machine's speed, time does not divide them.
+// More entities at one instant than a slice may have counts: at any speed of the machine, they cannot be divided by time.
 const (
 	denseEvents   = 240_000
 	denseEntities = 210_000
@@ -31,7 +31,7 @@ func (b *testBundle) insertDense(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// rollupDense runs the date and holds the result against a recount, and the way it was read against what bounds it.
+// rollupDense runs the date, compares the result with a recount, and checks the bounds of how it was read.
 func (b *testBundle) rollupDense(t *testing.T) run.Report {
 	t.Helper()
 	figures := b.rollup(t, day)
@@ -83,7 +83,7 @@ func TestRunDense(t *testing.T) {
 		b.rollupDense(t)
 	})
 
-	// Neighbours in the table are neighbours in key order: a pass wants none of most stretches.
+	// Neighbors in the table are neighbors in key order, so a pass needs nothing from most stretches.
 	t.Run("InKeyOrder", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, bigint)
@@ -117,7 +117,7 @@ func TestRunDense(t *testing.T) {
 	})
 }
 
-// transactions is how many others are open in the test's database.
+// transactions returns how many other transactions are open in the test's database.
 func (b *testBundle) transactions(ctx context.Context, t *testing.T) (open int) {
 	t.Helper()
 	err := b.db.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity
@@ -159,7 +159,7 @@ func TestRunDenseInterrupted(t *testing.T) {
 	require.Equal(t, recount.Rows, broken.Inserted+rest.Inserted, "nothing should be published twice")
 }
 
-// What is read through a cursor is paid for after its transaction's end.
+// The pause for a cursor's reads comes after the end of its transaction.
 func TestRunDensePauses(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

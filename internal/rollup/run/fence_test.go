@@ -14,8 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/run"
 )
 
-// Every statement with which a run writes to its date writes nothing once the date is not its own any more, whichever
-// part of the lease says so.
+// No statement with which a run writes to its date has an effect once the date belongs to another run, whichever part of the lease shows that.
 func TestFence(t *testing.T) {
 	t.Parallel()
 
@@ -39,7 +38,7 @@ func TestFence(t *testing.T) {
 			require.NoError(t, queries.DateBreakOff(t.Context(), db.DateBreakOffParams{
 				State: "failed", MetricDate: l.date, RunID: l.run, Token: l.token, Beat: l.beat,
 			}))
-			return -1 // It does not say.
+			return -1 // The result has no count.
 		},
 		"DateComplete": func(t *testing.T, queries *db.Queries, l lease) int64 {
 			t.Helper()
@@ -76,7 +75,7 @@ func TestFence(t *testing.T) {
 		"Token": "UPDATE analytics.rollup_dates SET token = gen_random_uuid()",
 	}
 
-	// begin leaves a date behind that is a run's, as it is after three signs of life.
+	// begin leaves a date that belongs to a run, in its state after three signs of life.
 	begin := func(t *testing.T) (*testBundle, lease) {
 		t.Helper()
 		b := setup(t, installations[0])
@@ -98,7 +97,7 @@ func TestFence(t *testing.T) {
 		require.NoError(t, on.QueryRow(t.Context(), "SELECT d::text FROM analytics.rollup_dates AS d").Scan(&text))
 		return text
 	}
-	// in the meantime returns the row as it is after what others do to it, and as it is after a statement of the run that follows.
+	// inTheMeantime returns the row after a change by others, and after a statement of the run that follows.
 	meanwhile := func(t *testing.T, b *testBundle, others string, do func(queries *db.Queries)) (before, after string) {
 		t.Helper()
 		tx, err := b.db.Begin(t.Context())
@@ -128,7 +127,7 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// standing is a clock on which no sign of life is ever due.
+// standing is a clock that does not move, so that no sign of life is due.
 type standing struct {
 	pace.SystemClock
 
@@ -137,8 +136,7 @@ type standing struct {
 
 func (c standing) Now() time.Time { return c.at }
 
-// A run whose date is cancelled between two batches does not write the next one: it need not wait for a sign of life to
-// learn of it.
+// A run whose date is cancelled between two batches does not write the next one. It does not have to wait for a sign of life to notice.
 func TestRunCancelledBetweenBatches(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestRunLost: a run that follows one whose worker was killed takes less memory, in case that was why.
+// TestRunLost: a run that follows one whose worker was killed uses less memory, in case memory was the cause.
 func TestRunLost(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -35,7 +35,7 @@ func TestRunLost(t *testing.T) {
 	pgtest.RequireExact(t, b.db)
 }
 
-// A run belongs to the life of the database in which it began: to a server, a timeline, and what was committed.
+// A run belongs to the state of the database in which it began: its server, its timeline, and its committed data.
 func TestRunLife(t *testing.T) {
 	t.Parallel()
 
@@ -79,7 +79,7 @@ func TestRunLife(t *testing.T) {
 			command(t, "cp", "-a", b.copied, b.server.DataDir())
 		})
 	}
-	// pooled returns connections that outlive the server's: a pooler hides that the server is another.
+	// pooled returns connections that outlive the server's: a pooler hides that the server has changed.
 	pooled := func(t *testing.T, b *lifeBundle) *postgres.DB {
 		t.Helper()
 		opened, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.PgBouncer(t, b.db)})
@@ -98,7 +98,7 @@ func TestRunLife(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, second.Close()) })
 		require.NoError(t, first.Stop(t.Context(), pgserver.Fast))
-		b.db.InsertDate(t, day, 20_000, 300) // The second alone hears of these.
+		b.db.InsertDate(t, day, 20_000, 300) // Only the second server has these.
 		source, err := postgres.Open(t.Context(), postgres.Config{URL: second.URL(b.db.Name)})
 		require.NoError(t, err)
 		t.Cleanup(source.Close)
@@ -126,7 +126,7 @@ func TestRunLife(t *testing.T) {
 		require.Equal(t, "failed", state)
 	})
 
-	// What is behind the follower's address after a restart may be another: what was read there is read again.
+	// After a restart, the follower's address may lead to another server: what was read there is read again.
 	t.Run("FollowerRestarted", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -206,7 +206,7 @@ func TestRunLife(t *testing.T) {
 		require.EqualValues(t, 1_000, pgtest.RequireExact(t, b.db).Events)
 	})
 
-	// The copy is of a moment of this very run, which has given signs of life since.
+	// The copy is from the middle of this run, which has given signs of life since.
 	t.Run("OlderCopyOfIt", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// fitfulClock makes statements take what chance says, from no time to half a second. Slices and batches follow how long
-// statements take, so with it they come in every size. Pauses are over at once.
+// fitfulClock makes statements take a random time, from zero to half a second. Slices and batches adapt to how long statements take, so they get
+// every size. Pauses end at once.
 type fitfulClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -35,7 +35,7 @@ func (c *fitfulClock) Now() time.Time {
 
 func (*fitfulClock) Sleep(ctx context.Context, _ time.Duration) error { return context.Cause(ctx) }
 
-// zonedDates are dates in zones where something is the matter with them.
+// zonedDates are dates that are unusual in their zones.
 var zonedDates = []struct {
 	zone string
 	day  date.Date
@@ -50,8 +50,8 @@ var zonedDates = []struct {
 	{"UTC", date.MustParse("2026-03-01")},
 }
 
-// TestRunEqualsRecount holds that, whatever the events, what is stored already, the slices, the batches, the bound of the
-// memory and the zone, a run leaves what a plain count comes to, and another one then writes nothing.
+// TestRunEqualsRecount: whatever the events, the stored rows, the slices, the batches, the memory bound and the zone are, a run leaves the same rows
+// as a plain count, and another run then writes nothing.
 func TestRunEqualsRecount(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

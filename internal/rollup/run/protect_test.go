@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// A date whose events are gone keeps its metrics, unless somebody says otherwise.
+// A date whose events no longer exist keeps its metrics, unless somebody requests otherwise.
 func TestRunProtected(t *testing.T) {
 	t.Parallel()
 
@@ -36,7 +36,7 @@ func TestRunProtected(t *testing.T) {
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.daily_entity_metrics").Scan(&n))
 		return n
 	}
-	// requireProtected runs the date and holds that nothing was lost, and that nothing is left to do.
+	// requireProtected runs the date, and checks that nothing was lost and that nothing is left to do.
 	requireProtected := func(t *testing.T, b *testBundle, order run.Order) {
 		t.Helper()
 		before := rows(t, b)
@@ -108,7 +108,7 @@ func TestRunProtected(t *testing.T) {
 		b.rollup(t, day) // There is nothing to protect any more.
 	})
 
-	// A request to erase that waits for later gives no leave to a run that begins now.
+	// A request to erase that is due later does not allow a run now to erase.
 	t.Run("EraseLater", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -120,7 +120,7 @@ func TestRunProtected(t *testing.T) {
 		require.Equal(t, 1, b.openRequests(t))
 	})
 
-	// One date's events without an entity are none that a run would count.
+	// One date has only events without an entity, which a run does not count.
 	t.Run("EventsWithoutEntity", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -182,14 +182,14 @@ func TestRunProtected(t *testing.T) {
 	})
 }
 
-// sweep asks for a date as the daily job does.
+// sweep requests a date as the daily job does.
 func (b *testBundle) sweep(t *testing.T, d date.Date) {
 	t.Helper()
 	_, err := b.db.Exec(t.Context(), "INSERT INTO analytics.rollup_requests (metric_date, requested_via, may_lose) VALUES ($1, 'schedule', 'none')", d)
 	require.NoError(t, err)
 }
 
-// What a request may lose decides what becomes of a date whose events are partly gone.
+// What a request may lose decides the result for a date that has lost some of its events.
 func TestRunLosesPart(t *testing.T) {
 	t.Parallel()
 
@@ -212,7 +212,7 @@ func TestRunLosesPart(t *testing.T) {
 	}
 	const stored = "SELECT sum(views_count + clicks_count + saves_count + skips_count)::text FROM analytics.daily_entity_metrics"
 
-	// Metrics that somebody has edited are no loss of events.
+	// Edited metrics are not a loss of events.
 	t.Run("Edited", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -289,7 +289,7 @@ func TestRunLosesPart(t *testing.T) {
 	})
 }
 
-// A row that is in the table and was not seen keeps the date from being complete.
+// A stored row that the run has not seen prevents the date from being complete.
 func TestRunStored(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

@@ -18,7 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// through is a database's URL by way of another address.
+// through returns a database's URL through another address.
 func through(t *testing.T, db *pgtest.DB, address string) string {
 	t.Helper()
 	u, err := url.Parse(db.URL)
@@ -29,7 +29,7 @@ func through(t *testing.T, db *pgtest.DB, address string) string {
 
 func host(db *pgtest.DB) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(db.Server.Port)) }
 
-// delayed is a database's URL through a network whose round trip takes so many milliseconds.
+// delayed returns a database's URL through a network with a round trip of some milliseconds.
 func delayed(t *testing.T, db *pgtest.DB, milliseconds int) string {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
@@ -45,9 +45,9 @@ func delayed(t *testing.T, db *pgtest.DB, milliseconds int) string {
 // cutter is a proxy that cuts connections when a COMMIT comes by.
 type cutter struct {
 	commits, cuts atomic.Int64
-	// choose says of each COMMIT whether to cut the connection, and whether the server still gets to see it.
+	// choose decides for each COMMIT whether to cut the connection, and whether the server still receives it.
 	choose func(commit int64) (cut, passOn bool)
-	// holds has it keep the connection and hold back the answers instead, until the client closes it.
+	// holds makes it keep the connection and hold back the answers instead, until the client closes it.
 	holds bool
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Each check of a property is two runs on Postgres. `make chaos` asks for more of them.
+	// Each check of a property is two runs on Postgres. `make chaos` runs more of them.
 	if err := flag.Set("rapid.checks", "25"); err != nil {
 		panic(err)
 	}
@@ -270,7 +270,7 @@ func TestRunFenced(t *testing.T) {
 	b.runner.Options.MaxEntities = 500
 	b.request(t, day)
 
-	// The older run stands still in the middle of publishing, is taken for dead, and another takes over and completes.
+	// The older run hangs in the middle of publishing and counts as dead, and another run takes over and completes.
 	older := newRunner(b.db, "older")
 	older.Options.MaxEntities = 500
 	var tookOver bool
@@ -369,8 +369,8 @@ func TestRunZoneDays(t *testing.T) {
 	}
 }
 
-// A cursor is worth nothing if what is below it may have changed unnoticed: after a while, and in another life of the
-// database, which may not have what the run has counted.
+// A cursor is useless if rows below it may have changed unnoticed: after a while, and after a restore of the database, which may lack what the run
+// has counted.
 func TestRunOldCursor(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{"AnotherLife": "life = 'another'", "TooOld": "heartbeat_at = now() - interval '11 minutes'"} {

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// about asks for some entities of the date and runs it. It returns about how many entities the run was; 0 for the whole date.
+// about requests some entities of the date and runs it. It returns the number of entities that the run covered; 0 for the whole date.
 func (b *testBundle) about(t *testing.T, entities ...string) (scope int) {
 	t.Helper()
 	_, err := b.db.Exec(t.Context(), "SELECT analytics.enqueue_entities($1, $2)", day, entities)
@@ -30,10 +30,10 @@ func (b *testBundle) runs(t *testing.T) (scope int) {
 	return scope
 }
 
-// exact requires that metrics, totals and top entities are what a run of the whole date makes of them.
+// exact requires that metrics, totals and top entities equal those of a run of the whole date.
 func (b *testBundle) exact(t *testing.T) {
 	t.Helper()
-	// Of entities with equal counts any may be among the largest.
+	// Among entities with equal counts, any may be one of the largest.
 	totals := func() (text string, top *string) {
 		require.NoError(t, b.db.QueryRow(t.Context(), `SELECT concat_ws(' ', d.events, d.entities), (
 				SELECT string_agg(l.key || ' ' || (r.value ->> 'count'), ', ' ORDER BY l.key, (r.value ->> 'count')::bigint)
@@ -48,7 +48,7 @@ func (b *testBundle) exact(t *testing.T) {
 	b.rollup(t, day)
 	right, rightTop := totals()
 	require.Equal(t, right, kept)
-	if keptTop != nil { // Otherwise it is known that it is not known.
+	if keptTop != nil { // Otherwise the top entities are recorded as unknown.
 		require.Equal(t, *rightTop, *keptTop)
 	}
 }
@@ -61,7 +61,7 @@ func (b *testBundle) some(t *testing.T, n int) (entities []string) {
 	return entities
 }
 
-// A run whose requests name entities counts these again, and leaves the others alone.
+// A run whose requests name entities counts only these again.
 func TestRunScope(t *testing.T) {
 	t.Parallel()
 	for _, installed := range installations {
@@ -94,7 +94,7 @@ func (b *testBundle) versions(t *testing.T, but []string) (text string) {
 	return text
 }
 
-// What a run may not leave alone: a run is about the whole date wherever anything else may have changed.
+// A run covers the whole date whenever other entities may have changed.
 func TestRunScope_Whole(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]string{
@@ -110,7 +110,7 @@ func TestRunScope_Whole(t *testing.T) {
 			b := setup(t, installations[0])
 			b.db.InsertDate(t, day, 3_000, 500)
 			b.rollup(t, day)
-			// A change that nobody has asked for: only a run of the whole date finds it.
+			// A change without a request: only a run of the whole date finds it.
 			_, err := b.db.Exec(t.Context(), "UPDATE public.raw_events SET event_type = 'save'")
 			require.NoError(t, err)
 			n := 10
@@ -125,8 +125,7 @@ func TestRunScope_Whole(t *testing.T) {
 	}
 }
 
-// An index by entity is what makes it cheap. If there is none, and the date is too large to do without, the date is counted
-// whole, as ever.
+// An index by entity makes such a run cheap. If there is none, and the date is large, the run counts the whole date.
 func TestRunScope_NoShortcut(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
@@ -140,14 +139,14 @@ func TestRunScope_NoShortcut(t *testing.T) {
 	require.Zero(t, b.about(t, b.some(t, 5)...))
 }
 
-// A run of some entities that ends halfway leaves no cursor: nothing is known of the entities below it.
+// A run of some entities that ends halfway leaves no cursor, because the other entities below it were not counted.
 func TestRunScope_Interrupted(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
 	b.db.InsertDate(t, day, 30_000, 15_000)
 	b.rollup(t, day)
 	some := b.some(t, 1_100)
-	// A change that nobody has asked for shows whether the next run counts all of the date.
+	// A change without a request shows whether the next run counts the whole date.
 	_, err := b.db.Exec(t.Context(), "UPDATE public.raw_events SET event_type = 'save'")
 	require.NoError(t, err)
 	_, err = b.db.Exec(t.Context(), "SELECT analytics.enqueue_entities($1, $2)", day, some)

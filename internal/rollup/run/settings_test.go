@@ -12,8 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// The database's settings are the application's: with every one of them that a user may change changed, a run does the
-// same.
+// The database's settings are the application's: a run works in the same way with every setting changed that a user may change.
 func TestRunOddSettings(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

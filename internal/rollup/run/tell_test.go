@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// ear keeps the signals that it is told, and may do something about them.
+// ear is a listener that stores its signals, and may react to them.
 type ear struct {
 	mu      sync.Mutex
 	signals []telemetry.Signal
@@ -33,7 +33,7 @@ func (e *ear) Listen(ctx context.Context, one telemetry.Signal) context.Context 
 	return ctx
 }
 
-// names are those of the signals, a row of the same ones as one.
+// names returns the names of the signals, with repetitions as one.
 func (e *ear) names() (names []string) {
 	for _, one := range e.signals {
 		name := one.Name()

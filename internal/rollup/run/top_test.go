@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// topSQL is what the top of a date has to be, counted from its rows; ties go to the smaller entity.
+// topSQL returns the correct top entities of a date, counted from its rows; ties go to the smaller entity.
 const topSQL = `
 SELECT coalesce(jsonb_object_agg(l.name, l.list), '{}')
 FROM (
@@ -73,7 +73,7 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestTopResumed forgets what a run that continues where another had stopped cannot know.
+// TestTopResumed: a run that continues another one deletes the top entities, which it cannot know.
 func TestTopResumed(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])

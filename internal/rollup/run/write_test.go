@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// Somebody writes rows of the date by hand after the run has looked for them: those that it takes for new are there.
+// Somebody writes rows of the date by hand after the run has read them, so rows that the run considers new already exist.
 func TestRunContested(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

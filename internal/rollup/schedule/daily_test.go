@@ -63,7 +63,7 @@ func dues(d schedule.Daily, t time.Time) map[date.Date][]time.Time {
 func TestDaily(t *testing.T) {
 	t.Parallel()
 
-	// Whoever goes from one due instant to the next comes by all that Last finds.
+	// Going from one due instant to the next visits all that Last finds.
 	t.Run("NoneSkipped", func(t *testing.T) {
 		t.Parallel()
 		rapid.Check(t, func(t *rapid.T) {

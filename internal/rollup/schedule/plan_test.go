@@ -9,7 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestLatest finds how the latest jobs stand, by the index alone.
+// TestLatest: the state of the newest jobs is read only from the index.
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -75,7 +75,7 @@ func (b *testBundle) plan(t testing.TB) []date.Date {
 	return dates
 }
 
-// open are the dates with an open request, as often as there is one.
+// open returns the dates of open requests, once per request.
 func (b *testBundle) open(t testing.TB) []date.Date {
 	t.Helper()
 	rows, err := b.db.Query(t.Context(), `SELECT metric_date FROM analytics.rollup_requests
@@ -95,7 +95,7 @@ func (b *testBundle) resolve(t testing.TB, state string, dates ...date.Date) {
 		WHERE metric_date = ANY($1) AND resolved_at IS NULL`, dates)
 }
 
-// wholeReads is how often the events were read as a whole.
+// wholeReads returns how often all events were read.
 func (b *testBundle) wholeReads(t testing.TB) (reads int64) {
 	t.Helper()
 	err := b.db.QueryRow(t.Context(), "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'raw_events'").Scan(&reads)
@@ -251,7 +251,7 @@ func TestOverdue(t *testing.T) {
 	require.False(t, overdue(31*time.Minute), "it is half an hour late")
 }
 
-// TestVia has requests say how they came about.
+// TestVia: requests record how they were made.
 func TestVia(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

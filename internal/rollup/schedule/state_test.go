@@ -41,7 +41,7 @@ func TestPause(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, overdue)
 
-	// Somebody asks all the same, and asks again.
+	// A person requests it nevertheless, twice.
 	want := []date.Date{yesterday.AddDays(-2), yesterday.AddDays(-1), yesterday}
 	b.planner.Daily.Lookback = 2
 	for range 2 {

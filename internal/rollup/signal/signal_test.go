@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/promtest"
 )
 
-// A signal that has figures moves a metric.
+// TestSamples: each signal with figures changes a metric.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	promtest.RequireMoves(t, signal.Metrics(), map[string]promtest.Case{})

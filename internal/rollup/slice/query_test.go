@@ -86,7 +86,7 @@ func TestQueries(t *testing.T) {
 	})
 }
 
-// What has no entity is no event of a date: no query hands it on, in a pass without bounds either.
+// A row without an entity is not an event: no query returns it, not even in a pass without bounds.
 func TestQueriesNoEntity(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

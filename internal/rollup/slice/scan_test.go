@@ -34,7 +34,7 @@ func (o *outcomes) Listen(ctx context.Context, one telemetry.Signal) context.Con
 	return ctx
 }
 
-// How a scan divides a date, by how its events lie: all of them are counted, once.
+// How a scan divides a date depends on the distribution of its events. All events are counted once.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

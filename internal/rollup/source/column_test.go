@@ -55,7 +55,7 @@ func TestEntityColumn(t *testing.T) {
 				} else {
 					requireRefused(t, db, options, "cannot be the entity in a database that was installed for "+string(installed), "by hand")
 				}
-				// The view lets go of the table.
+				// The view no longer uses the table.
 				db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS
 					SELECT NULL::analytics.entity_id AS entity_id, NULL::text AS event_type, NULL::timestamptz AS created_at WHERE false`)
 			}
@@ -140,7 +140,7 @@ func TestTimeColumn(t *testing.T) {
 		require.Equal(t, []string{"1 view 2026-03-01 12:00:00.000"}, db.events(t))
 		require.Equal(t, "UTC", db.show(t).TimeZone)
 		require.Contains(t, db.check(t), "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'UTC'::text));")
-		db.exec(t, "CREATE INDEX ON app.events (at)") // It does not serve.
+		db.exec(t, "CREATE INDEX ON app.events (at)") // The index cannot be used.
 		require.Contains(t, db.check(t), "failure: app.events has no index")
 		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'UTC'::text));")
 		require.Empty(t, db.checkNotNull(t))

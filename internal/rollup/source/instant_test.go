@@ -18,7 +18,7 @@ const missing = "failure: app.events has no index that finds a span of occurred_
 func TestCheckInstant(t *testing.T) {
 	t.Parallel()
 
-	// fill gives the planner something to weigh: 50,000 rows of the last hundred days, in order of time.
+	// fill gives the planner realistic data: 50,000 rows of the last hundred days, in order of time.
 	fill := func(t *testing.T, db *testBundle, table string) {
 		t.Helper()
 		db.exec(t, `
@@ -28,7 +28,7 @@ func TestCheckInstant(t *testing.T) {
 		db.exec(t, "ANALYZE "+table)
 	}
 
-	// What an index on app.events is worth, on an empty table and on a full one.
+	// Which indexes on app.events can be used, on an empty table and on a full one.
 	for name, c := range map[string]struct {
 		index, where string
 		serves       bool

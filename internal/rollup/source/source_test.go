@@ -76,7 +76,7 @@ func (db *testBundle) check(t *testing.T) string {
 	return out.String()
 }
 
-// checkNotNull is check after the entity's column, who, has become NOT NULL, which is not what a test is about.
+// checkNotNull is check after the entity's column, who, was set NOT NULL, for tests of other findings.
 func (db *testBundle) checkNotNull(t *testing.T) string {
 	t.Helper()
 	db.exec(t, "ALTER TABLE app.events ALTER COLUMN who SET NOT NULL")
@@ -107,7 +107,7 @@ func (db *testBundle) plan(t *testing.T, query string) string {
 	return strings.Join(lines, "\n")
 }
 
-// as connects as a role that has the rights granted, and no other. The word ROLE stands for it.
+// as connects as a role that has only the granted rights. The word ROLE stands for it.
 func (db *testBundle) as(t *testing.T, grants ...string) (conn *postgres.DB, role string) {
 	t.Helper()
 	role = "role_" + db.Name

@@ -13,8 +13,8 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestWatchDates compares the dates that are asked for with those that analytics.date_of says, around every change of
-// the clock at which a date is an hour longer, shorter, or begins twice.
+// TestWatchDates compares the requested dates with those of analytics.date_of, around every change of the clock that makes a date an hour longer or
+// shorter, or begin twice.
 func TestWatchDates(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{"America/St_Johns", "Pacific/Apia", "America/Sao_Paulo", "Europe/London"} {
@@ -40,13 +40,13 @@ func TestWatchDates(t *testing.T) {
 	}
 }
 
-// A watch never fails the application's statement for a reason of Daymill's, and what it could not ask for is asked for later.
+// A watch never makes the application's statement fail because of Daymill, and requests later what it could not request.
 func TestWatchFaults(t *testing.T) {
 	t.Parallel()
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')"
 	for name, c := range map[string]struct {
 		damage, fix string
-		settled     string // the dates that are asked for once it is fixed
+		settled     string // the dates that are requested once it is fixed
 		left        bool   // whether a fault is left that only a person can settle
 	}{
 		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", fix: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
@@ -106,7 +106,7 @@ func TestWatchEnds(t *testing.T) {
 	require.Zero(t, faults)
 }
 
-// Two serializable transactions that insert events of one late date do not conflict over Daymill's tables, and each asks.
+// Two serializable transactions that insert events of one late date do not conflict over Daymill's tables, and both request the date.
 func TestWatchSerializable(t *testing.T) {
 	t.Parallel()
 	db, options := setupEvents(t)
@@ -131,7 +131,7 @@ func TestWatchSerializable(t *testing.T) {
 	require.Equal(t, "2026-03-05 2026-03-05 2026-03-05 2026-03-05", db.requests(t), "one for a statement")
 }
 
-// A savepoint that is rolled back takes back that the date was asked for.
+// Rolling back a savepoint also rolls back the request of the date.
 func TestWatchSavepoint(t *testing.T) {
 	t.Parallel()
 	db, options := setupEvents(t)
@@ -140,7 +140,7 @@ func TestWatchSavepoint(t *testing.T) {
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00');"
 	db.exec(t, "BEGIN; SAVEPOINT a; "+late+"ROLLBACK TO a; "+late+late+"COMMIT")
 	require.Equal(t, "2026-03-05 2026-03-05", db.requests(t))
-	// Nor does a job that takes the date's requests with it keep a later event of the transaction from being asked for.
+	// Nor does a job that withdraws the date's requests prevent the request for a later event of the transaction.
 	db.exec(t, "BEGIN;"+late+`INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-05"}', 5);
 		DELETE FROM river_job; `+late+"COMMIT")
 	var open int

@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/source"
 )
 
-// scopes takes the requests of the watch away, and returns them with their entities: "2026-03-01 {1,2}", or "2026-03-01 all".
+// scopes deletes the requests of the watch, and returns them with their entities: "2026-03-01 {1,2}", or "2026-03-01 all".
 func (db *testBundle) scopes(t *testing.T) (found []string) {
 	t.Helper()
 	err := db.QueryRow(t.Context(), `
@@ -19,7 +19,7 @@ func (db *testBundle) scopes(t *testing.T) (found []string) {
 	return found
 }
 
-// The watch knows which entities a statement touched, and asks for these.
+// The watch knows which entities a statement touched, and requests these.
 func TestWatchScope(t *testing.T) {
 	t.Parallel()
 	db, options := setupEvents(t)
@@ -50,7 +50,7 @@ func TestWatchScope(t *testing.T) {
 		require.ElementsMatch(t, c.want, db.scopes(t), c.name)
 	}
 
-	// Somebody has written the view by hand: what it takes for an entity is not known.
+	// The view was written by hand, so its entities are not known.
 	db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS SELECT (product_id + 1)::bigint::analytics.entity_id AS entity_id,
 		kind::text AS event_type, occurred_at::timestamptz AS created_at FROM app.events`)
 	db.exec(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')")

@@ -22,7 +22,7 @@ func (db *testBundle) watch(t *testing.T, options source.WatchOptions) source.Wa
 	return watched
 }
 
-// requests returns the dates that the triggers asked for since the last call, a request a word, in order.
+// requests returns the dates that the triggers have requested since the last call, one word per request, in order.
 func (db *testBundle) requests(t *testing.T) string {
 	t.Helper()
 	rows, err := db.Query(t.Context(), `
@@ -182,7 +182,7 @@ func TestWatch(t *testing.T) {
 		db.exec(t, "INSERT INTO app.parts_3 VALUES (1, 'view', '2026-03-06 12:00+00')")
 		require.Equal(t, "2026-03-06", db.requests(t))
 
-		// TRUNCATE of a partition asks for its dates only, that of the parent for all.
+		// TRUNCATE of a partition requests only its dates, and that of the parent requests all.
 		db.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
 			SELECT d, 'complete', 1, 1 FROM generate_series('2026-01-01'::timestamp, '2026-03-31', '1 day') AS d`)
 		db.exec(t, "TRUNCATE app.parts_3")

@@ -30,7 +30,7 @@ type testBundle struct {
 	order    verification.Order
 }
 
-// setup has a date of 6,000 events that a run has completed.
+// setup creates a complete date with 6,000 events.
 func setup(t *testing.T) *testBundle {
 	t.Helper()
 	conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "Europe/London"})
@@ -70,14 +70,14 @@ func (b *testBundle) rollup(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// metrics is a fingerprint of every version of every row, so that one that is written as it was is seen, too.
+// metrics returns a fingerprint of the version of every row, which also shows rows that are written without a change.
 func (b *testBundle) metrics(t *testing.T) string {
 	t.Helper()
 	return b.text(t, "SELECT md5(string_agg(m.xmin || ' ' || m, ',' ORDER BY m.metric_date, m.entity_id)) "+
 		"FROM analytics.daily_entity_metrics AS m")
 }
 
-// verify verifies the date, and holds that it has written no metrics, and that the ledger has what it has returned.
+// verify verifies the date, and checks that it wrote no metrics and that the ledger has its result.
 func (b *testBundle) verify(t *testing.T) verification.Result {
 	t.Helper()
 	before := b.metrics(t)
@@ -215,7 +215,7 @@ func TestVerifyDrift(t *testing.T) {
 	}
 }
 
-// What somebody has put there by hand is shown as it is, and is no error.
+// Counts that somebody has written by hand are shown unchanged, and are not an error.
 func TestVerifyGarbage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -247,7 +247,7 @@ func TestVerifyPasses(t *testing.T) {
 		b.text(t, "SELECT drifted_entities FROM analytics.verifications ORDER BY id DESC LIMIT 1"))
 }
 
-// during calls do once, when the verification comes to a phase.
+// during calls do once, when the verification reaches a phase.
 func (b *testBundle) during(phase string, do func()) {
 	done := false
 	b.order.Progress = func(at string, _ float64) {
@@ -286,7 +286,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 		require.Equal(t, "true", b.text(t, "SELECT verified_at IS NULL FROM analytics.rollup_dates"))
 	})
 
-	// A request that makes no difference is none of the verification's business.
+	// A request that changes nothing does not affect the verification.
 	t.Run("RequestOfWhatIsRight", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -310,7 +310,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 		require.Equal(t, verification.Exact, b.verify(t).Result)
 	})
 
-	// The run is still at work: it stands still before it publishes.
+	// The run is still running: it waits before it publishes.
 	t.Run("RunUnderWay", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -334,7 +334,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		late(t, b)
-		// Hold the date as a run that begins does, let the verification come to its judgement, and begin.
+		// Lock the date as a new run does, let the verification judge, and begin.
 		tx, err := b.db.Begin(t.Context())
 		require.NoError(t, err)
 		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // It is committed, or the test has failed.
@@ -428,7 +428,7 @@ func TestChoose(t *testing.T) {
 	due, err := verification.Due(t.Context(), b.db.DB, 10, since, "job")
 	require.NoError(t, err)
 	require.Equal(t, parse("2026-03-01", "2026-02-02", "2026-02-01"), due)
-	// One of two was done by the last attempt.
+	// The previous attempt has verified one of the two.
 	b.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via)
 		VALUES ('2026-02-06', 'exact', now(), 'job'), ('2026-02-06', 'exact', now(), 'cli')`)
 	due, err = verification.Due(t.Context(), b.db.DB, 2, since, "job")
