@@ -6,16 +6,16 @@ import "github.com/riverqueue/river"
 // that is not finished.
 type BaseArchiveArgs struct{}
 
-// Kind is base_archive.
+// Kind returns base_archive.
 func (BaseArchiveArgs) Kind() string { return "base_archive" }
 
 // InsertOpts makes the job unique.
 func (BaseArchiveArgs) InsertOpts() river.InsertOpts { return archiveOpts() }
 
-// PruneArchiveArgs are the arguments of the job that deletes what the archive does not need any more.
+// PruneArchiveArgs are the arguments of the job that deletes files that the archive no longer needs.
 type PruneArchiveArgs struct{}
 
-// Kind is prune_archive.
+// Kind returns prune_archive.
 func (PruneArchiveArgs) Kind() string { return "prune_archive" }
 
 // InsertOpts makes the job unique.
@@ -24,16 +24,16 @@ func (PruneArchiveArgs) InsertOpts() river.InsertOpts { return archiveOpts() }
 // ProveArchiveArgs are the arguments of the job that restores the archive into a scratch database and compares it with its source.
 type ProveArchiveArgs struct{}
 
-// Kind is prove_archive.
+// Kind returns prove_archive.
 func (ProveArchiveArgs) Kind() string { return "prove_archive" }
 
 // InsertOpts makes the job unique.
 func (ProveArchiveArgs) InsertOpts() river.InsertOpts { return archiveOpts() }
 
-// archiveAttempts is few: where one fails, the next is due again soon.
+// archiveAttempts is small, because after a failure the next job is due again soon.
 const archiveAttempts = 2
 
-// archiveOpts puts the job into a queue of its own, because a base or a proof may take hours.
+// archiveOpts puts the job into a separate queue, because a base or a proof may take hours.
 func archiveOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue: QueueArchive, MaxAttempts: archiveAttempts,

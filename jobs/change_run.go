@@ -96,7 +96,7 @@ type changeBatch struct {
 		Position int64  `json:"position"`
 		Change   Change `json:"change"`
 	} `json:"letters"`
-	Parked bool `json:"parked"` // some keys are parked
+	Parked bool `json:"parked"` // whether some keys are parked
 }
 
 // changeLetter is a change that becomes or stays a dead letter.
@@ -176,7 +176,7 @@ func (r *changeRun[TTx]) deliver(ctx context.Context, tx riverdriver.ExecutorTx,
 			return context.Cause(ctx)
 		}
 		r.failed(ctx, made.failed)
-		// The whole batch comes again, so what the function did with the first half of it is undone too.
+		// The whole batch is delivered again, so what the function did with the first half of it is undone too.
 		if err := tx.Exec(ctx, "ROLLBACK TO SAVEPOINT daymill_batch"); err != nil {
 			return fmt.Errorf("go back to a savepoint: %w", err)
 		}
@@ -309,7 +309,7 @@ func (r *changeRun[TTx]) parked(ctx context.Context, tx riverdriver.ExecutorTx, 
 	return parked, nil
 }
 
-// replay calls the function with the dead letters that somebody asked to deliver again, one after another.
+// replay calls the function with the dead letters whose replay was requested, one after another.
 func (r *changeRun[TTx]) replay(ctx context.Context, tx riverdriver.ExecutorTx, batch changeBatch) error {
 	gone, again := []int64{}, []changeLetter{}
 	parked := map[string]bool{}

@@ -103,14 +103,14 @@ func (b *testBundle) wait(t *testing.T, condition string) {
 	}, time.Minute, 10*time.Millisecond, condition)
 }
 
-// copied are the positions that the function copied, in the order in which it did.
+// copied returns the positions that the function copied, in order.
 func (b *testBundle) copied(t *testing.T) (positions []int64) {
 	t.Helper()
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT coalesce(array_agg(position ORDER BY n), '{}') FROM public.copied").Scan(&positions))
 	return positions
 }
 
-// letters are the positions of the dead letters, those that wait as negative numbers.
+// letters returns the positions of the dead letters; those of waiting letters are negative.
 func (b *testBundle) letters(t *testing.T) []int64 {
 	t.Helper()
 	letters, err := consumer.Letters(t.Context(), b.DB.DB, "copy", 0)
@@ -142,7 +142,7 @@ func TestOnChange(t *testing.T) {
 	require.Equal(t, []any{"copy", "function", int64(3)}, []any{all[0].Name, all[0].Kind, all[0].Delivered})
 }
 
-// TestOnChange_Document: a function gets the document that every sink gets.
+// TestOnChange_Document: a function receives the same document as every sink.
 func TestOnChange_Document(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -163,7 +163,7 @@ func TestOnChange_Document(t *testing.T) {
 	}
 }
 
-// TestOnChange_Paused: nothing comes while it is paused, and all of it afterwards.
+// TestOnChange_Paused: a paused function receives no changes, and all of them afterwards.
 func TestOnChange_Paused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -171,15 +171,15 @@ func TestOnChange_Paused(t *testing.T) {
 	who := audit.Who{Via: audit.ViaCLI}
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "copy", "", who) }))
 	b.insert(t, 1)
-	b.start(t, always) // A second process says the same of itself.
+	b.start(t, always) // A second process registers itself as well.
 	require.Empty(t, b.copied(t))
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Resume(t.Context(), tx, "copy", who) }))
 	b.wait(t, "position = 1 FROM capture.shard")
 	require.Equal(t, []int64{1}, b.copied(t))
 }
 
-// TestOnChange_Permanent: what the function refuses for good becomes a dead letter, later changes of its row wait behind it,
-// and a replay brings them in order.
+// TestOnChange_Permanent: a change that the function refuses permanently becomes a dead letter, later changes of its row wait behind it,
+// and a replay delivers them in order.
 func TestOnChange_Permanent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -221,8 +221,8 @@ func TestOnChange_Permanent(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 4, 6, 3, 5, 7, 8}, b.copied(t))
 }
 
-// TestOnChange_Fails: after an error, nothing of the batch has happened, what was found in it to be refused included; it comes
-// again whole, and what failed is said with the shard.
+// TestOnChange_Fails: after an error, nothing of the batch has an effect, including its refusals. The whole batch is delivered again, and the
+// shard has the error.
 func TestOnChange_Fails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -255,7 +255,7 @@ func TestOnChange_Fails(t *testing.T) {
 	require.Contains(t, shards[0].Error, "the service is busy")
 	require.Zero(t, shards[0].Position-1)
 
-	due := func() { // Nobody waits for the backoff here.
+	due := func() { // The test does not wait for the backoff.
 		_, err := b.Exec(t.Context(), "UPDATE capture.shard SET retry_at = now() WHERE retry_at IS NOT NULL")
 		require.NoError(t, err)
 	}
@@ -271,7 +271,7 @@ func TestOnChange_Fails(t *testing.T) {
 	require.Contains(t, b.errors, "function copy: the service is busy")
 }
 
-// TestOnChange_Suspect: a change that failed a dozen times becomes a dead letter where another one works, and not if none does.
+// TestOnChange_Suspect: a change that failed a dozen times becomes a dead letter if another one works, but not if none does.
 func TestOnChange_Suspect(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -307,7 +307,7 @@ func TestOnChange_Suspect(t *testing.T) {
 	require.Equal(t, "the function fails on this change and accepts others: the function panicked: at the disco", letter.Reason)
 }
 
-// TestOnChange_Swallowed: an error of a statement that the function keeps to itself is an error of the function.
+// TestOnChange_Swallowed: an error of a statement that the function ignores is an error of the function.
 func TestOnChange_Swallowed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -333,7 +333,7 @@ func TestOnChange_Refused(t *testing.T) {
 }
 
 // TestOnChange_Program: two processes of an application, one of which is killed again and again, copy each change once, and
-// those of a row in order.
+// the changes of a row in order.
 func TestOnChange_Program(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

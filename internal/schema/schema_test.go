@@ -129,7 +129,7 @@ func TestUp(t *testing.T) {
 		require.Equal(t, "complete complete failed failed failed failed 2", told)
 	})
 
-	// Asking is for whoever may use the schema, erasing is not, and nobody but the owner asks in Daymill's name.
+	// Every role that may use the schema can request dates, but not erase metrics, and only the owner can make requests in Daymill's name.
 	t.Run("Rights", func(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})

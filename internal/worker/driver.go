@@ -10,7 +10,6 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
-
 )
 
 // lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.

@@ -788,7 +788,7 @@ func readings(all []view.Reading) templ.Component {
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
 		if len(all) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 54, "<h3 class=\"spaced\">Read by schedule</h3><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tables that are read by schedule\"><table class=\"data\"><thead><tr><th scope=\"col\">Table</th><th scope=\"col\">Changes show within</th><th scope=\"col\">Deleted rows within</th><th scope=\"col\">Looked at</th><th scope=\"col\">Compared at</th><th scope=\"col\">Error</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 54, "<h3 class=\"spaced\">Read on a schedule</h3><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tables that are read on a schedule\"><table class=\"data\"><thead><tr><th scope=\"col\">Table</th><th scope=\"col\">Changes show within</th><th scope=\"col\">Deleted rows within</th><th scope=\"col\">Looked at</th><th scope=\"col\">Compared at</th><th scope=\"col\">Error</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

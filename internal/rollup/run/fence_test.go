@@ -97,7 +97,7 @@ func TestFence(t *testing.T) {
 		require.NoError(t, on.QueryRow(t.Context(), "SELECT d::text FROM analytics.rollup_dates AS d").Scan(&text))
 		return text
 	}
-	// inTheMeantime returns the row after a change by others, and after a statement of the run that follows.
+	// meanwhile returns the row after a change by others, and after a statement of the run that follows.
 	meanwhile := func(t *testing.T, b *testBundle, others string, do func(queries *db.Queries)) (before, after string) {
 		t.Helper()
 		tx, err := b.db.Begin(t.Context())

@@ -339,7 +339,7 @@ func TestWatchRefused(t *testing.T) {
 		require.ErrorIs(t, err, source.ErrRefused)
 		require.ErrorContains(t, err, "run this as postgres: GRANT TRIGGER ON app.events TO "+role+";")
 
-		// With no more than that right the triggers are made and removed, and whoever inserts needs none on the ledger.
+		// This right is enough to create and remove the triggers, and a role that inserts events needs no right on the ledger.
 		db.exec(t, "GRANT TRIGGER ON app.events TO "+role)
 		_, err = source.Watch(t.Context(), conn, db.Installation, source.WatchOptions{})
 		require.NoError(t, err)
