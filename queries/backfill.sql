@@ -1,14 +1,27 @@
 -- name: BackfillInsert :one
--- Starts a backfill; no row if the job has already started one.
+-- Starts a backfill; no row if the job, or a request with the same key, has already started one.
 INSERT INTO analytics.backfills
-(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase)
+(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase, request_key)
 VALUES
 (
     @first_date, @last_date, @newest_first, @every_date, @in_flight, @pause_ms, sqlc.narg('job_id'),
-    coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @erase
+    coalesce(nullif(@requested_by::text, ''), session_user), @requested_via, @erase,
+    sqlc.narg('request_key')
 )
-ON CONFLICT (job_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id;
+
+-- name: BackfillByKey :one
+-- The backfill that a user started with a key, and whether it was the same plan.
+SELECT
+    b.id,
+    (
+        b.first_date = @first_date::date AND b.last_date = @last_date::date AND b.newest_first = @newest_first::boolean
+        AND b.every_date = @every_date::boolean AND b.in_flight = @in_flight::integer AND b.pause_ms = @pause_ms::bigint
+        AND b.erase = @erase::boolean
+    )::boolean AS same
+FROM analytics.backfills AS b
+WHERE b.requested_by = @requested_by::text AND b.request_key = @request_key::text;
 
 -- name: BackfillFillDates :execrows
 -- The dates of a backfill: all of its range, or those that are not complete.

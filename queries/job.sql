@@ -169,8 +169,13 @@ WHERE (@kind::text = '' OR c.kind = @kind::text)
     AND c.changed_at <= @changed_by::timestamptz;
 
 -- name: JobWordsNeeded :one
--- The words of a search that a job must have; T if the search has only words that a job must not have.
-SELECT querytree(websearch_to_tsquery('simple', @typed::text))::text AS needed;
+-- The words of a search that a job must have; T if the search has only words that a job must not have, or if the last is the beginning of
+-- a word and has fewer than three letters: an index would list too many words.
+SELECT (CASE
+    WHEN w.query::text ~ '(^|[^''])''[^'']{1,2}''$' THEN 'T'
+    ELSE querytree(w.query)
+END)::text AS needed
+FROM websearch_to_tsquery('simple', @typed::text) AS w (query);
 
 -- name: JobByWords :many
 -- The jobs with rare words, and whether each matches the rest of a filter. If there are as many as the limit, the words are not rare.

@@ -116,6 +116,25 @@ func TestAPIBackfills(t *testing.T) {
 		last_date, newest_first, every_date, in_flight, pause_ms, requested_by, requested_via) FROM analytics.backfills`))
 	require.EqualValues(t, 3, a.count(t, "SELECT count(*) FROM analytics.backfill_dates"))
 	require.Equal(t, "api api start backfill", a.text(t, "SELECT concat_ws(' ', actor, via, action) FROM daymill.audit"))
+	// Parallel calls with one key, and later ones, are one backfill.
+	body = `{"from":"2026-02-05","to":"2026-02-06"}`
+	a.requireValid(t, "POST", "/api/backfills", body)
+	locations := make(chan string)
+	for range 8 {
+		go func() {
+			locations <- a.call(t, "POST", "/api/backfills", body, header("Idempotency-Key", "k1")).header.Get("Location")
+		}()
+	}
+	location := <-locations
+	for range 7 {
+		require.Equal(t, location, <-locations)
+	}
+	require.EqualValues(t, 1, a.count(t, "SELECT count(*) FROM analytics.backfills WHERE first_date = '2026-02-05' AND request_key = 'k1'"))
+	require.NotEqual(t, location, a.call(t, "POST", "/api/backfills", body, header("Idempotency-Key", "k1"), basic("admin", adminPassword)).header.Get("Location"))
+	other := a.call(t, "POST", "/api/backfills", `{"from":"2026-02-05","to":"2026-02-07"}`, header("Idempotency-Key", "k1"))
+	require.Equal(t, http.StatusUnprocessableEntity, other.status)
+	require.Contains(t, other.body, "used for another backfill")
+	require.Equal(t, http.StatusUnprocessableEntity, a.call(t, "POST", "/api/backfills", body, header("Idempotency-Key", strings.Repeat("k", 201))).status)
 	for _, id := range []string{"999", "0", "-1", "x", "9223372036854775807", "99999999999999999999", "%2F"} {
 		require.Equal(t, http.StatusNotFound, a.call(t, "GET", "/api/backfills/"+id, "").status, id)
 	}

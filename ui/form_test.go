@@ -3,6 +3,7 @@ package ui_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -104,4 +105,20 @@ func TestKeyboard(t *testing.T) {
 	t.Logf("%d keys", keys)
 	shown.Type(t, "\r")
 	shown.See(t, `//p[contains(., "Requested")]`)
+}
+
+// TestSentTwice checks that a form that is sent twice starts one backfill.
+func TestSentTwice(t *testing.T) {
+	t.Parallel()
+	s := atMarch(t)
+	preview := s.get(t, "/backfills?from=2026-03-01&to=2026-03-02&which=all")
+	key := regexp.MustCompile(`name="key" value="([^"]+)"`).FindStringSubmatch(preview.body)
+	require.NotNil(t, key)
+	form := "from=2026-03-01&to=2026-03-02&which=all&key=" + key[1]
+	first := s.post(t, "/backfills", form)
+	require.Equal(t, http.StatusSeeOther, first.status)
+	require.Equal(t, first.header.Get("Location"), s.post(t, "/backfills", form).header.Get("Location"))
+	require.EqualValues(t, 1, s.count(t, "SELECT count(*) FROM analytics.backfills"))
+	require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills", strings.Replace(form, "03-02", "03-03", 1)).status)
+	require.NotContains(t, s.get(t, "/backfills?from=2026-03-01&to=2026-03-02&which=all").body, key[1])
 }

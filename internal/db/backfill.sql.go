@@ -24,6 +24,53 @@ func (q *Queries) BackfillBegin(ctx context.Context, id int64) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const backfillByKey = `-- name: BackfillByKey :one
+SELECT
+    b.id,
+    (
+        b.first_date = $1::date AND b.last_date = $2::date AND b.newest_first = $3::boolean
+        AND b.every_date = $4::boolean AND b.in_flight = $5::integer AND b.pause_ms = $6::bigint
+        AND b.erase = $7::boolean
+    )::boolean AS same
+FROM analytics.backfills AS b
+WHERE b.requested_by = $8::text AND b.request_key = $9::text
+`
+
+type BackfillByKeyParams struct {
+	FirstDate   date.Date
+	LastDate    date.Date
+	NewestFirst bool
+	EveryDate   bool
+	InFlight    int32
+	PauseMs     int64
+	Erase       bool
+	RequestedBy string
+	RequestKey  string
+}
+
+type BackfillByKeyRow struct {
+	ID   int64
+	Same bool
+}
+
+// The backfill that a user started with a key, and whether it was the same plan.
+func (q *Queries) BackfillByKey(ctx context.Context, arg BackfillByKeyParams) (BackfillByKeyRow, error) {
+	row := q.db.QueryRow(ctx, backfillByKey,
+		arg.FirstDate,
+		arg.LastDate,
+		arg.NewestFirst,
+		arg.EveryDate,
+		arg.InFlight,
+		arg.PauseMs,
+		arg.Erase,
+		arg.RequestedBy,
+		arg.RequestKey,
+	)
+	var i BackfillByKeyRow
+	err := row.Scan(&i.ID, &i.Same)
+	return i, err
+}
+
 const backfillCancelDates = `-- name: BackfillCancelDates :exec
 UPDATE analytics.backfill_dates
 SET state = 'cancelled', finished_at = now()
@@ -230,13 +277,14 @@ func (q *Queries) BackfillInFlight(ctx context.Context, id int64) (int64, error)
 
 const backfillInsert = `-- name: BackfillInsert :one
 INSERT INTO analytics.backfills
-(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase)
+(first_date, last_date, newest_first, every_date, in_flight, pause_ms, job_id, requested_by, requested_via, erase, request_key)
 VALUES
 (
     $1, $2, $3, $4, $5, $6, $7,
-    coalesce(nullif($8::text, ''), session_user), $9, $10
+    coalesce(nullif($8::text, ''), session_user), $9, $10,
+    $11
 )
-ON CONFLICT (job_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id
 `
 
@@ -251,9 +299,10 @@ type BackfillInsertParams struct {
 	RequestedBy  string
 	RequestedVia string
 	Erase        bool
+	RequestKey   *string
 }
 
-// Starts a backfill; no row if the job has already started one.
+// Starts a backfill; no row if the job, or a request with the same key, has already started one.
 func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) (int64, error) {
 	row := q.db.QueryRow(ctx, backfillInsert,
 		arg.FirstDate,
@@ -266,6 +315,7 @@ func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) 
 		arg.RequestedBy,
 		arg.RequestedVia,
 		arg.Erase,
+		arg.RequestKey,
 	)
 	var id int64
 	err := row.Scan(&id)
@@ -274,7 +324,7 @@ func (q *Queries) BackfillInsert(ctx context.Context, arg BackfillInsertParams) 
 
 const backfillList = `-- name: BackfillList :many
 SELECT
-    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told, b.erase,
+    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told, b.erase, b.request_key,
     c.dates,
     c.requested,
     c.complete,
@@ -346,6 +396,7 @@ func (q *Queries) BackfillList(ctx context.Context, arg BackfillListParams) ([]B
 			&i.AnalyticsBackfill.FinishedAt,
 			&i.AnalyticsBackfill.CancelTold,
 			&i.AnalyticsBackfill.Erase,
+			&i.AnalyticsBackfill.RequestKey,
 			&i.Dates,
 			&i.Requested,
 			&i.Complete,

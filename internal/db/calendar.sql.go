@@ -14,7 +14,7 @@ import (
 
 const backfillOpen = `-- name: BackfillOpen :many
 SELECT
-    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told, b.erase,
+    b.id, b.state, b.first_date, b.last_date, b.newest_first, b.every_date, b.in_flight, b.pause_ms, b.job_id, b.requested_by, b.requested_via, b.requested_at, b.started_at, b.last_finished_at, b.finished_at, b.cancel_told, b.erase, b.request_key,
     c.dates,
     c.requested,
     c.complete,
@@ -81,6 +81,7 @@ func (q *Queries) BackfillOpen(ctx context.Context, maxRows int32) ([]BackfillOp
 			&i.AnalyticsBackfill.FinishedAt,
 			&i.AnalyticsBackfill.CancelTold,
 			&i.AnalyticsBackfill.Erase,
+			&i.AnalyticsBackfill.RequestKey,
 			&i.Dates,
 			&i.Requested,
 			&i.Complete,

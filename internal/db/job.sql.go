@@ -757,10 +757,15 @@ func (q *Queries) JobStill(ctx context.Context, arg JobStillParams) ([]JobStillR
 }
 
 const jobWordsNeeded = `-- name: JobWordsNeeded :one
-SELECT querytree(websearch_to_tsquery('simple', $1::text))::text AS needed
+SELECT (CASE
+    WHEN w.query::text ~ '(^|[^''])''[^'']{1,2}''$' THEN 'T'
+    ELSE querytree(w.query)
+END)::text AS needed
+FROM websearch_to_tsquery('simple', $1::text) AS w (query)
 `
 
-// The words of a search that a job must have; T if the search has only words that a job must not have.
+// The words of a search that a job must have; T if the search has only words that a job must not have, or if the last is the beginning of
+// a word and has fewer than three letters: an index would list too many words.
 func (q *Queries) JobWordsNeeded(ctx context.Context, typed string) (string, error) {
 	row := q.db.QueryRow(ctx, jobWordsNeeded, typed)
 	var needed string

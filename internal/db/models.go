@@ -30,6 +30,7 @@ type AnalyticsBackfill struct {
 	FinishedAt     *time.Time
 	CancelTold     bool
 	Erase          bool
+	RequestKey     *string
 }
 
 type AnalyticsBackfillDate struct {

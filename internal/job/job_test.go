@@ -50,6 +50,9 @@ func filters() []job.Filter {
 		{Text: "backfill -connection"},
 		{Text: "-connection", State: "retryable"},
 		{Text: "nosuchword"},
+		{Text: "c"},
+		{Text: "connection r"},
+		{Text: "re", State: "discarded"},
 	}
 }
 

@@ -133,6 +133,7 @@ func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	if request.Erase && !door.Who(ctx).Role.MayErase() {
 		return errMayNotErase
 	}
+	request.Key = r.Header.Get("Idempotency-Key")
 	plan, err := request.Plan(today)
 	if err != nil {
 		return unprocessable(err)
@@ -147,6 +148,9 @@ func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 		started, err = backfill.Get(ctx, tx, id)
 		return err
 	})
+	if errors.Is(err, backfill.ErrKey) {
+		return unprocessable(err)
+	}
 	if err != nil {
 		return err
 	}

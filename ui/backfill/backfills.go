@@ -3,6 +3,8 @@ package backfill
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,6 +46,7 @@ func (s *Pages) Route(mux *http.ServeMux) {
 
 // backfillForm holds the form's values as the user entered them.
 type backfillForm struct {
+	Key                                     string // of the preview that starts it; empty for none
 	From, To, Which, Order, InFlight, Pause string
 
 	Erase bool
@@ -51,6 +54,7 @@ type backfillForm struct {
 
 // backfillPreview says what a backfill would do.
 type backfillPreview struct {
+	Key       string // makes a form that is sent twice start one backfill
 	Dates     int64
 	Cost      estimate.Cost
 	Time      time.Duration
@@ -80,6 +84,7 @@ func newBackfillForm(values url.Values, today date.Date) backfillForm {
 	form := backfillForm{
 		From: values.Get("from"), To: values.Get("to"), Which: values.Get("which"), Order: values.Get("order"),
 		InFlight: values.Get("in_flight"), Pause: values.Get("pause"), Erase: values.Get("erase") != "",
+		Key: values.Get("key"),
 	}
 	if form.Which != "all" {
 		form.Which = "incomplete"
@@ -109,7 +114,7 @@ func (f backfillForm) values() url.Values {
 // plan returns the plan that the form describes. Its errors are sentences for the user.
 func (f backfillForm) plan(today date.Date, user string) (backfill.Plan, error) {
 	request := backfill.Request{
-		From: f.From, To: f.To, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", Erase: f.Erase,
+		From: f.From, To: f.To, NewestFirst: f.Order == "newest", EveryDate: f.Which == "all", Erase: f.Erase, Key: f.Key,
 	}
 	inFlight, err := strconv.Atoi(f.InFlight)
 	if err != nil {
@@ -178,7 +183,7 @@ func (s *Pages) listBackfills(ctx context.Context, view *backfillsView, query ur
 }
 
 func (s *Pages) previewBackfill(ctx context.Context, plan backfill.Plan) (*backfillPreview, error) {
-	preview := &backfillPreview{}
+	preview := &backfillPreview{Key: rand.Text()}
 	var dates []date.Date
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		if dates, err = backfill.Preview(ctx, on, plan); err != nil {
@@ -248,6 +253,9 @@ func (s *Pages) startBackfill(w http.ResponseWriter, r *http.Request) error {
 		id, _, err = backfill.Start(ctx, tx, plan)
 		return err
 	})
+	if errors.Is(err, backfill.ErrKey) {
+		return page.Mistake(err)
+	}
 	if err != nil {
 		return err
 	}

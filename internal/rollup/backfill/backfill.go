@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,6 +24,9 @@ import (
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 )
+
+// mostKey is the longest key of a request, in bytes.
+const mostKey = 200
 
 // MaxInFlight is the most dates of one backfill that may be in flight.
 const MaxInFlight = 100
@@ -34,6 +39,8 @@ var (
 	ErrFuture   = errors.New("a backfill takes dates that are over")
 	ErrInFlight = fmt.Errorf("the dates in flight must be from 1 to %d", MaxInFlight)
 	ErrPause    = errors.New("the pause must be from 0 to 24 hours")
+	ErrKey      = errors.New("the key was used for another backfill: give each its own")
+	ErrLongKey  = fmt.Errorf("a key has 1 to %d bytes of text", mostKey)
 )
 
 // States of a backfill.
@@ -63,6 +70,8 @@ type Plan struct {
 	By, Via string
 	// JobID is the River job that starts the backfill; nil if there is none. A second Start for the same job starts nothing.
 	JobID *int64
+	// Key identifies the request, so that a form or a call that is sent again starts nothing; empty for none. Each user has their own keys.
+	Key string
 }
 
 // Validate checks a plan against the current date of the reporting zone.
@@ -76,15 +85,22 @@ func (p Plan) Validate(today date.Date) error {
 		return ErrInFlight
 	case p.Pause < 0 || p.Pause > 24*time.Hour:
 		return ErrPause
+	case len(p.Key) > mostKey || !utf8.ValidString(p.Key) || strings.ContainsRune(p.Key, 0):
+		return ErrLongKey
 	}
 	_, err := date.NewRange(p.Range.First, p.Range.Last)
 	return err
 }
 
 // Start records a backfill, and who requested it, in the caller's transaction. It returns the backfill's id and the number of its
-// dates, or 0 and 0 if the plan's job has already started it.
+// dates, 0 and 0 if the plan's job has already started it, or the backfill's id and 0 if the same user has started it with the same key. It
+// returns [ErrKey] if that was another plan.
 func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, err error) {
 	queries := db.New(on)
+	var key *string
+	if plan.Key != "" {
+		key = &plan.Key
+	}
 	id, err = queries.BackfillInsert(ctx, db.BackfillInsertParams{
 		FirstDate:    plan.Range.First,
 		LastDate:     plan.Range.Last,
@@ -96,9 +112,10 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 		RequestedBy:  plan.By,
 		RequestedVia: plan.Via,
 		Erase:        plan.Erase,
+		RequestKey:   key,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, 0, nil
+		return repeated(ctx, queries, plan)
 	}
 	if err == nil {
 		dates, err = queries.BackfillFillDates(ctx, id)
@@ -117,6 +134,26 @@ func Start(ctx context.Context, on postgres.DBTX, plan Plan) (id, dates int64, e
 		return 0, 0, err
 	}
 	return id, dates, nil
+}
+
+// repeated returns the backfill that a plan's key has started before.
+func repeated(ctx context.Context, queries *db.Queries, plan Plan) (id, dates int64, err error) {
+	if plan.Key == "" {
+		return 0, 0, nil
+	}
+	known, err := queries.BackfillByKey(ctx, db.BackfillByKeyParams{
+		FirstDate: plan.Range.First, LastDate: plan.Range.Last, NewestFirst: plan.NewestFirst, EveryDate: plan.EveryDate,
+		InFlight: int32(max(1, plan.InFlight)), //nolint:gosec // Validated.
+		PauseMs:  plan.Pause.Milliseconds(), Erase: plan.Erase, RequestedBy: plan.By, RequestKey: plan.Key,
+	})
+	switch {
+	case err != nil:
+		return 0, 0, fmt.Errorf("look for the backfill of a key: %w", err)
+	case !known.Same:
+		return 0, 0, ErrKey
+	default:
+		return known.ID, 0, nil
+	}
 }
 
 // Advance records which dates of each running backfill have finished, and requests the next ones, in the caller's transaction. It

@@ -15,6 +15,7 @@ type Request struct {
 	InFlight     *int    `json:"in_flight"` // 1 if absent
 	PauseSeconds float64 `json:"pause_seconds"`
 	Erase        bool    `json:"erase"`
+	Key          string  `json:"-"` // see [Plan]
 }
 
 // Plan returns the plan that a request describes. The caller adds who requests it. Its errors are sentences for the user.
@@ -26,7 +27,7 @@ func (r Request) Plan(today date.Date) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Range: dates, NewestFirst: r.NewestFirst, EveryDate: r.EveryDate, Erase: r.Erase, InFlight: 1}
+	plan := Plan{Range: dates, NewestFirst: r.NewestFirst, EveryDate: r.EveryDate, Erase: r.Erase, InFlight: 1, Key: r.Key}
 	if r.InFlight != nil {
 		if plan.InFlight = *r.InFlight; plan.InFlight < 1 {
 			return Plan{}, ErrInFlight
