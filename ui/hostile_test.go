@@ -96,6 +96,8 @@ func routes() []route {
 		{"POST", "/dates/{date}/request", map[string]string{"{date}": "2026-03-01", "back": "overview"}},
 		{"GET", "/doctor", map[string]string{"after": "1"}},
 		{"GET", "/help", nil},
+		{"GET", "/totals", map[string]string{"from": "2026-03-01", "to": "2026-03-09", "by": "week", "days": "30"}},
+		{"GET", "/totals.csv", map[string]string{"from": "2026-03-01", "to": "2026-03-09", "days": "30"}},
 		{"GET", "/attention", map[string]string{"sort": "-date"}},
 		{"POST", "/attention", map[string]string{"group": "0123456789ab", "which": "ticked", "date": "2026-03-01"}},
 		{"GET", "/entities", map[string]string{"id": "7", "metric": "clicks", "period": "30"}},

@@ -46,6 +46,7 @@ import (
 	"github.com/daymill/daymill/ui/reply"
 	"github.com/daymill/daymill/ui/schedule"
 	"github.com/daymill/daymill/ui/static"
+	"github.com/daymill/daymill/ui/total"
 	"github.com/daymill/daymill/ui/verification"
 	viewpage "github.com/daymill/daymill/ui/view"
 )
@@ -126,6 +127,7 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 		&date.Pages{Site: site, Finder: finder},
 		&job.Pages{Site: site},
 		&backfill.Pages{Site: site},
+		&total.Pages{Site: site},
 		&entity.Pages{Site: site},
 		&schedule.Pages{Site: site, Finder: finder},
 		&verification.Pages{Site: site},

@@ -26,8 +26,6 @@ const (
 	entityDays     = 90 // of the default range
 	entityRows     = 50 // per page of the table
 	entityOthers   = 4  // other event types with a series of their own
-	daysAsDays     = 120
-	daysAsWeeks    = 800
 	restSeries     = "rest"
 	idShownAt      = 80
 	entityNotFound = "There are no metrics for this entity"
@@ -289,14 +287,14 @@ func (v *entityView) list(rows []metric.Day, before date.Date) {
 
 // draw makes the chart.
 func (v *entityView) draw(rows []metric.Day, dates date.Range) {
-	buckets, index := newBuckets(dates)
-	v.Unit = index.unit
+	buckets, index := component.NewBuckets(dates, component.UnitFor(dates))
+	v.Unit = index.Unit
 	all := slices.Clone(v.Totals)
 	for i := range all {
 		all[i].Values = make([]int64, len(buckets))
 	}
 	for _, day := range rows {
-		at := index.of(day.Date)
+		at := index.Of(day.Date)
 		for i, n := range values(day, v.Totals) {
 			all[i].Values[at] = metric.Sum(all[i].Values[at], n)
 		}
@@ -311,70 +309,6 @@ func (v *entityView) draw(rows []metric.Day, dates date.Range) {
 	desc := strings.Join(parts, ", ") + "."
 	v.Wide = component.NewChart(component.Size{Name: "wide", Width: 1040, Height: 300, Labels: 9}, title, desc, buckets, all)
 	v.Narrow = component.NewChart(component.Size{Name: "narrow", Width: 360, Height: 260, Labels: 3}, title, desc, buckets, all)
-}
-
-// bucketIndex finds a date's column.
-type bucketIndex struct {
-	unit  string
-	first date.Date
-	start date.Date // first day of the first column's full period
-}
-
-// newBuckets divides a range into dates, weeks from Monday, or months, so that the chart has room for them.
-func newBuckets(dates date.Range) ([]component.Bucket, bucketIndex) {
-	index := bucketIndex{unit: "month", first: dates.First}
-	switch {
-	case dates.Len() <= daysAsDays:
-		index.unit, index.start = "date", dates.First
-	case dates.Len() <= daysAsWeeks:
-		index.unit, index.start = "week", dates.First.AddDays(-(int(dates.First.Weekday())+6)%7)
-	default:
-		year, month, _ := dates.First.Date()
-		index.start = date.New(year, month, 1)
-	}
-	var all []component.Bucket
-	for at := index.start; !at.After(dates.Last); {
-		next := index.next(at)
-		b := component.Bucket{Label: at.String(), Title: at.String()}
-		switch index.unit {
-		case "week":
-			b.Title = "Week of " + at.String()
-		case "month":
-			b.Label = at.String()[:len("2026-03")]
-			b.Title = b.Label
-		}
-		if index.unit != "date" && (at.Before(dates.First) || next.AddDays(-1).After(dates.Last)) {
-			b.Title += " (a part of it)"
-		}
-		all = append(all, b)
-		at = next
-	}
-	return all, index
-}
-
-func (x bucketIndex) next(at date.Date) date.Date {
-	switch x.unit {
-	case "date":
-		return at.AddDays(1)
-	case "week":
-		return at.AddDays(7)
-	default:
-		year, month, _ := at.Date()
-		return date.New(year, month+1, 1)
-	}
-}
-
-func (x bucketIndex) of(d date.Date) int {
-	switch x.unit {
-	case "date":
-		return d.Sub(x.start)
-	case "week":
-		return d.Sub(x.start) / 7
-	default:
-		year, month, _ := d.Date()
-		firstYear, firstMonth, _ := x.start.Date()
-		return (year-firstYear)*12 + int(month) - int(firstMonth)
-	}
 }
 
 // downloadEntity sends a range as CSV.

@@ -161,3 +161,16 @@ func Jobs(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Job
 	}
 	return all, nil
 }
+
+// Events returns the events that the last completion of each date of a range counted. Dates that were never complete are not in it.
+func Events(ctx context.Context, on postgres.DBTX, of date.Range) (map[date.Date]int64, error) {
+	rows, err := db.New(on).DateEvents(ctx, db.DateEventsParams{FirstDate: of.First, LastDate: of.Last})
+	if err != nil {
+		return nil, fmt.Errorf("read the events of dates: %w", err)
+	}
+	events := make(map[date.Date]int64, len(rows))
+	for _, row := range rows {
+		events[row.MetricDate] = row.Events
+	}
+	return events, nil
+}

@@ -1,0 +1,94 @@
+package ui_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/browser"
+)
+
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	// rows are the rows of the table, each with its cells.
+	rows := func(body string) (all []string) {
+		_, table, _ := strings.Cut(body, "<tbody>")
+		for _, row := range regexp.MustCompile(`(?s)<tr>.*?</tr>`).FindAllString(table, -1) {
+			all = append(all, strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(row, " ")), " "))
+		}
+		return all
+	}
+	setup := func(t *testing.T) *site {
+		t.Helper()
+		s := atMarch(t)
+		s.exec(t, "UPDATE analytics.rollup_dates SET events = 100 + (metric_date - '2026-02-20')")
+		// A date that is not complete any more keeps what its last completion counted.
+		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-14'")
+		return s
+	}
+
+	t.Run("Browser", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for _, options := range []browser.Options{{}, {Width: 390}, {NoJavaScript: true}} {
+			options.User, options.Password = "admin", adminPassword
+			shown := browser.Open(t, options)
+			shown.Go(t, s.URL+"/totals?days=30")
+			shown.See(t, map[bool]string{false: "svg.chart-wide", true: "svg.chart-narrow"}[options.Width == 390])
+			shown.Click(t, `//main//a[text()="90 days"]`)
+			shown.See(t, `//main//a[text()="90 days" and @aria-current="true"]`)
+		}
+	})
+
+	t.Run("CSV", func(t *testing.T) {
+		t.Parallel()
+		answer := setup(t).get(t, "/totals.csv?from=2026-02-18&to=2026-02-22")
+		require.Equal(t, "metric_date,events\n2026-02-20,100\n2026-02-21,101\n2026-02-22,102\n", answer.body)
+		require.Equal(t, `attachment; filename="daymill-totals-2026-02-18-2026-02-22.csv"`, answer.header.Get("Content-Disposition"))
+	})
+
+	t.Run("Empty", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, database(t), nil)
+		require.Contains(t, s.get(t, "/totals").body, "No date of this range was ever complete.")
+		require.Equal(t, http.StatusOK, s.get(t, "/totals?from=0001-01-01&to=0001-01-09").status)
+		require.Equal(t, "metric_date,events\n", s.get(t, "/totals.csv").body)
+	})
+
+	t.Run("Mistakes", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		for query, want := range map[string]string{
+			"from=2026-03-02&to=2026-03-01":         "reversed",
+			"from=2026-03-02":                       "is not a date",
+			"by=year":                               "There is no unit",
+			"from=2024-01-01&to=2026-03-01&by=date": "choose weeks or months",
+		} {
+			answer := s.get(t, "/totals?"+query)
+			require.Equal(t, http.StatusUnprocessableEntity, answer.status, query)
+			require.Contains(t, answer.body, want, query)
+			require.Contains(t, answer.body, `name="from"`, query)
+		}
+	})
+
+	t.Run("Units", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		require.Equal(t, []string{
+			"2026-03-14 122 120 +1.7 % 50.2 %", "2026-03-13 121 119 +1.7 % 49.8 %",
+		}, rows(s.get(t, "/totals?from=2026-03-13&to=2026-03-14&by=date").body))
+		// From Sunday to Saturday, beside the seven days before.
+		require.Equal(t, []string{
+			"Week of 2026-03-09 (a part of it) 717 675 +6.2 % 86.1 %", "Week of 2026-03-02 (a part of it) 116 109 +6.4 % 13.9 %",
+		}, rows(s.get(t, "/totals?from=2026-03-08&to=2026-03-14&by=week").body))
+		// The period before has fewer dates that have been counted.
+		require.Equal(t, []string{"Week of 2026-02-16 (a part of it) 203 100 – 100.0 %"}, rows(s.get(t, "/totals?from=2026-02-21&to=2026-02-22&by=week").body))
+		body := s.get(t, "/totals?from=2026-02-01&to=2026-03-31&by=month").body
+		require.Equal(t, []string{"2026-03 1,617 – – 63.3 %", "2026-02 936 – – 36.7 %"}, rows(body))
+		require.Contains(t, body, "1 date of this range is not complete")
+		require.Contains(t, body, "(the period before: –)")
+	})
+}
