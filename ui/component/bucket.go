@@ -40,7 +40,7 @@ func NewBuckets(dates date.Range, unit string) ([]Bucket, BucketIndex) {
 	case Date:
 		index.start = dates.First
 	case Week:
-		index.start = dates.First.AddDays(-(int(dates.First.Weekday())+6)%7)
+		index.start = dates.First.AddDays(-(int(dates.First.Weekday()) + 6) % 7)
 	default:
 		year, month, _ := dates.First.Date()
 		index.start = date.New(year, month, 1)
