@@ -74,6 +74,15 @@ func TestTotals(t *testing.T) {
 		}
 	})
 
+	t.Run("NoEvents", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.exec(t, "UPDATE analytics.rollup_dates SET events = 0")
+		body := s.get(t, "/totals").body
+		require.Contains(t, body, "chart-wide")
+		require.NotContains(t, body, "NaN")
+	})
+
 	t.Run("Units", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)

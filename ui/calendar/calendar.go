@@ -182,6 +182,9 @@ func (d dayView) label() string {
 	return text
 }
 
+// text returns the number in a day's cell, as the end of its name has it.
+func (d dayView) text() string { return d.Date.String()[len("2026-03-"):] }
+
 // sign returns the sign beside a day's number if the date needs attention.
 func (d dayView) sign() string {
 	switch d.State {

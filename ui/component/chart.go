@@ -81,7 +81,7 @@ func NewChart(at Size, title, desc string, buckets []Bucket, stack []Series) Cha
 		highest = max(highest, sums[i])
 	}
 	step := niceStep(highest, 4)
-	most := (highest + step - 1) / step * step
+	most := max(step, (highest+step-1)/step*step)
 	widest := 0
 	for value := int64(0); value <= most; value += step {
 		text := axisNumber(value)
