@@ -185,3 +185,12 @@ func TestSchema(t *testing.T) {
 		require.Error(t, err, content)
 	}
 }
+
+// TestParse_Zero: a text that Postgres cannot store is a mistake with its place.
+func TestParse_Zero(t *testing.T) {
+	t.Parallel()
+	_, err := config.Parse("f", []byte(`sinks: [{name: a, kind: webhook, url: $A, tables: ["a\u0000"], rename: {"b\u0000": c, d: "e\u0000"}}]`))
+	for _, place := range []string{"f:1:52: ", "f:1:73: ", "f:1:90: "} {
+		require.ErrorContains(t, err, place+"the text has a character with the code 0")
+	}
+}
