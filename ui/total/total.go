@@ -73,8 +73,8 @@ func (r totalRow) before() string {
 func (r totalRow) change() string { return change(r.Events, r.Before, r.Dates == r.DatesBefore) }
 
 // change writes how much a sum has grown: +12 %, −3 %. Sums of different numbers of dates cannot be compared.
-func change(now, before int64, comparable bool) string {
-	if before == 0 || !comparable {
+func change(now, before int64, same bool) string {
+	if before == 0 || !same {
 		return "–"
 	}
 	percent := math.Round((float64(now)/float64(before)-1)*1000) / 10
