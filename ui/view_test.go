@@ -97,9 +97,19 @@ func TestViews(t *testing.T) {
 		act("requested", "action", "verify")
 		b.work(t)
 		require.Contains(t, b.get(t, "/views/staff").body, "1 key differs; such as 1")
+		require.Contains(t, b.get(t, "/views").body, ">differs</span>")
 		act("requested", "action", "verify", "repair", "1")
 		b.work(t)
 		require.Contains(t, b.get(t, "/views/staff").body, "1 repaired")
+		require.Contains(t, b.get(t, "/views").body, ">running</span>")
+		act("requested", "action", "verify")
+		b.exec(t, "UPDATE view.task SET state = 'failed', error = 'out of luck' WHERE id = (SELECT max(id) FROM view.task WHERE kind = 'verify')")
+		list := b.get(t, "/views").body
+		require.Contains(t, list, ">running</span>", "a verification that fails says nothing about the rows")
+		require.Contains(t, list, "the last verification has failed: out of luck")
+		act("requested", "action", "verify", "repair", "1")
+		b.work(t)
+		require.NotContains(t, b.get(t, "/views").body, "out of luck")
 		act("requested", "action", "refresh", "all", "1", "keys", "")
 		act("requested", "action", "rebuild")
 		b.work(t)
@@ -123,7 +133,7 @@ func TestViews(t *testing.T) {
 		require.Equal(t, http.StatusOK, b.get(t, "/views/staff").status)
 		act("removed", "action", "remove", "confirm", "1")
 		require.Equal(t, http.StatusNotFound, b.get(t, "/views/staff").status)
-		require.Equal(t, "create view,refresh view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,remove view",
+		require.Equal(t, "create view,refresh view,verify view,verify view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,remove view",
 			b.text(t, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE via = 'web' AND actor = 'admin'"))
 	})
 

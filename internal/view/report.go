@@ -42,6 +42,11 @@ type Report struct {
 	// Readings are about the tables that are read on a schedule.
 	Readings []Reading `json:"readings,omitempty"`
 
+	// Differing is how many keys the last verification found different, unless they are right again.
+	Differing int64 `json:"-"`
+	// Failure is the last failed task, unless a later one of the same table has done its work; nil if there is none.
+	Failure *Task `json:"-"`
+
 	Tasks    []Task    `json:"-"` // newest first, without standing tasks
 	Drift    []Drift   `json:"-"` // newest first
 	Versions []Version `json:"-"`
@@ -142,9 +147,22 @@ func (r *Report) count(standing []Task) {
 		}
 	}
 	r.Tasks = slices.DeleteFunc(r.Tasks, Task.Stands)
-	for _, t := range r.Tasks {
+	for i, t := range r.Tasks {
 		if t.State == Queued || t.State == Running {
 			r.OpenTasks++
+		}
+		later := r.Tasks[:i]
+		// A build makes all rows right, and a verification makes an earlier one superfluous.
+		if made := slices.ContainsFunc(later, func(l Task) bool {
+			return l.Version == t.Version && l.State == Done && (l.Kind == TaskBuild || l.Kind == t.Kind)
+		}); made {
+			continue
+		}
+		if t.State == Failed && r.Failure == nil {
+			r.Failure = &r.Tasks[i]
+		}
+		if t.Kind == TaskVerify && t.State == Done {
+			r.Differing = max(r.Differing, t.Differing-t.Repaired)
 		}
 	}
 	for _, d := range r.Drift {

@@ -93,8 +93,10 @@ func (l listed) state() string {
 		return "drift"
 	case l.State == view.StatePaused:
 		return "paused"
-	case len(l.Tasks) > 0 && l.Tasks[0].State == view.Failed:
+	case l.Failure != nil && l.Failure.Kind != view.TaskVerify: // A verification writes no rows.
 		return "failed"
+	case l.State == view.StateServing && l.Differing > 0:
+		return "differs"
 	case l.State == view.StateServing && l.Reason != "":
 		return "failing"
 	case l.State == view.StateServing:
@@ -107,17 +109,25 @@ func (l listed) state() string {
 // badge is the class of the state's badge.
 func (l listed) badge() string {
 	return map[string]string{
-		"drift": "state-drifted", "paused": "state-paused", "failed": "state-failed", "failing": "state-retrying", "running": "state-complete",
+		"drift": "state-drifted", "differs": "state-drifted", "paused": "state-paused", "failed": "state-failed", "failing": "state-retrying", "running": "state-complete",
 		"stale": "state-stale", "building": "state-running",
 	}[l.state()]
 }
 
 // reason says why the view is in its state.
 func (l listed) reason() string {
-	if l.Reason == "" && l.state() == "failed" {
-		return l.Tasks[0].Error
+	switch {
+	case l.Reason != "":
+		return l.Reason
+	case l.Failure != nil && l.Failure.Kind == view.TaskVerify:
+		return "the last verification has failed: " + l.Failure.Error
+	case l.Failure != nil:
+		return l.Failure.Error
+	case l.state() == "differs":
+		return format.Plural(l.Differing, "key") + " of the last verification " + map[bool]string{true: "differs", false: "differ"}[l.Differing == 1] + " from the SELECT: verify with repair"
+	default:
+		return ""
 	}
-	return l.Reason
 }
 
 // lag is how long ago the oldest change was committed that the view does not have.

@@ -4,6 +4,7 @@ package standing
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/health"
@@ -50,6 +51,9 @@ func (f Facts) Checks() []health.Check {
 func failed(v db.ViewStandingRow) (sentence, command string) {
 	if v.Failed == "" {
 		return "", ""
+	}
+	if strings.HasPrefix(v.Failed, "verify: ") {
+		return fmt.Sprintf("a task of view %s has failed: %s", v.Name, v.Failed), "verify " + v.Name
 	}
 	return fmt.Sprintf("a task of view %s has failed: %s", v.Name, v.Failed), "rebuild " + v.Name
 }
