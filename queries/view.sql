@@ -245,3 +245,7 @@ UPDATE view.task SET retry_at = NULL WHERE version_id = @version_id::bigint AND 
 -- name: ViewTaskWaiting :many
 -- Refreshes of a table that are not finished.
 SELECT t.id FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.kind = 'refresh' AND t.state IN ('queued', 'running') ORDER BY t.id LIMIT 1000;
+
+-- name: ViewTaskFence :exec
+-- Takes a version's tasks from their workers, which know only its old plan.
+UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE version_id = @version_id::bigint AND state = 'running';

@@ -129,11 +129,24 @@ func TestViews(t *testing.T) {
 		answer := b.post(t, "/views/staff", fields("action", "accept", "drift", accept))
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
 
+		b.exec(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
+		require.NoError(t, b.engine.Maintain(t.Context()))
+		const says = "column name of people is of type integer now, and was text: accept to build the view with the new type"
+		require.Contains(t, b.get(t, "/views/staff").body, says)
+		list = b.get(t, "/views").body
+		require.Contains(t, list, ">drift</span>")
+		require.Contains(t, list, says)
+		act("accepted", "action", "accept")
+		require.Contains(t, b.get(t, "/views").body, ">building</span>")
+		b.work(t)
+		require.Contains(t, b.get(t, "/views").body, ">running</span>")
+		require.Equal(t, "7", b.text(t, "SELECT DISTINCT called::text FROM views.staff WHERE pg_typeof(called) = 'integer'::regtype"))
+
 		require.Contains(t, b.post(t, "/views/staff", fields("action", "remove")).body, "Remove staff?")
 		require.Equal(t, http.StatusOK, b.get(t, "/views/staff").status)
 		act("removed", "action", "remove", "confirm", "1")
 		require.Equal(t, http.StatusNotFound, b.get(t, "/views/staff").status)
-		require.Equal(t, "create view,refresh view,verify view,verify view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,remove view",
+		require.Equal(t, "create view,refresh view,verify view,verify view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,accept drift,remove view",
 			b.text(t, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE via = 'web' AND actor = 'admin'"))
 	})
 

@@ -859,6 +859,16 @@ func (q *Queries) ViewTaskFail(ctx context.Context, arg ViewTaskFailParams) (int
 	return result.RowsAffected(), nil
 }
 
+const viewTaskFence = `-- name: ViewTaskFence :exec
+UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE version_id = $1::bigint AND state = 'running'
+`
+
+// Takes a version's tasks from their workers, which know only its old plan.
+func (q *Queries) ViewTaskFence(ctx context.Context, versionID int64) error {
+	_, err := q.db.Exec(ctx, viewTaskFence, versionID)
+	return err
+}
+
 const viewTaskFiller = `-- name: ViewTaskFiller :one
 SELECT coalesce(min(t.id), 0)::bigint FROM view.task AS t WHERE t.version_id = $1::bigint AND t.kind = 'build' AND t.state IN ('queued', 'running', 'done')
 `

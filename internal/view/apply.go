@@ -24,6 +24,7 @@ import (
 const (
 	StepCreate  = "create"
 	StepRebuild = "rebuild"
+	StepAlter   = "alter" // columns are added to the table, or dropped
 	StepKeep    = "keep"
 )
 
@@ -114,6 +115,9 @@ func (e *Engine) compare(ctx context.Context, s *Step) error {
 		return nil
 	}
 	s.Verb, s.Why = StepRebuild, differences(last, s.plan)
+	if a := alteration(versions, s.plan); a != nil {
+		s.Verb, s.Why = StepAlter, a.Says()
+	}
 	return nil
 }
 
@@ -157,7 +161,7 @@ func differences(before, after *plan.Plan) string {
 	if len(parts) == 0 {
 		parts = []string{"joins, conditions or indexes differ"}
 	}
-	return strings.Join(parts, "; ") + "; a new table is built in chunks, and then replaces the old one by a rename"
+	return strings.Join(parts, "; ") + "; a new table is built in chunks, and then replaces the old one by a rename, which locks both for a moment"
 }
 
 // Notes returns what makes refreshes slow: columns without an index that joins compare, or by which changed rows are found.
@@ -208,8 +212,7 @@ func (e *Engine) Apply(ctx context.Context, steps []Step, who audit.Who) error {
 			if err != nil {
 				return err
 			}
-			_, err = e.replace(ctx, tx, v, s.plan, who)
-			return err
+			return e.change(ctx, tx, v, s.plan, who)
 		})
 		if err != nil {
 			return fmt.Errorf("%s view %s: %w", s.Verb, s.View, err)

@@ -18,10 +18,10 @@ type difference struct {
 	// definition and sources are the plan's, with what changed.
 	definition definition.Definition
 	sources    []plan.Source
-	// adapt says that the table can continue with another plan; fill that its rows have to be read again; rebuild that it has to be
-	// built again; and stop why it cannot continue until somebody decides.
-	adapt, fill, rebuild bool
-	stop                 string
+	// adapt says that the table can continue with another plan; fill that its rows have to be read again; columns that somebody wants
+	// more columns; rebuild that it has to be built again; and stop why it cannot continue until somebody decides.
+	adapt, fill, columns, rebuild bool
+	stop                          string
 }
 
 func (d *difference) addf(kind string, table, number int, format string, arguments ...any) {

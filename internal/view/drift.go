@@ -180,6 +180,9 @@ func (*Engine) write(ctx context.Context, tx pgx.Tx, of View, d *difference) (to
 // follow gives a version a new plan, or builds the next version.
 func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Version, made *plan.Plan, d *difference) error {
 	queries := db.New(tx)
+	if d.columns && !d.rebuild {
+		return e.change(ctx, tx, view, made, audit.Who{Via: audit.ViaCron})
+	}
 	if d.rebuild {
 		if version.State == Serving {
 			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: version.ID, Stale: d.entries[0].Sentence}); err != nil {
@@ -191,20 +194,13 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Versi
 	}
 	made.Keep(version.Plan)
 	made.Filling = version.Plan.Filling
-	document, err := marshal(made)
-	if err != nil {
-		return err
-	}
-	if err := queries.VersionPlan(ctx, db.VersionPlanParams{ID: version.ID, Plan: document}); err != nil {
+	if err := e.replan(ctx, tx, version, made); err != nil {
 		return fmt.Errorf("follow drift: %w", err)
-	}
-	if err := e.capture(ctx, tx); err != nil {
-		return err
 	}
 	if !d.fill {
 		return nil
 	}
-	_, err = queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
+	_, err := queries.ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: audit.ViaCron})
 	if err != nil {
 		return fmt.Errorf("insert a task: %w", err)
 	}
@@ -280,7 +276,7 @@ func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int6
 		}
 		t := &found.definition.Tables[entry.Table]
 		t.Columns = append(t.Columns, definition.Column{Name: source.Columns[at].Name})
-		found.rebuild = true
+		found.columns = true
 	}
 	if slices.ContainsFunc(found.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
 		made, err := plan.Make(ctx, e.DB, e.Databases, found.definition)

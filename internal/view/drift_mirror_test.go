@@ -13,6 +13,16 @@ import (
 // TestDriftMirrored: the view and the mirror also follow drift of a table in another database.
 func TestDriftMirrored(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testDriftMirrored(t, mode)
+		})
+	}
+}
+
+func testDriftMirrored(t *testing.T, mode string) {
+	t.Helper()
 	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_replication_slots": "50", "max_wal_senders": "50"})
 	start := func(t *testing.T) (*testBundle, func(sql string)) {
@@ -27,13 +37,13 @@ func TestDriftMirrored(t *testing.T) {
 			require.NoError(t, err, sql)
 		}
 		crm(`CREATE TABLE public.teams (id integer PRIMARY KEY, title varchar(20), size smallint); INSERT INTO public.teams VALUES (1, 'red', 3), (2, 'blue', 4)` + marks)
-		b.capture(t, stream.ModeWAL)
+		b.capture(t, mode)
 		b.apply(t, read(t, `
 name: staff
 tables:
   - {table: people, columns: [id, name]}
   - {database: crm, table: teams, left: true, join: {team_id: id}, columns: [{title: team}, size]}`))
-		b.own(t, stream.ModeWAL, "crm")
+		b.own(t, mode, "crm")
 		b.quiet(t)
 		b.exact(t, "staff")
 		return b, crm

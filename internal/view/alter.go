@@ -1,0 +1,90 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/view/plan"
+)
+
+// alteration returns how a view's table becomes the plan's without another table; nil if it has to be built again, as it has to while
+// another table is being built.
+func alteration(versions []Version, made *plan.Plan) *plan.Alteration {
+	if len(versions) != 1 || versions[0].State != Serving || versions[0].Stale != "" {
+		return nil
+	}
+	return made.Alter(versions[0].Plan)
+}
+
+// change makes a view's table that of a plan: in place if possible, and otherwise by building another one.
+func (e *Engine) change(ctx context.Context, tx pgx.Tx, existing View, made *plan.Plan, who audit.Who) error {
+	if err := lock(ctx, tx, existing.ID); err != nil {
+		return err
+	}
+	versions, err := Versions(ctx, tx, existing.ID)
+	if err != nil {
+		return err
+	}
+	a := alteration(versions, made)
+	if a == nil {
+		_, err := e.replace(ctx, tx, existing, made, who)
+		return err
+	}
+	if err := e.alter(ctx, tx, versions[0], made, a, who); err != nil {
+		return err
+	}
+	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "alter view", Target: existing.Name})
+}
+
+// alter adds columns to a table and drops others. The caller has locked the view.
+func (e *Engine) alter(ctx context.Context, tx pgx.Tx, version Version, made *plan.Plan, a *plan.Alteration, who audit.Who) error {
+	if statement := a.AlterTable(version.Table); statement != "" {
+		_, err := tx.Exec(ctx, statement)
+		if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == pgerrcode.DependentObjectsStillExist {
+			return refusef("a column of %s cannot be dropped, because other objects depend on it (%s): drop them first", plan.Table(version.Table), server.Detail)
+		}
+		if err != nil {
+			return fmt.Errorf("change the columns of %s: %w", plan.Table(version.Table), err)
+		}
+	}
+	if err := e.replan(ctx, tx, version, made); err != nil {
+		return err
+	}
+	if !a.Fill {
+		return nil
+	}
+	total, err := rows(ctx, tx, made)
+	if err != nil {
+		return err
+	}
+	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
+		ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Total: total, Actor: who.Actor, Via: who.Via,
+	})
+	if err != nil {
+		return fmt.Errorf("insert a task: %w", err)
+	}
+	return nil
+}
+
+// replan gives a version another plan. Workers on its tasks, which have the old one, lose them, and their last chunks are rolled back.
+func (e *Engine) replan(ctx context.Context, tx pgx.Tx, version Version, made *plan.Plan) error {
+	document, err := marshal(made)
+	if err != nil {
+		return err
+	}
+	queries := db.New(tx)
+	if err := queries.VersionPlan(ctx, db.VersionPlanParams{ID: version.ID, Plan: document}); err != nil {
+		return fmt.Errorf("write the plan of view %s: %w", made.Definition.Name, err)
+	}
+	if err := queries.ViewTaskFence(ctx, version.ID); err != nil {
+		return fmt.Errorf("take the tasks of view %s from their workers: %w", made.Definition.Name, err)
+	}
+	return e.capture(ctx, tx)
+}

@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/daymill/daymill/internal/view/definition"
+)
+
+// Alteration changes a view's table in place: columns are added, which are filled in chunks, and columns are dropped.
+type Alteration struct {
+	Added   []Output
+	Dropped []Output
+	// Fill says that some added column has values.
+	Fill bool
+}
+
+// Alter returns how the table of an earlier plan becomes the plan's, and gives the plan the names that the table has. It is nil if the
+// table has to be built again: if anything but columns differs, if a column has another value or type, or if a new column has an index
+// or NOT NULL, or needs a mirror to have more columns.
+func (p *Plan) Alter(before *Plan) *Alteration {
+	if before.Filling || !bytesEqual(bare(before.Definition), bare(p.Definition)) {
+		return nil
+	}
+	p.Keep(before)
+	for i := range p.Sources {
+		now, old := &p.Sources[i], before.Sources[i]
+		if now.OID != old.OID || !slices.Equal(now.Key, old.Key) || (now.Mirror == "") != (old.Mirror == "") {
+			return nil
+		}
+		if now.Mirror != "" && !slices.Equal(names(p.Needed(i)), names(before.Needed(i))) {
+			return nil
+		}
+		now.Mirror, now.Former = old.Mirror, old.Former
+	}
+	if !reflect.DeepEqual(p.Keys, before.Keys) || !reflect.DeepEqual(p.Indexes(), before.Indexes()) {
+		return nil
+	}
+	a := &Alteration{}
+	for _, o := range p.Outputs {
+		at := slices.IndexFunc(before.Outputs, func(old Output) bool { return old.Name == o.Name })
+		switch {
+		case at >= 0 && p.value(o) != before.value(before.Outputs[at]):
+			return nil
+		case at >= 0:
+		case o.NotNull || o.Hidden:
+			return nil
+		default:
+			a.Added = append(a.Added, o)
+			a.Fill = a.Fill || !strings.HasPrefix(o.SQL, "CAST(NULL AS ")
+		}
+	}
+	for _, old := range before.Outputs {
+		if slices.ContainsFunc(p.Outputs, func(o Output) bool { return o.Name == old.Name }) {
+			continue
+		}
+		if old.Hidden {
+			return nil
+		}
+		a.Dropped = append(a.Dropped, old)
+	}
+	return a
+}
+
+// bare returns a definition without what does not change the table's rows: columns, and what happens on drift.
+func bare(d definition.Definition) definition.Definition {
+	d.Drift = ""
+	d.Tables = slices.Clone(d.Tables)
+	for i := range d.Tables {
+		d.Tables[i].Columns = nil
+	}
+	return d
+}
+
+func bytesEqual(a, b definition.Definition) bool {
+	first, err := json.Marshal(a)
+	second, other := json.Marshal(b)
+	return err == nil && other == nil && string(first) == string(second)
+}
+
+func names(s Source) []string {
+	all := make([]string, len(s.Columns))
+	for i, c := range s.Columns {
+		all[i] = c.Name
+	}
+	return all
+}
+
+// content is what a column of the view's table has.
+type content struct {
+	SQL, Type, Collation, Misfit string
+	NotNull, Hidden              bool
+	Table                        int
+}
+
+// value returns what an output has. The SQL of an expression is that of the expression itself, because its name depends on its place.
+func (p *Plan) value(o Output) content {
+	c := content{SQL: o.SQL, Type: o.Type, Collation: o.Collation, Misfit: o.Misfit, NotNull: o.NotNull, Hidden: o.Hidden, Table: o.Table}
+	t := p.Definition.Tables[o.Table]
+	for k := range t.Columns {
+		if e, has := p.Expressions[expressionKey(o.Table, k)]; has && o.SQL == quote(t.Alias())+"."+quote(expressionName(k)) {
+			c.SQL = "expression " + e.SQL
+		}
+	}
+	return c
+}
+
+// AlterTable returns the statement that changes a table; empty if its columns stay.
+func (a *Alteration) AlterTable(table string) string {
+	var actions []string
+	for _, o := range a.Dropped {
+		actions = append(actions, "DROP COLUMN "+quote(o.Name))
+	}
+	for _, o := range a.Added {
+		actions = append(actions, "ADD COLUMN "+quote(o.Name)+" "+o.Type+collate(o.Collation))
+	}
+	if len(actions) == 0 {
+		return ""
+	}
+	return "ALTER TABLE " + Table(table) + " " + strings.Join(actions, ", ")
+}
+
+// Says describes an alteration.
+func (a *Alteration) Says() string {
+	var parts []string
+	for _, part := range []struct {
+		what    string
+		outputs []Output
+	}{{"adds", a.Added}, {"drops", a.Dropped}} {
+		if len(part.outputs) == 0 {
+			continue
+		}
+		all := make([]string, len(part.outputs))
+		for i, o := range part.outputs {
+			all[i] = o.Name
+		}
+		parts = append(parts, part.what+" "+strings.Join(all, ", "))
+	}
+	switch {
+	case len(parts) == 0:
+		return "the table stays as it is"
+	case !a.Fill:
+		return strings.Join(parts, "; ") + "; ALTER TABLE locks the table for a moment, and nothing is built"
+	default:
+		return strings.Join(parts, "; ") + "; ALTER TABLE locks the table for a moment, and then new columns, which are NULL at first, are filled in chunks"
+	}
+}
