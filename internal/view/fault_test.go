@@ -187,7 +187,7 @@ func TestExpressions(t *testing.T) {
 	_, err := b.engine.Plan(t.Context(), read(t, `{"name": "e", "where": "line > 'x'", "tables": [{"table": "lines", "columns": ["item", {"column": "line", "type": "text"}, "lin"]}, {"table": "views.x", "columns": ["a"], "join": {"line": "a"}}]}`))
 	require.EqualError(t, err, `test:1:133: database app has no table views.x, or the role may not see it`)
 	_, err = b.engine.Plan(t.Context(), read(t, `{"name": "e", "where": "line > 'x'", "tables": [{"table": "lines", "columns": ["item", {"column": "line", "type": "text"}, "lin"]}]}`))
-	require.EqualError(t, err, `test:1:1: the where of lines cannot be used: invalid input syntax for type integer: "x"; write an SQL expression whose value depends only on the table's own columns
+	require.EqualError(t, err, `test:1:24: the where of lines cannot be used: invalid input syntax for type integer: "x"; write an SQL expression whose value depends only on the table's own columns
 test:1:88: column line is of type integer, not text
 test:1:124: table public.lines has no column "lin": it has order_id, line, item`)
 }

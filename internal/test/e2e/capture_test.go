@@ -44,7 +44,7 @@ func (r *received) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 		Position int64  `json:"position"`
 		Stream   string `json:"stream"`
 		Table    string `json:"table"`
-		Op       string `json:"op"`
+		Snapshot bool   `json:"snapshot"`
 		Key      struct {
 			ID int `json:"id"`
 		} `json:"key"`
@@ -65,6 +65,10 @@ func (r *received) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 		return
 	}
 	r.last[key] = change.Position
+	// A snapshot may read a row after its last change was delivered. It must not bring an older value.
+	if values := r.values[key]; change.Snapshot && len(values) > 0 && values[len(values)-1] == change.New.N {
+		return
+	}
 	r.values[key] = append(r.values[key], change.New.N)
 }
 
