@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for a page, on a machine that is busy with other tests.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // ErrNotFound says that there is no browser.
 var ErrNotFound = errors.New("there is no Chromium on this machine: install your system's package of it (chromium), or Google Chrome")

@@ -60,7 +60,7 @@ var (
 )
 
 // patience is how long a test waits. A killed worker's date is free for another worker after half a minute.
-const patience = 80 * time.Second
+const patience = 3 * time.Minute
 
 // Number of events of each date of prepare, and of entities in addition to the last one.
 const (
