@@ -92,3 +92,13 @@ WHERE e.entity_id = ANY(cast(sqlc.arg('entities')::text[] AS analytics.entity_id
     AND e.created_at >= @from_instant::timestamptz
     AND e.created_at < @to_instant::timestamptz
 GROUP BY e.entity_id, coalesce(e.event_type, 'unknown');
+
+-- name: EventCount :one
+-- How many events there are between two instants, at most a limit.
+SELECT count(*) AS events
+FROM (
+    SELECT 1 AS one
+    FROM analytics.events AS e
+    WHERE e.created_at >= @from_instant::timestamptz AND e.created_at < @to_instant::timestamptz AND e.entity_id IS NOT NULL
+    LIMIT @at_most::integer
+) AS counted;

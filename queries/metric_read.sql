@@ -72,7 +72,7 @@ ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
 
 -- name: MetricReadTop :many
--- The entities with the highest counts over some dates, in one of the four columns or of another event type.
+-- The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type.
 SELECT
     m.entity_id,
     least(sum(
@@ -81,6 +81,10 @@ SELECT
             WHEN 'clicks' THEN m.clicks_count
             WHEN 'saves' THEN m.saves_count
             WHEN 'skips' THEN m.skips_count
+            WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+                WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+                ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+            END
             ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
         END
     ), 9223372036854775807)::bigint AS total
@@ -104,3 +108,27 @@ CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(s.other_counts) WHEN 'obj
 WHERE length(k.name) <= @max_length::integer
 ORDER BY 1
 LIMIT @max_rows::integer;
+
+-- name: MetricReadBefore :many
+-- The sum of some entities over some dates, in one of the four columns, of all events, or of another event type.
+SELECT
+    e.id::text AS entity_id,
+    (
+        SELECT
+            coalesce(least(sum(
+                CASE @metric::text
+                    WHEN 'views' THEN m.views_count
+                    WHEN 'clicks' THEN m.clicks_count
+                    WHEN 'saves' THEN m.saves_count
+                    WHEN 'skips' THEN m.skips_count
+                    WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+                        WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+                        ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+                    END
+                    ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
+                END
+            ), 9223372036854775807), 0)
+        FROM analytics.daily_entity_metrics AS m
+        WHERE m.entity_id = cast(e.id AS analytics.entity_id) AND m.metric_date = ANY(@metric_dates::date[])
+    )::bigint AS total
+FROM unnest(@entities::text[]) AS e (id);

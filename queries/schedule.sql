@@ -95,3 +95,25 @@ CROSS JOIN LATERAL (
 ) AS latest
 INNER JOIN daymill.jobs AS j ON j.id = latest.id
 ORDER BY j.kind, j.id DESC;
+
+-- name: ScheduleHistory :many
+-- The newest jobs of each of some kinds in each of some states, newest first by kind.
+SELECT
+    j.kind,
+    j.id,
+    j.state,
+    j.scheduled_at,
+    j.attempted_at,
+    j.finalized_at,
+    left(coalesce(j.errors -> -1 ->> 'error', ''), 300)::text AS error
+FROM unnest(@kinds::text[]) AS k
+CROSS JOIN unnest(@states::text[]) AS s
+CROSS JOIN LATERAL (
+    SELECT l.id
+    FROM daymill.jobs AS l
+    WHERE l.kind = k AND l.state = s
+    ORDER BY l.id DESC
+    LIMIT @max_rows::integer
+) AS latest
+INNER JOIN daymill.jobs AS j ON j.id = latest.id
+ORDER BY j.kind, j.id DESC;

@@ -13,6 +13,30 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
+const eventCount = `-- name: EventCount :one
+SELECT count(*) AS events
+FROM (
+    SELECT 1 AS one
+    FROM analytics.events AS e
+    WHERE e.created_at >= $1::timestamptz AND e.created_at < $2::timestamptz AND e.entity_id IS NOT NULL
+    LIMIT $3::integer
+) AS counted
+`
+
+type EventCountParams struct {
+	FromInstant time.Time
+	ToInstant   time.Time
+	AtMost      int32
+}
+
+// How many events there are between two instants, at most a limit.
+func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, error) {
+	row := q.db.QueryRow(ctx, eventCount, arg.FromInstant, arg.ToInstant, arg.AtMost)
+	var events int64
+	err := row.Scan(&events)
+	return events, err
+}
+
 const eventDates = `-- name: EventDates :many
 WITH bounds AS MATERIALIZED (
     SELECT

@@ -12,6 +12,68 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
+const metricReadBefore = `-- name: MetricReadBefore :many
+SELECT
+    e.id::text AS entity_id,
+    (
+        SELECT
+            coalesce(least(sum(
+                CASE $1::text
+                    WHEN 'views' THEN m.views_count
+                    WHEN 'clicks' THEN m.clicks_count
+                    WHEN 'saves' THEN m.saves_count
+                    WHEN 'skips' THEN m.skips_count
+                    WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+                        WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+                        ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+                    END
+                    ELSE coalesce(analytics.other_count(m.other_counts -> $2::text), 0)
+                END
+            ), 9223372036854775807), 0)
+        FROM analytics.daily_entity_metrics AS m
+        WHERE m.entity_id = cast(e.id AS analytics.entity_id) AND m.metric_date = ANY($3::date[])
+    )::bigint AS total
+FROM unnest($4::text[]) AS e (id)
+`
+
+type MetricReadBeforeParams struct {
+	Metric      string
+	EventType   string
+	MetricDates []date.Date
+	Entities    []string
+}
+
+type MetricReadBeforeRow struct {
+	EntityID string
+	Total    int64
+}
+
+// The sum of some entities over some dates, in one of the four columns, of all events, or of another event type.
+func (q *Queries) MetricReadBefore(ctx context.Context, arg MetricReadBeforeParams) ([]MetricReadBeforeRow, error) {
+	rows, err := q.db.Query(ctx, metricReadBefore,
+		arg.Metric,
+		arg.EventType,
+		arg.MetricDates,
+		arg.Entities,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MetricReadBeforeRow
+	for rows.Next() {
+		var i MetricReadBeforeRow
+		if err := rows.Scan(&i.EntityID, &i.Total); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const metricReadBounds = `-- name: MetricReadBounds :many
 (
     SELECT m.metric_date
@@ -265,6 +327,10 @@ SELECT
             WHEN 'clicks' THEN m.clicks_count
             WHEN 'saves' THEN m.saves_count
             WHEN 'skips' THEN m.skips_count
+            WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
+                WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
+                ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
+            END
             ELSE coalesce(analytics.other_count(m.other_counts -> $2::text), 0)
         END
     ), 9223372036854775807)::bigint AS total
@@ -287,7 +353,7 @@ type MetricReadTopRow struct {
 	Total    int64
 }
 
-// The entities with the highest counts over some dates, in one of the four columns or of another event type.
+// The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type.
 func (q *Queries) MetricReadTop(ctx context.Context, arg MetricReadTopParams) ([]MetricReadTopRow, error) {
 	rows, err := q.db.Query(ctx, metricReadTop,
 		arg.Metric,

@@ -75,6 +75,11 @@ type AnalyticsDateState struct {
 	DueAt        time.Time
 }
 
+type AnalyticsDateType struct {
+	MetricDate date.Date
+	Counts     []byte
+}
+
 type AnalyticsEvent struct {
 	EntityID  *entity.ID
 	EventType *string

@@ -42,6 +42,73 @@ func (q *Queries) ScheduleGet(ctx context.Context, name string) (ScheduleGetRow,
 	return i, err
 }
 
+const scheduleHistory = `-- name: ScheduleHistory :many
+SELECT
+    j.kind,
+    j.id,
+    j.state,
+    j.scheduled_at,
+    j.attempted_at,
+    j.finalized_at,
+    left(coalesce(j.errors -> -1 ->> 'error', ''), 300)::text AS error
+FROM unnest($1::text[]) AS k
+CROSS JOIN unnest($2::text[]) AS s
+CROSS JOIN LATERAL (
+    SELECT l.id
+    FROM daymill.jobs AS l
+    WHERE l.kind = k AND l.state = s
+    ORDER BY l.id DESC
+    LIMIT $3::integer
+) AS latest
+INNER JOIN daymill.jobs AS j ON j.id = latest.id
+ORDER BY j.kind, j.id DESC
+`
+
+type ScheduleHistoryParams struct {
+	Kinds   []string
+	States  []string
+	MaxRows int32
+}
+
+type ScheduleHistoryRow struct {
+	Kind        string
+	ID          int64
+	State       string
+	ScheduledAt time.Time
+	AttemptedAt *time.Time
+	FinalizedAt *time.Time
+	Error       string
+}
+
+// The newest jobs of each of some kinds in each of some states, newest first by kind.
+func (q *Queries) ScheduleHistory(ctx context.Context, arg ScheduleHistoryParams) ([]ScheduleHistoryRow, error) {
+	rows, err := q.db.Query(ctx, scheduleHistory, arg.Kinds, arg.States, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ScheduleHistoryRow
+	for rows.Next() {
+		var i ScheduleHistoryRow
+		if err := rows.Scan(
+			&i.Kind,
+			&i.ID,
+			&i.State,
+			&i.ScheduledAt,
+			&i.AttemptedAt,
+			&i.FinalizedAt,
+			&i.Error,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const scheduleLatest = `-- name: ScheduleLatest :many
 SELECT DISTINCT ON (j.kind)
     j.kind,

@@ -89,6 +89,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodPost, "/api/snapshots/{id}", byUser, s.apiChangeSnapshot},
 		{http.MethodGet, "/api/streams", byUser, s.apiListStreams},
 		{http.MethodPut, "/api/streams/{database}", byUser, s.apiPutStream},
+		{http.MethodGet, "/api/totals", byUser, s.apiShowTotals},
 		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
 		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
 	}...)

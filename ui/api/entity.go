@@ -9,7 +9,6 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/metric"
-	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/ui/entity"
 	"github.com/daymill/daymill/ui/reply"
 )
@@ -67,18 +66,9 @@ func (s *API) apiShowMetrics(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return unprocessable(err)
 	}
-	today, err := schedule.Today(ctx, s.DB, s.Clock)
+	dates, err := s.rangeOf(r)
 	if err != nil {
 		return err
-	}
-	dates := date.Range{First: today.AddDays(-apiDays), Last: today.AddDays(-1)}
-	if query.Get("from") != "" || query.Get("to") != "" {
-		if query.Get("from") == "" || query.Get("to") == "" {
-			return unprocessable(errors.New("give both from and to, or neither"))
-		}
-		if dates, err = date.Between(query.Get("from"), query.Get("to")); err != nil {
-			return unprocessable(err)
-		}
 	}
 	wanted := query.Get("format")
 	switch {

@@ -12,11 +12,15 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/event"
 	"github.com/daymill/daymill/internal/rollup/ledger"
+	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/ui/component"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
@@ -25,6 +29,27 @@ import (
 // Pages is the page of totals, and its file.
 type Pages struct {
 	*page.Site
+
+	today page.Kept[soFar]
+}
+
+// soFar is how many events a date that is not over has.
+type soFar struct {
+	Date   date.Date
+	Events int64
+	Known  bool
+}
+
+// text writes the number; empty if it is not known.
+func (f soFar) text() string {
+	switch {
+	case !f.Known:
+		return "too many to count at once"
+	case f.Events == event.MostSoFar:
+		return "at least " + format.Number(f.Events)
+	default:
+		return format.Number(f.Events)
+	}
 }
 
 // Places returns the entry of the navigation.
@@ -52,6 +77,8 @@ type totalsView struct {
 	Incomplete         int64
 	Wide, Narrow       component.Chart
 	Rows               []totalRow // latest first
+	Types              division
+	Today              soFar
 }
 
 // totalRow is a column of the chart, beside the same column of the period before.
@@ -60,6 +87,7 @@ type totalRow struct {
 	Events, Before int64
 	// Dates and DatesBefore are how many dates have been counted.
 	Dates, DatesBefore int
+	Values             []int64 // of each series
 }
 
 // before writes the events of the period before, if it has dates that have been counted.
@@ -131,59 +159,111 @@ func (s *Pages) showTotals(w http.ResponseWriter, r *http.Request) error {
 		view.Wrong = page.Wrong(page.Mistake(err))
 		return s.Render(w, r, page.StatusOf(view.Wrong), "Totals", totalsPage(&view))
 	}
-	view.Before = date.Range{First: dates.First.AddDays(-dates.Len()), Last: dates.First.AddDays(-1)}
-	var now, before map[date.Date]int64
-	err = s.DB.Read(r.Context(), func(on postgres.DBTX) error {
-		if now, err = ledger.Events(r.Context(), on, dates); err != nil {
-			return err
-		}
-		if view.Before.First.Before(date.New(1, time.January, 1)) {
-			return nil
-		}
-		if before, err = ledger.Events(r.Context(), on, view.Before); err != nil {
-			return err
-		}
-		view.Incomplete, err = ledger.IncompleteDates(r.Context(), on, dates)
-		return err
-	})
+	found, err := Read(r.Context(), s.DB, dates)
 	if err != nil {
 		return err
 	}
-	view.add(dates, now, before)
+	view.add(dates, found)
+	today := page.ScopeOf(r.Context()).Today
+	view.Today = s.today.Get(r.Context(), s.Site, soFarAge, func(ctx context.Context) (soFar, error) {
+		n, known, err := event.SoFar(ctx, s.DB, today)
+		return soFar{Date: today, Events: n, Known: known}, err
+	})
 	return s.Render(w, r, http.StatusOK, "Totals", totalsPage(&view))
 }
 
+// soFarAge is how old the number of today's events may be.
+const soFarAge = 20 * time.Second
+
+// Found has the events of a range and of the same number of dates before, as the last complete run of each date has counted them.
+type Found struct {
+	Before               date.Range
+	Events, EventsBefore map[date.Date]int64
+	Types, TypesBefore   map[date.Date]merge.Sums // of the dates whose counts by type are known
+	Incomplete           int64                    // dates of the range that are not complete
+}
+
+// Read reads the events of a range and of the period before.
+func Read(ctx context.Context, conn *postgres.DB, dates date.Range) (found Found, err error) {
+	found.Before = date.Range{First: dates.First.AddDays(-dates.Len()), Last: dates.First.AddDays(-1)}
+	err = conn.Read(ctx, func(on postgres.DBTX) error {
+		if found.Events, err = ledger.Events(ctx, on, dates); err != nil {
+			return err
+		}
+		if found.Types, err = ledger.Types(ctx, on, dates); err != nil {
+			return err
+		}
+		if found.Incomplete, err = ledger.IncompleteDates(ctx, on, dates); err != nil || found.Before.First.Before(date.New(1, time.January, 1)) {
+			return err
+		}
+		if found.EventsBefore, err = ledger.Events(ctx, on, found.Before); err != nil {
+			return err
+		}
+		found.TypesBefore, err = ledger.Types(ctx, on, found.Before)
+		return err
+	})
+	return found, err
+}
+
 // add adds the dates up by column.
-func (v *totalsView) add(dates date.Range, now, before map[date.Date]int64) {
+func (v *totalsView) add(dates date.Range, found Found) {
+	v.Before, v.Incomplete = found.Before, found.Incomplete
+	v.Types = divide(found.Events, found.EventsBefore, found.Types, found.TypesBefore)
 	buckets, index := component.NewBuckets(dates, v.By)
 	v.Rows = make([]totalRow, len(buckets))
-	for d, n := range now {
-		row := &v.Rows[index.Of(d)]
+	series := slices.Clone(v.Types.series)
+	for i := range series {
+		series[i].Values = make([]int64, len(buckets))
+	}
+	for d, n := range found.Events {
+		at := index.Of(d)
+		row := &v.Rows[at]
 		row.Events += n
 		row.Dates++
 		v.Sum += n
+		types, known := found.Types[d]
+		for i, events := range v.Types.of(n, types, known) {
+			series[i].Values[at] += events
+		}
 	}
-	for d, n := range before {
+	for d, n := range found.EventsBefore {
 		row := &v.Rows[index.Of(d.AddDays(dates.Len()))]
 		row.Before += n
 		row.DatesBefore++
 		v.SumBefore += n
 	}
-	v.Dates, v.DatesBefore = len(now), len(before)
-	events := make([]int64, len(buckets))
+	v.Dates, v.DatesBefore = len(found.Events), len(found.EventsBefore)
 	for i := range v.Rows {
-		v.Rows[i].Title, events[i] = buckets[i].Title, v.Rows[i].Events
+		v.Rows[i].Title = buckets[i].Title
+		for _, s := range series {
+			v.Rows[i].Values = append(v.Rows[i].Values, s.Values[i])
+		}
 		buckets[i].Title += " (the period before: " + v.Rows[i].before() + ")"
 	}
 	slices.Reverse(v.Rows)
 	title := "Events per " + v.By
-	desc := "From " + v.From + " to " + v.To + ": " + format.Number(v.Sum) + " in all."
-	series := []component.Series{{Name: "events", Class: "views", Values: events, Total: v.Sum}}
+	parts := []string{"From " + v.From + " to " + v.To + ": " + format.Number(v.Sum) + " in all"}
+	for _, s := range series {
+		if len(series) > 1 {
+			parts = append(parts, format.Shortened(s.Name, 40)+" "+format.Number(s.Total))
+		}
+	}
+	desc := strings.Join(parts, ", ") + "."
 	v.Wide = component.NewChart(component.Size{Name: "wide", Width: 1040, Height: 300, Labels: 9}, title, desc, buckets, series)
 	v.Narrow = component.NewChart(component.Size{Name: "narrow", Width: 360, Height: 260, Labels: 3}, title, desc, buckets, series)
 }
 
-// downloadTotals sends the range as CSV, a row per date that was complete.
+// share writes a part of all events.
+func (v *totalsView) share(events int64) string {
+	return strconv.FormatFloat(100*float64(events)/float64(max(1, v.Sum)), 'f', 1, 64) + " %"
+}
+
+// changeOf writes how much a series has grown.
+func (v *totalsView) changeOf(i int) string {
+	return change(v.Types.series[i].Total, v.Types.before[i], v.Dates == v.DatesBefore && v.Types.unknown+v.Types.unknownBefore == 0)
+}
+
+// downloadTotals sends the range as CSV, a row per date that was complete. A date without counts by type has no values for them.
 func (s *Pages) downloadTotals(w http.ResponseWriter, r *http.Request) error {
 	view := totalsView{}
 	query := r.URL.Query()
@@ -192,7 +272,7 @@ func (s *Pages) downloadTotals(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return page.Mistake(err)
 	}
-	events, err := s.events(r.Context(), dates)
+	found, err := Read(r.Context(), s.DB, dates)
 	if err != nil {
 		return err
 	}
@@ -201,24 +281,31 @@ func (s *Pages) downloadTotals(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Content-Disposition", `attachment; filename="daymill-totals-`+view.From+"-"+view.To+`.csv"`)
 	header.Set("Cache-Control", "no-store")
 	out := csv.NewWriter(w)
-	if err := out.Write([]string{"metric_date", "events"}); err != nil {
+	columns := []string{"metric_date", "events", "views_count", "clicks_count", "saves_count", "skips_count", "other_counts", "rest_count"}
+	if err := out.Write(columns); err != nil {
 		return err
 	}
 	for d := dates.First; !d.After(dates.Last); d = d.AddDays(1) {
-		if n, known := events[d]; known {
-			if err := out.Write([]string{d.String(), strconv.FormatInt(n, 10)}); err != nil {
-				return err
+		n, known := found.Events[d]
+		if !known {
+			continue
+		}
+		row := []string{d.String(), count(n), "", "", "", "", "", ""}
+		if types, known := found.Types[d]; known && types.Total() == n {
+			other := "{}"
+			if len(types.Other) > 0 {
+				if other, err = text.Encode(types.Other); err != nil {
+					return err
+				}
 			}
+			row = []string{d.String(), count(n), count(types.Views), count(types.Clicks), count(types.Saves), count(types.Skips), other, count(types.Rest)}
+		}
+		if err := out.Write(row); err != nil {
+			return err
 		}
 	}
 	out.Flush()
 	return nil
 }
 
-func (s *Pages) events(ctx context.Context, dates date.Range) (events map[date.Date]int64, err error) {
-	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
-		events, err = ledger.Events(ctx, on, dates)
-		return err
-	})
-	return events, err
-}
+func count(n int64) string { return strconv.FormatInt(n, 10) }

@@ -20,33 +20,34 @@ var ErrOdd = errors.New("a stored row has counts that are not whole numbers")
 const scopeRows = 1_000
 
 // Scope makes the rows of some entities, which must ascend, equal to the counted rows, and leaves all other rows alone. It
-// returns the totals of these rows before the change, and adds what was counted to Totals.
-func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted merge.Rows) (was Totals, err error) {
+// returns the number of these rows before the change and their sums, and adds what was counted to Totals.
+func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted merge.Rows) (was Totals, sums merge.Sums, err error) {
 	p.size()
 	for len(entities) > 0 {
 		if err := p.Alive(); err != nil {
-			return Totals{}, err
+			return Totals{}, merge.Sums{}, err
 		}
 		part := entities[:min(scopeRows, len(entities))]
 		entities = entities[len(part):]
 		stored, err := p.readScope(ctx, part)
 		if err != nil {
-			return Totals{}, err
+			return Totals{}, merge.Sums{}, err
 		}
 		for i := range stored {
-			events, err := eventsOf(&stored[i])
+			row, err := rowOf(&stored[i])
 			if err != nil {
-				return Totals{}, err
+				return Totals{}, merge.Sums{}, err
 			}
-			was.Events += events
+			was.Events += row.Events()
 			was.Entities++
+			sums.Add(&row)
 		}
 		n := counted.Through(part[len(part)-1])
 		rows := counted.Slice(0, n).List()
 		counted = counted.Slice(n, counted.Len())
 		changes, totals := diff(rows, stored, p.Totals)
 		if err := p.write(ctx, changes); err != nil {
-			return Totals{}, err
+			return Totals{}, merge.Sums{}, err
 		}
 		p.Totals = totals
 		if p.Counted != nil {
@@ -55,14 +56,14 @@ func (p *Publisher) Scope(ctx context.Context, entities []entity.ID, counted mer
 		// Read the rows again: if they differ from what was counted, somebody else writes to the table.
 		if len(changes) > 0 {
 			if stored, err = p.readScope(ctx, part); err != nil {
-				return Totals{}, err
+				return Totals{}, merge.Sums{}, err
 			}
 			if changes, _ := diff(rows, stored, Totals{}); len(changes) > 0 {
-				return Totals{}, fmt.Errorf("the row of entity %q is not what was written", p.Type.Format(changes[0].id))
+				return Totals{}, merge.Sums{}, fmt.Errorf("the row of entity %q is not what was written", p.Type.Format(changes[0].id))
 			}
 		}
 	}
-	return was, nil
+	return was, sums, nil
 }
 
 func (r *Reader) readScope(ctx context.Context, entities []entity.ID) (rows []db.MetricRangeRow, err error) {
@@ -89,18 +90,18 @@ func (r *Reader) readScope(ctx context.Context, entities []entity.ID) (rows []db
 	return rows, r.Pacer.Pause(ctx, took)
 }
 
-// eventsOf returns the sum of the counts of a stored row.
-func eventsOf(row *db.MetricRangeRow) (sum int64, err error) {
-	sum = int64(row.ViewsCount) + int64(row.ClicksCount) + int64(row.SavesCount) + int64(row.SkipsCount)
+// rowOf returns the counts of a stored row, without its entity.
+func rowOf(stored *db.MetricRangeRow) (row merge.Row, err error) {
+	row = merge.Row{Views: stored.ViewsCount, Clicks: stored.ClicksCount, Saves: stored.SavesCount, Skips: stored.SkipsCount}
 	var others map[string]int64
-	if err := json.Unmarshal(row.OtherCounts, &others); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrOdd, err)
+	if err := json.Unmarshal(stored.OtherCounts, &others); err != nil {
+		return merge.Row{}, fmt.Errorf("%w: %w", ErrOdd, err)
 	}
-	for _, events := range others {
+	for name, events := range others {
 		if events < 0 || events > math.MaxInt32 {
-			return 0, ErrOdd
+			return merge.Row{}, ErrOdd
 		}
-		sum += events
+		row.Other = append(row.Other, merge.Other{Type: name, Events: int32(events)})
 	}
-	return sum, nil
+	return row, nil
 }

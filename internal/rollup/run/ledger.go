@@ -267,6 +267,9 @@ func (a *active) complete(ctx context.Context, queries *db.Queries) error {
 	if err := a.recordTop(ctx, queries); err != nil {
 		return err
 	}
+	if err := a.recordTypes(ctx, queries); err != nil {
+		return err
+	}
 	if a.scoped != nil || a.widened {
 		scope := int32(len(a.scoped)) //nolint:gosec // At most mostScope.
 		if err := queries.RunScope(ctx, db.RunScopeParams{ID: a.id, Scope: scope}); err != nil {

@@ -125,7 +125,9 @@ type active struct {
 	pacer     *pace.Pacer
 	scanner   *slice.Scanner
 	publisher *batch.Publisher
-	top       merge.Top // of the entities that this run has counted
+	top       merge.Top  // of the entities that this run has counted
+	sums      merge.Sums // of the same
+	scopeWas  merge.Sums // of the rows that a run of some entities has replaced
 	known     protection.Known
 
 	phase    string
@@ -175,7 +177,7 @@ func (a *active) roll(ctx context.Context) error {
 		if done, err := a.rollScope(ctx, entities); done || err != nil {
 			return err
 		}
-		a.publisher.Totals, a.top = batch.Totals{}, merge.Top{}
+		a.publisher.Totals, a.top, a.sums = batch.Totals{}, merge.Top{}, merge.Sums{}
 	}
 	after := a.cursor
 	for {
@@ -241,6 +243,7 @@ func (a *active) publish(ctx context.Context, rows merge.Rows, after, upTo *enti
 	a.publisher.Counted = func(rows []merge.Row) {
 		for i := range rows {
 			a.top.Add(&rows[i], rows[i].Events())
+			a.sums.Add(&rows[i])
 		}
 	}
 	before := a.publisher.Totals.Entities

@@ -112,6 +112,7 @@ func (a *active) publishScope(ctx context.Context, entities []entity.ID, rows me
 	a.publisher.Counted = func(rows []merge.Row) {
 		for i := range rows {
 			a.top.Add(&rows[i], rows[i].Events())
+			a.sums.Add(&rows[i])
 		}
 	}
 	a.publisher.Alive = func() error { return a.signOfLife(ctx) }
@@ -119,11 +120,12 @@ func (a *active) publishScope(ctx context.Context, entities []entity.ID, rows me
 	a.publisher.Advance = func(ctx context.Context, queries *db.Queries, _ entity.ID, _ batch.Totals) error {
 		return a.lease.Fence(ctx, queries)
 	}
-	was, err := a.publisher.Scope(ctx, entities, rows)
+	was, sums, err := a.publisher.Scope(ctx, entities, rows)
 	a.publisher.Advance = a.advance
 	if err != nil {
 		return err
 	}
+	a.scopeWas = sums
 	a.publisher.Totals.Events += a.before.totals.Events - was.Events
 	a.publisher.Totals.Entities += a.before.totals.Entities - was.Entities
 	return nil

@@ -45,6 +45,7 @@ func (b *testBundle) exact(t *testing.T) {
 	pgtest.RequireExact(t, b.db, day)
 	kept, keptTop := totals()
 	require.Equal(t, "complete", b.state(t, day))
+	b.requireTypes(t)
 	b.rollup(t, day)
 	right, rightTop := totals()
 	require.Equal(t, right, kept)
@@ -229,6 +230,7 @@ func TestRunScope_Top(t *testing.T) {
 	grow := "INSERT INTO public.raw_events (entity_id, event_type, created_at) SELECT $1, 'view', '2026-03-01 13:00+00' FROM generate_series(1, 500)"
 	change(grow, 3)
 	require.Equal(t, 10, top())
+	require.True(t, b.requireTypes(t))
 	b.exact(t)
 	change("DELETE FROM public.raw_events WHERE entity_id = $1 AND created_at > '2026-03-01 12:30+00'", 3)
 	require.Zero(t, top(), "an entity that has left makes room for one that nobody knows")

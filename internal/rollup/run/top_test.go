@@ -41,6 +41,7 @@ func (b *testBundle) requireTop(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got["events"], 10)
 	require.Equal(t, want, got)
+	require.True(t, b.requireTypes(t))
 }
 
 // TestTop compares what a run has recorded with the rows it has written.
@@ -100,6 +101,7 @@ func TestTopResumed(t *testing.T) {
 	top, err := ledger.ReadTop(t.Context(), b.db, day)
 	require.NoError(t, err)
 	require.Nil(t, top)
+	require.False(t, b.requireTypes(t))
 	b.rollup(t, day)
 	b.requireTop(t)
 }

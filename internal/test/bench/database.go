@@ -113,7 +113,8 @@ func (db *database) fill(ctx context.Context, days ...dayOf) error {
 func (db *database) forget(ctx context.Context) error {
 	db.settled = false
 	return db.exec(ctx, `TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates, analytics.rollup_runs,
-		analytics.rollup_requests, analytics.backfills, analytics.backfill_dates, analytics.top_entities`)
+		analytics.rollup_requests, analytics.backfills, analytics.backfill_dates, analytics.top_entities,
+		analytics.date_types`)
 }
 
 // exact returns an error unless the metrics equal a recount.

@@ -40,7 +40,7 @@ type table struct {
 func tables() []string {
 	return []string{
 		riverSchema + ".river_job", "analytics.rollup_requests", "analytics.rollup_runs", "analytics.rollup_dates",
-		"daymill.jobs", "daymill.audit", "analytics.top_entities", "analytics.daily_entity_metrics",
+		"daymill.jobs", "daymill.audit", "analytics.top_entities", "analytics.date_types", "analytics.daily_entity_metrics",
 	}
 }
 
