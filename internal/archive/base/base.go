@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
@@ -89,7 +90,7 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 	if err := describe(ctx, config.Source, &m); err != nil {
 		return m, err
 	}
-	if err := install(ctx, config.Source, m.Slot); err != nil {
+	if m.Detection, err = install(ctx, config.Source, m.Slot); err != nil {
 		return m, err
 	}
 	if m.Files, err = companions(ctx, config.Store); err == nil {
@@ -101,8 +102,10 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 	return m, nil
 }
 
-func install(ctx context.Context, source *postgres.DB, slot string) error {
-	return source.Tx(ctx, func(tx pgx.Tx) error {
+// install creates the event triggers and the publication. If the role may not, install returns true: changes of the schema have to be
+// detected, and each base publishes the tables.
+func install(ctx context.Context, source *postgres.DB, slot string) (detection bool, err error) {
+	err = source.Tx(ctx, func(tx pgx.Tx) error {
 		if err := ddl.Install(ctx, tx); err != nil {
 			return err
 		}
@@ -112,6 +115,10 @@ func install(ctx context.Context, source *postgres.DB, slot string) error {
 		}
 		return nil
 	})
+	if postgres.Code(err) == pgerrcode.InsufficientPrivilege {
+		return true, nil
+	}
+	return false, err
 }
 
 // companions writes what a restore without Daymill needs.
@@ -167,6 +174,11 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 		return base, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if manifest.Detection {
+		if base.Schema, err = ddl.Publish(ctx, config.Source, manifest.Slot); err != nil {
+			return base, err
+		}
+	}
 	options.Mode, options.SnapshotAction = pglogrepl.LogicalReplication, "EXPORT_SNAPSHOT"
 	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, "pgoutput", options)
 	if err != nil {
@@ -186,7 +198,7 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 	err = run(ctx, config.URL, func(from io.Reader) error {
 		dumped.from = bufio.NewReaderSize(from, 1<<20)
 		return dumped.run(ctx)
-	}, "pg_dump", "--snapshot="+slot.SnapshotName, "--encoding=UTF8", "--no-tablespaces")
+	}, "pg_dump", "--snapshot="+slot.SnapshotName, "--encoding=UTF8", "--no-tablespaces", "--exclude-table-data="+ddl.Schema+".*")
 	if err != nil {
 		return base, err
 	}
@@ -249,12 +261,14 @@ func run(ctx context.Context, url string, read func(io.Reader) error, name strin
 	return failed
 }
 
+// There is an SQL expression that says whether the database has what an archive installs: event triggers, or a publication.
+const There = `(pg_catalog.to_regnamespace('daymill_archive') IS NOT NULL
+	OR EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname LIKE 'archive\_daymill\_%'))`
+
 func possible(ctx context.Context, source *postgres.DB) error {
 	var level string
-	var super, there bool
-	err := source.QueryRow(ctx, `
-		SELECT pg_catalog.current_setting('wal_level'), r.rolsuper, pg_catalog.to_regnamespace('daymill_archive') IS NOT NULL
-		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&level, &super, &there)
+	var there bool
+	err := source.QueryRow(ctx, "SELECT pg_catalog.current_setting('wal_level'), "+There).Scan(&level, &there)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read what the database allows: %w", err)
@@ -262,8 +276,6 @@ func possible(ctx context.Context, source *postgres.DB) error {
 		return errors.New("the URL leads to a pooler: replication needs one that leads to Postgres")
 	case level != "logical":
 		return fmt.Errorf("wal_level is %s: set it to logical and restart Postgres", level)
-	case !super:
-		return errors.New("the role is not a superuser, but event triggers and a publication of all tables need one: connect as a superuser")
 	case there:
 		return errors.New("the database already has an archive: remove it with daymill archive remove")
 	}

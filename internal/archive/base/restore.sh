@@ -6,6 +6,16 @@ cd "$(dirname "$0")"
 at=${2:-9999}
 at=${at%Z}
 [ ${#at} -ne 19 ] || at=$at.000000
+case $at in
+  9999 | ????-??-??T??:??:??.??????) ;;
+  *) echo "$2 is not a time in UTC such as 2026-11-28T06:20:00" >&2; exit 2 ;;
+esac
+
+failed=$(mktemp)
+begun=
+trap '
+  rm -f "$failed"
+  [ -z "$begun" ] || echo "the restore did not finish: create a new database, and run it again" >&2' EXIT
 
 # value prints a value of a JSON file.
 value() { sed -n "s/^  \"$2\": \"\(.*\)\",\{0,1\}$/\1/p" "$1"; }
@@ -13,7 +23,11 @@ value() { sed -n "s/^  \"$2\": \"\(.*\)\",\{0,1\}$/\1/p" "$1"; }
 # text prints the decrypted and decompressed content of a file.
 text() {
   case "$1" in
-    *.age) age -d -i "${IDENTITY:?must name the file with the age identity that decrypts the archive}" "$1" | unpacked "${1%.age}" ;;
+    *.age)
+      { age -d -i "${IDENTITY:?must name the file with the age identity that decrypts the archive}" "$1" || echo "$1" >"$failed"; } |
+        unpacked "${1%.age}"
+      [ ! -s "$failed" ] # A pipeline fails only if its last command does.
+      ;;
     *) unpacked "$1" <"$1" ;;
   esac
 }
@@ -43,6 +57,7 @@ for json in gaps/*.json; do
 done
 
 # The segments, from the one with the base's position on.
+final= # the position where the last segment ends, if it is sealed, or begins
 segments=
 for segment in $(ls segments | sed -n 's/\.sql.*//p' | sort -u); do
   [ "$(echo "$segment" | tr - /)" \> "$base" ] || segments=
@@ -50,9 +65,15 @@ for segment in $(ls segments | sed -n 's/\.sql.*//p' | sort -u); do
 done
 
 sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
+sums manifest.json | grep '\.sql$' | sha256sum -c --quiet >&2
 sums "$dir/base.json" | sha256sum -c --quiet >&2
 for segment in $segments; do
-  [ ! -e "segments/$segment.sql.json" ] || sums "segments/$segment.sql.json" | sha256sum -c --quiet >&2
+  open=1
+  final=$(echo "$segment" | tr - /)
+  [ -e "segments/$segment.sql.json" ] || continue
+  open=0
+  final=$(value "segments/$segment.sql.json" to)
+  sums "segments/$segment.sql.json" | sha256sum -c --quiet >&2
 done
 
 # Rows and the text of statements may look like any other line: inside has the line that ends them.
@@ -73,9 +94,23 @@ whole() {
   head -n "$lines" "$1"
 }
 
-{
+# If a command fails, the text ends there: psql rolls back its transaction, and does not print the last line.
+begun=yes
+output=$({
   cat prelude.sql
   echo 'BEGIN;'
+  cat <<'EMPTY'
+DO $$
+BEGIN
+  IF EXISTS (
+    SELECT FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE left(n.nspname, 3) <> 'pg_' AND n.nspname <> 'information_schema'
+  ) THEN
+    RAISE EXCEPTION 'the database is not empty: create a new one';
+  END IF;
+END
+$$;
+EMPTY
   cat begin.sql
   for part in "$dir"/[1-4]-*; do text "$part"; done
   echo 'SELECT daymill_restore.calm();'
@@ -89,8 +124,8 @@ whole() {
     else
       text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
     fi
-  done | LC_ALL=C awk -v base="$base" -v at="$at" "$inside"'
-    function torn() { print "DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = $m$a segment is torn, or one is missing$m$; END $$;"; exit }
+  done | LC_ALL=C awk -v base="$base" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
+    function torn() { print "a segment is torn, or one is missing" >"/dev/stderr"; failed = 1; exit 1 }
     inside() { if (!skip) print; next }
     /^-- Daymill archive, / { if (end != "" && end != $NF) torn(); end = "none" }
     /^-- end of segment / { end = $NF }
@@ -98,6 +133,10 @@ whole() {
     /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; within = 1; skip = over || here < base }
     # Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
     !skip && (within || here >= base && /^SELECT setval[(]/) { print }
-    /^COMMIT; -- / { within = skip = 0 }'
+    /^COMMIT; -- / { within = skip = 0 }
+    END { if (failed) exit 1; if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn() }'
   cat end.sql
-} | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d "$1"
+  printf '%s\n' '\echo restored'
+} | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d "$1")
+[ "$output" = restored ]
+begun=

@@ -63,6 +63,7 @@ type Base struct {
 	Took     time.Duration `json:"took"`
 	Files    []store.File  `json:"files"` // in the order of a restore, without globals.sql
 	Globals  store.File    `json:"globals"`
+	Schema   string        `json:"schema,omitempty"` // its version, if changes are detected; see ddl.Version
 }
 
 // Bytes is the size of the base.

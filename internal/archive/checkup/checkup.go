@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/doctor"
@@ -30,17 +31,20 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 		}
 		if source == nil {
 			if database.there {
-				e.Addf(doctor.Note, "the database has the event triggers of an archive, but this process was not told where the archive is").
+				e.Addf(doctor.Note, "the database has the event triggers or the publication of an archive, but this process was not told where the archive is").
 					Fixf("set DAYMILL_ARCHIVE; if the archive was given up: daymill archive remove")
 			}
 			return nil
 		}
-		_, err = chain.ReadManifest(ctx, source.Store)
+		manifest, err := chain.ReadManifest(ctx, source.Store)
 		switch {
 		case errors.Is(err, chain.ErrNone):
 			database.begin(e)
 		case err != nil:
 			return err
+		case manifest.Detection:
+			e.Addf(doctor.Note, "schema changes are detected, and a new base of the archive follows each: the role may not create the event triggers that archive them").
+				Fixf("to archive them without a gap: daymill archive remove, then daymill archive init as a superuser, with another place")
 		default:
 			e.Addf(doctor.OK, "event triggers write each schema change to the archive")
 		}
@@ -50,16 +54,16 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 }
 
 type database struct {
-	level        string
-	super, there bool
-	major        int
+	level      string
+	may, there bool // whether the role may replicate, and whether an archive has installed something
+	major      int
 }
 
 func read(ctx context.Context, tx pgx.Tx) (d database, err error) {
 	err = tx.QueryRow(ctx, `
-		SELECT pg_catalog.current_setting('wal_level'), r.rolsuper, pg_catalog.to_regnamespace('daymill_archive') IS NOT NULL,
+		SELECT pg_catalog.current_setting('wal_level'), r.rolsuper OR r.rolreplication, `+base.There+`,
 			pg_catalog.current_setting('server_version_num')::integer / 10000
-		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&d.level, &d.super, &d.there, &d.major)
+		FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&d.level, &d.may, &d.there, &d.major)
 	if err != nil {
 		return d, fmt.Errorf("read what the database allows: %w", err)
 	}
@@ -72,9 +76,9 @@ func (d database) begin(e *doctor.Examination) {
 	case d.level != "logical":
 		e.Addf(doctor.Warning, "an archive cannot be begun: wal_level is %s", d.level).
 			Fixf("ALTER SYSTEM SET wal_level = logical; then restart Postgres")
-	case !d.super:
-		e.Addf(doctor.Warning, "an archive cannot be begun by this role: event triggers and a publication of all tables need a superuser").
-			Fixf("daymill archive init --database-url URL, with the URL of a superuser")
+	case !d.may:
+		e.Addf(doctor.Warning, "this role may not replicate, so that it cannot begin an archive").
+			Fixf("ALTER ROLE … REPLICATION; or daymill archive init --database-url URL, with the URL of a superuser")
 	default:
 		e.Addf(doctor.Warning, "there is no archive yet at the place that was given").Fixf("daymill archive init")
 	}

@@ -11,6 +11,8 @@ REVOKE ALL ON SCHEMA daymill_archive FROM PUBLIC;
 CREATE TABLE daymill_archive.secret (prefix text PRIMARY KEY);
 INSERT INTO daymill_archive.secret (prefix) VALUES ('daymill_archive.' || gen_random_uuid()::text);
 REVOKE ALL ON TABLE daymill_archive.secret FROM PUBLIC;
+-- Members of pg_read_all_data may read every table, but see no rows of one with row security.
+ALTER TABLE daymill_archive.secret ENABLE ROW LEVEL SECURITY;
 
 -- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins. If
 -- that were a change of another subtransaction, their order would be undefined. So an empty message follows.

@@ -42,7 +42,7 @@ func (r *Reader) Text(message Message) (string, error) {
 	statements := split(text, backslashes)
 	if len(statements) == 1 {
 		if !statements[0].has(message.Tag) {
-			return "", fmt.Errorf("%w: %s, which %q ran", ErrLost, message.Tag, short(text))
+			return "", fmt.Errorf("%w: %s, which %s ran", ErrLost, message.Tag, lead(text))
 		}
 		return statements[0].plain(), nil
 	}
@@ -67,7 +67,7 @@ func (r *Reader) Text(message Message) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%w: %s, which is not in %q", ErrLost, message.Tag, short(text))
+	return "", fmt.Errorf("%w: %s, which is not in the text that begins with %s", ErrLost, message.Tag, lead(text))
 }
 
 // ofFunction finds the statement by its number in the body of an SQL function, of which only the name is known.
@@ -112,10 +112,16 @@ func (s statement) names(objects []string) bool {
 	return false
 }
 
-func short(text string) string {
-	const most = 80
-	if len(text) > most {
-		return text[:most] + "…"
+// lead returns the first words of a text. The rest may have values, which must not be in an error: the archive's list of gaps is not
+// encrypted, and pages and alerts show it.
+func lead(text string) string {
+	const most = 3
+	words := make([]string, 0, most)
+	for _, t := range tokens(text, true) {
+		if len(words) == most || !isWord(t.text[0]) || t.text[0] >= '0' && t.text[0] <= '9' {
+			break
+		}
+		words = append(words, t.text)
 	}
-	return text
+	return strings.Join(words, " ")
 }

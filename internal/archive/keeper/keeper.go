@@ -4,6 +4,8 @@
 //	stream ──fails──▶ again after a while
 //	   │ the slot is gone, lost or was dropped ──▶ the gap is written down ──▶ new slot, new base
 //	   └ a change of the schema is missing ──────▶ the gap is written down ──▶ new base, beside the stream
+//
+// Where event triggers are not allowed, it also compares the schema with its last version: each change is missing.
 package keeper
 
 import (
@@ -52,6 +54,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if errors.Is(err, chain.ErrNone) {
 		return err
 	}
+	for err != nil {
+		k.failed(ctx, err)
+		if k.Clock.Sleep(ctx, retry) != nil {
+			return nil
+		}
+		manifest, err = chain.ReadManifest(ctx, k.Store)
+	}
 	again := make(chan struct{}, 1) // a base is needed
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -59,6 +68,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer cancel()
 	group.Go(func() { k.guard(ctx) })
 	group.Go(func() { k.bases(ctx, again) })
+	if manifest.Detection {
+		group.Go(func() { k.detect(ctx, again) })
+	}
 	for {
 		err := stream.Run(ctx, stream.Config{
 			Source: k.Source, URL: k.URL, Store: k.Store, Clock: k.Clock, Size: k.Size, Age: k.Age,

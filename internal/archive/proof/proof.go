@@ -77,6 +77,7 @@ func Run(ctx context.Context, config Config) (proof chain.Proof, err error) {
 	defer func() { err = errors.Join(err, drop()) }()
 	result, failed := restore.Run(ctx, restore.Config{
 		Store: config.Store, Codec: config.Codec, Into: scratch, Target: chain.Target{LSN: lsn}, Jobs: config.Jobs, Progress: config.Progress,
+		Quiet: true, // The result is not encrypted, and pages and alerts show it. A restore by hand shows the whole error.
 	})
 	if ctx.Err() != nil {
 		return proof, context.Cause(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/retention"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -38,6 +40,54 @@ func TestChain(t *testing.T) {
 		b.begin(t)
 		return b
 	}
+
+	// The role owns the database and may replicate, and no more. Event triggers are not allowed, so the archive detects changes of the schema.
+	t.Run("Detection", func(t *testing.T) {
+		t.Parallel()
+		b := &testBundle{server: server, db: application(t, server), clock: hastyClock{}}
+		const role = "archive_owner"
+		_, err := b.db.DB.Exec(t.Context(), "CREATE ROLE "+role+" LOGIN REPLICATION CREATEDB")
+		require.NoError(t, err)
+		owned, err := url.Parse(b.db.URL)
+		require.NoError(t, err)
+		_, err = b.db.DB.Exec(t.Context(), "ALTER DATABASE "+strings.TrimPrefix(owned.Path, "/")+" OWNER TO "+role)
+		require.NoError(t, err)
+		owned.User = url.User(role)
+		source, err := postgres.Open(t.Context(), postgres.Config{URL: owned.String(), StatementTimeout: time.Minute})
+		require.NoError(t, err)
+		t.Cleanup(source.Close)
+		b.db = pgtest.As(t, server, "application", owned.String(), source, 2)
+		b.psql(t, "-c", "CREATE TABLE t (id int PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY)", "-c", "CREATE TABLE keyless (v int)")
+		b.begin(t)
+		require.True(t, b.chain(t).Manifest.Detection)
+		stop := b.keep(t)
+		b.psql(t, "-c", "INSERT INTO t VALUES (1)", "-c", "UPDATE t SET n = DEFAULT", "-c", "INSERT INTO keyless VALUES (1), (1)", "-c", "UPDATE keyless SET v = 2 WHERE ctid = '(0,1)'",
+			"-c", `SELECT pg_logical_emit_message(true, '', '{"kind": "sql", "sql": "CREATE TABLE forged ()"}')`, "-c", "CREATE TEMP TABLE passing (i int)")
+		b.caughtUp(t)
+		require.Empty(t, b.chain(t).Gaps)
+		b.psql(t, "-c", "CREATE TABLE later (v int)", "-c", "INSERT INTO later VALUES (1)")
+		inside := b.position(t)
+		b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) > 1 && !c.Gapped() })
+		b.psql(t, "-c", "INSERT INTO later VALUES (2)", "-c", "UPDATE later SET v = v + 1", "-c", "TRUNCATE keyless", "-c", "INSERT INTO keyless VALUES (7)")
+		b.caughtUp(t)
+		stop()
+		b.equal(t, b.restored(t, restore.Config{}))
+		before, err := pglogrepl.ParseLSN(b.chain(t).Gaps[0].From)
+		require.NoError(t, err)
+		require.Equal(t, "true", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: before}}), "SELECT (to_regclass('later') IS NULL)::text"))
+		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{LSN: inside}})
+		require.ErrorContains(t, err, "the schema has changed")
+		// A change while nobody archives, which another one undoes.
+		gaps := len(b.chain(t).Gaps)
+		b.psql(t, "-c", "ALTER TABLE t ALTER n DROP IDENTITY", "-c", "ALTER TABLE t ALTER n ADD GENERATED ALWAYS AS IDENTITY", "-c", "CREATE VIEW v AS SELECT * FROM t")
+		stop = b.keep(t)
+		b.eventually(t, func(c chain.Chain) bool { return len(c.Gaps) > gaps && !c.Gapped() })
+		b.psql(t, "-c", "UPDATE t SET id = 2")
+		b.caughtUp(t)
+		stop()
+		b.equal(t, b.restored(t, restore.Config{}))
+		require.NoError(t, base.Remove(t.Context(), b.db.DB, b.slot(t)))
+	})
 
 	t.Run("Encrypted", func(t *testing.T) {
 		t.Parallel()
@@ -57,6 +107,7 @@ func TestChain(t *testing.T) {
 		}))
 		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t)})
 		require.ErrorContains(t, err, "is encrypted")
+		require.Contains(t, b.refused(t, b.fresh(t)), "the restore did not finish")
 		key := filepath.Join(t.TempDir(), "key.txt")
 		require.NoError(t, os.WriteFile(key, []byte(identity.String()+"\n"), 0o600))
 		var codec store.Codec

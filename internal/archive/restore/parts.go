@@ -71,7 +71,7 @@ func (r *restoration) part(ctx context.Context, file store.File, before, after s
 		return nil
 	}
 	r.progress(name)
-	return run(ctx, r.config.Into, func(to io.Writer) error {
+	return run(ctx, &r.config, func(to io.Writer) error {
 		text, err := r.config.Codec.Text(ctx, r.config.Store, file.Name)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (r *restoration) indexes(ctx context.Context, file store.File) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.config.Jobs {
 		group.Go(func() error {
-			return run(ctx, r.config.Into, func(to io.Writer) error {
+			return run(ctx, &r.config, func(to io.Writer) error {
 				for statement := range statements {
 					if _, err := io.WriteString(to, statement); err != nil {
 						return err

@@ -22,12 +22,15 @@ type psql struct {
 	stderr bytes.Buffer
 }
 
-func start(ctx context.Context, url string) (p *psql, err error) {
-	address, environment, err := postgres.ForProgram(url)
+func start(ctx context.Context, config *Config) (p *psql, err error) {
+	address, environment, err := postgres.ForProgram(config.Into)
 	if err != nil {
 		return nil, err
 	}
 	p = &psql{cmd: exec.CommandContext(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output="+os.DevNull, "--dbname="+address)}
+	if config.Quiet {
+		p.cmd.Args = append(p.cmd.Args, "--set=VERBOSITY=sqlstate")
+	}
 	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.Stderr = &p.stderr
 	if p.WriteCloser, err = p.cmd.StdinPipe(); err == nil {
@@ -44,8 +47,8 @@ func start(ctx context.Context, url string) (p *psql, err error) {
 }
 
 // run writes SQL to a psql, and returns when psql has run everything. An error of psql comes before an error of writing to it.
-func run(ctx context.Context, url string, write func(to io.Writer) error) error {
-	p, err := start(ctx, url)
+func run(ctx context.Context, config *Config, write func(to io.Writer) error) error {
+	p, err := start(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 // replay runs the transactions after the base, up to the target. Each transaction also records that it has run.
 func (r *restoration) replay(ctx context.Context) error {
-	return run(ctx, r.config.Into, func(to io.Writer) error {
+	return run(ctx, &r.config, func(to io.Writer) error {
 		r.here = r.chain.Manifest.From
 		for _, seal := range r.chain.After(r.base) {
 			if r.over || seal.To <= r.position {

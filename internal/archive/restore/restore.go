@@ -25,6 +25,8 @@ type Config struct {
 	Target chain.Target
 	Jobs   int  // parts of the base to restore in parallel; one if 0
 	Force  bool // also into a database that is not empty
+	// Quiet makes errors of psql have only their code, because its messages may have values of rows.
+	Quiet bool
 	// Progress is called with each file, by one goroutine at a time; may be nil.
 	Progress func(name string, done, all int)
 }

@@ -49,10 +49,15 @@ type testBundle struct {
 	archive string
 	store   *store.Store
 	options base.Options
+	clock   pace.Clock // pace.SystemClock if nil
 }
 
 func (b *testBundle) config() base.Config {
-	return base.Config{Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}}
+	config := base.Config{Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}}
+	if b.clock != nil {
+		config.Clock = b.clock
+	}
+	return config
 }
 
 // begin begins an archive in a new directory.
@@ -110,15 +115,17 @@ func TestRestore(t *testing.T) {
 			require.ErrorContains(t, err, want)
 			_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t)})
 			require.ErrorContains(t, err, want)
-			output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), b.fresh(t)).CombinedOutput()
-			require.Error(t, err)
-			require.Contains(t, string(output), "FAILED")
+			require.Contains(t, b.refused(t, b.fresh(t)), "FAILED")
 		}
 		require.NoError(t, os.Remove(path))
 		require.NoError(t, os.Remove(strings.TrimSuffix(path, ".zst")+".json"))
 		archive = b.chain(t)
 		_, err = archive.Verify(t.Context())
 		require.ErrorContains(t, err, "a segment is missing")
+		require.Contains(t, b.refused(t, b.fresh(t)), "a segment is torn, or one is missing")
+		// begin.sql and its neighbours are a part of what a restore runs.
+		require.NoError(t, os.WriteFile(filepath.Join(b.archive, "end.sql"), []byte("SELECT 1;\n"), 0o600))
+		require.Contains(t, b.refused(t, b.fresh(t)), "end.sql: FAILED")
 	})
 
 	// The archive has the rows that triggers and rules wrote in the source. A restore does not run them again, and enables them afterwards as they were.
@@ -180,6 +187,16 @@ func TestRestore(t *testing.T) {
 			WHERE p.pronamespace = 'daymill_archive'::regnamespace AND has_function_privilege('archive_guest', p.oid, 'EXECUTE')
 				OR p.pronamespace = 'daymill_archive'::regnamespace AND has_schema_privilege('archive_guest', p.pronamespace, 'USAGE')`).Scan(&open))
 		require.Empty(t, open, "functions that a guest may call")
+		// Whoever may read every table, or an old base, does not learn the prefix of the messages.
+		var prefix string
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT prefix FROM daymill_archive.secret").Scan(&prefix))
+		output, err := exec.CommandContext(t.Context(), "psql", "-X", "-A", "-t", "-d", b.db.URL,
+			"-c", "GRANT pg_read_all_data TO archive_guest; SET ROLE archive_guest; SELECT 'found', count(*) FROM daymill_archive.secret").CombinedOutput()
+		require.NoError(t, err, string(output))
+		require.Contains(t, string(output), "found|0")
+		for _, file := range b.chain(t).Bases[0].Files {
+			require.NotContains(t, read(t, b.path(file)), prefix, file.Name)
+		}
 		b.caughtUp(t)
 		stop()
 		into := b.restored(t, restore.Config{})
@@ -291,6 +308,12 @@ func TestRestore(t *testing.T) {
 		output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), into).CombinedOutput()
 		require.NoError(t, err, string(output))
 		b.equal(t, into)
+		require.Contains(t, b.refused(t, into), "the database is not empty")
+		require.Contains(t, b.refused(t, b.fresh(t), "yesterday"), "is not a time")
+		// Without what a part needs, nothing is restored, and the script does not say that everything was.
+		path := b.path(b.chain(t).Bases[0].Files[0])
+		require.NoError(t, os.Rename(path, path+".age"))
+		require.Contains(t, b.refused(t, b.fresh(t)), "FAILED")
 	})
 
 	// The archiver was killed while it wrote a transaction.
@@ -324,6 +347,10 @@ func TestRestore(t *testing.T) {
 		b.psql(t, "-c", "CREATE TABLE t (id int)")
 		_, err := restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.db.URL})
 		require.ErrorContains(t, err, "is not empty")
+		// The result of a proof is not encrypted, so it must not have what psql says of rows.
+		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.db.URL, Force: true, Quiet: true})
+		require.ErrorContains(t, err, "42P06")
+		require.NotContains(t, err.Error(), "already exists")
 	})
 
 	t.Run("Workload", func(t *testing.T) {
@@ -337,6 +364,16 @@ func TestRestore(t *testing.T) {
 		require.NoError(t, base.Remove(t.Context(), b.db.DB, b.slot(t)))
 		b.psql(t, "-c", "CREATE TABLE afterwards (i int)", "-c", "INSERT INTO afterwards VALUES (1)", "-c", "UPDATE afterwards SET i = 2")
 	})
+}
+
+// refused runs the archive's script, which must fail, and returns what it printed.
+func (b *testBundle) refused(t *testing.T, arguments ...string) string {
+	t.Helper()
+	script := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(b.archive, "restore.sh")}, arguments...)...)
+	script.Env = append(os.Environ(), "IDENTITY=/nonexistent")
+	output, err := script.CombinedOutput()
+	require.Error(t, err, string(output))
+	return string(output)
 }
 
 // application returns an application's database without Daymill's schema.

@@ -38,6 +38,8 @@ type decoder struct {
 	tables map[uint32]*known
 	ddl    ddl.Reader
 	prefix string // of messages; see ddl.Prefix
+	// triggers is false if there are no event triggers: no message is theirs.
+	triggers bool
 
 	open bool
 	skip bool // the transaction is already in the file
@@ -96,7 +98,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	case *pglogrepl.TruncateMessage:
 		return d.truncate(m)
 	case *pglogrepl.LogicalDecodingMessage:
-		if m.Transactional {
+		if m.Transactional && d.triggers {
 			return d.message(m)
 		}
 	}
@@ -162,9 +164,11 @@ func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessa
 	}
 	// The catalog may be newer than the stream, so the triggers record which columns ever were identity columns. Nothing is known about a
 	// table that was dropped.
-	rows, err := d.source.Query(ctx, `
-		SELECT i.name FROM daymill_archive.identity AS i WHERE i.relation = $1
-		UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)`, message.RelationID)
+	identity := "SELECT i.name FROM daymill_archive.identity AS i WHERE i.relation = $1"
+	if !d.triggers {
+		identity = "SELECT a.attname FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = $1 AND a.attidentity = 'a'"
+	}
+	rows, err := d.source.Query(ctx, identity+" UNION ALL SELECT NULL WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = $1)", message.RelationID)
 	if err != nil {
 		return fmt.Errorf("read the identity columns: %w", err)
 	}

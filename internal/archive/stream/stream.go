@@ -116,8 +116,8 @@ func Run(ctx context.Context, config Config) (err error) {
 	}
 	now := config.Clock.Now()
 	r := &reader{config: config, writer: writer, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
-	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}}
-	if !archive.Manifest.Detection {
+	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}, triggers: !archive.Manifest.Detection}
+	if r.decoder.triggers {
 		if r.decoder.prefix, err = ddl.Prefix(ctx, config.Source); err != nil {
 			return err
 		}
