@@ -6,6 +6,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
@@ -84,8 +85,12 @@ func TestRescue(t *testing.T) {
 		b := setupUnscheduled(t)
 		b.db.InsertDate(t, day, 100, 40)
 		id := b.dead(t, 1)
-		b.exec(t, "UPDATE river_job SET attempt = 2, attempted_at = now() - interval '1 hour' WHERE id = $1", id)
-		b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = now() + interval '1 hour'")
+		const rescue = "SELECT analytics.rescue_jobs('30 seconds')"
+		b.exec(t, "UPDATE river_job SET attempted_at = now() - interval '1 hour' WHERE id = $1", id)
+		b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = now() + interval '1 minute'")
+		require.Empty(t, column[date.Date](t, b, rescue), "the run of this attempt is alive")
+		b.exec(t, "UPDATE river_job SET attempt = 2 WHERE id = $1", id)
+		require.Len(t, column[date.Date](t, b, rescue), 1, "a run of another attempt keeps no job alive")
 		b.start(t)
 		b.awaitDone(t)
 		require.Equal(t, 3, b.job(t, day).Attempt)
