@@ -110,7 +110,7 @@ func checkFollower(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		e.Addf(Warning, "the follower is %d MB behind: every run waits until it has caught up", *behind>>20).
 			Fixf("see what holds it up: SELECT * FROM pg_stat_replication; on the primary")
 	default:
-		e.Addf(OK, "the follower keeps up")
+		e.Addf(OK, "the follower's position keeps up with the primary's")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/metric"
 )
 
 // ErrOrder is returned if Postgres returns rows in a different order from the one in which Daymill publishes them.
@@ -35,7 +36,7 @@ func (r *Reader) Stored(ctx context.Context) (sum Totals, err error) {
 		case err != nil:
 			return Totals{}, fmt.Errorf("add up what is stored: %w", err)
 		default:
-			sum.Events += sums.Events
+			sum.Events = metric.Sum(sum.Events, sums.Events)
 			sum.Entities += sums.Rows
 			if sums.Rows < int64(size) {
 				return sum, nil

@@ -29,6 +29,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/metric"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/signal"
@@ -114,6 +115,7 @@ type verification struct {
 	pacer   *pace.Pacer
 	scanner *slice.Scanner
 	reader  *batch.Reader
+	drifted struct{ counted, stored int64 } // the events of entities that have drifted
 	result  Result
 }
 
@@ -258,7 +260,7 @@ func (v *verification) count(ctx context.Context) error {
 	}
 	// Entities that have not drifted are in both sums.
 	v.result.EventsCounted = v.reader.Totals.Events
-	v.result.EventsStored += v.reader.Totals.Events
+	v.result.EventsStored = metric.Sum(v.reader.Totals.Events-v.drifted.counted, v.drifted.stored)
 	v.result.Entities += v.reader.Totals.Entities
 	return nil
 }
@@ -267,12 +269,12 @@ func (v *verification) count(ctx context.Context) error {
 func (v *verification) take(found batch.Difference) {
 	v.result.DriftedEntities++
 	if found.Counted != nil {
-		v.result.EventsStored -= found.Counted.Events()
+		v.drifted.counted += found.Counted.Events()
 	} else {
 		v.result.Entities++
 	}
 	if found.Stored != nil {
-		v.result.EventsStored += storedEvents(found.Stored)
+		v.drifted.stored = metric.Sum(v.drifted.stored, storedEvents(found.Stored))
 	}
 	if len(v.result.Drifts) < cmp.Or(v.Options.Drifts, DefaultDrifts) {
 		v.result.Drifts = append(v.result.Drifts, newDrift(v.Type, found))

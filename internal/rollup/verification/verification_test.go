@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -224,6 +225,17 @@ func TestVerifyGarbage(t *testing.T) {
 	require.Equal(t, verification.Drifted, result.Result)
 	require.JSONEq(t, `["what", 7]`, string(result.Drifts[0].Stored.Other))
 	require.Equal(t, "stale", b.state(t))
+}
+
+// What people have written may be too large to add up.
+func TestVerifyLargeCounts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
+		SELECT i, '2026-03-01', '{"a": 9e18}' FROM generate_series(1000001, 1000003) AS i`)
+	result := b.verify(t)
+	require.EqualValues(t, 3, result.DriftedEntities)
+	require.EqualValues(t, int64(math.MaxInt64), result.EventsStored)
 }
 
 func TestVerifyPasses(t *testing.T) {
