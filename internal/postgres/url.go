@@ -35,7 +35,7 @@ var foreign = []string{
 func parse(text string) (*pgxpool.Config, error) {
 	text = normal(text)
 	config, err := pgxpool.ParseConfig(text)
-	if scheme, _, has := strings.Cut(text, "://"); err != nil || has && !isURL(text) && !strings.ContainsAny(scheme, "= ") {
+	if scheme, _, has := strings.Cut(text, "://"); err != nil || assignment.MatchString(text) || has && !isURL(text) && !strings.ContainsAny(scheme, "= ") {
 		return nil, fmt.Errorf("%w: %s", ErrURL, mistake(text))
 	}
 	return config, nil
@@ -107,6 +107,8 @@ func isURL(text string) bool {
 func mistake(text string) string {
 	const encoded = "; in a user, password or database, write : / ? # [ ] @ % and a space as %3A %2F %3F %23 %5B %5D %40 %25 and %20"
 	switch scheme, _, has := strings.Cut(text, "://"); {
+	case assignment.MatchString(text):
+		return "it begins with the name of a variable or a program: " + urlForm
 	case strings.HasPrefix(text, "jdbc:"):
 		return "it begins with jdbc:, which is for Java: " + urlForm
 	case has && !isURL(text) && !strings.ContainsAny(scheme, "= "):
@@ -127,7 +129,27 @@ func mistake(text string) string {
 	if port := parsed.Port(); port != "" && !isPort(port) {
 		return "its port is not a number from 1 to 65535" + encoded
 	}
-	return settingMistake(parsed.Query().Get)
+	if says := settingMistake(parsed.Query().Get); says != urlForm {
+		return says
+	}
+	return cmp.Or(wrongParameter(text), urlForm)
+}
+
+// assignment matches a line of a file of variables, or a command, which were copied with the URL.
+var assignment = regexp.MustCompile(`^(?:\w+\s*=|export\s|psql\s).*postgres(?:ql)?://`)
+
+// wrongParameter finds the parameter of a URL without which it can be read, and says so; otherwise it returns "".
+func wrongParameter(text string) string {
+	base, query, _ := strings.Cut(text, "?")
+	parameters := strings.Split(query, "&")
+	for i, parameter := range parameters {
+		others := slices.Concat(parameters[:i], parameters[i+1:])
+		name, _, _ := strings.Cut(parameter, "=")
+		if _, err := pgxpool.ParseConfig(base + "?" + strings.Join(others, "&")); err == nil {
+			return fmt.Sprintf("its %.40q has a value that does not exist: correct it, or leave it out", name)
+		}
+	}
+	return ""
 }
 
 func isPort(text string) bool {

@@ -14,13 +14,16 @@ func TestURLMistakes(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.pem")
 	require.NoError(t, os.WriteFile(broken, []byte("x"), 0o600))
 	for name, test := range map[string]struct{ url, says string }{
+		"Assignment":     {"DATABASE_URL=postgres://u:hunter2@h/x", "name of a variable"},
 		"BadPort":        {"postgres://u:hunter2@h:port/x", "host:5432"},
 		"Certificate":    {"postgres://u:hunter2@h/x?sslmode=verify-full&sslrootcert=" + broken, "no certificate in PEM format"},
+		"Command":        {"psql postgres://u:hunter2@h/x", "a program"},
 		"Java":           {"jdbc:postgresql://h/x?password=hunter2", "jdbc:"},
 		"LargePort":      {"postgres://u:hunter2@h:99999/x", "1 to 65535"},
 		"NoFile":         {"postgres://u:hunter2@h/x?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert cannot be read"},
 		"NoNumber":       {"postgres://u:hunter2@h/x?connect_timeout=x", "connect_timeout"},
 		"OtherDatabase":  {"mysql://u:hunter2@h/x", "does not begin with postgres://"},
+		"Parameter":      {"postgres://u:hunter2@h/x?sslmode=disable&target_session_attrs=bogus", `its "target_session_attrs" has a value that does not exist`},
 		"Password":       {"postgres://u:hunter2%zz@h/x", "%25"},
 		"Service":        {"postgres://u:hunter2@h/x?service=nowhere", "service file"},
 		"Space":          {"postgres://u:hunter2 x@h/x", "a character before them is not encoded; in a user, password or database, write : / ? # [ ] @ % and a space"},
