@@ -53,7 +53,7 @@ FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast(@first_date AS date) + i
-        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
+        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval)
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w

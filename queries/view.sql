@@ -96,13 +96,13 @@ FROM view.task AS t WHERE t.view_id = @view_id AND t.kind IN ('poll', 'compare')
 -- name: ViewTaskDue :many
 SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
 WHERE t.state IN ('queued', 'running') AND v.paused_at IS NULL AND (t.retry_at IS NULL OR t.retry_at <= now())
-    AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
+    AND (t.taken_at IS NULL OR t.taken_at < now() - @silence::interval)
 ORDER BY t.id LIMIT 100;
 
 -- name: ViewTaskTake :one
 UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, taken_at = now(), started_at = coalesce(t.started_at, now())
 FROM view.view AS v
-WHERE t.id = @id AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
+WHERE t.id = @id AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - @silence::interval)
 RETURNING t.fence;
 
 -- name: ViewTaskBeat :execrows

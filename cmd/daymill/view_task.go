@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -66,7 +67,7 @@ func (a *app) workOn(ctx context.Context, engine *view.Engine, tasks []int64) er
 		waiting := ""
 		for {
 			more, err := engine.Work(ctx, id)
-			if err != nil && !errors.Is(err, view.ErrFenced) {
+			if err != nil && !errors.Is(err, lease.ErrFenced) {
 				return err
 			}
 			t, err := view.GetTask(ctx, engine.DB, id)

@@ -241,7 +241,7 @@ FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
 WHERE NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast($1 AS date) + i
-        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - interval '30 seconds')
+        AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - $3::interval)
 )
 AND NOT EXISTS (
     SELECT FROM analytics.backfill_dates AS w
@@ -259,13 +259,14 @@ ORDER BY i
 type ScheduleMissingParams struct {
 	FirstDate date.Date
 	LastDate  date.Date
+	Silence   time.Duration
 }
 
 // Dates of a range that are neither complete nor going to be: without a request that is due, a running run, or a backfill that has yet to request
 // them. A stale date was complete, and is left to a person, because its missing events may have been dropped on purpose. A protected date would
 // be protected again.
 func (q *Queries) ScheduleMissing(ctx context.Context, arg ScheduleMissingParams) ([]date.Date, error) {
-	rows, err := q.db.Query(ctx, scheduleMissing, arg.FirstDate, arg.LastDate)
+	rows, err := q.db.Query(ctx, scheduleMissing, arg.FirstDate, arg.LastDate, arg.Silence)
 	if err != nil {
 		return nil, err
 	}

@@ -816,12 +816,12 @@ func (q *Queries) ViewTaskCancelVersion(ctx context.Context, versionID int64) er
 const viewTaskDue = `-- name: ViewTaskDue :many
 SELECT t.id FROM view.task AS t INNER JOIN view.view AS v ON v.id = t.view_id
 WHERE t.state IN ('queued', 'running') AND v.paused_at IS NULL AND (t.retry_at IS NULL OR t.retry_at <= now())
-    AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
+    AND (t.taken_at IS NULL OR t.taken_at < now() - $1::interval)
 ORDER BY t.id LIMIT 100
 `
 
-func (q *Queries) ViewTaskDue(ctx context.Context) ([]int64, error) {
-	rows, err := q.db.Query(ctx, viewTaskDue)
+func (q *Queries) ViewTaskDue(ctx context.Context, silence time.Duration) ([]int64, error) {
+	rows, err := q.db.Query(ctx, viewTaskDue, silence)
 	if err != nil {
 		return nil, err
 	}
@@ -1339,12 +1339,17 @@ func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTas
 const viewTaskTake = `-- name: ViewTaskTake :one
 UPDATE view.task AS t SET state = 'running', fence = t.fence + 1, taken_at = now(), started_at = coalesce(t.started_at, now())
 FROM view.view AS v
-WHERE t.id = $1 AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - interval '30 seconds')
+WHERE t.id = $1 AND v.id = t.view_id AND v.paused_at IS NULL AND t.state IN ('queued', 'running') AND (t.taken_at IS NULL OR t.taken_at < now() - $2::interval)
 RETURNING t.fence
 `
 
-func (q *Queries) ViewTaskTake(ctx context.Context, id int64) (int64, error) {
-	row := q.db.QueryRow(ctx, viewTaskTake, id)
+type ViewTaskTakeParams struct {
+	ID      int64
+	Silence time.Duration
+}
+
+func (q *Queries) ViewTaskTake(ctx context.Context, arg ViewTaskTakeParams) (int64, error) {
+	row := q.db.QueryRow(ctx, viewTaskTake, arg.ID, arg.Silence)
 	var fence int64
 	err := row.Scan(&fence)
 	return fence, err

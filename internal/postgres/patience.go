@@ -27,6 +27,20 @@ const (
 	mostStrays = 2
 )
 
+// tries is how often Patiently calls a function that waits for a lock.
+const tries = 15
+
+// Patiently calls do again while it reaches a lock_timeout or a statement_timeout because another session holds a lock. After a timeout
+// nothing was written, so trying again is safe. It is for transactions that take any connection; a session has patience of its own.
+func Patiently(ctx context.Context, do func() error) (err error) {
+	for range tries {
+		if err = do(); !IsLockTimeout(err) && !IsTimeout(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // ErrLocked is returned for a statement that waited too long for a lock. Its wrapper names the lock and its holder.
 var ErrLocked = errors.New("waited too long for a lock")
 

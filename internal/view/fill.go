@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -44,31 +45,10 @@ func (w *worker) fills(ctx context.Context) (bool, error) {
 
 // index creates the indexes of a table that is filled.
 func (w *worker) index(ctx context.Context) error {
-	beating, stop := context.WithCancel(ctx)
-	defer stop()
-	lost := make(chan error, 1)
-	go func() { lost <- w.beat(beating) }()
-	err := w.makeIndexes(ctx)
-	stop()
-	if beatErr := <-lost; err == nil && errors.Is(beatErr, ErrFenced) {
-		err = beatErr
-	}
-	if err != nil {
+	if err := w.lease.Keep(ctx, beatEvery, w.makeIndexes); err != nil {
 		return err
 	}
 	return w.filled(ctx)
-}
-
-// beat records that the worker is alive, until ctx is done or another worker has the task.
-func (w *worker) beat(ctx context.Context) error {
-	for {
-		if err := w.clock().Sleep(ctx, beatEvery); err != nil {
-			return err
-		}
-		if err := w.still(ctx); errors.Is(err, ErrFenced) || ctx.Err() != nil {
-			return err
-		}
-	}
 }
 
 // makeIndexes creates the missing indexes, each in its own transaction.
@@ -101,8 +81,8 @@ func (w *worker) filled(ctx context.Context) error {
 		if err := lock(ctx, tx, w.task.View); err != nil {
 			return err
 		}
-		if count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence}); err != nil || count == 0 {
-			return errors.Join(err, ErrFenced)
+		if err := w.lease.Fence(ctx, db.New(tx)); err != nil {
+			return err
 		}
 		versions, err := Versions(ctx, tx, w.task.View)
 		if err != nil {
@@ -110,7 +90,7 @@ func (w *worker) filled(ctx context.Context) error {
 		}
 		at := slices.IndexFunc(versions, func(v Version) bool { return v.ID == w.version.ID })
 		if at < 0 {
-			return ErrFenced
+			return lease.ErrFenced
 		}
 		versions[at].Plan.Filling = false // The view may have followed drift in the meantime.
 		document, err := marshal(versions[at].Plan)
@@ -140,11 +120,11 @@ func (w *worker) catchUp(ctx context.Context) error {
 		}
 		for _, id := range waiting {
 			for more := true; more; {
-				if more, err = w.Work(ctx, id); err != nil && !errors.Is(err, ErrFenced) {
+				if more, err = w.Work(ctx, id); err != nil && !errors.Is(err, lease.ErrFenced) {
 					return err
 				}
 			}
-			if err := w.still(ctx); err != nil {
+			if err := w.lease.Beat(ctx); err != nil {
 				return err
 			}
 		}
@@ -156,17 +136,6 @@ func (w *worker) catchUp(ctx context.Context) error {
 			return &waitError{"it waits until changes from the time when the table was filled are applied"}
 		}
 	}
-}
-
-// still returns an error if this worker no longer has the task.
-func (w *worker) still(ctx context.Context) error {
-	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
-		count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence})
-		if err == nil && count == 0 {
-			err = ErrFenced
-		}
-		return err
-	})
 }
 
 // held is the maximum number of keys of a waiting task.

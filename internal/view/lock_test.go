@@ -11,8 +11,8 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
-	"github.com/daymill/daymill/internal/view"
 )
 
 // TestLock: of two refreshes of the same key at the same time, the later one waits for the earlier one, and reads after it. Otherwise it
@@ -78,7 +78,7 @@ func TestFence(t *testing.T) {
 	stale.Chunk, stale.Pace = 1, 1
 	stale.Clock = pauses{do: func() { b.exec(t, "UPDATE view.task SET fence = fence + 1") }}
 	_, err := stale.Work(t.Context(), 1)
-	require.ErrorIs(t, err, view.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.Equal(t, []string{"1 running"}, b.rows(t, "SELECT done || ' ' || state FROM view.task"), "the second chunk was rolled back")
 	require.Len(t, b.rows(t, "SELECT 'x' FROM views._daymill_1"), 1)
 	b.exec(t, "UPDATE view.task SET taken_at = NULL")

@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
@@ -167,7 +168,7 @@ func (b *testBundle) apply(t *testing.T, definitions []definition.Definition) []
 func (b *testBundle) step(ctx context.Context, t testing.TB) bool {
 	t.Helper()
 	some := b.consume(ctx, t)
-	due, err := db.New(b.DB).ViewTaskDue(ctx)
+	due, err := db.New(b.DB).ViewTaskDue(ctx, lease.Silence)
 	require.NoError(t, err)
 	for _, id := range due {
 		_, err := b.engine.Work(ctx, id)

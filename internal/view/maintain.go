@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -21,7 +22,7 @@ const keepTasks = 30 * 24 * time.Hour
 // Due returns the tasks that are due, at most a hundred.
 func (e *Engine) Due(ctx context.Context) (due []int64, err error) {
 	err = e.DB.Read(ctx, func(on postgres.DBTX) error {
-		due, err = db.New(on).ViewTaskDue(ctx)
+		due, err = db.New(on).ViewTaskDue(ctx, lease.Silence)
 		return err
 	})
 	if err != nil {

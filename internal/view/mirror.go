@@ -188,8 +188,8 @@ func (w *worker) fillMirror(ctx context.Context, index int, from *postgres.DB) e
 			if err := lock(ctx, tx, version.View); err != nil {
 				return err
 			}
-			if count, err := db.New(tx).ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: w.task.ID, Fence: w.fence}); err != nil || count == 0 {
-				return errors.Join(err, ErrFenced)
+			if err := w.lease.Fence(ctx, db.New(tx)); err != nil {
+				return err
 			}
 			m := newMirror(w.DB, source.Stream)
 			copied := make([]change.Change, len(changes))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -97,19 +98,15 @@ func (w *worker) stand(ctx context.Context, table int, from *postgres.DB) error 
 // again ends a round of a standing task.
 func (w *worker) again(ctx context.Context) error {
 	schedule := w.version.Plan.Definition.Schedule
-	params := db.ViewTaskAgainParams{ID: w.task.ID, Fence: w.fence, Every: schedule.Every, Overlap: schedule.Overlap}
+	params := db.ViewTaskAgainParams{ID: w.task.ID, Fence: w.lease.Term.ID, Every: schedule.Every, Overlap: schedule.Overlap}
 	if w.task.Kind == TaskCompare {
 		params.Every = schedule.Full
 	} else if len(w.task.Cursor) > 0 {
 		params.Observed = &w.task.Cursor[0]
 	}
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
-		count, err := db.New(tx).ViewTaskAgain(ctx, params)
-		if err != nil {
+		if err := lease.Fenced(db.New(tx).ViewTaskAgain(ctx, params)); err != nil {
 			return fmt.Errorf("end a round of task %d: %w", w.task.ID, err)
-		}
-		if count == 0 {
-			return ErrFenced
 		}
 		return nil
 	})

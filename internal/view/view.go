@@ -42,8 +42,6 @@ const maxList = 1000
 var (
 	// ErrNone says that no view has the name.
 	ErrNone = errors.New("there is no view of that name: `daymill view list` shows all")
-	// ErrFenced says that another process works on a task.
-	ErrFenced = errors.New("another process works on the task")
 )
 
 // View is a view.

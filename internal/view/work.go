@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -21,8 +22,6 @@ import (
 const (
 	// attempts is after how many failures in a row a task is given up.
 	attempts = 12
-	// releaseTimeout is for how long a turn that ends tries to say so.
-	releaseTimeout = 2 * time.Second
 	// maxExamples is how many keys that differ a task remembers.
 	maxExamples = 100
 )
@@ -33,7 +32,7 @@ type worker struct {
 
 	task    Task
 	version Version
-	fence   int64
+	lease   *lease.Lease
 	turn    signal.TaskStop // what this turn has come to
 	size    *pace.Size
 	pacer   *pace.Pacer
@@ -49,36 +48,42 @@ type step struct {
 // Work works on a task until it is finished, the turn is over, or ctx is done. Failures are written down with the task, and
 // tried again by a later turn. More reports that there is more to do at once.
 func (e *Engine) Work(ctx context.Context, id int64) (more bool, err error) {
-	fence, err := e.take(ctx, id)
+	held, err := e.take(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil // It is finished, another works on it, or the view is paused.
 	}
 	if err != nil {
 		return false, fmt.Errorf("take task %d: %w", id, err)
 	}
-	defer e.release(ctx, id, fence)
-	more, err = e.work(ctx, id, fence)
-	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) {
+	defer held.Release(ctx, func(ctx context.Context, queries *db.Queries) error {
+		return queries.ViewTaskRelease(ctx, db.ViewTaskReleaseParams{ID: id, Fence: held.Term.ID})
+	})
+	more, err = e.work(ctx, id, held)
+	if err == nil || ctx.Err() != nil || errors.Is(err, lease.ErrFenced) {
 		return more, err
 	}
-	return false, e.fail(ctx, id, fence, err)
+	return false, e.fail(ctx, id, held.Term.ID, err)
 }
 
-func (e *Engine) take(ctx context.Context, id int64) (fence int64, err error) {
-	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		fence, err = db.New(tx).ViewTaskTake(ctx, id)
+// unit is a task.
+type unit struct{ id int64 }
+
+// Heartbeat checks the fence of a task: see [lease.Unit].
+func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Term, _ int64) (int64, error) {
+	return queries.ViewTaskBeat(ctx, db.ViewTaskBeatParams{ID: u.id, Fence: term.ID})
+}
+
+func (e *Engine) take(ctx context.Context, id int64) (*lease.Lease, error) {
+	held := &lease.Lease{Unit: unit{id}, Clock: e.clock(), Transact: e.transact}
+	err := e.transact(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
+		held.Term.ID, err = queries.ViewTaskTake(ctx, db.ViewTaskTakeParams{ID: id, Silence: lease.Silence})
 		return err
 	})
-	return fence, err
+	return held, err
 }
 
-// release lets go of a task, so that the next turn need not wait until this one is taken for dead.
-func (e *Engine) release(ctx context.Context, id, fence int64) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	_ = e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		return db.New(tx).ViewTaskRelease(ctx, db.ViewTaskReleaseParams{ID: id, Fence: fence})
-	})
+func (e *Engine) transact(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+	return e.DB.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
 }
 
 // fail writes a failure down. One that trying again does not help is the end of the task.
@@ -103,7 +108,7 @@ func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
 	})
 }
 
-func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err error) {
+func (e *Engine) work(ctx context.Context, id int64, held *lease.Lease) (more bool, err error) {
 	t, err := GetTask(ctx, e.DB, id)
 	if err != nil {
 		return false, err
@@ -116,7 +121,7 @@ func (e *Engine) work(ctx context.Context, id, fence int64) (more bool, err erro
 		return false, err
 	}
 	w := &worker{
-		Engine: e, task: t, fence: fence, size: pace.NewSize(e.chunk(), 1, mostChunk), pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace},
+		Engine: e, task: t, lease: held, size: pace.NewSize(e.chunk(), 1, mostChunk), pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace},
 	}
 	for _, v := range versions {
 		if v.ID == t.Version || t.Version == 0 && v.State == Serving {
@@ -254,14 +259,11 @@ func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
 	if w.task.Examples == nil {
 		examples = []byte("[]")
 	}
-	count, err := db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
-		ID: w.task.ID, Fence: w.fence, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
-	})
+	err = lease.Fenced(db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
+		ID: w.task.ID, Fence: w.lease.Term.ID, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
+	}))
 	if err != nil {
 		return fmt.Errorf("move task %d: %w", w.task.ID, err)
-	}
-	if count == 0 {
-		return ErrFenced
 	}
 	return nil
 }
@@ -277,12 +279,9 @@ func (w *worker) finish(ctx context.Context) error {
 				return err
 			}
 		}
-		count, err := db.New(tx).ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: w.task.ID, Fence: w.fence, State: Done})
+		err := lease.Fenced(db.New(tx).ViewTaskFinish(ctx, db.ViewTaskFinishParams{ID: w.task.ID, Fence: w.lease.Term.ID, State: Done}))
 		if err != nil {
 			return fmt.Errorf("finish task %d: %w", w.task.ID, err)
-		}
-		if count == 0 {
-			return ErrFenced
 		}
 		return nil
 	})

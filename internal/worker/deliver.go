@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -124,7 +125,7 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 	for {
 		result, err := consumer.Run(ctx, config)
 		switch {
-		case errors.Is(err, consumer.ErrFenced), errors.Is(err, consumer.ErrPaused):
+		case errors.Is(err, lease.ErrFenced), errors.Is(err, consumer.ErrPaused):
 			return nil // Another process has taken over the shard, or the consumer is paused.
 		case err != nil:
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/jobs"
@@ -75,7 +76,7 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDa
 	}
 	figures, err := w.runner.Run(ctx, run.Order{Date: job.Args.Date, JobID: &job.ID, Attempt: job.Attempt})
 	switch {
-	case errors.Is(err, run.ErrFenced):
+	case errors.Is(err, lease.ErrFenced):
 		w.awaitSuccessor(ctx, job.ID, job.Attempt)
 		return nil
 	case errors.Is(err, run.ErrBusy), errors.Is(err, run.ErrNothingToDo), errors.Is(err, run.ErrNotOver):

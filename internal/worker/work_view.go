@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/jobs"
 )
@@ -34,7 +35,7 @@ func (w *workViewWorker) Work(ctx context.Context, job *river.Job[jobs.WorkViewA
 		return river.JobCancel(errors.New("this worker does not work on views"))
 	}
 	_, err := w.engine.Work(ctx, job.Args.Task)
-	if errors.Is(err, view.ErrFenced) {
+	if errors.Is(err, lease.ErrFenced) {
 		return nil // Another process has taken over the task.
 	}
 	return err

@@ -29,8 +29,6 @@ var (
 	ErrNone = errors.New("there is no consumer of that name: `daymill sink list` shows all")
 	// ErrNoLetter says that there is no dead letter at the position.
 	ErrNoLetter = errors.New("there is no such dead letter: `daymill deadletter list` shows all")
-	// ErrFenced says that another process has taken the shard. It delivers again what this process delivered and could not record.
-	ErrFenced = errors.New("another process has taken the shard")
 	// ErrPaused says that the consumer is paused.
 	ErrPaused = errors.New("the consumer is paused")
 	// ErrPosition says that the position is not in the consumer's log.

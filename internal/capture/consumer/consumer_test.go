@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink/postgres"
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	database "github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
@@ -343,7 +344,7 @@ func TestRun_Fenced(t *testing.T) {
 			b.log(t, sinktest.Insert(1, 1))
 			b.sink.deliver = func() { b.tx(t, func(tx pgx.Tx) error { return take(b, tx) }) }
 			_, err := consumer.Run(t.Context(), b.config(t, filter.Config{}))
-			require.ErrorIs(t, err, consumer.ErrFenced)
+			require.ErrorIs(t, err, lease.ErrFenced)
 			var moved bool
 			require.NoError(t, b.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM capture.shard WHERE position > 0)").Scan(&moved))
 			require.False(t, moved)
@@ -417,7 +418,7 @@ func TestRun_Once(t *testing.T) {
 		require.NoError(t, err)
 	}}
 	_, err = consumer.Run(t.Context(), config)
-	require.ErrorIs(t, err, consumer.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.Zero(t, target.calls)
 }
 

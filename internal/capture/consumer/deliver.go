@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -90,14 +91,14 @@ type deliverer struct {
 	Config
 
 	position int64
-	fence    int64
+	lease    lease.Lease
 	failures int
 	result   Result
 	accepted map[string]int // schema version by table
 }
 
 // Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not accept a batch. Errors of
-// the sink are in the result. The returned error is ErrFenced, ErrPaused, or an error of Daymill's own database.
+// the sink are in the result. The returned error is lease.ErrFenced, ErrPaused, or an error of Daymill's own database.
 func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
@@ -138,7 +139,7 @@ func outcome(ctx context.Context, err error) string {
 		return signal.Complete
 	case ctx.Err() != nil:
 		return signal.Interrupted
-	case errors.Is(err, ErrFenced), errors.Is(err, ErrPaused):
+	case errors.Is(err, lease.ErrFenced), errors.Is(err, ErrPaused):
 		return signal.Lost
 	default:
 		return signal.Failed
@@ -150,12 +151,24 @@ type sinkError struct{ error }
 
 func (e *sinkError) Unwrap() error { return e.error }
 
+// unit is a shard of a consumer.
+type unit struct {
+	consumer string
+	shard    int32
+}
+
+// Heartbeat checks the fence of a shard: see [lease.Unit].
+func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Term, _ int64) (int64, error) {
+	return queries.ShardHold(ctx, db.ShardHoldParams{Consumer: u.consumer, Shard: u.shard, Fence: term.ID})
+}
+
 func (d *deliverer) shard() int32 { return int32(d.Shard) } //nolint:gosec // The table bounds it.
 
 func (d *deliverer) take(ctx context.Context) error {
 	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		row, err := db.New(tx).ShardTake(ctx, db.ShardTakeParams{Consumer: d.Consumer.Name, Shard: d.shard()})
-		d.position, d.fence, d.failures = row.Position, row.Fence, int(row.Failures)
+		d.position, d.failures = row.Position, int(row.Failures)
+		d.lease.Unit, d.lease.Term = unit{d.Consumer.Name, d.shard()}, lease.Term{ID: row.Fence}
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -349,26 +362,19 @@ func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int6
 
 // hold checks that this turn still holds the shard, and locks it until the transaction ends.
 func (d *deliverer) hold(ctx context.Context, tx pgx.Tx) error {
-	count, err := db.New(tx).ShardHold(ctx, db.ShardHoldParams{Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence})
-	if err != nil {
+	if err := d.lease.Fence(ctx, db.New(tx)); err != nil {
 		return fmt.Errorf("hold shard %d of %s: %w", d.Shard, d.Consumer.Name, err)
-	}
-	if count == 0 {
-		return ErrFenced
 	}
 	return nil
 }
 
 // move moves the position and writes letters, in a transaction that begins with the fence.
 func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, letters []letter) error {
-	count, err := db.New(tx).ShardMove(ctx, db.ShardMoveParams{
-		Position: upTo, Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence,
-	})
+	err := lease.Fenced(db.New(tx).ShardMove(ctx, db.ShardMoveParams{
+		Position: upTo, Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.lease.Term.ID,
+	}))
 	if err != nil {
 		return fmt.Errorf("move %s to %d: %w", d.Consumer.Name, upTo, err)
-	}
-	if count == 0 {
-		return ErrFenced
 	}
 	if err := d.write(ctx, tx, letters); err != nil {
 		return err

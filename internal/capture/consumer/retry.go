@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -30,14 +31,10 @@ func (d *deliverer) fail(ctx context.Context, cause error) (Result, error) {
 		d.result.After = backoff(d.failures)
 	}
 	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
-		count, err := db.New(tx).ShardFail(ctx, db.ShardFailParams{
+		return lease.Fenced(db.New(tx).ShardFail(ctx, db.ShardFailParams{
 			Failures: int32(d.failures), Error: sink.Answer([]byte(cause.Error())), After: d.result.After, //nolint:gosec // A count.
-			Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.fence,
-		})
-		if err == nil && count == 0 {
-			return ErrFenced
-		}
-		return err
+			Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.lease.Term.ID,
+		}))
 	})
 	if err != nil {
 		return d.result, fmt.Errorf("record that %s failed: %w", d.Consumer.Name, err)

@@ -55,7 +55,7 @@ func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.
 // refresh reads the position to which a snapshot has moved the stream.
 func (w *Writer) refresh(ctx context.Context) error {
 	return w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		position, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
+		position, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.Token()})
 		if err != nil {
 			return fmt.Errorf("read where stream %s is: %w", w.config.Stream, err)
 		}

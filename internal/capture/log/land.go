@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -27,7 +28,7 @@ const copySQL = "COPY capture.log (" + columns + ") FROM STDIN (FORMAT binary)"
 // may or may not be in the log: take the stream again and continue from its position.
 func (w *Writer) Land(ctx context.Context, changes []change.Change, mark Mark) error {
 	for {
-		err := patiently(ctx, func() error { return w.land(ctx, changes, mark) })
+		err := postgres.Patiently(ctx, func() error { return w.land(ctx, changes, mark) })
 		if postgres.Code(err) != moved {
 			return err
 		}
@@ -58,7 +59,7 @@ func (w *Writer) land(ctx context.Context, changes []change.Change, mark Mark) e
 	}
 	switch {
 	case postgres.Code(err) == fenced:
-		return ErrFenced
+		return lease.ErrFenced
 	case err != nil:
 		return fmt.Errorf("land %d changes of stream %s: %w", len(changes), w.config.Stream, err)
 	}
@@ -73,7 +74,7 @@ func (w *Writer) advance(next int64, mark Mark) string {
 	if !mark.CommittedAt.IsZero() {
 		committed = quote(mark.CommittedAt.UTC().Format("2006-01-02 15:04:05.999999") + "+00")
 	}
-	return "SELECT capture.advance(" + number(int64(w.id)) + ", " + number(w.token) + ", " + number(w.position) + ", " + number(next) + ", " +
+	return "SELECT capture.advance(" + number(int64(w.id)) + ", " + number(w.Token()) + ", " + number(w.position) + ", " + number(next) + ", " +
 		orNull(mark.LSN) + ", " + orNull(mark.Seen) + ", " + committed + ")"
 }
 

@@ -18,6 +18,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -36,8 +38,6 @@ const (
 )
 
 var (
-	// ErrFenced says that another process has taken the stream, and that nothing was written.
-	ErrFenced = errors.New("another process has taken the stream")
 	// ErrTaken says that another process owns the stream.
 	ErrTaken = errors.New("another process owns the stream")
 	// ErrForgotten says that the log no longer has the changes after a position.
@@ -58,6 +58,7 @@ type Config struct {
 	DB        *postgres.DB  // with the log
 	Stream    string        // name
 	Owner     string        // name of the process that takes the stream, for people
+	Clock     pace.Clock    // the system's if nil
 	Silence   time.Duration // after which an owner that has not called Beat loses the stream; 10 seconds if 0
 	Partition int64         // positions; DefaultPartition if 0
 }
@@ -66,7 +67,7 @@ type Config struct {
 type Writer struct {
 	config   Config
 	id       int32
-	token    int64
+	lease    *lease.Lease
 	position int64
 	upto     int64 // of the last partition
 	buffer   []byte
@@ -76,6 +77,9 @@ type Writer struct {
 func Take(ctx context.Context, config Config) (*Writer, error) {
 	if config.Partition == 0 {
 		config.Partition = DefaultPartition
+	}
+	if config.Clock == nil {
+		config.Clock = pace.SystemClock{}
 	}
 	if config.Silence == 0 {
 		config.Silence = 10 * time.Second
@@ -90,7 +94,8 @@ func Take(ctx context.Context, config Config) (*Writer, error) {
 		if err != nil {
 			return err
 		}
-		w.id, w.token, w.position = row.ID, row.Token, row.Position
+		w.id, w.position = row.ID, row.Position
+		w.lease = &lease.Lease{Unit: unit{row.ID}, Term: lease.Term{ID: row.Token}, Clock: config.Clock, Transact: w.transact}
 		w.upto, err = queries.LogPartitionLast(ctx, row.ID)
 		return err
 	})
@@ -107,53 +112,46 @@ func Take(ctx context.Context, config Config) (*Writer, error) {
 func (w *Writer) ID() int32 { return w.id }
 
 // Token returns the number that identifies this owner of the stream.
-func (w *Writer) Token() int64 { return w.token }
+func (w *Writer) Token() int64 { return w.lease.Term.ID }
 
 // Position returns the position of the last change in the log.
 func (w *Writer) Position() int64 { return w.position }
 
-// Beat records that the owner is alive. It returns ErrFenced if the owner has lost the stream.
-func (w *Writer) Beat(ctx context.Context) error {
-	return w.Own(ctx, func(queries *db.Queries) (int64, error) {
-		return queries.StreamBeat(ctx, db.StreamBeatParams{ID: w.id, Token: w.token})
-	})
+// unit is the stream of a writer.
+type unit struct{ id int32 }
+
+// Heartbeat checks the fence of a stream: see [lease.Unit].
+func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Term, _ int64) (int64, error) {
+	return queries.StreamBeat(ctx, db.StreamBeatParams{ID: u.id, Token: term.ID})
 }
 
-// tries is the number of times to wait for a lock on the stream's row, each time until a lock or statement timeout. A snapshot holds the
-// lock while it appends a chunk, and so does the landing of a large batch: on a busy server, either may take longer than one timeout.
-// After a timeout nothing was written, so trying again is safe.
-const tries = 15
-
-// patiently calls do again while another session locks the stream's row.
-func patiently(ctx context.Context, do func() error) (err error) {
-	for range tries {
-		if err = do(); !postgres.IsLockTimeout(err) && !postgres.IsTimeout(err) || ctx.Err() != nil {
-			return err
-		}
-	}
-	return err
+// Keep runs do, and records meanwhile, at an interval, that the owner is alive. It ends do if another process has taken the stream.
+func (w *Writer) Keep(ctx context.Context, every time.Duration, do func(ctx context.Context) error) error {
+	return w.lease.Keep(ctx, every, do)
 }
 
-// Do runs statements in a transaction. If another session locks the stream's row for too long, it runs them again.
+// Beat records that the owner is alive. It returns lease.ErrFenced if another process has taken the stream.
+func (w *Writer) Beat(ctx context.Context) error { return w.lease.Beat(ctx) }
+
+// Do runs statements in a transaction. If another session locks the stream's row, it waits. A snapshot holds the lock while it appends
+// a chunk, and so does the landing of a large batch: on a busy server, either may take longer than one timeout.
 func (w *Writer) Do(ctx context.Context, do func(queries *db.Queries) error) error {
-	return patiently(ctx, func() error {
-		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error { return do(db.New(tx)) })
+	return w.transact(ctx, func(_ context.Context, queries *db.Queries) error { return do(queries) })
+}
+
+func (w *Writer) transact(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
+	return postgres.Patiently(ctx, func() error {
+		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
 	})
 }
 
-// Own is Do for a statement that has the owner's token in its condition. It returns ErrFenced if the statement changed nothing.
+// Own is Do for a statement that has the owner's token in its condition. It returns lease.ErrFenced if the statement changed nothing.
 func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, error)) error {
-	return patiently(ctx, func() error {
-		return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
-			count, err := do(db.New(tx))
-			if err != nil {
-				return fmt.Errorf("write to stream %s: %w", w.config.Stream, err)
-			}
-			if count == 0 {
-				return ErrFenced
-			}
-			return nil
-		})
+	return w.Do(ctx, func(queries *db.Queries) error {
+		if err := lease.Fenced(do(queries)); err != nil {
+			return fmt.Errorf("write to stream %s: %w", w.config.Stream, err)
+		}
+		return nil
 	})
 }
 
@@ -161,19 +159,15 @@ func (w *Writer) Own(ctx context.Context, do func(queries *db.Queries) (int64, e
 func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries) error) error {
 	held := false
 	var failed error
-	err := patiently(ctx, func() error {
+	err := postgres.Patiently(ctx, func() error {
 		err := w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
 			queries := db.New(tx)
-			_, err := queries.StreamOwn(ctx, db.StreamOwnParams{ID: w.id, Token: w.token})
-			if errors.Is(err, pgx.ErrNoRows) {
-				return ErrFenced
-			}
-			if err != nil {
+			if err := w.lease.Fence(ctx, queries); err != nil {
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
 			held = true
 			// A crash that the slot survives must not lose where the stream begins, or which changes are missing in it.
-			_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
+			_, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
 			if err != nil {
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
@@ -189,9 +183,9 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 }
 
 // Release gives up the stream, so that the next owner does not have to wait for Config.Silence.
-func (w *Writer) Release(ctx context.Context) error {
-	return w.config.DB.Tx(ctx, func(tx pgx.Tx) error {
-		return db.New(tx).StreamRelease(ctx, db.StreamReleaseParams{ID: w.id, Token: w.token})
+func (w *Writer) Release(ctx context.Context) {
+	w.lease.Release(ctx, func(ctx context.Context, queries *db.Queries) error {
+		return queries.StreamRelease(ctx, db.StreamReleaseParams{ID: w.id, Token: w.Token()})
 	})
 }
 

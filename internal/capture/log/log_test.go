@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -108,17 +109,19 @@ func TestLand_Fenced(t *testing.T) {
 	require.ErrorIs(t, err, log.ErrTaken)
 	second := b.take(t, "two")
 	require.Equal(t, int64(5), second.Position())
-	require.ErrorIs(t, b.writer.Land(t.Context(), rows(5), log.Mark{LSN: "1/0"}), log.ErrFenced)
-	require.ErrorIs(t, b.writer.Land(t.Context(), nil, log.Mark{LSN: "1/0"}), log.ErrFenced)
-	require.ErrorIs(t, b.writer.Beat(t.Context()), log.ErrFenced)
+	require.ErrorIs(t, b.writer.Land(t.Context(), rows(5), log.Mark{LSN: "1/0"}), lease.ErrFenced)
+	require.ErrorIs(t, b.writer.Land(t.Context(), nil, log.Mark{LSN: "1/0"}), lease.ErrFenced)
+	require.ErrorIs(t, b.writer.Beat(t.Context()), lease.ErrFenced)
 	_, err = b.writer.Maintain(t.Context(), 0)
-	require.NoError(t, b.writer.Release(t.Context()), "it owns nothing that it could release")
-	require.ErrorIs(t, err, log.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
+	b.writer.Release(t.Context()) // It owns nothing that it could release.
+	_, err = log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app"})
+	require.ErrorIs(t, err, log.ErrTaken)
 	require.NoError(t, second.Land(t.Context(), rows(1), log.Mark{}))
 	got, upTo := b.read(t, log.Query{Limit: 10})
 	require.Len(t, got, 6)
 	require.Equal(t, int64(6), upTo)
-	require.NoError(t, second.Release(t.Context()))
+	second.Release(t.Context())
 	_, err = log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app"})
 	require.NoError(t, err)
 }

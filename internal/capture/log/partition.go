@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -97,7 +98,7 @@ func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, er
 		switch {
 		case postgres.IsLockTimeout(err):
 			return i, nil
-		case errors.Is(err, ErrFenced):
+		case errors.Is(err, lease.ErrFenced):
 			return i, err
 		case err != nil:
 			return i, fmt.Errorf("drop a partition of the log: %w", err)

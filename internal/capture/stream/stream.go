@@ -23,6 +23,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/trigger"
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -44,7 +45,6 @@ const (
 	shortest       = time.Second
 	longest        = 30 * time.Second
 	silenceInBeats = 5
-	releaseTimeout = 2 * time.Second
 	slowest        = 10 // times Poll, while there are no changes
 )
 
@@ -113,12 +113,12 @@ func (o *Owner) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !errors.Is(err, log.ErrTaken) && !errors.Is(err, log.ErrFenced) {
+		if !errors.Is(err, log.ErrTaken) && !errors.Is(err, lease.ErrFenced) {
 			if err := o.guard(ctx); err != nil && ctx.Err() == nil && o.Failed != nil {
 				o.Failed(ctx, err)
 			}
 		}
-		if errors.Is(err, log.ErrTaken) || errors.Is(err, log.ErrFenced) || o.Clock.Now().Sub(began) > longest {
+		if errors.Is(err, log.ErrTaken) || errors.Is(err, lease.ErrFenced) || o.Clock.Now().Sub(began) > longest {
 			pause = shortest
 		}
 		if err := o.Clock.Sleep(ctx, pause); err != nil {
@@ -149,21 +149,17 @@ func (o *Owner) defaults() {
 
 // once takes the stream and reads it until an error. A gap is recorded, and reading begins again.
 func (o *Owner) once(ctx context.Context) error {
-	writer, err := log.Take(ctx, log.Config{DB: o.DB, Stream: o.Name, Owner: o.Process, Silence: silenceInBeats * o.Beat})
+	writer, err := log.Take(ctx, log.Config{DB: o.DB, Stream: o.Name, Owner: o.Process, Clock: o.Clock, Silence: silenceInBeats * o.Beat})
 	if err != nil {
 		return err
 	}
 	s := &session{Owner: o, writer: writer}
-	defer func() {
-		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		defer cancel()
-		_ = writer.Release(free) // Otherwise the next owner has to wait for the silence to pass.
-	}()
-	err = s.beside(ctx, o.Beat, writer.Beat, s.readOn)
+	defer writer.Release(ctx)
+	err = writer.Keep(ctx, o.Beat, s.readOn)
 	if errors.Is(err, errDown) {
 		return err
 	}
-	if ctx.Err() == nil && !errors.Is(err, log.ErrFenced) {
+	if ctx.Err() == nil && !errors.Is(err, lease.ErrFenced) {
 		if o.Failed != nil {
 			o.Failed(ctx, err)
 		}
@@ -174,28 +170,6 @@ func (o *Owner) once(ctx context.Context) error {
 		_ = s.state(ctx, state, err.Error()) // If Daymill's database is down, the state cannot be recorded.
 	}
 	return err
-}
-
-// beside runs do and, in the background at an interval, often, until one of them fails.
-func (s *session) beside(ctx context.Context, every time.Duration, often, do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			err := s.Clock.Sleep(ctx, every)
-			if err == nil {
-				err = often(ctx)
-			}
-			if err != nil {
-				cancel(err)
-				return
-			}
-		}
-	})
-	cancel(do(ctx))
-	wg.Wait()
-	return context.Cause(ctx)
 }
 
 // readOn reads the stream, and begins again after each gap.
@@ -270,7 +244,7 @@ func (s *session) read(ctx context.Context) error {
 	}
 	telemetry.Tell(ctx, s.Listeners, signal.StreamStart{Stream: s.Name, Mode: mode, Position: s.writer.Position()})
 	s.looked = s.Clock.Now()
-	return s.beside(ctx, s.Beat, s.watch, read)
+	return pace.Beside(ctx, s.Clock, s.Beat, s.watch, read)
 }
 
 // skip is how many positions are left out when a stream begins again. A restore or a failover may have moved the log back in time. If a

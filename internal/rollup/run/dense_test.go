@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
@@ -221,7 +222,7 @@ func TestRunDenseSignsOfLife(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}})
-	require.ErrorIs(t, err, run.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.Equal(t, 2, seen)
 	require.Zero(t, b.transactions(t.Context(), t))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/rollup/run"
 )
@@ -155,7 +156,7 @@ func TestRunCancelledBetweenBatches(t *testing.T) {
 			then = stored()
 		}
 	}})
-	require.ErrorIs(t, err, run.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.Equal(t, 1, figures.Batches)
 	require.Positive(t, then)
 	require.Equal(t, then, stored())

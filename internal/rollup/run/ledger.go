@@ -33,7 +33,7 @@ func (a *active) ledger(ctx context.Context, do func(ctx context.Context, querie
 
 // held runs a transaction on the ledger that begins with the fence.
 func (a *active) held(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	return a.lease.Do(ctx, a.ledger, do)
+	return a.lease.Do(ctx, do)
 }
 
 // unit is the date of a run.
@@ -130,8 +130,8 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("create the run's row: %w", err)
 	}
 	a.id, a.resumed = began.ID, resumed
-	a.lease = lease.Lease{
-		Unit: unit{a.order.Date}, Term: lease.Term{ID: began.ID, Token: began.Token}, Clock: a.Clock, Moves: a.batches,
+	a.lease = &lease.Lease{
+		Unit: unit{a.order.Date}, Term: lease.Term{ID: began.ID, Token: began.Token}, Clock: a.Clock, Transact: a.ledger, Moves: a.batches,
 	}
 	if resumed == nil {
 		a.scanRun = a.id
@@ -197,7 +197,7 @@ func (a *active) claim(ctx context.Context) error {
 func (a *active) advance(ctx context.Context, queries *db.Queries, upTo entity.ID, totals batch.Totals) error {
 	err := lease.Fenced(queries.DateAdvance(ctx, db.DateAdvanceParams{
 		UpToEntity: a.Type.Format(upTo), Events: totals.Events, Entities: totals.Entities,
-		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
+		MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Signs(),
 	}))
 	if err != nil {
 		return fmt.Errorf("move the cursor: %w", err)
@@ -212,7 +212,7 @@ func (a *active) signOfLife(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	a.tellProgress()
-	if a.lease.Unit == nil || !a.lease.Due() { // Nothing is held before the run begins.
+	if a.lease == nil || !a.lease.Due() { // Nothing is held before the run begins.
 		return nil
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
@@ -259,7 +259,7 @@ func (a *active) settle(ctx context.Context) error {
 func (a *active) complete(ctx context.Context, queries *db.Queries) error {
 	err := lease.Fenced(queries.DateComplete(ctx, db.DateCompleteParams{
 		RunID: a.id, Events: a.publisher.Totals.Events, Entities: a.publisher.Totals.Entities, MetricDate: a.order.Date,
-		Token: a.lease.Term.Token, Beat: a.lease.Beat(),
+		Token: a.lease.Term.Token, Beat: a.lease.Signs(),
 	}))
 	if err != nil {
 		return err
@@ -285,7 +285,7 @@ func (a *active) complete(ctx context.Context, queries *db.Queries) error {
 // breakOff records why the run did not complete, and returns the reason. A fenced run writes nothing more, not even that: the
 // run that replaced it has recorded it as lost.
 func (a *active) breakOff(ctx context.Context, reason error) error {
-	if errors.Is(reason, ErrFenced) {
+	if errors.Is(reason, lease.ErrFenced) {
 		return reason
 	}
 	if errors.Is(reason, ErrProtected) {
@@ -300,7 +300,7 @@ func (a *active) breakOff(ctx context.Context, reason error) error {
 	}
 	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
 		err := queries.DateBreakOff(ctx, db.DateBreakOffParams{
-			State: state, MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
+			State: state, MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Signs(),
 		})
 		if err != nil {
 			return err

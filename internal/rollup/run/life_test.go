@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/replay"
@@ -198,7 +199,7 @@ func TestRunLife(t *testing.T) {
 		close(goOn)
 		require.GreaterOrEqual(t, pauses, 5)
 		require.NoError(t, <-ended)
-		require.ErrorIs(t, err, run.ErrFenced)
+		require.ErrorIs(t, err, lease.ErrFenced)
 		require.EqualValues(t, 1, figures.RunID)
 		var last int64
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT run_id FROM analytics.rollup_dates").Scan(&last))
@@ -227,7 +228,7 @@ func TestRunLife(t *testing.T) {
 		}
 		b.runner.Clock = clock
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
-		require.ErrorIs(t, err, run.ErrFenced)
+		require.ErrorIs(t, err, lease.ErrFenced)
 		require.NotEqual(t, "complete", b.state(t, day))
 	})
 
@@ -256,7 +257,7 @@ func TestRunLife(t *testing.T) {
 			_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(figures run.Report) { phase = figures.Phase }})
 			require.True(t, restored)
 			if where == run.PhasePublish {
-				require.ErrorIs(t, err, run.ErrFenced)
+				require.ErrorIs(t, err, lease.ErrFenced)
 				require.NotEqual(t, "complete", b.state(t, day))
 				return
 			}
@@ -281,7 +282,7 @@ func TestRunLife(t *testing.T) {
 			require.NoError(t, err)
 		}}
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
-		require.ErrorIs(t, err, run.ErrFenced)
+		require.ErrorIs(t, err, lease.ErrFenced)
 		require.NotEqual(t, "complete", b.state(t, day))
 	})
 }

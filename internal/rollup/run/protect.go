@@ -48,7 +48,7 @@ func (a *active) protect(ctx context.Context, reason error) error {
 				return err
 			}
 			err = lease.Fenced(queries.ProtectionSet(ctx, db.ProtectionSetParams{
-				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Beat(),
+				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Signs(),
 			}))
 			if err != nil {
 				return err

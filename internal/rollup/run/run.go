@@ -43,8 +43,6 @@ var (
 	ErrNothingToDo = errors.New("the date has no open request")
 	// ErrNotOver means that the date has not ended in the reporting zone.
 	ErrNotOver = errors.New("the date is not over")
-	// ErrFenced means that this run may write nothing more.
-	ErrFenced = lease.ErrFenced
 	// ErrProtected means that the run has kept the date's metrics because its events no longer exist. Its requests are
 	// resolved, and a retry is not needed.
 	ErrProtected = protection.ErrProtected
@@ -109,7 +107,7 @@ type active struct {
 	order  Order
 	bounds date.Bounds
 	id     int64
-	lease  lease.Lease
+	lease  *lease.Lease // nil until the run begins
 	// maxEntities is Options.MaxEntities, or less if the date's last run was lost.
 	maxEntities int
 	servers     servers // when begun, or last vouched for

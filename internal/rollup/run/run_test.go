@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -288,7 +289,7 @@ func TestRunFenced(t *testing.T) {
 		require.NoError(t, err)
 	}})
 	require.True(t, tookOver)
-	require.ErrorIs(t, err, run.ErrFenced)
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.EqualValues(t, 4_500, pgtest.RequireExact(t, b.db).Events)
 	require.Equal(t, "complete", b.state(t, day))
 	var state string

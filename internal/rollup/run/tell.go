@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
 )
@@ -24,7 +25,7 @@ func (a *active) stopped(ctx context.Context, err error) {
 	outcome := signal.Complete
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrFenced):
+	case errors.Is(err, lease.ErrFenced):
 		outcome = signal.Lost
 	case ctx.Err() != nil:
 		outcome = signal.Interrupted

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -148,7 +149,7 @@ func TestTelemetry(t *testing.T) {
 		}
 		b.request(t, day)
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
-		require.ErrorIs(t, err, run.ErrFenced)
+		require.ErrorIs(t, err, lease.ErrFenced)
 		names := heard.names()
 		require.Equal(t, "run_stop lost", names[len(names)-1])
 	})

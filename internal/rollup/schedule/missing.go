@@ -7,6 +7,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -48,7 +49,7 @@ func (p *Planner) missing(
 	var candidates []date.Date
 	err := p.Primary.Read(ctx, func(on postgres.DBTX) error {
 		var err error
-		candidates, err = db.New(on).ScheduleMissing(ctx, db.ScheduleMissingParams{FirstDate: of.First, LastDate: of.Last})
+		candidates, err = db.New(on).ScheduleMissing(ctx, db.ScheduleMissingParams{FirstDate: of.First, LastDate: of.Last, Silence: lease.Silence})
 		return err
 	})
 	if err != nil {
