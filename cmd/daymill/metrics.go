@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/prom"
+	views "github.com/daymill/daymill/internal/view/standing"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 	"github.com/daymill/daymill/ui/door"
@@ -72,7 +73,7 @@ func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.
 // allGauges returns the gauges of every capability.
 func allGauges(db *postgres.DB, installation schema.Installation, clock pace.Clock, archive *kept.Source) []telemetry.Gauges {
 	return []telemetry.Gauges{
-		ledger.Gauges(db), standing.Gauges(db, clock), kept.Gauges(archive, db, clock), presence.Gauges(db), worker.Gauges(db, installation.RiverSchema, clock),
+		ledger.Gauges(db), standing.Gauges(db, clock), views.Gauges(db), kept.Gauges(archive, db, clock), presence.Gauges(db), worker.Gauges(db, installation.RiverSchema, clock),
 		health.Gauges(func(ctx context.Context) ([]health.Finding, error) {
 			return examineHealth(ctx, db, installation, clock, archive, nil)
 		}),

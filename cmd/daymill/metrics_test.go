@@ -146,7 +146,8 @@ func TestMetrics(t *testing.T) {
 		db.RawEvents(t)
 		yesterday := date.Of(time.Now(), time.UTC).AddDays(-1)
 		db.InsertDate(t, yesterday, 3_000, 500)
-		_, err := db.Exec(t.Context(), "CREATE TABLE public.orders (id integer PRIMARY KEY); INSERT INTO public.orders VALUES (1)")
+		_, err := db.Exec(t.Context(), "CREATE TABLE public.orders (id integer PRIMARY KEY); INSERT INTO public.orders VALUES (1); "+
+			"INSERT INTO view.view (name, paused_at) VALUES ('lines', now())")
 		require.NoError(t, err)
 		for _, args := range [][]string{
 			{"capture", "add", "public.orders"}, {"sink", "add", "hook", "kind=webhook", "url=$TEST_UNSET_URL", "from=snapshot"},
@@ -177,6 +178,7 @@ func TestMetrics(t *testing.T) {
 		require.EqualValues(t, 1, value(families, "daymill_workers_alive"))
 		require.InDelta(t, time.Now().Unix(), value(families, "daymill_daily_job_last_run_timestamp_seconds"), 600)
 
+		require.EqualValues(t, 1, value(families, "daymill_view_paused", "view", "lines"))
 		require.EqualValues(t, 1, value(families, "daymill_snapshot_rows_total", "stream", "app"))
 		require.Positive(t, value(families, "daymill_consumer_lag_changes", "consumer", "hook"))
 

@@ -10,6 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// The check of a source asks one thing: does an index that leads with the instant find a slice? The indexes are in pg_index, but what to
+// look for there is not: a source is any view, which may join or unite tables, read partitions or a foreign table, rename the instant or
+// compute it. Only the planner knows which tables a slice reads, and which expression of each is the instant. So the plan is read for
+// three things: the relations, the expression that each compares with the instant (operand), and the scans that read all of a relation
+// although no index is missing (whole). Costs and estimates of rows are not looked at.
+
 // node is a step of a plan, as EXPLAIN (VERBOSE, FORMAT JSON) writes it.
 //
 //nolint:tagliatelle // Postgres defines the names.
