@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -43,7 +44,7 @@ func TestAlter(t *testing.T) {
 			}
 		}}
 		_, err = old.Work(t.Context(), 2)
-		require.ErrorIs(t, err, view.ErrFenced)
+		require.ErrorIs(t, err, lease.ErrFenced)
 		b.exec(t, "UPDATE view.task SET retry_at = NULL")
 		b.quiet(t)
 		b.exact(t, "lines")
