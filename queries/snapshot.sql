@@ -5,7 +5,7 @@ INSERT INTO capture.snapshot_request (stream_id, consumer, tables) VALUES (@stre
 -- Requests whose tables are known: the stream is read, and has followed the patterns.
 SELECT r.id, coalesce(r.consumer, '')::text AS consumer, r.tables
 FROM capture.snapshot_request AS r INNER JOIN capture.stream AS s ON s.id = r.stream_id
-WHERE s.name = @stream AND s.state = 'running' AND s.followed = s.tables
+WHERE s.name = @stream AND s.state = 'running' AND s.followed = s.tables || s.view_tables
 ORDER BY r.id
 LIMIT 100;
 
@@ -26,7 +26,7 @@ DO UPDATE SET
 SELECT s.name FROM capture.stream AS s
 WHERE s.state = 'running' AND (
     EXISTS (SELECT FROM capture.snapshot AS n WHERE n.stream_id = s.id AND n.state IN ('waiting', 'running'))
-    OR s.followed = s.tables AND EXISTS (SELECT FROM capture.snapshot_request AS r WHERE r.stream_id = s.id)
+    OR s.followed = s.tables || s.view_tables AND EXISTS (SELECT FROM capture.snapshot_request AS r WHERE r.stream_id = s.id)
 )
 ORDER BY s.name;
 

@@ -59,7 +59,7 @@ FROM view.version AS v WHERE v.view_id = @view_id ORDER BY v.id;
 SELECT v.id, v.revision FROM view.version AS v WHERE v.view_id = @view_id ORDER BY v.id;
 
 -- name: VersionServe :exec
-UPDATE view.version SET state = 'serving', table_name = @table_name, served_at = now() WHERE id = @id;
+UPDATE view.version SET state = 'serving', table_name = @table_name, served_at = now(), revision = revision + 1 WHERE id = @id;
 
 -- name: VersionPlan :exec
 UPDATE view.version SET plan = @plan, revision = revision + 1 WHERE id = @id;

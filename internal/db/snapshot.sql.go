@@ -118,7 +118,7 @@ const snapshotDue = `-- name: SnapshotDue :many
 SELECT s.name FROM capture.stream AS s
 WHERE s.state = 'running' AND (
     EXISTS (SELECT FROM capture.snapshot AS n WHERE n.stream_id = s.id AND n.state IN ('waiting', 'running'))
-    OR s.followed = s.tables AND EXISTS (SELECT FROM capture.snapshot_request AS r WHERE r.stream_id = s.id)
+    OR s.followed = s.tables || s.view_tables AND EXISTS (SELECT FROM capture.snapshot_request AS r WHERE r.stream_id = s.id)
 )
 ORDER BY s.name
 `
@@ -405,7 +405,7 @@ func (q *Queries) SnapshotRequestDelete(ctx context.Context, id int64) (int64, e
 const snapshotRequestList = `-- name: SnapshotRequestList :many
 SELECT r.id, coalesce(r.consumer, '')::text AS consumer, r.tables
 FROM capture.snapshot_request AS r INNER JOIN capture.stream AS s ON s.id = r.stream_id
-WHERE s.name = $1 AND s.state = 'running' AND s.followed = s.tables
+WHERE s.name = $1 AND s.state = 'running' AND s.followed = s.tables || s.view_tables
 ORDER BY r.id
 LIMIT 100
 `

@@ -294,7 +294,7 @@ func (q *Queries) VersionRevisions(ctx context.Context, viewID int64) ([]Version
 }
 
 const versionServe = `-- name: VersionServe :exec
-UPDATE view.version SET state = 'serving', table_name = $1, served_at = now() WHERE id = $2
+UPDATE view.version SET state = 'serving', table_name = $1, served_at = now(), revision = revision + 1 WHERE id = $2
 `
 
 type VersionServeParams struct {

@@ -69,7 +69,7 @@ func (b *testBundle) own(t *testing.T) {
 	}()
 	b.stop = func() { cancel(); <-done }
 	t.Cleanup(b.stop)
-	b.wait(t, "SELECT state = 'running' AND followed = tables FROM capture.stream")
+	b.wait(t, "SELECT state = 'running' AND followed = tables || view_tables FROM capture.stream")
 }
 
 func (b *testBundle) configure(t *testing.T, patterns ...string) {
@@ -307,6 +307,7 @@ func TestRun_NewTable(t *testing.T) {
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
 		b.configure(t, "app")
+		b.exec(t, "UPDATE capture.stream SET view_tables = '{app.item}'") // A view reads the same stream.
 		b.own(t)
 		b.exec(t, "CREATE TABLE app.fresh (id integer PRIMARY KEY); INSERT INTO app.fresh SELECT generate_series(1, 50)")
 		b.wait(t, "SELECT count(*) = 1 FROM capture.snapshot_request")

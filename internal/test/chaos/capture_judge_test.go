@@ -34,7 +34,7 @@ LIMIT 20`
 
 // judge waits until everything is delivered and equal, and returns what is wrong otherwise.
 func (x *captureTrial) judge(ctx context.Context) (wrong []string) {
-	begun, replayed := time.Now(), time.Time{}
+	begun, replayed, accepted := time.Now(), time.Time{}, time.Time{}
 	for {
 		wrong = x.pending(ctx)
 		if len(wrong) == 0 {
@@ -42,8 +42,12 @@ func (x *captureTrial) judge(ctx context.Context) (wrong []string) {
 				break
 			}
 		}
-		if time.Since(begun) > patience {
+		if time.Since(begun) > max(patience, x.patience) {
 			break
+		}
+		if x.schedule.views && time.Since(accepted) > time.Second {
+			accepted = time.Now()
+			x.accept(ctx)
 		}
 		if time.Since(replayed) > time.Second && slices.ContainsFunc(wrong, func(one string) bool { return strings.Contains(one, "dead letters") }) {
 			replayed = time.Now()
@@ -75,10 +79,22 @@ func (x *captureTrial) pending(ctx context.Context) []string {
 		return []string{err.Error()}
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || !x.schedule.views {
+		return append(found, errorTexts(err)...)
+	}
+	rows, err = x.db.Query(ctx, viewsPendingSQL)
 	if err != nil {
 		return []string{err.Error()}
 	}
-	return found
+	more, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return append(append(found, more...), errorTexts(err)...)
+}
+
+func errorTexts(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{err.Error()}
 }
 
 // gapped reports whether changes were missing.
@@ -95,6 +111,9 @@ func (x *captureTrial) differences(ctx context.Context) (wrong []string) {
 	}
 	if gapped && !x.schedule.has(gaps...) {
 		wrong = append(wrong, "there is a gap that nothing in the schedule makes")
+	}
+	if x.schedule.views {
+		wrong = append(wrong, x.viewed(ctx)...)
 	}
 	r := x.hook.received()
 	for _, t := range shopTables {
@@ -322,6 +341,8 @@ func (x *captureTrial) dump(ctx context.Context) string {
 		"SELECT jsonb_strip_nulls(to_jsonb(n))::text FROM capture.snapshot AS n ORDER BY id",
 		"SELECT jsonb_strip_nulls(to_jsonb(h))::text FROM capture.shard AS h ORDER BY consumer, shard",
 		"SELECT (to_jsonb(c))::text FROM capture.captured AS c ORDER BY 1",
+		"SELECT jsonb_strip_nulls(to_jsonb(t))::text FROM view.task AS t ORDER BY id DESC LIMIT 20",
+		"SELECT jsonb_strip_nulls(to_jsonb(d))::text FROM view.drift AS d ORDER BY id",
 		"SELECT left((to_jsonb(l) - 'change')::text, 300) FROM capture.letter AS l ORDER BY consumer, position LIMIT 20",
 		`SELECT jsonb_strip_nulls(to_jsonb(j) - 'unique_key' - 'unique_states' - 'tags' - 'metadata')::text
 			FROM river.river_job AS j WHERE j.queue = 'daymill_capture' AND (j.finalized_at IS NULL OR errors IS NOT NULL) ORDER BY j.id LIMIT 40`,

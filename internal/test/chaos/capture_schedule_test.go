@@ -26,6 +26,7 @@ type captureSchedule struct {
 	redis   bool
 	rollup  bool // whether late events are noticed in the stream
 	poison  bool // whether the webhook refuses some rows permanently
+	views   bool
 
 	steps []step
 }
@@ -108,7 +109,7 @@ func newCaptureSchedule(seed uint64) captureSchedule {
 		seed: seed, length: between(4*time.Second, 6*time.Second), wal: random.IntN(5) < 3, apart: random.IntN(3) == 0,
 		workers: 1 + random.IntN(3), writers: 2 + random.IntN(2), shards: 1 + random.IntN(3), batch: random.IntN(2) == 0,
 		rest:  time.Duration([]int{20, 60, 200, 600}[random.IntN(4)]) * time.Millisecond,
-		redis: random.IntN(3) == 0, poison: random.IntN(4) == 0,
+		redis: random.IntN(3) == 0, poison: random.IntN(4) == 0, views: true,
 	}
 	s.rollup = !s.apart && random.IntN(2) == 0
 	parts := 0

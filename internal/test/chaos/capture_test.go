@@ -283,6 +283,10 @@ func (x *captureTrial) apply(ctx context.Context) error {
 		}
 		fmt.Fprintf(&file, "  - {name: cache, kind: redis, url: $REDIS_URL, tables: [shop.plain, shop.whole], from: snapshot, set: \"{{ .table }}:{{ .key.id }}\", database: %s}\n", x.stream())
 	}
+	if x.schedule.views {
+		file.WriteString(x.viewsFile())
+		x.patience = 4 * time.Minute // Views repair gaps every half minute.
+	}
 	path := filepath.Join(x.dir, "daymill.yaml")
 	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
 		return err
@@ -344,6 +348,9 @@ func (x *captureTrial) run(ctx context.Context) (figures, dump string) {
 	for i := range writers {
 		writers[i] = &shopper{captureTrial: x, number: i, random: rand.New(rand.NewPCG(x.schedule.seed, uint64(i+100)))}
 		others.Go(func() { writers[i].write(during) })
+	}
+	if x.schedule.views {
+		others.Go(func() { x.rebuild(during) })
 	}
 	for _, step := range x.schedule.steps {
 		others.Go(func() {

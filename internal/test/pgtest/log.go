@@ -162,10 +162,18 @@ func sales() [][]string {
 		}
 		rows = append(rows, []string{
 			at.Format(time.DateTime), strconv.Itoa(536_365 + len(rows)/20), stock[popular(random, codes)],
-			strconv.Itoa(random.IntN(20) - 2), "", country,
+			strconv.Itoa(random.IntN(20) - 2), buyer(len(rows) / 20), country,
 		})
 	}
 	return rows
+}
+
+// buyer returns the customer of an invoice; empty for every fourth one.
+func buyer(invoice int) string {
+	if invoice%4 == 0 {
+		return ""
+	}
+	return strconv.Itoa(12_346 + invoice%271)
 }
 
 // popular returns a number below count: the lower, the more often.
