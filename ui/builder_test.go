@@ -67,6 +67,29 @@ func (b *viewBundle) requireOrders(t *testing.T) {
 func TestBuilder(t *testing.T) {
 	t.Parallel()
 
+	t.Run("ExpressionsScheduleAndDrift", func(t *testing.T) {
+		t.Parallel()
+		b := setupBuilder(t)
+		b.exec(t, "ALTER TABLE public.customers ADD COLUMN changed_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON public.customers (changed_at)")
+		form := []string{
+			"name", "loud", "t", "app/public/customers", "c.0.0", "1", "c.0.1", "1", "q.0", "shout = upper(name)\r\n\r\nsize = length(name) = 3", "changed.0", "changed_at",
+			"every", "30s", "full", "2h", "drift", "ask",
+		}
+		shown := b.post(t, "/builder", fields(append(form, "action", "show")...))
+		require.Equal(t, http.StatusOK, shown.status, shown.body)
+		require.Contains(t, shown.body, `<option value="ask" selected>`)
+		require.Contains(t, shown.body, `<option value="changed_at" selected>`)
+		answer := b.post(t, "/builder", fields(append(form, "action", "create")...))
+		require.Equal(t, http.StatusSeeOther, answer.status, answer.body)
+		b.built(t, "loud")
+		require.Equal(t, "(1,ann,ANN,t) (2,bob,BOB,t)", b.text(t, "SELECT string_agg((id, name, shout, size)::text, ' ' ORDER BY id) FROM views.loud"))
+		file := b.get(t, "/views/loud/definition.yaml").body
+		for _, has := range []string{"drift: ask", "every: 30s", "full: 2h", "changed: changed_at", "expression: upper(name)"} {
+			require.Contains(t, file, has)
+		}
+		require.Equal(t, "unchanged", b.post(t, "/definition", fields("action", "apply", "definition", file)).notice())
+	})
+
 	t.Run("Keyboard", func(t *testing.T) {
 		t.Parallel()
 		b := setupBuilder(t)
@@ -120,13 +143,18 @@ func TestBuilder(t *testing.T) {
 		people, pets := "app/public/people", "app/public/pets"
 		wrong := regexp.MustCompile(`id="wrong-([^"]+)"`)
 		for field, pairs := range map[string][]string{
-			"add":    {"action", "add", "add", "app/public/none"},
-			"f.1.0":  {"name", "a", "t", people, "t", pets, "c.0.0", "1", "f.1.0", "id", "s.1.0", "tags"},
-			"n.0.0":  {"name", "a", "t", people, "c.0.0", "1", "n.0.0", "_daymill_x"},
-			"name":   {"t", people, "c.0.0", "1"},
-			"search": {"name", "a", "t", people, "c.0.0", "1", "search", "id, none"},
-			"where":  {"name", "a", "t", people, "c.0.0", "1", "where", "random() < 1"},
-			"x.0.2":  {"name", "a", "t", pets, "c.0.2", "1", "x.0.2", "a = b nonsense"},
+			"add":       {"action", "add", "add", "app/public/none"},
+			"f.1.0":     {"name", "a", "t", people, "t", pets, "c.0.0", "1", "f.1.0", "id", "s.1.0", "tags"},
+			"n.0.0":     {"name", "a", "t", people, "c.0.0", "1", "n.0.0", "_daymill_x"},
+			"changed.0": {"name", "a", "t", people, "c.0.0", "1", "changed.0", "id"},
+			"every":     {"name", "a", "t", people, "c.0.0", "1", "every", "often"},
+			"full":      {"name", "a", "t", people, "c.0.0", "1", "full", "2y"},
+			"name":      {"t", people, "c.0.0", "1"},
+			"q.0":       {"name", "a", "t", people, "c.0.0", "1", "q.0", "x = (SELECT 1)"},
+			"q.1":       {"name", "a", "t", people, "t", pets, "c.0.0", "1", "f.1.0", "id", "s.1.0", "id", "q.1", "nonsense"},
+			"search":    {"name", "a", "t", people, "c.0.0", "1", "search", "id, none"},
+			"where":     {"name", "a", "t", people, "c.0.0", "1", "where", "random() < 1"},
+			"x.0.2":     {"name", "a", "t", pets, "c.0.2", "1", "x.0.2", "a = b nonsense"},
 		} {
 			answer := b.post(t, "/builder", fields(append(pairs, "action", "create")...))
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
@@ -160,6 +188,7 @@ func TestBuilder(t *testing.T) {
 			shown.See(t, `//h2[.="public.customers"]`)
 			shown.Fill(t, `//textarea[@id="x.0.2"]`, "0 = new\n1 = paid")
 			shown.Fill(t, `//textarea[@id="x.1.2"]`, "city = address.city")
+			shown.Fill(t, `//textarea[@id="q.1"]`, "loud = upper(name)")
 			shown.Click(t, `//main//button[.="Show the SQL and the first rows"]`)
 			shown.See(t, `//main//td[.="Rome"]`)
 			if !options.NoJavaScript {

@@ -137,7 +137,7 @@ func TestViews(t *testing.T) {
 		require.Contains(t, list, ">drift</span>")
 		require.Contains(t, list, says)
 		act("accepted", "action", "accept")
-		require.Contains(t, b.get(t, "/views").body, ">building</span>")
+		require.Contains(t, b.get(t, "/views").body, ">stale</span>")
 		b.work(t)
 		require.Contains(t, b.get(t, "/views").body, ">running</span>")
 		require.Equal(t, "7", b.text(t, "SELECT DISTINCT called::text FROM views.staff WHERE pg_typeof(called) = 'integer'::regtype"))
@@ -146,7 +146,7 @@ func TestViews(t *testing.T) {
 		require.Equal(t, http.StatusOK, b.get(t, "/views/staff").status)
 		act("removed", "action", "remove", "confirm", "1")
 		require.Equal(t, http.StatusNotFound, b.get(t, "/views/staff").status)
-		require.Equal(t, "create view,refresh view,verify view,verify view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,accept drift,remove view",
+		require.Equal(t, "create view,refresh view,verify view,verify view,verify view,verify view,refresh view,rebuild view,pause view,resume view,accept drift,reject drift,resume view,accept drift,remove view",
 			b.text(t, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE via = 'web' AND actor = 'admin'"))
 	})
 
@@ -180,6 +180,30 @@ func TestViews(t *testing.T) {
 		s := serve(t, database(t), func(c *ui.Config) { c.Views = nil })
 		require.Equal(t, http.StatusNotFound, s.get(t, "/views").status)
 		require.NotContains(t, s.get(t, "/").body, `href="/views"`)
+	})
+
+	t.Run("Search", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		b.exec(t, "INSERT INTO public.people SELECT i, 'running horses <b>' || i FROM generate_series(10, 80) AS i")
+		require.Equal(t, http.StatusSeeOther, b.post(t, "/definition", fields("action", "apply", "definition", strings.Replace(apiView, `"schedule"`, `"search": {"columns": ["called"], "language": "english"}, "schedule"`, 1))).status)
+		require.NotContains(t, b.get(t, "/views/staff").body, "Find rows with", "there is no table yet")
+		require.Contains(t, b.get(t, "/views/staff/search?q=ann").body, "cannot be searched")
+		b.work(t)
+		require.Contains(t, b.get(t, "/views/staff").body, "Find rows with")
+		found := b.get(t, "/views/staff/search?q=ann+-horses").body
+		require.Contains(t, found, `<td class="hostile">ann</td>`)
+		require.NotContains(t, found, "bob")
+		found = b.get(t, "/views/staff/search?q="+url.QueryEscape(`"horse run" or horse -"x`)).body
+		require.Contains(t, found, "running horses &lt;b&gt;")
+		require.Contains(t, found, "The best 50.")
+		require.Contains(t, b.get(t, "/views/staff/search?q="+url.QueryEscape(`') OR true; --`)).body, "No row has these words.")
+		require.Equal(t, http.StatusUnprocessableEntity, b.get(t, "/views/staff/search?q=%00").status)
+		require.Equal(t, http.StatusNotFound, b.get(t, "/views/none/search").status)
+		answer := b.do(t, b.request(t, "viewer", http.MethodGet, "/views/staff/search?q=ann", ""))
+		require.Equal(t, http.StatusOK, answer.status)
+		require.NotContains(t, answer.body, `<td class="hostile">ann</td>`, "rows are for admins")
+		require.Contains(t, answer.body, "An admin can search here.")
 	})
 
 	t.Run("Viewer", func(t *testing.T) {

@@ -115,31 +115,11 @@ type Sample struct {
 func (e *Engine) Sample(ctx context.Context, s Step, most int) (Sample, error) {
 	sample := Sample{SQL: s.plan.Select()}
 	if slices.ContainsFunc(s.plan.Sources, func(s plan.Source) bool { return s.Mirror != "" }) {
-		sample.Missing = "tables of other databases are mirrored first, so their rows cannot be shown yet"
+		sample.Missing = "tables of other databases, and those that are read on a schedule, are mirrored first, so their rows cannot be shown yet"
 		return sample, nil
 	}
-	err := e.DB.ReadTx(ctx, func(tx pgx.Tx) error {
-		if err := limit(ctx, tx, sampleTimeout); err != nil {
-			return err
-		}
-		// With the simple protocol, Postgres answers with texts.
-		rows, err := tx.Query(ctx, fmt.Sprintf("SELECT * FROM (%s) AS s LIMIT %d", sample.SQL, most), pgx.QueryExecModeSimpleProtocol)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var row []string
-			for _, value := range rows.RawValues() {
-				row = append(row, string(value))
-			}
-			sample.Rows = append(sample.Rows, row)
-		}
-		for _, field := range rows.FieldDescriptions() {
-			sample.Columns = append(sample.Columns, field.Name)
-		}
-		return rows.Err()
-	})
+	found, err := e.texts(ctx, sampleTimeout, fmt.Sprintf("SELECT * FROM (%s) AS s LIMIT %d", sample.SQL, most))
+	sample.Rows, sample.Columns = found.Rows, found.Columns
 	switch {
 	case ctx.Err() != nil:
 		return sample, ctx.Err()

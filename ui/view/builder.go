@@ -149,6 +149,10 @@ func (s *Pages) draft(ctx context.Context, form url.Values, b *builder) error {
 		}
 	}
 	b.Name, b.Where, b.Search = strings.TrimSpace(form.Get("name")), strings.TrimSpace(form.Get("where")), form.Get("search")
+	b.Every, b.Full = strings.TrimSpace(form.Get("every")), strings.TrimSpace(form.Get("full"))
+	if form.Get("drift") == definition.Ask {
+		b.Drift = definition.Ask
+	}
 	for _, text := range form["t"][:min(len(form["t"]), maxDraft)] {
 		name, is := identified(text)
 		if !is {
@@ -189,6 +193,7 @@ func (s *Pages) table(ctx context.Context, name view.TableName) (draftTable, err
 func (t *draftTable) read(form url.Values, number string) {
 	t.As, t.Left = strings.TrimSpace(form.Get("as."+number)), form.Get("left."+number) != ""
 	t.To, _ = strconv.Atoi(form.Get("to." + number)) // 0 if there is none.
+	t.Expressions, t.Changed = strings.ReplaceAll(form.Get("q."+number), "\r\n", "\n"), form.Get("changed."+number)
 	for k := range maxPairs {
 		at := number + "." + strconv.Itoa(k)
 		if first, second := form.Get("f."+at), form.Get("s."+at); first != "" && second != "" {

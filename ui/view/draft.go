@@ -15,6 +15,8 @@ import (
 // draft is a view that a person puts together. The form has all of it, so that the server keeps nothing.
 type draft struct {
 	Name, Where, Search string
+	Every, Full         string // of the schedule; both are empty if changes are captured
+	Drift               string // definition.Ask, or empty
 	Tables              []draftTable
 }
 
@@ -28,6 +30,9 @@ type draftTable struct {
 	Pairs   []definition.Pair
 	Columns []draftColumn
 	More    int // columns that the page does not show
+	// Expressions are columns that are computed: one a line, as name = SQL.
+	Expressions string
+	Changed     string // the column that grows with each change, for a schedule
 }
 
 // draftColumn is a column of a table, chosen or not.
@@ -110,6 +115,23 @@ func (d draft) definition() (definition.Definition, fields, error) {
 		}
 		root.Content = append(root.Content, scalar(line, "search"), mapping(line, "columns", sequence(line, items)))
 	}
+	if d.Drift != "" {
+		line := form.line("drift")
+		root.Content = append(root.Content, scalar(line, "drift"), scalar(line, d.Drift))
+	}
+	if d.scheduled() {
+		every, full := form.line("every"), form.line("full")
+		schedule := mapping(every)
+		for _, one := range []struct {
+			line       int
+			name, text string
+		}{{every, "every", d.Every}, {full, "full", d.Full}} {
+			if one.text != "" {
+				schedule.Content = append(schedule.Content, scalar(one.line, one.name), scalar(one.line, one.text))
+			}
+		}
+		root.Content = append(root.Content, scalar(every, "schedule"), schedule)
+	}
 	tables := make([]*yaml.Node, len(d.Tables))
 	for i := range d.Tables {
 		tables[i] = d.table(p, &form, i)
@@ -118,6 +140,8 @@ func (d draft) definition() (definition.Definition, fields, error) {
 	made := definition.Read(p, root)
 	return made, form, p.Err()
 }
+
+func (d draft) scheduled() bool { return d.Every != "" || d.Full != "" }
 
 func (d draft) table(p *document.Parser, form *fields, i int) *yaml.Node {
 	t, number := d.Tables[i], strconv.Itoa(i)
@@ -150,8 +174,35 @@ func (d draft) table(p *document.Parser, form *fields, i int) *yaml.Node {
 			columns = append(columns, c.node(p, form, number+"."+strconv.Itoa(k)))
 		}
 	}
+	columns = append(columns, t.expressions(p, form, number)...)
 	add("columns", sequence(line, columns))
+	if t.Changed != "" {
+		at := form.line("changed." + number)
+		if changed := scalar(at, t.Changed); d.scheduled() {
+			add("changed", changed)
+		} else {
+			p.Wrongf(changed, "this is for tables that are read on a schedule: say how often under Details, or choose none")
+		}
+	}
 	return node
+}
+
+// expressions returns the columns that are computed.
+func (t draftTable) expressions(p *document.Parser, form *fields, number string) (columns []*yaml.Node) {
+	if strings.TrimSpace(t.Expressions) == "" {
+		return nil
+	}
+	at := form.line("q." + number)
+	for _, text := range split(t.Expressions, "\n") {
+		name, expression, has := strings.Cut(text, "=")
+		name, expression = strings.TrimSpace(name), strings.TrimSpace(expression)
+		if !has || name == "" || expression == "" {
+			p.Wrongf(mapping(at), "%q has no =: write one expression a line, as loud = upper(name)", text)
+			continue
+		}
+		columns = append(columns, mapping(at, "expression", scalar(at, expression), "as", scalar(at, name)))
+	}
+	return columns
 }
 
 func (t draftTable) alias() string {

@@ -42,6 +42,7 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /views", s.Page(s.showList))
 	mux.Handle("GET /views/{name}", s.Page(s.show))
 	mux.Handle("POST /views/{name}", s.Page(s.change))
+	mux.Handle("GET /views/{name}/search", s.Page(s.search))
 	mux.Handle("GET /views/{name}/definition.yaml", s.Page(s.download))
 	mux.Handle("GET /builder", s.Page(s.showBuilder))
 	mux.Handle("POST /builder", s.Page(s.build))

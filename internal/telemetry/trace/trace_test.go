@@ -40,6 +40,8 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/telemetry/trace"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -353,3 +355,33 @@ type failing struct{ err error }
 
 func (f failing) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, f.err }
 func (failing) Close() error                                                       { return nil }
+
+// TestViewTraces: each turn of a view's task is a trace with its statements, and without the rows.
+func TestViewTraces(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	_, err := b.db.Exec(t.Context(), "CREATE TABLE public.people (id integer PRIMARY KEY, name text); INSERT INTO public.people VALUES (1, '7263548901')")
+	require.NoError(t, err)
+	databases := &view.Databases{
+		DB: b.runner.Primary, URL: b.db.URL, Lookup: func(string) (string, bool) { return "", false }, Variables: map[string]string{},
+	}
+	t.Cleanup(databases.Close)
+	engine := &view.Engine{DB: b.runner.Primary, Databases: databases, Listeners: b.runner.Listeners}
+	definitions, err := definition.Parse("v.yaml", []byte("name: staff\nschedule: {every: 1m}\ntables: [{table: people, columns: [id, name]}]"))
+	require.NoError(t, err)
+	steps, err := engine.Plan(t.Context(), definitions)
+	require.NoError(t, err)
+	require.NoError(t, engine.Apply(t.Context(), steps, audit.Who{Actor: "a test", Via: audit.ViaCLI}))
+	due, err := engine.Due(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, due)
+	for _, id := range due {
+		_, err := engine.Work(t.Context(), id)
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.tracer.Close(t.Context()))
+	tasks := b.named("view_task")
+	require.Len(t, tasks, len(due))
+	require.Contains(t, b.children(tasks[0]), "ViewTaskMove")
+	require.Contains(t, tasks[0].String(), "staff")
+	b.requireDiscreet(t, "7263548901")
+}

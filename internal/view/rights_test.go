@@ -1,0 +1,85 @@
+package view_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// TestRights: a database of a view can be read by a role that has the rights that docs/views.md names, and no others. Without one of them,
+// Daymill says which is missing. TestSchedule does this for a role with SELECT alone.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+	for mode, missing := range map[string]string{stream.ModeTrigger: "for triggers, the role does not own sales.customers", stream.ModeWAL: "does not own sales.customers, so it may not publish it"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			b := setupOn(t, pgtest.On(t, server, installed), orders)
+			crm := pgtest.On(t, server, installed)
+			admin := func(sql string) {
+				_, err := crm.Exec(t.Context(), sql)
+				require.NoError(t, err, sql)
+			}
+			at, err := url.Parse(crm.URL)
+			require.NoError(t, err)
+			name := at.Path[1:]
+			role, owner := "reader_"+name, "owner_"+name
+			replication := map[string]string{stream.ModeTrigger: "NOREPLICATION", stream.ModeWAL: "REPLICATION"}[mode]
+			admin(fmt.Sprintf(`CREATE ROLE %[1]q NOLOGIN; CREATE ROLE %[2]q LOGIN %[3]s PASSWORD 'hunter2';
+				REVOKE ALL ON DATABASE %[4]q FROM PUBLIC; GRANT CONNECT, CREATE ON DATABASE %[4]q TO %[2]q; REVOKE ALL ON SCHEMA public FROM PUBLIC;
+				CREATE SCHEMA sales AUTHORIZATION %[1]q; SET ROLE %[1]q;
+				CREATE TABLE sales.customers (id bigint PRIMARY KEY, name text); INSERT INTO sales.customers VALUES (7, 'ann'), (8, 'bob');
+				CREATE TABLE sales.mark (id serial PRIMARY KEY); RESET ROLE;
+				CREATE SCHEMA marks; CREATE VIEW marks.mark AS TABLE sales.mark`, owner, role, replication, name))
+			at.User = url.UserPassword(role, "hunter2")
+			source, err := postgres.Open(t.Context(), postgres.Config{URL: at.String(), ApplicationName: "a test"})
+			require.NoError(t, err)
+			t.Cleanup(source.Close)
+			_, _, err = stream.Choose(t.Context(), source, []string{"sales"})
+			require.ErrorContains(t, err, missing)
+			admin(fmt.Sprintf("GRANT %q TO %q", owner, role))
+			chosen, _, err := stream.Choose(t.Context(), source, []string{"sales"})
+			require.NoError(t, err)
+			require.Equal(t, mode, chosen)
+
+			b.engine.Databases.Variables["crm"], b.urls["CRM"] = "$CRM", at.String()
+			b.capture(t, mode)
+			b.apply(t, read(t, `
+name: report
+tables:
+  - {table: orders, columns: [id, total]}
+  - {database: crm, table: sales.customers, left: true, join: {customer_id: id}, columns: [{name: customer}]}`))
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			own := stream.Owner{
+				DB: b.DB.DB, Source: source, SourceURL: at.String(), Name: "crm", Tables: []string{"sales"}, Process: "a test",
+				Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+			}
+			go func() { done <- own.Run(ctx) }()
+			t.Cleanup(func() {
+				cancel()
+				require.ErrorIs(t, <-done, context.Canceled)
+			})
+			b.until(t, "SELECT count(*) > 0 FROM capture.captured AS c JOIN capture.stream AS s ON s.id = c.stream_id WHERE s.name = 'crm' AND s.state = 'running'")
+			b.sources["crm"] = crm
+			b.quiet(t)
+			b.exact(t, "report")
+			admin("UPDATE sales.customers SET name = 'eve' WHERE id = 7; DELETE FROM sales.customers WHERE id = 8")
+			b.quiet(t)
+			b.exact(t, "report")
+			require.Equal(t, []string{"eve", "eve", "-", "-"}, b.rows(t, "SELECT coalesce(customer, '-') FROM views.report ORDER BY id"))
+			require.Equal(t, []string{mode}, b.rows(t, "SELECT mode FROM capture.stream WHERE name = 'crm'"))
+			require.Empty(t, b.rows(t, "SELECT 'x' FROM capture.stream AS s WHERE s::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.version AS v WHERE v::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.database AS d WHERE d::text LIKE '%hunter2%'"))
+		})
+	}
+}
