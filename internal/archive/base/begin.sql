@@ -60,6 +60,19 @@ BEGIN
 END
 $$;
 
+-- role creates a role that was made after the base, without a password, if there is none of that name.
+CREATE FUNCTION daymill_restore.role(the_name text, the_attributes text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = the_name) THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN %s', the_name, the_attributes);
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL; -- Another session has created it.
+END
+$$;
+
 -- set sets a setting that a statement ran with, if this machine allows the value. It may have other locales.
 CREATE FUNCTION daymill_restore.set(the_name text, the_value text) RETURNS void
 LANGUAGE plpgsql

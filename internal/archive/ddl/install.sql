@@ -164,6 +164,31 @@ END
 $$;
 REVOKE ALL ON FUNCTION daymill_archive.missing() FROM PUBLIC;
 
+-- role has the roles that the archive knows: those of its first base, and those that roles() has sent. It has no key, because a statement
+-- must not wait for another transaction that sends the same role.
+CREATE TABLE daymill_archive.role (name text);
+INSERT INTO daymill_archive.role (name) SELECT r.rolname FROM pg_catalog.pg_roles AS r;
+
+-- roles sends the roles that were made since, because a statement may need them, and Postgres fires no event trigger for CREATE ROLE.
+CREATE FUNCTION daymill_archive.roles() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the record;
+BEGIN
+    FOR the IN
+        SELECT r.rolname AS name, concat_ws(' ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END,
+            CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
+            CASE WHEN r.rolreplication THEN 'REPLICATION' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END) AS attributes
+        FROM pg_roles AS r WHERE NOT EXISTS (SELECT FROM daymill_archive.role AS k WHERE k.name = r.rolname) ORDER BY r.oid
+    LOOP
+        INSERT INTO daymill_archive.role (name) VALUES (the.name);
+        PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', format('SELECT daymill_restore.role(%L, %L)', the.name, the.attributes)));
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION daymill_archive.roles() FROM PUBLIC;
+
 -- created returns the CREATE TABLE of a table that a query filled. The table's rows come before its message, so the reader creates the
 -- table with the first row. This statement is for a table without rows.
 CREATE FUNCTION daymill_archive.created(the_table oid) RETURNS text
@@ -217,6 +242,7 @@ AS $$
 DECLARE
     the_caller json := current_setting('daymill_archive.caller')::json;
 BEGIN
+    PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag, 'settings', json_build_object('role', the_caller #>> '{settings,role}')));
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'daymill could not archive the beginning of %: %', tg_tag, SQLERRM;
@@ -301,6 +327,7 @@ BEGIN
         SELECT json_agg(p.prosrc) INTO bodies FROM pg_proc AS p INNER JOIN pg_language AS l ON l.oid = p.prolang
         WHERE l.lanname = 'sql' AND p.proname = substring(the_context FROM E'^[^\n]*\nSQL function "([^"]*)"');
     END IF;
+    PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
         'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));

@@ -19,3 +19,14 @@ func TestReader_TextHasNoValues(t *testing.T) {
 		require.Contains(t, err.Error(), query[:6])
 	}
 }
+
+// An index that a failed CREATE INDEX CONCURRENTLY has left is not in the archive.
+func TestReader_DropIndex(t *testing.T) {
+	t.Parallel()
+	reader := &ddl.Reader{}
+	for _, query := range []string{`DROP INDEX CONCURRENTLY "a b", c`, `drop index if exists "a b", c;`, `DROP INDEX "a b", c`} {
+		text, err := reader.Text(ddl.Message{Tag: "DROP INDEX", Query: query})
+		require.NoError(t, err)
+		require.Equal(t, `DROP INDEX IF EXISTS "a b", c`, text)
+	}
+}

@@ -28,6 +28,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/signal"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -140,6 +141,32 @@ func TestFaults(t *testing.T) {
 			"-c", "UPDATE t SET v = v || '!' WHERE id % 7 = 0", "-c", "CREATE TABLE made_"+strconv.Itoa(round)+" AS SELECT i FROM generate_series(1, 5) AS i")
 	}
 	const created = "CREATE TABLE t (id serial, round int, v text)"
+
+	// Postgres crashes while pgbench writes. This test is alone on the server.
+	func() {
+		b := &testBundle{server: server, db: application(t, server)}
+		b.begin(t)
+		b.psql(t, "-c", created)
+		bench, err := exec.LookPath("pgbench")
+		require.NoError(t, err)
+		output, err := exec.CommandContext(t.Context(), bench, "-i", "-q", "-s", "1", b.db.URL).CombinedOutput()
+		require.NoError(t, err, string(output))
+		process, _ := b.archiver(t)
+		load := exec.CommandContext(t.Context(), bench, "-n", "-c", "2", "-t", "100000", b.db.URL)
+		require.NoError(t, load.Start())
+		require.Eventually(t, func() bool {
+			return b.value(t, b.db.URL, "SELECT (count(*) > 50)::text FROM pgbench_history") == "true"
+		}, 2*time.Minute, 20*time.Millisecond)
+		require.NoError(t, server.Restart(t.Context(), pgserver.Immediate))
+		require.Error(t, load.Wait()) // It has lost its connections, as has the pool.
+		b.db.Reset()
+		write(t, b, 0)
+		b.caughtUp(t)
+		kill(t, process)
+		archive := b.chain(t)
+		require.Empty(t, archive.Gaps)
+		b.equal(t, b.restored(t, restore.Config{}))
+	}()
 
 	t.Run("Bucket", func(t *testing.T) {
 		t.Parallel()

@@ -341,6 +341,16 @@ func TestRestore(t *testing.T) {
 		}
 	})
 
+	t.Run("BesideCapture", func(t *testing.T) {
+		t.Parallel()
+		besideCapture(t, server)
+	})
+
+	t.Run("RoleMadeLater", func(t *testing.T) {
+		t.Parallel()
+		roleMadeLater(t, setup(t))
+	})
+
 	t.Run("RefusesWhatIsNotEmpty", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -458,14 +468,7 @@ func (b *testBundle) restored(t *testing.T, config restore.Config) (url string) 
 func (b *testBundle) equal(t *testing.T, into string) {
 	t.Helper()
 	require.Equal(t, dump(t, b.db.URL, "--schema-only"), dump(t, into, "--schema-only"))
-	rows := func(url string) []string {
-		lines := slices.DeleteFunc(strings.Split(dump(t, url, "--data-only", "--inserts"), "\n"), func(line string) bool { return !strings.HasPrefix(line, "INSERT") })
-		slices.Sort(lines)
-		return lines
-	}
-	want := rows(b.db.URL)
-	require.NotEmpty(t, want)
-	require.Equal(t, want, rows(into))
+	b.equalRows(t, into)
 }
 
 // own matches the archive's own objects in its source, and lines that differ between two dumps of the same database.

@@ -59,6 +59,10 @@ type decoder struct {
 }
 
 func (d *decoder) decode(ctx context.Context, data []byte) error {
+	// pglogrepl refuses a row without columns, whose message is a byte shorter than it expects.
+	if len(data) == 8 && pglogrepl.MessageType(data[0]) == pglogrepl.MessageTypeInsert {
+		data = append(slices.Clone(data), 0)
+	}
 	message, err := pglogrepl.Parse(data)
 	if err != nil {
 		return fmt.Errorf("decode a message of the stream: %w", err)
