@@ -151,6 +151,7 @@ func scenarios() []scenario {
 		{"crash", "A worker killed", func(*bench) int { return 3 }, crash},
 		{"enqueue", "3,650 dates enqueued", rounds(2), enqueue},
 		{"import", "Import of CSV", rounds(2), importCSV},
+		{"archive", "The archive", func(b *bench) int { return 5 * b.rounds }, archiveTransactions},
 	}
 }
 
