@@ -220,7 +220,7 @@ func estimate(ctx context.Context, on postgres.DBTX, table string) (int64, error
 }
 
 // Definition returns the definition that was applied last, as YAML; empty if there is none.
-func (r Report) Definition() (string, error) {
+func (r *Report) Definition() (string, error) {
 	if len(r.Versions) == 0 {
 		return "", nil
 	}
