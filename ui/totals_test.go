@@ -58,7 +58,7 @@ func TestTotals(t *testing.T) {
 	t.Run("Empty", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		require.Contains(t, s.get(t, "/totals").body, "No date of this range was ever complete.")
+		require.Contains(t, s.get(t, "/totals").body, "No date of this range has been rolled up.")
 		require.Equal(t, http.StatusOK, s.get(t, "/totals?from=0001-01-01&to=0001-01-09").status)
 		require.Equal(t, header, s.get(t, "/totals.csv").body)
 	})

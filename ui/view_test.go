@@ -58,7 +58,7 @@ func TestViews(t *testing.T) {
 			"name: a\ntables: [{table: people, colums: [id]}]": "definition:2:26",
 			"":          "the file is empty",
 			"\x00":      "cannot store",
-			"name: \"a": "this is no YAML",
+			"name: \"a": "this is not YAML",
 		} {
 			answer := b.post(t, "/definition", fields("definition", text))
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, text)

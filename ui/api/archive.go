@@ -19,7 +19,7 @@ var errNoArchive = apiError{http.StatusNotFound, "This process was given no arch
 type archiveAnswer struct {
 	Database string     `json:"database"`
 	Active   bool       `json:"active"` // whether a process archives
-	Since    *time.Time `json:"since"`  // from here to last_commit, every time can be restored
+	Since    *time.Time `json:"since"`  // every time from here to last_commit can be restored, except within gaps
 	Last     *time.Time `json:"last_commit"`
 	Position string     `json:"position"`
 

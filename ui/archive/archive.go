@@ -1,4 +1,5 @@
-// Package archive shows the archive: what it covers, its bases and segments, the last proofs, and what is wrong with it.
+// Package archive has the page of the archive: what it covers, its bases and segments, the last proofs, and
+// what is wrong with it.
 package archive
 
 import (
@@ -94,7 +95,7 @@ func newest[T any](all []T) []T {
 func (s *Pages) change(w http.ResponseWriter, r *http.Request) error {
 	action := r.PostFormValue("action")
 	if action != "base" && action != "prove" {
-		return page.Mistake(errors.New("start a base or a proof"))
+		return page.Mistake(errors.New("the action must be base or prove"))
 	}
 	inserted, err := s.Jobs.ArchiveJob(r.Context(), action == "prove", audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb})
 	if err != nil {

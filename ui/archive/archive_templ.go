@@ -35,7 +35,7 @@ func archivePage(v view) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = page.Heading("Archive", "A backup as plain SQL: from when to when it can be restored, and whether that was tried.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("Archive", "A backup as plain SQL: what can be restored, and whether a restore was tried.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -173,7 +173,7 @@ func archivePage(v view) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if !v.Last.IsZero() {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<dl class=\"facts spaced\"><dt>Every time since</dt><dd>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<dl class=\"facts spaced\"><dt>Restorable since</dt><dd>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -432,7 +432,7 @@ func bases(v view) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 36, "<section class=\"panel\" aria-label=\"Bases\"><h2>Bases</h2><p class=\"quietly\">A restore begins with the last base before what it restores.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bases\"><table class=\"data\"><thead><tr><th scope=\"col\">When</th><th scope=\"col\">Position</th><th scope=\"col\" class=\"num\">Size</th><th scope=\"col\">Took</th><th scope=\"col\">Because of</th></tr></thead> <tbody>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 36, "<section class=\"panel\" aria-label=\"Bases\"><h2>Bases</h2><p class=\"quietly\">A restore begins with the last base before its target.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bases\"><table class=\"data\"><thead><tr><th scope=\"col\">When</th><th scope=\"col\">Position</th><th scope=\"col\" class=\"num\">Size</th><th scope=\"col\">Took</th><th scope=\"col\">Reason</th></tr></thead> <tbody>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -533,7 +533,7 @@ func gaps(v view) templ.Component {
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
 		if len(v.Gaps) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<section class=\"panel\" aria-label=\"Gaps\"><h2>Gaps</h2><p class=\"quietly\">The archive cannot be restored from there to the next base.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Gaps\"><table class=\"data\"><thead><tr><th scope=\"col\">After</th><th scope=\"col\">Position</th><th scope=\"col\">Why</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<section class=\"panel\" aria-label=\"Gaps\"><h2>Gaps</h2><p class=\"quietly\">Between a gap and the next base, the archive cannot be restored.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Gaps\"><table class=\"data\"><thead><tr><th scope=\"col\">After</th><th scope=\"col\">Position</th><th scope=\"col\">Why</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

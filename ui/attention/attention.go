@@ -1,4 +1,5 @@
-// Package attention shows the dates that need a person, grouped by what is wrong with them, and requests them in bulk.
+// Package attention has the page of dates that need a person. It groups them by what is wrong, and requests
+// them in bulk.
 package attention
 
 import (
@@ -43,18 +44,18 @@ func (s *Pages) Route(mux *http.ServeMux) {
 // rowsShown is how many dates of a group the page lists.
 const rowsShown = 100
 
-// attentionView is the page.
+// attentionView has what the page shows.
 type attentionView struct {
 	Groups []groupView
 	More   bool // there are more dates than the page groups
 	Sort   string
 }
 
-// groupView is a group of dates in the same trouble.
+// groupView is a group of dates with the same problem.
 type groupView struct {
 	ledger.TroubleGroup
 
-	ID    string // the same for the same state and error
+	ID    string // stable across requests: see idOf
 	Rows  []ledger.Trouble
 	Left  int    // dates that are not listed
 	Label string // of the button that requests the dates
@@ -79,7 +80,8 @@ func (g groupView) has(name string) bool {
 	}
 }
 
-// sorts returns the value of sort for a click on a column: descending first, except for what the table is sorted by already.
+// sorts returns the value of sort for a click on a column: descending, or ascending if the table is already
+// sorted by it in descending order.
 func (v attentionView) sorts(name string) string {
 	if v.Sort == "-"+name {
 		return name
@@ -87,7 +89,7 @@ func (v attentionView) sorts(name string) string {
 	return "-" + name
 }
 
-// order returns the value of aria-sort of a column.
+// order returns a column's value of aria-sort.
 func (v attentionView) order(name string) string {
 	switch v.Sort {
 	case name:
@@ -134,7 +136,7 @@ func (s *Pages) read(ctx context.Context) (groups []ledger.TroubleGroup, more bo
 	return groups, more, err
 }
 
-// idOf identifies a group across requests, while its dates come and go.
+// idOf identifies a group by its state and error, so the id stays the same while its dates come and go.
 func idOf(group ledger.TroubleGroup) string {
 	sum := sha256.Sum256([]byte(group.Key()))
 	return hex.EncodeToString(sum[:6])
@@ -190,7 +192,7 @@ func (g groupView) title() string {
 	case "protected":
 		return dates + " protected"
 	case "retrying":
-		return dates + " being tried again automatically"
+		return dates + " being retried automatically"
 	default:
 		return dates + " " + g.State
 	}
@@ -202,21 +204,21 @@ func (g groupView) advice() string {
 	case "failed":
 		return "Fix the cause first. The daily job requests the dates again, too."
 	case "stale":
-		return "A repair requests the dates, and the next run fixes their metrics. It leaves a date alone that has fewer events than its last run counted."
+		return "A repair requests the dates, and the next run fixes their metrics. It skips dates that have fewer events than their last run counted."
 	case "shrunk":
-		return "If old events were dropped on purpose, leave these dates: a repair would erase metrics that cannot be counted again. The page of a date says how many."
+		return "If old events were deleted on purpose, leave these dates as they are: a repair would erase metrics that cannot be counted again. The page of each date says how many."
 	case "interrupted", "cancelled":
-		return "Nobody requests these dates except the daily job: try again to have them sooner."
+		return "Only the daily job will request these dates again: try again to have them sooner."
 	case "protected":
-		return "Their events no longer exist, and the last run kept their metrics. There is nothing to do unless the metrics are to go."
+		return "Their events no longer exist, and the last run kept their metrics. There is nothing to do unless you want to delete the metrics."
 	case "retrying":
-		return "The next attempt comes automatically. Trying again brings it forward."
+		return "The next attempt starts automatically. Try again to start it now."
 	default:
 		return ""
 	}
 }
 
-// requestGroup requests the ticked dates of a group, or all of them.
+// requestGroup requests the ticked dates of a group, or all its dates.
 func (s *Pages) requestGroup(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	groups, _, err := s.read(ctx)
@@ -225,10 +227,10 @@ func (s *Pages) requestGroup(w http.ResponseWriter, r *http.Request) error {
 	}
 	i := slices.IndexFunc(groups, func(g ledger.TroubleGroup) bool { return idOf(g) == r.PostFormValue("group") })
 	if i < 0 {
-		return page.Mistake(errors.New("there are no such dates any more: look at the page again"))
+		return page.Mistake(errors.New("this group has no dates any more: look at the page again"))
 	}
 	if !groups[i].Repairable() {
-		return page.Mistake(errors.New("these dates are requested one by one: their pages say what would be erased"))
+		return page.Mistake(errors.New("request these dates one by one: their pages say what a rollup would erase"))
 	}
 	var chosen []date.Date
 	for _, one := range groups[i].Dates {
@@ -244,7 +246,7 @@ func (s *Pages) requestGroup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		// A request for many dates is a sweep: it leaves dates alone that have lost events.
+		// A request for many dates is a sweep, which skips dates that have lost events.
 		return ledger.RequestDates(ctx, tx, chosen, ledger.Ask{By: door.User(ctx), Via: audit.ViaWeb, Repair: true, Today: today})
 	})
 	if err != nil {

@@ -34,7 +34,7 @@ func attentionPage(v attentionView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = page.Heading("What needs attention", "Dates that failed, drifted or were left alone, by what is wrong with them.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("What needs attention", "Dates that failed, drifted or were skipped, grouped by what is wrong with them.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -29,7 +29,7 @@ type backfillView struct {
 	Days    []backfill.Day
 	State   string // lists only dates in this state; all if empty
 	Later   url.Values
-	Confirm bool // asks for confirmation before cancelling
+	Confirm bool // ask for confirmation before cancelling
 }
 
 // backfillStates returns the states of a backfill's dates, in display order.
@@ -139,7 +139,7 @@ func (s *Pages) changeBackfill(w http.ResponseWriter, r *http.Request) error {
 		"cancel": {backfill.Cancelled, "cancelled"},
 	}[r.PostFormValue("action")]
 	if !ok {
-		return page.Mistake(errors.New("a backfill can be paused, resumed and cancelled"))
+		return page.Mistake(errors.New("the action must be pause, resume or cancel"))
 	}
 	err = backfill.SetState(r.Context(), s.DB, id, change.state, audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb})
 	switch {

@@ -46,7 +46,7 @@ func (s *Pages) Route(mux *http.ServeMux) {
 
 // backfillForm holds the form's values as the user entered them.
 type backfillForm struct {
-	Key                                     string // of the preview that starts it; empty for none
+	Key                                     string // key of the preview from which the backfill is started; empty if there is none
 	From, To, Which, Order, InFlight, Pause string
 
 	Erase bool
@@ -54,7 +54,7 @@ type backfillForm struct {
 
 // backfillPreview says what a backfill would do.
 type backfillPreview struct {
-	Key       string // makes a form that is sent twice start one backfill
+	Key       string // so that a form that is sent twice starts one backfill
 	Dates     int64
 	Cost      estimate.Cost
 	Time      time.Duration

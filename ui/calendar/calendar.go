@@ -29,7 +29,8 @@ type View struct {
 	Months []monthView
 	// Recent are the month of today and the one before, if the year is the current one. Narrow screens show them first.
 	Recent []monthView
-	// Quiet is the last of the months without events at the beginning of the year, which Months leaves out; empty if there is none.
+	// Quiet is the last month before the year's first event. Months leaves out the months up to it. Empty if
+	// there is none.
 	Quiet  string
 	Legend []legendView
 	// Complete and Events are totals of the year.
@@ -182,7 +183,7 @@ func (d dayView) label() string {
 	return text
 }
 
-// text returns the number in a day's cell, as the end of its name has it.
+// text returns the number in a day's cell, with which its accessible name ends.
 func (d dayView) text() string { return d.Date.String()[len("2026-03-"):] }
 
 // sign returns the sign beside a day's number if the date needs attention.

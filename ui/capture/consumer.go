@@ -68,7 +68,7 @@ type oneView struct {
 	Settings  string
 	Forgotten int64
 	Snapshots []snapshot.Snapshot
-	Rewind    *rewindView // asks for confirmation
+	Rewind    *rewindView // ask for confirmation
 }
 
 // rewindView says what a rewind would do.
@@ -203,7 +203,7 @@ func (s *Pages) changeConsumer(w http.ResponseWriter, r *http.Request) error {
 	case "snapshot":
 		notice, change = "snapshot", func(tx pgx.Tx) error { return snapshot.RequestFor(ctx, tx, name, nil, who(r)) }
 	default:
-		return page.Mistake(errors.New("an action on a consumer is pause, resume, rewind or snapshot"))
+		return page.Mistake(errors.New("the action must be pause, resume, rewind or snapshot"))
 	}
 	err = s.DB.Tx(ctx, change)
 	if errors.Is(err, consumer.ErrNone) {

@@ -26,7 +26,7 @@ type lettersView struct {
 	Group   consumer.Group // the filter: a consumer, and a state and a reason if it selects one group
 	Letters []consumer.Letter
 	Beside  page.Neighbours
-	Discard *discardView // asks for confirmation
+	Discard *discardView // ask for confirmation
 }
 
 // discardView says what would be discarded.
@@ -143,7 +143,7 @@ func (s *Pages) changeLetters(w http.ResponseWriter, r *http.Request) error {
 	action := r.PostFormValue("action")
 	switch {
 	case !slices.Contains([]string{"replay", "discard"}, action):
-		return page.Mistake(errors.New("dead letters can be replayed and discarded"))
+		return page.Mistake(errors.New("the action must be replay or discard"))
 	case len(positions) == 0 && !all:
 		return page.Mistake(errors.New("tick the dead letters first, or act on all of them"))
 	case action == "discard" && r.PostFormValue("confirm") == "":

@@ -43,7 +43,7 @@ func (s *Pages) changeSnapshot(w http.ResponseWriter, r *http.Request) error {
 	case "cancel":
 		change, notice = snapshot.Cancel, "cancelled"
 	default:
-		return page.Mistake(errors.New("an action on a snapshot is pause, resume, restart or cancel"))
+		return page.Mistake(errors.New("the action must be pause, resume, restart or cancel"))
 	}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, number, who(r)) })
 	if errors.Is(err, snapshot.ErrNone) {

@@ -49,7 +49,7 @@ func (v streamView) because() string {
 	case v.state() == "stopped" && len(v.Tables) > 0:
 		return "No worker reads this database: start daymill worker."
 	case len(v.Tables) == 0:
-		return "Nothing is captured any more."
+		return "No table of this database is captured any more."
 	default:
 		return ""
 	}

@@ -9,7 +9,7 @@ const (
 	Month = "month"
 )
 
-// Most dates of a range that a chart has room for.
+// How many dates of a range a chart has room for, by unit.
 const (
 	daysAsDays  = 120
 	daysAsWeeks = 800

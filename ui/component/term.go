@@ -5,7 +5,7 @@ import "slices"
 // Term is a word that the pages explain.
 type Term struct {
 	Name  string // part of the address on the page of words
-	Word  string // as the pages write it
+	Word  string // as the pages show it
 	Means string
 }
 
@@ -15,12 +15,12 @@ func States() []Term {
 		{Name: "complete", Word: StateWord("complete"), Means: "Its metrics equal its events as of the last run's scan. To count later events, request the date again."},
 		{Name: "running", Word: StateWord("running"), Means: "A run is in progress. If its worker dies, another worker resumes it within half a minute."},
 		{Name: "requested", Word: StateWord("requested"), Means: "The date was requested, and no run has started since. The next free worker takes it."},
-		{Name: "retrying", Word: StateWord("retrying"), Means: "The last run failed. It is retried automatically, with growing pauses. Another request brings the next attempt forward."},
+		{Name: "retrying", Word: StateWord("retrying"), Means: "The last run failed. Daymill retries it automatically, with growing pauses. Another request brings the next attempt forward."},
 		{Name: "failed", Word: StateWord("failed"), Means: "All attempts failed. The date stays failed until somebody, or the daily job, requests it again. Fix the cause first: see the last run's error."},
 		{Name: "cancelled", Word: StateWord("cancelled"), Means: "Somebody cancelled or deleted its job. The date stays cancelled until somebody, or the daily job, requests it again."},
 		{Name: "interrupted", Word: StateWord("interrupted"), Means: "The last run was stopped or went silent, and there is no open request for the date. Request it again to have it rolled up."},
 		{Name: "waiting", Word: StateWord("waiting"), Means: "The date was requested and is not due yet: the day is not over, or the request waits for a later time."},
-		{Name: "stale", Word: StateWord("stale"), Means: "It was complete, and a verification has found that its metrics differ from its events. A repair requests it, and the next run fixes its metrics."},
+		{Name: "stale", Word: StateWord("stale"), Means: "It was complete, and then a verification found that its metrics differ from its events. A repair requests it, and the next run fixes its metrics."},
 		{Name: "protected", Word: StateWord("protected"), Means: "Its events no longer exist, and the last run kept its metrics. A request for this date alone deletes them; requests for many dates skip it."},
 		{Name: "missing", Word: StateWord("missing"), Means: "It has events, and nobody has requested it. The daily job will. Request it to have it sooner."},
 		{Name: "no_events", Word: StateWord("no_events"), Means: "It has no events, so there is nothing to roll up."},
@@ -36,7 +36,7 @@ func Words() []Term {
 	return []Term{
 		{Name: "event", Word: "event", Means: "A row of the source: an entity, a type such as view or click, and the instant at which it happened."},
 		{Name: "entity", Word: "entity", Means: "What is counted: a product, a post, a user."},
-		{Name: "date", Word: "date", Means: "A calendar day in the reporting zone. Two days of a year have 23 or 25 hours in many zones."},
+		{Name: "date", Word: "date", Means: "A calendar day in the reporting zone. In many zones, two days a year have 23 or 25 hours."},
 		{Name: "request", Word: "request", Means: "Asks for a rollup of a date that counts everything committed so far. Several requests of a date are satisfied by one run."},
 		{Name: "run", Word: "run", Means: "Rolls up one date, once: it reads the date's events, writes the metrics that differ, and records its figures."},
 		{Name: "slice", Word: "slice", Means: "A span of time within a date that one short statement reads. Slices become shorter if the statement takes too long."},
@@ -51,11 +51,11 @@ func Words() []Term {
 		{Name: "exact", Word: "exact", Means: "A verification has counted the date's events again, and every entity's metrics match them."},
 		{Name: "lookback", Word: "lookback", Means: "How many days before yesterday the daily job requests again, for events that arrive late."},
 		{Name: "ledger", Word: "ledger", Means: "The permanent record of dates, requests, runs and backfills."},
-		{Name: "lag", Word: "lag", Means: "How long a change takes from its commit until it is in the log, or at a consumer."},
+		{Name: "lag", Word: "lag", Means: "How long a change takes from its commit until it reaches the log, or a consumer."},
 	}
 }
 
-// Means returns what a state or a word means; empty if it is unknown.
+// Means returns the meaning of a state or a word, or an empty text if it is unknown.
 func Means(name string) string {
 	for _, all := range [][]Term{States(), Words()} {
 		if i := slices.IndexFunc(all, func(t Term) bool { return t.Name == name }); i >= 0 {

@@ -1,4 +1,4 @@
-// Package help explains the words of the pages.
+// Package help has the page that explains the words that the other pages use.
 package help
 
 import (
@@ -7,12 +7,12 @@ import (
 	"github.com/daymill/daymill/ui/page"
 )
 
-// Pages is the page of words.
+// Pages has the page that explains words.
 type Pages struct {
 	*page.Site
 }
 
-// Places returns no entry of the navigation: every page links to this one at its foot.
+// Places returns no entries: every page links to this one in its footer instead.
 func (*Pages) Places() []page.Place { return nil }
 
 // Route adds the page to a mux.

@@ -31,7 +31,7 @@ func helpPage() templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = page.Heading("What the words mean", "Daymill turns events into exact daily metrics of each entity. A request asks for a date, a job makes a worker begin a run, and the run rolls the date up.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("What the words mean", "Daymill turns events into exact daily metrics of each entity. A request asks for a date, a job makes a worker start a run, and the run rolls up the date.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

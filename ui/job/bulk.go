@@ -63,7 +63,7 @@ func findBulkAction(name string) (bulkAction, error) {
 			return action, nil
 		}
 	}
-	return bulkAction{}, page.Mistake(errors.New("say what to do: retry, cancel or delete"))
+	return bulkAction{}, page.Mistake(errors.New("the action must be retry, cancel or delete"))
 }
 
 // bulkQuery returns the query of an action's confirmation.

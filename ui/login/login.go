@@ -88,7 +88,7 @@ func (s *Pages) leave(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// lead redirects the browser to a page.
+// lead redirects the browser to a page of this site.
 func (s *Pages) lead(w http.ResponseWriter, r *http.Request, next string) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, s.BasePath+next, http.StatusSeeOther)

@@ -179,7 +179,7 @@ func (s *Pages) changeSchedule(w http.ResponseWriter, r *http.Request) error {
 	case "resume-queue":
 		notice, err = "resumed", s.Jobs.ResumeQueue(ctx, queue, who)
 	default:
-		err = page.Mistake(errors.New("an action on the schedule is run, pause or resume"))
+		err = page.Mistake(errors.New("the action must be run, pause or resume"))
 	}
 	if errors.Is(err, worker.ErrNoQueue) {
 		return page.Mistake(err)

@@ -67,13 +67,13 @@ const defaultDays = 90
 // mostColumns is how many columns a chart has room for.
 const mostColumns = 400
 
-// totalsView is the page.
+// totalsView has what the page shows.
 type totalsView struct {
 	From, To, By, Days string
 	Wrong              string // what is wrong with the form
 	Before             date.Range
 	Sum, SumBefore     int64
-	Dates, DatesBefore int // with events that were counted, of the range and of the period before
+	Dates, DatesBefore int // how many dates of the range, and of the period before, have been counted
 	Incomplete         int64
 	Wide, Narrow       component.Chart
 	Rows               []totalRow // latest first
@@ -90,7 +90,7 @@ type totalRow struct {
 	Values             []int64 // of each series
 }
 
-// before writes the events of the period before, if it has dates that have been counted.
+// before writes the number of events in the period before, or – if none of its dates has been counted.
 func (r totalRow) before() string {
 	if r.DatesBefore == 0 {
 		return "–"
@@ -100,7 +100,8 @@ func (r totalRow) before() string {
 
 func (r totalRow) change() string { return change(r.Events, r.Before, r.Dates == r.DatesBefore) }
 
-// change writes how much a sum has grown: +12 %, −3 %. Sums of different numbers of dates cannot be compared.
+// change writes how much a sum has grown, such as +12 % or −3 %. same says whether both sums have the same
+// number of dates; otherwise they cannot be compared.
 func change(now, before int64, same bool) string {
 	if before == 0 || !same {
 		return "–"
@@ -119,7 +120,7 @@ func change(now, before int64, same bool) string {
 
 func units() []string { return []string{component.Date, component.Week, component.Month} }
 
-// query returns the query of this range.
+// query returns the query parameters of this range.
 func (v *totalsView) query() url.Values {
 	return url.Values{"from": {v.From}, "to": {v.To}}
 }
@@ -129,7 +130,7 @@ func unitTitle(unit string) string {
 	return map[string]string{component.Date: "Date", component.Week: "Week", component.Month: "Month"}[unit]
 }
 
-// read reads the form, and returns what is wrong with it.
+// read parses the form. Its errors are for the user.
 func (v *totalsView) read(query url.Values, today date.Date) (dates date.Range, err error) {
 	v.From, v.To, v.By = format.Shortened(query.Get("from"), 30), format.Shortened(query.Get("to"), 30), query.Get("by")
 	if v.From == "" && v.To == "" {
@@ -144,7 +145,7 @@ func (v *totalsView) read(query url.Values, today date.Date) (dates date.Range, 
 		return dates, err
 	}
 	if v.By != "" && !slices.Contains(units(), v.By) {
-		return dates, fmt.Errorf("there is no unit %q: it is one of date, week, month", format.Shortened(v.By, 40))
+		return dates, fmt.Errorf("there is no unit %q: choose date, week or month", format.Shortened(v.By, 40))
 	}
 	if v.By = cmp.Or(v.By, component.UnitFor(dates)); v.By == component.Date && dates.Len() > mostColumns {
 		return dates, errors.New("the chart has no room for so many dates: choose weeks or months, or a shorter range")
@@ -172,10 +173,11 @@ func (s *Pages) showTotals(w http.ResponseWriter, r *http.Request) error {
 	return s.Render(w, r, http.StatusOK, "Totals", totalsPage(&view))
 }
 
-// soFarAge is how old the number of today's events may be.
+// soFarAge is the maximum age of the number of today's events.
 const soFarAge = 20 * time.Second
 
-// Found has the events of a range and of the same number of dates before, as the last complete run of each date has counted them.
+// Found has the events of a range and of the period before it, which has as many dates. The last complete run of each date
+// counted them.
 type Found struct {
 	Before               date.Range
 	Events, EventsBefore map[date.Date]int64
@@ -205,7 +207,7 @@ func Read(ctx context.Context, conn *postgres.DB, dates date.Range) (found Found
 	return found, err
 }
 
-// add adds the dates up by column.
+// add adds up the dates of each column.
 func (v *totalsView) add(dates date.Range, found Found) {
 	v.Before, v.Incomplete = found.Before, found.Incomplete
 	v.Types = divide(found.Events, found.EventsBefore, found.Types, found.TypesBefore)
@@ -253,21 +255,22 @@ func (v *totalsView) add(dates date.Range, found Found) {
 	v.Narrow = component.NewChart(component.Size{Name: "narrow", Width: 360, Height: 260, Labels: 3}, title, desc, buckets, series)
 }
 
-// share writes a part of all events.
+// share writes which part of all events these are, in percent.
 func (v *totalsView) share(events int64) string {
 	return strconv.FormatFloat(100*float64(events)/float64(max(1, v.Sum)), 'f', 1, 64) + " %"
 }
 
-// changeOf writes how much a series has grown.
+// changeOf writes the change of a series against the period before.
 func (v *totalsView) changeOf(i int) string {
 	return change(v.Types.series[i].Total, v.Types.before[i], v.Dates == v.DatesBefore && v.Types.unknown+v.Types.unknownBefore == 0)
 }
 
-// downloadTotals sends the range as CSV, a row per date that was complete. A date without counts by type has no values for them.
+// downloadTotals sends the range as CSV, with a row for each date that was ever complete. A date without counts by type has
+// no values for them.
 func (s *Pages) downloadTotals(w http.ResponseWriter, r *http.Request) error {
 	view := totalsView{}
 	query := r.URL.Query()
-	query.Set("by", component.Month) // The file has dates, as many as the range.
+	query.Set("by", component.Month) // The file always has one row per date, so the chart's limit does not apply.
 	dates, err := view.read(query, page.ScopeOf(r.Context()).Today)
 	if err != nil {
 		return page.Mistake(err)

@@ -46,7 +46,7 @@ const (
 	verificationsPerPage = 50
 	verificationsOfDate  = 5
 	verificationJobs     = 5
-	mostOpenJobs         = 50 // that the page of a date searches for its own
+	mostOpenJobs         = 50 // jobs among which the page of a date looks for its own
 )
 
 // verificationsView is the page.

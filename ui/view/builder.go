@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// maxDraft is how many tables the builder joins, and maxColumns how many columns of each it shows.
+	// maxDraft limits the tables that the builder joins, and maxColumns the columns of each that it shows.
 	maxDraft   = 8
 	maxColumns = 200
 	// maxPairs is how many pairs of columns a join may have in the builder.
@@ -36,7 +36,7 @@ type builder struct {
 	Problems []string          // databases that cannot be reached
 	Wrong    map[string]string // by field
 	General  string            // what is wrong with the form as a whole
-	Sample   *view.Sample      // nil before there is a table, or if the draft has mistakes
+	Sample   *view.Sample      // nil if there is no table yet, or if the draft has mistakes
 	Steps    []view.Step
 }
 
@@ -113,7 +113,7 @@ func (s *Pages) build(w http.ResponseWriter, r *http.Request) error {
 	if mistakes, is := errors.AsType[document.Mistakes](err); is {
 		b.Wrong = names.of(mistakes)
 		if action == "add" && form.Get("name") == "" {
-			delete(b.Wrong, "name") // The person has not come to it yet.
+			delete(b.Wrong, "name") // A new draft has no name yet: that is not shown as a mistake.
 		}
 	} else if b.General = page.Wrong(refused(err)); b.General == "" && err != nil {
 		return err
@@ -139,7 +139,7 @@ func statusOf(b *builder) int {
 	return http.StatusOK
 }
 
-// draft reads the draft of a form.
+// draft reads the form into b.
 func (s *Pages) draft(ctx context.Context, form url.Values, b *builder) error {
 	for name, values := range form {
 		for _, value := range append([]string{name}, values...) {
@@ -156,7 +156,7 @@ func (s *Pages) draft(ctx context.Context, form url.Values, b *builder) error {
 	for _, text := range form["t"][:min(len(form["t"]), maxDraft)] {
 		name, is := identified(text)
 		if !is {
-			return page.Mistake(errors.New("the form names a table that is none: begin again"))
+			return page.Mistake(errors.New("the form names a table in an unknown way: start again"))
 		}
 		t, err := s.table(ctx, name)
 		if wrong := page.Wrong(err); wrong != "" {
@@ -177,7 +177,7 @@ func (s *Pages) table(ctx context.Context, name view.TableName) (draftTable, err
 	t := draftTable{TableName: name}
 	source, err := s.Views.Source(ctx, name)
 	if errors.Is(err, plan.ErrNoTable) {
-		return t, page.Mistake(errors.New("there is no table " + name.Schema + "." + name.Name + " any more: begin again"))
+		return t, page.Mistake(errors.New("there is no table " + name.Schema + "." + name.Name + " any more: start again"))
 	}
 	if err != nil {
 		return t, refused(err)
@@ -189,7 +189,7 @@ func (s *Pages) table(ctx context.Context, name view.TableName) (draftTable, err
 	return t, nil
 }
 
-// read reads what a form says of a table.
+// read reads the form's fields for the table with the given number.
 func (t *draftTable) read(form url.Values, number string) {
 	t.As, t.Left = strings.TrimSpace(form.Get("as."+number)), form.Get("left."+number) != ""
 	t.To, _ = strconv.Atoi(form.Get("to." + number)) // 0 if there is none.
@@ -207,7 +207,7 @@ func (t *draftTable) read(form url.Values, number string) {
 	}
 }
 
-// add adds a table, with a join by a foreign key if there is one.
+// add adds a table, and joins it by a foreign key if it has one to an earlier table, or the other way round.
 func (s *Pages) add(ctx context.Context, text string, b *builder) error {
 	name, is := identified(text)
 	switch {
@@ -242,7 +242,7 @@ func (s *Pages) add(ctx context.Context, text string, b *builder) error {
 	for k := range t.Columns {
 		c := &t.Columns[k]
 		if c.Chosen, c.As = true, c.Name; names[c.Name] {
-			c.As = t.As + "_" + c.Name // The view's columns have different names.
+			c.As = t.As + "_" + c.Name // The names of a view's columns are unique.
 		}
 	}
 	joined, err := s.Views.Source(ctx, name)
@@ -277,7 +277,7 @@ func (c draftColumn) output() string {
 	return c.Name
 }
 
-// remove removes a table, and points joins to the tables that are left.
+// remove removes a table, and adjusts the joins of the remaining ones.
 func (b *builder) remove(at int) {
 	b.Tables = slices.Delete(b.Tables, at, at+1)
 	for i := range b.Tables {
@@ -291,7 +291,7 @@ func (b *builder) remove(at int) {
 	}
 }
 
-// pair returns a pair of columns of a join; an empty one if it has fewer.
+// pair returns the kth pair of columns of the join, or an empty pair if there are fewer.
 func (t draftTable) pair(k int) definition.Pair {
 	if k < len(t.Pairs) {
 		return t.Pairs[k]
@@ -299,7 +299,7 @@ func (t draftTable) pair(k int) definition.Pair {
 	return definition.Pair{}
 }
 
-// invalid returns the attributes of a field that has a mistake.
+// invalid returns the ARIA attributes of a field: none if it has no mistake.
 func invalid(b builder, name string) templ.Attributes {
 	if b.Wrong[name] == "" {
 		return templ.Attributes{}

@@ -33,7 +33,7 @@ func builderPage(b builder) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = page.Heading("Build a view", "Choose tables, what joins them, and columns. Nothing is created before the last button.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("Build a view", "Choose tables, how to join them, and columns. Nothing is created until you press Create the view.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -392,7 +392,7 @@ func typed(b builder, name, label, value string) templ.Component {
 	})
 }
 
-// wrong says what is wrong with a field.
+// wrong shows the mistake of a field, if it has one.
 func wrong(b builder, name string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

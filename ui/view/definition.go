@@ -16,7 +16,7 @@ import (
 func parseID(text string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || id < 1 {
-		return 0, page.Mistake(errors.New("the number of an entry of drift is on the page of the view"))
+		return 0, page.Mistake(errors.New("drift must be the number of an entry, as the view's page shows it"))
 	}
 	return id, nil
 }
@@ -31,13 +31,13 @@ func (s *Pages) download(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// attach answers with a definition as a file.
+// attach answers with a definition for the browser to save as a file.
 func attach(w http.ResponseWriter, name, text string) {
 	header := w.Header()
 	header.Set("Content-Type", "application/yaml; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(name)+".yaml")
-	_, _ = w.Write([]byte(text)) //nolint:gosec // It is a file, and not shown.
+	_, _ = w.Write([]byte(text)) //nolint:gosec // The browser saves it and does not show it.
 }
 
 // written is the page on which a person writes a definition.

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// draft is a view that a person puts together. The form has all of it, so that the server keeps nothing.
+// draft is a view that a person is putting together. The form contains all of it, so the server stores nothing.
 type draft struct {
 	Name, Where, Search string
 	Every, Full         string // of the schedule; both are empty if changes are captured
@@ -24,8 +24,8 @@ type draft struct {
 type draftTable struct {
 	view.TableName
 
-	As      string // the name by which other tables are joined to it
-	To      int    // index of the earlier table that it is joined to
+	As      string // the alias by which other tables join it
+	To      int    // index of the earlier table that it joins
 	Left    bool
 	Pairs   []definition.Pair
 	Columns []draftColumn
@@ -41,12 +41,12 @@ type draftColumn struct {
 
 	Chosen, Key  bool
 	As           string
-	Transform    string // a map, or the fields of JSON: one a line
+	Transform    string // a map of values, or fields of JSON, one a line
 	Else, IsJSON bool   // Else: a value that is not in the map stays
 }
 
-// fields are the names of a form's fields. A field's number is the line of its value in the document that the form stands for, so that the
-// place of a mistake names a field.
+// fields are the names of a form's fields. The form is parsed as a document in which each field has a line of
+// its own, numbered from 1, so the line of a mistake tells which field it is in.
 type fields []string
 
 func (f *fields) line(name string) int {
@@ -54,7 +54,7 @@ func (f *fields) line(name string) int {
 	return len(*f)
 }
 
-// of returns the mistakes of each field. Mistakes of what has no field belong to the name.
+// of returns the mistakes by field. A mistake outside of all fields goes to the name.
 func (f fields) of(mistakes document.Mistakes) map[string]string {
 	wrong := map[string]string{}
 	for _, one := range mistakes {
@@ -81,7 +81,7 @@ func flag(line int) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: line, Column: 1}
 }
 
-// mapping returns a node of names and values, which alternate.
+// mapping returns a mapping of alternating names and values. It leaves out names whose value is not a node.
 func mapping(line int, pairs ...any) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: line, Column: 1}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -160,7 +160,7 @@ func (d draft) table(p *document.Parser, form *fields, i int) *yaml.Node {
 			join.Content = append(join.Content, scalar(at, pair.First), scalar(at, pair.Second))
 		}
 		if len(join.Content) == 0 {
-			p.Wrongf(join, "choose the columns that are equal in both tables")
+			p.Wrongf(join, "choose the columns to join on")
 			join.Content = []*yaml.Node{scalar(at, "?"), scalar(at, "?")}
 		}
 		add("join", join)
@@ -215,7 +215,7 @@ func (t draftTable) alias() string {
 func (c draftColumn) node(p *document.Parser, form *fields, number string) *yaml.Node {
 	named := "n."
 	if c.IsJSON && strings.TrimSpace(c.Transform) != "" {
-		named = "x." // The fields have the names, not the column.
+		named = "x." // The fields of the JSON have names, and the column has none.
 	}
 	line := form.line(named + number)
 	node := mapping(line, "column", scalar(line, c.Name))
@@ -270,7 +270,7 @@ func field(line int, text string) *yaml.Node {
 	return node
 }
 
-// split returns the parts of a text that are not empty.
+// split returns the parts of a text, trimmed and without empty ones.
 func split(text, by string) (parts []string) {
 	for part := range strings.SplitSeq(text, by) {
 		if part = strings.TrimSpace(part); part != "" {

@@ -19,7 +19,7 @@ func taskBadge(state string) string {
 	}[state]
 }
 
-// progress returns how far a task is.
+// progress returns how many keys a task has done, of how many, and how much longer it will take.
 func progress(t view.Task, now time.Time) string {
 	text := format.Plural(t.Done, "key")
 	if t.State == view.Running && t.Total > 0 {
@@ -31,7 +31,7 @@ func progress(t view.Task, now time.Time) string {
 	return text
 }
 
-// result returns what came of a task: its error, or what a verification found.
+// result returns the outcome of a task: its error, or what a verification found.
 func result(t view.Task) string {
 	var parts []string
 	if t.Error != "" {

@@ -55,7 +55,7 @@ func who(r *http.Request) audit.Who {
 	return audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb}
 }
 
-// refused returns an error of package view as one that the page shows: a mistake, or that there is nothing at the address.
+// refused turns an error of package view that the user can fix into one that the page shows.
 func refused(err error) error {
 	switch {
 	case errors.Is(err, view.ErrNone):
@@ -70,7 +70,7 @@ func refused(err error) error {
 // storable reports whether Postgres can store a text.
 func storable(text string) bool { return !strings.ContainsRune(text, 0) && utf8.ValidString(text) }
 
-// named returns the view in a page's path.
+// named returns the view that the path names.
 func named(r *http.Request, on postgres.DBTX) (view.View, error) {
 	name := r.PathValue("name")
 	if len(name) > page.LongestText || !storable(name) {
@@ -87,7 +87,7 @@ type listed struct {
 	Now time.Time
 }
 
-// state is the state in one word: of the view, or of what a person should look at.
+// state is the view's state in one word, or the problem that a person should look at.
 func (l listed) state() string {
 	switch {
 	case l.State == view.StatePaused && l.OpenDrift > 0:
@@ -131,7 +131,7 @@ func (l listed) reason() string {
 	}
 }
 
-// lag is how long ago the oldest change was committed that the view does not have.
+// lag is the age of the oldest committed change that the view does not have yet.
 func (l listed) lag() string {
 	switch {
 	case l.Behind == 0:
@@ -143,7 +143,7 @@ func (l listed) lag() string {
 	}
 }
 
-// size is the number of rows, as far as it is known.
+// size is the approximate number of rows, or – if it is unknown.
 func (l listed) size() string {
 	if l.ServedAt == nil {
 		return "–"
@@ -174,7 +174,7 @@ type shown struct {
 	SQL        view.SQL
 	Keys       string // what was entered
 	Wrong      string // what is wrong with it
-	Remove     bool   // asks for confirmation
+	Remove     bool   // ask for confirmation before removing the view
 }
 
 func (s *Pages) read(r *http.Request) (shown, error) {
@@ -205,7 +205,7 @@ func (s *Pages) show(w http.ResponseWriter, r *http.Request) error {
 	return s.Render(w, r, http.StatusOK, "View "+p.Name, showPage(p))
 }
 
-// change does what a form of a view's page asks for.
+// change handles the forms of a view's page.
 func (s *Pages) change(w http.ResponseWriter, r *http.Request) error {
 	v, err := named(r, s.DB)
 	if err != nil {
@@ -247,7 +247,7 @@ func (s *Pages) act(r *http.Request, v view.View, action string) (notice string,
 	case "pause":
 		because := strings.TrimSpace(r.PostFormValue("because"))
 		if len(because) > page.LongestText || !storable(because) {
-			return "", page.Mistake(errors.New("the reason is too long: give a short one"))
+			return "", page.Mistake(errors.New("the reason is too long, or has characters that Postgres cannot store: give a shorter one"))
 		}
 		return "paused", s.DB.Tx(ctx, func(tx pgx.Tx) error { return view.Pause(ctx, tx, v, because, who(r)) })
 	case "resume":
@@ -269,12 +269,12 @@ func (s *Pages) act(r *http.Request, v view.View, action string) (notice string,
 	case "remove":
 		return "removed", s.Views.Remove(ctx, v.Name, who(r))
 	default:
-		return "", page.Mistake(errors.New("an action on a view is pause, resume, rebuild, refresh, verify, accept, reject or remove"))
+		return "", page.Mistake(errors.New("the action must be pause, resume, rebuild, refresh, verify, accept, reject or remove"))
 	}
 	return "requested", err
 }
 
-// decide accepts or rejects one entry of drift, or all.
+// decide accepts or rejects one entry of drift, or all open ones.
 func (s *Pages) decide(r *http.Request, v view.View, action string) (notice string, err error) {
 	var ids []int64
 	if text := r.PostFormValue("drift"); text != "" {
@@ -291,7 +291,7 @@ func (s *Pages) decide(r *http.Request, v view.View, action string) (notice stri
 	return action + "ed", err
 }
 
-// typedKeys reads keys from lines.
+// typedKeys parses one key per line, as a person has typed them.
 func typedKeys(text string) ([][]string, error) {
 	var lines []string
 	for line := range strings.Lines(text) {
