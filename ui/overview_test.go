@@ -159,7 +159,7 @@ func TestOverview(t *testing.T) {
 		for _, c := range []struct{ change, undo, want string }{
 			{
 				"INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')", "DELETE FROM analytics.rollup_requests",
-				"busy: Work is under way: 0 dates being rolled up, 1 to come. See the jobs",
+				"busy: Work is in progress: 0 dates being rolled up, 1 waiting. See the jobs",
 			},
 			{
 				"UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date >= '2026-03-13'",
@@ -169,17 +169,17 @@ func TestOverview(t *testing.T) {
 			{
 				"UPDATE analytics.rollup_dates SET state = 'cancelled' WHERE metric_date = '2026-03-13'",
 				"UPDATE analytics.rollup_dates SET state = 'complete'",
-				"wait: 2026-03-13 was cancelled and stays so until somebody asks for it. See the date",
+				"wait: 2026-03-13 was cancelled, and stays so until somebody requests it. See the date",
 			},
 			{
 				"UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date >= '2026-03-13'",
 				"UPDATE analytics.rollup_dates SET state = 'complete'",
-				"wait: 2 dates do not equal their events any more: ask again. See the dates",
+				"wait: 2 dates no longer match their events: request them again. See the dates",
 			},
 			{
 				"INSERT INTO daymill.schedules (name, last_due_at, paused_at) VALUES ('daily_rollup', now(), now())",
 				"DELETE FROM daymill.schedules",
-				"wait: The daily job is paused: new dates are rolled up only where somebody asks for them. Go to the schedule",
+				"wait: The daily job is paused: new dates are rolled up only if somebody requests them. Go to the schedule",
 			},
 			{
 				"INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())",
@@ -202,7 +202,7 @@ func TestOverview(t *testing.T) {
 		s := atMarch(t)
 		s.exec(t, "DELETE FROM analytics.rollup_dates WHERE metric_date >= '2026-03-13'")
 		require.Eventually(t, func() bool {
-			return verdict(t, s) == "wait: 2 dates of 2026 have events and are not rolled up: the daily job will take them, or start a backfill now. Start a backfill"
+			return verdict(t, s) == "wait: 2 dates of 2026 have events but are not rolled up: the daily job will take them, or start a backfill now. Start a backfill"
 		}, waitFor, tick)
 	})
 

@@ -66,7 +66,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 		}
 		follower, err := engineOptions{SourceURL: sourceURL}.open(ctx, a, db, "doctor")
 		if err != nil {
-			logger.WarnContext(ctx, "the doctor could not look", slog.String("look", "follower"), slog.String("error", err.Error()))
+			logger.WarnContext(ctx, "a check of the doctor failed", slog.String("look", "follower"), slog.String("error", err.Error()))
 			report := doctor.Look(ctx, config)
 			report.Follower = true
 			report.Findings = append(report.Findings, doctor.Finding{
@@ -81,7 +81,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 	}
 }
 
-// checks are those of the capabilities.
+// checks returns the checks of all capabilities.
 func (a *app) checks() []doctor.Check {
 	return slices.Concat(checkup.Checks(), capture.Checks(a.openElsewhere), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }),
 		archive.Checks(a.archive))

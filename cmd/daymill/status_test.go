@@ -51,7 +51,7 @@ func TestStatus(t *testing.T) {
 	exec(`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	text = requireOK(t, db.URL, "status")
-	require.Contains(t, text, "Work is under way: 0 dates being rolled up, 1 to come.")
+	require.Contains(t, text, "Work is in progress: 0 dates being rolled up, 1 waiting.")
 	require.Regexp(t, "workers +1 alive: worker.1/4/abcd", text)
 
 	exec("UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-01'")
@@ -60,7 +60,7 @@ func TestStatus(t *testing.T) {
 
 	// Cancelled dates and paused queues are in the verdict.
 	exec("UPDATE analytics.rollup_dates SET state = 'cancelled'")
-	require.Contains(t, requireOK(t, db.URL, "status"), "2026-03-01 was cancelled and stays so until somebody asks for it.")
+	require.Contains(t, requireOK(t, db.URL, "status"), "2026-03-01 was cancelled, and stays so until somebody requests it.")
 	exec("UPDATE analytics.rollup_dates SET state = 'complete'")
 	exec("INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())")
 	require.Contains(t, requireOK(t, db.URL, "status"), "The queue daymill is paused")

@@ -49,7 +49,7 @@ func TestVerify(t *testing.T) {
 		require.Contains(t, stdout, "0 views, 0 clicks, 1 saves, 0 skips, {}   nothing\n")
 		require.Contains(t, stdout, "  and 9 more\n")
 		require.Contains(t, stdout, "2 dates not compared: no run has completed them, or one is requested\n")
-		require.Contains(t, statusText(t, db.URL), "2026-03-02 does not equal its events any more: ask again.")
+		require.Contains(t, statusText(t, db.URL), "2026-03-02 no longer matches its events: request it again.")
 
 		code, stdout, _ = command(t.Context(), db.URL, "verify", "2026-03-02", "--json", "--repair")
 		require.Equal(t, exitDrift, code)

@@ -160,7 +160,7 @@ func testViewDefinitions(t *testing.T, binary string) {
 			executeSQL(t, b.crm, viewCustomers)
 			b.worker(t)
 			require.Contains(t, b.ends(t, exitUsage, "apply", "-f", filepath.Join(folder, "user_basic_info_broken.json")),
-				"user_basic_info_broken.json:2:33: a comma is missing here, before what line 3 has")
+				"user_basic_info_broken.json:2:33: a comma is missing here, before the item on line 3")
 			for _, name := range []string{"user_basic_info", "user_basic_info_endpoints", "order_report"} {
 				file := filepath.Join(folder, name+".json")
 				require.Contains(t, b.run(t, "apply", "-f", file, "--dry-run"), "create  view "+name)

@@ -59,7 +59,7 @@ func Parse(name string, content []byte) (*File, error) {
 type parser struct {
 	document.Parser
 
-	named map[string]*yaml.Node // where capture.tables names a database
+	named map[string]*yaml.Node // the places where capture.tables names a database
 }
 
 func (p *parser) read(root *yaml.Node, file *File) {
@@ -93,7 +93,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 		}
 		seen[s.Name] = true
 		if _, has := file.Databases[s.Database]; !has {
-			p.Wrongf(at, "sink %q is of database %q, which is not under databases", s.Name, s.Database)
+			p.Wrongf(at, "sink %q names database %q, which is not listed under databases", s.Name, s.Database)
 		}
 	}
 }
@@ -103,14 +103,14 @@ var name = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 func (p *parser) name(at *yaml.Node, what string) string {
 	text, ok := p.Text(at)
 	if ok && !name.MatchString(text) {
-		p.Wrongf(at, "%q is no name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
+		p.Wrongf(at, "%q cannot be the name of a %s: use small letters, digits, - and _, 63 at most, and a letter first", text, what)
 	}
 	return text
 }
 
 func (p *parser) databases(value *yaml.Node, file *File) {
 	if value.Kind != yaml.MappingNode {
-		p.Wrongf(value, "databases is a mapping: databases: {crm: $CRM_URL}")
+		p.Wrongf(value, "databases must be a mapping: databases: {crm: $CRM_URL}")
 		return
 	}
 	for i := 0; i+1 < len(value.Content); i += 2 {
@@ -150,7 +150,7 @@ func (p *parser) tables(value *yaml.Node, file *File) {
 func (p *parser) captured(file *File) {
 	for name, at := range p.named {
 		if _, has := file.Databases[name]; !has {
-			p.Wrongf(at, "tables of database %q are captured, which is not under databases", name)
+			p.Wrongf(at, "capture.tables names database %q, which is not listed under databases", name)
 		}
 	}
 }

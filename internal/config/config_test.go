@@ -92,7 +92,7 @@ func TestParse_Captured(t *testing.T) {
 	require.NoError(t, valid(t, content))
 	require.Equal(t, map[string][]string{"app": {"public.orders"}, "crm": {"sales", "!sales.draft"}}, file.Tables)
 	_, err = config.Parse("f", []byte("capture: {tables: {nowhere: public.orders, app: a.b.c}}"))
-	require.ErrorContains(t, err, `f:1:20: tables of database "nowhere" are captured, which is not under databases`)
+	require.ErrorContains(t, err, `f:1:20: capture.tables names database "nowhere", which is not listed under databases`)
 	require.ErrorContains(t, err, `f:1:49: the pattern of tables cannot be read`)
 }
 
@@ -120,7 +120,7 @@ sinks:
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{
 		`daymill.yaml:2:8: write the name of an environment variable, such as $CRM_URL: settings are stored, so they must not contain secrets`,
-		`daymill.yaml:3:3: "Big" is no name of a database: use small letters, digits, - and _, 63 at most, and a letter first`,
+		`daymill.yaml:3:3: "Big" cannot be the name of a database: use small letters, digits, - and _, 63 at most, and a letter first`,
 		`daymill.yaml:5:3: capture has no "table": did you mean tables?`,
 		`daymill.yaml:6:27: the pattern of tables cannot be read: "a.b.c" has more than a schema and a table: put names with a dot into double quotes`,
 		`daymill.yaml:8:26: there is no kind "serch": use webhook, redis, search, postgres, clickhouse, kafka, nats, poll`,
@@ -131,15 +131,15 @@ sinks:
 		`daymill.yaml:10:113: a sink of kind redis has no index, which is for search: it has delete, set, hash, stream, max_len`,
 		`daymill.yaml:11:42: a sink has no "form": did you mean from?`,
 		`daymill.yaml:11:59: write from: now, from: snapshot, or a position such as from: 81213, and not "yesterday"`,
-		`daymill.yaml:11:78: shards is a number from 1 to 64`,
+		`daymill.yaml:11:78: shards must be a number from 1 to 64`,
 		`daymill.yaml:11:99: write true or false`,
 		`daymill.yaml:11:111: the filter cannot be used: "drop" is no op: use insert, update, delete, truncate`,
 		`daymill.yaml:12:5: the sink has no name: it needs name, kind and url`,
 		`daymill.yaml:12:32: the filter cannot be used: the condition: `,
-		`daymill.yaml:12:57: this is a list, and not a mapping: begin each item with a dash`,
-		`daymill.yaml:13:5: a sink is a mapping with `,
-		`daymill.yaml:14:5: sink "a" is of database "nowhere", which is not under databases`,
-		`daymill.yaml:14:15: name is there twice: the first is in line 14`,
+		`daymill.yaml:12:57: this must be a list, not a mapping: begin each item with a dash`,
+		`daymill.yaml:13:5: a sink must be a mapping with `,
+		`daymill.yaml:14:5: sink "a" names database "nowhere", which is not listed under databases`,
+		`daymill.yaml:14:15: name appears twice: the first is on line 14`,
 	} {
 		require.Contains(t, strings.Join(lines, "\n"), want, i)
 	}

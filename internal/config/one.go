@@ -39,7 +39,8 @@ func PlanSink(ctx context.Context, on postgres.DBTX, name string, settings map[s
 	return made.Of(name), err
 }
 
-// PlanCapture returns the plan that captures the tables of one database, and of no other patterns. A mistake in c is a [document.Mistakes].
+// PlanCapture returns the plan that captures the tables of one database and leaves all other databases out. A
+// mistake in c is a [document.Mistakes].
 func PlanCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (plan.Plan, error) {
 	if c.Tables == nil {
 		c.Tables = []string{}
@@ -51,7 +52,7 @@ func PlanCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (plan.P
 	return made.OfCapture(), err
 }
 
-// ofFile reads a file that was never written: JSON is YAML.
+// ofFile parses settings as if they were a file. It writes them as JSON, which is also YAML.
 func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (plan.Plan, error) {
 	text, err := json.Marshal(content)
 	if err != nil {
@@ -64,7 +65,8 @@ func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (plan
 	return plan.Make(ctx, on, file.Wanted, plan.Options{})
 }
 
-// Mistakes returns what is wrong with settings that are in no file, a sentence each; nothing for other errors.
+// Mistakes returns the mistakes of settings that did not come from a file, one sentence each; nil for any
+// other error.
 func Mistakes(err error) []string {
 	mistakes, _ := errors.AsType[document.Mistakes](err)
 	var texts []string

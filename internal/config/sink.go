@@ -38,7 +38,7 @@ func (p *parser) sink(item *yaml.Node) plan.Sink {
 		},
 		"shards": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&s.Shards) != nil || s.Shards < 1 || s.Shards > 64 {
-				p.Wrongf(value, "shards is a number from 1 to 64")
+				p.Wrongf(value, "shards must be a number from 1 to 64")
 			}
 		},
 		"url": text(&set.URL), "secret": text(&set.Secret),
@@ -49,13 +49,13 @@ func (p *parser) sink(item *yaml.Node) plan.Sink {
 			}
 		},
 		"rename": func(value *yaml.Node) {
-			set.Rename = p.Mapping(value, "rename is a mapping: rename: {user_id: customer}")
+			set.Rename = p.Mapping(value, "rename must be a mapping: rename: {user_id: customer}")
 		},
 		"batch": boolean(&set.Batch), "allow_private": boolean(&set.AllowPrivate),
 		"delete": texts(&set.Delete), "set": text(&set.Set), "hash": text(&set.Hash), "stream": text(&set.Stream),
 		"max_len": func(value *yaml.Node) {
 			if value.Kind != yaml.ScalarNode || value.Decode(&set.MaxLen) != nil {
-				p.Wrongf(value, "max_len is a number of entries")
+				p.Wrongf(value, "max_len must be a number of entries")
 			}
 		},
 		"index": text(&set.Index), "topic": text(&set.Topic), "create_topics": boolean(&set.CreateTopics),

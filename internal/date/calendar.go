@@ -22,7 +22,7 @@ func NewCalendar(first Date, starts []time.Time) (Calendar, error) {
 		micros[i] = start.UnixMicro()
 	}
 	if first.IsZero() || len(micros) < 2 || !slices.IsSorted(micros) {
-		return Calendar{}, errors.New("a calendar needs a first date, and in ascending order the instants its dates begin and end")
+		return Calendar{}, errors.New("a calendar needs a first date, and the instants at which its dates begin and end, in ascending order")
 	}
 	return Calendar{first: first, starts: micros}, nil
 }

@@ -59,7 +59,7 @@ type River struct {
 	Err             error
 }
 
-// Limits says from which value on something is a finding. Zero values mean the defaults.
+// Limits are the values from which on something is a finding. Zero means the default.
 type Limits struct {
 	Transaction time.Duration // the age of an open transaction; an hour
 	Waiting     time.Duration // how long a job has been ready and no worker takes it; 5 minutes
@@ -166,7 +166,7 @@ func Look(ctx context.Context, config Config) Report {
 		}
 		exam.id = look.ID
 		if ctx.Err() != nil {
-			exam.Addf(Warning, "the examination took too long: nothing from here on was looked at").Fixf("daymill doctor")
+			exam.Addf(Warning, "the examination took too long: the remaining checks were skipped").Fixf("daymill doctor")
 			break
 		}
 		err := exam.DB.ReadTx(ctx, func(tx pgx.Tx) error {
@@ -191,23 +191,23 @@ func (e *Examination) unseen(ctx context.Context, err error) {
 		return
 	}
 	if e.Discreet && e.Logger != nil {
-		e.Logger.WarnContext(ctx, "the doctor could not look", slog.String("look", e.id), slog.String("error", err.Error()))
+		e.Logger.WarnContext(ctx, "a check of the doctor failed", slog.String("look", e.id), slog.String("error", err.Error()))
 	}
 	switch {
 	case e.id == "version" && postgres.IsUnreachable(err):
-		finding := e.Addf(Failure, "the database cannot be reached, so nothing was looked at; the log says why")
+		finding := e.Addf(Failure, "the database cannot be reached, so nothing was checked; the log says why")
 		if !e.Discreet {
-			finding.Sentence = "the database cannot be reached, so nothing was looked at: " + message(err)
+			finding.Sentence = "the database cannot be reached, so nothing was checked: " + message(err)
 		}
 		finding.Fixf("daymill doctor")
 	case e.Discreet && postgres.IsTimeout(err):
-		e.Addf(Warning, "could not be looked at: it took longer than %s", statementTimeout).Fixf("daymill doctor")
+		e.Addf(Warning, "could not be checked: it took longer than %s", statementTimeout).Fixf("daymill doctor")
 	case e.Discreet && postgres.IsUnreachable(err):
-		e.Addf(Warning, "could not be looked at: the database could not be asked, and the log says why").Fixf("daymill doctor")
+		e.Addf(Warning, "could not be checked: the database did not answer, and the log says why").Fixf("daymill doctor")
 	case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
 		e.Addf(Note, "cannot see: %s", message(err))
 	default:
-		e.Addf(Warning, "could not be looked at: %s", message(err)).Fixf("daymill doctor")
+		e.Addf(Warning, "could not be checked: %s", message(err)).Fixf("daymill doctor")
 	}
 }
 

@@ -165,7 +165,7 @@ func TestExamine(t *testing.T) {
 		"River":           {id: "river", levels: []doctor.Level{doctor.OK}},
 		"RiverFails": {
 			configure: func(c *doctor.Config) { c.River.Err = errors.New("timeout") },
-			id:        "river", levels: []doctor.Level{doctor.Warning}, says: "could not be looked at: timeout",
+			id:        "river", levels: []doctor.Level{doctor.Warning}, says: "could not be checked: timeout",
 		},
 		"RiverMissing": {
 			configure: func(c *doctor.Config) { c.River.Applied = 0 },

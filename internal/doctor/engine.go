@@ -16,7 +16,8 @@ type engine struct {
 	fix      string
 }
 
-// engines returns what is known of them, each from the page that the comment names.
+// engines returns the engines that the doctor recognises. The comment above each names the page, or the test,
+// that shows its limits.
 func engines() []engine {
 	return []engine{
 		// https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraPostgreSQL.Replication.Logical.Configure.html

@@ -13,7 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/text"
 )
 
-// How far the clocks may differ. The server's clock decides what is due and over.
+// How far the clocks may differ. The server's clock decides what is due and what is over.
 const (
 	skewWarning = 5 * time.Second
 	skewFailure = clock.Tolerance
@@ -33,7 +33,7 @@ func checkClock(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		e.Addf(Failure, "the server's clock and this machine's are %s apart: a worker on this machine goes by the server's and leads nothing, and its log's times are wrong", text.Duration(skew)).
 			Fixf("timedatectl set-ntp true")
 	case skew > skewWarning:
-		e.Addf(Warning, "the server's clock and this machine's are %s apart: the times in the log are wrong by that", text.Duration(skew)).
+		e.Addf(Warning, "the server's clock and this machine's are %s apart: the times in the log are wrong by as much", text.Duration(skew)).
 			Fixf("timedatectl set-ntp true")
 	default:
 		e.Addf(OK, "the server's clock and this machine's agree")
@@ -74,7 +74,7 @@ func checkTimeZone(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	case err != nil:
 		return fmt.Errorf("read the zone's offsets: %w", err)
 	case differs != nil:
-		e.Addf(Warning, "Postgres and this daymill disagree about %s at %s: the daily job comes at another hour, dates are Postgres's",
+		e.Addf(Warning, "Postgres and this daymill disagree about %s at %s: the daily job runs at another hour than the pages say, and Postgres decides where dates begin",
 			name, differs.UTC().Format(time.DateOnly)).Fixf("update the tz database of the server and deploy the newest daymill")
 	default:
 		e.Addf(OK, "Postgres and this daymill agree about %s", name)

@@ -41,7 +41,7 @@ func checkSchema(ctx context.Context, e *Examination, _ pgx.Tx) error {
 	}
 	if e.Installation, err = schema.Get(ctx, e.DB); err != nil {
 		if postgres.Code(err) == "" && !postgres.IsUnreachable(err) {
-			e.Addf(Failure, "%s: dates cannot be told", err).Fixf("daymill migrate --timezone UTC")
+			e.Addf(Failure, "%s: the dates of events cannot be determined", err).Fixf("daymill migrate --timezone UTC")
 			return nil
 		}
 		return err
@@ -118,10 +118,10 @@ func checkRights(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		e.Addf(Note, "the role %s is a superuser: Daymill needs only to own its schemas and to read the events", role).
 			Fixf("CREATE ROLE daymill LOGIN PASSWORD '…'; and what docs/operations.md grants it")
 	case !owns:
-		e.Addf(Warning, "the role %s does not own Daymill's schemas: it can work, and not migrate", role).
+		e.Addf(Warning, "the role %s does not own Daymill's schemas: it can run the worker, but not migrate", role).
 			Fixf("GRANT %s TO %s;", owner, role)
 	default:
-		e.Addf(OK, "the role %s owns Daymill's schemas and is no superuser", role)
+		e.Addf(OK, "the role %s owns Daymill's schemas and is not a superuser", role)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		case inventory.Sequence:
 			text += "inserts fail with a duplicate key"
 		default:
-			text += "whatever needs it fails or gives wrong results"
+			text += "everything that needs it fails or gives wrong results"
 		}
 		e.Addf(Failure, "%s", text).Fixf("daymill migrate")
 	}

@@ -52,7 +52,7 @@ func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	)`).Scan(&recovery, &readOnly)
 	switch {
 	case err != nil:
-		return fmt.Errorf("ask whether it can be written: %w", err)
+		return fmt.Errorf("check whether it accepts writes: %w", err)
 	case recovery:
 		e.Addf(Failure, "the database is a follower: metrics cannot be written to it").
 			Fixf("set DATABASE_URL to the primary, and DAYMILL_SOURCE_URL to this one")
@@ -66,8 +66,8 @@ func checkPrimary(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkPooler also looks at the default that River's own statements have behind a pooler: Daymill makes its settings in each
-// transaction of its own, and River begins none that Daymill could make them in.
+// checkPooler also checks default_transaction_read_only, which applies to River's own statements behind a
+// pooler: Daymill sets it in each of its own transactions, but River sends statements without one.
 func checkPooler(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	if e.DB.Pooled() {
 		var readOnly bool

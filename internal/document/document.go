@@ -61,12 +61,12 @@ func (p *Parser) Wrongf(at *yaml.Node, format string, arguments ...any) {
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
-// Syntax turns the message of the YAML library, which has a line in it, into a mistake.
+// Syntax turns the message of the YAML library, which contains the line, into a mistake.
 func (p *Parser) Syntax(err error) {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if match := yamlLine.FindStringSubmatch(text); match != nil {
 		_, _ = fmt.Sscanf(match[1], "%d", &line)
 		text = strings.Replace(text, match[0], "", 1)
 	}
-	p.Wrongf(&yaml.Node{Line: line, Column: 1}, "this is no YAML: %s", text)
+	p.Wrongf(&yaml.Node{Line: line, Column: 1}, "this is not YAML: %s", text)
 }

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth is how deep a document may nest.
+// maxDepth is how many levels of nesting a document may have.
 const maxDepth = 100
 
 // JSON reads a JSON document into the nodes that YAML would give. It continues after a mistake that it can correct, such as a
@@ -74,7 +74,7 @@ func (s *scanner) value(depth int) *yaml.Node {
 	node := s.place()
 	switch {
 	case depth > maxDepth:
-		s.wrongf("the document nests more than %d deep", maxDepth)
+		s.wrongf("the document is nested more than %d levels deep", maxDepth)
 		return nil
 	case c == '{':
 		node.Kind, node.Tag = yaml.MappingNode, "!!map"
@@ -119,10 +119,10 @@ func (s *scanner) word(node *yaml.Node) *yaml.Node {
 			node.Tag = "!!float"
 		}
 	case word == "":
-		s.wrongf("a value is wanted here, and not %q", s.text[s.at:s.at+1])
+		s.wrongf("expected a value here, not %q", s.text[s.at:s.at+1])
 		return nil
 	default:
-		s.wrongf("a value is wanted here: put text in double quotes")
+		s.wrongf("expected a value here: put text in double quotes")
 		node.Tag = "!!str"
 	}
 	s.at = end
@@ -131,7 +131,7 @@ func (s *scanner) word(node *yaml.Node) *yaml.Node {
 
 func (s *scanner) member(node *yaml.Node, depth int) bool {
 	if s.peek() != '"' {
-		s.wrongf("a name in double quotes is wanted here")
+		s.wrongf("expected a name in double quotes here")
 		return false
 	}
 	key := s.place()
@@ -176,13 +176,13 @@ func (s *scanner) items(node *yaml.Node, end byte, item func() bool) *yaml.Node 
 				s.wrongf("there is a comma before %q: remove the comma", string(end))
 			}
 		case '"', '{', '[':
-			s.Wrongf(after, "a comma is missing here, before what line %d has", s.place().Line)
+			s.Wrongf(after, "a comma is missing here, before the item on line %d", s.place().Line)
 			continue
 		case 0:
 			s.wrongf("the document ends before %q of line %d", string(end), node.Line)
 			return nil
 		default:
-			s.wrongf("a comma or %q is wanted here, and not %q", string(end), s.text[s.at:s.at+1])
+			s.wrongf("expected a comma or %q here, not %q", string(end), s.text[s.at:s.at+1])
 			return nil
 		}
 		if s.peek() == end {

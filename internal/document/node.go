@@ -14,7 +14,7 @@ type Fields map[string]func(value *yaml.Node)
 // Object reads a mapping, and reports whether it is one.
 func (p *Parser) Object(node *yaml.Node, what string, known Fields) bool {
 	if node.Kind != yaml.MappingNode {
-		p.Wrongf(node, "%s is a mapping with %s, and not %s", what, list(known), called(node))
+		p.Wrongf(node, "%s must be a mapping with %s, not %s", what, list(known), called(node))
 		return false
 	}
 	seen := map[string]int{}
@@ -25,9 +25,9 @@ func (p *Parser) Object(node *yaml.Node, what string, known Fields) bool {
 		case key.Kind != yaml.ScalarNode:
 			p.Wrongf(key, "a name is missing here")
 		case seen[key.Value] > 0:
-			p.Wrongf(key, "%s is there twice: the first is in line %d", key.Value, seen[key.Value])
+			p.Wrongf(key, "%s appears twice: the first is on line %d", key.Value, seen[key.Value])
 		case value.Kind == yaml.AliasNode:
-			p.Wrongf(value, "references to anchors are not read: write it out")
+			p.Wrongf(value, "references to anchors are not supported: write the value itself")
 		case !has:
 			p.Wrongf(key, "%s has no %q: %s", what, key.Value, suggest(key.Value, known))
 		default:
@@ -40,7 +40,7 @@ func (p *Parser) Object(node *yaml.Node, what string, known Fields) bool {
 	return true
 }
 
-// called returns in words what a node is.
+// called describes the kind of a node in words.
 func called(node *yaml.Node) string {
 	switch node.Kind {
 	case yaml.MappingNode:
@@ -101,7 +101,7 @@ func (p *Parser) Text(node *yaml.Node) (string, bool) {
 		if node.Tag == "!!null" {
 			said = "nothing"
 		}
-		p.Wrongf(node, "a text is wanted here, and not %s: put it in quotes where it has {, [, # or :", said)
+		p.Wrongf(node, "expected text here, not %s: put it in quotes if it contains {, [, # or :", said)
 		return "", false
 	}
 	if strings.ContainsRune(node.Value, 0) {
@@ -114,7 +114,7 @@ func (p *Parser) Text(node *yaml.Node) (string, bool) {
 // List reads the items of a list.
 func (p *Parser) List(node *yaml.Node, what string) []*yaml.Node {
 	if node.Kind != yaml.SequenceNode {
-		p.Wrongf(node, "%s is a list, and not %s: begin each item with a dash", what, called(node))
+		p.Wrongf(node, "%s must be a list, not %s: begin each item with a dash", what, called(node))
 		return nil
 	}
 	return node.Content

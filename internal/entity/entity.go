@@ -97,7 +97,7 @@ func (id ID) TextValue() (pgtype.Text, error) {
 	return pgtype.Text{String: string(id), Valid: true}, nil
 }
 
-// AppendBinary appends an id, in the binary format in which Postgres sent it, to ids.
+// AppendBinary decodes an id from Postgres's binary format and appends it to ids.
 func (t Type) AppendBinary(ids, sent []byte) ([]byte, error) {
 	switch {
 	case t == UUID && len(sent) == 16, t == Text:
@@ -113,7 +113,7 @@ func (t Type) AppendBinary(ids, sent []byte) ([]byte, error) {
 
 var (
 	errNull  = errors.New("an entity's id is null")
-	errWidth = errors.New("an entity's id is not of the type that the installation has")
+	errWidth = errors.New("an entity's id does not have the type that this installation uses")
 )
 
 // Parse parses an id as people and SQL write it. The error says what the type expects.

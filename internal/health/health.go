@@ -70,7 +70,7 @@ func Judge(contributions ...[]Check) []Finding {
 	slices.SortStableFunc(checks, func(a, b Check) int { return cmp.Compare(a.Rank, b.Rank) })
 	var found []Finding
 	for _, check := range checks {
-		// Say that all is well only if there is nothing else to say.
+		// Report that all is well only if there is no other finding.
 		if check.Rank == Well && len(found) > 0 {
 			break
 		}
@@ -82,7 +82,7 @@ func Judge(contributions ...[]Check) []Finding {
 	return found
 }
 
-// Count returns how many findings have a level.
+// Count returns the number of findings of a level.
 func Count(findings []Finding, level Level) (n int) {
 	for _, finding := range findings {
 		if finding.Level == level {

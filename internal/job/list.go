@@ -239,7 +239,7 @@ func (r Reader) count(ctx context.Context, on postgres.DBTX, filter Filter, top 
 	return counts, nil
 }
 
-// cut takes a page out of all matches in any state.
+// cut takes a page out of few's matches, which are in any state.
 func cut(all []found, state string, at Cursor, size int) (Page, []int64) {
 	var ids []int64
 	for _, f := range all {

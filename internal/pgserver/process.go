@@ -48,7 +48,7 @@ func (p *process) alive() bool {
 	}
 }
 
-// end sends a signal and waits for the end. It leaves the process running if that does not end before ctx is done.
+// end sends a signal and waits for the end. If the process has not ended when ctx is done, end leaves it running.
 func (p *process) end(ctx context.Context, signal syscall.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

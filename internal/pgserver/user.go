@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// account returns the user as whom the server runs; nil means the user of this process. Postgres refuses to run as root, so for root it
-// returns another user.
+// account returns the user that the server runs as; nil means the user of this process. Postgres refuses to
+// run as root, so for root it returns another user.
 func account() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil
@@ -48,8 +48,8 @@ func ownDir(path string) (string, error) {
 		return "", fmt.Errorf("make a directory for Postgres: %w", err)
 	}
 	if closed := closedAncestor(path); closed != "" && account() != nil {
-		return "", fmt.Errorf("another user than root runs Postgres, and this user cannot access %s: "+
-			"run `chmod o+x %s`, or give a directory that is open", closed, closed)
+		return "", fmt.Errorf("Postgres cannot run as root, and the user that it runs as cannot access %s: "+
+			"run `chmod o+x %s`, or give another directory", closed, closed)
 	}
 	return path, own(path)
 }

@@ -10,7 +10,7 @@ import (
 
 // ErrEncoding is returned for a database whose encoding is not UTF8. Entities of type text are published in the order of
 // their bytes, which is Postgres's own order only in UTF8; in any other encoding, rows would seem to be missing or deleted.
-var ErrEncoding = errors.New("its encoding is not UTF8, in which alone Daymill and Postgres sort text alike: make a new database " +
+var ErrEncoding = errors.New("its encoding is not UTF8, the only one in which Daymill and Postgres sort text alike: create a new database " +
 	"with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and move the application's data there")
 
 // checkEncoding rejects every encoding but UTF8. The server announces its encoding when a connection starts, so the check is

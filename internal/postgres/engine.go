@@ -14,8 +14,9 @@ import (
 var ErrEngine = errors.New("which lacks transition tables or LISTEN, and Daymill needs Postgres itself: " +
 	"set DATABASE_URL to a Postgres server, 14 or later")
 
-// checkEngine rejects databases that announce themselves as something else when a connection starts, so the check is free. A
-// server that speaks through a pooler may announce less; the statement that it does not know fails then.
+// checkEngine rejects databases that announce themselves as something else when a connection starts, so the
+// check is free. Behind a pooler, a server may announce less; then the first statement that it does not know
+// fails.
 func checkEngine(conn *pgx.Conn) error {
 	if conn.PgConn().ParameterStatus("crdb_version") != "" {
 		return fmt.Errorf("the server is CockroachDB, %w", ErrEngine)

@@ -27,7 +27,7 @@ func (e *lostError) Error() string { return e.sentence.Error() }
 
 func (e *lostError) Unwrap() error { return e.cause }
 
-// lost gives a pool's error the sentence that Open would have for it.
+// lost rewrites a pool's error as Open would report it.
 func (db *DB) lost(err error) error {
 	if _, is := errors.AsType[*pgconn.ConnectError](err); !is {
 		return err
@@ -107,8 +107,9 @@ func Text(err error) string {
 	return err.Error()
 }
 
-// IsUnreachable reports whether an error is something else than a server's answer to a statement: the server could not be
-// reached, rejected the login or is shutting down, or the caller's time was over. Such errors may name hosts.
+// IsUnreachable reports whether an error is something other than a server's answer to a statement: the server
+// could not be reached, rejected the login or is shutting down, or the caller's context was done. Such errors
+// may name hosts.
 func IsUnreachable(err error) bool {
 	if code := Code(err); code != "" {
 		return pgerrcode.IsConnectionException(code) || pgerrcode.IsInvalidAuthorizationSpecification(code) ||

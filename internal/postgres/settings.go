@@ -94,8 +94,8 @@ type Local map[string]string
 // SQL returns SQL that makes the settings, without parameters, for statements that are sent together.
 func (l Local) SQL() string { return assign(l, true) }
 
-// SetLocal makes settings until the transaction ends, such as a lock_timeout. Statements that a limit alone is for go through
-// [Session], which also repeats them.
+// SetLocal makes settings until the transaction ends, such as a lock_timeout. Statements that only need a
+// limit go through [Session], which also retries them.
 func SetLocal(ctx context.Context, tx pgx.Tx, settings Local) error {
 	if _, err := tx.Exec(ctx, settings.SQL()); err != nil {
 		return fmt.Errorf("make settings: %w", err)

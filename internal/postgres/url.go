@@ -41,7 +41,7 @@ func parse(text string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// ParseURL returns how to connect to a database, for those that need no pool. It reads the same URLs as Open.
+// ParseURL returns how to connect to a database, for callers that need no pool. It reads the same URLs as Open.
 func ParseURL(text string) (*pgx.ConnConfig, error) {
 	config, err := parse(text)
 	if err != nil {
@@ -179,12 +179,12 @@ func settingMistake(given func(name string) string) string {
 			continue
 		}
 		if _, err := os.ReadFile(path); err != nil {
-			return "the file of its " + file[0] + " cannot be read: give the path of one that is there, or leave it out"
+			return "the file that its " + file[0] + " names cannot be read: give the path of an existing file, or leave the parameter out"
 		}
 	}
 	switch {
 	case get("sslrootcert", "PGSSLROOTCERT") != "":
-		return "the file of its sslrootcert has no certificate in PEM format, or its sslcert and sslkey do not belong together"
+		return "the file that its sslrootcert names has no certificate in PEM format, or its sslcert and sslkey do not belong together"
 	case (get("sslcert", "PGSSLCERT") == "") != (get("sslkey", "PGSSLKEY") == ""):
 		return "it has only one of sslcert and sslkey: give both"
 	default:
@@ -233,7 +233,7 @@ func ForProgram(text string) (address string, environment []string, err error) {
 	}
 	query := parsed.Query()
 	query.Del("password")
-	parsed.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq takes a plus for itself.
+	parsed.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq does not read a plus as a space.
 	return parsed.String(), environment, nil
 }
 

@@ -269,8 +269,8 @@ func apply(ctx context.Context, tx pgx.Tx, pending []Migration, decided Installa
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
-	// CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists, which an owner of just
-	// this schema does not have.
+	// CREATE SCHEMA IF NOT EXISTS needs the right to create schemas even if the schema exists, and a role
+	// that only owns this schema does not have that right.
 	_, err = tx.Exec(ctx, `
 		DO $$ BEGIN
 			IF to_regnamespace('analytics') IS NULL THEN CREATE SCHEMA analytics; END IF;
@@ -333,7 +333,7 @@ var ErrLoss = errors.New("this would drop metrics: add --force to drop them")
 
 func refuseLoss(ctx context.Context, tx pgx.Tx) error {
 	for _, table := range []string{"analytics.daily_entity_metrics", "analytics.rollup_dates"} {
-		// A table may have been reverted already, and a statement that misses one would end the transaction.
+		// A table may already be gone, and a statement that names it would end the transaction.
 		var exists, has bool
 		err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&exists)
 		if err == nil && exists {

@@ -8,7 +8,7 @@ import (
 // Log is the listener that writes log lines, with the level and the message that each signal has.
 type Log struct {
 	Logger *slog.Logger
-	// Quiet writes every line at debug: for a command that prints the result itself.
+	// Quiet writes every line at debug, for commands that print the result themselves.
 	Quiet bool
 }
 

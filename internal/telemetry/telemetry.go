@@ -1,6 +1,7 @@
-// Package telemetry is how Daymill reports what it does: a signal for each thing that happens, and the interface of those who
-// listen to signals. The log ([Log]), Prometheus (package prom) and OpenTelemetry (package trace) listen. Nothing is global:
-// listeners are passed down, through run.Runner and worker.Config.
+// Package telemetry is how Daymill reports what it does. It has the interface of signals, one of which is
+// sent for everything that happens, and the interface of their listeners. The log ([Log]), Prometheus
+// (package prom) and OpenTelemetry (package trace) listen. Nothing is global: listeners are passed down,
+// through run.Runner and worker.Config.
 //
 // Each capability has its own signals and metrics, such as those of package signal for the rollup. docs/telemetry.md lists every
 // signal, its fields and its sender; a test compares it with the code.
@@ -20,22 +21,22 @@ type Signal interface {
 	// the application's values, entities or parts of a connection's URL. Only the text of an error, always under the key
 	// "error", may contain those.
 	Attrs() []slog.Attr
-	// Line returns how severe it is, and its message in the log.
+	// Line returns the level and the message of its line in the log.
 	Line() (slog.Level, string)
 }
 
 // Sampler is implemented by signals that change metrics.
 type Sampler interface{ Samples() []Sample }
 
-// Listener receives signals as things happen: those of one run in order, those of several runs from several goroutines. The work
-// continues when it returns.
+// Listener receives signals as things happen. It gets the signals of one run in order, and those of several
+// runs from several goroutines. The work waits until Listen returns.
 type Listener interface {
 	// Listen returns ctx, or a context derived from it. The context returned for a signal that something starts (run_start,
 	// phase_start) is used for everything up to and including the signal that it stops, statements included.
 	Listen(ctx context.Context, signal Signal) context.Context
 }
 
-// Listeners receive each signal in order. The zero value has none, and costs next to nothing.
+// Listeners are called one after another for each signal. The zero value has none, and costs next to nothing.
 type Listeners []Listener
 
 // Tell sends a signal to listeners, and returns the context for what it starts. It is a function, so that a signal without
@@ -49,7 +50,7 @@ func Tell[S Signal](ctx context.Context, to Listeners, signal S) context.Context
 
 func (l Listeners) tell(ctx context.Context, signal Signal) context.Context {
 	for _, listener := range l {
-		ctx = listener.Listen(ctx, signal) //nolint:fatcontext // As deep as there are listeners.
+		ctx = listener.Listen(ctx, signal) //nolint:fatcontext // No deeper than the number of listeners.
 	}
 	return ctx
 }
@@ -57,34 +58,34 @@ func (l Listeners) tell(ctx context.Context, signal Signal) context.Context {
 // Metric is a counter or a histogram of what signals report.
 type Metric struct {
 	Name, Help string
-	Buckets    []float64 // of a histogram, in seconds; nil for a counter
+	Buckets    []float64 // buckets of a histogram, in seconds; nil for a counter
 	Labels     []string
-	// Values are, for each label, those that are there from the start, at 0, in all combinations: so a rate over them sees the first
-	// sample.
+	// Values are the known values of each label. Series with all combinations of them exist at 0 from the
+	// start, so that a rate over them includes the first sample.
 	Values [][]string
 }
 
-// StatementBuckets are the buckets of a histogram of statements, in seconds: a statement should take a tenth of a second, and a quarter of a
-// second at most.
+// StatementBuckets are the buckets of histograms of statements, in seconds. A statement should take a tenth
+// of a second, and at most a quarter.
 func StatementBuckets() []float64 {
 	return []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .5, 1, 2.5, 5, 15}
 }
 
-// Sample changes a metric: it is added to a counter, or observed by a histogram. It is the value of a gauge.
+// Sample is a value that is added to a counter or observed by a histogram, or the value of a gauge.
 type Sample struct {
 	Metric string   // its name
 	Labels []string // the labels' values
 	Value  float64
-	// First makes the series, at 0, and changes nothing: a rate over it sees the first sample.
+	// First only creates the series, at 0, so that a rate over it includes the next sample.
 	First bool
 }
 
-// Milliseconds is a field with a duration as the ledger keeps it, with a fraction.
+// Milliseconds returns a field with a duration in milliseconds, with a fraction, as in the ledger.
 func Milliseconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1000)
 }
 
-// Failure is the field of an error: empty for nil.
+// Failure returns the field of an error, which is empty for nil.
 func Failure(err error) slog.Attr {
 	if err == nil {
 		return slog.String("error", "")

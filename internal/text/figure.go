@@ -8,10 +8,10 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Number writes a count with separators: 1,410,228.
+// Number formats a count with separators: 1,410,228.
 func Number(n int64) string { return humanize.Comma(n) }
 
-// Plural writes a count with its noun: 1 date, 3,650 dates.
+// Plural formats a count with its noun: 1 date, 3,650 dates.
 func Plural(n int64, noun string) string {
 	switch {
 	case n == 1:
@@ -25,7 +25,7 @@ func Plural(n int64, noun string) string {
 	return Number(n) + " " + noun
 }
 
-// Duration writes how long something took, in two units at most: 0.4 ms, 85 ms, 1.2 s, 2 min 5 s, 3 h 10 min, 4 d 2 h.
+// Duration formats a duration in at most two units: 0.4 ms, 85 ms, 1.2 s, 2 min 5 s, 3 h 10 min, 4 d 2 h.
 func Duration(d time.Duration) string {
 	switch {
 	case d < 0:

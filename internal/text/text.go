@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Clip cuts a string after at most so many bytes, never within a character, and marks the cut.
+// Clip cuts a string after at most n bytes, never within a character, and marks the cut.
 func Clip(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -22,8 +22,9 @@ func Clip(s string, most int) string {
 	return s[:end] + "…"
 }
 
-// Printable replaces characters that a terminal would obey instead of showing them: control characters including the C1 range, marks
-// that change the direction of writing, and bytes that are not UTF-8. Newlines and tabs stay.
+// Printable replaces characters that a terminal would act on instead of showing them: control characters
+// including the C1 range, marks that change the direction of writing, and bytes that are not UTF-8. Newlines
+// and tabs stay.
 func Printable(s string) string {
 	return replace(s, func(r rune) bool { return r == '\n' || r == '\t' })
 }

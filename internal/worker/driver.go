@@ -18,9 +18,9 @@ const lockedEvery = 100 * time.Millisecond
 // driver is River's driver with one difference: recording the ends of jobs never waits for a lock.
 //
 // If an application's transaction has inserted a duplicate of a job, that job's row stays locked until the transaction ends.
-// River records the ends of several jobs in one statement, so that statement, and all that come after it, would wait for the
-// application. This driver records the end of a job with a locked row later, in a statement of its own. If the worker exits
-// before that, the rescue of dead workers' jobs does it.
+// River records the ends of several jobs in one statement, so that statement and all later ones would wait
+// for the application. This driver records the end of a job with a locked row later, in a statement of its
+// own. If the worker exits before that, the rescue of dead workers' jobs does it.
 type driver struct {
 	*riverpgxv5.Driver
 

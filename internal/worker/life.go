@@ -34,7 +34,7 @@ func (r *reconciler) prepare(ctx context.Context) error {
 	return r.server.Sync(ctx, r.db)
 }
 
-// troubles returns the problems of this process that keep it from its work, as sentences.
+// troubles returns sentences about the problems that keep this process from its work.
 func (r *reconciler) troubles(ctx context.Context) []string {
 	var found []string
 	if err := r.server.Sync(ctx, r.db); err != nil {
@@ -72,8 +72,8 @@ func (r *reconciler) examine(ctx context.Context) []string {
 	return found
 }
 
-// right repairs what a process whose clock was ahead has done: jobs that begin in days, and dates that were completed before
-// they were over.
+// right repairs what a process whose clock was ahead has done: jobs that are due only in days, and dates that
+// were completed before they were over.
 func (r *reconciler) right(ctx context.Context, queries *db.Queries) error {
 	jobs, err := queries.ReconcileRight(ctx)
 	if err != nil {

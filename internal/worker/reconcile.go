@@ -262,7 +262,7 @@ func (r *reconciler) forward(ctx context.Context, rest func(context.Context)) {
 	}
 }
 
-// restFor returns a function that sleeps for d.
+// restFor returns a function that sleeps for d, or until its context is done.
 func restFor(d time.Duration) func(context.Context) {
 	return func(ctx context.Context) {
 		select {

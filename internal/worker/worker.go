@@ -64,7 +64,7 @@ type Config struct {
 	Capture *Capture
 	// Views works on views. If it is nil, the worker does not.
 	Views *view.Engine
-	// Archive keeps an archive of the database; nothing does if nil.
+	// Archive keeps an archive of the database. If it is nil, the worker keeps none.
 	Archive *Archive
 	// Listeners receive the worker's events; may be empty.
 	Listeners telemetry.Listeners

@@ -249,7 +249,7 @@ func (c *Chain) End() (to string, last time.Time) {
 	return to, last
 }
 
-// Since returns the time from which on every time can be restored.
+// Since returns the earliest time from which every later time can be restored.
 func (c *Chain) Since() (at time.Time) {
 	for _, b := range c.Bases {
 		if b.Position >= c.Manifest.From {

@@ -82,7 +82,7 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 	return p.walk(ctx, counted, after, upTo, func(changes []change) error { return p.write(ctx, changes) })
 }
 
-// write writes changes, one batch after another.
+// write writes the changes in batches.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
 	if p.writes == nil {
 		p.writes = pace.NewSize(firstRows, 1, mostChanges)
@@ -155,7 +155,7 @@ func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time
 	})
 }
 
-// rows holds the rows that a batch writes.
+// rows collects the rows that a batch writes.
 type rows struct {
 	fresh   []db.MetricInsertParams
 	changed db.MetricUpsertParams

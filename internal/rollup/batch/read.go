@@ -27,7 +27,7 @@ func (r *Reader) walk(
 		if err != nil {
 			return err
 		}
-		// The stored rows are known up to end, or up to the bound of the pass.
+		// The stored rows have been read up to end, or up to the bound of the pass.
 		part := counted
 		if more = end != nil; more {
 			n := counted.Through(*end)

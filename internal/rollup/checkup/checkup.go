@@ -77,7 +77,7 @@ func lookAtWatch(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 		switch {
 		case w.Time == "":
 			e.Addf(doctor.Failure, "%s no longer has the column that its triggers read, so late events are not noticed", w.Table).
-				Fixf("daymill source unwatch --table '%s', then daymill source watch with the column that has the instant", w.Table)
+				Fixf("daymill source unwatch --table '%s', then daymill source watch and name the column that has the instant", w.Table)
 		case w.Unsound:
 			e.Addf(doctor.Failure, "the triggers on %s are missing, disabled or changed, so late events are not noticed", w.Table).
 				Fixf("daymill migrate")

@@ -23,8 +23,8 @@ type Cost struct {
 	Known  bool
 	Events int64
 	Time   time.Duration
-	// WithEvents is how many of Looked dates have events: of those that were complete, and of the first of the others. Looked is less than all
-	// dates if the time ran out.
+	// WithEvents is how many of Looked dates have events: of those that were complete, and of the first of
+	// the others. If the time ran out, Looked is fewer than all dates.
 	WithEvents, Looked int
 }
 
@@ -73,12 +73,13 @@ func Dates(ctx context.Context, conn *postgres.DB, clock pace.Clock, dates []dat
 		return Cost{WithEvents: cost.WithEvents, Looked: cost.Looked}, nil
 	}
 	if err == nil && cost.Looked == len(dates) && cost.WithEvents == 0 {
-		cost.Events = 0 // The planner never says less than one.
+		cost.Events = 0 // The planner never estimates less than one row.
 	}
 	return cost, err
 }
 
-// recall takes the events of dates that were complete from the ledger. It returns the other dates, and the events of these.
+// recall takes the events of dates that were ever complete from the ledger. It returns the sum of these
+// events, and the dates that were never complete.
 func (c *Cost) recall(ctx context.Context, session *postgres.Session, dates []date.Date) (others []date.Date, counted int64, err error) {
 	known := make(map[date.Date]int64)
 	err = session.Read(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) error {
@@ -106,7 +107,8 @@ func (c *Cost) recall(ctx context.Context, session *postgres.Session, dates []da
 	return others, counted, nil
 }
 
-// add adds the estimates of the planner for dates that were never complete, the events of the others, and how long runs took.
+// add adds the planner's estimates for dates that were never complete, the known events of the other dates,
+// and the time that recent runs suggest.
 func (c *Cost) add(ctx context.Context, on postgres.DBTX, dates []date.Date, counted int64, all int) error {
 	queries := db.New(on)
 	expected := float64(counted)
@@ -141,7 +143,7 @@ type span struct {
 	dates int
 }
 
-// spans joins consecutive dates to spans. It returns a single span of all dates if there would be too many.
+// spans joins consecutive dates into spans. If there would be too many, it returns a single span of all dates.
 func spans(dates []date.Date) []span {
 	var all []span
 	for _, d := range dates {
@@ -191,7 +193,7 @@ func planned(ctx context.Context, on postgres.DBTX, from, to time.Time) (float64
 	err := on.QueryRow(ctx, `EXPLAIN (FORMAT JSON) SELECT 1 FROM analytics.events AS e
 		WHERE e.created_at >= $1 AND e.created_at < $2`, pgx.QueryExecModeSimpleProtocol, from, to).Scan(&text)
 	if err != nil {
-		return 0, fmt.Errorf("ask the planner: %w", err)
+		return 0, fmt.Errorf("estimate the events of a range: %w", err)
 	}
 	var plans []struct {
 		Plan struct {

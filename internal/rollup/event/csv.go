@@ -129,7 +129,7 @@ func (c *csvRows) next(r *row) error {
 	c.line, _ = c.reader.FieldPos(0)
 	r.line = c.line
 	if last := max(c.entity, c.kind, c.time); last >= len(fields) {
-		return &RowError{Line: r.line, Err: fmt.Errorf("there are %d columns, and no number %d", len(fields), last+1)}
+		return &RowError{Line: r.line, Err: fmt.Errorf("there are %d columns, so there is no column number %d", len(fields), last+1)}
 	}
 	r.entity, r.time = fields[c.entity], fields[c.time]
 	if c.kind >= 0 {

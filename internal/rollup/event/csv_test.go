@@ -111,7 +111,7 @@ func TestReaderCSV(t *testing.T) {
 		{
 			"NoHeaderTooFew", func(o *Options) { o.NoHeader, o.Columns = true, Columns{Entity: "4", Type: "2", Time: "3"} },
 			"a" + written,
-			[]string{"1: bad: there are 3 columns, and no number 4"},
+			[]string{"1: bad: there are 3 columns, so there is no column number 4"},
 		},
 		{
 			"NoLastNewline", nil, header + strings.TrimSuffix("a"+written, "\n"), []string{"2: a view " + at},

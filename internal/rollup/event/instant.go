@@ -57,7 +57,8 @@ var (
 	errRange  = fmt.Errorf("outside the years %d to %d", firstYear, lastYear)
 )
 
-// The bounds of firstYear and lastYear, in microseconds since 1970: firstInstant is in, endInstant is out.
+// The bounds of firstYear and lastYear, in microseconds since 1970: firstInstant is inside, endInstant is
+// just outside.
 const (
 	firstInstant = 0
 	endInstant   = 7_289_654_400 * microsPerSecond

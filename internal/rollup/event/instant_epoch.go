@@ -39,14 +39,15 @@ func epoch(places int) func(text string, _ *zone) (int64, error) {
 	}
 }
 
-// plain returns a number with an exponent without it, exactly: 1.7723664e9, as many programs write large numbers in JSON, becomes
+// plain writes a number that has an exponent without one, exactly: 1.7723664e9, as many programs write large
+// numbers in JSON, becomes
 // 1772366400. It returns false if the exponent is not valid.
 func plain(number string) (string, bool) {
 	at := strings.IndexAny(number, "eE")
 	if at < 0 {
 		return number, true
 	}
-	const most = 30 // Far outside of any year that is read.
+	const most = 30 // Far outside of the years that are accepted.
 	shift, err := strconv.Atoi(number[at+1:])
 	whole, part, hasPart := strings.Cut(number[:at], ".")
 	if err != nil || shift < -most || shift > most || whole == "" || hasPart && part == "" || strings.Contains(part, ".") {

@@ -55,7 +55,7 @@ func isoReading(text string) (seconds, micros int64, rest string, ok bool) {
 	if len(rest) < 3 {
 		return 0, 0, "", false
 	}
-	second, ok := digits(rest[1:3], 60) // A leap second is the first of the next minute, as Postgres reads it.
+	second, ok := digits(rest[1:3], 60) // A leap second counts as the first second of the next minute, as in Postgres.
 	if !ok {
 		return 0, 0, "", false
 	}

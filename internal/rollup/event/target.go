@@ -158,7 +158,7 @@ func floorSecond(micros int64) int64 {
 // number returns the bigint of an id, whose bytes package entity documents.
 func number(id entity.ID) int64 {
 	const signBit = 1 << 63
-	return int64(binary.BigEndian.Uint64([]byte(id)) ^ signBit) //nolint:gosec // The bits are what is wanted.
+	return int64(binary.BigEndian.Uint64([]byte(id)) ^ signBit) //nolint:gosec // Only the bits matter.
 }
 
 // copySource passes a chunk's events to COPY.
@@ -194,7 +194,7 @@ func (s *copySource) Values() ([]any, error) {
 	if s.columns.kind != (whole{}) {
 		n, err := strconv.ParseInt(e.Type, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("event type: %w", err) // fit has refused it.
+			return nil, fmt.Errorf("event type: %w", err) // fit has already refused such an event.
 		}
 		s.values[1] = n
 	}

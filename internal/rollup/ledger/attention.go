@@ -19,17 +19,17 @@ const MostAttention = 1000
 // shrunk is the state in a group of stale dates that have fewer events than their last complete run counted.
 const shrunk = "shrunk"
 
-// Trouble is a date that needs a person, or that is being tried again.
+// Trouble is a date that needs a person, or that is being retried.
 type Trouble struct {
 	Date   date.Date
-	Events int64      // of its last completion
+	Events int64      // that its last complete run counted
 	At     *time.Time // when its last run ended; nil if it has not, or is no longer in the ledger
-	// Drifted is how many entities the last verification found to differ, and Lost how many fewer events it counted than the last
-	// complete run; 0 unless the date is stale.
+	// Drifted is how many entities differed in the last verification. Lost is how many events the last
+	// complete run counted and that verification did not. Both are 0 unless the date is stale.
 	Drifted, Lost int64
 }
 
-// TroubleGroup has dates in the same trouble.
+// TroubleGroup is a group of dates with the same problem.
 type TroubleGroup struct {
 	State string // of the dates; shrunk for stale dates with fewer events than their last complete run counted
 	Error string // of one of them; empty if there was none
@@ -61,7 +61,7 @@ func Attention(ctx context.Context, on postgres.DBTX) (groups []TroubleGroup, mo
 			state, one.Lost = shrunk, r.EventsRecorded-r.EventsCounted
 			fallthrough
 		case state == "stale":
-			text = "" // The error is of an earlier run.
+			text = "" // The error belongs to an earlier run.
 		}
 		group := TroubleGroup{State: state, Error: text}
 		i, known := at[group.Key()]
@@ -79,5 +79,6 @@ func Attention(ctx context.Context, on postgres.DBTX) (groups []TroubleGroup, mo
 	return groups, more, nil
 }
 
-// digits are what differs in errors that are otherwise the same: numbers of files, processes and rows.
+// digits matches the numbers in errors, such as those of processes and rows, which may be the only difference
+// between two errors.
 var digits = regexp.MustCompile(`[0-9]+`)

@@ -162,7 +162,8 @@ func Jobs(ctx context.Context, on postgres.DBTX, of date.Date, limit int) ([]Job
 	return all, nil
 }
 
-// Events returns the events that the last completion of each date of a range counted. Dates that were never complete are not in it.
+// Events returns, for each date of a range, how many events its last complete run counted. It leaves out
+// dates that were never complete.
 func Events(ctx context.Context, on postgres.DBTX, of date.Range) (map[date.Date]int64, error) {
 	rows, err := db.New(on).DateEvents(ctx, db.DateEventsParams{FirstDate: of.First, LastDate: of.Last})
 	if err != nil {

@@ -25,13 +25,13 @@ const (
 func Gauges(conn *postgres.DB) telemetry.Gauges {
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
-			// Every state of date_states but interrupted, which counts as retrying.
+			// All states of date_states except interrupted, which counts as retrying.
 			{Name: datesByState, Help: "Dates by state, as `daymill status` counts them.", Labels: []string{"state"}},
-			{Name: openRequests, Help: "Requests that are not resolved, those that wait for later included."},
-			{Name: oldestDue, Help: "How long the oldest open request has been due; 0 where none is."},
+			{Name: openRequests, Help: "Requests that are not resolved yet, including those that are not due."},
+			{Name: oldestDue, Help: "How long the oldest open request has been due; 0 if none is."},
 			{Name: openBackfills, Help: "Backfills that have not ended, by state.", Labels: []string{"state"}},
 			{Name: backfillDates, Help: "Dates of open backfills that have not ended."},
-			{Name: dailyLast, Help: "When the daily job last did its work; missing before it first did."},
+			{Name: dailyLast, Help: "When the daily job last did its work; missing if it never has."},
 			{Name: dailyPaused, Help: "1 while somebody has paused the daily job."},
 		},
 		Read: func(ctx context.Context) ([]telemetry.Sample, error) { return readGauges(ctx, conn) },

@@ -44,7 +44,7 @@ type Table struct {
 	upTo  atomic.Pointer[entity.ID]
 }
 
-// New returns an empty table of at most maxEntities entities, and of at most 72 bytes for each.
+// New returns an empty table for at most maxEntities entities, with at most 72 bytes for each.
 func New(maxEntities int) *Table {
 	if maxEntities <= 0 {
 		maxEntities = DefaultMaxEntities

@@ -14,14 +14,14 @@ type store struct {
 	seed maphash.Seed
 	// slots is a hash table with linear probing: it holds row numbers from 1, and 0 for an empty slot.
 	slots  []int32
-	chunks [][]row // of chunkRows each, so that growing copies nothing
+	chunks [][]row // in chunks of chunkRows, so that growing copies nothing
 	len    int
 	ids    [][]byte
 	others []other
 	names  []string
 	named  map[string]int32 // indexes into names
-	// wide finds the other counts, numbered from 1, of rows that have many: walking their list for each would take quadratic
-	// time.
+	// wide finds the other counts, numbered from 1, of rows that have many: searching their list for each
+	// event type would take quadratic time.
 	wide map[wideKey]int32
 
 	idBytes, nameBytes int

@@ -23,7 +23,8 @@ type Ranked struct {
 	Count int64
 }
 
-// Add adds a row. Rows must ascend from call to call: of entities with the same count the first stays.
+// Add adds a row. Rows must ascend from call to call, because the first of several entities with the same
+// count stays.
 func (t *Top) Add(row *Row, events int64) {
 	t.Events = rank(t.Events, row.ID, events)
 	t.Views = rank(t.Views, row.ID, int64(row.Views))

@@ -19,7 +19,7 @@ type Loss struct {
 	Counted  int64     `json:"events_counted"`
 }
 
-// Erased returns for how many events a run would erase the metrics, if it may.
+// Erased returns how many events would lose their metrics if a run erased them.
 func (l Loss) Erased() int64 { return l.Recorded - l.Counted }
 
 // Survey is the result of counting the events of some dates.
@@ -30,7 +30,7 @@ type Survey struct {
 	Uncounted int
 }
 
-// Erased returns for how many events the metrics would be erased, over all counted dates.
+// Erased returns how many events would lose their metrics, over all counted dates.
 func (s Survey) Erased() (sum int64) {
 	for _, loss := range s.Losses {
 		sum += loss.Erased()
@@ -39,7 +39,7 @@ func (s Survey) Erased() (sum int64) {
 }
 
 // errOver says that the time limit ran out.
-var errOver = errors.New("time is over")
+var errOver = errors.New("the time limit was reached")
 
 // Look counts the events of dates that a run has completed, and returns those that have lost events. When budget runs out, it
 // stops after the current statement.

@@ -101,7 +101,7 @@ func (k Known) Check(events int64) error {
 	return lost(k.Recorded, events)
 }
 
-// lost returns an error that says for how many events the metrics would be erased.
+// lost returns an error that says how many events would lose their metrics.
 func lost(recorded, events int64) error {
 	const erase = "`daymill enqueue --erase DATE` erases"
 	switch {

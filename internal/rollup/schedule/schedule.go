@@ -255,8 +255,8 @@ func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer
 	return low, nil
 }
 
-// anyEvent reports whether a range has any event. A single event of long ago leads to thousands of dates without events, which then
-// do not have to be checked one by one.
+// anyEvent reports whether a range has any event. After a single very old event there may be thousands of
+// dates without events, which anyEvent skips at once.
 func (p *Planner) anyEvent(
 	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, first, last date.Date,
 ) (exists bool, err error) {

@@ -28,7 +28,7 @@ func (BackfillStart) Samples() []telemetry.Sample {
 // BackfillAdvance says that dates of a backfill have ended, or that it has requested more.
 type BackfillAdvance struct {
 	ID        int64
-	Ended     int64 // dates whose request was resolved, one way or another
+	Ended     int64 // dates whose request was resolved, successfully or not
 	Requested int64 // dates
 }
 

@@ -30,16 +30,17 @@ const (
 // Metrics returns the metrics that the signals change.
 func Metrics() []telemetry.Metric {
 	statement := telemetry.StatementBuckets()
-	// Runs take from milliseconds, where a date is right and small, to hours, where it is large and the pace is slow.
+	// Runs take from milliseconds, if a small date is already right, to hours, if a date is large and the
+	// pace is slow.
 	run := []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}
 	outcomes := []string{Complete, Interrupted, Lost, failed}
 	return []telemetry.Metric{
 		{Name: runsStarted, Help: "Runs that have begun."},
 		{Name: runs, Help: "Runs that have ended.", Labels: []string{"outcome"}, Values: [][]string{outcomes}},
-		{Name: runDuration, Help: "How long runs took, pauses included.", Buckets: run, Labels: []string{"outcome"}, Values: [][]string{outcomes}},
-		{Name: runLongest, Help: "The longest statement of each run: none is meant to take more than a quarter of a second.", Buckets: statement},
+		{Name: runDuration, Help: "How long runs took, including pauses.", Buckets: run, Labels: []string{"outcome"}, Values: [][]string{outcomes}},
+		{Name: runLongest, Help: "The longest statement of each run. No statement should take more than a quarter of a second.", Buckets: statement},
 		{
-			Name: phaseDuration, Help: "How long the phases of runs took, pauses included.", Buckets: run,
+			Name: phaseDuration, Help: "How long the phases of runs took, including pauses.", Buckets: run,
 			Labels: []string{"phase"}, Values: [][]string{{"scan", "publish", "settle"}},
 		},
 		{Name: events, Help: "Events of the dates that were completed."},
@@ -47,14 +48,14 @@ func Metrics() []telemetry.Metric {
 		{Name: worked, Help: "Time that runs spent in statements."},
 		{Name: paused, Help: "Time that runs spent pausing between statements."},
 		{Name: slices, Help: "Slices of dates.", Labels: []string{"outcome"}, Values: [][]string{{Read, Divided, Dense}}},
-		{Name: sliceDuration, Help: "How long the statements of slices that were read took.", Buckets: statement},
-		{Name: batches, Help: "Transactions that publish.", Labels: []string{"outcome"}, Values: [][]string{{Written, TimedOut}}},
-		{Name: batchDuration, Help: "How long the transactions that publish took.", Buckets: statement},
+		{Name: sliceDuration, Help: "How long the statements of a slice took, if it was read.", Buckets: statement},
+		{Name: batches, Help: "Transactions that publish metrics.", Labels: []string{"outcome"}, Values: [][]string{{Written, TimedOut}}},
+		{Name: batchDuration, Help: "How long transactions that publish metrics took.", Buckets: statement},
 		{
-			Name: requests, Help: "What happened to requests: a job was made of one, a run claimed it, it was satisfied.",
+			Name: requests, Help: "What happened to requests: enqueued (got a job), claimed (by a run), satisfied.",
 			Labels: []string{"action"}, Values: [][]string{{"enqueued", "claimed", "satisfied"}},
 		},
-		{Name: rescues, Help: "Dates that were handed on because their run gave no sign of life."},
+		{Name: rescues, Help: "Dates that were handed to another worker because their run gave no sign of life."},
 		{Name: backfills, Help: "What happened to backfills.", Labels: []string{"action"}, Values: [][]string{{"started", "completed", Cancelled}}},
 		{Name: backfillDates, Help: "What happened to dates of backfills.", Labels: []string{"action"}, Values: [][]string{{"requested", "ended"}}},
 		{
@@ -63,7 +64,7 @@ func Metrics() []telemetry.Metric {
 		},
 		{Name: verifiedEntities, Help: "Entities that were recounted."},
 		{Name: driftedEntities, Help: "Entities whose metrics of a date differed from a recount."},
-		{Name: verifyDuration, Help: "How long recounts of a date took, pauses included.", Buckets: run},
+		{Name: verifyDuration, Help: "How long recounts of a date took, including pauses.", Buckets: run},
 	}
 }
 

@@ -31,7 +31,8 @@ func (s RequestClaim) Samples() []telemetry.Sample {
 	return []telemetry.Sample{{Metric: requests, Labels: []string{"claimed"}, Value: float64(s.Requests)}}
 }
 
-// RequestSatisfy says that requests are satisfied: their date is complete with all that was committed before them.
+// RequestSatisfy says that requests are satisfied: their date is complete, and includes everything that was
+// committed before them.
 type RequestSatisfy struct {
 	Run
 
@@ -90,7 +91,7 @@ func (s RunRescue) Attrs() []slog.Attr { return []slog.Attr{slog.String("date", 
 
 // Line is a warning.
 func (RunRescue) Line() (slog.Level, string) {
-	return slog.LevelWarn, "date of a dead worker is free for another"
+	return slog.LevelWarn, "date of a dead worker was handed to another"
 }
 
 // Samples counts the rescue.

@@ -8,13 +8,13 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// RunStart says that a date was handed to a run. One RunStop or RunError follows, unless the process is killed.
+// RunStart says that a run has taken a date. A RunStop or a RunError follows, unless the process is killed.
 type RunStart struct {
 	Run
 
 	Worker  string // the process, as the ledger names it
 	Attempt int    // of the River job; 0 if there is none
-	Resumed int64  // the run whose published entities this one does not publish again; 0 if there is none
+	Resumed int64  // the run that this one resumes; 0 if there is none
 }
 
 // Name returns run_start.
@@ -34,12 +34,13 @@ func (RunStart) SpanStart() string { return "run" }
 // Samples counts the run.
 func (RunStart) Samples() []telemetry.Sample { return []telemetry.Sample{one(runsStarted)} }
 
-// RunStop says that a run has ended: the date is complete, or the run gave it back, or another run has it.
+// RunStop says that a run has ended without an error: the date is complete, the run was stopped, or another
+// run has taken the date.
 type RunStop struct {
 	Run
 	figure.Figures
 
-	Duration time.Duration // from its beginning, by the process's clock
+	Duration time.Duration // since it began, by the process's clock
 	Worker   string
 	Outcome  string // Complete, Interrupted or Lost
 }
@@ -53,7 +54,7 @@ func (s RunStop) Attrs() []slog.Attr {
 		figures(s.Duration, s.Figures)...)...)
 }
 
-// Line is the one line that a run has at info.
+// Line is a run's only line at info.
 func (RunStop) Line() (slog.Level, string) { return slog.LevelInfo, "run stopped" }
 
 // SpanEnd ends the span of the run.
@@ -73,7 +74,7 @@ type RunError struct {
 	Run
 	figure.Figures
 
-	Duration time.Duration // from its beginning, by the process's clock
+	Duration time.Duration // since it began, by the process's clock
 	Worker   string
 	Attempt  int // of the River job; 0 if there is none
 	Err      error

@@ -41,12 +41,12 @@ func (r Run) attrs(more ...slog.Attr) []slog.Attr {
 	return append([]slog.Attr{slog.Int64("run_id", r.ID), slog.String("date", r.Date.String())}, more...)
 }
 
-// Outcomes of a run that ended without an error of its own.
+// Outcomes of a run that ended without an error.
 const (
 	Complete    = "complete"
 	Interrupted = "interrupted" // it was stopped
 	Lost        = "lost"        // another run of the date has begun
 )
 
-// failed is the outcome of a run or a verification that has an error, in metrics.
+// failed is the outcome, in metrics, of a run or a verification that ended with an error.
 const failed = "failed"

@@ -63,11 +63,11 @@ func TestLines(t *testing.T) {
 	t.Run("Severity", func(t *testing.T) {
 		t.Parallel()
 		for want, one := range map[string]telemetry.Signal{
-			`level=ERROR msg="run failed"`:                               signal.RunError{Run: run, Err: errors.New("x")},
-			`level=ERROR msg="verification failed"`:                      signal.Verify{Err: errors.New("x")},
-			`level=INFO msg="date verified"`:                             signal.Verify{Entities: 1},
-			`level=WARN msg="date of a dead worker is free for another"`: signal.RunRescue{},
-			`level=WARN msg="a date's metrics do not match its events"`:  signal.Verify{Result: signal.Drifted},
+			`level=ERROR msg="run failed"`:                                 signal.RunError{Run: run, Err: errors.New("x")},
+			`level=ERROR msg="verification failed"`:                        signal.Verify{Err: errors.New("x")},
+			`level=INFO msg="date verified"`:                               signal.Verify{Entities: 1},
+			`level=WARN msg="date of a dead worker was handed to another"`: signal.RunRescue{},
+			`level=WARN msg="a date's metrics do not match its events"`:    signal.Verify{Result: signal.Drifted},
 		} {
 			require.Contains(t, lines(slog.LevelDebug, one), want)
 		}

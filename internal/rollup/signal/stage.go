@@ -30,14 +30,14 @@ func (PhaseStart) Line() (slog.Level, string) { return slog.LevelDebug, "phase s
 // SpanStart begins the span of the phase.
 func (s PhaseStart) SpanStart() string { return s.Phase }
 
-// PhaseStop says that a run has ended a phase, well or not.
+// PhaseStop says that a run has ended a phase, successfully or not.
 type PhaseStop struct {
 	Run
 
 	Phase    string
 	Pass     int
 	Duration time.Duration
-	Err      error // nil if it ended well
+	Err      error // nil if it succeeded
 }
 
 // Name returns phase_stop.
@@ -63,17 +63,17 @@ func (s PhaseStop) Samples() []telemetry.Sample {
 // Outcomes of a slice.
 const (
 	Read    = "read"
-	Divided = "divided" // it was too dense for one statement, and is read again in smaller parts
-	Dense   = "dense"   // time does not divide it: it was read through a cursor
+	Divided = "divided" // it was too dense for one statement, and will be read again in smaller parts
+	Dense   = "dense"   // it cannot be divided by time, so it was read through a cursor
 )
 
-// Slice says that a span of a date's events was read, or was too dense to be.
+// Slice says that a span of a date's events was read, or was too dense to be read at once.
 type Slice struct {
 	Run
 
 	From, To time.Time
 	Outcome  string        // Read, Divided or Dense
-	Counts   int           // of entities and event types; 0 but for Read
+	Counts   int           // of events by entity and type; 0 unless the outcome is Read
 	Took     time.Duration // in statements
 }
 
@@ -101,10 +101,10 @@ func (s Slice) Samples() []telemetry.Sample {
 // Outcomes of a batch.
 const (
 	Written  = "written"
-	TimedOut = "timed_out" // it was rolled back, and is written again in smaller parts
+	TimedOut = "timed_out" // it was rolled back, and will be written again in smaller parts
 )
 
-// Batch says that a transaction that publishes has ended.
+// Batch says that a transaction that publishes metrics has ended.
 type Batch struct {
 	Run
 	figure.Rows

@@ -8,11 +8,11 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// Drifted is the result of a verification that found metrics which are not what their date's events come to. The other
+// Drifted is the result of a verification that found metrics that do not match the date's events. The other
 // results are those of package verification.
 const Drifted = "drifted"
 
-// VerifyStart says that a date's events are about to be counted again. Verify follows, unless the process is killed.
+// VerifyStart says that a verification of a date begins. Verify follows, unless the process is killed.
 type VerifyStart struct {
 	Date date.Date
 }
@@ -32,13 +32,13 @@ func (VerifyStart) SpanStart() string { return "verify" }
 // Verify says that a verification of a date has ended: its events were counted again and compared with its metrics.
 type Verify struct {
 	Date                        date.Date
-	Result                      string // of package verification, or Interrupted; empty if it failed
+	Result                      string // one of package verification's, or Interrupted; empty if it failed
 	Entities                    int64  // that have events or a row
-	Drifted                     int64  // whose row is not what was counted
+	Drifted                     int64  // whose row differs from what was counted
 	EventsCounted, EventsStored int64
 	Repair                      bool // whether a rollup was requested
 	Duration                    time.Duration
-	Err                         error // nil if it came to its end
+	Err                         error // nil if it finished
 }
 
 // Name returns verify.
@@ -71,7 +71,7 @@ func (s Verify) Line() (slog.Level, string) {
 // SpanEnd ends the span of the verification.
 func (s Verify) SpanEnd() error { return s.Err }
 
-// Samples counts the date, its entities, and those that drifted if it was judged.
+// Samples counts the date and, if it was judged, its entities and those that drifted.
 func (s Verify) Samples() []telemetry.Sample {
 	result := s.Result
 	if s.Err != nil {

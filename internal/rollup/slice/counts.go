@@ -85,7 +85,7 @@ func (c *Counts) Each(do func(id []byte, eventType string, events int64) error) 
 // feed adds up counts while the next statement runs.
 type feed struct {
 	table Table
-	spare *Counts    // the other of two buffers: it is being added, or was
+	spare *Counts    // the other one of two buffers, which is being added or was added last
 	done  chan error // receives the result of the addition; nil if none is running
 }
 

@@ -17,7 +17,7 @@ import (
 var ErrNoShortcut = errors.New("the events of some entities cannot be read quickly")
 
 const (
-	// firstScope and mostScope are for how many entities a statement reads events, at first and at most.
+	// firstScope and mostScope are the number of entities whose events one statement reads, at first and at most.
 	firstScope, mostScope = 100, 1_000
 )
 

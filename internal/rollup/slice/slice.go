@@ -47,7 +47,7 @@ const (
 	// entities as events), and sending the counts up to as long as sending the events. Beyond that, counting in Postgres only
 	// saves bytes.
 	worthCounting = 4
-	// rawSlices is for how many slices that decision stands before it is checked again.
+	// rawSlices is the number of slices for which that decision stands before it is checked again.
 	rawSlices = 32
 )
 
@@ -85,7 +85,7 @@ type Scanner struct {
 
 	// dense holds the spans that turned out too dense, in order, so that the next pass knows them.
 	dense []date.Bounds
-	// raw is for how many more slices events are read one by one.
+	// raw is the number of further slices in which events are sent one by one instead of counted in Postgres.
 	raw    int
 	counts *Counts
 	feed   feed

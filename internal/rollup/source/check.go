@@ -159,7 +159,7 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 		var report Report
 		for _, column := range table.columns {
 			if column.Name == source.Type && (column.Loose || column.BaseName == "citext") {
-				report.addf(Warning, "%s.%s takes different texts for equal, such as View and view: they are counted as different event types",
+				report.addf(Warning, "%s.%s considers different texts equal, such as View and view: they are counted as different event types",
 					table.Quoted, column.Quoted).fix("map them to one with `daymill source set --map`")
 			}
 			if column.Name != source.Entity {
@@ -175,8 +175,8 @@ func checkEntity(installed entity.Type) func(ctx context.Context, tx pgx.Tx) (Re
 					table.Quoted, column.Quoted).fix("if they are equal for the application, write the view by hand with lower(…)")
 			case column.Loose:
 				report.addf(Warning, "%s.%s has a nondeterministic collation: ids that it considers equal are counted as different entities",
-					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…) or what else makes them the same, where they are the " +
-					"same to the application")
+					table.Quoted, column.Quoted).fix("write the view by hand, with lower(…) or another expression that makes such ids equal, if they are the " +
+					"same for the application")
 			case installed == entity.Text && (isWhole(column) || column.BaseID == pgtype.UUIDOID):
 				report.addf(OK, "the entity is the text of %s.%s, whose type is %s", table.Quoted, column.Quoted, column.Type)
 			}

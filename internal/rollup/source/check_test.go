@@ -54,7 +54,7 @@ func TestCheck(t *testing.T) {
 		db.set(t, source.Options{Table: "app.events", Entity: "c", Type: "what", Time: "at"})
 		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it considers equal")
 		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "c", Time: "at"})
-		require.Contains(t, db.check(t), "warning: app.events.c takes different texts for equal")
+		require.Contains(t, db.check(t), "warning: app.events.c considers different texts equal")
 		db.set(t, source.Options{Table: "app.events", Entity: "b", Type: "what", Time: "at"})
 		require.Empty(t, db.check(t))
 		all, err := source.Check(t.Context(), db.DB.DB, db.Installation)

@@ -32,7 +32,7 @@ type Options struct {
 	// Where is a condition in SQL on the table's rows. Rows that do not meet it are not events.
 	Where string
 
-	// Who sets it, for the audit, in which nothing is written where Via is empty.
+	// Who sets it, for the audit. The audit records nothing if Via is empty.
 	Who audit.Who
 	// Retention is how long the application keeps events; 0 means forever, and nil keeps the recorded value.
 	Retention *time.Duration

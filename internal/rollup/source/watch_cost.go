@@ -17,8 +17,8 @@ import (
 // Times are in microseconds per statement, or per row for Bulk, without the network and without the commit.
 type WatchCost struct {
 	Single Cost `json:"single"` // one row of today
-	Bulk   Cost `json:"bulk"`   // a row of 10,000 of today in one statement
-	Late   Cost `json:"late"`   // one row of a past date, which makes a request
+	Bulk   Cost `json:"bulk"`   // one of 10,000 rows of today in one statement
+	Late   Cost `json:"late"`   // one row of a past date, which causes a request
 }
 
 // Cost is a time without the triggers and with them, in microseconds.
@@ -75,7 +75,7 @@ func measureWatch(ctx context.Context, tx pgx.Tx, name string) (WatchCost, error
 	if i < 0 {
 		return WatchCost{}, refusef("%s is not watched", table.Quoted)
 	}
-	// Instants are written to a timestamp without time zone in the session's.
+	// A timestamp without time zone gets the local time of the session's zone.
 	if zone := all[i].zone; zone != "" {
 		if err := postgres.SetLocal(ctx, tx, postgres.Local{"TimeZone": zone}); err != nil {
 			return WatchCost{}, err
@@ -130,7 +130,8 @@ func copyTable(ctx context.Context, tx pgx.Tx, table relation, instant string) e
 			first = column.Quoted
 		}
 	}
-	// If the table is empty, the rows to insert have only an instant. A column's name may have a %, so none is part of a format.
+	// If the table is empty, the rows to insert have only an instant. A column's name may contain a %, so the
+	// names are not part of a format.
 	rows := func(name, at string, count int) string {
 		values := slices.Clone(columns)
 		for i, column := range table.columns {

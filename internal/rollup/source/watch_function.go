@@ -2,7 +2,7 @@ package source
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // What Postgres computes as well.
+	"crypto/md5" //nolint:gosec // Postgres computes the same digest.
 	"encoding/hex"
 	"fmt"
 	"strings"

@@ -95,7 +95,7 @@ func (f Facts) source() (health.Finding, bool) {
 	return health.Finding{
 		Level: health.Bad, Sentence: "No source of events is set: run `daymill source set`.",
 		Command: "daymill source set",
-	}, f.NoSource && len(f.Faults) == 0 // The view that would say so may be among them.
+	}, f.NoSource && len(f.Faults) == 0 // The view that says whether a source is set may itself be missing.
 }
 
 func (f Facts) faults() (health.Finding, bool) {
@@ -143,18 +143,18 @@ func brokenStates() []brokenState {
 			"failed after all attempts: see why, and try again once the cause is fixed.",
 			"failed after all attempts: see why, and try again once the cause is fixed.",
 		},
-		{"stale", health.Wait, "does not equal its events any more: ask again.", "do not equal their events any more: ask again."},
+		{"stale", health.Wait, "no longer matches its events: request it again.", "no longer match their events: request them again."},
 		{
-			"interrupted", health.Wait, "was stopped and nothing asks for it any more: ask again.",
-			"were stopped and nothing asks for them any more: ask again.",
+			"interrupted", health.Wait, "was interrupted and has no open request: request it again.",
+			"were interrupted and have no open request: request them again.",
 		},
 		{
-			"cancelled", health.Wait, "was cancelled and stays so until somebody asks for it.",
-			"were cancelled and stay so until somebody asks for them.",
+			"cancelled", health.Wait, "was cancelled, and stays so until somebody requests it.",
+			"were cancelled, and stay so until somebody requests them.",
 		},
 		{
-			"protected", health.Wait, "was not rolled up again, so that metrics whose events are gone are not erased: see it, and erase them or leave it.",
-			"were not rolled up again, so that metrics whose events are gone are not erased: see them, and erase them or leave them.",
+			"protected", health.Wait, "was skipped, because a rollup would erase metrics whose events are gone: see the date, and erase the metrics or leave them.",
+			"were skipped, because a rollup would erase metrics whose events are gone: see the dates, and erase the metrics or leave them.",
 		},
 	}
 }
@@ -174,7 +174,7 @@ func (f Facts) broken(state brokenState) (health.Finding, bool) {
 
 func (f Facts) paused() (health.Finding, bool) {
 	return health.Finding{
-		Level: health.Wait, Sentence: "The daily job is paused: new dates are rolled up only where somebody asks for them.",
+		Level: health.Wait, Sentence: "The daily job is paused: new dates are rolled up only if somebody requests them.",
 		Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
 	}, f.Daily.PausedAt != nil
 }
@@ -186,7 +186,7 @@ func (f Facts) late() (health.Finding, bool) {
 	return health.Finding{
 		Level: health.Wait,
 		Sentence: "The daily job last ran " + text.Duration(f.Now.Sub(*f.Daily.LastRunAt)) +
-			" ago, so yesterday is not rolled up by itself: look into the workers' log.",
+			" ago, so yesterday is not rolled up automatically: check the workers' log.",
 		Link: health.Link{Label: "Go to the schedule", Parts: []string{"schedule"}},
 	}, true
 }
@@ -194,7 +194,7 @@ func (f Facts) late() (health.Finding, bool) {
 func (f Facts) retrying() (health.Finding, bool) {
 	return health.Finding{
 		Level:    health.Wait,
-		Sentence: text.Plural(f.Dates("retrying"), "date") + " did not succeed at once and will be tried again by itself.",
+		Sentence: text.Plural(f.Dates("retrying"), "date") + " did not succeed at first and will be retried automatically.",
 		Link:     health.Link{Label: "See why", Parts: []string{"dates"}, Query: url.Values{"state": {"retrying"}}},
 	}, f.Dates("retrying") > 0
 }
@@ -205,9 +205,9 @@ func (f Facts) missing() (health.Finding, bool) {
 	if f.MissingOf != "" {
 		of = " of " + f.MissingOf
 	}
-	sentence := text.Plural(overdue, "date") + of + " have events and are not rolled up"
+	sentence := text.Plural(overdue, "date") + of + " have events but are not rolled up"
 	if overdue == 1 {
-		sentence = "One date" + of + " has events and is not rolled up"
+		sentence = "One date" + of + " has events but is not rolled up"
 	}
 	return health.Finding{
 		Level: health.Wait, Sentence: sentence + ": the daily job will take them, or start a backfill now.", Command: "daymill backfill start",
@@ -215,7 +215,7 @@ func (f Facts) missing() (health.Finding, bool) {
 	}, overdue > 0
 }
 
-// overdue counts missing dates, except for yesterday as long as the daily job is still to come today.
+// overdue counts missing dates. It leaves out yesterday until today's daily job is due.
 func (f Facts) overdue() int64 {
 	n := int64(0)
 	for _, day := range f.Missing {
@@ -231,7 +231,7 @@ func (f Facts) working() (health.Finding, bool) {
 	running, requested := f.Dates("running"), f.Dates("requested")
 	return health.Finding{
 		Level: health.Busy,
-		Sentence: fmt.Sprintf("Work is under way: %s being rolled up, %s to come.",
+		Sentence: fmt.Sprintf("Work is in progress: %s being rolled up, %s waiting.",
 			text.Plural(running, "date"), text.Number(requested)),
 		Link: health.Link{Label: "See the jobs", Parts: []string{"jobs"}},
 	}, running+requested > 0
@@ -247,13 +247,13 @@ func (f Facts) well() (health.Finding, bool) {
 		}, true
 	case f.Dates("waiting") > 0:
 		return health.Finding{
-			Level: health.Good, Sentence: "What was asked for waits until its date is over, or for the hour it was asked for.",
+			Level: health.Good, Sentence: "Requests are waiting until their dates are over, or until the time that they were made for.",
 		}, true
 	case f.NoEvents:
 		return health.Finding{Level: health.Wait, Sentence: "There are no events yet: the first date is rolled up once it is over."}, true
 	default:
 		return health.Finding{
-			Level: health.Wait, Sentence: "No date was rolled up yet: the daily job takes what has events, or start a backfill now.",
+			Level: health.Wait, Sentence: "No date has been rolled up yet: the daily job will take the dates that have events, or start a backfill now.",
 			Command: "daymill backfill start", Link: health.Link{Label: "Start a backfill", Parts: []string{"backfills"}},
 		}, true
 	}

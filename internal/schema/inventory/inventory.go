@@ -1,12 +1,15 @@
-// Package inventory compares what is installed with what should be: every schema, table, column, domain, constraint, index,
-// function, view and trigger that the migrations make, and the position of every sequence.
+// Package inventory compares what is installed with what should be: every schema, table, column, domain,
+// constraint, index, function, view and trigger that the migrations create, and the position of every
+// sequence.
 //
-// Any of them can be lost without an error. A restore leaves triggers out, DISABLE TRIGGER ALL turns them off, DROP … CASCADE
-// takes a view along, an upgrade by logical replication leaves sequences behind. From then on late events are lost in silence.
+// Any of them can be lost without an error. A restore leaves triggers out, DISABLE TRIGGER ALL turns them
+// off, DROP … CASCADE drops a view too, and an upgrade by logical replication leaves sequences behind. From
+// then on, late events are lost without a sign.
 //
-// What should be is in manifest.json, which `make generate` derives from the migrations themselves: it applies them to an empty
-// database and reads the catalog. [Compare] reads the catalog of a database in the same way, and [Repair] puts back what
-// differs. River's schema and the type of entities differ from installation to installation; {river} and {entity} stand for them.
+// What should be installed is in manifest.json, which `make generate` derives from the migrations: it applies
+// them to an empty database and reads the catalog. [Compare] reads the catalog of a database in the same way,
+// and [Repair] restores what differs. River's schema and the type of entities differ between installations,
+// so {river} and {entity} stand for them.
 package inventory
 
 import (
@@ -189,11 +192,11 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 	return append(faults, behind...), err
 }
 
-// lost has the schemas and the tables that are missing.
+// lost holds the missing schemas and tables.
 type lost struct{ schemas, tables map[string]bool }
 
-// lostIn finds what is missing. A schema is missing, too, if it is there and has none of its tables: a restore of some schemas
-// may find it made by hand.
+// lostIn finds the missing schemas and tables. A schema that exists but has none of its tables is missing,
+// too: somebody may have created it by hand before restoring other schemas.
 func lostIn(should Manifest, have map[string]Object) lost {
 	l := lost{schemas: map[string]bool{}, tables: map[string]bool{}}
 	whole := map[string]bool{}
@@ -213,7 +216,8 @@ func lostIn(should Manifest, have map[string]Object) lost {
 	return l
 }
 
-// covers reports whether an object is a part of something that is missing, which is then the only fault.
+// covers reports whether an object is part of a missing schema or table. Only that schema or table is then
+// reported.
 func (l lost) covers(object Object) bool {
 	within := object.Relation
 	switch object.Kind {
@@ -236,7 +240,7 @@ func same(want, have Object) bool {
 	return plain.Replace(want.Definition) == plain.Replace(have.Definition)
 }
 
-// shown returns a name with the installation's schema of River.
+// shown replaces {river} in a name by the installation's schema.
 func shown(name string, installed Installed) string {
 	return strings.ReplaceAll(name, "{river}", installed.quoted)
 }

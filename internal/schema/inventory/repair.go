@@ -18,11 +18,13 @@ import (
 //go:embed read.sql
 var readSQL string
 
-// Repair puts back what is missing, disabled, changed or behind, of some kinds or, where none is given, of all, and returns what
-// it has found. What it could not put right has an Error; the rest is done. It runs in the caller's transaction.
+// Repair restores what is missing, disabled, changed or behind, and returns the faults that it has found. If
+// kinds are given, it only looks at objects of these kinds. A fault that it could not repair has an Error;
+// the others are repaired. It runs in the caller's transaction.
 //
-// A schema is made again with all its tables, which are empty. A single table, a column or a domain is not: its rows are lost
-// while others refer to them, and a backup has them.
+// Repair creates a missing schema again with all its tables, which are then empty. It does not create a
+// single table, column or domain: its data is lost although other tables refer to it, and only a backup has
+// it.
 func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string) ([]Fault, error) {
 	owner, err := ledgerOwner(ctx, tx)
 	if err == nil {
@@ -31,7 +33,8 @@ func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string
 	if err != nil {
 		return nil, err
 	}
-	// A round may make possible what the one before could not: what is in a schema, a foreign key, a view of a view.
+	// A round may succeed with what failed in the one before, such as an object in a schema that was missing,
+	// a foreign key, or a view that reads another view.
 	const rounds = 6
 	var all []Fault
 	made := lost{schemas: map[string]bool{}}
@@ -53,7 +56,7 @@ func Repair(ctx context.Context, tx pgx.Tx, installed Installed, kinds ...string
 				made.schemas[fault.want.Name] = true
 			}
 			if made.covers(fault.want) && fault.Error == "" {
-				all = slices.DeleteFunc(all, fault.is) // It came with its schema.
+				all = slices.DeleteFunc(all, fault.is) // It was created together with its schema.
 				continue
 			}
 			all = merge(all, fault)
@@ -88,7 +91,7 @@ func merge(all []Fault, fault Fault) []Fault {
 	return append(all, fault)
 }
 
-// is reports whether another fault is of the same object.
+// is reports whether another fault is about the same object.
 func (f Fault) is(other Fault) bool { return f.Kind == other.Kind && f.Name == other.Name }
 
 // sentence returns the server's message.
@@ -145,11 +148,11 @@ func (f Fault) statements(installed Installed, owner string) ([]string, error) {
 	case Column:
 		return f.column(relation)
 	default:
-		return nil, fmt.Errorf("restore %s from a backup: what was in it cannot be made again", f.Name)
+		return nil, fmt.Errorf("restore %s from a backup: Daymill cannot create its content again", f.Name)
 	}
 }
 
-// schema makes a schema and its tables. What belongs to the tables is missing afterwards, and made in the next round.
+// schema returns the SQL that creates a schema and its tables. The next round creates what belongs to the tables.
 func (f Fault) schema(create, owner string) ([]string, error) {
 	should, err := manifest()
 	if err != nil {
@@ -189,7 +192,7 @@ func (f Fault) column(relation string) ([]string, error) {
 	column := f.Name[strings.LastIndex(f.Name, ".")+1:]
 	want, have := parts(f.want.Definition), parts(f.have.Definition)
 	if f.What == Missing || want.kind != have.kind || want.generated != have.generated {
-		return nil, fmt.Errorf("restore %s from a backup, or the whole database: what was in it cannot be made again", f.Name)
+		return nil, fmt.Errorf("restore %s from a backup, or the whole database: Daymill cannot create its content again", f.Name)
 	}
 	alter := "ALTER TABLE " + relation + " ALTER COLUMN " + column
 	var statements []string
@@ -218,7 +221,7 @@ func (f Fault) column(relation string) ([]string, error) {
 	return statements, nil
 }
 
-// columnParts has the parts of a column's definition.
+// columnParts are the parts of a column's definition.
 type columnParts struct {
 	kind, identity, byDefault, generated string
 	required                             bool

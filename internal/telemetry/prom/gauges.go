@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// readAtMost is how often the database is read. More frequent scrapes get the same values again.
+	// readAtMost is the least time between two reads of the database. Scrapes in between get the same values again.
 	readAtMost = 5 * time.Second
 	// readLimit bounds a reading. Scrapers usually wait for ten seconds.
 	readLimit = 3 * time.Second
@@ -32,11 +32,11 @@ type Gauges struct {
 	last   []prometheus.Metric
 }
 
-//nolint:gochecknoglobals // A constant, were there constant structs.
+//nolint:gochecknoglobals // Never changed; Go has no constants of this type.
 var readable = prometheus.NewDesc("daymill_database_up",
-	"Whether the gauges could be read from the database; the others are missing where not.", nil, nil)
+	"1 if the gauges could be read from the database; if 0, all other gauges are missing.", nil, nil)
 
-// NewGauges returns a collector of what parts of Daymill contribute.
+// NewGauges returns a collector of the gauges that the parts of Daymill contribute.
 func NewGauges(clock interface{ Now() time.Time }, parts ...telemetry.Gauges) *Gauges {
 	g := &Gauges{clock: clock, parts: parts, gauges: make(map[string]*prometheus.Desc)}
 	for _, part := range parts {
@@ -68,7 +68,7 @@ func (g *Gauges) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// collect returns the gauges, or only that they could not be read.
+// collect returns the gauges or, if they could not be read, only the one that says so.
 func (g *Gauges) collect() []prometheus.Metric {
 	// Prometheus passes no context to collectors.
 	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
@@ -91,7 +91,7 @@ func (g *Gauges) read(ctx context.Context) ([]prometheus.Metric, error) {
 		for _, sample := range samples {
 			desc, known := g.gauges[sample.Metric]
 			if !known {
-				return nil, fmt.Errorf("read gauges: %s is none", sample.Metric)
+				return nil, fmt.Errorf("read gauges: there is no gauge %s", sample.Metric)
 			}
 			metric, err := prometheus.NewConstMetric(desc, prometheus.GaugeValue, sample.Value, sample.Labels...)
 			if err != nil {

@@ -1,5 +1,5 @@
-// Package prom counts signals for Prometheus, and reads the gauges of the database when it is scraped. Who serves the registry
-// over HTTP is cmd and ui.
+// Package prom counts signals for Prometheus, and reads gauges from the database when it is scraped. Packages
+// cmd and ui serve the registry over HTTP.
 package prom
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// NewRegistry returns a registry of its own, with the process's and Go's metrics and the build's version.
+// NewRegistry returns a new registry with metrics of the process and of Go's runtime, and the build's version.
 func NewRegistry(version string) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -25,7 +25,7 @@ func NewRegistry(version string) *prometheus.Registry {
 	return registry
 }
 
-// Listener changes metrics by the samples of signals. They are those of this process.
+// Listener updates metrics with the samples of signals of this process.
 type Listener struct{ metrics map[string]metric }
 
 // metric is a counter or a histogram.
@@ -34,7 +34,7 @@ type metric struct {
 	histogram *prometheus.HistogramVec
 }
 
-// NewListener returns a listener whose metrics are in the registry, at 0.
+// NewListener registers metrics, with all known series at 0, and returns a listener that updates them.
 func NewListener(registry prometheus.Registerer, metrics []telemetry.Metric) *Listener {
 	l := &Listener{metrics: make(map[string]metric)}
 	for _, m := range metrics {
@@ -54,7 +54,7 @@ func NewListener(registry prometheus.Registerer, metrics []telemetry.Metric) *Li
 	return l
 }
 
-// combinations returns the labels of the series that are there from the start.
+// combinations returns the label values of the series that exist from the start.
 func combinations(m telemetry.Metric) [][]string {
 	if len(m.Values) != len(m.Labels) {
 		return nil
@@ -72,7 +72,8 @@ func combinations(m telemetry.Metric) [][]string {
 	return all
 }
 
-// Listen takes a signal's samples, and returns ctx. Samples of metrics that it was not made with are left out.
+// Listen applies a signal's samples, and returns ctx. It ignores samples of metrics that were not passed to
+// NewListener.
 func (l *Listener) Listen(ctx context.Context, signal telemetry.Signal) context.Context {
 	sampler, is := signal.(telemetry.Sampler)
 	if !is {
@@ -86,7 +87,7 @@ func (l *Listener) Listen(ctx context.Context, signal telemetry.Signal) context.
 	return ctx
 }
 
-// change makes a series, and adds a sample to it or observes it.
+// change applies a sample to its series, which it creates if necessary.
 func (m metric) change(sample telemetry.Sample) {
 	if m.counter != nil {
 		counter := m.counter.WithLabelValues(sample.Labels...)

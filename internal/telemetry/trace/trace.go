@@ -1,9 +1,9 @@
-// Package trace makes spans of signals for OpenTelemetry, and sends them over OTLP, where the standard
-// OTEL_* variables ask for it: a span per run, below it one per phase, below these one per statement. What happens
-// outside a run is not traced.
+// Package trace turns signals into OpenTelemetry spans, and sends them over OTLP if the standard OTEL_*
+// variables ask for it. A run has a span, with a child for each phase, which has a child for each statement.
+// Nothing outside a run is traced.
 //
-// A span has no parameter of a statement, no entity, no part of a connection's URL and no text of an error, which may
-// quote any of them; an error is its SQLSTATE.
+// A span contains no parameters of statements, no entities, no part of a connection's URL and no text of an
+// error, which may quote any of these. It shows only the SQLSTATE of an error.
 package trace
 
 import (
@@ -30,13 +30,13 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// ErrVariable says that an OTEL_* variable has a value that leads nowhere.
+// ErrVariable says that an OTEL_* variable has an invalid value.
 var ErrVariable = errors.New("traces cannot be sent")
 
-// Config is how traces are made. What is not here, the exporter and the sampler read from the OTEL_* variables.
+// Config configures a Tracer. The exporter and the sampler read all other settings from the OTEL_* variables.
 type Config struct {
 	Getenv   func(string) string
-	Logger   *slog.Logger // is told when spans cannot be sent, once until they can again
+	Logger   *slog.Logger // gets a line when spans can no longer be sent, and when they can again
 	Version  string       // of the program
 	Instance string       // the process, as the ledger names it
 }
@@ -47,7 +47,7 @@ type Tracer struct {
 	tracer   trace.Tracer
 }
 
-// New returns a tracer; nil where the environment asks for none. It connects to nobody before there are spans.
+// New returns a tracer, or nil if the environment asks for none. It does not connect before there are spans.
 func New(ctx context.Context, config Config) (*Tracer, error) {
 	protocol, err := protocolOf(config.Getenv)
 	if err != nil || protocol == "" {
@@ -62,7 +62,7 @@ func New(ctx context.Context, config Config) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrVariable, err)
 	}
-	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come after, and go before.
+	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last, so they take precedence.
 	described, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", "daymill"), attribute.String("service.version", config.Version),
 		attribute.String("service.instance.id", config.Instance),
@@ -80,7 +80,7 @@ func New(ctx context.Context, config Config) (*Tracer, error) {
 	}, nil
 }
 
-// protocolOf returns how spans are sent; empty where they are not.
+// protocolOf returns the protocol with which to send spans, or an empty text if the environment asks for none.
 func protocolOf(getenv func(string) string) (string, error) {
 	first := func(names ...string) (name, value string) {
 		for _, name := range names {
@@ -98,8 +98,8 @@ func protocolOf(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("%w: OTEL_TRACES_EXPORTER is %q: give otlp, or none", ErrVariable, exporter)
 	}
 	if at, err := url.Parse(endpoint); endpoint != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "") {
-		// Not the value, which may carry a password.
-		return "", fmt.Errorf("%w: %s is no URL such as http://localhost:4318", ErrVariable, endpointName)
+		// Do not show the value, which may contain a password.
+		return "", fmt.Errorf("%w: %s is not a URL: write it as http://localhost:4318", ErrVariable, endpointName)
 	}
 	switch name, protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); protocol {
 	case "", "http/protobuf":
@@ -111,7 +111,7 @@ func protocolOf(getenv func(string) string) (string, error) {
 	}
 }
 
-// Close sends what has not been sent, until ctx is done, and makes no further spans.
+// Close sends the remaining spans, until ctx is done, and stops the tracer.
 func (t *Tracer) Close(ctx context.Context) error {
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("send the last traces: %w", err)
@@ -119,11 +119,11 @@ func (t *Tracer) Close(ctx context.Context) error {
 	return nil
 }
 
-// Signals that concern spans implement one of these.
+// Signals that begin, end or annotate spans implement one of these.
 type (
-	starter interface{ SpanStart() string } // begins a span of this name
-	stopper interface{ SpanEnd() error }    // ends it, with an error or nil
-	moment  interface{ SpanEvent() }        // happens within it
+	starter interface{ SpanStart() string } // begins a span with this name
+	stopper interface{ SpanEnd() error }    // ends the span, with an error or nil
+	moment  interface{ SpanEvent() }        // adds an event to the span
 )
 
 // Listen begins and ends spans.
@@ -131,7 +131,7 @@ func (t *Tracer) Listen(ctx context.Context, signal telemetry.Signal) context.Co
 	span := trace.SpanFromContext(ctx)
 	switch s := signal.(type) {
 	case starter:
-		ctx, span = t.tracer.Start(ctx, s.SpanStart()) // A stopper ends it.
+		ctx, span = t.tracer.Start(ctx, s.SpanStart()) // A later signal, a stopper, ends it.
 		span.SetAttributes(attributes(signal)...)
 	case stopper:
 		end(span, signal, s.SpanEnd())
@@ -171,7 +171,7 @@ func attributes(signal telemetry.Signal) []attribute.KeyValue {
 
 var errFailed = errors.New("failed: the log says why")
 
-// safe is an error without its text.
+// safe wraps an error to hide its text.
 func safe(err error) error {
 	var refused *pgconn.PgError
 	switch {
@@ -188,7 +188,7 @@ func safe(err error) error {
 	}
 }
 
-// Queries returns what makes spans of the statements that are sent within another span.
+// Queries returns a pgx tracer that makes spans of the statements within another span.
 func (t *Tracer) Queries() pgx.QueryTracer {
 	return queries{otelpgx.NewTracer(
 		otelpgx.WithTracerProvider(t.provider), otelpgx.WithMeterProvider(meternoop.NewMeterProvider()),
@@ -196,17 +196,18 @@ func (t *Tracer) Queries() pgx.QueryTracer {
 	)}
 }
 
-// statementName is the name of a statement of the queries' files, such as EventSlice, or else its first word.
+// statementName returns the name that queries/ gives to a statement, such as EventSlice, or else the
+// statement's first word.
 func statementName(sql string) string {
 	if rest, named := strings.CutPrefix(sql, "-- name: "); named {
 		if name, _, ok := strings.Cut(rest, " "); ok {
 			return name
 		}
 	}
-	return otelpgx.SQLOperationName(context.Background(), sql) // It asks nothing of the context.
+	return otelpgx.SQLOperationName(context.Background(), sql) // It does not use the context.
 }
 
-// queries keeps errors' texts from the spans. It traces statements and COPY and nothing else, so connecting is not traced.
+// queries keeps the texts of errors out of spans. It traces only statements and COPY, and not connecting.
 type queries struct{ tracer *otelpgx.Tracer }
 
 // TraceQueryStart begins a span.
@@ -219,7 +220,8 @@ func (q queries) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.Tra
 	q.tracer.TraceQueryEnd(ctx, conn, pgx.TraceQueryEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
 
-// reporter tells the log when spans cannot be sent, once until they can again: OpenTelemetry's own way is global.
+// reporter logs when spans can no longer be sent, and when they can again. OpenTelemetry's own error handler
+// is global, so it is not used.
 type reporter struct {
 	sdktrace.SpanExporter
 
@@ -227,7 +229,7 @@ type reporter struct {
 	failed atomic.Bool
 }
 
-// ExportSpans sends spans. Those that cannot be sent are lost, and that is no error of anybody's.
+// ExportSpans sends spans. It logs that spans cannot be sent, and returns no error: such spans are lost.
 func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := r.SpanExporter.ExportSpans(ctx, spans)
 	switch {

@@ -63,11 +63,11 @@ func TestParse_Broken(t *testing.T) {
 	content, err := os.ReadFile("testdata/user_basic_info_broken.json")
 	require.NoError(t, err)
 	_, err = definition.Parse("broken.json", content)
-	require.EqualError(t, err, "broken.json:2:33: a comma is missing here, before what line 3 has")
+	require.EqualError(t, err, "broken.json:2:33: a comma is missing here, before the item on line 3")
 
 	broken := strings.Replace(string(content), `"column_first": "id"`, `"column_frist": "id"`, 1)
 	_, err = definition.Parse("broken.json", []byte(broken))
-	require.EqualError(t, err, `broken.json:2:33: a comma is missing here, before what line 3 has
+	require.EqualError(t, err, `broken.json:2:33: a comma is missing here, before the item on line 3
 broken.json:5:16: the join compares 0 columns with 1: give both sides the same number, at least one
 broken.json:10:9: a join has no "column_frist": did you mean column_first?
 broken.json:85:13: nothing joins table profiles to the tables before it: add a join`)

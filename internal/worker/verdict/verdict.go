@@ -58,7 +58,7 @@ func Read(
 	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks(), views.Checks(), kept)}, nil
 }
 
-// others reads the capabilities that an installation may not use. One that uses none of them pays for one short query.
+// others reads the capabilities that an installation may not use. If it uses none, this costs one short query.
 func others(ctx context.Context, conn *postgres.DB) (captured capture.Facts, views view.Facts, err error) {
 	var used db.CapabilityUsedRow
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
