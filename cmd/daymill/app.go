@@ -64,7 +64,7 @@ type globals struct {
 	DatabaseURL string          `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"The Postgres to work on: postgres://user:password@host:5432/database."`
 	Pooler      postgres.Pooler `env:"DAYMILL_POOLER" enum:"auto,none,transaction" default:"auto" help:"The pooler in front of Postgres: auto detects it, transaction is PgBouncer's mode of that name (${enum})."`
 	PoolSize    int             `env:"DAYMILL_POOL_SIZE" default:"6" help:"How many connections a process opens to the database at most."`
-	Archive     string          `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"Where the archive is: file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app. Workers keep an archive that is given."`
+	Archive     string          `env:"DAYMILL_ARCHIVE" placeholder:"URL" help:"The archive's URL: file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app. If it is set, workers keep the archive."`
 	LogFormat   string          `env:"DAYMILL_LOG_FORMAT" enum:"text,json" default:"text" help:"The format of log lines (${enum})."`
 	LogLevel    slog.Level      `env:"DAYMILL_LOG_LEVEL" default:"info" help:"The least severe log lines to write: debug, info, warn or error."`
 }
@@ -137,7 +137,7 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 func (a *app) fail(err error) int {
 	hint := ""
 	if postgres.IsMissing(err) && !errors.Is(err, schema.ErrNotMigrated) {
-		hint = ": `daymill doctor` says what is missing, and `daymill migrate` makes again what can be made again"
+		hint = ": `daymill doctor` says what is missing, and `daymill migrate` restores what it can"
 	}
 	a.errorf("daymill: %s%s\n", err, hint)
 	var usage usageError

@@ -20,7 +20,7 @@ import (
 
 type applyCmd struct {
 	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables and sinks."`
-	DryRun bool   `help:"Print what would be done, and do nothing."`
+	DryRun bool   `help:"Print what would change, and change nothing."`
 	Remove bool   `help:"Remove sinks that are not in the file, with their positions and dead letters."`
 	Schema bool   `help:"Print the file's JSON Schema, for editors, and do nothing else."`
 	JSON   bool   `name:"json" help:"Print JSON."`

@@ -30,7 +30,7 @@ type archiveCmd struct {
 	Verify  archiveVerifyCmd  `cmd:"" help:"Compare the archive's files with their checksums."`
 	Restore archiveRestoreCmd `cmd:"" help:"Restore the archive into an empty database, up to its end, a time or a position, or continue an interrupted restore."`
 	Prove   archiveProveCmd   `cmd:"" help:"Restore into a scratch database, and compare every table with the source."`
-	Prune   archivePruneCmd   `cmd:"" help:"Delete segments and bases that are older than the rule says."`
+	Prune   archivePruneCmd   `cmd:"" help:"Delete segments and bases that are older than the retention."`
 	Remove  archiveRemoveCmd  `cmd:"" help:"Remove the slot, the publication and the event triggers. The files stay."`
 }
 
@@ -71,7 +71,7 @@ func (a *app) archiveAt(ctx context.Context, verb string) (config base.Config, d
 	}
 	return base.Config{Source: db, URL: a.DatabaseURL, Store: place, Clock: a.clock()}, func() {
 		db.Close()
-		_ = place.Close() // Everything is written.
+		_ = place.Close() // Nothing is left to write.
 	}, nil
 }
 
@@ -131,7 +131,7 @@ type archiveOptions struct {
 	retentionOptions
 	identityOption
 
-	Scratch    string        `env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres for proofs of the archive: a database is created there, and dropped again. Without it, there are no proofs."`
+	Scratch    string        `env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres for proofs of the archive. A proof creates a database there and drops it. Without this option, there are no proofs."`
 	BaseEvery  time.Duration `env:"DAYMILL_ARCHIVE_BASE_EVERY" default:"168h" help:"The age of the last base at which the worker makes the next one."`
 	ProveEvery time.Duration `env:"DAYMILL_ARCHIVE_PROVE_EVERY" default:"168h" help:"The age of the last proof at which the worker makes the next one."`
 }
@@ -158,7 +158,7 @@ func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archiv
 	}, nil
 }
 
-// Run writes transactions to the archive until it is told to stop.
+// Run writes transactions to the archive until the process is told to stop.
 func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
@@ -239,7 +239,7 @@ func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	if m.Detection {
 		a.printf("schema\tchanges are detected, and a new base follows each: the role is not a superuser\n")
 	}
-	a.printf("every time\tfrom %s to %s, position %s\n", archive.Since().Format(time.RFC3339), last.Format(time.RFC3339), to)
+	a.printf("covered\tany time from %s to %s, position %s\n", archive.Since().Format(time.RFC3339), last.Format(time.RFC3339), to)
 	for _, b := range archive.Bases {
 		a.printf("base\t%s, %s, %s bytes (%s)\n", b.Position, b.At.Format(time.RFC3339), number(b.Bytes()), b.Reason)
 	}
@@ -286,7 +286,7 @@ type archiveRestoreCmd struct {
 	identityOption
 
 	Into  string `required:"" placeholder:"URL" help:"The database to restore into: empty, or with a restore that was interrupted. The role must be a superuser."`
-	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position: 2026-11-28T06:20:00Z or 0/194F310. The archive's end by default."`
+	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position, such as 2026-11-28T06:20:00Z or 0/194F310; the archive's end by default."`
 	Jobs  int    `default:"1" help:"How many parts of the base to restore at a time."`
 	Force bool   `help:"Restore into a database that is not empty."`
 }
@@ -329,7 +329,7 @@ func (a *app) parts(name string, done, all int) { a.errorf("%s, %d of %d\n", nam
 type archiveProveCmd struct {
 	identityOption
 
-	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"A Postgres on which a database may be created, and dropped again: postgres://postgres@127.0.0.1:5433/postgres. The role is a superuser."`
+	Scratch string `required:"" env:"DAYMILL_ARCHIVE_SCRATCH" placeholder:"URL" help:"The Postgres on which to create a database, which is dropped at the end: postgres://postgres@127.0.0.1:5433/postgres. The role must be a superuser."`
 	Jobs    int    `default:"1" help:"How many parts of the base to restore at a time."`
 }
 
@@ -351,15 +351,15 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if proved.Failure != "" {
-		return fmt.Errorf("the archive is not equal to its source at %s: %s", proved.Position, proved.Failure)
+		return fmt.Errorf("the archive differs from its source at %s: %s", proved.Position, proved.Failure)
 	}
 	a.printf("%d relations and %s rows are equal at %s\n", proved.Tables, number(proved.Rows), proved.Position)
 	return nil
 }
 
-// retentionOptions say what is kept.
+// retentionOptions say how long files are kept.
 type retentionOptions struct {
-	KeepSegments time.Duration `name:"keep-segments" env:"DAYMILL_ARCHIVE_KEEP_SEGMENTS" default:"168h" help:"How far back any time can be restored."`
+	KeepSegments time.Duration `name:"keep-segments" env:"DAYMILL_ARCHIVE_KEEP_SEGMENTS" default:"168h" help:"How far back a restore to any time is possible."`
 	KeepBases    time.Duration `name:"keep-bases" env:"DAYMILL_ARCHIVE_KEEP_BASES" default:"720h" help:"How long every base is kept."`
 	KeepMonthly  time.Duration `name:"keep-monthly" env:"DAYMILL_ARCHIVE_KEEP_MONTHLY" default:"8760h" help:"How long the first base of each month is kept."`
 }

@@ -110,7 +110,8 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 // surveyTime limits how long a verb counts events of complete dates before it starts a backfill, or prints what it would do.
 const surveyTime = 30 * time.Second
 
-// printLosses prints the dates that have fewer events than their last run counted, and what happens to them.
+// printLosses prints the dates that have fewer events than their last run counted, and what the backfill does
+// to them.
 func (c *backfillStartCmd) printLosses(ctx context.Context, a *app, db *postgres.DB, dates []date.Date) error {
 	survey, err := protection.Look(ctx, db, db, a.clock(), dates, surveyTime)
 	if err != nil {

@@ -152,11 +152,11 @@ func (a *app) noteCost(ctx context.Context, source *postgres.DB, tables []table.
 	for _, t := range tables[:min(mostMeasured, len(tables))] {
 		cost, err := trigger.Measure(ctx, source, t)
 		switch {
-		case errors.Is(err, trigger.ErrNoRows): // Nothing can be said of a table that is new.
+		case errors.Is(err, trigger.ErrNoRows): // A table that cannot be copied has no figures.
 		case err != nil:
 			a.errorf("note: %s\n", err)
 		default:
-			a.errorf("note: measured on a copy, the triggers make an INSERT of one row into %s take %s µs instead of %s, and one of many rows %s µs a row instead of %s\n",
+			a.errorf("note: measured on a copy, the triggers make an INSERT of one row into %s take %s µs instead of %s, and an INSERT of many rows %s µs per row instead of %s\n",
 				t, micros(cost.SingleWith), micros(cost.Single), micros(cost.BulkWith), micros(cost.Bulk))
 		}
 	}

@@ -30,7 +30,7 @@ type migrateApplyCmd struct {
 	Down        bool   `help:"Revert the latest migration instead. River's tables stay."`
 	Steps       int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
 	Force       bool   `help:"With --down: also drop metrics and the ledger."`
-	DryRun      bool   `help:"Print what would be done, and do nothing."`
+	DryRun      bool   `help:"Print what would change, and change nothing."`
 }
 
 // Run applies what is missing, or reverts.
@@ -139,9 +139,9 @@ func repairs(faults, left []inventory.Fault) (said []string) {
 		line := "restored: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
 		switch fault.Kind {
 		case inventory.Schema:
-			line += "; what was in it is lost, unless a backup has it"
+			line += "; its content is lost unless a backup has it"
 		case inventory.Trigger:
-			line += "; Daymill missed the late events and requests of the meantime, and `daymill verify` finds their dates"
+			line += "; Daymill missed late events and requests in the meantime, and `daymill verify` finds their dates"
 		}
 		said = append(said, line)
 	}

@@ -138,7 +138,7 @@ func (c *sinkResumeCmd) Run(ctx context.Context, a *app) error {
 	return c.change(ctx, a, "continues", func(tx pgx.Tx) error { return consumer.Resume(ctx, tx, c.Name, whoOnCLI()) })
 }
 
-// Run rewinds a sink.
+// Run moves a sink to another position.
 func (c *sinkRewindCmd) Run(ctx context.Context, a *app) error {
 	if c.To < 0 {
 		return usagef("--to is %d: give a position of the log, or 0 for its beginning", c.To)

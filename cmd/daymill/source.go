@@ -16,7 +16,7 @@ import (
 type sourceCmd struct {
 	Set    sourceSetCmd    `cmd:"" help:"Make analytics.events read a table of the application."`
 	Show   sourceShowCmd   `cmd:"" help:"Print which table analytics.events reads, and how."`
-	Check  sourceCheckCmd  `cmd:"" help:"Verify column types, rights, the index on the instant and the plan of a slice."`
+	Check  sourceCheckCmd  `cmd:"" help:"Check column types, rights, the index on the instant and the plan of a slice."`
 	Create sourceCreateCmd `cmd:"" help:"Create the table public.raw_events, and make analytics.events read it."`
 
 	Watch   sourceWatchCmd   `cmd:"" help:"Add triggers to the source's table that request the dates of late events, whichever program writes them."`

@@ -150,7 +150,7 @@ func (*viewShowCmd) print(a *app, v view.View, r view.Report) error {
 	return table.Flush()
 }
 
-// readingText returns how late the data of a table may be that is read on a schedule.
+// readingText returns how far behind a table may be that is read on a schedule.
 func readingText(r view.Reading, when func(time.Time) string) string {
 	text := r.Table + ": "
 	if r.Column != "" {
@@ -187,7 +187,7 @@ func progress(t view.Task, now time.Time) string {
 			parts = append(parts, plural(t.Misfits, "value")+" that do not fit their type are NULL")
 		}
 		if len(t.Examples) > 0 {
-			parts = append(parts, "such as "+strings.Join(t.Examples[:min(len(t.Examples), 5)], " and ")) //nolint:mnd // A few.
+			parts = append(parts, "such as "+strings.Join(t.Examples[:min(len(t.Examples), 5)], " and ")) //nolint:mnd // Enough examples.
 		}
 	}
 	if len(parts) == 0 {
@@ -210,7 +210,7 @@ func (c *viewSQLCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.printf("-- the table\n%s;\n\n-- its indexes\n%s;\n\n", sql.Table, strings.Join(sql.Indexes, ";\n"))
-		a.printf("-- the rows that it should have\n%s;\n\n", sql.Select)
+		a.printf("-- the rows that the view should have\n%s;\n\n", sql.Select)
 		a.printf("-- a refresh of some keys, in one transaction\n%s;\n", strings.Join(sql.Refresh, ";\n"))
 		for _, touched := range sql.Touched {
 			a.printf("\n-- the keys that a change of %s affects\n%s;\n", touched.Table, touched.SQL)

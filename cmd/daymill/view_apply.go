@@ -18,7 +18,7 @@ import (
 type viewApplyCmd struct {
 	File   string `name:"file" short:"f" placeholder:"FILE" help:"A file with definitions, or a folder of such files (.json, .yaml, .yml); the views of --config by default."`
 	Config string `env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file that names the databases; without it, only the database app is known."`
-	DryRun bool   `help:"Print what would be done, and do nothing."`
+	DryRun bool   `help:"Print what would change, and change nothing."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 

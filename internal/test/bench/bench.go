@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 )
 
-// bench has what scenarios need.
+// bench holds what scenarios share.
 type bench struct {
 	options
 

@@ -19,7 +19,7 @@ const (
 	ofView        = "materialized view"
 	ofPages       = "pages by DISTINCT … LIMIT"
 	ofFloor       = "floor: bare aggregate"
-	ofFloorSpread = "the same, parallel"
+	ofFloorSpread = "bare aggregate, parallel"
 )
 
 // within returns the condition for events of a date.

@@ -27,7 +27,7 @@ type load struct {
 // request is one that the application made.
 type request struct {
 	at      time.Time     // when it was due
-	latency time.Duration // since then, so that requests that wait behind a slow one count as slow
+	latency time.Duration // since it was due, so requests that wait behind a slow one count as slow, too
 }
 
 // rowBytes is about how many bytes a row of public.accounts takes, including its index entry.

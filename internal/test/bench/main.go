@@ -49,10 +49,10 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.databaseURL, "database-url", "", "a server to make databases on, instead of a cluster of its own: give a superuser's URL")
-	flag.StringVar(&o.binary, "daymill", "", "the binary to measure; built from this tree where empty")
-	flag.StringVar(&o.buffers, "shared-buffers", "128MB", "of the cluster of its own")
-	flag.StringVar(&o.run, "run", "", "which scenarios, as first,rerun; all where empty: "+strings.Join(names(), ","))
+	flag.StringVar(&o.databaseURL, "database-url", "", "a server to create databases on, as a superuser's URL; a new cluster if empty")
+	flag.StringVar(&o.binary, "daymill", "", "the binary to measure; built from this tree if empty")
+	flag.StringVar(&o.buffers, "shared-buffers", "128MB", "of the new cluster")
+	flag.StringVar(&o.run, "run", "", "which scenarios, as first,rerun; all if empty: "+strings.Join(names(), ","))
 	flag.IntVar(&o.events, "events", 1_000_000, "events of the large day")
 	flag.IntVar(&o.entities, "entities", 340_000, "entities that the large day draws from; a fifth of them is never drawn")
 	flag.IntVar(&o.few, "few", 20_000, "entities of the day with as many events of fewer entities")
@@ -60,7 +60,7 @@ func main() {
 	flag.IntVar(&o.history, "history-events", 30_000, "events of each of the hundred days of the long history")
 	flag.IntVar(&o.backfill, "backfill-events", 20_000, "events of each of the thirty days of the backfill")
 	flag.IntVar(&o.rows, "rows", 300_000, "rows of the CSV file")
-	flag.IntVar(&o.requests, "requests", 60, "requests of tiny dates whose latency is taken")
+	flag.IntVar(&o.requests, "requests", 60, "requests of tiny dates whose latency is measured")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender has its turn")
 	flag.IntVar(&o.loadRate, "load-rate", 500, "requests per second of the application beside a rollup")
 	flag.IntVar(&o.loadClients, "load-clients", 4, "connections of that application")
@@ -142,7 +142,7 @@ func scenarios() []scenario {
 		{"changed", "Rerun with 1 % of the entities changed", rounds(3), changed},
 		{"longest", "Longest statement", rounds(3), longest},
 		{"pages", "Pages of entities", rounds(2), pages},
-		{"foreground", "What an application feels meanwhile", rounds(4), foreground},
+		{"foreground", "An application beside a rollup", rounds(4), foreground},
 		{"history", "A history 100 times longer", rounds(8), history},
 		{"tenfold", "Ten times the events", rounds(2), tenfold},
 		{"workers", "Two workers on a backfill", rounds(3), workers},

@@ -24,7 +24,7 @@ func rewrite(path string, results Results) error {
 	before, rest, has := strings.Cut(string(text), beginMarker)
 	_, after, ends := strings.Cut(rest, endMarker)
 	if !has || !ends {
-		return fmt.Errorf("%s has no line %q, or none %q after it", path, strings.TrimSpace(beginMarker), strings.TrimSpace(endMarker))
+		return fmt.Errorf("%s has no line %q, or no line %q after it", path, strings.TrimSpace(beginMarker), strings.TrimSpace(endMarker))
 	}
 	return os.WriteFile(path, []byte(before+beginMarker+"\n"+markdown(results)+endMarker+after), 0o644) //nolint:gosec // A document for everybody.
 }

@@ -101,7 +101,7 @@ func (db *database) turn(ctx context.Context, who contender, url string) (sample
 	return got, nil
 }
 
-// after reads from the server what a turn has done.
+// after adds the figures of a turn that the server has.
 func (db *database) after(ctx context.Context, who contender, from string, got sample) error {
 	var bytes float64
 	err := db.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", from).Scan(&bytes)

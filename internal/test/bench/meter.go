@@ -27,7 +27,7 @@ func (m *meter) begin(name string, steps int) {
 	}
 }
 
-// say shows what is going on.
+// say shows what is being done.
 func (m *meter) say(what string) {
 	if m.bar != nil {
 		m.bar.Describe(fmt.Sprintf("%-10s %-24s", m.name, what))

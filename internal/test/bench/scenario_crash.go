@@ -65,7 +65,7 @@ func crash(ctx context.Context, b *bench) (Result, error) {
 	}
 	size, err := db.size(ctx, largeDate())
 	return Result{
-		Notes: []string{size + ". A run is taken for dead after half a minute without a sign of life."},
+		Notes: []string{size + ". A run counts as dead after half a minute without a sign of life."},
 		Rows:  samples{"Daymill": {{wall: took * 1000}}}.rows("Daymill"),
 		Ratios: []Ratio{
 			{ID: "crash.seconds", What: "worker killed with -9 → its date complete", Value: spread([]float64{took}), Unit: "s", Target: 90},

@@ -39,7 +39,7 @@ func (b *bench) firstOf(ctx context.Context, d date.Date, id string, target, ofS
 		Ratios: []Ratio{
 			{ID: id + ".time", What: "time, against the statement's", Value: got.ratio(wall, ofDaymill, ofStatement), Target: target},
 			{ID: id + ".wal", What: "WAL, against the statement's", Value: got.ratio(wal, ofDaymill, ofStatement)},
-			{ID: id + ".longest", What: "longest statement, against it", Value: got.ratio(lasted, ofDaymill, ofStatement), Target: ofStatements},
+			{ID: id + ".longest", What: "longest statement, against the statement's", Value: got.ratio(lasted, ofDaymill, ofStatement), Target: ofStatements},
 			{ID: id + ".longest_ms", What: "longest statement", Value: got.of(ofDaymill, lasted), Unit: "ms", Target: 250, Worst: true},
 			{ID: id + ".memory", What: "peak memory", Value: got.of(ofDaymill, memory).scaled(1.0 / (1 << 20)), Unit: "MiB", Target: 256, Worst: true},
 		},
@@ -140,7 +140,7 @@ func (b *bench) again(
 	result := Result{
 		Notes: []string{
 			size + ".",
-			"The materialized view has this day alone; one of a whole history computes all of it with each refresh.",
+			"The materialized view contains only this day. A view of a whole history would compute all of it in each refresh.",
 		},
 		Rows: got.rows(names...),
 		Ratios: []Ratio{
@@ -152,7 +152,7 @@ func (b *bench) again(
 	}
 	if prepare == nil {
 		result.Ratios = append(result.Ratios,
-			Ratio{ID: id + ".careful", What: "time, against the statement's that writes only rows that differ", Value: got.ratio(wall, ofDaymill, ofCareful)})
+			Ratio{ID: id + ".careful", What: "time, against that of the statement that writes only rows that differ", Value: got.ratio(wall, ofDaymill, ofCareful)})
 	}
 	return result, err
 }

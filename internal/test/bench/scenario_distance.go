@@ -50,7 +50,7 @@ func distance(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Notes: []string{size + ". A proxy delays each answer of Postgres's."}, Rows: got.rows(names...)}
+	result := Result{Notes: []string{size + ". A proxy delays each of Postgres's answers."}, Rows: got.rows(names...)}
 	for i, milliseconds := range distances() {
 		ratio := Ratio{
 			ID:    fmt.Sprintf("distance.%d", milliseconds),

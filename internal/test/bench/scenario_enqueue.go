@@ -31,7 +31,7 @@ func enqueue(ctx context.Context, b *bench) (Result, error) {
 		err = fmt.Errorf("%d dates are requested, not %d", requested, dates)
 	}
 	return Result{
-		Notes: []string{"Ends with a count of the dates that are requested."},
+		Notes: []string{"It ends with a count of the requested dates."},
 		Rows:  got.rows(command, function),
 		Ratios: []Ratio{
 			{ID: "enqueue.seconds", What: "3,650 dates enqueued", Value: got.of(command, wall).scaled(0.001), Unit: "s", Target: 0.5},

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// idleFor is how long the application is watched while nothing else runs.
+// idleFor is how long the application is observed while nothing else runs.
 const idleFor = 4 * time.Second
 
 // Names of what runs beside the application.
@@ -37,7 +37,7 @@ func foreground(ctx context.Context, b *bench) (Result, error) {
 		}
 	}
 	application.rate = 0
-	const closed = ", as fast as it can"
+	const closed = ", as fast as possible"
 	if err := b.besides(ctx, db, application, 0, got, closed); err != nil {
 		return Result{}, err
 	}
@@ -55,9 +55,9 @@ func foreground(ctx context.Context, b *bench) (Result, error) {
 	return Result{
 		Notes: []string{
 			fmt.Sprintf("%d connections, %d requests a second: reads and updates of single rows, four to one, in a table of 0.6 of shared_buffers. "+
-				"A request's latency counts from when it was due. The time is how long the other thing took, and so the application was watched.",
+				"A request's latency counts from the time at which it was due. The time is how long the other work took, which is how long the application was observed.",
 				b.loadClients, b.loadRate),
-			"As fast as it can: a closed loop of the same connections, once each, for the throughput.",
+			"As fast as possible: the same connections in a closed loop, one turn each, for the throughput.",
 		},
 		Rows: got.rows(all...),
 		Ratios: []Ratio{
@@ -65,12 +65,12 @@ func foreground(ctx context.Context, b *bench) (Result, error) {
 			{ID: "foreground.p99_unpaced", What: "p99 beside a rollup without pauses", Value: got.ratio(p99, besideUnpaced, besideNothing)},
 			{ID: "foreground.p99_statement", What: "p99 beside the one statement", Value: got.ratio(p99, besideStatement, besideNothing)},
 			{ID: "foreground.p50", What: "p50 beside a rollup at the default pace", Value: got.ratio(p50, besidePaced, besideNothing)},
-			{ID: "foreground.throughput", What: "throughput beside it, as fast as it can", Value: got.ratio(rate, besidePaced+closed, besideNothing+closed), AtLeast: true},
+			{ID: "foreground.throughput", What: "throughput beside a rollup, as fast as possible", Value: got.ratio(rate, besidePaced+closed, besideNothing+closed), AtLeast: true},
 		},
 	}, nil
 }
 
-// besides gives each of the things that run beside the application a turn.
+// besides gives a turn to each kind of work that runs beside the application.
 func (b *bench) besides(ctx context.Context, db *database, application *load, round int, got samples, suffix string) error {
 	paced := func(pace float64) contender {
 		return b.rolls(db, largeDate(), strconv.FormatFloat(pace, 'f', -1, 64), db.forget)

@@ -88,11 +88,11 @@ func history(ctx context.Context, b *bench) (Result, error) {
 	long.Close()
 	short.Close()
 	return Result{
-		Notes: []string{size + " a day; the other days have their metrics."},
+		Notes: []string{size + " a day; the other days already have their metrics."},
 		Rows:  got.rows(names...),
 		Ratios: []Ratio{
-			{ID: "history.time", What: "time in the long history, against the short", Value: got.ratio(wall, inLong, inShort), Target: 1.1},
-			{ID: "history.statement", What: "the statement's in the long history, against the short", Value: got.ratio(wall, statementLong, statementShort)},
+			{ID: "history.time", What: "time in the long history, against the short one", Value: got.ratio(wall, inLong, inShort), Target: 1.1},
+			{ID: "history.statement", What: "the statement's time in the long history, against the short one", Value: got.ratio(wall, statementLong, statementShort)},
 		},
 	}, err
 }

@@ -58,7 +58,7 @@ func importCSV(ctx context.Context, b *bench) (Result, error) {
 		return Result{}, err
 	}
 	if want := b.rows / 2 * 2; there != want {
-		return Result{}, fmt.Errorf("%d rows are there, not %d", there, want)
+		return Result{}, fmt.Errorf("the table has %d rows, not %d", there, want)
 	}
 	if _, err := b.daymill(ctx, db.url, "rollup", date.Range{First: dates[0], Last: dates[1]}.String(), "--pace", "0"); err != nil {
 		return Result{}, err

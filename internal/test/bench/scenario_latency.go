@@ -64,7 +64,7 @@ func latency(ctx context.Context, b *bench) (Result, error) {
 		Rows:  got.rows("Daymill"),
 		Ratios: []Ratio{
 			{ID: "latency.p50", What: "request committed → date complete, p50", Value: spread([]float64{one[p50]}), Unit: "ms", Target: 150},
-			{ID: "latency.p99", What: "the same, p99", Value: spread([]float64{one[p99]}), Unit: "ms", Target: 1000},
+			{ID: "latency.p99", What: "request committed → date complete, p99", Value: spread([]float64{one[p99]}), Unit: "ms", Target: 1000},
 		},
 	}, nil
 }

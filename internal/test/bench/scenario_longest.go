@@ -67,7 +67,7 @@ func longest(ctx context.Context, b *bench) (Result, error) {
 			return Result{}, err
 		}
 	}
-	result := Result{Notes: []string{"Of Daymill, as its ledger has it: transactions of several statements count as one."}, Rows: got.rows(names...)}
+	result := Result{Notes: []string{"Daymill only, from its ledger: a transaction of several statements counts as one."}, Rows: got.rows(names...)}
 	all := make([]float64, 0, len(names)*b.rounds)
 	for _, name := range names {
 		for _, one := range got[name] {

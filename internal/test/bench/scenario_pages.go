@@ -70,7 +70,7 @@ func pages(ctx context.Context, b *bench) (Result, error) {
 	}
 	size, err := db.size(ctx, pagesDate())
 	return Result{
-		Notes: []string{size + ", " + thousands(pageEntities) + " entities a page. The day is a small one, since what pages cost grows with its square."},
+		Notes: []string{size + ", " + thousands(pageEntities) + " entities a page. The day is small, because the cost of pages grows with the square of its size."},
 		Rows:  got.rows(ofDaymill, ofPages),
 		Ratios: []Ratio{
 			{ID: "pages.time", What: "time, against the pages'", Value: got.ratio(wall, ofDaymill, ofPages)},

@@ -61,7 +61,7 @@ func scanTimes(log []byte, d date.Date) (sample, error) {
 			continue
 		}
 		if said.Date != d.String() {
-			return nil, fmt.Errorf("the worker has rolled %s up, which nobody asked for", said.Date)
+			return nil, fmt.Errorf("the worker has rolled up %s, which nobody requested", said.Date)
 		}
 		switch {
 		case said.Message == "phase stopped" && said.Phase == "scan":
@@ -100,7 +100,7 @@ func scan(ctx context.Context, b *bench) (Result, error) {
 		Rows: got.rows(ofDaymill, ofFloor, ofFloorSpread),
 		Ratios: []Ratio{
 			{ID: "scan.time", What: "scan phase, against the bare aggregate", Value: got.ratio(wall, ofDaymill, ofFloor), Target: 1.3},
-			{ID: "scan.parallel", What: "scan phase, against the parallel one", Value: got.ratio(wall, ofDaymill, ofFloorSpread)},
+			{ID: "scan.parallel", What: "scan phase, against the parallel aggregate", Value: got.ratio(wall, ofDaymill, ofFloorSpread)},
 		},
 	}, nil
 }

@@ -59,7 +59,7 @@ func startServer(ctx context.Context, o options) (*server, error) {
 		}
 	}
 	if started.admin, err = url.Parse(address); err != nil {
-		return nil, errors.Join(errors.New("-database-url is no URL"), started.close(ctx))
+		return nil, errors.Join(errors.New("-database-url is not a URL"), started.close(ctx))
 	}
 	err = started.do(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT current_setting('server_version'),
@@ -71,7 +71,7 @@ func startServer(ctx context.Context, o options) (*server, error) {
 	return started, nil
 }
 
-// do runs something on the server's default database.
+// do calls a function with a connection to the server's default database.
 func (s *server) do(ctx context.Context, do func(conn *pgx.Conn) error) error {
 	conn, err := pgx.Connect(ctx, s.admin.String())
 	if err != nil {
@@ -83,13 +83,13 @@ func (s *server) do(ctx context.Context, do func(conn *pgx.Conn) error) error {
 
 func (s *server) close(ctx context.Context) error {
 	if s.own != nil {
-		return s.own.Close() //nolint:contextcheck // It is temporary, even when ctx is done.
+		return s.own.Close() //nolint:contextcheck // Remove the temporary server even if ctx is done.
 	}
 	ctx = context.WithoutCancel(ctx) // Remove the databases even after an interrupt.
 	return s.do(ctx, func(conn *pgx.Conn) error {
 		for _, name := range s.made {
 			if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
-				return fmt.Errorf("drop what was made: %w", err)
+				return fmt.Errorf("drop the databases: %w", err)
 			}
 		}
 		return nil
@@ -117,7 +117,7 @@ func (s *server) create(ctx context.Context, name string) (string, error) {
 	err := s.do(ctx, func(conn *pgx.Conn) error {
 		for _, sql := range []string{"DROP DATABASE IF EXISTS %s WITH (FORCE)", "CREATE DATABASE %s TEMPLATE template0"} {
 			if _, err := conn.Exec(ctx, fmt.Sprintf(sql, pgx.Identifier{name}.Sanitize())); err != nil {
-				return fmt.Errorf("make a database: %w", err)
+				return fmt.Errorf("create a database: %w", err)
 			}
 		}
 		return nil

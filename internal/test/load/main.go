@@ -48,7 +48,7 @@ func main() {
 	flag.IntVar(&o.processes, "workers", 2, "worker processes")
 	flag.IntVar(&o.dates, "dates", 14, "dates before today that get late events")
 	flag.IntVar(&o.events, "events", 20_000, "events of each of them")
-	flag.StringVar(&o.binary, "daymill", "", "the binary; built from this tree where empty")
+	flag.StringVar(&o.binary, "daymill", "", "the binary; built from this tree if empty")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

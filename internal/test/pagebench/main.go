@@ -58,7 +58,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer server.Close() //nolint:contextcheck // It is temporary, even when ctx is done.
+	defer server.Close() //nolint:contextcheck // Remove the temporary server even if ctx is done.
 	conn, err := postgres.Open(ctx, postgres.Config{URL: server.URL("postgres"), ApplicationName: "pagebench", PoolSize: 6})
 	if err != nil {
 		return err
