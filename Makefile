@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GENERATED := internal/db internal/schema/inventory ui
 TEMPLATES := $(wildcard ui/*.templ ui/*/*.templ)
 
-# The packages whose goroutines share memory.
+# Packages whose goroutines share memory.
 RACE_PACKAGES ?= ./cmd/... ./internal/worker/... ./internal/rollup/event/... ./internal/pgserver/... ./internal/rollup/run/...
 
 .PHONY: help
@@ -44,11 +44,11 @@ signatures: ## Verify recorded webhooks with the Standard Webhooks library for J
 	node internal/test/signature/verify.mjs internal/capture/sink/webhook/testdata/recorded.json
 
 .PHONY: archive-kills
-archive-kills: ## Kill the archiver 20 times under pgbench, and compare what is restored; make test kills it 4 times.
+archive-kills: ## Kill the archiver 20 times under pgbench, and compare a restore with the source. make test kills it 4 times.
 	DAYMILL_ARCHIVE_KILLS=20 go test ./internal/archive/restore -run TestFaults/Killed -count=1 -timeout 30m
 
 .PHONY: archive-points
-archive-points: ## Restore an archive to 50 random positions and times, and compare each with what was kept then; make test takes 6.
+archive-points: ## Restore an archive to 50 random positions and times, and compare each with what was recorded then. make test takes 6.
 	DAYMILL_ARCHIVE_POINTS=50 go test ./internal/archive/restore -run TestChain/RandomPoints -count=1 -timeout 30m
 
 .PHONY: complete
@@ -92,7 +92,7 @@ chaos: ## Inject faults into real workers: SEEDS=200 SEED_FROM=1, or SEED=17. Se
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run TestSeeds -seeds $(SEEDS) -seed-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
 
 .PHONY: chaos-capture
-chaos-capture: setup ## The same for capture: random work, real workers and sinks, and what they end up with is compared.
+chaos-capture: setup ## The same for capture: compare sinks with the application's tables after random work and faults.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run 'TestCapture$$' -capture-seeds $(SEEDS) -capture-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
 
 .PHONY: chaos-mutants
@@ -152,7 +152,8 @@ ifneq ($(TEMPLATES),)
 	$(TOOL) templ fmt -fail ui
 endif
 
-# If the machine cannot reach the database (https://vuln.go.dev, or GOVULNDB), this prints a line and does not fail.
+# If the machine cannot reach the database (https://vuln.go.dev, or GOVULNDB), this target prints a line and
+# does not fail.
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in dependencies, if their database can be reached.
 	@found=$$($(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./... 2>&1); code=$$?; \
