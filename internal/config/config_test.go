@@ -133,7 +133,7 @@ sinks:
 		`daymill.yaml:11:59: write from: now, from: snapshot, or a position such as from: 81213, and not "yesterday"`,
 		`daymill.yaml:11:78: shards must be a number from 1 to 64`,
 		`daymill.yaml:11:99: write true or false`,
-		`daymill.yaml:11:111: the filter cannot be used: "drop" is no op: use insert, update, delete, truncate`,
+		`daymill.yaml:11:111: the filter cannot be used: "drop" is not an operation: use insert, update, delete or truncate`,
 		`daymill.yaml:12:5: the sink has no name: it needs name, kind and url`,
 		`daymill.yaml:12:32: the filter cannot be used: the condition: `,
 		`daymill.yaml:12:57: this must be a list, not a mapping: begin each item with a dash`,

@@ -31,7 +31,7 @@ const (
 // replayed is how many positions before the head of the log a new view begins, because a transaction may be in the log before its rows are visible.
 const replayed = 10_000
 
-// asked says who requested something.
+// asked names who requested a task.
 type asked = audit.Who
 
 // Step is what Apply does for one definition.
@@ -238,7 +238,7 @@ func (e *Engine) create(ctx context.Context, tx pgx.Tx, s Step, who audit.Who) e
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "create view", Target: s.View})
 }
 
-// replace builds a new table for a view. It gives up a table that is still being built.
+// replace builds a new table for a view. It drops a table that is still being built.
 func (e *Engine) replace(ctx context.Context, tx pgx.Tx, existing View, made *plan.Plan, who audit.Who) (task int64, err error) {
 	if err := lock(ctx, tx, existing.ID); err != nil {
 		return 0, err
@@ -256,10 +256,10 @@ func (e *Engine) replace(ctx context.Context, tx pgx.Tx, existing View, made *pl
 			return 0, err
 		}
 		if err := queries.ViewTaskCancelVersion(ctx, old.ID); err != nil {
-			return 0, fmt.Errorf("cancel the tasks existing view %s: %w", existing.Name, err)
+			return 0, fmt.Errorf("cancel the tasks of view %s: %w", existing.Name, err)
 		}
 		if err := queries.VersionDelete(ctx, old.ID); err != nil {
-			return 0, fmt.Errorf("give up a table existing view %s: %w", existing.Name, err)
+			return 0, fmt.Errorf("give up a table of view %s: %w", existing.Name, err)
 		}
 	}
 	if err := e.consumers(ctx, tx, existing, made, who); err != nil {
@@ -386,7 +386,7 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who audit.Who) ([]int64, error) {
 	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
 	if keys == nil {
-		params.Kind = TaskBuild // In place: the table that serves stays.
+		params.Kind = TaskBuild // The rows are refreshed in the table that serves.
 		return e.ask(ctx, name, "refresh view", who, params)
 	}
 	var err error

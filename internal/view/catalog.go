@@ -33,8 +33,8 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^(pg_|d
     AND EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)
 ORDER BY n.nspname, c.relname LIMIT $1`
 
-// Tables returns the tables that a view can read: of DATABASE_URL, and of the other databases that can be reached. Problems are sentences
-// about those that cannot.
+// Tables returns the tables that a view can read: of DATABASE_URL, and of the other databases that can be
+// reached. Problems are sentences about the databases that cannot be reached.
 func (e *Engine) Tables(ctx context.Context) (tables []TableName, problems []string, err error) {
 	names, err := e.Databases.Names(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (e *Engine) Tables(ctx context.Context) (tables []TableName, problems []str
 			continue
 		}
 		if target && name != definition.App {
-			continue // The same database under another name.
+			continue // This is DATABASE_URL under another name.
 		}
 		rows, err := on.Query(ctx, tablesSQL, maxTables)
 		if err != nil {
@@ -107,11 +107,11 @@ type Sample struct {
 	SQL     string
 	Columns []string
 	Rows    [][]string // in Postgres's text form; NULL is empty
-	// Missing says why there are no rows; empty if they are all that there are, or the first ones.
+	// Missing says why the rows could not be read; empty if they were.
 	Missing string
 }
 
-// Sample returns what a step would build.
+// Sample returns the SQL and the first rows of what a step would build.
 func (e *Engine) Sample(ctx context.Context, s Step, most int) (Sample, error) {
 	sample := Sample{SQL: s.plan.Select()}
 	if slices.ContainsFunc(s.plan.Sources, func(s plan.Source) bool { return s.Mirror != "" }) {

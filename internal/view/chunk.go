@@ -32,7 +32,8 @@ func (w *worker) span(upper []string, count int64) step {
 	return step{cursor: upper, done: count}
 }
 
-// upper is the root key at the end of a chunk, and how many there are up to it; it is nil if the chunk is the last one.
+// upper returns the root key at the end of a chunk, and how many keys there are up to it. The key is nil for
+// the last chunk.
 func (w *worker) upper(ctx context.Context, size int64) (upper []string, count int64, err error) {
 	session, err := w.DB.Session(ctx)
 	if err != nil {
@@ -69,7 +70,7 @@ func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, er
 		switch {
 		case !w.version.Plan.Filling:
 			err = execute(ctx, tx, remove, w.bounds(upper)...)
-		case w.task.Cursor == nil: // Nobody but a build before this one has inserted anything.
+		case w.task.Cursor == nil: // Only an earlier attempt of this build may have inserted rows.
 			err = execute(ctx, tx, "TRUNCATE "+plan.Table(w.version.Table))
 		}
 		if err == nil {
@@ -82,7 +83,7 @@ func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, er
 	})
 }
 
-// refresh brings the next root keys up to date that the task's keys concern.
+// refresh refreshes the next root keys that the task's keys affect.
 func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, error) {
 	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
 		arguments := []any{}
@@ -99,20 +100,20 @@ func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, 
 		arguments = append(append(arguments, w.bounds(nil)...), size)
 		found, err := query(ctx, tx, w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, w.task.Cursor != nil), arguments...)
 		if err != nil {
-			return step{}, fmt.Errorf("find the rows of %s that are to be refreshed: %w", w.version.Table, err)
+			return step{}, fmt.Errorf("find the rows of %s to refresh: %w", w.version.Table, err)
 		}
 		s := step{cursor: w.task.Cursor, done: int64(len(found)), end: int64(len(found)) < size}
 		if len(found) > 0 {
 			s.cursor = found[len(found)-1]
 			if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: w.task.View, Roots: s.done}); err != nil {
-				return s, fmt.Errorf("write down a refresh: %w", err)
+				return s, fmt.Errorf("record a refresh: %w", err)
 			}
 		}
 		return s, w.version.refresh(ctx, tx, found)
 	})
 }
 
-// columns is how many columns the keys of a task have, which is how many the key of its table has.
+// columns returns the number of columns in the keys of a task, which are those of its table's key.
 func (w *worker) columns() (int, error) {
 	columns := len(w.version.Plan.Sources[w.task.Table].Key)
 	for _, key := range w.task.Keys {

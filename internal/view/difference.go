@@ -12,14 +12,15 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// difference is what a plan and the catalog differ in, and what that means for the view.
+// difference says how the catalog differs from a plan, and what that means for the view.
 type difference struct {
 	entries []Drift
-	// definition and sources are the plan's, with what changed.
+	// definition and sources are those of the plan, with the changes applied.
 	definition definition.Definition
 	sources    []plan.Source
-	// adapt says that the table can continue with another plan; fill that its rows have to be read again; columns that somebody wants
-	// more columns; rebuild that it has to be built again; and stop why it cannot continue until somebody decides.
+	// adapt says that the table can continue with a changed plan, fill that its rows have to be read again,
+	// columns that somebody requested more columns, and rebuild that a new table has to be built. stop says why
+	// the view cannot continue until a person decides.
 	adapt, fill, columns, rebuild bool
 	stop                          string
 }
@@ -52,7 +53,7 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 		}
 		now, err := plan.Get(ctx, from, old.OID)
 		if errors.Is(err, plan.ErrNoTable) {
-			d.addf(tableDropped, i, 0, "table %s.%s was dropped: make it again and accept, or change the definition", old.Schema, old.Name)
+			d.addf(tableDropped, i, 0, "table %s.%s was dropped: create it again and accept, or change the definition", old.Schema, old.Name)
 			d.halt()
 			continue
 		}
@@ -69,7 +70,7 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 func (d *difference) table(v Version, index int, old, now plan.Source) {
 	t := &d.definition.Tables[index]
 	if now.Schema != old.Schema || now.Name != old.Name {
-		d.addf(tableRenamed, index, 0, "table %s.%s is called %s.%s now", old.Schema, old.Name, now.Schema, now.Name)
+		d.addf(tableRenamed, index, 0, "table %s.%s is now called %s.%s", old.Schema, old.Name, now.Schema, now.Name)
 		now.Former = append(slices.Clone(old.Former), [2]string{old.Schema, old.Name})
 		t.As = t.Alias()
 		t.Schema, t.Name = now.Schema, now.Name
@@ -91,7 +92,7 @@ func (d *difference) table(v Version, index int, old, now plan.Source) {
 		if before.NotNull && !after.NotNull && slices.ContainsFunc(v.Plan.Outputs, func(o plan.Output) bool {
 			return o.Table == index && o.Number == before.Number && o.NotNull
 		}) {
-			d.addf(nullable, index, before.Number, "column %s of %s may be NULL now", after.Name, t.Alias())
+			d.addf(nullable, index, before.Number, "column %s of %s may now be NULL", after.Name, t.Alias())
 			for k := range t.Columns {
 				if t.Columns[k].Name == after.Name {
 					t.Columns[k].NotNull = false
@@ -104,15 +105,15 @@ func (d *difference) table(v Version, index int, old, now plan.Source) {
 		if !slices.ContainsFunc(old.Columns, func(o plan.Column) bool { return o.Number == c.Number }) {
 			d.addf(added, index, c.Number, "table %s has a new column %s of type %s", t.Alias(), c.Name, c.Type)
 			d.entries[len(d.entries)-1].State = Open
-			d.adapt = true // So that it is told once.
+			d.adapt = true // Add it to the sources, so that it is reported only once.
 		}
 	}
 	if len(old.Key) > 0 && !slices.Equal(numbers(old, old.Key), numbers(now, now.Key)) {
 		if len(now.Key) == 0 {
-			d.addf(keyChanged, index, 0, "table %s has no primary key any more, so a change does not say which row it is about: add one", t.Alias())
+			d.addf(keyChanged, index, 0, "table %s no longer has a primary key, so a change does not say which row it is about: add one", t.Alias())
 			d.halt()
 		} else {
-			d.addf(keyChanged, index, 0, "the key of table %s is (%s) now, and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
+			d.addf(keyChanged, index, 0, "the key of table %s is now (%s), and was (%s)", t.Alias(), strings.Join(now.Key, ", "), strings.Join(old.Key, ", "))
 			d.rebuild = true
 		}
 	}
@@ -128,7 +129,7 @@ func numbers(s plan.Source, names []string) []int {
 	return list
 }
 
-// renamed gives a column its new name wherever the definition names it.
+// renamed replaces a column's name everywhere in the definition.
 func (d *difference) renamed(v Version, index int, before, after plan.Column) {
 	if d.definition.Tables[index].Changed == before.Name {
 		d.definition.Tables[index].Changed = after.Name
@@ -137,9 +138,10 @@ func (d *difference) renamed(v Version, index int, before, after plan.Column) {
 		d.adapt = true
 		return
 	}
-	d.addf(renamed, index, before.Number, "column %s of %s is called %s now", before.Name, d.definition.Tables[index].Alias(), after.Name)
+	d.addf(renamed, index, before.Number, "column %s of %s is now called %s", before.Name, d.definition.Tables[index].Alias(), after.Name)
 	d.adapt = true
-	// The log may have changes with both names, and a mirror has a column of one: another one is filled.
+	// The log may have changes with both names, but a mirror has a column with only one of them, so a new
+	// mirror is filled.
 	d.rebuild = d.rebuild || v.Plan.Sources[index].Mirror != ""
 	for k := range d.definition.Tables[index].Columns {
 		c := &d.definition.Tables[index].Columns[k]
@@ -174,7 +176,7 @@ func (d *difference) dropped(version Version, index int, c plan.Column) {
 	d.adapt = true
 	if d.definition.Tables[index].Changed == c.Name {
 		d.definition.Tables[index].Changed = ""
-		d.addf(dropped, index, c.Number, "column %s of %s was dropped, by which changes were found: from now on they are found when all rows are compared", c.Name, d.definition.Tables[index].Alias())
+		d.addf(dropped, index, c.Number, "column %s of %s was dropped, which showed changed rows: from now on, changes are found only when all rows are compared", c.Name, d.definition.Tables[index].Alias())
 	}
 	if !uses(version.Plan, index, c) {
 		return
@@ -182,7 +184,7 @@ func (d *difference) dropped(version Version, index int, c plan.Column) {
 	alias := d.definition.Tables[index].Alias()
 	d.addf(dropped, index, c.Number, "column %s of %s was dropped", c.Name, alias)
 	if slices.Contains(version.Plan.Joined(index), c.Name) || slices.Contains(version.Plan.Sources[index].Key, c.Name) {
-		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be made without it: change the definition"
+		d.entries[len(d.entries)-1].Sentence += ", and the view cannot be computed without it: change the definition"
 		d.halt()
 		return
 	}
@@ -193,7 +195,7 @@ func (d *difference) dropped(version Version, index int, c plan.Column) {
 		}
 		d.fill = true
 		if len(column.Fields) > 0 || column.Mapping != nil {
-			d.entries[len(d.entries)-1].Sentence += ", from which columns are made: change the definition"
+			d.entries[len(d.entries)-1].Sentence += ", from which other columns are computed: change the definition"
 			d.halt()
 			return
 		}
@@ -202,7 +204,7 @@ func (d *difference) dropped(version Version, index int, c plan.Column) {
 	}
 }
 
-// retyped builds the view again where the new type takes every value of the old one, and asks elsewhere.
+// retyped builds a new table if the new type holds every value of the old one. Otherwise a person must decide.
 func (d *difference) retyped(v Version, i int, before, after plan.Column) {
 	if !uses(v.Plan, i, before) {
 		d.adapt = true
@@ -214,15 +216,15 @@ func (d *difference) retyped(v Version, i int, before, after plan.Column) {
 			c.Type = after.Type
 		}
 	}
-	d.addf(retyped, i, before.Number, "column %s of %s is of type %s now, and was %s", after.Name, alias, after.Type, before.Type)
+	d.addf(retyped, i, before.Number, "column %s of %s now has type %s, and had %s", after.Name, alias, after.Type, before.Type)
 	d.rebuild = true
 	if !wider(before.Type, after.Type) {
-		d.entries[len(d.entries)-1].Sentence += ": accept to build the view with the new type"
+		d.entries[len(d.entries)-1].Sentence += ": accept to build a table with the new type"
 		d.halt()
 	}
 }
 
-// wider reports whether a type takes every value of another, as the same value.
+// wider reports whether a type holds every value of another type unchanged.
 func wider(from, to string) bool {
 	order := []string{"smallint", "integer", "bigint", "numeric"}
 	if a, b := slices.Index(order, from), slices.Index(order, to); a >= 0 && b > a {

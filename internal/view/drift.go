@@ -95,7 +95,7 @@ func (e *Engine) Follow(ctx context.Context, view int64) error {
 	return nil
 }
 
-// settle records drift and carries out its consequences.
+// settle records drift, and then follows it or pauses the view.
 func (e *Engine) settle(ctx context.Context, version Version, found *difference, ask bool) error {
 	var made *plan.Plan
 	if found.stop == "" {

@@ -99,7 +99,7 @@ tables:
 		require.Equal(t, []string{"ann green 3", "bob grey 4", "cat - -"}, staff(t, b))
 		crm("UPDATE public.teams SET label = 'gold' WHERE id = 2")
 		require.Equal(t, []string{"ann green 3", "bob gold 4", "cat - -"}, staff(t, b))
-		require.Equal(t, []string{"renamed followed: column title of teams is called label now"}, b.drift(t))
+		require.Equal(t, []string{"renamed followed: column title of teams is now called label"}, b.drift(t))
 	})
 
 	t.Run("RetypedLossless", func(t *testing.T) {
@@ -115,7 +115,7 @@ tables:
 		b, crm := start(t)
 		crm("ALTER TABLE public.teams ALTER title TYPE integer USING 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
-		require.Equal(t, "column title of teams is of type integer now, and was character varying(20): accept to build the view with the new type", b.view(t, "staff").PausedBecause)
+		require.Equal(t, "column title of teams now has type integer, and had character varying(20): accept to build a table with the new type", b.view(t, "staff").PausedBecause)
 		report, err := b.view(t, "staff").Report(t.Context(), b.DB.DB)
 		require.NoError(t, err)
 		require.Equal(t, []any{"paused", 1}, []any{report.State, report.OpenDrift})
@@ -131,6 +131,6 @@ tables:
 		b, crm := start(t)
 		crm("UPDATE public.teams SET title = 'green' WHERE id = 1; ALTER TABLE public.teams RENAME TO groups; UPDATE public.groups SET title = 'grey' WHERE id = 2")
 		require.Equal(t, []string{"ann green 3", "bob grey 4", "cat - -"}, staff(t, b))
-		require.Equal(t, []string{"table_renamed followed: table public.teams is called public.groups now"}, b.drift(t))
+		require.Equal(t, []string{"table_renamed followed: table public.teams is now called public.groups"}, b.drift(t))
 	})
 }

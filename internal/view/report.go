@@ -52,7 +52,7 @@ type Report struct {
 	Versions []Version `json:"-"`
 }
 
-// Reading says how late the data of a table may be that is read on a schedule.
+// Reading says how far behind a table may be that is read on a schedule.
 type Reading struct {
 	Table string `json:"table"` // database, schema and name
 	// Column is the column that shows changes within Every; empty if all changes are found within Full, as deletions always are.
@@ -227,7 +227,8 @@ func (r *Report) Definition() (string, error) {
 	return definition.YAML(r.Versions[len(r.Versions)-1].Plan.Definition)
 }
 
-// lag returns how many changes of a stream a consumer has not applied, when the first of them was committed, and the reason if it fails.
+// lag returns how many changes of a stream a consumer has not applied yet, when the first of them was
+// committed, and why the consumer fails, if it does.
 func lag(ctx context.Context, on postgres.DBTX, name, stream string) (behind int64, since time.Time, cause string, err error) {
 	shards, err := consumer.Shards(ctx, on, name)
 	if err != nil || len(shards) == 0 {

@@ -39,7 +39,7 @@ type Task struct {
 	Version    int64      `json:"-"`
 	Kind       string     `json:"kind"`
 	State      string     `json:"state"`
-	Table      int        `json:"-"` // index of the table whose rows a refresh follows, or that is read
+	Table      int        `json:"-"` // index of the table whose changed rows a refresh is about, or of the table that is read
 	Keys       roots      `json:"-"`
 	Repair     bool       `json:"repair"`
 	Cursor     []string   `json:"-"`         // the last root key that is done
@@ -88,7 +88,7 @@ func task(row db.ViewTaskGetRow) (Task, error) {
 	}
 	if t.keyed {
 		if err := json.Unmarshal([]byte(row.Keys), &t.Keys); err != nil {
-			return t, fmt.Errorf("the keys of task %d cannot be read: give a text for each key, or a JSON array of texts where the key has several columns: %w", t.ID, err)
+			return t, fmt.Errorf("the keys of task %d cannot be read: give a text for each key, or a JSON array of texts if the key has several columns: %w", t.ID, err)
 		}
 	}
 	return t, nil

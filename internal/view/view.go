@@ -2,8 +2,8 @@
 //
 // A view has one table that serves, and for a while a second one that is built to replace it. Both are written in chunks of root keys: a
 // [Sink] refreshes the keys of changes, in the transaction that moves the consumer's position, and a [Task] works on all or many keys. Each
-// of these transactions locks the view's row, deletes the table's rows for its keys, and inserts the SELECT's rows. So the last to commit has
-// read last, and each can be repeated.
+// of these transactions locks the view's row, deletes the table's rows for its keys, and inserts the SELECT's
+// rows. So the transaction that commits last has also read last, and each transaction can be repeated.
 //
 //	changes ──▶ Sink ──────┐ touched root keys        ┌──▶ table that serves
 //	                       ├──▶ lock, delete, insert ─┤
@@ -253,8 +253,8 @@ func (v Version) refresh(ctx context.Context, tx pgx.Tx, keys roots) error {
 	return nil
 }
 
-// ours returns an error that no change of the application causes as one to try again: a lock, a time limit, a lost connection, or a dropped
-// column, which the next turn follows.
+// ours marks an error as one to retry if no change of the application causes it: a lock, a time limit, a lost
+// connection, or a dropped column, which the next turn follows.
 func ours(err error) error {
 	code := postgres.Code(err)
 	if err == nil || pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) {

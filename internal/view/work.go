@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// attempts is after how many failures in a row a task is given up.
+	// attempts is the number of failures in a row after which a task fails.
 	attempts = 12
 	// maxExamples is how many keys that differ a task remembers.
 	maxExamples = 100
@@ -38,19 +38,19 @@ type worker struct {
 	pacer   *pace.Pacer
 }
 
-// step is what came of one chunk.
+// step is the result of one chunk.
 type step struct {
 	cursor                             []string
 	done, differing, repaired, misfits int64
 	end                                bool
 }
 
-// Work works on a task until it is finished, the turn is over, or ctx is done. Failures are written down with the task, and
-// tried again by a later turn. More reports that there is more to do at once.
+// Work works on a task until it is finished, the turn is over, or ctx is done. A failure is recorded with the
+// task, and a later turn tries again. more reports whether there is more to do at once.
 func (e *Engine) Work(ctx context.Context, id int64) (more bool, err error) {
 	held, err := e.take(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // It is finished, another works on it, or the view is paused.
+		return false, nil // The task is finished, another process works on it, or the view is paused.
 	}
 	if err != nil {
 		return false, fmt.Errorf("take task %d: %w", id, err)
@@ -86,7 +86,7 @@ func (e *Engine) transact(ctx context.Context, do func(ctx context.Context, quer
 	return e.DB.Tx(ctx, func(tx pgx.Tx) error { return do(ctx, db.New(tx)) })
 }
 
-// fail writes a failure down. One that trying again does not help is the end of the task.
+// fail records a failure. If another attempt does not help, the task has failed.
 func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
 	return e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		t, err := GetTask(ctx, tx, id)
@@ -102,7 +102,7 @@ func (e *Engine) fail(ctx context.Context, id, fence int64, cause error) error {
 			_, err = queries.ViewTaskFail(ctx, db.ViewTaskFailParams{ID: id, Fence: fence, Error: cause.Error()})
 		}
 		if err != nil {
-			return fmt.Errorf("write down that task %d failed: %w", id, err)
+			return fmt.Errorf("record that task %d failed: %w", id, err)
 		}
 		return nil
 	})
@@ -145,7 +145,7 @@ func (e *Engine) work(ctx context.Context, id int64, held *lease.Lease) (more bo
 	return more, err
 }
 
-// chunks works on a task until it is finished or the turn is over.
+// chunks works on the task, chunk by chunk, until it is finished or the turn is over.
 func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err error) {
 	t := w.task
 	if w.version.Plan.Filling && !t.Stands() {
@@ -226,7 +226,8 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	return false, w.pacer.Pause(ctx, took)
 }
 
-// locked runs do in a transaction that holds the view, and moves the task in it. It returns how long do took.
+// locked runs do in a transaction that locks the view, and moves the task's cursor in the same transaction.
+// It returns how long do took.
 func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (s step, took time.Duration, err error) {
 	err = w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx, w.task.View); err != nil {
@@ -268,7 +269,7 @@ func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
 	return nil
 }
 
-// finish ends a task that is done. A table that was built takes the place of the one that is served.
+// finish ends a task that is done. A table that was built replaces the one that serves.
 func (w *worker) finish(ctx context.Context) error {
 	if w.task.Stands() {
 		return w.again(ctx)
@@ -291,18 +292,18 @@ func (w *worker) finish(ctx context.Context) error {
 	return err
 }
 
-// waitError says what a task waits for.
+// waitError is the error of a task that has to wait; it says for what.
 type waitError struct{ text string }
 
 func (w *waitError) Error() string { return w.text }
 
-// captured makes sure that a build does not begin before changes of its tables are captured: what changed in between would be
-// missing.
+// captured makes sure that a build does not begin before the changes of its tables are captured. Otherwise
+// changes in between would be missing.
 func (e *Engine) captured(ctx context.Context, v Version) error {
 	for _, stream := range v.Plan.Streams() {
 		rows, err := db.New(e.DB).ViewCaptured(ctx, stream)
 		if err != nil {
-			return fmt.Errorf("look which tables are captured: %w", err)
+			return fmt.Errorf("find out which tables are captured: %w", err)
 		}
 		for _, source := range v.Plan.Sources {
 			if source.Stream == stream && !slices.Contains(rows, db.ViewCapturedRow{SchemaName: source.Schema, TableName: source.Name}) {

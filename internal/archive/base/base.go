@@ -121,7 +121,7 @@ func install(ctx context.Context, source *postgres.DB, slot string) (detection b
 	return false, err
 }
 
-// companions writes what a restore without Daymill needs.
+// companions writes the files that a restore without Daymill needs.
 func companions(ctx context.Context, s *store.Store) (files []store.File, err error) {
 	for _, c := range []struct{ name, text string }{
 		{"README.md", readme}, {"begin.sql", BeginSQL}, {"end.sql", EndSQL}, {"prelude.sql", Prelude}, {"restore.sh", restoreScript},

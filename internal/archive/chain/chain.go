@@ -102,7 +102,7 @@ type Proof struct {
 	Failure  string        `json:"failure"` // empty if everything was equal
 }
 
-// Chain is the content of an archive.
+// Chain lists the content of an archive.
 type Chain struct {
 	Manifest Manifest
 	Bases    []Base
@@ -124,7 +124,7 @@ func ReadManifest(ctx context.Context, s *store.Store) (m Manifest, err error) {
 		return m, ErrNone
 	}
 	if err == nil && m.Format != Format {
-		return m, fmt.Errorf("the archive has format %d, and this version reads %d: begin a new one with daymill archive remove and init", m.Format, Format)
+		return m, fmt.Errorf("the archive has format %d, but this version reads format %d: begin a new archive with daymill archive remove and init", m.Format, Format)
 	}
 	return m, err
 }

@@ -1,5 +1,5 @@
 // Package checkup has the archive's checks for the doctor: how schema changes come into the archive, and whether this machine has the
-// programs that make a base. What is wrong with an archive is a matter of package standing.
+// programs that make a base. Package standing finds what is wrong with an existing archive.
 package checkup
 
 import (
@@ -31,8 +31,8 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 		}
 		if source == nil {
 			if database.there {
-				e.Addf(doctor.Note, "the database has the event triggers or the publication of an archive, but this process was not told where the archive is").
-					Fixf("set DAYMILL_ARCHIVE; if the archive was given up: daymill archive remove")
+				e.Addf(doctor.Note, "the database has the event triggers or the publication of an archive, but DAYMILL_ARCHIVE is not set for this process").
+					Fixf("set DAYMILL_ARCHIVE; or, if you no longer want the archive, run daymill archive remove")
 			}
 			return nil
 		}
@@ -70,17 +70,17 @@ func read(ctx context.Context, tx pgx.Tx) (d database, err error) {
 	return d, nil
 }
 
-// begin says whether an archive can be begun.
+// begin checks whether this role can begin an archive.
 func (d database) begin(e *doctor.Examination) {
 	switch {
 	case d.level != "logical":
 		e.Addf(doctor.Warning, "an archive cannot be begun: wal_level is %s", d.level).
 			Fixf("ALTER SYSTEM SET wal_level = logical; then restart Postgres")
 	case !d.may:
-		e.Addf(doctor.Warning, "this role may not replicate, so that it cannot begin an archive").
+		e.Addf(doctor.Warning, "this role may not replicate, so it cannot begin an archive").
 			Fixf("ALTER ROLE … REPLICATION; or daymill archive init --database-url URL, with the URL of a superuser")
 	default:
-		e.Addf(doctor.Warning, "there is no archive yet at the place that was given").Fixf("daymill archive init")
+		e.Addf(doctor.Warning, "there is no archive yet at the URL in DAYMILL_ARCHIVE").Fixf("daymill archive init")
 	}
 }
 
@@ -91,7 +91,7 @@ func programs(ctx context.Context, e *doctor.Examination, server int) {
 		major, known := version(string(output))
 		switch {
 		case err != nil:
-			e.Addf(doctor.Warning, "%s is not on this machine, so it can neither make a base of the archive nor restore one", name).
+			e.Addf(doctor.Warning, "%s is not on this machine, so this machine can neither make a base of the archive nor restore one", name).
 				Fixf("install Postgres's client programs, of version %d or later", server)
 		case known && major < server:
 			e.Addf(doctor.Warning, "%s on this machine is of version %d, and refuses a server of version %d", name, major, server).

@@ -1,5 +1,5 @@
-// Package keeper keeps an archive going: it runs the stream, makes a new base if transactions or a schema change are missing, and drops the
-// slot before it fills the disk. Commands and workers run it.
+// Package keeper keeps an archive up to date: it runs the stream, makes a new base if transactions or a
+// schema change are missing, and drops the slot before it fills the disk. Commands and workers run it.
 //
 //	stream ──fails──▶ again after a while
 //	   │ the slot is gone, lost or was dropped ──▶ the gap is written down ──▶ new slot, new base

@@ -33,7 +33,7 @@ const (
 	comparison = 6 * time.Hour
 )
 
-// Config says what to prove. Jobs and Patience may be zero.
+// Config says which archive to prove, and where. Jobs and Patience may be zero.
 type Config struct {
 	URL      string // of the source
 	Store    *store.Store
@@ -181,12 +181,12 @@ func compare(ctx context.Context, scratch string, want map[string]table) (rows i
 		case h.rows != w.rows:
 			difference = fmt.Sprintf("table %s has %d rows after the restore, and %d in the source", name, h.rows, w.rows)
 		case h != w:
-			difference = fmt.Sprintf("table %s differs after the restore: its checksum is another one", name)
+			difference = fmt.Sprintf("table %s differs after the restore: its checksum is different", name)
 		}
 	}
 	for name := range have {
 		if _, is := want[name]; !is {
-			difference = "the relation " + name + " is there after the restore, but not in the source"
+			difference = "the relation " + name + " exists after the restore, but not in the source"
 		}
 	}
 	return rows, difference, nil

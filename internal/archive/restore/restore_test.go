@@ -108,7 +108,7 @@ func TestRestore(t *testing.T) {
 		whole := read(t, path)
 		for content, want := range map[string]string{
 			strings.Replace(whole, "12345", "12346", 1): "was modified after it was written",
-			whole[:len(whole)-7]:                        "is torn",
+			whole[:len(whole)-7]:                        "is truncated",
 		} {
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			_, err := archive.Verify(t.Context())

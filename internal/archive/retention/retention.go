@@ -1,5 +1,5 @@
-// Package retention deletes the files that an archive no longer needs, by a rule. Everything that is kept can be restored: a base is never
-// deleted while kept segments follow it.
+// Package retention deletes the files that an archive no longer needs, according to a rule. Everything that
+// is kept can be restored: a base is never deleted while segments that follow it are kept.
 package retention
 
 import (
@@ -15,9 +15,10 @@ import (
 
 const day = 24 * time.Hour
 
-// Rule says how long to keep what. The base that the oldest kept segment follows is kept, however old it is.
+// Rule says how long to keep segments and bases. The base before the oldest kept segment is always kept,
+// however old it is.
 type Rule struct {
-	Segments time.Duration // how far back any time can be restored
+	Segments time.Duration // how far back a restore to any time is possible
 	Bases    time.Duration // how long every base is kept
 	Monthly  time.Duration // how long one base of each month is kept
 }
@@ -28,13 +29,13 @@ func Default() Rule { return Rule{Segments: 7 * day, Bases: 30 * day, Monthly: 3
 // Plan says what a rule deletes.
 type Plan struct {
 	From     string // position where the kept segments begin
-	Anchor   string // position of the base before them; empty if there is none
+	Anchor   string // position of the base before these segments; empty if there is none
 	Bases    []chain.Base
 	Segments []segment.Seal
 	Bytes    int64
 }
 
-// Make makes the plan for an archive.
+// Make returns the plan for an archive.
 func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 	p.From = c.Manifest.From
 	if len(c.Bases) == 0 {
@@ -77,8 +78,9 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 	return p
 }
 
-// Prune deletes what the rule says. It is safe to interrupt it and run it again: it first records in the manifest where the segments begin,
-// and a base no longer counts once its list of files is deleted.
+// Prune deletes the files that a rule does not keep, and returns what it deleted. It is safe to interrupt it
+// and run it again: it first records in the manifest where the segments begin, and a base no longer counts
+// once its list of files is deleted.
 func Prune(ctx context.Context, s *store.Store, rule Rule, now time.Time) (Plan, error) {
 	c, err := chain.Read(ctx, s)
 	if err != nil {

@@ -63,7 +63,7 @@ func (s Seal) Attrs() []slog.Attr {
 // Line is for debugging.
 func (Seal) Line() (slog.Level, string) { return slog.LevelDebug, "segment sealed" }
 
-// Samples counts what the segment has.
+// Samples counts the transactions and bytes of the segment.
 func (s Seal) Samples() []telemetry.Sample {
 	return []telemetry.Sample{{Metric: transactions, Value: float64(s.Transactions)}, {Metric: segmentBytes, Value: float64(s.Bytes)}}
 }
@@ -112,7 +112,7 @@ func (s Base) Attrs() []slog.Attr {
 // Line is information, or an error if there is no base.
 func (s Base) Line() (slog.Level, string) {
 	if s.Err != nil {
-		return slog.LevelError, "making a base of the archive failed"
+		return slog.LevelError, "a base of the archive could not be made"
 	}
 	return slog.LevelInfo, "the archive has a new base"
 }
@@ -143,7 +143,7 @@ func (s Proof) Attrs() []slog.Attr {
 // Line is information, or an error if something differs.
 func (s Proof) Line() (slog.Level, string) {
 	if s.Failure != "" {
-		return slog.LevelError, "the archive is not equal to its source"
+		return slog.LevelError, "the archive differs from its source"
 	}
 	return slog.LevelInfo, "the archive was restored, and is equal to its source"
 }

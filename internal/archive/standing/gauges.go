@@ -31,18 +31,18 @@ const (
 func Gauges(source *Source, conn *postgres.DB, clock pace.Clock) telemetry.Gauges {
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
-			{Name: readable, Help: "Whether the archive's files can be read; most of the others are missing where not."},
-			{Name: up, Help: "Whether a process archives the database."},
+			{Name: readable, Help: "1 if the archive's files can be read; if 0, most of the other gauges are missing."},
+			{Name: up, Help: "1 while a process archives the database."},
 			{Name: lagBytes, Help: "WAL that is not archived yet."},
 			{Name: retainedWAL, Help: "WAL that the archive's slot holds back."},
 			{Name: lastAge, Help: "How long ago the last archived transaction was committed."},
 			{Name: segmentAge, Help: "How long ago the last transaction in a sealed segment was committed."},
 			{Name: baseAgeNow, Help: "How old the last base is."},
 			{Name: proofAgeNow, Help: "How long ago the archive was last restored and compared with its source."},
-			{Name: proofGood, Help: "Whether everything was equal then."},
+			{Name: proofGood, Help: "1 if the last proof found no difference."},
 			{Name: size, Labels: []string{"kind"}, Help: "Bytes of the archive's files."},
-			{Name: gaps, Help: "Gaps that the archive has."},
-			{Name: gapsOpen, Help: "1 if no base follows the last gap yet: the end of the archive cannot be restored."},
+			{Name: gaps, Help: "Gaps in the archive."},
+			{Name: gapsOpen, Help: "1 if there is no base after the last gap yet, so the archive cannot be restored to its end."},
 		},
 		Read: func(ctx context.Context) ([]telemetry.Sample, error) {
 			if source == nil {

@@ -42,11 +42,11 @@ type Source struct {
 	reader chain.Reader
 }
 
-// Read reads the facts. If the archive cannot be read, that is one of them.
+// Read reads the facts. An archive that cannot be read is one of them, and not an error.
 func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Facts, err error) {
 	f.Now = now
 	if f.Chain, f.Unreadable = s.reader.Read(ctx, s.Store); f.Unreadable != nil {
-		return f, nil //nolint:nilerr // It is among the facts.
+		return f, nil //nolint:nilerr // The error is one of the facts.
 	}
 	f.Used, _ = s.Store.Used()
 	err = db.Read(ctx, func(on postgres.DBTX) (err error) {
@@ -83,11 +83,11 @@ func (f Facts) broken() string {
 	case f.Unreadable != nil:
 		return "the archive cannot be read: " + f.Unreadable.Error()
 	case !f.HasSlot:
-		return "the archive's slot is gone, so that transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
+		return "the archive's slot is gone, so transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
 	case f.Slot.Lost():
-		return "the archive's slot was invalidated, so that transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
+		return "the archive's slot was invalidated, so transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
 	case !f.Chain.Manifest.Detection && !f.Triggers:
-		return "the archive's event triggers are missing or off, so that changes of the schema are not archived: run daymill archive remove, and init with a new place"
+		return "the archive's event triggers are missing or disabled, so changes of the schema are not archived: run daymill archive remove, and then init with a new place"
 	case f.Chain.Gapped():
 		gap := f.Chain.Gaps[len(f.Chain.Gaps)-1]
 		return fmt.Sprintf("the archive has a gap from %s on, and no base after it yet: %s", gap.At.Format(time.RFC3339), gap.Reason)

@@ -19,7 +19,8 @@ type Place interface {
 	Names(ctx context.Context, prefix string) ([]string, error)
 	// Read opens a file. It returns [ErrMissing] if the file does not exist.
 	Read(ctx context.Context, name string) (io.ReadCloser, error)
-	// Put creates a file with what write writes. The file exists and is durable when Put returns nil, and does not exist if write fails.
+	// Put creates a file, whose content write writes. When Put returns nil, the file is durable. If write
+	// fails, there is no file.
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
 	// Delete deletes a file, if it exists.
 	Delete(ctx context.Context, name string) error
@@ -39,7 +40,7 @@ func New(place Place) *Store { return &Store{Place: place} }
 // Dir returns the directory; empty for a bucket.
 func (s *Store) Dir() string { return s.dir }
 
-// File is a file as it was put.
+// File describes a file as it was written.
 type File struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
@@ -49,7 +50,7 @@ type File struct {
 // ErrMissing means that a file does not exist.
 var ErrMissing = errors.New("is missing")
 
-// Put creates a file with what write writes. The file is durable when Put returns.
+// Put creates a file, whose content write writes. The file is durable when Put returns.
 func (s *Store) Put(ctx context.Context, name string, write func(io.Writer) error) (file File, err error) {
 	file.Name = name
 	counted := &counter{hash: sha256.New()}
@@ -82,7 +83,7 @@ func (s *Store) ReadJSON(ctx context.Context, name string, into any) error {
 	}
 	defer reader.Close()
 	if err := json.NewDecoder(reader).Decode(into); err != nil {
-		return fmt.Errorf("%s cannot be read, because it is torn or was modified: %w", name, err)
+		return fmt.Errorf("%s cannot be read, because it is truncated or was modified: %w", name, err)
 	}
 	return nil
 }
@@ -99,7 +100,7 @@ func (s *Store) Check(ctx context.Context, file File) error {
 	case err != nil:
 		return err
 	case now.Bytes != file.Bytes:
-		return fmt.Errorf("%s is torn: it has %d bytes, and had %d when it was written", file.Name, now.Bytes, file.Bytes)
+		return fmt.Errorf("%s is truncated: it has %d bytes, and had %d when it was written", file.Name, now.Bytes, file.Bytes)
 	case now.SHA256 != file.SHA256:
 		return fmt.Errorf("%s was modified after it was written: its checksum differs", file.Name)
 	}

@@ -312,7 +312,7 @@ func (d *decoder) lost(reason string) {
 	d.block(nil, "DO "+row.Literal("BEGIN RAISE EXCEPTION USING MESSAGE = "+row.Literal("the archive does not have a schema change:  "+oneLine(reason))+"; END"))
 }
 
-// block writes a statement of any form, with the role and the settings that it ran with.
+// block writes a schema change with the role and the settings that it ran with.
 func (d *decoder) block(settings map[string]string, text string) {
 	var b strings.Builder
 	set := func(name, value string) {

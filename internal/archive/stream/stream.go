@@ -177,7 +177,7 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 	case err != nil:
 		return err
 	case system.ID != manifest.SystemID:
-		return fmt.Errorf("the archive is of database %s in another cluster", manifest.Database)
+		return fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
 	case !has:
 		return fmt.Errorf("%w: the slot %s is gone", ErrGap, manifest.Slot)
 	case slot.Lost():

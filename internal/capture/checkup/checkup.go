@@ -80,7 +80,7 @@ func lookElsewhere(ctx context.Context, e *doctor.Examination, c stream.Config, 
 	}
 }
 
-// lookAtStream checks a database. Its findings begin with of.
+// lookAtStream checks a database. Its findings begin with the text of.
 func lookAtStream(ctx context.Context, e *doctor.Examination, c stream.Config, of string, source *postgres.DB) error {
 	mode, reason, err := stream.Choose(ctx, source, c.Tables)
 	switch {

@@ -71,11 +71,11 @@ func New(config Config) (*Filter, error) {
 		switch op {
 		case change.Insert, change.Update, change.Delete, change.Truncate:
 		default:
-			return nil, fmt.Errorf("%w: %q is no op: use insert, update, delete, truncate", ErrFilter, op)
+			return nil, fmt.Errorf("%w: %q is not an operation: use insert, update, delete or truncate", ErrFilter, op)
 		}
 	}
 	if len(config.Columns) > 0 && len(config.Without) > 0 {
-		return nil, fmt.Errorf("%w: give columns or without, and not both", ErrFilter)
+		return nil, fmt.Errorf("%w: give either columns or without, not both", ErrFilter)
 	}
 	names := map[string]bool{}
 	for from, to := range config.Rename {
@@ -97,7 +97,7 @@ func New(config Config) (*Filter, error) {
 // over ranges could run for a long time.
 func compile(condition string) (*vm.Program, error) {
 	if len(condition) > MaxCondition {
-		return nil, fmt.Errorf("%w: the condition has %d bytes, and %d are allowed", ErrFilter, len(condition), MaxCondition)
+		return nil, fmt.Errorf("%w: the condition has %d bytes, and at most %d are allowed", ErrFilter, len(condition), MaxCondition)
 	}
 	options := []expr.Option{expr.Env(environment()), expr.AsBool(), expr.MaxNodes(maxNodes), expr.DisableAllBuiltins()}
 	for _, name := range []string{"abs", "ceil", "floor", "round", "int", "float", "string", "len", "lower", "upper", "trim", "hasPrefix", "hasSuffix"} {

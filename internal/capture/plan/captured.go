@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// What returns what the step is about.
+// What names the object that the step is about.
 func (s Step) What() string {
 	if s.Capture != "" {
 		return "capture of " + s.Capture

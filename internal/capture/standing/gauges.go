@@ -34,18 +34,18 @@ func Gauges(conn *postgres.DB, clock pace.Clock) telemetry.Gauges {
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
 			{Name: streamUp, Labels: stream, Help: "Whether a worker reads the stream."},
-			{Name: streamLag, Labels: stream, Help: "How long the last change took from its commit to the log, or how long nobody has been reading."},
+			{Name: streamLag, Labels: stream, Help: "How long the last change took from its commit to the log; if nobody reads the stream, how long that has been so."},
 			{Name: streamLagBytes, Labels: stream, Help: "WAL that is not read yet; 0 in trigger mode."},
 			{Name: streamRetained, Labels: stream, Help: "WAL that the replication slot holds back; 0 in trigger mode."},
 			{Name: streamGaps, Labels: stream, Help: "Gaps that are not repaired."},
 			{Name: snapshotsOpen, Labels: stream, Help: "Tables whose snapshot is not finished."},
-			{Name: snapshotRead, Labels: stream, Help: "Rows that the snapshots that are not finished have read."},
-			{Name: snapshotEstimated, Labels: stream, Help: "Rows that the tables of these snapshots have, as their statistics say."},
-			{Name: consumerLag, Labels: consumer, Help: "How long ago the first change was committed that the consumer does not have; 0 if it has all."},
+			{Name: snapshotRead, Labels: stream, Help: "Rows that unfinished snapshots have read."},
+			{Name: snapshotEstimated, Labels: stream, Help: "Estimated rows of the tables of unfinished snapshots, from statistics."},
+			{Name: consumerLag, Labels: consumer, Help: "Age of the oldest change that the consumer does not have yet; 0 if it has all of them."},
 			{Name: consumerBehind, Labels: consumer, Help: "Positions of the log that the consumer has not passed."},
 			{Name: consumerPaused, Labels: consumer, Help: "1 while the consumer is paused."},
 			{Name: consumerFailures, Labels: consumer, Help: "Attempts in a row that have failed, of the shard with the most."},
-			{Name: consumerLetters, Labels: consumer, Help: "Changes that the consumer did not take, and those that wait behind them."},
+			{Name: consumerLetters, Labels: consumer, Help: "Changes that the consumer did not accept, and those that wait behind them."},
 		},
 		Read: func(ctx context.Context) (samples []telemetry.Sample, err error) {
 			err = conn.Read(ctx, func(on postgres.DBTX) error {
@@ -83,7 +83,7 @@ func readStreams(ctx context.Context, on postgres.DBTX) (samples []telemetry.Sam
 		open[one.Name] = one
 	}
 	for _, one := range streams {
-		snapshot := open[one.Name] // Nothing where all are finished.
+		snapshot := open[one.Name] // There are no rows if all snapshots are finished.
 		samples = append(samples,
 			telemetry.Reading(streamUp, telemetry.Flag(one.State == "running" && !one.IsUnowned), one.Name),
 			telemetry.Reading(streamLag, max(0, one.LagSeconds), one.Name),

@@ -15,7 +15,8 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// beginTrigger creates the queue and the triggers, and then takes a snapshot of what exists already. The queue has all later changes.
+// beginTrigger creates the queue and the triggers, and then takes a database snapshot of what exists already.
+// The queue has all later changes.
 func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams, err error) {
 	err = s.Source.Tx(ctx, func(tx pgx.Tx) error {
 		if _, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, nil); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/value"
 )
 
-// relation is a table as the stream has described it last.
+// relation is a table as the stream last described it.
 type relation struct {
 	schema, name string
 	full         bool

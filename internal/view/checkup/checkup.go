@@ -75,9 +75,9 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 			err := db.QueryRow(ctx, "SELECT coalesce(pg_catalog.has_table_privilege($1::oid, 'SELECT'), false)", source.OID).Scan(&may)
 			switch {
 			case err != nil:
-				e.Addf(doctor.Failure, "it is not known whether %s.%s of database %s can be read", source.Schema, source.Name, name)
+				e.Addf(doctor.Failure, "could not find out whether %s.%s of database %s can be read", source.Schema, source.Name, name)
 			case !may:
-				e.Addf(doctor.Failure, "the role may not read %s.%s of database %s, which view %s reads: GRANT SELECT ON it, or it was dropped",
+				e.Addf(doctor.Failure, "the role may not read %s.%s of database %s, which view %s reads, or the table was dropped: GRANT SELECT ON it",
 					source.Schema, source.Name, name, v.Plan.Definition.Name)
 			default:
 				good++

@@ -63,7 +63,7 @@ tables:
 	exec(db, "REVOKE ALL ON views._daymill_1 FROM PUBLIC")
 	exec(crm, "DROP TABLE public.customers")
 	require.Equal(t, []string{
-		"failure the role may not read public.customers of database crm, which view report reads: GRANT SELECT ON it, or it was dropped", "ok 2 tables of 1 view can be read",
+		"failure the role may not read public.customers of database crm, which view report reads, or the table was dropped: GRANT SELECT ON it", "ok 2 tables of 1 view can be read",
 	}, look())
 	url = "postgres://someone:hunter2@127.0.0.1:1/crm"
 	require.Equal(t, "failure database crm, whose URL is in $CRM, cannot be opened: views that read it are not kept up to date", look()[0])

@@ -12,7 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// compiled is an expression in the form in which Postgres has understood it.
+// compiled is an expression as Postgres prints it after parsing.
 type compiled struct {
 	SQL  string `json:"sql"`
 	Type string `json:"type"`
@@ -22,7 +22,7 @@ var errRolledBack = errors.New("rolled back")
 
 // compile makes Postgres parse an expression as that of a generated column of an empty copy of the table, which is rolled back. So an
 // expression can use only the table's own columns and immutable functions: no subquery, no other table, no function whose result changes.
-// Later statements use the form in which Postgres has understood it.
+// Later statements use the expression as Postgres prints it.
 func compile(ctx context.Context, db *postgres.DB, s Source, expression, wantType string) (c compiled, err error) {
 	if err := closed(expression); err != nil {
 		return c, err

@@ -317,10 +317,12 @@ func (p *Plan) next(relation string, names []string, lower bool) string {
 		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
 }
 
-// Touched returns the statement that reads the root keys whose rows have, or should have, a row of a table with some keys: from the view's
-// table, for the rows that had it, and from the tables, for the rows that will. The root keys are arrays of text, in order. If keyed is
-// false, it reads all root keys that have any row of the table, for a TRUNCATE. Parameters are the keys, as arrays of text, one for each
-// column; if lower is set, the root key after which to begin; and the maximum number of root keys.
+// Touched returns the statement that reads the root keys that rows of a table affect, given the keys of these
+// rows. It looks in the view's table for root keys whose rows contain them now, and in the sources for root
+// keys whose rows should contain them. The root keys are arrays of text, in order. If keyed is false, it
+// reads all root keys that have any row of the table, for a TRUNCATE. Parameters are the keys, as arrays of
+// text, one for each column; if lower is set, the root key after which to begin; and the maximum number of
+// root keys.
 func (p *Plan) Touched(i int, table string, keyed, lower bool) string {
 	next := 1
 	if keyed {

@@ -86,7 +86,8 @@ func (s TaskStop) Samples() []telemetry.Sample {
 	return all
 }
 
-// Line is an error, a warning if the view still differs, and for debugging if there are many such turns.
+// Line is an error if the task failed, a warning if the view still differs, and otherwise at debug if there
+// may be many such turns.
 func (s TaskStop) Line() (slog.Level, string) {
 	switch {
 	case s.Err != nil:
@@ -94,7 +95,7 @@ func (s TaskStop) Line() (slog.Level, string) {
 	case s.Differing > s.Repaired:
 		return slog.LevelWarn, "a view differs from its SELECT"
 	case s.Outcome == Unfinished || s.Kind == "poll":
-		return slog.LevelDebug, "task of a view worked on"
+		return slog.LevelDebug, "turn of a view's task ended"
 	default:
 		return slog.LevelInfo, "task of a view done"
 	}
@@ -186,9 +187,9 @@ func (s Drift) Attrs() []slog.Attr {
 // Line is a warning if somebody has to decide.
 func (s Drift) Line() (slog.Level, string) {
 	if s.State == "open" {
-		return slog.LevelWarn, "a table of a view has changed, and somebody has to decide"
+		return slog.LevelWarn, "the columns of a view's table have changed, and a person has to decide"
 	}
-	return slog.LevelInfo, "a table of a view has changed"
+	return slog.LevelInfo, "the columns of a view's table have changed"
 }
 
 // Samples counts the change.

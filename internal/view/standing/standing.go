@@ -69,21 +69,21 @@ func stopped(v db.ViewStandingRow) (sentence, command string) {
 	if !v.IsPaused || v.OpenDrift == 0 {
 		return "", ""
 	}
-	return fmt.Sprintf("view %s is paused, and somebody has to decide: %s", v.Name, v.PausedBecause), "drift accept " + v.Name
+	return fmt.Sprintf("view %s is paused until somebody decides: %s", v.Name, v.PausedBecause), "drift accept " + v.Name
 }
 
 func failing(v db.ViewStandingRow) (sentence, command string) {
 	if v.Failing == "" || v.IsPaused {
 		return "", ""
 	}
-	return fmt.Sprintf("a task of view %s fails and is tried again: %s", v.Name, v.Failing), "show " + v.Name
+	return fmt.Sprintf("a task of view %s fails and will be retried: %s", v.Name, v.Failing), "show " + v.Name
 }
 
 func waiting(v db.ViewStandingRow) (sentence, command string) {
 	if !v.IsWaiting || v.IsPaused {
 		return "", ""
 	}
-	return fmt.Sprintf("nobody works on a task of view %s: start a worker", v.Name), "show " + v.Name
+	return fmt.Sprintf("no worker works on a task of view %s: start a worker", v.Name), "show " + v.Name
 }
 
 func paused(v db.ViewStandingRow) (sentence, command string) {

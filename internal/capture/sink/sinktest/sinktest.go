@@ -123,7 +123,7 @@ func Run(t *testing.T, setup func(t *testing.T) Target) {
 	}
 }
 
-// Deliver delivers changes, all of which must be taken.
+// Deliver delivers changes, all of which must be accepted.
 func Deliver(t *testing.T, s sink.Sink, changes ...change.Change) {
 	t.Helper()
 	refusals, err := s.Deliver(t.Context(), changes)
