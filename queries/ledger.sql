@@ -28,7 +28,7 @@ SELECT
     d.metric_date,
     d.state,
     (CASE
-        WHEN d.state = 'stale' THEN 'its rows are not what its events come to: see `daymill verify ' || d.metric_date || '`'
+        WHEN d.state = 'stale' THEN 'its rows do not match its events: see `daymill verify ' || d.metric_date || '`'
         ELSE coalesce(r.error, '')
     END)::text AS error
 FROM analytics.rollup_dates AS d

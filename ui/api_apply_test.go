@@ -44,7 +44,7 @@ func TestAPIApply(t *testing.T) {
 		for body, want := range map[string]string{
 			`{"kind": "webhook"}`: "has no url", `{"kind": "webhook", "url": "https://user:hunter2@host"}`: "environment variable",
 			`{"kind": "webhook", "url": "$A", "form": "now"}`: "did you mean from", `{"kind": "webhook", "url": "$A", "name": "other"}`: "address",
-			`{"kind": "webhook", "url": "$A", "database": "crm"}`: "not under databases", `{"kind": "webhook", "url": "$A", "tables": ["\u0000"], "rename": {"a\u0000": "b"}}`: "code 0",
+			`{"kind": "webhook", "url": "$A", "database": "crm"}`: "not listed under databases", `{"kind": "webhook", "url": "$A", "tables": ["\u0000"], "rename": {"a\u0000": "b"}}`: "code 0",
 		} {
 			answer := b.api.call(t, "PUT", "/api/consumers/bad", body)
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)

@@ -81,7 +81,7 @@ func TestAttention(t *testing.T) {
 			"group=" + ids[0][1] + "&which=ticked&date=2026-03-07": "Tick the dates first",
 			"group=" + ids[3][1] + "&which=all":                    "one by one",
 			"group=" + ids[4][1] + "&which=all":                    "one by one",
-			"group=x&which=all":                                    "no such dates any more",
+			"group=x&which=all":                                    "has no dates any more",
 		} {
 			answer := s.post(t, "/attention", form)
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, form)

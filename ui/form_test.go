@@ -61,7 +61,8 @@ func TestDateEnds(t *testing.T) {
 	shown.See(t, `//main//button[contains(., "Roll up again")]`)
 }
 
-// TestButtonNames checks that no two buttons of a page have the same name: a screen reader lists them without what is around them.
+// TestButtonNames checks that no two buttons of a page have the same name, because a screen reader lists them
+// without their context.
 func TestButtonNames(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)

@@ -93,7 +93,7 @@ func TestLayout(t *testing.T) {
 			from:      []string{module + "/internal"},
 			except: []string{
 				module + "/internal/test/pagebench",                                                                                               // A separate program, which loads the pages.
-				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // They call others.
+				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // Sinks call other servers.
 				module + "/internal/test/clickhousetest",
 			},
 		},

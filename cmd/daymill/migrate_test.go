@@ -27,7 +27,7 @@ func TestMigrateRepairs(t *testing.T) {
 
 	exec("ALTER TABLE public.river_job DISABLE TRIGGER ALL; DROP VIEW analytics.daily_entity_metrics_live")
 	said := requireOK(t, db.URL, "migrate")
-	require.Regexp(t, `(?m)^restored: the trigger \S+ on public\.river_job, which was disabled; Daymill missed the late events and requests of the meantime, and `+"`daymill verify` finds their dates$", said)
+	require.Regexp(t, `(?m)^restored: the trigger \S+ on public\.river_job, which was disabled; Daymill missed late events and requests in the meantime, and `+"`daymill verify` finds their dates$", said)
 	require.Regexp(t, `(?m)^restored: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
 	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
 
@@ -75,7 +75,7 @@ func TestSwappedSource(t *testing.T) {
 	require.NotContains(t, page, "All is well")
 }
 
-// TestSecondSignal: after the first signal, a verb ends what it has begun. The second signal does not wait for that.
+// TestSecondSignal: after the first signal, a verb finishes what it has begun. The second signal ends it at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})

@@ -50,7 +50,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	return compiled
 }
 
-// valid says what the schema says of a file.
+// valid checks a file against the schema.
 func valid(t *testing.T, content string) error {
 	t.Helper()
 	var value any
@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, map[string]string{"user_id": "customer"}, replica.Settings.Rename)
 }
 
-// TestParse_Captured: what is captured is said for one database, or by database.
+// TestParse_Captured: captured tables are listed for one database, or by database.
 func TestParse_Captured(t *testing.T) {
 	t.Parallel()
 	content := "databases: {crm: $CRM_URL}\ncapture:\n  tables:\n    app: public.orders\n    crm: [sales, '!sales.draft']\n"
@@ -96,7 +96,7 @@ func TestParse_Captured(t *testing.T) {
 	require.ErrorContains(t, err, `f:1:49: the pattern of tables cannot be read`)
 }
 
-// TestParse_Mistakes: all at once, each with its place and with what would be right.
+// TestParse_Mistakes: all mistakes are reported at once, each with its place and what would be right.
 func TestParse_Mistakes(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse("daymill.yaml", []byte(`databases:
@@ -146,7 +146,7 @@ sinks:
 	require.Len(t, mistakes, 21, err.Error())
 }
 
-// TestParse_Hostile: no file makes it crash or run for long, and what it says fits on lines of its own.
+// TestParse_Hostile: no file makes Parse crash or run for long, and each mistake is on a line of its own.
 func TestParse_Hostile(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{

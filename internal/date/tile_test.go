@@ -13,17 +13,17 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-var everyZone = flag.Bool("every-zone", false, "take every zone of the server's time zone database, and not only the odd ones")
+var everyZone = flag.Bool("every-zone", false, "check every zone of the server's time zone database, not only the unusual ones")
 
-// oddZones have clocks that go back or forth across midnight, by half an hour, by two, or by a day.
+// oddZones have clocks that change at midnight, by half an hour, by two hours, or by a day.
 var oddZones = []string{
 	"Africa/Cairo", "America/Asuncion", "America/Havana", "America/Sao_Paulo", "America/St_Johns", "Antarctica/Troll",
 	"Asia/Beirut", "Asia/Tehran", "Australia/Lord_Howe", "Europe/London", "Pacific/Apia", "Pacific/Kwajalein", "UTC",
 }
 
-// tiles counts, over the dates from 1970 to 2037 as Postgres sees them in the reporting zone, those that begin before
-// the date before them has ended, and those whose first or last microsecond is taken for another date's. Only a date
-// that the zone skipped, or that its clock did not reach, has none.
+// tiles looks at the dates from 1970 to 2037 as Postgres sees them in the reporting zone. It counts the dates
+// that begin before the previous date has ended, those whose first or last microsecond belongs to another
+// date, and those that are empty because the zone skipped them.
 const tiles = `
 	WITH days AS MATERIALIZED (
 		SELECT
@@ -40,8 +40,9 @@ const tiles = `
 		count(*) FILTER (WHERE to_instant = from_instant)
 	FROM days`
 
-// TestTiles holds that dates tile the time line without gap or overlap, in every zone: a date's end is by definition the
-// next one's beginning, so what is left to hold is that none begins before its predecessor, and that date_of agrees.
+// TestTiles: in every zone, dates follow each other without gaps or overlaps. A date ends by definition where
+// the next one begins, so it is enough to check that no date begins before its predecessor, and that date_of
+// agrees.
 func TestTiles(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -54,7 +55,7 @@ func TestTiles(t *testing.T) {
 	}
 	skipped := make(map[string]int)
 	for _, zone := range zones {
-		// As a constant, which Postgres inlines: looked up a hundred thousand times, the zone takes seconds.
+		// Postgres inlines a constant. Looking up the zone a hundred thousand times would take seconds.
 		_, err := db.Exec(t.Context(), fmt.Sprintf(
 			"CREATE OR REPLACE FUNCTION analytics.time_zone() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '%s' $$", zone))
 		require.NoError(t, err)
@@ -65,7 +66,7 @@ func TestTiles(t *testing.T) {
 		require.Zero(t, wrongLast, zone)
 		skipped[zone] = empty
 	}
-	require.Equal(t, 1, skipped["Pacific/Apia"], "2011-12-30 never was")
+	require.Equal(t, 1, skipped["Pacific/Apia"], "the zone skipped 2011-12-30")
 	require.Zero(t, skipped["Europe/London"])
 	t.Logf("%d zones", len(zones))
 }

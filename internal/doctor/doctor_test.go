@@ -34,7 +34,7 @@ type shifted struct {
 
 func (c shifted) Now() time.Time { return c.SystemClock.Now().Add(c.by) }
 
-// of lists the levels of a look's findings, and the sentences.
+// of returns the levels and the sentences of a check's findings.
 func of(findings []doctor.Finding, id string) (levels []doctor.Level, sentences string) {
 	for _, f := range findings {
 		if f.ID == id {
@@ -52,7 +52,7 @@ func open(t *testing.T, url string) *postgres.DB {
 	return db
 }
 
-// role makes a role that can log in, and returns it with its URL.
+// role creates a role that can log in, and returns its name and URL.
 func role(t *testing.T, db *pgtest.DB, attributes string) (name, url string) {
 	t.Helper()
 	name = "role_" + db.Name
@@ -69,12 +69,12 @@ const watched = `CREATE TABLE public.parts (who bigint NOT NULL, what text, at t
 	CREATE TABLE public.parts_1 PARTITION OF public.parts DEFAULT;
 	CREATE INDEX ON public.parts (at)`
 
-// stands has a job that no worker has taken for ten minutes, though one is alive.
+// stands inserts a job that no worker has taken for ten minutes, although a worker is alive.
 const stands = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 	VALUES ('w', 'v', 1, 1, 1, 1, 1, 1, false);
 	INSERT INTO river_job (kind, args, max_attempts, queue, scheduled_at) VALUES ('backfill', '{}', 5, 'daymill', now() - interval '10 minutes');`
 
-// Whatever is installed or available, the extensions are listed in one order.
+// Extensions are always listed in the same order.
 func TestExamineExtensions(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -88,7 +88,7 @@ func TestExamineExtensions(t *testing.T) {
 	require.Contains(t, statements, "pg_stat_statements is installed")
 }
 
-// Roles come and go while other tests run, so only one of the test's own is looked for.
+// Other tests create and drop roles at the same time, so look only for this test's own.
 func TestExamineNotify(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -107,7 +107,7 @@ func TestExamineNotify(t *testing.T) {
 	require.Contains(t, sentences, name+" may connect. Every role that may connect can pause queues")
 }
 
-// TestExamine sets a database up to have a fault, and expects the finding.
+// TestExamine gives a database one fault at a time, and expects the finding.
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	good := doctor.River{Schema: "public", Applied: 6, Newest: 6}
@@ -183,7 +183,7 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) {
 				c.Health = func(context.Context) ([]health.Finding, error) {
 					return []health.Finding{
-						{Check: "faults", Level: health.Bad, Sentence: "Said by another look."},
+						{Check: "faults", Level: health.Bad, Sentence: "Reported by another check."},
 						{Check: "a", Level: health.Bad, Sentence: "Bad.", Command: "fix it"},
 						{Check: "b", Level: health.Wait, Sentence: "Late."},
 						{Check: "c", Level: health.Busy, Sentence: "Busy."},
@@ -248,7 +248,7 @@ func TestExamine(t *testing.T) {
 	}
 }
 
-// TestExamineRoles looks with few rights.
+// TestExamineRoles examines a database as roles with few rights.
 func TestExamineRoles(t *testing.T) {
 	t.Parallel()
 
@@ -363,7 +363,7 @@ func TestExamineRoles(t *testing.T) {
 	})
 }
 
-// TestExamineCluster needs a cluster of its own, and a follower of it.
+// TestExamineCluster needs its own cluster and a follower.
 func TestExamineCluster(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{
@@ -380,7 +380,8 @@ func TestExamineCluster(t *testing.T) {
 		require.NoError(t, err)
 	}
 	config := doctor.Config{DB: db.DB, Source: replica, Clock: pace.SystemClock{}, PoolSize: 6}
-	// eventually looks until a look finds what it should: statistics and followers take their time.
+	// eventually repeats the examination until it finds what it should, because statistics and followers take
+	// their time.
 	eventually := func(t *testing.T, config doctor.Config, id string, says string, levels ...doctor.Level) {
 		t.Helper()
 		var found []doctor.Level

@@ -10,7 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestGrade holds what no server can be set up to have here.
+// TestGrade checks findings that no server here can be made to have.
 func TestGrade(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -40,7 +40,7 @@ func TestTimeZoneDiffers(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{TimeZone: "Europe/London"})
 	e := &Examination{Config: Config{DB: db.DB}, Installation: db.Installation}
-	e.Installation.Zone = time.UTC // As if this binary knew of no summer time there.
+	e.Installation.Zone = time.UTC // As if this binary did not know daylight saving time there.
 	require.NoError(t, e.DB.Tx(t.Context(), func(tx pgx.Tx) error { return checkTimeZone(t.Context(), e, tx) }))
 	require.Len(t, e.findings, 1)
 	require.Equal(t, Warning, e.findings[0].Level)

@@ -16,7 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// Many who ask at a time have one examination made.
+// Callers at the same time share one examination.
 func TestShared(t *testing.T) {
 	t.Parallel()
 	var times atomic.Int64
@@ -28,7 +28,7 @@ func TestShared(t *testing.T) {
 	}}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	_, good := shared.Get(gone, time.Time{}) // Whoever began it has gone, and it continues.
+	_, good := shared.Get(gone, time.Time{}) // Its caller has gone, and it continues.
 	require.False(t, good)
 	require.True(t, shared.Last().At.IsZero())
 	var all sync.WaitGroup
@@ -43,13 +43,13 @@ func TestShared(t *testing.T) {
 	require.EqualValues(t, 1, times.Load())
 }
 
-// What is shown to others than those who run it names no host, whatever is wrong.
+// Findings for people who do not run Daymill never name a host.
 func TestDiscreet(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
 	gone, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL})
 	require.NoError(t, err)
-	// A pool whose server is not there any more.
+	// The server of this pool is gone.
 	config := gone.Config()
 	gone.Close()
 	config.ConnConfig.Host, config.ConnConfig.Port = "secret.invalid", 1
@@ -74,7 +74,7 @@ func TestDiscreet(t *testing.T) {
 	require.NotContains(t, findings[0].Sentence, "secret")
 }
 
-// Whoever waits no longer is told what was looked at.
+// A caller that no longer waits gets the last result.
 func TestExamineInterrupted(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// texts are ids of a type that are likely to be put in the wrong order.
+// texts are ids of a type that are easy to sort wrongly.
 func texts(t entity.Type) []string {
 	switch t {
 	case entity.Bigint:
@@ -35,7 +35,7 @@ func texts(t entity.Type) []string {
 	}
 }
 
-// The order of ids in Go is the order of their values in Postgres, and they survive the way there and back.
+// The order of ids in Go is the order of their values in Postgres, and a round trip does not change them.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	for _, entityType := range []entity.Type{entity.Bigint, entity.Text, entity.UUID} {

@@ -28,6 +28,6 @@ func TestJudge(t *testing.T) {
 	require.Equal(t, []string{"stopped", "paused", "late"}, names(found))
 	require.Equal(t, 1, health.Count(found, health.Bad))
 	require.Equal(t, 2, health.Count(found, health.Wait))
-	require.Equal(t, []string{"well"}, names(health.Judge(rollup[1:2])), "that all is well is said where nothing else is")
+	require.Equal(t, []string{"well"}, names(health.Judge(rollup[1:2])), "all is well only if there is no other finding")
 	require.Empty(t, health.Judge())
 }

@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// fill makes a history of n jobs, with a common state and rare ones, and dates in no order of the ids.
+// fill inserts a history of n jobs with a common state, rare states, and dates that are not in the order of
+// the ids.
 func fill(t *testing.T, db *pgtest.DB, n int) {
 	t.Helper()
 	_, err := db.Exec(t.Context(), `
@@ -56,7 +57,7 @@ func filters() []job.Filter {
 	}
 }
 
-// matching is what a filter means, by a plain scan.
+// matching returns the jobs that a filter selects, found by a plain scan.
 func matching(t *testing.T, db *pgtest.DB, filter job.Filter) []int64 {
 	t.Helper()
 	var ids []int64
@@ -69,7 +70,7 @@ func matching(t *testing.T, db *pgtest.DB, filter job.Filter) []int64 {
 	return ids
 }
 
-// Pages that follow one another have every job that matches once, whichever way they were found, in both directions.
+// Consecutive pages have every matching job once, in both directions, whichever way finds them.
 func TestListDropsNothing(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -132,7 +133,7 @@ func TestListDropsNothing(t *testing.T) {
 	}
 }
 
-// No question scans the table, whatever the filter: sequential scans of it are counted by Postgres itself.
+// No filter causes a scan of the whole table: Postgres itself counts sequential scans.
 func TestListIsBounded(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
@@ -162,7 +163,7 @@ func TestListIsBounded(t *testing.T) {
 	}
 }
 
-// Between the moment that jobs are chosen and that they are locked, some have changed.
+// Some jobs change after they were chosen and before they are locked.
 func TestStill(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})

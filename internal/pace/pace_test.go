@@ -14,7 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 )
 
-// clock moves only when it is told to, or slept on.
+// clock moves only when the test moves it, or during a sleep.
 type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
@@ -70,8 +70,8 @@ func TestPacer(t *testing.T) {
 	})
 }
 
-// Whatever the cost of a unit, the size ends up where a statement takes about the target. Now and then a statement is made smaller, to
-// compare, so the median of the last ones counts.
+// Whatever a unit costs, the size settles where a statement takes about the target. Now and then a statement
+// is made smaller, to compare, so the median of the last ones counts.
 func TestSizeFindsTheTarget(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -94,8 +94,8 @@ func TestSizeFindsTheTarget(t *testing.T) {
 	})
 }
 
-// Part of what a statement takes is fixed, such as planning, which may be longer than the limit: the rest ends up about the
-// target all the same, and few statements run into their limit.
+// Part of a statement's time is fixed, such as planning, and may exceed the limit. The rest still settles at
+// about the target, and few statements reach their limit.
 func TestSizeLearnsWhatIsFixed(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -132,7 +132,7 @@ func TestSizeGivesUp(t *testing.T) {
 	t.Parallel()
 	size := pace.NewSize(1000, 1, 1000)
 	tries := 0
-	for size.TimedOut(size.Value()) { // At every size, down to the least.
+	for size.TimedOut(size.Value()) { // At every size, down to the smallest.
 		tries++
 		require.Less(t, tries, 30)
 	}
@@ -142,7 +142,7 @@ func TestSizeGivesUp(t *testing.T) {
 	require.Equal(t, pace.Limit, size.Limit())
 }
 
-// No statement of a run lasts longer than about a quarter of a second, with what it takes to end it.
+// No statement of a run takes longer than about a quarter of a second, including the time to cancel it.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	require.LessOrEqual(t, pace.Target, 100*time.Millisecond)

@@ -115,7 +115,7 @@ func TestServer(t *testing.T) {
 	})
 	t.Run("KeepsAGivenDirectory", func(t *testing.T) {
 		t.Parallel()
-		// Not t.TempDir, which is closed to the user that the server runs as when root tests.
+		// If root runs the tests, the server's user cannot access t.TempDir.
 		dir, err := os.MkdirTemp("", "daymill-pg-test-") //nolint:usetesting // See above.
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
@@ -161,7 +161,7 @@ func TestServer(t *testing.T) {
 		var config net.ListenConfig
 		squatter, err := config.Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(server.Port))
 		require.NoError(t, err)
-		go func() { // Leaves once the server has found the port taken.
+		go func() { // Release the port once the server has found it taken.
 			defer squatter.Close()
 			for t.Context().Err() == nil {
 				log, err := os.ReadFile(server.LogFile())
@@ -175,7 +175,7 @@ func TestServer(t *testing.T) {
 	})
 }
 
-// ownerEnv makes this test binary the process that starts a cluster and is killed.
+// ownerEnv turns this test binary into the process that starts a cluster and is killed.
 const ownerEnv = "DAYMILL_TEST_OWNER"
 
 func TestServerDiesWithItsOwner(t *testing.T) {

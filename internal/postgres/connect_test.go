@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// A server that cannot be reached is named in one sentence with the cause, in one line, without the password.
+// The error names an unreachable server and the cause in one sentence, on one line, without the password.
 func TestConnectError(t *testing.T) {
 	t.Parallel()
 	listen := func(t *testing.T) string {
@@ -68,7 +68,7 @@ func TestConnectError(t *testing.T) {
 	})
 }
 
-// The time that a connection may take is the URL's, whatever it is.
+// The URL decides how long a connection may take.
 func TestConnectTimeout(t *testing.T) {
 	t.Parallel()
 	for url, seconds := range map[string]float64{

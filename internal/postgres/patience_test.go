@@ -20,7 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// patient opens a session that tries again.
+// patient opens a patient session.
 func patient(t *testing.T, config postgres.Config) *postgres.Session {
 	t.Helper()
 	db, err := postgres.Open(t.Context(), config)
@@ -33,7 +33,7 @@ func patient(t *testing.T, config postgres.Config) *postgres.Session {
 	return session
 }
 
-// A session that gives up a lock says what the lock is on, who holds it, and what ends that.
+// A session that gives up waiting for a lock says what is locked, who holds the lock, and how to end that.
 func TestSession_Locked(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -75,7 +75,7 @@ func TestSession_Locked(t *testing.T) {
 	}
 }
 
-// slow passes on what is sent to a server, and has the first statement of a kind sleep before or after.
+// slow forwards what is sent to a server, and makes the first statement of a kind sleep before or after it runs.
 func slow(t *testing.T, to, statement, before, after string) (address string) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -121,7 +121,7 @@ func slow(t *testing.T, to, statement, before, after string) (address string) {
 	return listener.Addr().String()
 }
 
-// A cancellation that was meant for the statement before arrives as the next transaction begins, or as it is committed.
+// A cancellation of the previous statement arrives while the next transaction begins or commits.
 func TestSession_Stray(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -134,7 +134,7 @@ func TestSession_Stray(t *testing.T) {
 	}{
 		"Begin":  {"BEGIN ISOLATION", "", "; " + sleep, 1},
 		"Commit": {"COMMIT", sleep + "; ", "", 2},
-		// This one is the caller's own.
+		// This statement belongs to the caller.
 		"Statement": {"INSERT", sleep + "; ", "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestSession_ReadOnly(t *testing.T) {
 			return err
 		}
 		if pids[pid] = true; len(pids) == 1 {
-			// Whatever makes it so: a statement of this connection is answered with 25006.
+			// Any cause will do: a statement of this connection fails with 25006.
 			if _, err := on.Exec(ctx, "SET TRANSACTION READ ONLY"); err != nil {
 				return err
 			}

@@ -46,7 +46,7 @@ const (
 // Config says where the database is and how to use it. Only URL has no default.
 type Config struct {
 	URL              string
-	ApplicationName  string        // shown in pg_stat_activity; "daymill" where empty
+	ApplicationName  string        // shown in pg_stat_activity; "daymill" if empty
 	PoolSize         int           // maximum of connections; DefaultPoolSize if 0
 	Pooler           Pooler        // PoolerAuto if empty
 	StatementTimeout time.Duration // DefaultStatementTimeout if 0

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// settings are what decides how long a statement may take, and what it may do.
+// settings selects the settings that decide how long a statement may take, and what it may do.
 type settings struct {
 	Statement, Lock, Idle, SearchPath, Isolation, ReadOnly, SeqScan string
 }
@@ -28,8 +28,8 @@ func (s *settings) scan(row pgx.Row) error {
 	return row.Scan(&s.Statement, &s.Lock, &s.Idle, &s.SearchPath, &s.Isolation, &s.ReadOnly, &s.SeqScan)
 }
 
-// Each statement has the limits that its caller gave it, with a pooler in between and without one, whatever the
-// database's own settings are.
+// Each statement has the limits of its caller, with and without a pooler, whatever the database's settings
+// are.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
@@ -73,19 +73,19 @@ func TestSession(t *testing.T) {
 			cursor.Close(t.Context())
 			require.Equal(t, want, is)
 
-			// A lock is waited for no longer than two seconds, however long the statement may take.
+			// A statement waits for a lock for two seconds at most, however long it may take.
 			want.SeqScan, want.Statement, want.Lock = "on", "1min", "2s"
 			require.NoError(t, session.Read(t.Context(), time.Minute, ask))
-			if name == "Direct" { // No transaction is begun for it.
+			if name == "Direct" { // It needs no transaction.
 				is.ReadOnly, is.Isolation = want.ReadOnly, want.Isolation
 			}
 			require.Equal(t, want, is)
 
-			// The connection goes back to the pool with the pool's settings.
+			// The connection returns to the pool with the pool's settings.
 			session.Release(t.Context())
 			want.Statement, want.Lock, want.ReadOnly = "7s", "3s", "off"
 			require.NoError(t, opened.Tx(t.Context(), func(tx pgx.Tx) error { return ask(t.Context(), tx) }))
-			is.Idle = want.Idle // The pool's transactions are as long as their callers make them.
+			is.Idle = want.Idle // The callers of the pool's transactions decide how long they take.
 			require.Equal(t, want, is)
 		})
 	}

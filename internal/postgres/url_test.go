@@ -20,7 +20,7 @@ func TestURLMistakes(t *testing.T) {
 		"Command":        {"psql postgres://u:hunter2@h/x", "a program"},
 		"Java":           {"jdbc:postgresql://h/x?password=hunter2", "jdbc:"},
 		"LargePort":      {"postgres://u:hunter2@h:99999/x", "1 to 65535"},
-		"NoFile":         {"postgres://u:hunter2@h/x?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert cannot be read"},
+		"NoFile":         {"postgres://u:hunter2@h/x?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert names cannot be read"},
 		"NoNumber":       {"postgres://u:hunter2@h/x?connect_timeout=x", "connect_timeout"},
 		"OtherDatabase":  {"mysql://u:hunter2@h/x", "does not begin with postgres://"},
 		"Parameter":      {"postgres://u:hunter2@h/x?sslmode=disable&target_session_attrs=bogus", `its "target_session_attrs" has a value that does not exist`},
@@ -41,7 +41,7 @@ func TestURLMistakes(t *testing.T) {
 	}
 }
 
-// What other programs write into URLs, and what is copied along with one, does not matter.
+// Parameters of other programs, and what is copied along with a URL, do no harm.
 func TestURLForgiven(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{

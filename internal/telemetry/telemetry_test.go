@@ -69,7 +69,7 @@ func TestTellAllocatesNothing(t *testing.T) { //nolint:paralleltest // See above
 	}))
 }
 
-// A line leaves empty fields out, and is at debug where the log is quiet.
+// A line leaves empty fields out, and is at debug if the log is quiet.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	for quiet, want := range map[bool]string{false: "level=INFO msg=\"it happened\" name=x times=3\n", true: ""} {

@@ -2,10 +2,10 @@
 // schema change are missing, and drops the slot before it fills the disk. Commands and workers run it.
 //
 //	stream ──fails──▶ again after a while
-//	   │ the slot is gone, lost or was dropped ──▶ the gap is written down ──▶ new slot, new base
-//	   └ a change of the schema is missing ──────▶ the gap is written down ──▶ new base, beside the stream
+//	   │ the slot is gone, lost or was dropped ──▶ the gap is recorded ──▶ new slot, new base
+//	   └ a change of the schema is missing ──────▶ the gap is recorded ──▶ new base, beside the stream
 //
-// Where event triggers are not allowed, it also compares the schema with its last version: each change is missing.
+// Without event triggers, the keeper also compares the schema with its last version: every schema change is then missing.
 package keeper
 
 import (

@@ -48,7 +48,7 @@ func TestImportEqualsFile(t *testing.T) {
 		if name == "events.csv" {
 			w := csv.NewWriter(&file)
 			w.UseCRLF = rapid.Bool().Draw(t, "CRLF")
-			// What ends a line within quotes is one character when it is read, and package csv writes two if it is told to.
+			// A line break within quotes is read as one character, but package csv can write two.
 			lineEnds := strings.NewReplacer("\r\n", "_")
 			if w.UseCRLF {
 				lineEnds = strings.NewReplacer("\n", "_", "\r", "_")

@@ -11,7 +11,8 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestZonePostgres compares the meaning of local times with Postgres's: on any day, and around every change of the clock.
+// TestZonePostgres compares how Daymill and Postgres convert local times, on any day and around every change
+// of the clock.
 func TestZonePostgres(t *testing.T) {
 	t.Parallel()
 
@@ -54,7 +55,7 @@ func TestZonePostgres(t *testing.T) {
 		for i, reading := range readings {
 			text := time.Unix(reading, 0).UTC().Format(time.DateTime)
 			require.Equal(t, want[i], z.instant(reading), "%s %s", name, text)
-			// The local time that a column without time zone keeps gives the same instant again.
+			// Converting the instant back gives the same local time.
 			require.Equal(t, want[i], z.instant(z.reading(want[i])), "%s %s, and back", name, text)
 		}
 	}

@@ -52,7 +52,7 @@ func TestGauges(t *testing.T) {
 		require.Equal(t, want, read(t, setup(t)))
 	})
 
-	// A request of a date is due when the date is over and its own instant has come, whichever is later.
+	// A request is due when its date is over and its own due time has come, whichever is later.
 	t.Run("Requests", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)

@@ -11,7 +11,7 @@ import (
 func TestAffordable(t *testing.T) {
 	t.Parallel()
 	const mebibyte = 1 << 20
-	require.Equal(t, merge.DefaultMaxEntities, merge.Affordable(0, 3), "nothing says how much there is")
+	require.Equal(t, merge.DefaultMaxEntities, merge.Affordable(0, 3), "the amount of memory is unknown")
 	require.Equal(t, merge.DefaultMaxEntities, merge.Affordable(64<<30, 3))
 	require.Equal(t, merge.MinMaxEntities, merge.Affordable(mebibyte, 3))
 	small, larger := merge.Affordable(128*mebibyte, 3), merge.Affordable(256*mebibyte, 3)

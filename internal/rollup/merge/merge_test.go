@@ -85,7 +85,7 @@ func TestTableBound(t *testing.T) {
 	require.NotNil(t, table.UpTo())
 }
 
-// Long ids and many event types take the room of entities.
+// Long ids and many event types leave room for fewer entities.
 func TestTableBoundBytes(t *testing.T) {
 	t.Parallel()
 	ids, types := merge.New(100), merge.New(100)

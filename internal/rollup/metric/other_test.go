@@ -36,7 +36,7 @@ func TestOddCounts(t *testing.T) {
 		sum.Add(day.Counts)
 	}
 	require.Equal(t, map[string]int64{"share": 7, "text": 0, "big": math.MaxInt64}, sum.Other)
-	require.EqualValues(t, math.MaxInt64, sum.Total(), "and not a negative number")
+	require.EqualValues(t, math.MaxInt64, sum.Total(), "not a negative number")
 	for name, want := range map[string]int64{"big": math.MaxInt64, "share": 7} {
 		top, err := metric.FindTop(t.Context(), b.DB.DB, entity.Bigint, metric.Metric{EventType: name}, march, 10)
 		require.NoError(t, err)

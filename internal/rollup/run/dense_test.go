@@ -127,7 +127,7 @@ func (b *testBundle) transactions(ctx context.Context, t *testing.T) (open int) 
 	return open
 }
 
-// testClock is the machine's, set forward by ahead, and sleeps by calling slept.
+// testClock is the machine's clock, set forward by ahead. Instead of sleeping, it calls slept.
 type testClock struct {
 	pace.SystemClock
 

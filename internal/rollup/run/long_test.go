@@ -14,11 +14,11 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestLongEntity has an entity that no index of Postgres holds: the error says so, and how to fix it.
+// TestLongEntity: if an entity is too long for an index, the error says so, and how to fix it.
 func TestLongEntity(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC"})
-	long := make([]byte, 4000) // Of chance, so that Postgres cannot compress it.
+	long := make([]byte, 4000) // Random, so that Postgres cannot compress it.
 	_, err := rand.Read(long)
 	require.NoError(t, err)
 	b.db.Insert(t, pgtest.Event{Entity: hex.EncodeToString(long), Type: "view", At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)})

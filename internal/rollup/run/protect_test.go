@@ -175,7 +175,7 @@ func TestRunProtected(t *testing.T) {
 		b.rollup(t, day)
 		require.EqualValues(t, 2_500, pgtest.RequireExact(t, b.db).Events)
 
-		// A date that was never complete has nothing to protect: what there is, is counted.
+		// A date that was never complete has nothing to protect: its events are counted.
 		long := day.AddDays(-7)
 		b.db.InsertDate(t, long, 100, 10)
 		require.EqualValues(t, 100, b.rollup(t, long).Events)
@@ -242,7 +242,7 @@ func TestRunLosesPart(t *testing.T) {
 		b := setup(t)
 		exec(t, b, "DELETE FROM public.raw_events WHERE id % 2 = 0")
 		b.sweep(t, day)
-		require.EqualValues(t, 2_500, b.rollup(t, day).Events, "one who means the date decides for all")
+		require.EqualValues(t, 2_500, b.rollup(t, day).Events, "a request for this date decides for all requests")
 		exec(t, b, "TRUNCATE public.raw_events")
 		b.rollup(t, day)
 		require.Zero(t, pgtest.RequireExact(t, b.db, day).Rows)
@@ -261,7 +261,7 @@ func TestRunLosesPart(t *testing.T) {
 		require.Equal(t, before, text(t, b, stored))
 	})
 
-	// A range follows the events, but no date of it to its last one.
+	// A range follows the events as long as a date has any.
 	t.Run("Range", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

@@ -42,12 +42,12 @@ func delayed(t *testing.T, db *pgtest.DB, milliseconds int) string {
 	return through(t, db, proxy.Listen)
 }
 
-// cutter is a proxy that cuts connections when a COMMIT comes by.
+// cutter is a proxy that cuts connections at a COMMIT.
 type cutter struct {
 	commits, cuts atomic.Int64
 	// choose decides for each COMMIT whether to cut the connection, and whether the server still receives it.
 	choose func(commit int64) (cut, passOn bool)
-	// holds makes it keep the connection and hold back the answers instead, until the client closes it.
+	// holds makes it hold back the answers instead, until the client closes the connection.
 	holds bool
 }
 
@@ -115,7 +115,7 @@ func (c *cutter) relay(t *testing.T, client net.Conn, to string) {
 		}
 	}
 	if tcp, ok := server.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite() // What was passed on is done.
+		_ = tcp.CloseWrite() // The server has done what was forwarded.
 		<-done
 	}
 	_ = server.Close()

@@ -36,7 +36,7 @@ func TestRunOddSettings(t *testing.T) {
 	conn, err := pgx.Connect(t.Context(), b.db.Server.URL("postgres"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(t.Context()) })
-	// What chooses who one is, or what exists, is no setting of this kind.
+	// Settings that choose the role, or what exists, are different.
 	left := []string{"row_security", "default_table_access_method", "log_statement"}
 	for _, s := range settings {
 		if slices.Contains(left, s.Name) {

@@ -17,7 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// ear is a listener that stores its signals, and may react to them.
+// ear is a listener that stores signals, and may react to them.
 type ear struct {
 	mu      sync.Mutex
 	signals []telemetry.Signal

@@ -11,14 +11,14 @@ import (
 	"github.com/daymill/daymill/internal/rollup/schedule"
 )
 
-// zones are those whose clocks do something odd: at midnight, by half an hour or two hours, or by a whole day.
+// zones have clocks that change in unusual ways: at midnight, by half an hour or two hours, or by a whole day.
 var zones = []string{
 	"Africa/Cairo", "America/Asuncion", "America/Havana", "America/Sao_Paulo", "America/St_Johns", "Antarctica/Troll",
 	"Asia/Beirut", "Asia/Kathmandu", "Asia/Tehran", "Atlantic/Azores", "Australia/Lord_Howe", "Europe/London",
 	"Pacific/Apia", "Pacific/Kwajalein", "UTC",
 }
 
-// hours are the ones that clocks skip or show twice, and one that they do not.
+// hours are those that clocks skip or show twice, and an ordinary one.
 var hours = []int{0, 1, 2, 3, 23}
 
 // genInstant draws an instant that is within two days of a change of its zone's clock, if there are any.

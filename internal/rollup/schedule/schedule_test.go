@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// stillClock is an instant, in which pauses take no time.
+// stillClock always shows the same instant, and its pauses take no time.
 type stillClock struct{ time.Time }
 
 func (c stillClock) Now() time.Time { return c.Time }
@@ -33,7 +33,7 @@ type testBundle struct {
 	planner *schedule.Planner
 }
 
-// setup has a planner for whom it is three o'clock on today, and the daily job due at two.
+// setup returns a planner whose clock shows three o'clock, with a daily job that was due at two.
 func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "America/Sao_Paulo"})
@@ -86,7 +86,7 @@ func (b *testBundle) open(t testing.TB) []date.Date {
 	return dates
 }
 
-// resolve brings every open request's date to a state.
+// resolve sets the dates of all open requests to a state.
 func (b *testBundle) resolve(t testing.TB, state string, dates ...date.Date) {
 	t.Helper()
 	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT unnest($1::date[]), $2, 1, 1
@@ -95,7 +95,7 @@ func (b *testBundle) resolve(t testing.TB, state string, dates ...date.Date) {
 		WHERE metric_date = ANY($1) AND resolved_at IS NULL`, dates)
 }
 
-// wholeReads returns how often all events were read.
+// wholeReads returns how often the whole table of events was read.
 func (b *testBundle) wholeReads(t testing.TB) (reads int64) {
 	t.Helper()
 	err := b.db.QueryRow(t.Context(), "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'raw_events'").Scan(&reads)
@@ -122,9 +122,9 @@ func TestPlan(t *testing.T) {
 		want := parse("2026-03-01", "2026-03-07", "2026-03-08", "2026-03-09")
 		require.Equal(t, want, b.plan(t))
 		require.Equal(t, want, b.open(t))
-		require.Empty(t, b.plan(t), "open requests are as good as new ones")
+		require.Empty(t, b.plan(t), "open requests are not repeated")
 		b.resolve(t, "complete", want...)
-		require.Empty(t, b.plan(t), "the lookback is for once a day")
+		require.Empty(t, b.plan(t), "the lookback is requested once a day")
 
 		b.setNow(today.AddDays(1), 1)
 		require.Empty(t, b.plan(t), "the hour has not come")
@@ -132,7 +132,7 @@ func TestPlan(t *testing.T) {
 		require.Equal(t, parse("2026-03-08", "2026-03-09", "2026-03-10"), b.plan(t))
 	})
 
-	// Of two processes that plan at the same time only one finds the day's work to do.
+	// If two processes plan at the same time, only one finds work to do.
 	t.Run("Concurrent", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -160,11 +160,11 @@ func TestPlan(t *testing.T) {
 	t.Run("Empty", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		require.Equal(t, parse("2026-03-09"), b.plan(t), "yesterday is asked for whether it has events or not")
+		require.Equal(t, parse("2026-03-09"), b.plan(t), "yesterday is requested even without events")
 	})
 
-	// The first event is found whatever the index is like; and if there is one the table is not read as a whole, as
-	// Postgres would rather do to find that a date has no event.
+	// Any kind of index finds the first event. With an index, the whole table is not read, although Postgres
+	// would prefer that for a date without events.
 	for name, index := range map[string]string{
 		"IndexBRIN":  "CREATE INDEX ON public.raw_events USING brin (created_at)",
 		"IndexBTree": "CREATE INDEX ON public.raw_events (created_at)",
@@ -184,7 +184,7 @@ func TestPlan(t *testing.T) {
 			b.planner.Source = source
 			require.Equal(t, parse("1999-12-31", "2000-01-01", "2024-02-29", "2026-02-01", "2026-02-28", "2026-03-09"), b.plan(t))
 
-			source.Close() // What a session has done is counted at its end.
+			source.Close() // Postgres counts a session's reads when the session ends.
 			require.Eventually(t, func() bool {
 				var there bool
 				err := b.db.QueryRow(t.Context(),
@@ -192,14 +192,14 @@ func TestPlan(t *testing.T) {
 				return err == nil && !there
 			}, 10*time.Second, 10*time.Millisecond)
 			if index != "" {
-				require.Less(t, b.wholeReads(t), int64(10), "making the index is some")
+				require.Less(t, b.wholeReads(t), int64(10), "creating the index reads it, too")
 			} else {
 				require.Greater(t, b.wholeReads(t), int64(100))
 			}
 		})
 	}
 
-	// What the ledger says of a date that has events.
+	// The states of a date that has events.
 	t.Run("States", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -243,7 +243,7 @@ func TestOverdue(t *testing.T) {
 		require.NoError(t, err)
 		return is
 	}
-	require.True(t, overdue(time.Minute), "it has never been done")
+	require.True(t, overdue(time.Minute), "it has never run")
 	b.plan(t)
 	require.False(t, overdue(time.Minute))
 	b.setNow(today.AddDays(1), 2)

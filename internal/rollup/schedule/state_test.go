@@ -56,7 +56,7 @@ func TestPause(t *testing.T) {
 	require.Nil(t, read().PausedAt)
 	overdue, err = b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)
-	require.False(t, overdue, "its work for today was done when somebody asked")
+	require.False(t, overdue, "its work for today was already done on request")
 	b.setNow(today.AddDays(1), 3)
 	overdue, err = b.planner.Overdue(t.Context(), schedule.Name, 0)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// outcomes keeps the outcomes of slices.
+// outcomes collects the outcomes of slices.
 type outcomes struct {
 	mu  sync.Mutex
 	all []string

@@ -299,7 +299,8 @@ func TestFunctions(t *testing.T) {
 	require.Empty(t, open, "SET search_path = pg_catalog, pg_temp")
 }
 
-// Whoever may use the schema may ask for a rollup, and cannot have a function of Daymill's cast a value of a type of his own.
+// A role that may use the schema may request a rollup, but cannot make one of Daymill's functions cast a
+// value of a type that the role owns.
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	db := setup(t)

@@ -7,7 +7,7 @@ owned AS (
     SELECT n.oid, n.nspname FROM pg_namespace AS n WHERE n.nspname = any($1::text [])
 ),
 
--- Whoever made the record of migrations owns the ledger. Functions that work as their owner have to have the same.
+-- The owner of the record of migrations owns the ledger. SECURITY DEFINER functions must have the same owner.
 ledger AS (
     SELECT c.relowner AS owner
     FROM pg_class AS c

@@ -263,7 +263,7 @@ func TestEnvironment(t *testing.T) {
 	}{
 		"Disabled":    {map[string]string{endpoint: "http://localhost:4318", "OTEL_SDK_DISABLED": "true"}, false, ""},
 		"Endpoint":    {map[string]string{endpoint: "http://localhost:4318"}, true, ""},
-		"EndpointBad": {map[string]string{endpoint: "admin:hunter2@collector"}, false, endpoint + " is no URL"},
+		"EndpointBad": {map[string]string{endpoint: "admin:hunter2@collector"}, false, endpoint + " is not a URL"},
 		"Exporter":    {map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true, ""},
 		"ExporterBad": {map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "give otlp, or none"},
 		"None":        {map[string]string{endpoint: "http://localhost:4318", "OTEL_TRACES_EXPORTER": "none"}, false, ""},

@@ -41,7 +41,7 @@ func history(ctx context.Context, b *bench) (Result, error) {
 		return Result{}, err
 	}
 
-	anew := func(db *database) func(ctx context.Context) error {
+	fresh := func(db *database) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
 			return db.exec(ctx, "DELETE FROM analytics.daily_entity_metrics WHERE metric_date = '"+largeDate().String()+
 				"'; TRUNCATE analytics.rollup_dates, analytics.rollup_runs, analytics.rollup_requests")
@@ -60,8 +60,8 @@ func history(ctx context.Context, b *bench) (Result, error) {
 
 		db *database
 	}{
-		{b.rolls(short, largeDate(), "0", anew(short)), short},
-		{b.rolls(long, largeDate(), "0", anew(long)), long},
+		{b.rolls(short, largeDate(), "0", fresh(short)), short},
+		{b.rolls(long, largeDate(), "0", fresh(long)), long},
 		{runs(statement, sql, oneTable(), without(short)), short},
 		{runs(statement, sql, oneTable(), without(long)), long},
 	}

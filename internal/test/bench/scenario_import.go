@@ -33,11 +33,11 @@ func importCSV(ctx context.Context, b *bench) (Result, error) {
 	}
 	const imported, copied = "`daymill import`", "`\\copy` by psql"
 	events := pgx.Identifier{"public", "raw_events"}
-	anew := func(ctx context.Context) error {
+	fresh := func(ctx context.Context) error {
 		return db.exec(ctx, "TRUNCATE public.raw_events, analytics.rollup_requests")
 	}
 	got, err := b.turns(ctx, db, nil,
-		contender{name: copied, table: events, prepare: anew, run: func(ctx context.Context, url string) (sample, error) {
+		contender{name: copied, table: events, prepare: fresh, run: func(ctx context.Context, url string) (sample, error) {
 			cmd := exec.CommandContext(ctx, b.server.psql, "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", url,
 				"--command", `\copy public.raw_events (entity_id, event_type, created_at) FROM '`+path+`' WITH (FORMAT csv, HEADER)`)
 			output, err := cmd.CombinedOutput()
@@ -46,7 +46,7 @@ func importCSV(ctx context.Context, b *bench) (Result, error) {
 			}
 			return sample{}.with(peakMemory(cmd.ProcessState)), nil
 		}},
-		contender{name: imported, table: events, prepare: anew, run: func(ctx context.Context, url string) (sample, error) {
+		contender{name: imported, table: events, prepare: fresh, run: func(ctx context.Context, url string) (sample, error) {
 			p, err := b.daymill(ctx, url, "import", path)
 			return sample{}.with(p.memory), err
 		}})

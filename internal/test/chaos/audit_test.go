@@ -137,8 +137,8 @@ var findings = []string{
 const quietSQL = `SELECT NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
 	AND NOT EXISTS (SELECT FROM river.river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`
 
-// patience is how long a seed may take to become quiet. Jobs of dead workers that nobody waits for are found only every half minute.
-// Otherwise it takes some seconds.
+// patience is how long a seed may take to become quiet. Dead workers' jobs whose dates have no other request
+// are found only every half minute. Otherwise it takes some seconds.
 const patience = 2 * time.Minute
 
 // judge waits until the seed is quiet, and returns what is wrong.

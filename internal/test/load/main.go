@@ -43,7 +43,7 @@ var errBad = errors.New("a verdict is bad")
 func main() {
 	var o options
 	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "how long the writers write")
-	flag.DurationVar(&o.every, "every", 10*time.Second, "how often a sample is taken; oftener where the duration is short")
+	flag.DurationVar(&o.every, "every", 10*time.Second, "how often a sample is taken; more often if the duration is short")
 	flag.IntVar(&o.writers, "writers", 8, "connections that change events, each as fast as it can")
 	flag.IntVar(&o.processes, "workers", 2, "worker processes")
 	flag.IntVar(&o.dates, "dates", 14, "dates before today that get late events")

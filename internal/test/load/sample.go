@@ -137,7 +137,7 @@ func (s *site) connections(ctx context.Context) (map[string]int, error) {
 type ending struct {
 	took      time.Duration // from the last write until nothing was open
 	recount   recount.Recount
-	differs   error          // recount.ErrDiffers, where the metrics are not exact
+	differs   error          // recount.ErrDiffers if the metrics are not exact
 	unsettled int64          // dates that are not complete
 	left      map[string]int // connections of workers that have stopped
 }

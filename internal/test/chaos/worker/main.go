@@ -40,7 +40,7 @@ func work(ctx context.Context, logger *slog.Logger, parent io.Reader, arguments 
 	flags.IntVar(&config.MaxEntities, "max-entities", config.MaxEntities, "entities in memory")
 	flags.IntVar(&config.SliceCounts, "slice-counts", 0, "counts of a slice")
 	flags.Float64Var(&config.Pace, "pace", 0, "pauses as a multiple of statements")
-	flags.DurationVar(&config.Silence, "silence", 0, "after how long without a sign of life a run is taken for dead")
+	flags.DurationVar(&config.Silence, "silence", 0, "how long a run may give no sign of life before it counts as dead")
 	backoff := flags.Duration("backoff", time.Second, "how long the first attempt's backoff is")
 	wrong := flags.Duration("wrong", 0, "by how much the machine's clock is wrong")
 	if err := flags.Parse(arguments); err != nil {

@@ -78,7 +78,7 @@ func fence() []broken {
 	)
 }
 
-// owner has mutants of who may have a date, and of where a run continues.
+// owner has mutants of what decides who may have a date, and where a run continues.
 func owner() []broken {
 	return []broken{
 		edit("Owner/Busy", runPkg, "^TestRunRefuses$", lastGo, "", "return !l.Alive || ", "return true || "),
