@@ -156,13 +156,13 @@ func TestViews(t *testing.T) {
 		answer := b.post(t, "/definition", fields("action", "apply", "definition", apiView))
 		require.Equal(t, http.StatusSeeOther, answer.status)
 		for says, pairs := range map[string][]string{
-			"Give from 1 to 10000 keys":       {"action", "refresh", "keys", " "},
-			"The key [ is not a JSON array":   {"action", "refresh", "keys", "["},
-			"An action on a view is":          {"action", "explode"},
-			"is not built yet":                {"action", "verify"},
-			"The number of an entry":          {"action", "accept", "drift", "x"},
-			"Somebody has already decided":    {"action", "reject"},
-			"characters that Postgres cannot": {"action", "refresh", "keys", "a\x00"},
+			"Give from 1 to 10000 keys":            {"action", "refresh", "keys", " "},
+			"The key [ is not a JSON array":        {"action", "refresh", "keys", "["},
+			"The action must be":                   {"action", "explode"},
+			"is not built yet":                     {"action", "verify"},
+			"Drift must be the number of an entry": {"action", "accept", "drift", "x"},
+			"Somebody has already decided":         {"action", "reject"},
+			"characters that Postgres cannot":      {"action", "refresh", "keys", "a\x00"},
 		} {
 			answer := b.post(t, "/views/staff", fields(pairs...))
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, pairs)
@@ -246,7 +246,7 @@ func TestViewsInBrowser(t *testing.T) {
 			shown.Click(t, `//main//button[.="Apply"]`)
 			shown.See(t, `//*[@role="alert"]//p[contains(., "definition:3:35")]`)
 			shown.Fill(t, `//textarea[@id="text"]`, "name: staff\nschedule: {}\ntables:\n  - {table: people, columns: [id, name]}")
-			shown.Click(t, `//main//button[.="Show what it does"]`)
+			shown.Click(t, `//main//button[.="Show what applying it would do"]`)
 			shown.See(t, `//*[@role="status"]//p[contains(., "create staff")]`)
 			shown.Click(t, `//main//button[.="Apply"]`)
 			shown.See(t, `//*[@role="status"][contains(., "Applied")]`)
