@@ -17,7 +17,8 @@ import (
 // before0018 is the last migration with the tables of all capabilities in the schema analytics.
 const before0018 = 17
 
-// TestHouse takes an installation with rows and grants from before migration 0018 to the newest, and back.
+// TestHouse migrates an installation with rows and grants from before migration 0018 to the newest version,
+// and back.
 func TestHouse(t *testing.T) {
 	t.Parallel()
 
@@ -100,7 +101,7 @@ func TestHouse(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, faults, "an upgrade makes what a first installation makes")
 
-		// What writes these tables still does, and numbers continue.
+		// Writers of these tables still work, and their ids continue.
 		execute(t, b.db, `INSERT INTO public.river_job (kind, queue, args, max_attempts) VALUES ('rollup_day', 'daymill', '{"date": "2026-03-02"}', 5)`)
 		var jobs, entries int
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM daymill.jobs), (SELECT count(DISTINCT id) FROM daymill.audit)").Scan(&jobs, &entries))
@@ -152,7 +153,7 @@ func TestHouse(t *testing.T) {
 	})
 }
 
-// down reverts what came after migration 17.
+// down reverts all migrations after 17.
 func down(t *testing.T, conn *postgres.DB) {
 	t.Helper()
 	all, err := schema.All()

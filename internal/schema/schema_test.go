@@ -30,7 +30,7 @@ func options(conn *postgres.DB, entityType entity.Type, zone string) schema.Opti
 	}
 }
 
-// objects lists what there is in the schema and on River's jobs, to compare two states of a database.
+// objects lists the objects of the schema and the triggers on River's jobs, to compare two states of a database.
 func objects(t *testing.T, conn *postgres.DB) (all []string) {
 	t.Helper()
 	err := conn.QueryRow(t.Context(), `
@@ -81,7 +81,7 @@ func TestUp(t *testing.T) {
 		before := objects(t, db.DB)
 		require.NotEmpty(t, before)
 
-		// One step at a time, each of which can be taken back.
+		// One step at a time; each can be reverted.
 		all, err := schema.All()
 		require.NoError(t, err)
 		for range all {
@@ -102,7 +102,7 @@ func TestUp(t *testing.T) {
 		require.Equal(t, before, objects(t, db.DB))
 	})
 
-	// States that an older schema has no word for are told in its words.
+	// Down maps states that the older schema does not have to the closest ones that it has.
 	t.Run("DownTellsStates", func(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
@@ -218,7 +218,7 @@ func TestUp(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Empty(t)
 		up := options(db.DB, entity.Bigint, "UTC")
-		// River would put such a name into its migrations' SQL as it is.
+		// River would insert such a name into the SQL of its migrations without quoting it.
 		for _, name := range []string{`hostile "schema"; DROP`, "a'b", "a.b", "a b", "1a", "a-b", "é", "a\x00", strings.Repeat("a", 47)} {
 			up.RiverSchema = name
 			_, err := schema.Up(t.Context(), db.DB, up)
@@ -258,7 +258,7 @@ func TestUp(t *testing.T) {
 		require.ErrorIs(t, err, schema.ErrTimeZone)
 		require.ErrorContains(t, err, "TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates")
 
-		// The way out that the error spells works.
+		// The fix that the error suggests works.
 		_, err = db.Exec(t.Context(), "TRUNCATE analytics.daily_entity_metrics, analytics.rollup_dates")
 		require.NoError(t, err)
 		_, err = schema.Up(t.Context(), db.DB, options(db.DB, "", "UTC"))
@@ -280,8 +280,8 @@ func TestDownKeepsMetrics(t *testing.T) {
 	require.Empty(t, objects(t, db.DB))
 }
 
-// Dates tile the time line: what date_start draws and what date_of says agree at every border, in zones whose clocks
-// skip midnight, go back across it, or skip a whole date.
+// Dates follow each other without gaps or overlaps: date_start and date_of agree at the beginning of every
+// date, in zones whose clocks skip midnight, go back across it, or skip a whole date.
 func TestDates(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{"America/Sao_Paulo", "America/St_Johns", "Asia/Kathmandu", "Europe/London", "Pacific/Apia", "UTC"} {

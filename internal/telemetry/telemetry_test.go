@@ -11,7 +11,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
-// recorder keeps what it is told, and marks the context.
+// recorder keeps the signals that it receives, and marks the context.
 type recorder struct {
 	name string
 	told []string
@@ -19,7 +19,7 @@ type recorder struct {
 
 type nameKey struct{}
 
-// happened is a signal.
+// happened is a signal for the tests.
 type happened struct {
 	name  string
 	times int
@@ -58,18 +58,18 @@ func TestTell(t *testing.T) {
 	})
 }
 
-// What nobody listens to costs no memory: a signal per statement must not be felt. Not parallel, because others'
-// allocations would count.
+// TestTellAllocatesNothing: a signal without listeners allocates nothing, because there is one for each
+// statement. Not parallel, because allocations of other tests would count.
 func TestTellAllocatesNothing(t *testing.T) { //nolint:paralleltest // See above.
 	ctx, none := t.Context(), telemetry.Listeners(nil)
-	counts := 0 // What is constant would cost nothing anyway.
+	counts := 0 // Constants would not allocate anyway.
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		counts++
 		telemetry.Tell(ctx, none, happened{name: "slice", times: counts})
 	}))
 }
 
-// A line leaves empty fields out, and is at debug if the log is quiet.
+// A log line leaves out empty fields, and has level debug if the log is quiet.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	for quiet, want := range map[bool]string{false: "level=INFO msg=\"it happened\" name=x times=3\n", true: ""} {

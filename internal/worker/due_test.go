@@ -291,7 +291,7 @@ func TestBackoff(t *testing.T) {
 		require.Equal(t, rivertype.JobStateRetryable, job.State, "once for all requests")
 		require.Equal(t, 11, job.MaxAttempts)
 
-		b.mendSource(t)
+		b.repairSource(t)
 		b.request(t, day)
 		b.awaitDone(t)
 		require.Equal(t, []string{"completed"}, b.jobStates(t, day))

@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/jobs"
 )
 
-// breakSource makes every read of the events fail, until mendSource.
+// breakSource makes every read of the events fail, until repairSource.
 func (b *testBundle) breakSource(t *testing.T) {
 	t.Helper()
 	b.exec(t, `
@@ -34,7 +34,7 @@ func (b *testBundle) breakSource(t *testing.T) {
 		WHERE (SELECT public.check_source())`)
 }
 
-func (b *testBundle) mendSource(t *testing.T) {
+func (b *testBundle) repairSource(t *testing.T) {
 	t.Helper()
 	b.exec(t, "DELETE FROM public.broken")
 }
@@ -95,7 +95,7 @@ func TestFailing(t *testing.T) {
 		require.Equal(t, []string{"failed", "failed"}, b.resolutions(t, day))
 		b.requireQuiet(t)
 
-		b.mendSource(t)
+		b.repairSource(t)
 		b.request(t, day)
 		b.awaitDone(t)
 		require.Equal(t, []string{"discarded", "completed"}, b.jobStates(t, day))
@@ -195,7 +195,7 @@ func TestDashboard(t *testing.T) {
 		require.NoError(t, err)
 		b.start(t)
 		b.awaitJobState(t, result.Job.ID, rivertype.JobStateRetryable)
-		b.mendSource(t)
+		b.repairSource(t)
 		_, err = b.app.JobCancel(t.Context(), result.Job.ID)
 		require.NoError(t, err)
 		require.Equal(t, "cancelled", b.dateState(t, day))
@@ -247,7 +247,7 @@ func TestDashboard(t *testing.T) {
 		require.NoError(t, err)
 		b.start(t)
 		b.awaitJobState(t, result.Job.ID, rivertype.JobStateRetryable)
-		b.mendSource(t)
+		b.repairSource(t)
 		_, err = b.app.JobRetry(t.Context(), result.Job.ID)
 		require.NoError(t, err)
 		b.awaitDone(t)

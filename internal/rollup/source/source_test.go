@@ -21,7 +21,7 @@ type testBundle struct {
 	*pgtest.DB
 }
 
-// setup returns a database without a source, with a schema for the application's tables.
+// setup returns a database that has a schema for the application's tables, but no source yet.
 func setup(t *testing.T, entityType entity.Type) *testBundle {
 	t.Helper()
 	db := &testBundle{pgtest.Database(t, pgtest.Installed{EntityType: entityType})}
@@ -29,7 +29,7 @@ func setup(t *testing.T, entityType entity.Type) *testBundle {
 	return db
 }
 
-// setupEvents adds app.events, in which nothing has the name or type that Daymill has for it, with one row.
+// setupEvents adds app.events with one row. None of its columns has the name or type that Daymill uses for it.
 func setupEvents(t *testing.T) (*testBundle, source.Options) {
 	t.Helper()
 	db := setup(t, entity.Bigint)
@@ -59,7 +59,7 @@ func (db *testBundle) show(t *testing.T) source.Source {
 	return shown
 }
 
-// check returns the report, a finding a line, without what is in order.
+// check returns the findings, one per line, without those that are OK.
 func (db *testBundle) check(t *testing.T) string {
 	t.Helper()
 	report, err := source.Check(t.Context(), db.DB.DB, db.Installation)
@@ -76,14 +76,14 @@ func (db *testBundle) check(t *testing.T) string {
 	return out.String()
 }
 
-// checkNotNull is check after the entity's column, who, was set NOT NULL, for tests of other findings.
+// checkNotNull sets the entity's column, who, NOT NULL before it calls check, for tests of other findings.
 func (db *testBundle) checkNotNull(t *testing.T) string {
 	t.Helper()
 	db.exec(t, "ALTER TABLE app.events ALTER COLUMN who SET NOT NULL")
 	return db.check(t)
 }
 
-// events returns what analytics.events shows, a row a line, in the order of the rows' texts.
+// events returns the rows of analytics.events, one per line, sorted as texts.
 func (db *testBundle) events(t *testing.T) []string {
 	t.Helper()
 	rows, err := db.Query(t.Context(), `
@@ -97,7 +97,7 @@ func (db *testBundle) events(t *testing.T) []string {
 	return all
 }
 
-// plan returns the plan of a query as text.
+// plan returns the plan of a query, as EXPLAIN prints it.
 func (db *testBundle) plan(t *testing.T, query string) string {
 	t.Helper()
 	rows, err := db.Query(t.Context(), "EXPLAIN (VERBOSE, COSTS OFF) "+query)
@@ -107,7 +107,7 @@ func (db *testBundle) plan(t *testing.T, query string) string {
 	return strings.Join(lines, "\n")
 }
 
-// as connects as a role that has only the granted rights. The word ROLE stands for it.
+// as connects as a role that has only the granted rights. In grants, ROLE stands for its name.
 func (db *testBundle) as(t *testing.T, grants ...string) (conn *postgres.DB, role string) {
 	t.Helper()
 	role = "role_" + db.Name
@@ -125,7 +125,7 @@ func (db *testBundle) as(t *testing.T, grants ...string) (conn *postgres.DB, rol
 	return conn, role
 }
 
-// ownership are the rights of a role that owns the schema analytics.
+// ownership makes a role the owner of the schema analytics.
 func ownership() []string {
 	return []string{
 		"ALTER SCHEMA analytics OWNER TO ROLE", "ALTER VIEW analytics.events OWNER TO ROLE",

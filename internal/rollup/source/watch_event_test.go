@@ -31,7 +31,8 @@ func TestWatchDates(t *testing.T) {
 					FROM (SELECT DISTINCT analytics.date_of(created_at) AS d FROM public.raw_events) AS e`).Scan(&expected))
 				require.Equal(t, expected, db.requests(t))
 			}
-			// By itself: in St. John's this minute has the local date of the next day, which begins an hour later.
+			// In a statement of its own: in St. John's, this minute already has the local date of the next
+			// day, which begins an hour later.
 			db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2010-11-07 02:30:30+00')")
 			var expected string
 			require.NoError(t, db.QueryRow(t.Context(), "SELECT analytics.date_of('2010-11-07 02:30:30+00')::text").Scan(&expected))
@@ -40,14 +41,15 @@ func TestWatchDates(t *testing.T) {
 	}
 }
 
-// A watch never makes the application's statement fail because of Daymill, and requests later what it could not request.
+// A watch never makes the application's statement fail because of Daymill. It requests the dates later if it
+// could not request them.
 func TestWatchFaults(t *testing.T) {
 	t.Parallel()
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00')"
 	for name, c := range map[string]struct {
 		damage, fix string
-		settled     string // the dates that are requested once it is fixed
-		left        bool   // whether a fault is left that only a person can settle
+		settled     string // dates that are requested once the cause is fixed
+		left        bool   // whether a fault remains that only a person can fix
 	}{
 		"Constraint":        {damage: "ALTER TABLE analytics.rollup_requests ADD CONSTRAINT never CHECK (false) NOT VALID", fix: "ALTER TABLE analytics.rollup_requests DROP CONSTRAINT never", settled: "2026-03-05"},
 		"Duplicate":         {damage: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", fix: "SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 100)", settled: "2026-03-05"},
@@ -86,7 +88,7 @@ func TestWatchFaults(t *testing.T) {
 	}
 }
 
-// Instants at the ends of time fail no statement, and hide no late event beside them.
+// Instants such as infinity make no statement fail, and do not hide other late events of the statement.
 func TestWatchEnds(t *testing.T) {
 	t.Parallel()
 	db, _ := setupEvents(t)

@@ -66,10 +66,10 @@ func TestWatch(t *testing.T) {
 	t.Run("Audit", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t)
-		// The triggers have asked for a date, and somebody for another.
+		// The triggers have requested one date, and a person another one.
 		db.exec(t, insert+"(1, 'view', '2026-03-05 00:00+00')")
 		db.exec(t, "SELECT analytics.enqueue_rollup('2026-03-06'::date)")
-		db.exec(t, "SELECT analytics.enqueue_rollup('2026-03-07', '2026-03-07', 'watch')") // who would like not to be seen
+		db.exec(t, "SELECT analytics.enqueue_rollup('2026-03-07', '2026-03-07', 'watch')") // bypasses the triggers
 		require.Equal(t, "2026-03-05 2026-03-07", db.requests(t))
 		var lines string
 		err := db.QueryRow(t.Context(), "SELECT string_agg(via || ' ' || target, ',' ORDER BY id) FROM daymill.audit WHERE action = 'request dates'").Scan(&lines)
@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 		db.exec(t, `CREATE TABLE app.odd (at bigint NOT NULL, zone text, "daymill "" zeit\é" timestamp, first_at text, r text)`)
 		db.set(t, source.Options{Table: "app.odd", Entity: "at", Type: "zone", Time: `daymill " zeit\é`, TimeZone: "Asia/Tokyo"})
 		require.Equal(t, `daymill " zeit\é`, db.watch(t, source.WatchOptions{}).Time)
-		// Half past midnight in Tokyo is the day before in UTC, which is the reporting zone.
+		// Half past midnight in Tokyo is on the previous date in UTC, the reporting zone.
 		db.exec(t, `INSERT INTO app.odd VALUES (1, 'a', '2026-03-02 00:30'), (1, 'a', '2026-03-02 09:30')`)
 		require.Equal(t, "2026-03-01 2026-03-02", db.requests(t))
 		db.exec(t, `UPDATE app.odd SET at = 2 WHERE "daymill "" zeit\é" < '2026-03-02 09:00'`)
@@ -173,7 +173,8 @@ func TestWatch(t *testing.T) {
 		db.exec(t, "DELETE FROM app.parts_2_1 WHERE at = '2026-02-07 12:00+00'")
 		require.Equal(t, "2026-02-07", db.requests(t))
 
-		// What is added later is seen through the parent, and by its own name once it is watched again.
+		// A partition that is added later is watched through its parent; statements that name it are seen
+		// after the next watch.
 		db.exec(t, "CREATE TABLE app.parts_3 PARTITION OF app.parts FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-04-01 00:00+00')")
 		db.exec(t, "INSERT INTO app.parts VALUES (1, 'view', '2026-03-05 12:00+00')")
 		require.Equal(t, "2026-03-05", db.requests(t))
@@ -238,9 +239,9 @@ func TestWatch(t *testing.T) {
 		options.Where = "note IS NULL"
 		db.set(t, options)
 		db.exec(t, "UPDATE app.events SET note = 'y'")
-		require.Equal(t, "2026-03-01", db.requests(t), "it decides now what is counted")
+		require.Equal(t, "2026-03-01", db.requests(t), "the condition decides what is counted")
 
-		// The same by hand.
+		// The same when SQL changes them directly.
 		options.Where = ""
 		db.set(t, options)
 		db.exec(t, "UPDATE app.events SET note = NULL")
@@ -257,12 +258,12 @@ func TestWatch(t *testing.T) {
 		db.exec(t, "BEGIN; "+strings.Repeat(late+";", 5)+insert+"(1, 'view', '2026-03-02 12:00+00'); COMMIT")
 		require.Equal(t, strings.Repeat("2026-03-01 ", 5)+"2026-03-02", db.requests(t), "one for a date and statement")
 		db.exec(t, "BEGIN; "+strings.Repeat(late+";", 50)+"COMMIT")
-		require.Equal(t, strings.Repeat("2026-03-01 ", 20)+"2026-03-01", db.requests(t), "a transaction that asks often asks for all of the date, once")
+		require.Equal(t, strings.Repeat("2026-03-01 ", 20)+"2026-03-01", db.requests(t), "a transaction that requests a date often requests the whole date once more")
 		db.exec(t, late)
 		db.exec(t, late)
 		require.Equal(t, "2026-03-01 2026-03-01", db.requests(t), "another's may be claimed before this commits")
 		db.exec(t, "BEGIN; SAVEPOINT s; "+late+"; ROLLBACK TO s; "+late+"; COMMIT")
-		require.Equal(t, "2026-03-01", db.requests(t), "one that was taken back is none")
+		require.Equal(t, "2026-03-01", db.requests(t), "a request that was rolled back does not exist")
 		db.exec(t, "BEGIN; "+late+"; SAVEPOINT s; "+late+"; ROLLBACK TO s; COMMIT")
 		require.Equal(t, "2026-03-01", db.requests(t))
 		db.exec(t, "BEGIN; "+late+"; ROLLBACK")
@@ -315,7 +316,7 @@ func TestWatchRefused(t *testing.T) {
 		db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
 		require.Equal(t, "2026-03-01", db.requests(t))
 		db.exec(t, "UPDATE public.raw_events SET id = 7")
-		require.Equal(t, "2026-03-01", db.requests(t), "nobody knows what the view makes of it")
+		require.Equal(t, "2026-03-01", db.requests(t), "it is unknown what the view makes of the change")
 	})
 	t.Run("Locked", func(t *testing.T) {
 		t.Parallel()
@@ -339,7 +340,8 @@ func TestWatchRefused(t *testing.T) {
 		require.ErrorIs(t, err, source.ErrRefused)
 		require.ErrorContains(t, err, "run this as postgres: GRANT TRIGGER ON app.events TO "+role+";")
 
-		// This right is enough to create and remove the triggers, and a role that inserts events needs no right on the ledger.
+		// This right is enough to create and remove the triggers, and a role that inserts events needs no
+		// rights on the ledger.
 		db.exec(t, "GRANT TRIGGER ON app.events TO "+role)
 		_, err = source.Watch(t.Context(), conn, db.Installation, source.WatchOptions{})
 		require.NoError(t, err)
@@ -415,7 +417,7 @@ func TestUnwatch(t *testing.T) {
 		removed, err = source.Unwatch(t.Context(), db.DB.DB, "app.events", audit.Who{})
 		require.NoError(t, err)
 		require.Empty(t, removed)
-		// A function is left behind by a table that is dropped, and its name is free again.
+		// A dropped table leaves its function behind, and another watch may use that name.
 		db.exec(t, "DROP TABLE app.others")
 		db.watch(t, source.WatchOptions{})
 		require.Empty(t, db.functionsBeside(t, "watch_1"))
@@ -432,7 +434,7 @@ func TestUnwatch(t *testing.T) {
 	})
 }
 
-// functionsBeside lists the functions of triggers but one.
+// functionsBeside lists the functions of triggers except one.
 func (db *testBundle) functionsBeside(t *testing.T, one string) []string {
 	t.Helper()
 	rows, err := db.Query(t.Context(), "SELECT proname FROM pg_proc WHERE proname ~ '^watch_[0-9]+$' AND proname <> $1", one)

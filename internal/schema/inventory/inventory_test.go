@@ -19,7 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
-// faults is what is not as it should be, as sentences.
+// faults returns all faults of the installation, as sentences.
 func faults(t *testing.T, db *pgtest.DB) []string {
 	t.Helper()
 	found, err := source.Faults(t.Context(), db.DB, db.Installation)
@@ -27,7 +27,7 @@ func faults(t *testing.T, db *pgtest.DB) []string {
 	return found
 }
 
-// migrate does what `daymill migrate` does, and returns what it has put right.
+// migrate does what `daymill migrate` does, and returns what it repaired.
 func migrate(t *testing.T, db *pgtest.DB) (repaired []inventory.Fault, said []string) {
 	t.Helper()
 	_, err := schema.Up(t.Context(), db.DB, schema.Options{
@@ -50,7 +50,7 @@ func execute(t *testing.T, db *pgtest.DB, sql string) {
 	require.NoError(t, err, sql)
 }
 
-// setup is a database with a source that is watched, a date that was rolled up, and some rows in each table that has a sequence.
+// setup returns a database with a watched source, a complete date, and some rows in each table that has a sequence.
 func setup(t *testing.T) *pgtest.DB {
 	t.Helper()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint})
@@ -65,7 +65,7 @@ func setup(t *testing.T) *pgtest.DB {
 	return db
 }
 
-// works requires that what the application does is noticed.
+// works requires that the installation has no faults, and that changes of the application's events request dates.
 func works(t *testing.T, db *pgtest.DB) {
 	t.Helper()
 	require.Empty(t, faults(t, db))
@@ -82,7 +82,7 @@ func works(t *testing.T, db *pgtest.DB) {
 	require.Empty(t, said)
 }
 
-// TestRepair damages an installation, expects that it is noticed, and that migrate puts it right.
+// TestRepair damages an installation. The damage is reported, and migrate repairs it.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -130,7 +130,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// What cannot be made again is said, and the rest is put right.
+// TestRepairNot: migrate repairs what it can, and reports the rest.
 func TestRepairNot(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
@@ -152,7 +152,7 @@ func TestRepairNot(t *testing.T) {
 	}
 }
 
-// A table that is not the source any more though its name is: the view reads the former.
+// TestSwapped: another table has taken the source's name, but the view still reads the old table.
 func TestSwapped(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
@@ -162,14 +162,14 @@ func TestSwapped(t *testing.T) {
 	report, err := source.Check(t.Context(), db.DB, db.Installation)
 	require.NoError(t, err)
 	require.True(t, report.Failed())
-	// Only a person knows which of the two has the events.
+	// Only a person knows which of the two tables has the events.
 	_, _ = migrate(t, db)
 	require.Contains(t, strings.Join(faults(t, db), "\n"), "analytics.events reads app.events_old")
 	require.NoError(t, source.Set(t.Context(), db.DB, db.Installation, source.Options{Table: "app.events", Entity: "who", Type: "what", Time: "at"}))
 	require.Empty(t, faults(t, db))
 }
 
-// pgCommand runs a program of Postgres's.
+// pgCommand runs one of Postgres's programs.
 func pgCommand(t *testing.T, db *pgtest.DB, fails bool, name string, arguments ...string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), filepath.Join(db.Server.Binaries.Dir, name), arguments...)
@@ -179,11 +179,11 @@ func pgCommand(t *testing.T, db *pgtest.DB, fails bool, name string, arguments .
 	}
 }
 
-// TestRestore restores as people do, with the programs of Postgres's.
+// TestRestore restores dumps as people do, with Postgres's programs.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 
-	// restored is an empty database, open as a pgtest.DB.
+	// restored returns an empty database to restore into.
 	restored := func(t *testing.T, from *pgtest.DB) *pgtest.DB {
 		t.Helper()
 		to := pgtest.Empty(t)
@@ -197,7 +197,7 @@ func TestRestore(t *testing.T) {
 		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
 		to := restored(t, from)
 		pgCommand(t, to, false, "pg_restore", "--schema-only", "-d", to.URL, file)
-		// The way out that is recommended for foreign keys leaves the triggers off if it is cut short.
+		// Disabling triggers is the usual advice for foreign keys. It leaves them disabled if the restore is interrupted.
 		execute(t, to, "ALTER TABLE river_job DISABLE TRIGGER ALL; ALTER TABLE app.events DISABLE TRIGGER ALL; ALTER TABLE analytics.rollup_requests DISABLE TRIGGER ALL")
 		pgCommand(t, to, false, "pg_restore", "--data-only", "-d", to.URL, file)
 		require.NotEmpty(t, faults(t, to))
@@ -213,7 +213,7 @@ func TestRestore(t *testing.T) {
 		pgCommand(t, from, false, "pg_dump", "-Fc", "-f", file, from.URL)
 		to := restored(t, from)
 		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture; CREATE SCHEMA daymill; CREATE SCHEMA view; CREATE SCHEMA views")
-		// Its triggers call functions that are not there yet.
+		// The triggers call functions that do not exist yet.
 		pgCommand(t, to, true, "pg_restore", "-n", "public", "-n", "app", "-d", to.URL, file)
 		pgCommand(t, to, false, "pg_restore", "-n", "analytics", "-n", "capture", "-n", "daymill", "-n", "view", "-n", "views", "-d", to.URL, file)
 		said := strings.Join(faults(t, to), "\n")
@@ -222,7 +222,7 @@ func TestRestore(t *testing.T) {
 		_, _ = migrate(t, to)
 		works(t, to)
 	})
-	// The dump is older than a schema, or somebody did not know of it.
+	// Somebody did not know of all schemas, or the dump is from before they existed.
 	t.Run("PublicThenAnalyticsAlone", func(t *testing.T) {
 		t.Parallel()
 		from := setup(t)
@@ -231,7 +231,7 @@ func TestRestore(t *testing.T) {
 		to := restored(t, from)
 		execute(t, to, "CREATE SCHEMA app; CREATE SCHEMA analytics; CREATE SCHEMA capture")
 		pgCommand(t, to, true, "pg_restore", "-n", "public", "-n", "app", "-d", to.URL, file)
-		pgCommand(t, to, true, "pg_restore", "-n", "analytics", "-d", to.URL, file) // Some views read what is not there.
+		pgCommand(t, to, true, "pg_restore", "-n", "analytics", "-d", to.URL, file) // Some views read tables of the missing schemas.
 		found, err := schema.Faults(t.Context(), to.DB, to.Installation)
 		require.NoError(t, err)
 		var schemas []string
@@ -251,7 +251,7 @@ func TestRestore(t *testing.T) {
 	})
 	t.Run("SequencesBehind", func(t *testing.T) {
 		t.Parallel()
-		// As logical replication leaves them: all rows, and no positions.
+		// Logical replication copies all rows, but no positions of sequences.
 		from := setup(t)
 		rows, err := from.Query(t.Context(), "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences WHERE schemaname IN ('analytics', 'daymill', 'public')")
 		require.NoError(t, err)
@@ -260,7 +260,7 @@ func TestRestore(t *testing.T) {
 		for _, name := range names {
 			execute(t, from, "SELECT setval('"+name+"', 1, false)")
 		}
-		// The application does not notice, and no late event is lost: a worker asks for it.
+		// The application's statement does not fail, and no late event is lost: a worker requests its date.
 		execute(t, from, "INSERT INTO app.events (who, what, at) VALUES (1, 'view', '2026-03-05 12:00+00')")
 		require.NotEmpty(t, faults(t, from))
 		_, _ = migrate(t, from)
@@ -272,8 +272,8 @@ func TestRestore(t *testing.T) {
 	})
 }
 
-// Nobody but the owner may call a function, except for these, which are meant for everybody, and none resolves a name by the
-// caller's search_path.
+// TestFunctions: only the owner may call a function, except those that everybody may call. None resolves
+// names by the caller's search_path.
 func TestFunctions(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
@@ -299,8 +299,8 @@ func TestFunctions(t *testing.T) {
 	require.Empty(t, open, "SET search_path = pg_catalog, pg_temp")
 }
 
-// A role that may use the schema may request a rollup, but cannot make one of Daymill's functions cast a
-// value of a type that the role owns.
+// TestAttack: a role that may use the schema can request a rollup, but cannot make a function of Daymill cast
+// a value of a type that the role owns.
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
@@ -313,7 +313,7 @@ func TestAttack(t *testing.T) {
 	as := func(sql string) error {
 		tx, err := db.Begin(t.Context())
 		require.NoError(t, err)
-		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // If it was not committed.
+		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // It may have been committed.
 		if _, err := tx.Exec(t.Context(), "SET LOCAL ROLE "+role+";"+sql); err != nil {
 			return err
 		}
@@ -331,7 +331,7 @@ func TestAttack(t *testing.T) {
 			"INSERT INTO bait (id, kind, args, state, metadata) VALUES (1, 'rollup_day', ROW(1), 'available', '{}')")
 		require.ErrorContains(t, err, "permission denied for function "+function)
 	}
-	// Nor does the check behind that let a table pass that is not River's.
+	// Even with EXECUTE, the functions refuse tables that are not River's.
 	execute(t, db, "GRANT EXECUTE ON FUNCTION daymill.record_job(), analytics.request_from_job_insert(), analytics.request_from_job_change() TO "+role)
 	for _, function := range []string{"daymill.record_job", "analytics.request_from_job_insert", "analytics.request_from_job_change"} {
 		err := as(attack + "CREATE TRIGGER bite BEFORE INSERT ON bait FOR EACH ROW EXECUTE FUNCTION " + function + "();" +
@@ -343,7 +343,8 @@ func TestAttack(t *testing.T) {
 	require.Zero(t, loot)
 }
 
-// A function of somebody else's that fits better than Postgres's own is not called.
+// TestSearchPath: a function of another role is not called, even if its arguments fit better than those of
+// Postgres's own.
 func TestSearchPath(t *testing.T) {
 	t.Parallel()
 	db := setup(t)
@@ -359,7 +360,7 @@ func TestSearchPath(t *testing.T) {
 	works(t, db)
 }
 
-// A transaction that requests a rollup can be prepared if it says that nobody is to be woken.
+// TestPrepared: a transaction that requests a rollup can be prepared if it requests it without a notification.
 func TestPrepared(t *testing.T) {
 	t.Parallel()
 	db := pgtest.On(t, pgtest.Server(t, map[string]string{"max_prepared_transactions": "2"}), pgtest.Installed{})

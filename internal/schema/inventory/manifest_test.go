@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write manifest.json")
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// schemas are those that the migrations make.
+// schemas are the schemas that the migrations create.
 func schemas(t *testing.T, db *pgtest.DB) (names []string) {
 	t.Helper()
 	rows, err := db.Query(t.Context(), `
@@ -32,7 +32,8 @@ func schemas(t *testing.T, db *pgtest.DB) (names []string) {
 	return names
 }
 
-// The manifest is what the migrations make, whatever names an entity and wherever River's tables are. -update writes it.
+// TestManifest: the manifest has the objects that the migrations create, for every entity type and every
+// schema of River's tables. -update writes it.
 func TestManifest(t *testing.T) {
 	t.Parallel()
 	for _, installed := range []pgtest.Installed{
@@ -54,7 +55,7 @@ func TestManifest(t *testing.T) {
 		require.NoError(t, err)
 		if *update {
 			require.NoError(t, os.WriteFile("manifest.json", append(text, '\n'), 0o600))
-			*update = false // The others have to agree.
+			*update = false // The other installations must give the same manifest.
 			continue
 		}
 		written, err := os.ReadFile("manifest.json")

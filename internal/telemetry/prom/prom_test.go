@@ -37,7 +37,7 @@ func TestGauges(t *testing.T) {
 		return telemetry.Gauges{All: []telemetry.Gauge{{Name: "daymill_dates", Help: "Dates.", Labels: []string{"state"}}}, Read: read}
 	}
 
-	// What could not be read is not there, whatever else could.
+	// Gauges that could not be read are missing; the others are served.
 	t.Run("Failed", func(t *testing.T) {
 		t.Parallel()
 		gone := errors.New("gone")
@@ -80,7 +80,7 @@ func TestGauges(t *testing.T) {
 		now.advance(5 * time.Second)
 		testutil.CollectAndCount(gauges)
 		require.Equal(t, 2, reads)
-		now.advance(-time.Hour) // The clock was put right.
+		now.advance(-time.Hour) // The clock was set back.
 		testutil.CollectAndCount(gauges)
 		require.Equal(t, 3, reads)
 	})

@@ -91,7 +91,7 @@ func (r *receiver) named(name string) (found []*span.Span) {
 	return found
 }
 
-// children are the names of what is directly below a span, each once, in order.
+// children returns the names of a span's children, each once, in order.
 func (r *receiver) children(of *span.Span) (names []string) {
 	for _, s := range r.spans {
 		if bytes.Equal(s.GetParentSpanId(), of.GetSpanId()) {
@@ -110,8 +110,8 @@ type testBundle struct {
 	tracer *trace.Tracer
 }
 
-// setup returns a runner that is traced to a receiver. The exporter reads the process's environment, so tests with it are
-// not parallel.
+// setup returns a runner whose spans go to a receiver. The exporter reads the process's environment, so tests
+// that use it are not parallel.
 func setup(t *testing.T, protocol string) *testBundle {
 	t.Helper()
 	to := &receiver{}
@@ -158,7 +158,7 @@ func (b *testBundle) rollup(t *testing.T) error {
 	return err
 }
 
-// requireDiscreet looks for what must not leave the process.
+// requireDiscreet fails if the receiver got data that must not leave the process.
 func (b *testBundle) requireDiscreet(t *testing.T, more ...string) {
 	t.Helper()
 	config := b.db.Config().ConnConfig
@@ -170,7 +170,7 @@ func (b *testBundle) requireDiscreet(t *testing.T, more ...string) {
 // copying is the span of a batch's new rows.
 const copying = `copy_from "analytics"."daily_entity_metrics"`
 
-// A verification is a trace of its own, with its statements and without what it has found of whom.
+// A verification is a separate trace with a span per statement, and without the entities that differ.
 func TestVerificationTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	b := setup(t, "http/protobuf")
 	b.db.InsertDate(t, day, 2_000, 300)
@@ -226,7 +226,7 @@ func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	}
 }
 
-// What Postgres puts into an error may be the application's: its code is all that a span has.
+// Messages of Postgres may contain the application's data, so a span has only the error's code.
 func TestErrors(t *testing.T) { //nolint:paralleltest // See setup.
 	b := setup(t, "http/protobuf")
 	b.db.InsertDate(t, day, 100, 30)
@@ -252,7 +252,7 @@ func TestOutsideRuns(t *testing.T) { //nolint:paralleltest // See setup.
 	require.Empty(t, b.spans)
 }
 
-// The environment decides, and a mistake in it is told without its value.
+// The environment configures the exporter. An error about it does not contain the value.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -291,7 +291,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A collector that is away costs spans, a line in the log, and no run.
+// If the collector cannot be reached, spans are lost and a line is logged, but no run fails.
 func TestCollectorAway(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -312,7 +312,7 @@ func TestCollectorAway(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "traces cannot be sent"))
 }
 
-// A batch that a consumer is given is a trace, with the statements that it took and without the rows.
+// Each batch that a consumer delivers is a trace with a span per statement, and without the rows.
 func TestDeliveryTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	b := setup(t, "http/protobuf")
 	writer, err := capturelog.Take(t.Context(), capturelog.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
@@ -350,7 +350,7 @@ func (l logOf) Read(ctx context.Context, on postgres.DBTX, q consumer.Query) ([]
 
 func (logOf) Head(context.Context, postgres.DBTX, string) (int64, error) { return 1, nil }
 
-// failing is a sink that takes nothing.
+// failing is a sink that always fails.
 type failing struct{ err error }
 
 func (f failing) Deliver(context.Context, []change.Change) ([]sink.Refusal, error) { return nil, f.err }
