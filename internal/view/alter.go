@@ -14,8 +14,8 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// alteration returns how a view's table becomes the plan's without another table; nil if it has to be built again, as it has to while
-// another table is being built.
+// alteration returns the changes that make a view's table match a plan in place. It returns nil if a new
+// table has to be built, or while one is being built.
 func alteration(versions []Version, made *plan.Plan) *plan.Alteration {
 	if len(versions) != 1 || versions[0].State != Serving || versions[0].Stale != "" {
 		return nil
@@ -23,7 +23,7 @@ func alteration(versions []Version, made *plan.Plan) *plan.Alteration {
 	return made.Alter(versions[0].Plan)
 }
 
-// change makes a view's table that of a plan: in place if possible, and otherwise by building another one.
+// change makes a view's table match a plan: in place if possible, otherwise by building a new table.
 func (e *Engine) change(ctx context.Context, tx pgx.Tx, existing View, made *plan.Plan, who audit.Who) error {
 	if err := lock(ctx, tx, existing.ID); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (e *Engine) change(ctx context.Context, tx pgx.Tx, existing View, made *pla
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "alter view", Target: existing.Name})
 }
 
-// alter adds columns to a table and drops others. The caller has locked the view.
+// alter adds and drops columns of a table. The caller has locked the view.
 func (e *Engine) alter(ctx context.Context, tx pgx.Tx, version Version, made *plan.Plan, a *plan.Alteration, who audit.Who) error {
 	if statement := a.AlterTable(version.Table); statement != "" {
 		_, err := tx.Exec(ctx, statement)
@@ -73,7 +73,8 @@ func (e *Engine) alter(ctx context.Context, tx pgx.Tx, version Version, made *pl
 	return nil
 }
 
-// replan gives a version another plan. Workers on its tasks, which have the old one, lose them, and their last chunks are rolled back.
+// replan stores a version's new plan. Workers that have its tasks with the old plan lose them, and their
+// current chunks are rolled back.
 func (e *Engine) replan(ctx context.Context, tx pgx.Tx, version Version, made *plan.Plan) error {
 	document, err := marshal(made)
 	if err != nil {

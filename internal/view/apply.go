@@ -24,7 +24,7 @@ import (
 const (
 	StepCreate  = "create"
 	StepRebuild = "rebuild"
-	StepAlter   = "alter" // columns are added to the table, or dropped
+	StepAlter   = "alter" // columns are added or dropped in place
 	StepKeep    = "keep"
 )
 

@@ -42,9 +42,9 @@ type Report struct {
 	// Readings are about the tables that are read on a schedule.
 	Readings []Reading `json:"readings,omitempty"`
 
-	// Differing is how many keys the last verification found different, unless they are right again.
+	// Differing is the number of keys that differed in the last verification; 0 if they were corrected since.
 	Differing int64 `json:"-"`
-	// Failure is the last failed task, unless a later one of the same table has done its work; nil if there is none.
+	// Failure is the last failed task; nil if there is none, or if a later task of the same table has done its work.
 	Failure *Task `json:"-"`
 
 	Tasks    []Task    `json:"-"` // newest first, without standing tasks
@@ -152,7 +152,7 @@ func (r *Report) count(standing []Task) {
 			r.OpenTasks++
 		}
 		later := r.Tasks[:i]
-		// A build makes all rows right, and a verification makes an earlier one superfluous.
+		// A build corrects all rows, and a verification replaces an earlier one.
 		if made := slices.ContainsFunc(later, func(l Task) bool {
 			return l.Version == t.Version && l.State == Done && (l.Kind == TaskBuild || l.Kind == t.Kind)
 		}); made {

@@ -9,17 +9,17 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// Alteration changes a view's table in place: columns are added, which are filled in chunks, and columns are dropped.
+// Alteration adds and drops columns of a view's table in place. Added columns are filled in chunks.
 type Alteration struct {
 	Added   []Output
 	Dropped []Output
-	// Fill says that some added column has values.
+	// Fill reports whether an added column has values to fill in.
 	Fill bool
 }
 
-// Alter returns how the table of an earlier plan becomes the plan's, and gives the plan the names that the table has. It is nil if the
-// table has to be built again: if anything but columns differs, if a column has another value or type, or if a new column has an index
-// or NOT NULL, or needs a mirror to have more columns.
+// Alter returns the changes that make the table of an earlier plan match p, and gives p the names that the
+// table has. It returns nil if a new table has to be built: if anything but columns differs, if a column has
+// another value or type, or if a new column has an index or NOT NULL, or needs more columns in a mirror.
 func (p *Plan) Alter(before *Plan) *Alteration {
 	if before.Filling || !bytesEqual(bare(before.Definition), bare(p.Definition)) {
 		return nil
@@ -64,7 +64,7 @@ func (p *Plan) Alter(before *Plan) *Alteration {
 	return a
 }
 
-// bare returns a definition without what does not change the table's rows: columns, and what happens on drift.
+// bare returns a definition without columns and drift, which do not affect which rows the table has.
 func bare(d definition.Definition) definition.Definition {
 	d.Drift = ""
 	d.Tables = slices.Clone(d.Tables)
@@ -88,14 +88,15 @@ func names(s Source) []string {
 	return all
 }
 
-// content is what a column of the view's table has.
+// content says which values a column of the view's table has.
 type content struct {
 	SQL, Type, Collation, Misfit string
 	NotNull, Hidden              bool
 	Table                        int
 }
 
-// value returns what an output has. The SQL of an expression is that of the expression itself, because its name depends on its place.
+// value returns the content of an output. For an expression, that is the SQL of the expression itself,
+// because its name depends on its place.
 func (p *Plan) value(o Output) content {
 	c := content{SQL: o.SQL, Type: o.Type, Collation: o.Collation, Misfit: o.Misfit, NotNull: o.NotNull, Hidden: o.Hidden, Table: o.Table}
 	t := p.Definition.Tables[o.Table]
