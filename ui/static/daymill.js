@@ -1,5 +1,5 @@
-// What the pages do in addition to htmx: live parts pause while the page is hidden or when the user says so, and show when
-// they get no answer; the clock runs. The pages work without this script.
+// This script adds to htmx: live parts pause while the page is hidden or when the user pauses them, and show when the
+// server does not answer; the clock ticks. The pages also work without it.
 "use strict";
 
 (() => {
