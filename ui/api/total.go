@@ -24,7 +24,7 @@ type typesAnswer struct {
 type totalAnswer struct {
 	Date   date.Date `json:"date"`
 	Events int64     `json:"events"`
-	// Types is null if the run that completed the date has not recorded them.
+	// Types is null if the run that completed the date did not record them.
 	Types *typesAnswer `json:"types"`
 }
 
@@ -86,7 +86,7 @@ func newTypesAnswer(sums merge.Sums) *typesAnswer {
 	return &answer
 }
 
-// rangeOf returns the range that a call names: the 30 days up to yesterday if it names none.
+// rangeOf returns the range of a call; by default the 30 days up to yesterday.
 func (s *API) rangeOf(r *http.Request) (date.Range, error) {
 	today, err := schedule.Today(r.Context(), s.DB, s.Clock)
 	if err != nil {

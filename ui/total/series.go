@@ -21,15 +21,16 @@ const othersShown = 4
 type division struct {
 	series []component.Series
 	before []int64 // of each series, over the period before
-	// unknown and unknownBefore are how many dates have events that nobody has counted by type.
+	// unknown and unknownBefore count the dates whose events were not counted by type.
 	unknown, unknownBefore int
 }
 
 // typed reports whether at least one date has counts by type.
 func (d *division) typed() bool { return len(d.series) > 1 }
 
-// divide finds the series of a range: the four columns, the most frequent other types, the rest of the types, and what is not known by type.
-// If nothing is known, there is one series of all events.
+// divide returns the series of a range: the four columns, the most frequent other types, all remaining types,
+// and the events that were not counted by type. If no date has counts by type, there is one series of all
+// events.
 func divide(now, before map[date.Date]int64, types, typesBefore map[date.Date]merge.Sums) division {
 	var d division
 	var sums, sumsBefore merge.Sums
@@ -68,7 +69,8 @@ func divide(now, before map[date.Date]int64, types, typesBefore map[date.Date]me
 	return d
 }
 
-// addTypes adds up the counts by type of dates, and the events of those without, or with others than the ledger has.
+// addTypes adds up the counts by type of dates. It counts the events of dates that have none, or whose counts
+// do not add up to the ledger's number of events, as unknown.
 func addTypes(events map[date.Date]int64, types map[date.Date]merge.Sums) (sums merge.Sums, unknown int64, dates int) {
 	for d, n := range events {
 		if one, known := types[d]; known && one.Total() == n {

@@ -33,14 +33,14 @@ type Pages struct {
 	today page.Kept[soFar]
 }
 
-// soFar is how many events a date that is not over has.
+// soFar is the number of events of a date that is not over.
 type soFar struct {
 	Date   date.Date
 	Events int64
 	Known  bool
 }
 
-// text writes the number; empty if it is not known.
+// text writes the number, or why it is not known.
 func (f soFar) text() string {
 	switch {
 	case !f.Known:

@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// MostSoFar is how many events [SoFar] counts at most.
+	// MostSoFar is the maximum number of events that [SoFar] counts.
 	MostSoFar = 200_000
-	// soFarLimit is how long it may take, because a page waits for the answer.
+	// soFarLimit bounds the time of the query, because a page waits for the answer.
 	soFarLimit = 150 * time.Millisecond
 )
 
-// SoFar counts the events of a date that is not over, MostSoFar at most. known is false if that takes too long.
+// SoFar counts the events of a date that is not over, but at most MostSoFar. known is false if that takes too long.
 func SoFar(ctx context.Context, conn *postgres.DB, of date.Date) (events int64, known bool, err error) {
 	session, err := conn.Session(ctx)
 	if err != nil {

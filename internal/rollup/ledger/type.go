@@ -11,8 +11,8 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// Types returns the events by type of each date of a range, as its last complete run has recorded them. Dates without a record are not in it:
-// they were completed by an older version, or by a run that resumed another one.
+// Types returns the events by type of each date of a range, as recorded by its last complete run. It leaves
+// out dates without a record, which were completed by an older version, or by a run that resumed another one.
 func Types(ctx context.Context, on postgres.DBTX, of date.Range) (map[date.Date]merge.Sums, error) {
 	rows, err := db.New(on).TypeList(ctx, db.TypeListParams{FirstDate: of.First, LastDate: of.Last})
 	if err != nil {

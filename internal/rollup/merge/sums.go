@@ -8,15 +8,16 @@ import (
 )
 
 const (
-	// MostTypes is how many event types without a column a date's sums name.
+	// MostTypes is the maximum number of event types without a column that are stored for a date.
 	MostTypes = 50
-	// mostCounted is how many of them are told apart while rows are added up. It bounds the memory.
+	// mostCounted is the maximum number of them that are counted separately while rows are added up. It
+	// bounds the memory.
 	mostCounted = 10_000
-	// longestType is the longest name of a type that sums have, in bytes.
+	// longestType is the maximum length of the name of a type that is counted separately, in bytes.
 	longestType = 200
 )
 
-// Sums has the number of events of many rows, by type. The zero value has none.
+// Sums has the number of events of many rows, by type. The zero value is ready to use.
 type Sums struct {
 	Views  int64            `json:"views"`
 	Clicks int64            `json:"clicks"`
@@ -37,7 +38,7 @@ func (s *Sums) Add(row *Row) {
 	}
 }
 
-// other adds events of a type without a column. It tells at most a number of types apart.
+// other adds events of a type without a column: to Other if it has fewer than most types, otherwise to Rest.
 func (s *Sums) other(name string, events int64, most int) {
 	_, known := s.Other[name]
 	if !known && (len(s.Other) >= most || len(name) > longestType) {
@@ -78,7 +79,7 @@ func (s *Sums) Names() []string {
 	})
 }
 
-// Short returns the sums with the most frequent types only; Rest has the others.
+// Short returns the sums with only the most frequent types in Other, and adds all others to Rest.
 func (s *Sums) Short(most int) Sums {
 	short := Sums{Views: s.Views, Clicks: s.Clicks, Saves: s.Saves, Skips: s.Skips, Rest: s.Rest}
 	for _, name := range s.Names() {
@@ -89,15 +90,15 @@ func (s *Sums) Short(most int) Sums {
 	return short
 }
 
-// Replace returns the sums after some rows were counted again. known is false if they do not follow from the others, because a type
-// would have less than no events.
+// Replace returns the sums after some rows were counted again: was are the sums of these rows before, counted
+// those after. known is false if a number would become negative, because the sums cannot be computed then.
 func (s *Sums) Replace(was, counted Sums) (after Sums, known bool) {
 	after = Sums{
 		Views: s.Views - was.Views + counted.Views, Clicks: s.Clicks - was.Clicks + counted.Clicks,
 		Saves: s.Saves - was.Saves + counted.Saves, Skips: s.Skips - was.Skips + counted.Skips,
 		Rest: s.Rest - was.Rest + counted.Rest, Other: maps.Clone(s.Other),
 	}
-	// A type that is not named may be part of the rest.
+	// A type that is not in Other may be part of Rest.
 	most := MostTypes
 	if s.Rest > 0 {
 		most = 0

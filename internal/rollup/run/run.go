@@ -125,7 +125,7 @@ type active struct {
 	publisher *batch.Publisher
 	top       merge.Top  // of the entities that this run has counted
 	sums      merge.Sums // of the same
-	scopeWas  merge.Sums // of the rows that a run of some entities has replaced
+	scopeWas  merge.Sums // of the rows that a run of some entities replaced, before that
 	known     protection.Known
 
 	phase    string

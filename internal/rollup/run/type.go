@@ -12,8 +12,9 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
-// recordTypes records the date's events by type in the transaction that completes the date. A run that resumed another one has not seen
-// the entities below its cursor, so it deletes the counts of an earlier run, which are out of date.
+// recordTypes records the date's events by type in the transaction that completes the date. A run that
+// resumed another one has not counted the entities below its cursor, so it deletes the counts of the earlier
+// run, which are out of date.
 func (a *active) recordTypes(ctx context.Context, queries *db.Queries) error {
 	sums, known := a.sums, a.scanRun == a.id
 	if a.scoped != nil {
