@@ -102,8 +102,8 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 	return m, nil
 }
 
-// install creates the event triggers and the publication. If the role may not, install returns true: changes of the schema have to be
-// detected, and each base publishes the tables.
+// install creates the event triggers and the publication. If the role may not, it returns true: the keeper
+// has to detect schema changes, and each base publishes the tables.
 func install(ctx context.Context, source *postgres.DB, slot string) (detection bool, err error) {
 	err = source.Tx(ctx, func(tx pgx.Tx) error {
 		if err := ddl.Install(ctx, tx); err != nil {
@@ -261,7 +261,8 @@ func run(ctx context.Context, url string, read func(io.Reader) error, name strin
 	return failed
 }
 
-// There is an SQL expression that says whether the database has what an archive installs: event triggers, or a publication.
+// There is an SQL expression that says whether the database has objects of an archive: event triggers or a
+// publication.
 const There = `(pg_catalog.to_regnamespace('daymill_archive') IS NOT NULL
 	OR EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname LIKE 'archive\_daymill\_%'))`
 

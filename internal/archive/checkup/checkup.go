@@ -55,7 +55,7 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 
 type database struct {
 	level      string
-	may, there bool // whether the role may replicate, and whether an archive has installed something
+	may, there bool // whether the role may replicate, and whether the database has objects of an archive
 	major      int
 }
 

@@ -10,11 +10,12 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// Where the role may not create event triggers, nothing writes schema changes to the WAL. Then the archive compares versions of the schema:
-// another version means that the archive lacks a change, and needs a new base.
+// If the role may not create event triggers, nothing writes schema changes to the WAL. The archive then
+// compares versions of the schema: a new version means that the archive lacks a change, and needs a new base.
 
-// versionSQL computes the version. A row of a catalog that a statement has written has another xmin, even if the statement was undone by
-// another one. Only of pg_class are the columns compared, because TRUNCATE, REINDEX and VACUUM FULL write its rows, too.
+// versionSQL computes the version from the xmin of the catalogs' rows, which changes whenever a statement
+// writes a row, even if another statement undoes it. For pg_class it uses the columns instead, because
+// TRUNCATE, REINDEX and VACUUM FULL write its rows, too.
 const versionSQL = `
 	WITH own AS (
 		SELECT c.* FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -68,7 +69,7 @@ const versionSQL = `
 	)
 	SELECT pg_catalog.concat_ws('-', pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended(t.text COLLATE "C", 0)::numeric), 0)) FROM thing AS t`
 
-// Version returns the version of the schema. It is another one after each change of what a dump of the schema has.
+// Version returns the version of the schema. It changes with everything that a dump of the schema has.
 func Version(ctx context.Context, on postgres.DBTX) (version string, err error) {
 	if err := on.QueryRow(ctx, versionSQL).Scan(&version); err != nil {
 		return "", fmt.Errorf("read the version of the schema: %w", err)
@@ -76,7 +77,8 @@ func Version(ctx context.Context, on postgres.DBTX) (version string, err error) 
 	return version, nil
 }
 
-// publishSQL lists what is missing for a publication to have all tables, and for updates and deletes to identify their rows.
+// publishSQL returns the statements that add the missing tables to a publication, and that let updates and
+// deletes identify rows.
 const publishSQL = `
 	WITH own AS (
 		SELECT c.*, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
@@ -100,8 +102,8 @@ const publishSQL = `
 		)
 	) AS s ORDER BY s.step`
 
-// Publish makes a publication have all tables, without the rights that one of FOR ALL TABLES needs, and returns the version of the schema that
-// it has. The role must own the tables.
+// Publish adds all tables to a publication, and returns the version of the schema that the publication has.
+// The role must own the tables, but it does not need the rights that FOR ALL TABLES requires.
 func Publish(ctx context.Context, on postgres.DBTX, publication string) (version string, err error) {
 	const tries = 20 // A table may be created meanwhile.
 	for range tries {

@@ -112,8 +112,8 @@ func (s statement) names(objects []string) bool {
 	return false
 }
 
-// lead returns the first words of a text. The rest may have values, which must not be in an error: the archive's list of gaps is not
-// encrypted, and pages and alerts show it.
+// lead returns the first words of a text. The rest may contain values, which errors must not show: the
+// archive's list of gaps is not encrypted, and pages and alerts show it.
 func lead(text string) string {
 	const most = 3
 	words := make([]string, 0, most)

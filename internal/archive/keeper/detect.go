@@ -17,13 +17,15 @@ import (
 )
 
 const (
-	// detectEvery is how often the schema is compared with its last version, and keepEvery how often the archive learns of it.
+	// detectEvery is how often the keeper compares the schema with its last version, and keepEvery how often
+	// it writes the version to the archive.
 	detectEvery = 5 * time.Second
 	keepEvery   = time.Minute
 	seenName    = "schema.json"
 )
 
-// seen is a version of the schema that the database had at a position and a time. Everything that was committed before has no other one.
+// seen is a version of the schema that the database had at a position and a time. Nothing that was committed
+// before changed it.
 type seen struct {
 	Version  string    `json:"version"`
 	Position string    `json:"position"`
@@ -33,12 +35,12 @@ type seen struct {
 // detection notices schema changes by their versions. See [ddl.Version].
 type detection struct {
 	reader chain.Reader
-	// sure is an older one than last: a transaction becomes visible a moment after its position, so last may not have seen it.
+	// sure is older than last: a transaction becomes visible a moment after its position, so last may not include it.
 	sure, last seen
 	kept       time.Time
 }
 
-// detect records a gap when the schema has changed, and asks for a base, which publishes new tables.
+// detect records a gap when the schema has changed, and requests a base, which publishes new tables.
 func (k *Keeper) detect(ctx context.Context, again chan struct{}) {
 	d := &detection{}
 	for {
