@@ -131,7 +131,7 @@ func TestViews(t *testing.T) {
 
 		b.exec(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
-		const says = "column name of people is of type integer now, and was text: accept to build the view with the new type"
+		const says = "column name of people now has type integer, and had text: accept to build a table with the new type"
 		require.Contains(t, b.get(t, "/views/staff").body, says)
 		list = b.get(t, "/views").body
 		require.Contains(t, list, ">drift</span>")

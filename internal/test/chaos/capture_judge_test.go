@@ -22,7 +22,7 @@ SELECT format('stream %s is %s: %s', s.name, s.state, s.reason) FROM capture.str
 UNION ALL SELECT format('gap %s is not repaired: %s %s', g.id, g.kind, g.reason) FROM capture.gap AS g WHERE g.repaired_at IS NULL
 UNION ALL SELECT format('snapshot %s of %s.%s for %s is %s: %s', n.id, n.schema_name, n.table_name, n.consumer, n.state, n.reason)
 	FROM capture.snapshot AS n WHERE n.state NOT IN ('complete', 'cancelled')
-UNION ALL SELECT format('a snapshot is asked for by %s of %s', r.consumer, r.tables) FROM capture.snapshot_request AS r
+UNION ALL SELECT format('a snapshot of %2$s is requested by %1$s', r.consumer, r.tables) FROM capture.snapshot_request AS r
 UNION ALL SELECT format('shard %s of %s is at %s of %s: %s', h.shard, h.consumer, h.position, s.position, h.error)
 	FROM capture.shard AS h INNER JOIN capture.consumer AS c ON c.name = h.consumer INNER JOIN capture.stream AS s ON s.name = c.stream
 	WHERE h.position < s.position

@@ -34,7 +34,7 @@ type captureSchedule struct {
 // Faults of capture, in addition to some of the rollup's.
 const (
 	openLong       fault = "a transaction is open for long"
-	snapshotAgain  fault = "somebody asks for a snapshot"
+	snapshotAgain  fault = "a snapshot is requested"
 	sinkAnswers    fault = "the webhook does not answer as it should"
 	sinkCut        fault = "the copy's database is cut off"
 	redisKill      fault = "Redis is killed"
