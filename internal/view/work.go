@@ -22,7 +22,7 @@ import (
 const (
 	// attempts is the number of failures in a row after which a task fails.
 	attempts = 12
-	// maxExamples is how many keys that differ a task remembers.
+	// maxExamples is the maximum number of differing keys that a task stores.
 	maxExamples = 100
 )
 
@@ -33,7 +33,7 @@ type worker struct {
 	task    Task
 	version Version
 	lease   *lease.Lease
-	turn    signal.TaskStop // what this turn has come to
+	turn    signal.TaskStop // figures of this turn
 	size    *pace.Size
 	pacer   *pace.Pacer
 }
