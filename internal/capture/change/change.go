@@ -40,7 +40,8 @@ type Change struct {
 	// Unchanged names columns that are missing from New because the update did not touch their value, which is stored out of
 	// line. A sink leaves them as they are.
 	Unchanged []string `json:"unchanged"`
-	// KeyChanged is set on the delete and the insert that an update of the key becomes.
+	// KeyChanged is set on the delete and the insert that an update of the key becomes, except in partitioned tables: there, the row may
+	// have moved to another partition, which the WAL does not tell from a delete and an insert.
 	KeyChanged    bool      `json:"key_changed,omitempty"`
 	XID           int64     `json:"xid"`
 	LSN           string    `json:"lsn"`     // of the commit, as pg_lsn writes it; empty in trigger mode if it is not known

@@ -273,7 +273,8 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 			continue // The table is no longer captured, and was dropped.
 		}
 		c.Op, c.Schema, c.Table, c.Ordinal = ops[op], t.Schema, t.Name, ordinals[c.XID]
-		c.XID &= 1<<32 - 1 // As in the WAL, without the epoch.
+		c.KeyChanged = c.KeyChanged && len(t.Parts) == 0 // See change.KeyChanged.
+		c.XID &= 1<<32 - 1                               // As in the WAL, without the epoch.
 		c.Key, c.Old, c.New, c.CommittedAt = document(key), document(before), document(after), c.CommittedAt.UTC()
 		c.SchemaVersion = r.config.Version(t.Schema, t.Name, t.Columns)
 		size += len(c.Key) + len(c.Old) + len(c.New)

@@ -19,6 +19,7 @@ import (
 type relation struct {
 	schema, name string
 	full         bool
+	partitioned  bool
 	version      int
 	columns      []column
 	key          []int // indexes in columns
@@ -115,6 +116,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 	if err != nil {
 		return err
 	}
+	r.partitioned = len(described.Parts) > 0
 	if has { // This is its current state, which may be newer than the message: use its key only if the message has all of its columns.
 		for _, name := range described.Key {
 			if at, is := places[name]; is && m.Columns[at].Flags&1 == 1 {
@@ -185,8 +187,8 @@ func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, af
 		if newRow, unchanged, err = d.fill(ctx, r, after, before, newRow, unchanged); err != nil {
 			return err
 		}
-		d.add(r, change.Change{Op: change.Delete, Key: oldKey, Old: oldRow, KeyChanged: true})
-		d.add(r, change.Change{Op: change.Insert, Key: newKey, New: newRow, Unchanged: unchanged, KeyChanged: true})
+		d.add(r, change.Change{Op: change.Delete, Key: oldKey, Old: oldRow, KeyChanged: !r.partitioned})
+		d.add(r, change.Change{Op: change.Insert, Key: newKey, New: newRow, Unchanged: unchanged, KeyChanged: !r.partitioned})
 	default:
 		d.add(r, change.Change{Op: kind, Key: newKey, Old: oldRow, New: newRow, Unchanged: unchanged})
 	}
