@@ -108,12 +108,14 @@ FROM capture.stream AS s
 WHERE s.id = @stream_id AND p.stream_id = s.id AND p.filled_at IS NULL AND p.upto <= s.position;
 
 -- name: LogPartitionOld :many
--- Partitions, oldest first, that have been full for the retention and that all consumers have passed.
+-- Partitions, oldest first, that have been full for the retention, and that all consumers have passed or have been waited for long enough.
+-- Daymill's own consumers, which belong to views and the rollup, are waited for without a limit: a snapshot does not help them.
 SELECT p.after, p.upto
 FROM capture.log_partition AS p INNER JOIN capture.stream AS s ON s.id = p.stream_id
 WHERE p.stream_id = @stream_id AND p.filled_at <= now() - @retention::interval AND NOT EXISTS (
     SELECT FROM capture.consumer AS c INNER JOIN capture.shard AS h ON h.consumer = c.name
     WHERE c.stream = s.name AND h.position < p.upto
+        AND (c.kind IN ('view', 'rollup') OR @hold::interval = interval '0' OR p.filled_at > now() - @hold::interval)
 )
 ORDER BY p.after
 LIMIT 100;

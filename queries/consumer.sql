@@ -27,11 +27,14 @@ ORDER BY c.name
 LIMIT @max_rows;
 
 -- name: ConsumerPausedLong :many
--- Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them.
-SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because
+-- Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them, and those that it no longer
+-- keeps changes for.
+SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because,
+    EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.forgotten)::boolean AS is_left
 FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream
 WHERE c.paused_at < now() - @silence::interval AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.position)
-ORDER BY c.paused_at, c.name
+    OR EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.forgotten)
+ORDER BY is_left DESC, c.paused_at, c.name
 LIMIT 100;
 
 -- name: ConsumerPause :execrows
@@ -39,6 +42,21 @@ UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_becau
 
 -- name: ConsumerResume :execrows
 UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name = @name;
+
+-- name: ConsumerLeave :many
+-- Pauses the consumers that have not received changes which the log is about to forget.
+UPDATE capture.consumer AS c SET paused_at = coalesce(c.paused_at, now()), paused_because = @because::text
+FROM capture.stream AS s
+WHERE s.id = @stream_id AND c.stream = s.name AND c.kind NOT IN ('view', 'rollup')
+    AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < @upto::bigint)
+RETURNING c.name;
+
+-- name: ConsumerLeft :one
+-- Whether the log no longer has changes that a consumer has not received.
+SELECT EXISTS (
+    SELECT FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream INNER JOIN capture.shard AS h ON h.consumer = c.name
+    WHERE c.name = @name AND h.position < s.forgotten
+)::boolean AS is_left;
 
 -- name: ConsumerDelete :execrows
 DELETE FROM capture.consumer WHERE name = @name;

@@ -63,6 +63,7 @@ func TestRefusals(t *testing.T) { //nolint:tparallel // See its subtests.
 		"ZoneUnknown":        {args: []string{"migrate", "--timezone", "Europe/Nowhere"}, code: exitFailed, want: `there is no such time zone: "Europe/Nowhere"; give an IANA name`},
 		"WorkersTooMany":     {args: []string{"worker", "--workers", "1000"}, code: exitUsage, want: "--workers is 1000: give a number from 1 to 100"},
 		"DailyHourTooLate":   {args: []string{"worker", "--daily-hour", "24"}, code: exitUsage, want: "--daily-hour is 24: give an hour from 0 to 23"},
+		"CaptureHoldShort":   {args: []string{"worker", "--capture-hold=1h"}, code: exitUsage, want: "--capture-hold is 1h0m0s"},
 		"RetentionNegative":  {args: []string{"worker", "--retention=-1h"}, code: exitUsage, want: "--retention is -1h0m0s"},
 		"MaxEntitiesTooFew":  {args: []string{"rollup", "2026-03-01", "--max-entities=-1"}, code: exitUsage, want: "--max-entities is -1: give at least 1"},
 		"SourceURLNobody":    {args: []string{"rollup", "2026-03-01", "--source-url", "postgres://u:secret@127.0.0.1:1/x"}, code: exitNoDatabase, want: "open source: the database cannot be reached at 127.0.0.1:1"},

@@ -135,7 +135,17 @@ func (c *sinkPauseCmd) Run(ctx context.Context, a *app) error {
 
 // Run resumes a sink.
 func (c *sinkResumeCmd) Run(ctx context.Context, a *app) error {
-	return c.change(ctx, a, "continues", func(tx pgx.Tx) error { return consumer.Resume(ctx, tx, c.Name, whoOnCLI()) })
+	left := false
+	err := c.change(ctx, a, "continues", func(tx pgx.Tx) (err error) {
+		if left, err = consumer.Left(ctx, tx, c.Name); err != nil {
+			return err
+		}
+		return consumer.Resume(ctx, tx, c.Name, whoOnCLI())
+	})
+	if err == nil && left {
+		a.printf("the log no longer has all changes that it has not received, so a snapshot of its tables follows\n")
+	}
+	return err
 }
 
 // Run moves a sink to another position.

@@ -88,6 +88,7 @@ type workerOptions struct {
 
 	CaptureWALLimit  int64         `name:"capture-wal-limit" env:"DAYMILL_CAPTURE_WAL_LIMIT" default:"10240" placeholder:"MIB" help:"How many MiB of WAL a replication slot may hold back before Daymill drops it and records a gap; half of max_slot_wal_keep_size if that is less."`
 	CaptureRetention time.Duration `env:"DAYMILL_CAPTURE_RETENTION" default:"24h" help:"How long the log keeps changes that all consumers have received."`
+	CaptureHold      time.Duration `env:"DAYMILL_CAPTURE_HOLD" default:"168h" help:"How long the log keeps changes for a sink that is paused or fails. After that, Daymill pauses the sink and forgets them, and resuming it takes a snapshot of its tables. 0 means without a limit."`
 }
 
 func (o workerOptions) check() error {
@@ -106,6 +107,8 @@ func (o workerOptions) check() error {
 		return usagef("--capture-wal-limit is %d: give a number of MiB, such as 10240", o.CaptureWALLimit)
 	case o.CaptureRetention < time.Minute:
 		return usagef("--capture-retention is %s: give a minute or more", o.CaptureRetention)
+	case o.CaptureHold < 0 || o.CaptureHold > 0 && o.CaptureHold < o.CaptureRetention:
+		return usagef("--capture-hold is %s: give --capture-retention (%s) or more, or 0 for no limit", o.CaptureHold, o.CaptureRetention)
 	default:
 		return nil
 	}
@@ -187,7 +190,7 @@ func (c *workerProcess) work(
 	}
 	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace, Listeners: told.listeners}
 	capture := a.capture(db, views)
-	capture.WALLimit, capture.Retention = c.CaptureWALLimit<<20, c.CaptureRetention
+	capture.WALLimit, capture.Retention, capture.Hold = c.CaptureWALLimit<<20, c.CaptureRetention, c.CaptureHold
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
 		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),

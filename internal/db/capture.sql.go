@@ -224,6 +224,7 @@ FROM capture.log_partition AS p INNER JOIN capture.stream AS s ON s.id = p.strea
 WHERE p.stream_id = $1 AND p.filled_at <= now() - $2::interval AND NOT EXISTS (
     SELECT FROM capture.consumer AS c INNER JOIN capture.shard AS h ON h.consumer = c.name
     WHERE c.stream = s.name AND h.position < p.upto
+        AND (c.kind IN ('view', 'rollup') OR $3::interval = interval '0' OR p.filled_at > now() - $3::interval)
 )
 ORDER BY p.after
 LIMIT 100
@@ -232,6 +233,7 @@ LIMIT 100
 type LogPartitionOldParams struct {
 	StreamID  int32
 	Retention time.Duration
+	Hold      time.Duration
 }
 
 type LogPartitionOldRow struct {
@@ -239,9 +241,10 @@ type LogPartitionOldRow struct {
 	Upto  int64
 }
 
-// Partitions, oldest first, that have been full for the retention and that all consumers have passed.
+// Partitions, oldest first, that have been full for the retention, and that all consumers have passed or have been waited for long enough.
+// Daymill's own consumers, which belong to views and the rollup, are waited for without a limit: a snapshot does not help them.
 func (q *Queries) LogPartitionOld(ctx context.Context, arg LogPartitionOldParams) ([]LogPartitionOldRow, error) {
-	rows, err := q.db.Query(ctx, logPartitionOld, arg.StreamID, arg.Retention)
+	rows, err := q.db.Query(ctx, logPartitionOld, arg.StreamID, arg.Retention, arg.Hold)
 	if err != nil {
 		return nil, err
 	}

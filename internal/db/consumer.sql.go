@@ -162,6 +162,56 @@ func (q *Queries) ConsumerInsert(ctx context.Context, arg ConsumerInsertParams) 
 	return err
 }
 
+const consumerLeave = `-- name: ConsumerLeave :many
+UPDATE capture.consumer AS c SET paused_at = coalesce(c.paused_at, now()), paused_because = $1::text
+FROM capture.stream AS s
+WHERE s.id = $2 AND c.stream = s.name AND c.kind NOT IN ('view', 'rollup')
+    AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < $3::bigint)
+RETURNING c.name
+`
+
+type ConsumerLeaveParams struct {
+	Because  string
+	StreamID int32
+	Upto     int64
+}
+
+// Pauses the consumers that have not received changes which the log is about to forget.
+func (q *Queries) ConsumerLeave(ctx context.Context, arg ConsumerLeaveParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, consumerLeave, arg.Because, arg.StreamID, arg.Upto)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const consumerLeft = `-- name: ConsumerLeft :one
+SELECT EXISTS (
+    SELECT FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream INNER JOIN capture.shard AS h ON h.consumer = c.name
+    WHERE c.name = $1 AND h.position < s.forgotten
+)::boolean AS is_left
+`
+
+// Whether the log no longer has changes that a consumer has not received.
+func (q *Queries) ConsumerLeft(ctx context.Context, name string) (bool, error) {
+	row := q.db.QueryRow(ctx, consumerLeft, name)
+	var is_left bool
+	err := row.Scan(&is_left)
+	return is_left, err
+}
+
 const consumerList = `-- name: ConsumerList :many
 SELECT c.name, c.stream, c.kind, c.settings, c.shards, c.paused_at, coalesce(c.paused_because, '')::text AS paused_because, c.created_at,
     coalesce(p.position, 0)::bigint AS position, coalesce(p.delivered, 0)::bigint AS delivered, coalesce(p.moved_at, c.created_at)::timestamptz AS moved_at,
@@ -271,19 +321,23 @@ func (q *Queries) ConsumerPause(ctx context.Context, arg ConsumerPauseParams) (i
 }
 
 const consumerPausedLong = `-- name: ConsumerPausedLong :many
-SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because
+SELECT c.name, coalesce(c.paused_because, '')::text AS paused_because,
+    EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.forgotten)::boolean AS is_left
 FROM capture.consumer AS c INNER JOIN capture.stream AS s ON s.name = c.stream
 WHERE c.paused_at < now() - $1::interval AND EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.position)
-ORDER BY c.paused_at, c.name
+    OR EXISTS (SELECT FROM capture.shard AS h WHERE h.consumer = c.name AND h.position < s.forgotten)
+ORDER BY is_left DESC, c.paused_at, c.name
 LIMIT 100
 `
 
 type ConsumerPausedLongRow struct {
 	Name          string
 	PausedBecause string
+	IsLeft        bool
 }
 
-// Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them.
+// Consumers that have been paused for longer than the log's retention, so the log keeps changes only for them, and those that it no longer
+// keeps changes for.
 func (q *Queries) ConsumerPausedLong(ctx context.Context, silence time.Duration) ([]ConsumerPausedLongRow, error) {
 	rows, err := q.db.Query(ctx, consumerPausedLong, silence)
 	if err != nil {
@@ -293,7 +347,7 @@ func (q *Queries) ConsumerPausedLong(ctx context.Context, silence time.Duration)
 	var items []ConsumerPausedLongRow
 	for rows.Next() {
 		var i ConsumerPausedLongRow
-		if err := rows.Scan(&i.Name, &i.PausedBecause); err != nil {
+		if err := rows.Scan(&i.Name, &i.PausedBecause, &i.IsLeft); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -49,6 +49,8 @@ type Capture struct {
 	WALLimit int64
 	// Retention is how long the log keeps changes that all consumers have passed; log.DefaultRetention if 0.
 	Retention time.Duration
+	// Hold is how long the log keeps changes for a consumer that does not receive them; without a limit if 0.
+	Hold time.Duration
 	// Source opens the database of a stream and returns its URL. It returns the worker's own database or one that the worker closes.
 	Source func(ctx context.Context, place stream.Place) (source *postgres.DB, url string, err error)
 	// Open opens the sink of a consumer, and its filter. once reports whether the sink is in the same database as the log.

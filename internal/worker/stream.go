@@ -122,7 +122,7 @@ func (s *streams) read(ctx context.Context, place stream.Place, source *postgres
 	}
 	owner := stream.Owner{
 		DB: s.db, Source: source, SourceURL: url, Name: place.Name, Process: s.process, Clock: s.clock,
-		Limit: s.capture.WALLimit, Retention: s.capture.Retention,
+		Limit: s.capture.WALLimit, Retention: s.capture.Retention, Hold: s.capture.Hold,
 		Failed: func(ctx context.Context, err error) {
 			telemetry.Tell(ctx, s.listeners, signal.StreamError{Stream: place.Name, Err: err})
 		},

@@ -195,14 +195,50 @@ func Pause(ctx context.Context, tx pgx.Tx, name, because string, who audit.Who) 
 	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "pause consumer", Target: name})
 }
 
-// Resume continues the delivery to a consumer where it stopped.
+// Left reports whether the log no longer has changes that a consumer has not received, because it waited for them for too long.
+func Left(ctx context.Context, on postgres.DBTX, name string) (bool, error) {
+	left, err := db.New(on).ConsumerLeft(ctx, name)
+	if err != nil {
+		return false, fmt.Errorf("read consumer %s: %w", name, err)
+	}
+	return left, nil
+}
+
+// Resume continues the delivery to a consumer where it stopped. If the log no longer has the changes there, it continues at the end of the
+// log, with a snapshot of its tables.
 func Resume(ctx context.Context, tx pgx.Tx, name string, who audit.Who) error {
 	queries := db.New(tx)
+	left, err := Left(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	if left {
+		if err := skip(ctx, tx, name); err != nil {
+			return fmt.Errorf("resume consumer %s: %w", name, err)
+		}
+	}
 	count, err := queries.ConsumerResume(ctx, name)
 	if err == nil && count > 0 {
 		err = queries.AcceptPaused(ctx, name)
 	}
-	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name})
+	return changed(ctx, tx, count, err, audit.Entry{Who: who, Action: "resume consumer", Target: name, Detail: map[string]any{"snapshot": left}})
+}
+
+// skip moves a consumer to the end of the log, and requests a snapshot of its tables. It locks the stream first, as its owner does.
+func skip(ctx context.Context, tx pgx.Tx, name string) error {
+	queries := db.New(tx)
+	there, err := Get(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	stream, err := queries.StreamHold(ctx, there.Stream)
+	if err != nil {
+		return err
+	}
+	if _, err := queries.ShardRewind(ctx, db.ShardRewindParams{Consumer: name, Position: stream.Position}); err != nil {
+		return err
+	}
+	return queries.SnapshotRequest(ctx, db.SnapshotRequestParams{StreamID: stream.ID, Consumer: &name, Tables: []string{}})
 }
 
 // Rewind makes a consumer continue after another position, earlier or later; 0 is the beginning of the log. Its dead letters stay. It

@@ -30,6 +30,8 @@ const (
 	DefaultPartition = 500_000
 	// DefaultRetention is how long a full partition is kept.
 	DefaultRetention = 24 * time.Hour
+	// DefaultHold is how long a full partition is kept for consumers that have not passed it.
+	DefaultHold = 7 * 24 * time.Hour
 
 	// fenced is the SQLSTATE that capture.advance raises.
 	fenced = "DM016"
@@ -41,7 +43,7 @@ var (
 	// ErrTaken says that another process owns the stream.
 	ErrTaken = errors.New("another process owns the stream")
 	// ErrForgotten says that the log no longer has the changes after a position.
-	ErrForgotten = errors.New("the log does not go back that far: snapshot the consumer's tables with `daymill sink snapshot`")
+	ErrForgotten = errors.New("the log no longer has these changes: `daymill sink resume` continues at its end, with a snapshot of the consumer's tables")
 	// ErrNoStream says that no stream has the name.
 	ErrNoStream = errors.New("there is no stream of that name")
 )

@@ -112,7 +112,7 @@ func TestLand_Fenced(t *testing.T) {
 	require.ErrorIs(t, b.writer.Land(t.Context(), rows(5), log.Mark{LSN: "1/0"}), lease.ErrFenced)
 	require.ErrorIs(t, b.writer.Land(t.Context(), nil, log.Mark{LSN: "1/0"}), lease.ErrFenced)
 	require.ErrorIs(t, b.writer.Beat(t.Context()), lease.ErrFenced)
-	_, err = b.writer.Maintain(t.Context(), 0)
+	_, err = b.writer.Maintain(t.Context(), log.Keep{})
 	require.ErrorIs(t, err, lease.ErrFenced)
 	b.writer.Release(t.Context()) // It owns nothing that it could release.
 	_, err = log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app"})
@@ -148,7 +148,7 @@ func TestMaintain(t *testing.T) {
 	// Retention is measured by Postgres's clock, not by the process's.
 	maintain := func(later time.Duration) int {
 		b.exec(t, fmt.Sprintf("UPDATE capture.log_partition SET filled_at = filled_at - interval '%d seconds'", int(later.Seconds())))
-		dropped, err := b.writer.Maintain(t.Context(), time.Hour)
+		dropped, err := b.writer.Maintain(t.Context(), log.Keep{Retention: time.Hour, Hold: 24 * time.Hour})
 		require.NoError(t, err)
 		return dropped
 	}
@@ -168,6 +168,23 @@ func TestMaintain(t *testing.T) {
 	require.Equal(t, int64(101), got[0].Position)
 	b.exec(t, "UPDATE capture.shard SET position = 310")
 	require.Equal(t, 2, maintain(0))
+
+	// A view's consumer is waited for without a limit.
+	b.exec(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('v', 'app', 'view'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('v', 0, 310)")
+	require.NoError(t, b.writer.Land(t.Context(), rows(300), log.Mark{}))
+	require.Zero(t, maintain(0))
+	require.Zero(t, maintain(25*time.Hour))
+	b.exec(t, "DELETE FROM capture.consumer WHERE name = 'v'; UPDATE capture.log_partition SET filled_at = now() WHERE filled_at IS NOT NULL")
+	require.Zero(t, maintain(23*time.Hour))
+	paused := func() (is bool) {
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT paused_at IS NOT NULL AND EXISTS (SELECT FROM capture.shard WHERE fence > 0) FROM capture.consumer").Scan(&is))
+		return is
+	}
+	require.False(t, paused())
+	require.Positive(t, maintain(2*time.Hour), "the limit is over")
+	require.True(t, paused())
+	_, _, err = log.Log{}.Read(t.Context(), b.DB.DB, log.Query{Stream: "app", After: 310, Limit: 10})
+	require.ErrorIs(t, err, log.ErrForgotten)
 }
 
 // TestRead_Plan: Postgres does not keep a plan that it made while the log was empty, and uses the index whatever the statistics say.
@@ -177,7 +194,7 @@ func TestRead_Plan(t *testing.T) {
 	b.exec(t, "UPDATE capture.stream SET beat_at = NULL")
 	w, err := log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app"})
 	require.NoError(t, err)
-	_, err = w.Maintain(t.Context(), time.Hour)
+	_, err = w.Maintain(t.Context(), log.Keep{Retention: time.Hour})
 	require.NoError(t, err)
 	b.exec(t, "ANALYZE capture.log") // of nothing
 	conn, err := pgx.Connect(t.Context(), b.URL)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
@@ -71,9 +72,18 @@ func (w *Writer) extendTx(ctx context.Context, tx pgx.Tx, queries *db.Queries) e
 // lockWait is how long dropping a partition waits for readers. Other sessions wait behind it for as long.
 const lockWait = "200ms"
 
-// Maintain makes the next partition when the last one is half full. It drops the partitions that have been full for the retention and
-// that all consumers have passed, and returns how many. It leaves a partition that is being read for the next call.
-func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, error) {
+// Keep says how long a full partition is kept.
+type Keep struct {
+	Retention time.Duration // if all consumers have passed it
+	Hold      time.Duration // if a consumer has not; until it has if 0
+}
+
+// left is why a consumer is paused whose changes the log no longer has.
+const left = "the log has kept the changes that it did not receive for as long as --capture-hold says, and has forgotten them: resuming it also takes a snapshot of its tables"
+
+// Maintain makes the next partition when the last one is half full. It drops the partitions that were kept for long enough, and returns how
+// many. It pauses consumers that have not passed them. It leaves a partition that is being read for the next call.
+func (w *Writer) Maintain(ctx context.Context, keep Keep) (int, error) {
 	if err := w.refresh(ctx); err != nil {
 		return 0, err
 	}
@@ -86,7 +96,7 @@ func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, er
 	err := w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
 		err := queries.LogPartitionFill(ctx, w.id)
 		if err == nil {
-			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Retention: retention})
+			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Retention: keep.Retention, Hold: keep.Hold})
 		}
 		return err
 	})
@@ -109,7 +119,10 @@ func (w *Writer) Maintain(ctx context.Context, retention time.Duration) (int, er
 
 func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
 	return w.Tx(ctx, func(tx pgx.Tx, queries *db.Queries) error {
-		// A consumer may have been rewound in the meantime and still need the partition: from here on, Read returns ErrForgotten to it.
+		if err := w.leave(ctx, tx, queries, p.Upto); err != nil {
+			return err
+		}
+		// From here on, Read returns ErrForgotten to consumers that still need the partition.
 		if err := queries.StreamForget(ctx, db.StreamForgetParams{ID: w.id, Position: p.Upto}); err != nil {
 			return err
 		}
@@ -121,4 +134,22 @@ func (w *Writer) drop(ctx context.Context, p db.LogPartitionOldRow) error {
 		}
 		return queries.LogPartitionDelete(ctx, db.LogPartitionDeleteParams{StreamID: w.id, After: p.After})
 	})
+}
+
+// leave pauses consumers that have not passed a position. A delivery that is running is not recorded.
+func (w *Writer) leave(ctx context.Context, tx pgx.Tx, queries *db.Queries, upto int64) error {
+	names, err := queries.ConsumerLeave(ctx, db.ConsumerLeaveParams{StreamID: w.id, Upto: upto, Because: left})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := queries.ShardFence(ctx, name); err != nil {
+			return err
+		}
+		err := audit.Record(ctx, tx, audit.Entry{Who: audit.Who{Via: audit.ViaWorker}, Action: "leave consumer behind", Target: name, Detail: map[string]any{"upto": upto}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -298,7 +298,33 @@ func TestRun_Gap(t *testing.T) {
 		b.deliver(t)
 		b.requireEqual(t)
 		b.wait(t, "SELECT count(*) = 1 FROM capture.gap WHERE repaired_at IS NOT NULL")
+		if mode == stream.ModeWAL {
+			b.left(t)
+		}
 	})
+}
+
+// left: a consumer that is resumed after the log has forgotten changes that it has not received gets a snapshot, and lacks nothing.
+func (b *testBundle) left(t *testing.T) {
+	t.Helper()
+	do := func(do func(tx pgx.Tx) error) { require.NoError(t, b.Tx(t.Context(), do)) }
+	who := audit.Who{Via: audit.ViaCLI}
+	do(func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, copyName, "", who) })
+	b.exec(t, "UPDATE app.item SET n = -2 WHERE id < 100; DELETE FROM app.item WHERE id BETWEEN 200 AND 300; INSERT INTO app.item (id, part) VALUES (7777, 'z')")
+	b.mark(t)
+	b.exec(t, "UPDATE capture.stream SET forgotten = position") // As if the log had dropped these changes.
+	b.exec(t, "UPDATE app.item SET n = -3 WHERE id < 50")
+	is, err := consumer.Left(t.Context(), b.DB.DB, copyName)
+	require.NoError(t, err)
+	require.True(t, is)
+	do(func(tx pgx.Tx) error { return consumer.Resume(t.Context(), tx, copyName, who) })
+	is, err = consumer.Left(t.Context(), b.DB.DB, copyName)
+	require.NoError(t, err)
+	require.False(t, is)
+	b.complete(t)
+	b.mark(t)
+	b.deliver(t)
+	b.requireEqual(t)
 }
 
 // TestRun_NewTable: a new table that matches a pattern may have rows before it is captured. All consumers receive them.

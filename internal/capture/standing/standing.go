@@ -27,7 +27,7 @@ type Facts struct {
 	Sinks   []consumer.Progress
 	// Idle are the shards that have undelivered changes older than silence.
 	Idle []Idle
-	// Paused are consumers that have been paused for longer than the retention of the log.
+	// Paused are consumers that have been paused for longer than the retention of the log, and those whose changes it no longer has.
 	Paused []db.ConsumerPausedLongRow
 }
 
@@ -155,9 +155,15 @@ func (f Facts) still() (health.Finding, bool) {
 
 func (f Facts) paused() (health.Finding, bool) {
 	for _, c := range f.Paused {
+		if c.IsLeft {
+			return health.Finding{
+				Level: health.Bad, Command: "daymill sink resume " + c.Name,
+				Sentence: fmt.Sprintf("sink %s lacks changes that the log no longer has: resume it, and a snapshot of its tables brings them, or remove it", c.Name),
+			}, true
+		}
 		return health.Finding{
 			Level: health.Wait, Command: "daymill sink resume " + c.Name,
-			Sentence: fmt.Sprintf("sink %s has been paused for more than a day, and the log keeps every change for it: resume or remove it", c.Name),
+			Sentence: fmt.Sprintf("sink %s has been paused for more than a day, and the log keeps every change for it, until --capture-hold is over: resume or remove it", c.Name),
 		}, true
 	}
 	return health.Finding{}, false

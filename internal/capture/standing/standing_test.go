@@ -74,6 +74,9 @@ func TestFacts(t *testing.T) {
 	require.Empty(t, sentences())
 	exec("UPDATE capture.consumer SET paused_at = now() - interval '25 hours' WHERE name = 'other'")
 	require.Equal(t, []string{"sink_paused wait"}, sentences())
+	exec("UPDATE capture.consumer SET paused_at = now() WHERE name = 'other'; UPDATE capture.stream SET forgotten = position WHERE name = 'crm'")
+	require.Equal(t, []string{"sink_paused bad"}, sentences())
+	exec("UPDATE capture.stream SET forgotten = 0")
 
 	// The gauges show the same.
 	gauges := promtest.Read(t, standing.Gauges(db.DB, pace.SystemClock{}))

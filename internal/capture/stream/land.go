@@ -249,6 +249,6 @@ func (s *session) look(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err = s.writer.Maintain(ctx, s.Retention)
+	_, err = s.writer.Maintain(ctx, log.Keep{Retention: s.Retention, Hold: s.Hold})
 	return err
 }

@@ -60,6 +60,7 @@ type Owner struct {
 	Clock     pace.Clock   // the system's if nil
 
 	Retention time.Duration // of the log; log.DefaultRetention if 0
+	Hold      time.Duration // of the log for a consumer that does not receive changes: see log.Keep
 	Limit     int64         // bytes of WAL that the slot may hold back before it is dropped; DefaultLimit if 0
 	Warn      int64         // bytes from which on the stream's state warns, half of the limit at most; DefaultWarn if 0
 	Beat      time.Duration // DefaultBeat if 0
