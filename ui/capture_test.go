@@ -3,6 +3,7 @@ package ui_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -284,13 +285,73 @@ func TestCapture(t *testing.T) {
 			require.NotContains(t, answer.body, `method="post"`, path)
 			require.Equal(t, http.StatusUnauthorized, b.do(t, b.request(t, "", http.MethodGet, path, "")).status, path)
 		}
-		for _, path := range []string{"/consumers/events", "/deadletters/events"} {
+		for _, path := range []string{"/capture", "/consumers", "/consumers/events", "/deadletters/events"} {
 			require.Equal(t, http.StatusForbidden, b.do(t, b.request(t, "viewer", http.MethodPost, path, "action=pause&all=1")).status, path)
 			request := b.request(t, "admin", http.MethodPost, path, "action=pause&all=1")
 			request.Header.Set("Sec-Fetch-Site", "cross-site")
 			require.Equal(t, http.StatusForbidden, b.do(t, request).status, path)
 		}
 	})
+}
+
+// TestCapture_Apply: tables and sinks are added piece by piece, without a file, and mistakes are shown beside what was entered.
+func TestCapture_Apply(t *testing.T) {
+	t.Parallel()
+	b := setupCapture(t, 3)
+	send := func(path string, fields url.Values) response {
+		return b.do(t, b.request(t, "admin", http.MethodPost, path, fields.Encode()))
+	}
+	tables := func(name string) []string {
+		there, err := stream.Get(t.Context(), b.db.DB, name)
+		require.NoError(t, err)
+		require.Equal(t, name == "crm", there.NoRepair)
+		return there.Tables
+	}
+	require.Equal(t, http.StatusSeeOther, send("/capture", url.Values{"database": {"app"}, "url": {"$DATABASE_URL"}, "tables": {"public.orders\r\npublic.item_*, !public.drafts"}, "repair": {"1"}}).status)
+	require.Equal(t, []string{"public.orders", "public.item_*", "!public.drafts"}, tables("app"))
+	require.Equal(t, http.StatusSeeOther, send("/capture", url.Values{"new": {"1"}, "database": {"crm"}, "url": {"$CRM_URL"}, "tables": {"sales"}}).status)
+	require.Equal(t, []string{"sales"}, tables("crm"))
+	for _, wrong := range []url.Values{
+		{"new": {"1"}, "database": {"<b>"}, "url": {"$X_URL"}, "tables": {"sales"}},
+		{"new": {"1"}, "database": {"erp"}, "url": {"postgres://u:secret@h/d"}, "tables": {"sales"}},
+		{"new": {"1"}, "database": {"erp"}, "url": {"$ERP_URL"}},
+		{"new": {"1"}, "database": {"app"}, "url": {"$X_URL"}, "tables": {"sales"}},
+		{"database": {"app"}, "url": {"$DATABASE_URL"}, "tables": {"a.b.c.d"}},
+		{"new": {"1"}, "url": {"$ERP_URL"}, "tables": {"sales"}},
+	} {
+		got := send("/capture", wrong)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, wrong)
+		require.Contains(t, got.body, `role="alert"`)
+		require.NotContains(t, got.body, "<b>\"")
+	}
+	require.Equal(t, []string{"public.orders", "public.item_*", "!public.drafts"}, tables("app"))
+
+	sink := url.Values{
+		"name": {"hook"}, "kind": {"webhook"}, "url": {"$HOOK_URL"}, "tables": {"public.orders"}, "database": {"app"}, "from": {"snapshot"}, "shards": {"3"},
+		"more": {`{"batch": true, "secret": "$HOOK_SECRET"}`},
+	}
+	require.Equal(t, http.StatusSeeOther, send("/consumers", sink).status)
+	one, err := consumer.Get(t.Context(), b.db.DB, "hook")
+	require.NoError(t, err)
+	require.Equal(t, 3, one.Shards)
+	require.JSONEq(t, `{"url": "$HOOK_URL", "tables": ["public.orders"], "batch": true, "secret": "$HOOK_SECRET"}`, string(one.Settings))
+	require.EqualValues(t, 1, value[int64](t, b.site, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'hook'"))
+	for name, text := range map[string]string{
+		"name": "Wrong Name", "kind": "pigeon", "url": "https://user:pass@example.com", "from": "yesterday", "shards": "many", "more": "batch: true", "database": "none",
+	} {
+		wrong := url.Values{}
+		maps.Copy(wrong, sink)
+		wrong.Set("name", "other")
+		wrong.Set(name, text)
+		got := send("/consumers", wrong)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, name)
+		require.Contains(t, got.body, `role="alert"`, name)
+	}
+	require.Equal(t, http.StatusUnprocessableEntity, send("/consumers", sink).status, "the name is taken")
+	require.Contains(t, b.get(t, "/consumers").body, `href="/consumers/hook"`)
+	require.NotContains(t, b.get(t, "/consumers/hook").body, "Rows that are deleted during a gap")
+	require.Equal(t, http.StatusSeeOther, send("/consumers", url.Values{"name": {"reader"}, "kind": {"poll"}, "tables": {"public.orders"}}).status)
+	require.Contains(t, b.get(t, "/consumers/reader").body, "Rows that are deleted during a gap")
 }
 
 // TestCaptureInBrowser uses the pages of capture as a person does.

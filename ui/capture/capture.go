@@ -44,8 +44,10 @@ func (*Pages) Places() []page.Place {
 // Route adds the pages to a mux.
 func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("GET /capture", s.Page(s.showStreams))
+	mux.Handle("POST /capture", s.Page(s.captureTables))
 	mux.Handle("POST /capture/snapshots/{id}", s.Page(s.changeSnapshot))
 	mux.Handle("GET /consumers", s.Page(s.showConsumers))
+	mux.Handle("POST /consumers", s.Page(s.addSink))
 	mux.Handle("GET /consumers/{name}", s.Page(s.showConsumer))
 	mux.Handle("POST /consumers/{name}", s.Page(s.changeConsumer))
 	mux.Handle("GET /changes", s.Page(s.showChanges))

@@ -14,8 +14,11 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/plan"
+	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
@@ -78,6 +81,11 @@ type rewindView struct {
 }
 
 func (s *Pages) showConsumers(w http.ResponseWriter, r *http.Request) error {
+	return s.renderConsumers(w, r, sinkForm{Database: config.App, Kind: kind.Webhook, Shards: "1", From: plan.Now})
+}
+
+// renderConsumers shows the list and the form, with what is wrong in it.
+func (s *Pages) renderConsumers(w http.ResponseWriter, r *http.Request, form sinkForm) error {
 	var views []consumerView
 	err := s.DB.Read(r.Context(), func(on postgres.DBTX) error {
 		all, err := consumer.List(r.Context(), on)
@@ -100,7 +108,7 @@ func (s *Pages) showConsumers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.Render(w, r, http.StatusOK, "Consumers", consumersPage(views))
+	return s.Render(w, r, page.StatusOf(form.Wrong), "Consumers", consumersPage(views, form))
 }
 
 // heads returns the streams by name.

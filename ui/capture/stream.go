@@ -71,7 +71,7 @@ func (s *Pages) showStreams(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.Render(w, r, http.StatusOK, "Capture", streamsPage(views))
+	return s.Render(w, r, http.StatusOK, "Capture", streamsPage(views, tablesForms(views)))
 }
 
 func (s *Pages) readStreams(ctx context.Context) ([]streamView, error) {
