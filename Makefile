@@ -77,6 +77,10 @@ bench-docs: ## Run bench, and write docs/benchmarks.md, its plots and the ratios
 bench-check: ## Run bench, and fail if a ratio is worse than the committed one by more than its margin.
 	go run ./internal/test/bench -check internal/test/bench/ratios.json $(BENCH)
 
+.PHONY: bench-capture
+bench-capture: setup ## Compare capture with pg_recvlogical, a subscription and COPY: BENCH="-run land -rounds 5". -bulk-rows 10000000 takes long.
+	go run ./internal/test/bench -capture $(BENCH)
+
 .PHONY: bench-large
 bench-large: ## Run bench with days of ten million events.
 	go run ./internal/test/bench -large $(BENCH)
@@ -94,6 +98,15 @@ chaos: ## Inject faults into real workers: SEEDS=200 SEED_FROM=1, or SEED=17. Se
 .PHONY: chaos-capture
 chaos-capture: setup ## The same for capture: compare sinks with the application's tables after random work and faults.
 	go test ./internal/test/chaos -count=1 -timeout 90m -v -run 'TestCapture$$' -capture-seeds $(SEEDS) -capture-from $(SEED_FROM) -seed $(SEED) -lanes $(LANES)
+
+# ROWS are in one transaction. OUTAGE changes are made while a sink is down for a day: a hundredth of 1,000 a second.
+ROWS ?= 10000000
+OUTAGE ?= 864000
+
+.PHONY: capture-bounded
+capture-bounded: setup ## Bound the worker's memory: ROWS=10000000 in one transaction in both modes, and a sink that is down for a day.
+	go test ./internal/test/chaos -count=1 -timeout 6h -v -run 'TestCaptureBounded$$' -bounded-rows $(ROWS) -outage-changes $(OUTAGE)
+	go test ./internal/test/chaos -count=1 -timeout 6h -v -run 'TestCaptureBounded$$' -bounded-rows $(ROWS) -outage-changes $(OUTAGE) -bounded-triggers
 
 .PHONY: chaos-mutants
 chaos-mutants: ## Break the code in one way after another, and count the seeds until a test fails.

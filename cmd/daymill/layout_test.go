@@ -94,7 +94,7 @@ func TestLayout(t *testing.T) {
 			except: []string{
 				module + "/internal/test/pagebench",                                                                                               // A separate program, which loads the pages.
 				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // Sinks call other servers.
-				module + "/internal/test/clickhousetest",
+				module + "/internal/test/clickhousetest", module + "/internal/test/bench", // Its webhook receives.
 			},
 		},
 		"MetricsAndTracesAreForCmd": {

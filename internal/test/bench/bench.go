@@ -17,7 +17,9 @@ type bench struct {
 	options
 
 	server *server
-	dir    string // for files
+	other  *server  // a second cluster, without logical decoding; only for capture
+	env    []string // of processes of Daymill, besides DATABASE_URL
+	dir    string   // for files
 	meter  *meter
 	proxy  *proxy
 	day    *database // see large; nil until a scenario needs it
@@ -57,6 +59,11 @@ func open(ctx context.Context, o options) (b *bench, err error) {
 	if b.server, err = startServer(ctx, o); err != nil {
 		return b, err
 	}
+	if o.capture {
+		if b.other, err = startOther(ctx, o); err != nil {
+			return b, err
+		}
+	}
 	b.proxy, err = listen(ctx, b.server.address())
 	return b, err
 }
@@ -65,6 +72,9 @@ func (b *bench) close(ctx context.Context) error {
 	var err error
 	if b.proxy != nil {
 		err = b.proxy.close()
+	}
+	if b.other != nil {
+		err = errors.Join(err, b.other.close(ctx))
 	}
 	if b.server != nil {
 		err = errors.Join(err, b.server.close(ctx))

@@ -5,6 +5,7 @@
 //	make bench-large    the same with the days of ten million events
 //	make bench-docs     bench, and writes docs/benchmarks.md and its plots
 //	make bench-check    bench, and fails if a ratio is worse than the committed one by more than its margin
+//	make bench-capture  capture instead of the rollup, against pg_recvlogical, a subscription, and COPY
 //
 // Daymill is the real binary in separate processes. A missed target is not a failure, but metrics that are not exact are.
 package main
@@ -44,6 +45,13 @@ type options struct {
 	loadClients int
 	large10     bool
 
+	other    bool // the second cluster
+	capture  bool // its scenarios instead of the rollup's
+	changes  int  // of rows, in each turn of capture
+	seconds  int  // of an application that captured changes are timed in
+	snapshot int  // rows of the table that a snapshot reads
+	bulk     int  // rows of the one transaction
+
 	json, markdown, check, write string
 }
 
@@ -64,6 +72,11 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender has its turn")
 	flag.IntVar(&o.loadRate, "load-rate", 500, "requests per second of the application beside a rollup")
 	flag.IntVar(&o.loadClients, "load-clients", 4, "connections of that application")
+	flag.BoolVar(&o.capture, "capture", false, "the scenarios of capture instead of those of the rollup")
+	flag.IntVar(&o.changes, "changes", 500_000, "changes of rows in each turn of capture; a fifth of them in transactions of one row")
+	flag.IntVar(&o.seconds, "seconds", 20, "how long the application runs whose changes are timed")
+	flag.IntVar(&o.snapshot, "snapshot-rows", 1_000_000, "rows of the table that a snapshot reads")
+	flag.IntVar(&o.bulk, "bulk-rows", 1_000_000, "rows of the one transaction")
 	flag.BoolVar(&o.large10, "large", false, "with days of ten million events: takes a quarter of an hour more")
 	flag.StringVar(&o.json, "json", "", "a file to write the results to")
 	flag.StringVar(&o.markdown, "markdown", "", "a document between whose markers the results are written")
@@ -81,7 +94,7 @@ func main() {
 }
 
 func benchmark(ctx context.Context, o options, out io.Writer) (err error) {
-	chosen, err := choose(o.run)
+	chosen, err := choose(o.run, o.capture)
 	if err != nil {
 		return err
 	}
@@ -156,21 +169,24 @@ func scenarios() []scenario {
 }
 
 func names() (all []string) {
-	for _, s := range scenarios() {
+	for _, s := range append(scenarios(), captures()...) {
 		all = append(all, s.name)
 	}
 	return all
 }
 
-func choose(list string) ([]scenario, error) {
+func choose(list string, capture bool) ([]scenario, error) {
 	all := scenarios()
+	if capture {
+		all = captures()
+	}
 	if list == "" {
 		return all, nil
 	}
 	wanted := strings.Split(list, ",")
 	for _, name := range wanted {
-		if !slices.Contains(names(), name) {
-			return nil, fmt.Errorf("-run: there is no scenario %q: there are %s", name, strings.Join(names(), ", "))
+		if !slices.ContainsFunc(all, func(s scenario) bool { return s.name == name }) {
+			return nil, fmt.Errorf("-run: there is no scenario %q here: there are %s, those of capture with -capture", name, strings.Join(names(), ", "))
 		}
 	}
 	return slices.DeleteFunc(all, func(s scenario) bool { return !slices.Contains(wanted, s.name) }), nil

@@ -42,7 +42,7 @@ func (b *bench) command(ctx context.Context, url string, arguments ...string) *e
 			cmd.Env = append(cmd.Env, variable)
 		}
 	}
-	cmd.Env = append(cmd.Env, "DATABASE_URL="+url)
+	cmd.Env = append(append(cmd.Env, b.env...), "DATABASE_URL="+url)
 	return cmd
 }
 

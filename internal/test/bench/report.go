@@ -28,6 +28,7 @@ func columns() []column {
 		{memory, "peak memory", size},
 		{wire, "over the wire", size},
 		{rate, "requests/s", count},
+		{throughput, "changes/s", count},
 		{p50, "p50", duration},
 		{p99, "p99", duration},
 		{worst, "worst", duration},

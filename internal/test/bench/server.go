@@ -30,6 +30,12 @@ func settings(o options, preload bool) map[string]string {
 		"shared_buffers": o.buffers, "autovacuum": "off", "max_connections": "100", "max_wal_size": "4GB",
 		"checkpoint_timeout": "1h", "track_io_timing": "off",
 	}
+	if o.capture {
+		set["wal_level"], set["max_replication_slots"], set["max_wal_senders"] = "logical", "20", "20"
+	}
+	if o.other { // Otherwise, a subscription that is enabled again soon waits for five seconds.
+		set["wal_retrieve_retry_interval"] = "50ms"
+	}
 	if preload {
 		set["shared_preload_libraries"] = "pg_stat_statements"
 	}
@@ -69,6 +75,15 @@ func startServer(ctx context.Context, o options) (*server, error) {
 		return nil, errors.Join(err, started.close(ctx))
 	}
 	return started, nil
+}
+
+// startOther starts the second cluster of capture: a subscription writes there, and its wal_level leaves only triggers to capture by.
+func startOther(ctx context.Context, o options) (*server, error) {
+	if o.databaseURL != "" {
+		return nil, errors.New("-capture needs clusters of its own: leave out -database-url")
+	}
+	o.capture, o.other = false, true
+	return startServer(ctx, o)
 }
 
 // do calls a function with a connection to the server's default database.
