@@ -24,7 +24,7 @@ const (
 // capture has mutants of what keeps changes from being lost, repeated or reordered.
 func capture() []broken {
 	var all []broken
-	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying()} {
+	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying(), receivers(), holds(), contract()} {
 		all = append(all, more...)
 	}
 	return all
