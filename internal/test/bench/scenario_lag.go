@@ -32,11 +32,11 @@ type hook struct {
 	came map[int64]time.Time
 }
 
-var keyPattern = regexp.MustCompile(`"key":\{"id": ?(\d+)\}`) //nolint:gochecknoglobals // A constant.
+var keyPattern = regexp.MustCompile(`"key":\{"id": ?(\d+)\}`)
 
 // receive starts a receiver. Where keys is false it only answers.
-func receive(keys bool) (*hook, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It ends with the server.
+func receive(ctx context.Context, keys bool) (*hook, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -71,12 +71,12 @@ func lag(ctx context.Context, b *bench) (Result, error) {
 		return Result{}, err
 	}
 	defer s.Close()
-	h, err := receive(true)
+	receiver, err := receive(ctx, true)
 	if err != nil {
 		return Result{}, err
 	}
-	defer h.server.Close()
-	b.env = []string{"BENCH_HOOK_URL=" + h.url}
+	defer receiver.server.Close()
+	b.env = []string{"BENCH_HOOK_URL=" + receiver.url}
 	err = s.apply(ctx, `capture: {tables: [public.item, public.mark]}
 sinks: [{name: hook, kind: webhook, url: $BENCH_HOOK_URL, tables: [public.item], batch: true, allow_private: true}]
 `)
@@ -117,7 +117,7 @@ sinks: [{name: hook, kind: webhook, url: $BENCH_HOOK_URL, tables: [public.item],
 	for id, at := range committed {
 		position, has := positions[id]
 		landing := slices.IndexFunc(*landings, func(l landing) bool { return l.position >= position })
-		came, arrived := h.came[id]
+		came, arrived := receiver.came[id]
 		if !has || landing < 0 || !arrived {
 			return Result{}, fmt.Errorf("row %d is missing in the log or at the webhook", id)
 		}

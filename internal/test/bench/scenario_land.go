@@ -29,17 +29,16 @@ const (
 
 // receives is pg_recvlogical into a file.
 func (s *site) receives(name string) racer {
-	const slot = "bench_receive"
 	return racer{
 		name:    name,
-		prepare: func(ctx context.Context) error { return s.slot(ctx, slot) },
+		prepare: s.slot,
 		run: func(ctx context.Context) (sample, error) {
 			var end string
 			if err := s.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&end); err != nil {
 				return nil, err
 			}
 			began := now()
-			w, err := s.bench.recvlogical(ctx, s, slot, end)
+			w, err := s.bench.recvlogical(ctx, s, end)
 			if err != nil {
 				return nil, err
 			}
@@ -50,7 +49,7 @@ func (s *site) receives(name string) racer {
 			err = w.wait()
 			return sample{wall: milliseconds(now().Sub(began))}, err
 		},
-		after: func(ctx context.Context) error { return s.dropSlot(ctx, slot) },
+		after: s.dropSlot,
 	}
 }
 
@@ -134,7 +133,7 @@ func land(ctx context.Context, b *bench) (Result, error) {
 		return Result{}, err
 	}
 	got.perSecond()
-	var amplified, peak []float64
+	amplified, peak := make([]float64, 0, b.rounds), make([]float64, 0, b.rounds)
 	for _, one := range got[ofDaymill] {
 		amplified, peak = append(amplified, one[wal]/one[source]), append(peak, one[memory]/(1<<20))
 	}
@@ -229,7 +228,7 @@ sinks: [{name: copy, kind: postgres, url: $BENCH_TARGET_URL, schema: copied, tab
 	}
 	through := racer{
 		name:    fromEnd,
-		prepare: func(ctx context.Context) error { return s.ready(ctx) },
+		prepare: s.ready,
 		run: func(ctx context.Context) (sample, error) {
 			began := time.Time{}
 			if w, began, err = s.reads(ctx); err != nil {
@@ -257,7 +256,7 @@ sinks: [{name: copy, kind: postgres, url: $BENCH_TARGET_URL, schema: copied, tab
 	if err == nil && rows != differ {
 		err = fmt.Errorf("the copy has %d rows, and the table %d", differ, rows)
 	}
-	var peak []float64
+	peak := make([]float64, 0, b.rounds)
 	for _, one := range got[fromLog] {
 		peak = append(peak, one[memory]/(1<<20))
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func (b *bench) redis(ctx context.Context) (w *worker, url string, err error) {
 	if err != nil {
 		return nil, "", nil //nolint:nilerr // Then it is left out.
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It is closed at once.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
 	}
@@ -34,7 +35,7 @@ func (b *bench) redis(ctx context.Context) (w *worker, url string, err error) {
 		close(w.done)
 	}()
 	err = await(ctx, time.Minute, 5*time.Millisecond, func() (bool, error) {
-		conn, err := net.Dial("tcp", address) //nolint:noctx // A loopback address.
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return false, nil //nolint:nilerr // Not yet.
 		}
@@ -50,11 +51,11 @@ func sinks(ctx context.Context, b *bench) (Result, error) {
 		return Result{}, err
 	}
 	defer s.Close()
-	h, err := receive(false)
+	receiver, err := receive(ctx, false)
 	if err != nil {
 		return Result{}, err
 	}
-	defer h.server.Close()
+	defer receiver.server.Close()
 	server, url, err := b.redis(ctx)
 	if server != nil {
 		defer server.kill()
@@ -62,18 +63,20 @@ func sinks(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	b.env = []string{"BENCH_HOOK_URL=" + h.url, "BENCH_REDIS_URL=" + url}
-	file, all := "capture: {tables: [public.item, public.mark]}\nsinks:\n", []string{}
+	b.env = []string{"BENCH_HOOK_URL=" + receiver.url, "BENCH_REDIS_URL=" + url}
+	var file strings.Builder
+	file.WriteString("capture: {tables: [public.item, public.mark]}\nsinks:\n")
+	all := []string{}
 	for _, shards := range []int{1, 4} {
 		name := strconv.Itoa(shards)
-		file += "  - {name: hook-" + name + ", kind: webhook, url: $BENCH_HOOK_URL, tables: [public.item], batch: true, allow_private: true, shards: " + name + "}\n"
+		fmt.Fprintf(&file, "  - {name: hook-%[1]s, kind: webhook, url: $BENCH_HOOK_URL, tables: [public.item], batch: true, allow_private: true, shards: %[1]s}\n", name)
 		all = append(all, "hook-"+name)
 		if server != nil {
-			file += "  - {name: redis-" + name + ", kind: redis, url: $BENCH_REDIS_URL, tables: [public.item], set: \"item:{{ .new.id }}\", shards: " + name + "}\n"
+			fmt.Fprintf(&file, "  - {name: redis-%[1]s, kind: redis, url: $BENCH_REDIS_URL, tables: [public.item], set: \"item:{{ .new.id }}\", shards: %[1]s}\n", name)
 			all = append(all, "redis-"+name)
 		}
 	}
-	if err := s.apply(ctx, file); err != nil {
+	if err := s.apply(ctx, file.String()); err != nil {
 		return Result{}, err
 	}
 	do := func(ctx context.Context, verb, sink string, more ...string) error {
@@ -106,7 +109,7 @@ func sinks(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	racers := []racer{}
+	racers := make([]racer, 0, len(all))
 	for _, sink := range all {
 		racers = append(racers, racer{
 			name:    sink,

@@ -106,7 +106,7 @@ func (s *site) throughFile(ctx context.Context, path string) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	to, err := os.Create(path) //nolint:gosec // In a folder of the benchmark's.
+	to, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (s *site) throughFile(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	from, err := os.Open(path) //nolint:gosec // See above.
+	from, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 // writers measures how many transactions per second a closed loop of pgbench loses to each way of capturing.
 func writers(ctx context.Context, b *bench) (Result, error) {
-	const alone, receive, wal, aloneToo, triggers = "pgbench alone", "beside pg_recvlogical", "captured from the WAL", "pgbench alone, without logical decoding", "captured by triggers"
+	const alone, followed, logged, aloneToo, triggers = "pgbench alone", "beside pg_recvlogical", "captured from the WAL", "pgbench alone, without logical decoding", "captured by triggers"
 	sites := map[*server]*site{}
 	for _, on := range []*server{b.server, b.other} {
 		s, err := b.site(ctx, on, "writers")
@@ -69,19 +69,19 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 	got := samples{}
 	err := b.race(ctx, s, got, nil,
 		by(alone, s, nil, nil),
-		by(receive, s, func(ctx context.Context) (err error) {
-			if err := s.slot(ctx, "bench_receive"); err != nil {
+		by(followed, s, func(ctx context.Context) (err error) {
+			if err := s.slot(ctx); err != nil {
 				return err
 			}
-			running, err = b.recvlogical(ctx, s, "bench_receive", "")
+			running, err = b.recvlogical(ctx, s, "")
 			return err
 		}, func(ctx context.Context) error {
 			_ = running.cmd.Process.Signal(os.Interrupt) // It may have ended.
 			<-running.done
 			running = nil
-			return s.dropSlot(ctx, "bench_receive")
+			return s.dropSlot(ctx)
 		}),
-		by(wal, s, captured(s), uncaptured(s)))
+		by(logged, s, captured(s), uncaptured(s)))
 	if err == nil {
 		err = b.race(ctx, other, got, nil, by(aloneToo, other, nil, nil), by(triggers, other, captured(other), uncaptured(other)))
 	}
@@ -94,16 +94,16 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 	}
 	return Result{
 		Notes: []string{fmt.Sprintf("`pgbench -b simple-update -c 4` for %d seconds a turn, scale 10. The log is in the same database. Triggers write whole rows, in a cluster without logical decoding.", b.seconds)},
-		Rows:  got.rows(alone, receive, wal, aloneToo, triggers),
+		Rows:  got.rows(alone, followed, logged, aloneToo, triggers),
 		Ratios: []Ratio{
-			{ID: "writers.receive", What: "share of transactions per second lost to `pg_recvlogical`", Value: lost(receive, alone)},
-			{ID: "writers.wal", What: "the same to capture from the WAL", Value: lost(wal, alone), Target: 0.3},
+			{ID: "writers.receive", What: "share of transactions per second lost to `pg_recvlogical`", Value: lost(followed, alone)},
+			{ID: "writers.wal", What: "the same to capture from the WAL", Value: lost(logged, alone), Target: 0.3},
 			{ID: "writers.trigger", What: "the same to capture by triggers", Value: lost(triggers, aloneToo), Target: 0.25},
 		},
 	}, nil
 }
 
-var tpsPattern = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`) //nolint:gochecknoglobals // A constant.
+var tpsPattern = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
 // pgbench runs pgbench, and sets the transactions per second, unless one is nil.
 func (b *bench) pgbench(ctx context.Context, on *site, one sample, arguments ...string) error {

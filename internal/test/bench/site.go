@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -192,23 +193,26 @@ func (w *worker) peak() int64 {
 // publication is what pg_recvlogical and a subscription read.
 const publication = "bench"
 
-// slot makes a replication slot.
-func (s *site) slot(ctx context.Context, name string) error {
-	return s.exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
+// received is the slot of pg_recvlogical.
+const received = "bench_receive"
+
+// slot makes the slot of pg_recvlogical.
+func (s *site) slot(ctx context.Context) error {
+	return s.exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", received)
 }
 
-func (s *site) dropSlot(ctx context.Context, name string) error {
-	if err := s.until(ctx, 10*time.Millisecond, "SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active)", name); err != nil {
+func (s *site) dropSlot(ctx context.Context) error {
+	if err := s.until(ctx, 10*time.Millisecond, "SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active)", received); err != nil {
 		return err
 	}
-	return s.exec(ctx, "SELECT pg_drop_replication_slot($1)", name)
+	return s.exec(ctx, "SELECT pg_drop_replication_slot($1)", received)
 }
 
 // recvlogical returns a run of pg_recvlogical into a file, up to a place in the WAL or, if that is empty, until it is interrupted.
-func (b *bench) recvlogical(ctx context.Context, s *site, slot, upto string) (*worker, error) {
+func (b *bench) recvlogical(ctx context.Context, s *site, upto string) (*worker, error) {
 	path := filepath.Join(b.dir, "recvlogical")
 	_ = os.Remove(path) // It may not be there.
-	arguments := []string{"-d", s.url, "--slot", slot, "--start", "--no-loop", "-o", "proto_version=1", "-o", "publication_names=" + publication, "-f", path}
+	arguments := []string{"-d", s.url, "--slot", received, "--start", "--no-loop", "-o", "proto_version=1", "-o", "publication_names=" + publication, "-f", path}
 	if upto != "" {
 		arguments = append(arguments, "--endpos", upto)
 	}
@@ -292,9 +296,7 @@ func (b *bench) lap(ctx context.Context, s *site, got samples, work func(ctx con
 		return err
 	}
 	one[wall] = took
-	for key, value := range figures {
-		one[key] = value
-	}
+	maps.Copy(one, figures)
 	var written float64
 	if err := s.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", from).Scan(&written); err != nil {
 		return err
