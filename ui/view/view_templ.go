@@ -908,7 +908,7 @@ func drift(p shown) templ.Component {
 		ctx = templ.ClearChildren(ctx)
 		if len(p.Drift) > 0 {
 			here := page.To(ctx, "views", p.Name)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<section class=\"panel\" aria-labelledby=\"drift\"><h2 id=\"drift\">Drift</h2><p class=\"quietly\">How the tables have changed since the view was applied. Accept applies a change to the view; reject keeps the view as it is.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of drift\"><table class=\"data\"><thead><tr><th scope=\"col\" class=\"num\">Number</th><th scope=\"col\">State</th><th scope=\"col\">What changed</th><th scope=\"col\">When</th>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<section class=\"panel\" aria-labelledby=\"drift\"><h2 id=\"drift\">Drift</h2><p class=\"quietly\">How the columns of the tables have changed since the view was applied. Accept changes the view accordingly. Reject keeps the view as it is.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of drift\"><table class=\"data\"><thead><tr><th scope=\"col\" class=\"num\">Number</th><th scope=\"col\">State</th><th scope=\"col\">What changed</th><th scope=\"col\">When</th>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1401,7 +1401,7 @@ func definitionPage(p written) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 114, "</textarea></div><div class=\"bulk spaced\"><button type=\"submit\" name=\"action\" value=\"plan\">Show what it does</button> <button type=\"submit\" name=\"action\" value=\"apply\" class=\"primary\">Apply</button></div></form></section>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 114, "</textarea></div><div class=\"bulk spaced\"><button type=\"submit\" name=\"action\" value=\"plan\">Show what applying it would do</button> <button type=\"submit\" name=\"action\" value=\"apply\" class=\"primary\">Apply</button></div></form></section>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
