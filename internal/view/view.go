@@ -39,10 +39,8 @@ const Kind = "view"
 // maxList is how many views, tasks or entries of drift are listed.
 const maxList = 1000
 
-var (
-	// ErrNone says that no view has the name.
-	ErrNone = errors.New("there is no view of that name: `daymill view list` shows all")
-)
+// ErrNone says that no view has the name.
+var ErrNone = errors.New("there is no view of that name: `daymill view list` shows all")
 
 // View is a view.
 type View struct {

@@ -37,7 +37,7 @@ func attach(w http.ResponseWriter, name, text string) {
 	header.Set("Content-Type", "application/yaml; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(name)+".yaml")
-	_, _ = w.Write([]byte(text)) //nolint:gosec // The browser saves it and does not show it.
+	_, _ = w.Write([]byte(text))
 }
 
 // written is the page on which a person writes a definition.
