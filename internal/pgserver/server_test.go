@@ -196,9 +196,9 @@ func TestServerDiesWithItsOwner(t *testing.T) {
 	require.Len(t, fields, 3, "%s", output)
 	pid, err := strconv.Atoi(fields[1])
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH }, 2*time.Minute, 20*time.Millisecond)
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Dir(fields[2]))
 		return os.IsNotExist(err)
-	}, 10*time.Second, 20*time.Millisecond)
+	}, 2*time.Minute, 20*time.Millisecond)
 }
