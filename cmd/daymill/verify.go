@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/user"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/daymill/daymill/internal/date"
@@ -229,6 +230,9 @@ func (c *verifyCmd) finish(a *app, report verified) error {
 	switch {
 	case report.Drifted == 0:
 		return nil
+	case c.Repair && !slices.ContainsFunc(report.Dates, func(r verification.Result) bool { return r.Repair }):
+		return fmt.Errorf("%s of %s: %w; nothing was requested, see the reasons above",
+			plural(report.Drifted, "date"), number(report.Judged), errDrift)
 	case c.Repair:
 		return fmt.Errorf("%s of %s: %w; the workers roll up what was requested",
 			plural(report.Drifted, "date"), number(report.Judged), errDrift)
