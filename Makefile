@@ -37,6 +37,22 @@ test: setup ## Run all tests.
 	@mkdir -p tmp
 	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 9m ./...
 
+# What `make test-bare` leaves on the PATH: what internal/test/setup installs, and what Go and the shell need.
+BARE := bash sh env git gcc initdb psql pg_dump pg_dumpall pgbench pgbouncer chromium chromium-browser google-chrome redis-server \
+	clickhouse-server cat chmod cp cut date dirname basename find flock grep head id kill ln ls mkdir mktemp mv nproc ps readlink rm sed sleep \
+	sort stat tail tar touch tr uname wc xargs
+PACKAGES ?= ./...
+
+.PHONY: test-bare
+test-bare: setup ## Run the tests of PACKAGES with an empty home and environment, and nothing on the PATH but what they need.
+	@bare=$$(mktemp -d) && trap 'rm -rf "$$bare"' EXIT && mkdir "$$bare/bin" "$$bare/home" && \
+	for program in $(BARE); do \
+		path=$$(command -v $$program) && ln -s "$$path" "$$bare/bin/$$program" || true; \
+	done && \
+	env -i HOME="$$bare/home" PATH="$$bare/bin:$$(dirname "$$(command -v go)")" CGO_ENABLED=$(CGO_ENABLED) \
+		GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" DAYMILL_PG_BIN="$(DAYMILL_PG_BIN)" \
+		go test -count=1 -timeout 9m $(PACKAGES)
+
 # Only this target needs node and npm. TestWebhook_Recorded checks in every test run that Daymill still sends the recorded webhooks.
 .PHONY: signatures
 signatures: ## Verify recorded webhooks with the Standard Webhooks library for JavaScript. Needs node and npm.
