@@ -13,7 +13,7 @@ import (
 // Shop is the schema of a small shop whose changes are captured.
 const Shop = "shop"
 
-// ShopView is the definition of a view of the shop's orders.
+// ShopView has the definitions of two views: of the shop's orders, and of its products, with full-text search.
 //
 //go:embed shop.yaml
 var ShopView []byte
@@ -28,6 +28,22 @@ CREATE TABLE IF NOT EXISTS shop.orders (
 	total numeric(8, 2) NOT NULL,
 	placed_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE IF NOT EXISTS shop.categories (id integer PRIMARY KEY, name text NOT NULL);
+CREATE TABLE IF NOT EXISTS shop.products (
+	id integer PRIMARY KEY,
+	category_id integer NOT NULL REFERENCES shop.categories,
+	name text NOT NULL,
+	description text NOT NULL,
+	price numeric(8, 2) NOT NULL
+);
+CREATE INDEX IF NOT EXISTS products_category_id ON shop.products (category_id);
+INSERT INTO shop.categories VALUES (0, 'Kitchen'), (1, 'Garden'), (2, 'Travel') ON CONFLICT DO NOTHING;
+INSERT INTO shop.products (id, category_id, name, description, price)
+SELECT n, n % 3, (ARRAY['copper', 'linen', 'oak', 'enamel', 'woollen', 'folding', 'striped'])[1 + n % 7] || ' ' ||
+	(ARRAY[ARRAY['kettle', 'apron', 'board', 'ladle'], ARRAY['watering can', 'glove', 'trowel', 'bench'], ARRAY['blanket', 'bag', 'lantern', 'chair']])[1 + n % 3][1 + n / 3 % 4],
+	(ARRAY['made to last', 'washes well', 'dries within an hour', 'fits every drawer', 'carried easily'])[1 + n % 5] || ', ' ||
+	(ARRAY['a gift for gardeners', 'loved by cooks', 'for long journeys', 'for small rooms'])[1 + n % 4], n % 80 + 4.5
+FROM generate_series(1, 420) AS n ON CONFLICT DO NOTHING;
 INSERT INTO shop.customers (id, name, city)
 SELECT n, (ARRAY['Ada', 'Grace', 'Edgar', 'Barbara', 'Leslie'])[1 + n % 5] || ' ' || n, (ARRAY['Porto', 'Lyon', 'Graz', 'Oslo'])[1 + n % 4]
 FROM generate_series(1, 200) AS n ON CONFLICT DO NOTHING;
