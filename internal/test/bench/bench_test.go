@@ -17,7 +17,9 @@ func tiny(t *testing.T) options {
 	t.Helper()
 	return options{
 		buffers: "16MB", events: 4_000, entities: 1_400, few: 100, history: 100, backfill: 100, rows: 1_000, requests: 2, rounds: 1,
-		loadRate: 200, loadClients: 2, run: "first,few,rerun,changed,scan,longest,pages,history,tenfold,workers,latency,distance,enqueue,import",
+		viewRows: 1_000, viewDependants: 500,
+		loadRate: 200, loadClients: 2, run: "first,few,rerun,changed,scan,longest,pages,history,tenfold,workers,latency,distance,enqueue,import," +
+			"viewbuild,viewchange,viewlatency,viewdimension",
 	}
 }
 

@@ -40,6 +40,8 @@ type options struct {
 	rows                  int // of the CSV file
 	requests              int
 	rounds                int
+	viewRows              int // orders that views join with customers
+	viewDependants        int // orders of one customer
 
 	loadRate    int // requests per second
 	loadClients int
@@ -70,6 +72,8 @@ func main() {
 	flag.IntVar(&o.rows, "rows", 300_000, "rows of the CSV file")
 	flag.IntVar(&o.requests, "requests", 60, "requests of tiny dates whose latency is measured")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender has its turn")
+	flag.IntVar(&o.viewRows, "view-rows", 300_000, "orders that views join with a tenth as many customers")
+	flag.IntVar(&o.viewDependants, "view-dependants", 100_000, "orders of the customer whose name changes")
 	flag.IntVar(&o.loadRate, "load-rate", 500, "requests per second of the application beside a rollup")
 	flag.IntVar(&o.loadClients, "load-clients", 4, "connections of that application")
 	flag.BoolVar(&o.capture, "capture", false, "the scenarios of capture instead of those of the rollup")
@@ -147,7 +151,7 @@ type scenario struct {
 // scenarios returns the scenarios in the order in which they run and are shown.
 func scenarios() []scenario {
 	rounds := func(each int) func(*bench) int { return func(b *bench) int { return each * (b.rounds + 1) } }
-	return []scenario{
+	all := []scenario{
 		{"first", "First rollup of a day", rounds(2), first},
 		{"few", "First rollup of a day with few entities", rounds(2), few},
 		{"rerun", "Rerun with nothing changed", rounds(4), rerun},
@@ -166,6 +170,7 @@ func scenarios() []scenario {
 		{"import", "Import of CSV", rounds(2), importCSV},
 		{"archive", "The archive", func(b *bench) int { return 5 * b.rounds }, archiveTransactions},
 	}
+	return append(all, viewScenarios()...)
 }
 
 func names() (all []string) {

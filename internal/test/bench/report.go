@@ -19,6 +19,7 @@ type column struct {
 func columns() []column {
 	return []column{
 		{wall, "time", duration},
+		{written, "the application's write", duration},
 		{scanned, "in statements", duration},
 		{lasted, "longest statement", duration},
 		{wal, "WAL", size},

@@ -81,6 +81,7 @@ const (
 	wire    = "wire"
 	scanned = "scan"
 	rate    = "rate"
+	written = "write"
 	p50     = "p50"
 	p99     = "p99"
 	worst   = "worst"
