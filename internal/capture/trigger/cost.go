@@ -47,10 +47,10 @@ func Measure(ctx context.Context, source *postgres.DB, t table.Table) (Cost, err
 		}
 		return errMeasured
 	})
-	if errors.Is(err, errMeasured) {
-		return cost, nil
+	if err != nil && !errors.Is(err, errMeasured) {
+		return Cost{}, fmt.Errorf("measure the triggers on %s: %w", t, err)
 	}
-	return cost, fmt.Errorf("measure the triggers on %s: %w", t, err)
+	return cost, nil
 }
 
 func measure(ctx context.Context, tx pgx.Tx, t table.Table, cost *Cost) error {
