@@ -292,7 +292,7 @@ func (b *builder) remove(at int) {
 }
 
 // pair returns the kth pair of columns of the join, or an empty pair if there are fewer.
-func (t draftTable) pair(k int) definition.Pair {
+func (t *draftTable) pair(k int) definition.Pair {
 	if k < len(t.Pairs) {
 		return t.Pairs[k]
 	}

@@ -55,12 +55,12 @@ func (f *fields) line(name string) int {
 }
 
 // of returns the mistakes by field. A mistake outside of all fields goes to the name.
-func (f fields) of(mistakes document.Mistakes) map[string]string {
+func (f *fields) of(mistakes document.Mistakes) map[string]string {
 	wrong := map[string]string{}
 	for _, one := range mistakes {
 		name := "name"
-		if one.Line >= 1 && one.Line <= len(f) {
-			name = f[one.Line-1]
+		if one.Line >= 1 && one.Line <= len(*f) {
+			name = (*f)[one.Line-1]
 		}
 		if wrong[name] != "" {
 			wrong[name] += "; "
@@ -188,7 +188,7 @@ func (d draft) table(p *document.Parser, form *fields, i int) *yaml.Node {
 }
 
 // expressions returns the columns that are computed.
-func (t draftTable) expressions(p *document.Parser, form *fields, number string) (columns []*yaml.Node) {
+func (t *draftTable) expressions(p *document.Parser, form *fields, number string) (columns []*yaml.Node) {
 	if strings.TrimSpace(t.Expressions) == "" {
 		return nil
 	}
@@ -205,7 +205,7 @@ func (t draftTable) expressions(p *document.Parser, form *fields, number string)
 	return columns
 }
 
-func (t draftTable) alias() string {
+func (t *draftTable) alias() string {
 	if t.As != "" {
 		return t.As
 	}
