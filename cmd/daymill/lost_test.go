@@ -25,8 +25,15 @@ func TestFollowerDown(t *testing.T) {
 	source := follower.URL(db.Name)
 	// A verb whose database is the follower says what to set instead.
 	for _, arguments := range [][]string{
-		{"backfill", "start", "2026-03-01"}, {"enqueue", "2026-03-01"}, {"migrate"}, {"rollup", "2026-03-01"}, {"serve", "--listen", "127.0.0.1:0"},
-		{"status"}, {"verify", "2026-03-01"}, {"web", "--listen", "127.0.0.1:0"}, {"worker"},
+		{"backfill", "start", "2026-03-01"},
+		{"enqueue", "2026-03-01"},
+		{"migrate"},
+		{"rollup", "2026-03-01"},
+		{"serve", "--listen", "127.0.0.1:0"},
+		{"status"},
+		{"verify", "2026-03-01"},
+		{"web", "--listen", "127.0.0.1:0"},
+		{"worker"},
 	} {
 		code, _, stderr := command(t.Context(), source, arguments...)
 		require.Equal(t, exitNoDatabase, code, arguments)

@@ -48,7 +48,7 @@ func ownDir(path string) (string, error) {
 		return "", fmt.Errorf("make a directory for Postgres: %w", err)
 	}
 	if closed := closedAncestor(path); closed != "" && account() != nil {
-		return "", fmt.Errorf("Postgres cannot run as root, and the user that it runs as cannot access %s: "+
+		return "", fmt.Errorf("root cannot run Postgres, and the user that it runs as cannot access %s: "+
 			"run `chmod o+x %s`, or give another directory", closed, closed)
 	}
 	return path, own(path)

@@ -124,7 +124,7 @@ func (e *Engine) Sample(ctx context.Context, s Step, most int) (Sample, error) {
 	case ctx.Err() != nil:
 		return sample, ctx.Err()
 	case postgres.Code(err) != "":
-		sample.Rows, sample.Missing = nil, fmt.Sprintf("the first rows cannot be read: %s", postgres.Sentence(err))
+		sample.Rows, sample.Missing = nil, "the first rows cannot be read: "+postgres.Sentence(err)
 		return sample, nil
 	}
 	return sample, err

@@ -116,7 +116,7 @@ func (b *testBundle) load(t *testing.T, log pgtest.Log, tables string) {
 	_, err = b.CopyFrom(t.Context(), pgx.Identifier{"public", "raw"}, header, pgx.CopyFromFunc(func() ([]any, error) {
 		row, err := rows.Read()
 		if left--; err != nil || left < 0 {
-			return nil, nil //nolint:nilnil,nilerr // The end.
+			return nil, nil //nolint:nilerr // The end.
 		}
 		values := make([]any, len(row))
 		for i, value := range row {

@@ -84,7 +84,7 @@ func (a Account) checkName() error {
 	case !namePattern.MatchString(a.Name):
 		return fmt.Errorf("%q cannot be a user's name: use up to 64 letters, digits and . _ @ + -", a.Name)
 	case slices.Contains([]string{AdminUser, viewerUser, TokenUser, EraseUser, "cron"}, a.Name):
-		return fmt.Errorf("Daymill itself uses the name %q: choose another", a.Name)
+		return fmt.Errorf("the name %q is one that Daymill uses itself: choose another", a.Name)
 	}
 	return nil
 }

@@ -58,8 +58,7 @@ func Mistake(err error) error { return inputError{err} }
 
 // Wrong returns the sentence of a mistake; empty for any other error. Pages with a form show it beside what was entered.
 func Wrong(err error) string {
-	var input inputError
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[inputError](err); ok {
 		return Sentence(input.Error())
 	}
 	return ""

@@ -102,7 +102,7 @@ func programs(ctx context.Context, e *doctor.Examination, server int) {
 
 // version returns the major version that a program of Postgres prints.
 func version(text string) (major int, known bool) {
-	for _, field := range strings.Fields(text) {
+	for field := range strings.FieldsSeq(text) {
 		end := strings.IndexFunc(field, func(r rune) bool { return r < '0' || r > '9' }) // 15.16, 18beta1
 		if end < 0 {
 			end = len(field)

@@ -100,7 +100,7 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.s3.ServeHTTP(httptest.NewRecorder(), r)
 		w.WriteHeader(http.StatusInternalServerError)
 	case fault == "slow":
-		time.Sleep(200 * time.Millisecond)
+		<-time.After(200 * time.Millisecond)
 		f.s3.ServeHTTP(w, r)
 	case fault == "hanging up":
 		panic(http.ErrAbortHandler)

@@ -14,7 +14,7 @@ import (
 // Names of the gauges.
 const (
 	readable    = "daymill_archive_readable"
-	up          = "daymill_archive_up"
+	archiveUp   = "daymill_archive_up"
 	lagBytes    = "daymill_archive_lag_bytes"
 	retainedWAL = "daymill_archive_retained_wal_bytes"
 	lastAge     = "daymill_archive_last_transaction_age_seconds"
@@ -32,7 +32,7 @@ func Gauges(source *Source, conn *postgres.DB, clock pace.Clock) telemetry.Gauge
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
 			{Name: readable, Help: "1 if the archive's files can be read; if 0, most of the other gauges are missing."},
-			{Name: up, Help: "1 while a process archives the database."},
+			{Name: archiveUp, Help: "1 while a process archives the database."},
 			{Name: lagBytes, Help: "WAL that is not archived yet."},
 			{Name: retainedWAL, Help: "WAL that the archive's slot holds back."},
 			{Name: lastAge, Help: "How long ago the last archived transaction was committed."},
@@ -63,7 +63,7 @@ func (f Facts) samples() []telemetry.Sample {
 		return samples
 	}
 	samples = append(samples,
-		telemetry.Reading(up, telemetry.Flag(f.HasSlot && f.Slot.Active)),
+		telemetry.Reading(archiveUp, telemetry.Flag(f.HasSlot && f.Slot.Active)),
 		telemetry.Reading(lagBytes, float64(f.Slot.Behind)),
 		telemetry.Reading(retainedWAL, float64(f.Slot.Retained)),
 		telemetry.Reading(gaps, float64(len(f.Chain.Gaps))),

@@ -154,19 +154,20 @@ func (f Facts) still() (health.Finding, bool) {
 }
 
 func (f Facts) paused() (health.Finding, bool) {
-	for _, c := range f.Paused {
-		if c.IsLeft {
-			return health.Finding{
-				Level: health.Bad, Command: "daymill sink resume " + c.Name,
-				Sentence: fmt.Sprintf("sink %s lacks changes that the log no longer has: resume it, and a snapshot of its tables brings them, or remove it", c.Name),
-			}, true
-		}
+	if len(f.Paused) == 0 {
+		return health.Finding{}, false
+	}
+	c := f.Paused[0]
+	if c.IsLeft {
 		return health.Finding{
-			Level: health.Wait, Command: "daymill sink resume " + c.Name,
-			Sentence: fmt.Sprintf("sink %s has been paused for more than a day, and the log keeps every change for it, until --capture-hold is over: resume or remove it", c.Name),
+			Level: health.Bad, Command: "daymill sink resume " + c.Name,
+			Sentence: fmt.Sprintf("sink %s lacks changes that the log no longer has: resume it, and a snapshot of its tables brings them, or remove it", c.Name),
 		}, true
 	}
-	return health.Finding{}, false
+	return health.Finding{
+		Level: health.Wait, Command: "daymill sink resume " + c.Name,
+		Sentence: fmt.Sprintf("sink %s has been paused for more than a day, and the log keeps every change for it, until --capture-hold is over: resume or remove it", c.Name),
+	}, true
 }
 
 func (f Facts) retained() (health.Finding, bool) {

@@ -235,7 +235,7 @@ func TestVerifyLargeCounts(t *testing.T) {
 		SELECT i, '2026-03-01', '{"a": 9e18}' FROM generate_series(1000001, 1000003) AS i`)
 	result := b.verify(t)
 	require.EqualValues(t, 3, result.DriftedEntities)
-	require.EqualValues(t, int64(math.MaxInt64), result.EventsStored)
+	require.Equal(t, int64(math.MaxInt64), result.EventsStored)
 }
 
 func TestVerifyPasses(t *testing.T) {

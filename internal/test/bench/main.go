@@ -151,7 +151,7 @@ type scenario struct {
 // scenarios returns the scenarios in the order in which they run and are shown.
 func scenarios() []scenario {
 	rounds := func(each int) func(*bench) int { return func(b *bench) int { return each * (b.rounds + 1) } }
-	all := []scenario{
+	all := []scenario{ //nolint:prealloc // The list is short.
 		{"first", "First rollup of a day", rounds(2), first},
 		{"few", "First rollup of a day with few entities", rounds(2), few},
 		{"rerun", "Rerun with nothing changed", rounds(4), rerun},

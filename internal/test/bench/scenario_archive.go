@@ -56,7 +56,7 @@ func archiveTransactions(ctx context.Context, b *bench) (result Result, err erro
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // It stops the server whatever happened.
 	into := samples{}
 	var plain, packed, written []float64
 	per := max(b.rows/30, 50)
@@ -70,7 +70,7 @@ func archiveTransactions(ctx context.Context, b *bench) (result Result, err erro
 	}
 	return Result{
 		Notes: []string{
-			fmt.Sprintf("%s transactions of pgbench (scale 1, two clients) at a time, on a cluster with `wal_level` logical.", thousands(int64(per))),
+			thousands(int64(per)) + " transactions of pgbench (scale 1, two clients) at a time, on a cluster with `wal_level` logical.",
 			"`archive run` and `pg_recvlogical` read the same transactions, which were waiting. The times include the start of the processes.",
 		},
 		Rows: into.rows(streamArchive, streamRaw, baseArchive, basePlain, restoreAll, restoreDump, loadAlone, loadArchived),
@@ -185,7 +185,7 @@ func (a *archived) bases(ctx context.Context) error {
 	return err
 }
 
-// restores restores the first base with all transactions, and a dump made now, and compares the two.
+// restores runs a restore of the first base with all transactions, and a dump made now, and compares the two.
 func (a *archived) restores(ctx context.Context) error {
 	dumped := filepath.Join(a.bench.dir, "end.dump")
 	if err := a.program(ctx, "pg_dump", "--format=custom", "--file="+dumped, "--exclude-schema=daymill_archive", "--no-publications", a.url); err != nil {

@@ -142,8 +142,7 @@ func land(ctx context.Context, b *bench) (Result, error) {
 		WHERE p.inhparent = 'capture.log'::regclass)::float8 / (SELECT greatest(position, 1) FROM capture.stream)`).Scan(&disk)
 	s.Close()
 	target.Close()
-	all := []string{ofReceive, ofSubscribe, ofDaymill}
-	all = append(all, ofReceive+ofSmall, ofSubscribe+ofSmall, ofDaymill+ofSmall)
+	all := []string{ofReceive, ofSubscribe, ofDaymill, ofReceive + ofSmall, ofSubscribe + ofSmall, ofDaymill + ofSmall}
 	return Result{
 		Notes: []string{fmt.Sprintf(
 			"%d changes in transactions of 100 rows, then %d in transactions of one, inserts and updates in turns, wait in the WAL. `pg_recvlogical` writes them to a file, the "+
@@ -230,7 +229,7 @@ sinks: [{name: copy, kind: postgres, url: $BENCH_TARGET_URL, schema: copied, tab
 		name:    fromEnd,
 		prepare: s.ready,
 		run: func(ctx context.Context) (sample, error) {
-			began := time.Time{}
+			var began time.Time
 			if w, began, err = s.reads(ctx); err != nil {
 				return nil, err
 			}

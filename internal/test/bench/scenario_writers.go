@@ -28,15 +28,15 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 	if err := s.exec(ctx, "CREATE PUBLICATION "+publication+" FOR TABLE pgbench_accounts"); err != nil {
 		return Result{}, err
 	}
-	// by returns a racer that runs pgbench. begin starts what runs beside it.
-	by := func(name string, on *site, begin, after func(ctx context.Context) error) racer {
+	// race returns a racer that runs pgbench. begin starts what runs beside it.
+	race := func(name string, on *site, begin, after func(ctx context.Context) error) racer {
 		return racer{name: name, prepare: begin, after: after, run: func(ctx context.Context) (sample, error) {
 			one := sample{}
 			return one, b.pgbench(ctx, on, one, "-b", "simple-update", "-c", "4", "-j", "1", "-T", strconv.Itoa(b.seconds))
 		}}
 	}
 	var running *worker
-	end := func(context.Context) error {
+	end := func(context.Context) error { //nolint:unparam // A racer wants an error.
 		if running != nil {
 			running.stop()
 			running = nil
@@ -68,8 +68,8 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 	}
 	got := samples{}
 	err := b.race(ctx, s, got, nil,
-		by(alone, s, nil, nil),
-		by(followed, s, func(ctx context.Context) (err error) {
+		race(alone, s, nil, nil),
+		race(followed, s, func(ctx context.Context) (err error) {
 			if err := s.slot(ctx); err != nil {
 				return err
 			}
@@ -81,9 +81,9 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 			running = nil
 			return s.dropSlot(ctx)
 		}),
-		by(logged, s, captured(s), uncaptured(s)))
+		race(logged, s, captured(s), uncaptured(s)))
 	if err == nil {
-		err = b.race(ctx, other, got, nil, by(aloneToo, other, nil, nil), by(triggers, other, captured(other), uncaptured(other)))
+		err = b.race(ctx, other, got, nil, race(aloneToo, other, nil, nil), race(triggers, other, captured(other), uncaptured(other)))
 	}
 	if err != nil {
 		return Result{}, err

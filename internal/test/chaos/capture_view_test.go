@@ -19,7 +19,8 @@ type shopView struct {
 }
 
 var shopViews = []shopView{
-	{"chain", `
+	{
+		"chain", `
   - name: chain
     tables:
       - {database: %[1]s, table: shop.plain, columns: [{column: id, key: true}, n, at, {column: v, as: word, map: {before: old}, keep: true}]}
@@ -27,8 +28,10 @@ var shopViews = []shopView{
       - {database: %[1]s, table: shop.pair, left: true, join: {id: id}, columns: [{k: pair_k}, {n: pair_n}, {tags: pair_tags}]}
 `, `SELECT p.id, p.n, p.at, CASE p.v WHEN 'before' THEN 'old' ELSE p.v END AS word, w.n AS whole_n, w.body AS whole_body, r.k AS pair_k, r.n AS pair_n, r.tags AS pair_tags
 		FROM shop.plain AS p LEFT JOIN shop.whole AS w ON w.id = p.id LEFT JOIN shop.pair AS r ON r.id = p.id`,
-		"id, n, at, word, whole_n, whole_body, pair_k, pair_n, pair_tags"},
-	{"weird", `
+		"id, n, at, word, whole_n, whole_body, pair_k, pair_n, pair_tags",
+	},
+	{
+		"weird", `
   - name: weird
     search: {columns: [v]}
     where: id <> 7
@@ -37,7 +40,8 @@ var shopViews = []shopView{
       - {database: %[1]s, table: shop.parts, join: {id: id}, columns: [{n: part_n}, {amount: part_amount}]}
 `, `SELECT q.id, q.n, q.v, q.amount * 2 AS twice, p.n AS part_n, p.amount AS part_amount
 		FROM shop."We ird" AS q INNER JOIN shop.parts AS p ON p.id = q.id WHERE q.id <> 7`,
-		"id, n, v, twice, part_n, part_amount"},
+		"id, n, v, twice, part_n, part_amount",
+	},
 }
 
 // viewsFile returns the part of daymill.yaml that defines the views.

@@ -43,7 +43,7 @@ func (a *application) close() {
 	}
 }
 
-// As returns a database that a test has opened itself, with an application pool of at most most connections.
+// As returns a database that a test has opened itself, with an application pool of most connections or fewer.
 func As(tb testing.TB, server *pgserver.Server, name, url string, conn *postgres.DB, most int32) *DB {
 	tb.Helper()
 	app := &application{url: url, most: most}

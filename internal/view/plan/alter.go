@@ -110,7 +110,7 @@ func (p *Plan) value(o Output) content {
 
 // AlterTable returns the statement that changes a table; empty if its columns stay.
 func (a *Alteration) AlterTable(table string) string {
-	var actions []string
+	actions := make([]string, 0, len(a.Dropped)+len(a.Added))
 	for _, o := range a.Dropped {
 		actions = append(actions, "DROP COLUMN "+quote(o.Name))
 	}
