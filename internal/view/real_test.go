@@ -65,8 +65,8 @@ tables:
 		"sales": {
 			logs: pgtest.Sales(t),
 			tables: `
-				CREATE TABLE public.customers AS SELECT r."CustomerID"::integer AS id, min(r."Country") AS country, min(r."InvoiceDate")::timestamp AS since FROM public.raw AS r WHERE r."CustomerID" <> '' GROUP BY 1;
-				CREATE TABLE public.orders AS SELECT r."InvoiceNo" AS no, min(r."InvoiceDate")::timestamp AS at, min(nullif(r."CustomerID", ''))::integer AS customer_id, min(r."Country") AS country FROM public.raw AS r GROUP BY 1;
+				CREATE TABLE public.customers AS SELECT r."CustomerID"::numeric::integer AS id, min(r."Country") AS country, min(r."InvoiceDate")::timestamp AS since FROM public.raw AS r WHERE r."CustomerID" <> '' GROUP BY 1;
+				CREATE TABLE public.orders AS SELECT r."InvoiceNo" AS no, min(r."InvoiceDate")::timestamp AS at, min(nullif(r."CustomerID", ''))::numeric::integer AS customer_id, min(r."Country") AS country FROM public.raw AS r GROUP BY 1;
 				CREATE TABLE public.lines AS SELECT r."InvoiceNo" AS order_no, (row_number() OVER (PARTITION BY r."InvoiceNo"))::integer AS line, r."StockCode" AS item, r."Quantity"::integer AS quantity FROM public.raw AS r;
 				ALTER TABLE public.customers ADD PRIMARY KEY (id); ALTER TABLE public.orders ADD PRIMARY KEY (no); ALTER TABLE public.lines ADD PRIMARY KEY (order_no, line);
 				CREATE INDEX ON public.orders (customer_id)`,
