@@ -203,6 +203,8 @@ func TestStored(t *testing.T) {
 		`INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 			SELECT '2026-03-01', 'failed', 1, 1, 1, now(), 5, 1 WHERE $1::text <> ''`,
 		`INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via) VALUES ('2026-03-01', $1::text, $1::text)`,
+		"INSERT INTO daymill.alerts (finding, level, sentence, command, told_at) VALUES ($1::text, 'bad', $1::text, $1::text, now())",
+		`INSERT INTO daymill.alert_messages (channel, alert, event, error) SELECT 'ops', a.id, 'open', $1::text FROM daymill.alerts AS a`,
 		`INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES ($1::text, $1::text, $1::text, $1::text, jsonb_build_object($1::text, $1::text))`,
 		`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 			VALUES ($1::text, $1::text, 1, 1, 1, 1, 1, 1, false)`,
@@ -219,7 +221,7 @@ func TestStored(t *testing.T) {
 	}
 	shown := 0
 	for _, path := range []string{
-		"/", "/audit", "/backfills", "/backfills/1", "/dates", "/dates?state=failed", "/dates/2026-03-01", "/doctor", "/entities", "/schedule",
+		"/", "/alerts", "/audit", "/backfills", "/backfills/1", "/dates", "/dates?state=failed", "/dates/2026-03-01", "/doctor", "/entities", "/schedule",
 		"/jobs", "/jobs/1", "/jobs?q=alert", "/verifications", "/jobs/bulk?action=retry",
 		"/entity?id=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%20onmouseover%3D%22alert(2)%22%20%27%26%7B%7B.%7D%7D&from=2026-03-01&to=2026-03-02",
 	} {

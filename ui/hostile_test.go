@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/alert"
+	"github.com/daymill/daymill/internal/alert/channel"
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/entity"
@@ -60,6 +62,8 @@ func routes() []route {
 	}
 	return []route{
 		{"GET", "/{$}", map[string]string{"year": "2026"}},
+		{"GET", "/alerts", nil},
+		{"POST", "/alerts/{channel}/test", map[string]string{"{channel}": "ops"}},
 		{"GET", "/archive", nil},
 		{"POST", "/archive", map[string]string{"action": "base"}},
 		{"GET", "/audit", page(map[string]string{"actor": "admin", "via": "web", "action": "request dates", "after": "5"})},
@@ -277,12 +281,14 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 	require.NoError(t, err)
 	s = serve(t, db, func(c *ui.Config) {
 		c.Logger, c.Archive = slog.New(errorsLogged{c.Logger.Handler(), faults}), &standing.Source{Store: place}
+		c.Alerts = &alert.Keeper{DB: db.DB, Env: channel.Environment{Lookup: func(string) (string, bool) { return "", false }}}
 	})
 	s.clock.set(time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC))
 	for _, sql := range []string{
 		"CREATE TABLE public.canary AS SELECT 1 AS alive",
 		`INSERT INTO analytics.backfills (first_date, last_date, requested_by) VALUES ('2026-02-01', '2026-02-03', 'a')`,
 		"SELECT analytics.enqueue_rollup('2026-03-01'::date, '2026-03-05')",
+		`INSERT INTO daymill.alert_channels (name, kind, settings) VALUES ('ops', 'slack', '{"url": "$OPS"}')`,
 		"INSERT INTO capture.stream (name, position) VALUES ('app', 0)",
 		"INSERT INTO capture.snapshot (stream_id, schema_name, table_name, state) SELECT s.id, 'public', 'orders', 'waiting' FROM capture.stream AS s",
 		"INSERT INTO capture.consumer (name, stream, kind) VALUES ('events', 'app', 'webhook'), ('pull', 'app', 'poll')",

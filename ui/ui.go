@@ -1,5 +1,5 @@
 // Package ui serves Daymill's pages and its HTTP API. Each folder is a noun: the pages about it (overview, date, job, backfill, entity, schedule,
-// verification, doctor, audit, capture, view, archive), the API, and the packages that they share:
+// verification, doctor, alert, audit, capture, view, archive), the API, and the packages that they share:
 //
 //	page       a request's scope, the layout, links, errors
 //	component  headings, badges, buttons, times, charts
@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/pace"
@@ -27,6 +28,7 @@ import (
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
+	alertpage "github.com/daymill/daymill/ui/alert"
 	"github.com/daymill/daymill/ui/api"
 	"github.com/daymill/daymill/ui/archive"
 	"github.com/daymill/daymill/ui/attention"
@@ -75,6 +77,8 @@ type Config struct {
 	Doctor func(ctx context.Context) doctor.Report
 	// Views changes views; if nil, there are no pages of views, and the API cannot change them.
 	Views *view.Engine
+	// Alerts tests channels of alerts; if nil, there is no page.
+	Alerts *alert.Keeper
 	// Archive reads the archive; if nil, there is no page.
 	Archive *standing.Source
 	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
@@ -135,6 +139,7 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 		&viewpage.Pages{Site: site, Views: config.Views},
 		&archive.Pages{Site: site, Archive: config.Archive},
 		&doctorpage.Pages{Site: site, Doctor: examiner},
+		&alertpage.Pages{Site: site, Alerts: config.Alerts},
 		&audit.Pages{Site: site},
 		&help.Pages{Site: site},
 	}

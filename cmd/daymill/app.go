@@ -48,12 +48,13 @@ type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run worker and web in one process, for the smallest plans."`
 	Status     statusCmd     `cmd:"" help:"Report the state of dates, those that are missing, the queue and the last runs."`
 	Verify     verifyCmd     `cmd:"" help:"Count finished dates again, and report metrics that do not match the events."`
-	Apply      applyCmd      `cmd:"" help:"Make captured tables and sinks match daymill.yaml."`
+	Apply      applyCmd      `cmd:"" help:"Make captured tables, sinks, views and alerts match daymill.yaml."`
 	Sink       sinkCmd       `cmd:"" help:"Add, list, pause, resume, rewind and remove sinks, which receive the changes of tables."`
 	Capture    captureCmd    `cmd:"" help:"Choose the tables to capture, show streams and changes, and control snapshots."`
 	Deadletter deadletterCmd `cmd:"" help:"Show changes that a sink refused, deliver them again, or discard them."`
 	View       viewCmd       `cmd:"" help:"Keep tables equal to a SELECT: apply definitions, watch, verify, rebuild."`
 	Archive    archiveCmd    `cmd:"" help:"Keep a backup as plain SQL, with every transaction, and restore it."`
+	Alert      alertCmd      `cmd:"" help:"Show who is told what is wrong, and test that they are reached."`
 	Doctor     doctorCmd     `cmd:"" help:"Report what this Postgres allows, what is wrong, and what fixes it."`
 	Demo       demoCmd       `cmd:"" help:"Show Daymill on a made-up history, on a temporary Postgres if no database is given."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -19,7 +19,7 @@ import (
 )
 
 type applyCmd struct {
-	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables and sinks."`
+	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables, sinks, views and alerts."`
 	DryRun bool   `help:"Print what would change, and change nothing."`
 	Remove bool   `help:"Remove sinks that are not in the file, with their positions and dead letters."`
 	Schema bool   `help:"Print the file's JSON Schema, for editors, and do nothing else."`
@@ -63,7 +63,7 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 		for _, step := range made {
 			a.printf("%-7s %s%s\n", step.Verb, step.What(), because(step.Why))
 		}
-		if len(made) == 0 {
+		if len(made) == 0 && file.Alerts == nil {
 			a.printf("the file has no sinks, and there are none\n")
 		}
 	}
@@ -73,6 +73,9 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	}
 	if err != nil {
 		return usageError{err}
+	}
+	if err := a.applyAlerts(ctx, db, file.Alerts, c.DryRun, c.JSON); err != nil {
+		return err
 	}
 	if len(file.Views) == 0 {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/daymill/daymill/internal/alert"
 	archive "github.com/daymill/daymill/internal/archive/checkup"
 	capture "github.com/daymill/daymill/internal/capture/checkup"
 	"github.com/daymill/daymill/internal/doctor"
@@ -84,7 +85,7 @@ func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Conte
 // checks returns the checks of all capabilities.
 func (a *app) checks() []doctor.Check {
 	return slices.Concat(checkup.Checks(), capture.Checks(a.openElsewhere), view.Checks(func(db *postgres.DB) *views.Databases { return a.databases(db, nil) }),
-		archive.Checks(a.archive))
+		archive.Checks(a.archive), alert.Checks())
 }
 
 // openElsewhere opens a captured database other than the application's; false if its URL is not in the environment.

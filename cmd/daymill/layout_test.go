@@ -92,8 +92,8 @@ func TestLayout(t *testing.T) {
 			forbidden: []string{"net/http"},
 			from:      []string{module + "/internal"},
 			except: []string{
-				module + "/internal/test/pagebench",                                                                                               // A separate program, which loads the pages.
-				module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // Sinks call other servers.
+				module + "/internal/test/pagebench",                                                                                                                             // A separate program, which loads the pages.
+				module + "/internal/webhook", module + "/internal/capture/sink/webhook", module + "/internal/capture/sink/search", module + "/internal/capture/sink/clickhouse", // They call others.
 				module + "/internal/test/clickhousetest", module + "/internal/test/bench", // Its webhook receives.
 			},
 		},
@@ -140,7 +140,7 @@ func TestLayout(t *testing.T) {
 		"ToolsOfTestsAreNotInTheBinary": {
 			forbidden: []string{
 				"github.com/fergusstrange", "github.com/lib/pq", "github.com/Shopify/toxiproxy", "github.com/chromedp", "github.com/getkin/kin-openapi", "github.com/rs/zerolog",
-				"github.com/stretchr", "pgregory.net/rapid", module + "/internal/test",
+				"github.com/emersion", "github.com/stretchr", "pgregory.net/rapid", module + "/internal/test",
 			},
 			transitive: true,
 			from:       []string{module + "/cmd"},

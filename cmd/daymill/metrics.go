@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/daymill/daymill/internal/alert"
 	kept "github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/health"
@@ -52,13 +54,13 @@ func (o metricsOptions) checkListen(address string) error {
 type metrics struct {
 	registry *prometheus.Registry
 	logger   *slog.Logger
-	access   telemetry.Listeners // learn of wrong credentials
+	access   telemetry.Listeners // of the pages and of alerts
 }
 
 // newMetrics returns the metrics of a process that uses one database.
 func newMetrics(db *postgres.DB, installation schema.Installation, logger *slog.Logger, clock pace.Clock, archive *kept.Source) (*metrics, error) {
 	m := &metrics{registry: prom.NewRegistry(versionString()), logger: logger}
-	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(m.registry, door.Metrics())}
+	m.access = telemetry.Listeners{telemetry.Log{Logger: logger}, prom.NewListener(m.registry, slices.Concat(door.Metrics(), alert.Metrics()))}
 	gauges := prom.NewGauges(clock, allGauges(db, installation, clock, archive)...)
 	gauges.Failed = func(err error) {
 		logger.Warn("the gauges of /metrics could not be read", slog.String("error", err.Error())) //nolint:sloglint // A collector has no context.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/alert"
 	archive "github.com/daymill/daymill/internal/archive/signal"
 	capture "github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/pace"
@@ -28,15 +29,15 @@ import (
 
 // signalFolders returns the packages that have signals.
 func signalFolders() []string {
-	return []string{"internal/rollup/signal", "internal/capture/signal", "internal/view/signal", "internal/archive/signal", "internal/worker", "ui/door"}
+	return []string{"internal/rollup/signal", "internal/capture/signal", "internal/view/signal", "internal/archive/signal", "internal/worker", "ui/door", "internal/alert"}
 }
 
 func allSignals() []telemetry.Signal {
-	return slices.Concat(signal.All(), capture.All(), view.All(), archive.All(), worker.Signals(), door.Signals())
+	return slices.Concat(signal.All(), capture.All(), view.All(), archive.All(), worker.Signals(), door.Signals(), alert.Signals())
 }
 
 func allMetrics() []telemetry.Metric {
-	return slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), archive.Metrics(), worker.Metrics(), door.Metrics())
+	return slices.Concat(signal.Metrics(), capture.Metrics(), view.Metrics(), archive.Metrics(), worker.Metrics(), door.Metrics(), alert.Metrics())
 }
 
 // TestSignals: the signals and metrics of all capabilities match the documentation.

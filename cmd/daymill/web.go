@@ -73,6 +73,7 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	defer a.alerting(ctx, db, metrics)()
 	return c.serve(ctx, a, db, installation, metrics, c.SourceURL)
 }
 
@@ -159,7 +160,7 @@ func (o *webOptions) serveOn(
 		Archive: archive,
 		Views:   &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
 		DB:      db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
+		Alerts: a.keeper(db, metrics), Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

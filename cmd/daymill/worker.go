@@ -140,6 +140,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	defer a.alerting(ctx, db, told.metrics)()
 	return told.beside(ctx, c.MetricsListen, c.MetricsToken, func(ctx context.Context) error {
 		return c.work(ctx, a, db, installation, told)
 	})

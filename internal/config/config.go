@@ -1,4 +1,4 @@
-// Package config reads daymill.yaml: databases, captured tables, and the sinks that receive changes. It reports all mistakes at
+// Package config reads daymill.yaml: databases, captured tables, the sinks that receive changes, views, and alerts. It reports all mistakes at
 // once, each with its file, line and column, and says how to fix them. [Schema] is a schema for editors. It knows the capabilities
 // whose settings the file has, and they do not know it.
 package config
@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
@@ -33,6 +34,8 @@ type File struct {
 	plan.Wanted
 
 	Views []definition.Definition
+	// Alerts says who is told what is wrong; nil if the file does not say.
+	Alerts *alert.Wanted
 }
 
 // Parse reads a file. An error is of type document.Mistakes.
@@ -82,7 +85,8 @@ func (p *parser) read(root *yaml.Node, file *File) {
 				file.Sinks = append(file.Sinks, p.sink(item))
 			}
 		},
-		"views": func(value *yaml.Node) { file.Views = definition.List(&p.Parser, value) },
+		"alerts": func(value *yaml.Node) { file.Alerts = p.alerts(value) },
+		"views":  func(value *yaml.Node) { file.Views = definition.List(&p.Parser, value) },
 	})
 	p.captured(file)
 	seen := map[string]bool{}

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/daymill/daymill/internal/alert"
+	"github.com/daymill/daymill/internal/alert/channel"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/document"
@@ -193,4 +196,59 @@ func TestParse_Zero(t *testing.T) {
 	for _, place := range []string{"f:1:52: ", "f:1:73: ", "f:1:90: "} {
 		require.ErrorContains(t, err, place+"the text has a character with the code 0")
 	}
+}
+
+const alerts = `alerts:
+  after: 90s
+  no_worker: 10m
+  pages: https://daymill.example.com/daymill
+  channels:
+    - {name: ops, kind: webhook, url: $OPS_URL, secret: $OPS_SECRET, allow_private: true, level: bad}
+    - {name: team, kind: slack, url: $SLACK_URL}
+    - {name: mail, kind: mail, url: $SMTP_URL, from: daymill@example.com, to: [a@example.com, b@example.com], plain: true}
+`
+
+func TestParse_Alerts(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, valid(t, alerts))
+	file, err := config.Parse("f", []byte(alerts))
+	require.NoError(t, err)
+	require.Equal(t, &alert.Wanted{
+		Lasting: 90 * time.Second, NoWorker: 10 * time.Minute, Pages: "https://daymill.example.com/daymill",
+		Channels: []alert.Channel{
+			{Name: "ops", Kind: "webhook", Level: "bad", Settings: channel.Settings{URL: "$OPS_URL", Secret: "$OPS_SECRET", AllowPrivate: true}},
+			{Name: "team", Kind: "slack", Level: "wait", Settings: channel.Settings{URL: "$SLACK_URL"}},
+			{Name: "mail", Kind: "mail", Level: "wait", Settings: channel.Settings{
+				URL: "$SMTP_URL", From: "daymill@example.com", To: []string{"a@example.com", "b@example.com"}, Plain: true,
+			}},
+		},
+	}, file.Alerts)
+	file, err = config.Parse("f", []byte("sinks: []"))
+	require.NoError(t, err)
+	require.Nil(t, file.Alerts, "a file that does not mention alerts changes none")
+
+	for content, want := range map[string]string{
+		"alerts: {after: soon}":                                 "f:1:17: write a time from 0s to 24h, such as 5m",
+		"alerts: {no_worker: 1s}":                               "f:1:21: write a time from 2m0s to 24h",
+		"alerts: {pages: daymill.example.com}":                  "f:1:17: write the address of the pages",
+		"alerts: {chanels: []}":                                 "f:1:10: alerts has no \"chanels\": did you mean channels?",
+		"alerts: {channels: [{name: a, kind: pager, url: $A}]}": "f:1:37: there is no kind \"pager\" of channels: use webhook, slack, mail",
+		"alerts: {channels: [{name: a, kind: slack}]}":          "f:1:21: the channel has no url",
+		"alerts: {channels: [{name: a, kind: slack, url: 'https://hooks.example/hunter2secret'}]}": "f:1:49: write the name of an environment variable",
+		"alerts: {channels: [{name: a, kind: slack, url: $A, secret: $B}]}":                        "f:1:61: a channel of kind slack has no secret",
+		"alerts: {channels: [{name: a, kind: webhook, url: $A, level: good}]}":                     "f:1:62: write bad",
+		"alerts: {channels: [{name: a, kind: mail, url: $A, to: [b@c]}]}":                          "f:1:21: say who sends the mail",
+		"alerts: {channels: [{name: a, kind: mail, url: $A, from: b@c, to: []}]}":                  "f:1:67: say who receives the mail",
+	} {
+		_, err := config.Parse("f", []byte(content))
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "hunter2secret")
+		if !strings.Contains(content, "no_worker") { // A schema cannot compare times.
+			require.Error(t, valid(t, content), content)
+		}
+	}
+	_, err = config.Parse("f", []byte("alerts: {channels: [{name: a, kind: slack, url: $A}, {name: a, kind: slack, url: $A}]}"))
+	require.ErrorContains(t, err, `f:1:54: there is another channel "a"`)
+	_, err = config.Parse("f", []byte("alerts: {channels: [{name: a, kind: mail, url: $A, from: b@c, to: [nobody]}]}"))
+	require.ErrorContains(t, err, `f:1:67: "nobody" is not an address for mail`)
 }

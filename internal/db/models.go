@@ -399,6 +399,49 @@ type CaptureStream struct {
 	DropAt      *int64
 }
 
+type DaymillAlert struct {
+	ID       int64
+	Finding  string
+	Level    string
+	Sentence string
+	Command  string
+	Path     string
+	BeganAt  time.Time
+	SeenAt   time.Time
+	ToldAt   *time.Time
+	EndedAt  *time.Time
+}
+
+type DaymillAlertChannel struct {
+	Name      string
+	Kind      string
+	Settings  []byte
+	Level     string
+	CreatedAt time.Time
+}
+
+type DaymillAlertMessage struct {
+	ID        pgtype.UUID
+	Channel   string
+	Alert     *int64
+	Event     string
+	CreatedAt time.Time
+	DueAt     time.Time
+	Attempts  int32
+	Error     string
+	SentAt    *time.Time
+	FailedAt  *time.Time
+}
+
+type DaymillAlertSetting struct {
+	ID       bool
+	Lasting  time.Duration
+	NoWorker time.Duration
+	Pages    string
+	Look     int64
+	LookedAt time.Time
+}
+
 type DaymillAudit struct {
 	ID     int64
 	At     time.Time

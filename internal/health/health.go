@@ -54,6 +54,7 @@ type Finding struct {
 	Sentence string `json:"sentence"`          // what is wrong, and what fixes it
 	Command  string `json:"command,omitempty"` // the daymill command that fixes or shows it
 	Link     Link   `json:"-"`                 // the page that fixes or shows it
+	Rank     Rank   `json:"-"`                 // of the check
 }
 
 // Link is a page: the parts of its path and its query. The label is empty if there is no such page.
@@ -75,7 +76,7 @@ func Judge(contributions ...[]Check) []Finding {
 			break
 		}
 		if finding, is := check.Judge(); is {
-			finding.Check = check.Name
+			finding.Check, finding.Rank = check.Name, check.Rank
 			found = append(found, finding)
 		}
 	}

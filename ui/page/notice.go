@@ -15,6 +15,7 @@ const noticeAge = 60
 // notices are the messages that a page shows after a change. The text after a colon says what a worker does next. A page shows it only
 // if workers take jobs.
 var notices = map[string]string{ //nolint:gochecknoglobals // A table.
+	"tested":            "Sent: the channel works if the message has arrived.",
 	"accepted":          "Accepted.",
 	"building":          "Applied: a worker builds the view.",
 	"cancelled":         "Cancelled.",

@@ -74,6 +74,9 @@ func CanChange(ctx context.Context) bool { return ScopeOf(ctx).who.Role.MayChang
 // CanErase reports whether the page shows forms that erase metrics.
 func CanErase(ctx context.Context) bool { return ScopeOf(ctx).who.Role.MayErase() }
 
+// IsAdmin reports whether the user is an admin.
+func IsAdmin(ctx context.Context) bool { return ScopeOf(ctx).who.Role == door.Admin }
+
 // Instant formats a time in the reporting zone, with the zone's abbreviation at that time.
 func (sc Scope) Instant(t time.Time) string { return t.In(sc.Zone).Format("2006-01-02 15:04:05 MST") }
 

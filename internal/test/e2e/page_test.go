@@ -267,7 +267,7 @@ func (b *pageBundle) paths() []string {
 	return []string{
 		"/", "/?year=2016", "/dates", "/dates?state=failed", "/dates/2016-05-04", "/dates/2015-01-01", "/jobs", "/jobs?state=discarded", "/backfills",
 		"/backfills?from=2016-03-13&to=2017-02-28&which=all", "/backfills/1", "/backfills/1?cancel", "/entities", b.entity, "/jobs/1", "/jobs/bulk?action=retry&state=completed", "/schedule", "/audit",
-		"/verifications", "/verifications?result=drifted", "/verifications?result=protected", "/doctor",
+		"/verifications", "/verifications?result=drifted", "/verifications?result=protected", "/doctor", "/alerts",
 		"/capture", "/consumers", "/changes", "/deadletters", "/help", "/totals", "/totals?days=1095", "/attention", "/attention?sort=events", "/views", "/definition", "/builder",
 		"/nowhere",
 	}
@@ -277,6 +277,10 @@ func (b *pageBundle) paths() []string {
 func (b *pageBundle) testAccessible(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join(pgtest.Root(t), "ui", "testdata", "axe.min.js"))
 	require.NoError(t, err)
+	// The server does not have the variable, so the message waits.
+	b.exec(t, `WITH channel AS (INSERT INTO daymill.alert_channels (name, kind, settings) VALUES ('ops', 'slack', '{"url": "$DAYMILL_TEST_NONE"}') RETURNING name),
+		alert AS (INSERT INTO daymill.alerts (finding, level, sentence, told_at) VALUES ('failed', 'bad', 'A date failed.', now()) RETURNING id)
+		INSERT INTO daymill.alert_messages (channel, alert, event, error) SELECT channel.name, alert.id, 'open', 'the webhook answered 500' FROM channel, alert`)
 	for _, options := range []browser.Options{{}, {Dark: true}, {Width: 390}, {Width: 390, Dark: true}} {
 		page := b.open(t, options)
 		for _, path := range b.paths() {

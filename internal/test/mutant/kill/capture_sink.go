@@ -6,6 +6,7 @@ const (
 	redisPkg   = "./internal/capture/sink/redis"
 
 	webhookGo = "internal/capture/sink/webhook/webhook.go"
+	clientGo  = "internal/webhook/webhook.go"
 	redisGo   = "internal/capture/sink/redis/redis.go"
 	pollSQL   = "migrations/0022_poll.up.sql"
 )
@@ -13,10 +14,10 @@ const (
 // receivers has mutants of what keeps the targets of sinks right, and their secrets and networks closed.
 func receivers() []broken {
 	return []broken{
-		edit("Capture/Sink/Webhook/Private", webhookPkg, "^TestWebhook_Private$", "internal/capture/sink/webhook/address.go", "", "if !public(parsed) {", "if !public(parsed) && host == \"\" {"),
-		edit("Capture/Sink/Webhook/Redirect", webhookPkg, "^TestWebhook_Answers$", webhookGo, "", "return http.ErrUseLastResponse }", "return nil }"),
-		edit("Capture/Sink/Webhook/RetryAfter", webhookPkg, "^TestWebhook_Answers$", webhookGo, "", "after > 0 {", "after < 0 {"),
-		edit("Capture/Sink/Webhook/Signature", webhookPkg, "^TestWebhook_Body$|^TestWebhook_Recorded$", webhookGo, "", "w.signer.Sign(id(changes), now, body)", "w.signer.Sign(id(changes), now, body[:1])"),
+		edit("Capture/Sink/Webhook/Private", webhookPkg, "^TestWebhook_Private$", "internal/webhook/address.go", "", "if !public(parsed) {", "if !public(parsed) && host == \"\" {"),
+		edit("Capture/Sink/Webhook/Redirect", webhookPkg, "^TestWebhook_Answers$", clientGo, "", "return http.ErrUseLastResponse }", "return nil }"),
+		edit("Capture/Sink/Webhook/RetryAfter", webhookPkg, "^TestWebhook_Answers$", webhookGo, "", "answer.RetryAfter > 0 {", "answer.RetryAfter < 0 {"),
+		edit("Capture/Sink/Webhook/Signature", webhookPkg, "^TestWebhook_Body$|^TestWebhook_Recorded$", clientGo, "", "c.signer.Sign(id, now, body)", "c.signer.Sign(id, now, body[:1])"),
 		edit("Capture/Sink/Redis/Older", redisPkg, "^TestRedis$", redisGo, "", "if at and tonumber(at) > tonumber(ARGV[1]) then return 0 end", "if at and false then return 0 end"),
 		edit("Capture/Sink/Redis/Tombstone", redisPkg, "^TestRedis$", redisGo, "", "redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) return 1", "redis.call('DEL', KEYS[2]) return 1"),
 		edit("Capture/Sink/Redis/StreamTwice", redisPkg, "^TestRedis$|^TestRedis_Replay$", redisGo, "", "if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return 0 end", ""),

@@ -42,7 +42,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), views(), capture()} {
+	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture()} {
 		all = append(all, more...)
 	}
 	return all
@@ -247,6 +247,27 @@ func queue() []broken {
 		edit("Queue/RescueOfAnotherAttempt", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.attempt = r.attempt", ""),
 		edit("Queue/OwnJobsAsk", workerPkg, "^TestReconcileDates$", enqueue, "CREATE TRIGGER daymill_request_insert", "NOT NEW.metadata ? 'daymill'", "NEW.metadata IS NOT NULL"),
 		edit("Queue/StuckJobsOfOthers", workerPkg, "^TestStuckJobsOfOthers$", "internal/worker/driver.go", "", "!slices.Contains(queueNames(), job.Queue)", "!slices.Contains(append(queueNames(), job.Queue), job.Queue)"),
+	}
+}
+
+// alerts has mutants of what keeps messages from being lost, repeated, and read by others.
+func alerts() []broken {
+	const (
+		pkg        = "./internal/alert"
+		channelPkg = "./internal/alert/channel"
+		alertSQL   = "internal/db/alert.sql.go"
+	)
+	return []broken{
+		edit("Alert/Lease", pkg, "^TestKeeper$/^KilledBetweenSendAndRecord$", alertSQL, "const alertClaim =", "AND q.due_at <= now()", ""),
+		edit("Alert/Recorded", pkg, "^TestKeeper$/^KilledBetweenSendAndRecord$", alertSQL, "const alertClaim =", "q.sent_at IS NULL", "q.id IS NOT NULL"),
+		edit("Alert/Order", pkg, "^TestKeeper$/^Retries$", alertSQL, "const alertClaim =", "q.event = 'close' AND EXISTS", "q.event = '' AND EXISTS"),
+		edit("Alert/Patience", pkg, "^TestKeeper$/^Retries$", alertSQL, "const alertFailed =", "OR m.created_at < now() - ", "OR m.created_at > now() + "),
+		edit("Alert/Lasting", pkg, "^TestKeeper$/^Lasting$", alertSQL, "const alertTell =", "began_at <= now() - ", "began_at <= now() + "),
+		edit("Alert/Variable", pkg, "^TestKeeper$/^Variable$", "internal/alert/keeper.go", "", "if errors.Is(err, channel.ErrVariable) {", "if err == nil && one.Name == \"\" {"),
+		edit("Alert/Secret", channelPkg, "^TestMail$", "internal/alert/channel/channel.go", "", "strings.ReplaceAll(said, secret, \"…\")", "strings.ReplaceAll(said, secret, secret)"),
+		edit("Alert/Private", channelPkg, "^TestMail$", "internal/alert/channel/mail.go", "", "s.AllowPrivate)", "s.AllowPrivate || policy == mail.TLSMandatory)"),
+		edit("Alert/TLS", channelPkg, "^TestMail$", "internal/alert/channel/mail.go", "", "policy := mail.TLSMandatory", "policy := mail.TLSOpportunistic"),
+		edit("Alert/Admin", uiPkg, "^TestAlerts$", "ui/alert/alert.go", "", "door.Who(r.Context()).Role != door.Admin", "door.Who(r.Context()).Role == \"\""),
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// errAddress says that a webhook's address is not public.
-var errAddress = errors.New("it is not a public address: set allow_private for a webhook in your own network")
+// errAddress says that an address is not public.
+var errAddress = errors.New("it is not a public address: set allow_private for a server in your own network")
 
 // special are ranges of addresses that are not public, in addition to those that netip has methods for.
 //
