@@ -28,7 +28,7 @@ type backfillView struct {
 
 	Days    []backfill.Day
 	State   string // lists only dates in this state; all if empty
-	Later   url.Values
+	beside  page.Neighbours
 	Confirm bool // ask for confirmation before cancelling
 }
 
@@ -116,13 +116,15 @@ func (s *Pages) readBackfill(ctx context.Context, id int64, query url.Values) (*
 	if len(view.Days) > backfillDaysShown {
 		view.Days = view.Days[:backfillDaysShown]
 		last := view.Days[backfillDaysShown-1].Cursor()
-		view.Later = url.Values{"after": {last.After.String()}}
+		later := url.Values{"after": {last.After.String()}}
 		if last.PastFailed {
-			view.Later.Set("past_failed", "")
+			later.Set("past_failed", "")
 		}
 		if view.State != "" {
-			view.Later.Set("state", view.State)
+			later.Set("state", view.State)
 		}
+		view.beside = page.ByQuery(ctx, nil, later, "backfills", strconv.FormatInt(id, 10))
+		view.beside.OlderLabel = "More dates"
 	}
 	return view, nil
 }

@@ -48,6 +48,8 @@ func (at Cursor) Query(filter url.Values) url.Values {
 // Neighbours are the URLs of the pages beside a page of a list; empty if there is none.
 type Neighbours struct {
 	Newer, Older templ.SafeURL
+	// OlderLabel is the text of the link to Older; "Older" if empty.
+	OlderLabel string
 	// Unfinished reports that the search reached its limit before the page was full.
 	Unfinished bool
 }
