@@ -46,6 +46,20 @@ func (a *app) openArchive(ctx context.Context) (*store.Store, error) {
 	return place, nil
 }
 
+// readArchive opens the archive and reads what it has. The caller closes it.
+func (a *app) readArchive(ctx context.Context) (*store.Store, chain.Chain, error) {
+	place, err := a.openArchive(ctx)
+	if err != nil {
+		return nil, chain.Chain{}, err
+	}
+	archive, err := chain.Read(ctx, place)
+	if err != nil {
+		place.Close()
+		return nil, chain.Chain{}, err
+	}
+	return place, archive, nil
+}
+
 // archive returns the source of the archive's state; nil if no archive is given. It opens the archive once.
 func (a *app) archive(ctx context.Context) (*standing.Source, error) {
 	if a.Archive == "" || a.kept != nil {
@@ -197,15 +211,11 @@ type archiveStatusCmd struct{}
 
 // Run reports what the archive covers.
 func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
-	place, err := a.openArchive(ctx)
+	place, archive, err := a.readArchive(ctx)
 	if err != nil {
 		return err
 	}
 	defer place.Close()
-	archive, err := chain.Read(ctx, place)
-	if err != nil {
-		return err
-	}
 	c.covers(a, archive)
 	db, err := a.open(ctx, "archive status")
 	if err != nil {
@@ -265,15 +275,11 @@ type archiveVerifyCmd struct{}
 
 // Run compares checksums.
 func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
-	place, err := a.openArchive(ctx)
+	place, archive, err := a.readArchive(ctx)
 	if err != nil {
 		return err
 	}
 	defer place.Close()
-	archive, err := chain.Read(ctx, place)
-	if err != nil {
-		return err
-	}
 	files, err := archive.Verify(ctx)
 	if err != nil {
 		return err

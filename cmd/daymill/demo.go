@@ -196,10 +196,7 @@ func (*demoCmd) install(ctx context.Context, conn *postgres.DB) (schema.Installa
 	}
 	_, err := schema.Up(ctx, conn, schema.Options{
 		EntityType: entity.Bigint,
-		River: func(ctx context.Context, riverSchema string) error {
-			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
-			return err
-		},
+		River:      worker.RiverMigrator(conn.Pool),
 	})
 	if err != nil {
 		return schema.Installation{}, err

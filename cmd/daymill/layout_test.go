@@ -149,7 +149,7 @@ func TestLayout(t *testing.T) {
 			forbidden:  []string{module + "/internal/test/pgtest", "github.com/stretchr"},
 			transitive: true,
 			from:       []string{module},
-			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/test/clickhousetest", module + "/internal/test/promtest", module + "/internal/capture/sink/sinktest"},
+			except:     []string{module + "/internal/test/pgtest", module + "/internal/test/browser", module + "/internal/test/redistest", module + "/internal/test/clickhousetest", module + "/internal/test/promtest", module + "/internal/test/servertest", module + "/internal/capture/sink/sinktest"},
 		},
 	}
 

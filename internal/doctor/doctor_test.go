@@ -325,10 +325,7 @@ func TestExamineRoles(t *testing.T) {
 			GRANT USAGE ON SCHEMA app TO `+name+"; GRANT SELECT, TRIGGER ON app.events TO "+name)
 		require.NoError(t, err)
 		conn := open(t, url)
-		_, err = schema.Up(t.Context(), conn, schema.Options{RiverSchema: "river", River: func(ctx context.Context, in string) error {
-			_, err := worker.MigrateRiver(ctx, conn.Pool, in)
-			return err
-		}})
+		_, err = schema.Up(t.Context(), conn, schema.Options{RiverSchema: "river", River: worker.RiverMigrator(conn.Pool)})
 		require.NoError(t, err)
 		installation, err := schema.Get(t.Context(), conn)
 		require.NoError(t, err)

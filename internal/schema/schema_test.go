@@ -23,10 +23,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func options(conn *postgres.DB, entityType entity.Type, zone string) schema.Options {
 	return schema.Options{
 		EntityType: entityType, TimeZone: zone,
-		River: func(ctx context.Context, riverSchema string) error {
-			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
-			return err
-		},
+		River: worker.RiverMigrator(conn.Pool),
 	}
 }
 

@@ -45,6 +45,14 @@ func CheckRiverSchema(name string) error {
 	return nil
 }
 
+// RiverMigrator returns a function that migrates River's tables, for schema.Options.
+func RiverMigrator(pool *pgxpool.Pool) func(ctx context.Context, riverSchema string) error {
+	return func(ctx context.Context, riverSchema string) error {
+		_, err := MigrateRiver(ctx, pool, riverSchema)
+		return err
+	}
+}
+
 // MigrateRiver migrates River's tables in a schema, which it creates if necessary, and returns how many of River's migrations
 // it applied. It returns ErrRiverSchema if River does not accept the name.
 func MigrateRiver(ctx context.Context, pool *pgxpool.Pool, riverSchema string) (int, error) {

@@ -31,11 +31,8 @@ func faults(t *testing.T, db *pgtest.DB) []string {
 func migrate(t *testing.T, db *pgtest.DB) (repaired []inventory.Fault, said []string) {
 	t.Helper()
 	_, err := schema.Up(t.Context(), db.DB, schema.Options{
-		Who: audit.Who{Via: "cli"},
-		River: func(ctx context.Context, in string) error {
-			_, err := worker.MigrateRiver(ctx, db.Pool, in)
-			return err
-		},
+		Who:      audit.Who{Via: "cli"},
+		River:    worker.RiverMigrator(db.Pool),
 		Repaired: func(found []inventory.Fault) { repaired = found },
 	})
 	require.NoError(t, err)

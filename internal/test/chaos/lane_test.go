@@ -116,13 +116,7 @@ func (l *lane) install(ctx context.Context) error {
 	defer db.Close()
 	_, err = schema.Up(ctx, db, schema.Options{
 		EntityType: entity.Bigint, TimeZone: zone, RiverSchema: "river",
-		River: func(ctx context.Context, riverSchema string) error {
-			if _, err := db.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS river"); err != nil {
-				return err
-			}
-			_, err := worker.MigrateRiver(ctx, db.Pool, riverSchema)
-			return err
-		},
+		River: worker.RiverMigrator(db.Pool),
 	})
 	if err != nil {
 		return fmt.Errorf("install Daymill: %w", err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,39 +12,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/servertest"
 )
 
 // Server is a ClickHouse that keeps its data and its port when it restarts.
 type Server struct {
-	URL string
+	*servertest.Server
 
-	path, dir, password string
-	port                int
-	cmd                 *exec.Cmd
+	URL string
 }
 
 // Start starts a ClickHouse, which ends with the test.
 func Start(t *testing.T, password string) *Server {
-	t.Helper()
-	s := &Server{path: find(t), dir: t.TempDir(), password: password}
-	for range 5 { // Another process may take the port in the meantime.
-		s.port = freePort(t)
-		s.URL = "http://default:" + password + "@127.0.0.1:" + strconv.Itoa(s.port)
-		s.configure(t)
-		if s.start(t) {
-			t.Cleanup(s.kill)
-			return s
-		}
-	}
-	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	require.Fail(t, "clickhouse-server does not start", string(log))
-	return nil
-}
-
-func find(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("clickhouse-server")
 	if err != nil {
@@ -53,18 +34,33 @@ func find(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	require.NoError(t, err, "make setup installs it")
-	return path
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	dir := t.TempDir()
+	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() {
+		_ = log.Close()
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Log(string(text))
+		}
+	})
+	url := func(port int) string { return "http://default:" + password + "@127.0.0.1:" + strconv.Itoa(port) }
+	s := &Server{Server: servertest.Start(t, servertest.Config{
+		Command: func(ctx context.Context, port int) *exec.Cmd {
+			configure(t, dir, password, port)
+			cmd := exec.CommandContext(ctx, path, "--config-file="+filepath.Join(dir, "config.xml"))
+			cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+			return cmd
+		},
+		Ready: func(ctx context.Context, port int) error {
+			_, err := query(ctx, url(port), "SELECT 1")
+			return err
+		},
+	})}
+	s.URL = url(s.Port)
+	return s
 }
 
-func (s *Server) configure(t *testing.T) {
+func configure(t *testing.T, dir, password string, port int) {
 	t.Helper()
 	const config = `<?xml version="1.0"?>
 <yandex>
@@ -81,47 +77,22 @@ func (s *Server) configure(t *testing.T) {
 <quotas><default></default></quotas>
 </yandex>`
 	write := func(name, content string) {
-		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	write("config.xml", fmt.Sprintf(config, s.port, s.dir, s.dir, s.dir))
-	write("users.xml", fmt.Sprintf(users, s.password))
-}
-
-// start reports whether the server answers.
-func (s *Server) start(t *testing.T) bool {
-	t.Helper()
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	require.NoError(t, err)
-	defer log.Close()
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), s.path, "--config-file="+filepath.Join(s.dir, "config.xml"))
-	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.dir, log, log
-	require.NoError(t, s.cmd.Start())
-	ended := make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(ended) }()
-	for {
-		if _, err := s.query(t.Context(), "SELECT 1"); err == nil {
-			return true
-		}
-		select {
-		case <-ended:
-			return false
-		case <-t.Context().Done():
-			return false
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	write("config.xml", fmt.Sprintf(config, port, dir, dir, dir))
+	write("users.xml", fmt.Sprintf(users, password))
 }
 
 // Query runs a statement, which must succeed, and returns what the server answers.
 func (s *Server) Query(t *testing.T, statement string) string {
 	t.Helper()
-	answer, err := s.query(t.Context(), statement)
+	answer, err := query(t.Context(), s.URL, statement)
 	require.NoError(t, err)
 	return answer
 }
 
-func (s *Server) query(ctx context.Context, statement string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, strings.NewReader(statement))
+func query(ctx context.Context, url, statement string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(statement))
 	if err != nil {
 		return "", err
 	}
@@ -135,18 +106,4 @@ func (s *Server) query(ctx context.Context, statement string) (string, error) {
 		err = fmt.Errorf("ClickHouse answered %s", answer)
 	}
 	return string(answer), err
-}
-
-// Stop kills the server.
-func (s *Server) Stop(*testing.T) { s.kill() }
-
-func (s *Server) kill() {
-	_ = s.cmd.Process.Kill()
-	_, _ = s.cmd.Process.Wait()
-}
-
-// Start starts it again, with the data that it had.
-func (s *Server) Start(t *testing.T) {
-	t.Helper()
-	require.True(t, s.start(t))
 }

@@ -77,10 +77,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error) {
 	_, err := schema.Up(ctx, conn, schema.Options{
 		EntityType: entity.Bigint, TimeZone: "America/Sao_Paulo",
-		River: func(ctx context.Context, riverSchema string) error {
-			_, err := worker.MigrateRiver(ctx, conn.Pool, riverSchema)
-			return err
-		},
+		River: worker.RiverMigrator(conn.Pool),
 	})
 	if err != nil {
 		return schema.Installation{}, err

@@ -122,10 +122,7 @@ func install(ctx context.Context, url string, installed Installed) error {
 	defer db.Close()
 	_, err = schema.Up(ctx, db, schema.Options{
 		EntityType: installed.EntityType, TimeZone: installed.TimeZone, RiverSchema: installed.RiverSchema,
-		River: func(ctx context.Context, riverSchema string) error {
-			_, err := worker.MigrateRiver(ctx, db.Pool, riverSchema)
-			return err
-		},
+		River: worker.RiverMigrator(db.Pool),
 	})
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", err)

@@ -3,92 +3,46 @@ package redistest
 
 import (
 	"context"
-	"net"
 	"os/exec"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/servertest"
 )
 
 // Server is a Redis that keeps its data and its port when it restarts.
 type Server struct {
+	*servertest.Server
+
 	URL    string
 	Client *redis.Client
-
-	path, dir, password string
-	port                int
-	cmd                 *exec.Cmd
 }
 
 // Start starts a Redis, which ends with the test.
 func Start(t *testing.T, password string) *Server {
 	t.Helper()
-	s := &Server{path: find(t), dir: t.TempDir(), password: password}
-	for range 5 { // Another process may take the port in the meantime.
-		s.port = freePort(t)
-		s.URL = "redis://:" + password + "@127.0.0.1:" + strconv.Itoa(s.port) + "/0"
-		options, err := redis.ParseURL(s.URL)
-		require.NoError(t, err)
-		s.Client = redis.NewClient(options)
-		if s.start(t) {
-			t.Cleanup(func() { _ = s.Client.Close(); s.kill() })
-			return s
-		}
-	}
-	require.Fail(t, "redis-server does not start")
-	return nil
-}
-
-func find(t *testing.T) string {
-	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	require.NoError(t, err, "make setup installs it")
-	return path
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
-// start reports whether the server answers.
-func (s *Server) start(t *testing.T) bool {
-	t.Helper()
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), s.path, "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--appendonly", "yes", "--appendfsync", "always", "--requirepass", s.password, "--logfile", s.dir+"/log", "--save", "")
-	require.NoError(t, s.cmd.Start())
-	ended := make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(ended) }()
-	for {
-		if s.Client.Ping(t.Context()).Err() == nil {
-			return true
-		}
-		select {
-		case <-ended:
-			return false
-		case <-t.Context().Done():
-			return false
-		case <-time.After(10 * time.Millisecond):
-		}
+	dir := t.TempDir()
+	client := func(port int) *redis.Client {
+		return redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(port), Password: password})
 	}
-}
-
-// Stop kills the server.
-func (s *Server) Stop(*testing.T) { s.kill() }
-
-func (s *Server) kill() {
-	_ = s.cmd.Process.Kill()
-	_, _ = s.cmd.Process.Wait()
-}
-
-// Start starts it again, with the data that it had.
-func (s *Server) Start(t *testing.T) {
-	t.Helper()
-	require.True(t, s.start(t))
+	s := &Server{Server: servertest.Start(t, servertest.Config{
+		Command: func(ctx context.Context, port int) *exec.Cmd {
+			return exec.CommandContext(ctx, path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+				"--appendonly", "yes", "--appendfsync", "always", "--requirepass", password, "--logfile", dir+"/log", "--save", "")
+		},
+		Ready: func(ctx context.Context, port int) error {
+			one := client(port)
+			defer one.Close()
+			return one.Ping(ctx).Err()
+		},
+	})}
+	s.Client = client(s.Port)
+	t.Cleanup(func() { _ = s.Client.Close() })
+	s.URL = "redis://:" + password + "@127.0.0.1:" + strconv.Itoa(s.Port) + "/0"
+	return s
 }
