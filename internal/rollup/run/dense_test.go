@@ -11,13 +11,15 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
+	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// More entities at one instant than a slice may have counts: at any speed of the machine, they cannot be divided by time.
+// More entities at one instant than a slice of denseCounts may have counts: at any speed of the machine, they cannot be divided by time.
 const (
-	denseEvents   = 240_000
-	denseEntities = 210_000
+	denseCounts   = slice.DefaultCounts * 2 / 5
+	denseEvents   = 96_000
+	denseEntities = 84_000
 	spreadEvents  = 6_000
 	allEvents     = denseEvents + spreadEvents
 )
@@ -26,6 +28,7 @@ const (
 // the date.
 func (b *testBundle) insertDense(t *testing.T) {
 	t.Helper()
+	b.runner.Options.SliceCounts = denseCounts
 	b.db.InsertInstant(t, atNoon(t, b), denseEvents, denseEntities)
 	b.db.InsertDate(t, day, spreadEvents, 500)
 	_, err := b.db.Exec(t.Context(), "ANALYZE public.raw_events")
@@ -49,11 +52,12 @@ func TestRunDense(t *testing.T) {
 
 	t.Run("AllAtOneInstant", func(t *testing.T) {
 		t.Parallel()
+		const events, entities = 240_000, 210_000 // Too many for slices of slice.DefaultCounts.
 		b := setup(t, bigint)
-		b.db.InsertInstant(t, atNoon(t, b).Add(-12*time.Hour), denseEvents, denseEntities)
+		b.db.InsertInstant(t, atNoon(t, b).Add(-12*time.Hour), events, entities)
 		figures := b.rollup(t, day)
-		require.EqualValues(t, denseEvents, pgtest.RequireExact(t, b.db).Events)
-		require.GreaterOrEqual(t, figures.Fetches, denseEvents/20_000)
+		require.EqualValues(t, events, pgtest.RequireExact(t, b.db).Events)
+		require.GreaterOrEqual(t, figures.Fetches, events/20_000)
 		again := b.rollup(t, day)
 		require.Zero(t, again.Inserted+again.Updated+again.Deleted)
 	})
@@ -88,11 +92,12 @@ func TestRunDense(t *testing.T) {
 	t.Run("InKeyOrder", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, bigint)
+		b.runner.Options.SliceCounts = denseCounts
 		_, err := b.db.Exec(t.Context(), `INSERT INTO public.raw_events (entity_id, event_type, created_at)
 			SELECT i, 'view', $1 FROM generate_series(1, $2::integer) AS i`, atNoon(t, b), denseEvents)
 		require.NoError(t, err)
 		b.db.InsertDate(t, day, spreadEvents, 500)
-		b.runner.Options.MaxEntities = 60_000
+		b.runner.Options.MaxEntities = 24_000
 		require.Greater(t, b.rollupDense(t).Passes, 4)
 	})
 
@@ -100,7 +105,7 @@ func TestRunDense(t *testing.T) {
 		t.Parallel()
 		b := setup(t, uuid)
 		b.insertDense(t)
-		b.runner.Options.MaxEntities = 40_000
+		b.runner.Options.MaxEntities = 16_000
 		require.Greater(t, b.rollupDense(t).Passes, 6)
 	})
 
@@ -113,7 +118,7 @@ func TestRunDense(t *testing.T) {
 		t.Cleanup(pooled.Close)
 		require.True(t, pooled.Pooled())
 		b.runner.Primary, b.runner.Source = pooled, pooled
-		b.runner.Options.MaxEntities = 150_000
+		b.runner.Options.MaxEntities = 60_000
 		require.Greater(t, b.rollupDense(t).Passes, 1)
 	})
 }
@@ -146,7 +151,7 @@ func TestRunDenseInterrupted(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
 	b.insertDense(t)
-	b.runner.Options.MaxEntities = 90_000
+	b.runner.Options.MaxEntities = 36_000
 	b.request(t, day)
 	broken := b.interruptAt(t, func(f run.Report) bool { return f.Passes == 2 && f.Phase == run.PhaseScan && f.Fetches%4 == 2 })
 	require.Zero(t, b.transactions(t.Context(), t))
