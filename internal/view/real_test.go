@@ -18,7 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-var realRows = flag.Int("view.real", 40_000, "how many rows of each real log TestReal reads")
+var realRows = flag.Int("view.real", 10_000, "how many rows of each real log TestReal reads")
 
 // realSet is a log of events that becomes the tables of an application: the log's rows, and dimensions that are made from it.
 type realSet struct {
