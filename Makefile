@@ -35,7 +35,7 @@ demo: build ## Build, and run the demo on a temporary Postgres.
 .PHONY: test
 test: setup ## Run all tests.
 	@mkdir -p tmp
-	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 9m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 20m ./...
 
 # What `make test-bare` leaves on the PATH: what internal/test/setup installs, and what Go and the shell need.
 BARE := bash sh env git gcc initdb psql pg_dump pg_dumpall pgbench pgbouncer chromium chromium-browser google-chrome redis-server \
@@ -51,7 +51,7 @@ test-bare: setup ## Run the tests of PACKAGES with an empty home and environment
 	done && \
 	env -i HOME="$$bare/home" PATH="$$bare/bin:$$(dirname "$$(command -v go)")" CGO_ENABLED=$(CGO_ENABLED) \
 		GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" DAYMILL_PG_BIN="$(DAYMILL_PG_BIN)" \
-		go test -count=1 -timeout 9m $(PACKAGES)
+		go test -count=1 -timeout 20m $(PACKAGES)
 
 # Only this target needs node and npm. TestWebhook_Recorded checks in every test run that Daymill still sends the recorded webhooks.
 .PHONY: signatures

@@ -33,13 +33,14 @@ func asks() map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date)
 	}
 }
 
-// openImport begins a transaction of an application, which the test commits. None of its statements waits for a lock.
+// openImport begins a transaction of an application, which the test commits. None of its statements waits for a lock that is held longer than
+// by a transaction of River's that records the end of a job.
 func (b *testBundle) openImport(t *testing.T) pgx.Tx {
 	t.Helper()
 	tx, err := b.db.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(t.Context()) }) // No effect after the commit.
-	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '50ms'")
+	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '10s'")
 	require.NoError(t, err)
 	return tx
 }

@@ -26,13 +26,16 @@ type Log struct {
 	First, Last      string         // dates in the first zone that the tests use
 }
 
+// Made is the name of logs that are generated.
+const Made = "Made"
+
 // Articles returns logs of a site where people read, like and bookmark: entities are 64-bit integers, many of them negative, instants are seconds
 // since 1970 in no order. One log is generated. If ../shared/data exists beside the repository, there is also a real one. São Paulo's clocks
 // changed at midnight twice in the time that they cover.
 func Articles(tb testing.TB) []Log {
 	tb.Helper()
 	made := Log{
-		Name: "Made", Path: writeLog(tb, "articles.csv.zst", articles()), Events: 24_000, Entities: 867,
+		Name: Made, Path: writeLog(tb, "articles.csv.zst", articles()), Events: 24_000, Entities: 867,
 		Types: []string{"COMMENT CREATED 479", "FOLLOW 508", "click 1925", "save 987", "view 20101"},
 		Dates: map[string]int{"America/Sao_Paulo": 340, "UTC": 328},
 		Rows:  map[string]int{"America/Sao_Paulo": 22_191, "UTC": 22_191},
@@ -52,7 +55,7 @@ func Articles(tb testing.TB) []Log {
 func Sales(tb testing.TB) []Log {
 	tb.Helper()
 	made := Log{
-		Name: "Made", Path: writeLog(tb, "sales.csv.zst", sales()), Events: 40_000, Entities: 1_165,
+		Name: Made, Path: writeLog(tb, "sales.csv.zst", sales()), Events: 40_000, Entities: 1_165,
 		Dates: map[string]int{"Europe/London": 314}, First: "2010-12-01", Last: "2011-12-09",
 	}
 	return append([]Log{made}, onDisk(tb, Log{
