@@ -123,6 +123,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	both.Go(func() error { return worker.Run(bothCtx) })
 	if listener != nil {
 		both.Go(func() error { return c.serveOn(bothCtx, a, conn, installation, listener, nil, "") })
+		defer a.alerting(bothCtx, conn, nil)()
 	}
 	err = c.show(bothCtx, a, conn, history, events)
 	if err == nil && listener != nil {

@@ -90,7 +90,7 @@ func (s *Pages) render(w http.ResponseWriter, r *http.Request, wrong string) err
 func stateOf(m alert.Message) string {
 	switch {
 	case m.SentAt != nil:
-		return "complete"
+		return "sent"
 	case m.FailedAt != nil:
 		return "failed"
 	case m.Error != "":
