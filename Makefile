@@ -45,7 +45,7 @@ PACKAGES ?= ./...
 
 .PHONY: test-bare
 test-bare: setup ## Run the tests of PACKAGES with an empty home and environment, and nothing on the PATH but what they need.
-	@bare=$$(mktemp -d) && trap 'rm -rf "$$bare"' EXIT && mkdir "$$bare/bin" "$$bare/home" && \
+	@bare=$$(mktemp -d) && chmod 755 "$$bare" && trap 'rm -rf "$$bare"' EXIT && mkdir "$$bare/bin" "$$bare/home" && \
 	for program in $(BARE); do \
 		path=$$(command -v $$program) && ln -s "$$path" "$$bare/bin/$$program" || true; \
 	done && \
