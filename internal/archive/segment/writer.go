@@ -181,9 +181,6 @@ func (w *Writer) Size() int64 { return w.seal.Text }
 // Transactions returns how many transactions the segment has.
 func (w *Writer) Transactions() int { return w.seal.Transactions }
 
-// From returns the position where the segment begins.
-func (w *Writer) From() string { return w.seal.From }
-
 // Seal ends the segment and begins the next one. The caller must not be within a transaction.
 func (w *Writer) Seal(ctx context.Context) (Seal, error) {
 	seal, err := w.end(ctx)
