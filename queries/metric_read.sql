@@ -115,7 +115,7 @@ SELECT
     e.id::text AS entity_id,
     (
         SELECT
-            coalesce(least(sum(
+            least(coalesce(sum(
                 CASE @metric::text
                     WHEN 'views' THEN m.views_count
                     WHEN 'clicks' THEN m.clicks_count
@@ -127,7 +127,7 @@ SELECT
                     END
                     ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
                 END
-            ), 9223372036854775807), 0)
+            ), 0), 9223372036854775807)
         FROM analytics.daily_entity_metrics AS m
         WHERE m.entity_id = cast(e.id AS analytics.entity_id) AND m.metric_date = ANY(@metric_dates::date[])
     )::bigint AS total

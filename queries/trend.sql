@@ -95,7 +95,7 @@ changes AS (
         w.due_at AS at,
         1 AS change
     FROM waited AS w
-    WHERE w.due_at <= now() AND (w.resolved_at IS NULL OR w.due_at <= w.resolved_at)
+    WHERE w.due_at <= @until::timestamptz AND (w.resolved_at IS NULL OR w.due_at <= w.resolved_at)
     UNION ALL
     SELECT
         w.resolved_at AS at,

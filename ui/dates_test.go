@@ -243,7 +243,11 @@ func TestDatesPlans(t *testing.T) {
 	s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
 		SELECT 'theirs', '{}', 10, 'completed', 'theirs', now() FROM generate_series(1, 40000) AS i`)
 	s.exec(t, "INSERT INTO analytics.top_entities SELECT metric_date, '{}' FROM analytics.rollup_dates")
-	for _, table := range []string{"analytics.rollup_runs", "analytics.rollup_requests", "analytics.rollup_dates", "daymill.jobs", "analytics.top_entities"} {
+	s.exec(t, "INSERT INTO analytics.date_types SELECT metric_date, '{}' FROM analytics.rollup_dates")
+	// What the trends read is recent; most is older.
+	s.exec(t, "UPDATE analytics.rollup_runs SET finished_at = finished_at - id % 400 * interval '1 day'")
+	s.exec(t, "UPDATE analytics.rollup_requests SET resolved_at = resolved_at - id % 400 * interval '1 day' WHERE resolved_at IS NOT NULL")
+	for _, table := range []string{"analytics.rollup_runs", "analytics.rollup_requests", "analytics.rollup_dates", "daymill.jobs", "analytics.top_entities", "analytics.date_types"} {
 		s.exec(t, "ANALYZE "+table)
 	}
 	s.exec(t, "ANALYZE public.river_job")
@@ -254,12 +258,17 @@ func TestDatesPlans(t *testing.T) {
 	for _, path := range []string{
 		"/", "/?year=2020", "/dates", "/dates?before=2020-01-01", "/dates?after=2020-01-01&state=complete", "/dates?state=missing",
 		"/dates/2020-01-01", "/dates/2020-01-01?before=30000", "/dates/2020-01-01?after=10", "/dates/2026-01-05",
+		"/totals", "/totals?days=30",
 	} {
+		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
+	}
+	traced.clock.set(time.Now()) //nolint:forbidigo // The runs and requests ended until now.
+	for _, path := range []string{"/trends", "/trends?span=30d"} {
 		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
 	}
 	explained := 0
 	removed := regexp.MustCompile(`Rows Removed by Filter: (\d+)`)
-	large := regexp.MustCompile(`Seq Scan on (rollup_runs|rollup_requests|jobs|river_job|top_entities)\b`)
+	large := regexp.MustCompile(`Seq Scan on (rollup_runs|rollup_requests|jobs|river_job|top_entities|date_types)\b`)
 	for _, q := range tracer.take() {
 		if verb := regexp.MustCompile(`(?m)^\s*(SELECT|WITH)`); !verb.MatchString(q.sql) || strings.Contains(q.sql, "set_config") {
 			continue

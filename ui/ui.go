@@ -24,6 +24,7 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/label"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view"
@@ -49,6 +50,7 @@ import (
 	"github.com/daymill/daymill/ui/schedule"
 	"github.com/daymill/daymill/ui/static"
 	"github.com/daymill/daymill/ui/total"
+	"github.com/daymill/daymill/ui/trend"
 	"github.com/daymill/daymill/ui/verification"
 	viewpage "github.com/daymill/daymill/ui/view"
 )
@@ -79,6 +81,8 @@ type Config struct {
 	Views *view.Engine
 	// Alerts tests channels of alerts; if nil, there is no page.
 	Alerts *alert.Keeper
+	// Labels gives entities names and links; may be empty.
+	Labels label.Source
 	// Archive reads the archive; if nil, there is no page.
 	Archive *standing.Source
 	// Ready returns an error if the database cannot be reached or is not migrated. The error is only logged.
@@ -132,7 +136,8 @@ func sections(site *page.Site, examiner *doctor.Shared, config Config) []section
 		&job.Pages{Site: site},
 		&backfill.Pages{Site: site},
 		&total.Pages{Site: site},
-		&entity.Pages{Site: site},
+		&trend.Pages{Site: site},
+		&entity.Pages{Site: site, Labels: config.Labels},
 		&schedule.Pages{Site: site, Finder: finder},
 		&verification.Pages{Site: site},
 		&capture.Pages{Site: site},

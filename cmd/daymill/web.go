@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/label"
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view"
@@ -38,6 +39,8 @@ type webOptions struct {
 	ViewerPassword string `env:"DAYMILL_VIEWER_PASSWORD" placeholder:"SECRET" help:"The password of user viewer, who can read but change nothing."`
 	APIToken       string `name:"api-token" env:"DAYMILL_API_TOKEN" placeholder:"SECRET" help:"The bearer token of the API."`
 	EraseToken     string `env:"DAYMILL_ERASE_TOKEN" placeholder:"SECRET" help:"The bearer token of the API that may also erase metrics whose events no longer exist."`
+	EntityLabelSQL string `name:"entity-label-sql" env:"DAYMILL_ENTITY_LABEL_SQL" placeholder:"SELECT" help:"A SELECT of two columns, an entity's id and its name, whose parameter is the array of the ids of a page: SELECT id, name FROM app.products WHERE id = ANY($1). It runs read-only with a time limit, with the rights of this process."`
+	EntityURL      string `name:"entity-url" env:"DAYMILL_ENTITY_URL" placeholder:"URL" help:"The address of an entity in your application, with {id} in it: https://shop.example/products/{id}."`
 	CronSecret     string `env:"CRON_SECRET" placeholder:"SECRET" help:"The bearer token of schedulers that call /api/cron/daily-rollup."`
 }
 
@@ -95,7 +98,15 @@ func (o *webOptions) check() error {
 	if _, err := o.access().Check(); err != nil {
 		return usageError{err}
 	}
+	if err := o.labels().Check(); err != nil {
+		return usageError{err}
+	}
 	return nil
+}
+
+// labels returns where names and links of entities come from.
+func (o *webOptions) labels() label.Source {
+	return label.Source{SQL: o.EntityLabelSQL, URL: o.EntityURL}
 }
 
 func (o *webOptions) access() door.Access {
@@ -158,6 +169,7 @@ func (o *webOptions) serveOn(
 	defer databases.Close()
 	handler := ui.Handler(ui.Config{
 		Archive: archive,
+		Labels:  o.labels(),
 		Views:   &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
 		DB:      db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
 		Alerts: a.keeper(db, metrics), Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),

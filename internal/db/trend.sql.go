@@ -48,7 +48,7 @@ changes AS (
         w.due_at AS at,
         1 AS change
     FROM waited AS w
-    WHERE w.due_at <= now() AND (w.resolved_at IS NULL OR w.due_at <= w.resolved_at)
+    WHERE w.due_at <= $5::timestamptz AND (w.resolved_at IS NULL OR w.due_at <= w.resolved_at)
     UNION ALL
     SELECT
         w.resolved_at AS at,
@@ -70,6 +70,7 @@ type TrendDepthParams struct {
 	Since   time.Time
 	Zone    string
 	MaxRows int32
+	Until   time.Time
 }
 
 type TrendDepthRow struct {
@@ -85,6 +86,7 @@ func (q *Queries) TrendDepth(ctx context.Context, arg TrendDepthParams) ([]Trend
 		arg.Since,
 		arg.Zone,
 		arg.MaxRows,
+		arg.Until,
 	)
 	if err != nil {
 		return nil, err

@@ -82,6 +82,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/dates", byUser, s.apiListDates},
 		{http.MethodGet, "/api/deadletters", byUser, s.apiListGroups},
 		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},
+		{http.MethodGet, "/api/entities", byUser, s.apiListTop},
 		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
 		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
 		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
@@ -90,6 +91,7 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/streams", byUser, s.apiListStreams},
 		{http.MethodPut, "/api/streams/{database}", byUser, s.apiPutStream},
 		{http.MethodGet, "/api/totals", byUser, s.apiShowTotals},
+		{http.MethodGet, "/api/trends", byUser, s.apiShowTrends},
 		{http.MethodGet, "/api/verifications", byUser, s.apiListVerifications},
 		{http.MethodPost, "/api/verifications", byUser, s.apiVerify},
 	}...)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
@@ -57,8 +58,9 @@ type Series struct {
 
 // Bucket is a column: a date, a week or a month.
 type Bucket struct {
-	Label string // on the axis
-	Title string // in full
+	Label string   // on the axis
+	Title string   // in full
+	Lines []string // the values of the column, if not those of its series
 }
 
 // Size is the space that a chart may use.
@@ -66,6 +68,10 @@ type Size struct {
 	Name          string
 	Width, Height float64
 	Labels        int
+	// Write writes a value; nil for a number. Step returns a good distance of the marks of the axis, which are at most four above zero, for
+	// a highest value; nil for a number.
+	Write func(value int64) string
+	Step  func(highest int64) int64
 }
 
 // NewChart draws the series as stacked columns.
@@ -80,11 +86,17 @@ func NewChart(at Size, title, desc string, buckets []Bucket, stack []Series) Cha
 		}
 		highest = max(highest, sums[i])
 	}
-	step := niceStep(highest, 4)
+	step, write, writeAxis := niceStep(highest, marksAbove), format.Number, axisNumber
+	if at.Step != nil {
+		step = at.Step(highest)
+	}
+	if at.Write != nil {
+		write, writeAxis = at.Write, at.Write
+	}
 	most := max(step, (highest+step-1)/step*step)
 	widest := 0
 	for value := int64(0); value <= most; value += step {
-		text := axisNumber(value)
+		text := writeAxis(value)
 		widest = max(widest, utf8.RuneCountInString(text))
 		drawn.Marks = append(drawn.Marks, mark{Y: drawn.Bottom - (drawn.Bottom-top)*float64(value)/float64(most), Text: text})
 	}
@@ -108,9 +120,12 @@ func NewChart(at Size, title, desc string, buckets []Bucket, stack []Series) Cha
 		}
 	}
 	for i, b := range buckets {
-		lines := []string{b.Title + ": " + format.Number(sums[i])}
+		lines := []string{b.Title + ": " + write(sums[i])}
+		if b.Lines != nil {
+			lines = append([]string{b.Title}, b.Lines...)
+		}
 		for _, s := range stack {
-			if s.Values[i] > 0 && len(stack) > 1 {
+			if s.Values[i] > 0 && len(stack) > 1 && b.Lines == nil {
 				lines = append(lines, format.Shortened(s.Name, 60)+" "+format.Number(s.Values[i]))
 			}
 		}
@@ -139,6 +154,31 @@ func (c *Chart) label(buckets []Bucket, pitch float64, most int) {
 		free = right - 2*half
 		c.Labels = append(c.Labels, label{X: x, Text: buckets[i].Label, Anchor: anchor})
 	}
+}
+
+// marksAbove is how many marks of the axis are above zero, at most.
+const marksAbove = 4
+
+// TimeStep returns a good distance of marks for milliseconds: see [Size].
+func TimeStep(highest int64) int64 {
+	const second, minute, hour, day = 1000, 60_000, 3_600_000, 86_400_000
+	for _, step := range []int64{
+		1, 2, 5, 10, 20, 50, 100, 200, 500, second, 2 * second, 5 * second, 10 * second, 20 * second, 30 * second, minute, 2 * minute, 5 * minute,
+		10 * minute, 20 * minute, 30 * minute, hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, day, 2 * day,
+	} {
+		if highest <= marksAbove*step {
+			return step
+		}
+	}
+	return day * niceStep((highest+day-1)/day, marksAbove)
+}
+
+// WriteTime writes milliseconds: see [Size].
+func WriteTime(milliseconds int64) string {
+	if milliseconds == 0 {
+		return "0"
+	}
+	return format.Duration(time.Duration(milliseconds) * time.Millisecond)
 }
 
 // niceStep returns the smallest of 1, 2, 5, 10, 20, 50, … that reaches a value in at most the given number of steps.

@@ -2,6 +2,8 @@
 package entity
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/label"
 	"github.com/daymill/daymill/internal/rollup/metric"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
@@ -25,6 +28,8 @@ const (
 // Pages find entities and show each over time.
 type Pages struct {
 	*page.Site
+
+	Labels label.Source
 }
 
 // Places returns the entry of the navigation.
@@ -44,8 +49,10 @@ type choice struct{ Value, Name string }
 
 // entityRow is an entity in a list.
 type entityRow struct {
-	ID    string
-	Count int64
+	metric.Ranked
+
+	Name string // that the application has; empty if it has none
+	Link string // to the application; empty if there is none
 }
 
 // entitiesView is the page that finds entities.
@@ -56,8 +63,8 @@ type entitiesView struct {
 	IDKind string
 
 	Searched bool
-	Found    []string // ids that begin with ID
-	MoreThan int      // number found, if there are more; otherwise 0
+	Found    []entityRow // ids that begin with ID
+	MoreThan int         // number found, if there are more; otherwise 0
 
 	Metric  string
 	Metrics []choice
@@ -69,6 +76,10 @@ type entitiesView struct {
 	Dates    int
 	Left     int // dates of the period beyond the limit
 	Cut      bool
+	Compared bool // the rows have the counts of the period before
+	Named    bool // at least one row has a name
+	Nameless bool // the names could not be read
+	Linked   bool
 }
 
 // metricName returns a metric's name on the page.
@@ -78,6 +89,9 @@ func (v entitiesView) metricName() string {
 	}
 	return v.Metric
 }
+
+// periodName returns the length of the period.
+func (v entitiesView) periodName() string { return format.Plural(int64(periodDays(v.Period)), "day") }
 
 func periods() []choice {
 	return []choice{{"1", "yesterday"}, {"7", "7 days"}, {"30", "30 days"}, {"90", "90 days"}, {"365", "365 days"}}
@@ -130,9 +144,10 @@ func (s *Pages) showEntities(w http.ResponseWriter, r *http.Request) error {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
-	case !slices.Contains(columns(), view.Metric):
+	case view.Metric != metric.Events && !slices.Contains(columns(), view.Metric):
 		view.Metric, by.Column = metric.Views, metric.Views
 	}
+	view.Metrics = []choice{{metric.Events, "all events"}}
 	for _, column := range columns() {
 		view.Metrics = append(view.Metrics, choice{column, column})
 	}
@@ -143,10 +158,11 @@ func (s *Pages) showEntities(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view.Cut, view.Dates, view.Left = top.Cut, len(top.Dates), top.Others
+	view.Cut, view.Dates, view.Left, view.Compared = top.Cut, len(top.Dates), top.Others, top.Compared
 	for _, ranked := range top.Entities {
-		view.Top = append(view.Top, entityRow(ranked))
+		view.Top = append(view.Top, entityRow{Ranked: ranked})
 	}
+	s.name(ctx, &view, view.Top)
 	if len(top.Dates) > 0 {
 		view.From, view.To = top.Dates[len(top.Dates)-1].String(), top.Dates[0].String()
 	}
@@ -182,7 +198,10 @@ func (s *Pages) findEntity(w http.ResponseWriter, r *http.Request, view *entitie
 		if _, known, err = metric.Bounds(ctx, on, id); err != nil || known || !view.Text {
 			return err
 		}
-		view.Found, err = metric.WithPrefix(ctx, on, id, entitiesShown+1)
+		ids, err := metric.WithPrefix(ctx, on, id, entitiesShown+1)
+		for _, id := range ids {
+			view.Found = append(view.Found, entityRow{Ranked: metric.Ranked{ID: id}})
+		}
 		return err
 	})
 	if err != nil {
@@ -195,5 +214,50 @@ func (s *Pages) findEntity(w http.ResponseWriter, r *http.Request, view *entitie
 	if len(view.Found) > entitiesShown {
 		view.Found, view.MoreThan = view.Found[:entitiesShown], entitiesShown
 	}
+	s.name(ctx, view, view.Found)
 	return false, nil
+}
+
+// name adds the application's names and links to rows.
+func (s *Pages) name(ctx context.Context, view *entitiesView, rows []entityRow) {
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	names, known := s.names(ctx, ids)
+	view.Nameless, view.Named, view.Linked = !known, len(names) > 0, s.Labels.URL != ""
+	for i, row := range rows {
+		rows[i].Name, rows[i].Link = names[row.ID], s.Labels.Link(row.ID)
+	}
+}
+
+// names reads the names of entities. If that fails, known is false, and the log has the cause.
+func (s *Pages) names(ctx context.Context, ids []string) (names map[string]string, known bool) {
+	names, err := s.Labels.Names(ctx, s.DB, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, "the names of entities cannot be read", slog.String("error", err.Error()))
+		}
+		return nil, false
+	}
+	return names, true
+}
+
+// growth writes how much an entity's count has grown.
+func (v entitiesView) growth(row entityRow) string {
+	switch {
+	case !v.Compared:
+		return "–"
+	case row.Before == 0:
+		return "new"
+	default:
+		return format.Growth(row.Count, row.Before)
+	}
+}
+
+func (v entitiesView) before(row entityRow) string {
+	if !v.Compared {
+		return "–"
+	}
+	return format.Number(row.Before)
 }

@@ -52,6 +52,8 @@ type entityView struct {
 	Newer      url.Values
 	Incomplete int64
 	Rest       int // event types combined in one series
+	Called     entityRow
+	Nameless   bool
 }
 
 // entityDay is a row of the table, with a value for each visible series.
@@ -165,6 +167,8 @@ func (s *Pages) showEntity(w http.ResponseWriter, r *http.Request) error {
 	if view.Unknown {
 		return s.Render(w, r, http.StatusNotFound, entityNotFound, entityPage(&view))
 	}
+	names, known := s.names(ctx, []string{id})
+	view.Called, view.Nameless = entityRow{Ranked: metric.Ranked{ID: id}, Name: names[id], Link: s.Labels.Link(id)}, !known
 	view.total(rows, query["metric"])
 	before := date.Date{}
 	if text := query.Get("before"); text != "" {

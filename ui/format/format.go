@@ -2,6 +2,7 @@
 package format
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -57,4 +58,18 @@ func ID(id string) string {
 		return id
 	}
 	return strconv.Quote(id)
+}
+
+// Growth writes how much a count has grown, or shrunk: +12 %, −3 %. The count before must not be 0.
+func Growth(now, before int64) string {
+	percent := math.Round((float64(now)/float64(before)-1)*1000) / 10
+	text := strconv.FormatFloat(math.Abs(percent), 'f', -1, 64) + " %"
+	switch {
+	case percent > 0:
+		return "+" + text
+	case percent < 0:
+		return "−" + text
+	default:
+		return "0 %"
+	}
 }

@@ -37,6 +37,9 @@ func (s *Pages) Route(mux *http.ServeMux) {
 	mux.Handle("POST /schedule", s.Page(s.changeSchedule))
 }
 
+// pastShown is how many jobs of a schedule the page lists.
+const pastShown = 20
+
 // missingShown is how many missing dates the page names.
 const missingShown = 10
 
@@ -49,6 +52,8 @@ type periodic struct {
 	Last *time.Time
 	// Latest is the outcome of the latest job; nil if there was none.
 	Latest *schedule.Outcome
+	// Past lists the latest jobs, newest first.
+	Past []schedule.Past
 	// PausedAt is when the job was paused. Only the daily job can be paused.
 	PausedAt *time.Time
 	CanPause bool
@@ -104,11 +109,15 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 	}
 	var states map[string]schedule.State
 	var latest map[string]schedule.Outcome
+	var past map[string][]schedule.Past
 	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		if states, err = schedule.List(ctx, on); err != nil {
 			return err
 		}
 		if latest, err = schedule.Latest(ctx, on, names); err != nil {
+			return err
+		}
+		if past, err = schedule.History(ctx, on, names, pastShown); err != nil {
 			return err
 		}
 		view.Workers, err = presence.List(ctx, on, presence.Alive)
@@ -121,6 +130,7 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 	for _, job := range periodics {
 		state := states[job.Name]
 		job.Last, job.PausedAt = state.LastRunAt, state.PausedAt
+		job.Past = past[job.Name]
 		if outcome, was := latest[job.Name]; was {
 			job.Latest = &outcome
 		}

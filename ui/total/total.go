@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -106,16 +105,7 @@ func change(now, before int64, same bool) string {
 	if before == 0 || !same {
 		return "–"
 	}
-	percent := math.Round((float64(now)/float64(before)-1)*1000) / 10
-	text := strconv.FormatFloat(math.Abs(percent), 'f', -1, 64) + " %"
-	switch {
-	case percent > 0:
-		return "+" + text
-	case percent < 0:
-		return "−" + text
-	default:
-		return "0 %"
-	}
+	return format.Growth(now, before)
 }
 
 func units() []string { return []string{component.Date, component.Week, component.Month} }

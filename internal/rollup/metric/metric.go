@@ -93,6 +93,17 @@ func ID(entityType entity.Type, text string) (string, error) {
 	return entityType.Format(id), nil
 }
 
+// longestType is the longest name of an event type that can be asked for, in bytes.
+const longestType = 400
+
+// CheckType returns an error for the user if no event type can have a name.
+func CheckType(name string) error {
+	if len(name) > longestType || strings.ContainsRune(name, 0) || !utf8.ValidString(name) {
+		return errors.New("there is no such event type: a name is UTF-8 text of at most 400 bytes")
+	}
+	return nil
+}
+
 // Bounds returns the first and the last date on which an entity has metrics. known is false if it has none.
 func Bounds(ctx context.Context, on postgres.DBTX, id string) (bounds date.Range, known bool, err error) {
 	dates, err := db.New(on).MetricReadBounds(ctx, id)

@@ -28,9 +28,12 @@ const (
 	Skips  = "skips"
 )
 
+// Events is the sum of all counts: a Column of a Metric, though not of the table.
+const Events = "events"
+
 // Metric is the count by which entities are ranked.
 type Metric struct {
-	Column    string // Views, Clicks, Saves or Skips; empty for an event type without a column
+	Column    string // Views, Clicks, Saves, Skips or Events; empty for an event type without a column
 	EventType string // of a metric without a column
 }
 
@@ -43,12 +46,16 @@ type Top struct {
 	// Cut reports that even one date took too long. Then there are no entities.
 	Cut      bool
 	Entities []Ranked
+	// Compared reports that Before of the entities is known: the same number of dates, a period earlier, were all complete once.
+	Compared bool
 }
 
 // Ranked is an entity and its count.
 type Ranked struct {
 	ID    string
 	Count int64
+	// Before is the entity's count over the same number of dates a period earlier.
+	Before int64
 }
 
 // FindTop adds up the counts of a period, and returns at most limit entities with the highest sums. It takes the latest dates that
@@ -97,6 +104,9 @@ func FindTop(
 		}
 		return err
 	})
+	if err == nil {
+		err = top.compare(ctx, session, metric, period.Len())
+	}
 	if postgres.IsTimeout(err) {
 		return Top{Dates: top.Dates, Others: top.Others, Cut: true}, nil
 	}
@@ -104,6 +114,56 @@ func FindTop(
 		return Top{}, fmt.Errorf("look for the top entities: %w", err)
 	}
 	return top, nil
+}
+
+// compare adds the counts of the same entities a number of days earlier. It leaves them out if that takes too long.
+func (t *Top) compare(ctx context.Context, session *postgres.Session, metric Metric, days int) error {
+	earlier := make([]date.Date, len(t.Dates))
+	for i, d := range t.Dates {
+		earlier[i] = d.AddDays(-days)
+	}
+	ids := make([]string, len(t.Entities))
+	for i, e := range t.Entities {
+		ids[i] = e.ID
+	}
+	first := date.New(1, time.January, 1)
+	if len(ids) == 0 || earlier[len(earlier)-1].Before(first) {
+		return nil
+	}
+	err := session.Read(ctx, topTimeout, func(ctx context.Context, on postgres.DBTX) error {
+		queries := db.New(on)
+		known, err := queries.MetricReadDates(ctx, db.MetricReadDatesParams{
+			FirstDate: earlier[len(earlier)-1], LastDate: earlier[0], MaxRows: maxPeriod,
+		})
+		if err != nil {
+			return err
+		}
+		complete := make(map[date.Date]bool, len(known))
+		for _, row := range known {
+			complete[row.MetricDate] = true
+		}
+		for _, d := range earlier {
+			if !complete[d] {
+				return nil
+			}
+		}
+		rows, err := queries.MetricReadBefore(ctx, db.MetricReadBeforeParams{
+			Metric: metric.Column, EventType: metric.EventType, MetricDates: earlier, Entities: ids,
+		})
+		counts := make(map[string]int64, len(rows))
+		for _, row := range rows {
+			counts[row.EntityID] = row.Total
+		}
+		for i := range t.Entities {
+			t.Entities[i].Before = counts[t.Entities[i].ID]
+		}
+		t.Compared = err == nil
+		return err
+	})
+	if postgres.IsTimeout(err) {
+		return nil
+	}
+	return err
 }
 
 // Names returns event types without a column, for a person to choose from: those that the first entities of the period's latest

@@ -90,15 +90,48 @@ type Outcome struct {
 
 // Latest returns the state of the latest job of each periodic kind, by name. Kinds that never had a job are missing.
 func Latest(ctx context.Context, on postgres.DBTX, names []string) (map[string]Outcome, error) {
-	rows, err := db.New(on).ScheduleLatest(ctx, db.ScheduleLatestParams{Kinds: names, States: []string{
-		"available", "cancelled", "completed", "discarded", "pending", "retryable", "running", "scheduled",
-	}})
+	rows, err := db.New(on).ScheduleLatest(ctx, db.ScheduleLatestParams{Kinds: names, States: jobStates()})
 	if err != nil {
 		return nil, fmt.Errorf("read the latest jobs: %w", err)
 	}
 	all := make(map[string]Outcome, len(rows))
 	for _, row := range rows {
 		all[row.Kind] = Outcome{JobID: row.ID, State: row.State, At: row.At, Error: row.Error}
+	}
+	return all, nil
+}
+
+func jobStates() []string {
+	return []string{"available", "cancelled", "completed", "discarded", "pending", "retryable", "running", "scheduled"}
+}
+
+// Past is a job of the history.
+type Past struct {
+	Outcome // At is when it was due
+
+	// Took is how long its last attempt took; nil if that has not ended.
+	Took *time.Duration
+}
+
+// History returns the latest jobs of each of some kinds, newest first, at most limit each, by name.
+func History(ctx context.Context, on postgres.DBTX, names []string, limit int) (map[string][]Past, error) {
+	rows, err := db.New(on).ScheduleHistory(ctx, db.ScheduleHistoryParams{
+		Kinds: names, States: jobStates(), MaxRows: int32(limit), //nolint:gosec // A page.
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the history of the schedules: %w", err)
+	}
+	all := make(map[string][]Past)
+	for _, row := range rows {
+		if len(all[row.Kind]) == limit {
+			continue
+		}
+		one := Past{Outcome: Outcome{JobID: row.ID, State: row.State, At: row.ScheduledAt, Error: row.Error}}
+		if row.AttemptedAt != nil && row.FinalizedAt != nil {
+			took := row.FinalizedAt.Sub(*row.AttemptedAt)
+			one.Took = &took
+		}
+		all[row.Kind] = append(all[row.Kind], one)
 	}
 	return all, nil
 }

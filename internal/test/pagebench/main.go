@@ -109,6 +109,12 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 		{"dates", `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 			SELECT current_date - i, CASE WHEN i % 301 = 0 THEN 'failed' ELSE 'complete' END, i, i AS scanned, i AS completed, now() - i * interval '1 day', 1000 + i % 500, ` + entities + `
 			FROM generate_series(1, ` + dates + `) AS i`},
+		{"types", `INSERT INTO analytics.date_types
+			SELECT current_date - i, jsonb_build_object('views', 700 + i % 500, 'clicks', 200, 'saves', 50, 'skips', 40, 'other', '{"share": 9, "print": 1}'::jsonb)
+			FROM generate_series(1, ` + dates + `) AS i`},
+		{"requests", `INSERT INTO analytics.rollup_requests (metric_date, requested_at, due_at, resolved_at, resolution)
+			SELECT current_date - i % ` + dates + `, now() - i * interval '1 minute', now() - i * interval '1 minute', now() - i * interval '1 minute' + interval '3 seconds', 'satisfied'
+			FROM generate_series(1, ` + strconv.Itoa(o.jobs/4) + `) AS i`},
 		{"jobs", `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, attempted_by,
 				created_at, scheduled_at, attempted_at, finalized_at, errors, pruned_at)
 			SELECT i, CASE WHEN i % 500 = 0 THEN 'daily_rollup' WHEN i % 5003 = 0 THEN 'backfill' ELSE 'rollup_day' END,
@@ -155,6 +161,7 @@ func paths(o options) []string {
 		"/jobs?q=fire", "/jobs?q=rollup_day", "/jobs?before=" + id, "/jobs?after=" + id, "/jobs/" + id,
 		"/backfills", "/backfills/30", "/backfills?from=" + day(365) + "&to=" + day(1) + "&which=all",
 		"/entities", "/entities?metric=clicks", "/entity?id=17", "/entity?id=17&range=365", "/entity?id=17&from=" + day(3650) + "&to=" + day(1),
+		"/entities?metric=events&period=30", "/totals", "/totals?days=1095&by=week", "/trends", "/trends?span=72h", "/trends?span=90d", "/attention",
 		"/schedule", "/audit", "/audit?actor=admin", "/audit?action=start+backfill", "/api/dates?from=" + day(400) + "&to=" + day(100),
 		"/api/entities/17/metrics?from=" + day(400) + "&to=" + day(100),
 	}
