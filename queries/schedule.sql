@@ -77,7 +77,8 @@ FROM daymill.schedules AS s
 ORDER BY s.name;
 
 -- name: ScheduleLatest :many
--- The newest job of each of some kinds in one of some states, with one index lookup per kind and state.
+-- The newest job of each of some kinds in one of some states, with one index lookup per kind and state. The comparison of rows makes Postgres walk the
+-- index of kind and state even if most jobs are of one kind: the walk begins at the newest job of the kind and state, if there is one.
 SELECT DISTINCT ON (j.kind)
     j.kind,
     j.id,
@@ -87,17 +88,17 @@ SELECT DISTINCT ON (j.kind)
 FROM unnest(@kinds::text[]) AS k
 CROSS JOIN unnest(@states::text[]) AS s
 CROSS JOIN LATERAL (
-    SELECT l.id
+    SELECT l.*
     FROM daymill.jobs AS l
-    WHERE l.kind = k AND l.state = s
-    ORDER BY l.id DESC
+    WHERE (l.kind, l.state) <= (k, s)
+    ORDER BY l.kind DESC, l.state DESC, l.id DESC
     LIMIT 1
-) AS latest
-INNER JOIN daymill.jobs AS j ON j.id = latest.id
+) AS j
+WHERE j.kind = k AND j.state = s
 ORDER BY j.kind, j.id DESC;
 
 -- name: ScheduleHistory :many
--- The newest jobs of each of some kinds in each of some states, newest first by kind.
+-- The newest jobs of each of some kinds in each of some states, newest first by kind. It walks the index as ScheduleLatest does.
 SELECT
     j.kind,
     j.id,
@@ -109,11 +110,11 @@ SELECT
 FROM unnest(@kinds::text[]) AS k
 CROSS JOIN unnest(@states::text[]) AS s
 CROSS JOIN LATERAL (
-    SELECT l.id
+    SELECT l.*
     FROM daymill.jobs AS l
-    WHERE l.kind = k AND l.state = s
-    ORDER BY l.id DESC
+    WHERE (l.kind, l.state) <= (k, s)
+    ORDER BY l.kind DESC, l.state DESC, l.id DESC
     LIMIT @max_rows::integer
-) AS latest
-INNER JOIN daymill.jobs AS j ON j.id = latest.id
+) AS j
+WHERE j.kind = k AND j.state = s
 ORDER BY j.kind, j.id DESC;

@@ -258,7 +258,7 @@ func TestDatesPlans(t *testing.T) {
 	for _, path := range []string{
 		"/", "/?year=2020", "/dates", "/dates?before=2020-01-01", "/dates?after=2020-01-01&state=complete", "/dates?state=missing",
 		"/dates/2020-01-01", "/dates/2020-01-01?before=30000", "/dates/2020-01-01?after=10", "/dates/2026-01-05",
-		"/totals", "/totals?days=30",
+		"/totals", "/totals?days=30", "/schedule",
 	} {
 		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
 	}

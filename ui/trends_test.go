@@ -155,12 +155,21 @@ func TestEntityNames(t *testing.T) {
 		require.Contains(t, body, `href="https://shop.example/p/1" rel="noreferrer"`, path)
 	}
 	s, log := open(label.Source{SQL: "SELECT id, title FROM public.product WHERE id = ANY($1)"})
+	warnings := func() int {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		return strings.Count(log.text.String(), "the names of entities cannot be read")
+	}
 	for path, want := range map[string]string{"/entities": "id=1&amp;", "/entity?id=1": "Entity 1"} {
 		answer := s.get(t, path)
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "The names of entities cannot be read")
 		require.Contains(t, answer.body, want, path)
 	}
+	require.Equal(t, 1, warnings()) // Both are of one minute.
+	s.clock.set(time.Date(2026, 3, 3, 12, 1, 0, 0, time.UTC))
+	s.get(t, "/entities")
+	require.Equal(t, 2, warnings())
 	log.mu.Lock()
 	defer log.mu.Unlock()
 	require.Contains(t, log.text.String(), "title")

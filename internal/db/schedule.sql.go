@@ -54,13 +54,13 @@ SELECT
 FROM unnest($1::text[]) AS k
 CROSS JOIN unnest($2::text[]) AS s
 CROSS JOIN LATERAL (
-    SELECT l.id
+    SELECT l.id, l.kind, l.metric_date, l.args, l.state, l.queue, l.priority, l.attempt, l.max_attempts, l.attempted_by, l.created_at, l.scheduled_at, l.attempted_at, l.finalized_at, l.errors, l.output, l.pruned_at, l.changed_at, l.words
     FROM daymill.jobs AS l
-    WHERE l.kind = k AND l.state = s
-    ORDER BY l.id DESC
+    WHERE (l.kind, l.state) <= (k, s)
+    ORDER BY l.kind DESC, l.state DESC, l.id DESC
     LIMIT $3::integer
-) AS latest
-INNER JOIN daymill.jobs AS j ON j.id = latest.id
+) AS j
+WHERE j.kind = k AND j.state = s
 ORDER BY j.kind, j.id DESC
 `
 
@@ -80,7 +80,7 @@ type ScheduleHistoryRow struct {
 	Error       string
 }
 
-// The newest jobs of each of some kinds in each of some states, newest first by kind.
+// The newest jobs of each of some kinds in each of some states, newest first by kind. It walks the index as ScheduleLatest does.
 func (q *Queries) ScheduleHistory(ctx context.Context, arg ScheduleHistoryParams) ([]ScheduleHistoryRow, error) {
 	rows, err := q.db.Query(ctx, scheduleHistory, arg.Kinds, arg.States, arg.MaxRows)
 	if err != nil {
@@ -119,13 +119,13 @@ SELECT DISTINCT ON (j.kind)
 FROM unnest($1::text[]) AS k
 CROSS JOIN unnest($2::text[]) AS s
 CROSS JOIN LATERAL (
-    SELECT l.id
+    SELECT l.id, l.kind, l.metric_date, l.args, l.state, l.queue, l.priority, l.attempt, l.max_attempts, l.attempted_by, l.created_at, l.scheduled_at, l.attempted_at, l.finalized_at, l.errors, l.output, l.pruned_at, l.changed_at, l.words
     FROM daymill.jobs AS l
-    WHERE l.kind = k AND l.state = s
-    ORDER BY l.id DESC
+    WHERE (l.kind, l.state) <= (k, s)
+    ORDER BY l.kind DESC, l.state DESC, l.id DESC
     LIMIT 1
-) AS latest
-INNER JOIN daymill.jobs AS j ON j.id = latest.id
+) AS j
+WHERE j.kind = k AND j.state = s
 ORDER BY j.kind, j.id DESC
 `
 
@@ -142,7 +142,8 @@ type ScheduleLatestRow struct {
 	Error string
 }
 
-// The newest job of each of some kinds in one of some states, with one index lookup per kind and state.
+// The newest job of each of some kinds in one of some states, with one index lookup per kind and state. The comparison of rows makes Postgres walk the
+// index of kind and state even if most jobs are of one kind: the walk begins at the newest job of the kind and state, if there is one.
 func (q *Queries) ScheduleLatest(ctx context.Context, arg ScheduleLatestParams) ([]ScheduleLatestRow, error) {
 	rows, err := q.db.Query(ctx, scheduleLatest, arg.Kinds, arg.States)
 	if err != nil {

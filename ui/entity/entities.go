@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
@@ -30,6 +31,8 @@ type Pages struct {
 	*page.Site
 
 	Labels label.Source
+
+	warned atomic.Int64 // when the log last said that names cannot be read, in seconds
 }
 
 // Places returns the entry of the navigation.
@@ -231,11 +234,12 @@ func (s *Pages) name(ctx context.Context, view *entitiesView, rows []entityRow) 
 	}
 }
 
-// names reads the names of entities. If that fails, known is false, and the log has the cause.
+// names reads the names of entities. If that fails, known is false, and the log has the cause, at most once a minute.
 func (s *Pages) names(ctx context.Context, ids []string) (names map[string]string, known bool) {
 	names, err := s.Labels.Names(ctx, s.DB, ids)
 	if err != nil {
-		if ctx.Err() == nil {
+		now, last := s.Clock.Now().Unix(), s.warned.Load()
+		if ctx.Err() == nil && now-last >= 60 && s.warned.CompareAndSwap(last, now) {
 			s.Logger.WarnContext(ctx, "the names of entities cannot be read", slog.String("error", err.Error()))
 		}
 		return nil, false

@@ -64,34 +64,32 @@ func (s Source) Link(id string) string {
 	return link
 }
 
-// Names reads the names of entities in one statement: read-only, with a time limit, and with the rights of the connection. Entities without a name
-// are not in it.
+// Names reads the names of entities in one statement: in a read-only transaction, with a time limit, and with the rights of the connection. Entities
+// without a name are not in it.
 func (s Source) Names(ctx context.Context, conn *postgres.DB, ids []string) (map[string]string, error) {
 	if s.SQL == "" || len(ids) == 0 {
 		return nil, nil //nolint:nilnil // There are none.
 	}
-	session, err := conn.Session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer session.Release(context.WithoutCancel(ctx))
 	names := make(map[string]string, len(ids))
 	wanted := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		wanted[id] = true
 	}
-	err = session.Read(ctx, readLimit, func(ctx context.Context, on postgres.DBTX) error {
+	err := conn.ReadTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", readLimit.Milliseconds())); err != nil {
+			return err
+		}
 		// As text without a type, so that Postgres takes the array for one of whatever type the user's column has.
-		rows, err := on.Query(ctx, s.SQL, pgx.QueryExecModeExec, array(ids))
+		rows, err := tx.Query(ctx, s.SQL, pgx.QueryExecModeExec, array(ids))
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
+		if columns := rows.FieldDescriptions(); rows.Err() == nil && len(columns) != 2 {
+			return errColumns
+		}
 		for read := 0; rows.Next() && read < 2*len(ids); read++ {
 			values := rows.RawValues()
-			if len(values) != 2 {
-				return errColumns
-			}
 			id, name := string(values[0]), strings.TrimSpace(string(values[1]))
 			if wanted[id] && name != "" {
 				names[id] = shortened(name)
