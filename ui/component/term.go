@@ -51,6 +51,9 @@ func Words() []Term {
 		{Name: "exact", Word: "exact", Means: "A verification has counted the date's events again, and every entity's metrics match them."},
 		{Name: "lookback", Word: "lookback", Means: "How many days before yesterday the daily job requests again, for events that arrive late."},
 		{Name: "ledger", Word: "ledger", Means: "The permanent record of dates, requests, runs and backfills."},
+		{Name: "due", Word: "due", Means: "A request is due when its date is over, or later if it asks for that. From then on a worker may take it."},
+		{Name: "median", Word: "median", Means: "Half of the values are at most this: half of the runs took no longer."},
+		{Name: "growth", Word: "growth", Means: "By how much a count differs from that of as many dates a period earlier."},
 		{Name: "lag", Word: "lag", Means: "How long a change takes from its commit until it reaches the log, or a consumer."},
 	}
 }

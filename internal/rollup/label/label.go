@@ -85,18 +85,24 @@ func (s Source) Names(ctx context.Context, conn *postgres.DB, ids []string) (map
 			return err
 		}
 		defer rows.Close()
-		if columns := rows.FieldDescriptions(); rows.Err() == nil && len(columns) != 2 {
-			return errColumns
-		}
 		for read := 0; rows.Next() && read < 2*len(ids); read++ {
 			values := rows.RawValues()
+			if len(values) != 2 {
+				return errColumns
+			}
 			id, name := string(values[0]), strings.TrimSpace(string(values[1]))
 			if wanted[id] && name != "" {
 				names[id] = shortened(name)
 			}
 		}
 		rows.Close()
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		if len(rows.FieldDescriptions()) != 2 { // Even if there are no rows.
+			return errColumns
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the names of entities with --entity-label-sql: %w", err)

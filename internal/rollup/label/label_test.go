@@ -64,13 +64,15 @@ func TestNames(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 		for _, sql := range []string{
-			"SELECT 7 WHERE 7 = ANY($1::bigint[])", "SELECT 8 WHERE 8 = ANY($1::bigint[])", "SELECT no FROM such.table WHERE id = ANY($1)", "SELECT 1, pg_sleep(60) WHERE 7 = ANY($1)",
+			"SELECT 7 WHERE 7 = ANY($1::bigint[])", "SELECT no FROM such.table WHERE id = ANY($1)", "SELECT 1, pg_sleep(60) WHERE 7 = ANY($1)",
 			"CREATE TABLE public.x AS SELECT $1", "SELECT 7, 'a' WHERE 7 = ANY($1); DROP TABLE analytics.date_types",
 		} {
 			_, err := label.Source{SQL: sql}.Names(t.Context(), db.DB, []string{"7"})
 			require.Error(t, err, sql)
 		}
-		_, err := db.Exec(t.Context(), "CREATE TABLE public.product AS SELECT 7::bigint AS id, 'chair'::text AS name")
+		_, err := label.Source{SQL: "SELECT 8 WHERE 8 = ANY($1::bigint[])"}.Names(t.Context(), db.DB, []string{"7"})
+		require.ErrorContains(t, err, "must have two columns")
+		_, err = db.Exec(t.Context(), "CREATE TABLE public.product AS SELECT 7::bigint AS id, 'chair'::text AS name")
 		require.NoError(t, err)
 		writes := label.Source{SQL: "WITH gone AS (DELETE FROM public.product WHERE id = ANY($1) RETURNING id, name) SELECT id, name FROM gone"}
 		_, err = writes.Names(t.Context(), db.DB, []string{"7"})
