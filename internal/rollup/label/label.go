@@ -76,7 +76,7 @@ func (s Source) Names(ctx context.Context, conn *postgres.DB, ids []string) (map
 		wanted[id] = true
 	}
 	err := conn.ReadTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", readLimit.Milliseconds())); err != nil {
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": fmt.Sprintf("%dms", readLimit.Milliseconds())}); err != nil {
 			return err
 		}
 		// As text without a type, so that Postgres takes the array for one of whatever type the user's column has.
