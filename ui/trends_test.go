@@ -73,6 +73,8 @@ func TestTrends(t *testing.T) {
 				shown.Go(t, a.URL+"/trends")
 			}
 			shown.See(t, "svg.chart-duration")
+			require.False(t, browser.Evaluate[bool](t, shown, `document.documentElement.scrollWidth > innerWidth ||
+				[...document.querySelectorAll(".scroll")].some((at) => at.scrollWidth > at.clientWidth + 1)`), "%+v: nothing is off the screen", options.Width)
 			shown.Click(t, `//main//a[text()="30 days"]`)
 			shown.See(t, `//main//a[text()="30 days" and @aria-current="true"]`)
 		}
@@ -87,6 +89,12 @@ func TestTrends(t *testing.T) {
 		}
 		require.Contains(t, body, "2026-03-15 12:00\nmedian 10 s\n95 % within 30 s")
 		require.Contains(t, body, "10 s / 30 s")
+		for _, word := range []string{"due", "median", "growth"} {
+			require.Contains(t, a.get(t, "/help").body, `id="`+word+`"`)
+			if word != "growth" { // It is on the page of the entities.
+				require.Contains(t, body, `href="/help#`+word+`"`)
+			}
+		}
 		require.Equal(t, 24, strings.Count(body, `<th scope="row"`))
 		require.Equal(t, http.StatusUnprocessableEntity, a.get(t, "/trends?span=9y").status)
 		require.Contains(t, serve(t, database(t), nil).get(t, "/trends").body, "Nothing was rolled up in this period.")
@@ -118,6 +126,7 @@ func TestAPITop(t *testing.T) {
 	}
 	body := a.get(t, "/entities?metric=events&period=1").body
 	require.Contains(t, body, "+988.9 %")
+	require.Contains(t, body, `href="/help#growth"`)
 	require.Contains(t, body, ">new<")
 }
 

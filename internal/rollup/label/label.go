@@ -44,22 +44,31 @@ func (s Source) Check() error {
 	if s.URL == "" {
 		return nil
 	}
-	address, err := url.Parse(strings.ReplaceAll(s.URL, placeholder, "1"))
+	const stand = "daymill-id"
+	address, err := url.Parse(strings.ReplaceAll(s.URL, placeholder, stand))
 	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" || !strings.Contains(s.URL, placeholder) {
 		return errors.New("--entity-url must be an http or https address with {id} in it, as in https://shop.example/products/{id}")
+	}
+	if address.User != nil || strings.Contains(address.Host, stand) {
+		return errors.New("--entity-url may have {id} only in the path, the query and the fragment, and no user or password: " +
+			"an id must not decide which server a link leads to")
 	}
 	return nil
 }
 
 // Link returns the application's address of an entity; empty if there is none.
 func (s Source) Link(id string) string {
-	if s.URL == "" {
+	if s.URL == "" || id == "." || id == ".." { // Browsers leave these out of a path, even if they are escaped.
 		return ""
 	}
-	path, query, has := strings.Cut(s.URL, "?")
+	rest, fragment, hasFragment := strings.Cut(s.URL, "#")
+	path, query, hasQuery := strings.Cut(rest, "?")
 	link := strings.ReplaceAll(path, placeholder, url.PathEscape(id))
-	if has {
+	if hasQuery {
 		link += "?" + strings.ReplaceAll(query, placeholder, url.QueryEscape(id))
+	}
+	if hasFragment {
+		link += "#" + strings.ReplaceAll(fragment, placeholder, url.PathEscape(id))
 	}
 	return link
 }

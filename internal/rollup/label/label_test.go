@@ -15,10 +15,17 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	for _, right := range []label.Source{{}, {SQL: "SELECT id, name FROM p WHERE id = ANY($1)"}, {URL: "https://shop.example/{id}"}, {URL: "http://localhost:3000/?q={id}"}} {
+	for _, right := range []label.Source{
+		{}, {SQL: "SELECT id, name FROM p WHERE id = ANY($1)"}, {URL: "https://shop.example/{id}"}, {URL: "http://localhost:3000/?q={id}"},
+		{URL: "https://shop.example#/products/{id}"}, {URL: "https://shop.example?id={id}"},
+	} {
 		require.NoError(t, right.Check())
 	}
-	for _, wrong := range []label.Source{{SQL: "SELECT 1"}, {URL: "javascript:alert({id})"}, {URL: "https://shop.example/"}, {URL: "/products/{id}"}, {URL: "https:// {id}"}} {
+	for _, wrong := range []label.Source{
+		{SQL: "SELECT 1"}, {URL: "javascript:alert({id})"}, {URL: "https://shop.example/"}, {URL: "/products/{id}"}, {URL: "https:// {id}"},
+		{URL: "https://{id}/"}, {URL: "https://{id}.shop.example/{id}"}, {URL: "https://shop.example{id}"}, {URL: "https://shop.example:{id}/"},
+		{URL: "https://{id}@shop.example/"}, {URL: "https://user:secret@shop.example/{id}"}, {URL: "{id}://shop.example/"}, {URL: "//shop.example/{id}"},
+	} {
 		require.Error(t, wrong.Check(), wrong)
 	}
 }
@@ -27,6 +34,8 @@ func TestLink(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, label.Source{}.Link("7"))
 	require.Equal(t, "https://x.example/a%2Fb%3F%20c?id=a%2Fb%3F+c&x=1", label.Source{URL: "https://x.example/{id}?id={id}&x=1"}.Link("a/b? c"))
+	require.Equal(t, "https://x.example/?q=a+b#/p/a%20b%23", label.Source{URL: "https://x.example/?q=a+b#/p/{id}"}.Link("a b#"))
+	require.Empty(t, label.Source{URL: "https://x.example/p/{id}"}.Link(".."))
 }
 
 func TestNames(t *testing.T) {
