@@ -41,8 +41,15 @@ type trendsView struct {
 	ledger.Trends
 
 	Span   span
-	Charts []component.Chart
+	Charts []trendChart
 	Rows   []trendRow // latest first
+}
+
+// trendChart is a chart with what its colors mean.
+type trendChart struct {
+	component.Chart
+
+	Series []component.Series
 }
 
 // trendRow is a row of the table.
@@ -75,13 +82,18 @@ func Read(ctx context.Context, site *page.Site, unit ledger.TrendUnit, number in
 	return ledger.ReadTrends(ctx, site.DB, site.Clock.Now().In(site.Installation.Zone), site.Installation.TimeZone, unit, number)
 }
 
-// done returns whether there is anything to show.
-func (v *trendsView) done() (any bool) {
-	for _, t := range v.Each {
-		any = any || t.Complete+t.Failed+t.Requests+t.Open > 0
+// busy returns the rows in which something happened.
+func (v *trendsView) busy() (rows []trendRow) {
+	for _, row := range v.Rows {
+		if row.Complete+row.Failed+row.Requests+row.Open > 0 {
+			rows = append(rows, row)
+		}
 	}
-	return any
+	return rows
 }
+
+// quiet returns how many rows are not in busy.
+func (v *trendsView) quiet() int64 { return int64(len(v.Rows) - len(v.busy())) }
 
 // draw makes the charts and the rows.
 func (v *trendsView) draw() {
@@ -105,7 +117,9 @@ func (v *trendsView) draw() {
 			}
 		}
 		size.Name, size.Width, size.Height, size.Labels = name, 380, 170, 4
-		v.Charts = append(v.Charts, component.NewChart(size, title, "By "+string(v.Span.Unit)+". The table below has the same figures.", buckets, series))
+		v.Charts = append(v.Charts, trendChart{
+			component.NewChart(size, title, "By "+string(v.Span.Unit)+". The table below has the same figures.", buckets, series), series,
+		})
 	}
 	times := component.Size{Write: component.WriteTime, Step: component.TimeStep}
 	spread := func(s ledger.Spread, n int64) ([]int64, []string) {
@@ -123,6 +137,8 @@ func (v *trendsView) draw() {
 		func(t ledger.Trend) ([]int64, []string) { return spread(t.Run, t.Complete) }, times)
 	chart("waited", "From due to complete", []component.Series{{Name: "median", Class: "views"}, {Name: "95 % within", Class: "saves"}},
 		func(t ledger.Trend) ([]int64, []string) { return spread(t.Waited, t.Requests) }, times)
+	chart("requests", "Requests satisfied", []component.Series{{Name: "requests", Class: "clicks"}},
+		func(t ledger.Trend) ([]int64, []string) { return []int64{t.Requests}, nil }, component.Size{})
 	chart("open", "Open requests at the end", []component.Series{{Name: "requests", Class: "other1"}},
 		func(t ledger.Trend) ([]int64, []string) { return []int64{t.Open}, nil }, component.Size{})
 	slices.Reverse(v.Rows)

@@ -16,6 +16,8 @@ import (
 const (
 	topRows    = 100_000
 	topTimeout = 150 * time.Millisecond
+	// fewerDates is by how much FindTop divides the dates if they took too long.
+	fewerDates = 8
 	// maxPeriod is the longest period, in days.
 	maxPeriod = 366
 )
@@ -40,7 +42,7 @@ type Metric struct {
 // Top has the entities with the highest counts over some dates.
 type Top struct {
 	// Dates lists the dates that were added up, latest first: all dates of the period that were ever complete, or the latest of
-	// them if there are too many rows. Others is how many dates were left out.
+	// them if there are too many rows, or they take too long. Others is how many dates were left out.
 	Dates  []date.Date
 	Others int
 	// Cut reports that even one date took too long. Then there are no entities.
@@ -59,7 +61,7 @@ type Ranked struct {
 }
 
 // FindTop adds up the counts of a period, and returns at most limit entities with the highest sums. It takes the latest dates that
-// together have 100,000 rows, and at least one date. The ledger has the number of rows of each date, so FindTop does not have to
+// together have 100,000 rows, fewer if these take too long, and at least one date. The ledger has the number of rows of each date, so FindTop does not have to
 // count them.
 func FindTop(
 	ctx context.Context, conn *postgres.DB, entityType entity.Type, metric Metric, period date.Range, limit int,
@@ -93,17 +95,13 @@ func FindTop(
 		return Top{}, err
 	}
 	defer session.Release(context.WithoutCancel(ctx))
-	err = session.Read(ctx, topTimeout, func(ctx context.Context, on postgres.DBTX) error {
-		found, err := db.New(on).MetricReadTop(ctx, db.MetricReadTopParams{
-			Metric: metric.Column, EventType: metric.EventType, MetricDates: top.Dates, MaxRows: int32(limit), //nolint:gosec // A page.
-		})
-		for _, row := range found {
-			if row.Total > 0 {
-				top.Entities = append(top.Entities, Ranked{ID: entityType.Format(row.EntityID), Count: row.Total})
-			}
-		}
-		return err
-	})
+	err = top.sum(ctx, session, entityType, metric, limit)
+	for postgres.IsTimeout(err) && len(top.Dates) > 1 {
+		kept := max(1, len(top.Dates)/fewerDates)
+		top.Others += len(top.Dates) - kept
+		top.Dates = top.Dates[:kept]
+		err = top.sum(ctx, session, entityType, metric, limit)
+	}
 	if err == nil {
 		err = top.compare(ctx, session, metric, period.Len())
 	}
@@ -114,6 +112,22 @@ func FindTop(
 		return Top{}, fmt.Errorf("look for the top entities: %w", err)
 	}
 	return top, nil
+}
+
+// sum adds up the counts of the dates.
+func (t *Top) sum(ctx context.Context, session *postgres.Session, entityType entity.Type, metric Metric, limit int) error {
+	return session.Read(ctx, topTimeout, func(ctx context.Context, on postgres.DBTX) error {
+		found, err := db.New(on).MetricReadTop(ctx, db.MetricReadTopParams{
+			Metric: metric.Column, EventType: metric.EventType, MetricDates: t.Dates, MaxRows: int32(limit), //nolint:gosec // A page.
+		})
+		t.Entities = nil
+		for _, row := range found {
+			if row.Total > 0 {
+				t.Entities = append(t.Entities, Ranked{ID: entityType.Format(row.EntityID), Count: row.Total})
+			}
+		}
+		return err
+	})
 }
 
 // compare adds the counts of the same entities a number of days earlier. It leaves them out if that takes too long.
