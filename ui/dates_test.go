@@ -262,7 +262,7 @@ func TestDatesPlans(t *testing.T) {
 	} {
 		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
 	}
-	traced.clock.set(time.Now()) //nolint:forbidigo // The runs and requests ended until now.
+	traced.clock.set(time.Now()) // The runs and requests ended until now.
 	for _, path := range []string{"/trends", "/trends?span=30d"} {
 		require.Equal(t, http.StatusOK, traced.get(t, path).status, path)
 	}

@@ -53,36 +53,36 @@ func (s *API) apiListTop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	by := metric.Metric{Column: query.Get("metric"), EventType: query.Get("event_type")}
-	switch by.Column {
+	wanted := metric.Metric{Column: query.Get("metric"), EventType: query.Get("event_type")}
+	switch wanted.Column {
 	case "":
-		if by.EventType == "" {
-			by.Column = metric.Events
+		if wanted.EventType == "" {
+			wanted.Column = metric.Events
 		}
 	case metric.Events, metric.Views, metric.Clicks, metric.Saves, metric.Skips:
-		if by.EventType != "" {
+		if wanted.EventType != "" {
 			return unprocessable(errors.New("give metric or event_type, not both"))
 		}
 	default:
 		return unprocessable(errors.New("metric must be events, views, clicks, saves or skips; for another event type, give event_type"))
 	}
-	if err := metric.CheckType(by.EventType); err != nil {
+	if err := metric.CheckType(wanted.EventType); err != nil {
 		return unprocessable(err)
 	}
 	today, err := schedule.Today(r.Context(), s.DB, s.Clock)
 	if err != nil {
 		return err
 	}
-	top, err := metric.FindTop(r.Context(), s.DB, s.Installation.EntityType, by, date.Range{First: today.AddDays(-days), Last: today.AddDays(-1)}, limit)
+	top, err := metric.FindTop(r.Context(), s.DB, s.Installation.EntityType, wanted, date.Range{First: today.AddDays(-days), Last: today.AddDays(-1)}, limit)
 	if err != nil {
 		return err
 	}
 	if top.Cut {
 		return unprocessable(errors.New("even one date has too many entities to add up while you wait: query analytics.daily_entity_metrics in SQL"))
 	}
-	answer := topAnswer{Metric: by.Column, Dates: top.Dates, LeftOut: top.Others, Entities: []rankedAnswer{}}
+	answer := topAnswer{Metric: wanted.Column, Dates: top.Dates, LeftOut: top.Others, Entities: []rankedAnswer{}}
 	if answer.Metric == "" {
-		answer.Metric = by.EventType
+		answer.Metric = wanted.EventType
 	}
 	if answer.Dates == nil {
 		answer.Dates = []date.Date{}

@@ -16,15 +16,29 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for _, right := range []label.Source{
-		{}, {SQL: "SELECT id, name FROM p WHERE id = ANY($1)"}, {URL: "https://shop.example/{id}"}, {URL: "http://localhost:3000/?q={id}"},
-		{URL: "https://shop.example#/products/{id}"}, {URL: "https://shop.example?id={id}"},
+		{},
+		{SQL: "SELECT id, name FROM p WHERE id = ANY($1)"},
+		{URL: "https://shop.example/{id}"},
+		{URL: "http://localhost:3000/?q={id}"},
+		{URL: "https://shop.example#/products/{id}"},
+		{URL: "https://shop.example?id={id}"},
 	} {
 		require.NoError(t, right.Check())
 	}
 	for _, wrong := range []label.Source{
-		{SQL: "SELECT 1"}, {URL: "javascript:alert({id})"}, {URL: "https://shop.example/"}, {URL: "/products/{id}"}, {URL: "https:// {id}"},
-		{URL: "https://{id}/"}, {URL: "https://{id}.shop.example/{id}"}, {URL: "https://shop.example{id}"}, {URL: "https://shop.example:{id}/"},
-		{URL: "https://{id}@shop.example/"}, {URL: "https://user:secret@shop.example/{id}"}, {URL: "{id}://shop.example/"}, {URL: "//shop.example/{id}"},
+		{SQL: "SELECT 1"},
+		{URL: "javascript:alert({id})"},
+		{URL: "https://shop.example/"},
+		{URL: "/products/{id}"},
+		{URL: "https:// {id}"},
+		{URL: "https://{id}/"},
+		{URL: "https://{id}.shop.example/{id}"},
+		{URL: "https://shop.example{id}"},
+		{URL: "https://shop.example:{id}/"},
+		{URL: "https://{id}@shop.example/"},
+		{URL: "https://user:secret@shop.example/{id}"},
+		{URL: "{id}://shop.example/"},
+		{URL: "//shop.example/{id}"},
 	} {
 		require.Error(t, wrong.Check(), wrong)
 	}
