@@ -71,6 +71,8 @@ type reconciler struct {
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time
+	// inspected is how often the process has looked at what is installed, or has left that to another process.
+	inspected int
 	// listeners receive signals after their transactions commit.
 	listeners telemetry.Listeners
 }
