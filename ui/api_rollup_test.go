@@ -3,6 +3,7 @@ package ui_test
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -221,4 +222,58 @@ func TestAPIDailyRollup(t *testing.T) {
 			require.Contains(t, answer.body, "set CRON_SECRET")
 		}
 	})
+}
+
+func TestAPIBackfillList(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, database(t), nil)
+	for _, first := range []string{"2026-02-01", "2026-02-11", "2026-02-21"} {
+		require.Equal(t, http.StatusCreated, a.call(t, "POST", "/api/backfills", `{"from":"`+first+`","to":"2026-02-25"}`).status)
+	}
+	var listed struct {
+		Backfills []struct {
+			ID    int64  `json:"id"`
+			State string `json:"state"`
+		} `json:"backfills"`
+		Next *string `json:"next_cursor"`
+	}
+	list := func(query string) {
+		listed.Next = nil
+		require.NoError(t, json.Unmarshal([]byte(a.call(t, "GET", "/api/backfills"+query, "").body), &listed))
+	}
+	list("?limit=2")
+	require.Len(t, listed.Backfills, 2)
+	newest := listed.Backfills[0].ID
+	require.Equal(t, newest-1, listed.Backfills[1].ID)
+	require.NotNil(t, listed.Next)
+	list("?limit=2&cursor=" + *listed.Next)
+	require.Len(t, listed.Backfills, 1)
+	require.Equal(t, newest-2, listed.Backfills[0].ID)
+	require.Nil(t, listed.Next)
+	for _, query := range []string{"?limit=0", "?limit=1001", "?cursor=x", "?cursor=0"} {
+		require.Equal(t, http.StatusUnprocessableEntity, a.call(t, "GET", "/api/backfills"+query, "").status, query)
+	}
+
+	one := "/api/backfills/" + strconv.FormatInt(newest, 10)
+	for _, c := range []struct {
+		verb   string
+		status int
+		want   string
+	}{
+		{"pause", 200, `"state":"paused"`},
+		{"pause", 200, `"state":"paused"`},
+		{"resume", 200, `"state":"running"`},
+		{"cancel", 200, `"state":"cancelled"`},
+		{"resume", 422, "has ended"},
+	} {
+		answer := a.call(t, "POST", one+"/"+c.verb, "{}")
+		require.Equal(t, c.status, answer.status, c.verb)
+		require.Contains(t, answer.body, c.want, c.verb)
+	}
+	require.Equal(t, http.StatusNotFound, a.call(t, "POST", "/api/backfills/999/pause", "{}").status)
+	require.Equal(t, http.StatusBadRequest, a.call(t, "POST", one+"/pause", `{"x":1}`).status)
+	viewer := basic("viewer", viewerPassword)
+	require.Equal(t, http.StatusForbidden, a.call(t, "POST", one+"/pause", "{}", viewer).status)
+	require.Equal(t, http.StatusOK, a.call(t, "GET", "/api/backfills", "", viewer).status)
+	require.EqualValues(t, 1, a.count(t, "SELECT count(*) FROM daymill.audit WHERE action = 'cancel backfill' AND via = 'api' AND actor = 'api'"))
 }

@@ -135,7 +135,11 @@ func routes() []route {
 		{"POST", "/api/backfills", map[string]string{
 			"from": "2026-02-01", "to": "2026-02-03", "in_flight": "1", "pause_seconds": "0", "newest_first": "true", "every_date": "true",
 		}},
+		{"GET", "/api/backfills", map[string]string{"limit": "5", "cursor": "9"}},
 		{"GET", "/api/backfills/{id}", map[string]string{"{id}": "1"}},
+		{"POST", "/api/backfills/{id}/cancel", map[string]string{"{id}": "9", "x": "1"}},
+		{"POST", "/api/backfills/{id}/pause", map[string]string{"{id}": "9", "x": "1"}},
+		{"POST", "/api/backfills/{id}/resume", map[string]string{"{id}": "9", "x": "1"}},
 		{"GET", "/api/changes", map[string]string{
 			"database": "app", "table": "public.orders", "key": `{"id": 1}`, "op": "update", "until": "2026-03-10T11:00:00Z", "limit": "5", "cursor": "9",
 		}},

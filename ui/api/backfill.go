@@ -1,0 +1,86 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/backfill"
+	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/page"
+	"github.com/daymill/daymill/ui/reply"
+)
+
+type backfillsAnswer struct {
+	Backfills []backfill.Status `json:"backfills"`
+	// NextCursor is the cursor for the next call; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+}
+
+// apiListBackfills lists backfills, newest first.
+func (s *API) apiListBackfills(w http.ResponseWriter, r *http.Request) error {
+	ctx, query := r.Context(), r.URL.Query()
+	limit, before := apiDates, int64(0)
+	var err error
+	if value := query.Get("limit"); value != "" {
+		if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > apiMostDates {
+			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
+		}
+	}
+	if value := query.Get("cursor"); value != "" {
+		if before, err = strconv.ParseInt(value, 10, 64); err != nil || before < 1 {
+			return unprocessable(errors.New("the cursor was not returned by an earlier call"))
+		}
+	}
+	answer := backfillsAnswer{}
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		answer.Backfills, err = backfill.List(ctx, on, before, limit+1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(answer.Backfills) > limit {
+		answer.Backfills = answer.Backfills[:limit]
+		next := strconv.FormatInt(answer.Backfills[limit-1].ID, 10)
+		answer.NextCursor = &next
+	}
+	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// apiPauseBackfill, apiResumeBackfill and apiCancelBackfill change a backfill, and return its state.
+func (s *API) apiPauseBackfill(w http.ResponseWriter, r *http.Request) error {
+	return s.changeBackfill(w, r, backfill.Paused)
+}
+
+func (s *API) apiResumeBackfill(w http.ResponseWriter, r *http.Request) error {
+	return s.changeBackfill(w, r, backfill.Running)
+}
+
+func (s *API) apiCancelBackfill(w http.ResponseWriter, r *http.Request) error {
+	return s.changeBackfill(w, r, backfill.Cancelled)
+}
+
+func (s *API) changeBackfill(w http.ResponseWriter, r *http.Request, state string) error {
+	ctx := r.Context()
+	if err := decode(r, &struct{}{}); err != nil {
+		return err
+	}
+	id, err := apiID(r, "backfill")
+	if err != nil {
+		return err
+	}
+	err = backfill.SetState(ctx, s.DB, id, state, audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI})
+	switch {
+	case errors.Is(err, backfill.ErrNotFound):
+		return apiError{http.StatusNotFound, "There is no such backfill."}
+	case errors.Is(err, backfill.ErrEnded):
+		return apiError{http.StatusUnprocessableEntity, page.Sentence(err.Error())}
+	case err != nil:
+		return err
+	}
+	return s.apiShowBackfill(w, r)
+}
