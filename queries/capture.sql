@@ -6,7 +6,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.repair
+    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.keys_only, s.repair
 FROM capture.stream AS s WHERE s.name = @name;
 
 -- name: StreamList :many
@@ -17,7 +17,7 @@ SELECT s.name FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 SELECT s.name, s.url FROM capture.stream AS s WHERE cardinality(s.tables || s.view_tables) > 0 OR s.mode IS NOT NULL ORDER BY s.name LIMIT 1000;
 
 -- name: StreamConfigure :exec
-UPDATE capture.stream AS s SET url = @url, tables = @tables::text[], repair = @repair WHERE s.name = @name;
+UPDATE capture.stream AS s SET url = @url, tables = @tables::text[], keys_only = @keys_only::text[], repair = @repair WHERE s.name = @name;
 
 -- name: StreamPatterns :one
 SELECT (s.tables || s.view_tables)::text[] FROM capture.stream AS s WHERE s.id = @id;

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -305,9 +306,10 @@ func TestCapture_Apply(t *testing.T) {
 		there, err := stream.Get(t.Context(), b.db.DB, name)
 		require.NoError(t, err)
 		require.Equal(t, name == "crm", there.NoRepair)
+		require.Equal(t, name == "app", slices.Equal([]string{"public.item_*"}, there.KeysOnly))
 		return there.Tables
 	}
-	require.Equal(t, http.StatusSeeOther, send("/capture", url.Values{"database": {"app"}, "url": {"$DATABASE_URL"}, "tables": {"public.orders\r\npublic.item_*, !public.drafts"}, "repair": {"1"}}).status)
+	require.Equal(t, http.StatusSeeOther, send("/capture", url.Values{"database": {"app"}, "url": {"$DATABASE_URL"}, "tables": {"public.orders\r\npublic.item_*, !public.drafts"}, "keys_only": {"public.item_*"}, "repair": {"1"}}).status)
 	require.Equal(t, []string{"public.orders", "public.item_*", "!public.drafts"}, tables("app"))
 	require.Equal(t, http.StatusSeeOther, send("/capture", url.Values{"new": {"1"}, "database": {"crm"}, "url": {"$CRM_URL"}, "tables": {"sales"}}).status)
 	require.Equal(t, []string{"sales"}, tables("crm"))

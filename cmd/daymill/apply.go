@@ -69,7 +69,7 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
 		kept := slices.ContainsFunc(made, func(s plan.Step) bool { return s.Capture == name && s.Verb == plan.Keep })
-		a.noteCapture(ctx, db, stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name]}, c.DryRun || !kept)
+		a.noteCapture(ctx, db, stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], KeysOnly: file.KeysOnly}, c.DryRun || !kept)
 	}
 	if err != nil {
 		return usageError{err}

@@ -28,7 +28,8 @@ type (
 	captureAddCmd struct {
 		captureTables
 
-		URL string `name:"url" placeholder:"$$NAME" help:"The environment variable with the database's URL, as $$CRM_URL; needed once for each database but app."`
+		URL  string `name:"url" placeholder:"$$NAME" help:"The environment variable with the database's URL, as $$CRM_URL; needed once for each database but app."`
+		Rows string `enum:",full,keys" default:"" placeholder:"full|keys" help:"What triggers write of these tables: whole rows, or only keys, which costs writers less; the row is then looked up when the change is read. Without it, this stays as it is."`
 	}
 	captureRemoveCmd struct{ captureTables }
 )
@@ -53,6 +54,12 @@ func (c *captureAddCmd) Run(ctx context.Context, a *app) error {
 		for _, pattern := range c.Tables {
 			if !slices.Contains(there.Tables, pattern) {
 				there.Tables = append(there.Tables, pattern)
+			}
+			if c.Rows != "" {
+				there.KeysOnly = slices.DeleteFunc(there.KeysOnly, func(p string) bool { return p == pattern })
+			}
+			if c.Rows == "keys" {
+				there.KeysOnly = append(there.KeysOnly, pattern)
 			}
 		}
 		return nil
@@ -127,6 +134,10 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config,
 	}
 	found, err := table.Find(ctx, source, c.Tables)
 	if err != nil {
+		a.errorf("note: %s: %s\n", c.Name, err)
+		return
+	}
+	if err := table.OnlyKeys(ctx, source, found, c.KeysOnly); err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
 		return
 	}

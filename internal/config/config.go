@@ -71,6 +71,7 @@ func (p *parser) read(root *yaml.Node, file *File) {
 		"capture": func(value *yaml.Node) {
 			p.Object(value, "capture", document.Fields{
 				"tables": func(value *yaml.Node) { p.tables(value, file) },
+				"rows":   func(value *yaml.Node) { file.KeysOnly = p.rows(value) },
 				"repair": func(value *yaml.Node) {
 					repair := true
 					if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || value.Decode(&repair) != nil {
@@ -129,25 +130,42 @@ func (p *parser) databases(value *yaml.Node, file *File) {
 	}
 }
 
+// patterns reads patterns of tables.
+func (p *parser) patterns(value *yaml.Node) []string {
+	return p.Texts(value, func(at *yaml.Node, text string) {
+		if _, err := filter.ParsePattern(text); err != nil {
+			p.Wrongf(at, "%s", err)
+		}
+	})
+}
+
 // tables reads the captured tables: patterns of the application's database, or patterns by database.
 func (p *parser) tables(value *yaml.Node, file *File) {
-	patterns := func(value *yaml.Node) []string {
-		return p.Texts(value, func(at *yaml.Node, text string) {
-			if _, err := filter.ParsePattern(text); err != nil {
-				p.Wrongf(at, "%s", err)
-			}
-		})
-	}
 	if value.Kind != yaml.MappingNode {
-		file.Tables = map[string][]string{App: patterns(value)}
+		file.Tables = map[string][]string{App: p.patterns(value)}
 		return
 	}
 	file.Tables, p.named = map[string][]string{}, map[string]*yaml.Node{}
 	for i := 0; i+1 < len(value.Content); i += 2 {
 		if name := p.name(value.Content[i], "database"); name != "" {
-			file.Tables[name], p.named[name] = patterns(value.Content[i+1]), value.Content[i]
+			file.Tables[name], p.named[name] = p.patterns(value.Content[i+1]), value.Content[i]
 		}
 	}
+}
+
+// rows reads what triggers write: whole rows, or only the keys of all tables or of some.
+func (p *parser) rows(value *yaml.Node) (keysOnly []string) {
+	if value.Kind == yaml.MappingNode {
+		p.Object(value, "rows", document.Fields{"keys": func(value *yaml.Node) { keysOnly = p.patterns(value) }})
+		return keysOnly
+	}
+	switch text, ok := p.Text(value); {
+	case ok && text == "keys":
+		return []string{"*"}
+	case ok && text != "full":
+		p.Wrongf(value, "write rows: full, rows: keys, or rows: {keys: [public.hot]}")
+	}
+	return nil
 }
 
 // captured checks that the databases under capture.tables are defined.

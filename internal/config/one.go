@@ -45,10 +45,11 @@ func PlanCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (plan.P
 	if c.Tables == nil {
 		c.Tables = []string{}
 	}
-	made, err := ofFile(ctx, on, map[string]any{
-		"databases": map[string]string{c.Name: c.URL},
-		"capture":   map[string]any{"tables": map[string]any{c.Name: c.Tables}, "repair": !c.NoRepair},
-	})
+	capture := map[string]any{"tables": map[string]any{c.Name: c.Tables}, "repair": !c.NoRepair}
+	if len(c.KeysOnly) > 0 {
+		capture["rows"] = map[string]any{"keys": c.KeysOnly}
+	}
+	made, err := ofFile(ctx, on, map[string]any{"databases": map[string]string{c.Name: c.URL}, "capture": capture})
 	return made.OfCapture(), err
 }
 

@@ -427,20 +427,22 @@ func (q *Queries) StreamBegin(ctx context.Context, arg StreamBeginParams) (int64
 }
 
 const streamConfigure = `-- name: StreamConfigure :exec
-UPDATE capture.stream AS s SET url = $1, tables = $2::text[], repair = $3 WHERE s.name = $4
+UPDATE capture.stream AS s SET url = $1, tables = $2::text[], keys_only = $3::text[], repair = $4 WHERE s.name = $5
 `
 
 type StreamConfigureParams struct {
-	Url    string
-	Tables []string
-	Repair bool
-	Name   string
+	Url      string
+	Tables   []string
+	KeysOnly []string
+	Repair   bool
+	Name     string
 }
 
 func (q *Queries) StreamConfigure(ctx context.Context, arg StreamConfigureParams) error {
 	_, err := q.db.Exec(ctx, streamConfigure,
 		arg.Url,
 		arg.Tables,
+		arg.KeysOnly,
 		arg.Repair,
 		arg.Name,
 	)
@@ -527,7 +529,7 @@ SELECT s.id, s.name, coalesce(s.mode, '')::text AS mode, s.mode_reason, s.state,
     coalesce(s.lsn, '')::text AS lsn, coalesce(s.seen, '')::text AS seen, s.token, s.owner, s.beat_at, s.landed_at, s.committed_at,
     coalesce(s.system_id, '')::text AS system_id, coalesce(s.timeline, 0)::integer AS timeline, coalesce(s.slot, '')::text AS slot,
     coalesce(s.slot_lsn, '')::text AS slot_lsn, coalesce(s.retained, 0)::bigint AS retained, coalesce(s.behind, 0)::bigint AS behind,
-    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.repair
+    coalesce(s.warn_at, 0)::bigint AS warn_at, coalesce(s.drop_at, 0)::bigint AS drop_at, s.guarded_at, s.url, s.tables, s.keys_only, s.repair
 FROM capture.stream AS s WHERE s.name = $1
 `
 
@@ -558,6 +560,7 @@ type StreamGetRow struct {
 	GuardedAt   *time.Time
 	Url         string
 	Tables      []string
+	KeysOnly    []string
 	Repair      bool
 }
 
@@ -591,6 +594,7 @@ func (q *Queries) StreamGet(ctx context.Context, name string) (StreamGetRow, err
 		&i.GuardedAt,
 		&i.Url,
 		&i.Tables,
+		&i.KeysOnly,
 		&i.Repair,
 	)
 	return i, err

@@ -298,6 +298,7 @@ type CaptureLog struct {
 	CommittedAt   time.Time
 	SchemaVersion int32
 	Consumer      *string
+	LookedUp      bool
 }
 
 type CaptureLogPartition struct {
@@ -397,6 +398,7 @@ type CaptureStream struct {
 	ViewTables  []string
 	WarnAt      *int64
 	DropAt      *int64
+	KeysOnly    []string
 }
 
 type DaymillAlert struct {

@@ -21,6 +21,8 @@ type streamRequest struct {
 	Tables *[]string `json:"tables"` // patterns; none ends the capture
 	URL    string    `json:"url"`    // $NAME of an environment variable; unchanged if absent
 	Repair *bool     `json:"repair"` // unchanged if absent
+	// KeysOnly are patterns of tables of which triggers write only keys; unchanged if absent.
+	KeysOnly *[]string `json:"keys_only"`
 }
 
 // apiPutStream says which tables of a database are captured.
@@ -30,7 +32,7 @@ func (s *API) apiPutStream(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &request); err != nil {
 		return err
 	}
-	if request.Tables == nil || len(*request.Tables) > mostTables || !storable(name) {
+	if request.Tables == nil || len(*request.Tables) > mostTables || request.KeysOnly != nil && len(*request.KeysOnly) > mostTables || !storable(name) {
 		return unprocessable(errors.New(`tables must be a list of patterns, such as ["public.orders"]; an empty one ends the capture`))
 	}
 	err := s.DB.Tx(ctx, func(tx pgx.Tx) error {
@@ -49,6 +51,9 @@ func (s *API) apiPutStream(w http.ResponseWriter, r *http.Request) error {
 		}
 		if request.Repair != nil {
 			there.NoRepair = !*request.Repair
+		}
+		if request.KeysOnly != nil {
+			there.KeysOnly = *request.KeysOnly
 		}
 		made, err := config.PlanCapture(ctx, tx, there)
 		if err != nil {

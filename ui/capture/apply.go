@@ -32,6 +32,7 @@ type tablesForm struct {
 	Database string
 	URL      string // $NAME of an environment variable
 	Tables   string // patterns, one per line
+	KeysOnly string // likewise
 	NoRepair bool
 	New      bool   // the database is not captured yet
 	Wrong    string // what is wrong in the form
@@ -43,7 +44,7 @@ func tablesForms(views []streamView) []tablesForm {
 	var forms []tablesForm
 	for _, view := range views {
 		forms = append(forms, tablesForm{
-			Database: view.Name, URL: view.URL, Tables: strings.Join(view.Tables, "\n"), NoRepair: view.NoRepair,
+			Database: view.Name, URL: view.URL, Tables: strings.Join(view.Tables, "\n"), KeysOnly: strings.Join(view.KeysOnly, "\n"), NoRepair: view.NoRepair,
 		})
 		if view.Name == config.App {
 			next.Database, next.URL = "", ""
@@ -80,7 +81,7 @@ func refused(err error) error {
 // captureTables sets which tables of a database are captured.
 func (s *Pages) captureTables(w http.ResponseWriter, r *http.Request) error {
 	var form tablesForm
-	for name, to := range map[string]*string{"database": &form.Database, "url": &form.URL, "tables": &form.Tables} {
+	for name, to := range map[string]*string{"database": &form.Database, "url": &form.URL, "tables": &form.Tables, "keys_only": &form.KeysOnly} {
 		var err error
 		if *to, err = entered(r.PostForm, name); err != nil {
 			return err
@@ -108,13 +109,13 @@ func (s *Pages) captureTables(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Pages) capture(ctx context.Context, r *http.Request, form tablesForm) error {
-	tables := lines(form.Tables)
+	tables, keysOnly := lines(form.Tables), lines(form.KeysOnly)
 	switch {
 	case form.Database == "":
 		return page.Mistake(errors.New("the database has no name: give one such as crm"))
 	case form.New && len(tables) == 0:
 		return page.Mistake(errors.New("no tables are named: write public.orders, public.order_* or a schema"))
-	case len(tables) > mostPatterns:
+	case len(tables) > mostPatterns || len(keysOnly) > mostPatterns:
 		return page.Mistake(fmt.Errorf("there are more than %d patterns: name a schema instead", mostPatterns))
 	}
 	return s.DB.Tx(ctx, func(tx pgx.Tx) error {
@@ -125,7 +126,7 @@ func (s *Pages) capture(ctx context.Context, r *http.Request, form tablesForm) e
 		if form.New && len(there.Tables) > 0 {
 			return page.Mistake(errors.New("tables of this database are captured already: change its own form"))
 		}
-		there.Name, there.URL, there.Tables, there.NoRepair = form.Database, form.URL, tables, form.NoRepair
+		there.Name, there.URL, there.Tables, there.KeysOnly, there.NoRepair = form.Database, form.URL, tables, keysOnly, form.NoRepair
 		made, err := config.PlanCapture(ctx, tx, there)
 		if err != nil {
 			return err

@@ -49,6 +49,8 @@ type Change struct {
 	CommittedAt   time.Time `json:"committed_at"`
 	SchemaVersion int       `json:"schema_version"`
 	Snapshot      bool      `json:"snapshot"`
+	// LookedUp says that the triggers wrote only the key, and that New is what the row was when the change was read.
+	LookedUp bool `json:"looked_up,omitempty"`
 	// Consumer is the only consumer that receives the change: it requested the snapshot that read the row. Empty means all consumers.
 	Consumer string `json:"-"`
 }

@@ -17,9 +17,9 @@ import (
 
 // columns are the columns of capture.log, in the order in which rows are written.
 const columns = "stream_id, position, op, schema_name, table_name, key_hash, key, old, new, unchanged, key_changed, snapshot, " +
-	"xid, lsn, ordinal, committed_at, schema_version, consumer"
+	"xid, lsn, ordinal, committed_at, schema_version, consumer, looked_up"
 
-const columnCount = 18
+const columnCount = 19
 
 const copySQL = "COPY capture.log (" + columns + ") FROM STDIN (FORMAT binary)"
 
@@ -129,6 +129,7 @@ func (w *Writer) encode(changes []change.Change) {
 		} else {
 			b = appendText(b, c.Consumer)
 		}
+		b = appendBool(b, c.LookedUp)
 	}
 	w.buffer = binary.BigEndian.AppendUint16(b, 0xffff)
 }

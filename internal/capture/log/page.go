@@ -54,7 +54,7 @@ type Page struct {
 
 const pageSQL = `
 SELECT l.position, l.op, l.schema_name, l.table_name, l.key::text, l.old::text, l.new::text, l.unchanged, l.key_changed, l.snapshot,
-    l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version
+    l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version, l.looked_up
 FROM capture.log AS l
 WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
     AND ($4::text = '' OR l.schema_name = $4) AND ($5::text = '' OR l.table_name = $5) AND ($6::text = '' OR l.op = $6)

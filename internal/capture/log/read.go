@@ -49,7 +49,7 @@ func (Log) Head(ctx context.Context, on postgres.DBTX, stream string) (int64, er
 // changes belong to other shards.
 const selectSQL = `
 SELECT l.position, l.op, l.schema_name, l.table_name, l.key::text, l.old::text, l.new::text, l.unchanged, l.key_changed, l.snapshot,
-    l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version
+    l.xid, l.lsn, l.ordinal, l.committed_at, l.schema_version, l.looked_up
 FROM capture.log AS l
 WHERE l.stream_id = $1 AND l.position > $2 AND l.position <= $3
     AND (l.key_hash IS NULL OR (l.key_hash & 2147483647) % $4::integer = $5::integer)
@@ -124,7 +124,7 @@ func over(ctx context.Context, on postgres.DBTX, id int32, after, head int64) (i
 func scan(rows pgx.Rows) (c change.Change, err error) {
 	var key, before, after *string
 	err = rows.Scan(&c.Position, &c.Op, &c.Schema, &c.Table, &key, &before, &after, &c.Unchanged, &c.KeyChanged, &c.Snapshot,
-		&c.XID, &c.LSN, &c.Ordinal, &c.CommittedAt, &c.SchemaVersion)
+		&c.XID, &c.LSN, &c.Ordinal, &c.CommittedAt, &c.SchemaVersion, &c.LookedUp)
 	c.Key, c.Old, c.New = document(key), document(before), document(after)
 	c.CommittedAt = c.CommittedAt.UTC()
 	return c, err

@@ -28,7 +28,7 @@ func captures(ctx context.Context, on postgres.DBTX, file Wanted) (Plan, error) 
 		if err != nil {
 			return nil, err
 		}
-		wanted := stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], NoRepair: file.NoRepair}
+		wanted := stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], KeysOnly: file.KeysOnly, NoRepair: file.NoRepair}
 		step := Step{Verb: Keep, Capture: name, stream: wanted}
 		var differs []string
 		for _, pattern := range wanted.Tables {
@@ -43,6 +43,9 @@ func captures(ctx context.Context, on postgres.DBTX, file Wanted) (Plan, error) 
 		}
 		if there.URL != wanted.URL && there.URL != "" {
 			differs = append(differs, "database "+wanted.URL)
+		}
+		if !slices.Equal(there.KeysOnly, wanted.KeysOnly) {
+			differs = append(differs, fmt.Sprintf("only keys of %q", wanted.KeysOnly))
 		}
 		if there.NoRepair != wanted.NoRepair {
 			differs = append(differs, fmt.Sprintf("repair: %t", !wanted.NoRepair))

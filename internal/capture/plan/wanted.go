@@ -13,6 +13,8 @@ type Wanted struct {
 	Databases map[string]string // $NAME of an environment variable by the database's name
 	// Tables has patterns of captured tables, by database. Databases that are missing from the file are missing here, and stay unchanged.
 	Tables map[string][]string
+	// KeysOnly has patterns of tables of which triggers write only keys.
+	KeysOnly []string
 	// NoRepair leaves gaps open instead of repairing them with snapshots.
 	NoRepair bool
 	Sinks    []Sink

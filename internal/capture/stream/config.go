@@ -19,6 +19,8 @@ type Config struct {
 	Name   string
 	URL    string   // $NAME of the environment variable with the URL of its database
 	Tables []string // patterns; without any, the stream is taken down
+	// KeysOnly are patterns of tables of which triggers write only the keys of changes; none means whole rows. It has no effect in mode wal.
+	KeysOnly []string
 	// NoRepair leaves gaps as they are, instead of repairing them with snapshots of the affected tables.
 	NoRepair bool
 }
@@ -32,7 +34,7 @@ func Get(ctx context.Context, on postgres.DBTX, name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read stream %s: %w", name, err)
 	}
-	return Config{Name: row.Name, URL: row.Url, Tables: row.Tables, NoRepair: !row.Repair}, nil
+	return Config{Name: row.Name, URL: row.Url, Tables: row.Tables, KeysOnly: row.KeysOnly, NoRepair: !row.Repair}, nil
 }
 
 // Names returns the names of all streams.
@@ -72,7 +74,10 @@ func Configure(ctx context.Context, tx pgx.Tx, c Config, who audit.Who) error {
 		if c.Tables == nil {
 			c.Tables = []string{}
 		}
-		err = queries.StreamConfigure(ctx, db.StreamConfigureParams{Name: c.Name, Url: c.URL, Tables: c.Tables, Repair: !c.NoRepair})
+		if c.KeysOnly == nil {
+			c.KeysOnly = []string{}
+		}
+		err = queries.StreamConfigure(ctx, db.StreamConfigureParams{Name: c.Name, Url: c.URL, Tables: c.Tables, KeysOnly: c.KeysOnly, Repair: !c.NoRepair})
 	}
 	if err != nil {
 		return fmt.Errorf("configure stream %s: %w", c.Name, err)

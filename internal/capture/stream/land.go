@@ -50,6 +50,13 @@ func (s *session) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	row, err := s.stream(ctx)
+	if err != nil {
+		return err
+	}
+	if err := table.OnlyKeys(ctx, s.Source, found, slices.Concat(s.KeysOnly, row.KeysOnly)); err != nil {
+		return err
+	}
 	queries := db.New(s.DB)
 	rows, err := queries.CapturedList(ctx, s.writer.ID())
 	if err != nil {

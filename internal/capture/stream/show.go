@@ -70,7 +70,7 @@ func List(ctx context.Context, on postgres.DBTX, now time.Time) ([]Status, error
 			return nil, fmt.Errorf("read stream %s: %w", name, err)
 		}
 		one := Status{
-			Config: Config{Name: row.Name, URL: row.Url, Tables: row.Tables, NoRepair: !row.Repair}, Mode: row.Mode, Why: row.ModeReason, State: row.State, Reason: row.Reason,
+			Config: Config{Name: row.Name, URL: row.Url, Tables: row.Tables, KeysOnly: row.KeysOnly, NoRepair: !row.Repair}, Mode: row.Mode, Why: row.ModeReason, State: row.State, Reason: row.Reason,
 			Owner: row.Owner, BeatAt: row.BeatAt, Slot: row.Slot, LSN: row.Lsn, Position: row.Position, Forgotten: row.Forgotten,
 			LandedAt: row.LandedAt, CommittedAt: row.CommittedAt, Retained: row.Retained, Behind: row.Behind, GuardedAt: row.GuardedAt,
 			WarnAt: row.WarnAt, DropAt: row.DropAt,

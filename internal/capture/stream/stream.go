@@ -55,6 +55,7 @@ type Owner struct {
 	SourceURL string       // for the connection that replicates; never logged
 	Name      string       // of the stream
 	Tables    []string     // patterns; those of the stream's configuration if nil
+	KeysOnly  []string     // patterns, besides those of the stream's configuration: see Config
 	Mode      string       // chosen if empty
 	Process   string       // name of this process, for people
 	Clock     pace.Clock   // the system's if nil

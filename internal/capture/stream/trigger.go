@@ -79,6 +79,7 @@ func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read
 			t, has := s.byOID[oid]
 			return t, has, nil
 		},
+		Lookup: s.lookUp,
 		Land: func(ctx context.Context, batch trigger.Batch) error {
 			return s.land(ctx, batch.Changes, log.Mark{Seen: batch.Mark.String(), CommittedAt: batch.CommittedAt})
 		},

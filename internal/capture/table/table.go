@@ -30,6 +30,8 @@ type Table struct {
 	Columns   []Column
 	// Parts are the OIDs of the partitions on all levels; empty for an ordinary table.
 	Parts []uint32
+	// KeysOnly says that triggers write only the keys of changes.
+	KeysOnly bool
 	// Reason says why the table cannot be captured, and how to fix that; empty if it can.
 	Reason string
 }

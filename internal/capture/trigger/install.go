@@ -105,6 +105,9 @@ var kinds = []struct{ name, event, tables string }{
 // install creates a table's functions, and the triggers that are missing or disabled. It reports whether any was on the table itself.
 func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
 	signature := fmt.Sprintf("%q", []string{"3", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
+	if t.KeysOnly {
+		signature += " keys"
+	}
 	for _, kind := range kinds {
 		function := schema + "." + kind.name + "_" + number(t.OID)
 		var comment string
@@ -212,9 +215,12 @@ func body(schema, kind string, t table.Table) string {
 		newAlias, oldAlias = "(b.n)", "(a.o)"
 		newRow, oldRow = rowOf("b.n", t), rowOf("a.o", t)
 	}
-	oldObject := objectCall(oldAlias, t)
-	if !t.Full() {
+	newObject, oldObject := objectCall(newAlias, t), objectCall(oldAlias, t)
+	if !t.Full() || t.KeysOnly {
 		oldRow, oldObject = none, literal(none)
+	}
+	if t.KeysOnly {
+		newRow, newObject = none, literal(none)
 	}
 	insert := func(queue, newRow, oldRow, newKey, oldKey string) string {
 		return "INSERT INTO daymill_capture." + queue + " (xid, seq, root, op, key_changed, at, key, old, new) " +
@@ -225,7 +231,7 @@ func body(schema, kind string, t table.Table) string {
 		return insert(queue, newRow, oldRow, key(newAlias, t), key(oldAlias, t)) + ";"
 	}
 	careful := func(queue string) string {
-		return "EXECUTE format(" + literal(insert(queue, "%1$s", "%2$s", "%3$s", "%4$s")) + ", " + objectCall(newAlias, t) + ", " + oldObject + ", " +
+		return "EXECUTE format(" + literal(insert(queue, "%1$s", "%2$s", "%3$s", "%4$s")) + ", " + newObject + ", " + oldObject + ", " +
 			keyCall(newAlias, t) + ", " + keyCall(oldAlias, t) + ");"
 	}
 	return in(schema, `

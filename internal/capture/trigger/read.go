@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ const (
 	maxBytes = 4 << 20
 	// firstRows is how many rows the first batch has.
 	firstRows = 500
+	// lookAtOnce is how many rows are looked up at a time.
+	lookAtOnce = 500
 	// rotateAt is the size, in bytes, from which on a queue is put to rest.
 	rotateAt = 8 << 20
 )
@@ -84,8 +87,10 @@ type Config struct {
 	// Table returns a table by its OID, also if it was dropped; false if it was never captured.
 	Table   func(ctx context.Context, oid uint32) (table.Table, bool, error)
 	Version func(schema, name string, columns []table.Column) int
-	Land    func(ctx context.Context, batch Batch) error
-	Rows    int // in a batch
+	// Lookup returns the rows of a table with some keys, by the text of their keys, as the transaction sees them.
+	Lookup func(ctx context.Context, tx pgx.Tx, t table.Table, keys []json.RawMessage) (map[string]json.RawMessage, error)
+	Land   func(ctx context.Context, batch Batch) error
+	Rows   int // in a batch
 }
 
 // Reader reads the queue of one source.
@@ -246,7 +251,8 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
 	}
 	defer rows.Close()
-	size := 0
+	unknown := map[uint32][]int{} // by table, changes of which the queue has only the key
+	tables := map[uint32]table.Table{}
 	for rows.Next() {
 		count++
 		var c change.Change
@@ -277,7 +283,9 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		c.XID &= 1<<32 - 1                               // As in the WAL, without the epoch.
 		c.Key, c.Old, c.New, c.CommittedAt = document(key), document(before), document(after), c.CommittedAt.UTC()
 		c.SchemaVersion = r.config.Version(t.Schema, t.Name, t.Columns)
-		size += len(c.Key) + len(c.Old) + len(c.New)
+		if after == nil && (c.Op == change.Insert || c.Op == change.Update) {
+			unknown[root], tables[root] = append(unknown[root], len(batch.Changes)), t
+		}
 		batch.Changes = append(batch.Changes, c)
 		batch.Mark, batch.CommittedAt = Mark{Seen: r.mark.Seen, Next: r.mark.Next, Seq: seq}, c.CommittedAt
 	}
@@ -285,16 +293,53 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 	if err := rows.Err(); err != nil {
 		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
 	}
+	if len(batch.Changes) > 0 {
+		r.mark.Seq = batch.Mark.Seq
+	}
+	for root, places := range unknown {
+		if err := r.lookUp(ctx, tx, tables[root], batch.Changes, places); err != nil {
+			return Batch{}, 0, err
+		}
+	}
+	batch.Changes = slices.DeleteFunc(batch.Changes, func(c change.Change) bool { return c.LookedUp && c.New == nil })
+	size := 0
+	for _, c := range batch.Changes {
+		size += len(c.Key) + len(c.Old) + len(c.New)
+	}
 	switch {
 	case size > maxBytes:
 		r.rows = max(1, r.rows/4)
 	case size < maxBytes/4:
 		r.rows = min(r.config.Rows, r.rows*2)
 	}
-	if len(batch.Changes) > 0 {
-		r.mark.Seq = batch.Mark.Seq
-	}
 	return batch, count, nil
+}
+
+// lookUp sets New of changes of which the queue has only the key. A row that is no longer there has been deleted, or its key has changed:
+// that change follows, so New stays nil.
+func (r *Reader) lookUp(ctx context.Context, tx pgx.Tx, t table.Table, changes []change.Change, places []int) error {
+	var keys []json.RawMessage
+	seen := map[string]bool{}
+	for _, at := range places {
+		if key := string(changes[at].Key); !seen[key] {
+			seen[key], keys = true, append(keys, changes[at].Key)
+		}
+	}
+	for chunk := range slices.Chunk(keys, lookAtOnce) {
+		found, err := r.config.Lookup(ctx, tx, t, chunk)
+		if err != nil {
+			return fmt.Errorf("look up rows of %s: %w", t, err)
+		}
+		for _, at := range places {
+			if row, has := found[string(changes[at].Key)]; has {
+				changes[at].New = row
+			}
+		}
+	}
+	for _, at := range places {
+		changes[at].LookedUp = true
+	}
+	return nil
 }
 
 //nolint:gochecknoglobals // A constant.

@@ -1,0 +1,2 @@
+ALTER TABLE capture.log DROP COLUMN looked_up;
+ALTER TABLE capture.stream DROP COLUMN keys_only;
