@@ -145,7 +145,7 @@ func TestUp(t *testing.T) {
 		})
 		require.NoError(t, as("SELECT analytics.enqueue_rollup('2026-03-01'), analytics.enqueue_rollup('2026-03-01', '2026-03-02', 'my program')"))
 		require.ErrorContains(t, as("SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')"), "permission denied for function enqueue_erase")
-		for _, via := range []string{"watch", "web", "cli", "river"} {
+		for _, via := range []string{audit.ViaAPI, audit.ViaCLI, audit.ViaCron, audit.ViaWeb, audit.ViaWorker, "watch", "river", " Web"} {
 			require.ErrorContains(t, as("SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', '"+via+"')"), "is how Daymill names a way of its own")
 		}
 		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON FUNCTION analytics.enqueue_erase(date, date, text) TO "+role)
