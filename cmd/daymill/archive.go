@@ -54,7 +54,7 @@ func (a *app) readArchive(ctx context.Context) (*store.Store, chain.Chain, error
 	}
 	archive, err := chain.Read(ctx, place)
 	if err != nil {
-		place.Close()
+		_ = place.Close()
 		return nil, chain.Chain{}, err
 	}
 	return place, archive, nil
