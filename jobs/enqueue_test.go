@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"testing"
@@ -42,6 +43,7 @@ func TestEnqueueEntities(t *testing.T) {
 		"Many":  {entities: many, want: nil, requests: 1}, // For the whole date.
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tx, err := db.Begin(t.Context())
 			require.NoError(t, err)
 			defer tx.Rollback(t.Context()) //nolint:errcheck // The error does not matter.
@@ -60,6 +62,6 @@ func TestEnqueueEntities(t *testing.T) {
 
 	tx, err := db.Begin(t.Context())
 	require.NoError(t, err)
-	defer tx.Rollback(t.Context()) //nolint:errcheck // The error does not matter.
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
 	require.ErrorContains(t, jobs.EnqueueEntities(t.Context(), tx, client, jobs.Date{}, "1"), "a date is missing")
 }

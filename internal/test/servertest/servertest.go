@@ -43,10 +43,12 @@ func Start(t *testing.T, config Config) *Server {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	address, is := listener.Addr().(*net.TCPAddr)
+	require.True(t, is)
+	return address.Port
 }
 
 // start reports whether the server answers. It returns false when the process has ended.
