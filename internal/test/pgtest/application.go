@@ -29,6 +29,8 @@ func (a *application) open(ctx context.Context) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(a.url)
 		if err == nil {
 			config.ConnConfig.RuntimeParams["application_name"] = "application"
+			// A test may set it for the database. Its own sessions, which may be idle for longer, would end.
+			config.ConnConfig.RuntimeParams["idle_session_timeout"] = "0"
 			config.MaxConns = a.most
 			a.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 		}
