@@ -66,7 +66,11 @@ func awaitQuiet(t *testing.T, db *pgtest.DB) {
 func TestArticles(t *testing.T) {
 	t.Parallel()
 	for _, log := range pgtest.Articles(t) {
-		for _, zone := range []string{"America/Sao_Paulo", "UTC"} {
+		zones := []string{"America/Sao_Paulo", "UTC"}
+		if log.Name == pgtest.Made {
+			zones = zones[:1] // With clocks that change.
+		}
+		for _, zone := range zones {
 			t.Run(log.Name+"/"+zone, func(t *testing.T) {
 				t.Parallel()
 				db := pgtest.Empty(t)
