@@ -235,7 +235,7 @@ func TestAPIRouting(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, a.call(t, "GET", "/api/", "").status)
 	require.Equal(t, http.StatusNotFound, a.call(t, "GET", "/api/nowhere", "").status)
 	for path, allow := range map[string]string{
-		"/api/rollups": "POST", "/api/backfills": "POST", "/api/backfills/1": "GET, HEAD", "/api/dates": "GET, HEAD",
+		"/api/rollups": "POST", "/api/backfills": "GET, HEAD, POST", "/api/backfills/1": "GET, HEAD", "/api/dates": "GET, HEAD",
 		"/api/entities/1/metrics": "GET, HEAD", "/api/openapi.json": "GET, HEAD",
 	} {
 		answer := a.call(t, "PATCH", path, "{}")
