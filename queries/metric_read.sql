@@ -72,8 +72,7 @@ ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
 
 -- name: MetricReadTop :many
--- The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type. All events are
--- summed without analytics.other_count, whose search_path makes it several times as slow.
+-- The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type.
 SELECT
     m.entity_id,
     least(sum(
@@ -84,15 +83,7 @@ SELECT
             WHEN 'skips' THEN m.skips_count
             WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
                 WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
-                ELSE (
-                    SELECT coalesce(sum(
-                        CASE jsonb_typeof(o.value)
-                            WHEN 'number' THEN least(greatest(trunc(o.value::numeric), -9223372036854775808), 9223372036854775807)
-                            ELSE 0
-                        END
-                    ), 0)
-                    FROM jsonb_each(m.other_counts) AS o
-                )
+                ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
             END
             ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
         END
@@ -132,15 +123,7 @@ SELECT
                     WHEN 'skips' THEN m.skips_count
                     WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
                         WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
-                        ELSE (
-                            SELECT coalesce(sum(
-                                CASE jsonb_typeof(o.value)
-                                    WHEN 'number' THEN least(greatest(trunc(o.value::numeric), -9223372036854775808), 9223372036854775807)
-                                    ELSE 0
-                                END
-                            ), 0)
-                            FROM jsonb_each(m.other_counts) AS o
-                        )
+                        ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
                     END
                     ELSE coalesce(analytics.other_count(m.other_counts -> @event_type::text), 0)
                 END

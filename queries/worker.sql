@@ -24,3 +24,10 @@ LIMIT @max_rows::integer;
 -- name: WorkerCount :one
 -- The number of worker processes that were seen within a span of time.
 SELECT count(*) FROM daymill.workers AS w WHERE w.last_seen_at >= now() - @within::interval;
+
+-- name: WorkerInspect :execrows
+-- Records that a worker compares what is installed with what should be, unless another one has done so within a span of time.
+UPDATE daymill.workers AS w SET inspected_at = clock_timestamp()
+WHERE w.name = @name AND NOT EXISTS (
+    SELECT FROM daymill.workers AS o WHERE o.name <> @name AND o.inspected_at > clock_timestamp() - @within::interval
+);

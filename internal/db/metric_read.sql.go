@@ -25,15 +25,7 @@ SELECT
                     WHEN 'skips' THEN m.skips_count
                     WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
                         WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
-                        ELSE (
-                            SELECT coalesce(sum(
-                                CASE jsonb_typeof(o.value)
-                                    WHEN 'number' THEN least(greatest(trunc(o.value::numeric), -9223372036854775808), 9223372036854775807)
-                                    ELSE 0
-                                END
-                            ), 0)
-                            FROM jsonb_each(m.other_counts) AS o
-                        )
+                        ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
                     END
                     ELSE coalesce(analytics.other_count(m.other_counts -> $2::text), 0)
                 END
@@ -337,15 +329,7 @@ SELECT
             WHEN 'skips' THEN m.skips_count
             WHEN 'events' THEN m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + CASE
                 WHEN m.other_counts = '{}' OR jsonb_typeof(m.other_counts) <> 'object' THEN 0
-                ELSE (
-                    SELECT coalesce(sum(
-                        CASE jsonb_typeof(o.value)
-                            WHEN 'number' THEN least(greatest(trunc(o.value::numeric), -9223372036854775808), 9223372036854775807)
-                            ELSE 0
-                        END
-                    ), 0)
-                    FROM jsonb_each(m.other_counts) AS o
-                )
+                ELSE (SELECT coalesce(sum(analytics.other_count(o.value)), 0) FROM jsonb_each(m.other_counts) AS o)
             END
             ELSE coalesce(analytics.other_count(m.other_counts -> $2::text), 0)
         END
@@ -369,8 +353,7 @@ type MetricReadTopRow struct {
 	Total    int64
 }
 
-// The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type. All events are
-// summed without analytics.other_count, whose search_path makes it several times as slow.
+// The entities with the highest counts over some dates, in one of the four columns, of all events, or of another event type.
 func (q *Queries) MetricReadTop(ctx context.Context, arg MetricReadTopParams) ([]MetricReadTopRow, error) {
 	rows, err := q.db.Query(ctx, metricReadTop,
 		arg.Metric,

@@ -501,6 +501,7 @@ type DaymillWorker struct {
 	RetentionSeconds int64
 	Follower         bool
 	Trouble          string
+	InspectedAt      *time.Time
 }
 
 type ViewDatabase struct {

@@ -33,8 +33,29 @@ func (q *Queries) WorkerForget(ctx context.Context, name string) error {
 	return err
 }
 
+const workerInspect = `-- name: WorkerInspect :execrows
+UPDATE daymill.workers AS w SET inspected_at = clock_timestamp()
+WHERE w.name = $1 AND NOT EXISTS (
+    SELECT FROM daymill.workers AS o WHERE o.name <> $1 AND o.inspected_at > clock_timestamp() - $2::interval
+)
+`
+
+type WorkerInspectParams struct {
+	Name   string
+	Within time.Duration
+}
+
+// Records that a worker compares what is installed with what should be, unless another one has done so within a span of time.
+func (q *Queries) WorkerInspect(ctx context.Context, arg WorkerInspectParams) (int64, error) {
+	result, err := q.db.Exec(ctx, workerInspect, arg.Name, arg.Within)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const workerList = `-- name: WorkerList :many
-SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble
+SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.inspected_at
 FROM daymill.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
@@ -69,6 +90,7 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Daymi
 			&i.RetentionSeconds,
 			&i.Follower,
 			&i.Trouble,
+			&i.InspectedAt,
 		); err != nil {
 			return nil, err
 		}

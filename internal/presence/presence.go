@@ -56,6 +56,16 @@ func See(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	return nil
 }
 
+// Inspect reports whether a worker process should compare what is installed with what should be: no other one has begun to within a span of
+// time. It records that this one begins.
+func Inspect(ctx context.Context, on postgres.DBTX, name string, within time.Duration) (bool, error) {
+	mine, err := db.New(on).WorkerInspect(ctx, db.WorkerInspectParams{Name: name, Within: within})
+	if err != nil {
+		return false, fmt.Errorf("begin to compare what is installed: %w", err)
+	}
+	return mine > 0, nil
+}
+
 // Forget records that a worker process has stopped.
 func Forget(ctx context.Context, on postgres.DBTX, name string) error {
 	if err := db.New(on).WorkerForget(ctx, name); err != nil {

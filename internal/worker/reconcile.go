@@ -28,6 +28,8 @@ const (
 	reconcileEvery = time.Second
 	// maintainEvery is how often it looks for dead workers' jobs and a missed schedule if nothing is requested.
 	maintainEvery = 30 * time.Second
+	// inspectEarly is how much earlier than that another worker may compare what is installed: the workers' looks do not coincide.
+	inspectEarly = 5 * time.Second
 	// touchAfter is how old the attempted_at of a job with a live run may become.
 	touchAfter = time.Minute
 	// scheduleGrace is how late a periodic job may be before it counts as missed: the elected leader may be a client of the
@@ -71,8 +73,6 @@ type reconciler struct {
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time
-	// inspected is how often the process has looked at what is installed, or has left that to another process.
-	inspected int
 	// listeners receive signals after their transactions commit.
 	listeners telemetry.Listeners
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
-	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/backfill"
 	"github.com/daymill/daymill/internal/rollup/signal"
@@ -115,34 +113,18 @@ func (r *reconciler) inspect(ctx context.Context) error {
 	return nil
 }
 
-// installedFaults compares what is installed with what should be, if it is this process's turn. That takes more of the server's time than
-// everything else that an idle process asks, so the processes that are alive take turns. A process does it at its first look, too.
+// installedFaults compares what is installed with what should be, unless another worker has done so within the last maintainEvery. It takes more
+// of the server's time than everything else that an idle worker asks.
 func (r *reconciler) installedFaults(ctx context.Context) (found []string, err error) {
-	var alive []presence.Worker
-	err = r.db.Read(ctx, func(on postgres.DBTX) error {
-		alive, err = presence.List(ctx, on, presence.Alive)
+	var mine bool
+	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
+		mine, err = presence.Inspect(ctx, tx, r.self.Name, maintainEvery-inspectEarly)
 		return err
 	})
-	if err != nil {
+	if err != nil || !mine {
 		return nil, err
 	}
-	look := r.inspected
-	r.inspected++
-	if look > 0 && !turn(r.self.Name, alive, look) {
-		return nil, nil
-	}
 	return source.Faults(ctx, r.db, r.installation)
-}
-
-// turn reports whether a look is the turn of the process with a name. Of processes that have looked as often, one at a time has its turn.
-func turn(name string, alive []presence.Worker, look int) bool {
-	names := make([]string, len(alive))
-	for i, one := range alive {
-		names[i] = one.Name
-	}
-	slices.Sort(names)
-	place, _ := slices.BinarySearch(names, name)
-	return len(names) == 0 || (look+place)%len(names) == 0
 }
 
 // catchUp inserts overdue daily jobs that nobody has inserted at their hour.
