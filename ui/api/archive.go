@@ -127,7 +127,7 @@ func (s *API) requestArchive(w http.ResponseWriter, r *http.Request, prove bool)
 	if err := decode(r, &struct{}{}); err != nil {
 		return err
 	}
-	requested, err := s.Jobs.ArchiveJob(r.Context(), prove, whoAsks(r.Context()))
+	requested, err := s.Jobs.ArchiveJob(r.Context(), prove, via(r.Context()))
 	if err != nil {
 		return err
 	}

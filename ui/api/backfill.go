@@ -3,12 +3,9 @@ package api
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
-	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/backfill"
-	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/reply"
 )
@@ -22,17 +19,13 @@ type backfillsAnswer struct {
 // apiListBackfills lists backfills, newest first.
 func (s *API) apiListBackfills(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
-	limit, before := apiDates, int64(0)
-	var err error
-	if value := query.Get("limit"); value != "" {
-		if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > apiMostDates {
-			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
-		}
+	limit, err := limitOf(query)
+	if err != nil {
+		return err
 	}
-	if value := query.Get("cursor"); value != "" {
-		if before, err = strconv.ParseInt(value, 10, 64); err != nil || before < 1 {
-			return unprocessable(errors.New("the cursor was not returned by an earlier call"))
-		}
+	before, err := cursorOf(query)
+	if err != nil {
+		return err
 	}
 	answer := backfillsAnswer{}
 	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
@@ -44,8 +37,7 @@ func (s *API) apiListBackfills(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(answer.Backfills) > limit {
 		answer.Backfills = answer.Backfills[:limit]
-		next := strconv.FormatInt(answer.Backfills[limit-1].ID, 10)
-		answer.NextCursor = &next
+		answer.NextCursor = nextCursor(answer.Backfills[limit-1].ID)
 	}
 	reply.JSON(w, "application/json", http.StatusOK, answer)
 	return nil
@@ -73,7 +65,7 @@ func (s *API) changeBackfill(w http.ResponseWriter, r *http.Request, state strin
 	if err != nil {
 		return err
 	}
-	err = backfill.SetState(ctx, s.DB, id, state, audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI})
+	err = backfill.SetState(ctx, s.DB, id, state, via(r.Context()))
 	switch {
 	case errors.Is(err, backfill.ErrNotFound):
 		return apiError{http.StatusNotFound, "There is no such backfill."}

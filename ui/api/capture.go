@@ -4,20 +4,17 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/report"
 	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/standing"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/postgres"
-	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/reply"
 )
@@ -26,43 +23,6 @@ var (
 	errNoSink     = apiError{http.StatusNotFound, "There is no such consumer."}
 	errNoSnapshot = apiError{http.StatusNotFound, "There is no unfinished snapshot with this id."}
 )
-
-// via returns the caller, for the audit.
-func via(r *http.Request) audit.Who {
-	return audit.Who{Actor: door.User(r.Context()), Via: audit.ViaAPI}
-}
-
-// limitOf reads a call's limit.
-func limitOf(query url.Values) (int, error) {
-	value := query.Get("limit")
-	if value == "" {
-		return apiDates, nil
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || n > apiMostDates {
-		return 0, errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates))
-	}
-	return n, nil
-}
-
-// cursorOf reads the position that an earlier call returned; 0 if there is none.
-func cursorOf(query url.Values) (int64, error) {
-	value := query.Get("cursor")
-	if value == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < 1 {
-		return 0, errors.New("the cursor was not returned by an earlier call")
-	}
-	return n, nil
-}
-
-// nextCursor writes a position for the next call.
-func nextCursor(position int64) *string {
-	text := strconv.FormatInt(position, 10)
-	return &text
-}
 
 // streamAnswer is a stream with its tables.
 type streamAnswer struct {
@@ -213,7 +173,7 @@ func (s *API) apiPauseConsumer(w http.ResponseWriter, r *http.Request) error {
 		return unprocessable(errors.New("because must be UTF-8 of " + strconv.Itoa(page.LongestText) + " bytes at most"))
 	}
 	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
-		return consumer.Pause(r.Context(), tx, name, request.Because, via(r))
+		return consumer.Pause(r.Context(), tx, name, request.Because, via(r.Context()))
 	})
 }
 
@@ -222,7 +182,7 @@ func (s *API) apiResumeConsumer(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &struct{}{}); err != nil {
 		return err
 	}
-	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error { return consumer.Resume(r.Context(), tx, name, via(r)) })
+	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error { return consumer.Resume(r.Context(), tx, name, via(r.Context())) })
 }
 
 type rewindRequest struct {
@@ -239,7 +199,7 @@ func (s *API) apiRewindConsumer(w http.ResponseWriter, r *http.Request) error {
 		return unprocessable(errors.New("to must be a position of the log, or 0 for its beginning"))
 	}
 	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
-		return consumer.Rewind(r.Context(), tx, name, *request.To, via(r))
+		return consumer.Rewind(r.Context(), tx, name, *request.To, via(r.Context()))
 	})
 }
 
@@ -260,7 +220,7 @@ func (s *API) apiSnapshotConsumer(w http.ResponseWriter, r *http.Request) error 
 		return unprocessable(errors.New("tables must be names such as public.orders, " + strconv.Itoa(mostTables) + " at most"))
 	}
 	return s.changeConsumer(w, r, func(tx pgx.Tx, name string) error {
-		return snapshot.RequestFor(r.Context(), tx, name, request.Tables, via(r))
+		return snapshot.RequestFor(r.Context(), tx, name, request.Tables, via(r.Context()))
 	})
 }
 
@@ -270,7 +230,7 @@ func (s *API) apiRemoveConsumer(w http.ResponseWriter, r *http.Request) error {
 	if !storable(name) {
 		return errNoSink
 	}
-	err := s.DB.Tx(r.Context(), func(tx pgx.Tx) error { return consumer.Remove(r.Context(), tx, name, via(r)) })
+	err := s.DB.Tx(r.Context(), func(tx pgx.Tx) error { return consumer.Remove(r.Context(), tx, name, via(r.Context())) })
 	if errors.Is(err, consumer.ErrNone) {
 		return errNoSink
 	}
@@ -335,7 +295,7 @@ func (s *API) apiChangeSnapshot(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return unprocessable(errors.New("action must be pause, resume, restart or cancel"))
 	}
-	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, id, via(r)) })
+	err = s.DB.Tx(ctx, func(tx pgx.Tx) error { return change(ctx, tx, id, via(r.Context())) })
 	if errors.Is(err, snapshot.ErrNone) {
 		return errNoSnapshot
 	}

@@ -59,7 +59,7 @@ func (s *API) apiPutStream(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return made.Apply(ctx, tx, log.Log{}, via(r))
+		return made.Apply(ctx, tx, log.Log{}, via(r.Context()))
 	})
 	if err != nil {
 		return refusedPlan(err)
@@ -96,7 +96,7 @@ func (s *API) apiPutConsumer(w http.ResponseWriter, r *http.Request) error {
 		if made[0].Verb == plan.Create {
 			status = http.StatusCreated
 		}
-		return made.Apply(ctx, tx, log.Log{}, via(r))
+		return made.Apply(ctx, tx, log.Log{}, via(r.Context()))
 	})
 	if err != nil {
 		return refusedPlan(err)

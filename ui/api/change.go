@@ -49,11 +49,11 @@ func (s *API) apiListChanges(w http.ResponseWriter, r *http.Request) error {
 	}
 	limit, err := limitOf(query)
 	if err != nil {
-		return unprocessable(err)
+		return err
 	}
 	before, err := cursorOf(query)
 	if err != nil {
-		return unprocessable(err)
+		return err
 	}
 	database := query.Get("database")
 	if database == "" {

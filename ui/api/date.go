@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +40,7 @@ type datesAnswer struct {
 func (s *API) apiListDates(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
 	dates := date.Range{First: date.New(1, time.January, 1), Last: date.New(9999, time.December, 31)}
-	after, limit := date.Date{}, apiDates
+	var after date.Date
 	for name, into := range map[string]*date.Date{"from": &dates.First, "to": &dates.Last, "cursor": &after} {
 		if value := query.Get(name); value != "" {
 			parsed, err := date.Parse(format.Shortened(value, 30))
@@ -54,19 +53,16 @@ func (s *API) apiListDates(w http.ResponseWriter, r *http.Request) error {
 	if dates.Last.Before(dates.First) {
 		return unprocessable(date.ErrReversed)
 	}
-	if value := query.Get("limit"); value != "" {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > apiMostDates {
-			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
-		}
-		limit = n
+	limit, err := limitOf(query)
+	if err != nil {
+		return err
 	}
 	state := query.Get("state")
 	if state != "" && !slices.Contains(apiStates(), state) {
 		return unprocessable(errors.New("there is no such state: use one of " + strings.Join(apiStates(), ", ")))
 	}
 	answer := datesAnswer{}
-	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+	err = s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		answer.Dates, err = ledger.DateStates(ctx, on, dates, after, state, limit+1)
 		return err
 	})

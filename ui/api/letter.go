@@ -76,11 +76,11 @@ func (s *API) apiListLetters(w http.ResponseWriter, r *http.Request) error {
 	}
 	limit, err := limitOf(query)
 	if err != nil {
-		return unprocessable(err)
+		return err
 	}
 	after, err := cursorOf(query)
 	if err != nil {
-		return unprocessable(err)
+		return err
 	}
 	var letters []consumer.Letter
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
@@ -187,9 +187,9 @@ func (s *API) changeLetters(
 			return err
 		}
 		if request.All {
-			answer.Letters, err = all(ctx, tx, group, via(r))
+			answer.Letters, err = all(ctx, tx, group, via(r.Context()))
 		} else {
-			answer.Letters, err = some(ctx, tx, group.Consumer, request.Positions, via(r))
+			answer.Letters, err = some(ctx, tx, group.Consumer, request.Positions, via(r.Context()))
 		}
 		return err
 	})

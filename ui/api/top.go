@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/metric"
@@ -11,11 +10,8 @@ import (
 	"github.com/daymill/daymill/ui/reply"
 )
 
-// mostTop is the highest limit of a call for the top entities, and mostPeriod the longest period in days.
-const (
-	mostTop    = 100
-	mostPeriod = 366
-)
+// mostTop is the highest limit of a call for the top entities.
+const mostTop = 100
 
 type rankedAnswer struct {
 	ID    string `json:"entity_id"`
@@ -34,22 +30,11 @@ type topAnswer struct {
 // apiListTop lists the entities with the highest counts.
 func (s *API) apiListTop(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	number := func(name string, usual, most int) (int, error) {
-		value := query.Get(name)
-		if value == "" {
-			return usual, nil
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > most {
-			return 0, unprocessable(errors.New(name + " must be a number from 1 to " + strconv.Itoa(most)))
-		}
-		return n, nil
-	}
-	days, err := number("days", 7, mostPeriod)
+	days, err := number(query, "days", 7, metric.MaxPeriod)
 	if err != nil {
 		return err
 	}
-	limit, err := number("limit", 25, mostTop)
+	limit, err := number(query, "limit", 25, mostTop)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/rollup/ledger"
@@ -42,22 +41,19 @@ type trendsAnswer struct {
 // apiShowTrends returns how the work of the rollup goes, by hour or by day.
 func (s *API) apiShowTrends(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	unit, number := ledger.ByDay, 30
+	unit, usual := ledger.ByDay, 30
 	switch query.Get("by") {
 	case "", string(ledger.ByDay):
 	case string(ledger.ByHour):
-		unit, number = ledger.ByHour, 24
+		unit, usual = ledger.ByHour, 24
 	default:
 		return unprocessable(errors.New("by must be hour or day"))
 	}
-	if value := query.Get("number"); value != "" {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > mostTrends {
-			return unprocessable(errors.New("number must be from 1 to " + strconv.Itoa(mostTrends)))
-		}
-		number = n
+	count, err := number(query, "number", usual, mostTrends)
+	if err != nil {
+		return err
 	}
-	found, err := trend.Read(r.Context(), s.Site, unit, number)
+	found, err := trend.Read(r.Context(), s.Site, unit, count)
 	if err != nil {
 		return err
 	}

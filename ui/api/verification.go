@@ -3,14 +3,11 @@ package api
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
-	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/jobs"
-	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/reply"
 	verificationpage "github.com/daymill/daymill/ui/verification"
 )
@@ -28,24 +25,20 @@ func (s *API) apiListVerifications(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return unprocessable(err)
 	}
-	limit, before := apiDates, int64(0)
-	if value := query.Get("limit"); value != "" {
-		if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > apiMostDates {
-			return unprocessable(errors.New("limit must be a number from 1 to " + strconv.Itoa(apiMostDates)))
-		}
+	limit, err := limitOf(query)
+	if err != nil {
+		return err
 	}
-	if value := query.Get("cursor"); value != "" {
-		if before, err = strconv.ParseInt(value, 10, 64); err != nil || before < 1 {
-			return unprocessable(errors.New("the cursor was not returned by an earlier call"))
-		}
+	before, err := cursorOf(query)
+	if err != nil {
+		return err
 	}
 	answer := verificationsAnswer{Verifications: []verification.Done{}}
 	err = s.DB.Read(ctx, func(on postgres.DBTX) error {
 		listed, err := verification.List(ctx, on, filter, before, 0, limit)
 		answer.Verifications = append(answer.Verifications, listed.Done...)
 		if listed.Older != 0 {
-			next := strconv.FormatInt(listed.Older, 10)
-			answer.NextCursor = &next
+			answer.NextCursor = nextCursor(listed.Older)
 		}
 		return err
 	})
@@ -94,7 +87,7 @@ func (s *API) apiVerify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return unprocessable(err)
 	}
-	id, enqueued, err := s.Jobs.Verify(ctx, args, audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI})
+	id, enqueued, err := s.Jobs.Verify(ctx, args, via(r.Context()))
 	if errors.Is(err, worker.ErrVerify) {
 		return unprocessable(err)
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -9,12 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
-	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/reply"
 )
 
@@ -39,11 +36,6 @@ func (s *API) viewRoutes() []apiRoute {
 		{http.MethodPost, "/api/views/{name}/verify", byUser, s.apiVerifyView},
 		{http.MethodGet, "/api/tasks/{id}", byUser, s.apiShowTask},
 	}
-}
-
-// whoAsks returns the caller, for the audit.
-func whoAsks(ctx context.Context) audit.Who {
-	return audit.Who{Actor: door.User(ctx), Via: audit.ViaAPI}
 }
 
 // named returns the view in a call's path.
@@ -128,7 +120,7 @@ func (s *API) apiApplyViews(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := http.StatusOK
 	if !request.DryRun {
-		if err := s.Views.Apply(ctx, steps, whoAsks(ctx)); err != nil {
+		if err := s.Views.Apply(ctx, steps, via(ctx)); err != nil {
 			return refusedView(err)
 		}
 		status = http.StatusAccepted
@@ -195,7 +187,7 @@ func (s *API) apiRemoveView(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Views.Remove(r.Context(), v.Name, whoAsks(r.Context())); err != nil {
+	if err := s.Views.Remove(r.Context(), v.Name, via(r.Context())); err != nil {
 		return refusedView(err)
 	}
 	nothing(w)
@@ -235,7 +227,7 @@ func (s *API) ask(w http.ResponseWriter, r *http.Request, into any, do func(name
 // apiRebuildView rebuilds a view's table, while the current one serves.
 func (s *API) apiRebuildView(w http.ResponseWriter, r *http.Request) error {
 	return s.ask(w, r, &struct{}{}, func(name string) ([]int64, error) {
-		id, err := s.Views.Rebuild(r.Context(), name, whoAsks(r.Context()))
+		id, err := s.Views.Rebuild(r.Context(), name, via(r.Context()))
 		return []int64{id}, err
 	})
 }
@@ -265,7 +257,7 @@ func (s *API) apiRefreshView(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return nil, err
 		}
-		return s.Views.Refresh(r.Context(), name, keys, whoAsks(r.Context()))
+		return s.Views.Refresh(r.Context(), name, keys, via(r.Context()))
 	})
 }
 
@@ -277,7 +269,7 @@ type verifyViewRequest struct {
 func (s *API) apiVerifyView(w http.ResponseWriter, r *http.Request) error {
 	var request verifyViewRequest
 	return s.ask(w, r, &request, func(name string) ([]int64, error) {
-		return s.Views.Verify(r.Context(), name, request.Repair, whoAsks(r.Context()))
+		return s.Views.Verify(r.Context(), name, request.Repair, via(r.Context()))
 	})
 }
 
@@ -306,7 +298,7 @@ func (s *API) apiDecideDrift(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decided, err := s.Views.Decide(r.Context(), v.Name, request.Decision == "accept", request.IDs, whoAsks(r.Context()))
+	decided, err := s.Views.Decide(r.Context(), v.Name, request.Decision == "accept", request.IDs, via(r.Context()))
 	if err != nil {
 		return refusedView(err)
 	}
@@ -328,7 +320,7 @@ func (s *API) apiPauseView(w http.ResponseWriter, r *http.Request) error {
 		return unprocessable(errors.New("because must be UTF-8 of 1000 bytes at most"))
 	}
 	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error {
-		return view.Pause(r.Context(), tx, v, request.Because, whoAsks(r.Context()))
+		return view.Pause(r.Context(), tx, v, request.Because, via(r.Context()))
 	})
 }
 
@@ -337,7 +329,7 @@ func (s *API) apiResumeView(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &struct{}{}); err != nil {
 		return err
 	}
-	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error { return view.Resume(r.Context(), tx, v, whoAsks(r.Context())) })
+	return s.changeView(w, r, func(tx pgx.Tx, v view.View) error { return view.Resume(r.Context(), tx, v, via(r.Context())) })
 }
 
 func (s *API) changeView(w http.ResponseWriter, r *http.Request, do func(tx pgx.Tx, v view.View) error) error {

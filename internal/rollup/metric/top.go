@@ -18,8 +18,8 @@ const (
 	topTimeout = 150 * time.Millisecond
 	// fewerDates is by how much FindTop divides the dates if they took too long.
 	fewerDates = 8
-	// maxPeriod is the longest period, in days.
-	maxPeriod = 366
+	// MaxPeriod is the longest period, in days.
+	MaxPeriod = 366
 )
 
 // The metrics that have a column. Every other metric is the name of an event type.
@@ -66,13 +66,13 @@ type Ranked struct {
 func FindTop(
 	ctx context.Context, conn *postgres.DB, entityType entity.Type, metric Metric, period date.Range, limit int,
 ) (Top, error) {
-	if period.Len() > maxPeriod {
-		period.First = period.Last.AddDays(1 - maxPeriod)
+	if period.Len() > MaxPeriod {
+		period.First = period.Last.AddDays(1 - MaxPeriod)
 	}
 	var top Top
 	err := conn.Read(ctx, func(on postgres.DBTX) error {
 		rows, err := db.New(on).MetricReadDates(ctx, db.MetricReadDatesParams{
-			FirstDate: period.First, LastDate: period.Last, MaxRows: maxPeriod,
+			FirstDate: period.First, LastDate: period.Last, MaxRows: MaxPeriod,
 		})
 		budget := int64(topRows)
 		for i, row := range rows {
@@ -147,7 +147,7 @@ func (t *Top) compare(ctx context.Context, session *postgres.Session, metric Met
 	err := session.Read(ctx, topTimeout, func(ctx context.Context, on postgres.DBTX) error {
 		queries := db.New(on)
 		known, err := queries.MetricReadDates(ctx, db.MetricReadDatesParams{
-			FirstDate: earlier[len(earlier)-1], LastDate: earlier[0], MaxRows: maxPeriod,
+			FirstDate: earlier[len(earlier)-1], LastDate: earlier[0], MaxRows: MaxPeriod,
 		})
 		if err != nil {
 			return err
