@@ -225,7 +225,7 @@ func TestKeeper(t *testing.T) {
 				for err := range errs {
 					require.NoError(t, err)
 				}
-				// Whoever looked last may have seen what was before.
+				// The look that ended last may have begun before the change.
 				want := 2*i + 2 - len(findings)
 				require.Eventually(t, func() bool { return b.process(b.db.DB).Round(t.Context()) == nil && len(b.to.all()) >= want },
 					5*time.Minute, 10*time.Millisecond)

@@ -33,14 +33,13 @@ func asks() map[string]func(t *testing.T, b *testBundle, tx pgx.Tx, d date.Date)
 	}
 }
 
-// openImport begins a transaction of an application, which the test commits. None of its statements waits for a lock that is held longer than
-// by a transaction of River's that records the end of a job.
+// openImport begins a transaction of an application, which the test commits. None of its statements waits for a lock.
 func (b *testBundle) openImport(t *testing.T) pgx.Tx {
 	t.Helper()
 	tx, err := b.db.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(t.Context()) }) // No effect after the commit.
-	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '10s'")
+	_, err = tx.Exec(t.Context(), "SET LOCAL lock_timeout = '50ms'")
 	require.NoError(t, err)
 	return tx
 }
@@ -248,6 +247,8 @@ func TestOpenTransactionAfterRun(t *testing.T) {
 	lateEvent(t, tx)
 	b.release(t, day)
 	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+	// River holds the job's row while it records its end.
+	b.wait(t, "EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state = 'completed')", day)
 	_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
 	require.NoError(t, err)
 	b.request(t, other)
