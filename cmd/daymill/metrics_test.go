@@ -23,7 +23,6 @@ import (
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/archive/store"
-	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
@@ -103,7 +102,7 @@ func TestMetrics(t *testing.T) {
 		t.Parallel()
 		db, address := setup(t), freeAddress(t)
 		db.RawEvents(t)
-		db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 100, 30)
+		db.InsertDate(t, pgtest.Today(t, time.UTC).AddDays(-1), 100, 30)
 		ctx, cancel := context.WithCancel(t.Context())
 		code := make(chan int, 1)
 		go func() {
@@ -144,7 +143,7 @@ func TestMetrics(t *testing.T) {
 		t.Parallel()
 		db, address := setup(t), freeAddress(t)
 		db.RawEvents(t)
-		yesterday := date.Of(time.Now(), time.UTC).AddDays(-1)
+		yesterday := pgtest.Today(t, time.UTC).AddDays(-1)
 		db.InsertDate(t, yesterday, 3_000, 500)
 		_, err := db.Exec(t.Context(), "CREATE TABLE public.orders (id integer PRIMARY KEY); INSERT INTO public.orders VALUES (1); "+
 			"INSERT INTO view.view (name, paused_at) VALUES ('lines', now())")

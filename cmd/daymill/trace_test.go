@@ -61,7 +61,7 @@ func TestWorkerTraces(t *testing.T) {
 
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
-	db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 100, 30)
+	db.InsertDate(t, pgtest.Today(t, time.UTC).AddDays(-1), 100, 30)
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	go func() {

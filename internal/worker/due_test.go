@@ -153,7 +153,7 @@ func TestFutureDate(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	process := b.start(t)
-	future := date.Of(time.Now(), time.UTC).AddDays(3)
+	future := pgtest.Today(t, time.UTC).AddDays(3)
 	b.insert(t, future, nil)
 	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
 	b.awaitLooks(t)

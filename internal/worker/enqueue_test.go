@@ -21,7 +21,7 @@ func TestEnqueueDay(t *testing.T) {
 	t.Run("Refuses", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		today := date.Of(time.Now(), time.UTC)
+		today := pgtest.Today(t, time.UTC)
 		for name, test := range map[string]struct {
 			first, last date.Date
 			message     string
@@ -44,7 +44,7 @@ func TestEnqueueDay(t *testing.T) {
 	t.Run("Today", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		today := date.Of(time.Now(), time.UTC)
+		today := pgtest.Today(t, time.UTC)
 		b.start(t)
 		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
 			if err := jobs.EnqueueDay(t.Context(), tx, b.app, today); err != nil {

@@ -263,7 +263,7 @@ const attempted = "(SELECT finalized_at IS NOT NULL OR cardinality(coalesce(erro
 func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 	t.Parallel()
 	b := setupUnscheduled(t)
-	tomorrow := date.Of(time.Now(), time.UTC).AddDays(1)
+	tomorrow := pgtest.Today(t, time.UTC).AddDays(1)
 	tests := map[string]struct{ args, message string }{
 		"Array":    {`[]`, "cannot unmarshal array"},
 		"Empty":    {`{}`, "its arguments should be"},
@@ -346,7 +346,7 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 func TestScheduledForLater(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	future := date.Of(time.Now(), time.UTC).AddDays(2)
+	future := pgtest.Today(t, time.UTC).AddDays(2)
 	b.start(t)
 	for _, d := range []date.Date{day, future} {
 		b.db.InsertDate(t, d, 100, 40)

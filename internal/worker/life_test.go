@@ -7,7 +7,6 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/stretchr/testify/require"
 
-	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -33,7 +32,7 @@ func TestWorkerClock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			today := date.Of(time.Now(), b.db.Installation.Zone)
+			today := pgtest.Today(t, b.db.Installation.Zone)
 			b.db.InsertDate(t, today.AddDays(-1), 100, 10)
 			b.db.InsertDate(t, today, 100, 10)
 			b.start(t, func(config *worker.Config) { config.Machine = machineClock{ahead: ahead} })
@@ -52,7 +51,7 @@ func TestWorkerClock(t *testing.T) {
 func TestWorkerClockWasAhead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	today := date.Of(time.Now(), b.db.Installation.Zone)
+	today := pgtest.Today(t, b.db.Installation.Zone)
 	yesterday := today.AddDays(-1)
 	b.db.InsertDate(t, yesterday, 100, 10)
 	for _, args := range []river.JobArgs{jobs.DailyRollupArgs{}, jobs.VerifyDatesArgs{}, jobs.PruneLedgerArgs{}} {

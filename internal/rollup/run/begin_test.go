@@ -35,7 +35,7 @@ func TestRunBatches(t *testing.T) {
 func TestRunClock(t *testing.T) {
 	t.Parallel()
 	b := setup(t, installations[0])
-	today := date.Of(time.Now(), time.UTC)
+	today := pgtest.Today(t, time.UTC)
 	for d, ahead := range map[date.Date]time.Duration{today: 48 * time.Hour, today.AddDays(-1): -48 * time.Hour} {
 		b.request(t, d)
 		b.runner.Clock = standing{at: time.Now().Add(ahead)}

@@ -198,7 +198,7 @@ func TestRunRefuses(t *testing.T) {
 	t.Run("NotOver", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, installations[0])
-		today := date.Of(time.Now(), time.UTC)
+		today := pgtest.Today(t, time.UTC)
 		b.request(t, today)
 		_, err := b.runner.Run(t.Context(), run.Order{Date: today})
 		require.ErrorIs(t, err, run.ErrNotOver)
