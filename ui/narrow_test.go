@@ -1,8 +1,10 @@
 package ui_test
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/test/browser"
@@ -43,10 +45,21 @@ func TestNarrow(t *testing.T) {
 	t.Parallel()
 	s := troubled(t)
 	s.post(t, "/dates/2026-03-04/request", "x=1")
+	s.exec(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		VALUES ('machine-with-a-long-name/12345/ab12', 'v1', 2, 1, 100000, 4, 3, 86400, true)`)
+	s.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
+		SELECT e, d, CASE d WHEN '2026-03-14' THEN 1234567 ELSE 12345 END FROM unnest(ARRAY['2026-03-14', '2026-03-06']::date[]) AS d CROSS JOIN generate_series(70, 72) AS e
+		ON CONFLICT (entity_id, metric_date) DO UPDATE SET views_count = excluded.views_count`)
 	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 390})
-	for _, path := range []string{"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit"} {
+	for _, path := range []string{
+		"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit", "/schedule", "/trends", "/alerts", "/totals",
+		"/entities?metric=events&period=7",
+	} {
 		shown.Go(t, s.URL+path)
-		require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+		if strings.HasPrefix(path, "/entities") {
+			shown.See(t, `//td[contains(., "1,234,567")]`)
+		}
+		assert.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
 			.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), path)
 	}
 }
