@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/test/browser"
@@ -59,7 +58,7 @@ func TestNarrow(t *testing.T) {
 		if strings.HasPrefix(path, "/entities") {
 			shown.See(t, `//td[contains(., "1,234,567")]`)
 		}
-		assert.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+		require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
 			.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), path)
 	}
 }

@@ -16,7 +16,7 @@ func Today(tb testing.TB, zone *time.Location) date.Date {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		now := time.Now()
+		now := time.Now() //nolint:forbidigo // What the tested programs see.
 		if today := date.Of(now, zone); date.Of(now.Add(evening), zone) == today {
 			return today
 		}
