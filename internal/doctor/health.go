@@ -194,7 +194,7 @@ func checkBloat(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		FROM pg_catalog.pg_stat_user_tables AS s
 		WHERE (s.schemaname = ANY ($3) OR s.schemaname = $1 AND s.relname LIKE 'river\_%')
 			AND s.n_dead_tup > $2 AND s.n_dead_tup > s.n_live_tup / 5
-		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.Installation.RiverSchema, e.Limits.DeadRows, schema.Own())
+		ORDER BY s.n_dead_tup DESC LIMIT 5`, e.Installation.RiverSchema, e.Limits.DeadRows, schema.Reserved())
 	if err != nil {
 		return fmt.Errorf("count dead rows: %w", err)
 	}

@@ -41,6 +41,19 @@ const advisoryLock = 6_107_330_081
 // Own returns the schemas that the migrations create.
 func Own() []string { return []string{"analytics", "capture", "daymill", "view", "views"} }
 
+// Schemas that a capability creates when it is first used.
+const (
+	// Mirrors is the schema of the copies of other databases' tables that views read.
+	Mirrors = "view_mirror"
+	// Queue is the schema of the queue in trigger mode. The names of further streams' schemas begin with it.
+	Queue = "daymill_capture"
+	// Archive is the schema of the archive's triggers.
+	Archive = "daymill_archive"
+)
+
+// Reserved returns all schemas whose tables only Daymill writes to, except those of further streams.
+func Reserved() []string { return append(Own(), Mirrors, Queue, Archive) }
+
 // Installation has the values that were chosen when Daymill was installed in a database.
 type Installation struct {
 	EntityType  entity.Type

@@ -8,7 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -28,8 +30,7 @@ const tablesSQL = `
 SELECT n.nspname, c.relname
 FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^(pg_|daymill)' AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-    AND n.nspname NOT IN ('information_schema', 'analytics', 'archive', 'capture', 'river', 'view', 'view_mirror', 'views')
-    AND c.relname !~ '^river_'
+    AND n.nspname <> ALL ($2 || ARRAY['information_schema']) AND c.relname <> ALL ($3)
     AND EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)
 ORDER BY n.nspname, c.relname LIMIT $1`
 
@@ -49,7 +50,7 @@ func (e *Engine) Tables(ctx context.Context) (tables []TableName, problems []str
 		if target && name != definition.App {
 			continue // This is DATABASE_URL under another name.
 		}
-		rows, err := on.Query(ctx, tablesSQL, maxTables)
+		rows, err := on.Query(ctx, tablesSQL, maxTables, schema.Reserved(), table.River)
 		if err != nil {
 			return nil, nil, fmt.Errorf("list the tables of %s: %w", name, err)
 		}

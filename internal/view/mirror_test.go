@@ -67,6 +67,7 @@ func TestOrderReport(t *testing.T) {
 			b.quiet(t)
 			b.exact(t, "order_report")
 			require.Empty(t, b.rows(t, "SELECT customer_name FROM views.order_report"))
+			require.Empty(t, b.rows(t, "SELECT table_name FROM capture.captured WHERE schema_name LIKE 'view%'"), "mirrors are not captured")
 			require.NoError(t, b.engine.Remove(t.Context(), "order_report", who))
 			require.Equal(t, []string{"_daymill_tombstone"}, b.rows(t, "SELECT tablename FROM pg_tables WHERE schemaname IN ('views', 'view_mirror')"))
 		})

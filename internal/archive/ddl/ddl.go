@@ -15,10 +15,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // Schema has everything that the archive installs in a database.
-const Schema = "daymill_archive"
+const Schema = schema.Archive
 
 // Row is the suffix of the prefix in messages that have a row.
 const Row = ".row"

@@ -93,18 +93,10 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> '
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname`
 
-// Own are Daymill's own schemas, which streams never capture.
+// River are the names of River's tables, in any schema. Other tables may have the same prefix.
 //
 //nolint:gochecknoglobals // A constant.
-var Own = append(schema.Own(), queue, "daymill_archive")
-
-// queue is the schema of the queue in trigger mode. Schemas of further streams begin with it.
-const queue = "daymill_capture"
-
-// river are the names of River's tables, in any schema. Other tables may have the same prefix.
-//
-//nolint:gochecknoglobals // A constant.
-var river = []string{
+var River = []string{
 	"river_client", "river_client_queue", "river_job", "river_leader", "river_migration", "river_notification", "river_queue",
 }
 
@@ -130,8 +122,9 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
+	reserved := schema.Reserved()
 	return slices.DeleteFunc(all, func(t Table) bool {
-		return slices.Contains(Own, t.Schema) || strings.HasPrefix(t.Schema, queue) || slices.Contains(river, t.Name) || !meant.Match(t.Schema, t.Name)
+		return slices.Contains(reserved, t.Schema) || strings.HasPrefix(t.Schema, schema.Queue) || slices.Contains(River, t.Name) || !meant.Match(t.Schema, t.Name)
 	}), nil
 }
 

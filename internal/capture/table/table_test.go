@@ -15,7 +15,8 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestFind(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
-	_, err := db.Exec(t.Context(), "CREATE TABLE public.river_basins (id bigint PRIMARY KEY); CREATE TABLE public.orders (id bigint PRIMARY KEY)")
+	_, err := db.Exec(t.Context(), "CREATE TABLE public.river_basins (id bigint PRIMARY KEY); CREATE TABLE public.orders (id bigint PRIMARY KEY); "+
+		"CREATE SCHEMA view_mirror; CREATE TABLE view_mirror.orders (id bigint PRIMARY KEY); CREATE SCHEMA daymill_capture_crm; CREATE TABLE daymill_capture_crm.queue (id bigint PRIMARY KEY)")
 	require.NoError(t, err)
 	found, err := table.Find(t.Context(), db.DB, []string{"*.*"})
 	require.NoError(t, err)

@@ -22,6 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 //go:embed install.sql
@@ -35,7 +36,7 @@ const settings = "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET
 	"SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off"
 
 // base is the schema for the stream app. Schemas of other streams begin with it.
-const base = "daymill_capture"
+const base = schema.Queue
 
 // Schema returns the name of a stream's schema in the source. It depends on the stream, because several streams may read one database.
 func Schema(stream string) string {

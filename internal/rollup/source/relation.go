@@ -98,7 +98,7 @@ func lookup(ctx context.Context, tx pgx.Tx, schema, name string) (relation, erro
 // usable refuses relations without rows, and Daymill's own relations.
 func (r relation) usable() error {
 	switch {
-	case slices.Contains(schema.Own(), r.schema):
+	case slices.Contains(schema.Reserved(), r.schema):
 		return refusef("%s belongs to Daymill: give a table of the application", r.Quoted)
 	case !slices.Contains([]string{kindTable, kindPartitioned, kindView, kindMatview, kindForeign}, r.Kind):
 		return refusef("%s is neither a table nor a view", r.Quoted)

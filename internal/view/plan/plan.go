@@ -17,6 +17,7 @@ import (
 
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
@@ -25,7 +26,7 @@ const (
 	// Schema is the schema of the views' tables.
 	Schema = "views"
 	// MirrorSchema is the schema of the mirrors of other databases' tables.
-	MirrorSchema = "view_mirror"
+	MirrorSchema = schema.Mirrors
 )
 
 // maxColumns is the maximum number of columns of a table in Postgres.
