@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,12 +19,10 @@ import (
 // beginTrigger creates the queue and the triggers, and then takes a database snapshot of what exists already.
 // The queue has all later changes.
 func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams, err error) {
-	err = s.Source.Tx(ctx, func(tx pgx.Tx) error {
-		if _, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, nil); err != nil {
-			return err
-		}
-		return trigger.Accept(ctx, tx, trigger.Schema(s.Name))
-	})
+	if err := trigger.Install(ctx, s.Source, trigger.Schema(s.Name), s.tables, nil); err != nil {
+		return params, err
+	}
+	err = s.Source.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, trigger.Schema(s.Name)) })
 	if err != nil {
 		return params, err
 	}
@@ -38,13 +37,12 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 // install creates missing triggers, for example on new tables and partitions. It records a gap for a table that had lost its triggers.
 func (s *session) install(ctx context.Context) error {
 	gapped := false
-	err := s.Source.Tx(ctx, func(tx pgx.Tx) error {
-		lost, err := trigger.Install(ctx, tx, trigger.Schema(s.Name), s.tables, s.before)
-		if err != nil || len(lost) == 0 {
-			return err
+	err := trigger.Install(ctx, s.Source, trigger.Schema(s.Name), s.tables, func(ctx context.Context, t table.Table) error {
+		if !slices.Contains(s.before, t.String()) {
+			return nil // It is new.
 		}
 		gapped = true
-		return s.lost(ctx, gap{kind: "queue", reason: "the table had lost its triggers, which were created again", tables: lost})
+		return s.lost(ctx, gap{kind: "queue", reason: "the table had lost its triggers, which were created again", tables: []string{t.String()}})
 	})
 	if postgres.IsLockTimeout(err) {
 		return nil // The application has locked a table that needs triggers; the next look tries again.

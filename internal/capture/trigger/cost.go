@@ -86,10 +86,8 @@ func measure(ctx context.Context, tx pgx.Tx, t table.Table, cost *Cost) error {
 	if len(keys) > 0 && !t.Full() { // All columns may be too much for an index.
 		statements = append(statements, "CREATE INDEX ON pg_temp.daymill_cost ("+strings.Join(keys, ", ")+")")
 	}
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
+	if err := run(ctx, tx, statements); err != nil {
+		return err
 	}
 	var some bool
 	copied := t
@@ -104,7 +102,9 @@ func measure(ctx context.Context, tx pgx.Tx, t table.Table, cost *Cost) error {
 	if err := shortest(ctx, tx, &cost.Single, &cost.Bulk); err != nil {
 		return err
 	}
-	if _, err := Install(ctx, tx, costSchema, []table.Table{copied}, nil); err != nil {
+	none := &installed{schema: costSchema}
+	statements = append([]string{in(costSchema, installSQL)}, none.outdated(copied)...)
+	if err := run(ctx, tx, append(statements, none.attach(copied, "pg_temp.daymill_cost", kinds)...)); err != nil {
 		return err
 	}
 	if err := shortest(ctx, tx, &cost.SingleWith, &cost.BulkWith); err != nil {

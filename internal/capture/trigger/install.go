@@ -11,6 +11,7 @@ package trigger
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -59,141 +60,222 @@ func in(schema, sql string) string {
 	return strings.NewReplacer(base+".", schema+".", "SCHEMA IF NOT EXISTS "+base, "SCHEMA IF NOT EXISTS "+schema, "ON SCHEMA "+base, "ON SCHEMA "+schema, "IN SCHEMA "+base, "IN SCHEMA "+schema).Replace(sql)
 }
 
-// Install creates what is missing: the queues, and for each table its functions and triggers, also on new partitions. It returns the
-// tables that had lost their triggers: those in before, which the caller has captured so far, whose triggers were missing.
-func Install(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table, before []string) (lost []string, err error) {
-	if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": lockWait}); err != nil {
-		return nil, err
+// Install creates what is missing: the queues, and for each table its functions and triggers, also on new partitions. It removes the
+// triggers of tables that are no longer captured. It calls made, unless that is nil, in the transaction that creates triggers of a table itself.
+//
+// A transaction locks one table or one partition. If it locked more, it could hold a lock for which the application waits while it waits
+// for the application, and Postgres could abort the application's transaction.
+func Install(ctx context.Context, source *postgres.DB, schema string, tables []table.Table, made func(ctx context.Context, t table.Table) error) error {
+	if err := prepare(ctx, source, schema); err != nil {
+		return fmt.Errorf("install the queue: %w", err)
 	}
-	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
-		return nil, fmt.Errorf("install the queue: %w", err)
-	}
-	var has bool
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".control", schema+".plain(oid)").Scan(&has); err != nil {
-		return nil, fmt.Errorf("install the queue: %w", err)
-	}
-	if !has {
-		if _, err := tx.Exec(ctx, in(schema, installSQL)); err != nil {
-			return nil, fmt.Errorf("install the queue: %w", err)
-		}
-	}
-	known := map[string]bool{}
-	for _, name := range before {
-		known[name] = true
+	has, err := look(ctx, source, schema)
+	if err != nil {
+		return fmt.Errorf("look for triggers: %w", err)
 	}
 	for _, t := range tables {
-		made, err := install(ctx, tx, schema, t)
-		if err != nil {
-			return nil, fmt.Errorf("install triggers on %s: %w", t, err)
-		}
-		if made && known[t.String()] {
-			lost = append(lost, t.String())
+		if err := has.install(ctx, t, made); err != nil {
+			return fmt.Errorf("install triggers on %s: %w", t, err)
 		}
 	}
-	return lost, remove(ctx, tx, schema, tables)
+	if err := has.remove(ctx, tables); err != nil {
+		return fmt.Errorf("remove triggers: %w", err)
+	}
+	return nil
 }
 
-// kinds of triggers, with the transition tables of each.
-//
+// kind is a kind of trigger, with its transition tables.
+type kind struct{ name, event, tables string }
+
 //nolint:gochecknoglobals // Constants.
-var kinds = []struct{ name, event, tables string }{
+var kinds = []kind{
 	{"insert", "INSERT", " REFERENCING NEW TABLE AS new_rows"},
 	{"update", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"},
 	{"delete", "DELETE", " REFERENCING OLD TABLE AS old_rows"},
 	{"truncate", "TRUNCATE", ""},
 }
 
-// install creates a table's functions, and the triggers that are missing or disabled. It reports whether any was on the table itself.
-func install(ctx context.Context, tx pgx.Tx, schema string, t table.Table) (made bool, err error) {
+// prepare creates the queue if it is missing.
+func prepare(ctx context.Context, source *postgres.DB, schema string) error {
+	var has bool
+	err := source.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".control", schema+".plain(oid)").Scan(&has)
+	if err != nil || has {
+		return err
+	}
+	return alone(ctx, source, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, in(schema, installSQL))
+		return err
+	})
+}
+
+// alone calls do in a transaction. Only one process at a time installs.
+func alone(ctx context.Context, source *postgres.DB, do func(tx pgx.Tx) error) error {
+	return source.Tx(ctx, func(tx pgx.Tx) error {
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": lockWait}); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('daymill_capture'))"); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// installed is what a source has of a stream.
+type installed struct {
+	source    *postgres.DB
+	schema    string
+	functions map[string]string            // signatures by name
+	triggers  map[uint32]map[string]string // the function that each enabled one calls, by table or partition, and name; empty if it is disabled
+}
+
+func look(ctx context.Context, source *postgres.DB, schema string) (*installed, error) {
+	i := &installed{source: source, schema: schema, functions: map[string]string{}, triggers: map[uint32]map[string]string{}}
+	rows, err := source.Query(ctx, `
+		SELECT p.proname, coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), ''), coalesce(g.tgrelid, 0), coalesce(g.tgname, ''), coalesce(g.tgenabled = 'A', false)
+		FROM pg_catalog.pg_proc AS p LEFT JOIN pg_catalog.pg_trigger AS g ON g.tgfoid = p.oid
+		WHERE p.pronamespace = pg_catalog.to_regnamespace($1)`, schema)
+	if err != nil {
+		return nil, err
+	}
+	var function, signature, trigger string
+	var oid uint32
+	var enabled bool
+	_, err = pgx.ForEachRow(rows, []any{&function, &signature, &oid, &trigger, &enabled}, func() error {
+		i.functions[function] = signature
+		if oid != 0 {
+			if i.triggers[oid] == nil {
+				i.triggers[oid] = map[string]string{}
+			}
+			if !enabled {
+				function = ""
+			}
+			i.triggers[oid][trigger] = function
+		}
+		return nil
+	})
+	return i, err
+}
+
+// install creates a table's functions, and the triggers that are missing or disabled.
+func (i *installed) install(ctx context.Context, t table.Table, made func(ctx context.Context, t table.Table) error) error {
+	functions := i.outdated(t)
+	if len(functions) > 0 {
+		if err := alone(ctx, i.source, func(tx pgx.Tx) error { return run(ctx, tx, functions) }); err != nil {
+			return err
+		}
+	}
+	for _, oid := range append([]uint32{t.OID}, t.Parts...) {
+		missing := i.missing(t, oid)
+		if len(missing) == 0 {
+			continue
+		}
+		err := i.change(ctx, oid, func(tx pgx.Tx, name string) error {
+			if err := run(ctx, tx, i.attach(t, name, missing)); err != nil || made == nil || oid != t.OID {
+				return err
+			}
+			return made(ctx, t)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outdated returns statements that create or replace those functions of a table that are missing or of another version.
+func (i *installed) outdated(t table.Table) (statements []string) {
 	signature := fmt.Sprintf("%q", []string{"3", t.Identity, strings.Join(t.Key, "\x00"), strings.Join(t.Generated, "\x00")})
 	if t.KeysOnly {
 		signature += " keys"
 	}
 	for _, kind := range kinds {
-		function := schema + "." + kind.name + "_" + number(t.OID)
-		var comment string
-		err := tx.QueryRow(ctx, `
-			SELECT coalesce((SELECT pg_catalog.obj_description(p.oid, 'pg_proc') FROM pg_catalog.pg_proc AS p
-				WHERE p.pronamespace = pg_catalog.to_regnamespace($2) AND p.proname = $1), '')`, kind.name+"_"+number(t.OID), schema).Scan(&comment)
-		if err != nil {
-			return false, err
-		}
-		if comment == signature {
+		name := kind.name + "_" + number(t.OID)
+		if i.functions[name] == signature {
 			continue
 		}
-		for _, statement := range []string{
-			"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER " + settings + " AS " + literal(body(schema, kind.name, t)),
-			"REVOKE ALL ON FUNCTION " + function + "() FROM PUBLIC",
-			"COMMENT ON FUNCTION " + function + "() IS " + literal(signature),
-		} {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return false, err
-			}
-		}
+		function := i.schema + "." + name + "()"
+		statements = append(
+			statements,
+			"CREATE OR REPLACE FUNCTION "+function+" RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "+settings+" AS "+literal(body(i.schema, kind.name, t)),
+			"REVOKE ALL ON FUNCTION "+function+" FROM PUBLIC",
+			"COMMENT ON FUNCTION "+function+" IS "+literal(signature),
+		)
 	}
-	for _, oid := range append([]uint32{t.OID}, t.Parts...) {
-		one, err := attach(ctx, tx, schema, t, oid)
-		if err != nil {
-			return false, err
-		}
-		made = made || one && oid == t.OID
-	}
-	return made, nil
+	return statements
 }
 
-// attach creates triggers on a table or one of its partitions. As in WAL mode, only TRUNCATE of the whole table counts.
-func attach(ctx context.Context, tx pgx.Tx, schema string, t table.Table, oid uint32) (made bool, err error) {
-	var name string
-	var there []string
-	err = tx.QueryRow(ctx, `
-		SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), ARRAY(
-			SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
-			WHERE g.tgrelid = c.oid AND g.tgenabled = 'A' AND p.pronamespace = pg_catalog.to_regnamespace($2)
+// missing returns the kinds of triggers that a table or one of its partitions does not have. A table that was a partition has those of
+// the table that it belonged to. As in WAL mode, only TRUNCATE of the whole table counts.
+func (i *installed) missing(t table.Table, oid uint32) []kind {
+	return slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
+		return i.triggers[oid][i.schema+"_"+k.name] == k.name+"_"+number(t.OID) || k.name == "truncate" && oid != t.OID
+	})
+}
+
+// attach returns statements that create triggers on a table or one of its partitions.
+func (i *installed) attach(t table.Table, name string, missing []kind) (statements []string) {
+	for _, k := range missing {
+		trigger := i.schema + "_" + k.name
+		statements = append(
+			statements,
+			// Unlike DROP TRIGGER, this lets the application read.
+			"CREATE OR REPLACE TRIGGER "+trigger+" AFTER "+k.event+" ON "+name+k.tables+
+				" FOR EACH STATEMENT EXECUTE FUNCTION "+i.schema+"."+k.name+"_"+number(t.OID)+"()",
+			"ALTER TABLE "+name+" ENABLE ALWAYS TRIGGER "+trigger, // Also fire for replication and restores.
 		)
-		FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1`, oid, schema).Scan(&name, &there)
-	if err != nil {
-		return false, err
 	}
-	for _, kind := range kinds {
-		trigger := schema + "_" + kind.name
-		if slices.Contains(there, trigger) || kind.name == "truncate" && oid != t.OID {
-			continue
-		}
-		made = true
-		for _, statement := range []string{
-			"DROP TRIGGER IF EXISTS " + trigger + " ON " + name,
-			"CREATE TRIGGER " + trigger + " AFTER " + kind.event + " ON " + name + kind.tables +
-				" FOR EACH STATEMENT EXECUTE FUNCTION " + schema + "." + kind.name + "_" + number(t.OID) + "()",
-			"ALTER TABLE " + name + " ENABLE ALWAYS TRIGGER " + trigger, // Also fire for replication and restores.
-		} {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return false, err
-			}
-		}
-	}
-	return made, nil
+	return statements
 }
 
 // remove removes the triggers of tables that are no longer captured.
-func remove(ctx context.Context, tx pgx.Tx, schema string, tables []table.Table) error {
-	keep := []uint32{}
+func (i *installed) remove(ctx context.Context, tables []table.Table) error {
+	captured := map[uint32]bool{}
 	for _, t := range tables {
-		keep = append(append(keep, t.OID), t.Parts...)
+		captured[t.OID] = true
+		for _, part := range t.Parts {
+			captured[part] = true
+		}
 	}
-	rows, err := tx.Query(ctx, `
-		SELECT pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)
-		FROM pg_catalog.pg_trigger AS g INNER JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
-		WHERE p.pronamespace = pg_catalog.to_regnamespace($2) AND NOT g.tgrelid = ANY($1::oid[])`, keep, schema)
-	if err != nil {
-		return fmt.Errorf("look for triggers to remove: %w", err)
+	for oid, triggers := range i.triggers {
+		if captured[oid] {
+			continue
+		}
+		err := i.change(ctx, oid, func(tx pgx.Tx, name string) error {
+			var statements []string
+			for trigger := range triggers {
+				statements = append(statements, "DROP TRIGGER IF EXISTS "+pgx.Identifier{trigger}.Sanitize()+" ON "+name)
+			}
+			return run(ctx, tx, statements)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look for triggers to remove: %w", err)
-	}
+	return nil
+}
+
+// change calls do with the name of a table, in a transaction that may lock that table. If the table was dropped meanwhile, change does nothing.
+func (i *installed) change(ctx context.Context, oid uint32, do func(tx pgx.Tx, name string) error) error {
+	return alone(ctx, i.source, func(tx pgx.Tx) error {
+		var name string
+		err := tx.QueryRow(ctx, `
+			SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+			FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1`, oid).Scan(&name)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return do(tx, name)
+	})
+}
+
+func run(ctx context.Context, tx pgx.Tx, statements []string) error {
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("remove a trigger: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package trigger_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,56 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// TestInstall: while Install waits for a lock of the application, it holds none on another table or partition.
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	ctx := t.Context()
+	exec := func(sql string) {
+		_, err := db.Exec(ctx, sql)
+		require.NoError(t, err, sql)
+	}
+	exec(`CREATE TABLE public.a (id integer PRIMARY KEY); CREATE TABLE public.b (id integer PRIMARY KEY);
+		CREATE TABLE public.p (id integer PRIMARY KEY) PARTITION BY LIST (id);
+		CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES IN (1); CREATE TABLE public.p2 PARTITION OF public.p FOR VALUES IN (2)`)
+	schema := trigger.Schema("app")
+	triggers := func() (functions []string) {
+		require.NoError(t, db.QueryRow(ctx, `
+			SELECT array_agg(format('%s %s', g.tgrelid::regclass, (SELECT c.relname FROM pg_class AS c WHERE c.oid::text = split_part(p.proname, '_', 2))) ORDER BY g.tgrelid::regclass::text)
+			FROM pg_trigger AS g JOIN pg_proc AS p ON p.oid = g.tgfoid WHERE g.tgname = 'daymill_capture_insert' AND g.tgenabled = 'A'`).Scan(&functions))
+		return functions
+	}
+	// install calls Install while a transaction of the application has written to one table, and then writes to another one.
+	install := func(first, then string, patterns ...string) {
+		t.Helper()
+		tables, err := table.Find(ctx, db.DB, patterns)
+		require.NoError(t, err)
+		tx, err := db.Begin(ctx)
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback(ctx) }()
+		_, err = tx.Exec(ctx, first)
+		require.NoError(t, err)
+		installed := make(chan error, 1)
+		go func() { installed <- trigger.Install(ctx, db.DB, schema, tables, nil) }()
+		require.Eventually(t, func() bool {
+			var waits bool
+			return db.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'").Scan(&waits) == nil && waits
+		}, time.Minute, time.Millisecond)
+		_, err = tx.Exec(ctx, then)
+		require.NoError(t, err, "it waits for Install, which waits for it")
+		require.NoError(t, tx.Commit(ctx))
+		require.NoError(t, <-installed)
+	}
+	install("INSERT INTO public.b VALUES (1)", "INSERT INTO public.a VALUES (1)", "public.a", "public.b")
+	install("INSERT INTO public.p2 VALUES (2)", "INSERT INTO public.p VALUES (1)", "public.a", "public.b", "public.p")
+	require.Equal(t, []string{"a a", "b b", "p p", "p1 p", "p2 p"}, triggers())
+	exec(`ALTER TABLE public.b DISABLE TRIGGER USER; ALTER TABLE public.p DETACH PARTITION public.p1`)
+	install("INSERT INTO public.b VALUES (2)", "INSERT INTO public.a VALUES (2)", "public.a", "public.b", "public.p", "public.p1")
+	require.Equal(t, []string{"a a", "b b", "p p", "p1 p1", "p2 p"}, triggers())
+	install("INSERT INTO public.b VALUES (3)", "INSERT INTO public.a VALUES (3)", "public.p")
+	require.Equal(t, []string{"p p", "p2 p"}, triggers())
+}
 
 // TestReader_Rotate: a resting queue is not emptied while it has a change that was committed after the last turn.
 func TestReader_Rotate(t *testing.T) {
@@ -28,12 +79,8 @@ func TestReader_Rotate(t *testing.T) {
 	tables, err := table.Find(ctx, db.DB, []string{"public.t"})
 	require.NoError(t, err)
 	schema := trigger.Schema("app")
-	require.NoError(t, db.Tx(ctx, func(tx pgx.Tx) error {
-		if _, err := trigger.Install(ctx, tx, schema, tables, nil); err != nil {
-			return err
-		}
-		return trigger.Accept(ctx, tx, schema)
-	}))
+	require.NoError(t, trigger.Install(ctx, db.DB, schema, tables, nil))
+	require.NoError(t, db.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, schema) }))
 	seen, err := trigger.Snapshot(ctx, db.DB)
 	require.NoError(t, err)
 	var landed []change.Change
