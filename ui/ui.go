@@ -112,7 +112,9 @@ func Handler(config Config) http.Handler {
 	if config.Doctor != nil {
 		examiner = &doctor.Shared{Look: config.Doctor, Clock: config.Clock}
 	}
-	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner, Views: config.Views, Archive: config.Archive}).Handler()
+	finder := calendar.NewFinder(site)
+	front := &overview.Pages{Site: site, Finder: finder, Archive: config.Archive}
+	calls := (&api.API{Site: site, Door: entrance, Doctor: examiner, Views: config.Views, Archive: config.Archive, Judge: front.Judge}).Handler()
 	root := http.NewServeMux()
 	root.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply.Text(w, http.StatusOK, "ok\n") })
 	root.HandleFunc("GET /readyz", ready(config.Ready))
@@ -122,15 +124,15 @@ func Handler(config Config) http.Handler {
 	root.Handle("/api", calls) // Without a pattern, a mux redirects, and out of the base path.
 	root.Handle("GET /assets", http.NotFoundHandler())
 	(&login.Pages{Site: site, Door: entrance}).Route(root)
-	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, examiner, config)))))
+	root.Handle("/", entrance.Authenticated(site.Scoped(pages(site, sections(site, front, examiner, config)))))
 	return entrance.Recovered(door.Secured(entrance.Limited(entrance.Based(entrance.Hosted(entrance.SameOrigin(root))))))
 }
 
 // sections returns the pages, in the order of the navigation.
-func sections(site *page.Site, examiner *doctor.Shared, config Config) []section {
-	finder := calendar.NewFinder(site)
+func sections(site *page.Site, front *overview.Pages, examiner *doctor.Shared, config Config) []section {
+	finder := front.Finder
 	return []section{
-		&overview.Pages{Site: site, Finder: finder, Archive: config.Archive},
+		front,
 		&attention.Pages{Site: site},
 		&date.Pages{Site: site, Finder: finder},
 		&job.Pages{Site: site},

@@ -56,8 +56,8 @@ func (o *Outcome) skip(reason Reason) {
 
 // Retry runs jobs again, in the caller's transaction: those that have ended, and those that wait for a later time. River
 // keeps its rows for a day or a week only. If it has deleted a rollup_day job, Retry requests the job's date on behalf of
-// actor.
-func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor string) (Outcome, error) {
+// who.
+func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, who audit.Who) (Outcome, error) {
 	mayLose := protection.LoseAll
 	if selection.Sweep {
 		mayLose = protection.LoseNone
@@ -99,7 +99,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, actor
 	if len(dates) == 0 {
 		return outcome, nil
 	}
-	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: actor, RequestedVia: audit.ViaWeb, MayLose: mayLose})
+	err = db.New(tx).RequestAppendAs(ctx, db.RequestAppendAsParams{MetricDates: dates, RequestedBy: who.Actor, RequestedVia: who.Via, MayLose: mayLose})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("request the dates of jobs: %w", err)
 	}

@@ -11,8 +11,10 @@ import (
 
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/worker/verdict"
 	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/page"
 )
@@ -44,6 +46,8 @@ type API struct {
 	Views *view.Engine
 	// Archive reads the archive; nil if the process was given none.
 	Archive *standing.Source
+	// Judge reads the state of the installation and judges it.
+	Judge func(ctx context.Context, today date.Date) (verdict.Verdict, error)
 	// Doctor examines the database; nil for no such call.
 	Doctor *doctor.Shared
 }
@@ -88,10 +92,23 @@ func (s *API) apiRoutes() []apiRoute {
 		{http.MethodGet, "/api/doctor", byUser, s.apiExamine},
 		{http.MethodGet, "/api/entities", byUser, s.apiListTop},
 		{http.MethodGet, "/api/entities/{id}/metrics", byUser, s.apiShowMetrics},
+		{http.MethodGet, "/api/jobs", byUser, s.apiListJobs},
+		{http.MethodGet, "/api/jobs/{id}", byUser, s.apiShowJob},
+		{http.MethodDelete, "/api/jobs/{id}", byUser, s.apiDeleteJob},
+		{http.MethodPost, "/api/jobs/{id}/cancel", byUser, s.apiCancelJob},
+		{http.MethodPost, "/api/jobs/{id}/retry", byUser, s.apiRetryJob},
 		{http.MethodGet, "/api/openapi.json", byAnyone, s.apiDescribe},
+		{http.MethodGet, "/api/queues", byUser, s.apiListQueues},
+		{http.MethodPost, "/api/queues/{name}/pause", byUser, s.apiPauseQueue},
+		{http.MethodPost, "/api/queues/{name}/resume", byUser, s.apiResumeQueue},
 		{http.MethodPost, "/api/rollups", byUser, s.apiRequestDates},
+		{http.MethodGet, "/api/schedules", byUser, s.apiListSchedules},
+		{http.MethodPost, "/api/schedules/daily_rollup/pause", byUser, s.apiPauseSchedule},
+		{http.MethodPost, "/api/schedules/daily_rollup/resume", byUser, s.apiResumeSchedule},
+		{http.MethodPost, "/api/schedules/daily_rollup/run", byUser, s.apiRunSchedule},
 		{http.MethodGet, "/api/snapshots", byUser, s.apiListSnapshots},
 		{http.MethodPost, "/api/snapshots/{id}", byUser, s.apiChangeSnapshot},
+		{http.MethodGet, "/api/status", byUser, s.apiShowStatus},
 		{http.MethodGet, "/api/streams", byUser, s.apiListStreams},
 		{http.MethodPut, "/api/streams/{database}", byUser, s.apiPutStream},
 		{http.MethodGet, "/api/totals", byUser, s.apiShowTotals},

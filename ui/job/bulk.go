@@ -66,6 +66,18 @@ func findBulkAction(name string) (bulkAction, error) {
 	return bulkAction{}, page.Mistake(errors.New("the action must be retry, cancel or delete"))
 }
 
+// do carries out the action in a transaction.
+func (a bulkAction) do(ctx context.Context, admin *worker.Admin, tx pgx.Tx, selection worker.Selection, who audit.Who) (worker.Outcome, error) {
+	switch a.name {
+	case "retry":
+		return admin.Retry(ctx, tx, selection, who)
+	case "cancel":
+		return admin.Cancel(ctx, tx, selection)
+	default:
+		return admin.Delete(ctx, tx, selection)
+	}
+}
+
 // bulkQuery returns the query of an action's confirmation.
 func bulkQuery(action bulkAction, filter url.Values) url.Values {
 	query := page.Cursor{}.Query(filter)
@@ -144,7 +156,7 @@ func bulkOf(values url.Values) (b bulk, err error) {
 	if b.action, err = findBulkAction(values.Get("action")); err != nil {
 		return bulk{}, err
 	}
-	if b.filter, err = jobFilter(values); err != nil {
+	if b.filter, err = ParseFilter(values); err != nil {
 		return bulk{}, err
 	}
 	errForm := page.Mistake(errors.New("the form is incomplete: start again from the list of jobs"))
@@ -195,7 +207,7 @@ func (s *Pages) confirmBulk(w http.ResponseWriter, r *http.Request) error {
 	if b.action, err = findBulkAction(r.URL.Query().Get("action")); err != nil {
 		return err
 	}
-	if b.filter, err = jobFilter(r.URL.Query()); err != nil {
+	if b.filter, err = ParseFilter(r.URL.Query()); err != nil {
 		return err
 	}
 	more := false
@@ -265,15 +277,9 @@ func (s *Pages) doBulk(w http.ResponseWriter, r *http.Request) error {
 // actOn applies the action to a chunk of jobs and writes it to the audit.
 func (s *Pages) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.Outcome, err error) {
 	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids, Sweep: true}
+	who := audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}
 	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		switch b.action.name {
-		case "retry":
-			outcome, err = s.Jobs.Retry(ctx, tx, selection, door.User(ctx))
-		case "cancel":
-			outcome, err = s.Jobs.Cancel(ctx, tx, selection)
-		default:
-			outcome, err = s.Jobs.Delete(ctx, tx, selection)
-		}
+		outcome, err = b.action.do(ctx, s.Jobs, tx, selection, who)
 		if err != nil || outcome.Done == 0 {
 			return err
 		}
@@ -284,7 +290,7 @@ func (s *Pages) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.
 			detail["skipped"] = skipped
 		}
 		return audit.Record(ctx, tx, audit.Entry{
-			Who: audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
+			Who: who, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
 		})
 	})
 	return outcome, err

@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (s *Pages) showJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	detail, err := s.getJob(r, id)
+	detail, err := Get(r.Context(), s.Site, id)
 	if err != nil {
 		return err
 	}
@@ -99,9 +100,10 @@ func jobID(r *http.Request) (int64, error) {
 	return id, nil
 }
 
-func (s *Pages) getJob(r *http.Request, id int64) (detail job.Detail, err error) {
-	err = s.DB.Read(r.Context(), func(on postgres.DBTX) (err error) {
-		detail, err = job.Get(r.Context(), on, id)
+// Get reads a job. If there is none with this id, it returns [page.ErrNotFound].
+func Get(ctx context.Context, site *page.Site, id int64) (detail job.Detail, err error) {
+	err = site.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+		detail, err = job.Get(ctx, on, id)
 		return err
 	})
 	if errors.Is(err, job.ErrNotFound) {
@@ -200,30 +202,44 @@ func jobActions(d job.Detail) []jobAction {
 }
 
 func (s *Pages) changeJob(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
 	id, err := jobID(r)
 	if err != nil {
 		return err
 	}
-	action, err := findBulkAction(r.PostForm.Get("action"))
+	action := r.PostForm.Get("action")
+	before, err := Change(r.Context(), s.Site, id, action, audit.Who{Actor: door.User(r.Context()), Via: audit.ViaWeb})
 	if err != nil {
 		return err
 	}
-	detail, err := s.getJob(r, id)
-	if err != nil {
-		return err
+	here := []string{"jobs", strconv.FormatInt(id, 10)}
+	switch {
+	case action == "delete":
+		s.Done(w, r, "deleted", url.Values{}, "jobs")
+	case action == "cancel" && before.State == "running":
+		s.Done(w, r, "stopping", nil, here...)
+	case action == "cancel":
+		s.Done(w, r, "cancelled", nil, here...)
+	case before.Pruned:
+		s.Done(w, r, "requested", nil, here...)
+	default:
+		s.Done(w, r, "retried", nil, here...)
 	}
-	selection := worker.Selection{IDs: []int64{id}}
-	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		var outcome worker.Outcome
-		switch action.name {
-		case "retry":
-			outcome, err = s.Jobs.Retry(ctx, tx, selection, door.User(ctx))
-		case "cancel":
-			outcome, err = s.Jobs.Cancel(ctx, tx, selection)
-		default:
-			outcome, err = s.Jobs.Delete(ctx, tx, selection)
-		}
+	return nil
+}
+
+// Change retries, cancels or deletes a job, and returns the job as it was before. The audit records who did it. An error may be
+// [page.ErrNotFound], or a mistake: see [page.Wrong].
+func Change(ctx context.Context, site *page.Site, id int64, name string, who audit.Who) (job.Detail, error) {
+	action, err := findBulkAction(name)
+	if err != nil {
+		return job.Detail{}, err
+	}
+	detail, err := Get(ctx, site, id)
+	if err != nil {
+		return job.Detail{}, err
+	}
+	err = site.DB.Tx(ctx, func(tx pgx.Tx) error {
+		outcome, err := action.do(ctx, site.Jobs, tx, worker.Selection{IDs: []int64{id}}, who)
 		if err != nil {
 			return err
 		}
@@ -231,28 +247,12 @@ func (s *Pages) changeJob(w http.ResponseWriter, r *http.Request) error {
 			return page.Mistake(fmt.Errorf("job %d is not %s: %s", id, action.done, reasonText(reason)))
 		}
 		entry := audit.Entry{
-			Who: audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}, Action: action.name + " job", Target: strconv.FormatInt(id, 10),
-			Detail: map[string]any{"kind": detail.Kind, "state": detail.State},
+			Who: who, Action: action.name + " job", Target: strconv.FormatInt(id, 10), Detail: map[string]any{"kind": detail.Kind, "state": detail.State},
 		}
 		if !detail.Date.IsZero() {
 			entry.Detail["date"] = detail.Date.String()
 		}
 		return audit.Record(ctx, tx, entry)
 	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case action.name == "delete":
-		s.Done(w, r, "deleted", url.Values{}, "jobs")
-	case action.name == "cancel" && detail.State == "running":
-		s.Done(w, r, "stopping", nil, "jobs", strconv.FormatInt(id, 10))
-	case action.name == "cancel":
-		s.Done(w, r, "cancelled", nil, "jobs", strconv.FormatInt(id, 10))
-	case detail.Pruned:
-		s.Done(w, r, "requested", nil, "jobs", strconv.FormatInt(id, 10))
-	default:
-		s.Done(w, r, "retried", nil, "jobs", strconv.FormatInt(id, 10))
-	}
-	return nil
+	return detail, err
 }

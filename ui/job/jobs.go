@@ -75,7 +75,7 @@ type jobRow struct {
 
 func (s *Pages) showJobs(w http.ResponseWriter, r *http.Request) error {
 	ctx, given := r.Context(), r.URL.Query()
-	filter, err := jobFilter(given)
+	filter, err := ParseFilter(given)
 	if wrong := page.Wrong(err); wrong != "" {
 		return s.Render(w, r, page.StatusOf(wrong), "Jobs", jobsPage(jobsView{filter: filter, wrong: wrong}))
 	}
@@ -159,8 +159,8 @@ func atLeast(count job.Count) string {
 	return format.Number(count.Jobs)
 }
 
-// jobFilter reads a filter from a query or a form.
-func jobFilter(values url.Values) (job.Filter, error) {
+// ParseFilter reads a filter from a query or a form. An error is a mistake: see [page.Wrong].
+func ParseFilter(values url.Values) (job.Filter, error) {
 	filter := job.Filter{
 		State: strings.TrimSpace(values.Get("state")), Kind: strings.TrimSpace(values.Get("kind")),
 		Text: strings.TrimSpace(values.Get("q")),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	archive "github.com/daymill/daymill/internal/archive/standing"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/presence"
@@ -168,14 +169,7 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	sc := page.ScopeOf(ctx)
 	var view statusView
 	missing := s.Finder.Of(ctx, calendar.YearOf(sc.Today), sc.Today)
-	read, err := verdict.Read(ctx, s.DB, s.Installation, sc.Now, s.Archive, func(facts *standing.Facts) error {
-		facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
-		facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(sc.Today))
-		facts.Faults = s.faults.Get(ctx, s.Site, faultsKept, func(ctx context.Context) ([]string, error) {
-			return source.Faults(ctx, s.DB, s.Installation)
-		})
-		return nil
-	})
+	read, err := s.judge(ctx, sc.Now, sc.Today, missing)
 	if err != nil {
 		return statusView{}, err
 	}
@@ -202,6 +196,22 @@ func (s *Pages) readStatus(ctx context.Context) (statusView, error) {
 	}
 	view.Verdict = read.Findings[0]
 	return view, nil
+}
+
+// Judge reads the state of the installation and judges it, as the overview does.
+func (s *Pages) Judge(ctx context.Context, today date.Date) (verdict.Verdict, error) {
+	return s.judge(ctx, s.Clock.Now(), today, s.Finder.Of(ctx, calendar.YearOf(today), today))
+}
+
+func (s *Pages) judge(ctx context.Context, now time.Time, today date.Date, missing calendar.Missing) (verdict.Verdict, error) {
+	return verdict.Read(ctx, s.DB, s.Installation, now, s.Archive, func(facts *standing.Facts) error {
+		facts.NoSource, facts.NoEvents = missing.NoSource, missing.Known && missing.First.IsZero()
+		facts.Missing, facts.MissingOf = slices.Collect(maps.Keys(missing.Dates)), strconv.Itoa(calendar.YearOf(today))
+		facts.Faults = s.faults.Get(ctx, s.Site, faultsKept, func(ctx context.Context) ([]string, error) {
+			return source.Faults(ctx, s.DB, s.Installation)
+		})
+		return nil
+	})
 }
 
 func (v *statusView) takeQueue(queue worker.Depth) {

@@ -43,8 +43,8 @@ const pastShown = 20
 // missingShown is how many missing dates the page names.
 const missingShown = 10
 
-// periodic is a periodic job on the page.
-type periodic struct {
+// Job is a periodic job.
+type Job struct {
 	Name, What string
 	// Next is when the job is due; nil if it is paused, or if no worker has reported the hour.
 	Next *time.Time
@@ -68,7 +68,7 @@ type queueRow struct {
 
 // scheduleView is the page.
 type scheduleView struct {
-	Jobs    []periodic
+	Jobs    []Job
 	Queues  []queueRow
 	Workers []presence.Worker
 	// Leader is the client that enqueues the periodic jobs; empty if there is none.
@@ -99,18 +99,33 @@ func (s *Pages) showSchedule(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 	view := scheduleView{Lookback: -1, AllMissing: -1}
-	var periodics []periodic
+	var err error
+	if view.Jobs, view.Workers, err = Read(ctx, s.Site); err != nil {
+		return view, err
+	}
+	if len(view.Workers) > 0 {
+		view.Lookback = view.Workers[0].Lookback
+	}
+	s.fillMissing(ctx, &view)
+	if view.Leader, err = s.Jobs.Leader(ctx); err != nil {
+		return view, err
+	}
+	return view, s.fillQueues(ctx, &view)
+}
+
+// Read reads the periodic jobs, and the workers that are alive.
+func Read(ctx context.Context, site *page.Site) (all []Job, workers []presence.Worker, err error) {
 	var names []string
 	for _, kind := range worker.Kinds() {
 		if kind.Daily {
-			periodics = append(periodics, periodic{Name: kind.Name, What: kind.Does, CanPause: kind.CanPause})
+			all = append(all, Job{Name: kind.Name, What: kind.Does, CanPause: kind.CanPause})
 			names = append(names, kind.Name)
 		}
 	}
 	var states map[string]schedule.State
 	var latest map[string]schedule.Outcome
 	var past map[string][]schedule.Past
-	err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
+	err = site.DB.Read(ctx, func(on postgres.DBTX) (err error) {
 		if states, err = schedule.List(ctx, on); err != nil {
 			return err
 		}
@@ -120,31 +135,26 @@ func (s *Pages) readSchedule(ctx context.Context) (scheduleView, error) {
 		if past, err = schedule.History(ctx, on, names, pastShown); err != nil {
 			return err
 		}
-		view.Workers, err = presence.List(ctx, on, presence.Alive)
+		workers, err = presence.List(ctx, on, presence.Alive)
 		return err
 	})
 	if err != nil {
-		return view, err
+		return nil, nil, err
 	}
-	now := s.Clock.Now()
-	for _, job := range periodics {
+	now := site.Clock.Now()
+	for i := range all {
+		job := &all[i]
 		state := states[job.Name]
 		job.Last, job.PausedAt = state.LastRunAt, state.PausedAt
 		job.Past = past[job.Name]
 		if outcome, was := latest[job.Name]; was {
 			job.Latest = &outcome
 		}
-		if len(view.Workers) > 0 {
-			job.Next = state.Next(schedule.DailyOf(view.Workers[0], s.Installation.Zone), now)
-			view.Lookback = view.Workers[0].Lookback
+		if len(workers) > 0 {
+			job.Next = state.Next(schedule.DailyOf(workers[0], site.Installation.Zone), now)
 		}
-		view.Jobs = append(view.Jobs, job)
 	}
-	s.fillMissing(ctx, &view)
-	if view.Leader, err = s.Jobs.Leader(ctx); err != nil {
-		return view, err
-	}
-	return view, s.fillQueues(ctx, &view)
+	return all, workers, nil
 }
 
 // fillMissing adds this year's missing dates, which the daily job would request.

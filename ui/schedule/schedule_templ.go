@@ -722,7 +722,7 @@ func lookbackRange(yesterday date.Date, lookback int) string {
 }
 
 // schedulePast lists the latest jobs of a schedule.
-func schedulePast(job periodic) templ.Component {
+func schedulePast(job Job) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
