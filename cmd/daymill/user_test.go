@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -86,5 +87,35 @@ func TestLoginOptions(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "plain-password")
 		require.NotContains(t, err.Error(), hash)
+	}
+}
+
+func TestUserToken(t *testing.T) {
+	t.Parallel()
+	token := func(args ...string) (int, string, string) {
+		var stdout, stderr strings.Builder
+		a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr}
+		code := execute(t.Context(), a, append([]string{"user", "token"}, args...))
+		return code, stdout.String(), stderr.String()
+	}
+	for want, args := range map[string][]string{
+		`the API has no area "metrics": it is one of `: {"deploy", "--only", "metrics"},
+		"that Daymill uses itself":                     {"api"},
+	} {
+		code, stdout, stderr := token(args...)
+		require.Equal(t, exitUsage, code, want)
+		require.Empty(t, stdout)
+		require.Contains(t, stderr, want)
+	}
+	code, stdout, stderr := token("deploy", "--role", "editor", "--only", "rollups,backfills")
+	require.Zero(t, code, stderr)
+	parts := regexp.MustCompile(`^Token, which is shown only now: (daymill_[\w-]{43})\nLine for DAYMILL_USERS: (deploy:editor:sha256\$rollups,backfills\$[0-9a-f]{64})\n$`).FindStringSubmatch(stdout)
+	require.NotNil(t, parts, stdout)
+	accounts, err := door.ParseAccounts(parts[2])
+	require.NoError(t, err)
+	require.Equal(t, door.Identity{Name: "deploy", Role: door.Editor, Only: "rollups,backfills"}, accounts[0].Identity)
+	for _, bad := range []string{"deploy:editor:sha256$", "deploy:editor:sha256$$00", "deploy:editor:sha256$A$" + strings.Repeat("0", 64)} {
+		_, err = door.ParseAccounts(bad)
+		require.ErrorContains(t, err, "the hash of user deploy is not that of a token: create the line with `daymill user token`")
 	}
 }

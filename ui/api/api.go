@@ -158,6 +158,8 @@ func (s *API) api(routes []apiRoute) http.Handler {
 		case at < 0:
 			w.Header().Set("Allow", allowed(routes))
 			err = apiError{http.StatusMethodNotAllowed, "This address accepts " + allowed(routes) + "."}
+		case !who.May(area(r.URL.Path)):
+			err = apiError{http.StatusForbidden, "This token may only call " + strings.ReplaceAll(who.Only, ",", ", ") + "."}
 		case !door.MayChange(who, r):
 			err = apiError{http.StatusForbidden, "A viewer may not change anything. Use the token, or log in as admin."}
 		default:
@@ -218,11 +220,24 @@ func (s *API) credentials(r *http.Request, access apiAccess) (door.Identity, doo
 	if _, _, is := r.BasicAuth(); is {
 		return s.Door.Basic(r)
 	}
-	who, wanted := door.Identity{Name: door.TokenUser, Role: door.Editor}, s.Door.Access.APIToken
-	if _, given, _ := strings.Cut(r.Header.Get("Authorization"), " "); door.Equal(strings.TrimSpace(given), s.Door.Access.EraseToken) {
-		who, wanted = door.Identity{Name: door.EraseUser, Role: door.Admin}, s.Door.Access.EraseToken
+	return s.Door.Bearer(r)
+}
+
+// Areas returns the first parts of the API's paths, without those that need no token of the API.
+func Areas() (areas []string) {
+	for _, route := range (&API{}).apiRoutes() {
+		if one := area(route.path); route.access == byUser && !slices.Contains(areas, one) {
+			areas = append(areas, one)
+		}
 	}
-	return who, s.Door.Token(r, door.ApiCredential, wanted)
+	slices.Sort(areas)
+	return areas
+}
+
+// area returns the first part of a path of the API.
+func area(path string) string {
+	one, _, _ := strings.Cut(strings.TrimPrefix(path, "/api/"), "/")
+	return one
 }
 
 // apiID returns the number in a call's path.

@@ -2,6 +2,7 @@ package door
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -41,12 +42,12 @@ type OIDC struct {
 // Open reports whether there is no way to log in and no API token. The pages and the API then answer only this machine, and every user of it is the
 // admin. If any of them is set, everything else is closed as well.
 func (a Access) Open() bool {
-	return !a.ByPassword() && a.OIDC == nil && a.APIToken == "" && a.EraseToken == ""
+	return !a.ByPassword() && a.OIDC == nil && a.APIToken == "" && a.EraseToken == "" && len(a.Accounts) == 0
 }
 
 // ByPassword reports whether somebody may log in with a password.
 func (a Access) ByPassword() bool {
-	return a.AdminPassword != "" || a.ViewerPassword != "" || len(a.Accounts) > 0
+	return a.AdminPassword != "" || a.ViewerPassword != "" || slices.ContainsFunc(a.Accounts, func(one Account) bool { return !one.isToken() })
 }
 
 // login returns the user of a name, and the password's secret. Nobody has the secret of an unknown name, but comparing with it takes as long.
@@ -58,7 +59,7 @@ func (a Access) login(name string) (Identity, secret) {
 		return Identity{Name: viewerUser, Role: Viewer}, plain(a.ViewerPassword)
 	}
 	for _, account := range a.Accounts {
-		if account.Name == name {
+		if account.Name == name && !account.isToken() {
 			return account.Identity, hash(account.Hash)
 		}
 	}

@@ -39,13 +39,15 @@ func ParseRole(name string) (Role, error) {
 type Identity struct {
 	Name string // as the audit names the user
 	Role Role
+	// Only has the areas of the API that the user may call, separated by commas; empty for all.
+	Only string
 }
 
-// Account is a person who may log in with a password of their own.
+// Account is a person who may log in with a password of their own, or a program that may call the API with a token of its own.
 type Account struct {
 	Identity
 
-	Hash string // of the password, by bcrypt
+	Hash string // of the password, by bcrypt; or of the token: see NewToken
 }
 
 // hashCost is the cost of new bcrypt hashes: about a quarter of a second on a small server.
@@ -89,7 +91,7 @@ func (a Account) checkName() error {
 	return nil
 }
 
-// ParseAccounts reads accounts, one per line or separated by spaces, each as name:role:hash. Lines that begin with # are comments. The error names the
+// ParseAccounts reads accounts, one per line or separated by spaces, each as name:role:hash, of people and of programs. Lines that begin with # are comments. The error names the
 // user and never the hash.
 func ParseAccounts(text string) ([]Account, error) {
 	var accounts []Account
@@ -124,6 +126,11 @@ func parseAccount(entry string) (Account, error) {
 	account := Account{Identity: Identity{Name: fields[0], Role: role}, Hash: fields[2]}
 	if err := account.checkName(); err != nil {
 		return Account{}, err
+	}
+	if account.isToken() {
+		only, _, err := account.parseToken()
+		account.Only = only
+		return account, err
 	}
 	if _, err := bcrypt.Cost([]byte(account.Hash)); err != nil {
 		return Account{}, fmt.Errorf("the hash of user %s is not a bcrypt hash: create the line with `daymill user hash`", account.Name)

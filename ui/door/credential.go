@@ -97,14 +97,34 @@ func (c *checker) Password(r *http.Request, name, given string) (Identity, Outco
 
 // Token checks a request's bearer token.
 func (c *checker) Token(r *http.Request, credential, wanted string) Outcome {
-	scheme, given, has := strings.Cut(r.Header.Get("Authorization"), " ")
-	switch {
-	case r.Header.Get("Authorization") == "":
+	given, has := bearerOf(r)
+	if !has {
 		return none
-	case !has || !strings.EqualFold(scheme, "Bearer"):
-		given = "" // It is wrong.
 	}
-	return c.check(r, credential, plain(wanted), strings.TrimSpace(given))
+	return c.check(r, credential, plain(wanted), given)
+}
+
+// Bearer checks a bearer token of the API and returns its user.
+func (c *checker) Bearer(r *http.Request) (Identity, Outcome) {
+	given, has := bearerOf(r)
+	if !has {
+		return Identity{}, none
+	}
+	who, wanted := c.access.bearer(given)
+	if came := c.check(r, ApiCredential, wanted, given); came != Right {
+		return Identity{}, came
+	}
+	return who, Right
+}
+
+// bearerOf returns a request's bearer token; empty if it has other credentials.
+func bearerOf(r *http.Request) (given string, has bool) {
+	header := r.Header.Get("Authorization")
+	scheme, given, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		given = ""
+	}
+	return strings.TrimSpace(given), header != ""
 }
 
 // secret is what a given credential is compared with.
