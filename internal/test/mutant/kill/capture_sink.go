@@ -45,7 +45,7 @@ func contract() []broken {
 		edit("Capture/Contract/MovedWAL", streamPkg, "^TestContract$/^OwnTypes$", "internal/capture/wal/decode.go", "", "r.partitioned = len(described.Parts) > 0", "r.partitioned = len(described.Parts) < 0"),
 		edit("Capture/Contract/CastWAL", streamPkg, "^TestCast$", "internal/capture/value/value.go", "", "t.oid >= 16384 AND (r.rolsuper OR r.rolname = current_user)", "t.oid >= 16384"),
 		edit("Capture/Contract/CastTrigger", streamPkg, "^TestCast$", "internal/capture/trigger/install.sql", "", "AND (r.rolsuper OR r.rolname = current_user)", ""),
-		edit("Capture/Contract/Own", "./internal/capture/table", "^TestFind$", "internal/capture/table/table.go", "", "slices.Contains(reserved, t.Schema) ||", ""),
+		edit("Capture/Contract/Own", "./internal/capture/table", "^TestFind$", "internal/capture/table/table.go", "", "slices.Contains(reserved, t.Schema) ||", "len(reserved) == 0 ||"),
 		edit("Capture/Keys/Gone", streamPkg, "^TestTrigger_Keys$", triggerReadGo, "", "return c.LookedUp && c.New == nil }", "return c.LookedUp && c.New == nil && c.Ordinal < 0 }"),
 		edit("Capture/Keys/Written", streamPkg, "^TestTrigger_Keys$", "internal/capture/trigger/install.go", "", "newRow, newObject = none, literal(none)", "newRow = none"),
 		edit("Capture/Gap/Backwards", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case backwards:", "case backwards && emptied:"),
