@@ -156,8 +156,9 @@ load: ## Write as fast as possible while workers run, and check the bounds: DURA
 	go run ./internal/test/load -duration $(DURATION) -writers $(WRITERS) -workers $(WORKERS)
 
 .PHONY: generate
-generate: ## Generate Go from queries and pages, and the list of what the migrations create.
+generate: ## Generate Go from queries, pages and the API's document, and the list of what the migrations create.
 	$(TOOL) sqlc generate
+	$(TOOL) oapi-codegen -config ui/api/client/config.yaml ui/api/openapi.json
 ifneq ($(TEMPLATES),)
 	$(TOOL) templ generate -log-level error -path ui
 endif
