@@ -221,6 +221,7 @@ var work = []string{
 	"INSERT INTO app.parts_2 VALUES (3, '2026-02-06', 'leaf')",
 	// A row moves to another partition, between rows that stay.
 	"INSERT INTO app.parts VALUES (4, '2026-01-07', 'goes'), (5, '2026-01-08', 'stays'); UPDATE app.parts SET day = CASE id WHEN 4 THEN date '2026-02-07' ELSE day END, v = v || '!'",
+	"UPDATE app.parts SET id = 50 WHERE id = 5", // The row stays in its partition.
 	"DELETE FROM app.parts WHERE id = 1",
 	// Partitions of partitions, with other column orders.
 	"INSERT INTO app.tree SELECT i, 'a' FROM generate_series(1, 8) AS i; UPDATE app.tree SET v = 'b' WHERE id < 5; UPDATE app.tree SET id = id + 100 WHERE id > 6; DELETE FROM app.tree WHERE id < 3",
