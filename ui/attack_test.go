@@ -206,8 +206,8 @@ func TestStored(t *testing.T) {
 		"INSERT INTO daymill.alerts (finding, level, sentence, command, told_at) VALUES ($1::text, 'bad', $1::text, $1::text, now())",
 		`INSERT INTO daymill.alert_messages (channel, alert, event, error) SELECT 'ops', a.id, 'open', $1::text FROM daymill.alerts AS a`,
 		`INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES ($1::text, $1::text, $1::text, $1::text, jsonb_build_object($1::text, $1::text))`,
-		`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-			VALUES ($1::text, $1::text, 1, 1, 1, 1, 1, 1, false)`,
+		`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, followers)
+			VALUES ($1::text, $1::text, 1, 1, 1, 1, 1, 1, true, jsonb_build_array(jsonb_build_object('number', 1, 'problem', $1::text)))`,
 		`INSERT INTO analytics.verifications (metric_date, result, drifted_entities, events_counted, started_at, requested_by, requested_via, drifts)
 			VALUES ('2026-03-01', 'drifted', 1, 3, now(), $1::text, $1::text, jsonb_build_array(jsonb_build_object('entity', $1::text,
 				'stored', jsonb_build_object('views', 1, 'clicks', 0, 'saves', 0, 'skips', 0, 'other', jsonb_build_object($1::text, 1)), 'counted', NULL)))`,

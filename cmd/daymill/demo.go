@@ -122,7 +122,7 @@ func (c *demoCmd) run(ctx context.Context, a *app) error {
 	}
 	both.Go(func() error { return worker.Run(bothCtx) })
 	if listener != nil {
-		both.Go(func() error { return c.serveOn(bothCtx, a, conn, installation, listener, nil, "") })
+		both.Go(func() error { return c.serveOn(bothCtx, a, conn, installation, listener, nil, sourceOptions{}) })
 		defer a.alerting(bothCtx, conn, nil)()
 	}
 	err = c.show(bothCtx, a, conn, history, events)

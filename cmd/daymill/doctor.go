@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -20,8 +19,9 @@ import (
 )
 
 type doctorCmd struct {
-	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that events are read from, to check as well."`
-	JSON      bool   `name:"json" help:"Print JSON."`
+	sourceOptions
+
+	JSON bool `name:"json" help:"Print JSON."`
 }
 
 var errDoctor = errors.New("something keeps Daymill from working: see the failures above, and what fixes them")
@@ -34,13 +34,9 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer db.Close()
 	config := doctor.Config{DB: db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Checks: a.checks()}
-	if c.SourceURL != "" {
-		config.Source, err = engineOptions{SourceURL: c.SourceURL}.open(ctx, a, db, "doctor")
-		if err != nil {
-			return err
-		}
-		defer config.Source.Close()
-	}
+	followers, closeAll := c.examined(ctx, a)
+	defer closeAll()
+	config.Followers = followers
 	findings := doctor.Examine(ctx, config)
 	if c.JSON {
 		err = a.printJSON(findings)
@@ -54,30 +50,17 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 }
 
 // examiner returns the checks of the page Doctor, which use the connections of the web process. Their findings name no
-// host, because users of the pages may not be allowed to know where the database is. Each check opens the follower.
-func (a *app) examiner(db *postgres.DB, sourceURL string) func(ctx context.Context) doctor.Report {
+// host, because users of the pages may not be allowed to know where the database is. Each check opens the followers.
+func (a *app) examiner(db *postgres.DB, source sourceOptions) func(ctx context.Context) doctor.Report {
 	logger := a.logger()
 	return func(ctx context.Context) doctor.Report {
 		config := doctor.Config{
 			Checks: a.checks(),
 			DB:     db, Clock: a.machineClock(), PoolSize: a.PoolSize, River: river(ctx, db), Health: a.findings(db), Discreet: true, Logger: logger,
 		}
-		if sourceURL == "" {
-			return doctor.Look(ctx, config)
-		}
-		follower, err := engineOptions{SourceURL: sourceURL}.open(ctx, a, db, "doctor")
-		if err != nil {
-			logger.WarnContext(ctx, "a check of the doctor failed", slog.String("look", "follower"), slog.String("error", err.Error()))
-			report := doctor.Look(ctx, config)
-			report.Follower = true
-			report.Findings = append(report.Findings, doctor.Finding{
-				ID: "follower", Level: doctor.Failure, Fix: "daymill doctor",
-				Sentence: "the follower of --source-url cannot be reached, so workers that read events from it cannot roll up dates: the log says why",
-			})
-			return report
-		}
-		defer follower.Close()
-		config.Source = follower
+		followers, closeAll := source.examined(ctx, a)
+		defer closeAll()
+		config.Followers = followers
 		return doctor.Look(ctx, config)
 	}
 }

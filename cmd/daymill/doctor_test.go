@@ -45,7 +45,7 @@ func TestDoctor(t *testing.T) {
 	code, stdout, _ = run("doctor", "--source-url", db.URL)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stdout, "failure  river         River's tables are at version")
-	require.Contains(t, stdout, "failure  follower      --source-url leads to no follower")
+	require.Contains(t, stdout, "failure  follower      the follower accepts writes, because it was promoted or never was a follower")
 }
 
 func TestSourceWatch(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -13,7 +14,8 @@ import (
 const workerSeen = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 	VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`
 
-// TestFollowerDown: when the follower that a worker reads from goes down, status, the page and the doctor say so.
+// TestFollowerDown: when a follower is down, another one is read, and when the last one that a worker reads from goes down, status,
+// the page and the doctor say so.
 func TestFollowerDown(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, nil)
@@ -39,31 +41,57 @@ func TestFollowerDown(t *testing.T) {
 		require.Equal(t, exitNoDatabase, code, arguments)
 		require.Contains(t, stderr, "daymill: the database is a standby, which accepts no writes: set --database-url to the URL of the primary", arguments)
 	}
+	const dead = "postgres://nobody@127.0.0.1:1/x?sslmode=disable"
+	several := start(t, "worker", "--database-url", db.URL, "--source-url", dead+","+source)
+	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, several.stderr.String())
+	require.Contains(t, several.stderr.String(), "a follower cannot be opened: events are read from the others")
+	text := statusText(t, db.URL)
+	require.Contains(t, text, "reads events from its other followers, because follower 1 does not answer.")
+	require.Regexp(t, `(?m)^follower 1 +does not answer, says `, text)
+	require.Regexp(t, `(?m)^follower 2 +keeps up, says `, text)
+	code, text, _ := command(t.Context(), db.URL, "doctor", "--source-url", source, "--source-url", dead)
+	require.Equal(t, exitOK, code, text)
+	require.Contains(t, text, "ok       follows       follower 1 of --source-url follows this primary")
+	require.Contains(t, text, "warning  follower      follower 2 of --source-url cannot be reached, so runs read from the others")
+	db.InsertDate(t, date.MustParse("2026-03-01"), 100, 10)
+	requireOK(t, db.URL, "enqueue", "2026-03-01")
+	require.Eventually(t, func() bool {
+		var complete bool
+		require.NoError(t, db.QueryRow(t.Context(),
+			"SELECT EXISTS (SELECT FROM analytics.date_states WHERE metric_date = '2026-03-01' AND state = 'complete')").Scan(&complete))
+		return complete
+	}, waitFor, tick)
+	pgtest.RequireExact(t, db, date.MustParse("2026-03-01"))
+
 	p := start(t, "serve", "--database-url", db.URL, "--source-url", source, "--listen", "127.0.0.1:0")
 	address := p.address(t, &p.stderr, `address=(http://127\.0\.0\.1:\d+/)`)
-	require.Eventually(t, func() bool { return workersAlive(t, db) == 1 }, waitFor, tick, p.stderr.String())
-	require.NotContains(t, statusText(t, db.URL), "follower")
-	code, text, _ := command(t.Context(), db.URL, "doctor", "--source-url", source)
+	require.Eventually(t, func() bool { return workersAlive(t, db) == 2 }, waitFor, tick, p.stderr.String())
+	_, page := send(t, "GET", address+"schedule", nil)
+	require.Contains(t, page, "Follower 2 keeps up.")
+	code, text, _ = command(t.Context(), db.URL, "doctor", "--source-url", source)
 	require.Equal(t, exitOK, code, text)
 	require.Contains(t, text, "ok       follows       the follower follows this primary")
 
 	require.NoError(t, follower.Stop(t.Context(), pgserver.Immediate))
 	const said = "the follower that it reads events from (--source-url) does not answer"
 	require.Eventually(t, func() bool {
-		var down bool
-		require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM daymill.workers WHERE trouble <> '')").Scan(&down))
-		return down
+		var down int
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM daymill.workers WHERE trouble <> ''").Scan(&down))
+		return down == 2
 	}, waitFor, tick, p.stderr.String())
+	var trouble string
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT trouble FROM daymill.workers WHERE followers -> 1 IS NOT NULL").Scan(&trouble))
+	require.Equal(t, "it can read events from no follower of --source-url: follower 1 does not answer, follower 2 does not answer", trouble)
 	for _, verb := range []string{"status", "doctor"} {
 		code, text, _ := command(t.Context(), db.URL, verb)
 		require.Equal(t, exitFailed, code, verb)
 		require.Contains(t, text, said, verb)
 		require.NotContains(t, text, "All is well", verb)
 	}
-	_, page := send(t, "GET", address, nil)
+	_, page = send(t, "GET", address, nil)
 	require.Contains(t, page, said)
 	_, page = send(t, "GET", address+"doctor", nil)
-	require.Contains(t, page, "follower of --source-url cannot be reached")
+	require.Contains(t, page, "The follower cannot be reached, so workers that read events from it cannot roll up dates: the log says why")
 	require.NotContains(t, page, source, "users who can see the page may not be allowed to know the host")
 }
 

@@ -45,13 +45,11 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		return usagef("%s is not over: today is %s in %s; today's figures so far are in analytics.daily_entity_metrics_live",
 			c.Dates.Last, today, installation.TimeZone)
 	}
-	events, err := c.open(ctx, a, conn, "rollup")
+	events, closeEvents, err := c.open(ctx, a, conn, "rollup")
 	if err != nil {
 		return err
 	}
-	if events != conn {
-		defer events.Close()
-	}
+	defer closeEvents()
 	runner := c.runner(a, conn, events, installation)
 	runner.Listeners = listeners
 	var protected int64

@@ -41,6 +41,6 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	defer a.alerting(ctx, db, told.metrics)()
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return c.work(ctx, a, db, installation, told) })
-	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics, c.SourceURL) })
+	both.Go(func() error { return c.serve(ctx, a, db, installation, told.metrics, c.sourceOptions) })
 	return both.Wait()
 }

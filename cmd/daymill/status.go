@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -154,6 +156,9 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	}
 	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
 	a.tablef(table, "workers\t%s\n", workersText(report.Workers))
+	for _, line := range followersText(report.Workers) {
+		a.tablef(table, "%s\n", line)
+	}
 	if text := scheduleText(report, zone, a.clock().Now()); text != "" {
 		a.tablef(table, "schedule\t%s\n", text)
 	}
@@ -235,6 +240,26 @@ func workersText(workers []presence.Worker) string {
 		text += ", …"
 	}
 	return text
+}
+
+// followersText returns a line for each follower as the workers see it. Workers that see the same share a line.
+func followersText(workers []presence.Worker) []string {
+	seen := map[string]string{}
+	for _, w := range workers {
+		for _, f := range w.Followers {
+			key := f.String()
+			if seen[key] != "" {
+				seen[key] += ", "
+			}
+			seen[key] += w.Name
+		}
+	}
+	lines := make([]string, 0, len(seen))
+	for _, key := range slices.Sorted(maps.Keys(seen)) {
+		name, state, _ := strings.Cut(strings.TrimPrefix(key, "follower "), " ")
+		lines = append(lines, "follower "+name+"\t"+oneLine(state+", says "+seen[key]))
+	}
+	return lines
 }
 
 func queueText(queue worker.Depth, now time.Time) string {

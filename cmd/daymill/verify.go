@@ -71,13 +71,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer conn.Close()
-	events, err := c.open(ctx, a, conn, "verify")
+	events, closeEvents, err := c.open(ctx, a, conn, "verify")
 	if err != nil {
 		return err
 	}
-	if events != conn {
-		defer events.Close()
-	}
+	defer closeEvents()
 	report := verified{Dates: []verification.Result{}}
 	dates, err := c.choose(ctx, a, conn, &report)
 	if err != nil {

@@ -24,8 +24,7 @@ import (
 
 type webCmd struct {
 	webOptions
-
-	SourceURL string `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"The follower that workers read events from, so that the page Doctor checks it as well."`
+	sourceOptions
 }
 
 // webOptions holds the options of a process that serves pages.
@@ -77,7 +76,7 @@ func (c *webCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer a.alerting(ctx, db, metrics)()
-	return c.serve(ctx, a, db, installation, metrics, c.SourceURL)
+	return c.serve(ctx, a, db, installation, metrics, c.sourceOptions)
 }
 
 // basePathPattern matches paths that browsers and proxies do not rewrite. It excludes //, after which a browser expects a host.
@@ -118,7 +117,7 @@ func (o *webOptions) access() door.Access {
 
 // serve serves requests until ctx is done.
 func (o *webOptions) serve(
-	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics, sourceURL string,
+	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, metrics *metrics, source sourceOptions,
 ) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.address())
 	if err != nil {
@@ -133,13 +132,13 @@ func (o *webOptions) serve(
 	case o.access().Open():
 		logger.WarnContext(ctx, "no password is set, so only this machine can see the pages: set DAYMILL_ADMIN_PASSWORD")
 	}
-	return o.serveOn(ctx, a, db, installation, listener, metrics, sourceURL)
+	return o.serveOn(ctx, a, db, installation, listener, metrics, source)
 }
 
 // serveOn serves requests on a listener until ctx is done. It also serves metrics, unless they are nil.
 func (o *webOptions) serveOn(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, listener net.Listener, metrics *metrics,
-	sourceURL string,
+	source sourceOptions,
 ) error {
 	admin, err := worker.NewAdmin(db, installation)
 	if err != nil {
@@ -172,7 +171,7 @@ func (o *webOptions) serveOn(
 		Labels:  o.labels(),
 		Views:   &view.Engine{DB: db, Databases: databases, Clock: a.testClock},
 		DB:      db, Installation: installation, Jobs: admin, Logger: logger, Clock: a.clock(),
-		Alerts: a.keeper(db, metrics), Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, sourceURL),
+		Alerts: a.keeper(db, metrics), Access: o.access(), SessionKey: key, Listeners: listeners, BasePath: o.BasePath, Metrics: metrics.handler(), Doctor: a.examiner(db, source),
 		Ready: func(ctx context.Context) error {
 			_, err := schema.Get(ctx, db)
 			if err != nil {

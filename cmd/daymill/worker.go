@@ -22,7 +22,8 @@ import (
 
 // engineOptions holds the options of runs, for the worker and for `rollup`.
 type engineOptions struct {
-	SourceURL   string  `name:"source-url" env:"DAYMILL_SOURCE_URL" placeholder:"URL" help:"A follower of the database to read events from; each run waits until it has replayed everything that was committed when the run began."`
+	sourceOptions
+
 	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means no pauses."`
 	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
 }
@@ -45,21 +46,6 @@ func (o engineOptions) maxEntities(runs int) int {
 		return o.MaxEntities
 	}
 	return merge.Affordable(memory.Limit(), runs)
-}
-
-// open returns the database to read events from: db itself, or the follower. The caller closes it if it is not db.
-func (o engineOptions) open(ctx context.Context, a *app, db *postgres.DB, verb string) (*postgres.DB, error) {
-	if o.SourceURL == "" {
-		return db, nil
-	}
-	follower, err := postgres.Open(ctx, postgres.Config{
-		URL: o.SourceURL, ApplicationName: "daymill " + verb + " source", PoolSize: a.PoolSize, Pooler: a.Pooler,
-		Tracer: a.queryTracer(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open source: %w", err)
-	}
-	return follower, nil
 }
 
 type workerCmd struct {
@@ -162,13 +148,11 @@ func (c *workerProcess) connections() int { return c.Workers + 7 }
 func (c *workerProcess) work(
 	ctx context.Context, a *app, db *postgres.DB, installation schema.Installation, told *processTelemetry,
 ) error {
-	events, err := c.open(ctx, a, db, "worker")
+	events, closeEvents, err := c.open(ctx, a, db, "worker")
 	if err != nil {
 		return err
 	}
-	if events != db {
-		defer events.Close()
-	}
+	defer closeEvents()
 	logger := a.logger()
 	// If another table has the name public.raw_events, the worker can still work.
 	if err := source.Adopt(ctx, db, installation); errors.Is(err, source.ErrRefused) {
@@ -222,7 +206,7 @@ func processName() string {
 }
 
 // runner returns a runner for dates in this process.
-func (o engineOptions) runner(a *app, db, events *postgres.DB, installation schema.Installation) *run.Runner {
+func (o engineOptions) runner(a *app, db *postgres.DB, events postgres.Source, installation schema.Installation) *run.Runner {
 	return &run.Runner{
 		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
 		Options: run.Options{Pace: o.Pace, MaxEntities: o.maxEntities(1), Worker: a.processName()},

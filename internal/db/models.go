@@ -502,6 +502,7 @@ type DaymillWorker struct {
 	Follower         bool
 	Trouble          string
 	InspectedAt      *time.Time
+	Followers        []byte
 }
 
 type ViewDatabase struct {

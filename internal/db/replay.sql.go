@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -55,7 +56,8 @@ func (q *Queries) ReplayPosition(ctx context.Context) (ReplayPositionRow, error)
 const replayReached = `-- name: ReplayReached :one
 SELECT
     pg_is_in_recovery() AS in_recovery,
-    coalesce(pg_last_wal_replay_lsn() >= cast($1::text AS pg_lsn), false)::boolean AS reached,
+    greatest(0, cast($1::text AS pg_lsn) - coalesce(pg_last_wal_replay_lsn(), '0/0'))::bigint AS behind,
+    coalesce(extract(EPOCH FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0)::double precision AS delay,
     EXISTS(SELECT FROM analytics.marks AS m WHERE m.token = $2)::boolean AS marked,
     daymill.life()::text AS life
 `
@@ -67,20 +69,42 @@ type ReplayReachedParams struct {
 
 type ReplayReachedRow struct {
 	InRecovery bool
-	Reached    bool
+	Behind     int64
+	Delay      float64
 	Marked     bool
 	Life       string
 }
 
-// Runs on a follower: whether it has replayed the log up to a position, and whether it has a mark of the primary.
+// Runs on a follower: how many bytes it is behind a position of the primary, how old the last transaction
+// is that it has replayed, in seconds, and whether it has a mark of the primary.
 func (q *Queries) ReplayReached(ctx context.Context, arg ReplayReachedParams) (ReplayReachedRow, error) {
 	row := q.db.QueryRow(ctx, replayReached, arg.Position, arg.Token)
 	var i ReplayReachedRow
 	err := row.Scan(
 		&i.InRecovery,
-		&i.Reached,
+		&i.Behind,
+		&i.Delay,
 		&i.Marked,
 		&i.Life,
 	)
+	return i, err
+}
+
+const replayServer = `-- name: ReplayServer :one
+SELECT
+    pg_postmaster_start_time()::timestamptz AS started_at,
+    pg_is_in_recovery() AS in_recovery
+`
+
+type ReplayServerRow struct {
+	StartedAt  time.Time
+	InRecovery bool
+}
+
+// Runs on a follower: when its server was started, and whether it still follows.
+func (q *Queries) ReplayServer(ctx context.Context) (ReplayServerRow, error) {
+	row := q.db.QueryRow(ctx, replayServer)
+	var i ReplayServerRow
+	err := row.Scan(&i.StartedAt, &i.InRecovery)
 	return i, err
 }

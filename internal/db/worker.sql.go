@@ -55,7 +55,7 @@ func (q *Queries) WorkerInspect(ctx context.Context, arg WorkerInspectParams) (i
 }
 
 const workerList = `-- name: WorkerList :many
-SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.inspected_at
+SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.inspected_at, w.followers
 FROM daymill.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
@@ -91,6 +91,7 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Daymi
 			&i.Follower,
 			&i.Trouble,
 			&i.InspectedAt,
+			&i.Followers,
 		); err != nil {
 			return nil, err
 		}
@@ -114,9 +115,9 @@ func (q *Queries) WorkerPrune(ctx context.Context) error {
 
 const workerSee = `-- name: WorkerSee :exec
 INSERT INTO daymill.workers
-(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble
+(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble, followers)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble, followers = excluded.followers
 `
 
 type WorkerSeeParams struct {
@@ -130,6 +131,7 @@ type WorkerSeeParams struct {
 	RetentionSeconds int64
 	Follower         bool
 	Trouble          string
+	Followers        []byte
 }
 
 // Records that a worker process is alive, and its options.
@@ -145,6 +147,7 @@ func (q *Queries) WorkerSee(ctx context.Context, arg WorkerSeeParams) error {
 		arg.RetentionSeconds,
 		arg.Follower,
 		arg.Trouble,
+		arg.Followers,
 	)
 	return err
 }

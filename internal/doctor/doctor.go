@@ -69,12 +69,12 @@ type Limits struct {
 
 // Config says what to check.
 type Config struct {
-	DB       *postgres.DB
-	Source   *postgres.DB // the follower that events are read from; nil if there is none
-	Clock    pace.Clock
-	PoolSize int // the connections of a worker
-	River    River
-	Limits   Limits
+	DB        *postgres.DB
+	Followers []Follower // that events are read from; empty if there are none
+	Clock     pace.Clock
+	PoolSize  int // the connections of a worker
+	River     River
+	Limits    Limits
 	// Health returns the findings of package health; nil skips them. Findings that other checks report in more detail (source,
 	// faults) are left out.
 	Health func(ctx context.Context) ([]health.Finding, error)
@@ -91,8 +91,10 @@ type Report struct {
 	Findings []Finding
 	// Role and Database are the role and the database of the examination, quoted for SQL; empty if the server did not answer.
 	Role, Database string
-	// Pooled reports whether a pooler in transaction mode is in use, and Follower whether events are read from a follower.
-	Pooled, Follower bool
+	// Pooled reports whether a pooler in transaction mode is in use.
+	Pooled bool
+	// Followers is how many followers events are read from.
+	Followers int
 }
 
 // checks returns the checks of the server and of the installation. A check comes after those that it depends on.
@@ -181,7 +183,7 @@ func Look(ctx context.Context, config Config) Report {
 		}
 	}
 	return Report{
-		Findings: exam.findings, Role: exam.role, Database: exam.database, Pooled: exam.DB.Pooled(), Follower: exam.Source != nil,
+		Findings: exam.findings, Role: exam.role, Database: exam.database, Pooled: exam.DB.Pooled(), Followers: len(exam.Followers),
 	}
 }
 

@@ -141,8 +141,8 @@ func TestExamine(t *testing.T) {
 		"EnginePostgres": {id: "engine"},
 		"Follower":       {id: "follower"},
 		"FollowerNone": {
-			configure: func(c *doctor.Config) { c.Source = c.DB },
-			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "no follower",
+			configure: func(c *doctor.Config) { c.Followers = []doctor.Follower{{DB: c.DB}} },
+			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "never was a follower",
 		},
 		"Inventory":         {id: "inventory", levels: []doctor.Level{doctor.OK}},
 		"InventorySequence": {setup: "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", id: "inventory", levels: []doctor.Level{doctor.Failure}, says: "rollup_requests_id_seq is behind: inserts fail with a duplicate key | daymill migrate"},
@@ -376,7 +376,7 @@ func TestExamineCluster(t *testing.T) {
 		_, err := on.Exec(t.Context(), sql)
 		require.NoError(t, err)
 	}
-	config := doctor.Config{DB: db.DB, Source: replica, Clock: pace.SystemClock{}, PoolSize: 6}
+	config := doctor.Config{DB: db.DB, Followers: []doctor.Follower{{DB: replica}}, Clock: pace.SystemClock{}, PoolSize: 6}
 	// eventually repeats the examination until it finds what it should, because statistics and followers take
 	// their time.
 	eventually := func(t *testing.T, config doctor.Config, id string, says string, levels ...doctor.Level) {
@@ -395,6 +395,16 @@ func TestExamineCluster(t *testing.T) {
 	eventually(t, config, "follower", "keeps up", doctor.OK)
 	eventually(t, doctor.Config{DB: replica, Clock: pace.SystemClock{}}, "primary", "is a follower", doctor.Failure)
 
+	several := config
+	several.Followers = []doctor.Follower{{DB: replica}, {DB: db.DB}, {Err: errors.New("it is down")}}
+	eventually(t, several, "follower", "of --source-url keeps up", doctor.OK, doctor.Warning, doctor.Warning)
+	_, said := of(doctor.Examine(t.Context(), several), "follower")
+	require.Contains(t, said, "follower 2 of --source-url accepts writes, because it was promoted or never was a follower: runs refuse to read from it")
+	require.Contains(t, said, "follower 3 of --source-url cannot be reached, so runs read from the others: it is down")
+	several.Followers = several.Followers[1:]
+	levels, _ := of(doctor.Examine(t.Context(), several), "follower")
+	require.Equal(t, []doctor.Level{doctor.Failure, doctor.Failure}, levels)
+
 	exec(t, db.DB, "CREATE ROLE plain LOGIN")
 	eventually(t, doctor.Config{DB: open(t, strings.Replace(db.URL, "//postgres@", "//plain@", 1)), Clock: pace.SystemClock{}},
 		"replication", "may not replicate", doctor.Note)
@@ -410,7 +420,7 @@ func TestExamineCluster(t *testing.T) {
 	exec(t, db.DB, "CREATE TABLE public.much AS SELECT i FROM generate_series(1, 1000) AS i")
 	config.Limits.Lag = 1
 	eventually(t, config, "follower", "MB behind", doctor.Warning)
-	config.Source = nil
+	config.Followers = nil
 
 	exec(t, db.DB, "ALTER TABLE daymill.schedules SET (autovacuum_enabled = off)")
 	exec(t, db.DB, "INSERT INTO daymill.schedules SELECT i::text, now() FROM generate_series(1, 500) AS i; DELETE FROM daymill.schedules")

@@ -82,39 +82,6 @@ func checkTimeZone(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	return nil
 }
 
-// checkFollower checks the database that events are read from.
-func checkFollower(ctx context.Context, e *Examination, tx pgx.Tx) error {
-	if e.Source == nil {
-		return nil
-	}
-	var position string
-	if err := tx.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&position); err != nil {
-		return fmt.Errorf("ask for the primary's position: %w", err)
-	}
-	var recovery bool
-	var paused *bool
-	var behind *int64
-	err := e.Source.QueryRow(ctx, `
-		SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END,
-			CASE WHEN pg_is_in_recovery() THEN greatest(0, $1::pg_lsn - pg_last_wal_replay_lsn())::bigint END`, position).
-		Scan(&recovery, &paused, &behind)
-	switch {
-	case err != nil:
-		return fmt.Errorf("ask the follower: %w", err)
-	case !recovery:
-		e.Addf(Failure, "--source-url leads to no follower: runs refuse to read from it").Fixf("give the URL of a read replica, or leave it out")
-	case paused != nil && *paused:
-		e.Addf(Failure, "the follower's replay is paused: every run waits for it, and fails after ten minutes").
-			Fixf("SELECT pg_wal_replay_resume(); on the follower")
-	case behind != nil && *behind > e.Limits.Lag:
-		e.Addf(Warning, "the follower is %d MB behind: every run waits until it has caught up", *behind>>20).
-			Fixf("see what holds it up: SELECT * FROM pg_stat_replication; on the primary")
-	default:
-		e.Addf(OK, "the follower's position keeps up with the primary's")
-	}
-	return nil
-}
-
 // checkTransactions looks for transactions that prevent the removal of dead rows, in all databases of the server.
 func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	var pid, hidden *int64

@@ -59,13 +59,13 @@ func TestDiscreet(t *testing.T) {
 	defer gone.Close()
 	good := doctor.River{Schema: "public", Applied: 6, Newest: 6}
 
-	for _, f := range doctor.Examine(t.Context(), doctor.Config{DB: db.DB, Source: gone, Clock: pace.SystemClock{}, River: good, Discreet: true}) {
+	for _, f := range doctor.Examine(t.Context(), doctor.Config{DB: db.DB, Followers: []doctor.Follower{{DB: gone}}, Clock: pace.SystemClock{}, River: good, Discreet: true}) {
 		require.NotContains(t, f.Sentence+f.Fix, "secret")
 		if f.ID == "follower" {
-			require.Equal(t, doctor.Warning, f.Level)
+			require.Equal(t, doctor.Failure, f.Level)
 		}
 	}
-	_, said := of(doctor.Examine(t.Context(), doctor.Config{DB: db.DB, Source: gone, Clock: pace.SystemClock{}, River: good}), "follower")
+	_, said := of(doctor.Examine(t.Context(), doctor.Config{DB: db.DB, Followers: []doctor.Follower{{DB: gone}}, Clock: pace.SystemClock{}, River: good}), "follower")
 	require.Contains(t, said, "secret.invalid", "the command says where it has looked")
 
 	findings := doctor.Examine(t.Context(), doctor.Config{DB: gone, Clock: pace.SystemClock{}, River: good, Discreet: true})

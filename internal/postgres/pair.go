@@ -8,6 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Source is where events are read: a database, or one of several followers.
+type Source interface {
+	// Choose returns the database to read from now.
+	Choose(ctx context.Context) (*DB, error)
+}
+
+// Choose returns the database itself.
+func (db *DB) Choose(context.Context) (*DB, error) { return db, nil }
+
 // Pair is a patient session with the primary, and one with the database that events are read from. Both are the same session if
 // events are read from the primary.
 type Pair struct {
@@ -18,21 +27,34 @@ type Pair struct {
 
 // Pair takes the sessions from the pools. Release returns them. Before a further try, a session calls between: see
 // [Session.Patient].
-func (db *DB) Pair(ctx context.Context, source *DB, between func(ctx context.Context) error) (*Pair, error) {
+func (db *DB) Pair(ctx context.Context, source Source, between func(ctx context.Context) error) (*Pair, error) {
 	primary, err := db.Session(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &Pair{Primary: primary, Source: primary, db: db}
 	if source != db {
-		if p.Source, err = source.Session(ctx); err != nil {
+		if p.Source, err = SourceSession(ctx, source); err != nil {
 			primary.Release(ctx)
-			return nil, fmt.Errorf("open source: %w", err)
+			return nil, err
 		}
 	}
 	p.Primary.Patient(between)
 	p.Source.Patient(between)
 	return p, nil
+}
+
+// SourceSession takes a session with the database that events are read from.
+func SourceSession(ctx context.Context, source Source) (*Session, error) {
+	chosen, err := source.Choose(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", err)
+	}
+	session, err := chosen.Session(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", err)
+	}
+	return session, nil
 }
 
 // Follows reports whether events are read from a follower.

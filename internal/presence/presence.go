@@ -4,11 +4,15 @@ package presence
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Alive is how long a worker process counts as alive after its last sign of life, which it gives about every half minute.
@@ -34,18 +38,65 @@ type Worker struct {
 	Retention time.Duration `json:"retention_ns"`
 	// Follower reports whether the process reads events from a follower.
 	Follower bool `json:"follower"`
+	// Followers are the followers as the process has last seen them; empty if it reads from none.
+	Followers []Follower `json:"followers"`
 	// Trouble describes in sentences what keeps the process from its work; empty if nothing does.
 	Trouble string `json:"trouble,omitempty"`
+}
+
+// Follower is a follower as a process has last seen it.
+type Follower struct {
+	// Number is its place in --source-url, from 1. Users of the pages may not be allowed to know its host.
+	Number int `json:"number"`
+	// Problem continues the sentence "Follower 1 …" and says why runs do not read from it; empty if they may.
+	Problem string `json:"problem,omitempty"`
+	// Late reports that it lacks what was committed a few seconds ago. Behind says how many bytes of WAL it has not replayed yet,
+	// and Delay, if it is late, how old the last transaction is that it has replayed.
+	Late   bool          `json:"late"`
+	Behind int64         `json:"behind"`
+	Delay  time.Duration `json:"delay_ns"`
+}
+
+// String returns a sentence without a period.
+func (f Follower) String() string {
+	switch state := fmt.Sprintf("follower %d ", f.Number); {
+	case f.Problem != "":
+		return state + f.Problem
+	case f.Late:
+		return state + fmt.Sprintf("is %s bytes and %s behind", text.Number(f.Behind), text.Duration(f.Delay))
+	default:
+		return state + "keeps up"
+	}
+}
+
+// Unread returns a sentence if there are followers and none of them can be read.
+func Unread(followers []Follower) string {
+	sentences := make([]string, len(followers))
+	for i, f := range followers {
+		if f.Problem == "" {
+			return ""
+		}
+		sentences[i] = f.String()
+	}
+	if len(followers) == 0 {
+		return ""
+	}
+	return "it can read events from no follower of --source-url: " + strings.Join(sentences, ", ")
 }
 
 // See records that a worker process is alive, and deletes processes that were not seen for a week. It ignores StartedAt and
 // LastSeenAt: the database sets them.
 func See(ctx context.Context, on postgres.DBTX, worker Worker) error {
 	queries := db.New(on)
-	err := queries.WorkerSee(ctx, db.WorkerSeeParams{
+	followers, err := json.Marshal(slices.Concat([]Follower{}, worker.Followers)) // Not null.
+	if err != nil {
+		return fmt.Errorf("record the followers: %w", err)
+	}
+	err = queries.WorkerSee(ctx, db.WorkerSeeParams{
 		Name: worker.Name, Version: worker.Version, Workers: int32(worker.Workers), Pace: worker.Pace, //nolint:gosec // At most 100.
 		MaxEntities: int64(worker.MaxEntities), DailyHour: int32(worker.DailyHour), Lookback: int32(worker.Lookback), //nolint:gosec // At most 366.
 		RetentionSeconds: int64(worker.Retention.Seconds()), Follower: worker.Follower, Trouble: worker.Trouble,
+		Followers: followers,
 	})
 	if err == nil {
 		err = queries.WorkerPrune(ctx)
@@ -87,6 +138,9 @@ func List(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker
 			Name: w.Name, StartedAt: w.StartedAt, LastSeenAt: w.LastSeenAt, Version: w.Version, Workers: int(w.Workers),
 			Pace: w.Pace, MaxEntities: int(w.MaxEntities), DailyHour: int(w.DailyHour), Lookback: int(w.Lookback),
 			Retention: time.Duration(w.RetentionSeconds) * time.Second, Follower: w.Follower, Trouble: w.Trouble,
+		}
+		if err := json.Unmarshal(w.Followers, &all[i].Followers); err != nil {
+			return nil, fmt.Errorf("read the followers of the worker %s: %w", w.Name, err)
 		}
 	}
 	return all, nil

@@ -12,6 +12,8 @@ import (
 
 	"github.com/daymill/daymill/internal/clock"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/replay"
 )
 
@@ -48,12 +50,41 @@ func (r *reconciler) troubles(ctx context.Context) []string {
 		found = append(found, fmt.Sprintf("its machine's clock is %s %s Postgres's, so it does not become leader: set the clock",
 			by.Round(time.Second), way))
 	}
-	if r.source != r.db {
-		if err := replay.Check(ctx, r.db, r.source, r.clock); err != nil && ctx.Err() == nil {
-			found = append(found, followerTrouble(err))
-		}
+	if trouble := r.follow(ctx); trouble != "" && ctx.Err() == nil {
+		found = append(found, trouble)
 	}
 	return found
+}
+
+// follow looks at the followers, and returns a sentence if events cannot be read from any.
+func (r *reconciler) follow(ctx context.Context) string {
+	var followers []presence.Follower
+	var trouble string
+	switch source := r.source.(type) {
+	case *replay.Followers:
+		var err error
+		followers, err = source.Look(ctx, func(number int, err error) {
+			r.logger.WarnContext(ctx, "a follower cannot be read", slog.Int("follower", number), slog.String("error", err.Error()))
+		})
+		if err != nil {
+			r.logger.WarnContext(ctx, "cannot look at the followers", slog.String("error", err.Error()))
+			return ""
+		}
+		trouble = presence.Unread(followers)
+	case *postgres.DB:
+		if source == r.db {
+			return ""
+		}
+		one, err := replay.Look(ctx, r.db, source, r.clock)
+		followers = []presence.Follower{one}
+		if err != nil {
+			trouble = followerTrouble(err)
+		}
+	}
+	if ctx.Err() == nil {
+		r.self.Followers = followers
+	}
+	return trouble
 }
 
 // followerTrouble says why the follower cannot be read. Users of the pages may not be allowed to know its host, so the sentence

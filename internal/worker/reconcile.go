@@ -68,8 +68,8 @@ type reconciler struct {
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	self     presence.Worker
-	server   *clock.Clock // Postgres's
-	source   *postgres.DB // where events are read: db, or a follower
+	server   *clock.Clock    // Postgres's
+	source   postgres.Source // where events are read: db, a follower, or several
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time

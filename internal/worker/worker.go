@@ -42,8 +42,8 @@ const (
 // Config configures a worker process.
 type Config struct {
 	DB *postgres.DB
-	// Source is the database that events are read from, such as a follower; DB if nil.
-	Source       *postgres.DB
+	// Source is where events are read, such as a follower or several; DB if nil.
+	Source       postgres.Source
 	Installation schema.Installation
 	Logger       *slog.Logger // nil logs nothing
 	Clock        pace.Clock   // decides what is due and over; Postgres's if nil

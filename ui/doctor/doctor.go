@@ -96,8 +96,12 @@ func newDoctorView(examined doctor.Examined, good bool) doctorView {
 	} else {
 		view.With = append(view.With, "without a pooler in transaction mode")
 	}
-	if examined.Follower {
+	switch examined.Followers {
+	case 0:
+	case 1:
 		view.With = append(view.With, "and on the follower that events are read from")
+	default:
+		view.With = append(view.With, "and on the followers that events are read from")
 	}
 	for _, group := range doctorLevels() {
 		for _, f := range examined.Findings {

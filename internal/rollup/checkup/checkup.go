@@ -24,21 +24,30 @@ func Checks() []doctor.Check {
 	}
 }
 
-// lookAtFollower checks that the follower follows this primary, and not a timeline that a failover has abandoned. To do so, it
+// lookAtFollower checks that each follower follows this primary, and not a timeline that a failover has abandoned. To do so, it
 // writes a mark on the primary, as runs do.
 func lookAtFollower(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
-	if e.Source == nil {
-		return nil
+	errs, usable := make([]error, len(e.Followers)), 0
+	for i, follower := range e.Followers {
+		if follower.DB == nil {
+			errs[i] = follower.Err
+			continue
+		}
+		if _, errs[i] = replay.Look(ctx, e.DB, follower.DB, e.Clock); errs[i] == nil {
+			usable++
+		}
 	}
-	err := replay.Check(ctx, e.DB, e.Source, e.Clock)
-	switch {
-	case errors.Is(err, replay.ErrNotFollower):
-		e.Addf(doctor.Failure, "runs refuse to read from the follower: %s", err).Fixf("create the follower again from the primary, or leave out --source-url")
-		return nil
-	case err == nil:
-		e.Addf(doctor.OK, "the follower follows this primary")
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, replay.ErrNotFollower):
+			e.Addf(e.Refusal(usable), "runs refuse to read from %s: %s", e.FollowerName(i), err).
+				Fixf("create the follower again from the primary, or leave out its URL in --source-url")
+		case err == nil:
+			e.Addf(doctor.OK, "%s follows this primary", e.FollowerName(i))
+		}
+		// The check follower reports one that does not answer.
 	}
-	return err
+	return nil
 }
 
 func lookAtSource(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {

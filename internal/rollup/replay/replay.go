@@ -21,6 +21,9 @@ import (
 // ErrNotFollower says that --source-url names a database that does not follow the primary. The error that wraps it says why.
 var ErrNotFollower = errors.New("the source is not a follower of the database: set --source-url to the URL of a read replica, or leave it out")
 
+// ErrPrimary says that the source accepts writes.
+var ErrPrimary = fmt.Errorf("%w (it is not in recovery: it was promoted, or is another primary)", ErrNotFollower)
+
 var (
 	errOtherCluster = fmt.Errorf("%w (it is a replica of another cluster)", ErrNotFollower)
 	errAbandoned    = fmt.Errorf("%w (it has reached the primary's position but does not have a row that was just written there: "+
@@ -98,53 +101,32 @@ func Follow(ctx context.Context, pair *postgres.Pair, clock pace.Clock, alive fu
 	return mark.Await(ctx, pair.Source, clock, func() error { return alive(ctx) })
 }
 
-// Check returns an error if a follower does not follow the primary. It writes a mark and looks for it for a few seconds. A follower
-// that only lags is not an error, because runs wait for it.
-func Check(ctx context.Context, primary, follower *postgres.DB, clock pace.Clock) error {
-	own, err := primary.Session(ctx)
-	if err != nil {
-		return err
-	}
-	defer own.Release(context.WithoutCancel(ctx))
-	other, err := follower.Session(ctx)
-	if err != nil {
-		return fmt.Errorf("open the follower: %w", err)
-	}
-	defer other.Release(context.WithoutCancel(ctx))
-	mark, err := Leave(ctx, own)
-	if err != nil {
-		return err
-	}
-	for deadline := clock.Now().Add(limit); ; {
-		there, err := mark.seen(ctx, other)
-		if err != nil || there || clock.Now().After(deadline) {
-			return errors.Join(err, mark.forget(ctx))
-		}
-		if err := clock.Sleep(ctx, every); err != nil {
-			return err
-		}
-	}
-}
-
 // seen reports whether the mark is on the follower.
 func (m Mark) seen(ctx context.Context, follower *postgres.Session) (bool, error) {
-	var replay db.ReplayReachedRow
-	err := follower.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
-		replay, err = db.New(on).ReplayReached(ctx, db.ReplayReachedParams{Position: m.position, Token: m.token})
-		return err
-	})
-	switch {
-	case err != nil:
-		return false, fmt.Errorf("read the follower's position: %w", err)
-	case !replay.InRecovery:
-		return false, ErrNotFollower
-	case cluster(replay.Life) != cluster(m.life):
-		return false, errOtherCluster
-	case replay.Reached && !replay.Marked:
-		return false, errAbandoned
-	default:
-		return replay.Marked, nil
+	at, err := m.reached(ctx, follower)
+	return at.Marked, err
+}
+
+// reached returns how far a follower has come. The error is ErrNotFollower if the mark will never arrive.
+func (m Mark) reached(ctx context.Context, follower *postgres.Session) (at db.ReplayReachedRow, err error) {
+	for range 2 {
+		err = follower.Read(ctx, limit, func(ctx context.Context, on postgres.DBTX) (err error) {
+			at, err = db.New(on).ReplayReached(ctx, db.ReplayReachedParams{Position: m.position, Token: m.token})
+			return err
+		})
+		switch {
+		case err != nil:
+			return at, fmt.Errorf("read the follower's position: %w", err)
+		case !at.InRecovery:
+			return at, ErrPrimary
+		case cluster(at.Life) != cluster(m.life):
+			return at, errOtherCluster
+		case at.Behind > 0 || at.Marked:
+			return at, nil
+		}
+		// The mark may have arrived after the statement's snapshot was taken: look once more.
 	}
+	return at, errAbandoned
 }
 
 // cluster returns the part of a life that a follower shares with its primary: the system identifier.

@@ -82,9 +82,10 @@ func TestRunDense(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, follower.Close()) })
 		b := &testBundle{db: conn, runner: newRunner(conn, "test")}
 		b.insertDense(t)
-		b.runner.Source, err = postgres.Open(t.Context(), postgres.Config{URL: follower.URL(conn.Name)})
+		reader, err := postgres.Open(t.Context(), postgres.Config{URL: follower.URL(conn.Name)})
 		require.NoError(t, err)
-		t.Cleanup(b.runner.Source.Close)
+		t.Cleanup(reader.Close)
+		b.runner.Source = reader
 		b.rollupDense(t)
 	})
 

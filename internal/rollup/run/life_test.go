@@ -12,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -108,6 +109,19 @@ func TestRunLife(t *testing.T) {
 			require.NoError(t, source.QueryRow(t.Context(), "SELECT count(*) FROM public.raw_events").Scan(&events))
 			return events == 21_000
 		}, time.Minute, 10*time.Millisecond)
+		opener := func(server *pgserver.Server) replay.Open {
+			return func(ctx context.Context) (*postgres.DB, error) {
+				return postgres.Open(ctx, postgres.Config{URL: server.URL(b.db.Name)})
+			}
+		}
+		// The first follower is down: the second one is read.
+		followers := replay.NewFollowers(b.db.DB, b.runner.Clock, []replay.Open{opener(first), opener(second)})
+		defer followers.Close()
+		b.runner.Source = followers
+		b.request(t, day)
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		require.EqualValues(t, 21_000, pgtest.RequireExact(t, b.db).Events)
 		require.NoError(t, b.server.Stop(t.Context(), pgserver.Immediate))
 
 		require.NoError(t, first.Start(t.Context()))
@@ -125,6 +139,19 @@ func TestRunLife(t *testing.T) {
 		var state string
 		require.NoError(t, primary.QueryRow(t.Context(), "SELECT state FROM analytics.rollup_dates").Scan(&state))
 		require.Equal(t, "failed", state)
+
+		// The same if there are several: the first was promoted, and the second follows what was abandoned.
+		several := replay.NewFollowers(primary, b.runner.Clock, []replay.Open{opener(first), opener(second)})
+		defer several.Close()
+		b.runner.Source = several
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, replay.ErrPrimary)
+		require.ErrorContains(t, err, "no follower of --source-url can be read")
+		seen, err := several.Look(t.Context(), func(int, error) {})
+		require.NoError(t, err)
+		require.Equal(t, "it can read events from no follower of --source-url: "+
+			"follower 1 is not in recovery: it was promoted, or is another primary, follower 2 follows a timeline that was abandoned in a failover",
+			presence.Unread(seen))
 	})
 
 	// After a restart, the follower's address may lead to another server: what was read there is read again.
@@ -134,9 +161,10 @@ func TestRunLife(t *testing.T) {
 		follower, err := b.server.Follower(t.Context())
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, follower.Close()) })
-		b.runner.Source, err = postgres.Open(t.Context(), postgres.Config{URL: follower.URL(b.db.Name)})
+		reader, err := postgres.Open(t.Context(), postgres.Config{URL: follower.URL(b.db.Name)})
 		require.NoError(t, err)
-		t.Cleanup(b.runner.Source.Close)
+		t.Cleanup(reader.Close)
+		b.runner.Source = reader
 		b.request(t, day)
 		pauses := 0
 		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) { pauses++ }}
@@ -156,6 +184,20 @@ func TestRunLife(t *testing.T) {
 		require.Greater(t, figures.Slices, undisturbed.Slices+undisturbed.Slices/2)
 		require.Equal(t, 1, figures.Passes)
 		require.EqualValues(t, 1_010, pgtest.RequireExact(t, b.db).Events)
+
+		// The follower is promoted while a run reads from it: what it accepts from then on is not on the primary.
+		b.request(t, day)
+		b.runner.Clock = &testClock{slept: func(context.Context, time.Duration) {}}
+		promoted := false
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(report run.Report) {
+			if report.Slices > 1 && !promoted {
+				promoted = true
+				_, err := reader.Exec(t.Context(), "SELECT pg_promote()")
+				require.NoError(t, err)
+			}
+		}})
+		require.ErrorIs(t, err, replay.ErrPrimary)
+		require.True(t, promoted)
 	})
 
 	// The copy is older than the run: another run gets its number.

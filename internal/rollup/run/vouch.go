@@ -40,12 +40,17 @@ func (a *active) vouch(ctx context.Context) (steady bool, err error) {
 	return steady, nil
 }
 
+// sourceServer returns when the follower was started. It fails if the follower no longer follows.
 func (a *active) sourceServer(ctx context.Context) (startedAt time.Time, err error) {
+	var server db.ReplayServerRow
 	err = a.pair.Source.Read(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) (err error) {
-		startedAt, err = db.New(on).DateServer(ctx)
+		server, err = db.New(on).ReplayServer(ctx)
 		return err
 	})
-	return startedAt, err
+	if err == nil && !server.InRecovery { // What it accepts since it was promoted is not in the database that is written to.
+		err = replay.ErrPrimary
+	}
+	return server.StartedAt, err
 }
 
 // follow waits for the follower, if there is one. It notes first when that was started: see vouch.

@@ -16,9 +16,9 @@ import (
 // and its dates must be over. Unlike Missing, it does not look for the first event: it needs only two statements for each 50 dates of
 // the range that are not complete.
 func (p *Planner) MissingIn(ctx context.Context, of date.Range) ([]date.Date, error) {
-	source, err := p.Source.Session(ctx)
+	source, err := postgres.SourceSession(ctx, p.Source)
 	if err != nil {
-		return nil, fmt.Errorf("open source: %w", err)
+		return nil, err
 	}
 	defer source.Release(context.WithoutCancel(ctx))
 	return p.missing(ctx, source, &pace.Pacer{Clock: p.Clock, Pace: p.Pace}, of)
@@ -31,9 +31,9 @@ func (p *Planner) FirstDate(ctx context.Context) (date.Date, error) {
 	if err != nil {
 		return date.Date{}, err
 	}
-	source, err := p.Source.Session(ctx)
+	source, err := postgres.SourceSession(ctx, p.Source)
 	if err != nil {
-		return date.Date{}, fmt.Errorf("open source: %w", err)
+		return date.Date{}, err
 	}
 	defer source.Release(context.WithoutCancel(ctx))
 	first, err := p.firstDate(ctx, source, &pace.Pacer{Clock: p.Clock, Pace: p.Pace}, today)

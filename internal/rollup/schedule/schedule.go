@@ -101,10 +101,11 @@ func (d Daily) due(day date.Date) (time.Time, bool) {
 
 // Planner requests dates.
 type Planner struct {
-	Primary, Source *postgres.DB
-	Daily           Daily
-	Clock           pace.Clock
-	Pace            float64
+	Primary *postgres.DB
+	Source  postgres.Source
+	Daily   Daily
+	Clock   pace.Clock
+	Pace    float64
 	// Via says how the requests were made; schedule if empty.
 	Via string
 }
@@ -213,9 +214,9 @@ func (p *Planner) Missing(ctx context.Context) ([]date.Date, error) {
 		return nil, err
 	}
 	last := today.AddDays(-1)
-	source, err := p.Source.Session(ctx)
+	source, err := postgres.SourceSession(ctx, p.Source)
 	if err != nil {
-		return nil, fmt.Errorf("open source: %w", err)
+		return nil, err
 	}
 	defer source.Release(context.WithoutCancel(ctx))
 	pacer := &pace.Pacer{Clock: p.Clock, Pace: p.Pace}

@@ -82,6 +82,7 @@ func (f Facts) Checks() []health.Check {
 	}
 	return append(
 		checks,
+		health.Check{Name: "followers", Rank: health.Behind, Judge: f.followers},
 		health.Check{Name: "daily_job_paused", Rank: health.Behind, Judge: f.paused},
 		health.Check{Name: "daily_job_late", Rank: health.Behind, Judge: f.late},
 		health.Check{Name: "retrying", Rank: health.Behind, Judge: f.retrying},
@@ -124,6 +125,21 @@ func (f Facts) trouble() (health.Finding, bool) {
 				Level: health.Bad, Sentence: "The worker " + worker.Name + " has a problem: " + worker.Trouble + ".",
 				Command: "daymill doctor", Link: health.Link{Label: "See the workers", Parts: []string{"schedule"}},
 			}, true
+		}
+	}
+	return health.Finding{}, false
+}
+
+// followers returns a finding if a worker cannot read from one of its followers, and reads from another.
+func (f Facts) followers() (health.Finding, bool) {
+	for _, worker := range f.Workers {
+		for _, follower := range worker.Followers {
+			if follower.Problem != "" && worker.Trouble == "" {
+				return health.Finding{
+					Level: health.Wait, Sentence: "The worker " + worker.Name + " reads events from its other followers, because " + follower.String() + ".",
+					Command: "daymill doctor", Link: health.Link{Label: "See the workers", Parts: []string{"schedule"}},
+				}, true
+			}
 		}
 	}
 	return health.Finding{}, false

@@ -85,8 +85,8 @@ type Options struct {
 // Verifier verifies dates of one database. It is safe for concurrent use.
 type Verifier struct {
 	Primary *postgres.DB
-	// Source is the database that events are read from: the primary or its follower.
-	Source  *postgres.DB
+	// Source is where events are read: the primary or its followers.
+	Source  postgres.Source
 	Type    entity.Type
 	Clock   pace.Clock
 	Options Options

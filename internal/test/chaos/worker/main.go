@@ -71,11 +71,12 @@ func work(ctx context.Context, logger *slog.Logger, parent io.Reader, arguments 
 		return err
 	}
 	if *sourceURL != "" {
-		config.Source, err = postgres.Open(ctx, postgres.Config{URL: *sourceURL, ApplicationName: "chaos source", PoolSize: pool})
+		follower, err := postgres.Open(ctx, postgres.Config{URL: *sourceURL, ApplicationName: "chaos source", PoolSize: pool})
 		if err != nil {
 			return err
 		}
-		defer config.Source.Close()
+		defer follower.Close()
+		config.Source = follower
 	}
 	worker, err := worker.NewWorker(config)
 	if err != nil {

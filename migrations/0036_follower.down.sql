@@ -1,0 +1,1 @@
+ALTER TABLE daymill.workers DROP COLUMN followers;
