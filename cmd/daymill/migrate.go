@@ -24,13 +24,14 @@ type migrateCmd struct {
 }
 
 type migrateApplyCmd struct {
-	EntityType  string `env:"DAYMILL_ENTITY_TYPE" placeholder:"TYPE" help:"The type of entity ids: uuid, bigint or text. Set at the first installation (uuid by default)."`
-	Timezone    string `env:"DAYMILL_TIMEZONE" placeholder:"ZONE" help:"The reporting zone, an IANA name: dates begin at midnight in this zone. Set at the first installation (UTC by default)."`
-	RiverSchema string `env:"DAYMILL_RIVER_SCHEMA" placeholder:"SCHEMA" help:"The schema for River's tables. Set at the first installation (public by default)."`
-	Down        bool   `help:"Revert the latest migration instead. River's tables stay."`
-	Steps       int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
-	Force       bool   `help:"With --down: also drop metrics and the ledger."`
-	DryRun      bool   `help:"Print what would change, and change nothing."`
+	EntityType       string `env:"DAYMILL_ENTITY_TYPE" placeholder:"TYPE" help:"The type of entity ids: uuid, bigint or text. Set at the first installation (uuid by default)."`
+	Timezone         string `env:"DAYMILL_TIMEZONE" placeholder:"ZONE" help:"The reporting zone, an IANA name: dates begin at midnight in this zone. Set at the first installation (UTC by default)."`
+	RiverSchema      string `env:"DAYMILL_RIVER_SCHEMA" placeholder:"SCHEMA" help:"The schema for River's tables. Set at the first installation (public by default)."`
+	PartitionMetrics string `env:"DAYMILL_PARTITION_METRICS" enum:",month" default:"" placeholder:"SPAN" help:"With month, metrics are stored in a partition for each month. The table must be empty, as it is after the first installation."`
+	Down             bool   `help:"Revert the latest migration instead. River's tables stay."`
+	Steps            int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
+	Force            bool   `help:"With --down: also drop metrics and the ledger."`
+	DryRun           bool   `help:"Print what would change, and change nothing."`
 }
 
 // Run applies what is missing, or reverts.
@@ -114,6 +115,14 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	for _, line := range said {
 		a.printf("%s\n", oneLine(line))
 	}
+	lines, err := c.partition(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		a.printf("%s\n", line)
+	}
+	said = append(said, lines...)
 	if err := c.warnShared(ctx, a, db); err != nil {
 		return err
 	}
@@ -124,6 +133,35 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		a.printf("nothing to do: the schema is as it should be\n")
 	}
 	return nil
+}
+
+// partition partitions metrics if that is wanted, and extends the partitions. It returns what it has done.
+func (c *migrateApplyCmd) partition(ctx context.Context, db *postgres.DB) (said []string, err error) {
+	if c.Down {
+		return nil, nil
+	}
+	if c.PartitionMetrics != "" {
+		if _, err := schema.Get(ctx, db); c.DryRun && errors.Is(err, schema.ErrNotMigrated) {
+			return []string{"would partition the metrics by month"}, nil
+		}
+		made, err := schema.Partition(ctx, db, c.DryRun, whoOnCLI())
+		switch {
+		case err != nil:
+			return nil, err
+		case made && c.DryRun:
+			said = append(said, "would partition the metrics by month")
+		case made:
+			said = append(said, "partitioned the metrics by month")
+		}
+	}
+	if c.DryRun {
+		return said, nil
+	}
+	created, err := schema.Months(ctx, db)
+	if created > 0 {
+		said = append(said, "created partitions of the metrics for "+plural(created, "month"))
+	}
+	return said, err
 }
 
 // repairs returns what was repaired and what is still wrong. It runs after the source is set, which some repairs need.

@@ -128,3 +128,22 @@ func TestEnqueueEntities(t *testing.T) {
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT entities FROM analytics.rollup_requests").Scan(&entities))
 	require.ElementsMatch(t, []string{"7", "12"}, entities)
 }
+
+// TestMigratePartitions: metrics are partitioned at the installation; later, only while there are none.
+func TestMigratePartitions(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	require.Contains(t, requireOK(t, db.URL, "migrate", "--partition-metrics", "month", "--dry-run"), "would partition the metrics by month")
+	said := requireOK(t, db.URL, "migrate", "--partition-metrics", "month")
+	require.Contains(t, said, "partitioned the metrics by month\ncreated partitions of the metrics for 3 months\n")
+	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate", "--partition-metrics", "month"))
+
+	other := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := other.Exec(t.Context(), "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date) VALUES (1, '2026-03-01')")
+	require.NoError(t, err)
+	code, _, stderr := command(t.Context(), other.URL, "migrate", "--partition-metrics", "month")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "analytics.daily_entity_metrics has rows, and only an empty table can be partitioned: docs/scale.md")
+	code, _, stderr = command(t.Context(), other.URL, "migrate", "--partition-metrics", "week")
+	require.Equal(t, exitUsage, code, stderr)
+}

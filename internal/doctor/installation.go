@@ -88,7 +88,7 @@ func checkRights(ctx context.Context, e *Examination, tx pgx.Tx) error {
 				SELECT format('%I.%I', s.nspname, c.relname)
 				FROM pg_catalog.pg_class AS c
 				INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
-				WHERE (s.nspname = ANY ($2) AND c.relkind = 'r' AND NOT c.relispartition OR s.nspname = $1 AND c.relname IN ('river_job', 'river_leader', 'river_queue'))
+				WHERE (s.nspname = ANY ($2) AND c.relkind IN ('r', 'p') AND NOT c.relispartition OR s.nspname = $1 AND c.relname IN ('river_job', 'river_leader', 'river_queue'))
 					AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
 						AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
 				ORDER BY 1

@@ -169,6 +169,9 @@ func (a *active) roll(ctx context.Context) error {
 	if err := a.checkProtected(ctx); err != nil {
 		return err
 	}
+	if err := a.month(ctx); err != nil {
+		return err
+	}
 	if entities, err := a.scope(ctx); err != nil {
 		return err
 	} else if entities != nil {
@@ -194,6 +197,18 @@ func (a *active) roll(ctx context.Context) error {
 		}
 		after = upTo
 	}
+}
+
+// month creates the partition of the date's month if metrics are partitioned and it is missing.
+func (a *active) month(ctx context.Context) error {
+	err := a.pair.Primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error {
+		_, err := db.New(on).MetricMonth(ctx, a.order.Date)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look for the partition of the date's month: %w", err)
+	}
+	return nil
 }
 
 // count scans the entities above a bound, and scans them again if the server was restarted meanwhile.

@@ -22,6 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // Names of the periodic jobs in the ledger. Both are due at the same hour.
@@ -171,6 +172,9 @@ func (p *Planner) plan(ctx context.Context, asked bool) ([]date.Date, error) {
 		return queries.ScheduleRecord(ctx, db.ScheduleRecordParams{Name: Name, DueAt: due, AtInstant: now})
 	})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := schema.Months(ctx, p.Primary); err != nil {
 		return nil, err
 	}
 	return dates, nil

@@ -98,13 +98,13 @@ objects AS (
     SELECT
         'index',
         format('%I.%I', n.nspname, i.relname),
-        pg_get_indexdef(x.indexrelid),
-        pg_get_indexdef(x.indexrelid),
+        replace(pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON '), -- of a partitioned table
+        replace(pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON '),
         NOT (x.indisvalid AND x.indisready),
         format('%I.%I', n.nspname, c.relname)
     FROM pg_index AS x
     INNER JOIN pg_class AS i ON i.oid = x.indexrelid
-    INNER JOIN pg_class AS c ON c.oid = x.indrelid AND c.relkind = 'r'
+    INNER JOIN pg_class AS c ON c.oid = x.indrelid AND c.relkind IN ('r', 'p')
     INNER JOIN owned AS n ON n.oid = c.relnamespace
     WHERE NOT EXISTS (SELECT FROM pg_constraint AS o WHERE o.conindid = x.indexrelid AND o.contype IN ('p', 'u', 'x'))
     UNION ALL

@@ -1,0 +1,1 @@
+DROP FUNCTION analytics.metric_month(date);
