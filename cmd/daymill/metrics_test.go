@@ -148,6 +148,11 @@ func TestMetrics(t *testing.T) {
 		_, err := db.Exec(t.Context(), "CREATE TABLE public.orders (id integer PRIMARY KEY); INSERT INTO public.orders VALUES (1); "+
 			"INSERT INTO view.view (name, paused_at) VALUES ('lines', now())")
 		require.NoError(t, err)
+		// Another worker reads from a follower.
+		_, err = db.Exec(t.Context(), `INSERT INTO daymill.workers
+			(name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, followers)
+			VALUES ('another', now() + interval '1 hour', 'v1', 1, 1, 1, 1, 1, 0, true, '[{"number": 1}]')`)
+		require.NoError(t, err)
 		for _, args := range [][]string{
 			{"capture", "add", "public.orders"}, {"sink", "add", "hook", "kind=webhook", "url=$TEST_UNSET_URL", "from=snapshot"},
 		} {
@@ -174,7 +179,7 @@ func TestMetrics(t *testing.T) {
 		require.Equal(t, pgtest.RequireExact(t, db).Rows, value(families, "daymill_rows_total", "change", "inserted"))
 		require.Positive(t, value(families, "daymill_requests_total", "action", "satisfied"))
 		require.EqualValues(t, 1, value(families, "daymill_database_up"))
-		require.EqualValues(t, 1, value(families, "daymill_workers_alive"))
+		require.EqualValues(t, 2, value(families, "daymill_workers_alive"))
 		require.InDelta(t, time.Now().Unix(), value(families, "daymill_daily_job_last_run_timestamp_seconds"), 600)
 
 		require.EqualValues(t, 1, value(families, "daymill_view_paused", "view", "lines"))

@@ -1,6 +1,7 @@
 package presence_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -15,12 +16,27 @@ import (
 func TestGauges(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	followers := func(all ...presence.Follower) string {
+		text, err := json.Marshal(all)
+		require.NoError(t, err)
+		return string(text)
+	}
 	_, err := db.Exec(t.Context(), `
 		INSERT INTO daymill.workers
-		(name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower) VALUES
-		('alive', now(), 'v1', 1, 1, 1, 1, 1, 1, false), ('dead', now() - interval '3 minutes', 'v1', 1, 1, 1, 1, 1, 1, false)`)
+		(name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, followers) VALUES
+		('alive', now(), 'v1', 1, 1, 1, 1, 1, 1, true, $1), ('another', now(), 'v1', 1, 1, 1, 1, 1, 1, true, $2),
+		('dead', now() - interval '3 minutes', 'v1', 1, 1, 1, 1, 1, 1, true, $3)`,
+		followers(presence.Follower{Number: 1, Late: true, Behind: 70, Delay: 2 * time.Second}, presence.Follower{Number: 2, Problem: "does not answer"},
+			presence.Follower{Number: 3}, presence.Follower{Number: 4, Behind: 5}),
+		followers(presence.Follower{Number: 1, Late: true, Behind: 60, Delay: 3 * time.Second}, presence.Follower{Number: 2},
+			presence.Follower{Number: 3, Problem: "does not answer"}),
+		followers(presence.Follower{Number: 1, Problem: "does not answer"}))
 	require.NoError(t, err)
-	require.Equal(t, map[string]float64{"daymill_workers_alive": 1}, promtest.Read(t, presence.Gauges(db.DB)))
+	require.Equal(t, map[string]float64{
+		"daymill_workers_alive": 2, "daymill_follower_up 1": 1, "daymill_follower_lag_seconds 1": 3, "daymill_follower_lag_bytes 1": 70,
+		"daymill_follower_up 2": 0, "daymill_follower_up 3": 0,
+		"daymill_follower_up 4": 1, "daymill_follower_lag_seconds 4": 0, "daymill_follower_lag_bytes 4": 0,
+	}, promtest.Read(t, presence.Gauges(db.DB)))
 }
 
 // TestInspect: one worker at a time compares what is installed. If it dies, another one does so after the span of time.
