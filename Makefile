@@ -35,7 +35,7 @@ demo: build ## Build, and run the demo on a temporary Postgres.
 .PHONY: test
 test: setup ## Run all tests.
 	@mkdir -p tmp
-	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -count=1 -timeout 20m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -p 3 -count=1 -timeout 20m ./...
 
 # What `make test-bare` leaves on the PATH: what internal/test/setup installs, and what Go and the shell need.
 BARE := bash sh env git gcc initdb psql pg_dump pg_dumpall pgbench pgbouncer chromium chromium-browser google-chrome redis-server \

@@ -182,7 +182,7 @@ func TestAPICapture(t *testing.T) {
 	t.Run("Streams", func(t *testing.T) {
 		t.Parallel()
 		b := setupCaptureAPI(t, 5)
-		b.exec(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity) SELECT id, 'public', 'orders', 1, 'd' FROM capture.stream;
+		b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity) SELECT id, 'public', 'orders', 1, 'd' FROM capture.stream;
 			INSERT INTO capture.gap (stream_id, kind, reason, after, repaired_at) SELECT id, 'slot', 'gone', 3, CASE n WHEN 1 THEN now() END FROM capture.stream, generate_series(1, 2) AS n;
 			INSERT INTO capture.snapshot (stream_id, schema_name, table_name, state, rows, estimate) SELECT id, 'public', 'orders', 'running', 7, 100 FROM capture.stream`)
 		streams := read[struct {

@@ -25,8 +25,8 @@ func TestAPIJobs(t *testing.T) {
 		SELECT 'rollup_day', jsonb_build_object('date', d::date, 'note', $3::text), 25, 'daymill', $1::river_job_state, $2::timestamptz, 3,
 			ARRAY['{"at": "2026-03-05T10:00:00Z", "attempt": 1, "error": "no space left", "trace": ""}'::jsonb], decode(md5(d::text), 'hex'), 245::bit(8)
 		FROM generate_series('2026-03-01'::date, '2026-03-05', '1 day') AS d`
-	a.exec(t, insert, "discarded", "2026-03-06 12:00+00", "")
-	a.exec(t, insert, "available", nil, strings.Repeat("x", 300<<10))
+	a.db.Do(t, insert, "discarded", "2026-03-06 12:00+00", "")
+	a.db.Do(t, insert, "available", nil, strings.Repeat("x", 300<<10))
 	type listed struct {
 		Jobs []struct {
 			ID    int64  `json:"id"`
@@ -80,8 +80,8 @@ func TestAPIJobs(t *testing.T) {
 	require.Equal(t, "cancelled", details.State)
 	require.Equal(t, http.StatusUnprocessableEntity, a.call(t, "POST", of(failed)+"/cancel", "{}").status)
 
-	a.exec(t, "DELETE FROM river_job WHERE id = $1", failed) // As River does after some days.
-	a.exec(t, "DELETE FROM analytics.rollup_requests")
+	a.db.Do(t, "DELETE FROM river_job WHERE id = $1", failed) // As River does after some days.
+	a.db.Do(t, "DELETE FROM analytics.rollup_requests")
 	a.answer(t, &details, "POST", of(failed)+"/retry", "{}")
 	require.EqualValues(t, 1, a.count(t, "SELECT count(*) FROM analytics.rollup_requests WHERE metric_date = '2026-03-05' AND requested_via = 'api' AND requested_by = 'api'"))
 
@@ -148,7 +148,7 @@ func TestAPIQueues(t *testing.T) {
 	require.Nil(t, got.Queues[0].SeenAt)
 	name := got.Queues[0].Name
 	require.Equal(t, http.StatusNotFound, a.call(t, "POST", "/api/queues/"+name+"/pause", "{}").status, "no worker has created it")
-	a.exec(t, "INSERT INTO river_queue (name, updated_at) VALUES ($1, now()), ('of_the_application', now())", name)
+	a.db.Do(t, "INSERT INTO river_queue (name, updated_at) VALUES ($1, now()), ('of_the_application', now())", name)
 	a.answer(t, &got, "POST", "/api/queues/"+name+"/pause", "{}")
 	require.NotNil(t, got.Queues[0].PausedAt)
 	require.NotNil(t, got.Queues[0].SeenAt)
@@ -172,8 +172,8 @@ func TestAPIStatus(t *testing.T) {
 			ByState map[string]int64 `json:"by_state"`
 		} `json:"queue"`
 	}
-	a.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'failed', 1, 1)")
-	a.exec(t, "INSERT INTO river_job (kind, args, max_attempts, queue, state) VALUES ('rollup_day', '{\"date\": \"2026-03-02\"}', 25, 'daymill', 'available')")
+	a.db.Do(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'failed', 1, 1)")
+	a.db.Do(t, "INSERT INTO river_job (kind, args, max_attempts, queue, state) VALUES ('rollup_day', '{\"date\": \"2026-03-02\"}', 25, 'daymill', 'available')")
 	a.answer(t, &got, "GET", "/api/status", "", basic("viewer", viewerPassword))
 	require.Equal(t, "bad", got.Verdict.Level)
 	require.Equal(t, got.Verdict.Sentence, got.Findings[0].Sentence)

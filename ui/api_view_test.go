@@ -122,7 +122,7 @@ func TestAPIViews(t *testing.T) {
 		b.ask(t, "GET", "/api/views/staff/sql", "", http.StatusOK, &sql)
 		require.Contains(t, sql.Select, `AS "called"`)
 
-		b.exec(t, "UPDATE public.people SET name = 'eve' WHERE id = 2; DELETE FROM views.staff WHERE id = 1")
+		b.db.Do(t, "UPDATE public.people SET name = 'eve' WHERE id = 2; DELETE FROM views.staff WHERE id = 1")
 		var made tasks
 		b.ask(t, "POST", "/api/views/staff/refresh", `{"keys": [2]}`, http.StatusAccepted, &made)
 		b.work(t)
@@ -139,7 +139,7 @@ func TestAPIViews(t *testing.T) {
 		require.Equal(t, []string{"paused", "maintenance"}, []string{shown.State, shown.Reason})
 		b.ask(t, "POST", "/api/views/staff/resume", "{}", http.StatusNoContent, nil)
 
-		b.exec(t, "ALTER TABLE public.people ADD COLUMN age integer DEFAULT 7")
+		b.db.Do(t, "ALTER TABLE public.people ADD COLUMN age integer DEFAULT 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		var decided struct{ Decided int }
 		b.ask(t, "POST", "/api/views/staff/drift", `{"decision": "accept"}`, http.StatusOK, &decided)

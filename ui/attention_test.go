@@ -27,15 +27,15 @@ func TestAttention(t *testing.T) {
 		t.Helper()
 		s := atMarch(t)
 		for i, date := range []string{"2026-02-20", "2026-02-21", "2026-02-22", "2026-02-23", "2026-02-24"} {
-			s.exec(t, failSQL, date, fmt.Sprintf(`could not extend file "base/%d": No space left on device`, i))
+			s.db.Do(t, failSQL, date, fmt.Sprintf(`could not extend file "base/%d": No space left on device`, i))
 		}
-		s.exec(t, failSQL, "2026-02-26", "it broke")
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date IN ('2026-03-02', '2026-03-03')")
+		s.db.Do(t, failSQL, "2026-02-26", "it broke")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date IN ('2026-03-02', '2026-03-03')")
 		for date, counted := range map[string]int{"2026-03-02": 12345, "2026-03-03": 11111} {
-			s.exec(t, verifiedSQL, date, "drifted", "[]")
-			s.exec(t, fmt.Sprintf("UPDATE analytics.verifications SET events_recorded = 12345, events_counted = %d WHERE metric_date = $1", counted), date)
+			s.db.Do(t, verifiedSQL, date, "drifted", "[]")
+			s.db.Do(t, fmt.Sprintf("UPDATE analytics.verifications SET events_recorded = 12345, events_counted = %d WHERE metric_date = $1", counted), date)
 		}
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'protected' WHERE metric_date = '2026-03-05'")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'protected' WHERE metric_date = '2026-03-05'")
 		return s
 	}
 	requested := func(t *testing.T, s *site) string {
@@ -95,7 +95,7 @@ func TestAttention(t *testing.T) {
 	t.Run("Sort", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.exec(t, "UPDATE analytics.rollup_dates SET events = 7 WHERE metric_date = '2026-02-22'")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET events = 7 WHERE metric_date = '2026-02-22'")
 		first := func(sort string) string {
 			return listedDates(s.get(t, "/attention?sort="+url.QueryEscape(sort)).body)[0]
 		}

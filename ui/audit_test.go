@@ -24,7 +24,7 @@ func TestAudit(t *testing.T) {
 	t.Run("Filter", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, `INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES
+		b.db.Do(t, `INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES
 			('anna', 'cli', 'set source', 'app.events', '{"entity": "product_id", "in_flight": 2}'),
 			('anna', 'web', 'cancel backfill', '7', '{"dates": 31}'),
 			('bert', 'web', 'cancel backfill', '8', '{"dates": 1}')`)
@@ -47,8 +47,8 @@ func TestAudit(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
 		evil := `<script>alert(1)</script>"'` + strings.Repeat("x", 10_000)
-		b.exec(t, "INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES (left($1, 2000), left($1, 2000), left($1, 2000), $1, jsonb_build_object($1, $1))", evil)
-		b.exec(t, `INSERT INTO daymill.audit (via, action, detail) VALUES ('sql', 'x', '[1, null]')`)
+		b.db.Do(t, "INSERT INTO daymill.audit (actor, via, action, target, detail) VALUES (left($1, 2000), left($1, 2000), left($1, 2000), $1, jsonb_build_object($1, $1))", evil)
+		b.db.Do(t, `INSERT INTO daymill.audit (via, action, detail) VALUES ('sql', 'x', '[1, null]')`)
 		answer := b.get(t, "/audit")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.NotContains(t, answer.body, "<script>alert")
@@ -62,7 +62,7 @@ func TestAudit(t *testing.T) {
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, "INSERT INTO daymill.audit (actor, via, action, target) SELECT 'anna', 'web', 'act', 'n' || i || '.' FROM generate_series(1, 123) AS i")
+		b.db.Do(t, "INSERT INTO daymill.audit (actor, via, action, target) SELECT 'anna', 'web', 'act', 'n' || i || '.' FROM generate_series(1, 123) AS i")
 		targets := regexp.MustCompile(`n(\d+)\.`)
 		for _, query := range []string{"", "action=act&actor=anna"} {
 			path, seen := "/audit?"+query, []string{}

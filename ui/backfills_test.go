@@ -10,22 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
-
-// value reads one value from the database.
-func value[T any](t *testing.T, s *site, sql string, arguments ...any) T {
-	t.Helper()
-	var v T
-	require.NoError(t, s.db.QueryRow(t.Context(), sql, arguments...).Scan(&v), sql)
-	return v
-}
-
-// exec runs a statement on the database.
-func (s *site) exec(t *testing.T, sql string, arguments ...any) {
-	t.Helper()
-	_, err := s.db.Exec(t.Context(), sql, arguments...)
-	require.NoError(t, err, sql)
-}
 
 // part loads the fragment of a page that htmx asks for.
 func (s *site) part(t *testing.T, path, name string) string {
@@ -55,7 +41,7 @@ func TestBackfills(t *testing.T) {
 		} {
 			answer := s.post(t, "/backfills/1", "action="+c.action)
 			require.Equal(t, http.StatusSeeOther, answer.status, c)
-			require.Equal(t, c.state, value[string](t, s, "SELECT state FROM analytics.backfills"))
+			require.Equal(t, c.state, pgtest.Value[string](t, s.db, "SELECT state FROM analytics.backfills"))
 		}
 		answer := s.post(t, "/backfills/1", "action=resume")
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
@@ -63,7 +49,7 @@ func TestBackfills(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills/1", "action=explode").status)
 		require.Equal(t, http.StatusNotFound, s.post(t, "/backfills/2", "action=pause").status)
 		require.Equal(t, "start backfill,pause backfill,resume backfill,cancel backfill",
-			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
+			pgtest.Value[string](t, s.db, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 	})
 
 	t.Run("Empty", func(t *testing.T) {
@@ -98,15 +84,15 @@ func TestBackfills(t *testing.T) {
 				require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/backfills", query).status, query)
 			}
 		}
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+		require.Zero(t, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.backfills"))
 	})
 
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date, state, requested_by)
+		s.db.Do(t, `INSERT INTO analytics.backfills (first_date, last_date, state, requested_by)
 			SELECT date '2026-01-01' + i, date '2026-01-01' + i, 'complete', '<b>' || i FROM generate_series(1, 30) AS i`)
-		s.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
+		s.db.Do(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
 			SELECT 30, date '2025-01-01' + i, CASE WHEN i = 7 THEN 'failed' ELSE 'complete' END FROM generate_series(0, 149) AS i`)
 		first := s.get(t, "/backfills").body
 		require.Contains(t, first, `href="/backfills/21"`)
@@ -136,9 +122,9 @@ func TestBackfills(t *testing.T) {
 		s := setup(t)
 		s.db.RawEvents(t)
 		s.db.InsertDate(t, date.MustParse("2026-03-02"), 1000, 100)
-		s.exec(t, "ANALYZE public.raw_events")
-		s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-03-10', '2026-03-12')`)
-		s.exec(t, "SELECT analytics.enqueue_rollup('2026-03-02', '2026-03-04')")
+		s.db.Do(t, "ANALYZE public.raw_events")
+		s.db.Do(t, `INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-03-10', '2026-03-12')`)
+		s.db.Do(t, "SELECT analytics.enqueue_rollup('2026-03-02', '2026-03-04')")
 		body := s.get(t, "/backfills?"+form).body
 		require.Contains(t, body, "Preview: 2026-03-01 to 2026-03-10")
 		require.Contains(t, body, "1 open backfill shares dates")
@@ -146,7 +132,7 @@ func TestBackfills(t *testing.T) {
 		require.Contains(t, body, ">1,000<")
 		require.Contains(t, body, "<dt>With events</dt><dd>1</dd>")
 		require.Contains(t, body, "9 dates have no events")
-		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+		require.Equal(t, 1, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.backfills"))
 	})
 
 	t.Run("Start", func(t *testing.T) {
@@ -155,7 +141,7 @@ func TestBackfills(t *testing.T) {
 		answer := s.post(t, "/backfills", form)
 		require.Equal(t, "/backfills/1", answer.header.Get("Location"))
 		require.Equal(t, "started", answer.notice())
-		require.Equal(t, "2026-03-01 2026-03-10 true true 3 1500 admin web", value[string](t, s, `SELECT concat_ws(' ', first_date, last_date,
+		require.Equal(t, "2026-03-01 2026-03-10 true true 3 1500 admin web", pgtest.Value[string](t, s.db, `SELECT concat_ws(' ', first_date, last_date,
 			newest_first::text, every_date::text, in_flight, pause_ms, requested_by, requested_via) FROM analytics.backfills`))
 		body := s.follow(t, answer).body
 		require.Contains(t, body, "Started.")
@@ -183,7 +169,7 @@ func TestBackfills(t *testing.T) {
 		require.NotContains(t, body, "<form")
 		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/backfills?"+form, "")).body, "<form")
 		require.Equal(t, http.StatusForbidden, s.do(t, s.request(t, "viewer", http.MethodPost, "/backfills", form)).status)
-		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.backfills"))
+		require.Equal(t, 1, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.backfills"))
 	})
 }
 
@@ -205,30 +191,30 @@ func TestSchedule(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=pause").status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM daymill.schedules"))
+		require.True(t, pgtest.Value[bool](t, s.db, "SELECT paused_at IS NOT NULL FROM daymill.schedules"))
 		require.Contains(t, s.get(t, "/schedule").body, "Resume")
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=resume").status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM daymill.schedules"))
+		require.True(t, pgtest.Value[bool](t, s.db, "SELECT paused_at IS NULL FROM daymill.schedules"))
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", "action=run").status)
-		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup'"))
+		require.Equal(t, 1, pgtest.Value[int](t, s.db, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup'"))
 		require.Equal(t, http.StatusUnprocessableEntity, s.post(t, "/schedule", "action=explode").status)
 		require.Equal(t, "pause schedule,resume schedule,run schedule",
-			value[string](t, s, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
+			pgtest.Value[string](t, s.db, "SELECT string_agg(action, ',' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 	})
 
 	t.Run("Queue", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		s.exec(t, "INSERT INTO river_queue (name, created_at, updated_at) VALUES ('daymill', now(), now()), ('theirs', now(), now())")
+		s.db.Do(t, "INSERT INTO river_queue (name, created_at, updated_at) VALUES ('daymill', now(), now()), ('theirs', now(), now())")
 		form := url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", form.Encode()).status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NOT NULL FROM river_queue WHERE name = 'daymill'"))
+		require.True(t, pgtest.Value[bool](t, s.db, "SELECT paused_at IS NOT NULL FROM river_queue WHERE name = 'daymill'"))
 		form.Set("action", "resume-queue")
 		require.Equal(t, http.StatusSeeOther, s.post(t, "/schedule", form.Encode()).status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'daymill'"))
+		require.True(t, pgtest.Value[bool](t, s.db, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'daymill'"))
 		require.Equal(t, http.StatusUnprocessableEntity,
 			s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"theirs"}}.Encode()).status)
-		require.True(t, value[bool](t, s, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'theirs'"))
+		require.True(t, pgtest.Value[bool](t, s.db, "SELECT paused_at IS NULL FROM river_queue WHERE name = 'theirs'"))
 	})
 
 	t.Run("Viewer", func(t *testing.T) {
@@ -236,16 +222,16 @@ func TestSchedule(t *testing.T) {
 		s := serve(t, database(t), nil)
 		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/schedule", "")).body, "<form")
 		require.Equal(t, http.StatusForbidden, s.do(t, s.request(t, "viewer", http.MethodPost, "/schedule", "action=run")).status)
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM river_job"))
+		require.Zero(t, pgtest.Value[int](t, s.db, "SELECT count(*) FROM river_job"))
 	})
 
 	t.Run("Worker", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		s.exec(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 			VALUES ('worker.1/<i>', 'v1', 2, 1, 1000, 4, 3, 0, false)`)
-		s.exec(t, "INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 hour', 'worker.1/<i>')")
-		s.exec(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
+		s.db.Do(t, "INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 hour', 'worker.1/<i>')")
+		s.db.Do(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
 			VALUES (17, 'prune_ledger', '{}', 'retryable', 'daymill_control', 1, 1, 3, now(), now(), '[{"error": "<u>no space"}]')`)
 		s.db.RawEvents(t)
 		s.db.InsertDate(t, date.Of(time.Now(), time.UTC).AddDays(-1), 10, 1)
@@ -259,9 +245,9 @@ func TestSchedule(t *testing.T) {
 		require.Eventually(t, func() bool { // Missing dates are searched in the background.
 			return strings.Contains(s.get(t, "/schedule").body, ": this year "+date.Of(time.Now(), time.UTC).AddDays(-1).String())
 		}, 30*time.Second, 50*time.Millisecond)
-		s.exec(t, "UPDATE river_leader SET leader_id = 'theirs<b>'")
+		s.db.Do(t, "UPDATE river_leader SET leader_id = 'theirs<b>'")
 		require.Contains(t, s.get(t, "/schedule").body, "theirs&lt;b&gt;")
-		s.exec(t, "UPDATE river_leader SET expires_at = now()")
+		s.db.Do(t, "UPDATE river_leader SET expires_at = now()")
 		require.Contains(t, s.get(t, "/schedule").body, "No leader is elected")
 	})
 }

@@ -21,7 +21,7 @@ import (
 func setupBuilder(t *testing.T) *viewBundle {
 	t.Helper()
 	b := setupView(t)
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE TABLE public.customers (id integer PRIMARY KEY, name text NOT NULL, profile jsonb);
 		CREATE TABLE public.orders (id integer PRIMARY KEY, customer_id integer REFERENCES public.customers (id), state integer);
 		CREATE INDEX ON public.orders (customer_id);
@@ -70,7 +70,7 @@ func TestBuilder(t *testing.T) {
 	t.Run("ExpressionsScheduleAndDrift", func(t *testing.T) {
 		t.Parallel()
 		b := setupBuilder(t)
-		b.exec(t, "ALTER TABLE public.customers ADD COLUMN changed_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON public.customers (changed_at)")
+		b.db.Do(t, "ALTER TABLE public.customers ADD COLUMN changed_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON public.customers (changed_at)")
 		form := []string{
 			"name", "loud", "t", "app/public/customers", "c.0.0", "1", "c.0.1", "1", "q.0", "shout = upper(name)\r\n\r\nsize = length(name) = 3", "changed.0", "changed_at",
 			"every", "30s", "full", "2h", "drift", "ask",
@@ -139,7 +139,7 @@ func TestBuilder(t *testing.T) {
 	t.Run("Mistakes", func(t *testing.T) {
 		t.Parallel()
 		b := setupView(t)
-		b.exec(t, "CREATE TABLE public.pets (id integer PRIMARY KEY, person integer, tags jsonb)")
+		b.db.Do(t, "CREATE TABLE public.pets (id integer PRIMARY KEY, person integer, tags jsonb)")
 		people, pets := "app/public/people", "app/public/pets"
 		wrong := regexp.MustCompile(`id="wrong-([^"]+)"`)
 		for field, pairs := range map[string][]string{

@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/test/browser"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // captureBundle serves the pages over a log of orders and a consumer that refused some of them.
@@ -81,7 +82,7 @@ func (b *captureBundle) tx(t *testing.T, do func(tx pgx.Tx) error) {
 // letters turns the first changes into dead letters: every other one is refused, with one of two reasons.
 func (b *captureBundle) letters(t *testing.T, count int) {
 	t.Helper()
-	b.exec(t, `INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
+	b.db.Do(t, `INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason, answer)
 		SELECT 'events', 0, l.position, sha256(l.key::text::bytea), l.key::text,
 			json_build_object('position', l.position, 'stream', 'app', 'op', l.op, 'schema', l.schema_name, 'table', l.table_name, 'key', l.key, 'new', l.new),
 			CASE l.position % 2 WHEN 0 THEN 'refused' ELSE 'waiting' END,
@@ -149,12 +150,12 @@ func TestCapture(t *testing.T) {
 	t.Run("Consumers", func(t *testing.T) {
 		t.Parallel()
 		b := setupCapture(t, 20)
-		b.exec(t, "UPDATE capture.shard SET position = 5, failures = 3, error = 'it answered 503 <b>' WHERE shard = 1")
-		b.exec(t, `INSERT INTO capture.consumer (name, stream, kind, settings) VALUES ('view-1', 'app', 'view', '{"view": 1, "title": "sales by day"}');
+		b.db.Do(t, "UPDATE capture.shard SET position = 5, failures = 3, error = 'it answered 503 <b>' WHERE shard = 1")
+		b.db.Do(t, `INSERT INTO capture.consumer (name, stream, kind, settings) VALUES ('view-1', 'app', 'view', '{"view": 1, "title": "sales by day"}');
 			INSERT INTO capture.shard (consumer, shard, position) VALUES ('view-1', 0, 0)`)
 		require.Contains(t, b.get(t, "/consumers").body, `href="/consumers/view-1">sales by day</a>`)
 		require.Contains(t, b.get(t, "/consumers/view-1").body, ">sales by day</h1>")
-		b.exec(t, "DELETE FROM capture.consumer WHERE name = 'view-1'")
+		b.db.Do(t, "DELETE FROM capture.consumer WHERE name = 'view-1'")
 		body := b.get(t, "/consumers").body
 		require.Contains(t, body, "failing")
 		require.Contains(t, body, "it answered 503 &lt;b&gt;")
@@ -174,16 +175,16 @@ func TestCapture(t *testing.T) {
 		answer := b.post(t, "/consumers/events", "action=rewind&to=12")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "It never receives the changes after position 0 and up to position 12.")
-		require.Zero(t, value[int64](t, b.site, "SELECT min(position) FROM capture.shard"))
+		require.Zero(t, pgtest.Value[int64](t, b.site.db, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=rewind&confirm=1&to=12").status)
-		require.EqualValues(t, 12, value[int64](t, b.site, "SELECT min(position) FROM capture.shard"))
+		require.EqualValues(t, 12, pgtest.Value[int64](t, b.site.db, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/consumers/events", "action=explode").status)
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=snapshot").status)
-		require.Equal(t, "events", value[string](t, b.site, "SELECT consumer FROM capture.snapshot_request"))
+		require.Equal(t, "events", pgtest.Value[string](t, b.site.db, "SELECT consumer FROM capture.snapshot_request"))
 		for _, action := range []string{"pause", "snapshot"} {
 			require.Equal(t, http.StatusNotFound, b.post(t, "/consumers/none", "action="+action).status)
 		}
-		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer, admin web snapshot consumer", value[string](t, b.site,
+		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer, admin web snapshot consumer", pgtest.Value[string](t, b.site.db,
 			"SELECT string_agg(concat_ws(' ', actor, via, action), ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin'"))
 	})
 
@@ -204,18 +205,18 @@ func TestCapture(t *testing.T) {
 		answer := b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "Discard all of these dead letters")
-		require.EqualValues(t, 40, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 40, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
 		answer = b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1")
 		require.Equal(t, http.StatusSeeOther, answer.status)
-		require.EqualValues(t, 30, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 30, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusUnprocessableEntity,
 			b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1").status, "and not all others instead")
-		require.EqualValues(t, 30, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 30, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
 
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=discard&confirm=1&position=1&position=3").status)
-		require.EqualValues(t, 28, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 28, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=replay&position=2").status)
-		require.EqualValues(t, 2, value[int64](t, b.site, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
+		require.EqualValues(t, 2, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
 		for _, form := range []string{"action=replay", "action=replay&position=x", "action=explode&all=1", "action=replay&all=1&state=bogus"} {
 			require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/deadletters/events", form).status, form)
 		}
@@ -238,7 +239,7 @@ func TestCapture(t *testing.T) {
 	t.Run("Snapshots", func(t *testing.T) {
 		t.Parallel()
 		b := setupCapture(t, 2)
-		b.exec(t, `INSERT INTO capture.snapshot (stream_id, schema_name, table_name, consumer, state, rows, estimate, chunks, started_at, moved_at)
+		b.db.Do(t, `INSERT INTO capture.snapshot (stream_id, schema_name, table_name, consumer, state, rows, estimate, chunks, started_at, moved_at)
 			SELECT s.id, 'public', 'orders', 'events', 'running', 250, 1000, 3, now() - interval '10 seconds', now() FROM capture.stream AS s`)
 		for _, path := range []string{"/capture", "/consumers/events"} {
 			body := b.get(t, path).body
@@ -248,8 +249,8 @@ func TestCapture(t *testing.T) {
 		for _, action := range []string{"pause", "resume", "restart", "cancel"} {
 			require.Equal(t, http.StatusSeeOther, b.post(t, "/capture/snapshots/1", "action="+action).status, action)
 		}
-		require.Equal(t, "cancelled", value[string](t, b.site, "SELECT state FROM capture.snapshot"))
-		require.Equal(t, "pause snapshot, resume snapshot, restart snapshot, cancel snapshot", value[string](t, b.site,
+		require.Equal(t, "cancelled", pgtest.Value[string](t, b.site.db, "SELECT state FROM capture.snapshot"))
+		require.Equal(t, "pause snapshot, resume snapshot, restart snapshot, cancel snapshot", pgtest.Value[string](t, b.site.db,
 			"SELECT string_agg(action, ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=pause").status)
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=explode").status)
@@ -259,13 +260,13 @@ func TestCapture(t *testing.T) {
 	t.Run("Streams", func(t *testing.T) {
 		t.Parallel()
 		b := setupCapture(t, 20)
-		b.exec(t, `UPDATE capture.stream SET mode = 'wal', mode_reason = 'wal_level is logical', state = 'running', retained = 3 << 20, behind = 5000, guarded_at = now(), warn_at = 2::bigint << 30, drop_at = 5::bigint << 30,
+		b.db.Do(t, `UPDATE capture.stream SET mode = 'wal', mode_reason = 'wal_level is logical', state = 'running', retained = 3 << 20, behind = 5000, guarded_at = now(), warn_at = 2::bigint << 30, drop_at = 5::bigint << 30,
 			landed_at = committed_at + interval '7 milliseconds', beat_at = $1`, committed.Add(time.Hour))
-		b.exec(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason) SELECT s.id, 'public', 'orders', 1, 'default', ''
+		b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason) SELECT s.id, 'public', 'orders', 1, 'default', ''
 			FROM capture.stream AS s`)
-		b.exec(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason)
+		b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason)
 			SELECT s.id, 'public', 'notes', 2, 'nothing', 'it has no key: ALTER TABLE public.notes REPLICA IDENTITY FULL' FROM capture.stream AS s`)
-		b.exec(t, `INSERT INTO capture.gap (stream_id, kind, reason, after) SELECT s.id, 'slot', 'the slot was <dropped>', 3 FROM capture.stream AS s`)
+		b.db.Do(t, `INSERT INTO capture.gap (stream_id, kind, reason, after) SELECT s.id, 'slot', 'the slot was <dropped>', 3 FROM capture.stream AS s`)
 		body := b.get(t, "/capture").body
 		for _, text := range []string{
 			"its WAL: wal_level is logical", "3 MiB", "5 KiB", "7.0 ms", "2.0 GiB", "5.0 GiB", "ALTER TABLE public.notes REPLICA IDENTITY FULL", "the slot was &lt;dropped&gt;", "worker 1",
@@ -337,7 +338,7 @@ func TestCapture_Apply(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, one.Shards)
 	require.JSONEq(t, `{"url": "$HOOK_URL", "tables": ["public.orders"], "batch": true, "secret": "$HOOK_SECRET"}`, string(one.Settings))
-	require.EqualValues(t, 1, value[int64](t, b.site, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'hook'"))
+	require.EqualValues(t, 1, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'hook'"))
 	for name, text := range map[string]string{
 		"name": "Wrong Name", "kind": "pigeon", "url": "https://user:pass@example.com", "from": "yesterday", "shards": "many", "more": "batch: true", "database": "none",
 	} {
@@ -386,7 +387,7 @@ func TestCaptureInBrowser(t *testing.T) {
 			shown.Click(t, `//main//button[.="Discard all…"]`)
 			shown.Click(t, `//main//button[.="Discard"]`)
 			shown.See(t, `//*[@role="status"][.="Discarded."]`)
-			require.EqualValues(t, 15, value[int64](t, b.site, "SELECT count(*) FROM capture.letter"))
+			require.EqualValues(t, 15, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
 			for _, path := range []string{"/capture", "/consumers", "/consumers/events", "/changes", "/changes/app/1", "/deadletters", "/deadletters/events"} {
 				shown.Go(t, b.URL+path)
 				if !options.NoJavaScript {

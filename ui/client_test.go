@@ -33,7 +33,7 @@ func TestClient(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, refused.ApplicationproblemJSON422.Detail)
 
-	a.exec(t, "INSERT INTO river_job (kind, args, max_attempts, queue) SELECT 'rollup_day', jsonb_build_object('date', '2026-03-01'::date + i), 10, 'daymill' FROM generate_series(0, 4) AS i")
+	a.db.Do(t, "INSERT INTO river_job (kind, args, max_attempts, queue) SELECT 'rollup_day', jsonb_build_object('date', '2026-03-01'::date + i), 10, 'daymill' FROM generate_series(0, 4) AS i")
 	var dates []string
 	params := &client.ListJobsParams{Kind: new("rollup_day"), Limit: new(2)}
 	for {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -48,8 +49,8 @@ func TestDates(t *testing.T) {
 	t.Run("Filter", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, failSQL, "2026-03-02", "it broke")
-		s.exec(t, "DELETE FROM analytics.rollup_dates WHERE metric_date IN ('2026-03-05', '2026-03-07')")
+		s.db.Do(t, failSQL, "2026-03-02", "it broke")
+		s.db.Do(t, "DELETE FROM analytics.rollup_dates WHERE metric_date IN ('2026-03-05', '2026-03-07')")
 		require.Equal(t, []string{"2026-03-02"}, listedDates(s.get(t, "/dates?state=failed").body))
 		require.Equal(t, []string{"2026-02-22", "2026-02-21", "2026-02-20"}, listedDates(s.get(t, "/dates?to=2026-02-22").body))
 		require.Equal(t, []string{"2026-03-14"}, listedDates(s.get(t, "/dates?from=2026-03-14").body))
@@ -77,7 +78,7 @@ func TestDates(t *testing.T) {
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		s.exec(t, completeSQL, "2025-01-01", "2025-04-30") // 120
+		s.db.Do(t, completeSQL, "2025-01-01", "2025-04-30") // 120
 		var seen []string
 		var pages [][]string
 		at := "/dates?from=2025-01-01"
@@ -109,7 +110,7 @@ func TestDate(t *testing.T) {
 	t.Run("Figures", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, `UPDATE analytics.rollup_runs SET rows_updated = 31, rows_deleted = 32, slices = 33, batches = 34, passes = 35,
+		s.db.Do(t, `UPDATE analytics.rollup_runs SET rows_updated = 31, rows_deleted = 32, slices = 33, batches = 34, passes = 35,
 			longest_statement_ms = 85, worked_ms = 1200, paused_ms = 125000 WHERE metric_date = '2026-03-02'`)
 		body := s.get(t, "/dates/2026-03-02").body
 		for name, want := range map[string]string{
@@ -123,7 +124,7 @@ func TestDate(t *testing.T) {
 		require.NotContains(t, body, "hx-get", "a date in a final state does not refresh itself")
 
 		// The retention has deleted the run and its figures.
-		s.exec(t, "DELETE FROM analytics.rollup_runs")
+		s.db.Do(t, "DELETE FROM analytics.rollup_runs")
 		body = s.get(t, "/dates/2026-03-02").body
 		require.Contains(t, body, "<dt>Events</dt><dd>12,345</dd>")
 		require.Contains(t, body, "The run itself was deleted since.")
@@ -132,19 +133,19 @@ func TestDate(t *testing.T) {
 	t.Run("Lists", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, failSQL, "2026-03-02", "it broke")
-		s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, due_at)
+		s.db.Do(t, failSQL, "2026-03-02", "it broke")
+		s.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, requested_by, requested_via, due_at)
 			SELECT '2026-03-02', '<i>who</i>', 'go', CASE WHEN i = 1 THEN 'infinity' ELSE now() END FROM generate_series(1, 25) AS i`)
-		s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, metadata, queue)
+		s.db.Do(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, metadata, queue)
 			VALUES ('rollup_day', '{"date": "2026-03-02"}', 10, 'available', '{"daymill": "request"}', 'daymill')`)
 		body := s.get(t, "/dates/2026-03-02").body
 		require.NotContains(t, body, "The next attempt is at")
-		s.exec(t, `UPDATE public.river_job SET state = 'retryable', attempt = 1, scheduled_at = '2026-03-15 18:17:16Z'`)
+		s.db.Do(t, `UPDATE public.river_job SET state = 'retryable', attempt = 1, scheduled_at = '2026-03-15 18:17:16Z'`)
 		body = s.get(t, "/dates/2026-03-02").body
 		require.Regexp(t, `(?s)The next attempt is at\s+<time datetime="2026-03-15T18:17:16Z"`, body)
 		for _, want := range []string{
 			"retrying", "it broke", "&lt;i&gt;who&lt;/i&gt;", "never", "and 5 others; one run satisfies them all", "1 of 10", "Try again",
-			fmt.Sprintf(`href="/jobs/%d"`, value[int64](t, s, "SELECT id FROM daymill.jobs")),
+			fmt.Sprintf(`href="/jobs/%d"`, pgtest.Value[int64](t, s.db, "SELECT id FROM daymill.jobs")),
 		} {
 			require.Contains(t, body, want)
 		}
@@ -153,8 +154,8 @@ func TestDate(t *testing.T) {
 	t.Run("Live", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'running', heartbeat_at = now() WHERE metric_date = '2026-03-02'")
-		s.exec(t, "UPDATE analytics.rollup_runs SET state = 'running', phase = 'scan', progress = 0.4 WHERE metric_date = '2026-03-02'")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'running', heartbeat_at = now() WHERE metric_date = '2026-03-02'")
+		s.db.Do(t, "UPDATE analytics.rollup_runs SET state = 'running', phase = 'scan', progress = 0.4 WHERE metric_date = '2026-03-02'")
 		body := s.get(t, "/dates/2026-03-02").body
 		require.Contains(t, body, `hx-get="/dates/2026-03-02" hx-trigger="every 5s"`)
 		require.Contains(t, body, "Reading events")
@@ -175,13 +176,13 @@ func TestDate(t *testing.T) {
 		} {
 			require.Equal(t, status, s.post(t, path, "").status, path)
 		}
-		require.Equal(t, 1, value[int](t, s, "SELECT count(*) FROM analytics.rollup_requests"))
+		require.Equal(t, 1, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.rollup_requests"))
 	})
 
 	t.Run("Runs", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, finished_at, job_id, attempt)
+		s.db.Do(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, finished_at, job_id, attempt)
 			SELECT '2026-03-02', 'lost', 'w', now(), 7, i FROM generate_series(1, 24) AS i`)
 		runs := regexp.MustCompile(`<th scope="row">(\d+)</th>`)
 		first := s.get(t, "/dates/2026-03-02").body
@@ -199,7 +200,7 @@ func TestDate(t *testing.T) {
 	t.Run("Top", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, `INSERT INTO analytics.top_entities VALUES ('2026-03-02', $1)`,
+		s.db.Do(t, `INSERT INTO analytics.top_entities VALUES ('2026-03-02', $1)`,
 			`{"events": [{"id": "<b>&\"/", "count": 4321}], "views": [{"id": "7", "count": 12}]}`)
 		body := s.get(t, "/dates/2026-03-02").body
 		require.Contains(t, body, `<a href="/entity?id=%3Cb%3E%26%22%2F">&lt;b&gt;&amp;&#34;/</a>`)
@@ -222,7 +223,7 @@ func TestDate(t *testing.T) {
 		require.Contains(t, s.get(t, "/dates/2026-03-16").body, "It has not begun.")
 		require.Eventually(t, func() bool { return strings.Contains(s.get(t, "/dates/2020-01-01").body, "It has no events") }, waitFor, tick)
 		// Somebody has scheduled a job for a future date.
-		s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-16')")
+		s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-16')")
 		require.Equal(t, http.StatusOK, s.get(t, "/dates/2026-03-16").status)
 	})
 }
@@ -231,26 +232,26 @@ func TestDate(t *testing.T) {
 func TestDatesPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	s.exec(t, completeSQL, "2016-03-15", "2026-02-19")
-	s.exec(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, finished_at)
+	s.db.Do(t, completeSQL, "2016-03-15", "2026-02-19")
+	s.db.Do(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, finished_at)
 		SELECT '2016-03-15'::date + i % 3600, 'lost', 'w', now() FROM generate_series(1, 40000) AS i`)
-	s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
+	s.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 		SELECT '2016-03-15'::date + i % 3600, now(), 'satisfied' FROM generate_series(1, 40000) AS i`)
-	s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-01-01'::date + i FROM generate_series(1, 40) AS i")
-	s.exec(t, `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
+	s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-01-01'::date + i FROM generate_series(1, 40) AS i")
+	s.db.Do(t, `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
 		SELECT i, 'rollup_day', '2016-03-15'::date + i % 3600, '{}', 'completed', 'daymill', 1, 1, 10, now(), now()
 		FROM generate_series(1, 40000) AS i`)
-	s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
+	s.db.Do(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
 		SELECT 'theirs', '{}', 10, 'completed', 'theirs', now() FROM generate_series(1, 40000) AS i`)
-	s.exec(t, "INSERT INTO analytics.top_entities SELECT metric_date, '{}' FROM analytics.rollup_dates")
-	s.exec(t, "INSERT INTO analytics.date_types SELECT metric_date, '{}' FROM analytics.rollup_dates")
+	s.db.Do(t, "INSERT INTO analytics.top_entities SELECT metric_date, '{}' FROM analytics.rollup_dates")
+	s.db.Do(t, "INSERT INTO analytics.date_types SELECT metric_date, '{}' FROM analytics.rollup_dates")
 	// What the trends read is recent; most is older.
-	s.exec(t, "UPDATE analytics.rollup_runs SET finished_at = finished_at - id % 400 * interval '1 day'")
-	s.exec(t, "UPDATE analytics.rollup_requests SET resolved_at = resolved_at - id % 400 * interval '1 day' WHERE resolved_at IS NOT NULL")
+	s.db.Do(t, "UPDATE analytics.rollup_runs SET finished_at = finished_at - id % 400 * interval '1 day'")
+	s.db.Do(t, "UPDATE analytics.rollup_requests SET resolved_at = resolved_at - id % 400 * interval '1 day' WHERE resolved_at IS NOT NULL")
 	for _, table := range []string{"analytics.rollup_runs", "analytics.rollup_requests", "analytics.rollup_dates", "daymill.jobs", "analytics.top_entities", "analytics.date_types"} {
-		s.exec(t, "ANALYZE "+table)
+		s.db.Do(t, "ANALYZE "+table)
 	}
-	s.exec(t, "ANALYZE public.river_job")
+	s.db.Do(t, "ANALYZE public.river_job")
 
 	tracer := &tracer{}
 	traced := serve(t, s.db, func(c *ui.Config) { c.DB = tracer.open(t, s.db.URL) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -20,9 +21,9 @@ func TestErase(t *testing.T) {
 		db := database(t)
 		db.RawEvents(t)
 		a := newAPI(t, db, func(config *ui.Config) { config.Access.EraseToken = "a token that erases" })
-		a.exec(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+		a.db.Do(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
 			SELECT i, 'view', '2026-03-02 12:00Z' FROM generate_series(1, 4) AS i`)
-		a.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, completed_at, complete_run_id, events, entities)
+		a.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, completed_at, complete_run_id, events, entities)
 			VALUES ('2026-03-02', 'complete', 1, 1, now(), 1, 10, 10)`)
 		return a
 	}
@@ -60,23 +61,23 @@ func TestErase(t *testing.T) {
 		require.Contains(t, body, `<input type="checkbox" name="erase" value="1"> Erase the metrics of 6 events`)
 		a.post(t, "/backfills", form)
 		a.post(t, "/backfills", form+"&erase=1")
-		require.Equal(t, "false true", value[string](t, a.site, "SELECT string_agg(erase::text, ' ' ORDER BY id) FROM analytics.backfills"))
-		a.exec(t, "UPDATE analytics.rollup_dates SET events = 4")
+		require.Equal(t, "false true", pgtest.Value[string](t, a.site.db, "SELECT string_agg(erase::text, ' ' ORDER BY id) FROM analytics.backfills"))
+		a.db.Do(t, "UPDATE analytics.rollup_dates SET events = 4")
 		require.NotContains(t, a.get(t, "/backfills?"+form).body, "fewer events")
 	})
 
 	t.Run("Date", func(t *testing.T) {
 		t.Parallel()
 		a := setup(t)
-		a.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale'")
+		a.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale'")
 		const verified = `INSERT INTO analytics.verifications (metric_date, run_id, result, entities, drifted_entities, events_counted,
 			events_stored, events_recorded, started_at, requested_via) VALUES ('2026-03-02', 1, 'drifted', 10, 3, $1, $2, 10, now(), 'cli')`
-		a.exec(t, verified, 10, 17)
+		a.db.Do(t, verified, 10, 17)
 		body := a.get(t, "/dates/2026-03-02").body
 		require.Contains(t, body, "its metrics were edited since")
 		require.NotContains(t, body, "would erase")
 		require.Contains(t, body, ">Repair <span")
-		a.exec(t, verified, 4, 10)
+		a.db.Do(t, verified, 4, 10)
 		body = a.get(t, "/dates/2026-03-02").body
 		require.NotContains(t, body, "edited")
 		require.NotContains(t, body, ">Repair <span", "one click should not erase")
@@ -84,10 +85,10 @@ func TestErase(t *testing.T) {
 		require.Contains(t, body, `<input type="checkbox" name="erase" value="1" required> Erase the metrics of 6 events`)
 
 		a.post(t, "/dates/2026-03-02/request", "repair=1")
-		require.Equal(t, "admin web none f", value[string](t, a.site, lastRequest))
+		require.Equal(t, "admin web none f", pgtest.Value[string](t, a.site.db, lastRequest))
 		a.post(t, "/dates/2026-03-02/request", "erase=1")
-		require.Equal(t, "admin web all t", value[string](t, a.site, lastRequest))
+		require.Equal(t, "admin web all t", pgtest.Value[string](t, a.site.db, lastRequest))
 		a.post(t, "/dates/2026-03-02/request", "")
-		require.Equal(t, "admin web all f", value[string](t, a.site, lastRequest))
+		require.Equal(t, "admin web all f", pgtest.Value[string](t, a.site.db, lastRequest))
 	})
 }

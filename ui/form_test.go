@@ -48,15 +48,15 @@ func TestDateEnds(t *testing.T) {
 	shown.Go(t, s.URL+"/dates/2026-03-02")
 	shown.Click(t, `//main//button[text()="Verify"]`)
 	shown.See(t, `//main//p[contains(., "verifies 2026-03-02: available")]`)
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
-	s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
-	s.exec(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'verify_dates'")
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+	s.db.Do(t, verifiedSQL, "2026-03-02", "drifted", "[]")
+	s.db.Do(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'verify_dates'")
 	shown.See(t, `//main//span[text()="stale"]`)
 	shown.See(t, `//main//h2[text()="Verifications"]`)
 	shown.Click(t, `//main//button[contains(., "Repair")]`)
 	shown.See(t, `//main//span[text()="requested"]`)
-	s.exec(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-02'")
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'complete' WHERE metric_date = '2026-03-02'")
+	s.db.Do(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-02'")
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'complete' WHERE metric_date = '2026-03-02'")
 	shown.See(t, `//main//span[text()="complete"]`)
 	shown.See(t, `//main//button[contains(., "Roll up again")]`)
 }
@@ -66,8 +66,8 @@ func TestDateEnds(t *testing.T) {
 func TestButtonNames(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date < '2026-03-02'")
-	s.exec(t, "INSERT INTO river_queue (name, metadata, updated_at) VALUES ('daymill', '{}', now()), ('daymill_control', '{}', now())")
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date < '2026-03-02'")
+	s.db.Do(t, "INSERT INTO river_queue (name, metadata, updated_at) VALUES ('daymill', '{}', now()), ('daymill_control', '{}', now())")
 	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
 	for _, path := range []string{"/", "/dates/2026-03-02", "/jobs", "/backfills", "/entities", "/schedule", "/verifications", "/doctor"} {
 		shown.Go(t, s.URL+path)
@@ -85,7 +85,7 @@ func TestButtonNames(t *testing.T) {
 func TestKeyboard(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = '2026-03-02'")
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = '2026-03-02'")
 	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
 	shown.Go(t, s.URL+"/")
 	focused := func() string {

@@ -34,22 +34,6 @@ func setupJobs(t *testing.T) *jobsBundle {
 	return &jobsBundle{site: serve(t, db, nil), client: client}
 }
 
-func (b *jobsBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
-// queried returns the value that a query returns.
-func queried[T any](t *testing.T, db *pgtest.DB, sql string, args ...any) T {
-	t.Helper()
-	rows, err := db.Query(t.Context(), sql, args...)
-	require.NoError(t, err)
-	one, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
-	require.NoError(t, err, sql)
-	return one
-}
-
 // insert inserts a job of a date as River does, and moves it to a state.
 func (b *jobsBundle) insert(t *testing.T, d, state string) int64 {
 	t.Helper()
@@ -62,7 +46,7 @@ func (b *jobsBundle) insert(t *testing.T, d, state string) int64 {
 
 func (b *jobsBundle) move(t *testing.T, id int64, state string) {
 	t.Helper()
-	b.exec(t, `UPDATE river_job SET
+	b.db.Do(t, `UPDATE river_job SET
 			state = $2::text::river_job_state,
 			attempt = CASE WHEN $2::text IN ('available', 'scheduled') THEN attempt ELSE 1 END,
 			attempted_at = CASE WHEN $2::text IN ('available', 'scheduled') THEN attempted_at ELSE now() END,
@@ -73,12 +57,12 @@ func (b *jobsBundle) move(t *testing.T, id int64, state string) {
 
 func (b *jobsBundle) state(t *testing.T, id int64) string {
 	t.Helper()
-	return queried[string](t, b.db, "SELECT coalesce((SELECT state::text FROM river_job WHERE id = $1), 'none')", id)
+	return pgtest.Value[string](t, b.db, "SELECT coalesce((SELECT state::text FROM river_job WHERE id = $1), 'none')", id)
 }
 
 func (b *jobsBundle) dateState(t *testing.T, d string) string {
 	t.Helper()
-	return queried[string](t, b.db, "SELECT coalesce((SELECT state FROM analytics.date_states WHERE metric_date = $1), 'none')", d)
+	return pgtest.Value[string](t, b.db, "SELECT coalesce((SELECT state FROM analytics.date_states WHERE metric_date = $1), 'none')", d)
 }
 
 var (
@@ -137,7 +121,7 @@ func TestJobs(t *testing.T) {
 		first := b.insert(t, "2026-03-01", "discarded")
 		second := b.insert(t, "2026-03-02", "completed")
 		third := b.insert(t, "2026-03-03", "discarded")
-		b.exec(t, `UPDATE river_job SET errors = ARRAY[jsonb_build_object('at', now(), 'attempt', 1,
+		b.db.Do(t, `UPDATE river_job SET errors = ARRAY[jsonb_build_object('at', now(), 'attempt', 1,
 			'error', 'read slice 7: connection refused', 'trace', '')] WHERE id = $1`, third)
 		_, err := b.client.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)
 		require.NoError(t, err)
@@ -176,7 +160,7 @@ func TestJobs(t *testing.T) {
 		b := setupJobs(t)
 		id := b.insert(t, "2026-03-01", "retryable")
 		evil := `<script>alert(1)</script>"'&` + strings.Repeat("x", 10_000)
-		b.exec(t, `UPDATE river_job SET args = args || jsonb_build_object('note', $2::text), attempted_by = ARRAY[$2::text],
+		b.db.Do(t, `UPDATE river_job SET args = args || jsonb_build_object('note', $2::text), attempted_by = ARRAY[$2::text],
 			errors = ARRAY[jsonb_build_object('at', now(), 'attempt', 1, 'error', $2::text, 'trace', $2::text)] WHERE id = $1`, id, evil)
 		for _, path := range []string{
 			"/jobs", fmt.Sprintf("/jobs/%d", id), "/jobs?q=" + url.QueryEscape(`<script>alert(1)</script>`),
@@ -222,7 +206,7 @@ func TestJobs(t *testing.T) {
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		b := setupJobs(t)
-		b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, queue)
+		b.db.Do(t, `INSERT INTO river_job (kind, args, max_attempts, state, finalized_at, queue)
 			SELECT 'prune_ledger', jsonb_build_object('n', i), 6, 'completed', now(), 'daymill' FROM generate_series(1, 123) AS i`)
 		for _, query := range []string{"", "?q=prune", "?state=completed&kind=prune_ledger"} {
 			var down, up []string

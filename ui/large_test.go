@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/job"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // TestLargeArguments: jobs with large arguments delay neither bulk changes nor pages.
@@ -17,9 +18,9 @@ func TestLargeArguments(t *testing.T) {
 	t.Parallel()
 	b := setupJobs(t)
 	small := b.insert(t, "2026-03-01", "available")
-	b.exec(t, `INSERT INTO river_job (kind, args, max_attempts, queue)
+	b.db.Do(t, `INSERT INTO river_job (kind, args, max_attempts, queue)
 		SELECT 'rollup_day', jsonb_build_object('date', '2026-03-02', 'x', (SELECT string_agg(md5(i::text), ' ') FROM generate_series(1, 400000) AS i)), 10, 'daymill'`)
-	large := queried[int64](t, b.db, "SELECT max(id) FROM river_job")
+	large := pgtest.Value[int64](t, b.db, "SELECT max(id) FROM river_job")
 	last := b.insert(t, "2026-03-03", "available")
 	fit, err := job.Fit(t.Context(), b.db, []int64{last, large, small}, 8<<20)
 	require.NoError(t, err)
@@ -46,10 +47,10 @@ func TestLargeEntity(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)
 	s.clock.set(time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC))
-	s.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
+	s.db.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
 		SELECT 7, date '2025-06-01' + d, 1, o.counts FROM generate_series(0, 270) AS d,
 			(SELECT jsonb_object_agg('type number ' || i || ' of many', 1) AS counts FROM generate_series(1, 1500) AS i) AS o`)
-	s.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
+	s.db.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
 		SELECT 8, date '2026-03-01' + d, 1, jsonb_build_object(repeat('long', 75000), 5, 'share', 2) FROM generate_series(0, 2) AS d`)
 
 	answer := s.get(t, "/entity?id=7&from=2025-06-01&to=2026-03-01")

@@ -13,11 +13,11 @@ import (
 func troubled(t *testing.T) *site {
 	t.Helper()
 	s := atMarch(t)
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date <= '2026-02-25'")
-	s.exec(t, `UPDATE analytics.rollup_runs SET state = 'failed', error = repeat('could not extend file "base/16384/2619.3": No space left on device ', 4)
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date <= '2026-02-25'")
+	s.db.Do(t, `UPDATE analytics.rollup_runs SET state = 'failed', error = repeat('could not extend file "base/16384/2619.3": No space left on device ', 4)
 		WHERE metric_date <= '2026-02-25'`)
-	s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
-	s.exec(t, verifiedSQL, "2026-03-02", "drifted", `[{"entity": " 7", "stored": {"views": 9, "other": {"share": 1}}, "counted": {"views": 2, "other": {"share": 1}}}]`)
+	s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+	s.db.Do(t, verifiedSQL, "2026-03-02", "drifted", `[{"entity": " 7", "stored": {"views": 9, "other": {"share": 1}}, "counted": {"views": 2, "other": {"share": 1}}}]`)
 	return s
 }
 
@@ -44,9 +44,9 @@ func TestNarrow(t *testing.T) {
 	t.Parallel()
 	s := troubled(t)
 	s.post(t, "/dates/2026-03-04/request", "x=1")
-	s.exec(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('machine-with-a-long-name/12345/ab12', 'v1', 2, 1, 100000, 4, 3, 86400, true)`)
-	s.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
+	s.db.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
 		SELECT e, d, CASE d WHEN '2026-03-14' THEN 1234567 ELSE 12345 END FROM unnest(ARRAY['2026-03-14', '2026-03-06']::date[]) AS d CROSS JOIN generate_series(70, 72) AS e
 		ON CONFLICT (entity_id, metric_date) DO UPDATE SET views_count = excluded.views_count`)
 	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 390})

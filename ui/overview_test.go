@@ -16,6 +16,7 @@ import (
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -49,8 +50,8 @@ func atMarch(t *testing.T) *site {
 	for d := date.MustParse("2026-02-20"); d.Before(date.MustParse("2026-03-15")); d = d.AddDays(1) {
 		db.InsertDate(t, d, 10, 3)
 	}
-	s.exec(t, workerSQL)
-	s.exec(t, completeSQL, "2026-02-20", "2026-03-14")
+	s.db.Do(t, workerSQL)
+	s.db.Do(t, completeSQL, "2026-02-20", "2026-03-14")
 	return s
 }
 
@@ -71,10 +72,10 @@ func TestOverview(t *testing.T) {
 	t.Run("Calendar", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, "DELETE FROM analytics.rollup_dates WHERE metric_date = '2026-03-01'")
-		s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')")
-		s.exec(t, "INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-01-01', '2026-01-02')")
-		s.exec(t, "INSERT INTO analytics.backfill_dates (backfill_id, metric_date) VALUES (1, '2026-01-01'), (1, '2026-02-20')")
+		s.db.Do(t, "DELETE FROM analytics.rollup_dates WHERE metric_date = '2026-03-01'")
+		s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')")
+		s.db.Do(t, "INSERT INTO analytics.backfills (first_date, last_date) VALUES ('2026-01-01', '2026-01-02')")
+		s.db.Do(t, "INSERT INTO analytics.backfill_dates (backfill_id, metric_date) VALUES (1, '2026-01-01'), (1, '2026-02-20')")
 		require.Eventually(t, func() bool { return strings.Contains(s.get(t, "/").body, "2026-03-01: missing") }, waitFor, tick)
 		body := s.get(t, "/").body
 		for _, want := range []string{
@@ -101,14 +102,14 @@ func TestOverview(t *testing.T) {
 	t.Run("Fault", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
+		s.db.Do(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
 		require.Contains(t, verdict(t, s), "bad: Daymill may miss events: the trigger daymill_request_insert on public.river_job is disabled")
 	})
 
 	t.Run("Hostile", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, failSQL, "2026-03-02", `<script>alert("1")</script>`+strings.Repeat("x", 10_000))
+		s.db.Do(t, failSQL, "2026-03-02", `<script>alert("1")</script>`+strings.Repeat("x", 10_000))
 		body := s.get(t, "/").body
 		require.Contains(t, body, "&lt;script&gt;alert(")
 		require.NotContains(t, body, "<script>alert")
@@ -139,15 +140,15 @@ func TestOverview(t *testing.T) {
 	t.Run("Retry", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, failSQL, "2026-03-02", "it broke")
+		s.db.Do(t, failSQL, "2026-03-02", "it broke")
 		require.Contains(t, s.get(t, "/").body, `action="/dates/2026-03-02/request"`)
 		answer := s.post(t, "/dates/2026-03-02/request", "back=overview")
 		require.Equal(t, http.StatusSeeOther, answer.status)
 		require.Equal(t, "/", answer.header.Get("Location"))
 		require.Equal(t, "requested", answer.notice())
-		require.Equal(t, "2026-03-02 admin web", value[string](t, s,
+		require.Equal(t, "2026-03-02 admin web", pgtest.Value[string](t, s.db,
 			"SELECT metric_date || ' ' || requested_by || ' ' || requested_via FROM analytics.rollup_requests"))
-		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s,
+		require.Equal(t, "admin web request dates 2026-03-02", pgtest.Value[string](t, s.db,
 			"SELECT actor || ' ' || via || ' ' || action || ' ' || target FROM daymill.audit"))
 		require.Contains(t, s.get(t, "/").body, "retrying")
 	})
@@ -191,16 +192,16 @@ func TestOverview(t *testing.T) {
 				"bad: No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or read its log.",
 			},
 		} {
-			s.exec(t, c.change)
+			s.db.Do(t, c.change)
 			require.Equal(t, c.want, verdict(t, s))
-			s.exec(t, c.undo)
+			s.db.Do(t, c.undo)
 		}
 	})
 
 	t.Run("VerdictMissing", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, "DELETE FROM analytics.rollup_dates WHERE metric_date >= '2026-03-13'")
+		s.db.Do(t, "DELETE FROM analytics.rollup_dates WHERE metric_date >= '2026-03-13'")
 		require.Eventually(t, func() bool {
 			return verdict(t, s) == "wait: 2 dates of 2026 have events but are not rolled up: the daily job will take them, or start a backfill now. Start a backfill"
 		}, waitFor, tick)
@@ -217,14 +218,14 @@ func TestOverview(t *testing.T) {
 	t.Run("Viewer", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, failSQL, "2026-03-02", "it broke")
+		s.db.Do(t, failSQL, "2026-03-02", "it broke")
 		body := s.do(t, s.request(t, "viewer", http.MethodGet, "/", "")).body
 		require.Contains(t, body, "it broke")
 		require.NotContains(t, body, "<form")
 		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/dates/2026-03-02", "")).body, "<form")
 		answer := s.do(t, s.request(t, "viewer", http.MethodPost, "/dates/2026-03-02/request", "back=overview"))
 		require.Equal(t, http.StatusForbidden, answer.status)
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM analytics.rollup_requests"))
+		require.Zero(t, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.rollup_requests"))
 	})
 }
 

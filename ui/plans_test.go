@@ -21,20 +21,20 @@ func TestAuditAndJobPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
 	// There are few actors, ways and actions, and one of each is rare.
-	s.exec(t, `INSERT INTO daymill.audit (actor, via, action, target, detail)
+	s.db.Do(t, `INSERT INTO daymill.audit (actor, via, action, target, detail)
 		SELECT CASE WHEN i % 9973 = 0 THEN 'rare' ELSE 'user' || i % 7 END, CASE WHEN i % 9973 = 1 THEN 'cron' ELSE (ARRAY['web', 'sql', 'go'])[1 + i % 3] END,
 			CASE WHEN i % 9973 = 2 THEN 'watch source' ELSE (ARRAY['request dates', 'start backfill', 'retry jobs'])[1 + i / 3 % 3] END, i::text, '{}'
 		FROM generate_series(1, 60000) AS i`)
-	s.exec(t, `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, finalized_at)
+	s.db.Do(t, `INSERT INTO daymill.jobs (id, kind, metric_date, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, finalized_at)
 		SELECT i, 'rollup_day', '2016-03-15'::date + i % 3600, '{}', CASE WHEN i % 997 = 0 THEN 'discarded' ELSE 'completed' END,
 			'daymill', 1, 1, 10, now(), now(), now()
 		FROM generate_series(1, 40000) AS i`)
-	s.exec(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, job_id, attempt, finished_at)
+	s.db.Do(t, `INSERT INTO analytics.rollup_runs (metric_date, state, worker, job_id, attempt, finished_at)
 		SELECT '2016-03-15'::date + i % 3600, 'lost', 'w', i, 1, now() FROM generate_series(1, 40000) AS i`)
-	s.exec(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
+	s.db.Do(t, `INSERT INTO public.river_job (kind, args, max_attempts, state, queue, finalized_at)
 		SELECT 'theirs', '{}', 10, 'completed', 'theirs', now() FROM generate_series(1, 40000) AS i`)
 	for _, table := range []string{"daymill.audit", "daymill.jobs", "analytics.rollup_runs", "public.river_job"} {
-		s.exec(t, "VACUUM ANALYZE "+table)
+		s.db.Do(t, "VACUUM ANALYZE "+table)
 	}
 	tracer := &tracer{}
 	traced := serve(t, s.db, func(c *ui.Config) { c.DB = tracer.open(t, s.db.URL) })

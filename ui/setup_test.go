@@ -46,10 +46,10 @@ func TestSetup(t *testing.T) {
 	s = serve(t, s.db, nil)
 	await("done", "done", "no worker", "there are no events yet")
 
-	s.exec(t, workerSQL)
-	s.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')")
+	s.db.Do(t, workerSQL)
+	s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')")
 	await("done", "done", "done", "there are no events yet")
 
-	s.exec(t, completeSQL, "2026-03-01", "2026-03-01")
+	s.db.Do(t, completeSQL, "2026-03-01", "2026-03-01")
 	await()
 }

@@ -26,9 +26,9 @@ func TestTotals(t *testing.T) {
 	setup := func(t *testing.T) *site {
 		t.Helper()
 		s := atMarch(t)
-		s.exec(t, "UPDATE analytics.rollup_dates SET events = 100 + (metric_date - '2026-02-20')")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET events = 100 + (metric_date - '2026-02-20')")
 		// A date that is not complete any more keeps what its last completion counted.
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-14'")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-14'")
 		return s
 	}
 
@@ -48,7 +48,7 @@ func TestTotals(t *testing.T) {
 	t.Run("CSV", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.exec(t, `INSERT INTO analytics.date_types VALUES ('2026-02-20', '{"views": 7}'),
+		s.db.Do(t, `INSERT INTO analytics.date_types VALUES ('2026-02-20', '{"views": 7}'),
 			('2026-02-21', '{"views": 95, "clicks": 3, "saves": 2, "other": {"share": 1}}')`)
 		answer := s.get(t, "/totals.csv?from=2026-02-18&to=2026-02-22")
 		require.Equal(t, header+"2026-02-20,100,,,,,,\n2026-02-21,101,95,3,2,0,\"{\"\"share\"\":1}\",0\n2026-02-22,102,,,,,,\n", answer.body)
@@ -82,7 +82,7 @@ func TestTotals(t *testing.T) {
 	t.Run("NoEvents", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.exec(t, "UPDATE analytics.rollup_dates SET events = 0")
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET events = 0")
 		body := s.get(t, "/totals").body
 		require.Contains(t, body, "chart-wide")
 		require.NotContains(t, body, "NaN")
@@ -97,7 +97,7 @@ func TestTotals(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		// 2026-03-14 has 122 events, and 2026-03-12 to 13 have 120 and 121. A count of types that does not add up is left out.
-		s.exec(t, `INSERT INTO analytics.date_types VALUES
+		s.db.Do(t, `INSERT INTO analytics.date_types VALUES
 			('2026-03-11', '{"views": 100, "clicks": 19}'), ('2026-03-12', '{"views": 118, "clicks": 2}'),
 			('2026-03-13', '{"views": 100, "other": {"share": 20}, "rest": 1}'), ('2026-03-14', '{"views": 112, "other": {"<b>": 10}}')`)
 		body := s.get(t, "/totals?from=2026-03-13&to=2026-03-14&by=date").body
@@ -112,7 +112,7 @@ func TestTotals(t *testing.T) {
 		require.Contains(t, body, "2026-03-13 (the period before: 119): 121\nviews 100\nshare 20\nother event types 1")
 		require.NotContains(t, body, "no counts by type")
 
-		s.exec(t, `UPDATE analytics.date_types SET counts = '{"views": 1}' WHERE metric_date = '2026-03-13'`)
+		s.db.Do(t, `UPDATE analytics.date_types SET counts = '{"views": 1}' WHERE metric_date = '2026-03-13'`)
 		body = s.get(t, "/totals?from=2026-03-13&to=2026-03-14&by=date").body
 		require.Contains(t, body, "1 date of this range has no counts by type")
 		require.Contains(t, strings.Join(rows(body), "; "), "views 112 46.1 % 218 –")
@@ -141,8 +141,8 @@ func TestTotals(t *testing.T) {
 func TestAPITotals(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, textDatabase(t, "x"), nil)
-	a.exec(t, "UPDATE analytics.rollup_dates SET events = 7")
-	a.exec(t, `INSERT INTO analytics.date_types VALUES ('2026-03-01', '{"views": 4, "other": {"share": 3}}'), ('2026-03-03', '{"views": 4}')`)
+	a.db.Do(t, "UPDATE analytics.rollup_dates SET events = 7")
+	a.db.Do(t, `INSERT INTO analytics.date_types VALUES ('2026-03-01', '{"views": 4, "other": {"share": 3}}'), ('2026-03-03', '{"views": 4}')`)
 	answer := a.call(t, "GET", "/api/totals?from=2026-03-01&to=2026-03-04", "")
 	require.JSONEq(t, `{"from": "2026-03-01", "to": "2026-03-04", "events": 14, "incomplete_dates": 0,
 		"before": {"from": "2026-02-25", "to": "2026-02-28", "events": 0, "dates": 0}, "totals": [

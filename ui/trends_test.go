@@ -35,7 +35,7 @@ func TestTrends(t *testing.T) {
 		t.Helper()
 		a := newAPI(t, database(t), nil)
 		a.clock.set(time.Date(2026, 3, 15, 12, 30, 0, 0, time.UTC))
-		a.exec(t, trendsSQL)
+		a.db.Do(t, trendsSQL)
 		return a
 	}
 
@@ -83,7 +83,7 @@ func TestTrends(t *testing.T) {
 	t.Run("Page", func(t *testing.T) {
 		t.Parallel()
 		a := setup(t)
-		a.exec(t, "DELETE FROM analytics.rollup_requests WHERE resolved_at IS NULL")
+		a.db.Do(t, "DELETE FROM analytics.rollup_requests WHERE resolved_at IS NULL")
 		body := a.get(t, "/trends").body
 		for strings.Contains(body, "too many runs") && t.Context().Err() == nil {
 			body = a.get(t, "/trends").body

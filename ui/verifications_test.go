@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -36,7 +37,7 @@ func TestVerifications(t *testing.T) {
 		a := newAPI(t, database(t), nil)
 		require.JSONEq(t, `{"verifications":[],"next_cursor":null}`, a.call(t, "GET", "/api/verifications", "").body)
 		for i := range 7 {
-			a.exec(t, verifiedSQL, fmt.Sprintf("2026-03-%02d", i+1), map[bool]string{true: "drifted", false: "exact"}[i%2 == 0], "[]")
+			a.db.Do(t, verifiedSQL, fmt.Sprintf("2026-03-%02d", i+1), map[bool]string{true: "drifted", false: "exact"}[i%2 == 0], "[]")
 		}
 		a.requireValid(t, "GET", "/api/verifications?limit=2&result=drifted", "")
 		var got []string
@@ -84,8 +85,8 @@ func TestVerifications(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
 		require.NotContains(t, s.get(t, "/dates/2026-03-02").body, "Verifications</h2>")
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
-		s.exec(t, verifiedSQL, "2026-03-02", "drifted", `[
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+		s.db.Do(t, verifiedSQL, "2026-03-02", "drifted", `[
 			{"entity": "<b>&", "stored": {"views": 1, "clicks": 0, "saves": 2, "skips": 0, "other": {"<i>": 3}}, "counted": null},
 			{"entity": "7", "stored": null, "counted": {"views": 0, "clicks": 0, "saves": 0, "skips": 0, "other": {}}}]`)
 		body := s.get(t, "/dates/2026-03-02").body
@@ -96,7 +97,7 @@ func TestVerifications(t *testing.T) {
 			require.Contains(t, body, want)
 		}
 		require.NotContains(t, body, "a repair would erase")
-		s.exec(t, "UPDATE analytics.verifications SET events_stored = 20000")
+		s.db.Do(t, "UPDATE analytics.verifications SET events_stored = 20000")
 		require.Contains(t, s.get(t, "/dates/2026-03-02").body, "a repair would erase")
 		body = s.get(t, "/verifications").body
 		require.Contains(t, body, "−7,655")
@@ -114,9 +115,9 @@ func TestVerifications(t *testing.T) {
 		s := atMarch(t)
 		require.Contains(t, s.get(t, "/verifications").body, "Nothing has been verified yet.")
 		for _, result := range []string{"exact", "drifted", "changed", "protected"} {
-			s.exec(t, verifiedSQL, "2026-03-02", result, "[]")
+			s.db.Do(t, verifiedSQL, "2026-03-02", result, "[]")
 		}
-		s.exec(t, verifiedSQL, "2026-03-03", "exact", "[]")
+		s.db.Do(t, verifiedSQL, "2026-03-03", "exact", "[]")
 		require.Equal(t, []string{"2026-03-03", "2026-03-02", "2026-03-02", "2026-03-02", "2026-03-02"}, dates(s.get(t, "/verifications").body))
 		require.Len(t, dates(s.get(t, "/verifications?result=exact").body), 2)
 		require.Len(t, dates(s.get(t, "/verifications?result=exact&date=2026-03-02").body), 1)
@@ -139,8 +140,8 @@ func TestVerifications(t *testing.T) {
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, form)
 			require.Contains(t, answer.body, want, form)
 		}
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM river_job"))
-		require.Zero(t, value[int](t, s, "SELECT count(*) FROM daymill.audit"))
+		require.Zero(t, pgtest.Value[int](t, s.db, "SELECT count(*) FROM river_job"))
+		require.Zero(t, pgtest.Value[int](t, s.db, "SELECT count(*) FROM daymill.audit"))
 		answer := s.do(t, s.request(t, "viewer", http.MethodPost, "/verifications", "sample=7"))
 		require.Equal(t, http.StatusForbidden, answer.status)
 		require.NotContains(t, s.do(t, s.request(t, "viewer", http.MethodGet, "/verifications", "")).body, `method="post"`)
@@ -149,7 +150,7 @@ func TestVerifications(t *testing.T) {
 	t.Run("Pages", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via)
+		s.db.Do(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via)
 			SELECT '2025-01-01'::date + i, 'exact', now(), 'job' FROM generate_series(1, 120) AS i`)
 		var pages [][]string
 		for at := "/verifications?result=exact"; at != ""; {
@@ -168,10 +169,10 @@ func TestVerifications(t *testing.T) {
 	t.Run("Repair", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)
-		s.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
-		s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
-		s.exec(t, verifiedSQL, "2026-03-02", "drifted", "[]")
-		s.exec(t, verifiedSQL, "2026-03-03", "drifted", "[]") // The date was rolled up since.
+		s.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = '2026-03-02'")
+		s.db.Do(t, verifiedSQL, "2026-03-02", "drifted", "[]")
+		s.db.Do(t, verifiedSQL, "2026-03-02", "drifted", "[]")
+		s.db.Do(t, verifiedSQL, "2026-03-03", "drifted", "[]") // The date was rolled up since.
 		body := s.get(t, "/verifications").body
 		require.Equal(t, 1, strings.Count(body, `aria-label="Repair 2026-03-02"`))
 		require.NotContains(t, body, "Repair 2026-03-03")
@@ -179,7 +180,7 @@ func TestVerifications(t *testing.T) {
 		require.Equal(t, "/verifications", answer.header.Get("Location"))
 		require.Equal(t, "requested", answer.notice())
 		require.NotContains(t, s.get(t, "/verifications").body, `aria-label="Repair`)
-		require.Equal(t, "admin web request dates 2026-03-02", value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit"))
+		require.Equal(t, "admin web request dates 2026-03-02", pgtest.Value[string](t, s.db, "SELECT concat_ws(' ', actor, via, action, target) FROM daymill.audit"))
 	})
 
 	t.Run("Verify", func(t *testing.T) {
@@ -192,9 +193,9 @@ func TestVerifications(t *testing.T) {
 		require.Equal(t, "requested-already", s.post(t, "/verifications", form).notice())
 		require.Equal(t, "verifying", s.post(t, "/verifications", "sample=12").notice())
 		require.JSONEq(t, `{"from": "2026-03-01", "to": "2026-03-05", "repair": true, "requested_by": "admin", "requested_via": "web"}`,
-			value[string](t, s, "SELECT args::text FROM river_job ORDER BY id LIMIT 1"))
+			pgtest.Value[string](t, s.db, "SELECT args::text FROM river_job ORDER BY id LIMIT 1"))
 		require.Equal(t, `admin web verify dates 2026-03-01..2026-03-05 {"job": 1, "repair": true}`,
-			value[string](t, s, "SELECT concat_ws(' ', actor, via, action, target, detail) FROM daymill.audit ORDER BY id LIMIT 1"))
+			pgtest.Value[string](t, s.db, "SELECT concat_ws(' ', actor, via, action, target, detail) FROM daymill.audit ORDER BY id LIMIT 1"))
 		body := s.get(t, "/verifications").body
 		require.Contains(t, body, `Job <a href="/jobs/1">1</a> verifies 2026-03-01..2026-03-05: available.`)
 		require.Contains(t, body, "a sample of 12 dates")
@@ -205,17 +206,17 @@ func TestVerifications(t *testing.T) {
 func TestVerificationsPlans(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	s.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via, drifts)
+	s.db.Do(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via, drifts)
 		SELECT '2016-03-15'::date + i % 3600, CASE WHEN i % 997 = 0 THEN 'drifted' ELSE 'exact' END, now(), 'job', '[]'
 		FROM generate_series(1, 60000) AS i`)
-	s.exec(t, "INSERT INTO analytics.verifications (metric_date, result, drifted_entities, started_at, requested_via) VALUES ('2026-03-02', 'drifted', 3, now(), 'cli')")
-	s.exec(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
+	s.db.Do(t, "INSERT INTO analytics.verifications (metric_date, result, drifted_entities, started_at, requested_via) VALUES ('2026-03-02', 'drifted', 3, now(), 'cli')")
+	s.db.Do(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at)
 		SELECT i, CASE WHEN i % 2 = 0 THEN 'verify_dates' ELSE 'rollup_day' END, '{}', 'completed', 'daymill', 1, 1, 10, now(), now()
 		FROM generate_series(1, 40000) AS i`)
-	s.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
+	s.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 		SELECT '2016-03-15'::date + i % 3600, now(), 'satisfied' FROM generate_series(1, 40000) AS i`)
 	for _, table := range []string{"analytics.verifications", "daymill.jobs", "analytics.rollup_requests", "analytics.rollup_dates"} {
-		s.exec(t, "ANALYZE "+table)
+		s.db.Do(t, "ANALYZE "+table)
 	}
 	tracer := &tracer{}
 	traced := serve(t, s.db, func(c *ui.Config) { c.DB = tracer.open(t, s.db.URL) })

@@ -90,7 +90,7 @@ func TestViews(t *testing.T) {
 		require.Contains(t, b.get(t, "/views").body, ">running</span>")
 		require.Contains(t, b.get(t, "/views/staff").body, "SELECT")
 
-		b.exec(t, "UPDATE public.people SET name = '<i>eve' WHERE id = 2; DELETE FROM views.staff WHERE id = 1")
+		b.db.Do(t, "UPDATE public.people SET name = '<i>eve' WHERE id = 2; DELETE FROM views.staff WHERE id = 1")
 		act("requested", "action", "refresh", "keys", " 2\r\n\r\n")
 		b.work(t)
 		require.Equal(t, "<i>eve", b.text(t, "SELECT string_agg(called, ' ') FROM views.staff"))
@@ -103,7 +103,7 @@ func TestViews(t *testing.T) {
 		require.Contains(t, b.get(t, "/views/staff").body, "1 repaired")
 		require.Contains(t, b.get(t, "/views").body, ">running</span>")
 		act("requested", "action", "verify")
-		b.exec(t, "UPDATE view.task SET state = 'failed', error = 'out of luck' WHERE id = (SELECT max(id) FROM view.task WHERE kind = 'verify')")
+		b.db.Do(t, "UPDATE view.task SET state = 'failed', error = 'out of luck' WHERE id = (SELECT max(id) FROM view.task WHERE kind = 'verify')")
 		list := b.get(t, "/views").body
 		require.Contains(t, list, ">running</span>", "a verification that fails says nothing about the rows")
 		require.Contains(t, list, "the last verification has failed: out of luck")
@@ -117,7 +117,7 @@ func TestViews(t *testing.T) {
 		require.Contains(t, b.get(t, "/views/staff").body, "a &lt;b&gt;reason")
 		act("resumed", "action", "resume")
 
-		b.exec(t, "ALTER TABLE public.people ADD COLUMN age integer DEFAULT 7, ADD COLUMN size integer")
+		b.db.Do(t, "ALTER TABLE public.people ADD COLUMN age integer DEFAULT 7, ADD COLUMN size integer")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Contains(t, b.get(t, "/views/staff").body, "Accept all")
 		ids := b.text(t, "SELECT string_agg(id::text, ',' ORDER BY column_number) FROM view.drift WHERE state = 'open'")
@@ -129,7 +129,7 @@ func TestViews(t *testing.T) {
 		answer := b.post(t, "/views/staff", fields("action", "accept", "drift", accept))
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
 
-		b.exec(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
+		b.db.Do(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		const says = "column name of people now has type integer, and had text: accept to build a table with the new type"
 		require.Contains(t, b.get(t, "/views/staff").body, says)
@@ -185,7 +185,7 @@ func TestViews(t *testing.T) {
 	t.Run("Search", func(t *testing.T) {
 		t.Parallel()
 		b := setupView(t)
-		b.exec(t, "INSERT INTO public.people SELECT i, 'running horses <b>' || i FROM generate_series(10, 80) AS i")
+		b.db.Do(t, "INSERT INTO public.people SELECT i, 'running horses <b>' || i FROM generate_series(10, 80) AS i")
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/definition", fields("action", "apply", "definition", strings.Replace(apiView, `"schedule"`, `"search": {"columns": ["called"], "language": "english"}, "schedule"`, 1))).status)
 		require.NotContains(t, b.get(t, "/views/staff").body, "Find rows with", "there is no table yet")
 		require.Contains(t, b.get(t, "/views/staff/search?q=ann").body, "cannot be searched")
@@ -259,7 +259,7 @@ func TestViewsInBrowser(t *testing.T) {
 			shown.See(t, `//main//span[.="paused"]`)
 			shown.Click(t, `//main//button[.="Resume"]`)
 			shown.See(t, `//*[@role="status"][contains(., "Resumed")]`)
-			b.exec(t, "ALTER TABLE public.people ADD COLUMN age integer")
+			b.db.Do(t, "ALTER TABLE public.people ADD COLUMN age integer")
 			require.NoError(t, b.engine.Maintain(t.Context()))
 			shown.Go(t, b.URL+"/views/staff")
 			for _, path := range []string{"/views", "/views/staff", "/definition"} {

@@ -13,9 +13,9 @@ import (
 func TestCancelledBackfill(t *testing.T) {
 	t.Parallel()
 	s := serve(t, database(t), nil)
-	s.exec(t, `INSERT INTO analytics.backfills (first_date, last_date, requested_by, state, finished_at)
+	s.db.Do(t, `INSERT INTO analytics.backfills (first_date, last_date, requested_by, state, finished_at)
 		VALUES ('2026-03-01', '2026-03-10', 'a', 'cancelled', now())`)
-	s.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
+	s.db.Do(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
 		SELECT 1, '2026-03-01'::date + i, CASE WHEN i < 4 THEN 'complete' ELSE 'cancelled' END FROM generate_series(0, 9) AS i`)
 	body := s.get(t, "/backfills/1").body
 	require.Contains(t, body, "4 of 10 dates done, 6 cancelled.")
@@ -28,7 +28,7 @@ func TestCancelledBackfill(t *testing.T) {
 func TestStateGroups(t *testing.T) {
 	t.Parallel()
 	s := atMarch(t)
-	s.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT '2025-01-01'::date + i, 'failed', 90 + i, 90 + i FROM generate_series(0, 9) AS i`)
+	s.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT '2025-01-01'::date + i, 'failed', 90 + i, 90 + i FROM generate_series(0, 9) AS i`)
 	require.Contains(t, s.get(t, "/").body, `href="/dates?state=failing"`)
 	failing := listedDates(s.get(t, "/dates?state=failing").body)
 	require.Subset(t, failing, []string{"2025-01-01", "2025-01-02"})

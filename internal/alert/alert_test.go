@@ -133,12 +133,6 @@ func (b *testBundle) process(db *postgres.DB) *alert.Keeper {
 	}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql)
-	require.NoError(t, err)
-}
-
 func (b *testBundle) round(t *testing.T) []string {
 	t.Helper()
 	require.NoError(t, b.keeper.Round(t.Context()))
@@ -161,17 +155,17 @@ func TestKeeper(t *testing.T) {
 		}
 		require.Error(t, b.process(dying).Round(t.Context()))
 		require.Equal(t, []string{"alert.open failed"}, b.round(t), "it is still taken")
-		b.exec(t, "UPDATE daymill.alert_messages SET due_at = now()") // The lease is over.
+		b.db.Do(t, "UPDATE daymill.alert_messages SET due_at = now()") // The lease is over.
 		require.Equal(t, []string{"alert.open failed", "alert.open failed"}, b.round(t))
 		require.Equal(t, b.to.received[0], b.to.received[1], "the receiver can drop the repeat")
-		b.exec(t, "UPDATE daymill.alert_messages SET due_at = now()")
+		b.db.Do(t, "UPDATE daymill.alert_messages SET due_at = now()")
 		require.Len(t, b.round(t), 2)
 	})
 
 	t.Run("Levels", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, 0, alert.DefaultNoWorker)
-		b.exec(t, "UPDATE daymill.alert_channels SET level = 'bad'")
+		b.db.Do(t, "UPDATE daymill.alert_channels SET level = 'bad'")
 		b.state.set(stale, busy)
 		require.Empty(t, b.round(t))
 		b.state.set(stale, failed)
@@ -184,13 +178,13 @@ func TestKeeper(t *testing.T) {
 		b := setup(t, time.Hour, alert.DefaultNoWorker)
 		b.state.set(failed)
 		require.Empty(t, b.round(t))
-		b.exec(t, "UPDATE daymill.alerts SET began_at = began_at - interval '59 minutes'")
+		b.db.Do(t, "UPDATE daymill.alerts SET began_at = began_at - interval '59 minutes'")
 		require.Empty(t, b.round(t))
-		b.exec(t, "UPDATE daymill.alerts SET began_at = began_at - interval '2 minutes'")
+		b.db.Do(t, "UPDATE daymill.alerts SET began_at = began_at - interval '2 minutes'")
 		require.Equal(t, []string{"alert.open failed"}, b.round(t))
 		b.state.set()
 		require.Len(t, b.round(t), 1)
-		b.exec(t, "UPDATE daymill.alerts SET seen_at = seen_at - interval '61 minutes'")
+		b.db.Do(t, "UPDATE daymill.alerts SET seen_at = seen_at - interval '61 minutes'")
 		require.Equal(t, []string{"alert.open failed", "alert.close failed"}, b.round(t))
 		require.Len(t, b.round(t), 2)
 	})
@@ -201,9 +195,9 @@ func TestKeeper(t *testing.T) {
 		b := setup(t, 0, 10*time.Minute)
 		b.state.set(lost)
 		require.Empty(t, b.round(t))
-		b.exec(t, "UPDATE daymill.alerts SET began_at = began_at - interval '7 minutes'")
+		b.db.Do(t, "UPDATE daymill.alerts SET began_at = began_at - interval '7 minutes'")
 		require.Empty(t, b.round(t))
-		b.exec(t, "UPDATE daymill.alerts SET began_at = began_at - interval '1 minute'")
+		b.db.Do(t, "UPDATE daymill.alerts SET began_at = began_at - interval '1 minute'")
 		require.Equal(t, []string{"alert.open workers"}, b.round(t))
 	})
 
@@ -252,7 +246,7 @@ func TestKeeper(t *testing.T) {
 		require.Contains(t, channels[0].Trouble(time.Now()), "the webhook answered 500")
 		require.Equal(t, doctor.Warning, look(t, b.db).Level)
 		b.to.answer(http.StatusOK)
-		b.exec(t, "UPDATE daymill.alert_messages SET due_at = now()")
+		b.db.Do(t, "UPDATE daymill.alert_messages SET due_at = now()")
 		require.Equal(t, []string{"alert.open failed", "alert.open failed", "alert.close failed"}, b.round(t))
 		require.Equal(t, doctor.OK, look(t, b.db).Level)
 
@@ -260,9 +254,9 @@ func TestKeeper(t *testing.T) {
 		b.to.answer(http.StatusInternalServerError)
 		b.state.set(failed)
 		b.round(t)
-		b.exec(t, "UPDATE daymill.alert_messages SET due_at = now(), created_at = created_at - interval '25 hours' WHERE sent_at IS NULL")
+		b.db.Do(t, "UPDATE daymill.alert_messages SET due_at = now(), created_at = created_at - interval '25 hours' WHERE sent_at IS NULL")
 		b.round(t)
-		b.exec(t, "UPDATE daymill.alert_messages SET due_at = now()")
+		b.db.Do(t, "UPDATE daymill.alert_messages SET due_at = now()")
 		require.Len(t, b.round(t), 5)
 	})
 
@@ -274,7 +268,7 @@ func TestKeeper(t *testing.T) {
 		require.ErrorIs(t, b.keeper.Test(t.Context(), "ops", audit.Who{Via: audit.ViaWeb}), alert.ErrTested)
 		require.Equal(t, []string{"test"}, b.to.all())
 		b.to.answer(http.StatusNotFound)
-		b.exec(t, "UPDATE daymill.alert_messages SET created_at = created_at - interval '11 seconds'")
+		b.db.Do(t, "UPDATE daymill.alert_messages SET created_at = created_at - interval '11 seconds'")
 		err := b.keeper.Test(t.Context(), "ops", audit.Who{Via: audit.ViaWeb})
 		var unsent *alert.SendError
 		require.ErrorAs(t, err, &unsent)

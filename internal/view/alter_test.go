@@ -8,6 +8,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/lease"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -39,35 +40,35 @@ func TestAlter(t *testing.T) {
 			if !applied {
 				applied = true
 				b.apply(t, read(t, strings.Replace(lines, ", name]}", all, 1)))
-				b.exec(t, "UPDATE view.task SET retry_at = now() + interval '1 hour' WHERE state = 'running'") // The new task comes first.
+				b.Do(t, "UPDATE view.task SET retry_at = now() + interval '1 hour' WHERE state = 'running'") // The new task comes first.
 				b.step(t.Context(), t)
 			}
 		}}
 		_, err = old.Work(t.Context(), 2)
 		require.ErrorIs(t, err, lease.ErrFenced)
-		b.exec(t, "UPDATE view.task SET retry_at = NULL")
+		b.Do(t, "UPDATE view.task SET retry_at = NULL")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, []string{"20"}, b.rows(t, "SELECT count(loud)::text FROM views.lines"))
+		require.Equal(t, []string{"20"}, pgtest.Column[string](t, b.DB, "SELECT count(loud)::text FROM views.lines"))
 	})
 
 	t.Run("Columns", func(t *testing.T) {
 		t.Parallel()
 		b := start(t)
-		before := b.rows(t, table)
+		before := pgtest.Column[string](t, b.DB, table)
 		wider := strings.Replace(lines, ", name]}", all, 1)
 		wider = strings.Replace(wider, "at]}", "{column: at, as: made}, {column: j, json: {n: {path: [n], type: integer}}}]}", 1)
 		steps := b.apply(t, read(t, wider))
 		require.Equal(t, view.StepAlter, steps[0].Verb)
 		require.Equal(t, "adds upper, loud, gone, made, n; drops at; ALTER TABLE locks the table for a moment, and then new columns, which are NULL at first, are filled in chunks", steps[0].Why)
-		require.Equal(t, []string{"20 0"}, b.rows(t, "SELECT count(name) || ' ' || count(loud) FROM views.lines"), "the table serves")
+		require.Equal(t, []string{"20 0"}, pgtest.Column[string](t, b.DB, "SELECT count(name) || ' ' || count(loud) FROM views.lines"), "the table serves")
 		slow := *b.engine
 		slow.Chunk, slow.Pace = 3, 1
 		changed := false
 		slow.Clock = pauses{do: func() {
 			if !changed {
 				changed = true
-				b.exec(t, "UPDATE public.customers SET name = 'x' WHERE id IN (1, 20); DELETE FROM public.orders WHERE id IN (2, 19); INSERT INTO public.customers VALUES (0, 'y'), (21, 'z')")
+				b.Do(t, "UPDATE public.customers SET name = 'x' WHERE id IN (1, 20); DELETE FROM public.orders WHERE id IN (2, 19); INSERT INTO public.customers VALUES (0, 'y'), (21, 'z')")
 				b.deliver(t)
 			}
 		}}
@@ -76,8 +77,8 @@ func TestAlter(t *testing.T) {
 		require.True(t, changed)
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, before, b.rows(t, table), "it is the same table")
-		require.Equal(t, []string{"X x 7 true"}, b.rows(t, "SELECT loud || ' ' || upper || ' ' || n || ' ' || (gone IS NULL) FROM views.lines WHERE customer_id = 1"))
+		require.Equal(t, before, pgtest.Column[string](t, b.DB, table), "it is the same table")
+		require.Equal(t, []string{"X x 7 true"}, pgtest.Column[string](t, b.DB, "SELECT loud || ' ' || upper || ' ' || n || ' ' || (gone IS NULL) FROM views.lines WHERE customer_id = 1"))
 		require.Equal(t, view.StepKeep, b.apply(t, read(t, wider))[0].Verb)
 
 		steps = b.apply(t, read(t, lines)) // Without them, and with at, which has to be filled.
@@ -86,17 +87,17 @@ func TestAlter(t *testing.T) {
 		b.exact(t, "lines")
 		steps = b.apply(t, read(t, strings.Replace(lines, ", at]", "]", 1)))
 		require.Equal(t, "drops at; ALTER TABLE locks the table for a moment, and nothing is built", steps[0].Why)
-		require.Empty(t, b.rows(t, "SELECT id::text FROM view.task WHERE state IN ('queued', 'running')"))
-		b.exec(t, "UPDATE public.customers SET name = 'w' WHERE id = 3")
+		require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT id::text FROM view.task WHERE state IN ('queued', 'running')"))
+		b.Do(t, "UPDATE public.customers SET name = 'w' WHERE id = 3")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, before, b.rows(t, table))
+		require.Equal(t, before, pgtest.Column[string](t, b.DB, table))
 	})
 
 	t.Run("ColumnsThatOthersUse", func(t *testing.T) {
 		t.Parallel()
 		b := start(t)
-		b.exec(t, "CREATE VIEW public.mine AS SELECT item FROM views.lines")
+		b.Do(t, "CREATE VIEW public.mine AS SELECT item FROM views.lines")
 		steps, err := b.engine.Plan(t.Context(), read(t, strings.Replace(lines, ", item]", "]", 1)))
 		require.NoError(t, err)
 		err = b.engine.Apply(t.Context(), steps, who)

@@ -52,7 +52,7 @@ tables:
 		t.Helper()
 		b.quiet(t)
 		b.exact(t, "staff")
-		return b.rows(t, "SELECT concat_ws(' ', name, coalesce(team::text, '-'), coalesce(size::text, '-')) FROM views.staff ORDER BY id")
+		return pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', name, coalesce(team::text, '-'), coalesce(size::text, '-')) FROM views.staff ORDER BY id")
 	}
 
 	t.Run("Added", func(t *testing.T) {
@@ -65,7 +65,7 @@ tables:
 		require.NoError(t, err)
 		crm("UPDATE public.teams SET motto = 'stay' WHERE id = 2")
 		staff(t, b)
-		require.Equal(t, []string{"go", "stay"}, b.rows(t, "SELECT motto FROM views.staff WHERE id < 3 ORDER BY id"))
+		require.Equal(t, []string{"go", "stay"}, pgtest.Column[string](t, b.DB, "SELECT motto FROM views.staff WHERE id < 3 ORDER BY id"))
 	})
 
 	t.Run("AddedOfATypeThatTheTargetLacks", func(t *testing.T) {
@@ -77,11 +77,11 @@ tables:
 		require.EqualError(t, err, "column mood of teams is of type public.mood, which the database of the view does not have: create the type there, or leave the column out")
 		crm("UPDATE public.teams SET size = 6 WHERE id = 1")
 		require.Equal(t, []string{"ann red 6", "bob blue 4", "cat - -"}, staff(t, b), "the view continues")
-		b.exec(t, "CREATE TYPE public.mood AS ENUM ('glad')")
+		b.Do(t, "CREATE TYPE public.mood AS ENUM ('glad')")
 		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
 		staff(t, b)
-		require.Equal(t, []string{"glad"}, b.rows(t, "SELECT DISTINCT mood::text FROM views.staff WHERE id < 3"))
+		require.Equal(t, []string{"glad"}, pgtest.Column[string](t, b.DB, "SELECT DISTINCT mood::text FROM views.staff WHERE id < 3"))
 	})
 
 	t.Run("Dropped", func(t *testing.T) {
@@ -119,7 +119,7 @@ tables:
 		report, err := b.view(t, "staff").Report(t.Context(), b.DB.DB)
 		require.NoError(t, err)
 		require.Equal(t, []any{"paused", 1}, []any{report.State, report.OpenDrift})
-		require.Equal(t, []string{"red"}, b.rows(t, "SELECT team::text FROM views.staff WHERE id = 1"), "the table does not change")
+		require.Equal(t, []string{"red"}, pgtest.Column[string](t, b.DB, "SELECT team::text FROM views.staff WHERE id = 1"), "the table does not change")
 		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
 		crm("UPDATE public.teams SET title = 8 WHERE id = 2")

@@ -25,7 +25,7 @@ tables:
 
 func (b *testBundle) drift(t *testing.T) []string {
 	t.Helper()
-	return b.rows(t, "SELECT kind || ' ' || state || ': ' || sentence FROM view.drift ORDER BY id")
+	return pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state || ': ' || sentence FROM view.drift ORDER BY id")
 }
 
 // TestDrift: a view follows drift if nothing is lost, while changes continue. Otherwise it says what it needs.
@@ -58,7 +58,7 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	}
 	change := func(t *testing.T, b *testBundle) {
 		t.Helper()
-		b.exec(t, "UPDATE public.people SET team_id = 2 WHERE id = 1; DELETE FROM public.people WHERE id = 2; INSERT INTO public.people (id, age) VALUES (9, 9)")
+		b.Do(t, "UPDATE public.people SET team_id = 2 WHERE id = 1; DELETE FROM public.people WHERE id = 2; INSERT INTO public.people (id, age) VALUES (9, 9)")
 		b.quiet(t)
 		b.exact(t, "staff")
 	}
@@ -66,7 +66,7 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	t.Run("Added", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.teams ADD COLUMN motto text DEFAULT 'go'")
+		b.Do(t, "ALTER TABLE public.teams ADD COLUMN motto text DEFAULT 'go'")
 		change(t, b)
 		require.Equal(t, []string{"added open: table teams has a new column motto of type text"}, b.drift(t))
 		require.Nil(t, b.view(t, "staff").PausedAt)
@@ -75,13 +75,13 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		require.Equal(t, 1, count)
 		b.quiet(t)
 		b.exact(t, "staff")
-		require.Equal(t, []string{"go"}, b.rows(t, "SELECT motto FROM views.staff WHERE id = 1"))
+		require.Equal(t, []string{"go"}, pgtest.Column[string](t, b.DB, "SELECT motto FROM views.staff WHERE id = 1"))
 	})
 
 	t.Run("Asks", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView+"\ndrift: ask")
-		b.exec(t, "ALTER TABLE public.people RENAME COLUMN name TO full_name")
+		b.Do(t, "ALTER TABLE public.people RENAME COLUMN name TO full_name")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, []string{"renamed open: column name of people is now called full_name"}, b.drift(t))
 		require.Equal(t, "column name of people is now called full_name", b.view(t, "staff").PausedBecause)
@@ -95,25 +95,25 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	t.Run("Dropped", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.people DROP COLUMN name, DROP COLUMN unused")
+		b.Do(t, "ALTER TABLE public.people DROP COLUMN name, DROP COLUMN unused")
 		change(t, b)
 		require.Equal(t, []string{"dropped followed: column name of people was dropped"}, b.drift(t))
-		require.Equal(t, []string{"-", "-", "-"}, b.rows(t, "SELECT coalesce(name, '-') FROM views.staff"))
+		require.Equal(t, []string{"-", "-", "-"}, pgtest.Column[string](t, b.DB, "SELECT coalesce(name, '-') FROM views.staff"))
 	})
 
 	t.Run("DroppedAndNeeded", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.people DROP COLUMN team_id")
+		b.Do(t, "ALTER TABLE public.people DROP COLUMN team_id")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, "column team_id of people was dropped, and the view cannot be computed without it: change the definition", b.view(t, "staff").PausedBecause)
-		require.Len(t, b.rows(t, "SELECT name FROM views.staff"), 3, "the table does not change")
+		require.Len(t, pgtest.Column[string](t, b.DB, "SELECT name FROM views.staff"), 3, "the table does not change")
 	})
 
 	t.Run("KeyChanged", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.people DROP CONSTRAINT people_pkey, ADD PRIMARY KEY (age, id)")
+		b.Do(t, "ALTER TABLE public.people DROP CONSTRAINT people_pkey, ADD PRIMARY KEY (age, id)")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		change(t, b)
 		require.Equal(t, []string{"key followed: the key of table people is now (age, id), and was (id)"}, b.drift(t))
@@ -122,29 +122,29 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	t.Run("Renamed", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, `ALTER TABLE public.people RENAME COLUMN name TO "Full ""Name"; ALTER TABLE public.people RENAME COLUMN team_id TO team; ALTER TABLE public.people RENAME COLUMN id TO nr`)
-		b.exec(t, "INSERT INTO public.people VALUES (4, 'dan', 1, 1)")
+		b.Do(t, `ALTER TABLE public.people RENAME COLUMN name TO "Full ""Name"; ALTER TABLE public.people RENAME COLUMN team_id TO team; ALTER TABLE public.people RENAME COLUMN id TO nr`)
+		b.Do(t, "INSERT INTO public.people VALUES (4, 'dan', 1, 1)")
 		b.quiet(t)
 		b.exact(t, "staff")
-		require.Equal(t, []string{"ann red", "bob blue", "cat ", "dan red"}, b.rows(t, "SELECT concat_ws(' ', name, coalesce(team, '')) FROM views.staff ORDER BY id"))
+		require.Equal(t, []string{"ann red", "bob blue", "cat ", "dan red"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', name, coalesce(team, '')) FROM views.staff ORDER BY id"))
 		require.Len(t, b.drift(t), 3)
 	})
 
 	t.Run("RetypedLossless", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.people ALTER age TYPE bigint; ALTER TABLE public.teams ALTER title TYPE text")
-		b.exec(t, "UPDATE public.people SET age = 5000000000 WHERE id = 1")
+		b.Do(t, "ALTER TABLE public.people ALTER age TYPE bigint; ALTER TABLE public.teams ALTER title TYPE text")
+		b.Do(t, "UPDATE public.people SET age = 5000000000 WHERE id = 1")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		change(t, b)
-		require.Equal(t, []string{"bigint", "text"}, b.rows(t, "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'views.staff'::regclass AND attname IN ('age', 'team') ORDER BY 1"))
-		require.Equal(t, []string{"5000000000"}, b.rows(t, "SELECT age::text FROM views.staff WHERE id = 1"))
+		require.Equal(t, []string{"bigint", "text"}, pgtest.Column[string](t, b.DB, "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'views.staff'::regclass AND attname IN ('age', 'team') ORDER BY 1"))
+		require.Equal(t, []string{"5000000000"}, pgtest.Column[string](t, b.DB, "SELECT age::text FROM views.staff WHERE id = 1"))
 	})
 
 	t.Run("RetypedWithLoss", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
+		b.Do(t, "ALTER TABLE public.people ALTER name TYPE integer USING 7")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, "column name of people now has type integer, and had text: accept to build a table with the new type", b.view(t, "staff").PausedBecause)
 		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
@@ -155,10 +155,10 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	t.Run("TableDropped", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "DROP TABLE public.teams")
+		b.Do(t, "DROP TABLE public.teams")
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, "table public.teams was dropped: create it again and accept, or change the definition", b.view(t, "staff").PausedBecause)
-		b.exec(t, "CREATE TABLE public.teams (id integer PRIMARY KEY, title text, size smallint); INSERT INTO public.teams VALUES (1, 'new', 1)")
+		b.Do(t, "CREATE TABLE public.teams (id integer PRIMARY KEY, title text, size smallint); INSERT INTO public.teams VALUES (1, 'new', 1)")
 		b.until(t, "SELECT count(*) = 1 FROM capture.captured WHERE table_name = 'teams' AND oid = 'public.teams'::regclass::oid::bigint AND reason = ''")
 		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
 		require.NoError(t, err)
@@ -168,11 +168,11 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 	t.Run("TableRenamed", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
-		b.exec(t, "INSERT INTO public.people VALUES (5, 'eve', 5, 1); ALTER TABLE public.people RENAME TO persons; CREATE SCHEMA other; ALTER TABLE public.teams SET SCHEMA other")
+		b.Do(t, "INSERT INTO public.people VALUES (5, 'eve', 5, 1); ALTER TABLE public.people RENAME TO persons; CREATE SCHEMA other; ALTER TABLE public.teams SET SCHEMA other")
 		b.until(t, "SELECT count(*) = 2 FROM capture.captured WHERE table_name IN ('persons', 'teams') AND schema_name IN ('other', 'public') AND reason = ''")
-		b.exec(t, "INSERT INTO public.persons VALUES (4, 'dan', 1, 1); UPDATE other.teams SET title = 'green' WHERE id = 1")
+		b.Do(t, "INSERT INTO public.persons VALUES (4, 'dan', 1, 1); UPDATE other.teams SET title = 'green' WHERE id = 1")
 		b.quiet(t)
 		b.exact(t, "staff")
-		require.Equal(t, []string{"ann green", "bob blue", "cat ", "dan green", "eve green"}, b.rows(t, "SELECT concat_ws(' ', name, coalesce(team, '')) FROM views.staff ORDER BY id"))
+		require.Equal(t, []string{"ann green", "bob blue", "cat ", "dan green", "eve green"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', name, coalesce(team, '')) FROM views.staff ORDER BY id"))
 	})
 }

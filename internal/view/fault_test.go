@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -46,14 +47,14 @@ func TestFaults(t *testing.T) {
 	t.Run("AChildBeforeItsParentIsJoined", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, shop, lines)
-		b.exec(t, "INSERT INTO public.lines VALUES (1, 1, 'a')")
+		b.Do(t, "INSERT INTO public.lines VALUES (1, 1, 'a')")
 		b.quiet(t)
-		b.exec(t, "INSERT INTO public.orders VALUES (1, 1, now())")
+		b.Do(t, "INSERT INTO public.orders VALUES (1, 1, now())")
 		b.quiet(t)
-		b.exec(t, "INSERT INTO public.customers VALUES (1, 'ann')")
+		b.Do(t, "INSERT INTO public.customers VALUES (1, 'ann')")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, []string{"ann a"}, b.rows(t, "SELECT name || ' ' || item FROM views.lines"))
+		require.Equal(t, []string{"ann a"}, pgtest.Column[string](t, b.DB, "SELECT name || ' ' || item FROM views.lines"))
 	})
 
 	t.Run("AStateIsServingOnlyWhenAllRowsAreThere", func(t *testing.T) {
@@ -68,7 +69,7 @@ func TestFaults(t *testing.T) {
 			report, err := b.view(t, "lines").Report(t.Context(), b.DB.DB)
 			require.NoError(t, err)
 			require.Equal(t, []any{"building", 1}, []any{report.State, report.OpenTasks})
-			require.Equal(t, []string{"running true false"}, b.rows(t, "SELECT state || ' ' || (done > 0) || ' ' || (to_regclass('views.lines') IS NOT NULL) FROM view.task"))
+			require.Equal(t, []string{"running true false"}, pgtest.Column[string](t, b.DB, "SELECT state || ' ' || (done > 0) || ' ' || (to_regclass('views.lines') IS NOT NULL) FROM view.task"))
 		}}
 		_, err := slow.Work(t.Context(), 1)
 		require.NoError(t, err)
@@ -76,31 +77,31 @@ func TestFaults(t *testing.T) {
 		report, err := b.view(t, "lines").Report(t.Context(), b.DB.DB)
 		require.NoError(t, err)
 		require.Equal(t, []any{"serving", 0}, []any{report.State, report.OpenTasks})
-		require.Len(t, b.rows(t, "SELECT 'x' FROM views.lines"), 20)
+		require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views.lines"), 20)
 	})
 
 	t.Run("AllColumnsOfAKeyCount", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, shop, "name: items\ntables: [{table: lines, columns: [{column: order_id, key: true}, {column: line, key: true}, item]}]")
-		b.exec(t, "INSERT INTO public.lines VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'c'), (2, 2, 'd')")
+		b.Do(t, "INSERT INTO public.lines VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'c'), (2, 2, 'd')")
 		b.quiet(t)
-		b.exec(t, "UPDATE public.lines SET item = 'x' WHERE order_id = 1 AND line = 2; DELETE FROM public.lines WHERE order_id = 2 AND line = 1")
+		b.Do(t, "UPDATE public.lines SET item = 'x' WHERE order_id = 1 AND line = 2; DELETE FROM public.lines WHERE order_id = 2 AND line = 1")
 		b.quiet(t)
 		b.exact(t, "items")
-		require.Equal(t, []string{"1 1 a", "1 2 x", "2 2 d"}, b.rows(t, "SELECT concat_ws(' ', order_id, line, item) FROM views.items ORDER BY order_id, line"))
+		require.Equal(t, []string{"1 1 a", "1 2 x", "2 2 d"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', order_id, line, item) FROM views.items ORDER BY order_id, line"))
 	})
 
 	t.Run("AllRowsOfAOneToManyJoinAreThere", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, shop, lines)
-		b.exec(t, "INSERT INTO public.customers VALUES (1, 'ann'), (2, 'bob'); INSERT INTO public.orders VALUES (1, 1, now()), (2, 1, now()); INSERT INTO public.lines VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'c')")
+		b.Do(t, "INSERT INTO public.customers VALUES (1, 'ann'), (2, 'bob'); INSERT INTO public.orders VALUES (1, 1, now()), (2, 1, now()); INSERT INTO public.lines VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'c')")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, []string{"ann a", "ann b", "ann c", "bob "}, b.rows(t, "SELECT name || ' ' || coalesce(item, '') FROM views.lines ORDER BY 1"))
-		b.exec(t, "DELETE FROM public.lines WHERE order_id = 1")
+		require.Equal(t, []string{"ann a", "ann b", "ann c", "bob "}, pgtest.Column[string](t, b.DB, "SELECT name || ' ' || coalesce(item, '') FROM views.lines ORDER BY 1"))
+		b.Do(t, "DELETE FROM public.lines WHERE order_id = 1")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Equal(t, []string{"ann ", "ann c", "bob "}, b.rows(t, "SELECT name || ' ' || coalesce(item, '') FROM views.lines ORDER BY 1"))
+		require.Equal(t, []string{"ann ", "ann c", "bob "}, pgtest.Column[string](t, b.DB, "SELECT name || ' ' || coalesce(item, '') FROM views.lines ORDER BY 1"))
 	})
 
 	t.Run("ABuildThatFailsSaysSo", func(t *testing.T) {
@@ -109,13 +110,13 @@ func TestFaults(t *testing.T) {
 			"name: strict\ntables: [{table: docs, columns: [id, {column: j, json: {n: {path: [n], type: integer}}, on_error: error}]}]",
 			"name: counted\ntables: [{table: docs, columns: [id, {column: j, json: {n: {path: [n], type: integer}}}]}]")
 		require.Equal(t, []string{`failed fill _daymill_1: ERROR: invalid input syntax for type integer: "many" (SQLSTATE 22P02)`},
-			b.rows(t, "SELECT state || ' ' || error FROM view.task WHERE view_id = 1"))
-		require.Equal(t, []string{"false"}, b.rows(t, "SELECT (to_regclass('views.strict') IS NOT NULL)::text"))
+			pgtest.Column[string](t, b.DB, "SELECT state || ' ' || error FROM view.task WHERE view_id = 1"))
+		require.Equal(t, []string{"false"}, pgtest.Column[string](t, b.DB, "SELECT (to_regclass('views.strict') IS NOT NULL)::text"))
 		_, err := b.engine.Verify(t.Context(), "counted", false, who)
 		require.NoError(t, err)
 		b.quiet(t)
-		require.Equal(t, []string{"1"}, b.rows(t, "SELECT misfits::text FROM view.task WHERE kind = 'verify'"))
-		b.exec(t, "UPDATE public.docs SET j = '{\"n\": 1}'")
+		require.Equal(t, []string{"1"}, pgtest.Column[string](t, b.DB, "SELECT misfits::text FROM view.task WHERE kind = 'verify'"))
+		b.Do(t, "UPDATE public.docs SET j = '{\"n\": 1}'")
 		_, err = b.engine.Rebuild(t.Context(), "strict", who)
 		require.NoError(t, err, "a second run works")
 		b.quiet(t)
@@ -126,10 +127,10 @@ func TestFaults(t *testing.T) {
 		t.Parallel()
 		b := start(t, shop, lines)
 		b.exact(t, "lines")
-		b.exec(t, "INSERT INTO public.customers VALUES (1, NULL)")
+		b.Do(t, "INSERT INTO public.customers VALUES (1, NULL)")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Len(t, b.rows(t, "SELECT 'x' FROM views.lines"), 1)
+		require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views.lines"), 1)
 	})
 
 	t.Run("NothingIsInjected", func(t *testing.T) {
@@ -143,11 +144,11 @@ func TestFaults(t *testing.T) {
 			{"schema": "%[1]s", "table": "%[1]s", "as": "%[1]s", "columns": ["%[1]s", {"column": "%[1]s", "as": "m", "map": {"k'\\\"": "%[1]s"}, "else": "%[1]s"}, {"column": "j", "json": {"j": "%[1]s"}}]},
 			{"schema": "%[1]s", "table": "%[1]s", "as": "k", "left": true, "join": {"%[1]s": "%[1]s"}, "columns": [{"column": "%[1]s", "as": "k"}]}]}`, text)))
 		b.quiet(t)
-		b.exec(t, fmt.Sprintf("UPDATE %[1]s.%[1]s SET %[1]s = %[1]s || 'x'", ident))
+		b.Do(t, fmt.Sprintf("UPDATE %[1]s.%[1]s SET %[1]s = %[1]s || 'x'", ident))
 		b.quiet(t)
 		b.exact(t, evil)
-		require.Equal(t, []string{evil, "v"}, []string{b.rows(t, "SELECT m FROM views."+ident)[0], b.rows(t, "SELECT j FROM views."+ident)[0]})
-		require.Empty(t, b.rows(t, "SELECT id::text FROM public.victim"), "the table still exists")
+		require.Equal(t, []string{evil, "v"}, []string{pgtest.Column[string](t, b.DB, "SELECT m FROM views."+ident)[0], pgtest.Column[string](t, b.DB, "SELECT j FROM views."+ident)[0]})
+		require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT id::text FROM public.victim"), "the table still exists")
 	})
 
 	t.Run("PasswordsAreInNoMessage", func(t *testing.T) {
@@ -164,17 +165,17 @@ func TestFaults(t *testing.T) {
 	t.Run("PositionAndRowsAreOneTransaction", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, shop, lines)
-		b.exec(t, `CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no'' USING ERRCODE = ''53100''; END';
+		b.Do(t, `CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no'' USING ERRCODE = ''53100''; END';
 			CREATE TRIGGER refuse AFTER INSERT ON views.lines EXECUTE FUNCTION public.refuse()`)
-		position := b.rows(t, "SELECT position::text FROM capture.shard")
-		b.exec(t, "INSERT INTO public.customers VALUES (1, 'ann')")
+		position := pgtest.Column[string](t, b.DB, "SELECT position::text FROM capture.shard")
+		b.Do(t, "INSERT INTO public.customers VALUES (1, 'ann')")
 		b.until(t, "SELECT position > $1 FROM capture.stream", position[0])
 		require.Panics(t, func() { b.step(t.Context(), &panicking{t}) })
-		require.Equal(t, position, b.rows(t, "SELECT position::text FROM capture.shard"))
-		b.exec(t, "DROP TRIGGER refuse ON views.lines; UPDATE capture.shard SET retry_at = NULL")
+		require.Equal(t, position, pgtest.Column[string](t, b.DB, "SELECT position::text FROM capture.shard"))
+		b.Do(t, "DROP TRIGGER refuse ON views.lines; UPDATE capture.shard SET retry_at = NULL")
 		b.quiet(t)
 		b.exact(t, "lines")
-		require.Len(t, b.rows(t, "SELECT 'x' FROM views.lines"), 1)
+		require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views.lines"), 1)
 	})
 
 	t.Run("SchemasCount", func(t *testing.T) {
@@ -182,10 +183,10 @@ func TestFaults(t *testing.T) {
 		b := start(t, `CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t (id integer PRIMARY KEY, v text); CREATE TABLE b.t (id integer PRIMARY KEY, v text);
 			INSERT INTO a.t VALUES (1, 'a'); INSERT INTO b.t VALUES (1, 'b'), (2, 'x')`,
 			"name: both\ntables: [{table: a.t, columns: [id, {v: a}]}, {table: b.t, as: u, join: {id: id}, columns: [{v: b}]}]")
-		b.exec(t, "UPDATE b.t SET v = 'c' WHERE id = 1")
+		b.Do(t, "UPDATE b.t SET v = 'c' WHERE id = 1")
 		b.quiet(t)
 		b.exact(t, "both")
-		require.Equal(t, []string{"1ac"}, b.rows(t, "SELECT id || a || b FROM views.both"))
+		require.Equal(t, []string{"1ac"}, pgtest.Column[string](t, b.DB, "SELECT id || a || b FROM views.both"))
 	})
 }
 
@@ -229,14 +230,14 @@ func TestManyDependants(t *testing.T) {
 	b.apply(t, read(t, "name: things\ntables: [{table: things, columns: [id]}, {table: kinds, join: {kind: id}, columns: [name]}]"))
 	b.quiet(t)
 	b.exact(t, "things")
-	b.exec(t, "UPDATE public.kinds SET name = 'c' WHERE id = 1")
+	b.Do(t, "UPDATE public.kinds SET name = 'c' WHERE id = 1")
 	b.quiet(t)
 	b.exact(t, "things")
-	require.Equal(t, []string{"done 10000 capture"}, b.rows(t, "SELECT state || ' ' || done || ' ' || via FROM view.task WHERE kind = 'refresh'"))
-	b.exec(t, "TRUNCATE public.kinds")
+	require.Equal(t, []string{"done 10000 capture"}, pgtest.Column[string](t, b.DB, "SELECT state || ' ' || done || ' ' || via FROM view.task WHERE kind = 'refresh'"))
+	b.Do(t, "TRUNCATE public.kinds")
 	b.quiet(t)
 	b.exact(t, "things")
-	require.Empty(t, b.rows(t, "SELECT 'x' FROM views.things LIMIT 1"))
+	require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views.things LIMIT 1"))
 }
 
 // TestRefresh: a refresh by key corrects rows that somebody else has changed. It can be requested in SQL, but not by every role.
@@ -246,7 +247,7 @@ func TestRefresh(t *testing.T) {
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, lines))
 	b.quiet(t)
-	b.exec(t, "DELETE FROM views.lines WHERE customer_id = 1; UPDATE views.lines SET name = 'wrong' WHERE customer_id = 2; INSERT INTO views.lines (customer_id) VALUES (7)")
+	b.Do(t, "DELETE FROM views.lines WHERE customer_id = 1; UPDATE views.lines SET name = 'wrong' WHERE customer_id = 2; INSERT INTO views.lines (customer_id) VALUES (7)")
 	ids, err := b.engine.Verify(t.Context(), "lines", false, who)
 	require.NoError(t, err)
 	b.quiet(t)
@@ -257,19 +258,19 @@ func TestRefresh(t *testing.T) {
 
 	_, err = b.engine.Refresh(t.Context(), "lines", [][]string{{"1"}}, who)
 	require.NoError(t, err)
-	b.exec(t, "SELECT views.refresh('lines', '{2}')")
+	b.Do(t, "SELECT views.refresh('lines', '{2}')")
 	b.quiet(t)
-	require.Equal(t, []string{"ann", "bob", "cat", ""}, b.rows(t, "SELECT coalesce(name, '') FROM views.lines ORDER BY customer_id"))
+	require.Equal(t, []string{"ann", "bob", "cat", ""}, pgtest.Column[string](t, b.DB, "SELECT coalesce(name, '') FROM views.lines ORDER BY customer_id"))
 	_, err = b.engine.Verify(t.Context(), "lines", true, who)
 	require.NoError(t, err)
 	b.quiet(t)
 	b.exact(t, "lines")
-	b.exec(t, "UPDATE views.lines SET name = 'wrong'")
+	b.Do(t, "UPDATE views.lines SET name = 'wrong'")
 	_, err = b.engine.Refresh(t.Context(), "lines", nil, who)
 	require.NoError(t, err)
 	b.quiet(t)
 	b.exact(t, "lines")
-	require.Equal(t, []string{"false"}, b.rows(t, "SELECT bool_or(has_function_privilege('public', p.oid, 'EXECUTE'))::text FROM pg_proc AS p WHERE p.pronamespace IN ('views'::regnamespace, 'view'::regnamespace)"))
+	require.Equal(t, []string{"false"}, pgtest.Column[string](t, b.DB, "SELECT bool_or(has_function_privilege('public', p.oid, 'EXECUTE'))::text FROM pg_proc AS p WHERE p.pronamespace IN ('views'::regnamespace, 'view'::regnamespace)"))
 }
 
 // TestSwap: the old table is served until the new one is complete, and all roles that could read it can read the new one.
@@ -283,21 +284,21 @@ func TestSwap(t *testing.T) {
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, lines))
 	b.quiet(t)
-	b.exec(t, "GRANT SELECT ON views.lines TO swap_reader; COMMENT ON TABLE views.lines IS 'it''s ours'")
+	b.Do(t, "GRANT SELECT ON views.lines TO swap_reader; COMMENT ON TABLE views.lines IS 'it''s ours'")
 	steps := b.apply(t, read(t, strings.Replace(lines, ", item]", ", {column: item, map: {a: b}}]", 1)))
 	require.Equal(t, "changes item; a new table is built in chunks, and then replaces the old one by a rename, which locks both for a moment", steps[0].Why)
-	require.Len(t, b.rows(t, "SELECT coalesce(item, '-') FROM views.lines"), 1, "the old table still serves")
-	b.exec(t, "INSERT INTO public.customers VALUES (2, 'bob')")
+	require.Len(t, pgtest.Column[string](t, b.DB, "SELECT coalesce(item, '-') FROM views.lines"), 1, "the old table still serves")
+	b.Do(t, "INSERT INTO public.customers VALUES (2, 'bob')")
 	b.quiet(t)
 	b.exact(t, "lines")
-	require.Equal(t, []string{"true it's ours"}, b.rows(t, "SELECT has_table_privilege('swap_reader', 'views.lines', 'SELECT') || ' ' || obj_description('views.lines'::regclass)"))
-	require.Equal(t, []string{"lines"}, b.rows(t, "SELECT tablename FROM pg_tables WHERE schemaname = 'views'"))
-	b.exec(t, "CREATE VIEW public.mine AS SELECT * FROM views.lines")
+	require.Equal(t, []string{"true it's ours"}, pgtest.Column[string](t, b.DB, "SELECT has_table_privilege('swap_reader', 'views.lines', 'SELECT') || ' ' || obj_description('views.lines'::regclass)"))
+	require.Equal(t, []string{"lines"}, pgtest.Column[string](t, b.DB, "SELECT tablename FROM pg_tables WHERE schemaname = 'views'"))
+	b.Do(t, "CREATE VIEW public.mine AS SELECT * FROM views.lines")
 	_, err := b.engine.Rebuild(t.Context(), "lines", who)
 	require.NoError(t, err)
 	require.NoError(t, b.engine.Maintain(t.Context()))
 	b.step(t.Context(), t)
-	require.Equal(t, []string{"true"}, b.rows(t, "SELECT (error LIKE '%cannot be replaced, because other objects depend on it%mine depends on%')::text FROM view.task WHERE state = 'running'"))
+	require.Equal(t, []string{"true"}, pgtest.Column[string](t, b.DB, "SELECT (error LIKE '%cannot be replaced, because other objects depend on it%mine depends on%')::text FROM view.task WHERE state = 'running'"))
 }
 
 // TestVisible: the WAL has a transaction before its rows are visible, until a synchronous standby answers. A view waits for the rows.
@@ -307,9 +308,9 @@ func TestVisible(t *testing.T) {
 	b.capture(t, stream.ModeWAL)
 	b.apply(t, read(t, lines))
 	b.quiet(t)
-	b.exec(t, "ALTER SYSTEM SET synchronous_commit = 'local'")
-	b.exec(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-	b.exec(t, "SELECT pg_reload_conf()")
+	b.Do(t, "ALTER SYSTEM SET synchronous_commit = 'local'")
+	b.Do(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	b.Do(t, "SELECT pg_reload_conf()")
 	b.until(t, "SELECT setting = 'nobody' FROM pg_settings WHERE name = 'synchronous_standby_names'")
 	b.until(t, "SELECT current_setting('synchronous_commit') = 'local'")
 	conn, err := pgx.Connect(t.Context(), b.URL)
@@ -321,16 +322,16 @@ func TestVisible(t *testing.T) {
 		committed <- err
 	}()
 	b.until(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 'customers')")
-	require.Empty(t, b.rows(t, "SELECT name FROM public.customers"), "the row is not visible")
+	require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT name FROM public.customers"), "the row is not visible")
 	require.Panics(t, func() { b.step(t.Context(), &panicking{t}) }, "the view waits")
-	b.exec(t, "SELECT pg_cancel_backend($1)", pid)
+	b.Do(t, "SELECT pg_cancel_backend($1)", pid)
 	require.NoError(t, <-committed)
-	b.exec(t, "UPDATE capture.shard SET retry_at = NULL")
+	b.Do(t, "UPDATE capture.shard SET retry_at = NULL")
 	for b.step(t.Context(), t) {
 		continue
 	}
 	b.exact(t, "lines")
-	require.Equal(t, []string{"ann"}, b.rows(t, "SELECT name FROM views.lines"))
-	b.exec(t, "ALTER SYSTEM RESET synchronous_standby_names")
-	b.exec(t, "SELECT pg_reload_conf()")
+	require.Equal(t, []string{"ann"}, pgtest.Column[string](t, b.DB, "SELECT name FROM views.lines"))
+	b.Do(t, "ALTER SYSTEM RESET synchronous_standby_names")
+	b.Do(t, "SELECT pg_reload_conf()")
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // TestFill: a table has no index while it is filled. Changes in the meantime are applied before the table serves, also if a build was given
@@ -25,43 +26,43 @@ func TestFill(t *testing.T) {
 	first.Chunk, first.Pace, first.Clock = 1, 1, pauses{do: stop}
 	_, err := first.Work(half, 1)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, []string{"true"}, b.rows(t, "SELECT (count(*) BETWEEN 1 AND 19)::text FROM views._daymill_1"))
-	b.exec(t, "UPDATE view.task SET state = 'failed', taken_at = NULL")
+	require.Equal(t, []string{"true"}, pgtest.Column[string](t, b.DB, "SELECT (count(*) BETWEEN 1 AND 19)::text FROM views._daymill_1"))
+	b.Do(t, "UPDATE view.task SET state = 'failed', taken_at = NULL")
 	for range 2 {
 		_, err = b.engine.Refresh(t.Context(), "lines", nil, who)
 		require.NoError(t, err)
 	}
 	_, err = b.engine.Work(t.Context(), 3)
 	require.NoError(t, err)
-	require.Equal(t, []string{"it waits until the new table of the view is filled"}, b.rows(t, "SELECT error FROM view.task WHERE id = 3"))
+	require.Equal(t, []string{"it waits until the new table of the view is filled"}, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE id = 3"))
 
 	// The next one fills the table, while rows change that the table already has, and rows that it does not have yet.
 	changed := false
 	second := *b.engine
 	second.Chunk, second.Pace = 1, 1
 	second.Clock = pauses{do: func() {
-		if changed || len(b.rows(t, "SELECT 'x' FROM views._daymill_1")) < 5 {
+		if changed || len(pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views._daymill_1")) < 5 {
 			return
 		}
 		changed = true
-		require.Empty(t, b.rows(t, "SELECT 'x' FROM pg_index WHERE indrelid = 'views._daymill_1'::regclass"))
-		b.exec(t, `UPDATE public.lines SET item = 'changed' WHERE order_id > 0; UPDATE public.customers SET name = 'changed' WHERE id IN (1, 20); DELETE FROM public.orders WHERE id IN (2, 19);
+		require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM pg_index WHERE indrelid = 'views._daymill_1'::regclass"))
+		b.Do(t, `UPDATE public.lines SET item = 'changed' WHERE order_id > 0; UPDATE public.customers SET name = 'changed' WHERE id IN (1, 20); DELETE FROM public.orders WHERE id IN (2, 19);
 			INSERT INTO public.customers VALUES (0, 'before'), (21, 'after'); UPDATE public.orders SET customer_id = 1 WHERE id IN (3, 18)`)
 		b.deliver(t)
-		b.exec(t, "UPDATE public.customers SET name = 'twice' WHERE id = 1")
+		b.Do(t, "UPDATE public.customers SET name = 'twice' WHERE id = 1")
 		b.deliver(t)
-		require.Equal(t, []string{"0 true", "1 true", "2 true"}, b.rows(t, "SELECT table_index || ' ' || (retry_at > now() + interval '1 year') FROM view.task WHERE kind = 'refresh' ORDER BY 1"), "one task per table, however many changes")
+		require.Equal(t, []string{"0 true", "1 true", "2 true"}, pgtest.Column[string](t, b.DB, "SELECT table_index || ' ' || (retry_at > now() + interval '1 year') FROM view.task WHERE kind = 'refresh' ORDER BY 1"), "one task per table, however many changes")
 	}}
 	for range 100 {
-		if _, err = second.Work(t.Context(), 2); err != nil || len(b.rows(t, "SELECT 'x' FROM view.task WHERE id = 2 AND state = 'done'")) > 0 {
+		if _, err = second.Work(t.Context(), 2); err != nil || len(pgtest.Column[string](t, b.DB, "SELECT 'x' FROM view.task WHERE id = 2 AND state = 'done'")) > 0 {
 			break
 		}
 	}
 	require.NoError(t, err)
 	require.True(t, changed)
 	b.exact(t, "lines")
-	require.Equal(t, []string{"twice"}, b.rows(t, "SELECT DISTINCT name FROM views.lines WHERE customer_id = 1"))
-	require.Len(t, b.rows(t, "SELECT 'x' FROM pg_index WHERE indrelid = 'views.lines'::regclass"), 3)
+	require.Equal(t, []string{"twice"}, pgtest.Column[string](t, b.DB, "SELECT DISTINCT name FROM views.lines WHERE customer_id = 1"))
+	require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM pg_index WHERE indrelid = 'views.lines'::regclass"), 3)
 	b.quiet(t)
 	b.exact(t, "lines")
 }

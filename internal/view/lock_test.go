@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // TestLock: of two refreshes of the same key at the same time, the later one waits for the earlier one, and reads after it. Otherwise it
@@ -28,7 +29,7 @@ func TestLock(t *testing.T) {
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, lines))
 	b.quiet(t)
-	b.exec(t, "CREATE TRIGGER wait AFTER INSERT ON views.lines EXECUTE FUNCTION public.wait()")
+	b.Do(t, "CREATE TRIGGER wait AFTER INSERT ON views.lines EXECUTE FUNCTION public.wait()")
 	id := b.view(t, "lines").ID
 	refresh := func() <-chan error {
 		done := make(chan error, 1)
@@ -46,13 +47,13 @@ func TestLock(t *testing.T) {
 	}
 	earlier := refresh()
 	b.until(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')")
-	b.exec(t, "UPDATE public.customers SET name = 'bob'")
+	b.Do(t, "UPDATE public.customers SET name = 'bob'")
 	later := refresh()
 	b.until(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
-	b.exec(t, "INSERT INTO public.gate VALUES (true)")
+	b.Do(t, "INSERT INTO public.gate VALUES (true)")
 	require.NoError(t, <-earlier)
 	require.NoError(t, <-later)
-	require.Equal(t, []string{"bob"}, b.rows(t, "SELECT name FROM views.lines"))
+	require.Equal(t, []string{"bob"}, pgtest.Column[string](t, b.DB, "SELECT name FROM views.lines"))
 	b.exact(t, "lines")
 }
 
@@ -76,12 +77,12 @@ func TestFence(t *testing.T) {
 	b.apply(t, read(t, lines))
 	stale := *b.engine
 	stale.Chunk, stale.Pace = 1, 1
-	stale.Clock = pauses{do: func() { b.exec(t, "UPDATE view.task SET fence = fence + 1") }}
+	stale.Clock = pauses{do: func() { b.Do(t, "UPDATE view.task SET fence = fence + 1") }}
 	_, err := stale.Work(t.Context(), 1)
 	require.ErrorIs(t, err, lease.ErrFenced)
-	require.Equal(t, []string{"1 running"}, b.rows(t, "SELECT done || ' ' || state FROM view.task"), "the second chunk was rolled back")
-	require.Len(t, b.rows(t, "SELECT 'x' FROM views._daymill_1"), 1)
-	b.exec(t, "UPDATE view.task SET taken_at = NULL")
+	require.Equal(t, []string{"1 running"}, pgtest.Column[string](t, b.DB, "SELECT done || ' ' || state FROM view.task"), "the second chunk was rolled back")
+	require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views._daymill_1"), 1)
+	b.Do(t, "UPDATE view.task SET taken_at = NULL")
 	b.quiet(t)
 	b.exact(t, "lines")
 }
@@ -93,10 +94,10 @@ func TestCapturedFirst(t *testing.T) {
 	b.apply(t, read(t, lines))
 	_, err := b.engine.Work(t.Context(), 1)
 	require.NoError(t, err)
-	require.Equal(t, []string{"it waits until changes of public.customers of database app are captured"}, b.rows(t, "SELECT error FROM view.task"))
-	require.Empty(t, b.rows(t, "SELECT 'x' FROM views._daymill_1"))
+	require.Equal(t, []string{"it waits until changes of public.customers of database app are captured"}, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task"))
+	require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views._daymill_1"))
 	b.capture(t, stream.ModeTrigger)
-	b.exec(t, "UPDATE view.task SET retry_at = NULL")
+	b.Do(t, "UPDATE view.task SET retry_at = NULL")
 	b.quiet(t)
 	b.exact(t, "lines")
 }

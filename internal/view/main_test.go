@@ -84,7 +84,7 @@ func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
 	t.Cleanup(databases.Close)
 	b.engine = &view.Engine{DB: database.DB, Databases: databases}
 	b.database("postgres", database)
-	b.exec(t, sql+marks)
+	b.Do(t, sql+marks)
 	return b
 }
 
@@ -92,12 +92,6 @@ func setupOn(t *testing.T, database *pgtest.DB, sql string) *testBundle {
 func (b *testBundle) database(name string, database *pgtest.DB) {
 	b.engine.Databases.Variables[name] = "$" + name
 	b.urls[name] = database.URL
-}
-
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.Exec(t.Context(), sql, args...)
-	require.NoError(t, err, sql)
 }
 
 // capture starts capturing all changes, and waits until they are read.
@@ -266,16 +260,6 @@ func (b *testBundle) exact(t *testing.T, name string) {
 	if example != nil {
 		require.Fail(t, "the view differs from its SELECT", "%d rows, such as %s", differing, *example)
 	}
-}
-
-// rows returns the rows of a query, each as text.
-func (b *testBundle) rows(t *testing.T, sql string, args ...any) []string {
-	t.Helper()
-	rows, err := b.Query(t.Context(), sql, args...)
-	require.NoError(t, err, sql)
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err, sql)
-	return list
 }
 
 // quietly returns the result of a query.

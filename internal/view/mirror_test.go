@@ -51,25 +51,25 @@ func TestOrderReport(t *testing.T) {
 				`1|7|12.50|123456|new|-|7|Ann "A" O'Neil|{"a\\b","c,\"d","NULL",NULL}|X|y|12.5|2020-01-01 00:00:00.123456`,
 				`2|7|0|it's "lost"|-|7|Ann "A" O'Neil|{"a\\b","c,\"d","NULL",NULL}|X|y|12.5|2020-01-01 00:00:00.123456`,
 				`3|8|3.00|0|-|8|Bob|{"a": 1}`,
-			}, b.rows(t, report))
-			require.Equal(t, []string{"id", "Full Name", "tags", "profile", "_daymill_position"}, b.rows(t, `
+			}, pgtest.Column[string](t, b.DB, report))
+			require.Equal(t, []string{"id", "Full Name", "tags", "profile", "_daymill_position"}, pgtest.Column[string](t, b.DB, `
 				SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = (SELECT c.oid FROM pg_class AS c WHERE c.relname LIKE '%Customer' AND relnamespace = 'view_mirror'::regnamespace)
 					AND a.attnum > 0 ORDER BY a.attnum`), "the secret is not copied")
 
 			crm(`UPDATE sales."Customer" SET "Full Name" = 'Ann B' WHERE id = 7`)
 			crm(`INSERT INTO sales."Customer" VALUES (99, 'late', '{}', '{"limit": 1}')`)
 			crm(`DELETE FROM sales."Customer" WHERE id = 8`)
-			b.exec(t, "UPDATE public.orders SET total = 1 WHERE id = 4")
+			b.Do(t, "UPDATE public.orders SET total = 1 WHERE id = 4")
 			b.quiet(t)
 			b.exact(t, "order_report")
-			require.Equal(t, []string{"Ann B X", "Ann B X", "late "}, b.rows(t, "SELECT customer_name || ' ' || coalesce(city, '') FROM views.order_report ORDER BY order_id"))
+			require.Equal(t, []string{"Ann B X", "Ann B X", "late "}, pgtest.Column[string](t, b.DB, "SELECT customer_name || ' ' || coalesce(city, '') FROM views.order_report ORDER BY order_id"))
 			crm(`TRUNCATE sales."Customer"`)
 			b.quiet(t)
 			b.exact(t, "order_report")
-			require.Empty(t, b.rows(t, "SELECT customer_name FROM views.order_report"))
-			require.Empty(t, b.rows(t, "SELECT table_name FROM capture.captured WHERE schema_name LIKE 'view%'"), "mirrors are not captured")
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT customer_name FROM views.order_report"))
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT table_name FROM capture.captured WHERE schema_name LIKE 'view%'"), "mirrors are not captured")
 			require.NoError(t, b.engine.Remove(t.Context(), "order_report", who))
-			require.Equal(t, []string{"_daymill_tombstone"}, b.rows(t, "SELECT tablename FROM pg_tables WHERE schemaname IN ('views', 'view_mirror')"))
+			require.Equal(t, []string{"_daymill_tombstone"}, pgtest.Column[string](t, b.DB, "SELECT tablename FROM pg_tables WHERE schemaname IN ('views', 'view_mirror')"))
 		})
 	}
 }

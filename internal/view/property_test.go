@@ -249,7 +249,7 @@ func TestProperty(t *testing.T) {
 			wg.Wait()
 			b.quiet(t)
 			b.exact(t, "v0")
-			require.Empty(t, b.rows(t, "SELECT error FROM view.task WHERE state <> 'done' AND state <> 'canceled'"))
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE state <> 'done' AND state <> 'canceled'"))
 			for k := range texts {
 				_, err := b.engine.Verify(t.Context(), fmt.Sprintf("v%d", k), false, who)
 				require.NoError(t, err)
@@ -257,7 +257,7 @@ func TestProperty(t *testing.T) {
 			for b.step(t.Context(), t) {
 				continue
 			}
-			require.Equal(t, []string{"done 0", "done 0", "done 0"}, b.rows(t, "SELECT state || ' ' || differing FROM view.task WHERE kind = 'verify' ORDER BY id"))
+			require.Equal(t, []string{"done 0", "done 0", "done 0"}, pgtest.Column[string](t, b.DB, "SELECT state || ' ' || differing FROM view.task WHERE kind = 'verify' ORDER BY id"))
 			stop()
 			var served []view.View
 			served, err = view.List(t.Context(), b.DB.DB)

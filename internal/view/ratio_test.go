@@ -24,7 +24,7 @@ func TestRatio(t *testing.T) {
 		INSERT INTO public.customers SELECT i, 'customer ' || i, 'city ' || i %% 100 FROM generate_series(1, %[1]d / 10) AS i;
 		INSERT INTO public.orders SELECT i, 1 + (i::bigint * 7919) %% (%[1]d / 10), i %% 1000, now() FROM generate_series(1, %[1]d) AS i;
 		CREATE INDEX ON public.orders (customer_id)`, *ratioRows))
-	b.exec(t, "VACUUM ANALYZE public.orders, public.customers")
+	b.Do(t, "VACUUM ANALYZE public.orders, public.customers")
 	b.capture(t, stream.ModeTrigger)
 	took := func(do func()) time.Duration {
 		began := time.Now()
@@ -70,7 +70,7 @@ tables:
 	for _, changed := range []int{1, 100, 10_000} {
 		changed = min(changed, *ratioRows/2)
 		for range 3 {
-			b.exec(t, "UPDATE public.orders SET total = total + 1 WHERE id <= $1", changed)
+			b.Do(t, "UPDATE public.orders SET total = total + 1 WHERE id <= $1", changed)
 			began := wal()
 			whole := took(func() { by("REFRESH MATERIALIZED VIEW CONCURRENTLY public.whole") })
 			wholeWAL := wal() - began

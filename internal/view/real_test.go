@@ -111,7 +111,7 @@ func (b *testBundle) load(t *testing.T, log pgtest.Log, tables string) {
 	for i, name := range header {
 		sql += map[bool]string{true: "", false: ", "}[i == 0] + pgx.Identifier{name}.Sanitize() + " text"
 	}
-	b.exec(t, "CREATE TABLE public.raw ("+sql+")")
+	b.Do(t, "CREATE TABLE public.raw ("+sql+")")
 	left := *realRows
 	_, err = b.CopyFrom(t.Context(), pgx.Identifier{"public", "raw"}, header, pgx.CopyFromFunc(func() ([]any, error) {
 		row, err := rows.Read()
@@ -125,7 +125,7 @@ func (b *testBundle) load(t *testing.T, log pgtest.Log, tables string) {
 		return values, nil
 	}))
 	require.NoError(t, err)
-	b.exec(t, tables+"; DROP TABLE public.raw; ANALYZE")
+	b.Do(t, tables+"; DROP TABLE public.raw; ANALYZE")
 }
 
 // TestReal: views of the tables of real applications equal their SELECTs, written by hand, while the applications write: a site with articles and
@@ -145,7 +145,7 @@ func TestReal(t *testing.T) {
 				work := func(seed uint64, count int) {
 					random := rand.New(rand.NewPCG(seed, 11))
 					for range count {
-						b.exec(t, set.work[random.IntN(len(set.work))], random.IntN(20_000))
+						b.Do(t, set.work[random.IntN(len(set.work))], random.IntN(20_000))
 					}
 				}
 				var wg sync.WaitGroup
@@ -158,7 +158,7 @@ func TestReal(t *testing.T) {
 				b.quiet(t)
 				b.same(t, set)
 				b.exact(t, "report")
-				t.Log(b.rows(t, "SELECT count(*)::text FROM views.report"))
+				t.Log(pgtest.Column[string](t, b.DB, "SELECT count(*)::text FROM views.report"))
 			})
 		}
 	}
@@ -167,6 +167,6 @@ func TestReal(t *testing.T) {
 // same fails unless the view equals the query that was written by hand.
 func (b *testBundle) same(t *testing.T, set realSet) {
 	t.Helper()
-	require.Equal(t, []string{"0 0 true"}, b.rows(t, fmt.Sprintf(`WITH wanted AS (%s), got AS (SELECT %s FROM views.report)
+	require.Equal(t, []string{"0 0 true"}, pgtest.Column[string](t, b.DB, fmt.Sprintf(`WITH wanted AS (%s), got AS (SELECT %s FROM views.report)
 		SELECT (SELECT count(*) FROM (TABLE wanted EXCEPT ALL TABLE got) AS x) || ' ' || (SELECT count(*) FROM (TABLE got EXCEPT ALL TABLE wanted) AS y) || ' ' || (SELECT count(*) > 1000 FROM got)`, set.query, set.columns)))
 }

@@ -77,9 +77,9 @@ tables:
 			admin("UPDATE sales.customers SET name = 'eve' WHERE id = 7; DELETE FROM sales.customers WHERE id = 8")
 			b.quiet(t)
 			b.exact(t, "report")
-			require.Equal(t, []string{"eve", "eve", "-", "-"}, b.rows(t, "SELECT coalesce(customer, '-') FROM views.report ORDER BY id"))
-			require.Equal(t, []string{mode}, b.rows(t, "SELECT mode FROM capture.stream WHERE name = 'crm'"))
-			require.Empty(t, b.rows(t, "SELECT 'x' FROM capture.stream AS s WHERE s::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.version AS v WHERE v::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.database AS d WHERE d::text LIKE '%hunter2%'"))
+			require.Equal(t, []string{"eve", "eve", "-", "-"}, pgtest.Column[string](t, b.DB, "SELECT coalesce(customer, '-') FROM views.report ORDER BY id"))
+			require.Equal(t, []string{mode}, pgtest.Column[string](t, b.DB, "SELECT mode FROM capture.stream WHERE name = 'crm'"))
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM capture.stream AS s WHERE s::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.version AS v WHERE v::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.database AS d WHERE d::text LIKE '%hunter2%'"))
 		})
 	}
 }

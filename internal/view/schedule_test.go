@@ -51,11 +51,11 @@ tables:
 func (b *testBundle) due(t *testing.T, kind string) {
 	t.Helper()
 	for {
-		b.exec(t, "UPDATE view.task SET retry_at = NULL WHERE kind = $1", kind)
+		b.Do(t, "UPDATE view.task SET retry_at = NULL WHERE kind = $1", kind)
 		for b.step(t.Context(), t) {
 			continue
 		}
-		failures := b.rows(t, "SELECT error FROM view.task WHERE failures > 0 AND kind = '"+kind+"'")
+		failures := pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE failures > 0 AND kind = '"+kind+"'")
 		for _, failure := range failures {
 			t.Log(failure)
 		}
@@ -82,7 +82,7 @@ func TestSchedule(t *testing.T) {
 		b.urls["CRM"] = reader(t, crm, "public")
 		b.engine.Chunk = 2
 		b.capture(t, stream.ModeTrigger)
-		b.exec(t, "UPDATE public.orders SET customer_id = id - 1")
+		b.Do(t, "UPDATE public.orders SET customer_id = id - 1")
 		b.apply(t, read(t, definition))
 		b.quiet(t)
 		b.exact(t, "report")
@@ -91,7 +91,7 @@ func TestSchedule(t *testing.T) {
 	report := func(t *testing.T, b *testBundle) []string {
 		t.Helper()
 		b.exact(t, "report")
-		return b.rows(t, "SELECT concat_ws(' ', order_id, coalesce(customer, '-'), coalesce(area, '-'), coalesce(body, '-')) FROM views.report ORDER BY order_id, n")
+		return pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', order_id, coalesce(customer, '-'), coalesce(area, '-'), coalesce(body, '-')) FROM views.report ORDER BY order_id, n")
 	}
 	before := []string{"1 - - -", "2 ann N a", "2 ann N b", "3 bob S -", "4 cat - c"}
 
@@ -131,13 +131,13 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, report(t, b), "3 later S -")
 		// Only when these are over, a poll begins at the value that was the greatest at that time.
 		const begins = "SELECT coalesce(since::timestamptz > now(), false)::text FROM view.task WHERE kind = 'poll'"
-		b.exec(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
+		b.Do(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
 		b.due(t, view.TaskPoll) // Now the greatest value is known, but transactions that began before may still be open.
 		b.due(t, view.TaskPoll)
-		require.Equal(t, []string{"false"}, b.rows(t, begins))
-		b.exec(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
+		require.Equal(t, []string{"false"}, pgtest.Column[string](t, b.DB, begins))
+		b.Do(t, "UPDATE view.task SET mark_at = now() - interval '1 hour' WHERE kind = 'poll'")
 		b.due(t, view.TaskPoll)
-		require.Equal(t, []string{"true"}, b.rows(t, begins))
+		require.Equal(t, []string{"true"}, pgtest.Column[string](t, b.DB, begins))
 	})
 
 	t.Run("PollFindsWhatHasGrown", func(t *testing.T) {
@@ -149,9 +149,9 @@ func TestSchedule(t *testing.T) {
 		refreshed := b.view(t, "report").Refreshed
 		b.due(t, view.TaskPoll)
 		require.Equal(t, refreshed, b.view(t, "report").Refreshed, "rows that are read again and have not changed are not refreshed")
-		b.exec(t, "UPDATE public.orders SET total = 7 WHERE id = 1") // The other database is captured.
+		b.Do(t, "UPDATE public.orders SET total = 7 WHERE id = 1") // The other database is captured.
 		b.quiet(t)
-		require.Equal(t, []string{"7.00"}, b.rows(t, "SELECT total::text FROM views.report WHERE order_id = 1"))
+		require.Equal(t, []string{"7.00"}, pgtest.Column[string](t, b.DB, "SELECT total::text FROM views.report WHERE order_id = 1"))
 	})
 
 	t.Run("RefreshByKeyReadsTheTables", func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestSchedule(t *testing.T) {
 		b, crm := start(t, scheduledView)
 		crm(`DELETE FROM public.customers WHERE id = 2; UPDATE public.customers SET name = 'nan' WHERE id = 1; UPDATE public.notes SET body = 'x';
 			DELETE FROM public.notes WHERE n = 2; INSERT INTO public.notes VALUES (1, 3, 'd')`)
-		b.exec(t, "SELECT views.refresh('report', '{2}')")
+		b.Do(t, "SELECT views.refresh('report', '{2}')")
 		b.quiet(t)
 		require.Equal(t, []string{"1 - - -", "2 nan N x", "2 nan N d", "3 bob S -", "4 cat - c"}, report(t, b), "order 4 was not requested")
 		_, err := b.engine.Refresh(t.Context(), "report", [][]string{{"3"}, {"4"}, {"99"}}, who)
@@ -169,7 +169,7 @@ func TestSchedule(t *testing.T) {
 		_, err = b.engine.Refresh(t.Context(), "report", [][]string{{"3", "4"}}, who)
 		require.NoError(t, err)
 		b.step(t.Context(), t)
-		require.Equal(t, []string{"a key has 2 columns, and the key of orders has 1"}, b.rows(t, "SELECT error FROM view.task WHERE kind = 'refresh' AND state <> 'done'"))
+		require.Equal(t, []string{"a key has 2 columns, and the key of orders has 1"}, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE kind = 'refresh' AND state <> 'done'"))
 	})
 
 	t.Run("RefreshByKeyFollowsRowsThatMoved", func(t *testing.T) {
@@ -184,12 +184,12 @@ tables:
   - {table: customers, columns: [id, name]}
   - {table: refs, left: true, join: {id: customer_id}, columns: [what]}`))
 		b.quiet(t)
-		b.exec(t, "UPDATE public.refs SET customer_id = 3 WHERE id = 2; DELETE FROM public.refs WHERE id = 3")
+		b.Do(t, "UPDATE public.refs SET customer_id = 3 WHERE id = 2; DELETE FROM public.refs WHERE id = 3")
 		_, err := b.engine.Refresh(t.Context(), "report", [][]string{{"1"}, {"2"}}, who)
 		require.NoError(t, err)
 		b.quiet(t)
 		b.exact(t, "report")
-		require.Equal(t, []string{"1 a", "2 -", "3 b"}, b.rows(t, "SELECT concat_ws(' ', id, coalesce(what, '-')) FROM views.report ORDER BY id"))
+		require.Equal(t, []string{"1 a", "2 -", "3 b"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', id, coalesce(what, '-')) FROM views.report ORDER BY id"))
 	})
 
 	t.Run("SourceIsAway", func(t *testing.T) {
@@ -200,8 +200,8 @@ tables:
 		for range 20 {
 			b.due(t, view.TaskPoll)
 		}
-		require.Equal(t, []string{"queued true"}, b.rows(t, "SELECT CASE state WHEN 'running' THEN 'queued' ELSE state END || ' ' || (error LIKE '%permission denied%') FROM view.task WHERE kind = 'poll'"), "it is tried again, however often")
-		for _, message := range b.rows(t, "SELECT error FROM view.task") {
+		require.Equal(t, []string{"queued true"}, pgtest.Column[string](t, b.DB, "SELECT CASE state WHEN 'running' THEN 'queued' ELSE state END || ' ' || (error LIKE '%permission denied%') FROM view.task WHERE kind = 'poll'"), "it is tried again, however often")
+		for _, message := range pgtest.Column[string](t, b.DB, "SELECT error FROM view.task") {
 			require.NotContains(t, message, "hunter2")
 		}
 		crm(`GRANT SELECT ON public.customers TO "reader_` + crmName(t, b) + `"; UPDATE public.customers SET name = 'back', updated_at = clock_timestamp() WHERE id = 1`)
@@ -221,17 +221,17 @@ tables:
   - {table: notes, left: true, join: {id: customer_id}, columns: [body]}`))
 		b.quiet(t)
 		b.exact(t, "report")
-		b.exec(t, "DELETE FROM public.customers WHERE id = 1; INSERT INTO public.customers VALUES (4, 'dan'); UPDATE public.notes SET body = 'z'")
+		b.Do(t, "DELETE FROM public.customers WHERE id = 1; INSERT INTO public.customers VALUES (4, 'dan'); UPDATE public.notes SET body = 'z'")
 		b.due(t, view.TaskPoll)
 		b.due(t, view.TaskCompare)
 		b.exact(t, "report")
-		require.Equal(t, []string{"2 bob -", "3 cat z", "4 dan -"}, b.rows(t, "SELECT concat_ws(' ', id, name, coalesce(body, '-')) FROM views.report ORDER BY id"))
-		require.Empty(t, b.rows(t, "SELECT name FROM capture.stream"), "nothing was made to be captured")
+		require.Equal(t, []string{"2 bob -", "3 cat z", "4 dan -"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', id, name, coalesce(body, '-')) FROM views.report ORDER BY id"))
+		require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT name FROM capture.stream"), "nothing was made to be captured")
 		_, err := b.engine.Rebuild(t.Context(), "report", who)
 		require.NoError(t, err)
 		b.quiet(t)
 		b.exact(t, "report")
-		require.Equal(t, []string{"compare 0", "compare 1", "poll 0"}, b.rows(t, "SELECT kind || ' ' || table_index FROM view.task WHERE state = 'queued' ORDER BY 1"), "the tasks of the old table no longer exist")
+		require.Equal(t, []string{"compare 0", "compare 1", "poll 0"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || table_index FROM view.task WHERE state = 'queued' ORDER BY 1"), "the tasks of the old table no longer exist")
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
 
@@ -33,23 +34,23 @@ func TestInsightForge(t *testing.T) {
 			for _, name := range []string{"user_basic_info", "user_basic_info_endpoints"} {
 				b.exact(t, name)
 				require.Equal(t, []string{"user_id uuid", "email text", "field1_view_column integer", "field2_view_column text", "status_label text", "age integer", "test character varying"},
-					b.rows(t, `SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+					pgtest.Column[string](t, b.DB, `SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
 						WHERE attrelid = to_regclass('views.' || $1) AND attnum > 0 AND attname NOT LIKE '\_daymill%' ORDER BY attnum`, name))
 				require.Equal(t, []string{"a@x,7,seven,Создан,30,-", "-,-,-,Завершен,-,-"},
-					b.rows(t, `SELECT concat_ws(',', coalesce(email, '-'), coalesce(field1_view_column::text, '-'), coalesce(field2_view_column, '-'), status_label, coalesce(age::text, '-'), coalesce(test, '-'))
+					pgtest.Column[string](t, b.DB, `SELECT concat_ws(',', coalesce(email, '-'), coalesce(field1_view_column::text, '-'), coalesce(field2_view_column, '-'), status_label, coalesce(age::text, '-'), coalesce(test, '-'))
 						FROM views.`+name+` ORDER BY user_id`))
 			}
-			b.exec(t, `UPDATE public.users SET status = 2 WHERE email = 'a@x'`)
-			b.exec(t, `INSERT INTO public.profiles VALUES ('00000000-0000-0000-0000-000000000003', 5)`)
-			b.exec(t, `UPDATE public.profiles SET user_id = '00000000-0000-0000-0000-000000000009' WHERE age IS NULL`)
+			b.Do(t, `UPDATE public.users SET status = 2 WHERE email = 'a@x'`)
+			b.Do(t, `INSERT INTO public.profiles VALUES ('00000000-0000-0000-0000-000000000003', 5)`)
+			b.Do(t, `UPDATE public.profiles SET user_id = '00000000-0000-0000-0000-000000000009' WHERE age IS NULL`)
 			b.quiet(t)
 			b.exact(t, "user_basic_info")
 			b.exact(t, "user_basic_info_endpoints")
-			require.Equal(t, []string{"В обработке", "-"}, b.rows(t, "SELECT coalesce(status_label, '-') FROM views.user_basic_info ORDER BY user_id"))
-			b.exec(t, "TRUNCATE public.profiles")
+			require.Equal(t, []string{"В обработке", "-"}, pgtest.Column[string](t, b.DB, "SELECT coalesce(status_label, '-') FROM views.user_basic_info ORDER BY user_id"))
+			b.Do(t, "TRUNCATE public.profiles")
 			b.quiet(t)
 			b.exact(t, "user_basic_info")
-			require.Empty(t, b.rows(t, "SELECT 'x' FROM views.user_basic_info"))
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views.user_basic_info"))
 			again := b.apply(t, file(t, "user_basic_info.json"))
 			require.Equal(t, view.StepKeep, again[0].Verb, again[0].Why)
 		})

@@ -28,7 +28,7 @@ func (b *testBundle) startBackfill(t *testing.T, plan backfill.Plan) int64 {
 
 func (b *testBundle) awaitBackfill(t *testing.T, id int64, state string) backfill.Status {
 	t.Helper()
-	b.wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE id = $1 AND state = $2)", id, state)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE id = $1 AND state = $2)", id, state)
 	status, err := backfill.Get(t.Context(), b.db, id)
 	require.NoError(t, err)
 	return status
@@ -37,13 +37,13 @@ func (b *testBundle) awaitBackfill(t *testing.T, id int64, state string) backfil
 // order returns the dates in the order in which their runs began.
 func (b *testBundle) order(t *testing.T) []date.Date {
 	t.Helper()
-	return column[date.Date](t, b, "SELECT metric_date FROM analytics.rollup_runs ORDER BY id")
+	return pgtest.Column[date.Date](t, b.db, "SELECT metric_date FROM analytics.rollup_runs ORDER BY id")
 }
 
 // mostAtATime returns the largest number of spans of a table that overlap at an instant.
 func (b *testBundle) mostAtATime(t *testing.T, table, from, to string) int64 {
 	t.Helper()
-	return value[int64](t, b, "SELECT max((SELECT count(*) FROM "+table+" AS o WHERE o."+from+" <= s."+from+" AND o."+to+" > s."+from+")) FROM "+table+" AS s")
+	return pgtest.Value[int64](t, b.db, "SELECT max((SELECT count(*) FROM "+table+" AS o WHERE o."+from+" <= s."+from+" AND o."+to+" > s."+from+")) FROM "+table+" AS s")
 }
 
 // TestBackfillInFlight: two processes could run four dates at a time, but the backfill allows three.
@@ -61,9 +61,9 @@ func TestBackfillInFlight(t *testing.T) {
 	inFlight := `(SELECT array_agg(metric_date ORDER BY metric_date) = $1 FROM analytics.backfill_dates WHERE state = 'requested')
 		AND (SELECT array_agg(metric_date ORDER BY metric_date) = $1 FROM analytics.rollup_dates WHERE state = 'running')`
 	for _, three := range [][]date.Date{all[:3], all[3:6]} {
-		b.wait(t, inFlight, three)
+		b.db.Wait(t, inFlight, three)
 		b.awaitLooks(t)
-		require.True(t, value[bool](t, b, "SELECT "+inFlight, three))
+		require.True(t, pgtest.Value[bool](t, b.db, "SELECT "+inFlight, three))
 		b.release(t, three...)
 	}
 	b.release(t, all...)
@@ -102,7 +102,7 @@ func TestBackfillJob(t *testing.T) {
 	}
 	args := jobs.BackfillArgs{From: all[0], To: all[3], NewestFirst: true, RequestedBy: "ada"}
 	job := insert(args)
-	b.wait(t, "(SELECT count(*) = 1 FROM analytics.backfills WHERE state = 'complete')")
+	b.db.Wait(t, "(SELECT count(*) = 1 FROM analytics.backfills WHERE state = 'complete')")
 	require.Equal(t, []date.Date{all[1], all[3], all[2], all[0]}, b.order(t), "newest first, and only incomplete dates")
 	list, err := backfill.List(t.Context(), b.db, 0, 10)
 	require.NoError(t, err)
@@ -113,15 +113,15 @@ func TestBackfillJob(t *testing.T) {
 	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)
 
 	// If the worker had died before River knew that the job was done, River would retry the job.
-	b.wait(t, "(SELECT state = 'completed' FROM river_job WHERE id = $1)", job)
-	b.exec(t, "UPDATE river_job SET state = 'available', finalized_at = NULL WHERE id = $1", job)
-	b.wait(t, "(SELECT state = 'completed' AND attempt = 2 FROM river_job WHERE id = $1)", job)
+	b.db.Wait(t, "(SELECT state = 'completed' FROM river_job WHERE id = $1)", job)
+	b.db.Do(t, "UPDATE river_job SET state = 'available', finalized_at = NULL WHERE id = $1", job)
+	b.db.Wait(t, "(SELECT state = 'completed' AND attempt = 2 FROM river_job WHERE id = $1)", job)
 	b.requireQuiet(t)
-	require.EqualValues(t, 1, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
+	require.EqualValues(t, 1, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.backfills"))
 
 	args.EveryDate, args.InFlight, args.NewestFirst = true, 2, false
 	insert(args)
-	b.wait(t, "(SELECT count(*) = 2 FROM analytics.backfills WHERE state = 'complete')")
+	b.db.Wait(t, "(SELECT count(*) = 2 FROM analytics.backfills WHERE state = 'complete')")
 	again := b.order(t)[4:]
 	slices.SortFunc(again, date.Date.Compare)
 	require.Equal(t, all, again)
@@ -136,9 +136,9 @@ func TestBackfillPause(t *testing.T) {
 	all := dates(3)
 	_, err := b.app.Insert(t.Context(), jobs.BackfillArgs{From: all[0], To: all[2], PauseSeconds: 1}, nil)
 	require.NoError(t, err)
-	b.wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE state = 'complete')")
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE state = 'complete')")
 	require.Equal(t, all, b.order(t))
-	require.True(t, value[bool](t, b, `SELECT count(*) = 2 AND bool_and(n.requested_at - d.finished_at >= interval '1 second')
+	require.True(t, pgtest.Value[bool](t, b.db, `SELECT count(*) = 2 AND bool_and(n.requested_at - d.finished_at >= interval '1 second')
 		FROM analytics.backfill_dates AS d INNER JOIN analytics.backfill_dates AS n ON n.metric_date = d.metric_date + 1`))
 }
 

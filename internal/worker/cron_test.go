@@ -47,7 +47,7 @@ func TestAskDaily(t *testing.T) {
 	want[gap] = [2]int64{1, 1}
 	require.Equal(t, want, b.requestsAndRuns(t))
 	pgtest.RequireExact(t, b.db)
-	require.EqualValues(t, 4, value[int64](t, b, "SELECT count(*) FROM daymill.audit WHERE actor = 'cron' AND via = 'cron' AND action = 'run schedule'"))
+	require.EqualValues(t, 4, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM daymill.audit WHERE actor = 'cron' AND via = 'cron' AND action = 'run schedule'"))
 
 	// A paused schedule is paused for every scheduler.
 	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))

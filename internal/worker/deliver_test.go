@@ -70,7 +70,7 @@ func openTo(s sink.Sink, failed error) func(context.Context, consumer.Consumer) 
 func TestDeliver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
+	b.db.Do(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
 	who := audit.Who{Via: audit.ViaCLI}
 	tx := func(do func(tx pgx.Tx) error) { require.NoError(t, b.db.Tx(t.Context(), do)) }
 	tx(func(tx pgx.Tx) error {
@@ -88,13 +88,13 @@ func TestDeliver(t *testing.T) {
 		require.Eventually(t, func() bool { return slices.Equal(positions, taken.all()) }, patience, 10*time.Millisecond, "%v", taken)
 	}
 	until(1, 2, 3)
-	b.exec(t, "UPDATE public.numbers SET n = 5")
+	b.db.Do(t, "UPDATE public.numbers SET n = 5")
 	until(1, 2, 3, 4, 5)
 	// A pause takes the shard from its job, so changes that the job had delivered but not recorded would be delivered again.
-	b.wait(t, "EXISTS (SELECT FROM capture.shard WHERE position = 5)")
+	b.db.Wait(t, "EXISTS (SELECT FROM capture.shard WHERE position = 5)")
 	tx(func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "s", "", who) })
-	b.wait(t, "NOT EXISTS (SELECT FROM river_job WHERE kind = 'deliver_changes' AND finalized_at IS NULL)")
-	b.exec(t, "UPDATE public.numbers SET n = 6")
+	b.db.Wait(t, "NOT EXISTS (SELECT FROM river_job WHERE kind = 'deliver_changes' AND finalized_at IS NULL)")
+	b.db.Do(t, "UPDATE public.numbers SET n = 6")
 	until(1, 2, 3, 4, 5)
 	tx(func(tx pgx.Tx) error { return consumer.Resume(t.Context(), tx, "s", who) })
 	until(1, 2, 3, 4, 5, 6)
@@ -104,7 +104,7 @@ func TestDeliver(t *testing.T) {
 func TestDeliver_Broken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
+	b.db.Do(t, "CREATE TABLE public.numbers (n bigint); INSERT INTO public.numbers VALUES (3)")
 	require.NoError(t, b.db.Tx(t.Context(), func(tx pgx.Tx) error {
 		return consumer.Create(t.Context(), tx, consumer.Consumer{Name: "s", Stream: "app", Kind: "webhook"}, 0, audit.Who{Via: audit.ViaCLI})
 	}))

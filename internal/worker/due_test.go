@@ -24,8 +24,8 @@ func (b *testBundle) insert(t *testing.T, d date.Date, opts *river.InsertOpts) *
 // arrive makes waiting requests and jobs due.
 func (b *testBundle) arrive(t *testing.T) {
 	t.Helper()
-	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() WHERE due_at > now()")
-	b.exec(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'scheduled'")
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET due_at = now() WHERE due_at > now()")
+	b.db.Do(t, "UPDATE river_job SET scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'scheduled'")
 }
 
 // TestScheduledJob inserts a job that is scheduled for later: its request waits, and nothing else does.
@@ -41,7 +41,7 @@ func TestScheduledJob(t *testing.T) {
 		b.start(t)
 		b.insert(t, day, scheduled)
 		require.WithinDuration(t, later,
-			value[time.Time](t, b, "SELECT due_at FROM analytics.rollup_requests"), 0)
+			pgtest.Value[time.Time](t, b.db, "SELECT due_at FROM analytics.rollup_requests"), 0)
 		require.Equal(t, "waiting", b.dateState(t, day))
 		b.awaitLooks(t)
 		require.Zero(t, b.runs(t))
@@ -79,7 +79,7 @@ func TestScheduledJob(t *testing.T) {
 		b.db.InsertDate(t, day, 100, 40)
 		b.insert(t, day, scheduled)
 		b.start(t)
-		b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+		b.db.Wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
 		require.Equal(t, []string{"open", "satisfied"}, b.resolutions(t, day))
 		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 	})
@@ -93,7 +93,7 @@ func TestScheduledJob(t *testing.T) {
 		job := b.insert(t, day, scheduled).Job
 		_, err := b.app.JobRetry(t.Context(), job.ID)
 		require.NoError(t, err)
-		b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+		b.db.Wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
 		require.Equal(t, []string{"open", "satisfied"}, b.resolutions(t, day))
 		b.arrive(t)
 		b.awaitDone(t)
@@ -117,7 +117,7 @@ func TestScheduledJob(t *testing.T) {
 		b.awaitLooks(t)
 		require.EqualValues(t, 1, b.runs(t), "nothing else is due")
 
-		b.exec(t, lateEventSQL)
+		b.db.Do(t, lateEventSQL)
 		b.arrive(t)
 		b.awaitDone(t)
 		require.Equal(t, []string{"completed", "completed"}, b.jobStates(t, day))
@@ -136,7 +136,7 @@ func TestScheduledJob(t *testing.T) {
 		b.request(t, day)
 		b.awaitHeld(t, day)
 		require.True(t, b.insert(t, day, scheduled).UniqueSkippedAsDuplicate)
-		b.exec(t, lateEventSQL)
+		b.db.Do(t, lateEventSQL)
 		b.release(t, day)
 		b.awaitJobState(t, b.job(t, day).ID, rivertype.JobStateCompleted)
 		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day))
@@ -155,12 +155,12 @@ func TestFutureDate(t *testing.T) {
 	process := b.start(t)
 	future := pgtest.Today(t, time.UTC).AddDays(3)
 	b.insert(t, future, nil)
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
 	b.awaitLooks(t)
 	require.Equal(t, []string{"completed"}, b.jobStates(t, future))
 	require.Equal(t, []string{"open"}, b.resolutions(t, future))
 	require.Equal(t, "waiting", b.dateState(t, future))
-	require.True(t, value[bool](t, b,
+	require.True(t, pgtest.Value[bool](t, b.db,
 		"SELECT due_at = analytics.date_start($1::date + 1) FROM analytics.date_states WHERE metric_date = $1", future))
 	require.Zero(t, b.runs(t))
 
@@ -173,8 +173,8 @@ func TestFutureDate(t *testing.T) {
 	// Later, the date is over.
 	over := future.AddDays(-7)
 	b.db.InsertDate(t, over, 100, 40)
-	b.exec(t, "DELETE FROM public.raw_events WHERE created_at >= now()")
-	b.exec(t, "UPDATE analytics.rollup_requests SET metric_date = $1 WHERE metric_date = $2", over, future)
+	b.db.Do(t, "DELETE FROM public.raw_events WHERE created_at >= now()")
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET metric_date = $1 WHERE metric_date = $2", over, future)
 	b.awaitDone(t)
 	require.Equal(t, []string{"satisfied"}, b.resolutions(t, over))
 	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
@@ -185,7 +185,7 @@ func TestFutureDate(t *testing.T) {
 func TestUnfitDate(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	b.exec(t, `INSERT INTO river_job (args, kind, max_attempts) VALUES ('{"date": "0000-01-01"}', 'rollup_day', 25)`)
+	b.db.Do(t, `INSERT INTO river_job (args, kind, max_attempts) VALUES ('{"date": "0000-01-01"}', 'rollup_day', 25)`)
 	require.Zero(t, b.openRequests(t))
 }
 
@@ -217,7 +217,7 @@ func TestPendingJob(t *testing.T) {
 		// It does not block other requests.
 		b.request(t, day)
 		b.insert(t, day, nil)
-		b.wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
+		b.db.Wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
 		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 		require.Equal(t, "pending", b.jobStates(t, day)[0])
 	})
@@ -232,7 +232,7 @@ func TestPendingJob(t *testing.T) {
 		b.awaitHeld(t, day)
 		result := b.insert(t, day, pending)
 		require.False(t, result.UniqueSkippedAsDuplicate, "it must exist so that it can be released")
-		b.exec(t, lateEventSQL)
+		b.db.Do(t, lateEventSQL)
 		_, err := b.app.JobRetry(t.Context(), result.Job.ID)
 		require.NoError(t, err)
 		b.release(t, day)
@@ -246,13 +246,13 @@ func TestPendingJob(t *testing.T) {
 // backdate moves the beginning of the last attempt into the past.
 func (b *testBundle) backdate(t *testing.T, by time.Duration) {
 	t.Helper()
-	b.exec(t, "UPDATE river_job SET attempted_at = attempted_at - $1::interval WHERE kind = 'rollup_day'", by)
+	b.db.Do(t, "UPDATE river_job SET attempted_at = attempted_at - $1::interval WHERE kind = 'rollup_day'", by)
 }
 
 // askedLongAgo makes all requests an hour old.
 func (b *testBundle) askedLongAgo(t *testing.T) {
 	t.Helper()
-	b.exec(t, "UPDATE analytics.rollup_requests SET requested_at = requested_at - interval '1 hour', due_at = due_at - interval '1 hour'")
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET requested_at = requested_at - interval '1 hour', due_at = due_at - interval '1 hour'")
 }
 
 // TestBackoff: while a job waits between two attempts, others request its date.
@@ -266,7 +266,7 @@ func TestBackoff(t *testing.T) {
 		b.breakSource(t)
 		job := b.insert(t, day, nil).Job
 		b.askedLongAgo(t)
-		b.exec(t, "UPDATE river_job SET attempt = 8, errors = ARRAY(SELECT jsonb_build_object('at', now(), 'error', '', 'attempt', i) "+
+		b.db.Do(t, "UPDATE river_job SET attempt = 8, errors = ARRAY(SELECT jsonb_build_object('at', now(), 'error', '', 'attempt', i) "+
 			"FROM generate_series(1, 8) AS i) WHERE id = $1", job.ID)
 		b.start(t)
 		b.awaitJobState(t, job.ID, rivertype.JobStateRetryable)
@@ -281,7 +281,7 @@ func TestBackoff(t *testing.T) {
 		b.awaitLooks(t)
 		require.Equal(t, rivertype.JobStateRetryable, b.job(t, day).State)
 		b.backdate(t, 2*time.Minute)
-		b.wait(t, "(SELECT attempt = 10 AND state = 'retryable' FROM river_job WHERE id = $1)", id)
+		b.db.Wait(t, "(SELECT attempt = 10 AND state = 'retryable' FROM river_job WHERE id = $1)", id)
 		job := b.job(t, day)
 		require.WithinDuration(t, job.AttemptedAt.Add(6561*time.Second), job.ScheduledAt, 660*time.Second)
 		b.askedLongAgo(t)
@@ -302,7 +302,7 @@ func TestBackoff(t *testing.T) {
 	t.Run("Schedule", func(t *testing.T) {
 		t.Parallel()
 		b, id := failing(t)
-		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
+		b.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
 		b.backdate(t, 2*time.Minute)
 		b.awaitLooks(t)
 		job := b.job(t, day)
@@ -319,11 +319,11 @@ func TestPriorityRaised(t *testing.T) {
 	b.db.InsertDate(t, day, 100, 40)
 	b.pauseQueue(t)
 	b.start(t)
-	b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 2)")
+	b.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 2)")
 	scheduledAt := b.job(t, day).ScheduledAt
 	b.request(t, day)
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 1)")
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND priority = 1)")
 	b.awaitLooks(t)
 	job := b.job(t, day)
 	require.Equal(t, scheduledAt, job.ScheduledAt)

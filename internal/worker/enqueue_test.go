@@ -53,7 +53,7 @@ func TestEnqueueDay(t *testing.T) {
 			_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: today}, nil)
 			return err
 		}))
-		b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
+		b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'completed')")
 		b.awaitLooks(t)
 		require.Equal(t, []string{"open", "open"}, b.resolutions(t, today), "the requests wait until the date is over")
 		require.Equal(t, []string{"completed"}, b.jobStates(t, today))
@@ -64,7 +64,7 @@ func TestEnqueueDay(t *testing.T) {
 // pauseQueue prevents workers from taking dates.
 func (b *testBundle) pauseQueue(t *testing.T) {
 	t.Helper()
-	b.exec(t, "INSERT INTO river_queue (name, paused_at, created_at, updated_at) VALUES ($1, now(), now(), now())", jobs.QueueRollup)
+	b.db.Do(t, "INSERT INTO river_queue (name, paused_at, created_at, updated_at) VALUES ($1, now(), now(), now())", jobs.QueueRollup)
 }
 
 // TestEnqueueRange requests ten years in one call.
@@ -82,11 +82,11 @@ func TestEnqueueRange(t *testing.T) {
 	}
 	require.EqualValues(t, 2*count, b.openRequests(t))
 	jobsOf := "SELECT count(DISTINCT args ->> 'date') = $1 AND count(*) = $1 FROM river_job WHERE kind = 'rollup_day'"
-	for !value[bool](t, b, jobsOf, count) {
+	for !pgtest.Value[bool](t, b.db, jobsOf, count) {
 		b.awaitLooks(t)
 	}
 	b.awaitLooks(t)
-	require.True(t, value[bool](t, b, jobsOf, count), "a job was inserted twice")
+	require.True(t, pgtest.Value[bool](t, b.db, jobsOf, count), "a job was inserted twice")
 	require.Equal(t, []string{"available"}, b.jobStates(t, first))
 	require.Equal(t, []string{"available"}, b.jobStates(t, day))
 }
@@ -126,7 +126,7 @@ func TestRiverSchema(t *testing.T) {
 	b.start(t)
 	_, err = app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
 	require.NoError(t, err)
-	b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", day)
 	require.EqualValues(t, 100, pgtest.RequireExact(t, db).Events)
-	b.wait(t, `EXISTS(SELECT FROM "Queue".river_job WHERE kind = 'rollup_day' AND state = 'completed')`)
+	b.db.Wait(t, `EXISTS(SELECT FROM "Queue".river_job WHERE kind = 'rollup_day' AND state = 'completed')`)
 }

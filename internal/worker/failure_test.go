@@ -18,7 +18,7 @@ import (
 // breakSource makes every read of the events fail, until repairSource.
 func (b *testBundle) breakSource(t *testing.T) {
 	t.Helper()
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE TABLE IF NOT EXISTS public.broken (id integer);
 		INSERT INTO public.broken VALUES (1);
 		CREATE OR REPLACE FUNCTION public.check_source() RETURNS boolean LANGUAGE plpgsql AS $$
@@ -36,13 +36,13 @@ func (b *testBundle) breakSource(t *testing.T) {
 
 func (b *testBundle) repairSource(t *testing.T) {
 	t.Helper()
-	b.exec(t, "DELETE FROM public.broken")
+	b.db.Do(t, "DELETE FROM public.broken")
 }
 
 // job returns the only job of a date.
 func (b *testBundle) job(t *testing.T, d date.Date) *rivertype.JobRow {
 	t.Helper()
-	id := value[int64](t, b, "SELECT id FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1", d.String())
+	id := pgtest.Value[int64](t, b.db, "SELECT id FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1", d.String())
 	job, err := b.app.JobGet(t.Context(), id)
 	require.NoError(t, err)
 	return job
@@ -50,12 +50,12 @@ func (b *testBundle) job(t *testing.T, d date.Date) *rivertype.JobRow {
 
 func (b *testBundle) dateState(t *testing.T, d date.Date) string {
 	t.Helper()
-	return value[string](t, b, "SELECT coalesce((SELECT state FROM analytics.date_states WHERE metric_date = $1), 'none')", d)
+	return pgtest.Value[string](t, b.db, "SELECT coalesce((SELECT state FROM analytics.date_states WHERE metric_date = $1), 'none')", d)
 }
 
 func (b *testBundle) awaitJobState(t *testing.T, id int64, state rivertype.JobState) {
 	t.Helper()
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE id = $1 AND state = $2)", id, string(state))
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE id = $1 AND state = $2)", id, string(state))
 }
 
 func TestFailing(t *testing.T) {
@@ -81,15 +81,15 @@ func TestFailing(t *testing.T) {
 		require.Contains(t, job.Errors[0].Error, "the source is broken")
 		require.Equal(t, "retrying", b.dateState(t, day))
 		failed := "failed: read events from 2026-03-01T00:00:00Z: ERROR: the source is broken (SQLSTATE P0001)"
-		require.Equal(t, []string{failed, failed}, column[string](t, b, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
+		require.Equal(t, []string{failed, failed}, pgtest.Column[string](t, b.db, "SELECT state || ': ' || error FROM analytics.rollup_runs"))
 
 		// The schedule's request waits with the first one, because there is a job, and nothing was fixed.
-		b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
+		b.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date, requested_via, priority) VALUES ($1, 'schedule', 2)", day)
 		b.awaitLooks(t)
 		require.Equal(t, id, b.job(t, day).ID)
 		require.EqualValues(t, 2, b.runs(t))
 
-		b.exec(t, "UPDATE river_job SET attempt = 9, state = 'available', scheduled_at = now() WHERE id = $1", id)
+		b.db.Do(t, "UPDATE river_job SET attempt = 9, state = 'available', scheduled_at = now() WHERE id = $1", id)
 		b.awaitJobState(t, id, rivertype.JobStateDiscarded)
 		require.Equal(t, "failed", b.dateState(t, day))
 		require.Equal(t, []string{"failed", "failed"}, b.resolutions(t, day))
@@ -111,10 +111,10 @@ func TestFailing(t *testing.T) {
 		b := setupUnscheduled(t)
 		b.db.InsertDate(t, day, 100, 40)
 		b.hold(t, day)
-		b.exec(t, "ALTER TABLE analytics.daily_entity_metrics ADD CONSTRAINT refuse CHECK (entity_id <> "+highest+") NOT VALID")
+		b.db.Do(t, "ALTER TABLE analytics.daily_entity_metrics ADD CONSTRAINT refuse CHECK (entity_id <> "+highest+") NOT VALID")
 		result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
 		require.NoError(t, err)
-		b.exec(t, "UPDATE river_job SET attempt = 9 WHERE id = $1", result.Job.ID)
+		b.db.Do(t, "UPDATE river_job SET attempt = 9 WHERE id = $1", result.Job.ID)
 		b.start(t)
 		b.awaitHeld(t, day)
 		require.NoError(t, pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {
@@ -162,7 +162,7 @@ func TestDashboard(t *testing.T) {
 		b.awaitJobState(t, id, rivertype.JobStateCancelled)
 		require.Equal(t, "cancelled", b.dateState(t, day))
 		require.Equal(t, []string{"cancelled", "cancelled"}, b.resolutions(t, day))
-		require.Equal(t, []string{"cancelled"}, column[string](t, b, "SELECT state FROM analytics.rollup_runs"))
+		require.Equal(t, []string{"cancelled"}, pgtest.Column[string](t, b.db, "SELECT state FROM analytics.rollup_runs"))
 		b.requireQuiet(t)
 		b.release(t, day)
 		requireFresh(t, b)
@@ -212,10 +212,10 @@ func TestDashboard(t *testing.T) {
 		b.request(t, day)
 		b.awaitDone(t)
 		id := b.job(t, day).ID
-		b.exec(t, lateEventSQL)
+		b.db.Do(t, lateEventSQL)
 		b.hold(t, day)
 		b.request(t, day)
-		b.wait(t, "(SELECT state = 'running' AND cursor IS NOT NULL FROM analytics.rollup_dates)")
+		b.db.Wait(t, "(SELECT state = 'running' AND cursor IS NOT NULL FROM analytics.rollup_dates)")
 		_, err := b.app.JobDelete(t.Context(), id)
 		require.NoError(t, err)
 		require.Equal(t, []string{"satisfied", "open"}, b.resolutions(t, day), "deleting a finished job withdraws no request")
@@ -291,7 +291,7 @@ func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 	b.start(t)
 	for name, test := range tests { //nolint:paralleltest // See above.
 		t.Run(name, func(t *testing.T) {
-			b.wait(t, attempted, ids[name])
+			b.db.Wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])
 			require.NoError(t, err)
 			text := string(job.Output())
@@ -304,7 +304,7 @@ func TestGarbage(t *testing.T) { //nolint:tparallel // Its jobs share a worker.
 		})
 	}
 	require.Zero(t, b.runs(t))
-	require.Equal(t, []date.Date{tomorrow}, column[date.Date](t, b, "SELECT metric_date FROM analytics.rollup_requests"),
+	require.Equal(t, []date.Date{tomorrow}, pgtest.Column[date.Date](t, b.db, "SELECT metric_date FROM analytics.rollup_requests"),
 		"that one waits until its date is over")
 }
 
@@ -325,13 +325,13 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 	}
 	ids := make(map[string]int64)
 	for name, test := range tests {
-		ids[name] = value[int64](t, b, `INSERT INTO river_job (args, kind, max_attempts, queue)
+		ids[name] = pgtest.Value[int64](t, b.db, `INSERT INTO river_job (args, kind, max_attempts, queue)
 			VALUES ($1::jsonb, 'backfill', 25, 'daymill_control') RETURNING id`, test.args)
 	}
 	b.start(t)
 	for name, test := range tests { //nolint:paralleltest // See above.
 		t.Run(name, func(t *testing.T) {
-			b.wait(t, attempted, ids[name])
+			b.db.Wait(t, attempted, ids[name])
 			job, err := b.app.JobGet(t.Context(), ids[name])
 			require.NoError(t, err)
 			require.NotEmpty(t, job.Errors)
@@ -339,7 +339,7 @@ func TestGarbageBackfill(t *testing.T) { //nolint:tparallel // Its jobs share a 
 			require.Equal(t, rivertype.JobStateCancelled, job.State, job.Errors[0].Error)
 		})
 	}
-	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.backfills"))
+	require.Zero(t, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.backfills"))
 }
 
 // TestScheduledForLater inserts jobs that will run later: of a date that is over, and of one that is not even over the day after tomorrow.
@@ -361,9 +361,9 @@ func TestScheduledForLater(t *testing.T) {
 	// Later, the date is over.
 	over := future.AddDays(-7)
 	b.db.InsertDate(t, over, 100, 40)
-	b.exec(t, "DELETE FROM public.raw_events WHERE created_at >= analytics.date_start($1)", future)
-	b.exec(t, `UPDATE public.river_job SET args = jsonb_build_object('date', $1::text) WHERE args ->> 'date' = $2::text`, over.String(), future.String())
-	b.exec(t, "UPDATE analytics.rollup_requests SET metric_date = $1 WHERE metric_date = $2", over, future)
+	b.db.Do(t, "DELETE FROM public.raw_events WHERE created_at >= analytics.date_start($1)", future)
+	b.db.Do(t, `UPDATE public.river_job SET args = jsonb_build_object('date', $1::text) WHERE args ->> 'date' = $2::text`, over.String(), future.String())
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET metric_date = $1 WHERE metric_date = $2", over, future)
 	b.arrive(t)
 	b.awaitDone(t)
 	require.EqualValues(t, 200, pgtest.RequireExact(t, b.db).Events)

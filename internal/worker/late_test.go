@@ -17,7 +17,7 @@ import (
 func TestLateSink(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	b.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1), ('2026-01-31', 'complete', 2, 2)")
+	b.db.Do(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1), ('2026-01-31', 'complete', 2, 2)")
 	const march1, march2 = `{"id": 1, "who": 7, "at": "2026-03-01T12:00:00+00:00", "note": "a"}`, `{"id": 1, "who": 7, "at": "2026-03-02T12:00:00+00:00", "note": "b"}`
 	const noted, other = `{"id": 1, "who": 7, "at": "2026-03-01T12:00:00+00:00", "note": "b"}`, `{"id": 1, "who": 8, "at": "2026-03-01T12:00:00+00:00", "note": "a"}`
 	for name, test := range map[string]struct {
@@ -71,12 +71,12 @@ func TestLateSink(t *testing.T) {
 func TestLateGaps(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1);
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-02-01', 'complete', 1, 1);
 		INSERT INTO capture.stream (name) VALUES ('app');
 		INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, '{public.other}' FROM capture.stream;
 		INSERT INTO capture.consumer (name, stream, kind, settings) VALUES ('late', 'app', 'rollup', '{"table": "public.e"}')`)
 	b.start(t)
-	b.exec(t, "INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, '{public.e}' FROM capture.stream")
-	b.wait(t, "EXISTS (SELECT FROM analytics.rollup_requests WHERE requested_via = 'watch' AND metric_date = '2026-02-01')")
-	b.wait(t, "(SELECT settings ->> 'gap' = '2' FROM capture.consumer)")
+	b.db.Do(t, "INSERT INTO capture.gap (stream_id, kind, reason, after, tables) SELECT id, 'slot', '', 0, '{public.e}' FROM capture.stream")
+	b.db.Wait(t, "EXISTS (SELECT FROM analytics.rollup_requests WHERE requested_via = 'watch' AND metric_date = '2026-02-01')")
+	b.db.Wait(t, "(SELECT settings ->> 'gap' = '2' FROM capture.consumer)")
 }

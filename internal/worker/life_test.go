@@ -36,12 +36,12 @@ func TestWorkerClock(t *testing.T) {
 			b.db.InsertDate(t, today.AddDays(-1), 100, 10)
 			b.db.InsertDate(t, today, 100, 10)
 			b.start(t, func(config *worker.Config) { config.Machine = machineClock{ahead: ahead} })
-			b.wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, today.AddDays(-1))
-			b.wait(t, `SELECT trouble LIKE '%240h0m%s %Postgres%' FROM daymill.workers`)
-			b.wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now() AND last_run_at IS NOT NULL`)
-			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date >= $1)`, today))
-			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE scheduled_at > now() + interval '1 day' OR attempted_at > now())`))
-			require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM `+"public.river_leader"+`)`))
+			b.db.Wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, today.AddDays(-1))
+			b.db.Wait(t, `SELECT trouble LIKE '%240h0m%s %Postgres%' FROM daymill.workers`)
+			b.db.Wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now() AND last_run_at IS NOT NULL`)
+			require.False(t, pgtest.Value[bool](t, b.db, `SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date >= $1)`, today))
+			require.False(t, pgtest.Value[bool](t, b.db, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE scheduled_at > now() + interval '1 day' OR attempted_at > now())`))
+			require.False(t, pgtest.Value[bool](t, b.db, `SELECT EXISTS(SELECT FROM `+"public.river_leader"+`)`))
 			pgtest.RequireExact(t, b.db, today.AddDays(-1))
 		})
 	}
@@ -58,19 +58,19 @@ func TestWorkerClockWasAhead(t *testing.T) {
 		_, err := b.app.Insert(t.Context(), args, &river.InsertOpts{ScheduledAt: time.Now().Add(tenDays)})
 		require.NoError(t, err)
 	}
-	b.exec(t, `INSERT INTO daymill.schedules (name, last_due_at, last_run_at)
+	b.db.Do(t, `INSERT INTO daymill.schedules (name, last_due_at, last_run_at)
 		SELECT k, now() + interval '10 days', now() FROM unnest(ARRAY['daily_rollup', 'verify_dates', 'prune_ledger']) AS k`)
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
 		VALUES ($1, 'complete', 1, 1, 1, analytics.date_start($1) + interval '1 hour', 7, 7)`, yesterday)
-	b.exec(t, `INSERT INTO `+"public.river_job"+` (kind, queue, state, args, max_attempts, attempt, scheduled_at, metadata, errors)
+	b.db.Do(t, `INSERT INTO `+"public.river_job"+` (kind, queue, state, args, max_attempts, attempt, scheduled_at, metadata, errors)
 		VALUES ('rollup_day', 'daymill', 'retryable', jsonb_build_object('date', ($1::date - 5)::text), 10, 1, now() + interval '10 days',
 			'{"daymill": "request"}', ARRAY['{}'::jsonb])`, yesterday)
-	b.exec(t, `SELECT analytics.enqueue_rollup($1)`, yesterday.AddDays(-5))
+	b.db.Do(t, `SELECT analytics.enqueue_rollup($1)`, yesterday.AddDays(-5))
 	b.start(t, func(config *worker.Config) { config.Machine = pace.SystemClock{} })
-	b.wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now()`)
-	b.wait(t, `SELECT state = 'complete' AND events = 100 FROM analytics.date_states WHERE metric_date = $1`, yesterday)
-	b.wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, yesterday.AddDays(-5))
-	require.False(t, value[bool](t, b, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE state <> 'completed' AND scheduled_at > now() + interval '2 days')`))
+	b.db.Wait(t, `SELECT count(*) = 3 FROM daymill.schedules WHERE last_due_at <= now()`)
+	b.db.Wait(t, `SELECT state = 'complete' AND events = 100 FROM analytics.date_states WHERE metric_date = $1`, yesterday)
+	b.db.Wait(t, `SELECT state = 'complete' FROM analytics.date_states WHERE metric_date = $1`, yesterday.AddDays(-5))
+	require.False(t, pgtest.Value[bool](t, b.db, `SELECT EXISTS(SELECT FROM daymill.jobs WHERE state <> 'completed' AND scheduled_at > now() + interval '2 days')`))
 }
 
 // TestWorkerFollowerTrouble: a worker that reads from a follower reports that the follower does not follow or does not answer.
@@ -82,7 +82,7 @@ func TestWorkerFollowerTrouble(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(source.Close)
 	b.start(t, func(config *worker.Config) { config.Machine, config.Source = pace.SystemClock{}, source })
-	b.wait(t, `SELECT trouble LIKE '%not a follower of the database%' FROM daymill.workers`)
+	b.db.Wait(t, `SELECT trouble LIKE '%not a follower of the database%' FROM daymill.workers`)
 }
 
 func TestWorkerStandby(t *testing.T) {

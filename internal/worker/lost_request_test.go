@@ -95,14 +95,14 @@ func TestLostRequest(t *testing.T) {
 			b.awaitHeld(t, day)
 
 			test.request(t, b)
-			require.EqualValues(t, 1, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs WHERE metric_date = $1", day),
+			require.EqualValues(t, 1, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.rollup_runs WHERE metric_date = $1", day),
 				"the run should still be running")
 			b.release(t, day)
 
 			b.awaitDone(t)
 			require.EqualValues(t, 602, pgtest.RequireExact(t, b.db).Events)
 			require.Equal(t, []string{"satisfied", "satisfied"}, b.resolutions(t, day))
-			require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs WHERE metric_date = $1", day))
+			require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.rollup_runs WHERE metric_date = $1", day))
 			b.requireQuiet(t)
 		})
 	}
@@ -122,7 +122,7 @@ func TestLostRequestRetry(t *testing.T) {
 		}},
 		{"RowUpdated", func(t *testing.T, b *testBundle, job int64) {
 			t.Helper()
-			b.exec(t, "UPDATE river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() WHERE id = $1", job)
+			b.db.Do(t, "UPDATE river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() WHERE id = $1", job)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -134,8 +134,8 @@ func TestLostRequestRetry(t *testing.T) {
 			b.awaitDone(t)
 			pgtest.RequireExact(t, b.db)
 
-			b.exec(t, lateEventSQL)
-			test.retry(t, b, value[int64](t, b, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'"))
+			b.db.Do(t, lateEventSQL)
+			test.retry(t, b, pgtest.Value[int64](t, b.db, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'"))
 			b.awaitDone(t)
 			require.EqualValues(t, 601, pgtest.RequireExact(t, b.db).Events)
 			require.EqualValues(t, 2, b.runs(t))
@@ -152,13 +152,13 @@ func TestLostRequestPlainRole(t *testing.T) {
 	b.db.InsertDate(t, day, 60, 20)
 	b.start(t)
 	role := pgx.Identifier{"importer_" + b.db.Name}.Sanitize()
-	b.exec(t, "CREATE ROLE "+role)
+	b.db.Do(t, "CREATE ROLE "+role)
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		_, err := b.db.Exec(ctx, fmt.Sprintf("DROP OWNED BY %[1]s; DROP ROLE %[1]s", role))
 		require.NoError(t, err)
 	})
-	b.exec(t, fmt.Sprintf(`GRANT USAGE ON SCHEMA analytics TO %[1]s; GRANT SELECT, INSERT, UPDATE ON river_job TO %[1]s;
+	b.db.Do(t, fmt.Sprintf(`GRANT USAGE ON SCHEMA analytics TO %[1]s; GRANT SELECT, INSERT, UPDATE ON river_job TO %[1]s;
 		GRANT USAGE ON SEQUENCE river_job_id_seq TO %[1]s`, role))
 	as := func(do func(tx pgx.Tx) error) {
 		err := pgx.BeginFunc(t.Context(), b.db, func(tx pgx.Tx) error {

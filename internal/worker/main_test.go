@@ -61,7 +61,7 @@ func setup(t *testing.T) *testBundle {
 			b.dump(t)
 		}
 	})
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE TABLE public.hold (metric_date date PRIMARY KEY);
 		CREATE FUNCTION public.wait_for_release() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -83,7 +83,7 @@ func setupUnscheduled(t *testing.T) *testBundle {
 	b := setup(t)
 	_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
-	b.exec(t, `INSERT INTO daymill.schedules (name, last_due_at, paused_at)
+	b.db.Do(t, `INSERT INTO daymill.schedules (name, last_due_at, paused_at)
 		SELECT k, '-infinity', now() FROM unnest(ARRAY['daily_rollup', 'verify_dates', 'prune_ledger']) AS k`)
 	return b
 }
@@ -146,42 +146,6 @@ func (p *process) stop(t *testing.T) {
 	}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
-// value returns one value of a query.
-func value[T any](t *testing.T, b *testBundle, sql string, args ...any) T {
-	t.Helper()
-	rows, err := b.db.Query(t.Context(), sql, args...)
-	require.NoError(t, err)
-	one, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
-	require.NoError(t, err, sql)
-	return one
-}
-
-// column returns the values of a query's only column.
-func column[T any](t *testing.T, b *testBundle, sql string, args ...any) []T {
-	t.Helper()
-	rows, err := b.db.Query(t.Context(), sql, args...)
-	require.NoError(t, err)
-	all, err := pgx.CollectRows(rows, pgx.RowTo[T])
-	require.NoError(t, err, sql)
-	return all
-}
-
-// wait returns once a condition holds.
-func (b *testBundle) wait(t *testing.T, condition string, args ...any) {
-	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !value[bool](t, b, "SELECT coalesce(("+condition+"), false)", args...); <-ticker.C {
-		require.True(t, time.Now().Before(deadline), "waited in vain until %s %v", condition, args)
-	}
-}
-
 // dates returns n dates from day on.
 func dates(n int) []date.Date {
 	all := make([]date.Date, n)
@@ -203,19 +167,19 @@ func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	for _, d := range held {
 		b.db.Insert(t, pgtest.Event{Entity: highest, Type: "view", At: at(d, 12)})
 	}
-	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
+	b.db.Do(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
 }
 
 // release lets runs of dates continue.
 func (b *testBundle) release(t *testing.T, held ...date.Date) {
 	t.Helper()
-	b.exec(t, "DELETE FROM public.hold WHERE metric_date = ANY($1)", held)
+	b.db.Do(t, "DELETE FROM public.hold WHERE metric_date = ANY($1)", held)
 }
 
 // awaitHeld returns once the run of a date waits at the last entity.
 func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 	t.Helper()
-	b.wait(t, `EXISTS(
+	b.db.Wait(t, `EXISTS(
 		SELECT FROM analytics.rollup_dates AS d
 		WHERE d.metric_date = $1 AND d.state = 'running' AND d.cursor_events = (
 			SELECT count(*) - 1 FROM public.raw_events AS e
@@ -225,37 +189,37 @@ func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 
 func (b *testBundle) request(t *testing.T, requested ...date.Date) {
 	t.Helper()
-	b.exec(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
+	b.db.Do(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
 }
 
 func (b *testBundle) openRequests(t *testing.T) int64 {
 	t.Helper()
-	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL")
+	return pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL")
 }
 
 func (b *testBundle) runs(t *testing.T) int64 {
 	t.Helper()
-	return value[int64](t, b, "SELECT count(*) FROM analytics.rollup_runs")
+	return pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.rollup_runs")
 }
 
 // resolutions returns the resolutions of a date's requests, in the order of the requests; "open" if there is none.
 func (b *testBundle) resolutions(t *testing.T, d date.Date) []string {
 	t.Helper()
-	return column[string](t, b,
+	return pgtest.Column[string](t, b.db,
 		"SELECT coalesce(resolution, 'open') FROM analytics.rollup_requests WHERE metric_date = $1 ORDER BY id", d)
 }
 
 // jobStates returns the states of a date's jobs, in the order of the jobs.
 func (b *testBundle) jobStates(t *testing.T, d date.Date) []string {
 	t.Helper()
-	return column[string](t, b,
+	return pgtest.Column[string](t, b.db,
 		"SELECT state::text FROM river_job WHERE kind = 'rollup_day' AND args ->> 'date' = $1 ORDER BY id", d.String())
 }
 
 // awaitDone returns once no request is open and no job of a date is waiting or running.
 func (b *testBundle) awaitDone(t *testing.T) {
 	t.Helper()
-	b.wait(t, `NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
+	b.db.Wait(t, `NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)
 		AND NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)`)
 }
 
@@ -274,8 +238,8 @@ func (b *testBundle) activity(t *testing.T) [3]int64 {
 	t.Helper()
 	return [3]int64{
 		b.runs(t),
-		value[int64](t, b, "SELECT count(*) FROM analytics.rollup_requests"),
-		value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'rollup_day'"),
+		pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.rollup_requests"),
+		pgtest.Value[int64](t, b.db, "SELECT count(*) FROM river_job WHERE kind = 'rollup_day'"),
 	}
 }
 
@@ -289,7 +253,7 @@ func (b *testBundle) awaitLooks(t *testing.T) {
 	deadline := time.Now().Add(patience)
 	for _, p := range b.processes {
 		for since := p.clock.calls.Load(); !p.stopped && p.clock.calls.Load() < since+enough; <-ticker.C {
-			b.exec(t, "SELECT pg_notify('daymill_request', '')")
+			b.db.Do(t, "SELECT pg_notify('daymill_request', '')")
 			require.True(t, time.Now().Before(deadline), "the reconciler does not look")
 		}
 	}

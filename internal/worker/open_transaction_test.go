@@ -48,7 +48,7 @@ func (b *testBundle) openImport(t *testing.T) pgx.Tx {
 func (b *testBundle) awaitServed(t *testing.T, served ...date.Date) {
 	t.Helper()
 	for _, d := range served {
-		b.wait(t, `EXISTS(SELECT FROM analytics.date_states AS s WHERE s.metric_date = $1 AND s.state = 'complete')
+		b.db.Wait(t, `EXISTS(SELECT FROM analytics.date_states AS s WHERE s.metric_date = $1 AND s.state = 'complete')
 			AND EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state = 'completed')
 			AND NOT EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state <> 'completed')`, d)
 	}
@@ -80,7 +80,7 @@ func TestOpenTransaction(t *testing.T) {
 			b.request(t, others[0])
 			b.awaitServed(t, others[0])
 			b.release(t, day)
-			b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+			b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
 			b.request(t, others...)
 			b.awaitServed(t, others...)
 			require.EqualValues(t, 101, pgtest.RequireExact(t, b.db, day).Events, "the import is still open")
@@ -142,7 +142,7 @@ func TestOpenTransaction(t *testing.T) {
 			require.NoError(t, jobs.EnqueueDay(t.Context(), tx, b.app, day))
 		}
 		require.NoError(t, second.Commit(t.Context()))
-		b.wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
+		b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
 		require.EqualValues(t, 101, pgtest.RequireExact(t, b.db).Events)
 		require.NoError(t, first.Commit(t.Context()))
 		b.awaitDone(t)
@@ -176,7 +176,7 @@ func TestOpenTransactionFailing(t *testing.T) {
 	b.db.InsertDate(t, day, 100, 40)
 	b.db.InsertDate(t, other, 100, 40)
 	b.hold(t, day)
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			RAISE EXCEPTION 'refused by the test';
@@ -193,12 +193,12 @@ func TestOpenTransactionFailing(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, result.UniqueSkippedAsDuplicate)
 	b.release(t, day)
-	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE metric_date = $1 AND state = 'failed')", day)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_runs WHERE metric_date = $1 AND state = 'failed')", day)
 
 	b.request(t, other)
 	b.awaitServed(t, other)
 	require.Equal(t, []string{string(rivertype.JobStateRunning)}, b.jobStates(t, day))
-	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics")
+	b.db.Do(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics")
 	require.NoError(t, tx.Commit(t.Context()))
 	b.awaitDone(t)
 	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
@@ -224,7 +224,7 @@ func TestOpenTransactionOneWorker(t *testing.T) {
 	require.True(t, result.UniqueSkippedAsDuplicate)
 	b.release(t, day)
 	b.request(t, other)
-	b.wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", other)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')", other)
 	require.NoError(t, tx.Commit(t.Context()))
 	b.awaitDone(t)
 	require.EqualValues(t, 202, pgtest.RequireExact(t, b.db).Events)
@@ -246,9 +246,9 @@ func TestOpenTransactionAfterRun(t *testing.T) {
 	tx := b.openImport(t)
 	lateEvent(t, tx)
 	b.release(t, day)
-	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
 	// River holds the job's row while it records its end.
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state = 'completed')", day)
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state = 'completed')", day)
 	_, err := b.app.InsertTx(t.Context(), tx, jobs.RollupDayArgs{Date: day}, nil)
 	require.NoError(t, err)
 	b.request(t, other)
@@ -276,8 +276,8 @@ func TestOpenTransactionForLong(t *testing.T) {
 	_, err = tx.Exec(t.Context(), "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day'")
 	require.NoError(t, err)
 	b.release(t, day)
-	b.wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
-	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour'")
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'complete')", day)
+	b.db.Do(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour'")
 	require.NoError(t, tx.Commit(t.Context()))
 	b.awaitDone(t)
 	require.EqualValues(t, 102, pgtest.RequireExact(t, b.db).Events)

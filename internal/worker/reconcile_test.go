@@ -31,7 +31,7 @@ func TestReconcileDates(t *testing.T) {
 	}
 	require.Equal(t, []date.Date{all[3], all[2], all[1], all[0]}, due(), "the others are not over")
 
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, heartbeat_at)
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, heartbeat_at)
 		VALUES ($1, 'running', 1, 1, now()), ($2, 'running', 2, 2, now() - interval '2 minutes')`, all[0], all[1])
 	// A job that Daymill creates for a request is not a request itself.
 	before := b.openRequests(t)
@@ -41,17 +41,17 @@ func TestReconcileDates(t *testing.T) {
 	require.Equal(t, []date.Date{all[3], all[1]}, due())
 
 	// The triggers request a date again and again: it waits for a multiple of the duration of its last run.
-	b.exec(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
 	require.Equal(t, []date.Date{all[3], all[1]}, due(), "the first one does not wait")
-	b.exec(t, `WITH run AS (
+	b.db.Do(t, `WITH run AS (
 			INSERT INTO analytics.rollup_runs (metric_date, worker, state, started_at, finished_at)
 			VALUES ($1, 'x', 'complete', now() - interval '70 seconds', now() - interval '60 seconds') RETURNING id
 		) INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT $1, 'complete', id, id FROM run`, all[3])
 	require.Equal(t, []date.Date{all[1]}, due())
-	b.exec(t, "UPDATE analytics.rollup_runs SET finished_at = now() - interval '67 seconds' WHERE worker = 'x'")
+	b.db.Do(t, "UPDATE analytics.rollup_runs SET finished_at = now() - interval '67 seconds' WHERE worker = 'x'")
 	require.Equal(t, []date.Date{all[3], all[1]}, due())
-	b.exec(t, "UPDATE analytics.rollup_runs SET finished_at = now() WHERE worker = 'x'")
-	b.exec(t, "UPDATE analytics.rollup_requests SET due_at = now() + interval '1 hour' WHERE metric_date = $1", all[1])
+	b.db.Do(t, "UPDATE analytics.rollup_runs SET finished_at = now() WHERE worker = 'x'")
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET due_at = now() + interval '1 hour' WHERE metric_date = $1", all[1])
 	require.Empty(t, due())
 }
 

@@ -15,8 +15,8 @@ import (
 // silence makes the run of a date, and its job, look as if they had given no sign of life for an hour.
 func (b *testBundle) silence(t *testing.T) {
 	t.Helper()
-	b.exec(t, "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day' AND state = 'running'")
-	b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE state = 'running'")
+	b.db.Do(t, "UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE kind = 'rollup_day' AND state = 'running'")
+	b.db.Do(t, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE state = 'running'")
 }
 
 // dead puts a job of a date and its run into the state in which a killed worker leaves them.
@@ -25,18 +25,18 @@ func (b *testBundle) dead(t *testing.T, attempt int) int64 {
 	result, err := b.app.Insert(t.Context(), jobs.RollupDayArgs{Date: day}, nil)
 	require.NoError(t, err)
 	id := result.Job.ID
-	b.exec(t, `UPDATE river_job SET state = 'running', attempt = $2, attempted_at = now(), attempted_by = '{dead}' WHERE id = $1`,
+	b.db.Do(t, `UPDATE river_job SET state = 'running', attempt = $2, attempted_at = now(), attempted_by = '{dead}' WHERE id = $1`,
 		id, attempt)
-	run := value[int64](t, b, `INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker)
+	run := pgtest.Value[int64](t, b.db, `INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker)
 		VALUES ($1, $2, $3, 'dead') RETURNING id`, day, id, attempt)
-	b.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ($1, 'running', $2, $2)", day, run)
-	b.exec(t, "UPDATE analytics.rollup_requests SET run_id = $1", run)
+	b.db.Do(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ($1, 'running', $2, $2)", day, run)
+	b.db.Do(t, "UPDATE analytics.rollup_requests SET run_id = $1", run)
 	return id
 }
 
 func (b *testBundle) runStates(t *testing.T) []string {
 	t.Helper()
-	return column[string](t, b, "SELECT state FROM analytics.rollup_runs ORDER BY id")
+	return pgtest.Column[string](t, b.db, "SELECT state FROM analytics.rollup_runs ORDER BY id")
 }
 
 func TestRescue(t *testing.T) {
@@ -86,11 +86,11 @@ func TestRescue(t *testing.T) {
 		b.db.InsertDate(t, day, 100, 40)
 		id := b.dead(t, 1)
 		const rescue = "SELECT analytics.rescue_jobs('30 seconds')"
-		b.exec(t, "UPDATE river_job SET attempted_at = now() - interval '1 hour' WHERE id = $1", id)
-		b.exec(t, "UPDATE analytics.rollup_dates SET heartbeat_at = now() + interval '1 minute'")
-		require.Empty(t, column[date.Date](t, b, rescue), "the run of this attempt is alive")
-		b.exec(t, "UPDATE river_job SET attempt = 2 WHERE id = $1", id)
-		require.Len(t, column[date.Date](t, b, rescue), 1, "a run of another attempt keeps no job alive")
+		b.db.Do(t, "UPDATE river_job SET attempted_at = now() - interval '1 hour' WHERE id = $1", id)
+		b.db.Do(t, "UPDATE analytics.rollup_dates SET heartbeat_at = now() + interval '1 minute'")
+		require.Empty(t, pgtest.Column[date.Date](t, b.db, rescue), "the run of this attempt is alive")
+		b.db.Do(t, "UPDATE river_job SET attempt = 2 WHERE id = $1", id)
+		require.Len(t, pgtest.Column[date.Date](t, b.db, rescue), 1, "a run of another attempt keeps no job alive")
 		b.start(t)
 		b.awaitDone(t)
 		require.Equal(t, 3, b.job(t, day).Attempt)
@@ -109,9 +109,9 @@ func TestRescue(t *testing.T) {
 		b.request(t, day)
 		p.clock.awaitKept(t, 1)
 		id := b.job(t, day).ID
-		b.exec(t, "UPDATE river_job SET attempted_at = now() - interval '2 hours' WHERE id = $1", id)
+		b.db.Do(t, "UPDATE river_job SET attempted_at = now() - interval '2 hours' WHERE id = $1", id)
 		b.start(t)
-		b.wait(t, `EXISTS(
+		b.db.Wait(t, `EXISTS(
 			SELECT FROM river_job AS j, analytics.rollup_dates AS d
 			WHERE j.id = $1 AND j.state = 'running' AND j.attempted_at > now() - interval '1 minute' AND j.attempted_at <= d.heartbeat_at
 		)`, id)

@@ -20,9 +20,9 @@ func TestCancelledDateIsNotComplete(t *testing.T) {
 	require.Equal(t, "complete", b.dateState(t, day))
 	process.stop(t)
 
-	b.exec(t, "INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 25)",
+	b.db.Do(t, "INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 25)",
 		day.String())
-	id := value[int64](t, b, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'")
+	id := pgtest.Value[int64](t, b.db, "SELECT max(id) FROM river_job WHERE kind = 'rollup_day'")
 	_, err := b.app.JobCancel(t.Context(), id)
 	require.NoError(t, err)
 	b.awaitJobState(t, id, rivertype.JobStateCancelled)
@@ -35,7 +35,7 @@ func TestOtherQueue(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	b.db.InsertDate(t, day, 50, 20)
-	b.exec(t, "INSERT INTO river_job (kind, args, queue, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 'imports', 25)",
+	b.db.Do(t, "INSERT INTO river_job (kind, args, queue, max_attempts) VALUES ('rollup_day', jsonb_build_object('date', $1::text), 'imports', 25)",
 		day.String())
 	b.start(t)
 	b.awaitDone(t)

@@ -42,13 +42,13 @@ func (b *testBundle) requestsAndRuns(t *testing.T) map[date.Date][2]int64 {
 // overdue.
 func (b *testBundle) dailyJobs(t *testing.T) int64 {
 	t.Helper()
-	return value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed'")
+	return pgtest.Value[int64](t, b.db, "SELECT count(*) FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed'")
 }
 
 // awaitDailyJob returns once another daily job and the dates that it has requested are done.
 func (b *testBundle) awaitDailyJob(t *testing.T, before int64) {
 	t.Helper()
-	b.wait(t, "(SELECT count(*) > $1 FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed')", before)
+	b.db.Wait(t, "(SELECT count(*) > $1 FROM river_job WHERE kind = 'daily_rollup' AND state = 'completed')", before)
 	b.requireQuiet(t)
 }
 
@@ -130,16 +130,16 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, leader.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, leader.Stop(context.WithoutCancel(t.Context()))) })
-	b.wait(t, "EXISTS(SELECT FROM river_leader WHERE leader_id = $1)", leader.ID())
+	b.db.Wait(t, "EXISTS(SELECT FROM river_leader WHERE leader_id = $1)", leader.ID())
 
 	b.db.InsertDate(t, day, 50, 20)
 	clock := newTestClock(at(day.AddDays(1), 3))
 	b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 0 })
 	b.awaitDailyJob(t, 0)
 	require.Equal(t, map[date.Date][2]int64{day: {1, 1}}, b.requestsAndRuns(t))
-	require.Equal(t, leader.ID(), value[string](t, b, "SELECT leader_id FROM river_leader"))
+	require.Equal(t, leader.ID(), pgtest.Value[string](t, b.db, "SELECT leader_id FROM river_leader"))
 	pruned := "(SELECT count(*) = $1 FROM river_job WHERE kind = 'prune_ledger' AND state = 'completed')"
-	b.wait(t, pruned, 1)
+	b.db.Wait(t, pruned, 1)
 
 	// It is overdue only after its hour and the grace.
 	clock.set(at(day.AddDays(2), 2).Add(time.Minute))
@@ -148,10 +148,10 @@ func TestScheduleWithoutLeader(t *testing.T) {
 	clock.set(at(day.AddDays(2), 2).Add(3 * time.Minute))
 	b.awaitDailyJob(t, 1)
 	require.Equal(t, map[date.Date][2]int64{day: {1, 1}, day.AddDays(1): {1, 1}}, b.requestsAndRuns(t))
-	b.wait(t, pruned, 2)
+	b.db.Wait(t, pruned, 2)
 	clock.set(at(day.AddDays(2), 23))
 	b.awaitLooks(t)
-	require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM river_job WHERE kind = 'prune_ledger'"))
+	require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM river_job WHERE kind = 'prune_ledger'"))
 }
 
 // otherArgs are the arguments of an application's own job.
@@ -167,7 +167,7 @@ func TestSchedulePaused(t *testing.T) {
 	require.NoError(t, schedule.Pause(t.Context(), b.db.DB, audit.Who{Via: "test"}))
 	clock := newTestClock(at(day.AddDays(1), 3))
 	process := b.start(t, func(config *worker.Config) { config.Clock = clock; config.Lookback = 0 })
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'daily_rollup' AND metadata #>> '{output,skipped}' = 'the daily job is paused')")
 	clock.set(at(day.AddDays(1), 4)) // Check again what is overdue.
 	b.awaitLooks(t)
 	b.requireQuiet(t)

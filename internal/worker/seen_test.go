@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/presence"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/worker"
 )
 
@@ -15,7 +16,7 @@ func TestWorkersSeen(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
 	// Two that crashed: one within the last week, and one before.
-	b.exec(t, `INSERT INTO daymill.workers (name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback,
+	b.db.Do(t, `INSERT INTO daymill.workers (name, last_seen_at, version, workers, pace, max_entities, daily_hour, lookback,
 			retention_seconds, follower)
 		SELECT name, now() - ago, '', 1, 1, 1, 0, 0, 0, false
 		FROM (VALUES ('ancient', interval '169 hours'), ('killed', interval '3 minutes')) AS w (name, ago)`)
@@ -24,8 +25,8 @@ func TestWorkersSeen(t *testing.T) {
 		config.Name, config.Version, config.Workers, config.Pace = "one", "v1.2.3", 3, 0.5
 		config.DailyHour, config.Lookback, config.MaxEntities, config.Retention = 4, 5, 6, time.Hour
 	})
-	b.wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one')")
-	b.wait(t, "NOT EXISTS(SELECT FROM daymill.workers WHERE name = 'ancient')")
+	b.db.Wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one')")
+	b.db.Wait(t, "NOT EXISTS(SELECT FROM daymill.workers WHERE name = 'ancient')")
 	alive, err := presence.List(t.Context(), b.db, presence.Alive)
 	require.NoError(t, err)
 	require.Len(t, alive, 1)
@@ -37,9 +38,9 @@ func TestWorkersSeen(t *testing.T) {
 
 	// Half a minute later it reports again.
 	process.clock.set(time.Now().Add(31 * time.Second))
-	b.wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one' AND last_seen_at > $1)", alive[0].LastSeenAt)
-	require.Equal(t, alive[0].StartedAt, value[time.Time](t, b, "SELECT started_at FROM daymill.workers WHERE name = 'one'"))
+	b.db.Wait(t, "EXISTS(SELECT FROM daymill.workers WHERE name = 'one' AND last_seen_at > $1)", alive[0].LastSeenAt)
+	require.Equal(t, alive[0].StartedAt, pgtest.Value[time.Time](t, b.db, "SELECT started_at FROM daymill.workers WHERE name = 'one'"))
 
 	process.stop(t)
-	require.Equal(t, []string{"killed"}, column[string](t, b, "SELECT name FROM daymill.workers"))
+	require.Equal(t, []string{"killed"}, pgtest.Column[string](t, b.db, "SELECT name FROM daymill.workers"))
 }

@@ -26,7 +26,7 @@ func TestSourceSetDuringRun(t *testing.T) {
 	p.clock.releaseAll()
 	b.awaitDone(t)
 	require.Equal(t, []string{"interrupted: the source was changed while it was at work", "complete: "},
-		column[string](t, b, "SELECT state || ': ' || coalesce(error, '') FROM analytics.rollup_runs ORDER BY id"))
+		pgtest.Column[string](t, b.db, "SELECT state || ': ' || coalesce(error, '') FROM analytics.rollup_runs ORDER BY id"))
 	events := pgtest.RequireExact(t, b.db).Events
 	require.Positive(t, events)
 	require.Less(t, events, int64(100))
@@ -41,14 +41,14 @@ func TestSwappedSource(t *testing.T) {
 	b := setupUnscheduled(t)
 	set := source.Options{Table: "public.raw_events", Entity: "entity_id", Type: "event_type", Time: "created_at"}
 	require.NoError(t, source.Set(t.Context(), b.db.DB, b.db.Installation, set))
-	b.exec(t, `BEGIN;
+	b.db.Do(t, `BEGIN;
 		ALTER TABLE public.raw_events RENAME TO raw_events_old;
 		CREATE TABLE public.raw_events (LIKE public.raw_events_old INCLUDING ALL);
 		COMMIT`)
 	b.db.InsertDate(t, day, 100, 40)
 	b.start(t)
 	b.request(t, day)
-	b.wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND cardinality(errors) > 0)")
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND cardinality(errors) > 0)")
 	job := b.job(t, day)
 	require.Contains(t, job.Errors[0].Error, `analytics.events reads public.raw_events_old, but "public"."raw_events"`)
 	require.Zero(t, b.runs(t))

@@ -63,7 +63,7 @@ func TestTelemetry(t *testing.T) {
 			})
 			return err
 		}))
-		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", id)
+		b.db.Wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", id)
 		require.Eventually(t, func() bool { return len(heard[signal.BackfillStop](ears)) > 0 }, patience, 20*time.Millisecond)
 		require.Equal(t, []signal.BackfillStart{{ID: id}}, heard[signal.BackfillStart](ears))
 		require.Equal(t, []signal.BackfillStop{{ID: id, Outcome: signal.Complete}}, heard[signal.BackfillStop](ears))
@@ -92,7 +92,7 @@ func TestTelemetry(t *testing.T) {
 		ears, configure := listen()
 		b.start(t, configure)
 		b.start(t, configure)
-		b.wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", ids[1])
+		b.db.Wait(t, "SELECT state = 'complete' FROM analytics.backfills WHERE id = $1", ids[1])
 		require.Eventually(t, func() bool { return len(heard[signal.BackfillStop](ears)) > 1 }, patience, 20*time.Millisecond)
 		require.ElementsMatch(t, []signal.BackfillStop{
 			{ID: ids[0], Outcome: signal.Cancelled}, {ID: ids[1], Outcome: signal.Complete},
@@ -102,7 +102,7 @@ func TestTelemetry(t *testing.T) {
 	t.Run("Fault", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		b.exec(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
+		b.db.Do(t, "ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert")
 		ears, configure := listen()
 		b.start(t, configure)
 		require.Eventually(t, func() bool { return len(heard[worker.Fault](ears)) > 0 }, patience, 20*time.Millisecond)
@@ -129,7 +129,7 @@ func TestTelemetry(t *testing.T) {
 		t.Parallel()
 		ears, configure := listen()
 		b, all := setupComplete(t, 2, configure)
-		b.exec(t, loseRow, all[1])
+		b.db.Do(t, loseRow, all[1])
 		b.verify(t)
 		verified := heard[signal.Verify](ears)
 		require.Len(t, heard[signal.VerifyStart](ears), 2)

@@ -33,13 +33,13 @@ func (b *testBundle) verify(t *testing.T) string {
 	t.Helper()
 	result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{}, nil)
 	require.NoError(t, err)
-	b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
-	return value[string](t, b, "SELECT coalesce(metadata ->> 'output', '') FROM river_job WHERE id = $1", result.Job.ID)
+	b.db.Wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
+	return pgtest.Value[string](t, b.db, "SELECT coalesce(metadata ->> 'output', '') FROM river_job WHERE id = $1", result.Job.ID)
 }
 
 func (b *testBundle) states(t *testing.T) []string {
 	t.Helper()
-	return column[string](t, b, "SELECT state FROM analytics.date_states ORDER BY metric_date")
+	return pgtest.Column[string](t, b.db, "SELECT state FROM analytics.date_states ORDER BY metric_date")
 }
 
 const (
@@ -55,21 +55,21 @@ func TestVerifyDates(t *testing.T) {
 	t.Run("CaughtUp", func(t *testing.T) {
 		t.Parallel()
 		b, _ := setupComplete(t, 2)
-		b.exec(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'verify_dates'")
+		b.db.Do(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'verify_dates'")
 		b.start(t)
-		b.wait(t, "SELECT last_due_at > '-infinity' FROM daymill.schedules WHERE name = 'verify_dates'")
-		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
+		b.db.Wait(t, "SELECT last_due_at > '-infinity' FROM daymill.schedules WHERE name = 'verify_dates'")
+		require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
 	})
 
 	t.Run("InTurn", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3, func(c *worker.Config) { c.VerifyDates = 2 })
-		b.exec(t, loseRow, all[1])
+		b.db.Do(t, loseRow, all[1])
 		require.JSONEq(t, `{"exact": 1, "drifted": 1}`, b.verify(t))
 		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
 		require.JSONEq(t, `{"exact": 2}`, b.verify(t))
 		require.Equal(t, []string{all[0].String(), all[1].String(), all[2].String(), all[0].String()},
-			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications ORDER BY id"))
+			pgtest.Column[string](t, b.db, "SELECT metric_date::text FROM analytics.verifications ORDER BY id"))
 		b.requireQuiet(t) // Stale dates are left to a person.
 		require.Equal(t, []string{"complete", "stale", "complete"}, b.states(t))
 	})
@@ -78,14 +78,14 @@ func TestVerifyDates(t *testing.T) {
 		t.Parallel()
 		b, _ := setupComplete(t, 1, func(c *worker.Config) { c.VerifyDates = 0 })
 		b.verify(t)
-		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM analytics.verifications"))
+		require.Zero(t, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.verifications"))
 	})
 
 	t.Run("Repair", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3, func(c *worker.Config) { c.VerifyRepair = true })
-		b.exec(t, loseRow, all[1])
-		b.exec(t, loseHalf, all[2])
+		b.db.Do(t, loseRow, all[1])
+		b.db.Do(t, loseHalf, all[2])
 		require.JSONEq(t, `{"exact": 1, "drifted": 2}`, b.verify(t))
 		b.awaitDone(t)
 		require.Equal(t, []string{"complete", "complete", "stale"}, b.states(t), "events that may have been dropped on purpose are left to a person")
@@ -96,23 +96,23 @@ func TestVerifyDates(t *testing.T) {
 	t.Run("Broken", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3)
-		b.exec(t, `ALTER TABLE public.raw_events ADD COLUMN broken boolean NOT NULL DEFAULT false;
+		b.db.Do(t, `ALTER TABLE public.raw_events ADD COLUMN broken boolean NOT NULL DEFAULT false;
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT entity_id::analytics.entity_id AS entity_id, CASE WHEN broken THEN (1 / (id - id))::text ELSE event_type END AS event_type, created_at
 			FROM public.raw_events`)
-		b.exec(t, "UPDATE public.raw_events SET broken = true WHERE analytics.date_of(created_at) = $1", all[0])
+		b.db.Do(t, "UPDATE public.raw_events SET broken = true WHERE analytics.date_of(created_at) = $1", all[0])
 		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{}, nil)
 		require.NoError(t, err)
-		b.wait(t, "SELECT coalesce(array_length(errors, 1), 0) > 0 FROM river_job WHERE id = $1", result.Job.ID)
-		require.EqualValues(t, 2, value[int64](t, b, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
+		b.db.Wait(t, "SELECT coalesce(array_length(errors, 1), 0) > 0 FROM river_job WHERE id = $1", result.Job.ID)
+		require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.verifications WHERE result = 'exact'"))
 	})
 
 	// Somebody requests certain dates.
 	t.Run("Asked", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 4)
-		b.exec(t, loseRow, all[1])
-		b.exec(t, loseHalf, all[2])
+		b.db.Do(t, loseRow, all[1])
+		b.db.Do(t, loseHalf, all[2])
 		admin, err := worker.NewAdmin(b.db.DB, b.db.Installation)
 		require.NoError(t, err)
 		ask := func(args jobs.VerifyDatesArgs) string {
@@ -120,8 +120,8 @@ func TestVerifyDates(t *testing.T) {
 			id, enqueued, err := admin.Verify(t.Context(), args, audit.Who{Actor: "anna", Via: audit.ViaWeb})
 			require.NoError(t, err)
 			require.True(t, enqueued)
-			b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", id)
-			return value[string](t, b, "SELECT metadata ->> 'output' FROM river_job WHERE id = $1", id)
+			b.db.Wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", id)
+			return pgtest.Value[string](t, b.db, "SELECT metadata ->> 'output' FROM river_job WHERE id = $1", id)
 		}
 		require.JSONEq(t, `{"exact": 1, "drifted": 2, "dates": 3}`, ask(jobs.VerifyDatesArgs{From: all[0], To: all[2]}))
 		require.Equal(t, []string{"complete", "stale", "stale", "complete"}, b.states(t))
@@ -129,8 +129,8 @@ func TestVerifyDates(t *testing.T) {
 		b.awaitDone(t)
 		require.Equal(t, []string{"complete", "complete", "stale", "complete"}, b.states(t), "events that may have been dropped on purpose are left to a person")
 		require.JSONEq(t, `{"exact": 3, "drifted": 1, "dates": 4}`, ask(jobs.VerifyDatesArgs{Sample: 7}))
-		require.Equal(t, []string{"anna web"}, column[string](t, b, "SELECT DISTINCT requested_by || ' ' || requested_via FROM analytics.verifications"))
-		require.Equal(t, []string{"verify dates"}, column[string](t, b, "SELECT DISTINCT action FROM daymill.audit WHERE actor = 'anna'"))
+		require.Equal(t, []string{"anna web"}, pgtest.Column[string](t, b.db, "SELECT DISTINCT requested_by || ' ' || requested_via FROM analytics.verifications"))
+		require.Equal(t, []string{"verify dates"}, pgtest.Column[string](t, b.db, "SELECT DISTINCT action FROM daymill.audit WHERE actor = 'anna'"))
 
 		for _, args := range []jobs.VerifyDatesArgs{
 			{},
@@ -149,20 +149,20 @@ func TestVerifyDates(t *testing.T) {
 		// A worker also refuses such a job that another client has inserted.
 		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 100_000}, nil)
 		require.NoError(t, err)
-		b.wait(t, "SELECT state = 'cancelled' FROM river_job WHERE id = $1", result.Job.ID)
+		b.db.Wait(t, "SELECT state = 'cancelled' FROM river_job WHERE id = $1", result.Job.ID)
 	})
 
 	// Dates that were verified before a job was interrupted are not verified again.
 	t.Run("AskedAgain", func(t *testing.T) {
 		t.Parallel()
 		b, all := setupComplete(t, 3)
-		b.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, finished_at, requested_via)
+		b.db.Do(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, finished_at, requested_via)
 			VALUES ($1, 'exact', now(), now() + interval '1 hour', 'web')`, all[1])
 		result, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{From: all[0], To: all[2]}, nil)
 		require.NoError(t, err)
-		b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
+		b.db.Wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", result.Job.ID)
 		require.Equal(t, []string{all[0].String(), all[2].String()},
-			column[string](t, b, "SELECT metric_date::text FROM analytics.verifications WHERE requested_via = 'river' ORDER BY id"))
+			pgtest.Column[string](t, b.db, "SELECT metric_date::text FROM analytics.verifications WHERE requested_via = 'river' ORDER BY id"))
 	})
 
 	// One verification at a time: others wait, and the other worker for control jobs stays free.
@@ -175,12 +175,12 @@ func TestVerifyDates(t *testing.T) {
 		require.NoError(t, err)
 		first, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{From: all[0], To: all[0]}, nil)
 		require.NoError(t, err)
-		b.wait(t, "SELECT state = 'running' FROM river_job WHERE id = $1", first.Job.ID)
+		b.db.Wait(t, "SELECT state = 'running' FROM river_job WHERE id = $1", first.Job.ID)
 		second, err := b.app.Insert(t.Context(), jobs.VerifyDatesArgs{Sample: 1}, nil)
 		require.NoError(t, err)
-		b.wait(t, "SELECT state = 'scheduled' FROM river_job WHERE id = $1", second.Job.ID)
+		b.db.Wait(t, "SELECT state = 'scheduled' FROM river_job WHERE id = $1", second.Job.ID)
 		require.NoError(t, lock.Rollback(t.Context()))
-		b.wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", first.Job.ID)
+		b.db.Wait(t, "SELECT state = 'completed' FROM river_job WHERE id = $1", first.Job.ID)
 	})
 
 	t.Run("Schedule", func(t *testing.T) {
@@ -198,12 +198,12 @@ func TestProtectedDates(t *testing.T) {
 	setup := func(t *testing.T) (*testBundle, []date.Date) {
 		t.Helper()
 		b, all := setupComplete(t, 3)
-		b.exec(t, loseAll, all[1])
+		b.db.Do(t, loseAll, all[1])
 		return b, all
 	}
 	kept := func(t *testing.T, b *testBundle, d date.Date) int64 {
 		t.Helper()
-		return value[int64](t, b, "SELECT count(*) FROM analytics.daily_entity_metrics WHERE metric_date = $1", d)
+		return pgtest.Value[int64](t, b.db, "SELECT count(*) FROM analytics.daily_entity_metrics WHERE metric_date = $1", d)
 	}
 
 	t.Run("Backfill", func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestProtectedDates(t *testing.T) {
 		b, all := setup(t)
 		_, err := b.app.Insert(t.Context(), jobs.BackfillArgs{From: all[0], To: all[2], EveryDate: true}, nil)
 		require.NoError(t, err)
-		b.wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE state = 'complete')")
+		b.db.Wait(t, "EXISTS(SELECT FROM analytics.backfills WHERE state = 'complete')")
 		status, err := backfill.List(t.Context(), b.db, 0, 1)
 		require.NoError(t, err)
 		require.EqualValues(t, 2, status[0].DatesComplete)
@@ -224,12 +224,12 @@ func TestProtectedDates(t *testing.T) {
 	t.Run("Requests", func(t *testing.T) {
 		t.Parallel()
 		b, all := setup(t)
-		b.exec(t, "SELECT analytics.enqueue_rollup($1, $2)", all[0], all[1])
+		b.db.Do(t, "SELECT analytics.enqueue_rollup($1, $2)", all[0], all[1])
 		b.requireQuiet(t)
 		require.Equal(t, []string{"complete", "protected", "complete"}, b.states(t))
 		require.NotContains(t, b.resolutions(t, all[1]), "open")
 		require.Contains(t, b.resolutions(t, all[1]), "protected")
-		require.Zero(t, value[int64](t, b, "SELECT count(*) FROM river_job WHERE errors IS NOT NULL"), "there is nothing to retry")
+		require.Zero(t, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM river_job WHERE errors IS NOT NULL"), "there is nothing to retry")
 		require.Positive(t, kept(t, b, all[1]))
 
 		// A request for the date itself may erase them.
@@ -244,18 +244,18 @@ func TestProtectedDates(t *testing.T) {
 	t.Run("Schedule", func(t *testing.T) {
 		t.Parallel()
 		b, all := setup(t)
-		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'protected' WHERE metric_date = $1", all[0])
-		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
-		b.exec(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
+		b.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'protected' WHERE metric_date = $1", all[0])
+		b.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'stale' WHERE metric_date = $1", all[2])
+		b.db.Do(t, "UPDATE analytics.rollup_dates SET state = 'failed' WHERE metric_date = $1", all[1])
 		b.db.Insert(t, pgtest.Event{Entity: "1", Type: "view", At: at(all[1], 12)})
-		b.exec(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'daily_rollup'")
-		b.exec(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
+		b.db.Do(t, "UPDATE daymill.schedules SET last_due_at = '-infinity', paused_at = NULL WHERE name = 'daily_rollup'")
+		b.db.Do(t, "DELETE FROM river_job WHERE kind = 'daily_rollup'")
 		before := time.Now()
 		_, err := b.app.Insert(t.Context(), jobs.DailyRollupArgs{}, nil)
 		require.NoError(t, err)
-		b.wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE requested_via = 'schedule' AND metric_date = $1)", all[1])
+		b.db.Wait(t, "EXISTS(SELECT FROM analytics.rollup_requests WHERE requested_via = 'schedule' AND metric_date = $1)", all[1])
 		b.awaitDone(t)
-		require.Equal(t, []string{all[1].String()}, column[string](t, b, `SELECT metric_date::text FROM analytics.rollup_requests
+		require.Equal(t, []string{all[1].String()}, pgtest.Column[string](t, b.db, `SELECT metric_date::text FROM analytics.rollup_requests
 			WHERE requested_at >= $1 AND metric_date <= $2`, before, all[2]))
 	})
 }

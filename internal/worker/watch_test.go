@@ -47,10 +47,10 @@ func TestWatch(t *testing.T) {
 		b.awaitDone(t)
 		require.Equal(t, int64(4), pgtest.RequireExact(t, b.db).Dates)
 
-		b.exec(t, "UPDATE public.raw_events SET created_at = '2026-03-02 12:00+00' WHERE entity_id = 7 AND created_at < '2026-03-01'")
+		b.db.Do(t, "UPDATE public.raw_events SET created_at = '2026-03-02 12:00+00' WHERE entity_id = 7 AND created_at < '2026-03-01'")
 		b.awaitDone(t)
 		pgtest.RequireExact(t, b.db)
-		b.exec(t, "DELETE FROM public.raw_events WHERE entity_id = 7")
+		b.db.Do(t, "DELETE FROM public.raw_events WHERE entity_id = 7")
 		b.awaitDone(t)
 		// A date that keeps an event is rolled up; one that lost all would be protected.
 		require.Equal(t, int64(301), pgtest.RequireExact(t, b.db).Events)
@@ -71,18 +71,18 @@ func TestWatch(t *testing.T) {
 		t.Parallel()
 		b := setupWatched(t)
 		b.start(t)
-		b.wait(t, "(SELECT count(*) = 3 FROM analytics.rollup_dates WHERE state = 'complete')")
+		b.db.Wait(t, "(SELECT count(*) = 3 FROM analytics.rollup_dates WHERE state = 'complete')")
 		b.awaitDone(t)
 		runs := b.runs(t)
 		// A run of the whole date that took a long time.
-		b.exec(t, "UPDATE analytics.rollup_runs SET started_at = finished_at - interval '1 hour', scope = 0")
+		b.db.Do(t, "UPDATE analytics.rollup_runs SET started_at = finished_at - interval '1 hour', scope = 0")
 		for range 3 {
 			b.db.Insert(t, pgtest.Event{Entity: "7", Type: "view", At: at(day, 12)})
 		}
 		b.awaitLooks(t)
 		require.Equal(t, runs, b.runs(t))
 		require.Equal(t, int64(3), b.openRequests(t))
-		b.exec(t, "UPDATE analytics.rollup_runs SET started_at = finished_at")
+		b.db.Do(t, "UPDATE analytics.rollup_runs SET started_at = finished_at")
 		b.awaitDone(t)
 		require.Equal(t, runs+1, b.runs(t), "one run for all")
 		pgtest.RequireExact(t, b.db)

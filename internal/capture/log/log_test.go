@@ -38,16 +38,10 @@ func setup(t *testing.T) *testBundle {
 // take takes the stream, also from another owner.
 func (b *testBundle) take(t *testing.T, owner string) *log.Writer {
 	t.Helper()
-	b.exec(t, "UPDATE capture.stream SET beat_at = now() - interval '1 hour'")
+	b.Do(t, "UPDATE capture.stream SET beat_at = now() - interval '1 hour'")
 	w, err := log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app", Owner: owner, Partition: 100})
 	require.NoError(t, err)
 	return w
-}
-
-func (b *testBundle) exec(t *testing.T, sql string) {
-	t.Helper()
-	_, err := b.Exec(t.Context(), sql)
-	require.NoError(t, err)
 }
 
 func rows(count int) []change.Change {
@@ -147,7 +141,7 @@ func TestMaintain(t *testing.T) {
 	b := setup(t)
 	// Retention is measured by Postgres's clock, not by the process's.
 	maintain := func(later time.Duration) int {
-		b.exec(t, fmt.Sprintf("UPDATE capture.log_partition SET filled_at = filled_at - interval '%d seconds'", int(later.Seconds())))
+		b.Do(t, fmt.Sprintf("UPDATE capture.log_partition SET filled_at = filled_at - interval '%d seconds'", int(later.Seconds())))
 		dropped, err := b.writer.Maintain(t.Context(), log.Keep{Retention: time.Hour, Hold: 24 * time.Hour})
 		require.NoError(t, err)
 		return dropped
@@ -157,7 +151,7 @@ func TestMaintain(t *testing.T) {
 	require.NoError(t, b.writer.Land(t.Context(), rows(60), log.Mark{}))
 	require.Zero(t, maintain(0))
 	require.Equal(t, 2, b.partitions(t), "made ahead")
-	b.exec(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('slow', 'app', 'webhook'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('slow', 0, 150)")
+	b.Do(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('slow', 'app', 'webhook'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('slow', 0, 150)")
 	require.NoError(t, b.writer.Land(t.Context(), rows(250), log.Mark{})) // position 310: several partitions at once
 	require.Zero(t, maintain(0))
 	require.Zero(t, maintain(59*time.Minute))
@@ -166,15 +160,15 @@ func TestMaintain(t *testing.T) {
 	require.ErrorIs(t, err, log.ErrForgotten)
 	got, _ := b.read(t, log.Query{After: 100, Limit: 1})
 	require.Equal(t, int64(101), got[0].Position)
-	b.exec(t, "UPDATE capture.shard SET position = 310")
+	b.Do(t, "UPDATE capture.shard SET position = 310")
 	require.Equal(t, 2, maintain(0))
 
 	// A view's consumer is waited for without a limit.
-	b.exec(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('v', 'app', 'view'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('v', 0, 310)")
+	b.Do(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('v', 'app', 'view'); INSERT INTO capture.shard (consumer, shard, position) VALUES ('v', 0, 310)")
 	require.NoError(t, b.writer.Land(t.Context(), rows(300), log.Mark{}))
 	require.Zero(t, maintain(0))
 	require.Zero(t, maintain(25*time.Hour))
-	b.exec(t, "DELETE FROM capture.consumer WHERE name = 'v'; UPDATE capture.log_partition SET filled_at = now() WHERE filled_at IS NOT NULL")
+	b.Do(t, "DELETE FROM capture.consumer WHERE name = 'v'; UPDATE capture.log_partition SET filled_at = now() WHERE filled_at IS NOT NULL")
 	require.Zero(t, maintain(23*time.Hour))
 	paused := func() (is bool) {
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT paused_at IS NOT NULL AND EXISTS (SELECT FROM capture.shard WHERE fence > 0) FROM capture.consumer").Scan(&is))
@@ -191,12 +185,12 @@ func TestMaintain(t *testing.T) {
 func TestRead_Plan(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "UPDATE capture.stream SET beat_at = NULL")
+	b.Do(t, "UPDATE capture.stream SET beat_at = NULL")
 	w, err := log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app"})
 	require.NoError(t, err)
 	_, err = w.Maintain(t.Context(), log.Keep{Retention: time.Hour})
 	require.NoError(t, err)
-	b.exec(t, "ANALYZE capture.log") // of nothing
+	b.Do(t, "ANALYZE capture.log") // of nothing
 	conn, err := pgx.Connect(t.Context(), b.URL)
 	require.NoError(t, err)
 	defer conn.Close(context.WithoutCancel(t.Context()))

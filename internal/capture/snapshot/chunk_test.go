@@ -33,14 +33,14 @@ func TestChunk_Order(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
-		b.exec(t, "CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3")
+		b.Do(t, "CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3")
 		b.configure(t, "app.item")
 		b.own(t)
 		b.consumer(t, "copy")
 		b.request(t, "copy")
 		b.stop() // Nothing lands.
-		b.exec(t, "UPDATE app.item SET n = 100 WHERE id = 1")
-		b.exec(t, "UPDATE app.item SET n = 200 WHERE id = 1")
+		b.Do(t, "UPDATE app.item SET n = 100 WHERE id = 1")
+		b.Do(t, "UPDATE app.item SET n = 200 WHERE id = 1")
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

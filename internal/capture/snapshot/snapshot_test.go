@@ -40,18 +40,12 @@ func setup(t *testing.T, mode string) *testBundle {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "synchronous_commit": "on"})
 	b := &testBundle{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), mode: mode}
-	b.exec(t, `CREATE SCHEMA app;
+	b.Do(t, `CREATE SCHEMA app;
 		CREATE TABLE app.item (id integer, part text, n numeric, body text, twice numeric GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (part, id));
 		CREATE TABLE app.bare (a integer, b text); ALTER TABLE app.bare REPLICA IDENTITY FULL;
 		INSERT INTO app.item SELECT i, chr(97 + i % 3) || '"''', i / 7.0, repeat('x', i % 50) FROM generate_series(1, 2000) AS i;
 		INSERT INTO app.bare SELECT i, 'b' FROM generate_series(1, 300) AS i`)
 	return b
-}
-
-func (b *testBundle) exec(t *testing.T, sql string) {
-	t.Helper()
-	_, err := b.Exec(t.Context(), sql)
-	require.NoError(t, err, sql)
 }
 
 // own starts an owner of the stream.
@@ -164,7 +158,7 @@ func (b *testBundle) deliver(t *testing.T) {
 // mark waits until everything has landed.
 func (b *testBundle) mark(t *testing.T) {
 	t.Helper()
-	b.exec(t, "DELETE FROM app.item WHERE part = 'mark'; INSERT INTO app.item (part, id) VALUES ('mark', nextval('public.marks'))")
+	b.Do(t, "DELETE FROM app.item WHERE part = 'mark'; INSERT INTO app.item (part, id) VALUES ('mark', nextval('public.marks'))")
 	b.wait(t, `SELECT EXISTS (SELECT FROM capture.log AS l WHERE l.new ->> 'part' = 'mark' AND l.new ->> 'id' = (SELECT last_value::text FROM public.marks))`)
 }
 
@@ -221,7 +215,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
-		b.exec(t, "CREATE SEQUENCE public.marks")
+		b.Do(t, "CREATE SEQUENCE public.marks")
 		b.configure(t, "app")
 		b.own(t)
 		b.consumer(t, "copy")
@@ -272,7 +266,7 @@ func TestRun_Gap(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
-		b.exec(t, "CREATE SEQUENCE public.marks")
+		b.Do(t, "CREATE SEQUENCE public.marks")
 		b.configure(t, "app")
 		b.own(t)
 		b.consumer(t, "copy")
@@ -283,13 +277,13 @@ func TestRun_Gap(t *testing.T) {
 		b.stop()
 		if mode == stream.ModeWAL {
 			b.wait(t, "SELECT bool_and(NOT active) FROM pg_replication_slots") // Postgres notices a closed connection a moment later.
-			b.exec(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+			b.Do(t, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 		} else {
-			b.exec(t, "TRUNCATE daymill_capture.queue_0")
+			b.Do(t, "TRUNCATE daymill_capture.queue_0")
 		}
-		b.exec(t, "UPDATE app.item SET n = -1 WHERE id < 500; DELETE FROM app.item WHERE id > 1500; DELETE FROM app.bare WHERE a < 100; INSERT INTO app.item (id, part) VALUES (9999, 'z')")
+		b.Do(t, "UPDATE app.item SET n = -1 WHERE id < 500; DELETE FROM app.item WHERE id > 1500; DELETE FROM app.bare WHERE a < 100; INSERT INTO app.item (id, part) VALUES (9999, 'z')")
 		if mode == stream.ModeTrigger { // The queue also had these rows.
-			b.exec(t, "TRUNCATE daymill_capture.queue_0")
+			b.Do(t, "TRUNCATE daymill_capture.queue_0")
 		}
 		b.own(t)
 		b.wait(t, "SELECT s.state = 'running' AND (SELECT count(*) FROM capture.gap AS g WHERE g.repaired_at IS NULL) = 1 FROM capture.stream AS s")
@@ -310,10 +304,10 @@ func (b *testBundle) left(t *testing.T) {
 	do := func(do func(tx pgx.Tx) error) { require.NoError(t, b.Tx(t.Context(), do)) }
 	who := audit.Who{Via: audit.ViaCLI}
 	do(func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, copyName, "", who) })
-	b.exec(t, "UPDATE app.item SET n = -2 WHERE id < 100; DELETE FROM app.item WHERE id BETWEEN 200 AND 300; INSERT INTO app.item (id, part) VALUES (7777, 'z')")
+	b.Do(t, "UPDATE app.item SET n = -2 WHERE id < 100; DELETE FROM app.item WHERE id BETWEEN 200 AND 300; INSERT INTO app.item (id, part) VALUES (7777, 'z')")
 	b.mark(t)
-	b.exec(t, "UPDATE capture.stream SET forgotten = position") // As if the log had dropped these changes.
-	b.exec(t, "UPDATE app.item SET n = -3 WHERE id < 50")
+	b.Do(t, "UPDATE capture.stream SET forgotten = position") // As if the log had dropped these changes.
+	b.Do(t, "UPDATE app.item SET n = -3 WHERE id < 50")
 	is, err := consumer.Left(t.Context(), b.DB.DB, copyName)
 	require.NoError(t, err)
 	require.True(t, is)
@@ -333,9 +327,9 @@ func TestRun_NewTable(t *testing.T) {
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
 		b.configure(t, "app")
-		b.exec(t, "UPDATE capture.stream SET view_tables = '{app.item}'") // A view reads the same stream.
+		b.Do(t, "UPDATE capture.stream SET view_tables = '{app.item}'") // A view reads the same stream.
 		b.own(t)
-		b.exec(t, "CREATE TABLE app.fresh (id integer PRIMARY KEY); INSERT INTO app.fresh SELECT generate_series(1, 50)")
+		b.Do(t, "CREATE TABLE app.fresh (id integer PRIMARY KEY); INSERT INTO app.fresh SELECT generate_series(1, 50)")
 		b.wait(t, "SELECT count(*) = 1 FROM capture.snapshot_request")
 		b.complete(t)
 		var rows int
@@ -392,7 +386,7 @@ func TestPause(t *testing.T) {
 func TestCast(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
-	b.exec(t, `CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
+	b.Do(t, `CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
 		CREATE ROLE guest_of_snapshots; GRANT ALL ON SCHEMA app TO guest_of_snapshots; SET ROLE guest_of_snapshots;
 		CREATE TYPE app.mood AS ENUM ('good', 'evil');
 		CREATE FUNCTION app.steal() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
@@ -426,14 +420,14 @@ func TestCast(t *testing.T) {
 func TestRun_Untouched(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
-	b.exec(t, `DELETE FROM app.bare; CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3;
+	b.Do(t, `DELETE FROM app.bare; CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3;
 		ALTER TABLE app.item ALTER body SET STORAGE EXTERNAL; UPDATE app.item SET body = repeat('y', 5000)`)
 	b.configure(t, "app.item")
 	b.own(t)
 	b.consumer(t, "copy")
 	b.request(t, "copy")
 	b.stop() // Nothing lands.
-	b.exec(t, "UPDATE app.item SET n = -1 WHERE id = 1; UPDATE app.item SET body = 'touched' WHERE id = 2; UPDATE app.item SET n = -2 WHERE id = 2")
+	b.Do(t, "UPDATE app.item SET n = -1 WHERE id = 1; UPDATE app.item SET body = 'touched' WHERE id = 2; UPDATE app.item SET n = -2 WHERE id = 2")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -446,6 +440,6 @@ func TestRun_Untouched(t *testing.T) {
 	b.complete(t)
 	b.mark(t)
 	b.deliver(t)
-	b.exec(t, "CREATE TABLE copy.bare (LIKE app.bare)")
+	b.Do(t, "CREATE TABLE copy.bare (LIKE app.bare)")
 	b.requireEqual(t)
 }

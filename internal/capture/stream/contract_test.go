@@ -270,20 +270,20 @@ func TestContract(t *testing.T) {
 func contract(t *testing.T, unusual string) {
 	t.Helper()
 	b := setup(t)
-	b.exec(t, types)
+	b.Do(t, types)
 	if unusual != "" {
-		b.exec(t, unusual)
+		b.Do(t, unusual)
 	}
 	var columns, row []string
 	for i, v := range values {
 		name := pgx.Identifier{"c" + string(rune('a'+i/26)) + string(rune('a'+i%26)) + " " + v.typ}.Sanitize()
 		columns, row = append(columns, name+" "+v.typ), append(row, v.value)
 	}
-	b.exec(t, "CREATE TABLE app.every (id integer PRIMARY KEY, touched integer, "+strings.Join(columns, ", ")+")")
+	b.Do(t, "CREATE TABLE app.every (id integer PRIMARY KEY, touched integer, "+strings.Join(columns, ", ")+")")
 	b.start(t, b.owner("t", stream.ModeTrigger))
 	b.start(t, b.owner("w", stream.ModeWAL))
-	b.exec(t, "INSERT INTO app.every VALUES (1, 0, "+strings.Join(row, ", ")+")")
-	b.exec(t, "INSERT INTO app.every (id) VALUES (2)")
+	b.Do(t, "INSERT INTO app.every VALUES (1, 0, "+strings.Join(row, ", ")+")")
+	b.Do(t, "INSERT INTO app.every (id) VALUES (2)")
 	var missing []string
 	require.NoError(t, b.QueryRow(t.Context(), `SELECT coalesce(array_agg(t.typname::text), '{}') FROM pg_type AS t
 		WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype IN ('b', 'r', 'm') AND t.typname <> ALL ($1)
@@ -320,7 +320,7 @@ func contract(t *testing.T, unusual string) {
 func TestCast(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `CREATE SCHEMA app; CREATE TABLE app.marker (id serial PRIMARY KEY); CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
+	b.Do(t, `CREATE SCHEMA app; CREATE TABLE app.marker (id serial PRIMARY KEY); CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
 		CREATE ROLE guest_of_types; GRANT ALL ON SCHEMA app TO guest_of_types;
 		SET ROLE guest_of_types;
 		CREATE TYPE app.mood AS ENUM ('good', 'evil');
@@ -329,7 +329,7 @@ func TestCast(t *testing.T) {
 		RESET ROLE`)
 	b.start(t, b.owner("t", stream.ModeTrigger))
 	b.start(t, b.owner("w", stream.ModeWAL))
-	b.exec(t, `SET ROLE guest_of_types;
+	b.Do(t, `SET ROLE guest_of_types;
 		CREATE FUNCTION app.strike(v app.mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.loot VALUES (current_user); RETURN '{"struck": 1}'; END $$;
 		CREATE CAST (app.mood AS json) WITH FUNCTION app.strike(app.mood);
 		INSERT INTO app.bait VALUES (1, 'evil', '{evil}', ROW('evil', '{evil,good}'), ARRAY[ROW('evil', NULL)::app.moods, NULL]), (2, NULL, NULL, NULL, NULL);

@@ -17,7 +17,7 @@ import (
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple+"; CREATE TABLE app.n (id integer PRIMARY KEY, n integer); INSERT INTO app.n VALUES (1, 0)")
+	b.Do(t, simple+"; CREATE TABLE app.n (id integer PRIMARY KEY, n integer); INSERT INTO app.n VALUES (1, 0)")
 	b.start(t, b.owner("t", stream.ModeTrigger))
 	b.start(t, b.owner("w", stream.ModeWAL))
 	committed, uncertain := 0, 0

@@ -24,11 +24,11 @@ func TestGap_NotRecorded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, simple)
+			b.Do(t, simple)
 			b.start(t, b.owner("app", test.mode))()
 			b.wait(t, "SELECT count(*) = 0 FROM pg_replication_slots WHERE active") // Postgres notices a closed connection a moment later.
-			b.exec(t, test.lose)
-			b.exec(t, `INSERT INTO app.t VALUES (1);
+			b.Do(t, test.lose)
+			b.Do(t, `INSERT INTO app.t VALUES (1);
 				CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no gap can be recorded'; END $$;
 				CREATE TRIGGER refuse BEFORE INSERT ON capture.gap FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 			owner := b.owner("app", test.mode)
@@ -36,7 +36,7 @@ func TestGap_NotRecorded(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- owner.Run(ctx) }()
 			b.wait(t, "SELECT reason LIKE '%no gap can be recorded%' FROM capture.stream")
-			b.exec(t, "DROP TRIGGER refuse ON capture.gap")
+			b.Do(t, "DROP TRIGGER refuse ON capture.gap")
 			b.wait(t, `WITH marker AS (INSERT INTO app.marker DEFAULT VALUES)
 				SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 'marker')`) // It reads what comes after the gap.
 			require.Equal(t, []string{test.gap}, b.gaps(t, "app"))

@@ -14,7 +14,7 @@ import (
 func TestTrigger_Keys(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `CREATE ROLE owner_of_moods; CREATE SCHEMA app; CREATE TABLE app.marker (id serial PRIMARY KEY);
+	b.Do(t, `CREATE ROLE owner_of_moods; CREATE SCHEMA app; CREATE TABLE app.marker (id serial PRIMARY KEY);
 		CREATE TYPE app.mood AS ENUM ('good', 'so "so"'); ALTER TYPE app.mood OWNER TO owner_of_moods;
 		CREATE DOMAIN app.short AS varchar(20) CHECK (VALUE <> '');
 		CREATE TABLE app.hot (id integer, "at" timestamptz, name app.short, v text, mood app.mood, twice integer GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (name, "at", id));
@@ -23,13 +23,13 @@ func TestTrigger_Keys(t *testing.T) {
 	owner := b.owner("t", stream.ModeTrigger)
 	owner.KeysOnly = []string{"app.hot", "app.bare", "app.listed"}
 	stop := b.start(t, owner)
-	b.exec(t, `INSERT INTO app.hot SELECT i, '2026-03-01 10:00:00.5+05:45', E'a "b" \\\\ ' || i, 'first', 'so "so"' FROM generate_series(1, 30) AS i`)
+	b.Do(t, `INSERT INTO app.hot SELECT i, '2026-03-01 10:00:00.5+05:45', E'a "b" \\\\ ' || i, 'first', 'so "so"' FROM generate_series(1, 30) AS i`)
 	b.mark(t, "t")
 	stop() // What follows is read at once, so rows are looked up that have changed again or are gone.
-	b.exec(t, "UPDATE app.hot SET v = 'second' WHERE id < 10; UPDATE app.hot SET v = 'third' WHERE id < 5; DELETE FROM app.hot WHERE id = 3")
-	b.exec(t, "UPDATE app.hot SET id = id + 100 WHERE id > 25; UPDATE app.hot SET mood = NULL WHERE id = 20")
-	b.exec(t, "INSERT INTO app.hot (id, at, name) VALUES (77, 'infinity', 'gone'); DELETE FROM app.hot WHERE id = 77")
-	b.exec(t, "INSERT INTO app.bare VALUES (1, 'whole'); INSERT INTO app.listed VALUES ('{1,2}', 'whole')")
+	b.Do(t, "UPDATE app.hot SET v = 'second' WHERE id < 10; UPDATE app.hot SET v = 'third' WHERE id < 5; DELETE FROM app.hot WHERE id = 3")
+	b.Do(t, "UPDATE app.hot SET id = id + 100 WHERE id > 25; UPDATE app.hot SET mood = NULL WHERE id = 20")
+	b.Do(t, "INSERT INTO app.hot (id, at, name) VALUES (77, 'infinity', 'gone'); DELETE FROM app.hot WHERE id = 77")
+	b.Do(t, "INSERT INTO app.bare VALUES (1, 'whole'); INSERT INTO app.listed VALUES ('{1,2}', 'whole')")
 	b.start(t, owner)
 	b.mark(t, "t")
 	var differ int

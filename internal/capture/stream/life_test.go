@@ -17,7 +17,7 @@ import (
 func TestWAL_Life(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	again := func(t *testing.T) {
 		t.Helper()
 		b.wait(t, "SELECT NOT active FROM pg_replication_slots")
@@ -27,11 +27,11 @@ func TestWAL_Life(t *testing.T) {
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
 	b.mark(t, "app")
 	stop()
-	b.exec(t, "UPDATE capture.stream SET system_id = '1'")
+	b.Do(t, "UPDATE capture.stream SET system_id = '1'")
 	stop = b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"cluster "}, b.gaps(t, "app"))
 	stop()
-	b.exec(t, "UPDATE capture.stream SET lsn = 'FF/0'")
+	b.Do(t, "UPDATE capture.stream SET lsn = 'FF/0'")
 	stop = b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"cluster ", "restore "}, b.gaps(t, "app"))
 	b.mark(t, "app")
@@ -54,7 +54,7 @@ func TestWAL_Life(t *testing.T) {
 func TestWAL_Lagged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
 	b.mark(t, "app")
 	stop()
@@ -65,9 +65,9 @@ func TestWAL_Lagged(t *testing.T) {
 	b.wait(t, "SELECT pg_promote()")
 	// The position that was read on the old timeline is beyond the point where the new one left it, and the new one is now past that position.
 	b.wait(t, "SELECT NOT pg_is_in_recovery()")
-	b.exec(t, "INSERT INTO app.t VALUES (1)")
-	b.exec(t, "UPDATE capture.stream SET lsn = pg_current_wal_insert_lsn()::text")
-	b.exec(t, "INSERT INTO app.t VALUES (2)")
+	b.Do(t, "INSERT INTO app.t VALUES (1)")
+	b.Do(t, "UPDATE capture.stream SET lsn = pg_current_wal_insert_lsn()::text")
+	b.Do(t, "INSERT INTO app.t VALUES (2)")
 	b.wait(t, "SELECT pg_current_wal_flush_lsn() > lsn::pg_lsn FROM capture.stream")
 	b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
@@ -78,17 +78,17 @@ func TestWAL_Lagged(t *testing.T) {
 func TestLife_Positions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
 		stop := b.start(t, b.owner(mode, mode))
-		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		b.Do(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
 		b.mark(t, mode)
 		stop()
 		var position, last int64
 		var lsn *string
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT position, lsn FROM capture.stream WHERE name = $1", mode).Scan(&position, &lsn))
 		stop = b.start(t, b.owner(mode, mode))
-		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		b.Do(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
 		b.mark(t, mode)
 		if mode == stream.ModeWAL { // Wait until the server knows what was read.
 			b.wait(t, "SELECT r.confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots AS r", *lsn)
@@ -96,8 +96,8 @@ func TestLife_Positions(t *testing.T) {
 		stop()
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT position FROM capture.stream WHERE name = $1", mode).Scan(&last))
 		// Put the log back to that position, on another timeline.
-		b.exec(t, "DELETE FROM capture.log AS l USING capture.stream AS s WHERE s.id = l.stream_id AND s.name = $1 AND l.position > $2", mode, position)
-		b.exec(t, "UPDATE capture.stream SET position = $2, lsn = $3, timeline = CASE mode WHEN 'wal' THEN timeline ELSE timeline + 1 END WHERE name = $1", mode, position, lsn)
+		b.Do(t, "DELETE FROM capture.log AS l USING capture.stream AS s WHERE s.id = l.stream_id AND s.name = $1 AND l.position > $2", mode, position)
+		b.Do(t, "UPDATE capture.stream SET position = $2, lsn = $3, timeline = CASE mode WHEN 'wal' THEN timeline ELSE timeline + 1 END WHERE name = $1", mode, position, lsn)
 		b.start(t, b.owner(mode, mode))
 		b.mark(t, mode)
 		var first int64
@@ -117,6 +117,6 @@ func TestLife_Positions(t *testing.T) {
 		older, err := log.Log{}.List(t.Context(), b.DB.DB, mode, log.Filter{}, page.Older, 100)
 		require.NoError(t, err)
 		require.Equal(t, position, older.Changes[0].Position)
-		b.exec(t, "DELETE FROM app.t")
+		b.Do(t, "DELETE FROM app.t")
 	}
 }

@@ -31,12 +31,6 @@ func setup(t *testing.T) *testBundle {
 	return &testBundle{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.Exec(t.Context(), sql, args...)
-	require.NoError(t, err, sql)
-}
-
 // owner returns an owner whose URL has a parameter of Prisma and a trailing newline.
 func (b *testBundle) owner(name, mode string) stream.Owner {
 	return stream.Owner{
@@ -179,23 +173,23 @@ const simple = `
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
 		stop := b.start(t, b.owner(mode, mode))
-		b.exec(t, "INSERT INTO app.t VALUES (1, 'a')")
+		b.Do(t, "INSERT INTO app.t VALUES (1, 'a')")
 		b.mark(t, mode)
 		second := b.owner(mode, mode)
 		second.Process = "the second"
 		_, err := log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: mode})
 		require.ErrorIs(t, err, log.ErrTaken)
 		stop()
-		b.exec(t, "INSERT INTO app.t VALUES (2, 'b')")
+		b.Do(t, "INSERT INTO app.t VALUES (2, 'b')")
 		b.start(t, second)
 		b.mark(t, mode)
 		lines := b.events(t, mode, map[string][]string{})
 		require.Len(t, lines, 4)
 		require.Empty(t, b.gaps(t, mode))
-		b.exec(t, "DELETE FROM app.t")
+		b.Do(t, "DELETE FROM app.t")
 	}
 }
 
@@ -203,39 +197,39 @@ func TestOwner(t *testing.T) {
 func TestWAL_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
 	var slot string
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT slot FROM capture.stream").Scan(&slot))
 	b.mark(t, "app")
 	stop()
 	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
-	b.exec(t, "SELECT pg_drop_replication_slot($1)", slot)
-	b.exec(t, "INSERT INTO app.t VALUES (1)")
+	b.Do(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.Do(t, "INSERT INTO app.t VALUES (1)")
 	stop = b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"slot "}, b.gaps(t, "app"))
-	b.exec(t, "INSERT INTO app.t VALUES (2)")
+	b.Do(t, "INSERT INTO app.t VALUES (2)")
 	b.mark(t, "app")
 	require.False(t, b.has(t, 1))
 	require.True(t, b.has(t, 2))
 	stop()
 
 	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
-	b.exec(t, "SELECT pg_drop_replication_slot($1)", slot)
-	b.exec(t, "INSERT INTO app.t VALUES (3)")
-	b.exec(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slot)
+	b.Do(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.Do(t, "INSERT INTO app.t VALUES (3)")
+	b.Do(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slot)
 	stop = b.start(t, b.owner("app", stream.ModeWAL))
 	require.Equal(t, []string{"slot ", "slot "}, b.gaps(t, "app"), "recreated")
 	b.mark(t, "app")
 
-	b.exec(t, "ALTER PUBLICATION "+slot+" DROP TABLE app.t")
+	b.Do(t, "ALTER PUBLICATION "+slot+" DROP TABLE app.t")
 	b.running(t, 3)
 	require.Equal(t, "publication app.t", b.gaps(t, "app")[2])
 	b.mark(t, "app")
 	stop()
 
-	b.exec(t, "DROP PUBLICATION "+slot)
-	b.exec(t, "INSERT INTO app.t VALUES (4)")
+	b.Do(t, "DROP PUBLICATION "+slot)
+	b.Do(t, "INSERT INTO app.t VALUES (4)")
 	b.start(t, b.owner("app", stream.ModeWAL))
 	b.wait(t, "SELECT count(*) = 1 FROM capture.stream WHERE state = 'running' AND EXISTS (SELECT FROM capture.gap WHERE reason LIKE 'the publication % was dropped')") // There is a slot again.
 	b.mark(t, "app")
@@ -245,12 +239,12 @@ func TestWAL_Gap(t *testing.T) {
 func TestWAL_Guard(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	owner := b.owner("app", stream.ModeWAL)
 	stop := b.start(t, owner)
 	b.wait(t, "SELECT coalesce(warn_at = 1 << 30 AND drop_at = 10 * (1 << 30)::bigint, false) FROM capture.stream")
-	b.exec(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
-	b.exec(t, "SELECT pg_reload_conf()")
+	b.Do(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
+	b.Do(t, "SELECT pg_reload_conf()")
 	b.wait(t, "SELECT warn_at = 1 << 28 AND drop_at = 1 << 29 FROM capture.stream") // It warns before it drops the slot.
 	stop()
 	owner.Limit = 1
@@ -263,10 +257,10 @@ func TestWAL_Guard(t *testing.T) {
 func TestWAL_Large(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
 	const rows = 100_000
-	b.exec(t, "INSERT INTO app.t SELECT g, 'v' FROM generate_series(1, $1::integer) AS g", rows)
+	b.Do(t, "INSERT INTO app.t SELECT g, 'v' FROM generate_series(1, $1::integer) AS g", rows)
 	b.wait(t, "SELECT position > 0 FROM capture.stream")
 	stop()
 	b.start(t, b.owner("app", stream.ModeWAL))
@@ -280,13 +274,13 @@ func TestWAL_Large(t *testing.T) {
 func TestTrigger_Late(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	b.start(t, b.owner("app", stream.ModeTrigger))
 	tx, err := b.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), "INSERT INTO app.t VALUES (1, 'late')")
 	require.NoError(t, err)
-	b.exec(t, "INSERT INTO app.t VALUES (2, 'early')")
+	b.Do(t, "INSERT INTO app.t VALUES (2, 'early')")
 	b.mark(t, "app")
 	require.False(t, b.has(t, 1))
 	require.NoError(t, tx.Commit(t.Context()))
@@ -299,22 +293,22 @@ func TestTrigger_Late(t *testing.T) {
 func TestTrigger_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	stop := b.start(t, b.owner("app", stream.ModeTrigger))
 	b.mark(t, "app")
-	b.exec(t, "TRUNCATE daymill_capture.queue_0")
+	b.Do(t, "TRUNCATE daymill_capture.queue_0")
 	b.running(t, 1)
-	b.exec(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
+	b.Do(t, "ALTER TABLE app.t DISABLE TRIGGER USER")
 	b.running(t, 2)
 	b.wait(t, "SELECT bool_and(tgenabled = 'A') FROM pg_trigger WHERE tgrelid = 'app.t'::regclass") // The gap was recorded before that.
 	stop()
-	b.exec(t, "ALTER TABLE daymill_capture.queue_0 RENAME TO away; ALTER TABLE daymill_capture.queue_1 RENAME TO away_1")
-	b.exec(t, "INSERT INTO app.t VALUES (1)")
-	b.exec(t, "ALTER TABLE daymill_capture.away RENAME TO queue_0; ALTER TABLE daymill_capture.away_1 RENAME TO queue_1")
+	b.Do(t, "ALTER TABLE daymill_capture.queue_0 RENAME TO away; ALTER TABLE daymill_capture.queue_1 RENAME TO away_1")
+	b.Do(t, "INSERT INTO app.t VALUES (1)")
+	b.Do(t, "ALTER TABLE daymill_capture.away RENAME TO queue_0; ALTER TABLE daymill_capture.away_1 RENAME TO queue_1")
 	stop = b.start(t, b.owner("app", stream.ModeTrigger))
 	b.running(t, 3)
 	stop()
-	b.exec(t, "UPDATE capture.stream SET seen = '4000000000:4000000000:'") // As if the source were older than what was read.
+	b.Do(t, "UPDATE capture.stream SET seen = '4000000000:4000000000:'") // As if the source were older than what was read.
 	b.start(t, b.owner("app", stream.ModeTrigger))
 	b.running(t, 4)
 	require.Equal(t, []string{"queue ", "queue app.t", "queue ", "restore "}, b.gaps(t, "app"))
@@ -325,11 +319,11 @@ func TestTrigger_Gap(t *testing.T) {
 func TestTrigger_Lock(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	b.start(t, b.owner("app", stream.ModeTrigger))
 	tx, err := b.Begin(t.Context())
 	require.NoError(t, err)
-	b.exec(t, "CREATE TABLE app.late (id integer PRIMARY KEY)")
+	b.Do(t, "CREATE TABLE app.late (id integer PRIMARY KEY)")
 	_, err = tx.Exec(t.Context(), "LOCK TABLE app.late IN ROW EXCLUSIVE MODE")
 	require.NoError(t, err)
 	b.wait(t, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'app.late'::regclass AND NOT granted)")     // It tries,
@@ -345,16 +339,16 @@ func TestTrigger_Lock(t *testing.T) {
 func TestTrigger_Rotate(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	b.start(t, b.owner("app", stream.ModeTrigger))
 	late, err := b.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = late.Exec(t.Context(), "INSERT INTO app.t VALUES (0)")
 	require.NoError(t, err)
 	const rows = 20_000
-	b.exec(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series(1, $1::integer) AS g", rows)
+	b.Do(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series(1, $1::integer) AS g", rows)
 	b.wait(t, "SELECT active = 1 FROM daymill_capture.control")
-	b.exec(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series($1::integer + 1, 2 * $1) AS g", rows)
+	b.Do(t, "INSERT INTO app.t SELECT g, repeat('x', 500) FROM generate_series($1::integer + 1, 2 * $1) AS g", rows)
 	b.mark(t, "app")
 	var size int64
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT pg_relation_size('daymill_capture.queue_0')").Scan(&size))
@@ -372,13 +366,13 @@ func TestTrigger_Rotate(t *testing.T) {
 func TestTrigger_Two(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	b.start(t, b.owner("t", stream.ModeTrigger))
 	stop := b.start(t, b.owner("u", stream.ModeTrigger))
-	b.exec(t, "INSERT INTO app.t VALUES (1, 'a')")
+	b.Do(t, "INSERT INTO app.t VALUES (1, 'a')")
 	b.mark(t, "t", "u")
 	stop()
-	b.exec(t, "UPDATE app.t SET v = 'b'")
+	b.Do(t, "UPDATE app.t SET v = 'b'")
 	b.mark(t, "t")
 	require.Empty(t, b.gaps(t, "t"))
 	b.start(t, b.owner("u", stream.ModeTrigger))
@@ -391,14 +385,14 @@ func TestTrigger_Two(t *testing.T) {
 func TestWAL_GuardUnowned(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	b.start(t, b.owner("w", stream.ModeWAL))()
 	owner := b.owner("w", stream.ModeWAL)
 	owner.SourceURL, owner.Limit = "postgres://127.0.0.1:1/nowhere", 1<<20
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- owner.Run(ctx) }()
-	b.exec(t, "INSERT INTO app.t SELECT i, repeat('x', 100) FROM generate_series(1, 20000) AS i")
+	b.Do(t, "INSERT INTO app.t SELECT i, repeat('x', 100) FROM generate_series(1, 20000) AS i")
 	b.wait(t, "SELECT NOT EXISTS (SELECT FROM pg_replication_slots)")
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -410,9 +404,9 @@ func TestWAL_GuardUnowned(t *testing.T) {
 func TestWAL_KeyAndTOAST(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple+"; ALTER TABLE app.t ALTER v SET STORAGE EXTERNAL; INSERT INTO app.t VALUES (1, repeat('x', 6000))")
+	b.Do(t, simple+"; ALTER TABLE app.t ALTER v SET STORAGE EXTERNAL; INSERT INTO app.t VALUES (1, repeat('x', 6000))")
 	b.start(t, b.owner("w", stream.ModeWAL))
-	b.exec(t, "UPDATE app.t SET id = 2")
+	b.Do(t, "UPDATE app.t SET id = 2")
 	b.mark(t, "w")
 	unchanged := map[string][]string{}
 	events := b.events(t, "w", unchanged)
@@ -425,12 +419,12 @@ func TestWAL_KeyAndTOAST(t *testing.T) {
 func TestWAL_Dropped(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple+"; CREATE TABLE app.gone (id integer PRIMARY KEY, price numeric(10, 2), tags text[]); CREATE TABLE app.known (id integer PRIMARY KEY)")
+	b.Do(t, simple+"; CREATE TABLE app.gone (id integer PRIMARY KEY, price numeric(10, 2), tags text[]); CREATE TABLE app.known (id integer PRIMARY KEY)")
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
-	b.exec(t, "INSERT INTO app.known VALUES (1)")
+	b.Do(t, "INSERT INTO app.known VALUES (1)")
 	b.mark(t, "app")
 	stop()
-	b.exec(t, "INSERT INTO app.gone VALUES (1, 1.5, '{a}'); INSERT INTO app.known VALUES (2); DROP TABLE app.gone, app.known")
+	b.Do(t, "INSERT INTO app.gone VALUES (1, 1.5, '{a}'); INSERT INTO app.known VALUES (2); DROP TABLE app.gone, app.known")
 	b.start(t, b.owner("app", stream.ModeWAL))
 	b.mark(t, "app")
 	var columns string
@@ -444,7 +438,7 @@ func TestWAL_Dropped(t *testing.T) {
 func TestOwner_Lock(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, simple)
+	b.Do(t, simple)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: b.URL, LockTimeout: 100 * time.Millisecond})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
@@ -456,7 +450,7 @@ func TestOwner_Lock(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), "SELECT FROM capture.stream WHERE name = $1 FOR UPDATE", mode)
 		require.NoError(t, err)
-		b.exec(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
+		b.Do(t, "INSERT INTO app.t SELECT 1 + coalesce(max(id), 0) FROM app.t")
 		const waits = " FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 		b.wait(t, "SELECT count(*) > 0"+waits)
 		var since time.Time
@@ -476,10 +470,10 @@ func TestWAL_DroppedKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const whole = "CREATE TABLE app.whole (id integer PRIMARY KEY, v text); ALTER TABLE app.whole REPLICA IDENTITY FULL"
-	b.exec(t, simple+"; "+whole)
+	b.Do(t, simple+"; "+whole)
 	stop := b.start(t, b.owner("app", stream.ModeWAL))
 	stop()
-	b.exec(t, "INSERT INTO app.whole VALUES (1, 'a'); UPDATE app.whole SET v = 'b'; DROP TABLE app.whole; "+whole)
+	b.Do(t, "INSERT INTO app.whole VALUES (1, 'a'); UPDATE app.whole SET v = 'b'; DROP TABLE app.whole; "+whole)
 	b.start(t, b.owner("app", stream.ModeWAL))
 	b.mark(t, "app")
 	rows, err := b.Query(t.Context(), "SELECT DISTINCT key::text FROM capture.log WHERE table_name = 'whole'")

@@ -26,12 +26,6 @@ func setup(t *testing.T) *testBundle {
 	return &testBundle{db: pgtest.Database(t, pgtest.Installed{})}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
 func (b *testBundle) start(t *testing.T, plan backfill.Plan) (id, dates int64) {
 	t.Helper()
 	require.NoError(t, plan.Validate(first.AddDays(100)))
@@ -70,13 +64,13 @@ func (b *testBundle) open(t *testing.T) []date.Date {
 // resolve ends the open requests of dates.
 func (b *testBundle) resolve(t *testing.T, resolution string, dates ...date.Date) {
 	t.Helper()
-	b.exec(t, `UPDATE analytics.rollup_requests SET resolved_at = clock_timestamp(), resolution = $1
+	b.db.Do(t, `UPDATE analytics.rollup_requests SET resolved_at = clock_timestamp(), resolution = $1
 		WHERE resolved_at IS NULL AND metric_date = ANY ($2)`, resolution, dates)
 }
 
 func (b *testBundle) complete(t *testing.T, dates ...date.Date) {
 	t.Helper()
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
 		SELECT unnest($1::date[]), 'complete', 1, 1`, dates)
 }
 
@@ -149,7 +143,7 @@ func TestAdvance(t *testing.T) {
 		b.advance(t)
 		require.ElementsMatch(t, d[3:], b.open(t))
 		// Another client's request of one of its dates does not affect it.
-		b.exec(t, "SELECT analytics.enqueue_rollup($1)", d[3])
+		b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", d[3])
 		b.resolve(t, "satisfied", d[4])
 		b.advance(t)
 		require.EqualValues(t, 1, b.get(t, id).DatesRequested)
@@ -187,10 +181,10 @@ func TestAdvance(t *testing.T) {
 		b.advance(t)
 		b.advance(t)
 		require.Empty(t, b.open(t))
-		b.exec(t, "UPDATE analytics.backfills SET last_finished_at = last_finished_at - interval '59 minutes 50 seconds'")
+		b.db.Do(t, "UPDATE analytics.backfills SET last_finished_at = last_finished_at - interval '59 minutes 50 seconds'")
 		b.advance(t)
 		require.Empty(t, b.open(t))
-		b.exec(t, "UPDATE analytics.backfills SET last_finished_at = last_finished_at - interval '10 seconds'")
+		b.db.Do(t, "UPDATE analytics.backfills SET last_finished_at = last_finished_at - interval '10 seconds'")
 		b.advance(t)
 		require.Equal(t, d[1:], b.open(t))
 	})
@@ -250,7 +244,7 @@ func TestSetState(t *testing.T) {
 		d := all(span(4))
 		b.resolve(t, "satisfied", d[0])
 		b.advance(t)
-		b.exec(t, "UPDATE analytics.rollup_requests SET run_id = 7 WHERE metric_date = $1", d[1])
+		b.db.Do(t, "UPDATE analytics.rollup_requests SET run_id = 7 WHERE metric_date = $1", d[1])
 		require.NoError(t, backfill.SetState(t.Context(), b.db.DB, id, backfill.Cancelled, audit.Who{Via: "test"}))
 		require.Equal(t, d[1:2], b.open(t))
 		status := b.get(t, id)
@@ -306,8 +300,8 @@ func TestStart(t *testing.T) {
 		b := setup(t)
 		d := all(span(5))
 		b.complete(t, d[0], d[1], d[2])
-		b.exec(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ($1, 'failed', 1, 1)", d[3])
-		b.exec(t, "SELECT analytics.enqueue_rollup($1)", d[1])
+		b.db.Do(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ($1, 'failed', 1, 1)", d[3])
+		b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", d[1])
 		for _, every := range []bool{false, true} {
 			plan := backfill.Plan{Range: span(5), EveryDate: every, InFlight: 100}
 			preview, err := backfill.Preview(t.Context(), b.db, plan)

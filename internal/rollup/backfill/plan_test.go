@@ -13,15 +13,15 @@ import (
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO analytics.backfills (first_date, last_date, state, finished_at)
+	b.db.Do(t, `INSERT INTO analytics.backfills (first_date, last_date, state, finished_at)
 		SELECT $1, $2, CASE WHEN i % 1000 = 0 THEN 'paused' ELSE 'complete' END, now() FROM generate_series(1, 4000) AS i`, first, first.AddDays(29))
-	b.exec(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
+	b.db.Do(t, `INSERT INTO analytics.backfill_dates (backfill_id, metric_date, state)
 		SELECT b, $1::date + i, 'complete' FROM generate_series(1, 4000) AS b, generate_series(0, 29) AS i`, first)
-	b.exec(t, `INSERT INTO analytics.rollup_requests (metric_date, requested_at, due_at, resolved_at, resolution, backfill_id)
+	b.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, requested_at, due_at, resolved_at, resolution, backfill_id)
 		SELECT $1::date + i % 1000, now(), now(), now(), 'satisfied', i % 4000 + 1 FROM generate_series(1, 50000) AS i`, first)
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
 		SELECT $1::date + i, 'complete', 1, 1 FROM generate_series(0, 3649) AS i`, first)
-	b.exec(t, "ANALYZE analytics.backfills, analytics.backfill_dates, analytics.rollup_requests, analytics.rollup_dates")
+	b.db.Do(t, "ANALYZE analytics.backfills, analytics.backfill_dates, analytics.rollup_requests, analytics.rollup_dates")
 
 	on := &pgtest.Explainer{DBTX: b.db}
 	list, err := backfill.List(t.Context(), on, 2000, 26)

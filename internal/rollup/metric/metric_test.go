@@ -29,18 +29,12 @@ func setup(t *testing.T, entityType entity.Type) *testBundle {
 	return &testBundle{pgtest.Database(t, pgtest.Installed{EntityType: entityType, TimeZone: "UTC"})}
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
 // row writes a row, and the date it belongs to.
 func (b *testBundle) row(t *testing.T, day, id string, views int, other string) {
 	t.Helper()
-	b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, clicks_count, other_counts)
+	b.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, clicks_count, other_counts)
 		VALUES ($1::text::analytics.entity_id, $2::text::date, $3, 1, $4::text::jsonb)`, id, day, views, other)
-	b.exec(t, `INSERT INTO analytics.rollup_dates AS d
+	b.Do(t, `INSERT INTO analytics.rollup_dates AS d
 		(metric_date, state, run_id, scan_run_id, completed_at, complete_run_id, events, entities)
 		VALUES ($1::text::date, 'complete', 1, 1, now(), 1, 1, 1)
 		ON CONFLICT (metric_date) DO UPDATE SET entities = d.entities + 1`, day)
@@ -77,13 +71,13 @@ func TestPlans(t *testing.T) {
 			if entityType == entity.Bigint {
 				id = "e"
 			}
-			b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
+			b.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count, other_counts)
 				SELECT (`+id+`)::text::analytics.entity_id, '2025-06-01'::date + d, e, '{"share": 1}'
 				FROM generate_series(1, 200) AS e, generate_series(0, 299) AS d`)
-			b.exec(t, `INSERT INTO analytics.rollup_dates
+			b.Do(t, `INSERT INTO analytics.rollup_dates
 				(metric_date, state, run_id, scan_run_id, completed_at, complete_run_id, events, entities)
 				SELECT '2016-06-01'::date + d, 'complete', d, d, now(), d, 200, 200 FROM generate_series(0, 3585) AS d`)
-			b.exec(t, "ANALYZE analytics.daily_entity_metrics, analytics.rollup_dates")
+			b.Do(t, "ANALYZE analytics.daily_entity_metrics, analytics.rollup_dates")
 			var known string
 			require.NoError(t, b.QueryRow(t.Context(), "SELECT max(entity_id::text) FROM analytics.daily_entity_metrics").Scan(&known))
 
@@ -122,7 +116,7 @@ func TestPlans(t *testing.T) {
 func TestEach(t *testing.T) {
 	t.Parallel()
 	b := setup(t, entity.Bigint)
-	b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
+	b.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
 		SELECT 7, '2020-01-01'::date + d, d FROM generate_series(0, 1300) AS d`)
 	long := date.Range{First: date.MustParse("2020-01-02"), Last: date.MustParse("2029-01-01")}
 	var got []date.Date
@@ -144,7 +138,7 @@ func TestFindTop(t *testing.T) {
 	b.row(t, "2026-03-02", "1", 5, `{"share": 4}`)
 	b.row(t, "2026-04-01", "3", 500, `{}`)
 	// The rows of a date that was begun and never complete do not count.
-	b.exec(t, "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count) VALUES (9, '2026-03-09', 900)")
+	b.Do(t, "INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count) VALUES (9, '2026-03-09', 900)")
 	find := func(by metric.Metric, dates int) (top metric.Top) {
 		// The time limit may run out on a loaded machine.
 		require.Eventually(t, func() bool {
@@ -161,15 +155,15 @@ func TestFindTop(t *testing.T) {
 	require.Empty(t, find(metric.Metric{EventType: "no'such"}, 2).Entities)
 
 	// A period that is too long is reduced to its latest dates, and the result says so.
-	b.exec(t, "UPDATE analytics.rollup_dates SET entities = 80000 WHERE metric_date < '2026-04-01'")
+	b.Do(t, "UPDATE analytics.rollup_dates SET entities = 80000 WHERE metric_date < '2026-04-01'")
 	top = find(metric.Metric{Column: metric.Views}, 1)
 	require.Equal(t, []date.Date{date.MustParse("2026-03-02")}, top.Dates)
 	require.Equal(t, 1, top.Others)
 	require.Equal(t, []metric.Ranked{{ID: "1", Count: 5}}, top.Entities)
 
 	// So is one that takes too long: a million counts do.
-	b.exec(t, "UPDATE analytics.rollup_dates SET entities = 1")
-	b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
+	b.Do(t, "UPDATE analytics.rollup_dates SET entities = 1")
+	b.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
 		SELECT e, '2026-03-01', o.counts
 		FROM (SELECT jsonb_object_agg(i, i) AS counts FROM generate_series(1, 100000) AS i) AS o, generate_series(11, 20) AS e`)
 	top = find(metric.Metric{Column: metric.Events}, 1)

@@ -62,12 +62,6 @@ func (b *testBundle) insert(t testing.TB, dates ...date.Date) {
 	}
 }
 
-func (b *testBundle) exec(t testing.TB, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
 func (b *testBundle) plan(t testing.TB) []date.Date {
 	t.Helper()
 	dates, err := b.planner.Plan(t.Context())
@@ -89,9 +83,9 @@ func (b *testBundle) open(t testing.TB) []date.Date {
 // resolve sets the dates of all open requests to a state.
 func (b *testBundle) resolve(t testing.TB, state string, dates ...date.Date) {
 	t.Helper()
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT unnest($1::date[]), $2, 1, 1
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT unnest($1::date[]), $2, 1, 1
 		ON CONFLICT (metric_date) DO UPDATE SET state = excluded.state`, dates, state)
-	b.exec(t, `UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied'
+	b.db.Do(t, `UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied'
 		WHERE metric_date = ANY($1) AND resolved_at IS NULL`, dates)
 }
 
@@ -173,12 +167,12 @@ func TestPlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "DROP INDEX public.raw_events_created_at; "+index)
+			b.db.Do(t, "DROP INDEX public.raw_events_created_at; "+index)
 			// Physical order and order in time differ.
 			all := parse("2026-02-28", "1999-12-31", "2026-03-10", "2026-03-09", "2000-01-01", "2024-02-29", "2026-03-11")
 			b.insert(t, all...)
 			b.db.InsertDate(t, date.MustParse("2026-02-01"), 50_000, 500)
-			b.exec(t, "ANALYZE public.raw_events")
+			b.db.Do(t, "ANALYZE public.raw_events")
 			source, err := postgres.Open(t.Context(), postgres.Config{URL: b.db.URL, ApplicationName: "source"})
 			require.NoError(t, err)
 			b.planner.Source = source
@@ -211,7 +205,7 @@ func TestPlan(t *testing.T) {
 			b.resolve(t, state, date.MustParse(text))
 		}
 		b.insert(t, date.MustParse("2026-03-06"))
-		b.exec(t, "SELECT analytics.enqueue_rollup('2026-03-06')")
+		b.db.Do(t, "SELECT analytics.enqueue_rollup('2026-03-06')")
 		require.Equal(t, parse("2026-03-01", "2026-03-03", "2026-03-04", "2026-03-09"), b.plan(t))
 	})
 
@@ -220,7 +214,7 @@ func TestPlan(t *testing.T) {
 		b := setup(t)
 		yesterday := today.AddDays(-1)
 		rapid.Check(t, func(r *rapid.T) {
-			b.exec(t, "TRUNCATE public.raw_events, analytics.rollup_requests, daymill.schedules")
+			b.db.Do(t, "TRUNCATE public.raw_events, analytics.rollup_requests, daymill.schedules")
 			want := []date.Date{yesterday}
 			for _, days := range rapid.SliceOfN(rapid.IntRange(-2, 400), 0, 6).Draw(r, "days before yesterday") {
 				d := yesterday.AddDays(-days)

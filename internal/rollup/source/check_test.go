@@ -16,7 +16,7 @@ func TestCheck(t *testing.T) {
 	t.Run("AllInOrder", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
 		report, err := source.Check(t.Context(), db.DB.DB, db.Installation)
 		require.NoError(t, err)
@@ -29,9 +29,9 @@ func TestCheck(t *testing.T) {
 	t.Run("Dropped", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
-		db.exec(t, "DROP VIEW analytics.events CASCADE")
+		db.Do(t, "DROP VIEW analytics.events CASCADE")
 		require.Contains(t, db.check(t), "failure: analytics.events is missing")
 		_, err := source.Show(t.Context(), db.DB.DB)
 		require.ErrorIs(t, err, source.ErrNone)
@@ -41,7 +41,7 @@ func TestCheck(t *testing.T) {
 	t.Run("Entity", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Text)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE EXTENSION citext;
 			CREATE TABLE app.events (a citext, b uuid NOT NULL, what text, at timestamptz);
 			CREATE INDEX ON app.events (at)`)
@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		report := db.check(t)
 		require.Contains(t, report, "warning: app.events.a can be null: rows without an entity are not counted")
 		require.Contains(t, report, "warning: app.events.a is citext")
-		db.exec(t, `CREATE COLLATION app.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		db.Do(t, `CREATE COLLATION app.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 			ALTER TABLE app.events ADD COLUMN c text COLLATE app.loose NOT NULL`)
 		db.set(t, source.Options{Table: "app.events", Entity: "c", Type: "what", Time: "at"})
 		require.Contains(t, db.check(t), "warning: app.events.c has a nondeterministic collation: ids that it considers equal")
@@ -64,7 +64,7 @@ func TestCheck(t *testing.T) {
 	t.Run("ReadsNoEvent", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE INDEX ON app.events (occurred_at);
 			CREATE FUNCTION app.explode(integer) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'a row was read'; END $$;
 			CREATE OR REPLACE VIEW analytics.events AS
@@ -77,7 +77,7 @@ func TestCheck(t *testing.T) {
 	t.Run("Rights", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
 		conn, role := db.as(t, "GRANT USAGE ON SCHEMA analytics TO ROLE",
 			"GRANT SELECT ON analytics.installation, analytics.source, analytics.watches TO ROLE")
@@ -96,27 +96,27 @@ func TestCheck(t *testing.T) {
 			Level: source.Failure, Sentence: "the role " + role + " may not read analytics.events",
 			Fix: []string{"GRANT SELECT ON analytics.events TO " + role + ";"},
 		}, one())
-		db.exec(t, "GRANT SELECT ON analytics.events TO "+role)
+		db.Do(t, "GRANT SELECT ON analytics.events TO "+role)
 		require.Empty(t, one().Sentence, "the table is read with the rights of the view's owner")
 
-		db.exec(t, "ALTER VIEW analytics.events OWNER TO "+role)
+		db.Do(t, "ALTER VIEW analytics.events OWNER TO "+role)
 		require.Equal(t, source.Finding{
 			Level: source.Failure, Sentence: "the role " + role + " may not read app.events",
 			Fix: []string{"GRANT SELECT ON app.events TO " + role + ";"},
 		}, one())
-		db.exec(t, "GRANT SELECT (id) ON app.events TO "+role)
+		db.Do(t, "GRANT SELECT (id) ON app.events TO "+role)
 		require.Contains(t, one().Sentence, "analytics.events cannot be read: permission denied for table events")
-		db.exec(t, "GRANT SELECT ON app.events TO "+role)
+		db.Do(t, "GRANT SELECT ON app.events TO "+role)
 		require.Empty(t, one().Sentence)
 
-		db.exec(t, "ALTER TABLE app.events ENABLE ROW LEVEL SECURITY")
+		db.Do(t, "ALTER TABLE app.events ENABLE ROW LEVEL SECURITY")
 		require.Equal(t, source.Warning, one().Level)
 		require.Contains(t, one().Sentence, "row-level security is on for app.events: rows that its policies hide from "+role)
-		db.exec(t, "ALTER VIEW analytics.events OWNER TO postgres; GRANT SELECT ON analytics.events TO "+role)
+		db.Do(t, "ALTER VIEW analytics.events OWNER TO postgres; GRANT SELECT ON analytics.events TO "+role)
 		require.Empty(t, one().Sentence, "a superuser's view shows every row")
-		db.exec(t, "ALTER TABLE app.events OWNER TO "+role+"; ALTER VIEW analytics.events OWNER TO "+role)
+		db.Do(t, "ALTER TABLE app.events OWNER TO "+role+"; ALTER VIEW analytics.events OWNER TO "+role)
 		require.Empty(t, one().Sentence, "policies do not hold for the table's owner")
-		db.exec(t, "ALTER TABLE app.events FORCE ROW LEVEL SECURITY")
+		db.Do(t, "ALTER TABLE app.events FORCE ROW LEVEL SECURITY")
 		require.Equal(t, source.Warning, one().Level)
 	})
 	t.Run("RightsOfTheInvoker", func(t *testing.T) {
@@ -125,9 +125,9 @@ func TestCheck(t *testing.T) {
 		if db.Server.Binaries.Major < 15 {
 			return // It has no such views.
 		}
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
-		db.exec(t, "ALTER VIEW analytics.events SET (security_invoker = true)")
+		db.Do(t, "ALTER VIEW analytics.events SET (security_invoker = true)")
 		conn, role := db.as(t, "GRANT USAGE ON SCHEMA analytics TO ROLE", "GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO ROLE")
 		report, err := source.Check(t.Context(), conn, db.Installation)
 		require.NoError(t, err)
@@ -137,7 +137,7 @@ func TestCheck(t *testing.T) {
 	t.Run("Types", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			DROP VIEW analytics.events CASCADE;
 			CREATE VIEW analytics.events AS SELECT product_id AS entity_id, kind AS event_type, occurred_at::date AS created_at FROM app.events`)
 		report := db.check(t)
@@ -145,15 +145,15 @@ func TestCheck(t *testing.T) {
 			"  cast it in the view: entity_id::analytics.entity_id\n")
 		require.Contains(t, report, "failure: the column event_type of analytics.events has the type character varying(20) instead of text\n")
 		require.Contains(t, report, "failure: the column created_at of analytics.events has the type date instead of timestamp with time zone\n")
-		db.exec(t, `DROP VIEW analytics.events; CREATE VIEW analytics.events AS SELECT id::analytics.entity_id AS entity_id FROM app.events`)
+		db.Do(t, `DROP VIEW analytics.events; CREATE VIEW analytics.events AS SELECT id::analytics.entity_id AS entity_id FROM app.events`)
 		require.Contains(t, db.check(t), "failure: analytics.events has no column created_at\n")
 	})
 	t.Run("TypesWhateverTheSearchPath", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
-		db.exec(t, "ALTER DATABASE "+db.Name+" SET search_path = analytics, app")
+		db.Do(t, "ALTER DATABASE "+db.Name+" SET search_path = analytics, app")
 		conn, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL})
 		require.NoError(t, err)
 		defer conn.Close()

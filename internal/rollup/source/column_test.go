@@ -43,9 +43,9 @@ func TestEntityColumn(t *testing.T) {
 		t.Run("Casts "+string(installed), func(t *testing.T) {
 			t.Parallel()
 			db := setup(t, installed)
-			db.exec(t, `CREATE EXTENSION citext; CREATE TYPE app.a_kind AS ENUM ('sad'); CREATE DOMAIN app.a_domain AS uuid`)
+			db.Do(t, `CREATE EXTENSION citext; CREATE TYPE app.a_kind AS ENUM ('sad'); CREATE DOMAIN app.a_domain AS uuid`)
 			for _, column := range columns {
-				db.exec(t, `DROP TABLE IF EXISTS app.other; CREATE TABLE app.other (who `+column.kind+`, what text, at timestamptz);
+				db.Do(t, `DROP TABLE IF EXISTS app.other; CREATE TABLE app.other (who `+column.kind+`, what text, at timestamptz);
 					INSERT INTO app.other VALUES ('`+column.value+`', 'view', '2026-03-01 00:00:00+00')`)
 				options := source.Options{Table: "app.other", Entity: "who", Type: "what", Time: "at"}
 				if want := column.named[installed]; want != "" {
@@ -56,7 +56,7 @@ func TestEntityColumn(t *testing.T) {
 					requireRefused(t, db, options, "cannot be the entity in a database that was installed for "+string(installed), "by hand")
 				}
 				// The view no longer uses the table.
-				db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS
+				db.Do(t, `CREATE OR REPLACE VIEW analytics.events AS
 					SELECT NULL::analytics.entity_id AS entity_id, NULL::text AS event_type, NULL::timestamptz AS created_at WHERE false`)
 			}
 		})
@@ -77,8 +77,8 @@ func TestEntityColumn(t *testing.T) {
 			if c.installed == entity.Text {
 				collation = `COLLATE "C"`
 			}
-			db.exec(t, "CREATE TABLE app.events (who "+c.native+" "+collation+", what text, at timestamptz); CREATE INDEX ON app.events (who)")
-			db.exec(t, "INSERT INTO app.events SELECT NULL, 'view', now() FROM generate_series(1, 5000); ANALYZE app.events")
+			db.Do(t, "CREATE TABLE app.events (who "+c.native+" "+collation+", what text, at timestamptz); CREATE INDEX ON app.events (who)")
+			db.Do(t, "INSERT INTO app.events SELECT NULL, 'view', now() FROM generate_series(1, 5000); ANALYZE app.events")
 			db.set(t, source.Options{Table: "app.events", Entity: "who", Type: "what", Time: "at"})
 			plan := db.plan(t, "SELECT count(*) FROM analytics.events AS e WHERE e.entity_id = '"+c.value+"'::text::analytics.entity_id")
 			require.Contains(t, plan, "Index Cond: ")
@@ -100,7 +100,7 @@ func TestTimeColumn(t *testing.T) {
 	setupColumn := func(t *testing.T, kind, value string) (*testBundle, source.Options) {
 		t.Helper()
 		db := setup(t, entity.Bigint)
-		db.exec(t, `CREATE DOMAIN app.moment AS timestamptz;
+		db.Do(t, `CREATE DOMAIN app.moment AS timestamptz;
 			CREATE TABLE app.events (who bigint, what text, at `+kind+`);
 			INSERT INTO app.events VALUES (1, 'view', '`+value+`')`)
 		return db, source.Options{Table: "app.events", Entity: "who", Type: "what", Time: "at"}
@@ -127,7 +127,7 @@ func TestTimeColumn(t *testing.T) {
 			db.set(t, options)
 			require.Equal(t, []string{"1 view 2026-03-01 11:00:00.000"}, db.events(t))
 			require.Contains(t, db.check(t), "CREATE INDEX CONCURRENTLY ON app.events (at);")
-			db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events (at)")
+			db.Do(t, "CREATE INDEX CONCURRENTLY ON app.events (at)")
 			require.Empty(t, db.checkNotNull(t))
 			options.TimeZone = "UTC"
 			requireRefused(t, db, options, "--time-zone is for a timestamp without time zone")
@@ -140,9 +140,9 @@ func TestTimeColumn(t *testing.T) {
 		require.Equal(t, []string{"1 view 2026-03-01 12:00:00.000"}, db.events(t))
 		require.Equal(t, "UTC", db.show(t).TimeZone)
 		require.Contains(t, db.check(t), "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'UTC'::text));")
-		db.exec(t, "CREATE INDEX ON app.events (at)") // The index cannot be used.
+		db.Do(t, "CREATE INDEX ON app.events (at)") // The index cannot be used.
 		require.Contains(t, db.check(t), "failure: app.events has no index")
-		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'UTC'::text));")
+		db.Do(t, "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'UTC'::text));")
 		require.Empty(t, db.checkNotNull(t))
 	})
 	t.Run("timestamp in a zone", func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestTimeColumn(t *testing.T) {
 		require.Equal(t, "Europe/Berlin", db.show(t).TimeZone)
 		statement := "CREATE INDEX CONCURRENTLY ON app.events ((at AT TIME ZONE 'Europe/Berlin'::text));"
 		require.Contains(t, db.check(t), statement)
-		db.exec(t, statement)
+		db.Do(t, statement)
 		require.Empty(t, db.checkNotNull(t))
 		for _, name := range []string{"Nowhere/Atoll", "UTC'; DROP TABLE app.events; --"} {
 			options.TimeZone = name
@@ -166,7 +166,7 @@ func TestTimeColumn(t *testing.T) {
 func TestTypeColumn(t *testing.T) {
 	t.Parallel()
 	db := setup(t, entity.Bigint)
-	db.exec(t, `CREATE EXTENSION citext; CREATE TYPE app.a_kind AS ENUM ('sad')`)
+	db.Do(t, `CREATE EXTENSION citext; CREATE TYPE app.a_kind AS ENUM ('sad')`)
 	for i, column := range []struct{ kind, value, shown string }{
 		{`"char"`, "v", "v"},
 		{"app.a_kind", "sad", "sad"},
@@ -184,7 +184,7 @@ func TestTypeColumn(t *testing.T) {
 		{"varchar(8)", "view", "view"},
 	} {
 		table := fmt.Sprintf("app.events_%d", i)
-		db.exec(t, `CREATE TABLE `+table+` (who bigint, what `+column.kind+`, at timestamptz);
+		db.Do(t, `CREATE TABLE `+table+` (who bigint, what `+column.kind+`, at timestamptz);
 			INSERT INTO `+table+` VALUES (1, '`+column.value+`', '2026-03-01 00:00:00+00'), (2, NULL, '2026-03-01 00:00:00+00')`)
 		options := source.Options{Table: table, Entity: "who", Type: "what", Time: "at"}
 		if column.shown == "" {

@@ -27,7 +27,7 @@ func TestAdopt(t *testing.T) {
 	t.Run("AtOnce", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
-		db.exec(t, rawEvents)
+		db.Do(t, rawEvents)
 		errs := make([]error, 8)
 		var all sync.WaitGroup
 		for i := range errs {
@@ -53,7 +53,7 @@ func TestAdopt(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
 		db.set(t, options)
-		db.exec(t, rawEvents)
+		db.Do(t, rawEvents)
 		require.NoError(t, adopt(t, db))
 		require.Equal(t, "app", db.show(t).Schema)
 	})
@@ -72,7 +72,7 @@ func TestAdopt(t *testing.T) {
 			"(id bigserial, entity_id bigint, event_type text, at timestamptz)":       `has no column "created_at"`,
 		} {
 			db := setup(t, entity.Bigint)
-			db.exec(t, "CREATE TABLE public.raw_events "+definition)
+			db.Do(t, "CREATE TABLE public.raw_events "+definition)
 			err := adopt(t, db)
 			require.ErrorIs(t, err, source.ErrRefused)
 			require.ErrorContains(t, err, "set public.raw_events as the source")
@@ -146,7 +146,7 @@ func TestCreate(t *testing.T) {
 	t.Run("WithoutTheRightTo", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
-		db.exec(t, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+		db.Do(t, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 		conn, _ := db.as(t, ownership()...)
 		require.ErrorContains(t, source.Create(t.Context(), conn, db.Installation, audit.Who{}), "GRANT CREATE ON SCHEMA public")
 		exists, err := source.Exists(t.Context(), db.DB.DB)
@@ -174,7 +174,7 @@ func TestFindTarget(t *testing.T) {
 	t.Run("Set", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
-		db.exec(t, `CREATE TYPE app.kind AS ENUM ('LIKE'); CREATE TABLE app."E v" ("Who" smallint, what app.kind, at timestamp(3))`)
+		db.Do(t, `CREATE TYPE app.kind AS ENUM ('LIKE'); CREATE TABLE app."E v" ("Who" smallint, what app.kind, at timestamp(3))`)
 		db.set(t, source.Options{
 			Table: `app."E v"`, Entity: "Who", Type: "what", Time: "at", TimeZone: "Asia/Tokyo",
 			Map: map[string]string{"LIKE": "click"}, Where: `"Who" > 0`,
@@ -192,7 +192,7 @@ func TestFindTarget(t *testing.T) {
 	t.Run("View", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE VIEW app.humans AS SELECT * FROM app.events")
+		db.Do(t, "CREATE VIEW app.humans AS SELECT * FROM app.events")
 		options.Table = "app.humans"
 		db.set(t, options)
 		_, err := source.FindTarget(t.Context(), db.DB.DB)

@@ -21,11 +21,11 @@ func TestCheckInstant(t *testing.T) {
 	// fill gives the planner realistic data: 50,000 rows of the last hundred days, in order of time.
 	fill := func(t *testing.T, db *testBundle, table string) {
 		t.Helper()
-		db.exec(t, `
+		db.Do(t, `
 			INSERT INTO `+table+` (product_id, kind, occurred_at)
 			SELECT i % 100, (ARRAY['LIKE', 'SEEN'])[1 + i % 2], now() - interval '100 days' + i * interval '172.8 s'
 			FROM generate_series(1, 50000) AS i`)
-		db.exec(t, "ANALYZE "+table)
+		db.Do(t, "ANALYZE "+table)
 	}
 
 	// Which indexes on app.events can be used, on an empty table and on a full one.
@@ -55,7 +55,7 @@ func TestCheckInstant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db, options := setupEvents(t)
-			db.exec(t, "CREATE INDEX ON app.events "+c.index)
+			db.Do(t, "CREATE INDEX ON app.events "+c.index)
 			options.Where = c.where
 			db.set(t, options)
 			want := missing
@@ -66,7 +66,7 @@ func TestCheckInstant(t *testing.T) {
 			fill(t, db, "app.events")
 			require.Equal(t, want, db.check(t))
 			if !c.serves {
-				db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
+				db.Do(t, "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
 				require.Empty(t, db.check(t))
 			}
 		})
@@ -75,26 +75,26 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("BRINOfRowsInNoOrder", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			INSERT INTO app.events (product_id, kind, occurred_at)
 			SELECT 1, 'view', now() - interval '100 days' * random() FROM generate_series(1, 100000);
 			CREATE INDEX ON app.events USING brin (occurred_at)`)
-		db.exec(t, "ANALYZE app.events")
+		db.Do(t, "ANALYZE app.events")
 		db.set(t, options)
 		report := db.check(t)
 		require.Contains(t, report, "warning: a slice of an hour would read all of app.events, about 100001 rows\n  ANALYZE app.events;")
 		require.NotContains(t, report, "failure")
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		require.Empty(t, db.check(t))
 	})
 	t.Run("Broken", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `CREATE INDEX "Half built" ON app.events (occurred_at);
+		db.Do(t, `CREATE INDEX "Half built" ON app.events (occurred_at);
 			UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'app."Half built"'::regclass`)
 		db.set(t, options)
 		require.Contains(t, db.check(t), `  DROP INDEX CONCURRENTLY app."Half built"; -- invalid: its creation failed`)
-		db.exec(t, "CREATE INDEX ON app.events (kind)")
+		db.Do(t, "CREATE INDEX ON app.events (kind)")
 		options.Where = "kind = 'LIKE'"
 		db.set(t, options)
 		require.Contains(t, db.check(t), `  DROP INDEX CONCURRENTLY app."Half built"; -- invalid: its creation failed`)
@@ -102,19 +102,19 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("ByHandEpoch", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			ALTER TABLE app.events ADD COLUMN seconds bigint;
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT e.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, to_timestamp(e.seconds) AS created_at
 			FROM app.events AS e`)
 		require.Contains(t, db.check(t), "  CREATE INDEX CONCURRENTLY ON app.events ((to_timestamp((seconds)::double precision)));\n")
-		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events ((to_timestamp((seconds)::double precision)));")
+		db.Do(t, "CREATE INDEX CONCURRENTLY ON app.events ((to_timestamp((seconds)::double precision)));")
 		require.Empty(t, db.check(t))
 	})
 	t.Run("ByHandInvariable", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			ALTER TABLE app.events ADD COLUMN on_date date;
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT e.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.on_date::timestamptz AS created_at
@@ -126,38 +126,38 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("ByHandJoin", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.products (id integer, public_id bigint NOT NULL);
 			INSERT INTO app.products SELECT i, -i FROM generate_series(1, 20000) AS i;
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT p.public_id::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
 			FROM app.events AS e INNER JOIN app.products AS p ON p.id = e.product_id`)
 		fill(t, db, "app.events")
-		db.exec(t, "ANALYZE app.products")
+		db.Do(t, "ANALYZE app.products")
 		require.Equal(t, missing, db.check(t))
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		report := db.check(t)
 		require.Contains(t, report, "warning: a slice of an hour would read all of app.products, about 20000 rows\n")
 		require.Contains(t, report, "a joined table needs an index on the column by which it is joined")
 		require.NotContains(t, report, "failure")
-		db.exec(t, "ALTER TABLE app.products ADD PRIMARY KEY (id)")
+		db.Do(t, "ALTER TABLE app.products ADD PRIMARY KEY (id)")
 		require.Empty(t, db.check(t))
 	})
 	t.Run("ByHandJoinWithTheInstantOfAnother", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.items (event_id bigint NOT NULL, product_id bigint NOT NULL);
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT i.product_id::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
 			FROM app.items AS i INNER JOIN app.events AS e ON e.id = i.event_id`)
 		require.Equal(t, missing, db.check(t))
 		fill(t, db, "app.events")
-		db.exec(t, "INSERT INTO app.items SELECT e.id, e.product_id FROM app.events AS e; ANALYZE app.items")
+		db.Do(t, "INSERT INTO app.items SELECT e.id, e.product_id FROM app.events AS e; ANALYZE app.items")
 		require.Equal(t, missing, db.check(t))
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		require.Contains(t, db.check(t), "warning: a slice of an hour would read all of app.items, about 50001 rows\n")
-		db.exec(t, "CREATE INDEX ON app.items (event_id)")
+		db.Do(t, "CREATE INDEX ON app.items (event_id)")
 		require.Empty(t, db.check(t))
 	})
 	t.Run("ByHandOutOfReach", func(t *testing.T) {
@@ -171,15 +171,15 @@ func TestCheckInstant(t *testing.T) {
 				"FROM app.events AS e INNER JOIN app.events AS o ON o.id = e.id + 1",
 		} {
 			db, _ := setupEvents(t)
-			db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
-			db.exec(t, "CREATE OR REPLACE VIEW analytics.events (entity_id, event_type, created_at) AS "+query)
+			db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
+			db.Do(t, "CREATE OR REPLACE VIEW analytics.events (entity_id, event_type, created_at) AS "+query)
 			require.Contains(t, db.check(t), "failure: a condition on created_at reaches none of the tables, so each slice would read all of", query)
 		}
 	})
 	t.Run("ByHandUnion", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app."Likes" (product_id bigint, at timestamp);
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT e.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
@@ -190,15 +190,15 @@ func TestCheckInstant(t *testing.T) {
 			"failure: app.\"Likes\" has no index that finds a span of (at AT TIME ZONE 'UTC'::text): each slice would read the whole table\n"+
 			"  CREATE INDEX CONCURRENTLY ON app.\"Likes\" ((at AT TIME ZONE 'UTC'::text));\n"+
 			strings.ReplaceAll(brinToo, "(occurred_at)", "((at AT TIME ZONE 'UTC'::text))"), db.check(t))
-		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX CONCURRENTLY ON app.events (occurred_at)")
 		require.NotContains(t, db.check(t), "app.events")
-		db.exec(t, `CREATE INDEX CONCURRENTLY ON app."Likes" USING brin ((at AT TIME ZONE 'UTC'::text))`)
+		db.Do(t, `CREATE INDEX CONCURRENTLY ON app."Likes" USING brin ((at AT TIME ZONE 'UTC'::text))`)
 		require.Empty(t, db.check(t))
 	})
 	t.Run("ByHandUnionOfOneTable", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			ALTER TABLE app.events ADD COLUMN undone_at timestamptz;
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT e.product_id::bigint::analytics.entity_id AS entity_id, e.kind::text AS event_type, e.occurred_at::timestamptz AS created_at
@@ -206,7 +206,7 @@ func TestCheckInstant(t *testing.T) {
 			UNION ALL
 			SELECT e.product_id::bigint::analytics.entity_id, 'undo', e.undone_at FROM app.events AS e`)
 		require.Equal(t, missing+strings.ReplaceAll(missing, "occurred_at", "undone_at"), db.check(t))
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		report := db.check(t)
 		require.Contains(t, report, "  CREATE INDEX CONCURRENTLY ON app.events (undone_at);\n")
 		require.NotContains(t, report, "occurred_at")
@@ -214,7 +214,7 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("ForeignTable", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE EXTENSION postgres_fdw; CREATE EXTENSION file_fdw;
 			CREATE SERVER self FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname '`+db.Name+`', host '127.0.0.1', port '`+port(db)+`');
 			CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
@@ -241,7 +241,7 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("NoStatistics", func(t *testing.T) {
 		t.Parallel()
 		db, _ := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.products (id integer, public_id bigint NOT NULL);
 			INSERT INTO app.products SELECT i, -i FROM generate_series(1, 30000) AS i;
 			CREATE INDEX ON app.events (occurred_at);
@@ -255,12 +255,12 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("Partitioned", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.parted (product_id integer NOT NULL, kind text, occurred_at timestamptz) PARTITION BY RANGE (occurred_at)`)
 		options.Table = "app.parted"
 		db.set(t, options)
 		require.Contains(t, db.check(t), "warning: the planner finds no table behind analytics.events")
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-02-01 00:00:00+00');
 			CREATE TABLE app.parted_2 PARTITION OF app.parted FOR VALUES FROM ('2026-02-01 00:00:00+00') TO ('2026-03-01 00:00:00+00')
 			PARTITION BY LIST (kind);
@@ -271,10 +271,10 @@ func TestCheckInstant(t *testing.T) {
 			"  CREATE INDEX CONCURRENTLY ON app.parted_2_view (occurred_at);\n"+
 			"  CREATE INDEX CONCURRENTLY ON app.parted_2_rest (occurred_at);\n"+
 			"  CREATE INDEX ON app.parted (occurred_at); -- after those: it attaches them, and is quick\n"+brinToo, db.check(t))
-		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_view (occurred_at)")
-		db.exec(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_rest (occurred_at)")
+		db.Do(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_view (occurred_at)")
+		db.Do(t, "CREATE INDEX CONCURRENTLY ON app.parted_2_rest (occurred_at)")
 		require.Empty(t, db.check(t))
-		db.exec(t, "CREATE INDEX ON app.parted (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.parted (occurred_at)")
 		var indexes int
 		err := db.QueryRow(t.Context(), "SELECT count(*) FROM pg_indexes WHERE tablename LIKE 'parted%'").Scan(&indexes)
 		require.NoError(t, err)
@@ -286,20 +286,20 @@ func TestCheckInstant(t *testing.T) {
 	t.Run("ThroughViews", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE VIEW app.humans AS SELECT * FROM app.events WHERE kind <> 'bot'")
+		db.Do(t, "CREATE VIEW app.humans AS SELECT * FROM app.events WHERE kind <> 'bot'")
 		options.Table = "app.humans"
 		db.set(t, options)
 		require.Equal(t, missing, db.check(t))
-		db.exec(t, "CREATE INDEX ON app.events (occurred_at)")
+		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		require.Empty(t, db.check(t))
 	})
 	t.Run("YoungTable", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
 		db.RawEvents(t)
-		db.exec(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+		db.Do(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
 			SELECT i, 'view', now() - interval '2 days' + i * interval '1 s' FROM generate_series(1, 172800) AS i`)
-		db.exec(t, "ANALYZE public.raw_events")
+		db.Do(t, "ANALYZE public.raw_events")
 		require.Empty(t, db.check(t), "a day is half of the table, but a slice is not")
 	})
 }

@@ -17,7 +17,7 @@ func TestNames(t *testing.T) {
 	t.Run("AsSQLReadsThem", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `CREATE TABLE public.plain (LIKE app.events); CREATE TABLE app."Plain" (LIKE app.events)`)
+		db.Do(t, `CREATE TABLE public.plain (LIKE app.events); CREATE TABLE app."Plain" (LIKE app.events)`)
 		for name, found := range map[string]string{
 			"app.events":     "app.events",
 			"APP.Events":     "app.events",
@@ -36,7 +36,7 @@ func TestNames(t *testing.T) {
 	t.Run("Columns", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.UUID)
-		db.exec(t, `CREATE TABLE app.events ("productId" uuid, kind text, "KIND" text, "at" timestamptz)`)
+		db.Do(t, `CREATE TABLE app.events ("productId" uuid, kind text, "KIND" text, "at" timestamptz)`)
 		db.set(t, source.Options{Table: "app.events", Entity: "productId", Type: "KIND", Time: "AT"})
 		shown := db.show(t)
 		require.Equal(t, "productId kind at", shown.Entity+" "+shown.Type+" "+shown.Time)
@@ -57,9 +57,9 @@ func TestNames(t *testing.T) {
 		} {
 			quoted := pgx.Identifier{name}.Sanitize()
 			column := func(piece string) string { return pgx.Identifier{fit(name, piece)}.Sanitize() }
-			db.exec(t, "CREATE SCHEMA "+quoted+"; CREATE TABLE "+quoted+"."+quoted+" ("+
+			db.Do(t, "CREATE SCHEMA "+quoted+"; CREATE TABLE "+quoted+"."+quoted+" ("+
 				column("entity")+" uuid NOT NULL, "+column("type")+" text, "+column("time")+" timestamptz)")
-			db.exec(t, "INSERT INTO "+quoted+"."+quoted+" VALUES ('00000000-0000-0000-0000-000000000007', 'view', '2026-03-01 00:00:00+00')")
+			db.Do(t, "INSERT INTO "+quoted+"."+quoted+" VALUES ('00000000-0000-0000-0000-000000000007', 'view', '2026-03-01 00:00:00+00')")
 			options := source.Options{
 				Table: quoted + "." + quoted, Entity: column("entity"),
 				Type: fit(name, "type"), Time: fit(name, "time"),
@@ -76,7 +76,7 @@ func TestNames(t *testing.T) {
 			_, statement, _ := strings.Cut(report, "CREATE INDEX CONCURRENTLY ")
 			statement, _, found := strings.Cut(statement, ";\n  if rows arrive")
 			require.True(t, found)
-			db.exec(t, "CREATE INDEX CONCURRENTLY "+statement)
+			db.Do(t, "CREATE INDEX CONCURRENTLY "+statement)
 			require.Empty(t, db.check(t))
 		}
 	})

@@ -66,7 +66,7 @@ func TestSet(t *testing.T) {
 	t.Run("ColumnsOfOtherCollations", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Text)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE TABLE app.events (who text COLLATE "en-x-icu", what text COLLATE "POSIX", at timestamptz);
 			INSERT INTO app.events VALUES ('a', 'view', '2026-03-01 00:00:00+00'), ('B', 'click', '2026-03-01 00:00:00+00')`)
 		db.set(t, source.Options{Table: "app.events", Entity: "who", Type: "what", Time: "at", Map: map[string]string{"view": "save"}})
@@ -78,7 +78,7 @@ func TestSet(t *testing.T) {
 	t.Run("ColumnsThatAHandWrittenViewAdded", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT product_id::bigint::analytics.entity_id AS entity_id, kind::text AS event_type, occurred_at::timestamptz AS created_at, id
 			FROM app.events`)
@@ -87,7 +87,7 @@ func TestSet(t *testing.T) {
 	t.Run("Condition", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `INSERT INTO app.events (product_id, kind, occurred_at) VALUES (8, 'a;b', now()), (9, ')', now())`)
+		db.Do(t, `INSERT INTO app.events (product_id, kind, occurred_at) VALUES (8, 'a;b', now()), (9, ')', now())`)
 		for condition, rows := range map[string]int{
 			"":                                    3,
 			"kind = 'a;b'":                        1,
@@ -137,7 +137,7 @@ func TestSet(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
 		db.set(t, options)
-		db.exec(t, "CREATE VIEW app.mirror AS SELECT * FROM analytics.events")
+		db.Do(t, "CREATE VIEW app.mirror AS SELECT * FROM analytics.events")
 		err := source.Set(t.Context(), db.DB.DB, db.Installation,
 			source.Options{Table: "app.mirror", Entity: "entity_id", Type: "event_type", Time: "created_at"})
 		require.ErrorContains(t, err, "infinite recursion")
@@ -146,7 +146,7 @@ func TestSet(t *testing.T) {
 	t.Run("EveryKindOfRelation", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE VIEW app.a_view AS SELECT * FROM app.events;
 			CREATE MATERIALIZED VIEW app.a_matview AS SELECT * FROM app.events;
 			CREATE TABLE app.partitioned (LIKE app.events) PARTITION BY RANGE (occurred_at);
@@ -180,7 +180,7 @@ func TestSet(t *testing.T) {
 		var count int
 		require.NoError(t, reader.QueryRow(t.Context(), "SELECT count(*) FROM analytics.events").Scan(&count))
 		require.Equal(t, 1, count)
-		db.exec(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (5, 'view', now())")
+		db.Do(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (5, 'view', now())")
 		require.NoError(t, db.QueryRow(t.Context(), "SELECT views_count FROM analytics.daily_entity_metrics_live WHERE entity_id = 5").Scan(&count))
 		require.Equal(t, 1, count)
 	})
@@ -267,11 +267,11 @@ func TestSet(t *testing.T) {
 			require.False(t, exists)
 		}
 		refused("GRANT USAGE ON SCHEMA app TO " + role + ";")
-		db.exec(t, "GRANT USAGE ON SCHEMA app TO "+role)
+		db.Do(t, "GRANT USAGE ON SCHEMA app TO "+role)
 		refused("the role " + role + " may not read app.events: GRANT SELECT ON app.events TO " + role + ";")
-		db.exec(t, "GRANT SELECT (product_id, kind) ON app.events TO "+role)
+		db.Do(t, "GRANT SELECT (product_id, kind) ON app.events TO "+role)
 		refused("permission denied for table events")
-		db.exec(t, "GRANT SELECT (occurred_at) ON app.events TO "+role)
+		db.Do(t, "GRANT SELECT (occurred_at) ON app.events TO "+role)
 		require.NoError(t, source.Set(t.Context(), conn, db.Installation, options))
 	})
 }

@@ -25,7 +25,7 @@ type testBundle struct {
 func setup(t *testing.T, entityType entity.Type) *testBundle {
 	t.Helper()
 	db := &testBundle{pgtest.Database(t, pgtest.Installed{EntityType: entityType})}
-	db.exec(t, "CREATE SCHEMA app")
+	db.Do(t, "CREATE SCHEMA app")
 	return db
 }
 
@@ -33,18 +33,12 @@ func setup(t *testing.T, entityType entity.Type) *testBundle {
 func setupEvents(t *testing.T) (*testBundle, source.Options) {
 	t.Helper()
 	db := setup(t, entity.Bigint)
-	db.exec(t, `
+	db.Do(t, `
 		CREATE TABLE app.events (
 			id bigserial PRIMARY KEY, product_id integer NOT NULL, kind varchar(20) NOT NULL, occurred_at timestamptz(3) NOT NULL
 		);
 		INSERT INTO app.events (product_id, kind, occurred_at) VALUES (7, 'LIKE', '2026-03-01 12:00:00+00')`)
 	return db, source.Options{Table: "app.events", Entity: "product_id", Type: "kind", Time: "occurred_at"}
-}
-
-func (db *testBundle) exec(t *testing.T, sql string) {
-	t.Helper()
-	_, err := db.Exec(t.Context(), sql)
-	require.NoError(t, err)
 }
 
 func (db *testBundle) set(t *testing.T, options source.Options) {
@@ -79,7 +73,7 @@ func (db *testBundle) check(t *testing.T) string {
 // checkNotNull sets the entity's column, who, NOT NULL before it calls check, for tests of other findings.
 func (db *testBundle) checkNotNull(t *testing.T) string {
 	t.Helper()
-	db.exec(t, "ALTER TABLE app.events ALTER COLUMN who SET NOT NULL")
+	db.Do(t, "ALTER TABLE app.events ALTER COLUMN who SET NOT NULL")
 	return db.check(t)
 }
 
@@ -111,13 +105,13 @@ func (db *testBundle) plan(t *testing.T, query string) string {
 func (db *testBundle) as(t *testing.T, grants ...string) (conn *postgres.DB, role string) {
 	t.Helper()
 	role = "role_" + db.Name
-	db.exec(t, "CREATE ROLE "+role+" LOGIN")
+	db.Do(t, "CREATE ROLE "+role+" LOGIN")
 	t.Cleanup(func() {
 		_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role)
 		require.NoError(t, err)
 	})
 	for _, grant := range grants {
-		db.exec(t, strings.ReplaceAll(grant, "ROLE", role))
+		db.Do(t, strings.ReplaceAll(grant, "ROLE", role))
 	}
 	conn, err := postgres.Open(t.Context(), postgres.Config{URL: strings.Replace(db.URL, "//postgres@", "//"+role+"@", 1)})
 	require.NoError(t, err)
@@ -140,7 +134,7 @@ func TestExists(t *testing.T) {
 	t.Run("Function", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE FUNCTION app.remote_events() RETURNS TABLE (a bigint, b text, c timestamptz) LANGUAGE sql
 			AS $$ SELECT 1::bigint, 'view', now() $$;
 			CREATE OR REPLACE VIEW analytics.events AS
@@ -176,7 +170,7 @@ func TestShow(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
 		db.set(t, options)
-		db.exec(t, `
+		db.Do(t, `
 			CREATE OR REPLACE VIEW analytics.events AS
 			SELECT product_id::bigint::analytics.entity_id AS entity_id, lower(kind) AS event_type, occurred_at::timestamptz AS created_at
 			FROM app.events`)
@@ -190,7 +184,7 @@ func TestShow(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
 		db.set(t, options)
-		db.exec(t, "ALTER DATABASE "+db.Name+" SET search_path = app, analytics, public")
+		db.Do(t, "ALTER DATABASE "+db.Name+" SET search_path = app, analytics, public")
 		other, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL})
 		require.NoError(t, err)
 		defer other.Close()
@@ -214,12 +208,12 @@ func TestShow(t *testing.T) {
 		options.Map = map[string]string{"LIKE": "click"}
 		options.Where = "kind <> 'bot'"
 		db.set(t, options)
-		db.exec(t, "UPDATE analytics.source SET view_definition = view_definition || ' -- in other words'")
+		db.Do(t, "UPDATE analytics.source SET view_definition = view_definition || ' -- in other words'")
 		shown := db.show(t)
 		require.False(t, shown.HandWritten)
 		require.Equal(t, "app", shown.Schema)
 
-		db.exec(t, "UPDATE analytics.source SET condition = 'kind <> ''robot'''")
+		db.Do(t, "UPDATE analytics.source SET condition = 'kind <> ''robot'''")
 		require.True(t, db.show(t).HandWritten)
 	})
 	t.Run("Set", func(t *testing.T) {
@@ -241,7 +235,7 @@ func TestShow(t *testing.T) {
 	t.Run("ThroughViews", func(t *testing.T) {
 		t.Parallel()
 		db, options := setupEvents(t)
-		db.exec(t, "CREATE VIEW app.inner_events AS SELECT * FROM app.events; CREATE VIEW app.outer_events AS SELECT * FROM app.inner_events")
+		db.Do(t, "CREATE VIEW app.inner_events AS SELECT * FROM app.events; CREATE VIEW app.outer_events AS SELECT * FROM app.inner_events")
 		options.Table = "app.outer_events"
 		db.set(t, options)
 		require.Equal(t, []string{"app.events", "app.inner_events", "app.outer_events"}, db.show(t).Reads)

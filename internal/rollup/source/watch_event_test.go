@@ -24,7 +24,7 @@ func TestWatchDates(t *testing.T) {
 			db.RawEvents(t)
 			db.watch(t, source.WatchOptions{Table: "raw_events", Time: "created_at"})
 			for _, hours := range []string{"1 hour", "20 minutes"} {
-				db.exec(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
+				db.Do(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
 					SELECT 1, 'view', i FROM generate_series('2010-10-01 00:01+00'::timestamptz, '2012-03-31', '`+hours+`') AS i`)
 				var expected string
 				require.NoError(t, db.QueryRow(t.Context(), `SELECT string_agg(d::text, ' ' ORDER BY d)
@@ -33,7 +33,7 @@ func TestWatchDates(t *testing.T) {
 			}
 			// In a statement of its own: in St. John's, this minute already has the local date of the next
 			// day, which begins an hour later.
-			db.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2010-11-07 02:30:30+00')")
+			db.Do(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', '2010-11-07 02:30:30+00')")
 			var expected string
 			require.NoError(t, db.QueryRow(t.Context(), "SELECT analytics.date_of('2010-11-07 02:30:30+00')::text").Scan(&expected))
 			require.Equal(t, expected, db.requests(t))
@@ -64,11 +64,11 @@ func TestWatchFaults(t *testing.T) {
 			db, options := setupEvents(t)
 			db.set(t, options)
 			db.watch(t, source.WatchOptions{})
-			db.exec(t, c.damage)
-			db.exec(t, late)
-			db.exec(t, c.fix)
-			db.exec(t, "DELETE FROM analytics.rollup_requests")
-			db.exec(t, "SELECT analytics.settle_faults()")
+			db.Do(t, c.damage)
+			db.Do(t, late)
+			db.Do(t, c.fix)
+			db.Do(t, "DELETE FROM analytics.rollup_requests")
+			db.Do(t, "SELECT analytics.settle_faults()")
 			require.Equal(t, c.settled, db.requests(t))
 			var left bool
 			require.NoError(t, db.QueryRow(t.Context(), "SELECT EXISTS(SELECT FROM analytics.watch_faults)").Scan(&left))
@@ -82,7 +82,7 @@ func TestWatchFaults(t *testing.T) {
 				require.NoError(t, err)
 				require.Empty(t, faults)
 			}
-			db.exec(t, late)
+			db.Do(t, late)
 			require.Equal(t, "2026-03-05", db.requests(t))
 		})
 	}
@@ -92,15 +92,15 @@ func TestWatchFaults(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	t.Parallel()
 	db, _ := setupEvents(t)
-	db.exec(t, "CREATE TABLE app.local (who bigint NOT NULL, what text, at timestamp)")
+	db.Do(t, "CREATE TABLE app.local (who bigint NOT NULL, what text, at timestamp)")
 	db.set(t, source.Options{Table: "app.local", Entity: "who", Type: "what", Time: "at", TimeZone: "America/New_York"})
 	db.watch(t, source.WatchOptions{})
 	for _, at := range []string{"294276-12-31 23:00", "infinity", "-infinity", "4713-01-01 BC", "0001-01-01", "9999-12-31"} {
-		db.exec(t, "INSERT INTO app.local VALUES (1, 'view', '"+at+"'), (1, 'view', '2026-03-05 12:00')")
+		db.Do(t, "INSERT INTO app.local VALUES (1, 'view', '"+at+"'), (1, 'view', '2026-03-05 12:00')")
 		require.Equal(t, "2026-03-05", db.requests(t), at)
-		db.exec(t, "UPDATE app.local SET what = 'click'")
+		db.Do(t, "UPDATE app.local SET what = 'click'")
 		require.NotEmpty(t, db.requests(t), at)
-		db.exec(t, "DELETE FROM app.local")
+		db.Do(t, "DELETE FROM app.local")
 		db.requests(t)
 	}
 	var faults int
@@ -140,10 +140,10 @@ func TestWatchSavepoint(t *testing.T) {
 	db.set(t, options)
 	db.watch(t, source.WatchOptions{})
 	const late = "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-05 12:00+00');"
-	db.exec(t, "BEGIN; SAVEPOINT a; "+late+"ROLLBACK TO a; "+late+late+"COMMIT")
+	db.Do(t, "BEGIN; SAVEPOINT a; "+late+"ROLLBACK TO a; "+late+late+"COMMIT")
 	require.Equal(t, "2026-03-05 2026-03-05", db.requests(t))
 	// Nor does a job that withdraws the date's requests prevent the request for a later event of the transaction.
-	db.exec(t, "BEGIN;"+late+`INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-05"}', 5);
+	db.Do(t, "BEGIN;"+late+`INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-05"}', 5);
 		DELETE FROM river_job; `+late+"COMMIT")
 	var open int
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL").Scan(&open))

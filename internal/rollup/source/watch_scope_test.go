@@ -25,7 +25,7 @@ func TestWatchScope(t *testing.T) {
 	db, options := setupEvents(t)
 	db.set(t, options)
 	db.watch(t, source.WatchOptions{})
-	db.exec(t, "DELETE FROM app.events")
+	db.Do(t, "DELETE FROM app.events")
 	db.scopes(t)
 	for _, c := range []struct {
 		name, sql string
@@ -46,13 +46,13 @@ func TestWatchScope(t *testing.T) {
 		},
 		{"Truncated", "TRUNCATE app.events", []string{}},
 	} {
-		db.exec(t, c.sql)
+		db.Do(t, c.sql)
 		require.ElementsMatch(t, c.want, db.scopes(t), c.name)
 	}
 
 	// The view was written by hand, so its entities are not known.
-	db.exec(t, `CREATE OR REPLACE VIEW analytics.events AS SELECT (product_id + 1)::bigint::analytics.entity_id AS entity_id,
+	db.Do(t, `CREATE OR REPLACE VIEW analytics.events AS SELECT (product_id + 1)::bigint::analytics.entity_id AS entity_id,
 		kind::text AS event_type, occurred_at::timestamptz AS created_at FROM app.events`)
-	db.exec(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
+	db.Do(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
 	require.Equal(t, []string{"2026-03-01 all"}, db.scopes(t))
 }

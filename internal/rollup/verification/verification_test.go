@@ -51,12 +51,6 @@ func setup(t *testing.T) *testBundle {
 	return b
 }
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
 // text returns one value of a query, as text.
 func (b *testBundle) text(t *testing.T, sql string) (text string) {
 	t.Helper()
@@ -66,7 +60,7 @@ func (b *testBundle) text(t *testing.T, sql string) (text string) {
 
 func (b *testBundle) rollup(t *testing.T) {
 	t.Helper()
-	b.exec(t, "SELECT analytics.enqueue_rollup($1)", day)
+	b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", day)
 	_, err := b.runner.Run(t.Context(), run.Order{Date: day})
 	require.NoError(t, err)
 }
@@ -168,7 +162,7 @@ func TestVerifyDrift(t *testing.T) {
 			require.EqualValues(t, events, result.EventsStored)
 			require.Equal(t, b.text(t, "SELECT 'complete'"), b.state(t))
 
-			b.exec(t, c.sql)
+			b.db.Do(t, c.sql)
 			result = b.verify(t)
 			require.Equal(t, verification.Drifted, result.Result)
 			require.EqualValues(t, 1, result.DriftedEntities)
@@ -220,7 +214,7 @@ func TestVerifyDrift(t *testing.T) {
 func TestVerifyGarbage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `UPDATE analytics.daily_entity_metrics SET other_counts = '["what", 7]' WHERE entity_id = `+other)
+	b.db.Do(t, `UPDATE analytics.daily_entity_metrics SET other_counts = '["what", 7]' WHERE entity_id = `+other)
 	result := b.verify(t)
 	require.Equal(t, verification.Drifted, result.Result)
 	require.JSONEq(t, `["what", 7]`, string(result.Drifts[0].Stored.Other))
@@ -231,7 +225,7 @@ func TestVerifyGarbage(t *testing.T) {
 func TestVerifyLargeCounts(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
+	b.db.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, other_counts)
 		SELECT i, '2026-03-01', '{"a": 9e18}' FROM generate_series(1000001, 1000003) AS i`)
 	result := b.verify(t)
 	require.EqualValues(t, 3, result.DriftedEntities)
@@ -247,8 +241,8 @@ func TestVerifyPasses(t *testing.T) {
 	require.Greater(t, result.Passes, 5)
 	require.EqualValues(t, events, result.EventsStored)
 
-	b.exec(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE entity_id % 2 = 0")
-	b.exec(t, "DELETE FROM analytics.daily_entity_metrics WHERE entity_id % 5 = 0")
+	b.db.Do(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE entity_id % 2 = 0")
+	b.db.Do(t, "DELETE FROM analytics.daily_entity_metrics WHERE entity_id % 5 = 0")
 	result = b.verify(t)
 	require.Equal(t, verification.Drifted, result.Result)
 	require.Len(t, result.Drifts, 7)
@@ -290,7 +284,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 		b := setup(t)
 		b.during("scan", func() {
 			late(t, b)
-			b.exec(t, "SELECT analytics.enqueue_rollup($1)", day)
+			b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", day)
 		})
 		result := b.verify(t)
 		require.Equal(t, verification.Changed, result.Result)
@@ -302,7 +296,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 	t.Run("RequestOfWhatIsRight", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.during("scan", func() { b.exec(t, "SELECT analytics.enqueue_rollup($1)", day) })
+		b.during("scan", func() { b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", day) })
 		require.Equal(t, verification.Exact, b.verify(t).Result)
 	})
 
@@ -326,7 +320,7 @@ func TestVerifyMeanwhile(t *testing.T) {
 	t.Run("RunUnderWay", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.exec(t, "SELECT analytics.enqueue_rollup($1)", day)
+		b.db.Do(t, "SELECT analytics.enqueue_rollup($1)", day)
 		verified := false
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(f run.Report) {
 			if f.Phase == run.PhaseScan && !verified {
@@ -378,7 +372,7 @@ func TestVerifyProtected(t *testing.T) {
 	t.Run("DroppedMeanwhile", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.during("scan", func() { b.exec(t, "TRUNCATE public.raw_events") })
+		b.during("scan", func() { b.db.Do(t, "TRUNCATE public.raw_events") })
 		b.order.Repair = verification.RepairAll
 		result := b.verify(t)
 		require.Equal(t, verification.Protected, result.Result)
@@ -389,7 +383,7 @@ func TestVerifyProtected(t *testing.T) {
 	t.Run("Retention", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.exec(t, "DELETE FROM public.raw_events WHERE id % 2 = 0")
+		b.db.Do(t, "DELETE FROM public.raw_events WHERE id % 2 = 0")
 		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 48*time.Hour, audit.Who{}))
 		require.Equal(t, verification.Protected, b.verify(t).Result)
 		require.NoError(t, source.SetRetention(t.Context(), b.db.DB, 0, audit.Who{}))
@@ -399,7 +393,7 @@ func TestVerifyProtected(t *testing.T) {
 	t.Run("Vanished", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.exec(t, "TRUNCATE public.raw_events")
+		b.db.Do(t, "TRUNCATE public.raw_events")
 		result := b.verify(t)
 		require.Equal(t, verification.Protected, result.Result)
 		require.Contains(t, result.Reason, "it no longer has events")
@@ -421,7 +415,7 @@ func TestVerifyStops(t *testing.T) {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, completed_at, verified_at) VALUES
+	b.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, completed_at, verified_at) VALUES
 		('2026-02-01', 'complete', 1, 1, now(), now() - interval '3 days'),
 		('2026-02-02', 'complete', 1, 1, now(), now() - interval '5 days'),
 		('2026-02-03', 'failed', 1, 1, now(), NULL),
@@ -429,7 +423,7 @@ func TestChoose(t *testing.T) {
 		('2026-02-05', 'protected', 1, 1, now(), now()),
 		('2026-02-06', 'complete', 1, 1, now(), now()),
 		('2026-02-07', 'complete', 1, 1, now(), NULL)`)
-	b.exec(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-02-07')")
+	b.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-02-07')")
 	since := time.Now().Add(-time.Hour)
 	parse := func(texts ...string) (dates []date.Date) {
 		for _, text := range texts {
@@ -441,7 +435,7 @@ func TestChoose(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, parse("2026-03-01", "2026-02-02", "2026-02-01"), due)
 	// The previous attempt has verified one of the two.
-	b.exec(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via)
+	b.db.Do(t, `INSERT INTO analytics.verifications (metric_date, result, started_at, requested_via)
 		VALUES ('2026-02-06', 'exact', now(), 'job'), ('2026-02-06', 'exact', now(), 'cli')`)
 	due, err = verification.Due(t.Context(), b.db.DB, 2, since, "job")
 	require.NoError(t, err)

@@ -85,9 +85,9 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	server := pgtest.Server(t, map[string]string{"wal_level": level})
 	const before = 500 // rows
 	b := &testBundle{db: pgtest.On(t, server, installed), binary: binary}
-	b.exec(t, "CREATE TABLE public.counter (id integer PRIMARY KEY, n integer NOT NULL)")
-	b.exec(t, "INSERT INTO public.counter SELECT i, 0 FROM generate_series(1000, 1000 + $1 - 1) AS i", before)
-	b.exec(t, `CREATE TABLE public.later (id integer PRIMARY KEY, n integer NOT NULL)`)
+	b.db.Do(t, "CREATE TABLE public.counter (id integer PRIMARY KEY, n integer NOT NULL)")
+	b.db.Do(t, "INSERT INTO public.counter SELECT i, 0 FROM generate_series(1000, 1000 + $1 - 1) AS i", before)
+	b.db.Do(t, `CREATE TABLE public.later (id integer PRIMARY KEY, n integer NOT NULL)`)
 	got := &received{last: map[string]int64{}, values: map[string][]int{}}
 	hook := httptest.NewServer(got)
 	t.Cleanup(hook.Close)
@@ -101,10 +101,10 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	write("public.counter")
 	first := b.worker(t)
 	running := "(SELECT state = 'running' AND mode = $1 FROM capture.stream WHERE name = 'app')"
-	b.await(t, running, mode)
+	b.db.Wait(t, running, mode)
 
 	const keys, each = 5, 60
-	b.exec(t, "INSERT INTO public.counter SELECT i, 0 FROM generate_series(1, $1) AS i", keys)
+	b.db.Do(t, "INSERT INTO public.counter SELECT i, 0 FROM generate_series(1, $1) AS i", keys)
 	var writers sync.WaitGroup
 	for id := range keys {
 		writers.Go(func() {
@@ -136,9 +136,9 @@ func testCapture(t *testing.T, binary, mode, level string) {
 
 	// A table that the file adds is captured, and one that it removes is no longer captured.
 	write("public.later")
-	b.await(t, "(SELECT array_agg(table_name) = '{later}' FROM capture.captured)")
-	b.exec(t, "INSERT INTO public.counter VALUES (99, 1)")
-	b.exec(t, "INSERT INTO public.later VALUES (1, 7)")
+	b.db.Wait(t, "(SELECT array_agg(table_name) = '{later}' FROM capture.captured)")
+	b.db.Do(t, "INSERT INTO public.counter VALUES (99, 1)")
+	b.db.Do(t, "INSERT INTO public.later VALUES (1, 7)")
 	require.Eventually(t, func() bool { return len(got.of("later 1")) == 1 }, patience, 20*time.Millisecond)
 	require.Empty(t, got.of("counter 99"))
 	output, code := b.run(t, "capture", "status", "--database-url", b.db.URL)
@@ -151,10 +151,10 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	// When nothing is captured, none of Daymill's objects stays in the source.
 	output, code = b.run(t, "capture", "remove", "public.later", "--database-url", b.db.URL)
 	require.Zero(t, code, output)
-	b.await(t, "(SELECT mode IS NULL FROM capture.stream WHERE name = 'app')")
-	require.Zero(t, value[int](t, b, "SELECT count(*) FROM pg_replication_slots"))
-	require.Zero(t, value[int](t, b, "SELECT count(*) FROM pg_publication"))
-	require.Zero(t, value[int](t, b, "SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = 'public.later'::regclass"))
+	b.db.Wait(t, "(SELECT mode IS NULL FROM capture.stream WHERE name = 'app')")
+	require.Zero(t, pgtest.Value[int](t, b.db, "SELECT count(*) FROM pg_replication_slots"))
+	require.Zero(t, pgtest.Value[int](t, b.db, "SELECT count(*) FROM pg_publication"))
+	require.Zero(t, pgtest.Value[int](t, b.db, "SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = 'public.later'::regclass"))
 	require.True(t, second.running())
 	require.Empty(t, got.wrong)
 	t.Logf("%d repeats", got.repeats)

@@ -47,13 +47,13 @@ func testFollower(t *testing.T, binary string) {
 		}
 		return err
 	}))
-	b.await(t, `EXISTS(SELECT FROM analytics.rollup_runs AS r INNER JOIN analytics.rollup_dates AS d ON d.run_id = r.id
+	b.db.Wait(t, `EXISTS(SELECT FROM analytics.rollup_runs AS r INNER JOIN analytics.rollup_dates AS d ON d.run_id = r.id
 		WHERE r.state = 'running' AND d.heartbeat_at > r.started_at + interval '2 seconds')`)
 	require.Equal(t, []string{"running scan 0"},
-		column[string](t, b, "SELECT concat_ws(' ', state, phase, slices) FROM analytics.rollup_runs WHERE state <> 'complete'"))
+		pgtest.Column[string](t, b.db, "SELECT concat_ws(' ', state, phase, slices) FROM analytics.rollup_runs WHERE state <> 'complete'"))
 	_, err = replay.Exec(t.Context(), "SELECT pg_wal_replay_resume()")
 	require.NoError(t, err)
-	b.await(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
+	b.db.Wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
 	require.EqualValues(t, events+10, pgtest.RequireExact(t, b.db, day).Events)
 	require.Equal(t, []string{"complete", "complete"}, b.runStates(t, day))
 }
@@ -68,8 +68,8 @@ func testFollowerOfNothing(t *testing.T, binary string) {
 	require.Contains(t, output, message)
 
 	worker := b.worker(t, "--source-url", b.db.URL)
-	b.await(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND cardinality(coalesce(errors, '{}')) > 0)")
-	require.Contains(t, value[string](t, b, "SELECT errors[1] ->> 'error' FROM river_job WHERE kind = 'rollup_day'"), message)
+	b.db.Wait(t, "EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND cardinality(coalesce(errors, '{}')) > 0)")
+	require.Contains(t, pgtest.Value[string](t, b.db, "SELECT errors[1] ->> 'error' FROM river_job WHERE kind = 'rollup_day'"), message)
 	require.True(t, worker.running())
 
 	output, code = b.run(t, "worker", "--database-url", b.db.URL, "--source-url", "postgres://nobody:secret@127.0.0.1:1/x?sslmode=disable")
@@ -83,7 +83,7 @@ func testIdleCost(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
 	b.worker(t)
-	b.await(t, "EXISTS(SELECT FROM river_leader)")
+	b.db.Wait(t, "EXISTS(SELECT FROM river_leader)")
 	// Use another database, so that the test's own transactions are not counted.
 	conn, err := pgx.Connect(t.Context(), b.db.Server.URL("postgres"))
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func testMaxConnections(t *testing.T, binary string) {
 	b.worker(t, "--pool-size", "1")
 	b.request(t, day, day.AddDays(1))
 	b.awaitComplete(t, day, day.AddDays(1))
-	require.LessOrEqual(t, value[int64](t, b, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'daymill %'"), int64(7))
+	require.LessOrEqual(t, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'daymill %'"), int64(7))
 }
 
 // testPgBouncer works through a pooler in transaction mode, beginning with the migration. Nobody can listen there, but requests are noticed all
@@ -162,20 +162,20 @@ func testPgBouncer(t *testing.T, binary string) {
 		"search_path = nowhere", "default_transaction_isolation = serializable", "DateStyle = German", "TimeZone = 'Asia/Kathmandu'",
 		"standard_conforming_strings = off", "bytea_output = escape", "quote_all_identifiers = on",
 	} {
-		b.exec(t, "ALTER DATABASE "+direct.Name+" SET "+setting)
+		b.db.Do(t, "ALTER DATABASE "+direct.Name+" SET "+setting)
 	}
 	b.hold(t, day)
 	worker := b.worker(t)
 	b.request(t, day, day.AddDays(1))
 	b.awaitHeld(t, day)
 	// A request arrives while its date is being rolled up, and the run has passed the entity.
-	b.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (-9223372036854775808, 'view', '2026-03-01 12:00+00')")
+	b.db.Do(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (-9223372036854775808, 'view', '2026-03-01 12:00+00')")
 	b.request(t, day)
 	b.release(t)
-	b.await(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
+	b.db.Wait(t, "NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
 	require.EqualValues(t, 2*events+1, pgtest.RequireExact(t, b.db, day, day.AddDays(1)).Events)
 	require.Contains(t, worker.log.String(), "pooler=true")
-	require.Zero(t, value[int64](t, b, "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'listen %' AND datname = current_database()"))
+	require.Zero(t, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'listen %' AND datname = current_database()"))
 	b.request(t, day.AddDays(2))
 	b.awaitComplete(t, day.AddDays(2))
 
@@ -218,7 +218,7 @@ func testSSL(t *testing.T, binary string) {
 	b.worker(t)
 	b.request(t, day)
 	b.awaitComplete(t, day)
-	require.Equal(t, []bool{true}, column[bool](t, b, `SELECT DISTINCT s.ssl FROM pg_stat_ssl AS s
+	require.Equal(t, []bool{true}, pgtest.Column[bool](t, b.db, `SELECT DISTINCT s.ssl FROM pg_stat_ssl AS s
 		INNER JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = 'daymill worker'`))
 }
 

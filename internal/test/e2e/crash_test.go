@@ -31,10 +31,10 @@ func testKilled(t *testing.T, binary string) {
 	b.awaitComplete(t, day)
 	require.Less(t, time.Since(killed), time.Minute)
 	require.Equal(t, []string{"lost", "complete"}, b.runStates(t, day))
-	require.True(t, value[bool](t, b, `SELECT n.resumed_run_id = o.id AND n.rows_inserted = 1
+	require.True(t, pgtest.Value[bool](t, b.db, `SELECT n.resumed_run_id = o.id AND n.rows_inserted = 1
 		FROM analytics.rollup_runs AS n, analytics.rollup_runs AS o WHERE n.state = 'complete' AND o.state = 'lost'`),
 		"the second run should have written the last row only")
-	require.Equal(t, []int{2}, column[int](t, b, "SELECT attempt FROM river_job WHERE kind = 'rollup_day'"))
+	require.Equal(t, []int{2}, pgtest.Column[int](t, b.db, "SELECT attempt FROM river_job WHERE kind = 'rollup_day'"))
 }
 
 // testPostgresCrash crashes Postgres in the middle of a date. The same worker process continues when it is back.
@@ -60,7 +60,7 @@ func testPostgresCrash(t *testing.T, binary string) {
 // snapshot returns a date's rows, runs, requests and jobs, with the transactions that last wrote them.
 func (b *testBundle) snapshot(t *testing.T, d date.Date) []string {
 	t.Helper()
-	return column[string](t, b, `
+	return pgtest.Column[string](t, b.db, `
 		SELECT 'metric ' || concat_ws(' ', ctid, xmin, xmax, entity_id, last_updated_at) FROM analytics.daily_entity_metrics
 		WHERE metric_date = $1
 		UNION ALL SELECT 'date ' || concat_ws(' ', ctid, xmin, d) FROM analytics.rollup_dates AS d WHERE metric_date = $1
@@ -96,7 +96,7 @@ func (b *testBundle) requireNothingMore(t *testing.T, stopped, other *process) {
 func testStopped(t *testing.T, binary string) {
 	t.Helper()
 	b := prepare(t, pgtest.Database(t, installed), binary)
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE TABLE public.slow (id integer);
 		INSERT INTO public.slow VALUES (1);
 		CREATE FUNCTION public.dawdle() RETURNS boolean LANGUAGE plpgsql AS $$
@@ -113,17 +113,17 @@ func testStopped(t *testing.T, binary string) {
 	// After a slice that takes a twentieth of a second, it pauses for three seconds.
 	stopped := b.worker(t, "--pace", "60")
 	b.request(t, day)
-	b.await(t, `EXISTS(SELECT FROM pg_stat_activity
+	b.db.Wait(t, `EXISTS(SELECT FROM pg_stat_activity
 		WHERE datname = current_database() AND query LIKE '%name: EventSlice %' AND state = 'idle')`)
 	stopped.signal(t, syscall.SIGSTOP)
-	b.exec(t, "DELETE FROM public.slow")
+	b.db.Do(t, "DELETE FROM public.slow")
 	other := b.worker(t)
 	b.awaitComplete(t, day)
 
-	b.exec(t, "DELETE FROM public.raw_events WHERE created_at < '2026-03-01 06:00+00'")
+	b.db.Do(t, "DELETE FROM public.raw_events WHERE created_at < '2026-03-01 06:00+00'")
 	b.request(t, day)
-	b.await(t, "(SELECT count(*) = 2 FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
-	b.await(t, "NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)")
+	b.db.Wait(t, "(SELECT count(*) = 2 FROM analytics.rollup_requests WHERE resolution = 'satisfied')")
+	b.db.Wait(t, "NOT EXISTS(SELECT FROM river_job WHERE kind = 'rollup_day' AND finalized_at IS NULL)")
 	pgtest.RequireExact(t, b.db, day)
 	b.requireNothingMore(t, stopped, other)
 	require.Equal(t, []string{"lost", "complete", "complete"}, b.runStates(t, day))
@@ -138,11 +138,11 @@ func testStoppedInTransaction(t *testing.T, binary string) {
 	b.request(t, day)
 	b.awaitHeld(t, day)
 	other := b.worker(t)
-	pid := value[int](t, b, `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+	pid := pgtest.Value[int](t, b.db, `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
 		AND application_name = 'daymill worker' AND query LIKE 'copy %' AND state = 'active'`)
 	stopped.signal(t, syscall.SIGSTOP)
 	b.release(t)
-	b.await(t, "EXISTS(SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'idle in transaction')", pid)
+	b.db.Wait(t, "EXISTS(SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'idle in transaction')", pid)
 	b.awaitComplete(t, day)
 	b.requireNothingMore(t, stopped, other)
 	require.Equal(t, []string{"lost", "complete"}, b.runStates(t, day))
@@ -161,9 +161,9 @@ func testTerminated(t *testing.T, binary string) {
 	require.Zero(t, worker.wait(t), "the exit code")
 	require.Less(t, time.Since(terminated), 15*time.Second)
 	require.Equal(t, []string{"available 0"},
-		column[string](t, b, "SELECT state || ' ' || attempt FROM river_job WHERE kind = 'rollup_day'"))
+		pgtest.Column[string](t, b.db, "SELECT state || ' ' || attempt FROM river_job WHERE kind = 'rollup_day'"))
 	require.Equal(t, []string{"interrupted"}, b.runStates(t, day))
-	require.Equal(t, "retrying", value[string](t, b, "SELECT state FROM analytics.date_states WHERE metric_date = $1", day))
+	require.Equal(t, "retrying", pgtest.Value[string](t, b.db, "SELECT state FROM analytics.date_states WHERE metric_date = $1", day))
 
 	b.release(t)
 	again := time.Now()
@@ -171,7 +171,7 @@ func testTerminated(t *testing.T, binary string) {
 	b.awaitComplete(t, day)
 	require.Less(t, time.Since(again), 15*time.Second)
 	require.Equal(t, []string{"interrupted", "complete"}, b.runStates(t, day))
-	require.EqualValues(t, 1, value[int64](t, b, "SELECT rows_inserted FROM analytics.rollup_runs WHERE state = 'complete'"),
+	require.EqualValues(t, 1, pgtest.Value[int64](t, b.db, "SELECT rows_inserted FROM analytics.rollup_runs WHERE state = 'complete'"),
 		"it should continue where it stopped")
 }
 

@@ -97,7 +97,7 @@ func prepare(t *testing.T, db *pgtest.DB, binary string) *testBundle {
 	require.NoError(t, err)
 	_, err = app.Insert(t.Context(), jobs.DailyRollupArgs{}, &river.InsertOpts{ScheduledAt: time.Now().AddDate(1, 0, 0)})
 	require.NoError(t, err)
-	b.exec(t, `
+	b.db.Do(t, `
 		INSERT INTO daymill.schedules (name, last_due_at, paused_at)
 		SELECT k, '-infinity', now() FROM unnest(ARRAY['daily_rollup', 'prune_ledger', 'verify_dates']) AS k;
 		CREATE TABLE public.hold (metric_date date PRIMARY KEY);
@@ -117,64 +117,27 @@ func prepare(t *testing.T, db *pgtest.DB, binary string) *testBundle {
 // highest is the last entity in key order.
 const highest = "9223372036854775807"
 
-func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql, args...)
-	require.NoError(t, err)
-}
-
-// value returns one value of a query.
-func value[T any](t *testing.T, b *testBundle, sql string, args ...any) T {
-	t.Helper()
-	rows, err := b.db.Query(t.Context(), sql, args...)
-	require.NoError(t, err)
-	one, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
-	require.NoError(t, err, sql)
-	return one
-}
-
-// column returns the values of a query's only column.
-func column[T any](t *testing.T, b *testBundle, sql string, args ...any) []T {
-	t.Helper()
-	rows, err := b.db.Query(t.Context(), sql, args...)
-	require.NoError(t, err)
-	all, err := pgx.CollectRows(rows, pgx.RowTo[T])
-	require.NoError(t, err, sql)
-	return all
-}
-
-// await returns once a condition holds.
-func (b *testBundle) await(t *testing.T, condition string, args ...any) {
-	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	query := "SELECT coalesce((" + condition + "), false)"
-	for deadline := time.Now().Add(patience); !value[bool](t, b, query, args...); <-ticker.C {
-		require.True(t, time.Now().Before(deadline), "waited in vain until %s %v", condition, args)
-	}
-}
-
 // hold makes runs of dates wait at their last entity.
 func (b *testBundle) hold(t *testing.T, held ...date.Date) {
 	t.Helper()
-	b.exec(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
+	b.db.Do(t, "INSERT INTO public.hold SELECT unnest($1::date[])", held)
 }
 
 // release lets all runs continue.
 func (b *testBundle) release(t *testing.T) {
 	t.Helper()
-	b.exec(t, "DELETE FROM public.hold")
+	b.db.Do(t, "DELETE FROM public.hold")
 }
 
 func (b *testBundle) request(t *testing.T, requested ...date.Date) {
 	t.Helper()
-	b.exec(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
+	b.db.Do(t, "SELECT analytics.enqueue_rollup(d) FROM unnest($1::date[]) AS d", requested)
 }
 
 // awaitHeld returns once the run of a date waits, after it has written some batches.
 func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 	t.Helper()
-	b.await(t, `EXISTS(
+	b.db.Wait(t, `EXISTS(
 		SELECT FROM analytics.rollup_dates WHERE metric_date = $1 AND state = 'running' AND cursor_events = $2)
 		AND EXISTS(
 		SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'copy %'
@@ -185,7 +148,7 @@ func (b *testBundle) awaitHeld(t *testing.T, d date.Date) {
 func (b *testBundle) awaitComplete(t *testing.T, dates ...date.Date) {
 	t.Helper()
 	for _, d := range dates {
-		b.await(t, `EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')
+		b.db.Wait(t, `EXISTS(SELECT FROM analytics.date_states WHERE metric_date = $1 AND state = 'complete')
 			AND NOT EXISTS(SELECT FROM analytics.rollup_requests WHERE metric_date = $1 AND resolved_at IS NULL)
 			AND NOT EXISTS(SELECT FROM river_job WHERE args ->> 'date' = $1::date::text AND state <> 'completed')`, d)
 	}
@@ -195,7 +158,7 @@ func (b *testBundle) awaitComplete(t *testing.T, dates ...date.Date) {
 // workerOf returns the process that runs a date.
 func (b *testBundle) workerOf(t *testing.T, d date.Date, all ...*process) *process {
 	t.Helper()
-	pid := value[int](t, b, `SELECT substring(worker FROM '/(\d+)')::integer FROM analytics.rollup_runs
+	pid := pgtest.Value[int](t, b.db, `SELECT substring(worker FROM '/(\d+)')::integer FROM analytics.rollup_runs
 		WHERE metric_date = $1 AND state = 'running'`, d)
 	for _, p := range all {
 		if p.cmd.Process.Pid == pid {
@@ -208,7 +171,7 @@ func (b *testBundle) workerOf(t *testing.T, d date.Date, all ...*process) *proce
 
 func (b *testBundle) runStates(t *testing.T, d date.Date) []string {
 	t.Helper()
-	return column[string](t, b, "SELECT state FROM analytics.rollup_runs WHERE metric_date = $1 ORDER BY id", d)
+	return pgtest.Column[string](t, b.db, "SELECT state FROM analytics.rollup_runs WHERE metric_date = $1 ORDER BY id", d)
 }
 
 // dump logs the ledger and the queue.

@@ -43,17 +43,17 @@ func testLateFromCapture(t *testing.T, binary, mode, level string) {
 		output, code := b.run(t, "source", "watch", "--from", "capture", "--database-url", b.db.URL)
 		require.Equal(t, 2, code)
 		require.Contains(t, output, `ALTER TABLE "public"."raw_events" REPLICA IDENTITY FULL`)
-		b.exec(t, `ALTER TABLE public.raw_events REPLICA IDENTITY FULL`)
+		b.db.Do(t, `ALTER TABLE public.raw_events REPLICA IDENTITY FULL`)
 	}
 	require.Contains(t, ok("source", "watch", "--from", "capture"), "are noticed in the stream of changes, by created_at")
 	ok("source", "watch", "--from", "capture") // A repeat does no harm.
 	first := b.worker(t)
-	b.await(t, "(SELECT state = 'running' AND mode = $1 FROM capture.stream WHERE name = 'app')", mode)
-	b.await(t, "EXISTS (SELECT FROM capture.captured WHERE table_name = 'raw_events' AND reason = '')")
-	require.Zero(t, value[int](t, b, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'daymill_watch%'"))
+	b.db.Wait(t, "(SELECT state = 'running' AND mode = $1 FROM capture.stream WHERE name = 'app')", mode)
+	b.db.Wait(t, "EXISTS (SELECT FROM capture.captured WHERE table_name = 'raw_events' AND reason = '')")
+	require.Zero(t, pgtest.Value[int](t, b.db, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'daymill_watch%'"))
 	b.request(t, day, day.AddDays(1), day.AddDays(2), day.AddDays(3))
 	settled := "NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)"
-	b.await(t, settled)
+	b.db.Wait(t, settled)
 
 	at := func() string {
 		return fmt.Sprintf("'2026-03-01 00:00+00'::timestamptz + interval '%d minutes'", rand.IntN(6*24*60)-24*60)
@@ -62,13 +62,13 @@ func testLateFromCapture(t *testing.T, binary, mode, level string) {
 		some := fmt.Sprintf("id IN (SELECT id FROM public.raw_events ORDER BY random() LIMIT %d)", 1+rand.IntN(3))
 		switch rand.IntN(4) {
 		case 0:
-			b.exec(t, "UPDATE public.raw_events SET created_at = "+at()+" WHERE "+some)
+			b.db.Do(t, "UPDATE public.raw_events SET created_at = "+at()+" WHERE "+some)
 		case 1:
-			b.exec(t, "UPDATE public.raw_events SET event_type = 'other' WHERE "+some)
+			b.db.Do(t, "UPDATE public.raw_events SET event_type = 'other' WHERE "+some)
 		case 2:
-			b.exec(t, "DELETE FROM public.raw_events WHERE "+some)
+			b.db.Do(t, "DELETE FROM public.raw_events WHERE "+some)
 		default:
-			b.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (7, 'view', "+at()+")")
+			b.db.Do(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (7, 'view', "+at()+")")
 		}
 		if i == 30 {
 			first.kill(t)
@@ -76,9 +76,9 @@ func testLateFromCapture(t *testing.T, binary, mode, level string) {
 		}
 	}
 	// When the date of the last change is requested, those of earlier changes are, too.
-	b.exec(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (7, 'view', '2026-01-01 12:00+00')")
-	b.await(t, "EXISTS (SELECT FROM analytics.rollup_dates WHERE metric_date = '2026-01-01' AND state = 'complete')")
-	b.await(t, settled)
+	b.db.Do(t, "INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (7, 'view', '2026-01-01 12:00+00')")
+	b.db.Wait(t, "EXISTS (SELECT FROM analytics.rollup_dates WHERE metric_date = '2026-01-01' AND state = 'complete')")
+	b.db.Wait(t, settled)
 	pgtest.RequireExact(t, b.db)
 
 	require.Contains(t, ok("source", "unwatch"), "no longer noticed in the stream of changes")

@@ -83,25 +83,9 @@ func (b *pageBundle) run(t *testing.T, arguments ...string) {
 	require.NoError(t, err, string(output))
 }
 
-// await waits until a condition in SQL holds.
-func (b *pageBundle) await(t *testing.T, condition string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		var holds bool
-		err := b.db.QueryRow(t.Context(), "SELECT "+condition).Scan(&holds)
-		return err == nil && holds
-	}, patience, 20*time.Millisecond, condition)
-}
-
 func (b *pageBundle) awaitQuiet(t *testing.T) {
 	t.Helper()
-	b.await(t, "NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
-}
-
-func (b *pageBundle) exec(t *testing.T, sql string) {
-	t.Helper()
-	_, err := b.db.Exec(t.Context(), sql)
-	require.NoError(t, err)
+	b.db.Wait(t, "NOT EXISTS (SELECT FROM analytics.rollup_requests WHERE resolved_at IS NULL)")
 }
 
 // open opens a page as a user.
@@ -120,16 +104,16 @@ func (b *pageBundle) open(t *testing.T, options browser.Options) *browser.Page {
 // failed makes a date fail after all attempts.
 func (b *pageBundle) failed(t *testing.T, date string) {
 	t.Helper()
-	b.exec(t, `
+	b.db.Do(t, `
 		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is on fire'; END $$;
 		CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON analytics.daily_entity_metrics
 		FOR EACH STATEMENT EXECUTE FUNCTION public.refuse()`)
-	b.exec(t, fmt.Sprintf(`INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', timestamptz '%s 12:00 America/Sao_Paulo')`, date))
-	b.exec(t, fmt.Sprintf("SELECT analytics.enqueue_rollup('%s')", date))
-	b.await(t, "EXISTS (SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'retryable')")
-	b.exec(t, "UPDATE river_job SET max_attempts = attempt + 1, state = 'available', scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'retryable'")
-	b.await(t, fmt.Sprintf("EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded' AND metric_date = '%s')", date))
-	b.exec(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
+	b.db.Do(t, fmt.Sprintf(`INSERT INTO public.raw_events (entity_id, event_type, created_at) VALUES (1, 'view', timestamptz '%s 12:00 America/Sao_Paulo')`, date))
+	b.db.Do(t, fmt.Sprintf("SELECT analytics.enqueue_rollup('%s')", date))
+	b.db.Wait(t, "EXISTS (SELECT FROM river_job WHERE kind = 'rollup_day' AND state = 'retryable')")
+	b.db.Do(t, "UPDATE river_job SET max_attempts = attempt + 1, state = 'available', scheduled_at = now() WHERE kind = 'rollup_day' AND state = 'retryable'")
+	b.db.Wait(t, fmt.Sprintf("EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded' AND metric_date = '%s')", date))
+	b.db.Do(t, "DROP TRIGGER refuse ON analytics.daily_entity_metrics; DROP FUNCTION public.refuse()")
 }
 
 // TestPages uses the pages as people do, in a real browser.
@@ -185,7 +169,7 @@ func (b *pageBundle) testBackfill(t *testing.T, page *browser.Page, reload bool)
 	page.Click(t, `//button[text()="Start backfill"]`)
 	page.See(t, `//p[contains(text(), "Started.")]`)
 	if reload { // Without JavaScript, a page changes only when it is loaded again.
-		b.await(t, "NOT EXISTS (SELECT FROM analytics.backfills WHERE state = 'running')")
+		b.db.Wait(t, "NOT EXISTS (SELECT FROM analytics.backfills WHERE state = 'running')")
 		page.Go(t, page.Location(t))
 	}
 	page.See(t, `//*[@id="progress"]//span[contains(text(), "353 of 353 dates done")]`)
@@ -244,13 +228,13 @@ func (b *pageBundle) testChart(t *testing.T, page *browser.Page) {
 
 // testVerify verifies a date whose metrics somebody has changed, sees which entities differ, and leaves the date stale.
 func (b *pageBundle) testVerify(t *testing.T) {
-	b.exec(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE metric_date = '2016-05-04'")
+	b.db.Do(t, "UPDATE analytics.daily_entity_metrics SET skips_count = skips_count + 1 WHERE metric_date = '2016-05-04'")
 	page := b.open(t, browser.Options{})
 	page.Click(t, `//nav//a[text()="Verifications"]`)
 	page.Fill(t, "#verify-from", "2016-05-04")
 	page.Click(t, `//main//button[text()="Verify"]`)
 	page.See(t, `//p[contains(text(), "Requested")]`)
-	b.await(t, "EXISTS (SELECT FROM analytics.verifications WHERE metric_date = '2016-05-04' AND result = 'drifted' AND requested_by = 'admin')")
+	b.db.Wait(t, "EXISTS (SELECT FROM analytics.verifications WHERE metric_date = '2016-05-04' AND result = 'drifted' AND requested_by = 'admin')")
 	page.Go(t, b.url+"/verifications?result=drifted")
 	page.Click(t, `//main//th/a[text()="2016-05-04"]`)
 	page.See(t, `//main//h3[text()="Entities that drifted"]`)
@@ -266,7 +250,7 @@ func (b *pageBundle) testRetryInBulk(t *testing.T, page *browser.Page) {
 	page.Click(t, `//main//a[contains(., "Retry")]`)
 	page.Click(t, fmt.Sprintf(`//main//button[contains(., "Retry %d job")]`, discarded))
 	page.See(t, fmt.Sprintf(`//main//strong[contains(., "%d job")]`, discarded))
-	b.await(t, "NOT EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded')")
+	b.db.Wait(t, "NOT EXISTS (SELECT FROM daymill.jobs WHERE state = 'discarded')")
 	b.awaitQuiet(t)
 }
 
@@ -286,7 +270,7 @@ func (b *pageBundle) testAccessible(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join(pgtest.Root(t), "ui", "testdata", "axe.min.js"))
 	require.NoError(t, err)
 	// The server does not have the variable, so the message waits.
-	b.exec(t, `WITH channel AS (INSERT INTO daymill.alert_channels (name, kind, settings) VALUES ('ops', 'slack', '{"url": "$DAYMILL_TEST_NONE"}') RETURNING name),
+	b.db.Do(t, `WITH channel AS (INSERT INTO daymill.alert_channels (name, kind, settings) VALUES ('ops', 'slack', '{"url": "$DAYMILL_TEST_NONE"}') RETURNING name),
 		alert AS (INSERT INTO daymill.alerts (finding, level, sentence, told_at) VALUES ('failed', 'bad', 'A date failed.', now()) RETURNING id)
 		INSERT INTO daymill.alert_messages (channel, alert, event, error) SELECT channel.name, alert.id, 'open', 'the webhook answered 500' FROM channel, alert`)
 	for _, options := range []browser.Options{{}, {Dark: true}, {Width: 390}, {Width: 390, Dark: true}} {

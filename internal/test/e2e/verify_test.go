@@ -44,11 +44,11 @@ func testSinkVerify(t *testing.T, binary, level string) {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": level})
 	b := &testBundle{db: pgtest.On(t, server, installed), binary: binary}
-	b.exec(t, `CREATE DATABASE copies`)
+	b.db.Do(t, `CREATE DATABASE copies`)
 	copies, err := pgx.Connect(t.Context(), server.URL("copies"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = copies.Close(t.Context()) })
-	b.exec(t, `CREATE TYPE public.mood AS ENUM ('sad', 'happy');
+	b.db.Do(t, `CREATE TYPE public.mood AS ENUM ('sad', 'happy');
 		CREATE TABLE public.account (id bigint, "sub ""x""" text, PRIMARY KEY (id, "sub ""x"""), balance numeric(20,4), tags text[], mood public.mood,
 			at timestamptz DEFAULT now(), secret text DEFAULT 's', body text);
 		CREATE TABLE public.empty (id bigint PRIMARY KEY);
@@ -80,7 +80,7 @@ func testSinkVerify(t *testing.T, binary, level string) {
 	ok("capture", "add", "public.account", "public.empty")
 	ok("sink", "add", "copy", "kind=postgres", "url=$COPY_URL", "schema=kept", "without=secret", "rename={body: text}", "shards=2")
 	b.worker(t)
-	b.await(t, "(SELECT state = 'running' FROM capture.stream WHERE name = 'app')")
+	b.db.Wait(t, "(SELECT state = 'running' FROM capture.stream WHERE name = 'app')")
 
 	// Rows from before the sink was added are missing, and a repair adds them like a snapshot.
 	require.Equal(t, int64(3000), verify(4).Missing)
@@ -135,12 +135,12 @@ func testSinkVerify(t *testing.T, binary, level string) {
 	want.Repaired = 6
 	require.Equal(t, want, verify(0, "--repair"))
 	require.Equal(t, whole, verify(0))
-	b.exec(t, `UPDATE public.account SET balance = 7`)
+	b.db.Do(t, `UPDATE public.account SET balance = 7`)
 	require.Equal(t, whole, verify(0))
 
 	// A sink that does not move cannot be compared.
 	ok("sink", "pause", "copy")
-	b.exec(t, `INSERT INTO public.account (id, "sub ""x""") VALUES (2000000, 'late')`)
+	b.db.Do(t, `INSERT INTO public.account (id, "sub ""x""") VALUES (2000000, 'late')`)
 	output, code := command("sink", "verify", "copy")
 	require.Equal(t, 1, code, output)
 	require.Contains(t, output, "the sink is behind")
