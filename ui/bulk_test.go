@@ -6,8 +6,9 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 func TestBulk(t *testing.T) {

@@ -175,16 +175,16 @@ func TestCapture(t *testing.T) {
 		answer := b.post(t, "/consumers/events", "action=rewind&to=12")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "It never receives the changes after position 0 and up to position 12.")
-		require.Zero(t, pgtest.Value[int64](t, b.site.db, "SELECT min(position) FROM capture.shard"))
+		require.Zero(t, pgtest.Value[int64](t, b.db, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=rewind&confirm=1&to=12").status)
-		require.EqualValues(t, 12, pgtest.Value[int64](t, b.site.db, "SELECT min(position) FROM capture.shard"))
+		require.EqualValues(t, 12, pgtest.Value[int64](t, b.db, "SELECT min(position) FROM capture.shard"))
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/consumers/events", "action=explode").status)
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/consumers/events", "action=snapshot").status)
-		require.Equal(t, "events", pgtest.Value[string](t, b.site.db, "SELECT consumer FROM capture.snapshot_request"))
+		require.Equal(t, "events", pgtest.Value[string](t, b.db, "SELECT consumer FROM capture.snapshot_request"))
 		for _, action := range []string{"pause", "snapshot"} {
 			require.Equal(t, http.StatusNotFound, b.post(t, "/consumers/none", "action="+action).status)
 		}
-		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer, admin web snapshot consumer", pgtest.Value[string](t, b.site.db,
+		require.Equal(t, "admin web pause consumer, admin web resume consumer, admin web rewind consumer, admin web snapshot consumer", pgtest.Value[string](t, b.db,
 			"SELECT string_agg(concat_ws(' ', actor, via, action), ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin'"))
 	})
 
@@ -205,18 +205,18 @@ func TestCapture(t *testing.T) {
 		answer := b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "Discard all of these dead letters")
-		require.EqualValues(t, 40, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 40, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 		answer = b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1")
 		require.Equal(t, http.StatusSeeOther, answer.status)
-		require.EqualValues(t, 30, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 30, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusUnprocessableEntity,
 			b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1").status, "and not all others instead")
-		require.EqualValues(t, 30, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 30, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=discard&confirm=1&position=1&position=3").status)
-		require.EqualValues(t, 28, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
+		require.EqualValues(t, 28, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=replay&position=2").status)
-		require.EqualValues(t, 2, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
+		require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
 		for _, form := range []string{"action=replay", "action=replay&position=x", "action=explode&all=1", "action=replay&all=1&state=bogus"} {
 			require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/deadletters/events", form).status, form)
 		}
@@ -249,8 +249,8 @@ func TestCapture(t *testing.T) {
 		for _, action := range []string{"pause", "resume", "restart", "cancel"} {
 			require.Equal(t, http.StatusSeeOther, b.post(t, "/capture/snapshots/1", "action="+action).status, action)
 		}
-		require.Equal(t, "cancelled", pgtest.Value[string](t, b.site.db, "SELECT state FROM capture.snapshot"))
-		require.Equal(t, "pause snapshot, resume snapshot, restart snapshot, cancel snapshot", pgtest.Value[string](t, b.site.db,
+		require.Equal(t, "cancelled", pgtest.Value[string](t, b.db, "SELECT state FROM capture.snapshot"))
+		require.Equal(t, "pause snapshot, resume snapshot, restart snapshot, cancel snapshot", pgtest.Value[string](t, b.db,
 			"SELECT string_agg(action, ', ' ORDER BY id) FROM daymill.audit WHERE actor = 'admin' AND via = 'web'"))
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=pause").status)
 		require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/capture/snapshots/1", "action=explode").status)
@@ -338,7 +338,7 @@ func TestCapture_Apply(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, one.Shards)
 	require.JSONEq(t, `{"url": "$HOOK_URL", "tables": ["public.orders"], "batch": true, "secret": "$HOOK_SECRET"}`, string(one.Settings))
-	require.EqualValues(t, 1, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'hook'"))
+	require.EqualValues(t, 1, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'hook'"))
 	for name, text := range map[string]string{
 		"name": "Wrong Name", "kind": "pigeon", "url": "https://user:pass@example.com", "from": "yesterday", "shards": "many", "more": "batch: true", "database": "none",
 	} {
@@ -387,7 +387,7 @@ func TestCaptureInBrowser(t *testing.T) {
 			shown.Click(t, `//main//button[.="Discard all…"]`)
 			shown.Click(t, `//main//button[.="Discard"]`)
 			shown.See(t, `//*[@role="status"][.="Discarded."]`)
-			require.EqualValues(t, 15, pgtest.Value[int64](t, b.site.db, "SELECT count(*) FROM capture.letter"))
+			require.EqualValues(t, 15, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 			for _, path := range []string{"/capture", "/consumers", "/consumers/events", "/changes", "/changes/app/1", "/deadletters", "/deadletters/events"} {
 				shown.Go(t, b.URL+path)
 				if !options.NoJavaScript {

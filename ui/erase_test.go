@@ -61,7 +61,7 @@ func TestErase(t *testing.T) {
 		require.Contains(t, body, `<input type="checkbox" name="erase" value="1"> Erase the metrics of 6 events`)
 		a.post(t, "/backfills", form)
 		a.post(t, "/backfills", form+"&erase=1")
-		require.Equal(t, "false true", pgtest.Value[string](t, a.site.db, "SELECT string_agg(erase::text, ' ' ORDER BY id) FROM analytics.backfills"))
+		require.Equal(t, "false true", pgtest.Value[string](t, a.db, "SELECT string_agg(erase::text, ' ' ORDER BY id) FROM analytics.backfills"))
 		a.db.Do(t, "UPDATE analytics.rollup_dates SET events = 4")
 		require.NotContains(t, a.get(t, "/backfills?"+form).body, "fewer events")
 	})
@@ -85,10 +85,10 @@ func TestErase(t *testing.T) {
 		require.Contains(t, body, `<input type="checkbox" name="erase" value="1" required> Erase the metrics of 6 events`)
 
 		a.post(t, "/dates/2026-03-02/request", "repair=1")
-		require.Equal(t, "admin web none f", pgtest.Value[string](t, a.site.db, lastRequest))
+		require.Equal(t, "admin web none f", pgtest.Value[string](t, a.db, lastRequest))
 		a.post(t, "/dates/2026-03-02/request", "erase=1")
-		require.Equal(t, "admin web all t", pgtest.Value[string](t, a.site.db, lastRequest))
+		require.Equal(t, "admin web all t", pgtest.Value[string](t, a.db, lastRequest))
 		a.post(t, "/dates/2026-03-02/request", "")
-		require.Equal(t, "admin web all f", pgtest.Value[string](t, a.site.db, lastRequest))
+		require.Equal(t, "admin web all f", pgtest.Value[string](t, a.db, lastRequest))
 	})
 }
