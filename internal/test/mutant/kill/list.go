@@ -98,7 +98,7 @@ func owner() []broken {
 		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = row.Cursor\n		a.scanRun = a.id"),
 		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: row.CursorEvents", "totals = batch.Totals{Events: 0 * row.CursorEvents"),
 		edit("Owner/SignsNotCounted", runPkg, "^TestRunLife$/^OlderCopyOfIt$", leaseGo, "", "		l.signs.Add(1)\n", "		l.signs.Add(0)\n"),
-		edit("Owner/MarkNotAwaited", runPkg, "^TestRunLife$/^AbandonedTimeline$", "internal/rollup/replay/replay.go", "", "case replay.Reached && !replay.Marked:", "case replay.Reached && m.life == \"\":"),
+		edit("Owner/MarkNotAwaited", runPkg, "^TestRunLife$/^AbandonedTimeline$", "internal/rollup/replay/replay.go", "", "return at, errAbandoned", "return at, nil"),
 	}
 }
 
