@@ -27,3 +27,11 @@ func (s *Server) Follower(ctx context.Context) (*Server, error) {
 	}
 	return f, nil
 }
+
+// Promote makes a follower a primary, and returns when it accepts writes.
+func (s *Server) Promote(ctx context.Context) error {
+	if err := s.run(ctx, "pg_ctl", "promote", "--pgdata", s.data(), "--wait", "--timeout", "300"); err != nil {
+		return fmt.Errorf("promote the server: %w", err)
+	}
+	return nil
+}

@@ -41,7 +41,7 @@ func TestWAL_Life(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
 	b.Reset() // The restart closed its connections.
-	b.wait(t, "SELECT pg_promote()")
+	require.NoError(t, b.Server.Promote(t.Context()))
 	again(t)
 	require.Len(t, b.gaps(t, "app"), 2, "it was promoted, and has everything that was read")
 	var timeline int
@@ -62,7 +62,7 @@ func TestWAL_Lagged(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(b.Server.DataDir(), "standby.signal"), nil, 0o644))
 	require.NoError(t, b.Server.Start(t.Context()))
 	b.Reset() // The restart closed its connections.
-	b.wait(t, "SELECT pg_promote()")
+	require.NoError(t, b.Server.Promote(t.Context()))
 	// The position that was read on the old timeline is beyond the point where the new one left it, and the new one is now past that position.
 	b.wait(t, "SELECT NOT pg_is_in_recovery()")
 	b.Do(t, "INSERT INTO app.t VALUES (1)")

@@ -128,8 +128,7 @@ func TestRunLife(t *testing.T) {
 		primary, err := postgres.Open(t.Context(), postgres.Config{URL: first.URL(b.db.Name)})
 		require.NoError(t, err)
 		t.Cleanup(primary.Close)
-		_, err = primary.Exec(t.Context(), "SELECT pg_promote()")
-		require.NoError(t, err)
+		require.NoError(t, first.Promote(t.Context()))
 		_, err = primary.Exec(t.Context(), "SELECT analytics.enqueue_rollup($1)", day)
 		require.NoError(t, err)
 		b.runner.Primary, b.runner.Source = primary, source
@@ -192,8 +191,7 @@ func TestRunLife(t *testing.T) {
 		_, err = b.runner.Run(t.Context(), run.Order{Date: day, Progress: func(report run.Report) {
 			if report.Slices > 1 && !promoted {
 				promoted = true
-				_, err := reader.Exec(t.Context(), "SELECT pg_promote()")
-				require.NoError(t, err)
+				require.NoError(t, follower.Promote(t.Context()))
 			}
 		}})
 		require.ErrorIs(t, err, replay.ErrPrimary)
@@ -320,8 +318,7 @@ func TestRunLife(t *testing.T) {
 				return
 			}
 			offline(t, b, func() { command(t, "touch", filepath.Join(b.server.DataDir(), "standby.signal")) })
-			_, err := b.db.Exec(t.Context(), "SELECT pg_promote()")
-			require.NoError(t, err)
+			require.NoError(t, b.server.Promote(t.Context()))
 		}}
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
 		require.ErrorIs(t, err, lease.ErrFenced)

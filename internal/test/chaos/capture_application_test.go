@@ -101,7 +101,7 @@ func (a *application) failOver(ctx context.Context, lag time.Duration) error {
 	defer a.mu.Unlock()
 	err := admin(ctx, a.follower, "postgres", "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
 	sleep(ctx, lag)
-	err = errors.Join(err, a.server.Stop(ctx, pgserver.Immediate), admin(ctx, a.follower, "postgres", "SELECT pg_promote()"))
+	err = errors.Join(err, a.server.Stop(ctx, pgserver.Immediate), a.follower.Promote(ctx))
 	a.old = append(a.old, a.server)
 	a.server, a.follower = a.follower, nil
 	return err
