@@ -31,11 +31,12 @@ demo: build ## Build, and run the demo on a temporary Postgres.
 
 # Tests run without the race detector, which needs a C compiler and takes three times as long on two cores: `make race` uses it.
 # -count=1, because results depend on the installed server, which Go's test cache does not take into account.
+# -p 3, because tests of two packages leave cores idle while they wait. -vet=off, because `make lint` vets.
 # internal/test/complete reads tmp/test.json to check that every test ran.
 .PHONY: test
 test: setup ## Run all tests.
 	@mkdir -p tmp
-	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -p 3 -count=1 -timeout 20m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails --jsonfile tmp/test.json -- -p 3 -vet=off -count=1 -timeout 20m ./...
 
 # What `make test-bare` leaves on the PATH: what internal/test/setup installs, and what Go and the shell need.
 BARE := bash sh env git gcc initdb psql pg_dump pg_dumpall pgbench pgbouncer chromium chromium-browser google-chrome redis-server \
