@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -145,17 +146,24 @@ type landing struct {
 	at       time.Time
 }
 
-// watch records landings until stop is called.
+// watch records landings until stop is called, and at least up to the log's position at that time.
 func (s *site) watch(ctx context.Context) (landings *[]landing, stop func() error) {
 	landings = &[]landing{}
 	ctx, cancel := context.WithCancel(ctx)
 	group := errgroup.Group{}
-	ready := make(chan struct{})
+	ready, done := make(chan struct{}), make(chan struct{})
+	seen := atomic.Int64{} // the last landing's position
 	group.Go(func() error {
+		defer close(done)
 		conn, err := pgx.Connect(ctx, s.url)
 		if err == nil {
 			defer conn.Close(context.WithoutCancel(ctx))
 			_, err = conn.Exec(ctx, "LISTEN daymill_capture")
+		}
+		if err == nil {
+			var position int64
+			err = conn.QueryRow(ctx, "SELECT position FROM capture.stream").Scan(&position)
+			seen.Store(position)
 		}
 		close(ready)
 		for err == nil {
@@ -163,6 +171,7 @@ func (s *site) watch(ctx context.Context) (landings *[]landing, stop func() erro
 				at, position := now(), int64(0)
 				err = conn.QueryRow(ctx, "SELECT position FROM capture.stream").Scan(&position)
 				*landings = append(*landings, landing{position, at})
+				seen.Store(position)
 			}
 		}
 		if errors.Is(err, context.Canceled) {
@@ -171,7 +180,25 @@ func (s *site) watch(ctx context.Context) (landings *[]landing, stop func() erro
 		return err
 	})
 	<-ready
-	return landings, func() error { cancel(); return group.Wait() }
+	return landings, func() error {
+		defer cancel()
+		var last int64
+		if err := s.QueryRow(ctx, "SELECT position FROM capture.stream").Scan(&last); err != nil {
+			return err
+		}
+		for seen.Load() < last {
+			select {
+			case <-done: // It failed.
+				return group.Wait()
+			default:
+			}
+			if err := sleep(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		cancel()
+		return group.Wait()
+	}
 }
 
 // commit inserts rows at lagRate, and returns when the commit of each was answered.
