@@ -20,7 +20,7 @@ VALUES (@metric_date, 'interrupted', 0, 0)
 ON CONFLICT (metric_date) DO NOTHING;
 
 -- name: DateLock :one
--- The date as its last run left it, locked until the transaction ends.
+-- The date as its last run left it, locked until the transaction ends; and whether metrics are partitioned.
 SELECT
     d.state,
     d.run_id,
@@ -38,7 +38,8 @@ SELECT
     (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT daymill.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
-    coalesce(r.worker, '')::text AS worker
+    coalesce(r.worker, '')::text AS worker,
+    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
 WHERE d.metric_date = @metric_date

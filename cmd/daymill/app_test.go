@@ -32,17 +32,13 @@ func TestTerminalEscapes(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Text, TimeZone: "UTC"})
 	db.RawEvents(t)
-	exec := func(sql string) {
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err, sql)
-	}
 	db.InsertDate(t, date.MustParse("2026-03-01"), 30, 4)
-	exec("UPDATE public.raw_events SET event_type = E'<b>\u009b2J\u202e' WHERE event_type = 'view'")
+	db.Do(t, "UPDATE public.raw_events SET event_type = E'<b>\u009b2J\u202e' WHERE event_type = 'view'")
 	requireOK(t, db.URL, "rollup", "2026-03-01", "--pace", "0")
-	exec(`UPDATE analytics.daily_entity_metrics SET clicks_count = clicks_count + 1, last_updated_at = now()`)
-	exec(`UPDATE analytics.rollup_runs SET worker = E'w\u009b31m\x1b[31m'`)
-	exec(`UPDATE analytics.rollup_runs SET error = E'\x1b]0;title\x07', state = 'failed'`)
-	exec(`UPDATE analytics.rollup_dates SET state = 'failed'`)
+	db.Do(t, `UPDATE analytics.daily_entity_metrics SET clicks_count = clicks_count + 1, last_updated_at = now()`)
+	db.Do(t, `UPDATE analytics.rollup_runs SET worker = E'w\u009b31m\x1b[31m'`)
+	db.Do(t, `UPDATE analytics.rollup_runs SET error = E'\x1b]0;title\x07', state = 'failed'`)
+	db.Do(t, `UPDATE analytics.rollup_dates SET state = 'failed'`)
 	for _, args := range [][]string{
 		{"status"},
 		{"status", "--json"},
@@ -56,7 +52,7 @@ func TestTerminalEscapes(t *testing.T) {
 			require.NotContains(t, stdout+stderr, obeyed, "%q", args)
 		}
 	}
-	exec(`UPDATE analytics.rollup_dates SET state = 'complete'`)
+	db.Do(t, `UPDATE analytics.rollup_dates SET state = 'complete'`)
 	// Equal counts are written in the same way, whatever wrote them.
 	_, stdout, _ := command(t.Context(), db.URL, "verify", "2026-03-01", "--show", "1")
 	rows := strings.Split(stdout, "\n")

@@ -20,11 +20,6 @@ const attack = `a'";$$--*/ DROP TABLE public.canary; --`
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
-	exec := func(sql string) {
-		t.Helper()
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err, sql)
-	}
 	count := func(sql string, arguments ...any) (n int) {
 		t.Helper()
 		require.NoError(t, db.QueryRow(t.Context(), sql, arguments...).Scan(&n))
@@ -32,13 +27,13 @@ func TestHostileNames(t *testing.T) {
 	}
 	quoted := pgx.Identifier{attack}.Sanitize()
 	column := func(name string) string { return pgx.Identifier{name + attack}.Sanitize() }
-	exec("CREATE TABLE public.canary (alive integer)")
+	db.Do(t, "CREATE TABLE public.canary (alive integer)")
 	requireOK(t, db.URL, "migrate", "--entity-type", "text", "--timezone", "UTC", "--river-schema", "Select")
 	require.Equal(t, 1, count("SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND tablename = 'river_job'", "Select"))
 
-	exec(fmt.Sprintf("CREATE SCHEMA shop; CREATE TABLE shop.%s (%s text NOT NULL, %s text, %s timestamptz NOT NULL)",
+	db.Do(t, fmt.Sprintf("CREATE SCHEMA shop; CREATE TABLE shop.%s (%s text NOT NULL, %s text, %s timestamptz NOT NULL)",
 		quoted, column("e"), column("t"), column("i")))
-	exec(fmt.Sprintf("CREATE INDEX ON shop.%s (%s)", quoted, column("i")))
+	db.Do(t, fmt.Sprintf("CREATE INDEX ON shop.%s (%s)", quoted, column("i")))
 	requireOK(t, db.URL, "source", "set", "--table", "shop."+quoted, "--entity", column("e"), "--type", column("t"), "--time", column("i"),
 		"--map", "old "+attack+"="+attack, "--where", column("t")+" <> "+"'"+strings.ReplaceAll(attack, "'", "''")+" none'")
 	requireOK(t, db.URL, "source", "show")
@@ -57,7 +52,7 @@ func TestHostileNames(t *testing.T) {
 	bad := b.file(t, "c.csv", fmt.Sprintf("e,t,i\n1,view,%s\n", field(attack)))
 	require.Equal(t, exitUsage, b.run(t.Context(), "import", bad, "--entity", "e", "--type", "t", "--time", "i"))
 	require.NotContains(t, b.stderr, "SQLSTATE")
-	exec(fmt.Sprintf("INSERT INTO shop.%s VALUES ('late', 'view', '2026-03-03 00:00+00')", quoted))
+	db.Do(t, fmt.Sprintf("INSERT INTO shop.%s VALUES ('late', 'view', '2026-03-03 00:00+00')", quoted))
 	require.Equal(t, 1, count("SELECT count(*) FROM analytics.rollup_requests WHERE metric_date = '2026-03-03' AND requested_via = 'watch'"))
 
 	first := date.MustParse("2026-03-01")

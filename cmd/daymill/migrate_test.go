@@ -19,20 +19,16 @@ func TestMigrateRepairs(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
-	exec := func(sql string) {
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
 	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
 
-	exec("ALTER TABLE public.river_job DISABLE TRIGGER ALL; DROP VIEW analytics.daily_entity_metrics_live")
+	db.Do(t, "ALTER TABLE public.river_job DISABLE TRIGGER ALL; DROP VIEW analytics.daily_entity_metrics_live")
 	said := requireOK(t, db.URL, "migrate")
 	require.Regexp(t, `(?m)^restored: the trigger \S+ on public\.river_job, which was disabled; Daymill missed late events and requests in the meantime, and `+"`daymill verify` finds their dates$", said)
 	require.Regexp(t, `(?m)^restored: the view analytics\.daily_entity_metrics_live, which was missing$`, said)
 	require.Equal(t, "nothing to do: the schema is as it should be\n", requireOK(t, db.URL, "migrate"))
 
 	// The values of a dropped column are lost.
-	exec("ALTER TABLE analytics.rollup_runs DROP COLUMN worker CASCADE")
+	db.Do(t, "ALTER TABLE analytics.rollup_runs DROP COLUMN worker CASCADE")
 	code, said, stderr := command(t.Context(), db.URL, "migrate")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, said, "restore analytics.rollup_runs.worker from a backup")

@@ -21,10 +21,6 @@ func statusText(t *testing.T, url string, args ...string) string {
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t, pgtest.Installed{})
-	exec := func(sql string) {
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
 	// unwell returns the report of a problem, which the exit code also shows.
 	unwell := func(want string) string {
 		code, text, stderr := command(t.Context(), db.URL, "status")
@@ -36,7 +32,7 @@ func TestStatus(t *testing.T) {
 	unwell("No source of events is set: run `daymill source set`.")
 	db.RawEvents(t)
 
-	exec("SELECT analytics.enqueue_rollup(analytics.date_of(now()))")
+	db.Do(t, "SELECT analytics.enqueue_rollup(analytics.date_of(now()))")
 	const noWorker = "No worker has been seen for two minutes, so nothing is rolled up: start `daymill worker`, or read its log."
 	text := unwell(noWorker)
 	require.Regexp(t, `waiting +1 date, due from \d{4}-\d\d-\d\d 00:00:00 UTC on`, text)
@@ -45,27 +41,27 @@ func TestStatus(t *testing.T) {
 	require.Contains(t, object, `"next_due": "`)
 	require.Contains(t, object, `"check": "workers",`)
 
-	exec("SELECT analytics.enqueue_rollup('2026-03-01')")
+	db.Do(t, "SELECT analytics.enqueue_rollup('2026-03-01')")
 	unwell(noWorker)
 
-	exec(`INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+	db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
 	text = requireOK(t, db.URL, "status")
 	require.Contains(t, text, "Work is in progress: 0 dates being rolled up, 1 waiting.")
 	require.Regexp(t, "workers +1 alive: worker.1/4/abcd", text)
 
-	exec("UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-01'")
-	exec("INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)")
+	db.Do(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE metric_date = '2026-03-01'")
+	db.Do(t, "INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) VALUES ('2026-03-01', 'complete', 1, 1)")
 	require.Contains(t, requireOK(t, db.URL, "status"), "All is well: 1 date complete, the last of them 2026-03-01.")
 
 	// Cancelled dates and paused queues are in the verdict.
-	exec("UPDATE analytics.rollup_dates SET state = 'cancelled'")
+	db.Do(t, "UPDATE analytics.rollup_dates SET state = 'cancelled'")
 	require.Contains(t, requireOK(t, db.URL, "status"), "2026-03-01 was cancelled, and stays so until somebody requests it.")
-	exec("UPDATE analytics.rollup_dates SET state = 'complete'")
-	exec("INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())")
+	db.Do(t, "UPDATE analytics.rollup_dates SET state = 'complete'")
+	db.Do(t, "INSERT INTO public.river_queue (name, created_at, updated_at, paused_at) VALUES ('daymill', now(), now(), now())")
 	require.Contains(t, requireOK(t, db.URL, "status"), "The queue daymill is paused")
-	exec("DELETE FROM public.river_queue")
-	exec("DELETE FROM daymill.workers")
+	db.Do(t, "DELETE FROM public.river_queue")
+	db.Do(t, "DELETE FROM daymill.workers")
 	unwell(noWorker)
 	code, text, _ := command(t.Context(), db.URL, "doctor")
 	require.Equal(t, exitFailed, code)

@@ -277,7 +277,8 @@ SELECT
     (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT daymill.life()))::boolean AS recent,
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
-    coalesce(r.worker, '')::text AS worker
+    coalesce(r.worker, '')::text AS worker,
+    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
 WHERE d.metric_date = $2
@@ -303,9 +304,10 @@ type DateLockRow struct {
 	JobID          *int64
 	Attempt        int32
 	Worker         string
+	Partitioned    bool
 }
 
-// The date as its last run left it, locked until the transaction ends.
+// The date as its last run left it, locked until the transaction ends; and whether metrics are partitioned.
 func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow, error) {
 	row := q.db.QueryRow(ctx, dateLock, arg.Silence, arg.MetricDate)
 	var i DateLockRow
@@ -323,6 +325,7 @@ func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow
 		&i.JobID,
 		&i.Attempt,
 		&i.Worker,
+		&i.Partitioned,
 	)
 	return i, err
 }

@@ -19,11 +19,7 @@ type backfillsAnswer struct {
 // apiListBackfills lists backfills, newest first.
 func (s *API) apiListBackfills(w http.ResponseWriter, r *http.Request) error {
 	ctx, query := r.Context(), r.URL.Query()
-	limit, err := limitOf(query)
-	if err != nil {
-		return err
-	}
-	before, err := cursorOf(query)
+	limit, before, err := pageOf(query)
 	if err != nil {
 		return err
 	}

@@ -47,11 +47,7 @@ func (s *API) apiListChanges(w http.ResponseWriter, r *http.Request) error {
 			return unprocessable(errors.New("until must be an instant such as 2026-03-01T10:00:00Z"))
 		}
 	}
-	limit, err := limitOf(query)
-	if err != nil {
-		return err
-	}
-	before, err := cursorOf(query)
+	limit, before, err := pageOf(query)
 	if err != nil {
 		return err
 	}

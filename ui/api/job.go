@@ -80,11 +80,7 @@ func (s *API) apiListJobs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return mistaken(err)
 	}
-	limit, err := limitOf(query)
-	if err != nil {
-		return err
-	}
-	before, err := cursorOf(query)
+	limit, before, err := pageOf(query)
 	if err != nil {
 		return err
 	}

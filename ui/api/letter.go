@@ -74,11 +74,7 @@ func (s *API) apiListLetters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	limit, err := limitOf(query)
-	if err != nil {
-		return err
-	}
-	after, err := cursorOf(query)
+	limit, after, err := pageOf(query)
 	if err != nil {
 		return err
 	}

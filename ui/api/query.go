@@ -31,17 +31,19 @@ func number(query url.Values, name string, usual, most int) (int, error) {
 // limitOf reads a call's limit.
 func limitOf(query url.Values) (int, error) { return number(query, "limit", apiDates, apiMostDates) }
 
-// cursorOf reads the position that an earlier call returned; 0 if there is none.
-func cursorOf(query url.Values) (int64, error) {
+// pageOf reads a call's limit, and the position that an earlier call returned; 0 if there is none.
+func pageOf(query url.Values) (limit int, cursor int64, err error) {
+	if limit, err = limitOf(query); err != nil {
+		return 0, 0, err
+	}
 	value := query.Get("cursor")
 	if value == "" {
-		return 0, nil
+		return limit, 0, nil
 	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < 1 {
-		return 0, unprocessable(errors.New("the cursor was not returned by an earlier call"))
+	if cursor, err = strconv.ParseInt(value, 10, 64); err != nil || cursor < 1 {
+		return 0, 0, unprocessable(errors.New("the cursor was not returned by an earlier call"))
 	}
-	return n, nil
+	return limit, cursor, nil
 }
 
 // nextCursor writes a position for the next call.

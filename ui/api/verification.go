@@ -25,11 +25,7 @@ func (s *API) apiListVerifications(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return unprocessable(err)
 	}
-	limit, err := limitOf(query)
-	if err != nil {
-		return err
-	}
-	before, err := cursorOf(query)
+	limit, before, err := pageOf(query)
 	if err != nil {
 		return err
 	}

@@ -30,32 +30,28 @@ func TestFacts(t *testing.T) {
 		}
 		return found
 	}
-	exec := func(sql string) {
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
 	require.Empty(t, sentences())
-	exec("INSERT INTO capture.stream (name, tables) VALUES ('app', '{public}')")
+	db.Do(t, "INSERT INTO capture.stream (name, tables) VALUES ('app', '{public}')")
 	require.Equal(t, []string{"stream bad"}, sentences())
-	exec("UPDATE capture.stream SET beat_at = now(), state = 'running'")
+	db.Do(t, "UPDATE capture.stream SET beat_at = now(), state = 'running'")
 	require.Empty(t, sentences())
-	exec("UPDATE capture.stream SET state = 'stopped', reason = 'no right'")
+	db.Do(t, "UPDATE capture.stream SET state = 'stopped', reason = 'no right'")
 	require.Equal(t, []string{"stream bad"}, sentences())
-	exec("UPDATE capture.stream SET state = 'running', reason = '', retained = 2::bigint << 30")
+	db.Do(t, "UPDATE capture.stream SET state = 'running', reason = '', retained = 2::bigint << 30")
 	require.Equal(t, []string{"retained_wal wait"}, sentences())
-	exec("UPDATE capture.stream SET retained = 0; INSERT INTO capture.gap (stream_id, kind, reason, after) SELECT id, 'slot', 'gone', 0 FROM capture.stream")
+	db.Do(t, "UPDATE capture.stream SET retained = 0; INSERT INTO capture.gap (stream_id, kind, reason, after) SELECT id, 'slot', 'gone', 0 FROM capture.stream")
 	require.Equal(t, []string{"gap wait"}, sentences())
-	exec("UPDATE capture.stream SET repair = false")
+	db.Do(t, "UPDATE capture.stream SET repair = false")
 	require.Equal(t, []string{"gap bad"}, sentences())
-	exec("UPDATE capture.gap SET repaired_at = now(); INSERT INTO capture.consumer (name, stream, kind) VALUES ('hook', 'app', 'webhook');" +
+	db.Do(t, "UPDATE capture.gap SET repaired_at = now(); INSERT INTO capture.consumer (name, stream, kind) VALUES ('hook', 'app', 'webhook');"+
 		"INSERT INTO capture.shard (consumer, shard, position, failures, error) VALUES ('hook', 0, 0, 3, 'down')")
 	require.Equal(t, []string{"sink wait"}, sentences())
 
 	// A change that was committed ten minutes ago is waiting, and the sink has not moved since.
 	writer, err := log.Take(t.Context(), log.Config{DB: db.DB, Stream: "crm", Owner: "test"})
 	require.NoError(t, err)
-	exec("UPDATE capture.stream SET tables = '{public}', state = 'running' WHERE name = 'crm'; UPDATE capture.shard SET failures = 0, error = NULL;" +
-		"INSERT INTO capture.consumer (name, stream, kind, created_at) VALUES ('other', 'crm', 'webhook', now() - interval '1 hour');" +
+	db.Do(t, "UPDATE capture.stream SET tables = '{public}', state = 'running' WHERE name = 'crm'; UPDATE capture.shard SET failures = 0, error = NULL;"+
+		"INSERT INTO capture.consumer (name, stream, kind, created_at) VALUES ('other', 'crm', 'webhook', now() - interval '1 hour');"+
 		"INSERT INTO capture.shard (consumer, shard, position) VALUES ('other', 0, 0)")
 	require.Empty(t, sentences())
 	land := func(age time.Duration) {
@@ -65,18 +61,18 @@ func TestFacts(t *testing.T) {
 	}
 	land(time.Minute)
 	require.Empty(t, sentences())
-	exec("DELETE FROM capture.log")
+	db.Do(t, "DELETE FROM capture.log")
 	land(10 * time.Minute)
 	require.Equal(t, []string{"sink_still bad"}, sentences())
-	exec("UPDATE capture.shard SET moved_at = now()") // It is slow, but it moves.
+	db.Do(t, "UPDATE capture.shard SET moved_at = now()") // It is slow, but it moves.
 	require.Empty(t, sentences())
-	exec("UPDATE capture.shard SET moved_at = now() - interval '1 hour'; UPDATE capture.consumer SET paused_at = now() - interval '1 hour'")
+	db.Do(t, "UPDATE capture.shard SET moved_at = now() - interval '1 hour'; UPDATE capture.consumer SET paused_at = now() - interval '1 hour'")
 	require.Empty(t, sentences())
-	exec("UPDATE capture.consumer SET paused_at = now() - interval '25 hours' WHERE name = 'other'")
+	db.Do(t, "UPDATE capture.consumer SET paused_at = now() - interval '25 hours' WHERE name = 'other'")
 	require.Equal(t, []string{"sink_paused wait"}, sentences())
-	exec("UPDATE capture.consumer SET paused_at = now() WHERE name = 'other'; UPDATE capture.stream SET forgotten = position WHERE name = 'crm'")
+	db.Do(t, "UPDATE capture.consumer SET paused_at = now() WHERE name = 'other'; UPDATE capture.stream SET forgotten = position WHERE name = 'crm'")
 	require.Equal(t, []string{"sink_paused bad"}, sentences())
-	exec("UPDATE capture.stream SET forgotten = 0")
+	db.Do(t, "UPDATE capture.stream SET forgotten = 0")
 
 	// The gauges show the same.
 	gauges := promtest.Read(t, standing.Gauges(db.DB, pace.SystemClock{}))

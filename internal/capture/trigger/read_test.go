@@ -21,11 +21,7 @@ func TestInstall(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
 	ctx := t.Context()
-	exec := func(sql string) {
-		_, err := db.Exec(ctx, sql)
-		require.NoError(t, err, sql)
-	}
-	exec(`CREATE TABLE public.a (id integer PRIMARY KEY); CREATE TABLE public.b (id integer PRIMARY KEY);
+	db.Do(t, `CREATE TABLE public.a (id integer PRIMARY KEY); CREATE TABLE public.b (id integer PRIMARY KEY);
 		CREATE TABLE public.p (id integer PRIMARY KEY) PARTITION BY LIST (id);
 		CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES IN (1); CREATE TABLE public.p2 PARTITION OF public.p FOR VALUES IN (2)`)
 	schema := trigger.Schema("app")
@@ -59,7 +55,7 @@ func TestInstall(t *testing.T) {
 	install("INSERT INTO public.b VALUES (1)", "INSERT INTO public.a VALUES (1)", "public.a", "public.b")
 	install("INSERT INTO public.p2 VALUES (2)", "INSERT INTO public.p VALUES (1)", "public.a", "public.b", "public.p")
 	require.Equal(t, []string{"a a", "b b", "p p", "p1 p", "p2 p"}, triggers())
-	exec(`ALTER TABLE public.b DISABLE TRIGGER USER; ALTER TABLE public.p DETACH PARTITION public.p1`)
+	db.Do(t, `ALTER TABLE public.b DISABLE TRIGGER USER; ALTER TABLE public.p DETACH PARTITION public.p1`)
 	install("INSERT INTO public.b VALUES (2)", "INSERT INTO public.a VALUES (2)", "public.a", "public.b", "public.p", "public.p1")
 	require.Equal(t, []string{"a a", "b b", "p p", "p1 p1", "p2 p"}, triggers())
 	install("INSERT INTO public.b VALUES (3)", "INSERT INTO public.a VALUES (3)", "public.p")
@@ -71,11 +67,7 @@ func TestReader_Rotate(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
 	ctx := t.Context()
-	exec := func(sql string) {
-		_, err := db.Exec(ctx, sql)
-		require.NoError(t, err, sql)
-	}
-	exec("CREATE TABLE public.t (id integer PRIMARY KEY)")
+	db.Do(t, "CREATE TABLE public.t (id integer PRIMARY KEY)")
 	tables, err := table.Find(ctx, db.DB, []string{"public.t"})
 	require.NoError(t, err)
 	schema := trigger.Schema("app")
@@ -96,7 +88,7 @@ func TestReader_Rotate(t *testing.T) {
 	require.NoError(t, err)
 	_, err = late.Exec(ctx, "INSERT INTO public.t VALUES (1)")
 	require.NoError(t, err)
-	exec("UPDATE daymill_capture.control SET active = 1")
+	db.Do(t, "UPDATE daymill_capture.control SET active = 1")
 	_, err = reader.Turn(ctx)
 	require.NoError(t, err)
 	require.NoError(t, reader.Rotate(ctx), "somebody writes to it")

@@ -16,11 +16,6 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
-	exec := func(sql string) {
-		t.Helper()
-		_, err := db.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
 	columns := func(name string) []table.Column {
 		t.Helper()
 		tables, err := table.Find(t.Context(), db.DB, []string{"public." + name})
@@ -29,11 +24,11 @@ func TestCompare(t *testing.T) {
 		return tables[0].Columns
 	}
 	for _, name := range []string{"source", "copy"} {
-		exec(`CREATE TABLE public.` + name + ` (id bigint PRIMARY KEY, total numeric(10,2), "State ""x""" text, gone integer, note varchar(10))`)
+		db.Do(t, `CREATE TABLE public.`+name+` (id bigint PRIMARY KEY, total numeric(10,2), "State ""x""" text, gone integer, note varchar(10))`)
 	}
 	before := columns("source")
 	require.Empty(t, version.Compare(before, before))
-	exec(`ALTER TABLE public.source ADD COLUMN extra text[];
+	db.Do(t, `ALTER TABLE public.source ADD COLUMN extra text[];
 		ALTER TABLE public.source RENAME COLUMN "State ""x""" TO "Status";
 		ALTER TABLE public.source ALTER COLUMN "Status" TYPE varchar(20);
 		ALTER TABLE public.source ALTER COLUMN total TYPE text;
@@ -44,8 +39,8 @@ func TestCompare(t *testing.T) {
 	breaking := version.Breaking(differences)
 	require.Len(t, breaking, 4)
 	for _, d := range breaking {
-		exec(d.Alter("public.copy"))
+		db.Do(t, d.Alter("public.copy"))
 	}
-	exec(`ALTER TABLE public.copy ADD COLUMN extra text[]`)
+	db.Do(t, `ALTER TABLE public.copy ADD COLUMN extra text[]`)
 	require.Empty(t, version.Compare(columns("source"), columns("copy")))
 }

@@ -106,6 +106,7 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 	if err != nil {
 		return err
 	}
+	a.partitioned = row.Partitioned
 	a.before = before{complete: row.State == "complete", totals: batch.Totals{Events: row.Events, Entities: row.Entities}}
 	if err := a.replace(ctx, queries, row); err != nil {
 		return err

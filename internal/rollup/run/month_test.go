@@ -24,17 +24,12 @@ func TestRunMonths(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "America/Sao_Paulo"})
 	who := audit.Who{Via: audit.ViaCLI}
-	exec := func(sql string) {
-		t.Helper()
-		_, err := b.db.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
 	b.db.InsertDate(t, day, 500, 100)
 	b.rollup(t, day)
 	_, err := schema.Partition(t.Context(), b.db.DB, false, who)
 	require.ErrorIs(t, err, schema.ErrHasMetrics)
-	exec("CREATE TABLE public.kept AS TABLE analytics.daily_entity_metrics; TRUNCATE analytics.daily_entity_metrics")
-	exec(`CREATE VIEW public.yours AS SELECT count(*) FROM analytics.daily_entity_metrics;
+	b.db.Do(t, "CREATE TABLE public.kept AS TABLE analytics.daily_entity_metrics; TRUNCATE analytics.daily_entity_metrics")
+	b.db.Do(t, `CREATE VIEW public.yours AS SELECT count(*) FROM analytics.daily_entity_metrics;
 		CREATE INDEX yours_index ON analytics.daily_entity_metrics (views_count);
 		CREATE STATISTICS public.yours_statistics ON entity_id, metric_date FROM analytics.daily_entity_metrics;
 		ALTER TABLE analytics.daily_entity_metrics ADD CONSTRAINT yours_check CHECK (views_count >= 0);
@@ -45,7 +40,7 @@ func TestRunMonths(t *testing.T) {
 	_, err = schema.Partition(t.Context(), b.db.DB, false, who)
 	require.ErrorContains(t, err, "(the constraint yours_check, the foreign key yours_key, the index analytics.yours_index, the policy yours_policy, "+
 		"the publication yours_publication, the statistics yours_statistics, the trigger yours_trigger, the view public.yours): drop it, and create it again afterwards")
-	exec(`DROP VIEW public.yours; DROP INDEX analytics.yours_index; DROP STATISTICS public.yours_statistics; DROP TABLE public.yours_table;
+	b.db.Do(t, `DROP VIEW public.yours; DROP INDEX analytics.yours_index; DROP STATISTICS public.yours_statistics; DROP TABLE public.yours_table;
 		DROP PUBLICATION yours_publication; DROP POLICY yours_policy ON analytics.daily_entity_metrics;
 		DROP TRIGGER yours_trigger ON analytics.daily_entity_metrics; ALTER TABLE analytics.daily_entity_metrics DROP CONSTRAINT yours_check;
 		CREATE ROLE months_reader; GRANT SELECT ON analytics.daily_entity_metrics, analytics.daily_entity_metrics_live TO months_reader;
@@ -63,13 +58,13 @@ func TestRunMonths(t *testing.T) {
 	require.EqualValues(t, 3, created)
 
 	// A worker's role needs no right to create tables.
-	exec("SET ROLE months_worker; SELECT analytics.metric_month('2031-05-01'); RESET ROLE")
-	exec("DROP TABLE analytics.daily_entity_metrics_2031_05")
+	b.db.Do(t, "SET ROLE months_worker; SELECT analytics.metric_month('2031-05-01'); RESET ROLE")
+	b.db.Do(t, "DROP TABLE analytics.daily_entity_metrics_2031_05")
 
 	// The rows that were there before, and those of other months.
 	_, err = db.New(b.db).MetricMonth(t.Context(), day)
 	require.NoError(t, err)
-	exec("INSERT INTO analytics.daily_entity_metrics SELECT * FROM public.kept")
+	b.db.Do(t, "INSERT INTO analytics.daily_entity_metrics SELECT * FROM public.kept")
 	pgtest.RequireExact(t, b.db, day)
 	months := []date.Date{date.MustParse("2025-12-31"), date.MustParse("2026-01-01"), day}
 	for _, d := range months[:2] {
@@ -132,8 +127,8 @@ func TestRunMonths(t *testing.T) {
 	require.Equal(t, date.Range{First: months[0], Last: day}, bounds)
 
 	// The daily job makes the partitions of the months ahead.
-	exec("DROP TABLE analytics.daily_entity_metrics_" + day.String()[:4] + "_03")
-	exec(`DO $$ BEGIN EXECUTE 'DROP TABLE analytics.daily_entity_metrics_' || to_char(analytics.date_of(now()) + interval '1 month', 'YYYY_MM'); END $$`)
+	b.db.Do(t, "DROP TABLE analytics.daily_entity_metrics_"+day.String()[:4]+"_03")
+	b.db.Do(t, `DO $$ BEGIN EXECUTE 'DROP TABLE analytics.daily_entity_metrics_' || to_char(analytics.date_of(now()) + interval '1 month', 'YYYY_MM'); END $$`)
 	planner := &schedule.Planner{
 		Primary: b.db.DB, Source: b.db.DB, Daily: schedule.Daily{Zone: b.db.Installation.Zone, Hour: 2}, Clock: pace.SystemClock{},
 	}
@@ -144,7 +139,7 @@ func TestRunMonths(t *testing.T) {
 	require.Zero(t, created)
 
 	// A month that was detached and not dropped.
-	exec("ALTER TABLE analytics.daily_entity_metrics DETACH PARTITION analytics.daily_entity_metrics_2026_01")
+	b.db.Do(t, "ALTER TABLE analytics.daily_entity_metrics DETACH PARTITION analytics.daily_entity_metrics_2026_01")
 	b.request(t, months[1])
 	_, err = b.runner.Run(t.Context(), run.Order{Date: months[1]})
 	require.ErrorContains(t, err, "analytics.daily_entity_metrics_2026_01 is detached, so no metrics of 2026-01 can be written: drop it, or attach it again")

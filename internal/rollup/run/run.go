@@ -115,6 +115,7 @@ type active struct {
 	resumed     *int64
 	cursor      *entity.ID
 	before      before
+	partitioned bool        // metrics are stored in a partition for each month
 	scoped      []entity.ID // the entities that the run counts; nil means the whole date
 	widened     bool        // the run counts the whole date, although its requests name entities
 	began       time.Time
@@ -201,6 +202,9 @@ func (a *active) roll(ctx context.Context) error {
 
 // month creates the partition of the date's month if metrics are partitioned and it is missing.
 func (a *active) month(ctx context.Context) error {
+	if !a.partitioned {
+		return nil
+	}
 	err := a.pair.Primary.Tx(ctx, ledgerLimit, func(ctx context.Context, on postgres.DBTX) error {
 		_, err := db.New(on).MetricMonth(ctx, a.order.Date)
 		return err
