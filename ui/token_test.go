@@ -55,5 +55,7 @@ func TestAPITokens(t *testing.T) {
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL+"/jobs", nil)
 	require.NoError(t, err)
 	erase(request)
-	require.NotEqual(t, http.StatusOK, a.do(t, request).status, "a token does not open the pages")
+	closed := a.do(t, request)
+	require.Equal(t, http.StatusForbidden, closed.status, "a token does not open the pages")
+	require.Contains(t, closed.body, "Nobody can log in here")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
 )
 
 const orders = `
@@ -38,7 +39,7 @@ func TestOrderReport(t *testing.T) {
 				_, err := b.sources["crm"].Exec(t.Context(), sql)
 				require.NoError(t, err, sql)
 			}
-			crm(customers + marks)
+			crm(customers + marks + "; CREATE TABLE public.river_basins (id integer PRIMARY KEY)")
 			crm(`UPDATE sales."Customer" SET profile = profile || jsonb_build_object('long', repeat('x', 5000)) WHERE id = 7`)
 			b.capture(t, mode)
 			b.apply(t, file(t, "order_report.json"))
@@ -67,6 +68,16 @@ func TestOrderReport(t *testing.T) {
 			b.quiet(t)
 			b.exact(t, "order_report")
 			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT customer_name FROM views.order_report"))
+			tables, problems, err := b.engine.Tables(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, problems)
+			require.Equal(t, []view.TableName{
+				{Database: "app", Schema: "marks", Name: "mark"},
+				{Database: "app", Schema: "public", Name: "orders"},
+				{Database: "crm", Schema: "marks", Name: "mark"},
+				{Database: "crm", Schema: "public", Name: "river_basins"},
+				{Database: "crm", Schema: "sales", Name: "Customer"},
+			}, tables)
 			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT table_name FROM capture.captured WHERE schema_name LIKE 'view%'"), "mirrors are not captured")
 			require.NoError(t, b.engine.Remove(t.Context(), "order_report", who))
 			require.Equal(t, []string{"_daymill_tombstone"}, pgtest.Column[string](t, b.DB, "SELECT tablename FROM pg_tables WHERE schemaname IN ('views', 'view_mirror')"))

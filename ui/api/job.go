@@ -14,9 +14,6 @@ import (
 	"github.com/daymill/daymill/ui/reply"
 )
 
-// longestJSON is the largest JSON of a job that a call returns, in bytes.
-const longestJSON = 256 << 10
-
 type jobAnswer struct {
 	ID          int64      `json:"id"`
 	Kind        string     `json:"kind"`
@@ -65,9 +62,9 @@ type jobDetails struct {
 	Output      json.RawMessage `json:"output"`
 }
 
-// raw returns JSON as it is; null if it is empty or too long.
+// raw returns JSON as it is; null if it is empty, or was cut off because it is long.
 func raw(text string) json.RawMessage {
-	if text == "" || len(text) > longestJSON || !json.Valid([]byte(text)) {
+	if !json.Valid([]byte(text)) {
 		return json.RawMessage("null")
 	}
 	return json.RawMessage(text)

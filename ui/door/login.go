@@ -39,7 +39,7 @@ func (d *Door) who(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	}
 	if !d.Access.ByPassword() && d.Access.OIDC == nil {
 		reply.Text(w, http.StatusForbidden, "Nobody can log in here: set DAYMILL_ADMIN_PASSWORD for the web process. "+
-			"The API answers to DAYMILL_API_TOKEN.\n")
+			"The API answers to tokens.\n")
 		return Identity{}, false
 	}
 	who, came := d.Basic(r)

@@ -152,6 +152,7 @@ func TestSet(t *testing.T) {
 			CREATE TABLE app.partitioned (LIKE app.events) PARTITION BY RANGE (occurred_at);
 			CREATE TABLE app.partition PARTITION OF app.partitioned DEFAULT;
 			INSERT INTO app.partitioned SELECT * FROM app.events;
+			CREATE SCHEMA view_mirror CREATE TABLE orders (id bigint, product_id integer, kind text, occurred_at timestamptz);
 			CREATE EXTENSION postgres_fdw;
 			CREATE SERVER self FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname '`+db.Name+`', host '127.0.0.1', port '`+port(db)+`');
 			CREATE USER MAPPING FOR postgres SERVER self OPTIONS (user 'postgres', password_required 'false');
@@ -166,6 +167,7 @@ func TestSet(t *testing.T) {
 			"app.events_id_seq":              "neither a table nor a view",
 			"app.events_pkey":                "neither a table nor a view",
 			"analytics.daily_entity_metrics": "belongs to Daymill",
+			"view_mirror.orders":             "belongs to Daymill",
 		} {
 			options.Table = name
 			requireRefused(t, db, options, says)

@@ -1293,7 +1293,7 @@ type JobState string
 
 // JobDetails defines model for JobDetails.
 type JobDetails struct {
-	// Args The job's arguments; null if there is none or it has more than 256 KiB.
+	// Args The job's arguments; null if there is none or it has more than 100,000 characters.
 	Args        interface{} `json:"args"`
 	Attempt     int         `json:"attempt"`
 	AttemptedAt *time.Time  `json:"attempted_at"`
@@ -1305,14 +1305,14 @@ type JobDetails struct {
 	// Date The date that it rolls up; null for other kinds.
 	Date *openapi_types.Date `json:"date"`
 
-	// Errors The errors of its attempts, oldest first, as River records them; null if there is none or it has more than 256 KiB.
+	// Errors The errors of its attempts, oldest first, as River records them; null if there is none or it has more than 1,000,000 characters.
 	Errors      interface{} `json:"errors"`
 	FinalizedAt *time.Time  `json:"finalized_at"`
 	Id          int         `json:"id"`
 	Kind        string      `json:"kind"`
 	MaxAttempts int         `json:"max_attempts"`
 
-	// Output What the job recorded as its output; null if there is none or it has more than 256 KiB.
+	// Output What the job recorded as its output; null if there is none or it has more than 100,000 characters.
 	Output interface{} `json:"output"`
 
 	// Priority From 1, the most urgent, to 4.
