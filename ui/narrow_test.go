@@ -1,12 +1,14 @@
 package ui_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/test/browser"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // troubled is a site with dates that failed, are stale, and were verified.
@@ -39,27 +41,33 @@ func TestCalendarDays(t *testing.T) {
 	require.Equal(t, "Mo Tu We Th Fr Sa Su", browser.Evaluate[string](t, shown, `document.querySelector(".months .weekdays").innerText.replace(/\s+/g, " ").trim()`))
 }
 
-// TestNarrow checks that no table of a phone has columns off the screen.
+// TestNarrow checks that no table has columns off the screen of a phone or of a small laptop.
 func TestNarrow(t *testing.T) {
 	t.Parallel()
 	s := troubled(t)
 	s.post(t, "/dates/2026-03-04/request", "x=1")
-	s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-		VALUES ('machine-with-a-long-name/12345/ab12', 'v1', 2, 1, 100000, 4, 3, 86400, true)`)
+	s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, followers)
+		VALUES ('machine-with-a-long-name/12345/ab12', 'v1', 2, 1, 100000, 4, 3, 86400, true, '[{"number": 1, "problem": "follows a timeline that was abandoned in a failover"},
+			{"number": 2, "late": true, "behind": 1234567890, "delay_ns": 93000000000}, {"number": 3}]')`)
 	s.db.Do(t, `INSERT INTO analytics.daily_entity_metrics (entity_id, metric_date, views_count)
 		SELECT e, d, CASE d WHEN '2026-03-14' THEN 1234567 ELSE 12345 END FROM unnest(ARRAY['2026-03-14', '2026-03-06']::date[]) AS d CROSS JOIN generate_series(70, 72) AS e
 		ON CONFLICT (entity_id, metric_date) DO UPDATE SET views_count = excluded.views_count`)
-	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 390})
-	for _, path := range []string{
-		"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit", "/schedule", "/trends", "/alerts", "/totals",
-		"/entities?metric=events&period=7",
-	} {
-		shown.Go(t, s.URL+path)
-		if strings.HasPrefix(path, "/entities") {
-			shown.See(t, `//td[contains(., "1,234,567")]`)
+	job := pgtest.Value[int64](t, s.db, `INSERT INTO river_job (kind, args, max_attempts, queue, state, finalized_at)
+		VALUES ('rollup_day', '{"date": "2026-03-04"}', 10, 'daymill', 'completed', now()) RETURNING id`)
+	s.db.Do(t, "UPDATE analytics.rollup_runs SET job_id = $1, worker = 'machine-with-a-long-name/12345/ab12', events = 12345678, entities = 1234567 WHERE metric_date = '2026-03-04'", job)
+	for _, width := range []int{390, 1280} {
+		shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: width})
+		for _, path := range []string{
+			"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit", "/schedule", "/trends", "/alerts", "/totals",
+			"/entities?metric=events&period=7", "/jobs/" + strconv.FormatInt(job, 10),
+		} {
+			shown.Go(t, s.URL+path)
+			if strings.HasPrefix(path, "/entities") {
+				shown.See(t, `//td[contains(., "1,234,567")]`)
+			}
+			require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+			.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), "%s at %d", path, width)
 		}
-		require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
-			.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), path)
 	}
 }
 
