@@ -115,7 +115,7 @@ func testStopped(t *testing.T, binary string) {
 	b.request(t, day)
 	b.db.Wait(t, `EXISTS(SELECT FROM pg_stat_activity
 		WHERE datname = current_database() AND query LIKE '%name: EventSlice %' AND state = 'idle')`)
-	stopped.signal(t, syscall.SIGSTOP)
+	stopped.stop(t)
 	b.db.Do(t, "DELETE FROM public.slow")
 	other := b.worker(t)
 	b.awaitComplete(t, day)
@@ -140,7 +140,7 @@ func testStoppedInTransaction(t *testing.T, binary string) {
 	other := b.worker(t)
 	pid := pgtest.Value[int](t, b.db, `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
 		AND application_name = 'daymill worker' AND query LIKE 'copy %' AND state = 'active'`)
-	stopped.signal(t, syscall.SIGSTOP)
+	stopped.stop(t)
 	b.release(t)
 	b.db.Wait(t, "EXISTS(SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'idle in transaction')", pid)
 	b.awaitComplete(t, day)

@@ -106,6 +106,17 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(signal))
 }
 
+// stop stops the process, and returns when all of its threads have stopped: after SIGSTOP was sent to a process, threads of it run on until
+// one of them has had time to handle the signal.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, status.Stopped())
+}
+
 // kill kills the process, and returns when it has ended.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
