@@ -92,10 +92,11 @@ func (s Source) Chunk(after bool) string { return s.chunk(s.table(), s.selected(
 
 // MirrorChunk returns the statement that reads the keys of the mirror in order, as Chunk does: the key as texts, and as JSON.
 func (s Source) MirrorChunk(after bool) string {
-	s.Columns = nil
-	for _, name := range s.Key {
-		s.Columns = append(s.Columns, Column{Name: name})
+	key := make([]Column, len(s.Key))
+	for k, name := range s.Key {
+		key[k], _ = s.Column(name)
 	}
+	s.Columns = key
 	return s.chunk(s.relation(), s.selected(), after)
 }
 
