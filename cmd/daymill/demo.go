@@ -264,9 +264,9 @@ func (c *demoCmd) show(ctx context.Context, a *app, conn *postgres.DB, history d
 		return fmt.Errorf("add the runs up: %w", err)
 	}
 
-	sums, err := queries.DemoSums(ctx)
+	sums, err := demo.Sums(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("check the sums: %w", err)
+		return err
 	}
 	if sums.Counted != sums.Events {
 		return fmt.Errorf("the counts add up to %d, not to the %d events: this is a bug", sums.Counted, sums.Events)

@@ -13,12 +13,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/demo"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -181,6 +184,21 @@ func TestDemoPage(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, body, "100 %")
 	require.Equal(t, exitOK, p.stop(t), p.stderr.String())
+}
+
+// TestDemoSums: on a slow machine, adding up the whole history takes longer than a statement usually may.
+func TestDemoSums(t *testing.T) {
+	t.Parallel()
+	installed := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := installed.Exec(t.Context(), `CREATE OR REPLACE VIEW analytics.events AS
+		SELECT 1::analytics.entity_id AS entity_id, 'view'::text AS event_type, now() AS created_at FROM pg_sleep(3)`)
+	require.NoError(t, err)
+	conn, err := postgres.Open(t.Context(), postgres.Config{URL: installed.URL, StatementTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	defer conn.Close()
+	sums, err := demo.Sums(t.Context(), conn)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, sums.Events)
 }
 
 // TestDemoPrivate: the demo's database refuses other users of the machine, and the address that it prints works.

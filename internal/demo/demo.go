@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/date"
+	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -60,7 +61,7 @@ func Fill(ctx context.Context, conn *postgres.DB, history History, progress func
 	for d := history.Dates.First; !d.After(history.Dates.Last); d = d.AddDays(1) {
 		i := d.Sub(history.Dates.First)
 		err := conn.Tx(ctx, func(tx pgx.Tx) error {
-			if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "5min"}); err != nil {
+			if err := postgres.SetLocal(ctx, tx, patient()); err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, "SELECT setseed($1)", float64(i%1000)/1000); err != nil {
@@ -79,6 +80,24 @@ func Fill(ctx context.Context, conn *postgres.DB, history History, progress func
 		return total, fmt.Errorf("analyze: %w", err)
 	}
 	return total, nil
+}
+
+// patient allows a statement that reads or writes the whole history, on a slow machine, to take longer than those of runs may.
+func patient() postgres.Local { return postgres.Local{"statement_timeout": "5min"} }
+
+// Sums counts all events, and adds up all counts: the two should be equal.
+func Sums(ctx context.Context, conn *postgres.DB) (sums db.DemoSumsRow, err error) {
+	err = conn.Tx(ctx, func(tx pgx.Tx) error {
+		if err := postgres.SetLocal(ctx, tx, patient()); err != nil {
+			return err
+		}
+		sums, err = db.New(tx).DemoSums(ctx)
+		return err
+	})
+	if err != nil {
+		return sums, fmt.Errorf("check the sums: %w", err)
+	}
+	return sums, nil
 }
 
 // volume returns the number of events of a date: fewer at weekends, and a third more at the end than at the beginning.
@@ -102,6 +121,9 @@ func Late(ctx context.Context, conn *postgres.DB, history History, events int) (
 		}
 	}
 	err := conn.Tx(ctx, func(tx pgx.Tx) error {
+		if err := postgres.SetLocal(ctx, tx, patient()); err != nil {
+			return err
+		}
 		for _, d := range dates {
 			if _, err := tx.Exec(ctx, fillSQL, d, events, history.Entities); err != nil {
 				return fmt.Errorf("add late events to %s: %w", d, err)
