@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -119,19 +121,36 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), decodeWith(parseDuration)),
+		kong.TypeMapper(reflect.TypeFor[slog.Level](), decodeWith(parseLevel)),
+		kong.KindMapper(reflect.Int, decodeWith(parseNumber)),
+		kong.KindMapper(reflect.Int64, decodeWith(parseNumber)),
 	)
 	if err != nil {
 		return a.fail(err)
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return a.fail(usageError{err})
+		return a.fail(usageError{parseError(err)})
 	}
 	a.globals = line.globals
 	if err := command.Run(a); err != nil {
 		return a.fail(err)
 	}
 	return exitOK
+}
+
+// parseError adds to an error of the command line how to find out what the command expects.
+func parseError(err error) error {
+	parse, is := errors.AsType[*kong.ParseError](err)
+	if !is || !strings.HasPrefix(err.Error(), "expected ") && !strings.HasPrefix(err.Error(), "missing flags: ") {
+		return err
+	}
+	help := "daymill --help"
+	if parse.Context != nil && parse.Context.Selected() != nil {
+		help = parse.Context.Selected().FullPath() + " --help"
+	}
+	return fmt.Errorf("%w: see `%s`", err, help)
 }
 
 // fail prints an error as one line and returns its exit code.

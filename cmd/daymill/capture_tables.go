@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -105,7 +106,7 @@ func (c *captureTables) change(ctx context.Context, a *app, change func(there *s
 		a.printf("no table of %s is captured any more: a worker removes the slot and the publication, or the triggers\n", c.Database)
 		return nil
 	}
-	a.printf("captured tables of %s: %q\n", c.Database, there.Tables)
+	a.printf("captured tables of %s: %s\n", c.Database, strings.Join(there.Tables, ", "))
 	a.noteCapture(ctx, db, there, len(there.Tables) > before)
 	return nil
 }

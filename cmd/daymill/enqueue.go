@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
 )
 
 type enqueueCmd struct {
@@ -24,7 +26,7 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	if len(c.Entity) > 0 && (c.Dates.Len() > 1 || c.Erase) {
 		return usagef("--entity works only for one date and without --erase")
 	}
-	conn, _, err := a.openInstalled(ctx, "enqueue")
+	conn, installation, err := a.openInstalled(ctx, "enqueue")
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	dates, err := c.request(ctx, db.New(conn))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
-		return usageError{errors.New(refused.Message)}
+		return usageError{errors.New(refused.Message + entityFix(refused.Code, installation.EntityType))}
 	}
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
@@ -43,6 +45,14 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printf("%s requested: the workers roll %s up\n", plural(int64(dates), "date"), pronoun(int64(dates)))
 	return nil
+}
+
+// entityFix says how to write an entity that the server cannot read.
+func entityFix(code string, of entity.Type) string {
+	if code != pgerrcode.InvalidTextRepresentation {
+		return ""
+	}
+	return ": write --entity as a " + string(of) + ", because entities are of that type in this database"
 }
 
 func (c *enqueueCmd) request(ctx context.Context, queries *db.Queries) (int32, error) {

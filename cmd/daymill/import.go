@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -144,6 +145,9 @@ func (c *importCmd) files(a *app) ([]string, error) {
 			continue
 		}
 		info, err := os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usagef("there is no file %s: name files relative to this folder, or with their whole path", name)
+		}
 		if err != nil {
 			return nil, usagef("%w", err)
 		}

@@ -43,6 +43,9 @@ func (o metricsOptions) checkToken() error {
 
 // checkListen refuses to serve /metrics to other machines without a token.
 func (o metricsOptions) checkListen(address string) error {
+	if err := checkAddress("--metrics-listen", address); err != nil {
+		return err
+	}
 	if address != "" && o.MetricsToken == "" && !loopback(address) {
 		return usagef("without a token only this machine may read /metrics, but other machines can reach %s: "+
 			"set DAYMILL_METRICS_TOKEN, or listen on 127.0.0.1", address)

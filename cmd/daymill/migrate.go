@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/jackc/pgerrcode"
 
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
@@ -32,6 +35,19 @@ type migrateApplyCmd struct {
 	Steps            int    `default:"1" help:"With --down: how many migrations to revert; 0 is all."`
 	Force            bool   `help:"With --down: also drop metrics and the ledger."`
 	DryRun           bool   `help:"Print what would change, and change nothing."`
+}
+
+// migrateError says what fixes an error of a migration, and marks a mistake of the command line.
+func migrateError(err error) error {
+	switch {
+	case errors.Is(err, schema.ErrNoTimeZone):
+		return usageError{err}
+	case postgres.Code(err) == pgerrcode.InsufficientPrivilege:
+		return fmt.Errorf("the role needs more rights, which docs/operations.md lists under Rights, and --river-schema daymill_river "+
+			"if it may not create tables in public: %w", err)
+	default:
+		return err
+	}
 }
 
 // Run applies what is missing, or reverts.
@@ -84,7 +100,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		changed, err = schema.Up(ctx, db, options)
 	}
 	if err != nil {
-		return err
+		return migrateError(err)
 	}
 	for _, m := range changed {
 		a.printf("%s%s %04d_%s\n", conditional, verb, m.Version, m.Name)

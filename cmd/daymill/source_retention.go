@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/rollup/source"
@@ -15,16 +13,11 @@ type days time.Duration
 
 // UnmarshalText parses 90d, or a duration of package time.
 func (d *days) UnmarshalText(text []byte) error {
-	if number, is := strings.CutSuffix(string(text), "d"); is {
-		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
-			*d = days(time.Duration(n) * 24 * time.Hour)
-			return nil
-		}
-	} else if parsed, err := time.ParseDuration(string(text)); err == nil {
+	parsed, err := parseDuration(string(text))
+	if err == nil {
 		*d = days(parsed)
-		return nil
 	}
-	return fmt.Errorf("%q is not a duration: write it as 90d or 2160h", text)
+	return err
 }
 
 // String returns whole days as 90d, and other durations as package time does.

@@ -87,6 +87,9 @@ func (o *webOptions) check() error {
 	if err := o.loginOptions.check(); err != nil {
 		return err
 	}
+	if err := checkAddress("--listen", o.Listen); err != nil {
+		return err
+	}
 	switch {
 	case o.BasePath != "" && !basePathPattern.MatchString(o.BasePath):
 		return usagef("--base-path is %q: give a path of letters, digits and - _ . ~ between single slashes, such as /daymill", o.BasePath)
@@ -196,6 +199,17 @@ func (o *webOptions) address() string {
 	default:
 		return "127.0.0.1:8080"
 	}
+}
+
+// checkAddress checks the form of an option with an address to listen on.
+func checkAddress(option, address string) error {
+	if address == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return usagef("%s is %q: write it as host:port, such as 127.0.0.1:8080", option, address)
+	}
+	return nil
 }
 
 // loopback reports whether only this machine can reach an address.

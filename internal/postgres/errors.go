@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -44,10 +45,7 @@ func connectCause(config *pgx.ConnConfig, err error) string {
 	var length *pgproto3.ExceededMaxBodyLenErr
 	switch {
 	case errors.As(err, &server):
-		if server.Code == pgerrcode.UndefinedObject {
-			return server.Message + ": leave this parameter out of the URL"
-		}
-		return server.Message
+		return server.Message + loginFix(server.Code)
 	case errors.As(err, &name):
 		return "there is no host " + strconv.Quote(name.Name) + ": look for a mistake in the URL's host, or in DNS"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -55,6 +53,8 @@ func connectCause(config *pgx.ConnConfig, err error) string {
 			config.ConnectTimeout)
 	case errors.As(err, &length):
 		return "what answers there is not Postgres: is it the right port?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connect: connection refused: start Postgres there, or correct the host and port of the URL"
 	case errors.As(err, &network):
 		return network.Err.Error()
 	}
@@ -71,6 +71,20 @@ func connectCause(config *pgx.ConnConfig, err error) string {
 		default:
 			return oneLine(err)
 		}
+	}
+}
+
+// loginFix says what fixes a login that the server has refused, or nothing.
+func loginFix(code string) string {
+	switch code {
+	case pgerrcode.UndefinedObject:
+		return ": leave this parameter out of the URL"
+	case pgerrcode.InvalidPassword:
+		return ": correct the user and the password in the URL, or set PGPASSWORD"
+	case pgerrcode.InvalidCatalogName:
+		return ": correct the URL, or create the database with createdb"
+	default:
+		return ""
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -95,13 +97,15 @@ func (v *view) write(ctx context.Context, tx pgx.Tx, source Source, installed en
 // testCondition refuses a text that is not a single expression. Postgres parses the text in two places where only an expression is
 // allowed, within parentheses and within brackets. So it refuses a text such as "a) OR (b".
 func (v *view) testCondition(ctx context.Context, tx pgx.Tx, condition string) error {
-	for _, statement := range []string{
-		"SELECT ARRAY[\n" + condition + "\n] FROM " + v.table.Quoted,
-		"SELECT FROM " + v.table.Quoted + " WHERE (\n" + condition + "\n)",
+	for _, place := range []struct{ before, after string }{
+		{"SELECT ARRAY[\n", "\n] FROM " + v.table.Quoted},
+		{"SELECT FROM " + v.table.Quoted + " WHERE (\n", "\n)"},
 	} {
-		described, err := tx.Prepare(ctx, "", statement)
+		described, err := tx.Prepare(ctx, "", place.before+condition+place.after)
 		var server *pgconn.PgError
 		switch {
+		case errors.As(err, &server) && server.Code == pgerrcode.SyntaxError && int(server.Position) > utf8.RuneCountInString(place.before+condition):
+			return refusef("--where is not a condition on the rows of %s: syntax error at its end", v.table.Quoted)
 		case errors.As(err, &server):
 			return refusef("--where is not a condition on the rows of %s: %s", v.table.Quoted,
 				strings.Join(strings.Fields(server.Message), " "))
