@@ -39,7 +39,7 @@ type cli struct {
 	globals
 
 	Migrate    migrateCmd    `cmd:"" help:"Install or upgrade Daymill's schema and River's tables."`
-	Worker     workerCmd     `cmd:"" help:"Roll up requested dates, and yesterday every day."`
+	Worker     workerCmd     `cmd:"" help:"Do all work: roll up dates, deliver changes, refresh views, keep the archive."`
 	Rollup     rollupCmd     `cmd:"" help:"Roll up a date in this process."`
 	Enqueue    enqueueCmd    `cmd:"" help:"Request a rollup of a date or a range from the workers."`
 	Backfill   backfillCmd   `cmd:"" help:"Roll up a long range at a controlled pace: start, watch, pause."`
@@ -115,7 +115,7 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 	var line cli
 	parser, err := kong.New(&line,
 		kong.Name("daymill"),
-		kong.Description("Exact daily metrics per entity, from the raw events in your Postgres."),
+		kong.Description("Roll up events, capture changes, keep views and an archive, next to your application's Postgres."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Writers(a.stdout, a.stderr),

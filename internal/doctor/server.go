@@ -187,13 +187,13 @@ func checkReplication(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	}
 	switch {
 	case level != "logical":
-		e.Addf(Note, "logical replication is not available (wal_level is %s): nothing that Daymill does needs it", level)
+		e.Addf(Note, "logical replication is not available (wal_level is %s): capture uses triggers, and an archive needs wal_level = logical", level)
 	case !may:
-		e.Addf(Note, "this role may not replicate: nothing that Daymill does needs it")
+		e.Addf(Note, "this role may not replicate: capture uses triggers, and an archive needs that right")
 	case used >= slots:
 		e.Addf(Note, "all %d replication slots are taken: nothing that Daymill does needs one", slots)
 	default:
-		e.Addf(OK, "logical replication is available, with %d of %d slots free; nothing that Daymill does needs it", slots-used, slots)
+		e.Addf(OK, "logical replication is available, with %d of %d slots free: capture and the archive use it", slots-used, slots)
 	}
 	return nil
 }
