@@ -139,8 +139,9 @@ WHERE NOT EXISTS (
         AND d.state IN ('open', 'rejected'));
 
 -- name: CapabilityUsed :one
--- Which capabilities an installation uses in addition to the rollup.
-SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views;
+-- Which capabilities an installation uses.
+SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views,
+    EXISTS (SELECT FROM analytics.rollup_dates) AS has_dates;
 
 -- name: ViewStanding :many
 -- The state of views: the oldest task that fails or that nobody works on, the last one that has failed permanently, and the last verification that

@@ -30,6 +30,16 @@ func TestStatus(t *testing.T) {
 		return text
 	}
 	unwell("No source of events is set: run `daymill source set`.")
+
+	// Whoever only captures tables needs no source.
+	const worker = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
+		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`
+	db.Do(t, worker)
+	db.Do(t, "INSERT INTO capture.stream (name) VALUES ('app')")
+	require.Contains(t, requireOK(t, db.URL, "status"), "All is well. No source of events is set, so no date is rolled up.")
+	require.Contains(t, requireOK(t, db.URL, "doctor"), "note     source        no source of events is set, so no date is rolled up")
+	db.Do(t, "DELETE FROM capture.stream")
+	db.Do(t, "DELETE FROM daymill.workers")
 	db.RawEvents(t)
 
 	db.Do(t, "SELECT analytics.enqueue_rollup(analytics.date_of(now()))")
@@ -44,8 +54,7 @@ func TestStatus(t *testing.T) {
 	db.Do(t, "SELECT analytics.enqueue_rollup('2026-03-01')")
 	unwell(noWorker)
 
-	db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`)
+	db.Do(t, worker)
 	text = requireOK(t, db.URL, "status")
 	require.Contains(t, text, "Work is in progress: 0 dates being rolled up, 1 waiting.")
 	require.Regexp(t, "workers +1 alive: worker.1/4/abcd", text)

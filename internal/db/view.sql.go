@@ -11,19 +11,21 @@ import (
 )
 
 const capabilityUsed = `-- name: CapabilityUsed :one
-SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views
+SELECT EXISTS (SELECT FROM capture.stream) AS has_streams, EXISTS (SELECT FROM view.view) AS has_views,
+    EXISTS (SELECT FROM analytics.rollup_dates) AS has_dates
 `
 
 type CapabilityUsedRow struct {
 	HasStreams bool
 	HasViews   bool
+	HasDates   bool
 }
 
-// Which capabilities an installation uses in addition to the rollup.
+// Which capabilities an installation uses.
 func (q *Queries) CapabilityUsed(ctx context.Context) (CapabilityUsedRow, error) {
 	row := q.db.QueryRow(ctx, capabilityUsed)
 	var i CapabilityUsedRow
-	err := row.Scan(&i.HasStreams, &i.HasViews)
+	err := row.Scan(&i.HasStreams, &i.HasViews, &i.HasDates)
 	return i, err
 }
 

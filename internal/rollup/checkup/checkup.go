@@ -50,10 +50,20 @@ func lookAtFollower(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error 
 	return nil
 }
 
-func lookAtSource(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
+func lookAtSource(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	report, err := source.Check(ctx, e.DB, e.Installation)
 	if err != nil {
 		return err
+	}
+	if report.None() {
+		used, err := db.New(tx).CapabilityUsed(ctx)
+		if err != nil {
+			return fmt.Errorf("find out which capabilities are used: %w", err)
+		}
+		if (used.HasStreams || used.HasViews) && !used.HasDates {
+			e.Addf(doctor.Note, "no source of events is set, so no date is rolled up: capture and views do not need one").Fixf("daymill source set")
+			return nil
+		}
 	}
 	levels := map[source.Level]doctor.Level{source.OK: doctor.OK, source.Warning: doctor.Warning, source.Failure: doctor.Failure}
 	for _, f := range report {

@@ -18,6 +18,11 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 )
 
+const textNone = "analytics.events reads no table"
+
+// None reports whether no source is set.
+func (r *Report) None() bool { return len(*r) == 1 && (*r)[0].Sentence == textNone }
+
 // Check checks whether analytics.events has what runs need: the right columns, the right to read it, an index on the instant, and a
 // plan for a slice that does not read a whole table. It only plans, and reads no events. It checks a view that was written by hand
 // in the same way as one that Set created. If a check fails, it skips the checks that depend on it.
@@ -60,7 +65,7 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 	source, err := show(ctx, tx)
 	switch {
 	case errors.Is(err, ErrNone):
-		report.addf(Failure, "analytics.events reads no table").fix("run `daymill source set --table … --entity … --type … " +
+		report.addf(Failure, textNone).fix("run `daymill source set --table … --entity … --type … " +
 			"--time …`, or `daymill source create` for a new table")
 		return report, nil
 	case err != nil:

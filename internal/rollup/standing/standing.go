@@ -29,6 +29,7 @@ type Facts struct {
 	Next    *time.Time // when the daily job is due; nil while it is paused or no worker is alive
 
 	NoSource bool     // analytics.events reads nothing
+	Others   bool     // the installation uses other capabilities, so it may not use the rollup
 	NoEvents bool     // there are certainly no events
 	Faults   []string // sentences about faults of what Daymill installed, and of the source
 	// Missing lists dates that have events and are neither complete nor requested, as far as the caller has looked.
@@ -96,8 +97,11 @@ func (f Facts) source() (health.Finding, bool) {
 	return health.Finding{
 		Level: health.Bad, Sentence: "No source of events is set: run `daymill source set`.",
 		Command: "daymill source set",
-	}, f.NoSource && len(f.Faults) == 0 // The view that says whether a source is set may itself be missing.
+	}, f.NoSource && len(f.Faults) == 0 && !f.unused() // The view that says whether a source is set may itself be missing.
 }
+
+// unused reports that the installation does not use the rollup, but other capabilities.
+func (f Facts) unused() bool { return f.NoSource && f.Others && len(f.States) == 0 }
 
 func (f Facts) faults() (health.Finding, bool) {
 	if len(f.Faults) == 0 {
@@ -261,6 +265,8 @@ func (f Facts) well() (health.Finding, bool) {
 			Level:    health.Good,
 			Sentence: fmt.Sprintf("All is well: %s complete, the last of them %s.", text.Plural(complete.Dates, "date"), complete.Last),
 		}, true
+	case f.unused():
+		return health.Finding{Level: health.Good, Sentence: "All is well. No source of events is set, so no date is rolled up."}, true
 	case f.Dates("waiting") > 0:
 		return health.Finding{
 			Level: health.Good, Sentence: "Requests are waiting until their dates are over, or until the time that they were made for.",

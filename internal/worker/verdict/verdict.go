@@ -39,10 +39,11 @@ func Read(
 	if err := add(&facts); err != nil {
 		return Verdict{}, err
 	}
-	captured, views, err := others(ctx, conn)
+	captured, views, used, err := others(ctx, conn)
 	if err != nil {
 		return Verdict{}, err
 	}
+	facts.Others = used || archived != nil
 	queue, err := worker.QueueDepth(ctx, conn, installation.RiverSchema)
 	if err != nil {
 		return Verdict{}, err
@@ -58,23 +59,24 @@ func Read(
 	return Verdict{Rollup: facts, Queue: queue, Findings: health.Judge(facts.Checks(), queue.Checks(now), captured.Checks(), views.Checks(), kept)}, nil
 }
 
-// others reads the capabilities that an installation may not use. If it uses none, this costs one short query.
-func others(ctx context.Context, conn *postgres.DB) (captured capture.Facts, views view.Facts, err error) {
+// others reads the capabilities that an installation may not use, and reports whether it uses any. If it uses none, this costs one
+// short query.
+func others(ctx context.Context, conn *postgres.DB) (captured capture.Facts, views view.Facts, inUse bool, err error) {
 	var used db.CapabilityUsedRow
 	err = conn.Read(ctx, func(on postgres.DBTX) error {
 		used, err = db.New(on).CapabilityUsed(ctx)
 		return err
 	})
 	if err != nil {
-		return captured, views, fmt.Errorf("find out which capabilities are used: %w", err)
+		return captured, views, false, fmt.Errorf("find out which capabilities are used: %w", err)
 	}
 	if used.HasStreams {
 		if captured, err = capture.Read(ctx, conn); err != nil {
-			return captured, views, err
+			return captured, views, false, err
 		}
 	}
 	if used.HasViews {
 		views, err = view.Read(ctx, conn)
 	}
-	return captured, views, err
+	return captured, views, used.HasStreams || used.HasViews, err
 }
