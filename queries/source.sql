@@ -96,6 +96,7 @@ WHERE n.nspname = @table_schema::text AND c.relname = @table_name::text;
 -- The columns of a relation. The base type is the type itself, or the type below a domain.
 SELECT
     a.attname::text AS name,
+    a.attnum::integer AS number,
     quote_ident(a.attname)::text AS quoted,
     format_type(a.atttypid, a.atttypmod)::text AS type,
     coalesce(b.oid, t.oid)::bigint AS base_id,
@@ -239,6 +240,24 @@ SELECT coalesce((
         WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
     )
 ), '')::text AS reads;
+
+-- name: SourceColumnsSwapped :one
+-- Which of the source's columns exist, but are not read by analytics.events; and which other columns of the table it reads.
+SELECT
+    coalesce(array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE o.recorded AND NOT o.read), '{}')::text [] AS unread,
+    coalesce(array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE o.read AND NOT o.recorded), '{}')::text [] AS others
+FROM analytics.source AS s
+INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = s.table_id AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+    SELECT
+        a.attname IN (s.entity_column, s.type_column, s.time_column) AS recorded,
+        EXISTS (
+            SELECT FROM pg_catalog.pg_rewrite AS r
+            INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+            WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass
+                AND d.refobjid = s.table_id AND d.refobjsubid = a.attnum
+        ) AS read
+) AS o;
 
 -- name: SourceRenumber :exec
 -- Records the OID of the table that the source was set to, if the recorded one is not an OID of a table that the view reads, because a

@@ -15,6 +15,7 @@ import (
 const sourceColumns = `-- name: SourceColumns :many
 SELECT
     a.attname::text AS name,
+    a.attnum::integer AS number,
     quote_ident(a.attname)::text AS quoted,
     format_type(a.atttypid, a.atttypmod)::text AS type,
     coalesce(b.oid, t.oid)::bigint AS base_id,
@@ -33,6 +34,7 @@ ORDER BY a.attnum
 
 type SourceColumnsRow struct {
 	Name         string
+	Number       int32
 	Quoted       string
 	Type         string
 	BaseID       int64
@@ -56,6 +58,7 @@ func (q *Queries) SourceColumns(ctx context.Context, relationID int64) ([]Source
 		var i SourceColumnsRow
 		if err := rows.Scan(
 			&i.Name,
+			&i.Number,
 			&i.Quoted,
 			&i.Type,
 			&i.BaseID,
@@ -74,6 +77,37 @@ func (q *Queries) SourceColumns(ctx context.Context, relationID int64) ([]Source
 		return nil, err
 	}
 	return items, nil
+}
+
+const sourceColumnsSwapped = `-- name: SourceColumnsSwapped :one
+SELECT
+    coalesce(array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE o.recorded AND NOT o.read), '{}')::text [] AS unread,
+    coalesce(array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE o.read AND NOT o.recorded), '{}')::text [] AS others
+FROM analytics.source AS s
+INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = s.table_id AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+    SELECT
+        a.attname IN (s.entity_column, s.type_column, s.time_column) AS recorded,
+        EXISTS (
+            SELECT FROM pg_catalog.pg_rewrite AS r
+            INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+            WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass
+                AND d.refobjid = s.table_id AND d.refobjsubid = a.attnum
+        ) AS read
+) AS o
+`
+
+type SourceColumnsSwappedRow struct {
+	Unread []string
+	Others []string
+}
+
+// Which of the source's columns exist, but are not read by analytics.events; and which other columns of the table it reads.
+func (q *Queries) SourceColumnsSwapped(ctx context.Context) (SourceColumnsSwappedRow, error) {
+	row := q.db.QueryRow(ctx, sourceColumnsSwapped)
+	var i SourceColumnsSwappedRow
+	err := row.Scan(&i.Unread, &i.Others)
+	return i, err
 }
 
 const sourceDefinition = `-- name: SourceDefinition :one

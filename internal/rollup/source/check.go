@@ -72,6 +72,8 @@ func checkView(ctx context.Context, tx pgx.Tx) (Report, error) {
 		return nil, err
 	case source.Swapped != "":
 		report.addf(Failure, "%s", source.swappedText(source.Swapped)).fix(ErrSwapped.Error())
+	case source.Renamed != "":
+		report.addf(Failure, "%s", source.Renamed).fix(ErrSwapped.Error())
 	case source.HandWritten:
 		report.addf(OK, "analytics.events was written by hand and reads %s", strings.Join(source.Reads, ", "))
 	default:

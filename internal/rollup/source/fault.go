@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -39,7 +41,9 @@ func Faults(ctx context.Context, conn *postgres.DB, installation schema.Installa
 		if err != nil {
 			return err
 		}
-		err = checkSwapped(ctx, tx)
+		if err = checkSwapped(ctx, tx); err == nil {
+			err = checkRenamed(ctx, tx)
+		}
 		if errors.Is(err, ErrSwapped) {
 			said = append(said, err.Error())
 			return nil
@@ -65,6 +69,85 @@ func checkSwapped(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", source.swappedText(swapped), ErrSwapped)
+}
+
+// checkRenamed returns ErrSwapped, with both columns' names, if the name of a column of the source now means a different column. Runs do
+// not ask, because somebody may have written such a view by hand.
+func checkRenamed(ctx context.Context, tx pgx.Tx) error {
+	source, err := show(ctx, tx)
+	switch {
+	case errors.Is(err, ErrNone) || err == nil && source.Renamed == "":
+		return nil
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("%s: %w", source.Renamed, ErrSwapped)
+	}
+}
+
+// swappedColumns returns a sentence if a column was renamed under the view, and its name now means a different column, to which the
+// application writes. It returns an empty text otherwise, also for a view that was written by hand.
+func (s Source) swappedColumns(ctx context.Context, tx pgx.Tx) (string, error) {
+	found, err := db.New(tx).SourceColumnsSwapped(ctx)
+	if err != nil {
+		return "", fmt.Errorf("compare the source's columns with the view: %w", err)
+	}
+	if len(found.Unread) == 0 || len(found.Others) != len(found.Unread) {
+		return "", nil
+	}
+	current, err := definition(ctx, tx, viewName)
+	if err != nil {
+		return "", err
+	}
+	// The view is as Set created it if Set would create it with the columns' new names.
+	for reads := range permutations(found.Others) {
+		renamed := s
+		for i, name := range found.Unread {
+			for _, column := range []*string{&renamed.Entity, &renamed.Type, &renamed.Time} {
+				if *column == name {
+					*column = reads[i]
+				}
+			}
+		}
+		differs, err := renamed.differs(ctx, tx, current)
+		if err != nil {
+			return "", err
+		}
+		if !differs {
+			table := pgx.Identifier{s.Schema, s.Table}
+			clauses := make([]string, len(reads))
+			for i, name := range reads {
+				clauses[i] = fmt.Sprintf("analytics.events reads %s of %s, but %s, which was set as the source's column, is now a different one",
+					pgx.Identifier{name}.Sanitize(), table.Sanitize(), pgx.Identifier{found.Unread[i]}.Sanitize())
+			}
+			return strings.Join(clauses, "; ") + ": what is written to it is not counted", nil
+		}
+	}
+	return "", nil
+}
+
+// permutations yields every order of a few names. The slice is only valid until the next one.
+func permutations(names []string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		if len(names) > 3 {
+			return
+		}
+		var place func(at int) bool
+		place = func(at int) bool {
+			if at >= len(names) {
+				return yield(names)
+			}
+			for i := at; i < len(names); i++ {
+				names[at], names[i] = names[i], names[at]
+				if !place(at + 1) {
+					return false
+				}
+				names[at], names[i] = names[i], names[at]
+			}
+			return true
+		}
+		place(0)
+	}
 }
 
 // swappedText says that the source's name now means a different table from the one that the view reads.

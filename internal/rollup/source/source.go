@@ -31,8 +31,8 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrHandWritten says that analytics.events differs from what Set creates, so its table is unknown.
 	ErrHandWritten = errors.New("analytics.events was written by hand, or changed after `daymill source set` created it")
-	// ErrSwapped says that the name of the source means another table than the one that analytics.events reads. Its text is the
-	// end of a sentence that names both.
+	// ErrSwapped says that the name of the source, or of one of its columns, means another one than analytics.events reads. Its text
+	// is the end of a sentence that names both.
 	ErrSwapped = errors.New("run `daymill source set` for the table that has the events")
 )
 
@@ -68,6 +68,9 @@ type Source struct {
 	// Swapped is the current name of the table that the view reads, if the recorded name now means a different table. New events go
 	// to that table and are not counted. Empty if nothing is wrong.
 	Swapped string `json:"swapped,omitempty"`
+	// Renamed is a sentence about columns that were renamed under the view and whose names now mean different columns. Empty if nothing
+	// is wrong.
+	Renamed string `json:"renamed,omitempty"`
 
 	recorded string // the definition when it was set
 	tableID  int64  // the oid of the table
@@ -143,7 +146,11 @@ func show(ctx context.Context, tx pgx.Tx) (Source, error) {
 		return Source{}, fmt.Errorf("compare the source with the view: %w", err)
 	}
 	if source.HandWritten && swapped == "" {
-		source = Source{HandWritten: true}
+		renamed, err := source.swappedColumns(ctx, tx)
+		if err != nil {
+			return Source{}, err
+		}
+		source = Source{HandWritten: true, Renamed: renamed}
 	}
 	source.Definition, source.Swapped = definition, swapped
 

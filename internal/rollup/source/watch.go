@@ -180,6 +180,8 @@ type watch struct {
 	// counted lists the expressions from which the view computes an event. An update that does not change them touches no date. Empty
 	// if the view was written by hand or has a condition on other columns.
 	counted []string
+	// columns has the columns in counted and the one with the instant.
+	columns []db.SourceColumnsRow
 	// entityID is the expression for the entity, if counted is set and the column has a built-in type.
 	entityID string
 }
@@ -256,6 +258,7 @@ func (w *watch) count(ctx context.Context, tx pgx.Tx, source Source, installed e
 	if err != nil {
 		return err
 	}
+	w.columns = []db.SourceColumnsRow{v.entity, v.kind, v.time}
 	w.counted = []string{comparison(v.entity, entityID), comparison(v.kind, eventType)}
 	if v.entity.BaseID < firstUserID {
 		w.entityID = entityID

@@ -5,6 +5,9 @@ import (
 	"crypto/md5" //nolint:gosec // Postgres computes the same digest.
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -26,6 +29,11 @@ import (
 //
 // If the column was renamed, the function looks up its new name, as the view does.
 //
+// The function has the rights of Daymill's owner and names columns, whose owner may exchange them: rename one, and give its name to a
+// new column. So the function evaluates no column before it knows that it still is the one for which it was created. The value of
+// another type could bring a cast along that runs with these rights, and another column may have other entities than the view shows.
+// In that case, it requests whole dates.
+//
 // Instants before our era and infinity have no date that can be requested.
 const watchBody = `
 #variable_conflict use_column
@@ -39,6 +47,8 @@ DECLARE
     daymill_last_at timestamptz[];
     daymill_scopes jsonb[];
     daymill_few boolean;
+    daymill_typed boolean;
+    daymill_counted boolean;
     daymill_instant text;
     daymill_error text;
 BEGIN
@@ -61,7 +71,7 @@ BEGIN
             RETURN NULL;
         END IF;
 
-        SELECT i.time_zone INTO daymill_zone FROM analytics.installation AS i;
+        SELECT i.time_zone, %typed% INTO daymill_zone, daymill_typed FROM analytics.installation AS i;
         daymill_today := (daymill_clock AT TIME ZONE daymill_zone)::date;
         daymill_today_from := (daymill_today + 1)::timestamp AT TIME ZONE daymill_zone;
         IF daymill_clock < daymill_today_from THEN
@@ -69,6 +79,9 @@ BEGIN
         END IF;
         IF daymill_today_from IS NULL THEN
             RAISE EXCEPTION 'analytics.installation has no reporting zone';
+        END IF;
+        IF NOT daymill_typed THEN
+            EXIT asking;
         END IF;
 
         IF TG_OP = 'INSERT' THEN
@@ -81,17 +94,21 @@ BEGIN
         IF daymill_earliest IS NULL OR daymill_earliest >= daymill_today_from THEN
             RETURN NULL;
         END IF;
+        daymill_counted := %counted%;
+        IF %scoped% AND NOT daymill_counted THEN
+            EXIT asking;
+        END IF;
         IF TG_OP = 'INSERT' THEN
-            daymill_few := %counted% AND (SELECT count(*) <= 10000 FROM (SELECT FROM inserted LIMIT 10001) AS few);
+            daymill_few := daymill_counted AND (SELECT count(*) <= 10000 FROM (SELECT FROM inserted LIMIT 10001) AS few);
             SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
                 %scopes% FROM (SELECT %instant% AS at, %entity% AS entity FROM inserted) AS r %late%
             ) AS s;
         ELSIF TG_OP = 'DELETE' THEN
-            daymill_few := %counted% AND (SELECT count(*) <= 10000 FROM (SELECT FROM deleted LIMIT 10001) AS few);
+            daymill_few := daymill_counted AND (SELECT count(*) <= 10000 FROM (SELECT FROM deleted LIMIT 10001) AS few);
             SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
                 %scopes% FROM (SELECT %instant% AS at, %entity% AS entity FROM deleted) AS r %late%
             ) AS s;
-        ELSIF %counted% THEN
+        ELSIF daymill_counted THEN
             daymill_few := (SELECT count(*) <= 5000 FROM (SELECT FROM inserted LIMIT 5001) AS few);
             SELECT %gathered% INTO daymill_first_at, daymill_last_at, daymill_scopes FROM (
                 %scopes% FROM (%changed%) AS r %late%
@@ -114,6 +131,7 @@ BEGIN
     END;
 
     BEGIN
+        daymill_error := coalesce(daymill_error, 'its column with the instant is missing, or has another type');
         IF daymill_instant IS NULL AND daymill_today_from IS NOT NULL THEN
             daymill_instant := analytics.watch_instant(TG_RELID, TG_ARGV[0], TG_ARGV[1]::integer, TG_ARGV[2]);
             IF daymill_instant IS NOT NULL THEN
@@ -182,10 +200,19 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 		instant = "(CASE WHEN " + instant + " > '0001-01-02' AND " + instant + " < '9999-12-30' THEN " + instant +
 			" AT TIME ZONE " + literals[0] + " END)"
 	}
+	typed, err := w.typed(ctx, tx)
+	if err != nil {
+		return "", err
+	}
+	unchanged, err := w.unchanged(ctx, tx)
+	if err != nil {
+		return "", err
+	}
 	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
-	counted, changed := w.changed(instant, literals[1])
-	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%scopes%", watchScopes, "%gathered%", watchGathered, "%entity%", w.entity(), "%late%", watchLate, "%late_dynamic%", dynamic,
-		"%counted%", counted, "%changed%", changed).Replace(watchBody)
+	counted, changed := w.changed(instant, literals[1], unchanged)
+	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%scopes%", watchScopes, "%gathered%", watchGathered,
+		"%entity%", w.entity(), "%late%", watchLate, "%late_dynamic%", dynamic, "%typed%", typed,
+		"%scoped%", strconv.FormatBool(len(w.counted) > 0), "%counted%", counted, "%changed%", changed).Replace(watchBody)
 	return body, nil
 }
 
@@ -198,15 +225,48 @@ func (w *watch) entity() string {
 	return "(" + w.entityID + ")::pg_catalog.text"
 }
 
+// typed returns a condition that tells whether the column with the instant exists and still has its type. A domain has the casts of its
+// base type.
+func (w *watch) typed(ctx context.Context, tx pgx.Tx) (string, error) {
+	literals, err := db.New(tx).SourceLiterals(ctx, []string{w.time.Name})
+	if err != nil {
+		return "", fmt.Errorf("quote the column's name: %w", err)
+	}
+	return fmt.Sprintf("EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %s AND (a.atttypid = %d "+
+		"OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid = a.atttypid AND t.typbasetype = %d)))",
+		literals[0], w.time.BaseID, w.time.BaseID), nil
+}
+
+// unchanged returns a condition that tells whether the names of the columns that the view counts still mean the same columns of the table,
+// with the same types. It is false after a restore, which gives tables other numbers.
+func (w *watch) unchanged(ctx context.Context, tx pgx.Tx) (string, error) {
+	columns := map[string]db.SourceColumnsRow{}
+	for _, column := range w.columns {
+		columns[column.Name] = column
+	}
+	names := slices.Sorted(maps.Keys(columns))
+	literals, err := db.New(tx).SourceLiterals(ctx, names)
+	if err != nil {
+		return "", fmt.Errorf("quote the columns' names: %w", err)
+	}
+	parts := make([]string, len(names))
+	for i, name := range names {
+		parts[i] = fmt.Sprintf("(%s, %d, %d)", literals[i], columns[name].Number, columns[name].BaseID)
+	}
+	return fmt.Sprintf("(SELECT count(*) = %d FROM pg_catalog.pg_attribute AS a INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid "+
+		"WHERE a.attrelid = %d AND (a.attname, a.attnum, coalesce(nullif(t.typbasetype, 0), t.oid)) IN (%s))",
+		len(names), w.table.ID, strings.Join(parts, ", ")), nil
+}
+
 // changed returns a query for the instants of rows whose counted columns an update has changed, and a condition that tells whether
-// the query may be used: only while the view is the one for which the function was created. If somebody has replaced the view by
-// hand, any column may count. Replacing a view writes its rule again, in another transaction.
-func (w *watch) changed(instant, version string) (counted, query string) {
+// the query may be used: only while the view is the one for which the function was created, and its columns are, too. If somebody has
+// replaced the view by hand, any column may count. Replacing a view writes its rule again, in another transaction.
+func (w *watch) changed(instant, version, unchanged string) (counted, query string) {
 	if len(w.counted) == 0 {
 		return "false", "SELECT " + instant + " AS at, NULL::pg_catalog.text AS entity FROM inserted"
 	}
 	counted = "EXISTS (SELECT FROM pg_catalog.pg_rewrite AS v WHERE v.ev_class = to_regclass('analytics.events') " +
-		"AND v.xmin = " + version + "::xid)"
+		"AND v.xmin = " + version + "::xid) AND " + unchanged
 	row := "SELECT " + instant + " AS at, " + w.entity() + " AS entity, " + w.counted[0] + " AS entity_id, " + w.counted[1] +
 		" AS event_type FROM "
 	return counted, "(" + row + "inserted EXCEPT ALL " + row + "deleted) UNION ALL (" + row + "deleted EXCEPT ALL " + row + "inserted)"

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,4 +56,69 @@ func TestWatchScope(t *testing.T) {
 		kind::text AS event_type, occurred_at::timestamptz AS created_at FROM app.events`)
 	db.Do(t, "INSERT INTO app.events (product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')")
 	require.Equal(t, []string{"2026-03-01 all"}, db.scopes(t))
+}
+
+// The watch names columns, and the view reads them by number. If the owner of the table exchanges them, the watch requests whole dates.
+func TestWatchScope_Exchanged(t *testing.T) {
+	t.Parallel()
+	db, options := setupEvents(t)
+	db.set(t, options)
+	db.watch(t, source.WatchOptions{})
+	require.Empty(t, db.faults(t))
+
+	db.Do(t, `ALTER TABLE app.events RENAME product_id TO old_id; ALTER TABLE app.events ADD product_id integer`)
+	require.Contains(t, db.faults(t), `analytics.events reads "old_id" of "app"."events", but "product_id", which was set as the source's column, is now a different one`)
+	db.Do(t, "INSERT INTO app.events (old_id, product_id, kind, occurred_at) VALUES (1, 1001, 'view', '2026-03-01 12:00+00')")
+	require.Equal(t, []string{"2026-03-01 all"}, db.scopes(t))
+	db.Do(t, "UPDATE app.events SET kind = 'click' WHERE old_id = 1")
+	require.Equal(t, []string{"2026-03-01 all"}, db.scopes(t))
+	db.Do(t, "DELETE FROM app.events WHERE old_id = 1")
+	require.Equal(t, []string{"2026-03-01 all"}, db.scopes(t))
+
+	// A column that was only renamed is the view's.
+	db.Do(t, `ALTER TABLE app.events DROP product_id`)
+	require.Empty(t, db.faults(t))
+	db.set(t, source.Options{Table: "app.events", Entity: "old_id", Type: "kind", Time: "occurred_at"})
+	require.Empty(t, db.faults(t))
+}
+
+// The triggers have the rights of Daymill's owner, and evaluate no cast of the table's owner.
+func TestWatchScope_Casts(t *testing.T) {
+	t.Parallel()
+	db, options := setupEvents(t)
+	db.set(t, options)
+	db.watch(t, source.WatchOptions{})
+	db.Do(t, `
+		CREATE TABLE app.casts (by text);
+		CREATE TYPE app.trap AS (a text);
+		CREATE FUNCTION app.text(app.trap) RETURNS text LANGUAGE plpgsql AS
+			$$ BEGIN INSERT INTO app.casts VALUES (current_user); RETURN 'x'; END $$;
+		CREATE FUNCTION app.whole(app.trap) RETURNS bigint LANGUAGE plpgsql AS
+			$$ BEGIN INSERT INTO app.casts VALUES (current_user); RETURN 1; END $$;
+		CREATE FUNCTION app.instant(app.trap) RETURNS timestamptz LANGUAGE plpgsql AS
+			$$ BEGIN INSERT INTO app.casts VALUES (current_user); RETURN '2026-03-01'; END $$;
+		CREATE CAST (app.trap AS text) WITH FUNCTION app.text(app.trap);
+		CREATE CAST (app.trap AS bigint) WITH FUNCTION app.whole(app.trap);
+		CREATE CAST (app.trap AS timestamptz) WITH FUNCTION app.instant(app.trap) AS IMPLICIT`)
+	for _, c := range []struct{ column, insert string }{
+		{"product_id", "INSERT INTO app.events (old_product_id, kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')"},
+		{"kind", "INSERT INTO app.events (old_product_id, old_kind, occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')"},
+		{"occurred_at", "INSERT INTO app.events (old_product_id, old_kind, old_occurred_at) VALUES (1, 'view', '2026-03-01 12:00+00')"},
+	} {
+		db.Do(t, "ALTER TABLE app.events RENAME "+c.column+" TO old_"+c.column+"; ALTER TABLE app.events ADD "+c.column+" app.trap DEFAULT ROW('a')")
+		db.Do(t, c.insert)
+		db.Do(t, "UPDATE app.events SET "+c.column+" = ROW('b')")
+		db.Do(t, "DELETE FROM app.events WHERE old_product_id = 1")
+		var casts []string
+		require.NoError(t, db.QueryRow(t.Context(), "SELECT coalesce(array_agg(by), '{}') FROM app.casts").Scan(&casts))
+		require.Empty(t, casts, c.column)
+	}
+	require.Contains(t, db.faults(t), "late events of app.events have not been noticed")
+}
+
+func (db *testBundle) faults(t *testing.T) string {
+	t.Helper()
+	found, err := source.Faults(t.Context(), db.DB.DB, db.Installation)
+	require.NoError(t, err)
+	return strings.Join(found, "\n")
 }
