@@ -192,6 +192,8 @@ func repairs(faults, left []inventory.Fault) (said []string) {
 		}
 		line := "restored: the " + fault.Kind + " " + fault.Name + ", which was " + fault.What
 		switch fault.Kind {
+		case inventory.Rule:
+			line = "dropped: the rule " + fault.Name + ", which changed or discarded what was written to the table"
 		case inventory.Schema:
 			line += "; its content is lost unless a backup has it"
 		case inventory.Trigger:

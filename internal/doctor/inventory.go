@@ -25,6 +25,8 @@ func checkInventory(ctx context.Context, e *Examination, tx pgx.Tx) error {
 			text += "requests and the history of jobs are lost without an error"
 		case inventory.Sequence:
 			text += "inserts fail with a duplicate key"
+		case inventory.Rule:
+			text += "what is written to the table is changed or discarded"
 		default:
 			text += "everything that needs it fails or gives wrong results"
 		}

@@ -148,6 +148,8 @@ func TestUp(t *testing.T) {
 		for _, via := range []string{audit.ViaAPI, audit.ViaCLI, audit.ViaCron, audit.ViaWeb, audit.ViaWorker, "watch", "river", " Web"} {
 			require.ErrorContains(t, as("SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', '"+via+"')"), "is how Daymill names a way of its own")
 		}
+		require.NoError(t, as("SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', repeat('x', 100))"))
+		require.ErrorContains(t, as("SELECT analytics.enqueue_rollup('2026-03-01', '2026-03-01', repeat('x', 101))"), "via has 101 characters, and may have 100")
 		_, err = db.Exec(t.Context(), "GRANT EXECUTE ON FUNCTION analytics.enqueue_erase(date, date, text) TO "+role)
 		require.NoError(t, err)
 		require.NoError(t, as("SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')"))

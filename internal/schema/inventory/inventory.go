@@ -39,6 +39,7 @@ const (
 	Function   = "function"
 	View       = "view"
 	Trigger    = "trigger"
+	Rule       = "rule"
 	Sequence   = "sequence"
 )
 
@@ -47,7 +48,8 @@ const (
 	Missing  = "missing"
 	Disabled = "disabled"
 	Changed  = "changed"
-	Behind   = "behind" // a sequence whose next value is already in use
+	Behind   = "behind"        // a sequence whose next value is already in use
+	Foreign  = "not Daymill's" // a rule that changes what a write does
 )
 
 // Object is an object that the migrations create.
@@ -76,7 +78,9 @@ type Manifest struct {
 type Fault struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
-	What string `json:"what"` // missing, disabled, changed or behind
+	// What is missing, disabled, changed, behind or not Daymill's. Of a table, it may be unlogged, or under row security that applies to
+	// the role that compares.
+	What string `json:"what"`
 	// Error says why Repair could not restore the object; otherwise empty.
 	Error string `json:"error,omitempty"`
 
@@ -181,12 +185,20 @@ func Compare(ctx context.Context, tx pgx.Tx, installed Installed) ([]Fault, erro
 				continue
 			}
 			fault.What = Changed
+			if want.Kind == Table {
+				fault.What = object.Definition
+			}
 		case object.Disabled:
 			fault.What = Disabled
 		default:
 			continue
 		}
 		faults = append(faults, fault)
+	}
+	for _, object := range have {
+		if object.Kind == Rule && !object.Disabled {
+			faults = append(faults, Fault{Kind: Rule, Name: shown(object.Name, installed), What: Foreign, want: object, have: object})
+		}
 	}
 	behind, err := sequences(ctx, tx, should.Schemas, installed)
 	return append(faults, behind...), err
@@ -294,7 +306,7 @@ func Read(ctx context.Context, tx pgx.Tx, schemas []string, installed Installed)
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	order := []string{Schema, Domain, Table, Column, Constraint, Index, Function, View, Trigger}
+	order := []string{Schema, Domain, Table, Column, Constraint, Index, Function, View, Trigger, Rule}
 	slices.SortStableFunc(objects, func(a, b Object) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
 	return objects, nil
 }

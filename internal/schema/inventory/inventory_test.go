@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os/exec"
 	"path/filepath"
@@ -101,6 +102,8 @@ func TestRepair(t *testing.T) {
 		"FunctionPublicNot":    {"REVOKE EXECUTE ON FUNCTION analytics.enqueue_rollup(date) FROM PUBLIC", "enqueue_rollup(metric_date date) is changed"},
 		"Index":                {"DROP INDEX analytics.rollup_requests_open", "the index analytics.rollup_requests_open is missing"},
 		"IndexInvalid":         {"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'analytics.rollup_requests_open'::regclass", "rollup_requests_open is disabled"},
+		"Rule":                 {"CREATE RULE skip AS ON INSERT TO analytics.rollup_requests DO INSTEAD NOTHING", "the rule skip on analytics.rollup_requests is not Daymill's"},
+		"RuleOfRiver":          {"CREATE RULE skip AS ON DELETE TO river_job DO INSTEAD NOTHING", "the rule skip on public.river_job is not Daymill's"},
 		"Sequence":             {"SELECT setval(pg_get_serial_sequence('analytics.rollup_requests', 'id'), 1, false)", "the sequence analytics.rollup_requests_id_seq is behind"},
 		"SequenceOfRiver":      {"SELECT setval('river_job_id_seq', 1, false)", "river_job_id_seq is behind"},
 		"TriggerDisabled":      {"ALTER TABLE river_job DISABLE TRIGGER daymill_request_insert", "daymill_request_insert on public.river_job is disabled"},
@@ -108,6 +111,7 @@ func TestRepair(t *testing.T) {
 		"TriggerOfTheLedger":   {"ALTER TABLE analytics.rollup_requests DISABLE TRIGGER ALL", "audit_requests on analytics.rollup_requests is disabled"},
 		"TriggerReplica":       {"ALTER TABLE river_job ENABLE REPLICA TRIGGER daymill_request_insert", "daymill_request_insert on public.river_job is disabled"},
 		"TriggersDisabled":     {"ALTER TABLE river_job DISABLE TRIGGER ALL", "and 3 more"},
+		"Unlogged":             {"ALTER TABLE analytics.daily_entity_metrics SET UNLOGGED", "the table analytics.daily_entity_metrics is unlogged"},
 		"View":                 {"DROP VIEW analytics.daily_entity_metrics_live", "the view analytics.daily_entity_metrics_live is missing"},
 		"ViewChanged":          {"CREATE OR REPLACE VIEW analytics.daily_entity_metrics_live AS SELECT * FROM analytics.daily_entity_metrics", "daily_entity_metrics_live is changed"},
 		"ViewOfEvents":         {"DROP VIEW analytics.events CASCADE", "daily_entity_metrics_live is missing"},
@@ -126,6 +130,42 @@ func TestRepair(t *testing.T) {
 			works(t, db)
 		})
 	}
+}
+
+// TestRowSecurity: row security hides rows from roles that it applies to, and not from others, such as superusers.
+func TestRowSecurity(t *testing.T) {
+	t.Parallel()
+	db := setup(t)
+	role := "plain_" + db.Name
+	execute(t, db, fmt.Sprintf(`CREATE ROLE %[1]s; GRANT pg_read_all_data TO %[1]s; GRANT USAGE, CREATE ON SCHEMA analytics TO %[1]s;
+		ALTER TABLE analytics.rollup_requests ENABLE ROW LEVEL SECURITY`, role))
+	t.Cleanup(func() {
+		_, err := db.Exec(context.WithoutCancel(t.Context()), "REASSIGN OWNED BY "+role+" TO CURRENT_USER; DROP OWNED BY "+role+"; DROP ROLE "+role)
+		require.NoError(t, err)
+	})
+	as := func(do func(context.Context, pgx.Tx, inventory.Installed, ...string) ([]inventory.Fault, error)) string {
+		var found []inventory.Fault
+		require.NoError(t, pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), "SET LOCAL ROLE "+role)
+			if err == nil {
+				found, err = do(t.Context(), tx, db.Installation.Inventory(), inventory.Table)
+			}
+			return err
+		}))
+		return inventory.List(found)
+	}
+	compare := func(ctx context.Context, tx pgx.Tx, installed inventory.Installed, _ ...string) ([]inventory.Fault, error) {
+		return inventory.Compare(ctx, tx, installed)
+	}
+	const hidden = "the table analytics.rollup_requests is under row security for this role"
+	require.Empty(t, faults(t, db))
+	require.Equal(t, hidden, as(compare))
+	require.Equal(t, hidden+", and could not be restored: must be owner of table rollup_requests", as(inventory.Repair))
+	execute(t, db, "ALTER TABLE analytics.rollup_requests OWNER TO "+role)
+	require.Empty(t, as(compare), "the owner is not subject to it")
+	execute(t, db, "ALTER TABLE analytics.rollup_requests FORCE ROW LEVEL SECURITY")
+	require.Equal(t, hidden, as(inventory.Repair))
+	require.Empty(t, as(compare))
 }
 
 // TestRepairNot: migrate repairs what it can, and reports the rest.

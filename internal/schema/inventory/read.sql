@@ -63,7 +63,11 @@ objects AS (
     SELECT
         'table',
         c.relation,
-        '',
+        concat_ws(
+            ' and ',
+            (SELECT 'unlogged' FROM pg_class AS t WHERE t.oid = c.table_id AND t.relpersistence = 'u'),
+            CASE WHEN row_security_active(c.table_id) THEN 'under row security for this role' END
+        ),
         format('CREATE TABLE %s (%s)', c.relation, string_agg(c.name || ' ' || CASE
             WHEN c.generated = '' THEN c.definition
             ELSE replace(c.definition, ' GENERATED ALWAYS AS ', ' GENERATED ALWAYS AS (') || ')' || c.generated
@@ -161,6 +165,20 @@ objects AS (
     WHERE NOT g.tgisinternal AND p.proname !~ '^watch_[0-9]+$'
         -- A trigger of ours whose function was exchanged for another is still ours.
         AND (n.oid IS NOT NULL OR s.nspname = $2::text AND c.relname LIKE 'river\_%' AND g.tgname LIKE 'daymill\_%')
+    UNION ALL
+    -- Rules that change what a write to a table of ours or of River's does. The migrations create none.
+    SELECT
+        'rule',
+        format('%I on %I.%I', w.rulename, s.nspname, c.relname),
+        pg_get_ruledef(w.oid),
+        '',
+        w.ev_enabled NOT IN ('O', 'A'),
+        format('%I.%I', s.nspname, c.relname)
+    FROM pg_rewrite AS w
+    INNER JOIN pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('r', 'p')
+    INNER JOIN pg_namespace AS s ON s.oid = c.relnamespace
+    LEFT JOIN owned AS n ON n.oid = s.oid
+    WHERE n.oid IS NOT NULL OR s.nspname = $2::text AND c.relname LIKE 'river\_%'
 )
 
 SELECT

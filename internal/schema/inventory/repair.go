@@ -147,6 +147,21 @@ func (f Fault) statements(installed Installed, owner string) ([]string, error) {
 		return []string{"ALTER TABLE " + relation + " DROP CONSTRAINT " + name, create}, nil
 	case Column:
 		return f.column(relation)
+	case Rule:
+		name, _, _ := strings.Cut(f.Name, " on ")
+		return []string{"DROP RULE " + name + " ON " + relation}, nil
+	case Table:
+		var statements []string
+		if strings.Contains(f.have.Definition, "unlogged") {
+			statements = append(statements, "ALTER TABLE "+f.Name+" SET LOGGED")
+		}
+		if strings.Contains(f.have.Definition, "row security") {
+			statements = append(statements, "ALTER TABLE "+f.Name+" NO FORCE ROW LEVEL SECURITY")
+		}
+		if len(statements) > 0 {
+			return statements, nil
+		}
+		fallthrough
 	default:
 		return nil, fmt.Errorf("restore %s from a backup: Daymill cannot create its content again", f.Name)
 	}
