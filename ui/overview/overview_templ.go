@@ -37,7 +37,7 @@ func overviewPage(v overviewView) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = page.Heading("Overview", "Daymill turns events into exact daily metrics of each entity, beside the application and in its Postgres.").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = page.Heading("Overview", "Daymill turns the events in your Postgres into exact daily metrics of each entity.").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

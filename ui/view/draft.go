@@ -30,7 +30,7 @@ type draftTable struct {
 	Pairs   []definition.Pair
 	Columns []draftColumn
 	More    int // columns that the page does not show
-	// Expressions are columns that are computed: one a line, as name = SQL.
+	// Expressions are columns that are computed: one per line, as name = SQL.
 	Expressions string
 	Changed     string // the column that grows with each change, for a schedule
 }
@@ -41,7 +41,7 @@ type draftColumn struct {
 
 	Chosen, Key  bool
 	As           string
-	Transform    string // a map of values, or fields of JSON, one a line
+	Transform    string // a map of values, or fields of JSON, one per line
 	Else, IsJSON bool   // Else: a value that is not in the map stays
 }
 

@@ -613,7 +613,7 @@ func showPage(p shown) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "\"><input type=\"hidden\" name=\"action\" value=\"refresh\"><div class=\"field\"><label for=\"keys\">Keys of the root, one a line</label> <textarea id=\"keys\" name=\"keys\" rows=\"3\" aria-describedby=\"keys-hint\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "\"><input type=\"hidden\" name=\"action\" value=\"refresh\"><div class=\"field\"><label for=\"keys\">Keys of the root, one per line</label> <textarea id=\"keys\" name=\"keys\" rows=\"3\" aria-describedby=\"keys-hint\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
