@@ -99,6 +99,7 @@ SELECT
     a.attnum::integer AS number,
     quote_ident(a.attname)::text AS quoted,
     format_type(a.atttypid, a.atttypmod)::text AS type,
+    t.oid::bigint AS type_id,
     coalesce(b.oid, t.oid)::bigint AS base_id,
     coalesce(b.typname, t.typname)::text AS base_name,
     coalesce(b.typtype, t.typtype)::text AS base_kind,

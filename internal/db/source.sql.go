@@ -18,6 +18,7 @@ SELECT
     a.attnum::integer AS number,
     quote_ident(a.attname)::text AS quoted,
     format_type(a.atttypid, a.atttypmod)::text AS type,
+    t.oid::bigint AS type_id,
     coalesce(b.oid, t.oid)::bigint AS base_id,
     coalesce(b.typname, t.typname)::text AS base_name,
     coalesce(b.typtype, t.typtype)::text AS base_kind,
@@ -37,6 +38,7 @@ type SourceColumnsRow struct {
 	Number       int32
 	Quoted       string
 	Type         string
+	TypeID       int64
 	BaseID       int64
 	BaseName     string
 	BaseKind     string
@@ -61,6 +63,7 @@ func (q *Queries) SourceColumns(ctx context.Context, relationID int64) ([]Source
 			&i.Number,
 			&i.Quoted,
 			&i.Type,
+			&i.TypeID,
 			&i.BaseID,
 			&i.BaseName,
 			&i.BaseKind,

@@ -71,7 +71,7 @@ BEGIN
             RETURN NULL;
         END IF;
 
-        SELECT i.time_zone, %typed% INTO daymill_zone, daymill_typed FROM analytics.installation AS i;
+        SELECT i.time_zone INTO daymill_zone FROM analytics.installation AS i;
         daymill_today := (daymill_clock AT TIME ZONE daymill_zone)::date;
         daymill_today_from := (daymill_today + 1)::timestamp AT TIME ZONE daymill_zone;
         IF daymill_clock < daymill_today_from THEN
@@ -79,6 +79,11 @@ BEGIN
         END IF;
         IF daymill_today_from IS NULL THEN
             RAISE EXCEPTION 'analytics.installation has no reporting zone';
+        END IF;
+        IF TG_OP = 'DELETE' THEN
+            SELECT %typed% INTO daymill_typed FROM deleted LIMIT 1;
+        ELSE
+            SELECT %typed% INTO daymill_typed FROM inserted LIMIT 1;
         END IF;
         IF NOT daymill_typed THEN
             EXIT asking;
@@ -200,10 +205,6 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 		instant = "(CASE WHEN " + instant + " > '0001-01-02' AND " + instant + " < '9999-12-30' THEN " + instant +
 			" AT TIME ZONE " + literals[0] + " END)"
 	}
-	typed, err := w.typed(ctx, tx)
-	if err != nil {
-		return "", err
-	}
 	unchanged, err := w.unchanged(ctx, tx)
 	if err != nil {
 		return "", err
@@ -211,7 +212,7 @@ func (w *watch) function(ctx context.Context, tx pgx.Tx) (string, error) {
 	dynamic := strings.NewReplacer("daymill_zone", "$1", "daymill_today_from", "$2", "'", "''").Replace(watchLate)
 	counted, changed := w.changed(instant, literals[1], unchanged)
 	body := strings.NewReplacer("%instant%", instant, "%dates%", watchDates, "%scopes%", watchScopes, "%gathered%", watchGathered,
-		"%entity%", w.entity(), "%late%", watchLate, "%late_dynamic%", dynamic, "%typed%", typed,
+		"%entity%", w.entity(), "%late%", watchLate, "%late_dynamic%", dynamic, "%typed%", w.typed(),
 		"%scoped%", strconv.FormatBool(len(w.counted) > 0), "%counted%", counted, "%changed%", changed).Replace(watchBody)
 	return body, nil
 }
@@ -225,16 +226,10 @@ func (w *watch) entity() string {
 	return "(" + w.entityID + ")::pg_catalog.text"
 }
 
-// typed returns a condition that tells whether the column with the instant exists and still has its type. A domain has the casts of its
-// base type.
-func (w *watch) typed(ctx context.Context, tx pgx.Tx) (string, error) {
-	literals, err := db.New(tx).SourceLiterals(ctx, []string{w.time.Name})
-	if err != nil {
-		return "", fmt.Errorf("quote the column's name: %w", err)
-	}
-	return fmt.Sprintf("EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %s AND (a.atttypid = %d "+
-		"OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid = a.atttypid AND t.typbasetype = %d)))",
-		literals[0], w.time.BaseID, w.time.BaseID), nil
+// typed returns a condition that tells whether the column with the instant still has its type. It has no parameter, so each session plans it
+// once.
+func (w *watch) typed() string {
+	return fmt.Sprintf("pg_catalog.pg_typeof(%s)::oid = %d", w.time.Quoted, w.time.TypeID)
 }
 
 // unchanged returns a condition that tells whether the names of the columns that the view counts still mean the same columns of the table,
@@ -249,13 +244,13 @@ func (w *watch) unchanged(ctx context.Context, tx pgx.Tx) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("quote the columns' names: %w", err)
 	}
-	parts := make([]string, len(names))
+	parts, numbers := make([]string, len(names)), make([]string, len(names))
 	for i, name := range names {
-		parts[i] = fmt.Sprintf("(%s, %d, %d)", literals[i], columns[name].Number, columns[name].BaseID)
+		parts[i] = fmt.Sprintf("(%s, %d, %d)", literals[i], columns[name].Number, columns[name].TypeID)
+		numbers[i] = strconv.Itoa(int(columns[name].Number))
 	}
-	return fmt.Sprintf("(SELECT count(*) = %d FROM pg_catalog.pg_attribute AS a INNER JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid "+
-		"WHERE a.attrelid = %d AND (a.attname, a.attnum, coalesce(nullif(t.typbasetype, 0), t.oid)) IN (%s))",
-		len(names), w.table.ID, strings.Join(parts, ", ")), nil
+	return fmt.Sprintf("(SELECT count(*) = %d FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = %d AND a.attnum IN (%s) "+
+		"AND (a.attname, a.attnum, a.atttypid) IN (%s))", len(names), w.table.ID, strings.Join(numbers, ", "), strings.Join(parts, ", ")), nil
 }
 
 // changed returns a query for the instants of rows whose counted columns an update has changed, and a condition that tells whether
