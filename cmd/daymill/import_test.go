@@ -167,7 +167,7 @@ daymill: import a.csv: too many bad rows: 1 of the first 2, and at most 0 are al
 		b.requireRows(t, 1, 1)
 
 		require.Equal(t, exitUsage, b.run(t.Context(), "import", first, b.dir+"/none.csv"))
-		require.Contains(t, b.stderr, "none.csv: no such file or directory")
+		require.Contains(t, b.stderr, "there is no file none.csv: name files relative to this folder, or with their whole path")
 		require.Equal(t, exitUsage, b.run(t.Context(), "import", first, b.dir))
 		require.Contains(t, b.stderr, "is a directory")
 		b.requireRows(t, 1, 1)

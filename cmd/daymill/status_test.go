@@ -31,7 +31,7 @@ func TestStatus(t *testing.T) {
 	}
 	unwell("No source of events is set: run `daymill source set`.")
 
-	// Whoever only captures tables needs no source.
+	// An installation that only captures tables needs no source.
 	const worker = `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
 		VALUES ('worker.1/4/abcd', 'v1', 2, 1, 1000, 2, 2, 0, false)`
 	db.Do(t, worker)

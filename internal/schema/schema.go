@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -154,14 +155,14 @@ func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
 	var installed bool
 	err = on.QueryRow(ctx, "SELECT to_regclass('analytics.schema_migrations') IS NOT NULL").Scan(&installed)
 	if err != nil {
-		return nil, fmt.Errorf("look for the schema: %w", err)
+		return nil, fmt.Errorf("look for the schema: %w", rights(err))
 	}
 	if !installed {
 		return all, nil
 	}
 	rows, err := on.Query(ctx, "SELECT m.version, m.applied_at FROM analytics.schema_migrations AS m ORDER BY m.version")
 	if err != nil {
-		return nil, fmt.Errorf("read the migrations: %w", err)
+		return nil, fmt.Errorf("read the migrations: %w", rights(err))
 	}
 	var version int
 	var appliedAt time.Time
@@ -174,9 +175,17 @@ func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the migrations: %w", err)
+		return nil, fmt.Errorf("read the migrations: %w", rights(err))
 	}
 	return all, nil
+}
+
+// rights adds what fixes an error about rights.
+func rights(err error) error {
+	if postgres.Code(err) != pgerrcode.InsufficientPrivilege {
+		return err
+	}
+	return fmt.Errorf("connect as the role that ran `daymill migrate`, or grant this role that one: %w", err)
 }
 
 // Up applies the missing migrations and returns them. If two processes call it at once, it applies each migration once. It returns an

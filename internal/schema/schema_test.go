@@ -2,6 +2,8 @@ package schema_test
 
 import (
 	"context"
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +159,31 @@ func TestUp(t *testing.T) {
 		require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM daymill.audit WHERE action = 'request erasing' AND actor = $1",
 			"erase_"+db.Name).Scan(&audited))
 		require.Equal(t, 1, audited)
+	})
+
+	t.Run("Rights", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		for _, granted := range []string{"", "; GRANT USAGE ON SCHEMA analytics TO "} {
+			role := fmt.Sprintf("reads_%d_%s", len(granted), db.Name)
+			sql := "CREATE ROLE " + role + " LOGIN"
+			if granted != "" {
+				sql += granted + role
+			}
+			db.Do(t, sql)
+			t.Cleanup(func() {
+				_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+				require.NoError(t, err)
+			})
+			at, err := url.Parse(db.URL)
+			require.NoError(t, err)
+			at.User = url.User(role)
+			conn, err := postgres.Open(t.Context(), postgres.Config{URL: at.String()})
+			require.NoError(t, err)
+			t.Cleanup(conn.Close)
+			_, err = schema.Status(t.Context(), conn)
+			require.ErrorContains(t, err, "connect as the role that ran `daymill migrate`, or grant this role that one")
+		}
 	})
 
 	t.Run("DryRun", func(t *testing.T) {

@@ -191,7 +191,7 @@ func TestVerifyDates(t *testing.T) {
 	})
 }
 
-// TestProtectedDates: dates whose events were dropped keep their metrics, whoever requests them, and every request ends.
+// TestProtectedDates: dates whose events were dropped keep their metrics, no matter who requests them, and every request ends.
 func TestProtectedDates(t *testing.T) {
 	t.Parallel()
 

@@ -187,7 +187,7 @@ func TestRestore(t *testing.T) {
 			WHERE p.pronamespace = 'daymill_archive'::regnamespace AND has_function_privilege('archive_guest', p.oid, 'EXECUTE')
 				OR p.pronamespace = 'daymill_archive'::regnamespace AND has_schema_privilege('archive_guest', p.pronamespace, 'USAGE')`).Scan(&open))
 		require.Empty(t, open, "functions that a guest may call")
-		// Whoever may read every table, or an old base, does not learn the prefix of the messages.
+		// A role that may read every table, or an old base, does not learn the prefix of the messages.
 		var prefix string
 		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT prefix FROM daymill_archive.secret").Scan(&prefix))
 		output, err := exec.CommandContext(t.Context(), "psql", "-X", "-A", "-t", "-d", b.db.URL,

@@ -239,7 +239,7 @@ var work = []string{
 	"SET LOCAL TimeZone = 'Asia/Kathmandu'; SET LOCAL DateStyle = 'German'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'escape'; SET LOCAL extra_float_digits = 0; UPDATE app.every SET touched = 1",
 }
 
-// TestContract: the same work gives the same changes in both modes for every column type, whoever owns the types, and with any settings
+// TestContract: the same work gives the same changes in both modes for every column type, no matter who owns the types, and with any settings
 // of the database.
 func TestContract(t *testing.T) {
 	t.Parallel()
