@@ -191,7 +191,7 @@ func checkReplication(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	case !may:
 		e.Addf(Note, "this role may not replicate: capture uses triggers, and an archive needs that right")
 	case used >= slots:
-		e.Addf(Note, "all %d replication slots are taken: nothing that Daymill does needs one", slots)
+		e.Addf(Note, "all %d replication slots are taken: capture uses triggers, and an archive needs one: raise max_replication_slots", slots)
 	default:
 		e.Addf(OK, "logical replication is available, with %d of %d slots free: capture and the archive use it", slots-used, slots)
 	}
