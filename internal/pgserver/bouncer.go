@@ -69,7 +69,7 @@ func (b *Bouncer) start(ctx context.Context, config BouncerConfig) error {
 	defer cancel()
 	var err error
 	for range startTries {
-		if b.Port, err = freePort(); err != nil {
+		if b.Port, err = FreePort(); err != nil {
 			return err
 		}
 		if err = b.startHere(ctx, config); !errors.Is(err, errPortTaken) {

@@ -46,7 +46,7 @@ func (s *Server) startSomewhere(ctx context.Context) error {
 	defer cancel()
 	var err error
 	for range startTries {
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = FreePort(); err != nil {
 			return err
 		}
 		if err = s.startHere(ctx); !errors.Is(err, errPortTaken) {
@@ -155,9 +155,9 @@ func environment() []string {
 	return env
 }
 
-// freePort returns a port on which nobody listens. The port is below the range of outgoing connections, so that none of these takes it
-// while the server is stopped.
-func freePort() (int, error) {
+// FreePort returns a port of the loopback address on which nobody listens. The port is below the range that Linux and other systems use for
+// outgoing connections, so that none of these takes it while its server is stopped.
+func FreePort() (int, error) {
 	const first, count, tries = 15_000, 15_000, 100
 	for try := 1; ; try++ {
 		port := first + rand.IntN(count)

@@ -251,8 +251,8 @@ func (x *captureTrial) listen() error {
 		{&x.shop, "shop", port(x.source.current())},
 		{&x.redis, "redis", redis},
 	} {
-		*p.to = toxiproxy.NewProxy(server, x.name+p.name, "127.0.0.1:0", p.upstream)
-		if err := (*p.to).Start(); err != nil {
+		var err error
+		if *p.to, err = startProxy(server, x.name+p.name, p.upstream); err != nil {
 			return err
 		}
 	}
@@ -261,6 +261,20 @@ func (x *captureTrial) listen() error {
 		"COPY_URL="+workerURL(x.lane.server, x.name+"_target", x.target.Listen), "HOOK_URL="+x.server.URL,
 		"REDIS_URL=redis://:secret@"+x.redis.Listen+"/0", "DAYMILL_PACE=0.2")
 	return nil
+}
+
+// startProxy starts a proxy on a port that nobody takes while a fault stops the proxy.
+func startProxy(server *toxiproxy.ApiServer, name, upstream string) (*toxiproxy.Proxy, error) {
+	for try := 1; ; try++ {
+		port, err := pgserver.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		proxy := toxiproxy.NewProxy(server, name, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), upstream)
+		if err = proxy.Start(); err == nil || try == 10 { // Another process may have taken the port.
+			return proxy, err
+		}
+	}
 }
 
 func port(server *pgserver.Server) string {

@@ -225,8 +225,8 @@ func (x *trial) prepare(ctx context.Context) error {
 	}
 	logger := zerolog.Nop()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), logger)
-	x.proxy = toxiproxy.NewProxy(server, x.name, "127.0.0.1:0", fmt.Sprintf("127.0.0.1:%d", x.lane.server.Port))
-	return x.proxy.Start()
+	x.proxy, err = startProxy(server, x.name, port(x.lane.server))
+	return err
 }
 
 // fill gives dates their first events. The daily job does not run, because it would fix lost requests.

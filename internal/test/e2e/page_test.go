@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/test/browser"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
@@ -42,10 +44,9 @@ func servePages(t *testing.T, binary string, log pgtest.Log) *pageBundle {
 	b.run(t, "source", "create")
 	b.run(t, append([]string{"import", log.Path}, pgtest.ArticlesImport()...)...)
 
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := pgserver.FreePort()
 	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p := &process{done: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), b.binary, "serve", "--database-url", b.db.URL,
 		"--pace", "0", "--lookback", "0", "--listen", address)

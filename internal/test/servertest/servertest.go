@@ -3,12 +3,13 @@ package servertest
 
 import (
 	"context"
-	"net"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/pgserver"
 )
 
 // Config says how a server is started.
@@ -31,7 +32,9 @@ type Server struct {
 func Start(t *testing.T, config Config) *Server {
 	t.Helper()
 	for range 5 { // Another process may take the port in the meantime.
-		s := &Server{Port: freePort(t), config: config}
+		port, err := pgserver.FreePort()
+		require.NoError(t, err)
+		s := &Server{Port: port, config: config}
 		if s.start(t) {
 			t.Cleanup(s.kill)
 			return s
@@ -39,16 +42,6 @@ func Start(t *testing.T, config Config) *Server {
 	}
 	require.Fail(t, "the server does not start")
 	return nil
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	address, is := listener.Addr().(*net.TCPAddr)
-	require.True(t, is)
-	return address.Port
 }
 
 // start reports whether the server answers. It returns false when the process has ended.
