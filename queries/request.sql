@@ -47,6 +47,10 @@ SELECT
     @may_lose::text,
     @erase::boolean;
 
+-- name: RequestSweep :exec
+-- Makes the requests of the triggers on River's table those of a sweep, until the transaction ends. The default of may_lose reads it.
+SELECT set_config('daymill.sweep', pg_current_xact_id()::text, true);
+
 -- name: RequestEnqueue :one
 -- Requests a rollup of a range, as every other client does; returns the number of dates.
 SELECT analytics.enqueue_rollup(@first_date, @last_date, @via::text)::integer AS dates;

@@ -276,3 +276,57 @@ WHERE m.nspname = s.table_schema AND k.relname = s.table_name AND r.ev_class = t
         WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = r.oid AND o.refclassid = 'pg_class'::regclass
             AND o.refobjid = s.table_id
     );
+
+-- name: SourceReadsNow :one
+-- The relations that analytics.events reads, through views too, and a text that differs after one of the views was created or replaced.
+WITH RECURSIVE views AS (
+    SELECT to_regclass('analytics.events')::oid AS view_id
+    UNION
+    SELECT d.refobjid
+    FROM views AS v
+    INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+    INNER JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+)
+
+SELECT
+    coalesce(array_agg(DISTINCT d.refobjid::bigint) FILTER (WHERE d.refobjid <> v.view_id), '{}')::bigint [] AS relation_ids,
+    coalesce(string_agg(DISTINCT r.oid || ':' || r.xmin, ' '), '')::text AS written
+FROM views AS v
+INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+INNER JOIN pg_catalog.pg_depend AS d
+    ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass;
+
+-- name: SourceReadsRecord :exec
+-- Replaces the record, unless no view was created or replaced since.
+WITH stale AS (
+    SELECT FROM analytics.source_reads AS s
+    HAVING count(*) <> cardinality(@relation_ids::bigint []) OR count(*) FILTER (WHERE s.written <> @written::text) > 0
+),
+
+gone AS (
+    DELETE FROM analytics.source_reads AS s USING stale WHERE s.relation_id <> ALL (@relation_ids::bigint [])
+)
+
+INSERT INTO analytics.source_reads (relation_id, relation_schema, relation_name, written)
+SELECT c.oid, n.nspname, c.relname, @written::text
+FROM stale
+INNER JOIN pg_catalog.pg_class AS c ON c.oid::bigint = ANY (@relation_ids::bigint [])
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ON CONFLICT (relation_id) DO UPDATE
+SET relation_schema = excluded.relation_schema, relation_name = excluded.relation_name, written = excluded.written;
+
+-- name: SourceReadsSwapped :many
+-- Relations that analytics.events reads, whose recorded name now means a different relation.
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS reads,
+    format('%I.%I', s.relation_schema, s.relation_name)::text AS recorded
+FROM analytics.source_reads AS s
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.relation_id
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+INNER JOIN pg_catalog.pg_namespace AS m ON m.nspname = s.relation_schema
+INNER JOIN pg_catalog.pg_class AS k ON k.relnamespace = m.oid AND k.relname = s.relation_name AND k.oid <> c.oid
+WHERE s.written = @written::text
+ORDER BY reads
+LIMIT 10;

@@ -180,6 +180,14 @@ type AnalyticsSource struct {
 	TableID        pgtype.Uint32
 }
 
+// Relations that analytics.events reads, with the names that they had when it was created. Workers write it.
+type AnalyticsSourceRead struct {
+	RelationID     int64
+	RelationSchema string
+	RelationName   string
+	Written        string
+}
+
 type AnalyticsTopEntity struct {
 	MetricDate date.Date
 	Top        []byte

@@ -242,3 +242,13 @@ func (q *Queries) RequestScope(ctx context.Context, arg RequestScopeParams) (Req
 	err := row.Scan(&i.Scoped, &i.Entities)
 	return i, err
 }
+
+const requestSweep = `-- name: RequestSweep :exec
+SELECT set_config('daymill.sweep', pg_current_xact_id()::text, true)
+`
+
+// Makes the requests of the triggers on River's table those of a sweep, until the transaction ends. The default of may_lose reads it.
+func (q *Queries) RequestSweep(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, requestSweep)
+	return err
+}

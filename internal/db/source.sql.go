@@ -435,6 +435,110 @@ func (q *Queries) SourceReads(ctx context.Context) ([]SourceReadsRow, error) {
 	return items, nil
 }
 
+const sourceReadsNow = `-- name: SourceReadsNow :one
+WITH RECURSIVE views AS (
+    SELECT to_regclass('analytics.events')::oid AS view_id
+    UNION
+    SELECT d.refobjid
+    FROM views AS v
+    INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+    INNER JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+)
+
+SELECT
+    coalesce(array_agg(DISTINCT d.refobjid::bigint) FILTER (WHERE d.refobjid <> v.view_id), '{}')::bigint [] AS relation_ids,
+    coalesce(string_agg(DISTINCT r.oid || ':' || r.xmin, ' '), '')::text AS written
+FROM views AS v
+INNER JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = v.view_id
+INNER JOIN pg_catalog.pg_depend AS d
+    ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+`
+
+type SourceReadsNowRow struct {
+	RelationIds []int64
+	Written     string
+}
+
+// The relations that analytics.events reads, through views too, and a text that differs after one of the views was created or replaced.
+func (q *Queries) SourceReadsNow(ctx context.Context) (SourceReadsNowRow, error) {
+	row := q.db.QueryRow(ctx, sourceReadsNow)
+	var i SourceReadsNowRow
+	err := row.Scan(&i.RelationIds, &i.Written)
+	return i, err
+}
+
+const sourceReadsRecord = `-- name: SourceReadsRecord :exec
+WITH stale AS (
+    SELECT FROM analytics.source_reads AS s
+    HAVING count(*) <> cardinality($2::bigint []) OR count(*) FILTER (WHERE s.written <> $1::text) > 0
+),
+
+gone AS (
+    DELETE FROM analytics.source_reads AS s USING stale WHERE s.relation_id <> ALL ($2::bigint [])
+)
+
+INSERT INTO analytics.source_reads (relation_id, relation_schema, relation_name, written)
+SELECT c.oid, n.nspname, c.relname, $1::text
+FROM stale
+INNER JOIN pg_catalog.pg_class AS c ON c.oid::bigint = ANY ($2::bigint [])
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ON CONFLICT (relation_id) DO UPDATE
+SET relation_schema = excluded.relation_schema, relation_name = excluded.relation_name, written = excluded.written
+`
+
+type SourceReadsRecordParams struct {
+	Written     string
+	RelationIds []int64
+}
+
+// Replaces the record, unless no view was created or replaced since.
+func (q *Queries) SourceReadsRecord(ctx context.Context, arg SourceReadsRecordParams) error {
+	_, err := q.db.Exec(ctx, sourceReadsRecord, arg.Written, arg.RelationIds)
+	return err
+}
+
+const sourceReadsSwapped = `-- name: SourceReadsSwapped :many
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS reads,
+    format('%I.%I', s.relation_schema, s.relation_name)::text AS recorded
+FROM analytics.source_reads AS s
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.relation_id
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+INNER JOIN pg_catalog.pg_namespace AS m ON m.nspname = s.relation_schema
+INNER JOIN pg_catalog.pg_class AS k ON k.relnamespace = m.oid AND k.relname = s.relation_name AND k.oid <> c.oid
+WHERE s.written = $1::text
+ORDER BY reads
+LIMIT 10
+`
+
+type SourceReadsSwappedRow struct {
+	Reads    string
+	Recorded string
+}
+
+// Relations that analytics.events reads, whose recorded name now means a different relation.
+func (q *Queries) SourceReadsSwapped(ctx context.Context, written string) ([]SourceReadsSwappedRow, error) {
+	rows, err := q.db.Query(ctx, sourceReadsSwapped, written)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SourceReadsSwappedRow
+	for rows.Next() {
+		var i SourceReadsSwappedRow
+		if err := rows.Scan(&i.Reads, &i.Recorded); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sourceRelation = `-- name: SourceRelation :one
 SELECT
     c.oid::bigint AS id,

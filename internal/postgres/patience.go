@@ -80,7 +80,12 @@ func (s *Session) send(
 		}
 		start, before := time.Now(), s.Waited() //nolint:forbidigo // Real time, as in wire.
 		err := s.once(ctx, limit, once, locked > 0, &holder)
-		if err == nil || !s.patient {
+		switch {
+		case err == nil:
+			return nil
+		case !s.patient && IsLockTimeout(err):
+			return fmt.Errorf("%w%s: %w", ErrLocked, holder, err)
+		case !s.patient:
 			return err
 		}
 		again := true
@@ -132,7 +137,7 @@ func (s *Session) once(
 ) error {
 	within, cancel := s.within(ctx, limit)
 	defer cancel()
-	if !look || !s.patient {
+	if !look && s.patient {
 		return once(within, limit)
 	}
 	looking, stop := context.WithCancel(within)

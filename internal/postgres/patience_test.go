@@ -75,6 +75,28 @@ func TestSession_Locked(t *testing.T) {
 	}
 }
 
+// A session that does not try again says so, too.
+func TestSession_LockedAtOnce(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	_, err := db.Exec(t.Context(), "CREATE TABLE public.locked ()")
+	require.NoError(t, err)
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	_, err = tx.Exec(t.Context(), "LOCK TABLE public.locked")
+	require.NoError(t, err)
+	session, err := db.Session(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { session.Release(context.WithoutCancel(t.Context())) })
+	err = session.Look(t.Context(), 2*time.Second, func(ctx context.Context, on postgres.DBTX) error {
+		_, err := on.Exec(ctx, "SELECT count(*) FROM public.locked")
+		return err
+	})
+	require.ErrorIs(t, err, postgres.ErrLocked)
+	require.ErrorContains(t, err, "waited too long for a lock on public.locked (accesssharelock), which is held by process ")
+}
+
 // slow forwards what is sent to a server, and makes the first statement of a kind sleep before or after it runs.
 func slow(t *testing.T, to, statement, before, after string) (address string) {
 	t.Helper()

@@ -152,17 +152,20 @@ func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
+	var role string
 	var installed bool
-	err = on.QueryRow(ctx, "SELECT to_regclass('analytics.schema_migrations') IS NOT NULL").Scan(&installed)
-	if err != nil {
-		return nil, fmt.Errorf("look for the schema: %w", rights(err))
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT current_setting('role')").QueryRow(func(row pgx.Row) error { return row.Scan(&role) })
+	batch.Queue("SELECT to_regclass('analytics.schema_migrations') IS NOT NULL").QueryRow(func(row pgx.Row) error { return row.Scan(&installed) })
+	if err = on.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("look for the schema: %w", rights(err, role))
 	}
 	if !installed {
 		return all, nil
 	}
 	rows, err := on.Query(ctx, "SELECT m.version, m.applied_at FROM analytics.schema_migrations AS m ORDER BY m.version")
 	if err != nil {
-		return nil, fmt.Errorf("read the migrations: %w", rights(err))
+		return nil, fmt.Errorf("read the migrations: %w", rights(err, role))
 	}
 	var version int
 	var appliedAt time.Time
@@ -175,15 +178,20 @@ func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the migrations: %w", rights(err))
+		return nil, fmt.Errorf("read the migrations: %w", rights(err, role))
 	}
 	return all, nil
 }
 
-// rights adds what fixes an error about rights.
-func rights(err error) error {
-	if postgres.Code(err) != pgerrcode.InsufficientPrivilege {
+// rights adds what fixes an error about rights. Role is the setting of this name, with which a database or a login role can make every
+// session act as another role.
+func rights(err error, role string) error {
+	switch {
+	case postgres.Code(err) != pgerrcode.InsufficientPrivilege:
 		return err
+	case role != "none":
+		return fmt.Errorf("the setting role makes this session act as %s: remove it with ALTER DATABASE … RESET role or ALTER ROLE … RESET role, "+
+			"or grant %[1]s the role that ran `daymill migrate`: %w", pgx.Identifier{role}.Sanitize(), err)
 	}
 	return fmt.Errorf("connect as the role that ran `daymill migrate`, or grant this role that one: %w", err)
 }

@@ -172,7 +172,7 @@ func TestUp(t *testing.T) {
 			}
 			db.Do(t, sql)
 			t.Cleanup(func() {
-				_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+				_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role+"; DROP ROLE IF EXISTS acts_"+role)
 				require.NoError(t, err)
 			})
 			at, err := url.Parse(db.URL)
@@ -183,6 +183,15 @@ func TestUp(t *testing.T) {
 			t.Cleanup(conn.Close)
 			_, err = schema.Status(t.Context(), conn)
 			require.ErrorContains(t, err, "connect as the role that ran `daymill migrate`, or grant this role that one")
+
+			// Another role logs in, but acts as this one.
+			db.Do(t, "CREATE ROLE acts_"+role+" LOGIN IN ROLE "+role+"; ALTER ROLE acts_"+role+" IN DATABASE "+db.Name+" SET role = '"+role+"'")
+			at.User = url.User("acts_" + role)
+			acting, err := postgres.Open(t.Context(), postgres.Config{URL: at.String()})
+			require.NoError(t, err)
+			t.Cleanup(acting.Close)
+			_, err = schema.Status(t.Context(), acting)
+			require.ErrorContains(t, err, `the setting role makes this session act as "`+role+`": remove it with ALTER DATABASE`)
 		}
 	})
 

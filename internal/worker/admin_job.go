@@ -61,8 +61,7 @@ func (a *Admin) Retry(ctx context.Context, tx pgx.Tx, selection Selection, who a
 	mayLose := protection.LoseAll
 	if selection.Sweep {
 		mayLose = protection.LoseNone
-		// The triggers on River's table read this setting when a retry makes a request.
-		if err := postgres.SetLocal(ctx, tx, postgres.Local{"daymill.sweep": "on"}); err != nil {
+		if err := db.New(tx).RequestSweep(ctx); err != nil {
 			return Outcome{}, fmt.Errorf("prepare to retry jobs: %w", err)
 		}
 	}

@@ -124,6 +124,9 @@ func (r *reconciler) installedFaults(ctx context.Context) (found []string, err e
 	if err != nil || !mine {
 		return nil, err
 	}
+	if err := source.RecordReads(ctx, r.db); err != nil {
+		return nil, err
+	}
 	return source.Faults(ctx, r.db, r.installation)
 }
 

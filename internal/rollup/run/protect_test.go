@@ -1,9 +1,11 @@
 package run_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -272,6 +274,19 @@ func TestRunLosesPart(t *testing.T) {
 		exec(t, b, `TRUNCATE public.raw_events; SELECT analytics.enqueue_rollup('2026-02-28', '2026-03-01')`)
 		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
 		require.ErrorIs(t, err, run.ErrProtected)
+	})
+
+	t.Run("SweepSettingOfDatabase", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		exec(t, b, "ALTER DATABASE "+b.db.Name+" SET daymill.sweep = 'on'")
+		conn, err := pgx.Connect(t.Context(), b.db.URL)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		var setting, mayLose string
+		require.NoError(t, conn.QueryRow(t.Context(), `INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01')
+			RETURNING current_setting('daymill.sweep'), may_lose`).Scan(&setting, &mayLose))
+		require.Equal(t, []string{"on", "all"}, []string{setting, mayLose})
 	})
 
 	t.Run("Sweep", func(t *testing.T) {

@@ -103,7 +103,8 @@ func TestRunScope_Whole(t *testing.T) {
 		"Erase":           "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')",
 		"NotComplete":     "UPDATE analytics.rollup_dates SET state = 'failed'",
 		"OddCounts":       `UPDATE analytics.daily_entity_metrics SET other_counts = '{"odd": 1.5}'`,
-		"Sweep":           "SET daymill.sweep = 'on'; INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01')",
+		"Sweep": `BEGIN; SELECT set_config('daymill.sweep', pg_current_xact_id()::text, true);
+			INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); COMMIT`,
 		"TooManyEntities": "",
 	} {
 		t.Run(name, func(t *testing.T) {

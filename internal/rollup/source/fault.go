@@ -71,8 +71,8 @@ func checkSwapped(ctx context.Context, tx pgx.Tx) error {
 	return fmt.Errorf("%s: %w", source.swappedText(swapped), ErrSwapped)
 }
 
-// checkRenamed returns ErrSwapped, with both columns' names, if the name of a column of the source now means a different column. Runs do
-// not ask, because somebody may have written such a view by hand.
+// checkRenamed returns ErrSwapped, with both names, if the name of a column of the source, or of a table behind the view, now means a
+// different one. Runs do not ask, because somebody may have written such a view by hand.
 func checkRenamed(ctx context.Context, tx pgx.Tx) error {
 	source, err := show(ctx, tx)
 	switch {
@@ -83,6 +83,46 @@ func checkRenamed(ctx context.Context, tx pgx.Tx) error {
 	default:
 		return fmt.Errorf("%s: %w", source.Renamed, ErrSwapped)
 	}
+}
+
+// RecordReads records the names of the tables that analytics.events reads, if the view, or a view behind it, was created or replaced since
+// the last record. A worker calls it every half minute, before Faults.
+func RecordReads(ctx context.Context, conn *postgres.DB) error {
+	return conn.Tx(ctx, func(tx pgx.Tx) error { return recordReads(ctx, tx) })
+}
+
+func recordReads(ctx context.Context, tx pgx.Tx) error {
+	queries := db.New(tx)
+	now, err := queries.SourceReadsNow(ctx)
+	if err == nil {
+		err = queries.SourceReadsRecord(ctx, db.SourceReadsRecordParams{RelationIds: now.RelationIds, Written: now.Written})
+	}
+	if err != nil {
+		return fmt.Errorf("record what analytics.events reads: %w", err)
+	}
+	return nil
+}
+
+// swappedReads returns a sentence if a table was renamed under the view, or under a view that it reads, and its name now means a different
+// table, to which the application writes. It returns an empty text otherwise.
+func swappedReads(ctx context.Context, tx pgx.Tx) (string, error) {
+	queries := db.New(tx)
+	var swapped []db.SourceReadsSwappedRow
+	now, err := queries.SourceReadsNow(ctx)
+	if err == nil {
+		swapped, err = queries.SourceReadsSwapped(ctx, now.Written)
+	}
+	if err != nil {
+		return "", fmt.Errorf("compare what analytics.events reads with the record: %w", err)
+	}
+	clauses := make([]string, len(swapped))
+	for i, s := range swapped {
+		clauses[i] = fmt.Sprintf("analytics.events reads %s, but %s, as it was called when the view was created, is now a different table", s.Reads, s.Recorded)
+	}
+	if len(clauses) == 0 {
+		return "", nil
+	}
+	return strings.Join(clauses, "; ") + ": what is written to it is not counted", nil
 }
 
 // swappedColumns returns a sentence if a column was renamed under the view, and its name now means a different column, to which the

@@ -183,6 +183,9 @@ func set(ctx context.Context, tx pgx.Tx, installation schema.Installation, optio
 			return err
 		}
 	}
+	if err := recordReads(ctx, tx); err != nil {
+		return err
+	}
 	if err := source.record(ctx, tx); err != nil {
 		return err
 	}

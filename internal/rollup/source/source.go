@@ -9,6 +9,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ var (
 	ErrHandWritten = errors.New("analytics.events was written by hand, or changed after `daymill source set` created it")
 	// ErrSwapped says that the name of the source, or of one of its columns, means another one than analytics.events reads. Its text
 	// is the end of a sentence that names both.
-	ErrSwapped = errors.New("run `daymill source set` for the table that has the events")
+	ErrSwapped = errors.New("run `daymill source set` for the table that has the events, or replace a view that you wrote yourself")
 )
 
 func refusef(format string, arguments ...any) error {
@@ -68,8 +69,8 @@ type Source struct {
 	// Swapped is the current name of the table that the view reads, if the recorded name now means a different table. New events go
 	// to that table and are not counted. Empty if nothing is wrong.
 	Swapped string `json:"swapped,omitempty"`
-	// Renamed is a sentence about columns that were renamed under the view and whose names now mean different columns. Empty if nothing
-	// is wrong.
+	// Renamed is a sentence about columns, or about tables behind the view, that were renamed and whose names now mean different ones. Empty
+	// if nothing is wrong.
 	Renamed string `json:"renamed,omitempty"`
 
 	recorded string // the definition when it was set
@@ -145,12 +146,19 @@ func show(ctx context.Context, tx pgx.Tx) (Source, error) {
 	if err != nil {
 		return Source{}, fmt.Errorf("compare the source with the view: %w", err)
 	}
-	if source.HandWritten && swapped == "" {
-		renamed, err := source.swappedColumns(ctx, tx)
+	if swapped == "" {
+		renamed, err := swappedReads(ctx, tx)
 		if err != nil {
 			return Source{}, err
 		}
-		source = Source{HandWritten: true, Renamed: renamed}
+		if source.HandWritten {
+			columns, err := source.swappedColumns(ctx, tx)
+			if err != nil {
+				return Source{}, err
+			}
+			source, renamed = Source{HandWritten: true}, cmp.Or(columns, renamed)
+		}
+		source.Renamed = renamed
 	}
 	source.Definition, source.Swapped = definition, swapped
 

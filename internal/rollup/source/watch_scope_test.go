@@ -82,6 +82,52 @@ func TestWatchScope_Exchanged(t *testing.T) {
 	require.Empty(t, db.faults(t))
 }
 
+// A table that takes the name of one behind the view is noticed, also where nothing but the view says what the source is.
+func TestSwappedReads(t *testing.T) {
+	t.Parallel()
+	const (
+		byHand = `CREATE OR REPLACE VIEW analytics.events AS SELECT product_id::bigint::analytics.entity_id AS entity_id,
+			kind::text AS event_type, occurred_at::timestamptz AS created_at FROM app.events`
+		behind = "CREATE OR REPLACE VIEW app.visible AS SELECT * FROM app.events"
+	)
+	for name, test := range map[string]struct{ create, table string }{
+		"WrittenByHand": {create: byHand},
+		"ViewBehind":    {create: behind, table: "app.visible"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, options := setupEvents(t)
+			db.Do(t, test.create)
+			if test.table != "" {
+				options.Table = test.table
+				db.set(t, options)
+			}
+			record := func() { require.NoError(t, source.RecordReads(t.Context(), db.DB.DB)) }
+			record()
+			db.Do(t, "ALTER TABLE app.events RENAME TO renamed")
+			record()
+			require.Empty(t, db.faults(t))
+			db.Do(t, "CREATE TABLE app.events (LIKE app.renamed INCLUDING ALL)")
+			record()
+			const says = "analytics.events reads app.renamed, but app.events, as it was called when the view was created, is now a different table"
+			require.Contains(t, db.faults(t), says)
+			require.Contains(t, db.check(t), "failure: "+says)
+
+			// The view is right as it is.
+			db.Do(t, strings.Replace(test.create, "FROM app.events", "FROM app.renamed", 1))
+			require.Empty(t, db.faults(t))
+			record()
+			require.Empty(t, db.faults(t))
+			// It reads the new table.
+			db.Do(t, test.create)
+			record()
+			require.Empty(t, db.faults(t))
+			db.Do(t, "ALTER TABLE app.events RENAME TO second; ALTER TABLE app.renamed RENAME TO events")
+			require.Contains(t, db.faults(t), "analytics.events reads app.second, but app.events")
+		})
+	}
+}
+
 // The triggers have the rights of Daymill's owner, and evaluate no cast of the table's owner.
 func TestWatchScope_Casts(t *testing.T) {
 	t.Parallel()

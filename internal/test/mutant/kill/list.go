@@ -42,7 +42,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture()} {
+	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture()} {
 		all = append(all, more...)
 	}
 	return all
@@ -118,6 +118,7 @@ func requests() []broken {
 func protection() []broken {
 	return []broken{
 		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && d.RunID < 0:"),
+		edit("Protect/SweepSetting", runPkg, "^TestRunProtected$/^SweepSettingOfDatabase$", "migrations/0039_reads.up.sql", "", "= pg_current_xact_id_if_assigned()::text", "<> ''"),
 		edit("Protect/Vanished", runPkg, "^TestRunProtected$", protectionGo, "", "	if !has {", "	if !has && d.RunID < 0 {"),
 		edit("Protect/Part", runPkg, "^TestRunLosesPart$", protectionGo, "", "events >= k.Recorded", "events >= 0"),
 		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", protectionGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
@@ -191,6 +192,7 @@ func sessions() []broken {
 		edit("Session/StatementTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(limit),", "milliseconds(100 * limit),"),
 		edit("Session/LockTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(lockLimit(limit))", "milliseconds(100 * lockLimit(limit))"),
 		edit("Session/LockTimeoutMost", postgresPkg, "^TestSession$", sessionGo, "", "min(limit/2, DefaultLockTimeout)", "limit / 2"),
+		edit("Session/LockHolder", postgresPkg, "^TestSession_LockedAtOnce$", "internal/postgres/patience.go", "", "if !look && s.patient {", "if !look {"),
 		edit("Session/Idle", postgresPkg, "^TestSession$", sessionGo, "", "sessionIdle = 10 * time.Second", "sessionIdle = 1000 * time.Second"),
 		edit("Session/LimitKept", postgresPkg, "^TestSession$", sessionGo, "func (s *Session) Release(", "if s.limit != 0 {", "if s.limit < 0 {"),
 		edit("Session/LookReads", postgresPkg, "^TestSession$", sessionGo, "func (s *Session) Look(", "readOnly", "readWrite"),
