@@ -15,18 +15,27 @@ COMMENT ON TABLE analytics.source_reads IS
 ALTER TABLE analytics.rollup_requests ALTER may_lose SET DEFAULT
     CASE WHEN current_setting('daymill.sweep', true) = pg_current_xact_id_if_assigned()::text THEN 'none' ELSE 'all' END;
 
--- Roles that work and do not own the schema go on working.
+-- Roles that work or look, and do not own the schema, go on doing so.
 DO $grant$
 DECLARE
+    reader text;
     worker text;
 BEGIN
+    FOR reader IN
+        SELECT DISTINCT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END
+        FROM pg_catalog.pg_class AS c
+        CROSS JOIN LATERAL aclexplode(c.relacl) AS g
+        WHERE c.oid = 'analytics.source'::regclass AND g.privilege_type = 'SELECT' AND g.grantee <> c.relowner
+    LOOP
+        EXECUTE format('GRANT SELECT ON analytics.source_reads TO %s', reader);
+    END LOOP;
     FOR worker IN
         SELECT DISTINCT quote_ident(pg_get_userbyid(g.grantee))
         FROM pg_catalog.pg_class AS c
         CROSS JOIN LATERAL aclexplode(c.relacl) AS g
         WHERE c.oid = 'analytics.rollup_dates'::regclass AND g.privilege_type = 'UPDATE' AND g.grantee NOT IN (0, c.relowner)
     LOOP
-        EXECUTE format('GRANT SELECT, INSERT, DELETE ON analytics.source_reads TO %s', worker);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON analytics.source_reads TO %s', worker);
     END LOOP;
 END
 $grant$;

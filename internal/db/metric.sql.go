@@ -182,37 +182,38 @@ func (q *Queries) MetricScope(ctx context.Context, arg MetricScopeParams) ([]Met
 }
 
 const metricSums = `-- name: MetricSums :one
-WITH stored AS MATERIALIZED (
-    SELECT
-        m.entity_id,
-        m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count AS events,
-        m.other_counts
-    FROM analytics.daily_entity_metrics AS m
-    WHERE m.metric_date = $1::date
-        AND ($2::text IS NULL OR m.entity_id > $2::text::analytics.entity_id)
-    ORDER BY m.entity_id
-    LIMIT $3::integer
-)
-
 SELECT
-    count(*) AS rows,
-    least(coalesce(sum(s.events), 0) + (
+    coalesce(sum(g.rows), 0)::bigint AS rows,
+    least(coalesce(sum(g.events + g.rows * (
+        SELECT coalesce(sum(analytics.other_count(o.value)), 0)
+        FROM jsonb_each(CASE jsonb_typeof(g.other_counts) WHEN 'object' THEN g.other_counts ELSE '{}' END) AS o
+    )), 0), 9223372036854775807)::bigint AS events,
+    coalesce((
+        SELECT m.entity_id::text
+        FROM analytics.daily_entity_metrics AS m
+        WHERE m.metric_date = $1::date
+            AND ($2::text IS NULL OR m.entity_id > $2::text::analytics.entity_id)
+        ORDER BY m.entity_id
+        OFFSET $3::integer - 1
+        LIMIT 1
+    ), '')::text AS last_entity
+FROM (
+    SELECT
+        s.other_counts,
+        count(*) AS rows,
+        sum(s.events) AS events
+    FROM (
         SELECT
-            coalesce(sum(g.rows * (
-                SELECT coalesce(sum(analytics.other_count(o.value)), 0)
-                FROM jsonb_each(CASE jsonb_typeof(g.other_counts) WHEN 'object' THEN g.other_counts ELSE '{}' END) AS o
-            )), 0)
-        FROM (
-            SELECT
-                t.other_counts,
-                count(*) AS rows
-            FROM stored AS t
-            WHERE t.other_counts <> '{}'
-            GROUP BY t.other_counts
-        ) AS g
-    ), 9223372036854775807)::bigint AS events,
-    coalesce((array_agg(s.entity_id))[count(*)]::text, '')::text AS last_entity
-FROM stored AS s
+            m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count AS events,
+            m.other_counts
+        FROM analytics.daily_entity_metrics AS m
+        WHERE m.metric_date = $1::date
+            AND ($2::text IS NULL OR m.entity_id > $2::text::analytics.entity_id)
+        ORDER BY m.entity_id
+        LIMIT $3::integer
+    ) AS s
+    GROUP BY s.other_counts
+) AS g
 `
 
 type MetricSumsParams struct {
@@ -227,9 +228,10 @@ type MetricSumsRow struct {
 	LastEntity string
 }
 
-// What is stored of a date in a range of the primary key: the number of rows, the sums of their counts, and the last entity, where the next
-// range continues. Postgres itself defines the ranges from first to last, so no row is between two of them, whatever order a client assumes.
-// Many rows have the same other counts, which are added up once for all of them: that takes an eighth of the time.
+// What is stored of a date in a range of the primary key: the number of rows, the sums of their counts, and the entity of row max_rows, after
+// which the next range continues. That is empty if there are fewer rows. Postgres itself defines the ranges from first to last, so no row is
+// between two of them, whatever order a client assumes. Many rows have the same other counts, which are added up once for all of them: that
+// takes an eighth of the time. The last entity is looked up in the index alone: to keep the rows for it would take longer.
 func (q *Queries) MetricSums(ctx context.Context, arg MetricSumsParams) (MetricSumsRow, error) {
 	row := q.db.QueryRow(ctx, metricSums, arg.MetricDate, arg.AfterEntity, arg.MaxRows)
 	var i MetricSumsRow

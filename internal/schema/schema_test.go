@@ -102,6 +102,29 @@ func TestUp(t *testing.T) {
 	})
 
 	// Down maps states that the older schema does not have to the closest ones that it has.
+	t.Run("GrantsOfReads", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
+		all, err := schema.All()
+		require.NoError(t, err)
+		const before0039 = 38
+		_, err = schema.Down(t.Context(), db.DB, len(all)-before0039, true, false, audit.Who{})
+		require.NoError(t, err)
+		reader, worker := "looks_"+db.Name, "works_"+db.Name
+		db.Do(t, "CREATE ROLE "+reader+"; CREATE ROLE "+worker+"; GRANT SELECT ON analytics.source TO "+reader+"; GRANT UPDATE ON analytics.rollup_dates TO "+worker)
+		t.Cleanup(func() {
+			_, err := db.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+reader+", "+worker+"; DROP ROLE "+reader+", "+worker)
+			require.NoError(t, err)
+		})
+		_, err = schema.Up(t.Context(), db.DB, options(db.DB, entity.UUID, "UTC"))
+		require.NoError(t, err)
+		var granted string
+		require.NoError(t, db.QueryRow(t.Context(), `SELECT concat_ws(' ', has_table_privilege($1, t, 'SELECT'), has_table_privilege($1, t, 'INSERT'),
+			has_table_privilege($2, t, 'SELECT'), has_table_privilege($2, t, 'INSERT'), has_table_privilege($2, t, 'UPDATE'), has_table_privilege($2, t, 'DELETE'))
+			FROM (VALUES ('analytics.source_reads')) AS v (t)`, reader, worker).Scan(&granted))
+		require.Equal(t, "t f t t t t", granted)
+	})
+
 	t.Run("DownTellsStates", func(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
@@ -161,7 +184,7 @@ func TestUp(t *testing.T) {
 		require.Equal(t, 1, audited)
 	})
 
-	t.Run("Rights", func(t *testing.T) {
+	t.Run("MissingRights", func(t *testing.T) {
 		t.Parallel()
 		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.UUID, TimeZone: "UTC"})
 		for _, granted := range []string{"", "; GRANT USAGE ON SCHEMA analytics TO "} {

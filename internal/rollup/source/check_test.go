@@ -80,7 +80,7 @@ func TestCheck(t *testing.T) {
 		db.Do(t, "CREATE INDEX ON app.events (occurred_at)")
 		db.set(t, options)
 		conn, role := db.as(t, "GRANT USAGE ON SCHEMA analytics TO ROLE",
-			"GRANT SELECT ON analytics.installation, analytics.source, analytics.watches TO ROLE")
+			"GRANT SELECT ON analytics.installation, analytics.source, analytics.source_reads, analytics.watches TO ROLE")
 		one := func() source.Finding {
 			t.Helper()
 			report, err := source.Check(t.Context(), conn, db.Installation)

@@ -18,7 +18,7 @@ func sources() []broken {
 		edit("Source/ReadsBehind", pkg, "^TestSwappedReads$/^ViewBehind$", sourceSQL, "const sourceReadsNow =", "AND c.relkind = 'v'", "AND c.relkind = 'm'"),
 		edit("Watch/Typed", pkg, "^TestWatchScope_Casts$", functionGo, "", "IF NOT daymill_typed THEN", "IF false THEN"),
 		edit("Watch/Columns", pkg, "^TestWatchScope_Exchanged$", functionGo, "", "SELECT count(*) = %d FROM", "SELECT count(*) <= %d FROM"),
-		edit("Schema/Role", schemaPkg, "/^Rights$", "internal/schema/schema.go", "", `role != "none"`, `role == ""`),
-		edit("Schema/Rights", schemaPkg, "/^Rights$", "internal/schema/schema.go", "func rights(", "connect as the role that ran `daymill migrate`, or grant this role that one: %w", "%w"),
+		edit("Schema/Role", schemaPkg, "/^MissingRights$", "internal/schema/schema.go", "", `role != "none"`, `role == ""`),
+		edit("Schema/Rights", schemaPkg, "/^MissingRights$", "internal/schema/schema.go", "func rights(", "connect as the role that ran `daymill migrate`, or grant this role that one: %w", "%w"),
 	}
 }
