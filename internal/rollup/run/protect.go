@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/protection"
@@ -21,11 +22,11 @@ func (a *active) checkProtected(ctx context.Context) (err error) {
 
 // checkLoss fails with ErrProtected if there are fewer events than the last complete run counted, and nobody has requested
 // this date alone. A pass that has read to the end knows the number of events; after any other pass checkLoss counts them.
-func (a *active) checkLoss(ctx context.Context, counts *merge.Table, rows merge.Rows) error {
+func (a *active) checkLoss(ctx context.Context, rows merge.Rows, upTo *entity.ID) error {
 	if !a.known.Strict {
 		return nil
 	}
-	if counts.UpTo() == nil {
+	if upTo == nil {
 		return a.known.Check(a.publisher.Totals.Events + rows.Events())
 	}
 	events, err := protection.Count(ctx, a.pair.Source, a.pacer, a.bounds, a.known.Recorded, func() error { return a.signOfLife(ctx) })

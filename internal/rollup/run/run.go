@@ -184,11 +184,10 @@ func (a *active) roll(ctx context.Context) error {
 	after := a.cursor
 	for {
 		a.passes++
-		counts, err := a.count(ctx, after)
+		rows, upTo, err := a.count(ctx, after)
 		if err != nil {
 			return err
 		}
-		upTo, rows := counts.UpTo(), counts.Rows()
 		err = a.during(ctx, PhasePublish, func(ctx context.Context) error { return a.publish(ctx, rows, after, upTo) })
 		if err != nil {
 			return err
@@ -215,30 +214,33 @@ func (a *active) month(ctx context.Context) error {
 	return nil
 }
 
-// count scans the entities above a bound, and scans them again if the server was restarted meanwhile.
-func (a *active) count(ctx context.Context, after *entity.ID) (counts *merge.Table, err error) {
+// count scans the entities above a bound, and scans them again if the server was restarted meanwhile. It returns the rows, and the last entity of
+// this pass; nil if no entity is above it.
+func (a *active) count(ctx context.Context, after *entity.ID) (rows merge.Rows, upTo *entity.ID, err error) {
 	for range mostScans {
+		var counts *merge.Table
 		err := a.during(ctx, PhaseScan, func(ctx context.Context) (err error) {
 			counts, err = a.scan(ctx, after)
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return merge.Rows{}, nil, err
 		}
 		if err := a.checkProtected(ctx); err != nil {
-			return nil, err
+			return merge.Rows{}, nil, err
 		}
-		if err := a.checkLoss(ctx, counts, counts.Rows()); err != nil {
-			return nil, err
+		rows, upTo = counts.Rows(), counts.UpTo()
+		if err := a.checkLoss(ctx, rows, upTo); err != nil {
+			return merge.Rows{}, nil, err
 		}
 		if steady, err := a.vouch(ctx); err != nil || steady {
-			return counts, err
+			return rows, upTo, err
 		}
 		if err := a.follow(ctx); err != nil {
-			return nil, err
+			return merge.Rows{}, nil, err
 		}
 	}
-	return nil, errRestarts
+	return merge.Rows{}, nil, errRestarts
 }
 
 // scan reads the date's events of entities above a bound and adds them up.
