@@ -125,7 +125,7 @@ func protection() []broken {
 		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
 		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
 		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.checkProtected(ctx); err != nil {", "if err := a.checkProtected(ctx); err != nil && a.id < 0 {"),
-		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *active) checkLoss(", "if counts.UpTo() == nil {", "if a.id > 0 {"),
+		edit("Protect/PartOfAPass", runPkg, "^TestRunLosesPart$", "internal/rollup/run/protect.go", "func (a *active) checkLoss(", "if upTo == nil {", "if a.id > 0 {"),
 		edit("Protect/EventsWithoutEntity", runPkg, "^TestRunProtected$", protectionSQL, "const protectionEvents =", "AND e.entity_id IS NOT NULL", ""),
 	}
 }
