@@ -220,9 +220,9 @@ func (s *Server) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	err := s.Stop(ctx, mode)
-	s.watchdog.end()
 	if s.remove {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}
+	s.watchdog.end() // Last: until then it removes the directory if this process is killed.
 	return err
 }
