@@ -21,9 +21,9 @@ var oddZones = []string{
 	"Asia/Beirut", "Asia/Tehran", "Australia/Lord_Howe", "Europe/London", "Pacific/Apia", "Pacific/Kwajalein", "UTC",
 }
 
-// tiles looks at the dates from 1970 to 2037 as Postgres sees them in the reporting zone. It counts the dates
-// that begin before the previous date has ended, those whose first or last microsecond belongs to another
-// date, and those that are empty because the zone skipped them.
+// tiles looks at dates from 1970 to 2037 as Postgres sees them in the reporting zone: all that are within three days of a change of the clocks,
+// and one of each month. It counts the dates that begin before the previous date has ended, those whose first or last microsecond belongs to
+// another date, and those that are empty because the zone skipped them.
 const tiles = `
 	WITH days AS MATERIALIZED (
 		SELECT
@@ -31,6 +31,8 @@ const tiles = `
 			analytics.date_start(d::date) AS from_instant,
 			analytics.date_start(d::date + 1) AS to_instant
 		FROM generate_series(timestamp '1970-01-01', timestamp '2037-12-31', interval '1 day') AS d
+		WHERE extract(day FROM d) = 15 OR ((d - interval '3 days') AT TIME ZONE 'UTC' AT TIME ZONE analytics.time_zone()) - d
+			<> ((d + interval '3 days') AT TIME ZONE 'UTC' AT TIME ZONE analytics.time_zone()) - d - interval '6 days'
 	)
 
 	SELECT

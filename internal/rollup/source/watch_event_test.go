@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -23,9 +24,11 @@ func TestWatchDates(t *testing.T) {
 			db := &testBundle{pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: zone})}
 			db.RawEvents(t)
 			db.watch(t, source.WatchOptions{Table: "raw_events", Time: "created_at"})
-			for _, hours := range []string{"1 hour", "20 minutes"} {
-				db.Do(t, `INSERT INTO public.raw_events (entity_id, event_type, created_at)
-					SELECT 1, 'view', i FROM generate_series('2010-10-01 00:01+00'::timestamptz, '2012-03-31', '`+hours+`') AS i`)
+			const offset = "(%[1]s AT TIME ZONE analytics.time_zone()) - (%[1]s AT TIME ZONE 'UTC')"
+			changes := fmt.Sprintf(offset, "(i - interval '36 hours')") + " <> " + fmt.Sprintf(offset, "(i + interval '36 hours')")
+			for step, where := range map[string]string{"1 hour": "true", "20 minutes": changes} {
+				db.Do(t, `TRUNCATE public.raw_events; INSERT INTO public.raw_events (entity_id, event_type, created_at)
+					SELECT 1, 'view', i FROM generate_series('2010-10-01 00:01+00'::timestamptz, '2012-03-31', '`+step+`') AS i WHERE `+where)
 				var expected string
 				require.NoError(t, db.QueryRow(t.Context(), `SELECT string_agg(d::text, ' ' ORDER BY d)
 					FROM (SELECT DISTINCT analytics.date_of(created_at) AS d FROM public.raw_events) AS e`).Scan(&expected))
