@@ -2,6 +2,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -108,28 +109,11 @@ func Open(tb testing.TB, options Options) *Page {
 		require.Empty(tb, page.problems, "the browser's console")
 	})
 	require.NoError(tb, chromedp.Listen(ctx, page.listen))
-
-	width, height := int64(options.Width), int64(options.Height)
-	if width == 0 {
-		width = 1280
-	}
-	if height == 0 {
-		height = 900
-	}
-	scheme := "light"
-	if options.Dark {
-		scheme = "dark"
-	}
 	require.NoError(tb, page.call(
 		command(network.Enable, network.EnableParams{}), command(log.Enable, cdp.Empty{}), command(runtime.Enable, cdp.Empty{}),
-		command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-			Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
-		}),
-		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-		}}),
 		command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: options.NoJavaScript}),
 	))
+	page.Emulate(tb, options)
 	if options.User != "" {
 		credentials := base64.StdEncoding.EncodeToString([]byte(options.User + ":" + options.Password))
 		require.NoError(tb, page.call(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
@@ -137,6 +121,24 @@ func Open(tb testing.TB, options Options) *Page {
 		})))
 	}
 	return page
+}
+
+// Emulate gives the page the width, the height and the colors of options, and does not load it again.
+func (p *Page) Emulate(tb testing.TB, options Options) {
+	tb.Helper()
+	width, height := int64(cmp.Or(options.Width, 1280)), int64(cmp.Or(options.Height, 900))
+	scheme := "light"
+	if options.Dark {
+		scheme = "dark"
+	}
+	require.NoError(tb, p.call(
+		command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
+		}),
+		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}}),
+	))
 }
 
 func (p *Page) call(commands ...func(ctx context.Context) error) error {
