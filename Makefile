@@ -40,8 +40,8 @@ test: setup ## Run all tests.
 
 # What `make test-bare` leaves on the PATH: what internal/test/setup installs, and what Go and the shell need.
 BARE := bash sh env git gcc initdb psql pg_dump pg_dumpall pgbench pgbouncer chromium chromium-browser google-chrome redis-server \
-	clickhouse-server cat chmod cp cut date dirname basename find flock grep head id kill ln ls mkdir mktemp mv nproc prlimit ps readlink rm sed sleep \
-	sort stat tail tar touch tr uname wc xargs
+	clickhouse-server awk cat chmod cp cut date dirname basename find flock grep gzip head id kill ln ls mkdir mktemp mv nproc prlimit ps \
+	readlink rm sed sha256sum sleep sort stat tail tar touch tr uname wc xargs
 PACKAGES ?= ./...
 
 .PHONY: test-bare

@@ -118,7 +118,7 @@ func requests() []broken {
 func protection() []broken {
 	return []broken{
 		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && d.RunID < 0:"),
-		edit("Protect/SweepSetting", runPkg, "^TestRunProtected$/^SweepSettingOfDatabase$", "migrations/0039_reads.up.sql", "", "= pg_current_xact_id_if_assigned()::text", "<> ''"),
+		edit("Protect/SweepSetting", runPkg, "^TestRunLosesPart$/^SweepSettingOfDatabase$", "migrations/0039_reads.up.sql", "", "= pg_current_xact_id_if_assigned()::text", "<> ''"),
 		edit("Protect/Vanished", runPkg, "^TestRunProtected$", protectionGo, "", "	if !has {", "	if !has && d.RunID < 0 {"),
 		edit("Protect/Part", runPkg, "^TestRunLosesPart$", protectionGo, "", "events >= k.Recorded", "events >= 0"),
 		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", protectionGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
