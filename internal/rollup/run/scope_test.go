@@ -99,10 +99,10 @@ func (b *testBundle) versions(t *testing.T, but []string) (text string) {
 func TestRunScope_Whole(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]string{
-		"AnotherRequest":  "SELECT analytics.enqueue_rollup('2026-03-01')",
-		"Erase":           "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')",
-		"NotComplete":     "UPDATE analytics.rollup_dates SET state = 'failed'",
-		"OddCounts":       `UPDATE analytics.daily_entity_metrics SET other_counts = '{"odd": 1.5}'`,
+		"AnotherRequest": "SELECT analytics.enqueue_rollup('2026-03-01')",
+		"Erase":          "SELECT analytics.enqueue_erase('2026-03-01', '2026-03-01')",
+		"NotComplete":    "UPDATE analytics.rollup_dates SET state = 'failed'",
+		"OddCounts":      `UPDATE analytics.daily_entity_metrics SET other_counts = '{"odd": 1.5}'`,
 		"Sweep": `BEGIN; SELECT set_config('daymill.sweep', pg_current_xact_id()::text, true);
 			INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-01'); COMMIT`,
 		"TooManyEntities": "",
