@@ -17,8 +17,8 @@ var ErrOrder = errors.New("Postgres and Daymill order entities differently, so t
 	"run REINDEX TABLE analytics.daily_entity_metrics, then `daymill doctor`")
 
 // Stored adds up all stored rows of the date, in ranges of the primary key. Each range begins where Postgres says that the one
-// before has ended, so no row is left out even if this process orders entities differently. For one million events of 265,000
-// entities it takes 0.14 s in 23 statements, of which the longest takes 21 ms; the run takes 3.4 s, or 2.3 s if it writes nothing.
+// before has ended, so no row is left out even if this process orders entities differently. For one million events of 289,000
+// entities, two thirds of which have other counts, it takes 0.4 s in 12 statements. The run takes 1.9 s if it writes nothing.
 func (r *Reader) Stored(ctx context.Context) (sum Totals, err error) {
 	r.size()
 	var after *string
