@@ -59,3 +59,15 @@ func TestSwappedSource(t *testing.T) {
 	require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
 	require.Equal(t, "complete", b.dateState(t, day))
 }
+
+// TestRecordsReads: a worker records the tables behind a view that was written by hand.
+func TestRecordsReads(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.Do(t, `
+		CREATE OR REPLACE VIEW analytics.events AS SELECT entity_id::analytics.entity_id AS entity_id, event_type, created_at
+			FROM public.raw_events WHERE event_type <> 'bot';
+		DELETE FROM analytics.source_reads`)
+	b.start(t)
+	b.db.Wait(t, "EXISTS(SELECT FROM analytics.source_reads WHERE relation_schema = 'public' AND relation_name = 'raw_events')")
+}
