@@ -38,7 +38,7 @@ type options struct {
 	history               int // events of each of a hundred days
 	backfill              int // events of each of thirty days
 	rows                  int // of the CSV file
-	requests              int
+	requests, small       int
 	rounds                int
 	viewRows              int // orders that views join with customers
 	viewDependants        int // orders of one customer
@@ -70,6 +70,7 @@ func main() {
 	flag.IntVar(&o.history, "history-events", 30_000, "events of each of the hundred days of the long history")
 	flag.IntVar(&o.backfill, "backfill-events", 20_000, "events of each of the thirty days of the backfill")
 	flag.IntVar(&o.rows, "rows", 300_000, "rows of the CSV file")
+	flag.IntVar(&o.small, "small-dates", 1_000, "dates of about a hundred events that a worker takes one after another")
 	flag.IntVar(&o.requests, "requests", 60, "requests of tiny dates whose latency is measured")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender has its turn")
 	flag.IntVar(&o.viewRows, "view-rows", 300_000, "orders that views join with a tenth as many customers")
@@ -163,7 +164,9 @@ func scenarios() []scenario {
 		{"history", "A history 100 times longer", rounds(8), history},
 		{"tenfold", "Ten times the events", rounds(2), tenfold},
 		{"workers", "Two workers on a backfill", rounds(3), workers},
+		{"small", "A thousand small dates", rounds(3), small},
 		{"latency", "From request to complete", func(b *bench) int { return b.requests }, latency},
+		{"late", "From a late event to its row", func(b *bench) int { return b.requests }, late},
 		{"distance", "Postgres far away", rounds(3), distance},
 		{"crash", "A worker killed", func(*bench) int { return 3 }, crash},
 		{"enqueue", "3,650 dates enqueued", rounds(2), enqueue},
