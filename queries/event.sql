@@ -24,6 +24,17 @@ WHERE e.created_at >= @from_instant::timestamptz
     AND (sqlc.narg('after_entity')::text IS NULL OR e.entity_id > sqlc.narg('after_entity')::text::analytics.entity_id)
     AND (sqlc.narg('up_to_entity')::text IS NULL OR e.entity_id <= sqlc.narg('up_to_entity')::text::analytics.entity_id);
 
+-- name: EventFew :many
+-- The events between two instants one by one, at most at_most of them. A small date needs no other read.
+SELECT
+    e.entity_id::analytics.entity_id AS entity_id,
+    coalesce(e.event_type, 'unknown')::text AS event_type
+FROM analytics.events AS e
+WHERE e.created_at >= @from_instant::timestamptz
+    AND e.created_at < @to_instant::timestamptz
+    AND e.entity_id IS NOT NULL
+LIMIT @at_most::integer;
+
 -- name: EventSliceSize :one
 -- The number of events between two instants, or at_most if there are more. It mostly reads only the index.
 SELECT count(*) AS events

@@ -35,7 +35,15 @@ INSERT INTO analytics.daily_entity_metrics
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: MetricUpsert :exec
--- Writes the rows of a batch that differ or may differ. Entities ascend, so the index is read in order.
+-- Writes the rows of a batch that differ or may differ, and deletes those whose entity no longer has events on the date. Entities ascend, so the
+-- index is read in order.
+WITH gone AS (
+    DELETE FROM analytics.daily_entity_metrics AS m
+    USING (SELECT unnest(@gone_ids::text[]) AS entity_id) AS r
+    WHERE m.metric_date = @metric_date::date
+        AND m.entity_id = r.entity_id::analytics.entity_id
+)
+
 INSERT INTO analytics.daily_entity_metrics AS m
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
 SELECT
@@ -63,13 +71,6 @@ ON CONFLICT (metric_date, entity_id) DO UPDATE
         skips_count = excluded.skips_count,
         other_counts = excluded.other_counts,
         last_updated_at = excluded.last_updated_at;
-
--- name: MetricDelete :exec
--- Deletes the rows of a batch whose entity no longer has events on the date.
-DELETE FROM analytics.daily_entity_metrics AS m
-USING (SELECT unnest(@entity_ids::text[]) AS entity_id) AS r
-WHERE m.metric_date = @metric_date::date
-    AND m.entity_id = r.entity_id::analytics.entity_id;
 
 -- name: MetricSums :one
 -- What is stored of a date in a range of the primary key: the number of rows, the sums of their counts, and the entity of row max_rows, after

@@ -53,40 +53,6 @@ func (q *Queries) DateAdvance(ctx context.Context, arg DateAdvanceParams) (int64
 	return result.RowsAffected(), nil
 }
 
-const dateBegin = `-- name: DateBegin :exec
-UPDATE analytics.rollup_dates
-SET
-    state = 'running',
-    run_id = $1,
-    token = $2,
-    life = (SELECT daymill.life()),
-    beat = 0,
-    scan_run_id = $3,
-    cursor = CASE WHEN $1::bigint = $3::bigint THEN NULL ELSE cursor END,
-    cursor_events = CASE WHEN $1::bigint = $3::bigint THEN 0 ELSE cursor_events END,
-    cursor_entities = CASE WHEN $1::bigint = $3::bigint THEN 0 ELSE cursor_entities END,
-    heartbeat_at = clock_timestamp()
-WHERE metric_date = $4
-`
-
-type DateBeginParams struct {
-	RunID      int64
-	Token      pgtype.UUID
-	ScanRunID  int64
-	MetricDate date.Date
-}
-
-// Gives the date to a run: from now on only that run may write.
-func (q *Queries) DateBegin(ctx context.Context, arg DateBeginParams) error {
-	_, err := q.db.Exec(ctx, dateBegin,
-		arg.RunID,
-		arg.Token,
-		arg.ScanRunID,
-		arg.MetricDate,
-	)
-	return err
-}
-
 const dateBounds = `-- name: DateBounds :one
 SELECT
     analytics.date_start($1) AS from_instant,
@@ -179,18 +145,6 @@ func (q *Queries) DateComplete(ctx context.Context, arg DateCompleteParams) (int
 	return result.RowsAffected(), nil
 }
 
-const dateEnsure = `-- name: DateEnsure :exec
-INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id)
-VALUES ($1, 'interrupted', 0, 0)
-ON CONFLICT (metric_date) DO NOTHING
-`
-
-// Inserts the row of a date without runs, so that DateLock can lock it.
-func (q *Queries) DateEnsure(ctx context.Context, metricDate date.Date) error {
-	_, err := q.db.Exec(ctx, dateEnsure, metricDate)
-	return err
-}
-
 const dateEvents = `-- name: DateEvents :many
 SELECT
     d.metric_date,
@@ -259,75 +213,86 @@ func (q *Queries) DateHeartbeat(ctx context.Context, arg DateHeartbeatParams) (i
 	return result.RowsAffected(), nil
 }
 
-const dateLock = `-- name: DateLock :one
+const dateHold = `-- name: DateHold :many
+WITH fence AS (
+    UPDATE analytics.rollup_dates AS d
+    SET heartbeat_at = clock_timestamp(), beat = cast($3 AS bigint) + 1
+    WHERE d.metric_date = $1 AND d.run_id = $4 AND d.state = 'running'
+        AND d.token = $5 AND d.beat >= cast($3 AS bigint) AND d.life = (SELECT daymill.life())
+    RETURNING pg_postmaster_start_time()::timestamptz AS started_at
+)
+
 SELECT
-    d.state,
-    d.run_id,
-    d.scan_run_id,
-    d.cursor,
-    d.cursor_events,
-    d.cursor_entities,
-    coalesce(d.events, 0)::bigint AS events,
-    coalesce(d.entities, 0)::bigint AS entities,
-    -- A run from before a restore of the database is fenced, and what it read may no longer exist.
-    (
-        d.state = 'running' AND d.heartbeat_at >= now() - $1::interval
-        AND (d.token IS NULL OR d.life = (SELECT daymill.life()))
-    )::boolean AS alive,
-    (d.heartbeat_at >= now() - interval '10 minutes' AND d.life = (SELECT daymill.life()))::boolean AS recent,
-    r.job_id,
-    coalesce(r.attempt, 0)::integer AS attempt,
-    coalesce(r.worker, '')::text AS worker,
-    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
-FROM analytics.rollup_dates AS d
-LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
-WHERE d.metric_date = $2
-FOR UPDATE OF d
+    f.started_at::timestamptz AS started_at,
+    m.entity_id,
+    coalesce(m.views_count, 0)::integer AS views_count,
+    coalesce(m.clicks_count, 0)::integer AS clicks_count,
+    coalesce(m.saves_count, 0)::integer AS saves_count,
+    coalesce(m.skips_count, 0)::integer AS skips_count,
+    coalesce(m.other_counts, '{}')::jsonb AS other_counts
+FROM fence AS f
+LEFT JOIN LATERAL (
+    SELECT n.entity_id, n.metric_date, n.views_count, n.clicks_count, n.saves_count, n.skips_count, n.other_counts, n.last_updated_at
+    FROM analytics.daily_entity_metrics AS n
+    WHERE n.metric_date = $1
+    ORDER BY n.entity_id
+    LIMIT $2::integer
+) AS m ON true
+ORDER BY m.entity_id
 `
 
-type DateLockParams struct {
-	Silence    time.Duration
+type DateHoldParams struct {
 	MetricDate date.Date
+	MaxRows    int32
+	Beat       int64
+	RunID      int64
+	Token      pgtype.UUID
 }
 
-type DateLockRow struct {
-	State          string
-	RunID          int64
-	ScanRunID      int64
-	Cursor         *entity.ID
-	CursorEvents   int64
-	CursorEntities int64
-	Events         int64
-	Entities       int64
-	Alive          bool
-	Recent         bool
-	JobID          *int64
-	Attempt        int32
-	Worker         string
-	Partitioned    bool
+type DateHoldRow struct {
+	StartedAt   time.Time
+	EntityID    entity.ID
+	ViewsCount  int32
+	ClicksCount int32
+	SavesCount  int32
+	SkipsCount  int32
+	OtherCounts []byte
 }
 
-// The date as its last run left it, locked until the transaction ends; and whether metrics are partitioned.
-func (q *Queries) DateLock(ctx context.Context, arg DateLockParams) (DateLockRow, error) {
-	row := q.db.QueryRow(ctx, dateLock, arg.Silence, arg.MetricDate)
-	var i DateLockRow
-	err := row.Scan(
-		&i.State,
-		&i.RunID,
-		&i.ScanRunID,
-		&i.Cursor,
-		&i.CursorEvents,
-		&i.CursorEntities,
-		&i.Events,
-		&i.Entities,
-		&i.Alive,
-		&i.Recent,
-		&i.JobID,
-		&i.Attempt,
-		&i.Worker,
-		&i.Partitioned,
+// The fence, when the server was started, and the first stored rows of the date in key order; one row without an entity if there are none. It
+// returns nothing if another run has begun.
+func (q *Queries) DateHold(ctx context.Context, arg DateHoldParams) ([]DateHoldRow, error) {
+	rows, err := q.db.Query(ctx, dateHold,
+		arg.MetricDate,
+		arg.MaxRows,
+		arg.Beat,
+		arg.RunID,
+		arg.Token,
 	)
-	return i, err
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DateHoldRow
+	for rows.Next() {
+		var i DateHoldRow
+		if err := rows.Scan(
+			&i.StartedAt,
+			&i.EntityID,
+			&i.ViewsCount,
+			&i.ClicksCount,
+			&i.SavesCount,
+			&i.SkipsCount,
+			&i.OtherCounts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const dateOf = `-- name: DateOf :one
@@ -352,4 +317,278 @@ func (q *Queries) DateServer(ctx context.Context) (time.Time, error) {
 	var started_at time.Time
 	err := row.Scan(&started_at)
 	return started_at, err
+}
+
+const dateSettle = `-- name: DateSettle :one
+WITH stored AS (
+    SELECT
+        count(*) AS rows,
+        coalesce(sum(m.views_count::bigint + m.clicks_count + m.saves_count + m.skips_count + o.events), 0) AS events
+    FROM analytics.daily_entity_metrics AS m
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(analytics.other_count(e.value)), 0) AS events
+        FROM jsonb_each(CASE jsonb_typeof(m.other_counts) WHEN 'object' THEN m.other_counts ELSE '{}' END) AS e
+    ) AS o
+    WHERE m.metric_date = $1
+),
+
+satisfied AS (
+    UPDATE analytics.rollup_requests AS q
+    SET resolved_at = clock_timestamp(), resolution = 'satisfied'
+    WHERE q.metric_date = $1 AND q.resolved_at IS NULL AND q.run_id = $2::bigint
+    RETURNING q.id
+),
+
+completed AS (
+    UPDATE analytics.rollup_dates AS d
+    SET
+        state = 'complete',
+        cursor = NULL,
+        heartbeat_at = clock_timestamp(),
+        complete_run_id = $2::bigint,
+        completed_at = clock_timestamp(),
+        events = $3::bigint,
+        entities = $4::bigint
+    WHERE d.metric_date = $1 AND d.run_id = $2 AND d.state = 'running'
+        AND d.token = $5 AND d.beat >= cast($6 AS bigint) AND d.life = (SELECT daymill.life())
+    RETURNING d.run_id
+),
+
+top AS (
+    INSERT INTO analytics.top_entities AS t (metric_date, top)
+    VALUES ($1, $7::jsonb)
+    ON CONFLICT (metric_date) DO UPDATE SET top = excluded.top WHERE t.top IS DISTINCT FROM excluded.top
+),
+
+types AS (
+    INSERT INTO analytics.date_types AS t (metric_date, counts)
+    VALUES ($1, $8::jsonb)
+    ON CONFLICT (metric_date) DO UPDATE SET counts = excluded.counts WHERE t.counts IS DISTINCT FROM excluded.counts
+),
+
+run AS (
+    UPDATE analytics.rollup_runs AS r
+    SET
+        state = 'complete',
+        finished_at = clock_timestamp(),
+        phase = 'settle',
+        progress = 1,
+        events = $3::bigint,
+        entities = $4::bigint,
+        rows_inserted = $9,
+        rows_updated = $10,
+        rows_deleted = $11,
+        passes = 1,
+        slices = 1,
+        batches = $12,
+        longest_statement_ms = $13,
+        worked_ms = $14,
+        paused_ms = $15,
+        scope = $16
+    WHERE r.id = $2::bigint AND r.state = 'running'
+)
+
+SELECT
+    s.rows,
+    least(s.events, 9223372036854775807)::bigint AS events,
+    (SELECT count(*) FROM satisfied)::bigint AS satisfied,
+    (SELECT count(*) FROM completed)::bigint AS completed
+FROM stored AS s
+`
+
+type DateSettleParams struct {
+	MetricDate         date.Date
+	RunID              int64
+	Events             int64
+	Entities           int64
+	Token              pgtype.UUID
+	Beat               int64
+	Top                []byte
+	Types              []byte
+	RowsInserted       int64
+	RowsUpdated        int64
+	RowsDeleted        int64
+	Batches            int32
+	LongestStatementMs float32
+	WorkedMs           int64
+	PausedMs           int64
+	Scope              *int32
+}
+
+type DateSettleRow struct {
+	Rows      int64
+	Events    int64
+	Satisfied int64
+	Completed int64
+}
+
+// The end of the run of a small date: all that other runs do in several statements. It adds up what is stored, for the caller to compare before
+// it commits.
+func (q *Queries) DateSettle(ctx context.Context, arg DateSettleParams) (DateSettleRow, error) {
+	row := q.db.QueryRow(ctx, dateSettle,
+		arg.MetricDate,
+		arg.RunID,
+		arg.Events,
+		arg.Entities,
+		arg.Token,
+		arg.Beat,
+		arg.Top,
+		arg.Types,
+		arg.RowsInserted,
+		arg.RowsUpdated,
+		arg.RowsDeleted,
+		arg.Batches,
+		arg.LongestStatementMs,
+		arg.WorkedMs,
+		arg.PausedMs,
+		arg.Scope,
+	)
+	var i DateSettleRow
+	err := row.Scan(
+		&i.Rows,
+		&i.Events,
+		&i.Satisfied,
+		&i.Completed,
+	)
+	return i, err
+}
+
+const dateTake = `-- name: DateTake :one
+WITH look AS MATERIALIZED (
+    SELECT
+        analytics.date_start($2::date) AS from_instant,
+        analytics.date_start($3::date) AS to_instant,
+        EXISTS(
+            SELECT FROM analytics.rollup_requests AS q
+            WHERE q.metric_date = $2::date AND q.resolved_at IS NULL AND q.due_at <= now()
+        ) AS requested,
+        -- As SourceExists and SourceSwapped have it.
+        (
+            EXISTS(
+                SELECT FROM pg_catalog.pg_rewrite AS r
+                INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                LEFT JOIN pg_catalog.pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+                WHERE r.ev_class = to_regclass('analytics.events')
+                    AND (
+                        d.refclassid = 'pg_proc'::regclass
+                        OR (c.oid <> r.ev_class AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+                    )
+            )
+            AND NOT EXISTS(
+                SELECT FROM analytics.source AS s
+                INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.table_id
+                INNER JOIN pg_catalog.pg_namespace AS m ON m.nspname = s.table_schema
+                INNER JOIN pg_catalog.pg_class AS k ON k.relnamespace = m.oid AND k.relname = s.table_name
+                WHERE c.oid <> k.oid AND EXISTS(
+                    SELECT FROM pg_catalog.pg_rewrite AS r
+                    INNER JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                    WHERE r.ev_class = to_regclass('analytics.events') AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                )
+            )
+        ) AS sound
+),
+
+taken AS (
+    INSERT INTO analytics.rollup_dates AS d (metric_date, state, run_id, scan_run_id)
+    SELECT
+        $2::date,
+        'interrupted',
+        0,
+        0
+    FROM look AS l
+    WHERE l.requested AND l.to_instant <= clock_timestamp()
+    -- It changes nothing, and locks the row.
+    ON CONFLICT (metric_date) DO UPDATE SET heartbeat_at = d.heartbeat_at
+    RETURNING d.state, d.run_id, d.scan_run_id, d.cursor, d.cursor_events, d.cursor_entities, d.heartbeat_at, d.token, d.life, d.completed_at,
+    d.events, d.entities
+)
+
+SELECT
+    l.from_instant,
+    l.to_instant,
+    (l.to_instant <= clock_timestamp())::boolean AS over,
+    l.requested::boolean AS requested,
+    l.sound::boolean AS sound,
+    coalesce(t.state, '')::text AS state,
+    coalesce(t.run_id, 0)::bigint AS run_id,
+    coalesce(t.scan_run_id, 0)::bigint AS scan_run_id,
+    t.cursor,
+    coalesce(t.cursor_events, 0)::bigint AS cursor_events,
+    coalesce(t.cursor_entities, 0)::bigint AS cursor_entities,
+    t.completed_at,
+    coalesce(t.events, 0)::bigint AS events,
+    coalesce(t.entities, 0)::bigint AS entities,
+    -- A run from before a restore of the database is fenced, and what it read may no longer exist.
+    coalesce(
+        t.state = 'running' AND t.heartbeat_at >= now() - $1::interval
+        AND (t.token IS NULL OR t.life = (SELECT daymill.life())), false
+    )::boolean AS alive,
+    coalesce(t.heartbeat_at >= now() - interval '10 minutes' AND t.life = (SELECT daymill.life()), false)::boolean AS recent,
+    r.job_id,
+    coalesce(r.attempt, 0)::integer AS attempt,
+    coalesce(r.worker, '')::text AS worker,
+    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
+FROM look AS l
+LEFT JOIN taken AS t ON true
+LEFT JOIN analytics.rollup_runs AS r ON r.id = t.run_id
+`
+
+type DateTakeParams struct {
+	Silence    time.Duration
+	MetricDate date.Date
+	NextDate   date.Date
+}
+
+type DateTakeRow struct {
+	FromInstant    time.Time
+	ToInstant      time.Time
+	Over           bool
+	Requested      bool
+	Sound          bool
+	State          string
+	RunID          int64
+	ScanRunID      int64
+	Cursor         *entity.ID
+	CursorEvents   int64
+	CursorEntities int64
+	CompletedAt    *time.Time
+	Events         int64
+	Entities       int64
+	Alive          bool
+	Recent         bool
+	JobID          *int64
+	Attempt        int32
+	Worker         string
+	Partitioned    bool
+}
+
+// What a run looks at before it begins and, if the date is over and has a request that is due, the date as its last run left it, locked until
+// the transaction ends, and whether metrics are partitioned; a date without runs gets a row. Any other date is not locked, because an active run
+// may hold it for a moment.
+func (q *Queries) DateTake(ctx context.Context, arg DateTakeParams) (DateTakeRow, error) {
+	row := q.db.QueryRow(ctx, dateTake, arg.Silence, arg.MetricDate, arg.NextDate)
+	var i DateTakeRow
+	err := row.Scan(
+		&i.FromInstant,
+		&i.ToInstant,
+		&i.Over,
+		&i.Requested,
+		&i.Sound,
+		&i.State,
+		&i.RunID,
+		&i.ScanRunID,
+		&i.Cursor,
+		&i.CursorEvents,
+		&i.CursorEntities,
+		&i.CompletedAt,
+		&i.Events,
+		&i.Entities,
+		&i.Alive,
+		&i.Recent,
+		&i.JobID,
+		&i.Attempt,
+		&i.Worker,
+		&i.Partitioned,
+	)
+	return i, err
 }

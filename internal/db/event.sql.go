@@ -111,6 +111,49 @@ func (q *Queries) EventExistsBetween(ctx context.Context, arg EventExistsBetween
 	return exists, err
 }
 
+const eventFew = `-- name: EventFew :many
+SELECT
+    e.entity_id::analytics.entity_id AS entity_id,
+    coalesce(e.event_type, 'unknown')::text AS event_type
+FROM analytics.events AS e
+WHERE e.created_at >= $1::timestamptz
+    AND e.created_at < $2::timestamptz
+    AND e.entity_id IS NOT NULL
+LIMIT $3::integer
+`
+
+type EventFewParams struct {
+	FromInstant time.Time
+	ToInstant   time.Time
+	AtMost      int32
+}
+
+type EventFewRow struct {
+	EntityID  entity.ID
+	EventType string
+}
+
+// The events between two instants one by one, at most at_most of them. A small date needs no other read.
+func (q *Queries) EventFew(ctx context.Context, arg EventFewParams) ([]EventFewRow, error) {
+	rows, err := q.db.Query(ctx, eventFew, arg.FromInstant, arg.ToInstant, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EventFewRow
+	for rows.Next() {
+		var i EventFewRow
+		if err := rows.Scan(&i.EntityID, &i.EventType); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const eventRead = `-- name: EventRead :many
 SELECT
     (CASE

@@ -12,24 +12,6 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 )
 
-const metricDelete = `-- name: MetricDelete :exec
-DELETE FROM analytics.daily_entity_metrics AS m
-USING (SELECT unnest($1::text[]) AS entity_id) AS r
-WHERE m.metric_date = $2::date
-    AND m.entity_id = r.entity_id::analytics.entity_id
-`
-
-type MetricDeleteParams struct {
-	EntityIds  []string
-	MetricDate date.Date
-}
-
-// Deletes the rows of a batch whose entity no longer has events on the date.
-func (q *Queries) MetricDelete(ctx context.Context, arg MetricDeleteParams) error {
-	_, err := q.db.Exec(ctx, metricDelete, arg.EntityIds, arg.MetricDate)
-	return err
-}
-
 type MetricInsertParams struct {
 	EntityID    entity.ID
 	MetricDate  date.Date
@@ -240,6 +222,13 @@ func (q *Queries) MetricSums(ctx context.Context, arg MetricSumsParams) (MetricS
 }
 
 const metricUpsert = `-- name: MetricUpsert :exec
+WITH gone AS (
+    DELETE FROM analytics.daily_entity_metrics AS m
+    USING (SELECT unnest($8::text[]) AS entity_id) AS r
+    WHERE m.metric_date = $1::date
+        AND m.entity_id = r.entity_id::analytics.entity_id
+)
+
 INSERT INTO analytics.daily_entity_metrics AS m
 (entity_id, metric_date, views_count, clicks_count, saves_count, skips_count, other_counts)
 SELECT
@@ -277,9 +266,11 @@ type MetricUpsertParams struct {
 	SavesCounts  []int32
 	SkipsCounts  []int32
 	OtherCounts  []string
+	GoneIds      []string
 }
 
-// Writes the rows of a batch that differ or may differ. Entities ascend, so the index is read in order.
+// Writes the rows of a batch that differ or may differ, and deletes those whose entity no longer has events on the date. Entities ascend, so the
+// index is read in order.
 func (q *Queries) MetricUpsert(ctx context.Context, arg MetricUpsertParams) error {
 	_, err := q.db.Exec(ctx, metricUpsert,
 		arg.MetricDate,
@@ -289,6 +280,7 @@ func (q *Queries) MetricUpsert(ctx context.Context, arg MetricUpsertParams) erro
 		arg.SavesCounts,
 		arg.SkipsCounts,
 		arg.OtherCounts,
+		arg.GoneIds,
 	)
 	return err
 }

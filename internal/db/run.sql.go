@@ -7,10 +7,133 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/daymill/daymill/internal/date"
 	"github.com/jackc/pgx/v5/pgtype"
 )
+
+const runBegin = `-- name: RunBegin :one
+WITH began AS (
+    INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
+    VALUES ($1, $3, $4, $5, $6, daymill.life())
+    RETURNING id, token, life
+),
+
+taken AS (
+    UPDATE analytics.rollup_dates AS d
+    SET
+        state = 'running',
+        run_id = b.id,
+        token = b.token,
+        life = b.life,
+        beat = 0,
+        scan_run_id = coalesce($7::bigint, b.id),
+        cursor = CASE WHEN $7::bigint IS NULL THEN NULL ELSE d.cursor END,
+        cursor_events = CASE WHEN $7::bigint IS NULL THEN 0 ELSE d.cursor_events END,
+        cursor_entities = CASE WHEN $7::bigint IS NULL THEN 0 ELSE d.cursor_entities END,
+        heartbeat_at = clock_timestamp()
+    FROM began AS b
+    WHERE d.metric_date = $1
+    RETURNING d.run_id AS id
+),
+
+claimed AS (
+    UPDATE analytics.rollup_requests AS q
+    SET run_id = t.id
+    FROM taken AS t
+    WHERE $7::bigint IS NULL AND q.id IN (
+        SELECT r.id
+        FROM analytics.rollup_requests AS r
+        WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.due_at <= now()
+        ORDER BY r.id
+        LIMIT $8::integer
+    )
+    RETURNING q.may_lose, q.erase, q.entities IS NOT NULL AS scoped
+),
+
+requested AS (
+    SELECT
+        count(*) AS claimed,
+        coalesce(bool_or(c.erase), false) AS erase,
+        coalesce(max(CASE c.may_lose WHEN 'all' THEN 2 WHEN 'some' THEN 1 ELSE 0 END), 0) AS may_lose,
+        coalesce(bool_and(c.scoped AND NOT c.erase AND c.may_lose = 'all'), false) AS scoped
+    FROM claimed AS c
+)
+
+SELECT
+    b.id,
+    b.token,
+    pg_postmaster_start_time()::timestamptz AS server_started_at,
+    q.claimed,
+    q.scoped::boolean AS scoped,
+    q.erase::boolean AS erase,
+    q.may_lose::integer AS may_lose,
+    (CASE
+        WHEN d.completed_at IS NOT NULL THEN d.events > 0
+        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = $1 LIMIT 1)
+    END)::boolean AS had_events,
+    (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
+    coalesce(analytics.date_start($1) < cast($2 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention
+FROM began AS b
+CROSS JOIN requested AS q
+CROSS JOIN analytics.installation AS i
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = $1
+`
+
+type RunBeginParams struct {
+	MetricDate   date.Date
+	AtInstant    time.Time
+	JobID        *int64
+	Attempt      *int32
+	Worker       string
+	ResumedRunID *int64
+	ScanRunID    *int64
+	MaxRows      int32
+}
+
+type RunBeginRow struct {
+	ID              int64
+	Token           pgtype.UUID
+	ServerStartedAt time.Time
+	Claimed         int64
+	Scoped          bool
+	Erase           bool
+	MayLose         int32
+	HadEvents       bool
+	Recorded        int64
+	BeyondRetention bool
+}
+
+// Inserts a run and gives it the date: from now on only that run may write. Unless it resumes another one, it claims the date's requests that are
+// open, visible and due, at most max_rows of them: see RequestClaim. It returns the facts of ProtectionGet, for these requests.
+// It reads taken, so that the run has the date before it claims.
+func (q *Queries) RunBegin(ctx context.Context, arg RunBeginParams) (RunBeginRow, error) {
+	row := q.db.QueryRow(ctx, runBegin,
+		arg.MetricDate,
+		arg.AtInstant,
+		arg.JobID,
+		arg.Attempt,
+		arg.Worker,
+		arg.ResumedRunID,
+		arg.ScanRunID,
+		arg.MaxRows,
+	)
+	var i RunBeginRow
+	err := row.Scan(
+		&i.ID,
+		&i.Token,
+		&i.ServerStartedAt,
+		&i.Claimed,
+		&i.Scoped,
+		&i.Erase,
+		&i.MayLose,
+		&i.HadEvents,
+		&i.Recorded,
+		&i.BeyondRetention,
+	)
+	return i, err
+}
 
 const runFinish = `-- name: RunFinish :exec
 UPDATE analytics.rollup_runs
@@ -27,38 +150,6 @@ type RunFinishParams struct {
 func (q *Queries) RunFinish(ctx context.Context, arg RunFinishParams) error {
 	_, err := q.db.Exec(ctx, runFinish, arg.State, arg.Error, arg.ID)
 	return err
-}
-
-const runInsert = `-- name: RunInsert :one
-INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
-VALUES ($1, $2, $3, $4, $5, daymill.life())
-RETURNING id, token
-`
-
-type RunInsertParams struct {
-	MetricDate   date.Date
-	JobID        *int64
-	Attempt      *int32
-	Worker       string
-	ResumedRunID *int64
-}
-
-type RunInsertRow struct {
-	ID    int64
-	Token pgtype.UUID
-}
-
-func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (RunInsertRow, error) {
-	row := q.db.QueryRow(ctx, runInsert,
-		arg.MetricDate,
-		arg.JobID,
-		arg.Attempt,
-		arg.Worker,
-		arg.ResumedRunID,
-	)
-	var i RunInsertRow
-	err := row.Scan(&i.ID, &i.Token)
-	return i, err
 }
 
 const runLose = `-- name: RunLose :exec

@@ -6,8 +6,11 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/entity"
 )
 
 // errFormat says that Postgres has sent what was not asked for.
@@ -82,4 +85,38 @@ func EventReadEach(rows pgx.Rows, each func(entityID, eventType []byte, events i
 		return each(entityID, eventType, events)
 	})
 	return n, err
+}
+
+// DateHoldRows is DateHold without a row that stands for none. held reports whether the fence was passed.
+func (q *Queries) DateHoldRows(ctx context.Context, arg DateHoldParams) (rows []MetricRangeRow, startedAt time.Time, held bool, err error) {
+	found, err := q.db.Query(ctx, dateHold, arg.MetricDate, arg.MaxRows, arg.Beat, arg.RunID, arg.Token)
+	if err != nil {
+		return nil, time.Time{}, false, err
+	}
+	defer found.Close()
+	for found.Next() {
+		var id *entity.ID
+		var row MetricRangeRow
+		err := found.Scan(&startedAt, &id, &row.ViewsCount, &row.ClicksCount, &row.SavesCount, &row.SkipsCount, &row.OtherCounts)
+		if err != nil {
+			return nil, time.Time{}, false, err
+		}
+		held = true
+		if id != nil {
+			row.EntityID = *id
+			rows = append(rows, row)
+		}
+	}
+	return rows, startedAt, held, found.Err()
+}
+
+// EventFewEach is EventFew as EventSliceEach is EventSlice, each row being one event.
+func (q *Queries) EventFewEach(
+	ctx context.Context, arg EventFewParams, each func(entityID, eventType []byte, events int64) error,
+) error {
+	rows, err := q.db.Query(ctx, eventFew, pgx.QueryResultFormats{pgx.BinaryFormatCode}, arg.FromInstant, arg.ToInstant, arg.AtMost)
+	if err != nil {
+		return err
+	}
+	return eachEvent(rows, each)
 }

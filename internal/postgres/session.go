@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -131,7 +132,7 @@ func (s *Session) Look(ctx context.Context, limit time.Duration, do func(ctx con
 func (s *Session) Walk(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
 		settings := s.settings(limit)
-		settings["enable_seqscan"], settings["enable_bitmapscan"], settings["enable_sort"] = "off", "off", "off"
+		maps.Copy(settings, walking())
 		return s.transaction(ctx, readOnly, settings, do)
 	})
 }
@@ -139,9 +140,31 @@ func (s *Session) Walk(ctx context.Context, limit time.Duration, do func(ctx con
 // Tx runs do in a transaction whose statements have a statement_timeout, and commits it unless do returns an error. A patient
 // session may call do more than once, but not again after a commit, even if the connection was cut before the answer arrived.
 func (s *Session) Tx(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
+	return s.write(ctx, limit, nil, do)
+}
+
+// Lazy is Tx without waiting until the commit is on disk: a crash of Postgres within the next second may undo it, with everything that was
+// committed after it. It is for what a crash only repeats. A later commit that waits makes this one last, too.
+func (s *Session) Lazy(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
+	return s.write(ctx, limit, Local{"synchronous_commit": "off"}, do)
+}
+
+// Small is Tx for a few rows that indexes find: as in [Session.Walk], statistics that are old or missing do not matter.
+func (s *Session) Small(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
+	return s.write(ctx, limit, walking(), do)
+}
+
+func (s *Session) write(ctx context.Context, limit time.Duration, more Local, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
-		return s.transaction(ctx, readWrite, s.settings(limit), do)
+		settings := s.settings(limit)
+		maps.Copy(settings, more)
+		return s.transaction(ctx, readWrite, settings, do)
 	})
+}
+
+// walking returns the settings with which Postgres reads rows in the order of an index.
+func walking() Local {
+	return Local{"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
 }
 
 // settings returns the settings of a transaction. Without a pooler the connection already has the others.
@@ -173,19 +196,20 @@ func (s *Session) transaction(
 ) (err error) {
 	s.xid = ""
 	s.rollback(ctx) // What an earlier transaction left open, if anything.
-	ask := "; SELECT pg_catalog.pg_backend_pid(), NULL"
+	ask := ", pg_catalog.pg_backend_pid(), NULL"
 	if begin == readWrite {
-		ask = "; SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_current_xact_id()"
+		ask = ", pg_catalog.pg_backend_pid(), pg_catalog.pg_current_xact_id()"
 	}
 	answers, err := s.conn.Conn().PgConn().Exec(ctx, begin+assign(settings, true)+ask).ReadAll()
 	if err != nil {
 		s.rollback(ctx)
 		return &ownError{fmt.Errorf("begin: %w", err)}
 	}
-	if row := answers[len(answers)-1].Rows; len(row) == 1 {
-		pid, _ := strconv.ParseInt(string(row[0][0]), 10, 32) // A number, and only used in a message.
+	if rows := answers[len(answers)-1].Rows; len(rows) == 1 {
+		row := rows[0][len(rows[0])-2:]
+		pid, _ := strconv.ParseInt(string(row[0]), 10, 32) // A number, and only used in a message.
 		s.pid.Store(int32(pid))
-		s.xid = string(row[0][1])
+		s.xid = string(row[1])
 	}
 	done := false
 	defer func() {

@@ -107,7 +107,7 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 			p.Batches++
 			p.writes.Took(float64(size), took)
 			before := p.Rows
-			p.count(changes[:size])
+			p.Rows = p.Rows.Plus(count(changes[:size]))
 			telemetry.Tell(ctx, p.Listeners, signal.Batch{
 				Run: p.Run, Outcome: signal.Written, Took: took, Rows: p.Rows.Since(before),
 			})
@@ -121,22 +121,23 @@ func (p *Publisher) write(ctx context.Context, changes []change) error {
 	return nil
 }
 
-func (p *Publisher) count(changes []change) {
+func count(changes []change) (rows figure.Rows) {
 	for _, c := range changes {
 		switch {
 		case c.row == nil:
-			p.Rows.Deleted++
+			rows.Deleted++
 		case c.isNew:
-			p.Rows.Inserted++
+			rows.Inserted++
 		default:
-			p.Rows.Updated++
+			rows.Updated++
 		}
 	}
+	return rows
 }
 
 // writeBatch writes a batch in one transaction: the fence and the cursor, then the rows.
 func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time.Duration) (time.Duration, error) {
-	rows := p.written(changes)
+	rows := p.written(changes, !p.contested)
 	return p.Pacer.Do(p.Session, func() error {
 		return p.Session.Tx(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
 			queries := db.New(on)
@@ -144,32 +145,37 @@ func (p *Publisher) writeBatch(ctx context.Context, changes []change, limit time
 			if err := p.Advance(ctx, queries, last.id, last.through); err != nil {
 				return err
 			}
-			switch err := rows.write(ctx, queries); {
-			case postgres.IsTooLong(err):
-				return fmt.Errorf("%w: %w", ErrTooLong, err)
-			case err != nil:
-				return fmt.Errorf("write metrics: %w", err)
-			}
-			return nil
+			return tooLong(rows.write(ctx, queries))
 		})
 	})
+}
+
+// tooLong explains why rows could not be written.
+func tooLong(err error) error {
+	switch {
+	case postgres.IsTooLong(err):
+		return fmt.Errorf("%w: %w", ErrTooLong, err)
+	case err != nil:
+		return fmt.Errorf("write metrics: %w", err)
+	}
+	return nil
 }
 
 // rows collects the rows that a batch writes.
 type rows struct {
 	fresh   []db.MetricInsertParams
 	changed db.MetricUpsertParams
-	gone    db.MetricDeleteParams
 }
 
-func (p *Publisher) written(changes []change) rows {
-	r := rows{changed: db.MetricUpsertParams{MetricDate: p.Date}, gone: db.MetricDeleteParams{MetricDate: p.Date}}
+// written returns the rows that changes write. It may assume that new rows are new.
+func (p *Publisher) written(changes []change, assume bool) rows {
+	r := rows{changed: db.MetricUpsertParams{MetricDate: p.Date}}
 	none := []byte("{}")
 	for _, c := range changes {
 		switch {
 		case c.row == nil:
-			r.gone.EntityIds = append(r.gone.EntityIds, p.Type.Format(c.id))
-		case c.isNew && !p.contested:
+			r.changed.GoneIds = append(r.changed.GoneIds, p.Type.Format(c.id))
+		case c.isNew && assume:
 			other := none
 			if len(c.row.Other) > 0 {
 				other = appendOther(nil, c.row.Other)
@@ -196,13 +202,8 @@ func (r *rows) write(ctx context.Context, queries *db.Queries) error {
 			return err
 		}
 	}
-	if len(r.changed.EntityIds) > 0 {
-		if err := queries.MetricUpsert(ctx, r.changed); err != nil {
-			return err
-		}
-	}
-	if len(r.gone.EntityIds) > 0 {
-		return queries.MetricDelete(ctx, r.gone)
+	if len(r.changed.EntityIds)+len(r.changed.GoneIds) > 0 {
+		return queries.MetricUpsert(ctx, r.changed)
 	}
 	return nil
 }

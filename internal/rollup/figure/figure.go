@@ -19,6 +19,11 @@ func (r Rows) Since(earlier Rows) Rows {
 	return Rows{r.Inserted - earlier.Inserted, r.Updated - earlier.Updated, r.Deleted - earlier.Deleted}
 }
 
+// Plus returns the sum of two counts.
+func (r Rows) Plus(more Rows) Rows {
+	return Rows{r.Inserted + more.Inserted, r.Updated + more.Updated, r.Deleted + more.Deleted}
+}
+
 // Figures are the results of a run so far.
 type Figures struct {
 	Rows

@@ -49,7 +49,7 @@ func New(maxEntities int) *Table {
 	if maxEntities <= 0 {
 		maxEntities = DefaultMaxEntities
 	}
-	return &Table{max: maxEntities, store: newStore()}
+	return &Table{max: maxEntities, store: newStore(maxEntities)}
 }
 
 // UpTo returns the highest entity for which the table is complete; nil if it is complete for all. It may be called while
@@ -102,7 +102,7 @@ func (t *Table) full(entities, bytes int, part float64) bool {
 // cut keeps the first three quarters. It drops enough that one sort serves many further entities, and so little that the
 // number of passes stays small.
 func (t *Table) cut() {
-	sorted, kept := t.store.sort(), newStore()
+	sorted, kept := t.store.sort(), newStore(t.max)
 	kept.seed = t.store.seed
 	for _, i := range sorted {
 		from := t.store.row(i)

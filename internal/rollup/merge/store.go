@@ -11,6 +11,7 @@ import (
 // store keeps counts in a few large slices without pointers: some 60 bytes for an entity with a uuid. A map of rows would
 // take more than twice as much, and the garbage collector would scan all of it each time.
 type store struct {
+	most int // entities; a table inserts one more before it drops some
 	seed maphash.Seed
 	// slots is a hash table with linear probing: it holds row numbers from 1, and 0 for an empty slot.
 	slots  []int32
@@ -61,8 +62,8 @@ type other struct {
 	next, name, events int32
 }
 
-func newStore() store {
-	return store{seed: maphash.MakeSeed(), slots: make([]int32, 1<<10), named: make(map[string]int32)}
+func newStore(most int) store {
+	return store{most: most, seed: maphash.MakeSeed(), slots: make([]int32, 1<<10), named: make(map[string]int32)}
 }
 
 func (s *store) hash(id []byte) uint32 { return uint32(maphash.Bytes(s.seed, id)) } //nolint:gosec // Half of it will do.
@@ -93,10 +94,10 @@ func (s *store) next(at int) int { return (at + 1) & (len(s.slots) - 1) }
 // insert creates the row of an entity that has none.
 func (s *store) insert(id []byte, hash uint32) *row {
 	if s.len%chunkRows == 0 {
-		s.chunks = append(s.chunks, make([]row, chunkRows))
+		s.chunks = append(s.chunks, make([]row, min(chunkRows, s.most+1)))
 	}
 	if last := len(s.ids) - 1; last < 0 || len(s.ids[last])+len(id) > cap(s.ids[last]) {
-		s.ids = append(s.ids, make([]byte, 0, max(chunkIDs, len(id))))
+		s.ids = append(s.ids, make([]byte, 0, max(min(chunkIDs, 16*s.most), len(id))))
 	}
 	chunk := len(s.ids) - 1
 	r := s.row(int32(s.len)) //nolint:gosec // The table is bounded.

@@ -72,23 +72,39 @@ func (d Date) Check(ctx context.Context, now time.Time) (Known, error) {
 	if err != nil {
 		return Known{}, fmt.Errorf("look whether the date is protected: %w", err)
 	}
-	known := Known{Recorded: row.Recorded, Erase: row.Erase}
+	return Facts{
+		HadEvents: row.HadEvents, Recorded: row.Recorded, BeyondRetention: row.BeyondRetention, Erase: row.Erase, MayLose: row.MayLose,
+	}.Judge(func() (bool, error) { return d.hasEvents(ctx) })
+}
+
+// Facts are what the ledger says about a date: see the query ProtectionGet.
+type Facts struct {
+	HadEvents       bool
+	Recorded        int64
+	BeyondRetention bool
+	Erase           bool
+	MayLose         int32
+}
+
+// Judge is [Date.Check] for facts that are known. It calls has if it matters whether the date has any event.
+func (f Facts) Judge(has func() (bool, error)) (Known, error) {
+	known := Known{Recorded: f.Recorded, Erase: f.Erase}
 	switch {
-	case known.Erase || !row.HadEvents:
+	case known.Erase || !f.HadEvents:
 		return known, nil
-	case row.BeyondRetention:
+	case f.BeyondRetention:
 		return known, errBeyond
-	case row.MayLose >= 2:
+	case f.MayLose >= 2:
 		return known, nil
 	}
-	has, err := d.hasEvents(ctx)
+	some, err := has()
 	if err != nil {
 		return known, fmt.Errorf("look whether the date has events: %w", err)
 	}
-	if !has {
-		return known, lost(row.Recorded, 0)
+	if !some {
+		return known, lost(f.Recorded, 0)
 	}
-	known.Strict = row.MayLose == 0 && row.Recorded > 0
+	known.Strict = f.MayLose == 0 && f.Recorded > 0
 	return known, nil
 }
 

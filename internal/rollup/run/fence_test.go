@@ -57,6 +57,25 @@ func TestFence(t *testing.T) {
 			require.NoError(t, err)
 			return rows
 		},
+		"DateHold": func(t *testing.T, queries *db.Queries, l lease) (held int64) {
+			t.Helper()
+			_, _, is, err := queries.DateHoldRows(t.Context(), db.DateHoldParams{
+				MetricDate: l.date, RunID: l.run, Token: l.token, Beat: l.beat, MaxRows: 1,
+			})
+			require.NoError(t, err)
+			if is {
+				return 1
+			}
+			return 0
+		},
+		"DateSettle": func(t *testing.T, queries *db.Queries, l lease) int64 {
+			t.Helper()
+			settled, err := queries.DateSettle(t.Context(), db.DateSettleParams{
+				Events: 1, Entities: 1, MetricDate: l.date, RunID: l.run, Token: l.token, Beat: l.beat, Top: []byte("{}"), Types: []byte("{}"),
+			})
+			require.NoError(t, err)
+			return settled.Completed
+		},
 		"ProtectionSet": func(t *testing.T, queries *db.Queries, l lease) int64 {
 			t.Helper()
 			rows, err := queries.ProtectionSet(t.Context(), db.ProtectionSetParams{
@@ -81,12 +100,11 @@ func TestFence(t *testing.T) {
 		t.Helper()
 		b := setup(t, installations[0])
 		queries := db.New(b.db)
-		began, err := queries.RunInsert(t.Context(), db.RunInsertParams{MetricDate: day, Worker: "a"})
+		b.request(t, day)
+		_, err := queries.DateTake(t.Context(), db.DateTakeParams{MetricDate: day, NextDate: day.AddDays(1)})
 		require.NoError(t, err)
-		require.NoError(t, queries.DateEnsure(t.Context(), day))
-		require.NoError(t, queries.DateBegin(t.Context(), db.DateBeginParams{
-			RunID: began.ID, Token: began.Token, ScanRunID: began.ID, MetricDate: day,
-		}))
+		began, err := queries.RunBegin(t.Context(), db.RunBeginParams{MetricDate: day, Worker: "a", MaxRows: 1, AtInstant: time.Now()})
+		require.NoError(t, err)
 		l := lease{date: day, run: began.ID, token: began.Token}
 		for ; l.beat < 3; l.beat++ {
 			require.EqualValues(t, 1, statements["DateHeartbeat"](t, queries, l))

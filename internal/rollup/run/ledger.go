@@ -11,11 +11,13 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/lease"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/batch"
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/signal"
 	"github.com/daymill/daymill/internal/rollup/slice"
+	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
@@ -47,104 +49,122 @@ func (u unit) Heartbeat(ctx context.Context, queries *db.Queries, term lease.Ter
 // batches returns how many batches of this run are committed; each moved the cursor.
 func (a *active) batches() int { return a.publisher.Batches }
 
-// begin takes the date for this run, or returns why it may not have it.
+// begin takes the date for this run, or returns why it may not have it. If the date may be small, it reads the date's events in the same
+// transaction. If that does not succeed at once, begin takes the date without reading anything.
 func (a *active) begin(ctx context.Context) error {
-	return a.ledger(ctx, func(ctx context.Context, queries *db.Queries) error {
-		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{
-			MetricDate: a.order.Date, NextDate: a.order.Date.AddDays(1),
-		})
-		if err != nil {
-			return fmt.Errorf("find the date's bounds: %w", err)
-		}
-		a.bounds = date.Bounds{From: bounds.FromInstant, To: bounds.ToInstant}
-		if !bounds.Over || a.bounds.To.After(a.Clock.Now()) {
-			return ErrNotOver
-		}
-		// Check before taking the lock, which an active run may hold for a moment.
-		if _, err := a.wanted(ctx, queries); err != nil {
+	if !a.pair.Follows() {
+		err := a.take(ctx, pace.Limit, a.readFew)
+		if !errors.Is(err, errNotFew) && !postgres.IsTimeout(err) {
 			return err
 		}
-		return a.takeOver(ctx, queries)
-	})
+	}
+	return a.take(ctx, ledgerLimit, nil)
 }
 
-// wanted reports whether any of the date's open requests is newer than its last run's claim. Without open requests it returns
-// ErrNothingToDo.
-func (a *active) wanted(ctx context.Context, queries *db.Queries) (fresh bool, err error) {
+// take is begin with a time limit for each statement. If read is not nil, take calls it in the transaction once the run has begun.
+//
+// The commit need not be on disk: if a crash of Postgres undoes it, the date does not belong to this run, which finds that out before it writes
+// anything else, and the requests are open, so the date is rolled up again. Nobody was told more than that a run has begun.
+func (a *active) take(ctx context.Context, limit time.Duration, read func(ctx context.Context, queries *db.Queries) error) error {
+	sound := true
+	err := a.pair.Primary.Lazy(ctx, limit, func(ctx context.Context, on postgres.DBTX) error {
+		queries := db.New(on)
+		a.few = nil
+		found, err := queries.DateTake(ctx, db.DateTakeParams{
+			MetricDate: a.order.Date, NextDate: a.order.Date.AddDays(1), Silence: cmp.Or(a.Options.Silence, lease.Silence),
+		})
+		if err != nil {
+			return fmt.Errorf("lock the date: %w", err)
+		}
+		if sound = found.Sound; !sound {
+			return errUnsound
+		}
+		a.bounds = date.Bounds{From: found.FromInstant, To: found.ToInstant}
+		if !found.Over || a.bounds.To.After(a.Clock.Now()) {
+			return ErrNotOver
+		}
+		if !found.Requested {
+			return ErrNothingToDo
+		}
+		began, err := a.takeOver(ctx, queries, found)
+		if err != nil || read == nil || !a.mayBeFew(found, began) {
+			return err
+		}
+		return read(ctx, queries)
+	})
+	if !sound {
+		if reason := source.Ready(ctx, a.Primary); reason != nil {
+			return reason
+		}
+	}
+	return err
+}
+
+// errUnsound means that the source was changed a moment ago.
+var errUnsound = errors.New("analytics.events was changed while a run began; the next attempt reads what it is now")
+
+// fresh reports whether any of the date's open requests is newer than its last run's claim.
+func (a *active) fresh(ctx context.Context, queries *db.Queries) (bool, error) {
 	open, err := queries.RequestOpen(ctx, a.order.Date)
 	if err != nil {
 		return false, fmt.Errorf("look for requests: %w", err)
-	}
-	if open.Requests == 0 {
-		return false, ErrNothingToDo
 	}
 	return open.Unclaimed, nil
 }
 
 // takeOver replaces the date's last run by this one. It resumes what that run has published within the last ten minutes,
 // unless requests have arrived since: those need a scan from the start, which then serves all requests.
-func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
-	if err := queries.DateEnsure(ctx, a.order.Date); err != nil {
-		return fmt.Errorf("create the date's row: %w", err)
-	}
-	row, err := queries.DateLock(ctx, db.DateLockParams{
-		Silence: cmp.Or(a.Options.Silence, lease.Silence), MetricDate: a.order.Date,
-	})
-	if err != nil {
-		return fmt.Errorf("lock the date: %w", err)
-	}
+func (a *active) takeOver(ctx context.Context, queries *db.Queries, row db.DateTakeRow) (began db.RunBeginRow, err error) {
 	last := lease.Last{
 		Attempt: lease.Attempt{JobID: row.JobID, Number: int(row.Attempt)},
 		Alive:   row.Alive, Recent: row.Recent, Moved: row.Cursor != nil,
 	}
 	if !last.Free(lease.Attempt{JobID: a.order.JobID, Number: a.order.Attempt}) {
-		return fmt.Errorf("%w by run %d of worker %s", ErrBusy, row.RunID, row.Worker)
-	}
-	// Check again: while this run waited for the lock, its holder may have settled. If this run began anyway and then broke
-	// off, a complete date would stay behind as running, with no request to bring another run.
-	fresh, err := a.wanted(ctx, queries)
-	if err != nil {
-		return err
+		return began, fmt.Errorf("%w by run %d of worker %s", ErrBusy, row.RunID, row.Worker)
 	}
 	a.partitioned = row.Partitioned
 	a.before = before{complete: row.State == "complete", totals: batch.Totals{Events: row.Events, Entities: row.Entities}}
 	if err := a.replace(ctx, queries, row); err != nil {
-		return err
+		return began, err
 	}
 	var totals batch.Totals
-	var resumed *int64
+	var resumed, scanRun *int64
+	a.cursor = nil
 	// Late events that nobody has reported may be below the cursor: after a longer pause the scan starts from the beginning.
-	if last.Resumable(fresh) {
-		resumed, a.cursor, a.scanRun = &row.RunID, row.Cursor, row.ScanRunID
-		totals = batch.Totals{Events: row.CursorEvents, Entities: row.CursorEntities}
+	if last.Resumable(false) {
+		fresh, err := a.fresh(ctx, queries)
+		if err != nil {
+			return began, err
+		}
+		if last.Resumable(fresh) {
+			resumed, scanRun, a.cursor = &row.RunID, &row.ScanRunID, row.Cursor
+			totals = batch.Totals{Events: row.CursorEvents, Entities: row.CursorEntities}
+		}
 	}
 	var attemptNumber *int32
 	if a.order.JobID != nil {
 		n := int32(a.order.Attempt) //nolint:gosec // River's own is a smallint.
 		attemptNumber = &n
 	}
-	began, err := queries.RunInsert(ctx, db.RunInsertParams{
-		MetricDate: a.order.Date, JobID: a.order.JobID, Attempt: attemptNumber,
-		Worker: a.Options.Worker, ResumedRunID: resumed,
+	began, err = queries.RunBegin(ctx, db.RunBeginParams{
+		MetricDate: a.order.Date, JobID: a.order.JobID, Attempt: attemptNumber, Worker: a.Options.Worker,
+		ResumedRunID: resumed, ScanRunID: scanRun, MaxRows: mostRequests, AtInstant: a.Clock.Now(),
 	})
 	if err != nil {
-		return fmt.Errorf("create the run's row: %w", err)
+		return began, fmt.Errorf("hand the date over: %w", err)
 	}
-	a.id, a.resumed = began.ID, resumed
+	// While this run waited for the lock, its holder may have settled. If this run began anyway and then broke off, a complete date
+	// would stay behind as running, with no request to bring another run.
+	if began.Claimed == 0 && resumed == nil {
+		return began, ErrNothingToDo
+	}
+	a.id, a.resumed, a.claimed, a.servers.primary = began.ID, resumed, began.Claimed, began.ServerStartedAt
 	a.lease = &lease.Lease{
 		Unit: unit{a.order.Date}, Term: lease.Term{ID: began.ID, Token: began.Token}, Clock: a.Clock, Transact: a.ledger, Moves: a.batches,
 	}
-	if resumed == nil {
-		a.scanRun = a.id
-	}
-	err = queries.DateBegin(ctx, db.DateBeginParams{
-		RunID: a.id, Token: began.Token, ScanRunID: a.scanRun, MetricDate: a.order.Date,
-	})
-	if err == nil {
-		a.servers.primary, err = queries.DateServer(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("hand the date over: %w", err)
+	a.scanRun = a.id
+	if scanRun != nil {
+		a.scanRun = *scanRun
 	}
 	a.scanner = &slice.Scanner{
 		Session: a.pair.Source, Type: a.Type, Pacer: a.pacer, Counts: a.Options.SliceCounts, Run: a.run(), Listeners: a.Listeners,
@@ -153,12 +173,12 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries) error {
 		Reader:  batch.Reader{Session: a.pair.Primary, Type: a.Type, Pacer: a.pacer, Date: a.order.Date, Totals: totals},
 		Advance: a.advance, Run: a.run(), Listeners: a.Listeners,
 	}
-	return nil
+	return began, nil
 }
 
 // replace records that the date's last run was lost, if it did not end. Its worker may have been killed because it used too
 // much memory, so this run takes a quarter of the entities at a time, and less with each run that was lost before.
-func (a *active) replace(ctx context.Context, queries *db.Queries, last db.DateLockRow) error {
+func (a *active) replace(ctx context.Context, queries *db.Queries, last db.DateTakeRow) error {
 	a.maxEntities = cmp.Or(a.Options.MaxEntities, merge.DefaultMaxEntities)
 	if last.State != "running" {
 		return nil
@@ -176,10 +196,14 @@ func (a *active) replace(ctx context.Context, queries *db.Queries, last db.DateL
 	return nil
 }
 
-// claim claims the requests that are open when the scan begins. A run that resumes leaves them to the next run: the entities
-// below its cursor were counted before the requests arrived.
+// claim claims the requests that are open when the scan begins, as far as the run has not done so when it began: a statement claims only so many.
+// A run that resumes leaves them to the next run: the entities below its cursor were counted before the requests arrived.
 func (a *active) claim(ctx context.Context) error {
-	for claimed := int64(mostRequests); a.scanRun == a.id && claimed == mostRequests; {
+	if a.scanRun != a.id {
+		return nil
+	}
+	telemetry.Tell(ctx, a.Listeners, signal.RequestClaim{Run: a.run(), Requests: a.claimed})
+	for claimed := a.claimed; claimed == mostRequests; {
 		err := a.held(ctx, func(ctx context.Context, queries *db.Queries) (err error) {
 			claimed, err = queries.RequestClaim(ctx, db.RequestClaimParams{
 				RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,

@@ -2,6 +2,7 @@
 //
 //	begin    this run takes the date: from now on, the fence stops every earlier run of it
 //	claim    the requests that are open now are the ones that the run will satisfy
+//	few      a small date is read in the transaction that begins and claims; another one does all that follows
 //	scope    if all of them name entities, the run counts only these; otherwise
 //	protect  metrics whose events are gone stay unchanged, package protection; checked again before each publish
 //	scan     slice after slice, package slice
@@ -31,7 +32,6 @@ import (
 	"github.com/daymill/daymill/internal/rollup/merge"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/slice"
-	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
@@ -118,6 +118,8 @@ type active struct {
 	partitioned bool        // metrics are stored in a partition for each month
 	scoped      []entity.ID // the entities that the run counts; nil means the whole date
 	widened     bool        // the run counts the whole date, although its requests name entities
+	claimed     int64       // requests, when the run began
+	few         *few        // what the run has read of a small date when it began; nil if the date is larger
 	began       time.Time
 
 	pair      *postgres.Pair
@@ -137,9 +139,6 @@ type active struct {
 // Run rolls up one date. When ctx is done, Run lets the current statement end, releases the date so that another run can
 // resume at the cursor, and returns ctx's cause.
 func (r *Runner) Run(ctx context.Context, order Order) (Report, error) {
-	if err := source.Ready(ctx, r.Primary); err != nil {
-		return Report{Date: order.Date}, err
-	}
 	a := &active{Runner: r, order: order, phase: PhaseScan, pacer: &pace.Pacer{Clock: r.Clock, Pace: r.Options.Pace}}
 	var err error
 	if a.pair, err = r.Primary.Pair(ctx, r.Source, a.signOfLife); err != nil {
@@ -163,6 +162,11 @@ func (r *Runner) Run(ctx context.Context, order Order) (Report, error) {
 func (a *active) roll(ctx context.Context) error {
 	if err := a.claim(ctx); err != nil {
 		return err
+	}
+	if a.few != nil {
+		if done, err := a.rollFew(ctx); done || err != nil {
+			return err
+		}
 	}
 	if err := a.follow(ctx); err != nil {
 		return err

@@ -415,7 +415,7 @@ func TestRunSettledMeanwhile(t *testing.T) {
 	require.Eventually(t, func() bool {
 		var waiting bool
 		err := b.db.QueryRow(t.Context(), `SELECT EXISTS(SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%name: DateLock %')`).Scan(&waiting)
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%name: DateTake %')`).Scan(&waiting)
 		return err == nil && waiting
 	}, 30*time.Second, 5*time.Millisecond)
 	_, err = tx.Exec(t.Context(), "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied' WHERE resolved_at IS NULL")

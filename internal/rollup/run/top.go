@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/rollup/merge"
 )
 
 // ranked is a merge.Ranked in the ledger.
@@ -30,13 +31,7 @@ func (a *active) recordTop(ctx context.Context, queries *db.Queries) error {
 		}
 		return nil
 	}
-	lists := make(map[string][]ranked)
-	for name, list := range top.Lists() {
-		for _, r := range *list {
-			lists[name] = append(lists[name], ranked{ID: a.Type.Format(r.ID), Count: r.Count})
-		}
-	}
-	text, err := json.Marshal(lists)
+	text, err := a.topText(top)
 	if err == nil {
 		err = queries.TopRecord(ctx, db.TopRecordParams{MetricDate: a.order.Date, Top: text})
 	}
@@ -44,4 +39,15 @@ func (a *active) recordTop(ctx context.Context, queries *db.Queries) error {
 		return fmt.Errorf("record the top entities: %w", err)
 	}
 	return nil
+}
+
+// topText returns lists as the ledger has them.
+func (a *active) topText(top merge.Top) ([]byte, error) {
+	lists := make(map[string][]ranked)
+	for name, list := range top.Lists() {
+		for _, r := range *list {
+			lists[name] = append(lists[name], ranked{ID: a.Type.Format(r.ID), Count: r.Count})
+		}
+	}
+	return json.Marshal(lists)
 }

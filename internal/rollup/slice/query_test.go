@@ -16,6 +16,8 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/slice"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -76,6 +78,14 @@ func TestQueries(t *testing.T) {
 		}))
 	})
 
+	t.Run("Few", func(t *testing.T) {
+		t.Parallel()
+		all := slices.Sorted(slices.Values(append(slices.Clone(want), "0 view", "1 view", "2 view", "5 view")))
+		require.Equal(t, all, read(t, func(each func(id, eventType []byte, events int64) error) error {
+			return db.New(conn).EventFewEach(t.Context(), db.EventFewParams{FromInstant: bounds.From, ToInstant: bounds.To, AtMost: 100}, each)
+		}))
+	})
+
 	t.Run("Raw", func(t *testing.T) {
 		t.Parallel()
 		require.Equal(t, want, read(t, func(each func(id, eventType []byte, events int64) error) error {
@@ -84,6 +94,26 @@ func TestQueries(t *testing.T) {
 			}, each)
 		}))
 	})
+}
+
+// Few reads as many events as it may, and no more.
+func TestFew(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	conn.RawEvents(t)
+	from := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC)
+	conn.InsertDate(t, date.MustParse("2026-03-01"), 12, 5)
+	for most, whole := range map[int]bool{11: false, 12: true, 13: true} {
+		scanner := slice.Scanner{Type: entity.Bigint}
+		table := merge.New(100)
+		events, all, err := scanner.Few(t.Context(), db.New(conn), date.Bounds{From: from, To: from.AddDate(0, 0, 1)}, most, table)
+		require.NoError(t, err)
+		require.Equal(t, whole, all, most)
+		if all {
+			require.EqualValues(t, 12, events)
+			require.EqualValues(t, 12, table.Rows().Events())
+		}
+	}
 }
 
 // A row without an entity is not an event: no query returns it, not even in a pass without bounds.
@@ -98,6 +128,7 @@ func TestQueriesNoEntity(t *testing.T) {
 	none := func(id, _ []byte, _ int64) error { return fmt.Errorf("an event of the entity %v", id) }
 	require.NoError(t, db.New(conn).EventSliceEach(t.Context(), db.EventSliceParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)}, none))
 	require.NoError(t, db.New(conn).EventSliceRawEach(t.Context(), db.EventSliceRawParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)}, none))
+	require.NoError(t, db.New(conn).EventFewEach(t.Context(), db.EventFewParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1), AtMost: 100}, none))
 	rows, err := db.New(conn).EventRead(t.Context(), db.EventReadParams{FromInstant: from, ToInstant: from.AddDate(0, 0, 1)})
 	require.NoError(t, err)
 	require.Empty(t, rows)

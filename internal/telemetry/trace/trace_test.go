@@ -215,7 +215,7 @@ func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 			runs := b.named("run")
 			require.Len(t, runs, 1)
 			require.Empty(t, runs[0].GetParentSpanId())
-			require.Subset(t, b.children(runs[0]), []string{"RequestClaim", "publish", "scan", "settle"})
+			require.Subset(t, b.children(runs[0]), []string{"ProtectionGet", "publish", "scan", "settle"})
 			require.Contains(t, b.children(b.named("scan")[0]), "EventSlice")
 			require.Contains(t, b.children(b.named("publish")[0]), copying)
 			require.Contains(t, b.children(b.named("settle")[0]), "DateComplete")
@@ -228,19 +228,24 @@ func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 
 // Messages of Postgres may contain the application's data, so a span has only the error's code.
 func TestErrors(t *testing.T) { //nolint:paralleltest // See setup.
-	b := setup(t, "http/protobuf")
-	b.db.InsertDate(t, day, 100, 30)
-	_, err := b.db.Exec(t.Context(), `
-		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN RAISE EXCEPTION 'not entity % of hunter2', NEW.entity_id USING ERRCODE = '22P02'; END $$;
-		CREATE TRIGGER refuse BEFORE INSERT ON analytics.daily_entity_metrics FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
-	require.NoError(t, err)
-	require.ErrorContains(t, b.rollup(t), "hunter2")
-	for _, name := range []string{copying, "publish", "run"} {
-		require.Equal(t, span.Status_STATUS_CODE_ERROR, b.named(name)[0].GetStatus().GetCode(), name)
-		require.Contains(t, b.named(name)[0].GetStatus().GetMessage(), "22P02", name)
+	for writing, events := range map[string]int{copying: 2_000, "MetricUpsert": 100} { //nolint:paralleltest // See setup.
+		t.Run(writing, func(t *testing.T) {
+			b := setup(t, "http/protobuf")
+			b.db.InsertDate(t, day, events, 30)
+			_, err := b.db.Exec(t.Context(), `
+				CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+				BEGIN RAISE EXCEPTION 'not entity % of hunter2', NEW.entity_id USING ERRCODE = '22P02'; END $$;
+				CREATE TRIGGER refuse BEFORE INSERT ON analytics.daily_entity_metrics FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+			require.NoError(t, err)
+			require.ErrorContains(t, b.rollup(t), "hunter2")
+			for _, name := range []string{writing, "publish", "run"} {
+				require.NotEmpty(t, b.named(name), name)
+				require.Equal(t, span.Status_STATUS_CODE_ERROR, b.named(name)[0].GetStatus().GetCode(), name)
+				require.Contains(t, b.named(name)[0].GetStatus().GetMessage(), "22P02", name)
+			}
+			b.requireDiscreet(t, "hunter2")
+		})
 	}
-	b.requireDiscreet(t, "hunter2")
 }
 
 // Statements outside a run are not traced: a worker looks for requests every second.

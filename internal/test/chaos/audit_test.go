@@ -97,7 +97,6 @@ BEGIN
 		END IF;
 	END IF;
 	IF NEW.resolution = 'satisfied' AND OLD.resolution IS NULL THEN
-		PERFORM chaos.hold(NEW.metric_date, 'satisfied a request');
 		IF NEW.run_id IS DISTINCT FROM owner.scan_run_id THEN
 			INSERT INTO chaos.violations (what) VALUES (format('request %s of %s, claimed by run %s, was satisfied by the scan of run %s',
 				NEW.id, NEW.metric_date, coalesce(NEW.run_id::text, '?'), owner.scan_run_id));
@@ -106,7 +105,19 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-CREATE TRIGGER chaos_moved AFTER UPDATE ON analytics.rollup_requests FOR EACH ROW EXECUTE FUNCTION chaos.request_moved();`
+CREATE TRIGGER chaos_moved AFTER UPDATE ON analytics.rollup_requests FOR EACH ROW EXECUTE FUNCTION chaos.request_moved();
+
+-- Triggers after a row run at the end of the statement, and the one that satisfies the requests of a small date also completes the date. A trigger
+-- before the row sees the date as the previous statement left it: the run has to hold the date by then.
+CREATE FUNCTION chaos.request_satisfied() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	IF NEW.resolution = 'satisfied' AND OLD.resolution IS NULL THEN
+		PERFORM chaos.hold(NEW.metric_date, 'satisfied a request');
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER chaos_satisfied BEFORE UPDATE ON analytics.rollup_requests FOR EACH ROW EXECUTE FUNCTION chaos.request_satisfied();`
 
 // findings are queries for what is wrong at the end. Every request has to be satisfied, because nobody cancels anything here. Only a sweep's
 // request may be protected: its run saw events that were deleted after it began, and the request for their deletion caused a later run.

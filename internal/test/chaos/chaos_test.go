@@ -271,7 +271,7 @@ func (x *trial) fill(ctx context.Context) error {
 func (x *trial) run(ctx context.Context, binary string) (figures, dump string) {
 	arguments := []string{
 		"-database-url", workerURL(x.lane.server, x.name, x.proxy.Listen), "-workers", "2",
-		"-max-entities", strconv.Itoa(x.schedule.maxEntities), "-slice-counts", "8", "-pace", fmt.Sprint(x.schedule.pace),
+		"-max-entities", strconv.Itoa(x.schedule.maxEntities), "-slice-counts", x.schedule.sliceCounts(), "-pace", fmt.Sprint(x.schedule.pace),
 		"-silence", silence.String(), "-backoff", "2ms",
 	}
 	if x.schedule.follower {

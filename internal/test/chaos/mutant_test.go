@@ -26,16 +26,15 @@ var mutants = []broken{
 	{"ConsumeAll", []mutant.Edit{{ // A run satisfies the requests that are open when it settles, not the ones that it claimed.
 		File: "internal/db/request.sql.go", After: "const requestSatisfy =", From: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.run_id = $2::bigint", To: "WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND $2::bigint IS NOT NULL",
 	}}},
-	{"ClaimLate", []mutant.Edit{
-		{File: "internal/rollup/run/run.go", From: "	if err := a.claim(ctx); err != nil {\n		return err\n	}\n	if err := a.follow(ctx)", To: "	if err := a.follow(ctx)"},
-		{File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n"},
-	}},
+	{"ClaimLate", []mutant.Edit{{ // A run also claims the requests that arrived while it scanned.
+		File: "internal/rollup/run/run.go", From: "			return a.during(ctx, PhaseSettle, a.settle)\n", To: "			a.claimed = mostRequests\n			if err := a.claim(ctx); err != nil {\n				return err\n			}\n			return a.during(ctx, PhaseSettle, a.settle)\n",
+	}}},
 	{"CursorKept", []mutant.Edit{{ // A scan from the start begins after the cursor of the previous run.
 		File: "internal/rollup/run/ledger.go", From: "	if last.Resumable(fresh) {", To: "	a.cursor = row.Cursor\n	if last.Resumable(fresh) {",
 	}}},
 	{"CursorResumedForAll", []mutant.Edit{ // A resumed run satisfies newer requests.
 		{File: "internal/rollup/run/ledger.go", From: "last.Resumable(fresh) {", To: "last.Resumable(fresh && !fresh) {"},
-		{File: "internal/rollup/run/ledger.go", From: "a.scanRun == a.id && claimed == mostRequests", To: "claimed == mostRequests"},
+		{File: "internal/rollup/run/ledger.go", From: "if a.scanRun != a.id {\n		return nil\n	}", To: "if a.scanRun != a.id {\n		a.claimed = mostRequests\n	}"},
 		{File: "internal/rollup/run/ledger.go", From: "RunID: a.id, MetricDate: a.order.Date, MaxRows: mostRequests,", To: "RunID: a.scanRun, MetricDate: a.order.Date, MaxRows: mostRequests,"},
 	}},
 	{"CursorAhead", []mutant.Edit{{ // The cursor moves in a separate transaction, before the batch.
@@ -49,7 +48,7 @@ var mutants = []broken{
 			queries`,
 	}}},
 	{"RemoveNone", []mutant.Edit{{ // Rows of vanished entities stay.
-		File: "internal/rollup/batch/batch.go", From: "if len(r.gone.EntityIds) > 0 {", To: "if len(r.gone.EntityIds) > 1<<30 {",
+		File: "internal/rollup/batch/batch.go", From: "r.changed.GoneIds = append(r.changed.GoneIds, ", To: "_ = append(r.changed.GoneIds, ",
 	}}},
 }
 

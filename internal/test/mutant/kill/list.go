@@ -27,8 +27,10 @@ const (
 	protectionSQL = "internal/db/protection.sql.go"
 	metricSQL     = "internal/db/metric.sql.go"
 	requestSQL    = "internal/db/request.sql.go"
+	runSQL        = "internal/db/run.sql.go"
 
 	protectionGo = "internal/rollup/protection/protection.go"
+	fewGo        = "internal/rollup/run/few.go"
 	ledgerGo     = "internal/rollup/run/ledger.go"
 	leaseGo      = "internal/lease/lease.go"
 	lastGo       = "internal/lease/last.go"
@@ -72,6 +74,18 @@ func fence() []broken {
 			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", s.file, s.after, p.from, p.to))
 		}
 	}
+	for _, s := range []struct{ name, after string }{{"DateHold", "const dateHold ="}, {"DateSettle", "completed AS ("}} {
+		for _, p := range []struct{ name, from, to string }{
+			{"Beat", "AND d.beat >= cast(", "AND d.beat + 1000 >= cast("},
+			{"Date", "WHERE d.metric_date = ", "WHERE 1 = 1 OR d.metric_date = "},
+			{"Life", "AND d.life = (SELECT daymill.life())", ""},
+			{"Run", "AND d.run_id = ", "AND d.run_id >= "},
+			{"State", "AND d.state = 'running'", ""},
+			{"Token", "AND d.token = ", "AND d.token <> '00000000-0000-0000-0000-000000000000' AND gen_random_uuid() <> "},
+		} {
+			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", dateSQL, s.after, p.from, p.to))
+		}
+	}
 	return append(all,
 		edit("Fence/NoRowIsNoError", runPkg, "^TestRunCancelledBetweenBatches$", leaseGo, "", "if err == nil && rows == 0 {", "if err == nil && rows < 0 {"),
 		edit("Fence/NotInBatch", runPkg, "^TestRunCancelledBetweenBatches$", batchGo, "last := changes[len(changes)-1]", "err != nil {", "err != nil && len(changes) == 0 {"),
@@ -82,20 +96,20 @@ func fence() []broken {
 func owner() []broken {
 	return []broken{
 		edit("Owner/Busy", runPkg, "^TestRunRefuses$", lastGo, "", "return !l.Alive || ", "return true || "),
-		edit("Owner/BusyForEver", runPkg, "^TestRunRefuses$", dateSQL, "const dateLock =", "d.heartbeat_at >= now() - $1::interval", "d.heartbeat_at >= now() - 100 * $1::interval"),
+		edit("Owner/BusyForEver", runPkg, "^TestRunRefuses$", dateSQL, "const dateTake =", "t.heartbeat_at >= now() - $1::interval", "t.heartbeat_at >= now() - 100 * $1::interval"),
 		edit("Owner/SameAttempt", runPkg, "^TestRunSucceeds$", lastGo, "", "a.Number > last.Number", "a.Number < 0"),
 		edit("Owner/OtherJob", runPkg, "^TestRunSucceeds$", lastGo, "", "*a.JobID == *last.JobID && ", ""),
 		edit("Owner/EarlierAttempt", runPkg, "^TestRunSucceeds$", lastGo, "", "a.Number > last.Number", "a.Number >= last.Number"),
-		edit("Owner/SettledMeanwhile", runPkg, "^TestRunSettledMeanwhile$", ledgerGo, "if !last.Free(", "a.wanted(ctx, queries)\n	if err != nil {", "a.wanted(ctx, queries)\n	if err != nil && row.RunID < 0 {"),
-		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "!bounds.Over"),
-		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!bounds.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
+		edit("Owner/SettledMeanwhile", runPkg, "^TestRunSettledMeanwhile$", ledgerGo, "", "if began.Claimed == 0 && resumed == nil {", "if began.Claimed < 0 {"),
+		edit("Owner/NotOverHere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!found.Over || a.bounds.To.After(a.Clock.Now())", "!found.Over"),
+		edit("Owner/NotOverThere", runPkg, "^TestRunRefuses$|^TestRunClock$", ledgerGo, "", "!found.Over || a.bounds.To.After(a.Clock.Now())", "a.bounds.To.After(a.Clock.Now())"),
 		edit("Owner/OldCursor", runPkg, "^TestRunOldCursor$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && !fresh"),
-		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND d.life = (SELECT daymill.life())", ""),
+		edit("Owner/CursorOfAnotherLife", runPkg, "^TestRunOldCursor$", dateSQL, "interval '10 minutes'", "AND t.life = (SELECT daymill.life())", ""),
 		edit("Owner/RestartedPrimary", runPkg, "^TestRunLife$", vouchGo, "", "now.primary.Equal(a.servers.primary)", "true"),
 		edit("Owner/RestartedFollower", runPkg, "^TestRunLife$", vouchGo, "", "now.source.Equal(a.servers.source)", "true"),
 		edit("Owner/VouchUnwritten", runPkg, "^TestRunLife$", vouchGo, "var now servers", "a.held", "a.ledger"),
 		edit("Owner/CursorDespiteRequest", runPkg, "^TestRunResumes$", lastGo, "", "l.Moved && l.Recent && !fresh", "l.Moved && l.Recent && (fresh || !fresh)"),
-		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "if resumed == nil {\n		a.scanRun = a.id", "if resumed == nil {\n		a.cursor = row.Cursor\n		a.scanRun = a.id"),
+		edit("Owner/CursorKept", runPkg, "^TestRunResumes$", ledgerGo, "", "	a.cursor = nil\n", "	a.cursor = row.Cursor\n"),
 		edit("Owner/CursorTotals", runPkg, "^TestRunResumes$", ledgerGo, "", "totals = batch.Totals{Events: row.CursorEvents", "totals = batch.Totals{Events: 0 * row.CursorEvents"),
 		edit("Owner/SignsNotCounted", runPkg, "^TestRunLife$/^OlderCopyOfIt$", leaseGo, "", "		l.signs.Add(1)\n", "		l.signs.Add(0)\n"),
 		edit("Owner/MarkNotAwaited", runPkg, "^TestRunLife$/^AbandonedTimeline$", "internal/rollup/replay/replay.go", "", "return at, errAbandoned", "return at, nil"),
@@ -106,10 +120,10 @@ func owner() []broken {
 func requests() []broken {
 	return []broken{
 		edit("Request/ClaimedLater", runPkg, "^TestRunRequestDuringRun$", requestSQL, "const requestSatisfy =", "r.run_id = $2::bigint", "$2::bigint IS NOT NULL"),
-		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "r.metric_date = $2", "r.metric_date >= $2"),
-		edit("Request/NotDueClaimed", runPkg, "^TestRunRequests$", requestSQL, "const requestClaim =", "AND r.due_at <= now()", ""),
-		edit("Request/NotDueServed", runPkg, "^TestRunRequests$", requestSQL, "const requestOpen =", "AND r.due_at <= now()", ""),
-		edit("Request/Resumed", runPkg, "^TestRunResumes$", ledgerGo, "func (a *active) claim(", "a.scanRun == a.id && claimed", "a.scanRun > 0 && claimed"),
+		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", runSQL, "const runBegin =", "r.metric_date = $1", "r.metric_date >= $1"),
+		edit("Request/NotDueClaimed", runPkg, "^TestRunRequests$", runSQL, "const runBegin =", "AND r.due_at <= now()", ""),
+		edit("Request/NotDueServed", runPkg, "^TestRunRequests$", dateSQL, "const dateTake =", "AND q.due_at <= now()", ""),
+		edit("Request/Resumed", runPkg, "^TestRunResumes$", runSQL, "const runBegin =", "::bigint IS NULL AND q.id IN", "::bigint IS DISTINCT FROM 0 AND q.id IN"),
 		edit("Request/Many", runPkg, "^TestRunManyRequests$", ledgerGo, "func (a *active) settle(", "resolved == mostRequests; {", "resolved == mostRequests && a.phase == \"\"; {"),
 	}
 }
@@ -117,11 +131,11 @@ func requests() []broken {
 // protection has mutants of what keeps metrics whose events no longer exist.
 func protection() []broken {
 	return []broken{
-		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case row.BeyondRetention:", "case row.BeyondRetention && d.RunID < 0:"),
+		edit("Protect/Retention", runPkg, "^TestRunProtected$", protectionGo, "", "case f.BeyondRetention:", "case f.BeyondRetention && f.Recorded < 0:"),
 		edit("Protect/SweepSetting", runPkg, "^TestRunLosesPart$/^SweepSettingOfDatabase$", "migrations/0039_reads.up.sql", "", "= pg_current_xact_id_if_assigned()::text", "<> ''"),
-		edit("Protect/Vanished", runPkg, "^TestRunProtected$", protectionGo, "", "	if !has {", "	if !has && d.RunID < 0 {"),
+		edit("Protect/Vanished", runPkg, "^TestRunProtected$", protectionGo, "", "	if !some {", "	if !some && f.Recorded < 0 {"),
 		edit("Protect/Part", runPkg, "^TestRunLosesPart$", protectionGo, "", "events >= k.Recorded", "events >= 0"),
-		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", protectionGo, "", "row.MayLose == 0 && row.Recorded > 0", "row.MayLose < 0 && row.Recorded > 0"),
+		edit("Protect/Strict", runPkg, "^TestRunLosesPart$", protectionGo, "", "f.MayLose == 0 && f.Recorded > 0", "f.MayLose < 0 && f.Recorded > 0"),
 		edit("Protect/EraseOfAnother", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.run_id = cast($3 AS bigint)", "AND cast($3 AS bigint) IS NOT NULL"),
 		edit("Protect/EraseOfThePast", runPkg, "^TestRunProtected$", protectionSQL, "const protectionGet =", "AND r.resolved_at IS NULL AND r.run_id = cast($3 AS bigint)", "AND (r.run_id = cast($3 AS bigint) OR r.resolved_at IS NOT NULL)"),
 		edit("Protect/AfterTheScan", runPkg, "^TestRunProtected$", runGo, "counts, err = a.scan(ctx, after)", "if err := a.checkProtected(ctx); err != nil {", "if err := a.checkProtected(ctx); err != nil && a.id < 0 {"),
@@ -157,10 +171,25 @@ func counting() []broken {
 // publishing has mutants of what is written, and of what is compared before that.
 func publishing() []broken {
 	all := []broken{
-		edit("Publish/GoneStay", runPkg, "^TestRunAllVanished$", batchGo, "", "if len(r.gone.EntityIds) > 0 {", "if len(r.gone.EntityIds) > 1<<30 {"),
-		edit("Publish/GoneOfAllDates", runPkg, "^TestRunNeighbors$", metricSQL, "const metricDelete =", "m.metric_date = $2::date", "$2::date IS NOT NULL"),
+		edit("Publish/GoneStay", runPkg, "^TestRunAllVanished$", batchGo, "", "r.changed.GoneIds = append(r.changed.GoneIds, ", "_ = append(r.changed.GoneIds, "),
+		edit("Publish/GoneOfAllDates", runPkg, "^TestRunNeighbors$", metricSQL, "const metricUpsert =", "m.metric_date = $1::date", "$1::date IS NOT NULL"),
 		edit("Publish/RangeOfAllDates", runPkg, "^TestRunNeighbors$", metricSQL, "const metricRange =", "m.metric_date = $1::date", "m.metric_date >= $1::date"),
 		edit("Publish/RangeAfter", runPkg, "^TestRunPasses$", metricSQL, "const metricRange =", "m.entity_id > ", "m.entity_id >= "),
+		edit("Few/Stored", runPkg, "^TestRunFew_Guarded$/^Inexact$", fewGo, "", "stored != totals {", "stored.Entities < 0 {"),
+		// What reads the rows, the server's start and the end of the date each notice that the date is not the run's.
+		{"Few/Fence", runPkg, "^TestRunFew_Guarded$/^Cancelled$", []mutant.Edit{
+			{File: fewGo, From: "case !held:", To: "case !held && len(rows) < 0:"},
+			{File: fewGo, From: "!startedAt.Equal(a.servers.primary), ", To: "held && !startedAt.Equal(a.servers.primary), "},
+			{File: fewGo, From: "case settled.Completed == 0:", To: "case settled.Completed < 0:"},
+		}},
+		edit("Few/AnotherServer", runPkg, "^TestRunFew_Guarded$/^AnotherServer$", fewGo, "", "!startedAt.Equal(a.servers.primary), ", "startedAt.IsZero(), "),
+		edit("Few/Gone", runPkg, "^TestRunFew_Guarded$/^Lost$", fewGo, "", "return few.events > 0, nil", "return true, nil"),
+		edit("Few/Lost", runPkg, "^TestRunFew_Guarded$/^Lost$", fewGo, "", "a.known.Check(few.events); err != nil {", "a.known.Check(few.events); err != nil && a.id < 0 {"),
+		edit("Few/Late", runPkg, "^TestRunFew_Guarded$/^Late$", dateSQL, "satisfied AS (", "AND q.run_id = ", "AND 0 <> "),
+		edit("Few/ManyRows", runPkg, "^TestRunFew_Guarded$/^ManyRows$", fewGo, "", "len(stored) > mostStored:", "len(stored) > 10*mostStored:"),
+		edit("Few/Retention", runPkg, "^TestRunFew_Guarded$/^Retention$", runSQL, "const runBegin =", "- i.event_retention", "- 1000 * i.event_retention"),
+		edit("Few/Claim", runPkg, "^TestRunFew_Guarded$/^Lost$", runSQL, "const runBegin =", "coalesce(bool_or(c.erase), false)", "false"),
+		edit("Few/Most", "./internal/rollup/slice", "^TestFew$", "internal/rollup/slice/few.go", "", "newCounts(most)", "newCounts(most + 1)"),
 		edit("Scope/NotComplete", runPkg, "^TestRunScope_Whole$", "internal/rollup/run/scope.go", "", "!a.before.complete || ", ""),
 		edit("Scope/AllWanted", runPkg, "^TestRunScope_Whole$", requestSQL, "const requestScope =", "r.entities IS NULL OR r.erase", "r.erase"),
 		edit("Scope/Totals", runPkg, "^TestRunScope$", "internal/rollup/run/scope.go", "", "a.before.totals.Events - was.Events", "a.before.totals.Events"),
