@@ -1,6 +1,6 @@
 -- name: RunBegin :one
 -- Inserts a run and gives it the date: from now on only that run may write. Unless it resumes another one, it claims the date's requests that are
--- open, visible and due, at most max_rows of them: see RequestClaim. It returns the facts of ProtectionGet, for these requests.
+-- open, visible and due, at most max_rows of them: see RequestClaim. It returns the facts of ProtectionGet and RequestScope, for these requests.
 WITH began AS (
     INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
     VALUES (@metric_date, @job_id, @attempt, @worker, @resumed_run_id, daymill.life())
@@ -37,7 +37,7 @@ claimed AS (
         ORDER BY r.id
         LIMIT @max_rows::integer
     )
-    RETURNING q.may_lose, q.erase, q.entities IS NOT NULL AS scoped
+    RETURNING q.may_lose, q.erase, q.entities
 ),
 
 requested AS (
@@ -45,7 +45,7 @@ requested AS (
         count(*) AS claimed,
         coalesce(bool_or(c.erase), false) AS erase,
         coalesce(max(CASE c.may_lose WHEN 'all' THEN 2 WHEN 'some' THEN 1 ELSE 0 END), 0) AS may_lose,
-        coalesce(bool_and(c.scoped AND NOT c.erase AND c.may_lose = 'all'), false) AS scoped
+        coalesce(bool_and(c.entities IS NOT NULL AND NOT c.erase AND c.may_lose = 'all'), false) AS scoped
     FROM claimed AS c
 )
 
@@ -55,6 +55,7 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     q.claimed,
     q.scoped::boolean AS scoped,
+    ARRAY(SELECT DISTINCT e.id FROM claimed AS c CROSS JOIN unnest(c.entities) AS e (id) WHERE q.scoped LIMIT @most_entities::integer)::text[] AS entities,
     q.erase::boolean AS erase,
     q.may_lose::integer AS may_lose,
     (CASE

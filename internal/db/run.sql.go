@@ -16,7 +16,7 @@ import (
 const runBegin = `-- name: RunBegin :one
 WITH began AS (
     INSERT INTO analytics.rollup_runs (metric_date, job_id, attempt, worker, resumed_run_id, life)
-    VALUES ($1, $3, $4, $5, $6, daymill.life())
+    VALUES ($2, $4, $5, $6, $7, daymill.life())
     RETURNING id, token, life
 ),
 
@@ -28,13 +28,13 @@ taken AS (
         token = b.token,
         life = b.life,
         beat = 0,
-        scan_run_id = coalesce($7::bigint, b.id),
-        cursor = CASE WHEN $7::bigint IS NULL THEN NULL ELSE d.cursor END,
-        cursor_events = CASE WHEN $7::bigint IS NULL THEN 0 ELSE d.cursor_events END,
-        cursor_entities = CASE WHEN $7::bigint IS NULL THEN 0 ELSE d.cursor_entities END,
+        scan_run_id = coalesce($8::bigint, b.id),
+        cursor = CASE WHEN $8::bigint IS NULL THEN NULL ELSE d.cursor END,
+        cursor_events = CASE WHEN $8::bigint IS NULL THEN 0 ELSE d.cursor_events END,
+        cursor_entities = CASE WHEN $8::bigint IS NULL THEN 0 ELSE d.cursor_entities END,
         heartbeat_at = clock_timestamp()
     FROM began AS b
-    WHERE d.metric_date = $1
+    WHERE d.metric_date = $2
     RETURNING d.run_id AS id
 ),
 
@@ -42,14 +42,14 @@ claimed AS (
     UPDATE analytics.rollup_requests AS q
     SET run_id = t.id
     FROM taken AS t
-    WHERE $7::bigint IS NULL AND q.id IN (
+    WHERE $8::bigint IS NULL AND q.id IN (
         SELECT r.id
         FROM analytics.rollup_requests AS r
-        WHERE r.metric_date = $1 AND r.resolved_at IS NULL AND r.due_at <= now()
+        WHERE r.metric_date = $2 AND r.resolved_at IS NULL AND r.due_at <= now()
         ORDER BY r.id
-        LIMIT $8::integer
+        LIMIT $9::integer
     )
-    RETURNING q.may_lose, q.erase, q.entities IS NOT NULL AS scoped
+    RETURNING q.may_lose, q.erase, q.entities
 ),
 
 requested AS (
@@ -57,7 +57,7 @@ requested AS (
         count(*) AS claimed,
         coalesce(bool_or(c.erase), false) AS erase,
         coalesce(max(CASE c.may_lose WHEN 'all' THEN 2 WHEN 'some' THEN 1 ELSE 0 END), 0) AS may_lose,
-        coalesce(bool_and(c.scoped AND NOT c.erase AND c.may_lose = 'all'), false) AS scoped
+        coalesce(bool_and(c.entities IS NOT NULL AND NOT c.erase AND c.may_lose = 'all'), false) AS scoped
     FROM claimed AS c
 )
 
@@ -67,21 +67,23 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     q.claimed,
     q.scoped::boolean AS scoped,
+    ARRAY(SELECT DISTINCT e.id FROM claimed AS c CROSS JOIN unnest(c.entities) AS e (id) WHERE q.scoped LIMIT $1::integer)::text[] AS entities,
     q.erase::boolean AS erase,
     q.may_lose::integer AS may_lose,
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = $1 LIMIT 1)
+        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = $2 LIMIT 1)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
-    coalesce(analytics.date_start($1) < cast($2 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention
+    coalesce(analytics.date_start($2) < cast($3 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention
 FROM began AS b
 CROSS JOIN requested AS q
 CROSS JOIN analytics.installation AS i
-LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = $1
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = $2
 `
 
 type RunBeginParams struct {
+	MostEntities int32
 	MetricDate   date.Date
 	AtInstant    time.Time
 	JobID        *int64
@@ -98,6 +100,7 @@ type RunBeginRow struct {
 	ServerStartedAt time.Time
 	Claimed         int64
 	Scoped          bool
+	Entities        []string
 	Erase           bool
 	MayLose         int32
 	HadEvents       bool
@@ -106,10 +109,11 @@ type RunBeginRow struct {
 }
 
 // Inserts a run and gives it the date: from now on only that run may write. Unless it resumes another one, it claims the date's requests that are
-// open, visible and due, at most max_rows of them: see RequestClaim. It returns the facts of ProtectionGet, for these requests.
+// open, visible and due, at most max_rows of them: see RequestClaim. It returns the facts of ProtectionGet and RequestScope, for these requests.
 // It reads taken, so that the run has the date before it claims.
 func (q *Queries) RunBegin(ctx context.Context, arg RunBeginParams) (RunBeginRow, error) {
 	row := q.db.QueryRow(ctx, runBegin,
+		arg.MostEntities,
 		arg.MetricDate,
 		arg.AtInstant,
 		arg.JobID,
@@ -126,6 +130,7 @@ func (q *Queries) RunBegin(ctx context.Context, arg RunBeginParams) (RunBeginRow
 		&i.ServerStartedAt,
 		&i.Claimed,
 		&i.Scoped,
+		&i.Entities,
 		&i.Erase,
 		&i.MayLose,
 		&i.HadEvents,

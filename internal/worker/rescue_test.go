@@ -103,7 +103,7 @@ func TestRescue(t *testing.T) {
 	t.Run("Long", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		b.db.InsertDate(t, day, 100, 40)
+		b.db.InsertDate(t, day, 1_500, 40)
 		p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 		p.clock.keep()
 		b.request(t, day)
@@ -143,7 +143,7 @@ func TestRescue(t *testing.T) {
 	t.Run("OwnOneWorker", func(t *testing.T) {
 		t.Parallel()
 		b := setupUnscheduled(t)
-		b.db.InsertDate(t, day, 100, 40)
+		b.db.InsertDate(t, day, 1_500, 40)
 		p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 		p.clock.keep()
 		b.request(t, day)
@@ -154,7 +154,7 @@ func TestRescue(t *testing.T) {
 		b.awaitDone(t)
 		require.Equal(t, []string{"complete"}, b.runStates(t))
 		require.Equal(t, 2, b.job(t, day).Attempt)
-		require.EqualValues(t, 100, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 1_500, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 
@@ -165,7 +165,7 @@ func TestRescue(t *testing.T) {
 		b := setupUnscheduled(t)
 		all := dates(4)
 		for _, d := range all {
-			b.db.InsertDate(t, d, 100, 40)
+			b.db.InsertDate(t, d, 1_500, 40)
 		}
 		p := b.start(t, func(config *worker.Config) { config.Pace = 1 })
 		p.clock.keep()
@@ -191,7 +191,7 @@ func TestRescue(t *testing.T) {
 		b.awaitHeld(t, all[2])
 		b.release(t, all...)
 		b.awaitDone(t)
-		require.EqualValues(t, 402, pgtest.RequireExact(t, b.db).Events)
+		require.EqualValues(t, 6_002, pgtest.RequireExact(t, b.db).Events)
 		b.requireQuiet(t)
 	})
 }

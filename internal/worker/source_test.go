@@ -14,7 +14,7 @@ import (
 func TestSourceSetDuringRun(t *testing.T) {
 	t.Parallel()
 	b := setupUnscheduled(t)
-	b.db.InsertDate(t, day, 100, 40)
+	b.db.InsertDate(t, day, 1_500, 40)
 	p := b.start(t, func(config *worker.Config) { config.Workers, config.Pace = 1, 1 })
 	p.clock.keep()
 	b.request(t, day)
@@ -29,7 +29,7 @@ func TestSourceSetDuringRun(t *testing.T) {
 		pgtest.Column[string](t, b.db, "SELECT state || ': ' || coalesce(error, '') FROM analytics.rollup_runs ORDER BY id"))
 	events := pgtest.RequireExact(t, b.db).Events
 	require.Positive(t, events)
-	require.Less(t, events, int64(100))
+	require.Less(t, events, int64(1_500))
 	require.Equal(t, "complete", b.dateState(t, day))
 	b.requireQuiet(t)
 }

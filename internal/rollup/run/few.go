@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -37,7 +39,8 @@ type few struct {
 	events int64
 	table  *merge.Table
 	facts  protection.Facts
-	scoped bool // all requests name entities
+	scoped bool     // all requests name entities
+	named  []string // these, and one more than smallScope if there are more
 	took   time.Duration
 }
 
@@ -47,10 +50,28 @@ func (a *active) mayBeFew(last db.DateTakeRow, began db.RunBeginRow) bool {
 	if a.scanRun != a.id || began.Claimed >= mostRequests || began.Erase || last.State == "running" || last.Events > most {
 		return false
 	}
-	a.few = &few{scoped: began.Scoped, facts: protection.Facts{
+	a.few = &few{scoped: began.Scoped && a.before.complete, named: began.Entities, facts: protection.Facts{
 		HadEvents: began.HadEvents, Recorded: began.Recorded, BeyondRetention: began.BeyondRetention, Erase: began.Erase, MayLose: began.MayLose,
 	}}
 	return true
+}
+
+// only returns which entities may change, in key order, as [active.scope] has it; nil means all. What others have stays even if their events are
+// gone: nobody has requested them.
+func (f *few) only(as entity.Type) []entity.ID {
+	if !f.scoped || len(f.named) > smallScope {
+		return nil
+	}
+	named := make([]entity.ID, len(f.named))
+	for i, text := range f.named {
+		id, err := as.Parse(text)
+		if err != nil {
+			return nil
+		}
+		named[i] = id
+	}
+	slices.Sort(named)
+	return named
 }
 
 // readFew reads the events of a date that may be small. Its error is not that of the statement, so that the session does not repeat it.
@@ -78,6 +99,9 @@ func (a *active) rollFew(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if err := a.known.Check(few.events); err != nil {
+		return false, err
+	}
+	if err := a.month(ctx); err != nil {
 		return false, err
 	}
 	var satisfied int64
@@ -134,6 +158,7 @@ func (a *active) publishFew(ctx context.Context) (took time.Duration, satisfied 
 	if err != nil {
 		return 0, 0, fmt.Errorf("record the counts by type: %w", err)
 	}
+	named := a.few.only(a.Type)
 	var wrote figure.Rows
 	var totals batch.Totals
 	took, err = a.pacer.Do(a.pair.Primary, func() error {
@@ -150,7 +175,11 @@ func (a *active) publishFew(ctx context.Context) (took time.Duration, satisfied 
 			case !startedAt.Equal(a.servers.primary), len(stored) > mostStored:
 				return errNotFew
 			}
-			if wrote, totals, err = a.publisher.Small(ctx, queries, rows, stored); err != nil {
+			wrote, totals, err = a.publisher.Small(ctx, queries, rows, stored, named)
+			switch {
+			case errors.Is(err, batch.ErrUnnamed):
+				return errNotFew
+			case err != nil:
 				return err
 			}
 			satisfied, err = a.settleFew(ctx, queries, db.DateSettleParams{
@@ -179,7 +208,7 @@ func (a *active) settleFew(
 	settle.Batches = int32(batches(figure.Rows{Inserted: settle.RowsInserted, Updated: settle.RowsUpdated, Deleted: settle.RowsDeleted})) //nolint:gosec // 0 or 1.
 	settle.LongestStatementMs = float32(max(a.pacer.Longest, worked).Seconds() * 1000)
 	settle.WorkedMs, settle.PausedMs = (a.pacer.Worked + worked).Milliseconds(), a.pacer.Paused.Milliseconds()
-	if a.few.scoped && a.before.complete {
+	if a.few.scoped {
 		none := int32(0) // The run is for the whole date, although its requests name entities.
 		settle.Scope = &none
 	}

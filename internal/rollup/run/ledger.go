@@ -149,6 +149,7 @@ func (a *active) takeOver(ctx context.Context, queries *db.Queries, row db.DateT
 	began, err = queries.RunBegin(ctx, db.RunBeginParams{
 		MetricDate: a.order.Date, JobID: a.order.JobID, Attempt: attemptNumber, Worker: a.Options.Worker,
 		ResumedRunID: resumed, ScanRunID: scanRun, MaxRows: mostRequests, AtInstant: a.Clock.Now(),
+		MostEntities: smallScope + 1,
 	})
 	if err != nil {
 		return began, fmt.Errorf("hand the date over: %w", err)
