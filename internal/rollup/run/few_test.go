@@ -211,6 +211,64 @@ func TestRunFew_Guarded(t *testing.T) {
 		require.Equal(t, "200 0", erased)
 	})
 
+	// Another worker takes the date of a run that hangs after it has read: the first writes nothing any more.
+	t.Run("Replaced", func(t *testing.T) {
+		t.Parallel()
+		b := begin(t)
+		exec(t, b, changed)
+		other := newRunner(b.db, "b")
+		var after string
+		_, err := between(t, b, func(context.CancelCauseFunc) {
+			_, err := other.Run(t.Context(), run.Order{Date: day})
+			require.ErrorIs(t, err, run.ErrBusy)
+			b.db.InsertDate(t, day, 10, 5)
+			exec(t, b, "UPDATE analytics.rollup_dates SET heartbeat_at = heartbeat_at - interval '1 hour'")
+			report, err := other.Run(t.Context(), run.Order{Date: day})
+			require.NoError(t, err)
+			require.EqualValues(t, 210, report.Events)
+			after = stored(t, b)
+		})
+		require.ErrorIs(t, err, lease.ErrFenced)
+		require.Equal(t, after, stored(t, b))
+		require.Equal(t, "complete", b.state(t, day))
+		require.Zero(t, b.openRequests(t))
+		var states string
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT string_agg(state, ', ' ORDER BY id) FROM analytics.rollup_runs").Scan(&states))
+		require.Equal(t, "complete, lost, complete", states)
+		pgtest.RequireExact(t, b.db)
+	})
+
+	// The source changes after the date was read: nothing of the former one is written.
+	t.Run("SourceSet", func(t *testing.T) {
+		t.Parallel()
+		b := begin(t)
+		exec(t, b, changed)
+		before := stored(t, b)
+		_, err := between(t, b, func(context.CancelCauseFunc) {
+			require.NoError(t, source.Set(t.Context(), b.db.DB, b.db.Installation, source.Options{
+				Table: "public.raw_events", Entity: "entity_id", Type: "event_type", Time: "created_at", Where: "entity_id % 2 = 0",
+			}))
+		})
+		require.ErrorIs(t, err, lease.ErrFenced)
+		require.Equal(t, before, stored(t, b))
+		require.Less(t, b.rollup(t, day).Events, int64(200))
+		pgtest.RequireExact(t, b.db)
+	})
+
+	// A request that names entities does not concern the metrics of others, whose events may be gone.
+	t.Run("Unnamed", func(t *testing.T) {
+		t.Parallel()
+		b := begin(t)
+		named := b.some(t, 1)
+		exec(t, b, "DELETE FROM public.raw_events WHERE entity_id <> "+named[0]+"; UPDATE public.raw_events SET event_type = 'skip'")
+		require.Equal(t, 1, b.about(t, named...))
+		var rows, skips int
+		require.NoError(t, b.db.QueryRow(t.Context(), "SELECT count(*), count(*) FILTER (WHERE skips_count > 0 AND entity_id = "+named[0]+
+			") FROM analytics.daily_entity_metrics").Scan(&rows, &skips))
+		require.Equal(t, 40, rows)
+		require.Equal(t, 1, skips)
+	})
+
 	t.Run("Retention", func(t *testing.T) {
 		t.Parallel()
 		b := begin(t)

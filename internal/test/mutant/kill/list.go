@@ -183,6 +183,13 @@ func publishing() []broken {
 			{File: fewGo, From: "case settled.Completed == 0:", To: "case settled.Completed < 0:"},
 		}},
 		edit("Few/AnotherServer", runPkg, "^TestRunFew_Guarded$/^AnotherServer$", fewGo, "", "!startedAt.Equal(a.servers.primary), ", "startedAt.IsZero(), "),
+		edit("Few/Unnamed", runPkg, "^TestRunFew_Guarded$/^Unnamed$", "internal/rollup/batch/small.go", "", "named != nil && !is", "named == nil && !is && p == nil"),
+		edit("Few/Month", runPkg, "^TestRunMonths$", fewGo, "", "if err := a.month(ctx); err != nil {", "if a.id < 0 {\n\t\tvar err error"),
+		{"Few/Replaced", runPkg, "^TestRunFew_Guarded$/^Replaced$", []mutant.Edit{
+			{File: fewGo, From: "case !held:", To: "case !held && len(rows) < 0:"},
+			{File: fewGo, From: "!startedAt.Equal(a.servers.primary), ", To: "held && !startedAt.Equal(a.servers.primary), "},
+			{File: fewGo, From: "case settled.Completed == 0:", To: "case settled.Completed < 0:"},
+		}},
 		edit("Few/Gone", runPkg, "^TestRunFew_Guarded$/^Lost$", fewGo, "", "return few.events > 0, nil", "return true, nil"),
 		edit("Few/Lost", runPkg, "^TestRunFew_Guarded$/^Lost$", fewGo, "", "a.known.Check(few.events); err != nil {", "a.known.Check(few.events); err != nil && a.id < 0 {"),
 		edit("Few/Late", runPkg, "^TestRunFew_Guarded$/^Late$", dateSQL, "satisfied AS (", "AND q.run_id = ", "AND 0 <> "),
