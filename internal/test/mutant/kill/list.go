@@ -120,9 +120,13 @@ func owner() []broken {
 func requests() []broken {
 	return []broken{
 		edit("Request/ClaimedLater", runPkg, "^TestRunRequestDuringRun$", requestSQL, "const requestSatisfy =", "r.run_id = $2::bigint", "$2::bigint IS NOT NULL"),
-		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", runSQL, "const runBegin =", "r.metric_date = $1", "r.metric_date >= $1"),
+		edit("Request/OtherDateClaimed", runPkg, "^TestRunRequests$", runSQL, "const runBegin =", "r.metric_date = $2", "r.metric_date >= $2"),
 		edit("Request/NotDueClaimed", runPkg, "^TestRunRequests$", runSQL, "const runBegin =", "AND r.due_at <= now()", ""),
-		edit("Request/NotDueServed", runPkg, "^TestRunRequests$", dateSQL, "const dateTake =", "AND q.due_at <= now()", ""),
+		// A run that claims nothing does not begin either.
+		{"Request/NotDueServed", runPkg, "^TestRunRequests$", []mutant.Edit{
+			{File: dateSQL, After: "const dateTake =", From: "AND q.due_at <= now()", To: ""},
+			{File: ledgerGo, From: "if began.Claimed == 0 && resumed == nil {", To: "if began.Claimed < 0 {"},
+		}},
 		edit("Request/Resumed", runPkg, "^TestRunResumes$", runSQL, "const runBegin =", "::bigint IS NULL AND q.id IN", "::bigint IS DISTINCT FROM 0 AND q.id IN"),
 		edit("Request/Many", runPkg, "^TestRunManyRequests$", ledgerGo, "func (a *active) settle(", "resolved == mostRequests; {", "resolved == mostRequests && a.phase == \"\"; {"),
 	}
