@@ -61,7 +61,7 @@ func TestWorkerTraces(t *testing.T) {
 
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
-	db.InsertDate(t, pgtest.Today(t, time.UTC).AddDays(-1), 100, 30)
+	db.InsertDate(t, pgtest.Today(t, time.UTC).AddDays(-1), 2_000, 30)
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	go func() {
@@ -70,7 +70,7 @@ func TestWorkerTraces(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool {
 		var complete bool
-		err := db.QueryRow(t.Context(), "SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE state = 'complete' AND events = 100)").Scan(&complete)
+		err := db.QueryRow(t.Context(), "SELECT EXISTS(SELECT FROM analytics.rollup_dates WHERE state = 'complete' AND events = 2000)").Scan(&complete)
 		return err == nil && complete
 	}, waitFor, tick)
 	cancel()
@@ -88,7 +88,7 @@ func TestVerbTraces(t *testing.T) {
 	db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	db.RawEvents(t)
 	day := date.MustParse("2026-03-01")
-	db.InsertDate(t, day, 100, 30)
+	db.InsertDate(t, day, 2_000, 30)
 
 	code, _, stderr := command(t.Context(), db.URL, "rollup", day.String(), "--pace", "0")
 	require.Equal(t, exitOK, code)

@@ -109,7 +109,8 @@ func (a *active) rollFew(ctx context.Context) (done bool, err error) {
 	a.passes, a.scanner.Slices = 1, 1
 	err = a.during(ctx, PhaseScan, func(ctx context.Context) error {
 		telemetry.Tell(ctx, a.Listeners, signal.Slice{
-			Run: a.run(), From: a.bounds.From, To: a.bounds.To, Outcome: signal.Read, Took: few.took, Counts: int(few.events),
+			Early: "EventFew",
+			Run:   a.run(), From: a.bounds.From, To: a.bounds.To, Outcome: signal.Read, Took: few.took, Counts: int(few.events),
 		})
 		return nil
 	})

@@ -75,7 +75,12 @@ type Slice struct {
 	Outcome  string        // Read, Divided or Dense
 	Counts   int           // of events by entity and type; 0 unless the outcome is Read
 	Took     time.Duration // in statements
+	// Early names the statement if it ran before the run had a span: that of a small date is part of the transaction that begins the run.
+	Early string
 }
+
+// SpanPast returns the span of a statement that has ended.
+func (s Slice) SpanPast() (name string, took time.Duration) { return s.Early, s.Took }
 
 // Name returns slice.
 func (Slice) Name() string { return "slice" }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
@@ -124,6 +125,9 @@ type (
 	starter interface{ SpanStart() string } // begins a span with this name
 	stopper interface{ SpanEnd() error }    // ends the span, with an error or nil
 	moment  interface{ SpanEvent() }        // adds an event to the span
+	past    interface {                     // is a span that has ended, unless it has no name
+		SpanPast() (name string, took time.Duration)
+	}
 )
 
 // Listen begins and ends spans.
@@ -135,6 +139,12 @@ func (t *Tracer) Listen(ctx context.Context, signal telemetry.Signal) context.Co
 		span.SetAttributes(attributes(signal)...)
 	case stopper:
 		end(span, signal, s.SpanEnd())
+	case past:
+		if name, took := s.SpanPast(); name != "" {
+			now := time.Now() //nolint:forbidigo // Spans have real times.
+			_, ended := t.tracer.Start(ctx, name, trace.WithTimestamp(now.Add(-took)))
+			ended.End(trace.WithTimestamp(now))
+		}
 	case moment:
 		span.AddEvent(signal.Name(), trace.WithAttributes(attributes(signal)...))
 	}

@@ -204,6 +204,18 @@ func TestVerificationTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	b.requireDiscreet(t, "7263548901")
 }
 
+// The statement that reads a small date has a span, although it ran before the run's own began.
+func TestSmall(t *testing.T) { //nolint:paralleltest // See setup.
+	b := setup(t, "http/protobuf")
+	b.db.InsertDate(t, day, 100, 30)
+	require.NoError(t, b.rollup(t))
+	runs := b.named("run")
+	require.Len(t, runs, 1)
+	require.Subset(t, b.children(runs[0]), []string{"publish", "scan", "settle"})
+	require.Contains(t, b.children(b.named("scan")[0]), "EventFew")
+	require.Contains(t, b.children(b.named("publish")[0]), "DateSettle")
+}
+
 func TestTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	for _, protocol := range []string{"grpc", "http/protobuf"} { //nolint:paralleltest // See setup.
 		t.Run(protocol, func(t *testing.T) {
