@@ -15,7 +15,7 @@ SELECT pg_postmaster_start_time()::timestamptz AS started_at;
 
 -- name: DateTake :one
 -- What a run looks at before it begins and, if the date is over and has a request that is due, the date as its last run left it, locked until
--- the transaction ends, and whether metrics are partitioned; a date without runs gets a row. Any other date is not locked, because an active run
+-- the transaction ends, and whether metrics are partitioned, and may be distributed by Citus; a date without runs gets a row. Any other date is not locked, because an active run
 -- may hold it for a moment.
 WITH look AS MATERIALIZED (
     SELECT
@@ -90,7 +90,8 @@ SELECT
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker,
-    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
+    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned,
+    (to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL)::boolean AS citus
 FROM look AS l
 LEFT JOIN taken AS t ON true
 LEFT JOIN analytics.rollup_runs AS r ON r.id = t.run_id;

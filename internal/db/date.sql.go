@@ -527,7 +527,8 @@ SELECT
     r.job_id,
     coalesce(r.attempt, 0)::integer AS attempt,
     coalesce(r.worker, '')::text AS worker,
-    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned
+    (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)::boolean AS partitioned,
+    (to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL)::boolean AS citus
 FROM look AS l
 LEFT JOIN taken AS t ON true
 LEFT JOIN analytics.rollup_runs AS r ON r.id = t.run_id
@@ -560,10 +561,11 @@ type DateTakeRow struct {
 	Attempt        int32
 	Worker         string
 	Partitioned    bool
+	Citus          bool
 }
 
 // What a run looks at before it begins and, if the date is over and has a request that is due, the date as its last run left it, locked until
-// the transaction ends, and whether metrics are partitioned; a date without runs gets a row. Any other date is not locked, because an active run
+// the transaction ends, and whether metrics are partitioned, and may be distributed by Citus; a date without runs gets a row. Any other date is not locked, because an active run
 // may hold it for a moment.
 func (q *Queries) DateTake(ctx context.Context, arg DateTakeParams) (DateTakeRow, error) {
 	row := q.db.QueryRow(ctx, dateTake, arg.Silence, arg.MetricDate, arg.NextDate)
@@ -589,6 +591,7 @@ func (q *Queries) DateTake(ctx context.Context, arg DateTakeParams) (DateTakeRow
 		&i.Attempt,
 		&i.Worker,
 		&i.Partitioned,
+		&i.Citus,
 	)
 	return i, err
 }

@@ -44,10 +44,11 @@ type few struct {
 	took   time.Duration
 }
 
-// mayBeFew reports whether the date may be small, and notes what a small date needs. The last complete run knows how many events there were.
+// mayBeFew reports whether the date may be small, and notes what a small date needs. The last complete run knows how many events there were. Citus
+// may refuse statements that read metrics and change the ledger, if metrics are distributed.
 func (a *active) mayBeFew(last db.DateTakeRow, began db.RunBeginRow) bool {
 	most := int64(slice.MostFew(a.Options.SliceCounts))
-	if a.scanRun != a.id || began.Claimed >= mostRequests || began.Erase || last.State == "running" || last.Events > most {
+	if a.scanRun != a.id || began.Claimed >= mostRequests || began.Erase || last.State == "running" || last.Citus || last.Events > most {
 		return false
 	}
 	a.few = &few{scoped: began.Scoped && a.before.complete, named: began.Entities, facts: protection.Facts{
