@@ -293,7 +293,7 @@ func contract(t *testing.T, unusual string) {
 	for _, statement := range work {
 		config, err := pgx.ParseConfig(b.URL)
 		require.NoError(t, err)
-		config.RuntimeParams["options"] = "-c client_encoding=UTF8 -c standard_conforming_strings=on -c default_transaction_read_only=off"
+		config.RuntimeParams["options"] = "-c client_encoding=UTF8 -c standard_conforming_strings=on -c default_transaction_read_only=off -c idle_session_timeout=0"
 		conn, err := pgx.ConnectConfig(t.Context(), config)
 		require.NoError(t, err)
 		_, err = conn.Exec(t.Context(), statement, pgx.QueryExecModeSimpleProtocol)
