@@ -81,7 +81,7 @@ bench-pages: ## Measure the pages over a million jobs and ten million rows of me
 	go run ./internal/test/pagebench
 
 .PHONY: bench
-bench: ## Compare Daymill with its alternatives. Takes about five minutes.
+bench: ## Compare Daymill with its alternatives. Takes about 25 minutes.
 	go run ./internal/test/bench $(BENCH)
 
 .PHONY: bench-docs

@@ -1,7 +1,7 @@
 // Bench compares Daymill with the alternatives: on the same database, in the same run, in turns. It prints what each contender took and left
 // behind, and the ratios between them with their spread, next to the targets. Every scenario ends by comparing the metrics with a recount.
 //
-//	make bench          everything that fits into five minutes
+//	make bench          all scenarios of the rollup, the archive and views, in about 25 minutes
 //	make bench-large    the same with the days of ten million events
 //	make bench-docs     bench, and writes docs/benchmarks.md and its plots
 //	make bench-check    bench, and fails if a ratio is worse than the committed one by more than its margin
