@@ -174,6 +174,11 @@ func routes() []route {
 		{"GET", "/api/jobs", map[string]string{
 			"state": "completed", "kind": "rollup_day", "q": "x", "from": "2026-03-01", "to": "2026-03-02", "limit": "5", "cursor": "9",
 		}},
+		{"POST", "/api/jobs/cancel", map[string]string{
+			"all": "true", "state": "completed", "kind": "rollup_day", "q": "x", "from": "2026-03-01", "to": "2026-03-02", "cursor": "9", "dry_run": "true",
+		}},
+		{"POST", "/api/jobs/delete", map[string]string{"ids": "[999]", "dry_run": "true"}},
+		{"POST", "/api/jobs/retry", map[string]string{"ids": "[999]", "all": "true", "q": "x"}},
 		{"GET", "/api/jobs/{id}", map[string]string{"{id}": "1"}},
 		{"DELETE", "/api/jobs/{id}", map[string]string{"{id}": "999"}},
 		{"POST", "/api/jobs/{id}/cancel", map[string]string{"{id}": "999", "x": "1"}},

@@ -38,6 +38,8 @@ func TestAPITokens(t *testing.T) {
 		{"GET", "/api/dates", "", start, 200, ""},
 		{"POST", "/api/backfills", backfill, start, 201, ""},
 		{"GET", "/api/status", "", start, 403, "This token may only call backfills, dates."},
+		{"POST", "/api/jobs/cancel", `{"all":true}`, read, 403, "A viewer may not change anything."},
+		{"POST", "/api/jobs/cancel", `{"all":true}`, start, 403, "This token may only call backfills, dates."},
 		{"POST", "/api/rollups", `{"date":"2026-02-01"}`, start, 403, "This token may only call backfills, dates."},
 		{"POST", "/api/backfills", `{"from":"2026-02-04","to":"2026-02-05","erase":true}`, start, 403, "may not erase"},
 		{"POST", "/api/backfills", `{"from":"2026-02-04","to":"2026-02-05","erase":true}`, erase, 201, ""},

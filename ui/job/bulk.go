@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -117,6 +116,7 @@ func reasonText(reason worker.Reason) string {
 type bulk struct {
 	action bulkAction
 	filter job.Filter
+	chosen bool         // the jobs were chosen by their ids: there is no filter
 	since  job.Snapshot // jobs that are newer or have changed since are skipped
 	shown  int          // how many jobs the confirmation announced
 	before int64        // jobs from this id on are done; 0 at the start
@@ -124,7 +124,7 @@ type bulk struct {
 	skips  map[worker.Reason]int
 }
 
-func (b bulk) handled() int {
+func (b *bulk) handled() int {
 	n := b.done
 	for _, skipped := range b.skips {
 		n += skipped
@@ -133,9 +133,9 @@ func (b bulk) handled() int {
 }
 
 // left returns how many jobs are still to do.
-func (b bulk) left() int { return max(0, b.shown-b.handled()) }
+func (b *bulk) left() int { return max(0, b.shown-b.handled()) }
 
-func (b bulk) values() url.Values {
+func (b *bulk) values() url.Values {
 	values := bulkQuery(b.action, jobQuery(b.filter))
 	values.Set("max_id", strconv.FormatInt(b.since.MaxID, 10))
 	values.Set("at", b.since.At.UTC().Format(time.RFC3339Nano))
@@ -188,7 +188,7 @@ func bulkOf(values url.Values) (b bulk, err error) {
 }
 
 // ids returns the remaining jobs, newest first.
-func (b bulk) ids(ctx context.Context, on postgres.DBTX, limit int) ([]int64, bool, error) {
+func (b *bulk) ids(ctx context.Context, on postgres.DBTX, limit int) ([]int64, bool, error) {
 	since := b.since
 	if b.before != 0 {
 		since.MaxID = min(since.MaxID, b.before-1)
@@ -244,56 +244,15 @@ func (s *Pages) doBulk(w http.ResponseWriter, r *http.Request) error {
 	if gone := b.left() - len(ids); gone > 0 {
 		b.skips[worker.Changed] += gone
 	}
-	for start := s.Clock.Now(); len(ids) > 0 && s.Clock.Now().Sub(start) < bulkTime; {
-		fit := 0
-		err := s.DB.Read(ctx, func(on postgres.DBTX) (err error) {
-			fit, err = job.Fit(ctx, on, ids[:min(bulkChunk, len(ids))], bulkBytes)
-			return err
-		})
-		if err != nil {
+	if _, err := b.run(ctx, s.Site, ids, audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}); err != nil {
+		// Chunks that are done stay done, and the result says how many jobs are left.
+		if b.before == 0 {
 			return err
 		}
-		chunk := ids[:fit]
-		outcome, err := s.actOn(ctx, b, chunk)
-		if err != nil {
-			// Chunks that are done stay done, and the result says how many jobs are left.
-			if b.before == 0 {
-				return err
-			}
-			s.Logger.ErrorContext(ctx, "bulk change interrupted", slog.String("error", err.Error()))
-			break
-		}
-		ids = ids[len(chunk):]
-		b.before = chunk[len(chunk)-1]
-		b.done += outcome.Done
-		for reason, n := range outcome.Skipped {
-			b.skips[reason] += n
-		}
+		s.Logger.ErrorContext(ctx, "bulk change interrupted", slog.String("error", err.Error()))
 	}
 	http.Redirect(w, r, page.Link(s.BasePath, "jobs", "bulk", "result")+"?"+b.values().Encode(), http.StatusSeeOther) //nolint:gosec // The URL begins with the base path.
 	return nil
-}
-
-// actOn applies the action to a chunk of jobs and writes it to the audit.
-func (s *Pages) actOn(ctx context.Context, b bulk, ids []int64) (outcome worker.Outcome, err error) {
-	selection := worker.Selection{Filter: b.filter, Since: b.since, IDs: ids, Sweep: true}
-	who := audit.Who{Actor: door.User(ctx), Via: audit.ViaWeb}
-	err = s.DB.Tx(ctx, func(tx pgx.Tx) error {
-		outcome, err = b.action.do(ctx, s.Jobs, tx, selection, who)
-		if err != nil || outcome.Done == 0 {
-			return err
-		}
-		detail := map[string]any{
-			b.action.done: outcome.Done, "job ids": fmt.Sprintf("%d..%d", ids[len(ids)-1], ids[0]),
-		}
-		if skipped := len(ids) - outcome.Done; skipped > 0 {
-			detail["skipped"] = skipped
-		}
-		return audit.Record(ctx, tx, audit.Entry{
-			Who: who, Action: b.action.name + " jobs", Target: describeJobs(b.filter), Detail: detail,
-		})
-	})
-	return outcome, err
 }
 
 func (s *Pages) showBulk(w http.ResponseWriter, r *http.Request) error {

@@ -291,6 +291,45 @@ func (e JobDetailsState) Valid() bool {
 	}
 }
 
+// Defines values for JobSelectionState.
+const (
+	JobSelectionStateAvailable JobSelectionState = "available"
+	JobSelectionStateCancelled JobSelectionState = "cancelled"
+	JobSelectionStateCompleted JobSelectionState = "completed"
+	JobSelectionStateDiscarded JobSelectionState = "discarded"
+	JobSelectionStateEmpty     JobSelectionState = ""
+	JobSelectionStatePending   JobSelectionState = "pending"
+	JobSelectionStateRetryable JobSelectionState = "retryable"
+	JobSelectionStateRunning   JobSelectionState = "running"
+	JobSelectionStateScheduled JobSelectionState = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the JobSelectionState enum.
+func (e JobSelectionState) Valid() bool {
+	switch e {
+	case JobSelectionStateAvailable:
+		return true
+	case JobSelectionStateCancelled:
+		return true
+	case JobSelectionStateCompleted:
+		return true
+	case JobSelectionStateDiscarded:
+		return true
+	case JobSelectionStateEmpty:
+		return true
+	case JobSelectionStatePending:
+		return true
+	case JobSelectionStateRetryable:
+		return true
+	case JobSelectionStateRunning:
+		return true
+	case JobSelectionStateScheduled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ScheduleRunState.
 const (
 	ScheduleRunStateAvailable ScheduleRunState = "available"
@@ -1330,12 +1369,54 @@ type JobDetails struct {
 // JobDetailsState defines model for JobDetails.State.
 type JobDetailsState string
 
+// JobSelection Either ids, or all: true, optionally with the filters of the list.
+type JobSelection struct {
+	All *bool `json:"all,omitempty"`
+
+	// Cursor The next_cursor of the previous call. Jobs that are newer than the first call, or have changed since, are skipped.
+	Cursor *string `json:"cursor,omitempty"`
+
+	// DryRun Change nothing. The answer says how many jobs match, ten thousand at most, and its next_cursor selects exactly these jobs as they are now.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// From With all: only jobs of this date and later ones.
+	From *openapi_types.Date `json:"from,omitempty"`
+	Ids  *[]int              `json:"ids,omitempty"`
+
+	// Kind With all: only jobs of this kind.
+	Kind *string `json:"kind,omitempty"`
+
+	// Q With all: only jobs with these words in their kind, arguments or errors.
+	Q *string `json:"q,omitempty"`
+
+	// State With all: only jobs in this state.
+	State *JobSelectionState `json:"state,omitempty"`
+
+	// To With all: only jobs of this date and earlier ones.
+	To *openapi_types.Date `json:"to,omitempty"`
+}
+
+// JobSelectionState With all: only jobs in this state.
+type JobSelectionState string
+
 // Jobs defines model for Jobs.
 type Jobs struct {
 	Jobs []Job `json:"jobs"`
 
 	// NextCursor The cursor for the next call; null on the last page.
 	NextCursor *string `json:"next_cursor"`
+}
+
+// JobsChanged defines model for JobsChanged.
+type JobsChanged struct {
+	// Jobs How many jobs were changed; with dry_run, how many match.
+	Jobs int `json:"jobs"`
+
+	// NextCursor For the next call, with the same selection; null if all jobs were handled.
+	NextCursor *string `json:"next_cursor"`
+
+	// Skipped How many jobs were left alone, by reason: changed (it has changed since the first call, or does not exist), ended (it had already ended), locked (another transaction has locked it), newer (another job of the same date or kind is open), pruned (River has deleted it, and it has no date to request), running (a worker is running it), waiting (it is already waiting for a worker).
+	Skipped map[string]int `json:"skipped"`
 }
 
 // Metrics defines model for Metrics.
@@ -2329,6 +2410,15 @@ type RewindConsumerJSONRequestBody RewindConsumerJSONBody
 
 // SnapshotConsumerJSONRequestBody defines body for SnapshotConsumer for application/json ContentType.
 type SnapshotConsumerJSONRequestBody SnapshotConsumerJSONBody
+
+// CancelJobsJSONRequestBody defines body for CancelJobs for application/json ContentType.
+type CancelJobsJSONRequestBody = JobSelection
+
+// DeleteJobsJSONRequestBody defines body for DeleteJobs for application/json ContentType.
+type DeleteJobsJSONRequestBody = JobSelection
+
+// RetryJobsJSONRequestBody defines body for RetryJobs for application/json ContentType.
+type RetryJobsJSONRequestBody = JobSelection
 
 // CancelJobJSONRequestBody defines body for CancelJob for application/json ContentType.
 type CancelJobJSONRequestBody = CancelJobJSONBody
@@ -3551,6 +3641,60 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/jobs (the `ListJobs` operationId).
 	ListJobs(ctx context.Context, params *ListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelJobsWithBody Cancel jobs
+	//
+	// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+	CancelJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelJobs Cancel jobs
+	//
+	// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+	CancelJobs(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteJobsWithBody Delete jobs
+	//
+	// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+	DeleteJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteJobs Delete jobs
+	//
+	// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+	DeleteJobs(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RetryJobsWithBody Retry jobs
+	//
+	// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+	RetryJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RetryJobs Retry jobs
+	//
+	// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+	RetryJobs(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteJob Delete a job
 	//
@@ -4812,6 +4956,120 @@ func (c *Client) GetMetrics(ctx context.Context, id string, params *GetMetricsPa
 // Corresponds with GET /api/jobs (the `ListJobs` operationId).
 func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListJobsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelJobsWithBody Cancel jobs
+//
+// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+func (c *Client) CancelJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelJobs Cancel jobs
+//
+// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+func (c *Client) CancelJobs(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteJobsWithBody Delete jobs
+//
+// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+func (c *Client) DeleteJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteJobsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteJobs Delete jobs
+//
+// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+func (c *Client) DeleteJobs(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteJobsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RetryJobsWithBody Retry jobs
+//
+// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+func (c *Client) RetryJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RetryJobs Retry jobs
+//
+// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+func (c *Client) RetryJobs(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobsRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -7466,6 +7724,126 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 	return req, nil
 }
 
+// NewCancelJobsRequest calls the generic CancelJobs builder with application/json body
+func NewCancelJobsRequest(server string, body CancelJobsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCancelJobsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCancelJobsRequestWithBody constructs an http.Request for the CancelJobs method, with any body, and a specified content type
+func NewCancelJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/jobs/cancel")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteJobsRequest calls the generic DeleteJobs builder with application/json body
+func NewDeleteJobsRequest(server string, body DeleteJobsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDeleteJobsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewDeleteJobsRequestWithBody constructs an http.Request for the DeleteJobs method, with any body, and a specified content type
+func NewDeleteJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/jobs/delete")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRetryJobsRequest calls the generic RetryJobs builder with application/json body
+func NewRetryJobsRequest(server string, body RetryJobsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRetryJobsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewRetryJobsRequestWithBody constructs an http.Request for the RetryJobs method, with any body, and a specified content type
+func NewRetryJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/jobs/retry")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewDeleteJobRequest constructs an http.Request for the DeleteJob method
 func NewDeleteJobRequest(server string, id int) (*http.Request, error) {
 	var err error
@@ -9386,6 +9764,60 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/jobs (the `ListJobs` operationId).
 	ListJobsWithResponse(ctx context.Context, params *ListJobsParams, reqEditors ...RequestEditorFn) (*ListJobsResponse, error)
+
+	// CancelJobsWithBodyWithResponse Cancel jobs
+	//
+	// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+	CancelJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
+
+	// CancelJobsWithResponse Cancel jobs
+	//
+	// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+	CancelJobsWithResponse(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
+
+	// DeleteJobsWithBodyWithResponse Delete jobs
+	//
+	// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+	DeleteJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
+
+	// DeleteJobsWithResponse Delete jobs
+	//
+	// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+	DeleteJobsWithResponse(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
+
+	// RetryJobsWithBodyWithResponse Retry jobs
+	//
+	// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+	RetryJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
+
+	// RetryJobsWithResponse Retry jobs
+	//
+	// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+	RetryJobsWithResponse(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
 
 	// DeleteJobWithResponse Delete a job
 	//
@@ -12701,6 +13133,297 @@ func (r ListJobsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListJobsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelJobsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *JobsChanged
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *TooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *WrongType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Unprocessable
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Throttled
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelJobsResponse) GetJSON200() *JobsChanged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON413() *TooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON415() *WrongType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON422() *Unprocessable {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON429() *Throttled {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON500() *Failed {
+	return r.ApplicationproblemJSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelJobsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelJobsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelJobsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelJobsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteJobsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *JobsChanged
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *TooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *WrongType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Unprocessable
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Throttled
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeleteJobsResponse) GetJSON200() *JobsChanged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON413() *TooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON415() *WrongType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON422() *Unprocessable {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON429() *Throttled {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON500() *Failed {
+	return r.ApplicationproblemJSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteJobsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteJobsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteJobsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteJobsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RetryJobsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *JobsChanged
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *TooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *WrongType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Unprocessable
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Throttled
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RetryJobsResponse) GetJSON200() *JobsChanged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON413() *TooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON415() *WrongType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON422() *Unprocessable {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON429() *Throttled {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON500() *Failed {
+	return r.ApplicationproblemJSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r RetryJobsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RetryJobsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RetryJobsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RetryJobsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -16377,6 +17100,96 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 	return ParseListJobsResponse(rsp)
 }
 
+// CancelJobsWithBodyWithResponse Cancel jobs
+//
+// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+func (c *ClientWithResponses) CancelJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
+	rsp, err := c.CancelJobsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelJobsResponse(rsp)
+}
+
+// CancelJobsWithResponse Cancel jobs
+//
+// Open requests for their dates are withdrawn with them. Running jobs are asked to stop, which takes a second or two. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
+func (c *ClientWithResponses) CancelJobsWithResponse(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
+	rsp, err := c.CancelJobs(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelJobsResponse(rsp)
+}
+
+// DeleteJobsWithBodyWithResponse Delete jobs
+//
+// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+func (c *ClientWithResponses) DeleteJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
+	rsp, err := c.DeleteJobsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteJobsResponse(rsp)
+}
+
+// DeleteJobsWithResponse Delete jobs
+//
+// They are deleted from River's table and from the history. Open requests for the dates of jobs that have not ended are withdrawn with them. Running jobs stay. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
+func (c *ClientWithResponses) DeleteJobsWithResponse(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
+	rsp, err := c.DeleteJobs(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteJobsResponse(rsp)
+}
+
+// RetryJobsWithBodyWithResponse Retry jobs
+//
+// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+func (c *ClientWithResponses) RetryJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
+	rsp, err := c.RetryJobsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRetryJobsResponse(rsp)
+}
+
+// RetryJobsWithResponse Retry jobs
+//
+// Each runs again as soon as a worker is free. If River has deleted a job, its date is requested again. Dates whose events no longer exist keep their metrics. A call changes the newest ten thousand at most, and takes about five seconds at most: continue with next_cursor until that is null. A call that is sent again with its cursor changes no job twice.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
+func (c *ClientWithResponses) RetryJobsWithResponse(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
+	rsp, err := c.RetryJobs(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRetryJobsResponse(rsp)
+}
+
 // DeleteJobWithResponse Delete a job
 //
 // Deletes it from River's table and from the history. Open requests for the date of a job that has not ended are withdrawn. A running job is refused.
@@ -19528,6 +20341,252 @@ func ParseListJobsResponse(rsp *http.Response) (*ListJobsResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Unprocessable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Throttled
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelJobsResponse parses an HTTP response from a CancelJobsWithResponse call
+func ParseCancelJobsResponse(rsp *http.Response) (*CancelJobsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelJobsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest JobsChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest WrongType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Unprocessable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Throttled
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteJobsResponse parses an HTTP response from a DeleteJobsWithResponse call
+func ParseDeleteJobsResponse(rsp *http.Response) (*DeleteJobsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteJobsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest JobsChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest WrongType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Unprocessable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Throttled
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRetryJobsResponse parses an HTTP response from a RetryJobsWithResponse call
+func ParseRetryJobsResponse(rsp *http.Response) (*RetryJobsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RetryJobsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest JobsChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest WrongType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Unprocessable
